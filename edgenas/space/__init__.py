@@ -1,0 +1,1 @@
+"""What can be built: archs, spaces, BlockSpecs, their costs. NumPy only."""

@@ -1,0 +1,85 @@
+"""Arch: one network of a search space, as a frozen value with one text form.
+
+The text is the identity used everywhere: table rows, evaluations, file names, the command line.
+
+    r192_w16-k3e1_w24-k3e3-k5e4_w40-k3e6-k7e3
+    │    │      └ further blocks and stages
+    │    └ a stage: its width, then one token a block (kernel size, expand ratio)
+    └ input resolution in pixels
+
+Only active blocks are written, so no two texts name the same network.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from edgenas.errors import SpaceError
+
+_BLOCK = re.compile(r"k(\d+)e(\d+(?:\.\d+)?)")
+
+
+@dataclass(frozen=True, order=True)
+class BlockGenes:
+    """What is chosen for one block: depthwise kernel size and expand ratio."""
+
+    kernel: int
+    expand: float
+
+    def __str__(self) -> str:
+        return f"k{self.kernel}e{self.expand:g}"
+
+
+@dataclass(frozen=True, order=True)
+class StageGenes:
+    """What is chosen for one stage: output channels, and its blocks (as many as its depth)."""
+
+    width: int
+    blocks: tuple[BlockGenes, ...]
+
+    def __str__(self) -> str:
+        return "-".join([f"w{self.width}", *map(str, self.blocks)])
+
+
+@dataclass(frozen=True, order=True)
+class Arch:
+    """One network: input resolution in pixels and the genes of every stage."""
+
+    resolution: int
+    stages: tuple[StageGenes, ...]
+
+    @cached_property
+    def id(self) -> str:
+        """The canonical text form, e.g. `r28_w16-k3e1_w24-k5e4-k3e3`."""
+        return "_".join([f"r{self.resolution}", *map(str, self.stages)])
+
+    def __str__(self) -> str:
+        return self.id
+
+
+def parse_arch(text: str) -> Arch:
+    """Read the text form back. Whether a space holds the arch is the space's to say (`space.parse`).
+
+    Raises:
+        SpaceError: the text does not have the form `r192_w16-k3e1_w24-k3e3-k5e4`.
+    """
+    head, *stages = text.strip().split("_")
+    if not re.fullmatch(r"r\d+", head) or not stages:
+        raise SpaceError(f"arch {text!r}: wanted a text like 'r192_w16-k3e1_w24-k3e3-k5e4'")
+    return Arch(int(head[1:]), tuple(_parse_stage(stage, text) for stage in stages))
+
+
+def _parse_stage(token: str, text: str) -> StageGenes:
+    width, *blocks = token.split("-")
+    matches = [_BLOCK.fullmatch(block) for block in blocks]
+    if not re.fullmatch(r"w\d+", width) or not blocks or None in matches:
+        raise SpaceError(f"arch {text!r}: stage {token!r} is not of the form 'w24-k3e3-k5e4'")
+    genes = tuple(BlockGenes(int(m[1]), plain_number(float(m[2]))) for m in matches if m)
+    return StageGenes(int(width[1:]), genes)
+
+
+def plain_number(value: float) -> float:
+    """4.0 becomes 4, so that equal archs print and hash alike."""
+    return int(value) if value == int(value) else value

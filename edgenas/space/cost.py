@@ -1,0 +1,58 @@
+"""What a network costs on paper: MACs, parameters, weight bytes, peak activation bytes.
+
+Counted on BlockSpecs, batch 1. Latency is not among them: a device charges that (see `latency`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgenas.space.blocks import BlockSpec, Conv
+
+FP32_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Costs of a block or a network.
+
+    Attributes:
+        macs: multiply-accumulates of convolutions and linear layers, as torch's FlopCounterMode counts
+            them (it counts two operations each).
+        params: trainable parameters, batch norm's included.
+        weight_bytes: fp32 bytes of weights and biases once batch norm is folded, as deployed.
+        peak_activation_bytes: most fp32 activation bytes alive at once, block by block.
+    """
+
+    macs: int
+    params: int
+    weight_bytes: int
+    peak_activation_bytes: int
+
+
+def cost(specs: Sequence[BlockSpec]) -> Cost:
+    """Costs of the network that `specs` describe."""
+    convs = [conv for spec in specs for conv in spec.convs()]
+    return Cost(
+        macs=sum(map(_macs, convs)),
+        params=sum(map(_params, convs)),
+        weight_bytes=FP32_BYTES * sum(map(_deployed_weights, convs)),
+        peak_activation_bytes=FP32_BYTES * max(spec.peak_activation_elements() for spec in specs),
+    )
+
+
+def _weights(conv: Conv) -> int:
+    return conv.out_channels * (conv.in_channels // conv.groups) * conv.kernel**2
+
+
+def _macs(conv: Conv) -> int:
+    return _weights(conv) * conv.out_size**2
+
+
+def _params(conv: Conv) -> int:
+    return _weights(conv) + conv.out_channels * (2 * conv.norm + conv.bias)
+
+
+def _deployed_weights(conv: Conv) -> int:
+    return _weights(conv) + conv.out_channels * (conv.norm or conv.bias)
