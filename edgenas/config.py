@@ -9,10 +9,18 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+)
 
 from edgenas.errors import ConfigError, one_of
 from edgenas.files import SCHEMA_VERSION, check_schema, read_yaml
@@ -48,6 +56,19 @@ class Budget(_Section):
             return "us"
         return "macs" if self.quantity == "macs" else "bytes"
 
+    def on(self, devices: Sequence[str]) -> Budget:
+        """The same budget with its device named: by default the first of `devices`.
+
+        Raises:
+            ConfigError: its device is none of them.
+        """
+        if self.unit != "us":
+            return self
+        device = self.device or devices[0]
+        if device not in devices:
+            raise ConfigError(f"budget {self}: this run has no device {device!r}; {one_of(device, devices)}")
+        return self.model_copy(update={"device": device})
+
     def __str__(self) -> str:
         if self.unit == "us":
             device = f"{self.device}=" if self.device else ""
@@ -68,7 +89,7 @@ def parse_budget(text: str) -> Budget:
         units, quantity, device = PAPER_QUANTITIES[name], name, None
     else:
         units, quantity, device = TIME_UNITS_US, quantile or "p50", name or None
-    if quantity not in get_args(Quantity):
+    if name not in PAPER_QUANTITIES and quantity not in ("p50", "p95"):
         raise ConfigError(f"budget {text!r}: unknown quantile {quantile!r}; valid: p50, p95")
     match = re.fullmatch(r"([-+.\d]*|nan|inf)\s*([A-Za-z]*)", amount.strip())
     if not match or match[2] not in units:
@@ -139,7 +160,7 @@ class SearchConfig(_Section):
 
     strategy: Literal["nsga2", "random"] = "nsga2"
     evaluations: int = Field(120, gt=1)
-    population: int = Field(20, gt=1)
+    population: int = Field(12, gt=1)
     calibration_images: int = Field(512, gt=1)
     validation_images: int | None = Field(None, gt=0)
 
@@ -189,28 +210,29 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a config file and apply `key.key=value` overrides.
 
     Raises:
-        ConfigError: unknown keys (the closest valid one is named), wrong values, a space that does not load.
+        ConfigError: unknown keys (the closest valid one is named), wrong values.
+        SpaceError: the space does not load.
     """
     value = read_yaml(path)
     if "schema_version" in value:
         check_schema(value, path)
     for override in overrides:
         _override(value, override)
-    return parse_config(value, str(path))
+    config = parse_config(value, str(path))
+    config.load_space()
+    return config
 
 
 def parse_config(value: Mapping[str, Any], origin: str) -> RunConfig:
     """A RunConfig from the mapping its YAML holds; `origin` stands in messages.
 
     Raises:
-        ConfigError: see `load_config`.
+        ConfigError: unknown keys (the closest valid one is named), wrong values.
     """
     try:
-        config = RunConfig.model_validate(value)
+        return RunConfig.model_validate(value)
     except ValidationError as error:
         raise ConfigError(f"{origin}: {_explain(error)}") from None
-    config.load_space()
-    return config
 
 
 def config_keys() -> list[str]:

@@ -144,9 +144,7 @@ class InvertedResidualSpec(BlockSpec):
         squeeze = Conv(mid, self.se_channels, 1, 1, 1, bias=True, norm=False)
         excite = Conv(self.se_channels, mid, 1, 1, 1, bias=True, norm=False)
         project = Conv(mid, self.out_channels, 1, 1, size, bias=False, norm=True)
-        return (
-            [expand] * self.expands + [depthwise] + [squeeze, excite] * (self.se_channels > 0) + [project]
-        )
+        return [expand] * self.expands + [depthwise] + [squeeze, excite] * (self.se_channels > 0) + [project]
 
     def peak_activation_elements(self) -> int:
         """The largest of: expanding, depthwise, scaling, projecting, adding; a shortcut keeps the input alive."""
@@ -211,7 +209,9 @@ def parse_block(key: str) -> BlockSpec:
     dimensions = _dimensions(KINDS[kind])
     if len(tokens) != len(dimensions):
         raise SpaceError(f"block {key!r}: wanted {len(dimensions)} dimensions behind {kind!r}, got {len(tokens)}")
-    values = {f.name: _parse_token(token, f.metadata["letter"], key) for token, f in zip(tokens, dimensions, strict=True)}
+    values: dict[str, Any] = {
+        f.name: _parse_token(token, f.metadata["letter"], key) for token, f in zip(tokens, dimensions, strict=True)
+    }
     return KINDS[kind](**values)
 
 

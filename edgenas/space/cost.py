@@ -6,7 +6,7 @@ Counted on BlockSpecs, batch 1. Latency is not among them: a device charges that
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from edgenas.space.blocks import BlockSpec, Conv
 
@@ -29,6 +29,10 @@ class Cost:
     params: int
     weight_bytes: int
     peak_activation_bytes: int
+
+    def to_json(self) -> dict[str, int]:
+        """As it stands in manifests."""
+        return asdict(self)
 
 
 def cost(specs: Sequence[BlockSpec]) -> Cost:

@@ -127,7 +127,10 @@ class SearchSpace(_Part):
         for s, stage in enumerate(self.stages):
             genes |= {f"stage{s}.depth": stage.depth, f"stage{s}.width": stage.width}
             for b in range(stage.positions):
-                genes |= {f"stage{s}.block{b}.kernel": stage.kernel, f"stage{s}.block{b}.expand": stage.expand}
+                genes |= {
+                    f"stage{s}.block{b}.kernel": stage.kernel,
+                    f"stage{s}.block{b}.expand": stage.expand,
+                }
         return genes
 
     @property
@@ -138,10 +141,11 @@ class SearchSpace(_Part):
     @property
     def size(self) -> int:
         """Exact number of distinct archs."""
-        return len(self.resolution) * math.prod(
+        by_stage: list[int] = [
             len(stage.width) * sum((len(stage.kernel) * len(stage.expand)) ** depth for depth in stage.depth)
             for stage in self.stages
-        )
+        ]
+        return len(self.resolution) * math.prod(by_stage)
 
     @cached_property
     def smallest(self) -> Arch:
@@ -253,7 +257,7 @@ class SearchSpace(_Part):
                 raise SpaceError(
                     f"once-for-all settings: {key} wants {length} values in {self.name}, got {len(settings[key])}"
                 )
-        r = settings["r"]
+        resolution = int(np.ravel(settings["r"])[0])
         first = self.smallest.stages[0]
         genes = [
             StageGenes(
@@ -265,7 +269,7 @@ class SearchSpace(_Part):
             )
             for stage, start, d in zip(stages, starts, settings["d"], strict=False)
         ]
-        arch = Arch(int(r if np.isscalar(r) else r[0]), (first, *genes))
+        arch = Arch(resolution, (first, *genes))
         self.encode([arch])
         return arch
 

@@ -1,0 +1,96 @@
+"""edgenas: from pictures, a device and a latency budget to an ONNX model measured to meet the budget.
+
+The map, top to bottom; imports go down only:
+
+    cli          one thin command per stage
+    display      progress and tables on a terminal
+    pipeline     the stages of a whole run; what needs two rooms at once meets here
+    report       a page and plots, from saved files
+    search       choosing archs: NSGA-II over integer genes
+    profiling    asking the device: what to time, the timer, rows
+    deploy       ONNX, proof of parity, the bundle
+    training     teaching the supernet; materialise, the one way to a subnet that may be scored
+    supernet     one network holding all subnets
+    latency      devices, tables, the predictor
+    config       frozen, validated configs
+    space        archs, spaces, BlockSpecs, costs
+    files        atomic writes, schema versions
+    errors       the exception tree
+
+Public names are imported when first used: `import edgenas` loads no torch, pymoo or onnxruntime.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgenas.config import Budget, RunConfig, load_config, parse_budget
+    from edgenas.deploy.onnx_export import export_onnx
+    from edgenas.latency.device import Device, load_device
+    from edgenas.latency.predictor import LatencyPredictor
+    from edgenas.latency.table import LatencyTable
+    from edgenas.space.arch import Arch
+    from edgenas.space.cost import Cost, cost
+    from edgenas.space.load import load_space
+    from edgenas.space.space import SearchSpace
+    from edgenas.supernet.subnet import Subnet
+    from edgenas.supernet.supernet import SuperNet
+    from edgenas.training.evaluate import materialise
+    from edgenas.training.preprocess import Preprocess
+
+_HOMES = {
+    "Arch": "edgenas.space.arch",
+    "Budget": "edgenas.config",
+    "Cost": "edgenas.space.cost",
+    "Device": "edgenas.latency.device",
+    "LatencyPredictor": "edgenas.latency.predictor",
+    "LatencyTable": "edgenas.latency.table",
+    "Preprocess": "edgenas.training.preprocess",
+    "RunConfig": "edgenas.config",
+    "SearchSpace": "edgenas.space.space",
+    "Subnet": "edgenas.supernet.subnet",
+    "SuperNet": "edgenas.supernet.supernet",
+    "cost": "edgenas.space.cost",
+    "export_onnx": "edgenas.deploy.onnx_export",
+    "load_config": "edgenas.config",
+    "load_device": "edgenas.latency.device",
+    "load_space": "edgenas.space.load",
+    "materialise": "edgenas.training.evaluate",
+    "parse_budget": "edgenas.config",
+}
+
+__all__ = [
+    "Arch",
+    "Budget",
+    "Cost",
+    "Device",
+    "LatencyPredictor",
+    "LatencyTable",
+    "Preprocess",
+    "RunConfig",
+    "SearchSpace",
+    "Subnet",
+    "SuperNet",
+    "cost",
+    "export_onnx",
+    "load_config",
+    "load_device",
+    "load_space",
+    "materialise",
+    "parse_budget",
+    "search",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "search":
+        return importlib.import_module("edgenas.search")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'edgenas' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""Handing over: ONNX export, proof of parity, the bundle. Torch, onnx, onnxruntime."""

@@ -1,0 +1,137 @@
+"""What people see on a terminal: progress, tables, numbers in their units. Plain when piped."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+PLAIN_SECONDS = 10.0
+"""Without a terminal a running stage says where it is this often."""
+
+
+class ProgressDisplay:
+    """A bar with time left for every label on a terminal, a line now and then otherwise; on standard error.
+
+    Call it with (label, done, total).
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.console = Console(stderr=True)
+        self.quiet = quiet
+        self.bars = Progress(
+            TextColumn("{task.description:<22}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=quiet or not self.console.is_terminal,
+        )
+        self.tasks: dict[str, TaskID] = {}
+        self.started: dict[str, float] = {}
+        self.spoken = 0.0
+
+    def __enter__(self) -> ProgressDisplay:
+        self.bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bars.stop()
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """Show that `done` of `total` is reached under `label`."""
+        if self.bars.disable:
+            self._line(label, done, total)
+            return
+        if label not in self.tasks:
+            self.tasks[label] = self.bars.add_task(label, total=total)
+        self.bars.update(self.tasks[label], completed=done, total=total)
+
+    def _line(self, label: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        first = label not in self.started
+        self.started.setdefault(label, now)
+        if self.quiet or not (first or done == total or now - self.spoken > PLAIN_SECONDS):
+            return
+        self.spoken = now
+        seconds = now - self.started[label]
+        left = f", about {seconds / done * (total - done):.0f} s left" if 0 < done < total else ""
+        print(f"{label}: {done}/{total}, {seconds:.0f} s{left}", file=sys.stderr, flush=True)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:
+    """A table on standard output; columns named in `right` are aligned to it."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console()
+    # Piped output has no width to fit into; a table folded at 80 would be harder to read and to grep.
+    Console(width=console.width if console.is_terminal else 240, highlight=False).print(table)
+
+
+def milliseconds(value_us: float) -> str:
+    """Microseconds as people read them, with three significant digits after the leading zeros."""
+    return f"{value_us / 1e3:.3f}"
+
+
+def print_summary(summary: dict[str, Any], folder: str) -> None:
+    """A run's front, the chosen network, and where its file is."""
+    several = len(summary["predictors"]) > 1
+    rows = []
+    for entry in summary["front"]:
+        for name, latency in entry["latency"].items():
+            low, high = latency["interval_us"]
+            met = {True: "yes", False: "no", None: "-"}[latency["meets_budget"]]
+            rows.append(
+                [
+                    ("* " if entry["arch"] == summary["chosen"]["arch"] else "  ") + entry["arch"],
+                    *([name] if several else []),
+                    f"{entry['val_top1']:.2%}",
+                    f"{milliseconds(latency['predicted_us'])} [{milliseconds(low)}, {milliseconds(high)}]",
+                    milliseconds(latency["p50_us"]),
+                    met if not entry["dropped"] or met == "no" else f"{met} (dropped: {entry['dropped_because']})",
+                ]
+            )
+    columns = [
+        "arch",
+        *(["device"] if several else []),
+        "val top-1",
+        "predicted ms [interval]",
+        "measured ms",
+        "budget met?",
+    ]
+    print_table(columns, rows, right=["val top-1", "predicted ms [interval]", "measured ms"])
+    chosen = summary["chosen"]
+    print()
+    print(f"budgets  {', '.join(budget_text(budget) for budget in summary['budgets'])}")
+    print(f"chosen   {chosen['arch']}")
+    print(f"test     {chosen['test_top1']:.2%} top-1, worked out by ONNX Runtime on the exported file")
+    print(f"model    {folder}/{chosen['onnx']}")
+    print(f"report   {folder}/report/report.md")
+
+
+def budget_text(budget: dict[str, Any]) -> str:
+    """A budget of `summary.json`, for people."""
+    if budget["unit"] == "us":
+        return f"{budget['quantity']} on {budget['device']} ≤ {milliseconds(budget['limit'])} ms"
+    return f"{budget['quantity']} ≤ {budget['limit']:,.0f}"

@@ -1,0 +1,182 @@
+"""Costs of single blocks: measured, or regressed from measured ones of the same kind inside their range."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.errors import TableError
+from edgenas.space.blocks import BlockSpec, parse_block
+from edgenas.space.cost import cost
+
+Floats = npt.NDArray[np.float64]
+ACTIVATION_COST = {"relu": 1, "hardswish": 2}
+FEATURES = (
+    *("macs", "elements", "in_channels", "out_channels", "mid_channels", "width", "in_size"),
+    *("kernel", "stride", "se_channels", "features", "activation", "expands", "residual"),
+)
+MIN_BLOCKS = 6
+"""Measured blocks of a kind below which nothing is regressed for it."""
+
+
+def block_features(block: BlockSpec) -> dict[str, float]:
+    """Logarithms of what a block's latency depends on; those of `FEATURES` that its kind has.
+
+    `elements` counts what is read and written: activations of all convolutions, and weights.
+    """
+    paper = cost([block])
+    moved = sum(c.out_channels * c.out_size**2 + c.in_channels * block.in_size**2 for c in block.convs())
+    raw: dict[str, float] = {"macs": paper.macs, "elements": moved + paper.weight_bytes / 4}
+    for name in FEATURES[2:]:
+        if name == "activation":
+            raw[name] = ACTIVATION_COST[getattr(block, name)]
+        elif hasattr(block, name):
+            # Switches and absent parts are zeros, which have no logarithm.
+            shift = name in ("se_channels", "features", "expands", "residual")
+            raw[name] = getattr(block, name) + shift
+    return {name: math.log(value) for name, value in raw.items()}
+
+
+@dataclass(frozen=True)
+class KindRegression:
+    """Gaussian process regression of log latency on standardised log features, as the numbers learned.
+
+    Attributes:
+        low: smallest value of every feature among the fitted blocks, shape (features,).
+        high: the largest.
+        mean: of the features; `scale` their standard deviation (1 where it is 0).
+        points: standardised features of the fitted blocks, shape (blocks, features).
+        theta: log hyperparameters of `_kernel()`.
+        weights: dual coefficients, shape (blocks,).
+        offset: mean of the log latencies; `unit` their standard deviation.
+        deviation: leave-one-out root mean square error of the log latency.
+    """
+
+    low: Floats
+    high: Floats
+    mean: Floats
+    scale: Floats
+    points: Floats
+    theta: Floats
+    weights: Floats
+    offset: float
+    unit: float
+    deviation: float
+
+    def holds(self, features: Floats) -> npt.NDArray[np.bool_]:
+        """Which blocks lie inside the fitted range of every feature; (n, features) → (n,)."""
+        inside = (features >= self.low - 1e-9) & (features <= self.high + 1e-9)
+        return np.asarray(inside.all(axis=1))
+
+    def predict(self, features: Floats) -> Floats:
+        """Microseconds, (n, features) → (n,)."""
+        kernel = _kernel().clone_with_theta(self.theta)
+        similarity = kernel((features - self.mean) / self.scale, self.points)
+        return np.asarray(np.exp(self.offset + self.unit * (similarity @ self.weights)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists and numbers."""
+        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in vars(self).items()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> KindRegression:
+        """What `to_json` gave."""
+        read: dict[str, Any] = {k: np.array(v, dtype=float) if isinstance(v, list) else v for k, v in value.items()}
+        return cls(**read)
+
+
+def _kernel() -> Any:
+    """A linear trend, smooth departures from it, and noise."""
+    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
+
+    return ConstantKernel() * RBF(3.0) + ConstantKernel() * DotProduct() + WhiteKernel(1e-3)
+
+
+def fit_kind(features: Floats, latency_us: Floats) -> KindRegression:
+    """Fit one kind's regression; features (n, features), latency_us (n,), n ≥ `MIN_BLOCKS`."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process import GaussianProcessRegressor
+
+    mean, scale = features.mean(axis=0), features.std(axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    logs = np.log(latency_us)
+    offset, unit = float(logs.mean()), float(logs.std()) or 1.0
+    points, targets = (features - mean) / scale, (logs - offset) / unit
+    with warnings.catch_warnings():
+        # A hyperparameter at its bound only says that a term is not needed.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        process = GaussianProcessRegressor(_kernel(), random_state=0).fit(points, targets)
+    inverse = np.linalg.inv(process.kernel_(points) + process.alpha * np.eye(len(points)))
+    # Leave-one-out residuals in closed form (Rasmussen & Williams 2006, eq. 5.12).
+    residuals = (inverse @ targets) / np.diag(inverse)
+    return KindRegression(
+        low=features.min(axis=0),
+        high=features.max(axis=0),
+        mean=mean,
+        scale=scale,
+        points=points,
+        theta=process.kernel_.theta,
+        weights=np.ravel(process.alpha_),
+        offset=offset,
+        unit=unit,
+        deviation=float(unit * np.sqrt(np.mean(residuals**2))),
+    )
+
+
+@dataclass(frozen=True)
+class BlockCosts:
+    """Latency of blocks in microseconds: measured ones by key, and a regression for every kind with enough."""
+
+    measured_us: Mapping[str, float]
+    regressions: Mapping[str, KindRegression]
+
+    @classmethod
+    def fit(cls, measured_us: Mapping[str, float]) -> BlockCosts:
+        """Fit the regressions to measured blocks, microseconds by `BlockSpec.key`."""
+        by_kind: dict[str, list[tuple[list[float], float]]] = {}
+        for key, latency_us in measured_us.items():
+            block = parse_block(key)
+            by_kind.setdefault(block.kind, []).append((list(block_features(block).values()), latency_us))
+        regressions = {
+            kind: fit_kind(np.array([f for f, _ in rows]), np.array([t for _, t in rows]))
+            for kind, rows in by_kind.items()
+            if len(rows) >= MIN_BLOCKS
+        }
+        return cls(dict(measured_us), regressions)
+
+    def of(self, blocks: Iterable[BlockSpec]) -> dict[BlockSpec, float]:
+        """Microseconds of each block.
+
+        Raises:
+            TableError: blocks that are neither measured nor inside the fitted range; all are named.
+        """
+        wanted = list(dict.fromkeys(blocks))
+        costs = {b: self.measured_us[b.key] for b in wanted if b.key in self.measured_us}
+        missing = [b for b in wanted if b not in costs]
+        outside = []
+        for kind in dict.fromkeys(b.kind for b in missing):
+            group = [b for b in missing if b.kind == kind]
+            known = self._regressed(kind, group)
+            costs |= known
+            outside += [b.key for b in group if b not in known]
+        if outside:
+            raise TableError(
+                f"{len(outside)} blocks are neither measured nor inside the measured range: "
+                f"{', '.join(outside[:5])}{', …' if len(outside) > 5 else ''}; "
+                "measure them with `edgenas profile RUN`"
+            )
+        return costs
+
+    def _regressed(self, kind: str, blocks: list[BlockSpec]) -> dict[BlockSpec, float]:
+        if kind not in self.regressions:
+            return {}
+        features = np.array([list(block_features(b).values()) for b in blocks])
+        inside = self.regressions[kind].holds(features)
+        values = self.regressions[kind].predict(features)
+        return {b: float(v) for b, v, ok in zip(blocks, values, inside, strict=True) if ok}

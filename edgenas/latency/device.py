@@ -1,0 +1,148 @@
+"""Devices: what a machine is, and how models are run on it. One YAML file each, without host or user names."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgenas.errors import TableError, UserError, one_of
+from edgenas.files import SCHEMA_VERSION, check_schema, read_yaml, shipped
+
+# Flags that a runtime's kernels are chosen by; the hundred others say nothing about inference.
+INFERENCE_FLAGS = (
+    *("sse4_1", "sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni"),
+    *("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+    *("amx_tile", "amx_int8", "amx_bf16"),
+    *("neon", "asimd", "asimdhp", "fphp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme"),
+    *("rvv", "v", "zvfh", "altivec", "vsx", "lasx", "lsx"),
+)
+THIS_MACHINE = "here"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DeviceRun(_Section):
+    """How models are run on a device: part of every number's identity."""
+
+    transport: Literal["local"] = "local"
+    threads: int = Field(1, ge=1)
+    provider: Literal["cpu"] = "cpu"
+    precision: Literal["fp32"] = "fp32"
+    optimisation_level: Literal["all", "extended", "basic", "disable"] = "all"
+    spinning: bool = False
+
+
+class Device(_Section):
+    """A machine and how it is used."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str = Field(pattern=r"^[\w.-]+$")
+    description: str = ""
+    cpu: str
+    cores: int | None = Field(None, ge=1)
+    isa: tuple[str, ...] = ()
+    memory_bytes: int | None = Field(None, ge=1)
+    os: str
+    run: DeviceRun = DeviceRun()
+
+
+def device_names() -> list[str]:
+    """Names of the shipped devices."""
+    return sorted(path.stem for path in shipped("devices").glob("*.yaml"))
+
+
+def load_device(name_or_path: str | Path) -> Device:
+    """A shipped device by name, or any by the path of its file.
+
+    Raises:
+        TableError: there is no such device, or its file is broken or of a newer schema.
+    """
+    path = shipped("devices") / f"{name_or_path}.yaml"
+    if not path.is_file():
+        path = Path(name_or_path)
+    if not path.is_file():
+        hint = one_of(str(name_or_path), device_names())
+        raise TableError(
+            f"device {str(name_or_path)!r} is neither shipped nor a file; {hint}; "
+            "`edgenas devices probe` writes one for this machine"
+        )
+    return _read(path)
+
+
+def _read(path: Path) -> Device:
+    try:
+        value = read_yaml(path)
+        check_schema(value, path)
+        return Device.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            section = DeviceRun if place.startswith("run.") else Device
+            hint = one_of(place.removeprefix("run."), section.model_fields)
+            raise TableError(f"{path}: unknown key {place!r}; {hint}") from None
+        raise TableError(f"{path}: {place}: {first['msg']} (got {first['input']!r})") from None
+    except UserError as error:
+        raise TableError(str(error)) from None
+
+
+def dump_device(device: Device) -> str:
+    """The device as YAML, every field written out."""
+    return yaml.safe_dump(device.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def probe(name: str = THIS_MACHINE, threads: int = 1) -> Device:
+    """Describe this machine from what its system tells; host and user names are left out."""
+    cpuinfo = _cpuinfo()
+    flags = (cpuinfo.get("flags") or cpuinfo.get("Features") or "").split()
+    return Device(
+        name=name,
+        description="probed",
+        cpu=_cpu_model(cpuinfo),
+        cores=os.cpu_count(),
+        isa=tuple(flag for flag in INFERENCE_FLAGS if flag in flags),
+        memory_bytes=_memory_bytes(),
+        os=_system(),
+        run=DeviceRun(threads=threads),
+    )
+
+
+def _cpuinfo() -> dict[str, str]:
+    """The first processor's lines of /proc/cpuinfo; empty where there is no such file."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _cpu_model(cpuinfo: dict[str, str]) -> str:
+    board = Path("/proc/device-tree/model")
+    if "model name" in cpuinfo:
+        return cpuinfo["model name"]
+    if board.is_file():
+        return board.read_text(encoding="utf-8", errors="replace").strip("\x00 \n")
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _system() -> str:
+    try:
+        name = platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        name = f"{platform.system()} {platform.release()}"
+    return f"{name}, {platform.machine()}"

@@ -1,0 +1,224 @@
+"""Latency tables: measured numbers with their circumstances, as a folder of table.csv and meta.json.
+
+All times are microseconds. Rows of blocks have the cost of calling an empty model (`call_overhead_us` in
+meta.json) subtracted, since a network pays it once and not once a block; rows of networks are whole calls.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from edgenas.errors import TableError, UserError, one_of
+from edgenas.files import read_json, shipped, write_json, write_text
+
+BLOCK, NETWORK = "block", "network"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What two numbers must share to be comparable."""
+
+    device: str
+    runtime: str
+    runtime_version: str
+    provider: str
+    precision: str
+    threads: int
+    optimisation_level: str
+    spinning: bool
+    exporter_version: int | str
+    quantiser_recipe: str = "none"
+
+    @property
+    def setting(self) -> str:
+        """Folder name under the device's: what differs between its tables, e.g. `ort1.31-cpu-fp32-t1`."""
+        runtime = "ort" if self.runtime == "onnxruntime" else self.runtime
+        version = ".".join(self.runtime_version.split(".")[:2])
+        parts = [f"{runtime}{version}", self.provider, self.precision, f"t{self.threads}"]
+        if self.optimisation_level != "all":
+            parts.append(self.optimisation_level)
+        return "-".join(parts + ["spin"] * self.spinning)
+
+
+@dataclass(frozen=True)
+class LatencyRow:
+    """Measured latency of one block or network.
+
+    Attributes:
+        kind: `block` or `network`.
+        space: structure_id of the network's space; empty for blocks.
+        num_classes: of the network; 0 for blocks.
+        key: `BlockSpec.key`, or `Arch.id`.
+        p50_us: median of all timed runs.
+        ci_low_us: lower end of the 95 % confidence interval of the p50 (bootstrap over rounds).
+        ci_high_us: its upper end.
+        count: timed runs.
+        rounds: visits these runs were spread over.
+        repeat_noise: |a - b| / p50, where a and b are the medians of the medians of the first and of the
+            second half of the rounds: how far two sessions of half the length, one after the other, differ.
+    """
+
+    kind: str
+    space: str
+    num_classes: int
+    key: str
+    p50_us: float
+    p95_us: float
+    mean_us: float
+    std_us: float
+    ci_low_us: float
+    ci_high_us: float
+    count: int
+    rounds: int
+    repeat_noise: float
+
+    @property
+    def name(self) -> tuple[str, str, int, str]:
+        """What a table holds once: kind, space, classes, key."""
+        return (self.kind, self.space, self.num_classes, self.key)
+
+
+COLUMNS = tuple(field.name for field in fields(LatencyRow))
+_MAY_BE_ZERO = ("num_classes", "std_us", "repeat_noise")
+_WHOLE = ("num_classes", "count", "rounds")
+_TEXT = ("kind", "space", "key")
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """Rows of one identity, and the circumstances they were measured in."""
+
+    identity: Identity
+    circumstances: Mapping[str, Any]
+    rows: tuple[LatencyRow, ...]
+
+    @classmethod
+    def load(cls, path: str | Path) -> LatencyTable:
+        """Read a table by its folder or its table.csv.
+
+        Raises:
+            TableError: a file is missing, of a newer schema or broken; file, line and column are named.
+        """
+        folder = Path(path).parent if Path(path).name == "table.csv" else Path(path)
+        identity, circumstances = _read_meta(folder / "meta.json")
+        return cls(identity, circumstances, _read_rows(folder / "table.csv"))
+
+    def save(self, folder: Path) -> None:
+        """Write table.csv and meta.json into `folder`, each atomically."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for row in self.rows:
+            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(row).items()})
+        write_text(folder / "table.csv", text.getvalue())
+        write_json(folder / "meta.json", {"identity": asdict(self.identity), "circumstances": dict(self.circumstances)})
+
+    def blocks(self) -> dict[str, LatencyRow]:
+        """Rows of blocks by key."""
+        return {row.key: row for row in self.rows if row.kind == BLOCK}
+
+    def networks(self, space_structure_id: str, num_classes: int) -> tuple[LatencyRow, ...]:
+        """Rows of whole networks of one space and number of classes."""
+        return tuple(row for row in self.rows if row.name[:3] == (NETWORK, space_structure_id, num_classes))
+
+    def extended(self, rows: Iterable[LatencyRow]) -> LatencyTable:
+        """A table with `rows` added; a row that is already there is replaced by its newer one."""
+        merged = {row.name: row for row in (*self.rows, *rows)}
+        return LatencyTable(self.identity, self.circumstances, tuple(merged.values()))
+
+
+def table_names() -> list[str]:
+    """Names of the shipped tables, `device/setting`."""
+    root = shipped("latency_tables")
+    return sorted(str(path.parent.relative_to(root).as_posix()) for path in root.glob("*/*/table.csv"))
+
+
+def find_table(name_or_path: str | Path) -> LatencyTable:
+    """A shipped table by name, or any by path.
+
+    Raises:
+        TableError: there is no such table, or it is broken.
+    """
+    folder = shipped("latency_tables") / name_or_path
+    if not (folder / "table.csv").is_file():
+        folder = Path(name_or_path)
+    if not folder.exists():
+        hint = one_of(str(name_or_path), table_names() or ["(none shipped)"])
+        raise TableError(f"table {str(name_or_path)!r} is neither shipped nor a folder; {hint}")
+    return LatencyTable.load(folder)
+
+
+def _read_meta(path: Path) -> tuple[Identity, dict[str, Any]]:
+    try:
+        meta = read_json(path)
+    except UserError as error:
+        raise TableError(str(error)) from None
+    circumstances = meta.get("circumstances", {})
+    if not isinstance(circumstances, dict):
+        raise TableError(f"{path}: circumstances: wanted an object, got {circumstances!r}")
+    return _parse_identity(meta.get("identity"), path), circumstances
+
+
+def _parse_identity(value: Any, path: Path) -> Identity:
+    wanted = {field.name for field in fields(Identity)}
+    if not isinstance(value, dict) or set(value) != wanted:
+        came = sorted(value) if isinstance(value, dict) else value
+        raise TableError(f"{path}: identity: wanted {', '.join(sorted(wanted))}, got {came}")
+    for name, came in value.items():
+        legal: tuple[type, ...] = (str,)
+        if name in ("threads", "exporter_version"):
+            # Tables from elsewhere write `unknown` for what their source does not state.
+            legal = (str, int)
+        if name == "spinning":
+            legal = (str, bool)
+        if not isinstance(came, legal) or (bool not in legal and isinstance(came, bool)):
+            raise TableError(f"{path}: identity.{name}: wanted {legal[-1].__name__}, got {came!r}")
+    return Identity(**value)
+
+
+def _read_rows(path: Path) -> tuple[LatencyRow, ...]:
+    try:
+        lines = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
+    except FileNotFoundError:
+        raise TableError(f"{path} does not exist") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TableError(f"{path} cannot be read as CSV: {error}") from None
+    if not lines or (missing := [column for column in COLUMNS if column not in lines[0]]):
+        lacking = ", ".join(missing if lines else COLUMNS)
+        raise TableError(f"{path}, line 1: missing columns {lacking}")
+    seen: dict[tuple[str, str, int, str], int] = {}
+    rows = []
+    for number, values in enumerate(lines[1:], start=2):
+        row = _parse_row(lines[0], values, f"{path}, line {number}")
+        if row.name in seen:
+            raise TableError(f"{path}, line {number}: {row.key} stands already in line {seen[row.name]}: delete one")
+        seen[row.name] = number
+        rows.append(row)
+    return tuple(rows)
+
+
+def _parse_row(header: list[str], values: list[str], place: str) -> LatencyRow:
+    if len(values) != len(header):
+        raise TableError(f"{place}: wanted {len(header)} values, got {len(values)}; was the file cut short?")
+    texts = dict(zip(header, values, strict=True))
+    if texts["kind"] not in (BLOCK, NETWORK):
+        raise TableError(f"{place}: kind: wanted {BLOCK} or {NETWORK}, got {texts['kind']!r}")
+    read: dict[str, Any] = {c: texts[c] if c in _TEXT else _number(texts[c], c, place) for c in COLUMNS}
+    return LatencyRow(**read)
+
+
+def _number(text: str, column: str, place: str) -> Any:
+    try:
+        value = int(text) if column in _WHOLE else float(text)
+    except ValueError:
+        kind = "a whole number" if column in _WHOLE else "a number"
+        raise TableError(f"{place}: {column}: wanted {kind}, got {text!r}") from None
+    if not math.isfinite(value) or value < 0 or (value == 0 and column not in _MAY_BE_ZERO):
+        raise TableError(f"{place}: {column}: wanted a finite number above zero, got {text}")
+    return value

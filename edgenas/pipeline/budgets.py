@@ -1,0 +1,92 @@
+"""Budgets of a run: resolved to devices, as one constraint on archs, and whether they can be met at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.config import Budget
+from edgenas.errors import ConfigError
+from edgenas.latency.predictor import LatencyPredictor
+from edgenas.latency.table import LatencyTable
+from edgenas.pipeline.profile import run_predictors, run_table
+from edgenas.pipeline.run import Run
+from edgenas.search.objectives import Limit
+from edgenas.space.arch import Arch
+from edgenas.space.cost import cost
+
+RISK = 0.1
+"""Share of networks that may be slower than the bound a latency budget is compared with."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """A run's budgets and all it takes to hold archs against them."""
+
+    run: Run
+    budgets: tuple[Budget, ...]
+    predictors: dict[str, LatencyPredictor]
+    tail: dict[str, float]
+    num_classes: int
+
+    def values(self, archs: Sequence[Arch]) -> npt.NDArray[np.float64]:
+        """What archs are expected to need of every budget, in its unit, shape (n, budgets).
+
+        Latencies are the one-sided bound that only a share of `RISK` exceeds.
+        """
+        columns = [self._quantity(budget, archs) for budget in self.budgets]
+        return np.asarray(np.column_stack(columns), dtype=np.float64)
+
+    def as_search_limits(self) -> tuple[Limit, ...]:
+        """The budgets as the search takes them."""
+        return tuple(Limit(str(b), b.unit, partial(self._quantity, b), b.limit) for b in self.budgets)
+
+    def check_feasible(self) -> None:
+        """Refuse a budget that even the smallest subnet exceeds.
+
+        Raises:
+            ConfigError: the feasible range is stated.
+        """
+        ends = self.values([self.run.space.smallest, self.run.space.largest])
+        for budget, smallest, largest in zip(self.budgets, *ends, strict=True):
+            if smallest > budget.limit:
+                low, high = (str(budget.model_copy(update={"limit": float(f"{v:.3g}")})) for v in (smallest, largest))
+                raise ConfigError(f"budget {budget} cannot be met: the space reaches from {low} to {high}")
+
+    def _quantity(self, budget: Budget, archs: Sequence[Arch]) -> npt.NDArray[np.float64]:
+        if budget.device is None:
+            costs = [cost(self.run.space.unroll(arch, self.num_classes)) for arch in archs]
+            return np.array([getattr(c, budget.quantity) for c in costs], dtype=float)
+        bound = self.predictors[budget.device].upper(archs, RISK)
+        return bound * (self.tail[budget.device] if budget.quantity == "p95" else 1.0)
+
+
+def run_limits(run: Run, num_classes: int) -> Limits:
+    """The run's budgets; without any, half of the largest subnet's latency on the first device.
+
+    Raises:
+        ConfigError: a budget cannot be met; the feasible range is stated.
+    """
+    predictors = run_predictors(run)
+    budgets = tuple(budget.on(list(predictors)) for budget in run.config.budgets)
+    if not budgets:
+        budgets = (_half_of_largest(run, next(iter(predictors)), num_classes),)
+    tail = {name: _tail_ratio(run, run_table(run, name), num_classes) for name in predictors}
+    limits = Limits(run, budgets, predictors, tail, num_classes)
+    limits.check_feasible()
+    return limits
+
+
+def _half_of_largest(run: Run, device: str, num_classes: int) -> Budget:
+    rows = {row.key: row for row in run_table(run, device).networks(run.space.structure_id, num_classes)}
+    return Budget(quantity="p50", limit=rows[run.space.largest.id].p50_us / 2, device=device)
+
+
+def _tail_ratio(run: Run, table: LatencyTable, num_classes: int) -> float:
+    """A high estimate of p95 / p50 on this device: what nine of ten measured networks stay below."""
+    rows = table.networks(run.space.structure_id, num_classes)
+    return float(np.quantile([row.p95_us / row.p50_us for row in rows], 1 - RISK))

@@ -1,0 +1,57 @@
+"""Stage profile: measure each device, fit its latency predictor, score it on networks it has not seen."""
+
+from __future__ import annotations
+
+from edgenas.deploy.onnx_export import EXPORTER_VERSION, export_for_timing
+from edgenas.files import write_json
+from edgenas.latency.predictor import LatencyPredictor, score_predictor
+from edgenas.latency.table import LatencyTable
+from edgenas.pipeline.data import run_dataset
+from edgenas.pipeline.devices import run_devices
+from edgenas.pipeline.run import Progress, Run
+from edgenas.profiling.plan import make_plan
+from edgenas.profiling.session import profile
+
+
+def run_profile(run: Run, progress: Progress) -> None:
+    """Measure every device of the run and fit its predictor."""
+    if run.done("profile"):
+        return
+    config, space = run.config.profile, run.space
+    num_classes = run_dataset(run).num_classes
+    plan = make_plan(space, num_classes, blocks=config.blocks, networks=config.networks, seed=run.config.seed)
+    predictors = {}
+    for name, device in run_devices(run).items():
+        folder = run.folder / "latency" / name
+        table = profile(
+            space,
+            plan,
+            num_classes,
+            device,
+            export=export_for_timing,
+            exporter_version=EXPORTER_VERSION,
+            rounds=config.rounds,
+            seed=run.config.seed,
+            folder=folder,
+            progress=progress,
+        )
+        LatencyPredictor(space, num_classes).fit(table).save(folder / "predictor.json")
+        score = score_predictor(space, table, num_classes, seed=run.config.seed).to_json()
+        write_json(folder / "score.json", score)
+        predictors[name] = {key: value for key, value in score.items() if key != "held_out"}
+    run.finish("profile", {"blocks": len(plan.blocks), "networks": len(plan.networks), "predictors": predictors})
+
+
+def run_predictors(run: Run) -> dict[str, LatencyPredictor]:
+    """The fitted predictors by device name.
+
+    Raises:
+        RunFolderError: the run was not profiled yet.
+    """
+    names = run.result("profile")["predictors"]
+    return {name: LatencyPredictor.load(run.folder / "latency" / name / "predictor.json", run.space) for name in names}
+
+
+def run_table(run: Run, device: str) -> LatencyTable:
+    """The table measured on one device."""
+    return LatencyTable.load(run.folder / "latency" / device)

@@ -1,0 +1,91 @@
+"""A run: one folder, one config, one space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edgenas.config import RunConfig, dump_config, parse_config
+from edgenas.errors import ConfigError, RunFolderError
+from edgenas.files import read_json, read_yaml, write_json
+from edgenas.space.load import load_space
+from edgenas.space.space import SearchSpace
+
+Progress = Callable[[str, int, int], None]
+STAGES = ("profile", "train", "search", "verify", "export", "report")
+RESULTS = {
+    "profile": "latency/result.json",
+    "train": "supernet/result.json",
+    "search": "search/result.json",
+    "verify": "verify/result.json",
+    "export": "export/result.json",
+    "report": "report/report.md",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder with its config and space, both resolved."""
+
+    folder: Path
+    config: RunConfig
+    space: SearchSpace
+
+    def result_path(self, stage: str) -> Path:
+        """Where a stage writes that it is finished, and its results."""
+        return self.folder / RESULTS[stage]
+
+    def done(self, stage: str) -> bool:
+        """Whether a stage is finished."""
+        return self.result_path(stage).exists()
+
+    def result(self, stage: str) -> dict[str, Any]:
+        """What a finished stage found.
+
+        Raises:
+            RunFolderError: it is not finished; the command that does it is named.
+        """
+        if not self.done(stage):
+            raise RunFolderError(f"{self.folder}: {stage} has not been done: run `edgenas {stage} {self.folder}`")
+        return read_json(self.result_path(stage))
+
+    def finish(self, stage: str, result: dict[str, Any]) -> None:
+        """Write a stage's results, and with them that it is finished."""
+        write_json(self.result_path(stage), result)
+
+
+def open_run(folder: Path) -> Run:
+    """Open a run begun before.
+
+    Raises:
+        RunFolderError: the folder holds no run.
+    """
+    if not (folder / "config.yaml").exists():
+        raise RunFolderError(
+            f"{folder} is no run folder (it holds no config.yaml): start one with `edgenas run CONFIG.yaml`"
+        )
+    stored = folder / "config.yaml"
+    try:
+        config = parse_config(read_yaml(stored), str(stored))
+    except ConfigError as error:
+        raise RunFolderError(f"{error}: was the file edited, or written by another version?") from None
+    # The space as it was at the start: its preset may have changed, or its file gone, since.
+    return Run(folder, config, load_space(folder / "space.yaml"))
+
+
+def difference(old: RunConfig, new: RunConfig) -> str:
+    """Which keys differ between two configs, in words."""
+    before, after = (_flat(yaml.safe_load(dump_config(config))) for config in (old, new))
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    return "; ".join(f"{key} was {before.get(key)!r}, is {after.get(key)!r}" for key in keys)
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        flat |= _flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) else {prefix + key: inner}
+    return flat

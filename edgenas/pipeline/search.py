@@ -1,0 +1,96 @@
+"""Stage search: archs of low error and low latency within every budget."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.files import append_jsonl, read_jsonl
+from edgenas.pipeline.budgets import Limits, run_limits
+from edgenas.pipeline.data import run_dataset
+from edgenas.pipeline.run import Progress, Run
+from edgenas.pipeline.train import trained_supernet
+from edgenas.search.loop import optimise
+from edgenas.search.objectives import Objective, as_constraints, as_evaluate
+from edgenas.space.arch import Arch
+from edgenas.space.design import covering
+from edgenas.supernet.supernet import SuperNet
+from edgenas.training.data import Dataset
+from edgenas.training.evaluate import materialise, top1
+
+
+class Scorer:
+    """Validation error of archs; every one is appended to a file, and read from it if it stands there."""
+
+    def __init__(self, run: Run, net: SuperNet, dataset: Dataset, limits: Limits, progress: Progress):
+        self.calibration = dataset.train.pictures[: run.config.search.calibration_images]
+        self.validation = dataset.validation.head(run.config.search.validation_images)
+        self.net, self.limits = net, limits
+        self.progress, self.wanted, self.asked = progress, run.config.search.evaluations, 0
+        self.path = evaluations_path(run)
+        self.known = {row["arch"]: float(row["error"]) for row in read_jsonl(self.path)}
+
+    def top1(self, arch: Arch) -> float:
+        """Validation top-1 of one arch, on the run's validation pictures."""
+        return top1(materialise(self.net, arch, self.calibration), self.validation)
+
+    def __call__(self, archs: Sequence[Arch]) -> npt.NDArray[np.float64]:
+        """Validation errors (1 - top-1), shape (n,)."""
+        for arch in archs:
+            self.asked += 1
+            self.progress("searching", self.asked, self.wanted)
+            if arch.id not in self.known:
+                self.known[arch.id] = 1 - self.top1(arch)
+                latency = {name: float(p.predict([arch])[0]) for name, p in self.limits.predictors.items()}
+                append_jsonl(self.path, {"arch": arch.id, "error": self.known[arch.id], "latency_us": latency})
+        return np.array([self.known[arch.id] for arch in archs])
+
+
+def evaluations_path(run: Run) -> Path:
+    """Every evaluation, one row each."""
+    return run.folder / "search" / "evaluations.jsonl"
+
+
+def run_search(run: Run, progress: Progress) -> None:
+    """Search the run's space."""
+    if run.done("search"):
+        return
+    config, space = run.config.search, run.space
+    dataset = run_dataset(run)
+    limits = run_limits(run, dataset.num_classes)
+    scorer = Scorer(run, trained_supernet(run, dataset), dataset, limits, progress)
+    latencies = [Objective(f"latency_us@{name}", "us", p.predict) for name, p in limits.predictors.items()]
+    started = time.monotonic()
+    result = optimise(
+        space.n_choices,
+        as_evaluate(space, (Objective("error", "fraction", scorer), *latencies)),
+        constraints=as_constraints(space, limits.as_search_limits()),
+        strategy=config.strategy,
+        evaluations=config.evaluations,
+        population=config.population,
+        seed=run.config.seed,
+        initial=space.encode(covering(space, config.population, run.config.seed)),
+        repair=space.canonical,
+    )
+    order = result.front[np.argsort(result.objectives[result.front, 1])]
+    run.finish(
+        "search",
+        {
+            "strategy": config.strategy,
+            "evaluations": len(result.genes),
+            "seconds": time.monotonic() - started,
+            "hypervolume": float(result.hypervolume[-1]),
+            "reference_point": result.reference_point.tolist(),
+            "hypervolume_by_batch": result.hypervolume.tolist(),
+            "evaluations_by_batch": result.evaluations_by_batch.tolist(),
+            "budgets": [{**budget.model_dump(), "unit": budget.unit} for budget in limits.budgets],
+            "front": [
+                {"arch": arch.id, "val_top1": 1 - float(error)}
+                for arch, error in zip(space.decode(result.genes[order]), result.objectives[order, 0], strict=True)
+            ],
+        },
+    )

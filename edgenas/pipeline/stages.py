@@ -1,0 +1,38 @@
+"""All stages in order, for whole runs and for single ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from edgenas.pipeline.export import run_export
+from edgenas.pipeline.profile import run_profile
+from edgenas.pipeline.run import STAGES, Progress, Run
+from edgenas.pipeline.search import run_search
+from edgenas.pipeline.summary import write_summary
+from edgenas.pipeline.train import run_train
+from edgenas.pipeline.verify import run_verify
+from edgenas.report.markdown import write_report
+
+
+def run_report(run: Run, progress: Progress) -> None:
+    """Write `summary.json` and the report, from saved files only; unlike other stages, anew each time."""
+    progress("reporting", 0, 1)
+    write_summary(run)
+    write_report(run.folder)
+    progress("reporting", 1, 1)
+
+
+STAGE_FUNCTIONS: dict[str, Callable[[Run, Progress], None]] = {
+    "profile": run_profile,
+    "train": run_train,
+    "search": run_search,
+    "verify": run_verify,
+    "export": run_export,
+    "report": run_report,
+}
+
+
+def run_stages(run: Run, progress: Progress, stages: Sequence[str] = STAGES) -> None:
+    """Do `stages` one after another; finished ones are passed over."""
+    for stage in stages:
+        STAGE_FUNCTIONS[stage](run, progress)

@@ -1,0 +1,51 @@
+"""Starting a run: all that can be wrong is found before anything is written or costs time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgenas.config import RunConfig, dump_config
+from edgenas.errors import RunFolderError
+from edgenas.files import write_text, write_yaml
+from edgenas.pipeline.data import run_dataset
+from edgenas.pipeline.devices import resolve_devices, write_devices
+from edgenas.pipeline.run import Run, difference, open_run
+from edgenas.training.data import load_dataset
+from edgenas.training.loop import compute_device, count_steps
+
+
+def start_run(config: RunConfig, folder: Path) -> Run:
+    """Open `folder` for `config`, new or begun before.
+
+    Raises:
+        RunFolderError: the folder holds another config's run (what differs is named), something that is no
+            run, or cannot be written.
+        ConfigError, SpaceError, DataError, TableError: what the config names is missing or does not fit.
+    """
+    if (folder / "config.yaml").exists():
+        run = open_run(folder)
+        if run.config != config:
+            changed = difference(run.config, config)
+            raise RunFolderError(f"{folder} holds a run of another config: {changed}; choose another --run folder")
+        return run
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunFolderError(f"{folder} exists and is no run folder: choose another --run folder")
+    return _begin(config, folder)
+
+
+def _begin(config: RunConfig, folder: Path) -> Run:
+    run = Run(folder, config, config.load_space())
+    devices = resolve_devices(config.devices)
+    for budget in config.budgets:
+        budget.on([device.name for device in devices])
+    compute_device(config.train.device)
+    count_steps(config.train, len(load_dataset(config.data, config.seed).train))
+    try:
+        write_yaml(folder / "space.yaml", run.space.model_dump(mode="json"))
+        write_devices(run, devices)
+        run_dataset(run)
+        # Last: its presence says that the folder holds a run.
+        write_text(folder / "config.yaml", dump_config(config))
+    except OSError as error:
+        raise RunFolderError(f"cannot write into {folder}: {error.strerror or error}") from None
+    return run

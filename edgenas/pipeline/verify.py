@@ -1,0 +1,176 @@
+"""Stage verify: the front, measured on every device. What misses a budget is dropped and named.
+
+Which networks may be chosen is decided on every other round of the measurement; whether a budget is met is
+judged on the rounds between, which the decision did not see. Otherwise the luckiest measurement would win.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgenas.config import Budget
+from edgenas.deploy.onnx_export import export_onnx
+from edgenas.errors import InfeasibleError, ParityError
+from edgenas.pipeline.budgets import Limits, run_limits
+from edgenas.pipeline.data import run_dataset
+from edgenas.pipeline.devices import run_devices
+from edgenas.pipeline.run import Progress, Run
+from edgenas.pipeline.train import trained_supernet
+from edgenas.profiling.session import Measurement, measure_networks
+from edgenas.search.front import non_dominated
+from edgenas.space.arch import Arch
+from edgenas.training.data import Dataset
+from edgenas.training.evaluate import materialise, top1
+
+SCORE_TOLERANCE = 0.002
+"""How far a top-1 worked out again may be from the recorded one: nil on a CPU, a picture or two on a GPU."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network of the front, as measured on every device of the run."""
+
+    arch: Arch
+    val_top1: float
+    model: str
+    measured: dict[str, Measurement]
+
+    def may_be_chosen(self, budgets: tuple[Budget, ...]) -> bool:
+        """Within every latency budget on the choosing rounds."""
+        return not self.missed(budgets, first=0)
+
+    def missed(self, budgets: tuple[Budget, ...], first: int = 1) -> list[str]:
+        """The latency budgets it is over, in words, on every second round from `first`."""
+        return [
+            f"{self.latency_us(b, first) / 1e3:.3f} ms on {b.device}, over {b}"
+            for b in budgets
+            if b.device is not None and self.latency_us(b, first) > b.limit
+        ]
+
+    def latency_us(self, budget: Budget, first: int) -> float:
+        """Measured latency that a budget limits."""
+        assert budget.device is not None
+        measurement = self.measured[budget.device]
+        median = float(np.median(measurement.rounds_p50_us[first::2]))
+        # Tails need every sample there is; they are scaled to the rounds by the medians' ratio.
+        return median * (measurement.p95_us / measurement.p50_us if budget.quantity == "p95" else 1.0)
+
+
+def run_verify(run: Run, progress: Progress) -> None:
+    """Measure the search's front and choose the most accurate network within every budget.
+
+    Raises:
+        InfeasibleError: every measured network is over a budget.
+    """
+    if run.done("verify"):
+        return
+    found = run.result("search")["front"]
+    dataset = run_dataset(run)
+    limits = run_limits(run, dataset.num_classes)
+    picked = [found[i] for i in _spread(len(found), run.config.verify.networks)]
+    models = _export_front(run, dataset, picked, progress)
+    measured: dict[str, dict[str, Measurement]] = {arch: {} for arch in models}
+    for name, device in run_devices(run).items():
+        rows = measure_networks(
+            {arch: run.folder / path for arch, path in models.items()},
+            device,
+            rounds=run.config.verify.rounds,
+            seed=run.config.seed,
+            out=run.folder / "verify" / f"{name}.jsonl",
+            progress=progress,
+        )
+        for arch, measurement in rows.items():
+            measured[arch][name] = measurement
+    candidates = [
+        Candidate(run.space.parse(row["arch"]), row["val_top1"], models[row["arch"]], measured[row["arch"]])
+        for row in picked
+    ]
+    dropped = _dropped(candidates, limits.budgets)
+    chosen = _choose(candidates, dropped, limits.budgets)
+    front = [_entry(candidate, dropped.get(candidate.arch.id), limits, run) for candidate in candidates]
+    run.finish(
+        "verify",
+        {"front": front, "chosen": chosen.arch.id, "val_top1": chosen.val_top1, "model": chosen.model},
+    )
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    """`wanted` of `count` positions, evenly, the last (the most accurate) always among them."""
+    return sorted(set(np.linspace(count - 1, 0, min(count, wanted)).round().astype(int).tolist()))
+
+
+def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], progress: Progress) -> dict[str, str]:
+    """The very subnets that were scored, as ONNX files; paths within the run folder by arch."""
+    net = trained_supernet(run, dataset)
+    calibration = dataset.train.pictures[: run.config.search.calibration_images]
+    validation = dataset.validation.head(run.config.search.validation_images)
+    models = {}
+    for number, row in enumerate(picked):
+        progress("exporting the front", number, len(picked))
+        subnet = materialise(net, run.space.parse(row["arch"]), calibration)
+        score = top1(subnet, validation)
+        if abs(score - row["val_top1"]) > SCORE_TOLERANCE:
+            raise ParityError(
+                f"{row['arch']} scored {row['val_top1']:.4f} in the search and {score:.4f} now: "
+                "the weights or pictures changed; start a new run"
+            )
+        path = f"verify/models/{number:03d}.onnx"
+        export_onnx(subnet, run.folder / path)
+        models[row["arch"]] = path
+    progress("exporting the front", len(picked), len(picked))
+    return models
+
+
+def _dropped(candidates: list[Candidate], budgets: tuple[Budget, ...]) -> dict[str, str]:
+    """Why networks are dropped, by arch: over budget, or dominated by another as measured."""
+    reasons = {c.arch.id: "over budget: " + "; ".join(missed) for c in candidates if (missed := c.missed(budgets))}
+    kept = [c for c in candidates if c.arch.id not in reasons]
+    if kept:
+        points = np.array([[1 - c.val_top1, *(reported_us(m) for m in c.measured.values())] for c in kept])
+        best = set(non_dominated(points).tolist())
+        reasons |= {c.arch.id: "another is as accurate and faster" for i, c in enumerate(kept) if i not in best}
+    return reasons
+
+
+def _choose(candidates: list[Candidate], dropped: dict[str, str], budgets: tuple[Budget, ...]) -> Candidate:
+    kept = [c for c in candidates if c.arch.id not in dropped and c.may_be_chosen(budgets)]
+    if not kept:
+        reasons = "\n".join(
+            f"  {c.arch.id}: {dropped.get(c.arch.id, 'over budget on the choosing rounds')}" for c in candidates
+        )
+        raise InfeasibleError(
+            f"none of the {len(candidates)} networks measured is within the budget:\n{reasons}\n"
+            "Loosen the budget a little, or measure on a quieter machine."
+        )
+    return max(kept, key=lambda candidate: candidate.val_top1)
+
+
+def reported_us(measurement: Measurement) -> float:
+    """The p50 that is reported: over the judging rounds."""
+    return float(np.median(measurement.rounds_p50_us[1::2]))
+
+
+def _entry(candidate: Candidate, reason: str | None, limits: Limits, run: Run) -> dict[str, Any]:
+    coverage = run.config.profile.coverage
+    latency = {}
+    for name, predictor in limits.predictors.items():
+        own = tuple(budget for budget in limits.budgets if budget.device == name)
+        low, high = predictor.interval([candidate.arch], coverage)[0].tolist()
+        latency[name] = {
+            "predicted_us": float(predictor.predict([candidate.arch])[0]),
+            "interval_us": [low, high],
+            "coverage": coverage,
+            "p50_us": reported_us(candidate.measured[name]),
+            "p95_us": candidate.measured[name].p95_us,
+            "meets_budget": not candidate.missed(own) if own else None,
+        }
+    return {
+        "arch": candidate.arch.id,
+        "val_top1": candidate.val_top1,
+        "dropped": reason is not None,
+        "dropped_because": reason,
+        "latency": latency,
+    }

@@ -1,0 +1,161 @@
+"""Records: a validated row of the timer becomes a measurement, a line of rows.jsonl, a row of a table."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgenas.errors import TableError
+from edgenas.files import SCHEMA_VERSION, read_jsonl
+from edgenas.latency.device import Device
+from edgenas.latency.table import NETWORK, Identity, LatencyRow, LatencyTable
+
+RUNTIME = "onnxruntime"
+SMALLEST_NET_SHARE = 0.01
+DESCRIBED = ("cpu", "cores", "os", "python", "governor", "frequency_hz", "temperature_celsius", "foreign_load")
+Name = tuple[str, str, int, str]
+"""Kind, space, number of classes, key: see LatencyRow.name."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What the timer found for one network, in microseconds; see LatencyRow for the common fields."""
+
+    p50_us: float
+    p95_us: float
+    mean_us: float
+    std_us: float
+    ci_low_us: float
+    ci_high_us: float
+    count: int
+    rounds_p50_us: tuple[float, ...]
+    repeat_noise: float
+    doubts: tuple[str, ...]
+
+
+def to_measurement(row: Mapping[str, Any]) -> Measurement:
+    """A validated row of the timer (milliseconds) in microseconds."""
+    latency = row["latency_ms"]
+    rounds = tuple(1e3 * value for value in row["rounds_p50_ms"])
+    p50_us = 1e3 * latency["p50"]
+    return Measurement(
+        p50_us=p50_us,
+        p95_us=1e3 * latency["p95"],
+        mean_us=1e3 * latency["mean"],
+        std_us=1e3 * latency["std"],
+        ci_low_us=1e3 * row["ci_p50_ms"][0],
+        ci_high_us=1e3 * row["ci_p50_ms"][1],
+        count=row["count"],
+        rounds_p50_us=rounds,
+        repeat_noise=repeat_noise(rounds, p50_us),
+        doubts=tuple(row["doubts"]),
+    )
+
+
+def repeat_noise(rounds_p50_us: Sequence[float], p50_us: float) -> float:
+    """|a - b| / p50 of the medians a and b of the first and the second half of the rounds' medians."""
+    half = len(rounds_p50_us) // 2
+    if half == 0:
+        return 0.0
+    return float(abs(np.median(rounds_p50_us[:half]) - np.median(rounds_p50_us[half:])) / p50_us)
+
+
+def to_record(name: Name, row: Mapping[str, Any], device: Device, exporter_version: int | str) -> dict[str, Any]:
+    """One line of rows.jsonl: the finished table row, its identity and circumstances."""
+    overhead_us = 1e3 * row["call_overhead_ms"]
+    identity = _identity(device, row["environment"]["runtime_version"], exporter_version)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "identity": asdict(identity),
+        "row": asdict(_latency_row(name, to_measurement(row), overhead_us)),
+        "call_overhead_us": overhead_us,
+        "sentinel_p50_us": 1e3 * row["sentinel_p50_ms"],
+        "sentinel_drift": row["sentinel_drift"],
+        "measured_at": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "environment": row["environment"],
+        "doubts": row["doubts"],
+    }
+
+
+def _latency_row(name: Name, found: Measurement, overhead_us: float) -> LatencyRow:
+    kind, space, num_classes, key = name
+
+    def net(value_us: float) -> float:
+        if kind == NETWORK:
+            return value_us
+        # A block as quick as the empty model still costs something; zero would break logarithms and sums.
+        return max(value_us - overhead_us, SMALLEST_NET_SHARE * overhead_us)
+
+    return LatencyRow(
+        kind=kind,
+        space=space,
+        num_classes=num_classes,
+        key=key,
+        p50_us=net(found.p50_us),
+        p95_us=net(found.p95_us),
+        mean_us=net(found.mean_us),
+        std_us=found.std_us,
+        ci_low_us=net(found.ci_low_us),
+        ci_high_us=net(found.ci_high_us),
+        count=found.count,
+        rounds=len(found.rounds_p50_us),
+        repeat_noise=found.repeat_noise,
+    )
+
+
+def _identity(device: Device, runtime_version: str, exporter_version: int | str) -> Identity:
+    run = device.run
+    return Identity(
+        device=device.name,
+        runtime=RUNTIME,
+        runtime_version=runtime_version,
+        provider=run.provider,
+        precision=run.precision,
+        threads=run.threads,
+        optimisation_level=run.optimisation_level,
+        spinning=run.spinning,
+        exporter_version=exporter_version,
+    )
+
+
+def read_records(
+    path: Path, device: Device, exporter_version: int | str, runtime_version: str
+) -> dict[Name, dict[str, Any]]:
+    """Lines of rows.jsonl of one identity, by name; the newest where one is there twice.
+
+    Raises:
+        TableError: a line is none of ours.
+    """
+    identity = asdict(_identity(device, runtime_version, exporter_version))
+    found: dict[Name, dict[str, Any]] = {}
+    for number, record in enumerate(read_jsonl(path), start=1):
+        try:
+            if record["identity"] == identity:
+                found[LatencyRow(**record["row"]).name] = record
+        except (KeyError, TypeError) as error:
+            raise TableError(f"{path}, row {number} is not a measurement ({error}): delete it and go on") from None
+    return found
+
+
+def to_table(records: Iterable[Mapping[str, Any]]) -> LatencyTable:
+    """The table of records of one identity; circumstances are those of all of them."""
+    kept = list(records)
+    environment = kept[-1]["environment"]
+    dates = sorted({record["measured_at"] for record in kept})
+    circumstances = {
+        "measured_at": dates[-1],
+        "first_measured_at": dates[0],
+        **{key: environment.get(key) for key in DESCRIBED},
+        "call_overhead_us": float(np.median([record["call_overhead_us"] for record in kept])),
+        "call_overhead_subtracted_from": "block rows",
+        "sentinel_p50_us": float(np.median([record["sentinel_p50_us"] for record in kept])),
+        "sentinel_drift": max(record["sentinel_drift"] for record in kept),
+        "doubts": sorted({doubt for record in kept for doubt in record["doubts"]}),
+    }
+    rows = tuple(LatencyRow(**record["row"]) for record in kept)
+    return LatencyTable(Identity(**kept[-1]["identity"]), circumstances, rows)

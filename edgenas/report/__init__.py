@@ -1,0 +1,1 @@
+"""Showing: a Markdown page with plots, drawn from a run folder's saved files only."""

@@ -1,0 +1,59 @@
+"""Numbers as people read them: milliseconds, percent, counts with a prefix."""
+
+from __future__ import annotations
+
+MISSING = "–"
+BYTES = ("B", "kB", "MB", "GB")
+COUNTS = ("", "k", "M", "G", "T")
+
+
+def ms(microseconds: float | None) -> str:
+    """Milliseconds with three or four figures and no unit: `0.412`, `12.35`, `123.4`."""
+    if microseconds is None:
+        return MISSING
+    value = microseconds / 1e3
+    decimals = 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
+    return f"{value:.{decimals}f}"
+
+
+def ms_range(interval_us: tuple[float, float] | None) -> str:
+    """An interval in milliseconds, `0.398 to 0.431`, without its unit."""
+    return MISSING if interval_us is None else f"{ms(interval_us[0])} to {ms(interval_us[1])}"
+
+
+def percent(fraction: float | None, decimals: int = 1) -> str:
+    """A fraction in percent, `94.2 %`."""
+    return MISSING if fraction is None else f"{100 * fraction:.{decimals}f} %"
+
+
+def number(value: float | None, decimals: int = 2) -> str:
+    """A plain number with fixed decimals."""
+    return MISSING if value is None else f"{value:.{decimals}f}"
+
+
+def count(value: float) -> str:
+    """A count with a decimal prefix: `812`, `12.3 k`, `4.56 M`."""
+    return _prefixed(value, COUNTS)
+
+
+def size(n_bytes: float) -> str:
+    """Bytes with a decimal prefix: `812 B`, `64.0 kB`."""
+    return _prefixed(n_bytes, BYTES)
+
+
+def duration(seconds: float) -> str:
+    """`8.3 s`, `4 min 10 s`, `2 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _prefixed(value: float, units: tuple[str, ...]) -> str:
+    step = 0
+    while abs(value) >= 999.5 and step < len(units) - 1:
+        value, step = value / 1e3, step + 1
+    digits = f"{value:.0f}" if step == 0 else f"{value:.3g}"
+    return f"{digits} {units[step]}".rstrip()

@@ -1,0 +1,186 @@
+"""A sentence of plain judgement for each figure, doubts included."""
+
+from __future__ import annotations
+
+from edgenas.report.formats import count, duration, ms, percent, size
+from edgenas.report.values import BudgetLine, Network, Run, Score
+
+FEW_NETWORKS = 20
+"""Held-out networks below which shares such as coverage are rough."""
+NOISY = 0.05
+"""Repeat noise above which a device is called unsteady."""
+POOR_TAU = 0.8
+"""Kendall tau below which a ranking by prediction is called unreliable."""
+RISING = 0.01
+"""Share of the final hypervolume gained in about the last quarter above which a search is called unfinished."""
+
+
+def latency_budgets(run: Run, device: str) -> tuple[BudgetLine, ...]:
+    """Budgets in time on a device; one that names no device is of the first."""
+    first = run.devices[0]
+    return tuple(b for b in run.summary.budgets if b.unit == "us" and (b.device or first) == device)
+
+
+def meets(network: Network) -> bool | None:
+    """Whether a network was measured to meet its budgets on every device; None where that is unknown."""
+    verdicts = [latency.meets_budget for latency in network.latency.values()]
+    if network.dropped or False in verdicts:
+        return False
+    return None if None in verdicts or not verdicts else True
+
+
+def front(run: Run) -> str:
+    """How many networks of the front meet the budgets, and what was chosen."""
+    networks = run.summary.front
+    kept = sum(meets(network) is True for network in networks)
+    chosen = run.summary.chosen
+    if chosen is None:
+        return f"None of {len(networks)} networks was measured to meet every budget"
+    lead = f"{kept} of {len(networks)} networks were measured to meet every budget"
+    if not run.summary.budgets:
+        lead = f"{len(networks)} networks form the front"
+    return f"{lead}; the chosen one reaches {percent(chosen.val_top1)} validation top-1"
+
+
+def front_on(run: Run, device: str) -> str:
+    """How well predictions held on the front."""
+    known = [n.latency[device] for n in run.summary.front if device in n.latency]
+    pairs = [(k.interval_us, k.p50_us) for k in known if k.interval_us is not None and k.p50_us is not None]
+    if not pairs:
+        return f"{device}: no network of the front was measured"
+    held = sum(low <= p50 <= high for (low, high), p50 in pairs)
+    coverage = next((k.coverage for k in known if k.coverage is not None), None)
+    said = f"the {percent(coverage, 0)} interval" if coverage else "the interval"
+    return f"{device}: {said} held for {held} of {len(pairs)} measured networks"
+
+
+def optimism(run: Run) -> str:
+    """Validation against test top-1 of the chosen network."""
+    chosen = run.summary.chosen
+    if chosen is None or chosen.test_top1 is None:
+        return "The chosen network was not scored on the test images."
+    gap = 100 * (chosen.val_top1 - chosen.test_top1)
+    n = run.dataset.counts.get("test")
+    of = f" of {n:,} images" if n else ""
+    noise = f" (its own sampling error is about ±{_sampling_error(chosen.test_top1, n):.1f} points)" if n else ""
+    side = "below" if gap > 0 else "above"
+    return f"Its test top-1{of} is {abs(gap):.1f} points {side} the validation top-1{noise}."
+
+
+def _sampling_error(rate: float, n: int) -> float:
+    """Standard error of a rate over n images, in points."""
+    return 100 * float((rate * (1 - rate) / n) ** 0.5)
+
+
+def predictor(score: Score) -> str:
+    """The predictor's error in one phrase."""
+    return (
+        f"Predictions miss by {percent(score.mape)} on average on {score.n_test} unseen networks; "
+        f"{percent(score.within_5, 0)} lie within ±5 %"
+    )
+
+
+def predictor_doubts(score: Score) -> list[str]:
+    """What speaks for and against trusting the predictor, one sentence each."""
+    return [sentence for check in (_noise, _baseline, _ranking, _intervals, _bias, _few) if (sentence := check(score))]
+
+
+def _noise(score: Score) -> str:
+    noise = score.repeat_noise
+    if noise is None:
+        return "Doubt: the device's repeat noise is unknown, so nobody can say how good a prediction could be."
+    if noise > NOISY:
+        return (
+            f"Doubt: the device is unsteady: the same network, timed again, differs by {percent(noise)}; no "
+            "predictor can do better than that."
+        )
+    return (
+        f"The same network, timed again, differs by {percent(noise)}: the prediction error is "
+        f"{score.mape / noise:.1f} times what repeating a measurement costs."
+        if noise > 0
+        else ""
+    )
+
+
+def _baseline(score: Score) -> str:
+    baselines = {"a line through MACs": score.mape_macs_linear, "a plain sum of blocks": score.mape_plain_sum}
+    known = {name: value for name, value in baselines.items() if value is not None}
+    if not known:
+        return ""
+    name = min(known, key=lambda each: known[each])
+    if known[name] <= score.mape:
+        return f"Doubt: {name} does as well ({percent(known[name])}); the predictor adds nothing here."
+    return f"The best simple baseline, {name}, misses by {percent(known[name])}."
+
+
+def _ranking(score: Score) -> str:
+    tau = score.kendall_tau
+    if tau is None or tau >= POOR_TAU:
+        return ""
+    return f"Doubt: a Kendall tau of {tau:.2f} means that close networks are often ranked the wrong way round."
+
+
+def _intervals(score: Score) -> str:
+    coverage = score.coverage_90
+    if coverage is None:
+        return ""
+    # Two standard errors of a 90 % coverage counted over n_test networks.
+    slack = 2 * (0.09 / max(score.n_test, 1)) ** 0.5
+    if coverage < 0.9 - slack:
+        return f"Doubt: the 90 % intervals held for only {percent(coverage, 0)} of the networks; they are too narrow."
+    return f"The 90 % intervals held for {percent(coverage, 0)} of the networks."
+
+
+def _bias(score: Score) -> str:
+    bias = score.bias
+    if bias is None or abs(bias) < max(0.01, score.mape / 2):
+        return ""
+    side = "slower" if bias > 0 else "faster"
+    return f"Doubt: predictions lean one way: networks look {percent(abs(bias))} {side} than they are."
+
+
+def _few(score: Score) -> str:
+    if score.n_test >= FEW_NETWORKS:
+        return ""
+    return f"Doubt: {score.n_test} unseen networks are few; shares counted over them are rough."
+
+
+def training(run: Run) -> str:
+    """Where training ended, and what the smallest and the largest subnet reach."""
+    if not run.steps:
+        return "No training step was recorded"
+    lead = f"Loss fell from {run.steps[0].loss:.2f} to {_last_loss(run):.2f} in {run.steps[-1].epoch:.3g} epochs"
+    if run.steps[0].loss <= _last_loss(run):
+        lead = f"Doubt: the loss did not fall ({run.steps[0].loss:.2f} to {_last_loss(run):.2f})"
+    if not run.validations:
+        return lead
+    ends = ", ".join(f"{name} {percent(value)}" for name, value in run.validations[-1].top1.items())
+    return f"{lead}; validation top-1 at the end: {ends}"
+
+
+def _last_loss(run: Run) -> float:
+    """Mean loss over the last twentieth of the steps, for one step's loss is noisy."""
+    last = run.steps[-max(1, len(run.steps) // 20) :]
+    return sum(step.loss for step in last) / len(last)
+
+
+def search(run: Run) -> str:
+    """Whether the search had settled."""
+    facts = run.search
+    history, counts = facts.hypervolume_by_batch, facts.evaluations_by_batch
+    lead = f"{facts.evaluations} evaluations in {duration(facts.seconds)}"
+    if len(history) < 4 or history[-1] <= 0:
+        return f"{lead}; too short to tell whether it had settled"
+    n, before = max(pair for pair in zip(counts, history, strict=True) if pair[0] <= max(0.75 * counts[-1], counts[0]))
+    gain = (history[-1] - before) / history[-1]
+    said = f"the last {counts[-1] - n} added {percent(gain)} of the hypervolume"
+    return f"{lead}; {said}: more would likely find better" if gain > RISING else f"{lead}; {said}: it had settled"
+
+
+def budget(line: BudgetLine, run: Run) -> str:
+    """A budget in words, `p50 on here: at most 0.400 ms`."""
+    if line.unit == "us":
+        return f"{line.quantity} on {line.device or run.devices[0]}: at most {ms(line.limit)} ms"
+    amount = size(line.limit) if line.unit == "bytes" else count(line.limit)
+    name = "MACs" if line.quantity == "macs" else line.quantity.replace("_", " ")
+    return f"{name}: at most {amount}"

@@ -1,0 +1,202 @@
+"""The page: report.md and its plots in `report/` of a run folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import yaml
+
+from edgenas.files import write_bytes, write_text
+from edgenas.report import judgement
+from edgenas.report.formats import MISSING, count, duration, ms, ms_range, number, percent
+from edgenas.report.load import load_run
+from edgenas.report.plots import plot_all
+from edgenas.report.values import Network, Run, Score
+
+
+def write_report(run_folder: Path) -> Path:
+    """Write `report/report.md` and its PNG plots into a run folder, from its saved files only.
+
+    Returns:
+        The path of report.md.
+
+    Raises:
+        RunFolderError: a stage's file is missing or broken; the command that makes it is named.
+    """
+    run = load_run(run_folder)
+    target = run_folder / "report"
+    plots = plot_all(run)
+    for name, data in plots.items():
+        write_bytes(target / name, data)
+    page = target / "report.md"
+    write_text(page, render(run, tuple(plots)))
+    return page
+
+
+def render(run: Run, plots: Sequence[str]) -> str:
+    """The page as Markdown; `plots` are the file names beside it that it may show."""
+    sections = [
+        [f"# {run.config.get('name', run.folder.name)}: {_what(run)}"],
+        _result(run, plots),
+        _chosen(run),
+        *[_predictor(run, device) for device in run.devices],
+        _image("predictor.png", "Predicted against measured latency of networks the predictor had not seen", plots),
+        _search(run, plots),
+        _training(run, plots),
+        _circumstances(run),
+    ]
+    return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
+
+
+def _what(run: Run) -> str:
+    return f"{run.dataset.name} on {', '.join(run.devices)}"
+
+
+def _result(run: Run, plots: Sequence[str]) -> list[str]:
+    budgets = [f"- {judgement.budget(line, run)}" for line in run.summary.budgets] or ["- none"]
+    rows = [row for number_, network in enumerate(run.networks, 1) for row in _network_rows(run, number_, network)]
+    header = ["", "device", "validation top-1", "predicted, interval (ms)", "p50 / p95 (ms)", "budget met", "arch"]
+    held = [f"- {judgement.front_on(run, device)}." for device in run.devices]
+    return [
+        f"**{judgement.front(run)}.**",
+        "",
+        "Budgets:",
+        "",
+        *budgets,
+        "",
+        *_table(header, rows),
+        "",
+        "Predictions against measurements on the front:",
+        "",
+        *held,
+        *_image("front.png", "Validation top-1 against latency, predicted and measured", plots, before=[""]),
+    ]
+
+
+def _network_rows(run: Run, place: int, network: Network) -> Iterable[list[str]]:
+    is_chosen = run.summary.chosen is not None and run.summary.chosen.arch == network.arch
+    for device in run.devices:
+        latency = network.latency.get(device)
+        if latency is None:
+            continue
+        yield [
+            f"**{place}, chosen**" if is_chosen else str(place),
+            device,
+            percent(network.val_top1),
+            f"{ms(latency.predicted_us)} ({ms_range(latency.interval_us)})",
+            f"{ms(latency.p50_us)} / {ms(latency.p95_us)}",
+            _verdict(latency.meets_budget, network.dropped),
+            f"`{network.arch}`",
+        ]
+
+
+def _verdict(meets: bool | None, dropped: bool) -> str:
+    said = {True: "yes", False: "**no**", None: MISSING}[meets]
+    return f"{said}, dropped" if dropped else said
+
+
+def _chosen(run: Run) -> list[str]:
+    chosen = run.summary.chosen
+    if chosen is None:
+        return ["## Chosen network", "", "None: no network was measured to meet every budget."]
+    lines = [
+        "## Chosen network",
+        "",
+        f"`{chosen.arch}`",
+        "",
+        f"- test top-1: **{percent(chosen.test_top1)}**, validation top-1: {percent(chosen.val_top1)}",
+    ]
+    for name, path in (("model", chosen.onnx), ("bundle", chosen.bundle)):
+        if path is not None:
+            lines.append(f"- {name}: [{path}]({os.path.relpath(run.folder / path, run.folder / 'report')})")
+    return [*lines, "", judgement.optimism(run)]
+
+
+def _predictor(run: Run, device: str) -> list[str]:
+    score = run.scores[device]
+    doubts = judgement.predictor_doubts(score)
+    return [
+        f"## Latency predictor: {device}",
+        "",
+        f"{judgement.predictor(score)}. {' '.join(doubts)}",
+        "",
+        *_table(["on networks not seen in fitting", "value"], _score_rows(score)),
+    ]
+
+
+def _score_rows(score: Score) -> list[list[str]]:
+    rows = {
+        "mean absolute error": percent(score.mape),
+        "root mean square error": percent(score.rmspe),
+        "bias (above 0: predicted too slow)": percent(score.bias),
+        "within ±5 %": percent(score.within_5, 0),
+        "within ±10 %": percent(score.within_10, 0),
+        "Kendall tau": number(score.kendall_tau),
+        "coverage of the 90 % interval": percent(score.coverage_90, 0),
+        "its median half-width": percent(score.median_half_width_90),
+        "repeat noise of the device": percent(score.repeat_noise),
+        "baseline: a line through MACs, mean absolute error": percent(score.mape_macs_linear),
+        "baseline: plain sum of blocks, mean absolute error": percent(score.mape_plain_sum),
+        "rows fitted, networks tested": f"{score.n_fit}, {score.n_test}",
+    }
+    return [[name, value] for name, value in rows.items()]
+
+
+def _search(run: Run, plots: Sequence[str]) -> list[str]:
+    facts = run.search
+    point = ", ".join(f"{value:.4g}" for value in facts.reference_point)
+    return [
+        "## Search",
+        "",
+        f"{judgement.search(run)}.",
+        "",
+        f"Strategy `{facts.strategy}`; final hypervolume {facts.hypervolume:.4g}, reference point ({point}) in "
+        "(error, latency in µs).",
+        *_image("search.png", "Hypervolume against evaluations", plots, before=[""]),
+    ]
+
+
+def _training(run: Run, plots: Sequence[str]) -> list[str]:
+    supernet, counts = run.summary.supernet, run.dataset.counts
+    splits = ", ".join(f"{n:,} {split}" for split, n in counts.items())
+    return [
+        "## Training",
+        "",
+        f"{judgement.training(run)}.",
+        "",
+        f"Supernet of space `{run.summary.space}`: {count(supernet.params)} parameters, trained for "
+        f"{duration(supernet.train_seconds)} at {supernet.images_per_second:,.0f} images/s. "
+        f"Images of {run.dataset.name}, {run.dataset.num_classes} classes: {splits}.",
+        *_image("training.png", "Training loss and validation top-1", plots, before=[""]),
+    ]
+
+
+def _circumstances(run: Run) -> list[str]:
+    lines = ["## Circumstances"]
+    for device in run.devices:
+        known = run.circumstances.get(device)
+        rows = [[key.replace("_", " "), _plain(value)] for key, value in (known or {}).items()]
+        lines += ["", f"### {device}", "", *(_table(["", ""], rows) if rows else ["Not recorded."])]
+    text = yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True).rstrip()
+    return [*lines, "", "<details><summary>Resolved config</summary>", "", "```yaml", text, "```", "", "</details>"]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{key} {_plain(each)}" for key, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "unknown" if value is None else str(value)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines]
+
+
+def _image(name: str, alt: str, plots: Sequence[str], before: Sequence[str] = ()) -> list[str]:
+    return [*before, f"![{alt}]({name})"] if name in plots else []

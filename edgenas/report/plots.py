@@ -1,0 +1,237 @@
+"""The plots, one function each: facts in, PNG bytes out. Nothing is told by colour alone."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from edgenas.report import judgement
+from edgenas.report.formats import ms
+from edgenas.report.values import Latency, Network, Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's palette, made to be told apart by the colour-blind.
+BLUE, ORANGE, GREEN, VERMILION, GREY, INK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#9a9a9a", "#222222"
+STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#666666",
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "figure.facecolor": "white",
+    "savefig.dpi": 150,
+}
+
+
+def plot_all(run: Run) -> dict[str, bytes]:
+    """Every plot that the run has data for, PNG bytes by file name."""
+    drawn: dict[str, Callable[[Run], Figure]] = {"front.png": _front, "predictor.png": _predictor}
+    if run.steps:
+        drawn["training.png"] = _training
+    if run.search.hypervolume_by_batch:
+        drawn["search.png"] = _search
+    with matplotlib.rc_context(STYLE):
+        return {name: _png(draw(run)) for name, draw in drawn.items()}
+
+
+def _png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    # Without its version stamp, equal data give equal bytes.
+    figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()
+
+
+def _headline(figure: Figure, finding: str) -> None:
+    text = _wrapped(finding, 88)
+    figure.suptitle(text, x=0.01, ha="left", fontweight="bold", fontsize=11)
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Lines of at most `width` characters; a number keeps its percent sign."""
+    return textwrap.fill(text.replace(" %", "\u00a0%"), width)
+
+
+def _panels(n: int, height: float, width: float = 8.0) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width, height * n), layout="constrained")
+    return figure, list(figure.subplots(n, 1, squeeze=False)[:, 0])
+
+
+def _front(run: Run) -> Figure:
+    figure, panels = _panels(len(run.devices), 4.4)
+    for device, axes in zip(run.devices, panels, strict=True):
+        _front_panel(axes, run, device)
+    _headline(figure, judgement.front(run))
+    return figure
+
+
+def _front_panel(axes: Axes, run: Run, device: str) -> None:
+    shown = [(i, n, n.latency[device]) for i, n in enumerate(run.networks, 1) if device in n.latency]
+    axes.set(title=judgement.front_on(run, device), xlabel=f"latency on {device} (ms)", ylabel="validation top-1 (%)")
+    background = [(e.latency_us[device] / 1e3, 100 - 100 * e.error) for e in run.evaluations if device in e.latency_us]
+    axes.plot(*_columns(background), ".", color="#c4c4c4", ms=4, zorder=1, label="evaluated, predicted latency")
+    _predicted(axes, shown)
+    _measured(axes, shown)
+    _mark_chosen(axes, run, shown)
+    budgets = judgement.latency_budgets(run, device)
+    for line in budgets:
+        axes.axvline(line.limit / 1e3, color=VERMILION, ls="--", lw=1.4, zorder=2)
+        text = f"{line.quantity} budget {ms(line.limit)} ms"
+        foot = (line.limit / 1e3, 0.03)
+        look: dict[str, Any] = {"color": VERMILION, "fontsize": 9, "rotation": 90, "ha": "right"}
+        axes.annotate(text, foot, (-3, 0), xycoords=("data", "axes fraction"), textcoords="offset points", **look)
+    _frame(axes, shown, [line.limit for line in budgets])
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+Shown = Sequence[tuple[int, Network, Latency]]
+
+
+def _predicted(axes: Axes, shown: Shown) -> None:
+    known = [(s.predicted_us / 1e3, 100 * n.val_top1, s) for _, n, s in shown if s.predicted_us is not None]
+    if not known:
+        return
+    x, y = np.array([k[0] for k in known]), np.array([k[1] for k in known])
+    ends = np.array([np.array(k[2].interval_us or (k[2].predicted_us,) * 2) / 1e3 for k in known])
+    errors = np.maximum(np.stack([x - ends[:, 0], ends[:, 1] - x]), 0)
+    coverage = next((k[2].coverage for k in known if k[2].coverage), None)
+    said = f"predicted, {100 * coverage:.0f} % interval" if coverage else "predicted, interval"
+    style: dict[str, Any] = {"mfc": "white", "ms": 10, "capsize": 4, "elinewidth": 1.3, "mew": 1.4}
+    axes.errorbar(x, y, xerr=errors, fmt="o", color=BLUE, zorder=3, label=said, **style)
+
+
+def _measured(axes: Axes, shown: Shown) -> None:
+    kept = [(s.p50_us / 1e3, 100 * n.val_top1) for _, n, s in shown if s.p50_us is not None and not n.dropped]
+    gone = [(s.p50_us / 1e3, 100 * n.val_top1) for _, n, s in shown if s.p50_us is not None and n.dropped]
+    slow = [(s.p95_us / 1e3, 100 * n.val_top1) for _, n, s in shown if s.p95_us is not None]
+    axes.plot(*_columns(kept), "s", color=INK, ms=5, zorder=5, label="measured p50")
+    if gone:
+        axes.plot(*_columns(gone), "X", color=VERMILION, mec="white", ms=9, zorder=5, label="measured p50, dropped")
+    if slow:
+        axes.plot(*_columns(slow), "|", color=INK, ms=9, mew=1.6, zorder=4, label="measured p95")
+    for number, network, latency in shown:
+        at = latency.p50_us if latency.p50_us is not None else latency.predicted_us
+        if at is not None:
+            place = (at / 1e3, 100 * network.val_top1)
+            axes.annotate(str(number), place, (0, 10), textcoords="offset points", ha="center", fontsize=8.5)
+
+
+def _mark_chosen(axes: Axes, run: Run, shown: Shown) -> None:
+    chosen = run.summary.chosen
+    for _, network, latency in shown:
+        at = latency.p50_us if latency.p50_us is not None else latency.predicted_us
+        if chosen is not None and network.arch == chosen.arch and at is not None:
+            style: dict[str, Any] = {"mfc": ORANGE, "mec": INK, "ms": 15, "mew": 1.0}
+            axes.plot(at / 1e3, 100 * network.val_top1, "*", zorder=4.5, label="chosen", ls="", **style)
+
+
+def _frame(axes: Axes, shown: Shown, limits: Sequence[float]) -> None:
+    """Show the front and its budgets; the cloud of evaluations may run out of the picture."""
+    times = [*limits]
+    for _, _, latency in shown:
+        known = (latency.p50_us, latency.p95_us, latency.predicted_us, *(latency.interval_us or ()))
+        times += [value for value in known if value is not None]
+    if not times:
+        return
+    heights = [100 * network.val_top1 for _, network, _ in shown]
+    low, high = min(times) / 1e3, max(times) / 1e3
+    pad, rise = 0.08 * (high - low) or 0.1 * high, 0.15 * (max(heights) - min(heights)) or 1.0
+    axes.set_xlim(max(0.0, low - pad), high + 1.5 * pad)
+    axes.set_ylim(min(heights) - 1.5 * rise, max(heights) + rise)
+
+
+def _predictor(run: Run) -> Figure:
+    figure, panels = _panels(len(run.devices), 4.8, width=7.0)
+    for device, axes in zip(run.devices, panels, strict=True):
+        _predictor_panel(axes, run, device)
+    return figure
+
+
+def _predictor_panel(axes: Axes, run: Run, device: str) -> None:
+    score = run.scores[device]
+    measured = np.array([h.measured_us / 1e3 for h in score.held_out])
+    predicted = np.array([h.predicted_us / 1e3 for h in score.held_out])
+    axes.set(
+        title=_wrapped(f"{device}: {judgement.predictor(score)}", 62),
+        xlabel=f"measured p50 on {device} (ms)",
+        ylabel="predicted (ms)",
+    )
+    if not len(measured):
+        return
+    both = np.concatenate([measured, predicted])
+    ends = np.array([0.93 * both.min(), 1.07 * both.max()])
+    for share, shade, line in ((0.10, "#dbe9f4", ":"), (0.05, "#b3d2e8", "--")):
+        low, high = (1 - share) * ends, (1 + share) * ends
+        axes.fill_between(ends, low, high, color=shade, lw=0, zorder=1)
+        axes.plot(ends, low, color=BLUE, ls=line, lw=0.9, zorder=1.5, label=f"±{100 * share:.0f} %")
+        axes.plot(ends, high, color=BLUE, ls=line, lw=0.9, zorder=1.5)
+    axes.plot(ends, ends, color=INK, lw=1, zorder=2, label="predicted = measured")
+    axes.plot(measured, predicted, "o", mfc=ORANGE, mec=INK, mew=0.8, ms=6.5, zorder=3, label="unseen network")
+    axes.set(xlim=ends, ylim=ends, aspect="equal")
+    axes.legend(loc="upper left")
+
+
+def _training(run: Run) -> Figure:
+    figure, panels = _panels(2 if run.validations else 1, 2.7)
+    _headline(figure, judgement.training(run))
+    epochs, losses = np.array([s.epoch for s in run.steps]), np.array([s.loss for s in run.steps])
+    panels[0].plot(epochs, losses, color="#b3d2e8", lw=1, label="each recorded step")
+    panels[0].plot(epochs, _smooth(losses), color=BLUE, lw=2, label="running mean")
+    panels[0].set(ylabel="training loss", ylim=(0, None))
+    panels[0].legend(loc="upper right")
+    if run.validations:
+        _validation_panel(panels[1], run)
+        panels[1].sharex(panels[0])
+    panels[-1].set_xlabel("epoch")
+    return figure
+
+
+def _validation_panel(axes: Axes, run: Run) -> None:
+    looks = [(VERMILION, "v", "--"), (GREEN, "^", "-"), (BLUE, "o", ":"), (INK, "s", "-.")]
+    for place, name in enumerate(run.validations[-1].top1):
+        color, marker, line = looks[place % len(looks)]
+        known = [(v.epoch, 100 * v.top1[name]) for v in run.validations if name in v.top1]
+        axes.plot(*_columns(known), marker=marker, ls=line, color=color, label=f"{name} subnet")
+    axes.set(ylabel="validation top-1 (%)")
+    axes.legend(loc="lower right")
+
+
+def _search(run: Run) -> Figure:
+    facts = run.search
+    figure, (axes,) = _panels(1, 3.4)
+    axes.step(facts.evaluations_by_batch, facts.hypervolume_by_batch, where="post", color=BLUE, lw=1.8)
+    axes.plot(facts.evaluations_by_batch, facts.hypervolume_by_batch, "o", color=BLUE, ms=4)
+    _headline(figure, judgement.search(run))
+    axes.set(xlabel="evaluations", ylabel="hypervolume", xlim=(0, None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def _smooth(
+    values: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Mean over a window of a twentieth of the values, narrower at the ends."""
+    half = max(1, len(values) // 40)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    centre = np.arange(len(values))
+    low, high = np.maximum(centre - half, 0), np.minimum(centre + half + 1, len(values))
+    return np.asarray((sums[high] - sums[low]) / (high - low))
+
+
+def _columns(pairs: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in pairs], [y for _, y in pairs]

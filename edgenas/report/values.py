@@ -1,0 +1,184 @@
+"""What a report shows, as frozen values. Times in microseconds, rates as fractions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+
+class _Value(BaseModel):
+    """Extra keys are passed over, so that later stages may write more than is shown."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class BudgetLine(_Value):
+    """A hard limit, in `unit`."""
+
+    quantity: str
+    device: str | None
+    limit: float
+    unit: str
+
+
+class Latency(_Value):
+    """What was predicted and measured of one network on one device; None where it was not."""
+
+    predicted_us: float | None
+    interval_us: tuple[float, float] | None
+    coverage: float | None
+    p50_us: float | None
+    p95_us: float | None
+    meets_budget: bool | None
+
+
+class Network(_Value):
+    """A network of the front."""
+
+    arch: str
+    val_top1: float
+    dropped: Annotated[bool, BeforeValidator(bool)]
+    latency: dict[str, Latency]
+
+
+class Chosen(_Value):
+    """The network that was handed over; `onnx` and `bundle` are relative to the run folder."""
+
+    arch: str
+    val_top1: float
+    test_top1: float | None
+    onnx: str | None
+    bundle: str | None
+
+
+class SupernetFacts(_Value):
+    """What training the supernet took."""
+
+    params: int
+    train_seconds: float
+    images_per_second: float
+
+
+class Summary(_Value):
+    """summary.json."""
+
+    space: str
+    dataset: str
+    budgets: tuple[BudgetLine, ...]
+    supernet: SupernetFacts
+    predictors: dict[str, dict[str, Any]]
+    search: dict[str, Any]
+    front: tuple[Network, ...]
+    chosen: Chosen | None
+
+
+class HeldOut(_Value):
+    """A whole network that the predictor had not seen."""
+
+    arch: str
+    predicted_us: float
+    measured_us: float
+
+
+class Score(_Value):
+    """latency/<device>/score.json: how far the predictor can be trusted."""
+
+    mape: float
+    within_5: float
+    within_10: float
+    kendall_tau: float | None
+    rmspe: float | None
+    bias: float | None
+    n_fit: int
+    n_test: int
+    repeat_noise: float | None
+    coverage_90: float | None
+    median_half_width_90: float | None
+    mape_macs_linear: float | None
+    mape_plain_sum: float | None
+    held_out: tuple[HeldOut, ...]
+
+
+class Step(_Value):
+    """A training step."""
+
+    step: int
+    epoch: float
+    loss: float
+    learning_rate: float
+
+
+class Validation(_Value):
+    """Validation top-1 of some named subnets during training."""
+
+    step: int
+    epoch: float
+    top1: dict[str, float]
+
+
+class Evaluation(_Value):
+    """An arch the search evaluated."""
+
+    arch: str
+    error: float
+    latency_us: dict[str, float]
+
+
+class SearchFacts(_Value):
+    """search/result.json."""
+
+    strategy: str
+    evaluations: int
+    seconds: float
+    hypervolume: float
+    reference_point: tuple[float, ...]
+    hypervolume_by_batch: tuple[float, ...]
+    evaluations_by_batch: tuple[int, ...]
+
+
+class Dataset(_Value):
+    """data.json."""
+
+    name: str
+    num_classes: int
+    classes: tuple[str, ...]
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that a report shows."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    dataset: Dataset
+    steps: tuple[Step, ...]
+    validations: tuple[Validation, ...]
+    scores: Mapping[str, Score]
+    circumstances: Mapping[str, Mapping[str, Any]]
+    """By device, as `latency/<device>/meta.json` has them; devices without are absent."""
+    evaluations: tuple[Evaluation, ...]
+    search: SearchFacts
+    summary: Summary
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices of the run, in the config's order where it names them."""
+        named = [device for device in self.config.get("devices", ()) if device in self.scores]
+        return tuple(named) + tuple(sorted(set(self.scores) - set(named)))
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The front, fastest first on the first device (as measured, else as predicted)."""
+        device = self.devices[0]
+
+        def key(network: Network) -> tuple[float, str]:
+            latency = network.latency.get(device)
+            known = None if latency is None else latency.p50_us or latency.predicted_us
+            return (float("inf") if known is None else known, network.arch)
+
+        return tuple(sorted(self.summary.front, key=key))

@@ -1,0 +1,160 @@
+"""SuperNet: the weights of every arch of a space, shared.
+
+`forward(x, arch)` cuts the arch's weights out and runs them through the very modules that `extract` would
+return. There is no active subnet: nothing is set, so nothing can be left over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from edgenas.errors import SpaceError
+from edgenas.space.arch import Arch
+from edgenas.space.blocks import BlockSpec, HeadSpec, InvertedResidualSpec, StemSpec
+from edgenas.space.space import SearchSpace
+from edgenas.supernet.layers import (
+    ElasticConvNorm,
+    ElasticLinear,
+    ElasticSqueezeExcite,
+    Weights,
+    prefixed,
+)
+from edgenas.supernet.subnet import Subnet, module_name
+
+
+class ElasticStem(nn.Module):
+    """Weights of the stem. Its shape is fixed; only the pictures' size varies."""
+
+    def __init__(self, specs: list[StemSpec]):
+        super().__init__()
+        self.conv = ElasticConvNorm(specs[0].in_channels, specs[0].out_channels, specs[0].kernel)
+
+    def cut(self, spec: StemSpec) -> Weights:
+        """Weights of a Stem."""
+        return prefixed("conv", self.conv.cut(spec.in_channels, spec.out_channels, spec.kernel))
+
+
+class ElasticInvertedResidual(nn.Module):
+    """Weights of every inverted residual that can stand at one place."""
+
+    def __init__(self, specs: list[InvertedResidualSpec]):
+        super().__init__()
+        mid = max(spec.mid_channels for spec in specs)
+        max_in, out = max(spec.in_channels for spec in specs), max(spec.out_channels for spec in specs)
+        squeezed = max(spec.se_channels for spec in specs)
+        self.expand = ElasticConvNorm(max_in, mid) if any(spec.expands for spec in specs) else None
+        self.depthwise = ElasticConvNorm(1, mid, max(spec.kernel for spec in specs))
+        self.se = ElasticSqueezeExcite(mid, squeezed) if squeezed else None
+        self.project = ElasticConvNorm(mid, out)
+
+    def cut(self, spec: InvertedResidualSpec) -> Weights:
+        """Weights of an InvertedResidual."""
+        mid = spec.mid_channels
+        weights = prefixed("depthwise", self.depthwise.cut(1, mid, spec.kernel))
+        if self.expand is not None and spec.expands:
+            weights |= prefixed("expand", self.expand.cut(spec.in_channels, mid))
+        if self.se is not None:
+            weights |= prefixed("se", self.se.cut(mid, spec.se_channels))
+        return weights | prefixed("project", self.project.cut(mid, spec.out_channels))
+
+
+class ElasticHead(nn.Module):
+    """Weights of the head. Only its input channels are elastic."""
+
+    def __init__(self, specs: list[HeadSpec]):
+        super().__init__()
+        spec = specs[0]
+        self.conv = ElasticConvNorm(max(spec.in_channels for spec in specs), spec.width)
+        self.mix = ElasticLinear(spec.width, spec.features, bias=False) if spec.features else None
+        self.classifier = ElasticLinear(spec.features or spec.width, spec.out_channels)
+
+    def cut(self, spec: HeadSpec) -> Weights:
+        """Weights of a Head."""
+        weights = prefixed("conv", self.conv.cut(spec.in_channels, spec.width))
+        if self.mix is not None:
+            weights |= prefixed("mix", self.mix.cut(spec.width))
+        return weights | prefixed("classifier", self.classifier.cut(spec.features or spec.width))
+
+
+ELASTIC: dict[type[BlockSpec], Any] = {
+    StemSpec: ElasticStem,
+    InvertedResidualSpec: ElasticInvertedResidual,
+    HeadSpec: ElasticHead,
+}
+
+
+class SuperNet(nn.Module):
+    """Shared weights of every arch of `space`, for `num_classes` classes."""
+
+    def __init__(self, space: SearchSpace, num_classes: int):
+        super().__init__()
+        self.space = space
+        self.num_classes = num_classes
+        by_place: dict[str, list[BlockSpec]] = {}
+        for spec in _extreme_specs(space, num_classes):
+            by_place.setdefault(module_name(spec), []).append(spec)
+        self.blocks = nn.ModuleDict({place: ELASTIC[type(specs[0])](specs) for place, specs in by_place.items()})
+
+    def cut(self, arch: Arch) -> Weights:
+        """Views of the weights of one arch, by the names of its Subnet.
+
+        Raises:
+            SpaceError: the arch is not in the space; the gene and its legal values are named.
+        """
+        weights: Weights = {}
+        for spec in _specs(self.space, arch, self.num_classes):
+            place = module_name(spec)
+            weights |= prefixed(f"blocks.{place}", self.blocks[place].cut(spec))  # type: ignore[operator]
+        return weights
+
+    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+        """Pictures (n, 3, r, r), preprocessed, r the arch's resolution, to logits (n, classes).
+
+        Raises:
+            SpaceError: the arch is not in the space, or the pictures are of another size.
+        """
+        if x.shape[-2:] != (arch.resolution, arch.resolution):
+            raise SpaceError(f"wanted pictures of {arch.resolution}×{arch.resolution} for {arch}, got {tuple(x.shape)}")
+        template = _template(self.space, arch, self.num_classes)
+        template.train(self.training)
+        return functional_call(template, self.cut(arch), (x,))  # type: ignore[no-any-return]
+
+    def extract(self, arch: Arch) -> Subnet:
+        """A free-standing copy of one arch, not yet calibrated: its batch-norm statistics are shared ones."""
+        subnet = Subnet(_specs(self.space, arch, self.num_classes), arch)
+        subnet.load_state_dict({name: tensor.detach() for name, tensor in self.cut(arch).items()}, strict=False)
+        device = next(self.parameters()).device
+        return subnet.to(device).train(self.training)
+
+
+def _extreme_specs(space: SearchSpace, num_classes: int) -> Iterable[BlockSpec]:
+    """Every BlockSpec that can be the greatest at its place: the largest arch's, at every kernel and expand.
+
+    Expand ratio 1 has no expand convolution, whatever larger ratios have, hence the smallest arch beside it.
+    """
+    yield from space.unroll(space.largest, num_classes)
+    yield from space.unroll(space.smallest, num_classes)
+
+
+@lru_cache(maxsize=4096)
+def _specs(space: SearchSpace, arch: Arch, num_classes: int) -> tuple[BlockSpec, ...]:
+    space.encode([arch])
+    return space.unroll(arch, num_classes)
+
+
+@lru_cache(maxsize=256)
+def _template(space: SearchSpace, arch: Arch, num_classes: int) -> Subnet:
+    """The modules of an arch without memory for weights: `functional_call` lends them the supernet's."""
+    with torch.device("meta"):
+        template = Subnet(_specs(space, arch, num_classes), arch)
+    for module in template.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            # A count of batches would be state of its own; running averages here use a fixed momentum.
+            module.num_batches_tracked = None
+    return template

@@ -1,0 +1,1 @@
+"""Teaching the supernet, and scoring the subnets that come out of it. Torch."""

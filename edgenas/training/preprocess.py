@@ -1,0 +1,64 @@
+"""Preprocess: the one description of how a picture becomes a network's input.
+
+Training, evaluation, export, the kit's `run.py` and the bundle's manifest all carry this value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgenas.errors import DataError
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Resize the shorter side to `size` (bilinear, antialiased), crop the centre, scale, normalise.
+
+    A pixel of 0..255 becomes `(pixel / 255 - mean) / std`, by channel. Grey pictures are repeated into three
+    channels.
+    """
+
+    size: int
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    colour_order: str = "RGB"
+    interpolation: str = "bilinear"
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in a manifest."""
+        return dataclasses.asdict(self)
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """uint8 (n, 1 or 3, h, w) to float32 (n, 3, size, size) in channels-last memory.
+
+        Raises:
+            DataError: another type or shape.
+        """
+        if pictures.dtype != torch.uint8 or pictures.ndim != 4 or pictures.shape[1] not in (1, 3):
+            raise DataError(
+                f"wanted uint8 pictures of shape (n, 1 or 3, h, w), got {pictures.dtype} {tuple(pictures.shape)}"
+            )
+        pixels = self._crop(self._resize(pictures)).float().div(255)
+        pixels = pixels.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        mean, std = (torch.tensor(v, device=pixels.device).view(1, 3, 1, 1) for v in (self.mean, self.std))
+        return (pixels - mean) / std
+
+    def _resize(self, pictures: Tensor) -> Tensor:
+        height, width = pictures.shape[-2:]
+        short = min(height, width)
+        if short == self.size:
+            return pictures
+        target = [max(self.size, round(side * self.size / short)) for side in (height, width)]
+        resized = F.interpolate(pictures.float(), target, mode="bilinear", antialias=True, align_corners=False)
+        # Picture libraries resize to whole pixel values; so does training, that the device see the same.
+        return resized.round_().clamp_(0, 255)
+
+    def _crop(self, pictures: Tensor) -> Tensor:
+        top, left = ((side - self.size) // 2 for side in pictures.shape[-2:])
+        return pictures[..., top : top + self.size, left : left + self.size]

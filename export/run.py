@@ -1,0 +1,232 @@
+#!/usr/bin/env python3
+"""Name what is in pictures: one file, Python 3.9 or newer, NumPy, ONNX Runtime and Pillow.
+
+    python run.py model.onnx picture.png [more.jpg ...] [--top 3] [--json]
+
+Classes and preprocessing are read from `manifest.json` beside the model.
+
+Pictures are turned upright by their EXIF orientation and become 8-bit RGB: 16-bit grey is scaled (not
+clipped), palette and CMYK are converted, transparent parts lie on white, of animations the first frame is
+taken. Exit code 0 when every picture was named, 2 when something given was no use; the other pictures are
+still named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+try:
+    import numpy as np
+    import onnxruntime as ort
+    from PIL import Image, ImageOps, UnidentifiedImageError
+except ImportError as error:
+    sys.exit(f"run: {error}: pip install numpy onnxruntime pillow")
+
+SCHEMA_VERSION = 1
+BILINEAR = Image.Resampling.BILINEAR
+
+
+class UsageError(Exception):
+    """Something given was no use; the message is one line."""
+
+
+class Preprocess(NamedTuple):
+    """How a picture becomes the network's input (the manifest's `preprocess`)."""
+
+    size: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    colour_order: str
+    interpolation: str
+
+    def __call__(self, picture: Image.Image) -> np.ndarray:
+        """RGB picture to float32 (1, 3, size, size).
+
+        Shorter side to `size`, centre crop, `(pixel / 255 - mean) / std` by channel.
+        """
+        pixels = np.asarray(self._crop(self._resize(picture)), dtype=np.float32) / np.float32(255)
+        mean, std = (np.asarray(values, dtype=np.float32) for values in (self.mean, self.std))
+        return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1)[None])
+
+    def _resize(self, picture: Image.Image) -> Image.Image:
+        short = min(picture.size)
+        if short == self.size:
+            return picture
+        width, height = (max(self.size, round(side * self.size / short)) for side in picture.size)
+        return picture.resize((width, height), BILINEAR)
+
+    def _crop(self, picture: Image.Image) -> Image.Image:
+        left, top = ((side - self.size) // 2 for side in picture.size)
+        return picture.crop((left, top, left + self.size, top + self.size))
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """Any picture Pillow reads, upright, as 8-bit RGB."""
+    picture = ImageOps.exif_transpose(picture) or picture
+    if picture.mode.startswith("I"):
+        return _eight_bit(picture).convert("RGB")
+    if picture.mode == "F":
+        raise UsageError("its pixels are floating-point numbers of unknown range: save it with 8 or 16 bits")
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        layer = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _eight_bit(picture: Image.Image) -> Image.Image:
+    """Grey of 16 bits (`I;16`, in older Pillow `I`) scaled to 8; Pillow's own conversion clips at 255."""
+    pixels = np.asarray(picture).astype(np.float64)
+    return Image.fromarray(np.clip(np.rint(pixels / 257), 0, 255).astype(np.uint8))
+
+
+def open_picture(path: str) -> Image.Image:
+    """Read a picture file whole.
+
+    Raises:
+        UsageError: missing, no picture, or broken.
+    """
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return to_rgb(picture)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except UnidentifiedImageError:
+        raise UsageError(f"{path}: not a picture that Pillow can read") from None
+    # Decoders of the many formats raise what they like at broken data.
+    except Exception as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from None
+
+
+class Classifier:
+    """A model with the classes and preprocessing of the manifest beside it."""
+
+    def __init__(self, model: str):
+        manifest = read_manifest(Path(model).parent / "manifest.json")
+        self.classes = [str(name) for name in manifest["classes"]]
+        self.preprocess = _preprocess(manifest["preprocess"])
+        self.session = _session(model)
+        source, target = self.session.get_inputs()[0], self.session.get_outputs()[0]
+        wanted = ([1, 3, self.preprocess.size, self.preprocess.size], [1, len(self.classes)])
+        if (source.shape, target.shape) != wanted:
+            raise UsageError(
+                f"{model} takes {source.shape} and gives {target.shape}, the manifest beside it "
+                f"wants {wanted[0]} and {wanted[1]}: put the model next to its own manifest.json"
+            )
+        self.input = source.name
+
+    def __call__(self, picture: Image.Image) -> list[tuple[str, float]]:
+        """Every class with its confidence (softmax), most confident first."""
+        logits = self.session.run(None, {self.input: self.preprocess(picture)})[0][0].astype(np.float64)
+        exponents = np.exp(logits - logits.max())
+        confidences = exponents / exponents.sum()
+        order = np.argsort(-confidences, kind="stable")
+        return [(self.classes[index], float(confidences[index])) for index in order]
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest, as far as it is needed here.
+
+    Raises:
+        UsageError: missing, broken, or of a newer kind.
+    """
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise UsageError(f"{path} is missing: keep the model in its bundle") from None
+    except ValueError as error:
+        raise UsageError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(manifest, dict) or not {"schema_version", "classes", "preprocess"} <= set(manifest):
+        raise UsageError(f"{path} lacks schema_version, classes or preprocess: it is no manifest of a bundle")
+    if not isinstance(manifest["schema_version"], int) or manifest["schema_version"] > SCHEMA_VERSION:
+        raise UsageError(f"{path} has schema {manifest['schema_version']}: use the run.py of its bundle")
+    return manifest
+
+
+def _preprocess(values: Any) -> Preprocess:
+    try:
+        preprocess = Preprocess(**values)
+    except TypeError:
+        raise UsageError(f"the manifest's preprocess is not understood: {values!r}") from None
+    if (preprocess.colour_order, preprocess.interpolation) != ("RGB", "bilinear"):
+        raise UsageError(f"preprocess: {preprocess.colour_order}, {preprocess.interpolation}: not known here")
+    return preprocess
+
+
+def _session(model: str) -> ort.InferenceSession:
+    if not Path(model).is_file():
+        raise UsageError(f"{model}: no such file")
+    ort.set_default_logger_severity(4)
+    try:
+        return ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    # ONNX Runtime's exceptions have no public common base.
+    except Exception as error:
+        raise UsageError(f"{model} cannot be loaded: {' '.join(str(error).split())}") from None
+
+
+def name_pictures(classifier: Classifier, paths: Sequence[str], top: int) -> list[dict[str, Any]]:
+    """For each picture its first `top` classes, or an `error`."""
+    rows: list[dict[str, Any]] = []
+    for path in paths:
+        try:
+            ranked = classifier(open_picture(path))[:top]
+        except UsageError as error:
+            rows.append({"picture": path, "error": str(error)})
+            continue
+        rows.append({"picture": path, "classes": [{"class": name, "confidence": value} for name, value in ranked]})
+    return rows
+
+
+def print_rows(rows: Sequence[dict[str, Any]]) -> None:
+    """A line for each picture: its classes, most confident first."""
+    for row in rows:
+        if "classes" in row:
+            parts = [f"{entry['class']} ({entry['confidence']:.1%})" for entry in row["classes"]]
+            print(f"{row['picture']}: {', '.join(parts)}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    command = argparse.ArgumentParser(description="Name what is in pictures.")
+    command.add_argument("model", help="model.onnx, its manifest.json beside it")
+    command.add_argument("pictures", nargs="+", metavar="picture", help="any format that Pillow reads")
+    command.add_argument("--top", type=int, default=3, help="classes to print for each (default 3)")
+    command.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    return command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; 0 when every picture was named, else 2."""
+    args = parser().parse_args(argv)
+    if args.top < 1:
+        print(f"run: --top: wanted a number from 1, got {args.top}", file=sys.stderr)
+        return 2
+    # A terminal that lacks a letter of a class's name gets its code instead of a traceback.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    # Pillow warns about odd metadata and big pictures; what it cannot read, it raises.
+    warnings.simplefilter("ignore")
+    try:
+        rows = name_pictures(Classifier(args.model), args.pictures, args.top)
+    except UsageError as error:
+        print(f"run: {error}", file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps({"model": args.model, "pictures": rows}, ensure_ascii=False))
+    else:
+        print_rows(rows)
+    failures = [row["error"] for row in rows if "error" in row]
+    for failure in failures:
+        print(f"run: {failure}", file=sys.stderr)
+    return 2 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

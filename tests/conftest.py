@@ -1,0 +1,19 @@
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# What tests compute is small: more threads cost more than they bring, most of all on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Machines are shared, so a slow example is no failure; and what fails must fail again.
+settings.register_profile("edgenas", deadline=None, max_examples=25, derandomize=True)
+settings.load_profile("edgenas")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of data that the project does not ship."""
+    if "EDGENAS_DATA" not in os.environ:
+        pytest.skip("EDGENAS_DATA is not set: it names the folder of shared data (ofa/imagenet_top1_w1.0.csv)")
+    return Path(os.environ["EDGENAS_DATA"])

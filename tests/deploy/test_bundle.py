@@ -1,0 +1,121 @@
+import dataclasses
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from edgenas.deploy.bundle import Manifest, library_versions, write_bundle
+from edgenas.deploy.onnx_export import export_onnx
+from edgenas.errors import ParityError, RunFolderError, UncalibratedError, UserError
+from edgenas.files import read_json, shipped
+from edgenas.space.cost import cost
+from edgenas.space.load import load_space
+from edgenas.supernet.subnet import Subnet
+from edgenas.training.preprocess import Preprocess
+
+NAMES = {"model.onnx", "bench.py", "run.py", "manifest.json", "README.md"}
+
+
+def manifest_of(subnet, space):
+    return Manifest(
+        name="digits under 1 ms",
+        created="2026-01-31",
+        arch=subnet.arch.id,
+        space=space.structure_id,
+        dataset="digits",
+        classes=tuple("0123456789"),
+        preprocess=Preprocess(subnet.resolution).to_json(),
+        accuracy={"validation_top1": 0.98, "test_top1": 0.97, "test_images": 360},
+        latency={"here": {"predicted_us": 50.0, "interval_us": [45.0, 55.0], "p50_us": 51.0, "p95_us": 60.0}},
+        costs=dataclasses.asdict(cost(subnet.specs)),
+        calibration_images=subnet.calibration_images,
+        parity={"images": 256, "max_abs_difference": 1e-5},
+        versions=library_versions(),
+        seed=0,
+    )
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory):
+    """A model fit to be deployed, the same for timing, and the manifest of both."""
+    space = load_space("digits-24")
+    arch = space.sample(np.random.default_rng(0))
+    subnet = Subnet(space.unroll(arch, 10), arch).eval()
+    subnet.calibration_images = 64
+    folder = tmp_path_factory.mktemp("exports")
+    model = export_onnx(subnet, folder / "good.onnx")
+    timing = export_onnx(subnet, folder / "timing.onnx", for_timing=True)
+    return model, timing, manifest_of(subnet, space)
+
+
+def test_a_bundle_holds_the_kit_the_model_and_sums_of_both(exports, tmp_path):
+    model, _, manifest = exports
+    folder = write_bundle(tmp_path / "runs" / "bundle", model=model, manifest=manifest)
+    assert {path.name for path in folder.iterdir()} == NAMES
+    assert (folder / "model.onnx").read_bytes() == model.read_bytes()
+    for name in ("bench.py", "run.py"):
+        assert (folder / name).read_bytes() == (shipped("export") / name).read_bytes()
+    written = read_json(folder / "manifest.json")
+    assert written["files"] == {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in NAMES - {"manifest.json"}
+    }
+    assert written | {"files": {}} == json.loads(json.dumps(manifest.to_json()))
+    assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
+
+
+def test_models_for_timing_are_refused_and_leave_nothing(exports, tmp_path):
+    _, timing, manifest = exports
+    with pytest.raises(UncalibratedError, match="timing"):
+        write_bundle(tmp_path / "bundle", model=timing, manifest=manifest)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_manifest_of_another_arch_is_refused(exports, tmp_path):
+    model, _, manifest = exports
+    with pytest.raises(ParityError, match="r99"):
+        write_bundle(tmp_path / "bundle", model=model, manifest=dataclasses.replace(manifest, arch="r99_w1-k3e1"))
+
+
+def test_a_missing_model_is_a_user_error(exports, tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        write_bundle(tmp_path / "bundle", model=tmp_path / "absent.onnx", manifest=exports[2])
+
+
+def test_a_former_bundle_is_replaced_only_when_asked(exports, tmp_path):
+    model, _, manifest = exports
+    folder = write_bundle(tmp_path / "bundle", model=model, manifest=manifest)
+    again = dataclasses.replace(manifest, name="again")
+    with pytest.raises(RunFolderError, match="already holds a bundle"):
+        write_bundle(folder, model=model, manifest=again)
+    assert read_json(folder / "manifest.json")["name"] == manifest.name
+    write_bundle(folder, model=model, manifest=again, replace=True)
+    assert read_json(folder / "manifest.json")["name"] == "again"
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_folders_with_foreign_files_are_never_touched(exports, tmp_path):
+    model, _, manifest = exports
+    for name in ("bundle", "thesis"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "notes.txt").write_text("mine")
+    folder = write_bundle(tmp_path / "new", model=model, manifest=manifest)
+    (folder / "notes.txt").write_text("mine")
+    for taken in (tmp_path / "bundle", tmp_path / "thesis", folder, folder / "notes.txt"):
+        with pytest.raises(RunFolderError, match=r"notes\.txt"):
+            write_bundle(taken, model=model, manifest=manifest, replace=True)
+    assert (tmp_path / "thesis" / "notes.txt").read_text() == (folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_failure_half_way_leaves_the_former_bundle(exports, tmp_path, monkeypatch):
+    model, _, manifest = exports
+    folder = write_bundle(tmp_path / "bundle", model=model, manifest=manifest)
+
+    def full_disk(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("edgenas.deploy.bundle.write_json", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        write_bundle(folder, model=model, manifest=manifest, replace=True)
+    assert {path.name for path in folder.iterdir()} == NAMES
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]

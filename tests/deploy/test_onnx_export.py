@@ -1,0 +1,188 @@
+import copy
+import dataclasses
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from edgenas.deploy.onnx_export import (
+    EXPORTER_VERSION,
+    _deployed,
+    _random_block,
+    export_for_timing,
+    export_onnx,
+    model_metadata,
+)
+from edgenas.errors import UncalibratedError, UserError
+from edgenas.space.load import load_space, preset_names
+from edgenas.supernet.subnet import Subnet
+
+
+def random_subnet(specs, arch=None):
+    """A subnet with the weights that export_for_timing gives it."""
+    subnet = Subnet(specs, arch).eval()
+    for name, spec in zip(subnet.blocks, specs, strict=True):
+        subnet.blocks[name] = _random_block(spec).eval()
+    return subnet
+
+
+def direct_export(subnet):
+    """Reference: torch.onnx.export of the whole network in one piece."""
+    network = copy.deepcopy(subnet)
+    for name, block in network.blocks.items():
+        network.blocks[name] = _deployed(block)
+    first = subnet.specs[0]
+    pixels = torch.zeros(1, first.in_channels, first.in_size, first.in_size)
+    program = torch.onnx.export(network, (pixels,), dynamo=True, opset_version=18, verbose=False)
+    return program.model_proto.SerializeToString()
+
+
+def optimised(model, path):
+    """Every node, in order, of the graph that ONNX Runtime executes: operator, attributes, weights."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(path)
+    # It warns that such a file fits this machine alone.
+    options.log_severity_level = 3
+    model = model if isinstance(model, bytes) else str(model)
+    onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    graph = onnx.load(path).graph
+    weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    return [_node(node, weights) for node in graph.node]
+
+
+def _node(node, weights):
+    attributes = sorted(attribute.SerializeToString(deterministic=True) for attribute in node.attribute)
+    constants = [weights[name].tobytes() if name in weights else None for name in node.input]
+    return node.domain, node.op_type, attributes, constants
+
+
+def run(path, pixels):
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: pixels})[0]
+
+
+def assert_stitched_equals_direct(networks, folder):
+    paths = export_for_timing(networks, folder)
+    for name, specs in networks.items():
+        direct = optimised(direct_export(random_subnet(specs)), folder / "direct.onnx")
+        assert optimised(paths[name], folder / "stitched.onnx") == direct, name
+        assert len(direct) > len(specs)
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_a_stitched_network_optimises_to_the_graph_of_a_direct_export(preset, tmp_path):
+    space = load_space(preset)
+    assert_stitched_equals_direct({preset: space.unroll(space.smallest, num_classes=10)}, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", preset_names())
+def test_stitched_random_networks_optimise_to_the_graphs_of_direct_exports(preset, tmp_path):
+    space, rng = load_space(preset), np.random.default_rng(0)
+    archs = [space.largest, *(space.sample(rng) for _ in range(4))]
+    assert_stitched_equals_direct({arch.id: space.unroll(arch, num_classes=100) for arch in archs}, tmp_path)
+
+
+def test_single_blocks_optimise_to_the_graph_of_a_direct_export_at_any_picture_size(tmp_path):
+    space = load_space("digits-24")
+    stem, *middle, head = space.unroll(space.largest, num_classes=10)
+    kinds = {spec.residual and spec.se_channels > 0: spec for spec in middle}
+    chosen = zip([stem, *kinds.values(), head], [33, 1, 10, 2], strict=True)
+    specs = [dataclasses.replace(spec, in_size=size) for spec, size in chosen]
+    paths = export_for_timing({spec.key: [spec] for spec in specs}, tmp_path)
+    for spec in specs:
+        direct = optimised(direct_export(random_subnet([spec])), tmp_path / "direct.onnx")
+        assert optimised(paths[spec.key], tmp_path / "split.onnx") == direct, spec.key
+
+
+def test_a_calibrated_subnet_exports_with_its_own_logits_and_says_what_it_is(tmp_path):
+    space = load_space("digits-24")
+    arch = space.sample(np.random.default_rng(0))
+    subnet = random_subnet(space.unroll(arch, 10), arch).to(memory_format=torch.channels_last)
+    subnet.calibration_images = 64
+    before = {name: tensor.clone() for name, tensor in subnet.state_dict().items()}
+    path = export_onnx(subnet, tmp_path / "new" / "model.onnx")
+    pixels = torch.randn(1, 3, arch.resolution, arch.resolution)
+    with torch.no_grad():
+        expected = subnet(pixels).numpy()
+    np.testing.assert_allclose(run(path, pixels.numpy()), expected, atol=1e-4, rtol=1e-4)
+    assert model_metadata(path) == {
+        "exporter_version": str(EXPORTER_VERSION),
+        "arch": arch.id,
+        "calibrated": "true",
+        "calibration_images": "64",
+    }
+    after = subnet.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_file_is_static_self_contained_folded_and_named_by_stage_and_block(tmp_path):
+    space = load_space("digits-24")
+    arch = space.largest
+    subnet = random_subnet(space.unroll(arch, 10), arch).train()
+    subnet.calibration_images = 1
+    model = onnx.load(export_onnx(subnet, tmp_path / "model.onnx"), load_external_data=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
+    assert subnet.training
+    ports = [*model.graph.input, *model.graph.output]
+    shapes = [[d.dim_value for d in port.type.tensor_type.shape.dim] for port in ports]
+    assert [port.name for port in ports] == ["pixels", "logits"]
+    assert shapes == [[1, 3, arch.resolution, arch.resolution], [1, 10]]
+    assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+    places = [spec.name for spec in subnet.specs]
+    assert list(dict.fromkeys(node.name.split("/")[0] for node in model.graph.node)) == places
+    assert {tensor.name.split("/")[0] for tensor in model.graph.initializer} == set(places)
+    assert all(len(node.input) == 3 for node in model.graph.node if node.op_type == "Conv")
+    assert b".py" not in model.SerializeToString()
+
+
+def test_uncalibrated_subnets_are_refused_unless_for_timing(tmp_path):
+    space = load_space("digits-24")
+    subnet = random_subnet(space.unroll(space.smallest, 10), space.smallest)
+    with pytest.raises(UncalibratedError, match="materialise"):
+        export_onnx(subnet, tmp_path / "model.onnx")
+    assert not (tmp_path / "model.onnx").exists()
+    metadata = model_metadata(export_onnx(subnet, tmp_path / "model.onnx", for_timing=True))
+    assert (metadata["calibrated"], metadata["for_timing"]) == ("false", "true")
+
+
+def test_export_for_timing_reports_progress_and_replaces_files(tmp_path, monkeypatch):
+    monkeypatch.setattr("edgenas.deploy.onnx_export.BLOCKS_PER_EXPORT", 3)
+    space = load_space("digits-24")
+    specs = space.unroll(space.smallest, 10)
+    (tmp_path / "0000.onnx").write_text("old")
+    calls = []
+    networks = {space.smallest.id: specs, **{spec.key: [spec] for spec in specs}}
+    paths = export_for_timing(networks, tmp_path, lambda done, total: calls.append((done, total)))
+    assert list(paths) == list(networks)
+    assert len(set(paths.values())) == len(networks)
+    assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+    assert calls[0][0] == 3
+    assert calls[-1][0] == calls[-1][1] <= len(specs)
+    for name, path in paths.items():
+        assert model_metadata(path)["arch"] == name
+        first = networks[name][0]
+        result = run(path, np.ones((1, first.in_channels, first.in_size, first.in_size), np.float32))
+        # A real signal: neither dead nor so small that denormal numbers slow the timing.
+        assert 1e-3 < np.abs(result).max() < 1e6
+
+
+def test_timing_weights_do_not_depend_on_or_disturb_the_global_generator(tmp_path):
+    spec = load_space("digits-24").unroll(load_space("digits-24").smallest, 10)[0]
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = export_for_timing({"a": [spec]}, tmp_path / "a")["a"].read_bytes()
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    assert export_for_timing({"a": [spec]}, tmp_path / "b")["a"].read_bytes() == first
+
+
+def test_metadata_of_what_is_no_model_is_a_user_error(tmp_path):
+    (tmp_path / "text.onnx").write_text("no model at all")
+    with pytest.raises(UserError, match="no ONNX model"):
+        model_metadata(tmp_path / "text.onnx")
+    with pytest.raises(UserError, match="does not exist"):
+        model_metadata(tmp_path / "absent.onnx")

@@ -1,0 +1,55 @@
+import platform
+
+import pytest
+import yaml
+
+from edgenas.errors import TableError
+from edgenas.latency.device import Device, device_names, dump_device, load_device, probe
+
+
+@pytest.mark.parametrize("name", device_names())
+def test_every_shipped_device_loads_under_its_own_name(name: str) -> None:
+    assert load_device(name).name == name
+
+
+def test_some_device_is_shipped() -> None:
+    assert device_names()
+
+
+def test_a_device_survives_its_yaml(tmp_path) -> None:
+    device = probe("bench-1", threads=2)
+    path = tmp_path / "bench-1.yaml"
+    path.write_text(dump_device(device), encoding="utf-8")
+    assert load_device(path) == device
+
+
+def test_probe_tells_the_machine_but_not_its_host() -> None:
+    device = probe()
+    assert device.name == "here"
+    assert device.run.threads == 1
+    assert platform.machine() in device.os
+    assert len(platform.node()) < 3 or platform.node() not in dump_device(device)
+
+
+def test_unknown_names_list_the_known_ones() -> None:
+    with pytest.raises(TableError, match=device_names()[0]):
+        load_device("xeon-2c-am")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 99}, "upgrade edgenas"),
+        ({"run": {"threads": 0}}, "run.threads"),
+        ({"run": {"thread": 2}}, "did you mean 'threads'"),
+        ({"name": "../up"}, "name"),
+        ({"cpu": None}, "cpu"),
+    ],
+)
+def test_a_wrong_file_is_named_with_its_field(tmp_path, change, message: str) -> None:
+    value = Device(name="d", cpu="c", os="o").model_dump(mode="json") | change
+    path = tmp_path / "d.yaml"
+    path.write_text(yaml.safe_dump(value), encoding="utf-8")
+    with pytest.raises(TableError, match=message) as caught:
+        load_device(path)
+    assert str(path) in str(caught.value)

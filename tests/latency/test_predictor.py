@@ -1,0 +1,252 @@
+"""The predictor against a synthetic device: a known cost model, so the truth needs no clock."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgenas.errors import TableError
+from edgenas.latency.calibration import fit_calibration, largest_coverage, linear_fit
+from edgenas.latency.predictor import LatencyPredictor, score_predictor
+from edgenas.latency.table import Identity, LatencyRow, LatencyTable
+from edgenas.profiling.plan import distinct_blocks, make_plan
+from edgenas.space.cost import cost
+from edgenas.space.design import covering
+from edgenas.space.load import load_space
+
+SPACE = load_space(Path(__file__).parent / "small_space.yaml")
+CLASSES = 10
+IDENTITY = Identity("synthetic", "onnxruntime", "1.0", "cpu", "fp32", 1, "all", False, 1)
+
+
+@dataclass(frozen=True)
+class SyntheticDevice:
+    """Charges each block for MACs and moved elements; whole networks pay less than the sum, and are noisy."""
+
+    noise: float = 0.0
+    share: float = 0.85
+    saved_per_block_us: float = 0.3
+
+    def block_us(self, block) -> float:
+        paper = cost([block])
+        return 1.5 + paper.macs / 40e3 + block.peak_activation_elements() / 8e3 + 0.1 * getattr(block, "kernel", 1)
+
+    def network_us(self, arch) -> float:
+        specs = SPACE.unroll(arch, CLASSES)
+        return 3 + self.share * sum(map(self.block_us, specs)) - self.saved_per_block_us * len(specs)
+
+    def row(self, kind: str, key: str, us: float, rng: np.random.Generator) -> LatencyRow:
+        seen = us * float(np.exp(self.noise * rng.standard_normal()))
+        space, classes = (SPACE.structure_id, CLASSES) if kind == "network" else ("", 0)
+        return LatencyRow(kind, space, classes, key, seen, seen, seen, 0.1, seen, seen, 100, 20, self.noise)
+
+    def table(self, archs, blocks, seed: int = 0) -> LatencyTable:
+        rng = np.random.default_rng(seed)
+        rows = [self.row("block", block.key, self.block_us(block), rng) for block in blocks]
+        rows += [self.row("network", arch.id, self.network_us(arch), rng) for arch in archs]
+        return LatencyTable(IDENTITY, {}, tuple(rows))
+
+
+BLOCKS = distinct_blocks(SPACE, CLASSES)
+FITTED = covering(SPACE, 24, 0)
+_RNG = np.random.default_rng(7)
+UNSEEN = [arch for arch in dict.fromkeys(SPACE.sample(_RNG) for _ in range(200)) if arch not in FITTED]
+
+
+def truth(device: SyntheticDevice, archs) -> np.ndarray:
+    return np.array([device.network_us(arch) for arch in archs])
+
+
+def test_a_quiet_device_is_recovered_to_the_digit() -> None:
+    device = SyntheticDevice()
+    predicted = LatencyPredictor(SPACE).fit(device.table(FITTED, BLOCKS)).predict(UNSEEN)
+    assert predicted == pytest.approx(truth(device, UNSEEN), rel=1e-5)
+
+
+def test_a_noisy_device_is_recovered_better_than_its_noise() -> None:
+    device = SyntheticDevice(noise=0.02)
+    predicted = LatencyPredictor(SPACE).fit(device.table(FITTED, BLOCKS)).predict(UNSEEN)
+    assert np.abs(predicted / truth(device, UNSEEN) - 1).mean() < 0.015
+
+
+def test_one_network_timed_in_a_burst_hardly_matters() -> None:
+    device = SyntheticDevice(noise=0.01)
+    table = device.table(FITTED, BLOCKS)
+    spoilt = table.networks(SPACE.structure_id, CLASSES)[5]
+    burst = LatencyRow(**{**vars(spoilt), "p50_us": 2 * spoilt.p50_us})
+    errors = []
+    for rows in (table, table.extended([burst])):
+        predicted = LatencyPredictor(SPACE).fit(rows).predict(UNSEEN)
+        errors.append(np.abs(predicted / truth(device, UNSEEN) - 1).mean())
+    assert errors[1] < errors[0] + 0.01
+
+
+def test_blocks_alone_give_the_plain_sum_without_intervals() -> None:
+    device = SyntheticDevice()
+    predictor = LatencyPredictor(SPACE, CLASSES).fit(device.table([], BLOCKS))
+    sums = [sum(map(device.block_us, SPACE.unroll(arch, CLASSES))) for arch in UNSEEN[:20]]
+    assert predictor.predict(UNSEEN[:20]) == pytest.approx(sums)
+    assert not predictor.calibrated_
+    with pytest.raises(TableError, match="plain sum"):
+        predictor.interval(UNSEEN[:1], 0.5)
+
+
+def test_few_networks_calibrate_a_factor() -> None:
+    device = SyntheticDevice(share=0.8, saved_per_block_us=0.0)
+    predictor = LatencyPredictor(SPACE).fit(device.table(FITTED[:4], BLOCKS))
+    error = predictor.predict(UNSEEN) / truth(device, UNSEEN) - 1
+    assert predictor.calibrated_
+    assert np.abs(error).mean() < 0.05
+
+
+def test_unmeasured_blocks_inside_the_range_are_regressed() -> None:
+    device = SyntheticDevice(noise=0.01)
+    plan = make_plan(SPACE, CLASSES, blocks=36, networks=24, seed=0)
+    assert len(plan.blocks) == 36
+    predicted = LatencyPredictor(SPACE).fit(device.table(plan.networks, plan.blocks)).predict(UNSEEN)
+    assert np.abs(predicted / truth(device, UNSEEN) - 1).mean() < 0.04
+
+
+def test_blocks_outside_the_range_are_named_with_the_command() -> None:
+    device = SyntheticDevice()
+    largest = SPACE.unroll(SPACE.largest, CLASSES)[-2]
+    mid = max(block.mid_channels for block in BLOCKS if block.kind == "ir")
+    smaller = [block for block in BLOCKS if getattr(block, "mid_channels", 0) < mid]
+    predictor = LatencyPredictor(SPACE, CLASSES).fit(device.table([], smaller))
+    with pytest.raises(TableError, match="edgenas profile") as caught:
+        predictor.predict([SPACE.largest])
+    assert largest.key in str(caught.value)
+
+
+def test_a_kind_with_too_few_blocks_is_not_regressed() -> None:
+    device = SyntheticDevice()
+    stems = [block for block in BLOCKS if block.kind == "stem"]
+    predictor = LatencyPredictor(SPACE, CLASSES).fit(device.table([], [b for b in BLOCKS if b != stems[0]]))
+    with pytest.raises(TableError, match=stems[0].key):
+        predictor.predict([SPACE.smallest, SPACE.largest])
+
+
+def synthetic_networks(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Features of networks, and latencies with 3 % noise around a linear law of them."""
+    blocks = rng.integers(5, 9, count)
+    features = np.column_stack([rng.uniform(50, 200, count), np.ones(count), blocks, rng.random(count)])
+    return features, (4 + 0.9 * features[:, 0]) * np.exp(0.03 * rng.standard_normal(count))
+
+
+@pytest.mark.parametrize("n_fit", [24, 60])
+def test_coverage_over_many_seeds_is_near_nominal(n_fit: int) -> None:
+    rng = np.random.default_rng(3)
+    inside, over = [], []
+    for _ in range(25):
+        features, seen = synthetic_networks(rng, n_fit + 60)
+        calibration = fit_calibration(features[:n_fit], seen[:n_fit])
+        bounds = calibration.interval(features[n_fit:], 0.8)
+        inside.append(np.mean((bounds[:, 0] <= seen[n_fit:]) & (seen[n_fit:] <= bounds[:, 1])))
+        over.append(np.mean(seen[n_fit:] > calibration.upper(features[n_fit:], 0.2)))
+    assert np.mean(inside) == pytest.approx(0.8, abs=0.05)
+    assert np.mean(over) == pytest.approx(0.2, abs=0.05)
+
+
+def test_wider_coverage_holds_the_narrower_interval_and_the_prediction() -> None:
+    predictor = LatencyPredictor(SPACE).fit(SyntheticDevice(0.02).table(FITTED, BLOCKS))
+    narrow, wide = predictor.interval(UNSEEN, 0.5), predictor.interval(UNSEEN, 0.95)
+    predicted = predictor.predict(UNSEEN)
+    assert (wide[:, 0] <= narrow[:, 0]).all()
+    assert (narrow[:, 1] <= wide[:, 1]).all()
+    assert ((wide[:, 0] < predicted) & (predicted < wide[:, 1])).all()
+
+
+def test_more_coverage_than_the_networks_support_is_refused() -> None:
+    predictor = LatencyPredictor(SPACE).fit(SyntheticDevice(0.01).table(FITTED, BLOCKS))
+    assert predictor.interval(UNSEEN[:2], largest_coverage(24)).shape == (2, 2)
+    with pytest.raises(TableError, match=r"more than 24 measured networks.*0\.960"):
+        predictor.interval(UNSEEN[:1], 0.97)
+    with pytest.raises(TableError, match="more than 24"):
+        predictor.upper(UNSEEN[:1], 0.01)
+    with pytest.raises(TableError, match="between 0 and 1"):
+        predictor.interval(UNSEEN[:1], 1.0)
+
+
+def test_linear_fit_equals_least_squares_where_nothing_is_an_outlier() -> None:
+    rng = np.random.default_rng(0)
+    features = np.column_stack([rng.uniform(50, 200, 40), np.ones(40), rng.integers(5, 9, 40), rng.random(40)])
+    seen = features @ [0.9, 5.0, -0.4, 3.0] * (1 + 0.01 * rng.uniform(-1, 1, 40))
+    least = np.linalg.lstsq(features / seen[:, None], np.ones(40), rcond=None)[0]
+    fitted = linear_fit(features, seen)
+    assert features @ fitted == pytest.approx(features @ least, rel=3e-3)
+
+
+def test_linear_fit_survives_a_feature_that_never_varies() -> None:
+    rng = np.random.default_rng(0)
+    features = np.column_stack([rng.uniform(50, 200, 20), np.ones(20), np.full(20, 7.0), rng.random(20)])
+    seen = 0.9 * features[:, 0] + 5
+    assert features @ linear_fit(features, seen) == pytest.approx(seen, rel=1e-4)
+
+
+def test_a_predictor_survives_its_json(tmp_path) -> None:
+    predictor = LatencyPredictor(SPACE).fit(
+        SyntheticDevice(0.01).table(FITTED, make_plan(SPACE, CLASSES, blocks=36, networks=1, seed=0).blocks)
+    )
+    path = tmp_path / "predictor.json"
+    predictor.save(path)
+    loaded = LatencyPredictor.load(path, SPACE)
+    assert loaded.predict(UNSEEN) == pytest.approx(predictor.predict(UNSEEN), rel=1e-12)
+    assert loaded.interval(UNSEEN, 0.9) == pytest.approx(predictor.interval(UNSEEN, 0.9), rel=1e-12)
+
+
+def test_a_wrong_json_is_refused(tmp_path) -> None:
+    path = tmp_path / "predictor.json"
+    LatencyPredictor(SPACE).fit(SyntheticDevice().table(FITTED, BLOCKS)).save(path)
+    with pytest.raises(TableError, match="learned on space small@"):
+        LatencyPredictor.load(path, load_space("mobile-32"))
+    broken = json.loads(path.read_text(encoding="utf-8"))
+    del broken["calibration"]["weights"]
+    path.write_text(json.dumps(broken), encoding="utf-8")
+    with pytest.raises(TableError, match="not a saved latency predictor"):
+        LatencyPredictor.load(path, SPACE)
+
+
+def test_the_number_of_classes_must_be_clear() -> None:
+    table = SyntheticDevice().table(FITTED, BLOCKS)
+    with pytest.raises(TableError, match="no network of this space"):
+        LatencyPredictor(load_space("mobile-32")).fit(table)
+    other = LatencyRow(**{**vars(table.rows[-1]), "num_classes": 12})
+    with pytest.raises(TableError, match="networks of 10, 12 classes"):
+        LatencyPredictor(SPACE).fit(table.extended([other]))
+
+
+def test_the_score_is_of_unseen_networks_and_beats_its_baselines() -> None:
+    device = SyntheticDevice(noise=0.02)
+    table = device.table(covering(SPACE, 40, 0), BLOCKS)
+    score = score_predictor(SPACE, table)
+    assert (score.n_fit, score.n_test, len(score.held_out)) == (32, 40, 40)
+    assert 0.005 < score.mape < 0.03
+    assert score.mape < min(score.mape_macs_linear, score.mape_plain_sum)
+    assert score.kendall_tau > 0.9
+    assert score.within_10 == 1.0
+    assert score.coverage_90 == pytest.approx(0.9, abs=0.12)
+    assert score.repeat_noise == pytest.approx(0.02)
+    measured = {row.key: row.p50_us for row in table.networks(SPACE.structure_id, CLASSES)}
+    assert {key: seen for key, _, seen in score.held_out} == measured
+    assert json.loads(json.dumps(score.to_json(), allow_nan=False))["mape"] == score.mape
+
+
+def test_a_score_without_enough_networks_has_no_coverage_or_is_refused() -> None:
+    device = SyntheticDevice(noise=0.02)
+    small = score_predictor(SPACE, device.table(FITTED[:10], BLOCKS))
+    assert small.coverage_90 is None
+    assert small.median_half_width_90 is None
+    with pytest.raises(TableError, match="at least 10 measured networks, got 9"):
+        score_predictor(SPACE, device.table(FITTED[:9], BLOCKS))
+
+
+def test_thousands_of_archs_take_no_time() -> None:
+    predictor = LatencyPredictor(SPACE).fit(SyntheticDevice().table(FITTED, BLOCKS))
+    rng = np.random.default_rng(0)
+    archs = [SPACE.sample(rng) for _ in range(2000)]
+    start = time.process_time()
+    predictor.predict(archs)
+    assert time.process_time() - start < 1.0

@@ -1,0 +1,147 @@
+"""A finished run folder, written in the formats the stages write."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgenas.files import write_json, write_yaml
+
+BUDGET_US = 400.0
+
+
+def arch(i: int) -> str:
+    return f"r{20 + 2 * i}_w16-k3e1_w24-k5e4-k3e3_w{32 + 8 * i}-k3e{1 + i % 3}"
+
+
+def write_run(folder: Path, devices: tuple[str, ...] = ("here",), seed: int = 0) -> dict[str, Any]:
+    """Write a whole run; returns its summary."""
+    rng = np.random.default_rng(seed)
+    write_yaml(
+        folder / "config.yaml", {"schema_version": 1, "name": "digits-demo", "seed": 0, "devices": list(devices)}
+    )
+    write_json(
+        folder / "data.json",
+        {
+            "name": "digits",
+            "num_classes": 10,
+            "classes": [str(i) for i in range(10)],
+            "counts": {"train": 1149, "validation": 288, "test": 360},
+        },
+    )
+    _training(folder, rng)
+    for device in devices:
+        _latency(folder / "latency" / device, rng)
+    _search(folder, devices, rng)
+    summary = _summary(devices, rng)
+    write_json(folder / "summary.json", summary)
+    return summary
+
+
+def _training(folder: Path, rng: np.random.Generator) -> None:
+    for step in range(0, 600, 2):
+        loss = 0.25 + 2.1 * np.exp(-step / 90) + rng.normal(0, 0.06)
+        append = {"kind": "step", "step": step, "epoch": step / 18, "loss": max(float(loss), 0.05)}
+        append |= {"learning_rate": 2e-3 * (1 - step / 600), "images_per_second": 2100.0, "seconds": step * 0.03}
+        _append(folder / "supernet" / "training.jsonl", append)
+        if step % 100 == 98:
+            top1 = {"smallest": 0.93 - 0.6 * np.exp(-step / 120), "largest": 0.985 - 0.5 * np.exp(-step / 90)}
+            row = {"kind": "validation", "step": step, "epoch": step / 18, "top1": top1}
+            _append(folder / "supernet" / "training.jsonl", row)
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    # `files.append_jsonl` waits for the disk at each row, too long for hundreds.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as stream:
+        stream.write(json.dumps(row) + "\n")
+
+
+def _latency(folder: Path, rng: np.random.Generator) -> None:
+    measured = np.sort(rng.uniform(150, 900, 12))
+    predicted = measured * rng.normal(1.01, 0.03, 12)
+    held_out = [
+        {"arch": arch(i), "predicted_us": float(p), "measured_us": float(m)}
+        for i, (p, m) in enumerate(zip(predicted, measured, strict=True))
+    ]
+    write_json(
+        folder / "score.json",
+        {
+            "mape": 0.027,
+            "within_5": 0.92,
+            "within_10": 1.0,
+            "kendall_tau": 0.97,
+            "rmspe": 0.031,
+            "bias": 0.008,
+            "n_fit": 96,
+            "n_test": 12,
+            "repeat_noise": 0.009,
+            "coverage_90": 0.92,
+            "median_half_width_90": 0.055,
+            "mape_macs_linear": 0.142,
+            "mape_plain_sum": 0.088,
+            "held_out": held_out,
+        },
+    )
+    circumstances = {"cpu": "4-core example", "governor": None, "load_before": 0.12, "turbo": True}
+    write_json(folder / "meta.json", {"device": folder.name, "circumstances": circumstances})
+
+
+def _search(folder: Path, devices: tuple[str, ...], rng: np.random.Generator) -> None:
+    for i in range(120):
+        latency = float(rng.uniform(120, 420))
+        error = 0.02 + 0.09 * float(np.exp(-latency / 160)) + abs(float(rng.normal(0, 0.012)))
+        times = {device: latency * (1 + k) for k, device in enumerate(devices)}
+        _append(folder / "search" / "evaluations.jsonl", {"arch": f"r{i}_w8-k3e1", "error": error, "latency_us": times})
+    write_json(
+        folder / "search" / "result.json",
+        {
+            "strategy": "nsga2",
+            "evaluations": 120,
+            "seconds": 48.2,
+            "hypervolume": 31.4,
+            "reference_point": [0.16, 452.0],
+            "hypervolume_by_batch": [22.0, 27.5, 29.9, 30.8, 31.3, 31.4],
+            "evaluations_by_batch": [20, 40, 60, 80, 100, 120],
+        },
+    )
+
+
+def _summary(devices: tuple[str, ...], rng: np.random.Generator) -> dict[str, Any]:
+    front = []
+    for i in range(7):
+        latency = {}
+        for k, device in enumerate(devices):
+            predicted = (170 + 36 * i) * (1 + k)
+            p50 = predicted * float(rng.normal(1.0, 0.025)) if i < 6 else BUDGET_US * (1 + k) * 1.04
+            latency[device] = {
+                "predicted_us": predicted,
+                "interval_us": [0.95 * predicted, 1.05 * predicted],
+                "coverage": 0.9,
+                "p50_us": p50,
+                "p95_us": p50 * 1.04,
+                "meets_budget": p50 <= BUDGET_US * (1 + k),
+            }
+        val_top1 = 0.985 - 0.045 * float(np.exp(-i / 2.2))
+        front.append({"arch": arch(i), "val_top1": val_top1, "dropped": i == 6, "latency": latency})
+    budgets = [
+        {"quantity": "p50", "device": d, "limit": BUDGET_US * (1 + k), "unit": "us"} for k, d in enumerate(devices)
+    ]
+    budgets.append({"quantity": "macs", "device": None, "limit": 12.5e6, "unit": "macs"})
+    return {
+        "space": "digits-24",
+        "dataset": "digits",
+        "budgets": budgets,
+        "supernet": {"params": 412_345, "train_seconds": 75.3, "images_per_second": 2104.0},
+        "predictors": {d: {"mape": 0.027, "n_fit": 96, "n_test": 12} for d in devices},
+        "search": {"strategy": "nsga2", "evaluations": 120, "seconds": 48.2, "hypervolume": 31.4},
+        "front": front,
+        "chosen": {
+            "arch": arch(5),
+            "val_top1": front[5]["val_top1"],
+            "test_top1": 0.9722,
+            "onnx": "export/bundle/model.onnx",
+            "bundle": "export/bundle",
+        },
+    }

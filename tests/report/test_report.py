@@ -1,0 +1,208 @@
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pytest
+from finished_run import arch, write_run
+from matplotlib import image
+
+from edgenas.errors import RunFolderError
+from edgenas.report import judgement
+from edgenas.report.load import load_run
+from edgenas.report.markdown import write_report
+
+PLOTS = {"front.png", "predictor.png", "training.png", "search.png"}
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    write_run(tmp_path / "run")
+    return tmp_path / "run"
+
+
+def change(path: Path, edit: dict[str, Any]) -> None:
+    value = json.loads(path.read_text())
+    path.write_text(json.dumps(value | edit))
+
+
+def test_page_and_plots_are_written_and_linked(run_folder: Path) -> None:
+    page = write_report(run_folder)
+    assert page == run_folder / "report" / "report.md"
+    assert {path.name for path in page.parent.iterdir()} == {"report.md", *PLOTS}
+    linked = re.findall(r"!\[.+?\]\((.+?)\)", page.read_text())
+    assert set(linked) == PLOTS
+    for name in PLOTS:
+        pixels = image.imread(page.parent / name)
+        assert pixels.shape[0] > 300
+        assert pixels.shape[1] > 800
+        assert pixels[..., :3].std() > 0.05
+
+
+def test_table_has_a_row_for_each_network_with_its_numbers(run_folder: Path) -> None:
+    summary = json.loads((run_folder / "summary.json").read_text())
+    text = write_report(run_folder).read_text()
+    for network in summary["front"]:
+        row = next(line for line in text.splitlines() if line.endswith(f"`{network['arch']}` |"))
+        latency = network["latency"]["here"]
+        assert f"{100 * network['val_top1']:.1f} %" in row
+        assert f"{latency['predicted_us'] / 1e3:.3f} (" in row
+        assert f"{latency['p50_us'] / 1e3:.3f} / {latency['p95_us'] / 1e3:.3f}" in row
+        assert ("**no**, dropped" in row) == network["dropped"]
+        assert ("chosen" in row) == (network["arch"] == summary["chosen"]["arch"])
+
+
+def test_chosen_network_has_its_test_score_and_links_that_lead_to_it(run_folder: Path) -> None:
+    model = run_folder / "export" / "bundle" / "model.onnx"
+    model.parent.mkdir(parents=True)
+    model.write_bytes(b"")
+    page = write_report(run_folder)
+    text = page.read_text()
+    assert "test top-1: **97.2 %**" in text
+    found = re.search(r"- model: \[.+?\]\((.+?)\)", text)
+    assert found is not None
+    assert (page.parent / found[1]).resolve() == model.resolve()
+
+
+def test_test_score_of_no_other_network_is_shown(run_folder: Path) -> None:
+    assert write_report(run_folder).read_text().count("test top-1: **") == 1
+
+
+def test_every_device_has_a_panel_a_table_and_its_budget(tmp_path: Path) -> None:
+    write_run(tmp_path / "one")
+    write_run(tmp_path / "two", devices=("here", "pi4"))
+    one, two = write_report(tmp_path / "one"), write_report(tmp_path / "two")
+    text = two.read_text()
+    assert "## Latency predictor: pi4" in text
+    assert "p50 on pi4: at most 0.800 ms" in text
+    assert "MACs: at most 12.5 M" in text
+    for name in ("front.png", "predictor.png"):
+        heights = [image.imread(page.parent / name).shape[0] for page in (one, two)]
+        assert heights[1] > 1.7 * heights[0]
+
+
+def test_equal_files_give_an_equal_report(run_folder: Path) -> None:
+    page = write_report(run_folder)
+    before = {path.name: path.read_bytes() for path in page.parent.iterdir()}
+    assert {path.name: path.read_bytes() for path in write_report(run_folder).parent.iterdir()} == before
+
+
+def test_plotting_leaves_the_settings_of_matplotlib_alone(run_folder: Path) -> None:
+    before = dict(matplotlib.rcParams)
+    write_report(run_folder)
+    assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("config.yaml", "train"),
+        ("data.json", "train"),
+        ("supernet/training.jsonl", "train"),
+        ("latency/here/score.json", "profile"),
+        ("search/evaluations.jsonl", "search"),
+        ("search/result.json", "search"),
+        ("summary.json", "export"),
+    ],
+)
+def test_a_missing_file_names_its_stage_and_command(run_folder: Path, name: str, stage: str) -> None:
+    (run_folder / name).unlink()
+    with pytest.raises(RunFolderError, match=rf"{re.escape(name)}.*`edgenas {stage} "):
+        write_report(run_folder)
+    assert not (run_folder / "report").exists()
+
+
+def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="does not exist"):
+        write_report(tmp_path / "nowhere")
+
+
+def test_a_broken_value_is_named_with_its_file(run_folder: Path) -> None:
+    change(run_folder / "search" / "result.json", {"seconds": "long"})
+    with pytest.raises(RunFolderError, match=r"result\.json: seconds: .*'long'.*`edgenas search`"):
+        write_report(run_folder)
+
+
+def test_without_circumstances_the_page_says_so(run_folder: Path) -> None:
+    assert "4-core example" in write_report(run_folder).read_text()
+    (run_folder / "latency" / "here" / "meta.json").unlink()
+    assert "Not recorded." in write_report(run_folder).read_text()
+
+
+def test_a_run_in_which_nothing_met_the_budget_still_reports(run_folder: Path) -> None:
+    summary = json.loads((run_folder / "summary.json").read_text())
+    for network in summary["front"]:
+        network["dropped"] = "over budget: p50 on here"
+        network["latency"]["here"]["meets_budget"] = False
+    change(run_folder / "summary.json", {"front": summary["front"], "chosen": None})
+    text = write_report(run_folder).read_text()
+    assert "None of 7 networks was measured to meet every budget" in text
+
+
+def test_a_front_that_was_not_measured_shows_gaps_not_numbers(run_folder: Path) -> None:
+    summary = json.loads((run_folder / "summary.json").read_text())
+    unknown = {"interval_us": None, "coverage": None, "p50_us": None, "p95_us": None, "meets_budget": None}
+    for network in summary["front"]:
+        network["latency"]["here"] |= unknown
+        network["dropped"] = False
+    change(run_folder / "summary.json", {"front": summary["front"], "budgets": []})
+    text = write_report(run_folder).read_text()
+    assert "– / –" in text
+    assert "here: no network of the front was measured" in text
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [
+        ({"repeat_noise": 0.08}, "Doubt: the device is unsteady"),
+        ({"repeat_noise": None}, "repeat noise is unknown"),
+        ({"mape_macs_linear": 0.02}, "a line through MACs does as well"),
+        ({"kendall_tau": 0.6}, "often ranked the wrong way round"),
+        ({"coverage_90": 0.5}, "they are too narrow"),
+        ({"bias": -0.03}, "networks look 3.0 % faster than they are"),
+        ({"n_test": 8}, "8 unseen networks are few"),
+    ],
+)
+def test_doubts_about_the_predictor_are_told_only_where_they_apply(
+    run_folder: Path, edit: dict[str, Any], sentence: str
+) -> None:
+    path = run_folder / "latency" / "here" / "score.json"
+    change(path, {"n_test": 40})
+    assert "Doubt" not in " ".join(judgement.predictor_doubts(load_run(run_folder).scores["here"]))
+    change(path, edit)
+    doubts = " ".join(judgement.predictor_doubts(load_run(run_folder).scores["here"]))
+    assert "Doubt" in doubts
+    assert sentence in doubts
+
+
+@pytest.mark.parametrize(
+    ("history", "verdict"),
+    [([1.0, 2.0, 2.5, 3.0], "more would likely find better"), ([1.0, 2.0, 2.0, 2.01], "it had settled")],
+)
+def test_search_is_judged_by_what_its_last_quarter_added(run_folder: Path, history: list[float], verdict: str) -> None:
+    counts = [30, 60, 90, 120]
+    edit = {"hypervolume_by_batch": history, "evaluations_by_batch": counts}
+    change(run_folder / "search" / "result.json", edit)
+    said = judgement.search(load_run(run_folder))
+    assert verdict in said
+    assert "the last 30 added" in said
+
+
+def test_front_order_is_fastest_first(run_folder: Path) -> None:
+    times = [network.latency["here"].p50_us for network in load_run(run_folder).networks]
+    assert times == sorted(times)
+    assert load_run(run_folder).summary.chosen.arch == arch(5)  # type: ignore[union-attr]
+
+
+def test_a_report_needs_no_torch_and_no_pyplot(run_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(run_folder, tmp_path / "copy")
+    code = (
+        "import sys; from pathlib import Path; from edgenas.report.markdown import write_report; "
+        "write_report(Path(sys.argv[1])); "
+        "assert not {'torch', 'onnxruntime', 'matplotlib.pyplot'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "copy")], check=True)

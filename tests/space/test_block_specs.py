@@ -1,0 +1,173 @@
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from spaces import random_archs
+
+from edgenas.errors import SpaceError
+from edgenas.space.blocks import (
+    KINDS,
+    BlockSpec,
+    HeadSpec,
+    InvertedResidualSpec,
+    StemSpec,
+    make_divisible,
+    parse_block,
+)
+from edgenas.space.load import load_space, preset_names
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_keys_of_every_block_read_back(name: str) -> None:
+    space = load_space(name)
+    archs = [*random_archs(space, 20), space.smallest, space.largest]
+    blocks = {spec for arch in archs for spec in space.unroll(arch, num_classes=10)}
+    assert {type(spec) for spec in blocks} == set(KINDS.values())
+    for spec in blocks:
+        assert parse_block(spec.key) == spec
+    assert len({spec.key for spec in blocks}) == len(blocks)
+
+
+def ir(**changes: object) -> InvertedResidualSpec:
+    sizes = {"in_channels": 24, "in_size": 56, "out_channels": 40, "mid_channels": 96, "kernel": 5, "stride": 2}
+    rest = {"se_channels": 24, "activation": "hardswish"}
+    return InvertedResidualSpec(**{**sizes, **rest, **changes})  # type: ignore[arg-type]
+
+
+def test_the_key_is_the_documented_one() -> None:
+    assert ir().key == "ir_i24_r56_o40_m96_k5_s2_se24_hardswish"
+
+
+def test_names_are_no_part_of_identity() -> None:
+    one, other = ir(name="stage1.block0"), ir(name="stage3.block2")
+    assert (one, hash(one), one.key) == (other, hash(other), other.key)
+
+
+def test_every_dimension_is_part_of_identity() -> None:
+    spec = ir()
+    for field in dataclasses.fields(spec):
+        if field.name == "name":
+            continue
+        value = "relu" if field.name == "activation" else getattr(spec, field.name) + 1
+        other = dataclasses.replace(spec, **{field.name: value})
+        assert other != spec
+        assert other.key != spec.key
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("mbconv_i24", "unknown kind 'mbconv'; valid: stem, ir, head"),
+        ("ir_i24_r56", "wanted 8 dimensions behind 'ir', got 2"),
+        ("ir_i24_r56_o40_m96_k5_s2_se24_gelu", "wanted one of relu, hardswish, got 'gelu'"),
+        ("ir_i24_x56_o40_m96_k5_s2_se24_relu", "wanted r and a number, got 'x56'"),
+        ("ir_i24_r_o40_m96_k5_s2_se24_relu", "wanted r and a number, got 'r'"),
+    ],
+)
+def test_malformed_keys_are_refused(key: str, message: str) -> None:
+    with pytest.raises(SpaceError, match=message):
+        parse_block(key)
+
+
+@given(st.floats(1, 2000))
+def test_make_divisible_gives_the_nearest_multiple_that_loses_at_most_a_tenth(value: float) -> None:
+    found = make_divisible(value)
+    allowed = [multiple for multiple in range(8, 2100, 8) if multiple >= 0.9 * value]
+    assert found in allowed
+    assert found <= max(allowed[0], value + 4)
+
+
+def elements_alive(steps: list[tuple[list[str], str]], sizes: dict[str, int]) -> int:
+    """Reference: run `steps` (inputs, output) in order, free every tensor behind its last use."""
+    peak = 0
+    for now, (inputs, output) in enumerate(steps):
+        needed = {name for later, _ in steps[now + 1 :] for name in later}
+        made = {"x", *(target for _, target in steps[:now])}
+        peak = max(peak, sum(sizes[name] for name in (needed & made) | set(inputs) | {output}))
+    return peak
+
+
+def peak_of_inverted_residual(spec: InvertedResidualSpec) -> int:
+    inner, outer, mid = spec.in_size**2, spec.out_size**2, spec.mid_channels
+    sizes = {"x": spec.in_channels * inner, "wide": mid * inner, "deep": mid * outer, "pooled": mid, "gate": mid}
+    sizes |= {"squeezed": spec.se_channels, "scaled": mid * outer, "thin": spec.out_channels * outer}
+    sizes["sum"] = sizes["thin"]
+    steps = [(["x"], "wide")] if spec.expands else []
+    steps.append((["wide"] if spec.expands else ["x"], "deep"))
+    if spec.se_channels:
+        steps += [(["deep"], "pooled"), (["pooled"], "squeezed"), (["squeezed"], "gate"), (["deep", "gate"], "scaled")]
+    steps.append((["scaled"] if spec.se_channels else ["deep"], "thin"))
+    if spec.residual:
+        steps.append((["x", "thin"], "sum"))
+    return elements_alive(steps, sizes)
+
+
+def peak_of_head(spec: HeadSpec) -> int:
+    sizes = {"x": spec.in_channels * spec.in_size**2, "wide": spec.width * spec.in_size**2, "pooled": spec.width}
+    sizes |= {"features": spec.features, "logits": spec.out_channels}
+    mixed = [(["pooled"], "features"), (["features"], "logits")]
+    steps = [(["x"], "wide"), (["wide"], "pooled"), *(mixed if spec.features else [(["pooled"], "logits")])]
+    return elements_alive(steps, sizes)
+
+
+def peak(spec: BlockSpec) -> int:
+    match spec:
+        case InvertedResidualSpec():
+            return peak_of_inverted_residual(spec)
+        case HeadSpec():
+            return peak_of_head(spec)
+    return spec.in_channels * spec.in_size**2 + spec.out_channels * spec.out_size**2
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_peak_activations_of_presets_equal_a_liveness_count(name: str) -> None:
+    space = load_space(name)
+    for arch in random_archs(space, 10):
+        for spec in space.unroll(arch, num_classes=10):
+            assert spec.peak_activation_elements() == peak(spec), spec.key
+
+
+CHANNELS = st.integers(1, 6).map(lambda n: 8 * n)
+INVERTED_RESIDUALS = st.builds(
+    InvertedResidualSpec,
+    in_channels=CHANNELS,
+    in_size=st.integers(1, 9),
+    out_channels=CHANNELS,
+    mid_channels=CHANNELS,
+    kernel=st.just(3),
+    stride=st.sampled_from([1, 2]),
+    se_channels=st.sampled_from([0, 8]),
+    activation=st.just("relu"),
+)
+HEADS = st.builds(
+    HeadSpec,
+    in_channels=CHANNELS,
+    in_size=st.integers(1, 4),
+    out_channels=st.integers(2, 1000),
+    width=CHANNELS,
+    features=st.sampled_from([0, 8, 40]),
+    activation=st.just("relu"),
+)
+
+
+@given(INVERTED_RESIDUALS)
+def test_peak_activation_of_an_inverted_residual_equals_a_liveness_count(spec: InvertedResidualSpec) -> None:
+    assert spec.peak_activation_elements() == peak(spec)
+
+
+@given(HEADS)
+def test_peak_activation_of_a_head_equals_a_liveness_count(spec: HeadSpec) -> None:
+    assert spec.peak_activation_elements() == peak(spec)
+
+
+def test_peak_activation_of_a_hand_worked_block() -> None:
+    # 8 channels at 4×4 stay alive for the shortcut while 16 wide ones are read and written: 128 + 256 + 256.
+    spec = ir(in_channels=8, in_size=4, out_channels=8, mid_channels=16, kernel=3, stride=1, se_channels=0)
+    assert spec.peak_activation_elements() == 640
+
+
+def test_a_stem_keeps_input_and_output() -> None:
+    spec = StemSpec(in_channels=3, in_size=5, out_channels=8, kernel=3, stride=2, activation="relu")
+    assert spec.out_size == 3
+    assert spec.peak_activation_elements() == 3 * 25 + 8 * 9

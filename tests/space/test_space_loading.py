@@ -1,0 +1,143 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from spaces import SMALL, random_archs
+
+from edgenas.errors import SpaceError, UserError
+from edgenas.space.load import load_space, parse_space, preset_names
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_presets_load_under_the_name_of_their_file(name: str) -> None:
+    space = load_space(name)
+    assert space.name == name
+    assert space.description
+
+
+def test_the_promised_presets_ship() -> None:
+    assert {"ofa-mbv3-w1.0", "ofa-mbv3-w1.2", "mobile-32", "mobile-96", "digits-24"} <= set(preset_names())
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A file that holds the space SMALL."""
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(SMALL.model_dump(mode="json")))
+    return path
+
+
+def test_a_file_holds_a_space_as_well_as_a_preset(small: Path) -> None:
+    assert load_space(small) == load_space(str(small)) == load_space({"path": str(small)}) == SMALL
+
+
+def test_unknown_presets_are_answered_with_the_closest_and_all_valid_names() -> None:
+    with pytest.raises(SpaceError, match="did you mean 'mobile-32'") as raised:
+        load_space("mobil-32")
+    assert all(name in str(raised.value) for name in preset_names())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"resolution": []}, "resolution"),
+        ({"resolution": [32, 28]}, "ascending"),
+        ({"resolution": [28.5]}, "resolution"),
+        ({"resolution": [1]}, "too small for a total stride"),
+        ({"stages": []}, "stages"),
+        ({"colour": "red"}, "colour"),
+        ({"head": {"width": 0, "features": 0, "activation": "relu"}}, "head.width"),
+        ({"stem": {"width": 16, "kernel": 3, "stride": 1, "activation": "gelu"}}, "stem.activation"),
+    ],
+)
+def test_a_space_file_that_makes_no_sense_is_refused_with_the_place(
+    small: Path, change: dict[str, Any], message: str
+) -> None:
+    small.write_text(yaml.safe_dump({**yaml.safe_load(small.read_text()), **change}))
+    with pytest.raises(SpaceError, match=message) as raised:
+        load_space(small)
+    assert str(small) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("gene", "choices"),
+    [("kernel", [4]), ("kernel", [3, 3]), ("depth", [0]), ("expand", [0.5]), ("width", ["16"]), ("stride", 0)],
+)
+def test_a_stage_that_cannot_be_built_is_refused(gene: str, choices: Any) -> None:
+    value = SMALL.model_dump(mode="json")
+    value["stages"][1][gene] = choices
+    with pytest.raises(SpaceError, match=rf"here: stages\.1\.{gene}"):
+        parse_space(value, "here")
+
+
+def test_a_space_of_a_newer_schema_is_refused(small: Path) -> None:
+    small.write_text(small.read_text().replace("schema_version: 1", "schema_version: 2"))
+    with pytest.raises(UserError, match="upgrade"):
+        load_space(small)
+
+
+def test_narrowing_keeps_only_what_is_named(small: Path) -> None:
+    narrow = load_space(
+        {
+            "path": str(small),
+            "resolution": [24],
+            "kernel": [7, 3],
+            "depth": [2],
+            "stages": {"1": {"width": [24]}, 2: {"expand": [4.0, 3], "kernel": [7]}},
+        }
+    )
+    assert narrow.resolution == (24,)
+    assert [stage.kernel for stage in narrow.stages] == [(3,), (3,), (7,), (3,)]
+    assert [stage.depth for stage in narrow.stages] == [(1,), (2,), (2,), (2,)]
+    assert [stage.width for stage in narrow.stages] == [(16,), (24,), (40,), (64,)]
+    assert [stage.expand for stage in narrow.stages] == [(1,), (2, 4), (3, 4), (2, 4)]
+    assert narrow.structure_id == SMALL.structure_id
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_archs_of_a_narrowed_preset_are_the_same_networks_in_the_preset(name: str) -> None:
+    whole = load_space(name)
+    narrow = load_space({"preset": name, "resolution": list(whole.resolution[:1]), "kernel": [3]})
+    assert 0 < narrow.size < whole.size
+    for arch in random_archs(narrow, 20):
+        assert {block.kernel for stage in arch.stages for block in stage.blocks} == {3}
+        assert whole.unroll(whole.parse(arch.id), 10) == narrow.unroll(arch, 10)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({"preset": "mobile-23"}, "did you mean 'mobile-32'"),
+        ({"resolution": [28]}, "either preset: NAME or path: FILE"),
+        ({"preset": "mobile-32", "path": "x.yaml"}, "either preset: NAME or path: FILE"),
+        ({"preset": None}, "either preset: NAME or path: FILE"),
+        ({"path": "nowhere.yaml"}, "'nowhere.yaml' is neither a preset nor a file"),
+    ],
+)
+def test_a_mapping_names_one_space_to_narrow(mapping: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpaceError, match=message):
+        load_space(mapping)
+
+
+@pytest.mark.parametrize(
+    ("genes", "message"),
+    [
+        ({"resolutoin": [16]}, "unknown key 'resolutoin'; did you mean 'resolution'"),
+        ({"resolution": [20]}, "resolution: 20 is none of 16, 24"),
+        ({"resolution": 16}, "resolution: wanted a list of some of 16, 24, got 16"),
+        ({"resolution": []}, "resolution: wanted a list of some of 16, 24"),
+        ({"kernel": "357"}, "kernel: wanted a list of some of 3, 5, 7, got '357'"),
+        ({"kernel": [9]}, "kernel: 9 is none of 3, 5, 7"),
+        ({"kernel": [7]}, r"kernel \[7\] leaves stage1 none of its choices \[3, 5\]"),
+        ({"stages": {"9": {"kernel": [3]}}}, "stages has no '9'; valid: 0, 1, 2, 3"),
+        ({"stages": {"1": [3]}}, "stages.1: wanted a mapping"),
+        ({"stages": [{"kernel": [3]}]}, "stages: wanted a mapping"),
+        ({"stages": {"1": {"stride": [1]}}}, r"stages\.1\.stride: .*valid: depth, expand, kernel, width"),
+        ({"stages": {"1": {"kernle": [3]}}}, "did you mean 'kernel'"),
+        ({"stages": {"1": {"width": [17]}}}, r"stages\.1\.width: 17 is none of 16, 24"),
+    ],
+)
+def test_what_cannot_be_narrowed_is_refused_with_what_can(small: Path, genes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpaceError, match=message):
+        load_space({"path": str(small), **genes})

@@ -1,0 +1,87 @@
+"""Small search spaces, their archs and gene matrices, for hypothesis."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from edgenas.space.arch import Arch
+from edgenas.space.space import Genes, Head, SearchSpace, Stage, Stem
+
+_RELU = {"stride": 2, "activation": "relu", "squeeze_excite": False}
+_SQUEEZED = {"stride": 2, "activation": "hardswish", "squeeze_excite": True}
+SMALL = SearchSpace.model_validate(
+    {
+        "name": "small",
+        "resolution": [16, 24],
+        "stem": {"width": 16, "kernel": 3, "stride": 1, "activation": "hardswish"},
+        "stages": [
+            {"width": [16], "depth": [1], "kernel": [3], "expand": [1], **_RELU, "stride": 1},
+            {"width": [16, 24], "depth": [1, 2, 3], "kernel": [3, 5], "expand": [2, 4], **_RELU},
+            {"width": [40], "depth": [1, 2], "kernel": [3, 5, 7], "expand": [2, 3, 4], **_SQUEEZED},
+            {"width": [64], "depth": [1, 2], "kernel": [3, 5], "expand": [2, 4], **_SQUEEZED, "stride": 1},
+        ],
+        "head": {"width": 192, "features": 0, "activation": "hardswish"},
+    }
+)
+"""Presets get tuned; what a test says in numbers, it says of this space."""
+
+ACTIVATIONS = st.sampled_from(["relu", "hardswish"])
+
+
+def some_of(values: Sequence[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
+    """One or two of `values`, ascending."""
+    return st.lists(st.sampled_from(values), min_size=1, max_size=2, unique=True).map(lambda v: tuple(sorted(v)))
+
+
+@st.composite
+def stages(draw: st.DrawFn, depths: Sequence[int], expands: Sequence[float]) -> Stage:
+    return Stage(
+        width=draw(some_of([8, 12, 16, 24])),
+        depth=draw(some_of(depths)),
+        kernel=draw(some_of([1, 3, 5, 7])),
+        expand=draw(some_of(expands)),
+        stride=draw(st.sampled_from([1, 2])),
+        activation=draw(ACTIVATIONS),
+        squeeze_excite=draw(st.booleans()),
+    )
+
+
+@st.composite
+def spaces(
+    draw: st.DrawFn,
+    max_stages: int = 2,
+    depths: Sequence[int] = (1, 2, 3),
+    expands: Sequence[float] = (1, 1.5, 2, 3),
+) -> SearchSpace:
+    return SearchSpace(
+        name="tiny",
+        resolution=draw(some_of([8, 9, 12, 16])),
+        stem=Stem(width=8, kernel=3, stride=draw(st.sampled_from([1, 2])), activation=draw(ACTIVATIONS)),
+        stages=tuple(draw(st.lists(stages(depths, expands), min_size=1, max_size=max_stages))),
+        head=Head(width=16, features=draw(st.sampled_from([0, 8])), activation=draw(ACTIVATIONS)),
+    )
+
+
+def genes_of(space: SearchSpace, rows: int) -> st.SearchStrategy[Genes]:
+    """Gene matrices of `rows` rows, not canonical."""
+    row = st.tuples(*(st.integers(0, int(n) - 1) for n in space.n_choices))
+    return st.lists(row, min_size=rows, max_size=rows).map(lambda drawn: np.array(drawn, dtype=np.int64))
+
+
+@st.composite
+def spaces_and_genes(draw: st.DrawFn, rows: int = 4) -> tuple[SearchSpace, Genes]:
+    space = draw(spaces())
+    return space, draw(genes_of(space, rows))
+
+
+@st.composite
+def spaces_and_archs(draw: st.DrawFn, count: int = 2) -> tuple[SearchSpace, list[Arch]]:
+    space, genes = draw(spaces_and_genes(count))
+    return space, space.decode(genes)
+
+
+def random_archs(space: SearchSpace, count: int, seed: int = 0) -> list[Arch]:
+    rng = np.random.default_rng(seed)
+    return [space.sample(rng) for _ in range(count)]

@@ -1,0 +1,125 @@
+"""The command line without a run: help, plans, devices, tables, and mistakes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from small_run import SMALL_CONFIG, SMALL_SPACE, edgenas
+from typer.testing import CliRunner
+
+from edgenas.cli import app
+from edgenas.latency.device import device_names, load_device
+from edgenas.latency.table import find_table, table_names
+
+REPOSITORY = Path(__file__).parent.parent
+COMMANDS = ["demo", "run", "profile", "train", "search", "verify", "export", "report", "status"]
+COMMANDS += ["devices list", "devices show", "devices probe", "tables list", "tables show"]
+
+
+def documented_commands() -> list[str]:
+    """Every `edgenas …` line of a code block in the project's Markdown pages."""
+    found = []
+    for page in sorted(REPOSITORY.glob("*.md")) + sorted(REPOSITORY.glob("*/*.md")):
+        for block in re.findall(r"```(?:sh|console)?\n(.*?)```", page.read_text(), re.DOTALL):
+            found += re.findall(r"^\$? ?(?:.*/)?edgenas ([a-z][^\n&|#]*)", block, re.MULTILINE)
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str) -> None:
+    shown = CliRunner().invoke(app, [*command.split(), "--help"])
+    assert shown.exit_code == 0
+    assert "--json" in shown.output
+
+
+@pytest.mark.parametrize("command", documented_commands())
+def test_documented_commands_exist(command: str) -> None:
+    words = shlex.split(command)
+    name = " ".join(words[:2]) if words[0] in ("devices", "tables") else words[0]
+    assert name in COMMANDS
+    shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*name.split(), "--help"]).output
+    for option in (word.split("=")[0] for word in words if word.startswith("--")):
+        assert option in shown
+
+
+def test_the_readme_documents_every_command() -> None:
+    documented = "\n".join(documented_commands())
+    assert [name for name in COMMANDS if name not in documented] == []
+
+
+def test_plan_does_nothing(tmp_path: Path) -> None:
+    (tmp_path / "tiny-16.yaml").write_text(SMALL_SPACE)
+    (tmp_path / "small.yaml").write_text(SMALL_CONFIG)
+    before = sorted(tmp_path.rglob("*"))
+    done = edgenas("run", "small.yaml", "--plan", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert [stage["stage"] for stage in plan["stages"]] == ["profile", "train", "search", "verify", "export", "report"]
+    assert all(stage["seconds"] > 0 and not stage["done"] for stage in plan["stages"])
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_probe_writes_a_device_that_loads(tmp_path: Path) -> None:
+    target = tmp_path / "my-machine.yaml"
+    shown = CliRunner().invoke(app, ["devices", "probe", str(target), "--threads", "2"])
+    assert shown.exit_code == 0
+    assert load_device(target).run.threads == 2
+    assert load_device(target).name == "my-machine"
+    before = target.read_text()
+    CliRunner().invoke(app, ["devices", "probe", str(target)])
+    assert target.read_text() == before
+
+
+@pytest.mark.parametrize("name", device_names())
+def test_shipped_devices_are_shown(name: str) -> None:
+    shown = CliRunner().invoke(app, ["devices", "show", name])
+    assert yaml.safe_load(shown.output)["name"] == name
+
+
+@pytest.mark.parametrize("name", table_names())
+def test_shipped_tables_are_shown(name: str) -> None:
+    shown = CliRunner().invoke(app, ["tables", "show", name, "--json"])
+    assert len(json.loads(shown.output)["rows"]) == len(find_table(name).rows)
+
+
+def test_lists_name_what_ships() -> None:
+    listed = json.loads(CliRunner().invoke(app, ["devices", "list", "--json"]).output)
+    assert [device["name"] for device in listed["devices"]] == device_names()
+    assert json.loads(CliRunner().invoke(app, ["tables", "list", "--json"]).output)["tables"] == table_names()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (["run", "missing.yaml"], "missing.yaml does not exist"),
+        (["run", "config.yaml", "--set", "search.evaluation=3"], "did you mean 'search.evaluations'"),
+        (["run", "config.yaml", "--set", "space=mobile-33"], "did you mean 'mobile-32'"),
+        (["run", "config.yaml", "--set", "data.name=mnist"], "'digits' or 'fashion-mnist'"),
+        (["run", "config.yaml", "--budget", "8"], "wanted a number with a unit"),
+        (["run", "config.yaml", "--set", "devices=[nowhere]"], "nowhere"),
+        (["run", "config.yaml", "--budget", "pi9=8ms"], "pi9"),
+        (["status", "."], "no run folder"),
+        (["search", "begun"], "has not been done"),
+        (["devices", "show", "nowhere"], "nowhere"),
+        (["tables", "show", "nowhere"], "nowhere"),
+        (["fly"], "No such command"),
+        (["run"], "Missing argument"),
+    ],
+)
+def test_mistakes_get_one_message_and_exit_code_2(arguments: list[str], wanted: str, tmp_path: Path) -> None:
+    config = SMALL_CONFIG.replace("tiny-16.yaml", "digits-24")
+    (tmp_path / "config.yaml").write_text(config)
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / "config.yaml").write_text(config)
+    (begun / "space.yaml").write_text(SMALL_SPACE)
+    done = edgenas(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert wanted in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""

@@ -1,0 +1,78 @@
+"""The CUDA path on machines without CUDA: fake tensors know devices, `meta` runs whole steps. Neither computes."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from spaces import SMALL, random_archs
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from edgenas.config import AugmentConfig, TrainConfig
+from edgenas.space.load import load_space, preset_names
+from edgenas.supernet import supernet
+from edgenas.supernet.supernet import SuperNet
+from edgenas.training.augment import augment
+from edgenas.training.evaluate import preprocess_for
+from edgenas.training.loop import make_optimizer, sandwich_backward
+from edgenas.training.losses import distillation_loss, hard_loss
+from edgenas.training.schedule import sandwich
+
+CUDA = torch.device("cuda", 0)
+MIXED = "same device|two devices|different from other tensors"
+
+
+@pytest.fixture
+def fake_cuda() -> Iterator[None]:
+    """Tensors without data that keep their device, CUDA's included; mixing devices raises."""
+    # Supernets keep modules of archs; those made of fake tensors must not outlive the mode.
+    supernet._template.cache_clear()
+    # Batch norms of these modules make a tensor on `meta`, which is not fake.
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        yield
+    supernet._template.cache_clear()
+
+
+def net_on_cuda() -> SuperNet:
+    # `.to` cannot move fake parameters, so they are made where they belong.
+    with CUDA:
+        return SuperNet(SMALL, num_classes=4)
+
+
+@pytest.mark.usefixtures("fake_cuda")
+def test_forward_and_losses_stay_on_cuda() -> None:
+    net = net_on_cuda().train()
+    pictures = torch.zeros(4, 1, 28, 28, dtype=torch.uint8).to(CUDA)
+    labels = torch.zeros(4, dtype=torch.int64).to(CUDA)
+    pictures = augment(pictures, AugmentConfig(shift=0.1, flip=True), torch.Generator().manual_seed(0))
+    logits = net(preprocess_for(SMALL.largest)(pictures), SMALL.largest)
+    losses = [hard_loss(logits, labels, 0.1)]
+    for arch in [SMALL.smallest, *random_archs(SMALL, 4)]:
+        losses.append(distillation_loss(net(preprocess_for(arch)(pictures), arch), logits.detach()))
+    assert {loss.device for loss in [pictures, logits, *losses]} == {CUDA}
+
+
+@pytest.mark.usefixtures("fake_cuda")
+def test_a_tensor_left_on_the_cpu_is_caught() -> None:
+    net, arch = net_on_cuda(), SMALL.largest
+    with pytest.raises(RuntimeError, match=MIXED):
+        net(torch.zeros(2, 3, arch.resolution, arch.resolution), arch)
+    logits = net(torch.zeros(2, 3, arch.resolution, arch.resolution, device=CUDA), arch)
+    with pytest.raises(RuntimeError, match=MIXED):
+        hard_loss(logits, torch.zeros(2, dtype=torch.int64), 0.0)
+    net.blocks["stage1_block0"].depthwise.norm.running_mean = torch.zeros(96)
+    with pytest.raises(RuntimeError, match=MIXED):
+        net(torch.zeros(2, 3, arch.resolution, arch.resolution, device=CUDA), arch)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_whole_training_step_runs_on_meta(name: str) -> None:
+    space = load_space(name)
+    net = SuperNet(space, num_classes=4).to("meta").train()
+    optimizer = make_optimizer(net, TrainConfig(epochs=1))
+    pictures = torch.zeros(4, 3, 40, 32, dtype=torch.uint8, device="meta")
+    labels = torch.zeros(4, dtype=torch.int64, device="meta")
+    loss = sandwich_backward(net, pictures, labels, sandwich(space, 4, seed=0, step=0), label_smoothing=0.1)
+    optimizer.step()
+    assert loss.device.type == "meta"
+    assert {parameter.grad.device.type for parameter in net.parameters() if parameter.grad is not None} == {"meta"}
+    assert all(state["exp_avg"].device.type == "meta" for state in optimizer.state.values())
