@@ -1,6 +1,6 @@
 """RunConfig: everything a run depends on, frozen and validated. YAML in, resolved YAML out.
 
-Every field's meaning stands beside it in `examples/digits.yaml`.
+Every field's meaning stands beside it in the demo's config, `demo.yaml`.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ class Budget(_Section):
             device = f"{self.device}=" if self.device else ""
             quantile = "" if self.quantity == "p50" else f"@{self.quantity}"
             return f"{device}{self.limit / 1e3:.12g}ms{quantile}"
-        return f"{self.quantity}={self.limit:.12g}{'B' if self.unit == 'bytes' else ''}"
+        number = f"{self.limit:f}".rstrip("0").rstrip(".")
+        return f"{self.quantity}={number}{'B' if self.unit == 'bytes' else ''}"
 
 
 def parse_budget(text: str) -> Budget:
@@ -89,6 +90,8 @@ def parse_budget(text: str) -> Budget:
         units, quantity, device = PAPER_QUANTITIES[name], name, None
     else:
         units, quantity, device = TIME_UNITS_US, quantile or "p50", name or None
+    if name in PAPER_QUANTITIES and quantile:
+        raise ConfigError(f"budget {text!r}: {name} has no quantile: leave @{quantile} out")
     if name not in PAPER_QUANTITIES and quantity not in ("p50", "p95"):
         raise ConfigError(f"budget {text!r}: unknown quantile {quantile!r}; valid: p50, p95")
     match = re.fullmatch(r"([-+.\d]*|nan|inf)\s*([A-Za-z]*)", amount.strip())
@@ -251,12 +254,16 @@ def _keys(section: type[BaseModel], prefix: str) -> list[str]:
     return found
 
 
+def _sections() -> set[str]:
+    return {key.rpartition(".")[0] for key in config_keys() if "." in key}
+
+
 def _explain(error: ValidationError) -> str:
     messages = []
     for problem in error.errors():
         place = ".".join(map(str, problem["loc"]))
         if problem["type"] == "extra_forbidden":
-            messages.append(f"unknown key {place!r}; {one_of(place, config_keys())}")
+            messages.append(f"unknown key {place!r}; {one_of(place, [*config_keys(), *_sections()])}")
         elif problem["type"] == "missing":
             messages.append(f"{place} is missing")
         else:

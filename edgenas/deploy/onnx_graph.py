@@ -93,7 +93,9 @@ def stitch(parts: Sequence[tuple[str, BlockGraph]], source: Port, target: Port) 
 def _renamed_tensor(tensor: onnx.TensorProto, place: str, names: dict[str, str]) -> onnx.TensorProto:
     # torch calls a weight `blocks.17.expand.conv.weight`, 17 being its place in the export of many.
     own = tensor.name.split(".", 2)[2] if tensor.name.startswith("blocks.") else tensor.name
-    names[tensor.name] = f"{place}/{own}"
+    # Where tensors of two blocks are equal, torch keeps one of them, which may be called as another one here.
+    taken = f"{place}/{own}" in names.values()
+    names[tensor.name] = f"{place}/{tensor.name if taken else own}"
     renamed = onnx.TensorProto()
     renamed.CopyFrom(tensor)
     renamed.ClearField("metadata_props")

@@ -202,8 +202,9 @@ class PredictorScore:
     held_out: tuple[tuple[str, float, float], ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers and lists."""
-        return asdict(self)
+        """Plain numbers; `held_out` as a list of objects."""
+        names = ("arch", "predicted_us", "measured_us")
+        return {**asdict(self), "held_out": [dict(zip(names, row, strict=True)) for row in self.held_out]}
 
 
 def score_predictor(

@@ -19,7 +19,8 @@ from edgenas.pipeline.data import run_dataset
 from edgenas.pipeline.devices import run_devices
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.train import trained_supernet
-from edgenas.profiling.session import Measurement, measure_networks
+from edgenas.profiling.record import Measurement
+from edgenas.profiling.session import measure_networks
 from edgenas.search.front import non_dominated
 from edgenas.space.arch import Arch
 from edgenas.training.data import Dataset
@@ -80,7 +81,7 @@ def run_verify(run: Run, progress: Progress) -> None:
             rounds=run.config.verify.rounds,
             seed=run.config.seed,
             out=run.folder / "verify" / f"{name}.jsonl",
-            progress=progress,
+            progress=lambda _, done, total: progress("measuring the front", done, total),
         )
         for arch, measurement in rows.items():
             measured[arch][name] = measurement

@@ -191,7 +191,8 @@ class HeadSpec(BlockSpec):
         """The 1×1 convolution's input and output, or the vectors behind the pool."""
         conv = (self.in_channels + self.width) * self.in_size**2
         pooled = self.width * self.in_size**2 + self.width
-        return max(conv, pooled, self.width + self.features, self.features + self.out_channels)
+        last = self.features or self.width
+        return max(conv, pooled, self.width + self.features, last + self.out_channels)
 
 
 KINDS: dict[str, type[BlockSpec]] = {cls.kind: cls for cls in (StemSpec, InvertedResidualSpec, HeadSpec)}

@@ -63,14 +63,18 @@ def _narrow(source: Mapping[str, Any]) -> SearchSpace:
     for key in source:
         if key not in known:
             raise SpaceError(f"space: unknown key {key!r}; {one_of(str(key), known)}")
-    if ("preset" in source) == ("path" in source):
+    origins = [source[key] for key in ("preset", "path") if source.get(key) is not None]
+    if len(origins) != 1 or not isinstance(origins[0], str):
         raise SpaceError("space: wanted either preset: NAME or path: FILE, and then the genes to narrow")
-    space = load_space(source.get("preset") or source["path"])
+    space = load_space(origins[0])
     stages = list(space.stages)
     for gene in NARROWED_IN_ALL_STAGES:
         if gene in source:
             stages = _narrow_everywhere(stages, gene, source[gene])
-    for number, genes in dict(source.get("stages") or {}).items():
+    narrowed = source.get("stages") or {}
+    if not isinstance(narrowed, Mapping):
+        raise SpaceError(f'space: stages: wanted a mapping like {{"2": {{kernel: [3]}}}}, got {narrowed!r}')
+    for number, genes in narrowed.items():
         stages = _narrow_one(stages, str(number), genes)
     resolution = _kept(space.resolution, source.get("resolution"), "resolution")
     return parse_space({**space.model_dump(), "resolution": resolution, "stages": stages}, "space")

@@ -257,6 +257,9 @@ class SearchSpace(_Part):
                 raise SpaceError(
                     f"once-for-all settings: {key} wants {length} values in {self.name}, got {len(settings[key])}"
                 )
+        for number, (stage, depth) in enumerate(zip(stages, settings["d"], strict=True), start=1):
+            if depth not in stage.depth:
+                raise SpaceError(f"once-for-all settings: stage{number}.depth is {depth}, wanted one of {stage.depth}")
         resolution = int(np.ravel(settings["r"])[0])
         first = self.smallest.stages[0]
         genes = [

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -134,12 +135,17 @@ class SuperNet(nn.Module):
 
 
 def _extreme_specs(space: SearchSpace, num_classes: int) -> Iterable[BlockSpec]:
-    """Every BlockSpec that can be the greatest at its place: the largest arch's, at every kernel and expand.
+    """BlockSpecs among which every size that can be needed at a place is: archs of all widths and expand ratios.
 
-    Expand ratio 1 has no expand convolution, whatever larger ratios have, hence the smallest arch beside it.
+    The largest arch alone does not do: rounded to multiples of 8, a small ratio may expand a narrow input and
+    leave a wide one as it is.
     """
-    yield from space.unroll(space.largest, num_classes)
-    yield from space.unroll(space.smallest, num_classes)
+    names, last = list(space.choices), space.n_choices - 1
+    for width in range(max(len(stage.width) for stage in space.stages)):
+        for expand in range(max(len(stage.expand) for stage in space.stages)):
+            wanted = {"width": width, "expand": expand}
+            row = [min(wanted.get(name.rpartition(".")[2], end), end) for name, end in zip(names, last, strict=True)]
+            yield from space.unroll(space.decode(np.array([row]))[0], num_classes)
 
 
 @lru_cache(maxsize=4096)

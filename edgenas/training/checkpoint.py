@@ -74,9 +74,10 @@ def load_weights(path: Path, net: nn.Module, tensors: dict[str, Tensor]) -> None
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["edgenas"])
+            stored = json.loads((file.metadata() or {})["edgenas"])
+            header = {key: float(stored[key]) for key in ("schema_version", "step", "seconds")}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{path} is no checkpoint of edgenas ({error}): delete it to train anew") from None
     if header["schema_version"] > SCHEMA_VERSION:
         raise RunFolderError(f"{path} was written by a newer edgenas (schema {header['schema_version']}): upgrade")

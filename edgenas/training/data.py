@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +35,7 @@ FASHION_MNIST_CLASSES = (
 )
 # The test split of a set that brings none must not move with the run's seed, or runs could not be compared.
 TEST_SPLIT_SEED = 20
-DIGITS_TEST_SHARE = 0.2
+DIGITS_TEST_PICTURES = 360
 
 
 @dataclass(frozen=True)
@@ -101,23 +102,40 @@ def load_dataset(config: DataConfig, seed: int) -> Dataset:
     """
     loaders = {"digits": _digits, "fashion-mnist": _fashion_mnist}
     whole, test, classes = loaders[config.name](config.path)
-    train, validation = _split(whole, config.validation, seed)
+    train, validation = _split(whole, round(config.validation * len(whole)), seed)
     if config.limit is not None and config.limit < len(train):
-        train, _ = _split(train, 1 - config.limit / len(train), seed)
+        train = _split(train, len(train) - config.limit, seed)[0]
     return Dataset(config.name, classes, train, validation, test)
 
 
-def _split(split: Split, held_out: float, seed: int) -> tuple[Split, Split]:
-    """Two shuffled, stratified parts; the second holds the share `held_out`."""
+def _split(split: Split, held_out: int, seed: int) -> tuple[Split, Split]:
+    """Two shuffled, stratified parts; the second holds `held_out` pictures.
+
+    Raises:
+        DataError: a part would be too small to hold every class.
+    """
+    classes = len(torch.unique(split.labels))
+    if held_out == 0:
+        return split, split.head(0)
+    if min(held_out, len(split) - held_out) < classes:
+        raise DataError(
+            f"cannot part {len(split)} pictures of {classes} classes into {len(split) - held_out} and {held_out}: "
+            "both parts want a picture of every class; change data.validation or data.limit"
+        )
+    kept, held = _stratified(split.labels.numpy(), held_out, seed)
+    return split.take(kept), split.take(held)
+
+
+def _stratified(labels: npt.NDArray[np.int64], held_out: int, seed: int) -> list[npt.NDArray[np.int64]]:
     from sklearn.model_selection import train_test_split
 
     try:
-        kept, held = train_test_split(
-            np.arange(len(split)), test_size=held_out, random_state=seed, stratify=split.labels.numpy()
+        parts: list[npt.NDArray[np.int64]] = train_test_split(
+            np.arange(len(labels)), test_size=held_out, random_state=seed, stratify=labels
         )
     except ValueError as error:
-        raise DataError(f"cannot hold out {held_out:.0%} of {len(split)} pictures: {error}") from None
-    return split.take(kept), split.take(held)
+        raise DataError(f"cannot hold out {held_out} of {len(labels)} pictures: {error}") from None
+    return parts
 
 
 def _digits(path: Path | None) -> tuple[Split, Split, tuple[str, ...]]:
@@ -129,7 +147,7 @@ def _digits(path: Path | None) -> tuple[Split, Split, tuple[str, ...]]:
     # Stored as 0..16; 255 / 16 makes them ordinary grey pictures.
     pictures = torch.from_numpy((bunch.images * (255 / 16)).round().astype(np.uint8)).unsqueeze(1)
     whole = Split(pictures, torch.from_numpy(bunch.target.astype(np.int64)))
-    rest, test = _split(whole, DIGITS_TEST_SHARE, TEST_SPLIT_SEED)
+    rest, test = _split(whole, DIGITS_TEST_PICTURES, TEST_SPLIT_SEED)
     return rest, test, tuple(str(digit) for digit in range(10))
 
 
@@ -166,9 +184,9 @@ def _read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
     """An array in the IDX format of MNIST: two zero bytes, type 8 (uint8), rank, big-endian sizes, data."""
     try:
         data = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: wanted a gzipped IDX file ({error})") from None
-    if data[:4] != bytes([0, 0, 8, dimensions]):
+    if len(data) < 4 + 4 * dimensions or data[:4] != bytes([0, 0, 8, dimensions]):
         raise DataError(f"{path}: wanted an IDX file of {dimensions}-dimensional bytes, got header {data[:4]!r}")
     shape = np.frombuffer(data, ">u4", dimensions, offset=4).astype(int)
     values = np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -134,6 +133,7 @@ def train(
         started = time.perf_counter()
         loss = _step(net, optimizer, dataset, config, seed, step, total)
         seconds += time.perf_counter() - started
+        _check_finite(loss, step)
         if log.due(step):
             log.step(step, loss.item(), optimizer.param_groups[0]["lr"], seconds)
         if log.validation_due(step):
@@ -167,6 +167,13 @@ def _step(
     return loss
 
 
+def _check_finite(loss: Tensor, step: int) -> None:
+    if not torch.isfinite(loss):
+        raise EdgenasError(
+            f"the loss is {loss.item()} at step {step}: lower train.learning_rate (the last checkpoint is kept)"
+        )
+
+
 def validate(net: SuperNet, dataset: Dataset) -> dict[str, float]:
     """Validation top-1 of the smallest and the largest subnet, on a part of the split."""
     images = dataset.train.pictures[:CALIBRATION_IMAGES]
@@ -191,10 +198,6 @@ class _Log:
         return (step + 1) % max(1, self.total // VALIDATIONS) == 0
 
     def step(self, step: int, loss: float, rate: float, seconds: float) -> None:
-        if not math.isfinite(loss):
-            raise EdgenasError(
-                f"training: the loss is {loss} at step {step}: lower train.learning_rate; the last checkpoint is kept"
-            )
         speed = (step + 1) * self.batch_size / seconds
         values = {"loss": loss, "learning_rate": rate, "images_per_second": speed, "seconds": seconds}
         append_jsonl(self.path, {"kind": "step", "step": step, "epoch": step / self.steps_per_epoch, **values})

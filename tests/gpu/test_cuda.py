@@ -54,7 +54,7 @@ def test_losses_agree_with_the_cpu(digits: Dataset) -> None:
         net = supernet().to(device).train()
         pictures, labels = digits.train.pictures[:64].to(device), digits.train.labels[:64].to(device)
         losses.append(float(loop.sandwich_backward(net, pictures, labels, [SMALL.largest, SMALL.smallest])))
-    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
 
 
 def test_training_runs_and_learns(digits: Dataset, tmp_path: Path) -> None:

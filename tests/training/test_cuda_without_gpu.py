@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from edgenas.config import AugmentConfig, TrainConfig
 from edgenas.space.load import load_space, preset_names
-from edgenas.supernet import supernet
+from edgenas.space.space import SearchSpace
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.augment import augment
 from edgenas.training.evaluate import preprocess_for
@@ -17,6 +17,8 @@ from edgenas.training.loop import make_optimizer, sandwich_backward
 from edgenas.training.losses import distillation_loss, hard_loss
 from edgenas.training.schedule import sandwich
 
+# A space of its own: supernets keep modules of archs by space, and fake ones must not reach other tests.
+FAKE = SearchSpace.model_validate({**SMALL.model_dump(), "name": "fake"})
 CUDA = torch.device("cuda", 0)
 MIXED = "same device|two devices|different from other tensors"
 
@@ -24,18 +26,15 @@ MIXED = "same device|two devices|different from other tensors"
 @pytest.fixture
 def fake_cuda() -> Iterator[None]:
     """Tensors without data that keep their device, CUDA's included; mixing devices raises."""
-    # Supernets keep modules of archs; those made of fake tensors must not outlive the mode.
-    supernet._template.cache_clear()
     # Batch norms of these modules make a tensor on `meta`, which is not fake.
     with FakeTensorMode(allow_non_fake_inputs=True):
         yield
-    supernet._template.cache_clear()
 
 
 def net_on_cuda() -> SuperNet:
     # `.to` cannot move fake parameters, so they are made where they belong.
     with CUDA:
-        return SuperNet(SMALL, num_classes=4)
+        return SuperNet(FAKE, num_classes=4)
 
 
 @pytest.mark.usefixtures("fake_cuda")
@@ -44,16 +43,16 @@ def test_forward_and_losses_stay_on_cuda() -> None:
     pictures = torch.zeros(4, 1, 28, 28, dtype=torch.uint8).to(CUDA)
     labels = torch.zeros(4, dtype=torch.int64).to(CUDA)
     pictures = augment(pictures, AugmentConfig(shift=0.1, flip=True), torch.Generator().manual_seed(0))
-    logits = net(preprocess_for(SMALL.largest)(pictures), SMALL.largest)
+    logits = net(preprocess_for(FAKE.largest)(pictures), FAKE.largest)
     losses = [hard_loss(logits, labels, 0.1)]
-    for arch in [SMALL.smallest, *random_archs(SMALL, 4)]:
+    for arch in [FAKE.smallest, *random_archs(FAKE, 4)]:
         losses.append(distillation_loss(net(preprocess_for(arch)(pictures), arch), logits.detach()))
     assert {loss.device for loss in [pictures, logits, *losses]} == {CUDA}
 
 
 @pytest.mark.usefixtures("fake_cuda")
 def test_a_tensor_left_on_the_cpu_is_caught() -> None:
-    net, arch = net_on_cuda(), SMALL.largest
+    net, arch = net_on_cuda(), FAKE.largest
     with pytest.raises(RuntimeError, match=MIXED):
         net(torch.zeros(2, 3, arch.resolution, arch.resolution), arch)
     logits = net(torch.zeros(2, 3, arch.resolution, arch.resolution, device=CUDA), arch)
