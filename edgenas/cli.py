@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -21,7 +22,6 @@ DEMO = Path(__file__).parent / "demo.yaml"
 
 app = typer.Typer(
     name="edgenas",
-    help="From pictures, a device and a latency budget to an ONNX model that was measured to meet the budget.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -46,6 +46,21 @@ RunFolder = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on standard output.")]
 Plan = Annotated[bool, typer.Option("--plan", help="Say what would be done, how long and how much disk; do nothing.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"edgenas {version('edgenas')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """From pictures, a device and a latency budget to an ONNX model that was measured to meet the budget."""
 
 
 @app.command()

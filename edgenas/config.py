@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import yaml
 from pydantic import (
     BaseModel,
@@ -73,9 +74,13 @@ class Budget(_Section):
         if self.unit == "us":
             device = f"{self.device}=" if self.device else ""
             quantile = "" if self.quantity == "p50" else f"@{self.quantity}"
-            return f"{device}{self.limit / 1e3:.12g}ms{quantile}"
-        number = f"{self.limit:f}".rstrip("0").rstrip(".")
-        return f"{self.quantity}={number}{'B' if self.unit == 'bytes' else ''}"
+            return f"{device}{_positional(self.limit / 1e3)}ms{quantile}"
+        return f"{self.quantity}={_positional(self.limit)}{'B' if self.unit == 'bytes' else ''}"
+
+
+def _positional(value: float) -> str:
+    """A number without an exponent, which a budget's text has no room for."""
+    return np.format_float_positional(float(f"{value:.12g}"), trim="-")
 
 
 def parse_budget(text: str) -> Budget:

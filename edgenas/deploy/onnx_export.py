@@ -32,7 +32,7 @@ GRAPH_SIZE = 16
 Progress = Callable[[int, int], None]
 
 
-def export_onnx(subnet: Subnet, path: Path, *, for_timing: bool = False) -> Path:
+def export_onnx(subnet: Subnet, path: str | Path, *, for_timing: bool = False) -> Path:
     """Write a subnet as one ONNX file: batch norm folded, static shapes, batch 1, fp32.
 
     Input `pixels` (1, 3, resolution, resolution), preprocessed; output `logits` (1, classes). Names of nodes
@@ -51,8 +51,8 @@ def export_onnx(subnet: Subnet, path: Path, *, for_timing: bool = False) -> Path
     blocks = [_deployed(block) for block in subnet.blocks.values()]
     graphs = _export_blocks(blocks, subnet.specs)
     arch = subnet.arch.id if subnet.arch else ""
-    _save(_network(subnet.specs, graphs), path, _metadata(arch, subnet.calibration_images, for_timing))
-    return path
+    _save(_network(subnet.specs, graphs), Path(path), _metadata(arch, subnet.calibration_images, for_timing))
+    return Path(path)
 
 
 def export_for_timing(
@@ -134,7 +134,7 @@ def _deployed(block: nn.Module) -> nn.Module:
     """A copy on the CPU with batch norm folded into the convolutions."""
     block = copy.deepcopy(block).cpu().float().eval().requires_grad_(False)
     # In channels-last memory, which subnets are trained in, torch traces pooling into a Reshape and a Gather more.
-    block = block.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    block = block.to(memory_format=torch.contiguous_format)
     for module in list(block.modules()):
         if isinstance(module, ConvNorm):
             module.conv = fuse_conv_bn_eval(module.conv, module.norm)

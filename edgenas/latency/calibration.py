@@ -1,7 +1,8 @@
 """Calibration of summed block costs on whole networks, with conformal intervals.
 
-Summed isolated blocks come out 11-17 % too high (each pays its own layout reorders), by an amount that depends
-on how many there are and how much they compute; a small linear model takes that out.
+Summed isolated blocks come out 10 % off or more: each pays its own layout reorders, but none has to fetch its
+weights from beyond the cache. How much depends on how many there are, how much they compute and how heavy they
+are; a small linear model takes that out.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from edgenas.errors import TableError
 Floats = npt.NDArray[np.float64]
 MIN_NETWORKS = 2
 FULL_MODEL_NETWORKS = 8
-"""Networks from which constant, block count and MACs are fitted beside the sum."""
+"""Networks from which constant, block count, MACs and weights are fitted beside the sum."""
 MAX_FOLDS = 40
 RANK_TOLERANCE = 1e-6
 EXACT = 1e-9
@@ -30,7 +31,7 @@ class Calibration:
     """A linear model of network latency, and its refits without each part of the networks.
 
     Attributes:
-        weights: shape (features,), features being sum of block costs, 1, number of blocks, MACs.
+        weights: shape (features,), features being sum of block costs, 1, number of blocks, MACs, weights.
         fold_weights: weights fitted without fold k, shape (folds, features).
         folds: fold of every calibration network, shape (networks,).
         residuals: (measured - predicted) / predicted of every network by the fit that did not see it,
@@ -102,7 +103,7 @@ def largest_coverage(count: int) -> float:
 
 
 def fit_calibration(features: Floats, latency_us: Floats) -> Calibration:
-    """Fit on whole networks; features (n, 4), latency_us (n,).
+    """Fit on whole networks; features (n, 5), latency_us (n,).
 
     Raises:
         TableError: fewer than two networks.

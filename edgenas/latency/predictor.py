@@ -66,7 +66,7 @@ class LatencyPredictor:
     def _learn(self, blocks: BlockCosts, calibration: Calibration | None) -> None:
         self.blocks_, self.calibration_ = blocks, calibration
         self.calibrated_ = calibration is not None
-        self._known: dict[BlockSpec, tuple[float, float]] = {}
+        self._known: dict[BlockSpec, tuple[float, float, float]] = {}
 
     def predict(self, archs: Sequence[Arch]) -> Floats:
         """Predicted p50 in microseconds, shape (n,).
@@ -102,23 +102,26 @@ class LatencyPredictor:
         return self.calibration_
 
     def _features(self, archs: Sequence[Arch]) -> Floats:
-        """Sum of block costs, 1, number of blocks, MACs in millions; shape (n, 4)."""
+        """Sum of block costs, 1, number of blocks, MACs in millions, weights in megabytes; shape (n, 5).
+
+        A block timed alone finds its weights in the cache; in a network each inference fetches them again.
+        """
         networks = [self.space.unroll(arch, self.num_classes_) for arch in archs]
         self._look_up(spec for specs in networks for spec in specs)
         known = self._known
-        features = np.ones((len(networks), 4))
+        features = np.ones((len(networks), 5))
         for row, specs in enumerate(networks):
-            pairs = [known[spec] for spec in specs]
-            features[row, 0] = sum(latency for latency, _ in pairs)
-            features[row, 2] = len(pairs)
-            features[row, 3] = sum(macs for _, macs in pairs)
+            latency, macs, megabytes = np.sum([known[spec] for spec in specs], axis=0)
+            features[row] = latency, 1, len(specs), macs, megabytes
         return features
 
     def _look_up(self, specs: Iterable[BlockSpec]) -> None:
-        """Remember cost and MACs of blocks not met before."""
+        """Remember latency, MACs and weights of blocks not met before."""
         new = list(dict.fromkeys(spec for spec in specs if spec not in self._known))
-        costs = self.blocks_.of(new)
-        self._known |= {spec: (costs[spec], cost([spec]).macs / 1e6) for spec in new}
+        latencies = self.blocks_.of(new)
+        for spec in new:
+            on_paper = cost([spec])
+            self._known[spec] = (latencies[spec], on_paper.macs / 1e6, on_paper.weight_bytes / 1e6)
 
     def save(self, path: Path) -> None:
         """Write what was learned as JSON."""

@@ -1,7 +1,8 @@
 """Stage verify: the front, measured on every device. What misses a budget is dropped and named.
 
-Which networks may be chosen is decided on every other round of the measurement; whether a budget is met is
-judged on the rounds between, which the decision did not see. Otherwise the luckiest measurement would win.
+Which networks may be chosen is decided on the first half of the measurement; whether a budget is met is judged on
+the second half, made in other processes, which the decision did not see. Otherwise the luckiest measurement would
+win.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from edgenas.space.arch import Arch
 from edgenas.training.data import Dataset
 from edgenas.training.evaluate import materialise, top1
 
+CHOOSING, JUDGING = 0, 1
+"""Halves of a measurement's rounds."""
 SCORE_TOLERANCE = 0.002
 """How far a top-1 worked out again may be from the recorded one: nil on a CPU, a picture or two on a GPU."""
 
@@ -40,22 +43,22 @@ class Candidate:
     measured: dict[str, Measurement]
 
     def may_be_chosen(self, budgets: tuple[Budget, ...]) -> bool:
-        """Within every latency budget on the choosing rounds."""
-        return not self.missed(budgets, first=0)
+        """Within every latency budget on the choosing half."""
+        return not self.missed(budgets, CHOOSING)
 
-    def missed(self, budgets: tuple[Budget, ...], first: int = 1) -> list[str]:
-        """The latency budgets it is over, in words, on every second round from `first`."""
+    def missed(self, budgets: tuple[Budget, ...], half: int) -> list[str]:
+        """The latency budgets it is over, in words, on one half of the rounds."""
         return [
-            f"{self.latency_us(b, first) / 1e3:.3f} ms on {b.device}, over {b}"
+            f"{self.latency_us(b, half) / 1e3:.3f} ms on {b.device}, over {b}"
             for b in budgets
-            if b.device is not None and self.latency_us(b, first) > b.limit
+            if b.device is not None and self.latency_us(b, half) > b.limit
         ]
 
-    def latency_us(self, budget: Budget, first: int) -> float:
-        """Measured latency that a budget limits."""
+    def latency_us(self, budget: Budget, half: int) -> float:
+        """Measured latency that a budget limits, on one half of the rounds."""
         assert budget.device is not None
         measurement = self.measured[budget.device]
-        median = float(np.median(measurement.rounds_p50_us[first::2]))
+        median = half_p50_us(measurement, half)
         # Tails need every sample there is; they are scaled to the rounds by the medians' ratio.
         return median * (measurement.p95_us / measurement.p50_us if budget.quantity == "p95" else 1.0)
 
@@ -127,10 +130,12 @@ def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], prog
 
 def _dropped(candidates: list[Candidate], budgets: tuple[Budget, ...]) -> dict[str, str]:
     """Why networks are dropped, by arch: over budget, or dominated by another as measured."""
-    reasons = {c.arch.id: "over budget: " + "; ".join(missed) for c in candidates if (missed := c.missed(budgets))}
+    reasons = {
+        c.arch.id: "over budget: " + "; ".join(missed) for c in candidates if (missed := c.missed(budgets, JUDGING))
+    }
     kept = [c for c in candidates if c.arch.id not in reasons]
     if kept:
-        points = np.array([[1 - c.val_top1, *(reported_us(m) for m in c.measured.values())] for c in kept])
+        points = np.array([[1 - c.val_top1, *(half_p50_us(m, JUDGING) for m in c.measured.values())] for c in kept])
         best = set(non_dominated(points).tolist())
         reasons |= {c.arch.id: "another is as accurate and faster" for i, c in enumerate(kept) if i not in best}
     return reasons
@@ -140,7 +145,7 @@ def _choose(candidates: list[Candidate], dropped: dict[str, str], budgets: tuple
     kept = [c for c in candidates if c.arch.id not in dropped and c.may_be_chosen(budgets)]
     if not kept:
         reasons = "\n".join(
-            f"  {c.arch.id}: {dropped.get(c.arch.id, 'over budget on the choosing rounds')}" for c in candidates
+            f"  {c.arch.id}: {dropped.get(c.arch.id, 'over budget on the choosing half')}" for c in candidates
         )
         raise InfeasibleError(
             f"none of the {len(candidates)} networks measured is within the budget:\n{reasons}\n"
@@ -149,9 +154,9 @@ def _choose(candidates: list[Candidate], dropped: dict[str, str], budgets: tuple
     return max(kept, key=lambda candidate: candidate.val_top1)
 
 
-def reported_us(measurement: Measurement) -> float:
-    """The p50 that is reported: over the judging rounds."""
-    return float(np.median(measurement.rounds_p50_us[1::2]))
+def half_p50_us(measurement: Measurement, half: int) -> float:
+    """The p50 over one half of a measurement's rounds. What is reported is the judging half's."""
+    return float(np.median(np.array_split(measurement.rounds_p50_us, 2)[half]))
 
 
 def _entry(candidate: Candidate, reason: str | None, limits: Limits, run: Run) -> dict[str, Any]:
@@ -164,9 +169,9 @@ def _entry(candidate: Candidate, reason: str | None, limits: Limits, run: Run) -
             "predicted_us": float(predictor.predict([candidate.arch])[0]),
             "interval_us": [low, high],
             "coverage": coverage,
-            "p50_us": reported_us(candidate.measured[name]),
+            "p50_us": half_p50_us(candidate.measured[name], JUDGING),
             "p95_us": candidate.measured[name].p95_us,
-            "meets_budget": not candidate.missed(own) if own else None,
+            "meets_budget": not candidate.missed(own, JUDGING) if own else None,
         }
     return {
         "arch": candidate.arch.id,

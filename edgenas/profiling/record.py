@@ -57,6 +57,27 @@ def to_measurement(row: Mapping[str, Any]) -> Measurement:
     )
 
 
+def pool(measurements: Sequence[Measurement]) -> Measurement:
+    """One measurement of one network out of several processes': medians over them, rounds in their order.
+
+    The interval of the p50 becomes the range that the processes' intervals span.
+    """
+    p50_us = float(np.median([m.p50_us for m in measurements]))
+    rounds = tuple(value for m in measurements for value in m.rounds_p50_us)
+    return Measurement(
+        p50_us=p50_us,
+        p95_us=float(np.median([m.p95_us for m in measurements])),
+        mean_us=float(np.median([m.mean_us for m in measurements])),
+        std_us=float(np.median([m.std_us for m in measurements])),
+        ci_low_us=min(m.ci_low_us for m in measurements),
+        ci_high_us=max(m.ci_high_us for m in measurements),
+        count=sum(m.count for m in measurements),
+        rounds_p50_us=rounds,
+        repeat_noise=repeat_noise(rounds, p50_us),
+        doubts=tuple(dict.fromkeys(doubt for m in measurements for doubt in m.doubts)),
+    )
+
+
 def repeat_noise(rounds_p50_us: Sequence[float], p50_us: float) -> float:
     """|a - b| / p50 of the medians a and b of the first and the second half of the rounds' medians."""
     half = len(rounds_p50_us) // 2

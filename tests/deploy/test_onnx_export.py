@@ -18,6 +18,8 @@ from edgenas.deploy.onnx_export import (
 from edgenas.errors import UncalibratedError, UserError
 from edgenas.space.load import load_space, preset_names
 from edgenas.supernet.subnet import Subnet
+from edgenas.supernet.supernet import SuperNet
+from edgenas.training.evaluate import materialise
 
 
 def random_subnet(specs, arch=None):
@@ -83,6 +85,18 @@ def test_stitched_random_networks_optimise_to_the_graphs_of_direct_exports(prese
     space, rng = load_space(preset), np.random.default_rng(0)
     archs = [space.largest, *(space.sample(rng) for _ in range(4))]
     assert_stitched_equals_direct({arch.id: space.unroll(arch, num_classes=100) for arch in archs}, tmp_path)
+
+
+def test_a_subnet_of_a_trained_supernet_exports_to_the_graph_that_was_timed(tmp_path):
+    """Latency tables are measured on `export_for_timing`: what is shipped must not be another graph."""
+    space = load_space("digits-24")
+    net = SuperNet(space, 10).to(memory_format=torch.channels_last)
+    for number, arch in enumerate([space.smallest, space.largest]):
+        pictures = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8)
+        shipped = export_onnx(materialise(net, arch, pictures), tmp_path / "shipped.onnx")
+        timed = export_for_timing({arch.id: space.unroll(arch, 10)}, tmp_path)[arch.id]
+        graphs = [optimised(path, tmp_path / f"optimised{number}.onnx") for path in (shipped, timed)]
+        assert [node[:3] for node in graphs[0]] == [node[:3] for node in graphs[1]]
 
 
 def test_single_blocks_optimise_to_the_graph_of_a_direct_export_at_any_picture_size(tmp_path):

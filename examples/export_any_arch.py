@@ -1,0 +1,40 @@
+"""Score and export any arch of a finished run, not just the chosen one.
+
+python examples/export_any_arch.py runs/demo r16_w8-k3e1_w16-k3e2_w24-k3e2_w48-k3e2 my_model.onnx
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import edgenas
+from edgenas.pipeline.data import run_dataset
+from edgenas.pipeline.profile import run_predictors
+from edgenas.pipeline.run import open_run
+from edgenas.pipeline.train import trained_supernet
+from edgenas.training.evaluate import top1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a run folder that was profiled and trained")
+    parser.add_argument("arch", help="the text form of an arch of its space")
+    parser.add_argument("output", type=Path, help="the ONNX file to write")
+    arguments = parser.parse_args()
+    run = open_run(arguments.run)
+    dataset = run_dataset(run)
+    arch = run.space.parse(arguments.arch)
+    calibration = dataset.train.pictures[: run.config.search.calibration_images]
+    subnet = edgenas.materialise(trained_supernet(run, dataset), arch, calibration)
+    edgenas.export_onnx(subnet, arguments.output)
+    costs = edgenas.cost(subnet.specs)
+    print(f"{arch}: {top1(subnet, dataset.validation):.2%} validation top-1, {costs.macs / 1e6:.2f} M MACs")
+    for device, predictor in run_predictors(run).items():
+        low, high = predictor.interval([arch], 0.9)[0] / 1e3
+        print(f"{device}: predicted {predictor.predict([arch])[0] / 1e3:.3f} ms, 90 % within [{low:.3f}, {high:.3f}]")
+    print(f"wrote {arguments.output}")
+
+
+if __name__ == "__main__":
+    main()

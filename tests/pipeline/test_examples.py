@@ -1,0 +1,78 @@
+"""Examples: every config loads and runs with a few steps, every script runs, the README's Python runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_run import SmallRun, edgenas
+
+from edgenas.config import load_config
+from edgenas.files import read_json
+from edgenas.training.data import DEBIAN_FASHION_MNIST
+
+REPOSITORY = Path(__file__).parents[2]
+CONFIGS = [*sorted((REPOSITORY / "examples").glob("*.yaml")), REPOSITORY / "edgenas" / "demo.yaml"]
+FEW_STEPS = {
+    "train.epochs": "0.002",
+    "profile.blocks": "40",
+    "profile.networks": "12",
+    "profile.rounds": "4",
+    "search.evaluations": "8",
+    "search.population": "4",
+    "search.calibration_images": "64",
+    "search.validation_images": "64",
+    "verify.networks": "3",
+    "verify.rounds": "4",
+    "export.parity_images": "8",
+}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_config_loads(path: Path) -> None:
+    config = load_config(path)
+    assert config.load_space().size > 1
+
+
+@pytest.mark.slow
+def test_the_fashion_mnist_example_runs_with_a_few_steps(tmp_path: Path) -> None:
+    if not DEBIAN_FASHION_MNIST.is_dir():
+        message = "needs Fashion-MNIST: apt-get install dataset-fashion-mnist"
+        assert not os.environ.get("CI"), message
+        pytest.skip(message)
+    sets = [word for key, value in FEW_STEPS.items() for word in ("--set", f"{key}={value}")]
+    # With chance-level weights a network a little over budget proves nothing: leave it room.
+    done = edgenas("run", str(REPOSITORY / "examples/fashion_mnist.yaml"), *sets, "--budget", "100ms", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    summary = read_json(tmp_path / "runs" / "fashion-mnist" / "summary.json")
+    assert summary["dataset"] == "fashion-mnist"
+    assert summary["search"]["evaluations"] == 8
+
+
+def test_the_script_exports_any_arch(small_run: SmallRun, tmp_path: Path) -> None:
+    arch = small_run.summary["front"][0]["arch"]
+    script = REPOSITORY / "examples" / "export_any_arch.py"
+    command = [sys.executable, str(script), str(small_run.folder), arch, str(tmp_path / "any.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "any.onnx").stat().st_size > 10_000
+    expected = small_run.summary["front"][0]["val_top1"]
+    assert f"{arch}: {expected:.2%} validation top-1" in done.stdout
+
+
+def test_the_readmes_python_runs(small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.datasets import load_digits
+    from torch import from_numpy
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").symlink_to(small_run.folder.parent)
+    pictures = from_numpy(load_digits().images[:64] * 15).byte().unsqueeze(1)
+    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(block.replace("runs/demo", "runs/small"), {"pictures": pictures})
+    assert (tmp_path / "model.onnx").exists()
