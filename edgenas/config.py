@@ -159,7 +159,7 @@ class ProfileConfig(_Section):
 
     blocks: int | None = Field(None, ge=1)
     networks: int = Field(24, ge=12)
-    rounds: int = Field(20, ge=4)
+    rounds: int = Field(24, ge=8)
     coverage: float = Field(0.9, gt=0, lt=1)
 
 
@@ -177,7 +177,7 @@ class VerifyConfig(_Section):
     """How the front is measured."""
 
     networks: int = Field(8, ge=1)
-    rounds: int = Field(40, ge=4)
+    rounds: int = Field(40, ge=8)
 
 
 class ExportConfig(_Section):

@@ -86,20 +86,23 @@ def repeat_noise(rounds_p50_us: Sequence[float], p50_us: float) -> float:
     return float(abs(np.median(rounds_p50_us[:half]) - np.median(rounds_p50_us[half:])) / p50_us)
 
 
-def to_record(name: Name, row: Mapping[str, Any], device: Device, exporter_version: int | str) -> dict[str, Any]:
-    """One line of rows.jsonl: the finished table row, its identity and circumstances."""
-    overhead_us = 1e3 * row["call_overhead_ms"]
-    identity = _identity(device, row["environment"]["runtime_version"], exporter_version)
+def to_record(
+    name: Name, rows: Sequence[Mapping[str, Any]], device: Device, exporter_version: int | str
+) -> dict[str, Any]:
+    """One line of rows.jsonl, from the timer's rows of all processes: table row, identity, circumstances."""
+    overhead_us = 1e3 * float(np.median([row["call_overhead_ms"] for row in rows]))
+    environment = rows[-1]["environment"]
+    found = pool([to_measurement(row) for row in rows])
     return {
         "schema_version": SCHEMA_VERSION,
-        "identity": asdict(identity),
-        "row": asdict(_latency_row(name, to_measurement(row), overhead_us)),
+        "identity": asdict(_identity(device, environment["runtime_version"], exporter_version)),
+        "row": asdict(_latency_row(name, found, overhead_us)),
         "call_overhead_us": overhead_us,
-        "sentinel_p50_us": 1e3 * row["sentinel_p50_ms"],
-        "sentinel_drift": row["sentinel_drift"],
+        "sentinel_p50_us": 1e3 * float(np.median([row["sentinel_p50_ms"] for row in rows])),
+        "sentinel_drift": max(row["sentinel_drift"] for row in rows),
         "measured_at": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "environment": row["environment"],
-        "doubts": row["doubts"],
+        "environment": environment,
+        "doubts": list(found.doubts),
     }
 
 

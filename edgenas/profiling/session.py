@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from edgenas.files import append_jsonl
-from edgenas.latency.device import Device
+from edgenas.latency.device import Device, DeviceRun
 from edgenas.latency.table import BLOCK, NETWORK, LatencyTable
 from edgenas.profiling.plan import Plan
 from edgenas.profiling.record import Measurement, Name, pool, read_records, to_measurement, to_record, to_table
@@ -31,8 +31,8 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, steps done, and steps in all."""
 
 MODELS_PER_PROCESS = 400
-PROCESSES = 4
-"""In which `measure_networks` times its models."""
+PROCESSES = 8
+"""In which models are timed, one after another; rounds are shared among them."""
 ROWS_FILE = "rows.jsonl"
 T = TypeVar("T")
 
@@ -48,9 +48,6 @@ def measure_networks(
 ) -> dict[str, Measurement]:
     """Time ONNX files on a device, all of them interleaved, in several processes one after another.
 
-    Where a process happens to put a model's memory moves a small network's latency by up to 8 %, for as long as
-    the process lives; so no single one decides, and each loads the models in an order of its own.
-
     Args:
         networks: files by name.
         device: where and how.
@@ -62,16 +59,34 @@ def measure_networks(
     Raises:
         MeasurementError: a model could not be timed, or a row is not credible.
     """
-    found: dict[str, list[Measurement]] = {name: [] for name in networks}
+    step = None if progress is None else functools.partial(progress, "measuring")
+    rows = _in_processes(networks, device.run, rounds, seed, out, step)
+    return {name: pool([to_measurement(row) for row in own]) for name, own in rows.items()}
+
+
+def _in_processes(
+    models: Mapping[T, Path],
+    run: DeviceRun,
+    rounds: int,
+    seed: int,
+    out: Path,
+    progress: Callable[[int, int], None] | None,
+) -> dict[T, list[dict[str, Any]]]:
+    """The timer's rows of every model, one from each of several processes.
+
+    Where a process happens to put a model's memory moves its latency, by up to 13 % here, for as long as the
+    process lives. So no single one decides, and each loads the models in an order of its own.
+    """
+    names = list(models)
+    found: dict[T, list[dict[str, Any]]] = {name: [] for name in names}
     for number in range(PROCESSES):
-        names = np.random.default_rng((seed, number)).permutation(list(networks)).tolist()
+        order = np.random.default_rng((seed, number)).permutation(len(names)).tolist()
+        paths = [models[names[place]] for place in order]
         step = _chunk_progress(progress, number, PROCESSES)
-        paths = [networks[name] for name in names]
-        share = -(-rounds // PROCESSES)
-        rows = run_bench(paths, device.run, rounds=share, seed=seed + number, out=out, progress=step)
-        for name, row in zip(names, rows, strict=True):
-            found[name].append(to_measurement(row))
-    return {name: pool(measurements) for name, measurements in found.items()}
+        rows = run_bench(paths, run, rounds=-(-rounds // PROCESSES), seed=seed + number, out=out, progress=step)
+        for place, row in zip(order, rows, strict=True):
+            found[names[place]].append(row)
+    return found
 
 
 def profile(
@@ -113,9 +128,9 @@ def profile(
     records = read_records(kept, device, exporter_version, version)
     while todo := {name: specs for name, specs in wanted.items() if name not in records}:
         timed = _time(todo, device, export, rounds, seed, progress)
-        for name, row in timed:
-            append_jsonl(kept, to_record(name, row, device, exporter_version))
-            version = row["environment"]["runtime_version"]
+        for name, rows in timed:
+            append_jsonl(kept, to_record(name, rows, device, exporter_version))
+            version = rows[-1]["environment"]["runtime_version"]
         # Read again: under another runtime version than the one expected, older rows count no more.
         records = read_records(kept, device, exporter_version, version)
     table = to_table(records.values())
@@ -130,16 +145,16 @@ def _time(
     rounds: int,
     seed: int,
     progress: Progress | None,
-) -> Iterator[tuple[Name, dict[str, Any]]]:
+) -> Iterator[tuple[Name, list[dict[str, Any]]]]:
     """Export and time, chunk by chunk; what a finished chunk gave is handed out before the next begins."""
     chunks = list(_chunks(list(todo)))
     for number, names in enumerate(chunks):
         with tempfile.TemporaryDirectory(prefix="edgenas-profile-") as temporary:
             paths = _export({name: todo[name] for name in names}, export, Path(temporary), progress)
-            step = _chunk_progress(progress, number, len(chunks))
-            models, out = [paths[name] for name in names], Path(temporary) / "bench.jsonl"
-            rows = run_bench(models, device.run, rounds=rounds, seed=seed + number, out=out, progress=step)
-        yield from zip(names, rows, strict=True)
+            measuring = None if progress is None else functools.partial(progress, "measuring")
+            step = _chunk_progress(measuring, number, len(chunks))
+            rows = _in_processes(paths, device.run, rounds, seed + number, Path(temporary) / "bench.jsonl", step)
+        yield from rows.items()
 
 
 def _wanted(space: SearchSpace, plan: Plan, num_classes: int) -> dict[Name, Sequence[BlockSpec]]:
@@ -168,7 +183,9 @@ def _export(
     return {name: paths[text] for text, name in texts.items()}
 
 
-def _chunk_progress(progress: Progress | None, number: int, chunks: int) -> Callable[[int, int], None] | None:
+def _chunk_progress(
+    progress: Callable[[int, int], None] | None, number: int, chunks: int
+) -> Callable[[int, int], None] | None:
     if progress is None:
         return None
-    return lambda done, total: progress("measuring", number * total + done, chunks * total)
+    return lambda done, total: progress(number * total + done, chunks * total)

@@ -21,13 +21,13 @@ FEW_STEPS = {
     "train.epochs": "0.002",
     "profile.blocks": "40",
     "profile.networks": "12",
-    "profile.rounds": "4",
+    "profile.rounds": "8",
     "search.evaluations": "8",
     "search.population": "4",
     "search.calibration_images": "64",
     "search.validation_images": "64",
     "verify.networks": "3",
-    "verify.rounds": "4",
+    "verify.rounds": "8",
     "export.parity_images": "8",
 }
 
