@@ -259,7 +259,9 @@ class SearchSpace(_Part):
                 )
         for number, (stage, depth) in enumerate(zip(stages, settings["d"], strict=True), start=1):
             if depth not in stage.depth:
-                raise SpaceError(f"once-for-all settings: stage{number}.depth is {depth}, wanted one of {stage.depth}")
+                raise SpaceError(
+                    f"once-for-all settings: stage{number}.depth is {depth}, the space has {_listed(stage.depth)}"
+                )
         resolution = int(np.ravel(settings["r"])[0])
         first = self.smallest.stages[0]
         genes = [
@@ -330,6 +332,9 @@ def _inverted_residual(
 
 def _index(choices: tuple[float, ...], value: float, gene: str, arch: Arch) -> int:
     if value not in choices:
-        legal = ", ".join(f"{choice:g}" for choice in choices)
-        raise SpaceError(f"arch {arch}: {gene} is {value:g}, the space has {legal}")
+        raise SpaceError(f"arch {arch}: {gene} is {value:g}, the space has {_listed(choices)}")
     return choices.index(value)
+
+
+def _listed(choices: tuple[float, ...]) -> str:
+    return ", ".join(f"{choice:g}" for choice in choices)

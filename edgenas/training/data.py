@@ -104,7 +104,7 @@ def load_dataset(config: DataConfig, seed: int) -> Dataset:
     whole, test, classes = loaders[config.name](config.path)
     train, validation = _split(whole, round(config.validation * len(whole)), seed)
     if config.limit is not None and config.limit < len(train):
-        train = _split(train, len(train) - config.limit, seed)[0]
+        train = _limit(train, config.limit, seed)
     return Dataset(config.name, classes, train, validation, test)
 
 
@@ -114,28 +114,26 @@ def _split(split: Split, held_out: int, seed: int) -> tuple[Split, Split]:
     Raises:
         DataError: a part would be too small to hold every class.
     """
-    classes = len(torch.unique(split.labels))
-    if held_out == 0:
-        return split, split.head(0)
-    if min(held_out, len(split) - held_out) < classes:
-        raise DataError(
-            f"cannot part {len(split)} pictures of {classes} classes into {len(split) - held_out} and {held_out}: "
-            "both parts want a picture of every class; change data.validation or data.limit"
-        )
-    kept, held = _stratified(split.labels.numpy(), held_out, seed)
-    return split.take(kept), split.take(held)
-
-
-def _stratified(labels: npt.NDArray[np.int64], held_out: int, seed: int) -> list[npt.NDArray[np.int64]]:
     from sklearn.model_selection import train_test_split
 
     try:
-        parts: list[npt.NDArray[np.int64]] = train_test_split(
-            np.arange(len(labels)), test_size=held_out, random_state=seed, stratify=labels
+        kept, held = train_test_split(
+            np.arange(len(split)), test_size=held_out, random_state=seed, stratify=split.labels.numpy()
         )
     except ValueError as error:
-        raise DataError(f"cannot hold out {held_out} of {len(labels)} pictures: {error}") from None
-    return parts
+        raise DataError(
+            f"cannot hold out {held_out} of {len(split)} pictures ({error}): change data.validation or data.limit"
+        ) from None
+    return split.take(kept), split.take(held)
+
+
+def _limit(split: Split, count: int, seed: int) -> Split:
+    """A fixed, stratified subset of `count` pictures."""
+    left_out = len(split) - count
+    # Too few to hold every class cannot be stratified; but then hardly anything is left out of a shuffled split.
+    if left_out < len(torch.unique(split.labels)):
+        return split.head(count)
+    return _split(split, left_out, seed)[0]
 
 
 def _digits(path: Path | None) -> tuple[Split, Split, tuple[str, ...]]:
@@ -186,8 +184,10 @@ def _read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
         data = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: wanted a gzipped IDX file ({error})") from None
-    if len(data) < 4 + 4 * dimensions or data[:4] != bytes([0, 0, 8, dimensions]):
+    if data[:4] != bytes([0, 0, 8, dimensions]):
         raise DataError(f"{path}: wanted an IDX file of {dimensions}-dimensional bytes, got header {data[:4]!r}")
+    if len(data) < 4 + 4 * dimensions:
+        raise DataError(f"{path}: the file is truncated inside its header")
     shape = np.frombuffer(data, ">u4", dimensions, offset=4).astype(int)
     values = np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions)
     if values.size != shape.prod():

@@ -15,7 +15,7 @@ from edgenas.latency.table import LatencyTable
 from edgenas.profiling import session
 from edgenas.profiling.plan import Plan, make_plan
 from edgenas.profiling.record import repeat_noise
-from edgenas.profiling.session import measure_networks, profile
+from edgenas.profiling.session import PROCESSES, measure_networks, profile
 from edgenas.profiling.transport import installed_runtime, run_bench, validate_rows
 from edgenas.space.load import load_space
 
@@ -90,19 +90,19 @@ def test_what_is_measured_is_not_measured_again(monkeypatch, tmp_path) -> None:
     first, second = FakeBench(), FakeBench()
     run_profile(monkeypatch, tmp_path, first, Plan(PLAN.blocks[:10], PLAN.networks[:1]))
     table = run_profile(monkeypatch, tmp_path, second)
-    assert first.timed == [11]
-    assert second.timed == [len(PLAN.blocks) + len(PLAN.networks) - 11]
+    assert first.timed == [11] * PROCESSES
+    assert second.timed == [len(PLAN.blocks) + len(PLAN.networks) - 11] * PROCESSES
     assert len(table.rows) == len(PLAN.blocks) + len(PLAN.networks)
 
 
 def test_a_session_that_stops_between_chunks_goes_on(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(session, "MODELS_PER_PROCESS", 20)
     with pytest.raises(MeasurementError, match="power cut"):
-        run_profile(monkeypatch, tmp_path, FakeBench(fail_after=2))
+        run_profile(monkeypatch, tmp_path, FakeBench(fail_after=2 * PROCESSES))
     rest = FakeBench()
     table = run_profile(monkeypatch, tmp_path, rest)
     kept = read_jsonl(tmp_path / "rows.jsonl")
-    assert 0 < sum(rest.timed) < len(PLAN.blocks) + 3
+    assert 0 < sum(rest.timed) < PROCESSES * (len(PLAN.blocks) + 3)
     assert len(kept) == len(table.rows) == len(PLAN.blocks) + 3
 
 
@@ -110,7 +110,8 @@ def test_rows_of_another_exporter_do_not_count(monkeypatch, tmp_path) -> None:
     run_profile(monkeypatch, tmp_path, FakeBench())
     again = FakeBench()
     table = run_profile(monkeypatch, tmp_path, again, exporter_version=2)
-    assert again.timed == [len(table.rows)] == [len(PLAN.blocks) + len(PLAN.networks)]
+    assert len(table.rows) == len(PLAN.blocks) + len(PLAN.networks)
+    assert again.timed == [len(table.rows)] * PROCESSES
     assert table.identity.exporter_version == 2
 
 
@@ -119,7 +120,7 @@ def test_when_the_runtime_turns_out_another_everything_is_measured_with_it(monke
     other = FakeBench(version="0.0.1")
     table = run_profile(monkeypatch, tmp_path, other)
     everything = len(PLAN.blocks) + len(PLAN.networks)
-    assert other.timed == [everything - 10, 10]
+    assert other.timed == [everything - 10] * PROCESSES + [10] * PROCESSES
     assert table.identity.runtime_version == "0.0.1"
     assert len(table.rows) == everything
 
@@ -199,15 +200,20 @@ def test_networks_of_equal_file_names_are_timed_on_this_machine(tmp_path) -> Non
     networks = {name: make_model(tmp_path / name / "model.onnx") for name in ("one", "two")}
     steps = []
     found = measure_networks(
-        networks, DEVICE, rounds=4, seed=0, out=tmp_path / "rows.jsonl", progress=lambda *step: steps.append(step)
+        networks,
+        DEVICE,
+        rounds=PROCESSES,
+        seed=0,
+        out=tmp_path / "rows.jsonl",
+        progress=lambda *step: steps.append(step),
     )
     assert list(found) == ["one", "two"]
     for measurement in found.values():
         assert 0 < measurement.ci_low_us <= measurement.p50_us <= measurement.ci_high_us < 1e5
-        assert len(measurement.rounds_p50_us) == 4
+        assert len(measurement.rounds_p50_us) == PROCESSES
         assert json.dumps(asdict(measurement))
     assert steps[-1][1] == steps[-1][2]
-    assert len(read_jsonl(tmp_path / "rows.jsonl")) == 2
+    assert len(read_jsonl(tmp_path / "rows.jsonl")) == 2 * PROCESSES
 
 
 def test_a_failing_timer_shows_the_end_of_its_words(tmp_path) -> None:
