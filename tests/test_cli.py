@@ -25,8 +25,10 @@ def documented_commands() -> list[str]:
     """Every `edgenas …` line of a code block in the project's Markdown pages."""
     found = []
     for page in sorted(REPOSITORY.glob("*.md")) + sorted(REPOSITORY.glob("*/*.md")):
-        for block in re.findall(r"```(?:sh|console)?\n(.*?)```", page.read_text(), re.DOTALL):
-            found += re.findall(r"^\$? ?(?:.*/)?edgenas ([a-z][^\n&|#]*)", block, re.MULTILINE)
+        # Blocks of every language, in order: the end of one must not be taken for the beginning of the next.
+        blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+        for block in (text for language, text in blocks if language in ("", "sh")):
+            found += re.findall(r"^(?:\$ )?(?:.*/)?edgenas ([a-z][^\n&|#]*)", block, re.MULTILINE)
     return sorted(set(found))
 
 

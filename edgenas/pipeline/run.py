@@ -64,9 +64,10 @@ def open_run(folder: Path) -> Run:
     Raises:
         RunFolderError: the folder holds no run.
     """
-    if not (folder / "config.yaml").exists():
+    missing = [name for name in ("config.yaml", "space.yaml") if not (folder / name).exists()]
+    if missing:
         raise RunFolderError(
-            f"{folder} is no run folder (it holds no config.yaml): start one with `edgenas run CONFIG.yaml`"
+            f"{folder} is no run folder (it holds no {missing[0]}): start one with `edgenas run CONFIG.yaml`"
         )
     stored = folder / "config.yaml"
     try:
