@@ -149,7 +149,7 @@ def _random_block(spec: BlockSpec) -> nn.Module:
     towards denormal numbers, which are slow.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(zlib.crc32(spec.key.encode()))
+        torch.default_generator.manual_seed(zlib.crc32(_sizeless(spec).key.encode()))
         block = build_block(spec)
         for module in block.modules():
             if isinstance(module, nn.BatchNorm2d):

@@ -1,4 +1,5 @@
 import ast
+import dataclasses
 import importlib.util
 import json
 import os
@@ -31,7 +32,7 @@ def run():
 
 
 def varied_subnet(specs, arch, preprocess):
-    """Random weights whose logits are centred, so that no class always wins."""
+    """Random weights whose logits are centred and spread, so that no class always wins and few nearly tie."""
     torch.manual_seed(0)
     pixels = np.stack([smooth_pixels(arch.resolution, arch.resolution, 3, seed) for seed in range(32)])
     inputs = preprocess(torch.from_numpy(pixels).permute(0, 3, 1, 2))
@@ -39,7 +40,7 @@ def varied_subnet(specs, arch, preprocess):
     with torch.no_grad():
         for _ in range(20):
             subnet(inputs)
-        subnet.eval().blocks["head"].classifier.weight *= 10
+        subnet.eval().blocks["head"].classifier.weight *= 3 / subnet(inputs).std(0).mean()
         subnet.blocks["head"].classifier.bias -= subnet(inputs).mean(0)
     subnet.calibration_images = len(inputs)
     return subnet
@@ -50,7 +51,8 @@ def bundle(tmp_path_factory):
     """A folder with a model whose answers vary from picture to picture, its manifest, and run.py."""
     folder = tmp_path_factory.mktemp("bundle")
     space = load_space("digits-24")
-    arch = space.smallest
+    # Pictures of 8 pixels would be so few values that rounding one of them can turn a random network's answer.
+    arch = dataclasses.replace(space.smallest, resolution=16)
     preprocess = Preprocess(arch.resolution, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
     export_onnx(varied_subnet(space.unroll(arch, 10), arch, preprocess), folder / "model.onnx")
     write_json(folder / "manifest.json", {"classes": CLASSES, "preprocess": preprocess.to_json()})
@@ -109,16 +111,17 @@ def test_names_pictures_as_onnx_runtime_does_from_torch_preprocessing(bundle, tm
         Image.fromarray(pixels).save(paths[-1])
         inputs = preprocess_of(bundle)(torch.from_numpy(pixels).permute(2, 0, 1)[None])
         logits = torch.from_numpy(session.run(None, {"pixels": inputs.contiguous().numpy()})[0])
-        confidence, index = logits.softmax(1).max(1)
-        expected.append((CLASSES[int(index)], float(confidence)))
+        confidences, indices = logits.softmax(1)[0].topk(2)
+        expected.append((CLASSES[int(indices[0])], float(confidences[0]), float(confidences[0] - confidences[1])))
     result = start(bundle, *paths, "--json", "--top", "10")
     assert (result.returncode, result.stderr) == (0, "")
     summary = json.loads(result.stdout)
     assert [row["picture"] for row in summary["pictures"]] == list(map(str, paths))
-    assert len({name for name, _ in expected}) > 1
-    for row, (name, confidence) in zip(summary["pictures"], expected, strict=True):
-        assert row["classes"][0]["class"] == name
-        assert row["classes"][0]["confidence"] == pytest.approx(confidence, abs=0.02)
+    assert len({name for name, _, margin in expected if margin > 0.05}) > 3
+    for row, (name, confidence, margin) in zip(summary["pictures"], expected, strict=True):
+        # Two picture libraries round a pixel differently now and then: that may turn a tie, and nothing else.
+        assert row["classes"][0]["class"] == name or margin <= 0.05
+        assert row["classes"][0]["confidence"] == pytest.approx(confidence, abs=0.03)
         assert sum(entry["confidence"] for entry in row["classes"]) == pytest.approx(1)
         assert sorted(entry["class"] for entry in row["classes"]) == sorted(CLASSES)
 
