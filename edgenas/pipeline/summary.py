@@ -18,7 +18,8 @@ def write_summary(run: Run) -> dict[str, Any]:
     summary = {
         "name": run.config.name,
         "seed": run.config.seed,
-        "space": run.space.structure_id,
+        "space": run.space.name,
+        "space_id": run.space.structure_id,
         "space_size": run.space.size,
         "dataset": read_json(run.folder / "data.json")["name"],
         "budgets": search["budgets"],

@@ -24,7 +24,7 @@ def latency_budgets(run: Run, device: str) -> tuple[BudgetLine, ...]:
 def meets(network: Network) -> bool | None:
     """Whether a network was measured to meet its budgets on every device; None where that is unknown."""
     verdicts = [latency.meets_budget for latency in network.latency.values()]
-    if network.dropped or False in verdicts:
+    if False in verdicts:
         return False
     return None if None in verdicts or not verdicts else True
 
