@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -171,52 +172,27 @@ def _stage(
     _do(run, (stage,), as_json)
 
 
-@app.command()
-def profile(
-    target: Target, budget: Budgets = None, sets: Sets = None, run: RunFolder = None, as_json: AsJson = False
-) -> None:
-    """Measure the devices and fit their latency predictors."""
-    _stage("profile", target, budget, sets, run, as_json)
+STAGE_HELP = {
+    "profile": "Measure the devices and fit their latency predictors.",
+    "train": "Train the supernet.",
+    "search": "Search the space within the budgets.",
+    "verify": "Measure the front on the devices; drop what misses a budget; choose.",
+    "export": "Prove the chosen network's ONNX file and bundle it.",
+    "report": "Write summary.json and the report from saved files.",
+}
 
 
-@app.command()
-def train(
-    target: Target, budget: Budgets = None, sets: Sets = None, run: RunFolder = None, as_json: AsJson = False
-) -> None:
-    """Train the supernet."""
-    _stage("train", target, budget, sets, run, as_json)
+def _stage_command(stage: str) -> Callable[..., None]:
+    def command(
+        target: Target, budget: Budgets = None, sets: Sets = None, run: RunFolder = None, as_json: AsJson = False
+    ) -> None:
+        _stage(stage, target, budget, sets, run, as_json)
+
+    return command
 
 
-@app.command()
-def search(
-    target: Target, budget: Budgets = None, sets: Sets = None, run: RunFolder = None, as_json: AsJson = False
-) -> None:
-    """Search the space within the budgets."""
-    _stage("search", target, budget, sets, run, as_json)
-
-
-@app.command()
-def verify(
-    target: Target, budget: Budgets = None, sets: Sets = None, run: RunFolder = None, as_json: AsJson = False
-) -> None:
-    """Measure the front on the devices; drop what misses a budget; choose."""
-    _stage("verify", target, budget, sets, run, as_json)
-
-
-@app.command()
-def export(
-    target: Target, budget: Budgets = None, sets: Sets = None, run: RunFolder = None, as_json: AsJson = False
-) -> None:
-    """Prove the chosen network's ONNX file and bundle it."""
-    _stage("export", target, budget, sets, run, as_json)
-
-
-@app.command()
-def report(
-    target: Target, budget: Budgets = None, sets: Sets = None, run: RunFolder = None, as_json: AsJson = False
-) -> None:
-    """Write summary.json and the report from saved files."""
-    _stage("report", target, budget, sets, run, as_json)
+for _name, _help in STAGE_HELP.items():
+    app.command(_name, help=_help)(_stage_command(_name))
 
 
 @app.command()

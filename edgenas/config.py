@@ -189,8 +189,8 @@ class ExportConfig(_Section):
 class RunConfig(_Section):
     """One whole run."""
 
-    schema_version: int = SCHEMA_VERSION
-    name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
+    schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
+    name: str = Field(min_length=1, pattern=r"^\w[\w.-]*$")
     seed: int = Field(0, ge=0)
     space: str | dict[str, Any]
     data: DataConfig

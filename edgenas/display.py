@@ -81,12 +81,18 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right:
     """A table on standard output; columns named in `right` are aligned to it."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        table.add_column(Text(column), justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console = Console()
+    if console.is_terminal:
+        console.print(table)
+        return
     # Piped output has no width to fit into; a table folded at 80 would be harder to read and to grep.
-    Console(width=console.width if console.is_terminal else 240, highlight=False).print(table)
+    wide = Console(width=240, highlight=False)
+    with wide.capture() as captured:
+        wide.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def milliseconds(value_us: float) -> str:
@@ -124,6 +130,9 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
     chosen = summary["chosen"]
     print()
     print(f"budgets  {', '.join(budget_text(budget) for budget in summary['budgets'])}")
+    doubted = [entry for entry in summary["front"] if any(one.get("doubts") for one in entry["latency"].values())]
+    if doubted:
+        print(f"doubts   the timer doubts {len(doubted)} of {len(summary['front'])} measurements; see the report")
     print(f"chosen   {chosen['arch']}")
     print(f"test     {chosen['test_top1']:.2%} top-1, worked out by ONNX Runtime on the exported file")
     print(f"model    {folder}/{chosen['onnx']}")

@@ -57,5 +57,5 @@ def edgenas(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Call the command line in a process of its own, without a terminal."""
     # BLAS and OpenMP threads that wait by spinning starve the process being timed on machines of few cores.
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "COLUMNS": "200"}
-    command = [sys.executable, "-W", "error::UserWarning:edgenas", "-m", "edgenas", *arguments]
+    command = [sys.executable, "-W", "error", "-m", "edgenas", *arguments]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=400, check=False)

@@ -107,6 +107,11 @@ def test_lists_name_what_ships() -> None:
         (["run", "config.yaml", "--budget", "pi9=8ms"], "pi9"),
         (["status", "."], "no run folder"),
         (["search", "begun"], "has not been done"),
+        (["run", "config.yaml", "--plan", "--set", "devices=[nowhere]"], "nowhere"),
+        (["run", "config.yaml", "--set", "devices=[other.yaml]"], "device other has cpu Abacus"),
+        (["run", "config.yaml", "--set", "name=.."], "name"),
+        (["run", "config.yaml", "--set", "schema_version=99"], "schema_version"),
+        (["devices", "probe", "my device.yaml"], "my device"),
         (["devices", "show", "nowhere"], "nowhere"),
         (["tables", "show", "nowhere"], "nowhere"),
         (["fly"], "No such command"),
@@ -120,6 +125,7 @@ def test_mistakes_get_one_message_and_exit_code_2(arguments: list[str], wanted: 
     begun.mkdir()
     (begun / "config.yaml").write_text(config)
     (begun / "space.yaml").write_text(SMALL_SPACE)
+    (tmp_path / "other.yaml").write_text("{schema_version: 1, name: other, cpu: Abacus, os: Linux}")
     done = edgenas(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert wanted in done.stderr

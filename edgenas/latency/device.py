@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,8 @@ INFERENCE_FLAGS = (
     *("rvv", "v", "zvfh", "altivec", "vsx", "lasx", "lsx"),
 )
 THIS_MACHINE = "here"
+"""The device name that stands for the machine edgenas runs on."""
+NAME_PATTERN = r"^\w[\w.-]*$"
 
 
 class _Section(BaseModel):
@@ -43,7 +46,7 @@ class Device(_Section):
     """A machine and how it is used."""
 
     schema_version: int = SCHEMA_VERSION
-    name: str = Field(pattern=r"^[\w.-]+$")
+    name: str = Field(pattern=NAME_PATTERN)
     description: str = ""
     cpu: str
     cores: int | None = Field(None, ge=1)
@@ -99,7 +102,13 @@ def dump_device(device: Device) -> str:
 
 
 def probe(name: str = THIS_MACHINE, threads: int = 1) -> Device:
-    """Describe this machine from what its system tells; host and user names are left out."""
+    """Describe this machine from what its system tells; host and user names are left out.
+
+    Raises:
+        TableError: `name` cannot be a device's name.
+    """
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise TableError(f"device name {name!r}: wanted letters, digits, _ . and -, beginning with one of the former")
     cpuinfo = _cpuinfo()
     flags = (cpuinfo.get("flags") or cpuinfo.get("Features") or "").split()
     return Device(

@@ -6,11 +6,8 @@ from collections.abc import Sequence
 
 from edgenas.errors import ConfigError
 from edgenas.files import write_text
-from edgenas.latency.device import Device, dump_device, load_device, probe
+from edgenas.latency.device import THIS_MACHINE, Device, dump_device, load_device, probe
 from edgenas.pipeline.run import Run
-
-HERE = "here"
-"""The device name that stands for the machine edgenas runs on."""
 
 
 def resolve_device(name: str) -> Device:
@@ -19,7 +16,7 @@ def resolve_device(name: str) -> Device:
     Raises:
         TableError: no such device; the valid names are listed.
     """
-    return probe(HERE) if name == HERE else load_device(name)
+    return probe() if name == THIS_MACHINE else load_device(name)
 
 
 def resolve_devices(names: Sequence[str]) -> list[Device]:
@@ -27,14 +24,28 @@ def resolve_devices(names: Sequence[str]) -> list[Device]:
 
     Raises:
         TableError: no such device; the valid names are listed.
-        ConfigError: two devices have one name.
+        ConfigError: two devices have one name, or one is another machine than this.
     """
     devices = [resolve_device(name) for name in names]
+    for device in devices:
+        _check_is_this_machine(device)
     called = [device.name for device in devices]
     for name in called:
         if called.count(name) > 1:
             raise ConfigError(f"devices: two of {', '.join(names)} are called {name!r}: give one another name")
     return devices
+
+
+def _check_is_this_machine(device: Device) -> None:
+    """A device whose transport is local is timed here, so it must be what stands here."""
+    here = probe()
+    for field in ("cpu", "cores", "isa"):
+        wanted, came = getattr(device, field), getattr(here, field)
+        if wanted != came:
+            raise ConfigError(
+                f"device {device.name} has {field} {wanted}, but this machine has {came}: run edgenas on the device "
+                "itself, or describe this machine with `edgenas devices probe`"
+            )
 
 
 def write_devices(run: Run, devices: Sequence[Device]) -> None:

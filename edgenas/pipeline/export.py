@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from edgenas.deploy.bundle import Manifest, library_versions, write_bundle
 from edgenas.deploy.parity import check_parity, onnx_top1
 from edgenas.pipeline.data import run_dataset
+from edgenas.pipeline.profile import run_table
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.train import trained_supernet
 from edgenas.space.cost import cost
@@ -52,7 +54,7 @@ def run_export(run: Run, progress: Progress) -> None:
             "test_top1": test_top1,
             "test_images": len(dataset.test),
         },
-        latency=entry["latency"],
+        latency={name: found | circumstances(run, name) for name, found in entry["latency"].items()},
         costs=costs.to_json(),
         calibration_images=subnet.calibration_images,
         parity=parity.to_json(),
@@ -68,3 +70,9 @@ def run_export(run: Run, progress: Progress) -> None:
         "bundle": BUNDLE,
     }
     run.finish("export", {"chosen": chosen, "parity": parity.to_json(), "costs": costs.to_json()})
+
+
+def circumstances(run: Run, device: str) -> dict[str, Any]:
+    """What a bundle says of the machine that its latencies were measured on; `here` says nothing elsewhere."""
+    table = run_table(run, device)
+    return {"measured_with": asdict(table.identity), "cpu": table.circumstances["cpu"], "os": table.circumstances["os"]}

@@ -12,6 +12,7 @@ import torch
 
 from edgenas.config import RunConfig
 from edgenas.pipeline.run import RESULTS, STAGES
+from edgenas.pipeline.start import check_folder, resolve_all
 from edgenas.profiling.plan import make_plan
 from edgenas.space.cost import cost
 from edgenas.space.space import SearchSpace
@@ -21,8 +22,9 @@ from edgenas.training.evaluate import materialise, top1
 from edgenas.training.loop import compute_device, count_steps, sandwich_backward
 from edgenas.training.schedule import sandwich
 
-EXPORT_SECONDS_PER_BLOCK = 0.2
-EXPORT_SECONDS_PER_NETWORK = 3.0
+EXPORT_SECONDS_PER_BLOCK = 0.06
+EXPORT_SECONDS_PER_NETWORK = 1.5
+"""Of the front, one at a time; networks for timing are stitched from exported blocks."""
 VISIT_SECONDS = 0.006
 """One visit of the timer to one model, warm-up and bookkeeping included."""
 TIMED_STEPS = 2
@@ -45,14 +47,18 @@ class StagePlan:
 
 
 def plan_run(config: RunConfig, folder: Path) -> list[StagePlan]:
-    """The stages of a run. A few training steps on noise are timed here, everything else is counted."""
+    """The stages of a run. A few training steps on noise are timed here, everything else is counted.
+
+    Raises:
+        UserError: the run could not be started (see `start_run`); only the pictures are not looked at.
+    """
+    check_folder(config, folder)
+    resolve_all(config)
     space = config.load_space()
     sizes = SET_SIZES[config.data.name]
-    train_images = round(
-        (sizes.train if config.data.limit is None else min(config.data.limit, sizes.train))
-        * (1 - config.data.validation)
-    )
-    validation_images = config.search.validation_images or round(sizes.train * config.data.validation)
+    held_out = round(sizes.train * config.data.validation)
+    train_images = min(sizes.train - held_out, config.data.limit or sizes.train)
+    validation_images = min(held_out, config.search.validation_images or held_out)
     step_seconds, image_seconds = _time_network(config, space, sizes.num_classes)
     steps = count_steps(config.train, train_images)
     score_seconds = (config.search.calibration_images + validation_images) * image_seconds
@@ -63,8 +69,7 @@ def plan_run(config: RunConfig, folder: Path) -> list[StagePlan]:
         config.verify.networks,
         len(config.devices),
     )
-    blocks_in_networks = sum(len(space.unroll(arch, 1)) for arch in plan.networks)
-    export_seconds = (len(plan.blocks) + blocks_in_networks) * EXPORT_SECONDS_PER_BLOCK
+    export_seconds = models * EXPORT_SECONDS_PER_BLOCK
     stages = {
         "profile": (
             f"export and time {len(plan.blocks)} blocks and {len(plan.networks)} networks on {devices} device(s)",

@@ -54,7 +54,11 @@ class Run:
         return read_json(self.result_path(stage))
 
     def finish(self, stage: str, result: dict[str, Any]) -> None:
-        """Write a stage's results, and with them that it is finished."""
+        """Write a stage's results, and with them that it is finished; later stages are to be done again."""
+        for later in STAGES[STAGES.index(stage) + 1 :]:
+            # Training does not depend on the profile, which it follows only so that bad budgets fail early.
+            if (stage, later) != ("profile", "train"):
+                self.result_path(later).unlink(missing_ok=True)
         write_json(self.result_path(stage), result)
 
 

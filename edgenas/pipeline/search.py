@@ -19,6 +19,7 @@ from edgenas.search.objectives import Objective, as_constraints, as_evaluate
 from edgenas.space.arch import Arch
 from edgenas.space.design import covering
 from edgenas.supernet.supernet import SuperNet
+from edgenas.training import checkpoint
 from edgenas.training.data import Dataset
 from edgenas.training.evaluate import materialise, top1
 
@@ -32,7 +33,11 @@ class Scorer:
         self.net, self.limits = net, limits
         self.progress, self.wanted, self.asked = progress, run.config.search.evaluations, 0
         self.path = evaluations_path(run)
-        self.known = {row["arch"]: float(row["error"]) for row in read_jsonl(self.path)}
+        # Rows of other weights, which a supernet trained anew leaves behind, say nothing about these.
+        self.weights = checkpoint.digest(run.result_path("train").parent)
+        rows = [row for row in read_jsonl(self.path) if row.get("weights") == self.weights]
+        self.known = {row["arch"]: float(row["error"]) for row in rows}
+        self.seconds = sum(float(row["seconds"]) for row in rows)
 
     def top1(self, arch: Arch) -> float:
         """Validation top-1 of one arch, on the run's validation pictures."""
@@ -41,13 +46,21 @@ class Scorer:
     def __call__(self, archs: Sequence[Arch]) -> npt.NDArray[np.float64]:
         """Validation errors (1 - top-1), shape (n,)."""
         for arch in archs:
+            if arch.id not in self.known:
+                self._score(arch)
             self.asked += 1
             self.progress("searching", self.asked, self.wanted)
-            if arch.id not in self.known:
-                self.known[arch.id] = 1 - self.top1(arch)
-                latency = {name: float(p.predict([arch])[0]) for name, p in self.limits.predictors.items()}
-                append_jsonl(self.path, {"arch": arch.id, "error": self.known[arch.id], "latency_us": latency})
         return np.array([self.known[arch.id] for arch in archs])
+
+    def _score(self, arch: Arch) -> None:
+        started = time.monotonic()
+        error = 1 - self.top1(arch)
+        latency = {name: float(p.predict([arch])[0]) for name, p in self.limits.predictors.items()}
+        seconds = time.monotonic() - started
+        row = {"arch": arch.id, "error": error, "latency_us": latency, "weights": self.weights, "seconds": seconds}
+        append_jsonl(self.path, row)
+        self.known[arch.id] = error
+        self.seconds += seconds
 
 
 def evaluations_path(run: Run) -> Path:
@@ -64,7 +77,6 @@ def run_search(run: Run, progress: Progress) -> None:
     limits = run_limits(run, dataset.num_classes)
     scorer = Scorer(run, trained_supernet(run, dataset), dataset, limits, progress)
     latencies = [Objective(f"latency_us@{name}", "us", p.predict) for name, p in limits.predictors.items()]
-    started = time.monotonic()
     result = optimise(
         space.n_choices,
         as_evaluate(space, (Objective("error", "fraction", scorer), *latencies)),
@@ -82,7 +94,7 @@ def run_search(run: Run, progress: Progress) -> None:
         {
             "strategy": config.strategy,
             "evaluations": len(result.genes),
-            "seconds": time.monotonic() - started,
+            "seconds": scorer.seconds,
             "hypervolume": float(result.hypervolume[-1]),
             "reference_point": result.reference_point.tolist(),
             "hypervolume_by_batch": result.hypervolume.tolist(),

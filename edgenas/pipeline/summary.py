@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgenas.errors import RunFolderError
 from edgenas.files import read_json, write_json
 from edgenas.pipeline.run import Run
 
@@ -12,10 +13,21 @@ def write_summary(run: Run) -> dict[str, Any]:
     """Gather the finished stages into `summary.json`.
 
     Raises:
-        RunFolderError: a stage is not finished; its command is named.
+        RunFolderError: a stage is not finished (its command is named), or its result is damaged.
     """
     search, verified = run.result("search"), run.result("verify")
-    summary = {
+    try:
+        summary = _gathered(run, search, verified)
+    except KeyError as error:
+        raise RunFolderError(
+            f"{run.folder}: a stage's result lacks {error}: delete its result.json and run that stage again"
+        ) from None
+    write_json(run.folder / "summary.json", summary)
+    return summary
+
+
+def _gathered(run: Run, search: dict[str, Any], verified: dict[str, Any]) -> dict[str, Any]:
+    return {
         "name": run.config.name,
         "seed": run.config.seed,
         "space": run.space.name,
@@ -31,8 +43,6 @@ def write_summary(run: Run) -> dict[str, Any]:
         "front": verified["front"],
         "chosen": run.result("export")["chosen"],
     }
-    write_json(run.folder / "summary.json", summary)
-    return summary
 
 
 def _without_version(value: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from edgenas.pipeline.budgets import run_limits
 from edgenas.pipeline.data import run_dataset
 from edgenas.pipeline.run import Progress, Run
 from edgenas.supernet.supernet import SuperNet
@@ -13,10 +14,17 @@ from edgenas.training.loop import compute_device, train
 
 
 def run_train(run: Run, progress: Progress) -> None:
-    """Train the run's supernet, or go on with it."""
+    """Train the run's supernet, or go on with it.
+
+    Raises:
+        ConfigError: the run is profiled, and a budget cannot be met.
+    """
     if run.done("train"):
         return
     dataset = run_dataset(run)
+    if run.done("profile"):
+        # A budget that no subnet can meet is known now, before the costly part.
+        run_limits(run, dataset.num_classes)
     torch.manual_seed(run.config.seed)
     net = SuperNet(run.space, dataset.num_classes)
     folder = run.result_path("train").parent

@@ -71,7 +71,7 @@ def run_verify(run: Run, progress: Progress) -> None:
     """
     if run.done("verify"):
         return
-    found = run.result("search")["front"]
+    found = sorted(run.result("search")["front"], key=lambda row: float(row["val_top1"]))
     dataset = run_dataset(run)
     limits = run_limits(run, dataset.num_classes)
     picked = [found[i] for i in _spread(len(found), run.config.verify.networks)]
@@ -149,7 +149,7 @@ def _choose(candidates: list[Candidate], dropped: dict[str, str], budgets: tuple
         )
         raise InfeasibleError(
             f"none of the {len(candidates)} networks measured is within the budget:\n{reasons}\n"
-            "Loosen the budget a little, or measure on a quieter machine."
+            "Start a run with a looser budget, or measure on a quieter machine."
         )
     return max(kept, key=lambda candidate: candidate.val_top1)
 
@@ -172,6 +172,8 @@ def _entry(candidate: Candidate, reason: str | None, limits: Limits, run: Run) -
             "p50_us": half_p50_us(candidate.measured[name], JUDGING),
             "p95_us": candidate.measured[name].p95_us,
             "meets_budget": not candidate.missed(own, JUDGING) if own else None,
+            "repeat_noise": candidate.measured[name].repeat_noise,
+            "doubts": list(candidate.measured[name].doubts),
         }
     return {
         "arch": candidate.arch.id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -56,6 +57,11 @@ def load(folder: Path, net: nn.Module) -> None:
     if not path.exists():
         raise RunFolderError(f"{path} does not exist: run `edgenas train` on this run folder first")
     load_weights(path, net, _read(path)[0])
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of `folder`'s checkpoint file."""
+    return hashlib.sha256((folder / FILE_NAME).read_bytes()).hexdigest()
 
 
 def load_weights(path: Path, net: nn.Module, tensors: dict[str, Tensor]) -> None:

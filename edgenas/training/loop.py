@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from edgenas.config import TrainConfig
-from edgenas.errors import DataError, EdgenasError
+from edgenas.errors import ConfigError, DataError, EdgenasError
 from edgenas.files import append_jsonl
 from edgenas.space.arch import Arch
 from edgenas.supernet.subnet import num_parameters
@@ -55,10 +55,10 @@ def compute_device(name: str) -> torch.device:
     """`auto` is CUDA where there is one, else the CPU.
 
     Raises:
-        EdgenasError: `cuda` was asked for and torch finds none.
+        ConfigError: `cuda` was asked for and torch finds none.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise EdgenasError("train.device is cuda, but torch finds no CUDA device here: set it to auto or cpu")
+        raise ConfigError("train.device is cuda, but torch finds no CUDA device here: set it to auto or cpu")
     found = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(found if name == "auto" else name)
 
