@@ -17,6 +17,7 @@ from edgenas.latency.table import NETWORK, Identity, LatencyRow, LatencyTable
 
 RUNTIME = "onnxruntime"
 SMALLEST_NET_SHARE = 0.01
+TOLERATED_SHARE = 0.25
 DESCRIBED = ("cpu", "cores", "os", "python", "governor", "frequency_hz", "temperature_celsius", "foreign_load")
 Name = tuple[str, str, int, str]
 """Kind, space, number of classes, key: see LatencyRow.name."""
@@ -74,8 +75,16 @@ def pool(measurements: Sequence[Measurement]) -> Measurement:
         count=sum(m.count for m in measurements),
         rounds_p50_us=rounds,
         repeat_noise=repeat_noise(rounds, p50_us),
-        doubts=tuple(dict.fromkeys(doubt for m in measurements for doubt in m.doubts)),
+        doubts=_pooled_doubts([m.doubts for m in measurements]),
     )
+
+
+def _pooled_doubts(doubts: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Doubts that stand against a median over processes: none while no more than a quarter of them has any."""
+    doubted = [own for own in doubts if own]
+    if len(doubted) <= TOLERATED_SHARE * len(doubts):
+        return ()
+    return tuple(f"{len(doubted)} of {len(doubts)} processes: {doubt}" for doubt in doubted[0])
 
 
 def repeat_noise(rounds_p50_us: Sequence[float], p50_us: float) -> float:

@@ -42,6 +42,15 @@ def front(run: Run) -> str:
     return f"{lead}; the chosen one reaches {percent(chosen.val_top1)} validation top-1"
 
 
+def front_doubts(run: Run, device: str) -> str | None:
+    """What the timer doubts about the front's measurements; None where it doubts none."""
+    known = [n.latency[device].doubts for n in run.summary.front if device in n.latency]
+    doubted = [doubts for doubts in known if doubts]
+    if not doubted:
+        return None
+    return f"{device}: the timer doubts {len(doubted)} of {len(known)} measurements: {doubted[0][0]}"
+
+
 def front_on(run: Run, device: str) -> str:
     """How well predictions held on the front."""
     known = [n.latency[device] for n in run.summary.front if device in n.latency]

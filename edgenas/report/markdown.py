@@ -59,6 +59,7 @@ def _result(run: Run, plots: Sequence[str]) -> list[str]:
     rows = [row for number_, network in enumerate(run.networks, 1) for row in _network_rows(run, number_, network)]
     header = ["", "device", "validation top-1", "predicted, interval (ms)", "p50 / p95 (ms)", "budget met", "arch"]
     held = [f"- {judgement.front_on(run, device)}." for device in run.devices]
+    held += [f"- {doubt}." for device in run.devices if (doubt := judgement.front_doubts(run, device))]
     return [
         f"**{judgement.front(run)}.**",
         "",

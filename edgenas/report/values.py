@@ -34,6 +34,7 @@ class Latency(_Value):
     p50_us: float | None
     p95_us: float | None
     meets_budget: bool | None
+    doubts: tuple[str, ...] = ()
 
 
 class Network(_Value):

@@ -14,7 +14,7 @@ from edgenas.latency.device import Device, DeviceRun
 from edgenas.latency.table import LatencyTable
 from edgenas.profiling import session
 from edgenas.profiling.plan import Plan, make_plan
-from edgenas.profiling.record import repeat_noise
+from edgenas.profiling.record import pool, repeat_noise, to_measurement
 from edgenas.profiling.session import PROCESSES, measure_networks, profile
 from edgenas.profiling.transport import installed_runtime, run_bench, validate_rows
 from edgenas.space.load import load_space
@@ -75,7 +75,7 @@ def test_a_profile_holds_every_block_and_network_once(monkeypatch, tmp_path) -> 
     assert set(table.blocks()) == {block.key for block in PLAN.blocks}
     assert {row.key for row in table.networks(SPACE.structure_id, 10)} == {arch.id for arch in PLAN.networks}
     assert LatencyTable.load(tmp_path).identity == table.identity
-    assert table.circumstances["doubts"] == ["loud"]
+    assert table.circumstances["doubts"] == [f"{PROCESSES} of {PROCESSES} processes: loud"]
     assert {label for label, _, _ in seen} == {"exporting", "measuring"}
 
 
@@ -129,6 +129,21 @@ def test_a_foreign_line_among_the_rows_is_named(monkeypatch, tmp_path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"hello": 1}\n', encoding="utf-8")
     with pytest.raises(TableError, match="row 1 is not a measurement"):
         run_profile(monkeypatch, tmp_path, FakeBench())
+
+
+def test_a_doubt_in_few_processes_does_not_stand_against_their_median() -> None:
+    loud, calm = to_measurement(bench_row(0)), to_measurement(bench_row(0) | {"doubts": []})
+    assert pool([loud] * 2 + [calm] * 6).doubts == ()
+    assert pool([calm] * 5 + [loud] * 3).doubts == ("3 of 8 processes: loud",)
+
+
+def test_pooling_takes_medians_over_processes_and_every_round() -> None:
+    rows = [to_measurement(bench_row(0, p50)) for p50 in (0.05, 0.06, 0.5)]
+    pooled = pool(rows)
+    assert pooled.p50_us == pytest.approx(60.0)
+    assert pooled.rounds_p50_us == tuple(value for row in rows for value in row.rounds_p50_us)
+    assert (pooled.ci_low_us, pooled.ci_high_us) == (pytest.approx(50.0), pytest.approx(500.0))
+    assert pooled.count == 240
 
 
 def test_repeat_noise_compares_the_halves_of_the_rounds() -> None:

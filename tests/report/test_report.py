@@ -206,3 +206,12 @@ def test_a_report_needs_no_torch_and_no_pyplot(run_folder: Path, tmp_path: Path)
         "assert not {'torch', 'onnxruntime', 'matplotlib.pyplot'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "copy")], check=True)
+
+
+def test_doubts_about_the_fronts_measurements_are_told(run_folder: Path) -> None:
+    assert "the timer doubts" not in write_report(run_folder).read_text()
+    summary = json.loads((run_folder / "summary.json").read_text())
+    summary["front"][0]["latency"]["here"]["doubts"] = ["3 of 8 processes: too noisy"]
+    (run_folder / "summary.json").write_text(json.dumps(summary))
+    told = f"here: the timer doubts 1 of {len(summary['front'])} measurements: 3 of 8 processes: too noisy"
+    assert told in write_report(run_folder).read_text()
