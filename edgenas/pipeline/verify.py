@@ -22,7 +22,7 @@ from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.train import trained_supernet
 from edgenas.profiling.record import Measurement
 from edgenas.profiling.session import measure_networks
-from edgenas.search.front import non_dominated
+from edgenas.search.front import choose_best, non_dominated
 from edgenas.space.arch import Arch
 from edgenas.training.data import Dataset
 from edgenas.training.evaluate import materialise, top1
@@ -142,8 +142,8 @@ def _dropped(candidates: list[Candidate], budgets: tuple[Budget, ...]) -> dict[s
 
 
 def _choose(candidates: list[Candidate], dropped: dict[str, str], budgets: tuple[Budget, ...]) -> Candidate:
-    kept = [c for c in candidates if c.arch.id not in dropped and c.may_be_chosen(budgets)]
-    if not kept:
+    feasible = [c.arch.id not in dropped and c.may_be_chosen(budgets) for c in candidates]
+    if not any(feasible):
         reasons = "\n".join(
             f"  {c.arch.id}: {dropped.get(c.arch.id, 'over budget on the choosing half')}" for c in candidates
         )
@@ -151,7 +151,8 @@ def _choose(candidates: list[Candidate], dropped: dict[str, str], budgets: tuple
             f"none of the {len(candidates)} networks measured is within the budget:\n{reasons}\n"
             "Start a run with a looser budget, or measure on a quieter machine."
         )
-    return max(kept, key=lambda candidate: candidate.val_top1)
+    points = [[1 - c.val_top1, *(half_p50_us(m, CHOOSING) for m in c.measured.values())] for c in candidates]
+    return candidates[choose_best(points, feasible)]
 
 
 def half_p50_us(measurement: Measurement, half: int) -> float:
