@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 import edgenas
-from edgenas.pipeline.data import run_dataset
+from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_split
 from edgenas.pipeline.profile import run_predictors
 from edgenas.pipeline.run import open_run
 from edgenas.pipeline.train import trained_supernet
@@ -25,11 +25,10 @@ def main() -> None:
     run = open_run(arguments.run)
     dataset = run_dataset(run)
     arch = run.space.parse(arguments.arch)
-    calibration = dataset.train.pictures[: run.config.search.calibration_images]
-    subnet = edgenas.materialise(trained_supernet(run, dataset), arch, calibration)
+    subnet = edgenas.materialise(trained_supernet(run, dataset), arch, calibration_pictures(run, dataset))
     edgenas.export_onnx(subnet, arguments.output)
     costs = edgenas.cost(subnet.specs)
-    print(f"{arch}: {top1(subnet, dataset.validation):.2%} validation top-1, {costs.macs / 1e6:.2f} M MACs")
+    print(f"{arch}: {top1(subnet, scoring_split(run, dataset)):.2%} validation top-1, {costs.macs / 1e6:.2f} M MACs")
     for device, predictor in run_predictors(run).items():
         low, high = predictor.interval([arch], 0.9)[0] / 1e3
         print(f"{device}: predicted {predictor.predict([arch])[0] / 1e3:.3f} ms, 90 % within [{low:.3f}, {high:.3f}]")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from edgenas.errors import RunFolderError
 from edgenas.files import read_json, write_json
 from edgenas.pipeline.run import Run
-from edgenas.training.data import Dataset, load_dataset
+from edgenas.training.data import Dataset, Split, load_dataset
 
 
 def run_dataset(run: Run) -> Dataset:
@@ -32,3 +34,13 @@ def run_dataset(run: Run) -> Dataset:
             f"{run.folder}: the pictures of {dataset.name} changed since this run began: choose another --run folder"
         )
     return dataset
+
+
+def calibration_pictures(run: Run, dataset: Dataset) -> Tensor:
+    """Training pictures that recalibrate every subnet of the run: the same ones in every stage."""
+    return dataset.train.pictures[: run.config.search.calibration_images]
+
+
+def scoring_split(run: Run, dataset: Dataset) -> Split:
+    """Validation pictures that every subnet of the run is scored on."""
+    return dataset.validation.head(run.config.search.validation_images)

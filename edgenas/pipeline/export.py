@@ -8,7 +8,7 @@ from typing import Any
 
 from edgenas.deploy.bundle import Manifest, library_versions, write_bundle
 from edgenas.deploy.parity import check_parity, onnx_top1
-from edgenas.pipeline.data import run_dataset
+from edgenas.pipeline.data import calibration_pictures, run_dataset
 from edgenas.pipeline.profile import run_table
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.train import trained_supernet
@@ -29,8 +29,7 @@ def run_export(run: Run, progress: Progress) -> None:
     verified = run.result("verify")
     dataset = run_dataset(run)
     arch = run.space.parse(verified["chosen"])
-    calibration = dataset.train.pictures[: run.config.search.calibration_images]
-    subnet = materialise(trained_supernet(run, dataset), arch, calibration).cpu()
+    subnet = materialise(trained_supernet(run, dataset), arch, calibration_pictures(run, dataset)).cpu()
     model, preprocess = run.folder / verified["model"], preprocess_for(arch)
     progress("proving the export", 0, 2)
     pictures = dataset.validation.pictures[: run.config.export.parity_images]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edgenas.files import append_jsonl, read_jsonl
 from edgenas.pipeline.budgets import Limits, run_limits
-from edgenas.pipeline.data import run_dataset
+from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_split
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.train import trained_supernet
 from edgenas.search.loop import optimise
@@ -28,8 +28,8 @@ class Scorer:
     """Validation error of archs; every one is appended to a file, and read from it if it stands there."""
 
     def __init__(self, run: Run, net: SuperNet, dataset: Dataset, limits: Limits, progress: Progress):
-        self.calibration = dataset.train.pictures[: run.config.search.calibration_images]
-        self.validation = dataset.validation.head(run.config.search.validation_images)
+        self.calibration = calibration_pictures(run, dataset)
+        self.validation = scoring_split(run, dataset)
         self.net, self.limits = net, limits
         self.progress, self.wanted, self.asked = progress, run.config.search.evaluations, 0
         self.path = evaluations_path(run)

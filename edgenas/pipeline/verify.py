@@ -16,7 +16,7 @@ from edgenas.config import Budget
 from edgenas.deploy.onnx_export import export_onnx
 from edgenas.errors import InfeasibleError, ParityError
 from edgenas.pipeline.budgets import Limits, run_limits
-from edgenas.pipeline.data import run_dataset
+from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_split
 from edgenas.pipeline.devices import run_devices
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.train import trained_supernet
@@ -109,8 +109,8 @@ def _spread(count: int, wanted: int) -> list[int]:
 def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], progress: Progress) -> dict[str, str]:
     """The very subnets that were scored, as ONNX files; paths within the run folder by arch."""
     net = trained_supernet(run, dataset)
-    calibration = dataset.train.pictures[: run.config.search.calibration_images]
-    validation = dataset.validation.head(run.config.search.validation_images)
+    calibration = calibration_pictures(run, dataset)
+    validation = scoring_split(run, dataset)
     models = {}
     for number, row in enumerate(picked):
         progress("exporting the front", number, len(picked))
