@@ -26,7 +26,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgenas.config import Budget, RunConfig, load_config, parse_budget
+    from edgenas.budget import Budget, parse_budget
+    from edgenas.config import RunConfig, load_config
     from edgenas.deploy.onnx_export import export_onnx
     from edgenas.latency.device import Device, load_device
     from edgenas.latency.predictor import LatencyPredictor
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Arch": "edgenas.space.arch",
-    "Budget": "edgenas.config",
+    "Budget": "edgenas.budget",
     "Cost": "edgenas.space.cost",
     "Device": "edgenas.latency.device",
     "LatencyPredictor": "edgenas.latency.predictor",
@@ -58,7 +59,7 @@ _HOMES = {
     "load_device": "edgenas.latency.device",
     "load_space": "edgenas.space.load",
     "materialise": "edgenas.training.evaluate",
-    "parse_budget": "edgenas.config",
+    "parse_budget": "edgenas.budget",
 }
 
 __all__ = [

@@ -7,8 +7,9 @@ user got wrong, 1 for the rest.
 from __future__ import annotations
 
 import json
-import sys
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -16,20 +17,31 @@ from typing import Annotated, Any, Optional
 import typer
 
 from edgenas.config import RunConfig, load_config
-from edgenas.errors import EdgenasError, RunFolderError, UserError
+from edgenas.errors import DataError, RunFolderError, UserError
+from edgenas.exits import Commands, exit_codes
 
 RUNS = Path("runs")
 DEMO = Path(__file__).parent / "demo.yaml"
 
 app = typer.Typer(
     name="edgenas",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 devices_app = typer.Typer(help="Devices: what they are and how they are run.", no_args_is_help=True)
 tables_app = typer.Typer(help="Latency tables that ship with edgenas, or lie in a folder.", no_args_is_help=True)
+data_app = typer.Typer(help="Your pictures.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
 app.add_typer(devices_app, name="devices")
 app.add_typer(tables_app, name="tables")
+
+
+def _positive(minutes: float | None) -> float | None:
+    if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
+        raise typer.BadParameter(f"wanted a number of minutes above zero, got {minutes:g}")
+    return minutes
+
 
 Target = Annotated[Path, typer.Argument(help="A config (YAML) to start from, or a run folder to go on with.")]
 Config = Annotated[Path, typer.Argument(help="A config (YAML), like those in examples/.")]
@@ -44,6 +56,16 @@ Budgets = Annotated[
 RunFolder = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--run", help="The run folder. Default: runs/NAME, NAME from the config."),
+]
+Minutes = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--minutes",
+        metavar="N",
+        callback=_positive,
+        help="Train for about N minutes instead of train.epochs: a few steps are timed when training begins, and the "
+        "number of steps that this gives is kept, however often it is stopped.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on standard output.")]
 Plan = Annotated[bool, typer.Option("--plan", help="Say what would be done, how long and how much disk; do nothing.")]
@@ -69,11 +91,12 @@ def demo(
     budget: Budgets = None,
     sets: Sets = None,
     run: RunFolder = None,
+    minutes: Minutes = None,
     plan: Plan = False,
     as_json: AsJson = False,
 ) -> None:
     """The whole path on handwritten digits, with this machine as the device: a few minutes on two cores."""
-    _whole_run(DEMO, budget, sets, run, plan, as_json)
+    _whole_run(DEMO, budget, sets, run, minutes, plan, as_json)
 
 
 @app.command("run")
@@ -82,11 +105,12 @@ def run_command(
     budget: Budgets = None,
     sets: Sets = None,
     run: RunFolder = None,
+    minutes: Minutes = None,
     plan: Plan = False,
     as_json: AsJson = False,
 ) -> None:
     """A whole run: profile, train, search, verify, export, report. Goes on where it stopped."""
-    _whole_run(config, budget, sets, run, plan, as_json)
+    _whole_run(config, budget, sets, run, minutes, plan, as_json)
 
 
 def _whole_run(
@@ -94,18 +118,19 @@ def _whole_run(
     budget: list[str] | None,
     sets: list[str] | None,
     folder: Path | None,
+    minutes: float | None,
     plan: bool,
     as_json: bool,
 ) -> None:
     config = _config(path, budget, sets)
     folder = folder or RUNS / config.name
     if plan:
-        _show_plan(config, folder, as_json)
+        _show_plan(config, folder, minutes, as_json)
         return
     from edgenas.pipeline.run import STAGES
     from edgenas.pipeline.start import start_run
 
-    _do(start_run(config, folder), STAGES, as_json)
+    _do(start_run(config, folder), STAGES, minutes, as_json)
 
 
 def _config(path: Path, budget: list[str] | None, sets: list[str] | None) -> RunConfig:
@@ -115,11 +140,14 @@ def _config(path: Path, budget: list[str] | None, sets: list[str] | None) -> Run
     return load_config(path, overrides)
 
 
-def _show_plan(config: RunConfig, folder: Path, as_json: bool) -> None:
+def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: bool) -> None:
     from edgenas.display import print_table
     from edgenas.pipeline.plan import plan_run
 
     stages = plan_run(config, folder)
+    if minutes is not None:
+        what, timed = f"as many steps as {minutes:g} minutes hold", 60 * minutes
+        stages = [replace(s, what=what, seconds=timed) if s.stage == "train" else s for s in stages]
     left = [stage for stage in stages if not stage.done]
     seconds, disk = sum(stage.seconds for stage in left), sum(stage.disk_bytes for stage in left)
     if as_json:
@@ -130,12 +158,12 @@ def _show_plan(config: RunConfig, folder: Path, as_json: bool) -> None:
     print(f"\nleft to do: about {seconds / 60:.1f} minutes and {disk / 1e6:.0f} MB in {folder}")
 
 
-def _do(run: Any, stages: tuple[str, ...], as_json: bool) -> None:
+def _do(run: Any, stages: tuple[str, ...], minutes: float | None, as_json: bool) -> None:
     from edgenas.display import ProgressDisplay, print_summary
     from edgenas.pipeline.stages import run_stages
 
     with ProgressDisplay() as progress:
-        run_stages(run, progress, stages)
+        run_stages(run, progress, stages, minutes=minutes)
     if "report" in stages:
         summary = json.loads((run.folder / "summary.json").read_text(encoding="utf-8"))
         if not as_json:
@@ -155,6 +183,7 @@ def _stage(
     budget: list[str] | None,
     sets: list[str] | None,
     folder: Path | None,
+    minutes: float | None,
     as_json: bool,
 ) -> None:
     from edgenas.pipeline.run import open_run
@@ -169,7 +198,7 @@ def _stage(
     else:
         config = _config(target, budget, sets)
         run = start_run(config, folder or RUNS / config.name)
-    _do(run, (stage,), as_json)
+    _do(run, (stage,), minutes, as_json)
 
 
 STAGE_HELP = {
@@ -186,13 +215,24 @@ def _stage_command(stage: str) -> Callable[..., None]:
     def command(
         target: Target, budget: Budgets = None, sets: Sets = None, run: RunFolder = None, as_json: AsJson = False
     ) -> None:
-        _stage(stage, target, budget, sets, run, as_json)
+        _stage(stage, target, budget, sets, run, None, as_json)
 
     return command
 
 
+def _train_command(
+    target: Target,
+    budget: Budgets = None,
+    sets: Sets = None,
+    run: RunFolder = None,
+    minutes: Minutes = None,
+    as_json: AsJson = False,
+) -> None:
+    _stage("train", target, budget, sets, run, minutes, as_json)
+
+
 for _name, _help in STAGE_HELP.items():
-    app.command(_name, help=_help)(_stage_command(_name))
+    app.command(_name, help=_help)(_train_command if _name == "train" else _stage_command(_name))
 
 
 @app.command()
@@ -209,6 +249,54 @@ def status(
         _print_json({"name": run.config.name, "space": run.space.name, "stages": stages})
         return
     print_table(["stage", "state"], [[stage, "done" if done else "to do"] for stage, done in stages.items()])
+
+
+@app.command("inspect")
+def inspect_command(
+    model: Annotated[Path, typer.Argument(help="An ONNX file: an exported one, or any other.")],
+    runs: Annotated[int, typer.Option(min=10, max=1000, help="Runs with the profiler, and as many without.")] = 100,
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads of an operator.")] = 1,
+    plot: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--plot", metavar="PNG", help="Draw the blocks' latencies into a PNG file."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Where a model's time and memory go, by block, and the five costliest operators with the reasons."""
+    from edgenas.deploy.inspection import inspect_model
+    from edgenas.display import print_inspection
+    from edgenas.files import write_bytes
+
+    if plot and plot.suffix.lower() != ".png":
+        raise UserError(f"--plot {plot}: wanted a file name that ends in .png")
+    found = inspect_model(model.expanduser(), runs=runs, threads=threads).to_json()
+    if plot:
+        from edgenas.report.plots import plot_blocks
+
+        write_bytes(plot.expanduser(), plot_blocks(found["model"], found["p50_us"], found["blocks"]))
+    if as_json:
+        _print_json(found)
+    else:
+        print_inspection(found)
+
+
+@data_app.command("check")
+def data_check(
+    path: Annotated[Path, typer.Argument(help="Class folders, or a folder with train/ and perhaps val/ and test/.")],
+    as_json: AsJson = False,
+) -> None:
+    """Open every picture: classes, counts, sizes, broken and duplicate files, pictures in both train and test."""
+    from edgenas.display import ProgressDisplay, print_folder_check
+    from edgenas.training.data_check import check_folder
+
+    with ProgressDisplay() as progress:
+        found = check_folder(path.expanduser(), progress)
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        print_folder_check(found.to_json())
+    if found.problems:
+        raise DataError(f"{path}: {'; '.join(found.problems)}")
 
 
 @devices_app.command("list")
@@ -316,12 +404,9 @@ def _print_json(value: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Entry point: run a command; say what went wrong in one line and exit with the right code.
+    """Entry point: run a command; say what went wrong in one message and exit with the right code.
 
-    Usage errors are typer's own to report, with exit code 2; so is Ctrl-C, with 1.
+    Usage errors are typer's own to report, with exit code 2.
     """
-    try:
+    with exit_codes():
         app()
-    except EdgenasError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UserError) else 1)

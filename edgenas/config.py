@@ -5,132 +5,52 @@ Every field's meaning stands beside it in the demo's config, `demo.yaml`.
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    PlainSerializer,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 
-from edgenas.errors import ConfigError, one_of
-from edgenas.files import SCHEMA_VERSION, check_schema, read_yaml
+from edgenas.budget import BudgetText
+from edgenas.errors import ConfigError, UserError, explained, shown
+from edgenas.files import SCHEMA_VERSION, check_schema, file_name, read_yaml
+from edgenas.plain_yaml import dump_yaml, parse_yaml
 from edgenas.space.load import load_space
 from edgenas.space.space import SearchSpace
 
-Quantity = Literal["p50", "p95", "macs", "weight_bytes", "peak_activation_bytes"]
-TIME_UNITS_US = {"us": 1.0, "ms": 1e3, "s": 1e6}
-COUNT_UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
-BYTE_UNITS = {"B": 1.0, "kB": 1e3, "MB": 1e6, "KiB": 2.0**10, "MiB": 2.0**20}
-PAPER_QUANTITIES = {"macs": COUNT_UNITS, "weight_bytes": BYTE_UNITS, "peak_activation_bytes": BYTE_UNITS}
-
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-
-class Budget(_Section):
-    """A hard limit: of latency on a device, or of something that no device is asked for.
-
-    Text form: `8ms` (p50 on the first device), `8ms@p95`, `pi4=20ms`, `macs=10M`, `weight_bytes=400kB`,
-    `peak_activation_bytes=64KiB`.
-    """
-
-    quantity: Quantity
-    limit: float
-    device: str | None = None
-
-    @property
-    def unit(self) -> str:
-        """Unit of `limit`: us, bytes or macs."""
-        if self.quantity in ("p50", "p95"):
-            return "us"
-        return "macs" if self.quantity == "macs" else "bytes"
-
-    def on(self, devices: Sequence[str]) -> Budget:
-        """The same budget with its device named: by default the first of `devices`.
-
-        Raises:
-            ConfigError: its device is none of them.
-        """
-        if self.unit != "us":
-            return self
-        device = self.device or devices[0]
-        if device not in devices:
-            raise ConfigError(f"budget {self}: this run has no device {device!r}; {one_of(device, devices)}")
-        return self.model_copy(update={"device": device})
-
-    def __str__(self) -> str:
-        if self.unit == "us":
-            device = f"{self.device}=" if self.device else ""
-            quantile = "" if self.quantity == "p50" else f"@{self.quantity}"
-            return f"{device}{_positional(self.limit / 1e3)}ms{quantile}"
-        return f"{self.quantity}={_positional(self.limit)}{'B' if self.unit == 'bytes' else ''}"
-
-
-def _positional(value: float) -> str:
-    """A number without an exponent, which a budget's text has no room for."""
-    return np.format_float_positional(float(f"{value:.12g}"), trim="-")
-
-
-def parse_budget(text: str) -> Budget:
-    """Read a budget's text form.
-
-    Raises:
-        ConfigError: no unit, an unknown one, or a limit that is not a positive number.
-    """
-    name, _, amount = text.strip().rpartition("=")
-    amount, _, quantile = amount.partition("@")
-    if name in PAPER_QUANTITIES:
-        units, quantity, device = PAPER_QUANTITIES[name], name, None
-    else:
-        units, quantity, device = TIME_UNITS_US, quantile or "p50", name or None
-    if name in PAPER_QUANTITIES and quantile:
-        raise ConfigError(f"budget {text!r}: {name} has no quantile: leave @{quantile} out")
-    if name not in PAPER_QUANTITIES and quantity not in ("p50", "p95"):
-        raise ConfigError(f"budget {text!r}: unknown quantile {quantile!r}; valid: p50, p95")
-    match = re.fullmatch(r"([-+.\d]*|nan|inf)\s*([A-Za-z]*)", amount.strip())
-    if not match or match[2] not in units:
-        valid = ", ".join(unit or "(none)" for unit in units)
-        raise ConfigError(f"budget {text!r}: wanted a number with a unit, one of {valid} (like 8ms or macs=10M)")
-    limit = _number(match[1], text) * units[match[2]]
-    return Budget.model_validate({"quantity": quantity, "limit": limit, "device": device})
-
-
-def _number(number: str, text: str) -> float:
-    try:
-        value = float(number)
-    except ValueError:
-        raise ConfigError(f"budget {text!r}: {number!r} is not a number; write it like 8ms or pi4=20ms@p95") from None
-    if not math.isfinite(value) or value <= 0:
-        raise ConfigError(f"budget {text!r}: wanted a limit above zero")
-    return value
-
-
-def _budget(value: Any) -> Any:
-    return parse_budget(value) if isinstance(value, str) else value
-
-
-BudgetText = Annotated[Budget, BeforeValidator(_budget), PlainSerializer(str)]
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # Python counts true as 1, and a user who wrote it meant something else.
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError(f"wanted no true or false, got {str(value).lower()}")
+        return value
 
 
 class DataConfig(_Section):
     """Which pictures."""
 
-    name: Literal["digits", "fashion-mnist"]
+    name: Literal["digits", "fashion-mnist", "cifar10", "cifar100", "imagefolder"]
     path: Path | None = None
     validation: float = Field(0.15, gt=0, lt=1)
+    test: float = Field(0.15, gt=0, lt=1)
     limit: int | None = Field(None, gt=0)
+    presize: int | None = Field(None, ge=8)
+    memory_mb: int = Field(4000, ge=0)
+    workers: int | None = Field(None, ge=1)
 
 
 class AugmentConfig(_Section):
@@ -143,6 +63,7 @@ class AugmentConfig(_Section):
 class TrainConfig(_Section):
     """How the supernet is taught."""
 
+    init: Path | None = None
     epochs: float = Field(gt=0)
     batch_size: int = Field(64, gt=1)
     subnets_per_step: int = Field(3, ge=2)
@@ -158,8 +79,8 @@ class ProfileConfig(_Section):
     """What is measured for the latency predictor."""
 
     blocks: int | None = Field(None, ge=1)
-    networks: int = Field(24, ge=12)
-    rounds: int = Field(24, ge=8)
+    networks: int = Field(24, ge=12, le=10_000)
+    rounds: int = Field(24, ge=8, le=100_000)
     coverage: float = Field(0.9, gt=0, lt=1)
 
 
@@ -167,8 +88,8 @@ class SearchConfig(_Section):
     """How archs are chosen."""
 
     strategy: Literal["nsga2", "random"] = "nsga2"
-    evaluations: int = Field(120, gt=1)
-    population: int = Field(12, gt=1)
+    evaluations: int = Field(120, gt=1, le=10_000_000)
+    population: int = Field(12, gt=1, le=10_000)
     calibration_images: int = Field(512, gt=1)
     validation_images: int | None = Field(None, gt=0)
 
@@ -176,8 +97,8 @@ class SearchConfig(_Section):
 class VerifyConfig(_Section):
     """How the front is measured."""
 
-    networks: int = Field(8, ge=1)
-    rounds: int = Field(40, ge=8)
+    networks: int = Field(8, ge=1, le=10_000)
+    rounds: int = Field(40, ge=8, le=100_000)
 
 
 class ExportConfig(_Section):
@@ -186,13 +107,19 @@ class ExportConfig(_Section):
     parity_images: int = Field(256, ge=1)
 
 
+def _named_or_narrowed(value: Any) -> Any:
+    if not isinstance(value, str | dict):
+        raise ValueError(f"wanted a preset, a file, or one narrowed like {{preset: mobile-32}}, got {shown(value)}")
+    return value
+
+
 class RunConfig(_Section):
     """One whole run."""
 
     schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
-    name: str = Field(min_length=1, pattern=r"^\w[\w.-]*$")
-    seed: int = Field(0, ge=0)
-    space: str | dict[str, Any]
+    name: Annotated[str, AfterValidator(file_name)]
+    seed: int = Field(0, ge=0, lt=2**32)
+    space: Annotated[str | dict[str, Any], BeforeValidator(_named_or_narrowed)]
     data: DataConfig
     train: TrainConfig
     devices: tuple[str, ...] = Field(("here",), min_length=1)
@@ -222,8 +149,6 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         SpaceError: the space does not load.
     """
     value = read_yaml(path)
-    if "schema_version" in value:
-        check_schema(value, path)
     for override in overrides:
         _override(value, override)
     config = parse_config(value, str(path))
@@ -237,10 +162,12 @@ def parse_config(value: Mapping[str, Any], origin: str) -> RunConfig:
     Raises:
         ConfigError: unknown keys (the closest valid one is named), wrong values.
     """
+    if "schema_version" in value:
+        check_schema(value, Path(origin))
     try:
         return RunConfig.model_validate(value)
     except ValidationError as error:
-        raise ConfigError(f"{origin}: {_explain(error)}") from None
+        raise ConfigError(f"{origin}: {explained(error.errors(), [*config_keys(), *_sections()])}") from None
 
 
 def config_keys() -> list[str]:
@@ -263,19 +190,6 @@ def _sections() -> set[str]:
     return {key.rpartition(".")[0] for key in config_keys() if "." in key}
 
 
-def _explain(error: ValidationError) -> str:
-    messages = []
-    for problem in error.errors():
-        place = ".".join(map(str, problem["loc"]))
-        if problem["type"] == "extra_forbidden":
-            messages.append(f"unknown key {place!r}; {one_of(place, [*config_keys(), *_sections()])}")
-        elif problem["type"] == "missing":
-            messages.append(f"{place} is missing")
-        else:
-            messages.append(f"{place}: {problem['msg']}, got {problem['input']!r}")
-    return "; ".join(messages)
-
-
 def _override(value: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
@@ -285,13 +199,13 @@ def _override(value: dict[str, Any], override: str) -> None:
     for parent in parents:
         node = node.setdefault(parent, {})
         if not isinstance(node, dict):
-            raise ConfigError(f"--set {override!r}: {parent!r} holds no keys; {one_of(key, config_keys())}")
+            raise ConfigError(f"--set {override!r}: {parent!r} holds no keys, it is {shown(node)}: set it as a whole")
     try:
-        node[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        node[last] = parse_yaml(text)
+    except UserError as error:
         raise ConfigError(f"--set {override!r}: the value is not valid YAML: {error}") from None
 
 
 def dump_config(config: RunConfig) -> str:
     """The resolved config as YAML, every default written out."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return dump_yaml(config.model_dump(mode="json"))

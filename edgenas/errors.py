@@ -12,13 +12,18 @@
     ├── ParityError                        the exported file is not the network that was scored; exits with 1
     └── InfeasibleError                    no network was measured within the budget; exits with 1
 
-A message says what was wanted, what came, and what to do.
+A message says what was wanted, what came, and what to do. Beside them stands `Stopped`, a KeyboardInterrupt: a
+signal asked to stop; exits with 128 + its number.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
+from signal import SIGINT
+from typing import Any
 
 
 class EdgenasError(Exception):
@@ -65,9 +70,92 @@ class InfeasibleError(EdgenasError):
     """No network was measured within the budget."""
 
 
-def one_of(name: str, valid: Iterable[str]) -> str:
-    """List the valid names, and the closest one first if `name` looks like a slip of it."""
+class Stopped(KeyboardInterrupt):
+    """A signal asked to stop. Like Ctrl-C it is no Exception, so that nothing on its way takes it for a failure."""
+
+    def __init__(self, signal_number: int = SIGINT) -> None:
+        super().__init__(signal_number)
+        self.signal_number = int(signal_number)
+
+
+MOST_PROBLEMS = 5
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 120
+_PLAIN_WORDS = {
+    "bool": "true or false",
+    "dict": "keys and values (key: value)",
+    "float": "a number",
+    "finite_number": "a finite number",
+    "int": "a whole number",
+    "list": "a list, like [a, b]",
+    "model": "keys and values (key: value)",
+    "path": "a path",
+    "string": "a text",
+    "tuple": "a list, like [a, b]",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
+}
+
+
+def one_of(name: str, valid: Iterable[str], beyond: Iterable[str] = ()) -> str:
+    """List the valid names, and the closest one first if `name` looks like a slip of it.
+
+    `beyond` are names that it may be a slip of, too, but that are not listed.
+    """
     names = sorted(valid)
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    lowered = {other.lower(): other for other in (*beyond, *names)}
+    slip = name.lower()[:100]
+    parts = [other for other in lowered if len(slip) > 2 and slip in other]
+    close = difflib.get_close_matches(slip, lowered, n=1) or parts
+    hint = f"did you mean {lowered[close[0]]!r}? " if close else ""
     return f"{hint}valid: {', '.join(names)}"
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: long ones are shortened."""
+    return "nothing" if value is None else _SHORT.repr(value)
+
+
+def explained(problems: Sequence[Mapping[str, Any]], valid_keys: Sequence[str] = ()) -> str:
+    """What pydantic found wrong (`ValidationError.errors()`), in plain words.
+
+    Args:
+        problems: as pydantic gives them.
+        valid_keys: dotted, sections included; an unknown key is answered with those beside it.
+    """
+    said = [_problem(problem, valid_keys) for problem in problems[:MOST_PROBLEMS]]
+    more = len(problems) - len(said)
+    return "; ".join([*said, *[f"and {more} more"] * (more > 0)])
+
+
+def _problem(problem: Mapping[str, Any], valid_keys: Sequence[str]) -> str:
+    place = ".".join(map(str, problem["loc"]))
+    kind, context, came = problem["type"], problem.get("ctx", {}), shown(problem["input"])
+    if kind == "extra_forbidden":
+        section = place.rpartition(".")[0]
+        siblings = [key for key in valid_keys if key.rpartition(".")[0] == section]
+        return f"unknown key {place!r}; {one_of(place, siblings, valid_keys) if siblings else 'leave it out'}"
+    if kind == "missing":
+        return f"{place} is missing"
+    lead = f"{place}: " if place else ""
+    if kind == "value_error":
+        # Our own validators, whose messages say what came.
+        return f"{lead}{context['error']}"
+    if kind == "literal_error":
+        valid = re.findall(r"'([^']*)'", context["expected"])
+        return f"{lead}{came} is unknown; {one_of(str(problem['input']), valid)}"
+    return f"{lead}wanted {_wanted(kind, context, problem['msg'])}, got {came}"
+
+
+def _wanted(kind: str, context: Mapping[str, Any], message: str) -> str:
+    if kind in _PLAIN_WORDS:
+        return _PLAIN_WORDS[kind].format(**context)
+    family, _, rest = kind.partition("_")
+    # int_type, int_parsing and int_from_float all want a whole number; string_too_long wants something else.
+    if rest in ("type", "parsing", "from_float"):
+        return _PLAIN_WORDS.get(family, message)
+    return message

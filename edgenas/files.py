@@ -5,19 +5,36 @@ Open formats only: YAML, JSON, JSONL, CSV, safetensors, ONNX.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from edgenas.errors import RunFolderError, UserError
+from edgenas.errors import RunFolderError, UserError, shown
+from edgenas.plain_yaml import MOST_DIGITS, dump_yaml, parse_yaml
 
 SCHEMA_VERSION = 1
 """Version of every file format edgenas writes. Newer files are refused, older ones upgraded."""
+MOST_YAML_BYTES = 2**18
+NO_TEXT = "it is no text in UTF-8"
+FILE_NAME = r"\w[\w.-]{0,99}"
+"""What runs and devices may be called, for files and folders are named after them."""
+
+
+def file_name(name: str) -> str:
+    """Pass on a name that can stand for a file.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not re.fullmatch(FILE_NAME, name):
+        raise ValueError(f"wanted up to 100 letters, digits, _ . and -, beginning with a letter, got {shown(name)}")
+    return name
 
 
 def shipped(folder: str) -> Path:
@@ -39,6 +56,23 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` atomically: into a temporary neighbour, flushed, then renamed."""
+    with _naming(path):
+        _write(path, data)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the file in errors of the system: a full disk does not say which one was being written."""
+    try:
+        yield
+    except OSError as error:
+        # Where a folder of the path is a file, the error names that one itself.
+        if error.errno is not None and not isinstance(error, FileExistsError | NotADirectoryError):
+            error.filename = str(path)
+        raise
+
+
+def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -59,21 +93,70 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_text(path, text + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, again: str = "run its stage again") -> dict[str, Any]:
     """Read one JSON object of ours.
+
+    Args:
+        path: the file.
+        again: what to do where it is missing or broken, in words.
 
     Raises:
         UserError: the file is missing, broken, or of a newer schema.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = _parse_json(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON ({error}): delete it and run its stage again") from None
+        raise UserError(f"{path} does not exist: {again}") from None
+    except OSError as error:
+        raise UserError(_unreadable(path, error)) from None
+    except (ValueError, RecursionError) as error:
+        reason = NO_TEXT if isinstance(error, UnicodeError) else error
+        raise UserError(f"{path} is not valid JSON ({reason}): delete it and {again}") from None
     if not isinstance(value, dict):
-        raise UserError(f"{path}: wanted a JSON object, got {type(value).__name__}")
+        raise UserError(f"{path}: wanted a JSON object, got {type(value).__name__}: delete it and {again}")
     check_schema(value, path)
+    return value
+
+
+def _unreadable(path: Path, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"{path} does not exist"
+    return f"{path} cannot be read: {error.strerror or error}"
+
+
+def _parse_json(text: str | bytes) -> Any:
+    """JSON of what we write: each key once, finite numbers of 64 bits, text that can be written again.
+
+    Raises:
+        ValueError, RecursionError: it is something else.
+    """
+    value = json.loads(
+        text, parse_constant=_finite, parse_float=_finite, parse_int=_whole, object_pairs_hook=_each_key_once
+    )
+    if (rb"\u" if isinstance(text, bytes) else r"\u") in text:  # type: ignore[operator]
+        # Halves of surrogate pairs can be read, but not be written or shown.
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no finite number")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > MOST_DIGITS + 1:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
     return value
 
 
@@ -85,7 +168,7 @@ def check_schema(value: Mapping[str, Any], path: Path) -> None:
     """
     version = value.get("schema_version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise UserError(f"{path}: wanted a schema_version of 1 to {SCHEMA_VERSION}, got {version!r}")
+        raise UserError(f"{path}: wanted a schema_version of 1 to {SCHEMA_VERSION}, got {shown(version)}")
     if version > SCHEMA_VERSION:
         raise UserError(
             f"{path} has schema_version {version}, this edgenas reads up to {SCHEMA_VERSION}: upgrade edgenas"
@@ -93,16 +176,23 @@ def check_schema(value: Mapping[str, Any], path: Path) -> None:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read one YAML mapping.
+    """Read one YAML mapping; see `parse_yaml`.
 
     Raises:
         UserError: the file is missing, empty, broken, or no mapping.
     """
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        with open(path, "rb") as stream:
+            # Never more than that: the path may be of a device that never ends.
+            data = stream.read(MOST_YAML_BYTES + 1)
+        if len(data) > MOST_YAML_BYTES:
+            raise UserError(f"it is larger than {MOST_YAML_BYTES:,} bytes")
+        value = parse_yaml(data.decode("utf-8-sig"))
+    except OSError as error:
+        raise UserError(_unreadable(path, error)) from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} cannot be read as YAML: {NO_TEXT}") from None
+    except UserError as error:
         raise UserError(f"{path} cannot be read as YAML: {error}") from None
     if not isinstance(value, dict):
         came = "an empty file" if value is None else type(value).__name__
@@ -112,13 +202,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
     """Write one YAML mapping atomically, keys in the order given."""
-    write_text(path, yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True))
+    write_text(path, dump_yaml(dict(value)))
 
 
 def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
     """Append one row. A torn last line, left by a kill, is ended first so that the new row stands alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+    with _naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _append(path, line)
+
+
+def _append(path: Path, line: str) -> None:
     with open(path, "ab+") as stream:
         if stream.seek(0, os.SEEK_END) > 0:
             stream.seek(-1, os.SEEK_END)
@@ -132,16 +227,25 @@ def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Rows of an append-only file, oldest first; none if the file does not exist.
 
-    A line that a kill tore is passed over: its row was never finished, and is made again.
+    A line that is no JSON object is passed over: a kill tore it, and its row is made again.
+
+    Raises:
+        UserError: the file cannot be read, or a row is of a newer schema.
     """
-    if not path.exists():
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise UserError(_unreadable(path, error)) from None
     rows = []
-    for line in path.read_bytes().splitlines():
+    for number, line in enumerate(data.splitlines(), start=1):
         try:
-            row = json.loads(line)
-        except (UnicodeDecodeError, json.JSONDecodeError):
+            row = _parse_json(line)
+        except (ValueError, RecursionError):
             continue
         if isinstance(row, dict):
+            if "schema_version" in row:
+                check_schema(row, Path(f"{path}, line {number}"))
             rows.append(row)
     return rows

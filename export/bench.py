@@ -548,7 +548,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"bench: no .onnx file in {', '.join(args.models)}", file=sys.stderr)
         return 2
     rows = benchmark(models, args)
-    write_rows(rows, args.out)
+    try:
+        write_rows(rows, args.out)
+    except OSError as error:
+        print(f"bench: the rows cannot be written to {args.out or 'standard output'}: {error}", file=sys.stderr)
+        return 1
     failed = [row for row in rows if "error" in row]
     for row in failed:
         print(f"bench: {row['benchmark_info']['model']}: {row['error']}", file=sys.stderr)

@@ -44,26 +44,29 @@ class Preprocess(NamedTuple):
     std: Sequence[float]
     colour_order: str
     interpolation: str
+    presize: int | None = None
 
     def __call__(self, picture: Image.Image) -> np.ndarray:
         """RGB picture to float32 (1, 3, size, size).
 
-        Shorter side to `size`, centre crop, `(pixel / 255 - mean) / std` by channel.
+        Shorter side to `size`, centre crop, `(pixel / 255 - mean) / std` by channel. Where training kept its
+        pictures at a `presize`, they are first brought to that in the same way.
         """
-        pixels = np.asarray(self._crop(self._resize(picture)), dtype=np.float32) / np.float32(255)
+        for side in filter(None, (self.presize, self.size)):
+            picture = fit(picture, side)
+        pixels = np.asarray(picture, dtype=np.float32) / np.float32(255)
         mean, std = (np.asarray(values, dtype=np.float32) for values in (self.mean, self.std))
         return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1)[None])
 
-    def _resize(self, picture: Image.Image) -> Image.Image:
-        short = min(picture.size)
-        if short == self.size:
-            return picture
-        width, height = (max(self.size, round(side * self.size / short)) for side in picture.size)
-        return picture.resize((width, height), BILINEAR)
 
-    def _crop(self, picture: Image.Image) -> Image.Image:
-        left, top = ((side - self.size) // 2 for side in picture.size)
-        return picture.crop((left, top, left + self.size, top + self.size))
+def fit(picture: Image.Image, side: int) -> Image.Image:
+    """Shorter side resized to `side` (bilinear, antialiased), centre cropped to a square."""
+    short = min(picture.size)
+    if short != side:
+        width, height = (max(side, round(length * side / short)) for length in picture.size)
+        picture = picture.resize((width, height), BILINEAR)
+    left, top = ((length - side) // 2 for length in picture.size)
+    return picture.crop((left, top, left + side, top + side))
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from small_run import SmallRun, make_small_run
 
 # What tests compute is small: more threads cost more than they bring, most of all on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,3 +18,9 @@ def shared_data() -> Path:
     if "EDGENAS_DATA" not in os.environ:
         pytest.skip("EDGENAS_DATA is not set: it names the folder of shared data (ofa/imagenet_top1_w1.0.csv)")
     return Path(os.environ["EDGENAS_DATA"])
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    """One small whole run, made by the command line as a user would, shared by all tests that look at a run."""
+    return make_small_run(tmp_path_factory.mktemp("small run"))

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,23 +40,61 @@ export: {parity_images: 32}
 """
 
 
+WATCH = """\
+# Imported by every Python process that finds it on its path: notes what the process opens for writing.
+import os, sys
+log = os.open(os.path.join(os.environ["EDGENAS_TEST_WRITES"], str(os.getpid())), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+changing = {"os.mkdir": 1, "os.rename": 2, "os.link": 2, "os.symlink": 2, "os.truncate": 1, "os.chmod": 1}
+
+def watch(event, arguments):
+    if event in changing or (event == "open" and arguments[2] & writing):
+        for path in arguments[: changing.get(event, 1)]:
+            if isinstance(path, (str, bytes, os.PathLike)):
+                os.write(log, os.path.abspath(os.fsencode(path)) + b"\\n")
+
+sys.addaudithook(watch)
+"""
+"""A sitecustomize.py."""
+
+
 @dataclass(frozen=True)
 class SmallRun:
-    """A folder to call the command line in, the run inside it, and what the first call printed."""
+    """A folder to call the command line in, the run inside it, and what the first call printed and wrote to."""
 
     cwd: Path
     folder: Path
+    temporary: Path
     stdout: str
     stderr: str
+    written: frozenset[Path]
 
     @property
     def summary(self) -> dict[str, Any]:
         return json.loads((self.folder / "summary.json").read_text())
 
 
-def edgenas(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Call the command line in a process of its own, without a terminal."""
+def make_small_run(cwd: Path) -> SmallRun:
+    """A whole run of the small config in `cwd`/here, with all that its processes write noted."""
+    here, temporary, watch, writes = (cwd / name for name in ("here", "temporary", "watch", "writes"))
+    for folder in (here, temporary, watch, writes):
+        folder.mkdir()
+    (here / "tiny-16.yaml").write_text(SMALL_SPACE)
+    (here / "small.yaml").write_text(SMALL_CONFIG)
+    (watch / "sitecustomize.py").write_text(WATCH)
+    path = os.pathsep.join([str(watch), *filter(None, [os.environ.get("PYTHONPATH")])])
+    watched = {"PYTHONPATH": path, "TMPDIR": str(temporary), "EDGENAS_TEST_WRITES": str(writes)}
+    done = edgenas("run", "small.yaml", cwd=here, environment=watched)
+    assert done.returncode == 0, done.stderr
+    lines = [os.fsdecode(line) for log in writes.iterdir() for line in log.read_bytes().splitlines()]
+    return SmallRun(here, here / "runs" / "small", temporary, done.stdout, done.stderr, frozenset(map(Path, lines)))
+
+
+def edgenas(
+    *arguments: str, cwd: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Call the command line in a process of its own, without a terminal; `environment` is added to this one's."""
     # BLAS and OpenMP threads that wait by spinning starve the process being timed on machines of few cores.
-    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "COLUMNS": "200"}
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "COLUMNS": "200", **(environment or {})}
     command = [sys.executable, "-W", "error", "-m", "edgenas", *arguments]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=400, check=False)

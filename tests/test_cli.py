@@ -101,7 +101,7 @@ def test_lists_name_what_ships() -> None:
         (["run", "missing.yaml"], "missing.yaml does not exist"),
         (["run", "config.yaml", "--set", "search.evaluation=3"], "did you mean 'search.evaluations'"),
         (["run", "config.yaml", "--set", "space=mobile-33"], "did you mean 'mobile-32'"),
-        (["run", "config.yaml", "--set", "data.name=mnist"], "'digits' or 'fashion-mnist'"),
+        (["run", "config.yaml", "--set", "data.name=mnist"], "did you mean 'fashion-mnist'? valid: "),
         (["run", "config.yaml", "--budget", "8"], "wanted a number with a unit"),
         (["run", "config.yaml", "--set", "devices=[nowhere]"], "nowhere"),
         (["run", "config.yaml", "--budget", "pi9=8ms"], "pi9"),

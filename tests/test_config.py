@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import edgenas
-from edgenas.config import Budget, RunConfig, config_keys, dump_config, load_config, parse_budget, parse_config
+from edgenas.budget import Budget, parse_budget
+from edgenas.config import RunConfig, config_keys, dump_config, load_config, parse_config
 from edgenas.errors import ConfigError, SpaceError, UserError
 
 DEMO = Path(edgenas.__file__).parent / "demo.yaml"
@@ -49,7 +50,7 @@ def test_budgets_are_read(text: str, budget: Budget) -> None:
         ("-1ms", "above zero"),
         ("nan ms", "above zero"),
         ("inf ms", "above zero"),
-        ("8ms@p99", "unknown quantile 'p99'; valid: p50, p95"),
+        ("8ms@p99", "unknown quantile 'p99'; .*valid: p50, p95"),
         ("macs=1ms", "one of .none., k, M, G"),
         ("macs=10M@p95", "macs"),
         ("weight_bytes=4", "one of B, kB, MB, KiB, MiB"),
@@ -139,10 +140,10 @@ def test_a_narrowed_space_survives_the_dump() -> None:
         ),
         ({"train": {}}, "train.epochs is missing"),
         ({"train": {"epochs": "many"}}, "train.epochs: .*got 'many'"),
-        ({"train": {"epochs": 0}}, "train.epochs: .*greater than 0, got 0"),
+        ({"train": {"epochs": 0}}, r"train\.epochs: wanted a number above 0.*, got 0"),
         ({"search": {"population": 1.5}}, r"search.population: .*got 1\.5"),
-        ({"search": {"strategy": "grid"}}, "search.strategy: .*'nsga2' or 'random', got 'grid'"),
-        ({"data": {"name": "digits", "validation": 1}}, "data.validation: .*less than 1"),
+        ({"search": {"strategy": "grid"}}, "search.strategy: .*'grid' is unknown; valid: nsga2, random"),
+        ({"data": {"name": "digits", "validation": 1}}, "data.validation: .*below 1"),
         ({"train": 3}, "train: .*got 3"),
         ({"name": "a/b"}, "name: .*got 'a/b'"),
         ({"devices": ["here", "here"]}, "wanted each device once"),

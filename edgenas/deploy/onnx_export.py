@@ -87,7 +87,8 @@ def export_for_timing(
 def model_metadata(path: Path) -> dict[str, str]:
     """What our exporter wrote into a file about itself, `edgenas.` left off.
 
-    Keys: exporter_version, arch, calibrated, calibration_images, for_timing. Empty for models of others.
+    Keys: exporter_version, arch, calibrated, calibration_images, for_timing; of int8 files those that
+    `quantise_each` adds, too. Empty for models of others.
 
     Raises:
         UserError: the file is missing or no ONNX model.

@@ -1,68 +1,262 @@
-"""Proof that the exported file computes what the scored network computes."""
+"""Proof that an exported file computes what the scored network computes: a gate that no bundle is written without."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import onnx
 import onnxruntime
 import torch
 from torch import Tensor
 
-from edgenas.errors import DataError, ParityError
+from edgenas.deploy.departure import block_departures, first_departing_block, greatest_step
+from edgenas.deploy.onnx_export import model_metadata
+from edgenas.errors import DataError, ParityError, UserError
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.preprocess import Preprocess
 
 MIN_TOP1_AGREEMENT = 0.995
-BATCH_SIZE = 64
+TOLERANCE = 1e-3
+"""Greatest |Δlogit| allowed in fp32. Absolute: logits of trained networks are of order 1 to 10."""
+MAX_DROP = 0.01
+"""Of validation top-1 from fp32 to int8, unless a user allows another."""
+COMPARED_IMAGES = 256
+BATCH_SIZE = 256
+"""Pictures that are preprocessed together; the runtime gets them one by one."""
+WORST_IMAGES = 8
+"""On which a failed gate looks for the block that departs."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far ONNX Runtime's logits are from torch's, both fp32 on the CPU.
+    """How far ONNX Runtime's logits are from torch's (fp32), both on the CPU.
 
     Attributes:
         images: number of pictures compared.
         max_abs_difference: greatest |Δlogit| over all pictures and classes.
         mean_abs_difference: mean |Δlogit|.
         top1_agreement: share of pictures given the same class.
+        optimisation_difference: greatest |Δlogit| between the runtime with all its graph optimisations and with none.
     """
 
     images: int
     max_abs_difference: float
     mean_abs_difference: float
     top1_agreement: float
+    optimisation_difference: float
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in a manifest."""
         return dataclasses.asdict(self)
 
 
+@dataclass(frozen=True)
+class Int8Parity(Parity):
+    """How far an int8 file is from the fp32 network it was made of; differences are stated, accuracy decides.
+
+    Attributes:
+        quantiser_recipe: how it was quantised.
+        val_images: number of validation pictures that both were scored on.
+        val_top1: of the int8 file.
+        fp32_val_top1: of the fp32 file.
+        val_top1_drop: from fp32 to int8, a fraction.
+        max_drop: what was allowed.
+    """
+
+    quantiser_recipe: str
+    val_images: int
+    val_top1: float
+    fp32_val_top1: float
+    val_top1_drop: float
+    max_drop: float
+
+
 def check_parity(
-    subnet: Subnet, onnx_path: Path, pictures: Tensor, preprocess: Preprocess, *, tolerance: float = 1e-3
+    subnet: Subnet, onnx_path: Path, pictures: Tensor, preprocess: Preprocess, *, tolerance: float = TOLERANCE
 ) -> Parity:
-    """Compare the exported file with the subnet it was made of.
+    """Compare the exported fp32 file with the subnet it was made of.
 
     Args:
         subnet: calibrated; left as it was. It is run in fp32 on the CPU, whatever it was trained on.
         onnx_path: its exported file.
         pictures: real ones, uint8 (n, 1 or 3, h, w), n at least 1.
         preprocess: how they become inputs.
-        tolerance: greatest |Δlogit| allowed. Absolute: fp32 logits of trained networks are of order 1 to 10.
+        tolerance: greatest |Δlogit| allowed, from torch, and by the runtime's graph optimisations.
 
     Raises:
-        ParityError: a logit differs by more than `tolerance` (or is not a number), or less than 99.5 % of the
-            pictures get the same class.
+        ParityError: the file is of another arch, breaks ONNX's rules, or a logit differs by more than `tolerance` (or
+            is not a number), or less than 99.5 % of the pictures get the same class.
         UncalibratedError: the subnet was not calibrated.
+        UserError: no file, or the runtime lacks an operator or opset of it.
         DataError: no pictures, or of another type or shape.
     """
+    _check_file(subnet, onnx_path)
+    parity, worst = _compared(subnet, onnx_path, pictures, preprocess)
+    problems = _problems(parity, tolerance)
+    if problems:
+        found = first_departing_block(subnet, onnx_path, preprocess(worst))
+        place = f"the first block to depart is {found}" if found else "no single block departs"
+        raise ParityError(
+            f"{onnx_path} is not the network that was scored: over {parity.images} pictures {'; '.join(problems)}; "
+            f"{place}: export again"
+        )
+    return parity
+
+
+def check_int8_parity(
+    subnet: Subnet,
+    onnx_path: Path,
+    pictures: Tensor,
+    labels: Tensor,
+    preprocess: Preprocess,
+    *,
+    fp32_top1: float,
+    max_drop: float = MAX_DROP,
+) -> Int8Parity:
+    """Score an int8 file on validation pictures, and compare it with the subnet it was made of.
+
+    Args:
+        subnet: calibrated; left as it was.
+        onnx_path: from `quantise`.
+        pictures: all validation pictures, uint8 (n, 1 or 3, h, w); logits are compared on the first 256.
+        labels: theirs, whole numbers (n,).
+        preprocess: how pictures become inputs.
+        fp32_top1: of the fp32 file on the same pictures.
+        max_drop: of top-1 allowed, a fraction.
+
+    Raises:
+        ParityError: the file is of another arch, is not int8, breaks ONNX's rules, or is less accurate than allowed.
+        UncalibratedError: the subnet was not calibrated.
+        UserError: no file, or the runtime lacks an operator or opset of it.
+        DataError: no pictures, or of another type or shape.
+    """
+    metadata = _check_file(subnet, onnx_path)
+    if "quantiser_recipe" not in metadata:
+        raise ParityError(f"{onnx_path} is not int8: wanted a file from edgenas.deploy.quantize.quantise")
+    parity, worst = _compared(subnet, onnx_path, pictures[:COMPARED_IMAGES], preprocess)
+    val_top1 = onnx_top1(onnx_path, pictures, labels, preprocess)
+    drop = fp32_top1 - val_top1
+    # A drop of exactly the limit is allowed, and fractions of whole pictures are not exact.
+    if not drop <= max_drop + 1e-9:
+        step = greatest_step(block_departures(subnet, onnx_path, preprocess(worst)))
+        raise ParityError(
+            f"{onnx_path} ({metadata['quantiser_recipe']}) has validation top-1 {val_top1:.2%}, {100 * drop:.2f} "
+            f"points below fp32's {fp32_top1:.2%} (allowed: {100 * max_drop:.2f}); most error comes in at {step}: "
+            "try another recipe, calibrate on more pictures, or allow a greater drop"
+        )
+    return Int8Parity(
+        **parity.to_json(),
+        quantiser_recipe=metadata["quantiser_recipe"],
+        val_images=len(pictures),
+        val_top1=val_top1,
+        fp32_val_top1=fp32_top1,
+        val_top1_drop=drop,
+        max_drop=max_drop,
+    )
+
+
+def onnx_top1(onnx_path: Path, pictures: Tensor, labels: Tensor, preprocess: Preprocess) -> float:
+    """Share of pictures that the exported file, run by ONNX Runtime, gives their label.
+
+    Args:
+        onnx_path: an exported file, fp32 or int8.
+        pictures: uint8 (n, 1 or 3, h, w), n at least 1.
+        labels: whole numbers (n,).
+        preprocess: how pictures become inputs.
+
+    Raises:
+        UserError: no file, or the runtime lacks an operator or opset of it.
+        DataError: no pictures, or of another type or shape.
+    """
+    classes = onnx_logits(onnx_path, pictures, preprocess).argmax(1)
+    return int((classes == labels.cpu()).sum()) / len(pictures)
+
+
+def onnx_logits(onnx_path: Path, pictures: Tensor, preprocess: Preprocess, *, optimised: bool = True) -> Tensor:
+    """Logits (n, classes) that ONNX Runtime computes on the CPU, picture by picture, as a device would.
+
+    Pictures are shared among torch's number of threads: small networks gain nothing from sharing an operator.
+
+    Args:
+        onnx_path: an exported file, fp32 or int8.
+        pictures: uint8 (n, 1 or 3, h, w), n at least 1.
+        preprocess: how they become inputs.
+        optimised: with all the runtime's graph optimisations, or with none.
+
+    Raises:
+        UserError: no file, or the runtime lacks an operator or opset of it.
+        DataError: no pictures, or of another type or shape.
+    """
+    if len(pictures) == 0:
+        raise DataError("wanted at least one picture to run the exported file on, got none")
+    run = _runner(onnx_path, optimised)
+    threads = torch.get_num_threads()
+    logits: list[npt.NDArray[np.float32]] = []
+    with ThreadPoolExecutor(threads) as pool:
+        for batch in torch.split(pictures.cpu(), BATCH_SIZE):
+            inputs = preprocess(batch).contiguous().numpy()
+            logits += pool.map(run, np.array_split(inputs, min(threads, len(inputs))))
+    return torch.from_numpy(np.concatenate(logits))
+
+
+def _runner(onnx_path: Path, optimised: bool) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
+    """A function from inputs (n, 3, r, r) to logits (n, classes), which may be called from several threads."""
+    session = _session(onnx_path, optimised)
+    name = session.get_inputs()[0].name
+    return lambda inputs: np.concatenate([session.run(None, {name: value[None]})[0] for value in inputs])
+
+
+def _session(onnx_path: Path, optimised: bool) -> onnxruntime.InferenceSession:
+    levels = onnxruntime.GraphOptimizationLevel
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(str(onnx_path), options, providers=["CPUExecutionProvider"])
+    # The runtime's own exceptions share no base but Exception.
+    except Exception as error:
+        raise UserError(
+            f"{onnx_path}: ONNX Runtime {onnxruntime.__version__} cannot run it (it wants {_opsets(onnx_path)}): "
+            f"{_first_line(error)}: install a newer runtime, or export with operators and an opset that this one has"
+        ) from None
+
+
+def _opsets(onnx_path: Path) -> str:
+    model = onnx.load(onnx_path, load_external_data=False)
+    return ", ".join(f"{entry.domain or 'ai.onnx'} opset {entry.version}" for entry in model.opset_import)
+
+
+def _check_file(subnet: Subnet, onnx_path: Path) -> dict[str, str]:
+    """The file's metadata, if it may be compared with the subnet at all."""
     subnet.require_calibrated("the parity check")
-    expected = _torch_logits(subnet, pictures, preprocess)
+    metadata = model_metadata(onnx_path)
+    arch = subnet.arch.id if subnet.arch else ""
+    if metadata.get("arch", arch) != arch:
+        raise ParityError(f"{onnx_path} is arch {metadata['arch']}, the scored network is {arch}: export that one")
+    _session(onnx_path, optimised=True)
+    try:
+        # The full check infers all shapes, strictly, too.
+        onnx.checker.check_model(onnx.load(onnx_path), full_check=True)
+    # Shape inference has an error class of its own, with no base but Exception.
+    except Exception as error:
+        raise ParityError(f"{onnx_path} breaks ONNX's rules: {_first_line(error)}: export again") from None
+    return metadata
+
+
+def _compared(subnet: Subnet, onnx_path: Path, pictures: Tensor, preprocess: Preprocess) -> tuple[Parity, Tensor]:
+    """The comparison, and the pictures whose logits differ most."""
     got = onnx_logits(onnx_path, pictures, preprocess)
+    plain = onnx_logits(onnx_path, pictures, preprocess, optimised=False)
+    expected = _torch_logits(subnet, pictures, preprocess)
     if got.shape != expected.shape:
         raise ParityError(f"{onnx_path} gives logits {tuple(got.shape)}, torch {tuple(expected.shape)}: export again")
     difference = (got - expected).abs()
@@ -71,53 +265,31 @@ def check_parity(
         max_abs_difference=float(difference.max()),
         mean_abs_difference=float(difference.mean()),
         top1_agreement=float((got.argmax(1) == expected.argmax(1)).float().mean()),
+        optimisation_difference=float((got - plain).abs().max()),
     )
+    return parity, pictures[difference.amax(1).argsort(descending=True)[:WORST_IMAGES].to(pictures.device)]
+
+
+def _problems(parity: Parity, tolerance: float) -> list[str]:
+    problems = []
     # Written so that a difference which is not a number fails.
-    if not (parity.max_abs_difference <= tolerance and parity.top1_agreement >= MIN_TOP1_AGREEMENT):
-        raise ParityError(
-            f"{onnx_path} is not the network that was scored: over {parity.images} pictures the greatest "
-            f"|Δlogit| is {parity.max_abs_difference:.3g} (wanted at most {tolerance:g}), top-1 agreement "
-            f"{parity.top1_agreement:.2%} (wanted at least {MIN_TOP1_AGREEMENT:.1%}): export again"
+    if not parity.max_abs_difference <= tolerance:
+        problems.append(f"the greatest |Δlogit| is {parity.max_abs_difference:.3g} (wanted at most {tolerance:g})")
+    if not parity.top1_agreement >= MIN_TOP1_AGREEMENT:
+        problems.append(f"top-1 agreement is {parity.top1_agreement:.2%} (wanted at least {MIN_TOP1_AGREEMENT:.1%})")
+    if not parity.optimisation_difference <= tolerance:
+        problems.append(
+            f"the runtime's graph optimisations change a logit by {parity.optimisation_difference:.3g} "
+            f"(wanted at most {tolerance:g})"
         )
-    return parity
-
-
-def onnx_top1(onnx_path: Path, pictures: Tensor, labels: Tensor, preprocess: Preprocess) -> float:
-    """Share of pictures that the exported file, run by ONNX Runtime, gives their label.
-
-    Args:
-        onnx_path: an exported file.
-        pictures: uint8 (n, 1 or 3, h, w), n at least 1.
-        labels: whole numbers (n,).
-        preprocess: how pictures become inputs.
-
-    Raises:
-        DataError: no pictures, or of another type or shape.
-    """
-    classes = onnx_logits(onnx_path, pictures, preprocess).argmax(1)
-    return int((classes == labels.cpu()).sum()) / len(pictures)
-
-
-def onnx_logits(onnx_path: Path, pictures: Tensor, preprocess: Preprocess) -> Tensor:
-    """Logits (n, classes) that ONNX Runtime computes on the CPU, picture by picture, as a device would.
-
-    Raises:
-        DataError: no pictures, or of another type or shape.
-    """
-    if len(pictures) == 0:
-        raise DataError("wanted at least one picture to run the exported file on, got none")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(onnx_path), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    logits = []
-    for batch in torch.split(pictures.cpu(), BATCH_SIZE):
-        inputs = preprocess(batch).contiguous().numpy()
-        logits += [session.run(None, {name: inputs[i : i + 1]})[0] for i in range(len(inputs))]
-    return torch.from_numpy(np.concatenate(logits))
+    return problems
 
 
 @torch.no_grad()
 def _torch_logits(subnet: Subnet, pictures: Tensor, preprocess: Preprocess) -> Tensor:
     network = copy.deepcopy(subnet).cpu().float().eval()
     return torch.cat([network(preprocess(batch)) for batch in torch.split(pictures.cpu(), BATCH_SIZE)])
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:400]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.errors import TableError
-from edgenas.space.blocks import BlockSpec, parse_block
+from edgenas.errors import TableError, one_of
+from edgenas.latency.calibration import check_arrays
+from edgenas.space.blocks import KINDS, BlockSpec, parse_block
 from edgenas.space.cost import cost
 
 Floats = npt.NDArray[np.float64]
@@ -41,6 +42,18 @@ def block_features(block: BlockSpec) -> dict[str, float]:
             shift = name in ("se_channels", "features", "expands", "residual")
             raw[name] = getattr(block, name) + shift
     return {name: math.log(value) for name, value in raw.items()}
+
+
+def n_block_features(kind: str) -> int:
+    """How many `block_features` has for a kind of block.
+
+    Raises:
+        ValueError: no such kind.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"block kind {kind!r} is unknown; {one_of(kind, KINDS)}")
+    names = {field.name for field in fields(KINDS[kind])} | set(dir(KINDS[kind]))
+    return 2 + len(names & set(FEATURES[2:]))
 
 
 @dataclass(frozen=True)
@@ -85,10 +98,19 @@ class KindRegression:
         return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in vars(self).items()}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> KindRegression:
-        """What `to_json` gave."""
-        read: dict[str, Any] = {k: np.array(v, dtype=float) if isinstance(v, list) else v for k, v in value.items()}
-        return cls(**read)
+    def from_json(cls, kind: str, value: Mapping[str, Any]) -> KindRegression:
+        """What `to_json` gave for a kind of block.
+
+        Raises:
+            ValueError: numbers of another shape, or none.
+        """
+        read: dict[str, Any] = {name: np.array(numbers, dtype=float) for name, numbers in value.items()}
+        found = cls(**read)
+        n_features, n_blocks = n_block_features(kind), len(found.points)
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("low", "high", "mean", "scale"), (n_features,))
+        shapes |= {"points": (n_blocks, n_features), "weights": (n_blocks,), "theta": _kernel().theta.shape}
+        check_arrays(vars(found), {**shapes, "offset": (), "unit": (), "deviation": ()})
+        return found
 
 
 def _kernel() -> Any:

@@ -19,6 +19,8 @@ from edgenas.errors import TableError
 
 Floats = npt.NDArray[np.float64]
 MIN_NETWORKS = 2
+N_FEATURES = 5
+"""Sum of block costs, 1, number of blocks, MACs, weights."""
 FULL_MODEL_NETWORKS = 8
 """Networks from which constant, block count, MACs and weights are fitted beside the sum."""
 MAX_FOLDS = 40
@@ -92,9 +94,32 @@ class Calibration:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Calibration:
-        """What `to_json` gave."""
+        """What `to_json` gave.
+
+        Raises:
+            ValueError: numbers of another shape, or none.
+        """
         arrays = {name: np.array(value[name], dtype=float) for name in ("weights", "fold_weights", "residuals")}
-        return cls(folds=np.array(value["folds"], dtype=np.int64), **arrays)
+        found = cls(folds=np.array(value["folds"], dtype=np.int64), **arrays)
+        refits, networks = len(found.fold_weights), len(found.residuals)
+        shapes = {"weights": (N_FEATURES,), "fold_weights": (refits, N_FEATURES), "residuals": (networks,)}
+        check_arrays(vars(found), {**shapes, "folds": (networks,)})
+        if networks < MIN_NETWORKS or not ((found.folds >= 0) & (found.folds < refits)).all():
+            raise ValueError(f"wanted folds of 0 to {refits - 1} for at least {MIN_NETWORKS} networks")
+        return found
+
+
+def check_arrays(arrays: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse arrays of other shapes than `shapes`, and those that hold NaN or infinity.
+
+    Raises:
+        ValueError: the array is named.
+    """
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape:
+            raise ValueError(f"{name}: wanted shape {shape}, got {arrays[name].shape}")
+        if not np.isfinite(arrays[name]).all():
+            raise ValueError(f"{name}: wanted finite numbers")
 
 
 def largest_coverage(count: int) -> float:

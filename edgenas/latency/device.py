@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from edgenas.errors import TableError, UserError, one_of
-from edgenas.files import SCHEMA_VERSION, check_schema, read_yaml, shipped
+from edgenas.errors import TableError, UserError, explained, one_of, shown
+from edgenas.files import SCHEMA_VERSION, check_schema, file_name, read_yaml, shipped
+from edgenas.plain_yaml import dump_yaml
+from edgenas.space.narrow import check_unsupported
 
 # Flags that a runtime's kernels are chosen by; the hundred others say nothing about inference.
 INFERENCE_FLAGS = (
@@ -24,35 +24,44 @@ INFERENCE_FLAGS = (
 )
 THIS_MACHINE = "here"
 """The device name that stands for the machine edgenas runs on."""
-NAME_PATTERN = r"^\w[\w.-]*$"
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DeviceRun(_Section):
     """How models are run on a device: part of every number's identity."""
 
     transport: Literal["local"] = "local"
-    threads: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1, le=1024)
     provider: Literal["cpu"] = "cpu"
     precision: Literal["fp32"] = "fp32"
     optimisation_level: Literal["all", "extended", "basic", "disable"] = "all"
     spinning: bool = False
 
 
+def _unsupported(entries: tuple[str, ...]) -> tuple[str, ...]:
+    check_unsupported(entries)
+    return entries
+
+
 class Device(_Section):
-    """A machine and how it is used."""
+    """A machine and how it is used.
+
+    `unsupported` names what networks must do without there, `[HardSwish, kernel 7, squeeze-excite]`: spaces are
+    narrowed by it before training (`space.narrow`).
+    """
 
     schema_version: int = SCHEMA_VERSION
-    name: str = Field(pattern=NAME_PATTERN)
+    name: Annotated[str, AfterValidator(file_name)]
     description: str = ""
     cpu: str
     cores: int | None = Field(None, ge=1)
     isa: tuple[str, ...] = ()
     memory_bytes: int | None = Field(None, ge=1)
     os: str
+    unsupported: Annotated[tuple[str, ...], AfterValidator(_unsupported)] = ()
     run: DeviceRun = DeviceRun()
 
 
@@ -67,13 +76,12 @@ def load_device(name_or_path: str | Path) -> Device:
     Raises:
         TableError: there is no such device, or its file is broken or of a newer schema.
     """
-    path = shipped("devices") / f"{name_or_path}.yaml"
-    if not path.is_file():
-        path = Path(name_or_path)
-    if not path.is_file():
-        hint = one_of(str(name_or_path), device_names())
+    known = str(name_or_path) in device_names()
+    path = shipped("devices") / f"{name_or_path}.yaml" if known else Path(os.path.expanduser(name_or_path))
+    if not os.path.isfile(path):
+        hint = one_of(str(name_or_path), [THIS_MACHINE, *device_names()])
         raise TableError(
-            f"device {str(name_or_path)!r} is neither shipped nor a file; {hint}; "
+            f"device {shown(str(name_or_path))} is neither shipped nor a file; {hint}; "
             "`edgenas devices probe` writes one for this machine"
         )
     return _read(path)
@@ -85,20 +93,15 @@ def _read(path: Path) -> Device:
         check_schema(value, path)
         return Device.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        if first["type"] == "extra_forbidden":
-            section = DeviceRun if place.startswith("run.") else Device
-            hint = one_of(place.removeprefix("run."), section.model_fields)
-            raise TableError(f"{path}: unknown key {place!r}; {hint}") from None
-        raise TableError(f"{path}: {place}: {first['msg']} (got {first['input']!r})") from None
+        keys = [*Device.model_fields, *(f"run.{name}" for name in DeviceRun.model_fields)]
+        raise TableError(f"{path}: {explained(error.errors(), keys)}") from None
     except UserError as error:
         raise TableError(str(error)) from None
 
 
 def dump_device(device: Device) -> str:
     """The device as YAML, every field written out."""
-    return yaml.safe_dump(device.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return dump_yaml(device.model_dump(mode="json"))
 
 
 def probe(name: str = THIS_MACHINE, threads: int = 1) -> Device:
@@ -107,8 +110,10 @@ def probe(name: str = THIS_MACHINE, threads: int = 1) -> Device:
     Raises:
         TableError: `name` cannot be a device's name.
     """
-    if not re.fullmatch(NAME_PATTERN, name):
-        raise TableError(f"device name {name!r}: wanted letters, digits, _ . and -, beginning with one of the former")
+    try:
+        file_name(name)
+    except ValueError as error:
+        raise TableError(f"device name: {error}; give it one with --name") from None
     cpuinfo = _cpuinfo()
     flags = (cpuinfo.get("flags") or cpuinfo.get("Features") or "").split()
     return Device(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, TypeAdapter, ValidationError
 
-from edgenas.errors import TableError, UserError
+from edgenas.errors import TableError, UserError, explained, shown
 from edgenas.files import read_json, write_json
 from edgenas.latency.block_cost import BlockCosts, KindRegression
 from edgenas.latency.calibration import Calibration, fit_calibration, largest_coverage, linear_fit
@@ -22,6 +23,12 @@ from edgenas.space.space import SearchSpace
 
 Floats = npt.NDArray[np.float64]
 SCORED_COVERAGE = 0.9
+AGAIN = (
+    "delete the latency/result.json of its run, then run `edgenas profile` on that: it is fitted again from the "
+    "measurements, which are kept"
+)
+PositiveInt = Annotated[int, Field(gt=0, strict=True)]
+FinitePositive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 
 
 class LatencyPredictor:
@@ -75,7 +82,7 @@ class LatencyPredictor:
             TableError: a block is neither measured nor inside the measured range.
         """
         features = self._features(archs)
-        return features[:, 0] if self.calibration_ is None else self.calibration_.predict(features)
+        return _credible(features[:, 0] if self.calibration_ is None else self.calibration_.predict(features))
 
     def interval(self, archs: Sequence[Arch], coverage: float) -> Floats:
         """Prediction interval of the measured p50 in microseconds, shape (n, 2).
@@ -83,7 +90,7 @@ class LatencyPredictor:
         Raises:
             TableError: not calibrated, or more coverage than the calibration networks support.
         """
-        return self._calibration().interval(self._features(archs), coverage)
+        return _credible(self._calibration().interval(self._features(archs), coverage))
 
     def upper(self, archs: Sequence[Arch], risk: float) -> Floats:
         """Bound that the measured p50 exceeds with probability `risk`, microseconds, shape (n,).
@@ -91,7 +98,7 @@ class LatencyPredictor:
         Raises:
             TableError: not calibrated, or less risk than the calibration networks support.
         """
-        return self._calibration().upper(self._features(archs), risk)
+        return _credible(self._calibration().upper(self._features(archs), risk))
 
     def _calibration(self) -> Calibration:
         if self.calibration_ is None:
@@ -142,19 +149,27 @@ class LatencyPredictor:
             TableError: the file is missing or broken, or was learned on another space.
         """
         try:
-            value = read_json(path)
+            value = read_json(path, AGAIN)
             if value["space"] != space.structure_id:
-                raise TableError(f"{path}: learned on space {value['space']}, wanted {space.structure_id}")
-            regressions = {k: KindRegression.from_json(v) for k, v in value["regressions"].items()}
-            calibration = Calibration.from_json(value["calibration"]) if value["calibration"] else None
-            predictor = cls(space, value["num_classes"])
+                raise TableError(f"{path}: learned on space {shown(value['space'])}, wanted {space.structure_id}")
+            regressions = {k: KindRegression.from_json(k, v) for k, v in value["regressions"].items()}
+            calibration = None if value["calibration"] is None else Calibration.from_json(value["calibration"])
+            predictor = cls(space, TypeAdapter(PositiveInt).validate_python(value["num_classes"]))
             predictor.num_classes_ = value["num_classes"]
-            predictor._learn(BlockCosts(value["measured_us"], regressions), calibration)
-        except TableError:
-            raise
-        except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
-            raise TableError(f"{path} is not a saved latency predictor ({error}): fit it again") from None
+            measured = TypeAdapter(dict[str, FinitePositive]).validate_python(value["measured_us"])
+            predictor._learn(BlockCosts(measured, regressions), calibration)
+        except UserError as error:
+            raise TableError(str(error)) from None
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+            said = explained(error.errors()) if isinstance(error, ValidationError) else error
+            raise TableError(f"{path} is not a saved latency predictor ({said}): delete it and {AGAIN}") from None
         return predictor
+
+
+def _credible(latency_us: Floats) -> Floats:
+    if not np.isfinite(latency_us).all():
+        raise TableError(f"the latency predictor gives latencies that are no finite numbers: {AGAIN}")
+    return latency_us
 
 
 def table_classes(space: SearchSpace, table: LatencyTable) -> int:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from edgenas.errors import TableError, UserError, one_of
-from edgenas.files import read_json, shipped, write_json, write_text
+from edgenas.errors import TableError, UserError, one_of, shown
+from edgenas.files import NO_TEXT, read_json, shipped, write_json, write_text
 
 BLOCK, NETWORK = "block", "network"
 
@@ -43,7 +44,7 @@ class Identity:
         parts = [f"{runtime}{version}", self.provider, self.precision, f"t{self.threads}"]
         if self.optimisation_level != "all":
             parts.append(self.optimisation_level)
-        return "-".join(parts + ["spin"] * self.spinning)
+        return "-".join(parts + ["spin"] * (self.spinning is True))
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ COLUMNS = tuple(field.name for field in fields(LatencyRow))
 _MAY_BE_ZERO = ("num_classes", "std_us", "repeat_noise")
 _WHOLE = ("num_classes", "count", "rounds")
 _TEXT = ("kind", "space", "key")
+CUT = "was the file cut short?"
+AGAIN = "make the table anew with `edgenas profile` (in a run folder, delete latency/result.json before)"
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,11 @@ class LatencyTable:
             TableError: a file is missing, of a newer schema or broken; file, line and column are named.
         """
         folder = Path(path).parent if Path(path).name == "table.csv" else Path(path)
-        identity, circumstances = _read_meta(folder / "meta.json")
-        return cls(identity, circumstances, _read_rows(folder / "table.csv"))
+        identity, circumstances, announced = _read_meta(folder / "meta.json")
+        rows = _read_rows(folder / "table.csv")
+        if announced not in (None, len(rows)):
+            raise TableError(f"{folder}: meta.json announces {shown(announced)} rows, table.csv has {len(rows)}: {CUT}")
+        return cls(identity, circumstances, rows)
 
     def save(self, folder: Path) -> None:
         """Write table.csv and meta.json into `folder`, each atomically."""
@@ -117,7 +123,8 @@ class LatencyTable:
         for row in self.rows:
             writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(row).items()})
         write_text(folder / "table.csv", text.getvalue())
-        write_json(folder / "meta.json", {"identity": asdict(self.identity), "circumstances": dict(self.circumstances)})
+        meta = {"identity": asdict(self.identity), "circumstances": dict(self.circumstances), "rows": len(self.rows)}
+        write_json(folder / "meta.json", meta)
 
     def blocks(self) -> dict[str, LatencyRow]:
         """Rows of blocks by key."""
@@ -145,31 +152,31 @@ def find_table(name_or_path: str | Path) -> LatencyTable:
     Raises:
         TableError: there is no such table, or it is broken.
     """
-    folder = shipped("latency_tables") / name_or_path
-    if not (folder / "table.csv").is_file():
-        folder = Path(name_or_path)
-    if not folder.exists():
+    known = str(name_or_path) in table_names()
+    folder = shipped("latency_tables") / name_or_path if known else Path(os.path.expanduser(name_or_path))
+    if not os.path.exists(folder):
         hint = one_of(str(name_or_path), table_names() or ["(none shipped)"])
-        raise TableError(f"table {str(name_or_path)!r} is neither shipped nor a folder; {hint}")
+        raise TableError(f"table {shown(str(name_or_path))} is neither shipped nor a folder; {hint}")
     return LatencyTable.load(folder)
 
 
-def _read_meta(path: Path) -> tuple[Identity, dict[str, Any]]:
+def _read_meta(path: Path) -> tuple[Identity, dict[str, Any], Any]:
+    """Identity, circumstances, and how many rows the table has (None in tables that do not say)."""
     try:
-        meta = read_json(path)
+        meta = read_json(path, AGAIN)
     except UserError as error:
         raise TableError(str(error)) from None
     circumstances = meta.get("circumstances", {})
     if not isinstance(circumstances, dict):
-        raise TableError(f"{path}: circumstances: wanted an object, got {circumstances!r}")
-    return _parse_identity(meta.get("identity"), path), circumstances
+        raise TableError(f"{path}: circumstances: wanted an object, got {shown(circumstances)}")
+    return _parse_identity(meta.get("identity"), path), circumstances, meta.get("rows")
 
 
 def _parse_identity(value: Any, path: Path) -> Identity:
     wanted = {field.name for field in fields(Identity)}
     if not isinstance(value, dict) or set(value) != wanted:
-        came = sorted(value) if isinstance(value, dict) else value
-        raise TableError(f"{path}: identity: wanted {', '.join(sorted(wanted))}, got {came}")
+        keys = ", ".join(sorted(value)) if isinstance(value, dict) else shown(value)
+        raise TableError(f"{path}: identity: wanted {', '.join(sorted(wanted))}, got {keys}")
     for name, came in value.items():
         legal: tuple[type, ...] = (str,)
         if name in ("threads", "exporter_version"):
@@ -178,20 +185,23 @@ def _parse_identity(value: Any, path: Path) -> Identity:
         if name == "spinning":
             legal = (str, bool)
         if not isinstance(came, legal) or (bool not in legal and isinstance(came, bool)):
-            raise TableError(f"{path}: identity.{name}: wanted {legal[-1].__name__}, got {came!r}")
+            raise TableError(f"{path}: identity.{name}: wanted {legal[-1].__name__}, got {shown(came)}")
     return Identity(**value)
 
 
 def _read_rows(path: Path) -> tuple[LatencyRow, ...]:
     try:
-        lines = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
+        lines = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
     except FileNotFoundError:
-        raise TableError(f"{path} does not exist") from None
+        raise TableError(f"{path} does not exist: {AGAIN}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TableError(f"{path} cannot be read as CSV: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else NO_TEXT if isinstance(error, ValueError) else error
+        raise TableError(f"{path} cannot be read as CSV: {reason}") from None
     if not lines or (missing := [column for column in COLUMNS if column not in lines[0]]):
         lacking = ", ".join(missing if lines else COLUMNS)
         raise TableError(f"{path}, line 1: missing columns {lacking}")
+    if len(set(lines[0])) < len(lines[0]):
+        raise TableError(f"{path}, line 1: a column stands there twice: {shown(','.join(lines[0]))}")
     seen: dict[tuple[str, str, int, str], int] = {}
     rows = []
     for number, values in enumerate(lines[1:], start=2):
@@ -205,10 +215,10 @@ def _read_rows(path: Path) -> tuple[LatencyRow, ...]:
 
 def _parse_row(header: list[str], values: list[str], place: str) -> LatencyRow:
     if len(values) != len(header):
-        raise TableError(f"{place}: wanted {len(header)} values, got {len(values)}; was the file cut short?")
+        raise TableError(f"{place}: wanted {len(header)} values, got {len(values)}; {CUT}")
     texts = dict(zip(header, values, strict=True))
     if texts["kind"] not in (BLOCK, NETWORK):
-        raise TableError(f"{place}: kind: wanted {BLOCK} or {NETWORK}, got {texts['kind']!r}")
+        raise TableError(f"{place}: kind: wanted {BLOCK} or {NETWORK}, got {shown(texts['kind'])}")
     read: dict[str, Any] = {c: texts[c] if c in _TEXT else _number(texts[c], c, place) for c in COLUMNS}
     return LatencyRow(**read)
 
@@ -218,7 +228,7 @@ def _number(text: str, column: str, place: str) -> Any:
         value = int(text) if column in _WHOLE else float(text)
     except ValueError:
         kind = "a whole number" if column in _WHOLE else "a number"
-        raise TableError(f"{place}: {column}: wanted {kind}, got {text!r}") from None
+        raise TableError(f"{place}: {column}: wanted {kind}, got {shown(text)}") from None
     if not math.isfinite(value) or value < 0 or (value == 0 and column not in _MAY_BE_ZERO):
-        raise TableError(f"{place}: {column}: wanted a finite number above zero, got {text}")
+        raise TableError(f"{place}: {column}: wanted a finite number above zero, got {shown(text)}")
     return value

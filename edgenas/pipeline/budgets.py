@@ -9,8 +9,8 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.config import Budget
-from edgenas.errors import ConfigError
+from edgenas.budget import Budget
+from edgenas.errors import ConfigError, RunFolderError
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import LatencyTable
 from edgenas.pipeline.profile import run_predictors, run_table
@@ -83,10 +83,21 @@ def run_limits(run: Run, num_classes: int) -> Limits:
 
 def _half_of_largest(run: Run, device: str, num_classes: int) -> Budget:
     rows = {row.key: row for row in run_table(run, device).networks(run.space.structure_id, num_classes)}
-    return Budget(quantity="p50", limit=rows[run.space.largest.id].p50_us / 2, device=device)
+    largest = run.space.largest.id
+    if largest not in rows:
+        raise RunFolderError(
+            f"{run.folder}: the latency table of {device} holds no row of {largest}, the largest subnet: delete "
+            f"latency/result.json and run `edgenas profile {run.folder}`, or start a run with a budget"
+        )
+    return Budget(quantity="p50", limit=rows[largest].p50_us / 2, device=device)
 
 
 def _tail_ratio(run: Run, table: LatencyTable, num_classes: int) -> float:
     """A high estimate of p95 / p50 on this device: what nine of ten measured networks stay below."""
     rows = table.networks(run.space.structure_id, num_classes)
+    if not rows:
+        raise RunFolderError(
+            f"{run.folder}: the latency table of {table.identity.device} holds no network of this space: delete "
+            f"latency/result.json and run `edgenas profile {run.folder}`"
+        )
     return float(np.quantile([row.p95_us / row.p50_us for row in rows], 1 - RISK))

@@ -2,38 +2,98 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
 from torch import Tensor
 
+from edgenas.config import DataConfig
 from edgenas.errors import RunFolderError
 from edgenas.files import read_json, write_json
-from edgenas.pipeline.run import Run
-from edgenas.training.data import Dataset, Split, load_dataset
+from edgenas.pipeline.run import Progress, Run
+from edgenas.space.arch import Arch
+from edgenas.training.data import Dataset, load_dataset
+from edgenas.training.evaluate import preprocess_for
+from edgenas.training.preprocess import Preprocess
+from edgenas.training.split import Split
+
+DESCRIPTION = "data.json"
+LOGGER = logging.getLogger(__name__)
 
 
-def run_dataset(run: Run) -> Dataset:
+def run_dataset(run: Run, progress: Progress | None = None) -> Dataset:
     """Load the run's set; the first time its splits are written down, later they must be the same.
 
     Raises:
         RunFolderError: the pictures changed since the run began.
         DataError: see `load_dataset`.
     """
-    dataset = load_dataset(run.config.data, run.config.seed)
-    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-    description = {
-        "name": dataset.name,
-        "num_classes": dataset.num_classes,
-        "classes": list(dataset.classes),
-        "counts": {name: len(split) for name, split in splits.items()},
-        "digest": dataset.digest(),
-    }
-    path = run.folder / "data.json"
+    path = run.folder / DESCRIPTION
+    dataset, digest = load_pictures(run, progress)
     if not path.exists():
-        write_json(path, description)
-    elif read_json(path)["digest"] != description["digest"]:
+        write_json(path, _description(dataset, digest))
+        for note in dataset.notes:
+            LOGGER.warning("note: %s", note)
+    elif read_json(path)["digest"] != digest:
         raise RunFolderError(
             f"{run.folder}: the pictures of {dataset.name} changed since this run began: choose another --run folder"
         )
     return dataset
+
+
+def load_pictures(run: Run, progress: Progress | None = None) -> tuple[Dataset, str]:
+    """The run's set and its digest; nothing is written or compared.
+
+    Raises:
+        DataError: see `load_dataset`.
+    """
+    return _loaded(_Wanted(run.config.data, run.config.seed, run.space.resolution[-1], run.folder, progress))
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    config: DataConfig
+    seed: int
+    resolution: int
+    folder: Path
+    progress: Progress | None = field(compare=False)
+
+
+@lru_cache(maxsize=1)
+def _loaded(wanted: _Wanted) -> tuple[Dataset, str]:
+    """Kept, since every stage of a run asks for the same pictures, and decoding them takes time."""
+    path = wanted.folder / DESCRIPTION
+    dataset = load_dataset(
+        wanted.config,
+        wanted.seed,
+        resolution=wanted.resolution,
+        known_broken=read_json(path).get("broken") if path.exists() else None,
+        progress=wanted.progress,
+    )
+    return dataset, dataset.digest()
+
+
+def _description(dataset: Dataset, digest: str) -> dict[str, Any]:
+    return {
+        "name": dataset.name,
+        "num_classes": dataset.num_classes,
+        "classes": list(dataset.classes),
+        "counts": {name: len(split) for name, split in dataset.splits.items()},
+        "class_counts": {name: split.counts(dataset.num_classes) for name, split in dataset.splits.items()},
+        "presize": dataset.presize,
+        "broken": list(dataset.broken),
+        "notes": list(dataset.notes),
+        "digest": digest,
+    }
+
+
+def deployed_preprocess(arch: Arch, dataset: Dataset) -> Preprocess:
+    """How the device turns a picture into an arch's input: as training did, from the file on."""
+    return dataclasses.replace(preprocess_for(arch), presize=dataset.presize)
 
 
 def calibration_pictures(run: Run, dataset: Dataset) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgenas.errors import ConfigError
+from edgenas.errors import ConfigError, RunFolderError
 from edgenas.files import write_text
 from edgenas.latency.device import THIS_MACHINE, Device, dump_device, load_device, probe
 from edgenas.pipeline.run import Run
@@ -55,7 +55,18 @@ def write_devices(run: Run, devices: Sequence[Device]) -> None:
 
 
 def run_devices(run: Run) -> dict[str, Device]:
-    """The run's devices by name, in the config's order."""
+    """The run's devices by name, in the config's order.
+
+    Raises:
+        RunFolderError: some are missing.
+        TableError: a file is broken.
+    """
+    folder = run.folder / "devices"
     # Numbered file names keep the order: the first device is the one that budgets mean by default.
-    devices = map(load_device, sorted((run.folder / "devices").glob("*.yaml")))
+    devices = [load_device(path) for path in sorted(folder.glob("*.yaml"))]
+    if len(devices) != len(run.config.devices):
+        raise RunFolderError(
+            f"{folder} holds {len(devices)} devices, wanted the {len(run.config.devices)} of the config: "
+            "put the missing ones back, or choose another --run folder"
+        )
     return {device.name: device for device in devices}

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from edgenas.deploy.bundle import Manifest, library_versions, write_bundle
 from edgenas.deploy.parity import check_parity, onnx_top1
-from edgenas.pipeline.data import calibration_pictures, run_dataset
+from edgenas.pipeline.data import calibration_pictures, deployed_preprocess, run_dataset
 from edgenas.pipeline.profile import run_table
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.train import trained_supernet
 from edgenas.space.cost import cost
-from edgenas.training.evaluate import materialise, preprocess_for
+from edgenas.training.data import Dataset
+from edgenas.training.evaluate import materialise
+from edgenas.training.preprocess import Preprocess
 
 BUNDLE = "export/bundle"
+PICTURES_AT_ONCE = 10_000
 
 
 def run_export(run: Run, progress: Progress) -> None:
@@ -30,13 +34,13 @@ def run_export(run: Run, progress: Progress) -> None:
     dataset = run_dataset(run)
     arch = run.space.parse(verified["chosen"])
     subnet = materialise(trained_supernet(run, dataset), arch, calibration_pictures(run, dataset)).cpu()
-    model, preprocess = run.folder / verified["model"], preprocess_for(arch)
+    model, preprocess = run.folder / verified["model"], deployed_preprocess(arch, dataset)
     progress("proving the export", 0, 2)
     pictures = dataset.validation.pictures[: run.config.export.parity_images]
     parity = check_parity(subnet, model, pictures, preprocess)
     progress("proving the export", 1, 2)
     # The test split is looked at here for the first time, and only with the network already chosen.
-    test_top1 = onnx_top1(model, dataset.test.pictures, dataset.test.labels, preprocess)
+    test_top1 = _test_top1(model, dataset, preprocess)
     progress("proving the export", 2, 2)
     entry = next(entry for entry in verified["front"] if entry["arch"] == arch.id)
     costs = cost(run.space.unroll(arch, dataset.num_classes))
@@ -69,6 +73,13 @@ def run_export(run: Run, progress: Progress) -> None:
         "bundle": BUNDLE,
     }
     run.finish("export", {"chosen": chosen, "parity": parity.to_json(), "costs": costs.to_json()})
+
+
+def _test_top1(model: Path, dataset: Dataset, preprocess: Preprocess) -> float:
+    """In parts, since picture files may be more than memory holds."""
+    parts = dataset.test.batches(PICTURES_AT_ONCE)
+    right = sum(onnx_top1(model, part.tensor(), part.labels, preprocess) * len(part) for part in parts)
+    return round(right) / len(dataset.test)
 
 
 def circumstances(run: Run, device: str) -> dict[str, Any]:

@@ -17,10 +17,11 @@ from edgenas.profiling.plan import make_plan
 from edgenas.space.cost import cost
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training.data import SET_SIZES, Split
+from edgenas.training.data import set_size
 from edgenas.training.evaluate import materialise, top1
 from edgenas.training.loop import compute_device, count_steps, sandwich_backward
 from edgenas.training.schedule import sandwich
+from edgenas.training.split import Split
 
 EXPORT_SECONDS_PER_BLOCK = 0.06
 EXPORT_SECONDS_PER_NETWORK = 1.5
@@ -55,12 +56,10 @@ def plan_run(config: RunConfig, folder: Path) -> list[StagePlan]:
     check_folder(config, folder)
     resolve_all(config)
     space = config.load_space()
-    sizes = SET_SIZES[config.data.name]
-    held_out = round(sizes.train * config.data.validation)
-    train_images = min(sizes.train - held_out, config.data.limit or sizes.train)
-    validation_images = min(held_out, config.search.validation_images or held_out)
+    sizes = set_size(config.data, config.seed)
+    validation_images = min(sizes.validation, config.search.validation_images or sizes.validation)
     step_seconds, image_seconds = _time_network(config, space, sizes.num_classes)
-    steps = count_steps(config.train, train_images)
+    steps = count_steps(config.train, sizes.train)
     score_seconds = (config.search.calibration_images + validation_images) * image_seconds
     plan = make_plan(space, sizes.num_classes, blocks=config.profile.blocks, networks=config.profile.networks, seed=0)
     weights = cost(space.unroll(space.largest, sizes.num_classes)).weight_bytes
@@ -105,7 +104,7 @@ def _time_network(config: RunConfig, space: SearchSpace, num_classes: int) -> tu
     images = max(config.train.batch_size, TIMED_IMAGES)
     pictures = torch.randint(0, 256, (images, 1, side, side), dtype=torch.uint8)
     split = Split(pictures, torch.zeros(images, dtype=torch.int64))
-    batch, labels = (t[: config.train.batch_size].to(device) for t in (split.pictures, split.labels))
+    batch, labels = (t[: config.train.batch_size].to(device) for t in (pictures, split.labels))
     archs = [sandwich(space, config.train.subnets_per_step, 0, step) for step in range(TIMED_STEPS + 1)]
     sandwich_backward(net, batch, labels, archs[0])
     started = time.perf_counter()

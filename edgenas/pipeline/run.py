@@ -12,6 +12,7 @@ import yaml
 from edgenas.config import RunConfig, dump_config, parse_config
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.files import read_json, read_yaml, write_json
+from edgenas.pipeline.results import check_result
 from edgenas.space.load import load_space
 from edgenas.space.space import SearchSpace
 
@@ -47,11 +48,14 @@ class Run:
         """What a finished stage found.
 
         Raises:
-            RunFolderError: it is not finished; the command that does it is named.
+            RunFolderError: it is not finished (the command that does it is named), or its result is damaged.
         """
+        path = self.result_path(stage)
         if not self.done(stage):
             raise RunFolderError(f"{self.folder}: {stage} has not been done: run `edgenas {stage} {self.folder}`")
-        return read_json(self.result_path(stage))
+        value = read_json(path, f"run `edgenas {stage} {self.folder}`")
+        check_result(stage, value, path, self.space)
+        return value
 
     def finish(self, stage: str, result: dict[str, Any]) -> None:
         """Write a stage's results, and with them that it is finished; later stages are to be done again."""

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.files import append_jsonl, read_jsonl
+from edgenas.files import append_jsonl
 from edgenas.pipeline.budgets import Limits, run_limits
 from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_split
+from edgenas.pipeline.results import read_evaluations
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.train import trained_supernet
 from edgenas.search.loop import optimise
@@ -35,7 +36,7 @@ class Scorer:
         self.path = evaluations_path(run)
         # Rows of other weights, which a supernet trained anew leaves behind, say nothing about these.
         self.weights = checkpoint.digest(run.result_path("train").parent)
-        rows = [row for row in read_jsonl(self.path) if row.get("weights") == self.weights]
+        rows = [row for row in read_evaluations(self.path, run.space) if row["weights"] == self.weights]
         self.known = {row["arch"]: float(row["error"]) for row in rows}
         self.seconds = sum(float(row["seconds"]) for row in rows)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from edgenas.pipeline.export import run_export
+from edgenas.pipeline.lock import locked
 from edgenas.pipeline.profile import run_profile
 from edgenas.pipeline.run import STAGES, Progress, Run
 from edgenas.pipeline.search import run_search
@@ -22,17 +24,26 @@ def run_report(run: Run, progress: Progress) -> None:
     progress("reporting", 1, 1)
 
 
-STAGE_FUNCTIONS: dict[str, Callable[[Run, Progress], None]] = {
-    "profile": run_profile,
-    "train": run_train,
-    "search": run_search,
-    "verify": run_verify,
-    "export": run_export,
-    "report": run_report,
-}
+def run_stages(run: Run, progress: Progress, stages: Sequence[str] = STAGES, *, minutes: float | None = None) -> None:
+    """Do `stages` one after another; finished ones are passed over. The run folder is locked meanwhile.
 
+    Args:
+        run: the run.
+        progress: called with what is being done, steps done and in all.
+        stages: which, by name.
+        minutes: how long to train, instead of `train.epochs`; settled when training begins.
 
-def run_stages(run: Run, progress: Progress, stages: Sequence[str] = STAGES) -> None:
-    """Do `stages` one after another; finished ones are passed over."""
-    for stage in stages:
-        STAGE_FUNCTIONS[stage](run, progress)
+    Raises:
+        RunFolderError: another process holds the run folder.
+    """
+    functions: dict[str, Callable[[Run, Progress], None]] = {
+        "profile": run_profile,
+        "train": partial(run_train, minutes=minutes),
+        "search": run_search,
+        "verify": run_verify,
+        "export": run_export,
+        "report": run_report,
+    }
+    with locked(run.folder):
+        for stage in stages:
+            functions[stage](run, progress)

@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgenas.config import RunConfig, dump_config
 from edgenas.errors import RunFolderError
 from edgenas.files import write_text, write_yaml
 from edgenas.latency.device import Device
-from edgenas.pipeline.data import run_dataset
+from edgenas.pipeline.data import load_pictures, run_dataset
 from edgenas.pipeline.devices import resolve_devices, write_devices
+from edgenas.pipeline.lock import LOCK, is_lock, is_temporary, locked
 from edgenas.pipeline.run import Run, difference, open_run
-from edgenas.training.data import load_dataset
+from edgenas.training.checkpoint import check_init
 from edgenas.training.loop import compute_device, count_steps
+
+SPACE, DEVICES = "space.yaml", "devices"
+WRITTEN_AT_START = (SPACE, DEVICES)
+"""Before config.yaml, whose presence says that the folder holds a run."""
 
 
 def start_run(config: RunConfig, folder: Path) -> Run:
     """Open `folder` for `config`, new or begun before.
 
     Raises:
-        RunFolderError: the folder holds another config's run (what differs is named), something that is no
-            run, or cannot be written.
+        RunFolderError: the folder holds another config's run (what differs is named), or something that is no
+            run, or another process uses it.
         ConfigError, SpaceError, DataError, TableError: what the config names is missing or does not fit.
+        OSError: nothing can be written there.
     """
     begun = check_folder(config, folder)
-    return begun or _begin(config, folder)
+    if begun:
+        return begun
+    run = Run(folder, config, config.load_space())
+    devices = resolve_all(config)
+    count_steps(config.train, len(load_pictures(run)[0].train))
+    with locked(folder):
+        # Again, since another process may have been quicker.
+        return check_folder(config, folder) or _begin(run, devices)
 
 
 def check_folder(config: RunConfig, folder: Path) -> Run | None:
@@ -39,9 +54,19 @@ def check_folder(config: RunConfig, folder: Path) -> Run | None:
             changed = difference(run.config, config)
             raise RunFolderError(f"{folder} holds a run of another config: {changed}; choose another --run folder")
         return run
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not (folder.is_dir() and _may_begin(folder)):
         raise RunFolderError(f"{folder} exists and is no run folder: choose another --run folder")
     return None
+
+
+def _may_begin(folder: Path) -> bool:
+    """Whether a folder holds nothing, or only what a start writes that was killed before its end."""
+    inside = list(folder.iterdir())
+    # Without the lock, which a start makes first, files of these names are somebody else's.
+    return not inside or (
+        any(path.name == LOCK for path in inside)
+        and all(is_lock(path) or is_temporary(path) or path.name in WRITTEN_AT_START for path in inside)
+    )
 
 
 def resolve_all(config: RunConfig) -> list[Device]:
@@ -49,24 +74,23 @@ def resolve_all(config: RunConfig) -> list[Device]:
 
     Raises:
         ConfigError, TableError: a device, budget or training device that is not there.
+        RunFolderError: what `train.init` names cannot be started from.
     """
     devices = resolve_devices(config.devices)
     for budget in config.budgets:
         budget.on([device.name for device in devices])
     compute_device(config.train.device)
+    if config.train.init is not None:
+        check_init(config.train.init, config.load_space())
     return devices
 
 
-def _begin(config: RunConfig, folder: Path) -> Run:
-    run = Run(folder, config, config.load_space())
-    devices = resolve_all(config)
-    count_steps(config.train, len(load_dataset(config.data, config.seed).train))
-    try:
-        write_yaml(folder / "space.yaml", run.space.model_dump(mode="json"))
-        write_devices(run, devices)
-        run_dataset(run)
-        # Last: its presence says that the folder holds a run.
-        write_text(folder / "config.yaml", dump_config(config))
-    except OSError as error:
-        raise RunFolderError(f"cannot write into {folder}: {error.strerror or error}") from None
+def _begin(run: Run, devices: Sequence[Device]) -> Run:
+    # Of a start that was killed, perhaps one with other devices.
+    shutil.rmtree(run.folder / DEVICES, ignore_errors=True)
+    write_yaml(run.folder / SPACE, run.space.model_dump(mode="json"))
+    write_devices(run, devices)
+    # From here on the folder holds a run; whatever is still missing, a stage makes.
+    write_text(run.folder / "config.yaml", dump_config(run.config))
+    run_dataset(run)
     return run

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgenas.errors import RunFolderError
 from edgenas.files import read_json, write_json
+from edgenas.pipeline.results import check_description
 from edgenas.pipeline.run import Run
 
 
@@ -15,27 +15,19 @@ def write_summary(run: Run) -> dict[str, Any]:
     Raises:
         RunFolderError: a stage is not finished (its command is named), or its result is damaged.
     """
-    search, verified = run.result("search"), run.result("verify")
-    try:
-        summary = _gathered(run, search, verified)
-    except KeyError as error:
-        raise RunFolderError(
-            f"{run.folder}: a stage's result lacks {error}: delete its result.json and run that stage again"
-        ) from None
-    write_json(run.folder / "summary.json", summary)
-    return summary
-
-
-def _gathered(run: Run, search: dict[str, Any], verified: dict[str, Any]) -> dict[str, Any]:
-    return {
+    trained, search, verified = run.result("train"), run.result("search"), run.result("verify")
+    path = run.folder / "data.json"
+    description = read_json(path, "delete export/result.json and run `edgenas export`, which writes it anew")
+    check_description(description, path)
+    summary = {
         "name": run.config.name,
         "seed": run.config.seed,
         "space": run.space.name,
         "space_id": run.space.structure_id,
         "space_size": run.space.size,
-        "dataset": read_json(run.folder / "data.json")["name"],
+        "dataset": description["name"],
         "budgets": search["budgets"],
-        "supernet": _without_version(run.result("train")),
+        "supernet": {key: trained[key] for key in ("params", "train_seconds", "images_per_second")},
         "predictors": run.result("profile")["predictors"],
         "search": {
             key: search[key] for key in ("strategy", "evaluations", "seconds", "hypervolume", "reference_point")
@@ -43,7 +35,5 @@ def _gathered(run: Run, search: dict[str, Any], verified: dict[str, Any]) -> dic
         "front": verified["front"],
         "chosen": run.result("export")["chosen"],
     }
-
-
-def _without_version(value: dict[str, Any]) -> dict[str, Any]:
-    return {key: inner for key, inner in value.items() if key != "schema_version"}
+    write_json(run.folder / "summary.json", summary)
+    return summary

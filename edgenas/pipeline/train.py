@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from edgenas.errors import RunFolderError
 from edgenas.pipeline.budgets import run_limits
 from edgenas.pipeline.data import run_dataset
 from edgenas.pipeline.run import Progress, Run
@@ -11,14 +12,17 @@ from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
 from edgenas.training.data import Dataset
 from edgenas.training.loop import compute_device, train
+from edgenas.training.settled import tell_other_minutes
 
 
-def run_train(run: Run, progress: Progress) -> None:
-    """Train the run's supernet, or go on with it.
+def run_train(run: Run, progress: Progress, *, minutes: float | None = None) -> None:
+    """Train the run's supernet, or go on with it; for `minutes` instead of the config's epochs, if that is said first.
 
     Raises:
         ConfigError: the run is profiled, and a budget cannot be met.
     """
+    folder = run.result_path("train").parent
+    tell_other_minutes(folder, minutes)
     if run.done("train"):
         return
     dataset = run_dataset(run)
@@ -27,19 +31,27 @@ def run_train(run: Run, progress: Progress) -> None:
         run_limits(run, dataset.num_classes)
     torch.manual_seed(run.config.seed)
     net = SuperNet(run.space, dataset.num_classes)
-    folder = run.result_path("train").parent
-    result = train(net, dataset, run.config.train, seed=run.config.seed, folder=folder, progress=progress)
-    run.finish("train", result.to_json())
+    result = train(
+        net, dataset, run.config.train, seed=run.config.seed, folder=folder, progress=progress, minutes=minutes
+    )
+    run.finish("train", {**result.to_json(), "weights": checkpoint.digest(folder)})
 
 
 def trained_supernet(run: Run, dataset: Dataset) -> SuperNet:
     """The run's supernet with its trained weights, in eval mode.
 
     Raises:
-        RunFolderError: the run was not trained to the end yet.
+        RunFolderError: the run was not trained to the end yet, or its checkpoint is damaged.
     """
-    run.result("train")
+    folder = run.result_path("train").parent
+    # Absent where an earlier version trained it.
+    recorded = run.result("train").get("weights")
     net = SuperNet(run.space, dataset.num_classes)
-    checkpoint.load(run.result_path("train").parent, net)
+    checkpoint.load(folder, net)
+    if recorded not in (None, checkpoint.digest(folder)):
+        raise RunFolderError(
+            f"{folder / checkpoint.FILE_NAME} is not as training left it: put a copy back, or delete {folder} and run "
+            f"`edgenas train {run.folder}`"
+        )
     device = compute_device(run.config.train.device)
     return net.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]

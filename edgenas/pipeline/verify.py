@@ -8,11 +8,12 @@ win.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgenas.config import Budget
+from edgenas.budget import Budget
 from edgenas.deploy.onnx_export import export_onnx
 from edgenas.errors import InfeasibleError, ParityError
 from edgenas.pipeline.budgets import Limits, run_limits
@@ -21,7 +22,7 @@ from edgenas.pipeline.devices import run_devices
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.train import trained_supernet
 from edgenas.profiling.record import Measurement
-from edgenas.profiling.session import measure_networks
+from edgenas.profiling.session import discount, measure_networks
 from edgenas.search.front import choose_best, non_dominated
 from edgenas.space.arch import Arch
 from edgenas.training.data import Dataset
@@ -75,15 +76,16 @@ def run_verify(run: Run, progress: Progress) -> None:
     dataset = run_dataset(run)
     limits = run_limits(run, dataset.num_classes)
     picked = [found[i] for i in _spread(len(found), run.config.verify.networks)]
+    devices = run_devices(run)
     models = _export_front(run, dataset, picked, progress)
     measured: dict[str, dict[str, Measurement]] = {arch: {} for arch in models}
-    for name, device in run_devices(run).items():
+    for name, device in devices.items():
         rows = measure_networks(
             {arch: run.folder / path for arch, path in models.items()},
             device,
             rounds=run.config.verify.rounds,
             seed=run.config.seed,
-            out=run.folder / "verify" / f"{name}.jsonl",
+            out=rows_path(run, name),
             progress=lambda _, done, total: progress("measuring the front", done, total),
         )
         for arch, measurement in rows.items():
@@ -93,12 +95,23 @@ def run_verify(run: Run, progress: Progress) -> None:
         for row in picked
     ]
     dropped = _dropped(candidates, limits.budgets)
-    chosen = _choose(candidates, dropped, limits.budgets)
+    try:
+        chosen = _choose(candidates, dropped, limits.budgets)
+    except InfeasibleError:
+        # Decided: the same command shall measure anew, not find the same again.
+        for name, device in devices.items():
+            discount(rows_path(run, name), device)
+        raise
     front = [_entry(candidate, dropped.get(candidate.arch.id), limits, run) for candidate in candidates]
     run.finish(
         "verify",
         {"front": front, "chosen": chosen.arch.id, "val_top1": chosen.val_top1, "model": chosen.model},
     )
+
+
+def rows_path(run: Run, device: str) -> Path:
+    """Where the rows of the front's measurements on one device are kept."""
+    return run.folder / "verify" / f"{device}.jsonl"
 
 
 def _spread(count: int, wanted: int) -> list[int]:
@@ -149,7 +162,7 @@ def _choose(candidates: list[Candidate], dropped: dict[str, str], budgets: tuple
         )
         raise InfeasibleError(
             f"none of the {len(candidates)} networks measured is within the budget:\n{reasons}\n"
-            "Start a run with a looser budget, or measure on a quieter machine."
+            "Start a run with a looser budget, or measure again on a quieter machine: `edgenas verify` does."
         )
     points = [[1 - c.val_top1, *(half_p50_us(m, CHOOSING) for m in c.measured.values())] for c in candidates]
     return candidates[choose_best(points, feasible)]

@@ -1,21 +1,19 @@
-"""Records: a validated row of the timer becomes a measurement, a line of rows.jsonl, a row of a table."""
+"""Records: validated rows of the timer become a measurement, a row of a table."""
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgenas.errors import TableError
-from edgenas.files import SCHEMA_VERSION, read_jsonl
 from edgenas.latency.device import Device
 from edgenas.latency.table import NETWORK, Identity, LatencyRow, LatencyTable
 
 RUNTIME = "onnxruntime"
+PROCESSES = 8
+"""In which models are timed, one after another; rounds are shared among them."""
 SMALLEST_NET_SHARE = 0.01
 TOLERATED_SHARE = 0.25
 DESCRIBED = ("cpu", "cores", "os", "python", "governor", "frequency_hz", "temperature_celsius", "foreign_load")
@@ -96,21 +94,19 @@ def repeat_noise(rounds_p50_us: Sequence[float], p50_us: float) -> float:
 
 
 def to_record(
-    name: Name, rows: Sequence[Mapping[str, Any]], device: Device, exporter_version: int | str
+    name: Name, rows: Sequence[Mapping[str, Any]], identity: Mapping[str, Any], measured_at: str
 ) -> dict[str, Any]:
-    """One line of rows.jsonl, from the timer's rows of all processes: table row, identity, circumstances."""
+    """What a table is made of, from the timer's rows of all processes: table row, identity, circumstances."""
     overhead_us = 1e3 * float(np.median([row["call_overhead_ms"] for row in rows]))
-    environment = rows[-1]["environment"]
     found = pool([to_measurement(row) for row in rows])
     return {
-        "schema_version": SCHEMA_VERSION,
-        "identity": asdict(_identity(device, environment["runtime_version"], exporter_version)),
+        "identity": identity,
         "row": asdict(_latency_row(name, found, overhead_us)),
         "call_overhead_us": overhead_us,
         "sentinel_p50_us": 1e3 * float(np.median([row["sentinel_p50_ms"] for row in rows])),
         "sentinel_drift": max(row["sentinel_drift"] for row in rows),
-        "measured_at": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "environment": environment,
+        "measured_at": measured_at,
+        "environment": rows[-1]["environment"],
         "doubts": list(found.doubts),
     }
 
@@ -141,7 +137,8 @@ def _latency_row(name: Name, found: Measurement, overhead_us: float) -> LatencyR
     )
 
 
-def _identity(device: Device, runtime_version: str, exporter_version: int | str) -> Identity:
+def to_identity(device: Device, runtime_version: str, exporter_version: int | str) -> Identity:
+    """What rows of a device share."""
     run = device.run
     return Identity(
         device=device.name,
@@ -154,25 +151,6 @@ def _identity(device: Device, runtime_version: str, exporter_version: int | str)
         spinning=run.spinning,
         exporter_version=exporter_version,
     )
-
-
-def read_records(
-    path: Path, device: Device, exporter_version: int | str, runtime_version: str
-) -> dict[Name, dict[str, Any]]:
-    """Lines of rows.jsonl of one identity, by name; the newest where one is there twice.
-
-    Raises:
-        TableError: a line is none of ours.
-    """
-    identity = asdict(_identity(device, runtime_version, exporter_version))
-    found: dict[Name, dict[str, Any]] = {}
-    for number, record in enumerate(read_jsonl(path), start=1):
-        try:
-            if record["identity"] == identity:
-                found[LatencyRow(**record["row"]).name] = record
-        except (KeyError, TypeError) as error:
-            raise TableError(f"{path}, row {number} is not a measurement ({error}): delete it and go on") from None
-    return found
 
 
 def to_table(records: Iterable[Mapping[str, Any]]) -> LatencyTable:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 
-from edgenas.files import append_jsonl
-from edgenas.latency.device import Device, DeviceRun
+from edgenas.errors import MeasurementError
+from edgenas.latency.device import Device
 from edgenas.latency.table import BLOCK, NETWORK, LatencyTable
+from edgenas.profiling.kept import Kept, RowFile
 from edgenas.profiling.plan import Plan
-from edgenas.profiling.record import Measurement, Name, pool, read_records, to_measurement, to_record, to_table
+from edgenas.profiling.record import PROCESSES, Measurement, Name, pool, to_measurement, to_table
 from edgenas.profiling.transport import installed_runtime, run_bench
 from edgenas.space.blocks import BlockSpec
 from edgenas.space.space import SearchSpace
@@ -31,10 +32,8 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, steps done, and steps in all."""
 
 MODELS_PER_PROCESS = 400
-PROCESSES = 8
-"""In which models are timed, one after another; rounds are shared among them."""
 ROWS_FILE = "rows.jsonl"
-T = TypeVar("T")
+NAMED_FAILURES = 5
 
 
 def measure_networks(
@@ -53,40 +52,83 @@ def measure_networks(
         device: where and how.
         rounds: visits to every model, in all processes together.
         seed: of inputs and order.
-        out: JSONL file that the timer's rows are appended to.
+        out: file that every process's rows are appended to. What it holds of these very files is not measured again.
         progress: called with `measuring`, visits done and in all.
 
     Raises:
         MeasurementError: a model could not be timed, or a row is not credible.
+        TableError: a line of `out` is none of ours.
     """
-    step = None if progress is None else functools.partial(progress, "measuring")
-    rows = _in_processes(networks, device.run, rounds, seed, out, step)
-    return {name: pool([to_measurement(row) for row in own]) for name, own in rows.items()}
+    # Another file under the same name is another network: its digest stands where a plan's networks have their space.
+    keys = {name: (NETWORK, _digest(path), 0, name) for name, path in networks.items()}
+    file = RowFile(out, device)
+    version = installed_runtime()
+    while not (kept := file.read(version)).has(keys.values()):
+        step = None if progress is None else functools.partial(progress, "measuring")
+        models = {keys[name]: path for name, path in networks.items()}
+        version, failed = _in_processes(models, kept, file, rounds, seed, step)
+        _refuse(failed, len(networks), device)
+    return {name: pool([to_measurement(row) for row in kept.rows(key).values()]) for name, key in keys.items()}
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def discount(out: Path, device: Device) -> None:
+    """Let what `measure_networks` kept in `out` count no more: the next call measures anew."""
+    RowFile(out, device).discount()
 
 
 def _in_processes(
-    models: Mapping[T, Path],
-    run: DeviceRun,
+    models: Mapping[Name, Path],
+    kept: Kept,
+    file: RowFile,
     rounds: int,
     seed: int,
-    out: Path,
     progress: Callable[[int, int], None] | None,
-) -> dict[T, list[dict[str, Any]]]:
-    """The timer's rows of every model, one from each of several processes.
+) -> tuple[str, dict[Name, str]]:
+    """Time models in several processes, and keep every process's rows as soon as it ends; what is kept is passed over.
 
     Where a process happens to put a model's memory moves its latency, by up to 13 % here, for as long as the
     process lives. So no single one decides, and each loads the models in an order of its own.
+
+    Returns:
+        The runtime's version, and by model why the device cannot run it.
     """
-    names = list(models)
-    found: dict[T, list[dict[str, Any]]] = {name: [] for name in names}
+    version = ""
+    failed: dict[Name, str] = {}
     for number in range(PROCESSES):
-        order = np.random.default_rng((seed, number)).permutation(len(names)).tolist()
-        paths = [models[names[place]] for place in order]
-        step = _chunk_progress(progress, number, PROCESSES)
-        rows = run_bench(paths, run, rounds=-(-rounds // PROCESSES), seed=seed + number, out=out, progress=step)
-        for place, row in zip(order, rows, strict=True):
-            found[names[place]].append(row)
-    return found
+        names = [name for name in models if name not in failed and number not in kept.rows(name)]
+        if not names:
+            continue
+        names = [names[place] for place in np.random.default_rng((seed, number)).permutation(len(names))]
+        rows = run_bench(
+            [models[name] for name in names],
+            file.device.run,
+            rounds=-(-rounds // PROCESSES),
+            seed=seed + number,
+            progress=_part_progress(progress, number, PROCESSES),
+        )
+        for name, row in zip(names, rows, strict=True):
+            if "error" in row:
+                failed[name] = row["error"]
+            else:
+                file.append(name, number, row)
+                version = row["environment"]["runtime_version"]
+    return version, failed
+
+
+def _refuse(failed: Mapping[Name, str], models: int, device: Device) -> None:
+    if not failed:
+        return
+    named = [f"  {name[0]} {name[3]}: {error}" for name, error in list(failed.items())[:NAMED_FAILURES]]
+    more = [f"  … and {len(failed) - len(named)} more"] if len(failed) > len(named) else []
+    raise MeasurementError(
+        "\n".join([f"{device.name} cannot run {len(failed)} of {models} models:", *named, *more])
+        + "\nThe others are measured and kept; the same command measures only what is missing. "
+        "If the device cannot be helped, leave these blocks out of the space."
+    )
 
 
 def profile(
@@ -117,44 +159,55 @@ def profile(
         progress: called with `exporting` or `measuring`, steps done and in all.
 
     Returns:
-        The table of everything in the folder that has this identity.
+        The table of everything in the folder that has this identity, the plan first.
 
     Raises:
         MeasurementError: a model could not be timed, or a row is not credible.
     """
-    kept = folder / ROWS_FILE
+    file = RowFile(folder / ROWS_FILE, device, exporter_version)
     wanted = _wanted(space, plan, num_classes)
     version = installed_runtime()
-    records = read_records(kept, device, exporter_version, version)
-    while todo := {name: specs for name, specs in wanted.items() if name not in records}:
-        timed = _time(todo, device, export, rounds, seed, progress)
-        for name, rows in timed:
-            append_jsonl(kept, to_record(name, rows, device, exporter_version))
-            version = rows[-1]["environment"]["runtime_version"]
-        # Read again: under another runtime version than the one expected, older rows count no more.
-        records = read_records(kept, device, exporter_version, version)
-    table = to_table(records.values())
+    # Read again after measuring: under another runtime version than the one expected, older rows count no more.
+    while not (kept := file.read(version)).has(wanted):
+        version = _measure(wanted, kept, file, export, rounds, seed, progress)
+    # In the plan's order: that of measuring depends on interruptions, and predictors must not.
+    table = to_table(kept.records([*wanted, *sorted(kept.names() - wanted.keys())]))
     table.save(folder)
     return table
 
 
-def _time(
-    todo: Mapping[Name, Sequence[BlockSpec]],
-    device: Device,
+def _measure(
+    wanted: Mapping[Name, Sequence[BlockSpec]],
+    kept: Kept,
+    file: RowFile,
     export: Export,
     rounds: int,
     seed: int,
     progress: Progress | None,
-) -> Iterator[tuple[Name, list[dict[str, Any]]]]:
-    """Export and time, chunk by chunk; what a finished chunk gave is handed out before the next begins."""
-    chunks = list(_chunks(list(todo)))
-    for number, names in enumerate(chunks):
-        with tempfile.TemporaryDirectory(prefix="edgenas-profile-") as temporary:
-            paths = _export({name: todo[name] for name in names}, export, Path(temporary), progress)
+) -> str:
+    """Export and time what is missing, part by part; returns the runtime's version.
+
+    Raises:
+        MeasurementError: at the end, if there are models that the device cannot run.
+    """
+    version = ""
+    failed: dict[Name, str] = {}
+    file.path.parent.mkdir(parents=True, exist_ok=True)
+    # Parts of the whole plan, not of what is missing: a process has the same models before and after a kill.
+    parts = list(_parts(list(wanted)))
+    for number, part in enumerate(parts):
+        names = [name for name in part if not kept.has([name])]
+        if not names:
+            continue
+        # Beside the rows, where the next start clears away what a kill leaves.
+        with tempfile.TemporaryDirectory(dir=file.path.parent, prefix=".models.") as temporary:
+            paths = _export({name: wanted[name] for name in names}, export, Path(temporary), progress)
             measuring = None if progress is None else functools.partial(progress, "measuring")
-            step = _chunk_progress(measuring, number, len(chunks))
-            rows = _in_processes(paths, device.run, rounds, seed + number, Path(temporary) / "bench.jsonl", step)
-        yield from rows.items()
+            step = _part_progress(measuring, number, len(parts))
+            version, unable = _in_processes(paths, kept, file, rounds, seed + number * PROCESSES, step)
+            failed |= unable
+    _refuse(failed, len(wanted), file.device)
+    return version
 
 
 def _wanted(space: SearchSpace, plan: Plan, num_classes: int) -> dict[Name, Sequence[BlockSpec]]:
@@ -165,8 +218,8 @@ def _wanted(space: SearchSpace, plan: Plan, num_classes: int) -> dict[Name, Sequ
     return blocks | networks
 
 
-def _chunks(names: list[T]) -> Iterator[list[T]]:
-    """Parts of nearly equal size, each timed in a process of its own."""
+def _parts(names: list[Name]) -> Iterator[list[Name]]:
+    """Parts of nearly equal size, each timed in processes of its own."""
     parts = -(-len(names) // MODELS_PER_PROCESS)
     for number in range(parts):
         # Every part holds some of each kind and size, so that none is measured under other conditions only.
@@ -176,16 +229,16 @@ def _chunks(names: list[T]) -> Iterator[list[T]]:
 def _export(
     todo: Mapping[Name, Sequence[BlockSpec]], export: Export, folder: Path, progress: Progress | None
 ) -> dict[Name, Path]:
-    texts = {f"m{place:04d}": name for place, name in enumerate(todo)}
+    texts = {" ".join(map(str, name)): name for name in todo}
     step = None if progress is None else functools.partial(progress, "exporting")
     # All in one call: an exporter can share its fixed cost and equal blocks among them.
     paths = export({text: todo[name] for text, name in texts.items()}, folder, step)
     return {name: paths[text] for text, name in texts.items()}
 
 
-def _chunk_progress(
-    progress: Callable[[int, int], None] | None, number: int, chunks: int
+def _part_progress(
+    progress: Callable[[int, int], None] | None, number: int, parts: int
 ) -> Callable[[int, int], None] | None:
     if progress is None:
         return None
-    return lambda done, total: progress(number * total + done, chunks * total)
+    return lambda done, total: progress(number * total + done, parts * total)

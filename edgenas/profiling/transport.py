@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgenas.errors import MeasurementError
-from edgenas.files import append_jsonl, check_schema, read_jsonl, shipped
+from edgenas.files import check_schema, read_jsonl, shipped
 from edgenas.latency.device import DeviceRun
 
 TAIL_LINES = 15
@@ -35,35 +35,32 @@ def run_bench(
     *,
     rounds: int,
     seed: int,
-    out: Path,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Time models on this machine in one process of the kit's bench.py.
 
     Args:
-        models: ONNX files.
+        models: ONNX files; the timer's output lies beside the first while it runs.
         run: threads, provider and the like.
         rounds: visits to every model.
         seed: of inputs and order.
-        out: JSONL file that the validated rows are appended to.
         progress: called with visits done and in all.
 
     Returns:
-        One validated row a model, in the order given; times in milliseconds.
+        One validated row a model, in the order given; times in milliseconds. The row of a model that the device
+        cannot run holds an `error` instead of numbers.
 
     Raises:
-        MeasurementError: the timer failed, a model could not be run, or a row is not credible.
+        MeasurementError: the timer failed, or a row is not credible.
     """
-    with tempfile.TemporaryDirectory(prefix="edgenas-bench-") as folder:
+    with tempfile.TemporaryDirectory(dir=models[0].parent, prefix=".timer.") as folder:
         fresh = Path(folder) / "rows.jsonl"
         code, tail = _run(_command(models, run, rounds, seed, fresh), progress)
         rows = read_jsonl(fresh)
-    if code != 0:
+    # With exit code 1 the timer says that there are models it could not run; their rows say which.
+    if code != 0 and not (code == 1 and any("error" in row for row in rows)):
         raise MeasurementError(f"bench.py ended with exit code {code}:\n{tail}")
-    valid = validate_rows(rows, models, run)
-    for row in valid:
-        append_jsonl(out, row)
-    return valid
+    return validate_rows(rows, models, run)
 
 
 def installed_runtime() -> str:
@@ -125,8 +122,8 @@ def validate_rows(rows: Sequence[dict[str, Any]], models: Sequence[Path], run: D
     """The rows in the order of `models`, each believed only after a look at all that is used of it.
 
     Raises:
-        MeasurementError: a row is missing, twice there, an error, of another setting, or has numbers that no
-            measurement gives.
+        MeasurementError: a row is missing, twice there, of another setting, or has numbers that no measurement
+            gives.
     """
     by_index: dict[int, dict[str, Any]] = {}
     for row in rows:
@@ -139,7 +136,7 @@ def validate_rows(rows: Sequence[dict[str, Any]], models: Sequence[Path], run: D
         raise MeasurementError(f"bench.py gave no row for {', '.join(missing[:5])}")
     ordered = [by_index[index] for index in range(len(models))]
     for row, model in zip(ordered, models, strict=True):
-        _validate(row, model, run)
+        validate_row(row, model.name, run)
     return ordered
 
 
@@ -151,24 +148,32 @@ def _index(row: dict[str, Any], count: int) -> int:
     return index
 
 
-def _validate(row: dict[str, Any], model: Path, run: DeviceRun) -> None:
+def validate_row(row: dict[str, Any], name: str, run: DeviceRun) -> None:
+    """Look at all that is used of one row: numbers, or the error of a model that could not be run.
+
+    Raises:
+        MeasurementError: it is of another setting, or has numbers that no measurement gives.
+    """
     try:
-        check_schema(row, Path(f"bench.py's row for {model.name}"))
+        check_schema(row, Path(f"bench.py's row for {name}"))
     except ValueError as error:
         raise MeasurementError(str(error)) from None
     if "error" in row:
-        raise MeasurementError(f"{model.name} could not be timed: {str(row['error'])[:500]}")
-    info = row["benchmark_info"]
-    for name in ("threads", "provider", "optimisation_level", "spinning"):
-        if info.get(name) != getattr(run, name):
-            raise MeasurementError(f"{model.name}: {name} is {info.get(name)!r}, wanted {getattr(run, name)!r}")
-    _validate_numbers(row, model.name)
+        row["error"] = str(row["error"])[:500]
+        return
+    info = row.get("benchmark_info")
+    if not isinstance(info, dict):
+        raise MeasurementError(f"{name}: benchmark_info is {info!r}, wanted an object")
+    for field in ("threads", "provider", "optimisation_level", "spinning"):
+        if info.get(field) != getattr(run, field):
+            raise MeasurementError(f"{name}: {field} is {info.get(field)!r}, wanted {getattr(run, field)!r}")
+    _validate_numbers(row, name)
     environment = row.get("environment")
     runtime = environment.get("runtime_version") if isinstance(environment, dict) else None
     if not isinstance(runtime, str) or not re.fullmatch(r"[\w.+-]{1,40}", runtime):
-        raise MeasurementError(f"{model.name}: runtime_version is {runtime!r}, wanted a version")
+        raise MeasurementError(f"{name}: runtime_version is {runtime!r}, wanted a version")
     if not isinstance(row.get("doubts"), list) or not all(isinstance(doubt, str) for doubt in row["doubts"]):
-        raise MeasurementError(f"{model.name}: doubts is {row.get('doubts')!r}, wanted a list of texts")
+        raise MeasurementError(f"{name}: doubts is {row.get('doubts')!r}, wanted a list of texts")
 
 
 def _validate_numbers(row: dict[str, Any], name: str) -> None:

@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from edgenas.errors import RunFolderError
+from edgenas.errors import RunFolderError, explained
 from edgenas.files import read_json, read_jsonl, read_yaml
 from edgenas.report.values import Dataset, Evaluation, Run, Score, SearchFacts, Step, Summary, Validation
 
 T = TypeVar("T")
+Told = TypeVar("Told", Step, Validation)
 
 
 def load_run(folder: Path) -> Run:
@@ -24,7 +25,6 @@ def load_run(folder: Path) -> Run:
     """
     if not folder.is_dir():
         raise RunFolderError(f"run folder {folder} does not exist: `edgenas run CONFIG.yaml` makes one")
-    rows = _rows(folder, "supernet/training.jsonl", "train")
     summary = _read(Summary, folder, "summary.json", "export")
     devices = sorted(summary.predictors)
     if not devices:
@@ -33,16 +33,11 @@ def load_run(folder: Path) -> Run:
         folder=folder,
         config=read_yaml(_need(folder, "config.yaml", "train")),
         dataset=_read(Dataset, folder, "data.json", "train"),
-        steps=_of_kind(Step, rows, "step", folder),
-        validations=_of_kind(Validation, rows, "validation", folder),
+        steps=_last_of_each_step(_rows(Step, folder, "supernet/training.jsonl", "train", "step")),
+        validations=_last_of_each_step(_rows(Validation, folder, "supernet/training.jsonl", "train", "validation")),
         scores={d: _read(Score, folder, f"latency/{d}/score.json", "profile") for d in devices},
         circumstances={d: found for d in devices if (found := _circumstances(folder, d))},
-        evaluations=_check(
-            tuple[Evaluation, ...],
-            _rows(folder, "search/evaluations.jsonl", "search"),
-            folder / "search/evaluations.jsonl",
-            "search",
-        ),
+        evaluations=_rows(Evaluation, folder, "search/evaluations.jsonl", "search"),
         search=_read(SearchFacts, folder, "search/result.json", "search"),
         summary=summary,
     )
@@ -51,38 +46,45 @@ def load_run(folder: Path) -> Run:
 def _need(folder: Path, name: str, stage: str) -> Path:
     path = folder / name
     if not path.is_file():
-        raise RunFolderError(
-            f"{folder} holds no {name}: the stage `{stage}` has not finished; run `edgenas {stage} {folder}` first"
-        )
+        raise RunFolderError(f"{folder} holds no {name}: {_again(stage, folder)}")
     return path
+
+
+def _again(stage: str, folder: Path) -> str:
+    """What makes a stage's files anew."""
+    result = folder / {"profile": "latency", "train": "supernet"}.get(stage, stage) / "result.json"
+    # A stage with a result counts as finished, and is passed over.
+    return f"{f'delete {result} and ' if result.exists() else ''}run `edgenas {stage} {folder}`"
 
 
 def _read(kind: type[T], folder: Path, name: str, stage: str) -> T:
     path = _need(folder, name, stage)
-    return _check(kind, read_json(path), path, stage)
+    again = _again(stage, folder)
+    return _check(kind, read_json(path, again), str(path), f"delete it and {again}")
 
 
-def _rows(folder: Path, name: str, stage: str) -> list[dict[str, Any]]:
-    return read_jsonl(_need(folder, name, stage))
+def _rows(kind: type[T], folder: Path, name: str, stage: str, named: str | None = None) -> tuple[T, ...]:
+    """Rows of a file; those of one kind only, where they name theirs."""
+    path = _need(folder, name, stage)
+    rows = enumerate(read_jsonl(path), start=1)
+    wanted = [(number, row) for number, row in rows if named is None or row.get("kind") == named]
+    return tuple(_check(kind, row, f"{path}, row {number}", "delete that line") for number, row in wanted)
 
 
-def _of_kind(kind: type[T], rows: list[dict[str, Any]], name: str, folder: Path) -> tuple[T, ...]:
-    path = folder / "supernet/training.jsonl"
-    return tuple(_check(kind, row, path, "train") for row in rows if row.get("kind") == name)
+def _last_of_each_step(told: tuple[Told, ...]) -> tuple[Told, ...]:
+    """A training that was killed tells its steps since the last checkpoint again; what counts was told last."""
+    by_step = {row.step: row for row in told}
+    return tuple(by_step[step] for step in sorted(by_step))
 
 
-def _check(kind: type[T], value: Any, path: Path, stage: str) -> T:
+def _check(kind: type[T], value: Any, place: str, advice: str) -> T:
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "its content"
-        raise RunFolderError(
-            f"{path}: {place}: {first['msg']}, got {first['input']!r}; `edgenas {stage}` writes it anew"
-        ) from None
+        raise RunFolderError(f"{place}: {explained(error.errors())}: {advice}") from None
 
 
 def _circumstances(folder: Path, device: str) -> Mapping[str, Any]:
     path = folder / "latency" / device / "meta.json"
-    found = read_json(path).get("circumstances") if path.is_file() else None
+    found = read_json(path, _again("profile", folder)).get("circumstances") if path.is_file() else None
     return found if isinstance(found, dict) else {}

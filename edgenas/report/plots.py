@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -235,3 +235,31 @@ def _smooth(
 
 def _columns(pairs: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
     return [x for x, _ in pairs], [y for _, y in pairs]
+
+
+def plot_blocks(model: str, p50_us: float, blocks: Sequence[Mapping[str, Any]]) -> bytes:
+    """Latency of a model's blocks as bars, PNG.
+
+    Args:
+        model: its name.
+        p50_us: of the whole model.
+        blocks: name, time_us, share and bound (`memory` or `arithmetic`) of each, in the order of execution.
+    """
+    looks = {"memory": (BLUE, "//"), "arithmetic": (ORANGE, "")}
+    longest = max(blocks, key=lambda block: block["time_us"])
+    with matplotlib.rc_context(STYLE):
+        figure, (axes,) = _panels(1, 1.8 + 0.27 * len(blocks))
+        for bound, (color, hatch) in looks.items():
+            bars = [(row, block["time_us"] / 1e3) for row, block in enumerate(blocks) if block["bound"] == bound]
+            if bars:
+                axes.barh(*_columns(bars), color=color, hatch=hatch, edgecolor="white", label=f"bound by {bound}")
+        for row, block in enumerate(blocks):
+            look: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 8.5}
+            axes.annotate(f"{100 * block['share']:.1f} %", (block["time_us"] / 1e3, row), (4, 0), **look)
+        axes.set_yticks(range(len(blocks)), [block["name"] for block in blocks])
+        axes.set(xlabel="latency (ms)", xlim=(0, 1.12 * longest["time_us"] / 1e3), ylim=(len(blocks) - 0.4, -0.6))
+        axes.grid(axis="y", visible=False)
+        figure.legend(loc="outside lower right", ncols=2)
+        most = f"{longest['name']} takes most, {100 * longest['share']:.0f} %"
+        _headline(figure, f"{model}: {ms(p50_us)} ms a picture; {most}")
+        return _png(figure)

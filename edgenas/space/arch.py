@@ -16,9 +16,9 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-from edgenas.errors import SpaceError
+from edgenas.errors import SpaceError, shown
 
-_BLOCK = re.compile(r"k(\d+)e(\d+(?:\.\d+)?)")
+_BLOCK = re.compile(r"k([0-9]{1,9})e([0-9]{1,9}(?:\.[0-9]{1,9})?)")
 
 
 @dataclass(frozen=True, order=True)
@@ -66,16 +66,16 @@ def parse_arch(text: str) -> Arch:
         SpaceError: the text does not have the form `r192_w16-k3e1_w24-k3e3-k5e4`.
     """
     head, *stages = text.strip().split("_")
-    if not re.fullmatch(r"r\d+", head) or not stages:
-        raise SpaceError(f"arch {text!r}: wanted a text like 'r192_w16-k3e1_w24-k3e3-k5e4'")
+    if not re.fullmatch(r"r[0-9]{1,9}", head) or not stages:
+        raise SpaceError(f"arch {shown(text)}: wanted a text like 'r192_w16-k3e1_w24-k3e3-k5e4'")
     return Arch(int(head[1:]), tuple(_parse_stage(stage, text) for stage in stages))
 
 
 def _parse_stage(token: str, text: str) -> StageGenes:
     width, *blocks = token.split("-")
     matches = [_BLOCK.fullmatch(block) for block in blocks]
-    if not re.fullmatch(r"w\d+", width) or not blocks or None in matches:
-        raise SpaceError(f"arch {text!r}: stage {token!r} is not of the form 'w24-k3e3-k5e4'")
+    if not re.fullmatch(r"w[0-9]{1,9}", width) or not blocks or None in matches:
+        raise SpaceError(f"arch {shown(text)}: stage {shown(token)} is not of the form 'w24-k3e3-k5e4'")
     genes = tuple(BlockGenes(int(m[1]), plain_number(float(m[2]))) for m in matches if m)
     return StageGenes(int(width[1:]), genes)
 

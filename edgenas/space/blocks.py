@@ -157,7 +157,8 @@ class InvertedResidualSpec(BlockSpec):
         if self.expands:
             steps.append(source + wide_in)
         if self.se_channels:
-            steps.append(2 * wide_out + self.mid_channels + kept)
+            # Scaling reads the wide tensor and the gate; so small a tensor that the squeezed vector outdoes it is rare.
+            steps.append(wide_out + self.mid_channels + max(wide_out, self.se_channels) + kept)
         if self.residual:
             steps.append(source + 2 * target)
         return max(steps)
@@ -219,7 +220,9 @@ def parse_block(key: str) -> BlockSpec:
 def _parse_token(token: str, letter: str, key: str) -> int | str:
     if not letter and token in get_args(Activation):
         return token
-    if letter and re.fullmatch(rf"{letter}\d+", token):
+    # Nothing but squeeze-excite and the feature layer can be absent.
+    number = r"[0-9]{1,9}" if letter in ("se", "f") else r"[1-9][0-9]{0,8}"
+    if letter and re.fullmatch(letter + number, token):
         return int(token[len(letter) :])
     wanted = f"{letter} and a number" if letter else f"one of {', '.join(get_args(Activation))}"
     raise SpaceError(f"block {key!r}: wanted {wanted}, got {token!r}")

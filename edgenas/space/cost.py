@@ -1,6 +1,14 @@
 """What a network costs on paper: MACs, parameters, weight bytes, peak activation bytes.
 
 Counted on BlockSpecs, batch 1. Latency is not among them: a device charges that (see `latency`).
+
+Peak activation bytes follow these rules, under which a count over the exported graph gives the same number
+(`deploy.graph_cost.peak_activation_bytes`). Operators are executed one after the other. Each writes memory of
+its own while all that it reads is alive: also the sum of a shortcut and the scaling of squeeze-excite, which a
+runtime may do in place. Batch norm and activations are part of the convolution before them, so only its result
+counts, once. A block's input is alive until it was last read: to the end of the block where there is a
+shortcut. The vectors of squeeze-excite count. Weights, the memory that a kernel works in, and channels that a
+runtime pads do not: what a process really takes is measured (`edgenas inspect`).
 """
 
 from __future__ import annotations
@@ -22,7 +30,7 @@ class Cost:
             them (it counts two operations each).
         params: trainable parameters, batch norm's included.
         weight_bytes: fp32 bytes of weights and biases once batch norm is folded, as deployed.
-        peak_activation_bytes: most fp32 activation bytes alive at once, block by block.
+        peak_activation_bytes: most fp32 activation bytes alive at once, by the rules above.
     """
 
     macs: int

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from edgenas.errors import SpaceError, one_of
+from edgenas.errors import SpaceError, explained, one_of, shown
 from edgenas.files import check_schema, read_yaml
-from edgenas.space.space import SearchSpace, Stage
+from edgenas.space.space import Head, SearchSpace, Stage, Stem
 
 PRESETS = Path(__file__).parent / "presets"
 NARROWED_IN_ALL_STAGES = ("depth", "kernel", "expand")
@@ -34,11 +36,11 @@ def load_space(source: str | Path | Mapping[str, Any]) -> SearchSpace:
     """
     if isinstance(source, Mapping):
         return _narrow(source)
-    path = PRESETS / f"{source}.yaml"
-    if not path.is_file():
-        path = Path(source)
-    if not path.is_file():
-        raise SpaceError(f"space {str(source)!r} is neither a preset nor a file; {one_of(str(source), preset_names())}")
+    known = str(source) in preset_names()
+    path = PRESETS / f"{source}.yaml" if known else Path(os.path.expanduser(source))
+    if not os.path.isfile(path):
+        hint = one_of(str(source), preset_names())
+        raise SpaceError(f"space {shown(str(source))} is neither a preset nor a file; {hint}")
     value = read_yaml(path)
     check_schema(value, path)
     return parse_space(value, str(path))
@@ -53,9 +55,19 @@ def parse_space(value: Mapping[str, Any], origin: str) -> SearchSpace:
     try:
         return SearchSpace.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the space"
-        raise SpaceError(f"{origin}: {place}: {first['msg']} (got {first['input']!r})") from None
+        raise SpaceError(f"{origin}: {explained(error.errors(), _space_keys(value))}") from None
+
+
+def _space_keys(value: Mapping[str, Any]) -> list[str]:
+    """Every key that the YAML of a space may hold, dotted; of as many stages as `value` has."""
+    stages = value.get("stages")
+    count = len(stages) if isinstance(stages, Sequence) else 0
+    parts: dict[str, type[BaseModel]] = {"stem": Stem, "head": Head}
+    parts |= {f"stages.{number}": Stage for number in range(count)}
+    return [
+        *SearchSpace.model_fields,
+        *(f"{part}.{name}" for part, kind in parts.items() for name in kind.model_fields),
+    ]
 
 
 def _narrow(source: Mapping[str, Any]) -> SearchSpace:
@@ -69,11 +81,11 @@ def _narrow(source: Mapping[str, Any]) -> SearchSpace:
     space = load_space(origins[0])
     stages = list(space.stages)
     for gene in NARROWED_IN_ALL_STAGES:
-        if gene in source:
+        if source.get(gene) is not None:
             stages = _narrow_everywhere(stages, gene, source[gene])
     narrowed = source.get("stages") or {}
     if not isinstance(narrowed, Mapping):
-        raise SpaceError(f'space: stages: wanted a mapping like {{"2": {{kernel: [3]}}}}, got {narrowed!r}')
+        raise SpaceError(f'space: stages: wanted a mapping like {{"2": {{kernel: [3]}}}}, got {shown(narrowed)}')
     for number, genes in narrowed.items():
         stages = _narrow_one(stages, str(number), genes)
     resolution = _kept(space.resolution, source.get("resolution"), "resolution")
@@ -98,7 +110,7 @@ def _narrow_one(stages: list[Stage], number: str, genes: Any) -> list[Stage]:
     if number not in names:
         raise SpaceError(f"space: stages has no {number!r}; {one_of(number, names)}")
     if not isinstance(genes, Mapping):
-        raise SpaceError(f"space: stages.{number}: wanted a mapping like {{kernel: [3]}}, got {genes!r}")
+        raise SpaceError(f"space: stages.{number}: wanted a mapping like {{kernel: [3]}}, got {shown(genes)}")
     stage = stages[int(number)]
     for gene, wanted in genes.items():
         if gene not in NARROWED_IN_ONE_STAGE:
@@ -113,8 +125,14 @@ def _kept(choices: Sequence[float], wanted: Any, place: str) -> list[float]:
         return list(choices)
     legal = ", ".join(f"{choice:g}" for choice in choices)
     if not isinstance(wanted, Sequence) or isinstance(wanted, str) or not wanted:
-        raise SpaceError(f"space: {place}: wanted a list of some of {legal}, got {wanted!r}")
+        raise SpaceError(f"space: {place}: wanted a list of some of {legal}, got {shown(wanted)}")
     for value in wanted:
-        if value not in choices:
-            raise SpaceError(f"space: {place}: {value!r} is none of {legal}")
+        if isinstance(value, bool) or value not in choices:
+            raise SpaceError(f"space: {place}: {shown(value)} is none of {legal}{_closest(value, choices)}")
     return [choice for choice in choices if choice in wanted]
+
+
+def _closest(value: Any, choices: Sequence[float]) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return ""
+    return f"; the closest is {min(choices, key=lambda choice: abs(choice - value)):g}"

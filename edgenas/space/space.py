@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from edgenas.errors import SpaceError
+from edgenas.errors import SpaceError, shown
 from edgenas.space.arch import Arch, BlockGenes, StageGenes, parse_arch, plain_number
 from edgenas.space.blocks import (
     Activation,
@@ -36,25 +36,34 @@ SE_REDUCTION = 4
 
 def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
     if list(values) != sorted(set(values)):
-        raise ValueError("wanted distinct choices in ascending order")
+        raise ValueError(f"wanted distinct choices in ascending order, got {shown(list(values))}")
     return values
+
+
+def _single_line(name: str) -> str:
+    if not name.strip() or not name.isprintable() or len(name) > 100:
+        raise ValueError(f"wanted a name of up to 100 characters in one line, got {shown(name)}")
+    return name
 
 
 def _odd(values: tuple[int, ...]) -> tuple[int, ...]:
     if any(value % 2 == 0 for value in values):
-        raise ValueError("wanted odd kernel sizes")
+        raise ValueError(f"wanted odd kernel sizes, got {shown(list(values))}")
     return values
 
 
-PositiveInt = Annotated[int, Field(gt=0, strict=True)]
-Expand = Annotated[float, Field(ge=1), AfterValidator(plain_number)]
-Choices = Annotated[tuple[PositiveInt, ...], Field(min_length=1), AfterValidator(_ascending)]
+# Bounds are far beyond any use, so what is past them is a slip; and no slip makes a space that never gets listed.
+PositiveInt = Annotated[int, Field(gt=0, le=10_000, strict=True)]
+Depth = Annotated[int, Field(gt=0, le=50, strict=True)]
+Expand = Annotated[float, Field(ge=1, le=100), AfterValidator(plain_number)]
+Choices = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=50), AfterValidator(_ascending)]
+Depths = Annotated[tuple[Depth, ...], Field(min_length=1, max_length=50), AfterValidator(_ascending)]
 Kernels = Annotated[Choices, AfterValidator(_odd)]
-Expands = Annotated[tuple[Expand, ...], Field(min_length=1), AfterValidator(_ascending)]
+Expands = Annotated[tuple[Expand, ...], Field(min_length=1, max_length=50), AfterValidator(_ascending)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Stem(_Part):
@@ -70,7 +79,7 @@ class Stage(_Part):
     """A stage: what is fixed (stride of its first block, activation, squeeze-excite) and what may be chosen."""
 
     width: Choices
-    depth: Choices
+    depth: Depths
     kernel: Kernels
     expand: Expands
     stride: PositiveInt
@@ -95,11 +104,11 @@ class SearchSpace(_Part):
     """A MobileNet-style macro space. Frozen; equal values are equal spaces."""
 
     schema_version: PositiveInt = 1
-    name: str
+    name: Annotated[str, AfterValidator(_single_line)]
     description: str = ""
     resolution: Choices
     stem: Stem
-    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=50)]
     head: Head
 
     @model_validator(mode="after")

@@ -1,195 +1,270 @@
 """Pictures and labels, in three splits: train, validation (held out of train; all choices see it), test.
 
-Small sets are decoded once and kept as uint8.
+Small sets are decoded once and kept as uint8; picture files that would not fit are decoded as they are needed.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import os
-import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from edgenas.config import DataConfig
 from edgenas.errors import DataError
+from edgenas.training.image_folder import ImageFolder, Part, common_side, scan, three_parts
+from edgenas.training.named_sets import TEST_SPLIT_SEED, cifar10, cifar100, digits, fashion_mnist
+from edgenas.training.pictures import PictureFiles, cores
+from edgenas.training.split import Split, divide, limited
 
-DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
-FASHION_MNIST_CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
-# The test split of a set that brings none must not move with the run's seed, or runs could not be compared.
-TEST_SPLIT_SEED = 20
-DIGITS_TEST_PICTURES = 360
-
-
-@dataclass(frozen=True)
-class SetSize:
-    """Pictures of a set before validation is held out, known without loading it."""
-
-    train: int
-    test: int
-    num_classes: int
-
-
-SET_SIZES = {"digits": SetSize(1437, 360, 10), "fashion-mnist": SetSize(60_000, 10_000, 10)}
-
-
-@dataclass(frozen=True)
-class Split:
-    """Pictures uint8 (n, 1 or 3, h, w) and labels int64 (n,)."""
-
-    pictures: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, indices: npt.NDArray[np.int64]) -> Split:
-        """The pictures at `indices`, in that order."""
-        chosen = torch.from_numpy(indices)
-        return Split(self.pictures[chosen], self.labels[chosen])
-
-    def head(self, count: int | None) -> Split:
-        """The first `count` pictures (all, if None). Splits are shuffled, so this is a fair sample."""
-        return Split(self.pictures[:count], self.labels[:count])
+NAMED_SETS = {"digits": digits, "fashion-mnist": fashion_mnist, "cifar10": cifar10, "cifar100": cifar100}
+BROKEN_SHARE = 0.01
+"""Of the pictures, that may be unreadable; more are a mistake that the user should know of."""
+IMBALANCE = 3.0
+"""Largest class over smallest, above which a run says so."""
+MAX_RESOLUTION = 224
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A classification set in three splits."""
+    """A classification set in three splits.
+
+    Attributes:
+        name: as the config calls it.
+        classes: names in the order of the labels.
+        train: what the supernet learns from.
+        validation: what every choice sees.
+        test: what the chosen network is scored on, once.
+        presize: size that pictures of many sizes are kept at, None where the set has one size.
+        broken: files that cannot be read and are left out.
+        notes: what the user should know about this set, in sentences.
+    """
 
     name: str
     classes: tuple[str, ...]
     train: Split
     validation: Split
     test: Split
+    presize: int | None = None
+    broken: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
         """How many classes there are."""
         return len(self.classes)
 
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
     def digest(self) -> str:
-        """SHA-256 over pictures and labels of all splits, in order: equal digests mean equal splits."""
+        """SHA-256 over pictures and labels of all splits, in order: equal digests mean equal splits.
+
+        Of files that are not kept decoded, names and sizes stand for their pixels.
+        """
         total = hashlib.sha256()
-        for split in (self.train, self.validation, self.test):
-            total.update(split.pictures.numpy().tobytes())
-            total.update(split.labels.numpy().tobytes())
+        for split in self.splits.values():
+            split.update(total)
         return total.hexdigest()
 
 
-def load_dataset(config: DataConfig, seed: int) -> Dataset:
+@dataclass(frozen=True)
+class SetSize:
+    """Pictures of each split and classes, known without opening a picture."""
+
+    train: int
+    validation: int
+    test: int
+    num_classes: int
+
+
+NAMED_SIZES = {
+    "digits": (1437, 360, 10),
+    "fashion-mnist": (60_000, 10_000, 10),
+    "cifar10": (50_000, 10_000, 10),
+    "cifar100": (50_000, 10_000, 100),
+}
+"""Training pictures before validation is held out, test pictures, classes."""
+
+
+def set_size(config: DataConfig, seed: int) -> SetSize:
+    """How large a set is.
+
+    Raises:
+        DataError: its class folders are missing or unfit.
+    """
+    if config.name in NAMED_SIZES:
+        whole, test, classes = NAMED_SIZES[config.name]
+        held = round(whole * config.validation)
+        return SetSize(min(whole - held, config.limit or whole), held, test, classes)
+    folder = scan(_path(config))
+    train, validation, parted = _parts(folder, config, seed)
+    return SetSize(len(train), len(validation), len(parted), len(folder.classes))
+
+
+def load_dataset(
+    config: DataConfig,
+    seed: int,
+    *,
+    resolution: int = MAX_RESOLUTION,
+    known_broken: Collection[str] | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
     """Load a set and split it, stratified, by `seed`.
+
+    Args:
+        config: which set.
+        seed: of the validation split and of `limit`.
+        resolution: the largest that networks will ask for; larger picture files are kept at this size.
+        known_broken: unreadable files, found when the set was loaded before; None to look for them. Only files
+            that are not kept decoded need it.
+        progress: called with what is being done, pictures done and in all.
 
     Raises:
         DataError: its files are missing or broken, or too few for the splits asked for.
     """
-    loaders = {"digits": _digits, "fashion-mnist": _fashion_mnist}
-    whole, test, classes = loaders[config.name](config.path)
-    train, validation = _split(whole, round(config.validation * len(whole)), seed)
-    if config.limit is not None and config.limit < len(train):
-        train = _limit(train, config.limit, seed)
-    return Dataset(config.name, classes, train, validation, test)
+    if config.name == "imagefolder":
+        return _load_folder(config, seed, resolution, known_broken, progress)
+    whole, test, classes = NAMED_SETS[config.name](config.path)
+    labels = whole.labels.numpy()
+    kept, held = divide(labels, round(config.validation * len(whole)), seed)
+    chosen = kept[limited(labels[kept], config.limit, seed)]
+    notes = imbalance_notes(_by_name(whole.take(chosen), classes))
+    return Dataset(config.name, classes, whole.take(chosen), whole.take(held), test, notes=tuple(notes))
 
 
-def _split(split: Split, held_out: int, seed: int) -> tuple[Split, Split]:
-    """Two shuffled, stratified parts; the second holds `held_out` pictures.
+def _by_name(split: Split, classes: Sequence[str]) -> dict[str, int]:
+    return dict(zip(classes, split.counts(len(classes)), strict=True))
 
-    Raises:
-        DataError: a part would be too small to hold every class.
-    """
-    from sklearn.model_selection import train_test_split
 
-    try:
-        kept, held = train_test_split(
-            np.arange(len(split)), test_size=held_out, random_state=seed, stratify=split.labels.numpy()
-        )
-    except ValueError as error:
+def _path(config: DataConfig) -> Path:
+    if config.path is None:
+        raise DataError("data.path is missing: wanted the folder that holds a sub-folder of pictures for each class")
+    return config.path.expanduser()
+
+
+def _parts(folder: ImageFolder, config: DataConfig, seed: int) -> tuple[Part, Part, Part]:
+    train, validation, test = three_parts(folder, config.validation, config.test, seed, TEST_SPLIT_SEED)
+    order = np.random.default_rng((seed, len(train))).permutation(len(train))
+    train = train.take(order)
+    return train.take(limited(train.labels, config.limit, seed)), _shuffled(validation), _shuffled(test)
+
+
+def _shuffled(part: Part) -> Part:
+    """In an order of no meaning, so that the first n are a fair sample."""
+    return part.take(np.random.default_rng(len(part)).permutation(len(part)))
+
+
+def _load_folder(
+    config: DataConfig, seed: int, resolution: int, known_broken: Collection[str] | None, progress: Progress | None
+) -> Dataset:
+    folder = scan(_path(config))
+    train, validation, test = _parts(folder, config, seed)
+    side = config.presize or common_side(folder, resolution)
+    left = config.memory_mb * 1_000_000
+    splits: dict[str, Split] = {}
+    broken: list[str] = []
+    # Training pictures last: they are the most, and the only ones that are read once an epoch.
+    for name, part in (("validation", validation), ("test", test), ("train", train)):
+        files = PictureFiles(folder.root, part.names, side, config.workers or cores())
+        kept = 3 * side * side * len(part) <= left
+        left -= 3 * side * side * len(part) * kept
+        splits[name], unread = _load_part(name, files, part, kept, known_broken, progress)
+        broken += unread
+    _check_broken(folder, broken, len(train) + len(validation) + len(test))
+    _check_classes(folder, splits)
+    notes = [*_remarks(folder, broken), *imbalance_notes(_by_name(splits["train"], folder.classes)), *_leaks(splits)]
+    return Dataset(
+        "imagefolder",
+        folder.classes,
+        splits["train"],
+        splits["validation"],
+        splits["test"],
+        presize=side,
+        broken=tuple(sorted(broken)),
+        notes=tuple(notes),
+    )
+
+
+def _load_part(
+    name: str,
+    files: PictureFiles,
+    part: Part,
+    kept: bool,
+    known_broken: Collection[str] | None,
+    progress: Progress | None,
+) -> tuple[Split, list[str]]:
+    """A split without its unreadable files, and these."""
+    step = None if progress is None else lambda done, total: progress(f"reading {name} pictures", done, total)
+    labels = torch.from_numpy(part.labels)
+    if kept:
+        pictures, unread = files.load(step)
+    elif known_broken is None:
+        unread = files.broken(step)
+    else:
+        unread = np.flatnonzero([file in known_broken for file in part.names])
+    good = np.setdiff1d(np.arange(len(part)), unread)
+    names = [part.names[index] for index in unread]
+    if not kept:
+        return Split(files.subset(good), labels[good]), names
+    return Split(pictures if len(good) == len(part) else pictures[good], labels[good]), names
+
+
+def _check_broken(folder: ImageFolder, broken: list[str], total: int) -> None:
+    if len(broken) > BROKEN_SHARE * total:
         raise DataError(
-            f"cannot hold out {held_out} of {len(split)} pictures ({error}): change data.validation or data.limit"
-        ) from None
-    return split.take(kept), split.take(held)
-
-
-def _limit(split: Split, count: int, seed: int) -> Split:
-    """A fixed, stratified subset of `count` pictures."""
-    left_out = len(split) - count
-    # Too few to hold every class cannot be stratified; but then hardly anything is left out of a shuffled split.
-    if left_out < len(torch.unique(split.labels)):
-        return split.head(count)
-    return _split(split, left_out, seed)[0]
-
-
-def _digits(path: Path | None) -> tuple[Split, Split, tuple[str, ...]]:
-    if path is not None:
-        raise DataError(f"data.path is {path}, but digits come with scikit-learn: leave data.path out")
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    # Stored as 0..16; 255 / 16 makes them ordinary grey pictures.
-    pictures = torch.from_numpy((bunch.images * (255 / 16)).round().astype(np.uint8)).unsqueeze(1)
-    whole = Split(pictures, torch.from_numpy(bunch.target.astype(np.int64)))
-    rest, test = _split(whole, DIGITS_TEST_PICTURES, TEST_SPLIT_SEED)
-    return rest, test, tuple(str(digit) for digit in range(10))
-
-
-def _fashion_mnist(path: Path | None) -> tuple[Split, Split, tuple[str, ...]]:
-    folder = path or (DEBIAN_FASHION_MNIST if DEBIAN_FASHION_MNIST.is_dir() else _download_fashion_mnist())
-    splits = [
-        Split(
-            torch.from_numpy(_read_idx(folder / f"{part}-images-idx3-ubyte.gz", 3)).unsqueeze(1),
-            torch.from_numpy(_read_idx(folder / f"{part}-labels-idx1-ubyte.gz", 1).astype(np.int64)),
+            f"{folder.root}: {len(broken)} of {total} pictures cannot be read (at most {BROKEN_SHARE:.0%} are passed "
+            f"over): {', '.join(sorted(broken)[:5])}{', …' if len(broken) > 5 else ''}: mend or remove them; "
+            f"`edgenas data check {folder.root}` lists all"
         )
-        for part in ("train", "t10k")
+
+
+def _check_classes(folder: ImageFolder, splits: Mapping[str, Split]) -> None:
+    for name, split in splits.items():
+        counts = split.counts(len(folder.classes))
+        if 0 in counts:
+            raise DataError(
+                f"{folder.root}: no {name} picture of class {folder.classes[counts.index(0)]!r} is left: add pictures, "
+                "enlarge data.validation, data.test or data.limit, or remove the class"
+            )
+
+
+def _remarks(folder: ImageFolder, broken: list[str]) -> list[str]:
+    notes = []
+    if broken:
+        notes.append(f"{len(broken)} pictures cannot be read and are left out: {', '.join(sorted(broken)[:5])}")
+    if folder.ignored:
+        notes.append(f"{len(folder.ignored)} files or folders are no pictures and are left out: {folder.ignored[0]}")
+    return notes
+
+
+def imbalance_notes(counts: Mapping[str, int]) -> list[str]:
+    """A remark on classes of very uneven size; none, if they are not. `counts` are training pictures by class."""
+    low, high = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    if counts[high] <= IMBALANCE * counts[low]:
+        return []
+    return [
+        f"class sizes are uneven: {counts[low]} training pictures of {low!r}, {counts[high]} of {high!r}; top-1 is an "
+        "average over pictures, so large classes weigh more"
     ]
-    for split in splits:
-        if len(split.pictures) != len(split.labels):
-            raise DataError(f"{folder}: {len(split.pictures)} pictures but {len(split.labels)} labels")
-    return splits[0], splits[1], FASHION_MNIST_CLASSES
 
 
-def _download_fashion_mnist() -> Path:
-    from torchvision.datasets import FashionMNIST
-
-    root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "edgenas"
-    try:
-        FashionMNIST(root, download=True)
-    except (OSError, RuntimeError) as error:
-        raise DataError(
-            f"Fashion-MNIST is not in {DEBIAN_FASHION_MNIST} and cannot be downloaded ({error}): "
-            "install Debian's package dataset-fashion-mnist, or set data.path to a folder of its four .gz files"
-        ) from None
-    return root / "FashionMNIST" / "raw"
+def _leaks(splits: Mapping[str, Split]) -> list[str]:
+    """Test pictures that training sees too make the reported accuracy too good."""
+    if any(isinstance(split.pictures, PictureFiles) for split in splits.values()):
+        return []
+    seen = {_content(picture) for name in ("train", "validation") for picture in splits[name].tensor()}
+    shared = sum(_content(picture) in seen for picture in splits["test"].tensor())
+    if not shared:
+        return []
+    return [f"{shared} test pictures are also among the training pictures: the test accuracy is too good by them"]
 
 
-def _read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
-    """An array in the IDX format of MNIST: two zero bytes, type 8 (uint8), rank, big-endian sizes, data."""
-    try:
-        data = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: wanted a gzipped IDX file ({error})") from None
-    if data[:4] != bytes([0, 0, 8, dimensions]):
-        raise DataError(f"{path}: wanted an IDX file of {dimensions}-dimensional bytes, got header {data[:4]!r}")
-    if len(data) < 4 + 4 * dimensions:
-        raise DataError(f"{path}: the file is truncated inside its header")
-    shape = np.frombuffer(data, ">u4", dimensions, offset=4).astype(int)
-    values = np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions)
-    if values.size != shape.prod():
-        raise DataError(f"{path}: header announces {shape.prod()} bytes, got {values.size}: the file is truncated")
-    return values.reshape(shape).copy()
+def _content(picture: torch.Tensor) -> bytes:
+    return hashlib.blake2b(picture.numpy().tobytes(), digest_size=16).digest()

@@ -13,8 +13,8 @@ from edgenas.errors import DataError
 from edgenas.space.arch import Arch
 from edgenas.supernet.subnet import Subnet, module_device
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training.data import Split
 from edgenas.training.preprocess import Preprocess
+from edgenas.training.split import Split
 
 BATCH_SIZE = 128
 
@@ -71,7 +71,10 @@ def top1(subnet: Subnet, split: Split) -> float:
     Raises:
         UncalibratedError: the subnet did not come from `materialise`.
     """
-    return int((predict(subnet, split.pictures).argmax(1) == split.labels).sum()) / len(split)
+    right = sum(
+        int((predict(subnet, batch.tensor()).argmax(1) == batch.labels).sum()) for batch in split.batches(BATCH_SIZE)
+    )
+    return right / len(split)
 
 
 def _batches(images: Tensor, batch_size: int) -> list[Tensor]:

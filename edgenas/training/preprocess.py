@@ -21,7 +21,8 @@ class Preprocess:
     """Resize the shorter side to `size` (bilinear, antialiased), crop the centre, scale, normalise.
 
     A pixel of 0..255 becomes `(pixel / 255 - mean) / std`, by channel. Grey pictures are repeated into three
-    channels.
+    channels. `presize` is a first resize and crop of the same kind, to the size at which picture files are kept for
+    training; pictures that are given to `__call__` have had it already.
     """
 
     size: int
@@ -29,6 +30,7 @@ class Preprocess:
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     colour_order: str = "RGB"
     interpolation: str = "bilinear"
+    presize: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in a manifest."""

@@ -226,6 +226,14 @@ def test_an_empty_folder_is_the_users_mistake(tmp_path) -> None:
     assert "no .onnx file" in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_a_full_disk_is_told_in_one_line(tmp_path) -> None:
+    done = run_command(make_model(tmp_path / "m.onnx", [1, 4]), "--rounds", 1, "--out", "/dev/full")
+    assert done.returncode == 1
+    assert "bench: the rows cannot be written to /dev/full" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_embedded_models_are_what_their_comment_says() -> None:
     empty = onnx.load_from_string(bench.EMPTY_MODEL)
     sentinel = onnx.load_from_string(bench.SENTINEL_MODEL)

@@ -41,7 +41,7 @@ def test_unknown_names_list_the_known_ones() -> None:
     [
         ({"schema_version": 99}, "upgrade edgenas"),
         ({"run": {"threads": 0}}, "run.threads"),
-        ({"run": {"thread": 2}}, "did you mean 'threads'"),
+        ({"run": {"thread": 2}}, "did you mean 'run.threads'"),
         ({"name": "../up"}, "name"),
         ({"cpu": None}, "cpu"),
     ],

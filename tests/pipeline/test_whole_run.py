@@ -208,4 +208,4 @@ def test_a_damaged_result_is_named(small_run: SmallRun, tmp_path: Path) -> None:
     write_json(again / "verify" / "result.json", {})
     done = edgenas("report", str(again), cwd=small_run.cwd)
     assert done.returncode == 2
-    assert "lacks 'front'" in done.stderr
+    assert "front is missing" in done.stderr

@@ -1,6 +1,14 @@
 """Sessions and transport: resuming, subtraction, identity; the timer stands in as rows of known numbers."""
 
+import contextlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,12 +17,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgenas.errors import MeasurementError, TableError
-from edgenas.files import read_jsonl
+from edgenas.files import append_jsonl, read_jsonl
 from edgenas.latency.device import Device, DeviceRun
 from edgenas.latency.table import LatencyTable
-from edgenas.profiling import session
+from edgenas.profiling import session, transport
 from edgenas.profiling.plan import Plan, make_plan
-from edgenas.profiling.record import pool, repeat_noise, to_measurement
+from edgenas.profiling.record import Measurement, pool, repeat_noise, to_measurement
 from edgenas.profiling.session import PROCESSES, measure_networks, profile
 from edgenas.profiling.transport import installed_runtime, run_bench, validate_rows
 from edgenas.space.load import load_space
@@ -44,17 +52,23 @@ def bench_row(index: int, p50: float = 0.05, version: str | None = None) -> dict
 class FakeBench:
     """Stands in for run_bench: times every model at 50 µs and remembers how many it was given."""
 
-    def __init__(self, version: str | None = None, fail_after: int | None = None) -> None:
-        self.version, self.fail_after = version, fail_after
+    def __init__(self, version: str | None = None, fail_after: int | None = None, unable: str = "nothing") -> None:
+        self.version, self.fail_after, self.unable = version, fail_after, unable
         self.timed: list[int] = []
 
-    def __call__(self, models, run, *, rounds, seed, out, progress=None):
+    def __call__(self, models, run, *, rounds, seed, progress=None):
         if self.fail_after is not None and len(self.timed) >= self.fail_after:
             raise MeasurementError("power cut")
         self.timed.append(len(models))
         if progress:
             progress(1, 1)
-        return [bench_row(index, version=self.version) for index in range(len(models))]
+        return [self.row(index, model, seed) for index, model in enumerate(models)]
+
+    def row(self, index: int, model: Path, seed: int) -> dict:
+        if self.unable in model.name:
+            return {"schema_version": 1, "benchmark_info": {"index": index}, "error": "no kernel for it"}
+        # A time of its own for every model and process, so that mixing them up shows.
+        return bench_row(index, 0.05 + zlib.crc32(f"{model.name} {seed}".encode()) % 1000 / 1e6, self.version)
 
 
 def fake_export(named, folder: Path, progress=None) -> dict[str, Path]:
@@ -81,8 +95,8 @@ def test_a_profile_holds_every_block_and_network_once(monkeypatch, tmp_path) -> 
 
 def test_the_call_overhead_is_subtracted_from_blocks_alone(monkeypatch, tmp_path) -> None:
     table = run_profile(monkeypatch, tmp_path, FakeBench())
-    assert [row.p50_us for row in table.blocks().values()] == pytest.approx([48.0] * len(PLAN.blocks))
-    assert [row.p50_us for row in table.networks(SPACE.structure_id, 10)] == pytest.approx([50.0] * 3)
+    assert [row.p50_us for row in table.blocks().values()] == pytest.approx([48.0] * len(PLAN.blocks), abs=1.001)
+    assert [row.p50_us for row in table.networks(SPACE.structure_id, 10)] == pytest.approx([50.0] * 3, abs=1.001)
     assert table.circumstances["call_overhead_us"] == pytest.approx(2.0)
 
 
@@ -95,15 +109,61 @@ def test_what_is_measured_is_not_measured_again(monkeypatch, tmp_path) -> None:
     assert len(table.rows) == len(PLAN.blocks) + len(PLAN.networks)
 
 
-def test_a_session_that_stops_between_chunks_goes_on(monkeypatch, tmp_path) -> None:
+@pytest.mark.parametrize("processes", [1, 5, PROCESSES, PROCESSES + 3])
+def test_a_session_goes_on_after_the_last_process_that_ended(monkeypatch, tmp_path, processes) -> None:
     monkeypatch.setattr(session, "MODELS_PER_PROCESS", 20)
+    undisturbed, everything = FakeBench(), len(PLAN.blocks) + len(PLAN.networks)
+    table = run_profile(monkeypatch, tmp_path / "straight", undisturbed)
     with pytest.raises(MeasurementError, match="power cut"):
-        run_profile(monkeypatch, tmp_path, FakeBench(fail_after=2 * PROCESSES))
+        run_profile(monkeypatch, tmp_path / "cut", FakeBench(fail_after=processes))
     rest = FakeBench()
-    table = run_profile(monkeypatch, tmp_path, rest)
-    kept = read_jsonl(tmp_path / "rows.jsonl")
-    assert 0 < sum(rest.timed) < PROCESSES * (len(PLAN.blocks) + 3)
-    assert len(kept) == len(table.rows) == len(PLAN.blocks) + 3
+    resumed = run_profile(monkeypatch, tmp_path / "cut", rest)
+    assert rest.timed == undisturbed.timed[processes:]
+    assert sum(undisturbed.timed) == PROCESSES * everything
+    assert resumed.rows == table.rows
+    assert len(read_jsonl(tmp_path / "cut" / "rows.jsonl")) == PROCESSES * everything
+    assert not list((tmp_path / "cut").glob(".*"))
+
+
+def test_a_kill_in_the_middle_of_writing_rows_loses_only_those(monkeypatch, tmp_path) -> None:
+    table = run_profile(monkeypatch, tmp_path / "straight", FakeBench())
+    run_profile(monkeypatch, tmp_path / "cut", FakeBench())
+    path = tmp_path / "cut" / "rows.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-7]) + lines[-7][:100])
+    rest = FakeBench()
+    assert run_profile(monkeypatch, tmp_path / "cut", rest).rows == table.rows
+    assert rest.timed == [7]
+
+
+def test_a_model_that_the_device_cannot_run_is_named_and_the_others_are_kept(monkeypatch, tmp_path) -> None:
+    everything, network = len(PLAN.blocks) + len(PLAN.networks), PLAN.networks[1].id
+    with pytest.raises(
+        MeasurementError, match=rf"cannot run 1 of {everything} models:\n  network {network}: no kernel"
+    ):
+        run_profile(monkeypatch, tmp_path, unable := FakeBench(unable=network))
+    assert unable.timed == [everything] + [everything - 1] * (PROCESSES - 1)
+    mended = FakeBench()
+    table = run_profile(monkeypatch, tmp_path, mended)
+    assert mended.timed == [1] * PROCESSES
+    assert len(table.rows) == everything
+
+
+def test_rows_of_an_edgenas_that_kept_all_processes_together_still_count(monkeypatch, tmp_path) -> None:
+    table = run_profile(monkeypatch, tmp_path / "now", FakeBench())
+    record = {
+        "call_overhead_us": 2.0,
+        "sentinel_p50_us": 100.0,
+        "sentinel_drift": 0.01,
+        "environment": {},
+        "doubts": [],
+    }
+    shared = {"schema_version": 1, "identity": asdict(table.identity), "measured_at": "2025-01-01", **record}
+    for row in table.rows[:-1]:
+        append_jsonl(tmp_path / "rows.jsonl", shared | {"row": asdict(row)})
+    again = FakeBench()
+    assert set(run_profile(monkeypatch, tmp_path, again).rows[:-1]) == set(table.rows[:-1])
+    assert again.timed == [1] * PROCESSES
 
 
 def test_rows_of_another_exporter_do_not_count(monkeypatch, tmp_path) -> None:
@@ -125,9 +185,24 @@ def test_when_the_runtime_turns_out_another_everything_is_measured_with_it(monke
     assert len(table.rows) == everything
 
 
-def test_a_foreign_line_among_the_rows_is_named(monkeypatch, tmp_path) -> None:
-    (tmp_path / "rows.jsonl").write_text('{"hello": 1}\n', encoding="utf-8")
-    with pytest.raises(TableError, match="row 1 is not a measurement"):
+FOREIGN = {
+    "hello": lambda line: {"hello": 1},
+    "no process": lambda line: line | {"process": PROCESSES},
+    "no name": lambda line: line | {"name": ["block"]},
+    "no numbers": lambda line: line | {"timed": None},
+    "an error": lambda line: line | {"timed": {"schema_version": 1, "error": "x"}},
+    "text": lambda line: line | {"timed": line["timed"] | {"call_overhead_ms": "2"}},
+    "too fast": lambda line: line | {"timed": line["timed"] | {"rounds_p50_ms": [-1.0]}},
+}
+
+
+@pytest.mark.parametrize("change", FOREIGN.values(), ids=FOREIGN)
+def test_a_foreign_line_among_the_rows_is_named(monkeypatch, tmp_path, change) -> None:
+    run_profile(monkeypatch, tmp_path, FakeBench())
+    path = tmp_path / "rows.jsonl"
+    first, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([first, json.dumps(change(json.loads(first))), *rest]) + "\n")
+    with pytest.raises(TableError, match="row 2 is not a measurement"):
         run_profile(monkeypatch, tmp_path, FakeBench())
 
 
@@ -190,12 +265,18 @@ def _with(path: str, value: object) -> dict:
         (_with("benchmark_info.index", 0), r"two rows for a\.onnx"),
         (_with("benchmark_info", "x"), "index None"),
         (_with("schema_version", 2), "upgrade edgenas"),
-        (_with("error", "out of memory"), r"b\.onnx could not be timed: out of memory"),
     ],
 )
 def test_hostile_rows_are_refused(row: dict, message: str) -> None:
     with pytest.raises(MeasurementError, match=message):
         validate_rows([bench_row(0), row], MODELS, DEVICE.run)
+
+
+def test_the_row_of_a_model_that_could_not_be_run_passes_with_its_error() -> None:
+    row = {"schema_version": 1, "benchmark_info": {"index": 1}, "error": "out of memory" + 1000 * "!"}
+    rows = validate_rows([bench_row(0), row], MODELS, DEVICE.run)
+    assert rows[1]["error"].startswith("out of memory!")
+    assert len(rows[1]["error"]) == 500
 
 
 def test_a_missing_row_is_named() -> None:
@@ -231,9 +312,71 @@ def test_networks_of_equal_file_names_are_timed_on_this_machine(tmp_path) -> Non
     assert len(read_jsonl(tmp_path / "rows.jsonl")) == 2 * PROCESSES
 
 
-def test_a_failing_timer_shows_the_end_of_its_words(tmp_path) -> None:
-    path = tmp_path / "broken.onnx"
-    path.write_bytes(b"no model")
-    with pytest.raises(MeasurementError, match=r"(?s)exit code 1:.*broken\.onnx"):
-        run_bench([path], DEVICE.run, rounds=1, seed=0, out=tmp_path / "rows.jsonl")
-    assert not (tmp_path / "rows.jsonl").exists()
+def test_what_is_measured_of_a_front_is_measured_again_only_for_other_files(monkeypatch, tmp_path) -> None:
+    networks = {name: make_model(tmp_path / name / f"{name}.onnx") for name in ("one", "two")}
+    options = {"rounds": PROCESSES, "seed": 0, "out": tmp_path / "rows.jsonl"}
+
+    def measured(bench: FakeBench) -> dict[str, Measurement]:
+        monkeypatch.setattr(session, "run_bench", bench)
+        return measure_networks(networks, DEVICE, **options)
+
+    first = measured(FakeBench())
+    session.discount(options["out"], DEVICE)
+    with pytest.raises(MeasurementError, match="power cut"):
+        measured(FakeBench(fail_after=3))
+    rest, again, other = FakeBench(), FakeBench(), FakeBench()
+    assert measured(rest) == measured(again) == first
+    assert (rest.timed, again.timed) == ([2] * (PROCESSES - 3), [])
+    networks["two"].write_bytes(networks["two"].read_bytes() + b"\x32\x00")
+    measured(other)
+    assert other.timed == [1] * PROCESSES
+
+
+def test_a_model_that_the_timer_cannot_run_does_not_stop_the_others(tmp_path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    good = make_model(tmp_path / "good" / "good.onnx")
+    rows = run_bench([tmp_path / "broken.onnx", good], DEVICE.run, rounds=1, seed=0)
+    assert rows[0]["error"]
+    assert rows[1]["latency_ms"]["p50"] > 0
+
+
+def test_a_failing_timer_shows_the_end_of_its_words(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(transport, "_command", lambda *arguments: [sys.executable, "-c", "raise SystemExit('no disk')"])
+    with pytest.raises(MeasurementError, match=r"(?s)exit code 1:.*no disk"):
+        run_bench([tmp_path / "any.onnx"], DEVICE.run, rounds=1, seed=0)
+
+
+def running(argument: str) -> list[int]:
+    """Processes that have an argument of this text."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if argument.encode() in (folder / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return found
+
+
+def until(done: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not done() and time.monotonic() < end:
+        time.sleep(0.02)
+    return done()
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads /proc")
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
+def test_the_timer_does_not_outlive_the_process_that_started_it(tmp_path, signal_number) -> None:
+    model = make_model(tmp_path / "endless" / "model.onnx")
+    code = (
+        "from pathlib import Path; from edgenas.latency.device import DeviceRun; "
+        "from edgenas.profiling.transport import run_bench; "
+        f"run_bench([Path({str(model)!r})], DeviceRun(), rounds=10**6, seed=0, progress=lambda *step: print(*step))"
+    )
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline()
+        assert running(str(model))
+        parent.send_signal(signal_number)
+    assert until(lambda: not running(str(model)), seconds=20)

@@ -123,7 +123,7 @@ def test_a_missing_folder_is_told(tmp_path: Path) -> None:
 
 def test_a_broken_value_is_named_with_its_file(run_folder: Path) -> None:
     change(run_folder / "search" / "result.json", {"seconds": "long"})
-    with pytest.raises(RunFolderError, match=r"result\.json: seconds: .*'long'.*`edgenas search`"):
+    with pytest.raises(RunFolderError, match=r"result\.json: seconds: .*'long'.*`edgenas search "):
         write_report(run_folder)
 
 
@@ -215,3 +215,15 @@ def test_doubts_about_the_fronts_measurements_are_told(run_folder: Path) -> None
     (run_folder / "summary.json").write_text(json.dumps(summary))
     told = f"here: the timer doubts 1 of {len(summary['front'])} measurements: 3 of 8 processes: too noisy"
     assert told in write_report(run_folder).read_text()
+
+
+def test_of_a_step_told_twice_after_a_kill_the_last_row_counts(run_folder: Path) -> None:
+    undisturbed = load_run(run_folder)
+    path = run_folder / "supernet" / "training.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    first = [row | ({"loss": 99.0} if row["kind"] == "step" else {"top1": {"smallest": 0.0}}) for row in rows[200:250]]
+    resumed = {"kind": "resume", "step": 380, "bit_identical": True}
+    told = [*rows[:200], *first, resumed, *rows[200:]]
+    path.write_text("".join(json.dumps(row) + "\n" for row in told))
+    assert load_run(run_folder).steps == undisturbed.steps
+    assert load_run(run_folder).validations == undisturbed.validations

@@ -10,6 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.flop_counter import FlopCounterMode
 
 from edgenas.space.arch import Arch
+from edgenas.space.blocks import parse_block
 from edgenas.space.cost import cost
 from edgenas.space.load import load_space, preset_names
 from edgenas.space.space import SearchSpace
@@ -82,6 +83,12 @@ def test_costs_of_a_hand_worked_network() -> None:
     assert found.weight_bytes == 4 * (sum(weights.values()) + norms + 2)
     # The stem: 3·16 in, 8·4 out are 80; the block: 32 kept, 64 and 64 around its depthwise convolution.
     assert found.peak_activation_bytes == 4 * 160
+
+
+def test_a_squeezed_vector_counts_where_it_outdoes_its_tensor() -> None:
+    # One pixel of 5 channels: the shortcut's 5, the tensor's 5, the squeezed 8 and the gate's 5 are alive at once.
+    found = cost([parse_block("ir_i5_r1_o5_m5_k3_s1_se8_relu")])
+    assert found.peak_activation_bytes == 4 * 23
 
 
 def test_published_ofa_subnets_have_their_published_macs_and_params() -> None:

@@ -1,6 +1,9 @@
 import gzip
+import hashlib
+import pickle
 import struct
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,7 +13,8 @@ from hypothesis import strategies as st
 
 from edgenas.config import DataConfig
 from edgenas.errors import DataError
-from edgenas.training.data import SET_SIZES, Dataset, Split, load_dataset
+from edgenas.training.data import Dataset, load_dataset, set_size
+from edgenas.training.split import Split
 
 
 def digits(seed: int = 0, validation: float = 0.2, limit: int | None = None) -> Dataset:
@@ -61,9 +65,10 @@ def test_equal_seeds_give_equal_splits_and_the_test_split_never_moves() -> None:
 
 
 def test_sizes_known_without_loading_are_right() -> None:
-    dataset, size = digits(), SET_SIZES["digits"]
-    assert (len(dataset.train) + len(dataset.validation), len(dataset.test)) == (size.train, size.test)
-    assert dataset.num_classes == size.num_classes
+    for limit in (None, 500):
+        dataset, size = digits(limit=limit), set_size(DataConfig(name="digits", validation=0.2, limit=limit), 0)
+        assert (size.train, size.validation, size.test) == tuple(len(split) for split in dataset.splits.values())
+        assert dataset.num_classes == size.num_classes
 
 
 def test_the_share_held_out_is_the_one_asked_for() -> None:
@@ -173,3 +178,62 @@ def test_pictures_and_labels_must_be_as_many(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(idx(LABELS[:59])))
     with pytest.raises(DataError, match="60 pictures but 59 labels"):
         fashion(tmp_path)
+
+
+CIFAR_ROWS = np.random.default_rng(0).integers(0, 256, (60, 3072), dtype=np.uint8)
+
+
+def write_cifar(root: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Files of the published layout with few pictures in them, and torchvision told their MD5 sums."""
+    import torchvision
+
+    kind = getattr(torchvision.datasets, name)
+    key, meta_key = ("labels", "label_names") if name == "CIFAR10" else ("fine_labels", "fine_label_names")
+    classes = [f"class {number}" for number in range(10)]
+    folder = root / kind.base_folder
+    folder.mkdir(parents=True)
+
+    def write(file: str, value: object) -> str:
+        data = pickle.dumps(value)
+        (folder / file).write_bytes(data)
+        return hashlib.md5(data).hexdigest()
+
+    parts = {}
+    for list_name, start in (("train_list", 0), ("test_list", 40)):
+        rows = CIFAR_ROWS[start : start + (40 if start == 0 else 20)]
+        pieces = np.array_split(np.arange(len(rows)), len(getattr(kind, list_name)))
+        parts[list_name] = [
+            [file, write(file, {"data": rows[piece], key: [int(i) % 10 for i in piece]})]
+            for (file, _), piece in zip(getattr(kind, list_name), pieces, strict=True)
+        ]
+    meta = {**kind.meta, "md5": write(kind.meta["filename"], {meta_key: classes})}
+    for attribute, value in {**parts, "meta": meta}.items():
+        monkeypatch.setattr(kind, attribute, value)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("cifar10", "CIFAR10"), ("cifar100", "CIFAR100")])
+def test_cifar_is_read_through_torchvision(
+    name: Literal["cifar10", "cifar100"], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_cifar(tmp_path, monkeypatch, kind)
+    dataset = load_dataset(DataConfig(name=name, path=tmp_path, validation=0.25), 0)
+    assert dataset.classes == tuple(f"class {number}" for number in range(10))
+    assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 30, "validation": 10, "test": 20}
+    # A row holds the red plane, then the green, then the blue.
+    assert torch.equal(dataset.test.tensor(), torch.from_numpy(CIFAR_ROWS[40:].reshape(20, 3, 32, 32)))
+    seen = {picture.numpy().tobytes() for split in (dataset.train, dataset.validation) for picture in split.tensor()}
+    assert seen == {row.tobytes() for row in CIFAR_ROWS[:40]}
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_a_tampered_cifar_file_is_never_unpickled(
+    name: Literal["cifar10", "cifar100"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = name.upper()
+    write_cifar(tmp_path, monkeypatch, kind)
+    witness = tmp_path / "witness"
+    for file in next(path for path in tmp_path.iterdir() if path.is_dir()).iterdir():
+        file.write_bytes(b"cposix\nsystem\n(S'touch " + str(witness).encode() + b"'\ntR.")
+    with pytest.raises(DataError, match=kind):
+        load_dataset(DataConfig(name=name, path=tmp_path), 0)
+    assert not witness.exists()

@@ -10,8 +10,8 @@ from edgenas.errors import DataError, SpaceError, UncalibratedError
 from edgenas.space.load import load_space
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training.data import Split
 from edgenas.training.evaluate import materialise, predict, preprocess_for, top1
+from edgenas.training.split import Split
 
 
 @pytest.fixture

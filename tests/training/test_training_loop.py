@@ -1,60 +1,34 @@
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
+from halves import CONFIG, STEPS, problem, quiet, supernet, train
 from spaces import SMALL, random_archs
-from torch import Tensor
 
-from edgenas.config import AugmentConfig, TrainConfig
 from edgenas.errors import DataError, EdgenasError, RunFolderError
-from edgenas.files import read_jsonl
-from edgenas.supernet.supernet import SuperNet
-from edgenas.training import checkpoint, loop
-from edgenas.training.data import Dataset, Split
+from edgenas.files import read_json, read_jsonl, write_json
+from edgenas.training import checkpoint, log, loop
 from edgenas.training.losses import distillation_loss, hard_loss
 from edgenas.training.preprocess import Preprocess
+from edgenas.training.settled import Schedule, tell_other_minutes
 
-CONFIG = TrainConfig(epochs=1, batch_size=8, learning_rate=3e-3, augment=AugmentConfig(shift=0.1, flip=True))
-STEPS = 6
+TESTS = Path(__file__).parents[1]
 
 
 class Killed(Exception):
     pass
 
 
-def quiet(label: str, done: int, total: int) -> None:
-    pass
-
-
-def problem(train: int = 8 * STEPS) -> Dataset:
-    """Two classes told apart by which half of the picture is bright."""
-    generator = torch.Generator().manual_seed(0)
-
-    def split(count: int) -> Split:
-        labels = torch.arange(count) % 2
-        pictures = torch.randint(0, 100, (count, 1, 12, 12), generator=generator)
-        pictures[labels == 1, :, 6:] += 120
-        pictures[labels == 0, :, :6] += 120
-        return Split(pictures.to(torch.uint8), labels)
-
-    return Dataset("halves", ("top", "bottom"), split(train), split(20), split(20))
-
-
-def supernet() -> SuperNet:
-    torch.manual_seed(1)
-    return SuperNet(SMALL, num_classes=2)
-
-
-def train(folder: Path, config: TrainConfig = CONFIG, progress: loop.Progress = quiet) -> dict[str, Tensor]:
-    net = supernet()
-    loop.train(net, problem(), config, seed=5, folder=folder, progress=progress)
-    return net.state_dict()
-
-
 def kill_at(step: int) -> loop.Progress:
     def progress(label: str, done: int, total: int) -> None:
-        if done == step:
+        if label == "training" and done == step:
             raise Killed
 
     return progress
@@ -80,7 +54,7 @@ def test_progress_and_log_tell_every_step(tmp_path: Path) -> None:
     rows = read_jsonl(tmp_path / "training.jsonl")
     assert [row["step"] for row in rows if row["kind"] == "step"] == list(range(STEPS))
     scores = [row["top1"] for row in rows if row["kind"] == "validation"]
-    assert len(scores) >= loop.VALIDATIONS
+    assert len(scores) >= log.VALIDATIONS
     assert all(set(score) == {"smallest", "largest"} and 0 <= min(score.values()) <= 1 for score in scores)
 
 
@@ -110,6 +84,150 @@ def test_a_kill_between_checkpoints_repeats_the_steps_since(tmp_path: Path) -> N
     torch.testing.assert_close(train(tmp_path / "cut"), straight, rtol=0, atol=0)
 
 
+def test_a_training_killed_at_a_random_step_ends_with_the_undisturbed_bytes(tmp_path: Path) -> None:
+    """Killed for real, at a step that no checkpoint was made for."""
+    epochs = 4
+    kill = random.Random(7).randrange(STEPS, epochs * STEPS)
+    command = [sys.executable, "-W", "error", str(TESTS / "halves.py"), str(tmp_path / "cut"), str(epochs)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as child:
+        assert child.stdout is not None
+        next(line for line in child.stdout if int(line.split()[1]) >= kill)
+        child.kill()
+    assert child.wait() == -signal.SIGKILL
+    resumed = subprocess.run(command, check=True, capture_output=True, env=environment, text=True)
+    assert 1 < int(resumed.stdout.split()[1]) <= kill + 2
+    train(tmp_path / "straight", CONFIG.model_copy(update={"epochs": epochs}))
+    cut, straight = (
+        safetensors.torch.load_file(tmp_path / name / checkpoint.FILE_NAME) for name in ("cut", "straight")
+    )
+    assert cut.keys() == straight.keys()
+    assert [name for name in cut if cut[name].numpy().tobytes() != straight[name].numpy().tobytes()] == []
+    rows = read_jsonl(tmp_path / "cut" / "training.jsonl")
+    assert [row["bit_identical"] for row in rows if row["kind"] == "resume"] == [True]
+
+
+def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training of `folder` that ended after three steps, each with a checkpoint."""
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    with pytest.raises(Killed):
+        train(folder, progress=kill_at(3))
+
+
+def notes(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_under_other_circumstances_a_resumed_training_says_that_its_bits_may_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    interrupted(tmp_path, monkeypatch)
+    schedule = read_json(tmp_path / "schedule.json")
+    assert schedule["circumstances"]["torch"] == torch.__version__
+    schedule["circumstances"] |= {"torch": "1.0", "threads": 99}
+    write_json(tmp_path / "schedule.json", schedule)
+    train(tmp_path)
+    (note,) = notes(caplog)
+    assert "goes on at step 3, but not bit-identical" in note
+    assert f"torch was 1.0, is {torch.__version__}, threads was 99" in note
+    assert [row["bit_identical"] for row in read_jsonl(tmp_path / "training.jsonl") if row["kind"] == "resume"] == [
+        False
+    ]
+
+
+def test_under_equal_circumstances_nothing_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    interrupted(tmp_path, monkeypatch)
+    train(tmp_path)
+    assert notes(caplog) == []
+
+
+def test_circumstances_before_the_first_checkpoint_do_not_matter(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Killed):
+        train(tmp_path, progress=kill_at(1))
+    schedule = read_json(tmp_path / "schedule.json")
+    write_json(tmp_path / "schedule.json", schedule | {"circumstances": {"torch": "1.0"}})
+    interrupted(tmp_path, monkeypatch)
+    train(tmp_path)
+    assert notes(caplog) == []
+
+
+class Clock:
+    """Every look at it is a tenth of a second later than the one before."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        self.now += 0.1
+        return self.now
+
+    monotonic = perf_counter
+
+
+def test_minutes_become_the_steps_they_hold_beside_timing_and_validations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "time", Clock())
+    monkeypatch.setattr(loop, "TIMED_STEPS", 4)
+    # Every step takes 0.1 s: seven of them are done to time them, five validations will follow, each of 0.1 s too.
+    found = [loop.steps_within(minutes, supernet(), problem(), CONFIG, 5, quiet) for minutes in (2.0, 3.0)]
+    assert found == [pytest.approx(1200 - 7 - 5, abs=4), pytest.approx(1800 - 7 - 5, abs=4)]
+
+
+def test_timing_leaves_no_trace_in_what_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed, measured = loop.steps_within, []
+
+    def five(*arguments: object) -> int:
+        measured.append(timed(*arguments))
+        return 5
+
+    monkeypatch.setattr(loop, "steps_within", five)
+    by_the_clock = train(tmp_path / "clock", minutes=1 / 60)
+    by_epochs = train(tmp_path / "epochs", CONFIG.model_copy(update={"epochs": 5 / STEPS}))
+    assert measured
+    torch.testing.assert_close(by_the_clock, by_epochs, rtol=0, atol=0)
+
+
+def test_minutes_too_few_for_a_step_are_one_step(tmp_path: Path) -> None:
+    train(tmp_path, minutes=1e-6)
+    assert read_json(tmp_path / "schedule.json")["steps"] == 1
+
+
+@pytest.mark.parametrize("later", [None, 2.0, 5.0])
+def test_the_number_of_steps_is_settled_by_the_first_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: float | None
+) -> None:
+    monkeypatch.setattr(loop, "steps_within", lambda *arguments: 9)
+    with pytest.raises(Killed):
+        train(tmp_path, progress=kill_at(2), minutes=2.0)
+    monkeypatch.setattr(loop, "steps_within", lambda *arguments: 4)
+    train(tmp_path, minutes=later)
+    schedule = read_json(tmp_path / "schedule.json")
+    assert (schedule["steps"], schedule["minutes"]) == (9, 2.0)
+    assert [row["step"] for row in read_jsonl(tmp_path / "training.jsonl") if row["kind"] == "step"][-1] == 8
+
+
+@pytest.mark.parametrize(("minutes", "said"), [(None, False), (2.0, False), (5.0, True)])
+def test_minutes_that_come_too_late_are_told(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    minutes: float | None,
+    said: bool,
+) -> None:
+    Schedule(9, 2.0, None, {}).save(tmp_path)
+    tell_other_minutes(tmp_path, minutes)
+    assert [("9 steps (--minutes 2)" in note and "--minutes 5" in note) for note in notes(caplog)] == [True] * said
+
+
+def test_a_broken_schedule_is_named(tmp_path: Path) -> None:
+    Schedule(9, 2.0, None, {}).save(tmp_path)
+    write_json(tmp_path / "schedule.json", read_json(tmp_path / "schedule.json") | {"steps": 0})
+    with pytest.raises(RunFolderError, match=r"schedule\.json: steps: wanted a number of at least 1, got 0"):
+        train(tmp_path)
+
+
 def test_finished_training_is_not_done_again(tmp_path: Path) -> None:
     finished = train(tmp_path)
     told: list[int] = []
@@ -125,7 +243,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_names_the_step(tmp_path: P
 
 def test_no_checkpoint_holds_weights_that_are_not_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Rows are logged less often than checkpoints may be due.
-    monkeypatch.setattr(loop, "LOG_ROWS", 1)
+    monkeypatch.setattr(log, "LOG_ROWS", 1)
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
     with pytest.raises(EdgenasError, match="the loss is"):
         train(tmp_path, CONFIG.model_copy(update={"learning_rate": 1e30}))
@@ -178,73 +296,3 @@ def test_the_compute_device_is_cuda_only_where_torch_has_one(monkeypatch: pytest
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert loop.compute_device("auto") == loop.compute_device("cuda") == torch.device("cuda")
     assert loop.compute_device("cpu") == torch.device("cpu")
-
-
-@pytest.fixture
-def saved(tmp_path: Path) -> Path:
-    """A folder with the checkpoint of a finished training."""
-    train(tmp_path)
-    return tmp_path
-
-
-def resume(folder: Path, net: SuperNet) -> tuple[int, float]:
-    return checkpoint.resume(folder, net, loop.make_optimizer(net, CONFIG))
-
-
-def test_a_checkpoint_gives_back_weights_steps_and_seconds(saved: Path) -> None:
-    net, other = supernet(), supernet()
-    steps, seconds = resume(saved, net)
-    checkpoint.load(saved, other)
-    assert steps == STEPS
-    assert seconds > 0
-    torch.testing.assert_close(net.state_dict(), other.state_dict(), rtol=0, atol=0)
-    assert not torch.equal(net.blocks["stem"].conv.conv.weight, supernet().blocks["stem"].conv.conv.weight)
-
-
-def test_without_a_checkpoint_training_starts_and_loading_fails(tmp_path: Path) -> None:
-    assert resume(tmp_path, supernet()) == (0, 0.0)
-    with pytest.raises(RunFolderError, match="edgenas train"):
-        checkpoint.load(tmp_path, supernet())
-
-
-def test_a_checkpoint_of_another_network_is_refused(saved: Path) -> None:
-    for use in (resume, checkpoint.load):
-        with pytest.raises(RunFolderError, match="holds another network"):
-            use(saved, SuperNet(SMALL, num_classes=3))
-
-
-def with_header(header: str) -> bytes:
-    return safetensors.torch.save({"net.x": torch.zeros(1)}, {"edgenas": header})
-
-
-FOREIGN = {
-    "text": b"not a checkpoint",
-    "empty": b"",
-    "no header of ours": safetensors.torch.save({"weight": torch.zeros(1)}),
-    "header that is no JSON": with_header("{"),
-    "header without its keys": with_header("{}"),
-}
-
-
-@pytest.mark.parametrize("data", FOREIGN.values(), ids=FOREIGN)
-def test_foreign_files_are_refused(tmp_path: Path, data: bytes) -> None:
-    (tmp_path / checkpoint.FILE_NAME).write_bytes(data)
-    for use in (resume, checkpoint.load):
-        with pytest.raises(RunFolderError, match="is no checkpoint of edgenas"):
-            use(tmp_path, supernet())
-
-
-@pytest.mark.parametrize("share", [0.001, 0.3, 0.999])
-def test_truncated_checkpoints_are_refused(saved: Path, share: float) -> None:
-    path = saved / checkpoint.FILE_NAME
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(RunFolderError, match="delete it to train anew"):
-        resume(saved, supernet())
-
-
-def test_a_checkpoint_of_a_newer_edgenas_is_refused(tmp_path: Path) -> None:
-    header = '{"schema_version": 99, "step": 1, "seconds": 1.0}'
-    (tmp_path / checkpoint.FILE_NAME).write_bytes(with_header(header))
-    with pytest.raises(RunFolderError, match="upgrade"):
-        resume(tmp_path, supernet())

@@ -1,0 +1,91 @@
+"""ONNX Runtime sessions set as models are timed: on the CPU, nodes one after the other, idle threads asleep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from edgenas.errors import UserError
+
+OPTIMISED = "optimised.onnx"
+"""The graph that is executed, in the folder of a session's traces."""
+
+
+def open_session(
+    model: bytes | Path, name: str, threads: int = 1, *, traces: Path | None = None
+) -> onnxruntime.InferenceSession:
+    """A session on the CPU.
+
+    Args:
+        model: a file, or what stands in one.
+        name: of the model, for messages.
+        threads: of an operator.
+        traces: a folder to leave the optimised graph in, and the profile once it is ended.
+
+    Raises:
+        UserError: this runtime cannot run the model, say because it lacks an operator.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # It warns that an optimised graph fits this machine alone.
+    options.log_severity_level = 4
+    if traces is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(traces / "profile")
+        options.optimized_model_filepath = str(traces / OPTIMISED)
+    try:
+        source = model if isinstance(model, bytes) else str(model)
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    # The runtime's own exceptions share no base but Exception.
+    except Exception as error:
+        raise UserError(f"{name}: {_refusal(error)}") from None
+
+
+def bound_run(session: onnxruntime.InferenceSession, name: str) -> Callable[[], None]:
+    """A call that runs the session on seeded random inputs, all memory allocated once; it was run one time.
+
+    Raises:
+        UserError: there are no random values for an input, or the model fails on them.
+    """
+    rng = np.random.default_rng(0)
+    feeds = {port.name: _random_input(port, name, rng) for port in session.get_inputs()}
+    try:
+        results = session.run(None, feeds)
+    except Exception as error:
+        raise UserError(f"{name}: {_refusal(error)} (on random inputs)") from None
+    binding = session.io_binding()
+    for port, value in feeds.items():
+        binding.bind_ortvalue_input(port, onnxruntime.OrtValue.ortvalue_from_numpy(value))
+    for port, value in zip(session.get_outputs(), results, strict=True):
+        binding.bind_ortvalue_output(port.name, onnxruntime.OrtValue.ortvalue_from_numpy(value))
+    return lambda: session.run_with_iobinding(binding)
+
+
+def _refusal(error: Exception) -> str:
+    first = (str(error).strip() or type(error).__name__).splitlines()[0][:400]
+    return (
+        f"ONNX Runtime {onnxruntime.__version__} cannot run it: {first}; "
+        "a newer runtime may, or export it with operators and an opset that this one has"
+    )
+
+
+def _random_input(port: Any, name: str, rng: np.random.Generator) -> npt.NDArray[Any]:
+    """An open batch counts as 1. Whole numbers are pixels where they are bytes, else 0, which any index may be."""
+    shape = [size if isinstance(size, int) or place else 1 for place, size in enumerate(port.shape)]
+    if not all(isinstance(size, int) for size in shape):
+        raise UserError(f"{name}: input {port.name!r} has shape {port.shape}: only the batch may be open")
+    floats = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+    if port.type in floats:
+        return rng.standard_normal(shape).astype(floats[port.type])
+    if port.type in ("tensor(uint8)", "tensor(int8)"):
+        return rng.integers(0, 128, shape).astype(np.dtype(port.type[7:-1]))
+    if port.type in ("tensor(int32)", "tensor(int64)", "tensor(bool)"):
+        return np.zeros(shape, np.dtype(port.type[7:-1]))
+    raise UserError(f"{name}: input {port.name!r} is a {port.type}: wanted numbers")

@@ -1,0 +1,111 @@
+"""How a command ends: what went wrong, in one message on standard error, and the exit code.
+
+0 is success, 2 what the user can put right, 128 + its number a signal, 1 the rest. Only a bug shows a traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from edgenas.errors import EdgenasError, Stopped, UserError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+WRONG_PATH = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+"""How torch says it, in errors that are no MemoryError."""
+
+
+class Commands(TyperGroup):
+    """Commands that say that they were stopped."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run the command that was asked for."""
+        try:
+            result = super().invoke(ctx)
+            # A reader of standard output that is gone (`| head`) is noticed here, and dealt with by typer.
+            sys.stdout.flush()
+            return result
+        except KeyboardInterrupt as stop:
+            _say("stopped; what is finished is kept, and the same command goes on from there")
+            raise typer.Exit(128 + getattr(stop, "signal_number", signal.SIGINT)) from None
+
+
+@contextlib.contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn what is raised inside into a message and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Neither an old terminal's encoding nor a file name that is no Unicode may end a run.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        with _signals():
+            yield
+    except Exception as error:
+        sys.exit(_ended_by(error))
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Let what asks a process to end end it as Ctrl-C does: half-written files are removed, the timer is stopped."""
+    wanted = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
+    # Not where the process was told to ignore it, as nohup does.
+    taken = {number: signal.signal(number, _stop) for number in wanted if signal.getsignal(number) == signal.SIG_DFL}
+    try:
+        yield
+    finally:
+        for number, before in taken.items():
+            signal.signal(number, before)
+
+
+def _stop(number: int, frame: object) -> None:
+    raise Stopped(number)
+
+
+def _ended_by(error: Exception) -> int:
+    """Say what happened; returns the exit code."""
+    if isinstance(error, EdgenasError):
+        _say(f"error: {error}")
+        return 2 if isinstance(error, UserError) else 1
+    if isinstance(error, OSError) and error.errno is not None:
+        return _ended_by_system(error)
+    if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
+        _say(
+            "error: memory is full: set a smaller train.batch_size or space, or data.limit, in a new run, or end other "
+            "programs and run the same command again"
+        )
+        return 1
+    traceback.print_exception(error)
+    _say("error: this is a bug of edgenas: please report it with the lines above; what is finished is kept")
+    return 1
+
+
+def _ended_by_system(error: OSError) -> int:
+    place = f"{error.filename}: " if error.filename is not None else ""
+    said = f"{place}{error.strerror}"
+    if error.errno in FULL:
+        _say(f"error: {said}: free some space and run the same command again: it goes on where it stopped")
+        return 1
+    if error.errno in FORBIDDEN:
+        _say(f"error: {said}: change the permissions, or choose another place")
+        return 2
+    if error.errno in WRONG_PATH:
+        _say(f"error: {said}: check the path")
+        return 2
+    _say(f"error: {said}")
+    return 1
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)

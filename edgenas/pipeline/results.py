@@ -1,0 +1,206 @@
+"""What stages leave in their result files, checked before it is used: files get damaged, edited and mixed up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgenas.errors import RunFolderError, SpaceError, explained, shown
+from edgenas.files import read_jsonl
+from edgenas.space.space import SearchSpace
+
+Count = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Microseconds = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+# The model is read from there: a path that leads out of the run folder is none of ours.
+InsideRun = Annotated[str, Field(pattern=r"^[a-z]+(/[\w-]+)*(\.onnx)?$")]
+
+
+class _Result(BaseModel):
+    """Extra keys are passed over, so that later versions may write more."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
+
+
+class Profiled(_Result):
+    """latency/result.json."""
+
+    blocks: Count
+    networks: Count
+    predictors: Annotated[dict[str, dict[str, float | None]], Field(min_length=1)]
+
+
+class Trained(_Result):
+    """supernet/result.json."""
+
+    params: Count
+    train_seconds: NotNegative
+    images_per_second: NotNegative
+    weights: str | None = None
+
+
+class Limited(_Result):
+    """A budget."""
+
+    quantity: Literal["p50", "p95", "macs", "weight_bytes", "peak_activation_bytes"]
+    limit: Annotated[float, Field(gt=0)]
+    device: str | None
+    unit: Literal["us", "macs", "bytes"]
+
+
+class Found(_Result):
+    """A subnet of the front."""
+
+    arch: str
+    val_top1: Fraction
+
+
+class Searched(_Result):
+    """search/result.json."""
+
+    strategy: str
+    evaluations: Count
+    seconds: NotNegative
+    hypervolume: NotNegative
+    reference_point: list[float]
+    hypervolume_by_batch: list[NotNegative]
+    evaluations_by_batch: list[Count]
+    budgets: Annotated[list[Limited], Field(min_length=1)]
+    front: Annotated[list[Found], Field(min_length=1)]
+
+
+class Measured(_Result):
+    """What a subnet took on one device."""
+
+    predicted_us: Microseconds
+    interval_us: Annotated[list[float], Field(min_length=2, max_length=2)]
+    coverage: Fraction
+    p50_us: Microseconds
+    p95_us: Microseconds
+    meets_budget: bool | None
+
+
+class Checked(Found):
+    """A subnet of the front, as measured."""
+
+    dropped: bool
+    dropped_because: str | None
+    latency: Annotated[dict[str, Measured], Field(min_length=1)]
+
+
+class Verified(_Result):
+    """verify/result.json."""
+
+    front: Annotated[list[Checked], Field(min_length=1)]
+    chosen: str
+    val_top1: Fraction
+    model: InsideRun
+
+
+class Chosen(Found):
+    """The subnet that was handed over."""
+
+    test_top1: Fraction
+    onnx: InsideRun
+    bundle: InsideRun
+
+
+class Exported(_Result):
+    """export/result.json."""
+
+    chosen: Chosen
+
+
+class Evaluated(_Result):
+    """A row of search/evaluations.jsonl."""
+
+    arch: str
+    error: Fraction
+    latency_us: dict[str, Microseconds]
+    weights: str
+    seconds: NotNegative
+
+
+class Described(_Result):
+    """data.json."""
+
+    name: str
+    num_classes: Annotated[int, Field(gt=0)]
+    classes: list[str]
+    counts: dict[str, Count]
+    digest: str
+
+
+KINDS: dict[str, type[_Result]] = {
+    "profile": Profiled,
+    "train": Trained,
+    "search": Searched,
+    "verify": Verified,
+    "export": Exported,
+}
+
+
+def check_result(stage: str, value: Mapping[str, Any], path: Path, space: SearchSpace) -> None:
+    """Refuse a stage's result that is not as the stage wrote it.
+
+    Raises:
+        RunFolderError: what is wrong is named, and how to get it right.
+    """
+    again = f"delete it and run `edgenas {stage}` again on its run folder"
+    try:
+        KINDS[stage].model_validate(value)
+        for arch in _archs(value):
+            space.parse(arch)
+        _check_whole(stage, value)
+    except ValidationError as error:
+        raise RunFolderError(f"{path}: {explained(error.errors())}: {again}") from None
+    except SpaceError as error:
+        raise RunFolderError(f"{path}: {error}: {again}") from None
+
+
+def _archs(value: Mapping[str, Any]) -> Iterator[str]:
+    yield from (entry["arch"] for entry in value.get("front", ()))
+    if "chosen" in value:
+        yield value["chosen"]["arch"] if isinstance(value["chosen"], dict) else value["chosen"]
+
+
+def _check_whole(stage: str, value: Mapping[str, Any]) -> None:
+    """What holds between the parts of a result."""
+    if stage == "search" and len(value["hypervolume_by_batch"]) != len(value["evaluations_by_batch"]):
+        raise SpaceError("hypervolume_by_batch and evaluations_by_batch are not of one length")
+    if stage == "verify" and value["chosen"] not in [entry["arch"] for entry in value["front"]]:
+        raise SpaceError(f"chosen is {shown(value['chosen'])}, which is not in the front")
+
+
+def check_description(value: Mapping[str, Any], path: Path) -> None:
+    """Refuse a data.json that is not as it was written.
+
+    Raises:
+        RunFolderError: what is wrong is named, and how to get it right.
+    """
+    try:
+        Described.model_validate(value)
+    except ValidationError as error:
+        again = "delete it and export/result.json and run `edgenas export`, which writes it anew"
+        raise RunFolderError(f"{path}: {explained(error.errors())}: {again}") from None
+
+
+def read_evaluations(path: Path, space: SearchSpace) -> list[dict[str, Any]]:
+    """Rows of search/evaluations.jsonl.
+
+    Raises:
+        RunFolderError: a row is none of ours.
+    """
+    rows = read_jsonl(path)
+    for number, row in enumerate(rows, start=1):
+        try:
+            Evaluated.model_validate(row)
+            space.parse(row["arch"])
+        except (ValidationError, SpaceError) as error:
+            said = explained(error.errors()) if isinstance(error, ValidationError) else error
+            raise RunFolderError(f"{path}, row {number}: {said}: delete that line, it is worked out again") from None
+    return rows

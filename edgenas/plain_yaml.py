@@ -1,0 +1,114 @@
+"""YAML of plain values, as people write configs: no objects, nothing twice, no surprises of YAML 1.1."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import yaml
+
+from edgenas.errors import UserError, shown
+
+MOST_VALUES = 20_000
+"""Far more than any config, device or space holds; a few lines of aliases can unfold to billions."""
+MOST_DIGITS = 18
+"""Of whole numbers, which then fit in 64 bits."""
+
+
+def parse_yaml(text: str) -> Any:
+    """Read texts, numbers, true, false, null, lists, and mappings whose keys are texts.
+
+    Raises:
+        UserError: the text is broken or holds something else; line and column are told.
+    """
+    try:
+        node = yaml.compose(text, _Loader)
+        return None if node is None else _value(node, itertools.count(1))
+    except yaml.MarkedYAMLError as error:
+        # The one problem that is half a sentence.
+        context = f"{error.context}, " if str(error.problem).startswith("but ") else ""
+        raise _refused(error.problem_mark or error.context_mark, f"{context}{error.problem}") from None
+    except yaml.YAMLError as error:
+        raise UserError(" ".join(str(error).split())) from None
+    except RecursionError:
+        raise UserError("it is nested too deeply") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Tells kinds of plain scalars by the core schema of YAML 1.2.
+
+    By that of 1.1, which PyYAML follows, `no` is false, 1:30 is 90, 010 is 8, and 1e-3 is a text.
+    """
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012
+
+
+_KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "null": (r"~|null|Null|NULL|", lambda text: None),
+    "bool": (r"true|True|TRUE|false|False|FALSE", lambda text: {"true": True, "false": False}[text.lower()]),
+    "int": (r"[-+]?[0-9]+", int),
+    "float": (
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        lambda text: float(text.lower().replace(".inf", "inf").replace(".nan", "nan")),
+    ),
+    "str": (r"(?!)", str),
+}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what either version would take for more than a text."""
+
+
+for _name, (_form, _read) in _KINDS.items():
+    for _side in (_Loader, _Dumper):
+        _side.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(rf"(?:{_form})\Z"), None)
+
+
+def dump_yaml(value: Any) -> str:
+    """Plain values as YAML, keys in the order given."""
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+
+
+def _value(node: yaml.Node, count: Iterator[int]) -> Any:
+    """The value of a node. Aliases become copies, so that a change to one place is none to another."""
+    if next(count) > MOST_VALUES:
+        raise _refused(node.start_mark, f"it unfolds to more than {MOST_VALUES:,} values")
+    if isinstance(node, yaml.MappingNode) and node.tag.endswith(":map"):
+        return _mapping(node, count)
+    if isinstance(node, yaml.SequenceNode) and node.tag.endswith(":seq"):
+        return [_value(item, count) for item in node.value]
+    return _scalar(node)
+
+
+def _mapping(node: yaml.MappingNode, count: Iterator[int]) -> dict[str, Any]:
+    mapping: dict[str, Any] = {}
+    for key, value in node.value:
+        # Keys are taken as they are written: in `{on: 1, 2: 3}` they are "on" and "2".
+        if not isinstance(key, yaml.ScalarNode) or not key.value.isprintable():
+            raise _refused(key.start_mark, "a key must be a word")
+        if key.value in mapping:
+            raise _refused(key.start_mark, f"the key {shown(key.value)} stands there twice: delete one")
+        mapping[key.value] = _value(value, count)
+    return mapping
+
+
+def _scalar(node: yaml.Node) -> Any:
+    kind = node.tag.removeprefix("tag:yaml.org,2002:")
+    if not isinstance(node, yaml.ScalarNode) or kind not in _KINDS:
+        raise _refused(node.start_mark, f"the tag {shown(node.tag)} has no use here: leave it out")
+    text: str = node.value
+    # NUL cannot stand in a path, and half of a surrogate pair in no file.
+    if re.search("[\0\ud800-\udfff]", text):
+        raise _refused(node.start_mark, f"{shown(text)} holds characters that no text has")
+    if kind == "int" and len(text) > MOST_DIGITS:
+        raise _refused(node.start_mark, f"a whole number of {len(text)} digits")
+    try:
+        return _KINDS[kind][1](text)
+    except (ValueError, KeyError):
+        raise _refused(node.start_mark, f"{shown(text)} is no {kind}") from None
+
+
+def _refused(mark: yaml.Mark | None, problem: str) -> UserError:
+    return UserError(f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else problem)

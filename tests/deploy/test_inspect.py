@@ -1,0 +1,290 @@
+"""`edgenas inspect`: what the runtime executed, told by the blocks of the file."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnxruntime.quantization import CalibrationDataReader, quantize_static
+from spaces import SMALL
+from typer.testing import CliRunner
+
+from edgenas.cli import app
+from edgenas.deploy import inspection
+from edgenas.deploy.inspection import Inspection, inspect_model
+from edgenas.deploy.memory_growth import STATUS, measure_memory_growth
+from edgenas.deploy.node_times import (
+    CALIBRATION_SIDE,
+    IDLE_NODES,
+    busy_model,
+    idle_model,
+    profile_nodes,
+    without_profiler,
+)
+from edgenas.deploy.onnx_export import export_for_timing
+from edgenas.errors import UserError
+from edgenas.space.cost import cost
+
+SPECS = SMALL.unroll(SMALL.largest, num_classes=10)
+PLACES = [spec.name for spec in SPECS]
+RUNS = 10
+node = onnx.helper.make_node
+
+
+@pytest.fixture(scope="module")
+def fp32(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported network."""
+    return export_for_timing({SMALL.largest.id: SPECS}, tmp_path_factory.mktemp("fp32"))[SMALL.largest.id]
+
+
+@pytest.fixture(scope="module")
+def int8(fp32: Path) -> Path:
+    """The same network as the runtime's own quantiser leaves it."""
+
+    class Noise(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.left = [np.random.default_rng(0).standard_normal((1, 3, 24, 24)).astype(np.float32)]
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return {"pixels": self.left.pop()} if self.left else None
+
+    path = fp32.with_name("int8.onnx")
+    quantize_static(fp32, path, Noise(), per_channel=True)
+    return path
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is measured in a process of its own, which takes its time to start."""
+    monkeypatch.setattr(inspection, "measure_memory_growth", lambda path, threads: None)
+
+
+@pytest.fixture(scope="module")
+def found(fp32: Path) -> Inspection:
+    """What inspecting the exported network finds."""
+    return inspect_model(fp32, runs=RUNS)
+
+
+def model(path: Path, nodes: Sequence[onnx.NodeProto], inputs: dict[str, list[int | str]], outputs: list[str]) -> Path:
+    """A float model whose outputs have any shape."""
+    ports = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in inputs.items()]
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs]
+    graph = onnx.helper.make_graph(nodes, "hand", ports, ends)
+    opsets = [onnx.helper.make_opsetid("", 18), onnx.helper.make_opsetid("nowhere", 1)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
+    return path
+
+
+def test_blocks_stand_in_order_with_the_macs_of_their_specs(found: Inspection) -> None:
+    assert [block.name for block in found.blocks] == PLACES
+    assert [block.macs for block in found.blocks] == [cost([spec]).macs for spec in SPECS]
+    assert found.macs == cost(SPECS).macs
+    assert found.weight_bytes == cost(SPECS).weight_bytes
+    assert found.peak_activation_bytes == cost(SPECS).peak_activation_bytes
+    assert found.metadata["arch"] == SMALL.largest.id
+
+
+def test_operators_add_up_to_a_run_without_the_profiler(found: Inspection) -> None:
+    assert math.isclose(sum(one.time_us for one in found.operators), found.p50_us)
+    assert all(one.time_us > 0 for one in found.operators)
+    assert found.p50_us <= found.p95_us
+    assert found.circumstances["runs"] == RUNS
+
+
+def test_every_executed_operator_is_told_once(found: Inspection, fp32: Path, tmp_path: Path) -> None:
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(str(fp32), options, providers=["CPUExecutionProvider"])
+    executed = onnx.load(tmp_path / "optimised.onnx").graph.node
+    assert [one.op for one in found.operators] == [one.op_type for one in executed]
+
+
+def test_operators_that_the_runtime_adds_are_of_the_block_around_them(found: Inspection) -> None:
+    runs = [place for place, _ in groupby(one.block for one in found.operators)]
+    assert runs == PLACES
+    for one in found.operators:
+        if one.op in ("ReorderInput", "ReorderOutput"):
+            assert one.because
+            assert one.macs == 0
+
+
+def test_roles_say_which_convolution_of_the_block_it_is(found: Inspection) -> None:
+    spec = next(spec for spec in SPECS if spec.name == "stage3.block1")
+    roles = [one.role for one in found.operators if one.block == spec.name and one.macs]
+    wide = f"{spec.kernel}×{spec.kernel}"
+    assert roles == ["expand 1×1", f"depthwise {wide}", "se.squeeze 1×1", "se.excite 1×1", "project 1×1"]
+    assert {one.role.split()[0] for one in found.operators if one.depthwise} == {"depthwise"}
+
+
+def test_a_convolution_moves_its_weights_input_and_output(found: Inspection) -> None:
+    """Of channels that fill the blocked layout's blocks on any machine, so that nothing is padded."""
+    spec = next(spec for spec in SPECS if spec.name == "stage3.block1")
+    expand = next(one for one in found.operators if one.block == spec.name and one.role.startswith("expand"))
+    weights = spec.in_channels * spec.mid_channels + spec.mid_channels
+    assert spec.in_channels % 16 == spec.mid_channels % 16 == 0
+    assert expand.weight_bytes == 4 * weights
+    assert expand.bytes_moved == 4 * (weights + (spec.in_channels + spec.mid_channels) * spec.in_size**2)
+    assert expand.executed_macs == expand.macs
+
+
+@pytest.mark.usefixtures("quick")
+def test_quantised_operators_are_told_by_the_same_blocks(int8: Path) -> None:
+    quantised = inspect_model(int8, runs=RUNS)
+    assert [block.name for block in quantised.blocks] == PLACES
+    assert [block.macs for block in quantised.blocks] == [cost([spec]).macs for spec in SPECS]
+    assert {"depthwise 5×5", "expand 1×1", "classifier"} <= {one.role for one in quantised.operators}
+    paper = cost(SPECS)
+    assert quantised.weight_bytes < 0.4 * paper.weight_bytes
+    assert quantised.peak_activation_bytes == paper.peak_activation_bytes // 4
+
+
+@pytest.mark.usefixtures("quick")
+def test_foreign_models_are_grouped_by_the_beginning_of_names(tmp_path: Path) -> None:
+    names = [f"/features/features.{number}/act/Softplus" for number in range(4)] + ["/classifier/Softplus"]
+    nodes = [node("Softplus", [f"t{n}"], [f"t{n + 1}"], name=name) for n, name in enumerate(names)]
+    found = inspect_model(model(tmp_path / "m.onnx", nodes, {"t0": ["N", 8]}, ["t5"]), runs=RUNS)
+    assert found.metadata == {}
+    assert [block.name for block in found.blocks] == [*(f"features/features.{n}" for n in range(4)), "classifier"]
+    assert found.circumstances["grouped_by"] == "the beginning of node names"
+
+
+@pytest.mark.usefixtures("quick")
+def test_nodes_without_names_are_grouped_by_operator(tmp_path: Path) -> None:
+    nodes = [node("Softplus", ["x"], ["a"]), node("Sqrt", ["a"], ["b"]), node("Softplus", ["b"], ["y"])]
+    found = inspect_model(model(tmp_path / "m.onnx", nodes, {"x": [1, 8]}, ["y"]), runs=RUNS)
+    assert {block.name: block.operators for block in found.blocks} == {"Softplus": 2, "Sqrt": 1}
+
+
+@pytest.mark.usefixtures("quick")
+def test_bodies_of_branches_are_told_too(tmp_path: Path) -> None:
+    end = onnx.helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, None)
+    bodies = [onnx.helper.make_graph([node(op, ["x"], ["z"], name=op)], op, [], [end]) for op in ("Sqrt", "Exp")]
+    nodes = [
+        node("ReduceSum", ["x"], ["s"], keepdims=0),
+        node("Cast", ["s"], ["c"], to=onnx.TensorProto.BOOL),
+        node("If", ["c"], ["y"], then_branch=bodies[0], else_branch=bodies[1]),
+    ]
+    found = inspect_model(model(tmp_path / "m.onnx", nodes, {"x": [1, 8]}, ["y"]), runs=RUNS)
+    assert {"If", "Sqrt"} <= {one.op for one in found.operators}
+
+
+def test_nothing_is_left_behind(fp32: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The profiler writes into the working directory unless told otherwise."""
+    work, temporary = tmp_path / "work", tmp_path / "temporary"
+    work.mkdir(), temporary.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    inspect_model(fp32, runs=RUNS)
+    assert sorted(tmp_path.rglob("*")) == [temporary, work]
+
+
+def test_an_operator_that_the_runtime_lacks_is_named(tmp_path: Path) -> None:
+    path = model(tmp_path / "m.onnx", [node("Levitate", ["x"], ["y"], domain="nowhere")], {"x": [1, 8]}, ["y"])
+    with pytest.raises(UserError, match=r"ONNX Runtime .* cannot run it: .*Levitate") as raised:
+        inspect_model(path, runs=RUNS)
+    assert str(path) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_profile_of_known_work() -> None:
+    profile = profile_nodes(busy_model(), "the busy model", RUNS)
+    square = 4 * CALIBRATION_SIDE**2
+    assert {one.node.op_type: one.activation_bytes for one in profile.nodes} == {"MatMul": 3 * square, "Relu": 524288}
+    assert all(one.told_us > 0 for one in profile.nodes)
+    assert len(profile_nodes(idle_model(), "the idle model", RUNS).nodes) == IDLE_NODES
+
+
+TIMES = st.lists(st.floats(0.5, 1e4), min_size=1, max_size=50).map(np.array)
+
+
+@given(TIMES, st.floats(0, 5), st.floats(0.1, 1e5))
+def test_times_without_the_profiler_add_up_and_keep_their_order(
+    told: np.ndarray, profiler_us: float, total_us: float
+) -> None:
+    times = without_profiler(told, profiler_us, total_us)
+    assert math.isclose(times.sum(), total_us, rel_tol=1e-9)
+    assert (times > 0).all()
+    assert (np.diff(times[np.argsort(told)]) >= -1e-9 * total_us).all()
+
+
+def test_what_the_profiler_adds_is_taken_off_every_operator_alike() -> None:
+    """2 µs were added to each: in proportion, the short operator would keep most of its 2 µs."""
+    np.testing.assert_allclose(without_profiler(np.array([3.0, 102.0]), 2.0, 101.0), [1.0, 100.0])
+
+
+def test_bounds_and_reasons_of_a_hand_worked_model(found: Inspection) -> None:
+    depthwise = next(one for one in found.operators if one.depthwise)
+    fields = {"macs": 1000, "executed_macs": 1000, "bytes_moved": 1000, "weight_bytes": 100, "time_us": 10.0}
+    one = replace(depthwise, **fields)
+    # The ridge is at 10 MACs a byte: 1 of each is bound by memory, which would allow 1000 bytes in 1 µs.
+    worked = replace(found, operators=(one,), p50_us=20.0, macs=4000, macs_per_us=1e4, bytes_per_us=1e3)
+    assert worked.ridge == 10
+    assert worked.bound(one) == "memory"
+    assert worked.attained(one) == 0.1
+    why = worked.why(one)
+    assert "50.0% of the time for 25.0% of the MACs" in why
+    assert "depthwise" in why
+    assert "memory-bound: 1 MACs a byte, below the ridge of 10" in why
+    assert "10% of what that bound allows" in why
+    dense = replace(one, macs=20_000, depthwise=False)
+    assert worked.bound(dense) == "arithmetic"
+    assert worked.attained(dense) == 0.2
+
+
+def test_the_costliest_are_the_longest_with_their_reasons(found: Inspection) -> None:
+    times = sorted((one.time_us for one in found.operators), reverse=True)
+    told = found.to_json()["costliest"]
+    assert [one["time_us"] for one in told] == times[:5]
+    assert all("of the time" in one["why"] and "-bound" in one["why"] for one in told)
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="only Linux tells the memory of a process there")
+def test_measured_memory_grows_by_a_models_weights(tmp_path: Path) -> None:
+    side = 2048
+    weight = onnx.numpy_helper.from_array(np.ones((side, side), np.float32), "w")
+    path = model(tmp_path / "m.onnx", [node("MatMul", ["x", "w"], ["y"])], {"x": [1, side]}, ["y"])
+    heavy = onnx.load(path)
+    heavy.graph.initializer.append(weight)
+    onnx.save(heavy, path)
+    grown = measure_memory_growth(path)
+    assert grown is not None
+    assert 4 * side**2 <= grown.load_bytes <= grown.peak_bytes
+
+
+def test_the_command_tells_blocks_costliest_operators_and_memory(fp32: Path, tmp_path: Path) -> None:
+    drawn = tmp_path / "blocks.png"
+    shown = CliRunner().invoke(app, ["inspect", str(fp32), "--runs", "10", "--plot", str(drawn)])
+    assert shown.exit_code == 0, shown.output
+    lines = shown.output.splitlines()
+    assert [line.split()[0] for line in lines if "#" in line] == PLACES
+    assert [line[0] for line in lines if line[:3] in ("1. ", "2. ", "3. ", "4. ", "5. ")] == list("12345")
+    assert "the profiler adds" in shown.output
+    assert f"{cost(SPECS).peak_activation_bytes / 1e3:,.1f} kB of activations" in shown.output
+    assert drawn.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_commands_json_is_all_of_it(fp32: Path) -> None:
+    shown = CliRunner().invoke(app, ["inspect", str(fp32), "--runs", "10", "--json"])
+    told = json.loads(shown.output)
+    assert [block["name"] for block in told["blocks"]] == PLACES
+    assert math.isclose(sum(block["share"] for block in told["blocks"]), 1)
+    assert {one["bound"] for one in told["operators"]} <= {"memory", "arithmetic"}
+
+
+def test_a_plot_that_is_no_png_is_refused_before_anything_is_run(tmp_path: Path) -> None:
+    shown = CliRunner().invoke(app, ["inspect", str(tmp_path / "m.onnx"), "--plot", "plot.svg"])
+    assert isinstance(shown.exception, UserError)
+    assert "ends in .png" in str(shown.exception)

@@ -1,0 +1,60 @@
+"""A little problem, two classes told apart by which half of the picture is bright, and its training.
+
+As a program it trains in a folder, so that a test can kill it: `python halves.py FOLDER EPOCHS`, with a checkpoint
+after every few steps.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from spaces import SMALL
+from torch import Tensor
+
+from edgenas.config import AugmentConfig, TrainConfig
+from edgenas.supernet.supernet import SuperNet
+from edgenas.training import loop
+from edgenas.training.data import Dataset
+from edgenas.training.split import Split
+
+CONFIG = TrainConfig(epochs=1, batch_size=8, learning_rate=3e-3, augment=AugmentConfig(shift=0.1, flip=True))
+STEPS = 6
+"""Of one epoch."""
+CLASSES = ("top", "bottom")
+
+
+def quiet(label: str, done: int, total: int) -> None:
+    pass
+
+
+def problem(train: int = 8 * STEPS) -> Dataset:
+    generator = torch.Generator().manual_seed(0)
+
+    def split(count: int) -> Split:
+        labels = torch.arange(count) % 2
+        pictures = torch.randint(0, 100, (count, 1, 12, 12), generator=generator)
+        pictures[labels == 1, :, 6:] += 120
+        pictures[labels == 0, :, :6] += 120
+        return Split(pictures.to(torch.uint8), labels)
+
+    return Dataset("halves", CLASSES, split(train), split(20), split(20))
+
+
+def supernet(num_classes: int = 2) -> SuperNet:
+    torch.manual_seed(1)
+    return SuperNet(SMALL, num_classes)
+
+
+def train(
+    folder: Path, config: TrainConfig = CONFIG, progress: loop.Progress = quiet, minutes: float | None = None
+) -> dict[str, Tensor]:
+    net = supernet()
+    loop.train(net, problem(), config, seed=5, folder=folder, progress=progress, minutes=minutes)
+    return net.state_dict()
+
+
+if __name__ == "__main__":
+    loop.CHECKPOINT_SECONDS = 0.1
+    train(Path(sys.argv[1]), CONFIG.model_copy(update={"epochs": float(sys.argv[2])}), lambda *step: print(*step))

@@ -1,0 +1,86 @@
+"""Killing a run of the command line, and telling whether what it ends with is what an undisturbed one ends with."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+
+from edgenas.files import read_json
+from edgenas.pipeline.run import RESULTS, STAGES
+from edgenas.training import checkpoint
+
+TESTS = Path(__file__).parent
+POLL_SECONDS = 0.02
+
+
+def start(
+    recorded: Path, *arguments: str, cwd: Path, pace: float, checkpoints: float, log: Path
+) -> subprocess.Popen[bytes]:
+    """The command line in a process of its own, with measurements replayed; what it says goes into `log`."""
+    cwd.mkdir(parents=True, exist_ok=True)
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": python_path(),
+        "EDGENAS_TEST_CHECKPOINT_SECONDS": str(checkpoints),
+    }
+    command = [sys.executable, "-W", "error", str(TESTS / "replay.py"), str(recorded), str(pace), *arguments]
+    with open(log, "ab") as stream:
+        return subprocess.Popen(
+            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stream
+        )
+
+
+def python_path() -> str:
+    """Where children find this very edgenas, installed or not."""
+    return os.pathsep.join([str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
+
+
+def kill_when(process: subprocess.Popen[bytes], due: Callable[[], bool]) -> bool:
+    """Kill -9 as soon as it is due; whether it came to that before the process ended."""
+    while process.poll() is None and not due():
+        time.sleep(POLL_SECONDS)
+    process.kill()
+    return process.wait() < 0
+
+
+def stage_of(folder: Path) -> str:
+    """The stage that a run folder is in."""
+    if not (folder / "config.yaml").exists():
+        return "start"
+    return next((stage for stage in STAGES if not (folder / RESULTS[stage]).exists()), "end")
+
+
+def findings(folder: Path) -> dict[str, Any]:
+    """What two runs of one seed and one set of measurements must share, to the last bit."""
+    score = read_json(folder / "latency" / "here" / "score.json")
+    search, verified = (read_json(folder / stage / "result.json") for stage in ("search", "verify"))
+    return {
+        "weights": weights_digest(folder / "supernet"),
+        "predictor": score,
+        "search front": search["front"],
+        "hypervolume": search["hypervolume_by_batch"],
+        "front": verified["front"],
+        "chosen": verified["chosen"],
+        "export": read_json(folder / "export" / "result.json"),
+    }
+
+
+def weights_digest(folder: Path) -> str:
+    """Of all tensors of a checkpoint; its header counts seconds, which no two runs share."""
+    tensors = safetensors.torch.load_file(folder / checkpoint.FILE_NAME)
+    return hashlib.sha256(b"".join(n.encode() + tensors[n].numpy().tobytes() for n in sorted(tensors))).hexdigest()
+
+
+def differences(folder: Path, undisturbed: Path) -> list[str]:
+    """Names of what the two do not share."""
+    one, other = findings(folder), findings(undisturbed)
+    return [name for name in one if one[name] != other[name]]

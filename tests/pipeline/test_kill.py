@@ -1,0 +1,89 @@
+"""kill -9 at any moment, then the same command again: it ends with the front of an undisturbed run.
+
+The undisturbed run is the one that other tests look at; its measurements are replayed.
+"""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from killing import differences, kill_when, stage_of, start
+from small_run import SMALL_CONFIG, SMALL_SPACE, SmallRun
+
+PACE, CHECKPOINTS = 0.1, 0.2
+"""Seconds that a process of the timer takes, and between checkpoints."""
+
+
+class Victim:
+    """A run that is begun, killed, and gone on with."""
+
+    def __init__(self, small_run: SmallRun, cwd: Path) -> None:
+        (cwd / "tiny-16.yaml").write_text(SMALL_SPACE)
+        (cwd / "small.yaml").write_text(SMALL_CONFIG)
+        self.recorded, self.cwd, self.folder = small_run.folder, cwd, cwd / "runs" / "small"
+
+    def killed(self, due: Callable[[], bool]) -> bool:
+        """Begin or go on, until it is due."""
+        return kill_when(self._start(), due)
+
+    def finish(self) -> None:
+        process = self._start()
+        assert process.wait(timeout=400) == 0, (self.cwd / "log").read_text()
+        assert "Traceback" not in (self.cwd / "log").read_text()
+        assert not [path for path in self.folder.rglob(".*") if path.name != ".lock"]
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        log = self.cwd / "log"
+        return start(self.recorded, "run", "small.yaml", cwd=self.cwd, pace=PACE, checkpoints=CHECKPOINTS, log=log)
+
+
+def rows_of(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+APPENDED = (
+    "latency/here/rows.jsonl",
+    "supernet/training.jsonl",
+    "search/evaluations.jsonl",
+    "verify/here.jsonl",
+)
+"""Files that stages append to."""
+
+
+def test_killed_in_every_stage_a_run_ends_with_the_undisturbed_front(small_run: SmallRun, tmp_path: Path) -> None:
+    draw = random.Random(3)
+    victim, killed_in = Victim(small_run, tmp_path), set()
+    for name in APPENDED:
+        rows = 1 + int(draw.random() * 0.8 * rows_of(small_run.folder / name))
+        assert victim.killed(lambda path=victim.folder / name, rows=rows: rows_of(path) >= rows)
+        killed_in.add(stage_of(victim.folder))
+    victim.finish()
+    # On a machine that is slow to look, a stage may end before the kill comes.
+    assert len(killed_in) >= 3, killed_in
+    assert differences(victim.folder, small_run.folder) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_at_random_moments_a_run_ends_with_the_undisturbed_front(
+    small_run: SmallRun, tmp_path: Path, seed: int
+) -> None:
+    draw = random.Random(seed)
+    victim = Victim(small_run, tmp_path)
+    # Each time it lives a little longer, so that every part of the run sees its end coming.
+    seconds, kills = 1.0, 0
+    while victim.killed(after(draw.uniform(0.5, 1) * seconds)):
+        seconds, kills = 1.3 * seconds, kills + 1
+    victim.finish()
+    assert kills > 3
+    assert differences(victim.folder, small_run.folder) == []
+
+
+def after(seconds: float) -> Callable[[], bool]:
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() > end

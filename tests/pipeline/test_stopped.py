@@ -1,0 +1,79 @@
+"""Runs that are stopped: by a signal, by a full disk. The same command goes on."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from killing import python_path
+from small_run import SMALL_CONFIG, SMALL_SPACE, edgenas
+
+FEW = ["--set", "train.epochs=0.2", "--run", "run"]
+
+
+@pytest.fixture
+def cwd(tmp_path: Path) -> Path:
+    (tmp_path / "tiny-16.yaml").write_text(SMALL_SPACE)
+    (tmp_path / "small.yaml").write_text(SMALL_CONFIG)
+    return tmp_path
+
+
+def timers() -> set[int]:
+    """Processes of the kit's timer."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if any(word.endswith(b"bench.py") for word in words):
+            found.add(int(folder.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads /proc")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_the_run_and_its_timer_with_one_line(cwd: Path, number: signal.Signals, code: int) -> None:
+    before = timers()
+    environment = {**os.environ, "PYTHONPATH": python_path()}
+    command = [sys.executable, "-W", "error", "-m", "edgenas", "run", "small.yaml"]
+    options = {"cwd": cwd, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **options) as process:
+        while process.poll() is None and not timers() - before:
+            time.sleep(0.05)
+        own = timers() - before
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert stdout == ""
+    assert stderr.count("stopped; what is finished is kept, and the same command goes on from there") == 1
+    assert "Traceback" not in stderr
+    assert own
+    assert not timers() & own
+
+
+def test_a_full_disk_is_one_message_and_the_same_command_goes_on(cwd: Path) -> None:
+    def full() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+
+    environment = {**os.environ, "PYTHONPATH": python_path()}
+    command = [sys.executable, "-W", "error", "-m", "edgenas", "train", "small.yaml", *FEW]
+    stopped = subprocess.run(
+        command, cwd=cwd, env=environment, preexec_fn=full, capture_output=True, text=True, check=False
+    )
+    assert stopped.returncode == 1, stopped.stderr
+    errors = [line for line in stopped.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert "checkpoint.safetensors" in errors[0]
+    assert "run the same command again" in errors[0]
+    assert "Traceback" not in stopped.stderr
+    assert not (cwd / "run" / "supernet" / "result.json").exists()
+    again = edgenas("train", "small.yaml", *FEW, cwd=cwd)
+    assert again.returncode == 0, again.stderr
+    assert (cwd / "run" / "supernet" / "result.json").exists()

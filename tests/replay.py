@@ -1,0 +1,65 @@
+"""The command line with a timer that replays: `python replay.py RECORDED SECONDS ARGUMENTS...`.
+
+Every row that a finished run folder keeps is given again for the same model (of a front: for the same bytes) in the
+process of the same number. So a run that is killed and an undisturbed one see the same measurements. A process of
+the timer takes SECONDS. With EDGENAS_TEST_CHECKPOINT_SECONDS in the environment, checkpoints come as often.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgenas import cli
+from edgenas.deploy.onnx_export import model_metadata
+from edgenas.files import read_jsonl
+from edgenas.latency.device import DeviceRun
+from edgenas.profiling import session
+from edgenas.profiling.record import PROCESSES
+from edgenas.training import loop
+
+
+class Replay:
+    """Stands in for `run_bench`."""
+
+    def __init__(self, recorded: Path, seconds: float) -> None:
+        paths = [*recorded.glob("latency/*/rows.jsonl"), *recorded.glob("verify/*.jsonl")]
+        lines = [line for path in sorted(paths) for line in read_jsonl(path)]
+        self.rows = {(" ".join(map(str, line["name"])), line["process"]): line["timed"] for line in lines}
+        self.seconds = seconds
+
+    def __call__(
+        self,
+        models: Sequence[Path],
+        run: DeviceRun,
+        *,
+        rounds: int,
+        seed: int,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[dict[str, Any]]:
+        if progress:
+            progress(0, len(models))
+        time.sleep(self.seconds)
+        # Configs whose seed is a multiple of their number give processes their numbers as seeds.
+        return [self.rows[recorded_name(model), seed % PROCESSES] for model in models]
+
+
+def recorded_name(model: Path) -> str:
+    """The name that a model's rows are kept under; our exporter writes most of it into the file."""
+    metadata = model_metadata(model)
+    if metadata.get("for_timing") == "true":
+        return metadata["arch"]
+    return f"network {hashlib.sha256(model.read_bytes()).hexdigest()} 0 {metadata['arch']}"
+
+
+if __name__ == "__main__":
+    recorded, seconds, *arguments = sys.argv[1:]
+    session.run_bench = Replay(Path(recorded), float(seconds))
+    loop.CHECKPOINT_SECONDS = float(os.environ.get("EDGENAS_TEST_CHECKPOINT_SECONDS", loop.CHECKPOINT_SECONDS))
+    sys.argv = ["edgenas", *arguments]
+    cli.main()

@@ -1,0 +1,134 @@
+"""What a device lacks is taken out of a space, and out of the networks that are exported from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from spaces import SMALL, random_archs, spaces
+
+from edgenas.deploy.onnx_export import export_for_timing
+from edgenas.errors import SpaceError, TableError
+from edgenas.latency.device import Device, dump_device, load_device
+from edgenas.space.load import load_space
+from edgenas.space.narrow import ABSENT, NEEDED, SQUEEZE_EXCITE, narrow
+from edgenas.space.space import SearchSpace
+
+LACKING = ("HardSwish", "kernel 7", "squeeze-excite")
+
+
+def test_nothing_unsupported_leaves_a_space_as_it_is() -> None:
+    assert narrow(SMALL, ()) == (SMALL, [])
+
+
+def test_what_is_taken_away_is_said_with_the_place() -> None:
+    space, said = narrow(SMALL, LACKING)
+    assert said == [
+        "HardSwish: hardswish replaced by relu in stem, stage2, stage3, head",
+        "kernel 7: taken out of stage2",
+        "squeeze-excite: squeeze-excite taken out of stage2, stage3",
+    ]
+    assert {part.activation for part in (space.stem, space.head, *space.stages)} == {"relu"}
+    assert [stage.kernel for stage in space.stages] == [(3,), (3, 5), (3, 5), (3, 5)]
+    assert not any(stage.squeeze_excite for stage in space.stages)
+
+
+def test_everything_else_stays() -> None:
+    space, _ = narrow(SMALL, LACKING)
+    kept = {"activation", "squeeze_excite", "kernel"}
+    for before, after in zip(SMALL.stages, space.stages, strict=True):
+        assert before.model_dump(exclude=kept) == after.model_dump(exclude=kept)
+    assert (space.name, space.resolution, space.stem.width) == (SMALL.name, SMALL.resolution, SMALL.stem.width)
+
+
+def test_networks_of_another_structure_have_another_structure_id() -> None:
+    assert narrow(SMALL, ["kernel 7"])[0].structure_id == SMALL.structure_id
+    assert len({narrow(SMALL, [entry])[0].structure_id for entry in ("kernel 7", "HardSwish", "squeeze-excite")}) == 3
+
+
+def test_archs_of_a_space_without_a_kernel_are_the_same_networks_as_before() -> None:
+    space, _ = narrow(SMALL, ["kernel 5", "kernel 7"])
+    for arch in random_archs(space, 20):
+        assert {block.kernel for stage in arch.stages for block in stage.blocks} == {3}
+        assert space.unroll(arch, 10) == SMALL.unroll(SMALL.parse(arch.id), 10)
+
+
+@given(spaces(), st.lists(st.sampled_from([*LACKING, "HardSigmoid", "Mul", "kernel 9", "Sigmoid"])))
+def test_narrowing_again_takes_nothing_away(space: SearchSpace, unsupported: list[str]) -> None:
+    if "kernel 7" in unsupported and any(stage.kernel == (7,) for stage in space.stages):
+        with pytest.raises(SpaceError, match="kernel 7: stage"):
+            narrow(space, unsupported)
+        return
+    narrowed, said = narrow(space, unsupported)
+    assert narrow(narrowed, unsupported) == (narrowed, [])
+    assert bool(said) == (narrowed != space)
+    assert narrowed.size <= space.size
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("HardSwich", "'HardSwich' is unknown; did you mean 'HardSwish'"),
+        ("kernel", "'kernel' is unknown; did you mean 'kernel 7'"),
+        ("kernel seven", "valid: .*kernel 7"),
+        ("hardswish", "squeeze-excite"),
+        ("Conv", "no network of space small does without Conv"),
+        ("kernel 1", "no network of space small does without kernel 1"),
+        ("kernel 3", "kernel 3: the stem of space small has no other size"),
+    ],
+)
+def test_what_cannot_be_taken_away_is_refused(entry: str, message: str) -> None:
+    with pytest.raises(SpaceError, match=message):
+        narrow(SMALL, [entry])
+
+
+def test_a_stage_that_would_be_left_without_kernels_is_named() -> None:
+    value = SMALL.model_dump()
+    value["stages"][2]["kernel"] = [7]
+    with pytest.raises(SpaceError, match="kernel 7: stage2 of space small has no other size"):
+        narrow(SearchSpace.model_validate(value), ["kernel 7"])
+
+
+def test_exported_networks_hold_the_known_operators_and_none_of_what_a_device_lacks(tmp_path: Path) -> None:
+    """The lists here speak of what the exporter writes."""
+    nets = {}
+    for whole in (SMALL, load_space("mobile-96")):
+        for space in (whole, narrow(whole, LACKING)[0]):
+            nets[space.structure_id] = space.unroll(space.smallest, 10)
+    operators = [{node.op_type for node in onnx.load(p).graph.node} for p in export_for_timing(nets, tmp_path).values()]
+    removable = {"HardSwish", *SQUEEZE_EXCITE[1:]}
+    assert operators[0] == operators[2] == {*NEEDED, *removable}
+    assert operators[1] == operators[3] == set(NEEDED)
+    assert not set(ABSENT) & {*NEEDED, *removable}
+
+
+def device(path: Path, unsupported: object) -> Path:
+    value = Device(name="d", cpu="c", os="o").model_dump(mode="json") | {"unsupported": unsupported}
+    path.write_text(yaml.safe_dump(value), encoding="utf-8")
+    return path
+
+
+def test_a_device_file_says_what_the_device_lacks(tmp_path: Path) -> None:
+    path = device(tmp_path / "d.yaml", list(LACKING))
+    loaded = load_device(path)
+    assert loaded.unsupported == LACKING
+    path.write_text(dump_device(loaded))
+    assert load_device(path) == loaded
+
+
+def test_a_device_lacks_nothing_unless_its_file_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "d.yaml"
+    path.write_text("{schema_version: 1, name: d, cpu: c, os: o}")
+    assert load_device(path).unsupported == ()
+
+
+@pytest.mark.parametrize("unsupported", ["HardSwish", ["HardSwich"], [7], None])
+def test_a_device_file_that_lists_what_is_unknown_is_refused(unsupported: object, tmp_path: Path) -> None:
+    path = device(tmp_path / "d.yaml", unsupported)
+    with pytest.raises(TableError, match="unsupported") as raised:
+        load_device(path)
+    assert str(path) in str(raised.value)

@@ -1,0 +1,268 @@
+"""Checkpoints: what comes back is what was saved, and what is no checkpoint of ours is refused unread."""
+
+import json
+import pickle
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from halves import CLASSES, CONFIG, STEPS, supernet, train
+from spaces import SMALL
+
+from edgenas.errors import RunFolderError
+from edgenas.files import read_json, write_yaml
+from edgenas.space.space import SearchSpace
+from edgenas.supernet.supernet import SuperNet
+from edgenas.training import checkpoint, loop
+from edgenas.training.checkpoint import CLASSIFIER, FILE_NAME, Header, check_init, load_init
+
+SCHEMA = '"schema_version": 1'
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder's `supernet`, with the checkpoint of a finished training."""
+    folder = tmp_path_factory.mktemp("run") / "supernet"
+    train(folder)
+    return folder
+
+
+@pytest.fixture
+def saved(trained: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(trained, tmp_path / "run" / "supernet")
+
+
+def resume(folder: Path, net: SuperNet) -> Header | None:
+    return checkpoint.resume(folder, net, loop.make_optimizer(net, CONFIG))
+
+
+def test_a_checkpoint_gives_back_weights_steps_and_seconds(saved: Path) -> None:
+    net, other = supernet(), supernet()
+    header = resume(saved, net)
+    checkpoint.load(saved, other)
+    assert header == Header(STEPS, pytest.approx(header.seconds), SMALL.structure_id, "halves", CLASSES)
+    assert header.seconds > 0
+    torch.testing.assert_close(net.state_dict(), other.state_dict(), rtol=0, atol=0)
+    assert not torch.equal(net.blocks["stem"].conv.conv.weight, supernet().blocks["stem"].conv.conv.weight)
+
+
+def test_the_file_says_what_it_is_of(saved: Path) -> None:
+    with safetensors.safe_open(saved / FILE_NAME, framework="pt") as file:
+        header = json.loads(file.metadata()["edgenas"])
+    assert (header["space"], header["num_classes"], header["classes"]) == (SMALL.structure_id, 2, list(CLASSES))
+
+
+def test_without_a_checkpoint_training_starts_and_loading_fails(tmp_path: Path) -> None:
+    assert resume(tmp_path, supernet()) is None
+    with pytest.raises(RunFolderError, match="edgenas train"):
+        checkpoint.load(tmp_path, supernet())
+
+
+def test_a_checkpoint_of_another_network_is_refused(saved: Path) -> None:
+    for use in (resume, checkpoint.load):
+        with pytest.raises(RunFolderError, match="holds another network"):
+            use(saved, supernet(num_classes=3))
+
+
+def with_header(header: str) -> bytes:
+    return safetensors.torch.save({"net.x": torch.zeros(1)}, {"edgenas": header})
+
+
+def pickled(tmp_path: Path, *, zipped: bool) -> bytes:
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
+    return (tmp_path / "x.pth").read_bytes()
+
+
+FOREIGN = {
+    "text": b"not a checkpoint",
+    "empty": b"",
+    "no header of ours": safetensors.torch.save({"weight": torch.zeros(1)}),
+    "header that is no JSON": with_header("{"),
+    "header that is a list": with_header("[]"),
+    "header without its keys": with_header("{}"),
+    "no number of steps": with_header(f'{{{SCHEMA}, "step": "many", "seconds": 1}}'),
+    "negative steps": with_header(f'{{{SCHEMA}, "step": -1, "seconds": 1}}'),
+    "endless seconds": with_header(f'{{{SCHEMA}, "step": 1, "seconds": Infinity}}'),
+    "classes that are none": with_header(f'{{{SCHEMA}, "step": 1, "seconds": 1, "classes": 3}}'),
+}
+
+
+@pytest.mark.parametrize("data", FOREIGN.values(), ids=FOREIGN)
+def test_foreign_files_are_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / FILE_NAME).write_bytes(data)
+    for use in (resume, checkpoint.load):
+        with pytest.raises(RunFolderError, match="is no checkpoint of edgenas"):
+            use(tmp_path, supernet())
+    with pytest.raises(RunFolderError, match=r"is no checkpoint of edgenas.*wanted a run folder"):
+        check_init(tmp_path / FILE_NAME, SMALL)
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (exec, ("raise SystemExit('the pickle was run')",))
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "plain"])
+def test_pickles_are_refused_and_never_run(tmp_path: Path, kind: str) -> None:
+    data = pickle.dumps(Bomb()) if kind == "plain" else pickled(tmp_path, zipped=kind == "zip")
+    path = tmp_path / "weights.pth"
+    path.write_bytes(data)
+    with pytest.raises(RunFolderError, match="looks like a pickle"):
+        load_init(path, supernet(), "halves", CLASSES)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.3, 0.999])
+def test_truncated_checkpoints_are_refused(saved: Path, share: float) -> None:
+    path = saved / FILE_NAME
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(RunFolderError, match="delete it to train anew"):
+        resume(saved, supernet())
+    with pytest.raises(RunFolderError, match="is no checkpoint of edgenas"):
+        check_init(saved.parent, SMALL)
+
+
+def test_a_checkpoint_of_a_newer_edgenas_is_refused(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(with_header('{"schema_version": 99, "step": 1, "seconds": 1.0}'))
+    with pytest.raises(RunFolderError, match="upgrade"):
+        resume(tmp_path, supernet())
+    with pytest.raises(RunFolderError, match="upgrade"):
+        check_init(tmp_path / FILE_NAME, SMALL)
+
+
+def changed(saved: Path, name: str, tensor: torch.Tensor) -> None:
+    tensors = safetensors.torch.load_file(saved / FILE_NAME)
+    with safetensors.safe_open(saved / FILE_NAME, framework="pt") as file:
+        metadata = file.metadata()
+    (saved / FILE_NAME).write_bytes(safetensors.torch.save(tensors | {name: tensor}, metadata))
+
+
+@pytest.mark.parametrize("name", ["optimizer.0.exp_avg", "optimizer.999.exp_avg", "optimizer.x.y", "optimizer.1"])
+def test_another_optimisers_state_is_refused(saved: Path, name: str) -> None:
+    changed(saved, name, torch.zeros(7, 7))
+    with pytest.raises(RunFolderError, match="another optimiser's state"):
+        resume(saved, supernet())
+
+
+def own_and_taken(net: SuperNet, source: Path) -> tuple[set[str], set[str]]:
+    """Names of the weights that `net` has of its own seed, and of those it has from a checkpoint."""
+    stored = safetensors.torch.load_file(source / FILE_NAME)
+    fresh = supernet(net.num_classes).state_dict()
+    state = net.state_dict()
+    taken = {name for name in state if torch.equal(state[name], stored[f"net.{name}"])}
+    return {name for name in state if torch.equal(state[name], fresh[name]) and name not in taken}, taken
+
+
+@pytest.mark.parametrize("as_folder", [True, False])
+def test_a_supernet_starts_from_another_with_all_of_it_for_the_same_classes(saved: Path, as_folder: bool) -> None:
+    net = supernet()
+    load_init(saved.parent if as_folder else saved / FILE_NAME, net, "halves", CLASSES)
+    own, taken = own_and_taken(net, saved)
+    assert own == set()
+    assert taken == set(net.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("dataset", "classes"),
+    [("halves", ("left", "right")), ("others", CLASSES), ("halves", ("a", "b", "c"))],
+    ids=["other classes", "another set", "more classes"],
+)
+def test_for_other_classes_only_the_classifier_is_new(saved: Path, dataset: str, classes: tuple[str, ...]) -> None:
+    net = supernet(len(classes))
+    load_init(saved.parent, net, dataset, classes)
+    own, taken = own_and_taken(net, saved)
+    assert own == {f"{CLASSIFIER}weight", f"{CLASSIFIER}bias"}
+    assert taken == set(net.state_dict()) - own
+    assert any("running_var" in name for name in taken)
+
+
+def narrowed(**changes: object) -> SearchSpace:
+    return SearchSpace.model_validate(SMALL.model_dump() | changes)
+
+
+def test_another_space_is_refused_and_both_are_named(saved: Path) -> None:
+    other = narrowed(name="other")
+    with pytest.raises(RunFolderError, match=f"(?s){SMALL.structure_id}.*{other.structure_id}"):
+        check_init(saved.parent, other)
+
+
+def test_the_same_space_narrowed_otherwise_is_refused(saved: Path) -> None:
+    stages = SMALL.model_dump()["stages"]
+    stages[1]["width"] = stages[1]["width"][:1]
+    other = narrowed(stages=stages)
+    assert other.structure_id == SMALL.structure_id
+    with pytest.raises(RunFolderError, match="narrowed otherwise"):
+        check_init(saved.parent, other)
+
+
+def test_the_space_of_an_older_checkpoint_is_read_from_its_run_folder(saved: Path) -> None:
+    optimizer = loop.make_optimizer(net := supernet(), CONFIG)
+    checkpoint.save(saved, net, optimizer, replace(Header(STEPS, 1.0), dataset="halves", classes=CLASSES))
+    with pytest.raises(RunFolderError, match="of space unknown"):
+        check_init(saved.parent, SMALL)
+    write_yaml(saved.parent / "space.yaml", SMALL.model_dump(mode="json"))
+    check_init(saved.parent, SMALL)
+
+
+def test_weights_that_are_no_numbers_are_refused(saved: Path) -> None:
+    name = "net.blocks.stem.conv.conv.weight"
+    changed(saved, name, torch.full_like(safetensors.torch.load_file(saved / FILE_NAME)[name], torch.nan))
+    with pytest.raises(RunFolderError, match="no finite numbers"):
+        load_init(saved.parent, supernet(), "halves", CLASSES)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty"])
+def test_an_init_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunFolderError, match=rf"{name}.* does not exist: wanted a run folder"):
+        check_init(tmp_path / name, SMALL)
+
+
+def test_training_starts_from_the_init_and_settles_its_digest(saved: Path, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"init": saved.parent, "learning_rate": 1e-12, "epochs": 0.2})
+    started = train(tmp_path / "new", config)
+    stored = safetensors.torch.load_file(saved / FILE_NAME)
+    name = "blocks.stem.conv.conv.weight"
+    torch.testing.assert_close(started[name], stored[f"net.{name}"], rtol=0, atol=1e-6)
+    assert read_json(tmp_path / "new" / "schedule.json")["init_sha256"] == checkpoint.digest(saved)
+
+
+class Killed(Exception):
+    pass
+
+
+def killed(label: str, done: int, total: int) -> None:
+    if done == 2:
+        raise Killed
+
+
+@pytest.mark.parametrize("change", ["vanished", "changed"])
+def test_with_a_checkpoint_the_init_is_not_needed_any_more(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    config = CONFIG.model_copy(update={"init": saved.parent})
+    straight = train(tmp_path / "straight", config)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    with pytest.raises(Killed):
+        train(tmp_path / "cut", config, killed)
+    if change == "vanished":
+        shutil.rmtree(saved)
+    else:
+        changed(saved, "net.blocks.stem.conv.conv.weight", torch.zeros(1))
+    torch.testing.assert_close(train(tmp_path / "cut", config), straight, rtol=0, atol=0)
+
+
+def test_before_the_first_checkpoint_another_init_is_refused(saved: Path, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"init": saved.parent})
+    with pytest.raises(Killed):
+        train(tmp_path / "cut", config, killed)
+    optimizer = loop.make_optimizer(net := supernet(), CONFIG)
+    checkpoint.save(saved, net, optimizer, Header(1, 1.0, SMALL.structure_id, "halves", CLASSES))
+    with pytest.raises(RunFolderError, match="is not what this training began with"):
+        train(tmp_path / "cut", config)
+    shutil.rmtree(saved)
+    with pytest.raises(RunFolderError, match="does not exist"):
+        train(tmp_path / "cut", config)
