@@ -2,19 +2,19 @@
 
 The map, top to bottom; imports go down only:
 
-    cli          one thin command per stage
+    cli          thin commands; exits: how they end
     display      progress and tables on a terminal
     pipeline     the stages of a whole run; what needs two rooms at once meets here
     report       a page and plots, from saved files
     search       choosing archs: NSGA-II over integer genes
     profiling    asking the device: what to time, the timer, rows
-    deploy       ONNX, proof of parity, the bundle
+    deploy       ONNX, int8, proof of parity, a look into the file, the bundle
     training     teaching the supernet; materialise, the one way to a subnet that may be scored
     supernet     one network holding all subnets
     latency      devices, tables, the predictor
-    config       frozen, validated configs
+    config       frozen, validated configs; budget: a budget's text
     space        archs, spaces, BlockSpecs, costs
-    files        atomic writes, schema versions
+    files        atomic writes, schema versions; plain_yaml: YAML read strictly
     errors       the exception tree
 
 Public names are imported when first used: `import edgenas` loads no torch, pymoo or onnxruntime.

@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from edgenas.errors import EdgenasError, Stopped, UserError
 
+LONGEST_PATH = 500
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 WRONG_PATH = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
@@ -91,7 +92,7 @@ def _ended_by(error: Exception) -> int:
 
 
 def _ended_by_system(error: OSError) -> int:
-    place = f"{error.filename}: " if error.filename is not None else ""
+    place = f"{str(error.filename)[:LONGEST_PATH]}: " if error.filename is not None else ""
     said = f"{place}{error.strerror}"
     if error.errno in FULL:
         _say(f"error: {said}: free some space and run the same command again: it goes on where it stopped")

@@ -17,8 +17,8 @@ from edgenas.latency.device import device_names, load_device
 from edgenas.latency.table import find_table, table_names
 
 REPOSITORY = Path(__file__).parent.parent
-COMMANDS = ["demo", "run", "profile", "train", "search", "verify", "export", "report", "status"]
-COMMANDS += ["devices list", "devices show", "devices probe", "tables list", "tables show"]
+COMMANDS = ["demo", "run", "profile", "train", "search", "verify", "export", "report", "status", "inspect"]
+COMMANDS += ["devices list", "devices show", "devices probe", "tables list", "tables show", "data check"]
 
 
 def documented_commands() -> list[str]:
@@ -42,7 +42,7 @@ def test_every_command_has_help(command: str) -> None:
 @pytest.mark.parametrize("command", documented_commands())
 def test_documented_commands_exist(command: str) -> None:
     words = shlex.split(command)
-    name = " ".join(words[:2]) if words[0] in ("devices", "tables") else words[0]
+    name = " ".join(words[:2]) if words[0] in ("data", "devices", "tables") else words[0]
     assert name in COMMANDS
     shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*name.split(), "--help"]).output
     for option in (word.split("=")[0] for word in words if word.startswith("--")):

@@ -18,6 +18,7 @@ from edgenas.pipeline.run import Run
 from edgenas.search.objectives import Limit
 from edgenas.space.arch import Arch
 from edgenas.space.cost import cost
+from edgenas.space.space import SearchSpace
 
 RISK = 0.1
 """Share of networks that may be slower than the bound a latency budget is compared with."""
@@ -53,9 +54,7 @@ class Limits:
         """
         ends = self.values([self.run.space.smallest, self.run.space.largest])
         for budget, smallest, largest in zip(self.budgets, *ends, strict=True):
-            if smallest > budget.limit:
-                low, high = (str(budget.model_copy(update={"limit": float(f"{v:.3g}")})) for v in (smallest, largest))
-                raise ConfigError(f"budget {budget} cannot be met: the space reaches from {low} to {high}")
+            _check_reach(budget, smallest, largest)
 
     def _quantity(self, budget: Budget, archs: Sequence[Arch]) -> npt.NDArray[np.float64]:
         if budget.device is None:
@@ -63,6 +62,24 @@ class Limits:
             return np.array([getattr(c, budget.quantity) for c in costs], dtype=float)
         bound = self.predictors[budget.device].upper(archs, RISK)
         return bound * (self.tail[budget.device] if budget.quantity == "p95" else 1.0)
+
+
+def _check_reach(budget: Budget, smallest: float, largest: float) -> None:
+    if smallest > budget.limit:
+        low, high = (str(budget.model_copy(update={"limit": float(f"{v:.3g}")})) for v in (smallest, largest))
+        raise ConfigError(f"budget {budget} cannot be met: the space reaches from {low} to {high}")
+
+
+def check_on_paper(budgets: Sequence[Budget], space: SearchSpace, num_classes: int) -> None:
+    """Refuse a budget of MACs or bytes that even the smallest subnet exceeds: no device has to be asked for that.
+
+    Raises:
+        ConfigError: the feasible range is stated.
+    """
+    smallest, largest = (cost(space.unroll(arch, num_classes)) for arch in (space.smallest, space.largest))
+    for budget in budgets:
+        if budget.unit != "us":
+            _check_reach(budget, getattr(smallest, budget.quantity), getattr(largest, budget.quantity))
 
 
 def run_limits(run: Run, num_classes: int) -> Limits:

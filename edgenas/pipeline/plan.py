@@ -11,8 +11,10 @@ import numpy as np
 import torch
 
 from edgenas.config import RunConfig
+from edgenas.pipeline.budgets import check_on_paper
+from edgenas.pipeline.devices import resolve_devices
 from edgenas.pipeline.run import RESULTS, STAGES
-from edgenas.pipeline.start import check_folder, resolve_all
+from edgenas.pipeline.start import check_fits, check_folder, narrow_for
 from edgenas.profiling.plan import make_plan
 from edgenas.space.cost import cost
 from edgenas.space.space import SearchSpace
@@ -21,6 +23,7 @@ from edgenas.training.data import set_size
 from edgenas.training.evaluate import materialise, top1
 from edgenas.training.loop import compute_device, count_steps, sandwich_backward
 from edgenas.training.schedule import sandwich
+from edgenas.training.settled import Schedule
 from edgenas.training.split import Split
 
 EXPORT_SECONDS_PER_BLOCK = 0.06
@@ -53,13 +56,14 @@ def plan_run(config: RunConfig, folder: Path) -> list[StagePlan]:
     Raises:
         UserError: the run could not be started (see `start_run`); only the pictures are not looked at.
     """
-    check_folder(config, folder)
-    resolve_all(config)
-    space = config.load_space()
+    begun = check_folder(config, folder)
+    space = begun.space if begun else _space_to_begin_with(config)
     sizes = set_size(config.data, config.seed)
+    check_on_paper(config.budgets, space, sizes.num_classes)
     validation_images = min(sizes.validation, config.search.validation_images or sizes.validation)
     step_seconds, image_seconds = _time_network(config, space, sizes.num_classes)
-    steps = count_steps(config.train, sizes.train)
+    schedule = Schedule.read(folder / "supernet")
+    steps = schedule.steps if schedule else count_steps(config.train, sizes.train)
     score_seconds = (config.search.calibration_images + validation_images) * image_seconds
     plan = make_plan(space, sizes.num_classes, blocks=config.profile.blocks, networks=config.profile.networks, seed=0)
     weights = cost(space.unroll(space.largest, sizes.num_classes)).weight_bytes
@@ -94,6 +98,13 @@ def plan_run(config: RunConfig, folder: Path) -> list[StagePlan]:
         "report": ("draw the report", 5.0, 10**6),
     }
     return [StagePlan(stage, *stages[stage], done=(folder / RESULTS[stage]).exists()) for stage in STAGES]
+
+
+def _space_to_begin_with(config: RunConfig) -> SearchSpace:
+    devices = resolve_devices(config.devices)
+    space = narrow_for(devices, config.load_space())
+    check_fits(config, devices, space)
+    return space
 
 
 def _time_network(config: RunConfig, space: SearchSpace, num_classes: int) -> tuple[float, float]:

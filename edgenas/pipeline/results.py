@@ -120,7 +120,7 @@ class Evaluated(_Result):
 
     arch: str
     error: Fraction
-    latency_us: dict[str, Microseconds]
+    latency_us: Annotated[dict[str, Microseconds], Field(min_length=1)]
     weights: str
     seconds: NotNegative
 

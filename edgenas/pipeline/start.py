@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,20 +11,24 @@ from edgenas.config import RunConfig, dump_config
 from edgenas.errors import RunFolderError
 from edgenas.files import write_text, write_yaml
 from edgenas.latency.device import Device
+from edgenas.pipeline.budgets import check_on_paper
 from edgenas.pipeline.data import load_pictures, run_dataset
 from edgenas.pipeline.devices import resolve_devices, write_devices
 from edgenas.pipeline.lock import LOCK, is_lock, is_temporary, locked
-from edgenas.pipeline.run import Run, difference, open_run
+from edgenas.pipeline.run import Progress, Run, difference, open_run
+from edgenas.space.narrow import narrow
+from edgenas.space.space import SearchSpace
 from edgenas.training.checkpoint import check_init
 from edgenas.training.loop import compute_device, count_steps
 
+LOGGER = logging.getLogger(__name__)
 SPACE, DEVICES = "space.yaml", "devices"
 WRITTEN_AT_START = (SPACE, DEVICES)
 """Before config.yaml, whose presence says that the folder holds a run."""
 
 
-def start_run(config: RunConfig, folder: Path) -> Run:
-    """Open `folder` for `config`, new or begun before.
+def start_run(config: RunConfig, folder: Path, progress: Progress | None = None) -> Run:
+    """Open `folder` for `config`, new or begun before. What the devices lack is taken out of a new run's space.
 
     Raises:
         RunFolderError: the folder holds another config's run (what differs is named), or something that is no
@@ -34,9 +39,13 @@ def start_run(config: RunConfig, folder: Path) -> Run:
     begun = check_folder(config, folder)
     if begun:
         return begun
-    run = Run(folder, config, config.load_space())
-    devices = resolve_all(config)
-    count_steps(config.train, len(load_pictures(run)[0].train))
+    devices = resolve_devices(config.devices)
+    space = narrow_for(devices, config.load_space())
+    check_fits(config, devices, space)
+    run = Run(folder, config, space)
+    dataset, _ = load_pictures(run, progress)
+    count_steps(config.train, len(dataset.train))
+    check_on_paper(config.budgets, run.space, dataset.num_classes)
     with locked(folder):
         # Again, since another process may have been quicker.
         return check_folder(config, folder) or _begin(run, devices)
@@ -69,20 +78,30 @@ def _may_begin(folder: Path) -> bool:
     )
 
 
-def resolve_all(config: RunConfig) -> list[Device]:
-    """The devices of a config, once it is known that its budgets and its training fit what is there.
+def narrow_for(devices: Sequence[Device], space: SearchSpace) -> SearchSpace:
+    """The space without what any of the devices lacks; what was taken away is told.
 
     Raises:
-        ConfigError, TableError: a device, budget or training device that is not there.
+        SpaceError: nothing would be left of a part that is named.
+    """
+    narrowed, said = narrow(space, [entry for device in devices for entry in device.unsupported])
+    for words in said:
+        LOGGER.warning("note: space %s: %s", space.name, words)
+    return narrowed
+
+
+def check_fits(config: RunConfig, devices: Sequence[Device], space: SearchSpace) -> None:
+    """Refuse budgets and a training that do not fit what is there.
+
+    Raises:
+        ConfigError: a budget of another device, or a training device that is not there.
         RunFolderError: what `train.init` names cannot be started from.
     """
-    devices = resolve_devices(config.devices)
     for budget in config.budgets:
         budget.on([device.name for device in devices])
     compute_device(config.train.device)
     if config.train.init is not None:
-        check_init(config.train.init, config.load_space())
-    return devices
+        check_init(config.train.init, space)
 
 
 def _begin(run: Run, devices: Sequence[Device]) -> Run:

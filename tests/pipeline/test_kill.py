@@ -15,7 +15,7 @@ import pytest
 from killing import differences, kill_when, stage_of, start
 from small_run import SMALL_CONFIG, SMALL_SPACE, SmallRun
 
-PACE, CHECKPOINTS = 0.1, 0.2
+PACE, CHECKPOINTS = 0.05, 0.2
 """Seconds that a process of the timer takes, and between checkpoints."""
 
 

@@ -1,0 +1,37 @@
+"""Commands on the user's pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgenas.cli.options import AsJson, print_json
+from edgenas.errors import DataError
+
+app = typer.Typer(help="Your pictures.", no_args_is_help=True)
+
+
+@app.callback()
+def _data() -> None:
+    """Your pictures."""
+
+
+@app.command("check")
+def data_check(
+    path: Annotated[Path, typer.Argument(help="Class folders, or a folder with train/ and perhaps val/ and test/.")],
+    as_json: AsJson = False,
+) -> None:
+    """Open every picture: classes, counts, sizes, broken and duplicate files, pictures in both train and test."""
+    from edgenas.display import ProgressDisplay, print_folder_check
+    from edgenas.training.data_check import check_folder
+
+    with ProgressDisplay() as progress:
+        found = check_folder(path.expanduser(), progress)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        print_folder_check(found.to_json())
+    if found.problems:
+        raise DataError(f"{path}: {'; '.join(found.problems)}")

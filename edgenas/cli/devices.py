@@ -1,0 +1,64 @@
+"""Commands on devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from edgenas.cli.options import AsJson, print_json
+from edgenas.errors import UserError
+
+app = typer.Typer(help="Devices: what they are and how they are run.", no_args_is_help=True)
+
+
+@app.command("list")
+def devices_list(as_json: AsJson = False) -> None:
+    """Devices that ship with edgenas."""
+    from edgenas.display import print_table
+    from edgenas.latency.device import device_names, load_device
+
+    devices = [load_device(name) for name in device_names()]
+    if as_json:
+        print_json({"devices": [device.model_dump(mode="json") for device in devices]})
+        return
+    print_table(["name", "cpu", "description"], [[d.name, d.cpu, d.description] for d in devices])
+    print("\n`here` stands for this machine in any config.")
+
+
+@app.command("show")
+def devices_show(
+    name: Annotated[str, typer.Argument(help="A shipped device, or the path of a device YAML.")],
+    as_json: AsJson = False,
+) -> None:
+    """One device, as its YAML."""
+    from edgenas.latency.device import dump_device
+    from edgenas.pipeline.devices import resolve_device
+
+    device = resolve_device(name)
+    if as_json:
+        print_json(device.model_dump(mode="json"))
+    else:
+        print(dump_device(device), end="")
+
+
+@app.command("probe")
+def devices_probe(
+    output: Annotated[Path, typer.Argument(help="The YAML file to write.")] = Path("this-machine.yaml"),
+    name: Annotated[Optional[str], typer.Option(help="The device's name. Default: the file's.")] = None,  # noqa: UP045
+    threads: Annotated[int, typer.Option(min=1, help="Threads its models are run with.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Write a device file for this machine."""
+    from edgenas.files import write_text
+    from edgenas.latency.device import dump_device, probe
+
+    if output.exists():
+        raise UserError(f"{output} exists: choose another name, or remove it")
+    device = probe(name or output.stem, threads)
+    write_text(output, dump_device(device))
+    if as_json:
+        print_json(device.model_dump(mode="json"))
+    else:
+        print(f"wrote {output}; name it in a config as devices: [{output}]")

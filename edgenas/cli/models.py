@@ -1,0 +1,42 @@
+"""Commands on ONNX files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from edgenas.cli.options import AsJson, print_json
+from edgenas.errors import UserError
+
+app = typer.Typer()
+
+
+@app.command("inspect")
+def inspect_command(
+    model: Annotated[Path, typer.Argument(help="An ONNX file: an exported one, or any other.")],
+    runs: Annotated[int, typer.Option(min=10, max=1000, help="Runs with the profiler, and as many without.")] = 100,
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads of an operator.")] = 1,
+    plot: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--plot", metavar="PNG", help="Draw the blocks' latencies into a PNG file."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Where a model's time and memory go, by block, and the five costliest operators with the reasons."""
+    from edgenas.deploy.inspection import inspect_model
+    from edgenas.display import print_inspection
+    from edgenas.files import write_bytes
+
+    if plot and plot.suffix.lower() != ".png":
+        raise UserError(f"--plot {plot}: wanted a file name that ends in .png")
+    found = inspect_model(model.expanduser(), runs=runs, threads=threads).to_json()
+    if plot:
+        from edgenas.report.plots import plot_blocks
+
+        write_bytes(plot.expanduser(), plot_blocks(found["model"], found["p50_us"], found["blocks"]))
+    if as_json:
+        print_json(found)
+    else:
+        print_inspection(found)

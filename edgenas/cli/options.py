@@ -1,0 +1,49 @@
+"""Options that several commands take, and how `--json` prints."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+
+def _positive(minutes: float | None) -> float | None:
+    if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
+        raise typer.BadParameter(f"wanted a number of minutes above zero, got {minutes:g}")
+    return minutes
+
+
+Target = Annotated[Path, typer.Argument(help="A config (YAML) to start from, or a run folder to go on with.")]
+Config = Annotated[Path, typer.Argument(help="A config (YAML), like those in examples/.")]
+Sets = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--set", help="Override a key of the config: search.evaluations=200. Repeatable."),
+]
+Budgets = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--budget", help="A hard limit: 0.4ms, 8ms@p95, pi4=20ms, macs=10M, weight_bytes=400kB. Repeatable."),
+]
+RunFolder = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--run", help="The run folder. Default: runs/NAME, NAME from the config."),
+]
+Minutes = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--minutes",
+        metavar="N",
+        callback=_positive,
+        help="Train for about N minutes instead of train.epochs: a few steps are timed when training begins, and the "
+        "number of steps that this gives is kept, however often it is stopped.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on standard output.")]
+Plan = Annotated[bool, typer.Option("--plan", help="Say what would be done, how long and how much disk; do nothing.")]
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One JSON object on standard output."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

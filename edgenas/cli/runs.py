@@ -1,0 +1,190 @@
+"""Commands on runs: whole ones, single stages, and how far one is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgenas.cli.options import AsJson, Budgets, Config, Minutes, Plan, RunFolder, Sets, Target, print_json
+from edgenas.config import RunConfig, load_config
+from edgenas.errors import RunFolderError
+
+RUNS = Path("runs")
+DEMO = Path(__file__).parent.parent / "demo.yaml"
+
+app = typer.Typer()
+
+
+@app.command()
+def demo(
+    budget: Budgets = None,
+    sets: Sets = None,
+    run: RunFolder = None,
+    minutes: Minutes = None,
+    plan: Plan = False,
+    as_json: AsJson = False,
+) -> None:
+    """The whole path on handwritten digits, with this machine as the device: a few minutes on two cores."""
+    _whole_run(DEMO, budget, sets, run, minutes, plan, as_json)
+
+
+@app.command("run")
+def run_command(
+    config: Config,
+    budget: Budgets = None,
+    sets: Sets = None,
+    run: RunFolder = None,
+    minutes: Minutes = None,
+    plan: Plan = False,
+    as_json: AsJson = False,
+) -> None:
+    """A whole run: profile, train, search, verify, export, report. Goes on where it stopped."""
+    _whole_run(config, budget, sets, run, minutes, plan, as_json)
+
+
+def _whole_run(
+    path: Path,
+    budget: list[str] | None,
+    sets: list[str] | None,
+    folder: Path | None,
+    minutes: float | None,
+    plan: bool,
+    as_json: bool,
+) -> None:
+    config = _config(path, budget, sets)
+    folder = folder or RUNS / config.name
+    if plan:
+        _show_plan(config, folder, minutes, as_json)
+        return
+    from edgenas.display import ProgressDisplay
+    from edgenas.pipeline.run import STAGES
+    from edgenas.pipeline.start import start_run
+
+    with ProgressDisplay() as progress:
+        opened = start_run(config, folder, progress)
+    _do(opened, STAGES, minutes, as_json)
+
+
+def _config(path: Path, budget: list[str] | None, sets: list[str] | None) -> RunConfig:
+    overrides = list(sets or [])
+    if budget:
+        overrides.append(f"budgets={json.dumps(budget)}")
+    return load_config(path, overrides)
+
+
+def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: bool) -> None:
+    from edgenas.display import print_table
+    from edgenas.pipeline.plan import plan_run
+
+    stages = plan_run(config, folder)
+    if minutes is not None:
+        what, timed = f"as many steps as {minutes:g} minutes hold", 60 * minutes
+        stages = [replace(s, what=what, seconds=timed) if s.stage == "train" else s for s in stages]
+    left = [stage for stage in stages if not stage.done]
+    seconds, disk = sum(stage.seconds for stage in left), sum(stage.disk_bytes for stage in left)
+    if as_json:
+        print_json({"stages": [stage.to_json() for stage in stages], "seconds": seconds, "disk_bytes": disk})
+        return
+    rows = [[s.stage, s.what, "done" if s.done else f"{s.seconds:.0f}", f"{s.disk_bytes / 1e6:.1f}"] for s in stages]
+    print_table(["stage", "what", "about s", "MB"], rows, right=["about s", "MB"])
+    print(f"\nleft to do: about {seconds / 60:.1f} minutes and {disk / 1e6:.0f} MB in {folder}")
+
+
+def _do(run: Any, stages: tuple[str, ...], minutes: float | None, as_json: bool) -> None:
+    from edgenas.display import ProgressDisplay, print_summary
+    from edgenas.pipeline.stages import run_stages
+
+    with ProgressDisplay() as progress:
+        run_stages(run, progress, stages, minutes=minutes)
+    if "report" in stages:
+        summary = json.loads((run.folder / "summary.json").read_text(encoding="utf-8"))
+        if not as_json:
+            print_summary(summary, str(run.folder))
+            return
+    else:
+        summary = {stage: run.result(stage) for stage in stages}
+    if as_json:
+        print_json(summary)
+    else:
+        print(f"done: {', '.join(stages)} in {run.folder}")
+
+
+def _stage(
+    stage: str,
+    target: Path,
+    budget: list[str] | None,
+    sets: list[str] | None,
+    folder: Path | None,
+    minutes: float | None,
+    as_json: bool,
+) -> None:
+    from edgenas.display import ProgressDisplay
+    from edgenas.pipeline.run import open_run
+    from edgenas.pipeline.start import start_run
+
+    if target.is_dir():
+        if budget or sets or folder:
+            raise RunFolderError(
+                f"{target} is a run folder, whose config is settled: --set, --budget and --run go with a config file"
+            )
+        run = open_run(target)
+    else:
+        config = _config(target, budget, sets)
+        with ProgressDisplay() as progress:
+            run = start_run(config, folder or RUNS / config.name, progress)
+    _do(run, (stage,), minutes, as_json)
+
+
+STAGE_HELP = {
+    "profile": "Measure the devices and fit their latency predictors.",
+    "train": "Train the supernet.",
+    "search": "Search the space within the budgets.",
+    "verify": "Measure the front on the devices; drop what misses a budget; choose.",
+    "export": "Prove the chosen network's ONNX file and bundle it.",
+    "report": "Write summary.json and the report from saved files.",
+}
+
+
+def _stage_command(stage: str) -> Callable[..., None]:
+    def command(
+        target: Target, budget: Budgets = None, sets: Sets = None, run: RunFolder = None, as_json: AsJson = False
+    ) -> None:
+        _stage(stage, target, budget, sets, run, None, as_json)
+
+    return command
+
+
+def _train_command(
+    target: Target,
+    budget: Budgets = None,
+    sets: Sets = None,
+    run: RunFolder = None,
+    minutes: Minutes = None,
+    as_json: AsJson = False,
+) -> None:
+    _stage("train", target, budget, sets, run, minutes, as_json)
+
+
+for _name, _help in STAGE_HELP.items():
+    app.command(_name, help=_help)(_train_command if _name == "train" else _stage_command(_name))
+
+
+@app.command()
+def status(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")], as_json: AsJson = False
+) -> None:
+    """Which stages of a run are finished."""
+    from edgenas.display import print_table
+    from edgenas.pipeline.run import STAGES, open_run
+
+    run = open_run(folder)
+    stages = {stage: run.done(stage) for stage in STAGES}
+    if as_json:
+        print_json({"name": run.config.name, "space": run.space.name, "stages": stages})
+        return
+    print_table(["stage", "state"], [[stage, "done" if done else "to do"] for stage, done in stages.items()])

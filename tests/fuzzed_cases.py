@@ -1,0 +1,161 @@
+"""Malformed inputs made by damaging valid ones, repeatably at random."""
+
+from __future__ import annotations
+
+import functools
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import damaging
+import yaml
+from damaging import Damage, Place
+from malformed_cases import CONFIG, DEVICE, RUN, Case, Edit
+from small_run import SMALL_SPACE
+
+
+def damaged(name: str, how: Damage, seed: int) -> Edit:
+    return lambda folder: damaging.damage(folder / name, how, seed)
+
+
+def swapped(name: str, place: Place, seed: int, line: int | None = None) -> Edit:
+    return lambda folder: damaging.change_json(folder / name, place, seed, line)
+
+
+def fuzzed_yaml() -> Iterator[Case]:
+    ways: tuple[Damage, ...] = (damaging.cut, damaging.flipped, damaging.garbled, damaging.zeroed, damaging.utf16)
+    commands = {"config.yaml": RUN, "tiny-16.yaml": RUN, "device.yaml": ("devices", "show", "device.yaml")}
+    for name, command in commands.items():
+        for how in ways:
+            for seed in range(1 if how is damaging.utf16 else 3):
+                edit = damaged(name, how, seed)
+                # What is missing at the end may leave a sound document, which then lacks a key instead.
+                says = "" if how is damaging.cut else name
+                yield Case(f"{name} {how.__name__} {seed}", edit, command, says)
+    for seed in range(3):
+        edit = damaged("config.yaml", damaging.doubled_line, seed)
+        yield Case(f"config.yaml doubled_line {seed}", edit, RUN, "stands there twice")
+    for name, value in (("config.yaml", CONFIG), ("tiny-16.yaml", SMALL_SPACE), ("device.yaml", DEVICE)):
+        places = all_places(yaml.safe_load(value))
+        for place in random.Random(name).sample(places, min(9, len(places))):
+            key = str(place[0])
+            edit = functools.partial(change_yaml, name=name, place=place)
+            label = f"{name} {'.'.join(map(str, place))}"
+            yield Case(label, edit, commands[name], key)
+
+
+def all_places(value: Any, prefix: Place = ()) -> list[Place]:
+    """Where everything stands in nested lists and mappings."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place for key, part in inner for place in [(*prefix, key), *all_places(part, (*prefix, key))]]
+
+
+def change_yaml(folder: Path, name: str, place: Place) -> None:
+    """Something hostile at a place. JSON is YAML, and can be written whatever it holds."""
+    value = yaml.safe_load((folder / name).read_text())
+    holder = damaging.at(value, place[:-1])
+    rng = random.Random(f"{name} {place}")
+    new = damaging.hostile(holder[place[-1]], rng)
+    # Half a character is refused with its line and column, before anybody knows of keys.
+    holder[place[-1]] = [] if new == "\ud800" else new
+    (folder / name).write_text(json.dumps(value).replace("NaN", ".nan").replace("Infinity", ".inf"))
+
+
+def fuzzed_tables() -> Iterator[Case]:
+    show = ("tables", "show", "table")
+    for how in (damaging.cut, damaging.emptied, damaging.flipped, damaging.garbled, damaging.zeroed):
+        for name in ("table.csv", "meta.json"):
+            yield Case(f"{name} {how.__name__}", damaged(f"table/{name}", how, 0), show, name)
+    for seed in range(8):
+        yield Case(f"table cell {seed}", functools.partial(change_cell, seed=seed), show, "table.csv, line")
+    for key in ("device", "runtime", "runtime_version", "provider", "precision", "optimisation_level"):
+        edit = swapped("table/meta.json", ("identity", key), 0)
+        yield Case(f"meta.json identity.{key}", edit, show, "meta.json")
+
+
+def change_cell(folder: Path, seed: int) -> None:
+    path, rng = folder / "table" / "table.csv", random.Random(seed)
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    column = rng.choice(["kind", "p50_us", "p95_us", "mean_us", "ci_low_us", "count", "rounds", "repeat_noise"])
+    rng.choice(lines[1:])[lines[0].index(column)] = rng.choice(["", "nan", "inf", "-1", "1e999", "x", "9" * 5000, "\0"])
+    path.write_text("\n".join(map(",".join, lines)) + "\n")
+
+
+PLACES: dict[str, tuple[str, tuple[Place, ...]]] = {
+    "latency/result.json": (
+        "profile",
+        (("schema_version",), ("blocks",), ("networks",), ("predictors",), ("predictors", "here")),
+    ),
+    "latency/here/score.json": ("done", (("mape",), ("within_5",), ("held_out",), ("held_out", 0), ("n_test",))),
+    "latency/here/predictor.json": (
+        "search",
+        (
+            *(("schema_version",), ("space",), ("num_classes",), ("measured_us",), ("regressions",)),
+            *(("regressions", "ir", "low"), ("regressions", "ir", "points", 0), ("regressions", "ir", "offset")),
+            *(("calibration", "weights"), ("calibration", "folds"), ("calibration", "residuals", 0)),
+        ),
+    ),
+    "supernet/result.json": ("done", (("params",), ("train_seconds",), ("images_per_second",))),
+    "supernet/schedule.json": ("train", (("steps",), ("minutes",), ("circumstances",), ("init_sha256",))),
+    "search/result.json": (
+        "verify",
+        (
+            *(("strategy",), ("evaluations",), ("hypervolume_by_batch",), ("evaluations_by_batch", 0), ("budgets",)),
+            *(("budgets", 0, "limit"), ("front",), ("front", 0), ("front", 0, "arch"), ("front", 0, "val_top1")),
+        ),
+    ),
+    "verify/result.json": (
+        "export",
+        (
+            *(("front",), ("front", 0, "arch"), ("front", 0, "dropped"), ("front", 0, "latency")),
+            *(("front", 0, "latency", "here", "p50_us"), ("chosen",), ("val_top1",), ("model",)),
+        ),
+    ),
+    "export/result.json": ("done", (("chosen",), ("chosen", "arch"), ("chosen", "test_top1"), ("chosen", "onnx"))),
+    "data.json": ("done", (("name",), ("num_classes",), ("classes", 0), ("counts", "train"), ("digest",))),
+}
+"""Files of a run, the stage that has to be done to have them read, and what is changed in them."""
+
+
+def reading(stage: str) -> tuple[str, ...]:
+    return ("report", "run") if stage == "done" else (stage, "run")
+
+
+def fuzzed_results() -> Iterator[Case]:
+    for name, (stage, places) in PLACES.items():
+        # A finished profile is read by the stages behind it.
+        first = "search" if stage == "profile" else stage
+        for how in (damaging.cut, damaging.garbled):
+            label, edit = f"{name} {how.__name__}", damaged(f"run/{name}", how, 0)
+            yield Case(label, edit, reading(first), name, stage=first)
+        for place in places:
+            label, edit = f"{name} {'.'.join(map(str, place))}", swapped(f"run/{name}", place, 0)
+            yield Case(label, edit, reading(first), name, stage=first)
+
+
+def fuzzed_rows() -> Iterator[Case]:
+    evaluations = "run/search/evaluations.jsonl"
+    for line, key in enumerate(("arch", "error", "latency_us", "seconds")):
+        edit = swapped(evaluations, (key,), 0, line)
+        says = f"evaluations.jsonl, row {line + 1}: {key}"
+        yield Case(f"evaluations.jsonl {key}", edit, ("search", "run"), says, stage="search")
+    for place in (("name",), ("process",), ("timed",), ("timed", "latency_ms"), ("timed", "ci_p50_ms")):
+        edit = swapped("run/latency/here/rows.jsonl", place, 0, 3)
+        label = f"rows.jsonl {'.'.join(place)}"
+        yield Case(label, edit, ("profile", "run"), "rows.jsonl, row 4", stage="profile")
+    for key in ("step", "loss"):
+        edit = swapped("run/supernet/training.jsonl", (key,), 0, 0)
+        says = f"training.jsonl, row 1: {key}"
+        yield Case(f"training.jsonl {key}", edit, ("report", "run"), says, stage="done")
+    for how in (damaging.cut, damaging.emptied, damaging.garbled):
+        edit = damaged("run/supernet/checkpoint.safetensors", how, 0)
+        label = f"checkpoint {how.__name__}"
+        yield Case(label, edit, ("search", "run"), "checkpoint.safetensors", stage="search")
+        edit = damaged("run/export/bundle/manifest.json", how, 0)
+        label = f"manifest {how.__name__}"
+        yield Case(label, edit, ("export", "run"), "export/bundle", stage="export")
+
+
+CASES = [case for maker in (fuzzed_yaml, fuzzed_tables, fuzzed_results, fuzzed_rows) for case in maker()]
