@@ -53,7 +53,12 @@ LEVELS = {
     "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
     "disable": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
 }
-DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+}
 
 # Serialised with onnx.helper, opset 13, IR version 7 (readable by every runtime since 1.3): one Identity of a
 # float [1], and four chained MatMul of a float [128, 128] with itself (8.4 million MACs, no weights).
@@ -270,7 +275,7 @@ def bound_run(session: ort.InferenceSession, seed: int) -> Run:
 
 
 def random_input(node: Any, rng: np.random.Generator) -> np.ndarray:
-    """Standard normal values for one input; a symbolic first dimension, the batch, counts as 1."""
+    """Standard normal values for one input, random bytes for pixels; a symbolic first dimension counts as 1."""
     if node.type not in DTYPES:
         raise ValueError(f"input {node.name!r} is a {node.type}; wanted one of {', '.join(DTYPES)}")
     shape = list(node.shape)
@@ -278,6 +283,8 @@ def random_input(node: Any, rng: np.random.Generator) -> np.ndarray:
         shape[0] = 1
     if not all(isinstance(size, int) for size in shape):
         raise ValueError(f"input {node.name!r} has shape {node.shape}: only the batch may be left open")
+    if DTYPES[node.type] is np.uint8:
+        return rng.integers(0, 256, shape, dtype=np.uint8)
     return rng.standard_normal(shape).astype(DTYPES[node.type])
 
 

@@ -47,16 +47,19 @@ class Preprocess(NamedTuple):
     presize: int | None = None
 
     def __call__(self, picture: Image.Image) -> np.ndarray:
-        """RGB picture to float32 (1, 3, size, size).
+        """RGB picture to float32 (1, 3, size, size): `pixels`, then `(pixel / 255 - mean) / std` by channel."""
+        pixels = self.pixels(picture)[0].astype(np.float32) / np.float32(255)
+        mean, std = (np.asarray(values, dtype=np.float32) for values in (self.mean, self.std))
+        return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1)[None])
 
-        Shorter side to `size`, centre crop, `(pixel / 255 - mean) / std` by channel. Where training kept its
-        pictures at a `presize`, they are first brought to that in the same way.
+    def pixels(self, picture: Image.Image) -> np.ndarray:
+        """RGB picture to uint8 (1, size, size, 3): shorter side to `size`, centre crop.
+
+        Where training kept its pictures at a `presize`, they are first brought to that in the same way.
         """
         for side in filter(None, (self.presize, self.size)):
             picture = fit(picture, side)
-        pixels = np.asarray(picture, dtype=np.float32) / np.float32(255)
-        mean, std = (np.asarray(values, dtype=np.float32) for values in (self.mean, self.std))
-        return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1)[None])
+        return np.asarray(picture)[None]
 
 
 def fit(picture: Image.Image, side: int) -> Image.Image:
@@ -118,8 +121,11 @@ class Classifier:
         self.preprocess = _preprocess(manifest["preprocess"])
         self.session = _session(model)
         source, target = self.session.get_inputs()[0], self.session.get_outputs()[0]
-        wanted = ([1, 3, self.preprocess.size, self.preprocess.size], [1, len(self.classes)])
-        if (source.shape, target.shape) != wanted:
+        size = self.preprocess.size
+        # A model that takes bytes normalises them itself.
+        self.normalises = source.type == "tensor(uint8)"
+        wanted = ([1, size, size, 3] if self.normalises else [1, 3, size, size], [1, len(self.classes)])
+        if (_for_one(source.shape), _for_one(target.shape)) != wanted:
             raise UsageError(
                 f"{model} takes {source.shape} and gives {target.shape}, the manifest beside it "
                 f"wants {wanted[0]} and {wanted[1]}: put the model next to its own manifest.json"
@@ -128,11 +134,17 @@ class Classifier:
 
     def __call__(self, picture: Image.Image) -> list[tuple[str, float]]:
         """Every class with its confidence (softmax), most confident first."""
-        logits = self.session.run(None, {self.input: self.preprocess(picture)})[0][0].astype(np.float64)
+        prepared = self.preprocess.pixels(picture) if self.normalises else self.preprocess(picture)
+        logits = self.session.run(None, {self.input: prepared})[0][0].astype(np.float64)
         exponents = np.exp(logits - logits.max())
         confidences = exponents / exponents.sum()
         order = np.argsort(-confidences, kind="stable")
         return [(self.classes[index], float(confidences[index])) for index in order]
+
+
+def _for_one(shape: list[Any]) -> list[Any]:
+    """A model's shape for one picture: a batch that it leaves open is 1."""
+    return [1, *shape[1:]] if shape and not isinstance(shape[0], int) else shape
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

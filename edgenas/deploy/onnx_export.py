@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from edgenas.deploy.onnx_graph import OPSET, BlockGraph, Port, cut, stitch
+from edgenas.deploy.onnx_graph import OPSET, BlockGraph, Port, cut, open_batch, stitch
 from edgenas.errors import UserError
 from edgenas.files import write_bytes
 from edgenas.space.blocks import BlockSpec, HeadSpec, StemSpec
@@ -32,7 +32,7 @@ GRAPH_SIZE = 16
 Progress = Callable[[int, int], None]
 
 
-def export_onnx(subnet: Subnet, path: str | Path, *, for_timing: bool = False) -> Path:
+def export_onnx(subnet: Subnet, path: str | Path, *, for_timing: bool = False, dynamic_batch: bool = False) -> Path:
     """Write a subnet as one ONNX file: batch norm folded, static shapes, batch 1, fp32.
 
     Input `pixels` (1, 3, resolution, resolution), preprocessed; output `logits` (1, classes). Names of nodes
@@ -42,6 +42,7 @@ def export_onnx(subnet: Subnet, path: str | Path, *, for_timing: bool = False) -
         subnet: what to export.
         path: of the file; an old one is replaced.
         for_timing: allow an uncalibrated subnet. The file says so, and no bundle takes it.
+        dynamic_batch: leave the first dimension of input and output open.
 
     Raises:
         UncalibratedError: the subnet was not calibrated, and `for_timing` is false.
@@ -51,7 +52,10 @@ def export_onnx(subnet: Subnet, path: str | Path, *, for_timing: bool = False) -
     blocks = [_deployed(block) for block in subnet.blocks.values()]
     graphs = _export_blocks(blocks, subnet.specs)
     arch = subnet.arch.id if subnet.arch else ""
-    _save(_network(subnet.specs, graphs), Path(path), _metadata(arch, subnet.calibration_images, for_timing))
+    model = _network(subnet.specs, graphs)
+    if dynamic_batch:
+        open_batch(model)
+    _save(model, Path(path), _metadata(arch, subnet.calibration_images, for_timing))
     return Path(path)
 
 

@@ -14,6 +14,8 @@ IR_VERSION = 10
 """Version of the file format that runtimes since 1.18 read."""
 OPSET = 18
 """The opset that torch's exporter is written in; a higher one costs a conversion and older runtimes."""
+OPEN_BATCH = "batch"
+"""What a file calls the number of pictures where that is left open."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,19 @@ def stitch(parts: Sequence[tuple[str, BlockGraph]], source: Port, target: Port) 
         ir_version=IR_VERSION,
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
     )
+
+
+def open_batch(model: onnx.ModelProto) -> None:
+    """Leave open how many pictures a network takes at once, in place. Traced at batch 1, flattening says so."""
+    for port in (*model.graph.input, *model.graph.output):
+        port.type.tensor_type.shape.dim[0].dim_param = OPEN_BATCH
+    shapes = {node.input[1] for node in model.graph.node if node.op_type == "Reshape"}
+    for tensor in model.graph.initializer:
+        if tensor.name in shapes:
+            shape = onnx.numpy_helper.to_array(tensor).copy()
+            assert shape[0] == 1
+            shape[0] = -1
+            tensor.CopyFrom(onnx.numpy_helper.from_array(shape, tensor.name))
 
 
 def _renamed_tensor(tensor: onnx.TensorProto, place: str, names: dict[str, str]) -> onnx.TensorProto:

@@ -17,7 +17,8 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from edgenas.deploy.departure import block_departures, first_departing_block, greatest_step
+from edgenas.deploy.departure import Departure, block_departures, first_departing_block, greatest_step
+from edgenas.deploy.embed import INCLUDED, device_inputs
 from edgenas.deploy.onnx_export import model_metadata
 from edgenas.errors import DataError, ParityError, UserError
 from edgenas.supernet.subnet import Subnet
@@ -98,11 +99,12 @@ def check_parity(
         UserError: no file, or the runtime lacks an operator or opset of it.
         DataError: no pictures, or of another type or shape.
     """
-    _check_file(subnet, onnx_path)
+    metadata = _check_file(subnet, onnx_path)
     parity, worst = _compared(subnet, onnx_path, pictures, preprocess)
     problems = _problems(parity, tolerance)
     if problems:
-        found = first_departing_block(subnet, onnx_path, preprocess(worst))
+        # With preprocessing inside there is no input to give torch's inputs to; without it the file was proven first.
+        found = None if INCLUDED in metadata else first_departing_block(subnet, onnx_path, preprocess(worst))
         place = f"the first block to depart is {found}" if found else "no single block departs"
         raise ParityError(
             f"{onnx_path} is not the network that was scored: over {parity.images} pictures {'; '.join(problems)}; "
@@ -146,7 +148,8 @@ def check_int8_parity(
     drop = fp32_top1 - val_top1
     # A drop of exactly the limit is allowed, and fractions of whole pictures are not exact.
     if not drop <= max_drop + 1e-9:
-        step = greatest_step(block_departures(subnet, onnx_path, preprocess(worst)))
+        departures = [] if INCLUDED in metadata else block_departures(subnet, onnx_path, preprocess(worst))
+        step: Departure | str = greatest_step(departures) or "no single block"
         raise ParityError(
             f"{onnx_path} ({metadata['quantiser_recipe']}) has validation top-1 {val_top1:.2%}, {100 * drop:.2f} "
             f"points below fp32's {fp32_top1:.2%} (allowed: {100 * max_drop:.2f}); most error comes in at {step}: "
@@ -180,7 +183,9 @@ def onnx_top1(onnx_path: Path, pictures: Tensor, labels: Tensor, preprocess: Pre
     return int((classes == labels.cpu()).sum()) / len(pictures)
 
 
-def onnx_logits(onnx_path: Path, pictures: Tensor, preprocess: Preprocess, *, optimised: bool = True) -> Tensor:
+def onnx_logits(
+    onnx_path: Path, pictures: Tensor, preprocess: Preprocess, *, optimised: bool = True, batch: int = 1
+) -> Tensor:
     """Logits (n, classes) that ONNX Runtime computes on the CPU, picture by picture, as a device would.
 
     Pictures are shared among torch's number of threads: small networks gain nothing from sharing an operator.
@@ -190,6 +195,7 @@ def onnx_logits(onnx_path: Path, pictures: Tensor, preprocess: Preprocess, *, op
         pictures: uint8 (n, 1 or 3, h, w), n at least 1.
         preprocess: how they become inputs.
         optimised: with all the runtime's graph optimisations, or with none.
+        batch: pictures at a time, where the file's batch is open.
 
     Raises:
         UserError: no file, or the runtime lacks an operator or opset of it.
@@ -197,21 +203,26 @@ def onnx_logits(onnx_path: Path, pictures: Tensor, preprocess: Preprocess, *, op
     """
     if len(pictures) == 0:
         raise DataError("wanted at least one picture to run the exported file on, got none")
-    run = _runner(onnx_path, optimised)
-    threads = torch.get_num_threads()
+    session = _session(onnx_path, optimised)
+    run, threads = _runner(session, batch), torch.get_num_threads()
+    embedded = session.get_inputs()[0].type == "tensor(uint8)"
     logits: list[npt.NDArray[np.float32]] = []
     with ThreadPoolExecutor(threads) as pool:
-        for batch in torch.split(pictures.cpu(), BATCH_SIZE):
-            inputs = preprocess(batch).contiguous().numpy()
+        for part in torch.split(pictures.cpu(), BATCH_SIZE):
+            inputs = device_inputs(part, preprocess, embedded=embedded)
             logits += pool.map(run, np.array_split(inputs, min(threads, len(inputs))))
     return torch.from_numpy(np.concatenate(logits))
 
 
-def _runner(onnx_path: Path, optimised: bool) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
-    """A function from inputs (n, 3, r, r) to logits (n, classes), which may be called from several threads."""
-    session = _session(onnx_path, optimised)
+def _runner(session: onnxruntime.InferenceSession, batch: int) -> Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]:
+    """A function from inputs of n pictures to logits (n, classes), which may be called from several threads."""
     name = session.get_inputs()[0].name
-    return lambda inputs: np.concatenate([session.run(None, {name: value[None]})[0] for value in inputs])
+
+    def run(inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        parts = np.split(inputs, range(batch, len(inputs), batch))
+        return np.concatenate([session.run(None, {name: part})[0] for part in parts])
+
+    return run
 
 
 def _session(onnx_path: Path, optimised: bool) -> onnxruntime.InferenceSession:

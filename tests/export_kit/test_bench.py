@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -251,3 +252,10 @@ def test_the_timer_needs_only_numpy_and_the_runtime() -> None:
         if line.startswith(("import ", "from "))
     ]
     assert {word for word in words if word not in sys.stdlib_module_names} == {"numpy", "onnxruntime"}
+
+
+def test_models_that_take_pixels_are_given_bytes_of_every_value() -> None:
+    port = SimpleNamespace(name="picture", type="tensor(uint8)", shape=["batch", 32, 32, 3])
+    value = bench.random_input(port, np.random.default_rng(0))
+    assert (value.shape, value.dtype) == ((1, 32, 32, 3), np.uint8)
+    assert (value.min(), value.max()) == (0, 255)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from edgenas.deploy.embed import embed_preprocessing
 from edgenas.deploy.onnx_export import export_onnx
 from edgenas.files import shipped, write_json
 from edgenas.space.load import load_space
@@ -54,7 +55,10 @@ def bundle(tmp_path_factory):
     # Pictures of 8 pixels would be so few values that rounding one of them can turn a random network's answer.
     arch = dataclasses.replace(space.smallest, resolution=16)
     preprocess = Preprocess(arch.resolution, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
-    export_onnx(varied_subnet(space.unroll(arch, 10), arch, preprocess), folder / "model.onnx")
+    subnet = varied_subnet(space.unroll(arch, 10), arch, preprocess)
+    export_onnx(subnet, folder / "model.onnx")
+    export_onnx(subnet, folder / "open.onnx", dynamic_batch=True)
+    embed_preprocessing(folder / "model.onnx", folder / "embedded.onnx", preprocess)
     write_json(folder / "manifest.json", {"classes": CLASSES, "preprocess": preprocess.to_json()})
     shutil.copy(shipped("export") / "run.py", folder)
     return folder
@@ -73,10 +77,10 @@ def smooth_pixels(height, width, channels, seed=0):
     return np.stack([np.asarray(layer) for layer in layers], axis=-1)
 
 
-def start(bundle, *arguments, python=sys.executable):
+def start(bundle, *arguments, python=sys.executable, model="model.onnx"):
     # The device's interpreter sees neither edgenas nor this machine's settings.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    command = [str(python), "-I", "run.py", "model.onnx", *map(str, arguments)]
+    command = [str(python), "-I", "run.py", model, *map(str, arguments)]
     return subprocess.run(command, cwd=bundle, env=environment, capture_output=True, text=True, encoding="utf-8")
 
 
@@ -135,6 +139,18 @@ def test_prints_a_line_for_each_picture_with_its_top_classes(bundle, tmp_path):
     assert len(lines) == 2
     assert lines[0].startswith(f"{path}: ")
     assert lines[0].count("%") == 2
+
+
+@pytest.mark.parametrize("model", ["open.onnx", "embedded.onnx"])
+def test_models_with_an_open_batch_or_that_normalise_themselves_name_pictures_alike(bundle, tmp_path, model):
+    paths = [tmp_path / f"{seed}.png" for seed in range(4)]
+    for seed, path in enumerate(paths):
+        Image.fromarray(smooth_pixels(20 + seed, 30, 3, seed)).save(path)
+    plain, other = (start(bundle, *paths, "--json", model=name) for name in ("model.onnx", model))
+    assert (other.returncode, other.stderr) == (0, "")
+    for expected, got in zip(*(json.loads(shown.stdout)["pictures"] for shown in (plain, other)), strict=True):
+        assert [entry["class"] for entry in got["classes"]] == [entry["class"] for entry in expected["classes"]]
+        assert got["classes"][0]["confidence"] == pytest.approx(expected["classes"][0]["confidence"], abs=1e-4)
 
 
 def converted(run, tmp_path, picture, name="picture.png", **options):
