@@ -105,6 +105,9 @@ class ExportConfig(_Section):
     """How the chosen subnet is handed over."""
 
     parity_images: int = Field(256, ge=1)
+    precision: Literal["fp32", "int8"] = "fp32"
+    calibration_images: int = Field(256, ge=1)
+    max_drop: float = Field(0.01, ge=0, le=1)
 
 
 def _named_or_narrowed(value: Any) -> Any:

@@ -141,7 +141,36 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
     print(f"chosen   {chosen['arch']}")
     print(f"test     {chosen['test_top1']:.2%} top-1, worked out by ONNX Runtime on the exported file")
     print(f"model    {folder}/{chosen['onnx']}")
+    if "int8" in summary:
+        print_int8(summary["int8"], folder)
     print(f"report   {folder}/report/report.md")
+
+
+def print_int8(int8: dict[str, Any], folder: str) -> None:
+    """The int8 form of a run's chosen network, and whether it is worth it."""
+    print(f"int8     {folder}/{int8['onnx']}, {int8['test_top1']:.2%} top-1 on the test pictures")
+    for note in int8["notes"]:
+        print(f"         {note}")
+
+
+def print_bundle(manifest: dict[str, Any], folder: str) -> None:
+    """What a bundle holds: a line for each of its files."""
+    print(f"{manifest['arch']} in {folder}")
+    print(f"batch {manifest['batch']}, preprocessing inside: {'yes' if manifest['preprocessing_included'] else 'no'}")
+    files = {"model.onnx": manifest} | ({"model_int8.onnx": manifest["int8"]} if manifest["int8"] else {})
+    rows = [
+        [
+            name,
+            f"{known['accuracy']['validation_top1']:.2%}",
+            f"{known['accuracy']['test_top1']:.2%}",
+            ", ".join(f"{milliseconds(one['p50_us'])} on {device}" for device, one in known["latency"].items()),
+            f"{known['size_bytes'] / 1e3:,.1f}",
+        ]
+        for name, known in files.items()
+    ]
+    print_table(["file", "val top-1", "test top-1", "ms", "kB"], rows, right=["val top-1", "test top-1", "kB"])
+    for note in manifest["int8"].get("notes", []):
+        print(note)
 
 
 def budget_text(budget: dict[str, Any]) -> str:

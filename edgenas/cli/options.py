@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Literal, Optional
 
 import typer
 
@@ -41,6 +41,30 @@ Minutes = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on standard output.")]
+Which = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--arch",
+        metavar="ARCH|chosen|best:K",
+        help="Another network: one of the space by its text, or the K-th best of the front within the budgets.",
+    ),
+]
+Precision = Annotated[
+    Optional[Literal["fp32", "int8"]],  # noqa: UP045
+    typer.Option(help="int8 adds model_int8.onnx. Default: the config's."),
+]
+Batch = Annotated[
+    Optional[Literal["1", "dynamic"]],  # noqa: UP045
+    typer.Option(help="dynamic: any number of pictures at once. Default: 1."),
+]
+EmbedPreprocessing = Annotated[
+    bool,
+    typer.Option("--embed-preprocessing", help="The model takes resized and cropped pixels (uint8) and normalises."),
+]
+Out = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(help="The bundle's folder. Default: RUN/export/, named after arch and form."),
+]
 Plan = Annotated[bool, typer.Option("--plan", help="Say what would be done, how long and how much disk; do nothing.")]
 
 

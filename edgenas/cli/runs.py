@@ -6,13 +6,29 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from edgenas.cli.options import AsJson, Budgets, Config, Minutes, Plan, RunFolder, Sets, Target, print_json
+from edgenas.cli.options import (
+    AsJson,
+    Batch,
+    Budgets,
+    Config,
+    EmbedPreprocessing,
+    Minutes,
+    Out,
+    Plan,
+    Precision,
+    RunFolder,
+    Sets,
+    Target,
+    Which,
+    print_json,
+)
 from edgenas.config import RunConfig, load_config
 from edgenas.errors import RunFolderError
+from edgenas.files import read_json
 
 RUNS = Path("runs")
 DEMO = Path(__file__).parent.parent / "demo.yaml"
@@ -112,6 +128,8 @@ def _do(run: Any, stages: tuple[str, ...], minutes: float | None, as_json: bool)
         print_json(summary)
     else:
         print(f"done: {', '.join(stages)} in {run.folder}")
+        for note in summary.get("export", {}).get("int8", {}).get("notes", []):
+            print(note)
 
 
 def _stage(
@@ -145,7 +163,7 @@ STAGE_HELP = {
     "train": "Train the supernet.",
     "search": "Search the space within the budgets.",
     "verify": "Measure the front on the devices; drop what misses a budget; choose.",
-    "export": "Prove the chosen network's ONNX file and bundle it.",
+    "export": "Prove the chosen network's ONNX file and bundle it; or another network or form, see the options.",
     "report": "Write summary.json and the report from saved files.",
 }
 
@@ -170,8 +188,60 @@ def _train_command(
     _stage("train", target, budget, sets, run, minutes, as_json)
 
 
+def _export_command(
+    target: Target,
+    budget: Budgets = None,
+    sets: Sets = None,
+    run: RunFolder = None,
+    arch: Which = None,
+    precision: Precision = None,
+    batch: Batch = None,
+    embed_preprocessing: EmbedPreprocessing = False,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    if embed_preprocessing or not all(option is None for option in (arch, precision, batch, out)):
+        if budget or sets or run or not target.is_dir():
+            raise RunFolderError(
+                f"{target}: --arch, --precision, --batch, --embed-preprocessing and --out go with a run folder"
+            )
+        _export_bundle(target, arch, precision, batch, embed_preprocessing, out, as_json)
+        return
+    _stage("export", target, budget, sets, run, None, as_json)
+
+
+def _export_bundle(
+    target: Path,
+    arch: str | None,
+    precision: Literal["fp32", "int8"] | None,
+    batch: Literal["1", "dynamic"] | None,
+    embed_preprocessing: bool,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    from edgenas.display import ProgressDisplay, print_bundle
+    from edgenas.pipeline.bundling import Form
+    from edgenas.pipeline.export import export_bundle
+    from edgenas.pipeline.run import open_run
+
+    run = open_run(target)
+    form = Form(
+        precision or run.config.export.precision,
+        dynamic_batch=batch == "dynamic",
+        embed_preprocessing=embed_preprocessing,
+    )
+    with ProgressDisplay() as progress:
+        folder = export_bundle(run, arch or "chosen", form, out, progress)
+    manifest = read_json(folder / "manifest.json")
+    if as_json:
+        print_json({"bundle": str(folder), **manifest})
+        return
+    print_bundle(manifest, str(folder))
+
+
+OWN_OPTIONS: dict[str, Callable[..., None]] = {"train": _train_command, "export": _export_command}
 for _name, _help in STAGE_HELP.items():
-    app.command(_name, help=_help)(_train_command if _name == "train" else _stage_command(_name))
+    app.command(_name, help=_help)(OWN_OPTIONS.get(_name) or _stage_command(_name))
 
 
 @app.command()

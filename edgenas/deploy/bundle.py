@@ -16,7 +16,7 @@ from edgenas.errors import ParityError, RunFolderError, UncalibratedError, UserE
 from edgenas.files import SCHEMA_VERSION, read_json, shipped, write_bytes, write_json, write_text
 
 KIT = ("bench.py", "run.py")
-MODEL = "model.onnx"
+MODEL, INT8_MODEL = "model.onnx", "model_int8.onnx"
 MANIFEST = "manifest.json"
 
 README = """# {name}
@@ -29,6 +29,18 @@ Pictures to labels with ONNX Runtime. Needs Python 3.9 or newer and `pip install
 The first prints the classes of a picture, the second how long the model takes on this machine (needs no
 pillow). `manifest.json` says which network this is, how pictures are prepared for it, how accurate it is, and
 what was measured where.
+"""
+INT8_README = """
+`model_int8.onnx` is the same network in int8, and runs the same way; its accuracy and latency are the manifest's
+`int8`.
+{notes}
+"""
+EMBEDDED_README = """
+Models take RGB pixels of exactly {size} x {size}, uint8 (1, {size}, {size}, 3), and normalise them inside. Resizing and
+cropping stay outside: `run.py` does them. Latencies include what is inside.
+"""
+OPEN_BATCH_README = """
+Models take any number of pictures at once; accuracies and latencies are those of one at a time.
 """
 
 
@@ -51,6 +63,13 @@ class Manifest:
         parity: `Parity.to_json()`.
         versions: of what it was made with (see `library_versions`).
         seed: of the run.
+        precision: of model.onnx.
+        batch: how many pictures model.onnx takes at once, or `dynamic`; all is stated for one at a time.
+        preprocessing_included: whether models normalise pixels themselves, and latencies include that. Resizing and
+            cropping are never inside.
+        size_bytes: of model.onnx.
+        int8: of model_int8.onnx: its quantiser_recipe, accuracy, latency, parity, size_bytes, and notes for people;
+            empty where there is none.
         files: SHA-256 of every other file of the bundle, by name; `write_bundle` fills it in.
         schema_version: of the manifest.
     """
@@ -69,6 +88,11 @@ class Manifest:
     parity: Mapping[str, Any]
     versions: Mapping[str, str]
     seed: int
+    precision: str = "fp32"
+    batch: int | str = 1
+    preprocessing_included: bool = False
+    size_bytes: int = 0
+    int8: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
@@ -90,13 +114,16 @@ def _edgenas_version() -> str:
         return "not installed"
 
 
-def write_bundle(folder: Path, *, model: Path, manifest: Manifest, replace: bool = False) -> Path:
+def write_bundle(
+    folder: Path, *, model: Path, manifest: Manifest, int8_model: Path | None = None, replace: bool = False
+) -> Path:
     """Write a bundle: model.onnx, bench.py, run.py, manifest.json, README.md. All of it or nothing.
 
     Args:
         folder: the bundle, whose parent may be missing.
         model: the exported file, from `export_onnx`.
         manifest: what is known about it; `files` is filled in here.
+        int8_model: its int8 form, from `quantise`; it becomes model_int8.onnx.
         replace: whether a former bundle in `folder` may be replaced. Any other folder is never touched.
 
     Raises:
@@ -104,12 +131,14 @@ def write_bundle(folder: Path, *, model: Path, manifest: Manifest, replace: bool
         ParityError: the model is of another arch than the manifest's.
         RunFolderError: `folder` exists and may not be replaced.
     """
-    _check_model(model, manifest)
-    _check_free(folder, replace)
+    models = {MODEL: model} | ({INT8_MODEL: int8_model} if int8_model else {})
+    for path in models.values():
+        _check_model(path, manifest)
+    check_free(folder, replace)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         fresh, old = Path(temporary) / "new", Path(temporary) / "old"
-        _fill(fresh, model, manifest)
+        _fill(fresh, models, manifest)
         if folder.exists():
             folder.rename(old)
         try:
@@ -121,13 +150,25 @@ def write_bundle(folder: Path, *, model: Path, manifest: Manifest, replace: bool
     return folder
 
 
-def _fill(folder: Path, model: Path, manifest: Manifest) -> None:
-    write_bytes(folder / MODEL, model.read_bytes())
+def _fill(folder: Path, models: Mapping[str, Path], manifest: Manifest) -> None:
+    for name, model in models.items():
+        write_bytes(folder / name, model.read_bytes())
     for name in KIT:
         write_bytes(folder / name, (shipped("export") / name).read_bytes())
-    write_text(folder / "README.md", README.format(name=manifest.name))
+    write_text(folder / "README.md", _readme(manifest))
     sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
     write_json(folder / MANIFEST, dataclasses.replace(manifest, files=sums).to_json())
+
+
+def _readme(manifest: Manifest) -> str:
+    parts = [README.format(name=manifest.name)]
+    if manifest.int8:
+        parts.append(INT8_README.format(notes="\n".join(f"- {note}" for note in manifest.int8["notes"])))
+    if manifest.preprocessing_included:
+        parts.append(EMBEDDED_README.format(size=manifest.preprocess["size"]))
+    if manifest.batch != 1:
+        parts.append(OPEN_BATCH_README)
+    return "".join(parts)
 
 
 def _check_model(model: Path, manifest: Manifest) -> None:
@@ -141,7 +182,12 @@ def _check_model(model: Path, manifest: Manifest) -> None:
         raise ParityError(f"{model} is arch {metadata['arch']}, the manifest is about {manifest.arch}")
 
 
-def _check_free(folder: Path, replace: bool) -> None:
+def check_free(folder: Path, replace: bool) -> None:
+    """Refuse a folder that no bundle may be written to.
+
+    Raises:
+        RunFolderError: it holds what is no part of a bundle, or a bundle that may not be replaced.
+    """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     foreign = _foreign_files(folder)

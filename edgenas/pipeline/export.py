@@ -1,88 +1,113 @@
-"""Stage export: the chosen network, as the file that was measured, proven and bundled."""
+"""Export: the chosen network as the stage's bundle, and any network of the space, in any form, beside it."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from datetime import UTC, datetime
+import re
 from pathlib import Path
 from typing import Any
 
-from edgenas.deploy.bundle import Manifest, library_versions, write_bundle
-from edgenas.deploy.parity import check_parity, onnx_top1
-from edgenas.pipeline.data import calibration_pictures, deployed_preprocess, run_dataset
-from edgenas.pipeline.profile import run_table
+from edgenas.deploy.bundle import INT8_MODEL, MODEL, Manifest, check_free
+from edgenas.errors import ConfigError, RunFolderError
+from edgenas.pipeline.bundling import Form, make_bundle
+from edgenas.pipeline.lock import locked
 from edgenas.pipeline.run import Progress, Run
-from edgenas.pipeline.train import trained_supernet
-from edgenas.space.cost import cost
-from edgenas.training.data import Dataset
-from edgenas.training.evaluate import materialise
-from edgenas.training.preprocess import Preprocess
+from edgenas.space.arch import Arch
 
 BUNDLE = "export/bundle"
-PICTURES_AT_ONCE = 10_000
+CHOSEN, BEST = "chosen", re.compile(r"best:(\d{1,6})")
 
 
 def run_export(run: Run, progress: Progress) -> None:
     """Prove the chosen network's file equal to the subnet that was scored, and bundle it.
 
     Raises:
-        ParityError: the file computes something else; no bundle is written.
+        ParityError: the file computes something else, or int8 is less accurate than allowed; no bundle is written.
     """
     if run.done("export"):
         return
     verified = run.result("verify")
-    dataset = run_dataset(run)
-    arch = run.space.parse(verified["chosen"])
-    subnet = materialise(trained_supernet(run, dataset), arch, calibration_pictures(run, dataset)).cpu()
-    model, preprocess = run.folder / verified["model"], deployed_preprocess(arch, dataset)
-    progress("proving the export", 0, 2)
-    pictures = dataset.validation.pictures[: run.config.export.parity_images]
-    parity = check_parity(subnet, model, pictures, preprocess)
-    progress("proving the export", 1, 2)
-    # The test split is looked at here for the first time, and only with the network already chosen.
-    test_top1 = _test_top1(model, dataset, preprocess)
-    progress("proving the export", 2, 2)
-    entry = next(entry for entry in verified["front"] if entry["arch"] == arch.id)
-    costs = cost(run.space.unroll(arch, dataset.num_classes))
-    manifest = Manifest(
-        name=run.config.name,
-        created=datetime.now(UTC).strftime("%Y-%m-%d"),
-        arch=arch.id,
-        space=run.space.structure_id,
-        dataset=dataset.name,
-        classes=dataset.classes,
-        preprocess=preprocess.to_json(),
-        accuracy={
-            "validation_top1": verified["val_top1"],
-            "test_top1": test_top1,
-            "test_images": len(dataset.test),
-        },
-        latency={name: found | circumstances(run, name) for name, found in entry["latency"].items()},
-        costs=costs.to_json(),
-        calibration_images=subnet.calibration_images,
-        parity=parity.to_json(),
-        versions=library_versions(),
-        seed=run.config.seed,
-    )
-    write_bundle(run.folder / BUNDLE, model=model, manifest=manifest, replace=True)
+    form = Form(run.config.export.precision)
+    manifest = make_bundle(run, run.space.parse(verified["chosen"]), form, run.folder / BUNDLE, progress)
     chosen: dict[str, Any] = {
-        "arch": arch.id,
+        "arch": manifest.arch,
         "val_top1": verified["val_top1"],
-        "test_top1": test_top1,
-        "onnx": f"{BUNDLE}/model.onnx",
+        "test_top1": manifest.accuracy["test_top1"],
+        "onnx": f"{BUNDLE}/{MODEL}",
         "bundle": BUNDLE,
     }
-    run.finish("export", {"chosen": chosen, "parity": parity.to_json(), "costs": costs.to_json()})
+    result = {"chosen": chosen, "parity": manifest.parity, "costs": manifest.costs}
+    run.finish("export", result | ({"int8": _int8_result(manifest)} if manifest.int8 else {}))
 
 
-def _test_top1(model: Path, dataset: Dataset, preprocess: Preprocess) -> float:
-    """In parts, since picture files may be more than memory holds."""
-    parts = dataset.test.batches(PICTURES_AT_ONCE)
-    right = sum(onnx_top1(model, part.tensor(), part.labels, preprocess) * len(part) for part in parts)
-    return round(right) / len(dataset.test)
+def _int8_result(manifest: Manifest) -> dict[str, Any]:
+    int8 = manifest.int8
+    return {
+        "onnx": f"{BUNDLE}/{INT8_MODEL}",
+        "val_top1": int8["accuracy"]["validation_top1"],
+        "test_top1": int8["accuracy"]["test_top1"],
+        **{key: int8[key] for key in ("quantiser_recipe", "size_bytes", "latency", "notes")},
+    }
 
 
-def circumstances(run: Run, device: str) -> dict[str, Any]:
-    """What a bundle says of the machine that its latencies were measured on; `here` says nothing elsewhere."""
-    table = run_table(run, device)
-    return {"measured_with": asdict(table.identity), "cpu": table.circumstances["cpu"], "os": table.circumstances["os"]}
+def export_bundle(run: Run, which: str, form: Form, out: Path | None, progress: Progress) -> Path:
+    """Write a bundle beside the stage's, which stays as it is. The run folder is locked meanwhile.
+
+    Args:
+        run: verified.
+        which: `chosen`, `best:K` (the K-th best network within the budgets) or an arch of the run's space.
+        form: of the files.
+        out: the bundle's folder; by default one in the run folder, named after arch and form. A former bundle there
+            is replaced.
+        progress: called with what is being done, steps done and in all.
+
+    Returns:
+        The bundle's folder.
+
+    Raises:
+        ConfigError: there are not so many networks within the budgets.
+        SpaceError: no arch of the space; gene and legal values are named.
+        RunFolderError: the run is not verified, another process holds it, or `out` holds something else.
+        ParityError: see `make_bundle`.
+    """
+    arch = which_arch(run, which)
+    folder = out or run.folder / "export" / f"{arch.id}-{form}"
+    stage = (run.folder / BUNDLE).resolve()
+    if stage in (folder.resolve(), *folder.resolve().parents):
+        raise RunFolderError(f"{folder} is where `edgenas export {run.folder}` writes: choose another --out")
+    check_free(folder, replace=True)
+    with locked(run.folder):
+        make_bundle(run, arch, form, folder, progress)
+    return folder
+
+
+def which_arch(run: Run, which: str) -> Arch:
+    """The arch that `chosen`, `best:K` or an arch's text names.
+
+    Raises:
+        ConfigError: there are not so many networks within the budgets.
+        SpaceError: no arch of the space.
+    """
+    verified = run.result("verify")
+    if which == CHOSEN:
+        return run.space.parse(verified["chosen"])
+    match = BEST.fullmatch(which)
+    if match is None:
+        return run.space.parse(which)
+    ranked = _ranked(verified)
+    if not 1 <= int(match[1]) <= len(ranked):
+        raise ConfigError(
+            f"--arch {which}: {len(ranked)} networks of the front were measured within the budgets and may be chosen, "
+            f"so wanted best:1 to best:{len(ranked)}"
+        )
+    return run.space.parse(ranked[int(match[1]) - 1])
+
+
+def _ranked(verified: dict[str, Any]) -> list[str]:
+    """Archs of the verified front within the budgets, most accurate first, among equals the fastest."""
+
+    def rank(entry: dict[str, Any]) -> tuple[float, ...]:
+        return (-entry["val_top1"], *(found["p50_us"] for found in entry["latency"].values()))
+
+    kept = [entry["arch"] for entry in sorted(verified["front"], key=rank) if not entry["dropped"]]
+    # What ranks above the chosen one was over budget on the half of the rounds that chooses.
+    return kept[kept.index(verified["chosen"]) :]

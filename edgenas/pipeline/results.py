@@ -109,10 +109,21 @@ class Chosen(Found):
     bundle: InsideRun
 
 
+class Quantised(_Result):
+    """The int8 form of the subnet that was handed over."""
+
+    onnx: InsideRun
+    val_top1: Fraction
+    test_top1: Fraction
+    size_bytes: Count
+    notes: list[str]
+
+
 class Exported(_Result):
     """export/result.json."""
 
     chosen: Chosen
+    int8: Quantised | None = None
 
 
 class Evaluated(_Result):

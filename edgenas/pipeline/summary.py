@@ -19,6 +19,7 @@ def write_summary(run: Run) -> dict[str, Any]:
     path = run.folder / "data.json"
     description = read_json(path, "delete export/result.json and run `edgenas export`, which writes it anew")
     check_description(description, path)
+    exported = run.result("export")
     summary = {
         "name": run.config.name,
         "seed": run.config.seed,
@@ -33,7 +34,7 @@ def write_summary(run: Run) -> dict[str, Any]:
             key: search[key] for key in ("strategy", "evaluations", "seconds", "hypervolume", "reference_point")
         },
         "front": verified["front"],
-        "chosen": run.result("export")["chosen"],
-    }
+        "chosen": exported["chosen"],
+    } | ({"int8": exported["int8"]} if exported.get("int8") else {})
     write_json(run.folder / "summary.json", summary)
     return summary

@@ -119,3 +119,21 @@ def test_a_failure_half_way_leaves_the_former_bundle(exports, tmp_path, monkeypa
         write_bundle(folder, model=model, manifest=manifest, replace=True)
     assert {path.name for path in folder.iterdir()} == NAMES
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_bundle_may_hold_the_int8_form_and_says_what_is_inside(exports, tmp_path):
+    model, timing, manifest = exports
+    fuller = dataclasses.replace(
+        manifest, int8={"notes": ["slower here"]}, batch="dynamic", preprocessing_included=True, size_bytes=5
+    )
+    folder = write_bundle(tmp_path / "bundle", model=model, int8_model=model, manifest=fuller)
+    assert {path.name for path in folder.iterdir()} == NAMES | {"model_int8.onnx"}
+    assert set(read_json(folder / "manifest.json")["files"]) == NAMES - {"manifest.json"} | {"model_int8.onnx"}
+    text = (folder / "README.md").read_text()
+    assert "- slower here" in text
+    assert f"uint8 (1, {fuller.preprocess['size']}, " in text
+    assert "any number of pictures" in text
+    write_bundle(folder, model=model, manifest=manifest, replace=True)
+    assert {path.name for path in folder.iterdir()} == NAMES
+    with pytest.raises(UncalibratedError, match="timing"):
+        write_bundle(tmp_path / "other", model=model, int8_model=timing, manifest=fuller)

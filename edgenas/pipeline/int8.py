@@ -1,0 +1,102 @@
+"""int8 at the end of a run: quantised by the recipe that validation chooses, gated, and held against fp32 in time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from edgenas.deploy.embed import device_inputs
+from edgenas.deploy.parity import Int8Parity, check_int8_parity, onnx_top1
+from edgenas.deploy.quantize import Choice, choose_recipe, quantise_each
+from edgenas.deploy.recipe import Method, QuantiserRecipe
+from edgenas.latency.device import Device
+from edgenas.pipeline.data import scoring_split
+from edgenas.pipeline.run import Run
+from edgenas.profiling.record import Measurement
+from edgenas.supernet.subnet import Subnet
+from edgenas.training.data import Dataset
+from edgenas.training.preprocess import Preprocess
+
+VNNI = {"avx512_vnni", "avx_vnni", "amx_int8"}
+X86 = {"sse4_1", "sse4_2", "avx", "avx2"}
+
+
+def needs_seven_bits(devices: Iterable[Device]) -> bool:
+    """Whether weights must be of 7 bits: on x86 without VNNI, sums of 8-bit products overflow 16 bits."""
+    return any(X86 & set(device.isa) and not VNNI & set(device.isa) for device in devices)
+
+
+def quantised(
+    run: Run,
+    dataset: Dataset,
+    model: Path,
+    preprocess: Preprocess,
+    *,
+    devices: Iterable[Device],
+    folder: Path,
+) -> Choice:
+    """The most accurate int8 form of a proven fp32 file, on validation pictures.
+
+    Both ends stay fp32, the fastest form; methods of calibration are compared, which latency does not depend on.
+
+    Raises:
+        DataError: fewer training pictures than `export.calibration_images`.
+    """
+    wanted = run.config.export.calibration_images
+    seven = needs_seven_bits(devices)
+    recipes = [QuantiserRecipe(method, "ends", seven) for method in get_args(Method)]
+    inputs = device_inputs(dataset.train.pictures[:wanted], preprocess, embedded=False)
+    files = quantise_each(model, {recipe: folder / f"{recipe}.onnx" for recipe in recipes}, inputs, images=wanted)
+    split = scoring_split(run, dataset)
+    pictures = split.tensor()
+    return choose_recipe(files, lambda path: onnx_top1(path, pictures, split.labels, preprocess))
+
+
+def int8_gate(run: Run, dataset: Dataset, subnet: Subnet, fp32: Path, int8: Path, preprocess: Preprocess) -> Int8Parity:
+    """Both files scored by the runtime on validation pictures.
+
+    Raises:
+        ParityError: int8 costs more validation top-1 than `export.max_drop`.
+    """
+    split = scoring_split(run, dataset)
+    pictures = split.tensor()
+    top1 = onnx_top1(fp32, pictures, split.labels, preprocess)
+    limit = run.config.export.max_drop
+    return check_int8_parity(subnet, int8, pictures, split.labels, preprocess, fp32_top1=top1, max_drop=limit)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """int8 and fp32 of one network, timed side by side on one device."""
+
+    device: str
+    fp32: Measurement
+    int8: Measurement
+
+    @property
+    def noise(self) -> float:
+        """How far a measurement repeats itself: the worse of the two."""
+        return max(self.fp32.repeat_noise, self.int8.repeat_noise)
+
+    @property
+    def speedup(self) -> float:
+        """How many times as fast int8 is."""
+        return self.fp32.p50_us / self.int8.p50_us
+
+    @property
+    def worth_it(self) -> bool:
+        """Whether int8 is faster by more than the measurements' repeat noise."""
+        return 1 - 1 / self.speedup > self.noise
+
+    def to_json(self) -> dict[str, Any]:
+        """What stands beside the latency of int8 in a manifest."""
+        return {"fp32_p50_us": self.fp32.p50_us, "speedup": self.speedup, "worth_it": self.worth_it}
+
+    def __str__(self) -> str:
+        times = f"{self.int8.p50_us / 1e3:.3f} ms against {self.fp32.p50_us / 1e3:.3f} ms in fp32, timed side by side"
+        if self.worth_it:
+            return f"int8 is {self.speedup:.2f} times as fast on {self.device}: {times}"
+        why = f"no faster by the {self.noise:.1%} that they repeat to" if self.speedup > 1 else "no faster"
+        return f"int8 is not worth it on {self.device}: {times}, {why}"

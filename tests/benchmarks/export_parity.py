@@ -1,0 +1,122 @@
+"""Parity of exported files over random subnets of every preset, as JSON lines.
+
+    python tests/benchmarks/export_parity.py --subnets 100 --out parity.jsonl
+
+Weights are random, batch norm is recalibrated on noise, and pictures are noise: what is proven is the exporter, not
+a trained network. Each line is one subnet with its figures, or the words of the gate that it failed. What `--out` holds
+already is not done again. The last line printed sums up every preset; the exit code is 1 if a subnet failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from edgenas import SuperNet, load_space, materialise
+from edgenas.deploy.onnx_export import EXPORTER_VERSION, export_onnx
+from edgenas.deploy.parity import check_parity
+from edgenas.errors import ParityError
+from edgenas.files import append_jsonl, read_jsonl
+from edgenas.space.load import preset_names
+from edgenas.training.evaluate import preprocess_for
+
+CLASSES = 10
+CALIBRATION_IMAGES = 32
+LOGIT_STD = 3.0
+"""Of trained networks' logits, so that differences are of the size that the gate is meant for."""
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were made on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "exporter_version": EXPORTER_VERSION,
+    }
+
+
+def measure(preset: str, number: int, images: int) -> dict[str, Any]:
+    """One line: the parity of the preset's random subnet of this number."""
+    space = load_space(preset)
+    arch = space.sample(np.random.default_rng((number, 0)))
+    generator = torch.Generator().manual_seed(number)
+    shape = (CALIBRATION_IMAGES + images, 3, arch.resolution, arch.resolution)
+    pictures = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    torch.manual_seed(number)
+    preprocess = preprocess_for(arch)
+    subnet = materialise(SuperNet(space, CLASSES), arch, pictures[:CALIBRATION_IMAGES])
+    with torch.no_grad():
+        logits = subnet(preprocess(pictures[:CALIBRATION_IMAGES]))
+        classifier = subnet.blocks["head"].classifier
+        classifier.weight *= LOGIT_STD / logits.std(0).mean()
+        classifier.bias -= subnet(preprocess(pictures[:CALIBRATION_IMAGES])).mean(0)
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        path = export_onnx(subnet, Path(folder) / "model.onnx")
+        exported = time.perf_counter()
+        try:
+            found: dict[str, Any] = check_parity(subnet, path, pictures[CALIBRATION_IMAGES:], preprocess).to_json()
+        except ParityError as error:
+            found = {"images": images, "failed": str(error).replace(folder, "")}
+    seconds = {"export_seconds": exported - started, "parity_seconds": time.perf_counter() - exported}
+    return {"preset": preset, "number": number, "arch": arch.id, **found, **seconds, "machine": machine()}
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """By preset: how many passed, and the worst figures among them."""
+    found: dict[str, Any] = {}
+    for preset in dict.fromkeys(row["preset"] for row in rows):
+        own = [row for row in rows if row["preset"] == preset]
+        passed = [row for row in own if "failed" not in row]
+        worst = {
+            f"worst_{key}": max((row[key] for row in passed), default=None)
+            for key in ("max_abs_difference", "mean_abs_difference", "optimisation_difference")
+        }
+        agreement = min((row["top1_agreement"] for row in passed), default=None)
+        found[preset] = {"subnets": len(own), "passed": len(passed), **worst, "least_top1_agreement": agreement}
+    return found
+
+
+def _key(row: dict[str, Any]) -> tuple[str, int, int]:
+    return row["preset"], row["number"], row["images"]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--presets", nargs="+", default=preset_names(), choices=preset_names())
+    parser.add_argument("--subnets", type=int, default=100, help="of each preset")
+    parser.add_argument("--images", type=int, default=256, help="noise pictures that each is compared on")
+    parser.add_argument("--out", type=Path, default=Path("export_parity.jsonl"), help="appended to, and gone on with")
+    arguments = parser.parse_args()
+    done = {_key(row) for row in read_jsonl(arguments.out)}
+    # Preset by preset in turn, so that a run that is stopped has some of each.
+    for number in range(arguments.subnets):
+        for preset in arguments.presets:
+            if (preset, number, arguments.images) not in done:
+                row = measure(preset, number, arguments.images)
+                append_jsonl(arguments.out, row)
+                print(preset, number, row.get("failed", row.get("max_abs_difference")), file=sys.stderr, flush=True)
+    wanted = {(preset, number, arguments.images) for preset in arguments.presets for number in range(arguments.subnets)}
+    rows = [row for row in read_jsonl(arguments.out) if _key(row) in wanted]
+    print(json.dumps({"machine": machine(), "presets": summary(rows)}, indent=2))
+    return int(any("failed" in row for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,262 @@
+"""`edgenas export RUN` with options: other networks and other forms, beside the stage's bundle, which stays."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_run import SmallRun
+from typer.testing import CliRunner
+
+from edgenas.cli import app
+from edgenas.config import dump_config
+from edgenas.deploy.onnx_export import model_metadata
+from edgenas.errors import ConfigError, DataError, ParityError, RunFolderError, SpaceError
+from edgenas.latency.device import Device
+from edgenas.pipeline.bundling import Form
+from edgenas.pipeline.data import load_pictures
+from edgenas.pipeline.export import BUNDLE, export_bundle, run_export, which_arch
+from edgenas.pipeline.int8 import Comparison, needs_seven_bits
+from edgenas.pipeline.run import Run, open_run
+from edgenas.pipeline.summary import write_summary
+from edgenas.profiling.record import Measurement
+
+INT8 = {"precision": "int8", "max_drop": 1.0, "calibration_images": 32}
+
+
+def quiet(label: str, done: int, total: int) -> None:
+    pass
+
+
+def with_export(run: Run, **changes: Any) -> Run:
+    """The run as if its config had said so."""
+    return replace(run, config=run.config.model_copy(update={"export": run.config.export.model_copy(update=changes)}))
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    """Everything but the lock."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".lock")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+@pytest.fixture(scope="module")
+def run(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("exports") / "small"
+    shutil.copytree(small_run.folder, folder)
+    return open_run(folder)
+
+
+@pytest.fixture(scope="module")
+def everything(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], dict[str, bytes]]:
+    """A bundle with all options of an arch that was never measured, its manifest, and the run folder before."""
+    before = files_below(run.folder)
+    measured = {entry["arch"] for entry in run.result("verify")["front"]}
+    rng = np.random.default_rng(0)
+    arch = next(arch.id for arch in (run.space.sample(rng) for _ in range(50)) if arch.id not in measured)
+    form = Form("int8", dynamic_batch=True, embed_preprocessing=True)
+    out = tmp_path_factory.mktemp("out") / "bundle"
+    folder = export_bundle(with_export(run, **INT8), f" {arch} ", form, out, quiet)
+    return folder, json.loads((folder / "manifest.json").read_text()), before
+
+
+def labels(bundle: Path, model: str, pictures: list[Path]) -> list[str]:
+    command = [sys.executable, "run.py", model, "--json", *map(str, pictures)]
+    shown = subprocess.run(command, cwd=bundle, capture_output=True, text=True, timeout=300, check=True)
+    return [row["classes"][0]["class"] for row in json.loads(shown.stdout)["pictures"]]
+
+
+def test_a_bundle_of_every_option_says_what_is_what(everything: tuple[Path, dict[str, Any], dict[str, bytes]]) -> None:
+    folder, manifest, _ = everything
+    kit = {"bench.py", "run.py", "README.md"}
+    assert set(manifest["files"]) == {"model.onnx", "model_int8.onnx"} | kit
+    assert {path.name for path in folder.iterdir()} == {*manifest["files"], "manifest.json"}
+    assert (manifest["precision"], manifest["batch"], manifest["preprocessing_included"]) == ("fp32", "dynamic", True)
+    for known, name in ((manifest, "model.onnx"), (manifest["int8"], "model_int8.onnx")):
+        assert known["size_bytes"] == (folder / name).stat().st_size
+        assert known["latency"]["here"]["p50_us"] > 0
+        assert known["latency"]["here"]["preprocessing_included"] is True
+        assert known["accuracy"]["test_images"] == 360
+        assert known["parity"]["images"] >= 32
+    assert manifest["latency"]["here"]["measured_with"]["precision"] == "fp32"
+    assert manifest["int8"]["latency"]["here"]["measured_with"]["precision"] == "int8"
+    assert manifest["int8"]["latency"]["here"]["fp32_p50_us"] == manifest["latency"]["here"]["p50_us"]
+    tried = manifest["int8"]["recipes_tried"]
+    assert len(tried) == 3
+    assert tried[manifest["int8"]["quantiser_recipe"]] == max(tried.values())
+    assert all("fp32ends" in recipe for recipe in tried)
+    assert model_metadata(folder / "model_int8.onnx")["quantiser_images"] == "32"
+    (note,) = manifest["int8"]["notes"]
+    assert ("worth it" in note) != manifest["int8"]["latency"]["here"]["worth_it"]
+    assert note in (folder / "README.md").read_text()
+
+
+def test_the_run_stays_as_it_was(run: Run, everything: tuple[Path, dict[str, Any], dict[str, bytes]]) -> None:
+    assert files_below(run.folder) == everything[2]
+
+
+def test_a_bundle_labels_raw_pictures_as_it_says(
+    run: Run, everything: tuple[Path, dict[str, Any], dict[str, bytes]], tmp_path: Path
+) -> None:
+    """From picture files on: preprocessing inside and outside, fp32 and int8."""
+    folder, manifest, _ = everything
+    plain = export_bundle(run, manifest["arch"], Form(), tmp_path / "plain", quiet)
+    test = load_pictures(run)[0].test
+    pictures = [tmp_path / f"{number}.png" for number in range(len(test))]
+    for picture, path in zip(test.tensor(), pictures, strict=True):
+        Image.fromarray(picture[0].numpy(), "L").save(path)
+    truth = [manifest["classes"][label] for label in test.labels.tolist()]
+    shown = labels(folder, "model.onnx", pictures)
+    assert shown == labels(plain, "model.onnx", pictures)
+    for top1, given in (
+        (manifest["accuracy"]["test_top1"], shown),
+        (manifest["int8"]["accuracy"]["test_top1"], labels(folder, "model_int8.onnx", pictures)),
+    ):
+        assert sum(a == b for a, b in zip(given, truth, strict=True)) / len(truth) == pytest.approx(top1, abs=1e-3)
+    other = json.loads((plain / "manifest.json").read_text())
+    assert (other["batch"], other["int8"], other["preprocessing_included"]) == (1, {}, False)
+    assert other["latency"]["here"]["preprocessing_included"] is False
+
+
+def test_int8_that_costs_too_much_writes_no_bundle(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    strict = with_export(run, **INT8 | {"max_drop": 0.0})
+    size = run.space.parse(run.result("verify")["chosen"]).resolution
+    # Ranges that no picture has been through: everything saturates.
+    black = np.zeros((32, 3, size, size), np.float32)
+    monkeypatch.setattr("edgenas.pipeline.int8.device_inputs", lambda *_, **__: black)
+    with pytest.raises(ParityError, match="points below fp32's"):
+        export_bundle(strict, "chosen", Form("int8"), tmp_path / "bundle", quiet)
+    assert not list(tmp_path.iterdir())
+
+
+def test_more_calibration_pictures_than_there_are_is_an_error(run: Run, tmp_path: Path) -> None:
+    greedy = with_export(run, **INT8 | {"calibration_images": 10**6})
+    with pytest.raises(DataError, match="wanted 1000000 calibration pictures"):
+        export_bundle(greedy, "chosen", Form("int8"), tmp_path / "bundle", quiet)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_stage_with_int8_keeps_both_files_and_the_summary_says_so(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns("export", "report", "summary.json", ".lock*"))
+    again = with_export(open_run(folder), **INT8)
+    (folder / "config.yaml").write_text(dump_config(again.config))
+    run_export(again, quiet)
+    summary = write_summary(again)
+    before = run.result("export")["chosen"]
+    assert summary["chosen"] == before
+    assert (folder / BUNDLE / "model.onnx").read_bytes() == (run.folder / before["onnx"]).read_bytes()
+    assert summary["int8"]["onnx"] == f"{BUNDLE}/model_int8.onnx"
+    assert (folder / summary["int8"]["onnx"]).stat().st_size == summary["int8"]["size_bytes"]
+    assert summary["int8"]["notes"]
+
+
+def test_the_first_best_is_the_chosen_and_the_others_follow_in_order(run: Run) -> None:
+    verified = run.result("verify")
+    kept = [entry for entry in verified["front"] if not entry["dropped"]]
+    assert which_arch(run, "best:1") == which_arch(run, "chosen")
+    with pytest.raises(ConfigError, match="best:1 to best:") as raised:
+        which_arch(run, "best:999")
+    last = int(str(raised.value).rpartition(":")[2])
+    archs = [which_arch(run, f"best:{k}").id for k in range(1, last + 1)]
+    scores = {entry["arch"]: entry["val_top1"] for entry in kept}
+    assert [scores[arch] for arch in archs] == sorted((scores[arch] for arch in archs), reverse=True)
+    assert len(set(archs)) == last <= len(kept)
+    with pytest.raises(ConfigError):
+        which_arch(run, "best:0")
+
+
+def test_what_ranks_above_the_chosen_may_not_be_chosen(run: Run) -> None:
+    verified = run.result("verify")
+    better = {**verified["front"][0], "arch": run.space.largest.id, "val_top1": 1.0, "dropped": False}
+    front = [entry for entry in verified["front"] if entry["arch"] != better["arch"]]
+    shown = SimulatedRun(run, {**verified, "front": [better, *front]})
+    assert which_arch(shown, "best:1").id == verified["chosen"]
+
+
+class SimulatedRun(Run):
+    """A run whose verification found something else."""
+
+    def __init__(self, run: Run, verified: dict[str, Any]) -> None:
+        super().__init__(run.folder, run.config, run.space)
+        object.__setattr__(self, "verified", verified)
+
+    def result(self, stage: str) -> dict[str, Any]:
+        return self.verified  # type: ignore[attr-defined,no-any-return]
+
+
+def test_an_arch_outside_the_space_names_the_gene_and_its_values(run: Run) -> None:
+    text = run.space.smallest.id.replace("k3", "k7")
+    with pytest.raises(SpaceError, match=r"stage0\.block0\.kernel is 7, the space has 3"):
+        which_arch(run, text)
+    with pytest.raises(SpaceError, match="wanted a text like"):
+        which_arch(run, "best")
+
+
+def test_folders_with_anything_else_and_the_runs_own_bundle_are_refused_first(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    for out in (tmp_path, run.folder, run.folder / "export"):
+        with pytest.raises(RunFolderError, match="no part of a bundle"):
+            export_bundle(run, "chosen", Form(), out, quiet)
+    for out in (run.folder / BUNDLE, run.folder / BUNDLE / "inner"):
+        with pytest.raises(RunFolderError, match="choose another --out"):
+            export_bundle(run, "chosen", Form(), out, quiet)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_the_command_names_the_bundle_after_arch_and_form_and_replaces_it(run: Run) -> None:
+    for command in (["--arch", "chosen"], ["--precision", "fp32", "--json"]):
+        shown = CliRunner().invoke(app, ["export", str(run.folder), *command])
+        assert shown.exit_code == 0, shown.output
+    found = json.loads(shown.stdout)
+    chosen = run.result("verify")["chosen"]
+    assert Path(found["bundle"]) == run.folder / "export" / f"{chosen}-fp32"
+    before = json.loads((run.folder / BUNDLE / "manifest.json").read_text())
+    same = ("arch", "accuracy", "latency", "parity", "files", "int8")
+    assert {key: found[key] for key in same} == {key: before[key] for key in same}
+    shutil.rmtree(found["bundle"])
+
+
+@pytest.mark.parametrize("option", [["--arch", "chosen"], ["--embed-preprocessing"], ["--batch", "1"]])
+def test_options_go_with_a_run_folder_alone(small_run: SmallRun, run: Run, option: list[str]) -> None:
+    for target in ([str(small_run.cwd / "small.yaml")], [str(run.folder), "--budget", "1ms"]):
+        shown = CliRunner().invoke(app, ["export", *target, *option])
+        assert isinstance(shown.exception, RunFolderError) or shown.exit_code == 2
+
+
+def measurement(p50_us: float, noise: float) -> Measurement:
+    return Measurement(p50_us, p50_us, p50_us, 1.0, p50_us, p50_us, 10, (p50_us,), noise, ())
+
+
+@pytest.mark.parametrize(
+    ("int8_us", "noise", "worth", "said"),
+    [
+        (50.0, 0.02, True, "int8 is 2.00 times as fast on pi4: 0.050 ms against 0.100 ms in fp32"),
+        (99.0, 0.02, False, "not worth it on pi4: 0.099 ms against 0.100 ms in fp32, timed side by side, no faster by"),
+        (120.0, 0.0, False, "not worth it on pi4: 0.120 ms"),
+        (100.0, 0.0, False, "not worth it on pi4"),
+    ],
+)
+def test_int8_is_worth_it_where_it_is_faster_by_more_than_noise(
+    int8_us: float, noise: float, worth: bool, said: str
+) -> None:
+    one = Comparison("pi4", measurement(100.0, 0.0), measurement(int8_us, noise))
+    assert one.worth_it is worth
+    assert said in str(one)
+
+
+def test_seven_bit_weights_are_for_x86_without_vnni() -> None:
+    def device(*isa: str) -> Device:
+        return Device(name="d", cpu="c", os="o", isa=isa)
+
+    old, new, arm = device("avx", "avx2"), device("avx2", "avx512_vnni"), device("neon", "asimd")
+    assert needs_seven_bits([old])
+    assert not needs_seven_bits([new, arm])
+    assert needs_seven_bits([new, old])
