@@ -98,23 +98,21 @@ def test_signals_are_handled_as_before_once_a_command_has_ended(tmp_path: Path) 
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_a_reader_that_leaves_is_no_error() -> None:
-    show = [sys.executable, "-W", "error", "-m", "edgenas", "tables", "show", table_names()[0], "--json"]
-    with subprocess.Popen(show, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.readline()
-        process.stdout.close()
-        assert process.stderr.read() == b""
-        # 0 where all of it fitted into the pipe before the reader left.
-        assert process.wait(timeout=60) in (0, 1)
+def test_a_reader_that_left_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-W", "error", "-m", "edgenas", "tables", "show", table_names()[0]]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=300, check=False)
+    os.close(writer)
+    assert done.returncode == 1
+    assert done.stderr == ""
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_output_into_a_full_disk_is_told() -> None:
     with open("/dev/full", "wb") as full:
         command = [sys.executable, "-W", "error", "-m", "edgenas", "tables", "list"]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300, check=False)
     assert done.returncode == 1
     assert "No space left on device: free some space" in done.stderr
     assert "Traceback" not in done.stderr

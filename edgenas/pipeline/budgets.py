@@ -116,9 +116,8 @@ def _own_table(run: Run, device: Device, num_classes: int) -> LatencyTable:
     wanted = asdict(to_identity(device, _comparable(came["runtime_version"]), table.identity.exporter_version))
     other = [f"{key} is {came[key]}, wanted {value}" for key, value in wanted.items() if came[key] != value]
     if other:
-        raise TableError(
-            f"{run.folder}: the latency table of {device.name} is of another setting ({'; '.join(other)}): {_again(run)}"
-        )
+        said = f"is of another setting ({'; '.join(other)})"
+        raise TableError(f"{run.folder}: the latency table of {device.name} {said}: {_again(run)}")
     if not table.networks(run.space.structure_id, num_classes):
         raise TableError(
             f"{run.folder}: the latency table of {device.name} holds no network of {run.space.structure_id} with "
