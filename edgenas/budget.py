@@ -84,37 +84,43 @@ def parse_budget(text: str) -> Budget:
     Raises:
         ConfigError: no unit, an unknown one, or a limit that is not a positive number.
     """
-    name, equals, amount = text.strip().rpartition("=")
+    try:
+        return _parsed(text.strip())
+    except ValueError as error:
+        raise ConfigError(f"budget {shown(text)}: {error}") from None
+
+
+def _parsed(text: str) -> Budget:
+    name, equals, amount = text.rpartition("=")
     amount, at, quantile = amount.partition("@")
     name, quantile = name.strip(), quantile.strip()
     on_paper = name in PAPER_QUANTITIES
     if equals and not on_paper and not re.fullmatch(FILE_NAME, name):
-        raise ConfigError(f"budget {text!r}: {name!r} is no name of a device, nor one of {', '.join(PAPER_QUANTITIES)}")
+        raise ValueError(f"{shown(name)} is no name of a device, nor one of {', '.join(PAPER_QUANTITIES)}")
     if on_paper and at:
-        raise ConfigError(f"budget {text!r}: {name} has no quantile: leave @{quantile} out")
+        raise ValueError(f"{name} has no quantile: leave @{quantile[:20]} out")
     if at and quantile not in TIME_QUANTITIES:
-        hint = one_of(quantile, TIME_QUANTITIES)
-        raise ConfigError(f"budget {text!r}: unknown quantile {quantile!r}; {hint}")
-    limit = _limit(amount.strip(), PAPER_QUANTITIES.get(name, MICROSECONDS), name, text)
+        raise ValueError(f"unknown quantile {shown(quantile)}; {one_of(quantile, TIME_QUANTITIES)}")
+    limit = _limit(amount.strip(), PAPER_QUANTITIES.get(name, MICROSECONDS), name)
     if on_paper:
         return Budget.model_validate({"quantity": name, "limit": limit})
     return Budget.model_validate({"quantity": quantile or "p50", "limit": limit, "device": name or None})
 
 
-def _limit(amount: str, units: Units, name: str, text: str) -> float:
+def _limit(amount: str, units: Units, name: str) -> float:
     """The number of a budget, in microseconds, MACs or bytes."""
     match = re.fullmatch(r"([-+]?(?:[0-9.,]+(?:[eE][-+]?[0-9]+)?|nan|inf)?)\s*([^\W\d]*)", amount)
     number, unit = match.groups() if match else ("", "")
     # Two characters look like the micro sign: its own, and the Greek letter.
     unit = unit.replace("\u00b5", "u").replace("\u03bc", "u")
     if match is None or unit not in units.sizes:
-        raise ConfigError(f"budget {text!r}: wanted a number with a unit, {_hint(number, unit, units, name)}")
+        raise ValueError(f"wanted a number with a unit, {_hint(number, unit, units, name)}")
     try:
         limit = float(number) * units.sizes[unit]
     except ValueError:
-        raise ConfigError(f"budget {text!r}: {number!r} is not a number; write it like 0.5ms or macs=1.5M") from None
+        raise ValueError(f"{shown(number)} is not a number; write it like 0.5ms or macs=1.5M") from None
     if not math.isfinite(limit) or limit <= 0:
-        raise ConfigError(f"budget {text!r}: wanted a finite limit above zero, like {units.example}")
+        raise ValueError(f"wanted a finite limit above zero, like {units.example}")
     return limit
 
 
@@ -123,7 +129,7 @@ def _hint(number: str, unit: str, units: Units, name: str) -> str:
     likely = [valid for valid in units.sizes if unit and valid.lower() == unit.lower()] or [units.usual] * (not unit)
     quantity = [] if name in PAPER_QUANTITIES else get_close_matches(name, PAPER_QUANTITIES, n=1)
     meant = f"{quantity[0]}={number}{unit}" if quantity else f"{name}{'=' * bool(name)}{number}{''.join(likely)}"
-    hint = f"did you mean {meant}? " if number[-1:].isdigit() and (quantity or likely) else ""
+    hint = f"did you mean {meant}? " if number[-1:].isdigit() and (quantity or likely) and len(meant) < 80 else ""
     return f"{hint}one of {', '.join(valid or '(none)' for valid in units.sizes)} (like {units.example})"
 
 

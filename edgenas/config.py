@@ -48,9 +48,9 @@ class DataConfig(_Section):
     validation: float = Field(0.15, gt=0, lt=1)
     test: float = Field(0.15, gt=0, lt=1)
     limit: int | None = Field(None, gt=0)
-    presize: int | None = Field(None, ge=8)
+    presize: int | None = Field(None, ge=8, le=1024)
     memory_mb: int = Field(4000, ge=0)
-    workers: int | None = Field(None, ge=1)
+    workers: int | None = Field(None, ge=1, le=256)
 
 
 class AugmentConfig(_Section):

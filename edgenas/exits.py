@@ -14,9 +14,6 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-import typer
-from typer.core import TyperGroup
-
 from edgenas.errors import EdgenasError, Stopped, UserError
 
 LONGEST_PATH = 500
@@ -27,21 +24,6 @@ OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 """How torch says it, in errors that are no MemoryError."""
 
 
-class Commands(TyperGroup):
-    """Commands that say that they were stopped."""
-
-    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        """Run the command that was asked for."""
-        try:
-            result = super().invoke(ctx)
-            # A reader of standard output that is gone (`| head`) is noticed here, and dealt with by typer.
-            sys.stdout.flush()
-            return result
-        except KeyboardInterrupt as stop:
-            _say("stopped; what is finished is kept, and the same command goes on from there")
-            raise typer.Exit(128 + getattr(stop, "signal_number", signal.SIGINT)) from None
-
-
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
     """Turn what is raised inside into a message and an exit code."""
@@ -49,28 +31,48 @@ def exit_codes() -> Iterator[None]:
         if isinstance(stream, io.TextIOWrapper):
             # Neither an old terminal's encoding nor a file name that is no Unicode may end a run.
             stream.reconfigure(errors="backslashreplace")
+    signals = _Signals()
     try:
-        with _signals():
+        with signals.taken():
             yield
+    except KeyboardInterrupt:
+        sys.exit(say_stopped(signals.number or signal.SIGINT))
     except Exception as error:
-        sys.exit(_ended_by(error))
+        # What a signal raised may come out as another error: libraries catch what they do not know.
+        sys.exit(_ended_by(error) if signals.number is None else say_stopped(signals.number))
 
 
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """Let what asks a process to end end it as Ctrl-C does: half-written files are removed, the timer is stopped."""
-    wanted = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
-    # Not where the process was told to ignore it, as nohup does.
-    taken = {number: signal.signal(number, _stop) for number in wanted if signal.getsignal(number) == signal.SIG_DFL}
-    try:
-        yield
-    finally:
-        for number, before in taken.items():
-            signal.signal(number, before)
+class _Signals:
+    """What asks a process to end ends it as Ctrl-C does: half-written files are removed, the timer is stopped."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Signals are turned into `Stopped` in here."""
+        usual = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
+        # Not every system has all of them.
+        known: dict[int, Any] = {getattr(signal, name): usual[name] for name in usual if hasattr(signal, name)}
+        # Not where the process was told to ignore it, as nohup does.
+        taken = [number for number, handler in known.items() if signal.getsignal(number) == handler]
+        for number in taken:
+            signal.signal(number, self._stop)
+        try:
+            yield
+        finally:
+            for number in taken:
+                signal.signal(number, known[number])
+
+    def _stop(self, number: int, frame: object) -> None:
+        self.number = number
+        raise Stopped(number)
 
 
-def _stop(number: int, frame: object) -> None:
-    raise Stopped(number)
+def say_stopped(number: int) -> int:
+    """Say that a signal stopped the command; returns the exit code."""
+    _say("stopped; what is finished is kept, and the same command goes on from there")
+    return 128 + number
 
 
 def _ended_by(error: Exception) -> int:

@@ -37,6 +37,11 @@ def file_name(name: str) -> str:
     return name
 
 
+def user_path(path: str | Path) -> Path:
+    """A path as a user wrote it, `~` standing for home. One of an unknown user is left as it is, and not found."""
+    return Path(os.path.expanduser(path))
+
+
 def shipped(folder: str) -> Path:
     """Path of a data folder that ships with edgenas: `devices`, `latency_tables` or `export`.
 

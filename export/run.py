@@ -30,6 +30,7 @@ except ImportError as error:
 
 SCHEMA_VERSION = 1
 BILINEAR = Image.Resampling.BILINEAR
+MAX_ASPECT = 50
 
 
 class UsageError(Exception):
@@ -100,6 +101,8 @@ def open_picture(path: str) -> Image.Image:
     try:
         with Image.open(path) as picture:
             picture.load()
+            if max(picture.size) > MAX_ASPECT * min(picture.size):
+                raise UsageError(f"it has {picture.width} x {picture.height} pixels: too narrow to take a square of")
             return to_rgb(picture)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None

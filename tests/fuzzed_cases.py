@@ -98,7 +98,7 @@ PLACES: dict[str, tuple[str, tuple[Place, ...]]] = {
         ),
     ),
     "supernet/result.json": ("done", (("params",), ("train_seconds",), ("images_per_second",))),
-    "supernet/schedule.json": ("train", (("steps",), ("minutes",), ("circumstances",), ("init_sha256",))),
+    "supernet/schedule.json": ("train", (("steps",), ("schema_version",), ("circumstances",), ("init_sha256",))),
     "search/result.json": (
         "verify",
         (
@@ -137,9 +137,9 @@ def fuzzed_results() -> Iterator[Case]:
 
 def fuzzed_rows() -> Iterator[Case]:
     evaluations = "run/search/evaluations.jsonl"
-    for line, key in enumerate(("arch", "error", "latency_us", "seconds")):
-        edit = swapped(evaluations, (key,), 0, line)
-        says = f"evaluations.jsonl, row {line + 1}: {key}"
+    for key in ("arch", "error", "latency_us", "seconds"):
+        edit = swapped(evaluations, (key,), 0, 0)
+        says = f"evaluations.jsonl, row 1: {key}"
         yield Case(f"evaluations.jsonl {key}", edit, ("search", "run"), says, stage="search")
     for place in (("name",), ("process",), ("timed",), ("timed", "latency_ms"), ("timed", "ci_p50_ms")):
         edit = swapped("run/latency/here/rows.jsonl", place, 0, 3)

@@ -176,11 +176,15 @@ def settings() -> Iterator[Case]:
         "devices=[]": "devices: wanted a list of at least 1",
         "devices=[here, here]": "devices: wanted each device once",
         "devices=[nowhere]": "device 'nowhere'",
+        "devices=[~no.one/mine.yaml]": "device '~no.one/mine.yaml'",
+        "space=~no.one/space.yaml": "space '~no.one/space.yaml'",
+        "data={name: imagefolder, path: ~no.one/pictures}": "~no.one/pictures: no such folder",
         "devices=[device.yaml]": "device mine has cpu Abacus",
         "budgets=8ms": "budgets: wanted a list",
         "budgets=[8]": "budgets.0: wanted a text like 8ms",
         "profile.networks=999999999": "profile.networks: wanted a number of at most",
         "train.init=nowhere": "nowhere does not exist",
+        "train.init=~no.one/run": "~no.one/run does not exist",
         "search.evaluations": "wanted key=value",
         "=3": "wanted key=value",
         "name.x=3": "'name' holds no keys",
@@ -275,6 +279,15 @@ def in_run_folder() -> Iterator[Case]:
     )
     models = replaced("run/verify/result.json", "verify/models/", "../../models/")
     yield Case("model outside the run", models, ("export", "run"), "model:", stage="export")
+    settings = {"threads": ("1", "4"), "precision": ('"fp32"', '"int8"'), "spinning": ("false", "true")}
+    settings |= {"runtime_version": ('"', '"0.9.'), "device": ('"here"', '"there"')}
+    for key, (old, new) in settings.items():
+        edit = replaced("run/latency/here/meta.json", f'"{key}": {old}', f'"{key}": {new}')
+        yield Case(f"table of another {key}", edit, ("search", "run"), f"another setting ({key} is ", stage="search")
+    space = replaced("run/latency/here/table.csv", "tiny-16@", "other-16@")
+    yield Case("table of another space", space, ("train", "run"), "holds no network of tiny-16@", stage="train")
+    classes = replaced("run/latency/here/predictor.json", '"num_classes": 10', '"num_classes": 12')
+    yield Case("predictor of other classes", classes, ("search", "run"), "of 12 classes, wanted 10", stage="search")
     other = replaced("run/latency/here/predictor.json", '"space": "tiny-16@', '"space": "other@')
     yield Case("predictor of another space", other, ("search", "run"), "learned on space 'other@", stage="search")
     digits = replaced("run/data.json", '"digest": "', '"digest": "0')

@@ -12,7 +12,7 @@ import yaml
 from small_run import SMALL_CONFIG, SMALL_SPACE, edgenas
 from typer.testing import CliRunner
 
-from edgenas.cli import app
+from edgenas.cli.commands import app
 from edgenas.latency.device import device_names, load_device
 from edgenas.latency.table import find_table, table_names
 

@@ -9,6 +9,7 @@ import typer
 
 from edgenas.cli.options import AsJson, print_json
 from edgenas.errors import DataError
+from edgenas.files import user_path
 
 app = typer.Typer(help="Your pictures.", no_args_is_help=True)
 
@@ -28,7 +29,7 @@ def data_check(
     from edgenas.training.data_check import check_folder
 
     with ProgressDisplay() as progress:
-        found = check_folder(path.expanduser(), progress)
+        found = check_folder(user_path(path), progress)
     if as_json:
         print_json(found.to_json())
     else:

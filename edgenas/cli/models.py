@@ -27,15 +27,15 @@ def inspect_command(
     """Where a model's time and memory go, by block, and the five costliest operators with the reasons."""
     from edgenas.deploy.inspection import inspect_model
     from edgenas.display import print_inspection
-    from edgenas.files import write_bytes
+    from edgenas.files import user_path, write_bytes
 
     if plot and plot.suffix.lower() != ".png":
         raise UserError(f"--plot {plot}: wanted a file name that ends in .png")
-    found = inspect_model(model.expanduser(), runs=runs, threads=threads).to_json()
+    found = inspect_model(user_path(model), runs=runs, threads=threads).to_json()
     if plot:
         from edgenas.report.plots import plot_blocks
 
-        write_bytes(plot.expanduser(), plot_blocks(found["model"], found["p50_us"], found["blocks"]))
+        write_bytes(user_path(plot), plot_blocks(found["model"], found["p50_us"], found["blocks"]))
     if as_json:
         print_json(found)
     else:

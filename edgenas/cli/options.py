@@ -17,7 +17,7 @@ def _positive(minutes: float | None) -> float | None:
 
 
 Target = Annotated[Path, typer.Argument(help="A config (YAML) to start from, or a run folder to go on with.")]
-Config = Annotated[Path, typer.Argument(help="A config (YAML), like those in examples/.")]
+Config = Annotated[Path, typer.Argument(help="A config (YAML), like those in examples/. Paths in it start here.")]
 Sets = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option("--set", help="Override a key of the config: search.evaluations=200. Repeatable."),

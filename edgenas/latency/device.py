@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from edgenas.errors import TableError, UserError, explained, one_of, shown
-from edgenas.files import SCHEMA_VERSION, check_schema, file_name, read_yaml, shipped
+from edgenas.files import SCHEMA_VERSION, check_schema, file_name, read_yaml, shipped, user_path
 from edgenas.plain_yaml import dump_yaml
 from edgenas.space.narrow import check_unsupported
 
@@ -77,7 +77,7 @@ def load_device(name_or_path: str | Path) -> Device:
         TableError: there is no such device, or its file is broken or of a newer schema.
     """
     known = str(name_or_path) in device_names()
-    path = shipped("devices") / f"{name_or_path}.yaml" if known else Path(os.path.expanduser(name_or_path))
+    path = shipped("devices") / f"{name_or_path}.yaml" if known else user_path(name_or_path)
     if not os.path.isfile(path):
         hint = one_of(str(name_or_path), [THIS_MACHINE, *device_names()])
         raise TableError(

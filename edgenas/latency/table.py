@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgenas.errors import TableError, UserError, one_of, shown
-from edgenas.files import NO_TEXT, read_json, shipped, write_json, write_text
+from edgenas.files import NO_TEXT, read_json, shipped, user_path, write_json, write_text
 
 BLOCK, NETWORK = "block", "network"
 
@@ -153,7 +153,7 @@ def find_table(name_or_path: str | Path) -> LatencyTable:
         TableError: there is no such table, or it is broken.
     """
     known = str(name_or_path) in table_names()
-    folder = shipped("latency_tables") / name_or_path if known else Path(os.path.expanduser(name_or_path))
+    folder = shipped("latency_tables") / name_or_path if known else user_path(name_or_path)
     if not os.path.exists(folder):
         hint = one_of(str(name_or_path), table_names() or ["(none shipped)"])
         raise TableError(f"table {shown(str(name_or_path))} is neither shipped nor a folder; {hint}")

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from edgenas.budget import Budget
-from edgenas.errors import ConfigError, RunFolderError
+from edgenas.errors import ConfigError, TableError
+from edgenas.latency.device import Device
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import LatencyTable
+from edgenas.pipeline.devices import run_devices
 from edgenas.pipeline.profile import run_predictors, run_table
 from edgenas.pipeline.run import Run
+from edgenas.profiling.record import to_identity
+from edgenas.profiling.transport import installed_runtime
 from edgenas.search.objectives import Limit
 from edgenas.space.arch import Arch
 from edgenas.space.cost import cost
@@ -87,24 +91,58 @@ def run_limits(run: Run, num_classes: int) -> Limits:
 
     Raises:
         ConfigError: a budget cannot be met; the feasible range is stated.
+        TableError: a latency table or predictor is of another setting, space or number of classes.
     """
     predictors = run_predictors(run)
+    tables = {name: _own_table(run, device, num_classes) for name, device in run_devices(run).items()}
+    for name, predictor in predictors.items():
+        if predictor.num_classes_ != num_classes:
+            came = f"of {predictor.num_classes_} classes, wanted {num_classes}"
+            raise TableError(f"{run.folder}: the latency predictor of {name} is {came}: {_again(run)}")
     budgets = tuple(budget.on(list(predictors)) for budget in run.config.budgets)
     if not budgets:
-        budgets = (_half_of_largest(run, next(iter(predictors)), num_classes),)
-    tail = {name: _tail_ratio(run, run_table(run, name), num_classes) for name in predictors}
+        first = next(iter(predictors))
+        budgets = (_half_of_largest(run, tables[first], first, num_classes),)
+    tail = {name: _tail_ratio(run, tables[name], num_classes) for name in predictors}
     limits = Limits(run, budgets, predictors, tail, num_classes)
     limits.check_feasible()
     return limits
 
 
-def _half_of_largest(run: Run, device: str, num_classes: int) -> Budget:
-    rows = {row.key: row for row in run_table(run, device).networks(run.space.structure_id, num_classes)}
+def _own_table(run: Run, device: Device, num_classes: int) -> LatencyTable:
+    """A device's table, once it is known to be of that device as it is run here, and of this run's space."""
+    table = run_table(run, device.name)
+    came = asdict(table.identity)
+    wanted = asdict(to_identity(device, _comparable(came["runtime_version"]), table.identity.exporter_version))
+    other = [f"{key} is {came[key]}, wanted {value}" for key, value in wanted.items() if came[key] != value]
+    if other:
+        said = f"is of another setting ({'; '.join(other)})"
+        raise TableError(f"{run.folder}: the latency table of {device.name} {said}: {_again(run)}")
+    if not table.networks(run.space.structure_id, num_classes):
+        raise TableError(
+            f"{run.folder}: the latency table of {device.name} holds no network of {run.space.structure_id} with "
+            f"{num_classes} classes: {_again(run)}"
+        )
+    return table
+
+
+def _comparable(version: str) -> str:
+    """The installed runtime's version; `version`, the measured one's, where that is the same but for a suffix."""
+    installed = installed_runtime()
+    same = version.startswith(installed) or installed.startswith(version)
+    return version if same else installed
+
+
+def _again(run: Run) -> str:
+    return f"delete {run.result_path('profile')} and run `edgenas profile {run.folder}`"
+
+
+def _half_of_largest(run: Run, table: LatencyTable, device: str, num_classes: int) -> Budget:
+    rows = {row.key: row for row in table.networks(run.space.structure_id, num_classes)}
     largest = run.space.largest.id
     if largest not in rows:
-        raise RunFolderError(
-            f"{run.folder}: the latency table of {device} holds no row of {largest}, the largest subnet: delete "
-            f"latency/result.json and run `edgenas profile {run.folder}`, or start a run with a budget"
+        raise TableError(
+            f"{run.folder}: the latency table of {device} lacks the largest subnet, {largest}: {_again(run)}"
         )
     return Budget(quantity="p50", limit=rows[largest].p50_us / 2, device=device)
 
@@ -112,9 +150,4 @@ def _half_of_largest(run: Run, device: str, num_classes: int) -> Budget:
 def _tail_ratio(run: Run, table: LatencyTable, num_classes: int) -> float:
     """A high estimate of p95 / p50 on this device: what nine of ten measured networks stay below."""
     rows = table.networks(run.space.structure_id, num_classes)
-    if not rows:
-        raise RunFolderError(
-            f"{run.folder}: the latency table of {table.identity.device} holds no network of this space: delete "
-            f"latency/result.json and run `edgenas profile {run.folder}`"
-        )
     return float(np.quantile([row.p95_us / row.p50_us for row in rows], 1 - RISK))

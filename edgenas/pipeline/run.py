@@ -18,6 +18,7 @@ from edgenas.space.space import SearchSpace
 
 Progress = Callable[[str, int, int], None]
 STAGES = ("profile", "train", "search", "verify", "export", "report")
+WEIGHTS = "supernet/checkpoint.safetensors"
 RESULTS = {
     "profile": "latency/result.json",
     "train": "supernet/result.json",
@@ -41,8 +42,8 @@ class Run:
         return self.folder / RESULTS[stage]
 
     def done(self, stage: str) -> bool:
-        """Whether a stage is finished."""
-        return self.result_path(stage).exists()
+        """Whether a stage is finished; training only as long as its weights are there."""
+        return self.result_path(stage).exists() and (stage != "train" or (self.folder / WEIGHTS).exists())
 
     def result(self, stage: str) -> dict[str, Any]:
         """What a finished stage found.

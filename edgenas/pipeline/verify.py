@@ -1,8 +1,8 @@
 """Stage verify: the front, measured on every device. What misses a budget is dropped and named.
 
-Which networks may be chosen is decided on the first half of the measurement; whether a budget is met is judged on
-the second half, made in other processes, which the decision did not see. Otherwise the luckiest measurement would
-win.
+Which networks may be chosen is decided on the first half of the measurement; the second half, made in other processes,
+must confirm it, and is what is reported: nothing is chosen that missed a budget on either. Otherwise the luckiest
+measurement would win.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
-from edgenas.errors import MeasurementError, TableError
+from edgenas.errors import MeasurementError, TableError, explained
 from edgenas.files import SCHEMA_VERSION, append_jsonl, read_jsonl
 from edgenas.latency.device import Device
 from edgenas.latency.table import LatencyRow
@@ -98,9 +98,8 @@ class RowFile:
                 if line["identity"] == identity:
                     self._add(kept, line)
             except (KeyError, TypeError, ValueError, MeasurementError) as error:
-                raise TableError(
-                    f"{self.path}, row {number} is not a measurement ({error}): delete it and go on"
-                ) from None
+                said = explained(error.errors()) if isinstance(error, ValidationError) else error
+                raise TableError(f"{self.path}, row {number} is not a measurement ({said}): delete that line") from None
         return kept
 
     def _add(self, kept: Kept, line: dict[str, Any]) -> None:

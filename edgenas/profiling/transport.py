@@ -7,6 +7,7 @@ finite numbers in a sensible order pass.
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import re
@@ -59,7 +60,8 @@ def run_bench(
         rows = read_jsonl(fresh)
     # With exit code 1 the timer says that there are models it could not run; their rows say which.
     if code != 0 and not (code == 1 and any("error" in row for row in rows)):
-        raise MeasurementError(f"bench.py ended with exit code {code}:\n{tail}")
+        full = "\nFree some space and run the same command again." if os.strerror(errno.ENOSPC) in tail else ""
+        raise MeasurementError(f"bench.py ended with exit code {code}:\n{tail}{full}")
     return validate_rows(rows, models, run)
 
 

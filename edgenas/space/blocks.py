@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, get_args
 
-from edgenas.errors import SpaceError
+from edgenas.errors import SpaceError, shown
 
 Activation = Literal["relu", "hardswish"]
 
@@ -207,10 +207,10 @@ def parse_block(key: str) -> BlockSpec:
     """
     kind, *tokens = key.split("_")
     if kind not in KINDS:
-        raise SpaceError(f"block {key!r}: unknown kind {kind!r}; valid: {', '.join(KINDS)}")
+        raise SpaceError(f"block {shown(key)}: unknown kind {shown(kind)}; valid: {', '.join(KINDS)}")
     dimensions = _dimensions(KINDS[kind])
     if len(tokens) != len(dimensions):
-        raise SpaceError(f"block {key!r}: wanted {len(dimensions)} dimensions behind {kind!r}, got {len(tokens)}")
+        raise SpaceError(f"block {shown(key)}: wanted {len(dimensions)} dimensions behind {kind!r}, got {len(tokens)}")
     values: dict[str, Any] = {
         f.name: _parse_token(token, f.metadata["letter"], key) for token, f in zip(tokens, dimensions, strict=True)
     }
@@ -225,4 +225,4 @@ def _parse_token(token: str, letter: str, key: str) -> int | str:
     if letter and re.fullmatch(letter + number, token):
         return int(token[len(letter) :])
     wanted = f"{letter} and a number" if letter else f"one of {', '.join(get_args(Activation))}"
-    raise SpaceError(f"block {key!r}: wanted {wanted}, got {token!r}")
+    raise SpaceError(f"block {shown(key)}: wanted {wanted}, got {shown(token)}")

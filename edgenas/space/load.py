@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from edgenas.errors import SpaceError, explained, one_of, shown
-from edgenas.files import check_schema, read_yaml
+from edgenas.files import check_schema, read_yaml, user_path
 from edgenas.space.space import Head, SearchSpace, Stage, Stem
 
 PRESETS = Path(__file__).parent / "presets"
@@ -37,7 +37,7 @@ def load_space(source: str | Path | Mapping[str, Any]) -> SearchSpace:
     if isinstance(source, Mapping):
         return _narrow(source)
     known = str(source) in preset_names()
-    path = PRESETS / f"{source}.yaml" if known else Path(os.path.expanduser(source))
+    path = PRESETS / f"{source}.yaml" if known else user_path(source)
     if not os.path.isfile(path):
         hint = one_of(str(source), preset_names())
         raise SpaceError(f"space {shown(str(source))} is neither a preset nor a file; {hint}")

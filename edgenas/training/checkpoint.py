@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from edgenas.errors import RunFolderError, UserError, explained
-from edgenas.files import SCHEMA_VERSION, write_bytes
+from edgenas.files import SCHEMA_VERSION, user_path, write_bytes
 from edgenas.space.load import load_space
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.supernet import SuperNet
@@ -138,7 +138,7 @@ def init_file(source: Path) -> Path:
     Raises:
         RunFolderError: there is none.
     """
-    path = source.expanduser()
+    path = user_path(source)
     path = path / "supernet" / FILE_NAME if path.is_dir() else path
     if not path.is_file():
         raise RunFolderError(
@@ -172,7 +172,7 @@ def check_init(source: Path, space: SearchSpace) -> None:
 def load_init(source: Path, net: SuperNet, dataset: str, classes: tuple[str, ...]) -> None:
     """Start `net` from another supernet of the same space: all of its weights and statistics, not its optimiser.
 
-    Its classifier is taken over only if it was taught the same classes of the same set.
+    Its classifier is taken over only if it was taught classes of the same names from a set of the same name.
 
     Raises:
         RunFolderError: no checkpoint of ours, or one of another space (both are named).

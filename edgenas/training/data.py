@@ -15,10 +15,11 @@ import torch
 
 from edgenas.config import DataConfig
 from edgenas.errors import DataError
+from edgenas.files import user_path
 from edgenas.training.image_folder import ImageFolder, Part, common_side, scan, three_parts
 from edgenas.training.named_sets import TEST_SPLIT_SEED, cifar10, cifar100, digits, fashion_mnist
-from edgenas.training.pictures import PictureFiles, cores
-from edgenas.training.split import Split, divide, limited
+from edgenas.training.pictures import Indices, PictureFiles, cores
+from edgenas.training.split import Split, divide, hold_out, limited
 
 NAMED_SETS = {"digits": digits, "fashion-mnist": fashion_mnist, "cifar10": cifar10, "cifar100": cifar100}
 BROKEN_SHARE = 0.01
@@ -146,14 +147,22 @@ def _by_name(split: Split, classes: Sequence[str]) -> dict[str, int]:
 def _path(config: DataConfig) -> Path:
     if config.path is None:
         raise DataError("data.path is missing: wanted the folder that holds a sub-folder of pictures for each class")
-    return config.path.expanduser()
+    return user_path(config.path)
 
 
 def _parts(folder: ImageFolder, config: DataConfig, seed: int) -> tuple[Part, Part, Part]:
     train, validation, test = three_parts(folder, config.validation, config.test, seed, TEST_SPLIT_SEED)
     order = np.random.default_rng((seed, len(train))).permutation(len(train))
     train = train.take(order)
-    return train.take(limited(train.labels, config.limit, seed)), _shuffled(validation), _shuffled(test)
+    return train.take(_limit(folder, train, config.limit, seed)), _shuffled(validation), _shuffled(test)
+
+
+def _limit(folder: ImageFolder, train: Part, limit: int | None, seed: int) -> Indices:
+    if limit is None or limit >= len(train):
+        return np.arange(len(train))
+    if limit < len(folder.classes):
+        raise DataError(f"data.limit is {limit}, wanted at least one picture for each of {len(folder.classes)} classes")
+    return hold_out(train.labels, limit, seed, keep=0)[1]
 
 
 def _shuffled(part: Part) -> Part:

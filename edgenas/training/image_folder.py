@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +12,18 @@ import numpy.typing as npt
 
 from edgenas.errors import DataError, one_of
 from edgenas.training.pictures import SUFFIXES, Indices, picture_sizes
-from edgenas.training.split import divide
+from edgenas.training.split import hold_out
 
-SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
-"""Folder names, and the split each holds."""
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""Folder names, in whatever case, and the split each holds."""
 SIZED_PICTURES = 2000
 MIN_CLASSES = 2
 
@@ -54,22 +64,18 @@ def scan(root: Path) -> ImageFolder:
     """List a tree of class folders; no picture is opened.
 
     Raises:
-        DataError: no such folder, fewer than two classes, an empty class, or splits of different classes.
+        DataError: no such folder, fewer than two classes, an empty or unreadable class, a class whose name is no
+            UTF-8, or splits of different classes.
     """
     if not root.is_dir():
-        raise DataError(f"data.path {root}: no such folder: wanted one with a sub-folder of pictures for each class")
-    folders = _folders(root)
-    if "train" not in folders:
-        misnamed = sorted(set(SPLITS) & set(folders))
-        if misnamed:
-            raise DataError(f"{root} holds {misnamed[0]}/ but no train/: rename the folder of training pictures train/")
-        splits, others = {"train": root}, []
-    else:
-        splits = _split_folders(root, folders)
-        others = [f"{name}/" for name in folders if name not in SPLITS]
-    classes = _classes(splits)
+        raise DataError(
+            f"{root}: no such folder: wanted one with a sub-folder of pictures for each class (paths are relative to "
+            f"where the command is run, now {Path.cwd()})"
+        )
+    split_folders, others = _split_folders(root)
+    classes = _classes(split_folders)
     parts: dict[str, Part] = {}
-    for split, folder in splits.items():
+    for split, folder in split_folders.items():
         parts[split], odd = _files(root, folder, classes)
         others += odd
     return ImageFolder(root, classes, parts, tuple(others))
@@ -89,12 +95,14 @@ def three_parts(folder: ImageFolder, validation: float, test: float, seed: int, 
         DataError: a class has too few pictures to be in all three.
     """
     train = folder.splits["train"]
-    missing = {"validation", "test"} - set(folder.splits)
-    _check_counts(folder, 1 + len(missing))
+    missing = [split for split in ("test", "validation") if split not in folder.splits]
+    _check_counts(folder, missing)
     parts = dict(folder.splits)
-    for split, share, own_seed in (("test", test, test_seed), ("validation", validation, seed)):
+    for later, (split, share, own_seed) in enumerate([("test", test, test_seed), ("validation", validation, seed)]):
         if split in missing:
-            kept, held = divide(train.labels, max(len(folder.classes), round(share * len(train))), own_seed)
+            # Every class keeps enough for training and for the split that is still to be held out.
+            keep = 1 + ("validation" in missing and not later)
+            kept, held = hold_out(train.labels, round(share * len(train)), own_seed, keep=keep)
             train, parts[split] = train.take(kept), train.take(held)
     return train, parts["validation"], parts["test"]
 
@@ -113,68 +121,114 @@ def common_side(folder: ImageFolder, resolution: int) -> int:
     return min(resolution, int(np.median([min(size) for size in sizes])))
 
 
+def split_of(name: str) -> str | None:
+    """The split that a folder of this name holds, if it is the name of one."""
+    return SPLITS.get(name.casefold())
+
+
 def _folders(root: Path) -> list[str]:
-    # Hidden folders and __MACOSX are left behind by tools, and are no one's class.
+    # Hidden folders and those like __MACOSX are left behind by tools, and are no one's class.
     names = (path.name for path in root.iterdir() if path.is_dir())
     return sorted(name for name in names if not name.startswith((".", "__")))
 
 
-def _split_folders(root: Path, folders: list[str]) -> dict[str, Path]:
+def _split_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
+    """Folders of the splits, and what lies beside them."""
+    names = _folders(root)
     found: dict[str, Path] = {}
-    for name in folders:
-        split = SPLITS.get(name)
+    for name in names:
+        split = split_of(name)
         if split in found:
             raise DataError(f"{root} holds both {found[split].name}/ and {name}/: keep one of them")
         if split is not None:
             found[split] = root / name
-    return {split: found[split] for split in ("train", "validation", "test") if split in found}
+    if not found:
+        return {"train": root}, []
+    if "train" not in found:
+        held = next(iter(found.values())).name
+        raise DataError(f"{root} holds {held}/ but no train/: rename the folder of training pictures train/")
+    beside = [f"{_shown(name)}/" for name in names if split_of(name) is None]
+    return {split: found[split] for split in ("train", "validation", "test") if split in found}, beside
 
 
 def _classes(splits: dict[str, Path]) -> tuple[str, ...]:
-    classes = _folders(splits["train"])
+    train = splits["train"]
+    classes = _folders(train)
     if len(classes) < MIN_CLASSES:
-        came = f"only {classes[0]}/" if classes else "none"
-        raise DataError(f"{splits['train']}: wanted a sub-folder of pictures for each of 2 or more classes, got {came}")
+        came = f"only {_shown(classes[0])}/" if classes else "none"
+        inside = f": did you mean {train / classes[0]}?" if classes and len(_folders(train / classes[0])) > 1 else ""
+        taken = " (it is taken for the training split, by its name)" if split_of(train.name) == "train" else ""
+        raise DataError(
+            f"{train}{taken}: wanted a sub-folder of pictures for each of 2 or more classes, got {came}{inside}"
+        )
+    unnamed = [name for name in classes if _shown(name) != name]
+    if unnamed:
+        raise DataError(f"{train}: class folder {_shown(unnamed[0])!r} has a name that is no UTF-8: rename it")
     for split, folder in splits.items():
-        own = _folders(folder)
-        for name in own:
-            if name not in classes:
-                raise DataError(f"{folder} has class {name!r}, which train/ lacks; {one_of(name, classes)}")
-        lacking = sorted(set(classes) - set(own))
-        if lacking:
-            raise DataError(
-                f"{folder} lacks {len(lacking)} of the classes of train/ ({', '.join(lacking[:5])}): "
-                f"add them, or move {split} away to have it held out of train/"
-            )
+        _check_same(split, folder, classes)
     return tuple(classes)
+
+
+def _check_same(split: str, folder: Path, classes: list[str]) -> None:
+    own = _folders(folder)
+    for name in own:
+        if name not in classes:
+            raise DataError(f"{folder} has class {_shown(name)!r}, which train/ lacks; {one_of(name, classes)}")
+    lacking = sorted(set(classes) - set(own))
+    if lacking:
+        raise DataError(
+            f"{folder} lacks {len(lacking)} of the classes of train/ ({', '.join(lacking[:5])}): "
+            f"add them, or move {split} away to have it held out of train/"
+        )
 
 
 def _files(root: Path, folder: Path, classes: tuple[str, ...]) -> tuple[Part, list[str]]:
     names: list[str] = []
     labels: list[int] = []
-    ignored: list[str] = []
+    beside = sorted(path for path in folder.iterdir() if path.name not in classes and not path.name.startswith("."))
+    ignored = [_shown(path.relative_to(root).as_posix()) + "/" * path.is_dir() for path in beside]
     for label, name in enumerate(classes):
         before = len(names)
-        for path in sorted((folder / name).rglob("*")):
-            within = path.relative_to(root)
-            if path.is_dir() or any(part.startswith(".") for part in within.parts):
-                continue
-            if path.suffix.lower() in SUFFIXES:
-                names.append(within.as_posix())
+        for path in _walk(folder / name):
+            within = path.relative_to(root).as_posix()
+            if path.suffix.lower() in SUFFIXES and path.is_file() and _shown(within) == within:
+                names.append(within)
                 labels.append(label)
             else:
-                ignored.append(within.as_posix())
+                ignored.append(_shown(within))
         if len(names) == before:
             raise DataError(f"{folder / name} holds no pictures ({' '.join(SUFFIXES)}): add some, or remove it")
     return Part(tuple(names), np.array(labels, dtype=np.int64)), ignored
 
 
-def _check_counts(folder: ImageFolder, wanted: int) -> None:
+def _walk(folder: Path) -> Iterator[Path]:
+    """All that lies in a folder and those inside it, in order of its names; links are followed, but not in circles."""
+    seen: set[tuple[int, int]] = set()
+    for place, inside, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in seen:
+            inside.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        inside[:] = sorted(name for name in inside if not name.startswith("."))
+        yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"{error.filename} cannot be listed: {error.strerror}: change its permissions, or remove it")
+
+
+def _shown(name: str) -> str:
+    """A file's name as it can be printed and stored: bytes that are no UTF-8 are escaped."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _check_counts(folder: ImageFolder, missing: list[str]) -> None:
+    wanted = 1 + len(missing)
     counts = np.bincount(folder.splits["train"].labels)
     short = [f"{folder.classes[i]!r} has {counts[i]}" for i in np.flatnonzero(counts < wanted)]
     if short:
-        lacking = " and ".join(sorted({"validation", "test"} - set(folder.splits)))
         raise DataError(
             f"{folder.root}: class {', '.join(short[:5])}, wanted at least {wanted} training pictures a class, because "
-            f"{lacking} pictures are held out of them: add pictures, or remove the class"
+            f"{' and '.join(missing)} pictures are held out of them: add pictures, or remove the class"
         )

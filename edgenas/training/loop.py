@@ -75,7 +75,10 @@ def count_steps(config: TrainConfig, images: int) -> int:
         DataError: a batch is larger than the training split.
     """
     if images < config.batch_size:
-        raise DataError(f"train.batch_size is {config.batch_size}, but there are only {images} training pictures")
+        raise DataError(
+            f"train.batch_size is {config.batch_size}, but there are only {images} training pictures: "
+            f"set train.batch_size to at most {images}, or add pictures"
+        )
     return max(1, round(config.epochs * (images // config.batch_size)))
 
 

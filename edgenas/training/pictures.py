@@ -26,6 +26,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 # Named, because others (EPS, PDF) would start programs on what a stranger's folder holds.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 BATCHES_AHEAD = 4
+MAX_ASPECT = 50
 Indices = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
 
@@ -142,10 +143,17 @@ def open_picture(path: Path) -> Image.Image:
     try:
         with Image.open(path, formats=_formats()) as picture:
             picture.load()
-            return to_rgb(picture)
+            return _near_square(to_rgb(picture))
     # Decoders of the many formats raise what they like at broken data.
     except Exception as error:
         raise DataError(f"{path} cannot be read as a picture: {error}") from None
+
+
+def _near_square(picture: Image.Image) -> Image.Image:
+    """A hair of a picture, its shorter side resized, would be millions of pixels long."""
+    if max(picture.size) > MAX_ASPECT * min(picture.size):
+        raise DataError(f"it has {picture.width} x {picture.height} pixels: too narrow to take a square out of")
+    return picture
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:

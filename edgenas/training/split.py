@@ -93,6 +93,34 @@ def divide(labels: npt.NDArray[np.int64], held_out: int, seed: int) -> tuple[Ind
     return kept, held
 
 
+def hold_out(labels: npt.NDArray[np.int64], held_out: int, seed: int, *, keep: int = 1) -> tuple[Indices, Indices]:
+    """Indices of two shuffled, stratified parts, the second of about `held_out` pictures.
+
+    Every class has at least one picture in the second and `keep` in the first, so a class needs `keep + 1`.
+    """
+    counts = np.bincount(labels)
+    quota = _quota(counts, held_out, np.ones_like(counts), counts - keep)
+    order = np.random.default_rng(seed).permutation(len(labels))
+    # The place of each picture among those of its class, in the shuffled order.
+    place = np.empty(len(labels), dtype=np.int64)
+    for label in range(len(counts)):
+        own = labels[order] == label
+        place[order[own]] = np.arange(own.sum())
+    held = place < quota[labels]
+    return order[~held[order]], order[held[order]]
+
+
+def _quota(counts: Indices, total: int, low: Indices, high: Indices) -> Indices:
+    """Whole shares of `total`, in proportion to `counts`, within bounds; the largest remainders are rounded up."""
+    exact = counts * total / counts.sum()
+    quota: Indices = np.clip(np.floor(exact).astype(np.int64), low, high)
+    while quota.sum() < min(total, high.sum()):
+        quota[np.argmax(np.where(quota < high, exact - quota, -np.inf))] += 1
+    while quota.sum() > max(total, low.sum()):
+        quota[np.argmin(np.where(quota > low, exact - quota, np.inf))] -= 1
+    return quota
+
+
 def limited(labels: npt.NDArray[np.int64], count: int | None, seed: int) -> Indices:
     """Indices of a fixed, stratified subset of `count` pictures; all of them, if None or more than there are."""
     if count is None or count >= len(labels):

@@ -20,7 +20,7 @@ from onnxruntime.quantization import CalibrationDataReader, quantize_static
 from spaces import SMALL
 from typer.testing import CliRunner
 
-from edgenas.cli import app
+from edgenas.cli.commands import app
 from edgenas.deploy import inspection
 from edgenas.deploy.inspection import Inspection, inspect_model
 from edgenas.deploy.memory_growth import STATUS, measure_memory_growth

@@ -200,7 +200,7 @@ def test_a_predictor_survives_its_json(tmp_path) -> None:
 def test_a_wrong_json_is_refused(tmp_path) -> None:
     path = tmp_path / "predictor.json"
     LatencyPredictor(SPACE).fit(SyntheticDevice().table(FITTED, BLOCKS)).save(path)
-    with pytest.raises(TableError, match="learned on space small@"):
+    with pytest.raises(TableError, match="learned on space 'small@"):
         LatencyPredictor.load(path, load_space("mobile-32"))
     broken = json.loads(path.read_text(encoding="utf-8"))
     del broken["calibration"]["weights"]

@@ -9,7 +9,7 @@ import safetensors.torch
 from small_run import SMALL_CONFIG, SMALL_SPACE, SmallRun, edgenas
 from typer.testing import CliRunner
 
-from edgenas.cli import app
+from edgenas.cli.commands import app
 from edgenas.config import load_config
 from edgenas.errors import RunFolderError
 from edgenas.files import read_json

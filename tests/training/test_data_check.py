@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgenas.cli import app
+from edgenas.cli.commands import app
 from edgenas.errors import DataError
 from edgenas.training.data_check import check_folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -15,7 +16,7 @@ from edgenas.config import DataConfig
 from edgenas.errors import DataError
 from edgenas.training.data import Dataset, load_dataset, set_size
 from edgenas.training.image_folder import scan
-from edgenas.training.pictures import PictureFiles
+from edgenas.training.pictures import PictureFiles, open_picture
 
 
 def make_class(folder: Path, count: int, *, seed: int = 0, size: tuple[int, int] = (14, 12)) -> None:
@@ -230,7 +231,7 @@ def wrong_trees() -> list[tuple[str, str]]:
         ("rm train/b/*", "train/b holds no pictures"),
         ("rm -r val/b", r"val lacks 1 of the classes of train/ \(b\)"),
         ("mv val/b val/bb", "val has class 'bb', which train/ lacks; did you mean 'b'"),
-        ("mv train training", "but no train/"),
+        ("mv train teaching", "but no train/"),
         ("cp -r val valid", "holds both val/ and valid/"),
         ("rm -r val; rm train/a/00[1-9].png train/a/01?.png", "class 'a' has 1, wanted at least 2"),
     ]
@@ -243,6 +244,66 @@ def test_wrong_trees_are_refused_in_words(split_tree: Path, damage: str, message
     subprocess.run(damage, shell=True, cwd=split_tree, check=True)
     with pytest.raises(DataError, match=message):
         load(split_tree)
+
+
+def test_split_folders_are_known_in_any_case(split_tree: Path) -> None:
+    for name, other in (("train", "Training"), ("val", "Valid"), ("test", "TEST")):
+        (split_tree / name).rename(split_tree / other)
+    assert {name: len(split) for name, split in load(split_tree).splits.items()} == {
+        "train": 40,
+        "validation": 12,
+        "test": 10,
+    }
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 9])
+def test_a_rare_class_is_in_every_split_and_in_every_limit(tmp_path: Path, count: int) -> None:
+    make_class(tmp_path / "common", 200, size=(4, 4))
+    make_class(tmp_path / "rare", count, size=(4, 4))
+    for limit in (None, 2, 50):
+        counts = [split.counts(2)[1] for split in load(tmp_path, limit=limit).splits.values()]
+        assert min(counts) >= 1
+        assert sum(counts) == count or limit
+    with pytest.raises(DataError, match="at least one picture for each of 2 classes"):
+        load(tmp_path, limit=1)
+
+
+def test_names_that_are_no_utf8_are_left_out_or_refused(split_tree: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    (split_tree / f"train/a/{odd}.png").write_bytes((split_tree / "train/a/000.png").read_bytes())
+    folder = scan(split_tree)
+    assert folder.ignored == ("train/a/caf\\xe9.png",)
+    "".join(folder.ignored).encode()
+    for split in ("train", "val", "test"):
+        (split_tree / split / odd).mkdir()
+    with pytest.raises(DataError, match="no UTF-8"):
+        load(split_tree)
+
+
+def test_pipes_and_loose_files_are_left_out_and_links_are_followed_once(split_tree: Path) -> None:
+    os.mkfifo(split_tree / "train/a/pipe.png")
+    (split_tree / "train/loose.png").write_bytes(b"x")
+    (split_tree / "train/__background__").mkdir()
+    make_class(split_tree.parent / "elsewhere", 3)
+    (split_tree / "train/a/linked").symlink_to(split_tree.parent / "elsewhere")
+    (split_tree / "train/a/circle").symlink_to(split_tree / "train/a")
+    folder = scan(split_tree)
+    assert set(folder.ignored) == {"train/__background__/", "train/loose.png", "train/a/pipe.png"}
+    assert len(folder.splits["train"]) == 43
+
+
+def test_a_hair_of_a_picture_is_left_out(split_tree: Path) -> None:
+    Image.new("RGB", (60_000, 1)).save(split_tree / "train/a/hair.png")
+    with pytest.raises(DataError, match="too narrow"):
+        open_picture(split_tree / "train/a/hair.png")
+
+
+def test_a_wrapping_folder_is_looked_through(split_tree: Path) -> None:
+    outer = split_tree.parent / "outer"
+    outer.mkdir()
+    (split_tree / "train").rename(outer / "inner")
+    with pytest.raises(DataError, match=r"did you mean .*inner"):
+        scan(outer)
 
 
 def test_no_folder_is_refused(tmp_path: Path) -> None:

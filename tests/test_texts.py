@@ -1,0 +1,71 @@
+"""The texts of ours that users write: one that is no more what it was is read or refused, but breaks nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+import edgenas
+from edgenas.budget import parse_budget
+from edgenas.config import config_keys, load_config
+from edgenas.errors import UserError, explained, one_of, shown
+from edgenas.space.arch import parse_arch
+from edgenas.space.blocks import parse_block
+
+DEMO = Path(edgenas.__file__).parent / "demo.yaml"
+READERS: dict[str, tuple[Callable[[str], object], tuple[str, ...]]] = {
+    "budget": (parse_budget, ("8ms", "pi4=20ms@p95", "macs=10M", "weight_bytes=400kB", "0.5 µs")),
+    "arch": (parse_arch, ("r192_w16-k3e1_w24-k3e3-k5e4", "r28_w16-k3e1.5")),
+    "block": (parse_block, ("ir_i24_r56_o40_m96_k5_s2_se24_hardswish", "stem_i3_r28_o16_k3_s1_relu")),
+}
+CHARACTERS = st.sampled_from("0123456789._-=@kMeErw nµ٣\0\ud800é") | st.characters()
+
+
+def refusal(read: Callable[[str], object], text: str) -> str:
+    """What is said against a text; nothing where it is taken. Any other error than ours is a failure."""
+    try:
+        read(text)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("kind", READERS)
+@given(st.data())
+def test_a_damaged_text_is_read_or_refused(kind: str, data: st.DataObject) -> None:
+    read, valid = READERS[kind]
+    text = list(data.draw(st.sampled_from(valid)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(text)))
+        # Replaced, removed, inserted or repeated.
+        text[place : place + data.draw(st.integers(0, 3))] = data.draw(st.lists(CHARACTERS, max_size=2))
+    text *= data.draw(st.sampled_from([1, 1, 1, 99]))
+    assert len(refusal(read, "".join(text))) < 700
+
+
+@given(st.text(max_size=12), st.text(max_size=12))
+@example("budgets", "[8]")
+@example("", "")
+def test_any_override_is_taken_or_refused(key: str, value: str) -> None:
+    refusal(lambda override: load_config(DEMO, [override]), f"{key}={value}")
+
+
+def test_shown_values_stay_short() -> None:
+    assert len(shown(["x" * 1000] * 1000)) < 1000
+    assert len(shown({str(n): [n] * 100 for n in range(1000)})) < 1000
+    assert shown(None) == "nothing"
+
+
+def test_slips_are_found_whatever_their_case_and_beyond_what_is_listed() -> None:
+    assert one_of("CIFAR-10", ["cifar10", "digits"]).startswith("did you mean 'cifar10'?")
+    assert one_of("mnist", ["fashion-mnist"]).startswith("did you mean 'fashion-mnist'?")
+    assert one_of("epochs", ["seed"], config_keys()) == "did you mean 'train.epochs'? valid: seed"
+
+
+def test_many_problems_are_told_in_few_words() -> None:
+    problems = [{"type": "missing", "loc": (str(n),), "input": None, "msg": ""} for n in range(9)]
+    assert explained(problems) == "0 is missing; 1 is missing; 2 is missing; 3 is missing; 4 is missing; and 4 more"
