@@ -16,7 +16,7 @@ from PIL import Image
 from small_run import SmallRun
 from typer.testing import CliRunner
 
-from edgenas.cli import app
+from edgenas.cli.commands import app
 from edgenas.config import dump_config
 from edgenas.deploy.onnx_export import model_metadata
 from edgenas.errors import ConfigError, DataError, ParityError, RunFolderError, SpaceError
