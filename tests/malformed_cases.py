@@ -324,8 +324,7 @@ def checkpoints() -> Iterator[Case]:
     yield case("another network", with_header({"edgenas": '{"schema_version": 1, "step": 1, "seconds": 1}'}))
     yield case("header of 2**63 bytes", b"\xff" * 8 + b"{}")
     yield case("one bit of a weight", lambda data: data[:-1] + bytes([data[-1] ^ 1]), "not as training left it")
-    missing = gone(name)
-    yield Case("checkpoint: missing", missing, search, "checkpoint.safetensors does not exist", stage="search")
+    yield Case("checkpoint: missing", gone(name), search, "run `edgenas train run`", stage="search")
 
 
 class Owned:

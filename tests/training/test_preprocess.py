@@ -96,4 +96,5 @@ def test_a_manifest_holds_all_of_it() -> None:
         "std": [0.5, 0.5, 0.5],
         "colour_order": "RGB",
         "interpolation": "bilinear",
+        "presize": None,
     }
