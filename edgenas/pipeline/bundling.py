@@ -17,6 +17,7 @@ from edgenas.deploy.onnx_export import export_onnx
 from edgenas.deploy.parity import Int8Parity, Parity, check_parity, onnx_top1
 from edgenas.deploy.quantize import Choice
 from edgenas.deploy.recipe import QuantiserRecipe
+from edgenas.errors import RunFolderError
 from edgenas.pipeline.data import calibration_pictures, deployed_preprocess, run_dataset, scoring_split
 from edgenas.pipeline.devices import run_devices
 from edgenas.pipeline.int8 import Comparison, int8_gate, quantised
@@ -124,6 +125,11 @@ def _verified(run: Run, arch: Arch) -> tuple[dict[str, Any], Path] | None:
     for number, entry in enumerate(verified["front"]):
         if entry["arch"] == arch.id:
             model = verified["model"] if arch.id == verified["chosen"] else f"verify/models/{number:03d}.onnx"
+            if not (run.folder / model).exists():
+                raise RunFolderError(
+                    f"{run.folder / model} is missing: delete {run.result_path('verify')} and run "
+                    f"`edgenas verify {run.folder}`"
+                )
             return entry, run.folder / model
     return None
 

@@ -260,3 +260,12 @@ def test_seven_bit_weights_are_for_x86_without_vnni() -> None:
     assert needs_seven_bits([old])
     assert not needs_seven_bits([new, arm])
     assert needs_seven_bits([new, old])
+
+
+def test_a_model_lost_since_it_was_measured_is_named_with_what_to_do(run: Run, tmp_path: Path) -> None:
+    lost = shutil.copytree(run.folder, tmp_path / "lost")
+    for model in (lost / "verify" / "models").iterdir():
+        model.unlink()
+    (lost / "export" / "result.json").unlink()
+    with pytest.raises(RunFolderError, match=r"\.onnx is missing: delete .*verify.result\.json"):
+        run_export(open_run(lost), quiet)
