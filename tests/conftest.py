@@ -1,4 +1,5 @@
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ from small_run import SmallRun, make_small_run
 
 # What tests compute is small: more threads cost more than they bring, most of all on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell's background jobs ignore Ctrl-C, and so would all that tests start; some tests are about Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Machines are shared, so a slow example is no failure; and what fails must fail again.
 settings.register_profile("edgenas", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("edgenas")
