@@ -101,6 +101,11 @@ _PLAIN_WORDS = {
 }
 
 
+def first_line(error: Exception) -> str:
+    """What a library's error says, without the pages that some add to it."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
 def one_of(name: str, valid: Iterable[str], beyond: Iterable[str] = ()) -> str:
     """List the valid names, and the closest one first if `name` looks like a slip of it.
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -29,6 +29,10 @@ from edgenas.cli.options import (
 from edgenas.config import RunConfig, load_config
 from edgenas.errors import RunFolderError
 from edgenas.files import read_json
+
+if TYPE_CHECKING:
+    # Not otherwise: it loads torch, which `--help` can do without.
+    from edgenas.pipeline.run import Run
 
 RUNS = Path("runs")
 DEMO = Path(__file__).parent.parent / "demo.yaml"
@@ -77,13 +81,17 @@ def _whole_run(
     if plan:
         _show_plan(config, folder, minutes, as_json)
         return
-    from edgenas.display import ProgressDisplay
     from edgenas.pipeline.run import STAGES
+
+    _do(_start(config, folder), STAGES, minutes, as_json)
+
+
+def _start(config: RunConfig, folder: Path) -> Run:
+    from edgenas.display import ProgressDisplay
     from edgenas.pipeline.start import start_run
 
     with ProgressDisplay() as progress:
-        opened = start_run(config, folder, progress)
-    _do(opened, STAGES, minutes, as_json)
+        return start_run(config, folder, progress)
 
 
 def _config(path: Path, budget: list[str] | None, sets: list[str] | None) -> RunConfig:
@@ -111,14 +119,14 @@ def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: 
     print(f"\nleft to do: about {seconds / 60:.1f} minutes and {disk / 1e6:.0f} MB in {folder}")
 
 
-def _do(run: Any, stages: tuple[str, ...], minutes: float | None, as_json: bool) -> None:
+def _do(run: Run, stages: tuple[str, ...], minutes: float | None, as_json: bool) -> None:
     from edgenas.display import ProgressDisplay, print_summary
     from edgenas.pipeline.stages import run_stages
 
     with ProgressDisplay() as progress:
         run_stages(run, progress, stages, minutes=minutes)
     if "report" in stages:
-        summary = json.loads((run.folder / "summary.json").read_text(encoding="utf-8"))
+        summary = read_json(run.folder / "summary.json")
         if not as_json:
             print_summary(summary, str(run.folder))
             return
@@ -141,9 +149,7 @@ def _stage(
     minutes: float | None,
     as_json: bool,
 ) -> None:
-    from edgenas.display import ProgressDisplay
     from edgenas.pipeline.run import open_run
-    from edgenas.pipeline.start import start_run
 
     if target.is_dir():
         if budget or sets or folder:
@@ -153,8 +159,7 @@ def _stage(
         run = open_run(target)
     else:
         config = _config(target, budget, sets)
-        with ProgressDisplay() as progress:
-            run = start_run(config, folder or RUNS / config.name, progress)
+        run = _start(config, folder or RUNS / config.name)
     _do(run, (stage,), minutes, as_json)
 
 

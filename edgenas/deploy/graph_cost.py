@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from edgenas.errors import UserError
+from edgenas.errors import UserError, first_line
 
 LARGEST_BYTES = 2_000_000_000
 """Of weights; protobuf, which holds a model in memory, has no room for 2 GiB."""
@@ -95,7 +95,7 @@ def read_graph(path: Path) -> Graph:
     try:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except Exception as error:
-        raise UserError(f"{path}: its shapes contradict each other: {_first_line(error)}") from None
+        raise UserError(f"{path}: its shapes contradict each other: {first_line(error)}") from None
     return Graph(inferred, _tensors(inferred.graph))
 
 
@@ -106,22 +106,18 @@ def _load(path: Path) -> onnx.ModelProto:
         model = onnx.load(path, load_external_data=False)
     # onnx passes on whatever protobuf raises, which differs between its versions.
     except Exception as error:
-        raise UserError(f"{path} is no ONNX model: {_first_line(error)}") from None
+        raise UserError(f"{path} is no ONNX model: {first_line(error)}") from None
     if not model.graph.node:
         raise UserError(f"{path} is no ONNX model, or an empty one: it holds no operators")
     try:
         onnx.load_external_data_for_model(model, str(path.parent))
     except Exception as error:
         raise UserError(
-            f"{path} keeps weights in other files, which cannot be read: {_first_line(error)}: copy them beside it"
+            f"{path} keeps weights in other files, which cannot be read: {first_line(error)}: copy them beside it"
         ) from None
     if sum(len(weight.raw_data) for weight in model.graph.initializer) > LARGEST_BYTES:
         raise UserError(f"{path} has over {LARGEST_BYTES / 1e9:g} GB of weights, more than can be read at once")
     return model
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 def _fix_batch(port: onnx.ValueInfoProto, path: Path) -> None:

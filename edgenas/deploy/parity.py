@@ -20,7 +20,8 @@ from torch import Tensor
 from edgenas.deploy.departure import Departure, block_departures, first_departing_block, greatest_step
 from edgenas.deploy.embed import INCLUDED, device_inputs
 from edgenas.deploy.onnx_export import model_metadata
-from edgenas.errors import DataError, ParityError, UserError
+from edgenas.deploy.runtime import create_session
+from edgenas.errors import DataError, ParityError, UserError, first_line
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.preprocess import Preprocess
 
@@ -226,18 +227,13 @@ def _runner(session: onnxruntime.InferenceSession, batch: int) -> Callable[[npt.
 
 
 def _session(onnx_path: Path, optimised: bool) -> onnxruntime.InferenceSession:
-    levels = onnxruntime.GraphOptimizationLevel
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
-    options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(str(onnx_path), options, providers=["CPUExecutionProvider"])
+        return create_session(onnx_path, optimised=optimised)
     # The runtime's own exceptions share no base but Exception.
     except Exception as error:
         raise UserError(
             f"{onnx_path}: ONNX Runtime {onnxruntime.__version__} cannot run it (it wants {_opsets(onnx_path)}): "
-            f"{_first_line(error)}: install a newer runtime, or export with operators and an opset that this one has"
+            f"{first_line(error)}: install a newer runtime, or export with operators and an opset that this one has"
         ) from None
 
 
@@ -259,7 +255,7 @@ def _check_file(subnet: Subnet, onnx_path: Path) -> dict[str, str]:
         onnx.checker.check_model(onnx.load(onnx_path), full_check=True)
     # Shape inference has an error class of its own, with no base but Exception.
     except Exception as error:
-        raise ParityError(f"{onnx_path} breaks ONNX's rules: {_first_line(error)}: export again") from None
+        raise ParityError(f"{onnx_path} breaks ONNX's rules: {first_line(error)}: export again") from None
     return metadata
 
 
@@ -300,7 +296,3 @@ def _problems(parity: Parity, tolerance: float) -> list[str]:
 def _torch_logits(subnet: Subnet, pictures: Tensor, preprocess: Preprocess) -> Tensor:
     network = copy.deepcopy(subnet).cpu().float().eval()
     return torch.cat([network(preprocess(batch)) for batch in torch.split(pictures.cpu(), BATCH_SIZE)])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:400]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from edgenas.errors import UserError
+from edgenas.errors import UserError, first_line
 
 OPTIMISED = "optimised.onnx"
 """The graph that is executed, in the folder of a session's traces."""
@@ -30,9 +30,22 @@ def open_session(
     Raises:
         UserError: this runtime cannot run the model, say because it lacks an operator.
     """
+    try:
+        return create_session(model, threads, traces=traces)
+    # The runtime's own exceptions share no base but Exception.
+    except Exception as error:
+        raise UserError(f"{name}: {_refusal(error)}") from None
+
+
+def create_session(
+    model: bytes | Path, threads: int = 1, *, optimised: bool = True, traces: Path | None = None
+) -> onnxruntime.InferenceSession:
+    """The same, `optimised` with all of the runtime's graph optimisations or with none; its errors come as they are."""
+    levels = onnxruntime.GraphOptimizationLevel
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # It warns that an optimised graph fits this machine alone.
     options.log_severity_level = 4
@@ -40,12 +53,8 @@ def open_session(
         options.enable_profiling = True
         options.profile_file_prefix = str(traces / "profile")
         options.optimized_model_filepath = str(traces / OPTIMISED)
-    try:
-        source = model if isinstance(model, bytes) else str(model)
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    # The runtime's own exceptions share no base but Exception.
-    except Exception as error:
-        raise UserError(f"{name}: {_refusal(error)}") from None
+    source = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def bound_run(session: onnxruntime.InferenceSession, name: str) -> Callable[[], None]:
@@ -69,9 +78,8 @@ def bound_run(session: onnxruntime.InferenceSession, name: str) -> Callable[[], 
 
 
 def _refusal(error: Exception) -> str:
-    first = (str(error).strip() or type(error).__name__).splitlines()[0][:400]
     return (
-        f"ONNX Runtime {onnxruntime.__version__} cannot run it: {first}; "
+        f"ONNX Runtime {onnxruntime.__version__} cannot run it: {first_line(error)}; "
         "a newer runtime may, or export it with operators and an opset that this one has"
     )
 

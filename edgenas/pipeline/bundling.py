@@ -24,6 +24,7 @@ from edgenas.pipeline.int8 import Comparison, int8_gate, quantised
 from edgenas.pipeline.profile import run_table
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.train import trained_supernet
+from edgenas.pipeline.verify import model_path
 from edgenas.profiling.record import Measurement
 from edgenas.profiling.session import measure_networks
 from edgenas.profiling.transport import installed_runtime
@@ -74,6 +75,7 @@ class _Network:
     preprocess: Preprocess
     form: Form
     folder: Path
+    verified: tuple[dict[str, Any], Path] | None
 
     @property
     def arch(self) -> Arch:
@@ -103,7 +105,8 @@ def make_bundle(run: Run, arch: Arch, form: Form, out: Path, progress: Progress)
     subnet = materialise(trained_supernet(run, dataset), arch, calibration_pictures(run, dataset)).cpu()
     # In the run folder, where the next start clears away what a kill leaves.
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".export.") as folder:
-        network = _Network(run, dataset, subnet, deployed_preprocess(arch, dataset), form, Path(folder))
+        preprocess, verified = deployed_preprocess(arch, dataset), _verified(run, arch)
+        network = _Network(run, dataset, subnet, preprocess, form, Path(folder), verified)
         steps = 4 if form.precision == "int8" else 3
         progress("proving the export", 0, steps)
         plain = _plain_fp32(network)
@@ -124,7 +127,7 @@ def _verified(run: Run, arch: Arch) -> tuple[dict[str, Any], Path] | None:
     verified = run.result("verify")
     for number, entry in enumerate(verified["front"]):
         if entry["arch"] == arch.id:
-            model = verified["model"] if arch.id == verified["chosen"] else f"verify/models/{number:03d}.onnx"
+            model = verified["model"] if arch.id == verified["chosen"] else model_path(number)
             if not (run.folder / model).exists():
                 raise RunFolderError(
                     f"{run.folder / model} is missing: delete {run.result_path('verify')} and run "
@@ -136,9 +139,8 @@ def _verified(run: Run, arch: Arch) -> tuple[dict[str, Any], Path] | None:
 
 def _plain_fp32(network: _Network) -> Path:
     """The fp32 file without preprocessing: the one that was measured, where its form is asked for."""
-    verified = _verified(network.run, network.arch)
-    if verified is not None and not network.form.dynamic_batch:
-        return verified[1]
+    if network.verified is not None and not network.form.dynamic_batch:
+        return network.verified[1]
     return export_onnx(network.subnet, network.folder / "fp32.onnx", dynamic_batch=network.form.dynamic_batch)
 
 
@@ -164,10 +166,11 @@ def _proven_int8(network: _Network, plain: Path) -> _Int8:
     devices = run_devices(run).values()
     choice = quantised(run, dataset, plain, preprocess, devices=devices, folder=network.folder)
     path = choice.path
-    parity = int8_gate(run, dataset, network.subnet, plain, path, preprocess)
+    fp32_top1 = _validation_top1(network, plain)
+    parity = int8_gate(run, dataset, network.subnet, path, preprocess, fp32_top1)
     if network.form.embed_preprocessing:
         path = embed_preprocessing(path, network.folder / "int8-embedded.onnx", preprocess)
-        parity = int8_gate(run, dataset, network.subnet, plain, path, preprocess)
+        parity = int8_gate(run, dataset, network.subnet, path, preprocess, fp32_top1)
     if network.form.dynamic_batch:
         check_batches(path, dataset.validation.pictures[: run.config.export.parity_images], preprocess)
     return _Int8(path, choice, parity)
@@ -176,7 +179,7 @@ def _proven_int8(network: _Network, plain: Path) -> _Int8:
 def _measure(network: _Network, models: Mapping[str, Path], progress: Progress) -> Measured:
     """Files timed side by side on every device; none where `verify` timed the only one."""
     run = network.run
-    if len(models) == 1 and network.form.as_measured and _verified(run, network.arch):
+    if len(models) == 1 and network.form.as_measured and network.verified:
         return {}
     return {
         name: measure_networks(
@@ -193,7 +196,7 @@ def _measure(network: _Network, models: Mapping[str, Path], progress: Progress) 
 
 def _manifest(network: _Network, fp32: Path, parity: Parity, int8: _Int8 | None, measured: Measured) -> Manifest:
     run, dataset, arch, form = network.run, network.dataset, network.arch, network.form
-    verified = _verified(run, arch)
+    verified = network.verified
     costs = cost(run.space.unroll(arch, dataset.num_classes))
     return Manifest(
         name=run.config.name,
@@ -223,7 +226,7 @@ def _manifest(network: _Network, fp32: Path, parity: Parity, int8: _Int8 | None,
 
 
 def _fp32_latency(network: _Network, measured: Measured) -> dict[str, dict[str, Any]]:
-    run, verified = network.run, _verified(network.run, network.arch)
+    run, verified = network.run, network.verified
     if verified is not None and network.form.as_measured:
         return {
             name: found | circumstances(run, name) | {"preprocessing_included": False}

@@ -54,17 +54,18 @@ def quantised(
     return choose_recipe(files, lambda path: onnx_top1(path, pictures, split.labels, preprocess))
 
 
-def int8_gate(run: Run, dataset: Dataset, subnet: Subnet, fp32: Path, int8: Path, preprocess: Preprocess) -> Int8Parity:
-    """Both files scored by the runtime on validation pictures.
+def int8_gate(
+    run: Run, dataset: Dataset, subnet: Subnet, int8: Path, preprocess: Preprocess, fp32_top1: float
+) -> Int8Parity:
+    """The int8 file scored by the runtime on validation pictures, and held against the fp32 file's top-1 on them.
 
     Raises:
         ParityError: int8 costs more validation top-1 than `export.max_drop`.
     """
     split = scoring_split(run, dataset)
-    pictures = split.tensor()
-    top1 = onnx_top1(fp32, pictures, split.labels, preprocess)
     limit = run.config.export.max_drop
-    return check_int8_parity(subnet, int8, pictures, split.labels, preprocess, fp32_top1=top1, max_drop=limit)
+    pictures = split.tensor()
+    return check_int8_parity(subnet, int8, pictures, split.labels, preprocess, fp32_top1=fp32_top1, max_drop=limit)
 
 
 @dataclass(frozen=True)

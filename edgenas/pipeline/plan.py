@@ -12,9 +12,8 @@ import torch
 
 from edgenas.config import RunConfig
 from edgenas.pipeline.budgets import check_on_paper
-from edgenas.pipeline.devices import resolve_devices
-from edgenas.pipeline.run import RESULTS, STAGES
-from edgenas.pipeline.start import check_fits, check_folder, narrow_for
+from edgenas.pipeline.run import STAGES
+from edgenas.pipeline.start import check_folder, resolve
 from edgenas.profiling.plan import make_plan
 from edgenas.space.cost import cost
 from edgenas.space.space import SearchSpace
@@ -57,7 +56,7 @@ def plan_run(config: RunConfig, folder: Path) -> list[StagePlan]:
         UserError: the run could not be started (see `start_run`); only the pictures are not looked at.
     """
     begun = check_folder(config, folder)
-    space = begun.space if begun else _space_to_begin_with(config)
+    space = begun.space if begun else resolve(config)[1]
     sizes = set_size(config.data, config.seed)
     check_on_paper(config.budgets, space, sizes.num_classes)
     validation_images = min(sizes.validation, config.search.validation_images or sizes.validation)
@@ -97,14 +96,7 @@ def plan_run(config: RunConfig, folder: Path) -> list[StagePlan]:
         "export": ("prove the chosen file equal and bundle it", 5 + sizes.test * image_seconds, weights),
         "report": ("draw the report", 5.0, 10**6),
     }
-    return [StagePlan(stage, *stages[stage], done=(folder / RESULTS[stage]).exists()) for stage in STAGES]
-
-
-def _space_to_begin_with(config: RunConfig) -> SearchSpace:
-    devices = resolve_devices(config.devices)
-    space = narrow_for(devices, config.load_space())
-    check_fits(config, devices, space)
-    return space
+    return [StagePlan(stage, *stages[stage], done=begun is not None and begun.done(stage)) for stage in STAGES]
 
 
 def _time_network(config: RunConfig, space: SearchSpace, num_classes: int) -> tuple[float, float]:

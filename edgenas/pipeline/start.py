@@ -39,9 +39,7 @@ def start_run(config: RunConfig, folder: Path, progress: Progress | None = None)
     begun = check_folder(config, folder)
     if begun:
         return begun
-    devices = resolve_devices(config.devices)
-    space = narrow_for(devices, config.load_space())
-    check_fits(config, devices, space)
+    devices, space = resolve(config)
     run = Run(folder, config, space)
     dataset, _ = load_pictures(run, progress)
     count_steps(config.train, len(dataset.train))
@@ -78,25 +76,29 @@ def _may_begin(folder: Path) -> bool:
     )
 
 
-def narrow_for(devices: Sequence[Device], space: SearchSpace) -> SearchSpace:
-    """The space without what any of the devices lacks; what was taken away is told.
+def resolve(config: RunConfig) -> tuple[list[Device], SearchSpace]:
+    """The devices of a config, and its space without what they lack, once all is known to fit what is there.
 
     Raises:
-        SpaceError: nothing would be left of a part that is named.
+        ConfigError, TableError: a device, a budget's device or a training device that is not there.
+        SpaceError: nothing would be left of a part of the space, which is named.
+        RunFolderError: what `train.init` names cannot be started from.
     """
+    devices = resolve_devices(config.devices)
+    space = _narrowed(devices, config.load_space())
+    _check_fits(config, devices, space)
+    return devices, space
+
+
+def _narrowed(devices: Sequence[Device], space: SearchSpace) -> SearchSpace:
+    """The space without what any of the devices lacks; what was taken away is told."""
     narrowed, said = narrow(space, [entry for device in devices for entry in device.unsupported])
     for words in said:
         LOGGER.warning("note: space %s: %s", space.name, words)
     return narrowed
 
 
-def check_fits(config: RunConfig, devices: Sequence[Device], space: SearchSpace) -> None:
-    """Refuse budgets and a training that do not fit what is there.
-
-    Raises:
-        ConfigError: a budget of another device, or a training device that is not there.
-        RunFolderError: what `train.init` names cannot be started from.
-    """
+def _check_fits(config: RunConfig, devices: Sequence[Device], space: SearchSpace) -> None:
     for budget in config.budgets:
         budget.on([device.name for device in devices])
     compute_device(config.train.device)

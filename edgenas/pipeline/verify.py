@@ -109,6 +109,11 @@ def run_verify(run: Run, progress: Progress) -> None:
     )
 
 
+def model_path(number: int) -> str:
+    """The file of a network of the front, by its place there, within the run folder."""
+    return f"verify/models/{number:03d}.onnx"
+
+
 def rows_path(run: Run, device: str) -> Path:
     """Where the rows of the front's measurements on one device are kept."""
     return run.folder / "verify" / f"{device}.jsonl"
@@ -134,7 +139,7 @@ def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], prog
                 f"{row['arch']} scored {row['val_top1']:.4f} in the search and {score:.4f} now: "
                 "the weights or pictures changed; start a new run"
             )
-        path = f"verify/models/{number:03d}.onnx"
+        path = model_path(number)
         export_onnx(subnet, run.folder / path)
         models[row["arch"]] = path
     progress("exporting the front", len(picked), len(picked))

@@ -136,8 +136,9 @@ def load_dataset(
     labels = whole.labels.numpy()
     kept, held = divide(labels, round(config.validation * len(whole)), seed)
     chosen = kept[limited(labels[kept], config.limit, seed)]
-    notes = imbalance_notes(_by_name(whole.take(chosen), classes))
-    return Dataset(config.name, classes, whole.take(chosen), whole.take(held), test, notes=tuple(notes))
+    train = whole.take(chosen)
+    notes = imbalance_notes(_by_name(train, classes))
+    return Dataset(config.name, classes, train, whole.take(held), test, notes=tuple(notes))
 
 
 def _by_name(split: Split, classes: Sequence[str]) -> dict[str, int]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgenas.errors import DataError
 from edgenas.training.data import BROKEN_SHARE, imbalance_notes
-from edgenas.training.image_folder import ImageFolder, scan
+from edgenas.training.image_folder import ImageFolder, held_out, pictures_wanted, scan
 from edgenas.training.pictures import cores, open_picture, quiet_pillow
 
 SIZE_QUANTILES = {"smallest": 0.0, "median": 0.5, "largest": 1.0}
@@ -147,11 +147,10 @@ def _problems(counts: dict[str, dict[str, int]], broken: dict[str, str], total: 
             f"{len(broken)} of {total} pictures cannot be read; at most {BROKEN_SHARE:.0%} are passed over: mend or "
             "remove them"
         )
-    held_out = {"validation", "test"} - set(counts)
+    wanted = pictures_wanted(held_out(counts))
     for name, count in counts["train"].items():
-        if count < 1 + len(held_out):
+        if count < wanted:
             problems.append(
-                f"class {name!r} has {count} training pictures, wanted at least {1 + len(held_out)}: add some, or "
-                "remove the class"
+                f"class {name!r} has {count} training pictures, wanted at least {wanted}: add some, or remove the class"
             )
     return problems

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,16 +95,26 @@ def three_parts(folder: ImageFolder, validation: float, test: float, seed: int, 
         DataError: a class has too few pictures to be in all three.
     """
     train = folder.splits["train"]
-    missing = [split for split in ("test", "validation") if split not in folder.splits]
+    missing = held_out(folder.splits)
     _check_counts(folder, missing)
     parts = dict(folder.splits)
-    for later, (split, share, own_seed) in enumerate([("test", test, test_seed), ("validation", validation, seed)]):
-        if split in missing:
-            # Every class keeps enough for training and for the split that is still to be held out.
-            keep = 1 + ("validation" in missing and not later)
-            kept, held = hold_out(train.labels, round(share * len(train)), own_seed, keep=keep)
-            train, parts[split] = train.take(kept), train.take(held)
+    settings = {"test": (test, test_seed), "validation": (validation, seed)}
+    for number, split in enumerate(missing):
+        share, own_seed = settings[split]
+        # Every class keeps one picture for training, and one for each split that is still to be held out.
+        kept, held = hold_out(train.labels, round(share * len(train)), own_seed, keep=len(missing) - number)
+        train, parts[split] = train.take(kept), train.take(held)
     return train, parts["validation"], parts["test"]
+
+
+def held_out(splits: Collection[str]) -> list[str]:
+    """The splits that have no folder among `splits`, in the order in which they are held out of train."""
+    return [split for split in ("test", "validation") if split not in splits]
+
+
+def pictures_wanted(missing: Sequence[str]) -> int:
+    """Training pictures that every class must have at least, where `missing` are held out of them."""
+    return 1 + len(missing)
 
 
 def common_side(folder: ImageFolder, resolution: int) -> int:
@@ -224,7 +234,7 @@ def _shown(name: str) -> str:
 
 
 def _check_counts(folder: ImageFolder, missing: list[str]) -> None:
-    wanted = 1 + len(missing)
+    wanted = pictures_wanted(missing)
     counts = np.bincount(folder.splits["train"].labels)
     short = [f"{folder.classes[i]!r} has {counts[i]}" for i in np.flatnonzero(counts < wanted)]
     if short:

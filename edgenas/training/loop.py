@@ -262,9 +262,8 @@ def _step(
     total: int,
 ) -> Tensor:
     device = next(net.parameters()).device
-    assert isinstance(batch.pictures, Tensor)
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-    pictures = augment(batch.pictures.to(device), config.augment, generator)
+    pictures = augment(batch.tensor().to(device), config.augment, generator)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, total, config.learning_rate, config.warmup)
     optimizer.zero_grad()

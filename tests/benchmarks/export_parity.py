@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -29,6 +27,7 @@ from edgenas.deploy.onnx_export import EXPORTER_VERSION, export_onnx
 from edgenas.deploy.parity import check_parity
 from edgenas.errors import ParityError
 from edgenas.files import append_jsonl, read_jsonl
+from edgenas.latency.device import probe
 from edgenas.space.load import preset_names
 from edgenas.training.evaluate import preprocess_for
 
@@ -40,11 +39,10 @@ LOGIT_STD = 3.0
 
 def machine() -> dict[str, Any]:
     """What the figures were made on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    here = probe()
     return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
+        "cpu": here.cpu,
+        "cores": here.cores,
         "torch": torch.__version__,
         "onnxruntime": onnxruntime.__version__,
         "exporter_version": EXPORTER_VERSION,

@@ -12,9 +12,7 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,17 +20,17 @@ import torch
 
 from edgenas import SuperNet, load_space
 from edgenas.config import TrainConfig
+from edgenas.latency.device import probe
 from edgenas.training.loop import make_optimizer, sandwich_backward
 from edgenas.training.schedule import sandwich
 
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    here = probe()
     return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
+        "cpu": here.cpu,
+        "cores": here.cores,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "load_before": os.getloadavg()[0],
