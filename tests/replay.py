@@ -28,7 +28,7 @@ class Replay:
     """Stands in for `run_bench`."""
 
     def __init__(self, recorded: Path, seconds: float) -> None:
-        paths = [*recorded.glob("latency/*/rows.jsonl"), *recorded.glob("verify/*.jsonl")]
+        paths = [*recorded.glob("latency/*/*.jsonl"), *recorded.glob("verify/*.jsonl")]
         lines = [line for path in sorted(paths) for line in read_jsonl(path)]
         self.rows = {(" ".join(map(str, line["name"])), line["process"]): line["timed"] for line in lines}
         self.seconds = seconds
@@ -52,9 +52,11 @@ class Replay:
 def recorded_name(model: Path) -> str:
     """The name that a model's rows are kept under; our exporter writes most of it into the file."""
     metadata = model_metadata(model)
-    if metadata.get("for_timing") == "true":
-        return metadata["arch"]
-    return f"network {hashlib.sha256(model.read_bytes()).hexdigest()} 0 {metadata['arch']}"
+    arch = metadata["arch"]
+    if arch.startswith(("block ", "network ")):
+        return arch
+    form = f"{metadata['form']} " if metadata.get("for_timing") == "true" else ""
+    return f"network {hashlib.sha256(model.read_bytes()).hexdigest()} 0 {form}{arch}"
 
 
 if __name__ == "__main__":

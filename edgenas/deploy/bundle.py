@@ -64,6 +64,7 @@ class Manifest:
         versions: of what it was made with (see `library_versions`).
         seed: of the run.
         precision: of model.onnx.
+        form: of its graph, see `space.form`.
         batch: how many pictures model.onnx takes at once, or `dynamic`; all is stated for one at a time.
         preprocessing_included: whether models normalise pixels themselves, and latencies include that. Resizing and
             cropping are never inside.
@@ -89,6 +90,7 @@ class Manifest:
     versions: Mapping[str, str]
     seed: int
     precision: str = "fp32"
+    form: str = "direct"
     batch: int | str = 1
     preprocessing_included: bool = False
     size_bytes: int = 0

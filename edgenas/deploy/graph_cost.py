@@ -64,9 +64,10 @@ class Graph:
 
     @property
     def weight_bytes(self) -> int:
-        """Of all weights as the file holds them; int64 constants, which are shapes and axes, are not counted."""
+        """Of all weights as the file holds them; shapes, axes and the scales of a Resize are not counted."""
+        scales = {name for node in self.nodes if node.op_type == "Resize" for name in node.input[1:]}
         weights = [weight for weight in self.model.graph.initializer if weight.data_type != onnx.TensorProto.INT64]
-        return sum(self.tensors[weight.name].nbytes for weight in weights)
+        return sum(self.tensors[weight.name].nbytes for weight in weights if weight.name not in scales)
 
     @property
     def metadata(self) -> dict[str, str]:

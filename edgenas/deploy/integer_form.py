@@ -7,6 +7,7 @@ networks slower than fp32 ones. Before quantising, `integer_form` therefore writ
     HardSwish(x)                    Mul(x, g(Add(x, 3)))    g(y) = HardSigmoid(y / 6) without shift: clip(y / 6, 0, 1)
     HardSigmoid(x), shift 0.5       g(Add(x, 3))            the 3 joins the bias of a convolution right before it
     ReduceMean over height, width   GlobalAveragePool
+    Resize of a gate, its product   the product alone: int8 kernels multiply by a vector
 
 and after quantising `drop_gates` takes g away: a value of 0 to 6 quantised to 0..255 saturates like g does, and
 the same 0..255 read at a sixth of the scale is g's result.
@@ -21,6 +22,8 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 import onnx
+
+from edgenas.deploy.form import averages_pictures, gather_gates
 
 Range = tuple[float, float]
 
@@ -38,7 +41,9 @@ def integer_form(model: onnx.ModelProto, in_float: Collection[str] = ()) -> onnx
     """
     rewritten = copy.deepcopy(model)
     graph = rewritten.graph
-    weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    gather_gates(graph)
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    weights = {name: onnx.numpy_helper.to_array(tensor) for name, tensor in constants.items()}
     readers = _readers(graph)
     nodes: list[onnx.NodeProto] = []
     for node in copy.deepcopy(list(graph.node)):
@@ -48,7 +53,7 @@ def integer_form(model: onnx.ModelProto, in_float: Collection[str] = ()) -> onnx
             nodes += _hard_swish(node, weights)
         elif node.op_type == "HardSigmoid" and _scales(node, 1 / SPAN, SHIFT / SPAN):
             nodes += _hard_sigmoid(node, weights, _before(node, nodes, readers, in_float))
-        elif node.op_type == "ReduceMean" and _averages_pictures(node, weights):
+        elif averages_pictures(node, constants):
             nodes.append(onnx.helper.make_node("GlobalAveragePool", node.input[:1], node.output, node.name))
         else:
             nodes.append(node)
@@ -248,14 +253,6 @@ def _scales(node: onnx.NodeProto, alpha: float, beta: float) -> bool:
     # Where a file leaves them out, ONNX has these defaults.
     found = {"alpha": 0.2, "beta": 0.5} | {attribute.name: attribute.f for attribute in node.attribute}
     return math.isclose(found["alpha"], alpha, abs_tol=1e-6) and math.isclose(found["beta"], beta, abs_tol=1e-6)
-
-
-def _averages_pictures(node: onnx.NodeProto, weights: Mapping[str, np.ndarray]) -> bool:
-    numbers = {attribute.name: attribute.i for attribute in node.attribute}
-    axes = weights.get(node.input[1]) if len(node.input) > 1 else None
-    if axes is None or numbers.get("keepdims", 1) != 1:
-        return False
-    return sorted(int(axis) % 4 for axis in axes.ravel()) == [2, 3]
 
 
 def _replace(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:

@@ -17,10 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from edgenas.deploy.form import in_form
 from edgenas.deploy.onnx_graph import OPSET, BlockGraph, Port, cut, open_batch, stitch
 from edgenas.errors import UserError
 from edgenas.files import write_bytes
 from edgenas.space.blocks import BlockSpec, HeadSpec, StemSpec
+from edgenas.space.form import EXPORT_FORMS, ExportForm
 from edgenas.supernet.subnet import ConvNorm, Subnet, build_block
 
 EXPORTER_VERSION = 1
@@ -32,7 +34,14 @@ GRAPH_SIZE = 16
 Progress = Callable[[int, int], None]
 
 
-def export_onnx(subnet: Subnet, path: str | Path, *, for_timing: bool = False, dynamic_batch: bool = False) -> Path:
+def export_onnx(
+    subnet: Subnet,
+    path: str | Path,
+    *,
+    form: ExportForm = "direct",
+    for_timing: bool = False,
+    dynamic_batch: bool = False,
+) -> Path:
     """Write a subnet as one ONNX file: batch norm folded, static shapes, batch 1, fp32.
 
     Input `pixels` (1, 3, resolution, resolution), preprocessed; output `logits` (1, classes). Names of nodes
@@ -41,6 +50,7 @@ def export_onnx(subnet: Subnet, path: str | Path, *, for_timing: bool = False, d
     Args:
         subnet: what to export.
         path: of the file; an old one is replaced.
+        form: which operators it is written in, see `space.form`.
         for_timing: allow an uncalibrated subnet. The file says so, and no bundle takes it.
         dynamic_batch: leave the first dimension of input and output open.
 
@@ -52,15 +62,19 @@ def export_onnx(subnet: Subnet, path: str | Path, *, for_timing: bool = False, d
     blocks = [_deployed(block) for block in subnet.blocks.values()]
     graphs = _export_blocks(blocks, subnet.specs)
     arch = subnet.arch.id if subnet.arch else ""
-    model = _network(subnet.specs, graphs)
+    model = _network(subnet.specs, graphs, form)
     if dynamic_batch:
         open_batch(model)
-    _save(model, Path(path), _metadata(arch, subnet.calibration_images, for_timing))
+    _save(model, Path(path), _metadata(arch, form, subnet.calibration_images, for_timing))
     return Path(path)
 
 
 def export_for_timing(
-    networks: Mapping[str, Sequence[BlockSpec]], folder: Path, progress: Progress | None = None
+    networks: Mapping[str, Sequence[BlockSpec]],
+    folder: Path,
+    progress: Progress | None = None,
+    *,
+    form: ExportForm = "direct",
 ) -> dict[str, Path]:
     """Write networks (or single blocks: sequences of one) with random weights, to be timed.
 
@@ -68,10 +82,35 @@ def export_for_timing(
         networks: BlockSpecs by any name, e.g. a block's key or an arch's id.
         folder: where files `0000.onnx`, `0001.onnx`, … go; files of these names are replaced.
         progress: called with (done, total) distinct blocks after each call of torch's exporter.
+        form: which operators they are written in, see `space.form`.
 
     Returns:
         The file of each name, in the order given.
     """
+    return _write_all(networks, _timing_graphs(networks, progress), form, folder)
+
+
+def export_forms(
+    networks: Mapping[str, Sequence[BlockSpec]],
+    folder: Path,
+    progress: Progress | None = None,
+    *,
+    forms: Sequence[ExportForm] = EXPORT_FORMS,
+) -> dict[tuple[ExportForm, str], Path]:
+    """Write each network in several forms, of the same random weights; see `export_for_timing`.
+
+    Returns:
+        The files by form and name: `direct/0000.onnx`, ….
+    """
+    graphs = _timing_graphs(networks, progress)
+    written = {form: _write_all(networks, graphs, form, folder / form) for form in forms}
+    return {(form, name): path for form, paths in written.items() for name, path in paths.items()}
+
+
+def _timing_graphs(
+    networks: Mapping[str, Sequence[BlockSpec]], progress: Progress | None
+) -> dict[BlockSpec, BlockGraph]:
+    """Graphs of all distinct blocks, regardless of picture size."""
     distinct = list(dict.fromkeys(_sizeless(spec) for specs in networks.values() for spec in specs))
     graphs: dict[BlockSpec, BlockGraph] = {}
     for start in range(0, len(distinct), BLOCKS_PER_EXPORT):
@@ -80,18 +119,24 @@ def export_for_timing(
         graphs |= zip(chunk, _export_blocks(blocks, chunk), strict=True)
         if progress is not None:
             progress(len(graphs), len(distinct))
+    return graphs
+
+
+def _write_all(
+    networks: Mapping[str, Sequence[BlockSpec]], graphs: Mapping[BlockSpec, BlockGraph], form: ExportForm, folder: Path
+) -> dict[str, Path]:
     paths = {}
     for number, (name, specs) in enumerate(networks.items()):
         paths[name] = folder / f"{number:04d}.onnx"
-        model = _network(specs, [graphs[_sizeless(spec)] for spec in specs])
-        _save(model, paths[name], _metadata(name, calibration_images=0, for_timing=True))
+        model = _network(specs, [graphs[_sizeless(spec)] for spec in specs], form)
+        _save(model, paths[name], _metadata(name, form, calibration_images=0, for_timing=True))
     return paths
 
 
 def model_metadata(path: Path) -> dict[str, str]:
     """What our exporter wrote into a file about itself, `edgenas.` left off.
 
-    Keys: exporter_version, arch, calibrated, calibration_images, for_timing; of int8 files those that
+    Keys: exporter_version, form, arch, calibrated, calibration_images, for_timing; of int8 files those that
     `quantise_each` adds, too. Empty for models of others.
 
     Raises:
@@ -167,7 +212,7 @@ def _sizeless(spec: BlockSpec) -> BlockSpec:
     return dataclasses.replace(spec, in_size=GRAPH_SIZE, name="")
 
 
-def _network(specs: Sequence[BlockSpec], graphs: Sequence[BlockGraph]) -> onnx.ModelProto:
+def _network(specs: Sequence[BlockSpec], graphs: Sequence[BlockGraph], form: ExportForm) -> onnx.ModelProto:
     first, last = specs[0], specs[-1]
     source = Port("pixels" if isinstance(first, StemSpec) else "input", _square(first.in_channels, first.in_size))
     if isinstance(last, HeadSpec):
@@ -175,16 +220,18 @@ def _network(specs: Sequence[BlockSpec], graphs: Sequence[BlockGraph]) -> onnx.M
     else:
         target = Port("output", _square(last.out_channels, last.out_size))
     places = [spec.name or f"block{number}" for number, spec in enumerate(specs)]
-    return stitch(list(zip(places, graphs, strict=True)), source, target)
+    formed = [in_form(graph, spec, form) for graph, spec in zip(graphs, specs, strict=True)]
+    return stitch(list(zip(places, formed, strict=True)), source, target)
 
 
 def _square(channels: int, size: int) -> tuple[int, ...]:
     return (1, channels, size, size)
 
 
-def _metadata(arch: str, calibration_images: int, for_timing: bool) -> dict[str, str]:
+def _metadata(arch: str, form: ExportForm, calibration_images: int, for_timing: bool) -> dict[str, str]:
     metadata = {
         "exporter_version": str(EXPORTER_VERSION),
+        "form": form,
         "arch": arch,
         "calibrated": "true" if calibration_images else "false",
         "calibration_images": str(calibration_images),

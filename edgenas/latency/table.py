@@ -35,6 +35,7 @@ class Identity:
     spinning: bool
     exporter_version: int | str
     quantiser_recipe: str = "none"
+    form: str = "direct"
 
     @property
     def setting(self) -> str:
@@ -44,6 +45,8 @@ class Identity:
         parts = [f"{runtime}{version}", self.provider, self.precision, f"t{self.threads}"]
         if self.optimisation_level != "all":
             parts.append(self.optimisation_level)
+        if self.form != "direct":
+            parts.append(self.form)
         return "-".join(parts + ["spin"] * (self.spinning is True))
 
 
@@ -174,7 +177,8 @@ def _read_meta(path: Path) -> tuple[Identity, dict[str, Any], Any]:
 
 def _parse_identity(value: Any, path: Path) -> Identity:
     wanted = {field.name for field in fields(Identity)}
-    if not isinstance(value, dict) or set(value) != wanted:
+    # Tables that do not say are from when there was one form.
+    if not isinstance(value, dict) or set(value) | {"form"} != wanted:
         keys = ", ".join(sorted(value)) if isinstance(value, dict) else shown(value)
         raise TableError(f"{path}: identity: wanted {', '.join(sorted(wanted))}, got {keys}")
     for name, came in value.items():

@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenas.budget import Budget
+from edgenas.deploy.onnx_export import EXPORTER_VERSION
 from edgenas.errors import ConfigError, TableError
 from edgenas.latency.device import Device
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import LatencyTable
 from edgenas.pipeline.devices import run_devices
-from edgenas.pipeline.profile import run_predictors, run_table
+from edgenas.pipeline.profile import run_form, run_predictors, run_table
 from edgenas.pipeline.run import Run
 from edgenas.profiling.record import to_identity
 from edgenas.profiling.transport import installed_runtime
@@ -62,7 +63,8 @@ class Limits:
 
     def _quantity(self, budget: Budget, archs: Sequence[Arch]) -> npt.NDArray[np.float64]:
         if budget.device is None:
-            costs = [cost(self.run.space.unroll(arch, self.num_classes)) for arch in archs]
+            form = run_form(self.run)
+            costs = [cost(self.run.space.unroll(arch, self.num_classes), form) for arch in archs]
             return np.array([getattr(c, budget.quantity) for c in costs], dtype=float)
         bound = self.predictors[budget.device].upper(archs, RISK)
         return bound * (self.tail[budget.device] if budget.quantity == "p95" else 1.0)
@@ -113,7 +115,7 @@ def _own_table(run: Run, device: Device, num_classes: int) -> LatencyTable:
     """A device's table, once it is known to be of that device as it is run here, and of this run's space."""
     table = run_table(run, device.name)
     came = asdict(table.identity)
-    wanted = asdict(to_identity(device, _comparable(came["runtime_version"]), table.identity.exporter_version))
+    wanted = asdict(to_identity(device, _comparable(came["runtime_version"]), EXPORTER_VERSION, run_form(run)))
     other = [f"{key} is {came[key]}, wanted {value}" for key, value in wanted.items() if came[key] != value]
     if other:
         said = f"is of another setting ({'; '.join(other)})"

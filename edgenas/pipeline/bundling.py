@@ -21,7 +21,7 @@ from edgenas.errors import RunFolderError
 from edgenas.pipeline.data import calibration_pictures, deployed_preprocess, run_dataset, scoring_split
 from edgenas.pipeline.devices import run_devices
 from edgenas.pipeline.int8 import Comparison, int8_gate, quantised
-from edgenas.pipeline.profile import run_table
+from edgenas.pipeline.profile import run_form, run_table
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.train import trained_supernet
 from edgenas.pipeline.verify import model_path
@@ -141,7 +141,8 @@ def _plain_fp32(network: _Network) -> Path:
     """The fp32 file without preprocessing: the one that was measured, where its form is asked for."""
     if network.verified is not None and not network.form.dynamic_batch:
         return network.verified[1]
-    return export_onnx(network.subnet, network.folder / "fp32.onnx", dynamic_batch=network.form.dynamic_batch)
+    path, form = network.folder / "fp32.onnx", run_form(network.run)
+    return export_onnx(network.subnet, path, form=form, dynamic_batch=network.form.dynamic_batch)
 
 
 def _proven_fp32(network: _Network, plain: Path) -> tuple[Path, Parity]:
@@ -197,7 +198,7 @@ def _measure(network: _Network, models: Mapping[str, Path], progress: Progress) 
 def _manifest(network: _Network, fp32: Path, parity: Parity, int8: _Int8 | None, measured: Measured) -> Manifest:
     run, dataset, arch, form = network.run, network.dataset, network.arch, network.form
     verified = network.verified
-    costs = cost(run.space.unroll(arch, dataset.num_classes))
+    costs = cost(run.space.unroll(arch, dataset.num_classes), run_form(run))
     return Manifest(
         name=run.config.name,
         created=datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -218,6 +219,7 @@ def _manifest(network: _Network, fp32: Path, parity: Parity, int8: _Int8 | None,
         parity=parity.to_json(),
         versions=library_versions(),
         seed=run.config.seed,
+        form=run_form(run),
         batch="dynamic" if form.dynamic_batch else 1,
         preprocessing_included=form.embed_preprocessing,
         size_bytes=fp32.stat().st_size,

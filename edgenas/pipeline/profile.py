@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from edgenas.deploy.onnx_export import EXPORTER_VERSION, export_for_timing
 from edgenas.files import write_json
 from edgenas.latency.predictor import LatencyPredictor, score_predictor
 from edgenas.latency.table import LatencyTable
 from edgenas.pipeline.data import run_dataset
 from edgenas.pipeline.devices import run_devices
+from edgenas.pipeline.form import PLAIN, form_summary, settle_form
 from edgenas.pipeline.run import Progress, Run
 from edgenas.profiling.plan import make_plan
 from edgenas.profiling.session import profile
+from edgenas.space.form import ExportForm
 
 
 def run_profile(run: Run, progress: Progress) -> None:
@@ -20,6 +24,7 @@ def run_profile(run: Run, progress: Progress) -> None:
     config, space = run.config.profile, run.space
     num_classes = run_dataset(run).num_classes
     plan = make_plan(space, num_classes, blocks=config.blocks, networks=config.networks, seed=run.config.seed)
+    form = settle_form(run, num_classes, progress)
     predictors = {}
     for name, device in run_devices(run).items():
         folder = run.folder / "latency" / name
@@ -28,8 +33,9 @@ def run_profile(run: Run, progress: Progress) -> None:
             plan,
             num_classes,
             device,
-            export=export_for_timing,
+            export=partial(export_for_timing, form=form),
             exporter_version=EXPORTER_VERSION,
+            form=form,
             rounds=config.rounds,
             seed=run.config.seed,
             folder=folder,
@@ -39,7 +45,19 @@ def run_profile(run: Run, progress: Progress) -> None:
         score = score_predictor(space, table, num_classes, seed=run.config.seed).to_json()
         write_json(folder / "score.json", score)
         predictors[name] = {key: value for key, value in score.items() if key != "held_out"}
-    run.finish("profile", {"blocks": len(plan.blocks), "networks": len(plan.networks), "predictors": predictors})
+    result = {"blocks": len(plan.blocks), "networks": len(plan.networks), "predictors": predictors}
+    run.finish("profile", result | {"form": form, "forms": form_summary(run)})
+
+
+def run_form(run: Run) -> ExportForm:
+    """The form in which the run's latencies are measured, and its networks exported.
+
+    Raises:
+        RunFolderError: the run was not profiled yet.
+    """
+    # Runs that do not say are from when there was one form.
+    form: ExportForm = run.result("profile").get("form", PLAIN)
+    return form
 
 
 def run_predictors(run: Run) -> dict[str, LatencyPredictor]:

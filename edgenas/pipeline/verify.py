@@ -19,6 +19,7 @@ from edgenas.errors import InfeasibleError, ParityError
 from edgenas.pipeline.budgets import Limits, run_limits
 from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_split
 from edgenas.pipeline.devices import run_devices
+from edgenas.pipeline.profile import run_form
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.train import trained_supernet
 from edgenas.profiling.record import Measurement
@@ -129,6 +130,7 @@ def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], prog
     net = trained_supernet(run, dataset)
     calibration = calibration_pictures(run, dataset)
     validation = scoring_split(run, dataset)
+    form = run_form(run)
     models = {}
     for number, row in enumerate(picked):
         progress("exporting the front", number, len(picked))
@@ -140,7 +142,7 @@ def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], prog
                 "the weights or pictures changed; start a new run"
             )
         path = model_path(number)
-        export_onnx(subnet, run.folder / path)
+        export_onnx(subnet, run.folder / path, form=form)
         models[row["arch"]] = path
     progress("exporting the front", len(picked), len(picked))
     return models

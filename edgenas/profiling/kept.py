@@ -61,6 +61,7 @@ class RowFile:
     path: Path
     device: Device
     exporter_version: int | str = ""
+    form: str = "direct"
 
     def append(self, name: Name, process: int, row: Mapping[str, Any]) -> None:
         """Keep what one process gave for one model."""
@@ -69,7 +70,7 @@ class RowFile:
             "schema_version": SCHEMA_VERSION,
             "name": list(name),
             "process": process,
-            "identity": asdict(to_identity(self.device, runtime_version, self.exporter_version)),
+            "identity": self._identity(runtime_version),
             "measured_at": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "timed": {key: value for key, value in row.items() if key != "raw_samples_ms"},
         }
@@ -85,7 +86,7 @@ class RowFile:
         Raises:
             TableError: a line is none of ours.
         """
-        identity = asdict(to_identity(self.device, runtime_version, self.exporter_version))
+        identity = self._identity(runtime_version)
         kept = Kept()
         for number, line in enumerate(read_jsonl(self.path), start=1):
             if line.get("discounted") is True:
@@ -95,12 +96,16 @@ class RowFile:
                 # An earlier edgenas appended the timer's rows as they came, without the number of the process.
                 continue
             try:
-                if line["identity"] == identity:
+                # Lines that do not say are from when there was one form.
+                if {"form": "direct", **line["identity"]} == identity:
                     self._add(kept, line)
             except (KeyError, TypeError, ValueError, MeasurementError) as error:
                 said = explained(error.errors()) if isinstance(error, ValidationError) else error
                 raise TableError(f"{self.path}, row {number} is not a measurement ({said}): delete that line") from None
         return kept
+
+    def _identity(self, runtime_version: str) -> dict[str, Any]:
+        return asdict(to_identity(self.device, runtime_version, self.exporter_version, self.form))
 
     def _add(self, kept: Kept, line: dict[str, Any]) -> None:
         if "row" in line:

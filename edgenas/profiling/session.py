@@ -139,6 +139,7 @@ def profile(
     *,
     export: Export,
     exporter_version: int | str,
+    form: str = "direct",
     rounds: int,
     seed: int,
     folder: Path,
@@ -152,7 +153,8 @@ def profile(
         num_classes: of the networks.
         device: where and how.
         export: writes the models, see `Export`.
-        exporter_version: version of the form that `export` gives models; part of the table's identity.
+        exporter_version: of the exporter behind `export`; part of the table's identity.
+        form: that `export` writes models in; likewise.
         rounds: visits to every model.
         seed: of inputs and order.
         folder: where table.csv, meta.json and the append-only rows.jsonl are.
@@ -164,7 +166,7 @@ def profile(
     Raises:
         MeasurementError: a model could not be timed, or a row is not credible.
     """
-    file = RowFile(folder / ROWS_FILE, device, exporter_version)
+    file = RowFile(folder / ROWS_FILE, device, exporter_version, form)
     wanted = _wanted(space, plan, num_classes)
     version = installed_runtime()
     # Read again after measuring: under another runtime version than the one expected, older rows count no more.

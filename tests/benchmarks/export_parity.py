@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from edgenas.deploy.parity import check_parity
 from edgenas.errors import ParityError
 from edgenas.files import append_jsonl, read_jsonl
 from edgenas.latency.device import probe
+from edgenas.space.form import EXPORT_FORMS, ExportForm
 from edgenas.space.load import preset_names
 from edgenas.training.evaluate import preprocess_for
 
@@ -49,7 +51,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def measure(preset: str, number: int, images: int) -> dict[str, Any]:
+def measure(preset: str, number: int, images: int, form: ExportForm) -> dict[str, Any]:
     """One line: the parity of the preset's random subnet of this number."""
     space = load_space(preset)
     arch = space.sample(np.random.default_rng((number, 0)))
@@ -66,14 +68,14 @@ def measure(preset: str, number: int, images: int) -> dict[str, Any]:
         classifier.bias -= subnet(preprocess(pictures[:CALIBRATION_IMAGES])).mean(0)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        path = export_onnx(subnet, Path(folder) / "model.onnx")
+        path = export_onnx(subnet, Path(folder) / "model.onnx", form=form)
         exported = time.perf_counter()
         try:
             found: dict[str, Any] = check_parity(subnet, path, pictures[CALIBRATION_IMAGES:], preprocess).to_json()
         except ParityError as error:
             found = {"images": images, "failed": str(error).replace(folder, "")}
     seconds = {"export_seconds": exported - started, "parity_seconds": time.perf_counter() - exported}
-    return {"preset": preset, "number": number, "arch": arch.id, **found, **seconds, "machine": machine()}
+    return {"preset": preset, "number": number, "form": form, "arch": arch.id, **found, **seconds, "machine": machine()}
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -91,8 +93,8 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _key(row: dict[str, Any]) -> tuple[str, int, int]:
-    return row["preset"], row["number"], row["images"]
+def _key(row: dict[str, Any]) -> tuple[str, int, int, str]:
+    return row["preset"], row["number"], row["images"], row["form"]
 
 
 def main() -> int:
@@ -100,19 +102,21 @@ def main() -> int:
     parser.add_argument("--presets", nargs="+", default=preset_names(), choices=preset_names())
     parser.add_argument("--subnets", type=int, default=100, help="of each preset")
     parser.add_argument("--images", type=int, default=256, help="noise pictures that each is compared on")
+    parser.add_argument("--form", default="blocked", choices=EXPORT_FORMS, help="of the graph; the others are in tests")
     parser.add_argument("--out", type=Path, default=Path("export_parity.jsonl"), help="appended to, and gone on with")
     arguments = parser.parse_args()
     done = {_key(row) for row in read_jsonl(arguments.out)}
     # Preset by preset in turn, so that a run that is stopped has some of each.
     for number in range(arguments.subnets):
         for preset in arguments.presets:
-            if (preset, number, arguments.images) not in done:
-                row = measure(preset, number, arguments.images)
+            if (preset, number, arguments.images, arguments.form) not in done:
+                row = measure(preset, number, arguments.images, arguments.form)
                 append_jsonl(arguments.out, row)
                 print(preset, number, row.get("failed", row.get("max_abs_difference")), file=sys.stderr, flush=True)
-    wanted = {(preset, number, arguments.images) for preset in arguments.presets for number in range(arguments.subnets)}
+    asked = product(arguments.presets, range(arguments.subnets))
+    wanted = {(preset, number, arguments.images, arguments.form) for preset, number in asked}
     rows = [row for row in read_jsonl(arguments.out) if _key(row) in wanted]
-    print(json.dumps({"machine": machine(), "presets": summary(rows)}, indent=2))
+    print(json.dumps({"machine": machine(), "form": arguments.form, "presets": summary(rows)}, indent=2))
     return int(any("failed" in row for row in rows))
 
 

@@ -12,7 +12,7 @@ import pytest
 from spaces import random_archs
 
 from edgenas.deploy.graph_cost import node_macs, peak_activation_bytes, read_graph
-from edgenas.deploy.onnx_export import export_for_timing
+from edgenas.deploy.onnx_export import export_forms
 from edgenas.errors import UserError
 from edgenas.space.blocks import BlockSpec, parse_block
 from edgenas.space.cost import cost
@@ -33,11 +33,11 @@ def networks(count: int) -> dict[str, Sequence[BlockSpec]]:
 
 
 def check_counts(nets: dict[str, Sequence[BlockSpec]], folder: Path) -> None:
-    for name, path in export_for_timing(nets, folder).items():
-        graph, paper = read_graph(path), cost(nets[name])
-        assert graph.macs == paper.macs, name
-        assert graph.weight_bytes == paper.weight_bytes, name
-        assert peak_activation_bytes(graph) == paper.peak_activation_bytes, name
+    for (form, name), path in export_forms(nets, folder).items():
+        graph, paper = read_graph(path), cost(nets[name], form)
+        assert graph.macs == paper.macs, (form, name)
+        assert graph.weight_bytes == paper.weight_bytes, (form, name)
+        assert peak_activation_bytes(graph) == paper.peak_activation_bytes, (form, name)
 
 
 def test_counts_over_exported_graphs_equal_the_costs_of_their_specs(tmp_path: Path) -> None:

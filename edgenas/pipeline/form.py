@@ -1,0 +1,104 @@
+"""The form of a run's exported graphs: a few networks are timed in every form, and all devices share the fastest."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgenas.deploy.onnx_export import export_forms
+from edgenas.errors import RunFolderError
+from edgenas.files import read_json, write_json
+from edgenas.latency.device import Device
+from edgenas.pipeline.devices import run_devices
+from edgenas.pipeline.run import Progress, Run
+from edgenas.profiling.record import Measurement
+from edgenas.profiling.session import measure_networks
+from edgenas.space.design import covering
+from edgenas.space.form import EXPORT_FORMS, ExportForm
+
+FILE = "latency/form.json"
+PLAIN: ExportForm = "direct"
+NETWORKS = 6
+WORTH = 0.99
+"""Share of the plain form's latency that another must stay below to be taken."""
+Measured = Mapping[tuple[ExportForm, str], Measurement]
+"""By form and arch."""
+
+
+def settle_form(run: Run, num_classes: int, progress: Progress) -> ExportForm:
+    """The form that the config names; for `auto` the fastest, measured once and kept in the run folder.
+
+    Raises:
+        MeasurementError: a device could not run one of the networks.
+        RunFolderError: what the folder says is no form.
+    """
+    named = run.config.export.form
+    if named != "auto":
+        return named
+    path = run.folder / FILE
+    if not path.exists():
+        ratios = _measure_all(run, num_classes, progress)
+        write_json(path, {"form": fastest_form(list(ratios.values())), "latency_ratio": ratios})
+    form: ExportForm = _read(path)["form"]
+    return form
+
+
+def form_summary(run: Run) -> dict[str, Any] | None:
+    """What was measured of the forms; None where the config named one."""
+    path = run.folder / FILE
+    return _read(path) if path.exists() else None
+
+
+def ratios_to_plain(measured: Measured) -> dict[ExportForm, list[float]]:
+    """Latency of each network over that of its plain form, timed side by side, by form."""
+    return {
+        form: [found.p50_us / measured[PLAIN, arch].p50_us for (own, arch), found in measured.items() if own == form]
+        for form in EXPORT_FORMS
+    }
+
+
+def fastest_form(ratios: Sequence[Mapping[ExportForm, Sequence[float]]]) -> ExportForm:
+    """The form of the lowest median ratio, devices weighing alike; the plain one unless another gains a percent."""
+    logs = {form: float(np.mean([np.log(np.median(device[form])) for device in ratios])) for form in EXPORT_FORMS}
+    best = min(EXPORT_FORMS, key=lambda form: logs[form])
+    return best if logs[best] < np.log(WORTH) else PLAIN
+
+
+def _measure_all(run: Run, num_classes: int, progress: Progress) -> dict[str, dict[ExportForm, list[float]]]:
+    """Latency ratios by device and form."""
+    archs = covering(run.space, NETWORKS, run.config.seed)
+    networks = {arch.id: run.space.unroll(arch, num_classes) for arch in archs}
+    with tempfile.TemporaryDirectory(dir=_made(run.folder / "latency"), prefix=".models.") as folder:
+        files = export_forms(networks, Path(folder), lambda done, total: progress("exporting", done, total))
+        devices = run_devices(run).items()
+        return {name: ratios_to_plain(_measure(run, device, files, progress)) for name, device in devices}
+
+
+def _measure(run: Run, device: Device, files: Mapping[tuple[ExportForm, str], Path], progress: Progress) -> Measured:
+    texts = {f"{form} {arch}": (form, arch) for form, arch in files}
+    found = measure_networks(
+        {text: files[name] for text, name in texts.items()},
+        device,
+        rounds=run.config.profile.rounds,
+        seed=run.config.seed,
+        out=_made(run.folder / "latency" / device.name) / "forms.jsonl",
+        progress=lambda _, done, total: progress("comparing forms of the graph", done, total),
+    )
+    return {texts[text]: measurement for text, measurement in found.items()}
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found = read_json(path, "delete it, and the forms are timed again")
+    if found.get("form") not in EXPORT_FORMS:
+        wanted = ", ".join(EXPORT_FORMS)
+        raise RunFolderError(f"{path}: form: wanted {wanted}, got {found.get('form')!r}: delete it to time them again")
+    return found

@@ -1,0 +1,110 @@
+"""Forms of the exported graph: the same logits, and the layout that each is for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx.reference import ReferenceEvaluator
+from spaces import random_archs
+
+from edgenas.deploy.onnx_export import export_for_timing, export_forms, export_onnx, model_metadata
+from edgenas.deploy.quantize import quantise
+from edgenas.deploy.recipe import QuantiserRecipe
+from edgenas.space.blocks import parse_block
+from edgenas.space.form import EXPORT_FORMS
+from edgenas.space.load import load_space, preset_names
+from edgenas.supernet.supernet import SuperNet
+from edgenas.training.evaluate import materialise
+
+GATED = parse_block("ir_i16_r8_o16_m48_k3_s1_se16_hardswish")
+
+
+def run(path: Path, pixels: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: pixels})[0]
+
+
+def optimised_operators(path: Path, out: Path) -> list[str]:
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(out)
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return [f"{node.domain}:{node.op_type}" for node in onnx.load(out).graph.node]
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_form_of_random_networks_computes_what_the_plain_one_does(preset: str, tmp_path: Path) -> None:
+    space, rng = load_space(preset), np.random.default_rng(1)
+    networks = {arch.id: space.unroll(arch, 10) for arch in random_archs(space, 1)}
+    files = export_forms(networks, tmp_path)
+    for name, specs in networks.items():
+        pixels = rng.standard_normal((1, 3, specs[0].in_size, specs[0].in_size), dtype=np.float32)
+        plain = run(files["direct", name], pixels)
+        assert np.ptp(plain) > 0
+        for form in EXPORT_FORMS[1:]:
+            assert files[form, name].read_bytes() != files["direct", name].read_bytes()
+            np.testing.assert_allclose(run(files[form, name], pixels), plain, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", EXPORT_FORMS)
+def test_a_form_computes_the_same_in_the_reference_implementation(form: str, tmp_path: Path) -> None:
+    space = load_space("digits-24")
+    pictures = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8)
+    subnet = materialise(SuperNet(space, 10), space.smallest, pictures)
+    path = export_onnx(subnet, tmp_path / "model.onnx", form=form)
+    pixels = torch.randn(1, 3, subnet.resolution, subnet.resolution)
+    with torch.no_grad():
+        expected = subnet(pixels).numpy()
+    found = ReferenceEvaluator(str(path)).run(None, {"pixels": pixels.numpy()})[0]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert model_metadata(path)["form"] == form
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 20])
+def test_a_gate_is_spread_over_the_size_of_its_picture(size: int, tmp_path: Path) -> None:
+    spec = parse_block(GATED.key.replace("_r8_", f"_r{size}_"))
+    files = export_forms({"block": [spec]}, tmp_path)
+    pixels = np.random.default_rng(0).standard_normal((1, 16, size, size), dtype=np.float32)
+    np.testing.assert_allclose(
+        run(files["blocked", "block"], pixels), run(files["direct", "block"], pixels), rtol=1e-4, atol=1e-5
+    )
+    spread = [node for node in onnx.load(files["blocked", "block"]).graph.node if node.op_type == "Resize"]
+    assert len(spread) == (size > 1)
+
+
+def test_in_the_blocked_form_squeeze_excite_stays_in_the_layout_of_its_convolutions(tmp_path: Path) -> None:
+    files = export_forms({"block": [GATED]}, tmp_path)
+    found = {form: optimised_operators(files[form, "block"], tmp_path / f"{form}.onnx") for form in EXPORT_FORMS}
+    if "com.microsoft.nchwc:Conv" not in found["direct"]:
+        pytest.skip("this machine's runtime keeps channels in their order")
+    reorders = {form: sum("Reorder" in operator for operator in operators) for form, operators in found.items()}
+    # One at the block's input and one at its output, where a file of a single block begins and ends.
+    assert reorders["blocked"] == 2 < reorders["pooled"] < reorders["direct"]
+    assert "com.microsoft.nchwc:Upsample" in found["blocked"]
+
+
+def test_int8_is_the_same_from_every_form(tmp_path: Path) -> None:
+    space = load_space("digits-24")
+    pictures = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8)
+    subnet = materialise(SuperNet(space, 10), space.largest, pictures)
+    inputs = np.random.default_rng(0).standard_normal((4, 3, subnet.resolution, subnet.resolution)).astype(np.float32)
+    graphs = []
+    for form in EXPORT_FORMS:
+        source = export_onnx(subnet, tmp_path / f"{form}.onnx", form=form)
+        quantised = onnx.load(quantise(source, tmp_path / f"{form}-int8.onnx", inputs, QuantiserRecipe(), images=4))
+        graphs.append([(node.op_type, len(node.input)) for node in quantised.graph.node])
+        logits = run(tmp_path / f"{form}-int8.onnx", inputs[:1])
+        np.testing.assert_allclose(logits, run(tmp_path / "direct-int8.onnx", inputs[:1]), atol=1e-2)
+    assert graphs[0] == graphs[1] == graphs[2]
+
+
+def test_the_plain_form_is_the_default(tmp_path: Path) -> None:
+    files = export_forms({"block": [GATED]}, tmp_path)
+    assert (
+        export_for_timing({"block": [GATED]}, tmp_path)["block"].read_bytes() == files["direct", "block"].read_bytes()
+    )
