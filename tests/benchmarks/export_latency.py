@@ -1,0 +1,273 @@
+"""What the exported form gains, what exporting costs, and a found network against a familiar one; JSON on the output.
+
+    python tests/benchmarks/export_latency.py forms
+    python tests/benchmarks/export_latency.py cold
+    EDGENAS_DATA=... python tests/benchmarks/export_latency.py imagenet
+    python tests/benchmarks/export_latency.py bundle FINISHED_RUN_FOLDER
+
+`forms`: random subnets of two presets, as a run would export them, against plain `torch.onnx.export` of the same
+subnets. The form is chosen as in a run, on other networks. `cold`: all distinct blocks of `ofa-mbv3-w1.0` exported, and
+whole networks stitched. `imagenet`: networks that once-for-all measured at 74.05 % ImageNet top-1 or more, against
+torchvision's MobileNetV3-Large (74.04 %), 224 px, 1 thread; which one is compared is decided in one sitting, and timed
+again in another. `bundle`: an fp32 and int8 bundle of a finished run's chosen network, proven and scored on all of its
+test pictures.
+
+All models of a sitting are timed interleaved, in eight processes one after another, by the timer that runs use. Let
+nothing else run beside it. `--folder` keeps the timer's rows: what it holds of the same files is not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+import torchvision
+
+from edgenas import load_space
+from edgenas.deploy.onnx_export import (
+    EXPORTER_VERSION,
+    _random_block,
+    _timing_graphs,
+    _write_all,
+    export_forms,
+    export_onnx,
+)
+from edgenas.latency.device import probe
+from edgenas.pipeline.bundling import Form, make_bundle
+from edgenas.pipeline.form import fastest_form, ratios_to_plain
+from edgenas.pipeline.run import open_run
+from edgenas.profiling.plan import distinct_blocks
+from edgenas.profiling.session import measure_networks
+from edgenas.space.arch import Arch
+from edgenas.space.design import covering
+from edgenas.space.form import ExportForm
+from edgenas.space.space import SearchSpace
+from edgenas.supernet.subnet import Subnet
+
+PRESETS = ("mobile-32", "ofa-mbv3-w1.0")
+SUBNETS = 10
+CLASSES = 1000
+FORM_NETWORKS = 6
+ROUNDS = 40
+SEED = 0
+STITCHED = 20
+LEAST_TOP1 = 74.05
+FAMILIAR = "mobilenet_v3_large"
+CANDIDATES = 24
+"""Networks of the fewest MACs among those accurate enough."""
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were made on."""
+    here = probe()
+    return {
+        "cpu": here.cpu,
+        "cores": here.cores,
+        "torch": torch.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "exporter_version": EXPORTER_VERSION,
+        "load_before": os.getloadavg()[0],
+    }
+
+
+def timed(files: Mapping[str, Path], folder: Path, sitting: str) -> dict[str, float]:
+    """p50 in microseconds by name, all interleaved."""
+    out = folder / f"{sitting}.jsonl"
+    found = measure_networks(files, probe(), rounds=ROUNDS, seed=SEED, out=out, progress=_say(sitting))
+    return {name: one.p50_us for name, one in found.items()}
+
+
+def _say(what: str) -> Any:
+    return lambda _, done, total: print(f"{what} {done} of {total}", file=sys.stderr) if done % 200 == 0 else None
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median and ends."""
+    return {"median": float(np.median(values)), "lowest": min(values), "highest": max(values)}
+
+
+def forms(folder: Path) -> dict[str, Any]:
+    """Ratios to plain `torch.onnx.export`, by preset and over all."""
+    found = {preset: _forms_of(load_space(preset), folder / preset) for preset in PRESETS}
+    ratios = [subnet["ratio"] for one in found.values() for subnet in one["subnets"]]
+    return {"ratio_to_plain_export": spread(ratios), "presets": found}
+
+
+def _forms_of(space: SearchSpace, folder: Path) -> dict[str, Any]:
+    form, ratios = _chosen_form(space, folder)
+    rng = np.random.default_rng(SEED)
+    archs = [space.sample(rng) for _ in range(SUBNETS // len(PRESETS))]
+    files: dict[str, Path] = {}
+    for number, arch in enumerate(archs):
+        subnet = _random_subnet(space, arch)
+        files[f"exported {arch}"] = export_onnx(subnet, folder / f"{number}.onnx", form=form, for_timing=True)
+        files[f"plain {arch}"] = plain_export(subnet, subnet.resolution, folder / f"{number}-plain.onnx")
+    found = timed(files, folder, "subnets")
+    pairs = [(arch.id, found[f"exported {arch}"], found[f"plain {arch}"]) for arch in archs]
+    subnets = [{"arch": arch, "p50_us": own, "plain_p50_us": plain, "ratio": own / plain} for arch, own, plain in pairs]
+    return {
+        "form": form,
+        "chosen_by": {name: spread(values) for name, values in ratios.items()},
+        "ratio_to_plain_export": spread([subnet["ratio"] for subnet in subnets]),
+        "subnets": subnets,
+    }
+
+
+def _chosen_form(space: SearchSpace, folder: Path) -> tuple[ExportForm, dict[ExportForm, list[float]]]:
+    """As a run chooses it."""
+    networks = {arch.id: space.unroll(arch, CLASSES) for arch in covering(space, FORM_NETWORKS, SEED)}
+    files = {f"{form} {arch}": path for (form, arch), path in export_forms(networks, folder).items()}
+    outs = folder / "forms.jsonl"
+    found = measure_networks(files, probe(), rounds=ROUNDS, seed=SEED, out=outs, progress=_say("forms"))
+    ratios = ratios_to_plain({(name.split()[0], name.split()[1]): one for name, one in found.items()})  # type: ignore[misc]
+    return fastest_form([ratios]), ratios
+
+
+def _random_subnet(space: SearchSpace, arch: Arch) -> Subnet:
+    """With the weights that networks for timing have."""
+    specs = space.unroll(arch, CLASSES)
+    subnet = Subnet(specs, arch).eval()
+    for name, spec in zip(subnet.blocks, specs, strict=True):
+        subnet.blocks[name] = _random_block(spec).eval()
+    return subnet
+
+
+def plain_export(network: torch.nn.Module, resolution: int, path: Path) -> Path:
+    """What a user gets who calls torch's exporter."""
+    pixels = torch.zeros(1, 3, resolution, resolution)
+    torch.onnx.export(network, (pixels,), str(path), dynamo=True, external_data=False, verbose=False)
+    return path
+
+
+def cold(folder: Path) -> dict[str, Any]:
+    """Seconds for all distinct blocks of a space, regardless of picture size, and for stitching a network of them."""
+    space = load_space("ofa-mbv3-w1.0")
+    started = time.perf_counter()
+    blocks = distinct_blocks(space, CLASSES)
+    networks: dict[str, Any] = {block.key: [block] for block in blocks}
+    listed = time.perf_counter()
+    graphs = _timing_graphs(networks, None)
+    exported = time.perf_counter()
+    _write_all(networks, graphs, "blocked", folder / "blocks")
+    written = time.perf_counter()
+    seconds = []
+    rng = np.random.default_rng(SEED)
+    for _ in range(STITCHED):
+        arch = space.sample(rng)
+        before = time.perf_counter()
+        _write_all({arch.id: space.unroll(arch, CLASSES)}, graphs, "blocked", folder)
+        seconds.append(time.perf_counter() - before)
+    return {
+        "distinct_blocks": len(blocks),
+        "distinct_graphs": len(graphs),
+        "listing_seconds": listed - started,
+        "export_seconds": exported - listed,
+        "seconds_to_write_a_file_of_each_block": written - exported,
+        "stitch_seconds": spread(seconds),
+    }
+
+
+def imagenet(folder: Path) -> dict[str, Any]:
+    """Networks of once-for-all at least as accurate as MobileNetV3-Large, against it."""
+    space, rows = load_space("ofa-mbv3-w1.0"), _accurate_enough()
+    archs = {_arch(space, row).id: float(row["top1_mean"]) for row in rows}
+    networks = {arch: space.unroll(space.parse(arch), CLASSES) for arch in archs}
+    form, _ = _chosen_form(space, folder)
+    files = {arch: path for (_, arch), path in export_forms(networks, folder, forms=[form]).items()}
+    familiar = plain_export(_familiar(), 224, folder / "familiar.onnx")
+    choosing = timed({**files, FAMILIAR: familiar}, folder, "choosing")
+    best = min(archs, key=lambda arch: choosing[arch])
+    judging = timed({best: files[best], FAMILIAR: familiar}, folder, "judging")
+    return {
+        "form": form,
+        "arch": best,
+        "imagenet_top1_percent": archs[best],
+        "p50_us": judging[best],
+        f"{FAMILIAR}_p50_us": judging[FAMILIAR],
+        "ratio": judging[best] / judging[FAMILIAR],
+        "ratios_of_all_candidates_when_choosing": spread([choosing[arch] / choosing[FAMILIAR] for arch in archs]),
+        "candidates": len(archs),
+    }
+
+
+def _accurate_enough() -> list[dict[str, str]]:
+    """Rows of the fewest MACs."""
+    data = os.environ.get("EDGENAS_DATA")
+    if not data:
+        raise SystemExit("EDGENAS_DATA is not set: it names the folder that holds ofa/imagenet_top1_w1.0.csv")
+    with open(Path(data) / "ofa" / "imagenet_top1_w1.0.csv", newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if float(row["top1_mean"]) >= LEAST_TOP1]
+    return sorted(rows, key=lambda row: int(row["macs"]))[:CANDIDATES]
+
+
+def _arch(space: SearchSpace, row: Mapping[str, str]) -> Arch:
+    lists = {key: [int(value) for value in row[key].split("-")] for key in ("ks", "e", "d", "r")}
+    return space.from_ofa(lists)
+
+
+def _familiar() -> torch.nn.Module:
+    """With batch norm's statistics taken on noise: fresh ones let signals fade towards slow, denormal numbers."""
+    torch.manual_seed(SEED)
+    network = torchvision.models.mobilenet_v3_large()
+    with torch.no_grad():
+        for _ in range(50):
+            network.train()(torch.randn(8, 3, 224, 224))
+    return network.eval()
+
+
+def bundle(run_folder: Path, folder: Path) -> dict[str, Any]:
+    """Seconds of one bundle in both precisions."""
+    run = open_run(run_folder)
+    arch = run.space.parse(run.result("verify")["chosen"])
+    started = time.perf_counter()
+    manifest = make_bundle(run, arch, Form("int8"), folder / "bundle", lambda *_: None)
+    seconds = time.perf_counter() - started
+    shutil.rmtree(folder / "bundle")
+    return {
+        "run": run.config.name,
+        "arch": arch.id,
+        "seconds": seconds,
+        "fp32": dict(manifest.accuracy),
+        "int8": dict(manifest.int8["accuracy"]),
+        "quantiser_recipe": manifest.int8["quantiser_recipe"],
+        "recipes_tried": manifest.int8["recipes_tried"],
+        "size_bytes": {"fp32": manifest.size_bytes, "int8": manifest.int8["size_bytes"]},
+        "int8_notes": manifest.int8["notes"],
+        "test_top1_drop_points": 100 * (manifest.accuracy["test_top1"] - manifest.int8["accuracy"]["test_top1"]),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["forms", "cold", "imagenet", "bundle"])
+    parser.add_argument("run_folder", nargs="?", type=Path, help="of `bundle`")
+    parser.add_argument("--folder", type=Path, help="where models and the timer's rows go; kept")
+    arguments = parser.parse_args()
+    if (arguments.run_folder is None) == (arguments.what == "bundle"):
+        parser.error("a finished run's folder goes with `bundle`, and with nothing else")
+    where = machine()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.folder or Path(temporary)
+        made = {
+            "forms": lambda: forms(folder),
+            "cold": lambda: cold(folder),
+            "imagenet": lambda: imagenet(folder),
+            "bundle": lambda: bundle(arguments.run_folder, folder),
+        }[arguments.what]()
+    print(json.dumps({"what": arguments.what, "machine": where, **made}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
