@@ -45,7 +45,7 @@ class ProgressDisplay:
             disable=quiet or not self.console.is_terminal,
         )
         self.tasks: dict[str, TaskID] = {}
-        self.started: dict[str, float] = {}
+        self.started: dict[str, tuple[float, int]] = {}
         self.spoken = 0.0
 
     def __enter__(self) -> ProgressDisplay:
@@ -63,18 +63,20 @@ class ProgressDisplay:
             self._line(label, done, total)
             return
         if label not in self.tasks:
-            self.tasks[label] = self.bars.add_task(label, total=total)
+            self.tasks[label] = self.bars.add_task(label, total=total, completed=done)
         self.bars.update(self.tasks[label], completed=done, total=total)
 
     def _line(self, label: str, done: int, total: int) -> None:
         now = time.monotonic()
         first = label not in self.started
-        self.started.setdefault(label, now)
+        began, before = self.started.setdefault(label, (now, done))
         if self.quiet or not (first or done == total or now - self.spoken > PLAIN_SECONDS):
             return
         self.spoken = now
-        seconds = now - self.started[label]
-        left = f", about {seconds / done * (total - done):.0f} s left" if 0 < done < total else ""
+        seconds = now - began
+        # What an earlier call did before it was stopped took none of this time.
+        own = done - before
+        left = f", about {seconds / own * (total - done):.0f} s left" if own > 0 and done < total else ""
         try:
             print(f"{label}: {done}/{total}, {seconds:.0f} s{left}", file=sys.stderr, flush=True)
         except OSError:
