@@ -6,7 +6,8 @@ from functools import partial
 
 from edgenas.deploy.onnx_export import EXPORTER_VERSION, export_for_timing
 from edgenas.files import write_json
-from edgenas.latency.predictor import LatencyPredictor, score_predictor
+from edgenas.latency.predictor import LatencyPredictor, outdated
+from edgenas.latency.score import score_predictor
 from edgenas.latency.table import LatencyTable
 from edgenas.pipeline.data import run_dataset
 from edgenas.pipeline.devices import run_devices
@@ -66,8 +67,14 @@ def run_predictors(run: Run) -> dict[str, LatencyPredictor]:
     Raises:
         RunFolderError: the run was not profiled yet.
     """
-    names = run.result("profile")["predictors"]
-    return {name: LatencyPredictor.load(run.folder / "latency" / name / "predictor.json", run.space) for name in names}
+    return {name: _predictor(run, name) for name in run.result("profile")["predictors"]}
+
+
+def _predictor(run: Run, device: str) -> LatencyPredictor:
+    path = run.folder / "latency" / device / "predictor.json"
+    if outdated(path):
+        LatencyPredictor(run.space).fit(run_table(run, device)).save(path)
+    return LatencyPredictor.load(path, run.space)
 
 
 def run_table(run: Run, device: str) -> LatencyTable:
