@@ -92,8 +92,20 @@ PLACES: dict[str, tuple[str, tuple[Place, ...]]] = {
     "latency/here/predictor.json": (
         "search",
         (
-            *(("schema_version",), ("space",), ("num_classes",), ("measured_us",), ("regressions",)),
-            *(("regressions", "ir", "low"), ("regressions", "ir", "points", 0), ("regressions", "ir", "offset")),
+            *(
+                ("schema_version",),
+                ("space",),
+                ("num_classes",),
+                ("layout",),
+                ("blocks",),
+                ("blocks", "measured_us"),
+                ("blocks", "regressions"),
+            ),
+            *(
+                ("blocks", "regressions", "ir", "low"),
+                ("blocks", "regressions", "ir", "points", 0),
+                ("blocks", "regressions", "ir", "offset"),
+            ),
             *(("calibration", "weights"), ("calibration", "folds"), ("calibration", "residuals", 0)),
         ),
     ),
