@@ -28,6 +28,7 @@ from edgenas.pipeline.int8 import Comparison, needs_seven_bits
 from edgenas.pipeline.run import Run, open_run
 from edgenas.pipeline.summary import write_summary
 from edgenas.profiling.record import Measurement
+from edgenas.report.markdown import write_report
 
 INT8 = {"precision": "int8", "max_drop": 1.0, "calibration_images": 32}
 
@@ -136,9 +137,13 @@ def test_int8_that_costs_too_much_writes_no_bundle(run: Run, tmp_path: Path, mon
     assert not list(tmp_path.iterdir())
 
 
-def test_more_calibration_pictures_than_there_are_is_an_error(run: Run, tmp_path: Path) -> None:
+def test_more_calibration_pictures_than_there_are_is_an_error_before_anything_is_exported(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     greedy = with_export(run, **INT8 | {"calibration_images": 10**6})
-    with pytest.raises(DataError, match="wanted 1000000 calibration pictures"):
+    monkeypatch.setattr("edgenas.pipeline.bundling.materialise", None)
+    train = json.loads((run.folder / "data.json").read_text())["counts"]["train"]
+    with pytest.raises(DataError, match=f"calibration_images is 1000000, but there are only {train} training"):
         export_bundle(greedy, "chosen", Form("int8"), tmp_path / "bundle", quiet)
     assert not list(tmp_path.iterdir())
 
@@ -156,6 +161,11 @@ def test_the_stage_with_int8_keeps_both_files_and_the_summary_says_so(run: Run, 
     assert summary["int8"]["onnx"] == f"{BUNDLE}/model_int8.onnx"
     assert (folder / summary["int8"]["onnx"]).stat().st_size == summary["int8"]["size_bytes"]
     assert summary["int8"]["notes"]
+    text = write_report(folder).read_text().partition("## int8 beside fp32")[2]
+    for value in (summary["int8"]["val_top1"], summary["int8"]["test_top1"], *summary["int8"]["recipes_tried"].values()):
+        assert f"{100 * value:.1f} %" in text
+    assert f"- {summary['int8']['notes'][0]}." in text
+    assert "Up to 100.0 points of validation top-1 were allowed to be lost." in text
 
 
 def test_the_first_best_is_the_chosen_and_the_others_follow_in_order(run: Run) -> None:
