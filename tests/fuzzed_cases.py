@@ -156,6 +156,17 @@ def fuzzed_rows() -> Iterator[Case]:
         edit = damaged("run/export/bundle/manifest.json", how, 0)
         label = f"manifest {how.__name__}"
         yield Case(label, edit, ("export", "run"), "export/bundle", stage="export")
+        edit = damaged("run/export/bundle/model.onnx", how, 0)
+        label = f"model {how.__name__}"
+        yield Case(label, edit, ("inspect", "run/export/bundle/model.onnx"), "model.onnx", stage="done")
+        edit = functools.partial(each_model, how=how)
+        label = f"measured model {how.__name__}"
+        yield Case(label, edit, ("export", "run", "--precision", "int8"), "verify/models/", stage="done")
+
+
+def each_model(folder: Path, how: Damage) -> None:
+    for path in (folder / "run" / "verify" / "models").iterdir():
+        damaging.damage(path, how, 0)
 
 
 CASES = [case for maker in (fuzzed_yaml, fuzzed_tables, fuzzed_results, fuzzed_rows) for case in maker()]

@@ -162,9 +162,10 @@ def test_the_stage_with_int8_keeps_both_files_and_the_summary_says_so(run: Run, 
     assert (folder / summary["int8"]["onnx"]).stat().st_size == summary["int8"]["size_bytes"]
     assert summary["int8"]["notes"]
     text = write_report(folder).read_text().partition("## int8 beside fp32")[2]
-    for value in (summary["int8"]["val_top1"], summary["int8"]["test_top1"], *summary["int8"]["recipes_tried"].values()):
+    int8 = summary["int8"]
+    for value in (int8["val_top1"], int8["test_top1"], *int8["recipes_tried"].values()):
         assert f"{100 * value:.1f} %" in text
-    assert f"- {summary['int8']['notes'][0]}." in text
+    assert f"- {int8['notes'][0]}." in text
     assert "Up to 100.0 points of validation top-1 were allowed to be lost." in text
 
 
