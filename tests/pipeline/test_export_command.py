@@ -89,6 +89,9 @@ def test_a_bundle_of_every_option_says_what_is_what(everything: tuple[Path, dict
     assert manifest["latency"]["here"]["measured_with"]["precision"] == "fp32"
     assert manifest["int8"]["latency"]["here"]["measured_with"]["precision"] == "int8"
     assert manifest["int8"]["latency"]["here"]["fp32_p50_us"] == manifest["latency"]["here"]["p50_us"]
+    beside = manifest["int8"]["latency"]["here"]
+    assert beside["fp32_ci_low_us"] <= beside["fp32_p50_us"] <= beside["fp32_ci_high_us"]
+    assert beside["fp32_repeat_noise"] >= 0
     tried = manifest["int8"]["recipes_tried"]
     assert len(tried) == 3
     assert tried[manifest["int8"]["quantiser_recipe"]] == max(tried.values())
