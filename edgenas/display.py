@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import textwrap
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
@@ -214,59 +213,3 @@ def _print_list(text: str, lines: Sequence[str]) -> None:
         print(f"  {line}")
     if len(lines) > LISTED:
         print(f"  … and {len(lines) - LISTED} more: --json lists all")
-
-
-BAR_WIDTH = 30
-
-
-def print_inspection(found: dict[str, Any]) -> None:
-    """What `inspect` found: a bar for every block, the costliest operators, memory, and how it was measured."""
-    told = found["circumstances"]
-    print(f"{found['model']}  {found['metadata'].get('arch', '')}".rstrip())
-    print(
-        f"{milliseconds(found['p50_us'])} ms p50, {milliseconds(found['p95_us'])} ms p95 over {told['runs']} runs in "
-        f"one process, {told['threads']} thread(s), {told['runtime']} {told['runtime_version']}, {told['cpu']}\n"
-    )
-    if not found["metadata"]:
-        print(f"not exported by edgenas, so there are no blocks: grouped by {told['grouped_by']}\n")
-    ink = "█" if Console().is_terminal else "#"
-    longest = max(block["time_us"] for block in found["blocks"])
-    columns = ["block", "ms", "share", "", "kMACs", "kB moved", "bound", "of its bound"]
-    rows = [
-        [
-            block["name"],
-            milliseconds(block["time_us"]),
-            f"{block['share']:.1%}",
-            ink * max(1, round(BAR_WIDTH * block["time_us"] / longest)),
-            f"{block['macs'] / 1e3:,.0f}",
-            f"{block['bytes_moved'] / 1e3:,.0f}",
-            block["bound"],
-            f"{block['attained']:.0%}",
-        ]
-        for block in found["blocks"]
-    ]
-    print_table(columns, rows, right=["ms", "share", "kMACs", "kB moved", "of its bound"])
-    print(f"\nThe {len(found['costliest'])} costliest of {len(found['operators'])} operators:")
-    for number, operator in enumerate(found["costliest"], start=1):
-        print(f"{number}. {operator['block']} {operator['label']}, {milliseconds(operator['time_us'])} ms")
-        print(textwrap.fill(operator["why"], 110, initial_indent="   ", subsequent_indent="   "))
-    _print_circumstances(found)
-
-
-def _print_circumstances(found: dict[str, Any]) -> None:
-    paper, grown = found["peak_activation_bytes"], found["memory"]
-    counted = f"{paper / 1e3:,.1f} kB of activations at most" if paper is not None else "activations of unknown shapes"
-    print(f"\nmemory    counted: {counted}, {found['weight_bytes'] / 1e3:,.1f} kB of weights, one input")
-    if grown:
-        loaded, peak = (grown[key] / 1e6 for key in ("load_bytes", "peak_bytes"))
-        print(f"          measured: a fresh process grew by {loaded:.1f} MB on loading it, {peak:.1f} MB at its peak")
-    print(
-        f"bounds    {found['macs_per_us'] / 1e3:.3g} GMAC/s and {found['bytes_per_us'] / 1e3:.3g} GB/s, the fastest of "
-        "a matrix product, a copy in cache and this model's own\n"
-        f"          operators; memory binds below {found['ridge_macs_per_byte']:.2g} MACs a byte"
-    )
-    print(
-        f"times     the profiler adds {found['profiler_us']:.1f} µs to an operator: taken off, and the rest brought to "
-        "the p50 of runs without it,\n"
-        "          which took turns with the profiled ones"
-    )

@@ -265,6 +265,35 @@ def tables() -> Iterator[Case]:
     yield Case("table cut at a line's end", drop_last_row, show, "was the file cut short?")
 
 
+def exports() -> Iterator[Case]:
+    """Networks, forms and folders that a run's export cannot give; refused before anything is exported."""
+
+    def case(what: str, *options: str, says: str, edit: Edit = nothing) -> Case:
+        return Case(f"export: {what}", edit, ("export", "run", *options), says, stage="done")
+
+    def thesis(folder: Path) -> None:
+        (folder / "mine").mkdir()
+        (folder / "mine" / "thesis.txt").write_text("years of work")
+
+    kernel = "--arch=r16_w8-k7e1_w16-k3e2"
+    yield case("arch outside the space", kernel, says="stage0.block0.kernel is 7, the space has 3")
+    yield case("arch that is none", "--arch=fastest", says="wanted a text like")
+    yield case("best of none", "--arch=best:0", says="wanted best:1 to best:")
+    yield case("best of too many", "--arch=best:999", says="wanted best:1 to best:")
+    yield case("best of a word", "--arch=best:one", says="wanted a text like")
+    yield case("batch of two", "--batch=2", says="'2' is not one of '1', 'dynamic'")
+    yield case("int4", "--precision=int4", says="'int4' is not one of 'fp32', 'int8'")
+    yield case("folder of another", "--out=mine", says="no part of a bundle (thesis.txt)", edit=thesis)
+    yield case("file for a folder", "--out=device.yaml", says="no part of a bundle (device.yaml)")
+    yield case("the run's own bundle", "--out=run/export/bundle", says="choose another --out")
+    greedy = replaced("run/config.yaml", "calibration_images: 256", "calibration_images: 99999")
+    says = "export.calibration_images is 99999, but there are only"
+    yield case("quantiser wants more pictures", "--precision=int8", says=says, edit=greedy)
+    start = (*RUN, "--set", "export={precision: int8, calibration_images: 99999}")
+    yield Case("start: quantiser wants more pictures", nothing, start, says)
+    yield Case("plan: quantiser wants more pictures", nothing, (*start, "--plan"), says)
+
+
 def in_run_folder() -> Iterator[Case]:
     """Pieces of a run folder that are missing, folders where files should be, versions that are newer."""
     status, report = ("status", "run"), ("report", "run")
@@ -406,6 +435,6 @@ def bomb(data: bytes) -> bytes:
 
 MAKERS = (
     *(usage, run_folders, configs, settings, budgets, spaces_and_devices, tables, in_run_folder, checkpoints),
-    class_folders,
+    *(exports, class_folders),
 )
 CASES = [case for maker in MAKERS for case in maker()]

@@ -18,7 +18,13 @@ from edgenas.deploy.parity import Int8Parity, Parity, check_parity, onnx_top1
 from edgenas.deploy.quantize import Choice
 from edgenas.deploy.recipe import QuantiserRecipe
 from edgenas.errors import RunFolderError
-from edgenas.pipeline.data import calibration_pictures, deployed_preprocess, run_dataset, scoring_split
+from edgenas.pipeline.data import (
+    calibration_pictures,
+    check_quantiser_images,
+    deployed_preprocess,
+    run_dataset,
+    scoring_split,
+)
 from edgenas.pipeline.devices import run_devices
 from edgenas.pipeline.int8 import Comparison, int8_gate, quantised
 from edgenas.pipeline.profile import run_form, run_table
@@ -102,6 +108,8 @@ def make_bundle(run: Run, arch: Arch, form: Form, out: Path, progress: Progress)
         MeasurementError: a file could not be timed.
     """
     dataset = run_dataset(run)
+    if form.precision == "int8":
+        check_quantiser_images(run.config, len(dataset.train))
     subnet = materialise(trained_supernet(run, dataset), arch, calibration_pictures(run, dataset)).cpu()
     # In the run folder, where the next start clears away what a kill leaves.
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".export.") as folder:
@@ -249,10 +257,22 @@ def _int8_section(network: _Network, int8: _Int8, measured: Measured) -> dict[st
             "test_top1": _top1(int8.path, network.dataset.test, network.preprocess),
             "test_images": len(network.dataset.test),
         },
-        "latency": {name: _latency(network, name, one.int8, recipe) | one.to_json() for name, one in compared.items()},
+        "latency": {
+            name: _latency(network, name, one.int8, recipe) | one.to_json() | _fp32_spread(one.fp32)
+            for name, one in compared.items()
+        },
         "parity": int8.parity.to_json(),
         "size_bytes": int8.path.stat().st_size,
         "notes": [str(one) for one in compared.values()],
+    }
+
+
+def _fp32_spread(found: Measurement) -> dict[str, Any]:
+    """How sure the fp32 latency is that int8 is held against."""
+    return {
+        "fp32_ci_low_us": found.ci_low_us,
+        "fp32_ci_high_us": found.ci_high_us,
+        "fp32_repeat_noise": found.repeat_noise,
     }
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 
 from edgenas.config import RunConfig
+from edgenas.deploy.recipe import Method
 from edgenas.pipeline.budgets import check_on_paper
+from edgenas.pipeline.data import check_quantiser_images
 from edgenas.pipeline.run import STAGES
 from edgenas.pipeline.start import check_folder, resolve
 from edgenas.profiling.plan import make_plan
+from edgenas.profiling.record import PROCESSES
 from edgenas.space.cost import cost
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.supernet import SuperNet
@@ -30,6 +33,12 @@ EXPORT_SECONDS_PER_NETWORK = 1.5
 """Of the front, one at a time; networks for timing are stitched from exported blocks."""
 VISIT_SECONDS = 0.006
 """One visit of the timer to one model, warm-up and bookkeeping included."""
+TIMER_SECONDS = 0.7
+"""To start one process of the timer."""
+QUANTISE_SECONDS = 1.0
+"""Of one recipe, beside looking at pictures."""
+QUANTISE_TIMES = 6
+"""How many times as long a recipe takes to look at a picture as scoring one does: it keeps all activations."""
 TIMED_STEPS = 2
 TIMED_IMAGES = 256
 
@@ -59,6 +68,8 @@ def plan_run(config: RunConfig, folder: Path) -> list[StagePlan]:
     space = begun.space if begun else resolve(config)[1]
     sizes = set_size(config.data, config.seed)
     check_on_paper(config.budgets, space, sizes.num_classes)
+    if config.export.precision == "int8":
+        check_quantiser_images(config, sizes.train)
     validation_images = min(sizes.validation, config.search.validation_images or sizes.validation)
     step_seconds, image_seconds = _time_network(config, space, sizes.num_classes)
     schedule = Schedule.read(folder / "supernet")
@@ -93,10 +104,30 @@ def plan_run(config: RunConfig, folder: Path) -> list[StagePlan]:
             measured * (score_seconds + EXPORT_SECONDS_PER_NETWORK + devices * config.verify.rounds * VISIT_SECONDS),
             measured * weights,
         ),
-        "export": ("prove the chosen file equal and bundle it", 5 + sizes.test * image_seconds, weights),
+        "export": _export_stage(config, validation_images, sizes.test, image_seconds, weights),
         "report": ("draw the report", 5.0, 10**6),
     }
     return [StagePlan(stage, *stages[stage], done=begun is not None and begun.done(stage)) for stage in STAGES]
+
+
+def _export_stage(
+    config: RunConfig, validation_images: int, test_images: int, image_seconds: float, weights: int
+) -> tuple[str, float, int]:
+    """What it does, seconds, bytes."""
+    seconds = 5 + test_images * image_seconds
+    if config.export.precision == "fp32":
+        return "prove the chosen file equal and bundle it", seconds, weights
+    recipes, images, devices = len(get_args(Method)), config.export.calibration_images, len(config.devices)
+    quantising = recipes * (QUANTISE_SECONDS + images * QUANTISE_TIMES * image_seconds)
+    # Every recipe's file; fp32's; and for the gate the subnet and the chosen file.
+    scoring = (recipes + 3) * validation_images * image_seconds + test_images * image_seconds
+    # Both files, and the two that the timer always has among them.
+    timing = devices * (PROCESSES * TIMER_SECONDS + 4 * config.verify.rounds * VISIT_SECONDS)
+    what = (
+        f"prove the chosen file equal, quantise it by {recipes} recipes on {images} pictures, score each on "
+        f"{validation_images} validation pictures, time int8 beside fp32 on {devices} device(s), and bundle both"
+    )
+    return what, seconds + quantising + scoring + timing, 2 * weights
 
 
 def _time_network(config: RunConfig, space: SearchSpace, num_classes: int) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class _Value(BaseModel):
@@ -56,6 +56,47 @@ class Chosen(_Value):
     bundle: str | None
 
 
+class Int8Latency(_Value):
+    """int8 and fp32 of the chosen network, timed side by side on one device; intervals are the p50's, of 95 %."""
+
+    p50_us: float
+    ci_low_us: float
+    ci_high_us: float
+    repeat_noise: float
+    doubts: tuple[str, ...] = ()
+    fp32_p50_us: float
+    fp32_ci_low_us: float | None = None
+    fp32_ci_high_us: float | None = None
+    fp32_repeat_noise: float | None = None
+    speedup: float
+    worth_it: bool
+
+
+class Int8(_Value):
+    """The chosen network in int8.
+
+    Attributes:
+        onnx: relative to the run folder.
+        quantiser_recipe: by which it was made, the most accurate on validation pictures.
+        recipes_tried: validation top-1 of each.
+        max_drop: how much validation top-1 it may cost, a fraction.
+        size_bytes: of the file; `fp32_size_bytes` of the fp32 one, None in runs of older versions.
+        latency: by device.
+        notes: whether it is worth it, a sentence for each device.
+    """
+
+    onnx: str
+    val_top1: float
+    test_top1: float
+    quantiser_recipe: str
+    recipes_tried: dict[str, float] = Field(default_factory=dict)
+    max_drop: float | None = None
+    size_bytes: int
+    fp32_size_bytes: int | None = None
+    latency: dict[str, Int8Latency]
+    notes: tuple[str, ...]
+
+
 class SupernetFacts(_Value):
     """What training the supernet took."""
 
@@ -75,6 +116,7 @@ class Summary(_Value):
     search: dict[str, Any]
     front: tuple[Network, ...]
     chosen: Chosen | None
+    int8: Int8 | None = None
 
 
 class HeldOut(_Value):
