@@ -45,7 +45,7 @@ def _int8_result(manifest: Manifest) -> dict[str, Any]:
         "onnx": f"{BUNDLE}/{INT8_MODEL}",
         "val_top1": int8["accuracy"]["validation_top1"],
         "test_top1": int8["accuracy"]["test_top1"],
-        **{key: int8[key] for key in ("quantiser_recipe", "size_bytes", "latency", "notes")},
+        **{key: int8[key] for key in ("quantiser_recipe", "size_bytes", "latency", "fine_tuning", "notes")},
     }
 
 
