@@ -29,7 +29,7 @@ from edgenas.pipeline.run import Run, open_run
 from edgenas.pipeline.summary import write_summary
 from edgenas.profiling.record import Measurement
 
-INT8 = {"precision": "int8", "max_drop": 1.0, "calibration_images": 32}
+INT8 = {"precision": "int8", "max_drop": 1.0, "calibration_images": 32, "quantisation_aware": "never"}
 
 
 def quiet(label: str, done: int, total: int) -> None:
