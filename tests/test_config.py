@@ -145,7 +145,7 @@ def test_a_narrowed_space_survives_the_dump() -> None:
         ({"search": {"strategy": "grid"}}, "search.strategy: .*'grid' is unknown; valid: nsga2, random"),
         (
             {"export": {"quantisation_aware": "often"}},
-            "export.quantisation_aware: .*'often' .*valid: always, auto, never",
+            "quantisation_aware: .*'often' .*valid: always, auto, never",
         ),
         ({"export": {"quantisation_aware": True}}, "export.quantisation_aware: wanted no true or false"),
         ({"data": {"name": "digits", "validation": 1}}, "data.validation: .*below 1"),

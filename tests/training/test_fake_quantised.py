@@ -93,6 +93,8 @@ def test_with_the_files_ranges_it_computes_what_the_runtime_computes(
         assert float(module.scale) == pytest.approx(scale, rel=0.5)
         module.scale.fill_(scale)
         module.zero_point.fill_(zero)
+        module.low.fill_(-zero * scale)
+        module.high.fill_((255 - zero) * scale)
     with torch.no_grad():
         simulated = network(PREPROCESS(pictures))
     wanted = onnx_logits(path, pictures, PREPROCESS)
