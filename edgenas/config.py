@@ -110,6 +110,7 @@ class ExportConfig(_Section):
     precision: Literal["fp32", "int8"] = "fp32"
     calibration_images: int = Field(256, ge=1)
     max_drop: float = Field(0.01, ge=0, le=1)
+    quantisation_aware: Literal["auto", "never", "always"] = "auto"
 
 
 def _named_or_narrowed(value: Any) -> Any:

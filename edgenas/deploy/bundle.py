@@ -70,7 +70,8 @@ class Manifest:
             cropping are never inside.
         size_bytes: of model.onnx.
         int8: of model_int8.onnx: its quantiser_recipe, the recipes_tried, accuracy, latency (and fp32's, timed beside
-            it), parity, size_bytes, and notes for people; empty where there is none.
+            it), parity (with the network of model.onnx), size_bytes, fine_tuning (null, or what quantisation-aware
+            fine-tuning took and brought), and notes for people; empty where there is none.
         files: SHA-256 of every other file of the bundle, by name; `write_bundle` fills it in.
         schema_version: of the manifest.
     """

@@ -145,6 +145,11 @@ class Choice:
     path: Path
     top1: Mapping[QuantiserRecipe, float]
 
+    @property
+    def best_top1(self) -> float:
+        """The chosen one's."""
+        return self.top1[self.recipe]
+
 
 def choose_recipe(files: Mapping[QuantiserRecipe, Path], score: Callable[[Path], float]) -> Choice:
     """The most accurate of several quantised files.

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +27,8 @@ from edgenas.pipeline.data import (
     scoring_split,
 )
 from edgenas.pipeline.devices import run_devices
-from edgenas.pipeline.int8 import Comparison, int8_gate, quantised
+from edgenas.pipeline.fine_tuning import FineTuning, fine_tuned, outcome, tuning_due
+from edgenas.pipeline.int8 import Comparison, int8_gate, needs_seven_bits, quantised
 from edgenas.pipeline.profile import run_form, run_table
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.train import trained_supernet
@@ -96,6 +98,7 @@ class _Int8:
     path: Path
     choice: Choice
     parity: Int8Parity
+    tuning: FineTuning | None
 
 
 def make_bundle(run: Run, arch: Arch, form: Form, out: Path, progress: Progress) -> Manifest:
@@ -120,7 +123,7 @@ def make_bundle(run: Run, arch: Arch, form: Form, out: Path, progress: Progress)
         plain = _plain_fp32(network)
         fp32, parity = _proven_fp32(network, plain)
         progress("proving the export", 1, steps)
-        int8 = _proven_int8(network, plain) if form.precision == "int8" else None
+        int8 = _proven_int8(network, plain, progress) if form.precision == "int8" else None
         progress("proving the export", steps - 2, steps)
         measured = _measure(network, {"fp32": fp32} | ({"int8": int8.path} if int8 else {}), progress)
         progress("proving the export", steps - 1, steps)
@@ -170,19 +173,34 @@ def _parity(network: _Network, model: Path) -> Parity:
     return parity
 
 
-def _proven_int8(network: _Network, plain: Path) -> _Int8:
+def _proven_int8(network: _Network, plain: Path, progress: Progress) -> _Int8:
     run, dataset, preprocess = network.run, network.dataset, network.preprocess
-    devices = run_devices(run).values()
-    choice = quantised(run, dataset, plain, preprocess, devices=devices, folder=network.folder)
-    path = choice.path
     fp32_top1 = _validation_top1(network, plain)
+    choice, tuning = _choose(network, plain, fp32_top1, progress)
+    path = choice.path
     parity = int8_gate(run, dataset, network.subnet, path, preprocess, fp32_top1)
     if network.form.embed_preprocessing:
         path = embed_preprocessing(path, network.folder / "int8-embedded.onnx", preprocess)
         parity = int8_gate(run, dataset, network.subnet, path, preprocess, fp32_top1)
     if network.form.dynamic_batch:
         check_batches(path, dataset.validation.pictures[: run.config.export.parity_images], preprocess)
-    return _Int8(path, choice, parity)
+    return _Int8(path, choice, parity, tuning)
+
+
+def _choose(network: _Network, plain: Path, fp32_top1: float, progress: Progress) -> tuple[Choice, FineTuning | None]:
+    """The most accurate int8 file, of the network or, where that is due, of the fine-tuned one."""
+    run, dataset, devices = network.run, network.dataset, list(run_devices(network.run).values())
+    quantise = partial(quantised, run, dataset, preprocess=network.preprocess, devices=devices)
+    choice = quantise(model=plain, folder=network.folder)
+    drop = fp32_top1 - choice.best_top1
+    if not tuning_due(run, drop):
+        return choice, None
+    tuned, seconds = fine_tuned(run, dataset, network.subnet, progress, seven_bit_weights=needs_seven_bits(devices))
+    folder = network.folder / "fine-tuned"
+    model = export_onnx(tuned, folder / "fp32.onnx", dynamic_batch=network.form.dynamic_batch)
+    other = quantise(model=model, folder=folder)
+    tuning = outcome(run, dataset, seconds, drop, fp32_top1 - other.best_top1)
+    return (other if tuning.kept else choice), tuning
 
 
 def _measure(network: _Network, models: Mapping[str, Path], progress: Progress) -> Measured:
@@ -263,7 +281,8 @@ def _int8_section(network: _Network, int8: _Int8, measured: Measured) -> dict[st
         },
         "parity": int8.parity.to_json(),
         "size_bytes": int8.path.stat().st_size,
-        "notes": [str(one) for one in compared.values()],
+        "fine_tuning": int8.tuning.to_json() if int8.tuning else None,
+        "notes": [*([str(int8.tuning)] if int8.tuning else []), *(str(one) for one in compared.values())],
     }
 
 

@@ -14,6 +14,7 @@ from edgenas.pipeline.run import Progress, Run
 from edgenas.space.arch import Arch
 
 BUNDLE = "export/bundle"
+INT8_KEYS = ("quantiser_recipe", "recipes_tried", "size_bytes", "latency", "fine_tuning", "notes")
 CHOSEN, BEST = "chosen", re.compile(r"best:(\d{1,6})")
 
 
@@ -47,7 +48,7 @@ def _int8_result(manifest: Manifest) -> dict[str, Any]:
         "test_top1": int8["accuracy"]["test_top1"],
         "max_drop": int8["parity"]["max_drop"],
         "fp32_size_bytes": manifest.size_bytes,
-        **{key: int8[key] for key in ("quantiser_recipe", "recipes_tried", "size_bytes", "latency", "notes")},
+        **{key: int8[key] for key in INT8_KEYS},
     }
 
 

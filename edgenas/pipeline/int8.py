@@ -59,6 +59,9 @@ def int8_gate(
 ) -> Int8Parity:
     """The int8 file scored by the runtime on validation pictures, and held against the fp32 file's top-1 on them.
 
+    Logits are compared with those of the network that was scored, a fine-tuned file's, too: a bundle says how far its
+    two files are apart.
+
     Raises:
         ParityError: int8 costs more validation top-1 than `export.max_drop`.
     """

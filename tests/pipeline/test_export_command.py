@@ -30,7 +30,7 @@ from edgenas.pipeline.summary import write_summary
 from edgenas.profiling.record import Measurement
 from edgenas.report.markdown import write_report
 
-INT8 = {"precision": "int8", "max_drop": 1.0, "calibration_images": 32}
+INT8 = {"precision": "int8", "max_drop": 1.0, "calibration_images": 32, "quantisation_aware": "never"}
 
 
 def quiet(label: str, done: int, total: int) -> None:
