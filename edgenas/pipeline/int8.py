@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,6 +28,14 @@ def needs_seven_bits(devices: Iterable[Device]) -> bool:
     return any(X86 & set(device.isa) and not VNNI & set(device.isa) for device in devices)
 
 
+def run_recipe(devices: Iterable[Device]) -> QuantiserRecipe:
+    """How the int8 files of a run are made, which all its devices share; but for the method, chosen for each file.
+
+    Both ends stay fp32, the fastest form.
+    """
+    return QuantiserRecipe(float_layers="ends", seven_bit_weights=needs_seven_bits(devices))
+
+
 def quantised(
     run: Run,
     dataset: Dataset,
@@ -39,14 +47,14 @@ def quantised(
 ) -> Choice:
     """The most accurate int8 form of a proven fp32 file, on validation pictures.
 
-    Both ends stay fp32, the fastest form; methods of calibration are compared, which latency does not depend on.
+    Methods of calibration are compared, which latency does not depend on.
 
     Raises:
         DataError: fewer training pictures than `export.calibration_images`.
     """
     wanted = run.config.export.calibration_images
-    seven = needs_seven_bits(devices)
-    recipes = [QuantiserRecipe(method, "ends", seven) for method in get_args(Method)]
+    shared = run_recipe(devices)
+    recipes = [replace(shared, method=method) for method in get_args(Method)]
     inputs = device_inputs(dataset.train.pictures[:wanted], preprocess, embedded=False)
     files = quantise_each(model, {recipe: folder / f"{recipe}.onnx" for recipe in recipes}, inputs, images=wanted)
     split = scoring_split(run, dataset)

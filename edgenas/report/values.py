@@ -169,7 +169,8 @@ class Run:
     @property
     def devices(self) -> tuple[str, ...]:
         """The devices of the run, in the config's order where it names them."""
-        named = [device for device in self.config.get("devices", ()) if device in self.scores]
+        wanted = self.config.get("devices", ())
+        named = [device for device in wanted if isinstance(device, str) and device in self.scores]
         return tuple(named) + tuple(sorted(set(self.scores) - set(named)))
 
     @property
