@@ -11,7 +11,7 @@ from edgenas.deploy.quantize import quantise_for_timing
 from edgenas.deploy.recipe import QuantiserRecipe
 from edgenas.latency.device import Device
 from edgenas.pipeline.form import PLAIN
-from edgenas.pipeline.int8 import run_recipe
+from edgenas.pipeline.int8 import run_recipes
 from edgenas.pipeline.run import Progress
 from edgenas.profiling.session import Export
 from edgenas.space.blocks import BlockSpec
@@ -24,7 +24,7 @@ class Graphs:
 
     Attributes:
         form: of fp32 graphs; those of int8 are made of the plain one.
-        recipe: of int8 ones, whatever its method; None for fp32.
+        recipe: of int8 ones, whose method does not matter here; None for fp32.
     """
 
     form: ExportForm
@@ -44,7 +44,7 @@ def device_graphs(device: Device, devices: Iterable[Device], form: ExportForm) -
         devices: all of the run, which share one int8 file.
         form: of the run's fp32 files.
     """
-    return Graphs(PLAIN, run_recipe(devices)) if device.run.precision == "int8" else Graphs(form)
+    return Graphs(PLAIN, run_recipes(devices)[0]) if device.run.precision == "int8" else Graphs(form)
 
 
 def timing_export(graphs: Graphs, progress: Progress) -> Export:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,12 +28,13 @@ def needs_seven_bits(devices: Iterable[Device]) -> bool:
     return any(X86 & set(device.isa) and not VNNI & set(device.isa) for device in devices)
 
 
-def run_recipe(devices: Iterable[Device]) -> QuantiserRecipe:
-    """How the int8 files of a run are made, which all its devices share; but for the method, chosen for each file.
+def run_recipes(devices: Iterable[Device]) -> list[QuantiserRecipe]:
+    """Recipes that a run's int8 files, which all its devices share, are chosen among: one form, every method.
 
     Both ends stay fp32, the fastest form.
     """
-    return QuantiserRecipe(float_layers="ends", seven_bit_weights=needs_seven_bits(devices))
+    seven = needs_seven_bits(devices)
+    return [QuantiserRecipe(method, "ends", seven) for method in get_args(Method)]
 
 
 def quantised(
@@ -53,8 +54,7 @@ def quantised(
         DataError: fewer training pictures than `export.calibration_images`.
     """
     wanted = run.config.export.calibration_images
-    shared = run_recipe(devices)
-    recipes = [replace(shared, method=method) for method in get_args(Method)]
+    recipes = run_recipes(devices)
     inputs = device_inputs(dataset.train.pictures[:wanted], preprocess, embedded=False)
     files = quantise_each(model, {recipe: folder / f"{recipe}.onnx" for recipe in recipes}, inputs, images=wanted)
     split = scoring_split(run, dataset)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class _Value(BaseModel):
@@ -41,7 +41,8 @@ class Network(_Value):
     """A network of the front."""
 
     arch: str
-    val_top1: float
+    # As it is deployed, which may be in int8; runs that do not say are of fp32 alone.
+    val_top1: float = Field(validation_alias=AliasChoices("deployed_top1", "val_top1"))
     dropped: Annotated[bool, BeforeValidator(bool)]
     latency: dict[str, Latency]
 
