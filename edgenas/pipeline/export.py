@@ -115,10 +115,8 @@ def _ranked(verified: dict[str, Any]) -> list[str]:
 
     def rank(entry: dict[str, Any]) -> tuple[float, ...]:
         # Runs that do not say are from when fp32 alone was deployed.
-        return (
-            -entry.get("deployed_top1", entry["val_top1"]),
-            *(found["p50_us"] for found in entry["latency"].values()),
-        )
+        top1 = entry.get("deployed_top1", entry["val_top1"])
+        return (-top1, *(found["p50_us"] for found in entry["latency"].values()))
 
     kept = [entry["arch"] for entry in sorted(verified["front"], key=rank) if not entry["dropped"]]
     # What ranks above the chosen one was over budget on the half of the rounds that chooses.
