@@ -49,7 +49,7 @@ def test_unknown_names_list_the_known_ones() -> None:
     [
         ({"schema_version": 99}, "upgrade edgenas"),
         ({"run": {"threads": 0}}, "run.threads"),
-        ({"run": {"precision": "int4"}}, "run.precision: 'int4' is unknown; valid: fp32, int8"),
+        ({"run": {"precision": "int4"}}, "run.precision: 'int4' is unknown; did you mean 'int8'"),
         ({"run": {"thread": 2}}, "did you mean 'run.threads'"),
         ({"name": "../up"}, "name"),
         ({"cpu": None}, "cpu"),
