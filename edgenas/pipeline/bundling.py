@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgenas.deploy.batches import check_batches
-from edgenas.deploy.bundle import Manifest, library_versions, write_bundle
+from edgenas.deploy.bundle import INT8_MODEL, MODEL, Manifest, library_versions, write_bundle
 from edgenas.deploy.embed import embed_preprocessing
 from edgenas.deploy.onnx_export import export_onnx
 from edgenas.deploy.parity import Int8Parity, Parity, check_parity, onnx_top1
@@ -28,6 +28,9 @@ from edgenas.pipeline.data import (
 )
 from edgenas.pipeline.devices import run_devices
 from edgenas.pipeline.fine_tuning import FineTuning, fine_tuned, outcome, tuning_due
+from edgenas.pipeline.form import PLAIN
+from edgenas.pipeline.front_int8 import Int8File, precisions
+from edgenas.pipeline.graphs import Graphs
 from edgenas.pipeline.int8 import Comparison, int8_gate, needs_seven_bits, quantised
 from edgenas.pipeline.profile import run_form, run_table
 from edgenas.pipeline.run import Progress, Run
@@ -65,12 +68,17 @@ class Form:
 
     @property
     def as_measured(self) -> bool:
-        """Whether the fp32 file is the very one that `verify` measures."""
+        """Whether files are the very ones that `verify` measures."""
         return not (self.dynamic_batch or self.embed_preprocessing)
 
     def __str__(self) -> str:
         words = {"dynamic": self.dynamic_batch, "embedded": self.embed_preprocessing}
         return "-".join([self.precision, *(word for word, said in words.items() if said)])
+
+
+def run_precision(run: Run) -> Literal["fp32", "int8"]:
+    """The precision of a run's own bundle: int8 where its config asks for it, or a device runs it."""
+    return "int8" if "int8" in {run.config.export.precision, *precisions(run)} else "fp32"
 
 
 @dataclass(frozen=True)
@@ -139,11 +147,12 @@ def _verified(run: Run, arch: Arch) -> tuple[dict[str, Any], Path] | None:
     for number, entry in enumerate(verified["front"]):
         if entry["arch"] == arch.id:
             model = verified["model"] if arch.id == verified["chosen"] else model_path(number)
-            if not (run.folder / model).exists():
-                raise RunFolderError(
-                    f"{run.folder / model} is missing: delete {run.result_path('verify')} and run "
-                    f"`edgenas verify {run.folder}`"
-                )
+            for path in (model, *([entry["int8"]["model"]] if entry.get("int8") else [])):
+                if not (run.folder / path).exists():
+                    raise RunFolderError(
+                        f"{run.folder / path} is missing: delete {run.result_path('verify')} and run "
+                        f"`edgenas verify {run.folder}`"
+                    )
             return entry, run.folder / model
     return None
 
@@ -188,8 +197,11 @@ def _proven_int8(network: _Network, plain: Path, progress: Progress) -> _Int8:
 
 
 def _choose(network: _Network, plain: Path, fp32_top1: float, progress: Progress) -> tuple[Choice, FineTuning | None]:
-    """The most accurate int8 file, of the network or, where that is due, of the fine-tuned one."""
+    """The int8 file that `verify` measured; else the most accurate, of the network or, where due, fine-tuned."""
     run, dataset, devices = network.run, network.dataset, list(run_devices(network.run).values())
+    measured = _measured_int8(network)
+    if measured is not None:
+        return measured, None
     quantise = partial(quantised, run, dataset, preprocess=network.preprocess, devices=devices)
     choice = quantise(model=plain, folder=network.folder)
     drop = fp32_top1 - choice.best_top1
@@ -203,11 +215,16 @@ def _choose(network: _Network, plain: Path, fp32_top1: float, progress: Progress
     return (other if tuning.kept else choice), tuning
 
 
+def _measured_int8(network: _Network) -> Choice | None:
+    """The int8 file without preprocessing that `verify` measured, where its form is asked for."""
+    if network.verified is None or network.form.dynamic_batch or not network.verified[0].get("int8"):
+        return None
+    return Int8File.from_json(network.verified[0]["int8"]).choice(network.run.folder)
+
+
 def _measure(network: _Network, models: Mapping[str, Path], progress: Progress) -> Measured:
-    """Files timed side by side on every device; none where `verify` timed the only one."""
-    run = network.run
-    if len(models) == 1 and network.form.as_measured and network.verified:
-        return {}
+    """Files timed side by side on every device, but where `verify` timed the only one."""
+    run, done = network.run, _judged(network, "fp32") if len(models) == 1 else {}
     return {
         name: measure_networks(
             models,
@@ -218,7 +235,17 @@ def _measure(network: _Network, models: Mapping[str, Path], progress: Progress) 
             progress=lambda _, done, total: progress("timing the export", done, total),
         )
         for name, device in run_devices(run).items()
+        if name not in done
     }
+
+
+def _judged(network: _Network, precision: str) -> dict[str, dict[str, Any]]:
+    """What `verify` found of the file of a precision, by device, where that is of the form asked for."""
+    if network.verified is None or not network.form.as_measured:
+        return {}
+    run, latency = network.run, network.verified[0]["latency"]
+    names = [name for name, device in run_devices(run).items() if device.run.precision == precision]
+    return {name: latency[name] | circumstances(run, name) | {"preprocessing_included": False} for name in names}
 
 
 def _manifest(network: _Network, fp32: Path, parity: Parity, int8: _Int8 | None, measured: Measured) -> Manifest:
@@ -250,21 +277,21 @@ def _manifest(network: _Network, fp32: Path, parity: Parity, int8: _Int8 | None,
         preprocessing_included=form.embed_preprocessing,
         size_bytes=fp32.stat().st_size,
         int8=_int8_section(network, int8, measured) if int8 else {},
+        deployed={
+            name: INT8_MODEL if int8 and device.run.precision == "int8" else MODEL
+            for name, device in run_devices(run).items()
+        },
     )
 
 
 def _fp32_latency(network: _Network, measured: Measured) -> dict[str, dict[str, Any]]:
-    run, verified = network.run, network.verified
-    if verified is not None and network.form.as_measured:
-        return {
-            name: found | circumstances(run, name) | {"preprocessing_included": False}
-            for name, found in verified[0]["latency"].items()
-        }
-    return {name: _latency(network, name, found["fp32"]) for name, found in measured.items()}
+    timed = {name: _latency(network, name, found["fp32"]) for name, found in measured.items()}
+    found = timed | _judged(network, "fp32")
+    return {name: found[name] for name in run_devices(network.run)}
 
 
 def _int8_section(network: _Network, int8: _Int8, measured: Measured) -> dict[str, Any]:
-    recipe = int8.choice.recipe
+    recipe, judged = int8.choice.recipe, _judged(network, "int8")
     compared = {name: Comparison(name, found["fp32"], found["int8"]) for name, found in measured.items()}
     return {
         "quantiser_recipe": recipe.id,
@@ -276,7 +303,9 @@ def _int8_section(network: _Network, int8: _Int8, measured: Measured) -> dict[st
             "test_images": len(network.dataset.test),
         },
         "latency": {
-            name: _latency(network, name, one.int8, recipe) | one.to_json() | _fp32_spread(one.fp32)
+            name: (judged.get(name) or _latency(network, name, one.int8, recipe))
+            | one.to_json()
+            | _fp32_spread(one.fp32)
             for name, one in compared.items()
         },
         "parity": int8.parity.to_json(),
@@ -300,9 +329,13 @@ def _latency(
 ) -> dict[str, Any]:
     kept = ("p50_us", "p95_us", "ci_low_us", "ci_high_us", "count", "repeat_noise", "doubts")
     said = circumstances(network.run, device)
-    said["measured_with"] |= {"runtime_version": installed_runtime()}
-    if recipe is not None:
-        said["measured_with"] |= {"precision": "int8", "quantiser_recipe": recipe.form}
+    graphs = Graphs(PLAIN, recipe) if recipe else Graphs(run_form(network.run))
+    said["measured_with"] |= {
+        "runtime_version": installed_runtime(),
+        "precision": "int8" if recipe else "fp32",
+        "quantiser_recipe": graphs.quantiser_recipe,
+        "form": graphs.form,
+    }
     values = {key: value for key, value in dataclasses.asdict(found).items() if key in kept}
     return values | said | {"preprocessing_included": network.form.embed_preprocessing}
 

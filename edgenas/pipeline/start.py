@@ -43,7 +43,7 @@ def start_run(config: RunConfig, folder: Path, progress: Progress | None = None)
     run = Run(folder, config, space)
     dataset, _ = load_pictures(run, progress)
     count_steps(config.train, len(dataset.train))
-    if config.export.precision == "int8":
+    if "int8" in {config.export.precision, *(device.run.precision for device in devices)}:
         check_quantiser_images(config, len(dataset.train))
     check_on_paper(config.budgets, run.space, dataset.num_classes)
     with locked(folder):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class _Value(BaseModel):
@@ -41,7 +41,8 @@ class Network(_Value):
     """A network of the front."""
 
     arch: str
-    val_top1: float
+    # As it is deployed, which may be in int8; runs that do not say are of fp32 alone.
+    val_top1: float = Field(validation_alias=AliasChoices("deployed_top1", "val_top1"))
     dropped: Annotated[bool, BeforeValidator(bool)]
     latency: dict[str, Latency]
 
@@ -211,7 +212,8 @@ class Run:
     @property
     def devices(self) -> tuple[str, ...]:
         """The devices of the run, in the config's order where it names them."""
-        named = [device for device in self.config.get("devices", ()) if device in self.scores]
+        wanted = self.config.get("devices", ())
+        named = [device for device in wanted if isinstance(device, str) and device in self.scores]
         return tuple(named) + tuple(sorted(set(self.scores) - set(named)))
 
     @property
