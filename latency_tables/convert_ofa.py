@@ -65,9 +65,8 @@ def _lines(path: Path) -> Iterator[dict[str, str]]:
 
 
 def _told(line: Mapping[str, str], expand: str, *flags: str) -> SourceKey:
-    return (line["op"], line["input_hwc"], line["output_hwc"], line[expand], line["kernel"], line["stride"]) + tuple(
-        line[flag] for flag in flags
-    )
+    columns = ("op", "input_hwc", "output_hwc", expand, "kernel", "stride", *flags)
+    return tuple(line[column] for column in columns)
 
 
 def note10_keys(block: BlockSpec, resolution: int) -> list[SourceKey]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from edgenas.display import milliseconds
-from edgenas.latency.table import LatencyTable
+from edgenas.latency.table import UNKNOWN, LatencyTable
 from edgenas.latency.table_check import Doubt
 from edgenas.latency.table_diff import TableDiff
 
@@ -38,8 +37,12 @@ def print_diff(first: str, second: str, diff: TableDiff) -> None:
     """How two tables differ."""
     say(f"A  {first}")
     say(f"B  {second}")
+    both = [field for field, pair in diff.identity.items() if set(pair) == {UNKNOWN}]
     for field, (a, b) in diff.identity.items():
-        say(f"{field}: {a} in A, {b} in B")
+        if field not in both:
+            say(f"{field}: {a} in A, {b} in B")
+    if both:
+        say(f"{UNKNOWN} in both: {', '.join(both)}")
     if not diff.identity:
         print("one identity: the same device and setting")
     for letter, rows in (("A", diff.only_first), ("B", diff.only_second)):
@@ -72,11 +75,6 @@ def counted(table: LatencyTable) -> str:
     """How many rows of which kind, for people."""
     blocks = len(table.blocks())
     return f"{blocks} blocks, {len(table.rows) - blocks} networks"
-
-
-def identity_json(diff: dict[str, tuple[Any, Any]]) -> dict[str, list[Any]]:
-    """Differing fields as JSON has them."""
-    return {field: list(pair) for field, pair in diff.items()}
 
 
 def _list(keys: Sequence[str]) -> None:

@@ -50,12 +50,8 @@ def _slower_in(specs: Sequence[BlockSpec], latency_us: Mapping[BlockSpec, float]
     return found
 
 
-def unlike_the_rest(latency_us: Mapping[BlockSpec, float]) -> list[tuple[BlockSpec, float]]:
-    """Blocks that a smooth fit through all others of their kind misses by more than half, and by six deviations.
-
-    The fit is least squares of the log latency on log features, their squares and products, as far as the rows
-    carry these (three rows a term); each block is compared with what the fit without it says. The deviation is
-    1.48 times the median absolute error, which outliers do not move.
+def blocks_unlike_the_rest(latency_us: Mapping[BlockSpec, float]) -> list[tuple[BlockSpec, float]]:
+    """Blocks that a smooth fit through all others of their kind misses, see `unlike_the_rest`.
 
     Returns:
         (block, measured over fitted), the farthest first.
@@ -63,24 +59,43 @@ def unlike_the_rest(latency_us: Mapping[BlockSpec, float]) -> list[tuple[BlockSp
     found = []
     for kind in dict.fromkeys(spec.kind for spec in latency_us):
         specs = [spec for spec in latency_us if spec.kind == kind]
-        error = _left_out_errors(specs, np.log([latency_us[spec] for spec in specs]))
-        limit = max(np.log(OFF), DEVIATIONS * 1.4826 * float(np.median(np.abs(error))))
-        found += [(spec, float(np.exp(e))) for spec, e in zip(specs, error, strict=True) if abs(e) > limit]
+        features = np.array([list(block_features(spec).values()) for spec in specs])
+        ratios = unlike_the_rest(features, np.array([latency_us[spec] for spec in specs]))
+        found += [(specs[row], ratio) for row, ratio in ratios.items()]
     return sorted(found, key=lambda entry: -abs(np.log(entry[1])))
 
 
-def _left_out_errors(specs: Sequence[BlockSpec], log_latency: Floats) -> Floats:
+def unlike_the_rest(features: Floats, latency_us: Floats) -> dict[int, float]:
+    """Rows that a smooth fit through all others misses by more than half, and by six deviations.
+
+    The fit is least squares of the log latency on the features and, as far as the rows carry these (three a term),
+    their squares and products; each row is compared with what the fit without it says. The deviation is 1.48 times
+    the median absolute error, which outliers do not move.
+
+    Args:
+        features: shape (rows, features), best logarithms.
+        latency_us: shape (rows,).
+
+    Returns:
+        Measured over fitted, by row, the farthest first.
+    """
+    error = _left_out_errors(features, np.log(latency_us))
+    limit = max(np.log(OFF), DEVIATIONS * 1.4826 * float(np.median(np.abs(error))))
+    far = [row for row in np.argsort(-np.abs(error)).tolist() if abs(error[row]) > limit]
+    return {row: float(np.exp(error[row])) for row in far}
+
+
+def _left_out_errors(features: Floats, log_latency: Floats) -> Floats:
     """Error of each row against the fit on the others, shape (rows,); zeros where there are too few rows to fit."""
-    features = np.array([list(block_features(spec).values()) for spec in specs])
     spread = features.std(axis=0)
     features = (features - features.mean(axis=0))[:, spread > 1e-9] / spread[spread > 1e-9]
     first, second = np.triu_indices(features.shape[1])
-    linear = np.column_stack([np.ones(len(specs)), features])
+    linear = np.column_stack([np.ones(len(features)), features])
     for terms in (np.column_stack([linear, features[:, first] * features[:, second]]), linear):
         basis, strengths, _ = np.linalg.svd(terms, full_matrices=False)
         basis = basis[:, strengths > 1e-6 * strengths[0]]
-        if len(specs) >= ROWS_PER_TERM * basis.shape[1]:
+        if len(features) >= ROWS_PER_TERM * basis.shape[1]:
             leverage = np.minimum((basis**2).sum(axis=1), 0.99)
             error: Floats = (log_latency - basis @ (basis.T @ log_latency)) / (1 - leverage)
             return error
-    return np.zeros(len(specs))
+    return np.zeros(len(features))

@@ -10,11 +10,13 @@ import numpy as np
 
 from edgenas.errors import SpaceError
 from edgenas.latency.block_cost import block_features
-from edgenas.latency.plausibility import slower_than_larger, unlike_the_rest
+from edgenas.latency.plausibility import blocks_unlike_the_rest, slower_than_larger, unlike_the_rest
 from edgenas.latency.table import NETWORK, STATISTIC, UNKNOWN, LatencyRow, LatencyTable
 from edgenas.latency.table_merge import sessions
-from edgenas.space.arch import parse_arch
+from edgenas.space.arch import Arch, parse_arch
 from edgenas.space.blocks import BlockSpec, parse_block
+from edgenas.space.cost import cost
+from edgenas.space.space import SearchSpace
 
 MANY = 0.1
 """The share of rows above which a doubt about rows is serious."""
@@ -46,18 +48,23 @@ class Doubt:
         return {**asdict(self), "rows": list(self.rows)}
 
 
-def check_table(table: LatencyTable, wanted: Sequence[BlockSpec] = ()) -> tuple[Doubt, ...]:
+def check_table(
+    table: LatencyTable, space: SearchSpace | None = None, wanted: Sequence[BlockSpec] = ()
+) -> tuple[Doubt, ...]:
     """Doubts about a table, serious ones first.
 
     Args:
         table: one that could be read, so its form is right.
-        wanted: blocks that it should have, those of a space.
+        space: whose networks in the table are compared with each other.
+        wanted: blocks that the table should have, those of the space.
     """
     found = [
         *_of_source(table),
         *_of_circumstances(table.circumstances),
         *_of_rows(table.rows),
-        *_of_keys(table),
+        *_of_keys(table.rows),
+        *_of_blocks(table.rows),
+        *(_of_networks(table, space) if space else ()),
         *(_missing(table, wanted) if wanted else ()),
     ]
     return tuple(sorted(found, key=lambda doubt: not doubt.serious))
@@ -122,30 +129,49 @@ def _above(
         yield Doubt(about, len(beyond) > MANY * len(rows), said, tuple(row.key for row in beyond))
 
 
-def _of_keys(table: LatencyTable) -> Iterator[Doubt]:
-    blocks: dict[BlockSpec, LatencyRow] = {}
-    unread = []
-    for row in table.rows:
-        try:
-            if row.kind == NETWORK:
-                parse_arch(row.key)
-            else:
-                blocks[parse_block(row.key)] = row
-        except SpaceError:
-            unread.append(row.key)
+def _of_keys(rows: Sequence[LatencyRow]) -> Iterator[Doubt]:
+    unread = [row.key for row in rows if not _read(row)]
     if unread:
         yield Doubt("key", True, f"{len(unread)} rows: this edgenas knows no such block or arch", tuple(unread))
-    latency_us = {spec: row.p50_us for spec, row in blocks.items()}
+
+
+def _read(row: LatencyRow) -> BlockSpec | Arch | None:
+    try:
+        return parse_arch(row.key) if row.kind == NETWORK else parse_block(row.key)
+    except SpaceError:
+        return None
+
+
+def _of_blocks(rows: Sequence[LatencyRow]) -> Iterator[Doubt]:
+    latency_us = {spec: row.p50_us for row in rows if isinstance(spec := _read(row), BlockSpec)}
     slower = slower_than_larger(latency_us)
     if slower:
         by_much = any(latency_us[a] > TWICE * latency_us[b] for a, b in slower)
         pairs = tuple(f"{a.key} ({latency_us[a]:.5g} µs) over {b.key} ({latency_us[b]:.5g} µs)" for a, b in slower)
         yield Doubt("slower", by_much, f"{len(slower)} blocks are slower than a block larger in every way", pairs)
-    outliers = unlike_the_rest(latency_us)
-    if outliers:
-        far = any(max(ratio, 1 / ratio) > TWICE for _, ratio in outliers)
-        listed = tuple(f"{spec.key} ({ratio:.2f} times a smooth fit)" for spec, ratio in outliers)
-        yield Doubt("outlier", far, f"{len(outliers)} blocks do not fit the others of their kind", listed)
+    yield from _outliers([(spec.key, ratio) for spec, ratio in blocks_unlike_the_rest(latency_us)], "blocks")
+
+
+def _of_networks(table: LatencyTable, space: SearchSpace) -> Iterator[Doubt]:
+    rows = [row for row in table.rows if row.kind == NETWORK and row.space == space.structure_id and _read(row)]
+    if rows:
+        features = np.log([_on_paper(space, row) for row in rows])
+        ratios = unlike_the_rest(features, np.array([row.p50_us for row in rows]))
+        yield from _outliers([(rows[index].key, ratio) for index, ratio in ratios.items()], "networks")
+
+
+def _on_paper(space: SearchSpace, row: LatencyRow) -> list[float]:
+    """Costs that a network's latency follows roughly."""
+    specs = space.unroll(parse_arch(row.key), row.num_classes)
+    counted = cost(specs)
+    return [counted.macs, counted.weight_bytes, counted.peak_activation_bytes, len(specs)]
+
+
+def _outliers(ratios: Sequence[tuple[str, float]], what: str) -> Iterator[Doubt]:
+    if ratios:
+        far = any(max(ratio, 1 / ratio) > TWICE for _, ratio in ratios)
+        listed = tuple(f"{key} ({ratio:.2f} times a smooth fit)" for key, ratio in ratios)
+        yield Doubt("outlier", far, f"{len(ratios)} {what} do not fit the others", listed)
 
 
 def _missing(table: LatencyTable, wanted: Sequence[BlockSpec]) -> Iterator[Doubt]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from edgenas.errors import SpaceError, TableError, one_of, shown
@@ -34,7 +36,8 @@ def import_networks(
 
     A network is named by a column `arch` (our text form) or by once-for-all's `ks`, `e`, `d` and `r`, lists with
     values between dashes, commas or spaces. Columns `std` (in the unit of the latency) and `count` are read where
-    they are; others are passed over.
+    they are; others are passed over. A network of several lines (once-for-all settings that differ in inactive blocks
+    only are one) gets the median of its latencies; the circumstances say how many these are, and how far apart.
 
     Args:
         path: the CSV file.
@@ -55,20 +58,33 @@ def import_networks(
         raise TableError(f"{place}: a column stands there twice: {shown(','.join(header))}")
     spelling = _spelling(header, place)
     column, factor = _latency_column(header, latency_column, unit, place)
-    seen: dict[str, int] = {}
-    rows = []
+    read: dict[str, list[LatencyRow]] = {}
     for number, values in enumerate(lines[1:], start=2):
         at = f"{path}, line {number}"
         if len(values) != len(header):
             raise TableError(f"{at}: wanted {len(header)} values, got {len(values)}; was the file cut short?")
         texts = dict(zip(header, values, strict=True))
         arch = _arch(texts, spelling, space, at).id
-        if arch in seen:
-            raise TableError(f"{at}: the network stands already in line {seen[arch]}: keep one of {arch}")
-        seen[arch] = number
-        rows.append(_row(texts, (NETWORK, space.structure_id, num_classes, arch), (column, factor), statistic, at))
-    circumstances = {"source": path.name, STATISTIC: statistic}
-    return LatencyTable(identity, circumstances, tuple(rows))
+        row = _row(texts, (NETWORK, space.structure_id, num_classes, arch), (column, factor), statistic, at)
+        read.setdefault(arch, []).append(row)
+    circumstances = {"source": path.name, STATISTIC: statistic, **_repeated(list(read.values()))}
+    return LatencyTable(identity, circumstances, tuple(map(_median, read.values())))
+
+
+def _median(rows: Sequence[LatencyRow]) -> LatencyRow:
+    """One row of a network's lines: the median of what they say, the sum of their counts if all have one."""
+    medians = {name: median(getattr(row, name) for row in rows) for name in ("p50_us", "mean_us", "std_us")}
+    counts = [row.count for row in rows]
+    return replace(rows[0], **medians, count=sum(counts) if all(counts) else 0)
+
+
+def _repeated(networks: Sequence[Sequence[LatencyRow]]) -> dict[str, Any]:
+    """Of networks on several lines: how many, and the median of (greatest - smallest) / median of their latencies."""
+    several = [[row.p50_us for row in rows] for rows in networks if len(rows) > 1]
+    if not several:
+        return {}
+    spread = median((max(values) - min(values)) / median(values) for values in several)
+    return {"repeated_networks": len(several), "repeated_difference": spread}
 
 
 def _lines(path: Path) -> list[list[str]]:

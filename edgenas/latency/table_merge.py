@@ -39,6 +39,12 @@ def merge_tables(tables: Sequence[LatencyTable], names: Sequence[str]) -> Latenc
     return LatencyTable(tables[0].identity, circumstances, tuple(rows.values()))
 
 
+def out_of_order(tables: Sequence[LatencyTable]) -> bool:
+    """Whether one is named after another that was measured on a later day, so that older rows replace newer ones."""
+    dates = [str(table.circumstances.get("measured_at")) for table in tables if table.circumstances.get("measured_at")]
+    return dates != sorted(dates)
+
+
 def sessions(circumstances: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Circumstances of each table that one was made of; itself where it was not merged."""
     kept = circumstances.get(SESSIONS)
