@@ -9,7 +9,7 @@ converted before is written over. Conventions:
   ours and several operators of theirs: means are added, variances too, the count is the smallest.
 - The sources give means, which stand under p50_us and mean_us. What they do not state is empty or `unknown`.
 - Note10: a shape that occurs at several resolutions was measured once for each, and the row of the greatest
-  resolution is kept (they differ by 0.5 % in the median, 2.1 % at most). So sums of blocks are the source's own at
+  resolution is kept (they differ by 0.4 % in the median, 2.1 % at most). So sums of blocks are the source's own at
   160, 192 and 224, the multiples of 32, and very close to it elsewhere.
 - i7-8700K: of its resolutions 96 to 256 those of our presets, 128 to 224. It has no row of the average pool.
 """

@@ -16,8 +16,7 @@ LISTED = 3
 
 
 def say(text: str, indent: int = 0) -> None:
-    """Text folded at 80 columns, what follows the first line indented by two more."""
-    # A key may be longer than a line: it is folded between its blocks or stages, or else anywhere.
+    """Text folded at 80 columns, an arch's between its blocks; what follows the first line is indented by two more."""
     spaces = " " * indent
     for line in text.splitlines() or [""]:
         print(textwrap.fill(line, WIDTH, initial_indent=spaces, subsequent_indent=f"{spaces}  "))

@@ -73,7 +73,7 @@ def import_networks(
 
 def _median(rows: Sequence[LatencyRow]) -> LatencyRow:
     """One row of a network's lines: the median of what they say, the sum of their counts if all have one."""
-    medians = {}
+    medians: dict[str, Any] = {}
     for name in ("p50_us", "mean_us", "std_us"):
         values = [getattr(row, name) for row in rows]
         medians[name] = NOT_STATED if any(map(math.isnan, values)) else median(values)
