@@ -102,6 +102,7 @@ class VerifyConfig(_Section):
 
     networks: int = Field(8, ge=1, le=10_000)
     rounds: int = Field(40, ge=8, le=100_000)
+    refits: int = Field(2, ge=0, le=100)
 
 
 class ExportConfig(_Section):

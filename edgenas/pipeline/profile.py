@@ -11,6 +11,7 @@ from edgenas.pipeline.data import run_dataset
 from edgenas.pipeline.devices import run_devices
 from edgenas.pipeline.form import PLAIN, form_summary, settle_form
 from edgenas.pipeline.graphs import device_graphs, timing_export
+from edgenas.pipeline.refit import refitted
 from edgenas.pipeline.run import Progress, Run
 from edgenas.profiling.plan import make_plan
 from edgenas.profiling.session import profile
@@ -74,8 +75,12 @@ def run_predictors(run: Run) -> dict[str, LatencyPredictor]:
 
 def _predictor(run: Run, device: str) -> LatencyPredictor:
     path = run.folder / "latency" / device / "predictor.json"
+    table = run_table(run, device)
+    extended = refitted(run, table)
+    if extended is not table:
+        return LatencyPredictor(run.space).fit(extended)
     if outdated(path):
-        LatencyPredictor(run.space).fit(run_table(run, device)).save(path)
+        LatencyPredictor(run.space).fit(table).save(path)
     return LatencyPredictor.load(path, run.space)
 
 

@@ -63,6 +63,7 @@ class Searched(_Result):
     """search/result.json."""
 
     strategy: str
+    refits: Annotated[int, Field(ge=0)] = 0
     evaluations: Count
     seconds: NotNegative
     hypervolume: NotNegative
@@ -124,6 +125,7 @@ class Verified(_Result):
     chosen: str
     val_top1: Fraction
     model: InsideRun
+    refits: Annotated[int, Field(ge=0)] = 0
 
 
 class Chosen(Found):

@@ -21,10 +21,12 @@ from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_spl
 from edgenas.pipeline.devices import run_devices
 from edgenas.pipeline.front_int8 import Int8File, deployed_top1, front_in_int8, precisions
 from edgenas.pipeline.graphs import device_graphs
-from edgenas.pipeline.profile import run_form
+from edgenas.pipeline.profile import run_form, run_table
+from edgenas.pipeline.refit import keep_measured, refits
 from edgenas.pipeline.run import Progress, Run
+from edgenas.pipeline.search import run_search
 from edgenas.pipeline.train import trained_supernet
-from edgenas.profiling.record import Measurement
+from edgenas.profiling.record import Measurement, network_row
 from edgenas.profiling.session import discount, measure_networks
 from edgenas.search.front import choose_best, non_dominated
 from edgenas.space.arch import Arch
@@ -99,6 +101,9 @@ class Candidate:
 def run_verify(run: Run, progress: Progress) -> None:
     """Measure the search's front and choose the most accurate network within every budget.
 
+    Where a network misses a budget, predictors are refitted on what was measured and the space is searched again, up
+    to `verify.refits` times, so that what is left of the front is not merely what happened to hold.
+
     Devices of int8 measure int8 files. What int8 costs more accuracy than `export.max_drop` is dropped, too.
 
     Raises:
@@ -107,6 +112,37 @@ def run_verify(run: Run, progress: Progress) -> None:
     """
     if run.done("verify"):
         return
+    # The front, and what it is held against, change with every refit.
+    while _refit_on(run, front := _measured_front(run, progress)):
+        run_search(run, progress)
+    dropped = front.dropped
+    try:
+        chosen = _choose(front.candidates, dropped, front.limits.budgets)
+    except InfeasibleError:
+        # Decided: the same command shall measure anew, not find the same again.
+        for name, device in run_devices(run).items():
+            discount(rows_path(run, name), device)
+        raise
+    entries = [_entry(candidate, dropped.get(candidate.arch.id), front.limits, run) for candidate in front.candidates]
+    result = {"front": entries, "chosen": chosen.arch.id, "val_top1": chosen.deployed_top1, "model": chosen.files.model}
+    run.finish("verify", result | {"refits": refits(run)})
+
+
+@dataclass(frozen=True)
+class _Front:
+    """A front as measured, the budgets it is held against, and why networks of it are dropped, by arch."""
+
+    candidates: list[Candidate]
+    limits: Limits
+    dropped: dict[str, str]
+
+    @property
+    def missed(self) -> bool:
+        """Whether a network is over a budget."""
+        return any(candidate.missed(self.limits.budgets, JUDGING) for candidate in self.candidates)
+
+
+def _measured_front(run: Run, progress: Progress) -> _Front:
     found = sorted(run.result("search")["front"], key=lambda row: float(row["val_top1"]))
     dataset = run_dataset(run)
     limits = run_limits(run, dataset.num_classes)
@@ -127,17 +163,20 @@ def run_verify(run: Run, progress: Progress) -> None:
         for arch, measurement in rows.items():
             measured[arch][name] = measurement
     candidates = [_candidate(run, arch, files, measured[arch]) for arch, files in front_files.items()]
-    dropped = _dropped(candidates, limits.budgets, run.config.export.max_drop)
-    try:
-        chosen = _choose(candidates, dropped, limits.budgets)
-    except InfeasibleError:
-        # Decided: the same command shall measure anew, not find the same again.
-        for name, device in devices.items():
-            discount(rows_path(run, name), device)
-        raise
-    front = [_entry(candidate, dropped.get(candidate.arch.id), limits, run) for candidate in candidates]
-    result = {"front": front, "chosen": chosen.arch.id, "val_top1": chosen.deployed_top1, "model": chosen.files.model}
-    run.finish("verify", result)
+    return _Front(candidates, limits, _dropped(candidates, limits.budgets, run.config.export.max_drop))
+
+
+def _refit_on(run: Run, front: _Front) -> bool:
+    """Whether a budget was missed and predictors are refitted for it: they know then what was measured."""
+    if not front.missed or refits(run) >= run.config.verify.refits:
+        return False
+    space, classes = run.space.structure_id, front.limits.num_classes
+    rows = {
+        name: [network_row(space, classes, c.arch.id, c.measured[name]) for c in front.candidates]
+        for name in run_devices(run)
+    }
+    keep_measured(run, {name: run_table(run, name) for name in rows}, rows)
+    return True
 
 
 def model_path(number: int) -> str:

@@ -111,6 +111,11 @@ def to_record(
     }
 
 
+def network_row(space_structure_id: str, num_classes: int, arch: str, found: Measurement) -> LatencyRow:
+    """A table's row of a whole network."""
+    return _latency_row((NETWORK, space_structure_id, num_classes, arch), found, overhead_us=0.0)
+
+
 def _latency_row(name: Name, found: Measurement, overhead_us: float) -> LatencyRow:
     kind, space, num_classes, key = name
 

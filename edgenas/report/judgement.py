@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgenas.report.formats import count, duration, ms, percent, size
-from edgenas.report.values import BudgetLine, Network, Run, Score
+from edgenas.report.values import BudgetLine, Chosen, Int8, Network, Run, Score
 
 FEW_NETWORKS = 20
 """Held-out networks below which shares such as coverage are rough."""
@@ -92,15 +92,23 @@ def int8(run: Run) -> str:
     chosen, found = run.summary.chosen, run.summary.int8
     assert chosen is not None
     assert found is not None
-    costs = f"int8 {_lost(chosen.val_top1 - found.val_top1)} of validation top-1"
-    if chosen.test_top1 is not None:
-        costs += f" and {_lost(chosen.test_top1 - found.test_top1)} of test top-1"
+    val_top1, test_top1 = fp32_top1(chosen, found)
+    costs = f"int8 {_lost(val_top1 - found.val_top1)} of validation top-1"
+    if test_top1 is not None:
+        costs += f" and {_lost(test_top1 - found.test_top1)} of test top-1"
     worth = [device for device, one in found.latency.items() if one.worth_it]
     if not worth:
         return f"{costs}, and is not worth it: it is no faster on {', '.join(found.latency)}"
     gains = ", ".join(f"{found.latency[device].speedup:.2f} times as fast on {device}" for device in worth)
     other = [device for device in found.latency if device not in worth]
     return f"{costs}, and is {gains}" + (f"; it is not worth it on {', '.join(other)}" if other else "")
+
+
+def fp32_top1(chosen: Chosen, found: Int8) -> tuple[float, float | None]:
+    """Validation and test top-1 of the fp32 file; where a device runs int8, the chosen network's are that one's."""
+    if found.fp32_val_top1 is None:
+        return chosen.val_top1, chosen.test_top1
+    return found.fp32_val_top1, found.fp32_test_top1
 
 
 def int8_doubts(run: Run) -> list[str]:
@@ -118,9 +126,10 @@ def _int8_allowed(run: Run) -> list[str]:
 
 def _int8_drop(run: Run) -> list[str]:
     chosen, found, n = run.summary.chosen, run.summary.int8, run.dataset.counts.get("test")
-    if chosen is None or found is None or chosen.test_top1 is None or not n:
+    test_top1 = fp32_top1(chosen, found)[1] if chosen and found else None
+    if found is None or test_top1 is None or not n:
         return []
-    images = round(n * abs(chosen.test_top1 - found.test_top1))
+    images = round(n * abs(test_top1 - found.test_top1))
     if images > FEW_IMAGES:
         return []
     if images == 0:

@@ -78,6 +78,8 @@ class Int8(_Value):
 
     Attributes:
         onnx: relative to the run folder.
+        fp32_val_top1: of model.onnx; `fp32_test_top1` likewise. None in runs of older versions, whose chosen network's
+            they are.
         quantiser_recipe: by which it was made, the most accurate on validation pictures.
         recipes_tried: validation top-1 of each.
         max_drop: how much validation top-1 it may cost, a fraction.
@@ -89,6 +91,8 @@ class Int8(_Value):
     onnx: str
     val_top1: float
     test_top1: float
+    fp32_val_top1: float | None = None
+    fp32_test_top1: float | None = None
     quantiser_recipe: str
     recipes_tried: dict[str, float] = Field(default_factory=dict)
     max_drop: float | None = None
