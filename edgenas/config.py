@@ -81,8 +81,9 @@ class TrainConfig(_Section):
 class ProfileConfig(_Section):
     """What is measured for the latency predictor."""
 
+    base: str | None = None
     blocks: int | None = Field(None, ge=1)
-    networks: int = Field(24, ge=12, le=10_000)
+    networks: int = Field(24, ge=10, le=10_000)
     rounds: int = Field(24, ge=8, le=100_000)
     coverage: float = Field(0.9, gt=0, lt=1)
 

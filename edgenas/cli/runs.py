@@ -136,7 +136,11 @@ def _do(run: Run, stages: tuple[str, ...], minutes: float | None, as_json: bool)
         print_json(summary)
     else:
         print(f"done: {', '.join(stages)} in {run.folder}")
-        for note in summary.get("export", {}).get("int8", {}).get("notes", []):
+        notes = [
+            *summary.get("profile", {}).get("notes", []),
+            *summary.get("export", {}).get("int8", {}).get("notes", []),
+        ]
+        for note in notes:
             print(note)
 
 

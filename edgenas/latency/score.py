@@ -61,14 +61,21 @@ class PredictorScore:
 
 
 def score_predictor(
-    space: SearchSpace, table: LatencyTable, num_classes: int | None = None, seed: int = 0, folds: int = 5
+    space: SearchSpace,
+    table: LatencyTable,
+    num_classes: int | None = None,
+    seed: int = 0,
+    folds: int = 5,
+    base: LatencyPredictor | None = None,
 ) -> PredictorScore:
     """Cross-validate: every network of `space` in the table is predicted by a fit on the other folds' ones.
+
+    With `base`, the fits begin from another device's predictor, as in `LatencyPredictor.fit`.
 
     Raises:
         TableError: fewer than two networks a fold.
     """
-    predictor = LatencyPredictor(space, num_classes).fit(table)
+    predictor = LatencyPredictor(space, num_classes).fit(table, base)
     rows = table.networks(space.structure_id, predictor.num_classes_)
     if len(rows) < 2 * folds:
         raise TableError(f"scoring in {folds} folds wants at least {2 * folds} measured networks, got {len(rows)}")
