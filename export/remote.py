@@ -45,6 +45,7 @@ def unpack(folder):
 
 def open_folder(token, folder):
     """Make the folder, for this user alone, and say what the machine is; or what it lacks."""
+    say(token, "here")
     with contextlib.suppress(FileExistsError):
         # It is there when the answer to a first attempt was lost.
         os.mkdir(folder, 0o700)

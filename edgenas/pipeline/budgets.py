@@ -115,7 +115,7 @@ def _own_table(run: Run, device: Device, num_classes: int) -> LatencyTable:
     """A device's table, once it is known to be of that device as it is run here, and of this run's space."""
     table = run_table(run, device.name)
     came = asdict(table.identity)
-    wanted = asdict(to_identity(device, _comparable(came["runtime_version"]), EXPORTER_VERSION, run_form(run)))
+    wanted = asdict(to_identity(device, _comparable(device, came["runtime_version"]), EXPORTER_VERSION, run_form(run)))
     other = [f"{key} is {came[key]}, wanted {value}" for key, value in wanted.items() if came[key] != value]
     if other:
         said = f"is of another setting ({'; '.join(other)})"
@@ -128,8 +128,13 @@ def _own_table(run: Run, device: Device, num_classes: int) -> LatencyTable:
     return table
 
 
-def _comparable(version: str) -> str:
-    """The installed runtime's version; `version`, the measured one's, where that is the same but for a suffix."""
+def _comparable(device: Device, version: str) -> str:
+    """The installed runtime's version; `version`, the measured one's, where that is the same but for a suffix.
+
+    What is installed on another machine, only measuring tells.
+    """
+    if device.run.transport != "local":
+        return version
     installed = installed_runtime()
     same = version.startswith(installed) or installed.startswith(version)
     return version if same else installed

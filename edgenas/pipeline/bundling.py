@@ -19,7 +19,7 @@ from edgenas.deploy.quantize import Choice
 from edgenas.deploy.recipe import QuantiserRecipe
 from edgenas.errors import RunFolderError
 from edgenas.pipeline.data import calibration_pictures, deployed_preprocess, run_dataset, scoring_split
-from edgenas.pipeline.devices import run_devices
+from edgenas.pipeline.devices import run_devices, run_transport
 from edgenas.pipeline.int8 import Comparison, int8_gate, quantised
 from edgenas.pipeline.profile import run_form, run_table
 from edgenas.pipeline.run import Progress, Run
@@ -189,6 +189,7 @@ def _measure(network: _Network, models: Mapping[str, Path], progress: Progress) 
             rounds=run.config.verify.rounds,
             seed=run.config.seed,
             out=network.folder / f"{name}.jsonl",
+            transport=run_transport(run, device),
             progress=lambda _, done, total: progress("timing the export", done, total),
         )
         for name, device in run_devices(run).items()
@@ -261,7 +262,8 @@ def _latency(
 ) -> dict[str, Any]:
     kept = ("p50_us", "p95_us", "ci_low_us", "ci_high_us", "count", "repeat_noise", "doubts")
     said = circumstances(network.run, device)
-    said["measured_with"] |= {"runtime_version": installed_runtime()}
+    if run_devices(network.run)[device].run.transport == "local":
+        said["measured_with"] |= {"runtime_version": installed_runtime()}
     if recipe is not None:
         said["measured_with"] |= {"precision": "int8", "quantiser_recipe": recipe.form}
     values = {key: value for key, value in dataclasses.asdict(found).items() if key in kept}

@@ -15,6 +15,7 @@ from edgenas.pipeline.budgets import check_on_paper
 from edgenas.pipeline.run import STAGES
 from edgenas.pipeline.start import check_folder, resolve
 from edgenas.profiling.plan import make_plan
+from edgenas.profiling.reach import Reach
 from edgenas.space.cost import cost
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.supernet import SuperNet
@@ -49,14 +50,14 @@ class StagePlan:
         return asdict(self)
 
 
-def plan_run(config: RunConfig, folder: Path) -> list[StagePlan]:
+def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> list[StagePlan]:
     """The stages of a run. A few training steps on noise are timed here, everything else is counted.
 
     Raises:
         UserError: the run could not be started (see `start_run`); only the pictures are not looked at.
     """
     begun = check_folder(config, folder)
-    space = begun.space if begun else resolve(config)[1]
+    space = begun.space if begun else resolve(config, reach)[1]
     sizes = set_size(config.data, config.seed)
     check_on_paper(config.budgets, space, sizes.num_classes)
     validation_images = min(sizes.validation, config.search.validation_images or sizes.validation)

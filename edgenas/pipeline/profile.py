@@ -9,7 +9,7 @@ from edgenas.files import write_json
 from edgenas.latency.predictor import LatencyPredictor, score_predictor
 from edgenas.latency.table import LatencyTable
 from edgenas.pipeline.data import run_dataset
-from edgenas.pipeline.devices import run_devices
+from edgenas.pipeline.devices import run_devices, run_transport
 from edgenas.pipeline.form import PLAIN, form_summary, settle_form
 from edgenas.pipeline.run import Progress, Run
 from edgenas.profiling.plan import make_plan
@@ -39,6 +39,7 @@ def run_profile(run: Run, progress: Progress) -> None:
             rounds=config.rounds,
             seed=run.config.seed,
             folder=folder,
+            transport=run_transport(run, device),
             progress=progress,
         )
         LatencyPredictor(space, num_classes).fit(table).save(folder / "predictor.json")

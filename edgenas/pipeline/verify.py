@@ -18,7 +18,7 @@ from edgenas.deploy.onnx_export import export_onnx
 from edgenas.errors import InfeasibleError, ParityError
 from edgenas.pipeline.budgets import Limits, run_limits
 from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_split
-from edgenas.pipeline.devices import run_devices
+from edgenas.pipeline.devices import run_devices, run_transport
 from edgenas.pipeline.profile import run_form
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.train import trained_supernet
@@ -87,6 +87,7 @@ def run_verify(run: Run, progress: Progress) -> None:
             rounds=run.config.verify.rounds,
             seed=run.config.seed,
             out=rows_path(run, name),
+            transport=run_transport(run, device),
             progress=lambda _, done, total: progress("measuring the front", done, total),
         )
         for arch, measurement in rows.items():
