@@ -28,6 +28,7 @@ OLDEST = (3, 9)
 PAUSE_SECONDS = 0.5
 ENDING_SECONDS = 5.0
 LONGEST_SAYING = 2000
+THREAD_VARIABLES = ("OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "ORT_")
 
 
 def say(token, word, value=""):
@@ -51,7 +52,10 @@ def open_folder(token, folder):
         os.mkdir(folder, 0o700)
     unpack(folder)
     words = [sys.executable, os.path.join(folder, "bench.py"), "--probe"]
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    null = subprocess.DEVNULL
+    done = subprocess.run(
+        words, stdin=null, capture_output=True, text=True, errors="replace", env=environment(folder), check=False
+    )
     if done.returncode == 0:
         say(token, "probe", done.stdout.strip())
     else:
@@ -71,7 +75,8 @@ def time_models(token, folder, skip, lease):
             else:
                 say(token, "row", line)
         said = log.lines()
-        for line in [line for line in said if not line.startswith("progress ")] + said[-1:]:
+        steps = [line for line in said if line.startswith("progress ")]
+        for line in [line for line in said if line not in steps] + steps[-1:]:
             say(token, "log", line[:LONGEST_SAYING])
         if ended is not None:
             say(token, "exit", ended)
@@ -94,7 +99,10 @@ def start(token, folder, lease):
 def watch(folder, lease):
     """Run the timer; end it when nobody has asked for it for so long. Runs detached."""
     words = [sys.executable, os.path.join(folder, "bench.py"), "--jobs", os.path.join(folder, "jobs.json")]
-    with open(os.path.join(folder, "log"), "ab") as log, subprocess.Popen(words, stdout=log, stderr=log) as process:
+    with (
+        open(os.path.join(folder, "log"), "ab") as log,
+        subprocess.Popen(words, stdout=log, stderr=log, env=environment(folder)) as process,
+    ):
         while process.poll() is None:
             if not os.path.exists(folder) or time.time() - os.path.getmtime(os.path.join(folder, "alive")) > lease:
                 process.kill()
@@ -107,6 +115,12 @@ def watch(folder, lease):
     while os.path.exists(folder) and time.time() - os.path.getmtime(os.path.join(folder, "alive")) <= lease:
         time.sleep(2 * PAUSE_SECONDS)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def environment(folder):
+    """What the timer runs in: temporary files in the folder (the runtime leaves one), threads as edgenas says."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(THREAD_VARIABLES)}
+    return {**kept, "TMPDIR": folder}
 
 
 def exit_code(folder):

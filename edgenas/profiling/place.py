@@ -49,6 +49,6 @@ def parse_place(text: str) -> Place:
     options = dict(parse_qsl(match["options"] or "", keep_blank_values=True))
     python = options.pop("python", "python3")
     port = int(match["port"]) if match["port"] else None
-    if options or not _PYTHON.fullmatch(python) or not 1 <= (port or 22) < 2**16:
+    if options or not _PYTHON.fullmatch(python) or not 1 <= (22 if port is None else port) < 2**16:
         raise ConfigError(f"--on: wanted {FORM}, got {shown(text)}")
     return Place(match["host"].strip("[]"), match["user"], port, python)
