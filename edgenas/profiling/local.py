@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from edgenas.errors import MeasurementError
 from edgenas.files import read_jsonl, shipped
@@ -26,6 +26,8 @@ THREAD_VARIABLES = ("OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "ORT_")
 @dataclass(frozen=True)
 class LocalTransport:
     """Times models where edgenas runs."""
+
+    at_once: ClassVar[bool] = False
 
     def runtime_version(self, kept: str) -> str:
         """Of the runtime that is installed; see `Transport`."""

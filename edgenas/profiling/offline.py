@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import stat
 import tempfile
 import zipfile
@@ -9,7 +10,7 @@ import zlib
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from edgenas.errors import MeasurementError, Packed, UserError, shown
 from edgenas.files import parse_rows, write_bytes
@@ -20,6 +21,7 @@ from edgenas.profiling.transport import Job, Timed
 
 MOST_BYTES = {"rows.jsonl": 2**28, "probe.json": 2**20}
 """What results may hold, unpacked."""
+MOST_ZIP_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class OfflineTransport:
 
     kit: Path | None = None
     results: Path | None = None
+
+    at_once: ClassVar[bool] = True
 
     def runtime_version(self, kept: str) -> str:
         """That of what is kept, or else of what was brought back; see `Transport`."""
@@ -104,7 +108,9 @@ def read_results(path: Path) -> tuple[Probe, list[dict[str, Any]]]:
         MeasurementError: what it says of the machine makes no sense.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open(path, "rb") as stream:
+            data = io.BytesIO(stream.read(MOST_ZIP_BYTES))
+        with zipfile.ZipFile(data) as archive:
             found = {entry.filename: _read(archive, entry) for entry in _entries(archive)}
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: bench.py writes results.zip beside the kit's jobs.json") from None

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +71,7 @@ def measure_networks(
     while not (kept := file.read(version)).has(keys.values()):
         step = None if progress is None else functools.partial(progress, "measuring")
         models = {keys[name]: path for name, path in networks.items()}
-        version, failed = _in_processes(models, kept, file, transport, rounds, seed, step)
+        version, failed = _in_processes(_jobs(models, kept, rounds, seed), file, transport, step)
         _refuse(failed, len(networks), device)
     return {name: pool([to_measurement(row) for row in kept.rows(key).values()]) for name, key in keys.items()}
 
@@ -85,37 +85,37 @@ def discount(out: Path, device: Device) -> None:
     RowFile(out, device).discount()
 
 
-def _in_processes(
-    models: Mapping[Name, Path],
-    kept: Kept,
-    file: RowFile,
-    transport: Transport,
-    rounds: int,
-    seed: int,
-    progress: Callable[[int, int], None] | None,
-) -> tuple[str, dict[Name, str]]:
-    """Time models in several processes, and keep every process's rows as soon as it ends; what is kept is passed over.
+def _jobs(models: Mapping[Name, Path], kept: Kept, rounds: int, seed: int) -> Iterator[tuple[int, list[Name], Job]]:
+    """Several processes for the same models, without what is kept: the process's number, its models, and the job.
 
     Where a process happens to put a model's memory moves its latency, by up to 13 % here, for as long as the
     process lives. So no single one decides, and each loads the models in an order of its own.
+    """
+    for number in range(PROCESSES):
+        names = [name for name in models if number not in kept.rows(name)]
+        if names:
+            names = [names[place] for place in np.random.default_rng((seed, number)).permutation(len(names))]
+            yield number, names, Job(tuple(models[name] for name in names), -(-rounds // PROCESSES), seed + number)
+
+
+def _in_processes(
+    planned: Iterable[tuple[int, list[Name], Job]],
+    file: RowFile,
+    transport: Transport,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[str, dict[Name, str]]:
+    """Time models and keep rows as they come.
 
     Returns:
         The runtime's version, and by model why the device cannot run it.
     """
     version = ""
     failed: dict[Name, str] = {}
-    jobs: list[Job] = []
-    asked: list[tuple[int, list[Name]]] = []
-    for number in range(PROCESSES):
-        names = [name for name in models if number not in kept.rows(name)]
-        if names:
-            names = [names[place] for place in np.random.default_rng((seed, number)).permutation(len(names))]
-            jobs.append(Job(tuple(models[name] for name in names), -(-rounds // PROCESSES), seed + number))
-            asked.append((number, names))
+    asked = list(planned)
     # Closed at once when keeping a row fails: what runs on a device then ends, too.
-    with contextlib.closing(transport.time(jobs, file.device, progress)) as timed:
+    with contextlib.closing(transport.time([job for _, _, job in asked], file.device, progress)) as timed:
         for job, model, row in timed:
-            number, names = asked[job]
+            number, names, _ = asked[job]
             if "error" in row:
                 failed[names[model]] = row["error"]
             else:
@@ -204,17 +204,22 @@ def _measure(
     failed: dict[Name, str] = {}
     file.path.parent.mkdir(parents=True, exist_ok=True)
     # Parts of the whole plan, not of what is missing: a process has the same models before and after a kill.
-    parts = list(_parts(list(wanted)))
-    for number, part in enumerate(parts):
-        names = [name for name in part if not kept.has([name])]
+    parts = [
+        (seed + number * PROCESSES, [name for name in part if not kept.has([name])])
+        for number, part in enumerate(_parts(list(wanted)))
+    ]
+    groups = [parts] if transport.at_once else [[part] for part in parts]
+    for number, group in enumerate(groups):
+        names = [name for _, part in group for name in part]
         if not names:
             continue
         # Beside the rows, where the next start clears away what a kill leaves.
         with tempfile.TemporaryDirectory(dir=file.path.parent, prefix=".models.") as temporary:
             paths = _export({name: wanted[name] for name in names}, export, Path(temporary), progress)
             measuring = None if progress is None else functools.partial(progress, "measuring")
-            step = part_progress(measuring, number, len(parts))
-            version, unable = _in_processes(paths, kept, file, transport, rounds, seed + number * PROCESSES, step)
+            step = part_progress(measuring, number, len(groups))
+            jobs = (job for own, part in group for job in _jobs({n: paths[n] for n in part}, kept, rounds, own))
+            version, unable = _in_processes(jobs, file, transport, step)
             failed |= unable
     _refuse(failed, len(wanted), file.device)
     return version

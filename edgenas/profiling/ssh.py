@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 from edgenas.errors import MeasurementError
 from edgenas.files import parse_rows, shipped
@@ -41,6 +42,8 @@ class SshTransport:
     """
 
     place: Place
+
+    at_once: ClassVar[bool] = False
 
     def runtime_version(self, kept: str) -> str:
         """That of what is kept; see `Transport`. Another one is noticed when something is measured."""

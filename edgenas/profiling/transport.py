@@ -43,7 +43,16 @@ class Timed(NamedTuple):
 
 
 class Transport(Protocol):
-    """A way to a device."""
+    """A way to a device.
+
+    Attributes:
+        at_once: whether all jobs should be told in one call, for each means a journey.
+    """
+
+    @property
+    def at_once(self) -> bool:
+        """See above."""
+        ...
 
     def runtime_version(self, kept: str) -> str:
         """Of the runtime there, as far as it is known before measuring.

@@ -187,6 +187,27 @@ def test_when_the_runtime_turns_out_another_everything_is_measured_with_it(monke
     assert len(table.rows) == everything
 
 
+def test_what_is_carried_to_a_device_is_told_all_at_once(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(session, "MODELS_PER_PROCESS", 20)
+
+    class Carried(local.LocalTransport):
+        at_once = True
+
+        def __init__(self) -> None:
+            self.told = []
+
+        def time(self, jobs, device, progress=None):
+            self.told.append(len(jobs))
+            yield from super().time(jobs, device, progress)
+
+    in_parts, carried = FakeBench(), FakeBench()
+    table = run_profile(monkeypatch, tmp_path / "parts", in_parts)
+    transport = Carried()
+    assert run_profile(monkeypatch, tmp_path / "carried", carried, transport=transport).rows == table.rows
+    assert transport.told == [len(in_parts.timed)]
+    assert carried.timed == in_parts.timed
+
+
 FOREIGN = {
     "hello": lambda line: {"hello": 1},
     "no process": lambda line: line | {"process": PROCESSES},
