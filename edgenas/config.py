@@ -18,6 +18,8 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_serializer,
+    model_validator,
 )
 
 from edgenas.budget import BudgetText
@@ -110,6 +112,28 @@ class ExportConfig(_Section):
     precision: Literal["fp32", "int8"] = "fp32"
     calibration_images: int = Field(256, ge=1)
     max_drop: float = Field(0.01, ge=0, le=1)
+    quantisation_aware: Literal["auto", "never", "always"] = "auto"
+
+
+class DeviceConfig(_Section):
+    """Which device; with a precision, the same machine run in that one. A device alone is written as its name."""
+
+    device: str
+    precision: Literal["fp32", "int8"] | None = None
+    name: Annotated[str, AfterValidator(file_name)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        if not isinstance(value, str | dict | cls):
+            raise ValueError(f"wanted a device, or one like {{device: here, precision: int8}}, got {shown(value)}")
+        return {"device": value} if isinstance(value, str) else value
+
+    @model_serializer
+    def _as_written(self) -> str | dict[str, Any]:
+        said = {"precision": self.precision, "name": self.name}
+        others = {key: value for key, value in said.items() if value is not None}
+        return {"device": self.device, **others} if others else self.device
 
 
 def _named_or_narrowed(value: Any) -> Any:
@@ -127,7 +151,7 @@ class RunConfig(_Section):
     space: Annotated[str | dict[str, Any], BeforeValidator(_named_or_narrowed)]
     data: DataConfig
     train: TrainConfig
-    devices: tuple[str, ...] = Field(("here",), min_length=1)
+    devices: tuple[DeviceConfig, ...] = Field((DeviceConfig(device="here"),), min_length=1)
     budgets: tuple[BudgetText, ...] = ()
     profile: ProfileConfig = ProfileConfig()
     search: SearchConfig = SearchConfig()
@@ -136,7 +160,7 @@ class RunConfig(_Section):
 
     @field_validator("devices")
     @classmethod
-    def _distinct(cls, devices: tuple[str, ...]) -> tuple[str, ...]:
+    def _distinct(cls, devices: tuple[DeviceConfig, ...]) -> tuple[DeviceConfig, ...]:
         if len(set(devices)) != len(devices):
             raise ValueError("wanted each device once")
         return devices

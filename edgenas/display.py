@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import textwrap
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
@@ -45,7 +44,7 @@ class ProgressDisplay:
             disable=quiet or not self.console.is_terminal,
         )
         self.tasks: dict[str, TaskID] = {}
-        self.started: dict[str, float] = {}
+        self.started: dict[str, tuple[float, int]] = {}
         self.spoken = 0.0
 
     def __enter__(self) -> ProgressDisplay:
@@ -63,18 +62,20 @@ class ProgressDisplay:
             self._line(label, done, total)
             return
         if label not in self.tasks:
-            self.tasks[label] = self.bars.add_task(label, total=total)
+            self.tasks[label] = self.bars.add_task(label, total=total, completed=done)
         self.bars.update(self.tasks[label], completed=done, total=total)
 
     def _line(self, label: str, done: int, total: int) -> None:
         now = time.monotonic()
         first = label not in self.started
-        self.started.setdefault(label, now)
+        began, before = self.started.setdefault(label, (now, done))
         if self.quiet or not (first or done == total or now - self.spoken > PLAIN_SECONDS):
             return
         self.spoken = now
-        seconds = now - self.started[label]
-        left = f", about {seconds / done * (total - done):.0f} s left" if 0 < done < total else ""
+        seconds = now - began
+        # What an earlier call did before it was stopped took none of this time.
+        own = done - before
+        left = f", about {seconds / own * (total - done):.0f} s left" if own > 0 and done < total else ""
         try:
             print(f"{label}: {done}/{total}, {seconds:.0f} s{left}", file=sys.stderr, flush=True)
         except OSError:
@@ -117,7 +118,7 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
                 [
                     ("* " if entry["arch"] == summary["chosen"]["arch"] else "  ") + entry["arch"],
                     *([name] if several else []),
-                    f"{entry['val_top1']:.2%}",
+                    f"{entry.get('deployed_top1', entry['val_top1']):.2%}",
                     f"{milliseconds(latency['predicted_us'])} [{milliseconds(low)}, {milliseconds(high)}]",
                     milliseconds(latency["p50_us"]),
                     met if not entry["dropped"] or met == "no" else f"{met} (dropped: {entry['dropped_because']})",
@@ -212,59 +213,3 @@ def _print_list(text: str, lines: Sequence[str]) -> None:
         print(f"  {line}")
     if len(lines) > LISTED:
         print(f"  … and {len(lines) - LISTED} more: --json lists all")
-
-
-BAR_WIDTH = 30
-
-
-def print_inspection(found: dict[str, Any]) -> None:
-    """What `inspect` found: a bar for every block, the costliest operators, memory, and how it was measured."""
-    told = found["circumstances"]
-    print(f"{found['model']}  {found['metadata'].get('arch', '')}".rstrip())
-    print(
-        f"{milliseconds(found['p50_us'])} ms p50, {milliseconds(found['p95_us'])} ms p95 over {told['runs']} runs in "
-        f"one process, {told['threads']} thread(s), {told['runtime']} {told['runtime_version']}, {told['cpu']}\n"
-    )
-    if not found["metadata"]:
-        print(f"not exported by edgenas, so there are no blocks: grouped by {told['grouped_by']}\n")
-    ink = "█" if Console().is_terminal else "#"
-    longest = max(block["time_us"] for block in found["blocks"])
-    columns = ["block", "ms", "share", "", "kMACs", "kB moved", "bound", "of its bound"]
-    rows = [
-        [
-            block["name"],
-            milliseconds(block["time_us"]),
-            f"{block['share']:.1%}",
-            ink * max(1, round(BAR_WIDTH * block["time_us"] / longest)),
-            f"{block['macs'] / 1e3:,.0f}",
-            f"{block['bytes_moved'] / 1e3:,.0f}",
-            block["bound"],
-            f"{block['attained']:.0%}",
-        ]
-        for block in found["blocks"]
-    ]
-    print_table(columns, rows, right=["ms", "share", "kMACs", "kB moved", "of its bound"])
-    print(f"\nThe {len(found['costliest'])} costliest of {len(found['operators'])} operators:")
-    for number, operator in enumerate(found["costliest"], start=1):
-        print(f"{number}. {operator['block']} {operator['label']}, {milliseconds(operator['time_us'])} ms")
-        print(textwrap.fill(operator["why"], 110, initial_indent="   ", subsequent_indent="   "))
-    _print_circumstances(found)
-
-
-def _print_circumstances(found: dict[str, Any]) -> None:
-    paper, grown = found["peak_activation_bytes"], found["memory"]
-    counted = f"{paper / 1e3:,.1f} kB of activations at most" if paper is not None else "activations of unknown shapes"
-    print(f"\nmemory    counted: {counted}, {found['weight_bytes'] / 1e3:,.1f} kB of weights, one input")
-    if grown:
-        loaded, peak = (grown[key] / 1e6 for key in ("load_bytes", "peak_bytes"))
-        print(f"          measured: a fresh process grew by {loaded:.1f} MB on loading it, {peak:.1f} MB at its peak")
-    print(
-        f"bounds    {found['macs_per_us'] / 1e3:.3g} GMAC/s and {found['bytes_per_us'] / 1e3:.3g} GB/s, the fastest of "
-        "a matrix product, a copy in cache and this model's own\n"
-        f"          operators; memory binds below {found['ridge_macs_per_byte']:.2g} MACs a byte"
-    )
-    print(
-        f"times     the profiler adds {found['profiler_us']:.1f} µs to an operator: taken off, and the rest brought to "
-        "the p50 of runs without it,\n"
-        "          which took turns with the profiled ones"
-    )

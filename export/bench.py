@@ -89,6 +89,8 @@ SENTINEL_MODEL = base64.b64decode(
     "CgF4EgF5IgZNYXRNdWwSCHNlbnRpbmVsWhUKAXgSEAoOCAESCgoDCIABCgMIgAFiFQoBeRIQCg4IARIKCgMIgAEKAwiAAUIECgAQDQ=="
 )
 
+LACKING = ("Fail", "InvalidGraph", "NotImplemented")
+"""Errors of a runtime that lacks an operator or an opset of a model."""
 UNTIMED_RUNS = 2
 MIN_RUNS, MAX_RUNS = 5, 200
 VISIT_NS = 4_000_000
@@ -577,13 +579,26 @@ def load_all(
             grown[str(index)] = None if small is None or large is None else max(0, large - small)
         # The runtime raises classes of its own that share no base but Exception; the others must go on.
         except Exception as error:
-            errors[index] = f"{type(error).__name__}: {error}"
+            errors[index] = refusal(error)
         tick()
     on_cpu = argparse.Namespace(**{**vars(args), "provider": "cpu"})
     for name, own in (("sentinel", SENTINEL_MODEL), ("empty", EMPTY_MODEL)):
         runs[name] = bound_run(open_session(own, on_cpu), args.seed)
         visits[name] = warm_up(runs[name], time.perf_counter_ns)
     return runs, visits, errors, grown
+
+
+def refusal(error: Exception) -> str:
+    """Why a model is not timed, in one line; the runtime begins with places in its own source."""
+    kind, said = type(error).__name__, " ".join(str(error).split())
+    said = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?", "", said)
+    said = re.sub(r"\S+\.(?:h|cc|cpp):\d+ .*?\) (?=[A-Z])", "", said)
+    if kind not in LACKING:
+        return f"{kind}: {said}"
+    return (
+        f"onnxruntime {ort.__version__} cannot run it: {said.rstrip('.')}: "
+        "install a newer one, or export the model with operators and an opset that this one has"
+    )
 
 
 def benchmark(models: Sequence[Path], args: argparse.Namespace) -> list[dict[str, Any]]:

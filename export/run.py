@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -187,7 +188,14 @@ def _session(model: str) -> ort.InferenceSession:
         return ort.InferenceSession(model, providers=["CPUExecutionProvider"])
     # ONNX Runtime's exceptions have no public common base.
     except Exception as error:
-        raise UsageError(f"{model} cannot be loaded: {' '.join(str(error).split())}") from None
+        # It begins with places in the runtime's own source.
+        said = " ".join(str(error).split())
+        said = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?", "", said)
+        said = re.sub(r"\S+\.(?:h|cc|cpp):\d+ .*?\) (?=[A-Z])", "", said).rstrip(".")
+        raise UsageError(
+            f"{model} cannot be loaded by onnxruntime {ort.__version__}: {said}: "
+            "install a newer one, or copy the bundle again"
+        ) from None
 
 
 def name_pictures(classifier: Classifier, paths: Sequence[str], top: int) -> list[dict[str, Any]]:

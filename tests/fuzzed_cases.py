@@ -92,8 +92,20 @@ PLACES: dict[str, tuple[str, tuple[Place, ...]]] = {
     "latency/here/predictor.json": (
         "search",
         (
-            *(("schema_version",), ("space",), ("num_classes",), ("measured_us",), ("regressions",)),
-            *(("regressions", "ir", "low"), ("regressions", "ir", "points", 0), ("regressions", "ir", "offset")),
+            *(
+                ("schema_version",),
+                ("space",),
+                ("num_classes",),
+                ("layout",),
+                ("blocks",),
+                ("blocks", "measured_us"),
+                ("blocks", "regressions"),
+            ),
+            *(
+                ("blocks", "regressions", "ir", "low"),
+                ("blocks", "regressions", "ir", "points", 0),
+                ("blocks", "regressions", "ir", "offset"),
+            ),
             *(("calibration", "weights"), ("calibration", "folds"), ("calibration", "residuals", 0)),
         ),
     ),
@@ -104,16 +116,29 @@ PLACES: dict[str, tuple[str, tuple[Place, ...]]] = {
         (
             *(("strategy",), ("evaluations",), ("hypervolume_by_batch",), ("evaluations_by_batch", 0), ("budgets",)),
             *(("budgets", 0, "limit"), ("front",), ("front", 0), ("front", 0, "arch"), ("front", 0, "val_top1")),
+            *(("seconds",), ("hypervolume",), ("reference_point",)),
         ),
     ),
     "verify/result.json": (
         "export",
         (
             *(("front",), ("front", 0, "arch"), ("front", 0, "dropped"), ("front", 0, "latency")),
-            *(("front", 0, "latency", "here", "p50_us"), ("chosen",), ("val_top1",), ("model",)),
+            *(
+                ("front", 0, "latency", "here", "p50_us"),
+                ("chosen",),
+                ("val_top1",),
+                ("model",),
+                ("front", 0, "val_top1"),
+            ),
         ),
     ),
-    "export/result.json": ("done", (("chosen",), ("chosen", "arch"), ("chosen", "test_top1"), ("chosen", "onnx"))),
+    "export/result.json": (
+        "done",
+        (
+            *(("chosen",), ("chosen", "arch"), ("chosen", "val_top1"), ("chosen", "test_top1"), ("chosen", "onnx")),
+            ("chosen", "bundle"),
+        ),
+    ),
     "data.json": ("done", (("name",), ("num_classes",), ("classes", 0), ("counts", "train"), ("digest",))),
 }
 """Files of a run, the stage that has to be done to have them read, and what is changed in them."""
@@ -158,4 +183,21 @@ def fuzzed_rows() -> Iterator[Case]:
         yield Case(label, edit, ("export", "run"), "export/bundle", stage="export")
 
 
-CASES = [case for maker in (fuzzed_yaml, fuzzed_tables, fuzzed_results, fuzzed_rows) for case in maker()]
+def fuzzed_models() -> Iterator[Case]:
+    model = "run/export/bundle/model.onnx"
+    for how in (damaging.cut, damaging.emptied):
+        yield Case(f"model {how.__name__}", damaged(model, how, 0), ("inspect", model), "model.onnx", stage="done")
+    int8 = ("export", "run", "--precision", "int8")
+    for how in (damaging.cut, damaging.emptied, damaging.garbled):
+        edit = functools.partial(each_model, how=how)
+        # Other weights in a sound file are no mistake of the user's: the gate refuses them.
+        code, says = (1, "is not the network that was scored") if how is damaging.garbled else (2, "verify/models/")
+        yield Case(f"measured model {how.__name__}", edit, int8, says, code, stage="done")
+
+
+def each_model(folder: Path, how: Damage) -> None:
+    for path in (folder / "run" / "verify" / "models").iterdir():
+        damaging.damage(path, how, 0)
+
+
+CASES = [case for maker in (fuzzed_yaml, fuzzed_tables, fuzzed_results, fuzzed_rows, fuzzed_models) for case in maker()]

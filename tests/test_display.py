@@ -1,5 +1,6 @@
 import pytest
 
+from edgenas import display
 from edgenas.display import ProgressDisplay, budget_text, milliseconds, print_table
 
 
@@ -11,9 +12,24 @@ def test_progress_without_a_terminal_is_plain_lines_on_standard_error(capfd: pyt
     lines = err.splitlines()
     assert out == ""
     assert [line.split(",")[0] for line in lines] == ["training: 1/100", "training: 100/100"]
-    assert "left" in lines[0]
-    assert "left" not in lines[1]
+    assert "left" not in err
     assert "\x1b" not in err
+
+
+def test_time_left_counts_from_where_an_earlier_call_had_come(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 20.0, 40.0])
+    monkeypatch.setattr(display.time, "monotonic", lambda: next(clock))
+    with ProgressDisplay() as progress:
+        for step in (900, 910, 920):
+            progress("training", step, 1000)
+    lines = capfd.readouterr().err.splitlines()
+    assert lines == [
+        "training: 900/1000, 0 s",
+        "training: 910/1000, 20 s, about 180 s left",
+        "training: 920/1000, 40 s, about 160 s left",
+    ]
 
 
 def test_every_label_is_told_and_quiet_tells_none(capfd: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,9 @@ def inspect_command(
     model: Annotated[Path, typer.Argument(help="An ONNX file: an exported one, or any other.")],
     runs: Annotated[int, typer.Option(min=10, max=1000, help="Runs with the profiler, and as many without.")] = 100,
     threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads of an operator.")] = 1,
+    provider: Annotated[
+        str, typer.Option(help="Who runs the nodes, all of them; a model that falls back to another is refused.")
+    ] = "cpu",
     plot: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--plot", metavar="PNG", help="Draw the blocks' latencies into a PNG file."),
@@ -25,13 +28,13 @@ def inspect_command(
     as_json: AsJson = False,
 ) -> None:
     """Where a model's time and memory go, by block, and the five costliest operators with the reasons."""
+    from edgenas.cli.inspection import print_inspection
     from edgenas.deploy.inspection import inspect_model
-    from edgenas.display import print_inspection
     from edgenas.files import user_path, write_bytes
 
     if plot and plot.suffix.lower() != ".png":
         raise UserError(f"--plot {plot}: wanted a file name that ends in .png")
-    found = inspect_model(user_path(model), runs=runs, threads=threads).to_json()
+    found = inspect_model(user_path(model), runs=runs, threads=threads, provider=provider).to_json()
     if plot:
         from edgenas.report.plots import plot_blocks
 

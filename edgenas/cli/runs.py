@@ -264,13 +264,13 @@ def _export_bundle(
     reach: Reach,
 ) -> None:
     from edgenas.display import ProgressDisplay, print_bundle
-    from edgenas.pipeline.bundling import Form
+    from edgenas.pipeline.bundling import Form, run_precision
     from edgenas.pipeline.export import export_bundle
     from edgenas.pipeline.run import open_run
 
     run = open_run(target, reach)
     form = Form(
-        precision or run.config.export.precision,
+        precision or run_precision(run),
         dynamic_batch=batch == "dynamic",
         embed_preprocessing=embed_preprocessing,
     )

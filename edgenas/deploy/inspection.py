@@ -41,7 +41,7 @@ class Inspection:
     Attributes:
         model: the file's name.
         metadata: what edgenas wrote into it; empty for files of others.
-        circumstances: cpu, runtime, runtime_version, threads, runs, grouped_by.
+        circumstances: cpu, runtime, runtime_version, provider, threads, runs, grouped_by.
         p50_us: of a whole run without the profiler, in this process.
         p95_us: of a whole run without the profiler, in this process.
         profiler_us: what the profiler adds to every operator, which was taken off.
@@ -124,28 +124,30 @@ class Inspection:
         return {**asdict(part), "share": share, "bound": self.bound(part), "attained": self.attained(part)}
 
 
-def inspect_model(path: Path, *, runs: int = 100, threads: int = 1) -> Inspection:
+def inspect_model(path: Path, *, runs: int = 100, threads: int = 1, provider: str = "cpu") -> Inspection:
     """Run a model on random inputs and find out where its time and memory go.
 
     Args:
         path: any ONNX file, ours or another's, batch 1.
         runs: with the profiler, and as many without.
         threads: of an operator.
+        provider: who runs the nodes: `cpu`, or another that this runtime has. Memory is measured on the CPU alone.
 
     Raises:
-        UserError: the file is missing, no ONNX model, lacks its weights, or this runtime cannot run it.
+        UserError: the file is missing, no ONNX model, lacks its weights, or this runtime cannot run it, or not all of
+            its nodes by the provider.
         MeasurementError: the profiler, or the process that memory is measured in, failed.
     """
     graph = read_graph(path)
-    profile = profile_nodes(graph.model.SerializeToString(), str(path), runs, threads)
-    calibration = calibrate(threads)
+    profile = profile_nodes(graph.model.SerializeToString(), str(path), runs, threads, provider)
+    calibration = calibrate(threads, provider)
     times = without_profiler(profile.told_us, calibration.profiler_us, profile.p50_us)
     operators = executed_operators(graph, profile, times.tolist())
     long = [one for one in operators if one.time_us >= SHORTEST_US]
     return Inspection(
         model=path.name,
         metadata=graph.metadata,
-        circumstances=_circumstances(graph, profile, threads),
+        circumstances=_circumstances(graph, profile, threads, provider),
         p50_us=profile.p50_us,
         p95_us=profile.p95_us,
         profiler_us=calibration.profiler_us,
@@ -155,15 +157,16 @@ def inspect_model(path: Path, *, runs: int = 100, threads: int = 1) -> Inspectio
         macs=graph.macs,
         weight_bytes=graph.weight_bytes,
         peak_activation_bytes=peak_activation_bytes(graph),
-        memory=measure_memory_growth(path, threads),
+        memory=measure_memory_growth(path, threads) if provider == "cpu" else None,
     )
 
 
-def _circumstances(graph: Graph, profile: Profile, threads: int) -> dict[str, Any]:
+def _circumstances(graph: Graph, profile: Profile, threads: int, provider: str) -> dict[str, Any]:
     return {
         "cpu": probe().cpu,
         "runtime": "onnxruntime",
         "runtime_version": onnxruntime.__version__,
+        "provider": provider,
         "threads": threads,
         "runs": profile.runs,
         "grouped_by": "stage and block" if graph.metadata else "the beginning of node names",

@@ -17,8 +17,8 @@ import numpy.typing as npt
 import onnx
 
 from edgenas.deploy.graph_cost import Tensor, initialisers
-from edgenas.deploy.runtime import OPTIMISED, bound_run, open_session
-from edgenas.errors import MeasurementError
+from edgenas.deploy.runtime import OPTIMISED, bound_run, open_session, provider_of
+from edgenas.errors import MeasurementError, UserError
 
 UNTIMED, TIMED = 2, 10
 """Runs of one visit: the first bring the model back into the caches."""
@@ -29,6 +29,7 @@ SHORTEST_US = 0.25
 CALIBRATION_SIDE = 256
 CALIBRATION_FLOATS = 65536
 IDLE_NODES = 32
+NAMED_NODES = 5
 
 Event = dict[str, Any]
 Times = npt.NDArray[np.float64]
@@ -91,7 +92,7 @@ class Calibration:
     profiler_us: float
 
 
-def profile_nodes(model: bytes, name: str, runs: int, threads: int = 1) -> Profile:
+def profile_nodes(model: bytes, name: str, runs: int, threads: int = 1, provider: str = "cpu") -> Profile:
     """Run a model with the profiler and without, in turns, so that both meet the same machine.
 
     Args:
@@ -99,15 +100,16 @@ def profile_nodes(model: bytes, name: str, runs: int, threads: int = 1) -> Profi
         name: of the model, for messages.
         runs: of each kind, rounded up to whole visits of 10.
         threads: of an operator.
+        provider: who runs the nodes, all of them.
 
     Raises:
-        UserError: this runtime cannot run the model.
+        UserError: this runtime cannot run the model, or nodes fall back to another provider.
         MeasurementError: the profiler told nothing.
     """
     # The runtime writes its profile into the working directory unless told otherwise.
     with tempfile.TemporaryDirectory(prefix="edgenas-inspect-") as folder:
-        plain = bound_run(open_session(model, name, threads), name)
-        session = open_session(model, name, threads, traces=Path(folder))
+        plain = bound_run(open_session(model, name, threads, provider=provider), name)
+        session = open_session(model, name, threads, traces=Path(folder), provider=provider)
         traced = bound_run(session, name)
         _visit(plain), _visit(traced)
         samples = []
@@ -117,9 +119,35 @@ def profile_nodes(model: bytes, name: str, runs: int, threads: int = 1) -> Profi
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         optimised = onnx.load(Path(folder) / OPTIMISED).graph
     p50, p95 = np.percentile(samples, [50, 95]).tolist()
+    refuse_fallback(events, name, provider_of(provider))
     told, times = _node_times(_counted(_by_run(events), name))
     executed = zip(_matched(told, optimised), told, times.tolist(), strict=True)
     return Profile(p50, p95, len(samples), tuple(_node_time(*each) for each in executed), initialisers(optimised))
+
+
+def refuse_fallback(events: Sequence[Event], name: str, provider: str) -> None:
+    """Refuse a profile of nodes that another provider ran than the one asked for.
+
+    Args:
+        events: of the profiler.
+        name: of the model, for messages.
+        provider: asked for, by the runtime's name.
+
+    Raises:
+        UserError: they are named, with who ran them.
+    """
+    ran = {
+        str(event["name"]).removesuffix("_kernel_time"): str(event["args"]["provider"])
+        for event in events
+        if event.get("cat") == "Node" and "provider" in event.get("args", {})
+    }
+    fallen = [f"{node} ({by})" for node, by in ran.items() if by != provider]
+    if fallen:
+        more = f" and {len(fallen) - NAMED_NODES} more" if len(fallen) > NAMED_NODES else ""
+        raise UserError(
+            f"{name}: {len(fallen)} of {len(ran)} nodes fall back from {provider}: {', '.join(fallen[:NAMED_NODES])}"
+            f"{more}: ask for the provider that runs them all, or leave these operators out"
+        )
 
 
 def _visit(run: Callable[[], None]) -> list[float]:
@@ -203,11 +231,11 @@ def _node_time(node: onnx.NodeProto, event: Event, told_us: float) -> NodeTime:
     return NodeTime(node, told_us, moved, tuple(shapes[0]) if shapes else ())
 
 
-def calibrate(threads: int = 1) -> Calibration:
+def calibrate(threads: int = 1, provider: str = "cpu") -> Calibration:
     """Run two small models of known work."""
-    idle = profile_nodes(idle_model(), "the idle model", 5 * TIMED, threads)
+    idle = profile_nodes(idle_model(), "the idle model", 5 * TIMED, threads, provider)
     profiler_us = max(0.0, float(idle.told_us.mean()) - idle.p50_us / IDLE_NODES)
-    busy = profile_nodes(busy_model(), "the busy model", 5 * TIMED, threads)
+    busy = profile_nodes(busy_model(), "the busy model", 5 * TIMED, threads, provider)
     times = without_profiler(busy.told_us, profiler_us, busy.p50_us).tolist()
     by_operator = {each.node.op_type: time_us for each, time_us in zip(busy.nodes, times, strict=True)}
     macs, moved = CALIBRATION_SIDE**3, 8 * CALIBRATION_FLOATS

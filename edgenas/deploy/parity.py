@@ -20,7 +20,7 @@ from torch import Tensor
 from edgenas.deploy.departure import Departure, block_departures, first_departing_block, greatest_step
 from edgenas.deploy.embed import INCLUDED, device_inputs
 from edgenas.deploy.onnx_export import model_metadata
-from edgenas.deploy.runtime import create_session
+from edgenas.deploy.runtime import create_session, said_by_runtime
 from edgenas.errors import DataError, ParityError, UserError, first_line
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.preprocess import Preprocess
@@ -233,7 +233,7 @@ def _session(onnx_path: Path, optimised: bool) -> onnxruntime.InferenceSession:
     except Exception as error:
         raise UserError(
             f"{onnx_path}: ONNX Runtime {onnxruntime.__version__} cannot run it (it wants {_opsets(onnx_path)}): "
-            f"{first_line(error)}: install a newer runtime, or export with operators and an opset that this one has"
+            f"{said_by_runtime(error)}: install a newer runtime, or export with operators and an opset that this has"
         ) from None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,35 +12,62 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from edgenas.errors import UserError, first_line
+from edgenas.errors import UserError, one_of
 
 OPTIMISED = "optimised.onnx"
 """The graph that is executed, in the folder of a session's traces."""
+ERROR_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?")
+SOURCE_PLACE = re.compile(r"\S+\.(?:h|cc|cpp):\d+ .*?\) (?=[A-Z])")
+"""A line of the runtime's source and the function there, which has no capital after a closing bracket."""
+LONGEST_SAID = 500
+
+
+def provider_of(name: str) -> str:
+    """The runtime's name of an execution provider: `cpu` is CPUExecutionProvider.
+
+    Raises:
+        UserError: this runtime has no such provider; those it has are listed.
+    """
+    available: dict[str, str] = {
+        full.removesuffix("ExecutionProvider").lower(): full for full in onnxruntime.get_available_providers()
+    }
+    if name not in available:
+        raise UserError(
+            f"ONNX Runtime {onnxruntime.__version__} has no execution provider {name!r} here; {one_of(name, available)}"
+        )
+    return available[name]
 
 
 def open_session(
-    model: bytes | Path, name: str, threads: int = 1, *, traces: Path | None = None
+    model: bytes | Path, name: str, threads: int = 1, *, traces: Path | None = None, provider: str = "cpu"
 ) -> onnxruntime.InferenceSession:
-    """A session on the CPU.
+    """A session.
 
     Args:
         model: a file, or what stands in one.
         name: of the model, for messages.
         threads: of an operator.
         traces: a folder to leave the optimised graph in, and the profile once it is ended.
+        provider: who is asked to run the nodes; those it cannot run fall back to the CPU.
 
     Raises:
-        UserError: this runtime cannot run the model, say because it lacks an operator.
+        UserError: this runtime cannot run the model, say because it lacks an operator, or has no such provider.
     """
+    full = provider_of(provider)
     try:
-        return create_session(model, threads, traces=traces)
+        return create_session(model, threads, traces=traces, provider=full)
     # The runtime's own exceptions share no base but Exception.
     except Exception as error:
         raise UserError(f"{name}: {_refusal(error)}") from None
 
 
 def create_session(
-    model: bytes | Path, threads: int = 1, *, optimised: bool = True, traces: Path | None = None
+    model: bytes | Path,
+    threads: int = 1,
+    *,
+    optimised: bool = True,
+    traces: Path | None = None,
+    provider: str = "CPUExecutionProvider",
 ) -> onnxruntime.InferenceSession:
     """The same, `optimised` with all of the runtime's graph optimisations or with none; its errors come as they are."""
     levels = onnxruntime.GraphOptimizationLevel
@@ -54,7 +83,7 @@ def create_session(
         options.profile_file_prefix = str(traces / "profile")
         options.optimized_model_filepath = str(traces / OPTIMISED)
     source = model if isinstance(model, bytes) else str(model)
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(source, options, providers=[provider])
 
 
 def bound_run(session: onnxruntime.InferenceSession, name: str) -> Callable[[], None]:
@@ -79,9 +108,15 @@ def bound_run(session: onnxruntime.InferenceSession, name: str) -> Callable[[], 
 
 def _refusal(error: Exception) -> str:
     return (
-        f"ONNX Runtime {onnxruntime.__version__} cannot run it: {first_line(error)}; "
+        f"ONNX Runtime {onnxruntime.__version__} cannot run it: {said_by_runtime(error)}; "
         "a newer runtime may, or export it with operators and an opset that this one has"
     )
+
+
+def said_by_runtime(error: Exception) -> str:
+    """What an error of the runtime says, without where in its source it says so."""
+    said = SOURCE_PLACE.sub("", ERROR_CODE.sub("", " ".join(str(error).split()))) or type(error).__name__
+    return textwrap.shorten(said, LONGEST_SAID, placeholder=" …").rstrip(".")
 
 
 def _random_input(port: Any, name: str, rng: np.random.Generator) -> npt.NDArray[Any]:

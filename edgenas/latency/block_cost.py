@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from edgenas.errors import TableError, one_of
 from edgenas.latency.calibration import check_arrays
+from edgenas.latency.network_features import paper_values
 from edgenas.space.blocks import KINDS, BlockSpec, parse_block
 from edgenas.space.cost import cost
 
@@ -179,21 +180,23 @@ class BlockCosts:
             TableError: blocks that are neither measured nor inside the fitted range; all are named.
         """
         wanted = list(dict.fromkeys(blocks))
-        costs = {b: self.measured_us[b.key] for b in wanted if b.key in self.measured_us}
-        missing = [b for b in wanted if b not in costs]
-        outside = []
-        for kind in dict.fromkeys(b.kind for b in missing):
-            group = [b for b in missing if b.kind == kind]
-            known = self._regressed(kind, group)
-            costs |= known
-            outside += [b.key for b in group if b not in known]
+        costs = self.known(wanted)
+        outside = [block.key for block, cost_us in zip(wanted, costs, strict=True) if math.isnan(cost_us)]
         if outside:
             raise TableError(
                 f"{len(outside)} blocks are neither measured nor inside the measured range: "
                 f"{', '.join(outside[:5])}{', …' if len(outside) > 5 else ''}; "
                 "measure them with `edgenas profile RUN`"
             )
-        return costs
+        return dict(zip(wanted, costs.tolist(), strict=True))
+
+    def known(self, blocks: Sequence[BlockSpec]) -> Floats:
+        """Microseconds of each block, NaN where it is neither measured nor inside the fitted range; shape (blocks,)."""
+        found = {block: self.measured_us[block.key] for block in blocks if block.key in self.measured_us}
+        missing = list(dict.fromkeys(block for block in blocks if block not in found))
+        for kind in dict.fromkeys(block.kind for block in missing):
+            found |= self._regressed(kind, [block for block in missing if block.kind == kind])
+        return np.array([found.get(block, math.nan) for block in blocks])
 
     def _regressed(self, kind: str, blocks: list[BlockSpec]) -> dict[BlockSpec, float]:
         if kind not in self.regressions:
@@ -202,3 +205,26 @@ class BlockCosts:
         inside = self.regressions[kind].holds(features)
         values = self.regressions[kind].predict(features)
         return {b: float(v) for b, v, ok in zip(blocks, values, inside, strict=True) if ok}
+
+
+@dataclass(frozen=True)
+class PaperCosts:
+    """Latency of blocks for tables that hold whole networks alone: a price for each quantity of `PAPER`.
+
+    Attributes:
+        price_us: of a block, a million MACs, a megabyte of weights, a million activations, a gate; none below 0.
+    """
+
+    price_us: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, paper: Floats, latency_us: Floats) -> PaperCosts:
+        """Non-negative least squares of relative errors; paper (networks, `PAPER`), latency_us (networks,)."""
+        from scipy.optimize import nnls
+
+        prices, _ = nnls(paper / latency_us[:, None], np.ones(len(latency_us)))
+        return cls(tuple(prices.tolist()))
+
+    def known(self, blocks: Sequence[BlockSpec]) -> Floats:
+        """Microseconds of each block, shape (blocks,)."""
+        return np.asarray(paper_values(blocks) @ np.array(self.price_us))

@@ -1,13 +1,16 @@
 """Calibration of summed block costs on whole networks, with conformal intervals.
 
-Summed isolated blocks come out 10 % off or more: each pays its own layout reorders, but none has to fetch its
-weights from beyond the cache. How much depends on how many there are, how much they compute and how heavy they
-are; a small linear model takes that out.
+Summed isolated blocks are 10 % off or more, in either direction: each pays its own layout reorders, but none has to
+fetch its weights from beyond the cache. How much depends on which stages hold the time, on the number of blocks, their
+weights and activations, and the size of the whole. So the ratio of measured latency to the sum is regressed on these:
+linear, shrunk as far as the networks' own evidence says (Bayesian ridge regression: MacKay 1992; Tipping 2001), and
+with Huber's weights (1964), which bound what a network timed during a burst of foreign load can do.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,22 +22,23 @@ from edgenas.errors import TableError
 
 Floats = npt.NDArray[np.float64]
 MIN_NETWORKS = 2
-N_FEATURES = 5
-"""Sum of block costs, 1, number of blocks, MACs, weights."""
 FULL_MODEL_NETWORKS = 8
-"""Networks from which constant, block count, MACs and weights are fitted beside the sum."""
+"""Networks from which more than one factor is fitted."""
 MAX_FOLDS = 40
-RANK_TOLERANCE = 1e-6
+HUBER_SIGMAS = 2.5
+HUBER_STEPS = 8
 EXACT = 1e-9
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A linear model of network latency, and its refits without each part of the networks.
+    """A linear model of the ratio of network latency to the sum of block costs, and its refits without each part.
+
+    Features are, per network: the sum of block costs in microseconds, then 1, then whatever the ratio may depend on.
 
     Attributes:
-        weights: shape (features,), features being sum of block costs, 1, number of blocks, MACs, weights.
-        fold_weights: weights fitted without fold k, shape (folds, features).
+        weights: of the features behind the sum, shape (features - 1,).
+        fold_weights: those fitted without fold k, shape (folds, features - 1).
         folds: fold of every calibration network, shape (networks,).
         residuals: (measured - predicted) / predicted of every network by the fit that did not see it,
             shape (networks,).
@@ -47,7 +51,7 @@ class Calibration:
 
     def predict(self, features: Floats) -> Floats:
         """Microseconds, (n, features) → (n,)."""
-        return features @ self.weights
+        return np.asarray(features[:, 0] * (features[:, 1:] @ self.weights))
 
     def interval(self, features: Floats, coverage: float) -> Floats:
         """Two-sided prediction interval, (n, features) → (n, 2), by CV+ on relative residuals.
@@ -59,10 +63,9 @@ class Calibration:
             TableError: more coverage than the number of networks supports.
         """
         rank = self._rank(coverage)
-        refits = (features @ self.fold_weights.T)[:, self.folds]
-        width = np.abs(self.residuals)
-        upper = np.sort(refits * (1 + width), axis=1)[:, rank - 1]
-        lower = np.sort(refits * (1 - width), axis=1)[:, len(width) - rank]
+        refits, width = self._refits(features), np.abs(self.residuals)
+        upper = np.partition(refits * (1 + width), rank - 1, axis=1)[:, rank - 1]
+        lower = np.partition(refits * (1 - width), len(width) - rank, axis=1)[:, len(width) - rank]
         return np.column_stack([lower, upper])
 
     def upper(self, features: Floats, risk: float) -> Floats:
@@ -72,8 +75,12 @@ class Calibration:
             TableError: less risk than the number of networks supports.
         """
         rank = self._rank(1 - risk)
-        refits = (features @ self.fold_weights.T)[:, self.folds]
-        return np.asarray(np.sort(refits * (1 + self.residuals), axis=1)[:, rank - 1])
+        bounds = self._refits(features) * (1 + self.residuals)
+        return np.asarray(np.partition(bounds, rank - 1, axis=1)[:, rank - 1])
+
+    def _refits(self, features: Floats) -> Floats:
+        """What the fit that did not see each calibration network predicts, (n, features) → (n, networks)."""
+        return np.asarray(features[:, :1] * (features[:, 1:] @ self.fold_weights.T)[:, self.folds])
 
     def _rank(self, coverage: float) -> int:
         count = len(self.residuals)
@@ -93,7 +100,7 @@ class Calibration:
         return {name: value.tolist() for name, value in vars(self).items()}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Calibration:
+    def from_json(cls, value: Mapping[str, Any], n_features: int) -> Calibration:
         """What `to_json` gave.
 
         Raises:
@@ -102,7 +109,7 @@ class Calibration:
         arrays = {name: np.array(value[name], dtype=float) for name in ("weights", "fold_weights", "residuals")}
         found = cls(folds=np.array(value["folds"], dtype=np.int64), **arrays)
         refits, networks = len(found.fold_weights), len(found.residuals)
-        shapes = {"weights": (N_FEATURES,), "fold_weights": (refits, N_FEATURES), "residuals": (networks,)}
+        shapes = {"weights": (n_features - 1,), "fold_weights": (refits, n_features - 1), "residuals": (networks,)}
         check_arrays(vars(found), {**shapes, "folds": (networks,)})
         if networks < MIN_NETWORKS or not ((found.folds >= 0) & (found.folds < refits)).all():
             raise ValueError(f"wanted folds of 0 to {refits - 1} for at least {MIN_NETWORKS} networks")
@@ -128,7 +135,7 @@ def largest_coverage(count: int) -> float:
 
 
 def fit_calibration(features: Floats, latency_us: Floats) -> Calibration:
-    """Fit on whole networks; features (n, 5), latency_us (n,).
+    """Fit on whole networks; features (n, features), latency_us (n,).
 
     Raises:
         TableError: fewer than two networks.
@@ -140,35 +147,51 @@ def fit_calibration(features: Floats, latency_us: Floats) -> Calibration:
     folds = np.empty(count, dtype=np.int64)
     folds[np.argsort(latency_us, kind="stable")] = np.arange(count) % min(count, MAX_FOLDS)
     fold_weights = np.array(
-        [linear_fit(features[folds != fold], latency_us[folds != fold]) for fold in range(folds.max() + 1)]
+        [ratio_fit(features[folds != fold], latency_us[folds != fold]) for fold in range(folds.max() + 1)]
     )
-    unseen = np.einsum("nf,nf->n", features, fold_weights[folds])
-    return Calibration(linear_fit(features, latency_us), fold_weights, folds, latency_us / unseen - 1)
+    unseen = features[:, 0] * np.einsum("nf,nf->n", features[:, 1:], fold_weights[folds])
+    return Calibration(ratio_fit(features, latency_us), fold_weights, folds, latency_us / unseen - 1)
 
 
-def linear_fit(features: Floats, latency_us: Floats) -> Floats:
-    """Weights of the features, (n, features) → (features,), least in Huber's loss of relative errors.
+def ratio_fit(features: Floats, latency_us: Floats) -> Floats:
+    """Weights of the features behind the sum, (n, features) → (features - 1,); with few networks, one factor.
 
-    Rows are divided by their latency, so that errors count relatively; Huber's loss (1964) bounds what a
-    network timed during a burst of foreign load can do. With few networks only the sum's factor is fitted.
+    Residuals of a ratio are relative errors, whatever a network's size.
     """
-    from sklearn.linear_model import HuberRegressor
-
-    if len(latency_us) < FULL_MODEL_NETWORKS - 1:
-        weights = np.zeros(features.shape[1])
-        weights[0] = np.median(latency_us / features[:, 0])
+    ratio = latency_us / features[:, 0]
+    weights = np.zeros(features.shape[1] - 1)
+    if len(ratio) < FULL_MODEL_NETWORKS - 1:
+        weights[0] = np.median(ratio)
         return weights
+    varied = features[:, 2:]
+    mean, scale = varied.mean(axis=0), varied.std(axis=0)
+    # A feature that never varies has rounding errors for a spread.
+    scale = np.where(scale > EXACT * np.maximum(np.abs(mean), 1), scale, np.inf)
+    slopes, offset = _robust((varied - mean) / scale, ratio)
+    weights[1:] = slopes / scale
+    weights[0] = offset - mean @ weights[1:]
+    return weights
+
+
+def _robust(points: Floats, ratio: Floats) -> tuple[Floats, float]:
+    """Bayesian ridge regression, repeated with less weight for what departs far."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import BayesianRidge
+
+    trust = np.ones(len(ratio))
+    model = BayesianRidge(max_iter=1000, tol=1e-6)
+    for _ in range(HUBER_STEPS):
+        with warnings.catch_warnings():
+            # Shrinkage that still drifts in its last digits decides nothing.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(points, ratio, sample_weight=trust)
+        departure = np.abs(ratio - model.predict(points))
+        sigma = 1.4826 * float(np.median(departure)) + EXACT
+        trust = np.minimum(1.0, HUBER_SIGMAS * sigma / np.maximum(departure, EXACT))
+    return np.asarray(model.coef_, dtype=np.float64), float(model.intercept_)
+
+
+def line_fit(features: Floats, latency_us: Floats) -> Floats:
+    """Least squares of relative errors, (n, features) → (features,): the baselines' fit."""
     relative = features / latency_us[:, None]
-    norms = np.linalg.norm(relative, axis=0)
-    left, size, right = np.linalg.svd(relative / norms, full_matrices=False)
-    kept = size > RANK_TOLERANCE * size[0]
-    # The solver is slow on correlated columns and small residuals, as these are; so it gets the principal
-    # directions, and what least squares leaves of the relative errors in units of their spread.
-    root = np.sqrt(len(latency_us))
-    directions = left[:, kept] * root
-    plain = left[:, kept].sum(axis=0) / root
-    rest = 1 - directions @ plain
-    spread = max(float(rest.std()), EXACT)
-    huber = HuberRegressor(alpha=0.0, fit_intercept=False, max_iter=1000).fit(directions, rest / spread)
-    robust = plain + spread * huber.coef_
-    return np.asarray(right[kept].T @ (robust * root / size[kept]) / norms)
+    return np.asarray(np.linalg.lstsq(relative, np.ones(len(latency_us)), rcond=None)[0])

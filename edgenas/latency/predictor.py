@@ -1,9 +1,8 @@
-"""LatencyPredictor: block costs summed, then calibrated on whole networks; and its score on unseen networks."""
+"""LatencyPredictor: block costs summed, then calibrated on whole networks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,21 +12,28 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from edgenas.errors import TableError, UserError, explained, shown
 from edgenas.files import read_json, write_json
-from edgenas.latency.block_cost import BlockCosts, KindRegression
-from edgenas.latency.calibration import Calibration, fit_calibration, largest_coverage, linear_fit
-from edgenas.latency.table import NETWORK, LatencyRow, LatencyTable
+from edgenas.latency.block_cost import BlockCosts, KindRegression, PaperCosts
+from edgenas.latency.calibration import MIN_NETWORKS, Calibration, fit_calibration
+from edgenas.latency.gene_table import GeneTable
+from edgenas.latency.network_features import PAPER, block_values, n_features, network_features, paper_values
+from edgenas.latency.table import NETWORK, LatencyTable
 from edgenas.space.arch import Arch
 from edgenas.space.blocks import BlockSpec
-from edgenas.space.cost import cost
-from edgenas.space.space import SearchSpace
+from edgenas.space.space import Genes, SearchSpace
 
 Floats = npt.NDArray[np.float64]
-SCORED_COVERAGE = 0.9
+Archs = Sequence[Arch] | Genes
+"""Archs, or their canonical gene matrix, shape (n, genes)."""
+LAYOUT = 2
+"""Of a saved predictor; raised whenever what is learned changes."""
 AGAIN = (
     "delete the latency/result.json of its run, then run `edgenas profile` on that: it is fitted again from the "
     "measurements, which are kept"
 )
 PositiveInt = Annotated[int, Field(gt=0, strict=True)]
+Prices = Annotated[
+    tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...], Field(min_length=len(PAPER), max_length=len(PAPER))
+]
 FinitePositive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 
 
@@ -37,13 +43,15 @@ class LatencyPredictor:
     Attributes:
         num_classes_: of the networks predicted.
         blocks_: costs of single blocks.
+        base_: of a fit that began from another device's predictor: that one's calibration, which comes first.
         calibration_: the model fitted on whole networks; None where the table has none of this space.
         calibrated_: whether there is one. Without it a prediction is the plain sum of block costs, which is
-            known to be too high, and there are no intervals.
+            known to be off, and there are no intervals.
     """
 
     num_classes_: int
-    blocks_: BlockCosts
+    blocks_: BlockCosts | PaperCosts
+    base_: Calibration | None
     calibration_: Calibration | None
     calibrated_: bool
 
@@ -52,53 +60,83 @@ class LatencyPredictor:
         self.space = space
         self.num_classes = num_classes
 
-    def fit(self, table: LatencyTable) -> LatencyPredictor:
+    def fit(self, table: LatencyTable, base: LatencyPredictor | None = None) -> LatencyPredictor:
         """Fit on a table's blocks and on its networks of this space.
 
+        A table without blocks will do: each network's latency is then put down to what its blocks are on paper.
+
+        Args:
+            table: of the device.
+            base: a predictor of another device or setting, for a table of few networks (ten or so) and no blocks:
+                what it predicts is calibrated on them.
+
         Raises:
-            TableError: no blocks, or no agreement on the number of classes.
+            TableError: neither blocks nor networks of this space, no agreement on the number of classes, or a base
+                of another space.
         """
         self.num_classes_ = table_classes(self.space, table) if self.num_classes is None else self.num_classes
-        networks = table.networks(self.space.structure_id, self.num_classes_)
-        measured = {key: row.p50_us for key, row in table.blocks().items()}
-        if not measured:
-            raise TableError(f"the table of {table.identity.device} has no rows of blocks: run `edgenas profile RUN`")
-        self._learn(BlockCosts.fit(measured), None)
-        if networks:
-            features = self._features([self.space.parse(row.key) for row in networks])
-            p50 = np.array([row.p50_us for row in networks])
-            self._learn(self.blocks_, fit_calibration(features, p50))
+        rows = table.networks(self.space.structure_id, self.num_classes_)
+        archs, p50_us = [self.space.parse(row.key) for row in rows], np.array([row.p50_us for row in rows])
+        if base is None:
+            self._learn(self._block_costs(table, archs, p50_us), None, None)
+        else:
+            self._check_base(base)
+            self._learn(base.blocks_, base.calibration_, None)
+        if archs:
+            self._learn(self.blocks_, self.base_, fit_calibration(self.features(archs), p50_us))
         return self
 
-    def _learn(self, blocks: BlockCosts, calibration: Calibration | None) -> None:
-        self.blocks_, self.calibration_ = blocks, calibration
-        self.calibrated_ = calibration is not None
-        self._known: dict[BlockSpec, tuple[float, float, float]] = {}
+    def _block_costs(self, table: LatencyTable, archs: Sequence[Arch], p50_us: Floats) -> BlockCosts | PaperCosts:
+        measured = {key: row.p50_us for key, row in table.blocks().items()}
+        if measured:
+            return BlockCosts.fit(measured)
+        if len(archs) < MIN_NETWORKS:
+            raise TableError(
+                f"the table of {table.identity.device} has no rows of blocks and {len(archs)} networks of "
+                f"{self.space.structure_id} with {self.num_classes_} classes: run `edgenas profile RUN`"
+            )
+        networks = [self.space.unroll(arch, self.num_classes_) for arch in archs]
+        return PaperCosts.fit(np.array([paper_values(specs).sum(axis=0) for specs in networks]), p50_us)
 
-    def predict(self, archs: Sequence[Arch]) -> Floats:
+    def _check_base(self, base: LatencyPredictor) -> None:
+        came, wanted = (base.space.structure_id, base.num_classes_), (self.space.structure_id, self.num_classes_)
+        if came != wanted:
+            raise TableError(
+                f"the predictor to begin from is of {came[0]} with {came[1]} classes, "
+                f"wanted {wanted[0]} with {wanted[1]}"
+            )
+
+    def _learn(
+        self, blocks: BlockCosts | PaperCosts, base: Calibration | None, calibration: Calibration | None
+    ) -> None:
+        self.blocks_, self.base_, self.calibration_ = blocks, base, calibration
+        self.calibrated_ = calibration is not None
+        self._table: GeneTable | None = None
+
+    def predict(self, archs: Archs) -> Floats:
         """Predicted p50 in microseconds, shape (n,).
 
         Raises:
             TableError: a block is neither measured nor inside the measured range.
         """
-        features = self._features(archs)
+        features = self.features(archs)
         return _credible(features[:, 0] if self.calibration_ is None else self.calibration_.predict(features))
 
-    def interval(self, archs: Sequence[Arch], coverage: float) -> Floats:
+    def interval(self, archs: Archs, coverage: float) -> Floats:
         """Prediction interval of the measured p50 in microseconds, shape (n, 2).
 
         Raises:
             TableError: not calibrated, or more coverage than the calibration networks support.
         """
-        return _credible(self._calibration().interval(self._features(archs), coverage))
+        return _credible(self._calibration().interval(self.features(archs), coverage))
 
-    def upper(self, archs: Sequence[Arch], risk: float) -> Floats:
+    def upper(self, archs: Archs, risk: float) -> Floats:
         """Bound that the measured p50 exceeds with probability `risk`, microseconds, shape (n,).
 
         Raises:
             TableError: not calibrated, or less risk than the calibration networks support.
         """
-        return _credible(self._calibration().upper(self._features(archs), risk))
+        return _credible(self._calibration().upper(self.features(archs), risk))
 
     def _calibration(self) -> Calibration:
         if self.calibration_ is None:
@@ -108,35 +146,44 @@ class LatencyPredictor:
             )
         return self.calibration_
 
-    def _features(self, archs: Sequence[Arch]) -> Floats:
-        """Sum of block costs, 1, number of blocks, MACs in millions, weights in megabytes; shape (n, 5).
+    def features(self, archs: Archs) -> Floats:
+        """What the calibration sees of networks, see `network_features`; shape (n, features).
 
-        A block timed alone finds its weights in the cache; in a network each inference fetches them again.
+        Raises:
+            TableError: a block is neither measured nor inside the measured range.
         """
-        networks = [self.space.unroll(arch, self.num_classes_) for arch in archs]
-        self._look_up(spec for specs in networks for spec in specs)
-        known = self._known
-        features = np.ones((len(networks), 5))
-        for row, specs in enumerate(networks):
-            latency, macs, megabytes = np.sum([known[spec] for spec in specs], axis=0)
-            features[row] = latency, 1, len(specs), macs, megabytes
+        genes = archs if isinstance(archs, np.ndarray) else self.space.encode(archs)
+        if self._table is None:
+            self._table = GeneTable.of(self.space, self.num_classes_, self._block_values)
+        sums = self._table.sums(genes)
+        unknown = np.flatnonzero(np.isnan(sums[:, 0]))
+        if len(unknown) and isinstance(self.blocks_, BlockCosts):
+            first = self.space.decode(genes[unknown[:1]])[0]
+            self.blocks_.of(self.space.unroll(first, self.num_classes_))
+        features = network_features(sums, np.asarray(self.space.resolution)[genes[:, 0]])
+        if self.base_ is not None:
+            features[:, 0] = self.base_.predict(features)
         return features
 
-    def _look_up(self, specs: Iterable[BlockSpec]) -> None:
-        """Remember latency, MACs and weights of blocks not met before."""
-        new = list(dict.fromkeys(spec for spec in specs if spec not in self._known))
-        latencies = self.blocks_.of(new)
-        for spec in new:
-            on_paper = cost([spec])
-            self._known[spec] = (latencies[spec], on_paper.macs / 1e6, on_paper.weight_bytes / 1e6)
+    def _block_values(self, blocks: Sequence[BlockSpec]) -> Floats:
+        return block_values(blocks, self.blocks_.known(blocks), len(self.space.stages))
 
     def save(self, path: Path) -> None:
         """Write what was learned as JSON."""
+        blocks: dict[str, Any] = (
+            {"price_us": self.blocks_.price_us}
+            if isinstance(self.blocks_, PaperCosts)
+            else {
+                "measured_us": dict(self.blocks_.measured_us),
+                "regressions": {kind: fit.to_json() for kind, fit in self.blocks_.regressions.items()},
+            }
+        )
         value = {
+            "layout": LAYOUT,
             "space": self.space.structure_id,
             "num_classes": self.num_classes_,
-            "measured_us": dict(self.blocks_.measured_us),
-            "regressions": {kind: fit.to_json() for kind, fit in self.blocks_.regressions.items()},
+            "blocks": blocks,
+            "base": self.base_.to_json() if self.base_ else None,
             "calibration": self.calibration_.to_json() if self.calibration_ else None,
         }
         write_json(path, value)
@@ -150,20 +197,39 @@ class LatencyPredictor:
         """
         try:
             value = read_json(path, AGAIN)
+            if value.get("layout") != LAYOUT:
+                raise ValueError(f"layout is {shown(value.get('layout'))}, wanted {LAYOUT}")
             if value["space"] != space.structure_id:
                 raise TableError(f"{path}: learned on space {shown(value['space'])}, wanted {space.structure_id}")
-            regressions = {k: KindRegression.from_json(k, v) for k, v in value["regressions"].items()}
-            calibration = None if value["calibration"] is None else Calibration.from_json(value["calibration"])
             predictor = cls(space, TypeAdapter(PositiveInt).validate_python(value["num_classes"]))
             predictor.num_classes_ = value["num_classes"]
-            measured = TypeAdapter(dict[str, FinitePositive]).validate_python(value["measured_us"])
-            predictor._learn(BlockCosts(measured, regressions), calibration)
+            read = [
+                None if value[name] is None else Calibration.from_json(value[name], n_features(len(space.stages)))
+                for name in ("base", "calibration")
+            ]
+            predictor._learn(_read_blocks(value["blocks"]), *read)
         except UserError as error:
             raise TableError(str(error)) from None
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             said = explained(error.errors()) if isinstance(error, ValidationError) else error
             raise TableError(f"{path} is not a saved latency predictor ({said}): delete it and {AGAIN}") from None
         return predictor
+
+
+def _read_blocks(value: Mapping[str, Any]) -> BlockCosts | PaperCosts:
+    if "price_us" in value:
+        return PaperCosts(TypeAdapter(Prices).validate_python(tuple(value["price_us"])))
+    regressions = {kind: KindRegression.from_json(kind, fit) for kind, fit in value["regressions"].items()}
+    return BlockCosts(TypeAdapter(dict[str, FinitePositive]).validate_python(value["measured_us"]), regressions)
+
+
+def outdated(path: Path) -> bool:
+    """Whether an earlier edgenas saved this predictor, which can be fitted again from its table."""
+    try:
+        layout = read_json(path, AGAIN).get("layout", LAYOUT - 1)
+    except UserError:
+        return False
+    return isinstance(layout, int) and layout < LAYOUT
 
 
 def _credible(latency_us: Floats) -> Floats:
@@ -184,111 +250,3 @@ def table_classes(space: SearchSpace, table: LatencyTable) -> int:
         came = f"networks of {', '.join(map(str, found))} classes" if found else "no network of this space"
         raise TableError(f"num_classes: the table has {came}; say LatencyPredictor(space, num_classes=…)")
     return found[0]
-
-
-@dataclass(frozen=True)
-class PredictorScore:
-    """How well networks are predicted by fits that never saw them. Rates are fractions 0 to 1.
-
-    Attributes:
-        mape: mean absolute percentage error; `rmspe` its root mean square sister.
-        within_5: share of networks predicted within 5 %; `within_10` within 10 %.
-        kendall_tau: rank correlation of predicted and measured.
-        bias: mean of (predicted - measured) / measured.
-        n_fit: networks per fit (the smallest fold's complement); `n_test` networks predicted.
-        repeat_noise: mean of the networks' own repeat noise (see LatencyRow): what no predictor can beat.
-        coverage_90: share of networks inside their 90 % interval, and `median_half_width_90` that interval's
-            half width relative to the prediction; None where n_fit does not support it.
-        mape_macs_linear: baseline, a straight line through MACs, same folds.
-        mape_plain_sum: baseline, the sum of block costs, no calibration.
-        held_out: (arch id, predicted_us, measured_us) of every network.
-    """
-
-    mape: float
-    within_5: float
-    within_10: float
-    kendall_tau: float
-    rmspe: float
-    bias: float
-    n_fit: int
-    n_test: int
-    repeat_noise: float
-    coverage_90: float | None
-    median_half_width_90: float | None
-    mape_macs_linear: float
-    mape_plain_sum: float
-    held_out: tuple[tuple[str, float, float], ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain numbers; `held_out` as a list of objects."""
-        names = ("arch", "predicted_us", "measured_us")
-        return {**asdict(self), "held_out": [dict(zip(names, row, strict=True)) for row in self.held_out]}
-
-
-def score_predictor(
-    space: SearchSpace, table: LatencyTable, num_classes: int | None = None, seed: int = 0, folds: int = 5
-) -> PredictorScore:
-    """Cross-validate: every network of `space` in the table is predicted by a fit on the other folds' ones.
-
-    Raises:
-        TableError: fewer than two networks a fold.
-    """
-    predictor = LatencyPredictor(space, num_classes).fit(table)
-    rows = table.networks(space.structure_id, predictor.num_classes_)
-    if len(rows) < 2 * folds:
-        raise TableError(f"scoring in {folds} folds wants at least {2 * folds} measured networks, got {len(rows)}")
-    features = predictor._features([space.parse(row.key) for row in rows])
-    measured = np.array([row.p50_us for row in rows])
-    fold = np.random.default_rng(seed).permutation(len(rows)) % folds
-    predicted, baseline, bounds = _held_out(features, measured, fold)
-    return _score(rows, features, predicted, baseline, bounds, len(rows) - int(np.bincount(fold).max()))
-
-
-def _held_out(features: Floats, measured: Floats, fold: npt.NDArray[np.int64]) -> tuple[Floats, Floats, Floats | None]:
-    """Predictions, those of a line through MACs, and 90 % intervals where supported, by fits on other folds."""
-    predicted, baseline, bounds = np.empty(len(fold)), np.empty(len(fold)), np.empty((len(fold), 2))
-    for number in range(int(fold.max()) + 1):
-        out = fold == number
-        calibration = fit_calibration(features[~out], measured[~out])
-        predicted[out] = calibration.predict(features[out])
-        line = features[:, [3, 1]]
-        baseline[out] = line[out] @ linear_fit(line[~out], measured[~out])
-        if largest_coverage(int((~out).sum())) < SCORED_COVERAGE:
-            bounds[:] = np.nan
-            continue
-        bounds[out] = calibration.interval(features[out], SCORED_COVERAGE)
-    return predicted, baseline, None if np.isnan(bounds).any() else bounds
-
-
-def _score(
-    rows: Sequence[LatencyRow],
-    features: Floats,
-    predicted: Floats,
-    baseline: Floats,
-    bounds: Floats | None,
-    n_fit: int,
-) -> PredictorScore:
-    from scipy.stats import kendalltau
-
-    measured = np.array([row.p50_us for row in rows])
-    error = predicted / measured - 1
-    coverage = half_width = None
-    if bounds is not None:
-        coverage = float(np.mean((bounds[:, 0] <= measured) & (measured <= bounds[:, 1])))
-        half_width = float(np.median((bounds[:, 1] - bounds[:, 0]) / 2 / predicted))
-    return PredictorScore(
-        mape=float(np.abs(error).mean()),
-        within_5=float(np.mean(np.abs(error) <= 0.05)),
-        within_10=float(np.mean(np.abs(error) <= 0.10)),
-        kendall_tau=float(kendalltau(predicted, measured).statistic),
-        rmspe=float(np.sqrt(np.mean(error**2))),
-        bias=float(error.mean()),
-        n_fit=n_fit,
-        n_test=len(rows),
-        repeat_noise=float(np.mean([row.repeat_noise for row in rows])),
-        coverage_90=coverage,
-        median_half_width_90=half_width,
-        mape_macs_linear=float(np.abs(baseline / measured - 1).mean()),
-        mape_plain_sum=float(np.abs(features[:, 0] / measured - 1).mean()),
-        held_out=tuple((r.key, float(p), r.p50_us) for r, p in zip(rows, predicted, strict=True)),
-    )

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from edgenas.config import DataConfig
-from edgenas.errors import RunFolderError
+from edgenas.config import DataConfig, RunConfig
+from edgenas.errors import DataError, RunFolderError
 from edgenas.files import read_json, write_json
 from edgenas.pipeline.run import Progress, Run
 from edgenas.space.arch import Arch
@@ -99,6 +99,20 @@ def deployed_preprocess(arch: Arch, dataset: Dataset) -> Preprocess:
 def calibration_pictures(run: Run, dataset: Dataset) -> Tensor:
     """Training pictures that recalibrate every subnet of the run: the same ones in every stage."""
     return dataset.train.pictures[: run.config.search.calibration_images]
+
+
+def check_quantiser_images(config: RunConfig, train_images: int) -> None:
+    """Refuse to calibrate int8 on more training pictures than there are.
+
+    Raises:
+        DataError: both numbers are told.
+    """
+    wanted = config.export.calibration_images
+    if wanted > train_images:
+        raise DataError(
+            f"export.calibration_images is {wanted}, but there are only {train_images} training pictures to calibrate "
+            f"int8 on: at most --set export.calibration_images={train_images}, or more pictures"
+        )
 
 
 def scoring_split(run: Run, dataset: Dataset) -> Split:

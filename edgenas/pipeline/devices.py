@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgenas.config import DeviceConfig
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.files import write_text
 from edgenas.latency.device import THIS_MACHINE, Device, dump_device, load_device, probe
@@ -21,21 +22,32 @@ def resolve_device(name: str) -> Device:
     return probe() if name == THIS_MACHINE else load_device(name)
 
 
-def resolve_devices(names: Sequence[str], reach: Reach) -> list[Device]:
+def resolve_devices(wanted: Sequence[DeviceConfig], reach: Reach | None = None) -> list[Device]:
     """The devices of a config, in its order, each as it is reached.
 
     Raises:
         TableError: no such device; the valid names are listed.
         ConfigError: two devices have one name, or one is another machine than this and it was not said where.
     """
-    devices = [resolve_device(name) for name in names]
+    devices = [_as_run(one, resolve_device(one.device)) for one in wanted]
+    reach = reach or Reach()
     called = [device.name for device in devices]
     reach.check(called)
     devices = [reach.as_reached(device) for device in devices]
     for name in called:
         if called.count(name) > 1:
-            raise ConfigError(f"devices: two of {', '.join(names)} are called {name!r}: give one another name")
+            said = ", ".join(one.device for one in wanted)
+            raise ConfigError(f"devices: two of {said} are called {name!r}: give one another name")
     return devices
+
+
+def _as_run(wanted: DeviceConfig, device: Device) -> Device:
+    """The device as the config says that it is run; in another precision than its own it is called after that."""
+    precision = wanted.precision or device.run.precision
+    own = precision == device.run.precision
+    name = wanted.name or (device.name if own else f"{device.name}-{precision}")
+    run = device.run.model_copy(update={"precision": precision})
+    return device.model_copy(update={"name": name, "run": run})
 
 
 def write_devices(run: Run, devices: Sequence[Device]) -> None:

@@ -1,4 +1,7 @@
-"""The form of a run's exported graphs: a few networks are timed in every form, and all devices share the fastest."""
+"""The form of a run's fp32 graphs: a few networks are timed in every form, and all fp32 devices share the fastest.
+
+int8 has no forms: quantised, all three become one graph.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,8 @@ Measured = Mapping[tuple[ExportForm, str], Measurement]
 def settle_form(run: Run, num_classes: int, progress: Progress) -> ExportForm:
     """The form that the config names; for `auto` the fastest, measured once and kept in the run folder.
 
+    Where no device runs fp32, `auto` is the plain one.
+
     Raises:
         MeasurementError: a device could not run one of the networks.
         RunFolderError: what the folder says is no form.
@@ -39,6 +44,8 @@ def settle_form(run: Run, num_classes: int, progress: Progress) -> ExportForm:
     named = run.config.export.form
     if named != "auto":
         return named
+    if not _fp32_devices(run):
+        return PLAIN
     path = run.folder / FILE
     if not path.exists():
         ratios = _measure_all(run, num_classes, progress)
@@ -74,8 +81,13 @@ def _measure_all(run: Run, num_classes: int, progress: Progress) -> dict[str, di
     networks = {arch.id: run.space.unroll(arch, num_classes) for arch in archs}
     with tempfile.TemporaryDirectory(dir=_made(run.folder / "latency"), prefix=".models.") as folder:
         files = export_forms(networks, Path(folder), lambda done, total: progress("exporting", done, total))
-        devices = run_devices(run).items()
-        return {name: ratios_to_plain(_measure(run, device, files, progress)) for name, device in devices}
+        return {
+            name: ratios_to_plain(_measure(run, device, files, progress)) for name, device in _fp32_devices(run).items()
+        }
+
+
+def _fp32_devices(run: Run) -> dict[str, Device]:
+    return {name: device for name, device in run_devices(run).items() if device.run.precision == "fp32"}
 
 
 def _measure(run: Run, device: Device, files: Mapping[tuple[ExportForm, str], Path], progress: Progress) -> Measured:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from edgenas.deploy.onnx_export import EXPORTER_VERSION, export_for_timing
+from edgenas.deploy.onnx_export import EXPORTER_VERSION
 from edgenas.files import write_json
-from edgenas.latency.predictor import LatencyPredictor, score_predictor
+from edgenas.latency.predictor import LatencyPredictor, outdated
+from edgenas.latency.score import score_predictor
 from edgenas.latency.table import LatencyTable
 from edgenas.pipeline.data import run_dataset
 from edgenas.pipeline.devices import run_devices, run_transport
 from edgenas.pipeline.form import PLAIN, form_summary, settle_form
+from edgenas.pipeline.graphs import device_graphs, timing_export
 from edgenas.pipeline.run import Progress, Run
 from edgenas.profiling.plan import make_plan
 from edgenas.profiling.session import profile
@@ -26,16 +26,19 @@ def run_profile(run: Run, progress: Progress) -> None:
     plan = make_plan(space, num_classes, blocks=config.blocks, networks=config.networks, seed=run.config.seed)
     form = settle_form(run, num_classes, progress)
     predictors = {}
-    for name, device in run_devices(run).items():
+    devices = run_devices(run)
+    for name, device in devices.items():
         folder = run.folder / "latency" / name
+        graphs = device_graphs(device, devices.values(), form)
         table = profile(
             space,
             plan,
             num_classes,
             device,
-            export=partial(export_for_timing, form=form),
+            export=timing_export(graphs, progress),
             exporter_version=EXPORTER_VERSION,
-            form=form,
+            form=graphs.form,
+            quantiser_recipe=graphs.quantiser_recipe,
             rounds=config.rounds,
             seed=run.config.seed,
             folder=folder,
@@ -51,7 +54,7 @@ def run_profile(run: Run, progress: Progress) -> None:
 
 
 def run_form(run: Run) -> ExportForm:
-    """The form in which the run's latencies are measured, and its networks exported.
+    """The form in which the run's networks are exported in fp32, and their latencies measured.
 
     Raises:
         RunFolderError: the run was not profiled yet.
@@ -67,8 +70,14 @@ def run_predictors(run: Run) -> dict[str, LatencyPredictor]:
     Raises:
         RunFolderError: the run was not profiled yet.
     """
-    names = run.result("profile")["predictors"]
-    return {name: LatencyPredictor.load(run.folder / "latency" / name / "predictor.json", run.space) for name in names}
+    return {name: _predictor(run, name) for name in run.result("profile")["predictors"]}
+
+
+def _predictor(run: Run, device: str) -> LatencyPredictor:
+    path = run.folder / "latency" / device / "predictor.json"
+    if outdated(path):
+        LatencyPredictor(run.space).fit(run_table(run, device)).save(path)
+    return LatencyPredictor.load(path, run.space)
 
 
 def run_table(run: Run, device: str) -> LatencyTable:

@@ -12,7 +12,7 @@ from edgenas.errors import RunFolderError
 from edgenas.files import write_text, write_yaml
 from edgenas.latency.device import Device
 from edgenas.pipeline.budgets import check_on_paper
-from edgenas.pipeline.data import load_pictures, run_dataset
+from edgenas.pipeline.data import check_quantiser_images, load_pictures, run_dataset
 from edgenas.pipeline.devices import resolve_devices, write_devices
 from edgenas.pipeline.lock import LOCK, is_lock, is_temporary, locked
 from edgenas.pipeline.run import Progress, Run, difference, open_run
@@ -45,6 +45,8 @@ def start_run(config: RunConfig, folder: Path, progress: Progress | None = None,
     run = Run(folder, config, space, reach)
     dataset, _ = load_pictures(run, progress)
     count_steps(config.train, len(dataset.train))
+    if "int8" in {config.export.precision, *(device.run.precision for device in devices)}:
+        check_quantiser_images(config, len(dataset.train))
     check_on_paper(config.budgets, run.space, dataset.num_classes)
     with locked(folder):
         # Again, since another process may have been quicker.
@@ -86,7 +88,7 @@ def resolve(config: RunConfig, reach: Reach | None = None) -> tuple[list[Device]
         SpaceError: nothing would be left of a part of the space, which is named.
         RunFolderError: what `train.init` names cannot be started from.
     """
-    devices = resolve_devices(config.devices, reach or Reach())
+    devices = resolve_devices(config.devices, reach)
     space = _narrowed(devices, config.load_space())
     _check_fits(config, devices, space)
     return devices, space

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgenas.errors import TableError, UserError
 from edgenas.files import file_name, parse_rows
-from edgenas.latency.device import Device
+from edgenas.latency.device import Device, Precision
 from edgenas.profiling.place import parse_place
 from edgenas.profiling.probed import read_probe
 from edgenas.profiling.ssh import probe_at
@@ -14,7 +14,9 @@ from edgenas.profiling.ssh import probe_at
 MOST_BYTES = 2**20
 
 
-def probe_elsewhere(name: str, threads: int, *, on: str | None, probed: Path | None) -> Device:
+def probe_elsewhere(
+    name: str, threads: int, precision: Precision = "fp32", *, on: str | None, probed: Path | None
+) -> Device:
     """Describe the machine at a place, or the one that wrote what `bench.py --probe` says; no names of hosts or users.
 
     Raises:
@@ -30,9 +32,9 @@ def probe_elsewhere(name: str, threads: int, *, on: str | None, probed: Path | N
     if on is not None and probed is not None:
         raise UserError("--on and --probed: give one of them")
     if probed is None:
-        return probe_at(parse_place(on or "")).device(name, "ssh", threads)
+        return probe_at(parse_place(on or "")).device(name, "ssh", threads, precision)
     with open(probed, "rb") as stream:
         rows = parse_rows(stream.read(MOST_BYTES), str(probed))
     if len(rows) != 1:
         raise UserError(f"{probed}: wanted the one line that `python3 bench.py --probe` prints")
-    return read_probe(rows[0]).device(name, "offline", threads)
+    return read_probe(rows[0]).device(name, "offline", threads, precision)

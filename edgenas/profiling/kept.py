@@ -56,12 +56,13 @@ class Kept:
 
 @dataclass(frozen=True)
 class RowFile:
-    """A file of rows; those of one device, in one setting, of models of one form."""
+    """A file of rows; those of one device, in one setting, of models of one form and quantiser recipe."""
 
     path: Path
     device: Device
     exporter_version: int | str = ""
     form: str = "direct"
+    quantiser_recipe: str = "none"
 
     def append(self, name: Name, process: int, row: Mapping[str, Any]) -> None:
         """Keep what one process gave for one model."""
@@ -112,7 +113,8 @@ class RowFile:
         return kept
 
     def _identity(self, runtime_version: str) -> dict[str, Any]:
-        return asdict(to_identity(self.device, runtime_version, self.exporter_version, self.form))
+        shared = (self.exporter_version, self.form, self.quantiser_recipe)
+        return asdict(to_identity(self.device, runtime_version, *shared))
 
     def _add(self, kept: Kept, line: dict[str, Any]) -> None:
         if "row" in line:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from edgenas.errors import ConfigError, MeasurementError, explained
-from edgenas.latency.device import INFERENCE_FLAGS, Device, DeviceRun
+from edgenas.latency.device import INFERENCE_FLAGS, Device, DeviceRun, Precision
 from edgenas.profiling.rows import printable
 
 _Text = Annotated[str, StringConstraints(max_length=1000), AfterValidator(printable)]
@@ -32,7 +32,9 @@ class Probe(BaseModel):
         """Flags that a runtime's kernels are chosen by, in our order."""
         return tuple(flag for flag in INFERENCE_FLAGS if flag in self.cpu_flags)
 
-    def device(self, name: str, transport: Literal["ssh", "offline"], threads: int) -> Device:
+    def device(
+        self, name: str, transport: Literal["ssh", "offline"], threads: int, precision: Precision = "fp32"
+    ) -> Device:
         """As a device file."""
         return Device(
             name=name,
@@ -42,7 +44,7 @@ class Probe(BaseModel):
             isa=self.isa,
             memory_bytes=self.memory_bytes,
             os=f"{self.system}, {self.machine}",
-            run=DeviceRun(transport=transport, threads=threads),
+            run=DeviceRun(transport=transport, threads=threads, precision=precision),
         )
 
     def check_is(self, device: Device) -> None:

@@ -137,7 +137,13 @@ def _latency_row(name: Name, found: Measurement, overhead_us: float) -> LatencyR
     )
 
 
-def to_identity(device: Device, runtime_version: str, exporter_version: int | str, form: str = "direct") -> Identity:
+def to_identity(
+    device: Device,
+    runtime_version: str,
+    exporter_version: int | str,
+    form: str = "direct",
+    quantiser_recipe: str = "none",
+) -> Identity:
     """What rows of a device share."""
     run = device.run
     return Identity(
@@ -150,6 +156,7 @@ def to_identity(device: Device, runtime_version: str, exporter_version: int | st
         optimisation_level=run.optimisation_level,
         spinning=run.spinning,
         exporter_version=exporter_version,
+        quantiser_recipe=quantiser_recipe,
         form=form,
     )
 

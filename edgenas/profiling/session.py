@@ -47,6 +47,7 @@ def measure_networks(
     seed: int,
     out: Path,
     transport: Transport = HERE,
+    quantiser_recipe: str = "none",
     progress: Progress | None = None,
 ) -> dict[str, Measurement]:
     """Time ONNX files on a device, all of them interleaved, in several processes one after another.
@@ -58,6 +59,7 @@ def measure_networks(
         seed: of inputs and order.
         out: file that every process's rows are appended to. What it holds of these very files is not measured again.
         transport: the way to the device.
+        quantiser_recipe: of int8 files, see `QuantiserRecipe.form`.
         progress: called with `measuring`, visits done and in all.
 
     Raises:
@@ -66,7 +68,7 @@ def measure_networks(
     """
     # Another file under the same name is another network: its digest stands where a plan's networks have their space.
     keys = {name: (NETWORK, _digest(path), 0, name) for name, path in networks.items()}
-    file = RowFile(out, device)
+    file = RowFile(out, device, quantiser_recipe=quantiser_recipe)
     version = transport.runtime_version(file.last_version())
     while not (kept := file.read(version)).has(keys.values()):
         step = None if progress is None else functools.partial(progress, "measuring")
@@ -145,6 +147,7 @@ def profile(
     export: Export,
     exporter_version: int | str,
     form: str = "direct",
+    quantiser_recipe: str = "none",
     rounds: int,
     seed: int,
     folder: Path,
@@ -161,6 +164,7 @@ def profile(
         export: writes the models, see `Export`.
         exporter_version: of the exporter behind `export`; part of the table's identity.
         form: that `export` writes models in; likewise.
+        quantiser_recipe: that `export` quantises them by, see `QuantiserRecipe.form`; likewise.
         rounds: visits to every model.
         seed: of inputs and order.
         folder: where table.csv, meta.json and the append-only rows.jsonl are.
@@ -173,7 +177,7 @@ def profile(
     Raises:
         MeasurementError: a model could not be timed, or a row is not credible.
     """
-    file = RowFile(folder / ROWS_FILE, device, exporter_version, form)
+    file = RowFile(folder / ROWS_FILE, device, exporter_version, form, quantiser_recipe)
     wanted = _wanted(space, plan, num_classes)
     version = transport.runtime_version(file.last_version())
     # Read again after measuring: under another runtime version than the one expected, older rows count no more.

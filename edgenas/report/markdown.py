@@ -10,10 +10,10 @@ import yaml
 
 from edgenas.files import write_bytes, write_text
 from edgenas.report import judgement
-from edgenas.report.formats import MISSING, count, duration, ms, ms_range, number, percent
+from edgenas.report.formats import MISSING, count, duration, ms, ms_range, number, percent, size
 from edgenas.report.load import load_run
 from edgenas.report.plots import plot_all
-from edgenas.report.values import Network, Run, Score
+from edgenas.report.values import Chosen, Int8, Network, Run, Score
 
 
 def write_report(run_folder: Path) -> Path:
@@ -41,6 +41,7 @@ def render(run: Run, plots: Sequence[str]) -> str:
         [f"# {run.config.get('name', run.folder.name)}: {_what(run)}"],
         _result(run, plots),
         _chosen(run),
+        _int8(run),
         *[_predictor(run, device) for device in run.devices],
         _image("predictor.png", "Predicted against measured latency of networks the predictor had not seen", plots),
         _search(run, plots),
@@ -113,6 +114,52 @@ def _chosen(run: Run) -> list[str]:
         if path is not None:
             lines.append(f"- {name}: [{path}]({os.path.relpath(run.folder / path, run.folder / 'report')})")
     return [*lines, "", judgement.optimism(run)]
+
+
+def _int8(run: Run) -> list[str]:
+    found = run.summary.int8
+    if run.summary.chosen is None or found is None:
+        return []
+    tried = [
+        [f"`{name}`" + (", chosen" if name == found.quantiser_recipe else ""), percent(top1)]
+        for name, top1 in found.recipes_tried.items()
+    ]
+    return [
+        "## int8 beside fp32",
+        "",
+        f"{judgement.int8(run)}. {' '.join(judgement.int8_doubts(run))}".rstrip(),
+        "",
+        *[f"- {note}." for note in found.notes],
+        "",
+        *_table(["chosen network", "fp32", "int8", "difference"], _int8_rows(run.summary.chosen, found)),
+        "",
+        f"The int8 file: [{found.onnx}]({os.path.relpath(run.folder / found.onnx, run.folder / 'report')}), quantised "
+        f"by `{found.quantiser_recipe}`.",
+        *(["", *_table(["recipe tried", "validation top-1"], tried)] if tried else []),
+    ]
+
+
+def _int8_rows(chosen: Chosen, found: Int8) -> list[list[str]]:
+    rows = [
+        ["validation top-1", percent(chosen.val_top1), percent(found.val_top1), _lost(chosen.val_top1, found.val_top1)],
+        ["test top-1", percent(chosen.test_top1), percent(found.test_top1), _lost(chosen.test_top1, found.test_top1)],
+    ]
+    for device, one in found.latency.items():
+        fp32 = _timed(one.fp32_p50_us, one.fp32_ci_low_us, one.fp32_ci_high_us, one.fp32_repeat_noise)
+        own = _timed(one.p50_us, one.ci_low_us, one.ci_high_us, one.repeat_noise)
+        rows.append([f"p50 on {device} (95 % interval; repeat noise), ms", fp32, own, f"{one.speedup:.2f} × as fast"])
+    bytes_ = found.fp32_size_bytes
+    ratio = MISSING if not bytes_ else f"{found.size_bytes / bytes_:.2f} ×"
+    return [*rows, ["file", MISSING if bytes_ is None else size(bytes_), size(found.size_bytes), ratio]]
+
+
+def _lost(fp32: float | None, int8: float) -> str:
+    return MISSING if fp32 is None else f"{100 * (int8 - fp32):+.1f} points"
+
+
+def _timed(p50_us: float, low_us: float | None, high_us: float | None, noise: float | None) -> str:
+    interval = None if low_us is None or high_us is None else (low_us, high_us)
+    return f"{ms(p50_us)} ({ms_range(interval)}; {percent(noise)})"
 
 
 def _predictor(run: Run, device: str) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class _Value(BaseModel):
@@ -41,7 +41,8 @@ class Network(_Value):
     """A network of the front."""
 
     arch: str
-    val_top1: float
+    # As it is deployed, which may be in int8; runs that do not say are of fp32 alone.
+    val_top1: float = Field(validation_alias=AliasChoices("deployed_top1", "val_top1"))
     dropped: Annotated[bool, BeforeValidator(bool)]
     latency: dict[str, Latency]
 
@@ -54,6 +55,47 @@ class Chosen(_Value):
     test_top1: float | None
     onnx: str | None
     bundle: str | None
+
+
+class Int8Latency(_Value):
+    """int8 and fp32 of the chosen network, timed side by side on one device; intervals are the p50's, of 95 %."""
+
+    p50_us: float
+    ci_low_us: float
+    ci_high_us: float
+    repeat_noise: float
+    doubts: tuple[str, ...] = ()
+    fp32_p50_us: float
+    fp32_ci_low_us: float | None = None
+    fp32_ci_high_us: float | None = None
+    fp32_repeat_noise: float | None = None
+    speedup: float
+    worth_it: bool
+
+
+class Int8(_Value):
+    """The chosen network in int8.
+
+    Attributes:
+        onnx: relative to the run folder.
+        quantiser_recipe: by which it was made, the most accurate on validation pictures.
+        recipes_tried: validation top-1 of each.
+        max_drop: how much validation top-1 it may cost, a fraction.
+        size_bytes: of the file; `fp32_size_bytes` of the fp32 one, None in runs of older versions.
+        latency: by device.
+        notes: whether it is worth it, a sentence for each device.
+    """
+
+    onnx: str
+    val_top1: float
+    test_top1: float
+    quantiser_recipe: str
+    recipes_tried: dict[str, float] = Field(default_factory=dict)
+    max_drop: float | None = None
+    size_bytes: int
+    fp32_size_bytes: int | None = None
+    latency: dict[str, Int8Latency]
+    notes: tuple[str, ...]
 
 
 class SupernetFacts(_Value):
@@ -75,6 +117,7 @@ class Summary(_Value):
     search: dict[str, Any]
     front: tuple[Network, ...]
     chosen: Chosen | None
+    int8: Int8 | None = None
 
 
 class HeldOut(_Value):
@@ -169,7 +212,8 @@ class Run:
     @property
     def devices(self) -> tuple[str, ...]:
         """The devices of the run, in the config's order where it names them."""
-        named = [device for device in self.config.get("devices", ()) if device in self.scores]
+        wanted = self.config.get("devices", ())
+        named = [device for device in wanted if isinstance(device, str) and device in self.scores]
         return tuple(named) + tuple(sorted(set(self.scores) - set(named)))
 
     @property

@@ -3,52 +3,63 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from edgenas.space.arch import Arch
 from edgenas.space.cost import cost
 from edgenas.space.space import Genes, SearchSpace
 
 CANDIDATES_PER_SAMPLE = 32
+LOOSENESS, STRENGTH = 0.3, 2.5
+"""Of the Beta distribution that a candidate's genes are drawn from."""
 
 
 def covering(space: SearchSpace, count: int, seed: int) -> list[Arch]:
-    """`count` distinct archs that cover the space: smallest and largest first, then the remotest remaining.
+    """`count` distinct archs that cover the space: smallest and largest first, then others at all sizes alike.
 
-    Candidates are drawn at all sizes alike (independent draws of every gene would all be of middling size),
-    then chosen one by one, each the farthest from those chosen so far (maximin design: Johnson et al. 1990)
-    in normalised genes and the logarithm of MACs. Fewer come back where the space holds fewer.
+    Sizes first, since latency follows them and independent draws of every gene would all be of middling size: of
+    equal steps between the smallest and the largest in the logarithm of MACs, each gives the candidate whose genes
+    are farthest from those chosen so far (maximin design: Johnson et al. 1990). Fewer come back where the space
+    holds fewer.
     """
     if count < 1:
         return []
     genes = _candidates(space, count, np.random.default_rng(seed))
-    points = _coordinates(space, genes)
-    chosen = [0]
+    points = genes / np.maximum(space.n_choices - 1, 1)
+    step = _steps(space, genes, count)
+    chosen: list[int] = []
     distance = np.full(len(points), np.inf)
-    while len(chosen) < min(count, len(points)):
-        distance = np.minimum(distance, np.linalg.norm(points - points[chosen[-1]], axis=1))
-        distance[chosen] = -1.0
-        # The largest subnet, candidate 1, comes second whatever its distance.
-        chosen.append(1 if len(chosen) == 1 else int(distance.argmax()))
+    for number in range(min(count, len(points))):
+        # The ends of the space are the first two candidates.
+        place = number if number < 2 else _farthest(distance, step == number - 2)
+        chosen.append(place)
+        distance = np.minimum(distance, np.linalg.norm(points - points[place], axis=1))
+        distance[place] = -1.0
     return space.decode(genes[chosen])
+
+
+def _farthest(distance: npt.NDArray[np.float64], inside: npt.NDArray[np.bool_]) -> int:
+    """Of the candidates inside a step; of all, where it has none left."""
+    among = np.where(inside & (distance > 0), distance, -1.0)
+    return int((among if among.max() > 0 else distance).argmax())
 
 
 def _candidates(space: SearchSpace, count: int, rng: np.random.Generator) -> Genes:
     n_choices = space.n_choices
     shape = (count * CANDIDATES_PER_SAMPLE, len(n_choices))
-    size = rng.random((shape[0], 1))
-    # A Beta(1 + 2u, 3 - 2u) leans to small choices at u = 0, to large ones at u = 1, and covers all at any u.
-    level = rng.beta(1 + 2 * size, 3 - 2 * size, shape)
+    lean = rng.random((shape[0], 1))
+    # The genes of a candidate lean together, to small choices near 0, to large ones near 1; none is certain.
+    level = rng.beta(LOOSENESS + STRENGTH * lean, LOOSENESS + STRENGTH * (1 - lean), shape)
     drawn = np.minimum((level * n_choices).astype(np.int64), n_choices - 1)
     ends = space.encode([space.smallest, space.largest])
     unique, first = np.unique(np.vstack([ends, space.canonical(drawn)]), axis=0, return_index=True)
     return unique[np.argsort(first)]
 
 
-def _coordinates(space: SearchSpace, genes: Genes) -> np.ndarray:
-    scaled = genes / np.maximum(space.n_choices - 1, 1)
-    macs = np.array([cost(space.unroll(arch, num_classes=1)).macs for arch in space.decode(genes)])
-    logs = np.log(macs)
+def _steps(space: SearchSpace, genes: Genes, count: int) -> npt.NDArray[np.int64]:
+    """Which of the `count` - 2 steps between the ends each candidate's MACs lie in."""
+    logs = np.log([cost(space.unroll(arch, num_classes=1)).macs for arch in space.decode(genes)])
     spread = max(float(np.ptp(logs)), 1e-12)
-    # MACs are what latency follows first, so their axis weighs as much as a quarter of all genes.
-    weight = np.sqrt(genes.shape[1]) / 2
-    return np.column_stack([scaled, weight * (logs - logs.min()) / spread])
+    steps = max(count - 2, 1)
+    found: npt.NDArray[np.int64] = np.minimum((logs - logs.min()) / spread * steps, steps - 1).astype(np.int64)
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from spaces import SMALL
 from typer.testing import CliRunner
 
 from edgenas.cli.commands import app
+from edgenas.cli.inspection import print_inspection
 from edgenas.deploy import inspection
 from edgenas.deploy.inspection import Inspection, inspect_model
 from edgenas.deploy.memory_growth import STATUS, measure_memory_growth
@@ -30,6 +32,7 @@ from edgenas.deploy.node_times import (
     busy_model,
     idle_model,
     profile_nodes,
+    refuse_fallback,
     without_profiler,
 )
 from edgenas.deploy.onnx_export import export_for_timing
@@ -198,6 +201,39 @@ def test_an_operator_that_the_runtime_lacks_is_named(tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
+def test_an_opset_that_the_runtime_lacks_is_named_and_the_newest_it_has(fp32: Path, tmp_path: Path) -> None:
+    newer = onnx.load(fp32)
+    newer.opset_import[0].version = 999
+    onnx.save(newer, tmp_path / "m.onnx")
+    wanted = r"m\.onnx: ONNX Runtime .* cannot run it: .*Opset 999 .* till opset \d+;"
+    with pytest.raises(UserError, match=wanted) as raised:
+        inspect_model(tmp_path / "m.onnx", runs=RUNS)
+    assert "onnxruntime_src" not in str(raised.value)
+
+
+@pytest.mark.skipif("AzureExecutionProvider" not in onnxruntime.get_available_providers(), reason="runs no node itself")
+def test_nodes_that_fall_back_to_another_provider_are_named(fp32: Path) -> None:
+    wanted = r"(\d+) of \1 nodes fall back from AzureExecutionProvider: \S*stem/\S+ \(CPUExecutionProvider\), .* more"
+    with pytest.raises(UserError, match=wanted) as raised:
+        inspect_model(fp32, runs=RUNS, provider="azure")
+    assert str(fp32) in str(raised.value)
+
+
+def test_a_single_node_elsewhere_is_enough() -> None:
+    def event(name: str, provider: str) -> dict[str, object]:
+        return {"cat": "Node", "name": f"{name}_kernel_time", "args": {"provider": provider}}
+
+    both = [event("a", "XnnpackExecutionProvider"), event("b", "CPUExecutionProvider"), {"name": "model_run"}]
+    refuse_fallback(both[:1], "m.onnx", "XnnpackExecutionProvider")
+    with pytest.raises(UserError, match=r"m\.onnx: 1 of 2 nodes fall back from Xnn\w+: b \(CPUExecutionProvider\): "):
+        refuse_fallback(both, "m.onnx", "XnnpackExecutionProvider")
+
+
+def test_a_provider_that_is_not_there_is_named_with_those_that_are(fp32: Path) -> None:
+    with pytest.raises(UserError, match=r"no execution provider 'levitation' here; valid: .*cpu"):
+        inspect_model(fp32, runs=RUNS, provider="levitation")
+
+
 def test_the_profile_of_known_work() -> None:
     profile = profile_nodes(busy_model(), "the busy model", RUNS)
     square = 4 * CALIBRATION_SIDE**2
@@ -273,6 +309,24 @@ def test_the_command_tells_blocks_costliest_operators_and_memory(fp32: Path, tmp
     assert "the profiler adds" in shown.output
     assert f"{cost(SPECS).peak_activation_bytes / 1e3:,.1f} kB of activations" in shown.output
     assert drawn.read_bytes().startswith(b"\x89PNG")
+
+
+def test_it_fits_into_a_terminal_of_80_columns(
+    found: Inspection, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in {"COLUMNS": "80", "FORCE_COLOR": "1", "TERM": "xterm"}.items():
+        monkeypatch.setenv(key, value)
+    # Numbers as long as they get.
+    big = tuple(replace(one, macs=10**9, bytes_moved=10**9) for one in found.operators)
+    for shown in (found, replace(found, operators=big)):
+        print_inspection(shown.to_json())
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+        assert max(map(len, lines)) <= 80
+        bars = [line for line in lines if "█" in line]
+        assert [bar.split()[0] for bar in bars] == PLACES
+        longest = max(bar.count("█") for bar in bars)
+        assert longest >= 8
+        assert bars[int(np.argmax([block.time_us for block in shown.blocks]))].count("█") == longest
 
 
 @pytest.mark.usefixtures("quick")

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
@@ -365,6 +366,38 @@ def test_fallback_is_found_in_the_runtimes_profile(tmp_path, monkeypatch) -> Non
     monkeypatch.setattr(bench, "open_session", elsewhere)
     with pytest.raises(ValueError, match=r"1 nodes do not run on OtherExecutionProvider: .*CPUExecutionProvider"):
         bench.refuse_fallback(path, args)
+
+
+@pytest.mark.skipif("AzureExecutionProvider" not in ort.get_available_providers(), reason="runs no node itself")
+def test_a_provider_that_runs_no_node_is_refused(tmp_path) -> None:
+    done = run_command(make_model(tmp_path / "m.onnx", [1, 4]), "--provider", "azure", "--rounds", 1)
+    (row,) = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 1
+    assert "1 nodes do not run on AzureExecutionProvider: " in row["error"]
+    assert "(CPUExecutionProvider)" in row["error"]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda model: setattr(model.graph.node[0], "op_type", "Levitate"), "Levitate"),
+        (lambda model: setattr(model.opset_import[0], "version", 999), "Opset 999"),
+        (lambda model: setattr(model, "ir_version", 999), "IR version: 999"),
+    ],
+)
+def test_an_operator_or_opset_that_the_runtime_lacks_is_named_in_one_line(tmp_path, change, named) -> None:
+    path = make_model(tmp_path / "m.onnx", [1, 4])
+    model = onnx.load(path)
+    change(model)
+    onnx.save(model, path)
+    done = run_command(path, "--rounds", 1)
+    (row,) = [json.loads(line) for line in done.stdout.splitlines()]
+    (told,) = [line for line in done.stderr.splitlines() if not line.startswith("progress ")]
+    assert told == f"bench: m.onnx: {row['error']}"
+    assert row["error"].startswith(f"onnxruntime {ort.__version__} cannot run it: ")
+    assert named in row["error"]
+    assert "install a newer one" in row["error"]
+    assert "onnxruntime_src" not in row["error"]
 
 
 def test_an_empty_folder_is_the_users_mistake(tmp_path) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -240,6 +241,24 @@ def test_a_missing_or_unfit_manifest_is_one_clear_line(bundle, tmp_path):
     broken = edited(bundle, tmp_path / "broken", {})
     (broken / "model.onnx").write_bytes(b"not onnx")
     assert_one_clear_line(start(broken, picture), "cannot be loaded")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda model: setattr(model.graph.node[0], "op_type", "Levitate"), "Levitate"),
+        (lambda model: setattr(model.opset_import[0], "version", 999), "Opset 999"),
+    ],
+)
+def test_an_operator_or_opset_that_the_runtime_lacks_is_named_in_one_line(bundle, tmp_path, change, named):
+    Image.new("RGB", (9, 9)).save(tmp_path / "picture.png")
+    newer = edited(bundle, tmp_path / "newer", {})
+    model = onnx.load(newer / "model.onnx")
+    change(model)
+    onnx.save(model, newer / "model.onnx")
+    result = start(newer, tmp_path / "picture.png")
+    assert_one_clear_line(result, "model.onnx cannot be loaded by onnxruntime", named, "install a newer one")
+    assert "onnxruntime_src" not in result.stderr
 
 
 def test_imports_the_standard_library_numpy_onnxruntime_and_pillow_alone():

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from edgenas.errors import TableError
-from edgenas.latency.calibration import fit_calibration, largest_coverage, linear_fit
-from edgenas.latency.predictor import LatencyPredictor, score_predictor
+from edgenas.latency.calibration import fit_calibration, largest_coverage, line_fit, ratio_fit
+from edgenas.latency.predictor import LatencyPredictor, outdated
+from edgenas.latency.score import score_predictor
 from edgenas.latency.table import Identity, LatencyRow, LatencyTable
 from edgenas.profiling.plan import distinct_blocks, make_plan
 from edgenas.space.cost import cost
@@ -60,10 +61,10 @@ def truth(device: SyntheticDevice, archs) -> np.ndarray:
     return np.array([device.network_us(arch) for arch in archs])
 
 
-def test_a_quiet_device_is_recovered_to_the_digit() -> None:
+def test_a_quiet_device_is_recovered() -> None:
     device = SyntheticDevice()
     predicted = LatencyPredictor(SPACE).fit(device.table(FITTED, BLOCKS)).predict(UNSEEN)
-    assert predicted == pytest.approx(truth(device, UNSEEN), rel=1e-5)
+    assert predicted == pytest.approx(truth(device, UNSEEN), rel=2e-3)
 
 
 def test_a_noisy_device_is_recovered_better_than_its_noise() -> None:
@@ -130,10 +131,10 @@ def test_a_kind_with_too_few_blocks_is_not_regressed() -> None:
 
 
 def synthetic_networks(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features of networks, and latencies with 3 % noise around a linear law of them."""
-    blocks = rng.integers(5, 9, count)
-    features = np.column_stack([rng.uniform(50, 200, count), np.ones(count), blocks, rng.random(count)])
-    return features, (4 + 0.9 * features[:, 0]) * np.exp(0.03 * rng.standard_normal(count))
+    """Features of networks, and latencies with 3 % noise around a law linear in them."""
+    total, blocks = rng.uniform(50, 200, count), rng.integers(5, 9, count)
+    features = np.column_stack([total, np.ones(count), 1 / total, blocks / total, rng.random(count)])
+    return features, (4 + 0.9 * total) * np.exp(0.03 * rng.standard_normal(count))
 
 
 @pytest.mark.parametrize("n_fit", [24, 60])
@@ -170,20 +171,109 @@ def test_more_coverage_than_the_networks_support_is_refused() -> None:
         predictor.interval(UNSEEN[:1], 1.0)
 
 
-def test_linear_fit_equals_least_squares_where_nothing_is_an_outlier() -> None:
-    rng = np.random.default_rng(0)
-    features = np.column_stack([rng.uniform(50, 200, 40), np.ones(40), rng.integers(5, 9, 40), rng.random(40)])
-    seen = features @ [0.9, 5.0, -0.4, 3.0] * (1 + 0.01 * rng.uniform(-1, 1, 40))
-    least = np.linalg.lstsq(features / seen[:, None], np.ones(40), rcond=None)[0]
-    fitted = linear_fit(features, seen)
-    assert features @ fitted == pytest.approx(features @ least, rel=3e-3)
+def law(features: np.ndarray) -> np.ndarray:
+    return features[:, 0] * (0.9 + 5 * features[:, 2] - 0.4 * features[:, 3] + 0.05 * features[:, 4])
 
 
-def test_linear_fit_survives_a_feature_that_never_varies() -> None:
+def test_with_many_networks_the_ratio_is_that_of_least_squares() -> None:
     rng = np.random.default_rng(0)
-    features = np.column_stack([rng.uniform(50, 200, 20), np.ones(20), np.full(20, 7.0), rng.random(20)])
-    seen = 0.9 * features[:, 0] + 5
-    assert features @ linear_fit(features, seen) == pytest.approx(seen, rel=1e-4)
+    features, _ = synthetic_networks(rng, 200)
+    seen = law(features) * (1 + 0.01 * rng.uniform(-1, 1, 200))
+    least = np.linalg.lstsq(features[:, 1:], seen / features[:, 0], rcond=None)[0]
+    assert features[:, 1:] @ ratio_fit(features, seen) == pytest.approx(features[:, 1:] @ least, rel=3e-3)
+
+
+def test_a_feature_that_never_varies_counts_for_nothing() -> None:
+    rng = np.random.default_rng(0)
+    features, _ = synthetic_networks(rng, 40)
+    seen = law(features)
+    constant = np.column_stack([features, np.full(40, 0.1 + 0.2)])
+    weights = ratio_fit(constant, seen)
+    assert weights[-1] == 0
+    assert features[:, 0] * (features[:, 1:] @ weights[:-1]) == pytest.approx(seen, rel=1e-3)
+
+
+def test_a_line_through_one_column_is_least_squares_of_relative_errors() -> None:
+    macs, seen = np.array([[1.0], [2.0], [4.0]]), np.array([10.0, 22.0, 36.0])
+    slopes = np.linspace(5, 15, 20_001)
+    errors = [((macs[:, 0] * slope / seen - 1) ** 2).sum() for slope in slopes]
+    assert line_fit(macs, seen)[0] == pytest.approx(slopes[int(np.argmin(errors))], abs=1e-3)
+
+
+def test_genes_and_archs_are_predicted_alike() -> None:
+    predictor = LatencyPredictor(SPACE).fit(SyntheticDevice(0.01).table(FITTED, BLOCKS))
+    genes = SPACE.encode(UNSEEN)
+    assert (predictor.predict(genes) == predictor.predict(UNSEEN)).all()
+    assert (predictor.upper(genes, 0.1) == predictor.upper(UNSEEN, 0.1)).all()
+    assert (predictor.interval(genes, 0.8) == predictor.interval(UNSEEN, 0.8)).all()
+
+
+@dataclass(frozen=True)
+class OtherDevice(SyntheticDevice):
+    """Another machine: MACs cost a third, moving costs double, and so does every call."""
+
+    def block_us(self, block) -> float:
+        paper = cost([block])
+        return 3.0 + paper.macs / 120e3 + block.peak_activation_elements() / 4e3 + 0.1 * getattr(block, "kernel", 1)
+
+
+def test_ten_networks_carry_a_predictor_over_to_another_device() -> None:
+    rich, other = SyntheticDevice(noise=0.01), OtherDevice(noise=0.01)
+    base = LatencyPredictor(SPACE).fit(rich.table(FITTED, BLOCKS))
+    few = other.table(covering(SPACE, 10, 1), [])
+    carried = LatencyPredictor(SPACE).fit(few, base)
+    alone = LatencyPredictor(SPACE).fit(few)
+    wanted = truth(other, UNSEEN)
+    errors = [np.abs(p.predict(UNSEEN) / wanted - 1).mean() for p in (carried, alone, base)]
+    assert errors[0] < 0.05
+    assert errors[0] < errors[2] / 3
+    assert carried.calibrated_
+    assert carried.interval(UNSEEN, 0.8).shape == (len(UNSEEN), 2)
+
+
+def test_a_table_of_whole_networks_alone_is_enough() -> None:
+    device = SyntheticDevice(noise=0.01)
+    archs = covering(SPACE, 80, 0)
+    predictor = LatencyPredictor(SPACE).fit(device.table(archs, []))
+    unseen = [arch for arch in UNSEEN if arch not in archs]
+    assert np.abs(predictor.predict(unseen) / truth(device, unseen) - 1).mean() < 0.03
+    with pytest.raises(TableError, match="no rows of blocks and 1 networks"):
+        LatencyPredictor(SPACE).fit(device.table(archs[:1], []))
+
+
+def test_a_base_of_another_space_is_refused() -> None:
+    device = SyntheticDevice()
+    base = LatencyPredictor(SPACE).fit(device.table(FITTED, BLOCKS))
+    base.num_classes_ = 7
+    with pytest.raises(TableError, match=r"with 7 classes, wanted small@\w+ with 10"):
+        LatencyPredictor(SPACE).fit(device.table(FITTED, []), base)
+
+
+@pytest.mark.parametrize("kind", ["carried", "networks alone", "blocks alone"])
+def test_every_kind_of_predictor_survives_its_json(kind: str, tmp_path: Path) -> None:
+    device = SyntheticDevice(0.01)
+    base = LatencyPredictor(SPACE).fit(device.table(FITTED, BLOCKS))
+    predictor = {
+        "carried": lambda: LatencyPredictor(SPACE).fit(device.table(FITTED[:10], []), base),
+        "networks alone": lambda: LatencyPredictor(SPACE).fit(device.table(FITTED, [])),
+        "blocks alone": lambda: LatencyPredictor(SPACE, CLASSES).fit(device.table([], BLOCKS)),
+    }[kind]()
+    predictor.save(tmp_path / "predictor.json")
+    loaded = LatencyPredictor.load(tmp_path / "predictor.json", SPACE)
+    assert loaded.calibrated_ == predictor.calibrated_
+    assert loaded.predict(UNSEEN) == pytest.approx(predictor.predict(UNSEEN), rel=1e-12)
+
+
+def test_a_predictor_of_an_earlier_layout_is_told_apart_from_a_broken_one(tmp_path: Path) -> None:
+    path = tmp_path / "predictor.json"
+    LatencyPredictor(SPACE).fit(SyntheticDevice().table(FITTED, BLOCKS)).save(path)
+    assert not outdated(path)
+    saved = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in saved.items() if key != "layout"}))
+    assert outdated(path)
+    path.write_text("{")
+    assert not outdated(path)
+    assert not outdated(tmp_path / "none.json")
 
 
 def test_a_predictor_survives_its_json(tmp_path) -> None:
@@ -219,16 +309,16 @@ def test_the_number_of_classes_must_be_clear() -> None:
 
 
 def test_the_score_is_of_unseen_networks_and_beats_its_baselines() -> None:
-    device = SyntheticDevice(noise=0.02)
+    device = SyntheticDevice(noise=0.01)
     table = device.table(covering(SPACE, 40, 0), BLOCKS)
     score = score_predictor(SPACE, table)
     assert (score.n_fit, score.n_test, len(score.held_out)) == (32, 40, 40)
-    assert 0.005 < score.mape < 0.03
+    assert 0.003 < score.mape < 0.015
     assert score.mape < min(score.mape_macs_linear, score.mape_plain_sum)
     assert score.kendall_tau > 0.9
     assert score.within_10 == 1.0
     assert score.coverage_90 == pytest.approx(0.9, abs=0.12)
-    assert score.repeat_noise == pytest.approx(0.02)
+    assert score.repeat_noise == pytest.approx(0.01)
     measured = {row.key: row.p50_us for row in table.networks(SPACE.structure_id, CLASSES)}
     assert {key: seen for key, _, seen in score.held_out} == measured
     assert json.loads(json.dumps(score.to_json(), allow_nan=False))["mape"] == score.mape

@@ -28,8 +28,9 @@ from edgenas.pipeline.int8 import Comparison, needs_seven_bits
 from edgenas.pipeline.run import Run, open_run
 from edgenas.pipeline.summary import write_summary
 from edgenas.profiling.record import Measurement
+from edgenas.report.markdown import write_report
 
-INT8 = {"precision": "int8", "max_drop": 1.0, "calibration_images": 32}
+INT8 = {"precision": "int8", "max_drop": 1.0, "calibration_images": 32, "quantisation_aware": "never"}
 
 
 def quiet(label: str, done: int, total: int) -> None:
@@ -88,6 +89,9 @@ def test_a_bundle_of_every_option_says_what_is_what(everything: tuple[Path, dict
     assert manifest["latency"]["here"]["measured_with"]["precision"] == "fp32"
     assert manifest["int8"]["latency"]["here"]["measured_with"]["precision"] == "int8"
     assert manifest["int8"]["latency"]["here"]["fp32_p50_us"] == manifest["latency"]["here"]["p50_us"]
+    beside = manifest["int8"]["latency"]["here"]
+    assert beside["fp32_ci_low_us"] <= beside["fp32_p50_us"] <= beside["fp32_ci_high_us"]
+    assert beside["fp32_repeat_noise"] >= 0
     tried = manifest["int8"]["recipes_tried"]
     assert len(tried) == 3
     assert tried[manifest["int8"]["quantiser_recipe"]] == max(tried.values())
@@ -136,9 +140,13 @@ def test_int8_that_costs_too_much_writes_no_bundle(run: Run, tmp_path: Path, mon
     assert not list(tmp_path.iterdir())
 
 
-def test_more_calibration_pictures_than_there_are_is_an_error(run: Run, tmp_path: Path) -> None:
+def test_more_calibration_pictures_than_there_are_is_an_error_before_anything_is_exported(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     greedy = with_export(run, **INT8 | {"calibration_images": 10**6})
-    with pytest.raises(DataError, match="wanted 1000000 calibration pictures"):
+    monkeypatch.setattr("edgenas.pipeline.bundling.materialise", None)
+    train = json.loads((run.folder / "data.json").read_text())["counts"]["train"]
+    with pytest.raises(DataError, match=f"calibration_images is 1000000, but there are only {train} training"):
         export_bundle(greedy, "chosen", Form("int8"), tmp_path / "bundle", quiet)
     assert not list(tmp_path.iterdir())
 
@@ -156,6 +164,12 @@ def test_the_stage_with_int8_keeps_both_files_and_the_summary_says_so(run: Run, 
     assert summary["int8"]["onnx"] == f"{BUNDLE}/model_int8.onnx"
     assert (folder / summary["int8"]["onnx"]).stat().st_size == summary["int8"]["size_bytes"]
     assert summary["int8"]["notes"]
+    text = write_report(folder).read_text().partition("## int8 beside fp32")[2]
+    int8 = summary["int8"]
+    for value in (int8["val_top1"], int8["test_top1"], *int8["recipes_tried"].values()):
+        assert f"{100 * value:.1f} %" in text
+    assert f"- {int8['notes'][0]}." in text
+    assert "Up to 100.0 points of validation top-1 were allowed to be lost." in text
 
 
 def test_the_first_best_is_the_chosen_and_the_others_follow_in_order(run: Run) -> None:

@@ -363,6 +363,21 @@ def test_a_model_that_the_timer_cannot_run_does_not_stop_the_others(tmp_path) ->
     assert rows[1]["latency_ms"]["p50"] > 0
 
 
+def test_a_network_of_an_operator_that_the_device_lacks_is_named_and_the_others_are_kept(tmp_path) -> None:
+    networks = {name: make_model(tmp_path / name / "model.onnx") for name in ("r16_w8-k3e1", "r24_w8-k3e1")}
+    lacking = onnx.load(networks["r24_w8-k3e1"])
+    lacking.graph.node[0].op_type = "Levitate"
+    onnx.save(lacking, networks["r24_w8-k3e1"])
+    out = tmp_path / "rows.jsonl"
+    with pytest.raises(MeasurementError) as raised:
+        measure_networks(networks, DEVICE, rounds=PROCESSES, seed=0, out=out)
+    said = str(raised.value).splitlines()
+    assert said[0] == f"{DEVICE.name} cannot run 1 of 2 models:"
+    assert said[1].startswith("  network r24_w8-k3e1: onnxruntime ")
+    assert "Levitate" in said[1]
+    assert len(read_jsonl(out)) == PROCESSES
+
+
 def test_a_failing_timer_shows_the_end_of_its_words(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(local, "_command", lambda *arguments: [sys.executable, "-c", "raise SystemExit('no disk')"])
     with pytest.raises(MeasurementError, match=r"(?s)exit code 1:.*no disk"):

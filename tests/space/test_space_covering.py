@@ -57,7 +57,17 @@ def test_genes_lie_farther_apart_than_those_of_random_draws() -> None:
     def nearest(archs: list[Arch]) -> float:
         genes = space.encode(archs) / np.maximum(space.n_choices - 1, 1)
         distance = np.linalg.norm(genes[:, None] - genes[None], axis=2)
-        return float(distance[~np.eye(len(archs), dtype=bool)].min())
+        return float((distance + np.diag(np.full(len(archs), np.inf))).min(axis=1).mean())
 
     drawn = [nearest(random_archs(space, 24, seed)) for seed in range(5)]
     assert nearest(covering(space, 24, seed=0)) > max(drawn)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_no_size_is_left_out(name: str) -> None:
+    space = load_space(name)
+    logs = np.sort(log_macs(space, covering(space, 24, seed=0)))
+    steps = np.diff(logs) / (np.ptp(logs) / 23)
+    assert steps.max() < 3
+    random = np.sort(log_macs(space, [space.smallest, space.largest, *random_archs(space, 22, 0)]))
+    assert np.diff(random).max() > 1.5 * np.diff(logs).max()

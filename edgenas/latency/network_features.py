@@ -1,0 +1,65 @@
+"""What a network's latency depends on beside the sum of its blocks' costs, from sums over blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.space.blocks import BlockSpec, InvertedResidualSpec
+from edgenas.space.cost import cost
+
+Floats = npt.NDArray[np.float64]
+PAPER = ("blocks", "macs_millions", "weight_megabytes", "activations_millions", "gates")
+SUMMED = 1 + len(PAPER) + 1
+"""Cost, paper values, cost of gated blocks; behind them the costs by stage."""
+
+
+def paper_values(blocks: Sequence[BlockSpec]) -> Floats:
+    """`PAPER` of each block, shape (blocks, 5). Activations are the wide ones, which depthwise convolutions move."""
+    return np.array([_paper(block) for block in blocks], dtype=np.float64).reshape(len(blocks), len(PAPER))
+
+
+def _paper(block: BlockSpec) -> list[float]:
+    paper = cost([block])
+    wide = gates = 0
+    if isinstance(block, InvertedResidualSpec):
+        wide = block.mid_channels * (block.in_size**2 + block.out_size**2)
+        gates = int(block.se_channels > 0)
+    return [1, paper.macs / 1e6, paper.weight_bytes / 1e6, wide / 1e6, gates]
+
+
+def block_values(blocks: Sequence[BlockSpec], cost_us: Floats, n_stages: int) -> Floats:
+    """What is summed over a network's blocks, shape (blocks, `SUMMED` + stages + 2).
+
+    Args:
+        blocks: named by stage, as `SearchSpace.unroll` does.
+        cost_us: of each, shape (blocks,).
+        n_stages: of the space.
+    """
+    paper = paper_values(blocks)
+    gated = cost_us * paper[:, PAPER.index("gates")]
+    places = ["stem", *(f"stage{number}" for number in range(n_stages)), "head"]
+    own = np.array([places.index(block.name.split(".")[0]) for block in blocks])
+    by_place = cost_us[:, None] * (own[:, None] == np.arange(len(places)))
+    return np.column_stack([cost_us, paper, gated, by_place])
+
+
+def network_features(sums: Floats, resolution: npt.NDArray[np.int64]) -> Floats:
+    """Features of networks: the sum of block costs, then 1, then what the ratio to it may depend on.
+
+    All but the last two are additive quantities over that sum, so that any law linear in them is in reach.
+
+    Args:
+        sums: of `block_values`, shape (n, values).
+        resolution: shape (n,).
+    """
+    total = sums[:, :1]
+    size = np.column_stack([np.log(total), np.log(resolution)])
+    return np.column_stack([total, np.ones(len(sums)), 1 / total, sums[:, 1:] / total, size])
+
+
+def n_features(n_stages: int) -> int:
+    """How many `network_features` gives."""
+    return 1 + 1 + 1 + (SUMMED - 1 + n_stages + 2) + 2

@@ -1,0 +1,137 @@
+"""How well a predictor does on networks it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.errors import TableError
+from edgenas.latency.calibration import fit_calibration, largest_coverage, line_fit
+from edgenas.latency.predictor import LatencyPredictor
+from edgenas.latency.table import LatencyRow, LatencyTable
+from edgenas.space.cost import cost
+from edgenas.space.space import SearchSpace
+
+Floats = npt.NDArray[np.float64]
+SCORED_COVERAGE = 0.9
+
+
+@dataclass(frozen=True)
+class PredictorScore:
+    """How well networks are predicted by fits that never saw them. Rates are fractions 0 to 1.
+
+    Attributes:
+        mape: mean absolute percentage error; `rmspe` its root mean square sister.
+        within_5: share of networks predicted within 5 %; `within_10` within 10 %.
+        kendall_tau: rank correlation of predicted and measured.
+        bias: mean of (predicted - measured) / measured.
+        n_fit: networks per fit (the smallest fold's complement); `n_test` networks predicted.
+        repeat_noise: mean of the networks' own repeat noise (see LatencyRow): what no predictor can beat; None where
+            the table does not state it.
+        coverage_90: share of networks inside their 90 % interval, and `median_half_width_90` that interval's
+            half width relative to the prediction; None where n_fit does not support it.
+        mape_macs_linear: baseline, a straight line through MACs, same folds.
+        mape_plain_sum: baseline, the sum of block costs, no calibration.
+        held_out: (arch id, predicted_us, measured_us) of every network.
+    """
+
+    mape: float
+    within_5: float
+    within_10: float
+    kendall_tau: float
+    rmspe: float
+    bias: float
+    n_fit: int
+    n_test: int
+    repeat_noise: float | None
+    coverage_90: float | None
+    median_half_width_90: float | None
+    mape_macs_linear: float
+    mape_plain_sum: float
+    held_out: tuple[tuple[str, float, float], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers; `held_out` as a list of objects."""
+        names = ("arch", "predicted_us", "measured_us")
+        return {**asdict(self), "held_out": [dict(zip(names, row, strict=True)) for row in self.held_out]}
+
+
+def score_predictor(
+    space: SearchSpace, table: LatencyTable, num_classes: int | None = None, seed: int = 0, folds: int = 5
+) -> PredictorScore:
+    """Cross-validate: every network of `space` in the table is predicted by a fit on the other folds' ones.
+
+    Raises:
+        TableError: fewer than two networks a fold.
+    """
+    predictor = LatencyPredictor(space, num_classes).fit(table)
+    rows = table.networks(space.structure_id, predictor.num_classes_)
+    if len(rows) < 2 * folds:
+        raise TableError(f"scoring in {folds} folds wants at least {2 * folds} measured networks, got {len(rows)}")
+    archs = [space.parse(row.key) for row in rows]
+    features = predictor.features(archs)
+    macs = np.array([[cost(space.unroll(arch, predictor.num_classes_)).macs, 1.0] for arch in archs])
+    measured = np.array([row.p50_us for row in rows])
+    fold = np.random.default_rng(seed).permutation(len(rows)) % folds
+    predicted, baseline, bounds = _held_out(features, macs, measured, fold)
+    return _score(rows, features, predicted, baseline, bounds, len(rows) - int(np.bincount(fold).max()))
+
+
+def _held_out(
+    features: Floats, macs: Floats, measured: Floats, fold: npt.NDArray[np.int64]
+) -> tuple[Floats, Floats, Floats | None]:
+    """Predictions, those of a line through MACs, and 90 % intervals where supported, by fits on other folds."""
+    predicted, baseline, bounds = np.empty(len(fold)), np.empty(len(fold)), np.empty((len(fold), 2))
+    for number in range(int(fold.max()) + 1):
+        out = fold == number
+        calibration = fit_calibration(features[~out], measured[~out])
+        predicted[out] = calibration.predict(features[out])
+        baseline[out] = macs[out] @ line_fit(macs[~out], measured[~out])
+        if largest_coverage(int((~out).sum())) < SCORED_COVERAGE:
+            bounds[:] = np.nan
+            continue
+        bounds[out] = calibration.interval(features[out], SCORED_COVERAGE)
+    return predicted, baseline, None if np.isnan(bounds).any() else bounds
+
+
+def _score(
+    rows: Sequence[LatencyRow],
+    features: Floats,
+    predicted: Floats,
+    baseline: Floats,
+    bounds: Floats | None,
+    n_fit: int,
+) -> PredictorScore:
+    from scipy.stats import kendalltau
+
+    measured = np.array([row.p50_us for row in rows])
+    error = predicted / measured - 1
+    coverage = half_width = None
+    if bounds is not None:
+        coverage = float(np.mean((bounds[:, 0] <= measured) & (measured <= bounds[:, 1])))
+        half_width = float(np.median((bounds[:, 1] - bounds[:, 0]) / 2 / predicted))
+    return PredictorScore(
+        mape=float(np.abs(error).mean()),
+        within_5=float(np.mean(np.abs(error) <= 0.05)),
+        within_10=float(np.mean(np.abs(error) <= 0.10)),
+        kendall_tau=float(kendalltau(predicted, measured).statistic),
+        rmspe=float(np.sqrt(np.mean(error**2))),
+        bias=float(error.mean()),
+        n_fit=n_fit,
+        n_test=len(rows),
+        repeat_noise=_mean_stated([row.repeat_noise for row in rows]),
+        coverage_90=coverage,
+        median_half_width_90=half_width,
+        mape_macs_linear=float(np.abs(baseline / measured - 1).mean()),
+        mape_plain_sum=float(np.abs(features[:, 0] / measured - 1).mean()),
+        held_out=tuple((r.key, float(p), r.p50_us) for r, p in zip(rows, predicted, strict=True)),
+    )
+
+
+def _mean_stated(values: Sequence[float]) -> float | None:
+    mean = float(np.mean(values))
+    return None if np.isnan(mean) else mean

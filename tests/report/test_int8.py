@@ -1,0 +1,137 @@
+"""int8 beside fp32 in the report."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from finished_run import with_int8, write_run
+
+from edgenas.errors import RunFolderError
+from edgenas.report import judgement
+from edgenas.report.load import load_run
+from edgenas.report.markdown import write_report
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    write_run(tmp_path / "run")
+    with_int8(tmp_path / "run")
+    return tmp_path / "run"
+
+
+def change(folder: Path, **edit: Any) -> None:
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["int8"] |= edit
+    (folder / "summary.json").write_text(json.dumps(summary))
+
+
+def change_latency(folder: Path, **edit: Any) -> None:
+    latency = json.loads((folder / "summary.json").read_text())["int8"]["latency"]["here"]
+    change(folder, latency={"here": latency | edit})
+
+
+def section(folder: Path) -> str:
+    text = write_report(folder).read_text()
+    assert text.count("## int8 beside fp32") == 1
+    return text.partition("## int8 beside fp32")[2].partition("\n## ")[0]
+
+
+def test_without_int8_there_is_no_such_section(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    assert "int8" not in write_report(tmp_path).read_text()
+
+
+def test_every_figure_of_int8_stands_beside_that_of_fp32(run_folder: Path) -> None:
+    chosen = json.loads((run_folder / "summary.json").read_text())["chosen"]
+    text = section(run_folder)
+    rows = {line.split(" | ")[0].removeprefix("| "): line for line in text.splitlines() if line.startswith("| ")}
+    val = f"{100 * chosen['val_top1']:.1f} %", f"{100 * (chosen['val_top1'] - 0.007):.1f} %"
+    assert rows["validation top-1"] == f"| validation top-1 | {val[0]} | {val[1]} | -0.7 points |"
+    assert rows["test top-1"] == "| test top-1 | 97.2 % | 95.6 % | -1.7 points |"
+    times = "0.350 (0.347 to 0.352; 0.8 %) | 0.200 (0.198 to 0.203; 1.2 %) | 1.75 × as fast"
+    assert rows["p50 on here (95 % interval; repeat noise), ms"].endswith(f"| {times} |")
+    assert rows["file"] == "| file | 410 kB | 130 kB | 0.32 × |"
+    assert f"| `qdq-u8s8-pc-entropy-fp32ends-v1`, chosen | {val[1]} |" in text
+    assert "| `qdq-u8s8-pc-minmax-fp32ends-v1` | 94.1 % |" in text
+    assert "- int8 is told on here." in text
+
+
+def test_the_int8_file_is_linked(run_folder: Path) -> None:
+    model = run_folder / "export" / "bundle" / "model_int8.onnx"
+    model.parent.mkdir(parents=True)
+    model.write_bytes(b"")
+    found = re.search(r"The int8 file: \[.+?\]\((.+?)\)", section(run_folder))
+    assert found is not None
+    assert (run_folder / "report" / found[1]).resolve() == model.resolve()
+
+
+def test_a_run_whose_export_told_less_still_reports(run_folder: Path) -> None:
+    summary = json.loads((run_folder / "summary.json").read_text())
+    for key in ("recipes_tried", "max_drop", "fp32_size_bytes"):
+        del summary["int8"][key]
+    for key in ("fp32_ci_low_us", "fp32_ci_high_us", "fp32_repeat_noise"):
+        del summary["int8"]["latency"]["here"][key]
+    (run_folder / "summary.json").write_text(json.dumps(summary))
+    text = section(run_folder)
+    assert "0.350 (–; –) | 0.200 (0.198 to 0.203; 1.2 %)" in text
+    assert "| file | – | 130 kB | – |" in text
+    assert "recipe tried" not in text
+
+
+def test_it_is_judged_device_by_device(tmp_path: Path) -> None:
+    write_run(tmp_path, devices=("here", "pi4"))
+    with_int8(tmp_path, devices=("here", "pi4"))
+    said = judgement.int8(load_run(tmp_path))
+    assert said.startswith("int8 loses 0.7 points of validation top-1 and loses 1.7 points of test top-1, and is ")
+    assert said.endswith("1.75 times as fast on here; it is not worth it on pi4")
+
+
+def test_int8_that_is_no_faster_is_said_not_to_be_worth_it(run_folder: Path) -> None:
+    change_latency(run_folder, p50_us=352.0, speedup=350 / 352, worth_it=False)
+    assert judgement.int8(load_run(run_folder)).endswith("is not worth it: it is no faster on here")
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [
+        ({"test_top1": 0.9722 - 4 / 360}, "Doubt: on the test images that is 4 of 360, too few to tell from chance."),
+        ({"recipes_tried": {"a": 0.970, "b": 0.973}}, "Doubt: the best two recipes are 1 of 288 validation images"),
+    ],
+)
+def test_differences_within_chance_are_doubted(run_folder: Path, edit: dict[str, Any], sentence: str) -> None:
+    assert not any("Doubt" in said for said in judgement.int8_doubts(load_run(run_folder)))
+    change(run_folder, **edit)
+    assert any(sentence in said for said in judgement.int8_doubts(load_run(run_folder)))
+
+
+def test_what_int8_gains_is_no_loss(run_folder: Path) -> None:
+    change(run_folder, test_top1=0.9822)
+    assert "loses 0.7 points of validation top-1 and gains 1.0 points of test top-1" in section(run_folder)
+
+
+def test_equal_scores_are_no_doubt(run_folder: Path) -> None:
+    change(run_folder, test_top1=0.9722)
+    assert "As many of 360 test images are right as in fp32." in section(run_folder)
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [
+        ({"doubts": ["too noisy"]}, "here: the timer doubts this measurement: too noisy."),
+        ({"repeat_noise": 0.08}, "here is unsteady: either file, timed again, differs by 8.0 %"),
+        ({"fp32_repeat_noise": 0.09}, "here is unsteady: either file, timed again, differs by 9.0 %"),
+    ],
+)
+def test_doubts_about_its_timing_are_told(run_folder: Path, edit: dict[str, Any], sentence: str) -> None:
+    change_latency(run_folder, **edit)
+    assert f"Doubt: {sentence}" in section(run_folder)
+
+
+def test_a_broken_value_is_named_with_its_file(run_folder: Path) -> None:
+    change_latency(run_folder, speedup="twice")
+    with pytest.raises(RunFolderError, match=r"summary\.json: int8\.latency\.here\.speedup: .*'twice'"):
+        write_report(run_folder)
