@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import select
+import shutil
 import subprocess
 import tempfile
 import time
@@ -70,6 +71,8 @@ class Connection:
             Dropped: the connection was lost, or never came about.
             MeasurementError: the command failed there.
         """
+        if shutil.which("ssh") is None:
+            raise MeasurementError("there is no `ssh` here: install OpenSSH's client (Debian: openssh-client)")
         with tempfile.TemporaryFile() as sent, tempfile.TemporaryFile() as words:
             _write_program(sent, payload)
             # In a session of its own: Ctrl-C is for this process, which still has to clear up over there.

@@ -238,6 +238,12 @@ def test_rows_that_no_timer_gives_are_refused(liar, tmp_path, said, message) -> 
     assert "\x1b" not in str(caught.value)
 
 
+def test_without_a_client_its_package_is_named(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MeasurementError, match="openssh-client"):
+        probe_at(Place("pi4"))
+
+
 @pytest.mark.parametrize(
     ("text", "place"),
     [
