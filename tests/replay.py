@@ -19,7 +19,7 @@ from edgenas import cli
 from edgenas.deploy.onnx_export import model_metadata
 from edgenas.files import read_jsonl
 from edgenas.latency.device import DeviceRun
-from edgenas.profiling import session
+from edgenas.profiling import local
 from edgenas.profiling.record import PROCESSES
 from edgenas.training import loop
 
@@ -64,7 +64,7 @@ def recorded_name(model: Path) -> tuple[str, str]:
 
 if __name__ == "__main__":
     recorded, seconds, *arguments = sys.argv[1:]
-    session.run_bench = Replay(Path(recorded), float(seconds))
+    local.run_bench = Replay(Path(recorded), float(seconds))
     loop.CHECKPOINT_SECONDS = float(os.environ.get("EDGENAS_TEST_CHECKPOINT_SECONDS", loop.CHECKPOINT_SECONDS))
     sys.argv = ["edgenas", *arguments]
     cli.main()

@@ -34,7 +34,7 @@ class _Section(BaseModel):
 class DeviceRun(_Section):
     """How models are run on a device: part of every number's identity."""
 
-    transport: Literal["local"] = "local"
+    transport: Literal["local", "ssh", "offline"] = "local"
     threads: int = Field(1, ge=1, le=1024)
     provider: Literal["cpu"] = "cpu"
     precision: Precision = "fp32"

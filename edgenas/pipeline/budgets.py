@@ -117,7 +117,7 @@ def _own_table(run: Run, device: Device, num_classes: int) -> LatencyTable:
     table = run_table(run, device.name)
     came = asdict(table.identity)
     graphs = device_graphs(device, run_devices(run).values(), run_form(run))
-    version = _comparable(came["runtime_version"])
+    version = _comparable(device, came["runtime_version"])
     wanted = asdict(to_identity(device, version, EXPORTER_VERSION, graphs.form, graphs.quantiser_recipe))
     other = [f"{key} is {came[key]}, wanted {value}" for key, value in wanted.items() if came[key] != value]
     if other:
@@ -131,8 +131,13 @@ def _own_table(run: Run, device: Device, num_classes: int) -> LatencyTable:
     return table
 
 
-def _comparable(version: str) -> str:
-    """The installed runtime's version; `version`, the measured one's, where that is the same but for a suffix."""
+def _comparable(device: Device, version: str) -> str:
+    """The installed runtime's version; `version`, the measured one's, where that is the same but for a suffix.
+
+    What is installed on another machine, only measuring tells.
+    """
+    if device.run.transport != "local":
+        return version
     installed = installed_runtime()
     same = version.startswith(installed) or installed.startswith(version)
     return version if same else installed

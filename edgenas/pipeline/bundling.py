@@ -26,7 +26,7 @@ from edgenas.pipeline.data import (
     run_dataset,
     scoring_split,
 )
-from edgenas.pipeline.devices import run_devices
+from edgenas.pipeline.devices import run_devices, run_transport
 from edgenas.pipeline.fine_tuning import FineTuning, fine_tuned, outcome, tuning_due
 from edgenas.pipeline.form import PLAIN
 from edgenas.pipeline.front_int8 import Int8File, precisions
@@ -232,6 +232,7 @@ def _measure(network: _Network, models: Mapping[str, Path], progress: Progress) 
             rounds=run.config.verify.rounds,
             seed=run.config.seed,
             out=network.folder / f"{name}.jsonl",
+            transport=run_transport(run, device),
             progress=lambda _, done, total: progress("timing the export", done, total),
         )
         for name, device in run_devices(run).items()
@@ -331,11 +332,12 @@ def _latency(
     said = circumstances(network.run, device)
     graphs = Graphs(PLAIN, recipe) if recipe else Graphs(run_form(network.run))
     said["measured_with"] |= {
-        "runtime_version": installed_runtime(),
         "precision": "int8" if recipe else "fp32",
         "quantiser_recipe": graphs.quantiser_recipe,
         "form": graphs.form,
     }
+    if run_devices(network.run)[device].run.transport == "local":
+        said["measured_with"]["runtime_version"] = installed_runtime()
     values = {key: value for key, value in dataclasses.asdict(found).items() if key in kept}
     return values | said | {"preprocessing_included": network.form.embed_preprocessing}
 

@@ -16,7 +16,7 @@ from edgenas.deploy.onnx_export import export_forms
 from edgenas.errors import RunFolderError
 from edgenas.files import read_json, write_json
 from edgenas.latency.device import Device
-from edgenas.pipeline.devices import run_devices
+from edgenas.pipeline.devices import run_devices, run_transport
 from edgenas.pipeline.run import Progress, Run
 from edgenas.profiling.record import Measurement
 from edgenas.profiling.session import measure_networks
@@ -98,6 +98,7 @@ def _measure(run: Run, device: Device, files: Mapping[tuple[ExportForm, str], Pa
         rounds=run.config.profile.rounds,
         seed=run.config.seed,
         out=_made(run.folder / "latency" / device.name) / "forms.jsonl",
+        transport=run_transport(run, device),
         progress=lambda _, done, total: progress("comparing forms of the graph", done, total),
     )
     return {texts[text]: measurement for text, measurement in found.items()}

@@ -18,6 +18,7 @@ from edgenas.pipeline.devices import run_devices
 from edgenas.pipeline.run import STAGES
 from edgenas.pipeline.start import check_folder, resolve
 from edgenas.profiling.plan import make_plan
+from edgenas.profiling.reach import Reach
 from edgenas.profiling.record import PROCESSES
 from edgenas.space.cost import cost
 from edgenas.space.space import SearchSpace
@@ -63,14 +64,14 @@ class StagePlan:
         return asdict(self)
 
 
-def plan_run(config: RunConfig, folder: Path) -> list[StagePlan]:
+def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> list[StagePlan]:
     """The stages of a run. A few training steps on noise are timed here, everything else is counted.
 
     Raises:
         UserError: the run could not be started (see `start_run`); only the pictures are not looked at.
     """
     begun = check_folder(config, folder)
-    described, space = (list(run_devices(begun).values()), begun.space) if begun else resolve(config)
+    described, space = (list(run_devices(begun).values()), begun.space) if begun else resolve(config, reach)
     sizes = set_size(config.data, config.seed)
     check_on_paper(config.budgets, space, sizes.num_classes)
     in_int8 = sum(device.run.precision == "int8" for device in described)

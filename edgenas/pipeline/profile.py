@@ -12,7 +12,7 @@ from edgenas.latency.predictor import LatencyPredictor, outdated, table_classes
 from edgenas.latency.score import PredictorScore, score_predictor
 from edgenas.latency.table import LatencyTable, find_table
 from edgenas.pipeline.data import run_dataset
-from edgenas.pipeline.devices import run_devices
+from edgenas.pipeline.devices import run_devices, run_transport
 from edgenas.pipeline.form import PLAIN, form_summary, settle_form
 from edgenas.pipeline.graphs import device_graphs, timing_export
 from edgenas.pipeline.refit import refitted
@@ -83,6 +83,7 @@ def _profile_device(
         rounds=run.config.profile.rounds,
         seed=run.config.seed,
         folder=folder,
+        transport=run_transport(run, device),
         progress=progress,
     )
     LatencyPredictor(run.space, num_classes).fit(table, base).save(folder / "predictor.json")

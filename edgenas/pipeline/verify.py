@@ -18,7 +18,7 @@ from edgenas.deploy.onnx_export import export_onnx
 from edgenas.errors import InfeasibleError, ParityError
 from edgenas.pipeline.budgets import Limits, run_limits
 from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_split
-from edgenas.pipeline.devices import run_devices
+from edgenas.pipeline.devices import run_devices, run_transport
 from edgenas.pipeline.front_int8 import Int8File, deployed_top1, front_in_int8, precisions
 from edgenas.pipeline.graphs import device_graphs
 from edgenas.pipeline.profile import run_form, run_table
@@ -157,6 +157,7 @@ def _measured_front(run: Run, progress: Progress) -> _Front:
             rounds=run.config.verify.rounds,
             seed=run.config.seed,
             out=rows_path(run, name),
+            transport=run_transport(run, device),
             quantiser_recipe=device_graphs(device, devices.values(), run_form(run)).quantiser_recipe,
             progress=lambda _, done, total: progress("measuring the front", done, total),
         )

@@ -15,7 +15,7 @@ from edgenas.files import SCHEMA_VERSION, append_jsonl, read_jsonl
 from edgenas.latency.device import Device
 from edgenas.latency.table import LatencyRow
 from edgenas.profiling.record import PROCESSES, Name, to_identity, to_record
-from edgenas.profiling.transport import validate_row
+from edgenas.profiling.rows import validate_row
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,13 @@ class RowFile:
     def discount(self) -> None:
         """Let nothing that stands in the file so far count any more."""
         append_jsonl(self.path, {"schema_version": SCHEMA_VERSION, "discounted": True})
+
+    def last_version(self) -> str:
+        """The runtime's version in the newest line; empty where there is none."""
+        for line in reversed(read_jsonl(self.path)):
+            if isinstance(identity := line.get("identity"), dict):
+                return str(identity.get("runtime_version", ""))
+        return ""
 
     def read(self, runtime_version: str) -> Kept:
         """What was kept under one version of the runtime.

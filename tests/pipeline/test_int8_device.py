@@ -36,7 +36,7 @@ from edgenas.pipeline.run import Run, open_run
 from edgenas.pipeline.search import run_search
 from edgenas.pipeline.summary import write_summary
 from edgenas.pipeline.verify import run_verify
-from edgenas.profiling import session
+from edgenas.profiling import local
 from edgenas.profiling.record import PROCESSES
 from edgenas.profiling.transport import installed_runtime
 from edgenas.report.markdown import write_report
@@ -117,7 +117,7 @@ def timer() -> Timer:
 def both(small_run: SmallRun, timer: Timer, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A whole run for one machine in both precisions."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "run_bench", timer)
+        patch.setattr(local, "run_bench", timer)
         return whole(run_on(small_run, tmp_path_factory.mktemp("int8") / "both", "here", INT8))
 
 
@@ -213,7 +213,7 @@ def test_the_front_is_measured_in_the_files_that_each_device_runs(both: Run) -> 
 def test_a_run_of_int8_devices_alone_compares_no_forms(
     small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "run_bench", None)
+    monkeypatch.setattr(local, "run_bench", None)
     run = run_on(small_run, tmp_path / "run", INT8)
     assert settle_form(run, 10, quiet) == "direct"
     assert not (run.folder / FILE).exists()
@@ -268,7 +268,7 @@ def test_networks_are_reported_and_ranked_by_what_is_deployed(both: Run) -> None
 
 
 def reverified(run: Run, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.setattr(session, "run_bench", Timer())
+    monkeypatch.setattr(local, "run_bench", Timer())
     run.result_path("verify").unlink()
     run_verify(run, quiet)
     return run.result("verify")
@@ -350,7 +350,7 @@ def test_what_was_quantised_before_a_kill_is_not_quantised_again(copy: Run, monk
         return quantised(*arguments, **named)
 
     monkeypatch.setattr(front_int8, "quantised", counted)
-    monkeypatch.setattr(session, "run_bench", Timer())
+    monkeypatch.setattr(local, "run_bench", Timer())
     with pytest.raises(KeyboardInterrupt):
         run_verify(copy, quiet)
     assert not copy.done("verify")
