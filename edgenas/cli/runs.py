@@ -268,19 +268,19 @@ def _export_bundle(
     reach: Reach,
 ) -> None:
     from edgenas.display import ProgressDisplay, print_bundle
-    from edgenas.pipeline.bundling import Form, run_precision
+    from edgenas.pipeline.bundling import BundleOptions, run_precision
     from edgenas.pipeline.export import export_bundle
     from edgenas.pipeline.run import open_run
 
     run = open_run(target, reach)
-    form = Form(
+    options = BundleOptions(
         precision or run_precision(run),
         dynamic_batch=batch == "dynamic",
         embed_preprocessing=embed_preprocessing,
     )
     try:
         with ProgressDisplay() as progress:
-            folder = export_bundle(run, arch or "chosen", form, out, progress)
+            folder = export_bundle(run, arch or "chosen", options, out, progress)
     except Packed as packed:
         _say_packed(packed, as_json)
         return

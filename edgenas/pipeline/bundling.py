@@ -53,8 +53,8 @@ Measured = Mapping[str, Mapping[str, Measurement]]
 
 
 @dataclass(frozen=True)
-class Form:
-    """What form a bundle's files have.
+class BundleOptions:
+    """How a bundle's files are asked for.
 
     Attributes:
         precision: with int8, the bundle holds the fp32 file, too.
@@ -89,7 +89,7 @@ class _Network:
     dataset: Dataset
     subnet: Subnet
     preprocess: Preprocess
-    form: Form
+    options: BundleOptions
     folder: Path
     verified: tuple[dict[str, Any], Path] | None
 
@@ -109,7 +109,7 @@ class _Int8:
     tuning: FineTuning | None
 
 
-def make_bundle(run: Run, arch: Arch, form: Form, out: Path, progress: Progress) -> Manifest:
+def make_bundle(run: Run, arch: Arch, options: BundleOptions, out: Path, progress: Progress) -> Manifest:
     """Write the bundle of one arch of the run's space; a former bundle in `out` is replaced.
 
     Raises:
@@ -119,19 +119,19 @@ def make_bundle(run: Run, arch: Arch, form: Form, out: Path, progress: Progress)
         MeasurementError: a file could not be timed.
     """
     dataset = run_dataset(run)
-    if form.precision == "int8":
+    if options.precision == "int8":
         check_quantiser_images(run.config, len(dataset.train))
     subnet = materialise(trained_supernet(run, dataset), arch, calibration_pictures(run, dataset)).cpu()
     # In the run folder, where the next start clears away what a kill leaves.
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".export.") as folder:
         preprocess, verified = deployed_preprocess(arch, dataset), _verified(run, arch)
-        network = _Network(run, dataset, subnet, preprocess, form, Path(folder), verified)
-        steps = 4 if form.precision == "int8" else 3
+        network = _Network(run, dataset, subnet, preprocess, options, Path(folder), verified)
+        steps = 4 if options.precision == "int8" else 3
         progress("proving the export", 0, steps)
         plain = _plain_fp32(network)
         fp32, parity = _proven_fp32(network, plain)
         progress("proving the export", 1, steps)
-        int8 = _proven_int8(network, plain, progress) if form.precision == "int8" else None
+        int8 = _proven_int8(network, plain, progress) if options.precision == "int8" else None
         progress("proving the export", steps - 2, steps)
         measured = _measure(network, {"fp32": fp32} | ({"int8": int8.path} if int8 else {}), progress)
         progress("proving the export", steps - 1, steps)
@@ -159,16 +159,16 @@ def _verified(run: Run, arch: Arch) -> tuple[dict[str, Any], Path] | None:
 
 def _plain_fp32(network: _Network) -> Path:
     """The fp32 file without preprocessing: the one that was measured, where its form is asked for."""
-    if network.verified is not None and not network.form.dynamic_batch:
+    if network.verified is not None and not network.options.dynamic_batch:
         return network.verified[1]
     path, form = network.folder / "fp32.onnx", run_form(network.run)
-    return export_onnx(network.subnet, path, form=form, dynamic_batch=network.form.dynamic_batch)
+    return export_onnx(network.subnet, path, form=form, dynamic_batch=network.options.dynamic_batch)
 
 
 def _proven_fp32(network: _Network, plain: Path) -> tuple[Path, Parity]:
     """The file to be delivered; without its preprocessing it is proven first, since then a failure names the block."""
     parity = _parity(network, plain)
-    if not network.form.embed_preprocessing:
+    if not network.options.embed_preprocessing:
         return plain, parity
     embedded = embed_preprocessing(plain, network.folder / "fp32-embedded.onnx", network.preprocess)
     return embedded, _parity(network, embedded)
@@ -177,7 +177,7 @@ def _proven_fp32(network: _Network, plain: Path) -> tuple[Path, Parity]:
 def _parity(network: _Network, model: Path) -> Parity:
     pictures = network.dataset.validation.pictures[: network.run.config.export.parity_images]
     parity = check_parity(network.subnet, model, pictures, network.preprocess)
-    if network.form.dynamic_batch:
+    if network.options.dynamic_batch:
         check_batches(model, pictures, network.preprocess)
     return parity
 
@@ -188,10 +188,10 @@ def _proven_int8(network: _Network, plain: Path, progress: Progress) -> _Int8:
     choice, tuning = _choose(network, plain, fp32_top1, progress)
     path = choice.path
     parity = int8_gate(run, dataset, network.subnet, path, preprocess, fp32_top1)
-    if network.form.embed_preprocessing:
+    if network.options.embed_preprocessing:
         path = embed_preprocessing(path, network.folder / "int8-embedded.onnx", preprocess)
         parity = int8_gate(run, dataset, network.subnet, path, preprocess, fp32_top1)
-    if network.form.dynamic_batch:
+    if network.options.dynamic_batch:
         check_batches(path, dataset.validation.pictures[: run.config.export.parity_images], preprocess)
     return _Int8(path, choice, parity, tuning)
 
@@ -209,7 +209,7 @@ def _choose(network: _Network, plain: Path, fp32_top1: float, progress: Progress
         return choice, None
     tuned, seconds = fine_tuned(run, dataset, network.subnet, progress, seven_bit_weights=needs_seven_bits(devices))
     folder = network.folder / "fine-tuned"
-    model = export_onnx(tuned, folder / "fp32.onnx", dynamic_batch=network.form.dynamic_batch)
+    model = export_onnx(tuned, folder / "fp32.onnx", dynamic_batch=network.options.dynamic_batch)
     other = quantise(model=model, folder=folder)
     tuning = outcome(run, dataset, seconds, drop, fp32_top1 - other.best_top1)
     return (other if tuning.kept else choice), tuning
@@ -217,7 +217,7 @@ def _choose(network: _Network, plain: Path, fp32_top1: float, progress: Progress
 
 def _measured_int8(network: _Network) -> Choice | None:
     """The int8 file without preprocessing that `verify` measured, where its form is asked for."""
-    if network.verified is None or network.form.dynamic_batch or not network.verified[0].get("int8"):
+    if network.verified is None or network.options.dynamic_batch or not network.verified[0].get("int8"):
         return None
     return Int8File.from_json(network.verified[0]["int8"]).choice(network.run.folder)
 
@@ -242,7 +242,7 @@ def _measure(network: _Network, models: Mapping[str, Path], progress: Progress) 
 
 def _judged(network: _Network, precision: str) -> dict[str, dict[str, Any]]:
     """What `verify` found of the file of a precision, by device, where that is of the form asked for."""
-    if network.verified is None or not network.form.as_measured:
+    if network.verified is None or not network.options.as_measured:
         return {}
     run, latency = network.run, network.verified[0]["latency"]
     names = [name for name, device in run_devices(run).items() if device.run.precision == precision]
@@ -250,7 +250,7 @@ def _judged(network: _Network, precision: str) -> dict[str, dict[str, Any]]:
 
 
 def _manifest(network: _Network, fp32: Path, parity: Parity, int8: _Int8 | None, measured: Measured) -> Manifest:
-    run, dataset, arch, form = network.run, network.dataset, network.arch, network.form
+    run, dataset, arch, options = network.run, network.dataset, network.arch, network.options
     verified = network.verified
     costs = cost(run.space.unroll(arch, dataset.num_classes), run_form(run))
     return Manifest(
@@ -274,8 +274,8 @@ def _manifest(network: _Network, fp32: Path, parity: Parity, int8: _Int8 | None,
         versions=library_versions(),
         seed=run.config.seed,
         form=run_form(run),
-        batch="dynamic" if form.dynamic_batch else 1,
-        preprocessing_included=form.embed_preprocessing,
+        batch="dynamic" if options.dynamic_batch else 1,
+        preprocessing_included=options.embed_preprocessing,
         size_bytes=fp32.stat().st_size,
         int8=_int8_section(network, int8, measured) if int8 else {},
         deployed={
@@ -339,7 +339,7 @@ def _latency(
     if run_devices(network.run)[device].run.transport == "local":
         said["measured_with"]["runtime_version"] = installed_runtime()
     values = {key: value for key, value in dataclasses.asdict(found).items() if key in kept}
-    return values | said | {"preprocessing_included": network.form.embed_preprocessing}
+    return values | said | {"preprocessing_included": network.options.embed_preprocessing}
 
 
 def circumstances(run: Run, device: str) -> dict[str, Any]:

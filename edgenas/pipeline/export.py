@@ -8,7 +8,7 @@ from typing import Any
 
 from edgenas.deploy.bundle import INT8_MODEL, MODEL, Manifest, check_free
 from edgenas.errors import ConfigError, RunFolderError
-from edgenas.pipeline.bundling import Form, make_bundle, run_precision
+from edgenas.pipeline.bundling import BundleOptions, make_bundle, run_precision
 from edgenas.pipeline.front_int8 import deployed_top1, precisions
 from edgenas.pipeline.lock import locked
 from edgenas.pipeline.run import Progress, Run
@@ -28,8 +28,8 @@ def run_export(run: Run, progress: Progress) -> None:
     if run.done("export"):
         return
     verified = run.result("verify")
-    form, used = Form(run_precision(run)), precisions(run)
-    manifest = make_bundle(run, run.space.parse(verified["chosen"]), form, run.folder / BUNDLE, progress)
+    options, used = BundleOptions(run_precision(run)), precisions(run)
+    manifest = make_bundle(run, run.space.parse(verified["chosen"]), options, run.folder / BUNDLE, progress)
     chosen: dict[str, Any] = {
         "arch": manifest.arch,
         "val_top1": verified["val_top1"],
@@ -60,13 +60,13 @@ def _int8_result(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def export_bundle(run: Run, which: str, form: Form, out: Path | None, progress: Progress) -> Path:
+def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None, progress: Progress) -> Path:
     """Write a bundle beside the stage's, which stays as it is. The run folder is locked meanwhile.
 
     Args:
         run: verified.
         which: `chosen`, `best:K` (the K-th best network within the budgets) or an arch of the run's space.
-        form: of the files.
+        options: of the files.
         out: the bundle's folder; by default one in the run folder, named after arch and form. A former bundle there
             is replaced.
         progress: called with what is being done, steps done and in all.
@@ -81,13 +81,13 @@ def export_bundle(run: Run, which: str, form: Form, out: Path | None, progress: 
         ParityError: see `make_bundle`.
     """
     arch = which_arch(run, which)
-    folder = out or run.folder / "export" / f"{arch.id}-{form}"
+    folder = out or run.folder / "export" / f"{arch.id}-{options}"
     stage = (run.folder / BUNDLE).resolve()
     if stage in (folder.resolve(), *folder.resolve().parents):
         raise RunFolderError(f"{folder} is where `edgenas export {run.folder}` writes: choose another --out")
     check_free(folder, replace=True)
     with locked(run.folder):
-        make_bundle(run, arch, form, folder, progress)
+        make_bundle(run, arch, options, folder, progress)
     return folder
 
 

@@ -17,7 +17,7 @@ from small_run import SmallRun
 from edgenas.deploy.embed import device_inputs
 from edgenas.errors import ParityError
 from edgenas.pipeline import fine_tuning
-from edgenas.pipeline.bundling import Form
+from edgenas.pipeline.bundling import BundleOptions
 from edgenas.pipeline.export import export_bundle
 from edgenas.pipeline.fine_tuning import FineTuning, tuning_due
 from edgenas.pipeline.run import Run, open_run
@@ -79,7 +79,7 @@ def test_it_is_due_above_one_point_or_when_asked_for(run: Run, when: str, drop: 
 
 def test_always_fine_tunes_and_manifest_and_readme_say_so(run: Run, tmp_path: Path) -> None:
     seen = Seen()
-    bundle = export_bundle(told(run, "always"), "chosen", Form("int8"), tmp_path / "bundle", seen)
+    bundle = export_bundle(told(run, "always"), "chosen", BundleOptions("int8"), tmp_path / "bundle", seen)
     int8 = int8_of(bundle)
     found = int8["fine_tuning"]
     assert seen.tuned == list(range(1, STEPS + 1))
@@ -100,7 +100,7 @@ def test_always_fine_tunes_and_manifest_and_readme_say_so(run: Run, tmp_path: Pa
 def test_a_drop_of_nothing_is_left_alone(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fine_tuning, "DUE_ABOVE", 1.0)
     seen = Seen()
-    int8 = int8_of(export_bundle(told(run, "auto"), "chosen", Form("int8"), tmp_path / "bundle", seen))
+    int8 = int8_of(export_bundle(told(run, "auto"), "chosen", BundleOptions("int8"), tmp_path / "bundle", seen))
     assert int8["fine_tuning"] is None
     assert not seen.tuned
     assert len(int8["notes"]) == 1
@@ -117,10 +117,12 @@ def test_auto_saves_what_would_be_refused(run: Run, tmp_path: Path, monkeypatch:
     monkeypatch.setattr("edgenas.pipeline.int8.device_inputs", spoiling)
     out = tmp_path / "bundle"
     with pytest.raises(ParityError, match="points below fp32's"):
-        export_bundle(told(run, "never", max_drop=0.1), "chosen", Form("int8"), out, Seen())
+        export_bundle(told(run, "never", max_drop=0.1), "chosen", BundleOptions("int8"), out, Seen())
     assert not out.exists()
     calls = iter(range(9))
-    int8 = int8_of(export_bundle(told(run, "auto", max_drop=0.1), "chosen", Form("int8", True, True), out, Seen()))
+    int8 = int8_of(
+        export_bundle(told(run, "auto", max_drop=0.1), "chosen", BundleOptions("int8", True, True), out, Seen())
+    )
     assert int8["fine_tuning"]["kept"]
     assert int8["fine_tuning"]["drop_before"] > 0.1 >= int8["parity"]["val_top1_drop"]
     assert int8["parity"]["val_top1_drop"] == pytest.approx(int8["fine_tuning"]["drop_after"])
@@ -132,9 +134,9 @@ def test_what_fine_tuning_made_worse_is_not_kept(run: Run, tmp_path: Path, monke
         torch.nn.init.zeros_(net.blocks["head"].classifier.weight)  # type: ignore[arg-type,union-attr]
         return net
 
-    without = int8_of(export_bundle(told(run, "never"), "chosen", Form("int8"), tmp_path / "without", Seen()))
+    without = int8_of(export_bundle(told(run, "never"), "chosen", BundleOptions("int8"), tmp_path / "without", Seen()))
     monkeypatch.setattr(fine_tuning, "fine_tune", worse)
-    bundle = export_bundle(told(run, "always"), "chosen", Form("int8"), tmp_path / "bundle", Seen())
+    bundle = export_bundle(told(run, "always"), "chosen", BundleOptions("int8"), tmp_path / "bundle", Seen())
     int8 = int8_of(bundle)
     assert not int8["fine_tuning"]["kept"]
     assert int8["fine_tuning"]["drop_after"] > int8["fine_tuning"]["drop_before"]
