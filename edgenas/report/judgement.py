@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 from edgenas.report.formats import count, duration, ms, percent, size
 from edgenas.report.values import BudgetLine, Chosen, Int8, Network, Run, Score
 
+PLAIN_FORM = "direct"
 FEW_NETWORKS = 20
 """Held-out networks below which shares such as coverage are rough."""
 NOISY = 0.05
@@ -166,6 +169,21 @@ def _lost(drop: float) -> str:
     """What a drop of top-1 comes to, in points."""
     points = round(100 * drop, 1)
     return f"{'gains' if points < 0 else 'loses'} {abs(points):.1f} points"
+
+
+def form(run: Run, device: str) -> str | None:
+    """What the form of exported graphs gained on a device; None where none was compared there."""
+    ratios = {} if run.forms is None else run.forms.latency_ratio.get(device, {})
+    own = sorted(ratios.get(run.forms.form, ())) if run.forms else []
+    if not own or run.forms is None:
+        return None
+    where = f"of the plain form's latency on {device}"
+    if run.forms.form == PLAIN_FORM:
+        others = ", ".join(f"`{name}` {median(values):.2f}" for name, values in ratios.items() if name != PLAIN_FORM)
+        told = f"{others} {where}, medians of {len(own)} networks"
+        return f"Graphs are exported as torch writes them: no other form gained a percent ({told})."
+    spread = f"median of {len(own)} networks; {own[0]:.2f} to {own[-1]:.2f}"
+    return f"Graphs are exported in the form `{run.forms.form}`, which takes {median(own):.2f} {where} ({spread})."
 
 
 def predictor(score: Score) -> str:

@@ -171,6 +171,7 @@ def _predictor(run: Run, device: str) -> list[str]:
         "",
         f"{judgement.predictor(score)}. {' '.join(doubts)}",
         "",
+        *([formed, ""] if (formed := judgement.form(run, device)) else []),
         *_table(["on networks not seen in fitting", "value"], _score_rows(score)),
     ]
 

@@ -151,6 +151,13 @@ class Score(_Value):
     held_out: tuple[HeldOut, ...]
 
 
+class Forms(_Value):
+    """latency/form.json: the form that graphs are exported in, and each form's latency over the plain one's."""
+
+    form: str
+    latency_ratio: dict[str, dict[str, tuple[float, ...]]]
+
+
 class Step(_Value):
     """A training step."""
 
@@ -212,6 +219,8 @@ class Run:
     evaluations: tuple[Evaluation, ...]
     search: SearchFacts
     summary: Summary
+    forms: Forms | None = None
+    """None where the config names the form."""
 
     @property
     def devices(self) -> tuple[str, ...]:

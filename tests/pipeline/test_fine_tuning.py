@@ -120,9 +120,8 @@ def test_auto_saves_what_would_be_refused(run: Run, tmp_path: Path, monkeypatch:
         export_bundle(told(run, "never", max_drop=0.1), "chosen", BundleOptions("int8"), out, Seen())
     assert not out.exists()
     calls = iter(range(9))
-    int8 = int8_of(
-        export_bundle(told(run, "auto", max_drop=0.1), "chosen", BundleOptions("int8", True, True), out, Seen())
-    )
+    tuned = export_bundle(told(run, "auto", max_drop=0.1), "chosen", BundleOptions("int8", True, True), out, Seen())
+    int8 = int8_of(tuned)
     assert int8["fine_tuning"]["kept"]
     assert int8["fine_tuning"]["drop_before"] > 0.1 >= int8["parity"]["val_top1_drop"]
     assert int8["parity"]["val_top1_drop"] == pytest.approx(int8["fine_tuning"]["drop_after"])
