@@ -492,9 +492,7 @@ def bomb(data: bytes) -> bytes:
 
 
 MAKERS = (
-    *(usage, run_folders, configs, settings, budgets, spaces_and_devices, tables, in_run_folder, checkpoints),
-    *(exports, class_folders),
     *(usage, run_folders, configs, settings, budgets, spaces_and_devices, tables, imports, in_run_folder, checkpoints),
-    class_folders,
+    *(exports, class_folders),
 )
 CASES = [case for maker in MAKERS for case in maker()]
