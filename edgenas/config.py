@@ -26,7 +26,6 @@ from edgenas.budget import BudgetText
 from edgenas.errors import ConfigError, UserError, explained, shown
 from edgenas.files import SCHEMA_VERSION, check_schema, file_name, read_yaml
 from edgenas.plain_yaml import dump_yaml, parse_yaml
-from edgenas.space.form import ExportForm
 from edgenas.space.load import load_space
 from edgenas.space.space import SearchSpace
 
@@ -110,7 +109,8 @@ class ExportConfig(_Section):
     """How the chosen subnet is handed over."""
 
     parity_images: int = Field(256, ge=1)
-    form: Literal["auto"] | ExportForm = "auto"
+    # One flat list, so that errors name it once: `auto`, and the forms of `space.form`.
+    form: Literal["auto", "direct", "pooled", "blocked"] = "auto"
     precision: Literal["fp32", "int8"] = "fp32"
     calibration_images: int = Field(256, ge=1)
     max_drop: float = Field(0.01, ge=0, le=1)

@@ -104,7 +104,12 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """What stands beside the latency of int8 in a manifest."""
-        return {"fp32_p50_us": self.fp32.p50_us, "speedup": self.speedup, "worth_it": self.worth_it}
+        return {
+            "fp32_p50_us": self.fp32.p50_us,
+            "compared_p50_us": self.int8.p50_us,
+            "speedup": self.speedup,
+            "worth_it": self.worth_it,
+        }
 
     def __str__(self) -> str:
         times = f"{self.int8.p50_us / 1e3:.3f} ms against {self.fp32.p50_us / 1e3:.3f} ms in fp32, timed side by side"

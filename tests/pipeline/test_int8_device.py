@@ -210,13 +210,15 @@ def test_the_front_is_measured_in_the_files_that_each_device_runs(both: Run) -> 
         assert metadata["source_sha256"] in by_precision["here"]
 
 
-def test_a_run_of_int8_devices_alone_compares_no_forms(
+def test_a_run_of_int8_devices_alone_compares_forms_in_fp32_for_the_file_that_int8_is_held_against(
     small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "run_bench", None)
+    timer = Timer()
+    monkeypatch.setattr(local, "run_bench", timer)
     run = run_on(small_run, tmp_path / "run", INT8)
-    assert settle_form(run, 10, quiet) == "direct"
-    assert not (run.folder / FILE).exists()
+    form = settle_form(run, 10, quiet)
+    assert form == read_json(run.folder / FILE)["form"]
+    assert {(precision, recipe) for precision, _, recipe in timer.given} == {("fp32", "none")}
 
 
 @pytest.mark.parametrize(
