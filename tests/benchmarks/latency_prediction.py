@@ -110,7 +110,13 @@ def _profile(setting: str, folder: Path) -> dict[str, Any]:
     if not kept.exists():
         words = ["profile", str(folder / "config.yaml"), "--run", str(folder / "run")]
         started = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", "edgenas", *words], stderr=subprocess.PIPE, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "edgenas", *words],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
         seconds = time.perf_counter() - started
         # The last line of a stage says how long it took.
         timed = re.findall(r"^(measuring|comparing forms of the graph): (\d+)/\2, (\d+) s$", done.stderr, re.M)
