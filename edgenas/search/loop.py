@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.errors import ConfigError, EdgenasError, UserError, one_of
+from edgenas.errors import ConfigError, EdgenasError, UserError
 from edgenas.search.front import hypervolume, non_dominated, reference_of
-from edgenas.search.proposals import GenesFunction, Proposer, Repair, check_genes
-from edgenas.search.strategies.strategy import FloatMatrix, IntMatrix, Strategy
+from edgenas.search.proposals import Proposer, check_genes
+from edgenas.search.strategies.by_name import strategy_class
+from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Repair
 
 TOLERATED_FAILURES = 3
 """Non-finite rows that one batch may always have; more are an error if they are over half of it."""
@@ -35,21 +36,21 @@ class Progress:
 class SearchResult:
     """Every evaluation in order, and what came of them."""
 
-    genes: IntMatrix
+    genes: Genes
     """Canonical genes, shape (n, genes), no row twice."""
-    objectives: FloatMatrix
+    objectives: Floats
     """Shape (n, objectives), minimised."""
-    violations: FloatMatrix
+    violations: Floats
     """Shape (n, constraints), <= 0 throughout: infeasible candidates are not evaluated."""
     batches: npt.NDArray[np.intp]
     """Index of the batch of each evaluation, shape (n,)."""
     front: npt.NDArray[np.intp]
     """Indices of the non-dominated evaluations, ascending."""
-    hypervolume: FloatMatrix
+    hypervolume: Floats
     """Of the front after each batch, shape (batches,)."""
-    reference_point: FloatMatrix
+    reference_point: Floats
     """Shape (objectives,): worst of the first batch plus a tenth of its range, kept for all batches."""
-    failed: IntMatrix
+    failed: Genes
     """Genes whose objectives were NaN or infinite, shape (f, genes); they count as evaluations."""
     exhausted: bool
     """Whether nothing new and feasible was left before the evaluations asked for were made.
@@ -111,13 +112,12 @@ def optimise(
     choices = _checked_choices(n_choices)
     size = _checked_sizes(evaluations, population)
     strategy_seed, loop_seed = np.random.SeedSequence(_checked_seed(seed)).generate_state(2).tolist()
+    first = None if initial is None else check_genes(initial, choices, "initial")
+    asked = strategy_class(strategy)(
+        choices, seed=strategy_seed, population=size, initial=first, repair=repair, exact=exact
+    )
     proposer = Proposer(
-        choices,
-        _strategy(strategy, choices, size, strategy_seed),
-        np.random.default_rng(loop_seed),
-        repair=repair,
-        constraints=constraints,
-        initial=None if initial is None else check_genes(initial, choices, "initial"),
+        choices, asked, np.random.default_rng(loop_seed), repair=repair, constraints=constraints, initial=first
     )
     record = _Record(len(choices))
     while record.done < evaluations:
@@ -146,12 +146,12 @@ class _Record:
         self.done = 0
         self.n_failed = 0
         self.hypervolumes: list[float] = []
-        self._rows: list[tuple[IntMatrix, FloatMatrix, FloatMatrix]] = []
-        self._failed: list[IntMatrix] = [np.empty((0, n_genes), dtype=np.int64)]
-        self._front: FloatMatrix | None = None
-        self._reference: FloatMatrix | None = None
+        self._rows: list[tuple[Genes, Floats, Floats]] = []
+        self._failed: list[Genes] = [np.empty((0, n_genes), dtype=np.int64)]
+        self._front: Floats | None = None
+        self._reference: Floats | None = None
 
-    def add(self, genes: IntMatrix, objectives: FloatMatrix, violations: FloatMatrix) -> Flags:
+    def add(self, genes: Genes, objectives: Floats, violations: Floats) -> Flags:
         """Take in a batch; returns which rows are finite."""
         finite: Flags = np.all(np.isfinite(objectives), axis=1)
         self._fail(genes[~finite], len(genes))
@@ -162,7 +162,7 @@ class _Record:
         self.hypervolumes.append(self._hypervolume())
         return finite
 
-    def _fail(self, genes: IntMatrix, of: int) -> None:
+    def _fail(self, genes: Genes, of: int) -> None:
         self.n_failed += len(genes)
         self._failed.append(genes)
         if len(genes) > max(TOLERATED_FAILURES, of / 2):
@@ -176,7 +176,7 @@ class _Record:
             return 0.0
         return hypervolume(self._front, self._reference)
 
-    def _extend_front(self, objectives: FloatMatrix) -> None:
+    def _extend_front(self, objectives: Floats) -> None:
         if self._front is None:
             self._front, self._reference = objectives[:0], reference_of(objectives)
         if objectives.shape[1] != self._front.shape[1]:
@@ -201,37 +201,14 @@ class _Record:
         )
 
 
-def _nsga2(n_choices: IntMatrix, population: int, seed: int) -> Strategy:
-    from edgenas.search.strategies.nsga2 import NSGA2Strategy
-
-    return NSGA2Strategy(n_choices, population, seed)
-
-
-def _random(n_choices: IntMatrix, population: int, seed: int) -> Strategy:
-    from edgenas.search.strategies.random import RandomStrategy
-
-    return RandomStrategy(n_choices, population, seed)
-
-
-# Imported on use: `import edgenas` loads no pymoo.
-STRATEGIES: dict[str, Callable[[IntMatrix, int, int], Strategy]] = {"nsga2": _nsga2, "random": _random}
-"""Strategies by name, each built from (n_choices, population, seed)."""
-
-
-def _strategy(name: str, n_choices: IntMatrix, population: int, seed: int) -> Strategy:
-    if name not in STRATEGIES:
-        raise ConfigError(f"strategy {name!r} is unknown; {one_of(name, STRATEGIES)}")
-    return STRATEGIES[name](n_choices, population, seed)
-
-
-def _evaluated(evaluate: GenesFunction, genes: IntMatrix) -> FloatMatrix:
+def _evaluated(evaluate: GenesFunction, genes: Genes) -> Floats:
     objectives = np.asarray(evaluate(genes.copy()), dtype=np.float64)
     if objectives.ndim != 2 or len(objectives) != len(genes) or objectives.shape[1] == 0:
         raise UserError(f"evaluate: wanted shape ({len(genes)}, objectives), got {objectives.shape}")
     return objectives
 
 
-def _check_exact(exact: npt.ArrayLike, objectives: FloatMatrix) -> None:
+def _check_exact(exact: npt.ArrayLike, objectives: Floats) -> None:
     cheap = np.asarray(exact, dtype=np.float64)
     if cheap.ndim != 2 or len(cheap) != len(objectives) or not 0 < cheap.shape[1] <= objectives.shape[1]:
         raise UserError(
@@ -246,7 +223,7 @@ def _check_exact(exact: npt.ArrayLike, objectives: FloatMatrix) -> None:
         )
 
 
-def _checked_choices(n_choices: npt.ArrayLike) -> IntMatrix:
+def _checked_choices(n_choices: npt.ArrayLike) -> Genes:
     choices = np.asarray(n_choices)
     if choices.ndim != 1 or not len(choices) or choices.dtype.kind not in "iu" or (choices < 1).any():
         raise UserError(f"n_choices: wanted one whole number of at least 1 for each gene, got {choices.tolist()}")

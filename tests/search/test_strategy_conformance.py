@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from edgenas.search.loop import STRATEGIES, optimise
-from edgenas.search.strategies.strategy import Strategy
+from edgenas.search.loop import optimise
+from edgenas.search.strategies.by_name import STRATEGIES, strategy_class
+from edgenas.search.strategies.protocol import Strategy
 
 N_CHOICES = np.array([3, 1, 5, 2, 4, 3])
 POPULATION = 8
@@ -16,7 +17,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def make(name: str, seed: int = 0) -> Strategy:
-    return STRATEGIES[name](N_CHOICES, POPULATION, seed)
+    return strategy_class(name)(N_CHOICES, seed=seed, population=POPULATION)
 
 
 def evaluate(genes: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
 from pymoo.operators.crossover.ux import UniformCrossover
 
-from edgenas.search.strategies.strategy import FloatMatrix, IntMatrix
+from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Repair, Strategy
 
 STEP_SHARE = 0.5
 """Share of mutations that go to a neighbouring choice; the rest go to any other."""
@@ -35,12 +35,12 @@ class GeneMutation(Mutation):  # type: ignore[misc]  # pymoo has no types
     choice within one step of every other. Genes of one choice stay.
     """
 
-    def __init__(self, n_choices: IntMatrix) -> None:
+    def __init__(self, n_choices: Genes) -> None:
         super().__init__()
         self._n_choices = n_choices
         self._rate = 1 / max(1, int((n_choices > 1).sum()))
 
-    def _do(self, problem: Any, X: IntMatrix, *, random_state: np.random.Generator, algorithm: Any = None) -> IntMatrix:
+    def _do(self, problem: Any, X: Genes, *, random_state: np.random.Generator, algorithm: Any = None) -> Genes:
         changed = (random_state.random(X.shape) < self._rate) & (self._n_choices > 1)
         step = random_state.choice([-1, 1], size=X.shape)
         # At either end the one neighbour is inwards.
@@ -50,14 +50,23 @@ class GeneMutation(Mutation):  # type: ignore[misc]  # pymoo has no types
         return np.where(changed, (X + np.where(near, step, reset)) % self._n_choices, X)
 
 
-class NSGA2Strategy:
+class NSGA2Strategy(Strategy):
     """NSGA-II with uniform crossover and `GeneMutation`.
 
     The first generation is random. Infeasible candidates steer it by their summed violation while fewer than
     `population` feasible ones are known (Deb's constrained domination), and are ignored after.
     """
 
-    def __init__(self, n_choices: IntMatrix, population: int, seed: int) -> None:
+    def __init__(
+        self,
+        n_choices: Genes,
+        *,
+        seed: int,
+        population: int,
+        initial: Genes | None = None,
+        repair: Repair | None = None,
+        exact: GenesFunction | None = None,
+    ) -> None:
         self._n_choices = n_choices
         self._population = population
         self._rng = np.random.default_rng([seed, 0])
@@ -73,23 +82,23 @@ class NSGA2Strategy:
             seed=seed,
         )
 
-    def ask(self, n: int) -> IntMatrix:
-        """Random genes before the first generation, offspring after; shape (n, genes)."""
+    def ask(self, count: int) -> Genes:
+        """Random genes before the first generation, offspring after; shape (count, genes)."""
         algorithm = self._algorithm
         if not algorithm.is_initialized:
-            return self._rng.integers(0, self._n_choices, size=(n, len(self._n_choices)))
+            return self._rng.integers(0, self._n_choices, size=(count, len(self._n_choices)))
         offspring = algorithm.mating.do(
-            algorithm.problem, algorithm.pop, n, algorithm=algorithm, random_state=algorithm.random_state
+            algorithm.problem, algorithm.pop, count, algorithm=algorithm, random_state=algorithm.random_state
         )
         return np.asarray(offspring.get("X"), dtype=np.int64)
 
-    def tell(self, genes: IntMatrix, objectives: FloatMatrix, violations: FloatMatrix) -> None:
+    def tell(self, genes: Genes, objectives: Floats, violations: Floats) -> None:
         """Let the fittest of the population and `genes` survive."""
         if self._width != objectives.shape[1]:
             self._widen(objectives.shape[1])
         self._learn(genes, objectives, violations)
 
-    def reject(self, genes: IntMatrix, violations: FloatMatrix) -> None:
+    def reject(self, genes: Genes, violations: Floats) -> None:
         """Let the least infeasible fill what the feasible leave open in the population."""
         algorithm = self._algorithm
         full = algorithm.is_initialized and len(algorithm.pop) >= self._population
@@ -104,7 +113,7 @@ class NSGA2Strategy:
             if known is not None:
                 known.set("F", np.zeros((len(known), width)))
 
-    def _learn(self, genes: IntMatrix, objectives: FloatMatrix, violations: FloatMatrix) -> None:
+    def _learn(self, genes: Genes, objectives: Floats, violations: Floats) -> None:
         if not len(genes):
             return
         told = Population.new(X=genes, F=objectives, G=violations)
