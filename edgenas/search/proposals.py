@@ -44,6 +44,8 @@ class Proposer:
         self._constraints = constraints
         self._queue = np.empty((0, len(n_choices)), dtype=np.int64) if initial is None else initial
         self._seen: set[bytes] = set()
+        # Millions may be kept: as many bytes as the choices need, not eight a gene.
+        self._key_type = np.min_scalar_type(int(n_choices.max()))
         self._listed: Genes | None = None
         self._rejected = 0
         self._nearest: Floats | None = None
@@ -83,19 +85,14 @@ class Proposer:
             drawn = self._rng.integers(0, self._n_choices, size=(16 * n, len(self._n_choices)))
         else:
             drawn = check_genes(self.strategy.ask(n), self._n_choices, "the strategy's candidates")
-        return self._canonical(drawn)
+        return canonical(drawn, self._n_choices, self._repair)
 
-    def _canonical(self, genes: Genes) -> Genes:
-        if self._repair is None:
-            return genes
-        repaired = check_genes(self._repair(genes.copy()), self._n_choices, "repair's result")
-        if len(repaired) != len(genes):
-            raise UserError(f"repair: wanted {len(genes)} rows back, got {len(repaired)}")
-        return repaired
+    def _keys(self, genes: Genes) -> list[bytes]:
+        return [row.tobytes() for row in genes.astype(self._key_type)]
 
     def _unseen(self, genes: Genes) -> Genes:
         """Rows never proposed before, each once. They count as seen only when `_accept` has taken them."""
-        new = {key: row for row, key in reversed(list(enumerate(_keys(genes)))) if key not in self._seen}
+        new = {key: row for row, key in reversed(list(enumerate(self._keys(genes)))) if key not in self._seen}
         return genes[sorted(new.values())]
 
     def _accept(self, fresh: Genes, wanted: int) -> tuple[Genes, Floats]:
@@ -106,7 +103,7 @@ class Proposer:
         broken = (violations > 0).any(axis=1)
         self._reject(fresh[broken], violations[broken])
         taken = np.flatnonzero(~broken)[:wanted]
-        self._seen.update(_keys(fresh[taken]))
+        self._seen.update(self._keys(fresh[taken]))
         return fresh[taken], violations[taken]
 
     def _violations(self, genes: Genes) -> Floats:
@@ -123,7 +120,7 @@ class Proposer:
     def _reject(self, genes: Genes, violations: Floats) -> None:
         if not len(genes):
             return
-        self._seen.update(_keys(genes))
+        self._seen.update(self._keys(genes))
         self._rejected += len(genes)
         known = violations if self._nearest is None else np.vstack([self._nearest, violations])
         self._nearest = known[np.maximum(known, 0).sum(axis=1).argmin()]
@@ -135,9 +132,24 @@ class Proposer:
             sizes = self._n_choices.tolist()
             settings = math.prod(sizes)
             rows = self._rng.permutation(settings) if settings <= ENUMERABLE else np.empty(0, dtype=np.int64)
-            self._listed = self._canonical(np.stack(np.unravel_index(rows, sizes), axis=1).astype(np.int64))
+            listed = np.stack(np.unravel_index(rows, sizes), axis=1).astype(np.int64)
+            self._listed = canonical(listed, self._n_choices, self._repair)
         self._listed = self._unseen(self._listed)
         return self._listed
+
+
+def canonical(genes: Genes, n_choices: Genes, repair: Repair | None) -> Genes:
+    """Genes in their canonical form, shape (n, genes) in and out.
+
+    Raises:
+        UserError: `repair` gives something else than as many rows of genes.
+    """
+    if repair is None:
+        return genes
+    repaired = check_genes(repair(genes.copy()), n_choices, "repair's result")
+    if len(repaired) != len(genes):
+        raise UserError(f"repair: wanted {len(genes)} rows back, got {len(repaired)}")
+    return repaired
 
 
 def check_genes(genes: npt.ArrayLike, n_choices: Genes, what: str) -> Genes:
@@ -157,7 +169,3 @@ def check_genes(genes: npt.ArrayLike, n_choices: Genes, what: str) -> Genes:
         row, gene = np.argwhere(outside)[0]
         raise UserError(f"{what}: row {row} has {matrix[row, gene]} for gene {gene}, wanted 0 to {n_choices[gene] - 1}")
     return np.ascontiguousarray(matrix, dtype=np.int64)
-
-
-def _keys(genes: Genes) -> list[bytes]:
-    return [row.tobytes() for row in genes]
