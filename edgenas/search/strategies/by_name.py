@@ -8,8 +8,11 @@ from edgenas.errors import ConfigError, one_of
 from edgenas.search.strategies.protocol import Strategy
 
 STRATEGIES = {
+    "bayesian": "bayesian:BayesianStrategy",
+    "grid": "grid:GridStrategy",
     "nsga2": "nsga2:NSGA2Strategy",
     "random": "random:RandomStrategy",
+    "regularized_evolution": "regularized_evolution:RegularizedEvolutionStrategy",
 }
 """Each name's module of this room and class."""
 
