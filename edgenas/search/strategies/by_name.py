@@ -9,9 +9,11 @@ from edgenas.search.strategies.protocol import Strategy
 
 STRATEGIES = {
     "bayesian": "bayesian:BayesianStrategy",
+    "gradient": "gradient:GradientStrategy",
     "grid": "grid:GridStrategy",
     "nsga2": "nsga2:NSGA2Strategy",
     "random": "random:RandomStrategy",
+    "reinforce": "reinforce:ReinforceStrategy",
     "regularized_evolution": "regularized_evolution:RegularizedEvolutionStrategy",
 }
 """Each name's module of this room and class."""

@@ -15,7 +15,6 @@ from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
 from pymoo.operators.crossover.ux import UniformCrossover
-from pymoo.operators.survival.rank_and_crowding.metrics import calc_crowding_distance
 
 from edgenas.search.front import non_dominated
 from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Repair, Strategy
@@ -68,7 +67,6 @@ class NSGA2Strategy(Strategy):
         self._width = 1
         self._front_genes = np.empty((0, len(n_choices)), dtype=np.int64)
         self._front = np.empty((0, 1))
-        self._room = np.empty(0)
         self._waiting: Any = Population.empty()
         # Duplicates are removed by the loop, against everything ever proposed.
         self._algorithm = NSGA2(
@@ -84,9 +82,9 @@ class NSGA2Strategy(Strategy):
         """Genes of all sizes before the first generation, offspring after; shape (count, genes)."""
         if not self._algorithm.is_initialized:
             return leaning(self._rng, self._n_choices, count)
-        kind = self._rng.random(count)
         if len(self._front) < 2:
-            kind[:] = 1.0
+            return self._of_population(count)
+        kind = self._rng.random(count)
         mating, moving = kind < MATING_SHARE, (kind >= MATING_SHARE) & (kind < MATING_SHARE + MOVE_SHARE)
         genes = np.empty((count, len(self._n_choices)), dtype=np.int64)
         genes[mating] = self._of_neighbours(int(mating.sum()))
@@ -95,10 +93,15 @@ class NSGA2Strategy(Strategy):
         return genes
 
     def _chosen(self, count: int) -> Genes:
-        """Indices of the front: of two drawn at random the one with more room around it, shape (count,)."""
-        drawn = self._rng.integers(0, max(1, len(self._front)), size=(2, count))
-        first, second = drawn
-        chosen: Genes = np.where(self._room[first] >= self._room[second], first, second) if count else first
+        """Indices of the front, evenly along the range of one objective or another, shape (count,)."""
+        columns = self._rng.integers(0, self._width, size=count)
+        level = self._rng.random(count)
+        chosen = np.zeros(count, dtype=np.int64)
+        for column, order in enumerate(np.argsort(self._front, axis=0).T):
+            rows = columns == column
+            values = self._front[order, column]
+            level_of = values[0] + level[rows] * (values[-1] - values[0])
+            chosen[rows] = order[np.searchsorted(values, np.minimum(level_of, values[-1]))]
         return chosen
 
     def _of_neighbours(self, count: int) -> Genes:
@@ -127,7 +130,6 @@ class NSGA2Strategy(Strategy):
         front = np.vstack([self._front.reshape(-1, self._width), objectives])
         kept = non_dominated(front)
         self._front, self._front_genes = front[kept], np.vstack([self._front_genes, genes])[kept]
-        self._room = calc_crowding_distance(self._front)
 
     def reject(self, genes: Genes, violations: Floats) -> None:
         """Let the least infeasible fill what the feasible leave open in the population."""

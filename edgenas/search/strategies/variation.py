@@ -11,7 +11,8 @@ LOOSENESS, STRENGTH = 0.3, 2.5
 STEP_SHARE = 0.5
 """Share of changes that go to a neighbouring choice; the rest go to any other."""
 SWAP_SHARE = 0.5
-"""Share of moves that change a second gene the other way."""
+"""Share of moves that change one more gene the other way."""
+MOST_SWAPS = 4
 NEAR_SHARE = 0.1
 """A mate is the nearest of this share of the candidates."""
 
@@ -47,14 +48,16 @@ def changed(rng: np.random.Generator, n_choices: Genes, values: Genes) -> Genes:
 def mutated(rng: np.random.Generator, n_choices: Genes, genes: Genes) -> Genes:
     """Genes of which one in each row is changed on average, shape (n, genes)."""
     rate = 1 / max(1, int((n_choices > 1).sum()))
-    hit = rng.random(genes.shape) < rate
-    return np.where(hit, changed(rng, n_choices, genes), genes)
+    result, hit = genes.copy(), np.nonzero(rng.random(genes.shape) < rate)
+    result[hit] = changed(rng, n_choices[hit[1]], genes[hit])
+    return result
 
 
 def moved(rng: np.random.Generator, n_choices: Genes, genes: Genes) -> Genes:
-    """Genes of which one in each row is changed, and in half of the rows a second one the other way.
+    """Genes of which one in each row is changed and, in half of the rows, others by a step the other way.
 
-    The second keeps a candidate about where it stands along the front: one block larger, another smaller.
+    These keep a candidate about where it stands along the front: one block larger, another smaller; a greater
+    resolution, several blocks smaller. After each comes one more in half of the rows, up to `MOST_SWAPS`.
 
     Args:
         rng: of all randomness.
@@ -65,13 +68,13 @@ def moved(rng: np.random.Generator, n_choices: Genes, genes: Genes) -> Genes:
     result, rows = genes.copy(), np.arange(len(genes))
     if not len(free):
         return result
-    first, second = free[rng.integers(0, len(free), size=(2, len(genes)))]
+    first = free[rng.integers(0, len(free), size=len(genes))]
     result[rows, first] = changed(rng, n_choices[first], genes[rows, first])
     opposite = np.sign(genes[rows, first] - result[rows, first])
-    swapped = rows[rng.random(len(genes)) < SWAP_SHARE]
-    columns = second[swapped]
-    values = result[swapped, columns] + opposite[swapped]
-    result[swapped, columns] = np.clip(values, 0, n_choices[columns] - 1)
+    for _ in range(MOST_SWAPS):
+        rows = rows[rng.random(len(rows)) < SWAP_SHARE]
+        columns = free[rng.integers(0, len(free), size=len(rows))]
+        result[rows, columns] = np.clip(result[rows, columns] + opposite[rows], 0, n_choices[columns] - 1)
     return result
 
 
