@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from itertools import count as count_from
 
 import numpy as np
 
 from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Repair, Strategy
-
-GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 class GridStrategy(Strategy):
@@ -33,7 +31,8 @@ class GridStrategy(Strategy):
         self._choices: list[int] = n_choices.tolist()
         # Whole numbers of any size: large spaces have more settings than 64 bits can count.
         self._size = math.prod(self._choices)
-        self._stride = next(s for s in _from(int(self._size * GOLDEN)) if math.gcd(s, self._size) == 1)
+        golden = (math.isqrt(5 * self._size**2) - self._size) // 2
+        self._stride = next(s for s in count_from(max(1, golden)) if math.gcd(s, self._size) == 1)
         self._place = random.Random(seed).randrange(self._size)
 
     def ask(self, count: int) -> Genes:
@@ -52,10 +51,3 @@ class GridStrategy(Strategy):
             place, digit = divmod(place, choices)
             digits.append(digit)
         return digits
-
-
-def _from(start: int) -> Iterator[int]:
-    number = max(1, start)
-    while True:
-        yield number
-        number += 1
