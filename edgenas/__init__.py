@@ -9,7 +9,7 @@ The map, top to bottom; imports go down only:
     search       choosing archs: NSGA-II over integer genes
     profiling    asking the device: what to time, the timer, rows
     deploy       ONNX, int8, proof of parity, a look into the file, the bundle
-    training     teaching the supernet; materialise, the one way to a subnet that may be scored
+    training     teaching the supernet; materialise, the one way to a subnet that may be scored; fine-tuning for int8
     supernet     one network holding all subnets
     latency      devices, tables, the predictor
     config       frozen, validated configs; budget: a budget's text

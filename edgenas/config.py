@@ -18,13 +18,14 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_serializer,
+    model_validator,
 )
 
 from edgenas.budget import BudgetText
 from edgenas.errors import ConfigError, UserError, explained, shown
 from edgenas.files import SCHEMA_VERSION, check_schema, file_name, read_yaml
 from edgenas.plain_yaml import dump_yaml, parse_yaml
-from edgenas.space.form import ExportForm
 from edgenas.space.load import load_space
 from edgenas.space.space import SearchSpace
 
@@ -79,8 +80,9 @@ class TrainConfig(_Section):
 class ProfileConfig(_Section):
     """What is measured for the latency predictor."""
 
+    base: str | None = None
     blocks: int | None = Field(None, ge=1)
-    networks: int = Field(24, ge=12, le=10_000)
+    networks: int = Field(24, ge=10, le=10_000)
     rounds: int = Field(24, ge=8, le=100_000)
     coverage: float = Field(0.9, gt=0, lt=1)
 
@@ -100,16 +102,40 @@ class VerifyConfig(_Section):
 
     networks: int = Field(8, ge=1, le=10_000)
     rounds: int = Field(40, ge=8, le=100_000)
+    refits: int = Field(2, ge=0, le=100)
 
 
 class ExportConfig(_Section):
     """How the chosen subnet is handed over."""
 
     parity_images: int = Field(256, ge=1)
-    form: Literal["auto"] | ExportForm = "auto"
+    # One flat list, so that errors name it once: `auto`, and the forms of `space.form`.
+    form: Literal["auto", "direct", "pooled", "blocked"] = "auto"
     precision: Literal["fp32", "int8"] = "fp32"
     calibration_images: int = Field(256, ge=1)
     max_drop: float = Field(0.01, ge=0, le=1)
+    quantisation_aware: Literal["auto", "never", "always"] = "auto"
+
+
+class DeviceConfig(_Section):
+    """Which device; with a precision, the same machine run in that one. A device alone is written as its name."""
+
+    device: str
+    precision: Literal["fp32", "int8"] | None = None
+    name: Annotated[str, AfterValidator(file_name)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        if not isinstance(value, str | dict | cls):
+            raise ValueError(f"wanted a device, or one like {{device: here, precision: int8}}, got {shown(value)}")
+        return {"device": value} if isinstance(value, str) else value
+
+    @model_serializer
+    def _as_written(self) -> str | dict[str, Any]:
+        said = {"precision": self.precision, "name": self.name}
+        others = {key: value for key, value in said.items() if value is not None}
+        return {"device": self.device, **others} if others else self.device
 
 
 def _named_or_narrowed(value: Any) -> Any:
@@ -127,7 +153,7 @@ class RunConfig(_Section):
     space: Annotated[str | dict[str, Any], BeforeValidator(_named_or_narrowed)]
     data: DataConfig
     train: TrainConfig
-    devices: tuple[str, ...] = Field(("here",), min_length=1)
+    devices: tuple[DeviceConfig, ...] = Field((DeviceConfig(device="here"),), min_length=1)
     budgets: tuple[BudgetText, ...] = ()
     profile: ProfileConfig = ProfileConfig()
     search: SearchConfig = SearchConfig()
@@ -136,7 +162,7 @@ class RunConfig(_Section):
 
     @field_validator("devices")
     @classmethod
-    def _distinct(cls, devices: tuple[str, ...]) -> tuple[str, ...]:
+    def _distinct(cls, devices: tuple[DeviceConfig, ...]) -> tuple[DeviceConfig, ...]:
         if len(set(devices)) != len(devices):
             raise ValueError("wanted each device once")
         return devices

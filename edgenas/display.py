@@ -118,7 +118,7 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
                 [
                     ("* " if entry["arch"] == summary["chosen"]["arch"] else "  ") + entry["arch"],
                     *([name] if several else []),
-                    f"{entry['val_top1']:.2%}",
+                    f"{entry.get('deployed_top1', entry['val_top1']):.2%}",
                     f"{milliseconds(latency['predicted_us'])} [{milliseconds(low)}, {milliseconds(high)}]",
                     milliseconds(latency["p50_us"]),
                     met if not entry["dropped"] or met == "no" else f"{met} (dropped: {entry['dropped_because']})",

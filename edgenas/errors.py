@@ -10,7 +10,8 @@
     │   └── UncalibratedError              a subnet that was not materialised was to be scored or exported
     ├── MeasurementError                   the device, or the timer on it, failed; exits with 1
     ├── ParityError                        the exported file is not the network that was scored; exits with 1
-    └── InfeasibleError                    no network was measured within the budget; exits with 1
+    ├── InfeasibleError                    no network was measured within the budget; exits with 1
+    └── Packed                             no failure: a kit was packed, and has to be taken to the device; exits with 0
 
 A message says what was wanted, what came, and what to do. Beside them stands `Stopped`, a KeyboardInterrupt: a
 signal asked to stop; exits with 128 + its number.
@@ -68,6 +69,10 @@ class ParityError(EdgenasError):
 
 class InfeasibleError(EdgenasError):
     """No network was measured within the budget."""
+
+
+class Packed(EdgenasError):
+    """What has to be timed was packed, and the run waits for the results."""
 
 
 class Stopped(KeyboardInterrupt):

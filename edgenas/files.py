@@ -243,6 +243,15 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         return []
     except OSError as error:
         raise UserError(_unreadable(path, error)) from None
+    return parse_rows(data, str(path))
+
+
+def parse_rows(data: bytes, place: str) -> list[dict[str, Any]]:
+    """Rows of JSON lines; a line that is no JSON object is passed over. `place` says in messages where they are from.
+
+    Raises:
+        UserError: a row is of a newer schema.
+    """
     rows = []
     for number, line in enumerate(data.splitlines(), start=1):
         try:
@@ -251,6 +260,6 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             continue
         if isinstance(row, dict):
             if "schema_version" in row:
-                check_schema(row, Path(f"{path}, line {number}"))
+                check_schema(row, Path(f"{place}, line {number}"))
             rows.append(row)
     return rows

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import edgenas
 from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_split
-from edgenas.pipeline.profile import run_predictors
+from edgenas.pipeline.profile import run_form, run_predictors
 from edgenas.pipeline.run import open_run
 from edgenas.pipeline.train import trained_supernet
 from edgenas.training.evaluate import top1
@@ -26,7 +26,7 @@ def main() -> None:
     dataset = run_dataset(run)
     arch = run.space.parse(arguments.arch)
     subnet = edgenas.materialise(trained_supernet(run, dataset), arch, calibration_pictures(run, dataset))
-    edgenas.export_onnx(subnet, arguments.output)
+    edgenas.export_onnx(subnet, arguments.output, form=run_form(run))
     costs = edgenas.cost(subnet.specs)
     print(f"{arch}: {top1(subnet, scoring_split(run, dataset)):.2%} validation top-1, {costs.macs / 1e6:.2f} M MACs")
     for device, predictor in run_predictors(run).items():

@@ -1,9 +1,15 @@
 #!/usr/bin/env python3
 """Time ONNX models on this machine: one file, Python 3.9 or newer, NumPy and ONNX Runtime.
 
-    python bench.py MODEL_OR_FOLDER... [--threads 1] [--rounds 20] [--out rows.jsonl]
+    python bench.py MODEL_OR_FOLDER... [--threads 1] [--rounds 20] [--sessions 4] [--out rows.jsonl]
+    python bench.py --jobs jobs.json     what edgenas packed; writes rows.jsonl and results.zip beside it
+    python bench.py --probe              what this machine is, as one JSON line
 
-Protocol. All models are loaded and warmed up until their times settle. Then come rounds: each visits every
+Sessions. Where a process happens to put a model's memory moves its latency for as long as the process lives, so
+the rounds are shared among several processes, one after another. Stopped, the same command goes on with the first
+session that had not ended.
+
+Protocol of a session. All models are loaded and warmed up until their times settle. Then come rounds: each visits every
 model once, in random order, with a sentinel (always the same matrix product) and an empty model among them. A
 visit is a few untimed runs, then short timed ones, with the garbage collector off. Interleaving spreads a
 burst of foreign load over all models instead of spoiling one; the sentinel shows whether the machine itself
@@ -15,7 +21,7 @@ arena is reused. The overhead is also smaller (2 µs against 4) and steadier.
 
 Output: one JSON object a model and line, to --out (appended) or standard output. Times are milliseconds.
 A model that cannot be loaded or run becomes a line with `error`; the others go on, and the exit code is 1.
-Standard error carries lines `progress DONE TOTAL`.
+Standard error carries lines `progress DONE TOTAL`. Exit code 3: NumPy or ONNX Runtime is missing.
 """
 
 from __future__ import annotations
@@ -25,20 +31,32 @@ import base64
 import contextlib
 import datetime
 import gc
+import hashlib
 import json
 import os
 import platform
 import random
 import re
+import signal
+import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Callable
 
-import numpy as np
-import onnxruntime as ort
+try:
+    import numpy as np
+    import onnxruntime as ort
+except ImportError as missing:
+    print(
+        f"bench: {missing}: this needs Python 3.9 or newer (here: {platform.python_version()}) and two packages:\n"
+        f"    {sys.executable or 'python3'} -m pip install numpy onnxruntime",
+        file=sys.stderr,
+    )
+    sys.exit(3)
 
 SCHEMA_VERSION = 1
 PROVIDERS = {
@@ -85,6 +103,14 @@ DRIFT_LIMIT = 0.05
 SPREAD_LIMIT = 0.10
 LOAD_LIMIT = 0.3
 TEMPERATURE_LIMIT = 80.0
+SLOWED_LIMIT = 0.9
+CLOCK_JUMP_NS = 5_000_000_000
+CLOCK_JUMP_FACTOR = 50
+SESSIONS = 4
+SETTING = ("threads", "provider", "optimisation_level", "spinning")
+INFERENCE_FLAGS = re.compile(
+    r"sse4|avx|f16c|fma|amx|neon|asimd|fphp|i8mm|bf16|sve|sme[0-9_]*$|rvv|v$|zvfh|altivec|vsx|la?sx"
+)
 
 Clock = Callable[[], int]
 Run = Callable[[], Any]
@@ -163,6 +189,14 @@ def collector_off() -> Iterator[None]:
 # ---------------------------------------------------------------- statistics
 
 
+def without_jumps(timed: Timed) -> tuple[Timed, int]:
+    """Leave out what no run took, and count it: the clock went back, or on by seconds (a machine that slept)."""
+    typical = float(np.median([value for samples in timed for value in samples]))
+    longest = max(CLOCK_JUMP_NS, CLOCK_JUMP_FACTOR * typical)
+    kept = [[value for value in samples if 0 < value < longest] for samples in timed]
+    return [samples for samples in kept if samples], sum(map(len, timed)) - sum(map(len, kept))
+
+
 def round_medians(timed: Timed) -> np.ndarray:
     """Median of every round in milliseconds, shape (rounds,)."""
     return np.array([np.median(samples) for samples in timed]) / 1e6
@@ -192,13 +226,20 @@ def drift(medians: np.ndarray) -> float:
     return (max(parts) - min(parts)) / min(parts) if min(parts) > 0 else 0.0
 
 
-def statistics(timed: Timed) -> dict[str, Any]:
-    """The measured part of a row, milliseconds."""
+def statistics(timed: Timed, most_raw: int = MAX_RAW_SAMPLES) -> dict[str, Any]:
+    """The measured part of a row, milliseconds; `most_raw` samples are kept as they are, evenly chosen.
+
+    Raises:
+        ValueError: the clock stood still or ran backwards all the time.
+    """
+    timed, jumps = without_jumps(timed)
+    if not timed:
+        raise ValueError("the clock of this machine does not advance")
     pooled = np.concatenate([np.asarray(samples, dtype=np.float64) for samples in timed]) / 1e6
     medians = round_medians(timed)
     quantiles = {f"p{percent}": float(np.percentile(pooled, percent)) for percent in (10, 50, 90, 95, 99)}
     low, high = confidence_interval(medians)
-    kept = np.linspace(0, len(pooled) - 1, min(len(pooled), MAX_RAW_SAMPLES)).astype(int)
+    kept = np.linspace(0, len(pooled) - 1, min(len(pooled), most_raw)).astype(int)
     return {
         "latency_ms": {
             "mean": float(pooled.mean()),
@@ -212,16 +253,21 @@ def statistics(timed: Timed) -> dict[str, Any]:
         # The p50 of all samples may lie just beside the medians of rounds when visits differ in length.
         "ci_p50_ms": [min(low, quantiles["p50"]), max(high, quantiles["p50"])],
         "count": len(pooled),
+        "clock_jumps": jumps,
         "round_spread": spread(medians),
     }
 
 
 def model_doubts(timed: Timed) -> list[str]:
     """Doubts about one model's numbers."""
+    timed, jumps = without_jumps(timed)
+    doubts = []
+    if jumps:
+        doubts.append(f"the clock jumped {jumps} times; those samples are left out: keep the machine from sleeping")
     between = spread(round_medians(timed))
-    if between <= SPREAD_LIMIT:
-        return []
-    return [f"rounds differ by {between:.0%} (limit {SPREAD_LIMIT:.0%}): stop other programs, add --rounds"]
+    if between > SPREAD_LIMIT:
+        doubts.append(f"rounds differ by {between:.0%} (limit {SPREAD_LIMIT:.0%}): stop other programs, add --rounds")
+    return doubts
 
 
 def machine_doubts(sentinel: Timed, before: dict[str, Any], after: dict[str, Any]) -> list[str]:
@@ -242,6 +288,21 @@ def machine_doubts(sentinel: Timed, before: dict[str, Any], after: dict[str, Any
     heat = after.get("temperature_celsius")
     if heat is not None and heat >= TEMPERATURE_LIMIT:
         doubts.append(f"{heat:.0f} °C at the end (limit {TEMPERATURE_LIMIT:.0f}): the clock may be throttled")
+    return doubts + throttling_doubts(before, after)
+
+
+def throttling_doubts(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """What says that the clock was lowered meanwhile."""
+    doubts = []
+    events = [side.get("throttle_events") for side in (before, after)]
+    if None not in events and events[1] > events[0]:
+        doubts.append("the processor throttled its clock: cool it, or give it more power, and measure again")
+    clocks = [side.get("frequency_hz") for side in (before, after)]
+    if None not in clocks and clocks[1] < SLOWED_LIMIT * clocks[0]:
+        doubts.append(
+            f"the clock fell from {clocks[0] / 1e9:.2f} to {clocks[1] / 1e9:.2f} GHz: let the machine cool, fix its "
+            "clock, and measure again"
+        )
     return doubts
 
 
@@ -326,7 +387,7 @@ def load(model: Any, args: argparse.Namespace) -> Run:
 def described(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """Circumstances as rows keep them: at the start, temperature and frequency also at the end."""
     kept = {key: before[key] for key in ("load", "governor", "frequency_hz", "temperature_celsius")}
-    at_end = {f"{key}_at_end": after[key] for key in ("frequency_hz", "temperature_celsius")}
+    at_end = {f"{key}_at_end": after[key] for key in ("frequency_hz", "temperature_celsius", "throttle_events")}
     return {**kept, **at_end, "foreign_load": foreign_load(before, after)}
 
 
@@ -360,7 +421,53 @@ def circumstances(core: int) -> dict[str, Any]:
         "governor": read_text(folder + "scaling_governor"),
         "frequency_hz": int(frequency) * 1000 if frequency and frequency.isdigit() else None,
         "temperature_celsius": max(degrees) if degrees else None,
+        "throttle_events": throttle_events(),
     }
+
+
+def throttle_events() -> int | None:
+    """How often the clock was lowered for heat or power since the system started; None where it does not tell.
+
+    Intel's counters, or the bits of a Raspberry Pi's firmware (16 and up: has happened).
+    """
+    paths = Path("/sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/*_throttle_count")
+    counts = [read_text(str(path)) for path in paths]
+    board = read_text("/sys/devices/platform/soc/soc:firmware/get_throttled")
+    with contextlib.suppress(TypeError, ValueError):
+        return bin(int(board, 16) >> 16).count("1")  # type: ignore[arg-type]
+    numbers = [int(count) for count in counts if count and count.isdigit()]
+    return sum(numbers) if numbers else None
+
+
+def cpu_flags() -> list[str]:
+    """Instructions of the CPU that kernels are chosen by."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.split(":")[0].strip() in ("flags", "Features"):
+                return [flag for flag in line.partition(":")[2].split() if INFERENCE_FLAGS.match(flag)]
+    return []
+
+
+def memory_bytes() -> int | None:
+    """Memory of the machine."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return None
+
+
+def system_name() -> str:
+    """Name of the operating system as it calls itself."""
+    with contextlib.suppress(OSError):
+        for line in Path("/etc/os-release").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("PRETTY_NAME="):
+                return line.partition("=")[2].strip("\"'")
+    return f"{platform.system()} {platform.release()}"
+
+
+def probe() -> dict[str, Any]:
+    """What this machine is; `edgenas devices probe` makes a device file of it."""
+    more = {"system": system_name(), "memory_bytes": memory_bytes(), "providers": ort.get_available_providers()}
+    return {"schema_version": SCHEMA_VERSION, **environment(), **more}
 
 
 def cpu_seconds() -> dict[str, float | None]:
@@ -387,11 +494,13 @@ def environment() -> dict[str, Any]:
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
         "machine": platform.machine(),
+        "cpu_flags": cpu_flags(),
         "os": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "numpy": np.__version__,
         "runtime": "onnxruntime",
         "runtime_version": ort.__version__,
+        "runtime_build": ort.get_build_info()[:200] if hasattr(ort, "get_build_info") else None,
     }
 
 
@@ -411,6 +520,13 @@ def core_rank(core: int) -> tuple[int, int]:
     """Faster cores rank higher; among equals the last, since systems serve interrupts on the first."""
     text = read_text(f"/sys/devices/system/cpu/cpu{core}/cpufreq/cpuinfo_max_freq")
     return (int(text) if text and text.isdigit() else 0, core)
+
+
+def rss_bytes() -> int | None:
+    """Resident memory of this process now; None where the system does not tell."""
+    with contextlib.suppress(AttributeError, OSError, ValueError, IndexError):
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return None
 
 
 def peak_rss_bytes() -> int | None:
@@ -443,16 +559,24 @@ class Progress:
 
 def load_all(
     models: Sequence[Path], args: argparse.Namespace, tick: Callable[[], None]
-) -> tuple[dict[str, Run], dict[str, int], dict[int, str]]:
-    """Load and warm up every model; a failing one is left out and its error kept."""
+) -> tuple[dict[str, Run], dict[str, int], dict[int, str], dict[str, int | None]]:
+    """Load and warm up every model; a failing one is left out and its error kept.
+
+    Returns:
+        Runs, runs in a visit, errors, and by how much each model made the process grow.
+    """
     runs: dict[str, Run] = {}
     visits: dict[str, int] = {}
     errors: dict[int, str] = {}
+    grown: dict[str, int | None] = {}
     for index, model in enumerate(models):
+        small = rss_bytes()
         try:
             run = load(model, args)
             visits[str(index)] = warm_up(run, time.perf_counter_ns)
             runs[str(index)] = run
+            large = rss_bytes()
+            grown[str(index)] = None if small is None or large is None else max(0, large - small)
         # The runtime raises classes of its own that share no base but Exception; the others must go on.
         except Exception as error:
             errors[index] = refusal(error)
@@ -461,7 +585,7 @@ def load_all(
     for name, own in (("sentinel", SENTINEL_MODEL), ("empty", EMPTY_MODEL)):
         runs[name] = bound_run(open_session(own, on_cpu), args.seed)
         visits[name] = warm_up(runs[name], time.perf_counter_ns)
-    return runs, visits, errors
+    return runs, visits, errors, grown
 
 
 def refusal(error: Exception) -> str:
@@ -479,21 +603,23 @@ def refusal(error: Exception) -> str:
 
 def benchmark(models: Sequence[Path], args: argparse.Namespace) -> list[dict[str, Any]]:
     """Time all models; one row each, in the order given."""
-    core = max(settle(args.threads)["affinity"] or [0])
+    settled = settle(args.threads)
+    core = max(settled["affinity"] or [0])
     before = circumstances(core)
     progress = Progress(len(models) + args.rounds * (len(models) + 2))
-    runs, visits, errors = load_all(models, args, progress.tick)
+    runs, visits, errors, grown = load_all(models, args, progress.tick)
     progress.done += len(errors) * args.rounds
     timed = interleave(runs, visits, args.rounds, args.seed, time.perf_counter_ns, progress.tick)
     after = circumstances(core)
+    sentinel, _ = without_jumps(timed["sentinel"])
     shared = {
         "call_overhead_ms": statistics(timed["empty"])["latency_ms"]["p50"],
-        "sentinel_p50_ms": statistics(timed["sentinel"])["latency_ms"]["p50"],
-        "sentinel_drift": drift(round_medians(timed["sentinel"])),
-        "memory": {"peak_rss_bytes": peak_rss_bytes()},
-        "environment": {**environment(), **described(before, after)},
+        "sentinel_p50_ms": statistics(sentinel)["latency_ms"]["p50"],
+        "sentinel_drift": drift(round_medians(sentinel)),
+        "environment": {**environment(), **settled, **described(before, after)},
     }
-    doubts = machine_doubts(timed["sentinel"], before, after)
+    peak = peak_rss_bytes()
+    doubts = machine_doubts(sentinel, before, after)
     rows = []
     for index, model in enumerate(models):
         row = {"schema_version": SCHEMA_VERSION, "benchmark_info": benchmark_info(index, model, args)}
@@ -501,7 +627,8 @@ def benchmark(models: Sequence[Path], args: argparse.Namespace) -> list[dict[str
             row["error"] = errors[index]
         else:
             one = timed[str(index)]
-            row.update(statistics(one), **shared, doubts=doubts + model_doubts(one))
+            memory = {"peak_rss_bytes": peak, "model_rss_bytes": grown[str(index)]}
+            row.update(statistics(one, args.raw_samples), **shared, memory=memory, doubts=doubts + model_doubts(one))
         rows.append(row)
     return rows
 
@@ -522,6 +649,210 @@ def benchmark_info(index: int, model: Path, args: argparse.Namespace) -> dict[st
     }
 
 
+# ---------------------------------------------------------------- sessions one after another
+
+
+class Stopped(Exception):
+    """A session ended without having timed its models."""
+
+
+def digest(value: Any) -> str:
+    """What stands for a job: rows of another one do not count."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def in_session(models: Sequence[Path], args: argparse.Namespace, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Rows of the models from one process of its own.
+
+    A process that the system kills, as it does when memory is full, is followed by two with half the models each:
+    so the model that the machine cannot hold is found, and the others are timed.
+
+    Raises:
+        Stopped: the process failed; its words are shown.
+    """
+    words: list[str] = []
+
+    def heard(line: str) -> None:
+        (say if line.startswith("progress ") else words.append)(line)
+
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "rows.jsonl"
+        code = follow([*own_command(args), "--sessions", "1", "--out", str(out), *map(str, models)], heard)
+        if code in (0, 1) and out.exists():
+            return read_rows(out)
+    if code != -getattr(signal, "SIGKILL", 9):
+        raise Stopped(f"a session ended with exit code {code}:\n{''.join(words[-15:])}")
+    if len(models) == 1:
+        killed = "the system killed the timer when it held this model alone: memory is full"
+        info = benchmark_info(0, models[0], args)
+        return [{"schema_version": SCHEMA_VERSION, "benchmark_info": info, "error": killed}]
+    half = len(models) // 2
+    rows = in_session(models[:half], args, say) + in_session(models[half:], args, say)
+    for index, row in enumerate(rows):
+        row["benchmark_info"]["index"] = index
+    return rows
+
+
+def own_command(args: argparse.Namespace) -> list[str]:
+    """This script in the same setting."""
+    options = ("threads", "provider", "optimisation_level", "rounds", "seed", "raw_samples")
+    words = [word for name in options for word in (f"--{name.replace('_', '-')}", str(getattr(args, name)))]
+    return [sys.executable, os.path.abspath(__file__), *words, *["--spinning"] * args.spinning]
+
+
+def follow(command: Sequence[str], say: Callable[[str], None]) -> int:
+    """Run a command and pass on each line of its standard error; it does not outlive this process."""
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+    ) as process:
+        assert process.stderr is not None
+        try:
+            for line in process.stderr:
+                say(line)
+        except BaseException:
+            process.kill()
+            raise
+    return process.returncode
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of a file; a line that a kill tore is passed over."""
+    rows = []
+    with contextlib.suppress(FileNotFoundError):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                rows.append(json.loads(line))
+    return [row for row in rows if isinstance(row, dict) and isinstance(row.get("benchmark_info"), dict)]
+
+
+def time_jobs(jobs: Sequence[dict[str, Any]], folder: Path, args: argparse.Namespace, out: Path) -> None:
+    """One session for each job; rows that `out` holds already are not made again, models that failed not tried again.
+
+    A job: `models` (paths from `folder` on), `rounds`, `seed`. Its rows say in `job` which it was.
+    """
+    total = [len(job["models"]) + job["rounds"] * (len(job["models"]) + 2) for job in jobs]
+    names = [job_name(job, args) for job in jobs]
+    for number, (name, job) in enumerate(zip(names, jobs)):
+        held, failed = set(), set()
+        for row in read_rows(out):
+            index, place = row["benchmark_info"].get("index"), row["benchmark_info"].get("job")
+            if place == name:
+                held.add(index)
+            if "error" in row and place in names:
+                failed.add(jobs[names.index(place)]["models"][index])
+        todo = [i for i, model in enumerate(job["models"]) if i not in held and model not in failed]
+        own = argparse.Namespace(**{**vars(args), "rounds": job["rounds"], "seed": job["seed"]})
+        say = part_of_progress(sum(total[:number]), sum(total))
+        rows = in_session([folder / job["models"][i] for i in todo], own, say) if todo else []
+        for index, row in zip(todo, rows):
+            row["benchmark_info"].update(index=index, job=name)
+        write_rows(rows, str(out))
+        # Models that failed, or were passed over, were counted as if they had been timed.
+        say(f"progress {total[number]}")
+
+
+def job_name(job: dict[str, Any], args: argparse.Namespace) -> str:
+    """What rows of a job, in the setting of `args`, are known by."""
+    return digest([job, {key: getattr(args, key) for key in SETTING}])
+
+
+def part_of_progress(done: int, total: int) -> Callable[[str], None]:
+    """Passes lines of progress on as part of a whole."""
+
+    def say(line: str) -> None:
+        print(f"progress {done + int(line.split()[1])} {total}", file=sys.stderr, flush=True)
+
+    return say
+
+
+def pooled(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One row of a model out of those of its sessions: medians over them, with how far they lie apart."""
+    for row in rows:
+        if "error" in row:
+            return {**row, "benchmark_info": {**row["benchmark_info"], "job": None}}
+    sessions = np.array([row["latency_ms"]["p50"] for row in rows])
+    latency = {key: float(np.median([row["latency_ms"][key] for row in rows])) for key in rows[0]["latency_ms"]}
+    latency["min"] = min(row["latency_ms"]["min"] for row in rows)
+    latency["max"] = max(row["latency_ms"]["max"] for row in rows)
+    joined = {key: [value for row in rows for value in row[key]] for key in ("raw_samples_ms", "rounds_p50_ms")}
+    info = {key: value for key, value in rows[0]["benchmark_info"].items() if key != "job"}
+    return {
+        **rows[-1],
+        "benchmark_info": {**info, "rounds": len(joined["rounds_p50_ms"]), "sessions": len(rows)},
+        "latency_ms": latency,
+        **joined,
+        "ci_p50_ms": [min(row["ci_p50_ms"][0] for row in rows), max(row["ci_p50_ms"][1] for row in rows)],
+        "count": sum(row["count"] for row in rows),
+        "clock_jumps": sum(row["clock_jumps"] for row in rows),
+        "sessions_p50_ms": sessions.tolist(),
+        "session_spread": spread(sessions),
+        "call_overhead_ms": float(np.median([row["call_overhead_ms"] for row in rows])),
+        "sentinel_p50_ms": float(np.median([row["sentinel_p50_ms"] for row in rows])),
+        "sentinel_drift": max(row["sentinel_drift"] for row in rows),
+        "memory": {key: max_known([row["memory"][key] for row in rows]) for key in rows[0]["memory"]},
+        "doubts": list(dict.fromkeys(doubt for row in rows for doubt in row["doubts"])) + session_doubts(sessions),
+    }
+
+
+def max_known(values: Sequence[int | None]) -> int | None:
+    """The largest of those that are known."""
+    known = [value for value in values if value is not None]
+    return max(known) if known else None
+
+
+def session_doubts(sessions: np.ndarray) -> list[str]:
+    """Doubts about medians of sessions that lie apart."""
+    between = spread(sessions)
+    if between <= SPREAD_LIMIT:
+        return []
+    return [f"sessions differ by {between:.0%} (limit {SPREAD_LIMIT:.0%}): stop other programs, add --sessions"]
+
+
+def time_sessions(models: Sequence[Path], args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rounds shared among sessions; those that ended are kept beside --out until all have."""
+    rounds = -(-args.rounds // args.sessions)
+    paths = [os.path.abspath(model) for model in models]
+    states = [digest([path, os.path.getsize(path), os.path.getmtime(path)]) for path in paths if os.path.exists(path)]
+    jobs = [
+        {"models": paths, "rounds": rounds, "seed": args.seed + number, "of": states} for number in range(args.sessions)
+    ]
+    names = {job_name(job, args) for job in jobs}
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(args.out + ".part") if args.out else Path(folder) / "rows.jsonl"
+        time_jobs(jobs, Path(), args, out)
+        rows = [row for row in read_rows(out) if row["benchmark_info"].get("job") in names]
+        by_model = [[row for row in rows if row["benchmark_info"]["index"] == i] for i in range(len(models))]
+        write_rows(found := [pooled(own) for own in by_model], args.out)
+        out.unlink()
+    return found
+
+
+def run_packed(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """What edgenas packed; the rows, and with them results.zip, lie beside the jobs."""
+    path = Path(args.jobs)
+    packed = json.loads(path.read_text(encoding="utf-8"))
+    own = argparse.Namespace(**{**vars(args), **packed["setting"], "raw_samples": 0})
+    out = Path(args.out) if args.out else path.parent / "rows.jsonl"
+    try:
+        time_jobs(packed["jobs"], path.parent, own, out)
+    finally:
+        if out.exists():
+            write_results(out, path.parent / "results.zip")
+    return read_rows(out)
+
+
+def write_results(rows: Path, path: Path) -> None:
+    """Rows and what this machine is, as one file to be taken back."""
+    fresh = path.with_suffix(".part")
+    with zipfile.ZipFile(fresh, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(rows, "rows.jsonl")
+        archive.writestr("probe.json", json.dumps(probe(), allow_nan=False))
+    os.replace(fresh, path)
+
+
+# ---------------------------------------------------------------- command line
+
+
 def find_models(paths: Sequence[str]) -> list[Path]:
     """The models given, folders replaced by the *.onnx in them."""
     found: list[Path] = []
@@ -537,6 +868,8 @@ def write_rows(rows: Sequence[dict[str, Any]], out: str | None) -> None:
     if out is None:
         sys.stdout.write(text)
         return
+    if os.path.isfile(out) and Path(out).read_bytes()[-1:] not in (b"", b"\n"):
+        text = "\n" + text  # A kill tore the last line.
     with open(out, "a", encoding="utf-8") as stream:
         stream.write(text)
 
@@ -544,14 +877,21 @@ def write_rows(rows: Sequence[dict[str, Any]], out: str | None) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     command = argparse.ArgumentParser(description="Time ONNX models on this machine, one JSON line each.")
-    command.add_argument("models", nargs="+", metavar="MODEL_OR_FOLDER", help=".onnx files, or folders of them")
+    command.add_argument("models", nargs="*", metavar="MODEL_OR_FOLDER", help=".onnx files, or folders of them")
     command.add_argument("--threads", type=positive, default=1, help="threads of an operator (default 1)")
     command.add_argument("--provider", choices=sorted(PROVIDERS), default="cpu", help="who runs the nodes")
     command.add_argument("--optimisation-level", choices=list(LEVELS), default="all", help="of the graph")
     command.add_argument("--spinning", action="store_true", help="idle threads spin instead of sleeping")
-    command.add_argument("--rounds", type=positive, default=20, help="visits to every model (default 20)")
+    command.add_argument("--rounds", type=positive, default=20, help="visits to every model, in all (default 20)")
+    sessions = f"processes that share the rounds (default {SESSIONS}, but not more than rounds)"
+    command.add_argument("--sessions", type=positive, help=sessions)
     command.add_argument("--seed", type=int, default=0, help="of inputs and of the order of visits")
     command.add_argument("--out", help="file to append the rows to (default: standard output)")
+    command.add_argument(
+        "--raw-samples", type=int, default=MAX_RAW_SAMPLES, help="samples of a session to keep in its row"
+    )
+    command.add_argument("--jobs", metavar="JOBS.JSON", help="time what edgenas packed (default: beside this file)")
+    command.add_argument("--probe", action="store_true", help="only say what this machine is")
     return command
 
 
@@ -563,19 +903,53 @@ def positive(text: str) -> int:
     return value
 
 
+def stop(number: int, frame: Any) -> None:
+    """Being asked to end is what Ctrl-C is."""
+    raise KeyboardInterrupt
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0 when every model was timed, 1 when one was not, 2 when there was none."""
     args = parser().parse_args(argv)
+    if args.probe:
+        print(json.dumps(probe(), allow_nan=False))
+        return 0
+    beside = Path(__file__).resolve().parent / "jobs.json"
+    if not args.models and not args.jobs and beside.exists():
+        args.jobs = str(beside)
     models = find_models(args.models)
-    if not models:
-        print(f"bench: no .onnx file in {', '.join(args.models)}", file=sys.stderr)
+    if not models and not args.jobs:
+        print(f"bench: no .onnx file in {', '.join(args.models) or 'the arguments'}", file=sys.stderr)
         return 2
-    rows = benchmark(models, args)
+    signal.signal(signal.SIGTERM, stop)
     try:
-        write_rows(rows, args.out)
+        rows = measured(models, args)
+    except KeyboardInterrupt:
+        print("bench: stopped; the same command goes on after the last session that ended", file=sys.stderr)
+        return 130
+    except Stopped as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"bench: the rows cannot be written to {args.out or 'standard output'}: {error}", file=sys.stderr)
         return 1
+    return say_what_failed(rows)
+
+
+def measured(models: Sequence[Path], args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows of all that was asked for, written where they shall go."""
+    if args.jobs:
+        return run_packed(args)
+    args.sessions = min(args.sessions or SESSIONS, args.rounds)
+    if args.sessions > 1:
+        return time_sessions(models, args)
+    rows = benchmark(models, args)
+    write_rows(rows, args.out)
+    return rows
+
+
+def say_what_failed(rows: Sequence[dict[str, Any]]) -> int:
+    """Name the models that failed, and all doubts; returns the exit code."""
     failed = [row for row in rows if "error" in row]
     for row in failed:
         print(f"bench: {row['benchmark_info']['model']}: {row['error']}", file=sys.stderr)

@@ -39,7 +39,7 @@ def fuzzed_yaml() -> Iterator[Case]:
         yield Case(f"config.yaml doubled_line {seed}", edit, RUN, "stands there twice")
     for name, value in (("config.yaml", CONFIG), ("tiny-16.yaml", SMALL_SPACE), ("device.yaml", DEVICE)):
         places = all_places(yaml.safe_load(value))
-        for place in random.Random(name).sample(places, min(9, len(places))):
+        for place in random.Random(name).sample(places, min(18, len(places))):
             key = str(place[0])
             edit = functools.partial(change_yaml, name=name, place=place)
             label = f"{name} {'.'.join(map(str, place))}"
@@ -58,8 +58,9 @@ def change_yaml(folder: Path, name: str, place: Place) -> None:
     holder = damaging.at(value, place[:-1])
     rng = random.Random(f"{name} {place}")
     new = damaging.hostile(holder[place[-1]], rng)
-    # Half a character is refused with its line and column, before anybody knows of keys.
-    holder[place[-1]] = [] if new == "\ud800" else new
+    # Half a character and an endless number are refused with line and column, before anybody knows of keys.
+    early = new == "\ud800" or (isinstance(new, int) and abs(new) > 10**20)
+    holder[place[-1]] = [] if early else new
     (folder / name).write_text(json.dumps(value).replace("NaN", ".nan").replace("Infinity", ".inf"))
 
 
@@ -68,7 +69,7 @@ def fuzzed_tables() -> Iterator[Case]:
     for how in (damaging.cut, damaging.emptied, damaging.flipped, damaging.garbled, damaging.zeroed):
         for name in ("table.csv", "meta.json"):
             yield Case(f"{name} {how.__name__}", damaged(f"table/{name}", how, 0), show, name)
-    for seed in range(8):
+    for seed in range(28):
         yield Case(f"table cell {seed}", functools.partial(change_cell, seed=seed), show, "table.csv, line")
     for key in ("device", "runtime", "runtime_version", "provider", "precision", "optimisation_level"):
         edit = swapped("table/meta.json", ("identity", key), 0)

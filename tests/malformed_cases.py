@@ -263,6 +263,64 @@ def tables() -> Iterator[Case]:
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
 
     yield Case("table cut at a line's end", drop_last_row, show, "was the file cut short?")
+    check, merge = ("tables", "check", "table"), ("tables", "merge", "table", "table", "--out")
+    yield Case("check of a table without meta.json", gone("table/meta.json"), check, "meta.json does not exist")
+    yield Case("check of a space that is none", nothing, (*check, "--space", "mobile-33"), "did you mean 'mobile-32'")
+    yield Case("check of no classes", nothing, (*check, "--space", "mobile-32", "--classes", "0"), "--classes")
+    yield Case("diff with nothing", nothing, ("tables", "diff", "table", "nowhere"), "table 'nowhere'")
+    yield Case("merge of one", nothing, ("tables", "merge", "table", "--out", "new"), "two or more tables")
+    yield Case("merge over a folder", nothing, (*merge, "table"), "table exists: choose another --out")
+    yield Case("merge into a file", nothing, (*merge, "device.yaml/new"), "device.yaml")
+    for field, (old, new) in {"threads": ("1", '"unknown"'), "provider": ('"cpu"', '"unknown"')}.items():
+        edit = replaced("table/meta.json", f'"{field}": {old}', f'"{field}": {new}')
+        yield Case(f"merge of unknown {field}", edit, (*merge, "new"), f"{field} is unknown in the first, unknown in")
+
+
+ARCH = "r16_w8-k3e1_w16-k3e2"
+
+
+def imports() -> Iterator[Case]:
+    """CSV files of networks measured elsewhere; the space is tiny-16."""
+    options = ("--out", "new", "--space", "tiny-16.yaml", "--classes", "10", "--device", "mine")
+    command = ("tables", "import", "networks.csv", *options)
+    head, line = "arch,latency_ms\n", f"{ARCH},1.5\n"
+    contents: dict[str, tuple[str | bytes, str]] = {
+        "empty": ("", "networks.csv: wanted a line of column names"),
+        "no network": (head, "networks.csv: wanted a line of column names"),
+        "picture": (b"\x89PNG\r\n\x1a\n\0", "networks.csv cannot be read as CSV"),
+        "no arch": ("name,latency_ms\na,1\n", "line 1: wanted a column arch, or ks, e, d, r; missing ks"),
+        "half of once-for-all": ("ks,e,latency_ms\n3,3,1\n", "missing d, r"),
+        "no latency": ("arch,latency\n" + line, "line 1: has none of latency_us, latency_ms, latency_s"),
+        "two latencies": ("arch,latency_ms,latency_us\n" + line, "line 1: has latency_us, latency_ms"),
+        "column twice": ("arch,latency_ms,latency_ms\n" + line, "line 1: a column stands there twice"),
+        "value missing": (head + line + f"{ARCH}\n", "line 3: wanted 2 values, got 1; was the file cut short?"),
+        "latency in words": (head + line + f"{ARCH},fast\n", "line 3, column latency_ms: wanted a finite number"),
+        "no number": (head + f"{ARCH},nan\n", "line 2, column latency_ms: wanted a finite number above zero"),
+        "negative": (head + f"{ARCH},-1\n", "line 2, column latency_ms: wanted a finite number above zero"),
+        "endless": (head + f"{ARCH},1e999\n", "line 2, column latency_ms: wanted a finite number above zero"),
+        "no text of an arch": (head + "resnet,1\n", "line 2, column arch: arch 'resnet'"),
+        "arch of another space": (head + f"{ARCH.replace('r16', 'r99')},1\n", "column arch: arch r99_w8"),
+        "kernels in words": ("ks,e,d,r,latency_ms\nbig,3,1,16,1\n", "line 2, column ks: wanted numbers like 3-5-7"),
+        "two resolutions": ("ks,e,d,r,latency_ms\n3,3,1,16-20,1\n", "line 2, column r: wanted one resolution"),
+        "few kernels": (
+            "ks,e,d,r,latency_ms\n3,3,1,16,1\n",
+            "line 2, column ks e d r: once-for-all settings: ks wants",
+        ),
+        "part of a run": ("arch,latency_ms,count\n" + f"{ARCH},1,2.5\n", "line 2, column count: wanted a whole number"),
+        "negative spread": ("arch,latency_ms,std\n" + f"{ARCH},1,-2\n", "line 2, column std"),
+    }
+    for name, (content, says) in contents.items():
+        yield Case(f"import: {name}", text("networks.csv", content), command, says)
+    fine = text("networks.csv", head + line)
+    yield Case("import: missing file", nothing, command, "networks.csv does not exist")
+    yield Case("import: a folder", a_folder("networks.csv"), command, "networks.csv is no file")
+    yield Case("import: endless file", nothing, ("tables", "import", "/dev/zero", *options), "/dev/zero is no file")
+    yield Case("import: over a folder", fine, (*command, "--out", "table"), "table exists")
+    yield Case("import: path for a device", fine, (*command, "--device", "../mine"), "--device: wanted up to 100")
+    yield Case("import: unknown column", fine, (*command, "--latency-column", "latency"), "did you mean 'latency_ms'")
+    yield Case("import: unknown unit", fine, (*command, "--unit", "ns"), "--unit")
+    named = text("networks.csv", "arch,time\n" + line)
+    yield Case("import: no unit", named, (*command, "--latency-column", "time"), "Say --unit us, ms, s")
 
 
 def exports() -> Iterator[Case]:
@@ -434,7 +492,7 @@ def bomb(data: bytes) -> bytes:
 
 
 MAKERS = (
-    *(usage, run_folders, configs, settings, budgets, spaces_and_devices, tables, in_run_folder, checkpoints),
+    *(usage, run_folders, configs, settings, budgets, spaces_and_devices, tables, imports, in_run_folder, checkpoints),
     *(exports, class_folders),
 )
 CASES = [case for maker in MAKERS for case in maker()]

@@ -19,7 +19,7 @@ from edgenas import cli
 from edgenas.deploy.onnx_export import model_metadata
 from edgenas.files import read_jsonl
 from edgenas.latency.device import DeviceRun
-from edgenas.profiling import session
+from edgenas.profiling import local
 from edgenas.profiling.record import PROCESSES
 from edgenas.training import loop
 
@@ -30,7 +30,10 @@ class Replay:
     def __init__(self, recorded: Path, seconds: float) -> None:
         paths = [*recorded.glob("latency/*/*.jsonl"), *recorded.glob("verify/*.jsonl")]
         lines = [line for path in sorted(paths) for line in read_jsonl(path)]
-        self.rows = {(" ".join(map(str, line["name"])), line["process"]): line["timed"] for line in lines}
+        self.rows = {
+            (line["identity"]["precision"], " ".join(map(str, line["name"])), line["process"]): line["timed"]
+            for line in lines
+        }
         self.seconds = seconds
 
     def __call__(
@@ -46,22 +49,22 @@ class Replay:
             progress(0, len(models))
         time.sleep(self.seconds)
         # Configs whose seed is a multiple of their number give processes their numbers as seeds.
-        return [self.rows[recorded_name(model), seed % PROCESSES] for model in models]
+        return [self.rows[*recorded_name(model), seed % PROCESSES] for model in models]
 
 
-def recorded_name(model: Path) -> str:
-    """The name that a model's rows are kept under; our exporter writes most of it into the file."""
+def recorded_name(model: Path) -> tuple[str, str]:
+    """Precision and name that a model's rows are kept under; our exporter writes most of them into the file."""
     metadata = model_metadata(model)
-    arch = metadata["arch"]
+    precision, arch = metadata.get("precision", "fp32"), metadata["arch"]
     if arch.startswith(("block ", "network ")):
-        return arch
+        return precision, arch
     form = f"{metadata['form']} " if metadata.get("for_timing") == "true" else ""
-    return f"network {hashlib.sha256(model.read_bytes()).hexdigest()} 0 {form}{arch}"
+    return precision, f"network {hashlib.sha256(model.read_bytes()).hexdigest()} 0 {form}{arch}"
 
 
 if __name__ == "__main__":
     recorded, seconds, *arguments = sys.argv[1:]
-    session.run_bench = Replay(Path(recorded), float(seconds))
+    local.run_bench = Replay(Path(recorded), float(seconds))
     loop.CHECKPOINT_SECONDS = float(os.environ.get("EDGENAS_TEST_CHECKPOINT_SECONDS", loop.CHECKPOINT_SECONDS))
     sys.argv = ["edgenas", *arguments]
     cli.main()

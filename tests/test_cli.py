@@ -18,7 +18,8 @@ from edgenas.latency.table import find_table, table_names
 
 REPOSITORY = Path(__file__).parent.parent
 COMMANDS = ["demo", "run", "profile", "train", "search", "verify", "export", "report", "status", "inspect"]
-COMMANDS += ["devices list", "devices show", "devices probe", "tables list", "tables show", "data check"]
+COMMANDS += ["devices list", "devices show", "devices probe", "data check"]
+COMMANDS += [f"tables {name}" for name in ("list", "show", "check", "diff", "merge", "import")]
 
 
 def documented_commands() -> list[str]:

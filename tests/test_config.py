@@ -143,6 +143,11 @@ def test_a_narrowed_space_survives_the_dump() -> None:
         ({"train": {"epochs": 0}}, r"train\.epochs: wanted a number above 0.*, got 0"),
         ({"search": {"population": 1.5}}, r"search.population: .*got 1\.5"),
         ({"search": {"strategy": "grid"}}, "search.strategy: .*'grid' is unknown; valid: nsga2, random"),
+        (
+            {"export": {"quantisation_aware": "often"}},
+            "quantisation_aware: .*'often' .*valid: always, auto, never",
+        ),
+        ({"export": {"quantisation_aware": True}}, "export.quantisation_aware: wanted no true or false"),
         ({"data": {"name": "digits", "validation": 1}}, "data.validation: .*below 1"),
         ({"train": 3}, "train: .*got 3"),
         ({"name": "a/b"}, "name: .*got 'a/b'"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Literal, Optional
 
 import typer
 
@@ -48,15 +48,28 @@ def devices_probe(
     output: Annotated[Path, typer.Argument(help="The YAML file to write.")] = Path("this-machine.yaml"),
     name: Annotated[Optional[str], typer.Option(help="The device's name. Default: the file's.")] = None,  # noqa: UP045
     threads: Annotated[int, typer.Option(min=1, help="Threads its models are run with.")] = 1,
+    precision: Annotated[Literal["fp32", "int8"], typer.Option(help="What its models are run in.")] = "fp32",
+    on: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="PLACE", help="Of another machine: ssh://user@host[:port][?python=/path/to/python3]."),
+    ] = None,
+    probed: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="JSON", help="Of a machine out of reach: what `python3 bench.py --probe` said there."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a device file for this machine."""
+    """Write a device file for this machine, or another."""
     from edgenas.files import write_text
     from edgenas.latency.device import dump_device, probe
+    from edgenas.profiling.elsewhere import probe_elsewhere
 
     if output.exists():
         raise UserError(f"{output} exists: choose another name, or remove it")
-    device = probe(name or output.stem, threads)
+    if on or probed:
+        device = probe_elsewhere(name or output.stem, threads, precision, on=on, probed=probed)
+    else:
+        device = probe(name or output.stem, threads, precision)
     write_text(output, dump_device(device))
     if as_json:
         print_json(device.model_dump(mode="json"))

@@ -65,6 +65,23 @@ Out = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(help="The bundle's folder. Default: RUN/export/, named after arch and form."),
 ]
+On = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--on",
+        metavar="[DEVICE=]PLACE",
+        help="Where a device is: pi4=ssh://user@host[:port][?python=/path/to/python3]. Kept in no file: say it again "
+        "when a run goes on. Repeatable.",
+    ),
+]
+Pack = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(metavar="KIT.ZIP", help="Pack what has to be timed on a device out of reach, and end."),
+]
+Unpack = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(metavar="RESULTS.ZIP", help="Take what was timed by a kit, and go on."),
+]
 Plan = Annotated[bool, typer.Option("--plan", help="Say what would be done, how long and how much disk; do nothing.")]
 
 

@@ -17,22 +17,26 @@ from edgenas.cli.options import (
     Config,
     EmbedPreprocessing,
     Minutes,
+    On,
     Out,
+    Pack,
     Plan,
     Precision,
     RunFolder,
     Sets,
     Target,
+    Unpack,
     Which,
     print_json,
 )
 from edgenas.config import RunConfig, load_config
-from edgenas.errors import RunFolderError
-from edgenas.files import read_json
+from edgenas.errors import Packed, RunFolderError
+from edgenas.files import read_json, user_path
 
 if TYPE_CHECKING:
     # Not otherwise: it loads torch, which `--help` can do without.
     from edgenas.pipeline.run import Run
+    from edgenas.profiling.reach import Reach
 
 RUNS = Path("runs")
 DEMO = Path(__file__).parent.parent / "demo.yaml"
@@ -50,7 +54,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """The whole path on handwritten digits, with this machine as the device: a few minutes on two cores."""
-    _whole_run(DEMO, budget, sets, run, minutes, plan, as_json)
+    _whole_run(DEMO, budget, sets, run, minutes, plan, as_json, _reach(None, None, None))
 
 
 @app.command("run")
@@ -60,11 +64,14 @@ def run_command(
     sets: Sets = None,
     run: RunFolder = None,
     minutes: Minutes = None,
+    on: On = None,
+    pack: Pack = None,
+    unpack: Unpack = None,
     plan: Plan = False,
     as_json: AsJson = False,
 ) -> None:
     """A whole run: profile, train, search, verify, export, report. Goes on where it stopped."""
-    _whole_run(config, budget, sets, run, minutes, plan, as_json)
+    _whole_run(config, budget, sets, run, minutes, plan, as_json, _reach(on, pack, unpack))
 
 
 def _whole_run(
@@ -75,23 +82,30 @@ def _whole_run(
     minutes: float | None,
     plan: bool,
     as_json: bool,
+    reach: Reach,
 ) -> None:
     config = _config(path, budget, sets)
     folder = folder or RUNS / config.name
     if plan:
-        _show_plan(config, folder, minutes, as_json)
+        _show_plan(config, folder, minutes, as_json, reach)
         return
     from edgenas.pipeline.run import STAGES
 
-    _do(_start(config, folder), STAGES, minutes, as_json)
+    _do(_start(config, folder, reach), STAGES, minutes, as_json)
 
 
-def _start(config: RunConfig, folder: Path) -> Run:
+def _start(config: RunConfig, folder: Path, reach: Reach) -> Run:
     from edgenas.display import ProgressDisplay
     from edgenas.pipeline.start import start_run
 
     with ProgressDisplay() as progress:
-        return start_run(config, folder, progress)
+        return start_run(config, folder, progress, reach)
+
+
+def _reach(on: list[str] | None, pack: Path | None, unpack: Path | None) -> Reach:
+    from edgenas.profiling.reach import parse_reach
+
+    return parse_reach(on or [], pack and user_path(pack), unpack and user_path(unpack))
 
 
 def _config(path: Path, budget: list[str] | None, sets: list[str] | None) -> RunConfig:
@@ -101,11 +115,11 @@ def _config(path: Path, budget: list[str] | None, sets: list[str] | None) -> Run
     return load_config(path, overrides)
 
 
-def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: bool) -> None:
+def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: bool, reach: Reach) -> None:
     from edgenas.display import print_table
     from edgenas.pipeline.plan import plan_run
 
-    stages = plan_run(config, folder)
+    stages = plan_run(config, folder, reach)
     if minutes is not None:
         what, timed = f"as many steps as {minutes:g} minutes hold", 60 * minutes
         stages = [replace(s, what=what, seconds=timed) if s.stage == "train" else s for s in stages]
@@ -123,8 +137,12 @@ def _do(run: Run, stages: tuple[str, ...], minutes: float | None, as_json: bool)
     from edgenas.display import ProgressDisplay, print_summary
     from edgenas.pipeline.stages import run_stages
 
-    with ProgressDisplay() as progress:
-        run_stages(run, progress, stages, minutes=minutes)
+    try:
+        with ProgressDisplay() as progress:
+            run_stages(run, progress, stages, minutes=minutes)
+    except Packed as packed:
+        _say_packed(packed, as_json)
+        return
     if "report" in stages:
         summary = read_json(run.folder / "summary.json")
         if not as_json:
@@ -136,8 +154,19 @@ def _do(run: Run, stages: tuple[str, ...], minutes: float | None, as_json: bool)
         print_json(summary)
     else:
         print(f"done: {', '.join(stages)} in {run.folder}")
-        for note in summary.get("export", {}).get("int8", {}).get("notes", []):
+        notes = [
+            *summary.get("profile", {}).get("notes", []),
+            *summary.get("export", {}).get("int8", {}).get("notes", []),
+        ]
+        for note in notes:
             print(note)
+
+
+def _say_packed(packed: Packed, as_json: bool) -> None:
+    if as_json:
+        print_json({"packed": str(packed)})
+    else:
+        print(packed)
 
 
 def _stage(
@@ -148,6 +177,7 @@ def _stage(
     folder: Path | None,
     minutes: float | None,
     as_json: bool,
+    reach: Reach,
 ) -> None:
     from edgenas.pipeline.run import open_run
 
@@ -156,10 +186,10 @@ def _stage(
             raise RunFolderError(
                 f"{target} is a run folder, whose config is settled: --set, --budget and --run go with a config file"
             )
-        run = open_run(target)
+        run = open_run(target, reach)
     else:
         config = _config(target, budget, sets)
-        run = _start(config, folder or RUNS / config.name)
+        run = _start(config, folder or RUNS / config.name, reach)
     _do(run, (stage,), minutes, as_json)
 
 
@@ -175,9 +205,16 @@ STAGE_HELP = {
 
 def _stage_command(stage: str) -> Callable[..., None]:
     def command(
-        target: Target, budget: Budgets = None, sets: Sets = None, run: RunFolder = None, as_json: AsJson = False
+        target: Target,
+        budget: Budgets = None,
+        sets: Sets = None,
+        run: RunFolder = None,
+        on: On = None,
+        pack: Pack = None,
+        unpack: Unpack = None,
+        as_json: AsJson = False,
     ) -> None:
-        _stage(stage, target, budget, sets, run, None, as_json)
+        _stage(stage, target, budget, sets, run, None, as_json, _reach(on, pack, unpack))
 
     return command
 
@@ -188,9 +225,10 @@ def _train_command(
     sets: Sets = None,
     run: RunFolder = None,
     minutes: Minutes = None,
+    on: On = None,
     as_json: AsJson = False,
 ) -> None:
-    _stage("train", target, budget, sets, run, minutes, as_json)
+    _stage("train", target, budget, sets, run, minutes, as_json, _reach(on, None, None))
 
 
 def _export_command(
@@ -203,16 +241,20 @@ def _export_command(
     batch: Batch = None,
     embed_preprocessing: EmbedPreprocessing = False,
     out: Out = None,
+    on: On = None,
+    pack: Pack = None,
+    unpack: Unpack = None,
     as_json: AsJson = False,
 ) -> None:
+    reach = _reach(on, pack, unpack)
     if embed_preprocessing or not all(option is None for option in (arch, precision, batch, out)):
         if budget or sets or run or not target.is_dir():
             raise RunFolderError(
                 f"{target}: --arch, --precision, --batch, --embed-preprocessing and --out go with a run folder"
             )
-        _export_bundle(target, arch, precision, batch, embed_preprocessing, out, as_json)
+        _export_bundle(target, arch, precision, batch, embed_preprocessing, out, as_json, reach)
         return
-    _stage("export", target, budget, sets, run, None, as_json)
+    _stage("export", target, budget, sets, run, None, as_json, reach)
 
 
 def _export_bundle(
@@ -223,20 +265,25 @@ def _export_bundle(
     embed_preprocessing: bool,
     out: Path | None,
     as_json: bool,
+    reach: Reach,
 ) -> None:
     from edgenas.display import ProgressDisplay, print_bundle
-    from edgenas.pipeline.bundling import Form
+    from edgenas.pipeline.bundling import BundleOptions, run_precision
     from edgenas.pipeline.export import export_bundle
     from edgenas.pipeline.run import open_run
 
-    run = open_run(target)
-    form = Form(
-        precision or run.config.export.precision,
+    run = open_run(target, reach)
+    options = BundleOptions(
+        precision or run_precision(run),
         dynamic_batch=batch == "dynamic",
         embed_preprocessing=embed_preprocessing,
     )
-    with ProgressDisplay() as progress:
-        folder = export_bundle(run, arch or "chosen", form, out, progress)
+    try:
+        with ProgressDisplay() as progress:
+            folder = export_bundle(run, arch or "chosen", options, out, progress)
+    except Packed as packed:
+        _say_packed(packed, as_json)
+        return
     manifest = read_json(folder / "manifest.json")
     if as_json:
         print_json({"bundle": str(folder), **manifest})

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Optional
 
 import typer
 
 from edgenas.cli.options import AsJson, print_json
 
+TABLE = "A shipped table (DEVICE/SETTING), or the path of a table's folder."
+Name = Annotated[str, typer.Argument(help=TABLE)]
+NewFolder = Annotated[Path, typer.Option(help="The new table's folder.")]
 app = typer.Typer(help="Latency tables that ship with edgenas, or lie in a folder.", no_args_is_help=True)
 
 
@@ -31,11 +36,12 @@ def tables_list(as_json: AsJson = False) -> None:
 
 @app.command("show")
 def tables_show(
-    name: Annotated[str, typer.Argument(help="A shipped table (DEVICE/SETTING), or the path of a table's folder.")],
+    name: Name,
     as_json: AsJson = False,
 ) -> None:
     """One table: its circumstances and rows."""
     from dataclasses import asdict
+    from math import isnan
 
     from edgenas.display import milliseconds, print_table
     from edgenas.latency.table import find_table
@@ -46,7 +52,7 @@ def tables_show(
             {
                 "identity": asdict(table.identity),
                 "circumstances": table.circumstances,
-                "rows": [asdict(r) for r in table.rows],
+                "rows": [row.to_json() for row in table.rows],
             }
         )
         return
@@ -55,6 +61,185 @@ def tables_show(
     print()
     columns = ["kind", "key", "p50 ms", "p95 ms", "repeat noise"]
     rows = [
-        [r.kind, r.key, milliseconds(r.p50_us), milliseconds(r.p95_us), f"{r.repeat_noise:.1%}"] for r in table.rows
+        [
+            row.kind,
+            row.key,
+            milliseconds(row.p50_us),
+            "-" if isnan(row.p95_us) else milliseconds(row.p95_us),
+            "-" if isnan(row.repeat_noise) else f"{row.repeat_noise:.1%}",
+        ]
+        for row in table.rows
     ]
     print_table(columns, rows, right=columns[2:])
+
+
+@app.command("check")
+def tables_check(
+    name: Name,
+    space: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="A preset or space YAML: which of its blocks are missing?"),
+    ] = None,
+    classes: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Classes of that space's networks. Default: those of the table's heads."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What speaks against a table: wide intervals, drift, load, rows that do not fit the others. Exits with 0."""
+    from edgenas.cli.table_display import print_check
+    from edgenas.latency.table import find_table
+    from edgenas.latency.table_check import check_table
+    from edgenas.profiling.plan import distinct_blocks
+    from edgenas.space.load import load_space
+
+    table = find_table(name)
+    of = load_space(space) if space else None
+    wanted = distinct_blocks(of, classes or _head_classes(name, list(table.blocks()))) if of else ()
+    doubts = check_table(table, of, wanted)
+    if as_json:
+        print_json({"table": name, "rows": len(table.rows), "doubts": [doubt.to_json() for doubt in doubts]})
+    else:
+        print_check(name, table, doubts)
+
+
+def _head_classes(name: str, keys: list[str]) -> int:
+    """The number of classes that all heads of a table have."""
+    from edgenas.errors import SpaceError, TableError
+    from edgenas.space.blocks import HeadSpec, parse_block
+
+    found = set()
+    for key in keys:
+        try:
+            block = parse_block(key)
+        except SpaceError:
+            continue
+        if isinstance(block, HeadSpec):
+            found.add(block.out_channels)
+    if len(found) != 1:
+        came = f"heads of {', '.join(map(str, sorted(found)))} classes" if found else "no heads"
+        raise TableError(f"{name} has {came}: say how many --classes the networks of --space have")
+    return found.pop()
+
+
+@app.command("diff")
+def tables_diff(
+    first: Annotated[str, typer.Argument(metavar="A", help=TABLE)],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another, or another session of the same.")],
+    as_json: AsJson = False,
+) -> None:
+    """Two tables: identity fields that differ, rows only one has, ratios and rank correlation of common rows."""
+    from edgenas.cli.table_display import print_diff
+    from edgenas.latency.table import find_table
+    from edgenas.latency.table_diff import diff_tables
+
+    diff = diff_tables(find_table(first), find_table(second))
+    if as_json:
+        print_json({"first": first, "second": second, **diff.to_json()})
+    else:
+        print_diff(first, second, diff)
+
+
+@app.command("merge")
+def tables_merge(
+    names: Annotated[list[str], typer.Argument(metavar="A B …", help="Tables of one identity, the newest last.")],
+    out: NewFolder,
+    as_json: AsJson = False,
+) -> None:
+    """One table of several of the same identity. Of a row that several have, the one of the last table stands."""
+    from edgenas.cli.table_display import print_written
+    from edgenas.files import user_path
+    from edgenas.latency.table import find_table
+    from edgenas.latency.table_merge import merge_tables, out_of_order
+
+    tables = [find_table(name) for name in names]
+    merged = merge_tables(tables, names)
+    merged.create(user_path(out))
+    replaced = sum(len(table.rows) for table in tables) - len(merged.rows)
+    if as_json:
+        print_json({"table": str(out), "rows": len(merged.rows), "replaced": replaced})
+    else:
+        kept = f"{replaced} rows stood in several tables: those of the table named last were kept"
+        older = "the dates say that a newer table is named before an older one: is that meant?"
+        notes = [kept, *[older] * out_of_order(tables)]
+        print_written(merged, str(out), notes if replaced else [])
+
+
+@app.command("import")
+def tables_import(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV of one network a line: a column arch, or once-for-all's ks, e, d and r (3-5-7 or 3,5,7), and a "
+            "latency; perhaps std, in the same unit, and count."
+        ),
+    ],
+    out: NewFolder,
+    space: Annotated[str, typer.Option(help="The networks' space: a preset or a space YAML.")],
+    classes: Annotated[int, typer.Option(min=1, help="The networks' number of classes.")],
+    device: Annotated[str, typer.Option(help="The device's name.")],
+    latency_column: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Default: the one of latency_us, latency_ms, latency_s that is there."),
+    ] = None,
+    unit: Annotated[
+        Optional[Literal["us", "ms", "s"]],  # noqa: UP045
+        typer.Option(help="Of the latencies. Default: what the column's name ends with."),
+    ] = None,
+    statistic: Annotated[Literal["p50", "mean", "unknown"], typer.Option(help="What the latencies are.")] = "unknown",
+    runtime: Annotated[str, typer.Option(help="onnxruntime, tflite, …")] = "unknown",
+    runtime_version: Annotated[str, typer.Option()] = "unknown",
+    provider: Annotated[str, typer.Option(help="Execution provider or delegate: cpu, …")] = "unknown",
+    precision: Annotated[str, typer.Option(help="fp32, int8, …")] = "unknown",
+    threads: Annotated[Optional[int], typer.Option(min=1)] = None,  # noqa: UP045
+    optimisation_level: Annotated[str, typer.Option(help="Of the graph: all, extended, basic, disable.")] = "unknown",
+    spinning: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option("--spinning/--no-spinning", help="Whether idle threads span."),
+    ] = None,
+    exporter_version: Annotated[str, typer.Option(help="What wrote the models.")] = "unknown",
+    quantiser_recipe: Annotated[str, typer.Option(help="none, or how they were quantised.")] = "unknown",
+    form: Annotated[str, typer.Option(help="Of the exported graph: direct, pooled, blocked.")] = "unknown",
+    as_json: AsJson = False,
+) -> None:
+    """A table of whole networks that were measured elsewhere. What is not stated is written as unknown."""
+    from edgenas.cli.table_display import print_written
+    from edgenas.errors import TableError
+    from edgenas.files import file_name, user_path
+    from edgenas.latency.table import UNKNOWN, Identity
+    from edgenas.latency.table_import import import_networks
+    from edgenas.space.load import load_space
+
+    try:
+        file_name(device)
+    except ValueError as error:
+        raise TableError(f"--device: {error}") from None
+    identity = Identity(
+        device=device,
+        runtime=runtime,
+        runtime_version=runtime_version,
+        provider=provider,
+        precision=precision,
+        threads=UNKNOWN if threads is None else threads,
+        optimisation_level=optimisation_level,
+        spinning=UNKNOWN if spinning is None else spinning,
+        exporter_version=int(exporter_version) if re.fullmatch("[0-9]{1,9}", exporter_version) else exporter_version,
+        quantiser_recipe=quantiser_recipe,
+        form=form,
+    )
+    table = import_networks(
+        user_path(file),
+        load_space(space),
+        classes,
+        identity,
+        latency_column=latency_column,
+        unit=unit,
+        statistic=statistic,
+    )
+    table.create(user_path(out))
+    repeated = table.circumstances.get("repeated_networks", 0)
+    if as_json:
+        print_json({"table": str(out), "rows": len(table.rows), "repeated_networks": repeated})
+    else:
+        note = f"{repeated} networks stood on several lines: their medians were taken"
+        print_written(table, str(out), [note] * (repeated > 0))

@@ -70,7 +70,9 @@ class Manifest:
             cropping are never inside.
         size_bytes: of model.onnx.
         int8: of model_int8.onnx: its quantiser_recipe, the recipes_tried, accuracy, latency (and fp32's, timed beside
-            it), parity, size_bytes, and notes for people; empty where there is none.
+            it), parity (with the network of model.onnx), size_bytes, fine_tuning (null, or what quantisation-aware
+            fine-tuning took and brought), and notes for people; empty where there is none.
+        deployed: which file is meant for which device, by its name.
         files: SHA-256 of every other file of the bundle, by name; `write_bundle` fills it in.
         schema_version: of the manifest.
     """
@@ -95,6 +97,7 @@ class Manifest:
     preprocessing_included: bool = False
     size_bytes: int = 0
     int8: Mapping[str, Any] = field(default_factory=dict)
+    deployed: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
@@ -165,12 +168,17 @@ def _fill(folder: Path, models: Mapping[str, Path], manifest: Manifest) -> None:
 def _readme(manifest: Manifest) -> str:
     parts = [README.format(name=manifest.name)]
     if manifest.int8:
-        parts.append(INT8_README.format(notes="\n".join(f"- {note}" for note in manifest.int8["notes"])))
+        notes = [*manifest.int8["notes"], *_meant_for(manifest.deployed)]
+        parts.append(INT8_README.format(notes="\n".join(f"- {note}" for note in notes)))
     if manifest.preprocessing_included:
         parts.append(EMBEDDED_README.format(size=manifest.preprocess["size"]))
     if manifest.batch != 1:
         parts.append(OPEN_BATCH_README)
     return "".join(parts)
+
+
+def _meant_for(deployed: Mapping[str, str]) -> list[str]:
+    return [f"the file for {device}: `{model}`" for device, model in deployed.items()]
 
 
 def _check_model(model: Path, manifest: Manifest) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 
 from edgenas.deploy.onnx_graph import BlockGraph
+from edgenas.errors import UserError, one_of, shown
 from edgenas.space.blocks import BlockSpec
-from edgenas.space.form import ExportForm
+from edgenas.space.form import EXPORT_FORMS, ExportForm
 
 GATE_SCALES = "gate_scales"
 
@@ -23,7 +24,12 @@ def in_form(graph: BlockGraph, spec: BlockSpec, form: ExportForm) -> BlockGraph:
         graph: in the form `direct`, at any picture size.
         spec: of the block at the size it is to have.
         form: see `space.form`.
+
+    Raises:
+        UserError: there is no such form.
     """
+    if form not in EXPORT_FORMS:
+        raise UserError(f"form: {shown(form)} is unknown; {one_of(str(form), EXPORT_FORMS)}")
     if form == "direct":
         return graph
     pooled = _pooled(graph)

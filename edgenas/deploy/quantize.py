@@ -145,6 +145,11 @@ class Choice:
     path: Path
     top1: Mapping[QuantiserRecipe, float]
 
+    @property
+    def best_top1(self) -> float:
+        """The chosen one's."""
+        return self.top1[self.recipe]
+
 
 def choose_recipe(files: Mapping[QuantiserRecipe, Path], score: Callable[[Path], float]) -> Choice:
     """The most accurate of several quantised files.
@@ -270,7 +275,8 @@ def _input_shape(model: onnx.ModelProto) -> tuple[int, ...]:
 
 
 def _save(model: onnx.ModelProto, out: Path, metadata: Mapping[str, str], recipe: QuantiserRecipe) -> Path:
-    named = {**metadata, "precision": "int8", "quantiser_recipe": recipe.id}
+    # Whatever form the fp32 file had, in int8 it is the plain one's.
+    named = {**metadata, "form": "direct", "precision": "int8", "quantiser_recipe": recipe.id}
     onnx.helper.set_model_props(model, {f"edgenas.{key}": value for key, value in named.items()})
     name_by_place(model.graph)
     onnx.checker.check_model(model, full_check=True)

@@ -56,7 +56,7 @@ _EVERY_RECIPE = tuple(
     for layers in get_args(FloatLayers)
 )
 RECIPES = tuple(QuantiserRecipe(method, layers) for layers in ("ends", "first", "none") for method in get_args(Method))
-"""What is compared when a network is exported, the fastest form first."""
+"""What can be compared, the fastest form first. A run compares the methods alone, with both ends in fp32."""
 
 
 def parse_recipe(text: str) -> QuantiserRecipe:

@@ -22,6 +22,7 @@ INFERENCE_FLAGS = (
     *("neon", "asimd", "asimdhp", "fphp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme"),
     *("rvv", "v", "zvfh", "altivec", "vsx", "lasx", "lsx"),
 )
+Precision = Literal["fp32", "int8"]
 THIS_MACHINE = "here"
 """The device name that stands for the machine edgenas runs on."""
 
@@ -33,10 +34,10 @@ class _Section(BaseModel):
 class DeviceRun(_Section):
     """How models are run on a device: part of every number's identity."""
 
-    transport: Literal["local"] = "local"
+    transport: Literal["local", "ssh", "offline"] = "local"
     threads: int = Field(1, ge=1, le=1024)
     provider: Literal["cpu"] = "cpu"
-    precision: Literal["fp32"] = "fp32"
+    precision: Precision = "fp32"
     optimisation_level: Literal["all", "extended", "basic", "disable"] = "all"
     spinning: bool = False
 
@@ -104,7 +105,7 @@ def dump_device(device: Device) -> str:
     return dump_yaml(device.model_dump(mode="json"))
 
 
-def probe(name: str = THIS_MACHINE, threads: int = 1) -> Device:
+def probe(name: str = THIS_MACHINE, threads: int = 1, precision: Precision = "fp32") -> Device:
     """Describe this machine from what its system tells; host and user names are left out.
 
     Raises:
@@ -124,7 +125,7 @@ def probe(name: str = THIS_MACHINE, threads: int = 1) -> Device:
         isa=tuple(flag for flag in INFERENCE_FLAGS if flag in flags),
         memory_bytes=_memory_bytes(),
         os=_system(),
-        run=DeviceRun(threads=threads),
+        run=DeviceRun(threads=threads, precision=precision),
     )
 
 

@@ -30,7 +30,8 @@ class PredictorScore:
         kendall_tau: rank correlation of predicted and measured.
         bias: mean of (predicted - measured) / measured.
         n_fit: networks per fit (the smallest fold's complement); `n_test` networks predicted.
-        repeat_noise: mean of the networks' own repeat noise (see LatencyRow): what no predictor can beat.
+        repeat_noise: mean of the networks' own repeat noise (see LatencyRow): what no predictor can beat; None where
+            the table does not state it.
         coverage_90: share of networks inside their 90 % interval, and `median_half_width_90` that interval's
             half width relative to the prediction; None where n_fit does not support it.
         mape_macs_linear: baseline, a straight line through MACs, same folds.
@@ -46,7 +47,7 @@ class PredictorScore:
     bias: float
     n_fit: int
     n_test: int
-    repeat_noise: float
+    repeat_noise: float | None
     coverage_90: float | None
     median_half_width_90: float | None
     mape_macs_linear: float
@@ -60,14 +61,21 @@ class PredictorScore:
 
 
 def score_predictor(
-    space: SearchSpace, table: LatencyTable, num_classes: int | None = None, seed: int = 0, folds: int = 5
+    space: SearchSpace,
+    table: LatencyTable,
+    num_classes: int | None = None,
+    seed: int = 0,
+    folds: int = 5,
+    base: LatencyPredictor | None = None,
 ) -> PredictorScore:
     """Cross-validate: every network of `space` in the table is predicted by a fit on the other folds' ones.
+
+    With `base`, the fits begin from another device's predictor, as in `LatencyPredictor.fit`.
 
     Raises:
         TableError: fewer than two networks a fold.
     """
-    predictor = LatencyPredictor(space, num_classes).fit(table)
+    predictor = LatencyPredictor(space, num_classes).fit(table, base)
     rows = table.networks(space.structure_id, predictor.num_classes_)
     if len(rows) < 2 * folds:
         raise TableError(f"scoring in {folds} folds wants at least {2 * folds} measured networks, got {len(rows)}")
@@ -122,10 +130,15 @@ def _score(
         bias=float(error.mean()),
         n_fit=n_fit,
         n_test=len(rows),
-        repeat_noise=float(np.mean([row.repeat_noise for row in rows])),
+        repeat_noise=_mean_stated([row.repeat_noise for row in rows]),
         coverage_90=coverage,
         median_half_width_90=half_width,
         mape_macs_linear=float(np.abs(baseline / measured - 1).mean()),
         mape_plain_sum=float(np.abs(features[:, 0] / measured - 1).mean()),
         held_out=tuple((r.key, float(p), r.p50_us) for r, p in zip(rows, predicted, strict=True)),
     )
+
+
+def _mean_stated(values: Sequence[float]) -> float | None:
+    mean = float(np.mean(values))
+    return None if np.isnan(mean) else mean

@@ -2,6 +2,9 @@
 
 All times are microseconds. Rows of blocks have the cost of calling an empty model (`call_overhead_us` in
 meta.json) subtracted, since a network pays it once and not once a block; rows of networks are whole calls.
+
+Tables from elsewhere lack some of this. What their source does not state is `unknown` in the identity, which equals
+nothing, not even itself, and an empty cell in a row.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import csv
 import io
 import math
 import os
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -19,6 +23,11 @@ from edgenas.errors import TableError, UserError, one_of, shown
 from edgenas.files import NO_TEXT, read_json, shipped, user_path, write_json, write_text
 
 BLOCK, NETWORK = "block", "network"
+UNKNOWN = "unknown"
+NOT_STATED = math.nan
+"""A row's number that its source does not state; a count is 0 then."""
+STATISTIC = "latency_statistic"
+"""The circumstance of tables from elsewhere: what p50_us holds. Only with it may cells be empty."""
 
 
 @dataclass(frozen=True)
@@ -30,36 +39,46 @@ class Identity:
     runtime_version: str
     provider: str
     precision: str
-    threads: int
+    threads: int | str
     optimisation_level: str
-    spinning: bool
+    spinning: bool | str
     exporter_version: int | str
     quantiser_recipe: str = "none"
     form: str = "direct"
 
     @property
     def setting(self) -> str:
-        """Folder name under the device's: what differs between its tables, e.g. `ort1.31-cpu-fp32-t1`."""
+        """Folder name under the device's: what differs between its tables, e.g. `ort1.31-cpu-fp32-t1`.
+
+        What is unknown is left out, but for the runtime.
+        """
         runtime = "ort" if self.runtime == "onnxruntime" else self.runtime
-        version = ".".join(self.runtime_version.split(".")[:2])
-        parts = [f"{runtime}{version}", self.provider, self.precision, f"t{self.threads}"]
-        if self.optimisation_level != "all":
+        version = "" if self.runtime_version == UNKNOWN else ".".join(self.runtime_version.split(".")[:2])
+        threads = UNKNOWN if self.threads == UNKNOWN else f"t{self.threads}"
+        parts = [part for part in (self.provider, self.precision, threads) if part != UNKNOWN]
+        if self.optimisation_level not in ("all", UNKNOWN):
             parts.append(self.optimisation_level)
-        if self.form != "direct":
+        if self.form not in ("direct", UNKNOWN):
             parts.append(self.form)
-        return "-".join(parts + ["spin"] * (self.spinning is True))
+        return "-".join([f"{runtime}{version}", *parts, *["spin"] * (self.spinning is True)])
+
+    def differences(self, other: Identity) -> dict[str, tuple[Any, Any]]:
+        """Fields in which two identities differ, with both values. `unknown` differs from everything."""
+        pairs = {name: (value, getattr(other, name)) for name, value in asdict(self).items()}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1] or UNKNOWN in pair}
 
 
 @dataclass(frozen=True)
 class LatencyRow:
-    """Measured latency of one block or network.
+    """Measured latency of one block or network. All but the first five may be unstated in tables from elsewhere.
 
     Attributes:
         kind: `block` or `network`.
         space: structure_id of the network's space; empty for blocks.
         num_classes: of the network; 0 for blocks.
         key: `BlockSpec.key`, or `Arch.id`.
-        p50_us: median of all timed runs.
+        p50_us: median of all timed runs; in tables from elsewhere what their source gives (`latency_statistic` in
+            the circumstances says what that is).
         ci_low_us: lower end of the 95 % confidence interval of the p50 (bootstrap over rounds).
         ci_high_us: its upper end.
         count: timed runs.
@@ -87,11 +106,16 @@ class LatencyRow:
         """What a table holds once: kind, space, classes, key."""
         return (self.kind, self.space, self.num_classes, self.key)
 
+    def to_json(self) -> dict[str, Any]:
+        """By column; null where it is not stated."""
+        return {name: None if _unstated(name, value) else value for name, value in asdict(self).items()}
+
 
 COLUMNS = tuple(field.name for field in fields(LatencyRow))
 _MAY_BE_ZERO = ("num_classes", "std_us", "repeat_noise")
 _WHOLE = ("num_classes", "count", "rounds")
 _TEXT = ("kind", "space", "key")
+_MAY_BE_UNSTATED = COLUMNS[5:]
 CUT = "was the file cut short?"
 AGAIN = "make the table anew with `edgenas profile` (in a run folder, delete latency/result.json before)"
 
@@ -113,7 +137,7 @@ class LatencyTable:
         """
         folder = Path(path).parent if Path(path).name == "table.csv" else Path(path)
         identity, circumstances, announced = _read_meta(folder / "meta.json")
-        rows = _read_rows(folder / "table.csv")
+        rows = _read_rows(folder / "table.csv", sparse=STATISTIC in circumstances)
         if announced not in (None, len(rows)):
             raise TableError(f"{folder}: meta.json announces {shown(announced)} rows, table.csv has {len(rows)}: {CUT}")
         return cls(identity, circumstances, rows)
@@ -124,10 +148,24 @@ class LatencyTable:
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         for row in self.rows:
-            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(row).items()})
+            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.to_json().items()})
         write_text(folder / "table.csv", text.getvalue())
         meta = {"identity": asdict(self.identity), "circumstances": dict(self.circumstances), "rows": len(self.rows)}
         write_json(folder / "meta.json", meta)
+
+    def create(self, folder: Path) -> None:
+        """Write the table as a new folder, whole or not at all.
+
+        Raises:
+            TableError: there is such a folder already.
+        """
+        if os.path.lexists(folder):
+            raise TableError(f"{folder} exists: choose another --out, or remove it")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name[:100]}.") as temporary:
+            whole = Path(temporary) / "table"
+            self.save(whole)
+            os.rename(whole, folder)
 
     def blocks(self) -> dict[str, LatencyRow]:
         """Rows of blocks by key."""
@@ -141,6 +179,10 @@ class LatencyTable:
         """A table with `rows` added; a row that is already there is replaced by its newer one."""
         merged = {row.name: row for row in (*self.rows, *rows)}
         return LatencyTable(self.identity, self.circumstances, tuple(merged.values()))
+
+
+def _unstated(column: str, value: Any) -> bool:
+    return column in _MAY_BE_UNSTATED and (value == 0 if column in _WHOLE else math.isnan(value))
 
 
 def table_names() -> list[str]:
@@ -193,14 +235,27 @@ def _parse_identity(value: Any, path: Path) -> Identity:
     return Identity(**value)
 
 
-def _read_rows(path: Path) -> tuple[LatencyRow, ...]:
+def csv_lines(path: Path, again: str) -> list[list[str]]:
+    """The lines of a CSV file.
+
+    Args:
+        path: the file.
+        again: what to do where it is missing, in words.
+
+    Raises:
+        TableError: it is missing, or no CSV.
+    """
     try:
-        lines = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
+        return list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
     except FileNotFoundError:
-        raise TableError(f"{path} does not exist: {AGAIN}") from None
+        raise TableError(f"{path} does not exist: {again}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else NO_TEXT if isinstance(error, ValueError) else error
         raise TableError(f"{path} cannot be read as CSV: {reason}") from None
+
+
+def _read_rows(path: Path, *, sparse: bool) -> tuple[LatencyRow, ...]:
+    lines = csv_lines(path, AGAIN)
     if not lines or (missing := [column for column in COLUMNS if column not in lines[0]]):
         lacking = ", ".join(missing if lines else COLUMNS)
         raise TableError(f"{path}, line 1: missing columns {lacking}")
@@ -209,7 +264,7 @@ def _read_rows(path: Path) -> tuple[LatencyRow, ...]:
     seen: dict[tuple[str, str, int, str], int] = {}
     rows = []
     for number, values in enumerate(lines[1:], start=2):
-        row = _parse_row(lines[0], values, f"{path}, line {number}")
+        row = _parse_row(lines[0], values, f"{path}, line {number}", sparse)
         if row.name in seen:
             raise TableError(f"{path}, line {number}: {row.key} stands already in line {seen[row.name]}: delete one")
         seen[row.name] = number
@@ -217,17 +272,19 @@ def _read_rows(path: Path) -> tuple[LatencyRow, ...]:
     return tuple(rows)
 
 
-def _parse_row(header: list[str], values: list[str], place: str) -> LatencyRow:
+def _parse_row(header: list[str], values: list[str], place: str, sparse: bool) -> LatencyRow:
     if len(values) != len(header):
         raise TableError(f"{place}: wanted {len(header)} values, got {len(values)}; {CUT}")
     texts = dict(zip(header, values, strict=True))
     if texts["kind"] not in (BLOCK, NETWORK):
         raise TableError(f"{place}: kind: wanted {BLOCK} or {NETWORK}, got {shown(texts['kind'])}")
-    read: dict[str, Any] = {c: texts[c] if c in _TEXT else _number(texts[c], c, place) for c in COLUMNS}
+    read: dict[str, Any] = {c: texts[c] if c in _TEXT else _number(texts[c], c, place, sparse) for c in COLUMNS}
     return LatencyRow(**read)
 
 
-def _number(text: str, column: str, place: str) -> Any:
+def _number(text: str, column: str, place: str, sparse: bool = False) -> Any:
+    if sparse and not text and column in _MAY_BE_UNSTATED:
+        return 0 if column in _WHOLE else NOT_STATED
     try:
         value = int(text) if column in _WHOLE else float(text)
     except ValueError:

@@ -16,6 +16,7 @@ from edgenas.latency.device import Device
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import LatencyTable
 from edgenas.pipeline.devices import run_devices
+from edgenas.pipeline.graphs import device_graphs
 from edgenas.pipeline.profile import run_form, run_predictors, run_table
 from edgenas.pipeline.run import Run
 from edgenas.profiling.record import to_identity
@@ -115,7 +116,9 @@ def _own_table(run: Run, device: Device, num_classes: int) -> LatencyTable:
     """A device's table, once it is known to be of that device as it is run here, and of this run's space."""
     table = run_table(run, device.name)
     came = asdict(table.identity)
-    wanted = asdict(to_identity(device, _comparable(came["runtime_version"]), EXPORTER_VERSION, run_form(run)))
+    graphs = device_graphs(device, run_devices(run).values(), run_form(run))
+    version = _comparable(device, came["runtime_version"])
+    wanted = asdict(to_identity(device, version, EXPORTER_VERSION, graphs.form, graphs.quantiser_recipe))
     other = [f"{key} is {came[key]}, wanted {value}" for key, value in wanted.items() if came[key] != value]
     if other:
         said = f"is of another setting ({'; '.join(other)})"
@@ -128,8 +131,13 @@ def _own_table(run: Run, device: Device, num_classes: int) -> LatencyTable:
     return table
 
 
-def _comparable(version: str) -> str:
-    """The installed runtime's version; `version`, the measured one's, where that is the same but for a suffix."""
+def _comparable(device: Device, version: str) -> str:
+    """The installed runtime's version; `version`, the measured one's, where that is the same but for a suffix.
+
+    What is installed on another machine, only measuring tells.
+    """
+    if device.run.transport != "local":
+        return version
     installed = installed_runtime()
     same = version.startswith(installed) or installed.startswith(version)
     return version if same else installed

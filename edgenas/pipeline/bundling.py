@@ -7,11 +7,12 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from edgenas.deploy.batches import check_batches
-from edgenas.deploy.bundle import Manifest, library_versions, write_bundle
+from edgenas.deploy.bundle import INT8_MODEL, MODEL, Manifest, library_versions, write_bundle
 from edgenas.deploy.embed import embed_preprocessing
 from edgenas.deploy.onnx_export import export_onnx
 from edgenas.deploy.parity import Int8Parity, Parity, check_parity, onnx_top1
@@ -25,8 +26,12 @@ from edgenas.pipeline.data import (
     run_dataset,
     scoring_split,
 )
-from edgenas.pipeline.devices import run_devices
-from edgenas.pipeline.int8 import Comparison, int8_gate, quantised
+from edgenas.pipeline.devices import run_devices, run_transport
+from edgenas.pipeline.fine_tuning import FineTuning, fine_tuned, outcome, tuning_due
+from edgenas.pipeline.form import PLAIN
+from edgenas.pipeline.front_int8 import Int8File, precisions
+from edgenas.pipeline.graphs import Graphs
+from edgenas.pipeline.int8 import Comparison, int8_gate, needs_seven_bits, quantised
 from edgenas.pipeline.profile import run_form, run_table
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.train import trained_supernet
@@ -48,8 +53,8 @@ Measured = Mapping[str, Mapping[str, Measurement]]
 
 
 @dataclass(frozen=True)
-class Form:
-    """What form a bundle's files have.
+class BundleOptions:
+    """How a bundle's files are asked for.
 
     Attributes:
         precision: with int8, the bundle holds the fp32 file, too.
@@ -63,12 +68,17 @@ class Form:
 
     @property
     def as_measured(self) -> bool:
-        """Whether the fp32 file is the very one that `verify` measures."""
+        """Whether files are the very ones that `verify` measures."""
         return not (self.dynamic_batch or self.embed_preprocessing)
 
     def __str__(self) -> str:
         words = {"dynamic": self.dynamic_batch, "embedded": self.embed_preprocessing}
         return "-".join([self.precision, *(word for word, said in words.items() if said)])
+
+
+def run_precision(run: Run) -> Literal["fp32", "int8"]:
+    """The precision of a run's own bundle: int8 where its config asks for it, or a device runs it."""
+    return "int8" if "int8" in {run.config.export.precision, *precisions(run)} else "fp32"
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,7 @@ class _Network:
     dataset: Dataset
     subnet: Subnet
     preprocess: Preprocess
-    form: Form
+    options: BundleOptions
     folder: Path
     verified: tuple[dict[str, Any], Path] | None
 
@@ -96,9 +106,10 @@ class _Int8:
     path: Path
     choice: Choice
     parity: Int8Parity
+    tuning: FineTuning | None
 
 
-def make_bundle(run: Run, arch: Arch, form: Form, out: Path, progress: Progress) -> Manifest:
+def make_bundle(run: Run, arch: Arch, options: BundleOptions, out: Path, progress: Progress) -> Manifest:
     """Write the bundle of one arch of the run's space; a former bundle in `out` is replaced.
 
     Raises:
@@ -108,19 +119,19 @@ def make_bundle(run: Run, arch: Arch, form: Form, out: Path, progress: Progress)
         MeasurementError: a file could not be timed.
     """
     dataset = run_dataset(run)
-    if form.precision == "int8":
+    if options.precision == "int8":
         check_quantiser_images(run.config, len(dataset.train))
     subnet = materialise(trained_supernet(run, dataset), arch, calibration_pictures(run, dataset)).cpu()
     # In the run folder, where the next start clears away what a kill leaves.
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".export.") as folder:
         preprocess, verified = deployed_preprocess(arch, dataset), _verified(run, arch)
-        network = _Network(run, dataset, subnet, preprocess, form, Path(folder), verified)
-        steps = 4 if form.precision == "int8" else 3
+        network = _Network(run, dataset, subnet, preprocess, options, Path(folder), verified)
+        steps = 4 if options.precision == "int8" else 3
         progress("proving the export", 0, steps)
         plain = _plain_fp32(network)
         fp32, parity = _proven_fp32(network, plain)
         progress("proving the export", 1, steps)
-        int8 = _proven_int8(network, plain) if form.precision == "int8" else None
+        int8 = _proven_int8(network, plain, progress) if options.precision == "int8" else None
         progress("proving the export", steps - 2, steps)
         measured = _measure(network, {"fp32": fp32} | ({"int8": int8.path} if int8 else {}), progress)
         progress("proving the export", steps - 1, steps)
@@ -136,27 +147,28 @@ def _verified(run: Run, arch: Arch) -> tuple[dict[str, Any], Path] | None:
     for number, entry in enumerate(verified["front"]):
         if entry["arch"] == arch.id:
             model = verified["model"] if arch.id == verified["chosen"] else model_path(number)
-            if not (run.folder / model).exists():
-                raise RunFolderError(
-                    f"{run.folder / model} is missing: delete {run.result_path('verify')} and run "
-                    f"`edgenas verify {run.folder}`"
-                )
+            for path in (model, *([entry["int8"]["model"]] if entry.get("int8") else [])):
+                if not (run.folder / path).exists():
+                    raise RunFolderError(
+                        f"{run.folder / path} is missing: delete {run.result_path('verify')} and run "
+                        f"`edgenas verify {run.folder}`"
+                    )
             return entry, run.folder / model
     return None
 
 
 def _plain_fp32(network: _Network) -> Path:
     """The fp32 file without preprocessing: the one that was measured, where its form is asked for."""
-    if network.verified is not None and not network.form.dynamic_batch:
+    if network.verified is not None and not network.options.dynamic_batch:
         return network.verified[1]
     path, form = network.folder / "fp32.onnx", run_form(network.run)
-    return export_onnx(network.subnet, path, form=form, dynamic_batch=network.form.dynamic_batch)
+    return export_onnx(network.subnet, path, form=form, dynamic_batch=network.options.dynamic_batch)
 
 
 def _proven_fp32(network: _Network, plain: Path) -> tuple[Path, Parity]:
     """The file to be delivered; without its preprocessing it is proven first, since then a failure names the block."""
     parity = _parity(network, plain)
-    if not network.form.embed_preprocessing:
+    if not network.options.embed_preprocessing:
         return plain, parity
     embedded = embed_preprocessing(plain, network.folder / "fp32-embedded.onnx", network.preprocess)
     return embedded, _parity(network, embedded)
@@ -165,31 +177,54 @@ def _proven_fp32(network: _Network, plain: Path) -> tuple[Path, Parity]:
 def _parity(network: _Network, model: Path) -> Parity:
     pictures = network.dataset.validation.pictures[: network.run.config.export.parity_images]
     parity = check_parity(network.subnet, model, pictures, network.preprocess)
-    if network.form.dynamic_batch:
+    if network.options.dynamic_batch:
         check_batches(model, pictures, network.preprocess)
     return parity
 
 
-def _proven_int8(network: _Network, plain: Path) -> _Int8:
+def _proven_int8(network: _Network, plain: Path, progress: Progress) -> _Int8:
     run, dataset, preprocess = network.run, network.dataset, network.preprocess
-    devices = run_devices(run).values()
-    choice = quantised(run, dataset, plain, preprocess, devices=devices, folder=network.folder)
-    path = choice.path
     fp32_top1 = _validation_top1(network, plain)
+    choice, tuning = _choose(network, plain, fp32_top1, progress)
+    path = choice.path
     parity = int8_gate(run, dataset, network.subnet, path, preprocess, fp32_top1)
-    if network.form.embed_preprocessing:
+    if network.options.embed_preprocessing:
         path = embed_preprocessing(path, network.folder / "int8-embedded.onnx", preprocess)
         parity = int8_gate(run, dataset, network.subnet, path, preprocess, fp32_top1)
-    if network.form.dynamic_batch:
+    if network.options.dynamic_batch:
         check_batches(path, dataset.validation.pictures[: run.config.export.parity_images], preprocess)
-    return _Int8(path, choice, parity)
+    return _Int8(path, choice, parity, tuning)
+
+
+def _choose(network: _Network, plain: Path, fp32_top1: float, progress: Progress) -> tuple[Choice, FineTuning | None]:
+    """The int8 file that `verify` measured; else the most accurate, of the network or, where due, fine-tuned."""
+    run, dataset, devices = network.run, network.dataset, list(run_devices(network.run).values())
+    measured = _measured_int8(network)
+    if measured is not None:
+        return measured, None
+    quantise = partial(quantised, run, dataset, preprocess=network.preprocess, devices=devices)
+    choice = quantise(model=plain, folder=network.folder)
+    drop = fp32_top1 - choice.best_top1
+    if not tuning_due(run, drop):
+        return choice, None
+    tuned, seconds = fine_tuned(run, dataset, network.subnet, progress, seven_bit_weights=needs_seven_bits(devices))
+    folder = network.folder / "fine-tuned"
+    model = export_onnx(tuned, folder / "fp32.onnx", dynamic_batch=network.options.dynamic_batch)
+    other = quantise(model=model, folder=folder)
+    tuning = outcome(run, dataset, seconds, drop, fp32_top1 - other.best_top1)
+    return (other if tuning.kept else choice), tuning
+
+
+def _measured_int8(network: _Network) -> Choice | None:
+    """The int8 file without preprocessing that `verify` measured, where its form is asked for."""
+    if network.verified is None or network.options.dynamic_batch or not network.verified[0].get("int8"):
+        return None
+    return Int8File.from_json(network.verified[0]["int8"]).choice(network.run.folder)
 
 
 def _measure(network: _Network, models: Mapping[str, Path], progress: Progress) -> Measured:
-    """Files timed side by side on every device; none where `verify` timed the only one."""
-    run = network.run
-    if len(models) == 1 and network.form.as_measured and network.verified:
-        return {}
+    """Files timed side by side on every device, but where `verify` timed the only one."""
+    run, done = network.run, _judged(network, "fp32") if len(models) == 1 else {}
     return {
         name: measure_networks(
             models,
@@ -197,14 +232,25 @@ def _measure(network: _Network, models: Mapping[str, Path], progress: Progress) 
             rounds=run.config.verify.rounds,
             seed=run.config.seed,
             out=network.folder / f"{name}.jsonl",
+            transport=run_transport(run, device),
             progress=lambda _, done, total: progress("timing the export", done, total),
         )
         for name, device in run_devices(run).items()
+        if name not in done
     }
 
 
+def _judged(network: _Network, precision: str) -> dict[str, dict[str, Any]]:
+    """What `verify` found of the file of a precision, by device, where that is of the form asked for."""
+    if network.verified is None or not network.options.as_measured:
+        return {}
+    run, latency = network.run, network.verified[0]["latency"]
+    names = [name for name, device in run_devices(run).items() if device.run.precision == precision]
+    return {name: latency[name] | circumstances(run, name) | {"preprocessing_included": False} for name in names}
+
+
 def _manifest(network: _Network, fp32: Path, parity: Parity, int8: _Int8 | None, measured: Measured) -> Manifest:
-    run, dataset, arch, form = network.run, network.dataset, network.arch, network.form
+    run, dataset, arch, options = network.run, network.dataset, network.arch, network.options
     verified = network.verified
     costs = cost(run.space.unroll(arch, dataset.num_classes), run_form(run))
     return Manifest(
@@ -228,25 +274,25 @@ def _manifest(network: _Network, fp32: Path, parity: Parity, int8: _Int8 | None,
         versions=library_versions(),
         seed=run.config.seed,
         form=run_form(run),
-        batch="dynamic" if form.dynamic_batch else 1,
-        preprocessing_included=form.embed_preprocessing,
+        batch="dynamic" if options.dynamic_batch else 1,
+        preprocessing_included=options.embed_preprocessing,
         size_bytes=fp32.stat().st_size,
         int8=_int8_section(network, int8, measured) if int8 else {},
+        deployed={
+            name: INT8_MODEL if int8 and device.run.precision == "int8" else MODEL
+            for name, device in run_devices(run).items()
+        },
     )
 
 
 def _fp32_latency(network: _Network, measured: Measured) -> dict[str, dict[str, Any]]:
-    run, verified = network.run, network.verified
-    if verified is not None and network.form.as_measured:
-        return {
-            name: found | circumstances(run, name) | {"preprocessing_included": False}
-            for name, found in verified[0]["latency"].items()
-        }
-    return {name: _latency(network, name, found["fp32"]) for name, found in measured.items()}
+    timed = {name: _latency(network, name, found["fp32"]) for name, found in measured.items()}
+    found = timed | _judged(network, "fp32")
+    return {name: found[name] for name in run_devices(network.run)}
 
 
 def _int8_section(network: _Network, int8: _Int8, measured: Measured) -> dict[str, Any]:
-    recipe = int8.choice.recipe
+    recipe, judged = int8.choice.recipe, _judged(network, "int8")
     compared = {name: Comparison(name, found["fp32"], found["int8"]) for name, found in measured.items()}
     return {
         "quantiser_recipe": recipe.id,
@@ -258,12 +304,15 @@ def _int8_section(network: _Network, int8: _Int8, measured: Measured) -> dict[st
             "test_images": len(network.dataset.test),
         },
         "latency": {
-            name: _latency(network, name, one.int8, recipe) | one.to_json() | _fp32_spread(one.fp32)
+            name: (judged.get(name) or _latency(network, name, one.int8, recipe))
+            | one.to_json()
+            | _fp32_spread(one.fp32)
             for name, one in compared.items()
         },
         "parity": int8.parity.to_json(),
         "size_bytes": int8.path.stat().st_size,
-        "notes": [str(one) for one in compared.values()],
+        "fine_tuning": int8.tuning.to_json() if int8.tuning else None,
+        "notes": [*([str(int8.tuning)] if int8.tuning else []), *(str(one) for one in compared.values())],
     }
 
 
@@ -281,11 +330,16 @@ def _latency(
 ) -> dict[str, Any]:
     kept = ("p50_us", "p95_us", "ci_low_us", "ci_high_us", "count", "repeat_noise", "doubts")
     said = circumstances(network.run, device)
-    said["measured_with"] |= {"runtime_version": installed_runtime()}
-    if recipe is not None:
-        said["measured_with"] |= {"precision": "int8", "quantiser_recipe": recipe.form}
+    graphs = Graphs(PLAIN, recipe) if recipe else Graphs(run_form(network.run))
+    said["measured_with"] |= {
+        "precision": "int8" if recipe else "fp32",
+        "quantiser_recipe": graphs.quantiser_recipe,
+        "form": graphs.form,
+    }
+    if run_devices(network.run)[device].run.transport == "local":
+        said["measured_with"]["runtime_version"] = installed_runtime()
     values = {key: value for key, value in dataclasses.asdict(found).items() if key in kept}
-    return values | said | {"preprocessing_included": network.form.embed_preprocessing}
+    return values | said | {"preprocessing_included": network.options.embed_preprocessing}
 
 
 def circumstances(run: Run, device: str) -> dict[str, Any]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgenas.config import DeviceConfig
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.files import write_text
 from edgenas.latency.device import THIS_MACHINE, Device, dump_device, load_device, probe
 from edgenas.pipeline.run import Run
+from edgenas.profiling.reach import Reach
+from edgenas.profiling.transport import Transport
 
 
 def resolve_device(name: str) -> Device:
@@ -19,33 +22,32 @@ def resolve_device(name: str) -> Device:
     return probe() if name == THIS_MACHINE else load_device(name)
 
 
-def resolve_devices(names: Sequence[str]) -> list[Device]:
-    """The devices of a config, in its order.
+def resolve_devices(wanted: Sequence[DeviceConfig], reach: Reach | None = None) -> list[Device]:
+    """The devices of a config, in its order, each as it is reached.
 
     Raises:
         TableError: no such device; the valid names are listed.
-        ConfigError: two devices have one name, or one is another machine than this.
+        ConfigError: two devices have one name, or one is another machine than this and it was not said where.
     """
-    devices = [resolve_device(name) for name in names]
-    for device in devices:
-        _check_is_this_machine(device)
+    devices = [_as_run(one, resolve_device(one.device)) for one in wanted]
+    reach = reach or Reach()
     called = [device.name for device in devices]
+    reach.check(called)
+    devices = [reach.as_reached(device) for device in devices]
     for name in called:
         if called.count(name) > 1:
-            raise ConfigError(f"devices: two of {', '.join(names)} are called {name!r}: give one another name")
+            said = ", ".join(one.device for one in wanted)
+            raise ConfigError(f"devices: two of {said} are called {name!r}: give one another name")
     return devices
 
 
-def _check_is_this_machine(device: Device) -> None:
-    """A device whose transport is local is timed here, so it must be what stands here."""
-    here = probe()
-    for field in ("cpu", "cores", "isa"):
-        wanted, came = getattr(device, field), getattr(here, field)
-        if wanted != came:
-            raise ConfigError(
-                f"device {device.name} has {field} {wanted}, but this machine has {came}: run edgenas on the device "
-                "itself, or describe this machine with `edgenas devices probe`"
-            )
+def _as_run(wanted: DeviceConfig, device: Device) -> Device:
+    """The device as the config says that it is run; in another precision than its own it is called after that."""
+    precision = wanted.precision or device.run.precision
+    own = precision == device.run.precision
+    name = wanted.name or (device.name if own else f"{device.name}-{precision}")
+    run = device.run.model_copy(update={"precision": precision})
+    return device.model_copy(update={"name": name, "run": run})
 
 
 def write_devices(run: Run, devices: Sequence[Device]) -> None:
@@ -70,3 +72,13 @@ def run_devices(run: Run) -> dict[str, Device]:
             "put the missing ones back, or choose another --run folder"
         )
     return {device.name: device for device in devices}
+
+
+def run_transport(run: Run, device: Device) -> Transport:
+    """The way to a device of the run, as the command that is running says.
+
+    Raises:
+        ConfigError: it is another machine than this, and it was not said where.
+    """
+    run.reach.check(list(run_devices(run)))
+    return run.reach.transport(device)

@@ -8,12 +8,14 @@ from typing import Any
 
 from edgenas.deploy.bundle import INT8_MODEL, MODEL, Manifest, check_free
 from edgenas.errors import ConfigError, RunFolderError
-from edgenas.pipeline.bundling import Form, make_bundle
+from edgenas.pipeline.bundling import BundleOptions, make_bundle, run_precision
+from edgenas.pipeline.front_int8 import deployed_top1, precisions
 from edgenas.pipeline.lock import locked
 from edgenas.pipeline.run import Progress, Run
 from edgenas.space.arch import Arch
 
 BUNDLE = "export/bundle"
+INT8_KEYS = ("quantiser_recipe", "recipes_tried", "size_bytes", "latency", "fine_tuning", "notes")
 CHOSEN, BEST = "chosen", re.compile(r"best:(\d{1,6})")
 
 
@@ -26,17 +28,21 @@ def run_export(run: Run, progress: Progress) -> None:
     if run.done("export"):
         return
     verified = run.result("verify")
-    form = Form(run.config.export.precision)
-    manifest = make_bundle(run, run.space.parse(verified["chosen"]), form, run.folder / BUNDLE, progress)
+    options, used = BundleOptions(run_precision(run)), precisions(run)
+    manifest = make_bundle(run, run.space.parse(verified["chosen"]), options, run.folder / BUNDLE, progress)
     chosen: dict[str, Any] = {
         "arch": manifest.arch,
         "val_top1": verified["val_top1"],
-        "test_top1": manifest.accuracy["test_top1"],
-        "onnx": f"{BUNDLE}/{MODEL}",
+        "test_top1": deployed_top1(manifest.accuracy["test_top1"], _int8_test_top1(manifest), used),
+        "onnx": f"{BUNDLE}/{MODEL if 'fp32' in used else INT8_MODEL}",
         "bundle": BUNDLE,
     }
     result = {"chosen": chosen, "parity": manifest.parity, "costs": manifest.costs}
     run.finish("export", result | ({"int8": _int8_result(manifest)} if manifest.int8 else {}))
+
+
+def _int8_test_top1(manifest: Manifest) -> float | None:
+    return float(manifest.int8["accuracy"]["test_top1"]) if manifest.int8 else None
 
 
 def _int8_result(manifest: Manifest) -> dict[str, Any]:
@@ -47,17 +53,20 @@ def _int8_result(manifest: Manifest) -> dict[str, Any]:
         "test_top1": int8["accuracy"]["test_top1"],
         "max_drop": int8["parity"]["max_drop"],
         "fp32_size_bytes": manifest.size_bytes,
-        **{key: int8[key] for key in ("quantiser_recipe", "recipes_tried", "size_bytes", "latency", "notes")},
+        # Beside which these stand: the chosen network's are those of what is deployed.
+        "fp32_val_top1": manifest.accuracy["validation_top1"],
+        "fp32_test_top1": manifest.accuracy["test_top1"],
+        **{key: int8[key] for key in INT8_KEYS},
     }
 
 
-def export_bundle(run: Run, which: str, form: Form, out: Path | None, progress: Progress) -> Path:
+def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None, progress: Progress) -> Path:
     """Write a bundle beside the stage's, which stays as it is. The run folder is locked meanwhile.
 
     Args:
         run: verified.
         which: `chosen`, `best:K` (the K-th best network within the budgets) or an arch of the run's space.
-        form: of the files.
+        options: of the files.
         out: the bundle's folder; by default one in the run folder, named after arch and form. A former bundle there
             is replaced.
         progress: called with what is being done, steps done and in all.
@@ -72,13 +81,13 @@ def export_bundle(run: Run, which: str, form: Form, out: Path | None, progress: 
         ParityError: see `make_bundle`.
     """
     arch = which_arch(run, which)
-    folder = out or run.folder / "export" / f"{arch.id}-{form}"
+    folder = out or run.folder / "export" / f"{arch.id}-{options}"
     stage = (run.folder / BUNDLE).resolve()
     if stage in (folder.resolve(), *folder.resolve().parents):
         raise RunFolderError(f"{folder} is where `edgenas export {run.folder}` writes: choose another --out")
     check_free(folder, replace=True)
     with locked(run.folder):
-        make_bundle(run, arch, form, folder, progress)
+        make_bundle(run, arch, options, folder, progress)
     return folder
 
 
@@ -108,7 +117,9 @@ def _ranked(verified: dict[str, Any]) -> list[str]:
     """Archs of the verified front within the budgets, most accurate first, among equals the fastest."""
 
     def rank(entry: dict[str, Any]) -> tuple[float, ...]:
-        return (-entry["val_top1"], *(found["p50_us"] for found in entry["latency"].values()))
+        # Runs that do not say are from when fp32 alone was deployed.
+        top1 = entry.get("deployed_top1", entry["val_top1"])
+        return (-top1, *(found["p50_us"] for found in entry["latency"].values()))
 
     kept = [entry["arch"] for entry in sorted(verified["front"], key=rank) if not entry["dropped"]]
     # What ranks above the chosen one was over budget on the half of the rounds that chooses.

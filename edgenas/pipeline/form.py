@@ -1,24 +1,28 @@
-"""The form of a run's exported graphs: a few networks are timed in every form, and all devices share the fastest."""
+"""The form of a run's fp32 graphs: a few networks are timed in every form, and all fp32 devices share the fastest.
+
+int8 has no forms: quantised, all three become one graph.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgenas.deploy.onnx_export import export_forms
-from edgenas.errors import RunFolderError
+from edgenas.errors import ConfigError, RunFolderError
 from edgenas.files import read_json, write_json
 from edgenas.latency.device import Device
-from edgenas.pipeline.devices import run_devices
+from edgenas.pipeline.devices import run_devices, run_transport
 from edgenas.pipeline.run import Progress, Run
 from edgenas.profiling.record import Measurement
 from edgenas.profiling.session import measure_networks
 from edgenas.space.design import covering
-from edgenas.space.form import EXPORT_FORMS, ExportForm
+from edgenas.space.form import EXPORT_FORMS, FORM_OPERATORS, ExportForm, allowed_forms
 
 FILE = "latency/form.json"
 PLAIN: ExportForm = "direct"
@@ -32,19 +36,31 @@ Measured = Mapping[tuple[ExportForm, str], Measurement]
 def settle_form(run: Run, num_classes: int, progress: Progress) -> ExportForm:
     """The form that the config names; for `auto` the fastest, measured once and kept in the run folder.
 
+    Forms that need what a device lacks are left out. Where no device runs fp32, they are timed in fp32 all the same:
+    the fp32 file is bundled, and int8 is held against it.
+
     Raises:
+        ConfigError: the form that is named needs what a device lacks.
         MeasurementError: a device could not run one of the networks.
         RunFolderError: what the folder says is no form.
     """
-    named = run.config.export.form
+    named, forms = run.config.export.form, _forms(run)
     if named != "auto":
+        if named not in forms:
+            needed = ", ".join(FORM_OPERATORS[named])
+            raise ConfigError(f"export.form: {named} needs {needed}, which a device lacks; wanted {', '.join(forms)}")
         return named
     path = run.folder / FILE
-    if not path.exists():
-        ratios = _measure_all(run, num_classes, progress)
+    if len(forms) > 1 and not path.exists():
+        ratios = _measure_all(run, forms, num_classes, progress)
         write_json(path, {"form": fastest_form(list(ratios.values())), "latency_ratio": ratios})
-    form: ExportForm = _read(path)["form"]
+    form: ExportForm = _read(path)["form"] if path.exists() else forms[0]
     return form
+
+
+def _forms(run: Run) -> tuple[ExportForm, ...]:
+    """Those that all devices can run, the plainest first."""
+    return allowed_forms({entry for device in run_devices(run).values() for entry in device.unsupported})
 
 
 def form_summary(run: Run) -> dict[str, Any] | None:
@@ -54,28 +70,44 @@ def form_summary(run: Run) -> dict[str, Any] | None:
 
 
 def ratios_to_plain(measured: Measured) -> dict[ExportForm, list[float]]:
-    """Latency of each network over that of its plain form, timed side by side, by form."""
+    """Latency of each network over that of its plainest form, timed side by side, by form."""
+    forms = tuple(dict.fromkeys(form for form, _ in measured))
     return {
-        form: [found.p50_us / measured[PLAIN, arch].p50_us for (own, arch), found in measured.items() if own == form]
-        for form in EXPORT_FORMS
+        form: [found.p50_us / measured[forms[0], arch].p50_us for (own, arch), found in measured.items() if own == form]
+        for form in forms
     }
 
 
 def fastest_form(ratios: Sequence[Mapping[ExportForm, Sequence[float]]]) -> ExportForm:
-    """The form of the lowest median ratio, devices weighing alike; the plain one unless another gains a percent."""
-    logs = {form: float(np.mean([np.log(np.median(device[form])) for device in ratios])) for form in EXPORT_FORMS}
-    best = min(EXPORT_FORMS, key=lambda form: logs[form])
-    return best if logs[best] < np.log(WORTH) else PLAIN
+    """The form of the lowest median ratio, devices weighing alike; the plainest unless another gains a percent."""
+    forms = tuple(ratios[0])
+    logs = {form: float(np.mean([np.log(np.median(device[form])) for device in ratios])) for form in forms}
+    best = min(forms, key=lambda form: logs[form])
+    return best if logs[best] < np.log(WORTH) else forms[0]
 
 
-def _measure_all(run: Run, num_classes: int, progress: Progress) -> dict[str, dict[ExportForm, list[float]]]:
+def _measure_all(
+    run: Run, forms: Sequence[ExportForm], num_classes: int, progress: Progress
+) -> dict[str, dict[ExportForm, list[float]]]:
     """Latency ratios by device and form."""
     archs = covering(run.space, NETWORKS, run.config.seed)
     networks = {arch.id: run.space.unroll(arch, num_classes) for arch in archs}
     with tempfile.TemporaryDirectory(dir=_made(run.folder / "latency"), prefix=".models.") as folder:
-        files = export_forms(networks, Path(folder), lambda done, total: progress("exporting", done, total))
-        devices = run_devices(run).items()
+        step = partial(progress, "exporting")
+        files = export_forms(networks, Path(folder), step, forms=forms)
+        devices = _fp32_devices(run).items()
         return {name: ratios_to_plain(_measure(run, device, files, progress)) for name, device in devices}
+
+
+def _fp32_devices(run: Run) -> dict[str, Device]:
+    """The devices of fp32; where there are none, all of them run so."""
+    devices = run_devices(run)
+    found = {name: device for name, device in devices.items() if device.run.precision == "fp32"}
+    as_fp32 = {"precision": "fp32"}
+    return found or {
+        name: device.model_copy(update={"run": device.run.model_copy(update=as_fp32)})
+        for name, device in devices.items()
+    }
 
 
 def _measure(run: Run, device: Device, files: Mapping[tuple[ExportForm, str], Path], progress: Progress) -> Measured:
@@ -86,6 +118,7 @@ def _measure(run: Run, device: Device, files: Mapping[tuple[ExportForm, str], Pa
         rounds=run.config.profile.rounds,
         seed=run.config.seed,
         out=_made(run.folder / "latency" / device.name) / "forms.jsonl",
+        transport=run_transport(run, device),
         progress=lambda _, done, total: progress("comparing forms of the graph", done, total),
     )
     return {texts[text]: measurement for text, measurement in found.items()}

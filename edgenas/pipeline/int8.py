@@ -28,6 +28,15 @@ def needs_seven_bits(devices: Iterable[Device]) -> bool:
     return any(X86 & set(device.isa) and not VNNI & set(device.isa) for device in devices)
 
 
+def run_recipes(devices: Iterable[Device]) -> list[QuantiserRecipe]:
+    """Recipes that a run's int8 files, which all its devices share, are chosen among: one form, every method.
+
+    Both ends stay fp32, the fastest form.
+    """
+    seven = needs_seven_bits(devices)
+    return [QuantiserRecipe(method, "ends", seven) for method in get_args(Method)]
+
+
 def quantised(
     run: Run,
     dataset: Dataset,
@@ -39,14 +48,13 @@ def quantised(
 ) -> Choice:
     """The most accurate int8 form of a proven fp32 file, on validation pictures.
 
-    Both ends stay fp32, the fastest form; methods of calibration are compared, which latency does not depend on.
+    Methods of calibration are compared, which latency does not depend on.
 
     Raises:
         DataError: fewer training pictures than `export.calibration_images`.
     """
     wanted = run.config.export.calibration_images
-    seven = needs_seven_bits(devices)
-    recipes = [QuantiserRecipe(method, "ends", seven) for method in get_args(Method)]
+    recipes = run_recipes(devices)
     inputs = device_inputs(dataset.train.pictures[:wanted], preprocess, embedded=False)
     files = quantise_each(model, {recipe: folder / f"{recipe}.onnx" for recipe in recipes}, inputs, images=wanted)
     split = scoring_split(run, dataset)
@@ -58,6 +66,9 @@ def int8_gate(
     run: Run, dataset: Dataset, subnet: Subnet, int8: Path, preprocess: Preprocess, fp32_top1: float
 ) -> Int8Parity:
     """The int8 file scored by the runtime on validation pictures, and held against the fp32 file's top-1 on them.
+
+    Logits are compared with those of the network that was scored, a fine-tuned file's, too: a bundle says how far its
+    two files are apart.
 
     Raises:
         ParityError: int8 costs more validation top-1 than `export.max_drop`.
@@ -93,7 +104,12 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """What stands beside the latency of int8 in a manifest."""
-        return {"fp32_p50_us": self.fp32.p50_us, "speedup": self.speedup, "worth_it": self.worth_it}
+        return {
+            "fp32_p50_us": self.fp32.p50_us,
+            "compared_p50_us": self.int8.p50_us,
+            "speedup": self.speedup,
+            "worth_it": self.worth_it,
+        }
 
     def __str__(self) -> str:
         times = f"{self.int8.p50_us / 1e3:.3f} ms against {self.fp32.p50_us / 1e3:.3f} ms in fp32, timed side by side"

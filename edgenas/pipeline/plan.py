@@ -14,11 +14,15 @@ from edgenas.config import RunConfig
 from edgenas.deploy.recipe import Method
 from edgenas.pipeline.budgets import check_on_paper
 from edgenas.pipeline.data import check_quantiser_images
+from edgenas.pipeline.devices import run_devices
+from edgenas.pipeline.form import NETWORKS as FORM_NETWORKS
 from edgenas.pipeline.run import STAGES
 from edgenas.pipeline.start import check_folder, resolve
 from edgenas.profiling.plan import make_plan
+from edgenas.profiling.reach import Reach
 from edgenas.profiling.record import PROCESSES
 from edgenas.space.cost import cost
+from edgenas.space.form import EXPORT_FORMS
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.data import set_size
@@ -29,6 +33,10 @@ from edgenas.training.settled import Schedule
 from edgenas.training.split import Split
 
 EXPORT_SECONDS_PER_BLOCK = 0.06
+QUANTISE_SECONDS_PER_MODEL = 0.1
+"""Of blocks and networks to be timed in int8."""
+FRONT_INT8_SECONDS = 4.0
+"""To quantise a network of the front by every method, beside scoring what comes of it."""
 EXPORT_SECONDS_PER_NETWORK = 1.5
 """Of the front, one at a time; networks for timing are stitched from exported blocks."""
 VISIT_SECONDS = 0.006
@@ -58,17 +66,18 @@ class StagePlan:
         return asdict(self)
 
 
-def plan_run(config: RunConfig, folder: Path) -> list[StagePlan]:
+def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> list[StagePlan]:
     """The stages of a run. A few training steps on noise are timed here, everything else is counted.
 
     Raises:
         UserError: the run could not be started (see `start_run`); only the pictures are not looked at.
     """
     begun = check_folder(config, folder)
-    space = begun.space if begun else resolve(config)[1]
+    described, space = (list(run_devices(begun).values()), begun.space) if begun else resolve(config, reach)
     sizes = set_size(config.data, config.seed)
     check_on_paper(config.budgets, space, sizes.num_classes)
-    if config.export.precision == "int8":
+    in_int8 = sum(device.run.precision == "int8" for device in described)
+    if in_int8 or config.export.precision == "int8":
         check_quantiser_images(config, sizes.train)
     validation_images = min(sizes.validation, config.search.validation_images or sizes.validation)
     step_seconds, image_seconds = _time_network(config, space, sizes.num_classes)
@@ -80,13 +89,23 @@ def plan_run(config: RunConfig, folder: Path) -> list[StagePlan]:
     models, measured, devices = (
         len(plan.blocks) + len(plan.networks),
         config.verify.networks,
-        len(config.devices),
+        len(described),
     )
+    # Every method's file and the fp32 one are scored.
+    scored = (len(get_args(Method)) + 1) * validation_images * image_seconds
+    network_seconds = score_seconds + EXPORT_SECONDS_PER_NETWORK + (FRONT_INT8_SECONDS + scored) * (in_int8 > 0)
     export_seconds = models * EXPORT_SECONDS_PER_BLOCK
+    comparing = config.export.form == "auto"
+    forms = "compare forms of the graph, " if comparing else ""
+    # Three files a network; what a process of the timer costs before it times counts most.
+    form_models = len(EXPORT_FORMS) * FORM_NETWORKS * comparing
+    form_seconds = form_models * config.profile.rounds * VISIT_SECONDS + comparing * PROCESSES * TIMER_SECONDS
     stages = {
         "profile": (
-            f"export and time {len(plan.blocks)} blocks and {len(plan.networks)} networks on {devices} device(s)",
-            devices * (export_seconds + models * config.profile.rounds * VISIT_SECONDS),
+            f"{forms}export and time {len(plan.blocks)} blocks and {len(plan.networks)} networks on "
+            f"{_told(devices, in_int8)}",
+            devices * (export_seconds + models * config.profile.rounds * VISIT_SECONDS + form_seconds)
+            + in_int8 * models * QUANTISE_SECONDS_PER_MODEL,
             devices * len(plan.networks) * weights,
         ),
         "train": (
@@ -100,22 +119,28 @@ def plan_run(config: RunConfig, folder: Path) -> list[StagePlan]:
             config.search.evaluations * 500,
         ),
         "verify": (
-            f"measure up to {measured} subnets of the front on {devices} device(s)",
-            measured * (score_seconds + EXPORT_SECONDS_PER_NETWORK + devices * config.verify.rounds * VISIT_SECONDS),
-            measured * weights,
+            f"measure up to {measured} subnets of the front on {_told(devices, in_int8)}",
+            measured * (network_seconds + devices * config.verify.rounds * VISIT_SECONDS),
+            # A byte a weight instead of four.
+            measured * weights + measured * weights // 4 * (in_int8 > 0),
         ),
-        "export": _export_stage(config, validation_images, sizes.test, image_seconds, weights),
+        "export": _export_stage(config, in_int8 > 0, validation_images, sizes.test, image_seconds, weights),
         "report": ("draw the report", 5.0, 10**6),
     }
     return [StagePlan(stage, *stages[stage], done=begun is not None and begun.done(stage)) for stage in STAGES]
 
 
 def _export_stage(
-    config: RunConfig, validation_images: int, test_images: int, image_seconds: float, weights: int
+    config: RunConfig,
+    in_int8: bool,
+    validation_images: int,
+    test_images: int,
+    image_seconds: float,
+    weights: int,
 ) -> tuple[str, float, int]:
-    """What it does, seconds, bytes."""
+    """What it does, seconds, bytes; fine-tuning for int8, which is rarely due, is not counted."""
     seconds = 5 + test_images * image_seconds
-    if config.export.precision == "fp32":
+    if config.export.precision == "fp32" and not in_int8:
         return "prove the chosen file equal and bundle it", seconds, weights
     recipes, images, devices = len(get_args(Method)), config.export.calibration_images, len(config.devices)
     quantising = recipes * (QUANTISE_SECONDS + images * QUANTISE_TIMES * image_seconds)
@@ -128,6 +153,10 @@ def _export_stage(
         f"{validation_images} validation pictures, time int8 beside fp32 on {devices} device(s), and bundle both"
     )
     return what, seconds + quantising + scoring + timing, 2 * weights
+
+
+def _told(devices: int, in_int8: int) -> str:
+    return f"{devices} device(s)" + (f", {in_int8} in int8" if in_int8 else "")
 
 
 def _time_network(config: RunConfig, space: SearchSpace, num_classes: int) -> tuple[float, float]:

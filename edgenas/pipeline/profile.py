@@ -2,56 +2,106 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 
-from edgenas.deploy.onnx_export import EXPORTER_VERSION, export_for_timing
+from edgenas.deploy.onnx_export import EXPORTER_VERSION
+from edgenas.errors import TableError
 from edgenas.files import write_json
-from edgenas.latency.predictor import LatencyPredictor, outdated
-from edgenas.latency.score import score_predictor
-from edgenas.latency.table import LatencyTable
+from edgenas.latency.device import Device
+from edgenas.latency.predictor import LatencyPredictor, outdated, table_classes
+from edgenas.latency.score import PredictorScore, score_predictor
+from edgenas.latency.table import LatencyTable, find_table
 from edgenas.pipeline.data import run_dataset
-from edgenas.pipeline.devices import run_devices
+from edgenas.pipeline.devices import run_devices, run_transport
 from edgenas.pipeline.form import PLAIN, form_summary, settle_form
+from edgenas.pipeline.graphs import device_graphs, timing_export
+from edgenas.pipeline.refit import refitted
 from edgenas.pipeline.run import Progress, Run
-from edgenas.profiling.plan import make_plan
+from edgenas.profiling.plan import Plan, make_plan
 from edgenas.profiling.session import profile
 from edgenas.space.form import ExportForm
 
+ENOUGH_MAPE = 0.05
+"""Error on unseen networks above which a carried-over predictor is called wanting."""
+
 
 def run_profile(run: Run, progress: Progress) -> None:
-    """Measure every device of the run and fit its predictor."""
+    """Measure every device of the run and fit its predictor.
+
+    Raises:
+        TableError: `profile.base` is no table, or lacks blocks that the space's networks have.
+    """
     if run.done("profile"):
         return
     config, space = run.config.profile, run.space
     num_classes = run_dataset(run).num_classes
+    base = _base(run, num_classes)
     plan = make_plan(space, num_classes, blocks=config.blocks, networks=config.networks, seed=run.config.seed)
+    # What another device's table says of blocks is not measured here.
+    plan = plan if base is None else replace(plan, blocks=())
     form = settle_form(run, num_classes, progress)
-    predictors = {}
-    for name, device in run_devices(run).items():
-        folder = run.folder / "latency" / name
-        table = profile(
-            space,
-            plan,
-            num_classes,
-            device,
-            export=partial(export_for_timing, form=form),
-            exporter_version=EXPORTER_VERSION,
-            form=form,
-            rounds=config.rounds,
-            seed=run.config.seed,
-            folder=folder,
-            progress=progress,
-        )
-        LatencyPredictor(space, num_classes).fit(table).save(folder / "predictor.json")
-        score = score_predictor(space, table, num_classes, seed=run.config.seed).to_json()
-        write_json(folder / "score.json", score)
-        predictors[name] = {key: value for key, value in score.items() if key != "held_out"}
-    result = {"blocks": len(plan.blocks), "networks": len(plan.networks), "predictors": predictors}
+    scores = {
+        name: _profile_device(run, device, plan, form, base, progress) for name, device in run_devices(run).items()
+    }
+    predictors = {
+        name: {key: value for key, value in score.to_json().items() if key != "held_out"}
+        for name, score in scores.items()
+    }
+    notes = [] if base is None else [_carried_over(name, score, config.base) for name, score in scores.items()]
+    result = {"blocks": len(plan.blocks), "networks": len(plan.networks), "predictors": predictors, "notes": notes}
     run.finish("profile", result | {"form": form, "forms": form_summary(run)})
 
 
+def _base(run: Run, num_classes: int) -> LatencyPredictor | None:
+    """The predictor that those of this run begin from, if any; it must know every network of the space."""
+    if run.config.profile.base is None:
+        return None
+    table = find_table(run.config.profile.base)
+    try:
+        predictor = LatencyPredictor(run.space, num_classes).fit(table)
+        predictor.predict([run.space.smallest, run.space.largest])
+    except TableError as error:
+        raise TableError(f"profile.base {run.config.profile.base}: {error}, or leave profile.base out") from None
+    return predictor
+
+
+def _profile_device(
+    run: Run, device: Device, plan: Plan, form: ExportForm, base: LatencyPredictor | None, progress: Progress
+) -> PredictorScore:
+    folder = run.folder / "latency" / device.name
+    num_classes = run_dataset(run).num_classes
+    graphs = device_graphs(device, run_devices(run).values(), form)
+    table = profile(
+        run.space,
+        plan,
+        num_classes,
+        device,
+        export=timing_export(graphs, progress),
+        exporter_version=EXPORTER_VERSION,
+        form=graphs.form,
+        quantiser_recipe=graphs.quantiser_recipe,
+        rounds=run.config.profile.rounds,
+        seed=run.config.seed,
+        folder=folder,
+        transport=run_transport(run, device),
+        progress=progress,
+    )
+    LatencyPredictor(run.space, num_classes).fit(table, base).save(folder / "predictor.json")
+    score = score_predictor(run.space, table, num_classes, seed=run.config.seed, base=base)
+    write_json(folder / "score.json", score.to_json())
+    return score
+
+
+def _carried_over(device: str, score: PredictorScore, base: str | None) -> str:
+    """Whether the networks were enough, in plain words."""
+    said = f"{device}: carried over from {base} by {score.n_test} networks: {score.mape:.1%} off on unseen ones"
+    if score.mape <= ENOUGH_MAPE:
+        return said
+    return f"{said}, which is not enough: measure more (profile.networks), or the blocks, too (no profile.base)"
+
+
 def run_form(run: Run) -> ExportForm:
-    """The form in which the run's latencies are measured, and its networks exported.
+    """The form in which the run's networks are exported in fp32, and their latencies measured.
 
     Raises:
         RunFolderError: the run was not profiled yet.
@@ -72,8 +122,14 @@ def run_predictors(run: Run) -> dict[str, LatencyPredictor]:
 
 def _predictor(run: Run, device: str) -> LatencyPredictor:
     path = run.folder / "latency" / device / "predictor.json"
-    if outdated(path):
-        LatencyPredictor(run.space).fit(run_table(run, device)).save(path)
+    table = run_table(run, device)
+    extended = refitted(run, table)
+    if extended is not table or outdated(path):
+        base = _base(run, table_classes(run.space, table))
+        fitted = LatencyPredictor(run.space).fit(extended, base)
+        if extended is not table:
+            return fitted
+        fitted.save(path)
     return LatencyPredictor.load(path, run.space)
 
 

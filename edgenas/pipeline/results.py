@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgenas.errors import RunFolderError, SpaceError, explained, shown
 from edgenas.files import read_jsonl
@@ -29,7 +29,7 @@ class _Result(BaseModel):
 class Profiled(_Result):
     """latency/result.json."""
 
-    blocks: Count
+    blocks: Annotated[int, Field(ge=0)]
     networks: Count
     predictors: Annotated[dict[str, dict[str, float | None]], Field(min_length=1)]
 
@@ -63,6 +63,7 @@ class Searched(_Result):
     """search/result.json."""
 
     strategy: str
+    refits: Annotated[int, Field(ge=0)] = 0
     evaluations: Count
     seconds: NotNegative
     hypervolume: NotNegative
@@ -84,9 +85,34 @@ class Measured(_Result):
     meets_budget: bool | None
 
 
+class QuantisedFile(_Result):
+    """The int8 form of a subnet of the front."""
+
+    model: InsideRun
+    quantiser_recipe: str
+    recipes_tried: dict[str, Fraction]
+    fp32_top1: Fraction
+
+    @model_validator(mode="after")
+    def _chosen_was_tried(self) -> QuantisedFile:
+        if self.quantiser_recipe not in self.recipes_tried:
+            raise ValueError(f"quantiser_recipe is {self.quantiser_recipe}, which is not among recipes_tried")
+        return self
+
+
+class QuantisedRow(QuantisedFile):
+    """A row of verify/int8.jsonl."""
+
+    source_sha256: str
+    sha256: str
+
+
 class Checked(Found):
     """A subnet of the front, as measured."""
 
+    val_top1_int8: Fraction | None = None
+    deployed_top1: Fraction | None = None
+    int8: QuantisedFile | None = None
     dropped: bool
     dropped_because: str | None
     latency: Annotated[dict[str, Measured], Field(min_length=1)]
@@ -99,6 +125,7 @@ class Verified(_Result):
     chosen: str
     val_top1: Fraction
     model: InsideRun
+    refits: Annotated[int, Field(ge=0)] = 0
 
 
 class Chosen(Found):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from edgenas.config import RunConfig, dump_config, parse_config
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.files import read_json, read_yaml, write_json
 from edgenas.pipeline.results import check_result
+from edgenas.profiling.reach import Reach
 from edgenas.space.load import load_space
 from edgenas.space.space import SearchSpace
 
@@ -31,11 +32,12 @@ RESULTS = {
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder with its config and space, both resolved."""
+    """A run folder with its config and space, both resolved; and how its devices are reached now."""
 
     folder: Path
     config: RunConfig
     space: SearchSpace
+    reach: Reach = field(default_factory=Reach)
 
     def result_path(self, stage: str) -> Path:
         """Where a stage writes that it is finished, and its results."""
@@ -67,7 +69,7 @@ class Run:
         write_json(self.result_path(stage), result)
 
 
-def open_run(folder: Path) -> Run:
+def open_run(folder: Path, reach: Reach | None = None) -> Run:
     """Open a run begun before.
 
     Raises:
@@ -84,7 +86,7 @@ def open_run(folder: Path) -> Run:
     except ConfigError as error:
         raise RunFolderError(f"{error}: was the file edited, or written by another version?") from None
     # The space as it was at the start: its preset may have changed, or its file gone, since.
-    return Run(folder, config, load_space(folder / "space.yaml"))
+    return Run(folder, config, load_space(folder / "space.yaml"), reach or Reach())
 
 
 def difference(old: RunConfig, new: RunConfig) -> str:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from edgenas.files import append_jsonl
 from edgenas.pipeline.budgets import Limits, run_limits
 from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_split
+from edgenas.pipeline.refit import refits
 from edgenas.pipeline.results import read_evaluations
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.train import trained_supernet
@@ -70,8 +71,8 @@ def evaluations_path(run: Run) -> Path:
 
 
 def run_search(run: Run, progress: Progress) -> None:
-    """Search the run's space."""
-    if run.done("search"):
+    """Search the run's space; again where predictors were refitted since. What was scored is not scored again."""
+    if run.done("search") and run.result("search").get("refits", 0) == refits(run):
         return
     config, space = run.config.search, run.space
     dataset = run_dataset(run)
@@ -94,6 +95,7 @@ def run_search(run: Run, progress: Progress) -> None:
         "search",
         {
             "strategy": config.strategy,
+            "refits": refits(run),
             "evaluations": len(result.genes),
             "seconds": scorer.seconds,
             "hypervolume": float(result.hypervolume[-1]),

@@ -16,6 +16,7 @@ from edgenas.pipeline.data import check_quantiser_images, load_pictures, run_dat
 from edgenas.pipeline.devices import resolve_devices, write_devices
 from edgenas.pipeline.lock import LOCK, is_lock, is_temporary, locked
 from edgenas.pipeline.run import Progress, Run, difference, open_run
+from edgenas.profiling.reach import Reach
 from edgenas.space.narrow import narrow
 from edgenas.space.space import SearchSpace
 from edgenas.training.checkpoint import check_init
@@ -27,7 +28,7 @@ WRITTEN_AT_START = (SPACE, DEVICES)
 """Before config.yaml, whose presence says that the folder holds a run."""
 
 
-def start_run(config: RunConfig, folder: Path, progress: Progress | None = None) -> Run:
+def start_run(config: RunConfig, folder: Path, progress: Progress | None = None, reach: Reach | None = None) -> Run:
     """Open `folder` for `config`, new or begun before. What the devices lack is taken out of a new run's space.
 
     Raises:
@@ -36,29 +37,30 @@ def start_run(config: RunConfig, folder: Path, progress: Progress | None = None)
         ConfigError, SpaceError, DataError, TableError: what the config names is missing or does not fit.
         OSError: nothing can be written there.
     """
-    begun = check_folder(config, folder)
+    reach = reach or Reach()
+    begun = check_folder(config, folder, reach)
     if begun:
         return begun
-    devices, space = resolve(config)
-    run = Run(folder, config, space)
+    devices, space = resolve(config, reach)
+    run = Run(folder, config, space, reach)
     dataset, _ = load_pictures(run, progress)
     count_steps(config.train, len(dataset.train))
-    if config.export.precision == "int8":
+    if "int8" in {config.export.precision, *(device.run.precision for device in devices)}:
         check_quantiser_images(config, len(dataset.train))
     check_on_paper(config.budgets, run.space, dataset.num_classes)
     with locked(folder):
         # Again, since another process may have been quicker.
-        return check_folder(config, folder) or _begin(run, devices)
+        return check_folder(config, folder, reach) or _begin(run, devices)
 
 
-def check_folder(config: RunConfig, folder: Path) -> Run | None:
+def check_folder(config: RunConfig, folder: Path, reach: Reach | None = None) -> Run | None:
     """The run that was begun in `folder` with this very config; None where a new one may begin.
 
     Raises:
         RunFolderError: the folder holds another config's run (what differs is named), or something that is no run.
     """
     if (folder / "config.yaml").exists():
-        run = open_run(folder)
+        run = open_run(folder, reach)
         if run.config != config:
             changed = difference(run.config, config)
             raise RunFolderError(f"{folder} holds a run of another config: {changed}; choose another --run folder")
@@ -78,7 +80,7 @@ def _may_begin(folder: Path) -> bool:
     )
 
 
-def resolve(config: RunConfig) -> tuple[list[Device], SearchSpace]:
+def resolve(config: RunConfig, reach: Reach | None = None) -> tuple[list[Device], SearchSpace]:
     """The devices of a config, and its space without what they lack, once all is known to fit what is there.
 
     Raises:
@@ -86,7 +88,7 @@ def resolve(config: RunConfig) -> tuple[list[Device], SearchSpace]:
         SpaceError: nothing would be left of a part of the space, which is named.
         RunFolderError: what `train.init` names cannot be started from.
     """
-    devices = resolve_devices(config.devices)
+    devices = resolve_devices(config.devices, reach)
     space = _narrowed(devices, config.load_space())
     _check_fits(config, devices, space)
     return devices, space

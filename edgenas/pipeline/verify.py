@@ -18,11 +18,15 @@ from edgenas.deploy.onnx_export import export_onnx
 from edgenas.errors import InfeasibleError, ParityError
 from edgenas.pipeline.budgets import Limits, run_limits
 from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_split
-from edgenas.pipeline.devices import run_devices
-from edgenas.pipeline.profile import run_form
+from edgenas.pipeline.devices import run_devices, run_transport
+from edgenas.pipeline.front_int8 import Int8File, deployed_top1, front_in_int8, precisions
+from edgenas.pipeline.graphs import device_graphs
+from edgenas.pipeline.profile import run_form, run_table
+from edgenas.pipeline.refit import keep_measured, refits
 from edgenas.pipeline.run import Progress, Run
+from edgenas.pipeline.search import run_search
 from edgenas.pipeline.train import trained_supernet
-from edgenas.profiling.record import Measurement
+from edgenas.profiling.record import Measurement, network_row
 from edgenas.profiling.session import discount, measure_networks
 from edgenas.search.front import choose_best, non_dominated
 from edgenas.space.arch import Arch
@@ -36,12 +40,41 @@ SCORE_TOLERANCE = 0.002
 
 
 @dataclass(frozen=True)
+class Files:
+    """A network's files; paths are within the run folder.
+
+    Attributes:
+        model: fp32.
+        val_top1: of the subnet it was exported from.
+        int8: where some device runs that.
+    """
+
+    model: str
+    val_top1: float
+    int8: Int8File | None = None
+
+    def path(self, precision: str) -> str:
+        """The file of devices of a precision."""
+        if precision == "fp32":
+            return self.model
+        assert self.int8 is not None
+        return self.int8.path
+
+
+@dataclass(frozen=True)
 class Candidate:
-    """A network of the front, as measured on every device of the run."""
+    """A network of the front, as measured on every device of the run.
+
+    Attributes:
+        arch: the network.
+        files: what was measured.
+        deployed_top1: on validation pictures, see `front_int8.deployed_top1`.
+        measured: by device.
+    """
 
     arch: Arch
-    val_top1: float
-    model: str
+    files: Files
+    deployed_top1: float
     measured: dict[str, Measurement]
 
     def may_be_chosen(self, budgets: tuple[Budget, ...]) -> bool:
@@ -68,46 +101,83 @@ class Candidate:
 def run_verify(run: Run, progress: Progress) -> None:
     """Measure the search's front and choose the most accurate network within every budget.
 
+    Where a network misses a budget, predictors are refitted on what was measured and the space is searched again, up
+    to `verify.refits` times, so that what is left of the front is not merely what happened to hold.
+
+    Devices of int8 measure int8 files. What int8 costs more accuracy than `export.max_drop` is dropped, too.
+
     Raises:
-        InfeasibleError: every measured network is over a budget.
+        InfeasibleError: every measured network is over a budget, or loses too much in int8.
+        DataError: fewer training pictures than int8 is to be calibrated on.
     """
     if run.done("verify"):
         return
+    # The front, and what it is held against, change with every refit.
+    while _refit_on(run, front := _measured_front(run, progress)):
+        run_search(run, progress)
+    dropped = front.dropped
+    try:
+        chosen = _choose(front.candidates, dropped, front.limits.budgets)
+    except InfeasibleError:
+        # Decided: the same command shall measure anew, not find the same again.
+        for name, device in run_devices(run).items():
+            discount(rows_path(run, name), device)
+        raise
+    entries = [_entry(candidate, dropped.get(candidate.arch.id), front.limits, run) for candidate in front.candidates]
+    result = {"front": entries, "chosen": chosen.arch.id, "val_top1": chosen.deployed_top1, "model": chosen.files.model}
+    run.finish("verify", result | {"refits": refits(run)})
+
+
+@dataclass(frozen=True)
+class _Front:
+    """A front as measured, the budgets it is held against, and why networks of it are dropped, by arch."""
+
+    candidates: list[Candidate]
+    limits: Limits
+    dropped: dict[str, str]
+
+    @property
+    def missed(self) -> bool:
+        """Whether a network is over a budget."""
+        return any(candidate.missed(self.limits.budgets, JUDGING) for candidate in self.candidates)
+
+
+def _measured_front(run: Run, progress: Progress) -> _Front:
     found = sorted(run.result("search")["front"], key=lambda row: float(row["val_top1"]))
     dataset = run_dataset(run)
     limits = run_limits(run, dataset.num_classes)
     picked = [found[i] for i in _spread(len(found), run.config.verify.networks)]
     devices = run_devices(run)
-    models = _export_front(run, dataset, picked, progress)
-    measured: dict[str, dict[str, Measurement]] = {arch: {} for arch in models}
+    front_files = _export_front(run, dataset, picked, progress)
+    measured: dict[str, dict[str, Measurement]] = {arch: {} for arch in front_files}
     for name, device in devices.items():
         rows = measure_networks(
-            {arch: run.folder / path for arch, path in models.items()},
+            {arch: run.folder / files.path(device.run.precision) for arch, files in front_files.items()},
             device,
             rounds=run.config.verify.rounds,
             seed=run.config.seed,
             out=rows_path(run, name),
+            transport=run_transport(run, device),
+            quantiser_recipe=device_graphs(device, devices.values(), run_form(run)).quantiser_recipe,
             progress=lambda _, done, total: progress("measuring the front", done, total),
         )
         for arch, measurement in rows.items():
             measured[arch][name] = measurement
-    candidates = [
-        Candidate(run.space.parse(row["arch"]), row["val_top1"], models[row["arch"]], measured[row["arch"]])
-        for row in picked
-    ]
-    dropped = _dropped(candidates, limits.budgets)
-    try:
-        chosen = _choose(candidates, dropped, limits.budgets)
-    except InfeasibleError:
-        # Decided: the same command shall measure anew, not find the same again.
-        for name, device in devices.items():
-            discount(rows_path(run, name), device)
-        raise
-    front = [_entry(candidate, dropped.get(candidate.arch.id), limits, run) for candidate in candidates]
-    run.finish(
-        "verify",
-        {"front": front, "chosen": chosen.arch.id, "val_top1": chosen.val_top1, "model": chosen.model},
-    )
+    candidates = [_candidate(run, arch, files, measured[arch]) for arch, files in front_files.items()]
+    return _Front(candidates, limits, _dropped(candidates, limits.budgets, run.config.export.max_drop))
+
+
+def _refit_on(run: Run, front: _Front) -> bool:
+    """Whether a budget was missed and predictors are refitted for it: they know then what was measured."""
+    if not front.missed or refits(run) >= run.config.verify.refits:
+        return False
+    space, classes = run.space.structure_id, front.limits.num_classes
+    rows = {
+        name: [network_row(space, classes, c.arch.id, c.measured[name]) for c in front.candidates]
+        for name in run_devices(run)
+    }
+    keep_measured(run, {name: run_table(run, name) for name in rows}, rows)
+    return True
 
 
 def model_path(number: int) -> str:
@@ -125,13 +195,13 @@ def _spread(count: int, wanted: int) -> list[int]:
     return sorted(set(np.linspace(count - 1, 0, min(count, wanted)).round().astype(int).tolist()))
 
 
-def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], progress: Progress) -> dict[str, str]:
-    """The very subnets that were scored, as ONNX files; paths within the run folder by arch."""
+def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], progress: Progress) -> dict[str, Files]:
+    """The very subnets that were scored, as ONNX files, by arch."""
     net = trained_supernet(run, dataset)
     calibration = calibration_pictures(run, dataset)
     validation = scoring_split(run, dataset)
-    form = run_form(run)
-    models = {}
+    form, in_int8 = run_form(run), "int8" in precisions(run)
+    files = {}
     for number, row in enumerate(picked):
         progress("exporting the front", number, len(picked))
         subnet = materialise(net, run.space.parse(row["arch"]), calibration)
@@ -143,19 +213,27 @@ def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], prog
             )
         path = model_path(number)
         export_onnx(subnet, run.folder / path, form=form)
-        models[row["arch"]] = path
+        int8 = front_in_int8(run, dataset, subnet, path) if in_int8 else None
+        files[row["arch"]] = Files(path, row["val_top1"], int8)
     progress("exporting the front", len(picked), len(picked))
-    return models
+    return files
 
 
-def _dropped(candidates: list[Candidate], budgets: tuple[Budget, ...]) -> dict[str, str]:
-    """Why networks are dropped, by arch: over budget, or dominated by another as measured."""
+def _candidate(run: Run, arch: str, files: Files, measured: dict[str, Measurement]) -> Candidate:
+    int8_top1 = files.int8.val_top1 if files.int8 else None
+    return Candidate(run.space.parse(arch), files, deployed_top1(files.val_top1, int8_top1, precisions(run)), measured)
+
+
+def _dropped(candidates: list[Candidate], budgets: tuple[Budget, ...], max_drop: float) -> dict[str, str]:
+    """Why networks are dropped, by arch: over budget, worse in int8 than allowed, or dominated as measured."""
     reasons = {
         c.arch.id: "over budget: " + "; ".join(missed) for c in candidates if (missed := c.missed(budgets, JUDGING))
     }
+    # No machine's noise is in it, so it stands above a budget missed.
+    reasons |= {c.arch.id: said for c in candidates if c.files.int8 and (said := c.files.int8.refusal(max_drop))}
     kept = [c for c in candidates if c.arch.id not in reasons]
     if kept:
-        points = np.array([[1 - c.val_top1, *(half_p50_us(m, JUDGING) for m in c.measured.values())] for c in kept])
+        points = np.array([_point(c, JUDGING) for c in kept])
         best = set(non_dominated(points).tolist())
         reasons |= {c.arch.id: "another is as accurate and faster" for i, c in enumerate(kept) if i not in best}
     return reasons
@@ -168,11 +246,16 @@ def _choose(candidates: list[Candidate], dropped: dict[str, str], budgets: tuple
             f"  {c.arch.id}: {dropped.get(c.arch.id, 'over budget on the choosing half')}" for c in candidates
         )
         raise InfeasibleError(
-            f"none of the {len(candidates)} networks measured is within the budget:\n{reasons}\n"
-            "Start a run with a looser budget, or measure again on a quieter machine: `edgenas verify` does."
+            f"none of the {len(candidates)} networks measured may be chosen:\n{reasons}\n"
+            "Start a run with a looser budget (or, where int8 loses too much, a greater export.max_drop), or measure "
+            "again on a quieter machine: `edgenas verify` does."
         )
-    points = [[1 - c.val_top1, *(half_p50_us(m, CHOOSING) for m in c.measured.values())] for c in candidates]
-    return candidates[choose_best(points, feasible)]
+    return candidates[choose_best([_point(c, CHOOSING) for c in candidates], feasible)]
+
+
+def _point(candidate: Candidate, half: int) -> list[float]:
+    """Error and latencies, on one half of the rounds."""
+    return [1 - candidate.deployed_top1, *(half_p50_us(m, half) for m in candidate.measured.values())]
 
 
 def half_p50_us(measurement: Measurement, half: int) -> float:
@@ -182,7 +265,7 @@ def half_p50_us(measurement: Measurement, half: int) -> float:
 
 def _entry(candidate: Candidate, reason: str | None, limits: Limits, run: Run) -> dict[str, Any]:
     coverage = run.config.profile.coverage
-    latency = {}
+    files, latency = candidate.files, {}
     for name, predictor in limits.predictors.items():
         own = tuple(budget for budget in limits.budgets if budget.device == name)
         low, high = predictor.interval([candidate.arch], coverage)[0].tolist()
@@ -192,13 +275,18 @@ def _entry(candidate: Candidate, reason: str | None, limits: Limits, run: Run) -
             "coverage": coverage,
             "p50_us": half_p50_us(candidate.measured[name], JUDGING),
             "p95_us": candidate.measured[name].p95_us,
+            "ci_low_us": candidate.measured[name].ci_low_us,
+            "ci_high_us": candidate.measured[name].ci_high_us,
+            "count": candidate.measured[name].count,
             "meets_budget": not candidate.missed(own, JUDGING) if own else None,
             "repeat_noise": candidate.measured[name].repeat_noise,
             "doubts": list(candidate.measured[name].doubts),
         }
     return {
         "arch": candidate.arch.id,
-        "val_top1": candidate.val_top1,
+        "val_top1": files.val_top1,
+        **({"val_top1_int8": files.int8.val_top1, "int8": files.int8.to_json()} if files.int8 else {}),
+        "deployed_top1": candidate.deployed_top1,
         "dropped": reason is not None,
         "dropped_because": reason,
         "latency": latency,

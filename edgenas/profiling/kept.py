@@ -15,7 +15,7 @@ from edgenas.files import SCHEMA_VERSION, append_jsonl, read_jsonl
 from edgenas.latency.device import Device
 from edgenas.latency.table import LatencyRow
 from edgenas.profiling.record import PROCESSES, Name, to_identity, to_record
-from edgenas.profiling.transport import validate_row
+from edgenas.profiling.rows import validate_row
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,13 @@ class Kept:
 
 @dataclass(frozen=True)
 class RowFile:
-    """A file of rows; those of one device, in one setting, of models of one form."""
+    """A file of rows; those of one device, in one setting, of models of one form and quantiser recipe."""
 
     path: Path
     device: Device
     exporter_version: int | str = ""
     form: str = "direct"
+    quantiser_recipe: str = "none"
 
     def append(self, name: Name, process: int, row: Mapping[str, Any]) -> None:
         """Keep what one process gave for one model."""
@@ -79,6 +80,13 @@ class RowFile:
     def discount(self) -> None:
         """Let nothing that stands in the file so far count any more."""
         append_jsonl(self.path, {"schema_version": SCHEMA_VERSION, "discounted": True})
+
+    def last_version(self) -> str:
+        """The runtime's version in the newest line; empty where there is none."""
+        for line in reversed(read_jsonl(self.path)):
+            if isinstance(identity := line.get("identity"), dict):
+                return str(identity.get("runtime_version", ""))
+        return ""
 
     def read(self, runtime_version: str) -> Kept:
         """What was kept under one version of the runtime.
@@ -105,7 +113,8 @@ class RowFile:
         return kept
 
     def _identity(self, runtime_version: str) -> dict[str, Any]:
-        return asdict(to_identity(self.device, runtime_version, self.exporter_version, self.form))
+        shared = (self.exporter_version, self.form, self.quantiser_recipe)
+        return asdict(to_identity(self.device, runtime_version, *shared))
 
     def _add(self, kept: Kept, line: dict[str, Any]) -> None:
         if "row" in line:

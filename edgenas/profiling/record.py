@@ -111,6 +111,11 @@ def to_record(
     }
 
 
+def network_row(space_structure_id: str, num_classes: int, arch: str, found: Measurement) -> LatencyRow:
+    """A table's row of a whole network."""
+    return _latency_row((NETWORK, space_structure_id, num_classes, arch), found, overhead_us=0.0)
+
+
 def _latency_row(name: Name, found: Measurement, overhead_us: float) -> LatencyRow:
     kind, space, num_classes, key = name
 
@@ -137,7 +142,13 @@ def _latency_row(name: Name, found: Measurement, overhead_us: float) -> LatencyR
     )
 
 
-def to_identity(device: Device, runtime_version: str, exporter_version: int | str, form: str = "direct") -> Identity:
+def to_identity(
+    device: Device,
+    runtime_version: str,
+    exporter_version: int | str,
+    form: str = "direct",
+    quantiser_recipe: str = "none",
+) -> Identity:
     """What rows of a device share."""
     run = device.run
     return Identity(
@@ -150,6 +161,7 @@ def to_identity(device: Device, runtime_version: str, exporter_version: int | st
         optimisation_level=run.optimisation_level,
         spinning=run.spinning,
         exporter_version=exporter_version,
+        quantiser_recipe=quantiser_recipe,
         form=form,
     )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from edgenas.errors import MeasurementError
 from edgenas.latency.device import Device
 from edgenas.latency.table import BLOCK, NETWORK, LatencyTable
 from edgenas.profiling.kept import Kept, RowFile
+from edgenas.profiling.local import LocalTransport
 from edgenas.profiling.plan import Plan
 from edgenas.profiling.record import PROCESSES, Measurement, Name, pool, to_measurement, to_table
-from edgenas.profiling.transport import installed_runtime, run_bench
+from edgenas.profiling.transport import Job, Transport, part_progress
 from edgenas.space.blocks import BlockSpec
 from edgenas.space.space import SearchSpace
 
@@ -31,6 +33,7 @@ Its third argument, where not None, is called with steps done and steps in all.
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, steps done, and steps in all."""
 
+HERE: Transport = LocalTransport()
 MODELS_PER_PROCESS = 400
 ROWS_FILE = "rows.jsonl"
 NAMED_FAILURES = 5
@@ -43,6 +46,8 @@ def measure_networks(
     rounds: int,
     seed: int,
     out: Path,
+    transport: Transport = HERE,
+    quantiser_recipe: str = "none",
     progress: Progress | None = None,
 ) -> dict[str, Measurement]:
     """Time ONNX files on a device, all of them interleaved, in several processes one after another.
@@ -53,6 +58,8 @@ def measure_networks(
         rounds: visits to every model, in all processes together.
         seed: of inputs and order.
         out: file that every process's rows are appended to. What it holds of these very files is not measured again.
+        transport: the way to the device.
+        quantiser_recipe: of int8 files, see `QuantiserRecipe.form`.
         progress: called with `measuring`, visits done and in all.
 
     Raises:
@@ -61,12 +68,12 @@ def measure_networks(
     """
     # Another file under the same name is another network: its digest stands where a plan's networks have their space.
     keys = {name: (NETWORK, _digest(path), 0, name) for name, path in networks.items()}
-    file = RowFile(out, device)
-    version = installed_runtime()
+    file = RowFile(out, device, quantiser_recipe=quantiser_recipe)
+    version = transport.runtime_version(file.last_version())
     while not (kept := file.read(version)).has(keys.values()):
         step = None if progress is None else functools.partial(progress, "measuring")
         models = {keys[name]: path for name, path in networks.items()}
-        version, failed = _in_processes(models, kept, file, rounds, seed, step)
+        version, failed = _in_processes(_jobs(models, kept, rounds, seed), file, transport, step)
         _refuse(failed, len(networks), device)
     return {name: pool([to_measurement(row) for row in kept.rows(key).values()]) for name, key in keys.items()}
 
@@ -80,41 +87,41 @@ def discount(out: Path, device: Device) -> None:
     RowFile(out, device).discount()
 
 
-def _in_processes(
-    models: Mapping[Name, Path],
-    kept: Kept,
-    file: RowFile,
-    rounds: int,
-    seed: int,
-    progress: Callable[[int, int], None] | None,
-) -> tuple[str, dict[Name, str]]:
-    """Time models in several processes, and keep every process's rows as soon as it ends; what is kept is passed over.
+def _jobs(models: Mapping[Name, Path], kept: Kept, rounds: int, seed: int) -> Iterator[tuple[int, list[Name], Job]]:
+    """Several processes for the same models, without what is kept: the process's number, its models, and the job.
 
     Where a process happens to put a model's memory moves its latency, by up to 13 % here, for as long as the
     process lives. So no single one decides, and each loads the models in an order of its own.
+    """
+    for number in range(PROCESSES):
+        names = [name for name in models if number not in kept.rows(name)]
+        if names:
+            names = [names[place] for place in np.random.default_rng((seed, number)).permutation(len(names))]
+            yield number, names, Job(tuple(models[name] for name in names), -(-rounds // PROCESSES), seed + number)
+
+
+def _in_processes(
+    planned: Iterable[tuple[int, list[Name], Job]],
+    file: RowFile,
+    transport: Transport,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[str, dict[Name, str]]:
+    """Time models and keep rows as they come.
 
     Returns:
         The runtime's version, and by model why the device cannot run it.
     """
     version = ""
     failed: dict[Name, str] = {}
-    for number in range(PROCESSES):
-        names = [name for name in models if name not in failed and number not in kept.rows(name)]
-        if not names:
-            continue
-        names = [names[place] for place in np.random.default_rng((seed, number)).permutation(len(names))]
-        rows = run_bench(
-            [models[name] for name in names],
-            file.device.run,
-            rounds=-(-rounds // PROCESSES),
-            seed=seed + number,
-            progress=_part_progress(progress, number, PROCESSES),
-        )
-        for name, row in zip(names, rows, strict=True):
+    asked = list(planned)
+    # Closed at once when keeping a row fails: what runs on a device then ends, too.
+    with contextlib.closing(transport.time([job for _, _, job in asked], file.device, progress)) as timed:
+        for job, model, row in timed:
+            number, names, _ = asked[job]
             if "error" in row:
-                failed[name] = row["error"]
+                failed[names[model]] = row["error"]
             else:
-                file.append(name, number, row)
+                file.append(names[model], number, row)
                 version = row["environment"]["runtime_version"]
     return version, failed
 
@@ -140,9 +147,11 @@ def profile(
     export: Export,
     exporter_version: int | str,
     form: str = "direct",
+    quantiser_recipe: str = "none",
     rounds: int,
     seed: int,
     folder: Path,
+    transport: Transport = HERE,
     progress: Progress | None = None,
 ) -> LatencyTable:
     """Measure a plan on a device and save the table; what the folder already holds is not measured again.
@@ -155,9 +164,11 @@ def profile(
         export: writes the models, see `Export`.
         exporter_version: of the exporter behind `export`; part of the table's identity.
         form: that `export` writes models in; likewise.
+        quantiser_recipe: that `export` quantises them by, see `QuantiserRecipe.form`; likewise.
         rounds: visits to every model.
         seed: of inputs and order.
         folder: where table.csv, meta.json and the append-only rows.jsonl are.
+        transport: the way to the device.
         progress: called with `exporting` or `measuring`, steps done and in all.
 
     Returns:
@@ -166,12 +177,12 @@ def profile(
     Raises:
         MeasurementError: a model could not be timed, or a row is not credible.
     """
-    file = RowFile(folder / ROWS_FILE, device, exporter_version, form)
+    file = RowFile(folder / ROWS_FILE, device, exporter_version, form, quantiser_recipe)
     wanted = _wanted(space, plan, num_classes)
-    version = installed_runtime()
+    version = transport.runtime_version(file.last_version())
     # Read again after measuring: under another runtime version than the one expected, older rows count no more.
     while not (kept := file.read(version)).has(wanted):
-        version = _measure(wanted, kept, file, export, rounds, seed, progress)
+        version = _measure(wanted, kept, file, transport, export, rounds, seed, progress)
     # In the plan's order: that of measuring depends on interruptions, and predictors must not.
     table = to_table(kept.records([*wanted, *sorted(kept.names() - wanted.keys())]))
     table.save(folder)
@@ -182,6 +193,7 @@ def _measure(
     wanted: Mapping[Name, Sequence[BlockSpec]],
     kept: Kept,
     file: RowFile,
+    transport: Transport,
     export: Export,
     rounds: int,
     seed: int,
@@ -196,17 +208,22 @@ def _measure(
     failed: dict[Name, str] = {}
     file.path.parent.mkdir(parents=True, exist_ok=True)
     # Parts of the whole plan, not of what is missing: a process has the same models before and after a kill.
-    parts = list(_parts(list(wanted)))
-    for number, part in enumerate(parts):
-        names = [name for name in part if not kept.has([name])]
+    parts = [
+        (seed + number * PROCESSES, [name for name in part if not kept.has([name])])
+        for number, part in enumerate(_parts(list(wanted)))
+    ]
+    groups = [parts] if transport.at_once else [[part] for part in parts]
+    for number, group in enumerate(groups):
+        names = [name for _, part in group for name in part]
         if not names:
             continue
         # Beside the rows, where the next start clears away what a kill leaves.
         with tempfile.TemporaryDirectory(dir=file.path.parent, prefix=".models.") as temporary:
             paths = _export({name: wanted[name] for name in names}, export, Path(temporary), progress)
             measuring = None if progress is None else functools.partial(progress, "measuring")
-            step = _part_progress(measuring, number, len(parts))
-            version, unable = _in_processes(paths, kept, file, rounds, seed + number * PROCESSES, step)
+            step = part_progress(measuring, number, len(groups))
+            jobs = (job for own, part in group for job in _jobs({n: paths[n] for n in part}, kept, rounds, own))
+            version, unable = _in_processes(jobs, file, transport, step)
             failed |= unable
     _refuse(failed, len(wanted), file.device)
     return version
@@ -236,11 +253,3 @@ def _export(
     # All in one call: an exporter can share its fixed cost and equal blocks among them.
     paths = export({text: todo[name] for text, name in texts.items()}, folder, step)
     return {name: paths[text] for text, name in texts.items()}
-
-
-def _part_progress(
-    progress: Callable[[int, int], None] | None, number: int, parts: int
-) -> Callable[[int, int], None] | None:
-    if progress is None:
-        return None
-    return lambda done, total: progress(number * total + done, parts * total)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from edgenas.report.formats import count, duration, ms, percent, size
-from edgenas.report.values import BudgetLine, Network, Run, Score
+from statistics import median
 
+from edgenas.report.formats import count, duration, ms, percent, size
+from edgenas.report.values import BudgetLine, Chosen, Int8, Network, Run, Score
+
+PLAIN_FORM = "direct"
 FEW_NETWORKS = 20
 """Held-out networks below which shares such as coverage are rough."""
 NOISY = 0.05
@@ -92,15 +95,23 @@ def int8(run: Run) -> str:
     chosen, found = run.summary.chosen, run.summary.int8
     assert chosen is not None
     assert found is not None
-    costs = f"int8 {_lost(chosen.val_top1 - found.val_top1)} of validation top-1"
-    if chosen.test_top1 is not None:
-        costs += f" and {_lost(chosen.test_top1 - found.test_top1)} of test top-1"
+    val_top1, test_top1 = fp32_top1(chosen, found)
+    costs = f"int8 {_lost(val_top1 - found.val_top1)} of validation top-1"
+    if test_top1 is not None:
+        costs += f" and {_lost(test_top1 - found.test_top1)} of test top-1"
     worth = [device for device, one in found.latency.items() if one.worth_it]
     if not worth:
         return f"{costs}, and is not worth it: it is no faster on {', '.join(found.latency)}"
     gains = ", ".join(f"{found.latency[device].speedup:.2f} times as fast on {device}" for device in worth)
     other = [device for device in found.latency if device not in worth]
     return f"{costs}, and is {gains}" + (f"; it is not worth it on {', '.join(other)}" if other else "")
+
+
+def fp32_top1(chosen: Chosen, found: Int8) -> tuple[float, float | None]:
+    """Validation and test top-1 of the fp32 file; where a device runs int8, the chosen network's are that one's."""
+    if found.fp32_val_top1 is None:
+        return chosen.val_top1, chosen.test_top1
+    return found.fp32_val_top1, found.fp32_test_top1
 
 
 def int8_doubts(run: Run) -> list[str]:
@@ -118,9 +129,10 @@ def _int8_allowed(run: Run) -> list[str]:
 
 def _int8_drop(run: Run) -> list[str]:
     chosen, found, n = run.summary.chosen, run.summary.int8, run.dataset.counts.get("test")
-    if chosen is None or found is None or chosen.test_top1 is None or not n:
+    test_top1 = fp32_top1(chosen, found)[1] if chosen and found else None
+    if found is None or test_top1 is None or not n:
         return []
-    images = round(n * abs(chosen.test_top1 - found.test_top1))
+    images = round(n * abs(test_top1 - found.test_top1))
     if images > FEW_IMAGES:
         return []
     if images == 0:
@@ -157,6 +169,21 @@ def _lost(drop: float) -> str:
     """What a drop of top-1 comes to, in points."""
     points = round(100 * drop, 1)
     return f"{'gains' if points < 0 else 'loses'} {abs(points):.1f} points"
+
+
+def form(run: Run, device: str) -> str | None:
+    """What the form of exported graphs gained on a device; None where none was compared there."""
+    ratios = {} if run.forms is None else run.forms.latency_ratio.get(device, {})
+    own = sorted(ratios.get(run.forms.form, ())) if run.forms else []
+    if not own or run.forms is None:
+        return None
+    where = f"of the plain form's latency on {device}"
+    if run.forms.form == PLAIN_FORM:
+        others = ", ".join(f"`{name}` {median(values):.2f}" for name, values in ratios.items() if name != PLAIN_FORM)
+        told = f"{others} {where}, medians of {len(own)} networks"
+        return f"Graphs are exported as torch writes them: no other form gained a percent ({told})."
+    spread = f"median of {len(own)} networks; {own[0]:.2f} to {own[-1]:.2f}"
+    return f"Graphs are exported in the form `{run.forms.form}`, which takes {median(own):.2f} {where} ({spread})."
 
 
 def predictor(score: Score) -> str:

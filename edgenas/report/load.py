@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgenas.errors import RunFolderError, explained
 from edgenas.files import read_json, read_jsonl, read_yaml
-from edgenas.report.values import Dataset, Evaluation, Run, Score, SearchFacts, Step, Summary, Validation
+from edgenas.report.values import Dataset, Evaluation, Forms, Run, Score, SearchFacts, Step, Summary, Validation
 
 T = TypeVar("T")
 Told = TypeVar("Told", Step, Validation)
@@ -40,6 +40,7 @@ def load_run(folder: Path) -> Run:
         evaluations=_rows(Evaluation, folder, "search/evaluations.jsonl", "search"),
         search=_read(SearchFacts, folder, "search/result.json", "search"),
         summary=summary,
+        forms=_read(Forms, folder, "latency/form.json", "profile") if (folder / "latency/form.json").exists() else None,
     )
 
 

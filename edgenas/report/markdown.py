@@ -140,9 +140,10 @@ def _int8(run: Run) -> list[str]:
 
 
 def _int8_rows(chosen: Chosen, found: Int8) -> list[list[str]]:
+    val_top1, test_top1 = judgement.fp32_top1(chosen, found)
     rows = [
-        ["validation top-1", percent(chosen.val_top1), percent(found.val_top1), _lost(chosen.val_top1, found.val_top1)],
-        ["test top-1", percent(chosen.test_top1), percent(found.test_top1), _lost(chosen.test_top1, found.test_top1)],
+        ["validation top-1", percent(val_top1), percent(found.val_top1), _lost(val_top1, found.val_top1)],
+        ["test top-1", percent(test_top1), percent(found.test_top1), _lost(test_top1, found.test_top1)],
     ]
     for device, one in found.latency.items():
         fp32 = _timed(one.fp32_p50_us, one.fp32_ci_low_us, one.fp32_ci_high_us, one.fp32_repeat_noise)
@@ -170,6 +171,7 @@ def _predictor(run: Run, device: str) -> list[str]:
         "",
         f"{judgement.predictor(score)}. {' '.join(doubts)}",
         "",
+        *([formed, ""] if (formed := judgement.form(run, device)) else []),
         *_table(["on networks not seen in fitting", "value"], _score_rows(score)),
     ]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class _Value(BaseModel):
@@ -41,7 +41,8 @@ class Network(_Value):
     """A network of the front."""
 
     arch: str
-    val_top1: float
+    # As it is deployed, which may be in int8; runs that do not say are of fp32 alone.
+    val_top1: float = Field(validation_alias=AliasChoices("deployed_top1", "val_top1"))
     dropped: Annotated[bool, BeforeValidator(bool)]
     latency: dict[str, Latency]
 
@@ -77,6 +78,8 @@ class Int8(_Value):
 
     Attributes:
         onnx: relative to the run folder.
+        fp32_val_top1: of model.onnx; `fp32_test_top1` likewise. None in runs of older versions, whose chosen network's
+            they are.
         quantiser_recipe: by which it was made, the most accurate on validation pictures.
         recipes_tried: validation top-1 of each.
         max_drop: how much validation top-1 it may cost, a fraction.
@@ -88,6 +91,8 @@ class Int8(_Value):
     onnx: str
     val_top1: float
     test_top1: float
+    fp32_val_top1: float | None = None
+    fp32_test_top1: float | None = None
     quantiser_recipe: str
     recipes_tried: dict[str, float] = Field(default_factory=dict)
     max_drop: float | None = None
@@ -144,6 +149,13 @@ class Score(_Value):
     mape_macs_linear: float | None
     mape_plain_sum: float | None
     held_out: tuple[HeldOut, ...]
+
+
+class Forms(_Value):
+    """latency/form.json: the form that graphs are exported in, and each form's latency over the plain one's."""
+
+    form: str
+    latency_ratio: dict[str, dict[str, tuple[float, ...]]]
 
 
 class Step(_Value):
@@ -207,11 +219,14 @@ class Run:
     evaluations: tuple[Evaluation, ...]
     search: SearchFacts
     summary: Summary
+    forms: Forms | None = None
+    """None where the config names the form."""
 
     @property
     def devices(self) -> tuple[str, ...]:
         """The devices of the run, in the config's order where it names them."""
-        named = [device for device in self.config.get("devices", ()) if device in self.scores]
+        wanted = self.config.get("devices", ())
+        named = [device for device in wanted if isinstance(device, str) and device in self.scores]
         return tuple(named) + tuple(sorted(set(self.scores) - set(named)))
 
     @property

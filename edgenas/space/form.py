@@ -11,7 +11,19 @@ All are equal in exact arithmetic. Which is fastest depends on space and device,
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 ExportForm = Literal["direct", "pooled", "blocked"]
 EXPORT_FORMS: tuple[ExportForm, ...] = ("direct", "pooled", "blocked")
+FORM_OPERATORS: dict[ExportForm, tuple[str, ...]] = {
+    "direct": ("ReduceMean",),
+    "pooled": ("GlobalAveragePool",),
+    "blocked": ("GlobalAveragePool", "Resize"),
+}
+"""Operators that a network has for the sake of its form."""
+
+
+def allowed_forms(unsupported: Collection[str]) -> tuple[ExportForm, ...]:
+    """The forms that do without the operators a device lacks."""
+    return tuple(form for form in EXPORT_FORMS if not set(FORM_OPERATORS[form]) & set(unsupported))

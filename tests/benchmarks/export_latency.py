@@ -45,7 +45,7 @@ from edgenas.deploy.onnx_export import (
     export_onnx,
 )
 from edgenas.latency.device import probe
-from edgenas.pipeline.bundling import Form, make_bundle
+from edgenas.pipeline.bundling import BundleOptions, make_bundle
 from edgenas.pipeline.form import fastest_form, ratios_to_plain
 from edgenas.pipeline.run import open_run
 from edgenas.profiling.plan import distinct_blocks
@@ -232,7 +232,7 @@ def bundle(run_folder: Path, folder: Path) -> dict[str, Any]:
     run = open_run(run_folder)
     arch = run.space.parse(run.result("verify")["chosen"])
     started = time.perf_counter()
-    manifest = make_bundle(run, arch, Form("int8"), folder / "bundle", lambda *_: None)
+    manifest = make_bundle(run, arch, BundleOptions("int8"), folder / "bundle", lambda *_: None)
     seconds = time.perf_counter() - started
     shutil.rmtree(folder / "bundle")
     return {

@@ -15,8 +15,9 @@ from spaces import random_archs
 from edgenas.deploy.onnx_export import export_for_timing, export_forms, export_onnx, model_metadata
 from edgenas.deploy.quantize import quantise
 from edgenas.deploy.recipe import QuantiserRecipe
+from edgenas.errors import UserError
 from edgenas.space.blocks import parse_block
-from edgenas.space.form import EXPORT_FORMS
+from edgenas.space.form import EXPORT_FORMS, FORM_OPERATORS
 from edgenas.space.load import load_space, preset_names
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.evaluate import materialise
@@ -108,3 +109,16 @@ def test_the_plain_form_is_the_default(tmp_path: Path) -> None:
     assert (
         export_for_timing({"block": [GATED]}, tmp_path)["block"].read_bytes() == files["direct", "block"].read_bytes()
     )
+
+
+def test_a_form_that_is_none_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="form: 'bloked' is unknown; did you mean 'blocked'"):
+        export_for_timing({"block": [GATED]}, tmp_path, form="bloked")  # type: ignore[arg-type]
+
+
+def test_the_operators_of_each_form_are_those_that_its_files_hold(tmp_path: Path) -> None:
+    files = export_forms({"block": [GATED]}, tmp_path)
+    for form in EXPORT_FORMS:
+        found = {node.op_type for node in onnx.load(files[form, "block"]).graph.node}
+        others = {operator for operators in FORM_OPERATORS.values() for operator in operators}
+        assert found & others == set(FORM_OPERATORS[form])

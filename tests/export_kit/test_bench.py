@@ -1,7 +1,11 @@
 """The timer's estimators against a synthetic clock, and one real run of its command line."""
 
+import ast
 import importlib.util
 import json
+import os
+import platform
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -127,6 +131,64 @@ def test_what_may_spoil_a_measurement_is_said(before: dict, after: dict, word: s
     assert word in doubt
 
 
+def test_a_clock_that_jumps_is_doubted_and_believed_otherwise() -> None:
+    timed = measure(SyntheticMachine(noise=0.01), COSTS)["small"]
+    truth = bench.statistics(timed)["latency_ms"]
+    timed[3][0], timed[5][1], timed[7][2] = 3_600_000_000_000, -5_000_000_000, 0
+    found = bench.statistics(timed)
+    assert found["clock_jumps"] == 3
+    assert found["count"] == sum(map(len, timed)) - 3
+    assert found["latency_ms"]["p50"] == pytest.approx(truth["p50"], rel=1e-3)
+    assert found["latency_ms"]["max"] == pytest.approx(truth["max"], rel=0.1)
+    assert "clock jumped 3 times" in bench.model_doubts(timed)[0]
+
+
+def test_a_machine_that_slept_through_a_whole_round_keeps_the_others() -> None:
+    timed = [[1000, 1000], [10**13, 10**13], [1010, 1010]]
+    assert bench.statistics(timed)["rounds_p50_ms"] == pytest.approx([1e-3, 1.01e-3])
+
+
+def test_a_slow_model_is_no_jump_of_the_clock() -> None:
+    assert bench.statistics([[9_000_000_000], [30_000_000_000]])["clock_jumps"] == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "word"),
+    [
+        ({"throttle_events": 4}, {"throttle_events": 5}, "throttled its clock"),
+        ({"frequency_hz": 1_500_000_000}, {"frequency_hz": 600_000_000}, "from 1.50 to 0.60 GHz"),
+    ],
+)
+def test_a_throttled_clock_is_doubted(before: dict, after: dict, word: str) -> None:
+    steady = measure(SyntheticMachine(), {"sentinel": 1e5})["sentinel"]
+    (doubt,) = bench.machine_doubts(steady, before, after)
+    assert word in doubt
+    assert bench.machine_doubts(steady, before, before) == []
+
+
+def session_row(p50: float, **changes) -> dict:
+    machine = SyntheticMachine()
+    row = bench.statistics(measure(machine, {"m": p50 * 1e6}, rounds=5)["m"])
+    fixed = {"call_overhead_ms": 0.002, "sentinel_p50_ms": 0.1, "sentinel_drift": 0.01, "doubts": []}
+    memory = {"peak_rss_bytes": 10, "model_rss_bytes": None}
+    return row | fixed | {"memory": memory, "benchmark_info": {"index": 0, "job": "x"}} | changes
+
+
+def test_sessions_that_lie_apart_are_pooled_by_their_median_and_doubted() -> None:
+    rows = [session_row(p50, doubts=["loud"]) for p50 in (0.10, 0.10, 0.16, 0.20)]
+    found = bench.pooled(rows)
+    assert found["latency_ms"]["p50"] == pytest.approx(0.13)
+    assert (found["latency_ms"]["min"], found["latency_ms"]["max"]) == pytest.approx((0.10, 0.20))
+    assert found["sessions_p50_ms"] == pytest.approx([0.10, 0.10, 0.16, 0.20])
+    assert found["ci_p50_ms"] == pytest.approx([0.10, 0.20])
+    assert found["count"] == sum(row["count"] for row in rows)
+    assert len(found["rounds_p50_ms"]) == 20
+    assert found["memory"] == {"peak_rss_bytes": 10, "model_rss_bytes": None}
+    assert found["doubts"][0] == "loud"
+    assert "sessions differ" in found["doubts"][1]
+    assert bench.pooled([session_row(0.1)] * 4)["doubts"] == []
+
+
 def test_rounds_that_differ_are_a_doubt_about_the_model() -> None:
     assert bench.model_doubts([[1000], [1010], [990]]) == []
     assert "rounds differ" in bench.model_doubts([[1000], [2000], [500]])[0]
@@ -184,6 +246,7 @@ def test_the_command_line_times_a_folder_and_names_what_fails(tmp_path) -> None:
     assert done.returncode == 1
     assert [row["benchmark_info"]["model"] for row in rows] == ["a.onnx", "b.onnx", "c.onnx", "a.onnx"]
     assert [row["benchmark_info"]["index"] for row in rows] == [0, 1, 2, 3]
+    assert not (tmp_path / "rows.jsonl.part").exists()
     assert "only the batch may be left open" in rows[1]["error"]
     assert "error" in rows[2]
     assert "c.onnx" in done.stderr
@@ -192,10 +255,93 @@ def test_the_command_line_times_a_folder_and_names_what_fails(tmp_path) -> None:
     for row in (rows[0], rows[3]):
         latency = row["latency_ms"]
         assert 0 < latency["min"] <= latency["p10"] <= latency["p50"] <= latency["p90"] <= latency["max"] < 1e3
-        assert len(row["raw_samples_ms"]) == min(row["count"], 200)
+        assert 0 < len(row["raw_samples_ms"]) <= min(row["count"], bench.SESSIONS * 200)
         assert row["environment"]["runtime_version"]
         assert row["memory"]["peak_rss_bytes"] > 1e6
+        assert len(row["sessions_p50_ms"]) == bench.SESSIONS
+        assert row["session_spread"] >= 0
         assert 0 < row["call_overhead_ms"] < 1
+
+
+def test_stopped_it_goes_on_with_the_session_that_had_not_ended(tmp_path) -> None:
+    model, out = make_model(tmp_path / "m.onnx", [1, 4]), tmp_path / "rows.jsonl"
+    command = [sys.executable, str(BENCH), str(model), "--rounds", "40", "--sessions", "2", "--out", str(out)]
+    part = tmp_path / "rows.jsonl.part"
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for _line in process.stderr:
+            if part.exists() and part.read_text().endswith("\n"):
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130, rest
+    assert "the same command goes on" in rest
+    kept = part.read_text()
+    assert kept.count("\n") == 1
+    assert not out.exists()
+    # A kill may tear what is written next.
+    part.write_text(kept + '{"schema_version": 1, "bench')
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    (row,) = [json.loads(line) for line in out.read_text().splitlines()]
+    assert row["sessions_p50_ms"][0] == json.loads(kept)["latency_ms"]["p50"]
+    assert len(row["sessions_p50_ms"]) == 2
+    assert not part.exists()
+
+
+def test_a_model_that_memory_cannot_hold_is_found_and_the_others_are_timed(tmp_path, monkeypatch) -> None:
+    args = bench.parser().parse_args(["--sessions", "1"])
+    sizes = {f"m{number}": 10 for number in range(7)} | {"m3": 1000}
+    sessions = []
+
+    def killed_over_100(command, say) -> int:
+        models = [word for word in command if word in sizes]
+        sessions.append(len(models))
+        if sum(sizes[model] for model in models) > 100:
+            return -signal.SIGKILL
+        out = command[command.index("--out") + 1]
+        bench.write_rows([{"benchmark_info": {"index": i, "model": name}} for i, name in enumerate(models)], out)
+        return 0
+
+    monkeypatch.setattr(bench, "follow", killed_over_100)
+    rows = bench.in_session([Path(name) for name in sizes], args, lambda line: None)
+    assert [row["benchmark_info"]["model"] for row in rows] == list(sizes)
+    assert [row["benchmark_info"]["index"] for row in rows] == list(range(7))
+    assert ["memory is full" in row.get("error", "") for row in rows] == [name == "m3" for name in sizes]
+    assert sessions[0] == 7
+
+
+def test_a_session_that_fails_is_shown_with_its_words(monkeypatch) -> None:
+    def failing(command, say) -> int:
+        say("no disk")
+        return 7
+
+    monkeypatch.setattr(bench, "follow", failing)
+    with pytest.raises(bench.Stopped, match=r"(?s)exit code 7:.*no disk"):
+        bench.in_session([Path("m.onnx")], bench.parser().parse_args([]), lambda line: None)
+
+
+def test_a_missing_package_is_named_with_the_line_that_installs_it(tmp_path) -> None:
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError(\"No module named 'onnxruntime'\")")
+    done = subprocess.run(
+        [sys.executable, str(BENCH), "--probe"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert "No module named 'onnxruntime'" in done.stderr
+    assert f"{sys.executable} -m pip install numpy onnxruntime" in done.stderr
+
+
+def test_the_probe_says_what_the_machine_is_and_no_names() -> None:
+    done = run_command("--probe")
+    found = json.loads(done.stdout)
+    assert found["runtime_version"]
+    assert found["cores"] == os.cpu_count()
+    assert "CPUExecutionProvider" in found["providers"]
+    assert platform.node() not in done.stdout
 
 
 def test_nodes_that_fall_to_another_provider_are_named(tmp_path) -> None:
@@ -279,11 +425,9 @@ def test_the_embedded_models_are_what_their_comment_says() -> None:
 
 
 def test_the_timer_needs_only_numpy_and_the_runtime() -> None:
-    words = [
-        line.split()[1].partition(".")[0]
-        for line in BENCH.read_text(encoding="utf-8").splitlines()
-        if line.startswith(("import ", "from "))
-    ]
+    tree = ast.parse(BENCH.read_text(encoding="utf-8"), feature_version=(3, 9))
+    words = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    words += [str(node.module).partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     assert {word for word in words if word not in sys.stdlib_module_names} == {"numpy", "onnxruntime"}
 
 

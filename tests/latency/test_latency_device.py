@@ -23,6 +23,14 @@ def test_a_device_survives_its_yaml(tmp_path) -> None:
     assert load_device(path) == device
 
 
+def test_a_device_of_int8_says_so_and_one_that_says_nothing_runs_fp32(tmp_path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(dump_device(probe("mine", precision="int8")), encoding="utf-8")
+    assert yaml.safe_load(path.read_text())["run"]["precision"] == "int8"
+    assert load_device(path).run.precision == "int8"
+    assert Device(name="d", cpu="c", os="o").run.precision == "fp32"
+
+
 def test_probe_tells_the_machine_but_not_its_host() -> None:
     device = probe()
     assert device.name == "here"
@@ -41,6 +49,7 @@ def test_unknown_names_list_the_known_ones() -> None:
     [
         ({"schema_version": 99}, "upgrade edgenas"),
         ({"run": {"threads": 0}}, "run.threads"),
+        ({"run": {"precision": "int4"}}, "run.precision: 'int4' is unknown; did you mean 'int8'"),
         ({"run": {"thread": 2}}, "did you mean 'run.threads'"),
         ({"name": "../up"}, "name"),
         ({"cpu": None}, "cpu"),

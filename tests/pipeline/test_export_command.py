@@ -21,7 +21,7 @@ from edgenas.config import dump_config
 from edgenas.deploy.onnx_export import model_metadata
 from edgenas.errors import ConfigError, DataError, ParityError, RunFolderError, SpaceError
 from edgenas.latency.device import Device
-from edgenas.pipeline.bundling import Form
+from edgenas.pipeline.bundling import BundleOptions
 from edgenas.pipeline.data import load_pictures
 from edgenas.pipeline.export import BUNDLE, export_bundle, run_export, which_arch
 from edgenas.pipeline.int8 import Comparison, needs_seven_bits
@@ -30,7 +30,7 @@ from edgenas.pipeline.summary import write_summary
 from edgenas.profiling.record import Measurement
 from edgenas.report.markdown import write_report
 
-INT8 = {"precision": "int8", "max_drop": 1.0, "calibration_images": 32}
+INT8 = {"precision": "int8", "max_drop": 1.0, "calibration_images": 32, "quantisation_aware": "never"}
 
 
 def quiet(label: str, done: int, total: int) -> None:
@@ -62,7 +62,7 @@ def everything(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     measured = {entry["arch"] for entry in run.result("verify")["front"]}
     rng = np.random.default_rng(0)
     arch = next(arch.id for arch in (run.space.sample(rng) for _ in range(50)) if arch.id not in measured)
-    form = Form("int8", dynamic_batch=True, embed_preprocessing=True)
+    form = BundleOptions("int8", dynamic_batch=True, embed_preprocessing=True)
     out = tmp_path_factory.mktemp("out") / "bundle"
     folder = export_bundle(with_export(run, **INT8), f" {arch} ", form, out, quiet)
     return folder, json.loads((folder / "manifest.json").read_text()), before
@@ -111,7 +111,7 @@ def test_a_bundle_labels_raw_pictures_as_it_says(
 ) -> None:
     """From picture files on: preprocessing inside and outside, fp32 and int8."""
     folder, manifest, _ = everything
-    plain = export_bundle(run, manifest["arch"], Form(), tmp_path / "plain", quiet)
+    plain = export_bundle(run, manifest["arch"], BundleOptions(), tmp_path / "plain", quiet)
     test = load_pictures(run)[0].test
     pictures = [tmp_path / f"{number}.png" for number in range(len(test))]
     for picture, path in zip(test.tensor(), pictures, strict=True):
@@ -136,7 +136,7 @@ def test_int8_that_costs_too_much_writes_no_bundle(run: Run, tmp_path: Path, mon
     black = np.zeros((32, 3, size, size), np.float32)
     monkeypatch.setattr("edgenas.pipeline.int8.device_inputs", lambda *_, **__: black)
     with pytest.raises(ParityError, match="points below fp32's"):
-        export_bundle(strict, "chosen", Form("int8"), tmp_path / "bundle", quiet)
+        export_bundle(strict, "chosen", BundleOptions("int8"), tmp_path / "bundle", quiet)
     assert not list(tmp_path.iterdir())
 
 
@@ -147,7 +147,7 @@ def test_more_calibration_pictures_than_there_are_is_an_error_before_anything_is
     monkeypatch.setattr("edgenas.pipeline.bundling.materialise", None)
     train = json.loads((run.folder / "data.json").read_text())["counts"]["train"]
     with pytest.raises(DataError, match=f"calibration_images is 1000000, but there are only {train} training"):
-        export_bundle(greedy, "chosen", Form("int8"), tmp_path / "bundle", quiet)
+        export_bundle(greedy, "chosen", BundleOptions("int8"), tmp_path / "bundle", quiet)
     assert not list(tmp_path.iterdir())
 
 
@@ -218,10 +218,10 @@ def test_folders_with_anything_else_and_the_runs_own_bundle_are_refused_first(ru
     (tmp_path / "thesis.txt").write_text("mine")
     for out in (tmp_path, run.folder, run.folder / "export"):
         with pytest.raises(RunFolderError, match="no part of a bundle"):
-            export_bundle(run, "chosen", Form(), out, quiet)
+            export_bundle(run, "chosen", BundleOptions(), out, quiet)
     for out in (run.folder / BUNDLE, run.folder / BUNDLE / "inner"):
         with pytest.raises(RunFolderError, match="choose another --out"):
-            export_bundle(run, "chosen", Form(), out, quiet)
+            export_bundle(run, "chosen", BundleOptions(), out, quiet)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 

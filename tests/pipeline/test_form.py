@@ -10,8 +10,9 @@ import pytest
 from small_run import SmallRun
 
 from edgenas.deploy.onnx_export import model_metadata
-from edgenas.errors import RunFolderError, TableError
+from edgenas.errors import ConfigError, RunFolderError, TableError
 from edgenas.files import read_json, write_json
+from edgenas.latency.device import dump_device, load_device
 from edgenas.latency.table import LatencyTable
 from edgenas.pipeline import form
 from edgenas.pipeline.budgets import run_limits
@@ -71,6 +72,37 @@ def test_a_form_that_the_config_names_is_not_measured(copy: Run, monkeypatch: py
     run = dataclasses.replace(copy, config=copy.config.model_copy(update={"export": export}))
     assert settle_form(run, 10, lambda *_: None) == "pooled"
     assert form_summary(run) is None
+
+
+def lacking(run: Run, *operators: str) -> Run:
+    """The run on a device that lacks these."""
+    (path,) = (run.folder / "devices").glob("*.yaml")
+    path.write_text(dump_device(load_device(path).model_copy(update={"unsupported": operators})))
+    return run
+
+
+def test_forms_that_need_what_a_device_lacks_are_left_out(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def measured(run: Run, forms: tuple[str, ...], *_: object) -> dict[str, dict[str, list[float]]]:
+        asked.append(forms)
+        return {"here": {form: [1.0 - 0.1 * number] for number, form in enumerate(forms)}}
+
+    monkeypatch.setattr(form, "_measure_all", measured)
+    for operator, forms in (("Resize", ("direct", "pooled")), ("ReduceMean", ("pooled", "blocked"))):
+        (copy.folder / form.FILE).unlink()
+        assert settle_form(lacking(copy, operator), 10, lambda *_: None) == forms[-1]
+        assert asked[-1] == forms
+    (copy.folder / form.FILE).unlink()
+    assert settle_form(lacking(copy, "GlobalAveragePool"), 10, lambda *_: None) == "direct"
+    assert len(asked) == 2
+
+
+def test_a_named_form_that_needs_what_a_device_lacks_is_refused(copy: Run) -> None:
+    export = copy.config.export.model_copy(update={"form": "blocked"})
+    run = dataclasses.replace(copy, config=copy.config.model_copy(update={"export": export}))
+    with pytest.raises(ConfigError, match="blocked needs GlobalAveragePool, Resize, which a device lacks"):
+        settle_form(lacking(run, "Resize"), 10, lambda *_: None)
 
 
 def test_a_form_that_is_none_is_refused_with_the_valid_ones(copy: Run) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from pathlib import Path
 
 import pytest
+from killing import differences, kill_when, start
 from small_run import SMALL_CONFIG, SMALL_SPACE, edgenas
 
 from edgenas.files import read_json
@@ -31,3 +34,60 @@ def test_the_chosen_network_meets_the_budget_of_every_device(tmp_path: Path) -> 
     manifest = read_json(tmp_path / "runs" / "small" / summary["chosen"]["bundle"] / "manifest.json")
     assert manifest["costs"]["macs"] <= 1_500_000
     assert set(manifest["latency"]) == {"here", "two"}
+
+
+INT8 = "{device: here, precision: int8}"
+LOOSE = ("--set", "export.max_drop=1.0", "--set", "export.calibration_images=64")
+BOTH = ("run", "small.yaml", *LOOSE, "--set", f"devices=[here, {INT8}]", "--budget", "50ms", "--budget")
+
+
+def small(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "tiny-16.yaml").write_text(SMALL_SPACE)
+    (folder / "small.yaml").write_text(SMALL_CONFIG)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_run_for_int8_alone_hands_over_int8(tmp_path: Path) -> None:
+    cwd = small(tmp_path / "int8")
+    assert edgenas("devices", "probe", "mine.yaml", "--precision", "int8", cwd=cwd).returncode == 0
+    command = ("run", "small.yaml", *LOOSE, "--set", "devices=[mine.yaml]")
+    planned = edgenas(*command, "--plan", "--json", cwd=cwd)
+    assert "on 1 device(s), 1 in int8" in json.loads(planned.stdout)["stages"][0]["what"]
+    done = edgenas(*command, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    run = cwd / "runs" / "small"
+    summary, manifest = read_json(run / "summary.json"), read_json(run / "export" / "bundle" / "manifest.json")
+    assert manifest["deployed"] == {"mine": "model_int8.onnx"}
+    assert summary["chosen"]["onnx"] == "export/bundle/model_int8.onnx"
+    assert summary["chosen"]["test_top1"] == summary["int8"]["test_top1"] == manifest["int8"]["accuracy"]["test_top1"]
+    assert all(entry["deployed_top1"] == entry["val_top1_int8"] for entry in summary["front"])
+    assert not (run / "latency" / "form.json").exists()
+    assert read_json(run / "latency" / "mine" / "meta.json")["identity"]["precision"] == "int8"
+    assert f"model    runs/small/{summary['chosen']['onnx']}" in done.stdout
+
+
+@pytest.mark.slow
+def test_killed_while_it_quantises_a_run_for_both_precisions_ends_as_undisturbed(tmp_path: Path) -> None:
+    cwd = small(tmp_path / "undisturbed")
+    done = edgenas(*BOTH, "here-int8=40ms", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    undisturbed, victim = cwd / "runs" / "small", small(tmp_path / "victim") / "runs" / "small"
+    assert read_json(undisturbed / "summary.json")["budgets"][1]["device"] == "here-int8"
+    rows, log = victim / "verify" / "int8.jsonl", tmp_path / "log"
+
+    def go_on() -> subprocess.Popen[bytes]:
+        cwd = tmp_path / "victim"
+        return start(undisturbed, *BOTH, "here-int8=40ms", cwd=cwd, pace=0.05, checkpoints=0.2, log=log)
+
+    assert kill_when(go_on(), lambda: rows.exists() and rows.read_bytes().count(b"\n") == 2)
+    kept = rows.read_bytes()
+    assert go_on().wait(timeout=400) == 0, log.read_text()
+    assert rows.read_bytes().startswith(kept)
+    assert rows.read_bytes().count(b"\n") == (undisturbed / "verify" / "int8.jsonl").read_bytes().count(b"\n")
+    # The two files were timed side by side anew; all else is equal.
+    assert set(differences(victim, undisturbed)) <= {"export"}
+    files = [read_json(run / "export" / "bundle" / "manifest.json")["files"] for run in (undisturbed, victim)]
+    for name in ("model.onnx", "model_int8.onnx"):
+        assert files[0][name] == files[1][name]

@@ -20,11 +20,13 @@ from edgenas.errors import MeasurementError, TableError
 from edgenas.files import append_jsonl, read_jsonl
 from edgenas.latency.device import Device, DeviceRun
 from edgenas.latency.table import LatencyTable
-from edgenas.profiling import session, transport
+from edgenas.profiling import local, session
+from edgenas.profiling.local import run_bench
 from edgenas.profiling.plan import Plan, make_plan
 from edgenas.profiling.record import Measurement, pool, repeat_noise, to_measurement
+from edgenas.profiling.rows import validate_rows
 from edgenas.profiling.session import PROCESSES, measure_networks, profile
-from edgenas.profiling.transport import installed_runtime, run_bench, validate_rows
+from edgenas.profiling.transport import installed_runtime
 from edgenas.space.load import load_space
 
 SPACE = load_space(Path(__file__).parents[1] / "latency" / "small_space.yaml")
@@ -78,7 +80,7 @@ def fake_export(named, folder: Path, progress=None) -> dict[str, Path]:
 
 
 def run_profile(monkeypatch, folder: Path, bench: FakeBench, plan: Plan = PLAN, **changes) -> LatencyTable:
-    monkeypatch.setattr(session, "run_bench", bench)
+    monkeypatch.setattr(local, "run_bench", bench)
     options = {"export": fake_export, "exporter_version": 1, "rounds": 4, "seed": 0, "folder": folder} | changes
     return profile(SPACE, plan, 10, DEVICE, **options)
 
@@ -185,6 +187,27 @@ def test_when_the_runtime_turns_out_another_everything_is_measured_with_it(monke
     assert len(table.rows) == everything
 
 
+def test_what_is_carried_to_a_device_is_told_all_at_once(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(session, "MODELS_PER_PROCESS", 20)
+
+    class Carried(local.LocalTransport):
+        at_once = True
+
+        def __init__(self) -> None:
+            self.told = []
+
+        def time(self, jobs, device, progress=None):
+            self.told.append(len(jobs))
+            yield from super().time(jobs, device, progress)
+
+    in_parts, carried = FakeBench(), FakeBench()
+    table = run_profile(monkeypatch, tmp_path / "parts", in_parts)
+    transport = Carried()
+    assert run_profile(monkeypatch, tmp_path / "carried", carried, transport=transport).rows == table.rows
+    assert transport.told == [len(in_parts.timed)]
+    assert carried.timed == in_parts.timed
+
+
 FOREIGN = {
     "hello": lambda line: {"hello": 1},
     "no process": lambda line: line | {"process": PROCESSES},
@@ -263,7 +286,7 @@ def _with(path: str, value: object) -> dict:
         (_with("benchmark_info.threads", 8), "threads is 8, wanted 1"),
         (_with("benchmark_info.index", 7), "index 7, wanted 0 to 1"),
         (_with("benchmark_info.index", 0), r"two rows for a\.onnx"),
-        (_with("benchmark_info", "x"), "index None"),
+        (_with("benchmark_info", "x"), "index nothing"),
         (_with("schema_version", 2), "upgrade edgenas"),
     ],
 )
@@ -317,7 +340,7 @@ def test_what_is_measured_of_a_front_is_measured_again_only_for_other_files(monk
     options = {"rounds": PROCESSES, "seed": 0, "out": tmp_path / "rows.jsonl"}
 
     def measured(bench: FakeBench) -> dict[str, Measurement]:
-        monkeypatch.setattr(session, "run_bench", bench)
+        monkeypatch.setattr(local, "run_bench", bench)
         return measure_networks(networks, DEVICE, **options)
 
     first = measured(FakeBench())
@@ -356,7 +379,7 @@ def test_a_network_of_an_operator_that_the_device_lacks_is_named_and_the_others_
 
 
 def test_a_failing_timer_shows_the_end_of_its_words(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(transport, "_command", lambda *arguments: [sys.executable, "-c", "raise SystemExit('no disk')"])
+    monkeypatch.setattr(local, "_command", lambda *arguments: [sys.executable, "-c", "raise SystemExit('no disk')"])
     with pytest.raises(MeasurementError, match=r"(?s)exit code 1:.*no disk"):
         run_bench([tmp_path / "any.onnx"], DEVICE.run, rounds=1, seed=0)
 
@@ -384,7 +407,7 @@ def test_the_timer_does_not_outlive_the_process_that_started_it(tmp_path, signal
     model = make_model(tmp_path / "endless" / "model.onnx")
     code = (
         "from pathlib import Path; from edgenas.latency.device import DeviceRun; "
-        "from edgenas.profiling.transport import run_bench; "
+        "from edgenas.profiling.local import run_bench; "
         f"run_bench([Path({str(model)!r})], DeviceRun(), rounds=10**6, seed=0, progress=lambda *step: print(*step))"
     )
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}

@@ -135,3 +135,14 @@ def test_a_broken_value_is_named_with_its_file(run_folder: Path) -> None:
     change_latency(run_folder, speedup="twice")
     with pytest.raises(RunFolderError, match=r"summary\.json: int8\.latency\.here\.speedup: .*'twice'"):
         write_report(run_folder)
+
+
+def test_where_a_device_runs_int8_the_loss_is_against_fp32_and_not_against_itself(run_folder: Path) -> None:
+    before = section(run_folder)
+    summary = json.loads((run_folder / "summary.json").read_text())
+    chosen, int8 = summary["chosen"], summary["int8"]
+    int8 |= {"fp32_val_top1": chosen["val_top1"], "fp32_test_top1": chosen["test_top1"]}
+    # What is deployed, and therefore the chosen network's, is int8's.
+    chosen |= {"val_top1": int8["val_top1"], "test_top1": int8["test_top1"]}
+    (run_folder / "summary.json").write_text(json.dumps(summary))
+    assert section(run_folder) == before

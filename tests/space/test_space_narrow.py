@@ -14,6 +14,7 @@ from spaces import SMALL, random_archs, spaces
 from edgenas.deploy.onnx_export import export_for_timing
 from edgenas.errors import SpaceError, TableError
 from edgenas.latency.device import Device, dump_device, load_device
+from edgenas.space.form import FORM_OPERATORS
 from edgenas.space.load import load_space
 from edgenas.space.narrow import ABSENT, NEEDED, SQUEEZE_EXCITE, narrow
 from edgenas.space.space import SearchSpace
@@ -101,8 +102,9 @@ def test_exported_networks_hold_the_known_operators_and_none_of_what_a_device_la
             nets[space.structure_id] = space.unroll(space.smallest, 10)
     operators = [{node.op_type for node in onnx.load(p).graph.node} for p in export_for_timing(nets, tmp_path).values()]
     removable = {"HardSwish", *SQUEEZE_EXCITE[1:]}
-    assert operators[0] == operators[2] == {*NEEDED, *removable}
-    assert operators[1] == operators[3] == set(NEEDED)
+    pooling = set(FORM_OPERATORS["direct"])
+    assert operators[0] == operators[2] == {*NEEDED, *removable, *pooling}
+    assert operators[1] == operators[3] == {*NEEDED, *pooling}
     assert not set(ABSENT) & {*NEEDED, *removable}
 
 
@@ -132,3 +134,13 @@ def test_a_device_file_that_lists_what_is_unknown_is_refused(unsupported: object
     with pytest.raises(TableError, match="unsupported") as raised:
         load_device(path)
     assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize("entry", ["Resize", "ReduceMean", "GlobalAveragePool"])
+def test_operators_of_one_form_leave_the_space_as_it_is(entry: str) -> None:
+    assert narrow(SMALL, [entry]) == (SMALL, [])
+
+
+def test_no_network_does_without_every_way_to_pool() -> None:
+    with pytest.raises(SpaceError, match="does without both ReduceMean and GlobalAveragePool"):
+        narrow(SMALL, ["ReduceMean", "GlobalAveragePool"])

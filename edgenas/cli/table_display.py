@@ -1,0 +1,83 @@
+"""What `edgenas tables` prints: lines of at most 80 columns, numbers first, keys folded; --json has everything."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from edgenas.display import milliseconds
+from edgenas.latency.table import UNKNOWN, LatencyTable
+from edgenas.latency.table_check import Doubt
+from edgenas.latency.table_diff import TableDiff
+
+WIDTH = 80
+LISTED = 3
+"""Rows listed of each finding."""
+
+
+def say(text: str, indent: int = 0) -> None:
+    """Text folded at 80 columns, an arch's between its blocks; what follows the first line is indented by two more."""
+    spaces = " " * indent
+    for line in text.splitlines() or [""]:
+        print(textwrap.fill(line, WIDTH, initial_indent=spaces, subsequent_indent=f"{spaces}  "))
+
+
+def print_check(name: str, table: LatencyTable, doubts: Sequence[Doubt]) -> None:
+    """What speaks against a table."""
+    say(f"{name}: {counted(table)}")
+    for doubt in doubts:
+        say(f"{'SERIOUS' if doubt.serious else 'doubt'}  {doubt.text}")
+        _list(doubt.rows)
+    serious = sum(doubt.serious for doubt in doubts)
+    print(f"{len(doubts)} doubts, {serious} serious" if doubts else "no doubts")
+
+
+def print_diff(first: str, second: str, diff: TableDiff) -> None:
+    """How two tables differ."""
+    say(f"A  {first}")
+    say(f"B  {second}")
+    both = [field for field, pair in diff.identity.items() if set(pair) == {UNKNOWN}]
+    for field, (a, b) in diff.identity.items():
+        if field not in both:
+            say(f"{field}: {a} in A, {b} in B")
+    if both:
+        say(f"{UNKNOWN} in both: {', '.join(both)}")
+    if not diff.identity:
+        print("one identity: the same device and setting")
+    for letter, rows in (("A", diff.only_first), ("B", diff.only_second)):
+        if rows:
+            print(f"only in {letter}: {len(rows)} rows")
+            _list([row.key for row in rows])
+    for kind, common in diff.common.items():
+        tau = "-" if common.kendall_tau is None else f"{common.kendall_tau:.3f}"
+        say(
+            f"{common.count} common {kind}s: p50 of B / A {common.median:.3f} in the median, 90 % within "
+            f"{common.low:.3f} to {common.high:.3f}; Kendall tau {tau}"
+        )
+    if not diff.common:
+        print("no common rows")
+        return
+    print("farthest from the median ratio:")
+    for a, b in diff.worst:
+        say(f"{b.p50_us / a.p50_us:.3f}  {milliseconds(a.p50_us)} ms, {milliseconds(b.p50_us)} ms  {a.key}", 2)
+
+
+def print_written(table: LatencyTable, folder: str, notes: Iterable[str] = ()) -> None:
+    """A table that was written."""
+    say(f"wrote {folder}: {counted(table)}")
+    for note in notes:
+        say(note)
+    say(f"look it over: edgenas tables check {folder}")
+
+
+def counted(table: LatencyTable) -> str:
+    """How many rows of which kind, for people."""
+    blocks = len(table.blocks())
+    return f"{blocks} blocks, {len(table.rows) - blocks} networks"
+
+
+def _list(keys: Sequence[str]) -> None:
+    for key in keys[:LISTED]:
+        say(key, 2)
+    if len(keys) > LISTED:
+        print(f"  … and {len(keys) - LISTED} more: --json lists all")

@@ -1,0 +1,211 @@
+"""Doubts about a table: what its timer noted, what its circumstances and rows say, what does not fit the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from edgenas.errors import SpaceError
+from edgenas.latency.block_cost import block_features
+from edgenas.latency.plausibility import blocks_unlike_the_rest, slower_than_larger, unlike_the_rest
+from edgenas.latency.table import NETWORK, STATISTIC, UNKNOWN, LatencyRow, LatencyTable
+from edgenas.latency.table_merge import sessions
+from edgenas.space.arch import Arch, parse_arch
+from edgenas.space.blocks import BlockSpec, parse_block
+from edgenas.space.cost import cost
+from edgenas.space.space import SearchSpace
+
+MANY = 0.1
+"""The share of rows above which a doubt about rows is serious."""
+WIDE, NOISY = 0.1, 0.05
+FEW_ROUNDS, FEW_RUNS = 8, 50
+DRIFT, LOAD = (0.05, 0.15), (0.1, 0.5)
+"""Each: where doubt begins, and where it is serious."""
+TWICE = 2.0
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A reason not to rely on a table.
+
+    Attributes:
+        about: one word for machines, like `interval`.
+        serious: whether predictions made from the table are likely to be wrong.
+        text: for people.
+        rows: keys of the rows it is about, or blocks that are missing, the worst first.
+    """
+
+    about: str
+    serious: bool
+    text: str
+    rows: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "rows": list(self.rows)}
+
+
+def check_table(
+    table: LatencyTable, space: SearchSpace | None = None, wanted: Sequence[BlockSpec] = ()
+) -> tuple[Doubt, ...]:
+    """Doubts about a table, serious ones first.
+
+    Args:
+        table: one that could be read, so its form is right.
+        space: whose networks in the table are compared with each other.
+        wanted: blocks that the table should have, those of the space.
+    """
+    found = [
+        *_of_source(table),
+        *_of_circumstances(table.circumstances),
+        *_of_rows(table.rows),
+        *_of_keys(table.rows),
+        *_of_blocks(table.rows),
+        *(_of_networks(table, space) if space else ()),
+        *(_missing(table, wanted) if wanted else ()),
+    ]
+    return tuple(sorted(found, key=lambda doubt: not doubt.serious))
+
+
+def _of_source(table: LatencyTable) -> Iterator[Doubt]:
+    unknown = [name for name, value in asdict(table.identity).items() if value == UNKNOWN]
+    if unknown:
+        yield Doubt("identity", False, f"{UNKNOWN}: {', '.join(unknown)}: no merge takes it")
+    unstated = sorted({name for row in table.rows for name, value in row.to_json().items() if value is None})
+    if unstated:
+        holds = table.circumstances.get(STATISTIC, UNKNOWN)
+        yield Doubt("unstated", False, f"p50_us holds: {holds}; the source does not state {', '.join(unstated)}")
+
+
+def _of_circumstances(circumstances: Mapping[str, Any]) -> Iterator[Doubt]:
+    recorded = circumstances.get("doubts")
+    for text in recorded if isinstance(recorded, list) else ():
+        yield Doubt("recorded", False, f"the timer noted: {text}")
+    yield from _beyond(circumstances, "sentinel_drift", DRIFT, "the sentinel drifted by {:.1%} while timing")
+    yield from _beyond(circumstances, "foreign_load", LOAD, "other programs kept {:.2f} cores busy")
+    sentinels = [value for one in sessions(circumstances) if (value := _number(one, "sentinel_p50_us"))]
+    if len(sentinels) > 1:
+        drift = {"between_sessions": max(sentinels) / min(sentinels) - 1}
+        yield from _beyond(drift, "between_sessions", DRIFT, "the sentinel differs by {:.1%} between merged sessions")
+
+
+def _beyond(values: Mapping[str, Any], key: str, limits: tuple[float, float], text: str) -> Iterator[Doubt]:
+    value = _number(values, key)
+    if value is not None and value > limits[0]:
+        yield Doubt(key, value > limits[1], text.format(value))
+
+
+def _number(values: Mapping[str, Any], key: str) -> float | None:
+    value = values.get(key)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _of_rows(rows: Sequence[LatencyRow]) -> Iterator[Doubt]:
+    yield from _above(
+        rows, "interval", lambda r: (r.ci_high_us - r.ci_low_us) / r.p50_us, WIDE, "p50 intervals wider than {:.0%}"
+    )
+    yield from _above(rows, "repeat_noise", lambda r: r.repeat_noise, NOISY, "repeat noise above {:.0%}")
+    yield from _above(rows, "rounds", lambda r: -r.rounds or -np.inf, -FEW_ROUNDS, "fewer than {:.0f} rounds")
+    yield from _above(rows, "count", lambda r: -r.count or -np.inf, -FEW_RUNS, "fewer than {:.0f} timed runs")
+    odd = [
+        row.key for row in rows if row.p50_us > row.p95_us or row.p50_us < row.ci_low_us or row.p50_us > row.ci_high_us
+    ]
+    if odd:
+        yield Doubt(
+            "order", True, f"{len(odd)} rows: the p50 lies outside its own interval, or above the p95", tuple(odd)
+        )
+
+
+def _above(
+    rows: Sequence[LatencyRow], about: str, value: Callable[[LatencyRow], float], limit: float, text: str
+) -> Iterator[Doubt]:
+    # Comparisons with what is not stated are false.
+    beyond = sorted((row for row in rows if value(row) > limit), key=value, reverse=True)
+    if beyond:
+        said = f"{len(beyond)} of {len(rows)} rows: {text.format(abs(limit))}"
+        yield Doubt(about, len(beyond) > MANY * len(rows), said, tuple(row.key for row in beyond))
+
+
+def _of_keys(rows: Sequence[LatencyRow]) -> Iterator[Doubt]:
+    unread = [row.key for row in rows if not _read(row)]
+    if unread:
+        yield Doubt("key", True, f"{len(unread)} rows: this edgenas knows no such block or arch", tuple(unread))
+
+
+def _read(row: LatencyRow) -> BlockSpec | Arch | None:
+    try:
+        return parse_arch(row.key) if row.kind == NETWORK else parse_block(row.key)
+    except SpaceError:
+        return None
+
+
+def _of_blocks(rows: Sequence[LatencyRow]) -> Iterator[Doubt]:
+    latency_us = {spec: row.p50_us for row in rows if isinstance(spec := _read(row), BlockSpec)}
+    slower = slower_than_larger(latency_us)
+    if slower:
+        by_much = any(latency_us[a] > TWICE * latency_us[b] for a, b in slower)
+        pairs = tuple(f"{a.key} ({latency_us[a]:.5g} µs) over {b.key} ({latency_us[b]:.5g} µs)" for a, b in slower)
+        yield Doubt("slower", by_much, f"{len(slower)} blocks are slower than a block larger in every way", pairs)
+    yield from _outliers([(spec.key, ratio) for spec, ratio in blocks_unlike_the_rest(latency_us)], "blocks")
+
+
+def _of_networks(table: LatencyTable, space: SearchSpace) -> Iterator[Doubt]:
+    rows = [row for row in table.rows if row.kind == NETWORK and row.space == space.structure_id and _read(row)]
+    if rows:
+        features = np.log([_on_paper(space, row) for row in rows])
+        ratios = unlike_the_rest(features, np.array([row.p50_us for row in rows]))
+        yield from _outliers([(rows[index].key, ratio) for index, ratio in ratios.items()], "networks")
+
+
+def _on_paper(space: SearchSpace, row: LatencyRow) -> list[float]:
+    """Costs that a network's latency follows roughly."""
+    specs = space.unroll(parse_arch(row.key), row.num_classes)
+    counted = cost(specs)
+    return [counted.macs, counted.weight_bytes, counted.peak_activation_bytes, len(specs)]
+
+
+def _outliers(ratios: Sequence[tuple[str, float]], what: str) -> Iterator[Doubt]:
+    if ratios:
+        far = any(max(ratio, 1 / ratio) > TWICE for _, ratio in ratios)
+        listed = tuple(f"{key} ({ratio:.2f} times a smooth fit)" for key, ratio in ratios)
+        yield Doubt("outlier", far, f"{len(ratios)} {what} do not fit the others", listed)
+
+
+def _missing(table: LatencyTable, wanted: Sequence[BlockSpec]) -> Iterator[Doubt]:
+    """Blocks without a row: inside the measured range of their kind they can be regressed, outside not."""
+    measured = table.blocks()
+    lacking = [spec for spec in wanted if spec.key not in measured]
+    ranges = _ranges(list(measured))
+    outside = [spec.key for spec in lacking if not _inside(spec, ranges)]
+    inside = [spec.key for spec in lacking if _inside(spec, ranges)]
+    if outside:
+        text = f"{len(outside)} of the space's {len(wanted)} blocks are missing and outside the measured range"
+        yield Doubt("outside", True, text, tuple(outside))
+    if inside:
+        text = f"{len(inside)} of the space's {len(wanted)} blocks are missing; a predictor regresses them"
+        yield Doubt("missing", False, text, tuple(inside))
+
+
+def _ranges(keys: Sequence[str]) -> dict[str, tuple[dict[str, float], dict[str, float]]]:
+    """Smallest and largest feature values of every kind."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for key in keys:
+        try:
+            spec = parse_block(key)
+        except SpaceError:
+            continue
+        found.setdefault(spec.kind, []).append(block_features(spec))
+    return {
+        kind: tuple({name: end(row[name] for row in rows) for name in rows[0]} for end in (min, max))  # type: ignore[misc]
+        for kind, rows in found.items()
+    }
+
+
+def _inside(spec: BlockSpec, ranges: Mapping[str, tuple[dict[str, float], dict[str, float]]]) -> bool:
+    if spec.kind not in ranges:
+        return False
+    low, high = ranges[spec.kind]
+    return all(low[name] <= value <= high[name] for name, value in block_features(spec).items())

@@ -1,0 +1,190 @@
+"""Whole-network latencies from elsewhere: a CSV of archs, or of once-for-all settings, becomes a table."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from edgenas.errors import SpaceError, TableError, one_of, shown
+from edgenas.latency.table import NETWORK, NOT_STATED, STATISTIC, Identity, LatencyRow, LatencyTable, csv_lines
+from edgenas.space.arch import Arch
+from edgenas.space.space import SearchSpace
+
+MICROSECONDS = {"us": 1.0, "ms": 1e3, "s": 1e6}
+OFA_COLUMNS = ("ks", "e", "d", "r")
+STATISTICS = ("p50", "mean", "unknown")
+AGAIN = "check the path"
+_OPTIONAL = ("std", "count")
+
+
+def import_networks(
+    path: Path,
+    space: SearchSpace,
+    num_classes: int,
+    identity: Identity,
+    *,
+    latency_column: str | None = None,
+    unit: str | None = None,
+    statistic: str = "unknown",
+) -> LatencyTable:
+    """Read a CSV of one network a line.
+
+    A network is named by a column `arch` (our text form) or by once-for-all's `ks`, `e`, `d` and `r`, lists with
+    values between dashes, commas or spaces. Columns `std` (in the unit of the latency) and `count` are read where
+    they are; others are passed over. A network of several lines (once-for-all settings that differ in inactive blocks
+    only are one) gets the median of its latencies; the circumstances say how many these are, and how far apart.
+
+    Args:
+        path: the CSV file.
+        space: that the networks are of.
+        num_classes: of the networks.
+        identity: of the table, `unknown` where nobody knows.
+        latency_column: by default the one of latency_us, latency_ms, latency_s that is there.
+        unit: of the latency: us, ms or s; by default what the column's name ends with.
+        statistic: what the latencies are: p50, mean or unknown.
+
+    Raises:
+        TableError: file, line and column are named.
+    """
+    lines = _lines(path)
+    header = [name.strip() for name in lines[0]]
+    place = f"{path}, line 1"
+    if len(set(header)) < len(header):
+        raise TableError(f"{place}: a column stands there twice: {shown(','.join(header))}")
+    spelling = _spelling(header, place)
+    column, factor = _latency_column(header, latency_column, unit, place)
+    read: dict[str, list[LatencyRow]] = {}
+    for number, values in enumerate(lines[1:], start=2):
+        at = f"{path}, line {number}"
+        if len(values) != len(header):
+            raise TableError(f"{at}: wanted {len(header)} values, got {len(values)}; was the file cut short?")
+        texts = dict(zip(header, values, strict=True))
+        arch = _arch(texts, spelling, space, at).id
+        row = _row(texts, (NETWORK, space.structure_id, num_classes, arch), (column, factor), statistic, at)
+        read.setdefault(arch, []).append(row)
+    circumstances = {"source": path.name, STATISTIC: statistic, **_repeated(list(read.values()))}
+    return LatencyTable(identity, circumstances, tuple(map(_median, read.values())))
+
+
+def _median(rows: Sequence[LatencyRow]) -> LatencyRow:
+    """One row of a network's lines: the median of what they say, the sum of their counts if all have one."""
+    medians: dict[str, Any] = {}
+    for name in ("p50_us", "mean_us", "std_us"):
+        values = [getattr(row, name) for row in rows]
+        medians[name] = NOT_STATED if any(map(math.isnan, values)) else median(values)
+    counts = [row.count for row in rows]
+    return replace(rows[0], **medians, count=sum(counts) if all(counts) else 0)
+
+
+def _repeated(networks: Sequence[Sequence[LatencyRow]]) -> dict[str, Any]:
+    """Of networks on several lines: how many, and the median of (greatest - smallest) / median of their latencies."""
+    several = [[row.p50_us for row in rows] for rows in networks if len(rows) > 1]
+    if not several:
+        return {}
+    spread = median((max(values) - min(values)) / median(values) for values in several)
+    return {"repeated_networks": len(several), "repeated_difference": spread}
+
+
+def _lines(path: Path) -> list[list[str]]:
+    if path.exists() and not path.is_file():
+        raise TableError(f"{path} is no file: wanted a CSV of one network a line")
+    # Spreadsheets leave empty lines at the end.
+    lines = csv_lines(path, AGAIN)
+    while lines and not any(map(str.strip, lines[-1])):
+        lines.pop()
+    if len(lines) < 2:
+        raise TableError(f"{path}: wanted a line of column names and a line for each network, got {len(lines)} line(s)")
+    return lines
+
+
+def _spelling(header: Sequence[str], place: str) -> tuple[str, ...]:
+    """The columns that name a network."""
+    if "arch" in header:
+        return ("arch",)
+    if missing := [name for name in OFA_COLUMNS if name not in header]:
+        raise TableError(
+            f"{place}: wanted a column arch, or {', '.join(OFA_COLUMNS)}; missing {', '.join(missing)}; got "
+            f"{shown(', '.join(header))}"
+        )
+    return OFA_COLUMNS
+
+
+def _latency_column(header: Sequence[str], column: str | None, unit: str | None, place: str) -> tuple[str, float]:
+    """The column of latencies, and how many microseconds one of its unit is."""
+    usual = [f"latency_{name}" for name in MICROSECONDS]
+    if column is None:
+        found = [name for name in usual if name in header]
+        if len(found) != 1:
+            came = f"has {', '.join(found)}" if found else f"has none of {', '.join(usual)}"
+            raise TableError(f"{place}: {came}: name one with --latency-column, and its --unit")
+        column = found[0]
+    if column not in header:
+        raise TableError(f"{place}: no column {shown(column)}; {one_of(column, header)}")
+    unit = unit or column.rpartition("_")[2]
+    if unit not in MICROSECONDS:
+        raise TableError(f"{place}: column {column}: of which unit? Say --unit {', '.join(MICROSECONDS)}")
+    return column, MICROSECONDS[unit]
+
+
+def _arch(texts: Mapping[str, str], spelling: tuple[str, ...], space: SearchSpace, place: str) -> Arch:
+    try:
+        if spelling == ("arch",):
+            return space.parse(texts["arch"])
+        return space.from_ofa({name: _numbers(texts[name], name, place) for name in spelling})
+    except SpaceError as error:
+        raise TableError(f"{place}, column {' '.join(spelling)}: {error}") from None
+
+
+def _numbers(text: str, column: str, place: str) -> list[float]:
+    """The values of `3-5-7`, `3,5,7` or `[3, 5, 7]`."""
+    parts = re.split(r"[-,\s]+", text.strip(" []()"))
+    if not all(re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", part) for part in parts):
+        raise TableError(f"{place}, column {column}: wanted numbers like 3-5-7 or 3,5,7, got {shown(text)}")
+    if column == "r" and len(parts) != 1:
+        raise TableError(f"{place}, column r: wanted one resolution, got {shown(text)}")
+    return [float(part) if "." in part else int(part) for part in parts]
+
+
+def _row(
+    texts: Mapping[str, str], name: tuple[str, str, int, str], latency: tuple[str, float], statistic: str, place: str
+) -> LatencyRow:
+    column, factor = latency
+    p50_us = factor * _positive(texts[column], column, place)
+    known: dict[str, Any] = {key: texts[key].strip() for key in _OPTIONAL if texts.get(key, "").strip()}
+    kind, space, num_classes, key = name
+    return LatencyRow(
+        kind=kind,
+        space=space,
+        num_classes=num_classes,
+        key=key,
+        p50_us=p50_us,
+        p95_us=NOT_STATED,
+        mean_us=p50_us if statistic == "mean" else NOT_STATED,
+        std_us=factor * _positive(known["std"], "std", place, zero=True) if "std" in known else NOT_STATED,
+        ci_low_us=NOT_STATED,
+        ci_high_us=NOT_STATED,
+        count=_count(known["count"], place) if "count" in known else 0,
+        rounds=0,
+        repeat_noise=NOT_STATED,
+    )
+
+
+def _positive(text: str, column: str, place: str, *, zero: bool = False) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+        raise TableError(f"{place}, column {column}: wanted a finite number above zero, got {shown(text)}")
+    return value
+
+
+def _count(text: str, place: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,12}", text) or int(text) == 0:
+        raise TableError(f"{place}, column count: wanted a whole number above zero, got {shown(text)}")
+    return int(text)

@@ -1,0 +1,73 @@
+"""What measuring a front teaches: its rows join the latency tables that predictors are fitted on.
+
+Where a network of the front misses a budget, `verify` keeps all it measured in `verify/refit.json`, and the front is
+searched again under predictors that know these networks, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from edgenas.errors import RunFolderError, explained
+from edgenas.files import read_json, write_json
+from edgenas.latency.table import LatencyRow, LatencyTable
+from edgenas.pipeline.run import Run
+
+FILE = "verify/refit.json"
+AGAIN = "delete it, and the search goes on without it"
+
+
+def refits(run: Run) -> int:
+    """How often predictors were refitted on what `verify` measured."""
+    return int(_read(run).get("count", 0))
+
+
+def refitted(run: Run, table: LatencyTable) -> LatencyTable:
+    """A device's table with the rows that `verify` measured in its setting; the table itself where there are none."""
+    kept = _read(run).get("devices", {}).get(table.identity.device)
+    # Another runtime, form or recipe since: what was measured then says nothing now.
+    if kept is None or kept["identity"] != asdict(table.identity):
+        return table
+    return table.extended(kept["rows"])
+
+
+def keep_measured(run: Run, tables: Mapping[str, LatencyTable], rows: Mapping[str, Sequence[LatencyRow]]) -> None:
+    """Add a front's rows to those of earlier ones.
+
+    Args:
+        run: being verified.
+        tables: of its devices.
+        rows: of the networks measured, by device.
+    """
+    devices = {}
+    for name, table in tables.items():
+        known = {row.name: row for row in table.rows}
+        before = [row for row in refitted(run, table).rows if known.get(row.name) != row]
+        merged = {row.name: row for row in (*before, *rows[name])}
+        devices[name] = {"identity": asdict(table.identity), "rows": [asdict(row) for row in merged.values()]}
+    write_json(run.folder / FILE, {"count": refits(run) + 1, "devices": devices})
+
+
+def _read(run: Run) -> dict[str, Any]:
+    path = run.folder / FILE
+    if not path.exists():
+        return {}
+    found = read_json(path, AGAIN)
+    try:
+        count = TypeAdapter(int).validate_python(found["count"], strict=True)
+        rows = TypeAdapter(dict[str, dict[str, Any]]).validate_python(found["devices"])
+        devices = {
+            name: {
+                "identity": kept["identity"],
+                "rows": tuple(TypeAdapter(list[LatencyRow]).validate_python(kept["rows"])),
+            }
+            for name, kept in rows.items()
+        }
+    except (KeyError, ValueError) as error:
+        said = explained(error.errors()) if isinstance(error, ValidationError) else f"missing or wrong: {error}"
+        raise RunFolderError(f"{path} is damaged ({said}): {AGAIN}") from None
+    return {"count": count, "devices": devices}

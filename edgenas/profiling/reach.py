@@ -1,0 +1,105 @@
+"""How devices are reached: what the command line says of it, and which transport that makes for a device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgenas.errors import ConfigError, one_of
+from edgenas.latency.device import Device, probe
+from edgenas.profiling.local import LocalTransport
+from edgenas.profiling.offline import OfflineTransport
+from edgenas.profiling.place import Place, parse_place
+from edgenas.profiling.ssh import SshTransport
+from edgenas.profiling.transport import Transport
+
+THE_ONE_DEVICE = ""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Ways to devices. Said with every command that measures, and kept in no file: places hold names of people.
+
+    Attributes:
+        places: by device; under an empty name that of the only one.
+        kit: zip to write with what has to be timed on devices that are not reached.
+        results: zip that was brought back from one.
+    """
+
+    places: Mapping[str, Place] = field(default_factory=dict)
+    kit: Path | None = None
+    results: Path | None = None
+
+    def check(self, names: Sequence[str]) -> None:
+        """Refuse places of devices that there are not.
+
+        Raises:
+            ConfigError: the devices are listed.
+        """
+        for name in self.places:
+            if name == THE_ONE_DEVICE and len(names) > 1:
+                raise ConfigError(f"--on: there are several devices: say which, {names[0]}=ssh://…")
+            if name not in (THE_ONE_DEVICE, *names):
+                raise ConfigError(f"--on: {name!r} is no device of this run; {one_of(name, names)}")
+
+    def place(self, device: Device) -> Place | None:
+        """Where a device is, if that was said."""
+        return self.places.get(device.name, self.places.get(THE_ONE_DEVICE))
+
+    def as_reached(self, device: Device) -> Device:
+        """The device, whose file says from now on how it is reached.
+
+        Raises:
+            ConfigError: see `transport`.
+        """
+        transport = self.transport(device)
+        kind = {SshTransport: "ssh", OfflineTransport: "offline"}.get(type(transport), "local")
+        return device.model_copy(update={"run": device.run.model_copy(update={"transport": kind})})
+
+    def transport(self, device: Device) -> Transport:
+        """The way to a device.
+
+        Raises:
+            ConfigError: none was said, and it is not this machine.
+        """
+        if place := self.place(device):
+            return SshTransport(place)
+        differs = _differs(device) if device.run.transport == "local" else ""
+        if device.run.transport == "local" and not differs:
+            return LocalTransport()
+        if self.kit or self.results:
+            return OfflineTransport(self.kit, self.results)
+        hint = (
+            f"say where it is with --on {device.name}=ssh://user@host, or take to it what --pack kit.zip writes "
+            "(and go on with --unpack results.zip)"
+        )
+        if differs:
+            raise ConfigError(f"{differs}: {hint}, or describe this machine with `edgenas devices probe`")
+        raise ConfigError(f"device {device.name} is another machine, and places are kept in no file: {hint}")
+
+
+def _differs(device: Device) -> str:
+    """In what a device is another machine than this, in words; empty if in nothing."""
+    here = probe()
+    for field_name in ("cpu", "cores", "isa"):
+        wanted, came = getattr(device, field_name), getattr(here, field_name)
+        if wanted != came:
+            return f"device {device.name} has {field_name} {wanted}, but this machine has {came}"
+    return ""
+
+
+def parse_reach(on: Sequence[str] = (), kit: Path | None = None, results: Path | None = None) -> Reach:
+    """Read `--on NAME=ssh://…` (or the place alone), `--pack` and `--unpack`.
+
+    Raises:
+        ConfigError: a place is none, or a device has two.
+    """
+    places: dict[str, Place] = {}
+    for text in on:
+        bare = text.startswith("ssh:") or "=" not in text
+        name, _, place = (THE_ONE_DEVICE, "", text) if bare else text.partition("=")
+        if name in places:
+            raise ConfigError(f"--on: {name or 'the device'} is at two places")
+        places[name] = parse_place(place)
+    return Reach(places, kit, results)

@@ -1,0 +1,311 @@
+"""How well latency is predicted on networks that no fit has seen, and whether budgets hold; JSON on the output.
+
+    python tests/benchmarks/latency_prediction.py profile fp32-t1 --folder F
+    python tests/benchmarks/latency_prediction.py profile fp32-t2 --folder F
+    python tests/benchmarks/latency_prediction.py profile int8-t1 --folder F
+    python tests/benchmarks/latency_prediction.py few-shot fp32-t1 int8-t1 --folder F
+    python tests/benchmarks/latency_prediction.py budgets fp32-t1 --folder F
+    python tests/benchmarks/latency_prediction.py promise fp32-t1 --folder F     (half an hour later, or more)
+
+Space: `ofa-mbv3-w1.0` at 128, 160, 192 and 224 pixels. `profile` runs `edgenas profile` as a user would, from nothing,
+then times random networks and holds the predictor against them. `few-shot` fits the second setting's predictor on ten
+of its networks and the first one's table. `budgets` searches networks of the most MACs whose 90 % bound is within each
+of ten budgets, times them, and keeps three that half of the rounds choose and the other half confirm; `promise` times
+these again. Let nothing else run beside any of them. What a folder holds already is not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import torch
+import yaml
+from scipy.stats import kendalltau
+
+from edgenas.deploy.onnx_export import EXPORTER_VERSION
+from edgenas.latency.calibration import fit_calibration
+from edgenas.latency.device import dump_device, probe
+from edgenas.latency.predictor import LatencyPredictor
+from edgenas.latency.table import LatencyTable
+from edgenas.pipeline.devices import run_devices
+from edgenas.pipeline.graphs import device_graphs, timing_export
+from edgenas.pipeline.profile import run_form, run_table
+from edgenas.pipeline.run import Run, open_run
+from edgenas.pipeline.verify import CHOOSING, JUDGING, half_p50_us
+from edgenas.profiling.record import Measurement, network_row
+from edgenas.profiling.session import measure_networks
+from edgenas.search.loop import optimise
+from edgenas.space.arch import Arch
+from edgenas.space.cost import cost
+from edgenas.space.design import covering
+from edgenas.space.space import Genes, SearchSpace
+
+Floats = npt.NDArray[np.float64]
+SETTINGS: dict[str, dict[str, Any]] = {
+    "fp32-t1": {"threads": 1, "precision": "fp32"},
+    "fp32-t2": {"threads": 2, "precision": "fp32"},
+    "int8-t1": {"threads": 1, "precision": "int8"},
+}
+RESOLUTIONS = [128, 160, 192, 224]
+BLOCKS, NETWORKS, ROUNDS = 200, 60, 16
+UNSEEN, UNSEEN_SEED = 100, 20_261_122
+FEW = 10
+FITS, FIT_SHARE = 5, 0.8
+COVERAGE, RISK = 0.9, 0.1
+BUDGETS, CANDIDATES, KEPT = 10, 8, 3
+EVALUATIONS = 4_000
+TOLERANCE = 0.02
+LATER_SECONDS = 1800
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were made on."""
+    here = probe()
+    return {
+        "cpu": here.cpu,
+        "cores": here.cores,
+        "torch": torch.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "exporter_version": EXPORTER_VERSION,
+        "load_before": os.getloadavg()[0],
+    }
+
+
+def profile(setting: str, folder: Path) -> dict[str, Any]:
+    """A cold `edgenas profile`, and its predictor on networks measured right after."""
+    command = _profile(setting, folder)
+    run = open_run(folder / "run")
+    found, measured = _unseen(run, folder)
+    predictor = LatencyPredictor(run.space).fit(run_table(run, setting))
+    fits = _coverage(predictor, run_table(run, setting), found, _p50(measured))
+    return {"setting": setting, **command, **score(predictor, found, measured), **fits}
+
+
+def _profile(setting: str, folder: Path) -> dict[str, Any]:
+    folder.mkdir(parents=True, exist_ok=True)
+    device = probe(setting, **SETTINGS[setting])
+    (folder / "device.yaml").write_text(dump_device(device), encoding="utf-8")
+    config = {
+        "name": setting,
+        "space": {"preset": "ofa-mbv3-w1.0", "resolution": RESOLUTIONS},
+        "data": {"name": "digits"},
+        "train": {"epochs": 1},
+        "devices": [str(folder / "device.yaml")],
+        "profile": {"blocks": BLOCKS, "networks": NETWORKS, "rounds": ROUNDS},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    kept = folder / "command.json"
+    if not kept.exists():
+        words = ["profile", str(folder / "config.yaml"), "--run", str(folder / "run")]
+        started = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", "edgenas", *words], stderr=subprocess.PIPE, text=True, check=True)
+        seconds = time.perf_counter() - started
+        # The last line of a stage says how long it took.
+        timed = re.findall(r"^(measuring|comparing forms of the graph): (\d+)/\2, (\d+) s$", done.stderr, re.M)
+        device_seconds = {label: int(took) for label, _, took in timed}
+        text = json.dumps({"command_seconds": seconds, "device_seconds": device_seconds})
+        kept.write_text(text, encoding="utf-8")
+    found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    return found
+
+
+def _unseen(run: Run, folder: Path, count: int = UNSEEN) -> tuple[list[Arch], dict[str, Measurement]]:
+    """Random networks that are not in the table, timed."""
+    (device,) = run_devices(run).values()
+    known = {row.key for row in run_table(run, device.name).rows}
+    rng = np.random.default_rng(UNSEEN_SEED)
+    drawn = dict.fromkeys(run.space.sample(rng) for _ in range(2 * count))
+    archs = [arch for arch in drawn if arch.id not in known][:count]
+    return archs, time_networks(run, archs, folder / "unseen.jsonl")
+
+
+def time_networks(run: Run, archs: Sequence[Arch], out: Path) -> dict[str, Measurement]:
+    """By arch, as the run's device runs them."""
+    devices = run_devices(run)
+    (device,) = devices.values()
+    graphs = device_graphs(device, devices.values(), run_form(run))
+    classes = _classes(run)
+    named = {arch.id: run.space.unroll(arch, classes) for arch in archs}
+    paths = timing_export(graphs, _say)(named, out.parent / f"models-{out.stem}", None)
+    return measure_networks(
+        paths, device, rounds=ROUNDS, seed=1, out=out, quantiser_recipe=graphs.quantiser_recipe, progress=_say
+    )
+
+
+def _say(what: str, done: int, total: int) -> None:
+    if done in (0, total) or done % 500 == 0:
+        print(f"{what} {done} of {total}", file=sys.stderr, flush=True)
+
+
+def _classes(run: Run) -> int:
+    return LatencyPredictor(run.space).fit(run_table(run, next(iter(run_devices(run))))).num_classes_
+
+
+def _p50(measured: dict[str, Measurement]) -> Floats:
+    return np.array([one.p50_us for one in measured.values()])
+
+
+def score(predictor: LatencyPredictor, archs: Sequence[Arch], measured: dict[str, Measurement]) -> dict[str, Any]:
+    """Errors of predictions against measured p50, and what the machine itself repeats to."""
+    seen, predicted = _p50(measured), predictor.predict(archs)
+    error = predicted / seen - 1
+    return {
+        "networks": len(archs),
+        "within_10": float(np.mean(np.abs(error) <= 0.10)),
+        "within_5": float(np.mean(np.abs(error) <= 0.05)),
+        "mape": float(np.abs(error).mean()),
+        "bias": float(error.mean()),
+        "kendall_tau": float(kendalltau(predicted, seen).statistic),
+        "repeat_noise": float(np.mean([one.repeat_noise for one in measured.values()])),
+        "archs_per_second": _speed(predictor),
+    }
+
+
+def _speed(predictor: LatencyPredictor, count: int = 100_000) -> float:
+    space, rng = predictor.space, np.random.default_rng(0)
+    genes = space.canonical(rng.integers(0, space.n_choices, (count, len(space.n_choices))))
+    predictor.predict(genes)
+    started = time.perf_counter()
+    predictor.predict(genes)
+    return count / (time.perf_counter() - started)
+
+
+def _coverage(predictor: LatencyPredictor, table: LatencyTable, archs: Sequence[Arch], seen: Floats) -> dict[str, Any]:
+    """Intervals of fits on random shares of the calibration networks, pooled."""
+    rows = table.networks(predictor.space.structure_id, predictor.num_classes_)
+    features = predictor.features([predictor.space.parse(row.key) for row in rows])
+    p50, unseen = np.array([row.p50_us for row in rows]), predictor.features(archs)
+    inside, half = [], []
+    for seed in range(FITS):
+        kept = np.random.default_rng(seed).permutation(len(rows))[: round(FIT_SHARE * len(rows))]
+        calibration = fit_calibration(features[kept], p50[kept])
+        bounds = calibration.interval(unseen, COVERAGE)
+        inside.append(np.mean((bounds[:, 0] <= seen) & (seen <= bounds[:, 1])))
+        half.append(np.median((bounds[:, 1] - bounds[:, 0]) / 2 / calibration.predict(unseen)))
+    return {
+        "interval_coverage": float(np.mean(inside)),
+        "interval_coverage_by_fit": [float(value) for value in inside],
+        "median_half_width": float(np.mean(half)),
+        "networks_per_fit": len(kept),
+    }
+
+
+def few_shot(base: str, setting: str, folder: Path) -> dict[str, Any]:
+    """Ten networks of one setting and the table of another, against the networks of `profile`."""
+    rich, run = (open_run(folder / name / "run") for name in (base, setting))
+    archs, measured = _unseen(run, folder / setting)
+    few = covering(run.space, FEW, seed=1)
+    own = time_networks(run, few, folder / setting / "few.jsonl")
+    table = run_table(run, setting)
+    classes = _classes(run)
+    rows = tuple(network_row(run.space.structure_id, classes, arch.id, own[arch.id]) for arch in few)
+    begun = LatencyPredictor(rich.space).fit(run_table(rich, base))
+    predictor = LatencyPredictor(run.space).fit(LatencyTable(table.identity, {}, rows), begun)
+    return {"base": base, "setting": setting, "networks_fitted": FEW, **score(predictor, archs, measured)}
+
+
+def budgets(setting: str, folder: Path) -> dict[str, Any]:
+    """Networks of the most MACs under each budget's bound, timed; three of each are kept."""
+    run = open_run(folder / setting / "run")
+    predictor = LatencyPredictor(run.space).fit(run_table(run, setting))
+    ends = predictor.predict([run.space.smallest, run.space.largest])
+    limits = np.geomspace(1.3 * ends[0], 0.9 * ends[1], BUDGETS).tolist()
+    wanted = {limit: _most_macs(run.space, predictor, limit) for limit in limits}
+    every = list(dict.fromkeys(arch for archs in wanted.values() for arch in archs))
+    measured = time_networks(run, every, folder / setting / "budgets.jsonl")
+    kept = {limit: _promised(archs, measured, limit) for limit, archs in wanted.items()}
+    value = {
+        "measured_at": time.time(),
+        "budgets": [{"limit_us": limit, "archs": archs} for limit, archs in kept.items()],
+    }
+    (folder / setting / "promise.json").write_text(json.dumps(value), encoding="utf-8")
+    over = [measured[arch.id].p50_us > limit for limit, archs in wanted.items() for arch in archs]
+    found = {"setting": setting, "timed": len(every), "over_budget_as_predicted": float(np.mean(over))}
+    return {**found, "kept": {f"{limit:.0f}": len(archs) for limit, archs in kept.items()}}
+
+
+def _most_macs(space: SearchSpace, predictor: LatencyPredictor, limit_us: float) -> list[Arch]:
+    def evaluate(genes: Genes) -> Floats:
+        macs = [cost(space.unroll(arch, predictor.num_classes_)).macs for arch in space.decode(genes)]
+        return np.column_stack([-np.array(macs, dtype=float), predictor.predict(genes)])
+
+    def over(genes: Genes) -> Floats:
+        return (predictor.upper(genes, RISK) / limit_us - 1)[:, None]
+
+    initial = space.encode(covering(space, 40, seed=0))
+    found = optimise(
+        space.n_choices,
+        evaluate,
+        constraints=over,
+        evaluations=EVALUATIONS,
+        population=40,
+        seed=0,
+        initial=initial,
+        repair=space.canonical,
+    )
+    within = np.flatnonzero((found.violations <= 0).all(axis=1))
+    best = within[np.argsort(found.objectives[within, 0], kind="stable")][:CANDIDATES]
+    return space.decode(found.genes[best])
+
+
+def _promised(archs: Sequence[Arch], measured: dict[str, Measurement], limit_us: float) -> list[str]:
+    """The first whose chosen and judging halves are both within."""
+    within = [a.id for a in archs if max(half_p50_us(measured[a.id], h) for h in (CHOOSING, JUDGING)) <= limit_us]
+    return within[:KEPT]
+
+
+def promise(setting: str, folder: Path) -> dict[str, Any]:
+    """The kept networks timed again in fresh processes, half an hour later or more."""
+    run = open_run(folder / setting / "run")
+    value = json.loads((folder / setting / "promise.json").read_text(encoding="utf-8"))
+    waited = time.time() - value["measured_at"]
+    if waited < LATER_SECONDS:
+        raise SystemExit(f"wait for another {LATER_SECONDS - waited:.0f} s: the promise is of later")
+    pairs = [(arch, budget["limit_us"]) for budget in value["budgets"] for arch in budget["archs"]]
+    archs = [run.space.parse(arch) for arch in dict.fromkeys(arch for arch, _ in pairs)]
+    measured = time_networks(run, archs, folder / setting / "promise.jsonl")
+    use = np.array([measured[arch].p50_us / limit for arch, limit in pairs])
+    return {
+        "setting": setting,
+        "networks": len(pairs),
+        "minutes_later": waited / 60,
+        "broken_by_more_than_2_percent": int((use > 1 + TOLERANCE).sum()),
+        "over_at_all": int((use > 1).sum()),
+        "median_use": float(np.median(use)),
+        "use": use.round(4).tolist(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["profile", "few-shot", "budgets", "promise"])
+    parser.add_argument("settings", nargs="+", choices=list(SETTINGS))
+    parser.add_argument("--folder", type=Path, required=True)
+    arguments = parser.parse_args()
+    if len(arguments.settings) != (2 if arguments.what == "few-shot" else 1):
+        parser.error("few-shot takes two settings, the others one")
+    *base, setting = arguments.settings
+    where = machine()
+    made: dict[str, Callable[[], dict[str, Any]]] = {
+        "profile": lambda: profile(setting, arguments.folder / setting),
+        "few-shot": lambda: few_shot(*base, setting, arguments.folder),
+        "budgets": lambda: budgets(setting, arguments.folder),
+        "promise": lambda: promise(setting, arguments.folder),
+    }
+    print(json.dumps({"what": arguments.what, "machine": where, **made[arguments.what]()}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

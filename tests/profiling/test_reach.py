@@ -1,0 +1,90 @@
+"""How devices are reached: what was said on the command line, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgenas.errors import ConfigError
+from edgenas.latency.device import Device, DeviceRun, dump_device, probe
+from edgenas.profiling.local import LocalTransport
+from edgenas.profiling.offline import OfflineTransport
+from edgenas.profiling.place import Place
+from edgenas.profiling.reach import Reach, parse_reach
+from edgenas.profiling.ssh import SshTransport
+
+HERE = probe()
+PI4 = HERE.model_copy(update={"name": "pi4", "cpu": "Cortex-A72"})
+
+
+def reached(device: Device, transport: str) -> Device:
+    return device.model_copy(update={"run": DeviceRun(transport=transport)})
+
+
+def test_this_machine_is_timed_here_whatever_else_is_reached() -> None:
+    for reach in (Reach(), parse_reach(["pi4=ssh://pi4"]), parse_reach(kit=Path("kit.zip"))):
+        assert reach.transport(HERE) == LocalTransport()
+        assert reach.as_reached(HERE) == HERE
+
+
+def test_a_device_with_a_place_is_timed_there() -> None:
+    place = Place("host", "user", 22)
+    assert parse_reach(["pi4=ssh://user@host:22"]).transport(PI4) == SshTransport(place)
+    assert parse_reach(["ssh://user@host:22"]).transport(PI4) == SshTransport(place)
+    assert parse_reach(["pi4=ssh://pi4?python=python3.11"]).transport(PI4) == SshTransport(
+        Place("pi4", python="python3.11")
+    )
+
+
+def test_places_do_not_get_into_device_files() -> None:
+    device = parse_reach(["pi4=ssh://somebody@somewhere"]).as_reached(PI4)
+    assert device == reached(PI4, "ssh")
+    assert "some" not in dump_device(device)
+
+
+def test_a_kit_is_for_devices_that_are_another_machine() -> None:
+    reach = parse_reach(kit=Path("kit.zip"), results=Path("results.zip"))
+    assert reach.transport(PI4) == OfflineTransport(Path("kit.zip"), Path("results.zip"))
+    assert reach.as_reached(PI4).run.transport == "offline"
+
+
+@pytest.mark.parametrize("transport", ["ssh", "offline"])
+def test_a_run_goes_on_only_when_it_is_said_again_where_its_device_is(transport: str) -> None:
+    # Even where this machine looks the same.
+    device = reached(HERE.model_copy(update={"name": "twin"}), transport)
+    with pytest.raises(ConfigError, match=r"kept in no file: say where it is with --on twin=ssh://.*--pack kit\.zip"):
+        Reach().transport(device)
+    assert isinstance(parse_reach(["twin=ssh://twin"]).transport(device), SshTransport)
+    assert isinstance(parse_reach(kit=Path("kit.zip")).transport(device), OfflineTransport)
+
+
+def test_another_machine_without_a_place_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"device pi4 has cpu Cortex-A72, but this machine has .* --on pi4=ssh://"):
+        Reach().transport(PI4)
+
+
+@pytest.mark.parametrize(
+    ("on", "message"),
+    [
+        (["pi5=ssh://pi5"], "'pi5' is no device of this run; did you mean 'pi4'"),
+        (["ssh://pi4"], "there are several devices: say which, here=ssh://"),
+    ],
+)
+def test_places_of_other_devices_are_refused(on: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_reach(on).check(["here", "pi4"])
+
+
+@pytest.mark.parametrize(
+    ("on", "message"),
+    [
+        (["pi4"], "wanted ssh://"),
+        (["pi4="], "wanted ssh://"),
+        (["pi4=ssh://a", "pi4=ssh://b"], "pi4 is at two places"),
+        (["ssh://a", "ssh://b"], "the device is at two places"),
+    ],
+)
+def test_what_is_no_way_to_a_device_is_refused(on: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_reach(on)

@@ -1,0 +1,130 @@
+"""`edgenas tables check | diff | merge | import`, as a user calls them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_run import SMALL_SPACE
+from typer.testing import CliRunner
+
+from edgenas.cli.commands import app
+from edgenas.latency.table import LatencyTable, find_table, table_names
+
+XEON = "xeon-2c-amx/ort1.31-cpu-fp32-t1"
+ARCHS = ("r12_w8-k3e1_w16-k3e2", "r16_w8-k3e1_w24-k5e4-k3e2")
+
+
+def said(*arguments: object) -> str:
+    shown = CliRunner().invoke(app, ["tables", *map(str, arguments)], catch_exceptions=False)
+    assert shown.exit_code == 0, shown.output
+    return shown.output
+
+
+def told(*arguments: object) -> dict[str, Any]:
+    value = json.loads(said(*arguments, "--json"))
+    assert isinstance(value, dict)
+    return value
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A folder with a space, networks of it in a CSV, and a table of our own timer."""
+    (tmp_path / "tiny-16.yaml").write_text(SMALL_SPACE)
+    (tmp_path / "networks.csv").write_text("arch,latency_ms\n" + "".join(f"{arch},1.5\n" for arch in ARCHS))
+    find_table(XEON).save(tmp_path / "table")
+    return tmp_path
+
+
+def imported(folder: Path, *more: str) -> dict[str, Any]:
+    space = ("--space", folder / "tiny-16.yaml", "--classes", 10, "--device", "phone")
+    return told("import", folder / "networks.csv", "--out", folder / "new", *space, *more)
+
+
+@pytest.mark.parametrize("name", table_names())
+def test_every_shipped_table_is_checked_and_has_no_serious_doubt_about_its_rows(name: str) -> None:
+    found = told("check", name)
+    assert found["rows"] == len(find_table(name).rows)
+    serious = {doubt["about"] for doubt in found["doubts"] if doubt["serious"]}
+    assert serious <= {"interval", "repeat_noise"}
+    assert f"{len(found['doubts'])} doubts" in said("check", name)
+
+
+def test_check_names_the_blocks_of_a_space_that_are_missing(elsewhere: Path) -> None:
+    given = ("check", XEON, "--space", elsewhere / "tiny-16.yaml")
+    doubts = {doubt["about"]: doubt for doubt in told(*given)["doubts"]}
+    assert "stem_i3_r12_o8_k3_s1_hardswish" in doubts["outside"]["rows"]
+    assert "head_i16_r6_o12_w64_f0_hardswish" in str(told(*given, "--classes", 12)["doubts"])
+
+
+def test_diff_of_a_table_with_itself_is_all_ones() -> None:
+    found = told("diff", XEON, XEON)
+    assert found["identity"] == {}
+    assert found["only_first"] == found["only_second"] == []
+    for rows in found["common"].values():
+        assert (rows["median"], rows["low"], rows["high"], rows["kendall_tau"]) == (1, 1, 1, pytest.approx(1))
+    assert "one identity" in said("diff", XEON, XEON)
+
+
+def test_diff_tells_identities_apart() -> None:
+    found = told("diff", "i7-8700k/unknown", "samsung-note10/unknown")
+    assert found["identity"]["device"] == ["i7-8700k", "samsung-note10"]
+    shown = said("diff", "i7-8700k/unknown", "samsung-note10/unknown")
+    assert "device: i7-8700k in A, samsung-note10 in B" in shown
+    assert "unknown in both: runtime, " in shown
+
+
+def test_merged_tables_are_written_and_replaced_rows_counted(elsewhere: Path) -> None:
+    table = LatencyTable.load(elsewhere / "table")
+    found = told("merge", XEON, elsewhere / "table", "--out", elsewhere / "both")
+    assert found == {"table": str(elsewhere / "both"), "rows": len(table.rows), "replaced": len(table.rows)}
+    assert LatencyTable.load(elsewhere / "both").rows == table.rows
+    again = said("merge", XEON, elsewhere / "both", "--out", elsewhere / "more")
+    assert f"{len(table.rows)} rows stood in several tables" in again
+    assert len(LatencyTable.load(elsewhere / "more").circumstances["sessions"]) == 3
+
+
+def test_what_is_not_stated_is_imported_as_unknown(elsewhere: Path) -> None:
+    assert imported(elsewhere)["rows"] == 2
+    identity = vars(LatencyTable.load(elsewhere / "new").identity)
+    assert {name: value for name, value in identity.items() if value != "unknown"} == {"device": "phone"}
+
+
+def test_what_is_stated_is_imported(elsewhere: Path) -> None:
+    runtime = ("--runtime", "tflite", "--runtime-version", "2.16", "--provider", "cpu", "--precision", "int8")
+    more = ("--threads", "4", "--no-spinning", "--exporter-version", "7", "--quantiser-recipe", "theirs")
+    imported(elsewhere, *runtime, *more, "--optimisation-level", "all", "--form", "direct", "--statistic", "mean")
+    table = LatencyTable.load(elsewhere / "new")
+    assert list(vars(table.identity).values()) == [
+        *("phone", "tflite", "2.16", "cpu", "int8", 4, "all", False, 7, "theirs", "direct")
+    ]
+    assert table.identity.setting == "tflite2.16-cpu-int8-t4"
+    assert [row.mean_us for row in table.rows] == [1500.0, 1500.0]
+
+
+def test_an_imported_table_is_listed_shown_and_checked(elsewhere: Path) -> None:
+    imported(elsewhere)
+    shown = told("show", elsewhere / "new")
+    assert [row["key"] for row in shown["rows"]] == list(ARCHS)
+    assert {row["p95_us"] for row in shown["rows"]} == {None}
+    assert "1.500       -" in said("show", elsewhere / "new")
+    doubts = {doubt["about"] for doubt in told("check", elsewhere / "new")["doubts"]}
+    assert doubts == {"identity", "unstated"}
+
+
+@pytest.mark.parametrize("command", ["check", "diff", "merge", "import"])
+def test_lines_fit_80_columns(command: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(elsewhere)
+    shutil.copytree("table", "other")
+    arguments = {
+        "check": ("table", "--space", "ofa-mbv3-w1.0", "--classes", "1000"),
+        "diff": ("table", "samsung-note10/unknown"),
+        "merge": ("table", "other", "--out", "both"),
+        "import": ("networks.csv", "--out", "new", "--space", "tiny-16.yaml", "--classes", "10", "--device", "phone"),
+    }
+    lines = said(command, *arguments[command]).splitlines()
+    assert lines
+    assert max(map(len, lines)) <= 80
