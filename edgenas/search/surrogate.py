@@ -67,6 +67,8 @@ class Encoding:
     def __call__(self, genes: Genes) -> Floats:
         """Genes, shape (n, genes), to features, shape (n, features)."""
         free = genes[:, self._free]
+        if not len(self._free):
+            return np.zeros((len(genes), 1))
         active = self._active(genes)
         if self.kind == "ordinal":
             return np.where(active, free / np.maximum(self._top, 1), INACTIVE)
@@ -75,12 +77,12 @@ class Encoding:
         columns = [
             chosen[:, [gene]] == np.arange(lowest, top + 1, dtype=np.int64) for gene, top in enumerate(self._top)
         ]
-        return np.concatenate([np.empty((len(genes), 0)), *columns], axis=1) / np.sqrt(2)
+        return np.concatenate(columns, axis=1) / np.sqrt(2)
 
     def _active(self, genes: Genes) -> npt.NDArray[np.bool_]:
         """Which free genes a row may choose: those that stay when set to another choice."""
         free = self._free
-        if self._repair is None or not len(free) or not len(genes):
+        if self._repair is None or not len(genes):
             return np.ones((len(genes), len(free)), dtype=bool)
         trial = np.repeat(genes[:, None], len(free), axis=1)
         trial[:, np.arange(len(free)), free] = self._top
@@ -189,7 +191,7 @@ def _fitted(kernel: Any, features: Floats, values: Floats, *, search: bool) -> A
     with warnings.catch_warnings():
         # A parameter at its bound is an answer: no trend, no noise.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return process.fit(features if features.shape[1] else np.zeros((len(features), 1)), values)
+        return process.fit(features, values)
 
 
 def _likeliest(objective: Callable[..., Any], start: Floats, bounds: Floats) -> tuple[Floats, float]:

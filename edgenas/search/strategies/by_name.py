@@ -10,6 +10,7 @@ from edgenas.search.strategies.protocol import Strategy
 STRATEGIES = {
     "nsga2": "nsga2:NSGA2Strategy",
     "random": "random:RandomStrategy",
+    "surrogate": "surrogate:SurrogateStrategy",
 }
 """Each name's module of this room and class."""
 
