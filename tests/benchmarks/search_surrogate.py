@@ -17,14 +17,15 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ofa_oracle
 
 from edgenas.files import append_jsonl, read_jsonl
 from edgenas.search import optimise
@@ -184,8 +185,97 @@ def spread(values: Floats) -> dict[str, float]:
     return {"median": float(np.median(values)), "least": float(values.min()), "greatest": float(values.max())}
 
 
-TRIALS: dict[str, Callable[[], Trials]] = {"tables": table_trials}
-SUMMARIES: dict[str, Callable[[list[dict[str, Any]]], Any]] = {"tables": table_summary}
+def oracle_trials() -> Trials:
+    ofa_oracle.check()
+    for seed in range(SEEDS):
+        for strategy in STRATEGIES:
+            yield f"{strategy} {seed}", lambda a=strategy, b=seed: oracle_trial(a, b)
+
+
+def oracle_trial(strategy: str, seed: int) -> dict[str, Any]:
+    """One search on once-for-all's predictor; the latency is exact."""
+    space, top1, latency_ms = ofa_oracle.space(), ofa_oracle.Top1(), ofa_oracle.latency_ms("note10")
+    began = time.perf_counter()
+    result = optimise(
+        space.n_choices,
+        lambda genes: np.column_stack([1 - top1(genes) / 100, latency_ms(genes)]),
+        strategy=strategy,
+        evaluations=ORACLE_EVALUATIONS,
+        population=ORACLE_POPULATION[strategy],
+        seed=seed,
+        repair=space.canonical,
+        exact=lambda genes: latency_ms(genes)[:, None],
+    )
+    volumes = {str(mark): hypervolume(result.objectives[:mark], ORACLE_REFERENCE) for mark in ORACLE_MARKS}
+    seconds = time.perf_counter() - began
+    return {"strategy": strategy, "seed": seed, "hypervolume": volumes, "seconds": seconds}
+
+
+def oracle_summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    by_strategy = {strategy: shares_of(rows, strategy, lambda row: True) for strategy in STRATEGIES}
+    found = marks_against(by_strategy, "hypervolume")
+    first, last = (str(mark) for mark in (ORACLE_MARKS[1], ORACLE_MARKS[-1]))
+    for other in ("nsga2", "random"):
+        ahead = [
+            by_strategy["surrogate"][seed]["hypervolume"][first] >= row["hypervolume"][last]
+            for seed, row in by_strategy[other].items()
+            if seed in by_strategy["surrogate"]
+        ]
+        found[f"at {first} as good as {other} at {last} in"] = sum(ahead)
+    return found
+
+
+def imagenet_trials() -> Trials:
+    for seed in range(SEEDS):
+        yield str(seed), lambda a=seed: imagenet_trial(a)
+
+
+def imagenet_trial(seed: int) -> dict[str, Any]:
+    """A surrogate of 200 measured subnets on the other ones."""
+    space = load_space({"preset": "ofa-mbv3-w1.0", "resolution": [224]})
+    with open(ofa_oracle.data() / "imagenet_top1_w1.0.csv", newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    genes = space.encode([space.from_ofa({k: _whole(row[k]) for k in ("ks", "e", "d", "r")}) for row in rows])
+    top1 = np.array([float(row["top1_mean"]) for row in rows])
+    # Rows that differ in inactive blocks alone are one subnet, which must not be on both sides.
+    genes, places = np.unique(genes, axis=0, return_inverse=True)
+    top1 = np.bincount(places.ravel(), top1) / np.bincount(places.ravel())
+    order = np.random.default_rng(seed).permutation(len(genes))
+    fitted, others = order[:FITTED], order[FITTED:]
+    began = time.process_time()
+    surrogate = Surrogate(space.n_choices, space.canonical).fit(genes[fitted], top1[fitted])
+    seconds = time.process_time() - began
+    on_others = quality_of(*surrogate.predict(genes[others]), top1[others])
+    return {
+        "seed": seed,
+        "kind": surrogate.kind_,
+        "others": asdict(on_others),
+        "leave_one_out": asdict(surrogate.quality_),
+        "cpu_seconds": seconds,
+    }
+
+
+def _whole(text: str) -> list[int]:
+    return [int(part) for part in text.split("-")]
+
+
+def imagenet_summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        side: {key: spread(np.array([row[side][key] for row in rows])) for key in rows[0][side]}
+        for side in ("others", "leave_one_out")
+    }
+
+
+TRIALS: dict[str, Callable[[], Trials]] = {
+    "tables": table_trials,
+    "oracle": oracle_trials,
+    "imagenet": imagenet_trials,
+}
+SUMMARIES: dict[str, Callable[[list[dict[str, Any]]], Any]] = {
+    "tables": table_summary,
+    "oracle": oracle_summary,
+    "imagenet": imagenet_summary,
+}
 
 if __name__ == "__main__":
     main()

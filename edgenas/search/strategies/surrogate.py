@@ -6,10 +6,10 @@ After Knowles, "ParEGO", IEEE TEC 10(1), 2006, and Lu et al., "NSGANetV2", ECCV 
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from edgenas.search.front import hypervolume, non_dominated, reference_of
 from edgenas.search.strategies.nsga2 import NSGA2Strategy
@@ -21,6 +21,8 @@ DESIGN = 2
 CANDIDATES_PER_DESIGN = 32
 LOOSENESS, STRENGTH = 0.3, 2.5
 """Of the Beta distribution that a design's candidates are drawn from."""
+ENUMERABLE = 10_000
+"""Gene settings up to which the surrogates are asked about every one, and NSGA-II is spared."""
 INNER_POPULATION, INNER_GENERATIONS = 100, 40
 OPTIMISM = 0.5
 """Standard deviations by which a candidate is hoped to be better than expected."""
@@ -167,9 +169,9 @@ class SurrogateStrategy(Strategy):
         assert self._objectives is not None
         self._fit()
         self._fit_limits()
-        candidates = self._unknown(self._searched())
-        if not len(candidates):
-            return candidates
+        candidates = self._unknown(
+            self._every() if math.prod(self._n_choices.tolist()) <= ENUMERABLE else self._searched()
+        )
         front = self._objectives[non_dominated(self._objectives)]
         return candidates[_picked(front, self._hoped(candidates), reference_of(self._objectives), count)]
 
@@ -229,6 +231,13 @@ class SurrogateStrategy(Strategy):
             asked = inner.ask(INNER_POPULATION)
         return _distinct(np.concatenate(seen)) if seen else self._genes[:0]
 
+    def _every(self) -> Genes:
+        """All canonical genes that are expected to be feasible."""
+        sizes = self._n_choices.tolist()
+        genes = np.stack(np.unravel_index(np.arange(math.prod(sizes)), sizes), axis=1).astype(np.int64)
+        genes = _distinct(self._canonical(genes))
+        return genes[(self._foreseen_violations(genes) <= 0).all(axis=1)]
+
     def _foreseen_violations(self, genes: Genes) -> Floats:
         """What the constraints are expected to say, shape (n, constraints)."""
         return np.column_stack([np.empty((len(genes), 0)), *(model.expect(genes) for model in self._limit_models)])
@@ -262,7 +271,8 @@ def _picked(front: Floats, candidates: Floats, reference: Floats, count: int) ->
     """
     picked: list[int] = []
     before = hypervolume(front, reference)
-    order = [(-np.inf, row, -1) for row in range(len(candidates))]
+    beaten = (front[:, None] <= candidates).all(axis=2).any(axis=0) | (candidates >= reference).any(axis=1)
+    order = [(-np.inf, row, -1) for row in np.flatnonzero(~beaten).tolist()]
     while order and len(picked) < count:
         bound, row, round_ = heapq.heappop(order)
         if round_ == len(picked):
