@@ -23,7 +23,7 @@ COVERAGE, HALF_WIDTH = 0.9, 1.6449
 """Share of values that an interval of so many standard deviations either side is meant to hold."""
 SEPARATE_SCALES = 12
 """Most genes for which every gene may get a length scale of its own: beyond, fitting takes long."""
-SEARCH_STEPS = 60
+SEARCH_STEPS = 40
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,16 @@ class Encoding:
             return np.zeros((len(genes), 1))
         active = self._active(genes)
         if self.kind == "ordinal":
-            return np.where(active, free / np.maximum(self._top, 1), INACTIVE)
+            places: Floats = np.where(active, free / self._top, INACTIVE)
+            return places
         chosen = np.where(active, free, -1)
         lowest = 0 if self._repair is None else -1
         columns = [
             chosen[:, [gene]] == np.arange(lowest, top + 1, dtype=np.int64) for gene, top in enumerate(self._top)
         ]
-        return np.concatenate(columns, axis=1) / np.sqrt(2)
+        # A difference of choice moves two columns; both together are as far as the ends of an ordinal gene.
+        features: Floats = np.concatenate(columns, axis=1) / np.sqrt(2)
+        return features
 
     def _active(self, genes: Genes) -> npt.NDArray[np.bool_]:
         """Which free genes a row may choose: those that stay when set to another choice."""
@@ -91,6 +94,16 @@ class Encoding:
         return active
 
 
+@dataclass(frozen=True)
+class _Fit:
+    """One kind of surrogate, fitted."""
+
+    kind: str
+    encoding: Encoding
+    process: Any
+    quality: Quality
+
+
 class Surrogate:
     """A Gaussian process on genes: a linear trend, smooth departures from it, and noise.
 
@@ -99,12 +112,13 @@ class Surrogate:
     with the kernel's parameters of the whole.
 
     Attributes:
-        kind_: the encoding and kernel that stands, e.g. `ordinal`.
+        kind_: the encoding and kernel that stands: `ordinal`, `one-hot` or `ordinal, separate scales`.
         quality_: of its leave-one-out predictions.
     """
 
     kind_: str
     quality_: Quality
+    _best: _Fit
 
     def __init__(self, n_choices: npt.ArrayLike, repair: Repair | None = None) -> None:
         """Store the number of choices of each gene, shape (genes,), and the map to canonical genes."""
@@ -117,7 +131,7 @@ class Surrogate:
         Args:
             genes: as evaluated; a row may come again with another value.
             values: to be learnt, finite.
-            like: a fitted surrogate, whose kind and kernel are taken over as they are: much faster.
+            like: fitted before; its kind and its kernel's parameters are taken over as they are, which is much faster.
 
         Raises:
             UserError: fewer than three rows, or values that are not finite or of another number.
@@ -128,20 +142,12 @@ class Surrogate:
                 f"surrogate: wanted a finite value for each row of genes, {LEAST_ROWS} rows at least, "
                 f"got {len(genes)} rows and values of shape {values.shape}"
             )
-        if like is not None:
-            self._stand(like.kind_, like._process.kernel_, genes, values, search=False)
-            return self
-        self._choose(genes, values)
+        # Kernels are sought from one start, never from earlier ones: a trend alone, all that few rows tell, would stay.
+        kinds = self._kinds() if like is None else [(like.kind_, like._best.process.kernel_)]
+        fits = [self._one(kind, kernel, genes, values, search=like is None) for kind, kernel in kinds]
+        self._best = max(fits, key=lambda fit: fit.quality.kendall_tau)
+        self.kind_, self.quality_ = self._best.kind, self._best.quality
         return self
-
-    def _choose(self, genes: Genes, values: Floats) -> None:
-        best: tuple[str, Any, Encoding, Quality] | None = None
-        for kind, kernel in self._kinds():
-            self._stand(kind, kernel, genes, values, search=True)
-            if best is None or self.quality_.kendall_tau > best[3].kendall_tau:
-                best = self.kind_, self._process, self._encoding, self.quality_
-        assert best is not None
-        self.kind_, self._process, self._encoding, self.quality_ = best
 
     def _kinds(self) -> list[tuple[str, Any]]:
         free = int((self.n_choices > 1).sum())
@@ -152,22 +158,23 @@ class Surrogate:
             kinds.append(("ordinal, separate scales", _kernel(free)))
         return kinds
 
-    def _stand(self, kind: str, kernel: Any, genes: Genes, values: Floats, *, search: bool) -> None:
-        self.kind_ = kind
-        self._encoding = Encoding(kind.split(",")[0], self.n_choices, self.repair)
-        self._process = _fitted(kernel, self._encoding(genes), values, search=search)
-        self.quality_ = quality_of(*_left_out(self._process, values), values)
+    def _one(self, kind: str, kernel: Any, genes: Genes, values: Floats, *, search: bool) -> _Fit:
+        encoding = Encoding(kind.split(",")[0], self.n_choices, self.repair)
+        process = _fitted(kernel, encoding(genes), values, search=search)
+        return _Fit(kind, encoding, process, quality_of(*_left_out(process, values), values))
 
     def predict(self, genes: Genes) -> tuple[Floats, Floats]:
         """Expected values of canonical genes and their standard deviations, both of shape (n,)."""
         if not len(genes):
             return np.empty(0), np.empty(0)
-        mean, deviation = self._process.predict(self._encoding(genes), return_std=True)
+        mean, deviation = self._best.process.predict(self._best.encoding(genes), return_std=True)
         return mean, deviation
 
     def expect(self, genes: Genes) -> Floats:
         """Expected values alone, shape (n,): faster."""
-        expected: Floats = self._process.predict(self._encoding(genes)) if len(genes) else np.empty(0)
+        if not len(genes):
+            return np.empty(0)
+        expected: Floats = self._best.process.predict(self._best.encoding(genes))
         return expected
 
 

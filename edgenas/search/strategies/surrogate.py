@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +25,8 @@ LOOSENESS, STRENGTH = 0.3, 2.5
 ENUMERABLE = 10_000
 """Gene settings up to which the surrogates are asked about every one, and NSGA-II is spared."""
 INNER_POPULATION, INNER_GENERATIONS = 100, 40
-OPTIMISM = 0.5
-"""Standard deviations by which a candidate is hoped to be better than expected."""
+OPTIMISM = (0.5, 2.0)
+"""Standard deviations by which a candidate is hoped to be better than expected; the second where too few are."""
 MOST_LIMIT_ROWS = 300
 """Latest rows that constraints are learnt from."""
 GROWTH = 1.2
@@ -76,7 +77,7 @@ class SurrogateStrategy(Strategy):
         self._genes = np.empty((0, len(self._n_choices)), dtype=np.int64)
         self._objectives: Floats | None = None
         self._models: list[Surrogate] = []
-        self._fitted_on = 0
+        self._chosen_on = 0
         self._limits: tuple[Genes, Floats] | None = None
         self._limit_models: list[Surrogate] = []
         self.rounds: list[Round] = []
@@ -104,7 +105,6 @@ class SurrogateStrategy(Strategy):
         self._learn_limits(genes, violations)
         if len(self._genes) >= DESIGN * self._population:
             self._queue = self._queue[:0]
-        self._models = []
 
     def reject(self, genes: Genes, violations: Floats) -> None:
         """Learn where candidates are infeasible."""
@@ -125,7 +125,7 @@ class SurrogateStrategy(Strategy):
         if self._limits is None or not (self._limits[1] > 0).any():
             return
         genes, broken = self._limits
-        kept: list[Surrogate | None] = list(self._limit_models) or [None] * broken.shape[1]
+        kept: Sequence[Surrogate | None] = self._limit_models or [None] * broken.shape[1]
         self._limit_models = [
             Surrogate(self._n_choices, self._repair).fit(genes, column, like)
             for column, like in zip(broken.T, kept, strict=True)
@@ -157,7 +157,7 @@ class SurrogateStrategy(Strategy):
 
     def _places(self, genes: Genes) -> Floats:
         free = self._n_choices > 1
-        points = genes[:, free] / (self._n_choices[free] - 1) / np.sqrt(max(free.sum(), 1))
+        points: Floats = genes[:, free] / (self._n_choices[free] - 1) / np.sqrt(max(free.sum(), 1))
         if self._exact is None:
             return points
         cheap = np.asarray(self._exact(genes), dtype=np.float64)
@@ -169,39 +169,42 @@ class SurrogateStrategy(Strategy):
         assert self._objectives is not None
         self._fit()
         self._fit_limits()
-        candidates = self._unknown(
-            self._every() if math.prod(self._n_choices.tolist()) <= ENUMERABLE else self._searched()
-        )
-        front = self._objectives[non_dominated(self._objectives)]
-        return candidates[_picked(front, self._hoped(candidates), reference_of(self._objectives), count)]
+        few = math.prod(self._n_choices.tolist()) <= ENUMERABLE
+        candidates = self._unknown(self._every() if few else self._searched())
+        front, reference = self._objectives[non_dominated(self._objectives)], reference_of(self._objectives)
+        taken = candidates[:0]
+        for optimism in OPTIMISM:
+            picked = _picked(front, self._hoped(candidates, optimism), reference, count - len(taken))
+            taken = np.concatenate([taken, candidates[picked]])
+            candidates = np.delete(candidates, picked, axis=0)
+        return taken
 
     def _fit(self) -> None:
         assert self._objectives is not None
-        if self._models:
+        if self._fitted():
             return
-        values = self._objectives[:, : self._objectives.shape[1] - self._n_exact()]
-        afresh = len(self._genes) >= GROWTH * self._fitted_on
+        afresh = len(self._genes) >= GROWTH * self._chosen_on
         if afresh:
-            self._fitted_on, self._kept = len(self._genes), []
+            self._chosen_on = len(self._genes)
+        values = self._objectives[:, : self._objectives.shape[1] - self._n_exact()]
+        before: Sequence[Surrogate | None] = self._models or [None] * values.shape[1]
         self._models = [
-            Surrogate(self._n_choices, self._repair).fit(self._genes, column, None if afresh else self._kept[number])
-            for number, column in enumerate(values.T)
+            Surrogate(self._n_choices, self._repair).fit(self._genes, column, None if afresh else like)
+            for column, like in zip(values.T, before, strict=True)
         ]
-        self._kept = self._models
-        self.rounds.append(
-            Round(
-                len(self._genes),
-                tuple(model.kind_ for model in self._models),
-                tuple(model.quality_ for model in self._models),
-            )
-        )
+        kinds = tuple(model.kind_ for model in self._models)
+        self.rounds.append(Round(len(self._genes), kinds, tuple(model.quality_ for model in self._models)))
+
+    def _fitted(self) -> bool:
+        """Whether the last round saw all that is known."""
+        return bool(self.rounds) and self.rounds[-1].evaluations == len(self._genes)
 
     def _n_exact(self) -> int:
         return 0 if self._exact is None else np.asarray(self._exact(self._genes[:1])).shape[1]
 
     def _judge(self, genes: Genes, objectives: Floats) -> None:
         """Note how well the batch was foreseen."""
-        if not self._models or len(genes) < LEAST_ROWS:
+        if not self._fitted() or len(genes) < LEAST_ROWS:
             return
         last = self.rounds[-1]
         batch = tuple(
@@ -245,9 +248,9 @@ class SurrogateStrategy(Strategy):
     def _expected(self, genes: Genes) -> Floats:
         return self._with_exact(genes, [model.expect(genes) for model in self._models])
 
-    def _hoped(self, genes: Genes) -> Floats:
+    def _hoped(self, genes: Genes, optimism: float) -> Floats:
         told = [model.predict(genes) for model in self._models]
-        return self._with_exact(genes, [mean - OPTIMISM * deviation for mean, deviation in told])
+        return self._with_exact(genes, [mean - optimism * deviation for mean, deviation in told])
 
     def _with_exact(self, genes: Genes, columns: list[Floats]) -> Floats:
         cheap = [] if self._exact is None else [np.asarray(self._exact(genes), dtype=np.float64)]
