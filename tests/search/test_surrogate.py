@@ -78,7 +78,7 @@ def test_a_fit_like_another_keeps_its_kind_and_sees_the_new_rows() -> None:
     first = Surrogate(N_CHOICES).fit(drawn(30), drawn(30).sum(axis=1))
     second = Surrogate(N_CHOICES).fit(drawn(60), -drawn(60).sum(axis=1), first)
     assert second.kind_ == first.kind_
-    assert quality_of(*second.predict(drawn(60)), -drawn(60).sum(axis=1)).kendall_tau > 0.95
+    np.testing.assert_allclose(second.expect(drawn(60)), -drawn(60).sum(axis=1), atol=1e-3)
 
 
 def test_an_inactive_gene_is_told_from_its_smallest_choice() -> None:

@@ -1,5 +1,6 @@
 """Once-for-all's own accuracy predictor."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ SPACE = load_space("ofa-mbv3-w1.2")
 
 def state(*widths: int) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    layers = [torch.nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+    layers = [torch.nn.Linear(a, b) for a, b in pairwise(widths)]
     return {f"{n}.{k}": v for n, layer in enumerate(layers) for k, v in layer.state_dict().items()}
 
 
