@@ -15,6 +15,7 @@ STRATEGIES = {
     "random": "random:RandomStrategy",
     "reinforce": "reinforce:ReinforceStrategy",
     "regularized_evolution": "regularized_evolution:RegularizedEvolutionStrategy",
+    "surrogate": "surrogate:SurrogateStrategy",
 }
 """Each name's module of this room and class."""
 
