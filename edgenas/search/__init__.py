@@ -1,5 +1,7 @@
 """Choosing: a multi-objective search over integer genes that knows neither torch nor data."""
 
-from edgenas.search.loop import Progress, SearchResult, optimise
+from edgenas.search.evaluation import Failure
+from edgenas.search.loop import Progress, optimise
+from edgenas.search.record import SearchResult
 
-__all__ = ["Progress", "SearchResult", "optimise"]
+__all__ = ["Failure", "Progress", "SearchResult", "optimise"]

@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.errors import InfeasibleError
+from edgenas.errors import ConfigError, InfeasibleError
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
+
+EXACT_OBJECTIVES = 5
+SAMPLES = 16_384
+"""Of an estimated hypervolume."""
 
 
 def non_dominated(objectives: npt.ArrayLike) -> Indices:
@@ -30,6 +34,8 @@ def hypervolume(objectives: npt.ArrayLike, reference_point: npt.ArrayLike) -> fl
 
     Zitzler and Thiele, "Multiobjective evolutionary algorithms", IEEE TEC 3(4), 1999.
 
+    Above five objectives it is estimated (Deng and Zhang 2019, without chance): exactly it would take seconds.
+
     Args:
         objectives: shape (n, objectives), finite, to be minimised.
         reference_point: shape (objectives,).
@@ -39,6 +45,9 @@ def hypervolume(objectives: npt.ArrayLike, reference_point: npt.ArrayLike) -> fl
     points = np.asarray(objectives, dtype=np.float64)
     if not len(points):
         return 0.0
+    if points.shape[1] > EXACT_OBJECTIVES:
+        reference = np.asarray(reference_point, dtype=np.float64)
+        return float(moocore.hv_approx(points, ref=reference, nsamples=SAMPLES, method="DZ2019-HW"))
     return float(moocore.hypervolume(points, ref=np.asarray(reference_point, dtype=np.float64)))
 
 
@@ -61,15 +70,60 @@ def choose_best(objectives: npt.ArrayLike, feasible: npt.ArrayLike | None = None
 
     Args:
         objectives: shape (n, objectives), most important first, e.g. error then latency.
+        feasible: boolean, shape (n,), e.g. which rows are within every budget; every row if None.
+
+    Raises:
+        InfeasibleError: no row is feasible.
+    """
+    points, candidates = _candidates(objectives, feasible)
+    order = np.lexsort(points[candidates].T[::-1])
+    return int(candidates[order[0]])
+
+
+def choose_weighted(objectives: npt.ArrayLike, weights: npt.ArrayLike, feasible: npt.ArrayLike | None = None) -> int:
+    """Index of the row with the smallest weighted sum, every objective in units of its range along the front.
+
+    Args:
+        objectives: shape (n, objectives).
+        weights: shape (objectives,), none below 0 and one above.
+        feasible: boolean, shape (n,); every row if None.
+
+    Raises:
+        InfeasibleError: no row is feasible.
+        ConfigError: the weights do not fit.
+    """
+    points, candidates = _candidates(objectives, feasible)
+    shares = np.asarray(weights, dtype=np.float64)
+    if shares.shape != points.shape[1:] or not np.isfinite(shares).all() or (shares < 0).any() or not shares.any():
+        raise ConfigError(f"weights: wanted {points.shape[1]}, none below 0 and one above, got {shares.tolist()}")
+    front = candidates[non_dominated(points[candidates])]
+    span = np.ptp(points[front], axis=0)
+    scaled = (points[front] - points[front].min(axis=0)) / np.where(span > 0, span, 1.0)
+    return int(front[(scaled @ shares).argmin()])
+
+
+def choose_knee(objectives: npt.ArrayLike, feasible: npt.ArrayLike | None = None) -> int:
+    """Index of the knee: the row that bulges farthest from the plane between the front's ends.
+
+    Beyond it in either direction little is gained for what is lost. Das, "On characterizing the knee of the Pareto
+    curve based on normal-boundary intersection", Structural Optimization 18, 1999; the plane is that through the
+    ends of every axis, scaled to the front's range.
+
+    Args:
+        objectives: shape (n, objectives).
         feasible: boolean, shape (n,); every row if None.
 
     Raises:
         InfeasibleError: no row is feasible.
     """
+    # The distance below the plane that crosses every axis at 1 grows as the sum falls.
+    return choose_weighted(objectives, np.ones(np.asarray(objectives).shape[1]), feasible)
+
+
+def _candidates(objectives: npt.ArrayLike, feasible: npt.ArrayLike | None) -> tuple[Floats, Indices]:
     points = np.asarray(objectives, dtype=np.float64)
     allowed = np.ones(len(points), bool) if feasible is None else np.asarray(feasible, dtype=bool)
     candidates = np.flatnonzero(allowed)
     if not len(candidates):
         raise InfeasibleError(f"none of {len(points)} candidates meets every budget: loosen a budget or search on")
-    order = np.lexsort(points[candidates].T[::-1])
-    return int(candidates[order[0]])
+    return points, candidates

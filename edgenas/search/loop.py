@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.errors import ConfigError, EdgenasError, UserError, one_of
-from edgenas.search.front import hypervolume, non_dominated, reference_of
-from edgenas.search.proposals import GenesFunction, Proposer, Repair, check_genes
-from edgenas.search.strategies.strategy import FloatMatrix, IntMatrix, Strategy
-
-TOLERATED_FAILURES = 3
-"""Non-finite rows that one batch may always have; more are an error if they are over half of it."""
+from edgenas.errors import ConfigError, UserError
+from edgenas.search.evaluation import Failure, check_exact, evaluate_batch
+from edgenas.search.proposals import Proposer, canonical, check_genes
+from edgenas.search.record import Record, SearchResult
+from edgenas.search.strategies.by_name import strategy_class
+from edgenas.search.strategies.protocol import Genes, GenesFunction, Repair
 
 
 @dataclass(frozen=True)
@@ -27,40 +26,8 @@ class Progress:
     """Evaluations asked for."""
     hypervolume: float
     """Of the front so far, up to the result's reference point."""
-    failed: int
-    """Evaluations that came back NaN or infinite."""
-
-
-@dataclass(frozen=True, eq=False)
-class SearchResult:
-    """Every evaluation in order, and what came of them."""
-
-    genes: IntMatrix
-    """Canonical genes, shape (n, genes), no row twice."""
-    objectives: FloatMatrix
-    """Shape (n, objectives), minimised."""
-    violations: FloatMatrix
-    """Shape (n, constraints), <= 0 throughout: infeasible candidates are not evaluated."""
-    batches: npt.NDArray[np.intp]
-    """Index of the batch of each evaluation, shape (n,)."""
-    front: npt.NDArray[np.intp]
-    """Indices of the non-dominated evaluations, ascending."""
-    hypervolume: FloatMatrix
-    """Of the front after each batch, shape (batches,)."""
-    reference_point: FloatMatrix
-    """Shape (objectives,): worst of the first batch plus a tenth of its range, kept for all batches."""
-    failed: IntMatrix
-    """Genes whose objectives were NaN or infinite, shape (f, genes); they count as evaluations."""
-    exhausted: bool
-    """Whether nothing new and feasible was left before the evaluations asked for were made.
-
-    Certain in spaces of up to 20,000 gene settings, which are then listed in full.
-    """
-
-    @property
-    def evaluations_by_batch(self) -> npt.NDArray[np.intp]:
-        """Number of rows of `genes` after each batch, shape (batches,)."""
-        return np.searchsorted(self.batches, np.arange(len(self.hypervolume)), side="right")
+    failures: tuple[Failure, ...]
+    """Candidates that could not be evaluated so far."""
 
 
 def optimise(
@@ -83,170 +50,63 @@ def optimise(
     is never evaluated: evaluations, which cost, all go to candidates that may be chosen. Strategies still
     learn of the infeasible ones and, while feasible ones are scarce, follow their violations. No canonical
     genes are evaluated twice. Equal arguments give an equal result, and so does an `evaluate` that answers
-    from the record of an interrupted run: that is how a search resumes.
+    from the record of an interrupted run: that is how a search resumes. More `evaluations` and an equal
+    `population` give a result that begins with the same evaluations.
 
     Args:
         n_choices: number of choices of each gene, shape (genes,), each at least 1.
         evaluate: genes, shape (n, genes), to objectives, shape (n, objectives), to be minimised. Rows with
-            NaN or infinity are dropped and listed in `failed`.
+            NaN or infinity are dropped and listed in `failures`, and so is what it raises on; whatever else
+            it was asked for is kept. A UserError is no failure of a candidate, and passes.
         constraints: genes to violations, shape (n, constraints), <= 0 where feasible. Violations are summed
             when infeasible candidates are compared, so they should be of one scale (value / limit - 1).
-        strategy: `nsga2` or `random`.
+        strategy: one of `strategies.by_name.STRATEGIES`.
         evaluations: how many candidates to evaluate, failed ones included; fewer if the space is exhausted.
         population: candidates in a batch; by default a twentieth of `evaluations`, within 10 to 100.
         seed: of all randomness.
         initial: genes to propose first, shape (n, genes); infeasible ones are passed over.
         repair: genes to their canonical form, shape (n, genes) to (n, genes), idempotent.
         exact: genes to the last columns of `evaluate`'s result where these are cheap. Strategies that model
-            objectives model only the others; `nsga2` and `random` have no use for it, and here it is only
-            checked against `evaluate` on the first batch.
+            objectives model only the others. It is checked against `evaluate` on the first batch.
         callback: called after every batch.
 
     Raises:
         ConfigError: an unknown strategy, or a number out of range.
         UserError: an array of a wrong shape or range, or `exact` contradicts `evaluate`.
         InfeasibleError: no feasible candidate was found; the smallest violation is told.
-        EdgenasError: over half of a batch, and more than 3, came back NaN or infinite.
+        EdgenasError: over half of a batch, and more than 3, failed.
     """
     choices = _checked_choices(n_choices)
     size = _checked_sizes(evaluations, population)
     strategy_seed, loop_seed = np.random.SeedSequence(_checked_seed(seed)).generate_state(2).tolist()
-    proposer = Proposer(
-        choices,
-        _strategy(strategy, choices, size, strategy_seed),
-        np.random.default_rng(loop_seed),
-        repair=repair,
-        constraints=constraints,
-        initial=None if initial is None else check_genes(initial, choices, "initial"),
+    first = None if initial is None else canonical(check_genes(initial, choices, "initial"), choices, repair)
+    asked = strategy_class(strategy)(
+        choices, seed=strategy_seed, population=size, initial=first, repair=repair, exact=exact
     )
-    record = _Record(len(choices))
+    proposer = Proposer(
+        choices, asked, np.random.default_rng(loop_seed), repair=repair, constraints=constraints, initial=first
+    )
+    record = Record()
     while record.done < evaluations:
-        genes, violations = proposer.batch(min(size, evaluations - record.done))
+        genes, violations = proposer.batch(size)
         if not len(genes):
             break
-        objectives = _evaluated(evaluate, genes)
-        if record.done == 0 and exact is not None:
-            _check_exact(exact(genes.copy()), objectives)
-        finite = record.add(genes, objectives, violations)
-        proposer.strategy.tell(genes[finite], objectives[finite], violations[finite])
+        # A whole batch is asked for even at the end, so that a longer search begins with the same evaluations.
+        left = evaluations - record.done
+        batch = evaluate_batch(evaluate, genes[:left], violations[:left])
+        if record.done == 0 and exact is not None and len(batch.genes):
+            check_exact(exact(batch.genes.copy()), batch.objectives)
+        record.add(batch)
+        if len(batch.genes):
+            asked.tell(batch.genes, batch.objectives, batch.violations)
         if callback is not None:
-            callback(Progress(record.done, evaluations, record.hypervolumes[-1], record.n_failed))
+            callback(Progress(record.done, evaluations, record.hypervolumes[-1], tuple(record.failures)))
     if record.done == 0:
         raise proposer.infeasible()
     return record.result(exhausted=record.done < evaluations)
 
 
-Flags = npt.NDArray[np.bool_]
-
-
-class _Record:
-    """Evaluations as they come in, and the front they form so far."""
-
-    def __init__(self, n_genes: int) -> None:
-        self.done = 0
-        self.n_failed = 0
-        self.hypervolumes: list[float] = []
-        self._rows: list[tuple[IntMatrix, FloatMatrix, FloatMatrix]] = []
-        self._failed: list[IntMatrix] = [np.empty((0, n_genes), dtype=np.int64)]
-        self._front: FloatMatrix | None = None
-        self._reference: FloatMatrix | None = None
-
-    def add(self, genes: IntMatrix, objectives: FloatMatrix, violations: FloatMatrix) -> Flags:
-        """Take in a batch; returns which rows are finite."""
-        finite: Flags = np.all(np.isfinite(objectives), axis=1)
-        self._fail(genes[~finite], len(genes))
-        self.done += len(genes)
-        self._rows.append((genes[finite], objectives[finite], violations[finite]))
-        if finite.any():
-            self._extend_front(objectives[finite])
-        self.hypervolumes.append(self._hypervolume())
-        return finite
-
-    def _fail(self, genes: IntMatrix, of: int) -> None:
-        self.n_failed += len(genes)
-        self._failed.append(genes)
-        if len(genes) > max(TOLERATED_FAILURES, of / 2):
-            raise EdgenasError(
-                f"evaluate: {len(genes)} of {of} candidates came back NaN or infinite, the first of them "
-                f"genes {genes[0].tolist()}: the search would be blind; mend the objectives"
-            )
-
-    def _hypervolume(self) -> float:
-        if self._front is None or self._reference is None:
-            return 0.0
-        return hypervolume(self._front, self._reference)
-
-    def _extend_front(self, objectives: FloatMatrix) -> None:
-        if self._front is None:
-            self._front, self._reference = objectives[:0], reference_of(objectives)
-        if objectives.shape[1] != self._front.shape[1]:
-            raise UserError(f"evaluate: wanted {self._front.shape[1]} objectives as before, got {objectives.shape[1]}")
-        merged = np.vstack([self._front, objectives])
-        self._front = merged[non_dominated(merged)]
-
-    def result(self, *, exhausted: bool) -> SearchResult:
-        if self._reference is None:
-            raise EdgenasError(f"evaluate: all {self.done} candidates came back NaN or infinite")
-        genes, objectives, violations = (np.concatenate(column) for column in zip(*self._rows, strict=True))
-        return SearchResult(
-            genes=genes,
-            objectives=objectives,
-            violations=violations,
-            batches=np.repeat(np.arange(len(self._rows)), [len(rows[0]) for rows in self._rows]),
-            front=non_dominated(objectives),
-            hypervolume=np.array(self.hypervolumes),
-            reference_point=self._reference,
-            failed=np.concatenate(self._failed),
-            exhausted=exhausted,
-        )
-
-
-def _nsga2(n_choices: IntMatrix, population: int, seed: int) -> Strategy:
-    from edgenas.search.strategies.nsga2 import NSGA2Strategy
-
-    return NSGA2Strategy(n_choices, population, seed)
-
-
-def _random(n_choices: IntMatrix, population: int, seed: int) -> Strategy:
-    from edgenas.search.strategies.random import RandomStrategy
-
-    return RandomStrategy(n_choices, population, seed)
-
-
-# Imported on use: `import edgenas` loads no pymoo.
-STRATEGIES: dict[str, Callable[[IntMatrix, int, int], Strategy]] = {"nsga2": _nsga2, "random": _random}
-"""Strategies by name, each built from (n_choices, population, seed)."""
-
-
-def _strategy(name: str, n_choices: IntMatrix, population: int, seed: int) -> Strategy:
-    if name not in STRATEGIES:
-        raise ConfigError(f"strategy {name!r} is unknown; {one_of(name, STRATEGIES)}")
-    return STRATEGIES[name](n_choices, population, seed)
-
-
-def _evaluated(evaluate: GenesFunction, genes: IntMatrix) -> FloatMatrix:
-    objectives = np.asarray(evaluate(genes.copy()), dtype=np.float64)
-    if objectives.ndim != 2 or len(objectives) != len(genes) or objectives.shape[1] == 0:
-        raise UserError(f"evaluate: wanted shape ({len(genes)}, objectives), got {objectives.shape}")
-    return objectives
-
-
-def _check_exact(exact: npt.ArrayLike, objectives: FloatMatrix) -> None:
-    cheap = np.asarray(exact, dtype=np.float64)
-    if cheap.ndim != 2 or len(cheap) != len(objectives) or not 0 < cheap.shape[1] <= objectives.shape[1]:
-        raise UserError(
-            f"exact: wanted some of the last columns of evaluate's result, of shape {objectives.shape}, "
-            f"got shape {cheap.shape}"
-        )
-    same = np.isclose(cheap, objectives[:, -cheap.shape[1] :], rtol=1e-6, atol=1e-12, equal_nan=True)
-    if not same.all():
-        raise UserError(
-            f"exact: {int((~same).sum())} of {same.size} values differ from the last columns of "
-            "evaluate's result; both must compute the same objectives"
-        )
-
-
-def _checked_choices(n_choices: npt.ArrayLike) -> IntMatrix:
+def _checked_choices(n_choices: npt.ArrayLike) -> Genes:
     choices = np.asarray(n_choices)
     if choices.ndim != 1 or not len(choices) or choices.dtype.kind not in "iu" or (choices < 1).any():
         raise UserError(f"n_choices: wanted one whole number of at least 1 for each gene, got {choices.tolist()}")

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
 from edgenas.errors import InfeasibleError, UserError
-from edgenas.search.strategies.strategy import FloatMatrix, IntMatrix, Strategy
-
-GenesFunction = Callable[[IntMatrix], FloatMatrix]
-Repair = Callable[[IntMatrix], IntMatrix]
+from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Repair, Strategy
 
 ROUNDS = 100
 """Askings for one batch before it is left short: bounds the search for a needle that may not exist."""
@@ -33,13 +29,13 @@ class Proposer:
 
     def __init__(
         self,
-        n_choices: IntMatrix,
+        n_choices: Genes,
         strategy: Strategy,
         rng: np.random.Generator,
         *,
         repair: Repair | None = None,
         constraints: GenesFunction | None = None,
-        initial: IntMatrix | None = None,
+        initial: Genes | None = None,
     ) -> None:
         self._n_choices = n_choices
         self.strategy = strategy
@@ -48,16 +44,18 @@ class Proposer:
         self._constraints = constraints
         self._queue = np.empty((0, len(n_choices)), dtype=np.int64) if initial is None else initial
         self._seen: set[bytes] = set()
-        self._listed: IntMatrix | None = None
+        # Millions may be kept: as many bytes as the choices need, not eight a gene.
+        self._key_type = np.min_scalar_type(int(n_choices.max()))
+        self._listed: Genes | None = None
         self._rejected = 0
-        self._nearest: FloatMatrix | None = None
+        self._nearest: Floats | None = None
 
-    def batch(self, size: int) -> tuple[IntMatrix, FloatMatrix]:
+    def batch(self, size: int) -> tuple[Genes, Floats]:
         """Up to `size` candidates and their violations, shapes (n, genes) and (n, constraints).
 
         Fewer, or none, come back when nothing new and feasible could be found.
         """
-        parts: list[tuple[IntMatrix, FloatMatrix]] = []
+        parts: list[tuple[Genes, Floats]] = []
         missing, stale = size, 0
         for patience in range(1, ROUNDS + 1):
             if missing == 0 or stale >= 2 * PATIENCE:
@@ -80,29 +78,24 @@ class Proposer:
             f"distinct ones; the nearest has [{', '.join(nearest)}]: loosen the limits or widen the space"
         )
 
-    def _draw(self, n: int, *, random: bool) -> IntMatrix:
+    def _draw(self, n: int, *, random: bool) -> Genes:
         if len(self._queue):
             drawn, self._queue = self._queue[:n], self._queue[n:]
         elif random:
             drawn = self._rng.integers(0, self._n_choices, size=(16 * n, len(self._n_choices)))
         else:
             drawn = check_genes(self.strategy.ask(n), self._n_choices, "the strategy's candidates")
-        return self._canonical(drawn)
+        return canonical(drawn, self._n_choices, self._repair)
 
-    def _canonical(self, genes: IntMatrix) -> IntMatrix:
-        if self._repair is None:
-            return genes
-        repaired = check_genes(self._repair(genes.copy()), self._n_choices, "repair's result")
-        if len(repaired) != len(genes):
-            raise UserError(f"repair: wanted {len(genes)} rows back, got {len(repaired)}")
-        return repaired
+    def _keys(self, genes: Genes) -> list[bytes]:
+        return [row.tobytes() for row in genes.astype(self._key_type)]
 
-    def _unseen(self, genes: IntMatrix) -> IntMatrix:
+    def _unseen(self, genes: Genes) -> Genes:
         """Rows never proposed before, each once. They count as seen only when `_accept` has taken them."""
-        new = {key: row for row, key in reversed(list(enumerate(_keys(genes)))) if key not in self._seen}
+        new = {key: row for row, key in reversed(list(enumerate(self._keys(genes)))) if key not in self._seen}
         return genes[sorted(new.values())]
 
-    def _accept(self, fresh: IntMatrix, wanted: int) -> tuple[IntMatrix, FloatMatrix]:
+    def _accept(self, fresh: Genes, wanted: int) -> tuple[Genes, Floats]:
         """The first `wanted` feasible rows; the infeasible ones are remembered and handed back."""
         if self._constraints is None:
             fresh = fresh[:wanted]
@@ -110,10 +103,10 @@ class Proposer:
         broken = (violations > 0).any(axis=1)
         self._reject(fresh[broken], violations[broken])
         taken = np.flatnonzero(~broken)[:wanted]
-        self._seen.update(_keys(fresh[taken]))
+        self._seen.update(self._keys(fresh[taken]))
         return fresh[taken], violations[taken]
 
-    def _violations(self, genes: IntMatrix) -> FloatMatrix:
+    def _violations(self, genes: Genes) -> Floats:
         if self._constraints is None or not len(genes):
             return np.empty((len(genes), 0))
         violations = np.asarray(self._constraints(genes.copy()), dtype=np.float64)
@@ -124,27 +117,42 @@ class Proposer:
             raise UserError(f"constraints: NaN for genes {genes[row].tolist()}; wanted a number, <= 0 if feasible")
         return violations
 
-    def _reject(self, genes: IntMatrix, violations: FloatMatrix) -> None:
+    def _reject(self, genes: Genes, violations: Floats) -> None:
         if not len(genes):
             return
-        self._seen.update(_keys(genes))
+        self._seen.update(self._keys(genes))
         self._rejected += len(genes)
         known = violations if self._nearest is None else np.vstack([self._nearest, violations])
         self._nearest = known[np.maximum(known, 0).sum(axis=1).argmin()]
         self.strategy.reject(genes, violations)
 
-    def _list_space(self) -> IntMatrix:
+    def _list_space(self) -> Genes:
         """Every canonical row in random order, if the space is small; no row if it is not."""
         if self._listed is None:
             sizes = self._n_choices.tolist()
             settings = math.prod(sizes)
             rows = self._rng.permutation(settings) if settings <= ENUMERABLE else np.empty(0, dtype=np.int64)
-            self._listed = self._canonical(np.stack(np.unravel_index(rows, sizes), axis=1).astype(np.int64))
+            listed = np.stack(np.unravel_index(rows, sizes), axis=1).astype(np.int64)
+            self._listed = canonical(listed, self._n_choices, self._repair)
         self._listed = self._unseen(self._listed)
         return self._listed
 
 
-def check_genes(genes: npt.ArrayLike, n_choices: IntMatrix, what: str) -> IntMatrix:
+def canonical(genes: Genes, n_choices: Genes, repair: Repair | None) -> Genes:
+    """Genes in their canonical form, shape (n, genes) in and out.
+
+    Raises:
+        UserError: `repair` gives something else than as many rows of genes.
+    """
+    if repair is None:
+        return genes
+    repaired = check_genes(repair(genes.copy()), n_choices, "repair's result")
+    if len(repaired) != len(genes):
+        raise UserError(f"repair: wanted {len(genes)} rows back, got {len(repaired)}")
+    return repaired
+
+
+def check_genes(genes: npt.ArrayLike, n_choices: Genes, what: str) -> Genes:
     """Genes as an integer matrix of shape (n, genes), every gene among its choices.
 
     Raises:
@@ -161,7 +169,3 @@ def check_genes(genes: npt.ArrayLike, n_choices: IntMatrix, what: str) -> IntMat
         row, gene = np.argwhere(outside)[0]
         raise UserError(f"{what}: row {row} has {matrix[row, gene]} for gene {gene}, wanted 0 to {n_choices[gene] - 1}")
     return np.ascontiguousarray(matrix, dtype=np.int64)
-
-
-def _keys(genes: IntMatrix) -> list[bytes]:
-    return [row.tobytes() for row in genes]

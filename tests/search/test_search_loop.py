@@ -194,16 +194,16 @@ def test_failed_evaluations_are_dropped_and_listed() -> None:
     progress: list[Progress] = []
     result = optimise(N_CHOICES, failing(0.2), evaluations=60, population=20, seed=0, callback=progress.append)
     assert len(result.genes) == 48
-    assert result.failed.shape == (12, 16)
-    assert progress[-1].failed == 12
+    assert len(result.failures) == len(progress[-1].failures) == 12
+    assert result.failures == progress[-1].failures
     assert np.isfinite(result.objectives).all()
-    both = np.vstack([result.genes, result.failed])
+    both = np.vstack([result.genes, [failure.genes for failure in result.failures]])
     assert len(np.unique(both, axis=0)) == 60
     assert result.evaluations_by_batch.tolist() == [16, 32, 48]
 
 
 def test_too_many_failures_stop_the_search_and_name_one() -> None:
-    with pytest.raises(EdgenasError, match=r"12 of 20 candidates came back NaN or infinite.*genes \["):
+    with pytest.raises(EdgenasError, match=r"12 of 20 candidates failed .*genes \[.*objectives \[nan, inf\]"):
         optimise(N_CHOICES, failing(0.6), evaluations=60, population=20, seed=0)
     with pytest.raises(EdgenasError, match="all 3 candidates"):
         optimise(N_CHOICES, failing(1.0), evaluations=3, population=20, seed=0)

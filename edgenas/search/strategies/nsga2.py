@@ -16,10 +16,12 @@ from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
 from pymoo.operators.crossover.ux import UniformCrossover
 
-from edgenas.search.strategies.strategy import FloatMatrix, IntMatrix
+from edgenas.search.front import non_dominated
+from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Repair, Strategy
+from edgenas.search.strategies.variation import leaning, mixed, moved, mutated, near_mates
 
-STEP_SHARE = 0.5
-"""Share of mutations that go to a neighbouring choice; the rest go to any other."""
+MATING_SHARE, MOVE_SHARE = 0.6, 0.3
+"""Shares of offspring of neighbours along the front, and of single moves from it; the rest is NSGA-II's own."""
 
 RANDOM_PHASE = 10
 """Random draws before the first generation are at most this many populations, however few are feasible."""
@@ -29,39 +31,42 @@ Config.warnings["not_compiled"] = False
 
 
 class GeneMutation(Mutation):  # type: ignore[misc]  # pymoo has no types
-    """Changes one gene on average: to a neighbouring choice or, as often, to any other.
+    """`variation.mutated` for pymoo."""
 
-    Choices are ordered (sizes, depths), so a neighbour is likely to be about as good; a reset keeps every
-    choice within one step of every other. Genes of one choice stay.
-    """
-
-    def __init__(self, n_choices: IntMatrix) -> None:
+    def __init__(self, n_choices: Genes) -> None:
         super().__init__()
         self._n_choices = n_choices
-        self._rate = 1 / max(1, int((n_choices > 1).sum()))
 
-    def _do(self, problem: Any, X: IntMatrix, *, random_state: np.random.Generator, algorithm: Any = None) -> IntMatrix:
-        changed = (random_state.random(X.shape) < self._rate) & (self._n_choices > 1)
-        step = random_state.choice([-1, 1], size=X.shape)
-        # At either end the one neighbour is inwards.
-        step = np.where((X + step < 0) | (X + step >= self._n_choices), -step, step)
-        reset = random_state.integers(1, np.maximum(self._n_choices, 2), size=X.shape)
-        near = random_state.random(X.shape) < STEP_SHARE
-        return np.where(changed, (X + np.where(near, step, reset)) % self._n_choices, X)
+    def _do(self, problem: Any, X: Genes, *, random_state: np.random.Generator, algorithm: Any = None) -> Genes:
+        return mutated(random_state, self._n_choices, X)
 
 
-class NSGA2Strategy:
-    """NSGA-II with uniform crossover and `GeneMutation`.
+class NSGA2Strategy(Strategy):
+    """NSGA-II with uniform crossover and mutation of about one gene, and a local search along the front.
 
-    The first generation is random. Infeasible candidates steer it by their summed violation while fewer than
-    `population` feasible ones are known (Deb's constrained domination), and are ignored after.
+    A population is too few to hold a front of several budgets. So all non-dominated candidates are kept, and
+    most offspring come from them: of two that are neighbours along the front, or of one by a move (one gene
+    up, another down). The first generation is of all sizes. Infeasible candidates steer by their summed
+    violation while fewer than `population` feasible ones are known (Deb's constrained domination), and are
+    ignored after.
     """
 
-    def __init__(self, n_choices: IntMatrix, population: int, seed: int) -> None:
+    def __init__(
+        self,
+        n_choices: Genes,
+        *,
+        seed: int,
+        population: int,
+        initial: Genes | None = None,
+        repair: Repair | None = None,
+        exact: GenesFunction | None = None,
+    ) -> None:
         self._n_choices = n_choices
         self._population = population
         self._rng = np.random.default_rng([seed, 0])
         self._width = 1
+        self._front_genes = np.empty((0, len(n_choices)), dtype=np.int64)
+        self._front = np.empty((0, 1))
         self._waiting: Any = Population.empty()
         # Duplicates are removed by the loop, against everything ever proposed.
         self._algorithm = NSGA2(
@@ -73,23 +78,60 @@ class NSGA2Strategy:
             seed=seed,
         )
 
-    def ask(self, n: int) -> IntMatrix:
-        """Random genes before the first generation, offspring after; shape (n, genes)."""
+    def ask(self, count: int) -> Genes:
+        """Genes of all sizes before the first generation, offspring after; shape (count, genes)."""
+        if not self._algorithm.is_initialized:
+            return leaning(self._rng, self._n_choices, count)
+        if len(self._front) < 2:
+            return self._of_population(count)
+        kind = self._rng.random(count)
+        mating, moving = kind < MATING_SHARE, (kind >= MATING_SHARE) & (kind < MATING_SHARE + MOVE_SHARE)
+        genes = np.empty((count, len(self._n_choices)), dtype=np.int64)
+        genes[mating] = self._of_neighbours(int(mating.sum()))
+        genes[moving] = moved(self._rng, self._n_choices, self._front_genes[self._chosen(int(moving.sum()))])
+        genes[~(mating | moving)] = self._of_population(int((~(mating | moving)).sum()))
+        return genes
+
+    def _chosen(self, count: int) -> Genes:
+        """Indices of the front, evenly along the range of one objective or another, shape (count,)."""
+        columns = self._rng.integers(0, self._width, size=count)
+        level = self._rng.random(count)
+        chosen = np.zeros(count, dtype=np.int64)
+        for column, order in enumerate(np.argsort(self._front, axis=0).T):
+            rows = columns == column
+            values = self._front[order, column]
+            level_of = values[0] + level[rows] * (values[-1] - values[0])
+            chosen[rows] = order[np.searchsorted(values, np.minimum(level_of, values[-1]))]
+        return chosen
+
+    def _of_neighbours(self, count: int) -> Genes:
+        first = self._chosen(count)
+        second = near_mates(self._rng, self._front, first)
+        children = mixed(self._rng, self._front_genes[first], self._front_genes[second])
+        return mutated(self._rng, self._n_choices, children)
+
+    def _of_population(self, count: int) -> Genes:
         algorithm = self._algorithm
-        if not algorithm.is_initialized:
-            return self._rng.integers(0, self._n_choices, size=(n, len(self._n_choices)))
+        if not count:
+            return np.empty((0, len(self._n_choices)), dtype=np.int64)
         offspring = algorithm.mating.do(
-            algorithm.problem, algorithm.pop, n, algorithm=algorithm, random_state=algorithm.random_state
+            algorithm.problem, algorithm.pop, count, algorithm=algorithm, random_state=algorithm.random_state
         )
         return np.asarray(offspring.get("X"), dtype=np.int64)
 
-    def tell(self, genes: IntMatrix, objectives: FloatMatrix, violations: FloatMatrix) -> None:
-        """Let the fittest of the population and `genes` survive."""
+    def tell(self, genes: Genes, objectives: Floats, violations: Floats) -> None:
+        """Let the fittest of the population and `genes` survive, and keep what nothing dominates."""
         if self._width != objectives.shape[1]:
             self._widen(objectives.shape[1])
+        self._extend_front(genes, objectives)
         self._learn(genes, objectives, violations)
 
-    def reject(self, genes: IntMatrix, violations: FloatMatrix) -> None:
+    def _extend_front(self, genes: Genes, objectives: Floats) -> None:
+        front = np.vstack([self._front.reshape(-1, self._width), objectives])
+        kept = non_dominated(front)
+        self._front, self._front_genes = front[kept], np.vstack([self._front_genes, genes])[kept]
+
+    def reject(self, genes: Genes, violations: Floats) -> None:
         """Let the least infeasible fill what the feasible leave open in the population."""
         algorithm = self._algorithm
         full = algorithm.is_initialized and len(algorithm.pop) >= self._population
@@ -104,7 +146,7 @@ class NSGA2Strategy:
             if known is not None:
                 known.set("F", np.zeros((len(known), width)))
 
-    def _learn(self, genes: IntMatrix, objectives: FloatMatrix, violations: FloatMatrix) -> None:
+    def _learn(self, genes: Genes, objectives: Floats, violations: Floats) -> None:
         if not len(genes):
             return
         told = Population.new(X=genes, F=objectives, G=violations)

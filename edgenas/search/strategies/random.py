@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgenas.search.strategies.strategy import FloatMatrix, IntMatrix
+from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Repair, Strategy
 
 
-class RandomStrategy:
+class RandomStrategy(Strategy):
     """Draws every gene uniformly from its choices and learns nothing."""
 
-    def __init__(self, n_choices: IntMatrix, population: int, seed: int) -> None:
+    def __init__(
+        self,
+        n_choices: Genes,
+        *,
+        seed: int,
+        population: int,
+        initial: Genes | None = None,
+        repair: Repair | None = None,
+        exact: GenesFunction | None = None,
+    ) -> None:
         self._n_choices = n_choices
         self._rng = np.random.default_rng(seed)
 
-    def ask(self, n: int) -> IntMatrix:
-        """Random genes, shape (n, genes)."""
-        return self._rng.integers(0, self._n_choices, size=(n, len(self._n_choices)))
+    def ask(self, count: int) -> Genes:
+        """Random genes, shape (count, genes)."""
+        return self._rng.integers(0, self._n_choices, size=(count, len(self._n_choices)))
 
-    def tell(self, genes: IntMatrix, objectives: FloatMatrix, violations: FloatMatrix) -> None:
-        """Nothing to learn."""
-
-    def reject(self, genes: IntMatrix, violations: FloatMatrix) -> None:
+    def tell(self, genes: Genes, objectives: Floats, violations: Floats) -> None:
         """Nothing to learn."""

@@ -1,0 +1,172 @@
+"""Accuracy from published measurements: archs whose top-1 was measured tell that of all others."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.errors import DataError, SpaceError, first_line, one_of, shown
+from edgenas.files import user_path
+from edgenas.search.surrogate import Quality, Surrogate
+from edgenas.space.arch import Arch
+from edgenas.space.space import Genes, SearchSpace
+
+Floats = npt.NDArray[np.float64]
+SHIPPED = Path(__file__).parent / "accuracies"
+ARCH, OFA = ("arch",), ("ks", "e", "d", "r")
+TOP1_PERCENT = "top1_percent"
+CHOSEN_ON = 300
+"""Rows that the kernel is chosen on: its time grows with their cube, and more change it little."""
+
+
+@dataclass(frozen=True, eq=False)
+class AccuracyTable:
+    """Archs of one space and their measured top-1."""
+
+    genes: Genes
+    """Canonical, shape (n, genes), no row twice."""
+    top1_percent: Floats
+    """Shape (n,); of an arch measured several times the mean."""
+    elsewhere: int
+    """Rows left out because their arch is not in the space."""
+
+
+def accuracy_table_names() -> list[str]:
+    """Names of the shipped tables."""
+    return sorted(path.stem for path in SHIPPED.glob("*.csv"))
+
+
+def load_accuracy_table(name_or_path: str | Path, space: SearchSpace, column: str = TOP1_PERCENT) -> AccuracyTable:
+    """Read measured accuracies of a space's archs.
+
+    Args:
+        name_or_path: of a shipped table, or of a CSV with a header. An arch is named by its text in a column `arch`,
+            or by once-for-all's `ks`, `e`, `d` (numbers joined by -) and `r`.
+        space: rows whose arch it does not have are left out.
+        column: holds top-1 in percent.
+
+    Raises:
+        DataError: no such table, no such columns, a value that is no percentage, or no arch of the space.
+    """
+    known = str(name_or_path) in accuracy_table_names()
+    path = SHIPPED / f"{name_or_path}.csv" if known else user_path(name_or_path)
+    if not os.path.isfile(path):
+        hint = one_of(str(name_or_path), accuracy_table_names())
+        raise DataError(f"accuracy table {shown(str(name_or_path))} is neither shipped nor a file; {hint}")
+    rows = _rows(path, column)
+    named = [(_arch(row, space, f"{path}, row {number}"), row) for number, row in enumerate(rows, start=1)]
+    inside = [(arch, row) for arch, row in named if arch is not None]
+    if not inside:
+        raise DataError(
+            f"{path}: none of its {len(rows)} archs is in {space.name}: use the space they were measured in"
+        )
+    genes, places = np.unique(space.encode([arch for arch, _ in inside]), axis=0, return_inverse=True)
+    top1 = np.array([float(row[column]) for _, row in inside])
+    mean = np.bincount(places.ravel(), top1) / np.bincount(places.ravel())
+    return AccuracyTable(genes, mean, len(rows) - len(inside))
+
+
+def _rows(path: Path, column: str) -> list[dict[str, str]]:
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            names = set(reader.fieldnames or ())
+            rows = list(reader)
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as CSV: {first_line(error)}") from None
+    if column not in names or not (names.issuperset(ARCH) or names.issuperset(OFA)):
+        raise DataError(
+            f"{path}: wanted columns {column} and arch (or ks, e, d, r), got {', '.join(sorted(names)) or 'none'}"
+        )
+    for number, row in enumerate(rows, start=1):
+        _check_percent(row[column], f"{path}, row {number}: {column}")
+    return rows
+
+
+def _check_percent(text: str | None, place: str) -> None:
+    try:
+        fine = 0 <= float(text or "") <= 100
+    except ValueError:
+        fine = False
+    if not fine:
+        raise DataError(f"{place}: wanted a percentage of 0 to 100, got {shown(text)}")
+
+
+def _arch(row: Mapping[str, str], space: SearchSpace, place: str) -> Arch | None:
+    """The arch of a row; None if it is not in the space."""
+    if "arch" in row:
+        try:
+            return space.parse(row["arch"] or "")
+        except SpaceError:
+            return None
+    try:
+        settings = {key: [int(part) for part in (row[key] or "").split("-")] for key in OFA}
+    except ValueError:
+        raise DataError(f"{place}: wanted ks, e, d and r as whole numbers joined by -") from None
+    try:
+        return space.from_ofa(settings)
+    except SpaceError:
+        return None
+
+
+class MeasuredAccuracy:
+    """Top-1 of every arch of a space, learnt from a table of measured ones.
+
+    Attributes:
+        surrogate_: of top-1 in percent.
+        quality_: leaving one out.
+    """
+
+    surrogate_: Surrogate
+    quality_: Quality
+
+    def __init__(self, space: SearchSpace) -> None:
+        """Store the space."""
+        self.space = space
+
+    def fit(self, table: AccuracyTable) -> MeasuredAccuracy:
+        """Learn from a table.
+
+        Raises:
+            DataError: genes of the space have choices that no row of the table has.
+            UserError: fewer than three rows.
+        """
+        self._check_choices(table.genes)
+        spread = np.unique(np.linspace(0, len(table.genes) - 1, CHOSEN_ON).round().astype(np.int64))
+        # By accuracy, so that the few rows have the whole range.
+        few = np.argsort(table.top1_percent, kind="stable")[spread]
+        n_choices, canonical = self.space.n_choices, self.space.canonical
+        chosen = Surrogate(n_choices, canonical).fit(table.genes[few], table.top1_percent[few])
+        self.surrogate_ = Surrogate(n_choices, canonical).fit(table.genes, table.top1_percent, chosen)
+        self.quality_ = self.surrogate_.quality_
+        return self
+
+    def _check_choices(self, genes: Genes) -> None:
+        lacking = [
+            f"{name} {choice:g}"
+            for gene, (name, choices) in enumerate(self.space.choices.items())
+            for index, choice in enumerate(choices)
+            if not (genes[:, gene] == index).any()
+        ]
+        if lacking:
+            more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+            raise DataError(
+                f"no measured arch has {', '.join(lacking[:5])}{more}: narrow the space to what was measured, "
+                "e.g. `space: {preset: NAME, resolution: [224]}`"
+            )
+
+    def predict(self, archs: Sequence[Arch] | Genes) -> tuple[Floats, Floats]:
+        """Expected top-1 in percent and its standard deviation, both of shape (n,)."""
+        genes = archs if isinstance(archs, np.ndarray) else self.space.encode(archs)
+        return self.surrogate_.predict(genes)
+
+    def error(self, archs: Sequence[Arch] | Genes) -> Floats:
+        """1 - top-1 as a fraction, shape (n,): what a search minimises."""
+        genes = archs if isinstance(archs, np.ndarray) else self.space.encode(archs)
+        return 1 - self.surrogate_.expect(genes) / 100

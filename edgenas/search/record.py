@@ -1,0 +1,103 @@
+"""What a search leaves: every evaluation in order, those that failed, and the front they form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.errors import EdgenasError, UserError
+from edgenas.search.evaluation import Batch, Failure
+from edgenas.search.front import hypervolume, non_dominated, reference_of
+from edgenas.search.strategies.protocol import Floats, Genes
+
+
+@dataclass(frozen=True, eq=False)
+class SearchResult:
+    """Every evaluation in order, and what came of them."""
+
+    genes: Genes
+    """Canonical genes, shape (n, genes), no row twice."""
+    objectives: Floats
+    """Shape (n, objectives), minimised."""
+    violations: Floats
+    """Shape (n, constraints), <= 0 throughout: infeasible candidates are not evaluated."""
+    batches: npt.NDArray[np.intp]
+    """Index of the batch of each evaluation, shape (n,)."""
+    front: npt.NDArray[np.intp]
+    """Indices of the non-dominated evaluations, ascending."""
+    hypervolume: Floats
+    """Of the front after each batch, shape (batches,)."""
+    reference_point: Floats
+    """Shape (objectives,): worst of the first batch plus a tenth of its range, kept for all batches."""
+    failures: tuple[Failure, ...]
+    """Candidates that could not be evaluated, in order; they count as evaluations."""
+    exhausted: bool
+    """Whether nothing new and feasible was left before the evaluations asked for were made.
+
+    Certain in spaces of up to 20,000 gene settings, which are then listed in full.
+    """
+
+    @property
+    def evaluations_by_batch(self) -> npt.NDArray[np.intp]:
+        """Number of rows of `genes` after each batch, shape (batches,)."""
+        return np.searchsorted(self.batches, np.arange(len(self.hypervolume)), side="right")
+
+
+class Record:
+    """Evaluations as they come in, and the front they form so far."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.failures: list[Failure] = []
+        self.hypervolumes: list[float] = []
+        self._rows: list[Batch] = []
+        self._front: Floats | None = None
+        self._reference: Floats | None = None
+
+    def add(self, batch: Batch) -> None:
+        """Take in a batch."""
+        self.done += len(batch.genes) + len(batch.failures)
+        self.failures.extend(batch.failures)
+        self._rows.append(batch)
+        if len(batch.objectives):
+            self._extend_front(batch.objectives)
+        # Above five objectives it is an estimate, which must not be seen to fall.
+        self.hypervolumes.append(max([self._hypervolume(), *self.hypervolumes[-1:]]))
+
+    def _hypervolume(self) -> float:
+        if self._front is None or self._reference is None:
+            return 0.0
+        return hypervolume(self._front, self._reference)
+
+    def _extend_front(self, objectives: Floats) -> None:
+        if self._front is None:
+            self._front, self._reference = objectives[:0], reference_of(objectives)
+        if objectives.shape[1] != self._front.shape[1]:
+            raise UserError(f"evaluate: wanted {self._front.shape[1]} objectives as before, got {objectives.shape[1]}")
+        merged = np.vstack([self._front, objectives])
+        self._front = merged[non_dominated(merged)]
+
+    def result(self, *, exhausted: bool) -> SearchResult:
+        """All of it.
+
+        Raises:
+            EdgenasError: not one evaluation succeeded.
+        """
+        if self._reference is None:
+            first = self.failures[0]
+            raise EdgenasError(f"evaluate: all {self.done} candidates failed, the first of them {first}")
+        rows = [row for row in self._rows if len(row.genes)]
+        objectives = np.concatenate([row.objectives for row in rows])
+        return SearchResult(
+            genes=np.concatenate([row.genes for row in rows]),
+            objectives=objectives,
+            violations=np.concatenate([row.violations for row in rows]),
+            batches=np.repeat(np.arange(len(self._rows)), [len(row.genes) for row in self._rows]),
+            front=non_dominated(objectives),
+            hypervolume=np.array(self.hypervolumes),
+            reference_point=self._reference,
+            failures=tuple(self.failures),
+            exhausted=exhausted,
+        )

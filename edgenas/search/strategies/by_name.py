@@ -1,0 +1,33 @@
+"""Strategies by name. Each is imported on use: `import edgenas` loads no pymoo."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from edgenas.errors import ConfigError, one_of
+from edgenas.search.strategies.protocol import Strategy
+
+STRATEGIES = {
+    "bayesian": "bayesian:BayesianStrategy",
+    "gradient": "gradient:GradientStrategy",
+    "grid": "grid:GridStrategy",
+    "nsga2": "nsga2:NSGA2Strategy",
+    "random": "random:RandomStrategy",
+    "reinforce": "reinforce:ReinforceStrategy",
+    "regularized_evolution": "regularized_evolution:RegularizedEvolutionStrategy",
+    "surrogate": "surrogate:SurrogateStrategy",
+}
+"""Each name's module of this room and class."""
+
+
+def strategy_class(name: str) -> type[Strategy]:
+    """The strategy of a name.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name not in STRATEGIES:
+        raise ConfigError(f"strategy {name!r} is unknown; {one_of(name, STRATEGIES)}")
+    module, _, strategy = STRATEGIES[name].partition(":")
+    found: type[Strategy] = getattr(import_module(f"edgenas.search.strategies.{module}"), strategy)
+    return found
