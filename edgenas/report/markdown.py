@@ -70,6 +70,8 @@ def _result(run: Run, plots: Sequence[str]) -> list[str]:
         "",
         *_table(header, rows),
         "",
+        "Latencies here are of the network alone: decoding, resizing and normalising pictures are not included.",
+        "",
         "Predictions against measurements on the front:",
         "",
         *held,

@@ -38,3 +38,8 @@ def test_where_none_was_compared_nothing_is_told(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"form\.json: latency_ratio"):
         text(tmp_path, "blocked", {"blocked": ["fast"]})  # type: ignore[list-item]
+
+
+def test_it_is_told_whether_latencies_include_preprocessing(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    assert "decoding, resizing and normalising pictures are not included" in write_report(tmp_path).read_text()
