@@ -14,7 +14,8 @@ SWAP_SHARE = 0.5
 """Share of moves that change one more gene the other way."""
 MOST_SWAPS = 4
 NEAR_SHARE = 0.1
-"""A mate is the nearest of this share of the candidates."""
+MOST_DRAWN = 32
+"""A mate is the nearest of this share of the candidates, or of so many where they are more."""
 
 
 def leaning(rng: np.random.Generator, n_choices: Genes, count: int) -> Genes:
@@ -87,7 +88,7 @@ def near_mates(rng: np.random.Generator, objectives: Floats, first: Genes) -> Ge
     """For each of `first` another index whose objectives are near, shape (n,).
 
     What parents of equal size do well can be combined; between a small and a large one there is little to
-    learn. The nearest of a random tenth, so that any number of objectives will do.
+    learn. The nearest of some drawn at random, so that any number of objectives will do.
 
     Args:
         rng: of all randomness.
@@ -96,7 +97,7 @@ def near_mates(rng: np.random.Generator, objectives: Floats, first: Genes) -> Ge
     """
     span = np.ptp(objectives, axis=0)
     places = objectives / np.where(span > 0, span, 1.0)
-    drawn = max(2, int(NEAR_SHARE * len(places)))
+    drawn = min(max(2, int(NEAR_SHARE * len(places))), MOST_DRAWN)
     among = rng.integers(0, len(places), size=(len(first), drawn))
     distance = np.abs(places[among] - places[first][:, None]).sum(axis=2)
     distance[among == first[:, None]] = np.inf
