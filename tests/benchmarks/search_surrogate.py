@@ -41,7 +41,7 @@ TABLE_MARKS = (50, 100, 200)
 TABLE_POPULATION = {"surrogate": 5, "nsga2": 20, "random": 20}
 GOALS = {50: 0.97, 100: 0.99, 200: 0.995}
 ORACLE_EVALUATIONS, ORACLE_MARKS = 600, (100, 150, 200, 300, 600)
-ORACLE_POPULATION = {"surrogate": 25, "nsga2": 30, "random": 30}
+ORACLE_POPULATION = {"surrogate": 10, "nsga2": 30, "random": 30}
 ORACLE_REFERENCE = (0.25, 80.0)
 """Error on the predictor's pictures (0.116 to 0.246 in the space), and milliseconds (11 to 74)."""
 FITTED = 200
