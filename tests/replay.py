@@ -33,6 +33,7 @@ class Replay:
         self.rows = {
             (line["identity"]["precision"], " ".join(map(str, line["name"])), line["process"]): line["timed"]
             for line in lines
+            if "timed" in line  # verify/ also keeps what was quantised
         }
         self.seconds = seconds
 

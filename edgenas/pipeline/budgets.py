@@ -29,6 +29,9 @@ from edgenas.space.space import SearchSpace
 RISK = 0.1
 """Share of networks that may be slower than the bound a latency budget is compared with."""
 
+SPARE = 1.25
+"""A budget of this many times the smallest subnet's latency leaves a choice."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -90,7 +93,7 @@ def check_on_paper(budgets: Sequence[Budget], space: SearchSpace, num_classes: i
 
 
 def run_limits(run: Run, num_classes: int) -> Limits:
-    """The run's budgets; without any, half of the largest subnet's latency on the first device.
+    """The run's budgets; without any, about half of the largest subnet's latency on the first device.
 
     Raises:
         ConfigError: a budget cannot be met; the feasible range is stated.
@@ -105,7 +108,7 @@ def run_limits(run: Run, num_classes: int) -> Limits:
     budgets = tuple(budget.on(list(predictors)) for budget in run.config.budgets)
     if not budgets:
         first = next(iter(predictors))
-        budgets = (_half_of_largest(run, tables[first], first, num_classes),)
+        budgets = (_unasked(run, tables[first], first, num_classes),)
     tail = {name: _tail_ratio(run, tables[name], num_classes) for name in predictors}
     limits = Limits(run, budgets, predictors, tail, num_classes)
     limits.check_feasible()
@@ -147,14 +150,25 @@ def _again(run: Run) -> str:
     return f"delete {run.result_path('profile')} and run `edgenas profile {run.folder}`"
 
 
-def _half_of_largest(run: Run, table: LatencyTable, device: str, num_classes: int) -> Budget:
+def unasked_limit_us(smallest_us: float, largest_us: float) -> float:
+    """The budget when none is asked for: half of the largest subnet's latency, which leaves something to trade.
+
+    Where the smallest subnet needs about that much itself, it is midway between the two.
+    """
+    half = largest_us / 2
+    return half if half >= SPARE * smallest_us else (smallest_us + largest_us) / 2
+
+
+def _unasked(run: Run, table: LatencyTable, device: str, num_classes: int) -> Budget:
     rows = {row.key: row for row in table.networks(run.space.structure_id, num_classes)}
-    largest = run.space.largest.id
-    if largest not in rows:
-        raise TableError(
-            f"{run.folder}: the latency table of {device} lacks the largest subnet, {largest}: {_again(run)}"
-        )
-    return Budget(quantity="p50", limit=rows[largest].p50_us / 2, device=device)
+    ends = (run.space.smallest.id, run.space.largest.id)
+    for end, arch in zip(("smallest", "largest"), ends, strict=True):
+        if arch not in rows:
+            raise TableError(
+                f"{run.folder}: the latency table of {device} lacks the {end} subnet, {arch}: {_again(run)}"
+            )
+    limit = unasked_limit_us(*(rows[arch].p50_us for arch in ends))
+    return Budget(quantity="p50", limit=limit, device=device)
 
 
 def _tail_ratio(run: Run, table: LatencyTable, num_classes: int) -> float:

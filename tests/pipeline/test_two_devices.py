@@ -63,7 +63,8 @@ def test_a_run_for_int8_alone_hands_over_int8(tmp_path: Path) -> None:
     assert summary["chosen"]["onnx"] == "export/bundle/model_int8.onnx"
     assert summary["chosen"]["test_top1"] == summary["int8"]["test_top1"] == manifest["int8"]["accuracy"]["test_top1"]
     assert all(entry["deployed_top1"] == entry["val_top1_int8"] for entry in summary["front"])
-    assert not (run / "latency" / "form.json").exists()
+    # The bundle holds the fp32 file too, in the fastest form.
+    assert read_json(run / "latency" / "form.json")["form"] == manifest["form"]
     assert read_json(run / "latency" / "mine" / "meta.json")["identity"]["precision"] == "int8"
     assert f"model    runs/small/{summary['chosen']['onnx']}" in done.stdout
 

@@ -18,6 +18,7 @@ from small_run import SmallRun, edgenas
 from edgenas import load_space
 from edgenas.config import load_config
 from edgenas.files import read_jsonl, write_json
+from edgenas.pipeline.budgets import unasked_limit_us
 from edgenas.pipeline.run import STAGES, open_run
 from edgenas.pipeline.search import run_search
 from edgenas.training.data import load_dataset
@@ -46,6 +47,11 @@ def test_the_chosen_network_was_measured_within_the_budget(small_run: SmallRun) 
     assert chosen["latency"]["here"]["p50_us"] <= summary["budgets"][0]["limit"]
     kept = [entry["val_top1"] for entry in summary["front"] if not entry["dropped"]]
     assert summary["chosen"]["val_top1"] == max(kept)
+
+
+def test_the_default_budget_leaves_a_choice() -> None:
+    assert unasked_limit_us(10, 80) == 40
+    assert unasked_limit_us(44, 90) == 67
 
 
 def test_the_default_budget_is_half_of_the_largest_subnets_latency(small_run: SmallRun) -> None:
