@@ -78,9 +78,10 @@ class TrainConfig(_Section):
 
 
 class ProfileConfig(_Section):
-    """What is measured for the latency predictor."""
+    """What is measured for the latency predictor: all of it, or what `minutes` of each device's time hold."""
 
     base: str | None = None
+    minutes: float | None = Field(None, gt=0, le=10_000)
     blocks: int | None = Field(None, ge=1)
     networks: int = Field(24, ge=10, le=10_000)
     rounds: int = Field(24, ge=8, le=100_000)

@@ -40,6 +40,16 @@ Minutes = Annotated[
         "number of steps that this gives is kept, however often it is stopped.",
     ),
 ]
+DeviceMinutes = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--minutes",
+        metavar="N",
+        callback=_positive,
+        help="Time no more than N minutes of each device hold (profile.minutes): fewer blocks are measured, the others "
+        "regressed, and intervals are wider.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on standard output.")]
 Which = Annotated[
     Optional[str],  # noqa: UP045

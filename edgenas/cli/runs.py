@@ -15,6 +15,7 @@ from edgenas.cli.options import (
     Batch,
     Budgets,
     Config,
+    DeviceMinutes,
     EmbedPreprocessing,
     Minutes,
     On,
@@ -183,16 +184,19 @@ def _stage(
 
     if target.is_dir():
         if budget or sets or folder:
-            raise RunFolderError(
-                f"{target} is a run folder, whose config is settled: --set, --budget and --run go with a config file"
-            )
+            raise RunFolderError(f"{target} is a run folder, whose config is settled: {SETTLING} go with a config file")
         run = open_run(target, reach)
     else:
         config = _config(target, budget, sets)
         run = _start(config, folder or RUNS / config.name, reach)
+    if stage == "profile" and not (as_json or run.done(stage)):
+        from edgenas.pipeline.profile_plan import profile_told
+
+        print(*profile_told(run), sep="\n")
     _do(run, (stage,), minutes, as_json)
 
 
+SETTLING = "--set, --budget, profile's --minutes and --run"
 STAGE_HELP = {
     "profile": "Measure the devices and fit their latency predictors.",
     "train": "Train the supernet.",
@@ -217,6 +221,22 @@ def _stage_command(stage: str) -> Callable[..., None]:
         _stage(stage, target, budget, sets, run, None, as_json, _reach(on, pack, unpack))
 
     return command
+
+
+def _profile_command(
+    target: Target,
+    budget: Budgets = None,
+    sets: Sets = None,
+    run: RunFolder = None,
+    minutes: DeviceMinutes = None,
+    on: On = None,
+    pack: Pack = None,
+    unpack: Unpack = None,
+    as_json: AsJson = False,
+) -> None:
+    if minutes is not None:
+        sets = [*(sets or []), f"profile.minutes={minutes!r}"]
+    _stage("profile", target, budget, sets, run, None, as_json, _reach(on, pack, unpack))
 
 
 def _train_command(
@@ -291,7 +311,11 @@ def _export_bundle(
     print_bundle(manifest, str(folder))
 
 
-OWN_OPTIONS: dict[str, Callable[..., None]] = {"train": _train_command, "export": _export_command}
+OWN_OPTIONS: dict[str, Callable[..., None]] = {
+    "profile": _profile_command,
+    "train": _train_command,
+    "export": _export_command,
+}
 for _name, _help in STAGE_HELP.items():
     app.command(_name, help=_help)(OWN_OPTIONS.get(_name) or _stage_command(_name))
 

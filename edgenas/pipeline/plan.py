@@ -18,6 +18,7 @@ from edgenas.pipeline.devices import run_devices
 from edgenas.pipeline.form import NETWORKS as FORM_NETWORKS
 from edgenas.pipeline.run import STAGES
 from edgenas.pipeline.start import check_folder, resolve
+from edgenas.profiling.allowance import TIMER_SECONDS, VISIT_SECONDS, guessed_seconds
 from edgenas.profiling.plan import make_plan
 from edgenas.profiling.reach import Reach
 from edgenas.profiling.record import PROCESSES
@@ -39,10 +40,6 @@ FRONT_INT8_SECONDS = 4.0
 """To quantise a network of the front by every method, beside scoring what comes of it."""
 EXPORT_SECONDS_PER_NETWORK = 1.5
 """Of the front, one at a time; networks for timing are stitched from exported blocks."""
-VISIT_SECONDS = 0.006
-"""One visit of the timer to one model, warm-up and bookkeeping included."""
-TIMER_SECONDS = 0.7
-"""To start one process of the timer."""
 QUANTISE_SECONDS = 1.0
 """Of one recipe, beside looking at pictures."""
 QUANTISE_TIMES = 6
@@ -100,12 +97,14 @@ def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> lis
     # Three files a network; what a process of the timer costs before it times counts most.
     form_models = len(EXPORT_FORMS) * FORM_NETWORKS * comparing
     form_seconds = form_models * config.profile.rounds * VISIT_SECONDS + comparing * PROCESSES * TIMER_SECONDS
+    profile_seconds = guessed_seconds(space, plan, sizes.num_classes, config.profile.rounds)
+    if config.profile.minutes is not None:
+        profile_seconds = min(profile_seconds, 60 * config.profile.minutes)
     stages = {
         "profile": (
             f"{forms}export and time {len(plan.blocks)} blocks and {len(plan.networks)} networks on "
             f"{_told(devices, in_int8)}",
-            devices * (export_seconds + models * config.profile.rounds * VISIT_SECONDS + form_seconds)
-            + in_int8 * models * QUANTISE_SECONDS_PER_MODEL,
+            devices * (export_seconds + profile_seconds + form_seconds) + in_int8 * models * QUANTISE_SECONDS_PER_MODEL,
             devices * len(plan.networks) * weights,
         ),
         "train": (

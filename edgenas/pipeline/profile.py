@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from edgenas.deploy.onnx_export import EXPORTER_VERSION
 from edgenas.errors import TableError
 from edgenas.files import write_json
@@ -15,9 +13,10 @@ from edgenas.pipeline.data import run_dataset
 from edgenas.pipeline.devices import run_devices, run_transport
 from edgenas.pipeline.form import PLAIN, form_summary, settle_form
 from edgenas.pipeline.graphs import device_graphs, timing_export
+from edgenas.pipeline.profile_plan import device_plan
 from edgenas.pipeline.refit import refitted
 from edgenas.pipeline.run import Progress, Run
-from edgenas.profiling.plan import Plan, make_plan
+from edgenas.profiling.plan import Plan
 from edgenas.profiling.session import profile
 from edgenas.space.form import ExportForm
 
@@ -33,22 +32,21 @@ def run_profile(run: Run, progress: Progress) -> None:
     """
     if run.done("profile"):
         return
-    config, space = run.config.profile, run.space
+    config = run.config.profile
     num_classes = run_dataset(run).num_classes
     base = _base(run, num_classes)
-    plan = make_plan(space, num_classes, blocks=config.blocks, networks=config.networks, seed=run.config.seed)
-    # What another device's table says of blocks is not measured here.
-    plan = plan if base is None else replace(plan, blocks=())
     form = settle_form(run, num_classes, progress)
-    scores = {
-        name: _profile_device(run, device, plan, form, base, progress) for name, device in run_devices(run).items()
-    }
+    plans, scores = {}, {}
+    for name, device in run_devices(run).items():
+        plans[name] = device_plan(run, device, form, num_classes, progress)
+        scores[name] = _profile_device(run, device, plans[name], form, base, progress)
     predictors = {
         name: {key: value for key, value in score.to_json().items() if key != "held_out"}
         for name, score in scores.items()
     }
     notes = [] if base is None else [_carried_over(name, score, config.base) for name, score in scores.items()]
-    result = {"blocks": len(plan.blocks), "networks": len(plan.networks), "predictors": predictors, "notes": notes}
+    planned = {name: {"blocks": len(plan.blocks), "networks": len(plan.networks)} for name, plan in plans.items()}
+    result = {"planned": planned, "predictors": predictors, "notes": notes}
     run.finish("profile", result | {"form": form, "forms": form_summary(run)})
 
 

@@ -29,8 +29,6 @@ class _Result(BaseModel):
 class Profiled(_Result):
     """latency/result.json."""
 
-    blocks: Annotated[int, Field(ge=0)]
-    networks: Count
     predictors: Annotated[dict[str, dict[str, float | None]], Field(min_length=1)]
 
 
