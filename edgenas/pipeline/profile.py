@@ -44,7 +44,10 @@ def run_profile(run: Run, progress: Progress) -> None:
         name: {key: value for key, value in score.to_json().items() if key != "held_out"}
         for name, score in scores.items()
     }
-    notes = [] if base is None else [_carried_over(name, score, config.base) for name, score in scores.items()]
+    notes = [
+        _fitted(name, plans[name], score) if base is None else _carried_over(name, score, config.base)
+        for name, score in scores.items()
+    ]
     planned = {name: {"blocks": len(plan.blocks), "networks": len(plan.networks)} for name, plan in plans.items()}
     result = {"planned": planned, "predictors": predictors, "notes": notes}
     run.finish("profile", result | {"form": form, "forms": form_summary(run)})
@@ -88,6 +91,15 @@ def _profile_device(
     score = score_predictor(run.space, table, num_classes, seed=run.config.seed, base=base)
     write_json(folder / "score.json", score.to_json())
     return score
+
+
+def _fitted(device: str, plan: Plan, score: PredictorScore) -> str:
+    """What was measured, and how well it predicts."""
+    own = "" if score.repeat_noise is None else f", where the device itself repeats to {score.repeat_noise:.1%}"
+    return (
+        f"{device}: {len(plan.blocks)} blocks and {len(plan.networks)} networks; networks held out are predicted to "
+        f"{score.mape:.1%} in the mean, {score.within_5:.0%} of them within 5%{own}"
+    )
 
 
 def _carried_over(device: str, score: PredictorScore, base: str | None) -> str:
