@@ -52,8 +52,11 @@ export async function warmUp(run, clock, resolutionNs, protocol) {
   return plan;
 }
 
-/** Rounds over all models, each in a random order of its own; by model a list of samples for each round. */
-export async function interleave(runs, visits, rounds, seed, clock, protocol, tick) {
+/**
+ * Rounds over all models, each in a random order of its own; by model a list of samples for each round. A model whose
+ * samples turn out too short for the clock, because it was slow only while it was warmed up, gets longer ones.
+ */
+export async function interleave(runs, visits, rounds, seed, clock, resolutionNs, protocol, tick) {
   const random = generator(seed);
   const timed = Object.fromEntries(Object.keys(runs).map((name) => [name, []]));
   for (let round = 0; round < rounds; round++) {
@@ -61,7 +64,10 @@ export async function interleave(runs, visits, rounds, seed, clock, protocol, ti
     // There where the browser was started with --expose-gc: collect now rather than during a visit.
     globalThis.gc?.();
     for (const name of names) {
-      timed[name].push(await visit(runs[name], visits[name], clock, protocol));
+      const taken = await visit(runs[name], visits[name], clock, protocol);
+      timed[name].push(taken);
+      const plan = planVisit(median(taken), resolutionNs, protocol);
+      if (plan.batch > visits[name].batch) visits[name] = plan;
       await tick();
     }
   }
@@ -121,7 +127,7 @@ export async function benchmark(ort, job, report) {
   const found = await loadAll(ort, job, clock, resolutionNs, tick);
   if (found.full === undefined) {
     const { runs, visits } = found;
-    found.timed = await interleave(runs, visits, job.rounds, job.seed, clock, job.protocol, tick);
+    found.timed = await interleave(runs, visits, job.rounds, job.seed, clock, resolutionNs, job.protocol, tick);
     // Models that failed were counted, too.
     report(job.steps, job.steps);
   }

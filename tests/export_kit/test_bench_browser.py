@@ -8,15 +8,17 @@ import http.client
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import urllib.parse
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from browsers import CHROMIUM, RUNTIME, needs_browser
+from browsers import CHROMIUM, RUNTIME, browsers_below, needs_browser
 
 from edgenas.files import shipped
 
@@ -180,10 +182,23 @@ def test_without_playwright_the_line_that_installs_it_is_named(tmp_path) -> None
 
 @needs_browser
 @pytest.mark.slow
-def test_a_page_that_crashes_is_noticed(script, args) -> None:
-    with script.serving(script.served_files([], RUNTIME)) as address:  # noqa: SIM117
-        with pytest.raises(script.Full, match="crashed"), script.fresh_page(address, args) as (page, _):
-            page.goto("chrome://crash")
+@pytest.mark.parametrize("part", ["--type=renderer", ""])
+def test_a_page_or_browser_that_the_system_kills_is_noticed(script, args, part: str) -> None:
+    """As it does when memory is full."""
+
+    def kill() -> None:
+        for process in browsers_below(os.getpid()):
+            command = Path(f"/proc/{process}/cmdline").read_text()
+            if part in command if part else "--type=" not in command:
+                os.kill(process, signal.SIGKILL)
+
+    def endless() -> None:
+        with script.serving(script.served_files([], RUNTIME)) as address, script.fresh_page(address, args) as (page, _):
+            threading.Timer(0.3, kill).start()
+            page.evaluate("() => new Promise(() => {})")
+
+    with pytest.raises(script.Full, match="the page crashed" if part else "the browser ended"):
+        endless()
 
 
 @needs_browser
