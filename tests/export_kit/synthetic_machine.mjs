@@ -12,8 +12,8 @@ const { protocol, ...question } = JSON.parse(readFileSync(0, "utf8"));
 
 /** A clock that only its own models move: true costs times noise, bursts of foreign load, and drift. */
 class SyntheticMachine {
-  constructor({ noise = 0, bursts = 0, drift = 0, seed = 0, resolution_ns = 0 }) {
-    Object.assign(this, { noise, bursts, drift, resolution: resolution_ns, now: 0, busyUntil: 0, calls: [] });
+  constructor({ noise = 0, bursts = 0, drift = 0, seed = 0, resolution_ns = 0, slow_until_ns = 0 }) {
+    Object.assign(this, { noise, bursts, drift, slow_until_ns, resolution: resolution_ns, now: 0, busyUntil: 0, calls: [] });
     this.random = bench.generator(seed);
     this.clock = () => {
       if (!this.resolution) return this.now;
@@ -26,7 +26,7 @@ class SyntheticMachine {
     return async () => {
       this.calls.push(name);
       if (this.random() < this.bursts / 1000) this.busyUntil = this.now + 30e6;
-      const busy = this.now < this.busyUntil ? 3 : 1;
+      const busy = (this.now < this.busyUntil ? 3 : 1) * (this.now < this.slow_until_ns ? 2 : 1);
       const normal = Math.sqrt(-2 * Math.log(1 - this.random())) * Math.cos(2 * Math.PI * this.random());
       const factor = busy * (1 + (this.drift * this.now) / 1e9) * Math.exp(this.noise * Math.abs(normal));
       this.now += Math.trunc(costNs * factor);
@@ -34,20 +34,15 @@ class SyntheticMachine {
   }
 }
 
-/** Costs by model, warmed up (in a `hasty` measurement while all is three times as slow) and timed in rounds. */
-async function measure({ costs, rounds, warm = true, hasty = false, ...circumstances }) {
+/** Costs by model, timed in rounds, after a warm-up unless there are `visits`. */
+async function measure({ costs, rounds, visits, ...circumstances }) {
   const machine = new SyntheticMachine(circumstances);
   const resolution = machine.resolution ? bench.clockResolution(machine.clock) : 0;
-  const [runs, visits] = [{}, {}];
-  for (const [name, cost] of Object.entries(costs)) {
-    runs[name] = machine.model(name, cost);
-    visits[name] = { samples: 1, batch: 1 };
-    if (hasty) machine.busyUntil = machine.now + 1e9;
-    if (warm) visits[name] = await bench.warmUp(runs[name], machine.clock, resolution, protocol);
-  }
-  machine.busyUntil = 0;
+  const runs = Object.fromEntries(Object.entries(costs).map(([name, cost]) => [name, machine.model(name, cost)]));
+  visits ??= await bench.warmUpAll(runs, machine.clock, resolution, protocol, async () => {});
+  machine.calls.length = 0;
   const timed = await bench.interleave(runs, visits, rounds, 0, machine.clock, resolution, protocol, async () => {});
-  return { timed, visits, calls: warm ? [] : machine.calls, resolution_ns: resolution };
+  return { timed, visits, calls: machine.calls, resolution_ns: resolution };
 }
 
 /** A model that becomes quicker for twenty runs, then takes a millisecond. */

@@ -78,7 +78,6 @@ def test_the_page_is_served_isolated_under_a_path_that_nobody_knows_and_nothing_
 
 
 HONEST: dict[str, Any] = {
-    "full": None,
     "errors": {"1": "no"},
     "timed": {name: [[1e6, 1e6], [1e6]] for name in ("sentinel", "empty", "0")},
     "batches": {"sentinel": 1, "empty": 1, "0": 1},
@@ -123,7 +122,12 @@ def test_what_no_page_of_ours_gives_is_refused(script, args, place: list[str], v
         script.believed(json.dumps(said), 2, args)
 
 
-@pytest.mark.parametrize("said", ["", "[]", "1", "null", '{"full": null}', None])
+def test_a_page_may_say_that_memory_is_full(script, args) -> None:
+    with pytest.raises(script.Full, match="bad_alloc"):
+        script.believed('{"full": "std::bad_alloc"}', 2, args)
+
+
+@pytest.mark.parametrize("said", ["", "[]", "1", "null", "{}", None])
 def test_what_is_no_answer_is_refused(script, args, said) -> None:
     with pytest.raises(script.bench.Stopped, match="gave what no timer gives"):
         script.believed(said, 2, args)
