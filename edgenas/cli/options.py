@@ -81,7 +81,7 @@ On = Annotated[
         "--on",
         metavar="[DEVICE=]PLACE",
         help="Where a device is: pi4=ssh://user@host[:port][?python=/path/to/python3]. Kept in no file: say it again "
-        "when a run goes on. Repeatable.",
+        "when a run goes on. `browser` is the web browser on this machine. Repeatable.",
     ),
 ]
 Pack = Annotated[
