@@ -212,7 +212,7 @@ def _search(run: Run, plots: Sequence[str]) -> list[str]:
         "",
         f"{judgement.search(run)}.",
         "",
-        *(["", *told, ""] if told else []),
+        *([" ".join(told), ""] if told else []),
         f"Strategy `{facts.strategy}`; final hypervolume {facts.hypervolume:.4g}, reference point ({point}) in "
         f"({names}).",
         *_image("search.png", "Hypervolume against evaluations", plots, before=[""]),

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from edgenas.report import judgement
+from edgenas.report import judgement, searched
 from edgenas.report.formats import ms
 from edgenas.report.values import Latency, Network, Run
 
@@ -230,13 +230,13 @@ def _genes(run: Run) -> Figure:
     figure = Figure(figsize=(8.0, 1.6 + 0.27 * len(effects)), layout="constrained")
     panels = list(figure.subplots(1, 1 + len(run.devices), sharey=True, squeeze=False)[0])
     points = [100 * each.val_top1.change for each in effects]
-    _gene_panel(panels[0], points, BLUE, "validation top-1 (points)")
+    _gene_panel(panels[0], points, BLUE, "validation top-1, smallest to largest choice (points)")
     for device, axes in zip(run.devices, panels[1:], strict=True):
         _gene_panel(
             axes, [each.latency_us[device].change / 1e3 for each in effects], ORANGE, f"latency on {device} (ms)"
         )
     panels[0].set_yticks(range(len(effects)), [each.name for each in effects])
-    _headline(figure, "From a gene's smallest to its largest choice: accuracy bought, time paid")
+    _headline(figure, searched.genes_in_short(run))
     return figure
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgenas.report.formats import ms, percent
 from edgenas.report.judgement import POOR_TAU, amount
-from edgenas.report.search_values import Foreseen, GeneEffects, GeneMove
+from edgenas.report.search_values import Foreseen, GeneEffects, GeneMove, Understanding
 from edgenas.report.values import Run
 
 
@@ -47,8 +47,7 @@ def genes(run: Run) -> list[str]:
     if known is None or not known.genes:
         return []
     device = run.devices[0]
-    buys = max(known.genes, key=lambda each: each.val_top1.change)
-    costs = max(known.genes, key=lambda each: each.latency_us[device].change)
+    buys, costs = _extremes(known, device)
     said = [f"{_called(buys)} buys most accuracy: {_gain(buys, device)}."]
     if costs is not buys:
         said.append(f"{_called(costs)} costs most time: {_gain(costs, device)}.")
@@ -59,6 +58,21 @@ def genes(run: Run) -> list[str]:
             f"Doubt: accuracies are of {model} that ranks subnets it was not shown with a tau of {tau:.2f} only.",
         ]
     return [*said, f"Accuracies are of {model} (tau {tau:.2f} on subnets it was not shown)."]
+
+
+def genes_in_short(run: Run) -> str:
+    """Which genes buy most accuracy and cost most time, of a run that knows."""
+    assert run.understanding is not None
+    buys, costs = _extremes(run.understanding, run.devices[0])
+    if costs is buys:
+        return f"{_called(buys)} buys most accuracy and costs most time"
+    return f"{_called(buys)} buys most accuracy, {_called(costs).lower()} costs most time"
+
+
+def _extremes(known: Understanding, device: str) -> tuple[GeneEffects, GeneEffects]:
+    """Of all genes, those that buy most accuracy and cost most time."""
+    buys = max(known.genes, key=lambda each: each.val_top1.change)
+    return buys, max(known.genes, key=lambda each: each.latency_us[device].change)
 
 
 def _called(effects: GeneEffects) -> str:
@@ -114,7 +128,7 @@ def _foretold(move: GeneMove) -> str:
 
 
 def _ms(change_us: float) -> str:
-    return f"{'+' if change_us >= 0 else '−'}{ms(abs(change_us))}"
+    return f"{'+' if change_us >= 0 else '-'}{ms(abs(change_us))}"
 
 
 def reach(run: Run) -> list[str]:

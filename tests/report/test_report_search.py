@@ -111,7 +111,7 @@ def test_which_genes_buy_and_cost_most_is_told_and_drawn(run_folder: Path) -> No
         "1 within the budgets may be more accurate, most of all stage1.block0.kernel 3 → 5: +0.40 points ± 1.00, model"
         in text
     )
-    assert "| stage1.block0.kernel 3 → 1 | -1.00 points, scored | −0.020 | −0.040 | yes |" in text
+    assert "| stage1.block0.kernel 3 → 1 | -1.00 points, scored | -0.020 | -0.040 | yes |" in text
 
 
 def test_a_model_that_ranks_badly_is_doubted(run_folder: Path) -> None:
