@@ -25,6 +25,7 @@ from pydantic import (
 from edgenas.budget import BudgetText
 from edgenas.errors import ConfigError, UserError, explained, shown
 from edgenas.files import SCHEMA_VERSION, check_schema, file_name, read_yaml
+from edgenas.objective import parse_objective
 from edgenas.plain_yaml import dump_yaml, parse_yaml
 from edgenas.space.load import load_space
 from edgenas.space.space import SearchSpace
@@ -88,14 +89,31 @@ class ProfileConfig(_Section):
     coverage: float = Field(0.9, gt=0, lt=1)
 
 
+ObjectiveText = Annotated[str, AfterValidator(lambda text: str(parse_objective(text)))]
+
+
 class SearchConfig(_Section):
     """How archs are chosen."""
 
-    strategy: Literal["nsga2", "random"] = "nsga2"
+    # By name as in `search.strategies.by_name`, which lies above this module.
+    strategy: Literal[
+        "nsga2", "surrogate", "random", "grid", "regularized-evolution", "bayesian", "reinforce", "gradient"
+    ] = "nsga2"
     evaluations: int = Field(120, gt=1, le=10_000_000)
-    population: int = Field(12, gt=1, le=10_000)
+    population: int | None = Field(None, gt=1, le=10_000)
+    objectives: Annotated[tuple[ObjectiveText, ...], Field(min_length=1)] = ("error", "latency")
+    choose: Literal["best", "knee", "weighted"] = "best"
+    weights: dict[ObjectiveText, Annotated[float, Field(ge=0)]] | None = None
+    initial: Path | None = None
+    workers: int = Field(1, ge=1, le=256)
     calibration_images: int = Field(512, gt=1)
     validation_images: int | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _weighted(self) -> SearchConfig:
+        if (self.choose == "weighted") != (self.weights is not None):
+            raise ValueError("wanted weights with choose: weighted, and with it alone, like {error: 1, latency: 0.5}")
+        return self
 
 
 class VerifyConfig(_Section):

@@ -140,6 +140,8 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
     if doubted:
         print(f"doubts   the timer doubts {len(doubted)} of {len(summary['front'])} measurements; see the report")
     print(f"chosen   {chosen['arch']}")
+    if summary.get("choice", {}).get("by", "best") != "best":
+        print(f"         {summary['choice']['words']}")
     print(f"test     {chosen['test_top1']:.2%} top-1, worked out by ONNX Runtime on the exported file")
     print(f"model    {folder}/{chosen['onnx']}")
     if "int8" in summary:

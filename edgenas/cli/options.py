@@ -50,6 +50,18 @@ DeviceMinutes = Annotated[
         "regressed, and intervals are wider.",
     ),
 ]
+Evaluations = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        metavar="N",
+        min=2,
+        help="Search for N evaluations in all; with a run folder, a finished search goes on to them.",
+    ),
+]
+Initial = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(metavar="RUN", help="Begin with the front of another run, of another device, say."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on standard output.")]
 Which = Annotated[
     Optional[str],  # noqa: UP045

@@ -17,6 +17,8 @@ from edgenas.cli.options import (
     Config,
     DeviceMinutes,
     EmbedPreprocessing,
+    Evaluations,
+    Initial,
     Minutes,
     On,
     Out,
@@ -118,20 +120,22 @@ def _config(path: Path, budget: list[str] | None, sets: list[str] | None) -> Run
 
 def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: bool, reach: Reach) -> None:
     from edgenas.display import print_table
-    from edgenas.pipeline.plan import plan_run
+    from edgenas.pipeline.plan import plan_budgets, plan_run
 
-    stages = plan_run(config, folder, reach)
+    stages, budgets = plan_run(config, folder, reach), plan_budgets(config, folder)
     if minutes is not None:
         what, timed = f"as many steps as {minutes:g} minutes hold", 60 * minutes
         stages = [replace(s, what=what, seconds=timed) if s.stage == "train" else s for s in stages]
     left = [stage for stage in stages if not stage.done]
     seconds, disk = sum(stage.seconds for stage in left), sum(stage.disk_bytes for stage in left)
     if as_json:
-        print_json({"stages": [stage.to_json() for stage in stages], "seconds": seconds, "disk_bytes": disk})
+        planned = {"stages": [stage.to_json() for stage in stages], "budgets": budgets}
+        print_json(planned | {"seconds": seconds, "disk_bytes": disk})
         return
     rows = [[s.stage, s.what, "done" if s.done else f"{s.seconds:.0f}", f"{s.disk_bytes / 1e6:.1f}"] for s in stages]
     print_table(["stage", "what", "about s", "MB"], rows, right=["about s", "MB"])
-    print(f"\nleft to do: about {seconds / 60:.1f} minutes and {disk / 1e6:.0f} MB in {folder}")
+    print("".join(f"\n{line}" for line in budgets))
+    print(f"left to do: about {seconds / 60:.1f} minutes and {disk / 1e6:.0f} MB in {folder}")
 
 
 def _do(run: Run, stages: tuple[str, ...], minutes: float | None, as_json: bool) -> None:
@@ -184,7 +188,7 @@ def _stage(
 
     if target.is_dir():
         if budget or sets or folder:
-            raise RunFolderError(f"{target} is a run folder, whose config is settled: {SETTLING} go with a config file")
+            raise RunFolderError(_settled(target))
         run = open_run(target, reach)
     else:
         config = _config(target, budget, sets)
@@ -196,7 +200,11 @@ def _stage(
     _do(run, (stage,), minutes, as_json)
 
 
-SETTLING = "--set, --budget, profile's --minutes and --run"
+def _settled(target: Path) -> str:
+    settling = "--set, --budget, --initial, profile's --minutes and --run"
+    return f"{target} is a run folder, whose config is settled: {settling} go with a config file"
+
+
 STAGE_HELP = {
     "profile": "Measure the devices and fit their latency predictors.",
     "train": "Train the supernet.",
@@ -311,9 +319,34 @@ def _export_bundle(
     print_bundle(manifest, str(folder))
 
 
+def _search_command(
+    target: Target,
+    budget: Budgets = None,
+    sets: Sets = None,
+    run: RunFolder = None,
+    evaluations: Evaluations = None,
+    initial: Initial = None,
+    on: On = None,
+    as_json: AsJson = False,
+) -> None:
+    reach = _reach(on, None, None)
+    if target.is_dir() and initial is None and evaluations is not None:
+        if budget or sets or run:
+            raise RunFolderError(_settled(target))
+        from edgenas.pipeline.run import open_run
+        from edgenas.pipeline.start import lengthen
+
+        _do(lengthen(open_run(target, reach), evaluations), ("search",), None, as_json)
+        return
+    given = {"evaluations": evaluations, "initial": initial and str(initial)}
+    own = [f"search.{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    _stage("search", target, budget, [*(sets or []), *own], run, None, as_json, reach)
+
+
 OWN_OPTIONS: dict[str, Callable[..., None]] = {
     "profile": _profile_command,
     "train": _train_command,
+    "search": _search_command,
     "export": _export_command,
 }
 for _name, _help in STAGE_HELP.items():

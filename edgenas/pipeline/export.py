@@ -121,6 +121,9 @@ def _ranked(verified: dict[str, Any]) -> list[str]:
         top1 = entry.get("deployed_top1", entry["val_top1"])
         return (-top1, *(found["p50_us"] for found in entry["latency"].values()))
 
-    kept = [entry["arch"] for entry in sorted(verified["front"], key=rank) if not entry["dropped"]]
-    # What ranks above the chosen one was over budget on the half of the rounds that chooses.
+    ranked = [entry for entry in sorted(verified["front"], key=rank) if not entry["dropped"]]
+    if all("may_be_chosen" in entry for entry in ranked):
+        return [entry["arch"] for entry in ranked if entry["may_be_chosen"]]
+    # Runs that do not say chose the best: what ranks above was over budget on the half of the rounds that chooses.
+    kept = [entry["arch"] for entry in ranked]
     return kept[kept.index(verified["chosen"]) :]

@@ -12,7 +12,8 @@ import torch
 
 from edgenas.config import RunConfig
 from edgenas.deploy.recipe import Method
-from edgenas.pipeline.budgets import check_on_paper
+from edgenas.pipeline import feasible
+from edgenas.pipeline.budgets import check_on_paper, run_limits
 from edgenas.pipeline.data import check_quantiser_images
 from edgenas.pipeline.devices import run_devices
 from edgenas.pipeline.form import NETWORKS as FORM_NETWORKS
@@ -114,7 +115,7 @@ def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> lis
         ),
         "search": (
             f"score up to {config.search.evaluations} of {space.size:.3g} subnets with {config.search.strategy}",
-            config.search.evaluations * score_seconds,
+            config.search.evaluations * score_seconds / config.search.workers,
             config.search.evaluations * 500,
         ),
         "verify": (
@@ -126,7 +127,29 @@ def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> lis
         "export": _export_stage(config, in_int8 > 0, validation_images, sizes.test, image_seconds, weights),
         "report": ("draw the report", 5.0, 10**6),
     }
-    return [StagePlan(stage, *stages[stage], done=begun is not None and begun.done(stage)) for stage in STAGES]
+    # A search that is lengthened is to be done on, and all that follows it.
+    longer = begun is not None and config.search.evaluations > begun.config.search.evaluations
+    redone = STAGES[STAGES.index("search") :] if longer else ()
+    return [
+        StagePlan(stage, *stages[stage], done=begun is not None and begun.done(stage) and stage not in redone)
+        for stage in STAGES
+    ]
+
+
+def plan_budgets(config: RunConfig, folder: Path) -> list[str]:
+    """How much of the space is within the config's budgets, in lines; latencies are known once a run is profiled.
+
+    Raises:
+        ConfigError: nothing of the space is within them; what can be met, and which clash, is told.
+    """
+    begun = check_folder(config, folder)
+    classes = set_size(config.data, config.seed).num_classes
+    if begun is not None and begun.done("profile"):
+        limits = run_limits(begun, classes)
+        return feasible.told(limits.feasibility, limits.budgets)
+    space = begun.space if begun else config.load_space()
+    timed = [f"budget {budget}: told once the device is profiled" for budget in config.budgets if budget.unit == "us"]
+    return check_on_paper(config.budgets, space, classes) + timed
 
 
 def _export_stage(

@@ -57,11 +57,18 @@ class Found(_Result):
     val_top1: Fraction
 
 
+class Sought(Found):
+    """A subnet of the front, and what every objective says of it."""
+
+    objectives: dict[str, NotNegative] = Field(default_factory=dict)
+
+
 class Searched(_Result):
     """search/result.json."""
 
     strategy: str
     refits: Annotated[int, Field(ge=0)] = 0
+    asked: Count | None = None
     evaluations: Count
     seconds: NotNegative
     hypervolume: NotNegative
@@ -69,7 +76,7 @@ class Searched(_Result):
     hypervolume_by_batch: list[NotNegative]
     evaluations_by_batch: list[Count]
     budgets: Annotated[list[Limited], Field(min_length=1)]
-    front: Annotated[list[Found], Field(min_length=1)]
+    front: Annotated[list[Sought], Field(min_length=1)]
 
 
 class Measured(_Result):
@@ -113,6 +120,7 @@ class Checked(Found):
     int8: QuantisedFile | None = None
     dropped: bool
     dropped_because: str | None
+    may_be_chosen: bool | None = None
     latency: Annotated[dict[str, Measured], Field(min_length=1)]
 
 
@@ -121,6 +129,8 @@ class Verified(_Result):
 
     front: Annotated[list[Checked], Field(min_length=1)]
     chosen: str
+    chosen_by: Literal["best", "knee", "weighted"] = "best"
+    chosen_as: str | None = None
     val_top1: Fraction
     model: InsideRun
     refits: Annotated[int, Field(ge=0)] = 0
@@ -156,8 +166,12 @@ class Evaluated(_Result):
 
     arch: str
     error: Fraction
+    # Earlier versions kept less; their rows are worked out again.
+    worst_class_error: Fraction | None = None
     latency_us: Annotated[dict[str, Microseconds], Field(min_length=1)]
     weights: str
+    calibration_images: Count | None = None
+    validation_images: Count | None = None
     seconds: NotNegative
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from edgenas.pipeline import feasible
+from edgenas.pipeline.budgets import unchecked_limits
+from edgenas.pipeline.data import run_dataset
 from edgenas.pipeline.export import run_export
 from edgenas.pipeline.lock import locked
 from edgenas.pipeline.profile import run_profile
@@ -14,6 +18,8 @@ from edgenas.pipeline.summary import write_summary
 from edgenas.pipeline.train import run_train
 from edgenas.pipeline.verify import run_verify
 from edgenas.report.markdown import write_report
+
+LOGGER = logging.getLogger(__name__)
 
 
 def run_report(run: Run, progress: Progress) -> None:
@@ -46,4 +52,14 @@ def run_stages(run: Run, progress: Progress, stages: Sequence[str] = STAGES, *, 
     }
     with locked(run.folder):
         for stage in stages:
+            measured = stage == "profile" and not run.done(stage)
             functions[stage](run, progress)
+            if measured:
+                _tell_feasibility(run)
+
+
+def _tell_feasibility(run: Run) -> None:
+    """Say how much of the space is within the budgets, as soon as latencies are known."""
+    limits = unchecked_limits(run, run_dataset(run).num_classes)
+    for line in feasible.told(limits.feasibility, limits.budgets):
+        LOGGER.warning("note: %s", line)

@@ -30,9 +30,9 @@ def write_summary(run: Run) -> dict[str, Any]:
         "budgets": search["budgets"],
         "supernet": {key: trained[key] for key in ("params", "train_seconds", "images_per_second")},
         "predictors": run.result("profile")["predictors"],
-        "search": {
-            key: search[key] for key in ("strategy", "evaluations", "seconds", "hypervolume", "reference_point")
-        },
+        "search": {key: search[key] for key in ("strategy", "evaluations", "seconds", "hypervolume", "reference_point")}
+        | {key: search[key] for key in ("objectives", "exhausted") if key in search},
+        "choice": {"by": verified.get("chosen_by", "best"), "words": verified.get("chosen_as")},
         "front": verified["front"],
         "chosen": exported["chosen"],
     } | ({"int8": exported["int8"]} if exported.get("int8") else {})

@@ -283,6 +283,8 @@ def search(run: Run) -> str:
     facts = run.search
     history, counts = facts.hypervolume_by_batch, facts.evaluations_by_batch
     lead = f"{facts.evaluations} evaluations in {duration(facts.seconds)}"
+    if facts.exhausted:
+        return f"{lead}: all there are within the budgets"
     if len(history) < 4 or history[-1] <= 0:
         return f"{lead}; too short to tell whether it had settled"
     n, before = max(pair for pair in zip(counts, history, strict=True) if pair[0] <= max(0.75 * counts[-1], counts[0]))
@@ -291,10 +293,16 @@ def search(run: Run) -> str:
     return f"{lead}; {said}: more would likely find better" if gain > RISING else f"{lead}; {said}: it had settled"
 
 
+def amount(line: BudgetLine, value: float) -> str:
+    """A value of a budget's quantity, with its unit."""
+    if line.unit == "us":
+        return f"{ms(value)} ms"
+    return size(value) if line.unit == "bytes" else count(value)
+
+
 def budget(line: BudgetLine, run: Run) -> str:
     """A budget in words, `p50 on here: at most 0.400 ms`."""
     if line.unit == "us":
         return f"{line.quantity} on {line.device or run.devices[0]}: at most {ms(line.limit)} ms"
-    amount = size(line.limit) if line.unit == "bytes" else count(line.limit)
     name = "MACs" if line.quantity == "macs" else line.quantity.replace("_", " ")
-    return f"{name}: at most {amount}"
+    return f"{name}: at most {amount(line, line.limit)}"

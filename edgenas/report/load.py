@@ -10,8 +10,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgenas.errors import RunFolderError, explained
 from edgenas.files import read_json, read_jsonl, read_yaml
-from edgenas.report.values import Dataset, Evaluation, Forms, Run, Score, SearchFacts, Step, Summary, Validation
+from edgenas.report.search_values import Evaluation, Fit, SearchFacts, Understanding
+from edgenas.report.values import Dataset, Forms, Run, Score, Step, Summary, Validation
 
+UNDERSTANDING = "verify/understanding.json"
 T = TypeVar("T")
 Told = TypeVar("Told", Step, Validation)
 
@@ -40,6 +42,10 @@ def load_run(folder: Path) -> Run:
         evaluations=_rows(Evaluation, folder, "search/evaluations.jsonl", "search"),
         search=_read(SearchFacts, folder, "search/result.json", "search"),
         summary=summary,
+        fits=_rows(Fit, folder, "search/rounds.jsonl", "search") if (folder / "search/rounds.jsonl").exists() else (),
+        understanding=_read(Understanding, folder, UNDERSTANDING, "verify")
+        if (folder / UNDERSTANDING).exists()
+        else None,
         forms=_read(Forms, folder, "latency/form.json", "profile") if (folder / "latency/form.json").exists() else None,
     )
 

@@ -7,16 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AliasChoices, BeforeValidator, Field
+
+from edgenas.report.search_values import Evaluation, Fit, SearchFacts, Understanding, Value
 
 
-class _Value(BaseModel):
-    """Extra keys are passed over, so that later stages may write more than is shown."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-
-class BudgetLine(_Value):
+class BudgetLine(Value):
     """A hard limit, in `unit`."""
 
     quantity: str
@@ -25,7 +21,7 @@ class BudgetLine(_Value):
     unit: str
 
 
-class Latency(_Value):
+class Latency(Value):
     """What was predicted and measured of one network on one device; None where it was not."""
 
     predicted_us: float | None
@@ -37,7 +33,7 @@ class Latency(_Value):
     doubts: tuple[str, ...] = ()
 
 
-class Network(_Value):
+class Network(Value):
     """A network of the front."""
 
     arch: str
@@ -47,7 +43,7 @@ class Network(_Value):
     latency: dict[str, Latency]
 
 
-class Chosen(_Value):
+class Chosen(Value):
     """The network that was handed over; `onnx` and `bundle` are relative to the run folder."""
 
     arch: str
@@ -57,7 +53,7 @@ class Chosen(_Value):
     bundle: str | None
 
 
-class Int8Latency(_Value):
+class Int8Latency(Value):
     """int8 and fp32 of the chosen network, timed side by side on one device; intervals are the p50's, of 95 %."""
 
     p50_us: float
@@ -73,7 +69,7 @@ class Int8Latency(_Value):
     worth_it: bool
 
 
-class Int8(_Value):
+class Int8(Value):
     """The chosen network in int8.
 
     Attributes:
@@ -102,7 +98,7 @@ class Int8(_Value):
     notes: tuple[str, ...]
 
 
-class SupernetFacts(_Value):
+class SupernetFacts(Value):
     """What training the supernet took."""
 
     params: int
@@ -110,7 +106,14 @@ class SupernetFacts(_Value):
     images_per_second: float
 
 
-class Summary(_Value):
+class Choice(Value):
+    """How the chosen network was chosen; `words` are None in runs of older versions."""
+
+    by: str
+    words: str | None
+
+
+class Summary(Value):
     """summary.json."""
 
     space: str
@@ -121,10 +124,11 @@ class Summary(_Value):
     search: dict[str, Any]
     front: tuple[Network, ...]
     chosen: Chosen | None
+    choice: Choice | None = None
     int8: Int8 | None = None
 
 
-class HeldOut(_Value):
+class HeldOut(Value):
     """A whole network that the predictor had not seen."""
 
     arch: str
@@ -132,7 +136,7 @@ class HeldOut(_Value):
     measured_us: float
 
 
-class Score(_Value):
+class Score(Value):
     """latency/<device>/score.json: how far the predictor can be trusted."""
 
     mape: float
@@ -151,14 +155,14 @@ class Score(_Value):
     held_out: tuple[HeldOut, ...]
 
 
-class Forms(_Value):
+class Forms(Value):
     """latency/form.json: the form that graphs are exported in, and each form's latency over the plain one's."""
 
     form: str
     latency_ratio: dict[str, dict[str, tuple[float, ...]]]
 
 
-class Step(_Value):
+class Step(Value):
     """A training step."""
 
     step: int
@@ -167,7 +171,7 @@ class Step(_Value):
     learning_rate: float
 
 
-class Validation(_Value):
+class Validation(Value):
     """Validation top-1 of some named subnets during training."""
 
     step: int
@@ -175,27 +179,7 @@ class Validation(_Value):
     top1: dict[str, float]
 
 
-class Evaluation(_Value):
-    """An arch the search evaluated."""
-
-    arch: str
-    error: float
-    latency_us: dict[str, float]
-
-
-class SearchFacts(_Value):
-    """search/result.json."""
-
-    strategy: str
-    evaluations: int
-    seconds: float
-    hypervolume: float
-    reference_point: tuple[float, ...]
-    hypervolume_by_batch: tuple[float, ...]
-    evaluations_by_batch: tuple[int, ...]
-
-
-class Dataset(_Value):
+class Dataset(Value):
     """data.json."""
 
     name: str
@@ -221,6 +205,10 @@ class Run:
     summary: Summary
     forms: Forms | None = None
     """None where the config names the form."""
+    fits: tuple[Fit, ...] = ()
+    """Of the search's models; none where its strategy fits none."""
+    understanding: Understanding | None = None
+    """None where too little was scored, and in runs of older versions."""
 
     @property
     def devices(self) -> tuple[str, ...]:

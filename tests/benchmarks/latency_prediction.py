@@ -40,11 +40,11 @@ from edgenas.latency.calibration import fit_calibration
 from edgenas.latency.device import dump_device, probe
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import LatencyTable
+from edgenas.pipeline.candidate import CHOOSING, JUDGING, half_p50_us
 from edgenas.pipeline.devices import run_devices
 from edgenas.pipeline.graphs import device_graphs, timing_export
 from edgenas.pipeline.profile import run_form, run_table
 from edgenas.pipeline.run import Run, open_run
-from edgenas.pipeline.verify import CHOOSING, JUDGING, half_p50_us
 from edgenas.profiling.record import Measurement, network_row
 from edgenas.profiling.session import measure_networks
 from edgenas.search.loop import optimise
