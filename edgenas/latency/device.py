@@ -34,7 +34,7 @@ class _Section(BaseModel):
 class DeviceRun(_Section):
     """How models are run on a device: part of every number's identity."""
 
-    transport: Literal["local", "ssh", "offline"] = "local"
+    transport: Literal["local", "ssh", "offline", "table"] = "local"
     threads: int = Field(1, ge=1, le=1024)
     provider: Literal["cpu"] = "cpu"
     precision: Precision = "fp32"
@@ -64,6 +64,11 @@ class Device(_Section):
     os: str
     unsupported: Annotated[tuple[str, ...], AfterValidator(_unsupported)] = ()
     run: DeviceRun = DeviceRun()
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether it can be asked; else it is known by a latency table alone, which says how models were run."""
+        return self.run.transport != "table"
 
 
 def device_names() -> list[str]:

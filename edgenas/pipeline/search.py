@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenas.files import append_jsonl
+from edgenas.pipeline.accuracy import open_source
 from edgenas.pipeline.budgets import Limits, run_limits
-from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_split
+from edgenas.pipeline.data import calibration_pictures, run_classes, run_dataset, scoring_split
 from edgenas.pipeline.refit import refits
 from edgenas.pipeline.results import read_evaluations
 from edgenas.pipeline.run import Progress, Run
+from edgenas.pipeline.scoring import Scorer, SourceScorer
 from edgenas.pipeline.train import trained_supernet
 from edgenas.search.loop import optimise
 from edgenas.search.objectives import Objective, as_constraints, as_evaluate
@@ -26,7 +28,7 @@ from edgenas.training.data import Dataset
 from edgenas.training.evaluate import materialise, top1
 
 
-class Scorer:
+class SupernetScorer:
     """Validation error of archs; every one is appended to a file, and read from it if it stands there."""
 
     def __init__(self, run: Run, net: SuperNet, dataset: Dataset, limits: Limits, progress: Progress):
@@ -65,6 +67,15 @@ class Scorer:
         self.seconds += seconds
 
 
+def run_scorer(run: Run, limits: Limits, progress: Progress, *, keep: bool = True) -> Scorer:
+    """What scores the run's archs: its supernet, or what the config names instead, which need not be kept."""
+    if run.config.accuracy is not None:
+        source = open_source(run.config.accuracy, run.space)
+        return SourceScorer(run, source, limits.predictors, evaluations_path(run) if keep else None, progress)
+    dataset = run_dataset(run)
+    return SupernetScorer(run, trained_supernet(run, dataset), dataset, limits, progress)
+
+
 def evaluations_path(run: Run) -> Path:
     """Every evaluation, one row each."""
     return run.folder / "search" / "evaluations.jsonl"
@@ -75,9 +86,8 @@ def run_search(run: Run, progress: Progress) -> None:
     if run.done("search") and run.result("search").get("refits", 0) == refits(run):
         return
     config, space = run.config.search, run.space
-    dataset = run_dataset(run)
-    limits = run_limits(run, dataset.num_classes)
-    scorer = Scorer(run, trained_supernet(run, dataset), dataset, limits, progress)
+    limits = run_limits(run, run_classes(run))
+    scorer = run_scorer(run, limits, progress)
     latencies = [Objective(f"latency_us@{name}", "us", p.predict) for name, p in limits.predictors.items()]
     result = optimise(
         space.n_choices,

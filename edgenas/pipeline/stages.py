@@ -27,6 +27,8 @@ def run_report(run: Run, progress: Progress) -> None:
 def run_stages(run: Run, progress: Progress, stages: Sequence[str] = STAGES, *, minutes: float | None = None) -> None:
     """Do `stages` one after another; finished ones are passed over. The run folder is locked meanwhile.
 
+    Of several stages, those are passed over, too, that the run lacks something for; one alone then says so.
+
     Args:
         run: the run.
         progress: called with what is being done, steps done and in all.
@@ -35,6 +37,7 @@ def run_stages(run: Run, progress: Progress, stages: Sequence[str] = STAGES, *, 
 
     Raises:
         RunFolderError: another process holds the run folder.
+        ConfigError: the only stage is one that the run lacks something for.
     """
     functions: dict[str, Callable[[Run, Progress], None]] = {
         "profile": run_profile,
@@ -46,4 +49,5 @@ def run_stages(run: Run, progress: Progress, stages: Sequence[str] = STAGES, *, 
     }
     with locked(run.folder):
         for stage in stages:
-            functions[stage](run, progress)
+            if len(stages) == 1 or run.lacks(stage) is None:
+                functions[stage](run, progress)

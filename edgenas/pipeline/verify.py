@@ -2,12 +2,12 @@
 
 Which networks may be chosen is decided on the first half of the measurement; the second half, made in other processes,
 must confirm it, and is what is reported: nothing is chosen that missed a budget on either. Otherwise the luckiest
-measurement would win.
+measurement would win. Devices known by a table alone are not measured: there, what is predicted stands.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import numpy as np
 from edgenas.budget import Budget
 from edgenas.deploy.onnx_export import export_onnx
 from edgenas.errors import InfeasibleError, ParityError
+from edgenas.pipeline.accuracy import open_source
 from edgenas.pipeline.budgets import Limits, run_limits
-from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_split
-from edgenas.pipeline.devices import run_devices, run_transport
+from edgenas.pipeline.data import calibration_pictures, run_classes, run_dataset, scoring_split
+from edgenas.pipeline.devices import device_table, measured_devices, run_devices, run_transport
 from edgenas.pipeline.front_int8 import Int8File, deployed_top1, front_in_int8, precisions
 from edgenas.pipeline.graphs import device_graphs
 from edgenas.pipeline.profile import run_form, run_table
@@ -26,9 +27,11 @@ from edgenas.pipeline.refit import keep_measured, refits
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.search import run_search
 from edgenas.pipeline.train import trained_supernet
+from edgenas.pipeline.weightless import export_weightless
 from edgenas.profiling.record import Measurement, network_row
 from edgenas.profiling.session import discount, measure_networks
 from edgenas.search.front import choose_best, non_dominated
+from edgenas.search.surrogate import COVERAGE
 from edgenas.space.arch import Arch
 from edgenas.training.data import Dataset
 from edgenas.training.evaluate import materialise, top1
@@ -44,18 +47,19 @@ class Files:
     """A network's files; paths are within the run folder.
 
     Attributes:
-        model: fp32.
+        model: fp32; None where no device is measured.
         val_top1: of the subnet it was exported from.
         int8: where some device runs that.
     """
 
-    model: str
+    model: str | None
     val_top1: float
     int8: Int8File | None = None
 
     def path(self, precision: str) -> str:
         """The file of devices of a precision."""
         if precision == "fp32":
+            assert self.model is not None
             return self.model
         assert self.int8 is not None
         return self.int8.path
@@ -70,12 +74,14 @@ class Candidate:
         files: what was measured.
         deployed_top1: on validation pictures, see `front_int8.deployed_top1`.
         measured: by device.
+        predicted_us: on devices that are not measured.
     """
 
     arch: Arch
     files: Files
     deployed_top1: float
     measured: dict[str, Measurement]
+    predicted_us: dict[str, float] = field(default_factory=dict)
 
     def may_be_chosen(self, budgets: tuple[Budget, ...]) -> bool:
         """Within every latency budget on the choosing half."""
@@ -86,7 +92,8 @@ class Candidate:
         return [
             f"{self.latency_us(b, half) / 1e3:.3f} ms on {b.device}, over {b}"
             for b in budgets
-            if b.device is not None and self.latency_us(b, half) > b.limit
+            # Where nothing is measured, the search kept to the budget as far as is known.
+            if b.device in self.measured and self.latency_us(b, half) > b.limit
         ]
 
     def latency_us(self, budget: Budget, half: int) -> float:
@@ -120,12 +127,12 @@ def run_verify(run: Run, progress: Progress) -> None:
         chosen = _choose(front.candidates, dropped, front.limits.budgets)
     except InfeasibleError:
         # Decided: the same command shall measure anew, not find the same again.
-        for name, device in run_devices(run).items():
+        for name, device in measured_devices(run).items():
             discount(rows_path(run, name), device)
         raise
     entries = [_entry(candidate, dropped.get(candidate.arch.id), front.limits, run) for candidate in front.candidates]
     result = {"front": entries, "chosen": chosen.arch.id, "val_top1": chosen.deployed_top1, "model": chosen.files.model}
-    run.finish("verify", result | {"refits": refits(run)})
+    run.finish("verify", result | {"refits": refits(run), "notes": _notes(run)})
 
 
 @dataclass(frozen=True)
@@ -144,11 +151,10 @@ class _Front:
 
 def _measured_front(run: Run, progress: Progress) -> _Front:
     found = sorted(run.result("search")["front"], key=lambda row: float(row["val_top1"]))
-    dataset = run_dataset(run)
-    limits = run_limits(run, dataset.num_classes)
+    limits = run_limits(run, run_classes(run))
     picked = [found[i] for i in _spread(len(found), run.config.verify.networks)]
-    devices = run_devices(run)
-    front_files = _export_front(run, dataset, picked, progress)
+    devices = measured_devices(run)
+    front_files = _front_files(run, picked, progress)
     measured: dict[str, dict[str, Measurement]] = {arch: {} for arch in front_files}
     for name, device in devices.items():
         rows = measure_networks(
@@ -163,7 +169,7 @@ def _measured_front(run: Run, progress: Progress) -> _Front:
         )
         for arch, measurement in rows.items():
             measured[arch][name] = measurement
-    candidates = [_candidate(run, arch, files, measured[arch]) for arch, files in front_files.items()]
+    candidates = [_candidate(run, arch, files, measured[arch], limits) for arch, files in front_files.items()]
     return _Front(candidates, limits, _dropped(candidates, limits.budgets, run.config.export.max_drop))
 
 
@@ -174,7 +180,7 @@ def _refit_on(run: Run, front: _Front) -> bool:
     space, classes = run.space.structure_id, front.limits.num_classes
     rows = {
         name: [network_row(space, classes, c.arch.id, c.measured[name]) for c in front.candidates]
-        for name in run_devices(run)
+        for name in measured_devices(run)
     }
     keep_measured(run, {name: run_table(run, name) for name in rows}, rows)
     return True
@@ -195,6 +201,19 @@ def _spread(count: int, wanted: int) -> list[int]:
     return sorted(set(np.linspace(count - 1, 0, min(count, wanted)).round().astype(int).tolist()))
 
 
+def _front_files(run: Run, picked: list[dict[str, Any]], progress: Progress) -> dict[str, Files]:
+    """The front as ONNX files, by arch; without weights where the run has none, which latency does not depend on."""
+    if not measured_devices(run):
+        return {row["arch"]: Files(None, row["val_top1"]) for row in picked}
+    if run.config.has_weights:
+        return _export_front(run, run_dataset(run), picked, progress)
+    archs = [run.space.parse(row["arch"]) for row in picked]
+    paths = [model_path(number) for number in range(len(picked))]
+    files = [run.folder / path for path in paths]
+    export_weightless(run.space, archs, run_classes(run), files, run_form(run), progress)
+    return {row["arch"]: Files(path, row["val_top1"]) for row, path in zip(picked, paths, strict=True)}
+
+
 def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], progress: Progress) -> dict[str, Files]:
     """The very subnets that were scored, as ONNX files, by arch."""
     net = trained_supernet(run, dataset)
@@ -205,7 +224,8 @@ def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], prog
     for number, row in enumerate(picked):
         progress("exporting the front", number, len(picked))
         subnet = materialise(net, run.space.parse(row["arch"]), calibration)
-        score = top1(subnet, validation)
+        # What is told from elsewhere is of other pictures.
+        score = row["val_top1"] if run.config.accuracy else top1(subnet, validation)
         if abs(score - row["val_top1"]) > SCORE_TOLERANCE:
             raise ParityError(
                 f"{row['arch']} scored {row['val_top1']:.4f} in the search and {score:.4f} now: "
@@ -219,9 +239,14 @@ def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], prog
     return files
 
 
-def _candidate(run: Run, arch: str, files: Files, measured: dict[str, Measurement]) -> Candidate:
-    int8_top1 = files.int8.val_top1 if files.int8 else None
-    return Candidate(run.space.parse(arch), files, deployed_top1(files.val_top1, int8_top1, precisions(run)), measured)
+def _candidate(run: Run, text: str, files: Files, measured: dict[str, Measurement], limits: Limits) -> Candidate:
+    int8_top1, arch = files.int8.val_top1 if files.int8 else None, run.space.parse(text)
+    predicted_us = {
+        name: float(predictor.predict([arch])[0])
+        for name, predictor in limits.predictors.items()
+        if name not in measured
+    }
+    return Candidate(arch, files, deployed_top1(files.val_top1, int8_top1, precisions(run)), measured, predicted_us)
 
 
 def _dropped(candidates: list[Candidate], budgets: tuple[Budget, ...], max_drop: float) -> dict[str, str]:
@@ -255,7 +280,8 @@ def _choose(candidates: list[Candidate], dropped: dict[str, str], budgets: tuple
 
 def _point(candidate: Candidate, half: int) -> list[float]:
     """Error and latencies, on one half of the rounds."""
-    return [1 - candidate.deployed_top1, *(half_p50_us(m, half) for m in candidate.measured.values())]
+    measured = [half_p50_us(m, half) for m in candidate.measured.values()]
+    return [1 - candidate.deployed_top1, *measured, *candidate.predicted_us.values()]
 
 
 def half_p50_us(measurement: Measurement, half: int) -> float:
@@ -264,30 +290,54 @@ def half_p50_us(measurement: Measurement, half: int) -> float:
 
 
 def _entry(candidate: Candidate, reason: str | None, limits: Limits, run: Run) -> dict[str, Any]:
-    coverage = run.config.profile.coverage
-    files, latency = candidate.files, {}
-    for name, predictor in limits.predictors.items():
-        own = tuple(budget for budget in limits.budgets if budget.device == name)
-        low, high = predictor.interval([candidate.arch], coverage)[0].tolist()
-        latency[name] = {
-            "predicted_us": float(predictor.predict([candidate.arch])[0]),
-            "interval_us": [low, high],
-            "coverage": coverage,
-            "p50_us": half_p50_us(candidate.measured[name], JUDGING),
-            "p95_us": candidate.measured[name].p95_us,
-            "ci_low_us": candidate.measured[name].ci_low_us,
-            "ci_high_us": candidate.measured[name].ci_high_us,
-            "count": candidate.measured[name].count,
-            "meets_budget": not candidate.missed(own, JUDGING) if own else None,
-            "repeat_noise": candidate.measured[name].repeat_noise,
-            "doubts": list(candidate.measured[name].doubts),
-        }
+    files = candidate.files
     return {
         "arch": candidate.arch.id,
         "val_top1": files.val_top1,
+        **_told(run, candidate.arch),
         **({"val_top1_int8": files.int8.val_top1, "int8": files.int8.to_json()} if files.int8 else {}),
         "deployed_top1": candidate.deployed_top1,
         "dropped": reason is not None,
         "dropped_because": reason,
-        "latency": latency,
+        "latency": {name: _latency(candidate, name, limits, run.config.profile.coverage) for name in limits.predictors},
     }
+
+
+def _latency(candidate: Candidate, device: str, limits: Limits, coverage: float) -> dict[str, Any]:
+    predictor, found = limits.predictors[device], candidate.measured.get(device)
+    interval = predictor.interval([candidate.arch], coverage)[0].tolist() if predictor.calibrated_ else None
+    predicted = {
+        "predicted_us": float(predictor.predict([candidate.arch])[0]),
+        "interval_us": interval,
+        "coverage": coverage if interval else None,
+    }
+    if found is None:
+        return predicted | {"p50_us": None, "p95_us": None, "meets_budget": None}
+    own = tuple(budget for budget in limits.budgets if budget.device == device)
+    return predicted | {
+        "p50_us": half_p50_us(found, JUDGING),
+        "p95_us": found.p95_us,
+        "ci_low_us": found.ci_low_us,
+        "ci_high_us": found.ci_high_us,
+        "count": found.count,
+        "meets_budget": not candidate.missed(own, JUDGING) if own else None,
+        "repeat_noise": found.repeat_noise,
+        "doubts": list(found.doubts),
+    }
+
+
+def _told(run: Run, arch: Arch) -> dict[str, Any]:
+    """How sure the accuracy of an arch is, where it is told from elsewhere."""
+    if run.config.accuracy is None:
+        return {}
+    interval = open_source(run.config.accuracy, run.space).interval([arch])
+    return {"val_top1_interval": None if interval is None else interval[0].tolist(), "val_top1_coverage": COVERAGE}
+
+
+def _notes(run: Run) -> list[str]:
+    """What was not verified, in words."""
+    tables = {name: table for name in run_devices(run) if (table := device_table(run, name))}
+    return [
+        f"{name}: not measured, for it is known by the table {table} alone: its latencies are predictions"
+        for name, table in tables.items()
+    ]

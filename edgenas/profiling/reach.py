@@ -63,6 +63,11 @@ class Reach:
         Raises:
             ConfigError: none was said, and it is not this machine.
         """
+        if not device.is_measured:
+            raise ConfigError(
+                f"device {device.name} is known by a table alone (transport: table): name that table in the config, "
+                "devices: [{table: …}]"
+            )
         if place := self.place(device):
             return SshTransport(place)
         differs = _differs(device) if device.run.transport == "local" else ""
