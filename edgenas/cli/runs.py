@@ -161,6 +161,7 @@ def _do(run: Run, stages: tuple[str, ...], minutes: float | None, as_json: bool)
         print(f"done: {', '.join(stages)} in {run.folder}")
         notes = [
             *summary.get("profile", {}).get("notes", []),
+            *summary.get("verify", {}).get("notes", []),
             *summary.get("export", {}).get("int8", {}).get("notes", []),
         ]
         for note in notes:
@@ -362,8 +363,10 @@ def status(
     from edgenas.pipeline.run import STAGES, open_run
 
     run = open_run(folder)
-    stages = {stage: run.done(stage) for stage in STAGES}
+    stages = {stage: run.done(stage) for stage in STAGES if run.lacks(stage) is None}
     if as_json:
         print_json({"name": run.config.name, "space": run.space.name, "stages": stages})
         return
     print_table(["stage", "state"], [[stage, "done" if done else "to do"] for stage, done in stages.items()])
+    for why in filter(None, map(run.lacks, STAGES)):
+        print(f"\n{why}")

@@ -46,7 +46,7 @@ class DeviceRun(_Section):
     `chromium` and `onnxruntime_web` say where a browser and its runtime are, unless on the PATH and in `node_modules`.
     """
 
-    transport: Literal["local", "ssh", "offline", "browser"] = "local"
+    transport: Literal["local", "ssh", "offline", "browser", "table"] = "local"
     threads: int = Field(1, ge=1, le=1024)
     provider: Literal["cpu", "wasm"] = "cpu"
     precision: Precision = "fp32"
@@ -113,6 +113,11 @@ class Device(_Section):
     os: str
     unsupported: Annotated[tuple[str, ...], AfterValidator(_unsupported)] = ()
     run: DeviceRun = DeviceRun()
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether it can be asked; else it is known by a latency table alone, which says how models were run."""
+        return self.run.transport != "table"
 
 
 def device_names() -> list[str]:

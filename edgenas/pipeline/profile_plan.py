@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgenas.latency.device import Device
-from edgenas.pipeline.data import run_dataset
-from edgenas.pipeline.devices import run_devices, run_transport
+from edgenas.pipeline.data import run_classes
+from edgenas.pipeline.devices import measured_devices, run_devices, run_transport
 from edgenas.pipeline.graphs import device_graphs, timing_export
 from edgenas.pipeline.run import Progress, Run
 from edgenas.profiling.allowance import allow, guessed_seconds
@@ -20,7 +20,7 @@ from edgenas.space.form import ExportForm
 
 def profile_told(run: Run) -> list[str]:
     """What profiling is going to time on each device, and how long that keeps it busy: a line each."""
-    config, num_classes = run.config.profile, run_dataset(run).num_classes
+    config, num_classes = run.config.profile, run_classes(run)
     plan = _plan(run, num_classes, config.blocks, config.networks)
     seconds = guessed_seconds(run.space, plan, num_classes, config.rounds)
     blocks = f"{len(plan.blocks)} blocks and " if plan.blocks else ""
@@ -28,7 +28,7 @@ def profile_told(run: Run) -> list[str]:
     took = f"about {seconds / 60:.1f} minutes of a server's core, several times that of a small board's"
     if config.minutes is not None:
         took = f"or as much of it as {config.minutes:g} minutes hold"
-    return [f"{name}: {what}, {took}" for name in run_devices(run)]
+    return [f"{name}: {what}, {took}" for name in measured_devices(run)]
 
 
 def device_plan(run: Run, device: Device, form: ExportForm, num_classes: int, progress: Progress) -> Plan:

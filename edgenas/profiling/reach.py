@@ -69,6 +69,11 @@ class Reach:
         Raises:
             ConfigError: none was said, and it is not this machine; or what a browser takes is not there.
         """
+        if not device.is_measured:
+            raise ConfigError(
+                f"device {device.name} is known by a table alone (transport: table): name that table in the config, "
+                "devices: [{table: …}]"
+            )
         place = self.place(device)
         if place == BROWSER or device.run.transport == BROWSER:
             return _into_browser(device, place)
