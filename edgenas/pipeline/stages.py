@@ -55,7 +55,9 @@ def run_stages(run: Run, progress: Progress, stages: Sequence[str] = STAGES, *, 
     }
     with locked(run.folder):
         for stage in stages:
-            if len(stages) > 1 and run.lacks(stage) is not None:
+            if len(stages) == 1:
+                run.needs(stage)
+            elif run.lacks(stage) is not None:
                 continue
             measured = stage == "profile" and not run.done(stage)
             functions[stage](run, progress)
