@@ -5,9 +5,10 @@ Every field's meaning stands beside it in the demo's config, `demo.yaml`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +22,7 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from edgenas.budget import BudgetText
 from edgenas.errors import ConfigError, UserError, explained, shown
@@ -63,11 +65,26 @@ class AugmentConfig(_Section):
     flip: bool = False
 
 
+class AccuracyConfig(_Section):
+    """What tells accuracies instead of a supernet: archs measured by others, or a predictor that was imported."""
+
+    file: str | None = None
+    column: str = "top1_percent"
+    predictor: Path | None = None
+    num_classes: int | None = Field(None, ge=2, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> AccuracyConfig:
+        if (self.file is None) == (self.predictor is None):
+            raise ValueError("wanted either file (measured accuracies, CSV) or predictor (an imported one)")
+        return self
+
+
 class TrainConfig(_Section):
     """How the supernet is taught."""
 
     init: Path | None = None
-    epochs: float = Field(gt=0)
+    epochs: float | None = Field(None, gt=0)
     batch_size: int = Field(64, gt=1)
     subnets_per_step: int = Field(3, ge=2)
     learning_rate: float = Field(2e-3, gt=0)
@@ -79,9 +96,10 @@ class TrainConfig(_Section):
 
 
 class ProfileConfig(_Section):
-    """What is measured for the latency predictor."""
+    """What is measured for the latency predictor: all of it, or what `minutes` of each device's time hold."""
 
     base: str | None = None
+    minutes: float | None = Field(None, gt=0, le=10_000)
     blocks: int | None = Field(None, ge=1)
     networks: int = Field(24, ge=10, le=10_000)
     rounds: int = Field(24, ge=8, le=100_000)
@@ -136,11 +154,15 @@ class ExportConfig(_Section):
 
 
 class DeviceConfig(_Section):
-    """Which device; with a precision, the same machine run in that one. A device alone is written as its name."""
+    """Which device; with a precision, the same machine run in that one. A device alone is written as its name.
 
-    device: str
+    A device with a `table` is known by that latency table alone, and never measured; it is called as the table says.
+    """
+
+    device: str | None = None
     precision: Literal["fp32", "int8"] | None = None
     name: Annotated[str, AfterValidator(file_name)] | None = None
+    table: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -149,11 +171,24 @@ class DeviceConfig(_Section):
             raise ValueError(f"wanted a device, or one like {{device: here, precision: int8}}, got {shown(value)}")
         return {"device": value} if isinstance(value, str) else value
 
+    @model_validator(mode="after")
+    def _measured_or_known(self) -> DeviceConfig:
+        if self.device is None and self.table is None:
+            raise ValueError("wanted a device, or a table that one is known by")
+        if self.table is not None and (self.device, self.precision) != (None, None):
+            raise ValueError("a table says of which device and precision it is: leave these out beside it")
+        return self
+
     @model_serializer
     def _as_written(self) -> str | dict[str, Any]:
-        said = {"precision": self.precision, "name": self.name}
-        others = {key: value for key, value in said.items() if value is not None}
-        return {"device": self.device, **others} if others else self.device
+        said = {"device": self.device, "precision": self.precision, "name": self.name, "table": self.table}
+        written = {key: value for key, value in said.items() if value is not None}
+        return self.device if list(written) == ["device"] and self.device is not None else written
+
+    @property
+    def said(self) -> str:
+        """The device or the table, as the config names it."""
+        return str(self.device or self.table)
 
 
 def _named_or_narrowed(value: Any) -> Any:
@@ -169,8 +204,9 @@ class RunConfig(_Section):
     name: Annotated[str, AfterValidator(file_name)]
     seed: int = Field(0, ge=0, lt=2**32)
     space: Annotated[str | dict[str, Any], BeforeValidator(_named_or_narrowed)]
-    data: DataConfig
-    train: TrainConfig
+    accuracy: AccuracyConfig | None = None
+    data: DataConfig | None = Field(None, validate_default=True)
+    train: TrainConfig | None = Field(None, validate_default=True)
     devices: tuple[DeviceConfig, ...] = Field((DeviceConfig(device="here"),), min_length=1)
     budgets: tuple[BudgetText, ...] = ()
     profile: ProfileConfig = ProfileConfig()
@@ -184,6 +220,55 @@ class RunConfig(_Section):
         if len(set(devices)) != len(devices):
             raise ValueError("wanted each device once")
         return devices
+
+    @field_validator("data", "train")
+    @classmethod
+    def _wanted_for_a_supernet(cls, section: Any, info: ValidationInfo) -> Any:
+        if info.data.get("accuracy", "broken") is None:
+            if section is None:
+                raise PydanticCustomError("missing", "missing")
+            if isinstance(section, TrainConfig) and section.epochs is None:
+                raise PydanticCustomError("missing", "missing", {"key": "epochs"})
+        return section
+
+    @model_validator(mode="after")
+    def _fits_accuracy(self) -> RunConfig:
+        if self.accuracy and (problems := list(self._contradictions())):
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        """What a run without a supernet of its own has no use for."""
+        init = self.train.init if self.train else None
+        if self.train and init is None:
+            yield "with accuracy nothing is trained: of train, only init (weights to export) is of use"
+        if init is not None and self.data is None:
+            yield "train.init wants data, too: pictures recalibrate batch norm and prove what is exported"
+        if self.data is not None and self.train is None:
+            yield "with accuracy, data serves the export alone: give its weights, train.init, too, or leave data out"
+        if "int8" in {device.precision for device in self.devices}:
+            yield "with accuracy, no device can run int8: what that costs in accuracy is told by pictures alone"
+        if any(text.startswith("worst_class_error") for text in self.search.objectives):
+            yield "search.objectives: worst_class_error is told by pictures alone"
+        if self.export.precision == "int8" and init is None:
+            yield "export.precision int8 wants weights (train.init) and pictures (data)"
+
+    @property
+    def pictures(self) -> DataConfig:
+        """`data`, where the run has pictures."""
+        assert self.data is not None
+        return self.data
+
+    @property
+    def training(self) -> TrainConfig:
+        """`train`, where the run has a supernet."""
+        assert self.train is not None
+        return self.train
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the run has a supernet: one it trains, or one it is given."""
+        return self.accuracy is None or self.train is not None
 
     def load_space(self) -> SearchSpace:
         """The search space that `space` names and narrows."""
@@ -227,11 +312,10 @@ def config_keys() -> list[str]:
 def _keys(section: type[BaseModel], prefix: str) -> list[str]:
     found = []
     for name, info in section.model_fields.items():
-        annotation = info.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            found += _keys(annotation, f"{prefix}{name}.")
-        else:
-            found.append(prefix + name)
+        # A section that may be left out is one of two types.
+        types = get_args(info.annotation) if isinstance(info.annotation, UnionType) else (info.annotation,)
+        inner = [one for one in types if isinstance(one, type) and issubclass(one, BaseModel)]
+        found += _keys(inner[0], f"{prefix}{name}.") if inner else [prefix + name]
     return found
 
 

@@ -112,15 +112,14 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
     rows = []
     for entry in summary["front"]:
         for name, latency in entry["latency"].items():
-            low, high = latency["interval_us"]
             met = {True: "yes", False: "no", None: "-"}[latency["meets_budget"]]
             rows.append(
                 [
                     ("* " if entry["arch"] == summary["chosen"]["arch"] else "  ") + entry["arch"],
                     *([name] if several else []),
-                    f"{entry.get('deployed_top1', entry['val_top1']):.2%}",
-                    f"{milliseconds(latency['predicted_us'])} [{milliseconds(low)}, {milliseconds(high)}]",
-                    milliseconds(latency["p50_us"]),
+                    _top1(entry),
+                    _predicted(latency),
+                    milliseconds(latency["p50_us"]) if latency["p50_us"] is not None else "-",
                     met if not entry["dropped"] or met == "no" else f"{met} (dropped: {entry['dropped_because']})",
                 ]
             )
@@ -139,14 +138,47 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
     doubted = [entry for entry in summary["front"] if any(one.get("doubts") for one in entry["latency"].values())]
     if doubted:
         print(f"doubts   the timer doubts {len(doubted)} of {len(summary['front'])} measurements; see the report")
+    if "accuracy" in summary:
+        print(f"accuracy {accuracy_text(summary['accuracy'])}")
     print(f"chosen   {chosen['arch']}")
     if summary.get("choice", {}).get("by", "best") != "best":
         print(f"         {summary['choice']['words']}")
-    print(f"test     {chosen['test_top1']:.2%} top-1, worked out by ONNX Runtime on the exported file")
-    print(f"model    {folder}/{chosen['onnx']}")
+    if chosen["onnx"] is not None:
+        print(f"test     {chosen['test_top1']:.2%} top-1, worked out by ONNX Runtime on the exported file")
+        print(f"model    {folder}/{chosen['onnx']}")
+    for note in summary.get("notes", []):
+        print(f"note     {note}")
     if "int8" in summary:
         print_int8(summary["int8"], folder)
     print(f"report   {folder}/report/report.md")
+
+
+def _top1(entry: dict[str, Any]) -> str:
+    """Of a network of the front; with the half-width of its interval where that is known."""
+    top1, interval = entry.get("deployed_top1", entry["val_top1"]), entry.get("val_top1_interval")
+    if interval is None:
+        return f"{top1:.2%}"
+    half = (interval[1] - interval[0]) / 2
+    return f"{top1:.2%} measured" if half == 0 else f"{top1:.2%} ± {half:.2%}"
+
+
+def _predicted(latency: dict[str, Any]) -> str:
+    text = milliseconds(latency["predicted_us"])
+    if latency["interval_us"] is None:
+        return text
+    low, high = latency["interval_us"]
+    return f"{text} [{milliseconds(low)}, {milliseconds(high)}]"
+
+
+def accuracy_text(source: dict[str, Any]) -> str:
+    """Where accuracies come from that no supernet of the run told, and how good they are."""
+    if "predictor" in source:
+        return f"as {source['predictor']} predicts it; how far that is off is not known"
+    return (
+        f"of {source['rows']} archs measured elsewhere ({source['file']}), and learnt from them; leaving one out, RMSE "
+        f"{source['rmse_points']:.2f} points, Kendall tau {source['kendall_tau']:.2f}, "
+        f"{source['coverage_90']:.0%} within their 90 % interval"
+    )
 
 
 def print_int8(int8: dict[str, Any], folder: str) -> None:

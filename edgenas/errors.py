@@ -150,7 +150,8 @@ def _problem(problem: Mapping[str, Any], valid_keys: Sequence[str]) -> str:
         siblings = [key for key in valid_keys if key.rpartition(".")[0] == section]
         return f"unknown key {place!r}; {one_of(place, siblings, valid_keys) if siblings else 'leave it out'}"
     if kind == "missing":
-        return f"{place} is missing"
+        # Our own validators can only place it in the section that it is missing from.
+        return f"{'.'.join(filter(None, (place, context.get('key'))))} is missing"
     lead = f"{place}: " if place else ""
     if kind == "value_error":
         # Our own validators, whose messages say what came.

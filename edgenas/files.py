@@ -11,7 +11,7 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -217,19 +217,24 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
     """Append one row. A torn last line, left by a kill, is ended first so that the new row stands alone."""
-    line = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+    append_rows(path, [row])
+
+
+def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Append rows as `append_jsonl` does one, and wait for the disk but once."""
+    lines = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     with _naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _append(path, line)
+        _append(path, lines)
 
 
-def _append(path: Path, line: str) -> None:
+def _append(path: Path, lines: str) -> None:
     with open(path, "ab+") as stream:
         if stream.seek(0, os.SEEK_END) > 0:
             stream.seek(-1, os.SEEK_END)
             if stream.read(1) != b"\n":
                 stream.write(b"\n")
-        stream.write(line.encode("utf-8"))
+        stream.write(lines.encode("utf-8"))
         stream.flush()
         os.fsync(stream.fileno())
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from edgenas.cli import data, devices, models, runs, tables
+from edgenas.cli import data, devices, imports, models, runs, tables
 from edgenas.exits import say_stopped
 
 
@@ -34,6 +34,7 @@ app.add_typer(models.app)
 app.add_typer(data.app, name="data")
 app.add_typer(devices.app, name="devices")
 app.add_typer(tables.app, name="tables")
+app.add_typer(imports.app, name="import")
 
 
 def _show_version(wanted: bool) -> None:

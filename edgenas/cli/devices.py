@@ -51,7 +51,10 @@ def devices_probe(
     precision: Annotated[Literal["fp32", "int8"], typer.Option(help="What its models are run in.")] = "fp32",
     on: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="PLACE", help="Of another machine: ssh://user@host[:port][?python=/path/to/python3]."),
+        typer.Option(
+            metavar="PLACE",
+            help="Of another machine: ssh://user@host[:port][?python=/path/to/python3]; or browser: of the one here.",
+        ),
     ] = None,
     probed: Annotated[
         Optional[Path],  # noqa: UP045

@@ -40,6 +40,16 @@ Minutes = Annotated[
         "number of steps that this gives is kept, however often it is stopped.",
     ),
 ]
+DeviceMinutes = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--minutes",
+        metavar="N",
+        callback=_positive,
+        help="Time no more than N minutes of each device hold (profile.minutes): fewer blocks are measured, the others "
+        "regressed, and intervals are wider.",
+    ),
+]
 Evaluations = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option(
@@ -83,7 +93,7 @@ On = Annotated[
         "--on",
         metavar="[DEVICE=]PLACE",
         help="Where a device is: pi4=ssh://user@host[:port][?python=/path/to/python3]. Kept in no file: say it again "
-        "when a run goes on. Repeatable.",
+        "when a run goes on. `browser` is the web browser on this machine. Repeatable.",
     ),
 ]
 Pack = Annotated[

@@ -15,6 +15,7 @@ from edgenas.cli.options import (
     Batch,
     Budgets,
     Config,
+    DeviceMinutes,
     EmbedPreprocessing,
     Evaluations,
     Initial,
@@ -160,6 +161,7 @@ def _do(run: Run, stages: tuple[str, ...], minutes: float | None, as_json: bool)
         print(f"done: {', '.join(stages)} in {run.folder}")
         notes = [
             *summary.get("profile", {}).get("notes", []),
+            *summary.get("verify", {}).get("notes", []),
             *summary.get("export", {}).get("int8", {}).get("notes", []),
         ]
         for note in notes:
@@ -192,13 +194,16 @@ def _stage(
     else:
         config = _config(target, budget, sets)
         run = _start(config, folder or RUNS / config.name, reach)
+    if stage == "profile" and not (as_json or run.done(stage)):
+        from edgenas.pipeline.profile_plan import profile_told
+
+        print(*profile_told(run), sep="\n")
     _do(run, (stage,), minutes, as_json)
 
 
 def _settled(target: Path) -> str:
-    return (
-        f"{target} is a run folder, whose config is settled: --set, --budget, --initial and --run go with a config file"
-    )
+    settling = "--set, --budget, --initial, profile's --minutes and --run"
+    return f"{target} is a run folder, whose config is settled: {settling} go with a config file"
 
 
 STAGE_HELP = {
@@ -225,6 +230,22 @@ def _stage_command(stage: str) -> Callable[..., None]:
         _stage(stage, target, budget, sets, run, None, as_json, _reach(on, pack, unpack))
 
     return command
+
+
+def _profile_command(
+    target: Target,
+    budget: Budgets = None,
+    sets: Sets = None,
+    run: RunFolder = None,
+    minutes: DeviceMinutes = None,
+    on: On = None,
+    pack: Pack = None,
+    unpack: Unpack = None,
+    as_json: AsJson = False,
+) -> None:
+    if minutes is not None:
+        sets = [*(sets or []), f"profile.minutes={minutes!r}"]
+    _stage("profile", target, budget, sets, run, None, as_json, _reach(on, pack, unpack))
 
 
 def _train_command(
@@ -324,6 +345,7 @@ def _search_command(
 
 
 OWN_OPTIONS: dict[str, Callable[..., None]] = {
+    "profile": _profile_command,
     "train": _train_command,
     "search": _search_command,
     "export": _export_command,
@@ -341,8 +363,10 @@ def status(
     from edgenas.pipeline.run import STAGES, open_run
 
     run = open_run(folder)
-    stages = {stage: run.done(stage) for stage in STAGES}
+    stages = {stage: run.done(stage) for stage in STAGES if run.lacks(stage) is None}
     if as_json:
         print_json({"name": run.config.name, "space": run.space.name, "stages": stages})
         return
     print_table(["stage", "state"], [[stage, "done" if done else "to do"] for stage, done in stages.items()])
+    for why in filter(None, map(run.lacks, STAGES)):
+        print(f"\n{why}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 
@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from edgenas.budget import Budget
 from edgenas.deploy.onnx_export import EXPORTER_VERSION
-from edgenas.errors import TableError
+from edgenas.errors import ConfigError, TableError
 from edgenas.latency.device import Device
 from edgenas.latency.predictor import Archs, LatencyPredictor
 from edgenas.latency.table import LatencyTable
 from edgenas.objective import ObjectiveName
 from edgenas.pipeline import feasible
 from edgenas.pipeline.costs import CostTable
-from edgenas.pipeline.devices import run_devices
+from edgenas.pipeline.devices import measured_devices, run_devices
 from edgenas.pipeline.graphs import device_graphs
 from edgenas.pipeline.profile import run_form, run_predictors, run_table
 from edgenas.pipeline.run import Run
@@ -48,7 +48,8 @@ class Limits:
     def values(self, archs: Archs) -> npt.NDArray[np.float64]:
         """What archs are expected to need of every budget, in its unit, shape (n, budgets).
 
-        Latencies are the one-sided bound that only a share of `RISK` exceeds.
+        Latencies are the one-sided bound that only a share of `RISK` exceeds; of a device known by a table of blocks
+        alone they are what is expected, since nothing is known of its error.
         """
         columns = [self._quantity(budget, archs) for budget in self.budgets]
         return np.asarray(np.column_stack(columns), dtype=np.float64)
@@ -89,7 +90,8 @@ class Limits:
         if budget.device is None:
             genes = archs if isinstance(archs, np.ndarray) else self.run.space.encode(archs)
             return self.costs(budget.quantity, genes)
-        bound = self.predictors[budget.device].upper(archs, RISK)
+        predictor = self.predictors[budget.device]
+        bound = predictor.upper(archs, RISK) if predictor.calibrated_ else predictor.predict(archs)
         return bound * (self.tail[budget.device] if budget.quantity == "p95" else 1.0)
 
 
@@ -130,7 +132,10 @@ def unchecked_limits(run: Run, num_classes: int) -> Limits:
         TableError: a latency table or predictor is of another setting, space or number of classes.
     """
     predictors = run_predictors(run)
-    tables = {name: _own_table(run, device, num_classes) for name, device in run_devices(run).items()}
+    tables = {
+        name: _own_table(run, device, num_classes) if device.is_measured else run_table(run, name)
+        for name, device in run_devices(run).items()
+    }
     for name, predictor in predictors.items():
         if predictor.num_classes_ != num_classes:
             came = f"of {predictor.num_classes_} classes, wanted {num_classes}"
@@ -138,8 +143,9 @@ def unchecked_limits(run: Run, num_classes: int) -> Limits:
     budgets = tuple(budget.on(list(predictors)) for budget in run.config.budgets)
     if not budgets:
         first = next(iter(predictors))
-        budgets = (_unasked(run, tables[first], first, num_classes),)
+        budgets = (_unasked(run, tables[first], first, predictors[first]),)
     tail = {name: _tail_ratio(run, tables[name], num_classes) for name in predictors}
+    _check_tails(budgets, tail)
     return Limits(run, budgets, predictors, tail, num_classes)
 
 
@@ -147,7 +153,7 @@ def _own_table(run: Run, device: Device, num_classes: int) -> LatencyTable:
     """A device's table, once it is known to be of that device as it is run here, and of this run's space."""
     table = run_table(run, device.name)
     came = asdict(table.identity)
-    graphs = device_graphs(device, run_devices(run).values(), run_form(run))
+    graphs = device_graphs(device, measured_devices(run).values(), run_form(run))
     version = _comparable(device, came["runtime_version"])
     wanted = asdict(to_identity(device, version, EXPORTER_VERSION, graphs.form, graphs.quantiser_recipe))
     other = [f"{key} is {came[key]}, wanted {value}" for key, value in wanted.items() if came[key] != value]
@@ -187,8 +193,11 @@ def unasked_limit_us(smallest_us: float, largest_us: float) -> float:
     return half if half >= SPARE * smallest_us else (smallest_us + largest_us) / 2
 
 
-def _unasked(run: Run, table: LatencyTable, device: str, num_classes: int) -> Budget:
-    rows = {row.key: row for row in table.networks(run.space.structure_id, num_classes)}
+def _unasked(run: Run, table: LatencyTable, device: str, predictor: LatencyPredictor) -> Budget:
+    if device not in measured_devices(run):
+        expected = predictor.predict([run.space.smallest, run.space.largest]).tolist()
+        return Budget(quantity="p50", limit=unasked_limit_us(*expected), device=device)
+    rows = {row.key: row for row in table.networks(run.space.structure_id, predictor.num_classes_)}
     ends = (run.space.smallest.id, run.space.largest.id)
     for end, arch in zip(("smallest", "largest"), ends, strict=True):
         if arch not in rows:
@@ -200,6 +209,15 @@ def _unasked(run: Run, table: LatencyTable, device: str, num_classes: int) -> Bu
 
 
 def _tail_ratio(run: Run, table: LatencyTable, num_classes: int) -> float:
-    """A high estimate of p95 / p50 on this device: what nine of ten measured networks stay below."""
+    """A high estimate of p95 / p50 on this device: what nine of ten measured networks stay below.
+
+    NaN where the table, one from elsewhere, does not state p95.
+    """
     rows = table.networks(run.space.structure_id, num_classes)
-    return float(np.quantile([row.p95_us / row.p50_us for row in rows], 1 - RISK))
+    return float(np.quantile([row.p95_us / row.p50_us for row in rows], 1 - RISK)) if rows else np.nan
+
+
+def _check_tails(budgets: Sequence[Budget], tail: Mapping[str, float]) -> None:
+    for budget in budgets:
+        if budget.quantity == "p95" and budget.device is not None and np.isnan(tail[budget.device]):
+            raise ConfigError(f"budget {budget}: the table of {budget.device} states no p95: set a limit of the p50")

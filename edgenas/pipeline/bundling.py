@@ -26,7 +26,7 @@ from edgenas.pipeline.data import (
     run_dataset,
     scoring_split,
 )
-from edgenas.pipeline.devices import run_devices, run_transport
+from edgenas.pipeline.devices import measured_devices, run_transport
 from edgenas.pipeline.fine_tuning import FineTuning, fine_tuned, outcome, tuning_due
 from edgenas.pipeline.form import PLAIN
 from edgenas.pipeline.front_int8 import Int8File, precisions
@@ -145,7 +145,8 @@ def _verified(run: Run, arch: Arch) -> tuple[dict[str, Any], Path] | None:
     """What `verify` found out about an arch, and the file that it measured; None where it did not."""
     verified = run.result("verify")
     for number, entry in enumerate(verified["front"]):
-        if entry["arch"] == arch.id:
+        # Without a file nothing was measured.
+        if entry["arch"] == arch.id and verified["model"] is not None:
             model = verified["model"] if arch.id == verified["chosen"] else model_path(number)
             for path in (model, *([entry["int8"]["model"]] if entry.get("int8") else [])):
                 if not (run.folder / path).exists():
@@ -198,7 +199,7 @@ def _proven_int8(network: _Network, plain: Path, progress: Progress) -> _Int8:
 
 def _choose(network: _Network, plain: Path, fp32_top1: float, progress: Progress) -> tuple[Choice, FineTuning | None]:
     """The int8 file that `verify` measured; else the most accurate, of the network or, where due, fine-tuned."""
-    run, dataset, devices = network.run, network.dataset, list(run_devices(network.run).values())
+    run, dataset, devices = network.run, network.dataset, list(measured_devices(network.run).values())
     measured = _measured_int8(network)
     if measured is not None:
         return measured, None
@@ -235,7 +236,7 @@ def _measure(network: _Network, models: Mapping[str, Path], progress: Progress) 
             transport=run_transport(run, device),
             progress=lambda _, done, total: progress("timing the export", done, total),
         )
-        for name, device in run_devices(run).items()
+        for name, device in measured_devices(run).items()
         if name not in done
     }
 
@@ -245,7 +246,7 @@ def _judged(network: _Network, precision: str) -> dict[str, dict[str, Any]]:
     if network.verified is None or not network.options.as_measured:
         return {}
     run, latency = network.run, network.verified[0]["latency"]
-    names = [name for name, device in run_devices(run).items() if device.run.precision == precision]
+    names = [name for name, device in measured_devices(run).items() if device.run.precision == precision]
     return {name: latency[name] | circumstances(run, name) | {"preprocessing_included": False} for name in names}
 
 
@@ -262,7 +263,10 @@ def _manifest(network: _Network, fp32: Path, parity: Parity, int8: _Int8 | None,
         classes=dataset.classes,
         preprocess=network.preprocess.to_json(),
         accuracy={
-            "validation_top1": verified[0]["val_top1"] if verified else _validation_top1(network, fp32),
+            # What is told from elsewhere is of other pictures.
+            "validation_top1": (
+                verified[0]["val_top1"] if verified and not run.config.accuracy else _validation_top1(network, fp32)
+            ),
             # The test split is looked at here for the first time, and only with the network already chosen.
             "test_top1": _top1(fp32, dataset.test, network.preprocess),
             "test_images": len(dataset.test),
@@ -280,7 +284,7 @@ def _manifest(network: _Network, fp32: Path, parity: Parity, int8: _Int8 | None,
         int8=_int8_section(network, int8, measured) if int8 else {},
         deployed={
             name: INT8_MODEL if int8 and device.run.precision == "int8" else MODEL
-            for name, device in run_devices(run).items()
+            for name, device in measured_devices(run).items()
         },
     )
 
@@ -288,7 +292,7 @@ def _manifest(network: _Network, fp32: Path, parity: Parity, int8: _Int8 | None,
 def _fp32_latency(network: _Network, measured: Measured) -> dict[str, dict[str, Any]]:
     timed = {name: _latency(network, name, found["fp32"]) for name, found in measured.items()}
     found = timed | _judged(network, "fp32")
-    return {name: found[name] for name in run_devices(network.run)}
+    return {name: found[name] for name in measured_devices(network.run)}
 
 
 def _int8_section(network: _Network, int8: _Int8, measured: Measured) -> dict[str, Any]:
@@ -336,7 +340,7 @@ def _latency(
         "quantiser_recipe": graphs.quantiser_recipe,
         "form": graphs.form,
     }
-    if run_devices(network.run)[device].run.transport == "local":
+    if measured_devices(network.run)[device].run.transport == "local":
         said["measured_with"]["runtime_version"] = installed_runtime()
     values = {key: value for key, value in dataclasses.asdict(found).items() if key in kept}
     return values | said | {"preprocessing_included": network.options.embed_preprocessing}

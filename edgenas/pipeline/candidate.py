@@ -22,13 +22,13 @@ class Files:
     """A network's files; paths are within the run folder.
 
     Attributes:
-        model: fp32.
+        model: fp32; None where no device is measured.
         val_top1: of the subnet it was exported from.
         int8: where some device runs that.
         found: by the search, the values of its objectives.
     """
 
-    model: str
+    model: str | None
     val_top1: float
     int8: Int8File | None = None
     found: Mapping[str, float] = field(default_factory=dict)
@@ -36,6 +36,7 @@ class Files:
     def path(self, precision: str) -> str:
         """The file of devices of a precision."""
         if precision == "fp32":
+            assert self.model is not None
             return self.model
         assert self.int8 is not None
         return self.int8.path
@@ -49,7 +50,7 @@ class Candidate:
         arch: the network.
         files: what was measured.
         deployed_top1: on validation pictures, see `front_int8.deployed_top1`.
-        measured: by device.
+        measured: by device; one that is known by a table alone is not among them.
     """
 
     arch: Arch
@@ -66,7 +67,8 @@ class Candidate:
         return [
             f"{self.latency_us(b, half) / 1e3:.3f} ms on {b.device}, over {b}"
             for b in budgets
-            if b.device is not None and self.latency_us(b, half) > b.limit
+            # Where nothing is measured, the search kept to the budget as far as is known.
+            if b.device in self.measured and self.latency_us(b, half) > b.limit
         ]
 
     def latency_us(self, budget: Budget, half: int) -> float:
@@ -75,13 +77,13 @@ class Candidate:
         return self._quantile_us(budget.device, budget.quantity, half)
 
     def point(self, names: Sequence[ObjectiveName], half: int) -> list[float]:
-        """Values of the objectives: latencies as measured on one half of the rounds, all else as deployed or found."""
+        """Values of the objectives: what was measured of one half of the rounds, all else as deployed or found."""
         return [self._value(name, half) for name in names]
 
     def _value(self, name: ObjectiveName, half: int) -> float:
         if name.quantity == "error":
             return 1 - self.deployed_top1
-        if name.device is None:
+        if name.device not in self.measured:
             return self.files.found[name.key]
         return self._quantile_us(name.device, name.quantile, half)
 

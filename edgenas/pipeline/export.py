@@ -24,7 +24,9 @@ def run_export(run: Run, progress: Progress) -> None:
 
     Raises:
         ParityError: the file computes something else, or int8 is less accurate than allowed; no bundle is written.
+        ConfigError: the run has no weights; what it would take is told.
     """
+    run.needs("export")
     if run.done("export"):
         return
     verified = run.result("verify")
@@ -80,6 +82,7 @@ def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None
         RunFolderError: the run is not verified, another process holds it, or `out` holds something else.
         ParityError: see `make_bundle`.
     """
+    run.needs("export")
     arch = which_arch(run, which)
     folder = out or run.folder / "export" / f"{arch.id}-{options}"
     stage = (run.folder / BUNDLE).resolve()

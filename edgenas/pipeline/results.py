@@ -29,8 +29,6 @@ class _Result(BaseModel):
 class Profiled(_Result):
     """latency/result.json."""
 
-    blocks: Annotated[int, Field(ge=0)]
-    networks: Count
     predictors: Annotated[dict[str, dict[str, float | None]], Field(min_length=1)]
 
 
@@ -82,13 +80,13 @@ class Searched(_Result):
 
 
 class Measured(_Result):
-    """What a subnet took on one device."""
+    """What a subnet took on one device; None where it is not measured, or an interval is not known."""
 
     predicted_us: Microseconds
-    interval_us: Annotated[list[float], Field(min_length=2, max_length=2)]
-    coverage: Fraction
-    p50_us: Microseconds
-    p95_us: Microseconds
+    interval_us: Annotated[list[float], Field(min_length=2, max_length=2)] | None
+    coverage: Fraction | None
+    p50_us: Microseconds | None
+    p95_us: Microseconds | None
     meets_budget: bool | None
 
 
@@ -117,6 +115,7 @@ class QuantisedRow(QuantisedFile):
 class Checked(Found):
     """A subnet of the front, as measured."""
 
+    val_top1_interval: Annotated[list[Fraction], Field(min_length=2, max_length=2)] | None = None
     val_top1_int8: Fraction | None = None
     deployed_top1: Fraction | None = None
     int8: QuantisedFile | None = None
@@ -134,7 +133,7 @@ class Verified(_Result):
     chosen_by: Literal["best", "knee", "weighted"] = "best"
     chosen_as: str | None = None
     val_top1: Fraction
-    model: InsideRun
+    model: InsideRun | None
     refits: Annotated[int, Field(ge=0)] = 0
 
 

@@ -1,15 +1,16 @@
-"""Scores of archs on validation pictures, each kept in a file as soon as it is known."""
+"""Scores of archs, each kept in a file as soon as it is known: by the run's supernet, on validation pictures."""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -35,10 +36,30 @@ LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Score:
-    """What a subnet gets wrong on the run's validation pictures, as fractions."""
+    """What a subnet gets wrong on validation pictures, as fractions; of its worst class where that is known."""
 
     error: float
-    worst_class_error: float
+    worst_class_error: float = math.nan
+
+
+class Scorer(Protocol):
+    """Tells validation errors of archs; which one a run has, `search.run_scorer` chooses.
+
+    Attributes:
+        known: by arch.
+        seconds: that scoring all of them took, by the clock.
+    """
+
+    known: dict[str, Score]
+    seconds: float
+
+    def error(self, archs: Sequence[Arch]) -> Floats:
+        """1 - top-1, shape (n,)."""
+        ...
+
+    def worst_class_error(self, archs: Sequence[Arch]) -> Floats:
+        """1 - the share that is right of the class least often right, shape (n,)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -56,7 +77,7 @@ class _Bench:
         return Score(1 - found.top1, 1 - found.worst_class), time.monotonic() - started
 
 
-class Scorer:
+class SupernetScorer:
     """Validation errors of archs; every one is appended to a file, and read from it if it stands there.
 
     With several `search.workers`, archs are scored in as many processes, which share the cores.

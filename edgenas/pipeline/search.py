@@ -11,12 +11,14 @@ import numpy as np
 
 from edgenas.files import write_jsonl
 from edgenas.pipeline import feasible
+from edgenas.pipeline.accuracy import open_source
 from edgenas.pipeline.budgets import Limits, run_limits
-from edgenas.pipeline.data import run_dataset
+from edgenas.pipeline.data import run_classes, run_dataset
 from edgenas.pipeline.objectives import objective_names, run_objectives, to_json
 from edgenas.pipeline.refit import refits
 from edgenas.pipeline.run import Progress, Run
-from edgenas.pipeline.scoring import Scorer
+from edgenas.pipeline.scoring import Scorer, SupernetScorer, evaluations_path
+from edgenas.pipeline.source_scoring import SourceScorer
 from edgenas.pipeline.train import trained_supernet
 from edgenas.pipeline.warm_start import first_genes
 from edgenas.search import loop
@@ -27,6 +29,15 @@ from edgenas.search.surrogate import Round
 
 LOGGER = logging.getLogger(__name__)
 ROUNDS = "search/rounds.jsonl"
+
+
+def run_scorer(run: Run, limits: Limits, progress: Progress, *, keep: bool = True) -> Scorer:
+    """What scores the run's archs: its supernet, or what the config names instead, which need not be kept."""
+    if run.config.accuracy is not None:
+        source = open_source(run.config.accuracy, run.space)
+        return SourceScorer(run, source, limits.predictors, evaluations_path(run) if keep else None, progress)
+    dataset = run_dataset(run)
+    return SupernetScorer(run, trained_supernet(run, dataset), dataset, limits, progress)
 
 
 def run_search(run: Run, progress: Progress) -> None:
@@ -40,9 +51,8 @@ def run_search(run: Run, progress: Progress) -> None:
     """
     if run.done("search") and _settled(run):
         return
-    dataset = run_dataset(run)
-    limits = run_limits(run, dataset.num_classes)
-    scorer = Scorer(run, trained_supernet(run, dataset), dataset, limits, progress)
+    limits = run_limits(run, run_classes(run))
+    scorer = run_scorer(run, limits, progress)
     objectives = run_objectives(run, limits, scorer)
     result = _searched(run, limits, objectives)
     for failure in result.failures:

@@ -8,7 +8,7 @@ from functools import partial
 
 from edgenas.pipeline import feasible
 from edgenas.pipeline.budgets import unchecked_limits
-from edgenas.pipeline.data import run_dataset
+from edgenas.pipeline.data import run_classes
 from edgenas.pipeline.export import run_export
 from edgenas.pipeline.lock import locked
 from edgenas.pipeline.profile import run_profile
@@ -33,6 +33,8 @@ def run_report(run: Run, progress: Progress) -> None:
 def run_stages(run: Run, progress: Progress, stages: Sequence[str] = STAGES, *, minutes: float | None = None) -> None:
     """Do `stages` one after another; finished ones are passed over. The run folder is locked meanwhile.
 
+    Of several stages, those are passed over, too, that the run lacks something for; one alone then says so.
+
     Args:
         run: the run.
         progress: called with what is being done, steps done and in all.
@@ -41,6 +43,7 @@ def run_stages(run: Run, progress: Progress, stages: Sequence[str] = STAGES, *, 
 
     Raises:
         RunFolderError: another process holds the run folder.
+        ConfigError: the only stage is one that the run lacks something for.
     """
     functions: dict[str, Callable[[Run, Progress], None]] = {
         "profile": run_profile,
@@ -52,6 +55,8 @@ def run_stages(run: Run, progress: Progress, stages: Sequence[str] = STAGES, *, 
     }
     with locked(run.folder):
         for stage in stages:
+            if len(stages) > 1 and run.lacks(stage) is not None:
+                continue
             measured = stage == "profile" and not run.done(stage)
             functions[stage](run, progress)
             if measured:
@@ -60,6 +65,6 @@ def run_stages(run: Run, progress: Progress, stages: Sequence[str] = STAGES, *, 
 
 def _tell_feasibility(run: Run) -> None:
     """Say how much of the space is within the budgets, as soon as latencies are known."""
-    limits = unchecked_limits(run, run_dataset(run).num_classes)
+    limits = unchecked_limits(run, run_classes(run))
     for line in feasible.told(limits.feasibility, limits.budgets):
         LOGGER.warning("note: %s", line)

@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgenas.config import RunConfig, dump_config
-from edgenas.errors import RunFolderError
+from edgenas.errors import DataError, RunFolderError
 from edgenas.files import write_text, write_yaml
 from edgenas.latency.device import Device
 from edgenas.objective import objectives_on
+from edgenas.pipeline.accuracy import open_source
 from edgenas.pipeline.budgets import check_on_paper
 from edgenas.pipeline.choice import check_weights
 from edgenas.pipeline.data import check_quantiser_images, load_pictures, run_dataset
@@ -50,14 +51,30 @@ def start_run(config: RunConfig, folder: Path, progress: Progress | None = None,
         return lengthen(begun, config.search.evaluations)
     devices, space = resolve(config, reach)
     run = Run(folder, config, space, reach)
-    dataset, _ = load_pictures(run, progress)
-    count_steps(config.train, len(dataset.train))
-    if "int8" in {config.export.precision, *(device.run.precision for device in devices)}:
-        check_quantiser_images(config, len(dataset.train))
-    check_on_paper(config.budgets, run.space, dataset.num_classes)
+    check_on_paper(config.budgets, run.space, _checked_classes(run, devices, progress))
     with locked(folder):
         # Again, since another process may have been quicker.
         return check_folder(config, folder, reach) or _begin(run, devices)
+
+
+def _checked_classes(run: Run, devices: Sequence[Device], progress: Progress | None) -> int:
+    """How many classes the run has, once its pictures and its source of accuracies are known to do."""
+    config = run.config
+    source = None if config.accuracy is None else open_source(config.accuracy, run.space)
+    if config.data is None:
+        assert source is not None
+        return source.num_classes
+    dataset, _ = load_pictures(run, progress)
+    if source is None:
+        count_steps(config.training, len(dataset.train))
+    elif source.num_classes != dataset.num_classes:
+        raise DataError(
+            f"accuracies are of {source.num_classes} classes ({source.dataset}), data has {dataset.num_classes}: "
+            "wanted pictures of the same classes, which the exported network tells apart"
+        )
+    if "int8" in {config.export.precision, *(device.run.precision for device in devices)}:
+        check_quantiser_images(config, len(dataset.train))
+    return dataset.num_classes
 
 
 def check_folder(config: RunConfig, folder: Path, reach: Reach | None = None) -> Run | None:
@@ -146,9 +163,10 @@ def _check_fits(config: RunConfig, devices: Sequence[Device], space: SearchSpace
     check_weights(config, [device.name for device in devices])
     check_strategy(config.search.strategy)
     check_initial(config.search.initial, space)
-    compute_device(config.train.device)
-    if config.train.init is not None:
-        check_init(config.train.init, space)
+    if config.train is not None:
+        compute_device(config.train.device)
+        if config.train.init is not None:
+            check_init(config.train.init, space)
 
 
 def _begin(run: Run, devices: Sequence[Device]) -> Run:
@@ -158,5 +176,6 @@ def _begin(run: Run, devices: Sequence[Device]) -> Run:
     write_devices(run, devices)
     # From here on the folder holds a run; whatever is still missing, a stage makes.
     write_text(run.folder / "config.yaml", dump_config(run.config))
-    run_dataset(run)
+    if run.config.data is not None:
+        run_dataset(run)
     return run

@@ -2,7 +2,7 @@
 
 Which networks may be chosen is decided on the first half of the measurement; the second half, made in other processes,
 must confirm it, and is what is reported: nothing is chosen that missed a budget on either. Otherwise the luckiest
-measurement would win.
+measurement would win. Devices known by a table alone are not measured: there, what is predicted stands.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from edgenas.config import SearchConfig
 from edgenas.deploy.onnx_export import export_onnx
 from edgenas.errors import InfeasibleError, ParityError
 from edgenas.objective import ObjectiveName
+from edgenas.pipeline.accuracy import open_source
 from edgenas.pipeline.budgets import Limits, run_limits
 from edgenas.pipeline.candidate import CHOOSING, JUDGING, Candidate, Files, half_p50_us
 from edgenas.pipeline.choice import choose, words
-from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_split
-from edgenas.pipeline.devices import run_devices, run_transport
+from edgenas.pipeline.data import calibration_pictures, run_classes, run_dataset, scoring_split
+from edgenas.pipeline.devices import device_table, measured_devices, run_devices, run_transport
 from edgenas.pipeline.front_int8 import deployed_top1, front_in_int8, precisions
 from edgenas.pipeline.graphs import device_graphs
 from edgenas.pipeline.objectives import objective_names
@@ -33,9 +34,12 @@ from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.search import run_search
 from edgenas.pipeline.train import trained_supernet
 from edgenas.pipeline.understanding import write_understanding
+from edgenas.pipeline.weightless import export_weightless
 from edgenas.profiling.record import Measurement, network_row
 from edgenas.profiling.session import discount, measure_networks
 from edgenas.search.front import non_dominated
+from edgenas.search.surrogate import COVERAGE
+from edgenas.space.arch import Arch
 from edgenas.training.data import Dataset
 from edgenas.training.evaluate import materialise, top1
 
@@ -65,14 +69,14 @@ def run_verify(run: Run, progress: Progress) -> None:
         chosen = _choose(run.config.search, front.names, front.candidates, dropped, front.limits.budgets)
     except InfeasibleError:
         # Decided: the same command shall measure anew, not find the same again.
-        for name, device in run_devices(run).items():
+        for name, device in measured_devices(run).items():
             discount(rows_path(run, name), device)
         raise
     write_understanding(run, chosen.arch, front.limits)
     entries = [_entry(candidate, dropped.get(candidate.arch.id), front.limits, run) for candidate in front.candidates]
     result = {"front": entries, "chosen": chosen.arch.id, "val_top1": chosen.deployed_top1, "model": chosen.files.model}
     by = {"chosen_by": run.config.search.choose, "chosen_as": words(run.config.search, front.names)}
-    run.finish("verify", result | by | {"refits": refits(run)})
+    run.finish("verify", result | by | {"refits": refits(run), "notes": _notes(run)})
 
 
 @dataclass(frozen=True)
@@ -92,11 +96,10 @@ class _Front:
 
 def _measured_front(run: Run, progress: Progress) -> _Front:
     found = sorted(run.result("search")["front"], key=lambda row: float(row["val_top1"]))
-    dataset = run_dataset(run)
-    limits = run_limits(run, dataset.num_classes)
+    limits = run_limits(run, run_classes(run))
     picked = [found[i] for i in _spread(len(found), run.config.verify.networks)]
-    devices = run_devices(run)
-    front_files = _export_front(run, dataset, picked, progress)
+    devices = measured_devices(run)
+    front_files = _front_files(run, picked, progress)
     measured: dict[str, dict[str, Measurement]] = {arch: {} for arch in front_files}
     for name, device in devices.items():
         rows = measure_networks(
@@ -123,7 +126,7 @@ def _refit_on(run: Run, front: _Front) -> bool:
     space, classes = run.space.structure_id, front.limits.num_classes
     rows = {
         name: [network_row(space, classes, c.arch.id, c.measured[name]) for c in front.candidates]
-        for name in run_devices(run)
+        for name in measured_devices(run)
     }
     keep_measured(run, {name: run_table(run, name) for name in rows}, rows)
     return True
@@ -144,6 +147,22 @@ def _spread(count: int, wanted: int) -> list[int]:
     return sorted(set(np.linspace(count - 1, 0, min(count, wanted)).round().astype(int).tolist()))
 
 
+def _front_files(run: Run, picked: list[dict[str, Any]], progress: Progress) -> dict[str, Files]:
+    """The front as ONNX files, by arch; without weights where the run has none, which latency does not depend on."""
+    if not measured_devices(run):
+        return {row["arch"]: Files(None, row["val_top1"], found=row.get("objectives", {})) for row in picked}
+    if run.config.has_weights:
+        return _export_front(run, run_dataset(run), picked, progress)
+    archs = [run.space.parse(row["arch"]) for row in picked]
+    paths = [model_path(number) for number in range(len(picked))]
+    files = [run.folder / path for path in paths]
+    export_weightless(run.space, archs, run_classes(run), files, run_form(run), progress)
+    return {
+        row["arch"]: Files(path, row["val_top1"], found=row.get("objectives", {}))
+        for row, path in zip(picked, paths, strict=True)
+    }
+
+
 def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], progress: Progress) -> dict[str, Files]:
     """The very subnets that were scored, as ONNX files, by arch."""
     net = trained_supernet(run, dataset)
@@ -154,7 +173,8 @@ def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], prog
     for number, row in enumerate(picked):
         progress("exporting the front", number, len(picked))
         subnet = materialise(net, run.space.parse(row["arch"]), calibration)
-        score = top1(subnet, validation)
+        # What is told from elsewhere is of other pictures.
+        score = row["val_top1"] if run.config.accuracy else top1(subnet, validation)
         if abs(score - row["val_top1"]) > SCORE_TOLERANCE:
             raise ParityError(
                 f"{row['arch']} scored {row['val_top1']:.4f} in the search and {score:.4f} now: "
@@ -216,31 +236,55 @@ def _choose(
 
 
 def _entry(candidate: Candidate, reason: str | None, limits: Limits, run: Run) -> dict[str, Any]:
-    coverage = run.config.profile.coverage
-    files, latency = candidate.files, {}
-    for name, predictor in limits.predictors.items():
-        own = tuple(budget for budget in limits.budgets if budget.device == name)
-        low, high = predictor.interval([candidate.arch], coverage)[0].tolist()
-        latency[name] = {
-            "predicted_us": float(predictor.predict([candidate.arch])[0]),
-            "interval_us": [low, high],
-            "coverage": coverage,
-            "p50_us": half_p50_us(candidate.measured[name], JUDGING),
-            "p95_us": candidate.measured[name].p95_us,
-            "ci_low_us": candidate.measured[name].ci_low_us,
-            "ci_high_us": candidate.measured[name].ci_high_us,
-            "count": candidate.measured[name].count,
-            "meets_budget": not candidate.missed(own, JUDGING) if own else None,
-            "repeat_noise": candidate.measured[name].repeat_noise,
-            "doubts": list(candidate.measured[name].doubts),
-        }
+    files = candidate.files
     return {
         "arch": candidate.arch.id,
         "val_top1": files.val_top1,
+        **_told(run, candidate.arch),
         **({"val_top1_int8": files.int8.val_top1, "int8": files.int8.to_json()} if files.int8 else {}),
         "deployed_top1": candidate.deployed_top1,
         "dropped": reason is not None,
         "dropped_because": reason,
         "may_be_chosen": reason is None and candidate.may_be_chosen(limits.budgets),
-        "latency": latency,
+        "latency": {name: _latency(candidate, name, limits, run.config.profile.coverage) for name in limits.predictors},
     }
+
+
+def _latency(candidate: Candidate, device: str, limits: Limits, coverage: float) -> dict[str, Any]:
+    predictor, found = limits.predictors[device], candidate.measured.get(device)
+    interval = predictor.interval([candidate.arch], coverage)[0].tolist() if predictor.calibrated_ else None
+    predicted = {
+        "predicted_us": float(predictor.predict([candidate.arch])[0]),
+        "interval_us": interval,
+        "coverage": coverage if interval else None,
+    }
+    if found is None:
+        return predicted | {"p50_us": None, "p95_us": None, "meets_budget": None}
+    own = tuple(budget for budget in limits.budgets if budget.device == device)
+    return predicted | {
+        "p50_us": half_p50_us(found, JUDGING),
+        "p95_us": found.p95_us,
+        "ci_low_us": found.ci_low_us,
+        "ci_high_us": found.ci_high_us,
+        "count": found.count,
+        "meets_budget": not candidate.missed(own, JUDGING) if own else None,
+        "repeat_noise": found.repeat_noise,
+        "doubts": list(found.doubts),
+    }
+
+
+def _told(run: Run, arch: Arch) -> dict[str, Any]:
+    """How sure the accuracy of an arch is, where it is told from elsewhere."""
+    if run.config.accuracy is None:
+        return {}
+    interval = open_source(run.config.accuracy, run.space).interval([arch])
+    return {"val_top1_interval": None if interval is None else interval[0].tolist(), "val_top1_coverage": COVERAGE}
+
+
+def _notes(run: Run) -> list[str]:
+    """What was not verified, in words."""
+    tables = {name: table for name in run_devices(run) if (table := device_table(run, name))}
+    return [
+        f"{name}: not measured, for it is known by the table {table} alone: its latencies are predictions"
+        for name, table in tables.items()
+    ]

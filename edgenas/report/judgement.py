@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from edgenas.report.formats import count, duration, ms, percent, size
+from edgenas.report.formats import count, duration, ms, number, percent, size
 from edgenas.report.values import BudgetLine, Chosen, Int8, Network, Run, Score
 
 PLAIN_FORM = "direct"
@@ -46,9 +46,25 @@ def front(run: Run) -> str:
     if chosen is None:
         return f"None of {len(networks)} networks was measured to meet every budget"
     lead = f"{kept} of {len(networks)} networks were measured to meet every budget"
-    if not run.summary.budgets:
+    if not any(latency.p50_us for network in networks for latency in network.latency.values()):
+        lead = f"{len(networks)} networks are predicted to meet every budget, and none was measured"
+    elif not run.summary.budgets:
         lead = f"{len(networks)} networks form the front"
     return f"{lead}; the chosen one reaches {percent(chosen.val_top1)} validation top-1"
+
+
+def accuracy(run: Run) -> str | None:
+    """Where accuracies come from that no supernet of the run told, and how good they are."""
+    found = run.summary.accuracy
+    if found is None:
+        return None
+    if found.rows is None:
+        return f"Accuracies are what `{found.predictor}` predicts; how far that is off is not known"
+    return (
+        f"Accuracies of {found.rows:,} archs were measured elsewhere (`{found.file}`), those of all others are learnt "
+        f"from them: leaving one out, the root mean square error is {number(found.rmse_points)} points, Kendall tau "
+        f"{number(found.kendall_tau)}, and {percent(found.coverage_90, 0)} lie within their 90 % interval"
+    )
 
 
 def front_doubts(run: Run, device: str) -> str | None:

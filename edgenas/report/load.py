@@ -34,10 +34,13 @@ def load_run(folder: Path) -> Run:
     return Run(
         folder=folder,
         config=read_yaml(_need(folder, "config.yaml", "train")),
-        dataset=_read(Dataset, folder, "data.json", "train"),
-        steps=_last_of_each_step(_rows(Step, folder, "supernet/training.jsonl", "train", "step")),
-        validations=_last_of_each_step(_rows(Validation, folder, "supernet/training.jsonl", "train", "validation")),
-        scores={d: _read(Score, folder, f"latency/{d}/score.json", "profile") for d in devices},
+        dataset=_dataset(summary, folder),
+        steps=_training(Step, summary, folder, "step"),
+        validations=_training(Validation, summary, folder, "validation"),
+        # A device that is known by a table of blocks has none.
+        scores={
+            d: _read(Score, folder, f"latency/{d}/score.json", "profile") for d in devices if summary.predictors[d]
+        },
         circumstances={d: found for d in devices if (found := _circumstances(folder, d))},
         evaluations=_rows(Evaluation, folder, "search/evaluations.jsonl", "search"),
         search=_read(SearchFacts, folder, "search/result.json", "search"),
@@ -48,6 +51,20 @@ def load_run(folder: Path) -> Run:
         else None,
         forms=_read(Forms, folder, "latency/form.json", "profile") if (folder / "latency/form.json").exists() else None,
     )
+
+
+def _dataset(summary: Summary, folder: Path) -> Dataset:
+    """The run's pictures; of a run without any, all that is known is what its accuracies are of."""
+    if summary.supernet is None:
+        return Dataset(name=summary.dataset, num_classes=0, classes=(), counts={})
+    return _read(Dataset, folder, "data.json", "train")
+
+
+def _training(kind: type[Told], summary: Summary, folder: Path, named: str) -> tuple[Told, ...]:
+    """Rows of the training; none where the weights were made elsewhere."""
+    if summary.accuracy is not None:
+        return ()
+    return _last_of_each_step(_rows(kind, folder, "supernet/training.jsonl", "train", named))
 
 
 def _need(folder: Path, name: str, stage: str) -> Path:

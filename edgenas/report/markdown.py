@@ -42,7 +42,7 @@ def render(run: Run, plots: Sequence[str]) -> str:
         _result(run, plots),
         _chosen(run),
         _int8(run),
-        *[_predictor(run, device) for device in run.devices],
+        *[_predictor(run, device) for device in run.devices if device in run.scores],
         _image("predictor.png", "Predicted against measured latency of networks the predictor had not seen", plots),
         _search(run, plots),
         _understanding(run, plots),
@@ -64,6 +64,7 @@ def _result(run: Run, plots: Sequence[str]) -> list[str]:
     rows = [row for number_, network in enumerate(run.networks, 1) for row in _network_rows(run, number_, network)]
     header = ["", "device", "validation top-1", "predicted, interval (ms)", "p50 / p95 (ms)", "budget met", "arch"]
     held = [f"- {judgement.front_on(run, device)}." for device in run.devices]
+    told = judgement.accuracy(run)
     held += [f"- {doubt}." for device in run.devices if (doubt := judgement.front_doubts(run, device))]
     return [
         f"**{judgement.front(run)}.**",
@@ -74,6 +75,7 @@ def _result(run: Run, plots: Sequence[str]) -> list[str]:
         "",
         *_table(header, rows),
         "",
+        *([f"{told}.", ""] if told else []),
         "Latencies here are of the network alone: decoding, resizing and normalising pictures are not included.",
         "",
         "Predictions against measurements on the front:",
@@ -92,12 +94,21 @@ def _network_rows(run: Run, place: int, network: Network) -> Iterable[list[str]]
         yield [
             f"**{place}, chosen**" if is_chosen else str(place),
             device,
-            percent(network.val_top1),
+            _top1(network),
             f"{ms(latency.predicted_us)} ({ms_range(latency.interval_us)})",
             f"{ms(latency.p50_us)} / {ms(latency.p95_us)}",
             _verdict(latency.meets_budget, network.dropped),
             f"`{network.arch}`",
         ]
+
+
+def _top1(network: Network) -> str:
+    """Top-1; with its interval where it is told from elsewhere."""
+    interval = network.val_top1_interval
+    if interval is None:
+        return percent(network.val_top1)
+    low, high = (percent(end, 2) for end in interval)
+    return f"{percent(network.val_top1, 2)} ({'measured' if low == high else f'{low} to {high}'})"
 
 
 def _verdict(meets: bool | None, dropped: bool) -> str:
@@ -118,6 +129,10 @@ def _chosen(run: Run) -> list[str]:
     ]
     if run.summary.choice is not None and run.summary.choice.words is not None:
         lines.append(f"- chosen as {run.summary.choice.words}, as measured")
+    if chosen.onnx is None:
+        notes = [f"- {note}." for note in run.summary.notes]
+        told = [line for line in lines if not line.startswith("- test top-1")]
+        return [*told, f"- top-1, as told from elsewhere: {percent(chosen.val_top1, 2)}", *notes]
     for name, path in (("model", chosen.onnx), ("bundle", chosen.bundle)):
         if path is not None:
             lines.append(f"- {name}: [{path}]({os.path.relpath(run.folder / path, run.folder / 'report')})")
@@ -241,6 +256,8 @@ def _understanding(run: Run, plots: Sequence[str]) -> list[str]:
 
 def _training(run: Run, plots: Sequence[str]) -> list[str]:
     supernet, counts = run.summary.supernet, run.dataset.counts
+    if supernet is None or run.summary.accuracy is not None:
+        return []
     splits = ", ".join(f"{n:,} {split}" for split, n in counts.items())
     return [
         "## Training",

@@ -41,7 +41,9 @@ STYLE: dict[Any, Any] = {
 
 def plot_all(run: Run) -> dict[str, bytes]:
     """Every plot that the run has data for, PNG bytes by file name."""
-    drawn: dict[str, Callable[[Run], Figure]] = {"front.png": _front, "predictor.png": _predictor}
+    drawn: dict[str, Callable[[Run], Figure]] = {"front.png": _front}
+    if run.scores:
+        drawn["predictor.png"] = _predictor
     if run.steps:
         drawn["training.png"] = _training
     if run.search.hypervolume_by_batch:
@@ -112,16 +114,21 @@ def _predicted(axes: Axes, shown: Shown) -> None:
     ends = np.array([np.array(k[2].interval_us or (k[2].predicted_us,) * 2) / 1e3 for k in known])
     errors = np.maximum(np.stack([x - ends[:, 0], ends[:, 1] - x]), 0)
     coverage = next((k[2].coverage for k in known if k[2].coverage), None)
-    said = f"predicted, {100 * coverage:.0f} % interval" if coverage else "predicted, interval"
+    heights = np.array([n.val_top1_interval or (n.val_top1,) * 2 for _, n, s in shown if s.predicted_us is not None])
+    sure = np.maximum(np.stack([y - 100 * heights[:, 0], 100 * heights[:, 1] - y]), 0)
+    said = f"predicted, {100 * coverage:.0f} % interval" if coverage else "predicted"
     style: dict[str, Any] = {"mfc": "white", "ms": 10, "capsize": 4, "elinewidth": 1.3, "mew": 1.4}
-    axes.errorbar(x, y, xerr=errors, fmt="o", color=BLUE, zorder=3, label=said, **style)
+    axes.errorbar(
+        x, y, xerr=errors, yerr=sure if sure.any() else None, fmt="o", color=BLUE, zorder=3, label=said, **style
+    )
 
 
 def _measured(axes: Axes, shown: Shown) -> None:
     kept = [(s.p50_us / 1e3, 100 * n.val_top1) for _, n, s in shown if s.p50_us is not None and not n.dropped]
     gone = [(s.p50_us / 1e3, 100 * n.val_top1) for _, n, s in shown if s.p50_us is not None and n.dropped]
     slow = [(s.p95_us / 1e3, 100 * n.val_top1) for _, n, s in shown if s.p95_us is not None]
-    axes.plot(*_columns(kept), "s", color=INK, ms=5, zorder=5, label="measured p50")
+    if kept:
+        axes.plot(*_columns(kept), "s", color=INK, ms=5, zorder=5, label="measured p50")
     if gone:
         axes.plot(*_columns(gone), "X", color=VERMILION, mec="white", ms=9, zorder=5, label="measured p50, dropped")
     if slow:
@@ -158,8 +165,9 @@ def _frame(axes: Axes, shown: Shown, limits: Sequence[float]) -> None:
 
 
 def _predictor(run: Run) -> Figure:
-    figure, panels = _panels(len(run.devices), 4.8, width=7.0)
-    for device, axes in zip(run.devices, panels, strict=True):
+    devices = [device for device in run.devices if device in run.scores]
+    figure, panels = _panels(len(devices), 4.8, width=7.0)
+    for device, axes in zip(devices, panels, strict=True):
         _predictor_panel(axes, run, device)
     return figure
 

@@ -39,6 +39,8 @@ class Network(Value):
     arch: str
     # As it is deployed, which may be in int8; runs that do not say are of fp32 alone.
     val_top1: float = Field(validation_alias=AliasChoices("deployed_top1", "val_top1"))
+    # Where it is told from elsewhere; of no width where it was measured there.
+    val_top1_interval: tuple[float, float] | None = None
     dropped: Annotated[bool, BeforeValidator(bool)]
     latency: dict[str, Latency]
 
@@ -113,13 +115,26 @@ class Choice(Value):
     words: str | None
 
 
+class Accuracy(Value):
+    """What told accuracies instead of a supernet: a file of measured archs and a surrogate of them, or a predictor."""
+
+    file: str | None = None
+    predictor: str | None = None
+    rows: int | None = None
+    rmse_points: float | None = None
+    kendall_tau: float | None = None
+    coverage_90: float | None = None
+
+
 class Summary(Value):
     """summary.json."""
 
     space: str
     dataset: str
     budgets: tuple[BudgetLine, ...]
-    supernet: SupernetFacts
+    supernet: SupernetFacts | None = None
+    accuracy: Accuracy | None = None
+    notes: tuple[str, ...] = ()
     predictors: dict[str, dict[str, Any]]
     search: dict[str, Any]
     front: tuple[Network, ...]
@@ -214,8 +229,9 @@ class Run:
     def devices(self) -> tuple[str, ...]:
         """The devices of the run, in the config's order where it names them."""
         wanted = self.config.get("devices", ())
-        named = [device for device in wanted if isinstance(device, str) and device in self.scores]
-        return tuple(named) + tuple(sorted(set(self.scores) - set(named)))
+        known = self.summary.predictors
+        named = [device for device in wanted if isinstance(device, str) and device in known]
+        return tuple(named) + tuple(sorted(set(known) - set(named)))
 
     @property
     def networks(self) -> tuple[Network, ...]:

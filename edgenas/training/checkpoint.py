@@ -188,6 +188,28 @@ def load_init(source: Path, net: SuperNet, dataset: str, classes: tuple[str, ...
     load_weights(path, net, tensors)
 
 
+def load_whole(source: Path, net: SuperNet, classes: tuple[str, ...]) -> Header:
+    """Make `net` another supernet of the same space, classifier and all; returns what that one is of.
+
+    Raises:
+        RunFolderError: no checkpoint of ours, one of another space, or one that was taught other classes.
+    """
+    check_init(source, net.space)
+    path = init_file(source)
+    tensors, header = _read(path, INIT_ADVICE, "net.")
+    if header.classes != classes:
+        raise RunFolderError(
+            f"train.init: {path} was taught {len(header.classes)} classes ({_few(header.classes)}), data has "
+            f"{len(classes)} ({_few(classes)}): wanted pictures of the same classes, by the same names"
+        )
+    load_weights(path, net, tensors)
+    return header
+
+
+def _few(classes: tuple[str, ...]) -> str:
+    return ", ".join(classes[:3]) + (", …" if len(classes) > 3 else "")
+
+
 def _check_space(path: Path, header: Header, space: SearchSpace) -> None:
     came = header.space or _space_beside(path)
     if came != space.structure_id:

@@ -79,6 +79,8 @@ def count_steps(config: TrainConfig, images: int) -> int:
             f"train.batch_size is {config.batch_size}, but there are only {images} training pictures: "
             f"set train.batch_size to at most {images}, or add pictures"
         )
+    # Only runs that train nothing may leave them out.
+    assert config.epochs is not None
     return max(1, round(config.epochs * (images // config.batch_size)))
 
 
