@@ -128,7 +128,5 @@ def test_how_the_network_was_chosen_is_told(run_folder: Path) -> None:
     path = run_folder / "summary.json"
     choice = {"by": "knee", "words": "the knee of the front in error, latency@here"}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"choice": choice}))
-    assert (
-        "- chosen as the knee of the front in error, latency@here, as measured" in page_of(run_folder)
-    )
+    assert "- chosen as the knee of the front in error, latency@here, as measured" in page_of(run_folder)
     assert judgement.front(load_run(run_folder))
