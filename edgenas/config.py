@@ -205,6 +205,7 @@ class RunConfig(_Section):
     seed: int = Field(0, ge=0, lt=2**32)
     space: Annotated[str | dict[str, Any], BeforeValidator(_named_or_narrowed)]
     accuracy: AccuracyConfig | None = None
+    num_classes: int | None = Field(None, ge=2, le=1_000_000)
     data: DataConfig | None = Field(None, validate_default=True)
     train: TrainConfig | None = Field(None, validate_default=True)
     devices: tuple[DeviceConfig, ...] = Field((DeviceConfig(device="here"),), min_length=1)
@@ -224,7 +225,7 @@ class RunConfig(_Section):
     @field_validator("data", "train")
     @classmethod
     def _wanted_for_a_supernet(cls, section: Any, info: ValidationInfo) -> Any:
-        if info.data.get("accuracy", "broken") is None:
+        if info.data.get("accuracy", "broken") is None and info.data.get("num_classes", "broken") is None:
             if section is None:
                 raise PydanticCustomError("missing", "missing")
             if isinstance(section, TrainConfig) and section.epochs is None:
@@ -235,6 +236,12 @@ class RunConfig(_Section):
     def _fits_accuracy(self) -> RunConfig:
         if self.accuracy and (problems := list(self._contradictions())):
             raise ValueError("; ".join(problems))
+        return self
+
+    @model_validator(mode="after")
+    def _profiled_alone(self) -> RunConfig:
+        if self.num_classes is not None and (self.accuracy, self.data, self.train) != (None, None, None):
+            raise ValueError("num_classes is for profiling alone: accuracy, data and train say it themselves")
         return self
 
     def _contradictions(self) -> Iterator[str]:
@@ -268,7 +275,7 @@ class RunConfig(_Section):
     @property
     def has_weights(self) -> bool:
         """Whether the run has a supernet: one it trains, or one it is given."""
-        return self.accuracy is None or self.train is not None
+        return self.train is not None
 
     def load_space(self) -> SearchSpace:
         """The search space that `space` names and narrows."""
@@ -282,10 +289,14 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigError: unknown keys (the closest valid one is named), wrong values.
         SpaceError: the space does not load.
     """
-    value = read_yaml(path)
+    return build_config(read_yaml(path), str(path), overrides)
+
+
+def build_config(value: dict[str, Any], origin: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """A config from what its YAML holds, with overrides; see `load_config`."""
     for override in overrides:
         _override(value, override)
-    config = parse_config(value, str(path))
+    config = parse_config(value, origin)
     config.load_space()
     return config
 

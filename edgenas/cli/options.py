@@ -40,6 +40,10 @@ Minutes = Annotated[
         "number of steps that this gives is kept, however often it is stopped.",
     ),
 ]
+Classes = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(metavar="N", min=2, help="With the name of a space instead of a config: classes of its networks."),
+]
 DeviceMinutes = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option(

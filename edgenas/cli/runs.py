@@ -14,6 +14,7 @@ from edgenas.cli.options import (
     AsJson,
     Batch,
     Budgets,
+    Classes,
     Config,
     DeviceMinutes,
     EmbedPreprocessing,
@@ -32,7 +33,7 @@ from edgenas.cli.options import (
     Which,
     print_json,
 )
-from edgenas.config import RunConfig, load_config
+from edgenas.config import RunConfig, build_config, load_config
 from edgenas.errors import Packed, RunFolderError
 from edgenas.files import read_json, user_path
 
@@ -94,7 +95,9 @@ def _whole_run(
         return
     from edgenas.pipeline.run import STAGES
 
-    _do(_start(config, folder, reach), STAGES, minutes, as_json)
+    run = _start(config, folder, reach)
+    run.needs("search")
+    _do(run, STAGES, minutes, as_json)
 
 
 def _start(config: RunConfig, folder: Path, reach: Reach) -> Run:
@@ -194,6 +197,10 @@ def _stage(
     else:
         config = _config(target, budget, sets)
         run = _start(config, folder or RUNS / config.name, reach)
+    _go_through(stage, run, minutes, as_json)
+
+
+def _go_through(stage: str, run: Run, minutes: float | None, as_json: bool) -> None:
     if stage == "profile" and not (as_json or run.done(stage)):
         from edgenas.pipeline.profile_plan import profile_told
 
@@ -238,6 +245,7 @@ def _profile_command(
     sets: Sets = None,
     run: RunFolder = None,
     minutes: DeviceMinutes = None,
+    classes: Classes = None,
     on: On = None,
     pack: Pack = None,
     unpack: Unpack = None,
@@ -245,7 +253,13 @@ def _profile_command(
 ) -> None:
     if minutes is not None:
         sets = [*(sets or []), f"profile.minutes={minutes!r}"]
-    _stage("profile", target, budget, sets, run, None, as_json, _reach(on, pack, unpack))
+    reach = _reach(on, pack, unpack)
+    if classes is None:
+        _stage("profile", target, budget, sets, run, None, as_json, reach)
+        return
+    value = {"name": target.stem, "space": str(target), "num_classes": classes}
+    config = build_config(value, f"edgenas profile {target}", sets or [])
+    _go_through("profile", _start(config, run or RUNS / config.name, reach), None, as_json)
 
 
 def _train_command(

@@ -76,6 +76,8 @@ def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> lis
     """
     begun = check_folder(config, folder)
     described, space = (list(run_devices(begun).values()), begun.space) if begun else resolve(config, reach)
+    if config.num_classes is not None:
+        return _plan_profile(config, described, space, begun)
     if config.accuracy is not None:
         return _plan_told(config, described, space, begun)
     sizes = set_size(config.pictures, config.seed)
@@ -132,7 +134,9 @@ def plan_budgets(config: RunConfig, folder: Path) -> list[str]:
         ConfigError: nothing of the space is within them; what can be met, and which clash, is told.
     """
     begun = check_folder(config, folder)
-    if config.accuracy is not None:
+    if config.num_classes is not None:
+        classes = config.num_classes
+    elif config.accuracy is not None:
         classes = open_source(config.accuracy, config.load_space()).num_classes
     else:
         classes = set_size(config.pictures, config.seed).num_classes
@@ -142,6 +146,16 @@ def plan_budgets(config: RunConfig, folder: Path) -> list[str]:
     space = begun.space if begun else config.load_space()
     timed = [f"budget {budget}: told once the device is profiled" for budget in config.budgets if budget.unit == "us"]
     return check_on_paper(config.budgets, space, classes) + timed
+
+
+def _plan_profile(config: RunConfig, described: list[Device], space: SearchSpace, begun: Run | None) -> list[StagePlan]:
+    """The one stage of a run without pictures."""
+    classes = config.num_classes or 0
+    check_on_paper(config.budgets, space, classes)
+    plan = make_plan(space, classes, blocks=config.profile.blocks, networks=config.profile.networks, seed=0)
+    in_int8 = sum(device.run.precision == "int8" for device in described)
+    stage = _profile_stage(config, space, plan, classes, len(described), in_int8)
+    return [StagePlan("profile", *stage, done=begun is not None and begun.done("profile"))]
 
 
 def _plan_told(config: RunConfig, described: list[Device], space: SearchSpace, begun: Run | None) -> list[StagePlan]:

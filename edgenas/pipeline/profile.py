@@ -37,11 +37,12 @@ def run_profile(run: Run, progress: Progress) -> None:
     num_classes = run_classes(run)
     base = _base(run, num_classes)
     form = settle_form(run, num_classes, progress)
-    plans, scores = {}, {}
+    plans: dict[str, Plan] = {}
+    scores: dict[str, PredictorScore | None] = {}
     measured = measured_devices(run)
     for name, device in run_devices(run).items():
         if name in measured:
-            plans[name] = device_plan(run, device, form, num_classes, progress)
+            plans[name] = device_plan(run, device, form, num_classes, base, progress)
             scores[name] = _profile_device(run, device, plans[name], form, base, progress)
         else:
             scores[name] = _take_table(run, name)

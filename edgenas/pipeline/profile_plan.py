@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgenas.latency.device import Device
+from edgenas.latency.few_shot import telling_networks
+from edgenas.latency.predictor import LatencyPredictor
 from edgenas.pipeline.data import run_classes
 from edgenas.pipeline.devices import measured_devices, run_devices, run_transport
 from edgenas.pipeline.graphs import device_graphs, timing_export
@@ -31,8 +33,15 @@ def profile_told(run: Run) -> list[str]:
     return [f"{name}: {what}, {took}" for name in measured_devices(run)]
 
 
-def device_plan(run: Run, device: Device, form: ExportForm, num_classes: int, progress: Progress) -> Plan:
-    """The plan for one device.
+def device_plan(
+    run: Run,
+    device: Device,
+    form: ExportForm,
+    num_classes: int,
+    base: LatencyPredictor | None,
+    progress: Progress,
+) -> Plan:
+    """The plan for one device; from a base, of the networks that tell most of how the device differs.
 
     Raises:
         ConfigError: the minutes do not hold the least that a predictor needs.
@@ -41,7 +50,7 @@ def device_plan(run: Run, device: Device, form: ExportForm, num_classes: int, pr
     config = run.config.profile
     whole = _plan(run, num_classes, config.blocks, config.networks)
     if config.minutes is None:
-        return whole
+        return _telling(whole, base, run.config.seed)
     smallest_us, largest_us = _ends_us(run, device, form, num_classes, progress)
     allowed = allow(
         config.minutes,
@@ -52,7 +61,13 @@ def device_plan(run: Run, device: Device, form: ExportForm, num_classes: int, pr
         smallest_us=smallest_us,
         largest_us=largest_us,
     )
-    return _plan(run, num_classes, allowed.blocks or None, allowed.networks)
+    return _telling(_plan(run, num_classes, allowed.blocks or None, allowed.networks), base, run.config.seed)
+
+
+def _telling(plan: Plan, base: LatencyPredictor | None, seed: int) -> Plan:
+    if base is None:
+        return plan
+    return replace(plan, networks=tuple(telling_networks(base, len(plan.networks), seed)))
 
 
 def _plan(run: Run, num_classes: int, blocks: int | None, networks: int) -> Plan:

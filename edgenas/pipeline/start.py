@@ -61,6 +61,8 @@ def _checked_classes(run: Run, devices: Sequence[Device], progress: Progress | N
     """How many classes the run has, once its pictures and its source of accuracies are known to do."""
     config = run.config
     source = None if config.accuracy is None else open_source(config.accuracy, run.space)
+    if config.num_classes is not None:
+        return config.num_classes
     if config.data is None:
         assert source is not None
         return source.num_classes

@@ -38,6 +38,7 @@ from scipy.stats import kendalltau
 from edgenas.deploy.onnx_export import EXPORTER_VERSION
 from edgenas.latency.calibration import fit_calibration
 from edgenas.latency.device import dump_device, probe
+from edgenas.latency.few_shot import telling_networks
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import LatencyTable
 from edgenas.pipeline.candidate import CHOOSING, JUDGING, half_p50_us
@@ -214,12 +215,12 @@ def few_shot(base: str, setting: str, folder: Path) -> dict[str, Any]:
     """Ten networks of one setting and the table of another, against the networks of `profile`."""
     rich, run = (open_run(folder / name / "run") for name in (base, setting))
     archs, measured = _unseen(run, folder / setting)
-    few = covering(run.space, FEW, seed=1)
+    begun = LatencyPredictor(rich.space).fit(run_table(rich, base))
+    few = telling_networks(begun, FEW, seed=1)
     own = time_networks(run, few, folder / setting / "few.jsonl")
     table = run_table(run, setting)
     classes = _classes(run)
     rows = tuple(network_row(run.space.structure_id, classes, arch.id, own[arch.id]) for arch in few)
-    begun = LatencyPredictor(rich.space).fit(run_table(rich, base))
     predictor = LatencyPredictor(run.space).fit(LatencyTable(table.identity, {}, rows), begun)
     return {"base": base, "setting": setting, "networks_fitted": FEW, **score(predictor, archs, measured)}
 
@@ -235,6 +236,7 @@ def budgets(setting: str, folder: Path) -> dict[str, Any]:
     limits = _limits(LatencyPredictor(run.space).fit(table))
     kept: dict[float, list[str]] = {limit: [] for limit in limits}
     measured: dict[str, Measurement] = {}
+    candidates: dict[float, list[Arch]] = {limit: [] for limit in limits}
     tried = []
     for number in range(1 + REFITS):
         lacking = [limit for limit in limits if len(kept[limit]) < KEPT]
@@ -247,7 +249,9 @@ def budgets(setting: str, folder: Path) -> dict[str, Any]:
         measured |= found
         over = [measured[arch.id].p50_us > limit for limit, archs in wanted.items() for arch in archs]
         tried.append({"budgets": len(lacking), "timed": len(fresh), "over_budget": float(np.mean(over))})
-        kept |= {limit: _promised(run.space, measured, limit, predictor.num_classes_) for limit in lacking}
+        for limit, archs in wanted.items():
+            candidates[limit] = list(dict.fromkeys([*candidates[limit], *archs]))
+            kept[limit] = _promised(run.space, candidates[limit], measured, limit, predictor.num_classes_)
         rows = tuple(
             network_row(run.space.structure_id, predictor.num_classes_, arch, one) for arch, one in found.items()
         )
@@ -291,10 +295,13 @@ def _most_macs(space: SearchSpace, predictor: LatencyPredictor, limit_us: float)
     return space.decode(found.genes[best])
 
 
-def _promised(space: SearchSpace, measured: dict[str, Measurement], limit_us: float, num_classes: int) -> list[str]:
-    """Those of the most MACs whose chosen and judging halves are both within."""
-    within = [a for a, m in measured.items() if max(half_p50_us(m, h) for h in (CHOOSING, JUDGING)) <= limit_us]
-    return sorted(within, key=lambda a: -cost(space.unroll(space.parse(a), num_classes)).macs)[:KEPT]
+def _promised(
+    space: SearchSpace, archs: Sequence[Arch], measured: dict[str, Measurement], limit_us: float, num_classes: int
+) -> list[str]:
+    """Of the networks searched for a budget those of the most MACs whose chosen and judging halves are both within."""
+    within = [a for a in archs if max(half_p50_us(measured[a.id], h) for h in (CHOOSING, JUDGING)) <= limit_us]
+    within.sort(key=lambda arch: -cost(space.unroll(arch, num_classes)).macs)
+    return [arch.id for arch in within[:KEPT]]
 
 
 def promise(setting: str, folder: Path) -> dict[str, Any]:
