@@ -10,7 +10,7 @@ from finished_run import write_run
 from edgenas.files import append_jsonl, write_json
 from edgenas.report import judgement, searched
 from edgenas.report.load import load_run
-from edgenas.report.markdown import write_report
+from edgenas.report.markdown import render, write_report
 
 
 @pytest.fixture
@@ -19,13 +19,18 @@ def run_folder(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+def page_of(run_folder: Path) -> str:
+    """The page without its plots, which take long to draw."""
+    return render(load_run(run_folder), ())
+
+
 def add(run_folder: Path, **values: Any) -> None:
     path = run_folder / "search" / "result.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
 def test_runs_of_earlier_versions_say_less(run_folder: Path) -> None:
-    text = write_report(run_folder).read_text()
+    text = page_of(run_folder)
     assert "of the space" not in text
     assert "What genes buy" not in text
     assert "The model of" not in text
@@ -38,7 +43,7 @@ def test_each_budget_has_the_share_of_the_space_within_it(run_folder: Path) -> N
         {"smallest": 1e6, "median": 5e6, "largest": 2e7, "share": 0.5},
     ]
     add(run_folder, feasibility={"share": 0.2, "budgets": budgets})
-    lines = [line for line in write_report(run_folder).read_text().splitlines() if "of the space; it" in line]
+    lines = [line for line in page_of(run_folder).splitlines() if "of the space; it" in line]
     assert lines == [
         "- p50 on here: at most 0.400 ms (25.0 % of the space; it reaches from 0.100 ms to 0.900 ms, median 0.300 ms)",
         "- p50 on pi4: at most 0.800 ms (less than 0.1 % of the space; it reaches from 0.200 ms to 1.800 ms, "
@@ -49,7 +54,7 @@ def test_each_budget_has_the_share_of_the_space_within_it(run_folder: Path) -> N
 
 def test_an_exhausted_space_and_what_was_not_scored_are_told(run_folder: Path) -> None:
     add(run_folder, exhausted=True, failures=[{"arch": "r8_w8-k3e1", "cause": "RuntimeError: fell off"}])
-    text = write_report(run_folder).read_text()
+    text = page_of(run_folder)
     assert "all there are within the budgets" in text
     assert "1 subnets could not be scored, the first `r8_w8-k3e1`: RuntimeError: fell off." in text
 
@@ -70,7 +75,7 @@ def test_what_the_models_foresaw_is_told_over_all_batches(run_folder: Path) -> N
     assert "fitted 3 times: leaving one of its last 20 subnets out it misses by 2.00 points" in said
     # The root of the mean of 0.03² and 0.04².
     assert "the 10 that it picked itself it missed by 3.54 points" in said
-    assert said in write_report(run_folder).read_text()
+    assert said in page_of(run_folder)
 
 
 def understanding(tau: float = 0.9) -> dict[str, Any]:
@@ -123,7 +128,5 @@ def test_how_the_network_was_chosen_is_told(run_folder: Path) -> None:
     path = run_folder / "summary.json"
     choice = {"by": "knee", "words": "the knee of the front in error, latency@here"}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"choice": choice}))
-    assert (
-        "- chosen as the knee of the front in error, latency@here, as measured" in write_report(run_folder).read_text()
-    )
+    assert "- chosen as the knee of the front in error, latency@here, as measured" in page_of(run_folder)
     assert judgement.front(load_run(run_folder))
