@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -204,7 +205,7 @@ def _go_through(stage: str, run: Run, minutes: float | None, as_json: bool) -> N
     if stage == "profile" and not (as_json or run.done(stage)):
         from edgenas.pipeline.profile_plan import profile_told
 
-        print(*profile_told(run), sep="\n")
+        print(*profile_told(run), sep="\n", file=sys.stderr)
     _do(run, (stage,), minutes, as_json)
 
 
