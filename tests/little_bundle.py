@@ -58,7 +58,7 @@ def little_manifest(subnet: Subnet, preprocess: Preprocess, space: str) -> Manif
 def little_bundle(folder: Path) -> Path:
     """Write it to `folder`/bundle: a network that knows the digits a little, in fp32 and int8."""
     dataset = digits()
-    subnet = taught(dataset, steps=40)
+    subnet = taught(dataset)
     model = export_onnx(subnet, folder / "fp32.onnx")
     inputs = PREPROCESS(dataset.train.tensor()[:CALIBRATION_IMAGES]).numpy()
     recipe = QuantiserRecipe("minmax", "ends", seven_bit_weights=True)

@@ -6,11 +6,14 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgenas.errors import UserError
+from edgenas.errors import TableError, UserError
+from edgenas.latency.block_cost import BlockCosts, PaperCosts
 from edgenas.latency.predictor import LatencyPredictor
+from edgenas.latency.table import LatencyTable
 from edgenas.space.blocks import BlockSpec, HeadSpec, InvertedResidualSpec, StemSpec
 from edgenas.space.cost import cost
 from edgenas.space.load import load_space
+from edgenas.space.space import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -46,14 +49,12 @@ def read_blocks(folder: Path, arch: str, num_classes: int, devices: tuple[str, .
     try:
         space = load_space(folder / "space.yaml")
         specs = list(space.unroll(space.parse(arch), num_classes))
-        predictors = {
-            device: LatencyPredictor.load(folder / "latency" / device / "predictor.json", space) for device in devices
-        }
+        known = {device: _costs(folder / "latency" / device, space) for device in devices}
     except UserError:
         # Runs of other versions are shown without this part.
         return ()
-    costs = {device: predictor.blocks_.known(specs).tolist() for device, predictor in predictors.items()}
-    timed = {device: getattr(predictor.blocks_, "measured_us", {}) for device, predictor in predictors.items()}
+    costs = {device: own.known(specs).tolist() for device, own in known.items()}
+    timed = {device: getattr(own, "measured_us", {}) for device, own in known.items()}
     return tuple(
         Block(
             name=spec.name,
@@ -61,10 +62,19 @@ def read_blocks(folder: Path, arch: str, num_classes: int, devices: tuple[str, .
             shape=f"{spec.out_size} × {spec.out_size} × {spec.out_channels}",
             macs=cost([spec]).macs,
             latency_us={d: None if math.isnan(own[place]) else own[place] for d, own in costs.items()},
-            measured=frozenset(device for device, known in timed.items() if spec.key in known),
+            measured=frozenset(device for device, own in timed.items() if spec.key in own),
         )
         for place, spec in enumerate(specs)
     )
+
+
+def _costs(folder: Path, space: SearchSpace) -> BlockCosts | PaperCosts:
+    """What the predictor of a device knows of blocks; of one that an older version saved, what was measured alone."""
+    try:
+        return LatencyPredictor.load(folder / "predictor.json", space).blocks_
+    except TableError:
+        measured = {key: row.p50_us for key, row in LatencyTable.load(folder).blocks().items()}
+        return BlockCosts(measured, {})
 
 
 def described(spec: BlockSpec) -> str:

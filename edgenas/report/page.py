@@ -11,7 +11,7 @@ from edgenas.files import write_text
 from edgenas.report.figure import Figure
 from edgenas.report.formats import count, ms, percent, size
 from edgenas.report.load import load_run
-from edgenas.report.page_html import text
+from edgenas.report.page_html import prose, text
 from edgenas.report.page_sections import Section, sections
 from edgenas.report.values import Run
 
@@ -87,7 +87,7 @@ def _filled(template: str, **parts: str) -> str:
 def _shown(part: Section, drawn: _Drawn) -> str:
     panels = "".join(drawn.place(part.name, figure) for figure in part.figures)
     return (
-        f'<section id="{part.name}"><h2>{text(part.title)}</h2><p class="finding">{text(part.finding)}.</p>'
+        f'<section id="{part.name}"><h2>{text(part.title)}</h2><p class="finding">{prose(part.finding)}.</p>'
         f'{f"""<div class="panels">{panels}</div>""" if panels else ""}{part.body}</section>'
     )
 

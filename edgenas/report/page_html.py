@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 
 
@@ -11,9 +12,14 @@ def text(value: str) -> str:
     return html.escape(value)
 
 
+def prose(value: str) -> str:
+    """Text with what stands between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", text(value))
+
+
 def sentences(said: Sequence[str]) -> str:
     """Sentences as a list."""
-    return "<ul>" + "".join(f"<li>{text(one.rstrip('.'))}.</li>" for one in said if one) + "</ul>"
+    return "<ul>" + "".join(f"<li>{prose(one.rstrip('.'))}.</li>" for one in said if one) + "</ul>"
 
 
 def folded(title: str, body: str) -> str:

@@ -29,7 +29,7 @@ function layout(own, theme, width) {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     margin: { l: 56, r: 12, t: 12, b: 48 },
-    legend: { orientation: "h", y: -0.16, yanchor: "top" },
+    legend: { orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom" },
     hoverlabel: { align: "left", bgcolor: theme.paper, bordercolor: theme.ink, font: { color: theme.ink } },
   };
 }
