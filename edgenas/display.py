@@ -97,7 +97,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right:
         table.add_row(*(Text(cell) for cell in row))
     console = Console()
     if console.is_terminal:
-        if console.measure(table).maximum <= console.width or len(columns) < FOLDED_COLUMNS:
+        # A console measures nothing as wider than itself.
+        wanted = Console(width=10_000).measure(table).maximum
+        if wanted <= console.width or len(columns) < FOLDED_COLUMNS:
             console.print(table)
         else:
             _print_numbered(columns, cells, right, console)

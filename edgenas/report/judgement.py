@@ -313,9 +313,7 @@ def blocks(device: str, network: Sequence[Block], whole_us: float | None) -> str
     if len(known) < len(network):
         return f"{said}; {len(network) - len(known)} blocks are not known by themselves"
     if whole_us:
-        said += (
-            f"; the whole network was measured at {ms(whole_us)} ms, since blocks pass data on differently when alone"
-        )
+        said += f"; the whole network was measured at {ms(whole_us)} ms"
     regressed = sum(device not in block.measured for block in network)
     return said + (f"; {regressed} of {len(network)} blocks were not timed but regressed" if regressed else "")
 

@@ -31,7 +31,8 @@ def front(run: Run, device: str) -> Figure:
             "line": {"color": "@red", "dash": "dash", "width": 2},
             "label": {
                 "text": f"{line.quantity} budget {ms(line.limit)} ms",
-                "textangle": -90,
+                "textposition": "start",
+                "yanchor": "bottom",
                 "font": {"color": "@red"},
             },
         }

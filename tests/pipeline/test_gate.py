@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from loopback_ssh import loopback_ssh, needs_sshd
 from typer.testing import CliRunner
 
 from edgenas.budget import parse_budget
@@ -75,3 +76,17 @@ def test_devices_that_the_bundle_is_not_for_are_refused(bundle: Path, tmp_path: 
         gate(bundle, [parse_budget("pi4=8ms")], device="here")
     with pytest.raises(RunFolderError, match="does not exist"):
         gate(tmp_path / "nowhere")
+
+
+@needs_sshd
+def test_a_bundle_is_measured_where_it_is_said(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ssh").mkdir()
+    with loopback_ssh(tmp_path / "ssh", monkeypatch) as running:
+        words = ["gate", str(bundle), "--budget", "1s", "--rounds", "8", "--on", running.place(), "--json", "-q"]
+        shown = CliRunner().invoke(app, words)
+        assert running.left_behind() == []
+    assert shown.exit_code == 0, shown.output
+    found = json.loads(shown.stdout)
+    assert found["machine"]["run"]["transport"] == "ssh"
+    # Evidence is kept and shown around: no host and no user stands in it.
+    assert "127.0.0.1" not in shown.stdout
