@@ -7,14 +7,14 @@ from typing import Annotated, Literal, Optional
 
 import typer
 
-from edgenas.cli.options import AsJson, print_json
+from edgenas.cli.options import AsJson, Quiet, print_json
 from edgenas.errors import UserError
 
 app = typer.Typer(help="Devices: what they are and how they are run.", no_args_is_help=True)
 
 
 @app.command("list")
-def devices_list(as_json: AsJson = False) -> None:
+def devices_list(as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Devices that ship with edgenas."""
     from edgenas.display import print_table
     from edgenas.latency.device import device_names, load_device
@@ -31,6 +31,7 @@ def devices_list(as_json: AsJson = False) -> None:
 def devices_show(
     name: Annotated[str, typer.Argument(help="A shipped device, or the path of a device YAML.")],
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """One device, as its YAML."""
     from edgenas.latency.device import dump_device
@@ -61,6 +62,7 @@ def devices_probe(
         typer.Option(metavar="JSON", help="Of a machine out of reach: what `python3 bench.py --probe` said there."),
     ] = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write a device file for this machine, or another."""
     from edgenas.files import write_text

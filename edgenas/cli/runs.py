@@ -7,31 +7,28 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgenas.cli.options import (
     AsJson,
-    Batch,
     Budgets,
     Classes,
     Config,
     DeviceMinutes,
-    EmbedPreprocessing,
     Evaluations,
     Initial,
     Minutes,
     On,
-    Out,
     Pack,
     Plan,
-    Precision,
+    Quiet,
     RunFolder,
     Sets,
+    Shown,
     Target,
     Unpack,
-    Which,
     print_json,
 )
 from edgenas.config import RunConfig, build_config, load_config
@@ -57,9 +54,10 @@ def demo(
     minutes: Minutes = None,
     plan: Plan = False,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """The whole path on handwritten digits, with this machine as the device: a few minutes on two cores."""
-    _whole_run(DEMO, budget, sets, run, minutes, plan, as_json, _reach(None, None, None))
+    _whole_run(DEMO, budget, sets, run, minutes, plan, Shown(as_json, quiet), reach_of(None, None, None))
 
 
 @app.command("run")
@@ -74,9 +72,10 @@ def run_command(
     unpack: Unpack = None,
     plan: Plan = False,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """A whole run: profile, train, search, verify, export, report. Goes on where it stopped."""
-    _whole_run(config, budget, sets, run, minutes, plan, as_json, _reach(on, pack, unpack))
+    _whole_run(config, budget, sets, run, minutes, plan, Shown(as_json, quiet), reach_of(on, pack, unpack))
 
 
 def _whole_run(
@@ -86,30 +85,31 @@ def _whole_run(
     folder: Path | None,
     minutes: float | None,
     plan: bool,
-    as_json: bool,
+    shown: Shown,
     reach: Reach,
 ) -> None:
     config = _config(path, budget, sets)
     folder = folder or RUNS / config.name
     if plan:
-        _show_plan(config, folder, minutes, as_json, reach)
+        _show_plan(config, folder, minutes, shown.as_json, reach)
         return
     from edgenas.pipeline.run import STAGES
 
-    run = _start(config, folder, reach)
+    run = _start(config, folder, reach, shown)
     run.needs("search")
-    _do(run, STAGES, minutes, as_json)
+    _do(run, STAGES, minutes, shown)
 
 
-def _start(config: RunConfig, folder: Path, reach: Reach) -> Run:
+def _start(config: RunConfig, folder: Path, reach: Reach, shown: Shown) -> Run:
     from edgenas.display import ProgressDisplay
     from edgenas.pipeline.start import start_run
 
-    with ProgressDisplay() as progress:
+    with ProgressDisplay(quiet=shown.quiet) as progress:
         return start_run(config, folder, progress, reach)
 
 
-def _reach(on: list[str] | None, pack: Path | None, unpack: Path | None) -> Reach:
+def reach_of(on: list[str] | None, pack: Path | None, unpack: Path | None) -> Reach:
+    """How devices are reached, as --on, --pack and --unpack say."""
     from edgenas.profiling.reach import parse_reach
 
     return parse_reach(on or [], pack and user_path(pack), unpack and user_path(unpack))
@@ -142,24 +142,24 @@ def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: 
     print(f"left to do: about {seconds / 60:.1f} minutes and {disk / 1e6:.0f} MB in {folder}")
 
 
-def _do(run: Run, stages: tuple[str, ...], minutes: float | None, as_json: bool) -> None:
+def _do(run: Run, stages: tuple[str, ...], minutes: float | None, shown: Shown) -> None:
     from edgenas.display import ProgressDisplay, print_summary
     from edgenas.pipeline.stages import run_stages
 
     try:
-        with ProgressDisplay() as progress:
+        with ProgressDisplay(quiet=shown.quiet) as progress:
             run_stages(run, progress, stages, minutes=minutes)
     except Packed as packed:
-        _say_packed(packed, as_json)
+        say_packed(packed, shown.as_json)
         return
     if "report" in stages:
         summary = read_json(run.folder / "summary.json")
-        if not as_json:
+        if not shown.as_json:
             print_summary(summary, str(run.folder))
             return
     else:
         summary = {stage: run.result(stage) for stage in stages}
-    if as_json:
+    if shown.as_json:
         print_json(summary)
     else:
         print(f"done: {', '.join(stages)} in {run.folder}")
@@ -172,23 +172,29 @@ def _do(run: Run, stages: tuple[str, ...], minutes: float | None, as_json: bool)
             print(note)
 
 
-def _say_packed(packed: Packed, as_json: bool) -> None:
+def say_packed(packed: Packed, as_json: bool) -> None:
+    """Say that a kit was packed."""
     if as_json:
         print_json({"packed": str(packed)})
     else:
         print(packed)
 
 
-def _stage(
+def run_stage(
     stage: str,
     target: Path,
     budget: list[str] | None,
     sets: list[str] | None,
     folder: Path | None,
     minutes: float | None,
-    as_json: bool,
+    shown: Shown,
     reach: Reach,
 ) -> None:
+    """Do one stage of a run, begun before or from a config.
+
+    Raises:
+        RunFolderError: a run folder was given together with what only a config takes.
+    """
     from edgenas.pipeline.run import open_run
 
     if target.is_dir():
@@ -197,16 +203,16 @@ def _stage(
         run = open_run(target, reach)
     else:
         config = _config(target, budget, sets)
-        run = _start(config, folder or RUNS / config.name, reach)
-    _go_through(stage, run, minutes, as_json)
+        run = _start(config, folder or RUNS / config.name, reach, shown)
+    _go_through(stage, run, minutes, shown)
 
 
-def _go_through(stage: str, run: Run, minutes: float | None, as_json: bool) -> None:
-    if stage == "profile" and not (as_json or run.done(stage)):
+def _go_through(stage: str, run: Run, minutes: float | None, shown: Shown) -> None:
+    if stage == "profile" and not (shown.as_json or shown.quiet or run.done(stage)):
         from edgenas.pipeline.profile_plan import profile_told
 
         print(*profile_told(run), sep="\n", file=sys.stderr)
-    _do(run, (stage,), minutes, as_json)
+    _do(run, (stage,), minutes, shown)
 
 
 def _settled(target: Path) -> str:
@@ -219,7 +225,6 @@ STAGE_HELP = {
     "train": "Train the supernet.",
     "search": "Search the space within the budgets.",
     "verify": "Measure the front on the devices; drop what misses a budget; choose.",
-    "export": "Prove the chosen network's ONNX file and bundle it; or another network or form, see the options.",
     "report": "Write summary.json and the report from saved files.",
 }
 
@@ -234,8 +239,9 @@ def _stage_command(stage: str) -> Callable[..., None]:
         pack: Pack = None,
         unpack: Unpack = None,
         as_json: AsJson = False,
+        quiet: Quiet = False,
     ) -> None:
-        _stage(stage, target, budget, sets, run, None, as_json, _reach(on, pack, unpack))
+        run_stage(stage, target, budget, sets, run, None, Shown(as_json, quiet), reach_of(on, pack, unpack))
 
     return command
 
@@ -251,16 +257,17 @@ def _profile_command(
     pack: Pack = None,
     unpack: Unpack = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     if minutes is not None:
         sets = [*(sets or []), f"profile.minutes={minutes!r}"]
-    reach = _reach(on, pack, unpack)
+    reach, shown = reach_of(on, pack, unpack), Shown(as_json, quiet)
     if classes is None:
-        _stage("profile", target, budget, sets, run, None, as_json, reach)
+        run_stage("profile", target, budget, sets, run, None, shown, reach)
         return
     value = {"name": target.stem, "space": str(target), "num_classes": classes}
     config = build_config(value, f"edgenas profile {target}", sets or [])
-    _go_through("profile", _start(config, run or RUNS / config.name, reach), None, as_json)
+    _go_through("profile", _start(config, run or RUNS / config.name, reach, shown), None, shown)
 
 
 def _train_command(
@@ -271,68 +278,9 @@ def _train_command(
     minutes: Minutes = None,
     on: On = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
-    _stage("train", target, budget, sets, run, minutes, as_json, _reach(on, None, None))
-
-
-def _export_command(
-    target: Target,
-    budget: Budgets = None,
-    sets: Sets = None,
-    run: RunFolder = None,
-    arch: Which = None,
-    precision: Precision = None,
-    batch: Batch = None,
-    embed_preprocessing: EmbedPreprocessing = False,
-    out: Out = None,
-    on: On = None,
-    pack: Pack = None,
-    unpack: Unpack = None,
-    as_json: AsJson = False,
-) -> None:
-    reach = _reach(on, pack, unpack)
-    if embed_preprocessing or not all(option is None for option in (arch, precision, batch, out)):
-        if budget or sets or run or not target.is_dir():
-            raise RunFolderError(
-                f"{target}: --arch, --precision, --batch, --embed-preprocessing and --out go with a run folder"
-            )
-        _export_bundle(target, arch, precision, batch, embed_preprocessing, out, as_json, reach)
-        return
-    _stage("export", target, budget, sets, run, None, as_json, reach)
-
-
-def _export_bundle(
-    target: Path,
-    arch: str | None,
-    precision: Literal["fp32", "int8"] | None,
-    batch: Literal["1", "dynamic"] | None,
-    embed_preprocessing: bool,
-    out: Path | None,
-    as_json: bool,
-    reach: Reach,
-) -> None:
-    from edgenas.display import ProgressDisplay, print_bundle
-    from edgenas.pipeline.bundling import BundleOptions, run_precision
-    from edgenas.pipeline.export import export_bundle
-    from edgenas.pipeline.run import open_run
-
-    run = open_run(target, reach)
-    options = BundleOptions(
-        precision or run_precision(run),
-        dynamic_batch=batch == "dynamic",
-        embed_preprocessing=embed_preprocessing,
-    )
-    try:
-        with ProgressDisplay() as progress:
-            folder = export_bundle(run, arch or "chosen", options, out, progress)
-    except Packed as packed:
-        _say_packed(packed, as_json)
-        return
-    manifest = read_json(folder / "manifest.json")
-    if as_json:
-        print_json({"bundle": str(folder), **manifest})
-        return
-    print_bundle(manifest, str(folder))
+    run_stage("train", target, budget, sets, run, minutes, Shown(as_json, quiet), reach_of(on, None, None))
 
 
 def _search_command(
@@ -344,34 +292,31 @@ def _search_command(
     initial: Initial = None,
     on: On = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
-    reach = _reach(on, None, None)
+    reach, shown = reach_of(on, None, None), Shown(as_json, quiet)
     if target.is_dir() and initial is None and evaluations is not None:
         if budget or sets or run:
             raise RunFolderError(_settled(target))
         from edgenas.pipeline.run import open_run
         from edgenas.pipeline.start import lengthen
 
-        _do(lengthen(open_run(target, reach), evaluations), ("search",), None, as_json)
+        _do(lengthen(open_run(target, reach), evaluations), ("search",), None, shown)
         return
     given = {"evaluations": evaluations, "initial": initial and str(initial)}
     own = [f"search.{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-    _stage("search", target, budget, [*(sets or []), *own], run, None, as_json, reach)
+    run_stage("search", target, budget, [*(sets or []), *own], run, None, shown, reach)
 
 
-OWN_OPTIONS: dict[str, Callable[..., None]] = {
-    "profile": _profile_command,
-    "train": _train_command,
-    "search": _search_command,
-    "export": _export_command,
-}
 for _name, _help in STAGE_HELP.items():
-    app.command(_name, help=_help)(OWN_OPTIONS.get(_name) or _stage_command(_name))
+    app.command(_name, help=_help)(_train_command if _name == "train" else _stage_command(_name))
 
 
 @app.command()
 def status(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")], as_json: AsJson = False
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Which stages of a run are finished."""
     from edgenas.display import print_table

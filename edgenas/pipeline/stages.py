@@ -18,6 +18,7 @@ from edgenas.pipeline.summary import write_summary
 from edgenas.pipeline.train import run_train
 from edgenas.pipeline.verify import run_verify
 from edgenas.report.markdown import write_report
+from edgenas.report.page import write_page
 
 LOGGER = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ def run_report(run: Run, progress: Progress) -> None:
     """Write `summary.json` and the report, from saved files only; unlike other stages, anew each time."""
     progress("reporting", 0, 1)
     write_summary(run)
+    write_page(run.folder)
     write_report(run.folder)
     progress("reporting", 1, 1)
 

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from edgenas.errors import RunFolderError, explained
 from edgenas.files import read_json, read_jsonl, read_yaml
 from edgenas.report.search_values import Evaluation, Fit, SearchFacts, Understanding
-from edgenas.report.values import Dataset, Forms, Run, Score, Step, Summary, Validation
+from edgenas.report.values import BundleFacts, Dataset, Forms, Run, Score, Step, Summary, Validation
 
 UNDERSTANDING = "verify/understanding.json"
 T = TypeVar("T")
@@ -41,7 +41,7 @@ def load_run(folder: Path) -> Run:
         scores={
             d: _read(Score, folder, f"latency/{d}/score.json", "profile") for d in devices if summary.predictors[d]
         },
-        circumstances={d: found for d in devices if (found := _circumstances(folder, d))},
+        circumstances={d: found for d in devices if (found := _said(folder, d, "circumstances"))},
         evaluations=_rows(Evaluation, folder, "search/evaluations.jsonl", "search"),
         search=_read(SearchFacts, folder, "search/result.json", "search"),
         summary=summary,
@@ -50,6 +50,8 @@ def load_run(folder: Path) -> Run:
         if (folder / UNDERSTANDING).exists()
         else None,
         forms=_read(Forms, folder, "latency/form.json", "profile") if (folder / "latency/form.json").exists() else None,
+        bundle=_bundle(folder, summary),
+        identities={d: found for d in devices if (found := _said(folder, d, "identity"))},
     )
 
 
@@ -65,6 +67,13 @@ def _training(kind: type[Told], summary: Summary, folder: Path, named: str) -> t
     if summary.accuracy is not None:
         return ()
     return _last_of_each_step(_rows(kind, folder, "supernet/training.jsonl", "train", named))
+
+
+def _bundle(folder: Path, summary: Summary) -> BundleFacts | None:
+    if summary.chosen is None or summary.chosen.bundle is None:
+        return None
+    name = f"{summary.chosen.bundle}/manifest.json"
+    return _read(BundleFacts, folder, name, "export") if (folder / name).exists() else None
 
 
 def _need(folder: Path, name: str, stage: str) -> Path:
@@ -108,7 +117,8 @@ def _check(kind: type[T], value: Any, place: str, advice: str) -> T:
         raise RunFolderError(f"{place}: {explained(error.errors())}: {advice}") from None
 
 
-def _circumstances(folder: Path, device: str) -> Mapping[str, Any]:
+def _said(folder: Path, device: str, part: str) -> Mapping[str, Any]:
+    """A part of what was written beside a device's table."""
     path = folder / "latency" / device / "meta.json"
-    found = read_json(path, _again("profile", folder)).get("circumstances") if path.is_file() else None
+    found = read_json(path, _again("profile", folder)).get(part) if path.is_file() else None
     return found if isinstance(found, dict) else {}

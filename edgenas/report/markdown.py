@@ -10,10 +10,11 @@ import yaml
 
 from edgenas.files import write_bytes, write_text
 from edgenas.report import judgement, searched
-from edgenas.report.formats import MISSING, count, duration, ms, ms_range, number, percent, size
+from edgenas.report.formats import MISSING, count, duration, ms, ms_range, percent, size
 from edgenas.report.load import load_run
 from edgenas.report.plots import plot_all
-from edgenas.report.values import Chosen, Int8, Network, Run, Score
+from edgenas.report.score_rows import score_rows
+from edgenas.report.values import Chosen, Int8, Network, Run
 
 
 def write_report(run_folder: Path) -> Path:
@@ -195,26 +196,8 @@ def _predictor(run: Run, device: str) -> list[str]:
         f"{judgement.predictor(score)}. {' '.join(doubts)}",
         "",
         *([formed, ""] if (formed := judgement.form(run, device)) else []),
-        *_table(["on networks not seen in fitting", "value"], _score_rows(score)),
+        *_table(["on networks not seen in fitting", "value"], [[*row] for row in score_rows(score).items()]),
     ]
-
-
-def _score_rows(score: Score) -> list[list[str]]:
-    rows = {
-        "mean absolute error": percent(score.mape),
-        "root mean square error": percent(score.rmspe),
-        "bias (above 0: predicted too slow)": percent(score.bias),
-        "within ±5 %": percent(score.within_5, 0),
-        "within ±10 %": percent(score.within_10, 0),
-        "Kendall tau": number(score.kendall_tau),
-        "coverage of the 90 % interval": percent(score.coverage_90, 0),
-        "its median half-width": percent(score.median_half_width_90),
-        "repeat noise of the device": percent(score.repeat_noise),
-        "baseline: a line through MACs, mean absolute error": percent(score.mape_macs_linear),
-        "baseline: plain sum of blocks, mean absolute error": percent(score.mape_plain_sum),
-        "rows fitted, networks tested": f"{score.n_fit}, {score.n_test}",
-    }
-    return [[name, value] for name, value in rows.items()]
 
 
 def _search(run: Run, plots: Sequence[str]) -> list[str]:

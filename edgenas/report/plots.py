@@ -201,7 +201,7 @@ def _training(run: Run) -> Figure:
     _headline(figure, judgement.training(run))
     epochs, losses = np.array([s.epoch for s in run.steps]), np.array([s.loss for s in run.steps])
     panels[0].plot(epochs, losses, color="#b3d2e8", lw=1, label="each recorded step")
-    panels[0].plot(epochs, _smooth(losses), color=BLUE, lw=2, label="running mean")
+    panels[0].plot(epochs, smooth(losses), color=BLUE, lw=2, label="running mean")
     panels[0].set(ylabel="training loss", ylim=(0, None))
     panels[0].legend(loc="upper right")
     if run.validations:
@@ -255,7 +255,7 @@ def _gene_panel(axes: Axes, changes: Sequence[float], color: str, label: str) ->
     axes.grid(axis="y", visible=False)
 
 
-def _smooth(
+def smooth(
     values: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Mean over a window of a twentieth of the values, narrower at the ends."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -203,6 +203,35 @@ class Dataset(Value):
     counts: dict[str, int]
 
 
+class ClassScores(Value):
+    """Accuracy of a bundle's file on the test images; by class where the bundle says that."""
+
+    test_top1: float
+    test_images: int
+    test_images_by_class: tuple[int, ...] = ()
+    test_top1_by_class: tuple[float | None, ...] = ()
+
+
+class Int8Scores(Value):
+    """A manifest's `int8`, as far as it is shown."""
+
+    accuracy: ClassScores | None = None
+
+
+class BundleFacts(Value):
+    """export/bundle/manifest.json, as far as it is shown."""
+
+    classes: tuple[str, ...]
+    accuracy: ClassScores
+    int8: Int8Scores = Int8Scores()
+    versions: dict[str, str] = Field(default_factory=dict)
+    seed: int | None = None
+    space: str | None = None
+    digest: str | None = None
+    created: str | None = None
+    costs: dict[str, int] = Field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Run:
     """All that a report shows."""
@@ -224,6 +253,10 @@ class Run:
     """Of the search's models; none where its strategy fits none."""
     understanding: Understanding | None = None
     """None where too little was scored, and in runs of older versions."""
+    bundle: BundleFacts | None = None
+    """None where there is no bundle."""
+    identities: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By device, what its latencies were measured with."""
 
     @property
     def devices(self) -> tuple[str, ...]:
