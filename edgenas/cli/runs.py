@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,11 +13,7 @@ import typer
 from edgenas.cli.options import (
     AsJson,
     Budgets,
-    Classes,
     Config,
-    DeviceMinutes,
-    Evaluations,
-    Initial,
     Minutes,
     On,
     Pack,
@@ -27,11 +22,10 @@ from edgenas.cli.options import (
     RunFolder,
     Sets,
     Shown,
-    Target,
     Unpack,
     print_json,
 )
-from edgenas.config import RunConfig, build_config, load_config
+from edgenas.config import RunConfig, load_config
 from edgenas.errors import Packed, RunFolderError
 from edgenas.files import read_json, user_path
 
@@ -95,12 +89,12 @@ def _whole_run(
         return
     from edgenas.pipeline.run import STAGES
 
-    run = _start(config, folder, reach, shown)
+    run = start(config, folder, reach, shown)
     run.needs("search")
-    _do(run, STAGES, minutes, shown)
+    do_stages(run, STAGES, minutes, shown)
 
 
-def _start(config: RunConfig, folder: Path, reach: Reach, shown: Shown) -> Run:
+def start(config: RunConfig, folder: Path, reach: Reach, shown: Shown) -> Run:
     from edgenas.display import ProgressDisplay
     from edgenas.pipeline.start import start_run
 
@@ -142,7 +136,7 @@ def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: 
     print(f"left to do: about {seconds / 60:.1f} minutes and {disk / 1e6:.0f} MB in {folder}")
 
 
-def _do(run: Run, stages: tuple[str, ...], minutes: float | None, shown: Shown) -> None:
+def do_stages(run: Run, stages: tuple[str, ...], minutes: float | None, shown: Shown) -> None:
     from edgenas.display import ProgressDisplay, print_summary
     from edgenas.pipeline.stages import run_stages
 
@@ -199,117 +193,25 @@ def run_stage(
 
     if target.is_dir():
         if budget or sets or folder:
-            raise RunFolderError(_settled(target))
+            raise RunFolderError(settled(target))
         run = open_run(target, reach)
     else:
         config = _config(target, budget, sets)
-        run = _start(config, folder or RUNS / config.name, reach, shown)
-    _go_through(stage, run, minutes, shown)
+        run = start(config, folder or RUNS / config.name, reach, shown)
+    do_stage(stage, run, minutes, shown)
 
 
-def _go_through(stage: str, run: Run, minutes: float | None, shown: Shown) -> None:
+def do_stage(stage: str, run: Run, minutes: float | None, shown: Shown) -> None:
     if stage == "profile" and not (shown.as_json or shown.quiet or run.done(stage)):
         from edgenas.pipeline.profile_plan import profile_told
 
         print(*profile_told(run), sep="\n", file=sys.stderr)
-    _do(run, (stage,), minutes, shown)
+    do_stages(run, (stage,), minutes, shown)
 
 
-def _settled(target: Path) -> str:
+def settled(target: Path) -> str:
     settling = "--set, --budget, --initial, profile's --minutes and --run"
     return f"{target} is a run folder, whose config is settled: {settling} go with a config file"
-
-
-STAGE_HELP = {
-    "profile": "Measure the devices and fit their latency predictors.",
-    "train": "Train the supernet.",
-    "search": "Search the space within the budgets.",
-    "verify": "Measure the front on the devices; drop what misses a budget; choose.",
-    "report": "Write summary.json and the report from saved files.",
-}
-
-
-def _stage_command(stage: str) -> Callable[..., None]:
-    def command(
-        target: Target,
-        budget: Budgets = None,
-        sets: Sets = None,
-        run: RunFolder = None,
-        on: On = None,
-        pack: Pack = None,
-        unpack: Unpack = None,
-        as_json: AsJson = False,
-        quiet: Quiet = False,
-    ) -> None:
-        run_stage(stage, target, budget, sets, run, None, Shown(as_json, quiet), reach_of(on, pack, unpack))
-
-    return command
-
-
-def _profile_command(
-    target: Target,
-    budget: Budgets = None,
-    sets: Sets = None,
-    run: RunFolder = None,
-    minutes: DeviceMinutes = None,
-    classes: Classes = None,
-    on: On = None,
-    pack: Pack = None,
-    unpack: Unpack = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    if minutes is not None:
-        sets = [*(sets or []), f"profile.minutes={minutes!r}"]
-    reach, shown = reach_of(on, pack, unpack), Shown(as_json, quiet)
-    if classes is None:
-        run_stage("profile", target, budget, sets, run, None, shown, reach)
-        return
-    value = {"name": target.stem, "space": str(target), "num_classes": classes}
-    config = build_config(value, f"edgenas profile {target}", sets or [])
-    _go_through("profile", _start(config, run or RUNS / config.name, reach, shown), None, shown)
-
-
-def _train_command(
-    target: Target,
-    budget: Budgets = None,
-    sets: Sets = None,
-    run: RunFolder = None,
-    minutes: Minutes = None,
-    on: On = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    run_stage("train", target, budget, sets, run, minutes, Shown(as_json, quiet), reach_of(on, None, None))
-
-
-def _search_command(
-    target: Target,
-    budget: Budgets = None,
-    sets: Sets = None,
-    run: RunFolder = None,
-    evaluations: Evaluations = None,
-    initial: Initial = None,
-    on: On = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    reach, shown = reach_of(on, None, None), Shown(as_json, quiet)
-    if target.is_dir() and initial is None and evaluations is not None:
-        if budget or sets or run:
-            raise RunFolderError(_settled(target))
-        from edgenas.pipeline.run import open_run
-        from edgenas.pipeline.start import lengthen
-
-        _do(lengthen(open_run(target, reach), evaluations), ("search",), None, shown)
-        return
-    given = {"evaluations": evaluations, "initial": initial and str(initial)}
-    own = [f"search.{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-    run_stage("search", target, budget, [*(sets or []), *own], run, None, shown, reach)
-
-
-for _name, _help in STAGE_HELP.items():
-    app.command(_name, help=_help)(_train_command if _name == "train" else _stage_command(_name))
 
 
 @app.command()
