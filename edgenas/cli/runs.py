@@ -95,6 +95,7 @@ def _whole_run(
 
 
 def start(config: RunConfig, folder: Path, reach: Reach, shown: Shown) -> Run:
+    """Open a run folder for a config."""
     from edgenas.display import ProgressDisplay
     from edgenas.pipeline.start import start_run
 
@@ -137,6 +138,7 @@ def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: 
 
 
 def do_stages(run: Run, stages: tuple[str, ...], minutes: float | None, shown: Shown) -> None:
+    """Go through stages, and say what came of them."""
     from edgenas.display import ProgressDisplay, print_summary
     from edgenas.pipeline.stages import run_stages
 
@@ -202,6 +204,7 @@ def run_stage(
 
 
 def do_stage(stage: str, run: Run, minutes: float | None, shown: Shown) -> None:
+    """One stage; of profiling it is said before what it takes."""
     if stage == "profile" and not (shown.as_json or shown.quiet or run.done(stage)):
         from edgenas.pipeline.profile_plan import profile_told
 
@@ -210,6 +213,7 @@ def do_stage(stage: str, run: Run, minutes: float | None, shown: Shown) -> None:
 
 
 def settled(target: Path) -> str:
+    """Why options of a config do not go with a run folder."""
     settling = "--set, --budget, --initial, profile's --minutes and --run"
     return f"{target} is a run folder, whose config is settled: {settling} go with a config file"
 

@@ -118,6 +118,10 @@ def _search_command(
     run_stage("search", target, budget, [*(sets or []), *own], run, None, shown, reach)
 
 
-OWN_OPTIONS = {"profile": _profile_command, "train": _train_command, "search": _search_command}
+OWN_OPTIONS: dict[str, Callable[..., None]] = {
+    "profile": _profile_command,
+    "train": _train_command,
+    "search": _search_command,
+}
 for _name, _help in STAGE_HELP.items():
     app.command(_name, help=_help)(OWN_OPTIONS.get(_name) or _stage_command(_name))
