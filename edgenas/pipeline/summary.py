@@ -62,7 +62,9 @@ def _without(run: Run, verified: dict[str, Any]) -> dict[str, Any]:
     """Of a run that ends with its front."""
     assert run.config.accuracy is not None
     nothing = {"test_top1": None, "onnx": None, "bundle": None}
+    source = open_source(run.config.accuracy, run.space)
     return {
-        "dataset": open_source(run.config.accuracy, run.space).dataset,
+        "dataset": source.dataset,
+        "num_classes": source.num_classes,
         "chosen": {"arch": verified["chosen"], "val_top1": verified["val_top1"], **nothing},
     }

@@ -80,7 +80,7 @@ def _chosen_rows(run: Run) -> frozenset[int]:
 
 def _network(run: Run) -> list[Section]:
     chosen = run.summary.chosen
-    if chosen is None:
+    if chosen is None or not run.dataset.num_classes:
         return []
     network = read_blocks(run.folder, chosen.arch, run.dataset.num_classes, run.devices)
     if not network:

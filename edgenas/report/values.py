@@ -131,6 +131,8 @@ class Summary(Value):
 
     space: str
     dataset: str
+    num_classes: int | None = None
+    """Said where the run has no pictures that say it."""
     budgets: tuple[BudgetLine, ...]
     supernet: SupernetFacts | None = None
     accuracy: Accuracy | None = None
