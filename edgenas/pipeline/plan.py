@@ -43,6 +43,8 @@ VISIT_SECONDS = 0.006
 """One visit of the timer to one model, warm-up and bookkeeping included."""
 TIMER_SECONDS = 0.7
 """To start one process of the timer."""
+BROWSER_SECONDS = 4.0
+"""To start a browser, as one process of the timer there does, and to run its page until that is compiled well."""
 QUANTISE_SECONDS = 1.0
 """Of one recipe, beside looking at pictures."""
 QUANTISE_TIMES = 6
@@ -100,12 +102,14 @@ def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> lis
     # Three files a network; what a process of the timer costs before it times counts most.
     form_models = len(EXPORT_FORMS) * FORM_NETWORKS * comparing
     form_seconds = form_models * config.profile.rounds * VISIT_SECONDS + comparing * PROCESSES * TIMER_SECONDS
+    browsers_seconds = sum(device.run.transport == "browser" for device in described) * PROCESSES * BROWSER_SECONDS
     stages = {
         "profile": (
             f"{forms}export and time {len(plan.blocks)} blocks and {len(plan.networks)} networks on "
             f"{_told(devices, in_int8)}",
             devices * (export_seconds + models * config.profile.rounds * VISIT_SECONDS + form_seconds)
-            + in_int8 * models * QUANTISE_SECONDS_PER_MODEL,
+            + in_int8 * models * QUANTISE_SECONDS_PER_MODEL
+            + browsers_seconds * (1 + comparing),
             devices * len(plan.networks) * weights,
         ),
         "train": (
@@ -120,7 +124,7 @@ def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> lis
         ),
         "verify": (
             f"measure up to {measured} subnets of the front on {_told(devices, in_int8)}",
-            measured * (network_seconds + devices * config.verify.rounds * VISIT_SECONDS),
+            measured * (network_seconds + devices * config.verify.rounds * VISIT_SECONDS) + browsers_seconds,
             # A byte a weight instead of four.
             measured * weights + measured * weights // 4 * (in_int8 > 0),
         ),
