@@ -37,17 +37,22 @@ export function planVisit(typicalNs, resolutionNs, protocol) {
   return { samples: Math.max(1, Math.min(wanted, Math.floor(protocol.longestVisitNs / sample))), batch };
 }
 
+/** A time of a run, but no less than what the clock would have noticed in a batch: it may say zero. */
+function noticeable(typicalNs, { batch }, resolutionNs) {
+  return Math.max(typicalNs, resolutionNs / batch);
+}
+
 /** Run until two visits agree within 3 %; returns what a visit shall be. */
 export async function warmUp(run, clock, resolutionNs, protocol) {
   // The first run may be shorter than the clock can tell.
   const first = median(await visit(run, { samples: 1, batch: 1 }, clock, protocol));
-  let before = Math.max(first, resolutionNs);
   let plan = { samples: 1, batch: 1 };
+  let before = noticeable(first, plan, resolutionNs);
   for (let batch = 0; batch < protocol.warmUpBatches; batch++) {
     plan = planVisit(before, resolutionNs, protocol);
     const now = median(await visit(run, plan, clock, protocol));
     if (Math.abs(now - before) <= protocol.warmUpTolerance * before) return planVisit(now, resolutionNs, protocol);
-    before = now;
+    before = noticeable(now, plan, resolutionNs);
   }
   return plan;
 }
@@ -83,7 +88,8 @@ export async function interleave(runs, visits, rounds, seed, clock, resolutionNs
     for (const name of names) {
       const taken = await visit(runs[name], visits[name], clock, protocol);
       timed[name].push(taken);
-      const plan = planVisit(median(taken), resolutionNs, protocol);
+      const typical = noticeable(median(taken), visits[name], resolutionNs);
+      const plan = planVisit(typical, resolutionNs, protocol);
       if (plan.batch > visits[name].batch) visits[name] = plan;
       await tick();
     }

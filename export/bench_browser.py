@@ -80,6 +80,16 @@ LACKING = re.compile(r"ERROR_CODE: (1|9|10),|No Op registered")
 """The runtime's codes of `bench.LACKING`, and an operator that it gives another one for."""
 MOST_NS = 1e15
 TAIL_LINES = 15
+LONGEST_LINE = 500
+ADVICE = (
+    "Does it start by itself (chromium --headless --dump-dom about:blank)? A playwright that is much older than the "
+    "browser may not know it: pip install -U playwright"
+)
+WRONG_SETTING = {
+    "isolated": "the browser took no notice of the headers that isolate a page: use a newer one",
+    "threads": "the runtime chose by itself how many: use a newer one",
+    "runtime_version": "the package holds files of two versions: npm install onnxruntime-web again",
+}
 
 Say = Callable[[int, int], None]
 
@@ -141,6 +151,7 @@ def fresh_page(address: str, args: argparse.Namespace) -> Iterator[tuple[Page, s
         bench.Stopped: the browser does not start, or something else failed in it.
     """
     ended: list[str] = []
+    said: list[str] = []
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(
@@ -152,6 +163,7 @@ def fresh_page(address: str, args: argparse.Namespace) -> Iterator[tuple[Page, s
             browser.on("disconnected", lambda _: ended.append("the browser ended"))
             page = browser.new_page()
             page.on("crash", lambda _: ended.append("the page crashed"))
+            page.on("pageerror", lambda error: said.append(str(error)))
             page.goto(address, timeout=1000 * LOADING_SECONDS)
             yield page, browser.version
             ended.clear()
@@ -159,8 +171,8 @@ def fresh_page(address: str, args: argparse.Namespace) -> Iterator[tuple[Page, s
     except PlaywrightError as error:
         if ended:
             raise Full(ended[0]) from None
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        raise bench.Stopped("the browser failed:\n" + "\n".join(lines[:TAIL_LINES])) from None
+        lines = [line[:LONGEST_LINE] for line in [*said, *str(error).splitlines()] if line.strip()]
+        raise bench.Stopped("\n".join(["the browser failed:", *lines[:TAIL_LINES], ADVICE])) from None
 
 
 def in_page(models: Sequence[Path], args: argparse.Namespace, say: Say) -> list[dict[str, Any]]:
@@ -224,7 +236,7 @@ def believed(said: Any, models: int, args: argparse.Namespace) -> dict[str, Any]
         wanted = {"isolated": True, "threads": args.threads, "runtime_version": package_version(args.runtime)}
         for key, value in wanted.items():
             if found[key] != value:
-                raise ValueError(f"{key} is {str(found[key])[:50]!r}, wanted {value!r}")
+                raise bench.Stopped(f"{key} is {str(found[key])[:50]!r}, wanted {value!r}: {WRONG_SETTING[key]}")
         errors = {str(index) for index in range(models)} & found["errors"].keys()
         timed = {"sentinel", "empty", *map(str, range(models))} - errors
         _check(found["timed"].keys() == timed and found["errors"].keys() == errors, "models")

@@ -43,6 +43,8 @@ FRONT_INT8_SECONDS = 4.0
 """To quantise a network of the front by every method, beside scoring what comes of it."""
 EXPORT_SECONDS_PER_NETWORK = 1.5
 """Of the front, one at a time; networks for timing are stitched from exported blocks."""
+BROWSER_SECONDS = 4.0
+"""To start a browser, as one process of the timer there does, and to run its page until that is compiled well."""
 QUANTISE_SECONDS = 1.0
 """Of one recipe, beside looking at pictures."""
 QUANTISE_TIMES = 6
@@ -97,8 +99,11 @@ def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> lis
     # Every method's file and the fp32 one are scored.
     scored = (len(get_args(Method)) + 1) * validation_images * image_seconds
     network_seconds = score_seconds + EXPORT_SECONDS_PER_NETWORK + (FRONT_INT8_SECONDS + scored) * (in_int8 > 0)
+    browsers_seconds = sum(device.run.transport == "browser" for device in described) * PROCESSES * BROWSER_SECONDS
+    timed_what, timed_seconds, timed_bytes = _profile_stage(config, space, plan, sizes.num_classes, devices, in_int8)
+    times = 1 + (config.export.form == "auto")
     stages = {
-        "profile": _profile_stage(config, space, plan, sizes.num_classes, devices, in_int8),
+        "profile": (timed_what, timed_seconds + browsers_seconds * times, timed_bytes),
         "train": (
             f"{steps} steps of {training.batch_size} pictures through {training.subnets_per_step} subnets",
             steps * step_seconds,
@@ -111,7 +116,7 @@ def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> lis
         ),
         "verify": (
             f"measure up to {measured} subnets of the front on {_told(devices, in_int8)}",
-            measured * (network_seconds + devices * config.verify.rounds * VISIT_SECONDS),
+            measured * (network_seconds + devices * config.verify.rounds * VISIT_SECONDS) + browsers_seconds,
             # A byte a weight instead of four.
             measured * weights + measured * weights // 4 * (in_int8 > 0),
         ),

@@ -379,9 +379,10 @@ def test_a_network_of_an_operator_that_the_device_lacks_is_named_and_the_others_
 
 
 def test_a_failing_timer_shows_the_end_of_its_words(tmp_path) -> None:
-    timer = [sys.executable, "-c", "raise SystemExit('no disk')"]
+    script = tmp_path / "timer.py"
+    script.write_text("raise SystemExit('no disk')")
     with pytest.raises(MeasurementError, match=r"(?s)exit code 1:.*no disk"):
-        run_bench([tmp_path / "any.onnx"], DEVICE.run, rounds=1, seed=0, timer=timer)
+        run_bench([tmp_path / "any.onnx"], DEVICE.run, rounds=1, seed=0, timer=[sys.executable, str(script)])
 
 
 def running(argument: str) -> list[int]:
