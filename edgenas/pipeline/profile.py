@@ -10,16 +10,17 @@ from edgenas.files import write_json
 from edgenas.latency.device import Device
 from edgenas.latency.predictor import LatencyPredictor, outdated, table_classes
 from edgenas.latency.score import PredictorScore, score_predictor
-from edgenas.latency.table import LatencyTable, find_table
+from edgenas.latency.table import BLOCK, LatencyTable, find_table
 from edgenas.pipeline.data import run_classes
 from edgenas.pipeline.devices import device_table, measured_devices, run_devices, run_transport
 from edgenas.pipeline.form import PLAIN, form_summary, settle_form
 from edgenas.pipeline.graphs import device_graphs, timing_export
 from edgenas.pipeline.refit import refitted
 from edgenas.pipeline.run import Progress, Run
-from edgenas.profiling.plan import Plan, make_plan
+from edgenas.profiling.plan import Plan, distinct_blocks, make_plan
 from edgenas.profiling.session import profile
 from edgenas.space.form import ExportForm
+from edgenas.space.space import SearchSpace
 
 SCORED_NETWORKS = 10
 """Networks of a table from elsewhere from which its predictor can be scored."""
@@ -35,12 +36,9 @@ def run_profile(run: Run, progress: Progress) -> None:
     """
     if run.done("profile"):
         return
-    config, space = run.config.profile, run.space
     num_classes = run_classes(run)
     base = _base(run, num_classes)
-    plan = make_plan(space, num_classes, blocks=config.blocks, networks=config.networks, seed=run.config.seed)
-    # What another device's table says of blocks is not measured here.
-    plan = plan if base is None else replace(plan, blocks=())
+    plan = _plan(run, num_classes, base)
     form = settle_form(run, num_classes, progress)
     measured = measured_devices(run)
     scores = {
@@ -52,9 +50,18 @@ def run_profile(run: Run, progress: Progress) -> None:
         for name, score in scores.items()
     }
     notes = [note for name, score in scores.items() for note in _notes(run, name, score)]
-    blocks, networks = (len(plan.blocks), len(plan.networks)) if measured else (0, 0)
-    result = {"blocks": blocks, "networks": networks, "predictors": predictors, "notes": notes}
+    result = {"blocks": len(plan.blocks), "networks": len(plan.networks), "predictors": predictors, "notes": notes}
     run.finish("profile", result | {"form": form, "forms": form_summary(run)})
+
+
+def _plan(run: Run, num_classes: int, base: LatencyPredictor | None) -> Plan:
+    """What is measured; nothing where every device is known by a table."""
+    if not measured_devices(run):
+        return Plan((), ())
+    config = run.config.profile
+    plan = make_plan(run.space, num_classes, blocks=config.blocks, networks=config.networks, seed=run.config.seed)
+    # What another device's table says of blocks is not measured here.
+    return plan if base is None else replace(plan, blocks=())
 
 
 def _base(run: Run, num_classes: int) -> LatencyPredictor | None:
@@ -104,7 +111,7 @@ def _take_table(run: Run, device: str) -> PredictorScore | None:
         TableError: the table lacks blocks that the space's networks have.
     """
     name, num_classes = str(device_table(run, device)), run_classes(run)
-    table, folder = find_table(name), run.folder / "latency" / device
+    table, folder = _of_space(find_table(name), run.space, num_classes), run.folder / "latency" / device
     try:
         predictor = LatencyPredictor(run.space, num_classes).fit(table)
         predictor.predict([run.space.smallest, run.space.largest])
@@ -118,6 +125,14 @@ def _take_table(run: Run, device: str) -> PredictorScore | None:
     score = score_predictor(run.space, table, num_classes, seed=run.config.seed)
     write_json(folder / "score.json", score.to_json())
     return score
+
+
+def _of_space(table: LatencyTable, space: SearchSpace, num_classes: int) -> LatencyTable:
+    """The table without blocks that no network of the space has, where it lacks none: nothing is regressed then."""
+    wanted = {block.key for block in distinct_blocks(space, num_classes)}
+    if not wanted <= table.blocks().keys():
+        return table
+    return replace(table, rows=tuple(row for row in table.rows if row.kind != BLOCK or row.key in wanted))
 
 
 def _notes(run: Run, device: str, score: PredictorScore | None) -> list[str]:
