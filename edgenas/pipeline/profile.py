@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edgenas.deploy.onnx_export import EXPORTER_VERSION
 from edgenas.errors import TableError
 from edgenas.files import write_json
 from edgenas.latency.device import Device
 from edgenas.latency.predictor import LatencyPredictor, outdated, table_classes
 from edgenas.latency.score import PredictorScore, score_predictor
-from edgenas.latency.table import LatencyTable, find_table
+from edgenas.latency.table import BLOCK, LatencyTable, find_table
 from edgenas.pipeline.data import run_classes
 from edgenas.pipeline.devices import device_table, measured_devices, run_devices, run_transport
 from edgenas.pipeline.form import PLAIN, form_summary, settle_form
@@ -16,9 +18,10 @@ from edgenas.pipeline.graphs import device_graphs, timing_export
 from edgenas.pipeline.profile_plan import device_plan
 from edgenas.pipeline.refit import refitted
 from edgenas.pipeline.run import Progress, Run
-from edgenas.profiling.plan import Plan
+from edgenas.profiling.plan import Plan, distinct_blocks
 from edgenas.profiling.session import profile
 from edgenas.space.form import ExportForm
+from edgenas.space.space import SearchSpace
 
 SCORED_NETWORKS = 10
 """Networks of a table from elsewhere from which its predictor can be scored."""
@@ -103,7 +106,7 @@ def _take_table(run: Run, device: str) -> PredictorScore | None:
         TableError: the table lacks blocks that the space's networks have.
     """
     name, num_classes = str(device_table(run, device)), run_classes(run)
-    table, folder = find_table(name), run.folder / "latency" / device
+    table, folder = _of_space(find_table(name), run.space, num_classes), run.folder / "latency" / device
     try:
         predictor = LatencyPredictor(run.space, num_classes).fit(table)
         predictor.predict([run.space.smallest, run.space.largest])
@@ -117,6 +120,14 @@ def _take_table(run: Run, device: str) -> PredictorScore | None:
     score = score_predictor(run.space, table, num_classes, seed=run.config.seed)
     write_json(folder / "score.json", score.to_json())
     return score
+
+
+def _of_space(table: LatencyTable, space: SearchSpace, num_classes: int) -> LatencyTable:
+    """The table without blocks that no network of the space has, where it lacks none: nothing is regressed then."""
+    wanted = {block.key for block in distinct_blocks(space, num_classes)}
+    if not wanted <= table.blocks().keys():
+        return table
+    return replace(table, rows=tuple(row for row in table.rows if row.kind != BLOCK or row.key in wanted))
 
 
 def _note(run: Run, device: str, plan: Plan | None, score: PredictorScore | None) -> str:
