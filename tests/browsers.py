@@ -15,10 +15,10 @@ from edgenas.profiling.browser import BROWSERS
 
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 _PLACES = [folder / "node_modules" / "onnxruntime-web" for folder in (Path.cwd(), *Path.cwd().parents)]
-RUNTIME = Path(os.environ.get("EDGENAS_ORT_WEB") or next((p for p in _PLACES if p.exists()), _PLACES[0]))
+RUNTIME = Path(os.environ.get("EDGENAS_ONNXRUNTIME_WEB") or next((p for p in _PLACES if p.exists()), _PLACES[0]))
 needs_browser = pytest.mark.skipif(
     CHROMIUM is None or find_spec("playwright") is None or not (RUNTIME / "package.json").exists(),
-    reason="needs Chromium, playwright, and onnxruntime-web in node_modules or where EDGENAS_ORT_WEB says",
+    reason="needs Chromium, playwright, and onnxruntime-web in node_modules or where EDGENAS_ONNXRUNTIME_WEB says",
 )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -13,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-RUNTIME_FOLDER = "EDGENAS_ONNXRUNTIME_WEB"
+from browsers import RUNTIME
 
 
 @contextlib.contextmanager
@@ -34,10 +32,9 @@ def chromium() -> Iterator[Any]:
 
 def web_runtime() -> Path:
     """onnxruntime-web's dist folder; the test is skipped where there is none."""
-    beside = Path(__file__).parent.parent / "node_modules" / "onnxruntime-web" / "dist"
-    folder = Path(os.environ.get(RUNTIME_FOLDER, beside))
+    folder = RUNTIME / "dist"
     if not (folder / "ort.wasm.min.mjs").is_file():
-        pytest.skip(f"needs npm install onnxruntime-web, and its dist folder in {RUNTIME_FOLDER}")
+        pytest.skip("needs npm install onnxruntime-web, in node_modules or where EDGENAS_ONNXRUNTIME_WEB says")
     return folder
 
 
