@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,6 +21,7 @@ SMALLEST_NET_SHARE = 0.01
 TOLERATED_SHARE = 0.25
 DESCRIBED = ("cpu", "cores", "os", "python", "governor", "frequency_hz", "temperature_celsius", "foreign_load")
 IN_BROWSERS = ("browser", "isolated", "clock_resolution_us")
+NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 Name = tuple[str, str, int, str]
 """Kind, space, number of classes, key: see LatencyRow.name."""
 
@@ -119,7 +121,10 @@ def to_record(
         "row": asdict(_latency_row(name, found, overhead_us)),
         "call_overhead_us": overhead_us,
         "sentinel_p50_us": 1e3 * float(np.median([row["sentinel_p50_ms"] for row in rows])),
-        "sentinel_drift": max(row["sentinel_drift"] for row in rows),
+        # As doubts: medians over processes bear with some that were disturbed.
+        "sentinel_drift": float(
+            np.quantile([row["sentinel_drift"] for row in rows], 1 - TOLERATED_SHARE, method="lower")
+        ),
         "measured_at": measured_at,
         "environment": rows[-1]["environment"],
         "doubts": list(found.doubts),
@@ -195,7 +200,24 @@ def to_table(records: Iterable[Mapping[str, Any]]) -> LatencyTable:
         "call_overhead_subtracted_from": "block rows",
         "sentinel_p50_us": float(np.median([record["sentinel_p50_us"] for record in kept])),
         "sentinel_drift": max(record["sentinel_drift"] for record in kept),
-        "doubts": sorted({doubt for record in kept for doubt in record["doubts"]}),
+        "doubts": _worst_of_each_kind([record["doubts"] for record in kept]),
     }
     rows = tuple(LatencyRow(**record["row"]) for record in kept)
     return LatencyTable(Identity(**kept[-1]["identity"]), circumstances, rows)
+
+
+def _worst_of_each_kind(doubts: Sequence[Sequence[str]]) -> list[str]:
+    """Of every model's doubts those that differ in numbers alone as one, which tells how many models it is about."""
+    kinds: dict[str, dict[int, str]] = {}
+    for model, own in enumerate(doubts):
+        for doubt in own:
+            found = kinds.setdefault(NUMBER.sub("#", doubt), {})
+            found[model] = max(found.get(model, doubt), doubt, key=_numbers)
+    return [
+        f"{len(found)} of {len(doubts)} models, at worst: {max(found.values(), key=_numbers)}"
+        for _, found in sorted(kinds.items())
+    ]
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(number) for number in NUMBER.findall(text)]

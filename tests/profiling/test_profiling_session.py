@@ -20,11 +20,19 @@ from onnx import TensorProto, helper
 from edgenas.errors import MeasurementError, TableError
 from edgenas.files import append_jsonl, read_jsonl
 from edgenas.latency.device import Device, DeviceRun
-from edgenas.latency.table import LatencyTable
+from edgenas.latency.table import NETWORK, LatencyTable
 from edgenas.profiling import local, session
 from edgenas.profiling.local import run_bench
 from edgenas.profiling.plan import Plan, make_plan
-from edgenas.profiling.record import Measurement, pool, repeat_noise, to_measurement
+from edgenas.profiling.record import (
+    Measurement,
+    pool,
+    repeat_noise,
+    to_identity,
+    to_measurement,
+    to_record,
+    to_table,
+)
 from edgenas.profiling.rows import validate_rows
 from edgenas.profiling.session import PROCESSES, measure_networks, profile
 from edgenas.profiling.transport import installed_runtime
@@ -92,7 +100,8 @@ def test_a_profile_holds_every_block_and_network_once(monkeypatch, tmp_path) -> 
     assert set(table.blocks()) == {block.key for block in PLAN.blocks}
     assert {row.key for row in table.networks(SPACE.structure_id, 10)} == {arch.id for arch in PLAN.networks}
     assert LatencyTable.load(tmp_path).identity == table.identity
-    assert table.circumstances["doubts"] == [f"{PROCESSES} of {PROCESSES} processes: loud"]
+    said = f"{len(table.rows)} of {len(table.rows)} models, at worst: {PROCESSES} of {PROCESSES} processes: loud"
+    assert table.circumstances["doubts"] == [said]
     assert {label for label, _, _ in seen} == {"exporting", "measuring"}
 
 
@@ -234,6 +243,26 @@ def test_a_doubt_in_few_processes_does_not_stand_against_their_median() -> None:
     loud, calm = to_measurement(bench_row(0)), to_measurement(bench_row(0) | {"doubts": []})
     assert pool([loud] * 2 + [calm] * 6).doubts == ()
     assert pool([calm] * 5 + [loud] * 3).doubts == ("3 of 8 processes: loud",)
+
+
+def test_a_table_names_each_kind_of_doubt_once_with_the_worst_of_it() -> None:
+    told = [["rounds differ by 11%", "hot"], ["rounds differ by 9%"], [], ["rounds differ by 103.5%", "hot"]]
+    identity = asdict(to_identity(DEVICE, "1.31.1", 1))
+    records = [
+        to_record((NETWORK, "s", 10, f"n{number}"), [bench_row(number) | {"doubts": doubts}], identity, "2026-01-01")
+        for number, doubts in enumerate(told)
+    ]
+    assert to_table(records).circumstances["doubts"] == [
+        "2 of 4 models, at worst: 1 of 1 processes: hot",
+        "3 of 4 models, at worst: 1 of 1 processes: rounds differ by 103.5%",
+    ]
+
+
+def test_the_drift_of_a_table_is_borne_with_as_doubts_are() -> None:
+    rows = [bench_row(0) | {"sentinel_drift": drift} for drift in [0.9, 0.8] + [0.02] * 6]
+    assert to_record((NETWORK, "s", 10, "n"), rows, {}, "2026-01-01")["sentinel_drift"] == pytest.approx(0.02)
+    worse = [row | {"sentinel_drift": 0.7} for row in rows[:4]] + rows[4:]
+    assert to_record((NETWORK, "s", 10, "n"), worse, {}, "2026-01-01")["sentinel_drift"] == pytest.approx(0.7)
 
 
 def test_pooling_takes_medians_over_processes_and_every_round() -> None:
