@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from ofa_oracle import Top1, check, latency_ms, space
+from search_machine import machine
 
 from edgenas.files import append_jsonl, read_jsonl
 from edgenas.search import optimise
@@ -73,6 +74,7 @@ def main() -> None:
     rows = [row for row in read_jsonl(args.out) if row["strategy"] == args.strategy]
     rows = [row for row in rows if row["evaluations"] == args.evaluations and row["seed"] < args.seeds]
     report = {
+        "machine": machine(),
         "budgets_ms": BUDGETS_MS,
         "evaluations": args.evaluations,
         "seeds": len(rows),

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from ofa_oracle import Top1, check, latency_ms, space
+from search_machine import machine
 
 from edgenas.files import append_jsonl, read_jsonl
 from edgenas.search import optimise
@@ -68,8 +69,10 @@ def summary(args: argparse.Namespace) -> dict[str, Any]:
     rows = [row for row in rows if row["evaluations"] == args.evaluations and row["seed"] < args.seeds]
     ahead = np.array([row["ahead"] for row in rows])
     return {
+        "machine": machine(),
         "strategy": args.strategy,
         "evaluations": args.evaluations,
+        "population": args.population,
         "seeds": len(rows),
         "budgets_ms": BUDGETS_MS,
         "finder_top1": FINDER_TOP1,

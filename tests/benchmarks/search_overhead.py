@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.core.mating import Mating
+from search_machine import machine
 
 from edgenas.search import optimise
 from edgenas.search.strategies.protocol import Floats, Genes
@@ -61,6 +62,7 @@ def main() -> None:
     rows = [row(evaluations, args) for evaluations in args.evaluations]
     per_evaluation = [each["us_per_evaluation"] for each in rows]
     report = {
+        "machine": machine(),
         "strategy": args.strategy,
         "objectives": args.objectives,
         "population": POPULATION,

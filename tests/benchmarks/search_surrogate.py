@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import ofa_oracle
+from search_machine import machine
 
 from edgenas.files import append_jsonl, read_jsonl
 from edgenas.search import optimise
@@ -54,7 +55,7 @@ def main() -> None:
         if name not in done:
             append_jsonl(args.out, {"trial": name, **trial()})
             print(name, file=sys.stderr)
-    print(json.dumps(SUMMARIES[args.what](read_jsonl(args.out)), indent=2))
+    print(json.dumps({"machine": machine(), **SUMMARIES[args.what](read_jsonl(args.out))}, indent=2))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -159,6 +160,9 @@ def table_summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     for structure in STRUCTURES:
         shares = {s: shares_of(rows, s, lambda row, wanted=structure: row["structure"] == wanted) for s in STRATEGIES}
         found[structure] = marks_against(shares, "share")
+        for mark, goal in GOALS.items():
+            reached = sum(row["share"][str(mark)] >= goal for row in shares["surrogate"].values())
+            found[structure][str(mark)][f"seeds at {goal} or above"] = reached
     return found
 
 
