@@ -27,6 +27,7 @@ from pydantic_core import PydanticCustomError
 from edgenas.budget import BudgetText
 from edgenas.errors import ConfigError, UserError, explained, shown
 from edgenas.files import SCHEMA_VERSION, check_schema, file_name, read_yaml
+from edgenas.objective import parse_objective
 from edgenas.plain_yaml import dump_yaml, parse_yaml
 from edgenas.space.load import load_space
 from edgenas.space.space import SearchSpace
@@ -95,23 +96,41 @@ class TrainConfig(_Section):
 
 
 class ProfileConfig(_Section):
-    """What is measured for the latency predictor."""
+    """What is measured for the latency predictor: all of it, or what `minutes` of each device's time hold."""
 
     base: str | None = None
+    minutes: float | None = Field(None, gt=0, le=10_000)
     blocks: int | None = Field(None, ge=1)
     networks: int = Field(24, ge=10, le=10_000)
     rounds: int = Field(24, ge=8, le=100_000)
     coverage: float = Field(0.9, gt=0, lt=1)
 
 
+ObjectiveText = Annotated[str, AfterValidator(lambda text: str(parse_objective(text)))]
+
+
 class SearchConfig(_Section):
     """How archs are chosen."""
 
-    strategy: Literal["nsga2", "random"] = "nsga2"
+    # By name as in `search.strategies.by_name`, which lies above this module.
+    strategy: Literal[
+        "nsga2", "surrogate", "random", "grid", "regularized-evolution", "bayesian", "reinforce", "gradient"
+    ] = "nsga2"
     evaluations: int = Field(120, gt=1, le=10_000_000)
-    population: int = Field(12, gt=1, le=10_000)
+    population: int | None = Field(None, gt=1, le=10_000)
+    objectives: Annotated[tuple[ObjectiveText, ...], Field(min_length=1)] = ("error", "latency")
+    choose: Literal["best", "knee", "weighted"] = "best"
+    weights: dict[ObjectiveText, Annotated[float, Field(ge=0)]] | None = None
+    initial: Path | None = None
+    workers: int = Field(1, ge=1, le=256)
     calibration_images: int = Field(512, gt=1)
     validation_images: int | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _weighted(self) -> SearchConfig:
+        if (self.choose == "weighted") != (self.weights is not None):
+            raise ValueError("wanted weights with choose: weighted, and with it alone, like {error: 1, latency: 0.5}")
+        return self
 
 
 class VerifyConfig(_Section):
@@ -186,6 +205,7 @@ class RunConfig(_Section):
     seed: int = Field(0, ge=0, lt=2**32)
     space: Annotated[str | dict[str, Any], BeforeValidator(_named_or_narrowed)]
     accuracy: AccuracyConfig | None = None
+    num_classes: int | None = Field(None, ge=2, le=1_000_000)
     data: DataConfig | None = Field(None, validate_default=True)
     train: TrainConfig | None = Field(None, validate_default=True)
     devices: tuple[DeviceConfig, ...] = Field((DeviceConfig(device="here"),), min_length=1)
@@ -205,7 +225,7 @@ class RunConfig(_Section):
     @field_validator("data", "train")
     @classmethod
     def _wanted_for_a_supernet(cls, section: Any, info: ValidationInfo) -> Any:
-        if info.data.get("accuracy", "broken") is None:
+        if info.data.get("accuracy", "broken") is None and info.data.get("num_classes", "broken") is None:
             if section is None:
                 raise PydanticCustomError("missing", "missing")
             if isinstance(section, TrainConfig) and section.epochs is None:
@@ -216,6 +236,12 @@ class RunConfig(_Section):
     def _fits_accuracy(self) -> RunConfig:
         if self.accuracy and (problems := list(self._contradictions())):
             raise ValueError("; ".join(problems))
+        return self
+
+    @model_validator(mode="after")
+    def _profiled_alone(self) -> RunConfig:
+        if self.num_classes is not None and (self.accuracy, self.data, self.train) != (None, None, None):
+            raise ValueError("num_classes is for profiling alone: accuracy, data and train say it themselves")
         return self
 
     def _contradictions(self) -> Iterator[str]:
@@ -229,6 +255,8 @@ class RunConfig(_Section):
             yield "with accuracy, data serves the export alone: give its weights, train.init, too, or leave data out"
         if "int8" in {device.precision for device in self.devices}:
             yield "with accuracy, no device can run int8: what that costs in accuracy is told by pictures alone"
+        if any(text.startswith("worst_class_error") for text in self.search.objectives):
+            yield "search.objectives: worst_class_error is told by pictures alone"
         if self.export.precision == "int8" and init is None:
             yield "export.precision int8 wants weights (train.init) and pictures (data)"
 
@@ -247,7 +275,7 @@ class RunConfig(_Section):
     @property
     def has_weights(self) -> bool:
         """Whether the run has a supernet: one it trains, or one it is given."""
-        return self.accuracy is None or self.train is not None
+        return self.train is not None
 
     def load_space(self) -> SearchSpace:
         """The search space that `space` names and narrows."""
@@ -261,10 +289,14 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigError: unknown keys (the closest valid one is named), wrong values.
         SpaceError: the space does not load.
     """
-    value = read_yaml(path)
+    return build_config(read_yaml(path), str(path), overrides)
+
+
+def build_config(value: dict[str, Any], origin: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """A config from what its YAML holds, with overrides; see `load_config`."""
     for override in overrides:
         _override(value, override)
-    config = parse_config(value, str(path))
+    config = parse_config(value, origin)
     config.load_space()
     return config
 

@@ -11,7 +11,7 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +208,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
     """Write one YAML mapping atomically, keys in the order given."""
     write_text(path, dump_yaml(dict(value)))
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows, one JSON object a line, atomically."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
 
 def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:

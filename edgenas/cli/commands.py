@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from edgenas.cli import data, devices, imports, models, runs, tables
+from edgenas.cli import bundles, data, devices, exporting, imports, models, runs, stages, tables
 from edgenas.exits import say_stopped
 
 
@@ -25,11 +25,14 @@ class Commands(TyperGroup):
             sys.stdout.flush()
             return result
         except KeyboardInterrupt as stop:
-            raise typer.Exit(say_stopped(getattr(stop, "signal_number", signal.SIGINT))) from None
+            raise typer.Exit(say_stopped(getattr(stop, "signal_number", signal.SIGINT), stop)) from None
 
 
 app = typer.Typer(name="edgenas", cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(runs.app)
+app.add_typer(stages.app)
+app.add_typer(exporting.app)
+app.add_typer(bundles.app)
 app.add_typer(models.app)
 app.add_typer(data.app, name="data")
 app.add_typer(devices.app, name="devices")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgenas.cli.options import AsJson, print_json
+from edgenas.cli.options import AsJson, Quiet, print_json
 from edgenas.errors import UserError
 
 app = typer.Typer(help="Read what others published.", no_args_is_help=True)
@@ -24,6 +24,7 @@ def import_ofa_accuracy(
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("ofa-accuracy.safetensors"),
     space: Annotated[str, typer.Option(help="The space of its archs: a preset or a space YAML.")] = "ofa-mbv3-w1.2",
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Once-for-all's own accuracy predictor, for `accuracy: {predictor: FILE}` in a config."""
     from edgenas.files import user_path
@@ -37,5 +38,5 @@ def import_ofa_accuracy(
     predictor.save(target)
     if as_json:
         print_json({"file": str(target), **predictor.facts.model_dump()})
-    else:
+    elif not quiet:
         print(f"wrote {target}; name it in a config as accuracy: {{predictor: {target}}}")

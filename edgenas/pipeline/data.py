@@ -52,6 +52,8 @@ def run_classes(run: Run) -> int:
     Raises:
         DataError: see `load_dataset` and `open_source`.
     """
+    if run.config.num_classes is not None:
+        return run.config.num_classes
     if run.config.accuracy is None:
         return run_dataset(run).num_classes
     return open_source(run.config.accuracy, run.space).num_classes

@@ -13,13 +13,15 @@ import torch
 from edgenas.config import RunConfig
 from edgenas.deploy.recipe import Method
 from edgenas.latency.device import Device
+from edgenas.pipeline import feasible
 from edgenas.pipeline.accuracy import open_source
-from edgenas.pipeline.budgets import check_on_paper
+from edgenas.pipeline.budgets import check_on_paper, run_limits
 from edgenas.pipeline.data import check_quantiser_images
 from edgenas.pipeline.devices import run_devices
 from edgenas.pipeline.form import NETWORKS as FORM_NETWORKS
 from edgenas.pipeline.run import STAGES, Run
 from edgenas.pipeline.start import check_folder, resolve
+from edgenas.profiling.allowance import TIMER_SECONDS, VISIT_SECONDS, guessed_seconds
 from edgenas.profiling.plan import Plan, make_plan
 from edgenas.profiling.reach import Reach
 from edgenas.profiling.record import PROCESSES
@@ -41,10 +43,8 @@ FRONT_INT8_SECONDS = 4.0
 """To quantise a network of the front by every method, beside scoring what comes of it."""
 EXPORT_SECONDS_PER_NETWORK = 1.5
 """Of the front, one at a time; networks for timing are stitched from exported blocks."""
-VISIT_SECONDS = 0.006
-"""One visit of the timer to one model, warm-up and bookkeeping included."""
-TIMER_SECONDS = 0.7
-"""To start one process of the timer."""
+BROWSER_SECONDS = 4.0
+"""To start a browser, as one process of the timer there does, and to run its page until that is compiled well."""
 QUANTISE_SECONDS = 1.0
 """Of one recipe, beside looking at pictures."""
 QUANTISE_TIMES = 6
@@ -78,6 +78,8 @@ def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> lis
     """
     begun = check_folder(config, folder)
     described, space = (list(run_devices(begun).values()), begun.space) if begun else resolve(config, reach)
+    if config.num_classes is not None:
+        return _plan_profile(config, described, space, begun)
     if config.accuracy is not None:
         return _plan_told(config, described, space, begun)
     sizes = set_size(config.pictures, config.seed)
@@ -97,8 +99,11 @@ def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> lis
     # Every method's file and the fp32 one are scored.
     scored = (len(get_args(Method)) + 1) * validation_images * image_seconds
     network_seconds = score_seconds + EXPORT_SECONDS_PER_NETWORK + (FRONT_INT8_SECONDS + scored) * (in_int8 > 0)
+    browsers_seconds = sum(device.run.transport == "browser" for device in described) * PROCESSES * BROWSER_SECONDS
+    timed_what, timed_seconds, timed_bytes = _profile_stage(config, space, plan, sizes.num_classes, devices, in_int8)
+    times = 1 + (config.export.form == "auto")
     stages = {
-        "profile": _profile_stage(config, plan, devices, in_int8, weights),
+        "profile": (timed_what, timed_seconds + browsers_seconds * times, timed_bytes),
         "train": (
             f"{steps} steps of {training.batch_size} pictures through {training.subnets_per_step} subnets",
             steps * step_seconds,
@@ -106,19 +111,56 @@ def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> lis
         ),
         "search": (
             f"score up to {config.search.evaluations} of {space.size:.3g} subnets with {config.search.strategy}",
-            config.search.evaluations * score_seconds,
+            config.search.evaluations * score_seconds / config.search.workers,
             config.search.evaluations * 500,
         ),
         "verify": (
             f"measure up to {measured} subnets of the front on {_told(devices, in_int8)}",
-            measured * (network_seconds + devices * config.verify.rounds * VISIT_SECONDS),
+            measured * (network_seconds + devices * config.verify.rounds * VISIT_SECONDS) + browsers_seconds,
             # A byte a weight instead of four.
             measured * weights + measured * weights // 4 * (in_int8 > 0),
         ),
         "export": _export_stage(config, in_int8 > 0, validation_images, sizes.test, image_seconds, weights),
         "report": ("draw the report", 5.0, 10**6),
     }
-    return [StagePlan(stage, *stages[stage], done=begun is not None and begun.done(stage)) for stage in STAGES]
+    # A search that is lengthened is to be done on, and all that follows it.
+    longer = begun is not None and config.search.evaluations > begun.config.search.evaluations
+    redone = STAGES[STAGES.index("search") :] if longer else ()
+    return [
+        StagePlan(stage, *stages[stage], done=begun is not None and begun.done(stage) and stage not in redone)
+        for stage in STAGES
+    ]
+
+
+def plan_budgets(config: RunConfig, folder: Path) -> list[str]:
+    """How much of the space is within the config's budgets, in lines; latencies are known once a run is profiled.
+
+    Raises:
+        ConfigError: nothing of the space is within them; what can be met, and which clash, is told.
+    """
+    begun = check_folder(config, folder)
+    if config.num_classes is not None:
+        classes = config.num_classes
+    elif config.accuracy is not None:
+        classes = open_source(config.accuracy, config.load_space()).num_classes
+    else:
+        classes = set_size(config.pictures, config.seed).num_classes
+    if begun is not None and begun.done("profile"):
+        limits = run_limits(begun, classes)
+        return feasible.told(limits.feasibility, limits.budgets)
+    space = begun.space if begun else config.load_space()
+    timed = [f"budget {budget}: told once the device is profiled" for budget in config.budgets if budget.unit == "us"]
+    return check_on_paper(config.budgets, space, classes) + timed
+
+
+def _plan_profile(config: RunConfig, described: list[Device], space: SearchSpace, begun: Run | None) -> list[StagePlan]:
+    """The one stage of a run without pictures."""
+    classes = config.num_classes or 0
+    check_on_paper(config.budgets, space, classes)
+    plan = make_plan(space, classes, blocks=config.profile.blocks, networks=config.profile.networks, seed=0)
+    in_int8 = sum(device.run.precision == "int8" for device in described)
+    stage = _profile_stage(config, space, plan, classes, len(described), in_int8)
+    return [StagePlan("profile", *stage, done=begun is not None and begun.done("profile"))]
 
 
 def _plan_told(config: RunConfig, described: list[Device], space: SearchSpace, begun: Run | None) -> list[StagePlan]:
@@ -131,7 +173,7 @@ def _plan_told(config: RunConfig, described: list[Device], space: SearchSpace, b
     measured = config.verify.networks if devices else 0
     plan = make_plan(space, source.num_classes, blocks=config.profile.blocks, networks=config.profile.networks, seed=0)
     stages = {
-        "profile": _profile_stage(config, plan, devices, 0, weights)
+        "profile": _profile_stage(config, space, plan, source.num_classes, devices, 0)
         if devices
         else ("read latency tables; no device is measured", 5.0, 10**6),
         "search": (
@@ -153,7 +195,9 @@ def _plan_told(config: RunConfig, described: list[Device], space: SearchSpace, b
     return [StagePlan(stage, *stages[stage], done=begun is not None and begun.done(stage)) for stage in wanted]
 
 
-def _profile_stage(config: RunConfig, plan: Plan, devices: int, in_int8: int, weights: int) -> tuple[str, float, int]:
+def _profile_stage(
+    config: RunConfig, space: SearchSpace, plan: Plan, num_classes: int, devices: int, in_int8: int
+) -> tuple[str, float, int]:
     """What it does, seconds, bytes."""
     models = len(plan.blocks) + len(plan.networks)
     comparing = config.export.form == "auto"
@@ -161,11 +205,15 @@ def _profile_stage(config: RunConfig, plan: Plan, devices: int, in_int8: int, we
     # Three files a network; what a process of the timer costs before it times counts most.
     form_models = len(EXPORT_FORMS) * FORM_NETWORKS * comparing
     form_seconds = form_models * config.profile.rounds * VISIT_SECONDS + comparing * PROCESSES * TIMER_SECONDS
-    timing_seconds = models * (EXPORT_SECONDS_PER_BLOCK + config.profile.rounds * VISIT_SECONDS) + form_seconds
+    timing_seconds = guessed_seconds(space, plan, num_classes, config.profile.rounds)
+    if config.profile.minutes is not None:
+        timing_seconds = min(timing_seconds, 60 * config.profile.minutes)
+    each_seconds = models * EXPORT_SECONDS_PER_BLOCK + timing_seconds + form_seconds
+    weights = cost(space.unroll(space.largest, num_classes)).weight_bytes
     return (
         f"{forms}export and time {len(plan.blocks)} blocks and {len(plan.networks)} networks on "
         f"{_told(devices, in_int8)}",
-        devices * timing_seconds + in_int8 * models * QUANTISE_SECONDS_PER_MODEL,
+        devices * each_seconds + in_int8 * models * QUANTISE_SECONDS_PER_MODEL,
         devices * len(plan.networks) * weights,
     )
 

@@ -15,9 +15,10 @@ from edgenas.pipeline.data import run_classes
 from edgenas.pipeline.devices import device_table, measured_devices, run_devices, run_transport
 from edgenas.pipeline.form import PLAIN, form_summary, settle_form
 from edgenas.pipeline.graphs import device_graphs, timing_export
+from edgenas.pipeline.profile_plan import device_plan
 from edgenas.pipeline.refit import refitted
 from edgenas.pipeline.run import Progress, Run
-from edgenas.profiling.plan import Plan, distinct_blocks, make_plan
+from edgenas.profiling.plan import Plan, distinct_blocks
 from edgenas.profiling.session import profile
 from edgenas.space.form import ExportForm
 from edgenas.space.space import SearchSpace
@@ -38,30 +39,24 @@ def run_profile(run: Run, progress: Progress) -> None:
         return
     num_classes = run_classes(run)
     base = _base(run, num_classes)
-    plan = _plan(run, num_classes, base)
     form = settle_form(run, num_classes, progress)
+    plans: dict[str, Plan] = {}
+    scores: dict[str, PredictorScore | None] = {}
     measured = measured_devices(run)
-    scores = {
-        name: _profile_device(run, device, plan, form, base, progress) if name in measured else _take_table(run, name)
-        for name, device in run_devices(run).items()
-    }
+    for name, device in run_devices(run).items():
+        if name in measured:
+            plans[name] = device_plan(run, device, form, num_classes, base, progress)
+            scores[name] = _profile_device(run, device, plans[name], form, base, progress)
+        else:
+            scores[name] = _take_table(run, name)
     predictors = {
         name: {key: value for key, value in score.to_json().items() if key != "held_out"} if score else {}
         for name, score in scores.items()
     }
-    notes = [note for name, score in scores.items() for note in _notes(run, name, score)]
-    result = {"blocks": len(plan.blocks), "networks": len(plan.networks), "predictors": predictors, "notes": notes}
+    notes = [_note(run, name, plans.get(name), score) for name, score in scores.items()]
+    planned = {name: {"blocks": len(plan.blocks), "networks": len(plan.networks)} for name, plan in plans.items()}
+    result = {"planned": planned, "predictors": predictors, "notes": notes}
     run.finish("profile", result | {"form": form, "forms": form_summary(run)})
-
-
-def _plan(run: Run, num_classes: int, base: LatencyPredictor | None) -> Plan:
-    """What is measured; nothing where every device is known by a table."""
-    if not measured_devices(run):
-        return Plan((), ())
-    config = run.config.profile
-    plan = make_plan(run.space, num_classes, blocks=config.blocks, networks=config.networks, seed=run.config.seed)
-    # What another device's table says of blocks is not measured here.
-    return plan if base is None else replace(plan, blocks=())
 
 
 def _base(run: Run, num_classes: int) -> LatencyPredictor | None:
@@ -135,16 +130,26 @@ def _of_space(table: LatencyTable, space: SearchSpace, num_classes: int) -> Late
     return replace(table, rows=tuple(row for row in table.rows if row.kind != BLOCK or row.key in wanted))
 
 
-def _notes(run: Run, device: str, score: PredictorScore | None) -> list[str]:
-    if device not in measured_devices(run):
-        return [_not_measured(run, device, score)]
-    return [_carried_over(device, score, run.config.profile.base)] if score and run.config.profile.base else []
+def _note(run: Run, device: str, plan: Plan | None, score: PredictorScore | None) -> str:
+    """What is known of a device, in plain words."""
+    if plan is None or score is None:
+        return _not_measured(run, device, score)
+    base = run.config.profile.base
+    return _fitted(device, plan, score) if base is None else _carried_over(device, score, base)
 
 
 def _not_measured(run: Run, device: str, score: PredictorScore | None) -> str:
-    """What is known of a device that is never asked, in plain words."""
     sure = f"{score.mape:.1%} off on its networks" if score else "sums of blocks, of unknown error"
     return f"{device}: nothing is measured; its latencies are predicted from table {device_table(run, device)}: {sure}"
+
+
+def _fitted(device: str, plan: Plan, score: PredictorScore) -> str:
+    """What was measured, and how well it predicts."""
+    own = "" if score.repeat_noise is None else f", where the device itself repeats to {score.repeat_noise:.1%}"
+    return (
+        f"{device}: {len(plan.blocks)} blocks and {len(plan.networks)} networks; networks held out are predicted to "
+        f"{score.mape:.1%} in the mean, {score.within_5:.0%} of them within 5%{own}"
+    )
 
 
 def _carried_over(device: str, score: PredictorScore, base: str | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,15 @@ from edgenas.files import append_jsonl, read_jsonl, write_bytes, write_json
 from edgenas.pipeline.budgets import Limits, run_limits
 from edgenas.pipeline.data import run_classes
 from edgenas.pipeline.lock import locked
+from edgenas.pipeline.objectives import objective_names, run_objectives
 from edgenas.pipeline.refit import refits
 from edgenas.pipeline.results import read_evaluations
 from edgenas.pipeline.run import Progress, Run
-from edgenas.pipeline.search import evaluations_path, run_scorer
+from edgenas.pipeline.scoring import evaluations_path
+from edgenas.pipeline.search import run_scorer
 from edgenas.report.race import plot_race
 from edgenas.search.loop import optimise
-from edgenas.search.objectives import Objective, as_constraints, as_evaluate
+from edgenas.search.objectives import as_constraints, as_evaluate
 from edgenas.search.race import Trial, summarise
 from edgenas.search.record import SearchResult
 from edgenas.search.strategies.by_name import strategy_class
@@ -95,7 +96,11 @@ def run_race(run: Run, race: Race, progress: Progress) -> dict[str, Any]:
         progress("racing", len(wanted), len(wanted))
         seeds = [run.config.seed + seed for seed in range(race.seeds)]
         trials = [t for name in race.strategies for s in seeds for t in _kept(folder / TRIALS, problem, race, name, s)]
-        found = {"objectives": _names(limits), "wanted": race.evaluations, **summarise(trials)}
+        found = {
+            "objectives": [name.key for name in objective_names(run)],
+            "wanted": race.evaluations,
+            **summarise(trials),
+        }
         write_json(folder / RESULT, found)
         write_bytes(folder / FIGURE, plot_race(found))
     return found
@@ -103,8 +108,10 @@ def run_race(run: Run, race: Race, progress: Progress) -> dict[str, Any]:
 
 def _trial(run: Run, limits: Limits, race: Race, strategy: str, seed: int) -> Trial:
     space, spent = run.space, 0.0
-    objectives = _objectives(run, limits)
+    scorer = run_scorer(run, limits, lambda label, done, total: None, keep=run.config.accuracy is None)
+    objectives = run_objectives(run, limits, scorer)
     costly = as_evaluate(space, objectives)
+    computed = objectives[sum(name.scored for name in objective_names(run)) :]
 
     def evaluate(genes: Genes) -> Floats:
         nonlocal spent
@@ -124,7 +131,7 @@ def _trial(run: Run, limits: Limits, race: Race, strategy: str, seed: int) -> Tr
         seed=seed,
         initial=space.encode(covering(space, race.population, seed)),
         repair=space.canonical,
-        exact=lambda genes: np.column_stack([o.function(space.decode(genes)) for o in objectives[1:]]),
+        exact=as_evaluate(space, computed) if computed else None,
         callback=lambda _: clock.append((time.perf_counter() - began - spent, spent)),
     )
     own, evaluating = np.array(clock).T
@@ -141,21 +148,10 @@ def _first_seconds(run: Run, result: SearchResult) -> Floats:
     return np.cumsum(np.bincount(result.batches, scored, minlength=len(result.hypervolume)))
 
 
-def _objectives(run: Run, limits: Limits) -> Sequence[Objective]:
-    """The costly one first, as in the run's own search."""
-    scorer = run_scorer(run, limits, lambda label, done, total: None, keep=run.config.accuracy is None)
-    latencies = [Objective(f"latency_us@{name}", "us", p.predict) for name, p in limits.predictors.items()]
-    return [Objective("error", "fraction", scorer), *latencies]
-
-
-def _names(limits: Limits) -> list[str]:
-    return ["error", *(f"latency_us@{name}" for name in limits.predictors)]
-
-
 def _problem_id(run: Run, limits: Limits) -> str:
     """What trials must share to be compared: what scores, the predictors, the budgets."""
     weights = run.result("train")["weights"] if run.config.accuracy is None else run.config.accuracy.model_dump_json()
-    said = [weights, str(refits(run)), *map(str, limits.budgets), *_names(limits)]
+    said = [weights, str(refits(run)), *map(str, limits.budgets), *map(str, objective_names(run))]
     return hashlib.sha256("\n".join(map(str, said)).encode()).hexdigest()[:16]
 
 

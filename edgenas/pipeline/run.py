@@ -58,6 +58,8 @@ class Run:
 
     def lacks(self, stage: str) -> str | None:
         """Why a stage cannot be done in a run of this config, and what that would take; None where it can."""
+        if self.config.num_classes is not None and stage != "profile":
+            return f"{stage} takes more than num_classes: data and train, or accuracy. This config profiles alone"
         if self.config.has_weights or stage not in WEIGHTLESS:
             return None
         return WEIGHTLESS[stage]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from edgenas.pipeline import feasible
+from edgenas.pipeline.budgets import unchecked_limits
+from edgenas.pipeline.data import run_classes
 from edgenas.pipeline.export import run_export
 from edgenas.pipeline.lock import locked
 from edgenas.pipeline.profile import run_profile
@@ -14,12 +18,16 @@ from edgenas.pipeline.summary import write_summary
 from edgenas.pipeline.train import run_train
 from edgenas.pipeline.verify import run_verify
 from edgenas.report.markdown import write_report
+from edgenas.report.page import write_page
+
+LOGGER = logging.getLogger(__name__)
 
 
 def run_report(run: Run, progress: Progress) -> None:
     """Write `summary.json` and the report, from saved files only; unlike other stages, anew each time."""
     progress("reporting", 0, 1)
     write_summary(run)
+    write_page(run.folder)
     write_report(run.folder)
     progress("reporting", 1, 1)
 
@@ -49,5 +57,18 @@ def run_stages(run: Run, progress: Progress, stages: Sequence[str] = STAGES, *, 
     }
     with locked(run.folder):
         for stage in stages:
-            if len(stages) == 1 or run.lacks(stage) is None:
-                functions[stage](run, progress)
+            if len(stages) == 1:
+                run.needs(stage)
+            elif run.lacks(stage) is not None:
+                continue
+            measured = stage == "profile" and not run.done(stage)
+            functions[stage](run, progress)
+            if measured:
+                _tell_feasibility(run)
+
+
+def _tell_feasibility(run: Run) -> None:
+    """Say how much of the space is within the budgets, as soon as latencies are known."""
+    limits = unchecked_limits(run, run_classes(run))
+    for line in feasible.told(limits.feasibility, limits.budgets):
+        LOGGER.warning("note: %s", line)

@@ -26,9 +26,9 @@ def write_summary(run: Run) -> dict[str, Any]:
         "space_size": run.space.size if run.space.size < 2**63 else float(run.space.size),
         "budgets": search["budgets"],
         "predictors": run.result("profile")["predictors"],
-        "search": {
-            key: search[key] for key in ("strategy", "evaluations", "seconds", "hypervolume", "reference_point")
-        },
+        "search": {key: search[key] for key in ("strategy", "evaluations", "seconds", "hypervolume", "reference_point")}
+        | {key: search[key] for key in ("objectives", "exhausted") if key in search},
+        "choice": {"by": verified.get("chosen_by", "best"), "words": verified.get("chosen_as")},
         "front": verified["front"],
         "notes": [note for stage in ("verify", "export") for note in _notes(run, stage, verified)],
     }
@@ -62,7 +62,9 @@ def _without(run: Run, verified: dict[str, Any]) -> dict[str, Any]:
     """Of a run that ends with its front."""
     assert run.config.accuracy is not None
     nothing = {"test_top1": None, "onnx": None, "bundle": None}
+    source = open_source(run.config.accuracy, run.space)
     return {
-        "dataset": open_source(run.config.accuracy, run.space).dataset,
+        "dataset": source.dataset,
+        "num_classes": source.num_classes,
         "chosen": {"arch": verified["chosen"], "val_top1": verified["val_top1"], **nothing},
     }

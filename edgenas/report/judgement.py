@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import median
 
 from edgenas.report.formats import count, duration, ms, number, percent, size
-from edgenas.report.values import BudgetLine, Chosen, Int8, Network, Run, Score
+from edgenas.report.network import Block
+from edgenas.report.values import BudgetLine, BundleFacts, Chosen, Int8, Network, Run, Score
 
 PLAIN_FORM = "direct"
 FEW_NETWORKS = 20
@@ -299,6 +301,8 @@ def search(run: Run) -> str:
     facts = run.search
     history, counts = facts.hypervolume_by_batch, facts.evaluations_by_batch
     lead = f"{facts.evaluations} evaluations in {duration(facts.seconds)}"
+    if facts.exhausted:
+        return f"{lead}: all there are within the budgets"
     if len(history) < 4 or history[-1] <= 0:
         return f"{lead}; too short to tell whether it had settled"
     n, before = max(pair for pair in zip(counts, history, strict=True) if pair[0] <= max(0.75 * counts[-1], counts[0]))
@@ -307,10 +311,62 @@ def search(run: Run) -> str:
     return f"{lead}; {said}: more would likely find better" if gain > RISING else f"{lead}; {said}: it had settled"
 
 
+def amount(line: BudgetLine, value: float) -> str:
+    """A value of a budget's quantity, with its unit."""
+    if line.unit == "us":
+        return f"{ms(value)} ms"
+    return size(value) if line.unit == "bytes" else count(value)
+
+
 def budget(line: BudgetLine, run: Run) -> str:
     """A budget in words, `p50 on here: at most 0.400 ms`."""
     if line.unit == "us":
         return f"{line.quantity} on {line.device or run.devices[0]}: at most {ms(line.limit)} ms"
-    amount = size(line.limit) if line.unit == "bytes" else count(line.limit)
     name = "MACs" if line.quantity == "macs" else line.quantity.replace("_", " ")
-    return f"{name}: at most {amount}"
+    return f"{name}: at most {amount(line, line.limit)}"
+
+
+def blocks(device: str, network: Sequence[Block], whole_us: float | None) -> str:
+    """Which block takes most, and how far the blocks' sum is from the whole network."""
+    known = [(block, value) for block in network if (value := block.latency_us.get(device)) is not None]
+    if not known:
+        return f"{device}: no block's latency is known by itself"
+    total = sum(value for _, value in known)
+    slowest, most = max(known, key=lambda pair: pair[1])
+    said = f"{device}: {slowest.name} takes most, {percent(most / total, 0)} of the blocks' sum of {ms(total)} ms"
+    if len(known) < len(network):
+        return f"{said}; {len(network) - len(known)} blocks are not known by themselves"
+    if whole_us:
+        said += f"; the whole network was measured at {ms(whole_us)} ms"
+    regressed = sum(device not in block.measured for block in network)
+    return said + (f"; {regressed} of {len(network)} blocks were not timed but regressed" if regressed else "")
+
+
+def by_class(run: Run) -> str:
+    """Which class is hardest, and how rough that is."""
+    bundle = run.bundle
+    known = [] if bundle is None else _class_rates(bundle)
+    if not known:
+        return "Accuracy by class was not recorded: `edgenas export` of this version records it"
+    (worst, low, images), (_, high, _) = known[0], known[-1]
+    said = f"{worst} is hardest, {percent(low)} of {images:,} test images; the easiest class reaches {percent(high)}"
+    error = _sampling_error(low, images)
+    return f"{said} (sampling error of the former about ±{error:.1f} points)" if error else said
+
+
+def _class_rates(bundle: BundleFacts) -> list[tuple[str, float, int]]:
+    """Class, test top-1 and images of those that have some, hardest first."""
+    scores = bundle.accuracy
+    rows = zip(bundle.classes, scores.test_top1_by_class, scores.test_images_by_class, strict=False)
+    return sorted(((name, rate, images) for name, rate, images in rows if rate is not None), key=lambda row: row[1])
+
+
+def cost(run: Run) -> str:
+    """What the run took, as far as it was recorded."""
+    supernet, searched = run.summary.supernet, run.search.seconds
+    trained = f"Training took {duration(supernet.train_seconds)}" if supernet else "Nothing was trained"
+    return (
+        f"{trained}, the search took {duration(searched)}: "
+        f"{run.search.evaluations} networks judged at {duration(searched / max(run.search.evaluations, 1))} each, none "
+        "of them trained anew. Energy was not recorded"
+    )

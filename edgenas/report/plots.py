@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from edgenas.report import judgement
+from edgenas.report import judgement, searched
 from edgenas.report.formats import ms
 from edgenas.report.values import Latency, Network, Run
 
@@ -48,6 +48,8 @@ def plot_all(run: Run) -> dict[str, bytes]:
         drawn["training.png"] = _training
     if run.search.hypervolume_by_batch:
         drawn["search.png"] = _search
+    if run.understanding is not None and run.understanding.genes:
+        drawn["genes.png"] = _genes
     with matplotlib.rc_context(STYLE):
         return {name: _png(draw(run)) for name, draw in drawn.items()}
 
@@ -199,7 +201,7 @@ def _training(run: Run) -> Figure:
     _headline(figure, judgement.training(run))
     epochs, losses = np.array([s.epoch for s in run.steps]), np.array([s.loss for s in run.steps])
     panels[0].plot(epochs, losses, color="#b3d2e8", lw=1, label="each recorded step")
-    panels[0].plot(epochs, _smooth(losses), color=BLUE, lw=2, label="running mean")
+    panels[0].plot(epochs, smooth(losses), color=BLUE, lw=2, label="running mean")
     panels[0].set(ylabel="training loss", ylim=(0, None))
     panels[0].legend(loc="upper right")
     if run.validations:
@@ -230,7 +232,30 @@ def _search(run: Run) -> Figure:
     return figure
 
 
-def _smooth(
+def _genes(run: Run) -> Figure:
+    assert run.understanding is not None
+    effects = sorted(run.understanding.genes, key=lambda each: each.val_top1.change)
+    figure = Figure(figsize=(8.0, 1.6 + 0.27 * len(effects)), layout="constrained")
+    panels = list(figure.subplots(1, 1 + len(run.devices), sharey=True, squeeze=False)[0])
+    points = [100 * each.val_top1.change for each in effects]
+    _gene_panel(panels[0], points, BLUE, "validation top-1, smallest to largest choice (points)")
+    for device, axes in zip(run.devices, panels[1:], strict=True):
+        _gene_panel(
+            axes, [each.latency_us[device].change / 1e3 for each in effects], ORANGE, f"latency on {device} (ms)"
+        )
+    panels[0].set_yticks(range(len(effects)), [each.name for each in effects])
+    _headline(figure, searched.genes_in_short(run))
+    return figure
+
+
+def _gene_panel(axes: Axes, changes: Sequence[float], color: str, label: str) -> None:
+    axes.barh(range(len(changes)), changes, color=color)
+    axes.axvline(0, color=INK, lw=0.8)
+    axes.set_xlabel(label)
+    axes.grid(axis="y", visible=False)
+
+
+def smooth(
     values: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Mean over a window of a twentieth of the values, narrower at the ends."""

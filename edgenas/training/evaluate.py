@@ -6,6 +6,8 @@ archs, and a subnet scored with them is near chance (once-for-all, BigNAS sectio
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -65,16 +67,35 @@ def predict(subnet: Subnet, pictures: Tensor) -> Tensor:
     return torch.cat(batches)
 
 
+@dataclass(frozen=True)
+class Accuracy:
+    """Shares of pictures whose highest logit is their label: of all, and of the class least often right."""
+
+    top1: float
+    worst_class: float
+
+
 def top1(subnet: Subnet, split: Split) -> float:
     """Share of pictures whose highest logit is their label.
 
     Raises:
         UncalibratedError: the subnet did not come from `materialise`.
     """
-    right = sum(
-        int((predict(subnet, batch.tensor()).argmax(1) == batch.labels).sum()) for batch in split.batches(BATCH_SIZE)
+    return accuracy(subnet, split).top1
+
+
+def accuracy(subnet: Subnet, split: Split) -> Accuracy:
+    """Top-1 of a split, and that of its worst class; classes without pictures are passed over.
+
+    Raises:
+        UncalibratedError: the subnet did not come from `materialise`.
+    """
+    right = torch.cat(
+        [predict(subnet, batch.tensor()).argmax(1) == batch.labels for batch in split.batches(BATCH_SIZE)]
     )
-    return right / len(split)
+    pictures = torch.bincount(split.labels)
+    by_class = torch.bincount(split.labels, weights=right.double()) / pictures
+    return Accuracy(int(right.sum()) / len(split), float(by_class[pictures > 0].min()))
 
 
 def _batches(images: Tensor, batch_size: int) -> list[Tensor]:
