@@ -5,6 +5,7 @@ Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", IEEE
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,17 @@ from pymoo.core.termination import NoTermination
 from pymoo.operators.crossover.ux import UniformCrossover
 
 from edgenas.search.front import non_dominated
+from edgenas.search.strategies.effects import GeneEffects
 from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Repair, Strategy
 from edgenas.search.strategies.variation import leaning, mixed, moved, mutated, near_mates
 
 MATING_SHARE, MOVE_SHARE = 0.6, 0.3
 """Shares of offspring of neighbours along the front, and of single moves from it; the rest is NSGA-II's own."""
+
+LITTER = 3
+"""Offspring made of each parent on the front, of which the one is proposed that promises most."""
+LANDMARKS = 64
+"""Points of the front, at most, that offspring are held against."""
 
 RANDOM_PHASE = 10
 """Random draws before the first generation are at most this many populations, however few are feasible."""
@@ -51,7 +58,8 @@ class NSGA2Strategy(Strategy):
 
     A population is too few to hold a front of several budgets. So all non-dominated candidates are kept, and
     most offspring come from them: of two that are neighbours along the front, or of one by a move (one gene
-    up, another down). The first generation is of all sizes. Infeasible candidates steer by their summed
+    up, another down). Of several such offspring the one is proposed that a model of the genes' effects puts
+    farthest ahead. The first generation is of all sizes. Infeasible candidates steer by their summed
     violation while fewer than `population` feasible ones are known (Deb's constrained domination), and are
     ignored after.
     """
@@ -68,7 +76,9 @@ class NSGA2Strategy(Strategy):
     ) -> None:
         self._n_choices = n_choices
         self._population = population
+        self._repair = repair
         self._rng = np.random.default_rng([seed, 0])
+        self._effects = GeneEffects(n_choices)
         self._width = 1
         self._front_genes = np.empty((0, len(n_choices)), dtype=np.int64)
         self._front = np.empty((0, 1))
@@ -94,8 +104,8 @@ class NSGA2Strategy(Strategy):
         kind = self._rng.random(count)
         mating, moving = kind < MATING_SHARE, (kind >= MATING_SHARE) & (kind < MATING_SHARE + MOVE_SHARE)
         genes = np.empty((count, len(self._n_choices)), dtype=np.int64)
-        genes[mating] = self._of_neighbours(int(mating.sum()))
-        genes[moving] = moved(self._rng, self._n_choices, self._front_genes[self._chosen(int(moving.sum()))])
+        genes[mating] = self._best_of(self._of_neighbours, int(mating.sum()))
+        genes[moving] = self._best_of(self._by_a_move, int(moving.sum()))
         genes[~(mating | moving)] = self._of_population(int((~(mating | moving)).sum()))
         return genes
 
@@ -111,8 +121,34 @@ class NSGA2Strategy(Strategy):
             chosen[rows] = order[np.searchsorted(values, np.minimum(level_of, values[-1]))]
         return chosen
 
-    def _of_neighbours(self, count: int) -> Genes:
-        first = self._chosen(count)
+    def _best_of(self, make: Callable[[Genes], Genes], count: int) -> Genes:
+        """Of each of `count` parents on the front the most promising offspring that `make` makes of it."""
+        parents = self._chosen(count)
+        if not self._effects.known:
+            return make(parents)
+        among = np.repeat(parents, LITTER)
+        offspring = make(among)
+        # Genes without a say would seem to have an effect.
+        offspring = offspring if self._repair is None else self._repair(offspring)
+        gain = self._effects.of(offspring) - np.repeat(self._effects.of(self._front_genes[parents]), LITTER, axis=0)
+        behind = self._behind(self._front[among] + gain)
+        behind[(offspring == self._front_genes[among]).all(axis=1)] = np.inf
+        best: Genes = behind.reshape(count, LITTER).argmin(axis=1)
+        return offspring[np.arange(count) * LITTER + best]
+
+    def _behind(self, objectives: Floats) -> Floats:
+        """How far points lie behind the front, in units of its range; below 0 ahead of it. Shape (n,)."""
+        order = self._orders[0]
+        marks = self._front[order[:: len(order) // LANDMARKS + 1]]
+        span = np.ptp(self._front, axis=0)
+        scaled = (objectives[:, None] - marks) / np.where(span > 0, span, 1.0)
+        behind: Floats = scaled.min(axis=2).max(axis=1)
+        return behind
+
+    def _by_a_move(self, parents: Genes) -> Genes:
+        return moved(self._rng, self._n_choices, self._front_genes[parents])
+
+    def _of_neighbours(self, first: Genes) -> Genes:
         second = near_mates(self._rng, self._front, first)
         children = mixed(self._rng, self._front_genes[first], self._front_genes[second])
         return mutated(self._rng, self._n_choices, children)
@@ -136,6 +172,7 @@ class NSGA2Strategy(Strategy):
         if self._width != objectives.shape[1]:
             self._widen(objectives.shape[1])
         self._extend_front(genes, objectives)
+        self._effects.learn(genes, objectives)
         self._learn(genes, objectives, violations)
 
     def _extend_front(self, genes: Genes, objectives: Floats) -> None:
