@@ -58,8 +58,9 @@ class GeneEffects:
         if self._level is None:
             # Which level effects are counted from is of no interest, but it must not be taken for an effect.
             self._level = objectives.mean(axis=0)
-        hot = np.zeros((len(genes), self._size))
+        hot: Floats = np.zeros((len(genes), self._size))
         hot[np.arange(len(genes))[:, None], self._places + genes] = 1.0
         self._squares = KEPT * self._squares + hot.T @ hot
         self._products = KEPT * self._products + hot.T @ (objectives - self._level)
-        self._effects = np.linalg.solve(self._squares + RIDGE * np.eye(self._size), self._products)
+        penalised = self._squares + RIDGE * np.eye(self._size)
+        self._effects = np.linalg.solve(penalised, self._products).astype(np.float64)
