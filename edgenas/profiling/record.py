@@ -15,6 +15,7 @@ PROCESSES = 8
 """In which models are timed, one after another; rounds are shared among them."""
 SMALLEST_NET_SHARE = 0.01
 TOLERATED_SHARE = 0.25
+MOST_MEMORY = 2**50
 DESCRIBED = ("cpu", "cores", "os", "python", "governor", "frequency_hz", "temperature_celsius", "foreign_load")
 IN_BROWSERS = ("browser", "isolated", "clock_resolution_us")
 Name = tuple[str, str, int, str]
@@ -23,7 +24,12 @@ Name = tuple[str, str, int, str]
 
 @dataclass(frozen=True)
 class Measurement:
-    """What the timer found for one network, in microseconds; see LatencyRow for the common fields."""
+    """What the timer found for one network, in microseconds; see LatencyRow for the common fields.
+
+    `model_rss_bytes` is by how much loading and warming up the network made a process grow, at most;
+    `process_rss_bytes` the most that a whole process took, the runtime and what was timed beside it included. None
+    where the system does not tell.
+    """
 
     p50_us: float
     p95_us: float
@@ -35,6 +41,8 @@ class Measurement:
     rounds_p50_us: tuple[float, ...]
     repeat_noise: float
     doubts: tuple[str, ...]
+    model_rss_bytes: int | None = None
+    process_rss_bytes: int | None = None
 
 
 def to_measurement(row: Mapping[str, Any]) -> Measurement:
@@ -53,7 +61,16 @@ def to_measurement(row: Mapping[str, Any]) -> Measurement:
         rounds_p50_us=rounds,
         repeat_noise=repeat_noise(rounds, p50_us),
         doubts=tuple(row["doubts"]),
+        model_rss_bytes=_bytes(row, "model_rss_bytes"),
+        process_rss_bytes=_bytes(row, "peak_rss_bytes"),
     )
+
+
+def _bytes(row: Mapping[str, Any], key: str) -> int | None:
+    """What a row says of memory, which nothing is decided by: what is no number of bytes counts as not told."""
+    memory = row.get("memory")
+    value = memory.get(key) if isinstance(memory, Mapping) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_MEMORY else None
 
 
 def pool(measurements: Sequence[Measurement]) -> Measurement:
@@ -74,7 +91,13 @@ def pool(measurements: Sequence[Measurement]) -> Measurement:
         rounds_p50_us=rounds,
         repeat_noise=repeat_noise(rounds, p50_us),
         doubts=_pooled_doubts([m.doubts for m in measurements]),
+        model_rss_bytes=_most([m.model_rss_bytes for m in measurements]),
+        process_rss_bytes=_most([m.process_rss_bytes for m in measurements]),
     )
+
+
+def _most(values: Iterable[int | None]) -> int | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 def _pooled_doubts(doubts: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgenas.report import judgement
+from edgenas.report import judgement, predictor_judgement
 from edgenas.report.figure import Figure, layout_of, short
 from edgenas.report.formats import ms, percent
 from edgenas.report.network import stages_of
@@ -148,14 +148,14 @@ def predictor(run: Run, device: str) -> Figure:
     """Predicted against measured latency of unseen networks, with bands of ±5 and ±10 % and the repeat noise."""
     score = run.scores[device]
     values = [v / 1e3 for h in score.held_out for v in (h.measured_us, h.predicted_us)]
-    label = judgement.predictor(score)
+    label = predictor_judgement.predictor(score)
     layout = layout_of(f"measured p50 on {device} (ms)", "predicted (ms)") | {"hovermode": "closest"}
     if not values:
         return {"data": [], "layout": layout, "label": label}
     ends = [0.93 * min(values), 1.07 * max(values)]
     bands = {"±10 %": (0.10, "dot", "@band10"), "±5 %": (0.05, "dash", "@band5")}
     if score.repeat_noise is not None:
-        bands[f"repeat noise ±{percent(score.repeat_noise)}"] = (score.repeat_noise, "solid", "@noise")
+        bands[f"repeat noise ±{percent(score.repeat_noise)}"] = (score.repeat_noise, "dashdot", "@noise")
     data = [trace for name, look in bands.items() for trace in _band(ends, name, *look)]
     data.append(_line(ends, ends, "predicted = measured", "@ink", "solid"))
     data.append(

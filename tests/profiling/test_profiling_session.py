@@ -419,3 +419,15 @@ def test_the_timer_does_not_outlive_the_process_that_started_it(tmp_path, signal
         assert running(str(model))
         parent.send_signal(signal_number)
     assert until(lambda: not running(str(model)), seconds=20)
+
+
+def test_of_memory_the_most_that_any_process_tells_is_kept() -> None:
+    told = [{"model_rss_bytes": 7, "peak_rss_bytes": 100}, {"model_rss_bytes": 9, "peak_rss_bytes": 90}, None]
+    found = pool([to_measurement(bench_row(0) | {"memory": one}) for one in told])
+    assert (found.model_rss_bytes, found.process_rss_bytes) == (9, 100)
+
+
+@pytest.mark.parametrize("memory", [None, "much", {}, {"model_rss_bytes": "7"}, {"model_rss_bytes": -1}, [7]])
+def test_memory_that_is_not_told_or_not_believable_is_unknown(memory: object) -> None:
+    found = to_measurement(bench_row(0) | {"memory": memory})
+    assert (found.model_rss_bytes, found.process_rss_bytes) == (None, None)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finished_run import arch, with_int8, write_run
+from finished_run import arch, understanding, with_int8, write_run
 from in_browser import chromium
 
+from edgenas.files import write_json
 from edgenas.report import latency_figures
 from edgenas.report.load import load_run
 from edgenas.report.page import render_page, write_page
@@ -77,6 +78,24 @@ def test_every_figure_is_valid_plotly_and_has_a_finding(run_folder: Path) -> Non
         graph_objects.Figure(plain)
     for part in re.findall(r"<section.*?</section>", html, re.DOTALL):
         assert re.search(r'<p class="finding">[^<]{20,}\.</p>', part)
+
+
+def test_what_is_drawn_together_differs_by_more_than_colour(run_folder: Path) -> None:
+    write_json(run_folder / "verify" / "understanding.json", understanding())
+    for name, figure in drawn(render_page(load_run(run_folder))).items():
+        looks = [json.dumps(without_colour(trace), sort_keys=True) for trace in figure["data"] if named(trace)]
+        assert len(set(looks)) == len(looks), name
+
+
+def named(trace: dict[str, Any]) -> bool:
+    return trace.get("showlegend", True)
+
+
+def without_colour(trace: dict[str, Any]) -> list[Any]:
+    """How a trace looks to who sees no colours: its kind, panel, line, mark, pattern."""
+    line, marker = trace.get("line", {}), trace.get("marker", {})
+    drawn = [line.get("dash"), line.get("width"), marker.get("symbol"), marker.get("size"), marker.get("pattern")]
+    return [trace["type"], trace.get("mode"), trace.get("xaxis"), *drawn]
 
 
 def test_every_network_of_the_front_is_in_the_table_and_in_the_figure(run_folder: Path) -> None:
