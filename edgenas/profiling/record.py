@@ -26,9 +26,9 @@ Name = tuple[str, str, int, str]
 class Measurement:
     """What the timer found for one network, in microseconds; see LatencyRow for the common fields.
 
-    `model_rss_bytes` is by how much loading and warming up the network made a process grow, at most;
-    `process_rss_bytes` the most that a whole process took, the runtime and what was timed beside it included. None
-    where the system does not tell.
+    `model_rss_bytes` is by how much loading and warming up the network made a process grow, `process_rss_bytes` the
+    most that a whole process took, the runtime and what was timed beside it included. None where the system does not
+    tell.
     """
 
     p50_us: float
@@ -79,6 +79,7 @@ def pool(measurements: Sequence[Measurement]) -> Measurement:
     The interval of the p50 becomes the range that the processes' intervals span.
     """
     p50_us = float(np.median([m.p50_us for m in measurements]))
+    grown = _told(m.model_rss_bytes for m in measurements)
     rounds = tuple(value for m in measurements for value in m.rounds_p50_us)
     return Measurement(
         p50_us=p50_us,
@@ -91,13 +92,14 @@ def pool(measurements: Sequence[Measurement]) -> Measurement:
         rounds_p50_us=rounds,
         repeat_noise=repeat_noise(rounds, p50_us),
         doubts=_pooled_doubts([m.doubts for m in measurements]),
-        model_rss_bytes=_most([m.model_rss_bytes for m in measurements]),
-        process_rss_bytes=_most([m.process_rss_bytes for m in measurements]),
+        # Memory that one model gave back, another takes without growth: the median is of most processes.
+        model_rss_bytes=int(np.median(grown)) if grown else None,
+        process_rss_bytes=max(_told(m.process_rss_bytes for m in measurements), default=None),
     )
 
 
-def _most(values: Iterable[int | None]) -> int | None:
-    return max((value for value in values if value is not None), default=None)
+def _told(values: Iterable[int | None]) -> list[int]:
+    return [value for value in values if value is not None]
 
 
 def _pooled_doubts(doubts: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

@@ -12,6 +12,9 @@ from edgenas.report.network import Block
 from edgenas.report.plots import smooth
 from edgenas.report.values import Run
 
+HATCHES = {"fgcolor": "@paper", "fillmode": "overlay"}
+"""Over the bar's colour, which they would otherwise stand in place of."""
+
 
 def training_loss(run: Run) -> Figure:
     """Loss of each recorded step and its running mean."""
@@ -96,7 +99,7 @@ def blocks(network: Sequence[Block], device: str) -> Figure:
                     "customdata": [f"{b.what}<br>{b.macs:,} MACs" for b in own],
                     "hovertemplate": "%{y}: %{x} ms<br>%{customdata}<br>output %{text}<extra>" + name + "</extra>",
                     "textposition": "auto",
-                    "marker": {"color": colour, "pattern": {"shape": shape, "fgcolor": "@paper"}},
+                    "marker": {"color": colour, "pattern": {**HATCHES, "shape": shape}},
                 }
             )
     layout = layout_of(f"latency on {device} (ms)", "") | {"barmode": "overlay", "height": 90 + 30 * len(network)}
