@@ -11,6 +11,7 @@ from edgenas.pipeline.budgets import unchecked_limits
 from edgenas.pipeline.data import run_classes
 from edgenas.pipeline.export import run_export
 from edgenas.pipeline.lock import locked
+from edgenas.pipeline.metering import metered
 from edgenas.pipeline.profile import run_profile
 from edgenas.pipeline.run import STAGES, Progress, Run
 from edgenas.pipeline.search import run_search
@@ -61,9 +62,12 @@ def run_stages(run: Run, progress: Progress, stages: Sequence[str] = STAGES, *, 
                 run.needs(stage)
             elif run.lacks(stage) is not None:
                 continue
-            measured = stage == "profile" and not run.done(stage)
-            functions[stage](run, progress)
-            if measured:
+            if stage == "report" or run.done(stage):
+                functions[stage](run, progress)
+                continue
+            with metered(run.folder, stage):
+                functions[stage](run, progress)
+            if stage == "profile":
                 _tell_feasibility(run)
 
 
