@@ -42,6 +42,10 @@ class _Section(BaseModel):
         return value
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+Spread = Annotated[float, Field(gt=0, le=1)]
+
+
 class DataConfig(_Section):
     """Which pictures."""
 
@@ -51,6 +55,9 @@ class DataConfig(_Section):
     test: float = Field(0.15, gt=0, lt=1)
     limit: int | None = Field(None, gt=0)
     presize: int | None = Field(None, ge=8, le=1024)
+    mean: tuple[Share, Share, Share] = (0.5, 0.5, 0.5)
+    std: tuple[Spread, Spread, Spread] = (0.5, 0.5, 0.5)
+    crop: float = Field(1.0, ge=0.1, le=1)
     memory_mb: int = Field(4000, ge=0)
     workers: int | None = Field(None, ge=1, le=256)
 
@@ -62,19 +69,41 @@ class AugmentConfig(_Section):
     flip: bool = False
 
 
+Precision = Literal["auto", "fp32", "bf16"]
+
+
 class TrainConfig(_Section):
     """How the supernet is taught."""
 
+    recipe: Literal["sandwich", "alpha-divergence", "uniform", "delayed-shrinking", "progressive-shrinking"] = (
+        "sandwich"
+    )
     init: Path | None = None
-    epochs: float = Field(gt=0)
+    kernel_transforms: bool = False
+    epochs: float = Field(ge=0)
     batch_size: int = Field(64, gt=1)
     subnets_per_step: int = Field(3, ge=2)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = Field(0.9, ge=0, lt=1)
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(0.02, ge=0)
     warmup: float = Field(0.05, ge=0, lt=1)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    clip_norm: float | None = Field(None, gt=0)
+    average: float | None = Field(None, gt=0, lt=1)
+    zero_last_norm: bool = False
+    validations: int = Field(5, ge=1, le=1000)
+    patience: int | None = Field(None, ge=1)
+    precision: Precision = "auto"
     augment: AugmentConfig = AugmentConfig()
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @field_validator("epochs")
+    @classmethod
+    def _weights_from_somewhere(cls, epochs: float, info: ValidationInfo) -> float:
+        if epochs == 0 and info.data.get("init") is None:
+            raise ValueError("wanted a number above 0 (0 goes with train.init, whose weights are then taken), got 0")
+        return epochs
 
 
 class ProfileConfig(_Section):
@@ -179,10 +208,19 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigError: unknown keys (the closest valid one is named), wrong values.
         SpaceError: the space does not load.
     """
-    value = read_yaml(path)
+    return resolve_config(read_yaml(path), str(path), overrides)
+
+
+def resolve_config(value: dict[str, Any], origin: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """A RunConfig from a mapping as a config file holds it, overrides applied; `origin` stands in messages.
+
+    Raises:
+        ConfigError: unknown keys (the closest valid one is named), wrong values.
+        SpaceError: the space does not load.
+    """
     for override in overrides:
         _override(value, override)
-    config = parse_config(value, str(path))
+    config = parse_config(value, origin)
     config.load_space()
     return config
 

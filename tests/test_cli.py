@@ -18,7 +18,7 @@ from edgenas.latency.table import find_table, table_names
 
 REPOSITORY = Path(__file__).parent.parent
 COMMANDS = ["demo", "run", "profile", "train", "search", "verify", "export", "report", "status", "inspect"]
-COMMANDS += ["devices list", "devices show", "devices probe", "data check"]
+COMMANDS += ["devices list", "devices show", "devices probe", "data check", "evaluate", "import ofa"]
 COMMANDS += [f"tables {name}" for name in ("list", "show", "check", "diff", "merge", "import")]
 
 
@@ -43,7 +43,7 @@ def test_every_command_has_help(command: str) -> None:
 @pytest.mark.parametrize("command", documented_commands())
 def test_documented_commands_exist(command: str) -> None:
     words = shlex.split(command)
-    name = " ".join(words[:2]) if words[0] in ("data", "devices", "tables") else words[0]
+    name = " ".join(words[:2]) if words[0] in ("data", "devices", "import", "tables") else words[0]
     assert name in COMMANDS
     shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*name.split(), "--help"]).output
     for option in (word.split("=")[0] for word in words if word.startswith("--")):

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from edgenas.cli import data, devices, models, runs, tables
+from edgenas.cli import data, devices, evaluation, imports, models, runs, tables
 from edgenas.exits import say_stopped
 
 
@@ -30,7 +30,9 @@ class Commands(TyperGroup):
 
 app = typer.Typer(name="edgenas", cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(runs.app)
+app.add_typer(evaluation.app)
 app.add_typer(models.app)
+app.add_typer(imports.app, name="import")
 app.add_typer(data.app, name="data")
 app.add_typer(devices.app, name="devices")
 app.add_typer(tables.app, name="tables")

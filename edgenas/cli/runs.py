@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -30,7 +32,7 @@ from edgenas.cli.options import (
     print_json,
 )
 from edgenas.config import RunConfig, load_config
-from edgenas.errors import Packed, RunFolderError
+from edgenas.errors import ConfigError, Packed, RunFolderError
 from edgenas.files import read_json, user_path
 
 if TYPE_CHECKING:
@@ -134,7 +136,7 @@ def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: 
 
 
 def _do(run: Run, stages: tuple[str, ...], minutes: float | None, as_json: bool) -> None:
-    from edgenas.display import ProgressDisplay, print_summary
+    from edgenas.display import ProgressDisplay
     from edgenas.pipeline.stages import run_stages
 
     try:
@@ -143,6 +145,12 @@ def _do(run: Run, stages: tuple[str, ...], minutes: float | None, as_json: bool)
     except Packed as packed:
         _say_packed(packed, as_json)
         return
+    _tell(run, stages, as_json)
+
+
+def _tell(run: Run, stages: tuple[str, ...], as_json: bool) -> None:
+    from edgenas.display import print_summary
+
     if "report" in stages:
         summary = read_json(run.folder / "summary.json")
         if not as_json:
@@ -182,15 +190,19 @@ def _stage(
     from edgenas.pipeline.run import open_run
 
     if target.is_dir():
-        if budget or sets or folder:
-            raise RunFolderError(
-                f"{target} is a run folder, whose config is settled: --set, --budget and --run go with a config file"
-            )
+        _check_settled(target, budget, sets, folder)
         run = open_run(target, reach)
     else:
         config = _config(target, budget, sets)
         run = _start(config, folder or RUNS / config.name, reach)
     _do(run, (stage,), minutes, as_json)
+
+
+def _check_settled(target: Path, budget: list[str] | None, sets: list[str] | None, folder: Path | None) -> None:
+    if budget or sets or folder:
+        raise RunFolderError(
+            f"{target} is a run folder, whose config is settled: --set, --budget and --run go with a config file"
+        )
 
 
 STAGE_HELP = {
@@ -228,7 +240,41 @@ def _train_command(
     on: On = None,
     as_json: AsJson = False,
 ) -> None:
-    _stage("train", target, budget, sets, run, minutes, as_json, _reach(on, None, None))
+    reach = _reach(on, None, None)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        _train_together(target, budget, sets, run, minutes, as_json, reach)
+    else:
+        _stage("train", target, budget, sets, run, minutes, as_json, reach)
+
+
+def _train_together(
+    target: Path,
+    budget: list[str] | None,
+    sets: list[str] | None,
+    folder: Path | None,
+    minutes: float | None,
+    as_json: bool,
+    reach: Reach,
+) -> None:
+    """One of the processes that `torchrun` started; the first one tells."""
+    from edgenas.display import ProgressDisplay
+    from edgenas.pipeline.run import open_run
+    from edgenas.pipeline.stages import train_together
+
+    if minutes is not None:
+        raise ConfigError("--minutes goes with one process: set train.epochs instead")
+    if target.is_dir():
+        _check_settled(target, budget, sets, folder)
+        config = open_run(target).config
+        begin = reopen = partial(open_run, target, reach)
+    else:
+        config = _config(target, budget, sets)
+        folder = folder or RUNS / config.name
+        begin, reopen = partial(_start, config, folder, reach), partial(open_run, folder, reach)
+    with ProgressDisplay() as progress:
+        run = train_together(begin, reopen, config.train.device, progress)
+    if int(os.environ.get("RANK", "0")) == 0:
+        _tell(run, ("train",), as_json)
 
 
 def _export_command(

@@ -162,7 +162,8 @@ def _told(devices: int, in_int8: int) -> str:
 def _time_network(config: RunConfig, space: SearchSpace, num_classes: int) -> tuple[float, float]:
     """Seconds of one training step, and of scoring one picture with a subnet of middling size."""
     device = compute_device(config.train.device)
-    net = SuperNet(space, num_classes).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = SuperNet(space, num_classes, kernel_transforms=config.train.kernel_transforms)
+    net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     side = space.resolution[-1]
     images = max(config.train.batch_size, TIMED_IMAGES)
     pictures = torch.randint(0, 256, (images, 1, side, side), dtype=torch.uint8)

@@ -14,6 +14,8 @@ from edgenas.pipeline.summary import write_summary
 from edgenas.pipeline.train import run_train
 from edgenas.pipeline.verify import run_verify
 from edgenas.report.markdown import write_report
+from edgenas.training.loop import compute_device
+from edgenas.training.processes import joined
 
 
 def run_report(run: Run, progress: Progress) -> None:
@@ -47,3 +49,33 @@ def run_stages(run: Run, progress: Progress, stages: Sequence[str] = STAGES, *, 
     with locked(run.folder):
         for stage in stages:
             functions[stage](run, progress)
+
+
+def train_together(begin: Callable[[], Run], reopen: Callable[[], Run], device: str, progress: Progress) -> Run:
+    """Train in all processes that `torchrun` started; the first one begins the run, holds its lock and writes.
+
+    Args:
+        begin: starts or opens the run.
+        reopen: opens it once it is begun.
+        device: `train.device` of its config.
+        progress: called with what is being done, steps done and in all; by the first process alone.
+
+    Raises:
+        ConfigError: a batch cannot be shared by the processes.
+        EdgenasError: another process has ended; the last checkpoint is kept.
+    """
+    with joined(compute_device(device)) as processes:
+        if processes.first:
+            run = begin()
+            with locked(run.folder):
+                processes.wait()
+                run_train(run, progress, processes=processes)
+            return run
+        processes.wait()
+        run = reopen()
+        run_train(run, _silent, processes=processes)
+        return run
+
+
+def _silent(label: str, done: int, total: int) -> None:
+    """The first process tells."""

@@ -19,7 +19,7 @@ from edgenas.pipeline.run import Progress, Run, difference, open_run
 from edgenas.profiling.reach import Reach
 from edgenas.space.narrow import narrow
 from edgenas.space.space import SearchSpace
-from edgenas.training.checkpoint import check_init
+from edgenas.training.init import check_init
 from edgenas.training.loop import compute_device, count_steps
 
 LOGGER = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ def _check_fits(config: RunConfig, devices: Sequence[Device], space: SearchSpace
         budget.on([device.name for device in devices])
     compute_device(config.train.device)
     if config.train.init is not None:
-        check_init(config.train.init, space)
+        check_init(config.train.init, space, kernel_transforms=config.train.kernel_transforms)
 
 
 def _begin(run: Run, devices: Sequence[Device]) -> Run:

@@ -12,11 +12,18 @@ from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
 from edgenas.training.data import Dataset
 from edgenas.training.loop import compute_device, train
+from edgenas.training.processes import ALONE, Processes
 from edgenas.training.settled import tell_other_minutes
 
 
-def run_train(run: Run, progress: Progress, *, minutes: float | None = None) -> None:
+def run_train(run: Run, progress: Progress, *, minutes: float | None = None, processes: Processes = ALONE) -> None:
     """Train the run's supernet, or go on with it; for `minutes` instead of the config's epochs, if that is said first.
+
+    Args:
+        run: what and how.
+        progress: called with what is being done, steps done and in all.
+        minutes: see `edgenas.training.loop.train`.
+        processes: who trains along; the first one writes.
 
     Raises:
         ConfigError: the run is profiled, and a budget cannot be met.
@@ -30,11 +37,25 @@ def run_train(run: Run, progress: Progress, *, minutes: float | None = None) -> 
         # A budget that no subnet can meet is known now, before the costly part.
         run_limits(run, dataset.num_classes)
     torch.manual_seed(run.config.seed)
-    net = SuperNet(run.space, dataset.num_classes)
+    net = untrained_supernet(run, dataset)
     result = train(
-        net, dataset, run.config.train, seed=run.config.seed, folder=folder, progress=progress, minutes=minutes
+        net,
+        dataset,
+        run.config.train,
+        seed=run.config.seed,
+        folder=folder,
+        progress=progress,
+        minutes=minutes,
+        processes=processes,
     )
-    run.finish("train", {**result.to_json(), "weights": checkpoint.digest(folder)})
+    if processes.first:
+        run.finish("train", {**result.to_json(), "weights": checkpoint.digest(folder)})
+
+
+def untrained_supernet(run: Run, dataset: Dataset) -> SuperNet:
+    """The run's supernet with fresh weights."""
+    transforms = run.config.train.kernel_transforms
+    return SuperNet(run.space, dataset.num_classes, kernel_transforms=transforms, pixels=dataset.pixels)
 
 
 def trained_supernet(run: Run, dataset: Dataset) -> SuperNet:
@@ -46,7 +67,7 @@ def trained_supernet(run: Run, dataset: Dataset) -> SuperNet:
     folder = run.result_path("train").parent
     # Absent where an earlier version trained it.
     recorded = run.result("train").get("weights")
-    net = SuperNet(run.space, dataset.num_classes)
+    net = untrained_supernet(run, dataset)
     checkpoint.load(folder, net)
     if recorded not in (None, checkpoint.digest(folder)):
         raise RunFolderError(

@@ -262,7 +262,8 @@ def _few(score: Score) -> str:
 def training(run: Run) -> str:
     """Where training ended, and what the smallest and the largest subnet reach."""
     if not run.steps:
-        return "No training step was recorded"
+        taken = run.config["train"].get("epochs") == 0
+        return f"Weights are those of `{run.config['train']['init']}`" if taken else "No training step was recorded"
     lead = f"Loss fell from {run.steps[0].loss:.2f} to {_last_loss(run):.2f} in {run.steps[-1].epoch:.3g} epochs"
     if run.steps[0].loss <= _last_loss(run):
         lead = f"Doubt: the loss did not fall ({run.steps[0].loss:.2f} to {_last_loss(run):.2f})"

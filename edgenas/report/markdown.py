@@ -213,13 +213,15 @@ def _search(run: Run, plots: Sequence[str]) -> list[str]:
 def _training(run: Run, plots: Sequence[str]) -> list[str]:
     supernet, counts = run.summary.supernet, run.dataset.counts
     splits = ", ".join(f"{n:,} {split}" for split, n in counts.items())
+    taught = f"trained for {duration(supernet.train_seconds)} at {supernet.images_per_second:,.0f} images/s"
+    if not supernet.images_per_second:
+        taught = "taken over as they are"
     return [
         "## Training",
         "",
         f"{judgement.training(run)}.",
         "",
-        f"Supernet of space `{run.summary.space}`: {count(supernet.params)} parameters, trained for "
-        f"{duration(supernet.train_seconds)} at {supernet.images_per_second:,.0f} images/s. "
+        f"Supernet of space `{run.summary.space}`: {count(supernet.params)} parameters, {taught}. "
         f"Images of {run.dataset.name}, {run.dataset.num_classes} classes: {splits}.",
         *_image("training.png", "Training loss and validation top-1", plots, before=[""]),
     ]

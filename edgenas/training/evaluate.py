@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from edgenas.errors import DataError
 from edgenas.space.arch import Arch
+from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.subnet import Subnet, module_device
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.preprocess import Preprocess
@@ -19,9 +20,10 @@ from edgenas.training.split import Split
 BATCH_SIZE = 128
 
 
-def preprocess_for(arch: Arch) -> Preprocess:
-    """How pictures become the inputs of an arch."""
-    return Preprocess(size=arch.resolution)
+def preprocess_for(arch: Arch, pixels: Pixels | None = None) -> Preprocess:
+    """How pictures become the inputs of an arch, where input values mean `pixels`."""
+    pixels = pixels or Pixels()
+    return Preprocess(size=arch.resolution, mean=pixels.mean, std=pixels.std, crop=pixels.crop)
 
 
 @torch.no_grad()
@@ -32,23 +34,58 @@ def materialise(net: SuperNet, arch: Arch, images: Tensor, *, batch_size: int = 
         net: the supernet; unchanged.
         arch: an arch of its space.
         images: training pictures, uint8 (n, 1 or 3, h, w); or already preprocessed, float (n, 3, r, r).
-        batch_size: pictures a batch; statistics are the averages over batches.
+        batch_size: pictures a batch; statistics are the averages over batches, of means and biased variances, as
+            batch norm in training has them and once-for-all's `set_running_statistics` averages them.
 
     Raises:
         DataError: fewer than two pictures, or of another type or shape.
         SpaceError: the arch is not in the space.
     """
+    return recalibrate(net.extract(arch), images, batch_size=batch_size)
+
+
+@torch.no_grad()
+def recalibrate(subnet: Subnet, images: Tensor, *, batch_size: int = BATCH_SIZE) -> Subnet:
+    """Give a subnet batch-norm statistics of its own, in place: a calibrated one in eval mode; see `materialise`.
+
+    Raises:
+        DataError: fewer than two pictures, or of another type or shape.
+    """
     if len(images) < 2:
         raise DataError(f"recalibration wants at least 2 training pictures, got {len(images)}")
-    subnet = net.extract(arch).to(memory_format=torch.channels_last).train()
-    for module in subnet.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.reset_running_stats()
-            module.momentum = None  # a plain average over batches, not an exponential one
+    arch = subnet.arch
+    assert arch is not None
+    subnet.to(memory_format=torch.channels_last).train()
+    averages = [_Averages(module) for module in subnet.modules() if isinstance(module, nn.BatchNorm2d)]
     for batch in _batches(images, batch_size):
         subnet(_inputs(batch, arch, subnet))
+    for average in averages:
+        average.settle(len(images))
     subnet.calibration_images = len(images)
     return subnet.eval()
+
+
+class _Averages:
+    """Averages of a batch norm's statistics over batches, by pictures: it leaves those of each batch behind."""
+
+    def __init__(self, norm: nn.BatchNorm2d):
+        self.norm, self.momentum = norm, norm.momentum
+        norm.momentum = 1.0
+        self.mean, self.var = torch.zeros_like(norm.running_mean), torch.zeros_like(norm.running_var)  # type: ignore[arg-type]
+        self.hook = norm.register_forward_hook(self)
+
+    def __call__(self, norm: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        assert self.norm.running_mean is not None
+        assert self.norm.running_var is not None
+        images, values = len(output), output.numel() // output.shape[1]
+        self.mean += images * self.norm.running_mean
+        self.var += images * (values - 1) / values * self.norm.running_var
+
+    def settle(self, images: int) -> None:
+        """Give the batch norm the averages over all `images`."""
+        self.hook.remove()
+        self.norm.momentum = self.momentum
+        self.norm.running_mean, self.norm.running_var = self.mean / images, self.var / images
 
 
 @torch.no_grad()
@@ -77,6 +114,19 @@ def top1(subnet: Subnet, split: Split) -> float:
     return right / len(split)
 
 
+def class_top1(subnet: Subnet, split: Split, num_classes: int) -> Tensor:
+    """Top-1 of every class, float64 (num_classes,); not a number where the split has no picture of it.
+
+    Raises:
+        UncalibratedError: the subnet did not come from `materialise`.
+    """
+    right = torch.zeros(num_classes, dtype=torch.float64)
+    for batch in split.batches(BATCH_SIZE):
+        found = predict(subnet, batch.tensor()).argmax(1) == batch.labels
+        right += torch.bincount(batch.labels[found], minlength=num_classes)
+    return right / torch.bincount(split.labels, minlength=num_classes)
+
+
 def _batches(images: Tensor, batch_size: int) -> list[Tensor]:
     """Batches of `batch_size`; a rest of a single picture, which has no variance, joins the batch before."""
     batches = list(torch.split(images, batch_size))
@@ -86,11 +136,11 @@ def _batches(images: Tensor, batch_size: int) -> list[Tensor]:
 
 
 def _inputs(batch: Tensor, arch: Arch, subnet: Subnet) -> Tensor:
-    batch = batch.to(module_device(subnet))
+    batch, dtype = batch.to(module_device(subnet)), next(subnet.parameters()).dtype
     if batch.is_floating_point():
         if batch.shape[1:] != (3, arch.resolution, arch.resolution):
             raise DataError(
                 f"wanted preprocessed pictures (n, 3, {arch.resolution}, {arch.resolution}), got {tuple(batch.shape)}"
             )
-        return batch.contiguous(memory_format=torch.channels_last)
-    return preprocess_for(arch)(batch)
+        return batch.to(dtype).contiguous(memory_format=torch.channels_last)
+    return preprocess_for(arch, subnet.pixels)(batch).to(dtype)

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import torch
 
-from edgenas.files import append_jsonl
+from edgenas.files import append_jsonl, read_jsonl
 
 FILE_NAME = "training.jsonl"
 LOG_ROWS = 100
-VALIDATIONS = 5
 LOGGER = logging.getLogger(__name__)
 
 
@@ -24,6 +23,8 @@ class TrainingLog:
     total: int
     steps_per_epoch: int
     batch_size: int
+    validations: int = 5
+    writes: bool = True
 
     def due(self, step: int) -> bool:
         """Whether a step gets a row."""
@@ -31,10 +32,12 @@ class TrainingLog:
 
     def validation_due(self, step: int) -> bool:
         """Whether subnets are to be scored after a step."""
-        return (step + 1) % max(1, self.total // VALIDATIONS) == 0
+        return (step + 1) % max(1, self.total // self.validations) == 0
 
     def step(self, step: int, loss: float, rate: float, seconds: float) -> None:
         """Tell of a step; `seconds` are those of all steps so far."""
+        if not self.writes:
+            return
         speed = (step + 1) * self.batch_size / seconds
         values = {"loss": loss, "learning_rate": rate, "images_per_second": speed, "seconds": seconds}
         append_jsonl(self.path, {"kind": "step", "step": step, "epoch": step / self.steps_per_epoch, **values})
@@ -44,8 +47,16 @@ class TrainingLog:
         epoch = (step + 1) / self.steps_per_epoch
         append_jsonl(self.path, {"kind": "validation", "step": step, "epoch": epoch, "top1": scores})
 
+    def stale(self, step: int) -> int:
+        """How many validations ago the best one was, by its mean, as told up to a step; the first of equals counts."""
+        told = {row["step"]: row["top1"] for row in read_jsonl(self.path) if row.get("kind") == "validation"}
+        means = [sum(told[at].values()) / len(told[at]) for at in sorted(told) if at <= step]
+        return len(means) - 1 - means.index(max(means))
+
     def resumed(self, step: int, differences: str, device: torch.device) -> None:
         """Write down, and say, whether what follows can equal an undisturbed training bit for bit."""
+        if not self.writes:
+            return
         if device.type != "cpu":
             differences = differences or "a GPU adds up in no fixed order"
         append_jsonl(self.path, {"kind": "resume", "step": step, "bit_identical": not differences})

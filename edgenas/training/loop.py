@@ -1,36 +1,34 @@
-"""The training loop: sandwich rule with in-place distillation, resumable, one log row every so often."""
+"""The training loop: a recipe's lessons one after another, resumable, one log row every so often."""
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from edgenas.config import TrainConfig
-from edgenas.errors import ConfigError, DataError, EdgenasError, RunFolderError
-from edgenas.space.arch import Arch
+from edgenas.errors import ConfigError, DataError, RunFolderError
+from edgenas.files import append_jsonl
 from edgenas.supernet.subnet import num_parameters
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
-from edgenas.training.augment import augment
 from edgenas.training.checkpoint import Header
+from edgenas.training.course import Course, batches, validate
 from edgenas.training.data import Dataset
-from edgenas.training.evaluate import materialise, preprocess_for, top1
-from edgenas.training.log import FILE_NAME, VALIDATIONS, TrainingLog
-from edgenas.training.losses import distillation_loss, hard_loss
-from edgenas.training.schedule import batch_indices, learning_rate, sandwich
+from edgenas.training.init import init_file, load_init
+from edgenas.training.log import FILE_NAME, TrainingLog
+from edgenas.training.optimizer import averaged, make_optimizer, new_average, take, zero_last_norms
+from edgenas.training.processes import ALONE, Processes
 from edgenas.training.settled import Schedule, circumstances
-from edgenas.training.split import Split
+from edgenas.training.step import sandwich_backward
+
+__all__ = ["make_optimizer", "sandwich_backward", "train", "validate"]
 
 Progress = Callable[[str, int, int], None]
-VALIDATION_IMAGES = 1000
-CALIBRATION_IMAGES = 512
 CHECKPOINT_SECONDS = 60.0
 WARM_UP_STEPS, TIMED_STEPS = 3, 30
 TIMING_SHARE = 0.03
@@ -69,56 +67,19 @@ def compute_device(name: str) -> torch.device:
 
 
 def count_steps(config: TrainConfig, images: int) -> int:
-    """Optimiser steps of a whole training on `images` pictures.
+    """Optimiser steps of a whole training on `images` pictures; none where `epochs` is 0.
 
     Raises:
         DataError: a batch is larger than the training split.
     """
+    if config.epochs == 0:
+        return 0
     if images < config.batch_size:
         raise DataError(
             f"train.batch_size is {config.batch_size}, but there are only {images} training pictures: "
             f"set train.batch_size to at most {images}, or add pictures"
         )
     return max(1, round(config.epochs * (images // config.batch_size)))
-
-
-def make_optimizer(net: SuperNet, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW; no weight decay on norms and biases."""
-    matrices = [p for p in net.parameters() if p.ndim > 1]
-    vectors = [p for p in net.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate)
-
-
-def sandwich_backward(
-    net: SuperNet, pictures: Tensor, labels: Tensor, archs: Sequence[Arch], label_smoothing: float = 0.0
-) -> Tensor:
-    """Gradients of all archs of a step, summed; returns the loss of the first, the teacher.
-
-    Each arch goes backward before the next goes forward, so that only one arch's activations are alive.
-
-    Args:
-        net: the supernet, in train mode.
-        pictures: uint8 (n, c, h, w), augmented, of any size: every arch gets them at its own resolution.
-        labels: int64 (n,).
-        archs: the largest first; it learns the labels, the others its softened outputs.
-        label_smoothing: for the largest.
-    """
-    teacher, *students = archs
-    # bf16 pays where the hardware has matrix units made for it; on CPUs it measured slower at these sizes.
-    precision = torch.autocast("cuda", torch.bfloat16) if pictures.device.type == "cuda" else contextlib.nullcontext()
-    with precision:
-        logits = net(preprocess_for(teacher)(pictures), teacher)
-        loss = hard_loss(logits, labels, label_smoothing)
-    loss.backward()  # type: ignore[no-untyped-call]
-    for arch in students:
-        with precision:
-            student_loss = distillation_loss(net(preprocess_for(arch)(pictures), arch), logits.detach())
-        student_loss.backward()  # type: ignore[no-untyped-call]
-    return loss.detach()
 
 
 def train(
@@ -130,6 +91,7 @@ def train(
     folder: Path,
     progress: Progress,
     minutes: float | None = None,
+    processes: Processes = ALONE,
 ) -> TrainResult:
     """Train the supernet in place; `folder` gets checkpoints and `training.jsonl`, and is resumed from.
 
@@ -144,40 +106,87 @@ def train(
         folder: of the checkpoint, the log, and what is settled at the first step.
         progress: called with `training`, steps done and in all.
         minutes: train for about so long instead of `config.epochs`. Only the first call for a folder settles it.
+        processes: who trains along; the first one writes.
 
     Raises:
         DataError: the training split is smaller than a batch.
+        ConfigError: a batch cannot be shared by the processes.
         RunFolderError: what `folder` holds, or what `config.init` names, is broken or of something else.
-        EdgenasError: the loss is not finite; the step is named, the last checkpoint is kept.
+        EdgenasError: a loss is not finite, or memory ran out; the step is named, the last checkpoint is kept.
     """
+    processes.check_batch(config.batch_size)
     device = compute_device(config.device)
     net.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimizer = make_optimizer(net, config)
-    header = checkpoint.resume(folder, net, optimizer)
-    schedule = _settle(net, dataset, config, seed, folder, progress, minutes, begun=header is not None)
-    total = schedule.steps
+    if config.zero_last_norm:
+        zero_last_norms(net)
+    course = Course(net, config, seed, 0, folder=folder, processes=processes)
+    header = checkpoint.resume(folder, net, course.optimizer, course.average)
+    # All have looked whether there is one, before the first writes any.
+    processes.wait()
+    schedule = _settle(net, dataset, config, seed, folder, progress, minutes, processes, begun=header is not None)
+    course.steps = total = schedule.steps
+    if header is None and course.average is not None:
+        course.average = new_average(net)
     of = Header(0, 0.0, net.space.structure_id, dataset.name, dataset.classes)
     done, seconds = (header.step, header.seconds) if header else (0, 0.0)
-    log = TrainingLog(folder / FILE_NAME, total, len(dataset.train) // config.batch_size, config.batch_size)
+    log = TrainingLog(
+        folder / FILE_NAME,
+        total,
+        len(dataset.train) // config.batch_size,
+        config.batch_size,
+        config.validations,
+        writes=processes.first,
+    )
     if 0 < done < total:
         log.resumed(done, schedule.differences(device), device)
+    taken = total
     saved = time.monotonic()
     started = time.perf_counter()
-    for step, batch in enumerate(_batches(dataset, config, seed, range(done, total)), start=done):
-        loss = _step(net, optimizer, batch, config, seed, step, total)
-        _check_finite(loss, step)
+    for step, batch in enumerate(batches(dataset, config, seed, range(done, total), processes), start=done):
+        loss = course.step(step, batch)
         # Reading pictures counts; logging, validating and saving do not.
         seconds += time.perf_counter() - started
         if log.due(step):
-            log.step(step, loss.item(), optimizer.param_groups[0]["lr"], seconds)
-        if log.validation_due(step):
-            log.validation(step, validate(net, dataset))
-        if time.monotonic() - saved > CHECKPOINT_SECONDS or step == total - 1:
-            checkpoint.save(folder, net, optimizer, replace(of, step=step + 1, seconds=seconds))
+            log.step(step, loss.item(), course.optimizer.param_groups[0]["lr"], seconds)
+        stops = log.validation_due(step) and _validated(course, dataset, log, step, processes)
+        last = stops or step == total - 1
+        if last:
+            _take_best(course, stops)
+        if processes.first and (last or time.monotonic() - saved > CHECKPOINT_SECONDS):
+            reached = replace(of, step=total if last else step + 1, seconds=seconds)
+            checkpoint.save(folder, net, course.optimizer, reached, None if last else course.average)
             saved = time.monotonic()
         progress("training", step + 1, total)
+        if stops:
+            taken = step + 1
+            break
         started = time.perf_counter()
-    return TrainResult(num_parameters(net), seconds, total * config.batch_size / max(seconds, 1e-9))
+    if total == 0 and processes.first:
+        append_jsonl(folder / FILE_NAME, {"kind": "taken", "init_sha256": schedule.init_sha256})
+        checkpoint.save(folder, net, course.optimizer, of)
+    processes.wait()
+    return TrainResult(num_parameters(net), seconds, taken * config.batch_size / max(seconds, 1e-9))
+
+
+def _validated(course: Course, dataset: Dataset, log: TrainingLog, step: int, processes: Processes) -> bool:
+    """Score and tell; keep the best weights where training may stop early. Whether it should stop now."""
+    net, patience = course.net, course.config.patience
+    if processes.first:
+        with averaged(net, course.average):
+            log.validation(step, validate(net, dataset))
+            if patience is not None and log.stale(step) == 0:
+                checkpoint.save_best(log.path.parent, net)
+    processes.wait()
+    return patience is not None and log.stale(step) >= patience
+
+
+def _take_best(course: Course, stopped: bool) -> None:
+    """The weights that training ends with: its average, if it keeps one; where it stopped early, the best."""
+    if stopped:
+        assert course.folder is not None
+        checkpoint.load_best(course.folder, course.net)
+    elif course.average is not None:
+        take(course.average, course.net)
 
 
 def _settle(
@@ -188,34 +197,42 @@ def _settle(
     folder: Path,
     progress: Progress,
     minutes: float | None,
+    processes: Processes,
     *,
     begun: bool,
 ) -> Schedule:
     """What was settled when the training in `folder` began; or, if it begins now, start from `config.init`."""
     schedule = Schedule.read(folder)
-    digest = None if begun or config.init is None else _start_from(config.init, net, dataset, schedule)
+    digest = None if begun or config.init is None else _start_from(config, net, dataset, schedule)
     if schedule is None:
         steps = count_steps(config, len(dataset.train))
         if minutes is not None and not begun:
+            if processes.count > 1:
+                raise ConfigError("--minutes goes with one process: set train.epochs instead")
             steps = steps_within(minutes, net, dataset, config, seed, progress)
         schedule = Schedule(steps, None if begun else minutes, digest, circumstances(compute_device(config.device)))
-        schedule.save(folder)
     elif not begun:
         # Killed before its first checkpoint: all of its steps are done now.
         schedule = replace(schedule, circumstances=circumstances(compute_device(config.device)))
+    else:
+        return schedule
+    # All have read it, before the first writes it.
+    processes.wait()
+    if processes.first:
         schedule.save(folder)
     return schedule
 
 
-def _start_from(init: Path, net: SuperNet, dataset: Dataset, schedule: Schedule | None) -> str:
-    path = checkpoint.init_file(init)
+def _start_from(config: TrainConfig, net: SuperNet, dataset: Dataset, schedule: Schedule | None) -> str:
+    assert config.init is not None
+    path = init_file(config.init)
     digest = checkpoint.file_digest(path)
     if schedule and schedule.init_sha256 != digest:
         raise RunFolderError(
             f"train.init: {path} is not what this training began with (SHA-256 {schedule.init_sha256}): restore that "
             "file, or choose another --run folder"
         )
-    checkpoint.load_init(init, net, dataset.name, dataset.classes)
+    load_init(config.init, net, dataset.name, dataset.classes, with_classifier=config.epochs == 0)
     return digest
 
 
@@ -227,64 +244,19 @@ def steps_within(
     The first steps of the training are timed on a copy of `net`; archs differ much in cost, so several.
     """
     began, steps = time.perf_counter(), []
-    net = copy.deepcopy(net)
-    optimizer = make_optimizer(net, config)
-    batches = _batches(dataset, config, seed, range(WARM_UP_STEPS + TIMED_STEPS))
+    course = Course(copy.deepcopy(net), config, seed, WARM_UP_STEPS + TIMED_STEPS)
     started = time.perf_counter()
-    for step, batch in enumerate(batches):
-        progress("timing steps", step, WARM_UP_STEPS + TIMED_STEPS)
-        _check_finite(_step(net, optimizer, batch, config, seed, step, WARM_UP_STEPS + TIMED_STEPS), step)
+    for step, batch in enumerate(batches(dataset, config, seed, range(course.steps))):
+        progress("timing steps", step, course.steps)
+        course.step(step, batch)
         now = time.perf_counter()
         steps.append(now - started)
         started = now
         if step >= WARM_UP_STEPS and now - began > TIMING_SHARE * 60 * minutes:
             break
     progress("timing steps", len(steps), len(steps))
-    validate(net, dataset)
-    validating = VALIDATIONS * (time.perf_counter() - started)
+    validate(course.net, dataset)
+    validating = config.validations * (time.perf_counter() - started)
     left = 60 * minutes - validating - (time.perf_counter() - began)
     timed = steps[WARM_UP_STEPS:]
     return max(1, int(left / (sum(timed) / len(timed))))
-
-
-def _batches(dataset: Dataset, config: TrainConfig, seed: int, steps: range) -> Iterator[Split]:
-    indices = (batch_indices(len(dataset.train), config.batch_size, seed, step) for step in steps)
-    return dataset.train.stream(indices)
-
-
-def _step(
-    net: SuperNet,
-    optimizer: torch.optim.Optimizer,
-    batch: Split,
-    config: TrainConfig,
-    seed: int,
-    step: int,
-    total: int,
-) -> Tensor:
-    device = next(net.parameters()).device
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-    pictures = augment(batch.tensor().to(device), config.augment, generator)
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(step, total, config.learning_rate, config.warmup)
-    optimizer.zero_grad()
-    archs = sandwich(net.space, config.subnets_per_step, seed, step)
-    loss = sandwich_backward(net, pictures, batch.labels.to(device), archs, config.label_smoothing)
-    optimizer.step()
-    return loss
-
-
-def _check_finite(loss: Tensor, step: int) -> None:
-    if not torch.isfinite(loss):
-        raise EdgenasError(
-            f"the loss is {loss.item()} at step {step}: lower train.learning_rate (the last checkpoint is kept)"
-        )
-
-
-def validate(net: SuperNet, dataset: Dataset) -> dict[str, float]:
-    """Validation top-1 of the smallest and the largest subnet, on a part of the split."""
-    images = dataset.train.pictures[:CALIBRATION_IMAGES]
-    ends = {"smallest": net.space.smallest, "largest": net.space.largest}
-    part = dataset.validation.head(VALIDATION_IMAGES)
-    scores = {name: top1(materialise(net, arch, images), part) for name, arch in ends.items()}
-    net.train()
-    return scores

@@ -67,7 +67,7 @@ def fine_tune(
     assert subnet.arch is not None
     device, preprocess, peak = (
         compute_device(config.device),
-        preprocess_for(subnet.arch),
+        preprocess_for(subnet.arch, subnet.pixels),
         RATE_SHARE * config.learning_rate,
     )
     teacher = copy.deepcopy(subnet).to(device).eval().requires_grad_(False)

@@ -17,7 +17,8 @@ from edgenas.files import read_json, write_yaml
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint, loop
-from edgenas.training.checkpoint import CLASSIFIER, FILE_NAME, Header, check_init, load_init
+from edgenas.training.checkpoint import FILE_NAME, Header
+from edgenas.training.init import CLASSIFIER, check_init, load_init
 
 SCHEMA = '"schema_version": 1'
 
