@@ -134,6 +134,13 @@ class VerifyConfig(_Section):
     refits: int = Field(2, ge=0, le=100)
 
 
+class FinetuneConfig(_Section):
+    """How the chosen subnet is taught on its own before it is handed over."""
+
+    epochs: float = Field(0.0, ge=0)
+    learning_rate_share: float = Field(0.1, gt=0, le=10)
+
+
 class ExportConfig(_Section):
     """How the chosen subnet is handed over."""
 
@@ -187,6 +194,7 @@ class RunConfig(_Section):
     profile: ProfileConfig = ProfileConfig()
     search: SearchConfig = SearchConfig()
     verify: VerifyConfig = VerifyConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
     export: ExportConfig = ExportConfig()
 
     @field_validator("devices")

@@ -28,6 +28,7 @@ from edgenas.pipeline.data import (
 )
 from edgenas.pipeline.devices import run_devices, run_transport
 from edgenas.pipeline.fine_tuning import FineTuning, fine_tuned, outcome, tuning_due
+from edgenas.pipeline.finetune import finetuned_subnet
 from edgenas.pipeline.form import PLAIN
 from edgenas.pipeline.front_int8 import Int8File, precisions
 from edgenas.pipeline.graphs import Graphs
@@ -121,10 +122,11 @@ def make_bundle(run: Run, arch: Arch, options: BundleOptions, out: Path, progres
     dataset = run_dataset(run)
     if options.precision == "int8":
         check_quantiser_images(run.config, len(dataset.train))
-    subnet = materialise(trained_supernet(run, dataset), arch, calibration_pictures(run, dataset)).cpu()
+    tuned = finetuned_subnet(run, dataset, arch)
+    subnet = tuned or materialise(trained_supernet(run, dataset), arch, calibration_pictures(run, dataset)).cpu()
     # In the run folder, where the next start clears away what a kill leaves.
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".export.") as folder:
-        preprocess, verified = deployed_preprocess(arch, dataset), _verified(run, arch)
+        preprocess, verified = deployed_preprocess(arch, dataset), None if tuned else _verified(run, arch)
         network = _Network(run, dataset, subnet, preprocess, options, Path(folder), verified)
         steps = 4 if options.precision == "int8" else 3
         progress("proving the export", 0, steps)

@@ -1,16 +1,22 @@
-"""training.jsonl: what training told as it went. After a kill it holds some steps twice; the later rows count."""
+"""training.jsonl: what training told as it went. After a kill it holds some steps twice; the later rows count.
+
+training.csv beside it holds the rows that count, a step a line, for spreadsheets; it is written anew at validations.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from edgenas.files import append_jsonl, read_jsonl
+from edgenas.files import append_jsonl, read_jsonl, write_text
 
-FILE_NAME = "training.jsonl"
+FILE_NAME, TABLE_NAME = "training.jsonl", "training.csv"
+COLUMNS = ("step", "epoch", "loss", "learning_rate", "images_per_second", "seconds")
 LOG_ROWS = 100
 LOGGER = logging.getLogger(__name__)
 
@@ -46,6 +52,22 @@ class TrainingLog:
         """Tell of scores, by subnet."""
         epoch = (step + 1) / self.steps_per_epoch
         append_jsonl(self.path, {"kind": "validation", "step": step, "epoch": epoch, "top1": scores})
+
+    def write_table(self) -> None:
+        """Write training.csv from what was told so far."""
+        rows = read_jsonl(self.path)
+        steps = {row["step"]: row for row in rows if row.get("kind") == "step"}
+        scores = {row["step"]: row for row in rows if row.get("kind") == "validation"}
+        names = list(dict.fromkeys(name for row in scores.values() for name in row["top1"]))
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow([*COLUMNS, *(f"top1_{name}" for name in names)])
+        for step in sorted({*steps, *scores}):
+            # Not every step that is scored is told of otherwise.
+            told = {**scores.get(step, {"top1": {}}), **steps.get(step, {})}
+            top1 = scores[step]["top1"] if step in scores else {}
+            table.writerow([*(told.get(name, "") for name in COLUMNS), *(top1.get(name, "") for name in names)])
+        write_text(self.path.with_name(TABLE_NAME), text.getvalue())
 
     def stale(self, step: int) -> int:
         """How many validations ago the best one was, by its mean, as told up to a step; the first of equals counts."""

@@ -156,6 +156,8 @@ def train(
             reached = replace(of, step=total if last else step + 1, seconds=seconds)
             checkpoint.save(folder, net, course.optimizer, reached, None if last else course.average)
             saved = time.monotonic()
+        if processes.first and last:
+            log.write_table()
         progress("training", step + 1, total)
         if stops:
             taken = step + 1
@@ -174,6 +176,7 @@ def _validated(course: Course, dataset: Dataset, log: TrainingLog, step: int, pr
     if processes.first:
         with averaged(net, course.average):
             log.validation(step, validate(net, dataset))
+            log.write_table()
             if patience is not None and log.stale(step) == 0:
                 checkpoint.save_best(log.path.parent, net)
     processes.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +17,15 @@ from ofa_networks import activate, ofa_network
 from PIL import Image
 from small_run import edgenas
 
+from edgenas.errors import DataError, UserError
 from edgenas.files import read_json, read_jsonl
 from edgenas.pipeline.data import run_dataset
+from edgenas.pipeline.importing import import_ofa, ofa_config
 from edgenas.pipeline.run import open_run
 from edgenas.pipeline.train import trained_supernet
+from edgenas.space.load import load_space
+from edgenas.supernet.supernet import SuperNet
+from edgenas.training.init import load_init
 
 PAGE = Path(__file__).parents[2] / "examples" / "imagenet_from_ofa.md"
 CLASSES = ("n01", "n02", "n03")
@@ -81,32 +87,33 @@ def test_a_run_folder_holds_the_checkpoints_weights(cwd: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("space", "override", "message"),
     [
-        (["--space", "ofa-mbv3-w1.2"], "of another width than ofa-mbv3-w1.2: its space is ofa-mbv3-w1.0"),
-        (["--space", "mobile-32"], "mobile-32 has no once-for-all checkpoints"),
-        (["--space", "ofa"], "space 'ofa' is neither a preset nor a file"),
-        (["--set", "train.epoch=1"], "did you mean 'train.epochs'"),
-        (["--set", "data.path=imagenet"], "is of 3 classes, but there are 1 here"),
+        ("ofa-mbv3-w1.2", "seed=1", r"of another width than ofa-mbv3-w1\.2: its space is ofa-mbv3-w1\.0"),
+        ("mobile-32", "seed=1", "mobile-32 has no once-for-all checkpoints"),
+        ("ofa", "seed=1", "space 'ofa' is neither a preset nor a file"),
+        ("ofa-mbv3-w1.0", "train.epoch=1", "did you mean 'train.epochs'"),
+        ("ofa-mbv3-w1.0", "data.path=fewer", "is of 3 classes, but there are 2 here"),
+        ("ofa-mbv3-w1.0", "train.init=none.pth", r"none\.pth does not exist"),
     ],
 )
-def test_mistakes_are_named_before_anything_is_written(cwd: Path, arguments: list[str], message: str) -> None:
-    if "data.path=imagenet" in arguments:
-        (cwd / "imagenet" / "other").mkdir()
-        Image.new("RGB", (9, 9)).save(cwd / "imagenet" / "other" / "a.png")
-        arguments, message = ["--set", "data.path=imagenet"], "classes, but there are 2 here"
-    done = importing(cwd, *arguments)
-    assert done.returncode == 2, done.stderr
-    assert message in done.stderr
-    assert not (cwd / "runs").exists()
+def test_mistakes_are_named_before_anything_is_written(
+    cwd: Path, monkeypatch: pytest.MonkeyPatch, space: str, override: str, message: str
+) -> None:
+    monkeypatch.chdir(cwd)
+    shutil.copytree("imagenet/val", "fewer")
+    shutil.rmtree("fewer/n03")
+
+    def begin() -> None:
+        config = ofa_config(Path("ofa_mbv3_d234_e346_k357_w1.0"), space, Path("imagenet/val"), [override])
+        import_ofa(config, Path("run"), lambda *_: None)
+
+    with pytest.raises(UserError, match=message):
+        begin()
+    assert not Path("run").exists()
 
 
 def test_other_classes_get_a_new_classifier_only_where_there_is_training(cwd: Path) -> None:
-    from edgenas.errors import DataError
-    from edgenas.space.load import load_space
-    from edgenas.supernet.supernet import SuperNet
-    from edgenas.training.init import load_init
-
     space, path = load_space("ofa-mbv3-w1.0"), cwd / "ofa_mbv3_d234_e346_k357_w1.0"
     net = SuperNet(space, 5, kernel_transforms=True)
     own = net.blocks["head"].classifier.weight.detach().clone()

@@ -1,3 +1,4 @@
+import csv
 import logging
 import os
 import random
@@ -56,6 +57,20 @@ def test_progress_and_log_tell_every_step(tmp_path: Path) -> None:
     scores = [row["top1"] for row in rows if row["kind"] == "validation"]
     assert len(scores) >= CONFIG.validations
     assert all(set(score) == {"smallest", "middle", "largest"} and 0 <= min(score.values()) <= 1 for score in scores)
+
+
+def test_the_table_holds_what_was_told_a_step_a_line(tmp_path: Path) -> None:
+    train(tmp_path)
+    rows = read_jsonl(tmp_path / "training.jsonl")
+    told = {row["step"]: row for row in rows if row["kind"] == "step"}
+    scores = {row["step"]: row["top1"] for row in rows if row["kind"] == "validation"}
+    with open(tmp_path / log.TABLE_NAME, newline="") as stream:
+        table = list(csv.DictReader(stream))
+    assert [int(row["step"]) for row in table] == sorted(told)
+    for row in table:
+        step = int(row["step"])
+        assert float(row["loss"]) == told[step]["loss"]
+        assert row["top1_middle"] == (str(scores[step]["middle"]) if step in scores else "")
 
 
 def test_equal_seeds_give_equal_weights(tmp_path: Path) -> None:
