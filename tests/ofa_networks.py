@@ -44,17 +44,26 @@ def _made(width: float, classes: int, seed: int) -> Any:
     )
     with torch.no_grad():
         for name, parameter in net.named_parameters():
-            if name.endswith("_matrix"):
+            if name.endswith("depth_conv.conv.conv.weight"):
+                # As in trained networks, the centre and the first channels count most: else signals die out in subnets.
+                parameter[:, :, 2:-2, 2:-2] *= 5
+            elif name.endswith("point_linear.conv.conv.weight"):
+                parameter[:, parameter.shape[1] // 2 :] *= 0.3
+            elif name.endswith("_matrix"):
                 parameter += 0.05 * torch.randn_like(parameter)
             elif parameter.ndim == 1:
                 parameter += 0.2 * torch.randn_like(parameter)
-        # Settled first, as training would, since signals else die out or grow in some subnets; then perturbed.
+        # Settled first, as training would; then perturbed.
         random.seed(seed)
+        net.set_bn_param(momentum=0.3, eps=1e-5)
         net.train()
         for _ in range(SETTLING):
             net.sample_active_subnet()
             net(torch.randn(4, 3, 64, 64))
+        net.set_bn_param(momentum=0.1, eps=1e-5)
         net.set_max_net()
+        # Logits of size 1, more or less.
+        net.classifier.linear.weight *= 0.03
         for module in net.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.running_mean += 0.1 * torch.randn_like(module.running_mean)
