@@ -141,8 +141,10 @@ class SuperNet(nn.Module):
         if x.shape[-2:] != (arch.resolution, arch.resolution):
             raise SpaceError(f"wanted pictures of {arch.resolution}×{arch.resolution} for {arch}, got {tuple(x.shape)}")
         template = _template(self.space, arch, self.num_classes)
-        template.train(self.training)
-        return functional_call(template, self.cut(arch), (x,))  # type: ignore[no-any-return]
+        if template.training != self.training:
+            template.train(self.training)
+        # No tensor is shared inside a subnet, and looking for some takes longer than a small block.
+        return functional_call(template, self.cut(arch), (x,), tie_weights=False)  # type: ignore[no-any-return]
 
     def extract(self, arch: Arch) -> Subnet:
         """A free-standing copy of one arch, not yet calibrated: its batch-norm statistics are shared ones."""
