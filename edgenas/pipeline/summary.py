@@ -25,7 +25,8 @@ def write_summary(run: Run) -> dict[str, Any]:
         "seed": run.config.seed,
         "space": run.space.name,
         "space_id": run.space.structure_id,
-        "space_size": run.space.size,
+        # Once-for-all's is no number of 64 bits, which readers of JSON may not read.
+        "space_size": float(run.space.size),
         "dataset": description["name"],
         "budgets": search["budgets"],
         "supernet": {key: trained[key] for key in ("params", "train_seconds", "images_per_second")},
