@@ -90,8 +90,9 @@ def test_the_command_trains_in_a_group_and_one_process_writes(tmp_path: Path) ->
     assert second.stdout == ""
     result = read_json(tmp_path / "runs" / "small" / "supernet" / "result.json")
     assert result["images_per_second"] > 0
-    rows = [row["step"] for row in read_jsonl(tmp_path / "runs" / "small" / "supernet" / "training.jsonl")]
-    assert len(rows) == len(set(rows)) + 5
+    rows = read_jsonl(tmp_path / "runs" / "small" / "supernet" / "training.jsonl")
+    steps = [row["step"] for row in rows if row["kind"] == "step"]
+    assert steps == list(range(len(steps)))
     # Finished training is not done again, by any of them.
     again = together(2, ["-m", "edgenas", "train", "runs/small", "--json"], tmp_path)
     assert [one.returncode for one in again] == [0, 0], again[0].stderr
