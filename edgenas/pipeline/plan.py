@@ -31,10 +31,11 @@ from edgenas.space.space import SearchSpace
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.data import set_size
 from edgenas.training.evaluate import materialise, top1
-from edgenas.training.loop import compute_device, count_steps, sandwich_backward
+from edgenas.training.beginning import compute_device, count_steps
 from edgenas.training.schedule import sandwich
 from edgenas.training.settled import Schedule
 from edgenas.training.split import Split
+from edgenas.training.step import sandwich_backward
 
 EXPORT_SECONDS_PER_BLOCK = 0.06
 QUANTISE_SECONDS_PER_MODEL = 0.1

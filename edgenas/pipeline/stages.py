@@ -19,7 +19,7 @@ from edgenas.pipeline.train import run_train
 from edgenas.pipeline.verify import run_verify
 from edgenas.report.markdown import write_report
 from edgenas.report.page import write_page
-from edgenas.training.loop import compute_device
+from edgenas.training.beginning import compute_device
 from edgenas.training.processes import joined
 
 LOGGER = logging.getLogger(__name__)

@@ -40,6 +40,11 @@ class TrainingLog:
         """Whether subnets are to be scored after a step."""
         return (step + 1) % max(1, self.total // self.validations) == 0
 
+    def owes_validation(self, step: int) -> bool:
+        """Whether subnets were to be scored after a step, and were not."""
+        told = {row["step"] for row in read_jsonl(self.path) if row.get("kind") == "validation"}
+        return self.validation_due(step) and step not in told
+
     def step(self, step: int, loss: float, rate: float, seconds: float) -> None:
         """Tell of a step; `seconds` are those of all steps so far."""
         if not self.writes:

@@ -27,7 +27,8 @@ from edgenas import SuperNet, load_space
 from edgenas.config import AugmentConfig, DataConfig, TrainConfig
 from edgenas.training.augment import augment
 from edgenas.training.data import Dataset, load_dataset
-from edgenas.training.loop import make_optimizer, sandwich_backward
+from edgenas.training.optimizer import make_optimizer
+from edgenas.training.step import sandwich_backward
 from edgenas.training.schedule import batch_indices, sandwich
 from edgenas.training.split import Split
 

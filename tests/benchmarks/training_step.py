@@ -21,7 +21,8 @@ import torch
 from edgenas import SuperNet, load_space
 from edgenas.config import TrainConfig
 from edgenas.latency.device import probe
-from edgenas.training.loop import make_optimizer, sandwich_backward
+from edgenas.training.optimizer import make_optimizer
+from edgenas.training.step import sandwich_backward
 from edgenas.training.schedule import sandwich
 
 

@@ -19,6 +19,7 @@ from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint, loop
 from edgenas.training.checkpoint import FILE_NAME, Header
 from edgenas.training.init import CLASSIFIER, check_init, load_init
+from edgenas.training.optimizer import make_optimizer
 
 SCHEMA = '"schema_version": 1'
 
@@ -37,7 +38,7 @@ def saved(trained: Path, tmp_path: Path) -> Path:
 
 
 def resume(folder: Path, net: SuperNet) -> Header | None:
-    return checkpoint.resume(folder, net, loop.make_optimizer(net, CONFIG))
+    return checkpoint.resume(folder, net, make_optimizer(net, CONFIG))
 
 
 def test_a_checkpoint_gives_back_weights_steps_and_seconds(saved: Path) -> None:
@@ -200,7 +201,7 @@ def test_the_same_space_narrowed_otherwise_is_refused(saved: Path) -> None:
 
 
 def test_the_space_of_an_older_checkpoint_is_read_from_its_run_folder(saved: Path) -> None:
-    optimizer = loop.make_optimizer(net := supernet(), CONFIG)
+    optimizer = make_optimizer(net := supernet(), CONFIG)
     checkpoint.save(saved, net, optimizer, replace(Header(STEPS, 1.0), dataset="halves", classes=CLASSES))
     with pytest.raises(RunFolderError, match="of space unknown"):
         check_init(saved.parent, SMALL)
@@ -260,7 +261,7 @@ def test_before_the_first_checkpoint_another_init_is_refused(saved: Path, tmp_pa
     config = CONFIG.model_copy(update={"init": saved.parent})
     with pytest.raises(Killed):
         train(tmp_path / "cut", config, killed)
-    optimizer = loop.make_optimizer(net := supernet(), CONFIG)
+    optimizer = make_optimizer(net := supernet(), CONFIG)
     checkpoint.save(saved, net, optimizer, Header(1, 1.0, SMALL.structure_id, "halves", CLASSES))
     with pytest.raises(RunFolderError, match="is not what this training began with"):
         train(tmp_path / "cut", config)

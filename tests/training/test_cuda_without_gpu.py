@@ -13,7 +13,8 @@ from edgenas.space.space import SearchSpace
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.augment import augment
 from edgenas.training.evaluate import preprocess_for
-from edgenas.training.loop import make_optimizer, sandwich_backward
+from edgenas.training.optimizer import make_optimizer
+from edgenas.training.step import sandwich_backward
 from edgenas.training.losses import distillation_loss, hard_loss
 from edgenas.training.schedule import sandwich
 
