@@ -88,11 +88,11 @@ def _whole_run(
     if plan:
         _show_plan(config, folder, minutes, shown.as_json, reach)
         return
-    from edgenas.pipeline.run import STAGES
+    from edgenas.pipeline.run import ORDER
 
     run = start(config, folder, reach, shown)
     run.needs("search")
-    do_stages(run, STAGES, minutes, shown)
+    do_stages(run, ORDER, minutes, shown)
 
 
 def start(config: RunConfig, folder: Path, reach: Reach, shown: Shown) -> Run:
@@ -281,10 +281,10 @@ def status(
 ) -> None:
     """Which stages of a run are finished."""
     from edgenas.display import print_table
-    from edgenas.pipeline.run import STAGES, open_run
+    from edgenas.pipeline.run import ORDER, STAGES, open_run
 
     run = open_run(folder)
-    stages = {stage: run.done(stage) for stage in STAGES if run.lacks(stage) is None}
+    stages = {stage: run.done(stage) for stage in ORDER if run.lacks(stage) is None}
     if as_json:
         print_json({"name": run.config.name, "space": run.space.name, "stages": stages})
         return

@@ -11,7 +11,7 @@ from edgenas.deploy.manifest import Manifest
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.pipeline.bundle_network import BundleOptions
 from edgenas.pipeline.bundling import make_bundle, run_precision
-from edgenas.pipeline.finetune import is_finetuned, run_finetune
+from edgenas.pipeline.finetune import is_better
 from edgenas.pipeline.front_int8 import deployed_top1, precisions
 from edgenas.pipeline.lock import locked
 from edgenas.pipeline.run import Progress, Run
@@ -28,11 +28,11 @@ def run_export(run: Run, progress: Progress) -> None:
     Raises:
         ParityError: the file computes something else, or int8 is less accurate than allowed; no bundle is written.
         ConfigError: the run has no weights; what it would take is told.
+        RunFolderError: a stage before it is missing.
     """
     run.needs("export")
     if run.done("export"):
         return
-    run_finetune(run, progress)
     verified = run.result("verify")
     options, used = BundleOptions(run_precision(run)), precisions(run)
     manifest = make_bundle(run, run.space.parse(verified["chosen"]), options, run.folder / BUNDLE, progress)
@@ -49,7 +49,7 @@ def run_export(run: Run, progress: Progress) -> None:
 
 def _val_top1(run: Run, manifest: Manifest, verified: dict[str, Any]) -> float:
     """As verified, but where fine-tuning changed it."""
-    if not is_finetuned(run, run.space.parse(manifest.arch)):
+    if run.lacks("finetune") or not is_better(run.result("finetune")):
         return float(verified["val_top1"])
     return deployed_top1(manifest.accuracy["validation_top1"], _int8_top1(manifest, "validation"), precisions(run))
 

@@ -132,7 +132,7 @@ def _accuracy(run: Run) -> list[Section]:
         Section(
             "optimism",
             "Validation against test",
-            judgement.optimism(run).rstrip("."),
+            " ".join(filter(None, [judgement.optimism(run), judgement.finetuned(run)])).rstrip("."),
             (figures.validation_and_test(run),),
             sentences([judgement.int8(run), *judgement.int8_doubts(run), *run.summary.int8.notes])
             if run.summary.int8

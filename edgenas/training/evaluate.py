@@ -20,6 +20,8 @@ from edgenas.training.preprocess import Preprocess
 from edgenas.training.split import Split
 
 BATCH_SIZE = 128
+CALIBRATION_IMAGES = 2048
+"""Pictures that recalibrate a subnet, where nothing else is asked for."""
 
 
 def preprocess_for(arch: Arch, pixels: Pixels | None = None) -> Preprocess:
@@ -29,13 +31,16 @@ def preprocess_for(arch: Arch, pixels: Pixels | None = None) -> Preprocess:
 
 
 @torch.no_grad()
-def materialise(net: SuperNet, arch: Arch, images: Tensor, *, batch_size: int = BATCH_SIZE) -> Subnet:
+def materialise(
+    net: SuperNet, arch: Arch, images: Tensor, *, most: int = CALIBRATION_IMAGES, batch_size: int = BATCH_SIZE
+) -> Subnet:
     """Extract an arch and recalibrate its batch-norm statistics: a calibrated Subnet in eval mode.
 
     Args:
         net: the supernet; unchanged.
         arch: an arch of its space.
         images: training pictures, uint8 (n, 1 or 3, h, w); or already preprocessed, float (n, 3, r, r).
+        most: of the images, so many of the first are taken; how many were is the subnet's `calibration_images`.
         batch_size: pictures a batch; statistics are the averages over batches, of means and biased variances, as
             batch norm in training has them and once-for-all's `set_running_statistics` averages them.
 
@@ -43,7 +48,7 @@ def materialise(net: SuperNet, arch: Arch, images: Tensor, *, batch_size: int = 
         DataError: fewer than two pictures, or of another type or shape.
         SpaceError: the arch is not in the space.
     """
-    return recalibrate(net.extract(arch), images, batch_size=batch_size)
+    return recalibrate(net.extract(arch), images[:most], batch_size=batch_size)
 
 
 @torch.no_grad()
