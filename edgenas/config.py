@@ -116,6 +116,7 @@ class TrainConfig(_Section):
     validations: int = Field(5, ge=1, le=1000)
     patience: int | None = Field(None, ge=1)
     precision: Precision = "auto"
+    tensorboard: bool = False
     augment: AugmentConfig = AugmentConfig()
     device: Literal["auto", "cpu", "cuda"] = "auto"
 

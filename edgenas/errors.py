@@ -83,6 +83,8 @@ class Stopped(KeyboardInterrupt):
         self.signal_number = int(signal_number)
 
 
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+"""How torch says it, on CPUs and GPUs, in errors that are no MemoryError."""
 MOST_PROBLEMS = 5
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 120
@@ -104,6 +106,11 @@ _PLAIN_WORDS = {
     "too_short": "a list of at least {min_length}",
     "too_long": "a list of at most {max_length}",
 }
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is full."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in OUT_OF_MEMORY)
 
 
 def first_line(error: Exception) -> str:

@@ -25,6 +25,7 @@ from edgenas.profiling.reach import Reach
 from edgenas.search.strategies.by_name import check_strategy
 from edgenas.space.narrow import narrow
 from edgenas.space.space import SearchSpace
+from edgenas.training.board import load_tensorboard
 from edgenas.training.data import set_size
 from edgenas.training.init import check_init
 from edgenas.training.beginning import compute_device, count_steps
@@ -186,6 +187,8 @@ def _check_fits(config: RunConfig, devices: Sequence[Device], space: SearchSpace
     check_initial(config.search.initial, space)
     if config.train is not None:
         compute_device(config.train.device)
+        if config.train.tensorboard:
+            load_tensorboard()
         if config.finetune.data is not None:
             set_size(config.finetune.data, config.seed)
         if config.train.init is not None:

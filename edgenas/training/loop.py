@@ -16,6 +16,7 @@ from edgenas.files import append_jsonl
 from edgenas.supernet.subnet import num_parameters
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
+from edgenas.training.board import Board
 from edgenas.training.beginning import Progress, compute_device, settle
 from edgenas.training.checkpoint import Header
 from edgenas.training.course import Course, batches, validate
@@ -105,6 +106,7 @@ def train(
         config.batch_size,
         config.validations,
         writes=processes.first,
+        board=Board(folder, header.step if header else 0) if config.tensorboard and processes.first else None,
     )
     begun = header or Header(0, 0.0, net.space.structure_id, dataset.name, dataset.classes, net.pixels)
     training = _Training(course, dataset, folder, log, begun)
