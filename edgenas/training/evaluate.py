@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from edgenas.errors import DataError
 from edgenas.space.arch import Arch
+from edgenas.supernet.folding import folded
 from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.subnet import Subnet, module_device
 from edgenas.supernet.supernet import SuperNet
@@ -102,11 +103,23 @@ def predict(subnet: Subnet, pictures: Tensor) -> Tensor:
     Raises:
         UncalibratedError: the subnet did not come from `materialise`.
     """
-    subnet.require_calibrated("scoring")
-    assert subnet.arch is not None
-    assert not subnet.training
-    batches = [subnet(_inputs(batch, subnet.arch, subnet)).float().cpu() for batch in torch.split(pictures, BATCH_SIZE)]
-    return torch.cat(batches)
+    scored = _Scored(subnet)
+    return torch.cat([scored(batch) for batch in torch.split(pictures, BATCH_SIZE)])
+
+
+class _Scored:
+    """A subnet as it is scored."""
+
+    def __init__(self, subnet: Subnet):
+        subnet.require_calibrated("scoring")
+        self._subnet, self._network = subnet, folded(subnet)
+
+    @torch.no_grad()
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Logits of one batch, on the CPU."""
+        assert self._subnet.arch is not None
+        logits: Tensor = self._network(_inputs(pictures, self._subnet.arch, self._subnet))
+        return logits.float().cpu()
 
 
 @dataclass(frozen=True)
@@ -142,9 +155,8 @@ def accuracy(subnet: Subnet, split: Split, num_classes: int = 0) -> Accuracy:
     Raises:
         UncalibratedError: the subnet did not come from `materialise`.
     """
-    right = torch.cat(
-        [predict(subnet, batch.tensor()).argmax(1) == batch.labels for batch in split.batches(BATCH_SIZE)]
-    )
+    scored = _Scored(subnet)
+    right = torch.cat([scored(batch.tensor()).argmax(1) == batch.labels for batch in split.batches(BATCH_SIZE)])
     pictures = torch.bincount(split.labels, minlength=num_classes)
     by_class = torch.bincount(split.labels, weights=right.double(), minlength=num_classes) / pictures
     return Accuracy(int(right.sum()) / len(split), by_class)
