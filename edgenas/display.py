@@ -85,7 +85,9 @@ class ProgressDisplay:
         own = done - before
         left = f", about {seconds / own * (total - done):.0f} s left" if own > 0 and done < total else ""
         try:
-            print(f"{label}: {done}/{total}, {seconds:.0f} s{left}{going and f'; {going}'}", file=sys.stderr, flush=True)
+            print(
+                f"{label}: {done}/{total}, {seconds:.0f} s{left}{going and f'; {going}'}", file=sys.stderr, flush=True
+            )
         except OSError:
             # Whoever read along is gone, or the log's disk is full: no reason to stop.
             self.quiet = True

@@ -58,4 +58,8 @@ def train(
 
 if __name__ == "__main__":
     loop.CHECKPOINT_SECONDS = 0.1
-    train(Path(sys.argv[1]), CONFIG.model_copy(update={"epochs": float(sys.argv[2])}), lambda label, *step: print(label.partition(":")[0], *step))
+    train(
+        Path(sys.argv[1]),
+        CONFIG.model_copy(update={"epochs": float(sys.argv[2])}),
+        lambda label, *step: print(label.partition(":")[0], *step),
+    )

@@ -169,7 +169,9 @@ def _finetune_command(
         from edgenas.pipeline.start import retuned
 
         begun = open_run(target)
-        settings = build_section(FinetuneConfig, begun.config.finetune.model_dump(mode="json") | own, "edgenas finetune")
+        settings = build_section(
+            FinetuneConfig, begun.config.finetune.model_dump(mode="json") | own, "edgenas finetune"
+        )
         do_stages(retuned(begun, settings), ("finetune",), None, shown)
         return
     given = [f"finetune.{key}={json.dumps(value)}" for key, value in own.items()]

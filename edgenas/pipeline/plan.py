@@ -29,9 +29,9 @@ from edgenas.space.cost import cost
 from edgenas.space.form import EXPORT_FORMS
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.supernet import SuperNet
+from edgenas.training.beginning import compute_device, count_steps
 from edgenas.training.data import set_size
 from edgenas.training.evaluate import materialise, top1
-from edgenas.training.beginning import compute_device, count_steps
 from edgenas.training.schedule import sandwich
 from edgenas.training.settled import Schedule
 from edgenas.training.split import Split

@@ -25,10 +25,10 @@ from edgenas.profiling.reach import Reach
 from edgenas.search.strategies.by_name import check_strategy
 from edgenas.space.narrow import narrow
 from edgenas.space.space import SearchSpace
+from edgenas.training.beginning import compute_device, count_steps
 from edgenas.training.board import load_tensorboard
 from edgenas.training.data import set_size
 from edgenas.training.init import check_init
-from edgenas.training.beginning import compute_device, count_steps
 
 LOGGER = logging.getLogger(__name__)
 SPACE, DEVICES = "space.yaml", "devices"

@@ -51,11 +51,15 @@ def _with_weights(run: Run) -> dict[str, Any]:
     description = read_json(path, "delete export/result.json and run `edgenas export`, which writes it anew")
     check_description(description, path)
     exported = run.result("export")
-    return {
-        "dataset": description["name"],
-        "supernet": {key: trained[key] for key in ("params", "train_seconds", "images_per_second")},
-        "chosen": exported["chosen"],
-    } | ({"int8": exported["int8"]} if exported.get("int8") else {}) | _finetuned(run)
+    return (
+        {
+            "dataset": description["name"],
+            "supernet": {key: trained[key] for key in ("params", "train_seconds", "images_per_second")},
+            "chosen": exported["chosen"],
+        }
+        | ({"int8": exported["int8"]} if exported.get("int8") else {})
+        | _finetuned(run)
+    )
 
 
 def _finetuned(run: Run) -> dict[str, Any]:

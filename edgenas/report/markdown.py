@@ -10,7 +10,7 @@ import yaml
 
 from edgenas.files import write_bytes, write_text
 from edgenas.report import judgement, searched
-from edgenas.report.formats import MISSING, count, duration, ms, ms_range, percent, size
+from edgenas.report.formats import MISSING, count, ms, ms_range, percent, size
 from edgenas.report.load import load_run
 from edgenas.report.plots import plot_all
 from edgenas.report.score_rows import score_rows

@@ -14,8 +14,8 @@ from edgenas.errors import DataError
 from edgenas.space.blocks import HeadSpec
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.augment import augment
-from edgenas.training.evaluate import preprocess_for, recalibrate
 from edgenas.training.beginning import compute_device
+from edgenas.training.evaluate import preprocess_for, recalibrate
 from edgenas.training.losses import distillation_loss, hard_loss
 from edgenas.training.optimizer import make_optimizer
 from edgenas.training.schedule import batch_indices, learning_rate

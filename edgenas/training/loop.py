@@ -16,8 +16,8 @@ from edgenas.files import append_jsonl
 from edgenas.supernet.subnet import num_parameters
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
-from edgenas.training.board import Board
 from edgenas.training.beginning import Progress, compute_device, settle
+from edgenas.training.board import Board
 from edgenas.training.checkpoint import Header
 from edgenas.training.course import Course, batches, validate
 from edgenas.training.data import Dataset

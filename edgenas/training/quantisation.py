@@ -18,9 +18,9 @@ from edgenas.config import TrainConfig
 from edgenas.errors import EdgenasError
 from edgenas.supernet.subnet import Subnet, module_device
 from edgenas.training.augment import augment
+from edgenas.training.beginning import compute_device
 from edgenas.training.evaluate import preprocess_for
 from edgenas.training.fake_quantised import fake_quantised, fold_norms
-from edgenas.training.beginning import compute_device
 from edgenas.training.losses import distillation_loss, hard_loss
 from edgenas.training.preprocess import Preprocess
 from edgenas.training.schedule import batch_indices, learning_rate

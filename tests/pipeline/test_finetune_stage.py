@@ -22,8 +22,8 @@ from edgenas.config import FinetuneConfig
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.files import read_json
 from edgenas.pipeline import finetune
-from edgenas.pipeline.data import deployed_preprocess, run_dataset
 from edgenas.pipeline.bundle_network import BundleOptions
+from edgenas.pipeline.data import deployed_preprocess, run_dataset
 from edgenas.pipeline.export import export_bundle, run_export
 from edgenas.pipeline.finetune import WEIGHTS, run_finetune, tuned_subnet
 from edgenas.pipeline.run import Run, open_run
