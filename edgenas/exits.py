@@ -34,7 +34,8 @@ def exit_codes() -> Iterator[None]:
         with signals.taken():
             yield
     except KeyboardInterrupt as stop:
-        sys.exit(say_stopped(signals.number or getattr(stop, "signal_number", signal.SIGINT), stop))
+        number = signals.number or getattr(stop, "signal_number", None) or signal.SIGINT
+        sys.exit(say_stopped(number, stop))
     except Exception as error:
         # What a signal raised may come out as another error: libraries catch what they do not know.
         sys.exit(_ended_by(error) if signals.number is None else say_stopped(signals.number))

@@ -61,5 +61,5 @@ if __name__ == "__main__":
     train(
         Path(sys.argv[1]),
         CONFIG.model_copy(update={"epochs": float(sys.argv[2])}),
-        lambda label, *step: print(label.partition(":")[0], *step),
+        lambda label, done, total: print(label.partition(":")[0], done, total),
     )

@@ -75,7 +75,7 @@ FinetuneEpochs = Annotated[
         "--epochs",
         metavar="E",
         callback=_positive,
-        help="Passes over the training pictures (finetune.epochs); with a run folder, the chosen network is taught anew.",
+        help="Passes over the training pictures (finetune.epochs); with a run folder, it is taught anew.",
     ),
 ]
 Onto = Annotated[

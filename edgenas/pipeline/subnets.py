@@ -49,7 +49,7 @@ class Subnets:
             SpaceError: the arch is not in the space.
             DataError: there are fewer than two pictures.
         """
-        described = {"arch": arch.id, "calibration_images": self.images, **self._of}
+        described: dict[str, str | int] = {"arch": arch.id, "calibration_images": self.images, **self._of}
         path = self._folder / f"{_digest(described)}.safetensors"
         kept = self._kept(arch, path)
         if kept is not None:
@@ -63,7 +63,7 @@ class Subnets:
     def _kept(self, arch: Arch, path: Path) -> Subnet | None:
         with suppress(OSError, SafetensorError):
             statistics = safetensors.torch.load_file(path)
-            subnet = self._net.extract(arch).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+            subnet = self._net.extract(arch).to(memory_format=torch.channels_last).eval()
             wanted = {name: tensor.shape for name, tensor in _statistics(subnet).items()}
             if {name: tensor.shape for name, tensor in statistics.items()} == wanted:
                 subnet.load_state_dict(statistics, strict=False)

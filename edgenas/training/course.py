@@ -87,10 +87,10 @@ class Course:
         lesson = lesson_at(self.net.space, self.config, self.seed, step, self.steps)
         losses = self._taught(pictures, labels, lesson)
         if losses is None:
+            fits = self._what_fits(pictures, labels, lesson)
             raise EdgenasError(
-                f"memory ran out at step {step} with train.batch_size {self.config.batch_size}: "
-                f"{self._what_fits(pictures, labels, lesson)} (the last checkpoint is kept; another batch wants another "
-                "--run folder)"
+                f"memory ran out at step {step} with train.batch_size {self.config.batch_size}: {fits} (the last "
+                "checkpoint is kept; another batch wants another --run folder)"
             )
         losses = self.processes.mean(losses)
         check_finite(losses, lesson.archs, step)

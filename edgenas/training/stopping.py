@@ -65,7 +65,7 @@ class Held:
             self._handlers[number](number, None)
 
     def stop(self) -> None:
-        """End as the signal that waits wants it, or, where it came to another process of a group, as if it had come here.
+        """End as the signal that waits wants it; or, where it came to another process of a group, as if it came here.
 
         Raises:
             KeyboardInterrupt: always.

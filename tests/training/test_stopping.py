@@ -33,41 +33,59 @@ def ask() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def held(work: Callable[[Held], object]) -> None:
+    with Held() as held:
+        work(held)
+
+
 def test_a_signal_waits_until_the_end_and_a_second_one_does_not() -> None:
-    done = []
-    with pytest.raises(Stopped), Held() as held:
+    done: list[object] = []
+
+    def once(held: Held) -> None:
         ask()
         done.append(held.number)
-    assert done == [signal.SIGTERM]
-    with pytest.raises(Stopped), Held():
+
+    def twice(_: Held) -> None:
         ask()
         ask()
         done.append("not reached")
+
+    for work in (once, twice):
+        with pytest.raises(Stopped):
+            held(work)
     assert done == [signal.SIGTERM]
 
 
 def test_where_it_may_pass_a_signal_does_not_wait() -> None:
-    done = []
-    with pytest.raises(Stopped), Held() as held:
+    done: list[object] = []
+
+    def passing(held: Held) -> None:
         with held.passing():
             done.append("passing")
             ask()
             done.append("not reached")
-        done.append("not reached")
-    with pytest.raises(Stopped), Held() as held:
+
+    def passing_late(held: Held) -> None:
         ask()
         with held.passing():
             done.append("not reached")
+
+    for work in (passing, passing_late):
+        with pytest.raises(Stopped):
+            held(work)
     assert done == ["passing"]
 
 
 def test_afterwards_and_beside_errors_signals_are_handled_as_before() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with Held():
-        pass
-    with pytest.raises(ValueError, match="mine"), Held():
+    held(lambda held: None)
+
+    def failing(_: Held) -> None:
         ask()
         raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        held(failing)
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -99,9 +117,10 @@ def test_a_signal_leaves_a_checkpoint_that_training_goes_on_from_bit_for_bit(
 
     # There is one of each a step.
     place, name = (loop, "validate") if when == "validation" else (loop.Course, "step")
-    with monkeypatch.context() as patched, pytest.raises(Stopped):
+    with monkeypatch.context() as patched:
         patched.setattr(place, name, asking(getattr(place, name)))
-        train(tmp_path / "cut", config)
+        with pytest.raises(Stopped):
+            train(tmp_path / "cut", config)
     told: list[int] = []
     resumed = train(tmp_path / "cut", config, lambda _, done, total: told.append(done))
     torch.testing.assert_close(resumed, straight, rtol=0, atol=0)
@@ -116,5 +135,5 @@ def test_a_signal_leaves_a_checkpoint_that_training_goes_on_from_bit_for_bit(
 
 
 def test_a_stop_without_a_signal_of_ones_own_is_one_too() -> None:
-    with pytest.raises(Stopped), Held() as held:
-        held.stop()
+    with pytest.raises(Stopped):
+        held(lambda held: held.stop())
