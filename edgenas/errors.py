@@ -83,8 +83,10 @@ class Stopped(KeyboardInterrupt):
         self.signal_number = int(signal_number)
 
 
-OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
-"""How torch says it, on CPUs and GPUs, in errors that are no MemoryError."""
+OUT_OF_MEMORY = re.compile(
+    r"can't allocate memory|not enough memory|out of memory|bad_alloc|could not (create|execute) a primitive$"
+)
+"""How torch and the library of its convolutions say it, on CPUs and GPUs, in errors that are no MemoryError."""
 MOST_PROBLEMS = 5
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 120
@@ -110,7 +112,7 @@ _PLAIN_WORDS = {
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory is full."""
-    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in OUT_OF_MEMORY)
+    return isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error).strip().lower()) is not None
 
 
 def first_line(error: Exception) -> str:

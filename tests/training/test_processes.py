@@ -91,7 +91,9 @@ def test_a_process_that_ends_lets_the_others_say_so_and_training_goes_on(tmp_pat
     assert [one.returncode for one in together(2, command, tmp_path)] == [0, 0]
 
 
-@pytest.mark.parametrize("asked", [[0], [1], [0, 1]])
+@pytest.mark.parametrize(
+    "asked", [[1], pytest.param([0], marks=pytest.mark.slow), pytest.param([0, 1], marks=pytest.mark.slow)]
+)
 def test_a_group_of_which_any_is_asked_to_end_writes_a_checkpoint_and_goes_on(asked: list[int], tmp_path: Path) -> None:
     command = [str(TESTS / "together.py"), str(tmp_path / "run"), "sandwich"]
     # It sleeps from here on, so that the signal finds it training.
