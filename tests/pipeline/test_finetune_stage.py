@@ -69,7 +69,7 @@ def test_the_fine_tuned_network_is_what_is_exported_and_scored(run: Run) -> None
     np.testing.assert_allclose(logits, subnet(inputs).detach().numpy(), atol=1e-3)
     summary, page = read_json(run.folder / "summary.json"), (run.folder / "report" / "report.md").read_text()
     assert summary["finetune"]["val_top1_after"] == found["val_top1_after"]
-    assert re.search(r"Fine-tuned for .*: validation top-1 [\d.]+% before, [\d.]+% after\.", page)
+    assert re.search(r"Fine-tuned for .*: validation top-1 [\d.]+ % before, [\d.]+ % after\.", page)
 
 
 def test_it_is_done_once_and_broken_weights_are_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
