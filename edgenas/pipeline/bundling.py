@@ -34,12 +34,12 @@ def make_bundle(run: Run, arch: Arch, options: BundleOptions, out: Path, progres
         DataError: fewer training pictures than `export.calibration_images`.
         MeasurementError: a file could not be timed.
     """
-    dataset = run_dataset(run)
+    own = run_dataset(run)
+    tuned = tuned_subnet(run, own, arch)
+    dataset = tuned.dataset if tuned else own
     if options.precision == "int8":
         check_quantiser_images(run.config, len(dataset.train))
-    tuned = tuned_subnet(run, dataset, arch)
-    subnet = tuned.subnet if tuned else run_subnets(run, dataset)(arch).cpu()
-    dataset = tuned.dataset if tuned else dataset
+    subnet = tuned.subnet if tuned else run_subnets(run, own)(arch).cpu()
     # In the run folder, where the next start clears away what a kill leaves.
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".export.") as folder:
         preprocess, verified = deployed_preprocess(arch, dataset), None if tuned else verified_network(run, arch)
