@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from edgenas.space.cost import Cost, cost
     from edgenas.space.load import load_space
     from edgenas.space.space import SearchSpace
+    from edgenas.supernet.ofa import import_ofa_checkpoint
     from edgenas.supernet.subnet import Subnet
     from edgenas.supernet.supernet import SuperNet
     from edgenas.training.evaluate import materialise
@@ -55,6 +56,7 @@ _HOMES = {
     "SuperNet": "edgenas.supernet.supernet",
     "cost": "edgenas.space.cost",
     "export_onnx": "edgenas.deploy.onnx_export",
+    "import_ofa_checkpoint": "edgenas.supernet.ofa",
     "load_config": "edgenas.config",
     "load_device": "edgenas.latency.device",
     "load_space": "edgenas.space.load",
@@ -76,6 +78,7 @@ __all__ = [
     "SuperNet",
     "cost",
     "export_onnx",
+    "import_ofa_checkpoint",
     "load_config",
     "load_device",
     "load_space",

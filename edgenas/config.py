@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -45,6 +45,13 @@ class _Section(BaseModel):
         return value
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+Spread = Annotated[float, Field(gt=0, le=1)]
+
+
+_SectionT = TypeVar("_SectionT", bound=_Section)
+
+
 class DataConfig(_Section):
     """Which pictures."""
 
@@ -54,6 +61,9 @@ class DataConfig(_Section):
     test: float = Field(0.15, gt=0, lt=1)
     limit: int | None = Field(None, gt=0)
     presize: int | None = Field(None, ge=8, le=1024)
+    mean: tuple[Share, Share, Share] = (0.5, 0.5, 0.5)
+    std: tuple[Spread, Spread, Spread] = (0.5, 0.5, 0.5)
+    crop: float = Field(1.0, ge=0.1, le=1)
     memory_mb: int = Field(4000, ge=0)
     workers: int | None = Field(None, ge=1, le=256)
 
@@ -80,19 +90,42 @@ class AccuracyConfig(_Section):
         return self
 
 
+Precision = Literal["auto", "fp32", "bf16"]
+
+
 class TrainConfig(_Section):
     """How the supernet is taught."""
 
+    recipe: Literal["sandwich", "alpha-divergence", "uniform", "delayed-shrinking", "progressive-shrinking"] = (
+        "sandwich"
+    )
     init: Path | None = None
-    epochs: float | None = Field(None, gt=0)
+    kernel_transforms: bool = False
+    epochs: float | None = Field(None, ge=0)
     batch_size: int = Field(64, gt=1)
     subnets_per_step: int = Field(3, ge=2)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = Field(0.9, ge=0, lt=1)
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(0.02, ge=0)
     warmup: float = Field(0.05, ge=0, lt=1)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    clip_norm: float | None = Field(None, gt=0)
+    average: float | None = Field(None, gt=0, lt=1)
+    zero_last_norm: bool = False
+    validations: int = Field(5, ge=1, le=1000)
+    patience: int | None = Field(None, ge=1)
+    precision: Precision = "auto"
+    tensorboard: bool = False
     augment: AugmentConfig = AugmentConfig()
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @field_validator("epochs")
+    @classmethod
+    def _weights_from_somewhere(cls, epochs: float | None, info: ValidationInfo) -> float | None:
+        if epochs == 0 and info.data.get("init") is None:
+            raise ValueError("wanted a number above 0 (0 goes with train.init, whose weights are then taken), got 0")
+        return epochs
 
 
 class ProfileConfig(_Section):
@@ -123,7 +156,7 @@ class SearchConfig(_Section):
     weights: dict[ObjectiveText, Annotated[float, Field(ge=0)]] | None = None
     initial: Path | None = None
     workers: int = Field(1, ge=1, le=256)
-    calibration_images: int = Field(512, gt=1)
+    calibration_images: int = Field(2048, gt=1)
     validation_images: int | None = Field(None, gt=0)
 
     @model_validator(mode="after")
@@ -139,6 +172,14 @@ class VerifyConfig(_Section):
     networks: int = Field(8, ge=1, le=10_000)
     rounds: int = Field(40, ge=8, le=100_000)
     refits: int = Field(2, ge=0, le=100)
+
+
+class FinetuneConfig(_Section):
+    """How the chosen subnet is taught on its own before it is handed over; or taught other pictures than the run's."""
+
+    epochs: float = Field(0.0, ge=0)
+    data: DataConfig | None = None
+    learning_rate_share: float = Field(0.1, gt=0, le=10)
 
 
 class ExportConfig(_Section):
@@ -213,6 +254,7 @@ class RunConfig(_Section):
     profile: ProfileConfig = ProfileConfig()
     search: SearchConfig = SearchConfig()
     verify: VerifyConfig = VerifyConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
     export: ExportConfig = ExportConfig()
 
     @field_validator("devices")
@@ -257,6 +299,8 @@ class RunConfig(_Section):
             yield "with accuracy, no device can run int8: what that costs in accuracy is told by pictures alone"
         if any(text.startswith("worst_class_error") for text in self.search.objectives):
             yield "search.objectives: worst_class_error is told by pictures alone"
+        if self.finetune.epochs and init is None:
+            yield "finetune.epochs wants weights (train.init) and pictures (data)"
         if self.export.precision == "int8" and init is None:
             yield "export.precision int8 wants weights (train.init) and pictures (data)"
 
@@ -313,6 +357,18 @@ def parse_config(value: Mapping[str, Any], origin: str) -> RunConfig:
         return RunConfig.model_validate(value)
     except ValidationError as error:
         raise ConfigError(f"{origin}: {explained(error.errors(), [*config_keys(), *_sections()])}") from None
+
+
+def build_section(section: type[_SectionT], value: Mapping[str, Any], origin: str) -> _SectionT:
+    """One section of a config from what its YAML holds; `origin` stands in messages.
+
+    Raises:
+        ConfigError: unknown keys, wrong values.
+    """
+    try:
+        return section.model_validate(value)
+    except ValidationError as error:
+        raise ConfigError(f"{origin}: {explained(error.errors())}") from None
 
 
 def config_keys() -> list[str]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
 import warnings
@@ -47,6 +48,7 @@ class Preprocess(NamedTuple):
     colour_order: str
     interpolation: str
     presize: int | None = None
+    crop: float = 1.0
 
     def __call__(self, picture: Image.Image) -> np.ndarray:
         """RGB picture to float32 (1, 3, size, size): `pixels`, then `(pixel / 255 - mean) / std` by channel."""
@@ -55,20 +57,21 @@ class Preprocess(NamedTuple):
         return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1)[None])
 
     def pixels(self, picture: Image.Image) -> np.ndarray:
-        """RGB picture to uint8 (1, size, size, 3): shorter side to `size`, centre crop.
+        """RGB picture to uint8 (1, size, size, 3): shorter side to `size / crop`, rounded up, centre crop.
 
-        Where training kept its pictures at a `presize`, they are first brought to that in the same way.
+        Where training kept its pictures at a `presize`, they are first brought to that, shorter side to `presize`.
         """
-        for side in filter(None, (self.presize, self.size)):
-            picture = fit(picture, side)
-        return np.asarray(picture)[None]
+        if self.presize:
+            picture = fit(picture, self.presize, self.presize)
+        # Less a little, since sizes that divide exactly may not do so in floating point.
+        return np.asarray(fit(picture, math.ceil(self.size / self.crop - 1e-6), self.size))[None]
 
 
-def fit(picture: Image.Image, side: int) -> Image.Image:
-    """Shorter side resized to `side` (bilinear, antialiased), centre cropped to a square."""
+def fit(picture: Image.Image, shorter: int, side: int) -> Image.Image:
+    """Shorter side resized to `shorter` (bilinear, antialiased), centre cropped to a square of `side`."""
     short = min(picture.size)
-    if short != side:
-        width, height = (max(side, round(length * side / short)) for length in picture.size)
+    if short != shorter:
+        width, height = (max(shorter, round(length * shorter / short)) for length in picture.size)
         picture = picture.resize((width, height), BILINEAR)
     left, top = ((length - side) // 2 for length in picture.size)
     return picture.crop((left, top, left + side, top + side))

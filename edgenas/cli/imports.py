@@ -1,21 +1,54 @@
-"""Commands that read what others published into files of ours."""
+"""Commands that read what others published: supernets, and what is known of their accuracy."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgenas.cli.options import AsJson, Quiet, print_json
+from edgenas.cli.options import AsJson, Budgets, Quiet, RunFolder, Sets, print_json
+from edgenas.cli.runs import RUNS
 from edgenas.errors import UserError
+from edgenas.files import user_path
 
 app = typer.Typer(help="Read what others published.", no_args_is_help=True)
 
 
-@app.callback()
-def _import() -> None:
-    """Read what others published."""
+@app.command("ofa")
+def import_ofa_command(
+    checkpoint: Annotated[Path, typer.Argument(help="A public once-for-all checkpoint, like ofa_mbv3_d234_….")],
+    pictures: Annotated[
+        Path,
+        typer.Option(
+            "--calibration-images",
+            help="Class folders of pictures that it was not trained on, like ImageNet's val/: divided into pictures "
+            "that settle batch norm, that choose, and that judge.",
+        ),
+    ],
+    space: Annotated[str, typer.Option(help="ofa-mbv3-w1.0 or ofa-mbv3-w1.2.")] = "ofa-mbv3-w1.0",
+    budget: Budgets = None,
+    sets: Sets = None,
+    run: RunFolder = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """A run folder from a public once-for-all checkpoint: go on with profile, search, verify and export."""
+    from edgenas.display import ProgressDisplay
+    from edgenas.pipeline.importing import import_ofa, ofa_config
+
+    overrides = [*(sets or []), *([f"budgets={json.dumps(budget)}"] if budget else [])]
+    config = ofa_config(user_path(checkpoint), space, user_path(pictures), overrides)
+    folder = run or RUNS / config.name
+    with ProgressDisplay(quiet=quiet) as progress:
+        begun = import_ofa(config, folder, progress)
+    params = begun.result("train")["params"]
+    if as_json:
+        print_json({"run": str(folder), "space": begun.space.structure_id, "params": params})
+    elif not quiet:
+        print(f"imported {params:,} parameters of {begun.space.name} into {folder}")
+        print("go on with: edgenas profile, search, verify, export and report, each on that folder")
 
 
 @app.command("ofa-accuracy")
@@ -27,7 +60,6 @@ def import_ofa_accuracy(
     quiet: Quiet = False,
 ) -> None:
     """Once-for-all's own accuracy predictor, for `accuracy: {predictor: FILE}` in a config."""
-    from edgenas.files import user_path
     from edgenas.space.load import load_space
     from edgenas.supernet.ofa_accuracy import Facts, OFAAccuracy
 

@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,7 +22,6 @@ from edgenas.cli.options import (
     RunFolder,
     Sets,
     Shown,
-    Target,
     Unpack,
     print_json,
 )
@@ -83,16 +82,16 @@ def _whole_run(
     shown: Shown,
     reach: Reach,
 ) -> None:
-    config = _config(path, budget, sets)
+    config = read_config(path, budget, sets)
     folder = folder or RUNS / config.name
     if plan:
         _show_plan(config, folder, minutes, shown.as_json, reach)
         return
-    from edgenas.pipeline.run import STAGES
+    from edgenas.pipeline.run import ORDER
 
     run = start(config, folder, reach, shown)
     run.needs("search")
-    do_stages(run, STAGES, minutes, shown)
+    do_stages(run, ORDER, minutes, shown)
 
 
 def start(config: RunConfig, folder: Path, reach: Reach, shown: Shown) -> Run:
@@ -111,7 +110,8 @@ def reach_of(on: list[str] | None, pack: Path | None, unpack: Path | None) -> Re
     return parse_reach(on or [], pack and user_path(pack), unpack and user_path(unpack))
 
 
-def _config(path: Path, budget: list[str] | None, sets: list[str] | None) -> RunConfig:
+def read_config(path: Path, budget: list[str] | None, sets: list[str] | None) -> RunConfig:
+    """A config file with what options say instead."""
     overrides = list(sets or [])
     if budget:
         overrides.append(f"budgets={json.dumps(budget)}")
@@ -140,7 +140,7 @@ def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: 
 
 def do_stages(run: Run, stages: tuple[str, ...], minutes: float | None, shown: Shown) -> None:
     """Go through stages, and say what came of them."""
-    from edgenas.display import ProgressDisplay, print_summary
+    from edgenas.display import ProgressDisplay
     from edgenas.pipeline.stages import run_stages
 
     try:
@@ -149,6 +149,13 @@ def do_stages(run: Run, stages: tuple[str, ...], minutes: float | None, shown: S
     except Packed as packed:
         say_packed(packed, shown.as_json)
         return
+    tell(run, stages, shown)
+
+
+def tell(run: Run, stages: tuple[str, ...], shown: Shown) -> None:
+    """Say what came of stages."""
+    from edgenas.display import print_summary
+
     if "report" in stages:
         summary = read_json(run.folder / "summary.json")
         if not shown.as_json:
@@ -195,11 +202,10 @@ def run_stage(
     from edgenas.pipeline.run import open_run
 
     if target.is_dir():
-        if budget or sets or folder:
-            raise RunFolderError(settled(target))
+        check_settled(target, budget, sets, folder)
         run = open_run(target, reach)
     else:
-        config = _config(target, budget, sets)
+        config = read_config(target, budget, sets)
         run = start(config, folder or RUNS / config.name, reach, shown)
     do_stage(stage, run, minutes, shown)
 
@@ -213,52 +219,15 @@ def do_stage(stage: str, run: Run, minutes: float | None, shown: Shown) -> None:
     do_stages(run, (stage,), minutes, shown)
 
 
-def settled(target: Path) -> str:
-    """Why options of a config do not go with a run folder."""
-    settling = "--set, --budget, --initial, profile's --minutes and --run"
-    return f"{target} is a run folder, whose config is settled: {settling} go with a config file"
+def check_settled(target: Path, budget: list[str] | None, sets: list[str] | None, folder: Path | None) -> None:
+    """Refuse options of a config beside a run folder.
 
-
-@app.command()
-def race(
-    target: Target,
-    strategies: Annotated[
-        str, typer.Option(help="Names, by commas: nsga2, surrogate, random, grid, bayesian, …")
-    ] = "nsga2,surrogate,random",
-    seeds: Annotated[int, typer.Option(help="Trials of each, from the run's seed on.")] = 5,
-    evaluations: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(metavar="N", help="Of each trial. Default: search.evaluations."),
-    ] = None,
-    sets: Sets = None,
-    run: RunFolder = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Search strategies side by side on a run's objectives: hypervolume by evaluations and seconds, with the spread."""
-    from edgenas.cli.race_display import print_race
-    from edgenas.display import ProgressDisplay
-    from edgenas.pipeline.race import Race, run_race
-    from edgenas.pipeline.run import open_run
-    from edgenas.pipeline.stages import run_stages
-
-    if target.is_dir():
-        if sets or run:
-            raise RunFolderError(f"{target} is a run folder, whose config is settled: --set and --run go with a config")
-        begun = open_run(target)
-    else:
-        config = _config(target, None, sets)
-        begun = start(config, run or RUNS / config.name, reach_of(None, None, None), Shown(as_json, quiet))
-    names = tuple(name.strip() for name in strategies.split(",") if name.strip())
-    wanted = Race(names, seeds, evaluations or begun.config.search.evaluations)
-    wanted.check()
-    with ProgressDisplay(quiet=quiet) as progress:
-        run_stages(begun, progress, [stage for stage in ("profile", "train") if begun.lacks(stage) is None])
-        found = run_race(begun, wanted, progress)
-    if as_json:
-        print_json({"run": str(begun.folder), **found})
-    else:
-        print_race(found, begun.folder / "race")
+    Raises:
+        RunFolderError: there is any.
+    """
+    if budget or sets or folder:
+        settling = "--set, --budget, --initial, profile's --minutes and --run"
+        raise RunFolderError(f"{target} is a run folder, whose config is settled: {settling} go with a config file")
 
 
 @app.command()
@@ -269,10 +238,10 @@ def status(
 ) -> None:
     """Which stages of a run are finished."""
     from edgenas.display import print_table
-    from edgenas.pipeline.run import STAGES, open_run
+    from edgenas.pipeline.run import ORDER, STAGES, open_run
 
     run = open_run(folder)
-    stages = {stage: run.done(stage) for stage in STAGES if run.lacks(stage) is None}
+    stages = {stage: run.done(stage) for stage in ORDER if run.lacks(stage) is None}
     if as_json:
         print_json({"name": run.config.name, "space": run.space.name, "stages": stages})
         return

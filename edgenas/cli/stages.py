@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -13,9 +17,11 @@ from edgenas.cli.options import (
     Classes,
     DeviceMinutes,
     Evaluations,
+    FinetuneEpochs,
     Initial,
     Minutes,
     On,
+    Onto,
     Pack,
     Quiet,
     RunFolder,
@@ -24,9 +30,24 @@ from edgenas.cli.options import (
     Target,
     Unpack,
 )
-from edgenas.cli.runs import RUNS, do_stage, do_stages, reach_of, run_stage, settled, start
-from edgenas.config import build_config
-from edgenas.errors import RunFolderError
+from edgenas.cli.runs import (
+    RUNS,
+    check_settled,
+    do_stage,
+    do_stages,
+    reach_of,
+    read_config,
+    run_stage,
+    start,
+    tell,
+)
+from edgenas.config import FinetuneConfig, build_config, build_section
+from edgenas.errors import ConfigError
+from edgenas.files import user_path
+
+if TYPE_CHECKING:
+    # Not otherwise: it loads torch, which `--help` can do without.
+    from edgenas.profiling.reach import Reach
 
 app = typer.Typer()
 
@@ -35,6 +56,7 @@ STAGE_HELP = {
     "train": "Train the supernet.",
     "search": "Search the space within the budgets.",
     "verify": "Measure the front on the devices; drop what misses a budget; choose.",
+    "finetune": "Teach the chosen network on its own, or other pictures, before it is exported.",
     "report": "Write summary.json and the report from saved files.",
 }
 
@@ -90,7 +112,70 @@ def _train_command(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    run_stage("train", target, budget, sets, run, minutes, Shown(as_json, quiet), reach_of(on, None, None))
+    reach, shown = reach_of(on, None, None), Shown(as_json, quiet)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        _train_together(target, budget, sets, run, minutes, shown, reach)
+    else:
+        run_stage("train", target, budget, sets, run, minutes, shown, reach)
+
+
+def _train_together(
+    target: Path,
+    budget: list[str] | None,
+    sets: list[str] | None,
+    folder: Path | None,
+    minutes: float | None,
+    shown: Shown,
+    reach: Reach,
+) -> None:
+    """One of the processes that `torchrun` started; the first one tells."""
+    from edgenas.display import ProgressDisplay
+    from edgenas.pipeline.run import open_run
+    from edgenas.pipeline.stages import train_together
+
+    if minutes is not None:
+        raise ConfigError("--minutes goes with one process: set train.epochs instead")
+    if target.is_dir():
+        check_settled(target, budget, sets, folder)
+        config = open_run(target).config
+        begin = reopen = partial(open_run, target, reach)
+    else:
+        config = read_config(target, budget, sets)
+        folder = folder or RUNS / config.name
+        begin, reopen = partial(start, config, folder, reach, shown), partial(open_run, folder, reach)
+    with ProgressDisplay(quiet=shown.quiet) as progress:
+        run = train_together(begin, reopen, config.train.device if config.train else "auto", progress)
+    if int(os.environ.get("RANK", "0")) == 0:
+        tell(run, ("train",), shown)
+
+
+def _finetune_command(
+    target: Target,
+    budget: Budgets = None,
+    sets: Sets = None,
+    run: RunFolder = None,
+    epochs: FinetuneEpochs = None,
+    onto: Onto = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    reach, shown = reach_of(None, None, None), Shown(as_json, quiet)
+    own: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
+    if onto is not None:
+        own["data"] = {"name": "imagefolder", "path": str(user_path(onto).absolute())}
+    if target.is_dir() and own:
+        check_settled(target, budget, sets, run)
+        from edgenas.pipeline.run import open_run
+        from edgenas.pipeline.start import retuned
+
+        begun = open_run(target)
+        settings = build_section(
+            FinetuneConfig, begun.config.finetune.model_dump(mode="json") | own, "edgenas finetune"
+        )
+        do_stages(retuned(begun, settings), ("finetune",), None, shown)
+        return
+    given = [f"finetune.{key}={json.dumps(value)}" for key, value in own.items()]
+    run_stage("finetune", target, budget, [*(sets or []), *given], run, None, shown, reach)
 
 
 def _search_command(
@@ -106,8 +191,7 @@ def _search_command(
 ) -> None:
     reach, shown = reach_of(on, None, None), Shown(as_json, quiet)
     if target.is_dir() and initial is None and evaluations is not None:
-        if budget or sets or run:
-            raise RunFolderError(settled(target))
+        check_settled(target, budget, sets, run)
         from edgenas.pipeline.run import open_run
         from edgenas.pipeline.start import lengthen
 
@@ -122,6 +206,7 @@ OWN_OPTIONS: dict[str, Callable[..., None]] = {
     "profile": _profile_command,
     "train": _train_command,
     "search": _search_command,
+    "finetune": _finetune_command,
 }
 for _name, _help in STAGE_HELP.items():
     app.command(_name, help=_help)(OWN_OPTIONS.get(_name) or _stage_command(_name))

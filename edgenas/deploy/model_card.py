@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from edgenas.deploy.manifest import Manifest
+from edgenas.training.preprocess import Preprocess
 
 README = """# {name}
 
@@ -160,11 +161,12 @@ def _memory(one: Mapping[str, Any]) -> str:
 
 def _data(manifest: Manifest) -> str:
     sizes = ", ".join(f"{split['images']:,} {name}" for name, split in manifest.splits.items())
-    size = manifest.preprocess["size"]
+    preprocess = Preprocess(**manifest.preprocess)
+    size = preprocess.size
     said = f"{plain(manifest.dataset)}: {sizes} images. " if sizes else f"{plain(manifest.dataset)}. "
     return said + (
-        f"Pictures become {size} x {size} RGB: shorter side resized, centre cropped, normalised. SHA-256 of each split "
-        "are in `manifest.json`."
+        f"Pictures become {size} x {size} RGB: shorter side resized to {preprocess.shorter}, centre cropped, "
+        "normalised. SHA-256 of each split are in `manifest.json`."
     )
 
 

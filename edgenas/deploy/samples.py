@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,8 +38,8 @@ def sample_pixels(size: int, seed: int = 0) -> Pixels:
 def make_samples(models: Mapping[str, Path], preprocess: Preprocess) -> tuple[bytes, dict[str, Any]]:
     """The file of samples, and what the manifest says of it.
 
-    The file holds `pixels`, uint8 (n, size, size, 3), and for each model, under its file's name without `.onnx`, its
-    logits float32 (n, classes).
+    The file holds `pixels`, uint8 (n, size, size, 3), as they are once resized and cropped, and for each model, under
+    its file's name without `.onnx`, its logits float32 (n, classes).
 
     Args:
         models: files by what they are called in the bundle.
@@ -46,7 +47,9 @@ def make_samples(models: Mapping[str, Path], preprocess: Preprocess) -> tuple[by
     """
     pixels = sample_pixels(preprocess.size)
     pictures = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
-    logits = {name: onnx_logits(path, pictures, preprocess).numpy() for name, path in models.items()}
+    # They are of the network's own size: what comes after resizing and cropping.
+    cropped = dataclasses.replace(preprocess, crop=1.0)
+    logits = {name: onnx_logits(path, pictures, cropped).numpy() for name, path in models.items()}
     stream = io.BytesIO()
     arrays: dict[str, Any] = {Path(name).stem: values for name, values in logits.items()}
     np.savez_compressed(stream, pixels=pixels, **arrays)

@@ -107,7 +107,7 @@ def _description(dataset: Dataset, digest: str) -> dict[str, Any]:
 
 def deployed_preprocess(arch: Arch, dataset: Dataset) -> Preprocess:
     """How the device turns a picture into an arch's input: as training did, from the file on."""
-    return dataclasses.replace(preprocess_for(arch), presize=dataset.presize)
+    return dataclasses.replace(preprocess_for(arch, dataset.pixels), presize=dataset.presize)
 
 
 def calibration_pictures(run: Run, dataset: Dataset) -> Tensor:

@@ -11,6 +11,7 @@ from edgenas.deploy.manifest import Manifest
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.pipeline.bundle_network import BundleOptions
 from edgenas.pipeline.bundling import make_bundle, run_precision
+from edgenas.pipeline.finetune import is_better
 from edgenas.pipeline.front_int8 import deployed_top1, precisions
 from edgenas.pipeline.lock import locked
 from edgenas.pipeline.run import Progress, Run
@@ -27,6 +28,7 @@ def run_export(run: Run, progress: Progress) -> None:
     Raises:
         ParityError: the file computes something else, or int8 is less accurate than allowed; no bundle is written.
         ConfigError: the run has no weights; what it would take is told.
+        RunFolderError: a stage before it is missing.
     """
     run.needs("export")
     if run.done("export"):
@@ -36,8 +38,8 @@ def run_export(run: Run, progress: Progress) -> None:
     manifest = make_bundle(run, run.space.parse(verified["chosen"]), options, run.folder / BUNDLE, progress)
     chosen: dict[str, Any] = {
         "arch": manifest.arch,
-        "val_top1": verified["val_top1"],
-        "test_top1": deployed_top1(manifest.accuracy["test_top1"], _int8_test_top1(manifest), used),
+        "val_top1": _val_top1(run, manifest, verified),
+        "test_top1": deployed_top1(manifest.accuracy["test_top1"], _int8_top1(manifest, "test"), used),
         "onnx": f"{BUNDLE}/{MODEL if 'fp32' in used else INT8_MODEL}",
         "bundle": BUNDLE,
     }
@@ -45,8 +47,15 @@ def run_export(run: Run, progress: Progress) -> None:
     run.finish("export", result | ({"int8": _int8_result(manifest)} if manifest.int8 else {}))
 
 
-def _int8_test_top1(manifest: Manifest) -> float | None:
-    return float(manifest.int8["accuracy"]["test_top1"]) if manifest.int8 else None
+def _val_top1(run: Run, manifest: Manifest, verified: dict[str, Any]) -> float:
+    """As verified, but where fine-tuning changed it."""
+    if run.lacks("finetune") or not is_better(run.result("finetune")):
+        return float(verified["val_top1"])
+    return deployed_top1(manifest.accuracy["validation_top1"], _int8_top1(manifest, "validation"), precisions(run))
+
+
+def _int8_top1(manifest: Manifest, split: str) -> float | None:
+    return float(manifest.int8["accuracy"][f"{split}_top1"]) if manifest.int8 else None
 
 
 def _int8_result(manifest: Manifest) -> dict[str, Any]:

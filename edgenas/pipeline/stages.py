@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 from edgenas.pipeline import feasible
 from edgenas.pipeline.budgets import unchecked_limits
 from edgenas.pipeline.data import run_classes
 from edgenas.pipeline.export import run_export
+from edgenas.pipeline.finetune import run_finetune
 from edgenas.pipeline.lock import locked
 from edgenas.pipeline.metering import metered
 from edgenas.pipeline.profile import run_profile
-from edgenas.pipeline.run import STAGES, Progress, Run
+from edgenas.pipeline.run import ORDER, Progress, Run
 from edgenas.pipeline.search import run_search
 from edgenas.pipeline.summary import write_summary
 from edgenas.pipeline.train import run_train
 from edgenas.pipeline.verify import run_verify
 from edgenas.report.markdown import write_report
 from edgenas.report.page import write_page
+from edgenas.training.beginning import compute_device
+from edgenas.training.processes import joined
 
 LOGGER = logging.getLogger(__name__)
 
@@ -33,7 +37,7 @@ def run_report(run: Run, progress: Progress) -> None:
     progress("reporting", 1, 1)
 
 
-def run_stages(run: Run, progress: Progress, stages: Sequence[str] = STAGES, *, minutes: float | None = None) -> None:
+def run_stages(run: Run, progress: Progress, stages: Sequence[str] = ORDER, *, minutes: float | None = None) -> None:
     """Do `stages` one after another; finished ones are passed over. The run folder is locked meanwhile.
 
     Of several stages, those are passed over, too, that the run lacks something for; one alone then says so.
@@ -53,6 +57,7 @@ def run_stages(run: Run, progress: Progress, stages: Sequence[str] = STAGES, *, 
         "train": partial(run_train, minutes=minutes),
         "search": run_search,
         "verify": run_verify,
+        "finetune": run_finetune,
         "export": run_export,
         "report": run_report,
     }
@@ -76,3 +81,33 @@ def _tell_feasibility(run: Run) -> None:
     limits = unchecked_limits(run, run_classes(run))
     for line in feasible.told(limits.feasibility, limits.budgets):
         LOGGER.warning("note: %s", line)
+
+
+def train_together(begin: Callable[[], Run], reopen: Callable[[], Run], device: str, progress: Progress) -> Run:
+    """Train in all processes that `torchrun` started; the first one begins the run, holds its lock and writes.
+
+    Args:
+        begin: starts or opens the run.
+        reopen: opens it once it is begun.
+        device: `train.device` of its config.
+        progress: called with what is being done, steps done and in all; by the first process alone.
+
+    Raises:
+        ConfigError: a batch cannot be shared by the processes.
+        EdgenasError: another process has ended; the last checkpoint is kept.
+    """
+    with joined(compute_device(device)) as processes:
+        if processes.first:
+            run = begin()
+            with locked(run.folder), nullcontext() if run.done("train") else metered(run.folder, "train"):
+                processes.wait()
+                run_train(run, progress, processes=processes)
+            return run
+        processes.wait()
+        run = reopen()
+        run_train(run, _silent, processes=processes)
+        return run
+
+
+def _silent(label: str, done: int, total: int) -> None:
+    """The first process tells."""

@@ -10,17 +10,28 @@ from edgenas.errors import RunFolderError
 from edgenas.pipeline.budgets import run_limits
 from edgenas.pipeline.data import run_dataset
 from edgenas.pipeline.run import Progress, Run
+from edgenas.supernet.subnet import num_parameters
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
+from edgenas.training.beginning import compute_device
 from edgenas.training.data import Dataset
-from edgenas.training.loop import compute_device, make_optimizer, train
+from edgenas.training.init import load_whole
+from edgenas.training.loop import train
+from edgenas.training.optimizer import make_optimizer
+from edgenas.training.processes import ALONE, Processes
 from edgenas.training.settled import tell_other_minutes
 
 
-def run_train(run: Run, progress: Progress, *, minutes: float | None = None) -> None:
+def run_train(run: Run, progress: Progress, *, minutes: float | None = None, processes: Processes = ALONE) -> None:
     """Train the run's supernet, or go on with it; for `minutes` instead of the config's epochs, if that is said first.
 
     Where accuracies come from elsewhere nothing is trained: the weights that the config names are taken as they are.
+
+    Args:
+        run: what and how.
+        progress: called with what is being done, steps done and in all.
+        minutes: see `edgenas.training.loop.train`.
+        processes: who trains along; the first one writes.
 
     Raises:
         ConfigError: the run is profiled, and a budget cannot be met; or it has no supernet.
@@ -29,7 +40,7 @@ def run_train(run: Run, progress: Progress, *, minutes: float | None = None) -> 
     run.needs("train")
     folder = run.result_path("train").parent
     if run.config.accuracy is not None:
-        if not run.done("train"):
+        if processes.first and not run.done("train"):
             _take_weights(run, folder, progress)
         return
     tell_other_minutes(folder, minutes)
@@ -40,11 +51,25 @@ def run_train(run: Run, progress: Progress, *, minutes: float | None = None) -> 
         # A budget that no subnet can meet is known now, before the costly part.
         run_limits(run, dataset.num_classes)
     torch.manual_seed(run.config.seed)
-    net = SuperNet(run.space, dataset.num_classes)
+    net = untrained_supernet(run, dataset)
     result = train(
-        net, dataset, run.config.training, seed=run.config.seed, folder=folder, progress=progress, minutes=minutes
+        net,
+        dataset,
+        run.config.training,
+        seed=run.config.seed,
+        folder=folder,
+        progress=progress,
+        minutes=minutes,
+        processes=processes,
     )
-    run.finish("train", {**result.to_json(), "weights": checkpoint.digest(folder)})
+    if processes.first:
+        run.finish("train", {**result.to_json(), "weights": checkpoint.digest(folder)})
+
+
+def untrained_supernet(run: Run, dataset: Dataset) -> SuperNet:
+    """The run's supernet with fresh weights."""
+    transforms = run.config.training.kernel_transforms
+    return SuperNet(run.space, dataset.num_classes, kernel_transforms=transforms, pixels=dataset.pixels)
 
 
 def _take_weights(run: Run, folder: Path, progress: Progress) -> None:
@@ -52,12 +77,12 @@ def _take_weights(run: Run, folder: Path, progress: Progress) -> None:
     progress("taking weights", 0, 1)
     init, dataset = run.config.training.init, run_dataset(run)
     assert init is not None
-    net = SuperNet(run.space, dataset.num_classes)
-    header = checkpoint.load_whole(init, net, dataset.classes)
+    net = untrained_supernet(run, dataset)
+    header = load_whole(init, net, dataset.classes)
     checkpoint.save(folder, net, make_optimizer(net, run.config.training), header)
     weights = checkpoint.digest(folder)
-    params = sum(parameter.numel() for parameter in net.parameters())
-    run.finish("train", {"params": params, "train_seconds": 0.0, "images_per_second": 0.0, "weights": weights})
+    taken = {"params": num_parameters(net), "train_seconds": 0.0, "images_per_second": 0.0, "weights": weights}
+    run.finish("train", taken)
     progress("taking weights", 1, 1)
 
 
@@ -70,7 +95,7 @@ def trained_supernet(run: Run, dataset: Dataset) -> SuperNet:
     folder = run.result_path("train").parent
     # Absent where an earlier version trained it.
     recorded = run.result("train").get("weights")
-    net = SuperNet(run.space, dataset.num_classes)
+    net = untrained_supernet(run, dataset)
     checkpoint.load(folder, net)
     if recorded not in (None, checkpoint.digest(folder)):
         raise RunFolderError(

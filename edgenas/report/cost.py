@@ -10,6 +10,7 @@ STAGES = {
     "train": "training the supernet",
     "search": "search",
     "verify": "measuring the front",
+    "finetune": "fine-tuning",
     "export": "export",
 }
 
@@ -20,7 +21,9 @@ COST_HEADER = ("", "time", "energy", "")
 def cost(run: Run) -> str:
     """What the run took, as far as it was recorded."""
     supernet, searched = run.summary.supernet, run.search.seconds
-    trained = f"Training took {duration(supernet.train_seconds)}" if supernet else "Nothing was trained"
+    trained = "Nothing was trained"
+    if supernet and supernet.images_per_second:
+        trained = f"Training took {duration(supernet.train_seconds)}"
     each = duration(searched / max(run.search.evaluations, 1))
     judged = f"{run.search.evaluations:,} networks judged at {each} each, none of them trained anew"
     total = sum(row.seconds for row in run.costs)
@@ -53,6 +56,8 @@ def cost_rows(run: Run) -> list[list[str]]:
 
 def _took(run: Run, stage: str) -> bool:
     """Whether the run has such a stage."""
+    if stage == "finetune":
+        return any(row.stage == stage for row in run.costs)
     return run.summary.supernet is not None or stage not in ("train", "export")
 
 

@@ -82,11 +82,29 @@ def optimism(run: Run) -> str:
     if chosen is None or chosen.test_top1 is None:
         return "The chosen network was not scored on the test images."
     gap = 100 * (chosen.val_top1 - chosen.test_top1)
-    n = run.dataset.counts.get("test")
+    # The counts are of the run's own pictures.
+    n = None if _taught_others(run) else run.dataset.counts.get("test")
     of = f" of {n:,} images" if n else ""
     noise = f" (its own sampling error is about ±{_sampling_error(chosen.test_top1, n):.1f} points)" if n else ""
     side = "below" if gap > 0 else "above"
     return f"Its test top-1{of} is {abs(gap):.1f} points {side} the validation top-1{noise}."
+
+
+def _taught_others(run: Run) -> bool:
+    return run.summary.finetune is not None and run.summary.finetune.val_top1_before is None
+
+
+def finetuned(run: Run) -> str:
+    """What fine-tuning the chosen network brought; empty where there was none."""
+    found = run.summary.finetune
+    if found is None:
+        return ""
+    after = f"Fine-tuned for {duration(found.seconds)}"
+    if found.val_top1_before is None:
+        return f"{after} on {found.dataset}, whose classes it tells: validation top-1 {percent(found.val_top1_after)}."
+    change = f"validation top-1 {percent(found.val_top1_before)} before, {percent(found.val_top1_after)} after"
+    kept = "" if found.val_top1_after > found.val_top1_before else "; what is exported is the network as it was"
+    return f"{after}: {change}{kept}."
 
 
 def _sampling_error(rate: float, n: int) -> float:
@@ -97,7 +115,8 @@ def _sampling_error(rate: float, n: int) -> float:
 def training(run: Run) -> str:
     """Where training ended, and what the smallest and the largest subnet reach."""
     if not run.steps:
-        return "No training step was recorded"
+        taken = run.config["train"].get("epochs") == 0
+        return f"Weights are those of `{run.config['train']['init']}`" if taken else "No training step was recorded"
     lead = f"Loss fell from {run.steps[0].loss:.2f} to {_last_loss(run):.2f} in {run.steps[-1].epoch:.3g} epochs"
     if run.steps[0].loss <= _last_loss(run):
         lead = f"Doubt: the loss did not fall ({run.steps[0].loss:.2f} to {_last_loss(run):.2f})"
@@ -105,6 +124,14 @@ def training(run: Run) -> str:
         return lead
     ends = ", ".join(f"{name} {percent(value)}" for name, value in run.validations[-1].top1.items())
     return f"{lead}; validation top-1 at the end: {ends}"
+
+
+def taught(run: Run) -> str:
+    """What was done to the supernet's weights."""
+    supernet = run.summary.supernet
+    if supernet is None or not supernet.images_per_second:
+        return "taken over as they are"
+    return f"trained for {duration(supernet.train_seconds)} at {supernet.images_per_second:,.0f} images/s"
 
 
 def _last_loss(run: Run) -> float:

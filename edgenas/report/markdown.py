@@ -12,7 +12,7 @@ from edgenas.files import write_bytes, write_text
 from edgenas.report import judgement, predictor_judgement, searched
 from edgenas.report.classes import CLASS_HEADER, class_rows
 from edgenas.report.cost import COST_HEADER, cost, cost_rows
-from edgenas.report.formats import MISSING, count, duration, ms, ms_range, percent
+from edgenas.report.formats import MISSING, count, ms, ms_range, percent
 from edgenas.report.load import load_run
 from edgenas.report.markdown_int8 import int8_section
 from edgenas.report.markdown_pieces import folded, image, table
@@ -146,7 +146,7 @@ def _chosen(run: Run) -> list[str]:
         if path is not None:
             lines.append(f"- {name}: [{path}]({os.path.relpath(run.folder / path, run.folder / 'report')})")
     lines += [f"- {said}" for said in judgement.memory(run)]
-    return [*lines, "", judgement.optimism(run)]
+    return [*lines, "", *filter(None, [judgement.optimism(run), judgement.finetuned(run)])]
 
 
 def _network(run: Run) -> list[str]:
@@ -224,8 +224,7 @@ def _training(run: Run, plots: Sequence[str]) -> list[str]:
         "",
         f"{judgement.training(run)}.",
         "",
-        f"Supernet of space `{run.summary.space}`: {count(supernet.params)} parameters, trained for "
-        f"{duration(supernet.train_seconds)} at {supernet.images_per_second:,.0f} images/s. "
+        f"Supernet of space `{run.summary.space}`: {count(supernet.params)} parameters, {judgement.taught(run)}. "
         f"Images of {run.dataset.name}, {run.dataset.num_classes} classes: {splits}.",
         *image("training.png", "Training loss and validation top-1", plots, before=[""]),
     ]

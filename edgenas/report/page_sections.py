@@ -114,7 +114,7 @@ def _accuracy(run: Run) -> list[Section]:
         Section(
             "optimism",
             "Validation against test",
-            judgement.optimism(run).rstrip("."),
+            " ".join(filter(None, [judgement.optimism(run), judgement.finetuned(run)])).rstrip("."),
             (figures.validation_and_test(run),),
             sentences([int8_judgement.int8(run), *int8_judgement.int8_doubts(run), *run.summary.int8.notes])
             if run.summary.int8
@@ -136,7 +136,7 @@ def _training(run: Run) -> list[Section]:
     splits = ", ".join(f"{n:,} {split}" for split, n in run.dataset.counts.items())
     said = (
         f"Supernet of space {run.summary.space}: {count(supernet.params)} parameters, "
-        f"{supernet.images_per_second:,.0f} images/s. {run.dataset.name}: {run.dataset.num_classes} classes, {splits}"
+        f"{judgement.taught(run)}. {run.dataset.name}: {run.dataset.num_classes} classes, {splits}"
     )
     return [Section("training", "Training", judgement.training(run), tuple(drawn), sentences([said]))]
 

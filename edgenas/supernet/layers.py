@@ -2,13 +2,17 @@
 
 They hold no state but weights: sizes are call arguments, and `cut` returns tensors under the names that the
 plain modules of `subnet` give them. Slices are views, so gradients and running statistics flow back.
-Leading channels are kept (Slimmable networks, arXiv 1812.08928) and the centre of a kernel (once-for-all,
-arXiv 1908.09791, section 3.2).
+Leading channels are kept (Slimmable networks, arXiv 1812.08928) and the centre of a kernel, which once-for-all
+(arXiv 1908.09791, section 3.2) multiplies with a learned matrix as well.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 Weights = dict[str, Tensor]
@@ -20,23 +24,44 @@ def prefixed(name: str, weights: Weights) -> Weights:
 
 
 class ElasticConv(nn.Module):
-    """A convolution's (or 1×1: a linear layer's) weight of shape (max_out, max_in, max_kernel, max_kernel)."""
+    """A convolution's (or 1×1: a linear layer's) weight of shape (max_out, max_in, max_kernel, max_kernel).
 
-    def __init__(self, max_in: int, max_out: int, max_kernel: int = 1, bias: bool = False):
+    With `transformed`, the kernel sizes that it is cut to, a smaller kernel is a matrix times the centre of the next
+    larger one, row by row as pixels are read (once-for-all, section 3.2); the matrices start as identities.
+    """
+
+    def __init__(
+        self, max_in: int, max_out: int, max_kernel: int = 1, bias: bool = False, transformed: Sequence[int] = ()
+    ):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(max_out, max_in, max_kernel, max_kernel))
         self.bias = nn.Parameter(torch.zeros(max_out)) if bias else None
+        self.steps = tuple(pairwise(sorted(transformed, reverse=True)))
+        self.transforms = nn.ParameterDict(
+            {_transform(*step): nn.Parameter(torch.eye(step[1] ** 2)) for step in self.steps}
+        )
         nn.init.kaiming_normal_(self.weight, mode="fan_out")
 
     def cut(self, in_channels: int, out_channels: int, kernel: int = 1) -> Weights:
         """Weight (out, in, kernel, kernel), and bias (out,) if there is one."""
-        margin = (self.weight.shape[-1] - kernel) // 2
         weight = self.weight[:out_channels, :in_channels]
-        if margin:
-            weight = weight[:, :, margin : margin + kernel, margin : margin + kernel]
+        for larger, smaller in self.steps:
+            if larger > kernel:
+                matrix = self.transforms[_transform(larger, smaller)]
+                weight = F.linear(_centre(weight, smaller).flatten(2), matrix).view(*weight.shape[:2], smaller, smaller)
+        weight = _centre(weight, kernel)
         # Sliced kernels are strided views, which the depthwise kernels of CPU libraries are many times slower on.
         weights = {"weight": weight.contiguous()}
         return weights if self.bias is None else {**weights, "bias": self.bias[:out_channels]}
+
+
+def _centre(weight: Tensor, kernel: int) -> Tensor:
+    margin = (weight.shape[-1] - kernel) // 2
+    return weight[:, :, margin : margin + kernel, margin : margin + kernel] if margin else weight
+
+
+def _transform(larger: int, smaller: int) -> str:
+    return f"{larger}to{smaller}"
 
 
 class ElasticLinear(nn.Module):
@@ -80,9 +105,9 @@ class ElasticNorm(nn.Module):
 class ElasticConvNorm(nn.Module):
     """Weights of a ConvNorm."""
 
-    def __init__(self, max_in: int, max_out: int, max_kernel: int = 1):
+    def __init__(self, max_in: int, max_out: int, max_kernel: int = 1, transformed: Sequence[int] = ()):
         super().__init__()
-        self.conv = ElasticConv(max_in, max_out, max_kernel)
+        self.conv = ElasticConv(max_in, max_out, max_kernel, transformed=transformed)
         self.norm = ElasticNorm(max_out)
 
     def cut(self, in_channels: int, out_channels: int, kernel: int = 1) -> Weights:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from edgenas.errors import UncalibratedError
 from edgenas.space.blocks import BlockSpec, HeadSpec, InvertedResidualSpec, StemSpec
+from edgenas.supernet.pixels import Pixels
 
 if TYPE_CHECKING:
     from edgenas.space.arch import Arch
@@ -131,14 +132,16 @@ class Subnet(nn.Module):
     Attributes:
         arch: the arch, or None for networks made of bare BlockSpecs for timing.
         specs: its BlockSpecs.
+        pixels: what its input values mean.
         calibration_images: on how many training pictures its batch-norm statistics were recalibrated;
             0 means not at all: scoring and export refuse it.
     """
 
-    def __init__(self, specs: Sequence[BlockSpec], arch: Arch | None = None):
+    def __init__(self, specs: Sequence[BlockSpec], arch: Arch | None = None, pixels: Pixels | None = None):
         super().__init__()
         self.arch = arch
         self.specs = tuple(specs)
+        self.pixels = pixels or Pixels()
         self.calibration_images = 0
         self.blocks = nn.ModuleDict({module_name(spec): build_block(spec) for spec in specs})
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from edgenas.errors import SpaceError
 from edgenas.space.arch import Arch
@@ -26,13 +26,15 @@ from edgenas.supernet.layers import (
     Weights,
     prefixed,
 )
+from edgenas.supernet.lending import Frame
+from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.subnet import Subnet, module_name
 
 
 class ElasticStem(nn.Module):
     """Weights of the stem. Its shape is fixed; only the pictures' size varies."""
 
-    def __init__(self, specs: list[StemSpec]):
+    def __init__(self, specs: list[StemSpec], kernel_transforms: bool):
         super().__init__()
         self.conv = ElasticConvNorm(specs[0].in_channels, specs[0].out_channels, specs[0].kernel)
 
@@ -44,13 +46,14 @@ class ElasticStem(nn.Module):
 class ElasticInvertedResidual(nn.Module):
     """Weights of every inverted residual that can stand at one place."""
 
-    def __init__(self, specs: list[InvertedResidualSpec]):
+    def __init__(self, specs: list[InvertedResidualSpec], kernel_transforms: bool):
         super().__init__()
+        kernels = sorted({spec.kernel for spec in specs})
         mid = max(spec.mid_channels for spec in specs)
         max_in, out = max(spec.in_channels for spec in specs), max(spec.out_channels for spec in specs)
         squeezed = max(spec.se_channels for spec in specs)
         self.expand = ElasticConvNorm(max_in, mid) if any(spec.expands for spec in specs) else None
-        self.depthwise = ElasticConvNorm(1, mid, max(spec.kernel for spec in specs))
+        self.depthwise = ElasticConvNorm(1, mid, kernels[-1], kernels if kernel_transforms else ())
         self.se = ElasticSqueezeExcite(mid, squeezed) if squeezed else None
         self.project = ElasticConvNorm(mid, out)
 
@@ -68,7 +71,7 @@ class ElasticInvertedResidual(nn.Module):
 class ElasticHead(nn.Module):
     """Weights of the head. Only its input channels are elastic."""
 
-    def __init__(self, specs: list[HeadSpec]):
+    def __init__(self, specs: list[HeadSpec], kernel_transforms: bool):
         super().__init__()
         spec = specs[0]
         self.conv = ElasticConvNorm(max(spec.in_channels for spec in specs), spec.width)
@@ -91,16 +94,30 @@ ELASTIC: dict[type[BlockSpec], Any] = {
 
 
 class SuperNet(nn.Module):
-    """Shared weights of every arch of `space`, for `num_classes` classes."""
+    """Shared weights of every arch of `space`, for `num_classes` classes.
 
-    def __init__(self, space: SearchSpace, num_classes: int):
+    Args:
+        space: what can be cut out.
+        num_classes: logits of every subnet.
+        kernel_transforms: whether smaller kernels are learned matrices times the centres of larger ones, as
+            once-for-all has it, or the centres themselves.
+        pixels: what input values mean.
+    """
+
+    def __init__(
+        self, space: SearchSpace, num_classes: int, *, kernel_transforms: bool = False, pixels: Pixels | None = None
+    ):
         super().__init__()
         self.space = space
         self.num_classes = num_classes
+        self.kernel_transforms = kernel_transforms
+        self.pixels = pixels or Pixels()
         by_place: dict[str, list[BlockSpec]] = {}
         for spec in _extreme_specs(space, num_classes):
             by_place.setdefault(module_name(spec), []).append(spec)
-        self.blocks = nn.ModuleDict({place: ELASTIC[type(specs[0])](specs) for place, specs in by_place.items()})
+        self.blocks = nn.ModuleDict(
+            {place: ELASTIC[type(specs[0])](specs, kernel_transforms) for place, specs in by_place.items()}
+        )
 
     def cut(self, arch: Arch) -> Weights:
         """Views of the weights of one arch, by the names of its Subnet.
@@ -122,30 +139,28 @@ class SuperNet(nn.Module):
         """
         if x.shape[-2:] != (arch.resolution, arch.resolution):
             raise SpaceError(f"wanted pictures of {arch.resolution}×{arch.resolution} for {arch}, got {tuple(x.shape)}")
-        template = _template(self.space, arch, self.num_classes)
-        template.train(self.training)
-        return functional_call(template, self.cut(arch), (x,))  # type: ignore[no-any-return]
+        return _frame(self.space, arch, self.num_classes)(self.cut(arch), x, training=self.training)
 
     def extract(self, arch: Arch) -> Subnet:
         """A free-standing copy of one arch, not yet calibrated: its batch-norm statistics are shared ones."""
-        subnet = Subnet(_specs(self.space, arch, self.num_classes), arch)
+        like = next(self.parameters())
+        subnet = Subnet(_specs(self.space, arch, self.num_classes), arch, self.pixels).to(like.device, like.dtype)
         subnet.load_state_dict({name: tensor.detach() for name, tensor in self.cut(arch).items()}, strict=False)
-        device = next(self.parameters()).device
-        return subnet.to(device).train(self.training)
+        return subnet.train(self.training)
 
 
 def _extreme_specs(space: SearchSpace, num_classes: int) -> Iterable[BlockSpec]:
-    """BlockSpecs among which every size that can be needed at a place is: archs of all widths and expand ratios.
+    """BlockSpecs among which every size that can be needed at a place is: archs of all widths, ratios and kernels.
 
     The largest arch alone does not do: rounded to multiples of 8, a small ratio may expand a narrow input and
     leave a wide one as it is.
     """
     names, last = list(space.choices), space.n_choices - 1
-    for width in range(max(len(stage.width) for stage in space.stages)):
-        for expand in range(max(len(stage.expand) for stage in space.stages)):
-            wanted = {"width": width, "expand": expand}
-            row = [min(wanted.get(name.rpartition(".")[2], end), end) for name, end in zip(names, last, strict=True)]
-            yield from space.unroll(space.decode(np.array([row]))[0], num_classes)
+    genes = ("width", "expand", "kernel")
+    for values in product(*(range(max(len(getattr(stage, gene)) for stage in space.stages)) for gene in genes)):
+        wanted = dict(zip(genes, values, strict=True))
+        row = [min(wanted.get(name.rpartition(".")[2], end), end) for name, end in zip(names, last, strict=True)]
+        yield from space.unroll(space.decode(np.array([row]))[0], num_classes)
 
 
 @lru_cache(maxsize=4096)
@@ -155,12 +170,6 @@ def _specs(space: SearchSpace, arch: Arch, num_classes: int) -> tuple[BlockSpec,
 
 
 @lru_cache(maxsize=256)
-def _template(space: SearchSpace, arch: Arch, num_classes: int) -> Subnet:
-    """The modules of an arch without memory for weights: `functional_call` lends them the supernet's."""
+def _frame(space: SearchSpace, arch: Arch, num_classes: int) -> Frame:
     with torch.device("meta"):
-        template = Subnet(_specs(space, arch, num_classes), arch)
-    for module in template.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            # A count of batches would be state of its own; running averages here use a fixed momentum.
-            module.num_batches_tracked = None
-    return template
+        return Frame(Subnet(_specs(space, arch, num_classes), arch))

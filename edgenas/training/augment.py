@@ -9,31 +9,37 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgenas.config import AugmentConfig
+from edgenas.training.processes import ALONE, Processes
 
 
-def augment(pictures: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+def augment(
+    pictures: Tensor, config: AugmentConfig, generator: torch.Generator, processes: Processes = ALONE
+) -> Tensor:
     """Shift every picture by up to `shift` of its size (edges repeated), and flip half of them if `flip`.
 
     Args:
         pictures: uint8 (n, c, h, w), on any device.
         config: what to do.
         generator: a CPU generator; draws do not depend on the device of the pictures.
+        processes: who else has a share of the batch: draws are for all of it, so they do not depend on the number.
     """
     if config.flip:
-        pictures = _flip(pictures, generator)
-    return _shift(pictures, config.shift, generator) if config.shift else pictures
+        pictures = _flip(pictures, generator, processes)
+    return _shift(pictures, config.shift, generator, processes) if config.shift else pictures
 
 
-def _flip(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    flipped = torch.rand(len(pictures), generator=generator) < 0.5
+def _flip(pictures: Tensor, generator: torch.Generator, processes: Processes) -> Tensor:
+    whole = len(pictures) * processes.count
+    flipped = torch.rand(whole, generator=generator)[processes.rank :: processes.count] < 0.5
     return torch.where(flipped.to(pictures.device).view(-1, 1, 1, 1), pictures.flip(-1), pictures)
 
 
-def _shift(pictures: Tensor, share: float, generator: torch.Generator) -> Tensor:
+def _shift(pictures: Tensor, share: float, generator: torch.Generator, processes: Processes) -> Tensor:
     count, _, height, width = pictures.shape
     margin = math.ceil(share * min(height, width))
     padded = F.pad(pictures.float(), [margin] * 4, mode="replicate").to(torch.uint8)
-    top, left = torch.randint(0, 2 * margin + 1, (2, count, 1), generator=generator).to(pictures.device)
+    drawn = torch.randint(0, 2 * margin + 1, (2, count * processes.count, 1), generator=generator)
+    top, left = drawn[:, processes.rank :: processes.count].to(pictures.device)
     rows = top + torch.arange(height, device=pictures.device)
     columns = left + torch.arange(width, device=pictures.device)
     batch = torch.arange(count, device=pictures.device).view(-1, 1, 1)

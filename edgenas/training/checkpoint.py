@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,17 +19,14 @@ from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from edgenas.errors import RunFolderError, UserError, explained
-from edgenas.files import SCHEMA_VERSION, user_path, write_bytes
-from edgenas.space.load import load_space
-from edgenas.space.space import SearchSpace
-from edgenas.supernet.supernet import SuperNet
+from edgenas.errors import RunFolderError, explained
+from edgenas.files import SCHEMA_VERSION, write_bytes
+from edgenas.supernet.pixels import Pixels
 
 FILE_NAME = "checkpoint.safetensors"
-CLASSIFIER = "blocks.head.classifier."
-"""Names of the supernet's tensors that belong to a set's classes."""
+BEST_NAME = "best.safetensors"
+"""Weights of the best validation so far, where training may stop early."""
 ANEW = "delete it to train anew"
-INIT_ADVICE = f"wanted a run folder, or its supernet/{FILE_NAME}"
 PICKLES = (b"PK\x03\x04", b"\x80")
 """First bytes of what `torch.save` writes, now and formerly."""
 
@@ -44,6 +41,7 @@ class Header:
         space: structure_id of the supernet's space; empty in files that are older than this field.
         dataset: name of the set it was taught.
         classes: of that set.
+        pixels: what it was taught input values to mean; None in files that are older than this field.
     """
 
     step: Annotated[int, Field(ge=0)]
@@ -51,23 +49,57 @@ class Header:
     space: str = ""
     dataset: str = ""
     classes: tuple[str, ...] = ()
+    pixels: Pixels | None = None
 
     def dump(self) -> str:
         """As it stands in a file's header."""
         return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self), "num_classes": len(self.classes)})
 
 
-def save(folder: Path, net: nn.Module, optimizer: torch.optim.Optimizer, header: Header) -> None:
-    """Write weights and optimiser state atomically."""
+def save(
+    folder: Path,
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    header: Header,
+    average: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write weights, optimiser state, and an average of the weights, if there is one, atomically."""
     tensors = {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(folder / FILE_NAME, safetensors.torch.save(plain, {"edgenas": header.dump()}))
+    tensors |= {f"average.{name}": tensor for name, tensor in (average or {}).items()}
+    write_bytes(folder / FILE_NAME, safetensors.torch.save(_plain(tensors), {"edgenas": header.dump()}))
 
 
-def resume(folder: Path, net: nn.Module, optimizer: torch.optim.Optimizer) -> Header | None:
-    """Load the checkpoint of `folder` into both; None if there is none.
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def save_best(folder: Path, net: nn.Module) -> None:
+    """Write weights that training may come back to, atomically."""
+    write_bytes(
+        folder / BEST_NAME, safetensors.torch.save(_plain({f"net.{k}": v for k, v in net.state_dict().items()}))
+    )
+
+
+def load_best(folder: Path, net: nn.Module) -> None:
+    """Load what `save_best` wrote.
+
+    Raises:
+        RunFolderError: it is missing, broken or of another network.
+    """
+    path = folder / BEST_NAME
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunFolderError(f"{path} is missing or broken ({error}): delete {folder} to train anew") from None
+    load_weights(path, net, tensors)
+
+
+def resume(
+    folder: Path, net: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor] | None = None
+) -> Header | None:
+    """Load the checkpoint of `folder` into all of them; None if there is none.
 
     Raises:
         RunFolderError: the file is broken or of another network.
@@ -75,12 +107,16 @@ def resume(folder: Path, net: nn.Module, optimizer: torch.optim.Optimizer) -> He
     path = folder / FILE_NAME
     if not path.exists():
         return None
-    tensors, header = _read(path, ANEW)
+    tensors, header = read(path, ANEW)
     load_weights(path, net, tensors)
     try:
         optimizer.load_state_dict(_optimizer_state(tensors, optimizer))
     except (IndexError, KeyError, ValueError) as error:
         raise RunFolderError(f"{path} holds another optimiser's state ({error}): {ANEW}") from None
+    for name in average or {}:
+        # A finished training holds none: its weights are the average.
+        if average is not None and f"average.{name}" in tensors:
+            average[name] = tensors[f"average.{name}"].to(average[name].device)
     return header
 
 
@@ -105,7 +141,7 @@ def load(folder: Path, net: nn.Module) -> None:
     path = folder / FILE_NAME
     if not path.exists():
         raise RunFolderError(f"{path} does not exist: run `edgenas train` on this run folder first")
-    load_weights(path, net, _read(path, ANEW, "net.")[0])
+    load_weights(path, net, read(path, ANEW, "net.")[0])
 
 
 def digest(folder: Path) -> str:
@@ -132,109 +168,24 @@ def load_weights(path: Path, net: nn.Module, tensors: dict[str, Tensor]) -> None
         raise RunFolderError(f"{path} holds another network: {error}") from None
 
 
-def init_file(source: Path) -> Path:
-    """The checkpoint that `train.init` names: a run folder's, or the file itself.
+def read(path: Path, advice: str, prefix: str = "") -> tuple[dict[str, Tensor], Header]:
+    """Tensors whose names begin with `prefix`, and the header.
 
     Raises:
-        RunFolderError: there is none.
+        RunFolderError: it is no checkpoint of ours; `advice` says what to do.
     """
-    path = user_path(source)
-    path = path / "supernet" / FILE_NAME if path.is_dir() else path
-    if not path.is_file():
-        raise RunFolderError(
-            f"train.init: {path} does not exist: wanted a run folder whose supernet is trained, or its "
-            f"supernet/{FILE_NAME}"
-        )
-    return path
-
-
-def check_init(source: Path, space: SearchSpace) -> None:
-    """Refuse a `train.init` that a supernet of `space` cannot be started from; only the file's header is read.
-
-    Raises:
-        RunFolderError: no checkpoint of ours, or one of another space (both are named).
-    """
-    path = init_file(source)
-    with _opened(path, INIT_ADVICE) as (file, header):
-        _check_space(path, header, space)
-        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    with torch.device("meta"):
-        wanted = SuperNet(space, num_classes=2).state_dict()
-    for name, tensor in wanted.items():
-        shape = found.get(f"net.{name}")
-        if not name.startswith(CLASSIFIER) and shape != tuple(tensor.shape):
-            raise RunFolderError(
-                f"train.init: {path} is of {space.structure_id} too, but narrowed otherwise: its {name} has shape "
-                f"{shape}, this run's has {tuple(tensor.shape)}; give both runs the same `space`"
-            )
-
-
-def load_init(source: Path, net: SuperNet, dataset: str, classes: tuple[str, ...]) -> None:
-    """Start `net` from another supernet of the same space: all of its weights and statistics, not its optimiser.
-
-    Its classifier is taken over only if it was taught classes of the same names from a set of the same name.
-
-    Raises:
-        RunFolderError: no checkpoint of ours, or one of another space (both are named).
-    """
-    check_init(source, net.space)
-    path = init_file(source)
-    tensors, header = _read(path, INIT_ADVICE, "net.")
-    if not all(tensor.isfinite().all() for tensor in tensors.values()):
-        raise RunFolderError(f"train.init: {path} holds weights that are no finite numbers: {INIT_ADVICE}")
-    if (header.dataset, header.classes) != (dataset, classes):
-        own = {f"net.{name}": tensor for name, tensor in net.state_dict().items() if name.startswith(CLASSIFIER)}
-        tensors |= own
-    load_weights(path, net, tensors)
-
-
-def load_whole(source: Path, net: SuperNet, classes: tuple[str, ...]) -> Header:
-    """Make `net` another supernet of the same space, classifier and all; returns what that one is of.
-
-    Raises:
-        RunFolderError: no checkpoint of ours, one of another space, or one that was taught other classes.
-    """
-    check_init(source, net.space)
-    path = init_file(source)
-    tensors, header = _read(path, INIT_ADVICE, "net.")
-    if header.classes != classes:
-        raise RunFolderError(
-            f"train.init: {path} was taught {len(header.classes)} classes ({_few(header.classes)}), data has "
-            f"{len(classes)} ({_few(classes)}): wanted pictures of the same classes, by the same names"
-        )
-    load_weights(path, net, tensors)
-    return header
-
-
-def _few(classes: tuple[str, ...]) -> str:
-    return ", ".join(classes[:3]) + (", …" if len(classes) > 3 else "")
-
-
-def _check_space(path: Path, header: Header, space: SearchSpace) -> None:
-    came = header.space or _space_beside(path)
-    if came != space.structure_id:
-        raise RunFolderError(
-            f"train.init: {path} is of space {came or 'unknown'}, this run's is {space.structure_id}: "
-            "wanted a supernet of the same space"
-        )
-
-
-def _space_beside(path: Path) -> str:
-    """The space of a checkpoint that does not name it, from the run folder it lies in."""
-    try:
-        return load_space(path.parent.parent / "space.yaml").structure_id
-    except UserError:
-        return ""
-
-
-def _read(path: Path, advice: str, prefix: str = "") -> tuple[dict[str, Tensor], Header]:
-    with _opened(path, advice) as (file, header):
+    with opened(path, advice) as (file, header):
         names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
         return {name: file.get_tensor(name) for name in names}, header
 
 
 @contextmanager
-def _opened(path: Path, advice: str) -> Iterator[tuple[Any, Header]]:
+def opened(path: Path, advice: str) -> Iterator[tuple[Any, Header]]:
+    """A checkpoint's file, of which no tensor is read yet, and its header.
+
+    Raises:
+        RunFolderError: it is no checkpoint of ours; `advice` says what to do.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             yield file, _header(path, (file.metadata() or {})["edgenas"])

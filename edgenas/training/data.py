@@ -6,6 +6,7 @@ Small sets are decoded once and kept as uint8; picture files that would not fit 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from edgenas.config import DataConfig
 from edgenas.errors import DataError
 from edgenas.files import user_path
+from edgenas.supernet.pixels import Pixels
 from edgenas.training.image_folder import ImageFolder, Part, common_side, scan, three_parts
 from edgenas.training.named_sets import TEST_SPLIT_SEED, cifar10, cifar100, digits, fashion_mnist
 from edgenas.training.pictures import Indices, PictureFiles, cores
@@ -41,6 +43,7 @@ class Dataset:
         validation: what every choice sees.
         test: what the chosen network is scored on, once.
         presize: size that pictures of many sizes are kept at, None where the set has one size.
+        pixels: what input values mean to networks that are taught it.
         broken: files that cannot be read and are left out.
         notes: what the user should know about this set, in sentences.
     """
@@ -51,6 +54,7 @@ class Dataset:
     validation: Split
     test: Split
     presize: int | None = None
+    pixels: Pixels = Pixels()
     broken: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -138,11 +142,15 @@ def load_dataset(
     chosen = kept[limited(labels[kept], config.limit, seed)]
     train = whole.take(chosen)
     notes = imbalance_notes(_by_name(train, classes))
-    return Dataset(config.name, classes, train, whole.take(held), test, notes=tuple(notes))
+    return Dataset(config.name, classes, train, whole.take(held), test, pixels=_pixels(config), notes=tuple(notes))
 
 
 def _by_name(split: Split, classes: Sequence[str]) -> dict[str, int]:
     return dict(zip(classes, split.counts(len(classes)), strict=True))
+
+
+def _pixels(config: DataConfig) -> Pixels:
+    return Pixels(config.mean, config.std, config.crop)
 
 
 def _path(config: DataConfig) -> Path:
@@ -176,7 +184,7 @@ def _load_folder(
 ) -> Dataset:
     folder = scan(_path(config))
     train, validation, test = _parts(folder, config, seed)
-    side = config.presize or common_side(folder, resolution)
+    side = config.presize or common_side(folder, math.ceil(resolution / config.crop))
     left = config.memory_mb * 1_000_000
     splits: dict[str, Split] = {}
     broken: list[str] = []
@@ -197,6 +205,7 @@ def _load_folder(
         splits["validation"],
         splits["test"],
         presize=side,
+        pixels=_pixels(config),
         broken=tuple(sorted(broken)),
         notes=tuple(notes),
     )

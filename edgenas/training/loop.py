@@ -1,40 +1,36 @@
-"""The training loop: sandwich rule with in-place distillation, resumable, one log row every so often."""
+"""The training loop: a recipe's lessons one after another, resumable, one log row every so often."""
 
 from __future__ import annotations
 
-import contextlib
-import copy
+import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from edgenas.config import TrainConfig
-from edgenas.errors import ConfigError, DataError, EdgenasError, RunFolderError
-from edgenas.space.arch import Arch
+from edgenas.files import append_jsonl
 from edgenas.supernet.subnet import num_parameters
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
-from edgenas.training.augment import augment
+from edgenas.training.beginning import Progress, compute_device, settle
+from edgenas.training.board import Board
 from edgenas.training.checkpoint import Header
+from edgenas.training.course import Course, batches, validate
 from edgenas.training.data import Dataset
-from edgenas.training.evaluate import materialise, preprocess_for, top1
-from edgenas.training.log import FILE_NAME, VALIDATIONS, TrainingLog
-from edgenas.training.losses import distillation_loss, hard_loss
-from edgenas.training.schedule import batch_indices, learning_rate, sandwich
-from edgenas.training.settled import Schedule, circumstances
+from edgenas.training.log import FILE_NAME, TrainingLog
+from edgenas.training.optimizer import averaged, new_average, take, zero_last_norms
+from edgenas.training.processes import ALONE, Processes
 from edgenas.training.split import Split
+from edgenas.training.stopping import Held
 
-Progress = Callable[[str, int, int], None]
-VALIDATION_IMAGES = 1000
-CALIBRATION_IMAGES = 512
+LOGGER = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 60.0
-WARM_UP_STEPS, TIMED_STEPS = 3, 30
-TIMING_SHARE = 0.03
-"""Of the minutes asked for, after which timing ends early."""
+TELL_SECONDS = 60.0
+"""After so long it is told how long the whole training takes."""
 
 
 @dataclass(frozen=True)
@@ -56,73 +52,6 @@ class TrainResult:
         return asdict(self)
 
 
-def compute_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU.
-
-    Raises:
-        ConfigError: `cuda` was asked for and torch finds none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("train.device is cuda, but torch finds no CUDA device here: set it to auto or cpu")
-    found = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(found if name == "auto" else name)
-
-
-def count_steps(config: TrainConfig, images: int) -> int:
-    """Optimiser steps of a whole training on `images` pictures.
-
-    Raises:
-        DataError: a batch is larger than the training split.
-    """
-    if images < config.batch_size:
-        raise DataError(
-            f"train.batch_size is {config.batch_size}, but there are only {images} training pictures: "
-            f"set train.batch_size to at most {images}, or add pictures"
-        )
-    # Only runs that train nothing may leave them out.
-    assert config.epochs is not None
-    return max(1, round(config.epochs * (images // config.batch_size)))
-
-
-def make_optimizer(net: SuperNet, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW; no weight decay on norms and biases."""
-    matrices = [p for p in net.parameters() if p.ndim > 1]
-    vectors = [p for p in net.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate)
-
-
-def sandwich_backward(
-    net: SuperNet, pictures: Tensor, labels: Tensor, archs: Sequence[Arch], label_smoothing: float = 0.0
-) -> Tensor:
-    """Gradients of all archs of a step, summed; returns the loss of the first, the teacher.
-
-    Each arch goes backward before the next goes forward, so that only one arch's activations are alive.
-
-    Args:
-        net: the supernet, in train mode.
-        pictures: uint8 (n, c, h, w), augmented, of any size: every arch gets them at its own resolution.
-        labels: int64 (n,).
-        archs: the largest first; it learns the labels, the others its softened outputs.
-        label_smoothing: for the largest.
-    """
-    teacher, *students = archs
-    # bf16 pays where the hardware has matrix units made for it; on CPUs it measured slower at these sizes.
-    precision = torch.autocast("cuda", torch.bfloat16) if pictures.device.type == "cuda" else contextlib.nullcontext()
-    with precision:
-        logits = net(preprocess_for(teacher)(pictures), teacher)
-        loss = hard_loss(logits, labels, label_smoothing)
-    loss.backward()  # type: ignore[no-untyped-call]
-    for arch in students:
-        with precision:
-            student_loss = distillation_loss(net(preprocess_for(arch)(pictures), arch), logits.detach())
-        student_loss.backward()  # type: ignore[no-untyped-call]
-    return loss.detach()
-
-
 def train(
     net: SuperNet,
     dataset: Dataset,
@@ -132,8 +61,11 @@ def train(
     folder: Path,
     progress: Progress,
     minutes: float | None = None,
+    processes: Processes = ALONE,
 ) -> TrainResult:
     """Train the supernet in place; `folder` gets checkpoints and `training.jsonl`, and is resumed from.
+
+    A signal that asks the process to end waits for the end of a step, and a checkpoint is written.
 
     On a CPU a resumed training gives the bits of an undisturbed one, given the same versions and threads; where
     these are others, it says so.
@@ -146,147 +78,174 @@ def train(
         folder: of the checkpoint, the log, and what is settled at the first step.
         progress: called with `training`, steps done and in all.
         minutes: train for about so long instead of `config.epochs`. Only the first call for a folder settles it.
+        processes: who trains along; the first one writes.
 
     Raises:
         DataError: the training split is smaller than a batch.
+        ConfigError: a batch cannot be shared by the processes.
         RunFolderError: what `folder` holds, or what `config.init` names, is broken or of something else.
-        EdgenasError: the loss is not finite; the step is named, the last checkpoint is kept.
+        EdgenasError: a loss is not finite, or memory ran out; the step is named, the last checkpoint is kept.
     """
+    processes.check_batch(config.batch_size)
     device = compute_device(config.device)
     net.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimizer = make_optimizer(net, config)
-    header = checkpoint.resume(folder, net, optimizer)
-    schedule = _settle(net, dataset, config, seed, folder, progress, minutes, begun=header is not None)
-    total = schedule.steps
-    of = Header(0, 0.0, net.space.structure_id, dataset.name, dataset.classes)
-    done, seconds = (header.step, header.seconds) if header else (0, 0.0)
-    log = TrainingLog(folder / FILE_NAME, total, len(dataset.train) // config.batch_size, config.batch_size)
-    if 0 < done < total:
-        log.resumed(done, schedule.differences(device), device)
-    saved = time.monotonic()
-    started = time.perf_counter()
-    for step, batch in enumerate(_batches(dataset, config, seed, range(done, total)), start=done):
-        loss = _step(net, optimizer, batch, config, seed, step, total)
-        _check_finite(loss, step)
-        # Reading pictures counts; logging, validating and saving do not.
-        seconds += time.perf_counter() - started
-        if log.due(step):
-            log.step(step, loss.item(), optimizer.param_groups[0]["lr"], seconds)
-        if log.validation_due(step):
-            log.validation(step, validate(net, dataset))
-        if time.monotonic() - saved > CHECKPOINT_SECONDS or step == total - 1:
-            checkpoint.save(folder, net, optimizer, replace(of, step=step + 1, seconds=seconds))
-            saved = time.monotonic()
-        progress("training", step + 1, total)
-        started = time.perf_counter()
-    return TrainResult(num_parameters(net), seconds, total * config.batch_size / max(seconds, 1e-9))
+    if config.zero_last_norm:
+        zero_last_norms(net)
+    course = Course(net, config, seed, 0, folder=folder, processes=processes)
+    header = checkpoint.resume(folder, net, course.optimizer, course.average)
+    # All have looked whether there is one, before the first writes any.
+    processes.wait()
+    schedule = settle(net, dataset, config, seed, folder, progress, minutes, processes, begun=header is not None)
+    course.steps = schedule.steps
+    if header is None and course.average is not None:
+        course.average = new_average(net)
+    log = TrainingLog(
+        folder / FILE_NAME,
+        schedule.steps,
+        len(dataset.train) // config.batch_size,
+        config.batch_size,
+        config.validations,
+        writes=processes.first,
+        board=Board(folder, header.step if header else 0) if config.tensorboard and processes.first else None,
+    )
+    begun = header or Header(0, 0.0, net.space.structure_id, dataset.name, dataset.classes, net.pixels)
+    training = _Training(course, dataset, folder, log, begun)
+    if 0 < begun.step < schedule.steps:
+        log.resumed(begun.step, schedule.differences(device), device)
+    # All know what is to be done, before the first writes any of it down.
+    processes.wait()
+    if schedule.steps:
+        training.go_on(progress)
+    elif processes.first:
+        append_jsonl(folder / FILE_NAME, {"kind": "taken", "init_sha256": schedule.init_sha256})
+        training.save()
+    processes.wait()
+    images = training.taken * config.batch_size
+    return TrainResult(num_parameters(net), training.seconds, images / max(training.seconds, 1e-9))
 
 
-def _settle(
-    net: SuperNet,
-    dataset: Dataset,
-    config: TrainConfig,
-    seed: int,
-    folder: Path,
-    progress: Progress,
-    minutes: float | None,
-    *,
-    begun: bool,
-) -> Schedule:
-    """What was settled when the training in `folder` began; or, if it begins now, start from `config.init`."""
-    schedule = Schedule.read(folder)
-    digest = None if begun or config.init is None else _start_from(config.init, net, dataset, schedule)
-    if schedule is None:
-        steps = count_steps(config, len(dataset.train))
-        if minutes is not None and not begun:
-            steps = steps_within(minutes, net, dataset, config, seed, progress)
-        schedule = Schedule(steps, None if begun else minutes, digest, circumstances(compute_device(config.device)))
-        schedule.save(folder)
-    elif not begun:
-        # Killed before its first checkpoint: all of its steps are done now.
-        schedule = replace(schedule, circumstances=circumstances(compute_device(config.device)))
-        schedule.save(folder)
-    return schedule
+class _Training:
+    """What is left of a training, from a checkpoint on.
 
-
-def _start_from(init: Path, net: SuperNet, dataset: Dataset, schedule: Schedule | None) -> str:
-    path = checkpoint.init_file(init)
-    digest = checkpoint.file_digest(path)
-    if schedule and schedule.init_sha256 != digest:
-        raise RunFolderError(
-            f"train.init: {path} is not what this training began with (SHA-256 {schedule.init_sha256}): restore that "
-            "file, or choose another --run folder"
-        )
-    checkpoint.load_init(init, net, dataset.name, dataset.classes)
-    return digest
-
-
-def steps_within(
-    minutes: float, net: SuperNet, dataset: Dataset, config: TrainConfig, seed: int, progress: Progress
-) -> int:
-    """How many steps `minutes` hold, validations included, but at least one.
-
-    The first steps of the training are timed on a copy of `net`; archs differ much in cost, so several.
+    Attributes:
+        reached: steps that are done.
+        seconds: spent in them, over all interruptions.
+        taken: steps that the training has, if it does not stop early.
     """
-    began, steps = time.perf_counter(), []
-    net = copy.deepcopy(net)
-    optimizer = make_optimizer(net, config)
-    batches = _batches(dataset, config, seed, range(WARM_UP_STEPS + TIMED_STEPS))
-    started = time.perf_counter()
-    for step, batch in enumerate(batches):
-        progress("timing steps", step, WARM_UP_STEPS + TIMED_STEPS)
-        _check_finite(_step(net, optimizer, batch, config, seed, step, WARM_UP_STEPS + TIMED_STEPS), step)
-        now = time.perf_counter()
-        steps.append(now - started)
-        started = now
-        if step >= WARM_UP_STEPS and now - began > TIMING_SHARE * 60 * minutes:
-            break
-    progress("timing steps", len(steps), len(steps))
-    validate(net, dataset)
-    validating = VALIDATIONS * (time.perf_counter() - started)
-    left = 60 * minutes - validating - (time.perf_counter() - began)
-    timed = steps[WARM_UP_STEPS:]
-    return max(1, int(left / (sum(timed) / len(timed))))
 
+    def __init__(self, course: Course, dataset: Dataset, folder: Path, log: TrainingLog, begun: Header):
+        self.course, self.dataset, self.folder, self.log = course, dataset, folder, log
+        self.begun, self.reached, self.seconds, self.taken = begun, begun.step, begun.seconds, course.steps
+        # A training that was asked to end went without the validation that was due.
+        self._owes_validation = 0 < begun.step < course.steps and log.owes_validation(begun.step - 1)
+        self._scores: dict[str, float] = {}
+        self._told = False
+        self._saved = self._began = time.monotonic()
 
-def _batches(dataset: Dataset, config: TrainConfig, seed: int, steps: range) -> Iterator[Split]:
-    indices = (batch_indices(len(dataset.train), config.batch_size, seed, step) for step in steps)
-    return dataset.train.stream(indices)
+    def go_on(self, progress: Progress) -> None:
+        """Do all steps that are left.
 
+        Raises:
+            KeyboardInterrupt: a signal asks the process to end; a checkpoint is written first.
+        """
+        processes, total = self.course.processes, self.course.steps
+        self._saved = self._began = time.monotonic()
+        with Held() as held:
+            started = time.perf_counter()
+            for step, batch in self._work():
+                if batch is not None:
+                    self._step(step, batch, started)
+                last = step == total - 1
+                # Averages are taken at the end, so the end is not put off.
+                if not last and processes.any(held.number is not None):
+                    self.save()
+                    held.stop()
+                stops = self.log.validation_due(step) and self._validated(step, held)
+                if last or stops:
+                    self._finish(stops)
+                elif time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+                    self.save()
+                progress(self._label(), step + 1, total)
+                if stops:
+                    self.taken = step + 1
+                    break
+                started = time.perf_counter()
 
-def _step(
-    net: SuperNet,
-    optimizer: torch.optim.Optimizer,
-    batch: Split,
-    config: TrainConfig,
-    seed: int,
-    step: int,
-    total: int,
-) -> Tensor:
-    device = next(net.parameters()).device
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-    pictures = augment(batch.tensor().to(device), config.augment, generator)
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(step, total, config.learning_rate, config.warmup)
-    optimizer.zero_grad()
-    archs = sandwich(net.space, config.subnets_per_step, seed, step)
-    loss = sandwich_backward(net, pictures, batch.labels.to(device), archs, config.label_smoothing)
-    optimizer.step()
-    return loss
+    def _work(self) -> Iterator[tuple[int, Split | None]]:
+        """Steps with their batches; without one where a step is done, and a validation owed."""
+        if self._owes_validation:
+            yield self.reached - 1, None
+        course, steps = self.course, range(self.reached, self.course.steps)
+        work = batches(self.dataset, course.config, course.seed, steps, course.processes)
+        yield from zip(steps, work, strict=True)
 
+    def _step(self, step: int, batch: Split, started: float) -> None:
+        loss = self.course.step(step, batch)
+        # Reading pictures counts; logging, validating and saving do not.
+        self.seconds += time.perf_counter() - started
+        self.reached = step + 1
+        if self.log.due(step):
+            self.log.step(step, loss.item(), self.course.optimizer.param_groups[0]["lr"], self.seconds)
+        if not self._told and self.course.processes.first and time.monotonic() - self._began > TELL_SECONDS:
+            self._tell_duration()
 
-def _check_finite(loss: Tensor, step: int) -> None:
-    if not torch.isfinite(loss):
-        raise EdgenasError(
-            f"the loss is {loss.item()} at step {step}: lower train.learning_rate (the last checkpoint is kept)"
+    def _tell_duration(self) -> None:
+        self._told = True
+        own = (time.monotonic() - self._began) / (self.reached - self.begun.step)
+        left = own * (self.course.steps - self.reached)
+        LOGGER.warning(
+            "note: training takes about %s in all, %s from now on", _about(self.seconds + left), _about(left)
         )
 
+    def _label(self) -> str:
+        """How it goes, for the progress display."""
+        steps = self.reached - self.begun.step
+        speed = self.course.config.batch_size * steps / max(self.seconds - self.begun.seconds, 1e-9)
+        scores = [f"{name} {score:.1%}" for name, score in self._scores.items()]
+        return f"training: {', '.join([f'{speed:,.0f} images/s', *scores])}"
 
-def validate(net: SuperNet, dataset: Dataset) -> dict[str, float]:
-    """Validation top-1 of the smallest and the largest subnet, on a part of the split."""
-    images = dataset.train.pictures[:CALIBRATION_IMAGES]
-    ends = {"smallest": net.space.smallest, "largest": net.space.largest}
-    part = dataset.validation.head(VALIDATION_IMAGES)
-    scores = {name: top1(materialise(net, arch, images), part) for name, arch in ends.items()}
-    net.train()
-    return scores
+    def _validated(self, step: int, held: Held) -> bool:
+        """Score and tell; keep the best weights where training may stop early. Whether it should stop now."""
+        course, patience = self.course, self.course.config.patience
+        try:
+            # Others of a group would wait for one that ends here.
+            with held.passing() if course.processes.count == 1 else nullcontext():
+                if course.processes.first:
+                    with averaged(course.net, course.average):
+                        self._scores = validate(course.net, self.dataset)
+                        self.log.validation(step, self._scores)
+                        self.log.write_table()
+                        if patience is not None and self.log.stale(step) == 0:
+                            checkpoint.save_best(self.folder, course.net)
+        except KeyboardInterrupt:
+            if self.reached < course.steps:
+                self.save()
+            raise
+        course.processes.wait()
+        return patience is not None and self.log.stale(step) >= patience
+
+    def _finish(self, stopped: bool) -> None:
+        """The weights that training ends with: its average, if it keeps one; where it stopped early, the best."""
+        course = self.course
+        if stopped:
+            checkpoint.load_best(self.folder, course.net)
+        elif course.average is not None:
+            take(course.average, course.net)
+        course.average = None
+        self.reached = course.steps
+        self.save()
+        if course.processes.first:
+            self.log.write_table()
+
+    def save(self) -> None:
+        """Write a checkpoint, if this is the process that writes."""
+        if self.course.processes.first:
+            header = replace(self.begun, step=self.reached, seconds=self.seconds)
+            checkpoint.save(self.folder, self.course.net, self.course.optimizer, header, self.course.average)
+        self._saved = time.monotonic()
+
+
+def _about(seconds: float) -> str:
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"

@@ -6,6 +6,7 @@ Training, evaluation, export, the kit's `run.py` and the bundle's manifest all c
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,8 @@ class Preprocess:
 
     A pixel of 0..255 becomes `(pixel / 255 - mean) / std`, by channel. Grey pictures are repeated into three
     channels. `presize` is a first resize and crop of the same kind, to the size at which picture files are kept for
-    training; pictures that are given to `__call__` have had it already.
+    training; pictures that are given to `__call__` have had it already. With a `crop` below 1, the shorter side is
+    resized to `size / crop`, rounded up, so that the crop keeps this share of it.
     """
 
     size: int
@@ -31,6 +33,13 @@ class Preprocess:
     colour_order: str = "RGB"
     interpolation: str = "bilinear"
     presize: int | None = None
+    crop: float = 1.0
+
+    @property
+    def shorter(self) -> int:
+        """What the shorter side is resized to, before the crop."""
+        # Less a little, since sizes that divide exactly may not do so in floating point.
+        return math.ceil(self.size / self.crop - 1e-6)
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in a manifest."""
@@ -53,10 +62,10 @@ class Preprocess:
 
     def _resize(self, pictures: Tensor) -> Tensor:
         height, width = pictures.shape[-2:]
-        short = min(height, width)
-        if short == self.size:
+        short, wanted = min(height, width), self.shorter
+        if short == wanted:
             return pictures
-        target = [max(self.size, round(side * self.size / short)) for side in (height, width)]
+        target = [max(wanted, round(side * wanted / short)) for side in (height, width)]
         resized = F.interpolate(pictures.float(), target, mode="bilinear", antialias=True, align_corners=False)
         # Picture libraries resize to whole pixel values; so does training, that the device see the same.
         return resized.round_().clamp_(0, 255)

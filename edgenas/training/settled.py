@@ -29,7 +29,7 @@ class Schedule:
         circumstances: versions, threads and device: with equal ones, a CPU computes equal bits.
     """
 
-    steps: Annotated[int, Field(ge=1)]
+    steps: Annotated[int, Field(ge=0)]
     minutes: Annotated[float, Field(gt=0)] | None
     init_sha256: str | None
     circumstances: dict[str, str | int]

@@ -60,11 +60,11 @@ function rounded(value) {
   return whole % 2 === 0 ? whole : whole + 1;
 }
 
-/** Shorter side resized to `side`, centre cropped to a square; a picture is {pixels, width, height}, RGB bytes. */
-export function fit({ pixels, width, height }, side) {
+/** Shorter side resized to `shorter`, centre cropped to a square of `side`; a picture is {pixels, width, height}, RGB. */
+export function fit({ pixels, width, height }, shorter, side) {
   const short = Math.min(width, height);
-  if (short !== side) {
-    const [newWidth, newHeight] = [width, height].map((n) => Math.max(side, rounded((n * side) / short)));
+  if (short !== shorter) {
+    const [newWidth, newHeight] = [width, height].map((n) => Math.max(shorter, rounded((n * shorter) / short)));
     if (newWidth !== width) pixels = pass(pixels, width, height, newWidth, true);
     if (newHeight !== height) pixels = pass(pixels, newWidth, height, newHeight, false);
     [width, height] = [newWidth, newHeight];
@@ -80,9 +80,12 @@ export function fit({ pixels, width, height }, side) {
 
 /** What the network takes: bytes where it normalises itself, else floats by channel. */
 export function prepared(picture, preprocess, takesBytes) {
-  for (const side of [preprocess.presize, preprocess.size]) if (side) picture = fit(picture, side);
+  const { size, presize, crop = 1 } = preprocess;
+  if (presize) picture = fit(picture, presize, presize);
+  // Less a little, since sizes that divide exactly may not do so in floating point.
+  picture = fit(picture, Math.ceil(size / crop - 1e-6), size);
   if (takesBytes) return picture.pixels;
-  const area = preprocess.size ** 2;
+  const area = size ** 2;
   const out = new Float32Array(3 * area);
   const [mean, std] = [preprocess.mean, preprocess.std].map((values) => Float32Array.from(values));
   for (let place = 0; place < area; place++) {

@@ -1,6 +1,8 @@
 import dataclasses
 import hashlib
 import json
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import yaml
 
 from edgenas.deploy.bundle import KIT, write_bundle, zip_bundle
+from edgenas.deploy.embed import embed_preprocessing
 from edgenas.deploy.manifest import Manifest, library_versions
 from edgenas.deploy.onnx_export import export_onnx
 from edgenas.errors import ParityError, RunFolderError, UncalibratedError, UserError
@@ -67,6 +70,21 @@ def test_a_bundle_holds_the_kit_the_model_and_sums_of_both(exports, tmp_path):
     assert written | filled == json.loads(json.dumps(manifest.to_json()))
     assert written["samples"] == {"file": "samples.npz", "images": 8, "tolerance": {"model.onnx": pytest.approx(1e-3)}}
     assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+def test_a_network_that_sees_the_middle_of_pictures_is_verified_and_described(exports, tmp_path, embedded):
+    model, _, manifest = exports
+    preprocess = dataclasses.replace(Preprocess(**manifest.preprocess), crop=0.7, mean=(0.4, 0.5, 0.6))
+    if embedded:
+        model = embed_preprocessing(model, tmp_path / "embedded.onnx", preprocess)
+    wanted = dataclasses.replace(manifest, preprocess=preprocess.to_json(), preprocessing_included=embedded)
+    folder = write_bundle(tmp_path / "bundle", model=model, manifest=wanted)
+    # Samples are of the network's own size, and verify.py crops nothing.
+    done = subprocess.run([sys.executable, "verify.py"], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert f"shorter side resized to {preprocess.shorter}, centre cropped" in (folder / "MODEL_CARD.md").read_text()
+    assert preprocess.shorter > preprocess.size
 
 
 def test_models_for_timing_are_refused_and_leave_nothing(exports, tmp_path):

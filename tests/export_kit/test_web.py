@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 
 from edgenas.deploy.web import write_web
 from edgenas.errors import RunFolderError, UserError
+from edgenas.training.preprocess import Preprocess
 
 PICTURES = 150
 
@@ -84,26 +86,60 @@ def test_a_dropped_picture_is_named(page: Any, site) -> None:
     page.wait_for_selector("#labels:not([hidden])")
 
 
-def test_resizing_is_that_of_pillow_to_the_bit(page: Any, site) -> None:
-    rng = np.random.default_rng(0)
+@pytest.fixture
+def kit() -> Iterator[ModuleType]:
+    """run.py as a module."""
+    sys.path.insert(0, str(Path(__file__).parents[2] / "export"))
+    try:
+        import run
+
+        yield run
+    finally:
+        sys.path.pop(0)
+
+
+def saved_noise(site: tuple[Path, str], width: int, height: int) -> Image.Image:
+    noise = np.random.default_rng(width).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(noise).save(site[0] / "noise.png")
+    return Image.fromarray(noise)
+
+
+def test_resizing_is_that_of_pillow_to_the_bit(page: Any, site, kit: ModuleType) -> None:
     for width, height, side in ((31, 47, 16), (8, 8, 28), (200, 90, 28), (33, 33, 32), (28, 28, 28), (500, 301, 96)):
-        picture = Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
-        picture.save(site[0] / "resized.png")
-        sys.path.insert(0, str(Path(__file__).parents[2] / "export"))
-        try:
-            import run as kit
-        finally:
-            sys.path.pop(0)
-        expected = np.asarray(kit.fit(picture, side)).ravel().tolist()
+        picture = saved_noise(site, width, height)
+        for shorter in (side, side + 3):
+            expected = np.asarray(kit.fit(picture, shorter, side)).ravel().tolist()
+            got = page.evaluate(
+                """async ([shorter, side]) => {
+                  const page = await import('./page.js');
+                  const data = await (await fetch('noise.png', { cache: 'no-store' })).blob();
+                  return Array.from(page.fit(await page.read(new File([data], 'x')), shorter, side).pixels);
+                }""",
+                [shorter, side],
+            )
+            assert got == expected
+
+
+@pytest.mark.parametrize(
+    ("presize", "size", "crop"), [(None, 28, 0.875), (40, 28, 0.875), (24, 32, 0.7), (32, 28, 1.0)]
+)
+def test_inputs_are_those_of_run_py(
+    page: Any, site, kit: ModuleType, presize: int | None, size: int, crop: float
+) -> None:
+    picture = saved_noise(site, 57, 43)
+    values = Preprocess(size, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), presize=presize, crop=crop).to_json()
+    preprocess = kit.Preprocess(**values)
+    for takes_bytes, expected in ((True, preprocess.pixels(picture)), (False, preprocess(picture))):
         got = page.evaluate(
-            """async (side) => {
+            """async ([preprocess, takesBytes]) => {
               const page = await import('./page.js');
-              const data = await (await fetch('resized.png', { cache: 'no-store' })).blob();
-              return Array.from(page.fit(await page.read(new File([data], 'x')), side).pixels);
+              const data = await (await fetch('noise.png', { cache: 'no-store' })).blob();
+              const picture = await page.read(new File([data], 'x'));
+              return Array.from(page.prepared(picture, preprocess, takesBytes));
             }""",
-            side,
+            [values, takes_bytes],
         )
-        assert got == expected
+        np.testing.assert_allclose(np.array(got), expected.ravel(), atol=0 if takes_bytes else 1e-6)
 
 
 def test_the_first_label_comes_within_a_second(browser: Any, site) -> None:

@@ -93,12 +93,14 @@ def test_every_kind_is_decoded_as_the_kit_does(name: str, tmp_path: Path, kit: M
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize(("presize", "size"), [(16, 16), (16, 12), (24, 32)])
+@pytest.mark.parametrize(
+    ("presize", "size", "crop"), [(16, 16, 1), (16, 12, 1), (24, 32, 1), (16, 14, 0.875), (24, 15, 0.7)]
+)
 def test_training_and_the_kit_make_the_same_inputs(
-    name: str, presize: int, size: int, tmp_path: Path, kit: ModuleType
+    name: str, presize: int, size: int, crop: float, tmp_path: Path, kit: ModuleType
 ) -> None:
     KINDS[name](tmp_path / name)
-    preprocess = Preprocess(size=size, presize=presize)
+    preprocess = Preprocess(size=size, presize=presize, crop=crop)
     kept = to_tensor(fit(open_picture(tmp_path / name), presize))
     device = kit.Preprocess(**preprocess.to_json())(kit.open_picture(str(tmp_path / name)))
     # torch and Pillow round a resized pixel to one of two neighbours now and then; inputs span 2.

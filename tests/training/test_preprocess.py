@@ -88,6 +88,19 @@ def test_other_types_and_shapes_are_refused(pictures: torch.Tensor, came: str) -
         Preprocess(8)(pictures)
 
 
+def test_a_crop_keeps_its_share_of_the_shorter_side() -> None:
+    pixels = torch.arange(16 * 20, dtype=torch.int64).remainder(251).to(torch.uint8).view(1, 1, 16, 20)
+    # 14 / 0.875 is 16, which the picture has: nothing is resized.
+    found = Preprocess(14, crop=0.875)(pixels)
+    assert torch.equal(found, Preprocess(14)(pixels[..., 1:15, 3:17]))
+    # Once-for-all's sizes before the crop.
+    for size, wanted in ((224, 256), (160, 183), (128, 147)):
+        picture = torch.randint(0, 256, (1, 3, wanted, wanted + 7), dtype=torch.uint8)
+        top, left = (wanted - size) // 2, (wanted + 7 - size) // 2
+        cut = picture[..., top : top + size, left : left + size]
+        assert torch.equal(Preprocess(size, crop=0.875)(picture), Preprocess(size)(cut))
+
+
 def test_a_manifest_holds_all_of_it() -> None:
     value = json.loads(json.dumps(Preprocess(24).to_json()))
     assert value == {
@@ -97,4 +110,5 @@ def test_a_manifest_holds_all_of_it() -> None:
         "colour_order": "RGB",
         "interpolation": "bilinear",
         "presize": None,
+        "crop": 1.0,
     }

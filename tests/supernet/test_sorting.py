@@ -1,0 +1,92 @@
+import copy
+
+import pytest
+import torch
+from spaces import random_archs
+from torch import Tensor
+
+from edgenas.space.arch import Arch
+from edgenas.space.space import SearchSpace
+from edgenas.supernet.sorting import sort_middle_channels
+from edgenas.supernet.supernet import ElasticInvertedResidual, SuperNet
+
+PART = {"width": 8, "activation": "hardswish"}
+STAGE = {"depth": [1, 2], "kernel": [3, 5], "stride": 2, "activation": "hardswish"}
+SPACE = SearchSpace.model_validate(
+    {
+        "name": "three ratios",
+        "resolution": [16],
+        "stem": {**PART, "kernel": 3, "stride": 1},
+        "stages": [
+            {**STAGE, "width": [8], "expand": [1], "squeeze_excite": False},
+            {**STAGE, "width": [16], "expand": [2, 4, 6], "squeeze_excite": True},
+            {**STAGE, "width": [16, 24], "expand": [2, 4, 6], "squeeze_excite": False},
+        ],
+        "head": {**PART, "features": 0},
+    }
+)
+
+
+@pytest.fixture
+def net() -> SuperNet:
+    """In double precision, since sums are taken in another order; everything uneven."""
+    torch.manual_seed(0)
+    net = SuperNet(SPACE, 4, kernel_transforms=True).double().eval()
+    for tensor in net.state_dict().values():
+        tensor += 0.3 * torch.rand_like(tensor)
+    return net
+
+
+def logits(net: SuperNet, arch: Arch) -> Tensor:
+    x = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    with torch.no_grad():
+        return net(x, arch)
+
+
+def with_ratios(ratios: set[float], count: int = 8) -> list[Arch]:
+    found = []
+    for seed in range(4000):
+        arch = random_archs(SPACE, 1, seed)[0]
+        widest = [stage.width for stage in arch.stages] == [stage.width for stage in SPACE.largest.stages]
+        if widest and {block.expand for stage in arch.stages[1:] for block in stage.blocks} == ratios:
+            found.append(arch)
+        if len(found) == count:
+            break
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("mode", [False, True])
+def test_the_largest_network_computes_what_it_did(net: SuperNet, mode: bool) -> None:
+    before = copy.deepcopy(net)
+    sort_middle_channels(net)
+    assert not torch.equal(net.blocks["stage1_block0"].project.conv.weight,
+                           before.blocks["stage1_block0"].project.conv.weight)  # fmt: skip
+    for arch in [SPACE.largest, *with_ratios({6})]:
+        torch.testing.assert_close(
+            logits(net.train(mode), arch), logits(before.train(mode), arch), rtol=1e-10, atol=1e-10
+        )
+
+
+def test_narrower_networks_keep_the_most_important_channels(net: SuperNet) -> None:
+    before = copy.deepcopy(net)
+    sort_middle_channels(net)
+    arch = with_ratios({2})[0]
+    assert not torch.allclose(logits(net, arch), logits(before, arch))
+    for block in net.blocks.values():
+        if isinstance(block, ElasticInvertedResidual) and block.expand is not None:
+            weights = [block.project.conv.weight] + ([block.se.excite.weight] if block.se else [])
+            for weight in weights:
+                assert (weight.abs().sum(dim=(0, 2, 3)).diff() <= 0).all()
+
+
+def test_ratios_that_are_taught_already_compute_what_they_did(net: SuperNet) -> None:
+    before = copy.deepcopy(net)
+    sort_middle_channels(net, settled=2)
+    for arch in [*with_ratios({4}), *with_ratios({4, 6}), *with_ratios({6})]:
+        torch.testing.assert_close(logits(net, arch), logits(before, arch), rtol=1e-10, atol=1e-10)
+    assert not torch.allclose(logits(net, with_ratios({2})[0]), logits(before, with_ratios({2})[0]))
+    # Where all are, nothing changes at all.
+    sort_middle_channels(before_all := copy.deepcopy(before), settled=3)
+    arch = with_ratios({2})[0]
+    torch.testing.assert_close(logits(before_all, arch), logits(before, arch), rtol=1e-10, atol=1e-10)

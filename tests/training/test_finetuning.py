@@ -1,0 +1,102 @@
+import copy
+
+import pytest
+import torch
+from little_subnet import CALIBRATION_IMAGES, CONFIG, digits
+from spaces import SMALL
+from torch import nn
+
+from edgenas.errors import DataError, EdgenasError, UncalibratedError
+from edgenas.supernet.subnet import Subnet
+from edgenas.supernet.supernet import SuperNet
+from edgenas.training.data import Dataset
+from edgenas.training.evaluate import materialise, top1
+from edgenas.training.finetuning import finetune, with_classes
+
+
+def quiet(done: int, total: int) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return digits()
+
+
+@pytest.fixture
+def subnet(dataset: Dataset) -> Subnet:
+    torch.manual_seed(0)
+    return materialise(SuperNet(SMALL, 10), SMALL.smallest, dataset.train.pictures[:CALIBRATION_IMAGES])
+
+
+def tuned(
+    subnet: Subnet, dataset: Dataset, epochs: float = 3.0, teacher: Subnet | None = None, **update: object
+) -> Subnet:
+    return finetune(
+        subnet,
+        dataset.train,
+        CONFIG.model_copy(update=update),
+        epochs=epochs,
+        learning_rate_share=1.0,
+        calibration=dataset.train.pictures[:CALIBRATION_IMAGES],
+        seed=3,
+        progress=quiet,
+        teacher=teacher,
+    )
+
+
+def test_a_fine_tuned_subnet_is_calibrated_and_better(subnet: Subnet, dataset: Dataset) -> None:
+    before = copy.deepcopy(subnet.state_dict())
+    found = tuned(subnet, dataset)
+    assert (found.arch, found.specs, found.calibration_images) == (subnet.arch, subnet.specs, CALIBRATION_IMAGES)
+    assert not found.training
+    assert top1(found, dataset.validation) > top1(subnet, dataset.validation) + 0.3
+    torch.testing.assert_close(subnet.state_dict(), before, rtol=0, atol=0)
+
+
+def test_its_statistics_are_those_of_its_own_weights(subnet: Subnet, dataset: Dataset) -> None:
+    found = tuned(subnet, dataset, epochs=0.5)
+    norms = [module for module in found.modules() if isinstance(module, nn.BatchNorm2d)]
+    kept = [norm.running_var.clone() for norm in norms]
+    for norm in norms:
+        norm.running_var.fill_(7)
+    from edgenas.training.evaluate import recalibrate
+
+    recalibrate(found, dataset.train.pictures[:CALIBRATION_IMAGES])
+    for norm, variance in zip(norms, kept, strict=True):
+        torch.testing.assert_close(norm.running_var, variance)
+
+
+def test_a_teacher_pulls_towards_its_outputs(subnet: Subnet, dataset: Dataset) -> None:
+    class Constant(Subnet):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.eye(10)[3].expand(len(x), 10) * 20
+
+    teacher = copy.deepcopy(subnet)
+    teacher.__class__ = Constant
+    pictures = dataset.validation.head(64)
+    alone, taught = tuned(subnet, dataset), tuned(subnet, dataset, teacher=teacher)
+    from edgenas.training.evaluate import predict
+
+    share = [float(predict(one, pictures.tensor()).softmax(1)[:, 3].mean()) for one in (alone, taught)]
+    assert share[1] > share[0] + 0.15
+
+
+def test_other_classes_get_a_new_head_and_keep_the_rest(subnet: Subnet, dataset: Dataset) -> None:
+    twin = with_classes(subnet, 4)
+    assert twin.specs[-1].out_channels == 4
+    assert twin.specs[:-1] == subnet.specs[:-1]
+    for name, tensor in twin.state_dict().items():
+        assert tensor.shape[0] == 4 if ".classifier." in name else torch.equal(tensor, subnet.state_dict()[name]), name
+    with pytest.raises(DataError, match="other classes goes without a teacher"):
+        tuned(twin, dataset, teacher=subnet)
+
+
+def test_an_uncalibrated_subnet_is_refused(dataset: Dataset) -> None:
+    with pytest.raises(UncalibratedError, match="fine-tuning wants a calibrated subnet"):
+        tuned(SuperNet(SMALL, 10).extract(SMALL.smallest), dataset)
+
+
+def test_a_loss_that_is_not_finite_is_told(subnet: Subnet, dataset: Dataset) -> None:
+    with pytest.raises(EdgenasError, match=r"the loss of r16_\S+ is (nan|inf) at step \d+"):
+        tuned(subnet, dataset, learning_rate=1e30)

@@ -1,0 +1,184 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from halves import CONFIG, problem, quiet, supernet
+from spaces import SMALL
+
+from edgenas.errors import EdgenasError
+from edgenas.files import read_jsonl
+from edgenas.supernet.supernet import ElasticInvertedResidual, SuperNet
+from edgenas.training import checkpoint, course, loop
+from edgenas.training.optimizer import averaged, make_optimizer, new_average, update_average, zero_last_norms
+
+
+def trained(folder: Path, **update: object) -> tuple[SuperNet, list[dict[str, object]]]:
+    net = supernet()
+    config = CONFIG.model_copy(update=update)
+    loop.train(net, problem(), config, seed=5, folder=folder, progress=quiet)
+    return net, read_jsonl(folder / "training.jsonl")
+
+
+def test_kernel_transforms_do_not_decay() -> None:
+    net = SuperNet(SMALL, 2, kernel_transforms=True)
+    decay = {
+        id(p): group["weight_decay"] for group in make_optimizer(net, CONFIG).param_groups for p in group["params"]
+    }
+    transforms = [decay[id(parameter)] for name, parameter in net.named_parameters() if ".transforms." in name]
+    assert transforms
+    assert set(transforms) == {0.0}
+    assert len(decay) == len(list(net.parameters()))
+
+
+def test_sgd_is_nesterovs() -> None:
+    optimizer = make_optimizer(supernet(), CONFIG.model_copy(update={"optimizer": "sgd", "momentum": 0.8}))
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert {(group["momentum"], group["nesterov"]) for group in optimizer.param_groups} == {(0.8, True)}
+    plain = make_optimizer(supernet(), CONFIG.model_copy(update={"optimizer": "sgd", "momentum": 0.0}))
+    assert not plain.param_groups[0]["nesterov"]
+
+
+def test_blocks_with_a_shortcut_begin_as_nothing_else() -> None:
+    net = supernet().eval()
+    zero_last_norms(net)
+    zeroed = {place for place, block in net.blocks.items()
+              if isinstance(block, ElasticInvertedResidual) and not block.project.norm.weight.any()}  # fmt: skip
+    assert zeroed == {place for place in net.blocks if "block" in place and not place.endswith("block0")}
+    shallow = SMALL.parse("r16_w16-k3e1_w24-k3e2_w40-k5e3_w64-k3e2")
+    deep = SMALL.parse("r16_w16-k3e1_w24-k3e2-k5e4-k3e2_w40-k5e3-k7e4_w64-k3e2-k5e4")
+    x = torch.randn(2, 3, 16, 16)
+    torch.testing.assert_close(net(x, deep), net(x, shallow))
+
+
+def test_the_average_follows_the_weights() -> None:
+    net = supernet()
+    average, expected = new_average(net), net.blocks["stem"].conv.conv.weight.detach().clone()
+    for step in range(100):
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter += 0.1
+        update_average(average, net, 0.9, step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * net.blocks["stem"].conv.conv.weight.detach()
+    torch.testing.assert_close(average["blocks.stem.conv.conv.weight"], expected)
+    own = net.blocks["stem"].conv.conv.weight.detach().clone()
+    with averaged(net, average):
+        torch.testing.assert_close(net.blocks["stem"].conv.conv.weight.detach(), expected)
+    assert torch.equal(net.blocks["stem"].conv.conv.weight, own)
+
+
+def test_training_ends_with_the_average(tmp_path: Path) -> None:
+    plain, _ = trained(tmp_path / "plain")
+    net, _ = trained(tmp_path / "average", average=0.999)
+    stored = supernet()
+    checkpoint.load(tmp_path / "average", stored)
+    torch.testing.assert_close(stored.state_dict(), net.state_dict(), rtol=0, atol=0)
+    name = "blocks.head.classifier.weight"
+    start = supernet().state_dict()[name]
+    assert 0 < (net.state_dict()[name] - start).norm() < (plain.state_dict()[name] - start).norm()
+
+
+@pytest.mark.parametrize("norm", [1e-3, 1e3])
+def test_gradients_are_scaled_down_to_the_norm(norm: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    norms = []
+    step = torch.optim.SGD.step
+
+    def noted(self: torch.optim.SGD, *arguments: object) -> object:
+        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        norms.append(float(torch.stack([gradient.norm() for gradient in gradients]).norm()))
+        return step(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", noted)
+    trained(tmp_path, optimizer="sgd", clip_norm=norm)
+    assert norms
+    if norm < 1:
+        assert norms == pytest.approx([norm] * len(norms), rel=1e-3)
+    else:
+        assert max(norms) < norm
+
+
+def test_training_stops_early_and_takes_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.5, 0.8, 0.7, 0.8, 0.6, 0.9])
+    weights = []
+
+    def told(net: SuperNet, dataset: object) -> dict[str, float]:
+        weights.append({name: tensor.clone() for name, tensor in net.state_dict().items()})
+        score = next(scores)
+        return {"smallest": score - 0.1, "middle": score, "largest": score + 0.1}
+
+    monkeypatch.setattr(loop, "validate", told)
+    net, rows = trained(tmp_path, epochs=4.0, validations=24, patience=3)
+    # The second was the best, and nothing after it better: equals do not count.
+    assert [row["step"] for row in rows if row["kind"] == "validation"] == [0, 1, 2, 3, 4]
+    torch.testing.assert_close(net.state_dict(), weights[1], rtol=0, atol=0)
+    again, rows = trained(tmp_path, epochs=4.0, validations=24, patience=3)
+    torch.testing.assert_close(again.state_dict(), weights[1], rtol=0, atol=0)
+    assert len([row for row in rows if row["kind"] == "validation"]) == 5
+
+
+def test_bf16_is_computed_in_where_it_is_asked_for(tmp_path: Path) -> None:
+    seen: set[torch.dtype] = set()
+
+    def note(module: torch.nn.Module, inputs: object, output: torch.Tensor) -> None:
+        if isinstance(module, torch.nn.Conv2d) and module.training:
+            seen.add(output.dtype)
+
+    hook = torch.nn.modules.module.register_module_forward_hook(note)
+    try:
+        net, _ = trained(tmp_path, precision="bf16", epochs=0.34, validations=1)
+        # Recalibration, at the end, is in full precision.
+        assert seen == {torch.bfloat16, torch.float32}
+    finally:
+        hook.remove()
+    assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("fitting", "said"), [(7, "set it to 4, which fits"), (3, "set it to 2, which fits"), (1, "no batch fits")]
+)
+def test_where_memory_runs_out_the_batch_that_fits_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fitting: int, said: str
+) -> None:
+    taught = course.lesson_backward
+
+    def small(net: SuperNet, pictures: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
+        if len(pictures) > fitting:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
+        return taught(net, pictures, *arguments, **options)
+
+    monkeypatch.setattr(course, "lesson_backward", small)
+    with pytest.raises(EdgenasError, match=rf"memory ran out at step 0 with train\.batch_size 8: {said}"):
+        trained(tmp_path)
+
+
+HUNGRY = """
+import resource, sys
+from pathlib import Path
+from halves import CONFIG, problem, quiet, supernet
+from edgenas.exits import exit_codes
+from edgenas.training import loop
+dataset, net = problem(2048), supernet()
+loop.train(net, dataset, CONFIG.model_copy(update={"epochs": 0.02}), seed=5, folder=Path(sys.argv[1]), progress=quiet)
+used = 1024 * int(next(l for l in open("/proc/self/status") if l.startswith("VmSize")).split()[1])
+resource.setrlimit(resource.RLIMIT_AS, (used + 64_000_000, resource.RLIM_INFINITY))
+with exit_codes():
+    config = CONFIG.model_copy(update={"batch_size": 2048})
+    loop.train(net, dataset, config, seed=5, folder=Path(sys.argv[2]), progress=quiet)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_a_process_without_memory_ends_with_a_batch_that_fits_it(tmp_path: Path) -> None:
+    tests = Path(__file__).parents[1]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
+    command = [sys.executable, "-c", HUNGRY, str(tmp_path / "a"), str(tmp_path / "b")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 1, done.stderr
+    (fits,) = re.findall(r"train\.batch_size 2048: set it to (\d+), which fits", done.stderr)
+    assert 2 <= int(fits) < 2048
+    assert "Traceback" not in done.stderr
