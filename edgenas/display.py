@@ -52,6 +52,7 @@ class ProgressDisplay:
         )
         self.tasks: dict[str, TaskID] = {}
         self.started: dict[str, tuple[float, int]] = {}
+        self.ended: set[str] = set()
         self.spoken = 0.0
 
     def __enter__(self) -> ProgressDisplay:
@@ -71,7 +72,13 @@ class ProgressDisplay:
             return
         if label not in self.tasks:
             self.tasks[label] = self.bars.add_task(label, total=total, completed=done, going=going)
+        elif label in self.ended and done < total:
+            # Another device's, say.
+            self.ended.discard(label)
+            self.bars.reset(self.tasks[label], total=total, completed=done)
         self.bars.update(self.tasks[label], completed=done, total=total, going=going)
+        if done == total:
+            self.ended.add(label)
 
     def _line(self, label: str, done: int, total: int, going: str) -> None:
         now = time.monotonic()
@@ -80,6 +87,9 @@ class ProgressDisplay:
         if self.quiet or not (first or done == total or now - self.spoken > PLAIN_SECONDS):
             return
         self.spoken = now
+        if done == total:
+            # What comes under this label again, another device's, say, has a time of its own.
+            del self.started[label]
         seconds = now - began
         # What an earlier call did before it was stopped took none of this time.
         own = done - before
@@ -160,6 +170,14 @@ def say(text: str, indent: int = 0) -> None:
     for line in text.splitlines() or [""]:
         for folded in fold(line, WIDTH, indent):
             print(folded)
+
+
+def tell(text: str) -> None:
+    """A line, on a terminal folded at 80 columns; piped it stays one, to be searched for."""
+    if sys.stdout.isatty():
+        say(text)
+    else:
+        print(text)
 
 
 def fold(line: str, width: int, indent: int = 0) -> list[str]:

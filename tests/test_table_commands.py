@@ -15,7 +15,7 @@ from edgenas.cli.commands import app
 from edgenas.latency.table import LatencyTable, find_table, table_names
 from edgenas.latency.table_merge import sessions
 
-XEON = "xeon-2c-amx/ort1.31-cpu-fp32-t1"
+XEON = "xeon-2c-amx/ort1.31-cpu-fp32-t1-blocked"
 ARCHS = ("r12_w8-k3e1_w16-k3e2", "r16_w8-k3e1_w24-k5e4-k3e2")
 
 

@@ -188,6 +188,14 @@ class Evaluated(_Result):
     seconds: NotNegative
 
 
+class Spent(_Result):
+    """A row of costs.jsonl."""
+
+    stage: str
+    seconds: NotNegative
+    energy_joules: NotNegative | None
+
+
 class Described(_Result):
     """data.json."""
 
@@ -251,6 +259,21 @@ def check_description(value: Mapping[str, Any], path: Path) -> None:
     except ValidationError as error:
         again = "delete it and export/result.json and run `edgenas export`, which writes it anew"
         raise RunFolderError(f"{path}: {explained(error.errors())}: {again}") from None
+
+
+def read_costs(path: Path) -> list[dict[str, Any]]:
+    """Rows of costs.jsonl.
+
+    Raises:
+        RunFolderError: a row is none of ours.
+    """
+    rows = read_jsonl(path)
+    for number, row in enumerate(rows, start=1):
+        try:
+            Spent.model_validate(row)
+        except ValidationError as error:
+            raise RunFolderError(f"{path}, row {number}: {explained(error.errors())}: delete that line") from None
+    return rows
 
 
 def read_evaluations(path: Path, space: SearchSpace) -> list[dict[str, Any]]:

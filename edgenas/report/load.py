@@ -11,9 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 from edgenas.errors import RunFolderError, explained
 from edgenas.files import read_json, read_jsonl, read_yaml
 from edgenas.report.search_values import Evaluation, Fit, SearchFacts, Understanding
-from edgenas.report.values import BundleFacts, Dataset, Forms, Run, Score, Step, Summary, Validation
+from edgenas.report.values import BundleFacts, Dataset, Forms, Run, Score, Spent, Step, Summary, Validation
 
-UNDERSTANDING = "verify/understanding.json"
+UNDERSTANDING, COSTS = "verify/understanding.json", "costs.jsonl"
 T = TypeVar("T")
 Told = TypeVar("Told", Step, Validation)
 
@@ -52,6 +52,7 @@ def load_run(folder: Path) -> Run:
         forms=_read(Forms, folder, "latency/form.json", "profile") if (folder / "latency/form.json").exists() else None,
         bundle=_bundle(folder, summary),
         identities={d: found for d in devices if (found := _said(folder, d, "identity"))},
+        costs=_rows(Spent, folder, COSTS, "report") if (folder / COSTS).exists() else (),
     )
 
 

@@ -31,6 +31,8 @@ class Latency(Value):
     p95_us: float | None
     meets_budget: bool | None
     doubts: tuple[str, ...] = ()
+    model_rss_bytes: int | None = None
+    process_rss_bytes: int | None = None
 
 
 class Network(Value):
@@ -182,6 +184,14 @@ class Score(Value):
     held_out: tuple[HeldOut, ...]
 
 
+class Spent(Value):
+    """A row of costs.jsonl: what one call spent on a stage; None where energy was not readable."""
+
+    stage: str
+    seconds: float
+    energy_joules: float | None
+
+
 class Forms(Value):
     """latency/form.json: the form that graphs are exported in, and each form's latency over the plain one's."""
 
@@ -269,6 +279,8 @@ class Run:
     """None where there is no bundle."""
     identities: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """By device, what its latencies were measured with."""
+    costs: tuple[Spent, ...] = ()
+    """None in runs of older versions."""
 
     @property
     def devices(self) -> tuple[str, ...]:

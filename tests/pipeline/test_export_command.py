@@ -25,6 +25,7 @@ from edgenas.pipeline.bundle_network import BundleOptions
 from edgenas.pipeline.data import load_pictures
 from edgenas.pipeline.export import BUNDLE, export_bundle, run_export, which_arch
 from edgenas.pipeline.int8 import Comparison, needs_seven_bits
+from edgenas.pipeline.profile import run_predictors
 from edgenas.pipeline.run import Run, open_run
 from edgenas.pipeline.summary import write_summary
 from edgenas.profiling.record import Measurement
@@ -124,6 +125,24 @@ def test_a_manifest_says_how_the_network_was_found_and_on_which_pictures(
     assert manifest["found"]["evaluations"] == searched["evaluations"]
     assert manifest["found"]["train_seconds"] == run.result("train")["train_seconds"]
     assert len(manifest["found"]["budgets"]) == len(searched["budgets"])
+
+
+def test_any_network_as_it_was_profiled_states_what_is_predicted(run: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    measured = {entry["arch"] for entry in run.result("verify")["front"]}
+    arch = next(arch for arch in (run.space.sample(rng) for _ in range(50)) if arch.id not in measured)
+    (predictor,) = run_predictors(run).values()
+    for options, stated in ((BundleOptions(), True), (BundleOptions(dynamic_batch=True), False)):
+        folder = export_bundle(run, arch.id, options, tmp_path / str(options), quiet)
+        known = json.loads((folder / "manifest.json").read_text())["latency"]["here"]
+        assert known["p50_us"] > 0
+        assert ("predicted_us" in known) == stated
+        if stated:
+            assert known["predicted_us"] == pytest.approx(predictor.predict([arch])[0])
+            low, high = known["interval_us"]
+            assert low < known["predicted_us"] < high
+            assert known["coverage"] == run.config.profile.coverage
+            assert f"{known['predicted_us'] / 1e3:.3f}" in (folder / "MODEL_CARD.md").read_text()
 
 
 def test_zip_and_page_are_made_of_the_runs_own_bundle(run: Run, tmp_path: Path) -> None:
