@@ -101,7 +101,8 @@ def train_together(begin: Callable[[], Run], reopen: Callable[[], Run], device: 
             run = begin()
             with locked(run.folder), nullcontext() if run.done("train") else metered(run.folder, "train"):
                 processes.wait()
-                run_train(run, progress, processes=processes)
+                with nullcontext() if run.done("train") else metered(run.folder, "train"):
+                    run_train(run, progress, processes=processes)
             return run
         processes.wait()
         run = reopen()

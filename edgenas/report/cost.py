@@ -22,7 +22,8 @@ def cost(run: Run) -> str:
     """What the run took, as far as it was recorded."""
     supernet, searched = run.summary.supernet, run.search.seconds
     trained = "Nothing was trained"
-    if supernet and supernet.images_per_second:
+    # Weights may have been taken over as they are.
+    if supernet is not None and supernet.images_per_second:
         trained = f"Training took {duration(supernet.train_seconds)}"
     each = duration(searched / max(run.search.evaluations, 1))
     judged = f"{run.search.evaluations:,} networks judged at {each} each, none of them trained anew"
@@ -57,7 +58,7 @@ def cost_rows(run: Run) -> list[list[str]]:
 def _took(run: Run, stage: str) -> bool:
     """Whether the run has such a stage."""
     if stage == "finetune":
-        return any(row.stage == stage for row in run.costs)
+        return run.summary.finetune is not None
     return run.summary.supernet is not None or stage not in ("train", "export")
 
 
