@@ -99,7 +99,7 @@ def train_together(begin: Callable[[], Run], reopen: Callable[[], Run], device: 
     with joined(compute_device(device)) as processes:
         if processes.first:
             run = begin()
-            with locked(run.folder), nullcontext() if run.done("train") else metered(run.folder, "train"):
+            with locked(run.folder):
                 processes.wait()
                 with nullcontext() if run.done("train") else metered(run.folder, "train"):
                     run_train(run, progress, processes=processes)

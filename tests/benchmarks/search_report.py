@@ -19,7 +19,8 @@ VARIABLES = "EDGENAS_DATA=... OMP_NUM_THREADS=1"
 
 def print_report(goals: Sequence[dict[str, Any]], figures: dict[str, Any]) -> None:
     """Everything as one JSON on standard output."""
-    arguments = shlex.join(sys.argv[1:])
+    # Where files lay says nothing.
+    arguments = shlex.join(Path(argument).name if "/" in argument else argument for argument in sys.argv[1:])
     report = {
         "command": f"{VARIABLES} python tests/benchmarks/{Path(sys.argv[0]).name} {arguments}".strip(),
         "finished_at": f"{datetime.now(UTC):%Y-%m-%d}",
