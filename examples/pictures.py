@@ -43,7 +43,7 @@ def report_pictures(browser: Any, report: Path) -> dict[str, bytes]:
         return page
 
     desk, phone = opened(DESKTOP, "light"), opened(PHONE, "dark")
-    network = desk.locator("#network")
+    network = desk.locator("#network .panels")
     shot = {"report": desk.screenshot(), "report_phone": phone.screenshot()}
     return shot | ({"report_network": network.screenshot()} if network.count() else {})
 

@@ -4,7 +4,7 @@
     python tests/benchmarks/hand_over.py page RUN
     python tests/benchmarks/hand_over.py labels RUN [--pictures FOLDER] [--count 500]
     python tests/benchmarks/hand_over.py bundles RUN --folder F [--count 32]
-    python tests/benchmarks/hand_over.py latency RUN --folder F
+    python tests/benchmarks/hand_over.py latency RUN --folder F [--rounds 40]
 
 `report` opens report.html of each run in a fresh headless Chromium and waits until its figures are drawn. `page` serves
 the page of the run's bundle on loopback, and counts from the address to the first label, nothing cached. `labels`
@@ -247,17 +247,18 @@ def _spread(run: Run, count: int) -> list[Arch]:
     return [*front, *(ranked[round(place * step)] for place in range(wanted))]
 
 
-def latency(out: Path) -> dict[str, Any]:
+def latency(out: Path, rounds: int) -> dict[str, Any]:
     """Each bundle's own verify.py, in an order of its own, against what its manifest predicts."""
     folders = sorted(path.parent for path in out.glob("*/manifest.json"))
     rows = []
     for number, folder in enumerate(random.Random(1).sample(folders, len(folders)), start=1):
-        rows.append(_verified(folder))
+        rows.append(_verified(folder, rounds))
         print(f"{number} of {len(folders)}: {rows[-1]}", file=sys.stderr, flush=True)
     half = [row["half_width"] for row in rows]
     error = [abs(row["measured_us"] / row["predicted_us"] - 1) for row in rows]
     return {
         "bundles": len(rows),
+        "rounds": rounds,
         "accepted_by_verify": sum(row["ok"] for row in rows),
         "interval": sorted({row["coverage"] for row in rows}),
         "share_within": sum(row["within"] for row in rows) / len(rows),
@@ -268,10 +269,10 @@ def latency(out: Path) -> dict[str, Any]:
     }
 
 
-def _verified(folder: Path) -> dict[str, Any]:
+def _verified(folder: Path, rounds: int) -> dict[str, Any]:
     manifest = read_json(folder / "manifest.json")
     (known,) = manifest["latency"].values()
-    command = [sys.executable, str(folder / "verify.py"), "--budget", LOOSE, "--json"]
+    command = [sys.executable, str(folder / "verify.py"), "--budget", LOOSE, "--json", "--rounds", str(rounds)]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
     found = json.loads(done.stdout)
     measured_us = 1e3 * found["measured"]["latency_ms"]["p50"]
@@ -298,6 +299,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--pictures", type=Path)
     command.add_argument("--count", type=int)
     command.add_argument("--folder", type=Path)
+    command.add_argument("--rounds", type=int, default=40, help="of verify.py, whose own default this is")
     return command
 
 
@@ -313,7 +315,7 @@ def main() -> None:
         "report": lambda: report(args.runs),
         "page": lambda: page(run),
         "labels": lambda: labels(run, args.pictures, args.count or 500),
-        "latency": lambda: latency(args.folder),
+        "latency": lambda: latency(args.folder, args.rounds),
     }
     where = machine()
     print(json.dumps({"what": args.what, "machine": where, **made[args.what]()}, indent=2))
