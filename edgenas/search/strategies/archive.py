@@ -66,9 +66,12 @@ class Archive:
         be better in all of them: the additive epsilon indicator (Zitzler et al., IEEE TEC 7(2), 2003). Objectives
         that are equal along the front do not count, and a front of one point has everything infinitely far behind.
         """
-        wide = self._span > 0
-        scaled = (objectives[:, None, wide] - self._marks[:, wide]) / self._span[wide]
-        behind: Floats = scaled.min(axis=2, initial=np.inf).max(axis=1, initial=-np.inf)
+        # Objective by objective: numpy is slow along an axis of two.
+        least = np.full((len(objectives), len(self._marks)), np.inf)
+        for column in np.flatnonzero(self._span > 0):
+            beyond = objectives[:, [column]] - self._marks[:, column]
+            np.minimum(least, beyond / self._span[column], out=least)
+        behind: Floats = least.max(axis=1, initial=-np.inf)
         return behind
 
     def along(self, rng: np.random.Generator, count: int) -> Genes:

@@ -49,8 +49,9 @@ class GeneEffects:
 
     def of(self, genes: Genes) -> Floats:
         """What genes add together, but for a constant; shape (n, genes) to (n, objectives). Only if `known`."""
-        total: Floats = self._effects[self._places + genes].sum(axis=1)
-        return total
+        places = self._places + genes
+        # Objective by objective: sums along the last axis are several times faster.
+        return np.column_stack([effects[places].sum(axis=1) for effects in self._effects.T])
 
     def _fit(self) -> None:
         genes, objectives = (np.concatenate(parts) for parts in zip(*self._told, strict=True))
@@ -63,4 +64,4 @@ class GeneEffects:
         self._squares = KEPT * self._squares + hot.T @ hot
         self._products = KEPT * self._products + hot.T @ (objectives - self._level)
         penalised = self._squares + RIDGE * np.eye(self._size)
-        self._effects = np.linalg.solve(penalised, self._products).astype(np.float64)
+        self._effects = np.asfortranarray(np.linalg.solve(penalised, self._products), dtype=np.float64)
