@@ -15,6 +15,7 @@ from spaces import SMALL
 from edgenas.errors import RunFolderError
 from edgenas.files import read_json, write_yaml
 from edgenas.space.space import SearchSpace
+from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint, loop
 from edgenas.training.checkpoint import FILE_NAME, Header
@@ -45,7 +46,7 @@ def test_a_checkpoint_gives_back_weights_steps_and_seconds(saved: Path) -> None:
     net, other = supernet(), supernet()
     header = resume(saved, net)
     checkpoint.load(saved, other)
-    assert header == Header(STEPS, pytest.approx(header.seconds), SMALL.structure_id, "halves", CLASSES)
+    assert header == Header(STEPS, pytest.approx(header.seconds), SMALL.structure_id, "halves", CLASSES, Pixels())
     assert header.seconds > 0
     torch.testing.assert_close(net.state_dict(), other.state_dict(), rtol=0, atol=0)
     assert not torch.equal(net.blocks["stem"].conv.conv.weight, supernet().blocks["stem"].conv.conv.weight)
