@@ -21,7 +21,7 @@ from edgenas.space.space import SearchSpace
 MANY = 0.1
 """The share of rows above which a doubt about rows is serious."""
 WIDE, NOISY = 0.1, 0.05
-FEW_ROUNDS, FEW_RUNS = 8, 40
+FEW_ROUNDS, FEW_RUNS = 8, 50
 DRIFT, LOAD = (0.05, 0.15), (0.1, 0.5)
 """Each: where doubt begins, and where it is serious."""
 TWICE = 2.0
