@@ -52,7 +52,6 @@ class ProgressDisplay:
         )
         self.tasks: dict[str, TaskID] = {}
         self.started: dict[str, tuple[float, int]] = {}
-        self.ended: set[str] = set()
         self.spoken = 0.0
 
     def __enter__(self) -> ProgressDisplay:
@@ -72,13 +71,10 @@ class ProgressDisplay:
             return
         if label not in self.tasks:
             self.tasks[label] = self.bars.add_task(label, total=total, completed=done, going=going)
-        elif label in self.ended and done < total:
+        elif self.bars.tasks[self.tasks[label]].finished and done < total:
             # Another device's, say.
-            self.ended.discard(label)
             self.bars.reset(self.tasks[label], total=total, completed=done)
         self.bars.update(self.tasks[label], completed=done, total=total, going=going)
-        if done == total:
-            self.ended.add(label)
 
     def _line(self, label: str, done: int, total: int, going: str) -> None:
         now = time.monotonic()

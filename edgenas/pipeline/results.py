@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -267,13 +267,7 @@ def read_costs(path: Path) -> list[dict[str, Any]]:
     Raises:
         RunFolderError: a row is none of ours.
     """
-    rows = read_jsonl(path)
-    for number, row in enumerate(rows, start=1):
-        try:
-            Spent.model_validate(row)
-        except ValidationError as error:
-            raise RunFolderError(f"{path}, row {number}: {explained(error.errors())}: delete that line") from None
-    return rows
+    return _checked(path, Spent.model_validate, "delete that line")
 
 
 def read_evaluations(path: Path, space: SearchSpace) -> list[dict[str, Any]]:
@@ -282,12 +276,20 @@ def read_evaluations(path: Path, space: SearchSpace) -> list[dict[str, Any]]:
     Raises:
         RunFolderError: a row is none of ours.
     """
+
+    def check(row: Any) -> None:
+        Evaluated.model_validate(row)
+        space.parse(row["arch"])
+
+    return _checked(path, check, "delete that line, it is worked out again")
+
+
+def _checked(path: Path, check: Callable[[Any], object], again: str) -> list[dict[str, Any]]:
     rows = read_jsonl(path)
     for number, row in enumerate(rows, start=1):
         try:
-            Evaluated.model_validate(row)
-            space.parse(row["arch"])
+            check(row)
         except (ValidationError, SpaceError) as error:
             said = explained(error.errors()) if isinstance(error, ValidationError) else error
-            raise RunFolderError(f"{path}, row {number}: {said}: delete that line, it is worked out again") from None
+            raise RunFolderError(f"{path}, row {number}: {said}: {again}") from None
     return rows

@@ -23,6 +23,7 @@ from edgenas.pipeline.train import trained_supernet
 from edgenas.space.arch import Arch
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
+from edgenas.training.checkpoint import plain
 from edgenas.training.data import Dataset
 from edgenas.training.evaluate import materialise
 
@@ -57,9 +58,9 @@ class Subnets:
         if kept is not None:
             return kept
         subnet = materialise(self._net, arch, self._pictures, most=self.images)
-        plain = {name: tensor.cpu().contiguous() for name, tensor in _statistics(subnet).items()}
-        header = {"schema_version": SCHEMA_VERSION, **described, SUM: _sum(plain)}
-        write_bytes(path, safetensors.torch.save(plain, {"edgenas": json.dumps(header)}))
+        statistics = plain(_statistics(subnet))
+        header = {"schema_version": SCHEMA_VERSION, **described, SUM: _sum(statistics)}
+        write_bytes(path, safetensors.torch.save(statistics, {"edgenas": json.dumps(header)}))
         return subnet
 
     def _kept(self, arch: Arch, path: Path) -> Subnet | None:
