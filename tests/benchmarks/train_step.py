@@ -7,7 +7,8 @@ Same subnets, same maths (fp32, kernel transforms, Nesterov SGD), in turn, round
 falls on all; ratios are medians over rounds. Every round is of other subnets.
 
     step        one training step of four random subnets of ofa-mbv3-w1.0, 64 px, batch 32: forward, backward, update;
-                theirs as it is, theirs merely in channels-last, ours
+                theirs as it is, theirs merely in channels-last, ours one subnet after another, and as training goes
+                about it, one on each core
     memory      peak memory of that step, weights and gradients included, each in a process of its own
     evaluation  an extracted subnet of ours as it is scored, batch norms folded, and unfolded, against their active
                 subnet, 128 px, batch 32
@@ -46,8 +47,9 @@ from edgenas.space.load import parse_space
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.folding import folded
 from edgenas.training.optimizer import make_optimizer
+from edgenas.training.recipe import Lesson
 from edgenas.training.schedule import sandwich
-from edgenas.training.step import sandwich_backward
+from edgenas.training.step import lesson_backward, sandwich_backward
 
 CLASSES, SUBNETS = 1000, 4
 STEP_SIDE, STEP_BATCH = 64, 32
@@ -90,19 +92,29 @@ def their_step(*, channels_last: bool) -> Work:
     return step
 
 
-def our_step() -> Work:
+def our_step(at_a_time: int | None = None) -> Work:
+    """What training does, by labels alone; pictures are bytes, normalised on the way, which theirs need not be."""
     space = ofa_space(STEP_SIDE)
     net = SuperNet(space, CLASSES, kernel_transforms=True).to(memory_format=torch.channels_last).train()
     optimizer = make_optimizer(net, SGD)
-    x, labels = inputs(STEP_BATCH, STEP_SIDE, channels_last=True), torch.arange(STEP_BATCH)
+    pictures = torch.randint(0, 256, (STEP_BATCH, 3, STEP_SIDE, STEP_SIDE), dtype=torch.uint8)
+    labels = torch.arange(STEP_BATCH)
 
     def step(round_: int) -> None:
         optimizer.zero_grad()
-        for arch in archs_of(space, SUBNETS, round_):
-            F.cross_entropy(net(x, arch), labels).backward()
+        lesson = Lesson(tuple(archs_of(space, SUBNETS, round_)), teacher=None)
+        lesson_backward(net, pictures, labels, lesson, at_a_time=at_a_time)
         optimizer.step()
 
     return step
+
+
+STEPS: dict[str, Callable[[], Work]] = {
+    "theirs": lambda: their_step(channels_last=False),
+    "theirs_channels_last": lambda: their_step(channels_last=True),
+    "ours_one_by_one": lambda: our_step(1),
+    "ours": our_step,
+}
 
 
 def evaluation() -> dict[str, Work]:
@@ -263,7 +275,7 @@ def measure_memory(which: str) -> None:
     # 5 sets the peak back to what is resident now.
     Path("/proc/self/clear_refs").write_text("5")
     before = status("VmRSS")
-    step = our_step() if which == "ours" else their_step(channels_last=which == "theirs_channels_last")
+    step = STEPS[which]()
     for round_ in range(MEMORY_STEPS):
         step(round_)
     print(status("VmHWM") - before)
@@ -271,14 +283,9 @@ def measure_memory(which: str) -> None:
 
 def measured(part: str, rounds: int) -> dict[str, Any]:
     if part == "step":
-        works = {
-            "theirs": their_step(channels_last=False),
-            "theirs_channels_last": their_step(channels_last=True),
-            "ours": our_step(),
-        }
-        return told(in_turn(works, rounds), "theirs")
+        return told(in_turn({name: make() for name, make in STEPS.items()}, rounds), "theirs")
     if part == "memory":
-        return {f"{which}_peak_bytes": peak_bytes(which) for which in ("theirs", "theirs_channels_last", "ours")}
+        return {f"{which}_peak_bytes": peak_bytes(which) for which in STEPS}
     if part == "mobile":
         (seconds,) = in_turn({"ours": mobile()}, rounds).values()
         space = load_space({"preset": "mobile-32", "resolution": [MOBILE_SIDE]})
