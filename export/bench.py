@@ -11,8 +11,8 @@ session that had not ended.
 
 Protocol of a session. All models are loaded and warmed up until their times settle. Then come rounds: each visits every
 model once, in random order, with a sentinel (always the same matrix product) and an empty model among them. A
-visit is a few untimed runs, then short timed ones, with the garbage collector off; after the sentinel, 12 ms of untimed
-runs, for its wide vectors slow a core's clock down for 8 ms. Interleaving spreads a
+visit is a few untimed runs, then short timed ones, with the garbage collector off. What follows the sentinel begins
+with 12 ms of untimed runs: its wide vectors can slow a core's clock down for 8 ms, by a tenth. Interleaving spreads a
 burst of foreign load over all models instead of spoiling one; the sentinel shows whether the machine itself
 became slower; the empty model shows what a call costs before any work is done (`call_overhead_ms`).
 
@@ -168,13 +168,15 @@ def interleave(
     """Rounds over all models, each in a random order of its own."""
     order = random.Random(seed)
     timed: dict[str, Timed] = {name: [] for name in runs}
+    before = ""
     for _ in range(rounds):
         names = list(runs)
         order.shuffle(names)
         with collector_off():
-            for before, name in zip([None, *names], names):
+            for name in names:
                 settle_ns = SETTLE_NS if before == "sentinel" else 0
                 timed[name].append(visit(runs[name], visits[name], clock, settle_ns))
+                before = name
                 tick()
     return timed
 

@@ -4,7 +4,8 @@
     python tests/benchmarks/train_step.py --rounds 2 --only step overhead
 
 Same subnets, same maths (fp32, kernel transforms, Nesterov SGD), in turn, round by round, so that a burst of other load
-falls on all; ratios are medians over rounds. Every round is of other subnets.
+falls on all; ratios are medians over rounds. Every round is of other subnets. Steps are each in a process of its own:
+oneDNN keeps 1,024 kernels a process, and networks that train in one process drop each other's.
 
     step        one training step of four random subnets of ofa-mbv3-w1.0, 64 px, batch 32: forward, backward, update;
                 theirs as it is, theirs merely in channels-last, ours one subnet after another, and as training goes
@@ -27,6 +28,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +251,30 @@ def in_turn(works: dict[str, Work], rounds: int) -> dict[str, list[float]]:
     return seconds
 
 
+def step_in_turn(rounds: int) -> dict[str, list[float]]:
+    """Seconds of every kind of step in every round but the first two, which make kernels."""
+    words = [sys.executable, __file__, "--steps-of"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    seconds: dict[str, list[float]] = {name: [] for name in STEPS}
+    with ExitStack() as stack:
+        started = {name: stack.enter_context(subprocess.Popen([*words, name], **pipes)) for name in STEPS}
+        for round_ in range(rounds + 2):
+            for name, process in started.items():
+                print(round_, file=process.stdin, flush=True)
+                taken = float(process.stdout.readline())
+                seconds[name] += [taken] if round_ > 1 else []
+    return seconds
+
+
+def serve_steps(which: str) -> None:
+    """Do the steps whose rounds come in, and tell the seconds of each."""
+    step = STEPS[which]()
+    for line in sys.stdin:
+        started = time.perf_counter()
+        step(int(line))
+        print(time.perf_counter() - started, flush=True)
+
+
 def told(seconds: dict[str, list[float]], base: str) -> dict[str, Any]:
     """Medians, and how many times as long as each other work `base` took."""
     medians = {name: round(1e3 * float(np.median(values)), 2) for name, values in seconds.items()}
@@ -283,7 +309,7 @@ def measure_memory(which: str) -> None:
 
 def measured(part: str, rounds: int) -> dict[str, Any]:
     if part == "step":
-        return told(in_turn({name: make() for name, make in STEPS.items()}, rounds), "theirs")
+        return told(step_in_turn(rounds), "theirs")
     if part == "memory":
         return {f"{which}_peak_bytes": peak_bytes(which) for which in STEPS}
     if part == "mobile":
@@ -306,9 +332,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    parser.add_argument("--steps-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.memory_of:
         measure_memory(arguments.memory_of)
+        return
+    if arguments.steps_of:
+        serve_steps(arguments.steps_of)
         return
     before = machine()
     results = {part: measured(part, arguments.rounds) for part in arguments.only}
