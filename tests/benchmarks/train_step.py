@@ -47,6 +47,7 @@ from edgenas.space.blocks import BlockSpec, HeadSpec, InvertedResidualSpec, Stem
 from edgenas.space.cost import cost
 from edgenas.space.load import parse_space
 from edgenas.space.space import SearchSpace
+from edgenas.supernet.depthwise import quicken
 from edgenas.supernet.folding import folded
 from edgenas.training.optimizer import make_optimizer
 from edgenas.training.recipe import Lesson
@@ -200,15 +201,16 @@ def shapes(specs: Sequence[BlockSpec]) -> list[Shape]:
 
 
 def bare(shape: Shape) -> Work:
-    """One convolution forward and backward, in channels-last."""
+    """One convolution forward and backward, in channels-last, as supernets have it."""
     in_channels, out_channels, kernel, stride, groups, size = shape
     x = torch.randn(MOBILE_BATCH, in_channels, size, size).contiguous(memory_format=torch.channels_last)
     # Pictures themselves have no gradient.
     x.requires_grad_(in_channels != 3)
-    weight = torch.randn(out_channels, in_channels // groups, kernel, kernel, requires_grad=True)
+    conv = torch.nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
+    quicken(conv)
 
     def both(round_: int) -> None:
-        y = F.conv2d(x, weight, stride=stride, padding=kernel // 2, groups=groups)
+        y = conv(x)
         y.backward(torch.ones_like(y))
 
     return both
