@@ -12,7 +12,7 @@ The map, top to bottom; imports go down only:
     training     teaching the supernet; materialise, the one way to a subnet that may be scored; fine-tuning for int8
     supernet     one network holding all subnets
     latency      devices, tables, the predictor
-    config       frozen, validated configs; budget: a budget's text
+    config       frozen, validated configs; budget, objective: their texts
     space        archs, spaces, BlockSpecs, costs
     files        atomic writes, schema versions; plain_yaml: YAML read strictly
     errors       the exception tree

@@ -5,9 +5,10 @@ Every field's meaning stands beside it in the demo's config, `demo.yaml`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -21,10 +22,12 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from edgenas.budget import BudgetText
 from edgenas.errors import ConfigError, UserError, explained, shown
 from edgenas.files import SCHEMA_VERSION, check_schema, file_name, read_yaml
+from edgenas.objective import parse_objective
 from edgenas.plain_yaml import dump_yaml, parse_yaml
 from edgenas.space.load import load_space
 from edgenas.space.space import SearchSpace
@@ -69,6 +72,21 @@ class AugmentConfig(_Section):
     flip: bool = False
 
 
+class AccuracyConfig(_Section):
+    """What tells accuracies instead of a supernet: archs measured by others, or a predictor that was imported."""
+
+    file: str | None = None
+    column: str = "top1_percent"
+    predictor: Path | None = None
+    num_classes: int | None = Field(None, ge=2, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> AccuracyConfig:
+        if (self.file is None) == (self.predictor is None):
+            raise ValueError("wanted either file (measured accuracies, CSV) or predictor (an imported one)")
+        return self
+
+
 Precision = Literal["auto", "fp32", "bf16"]
 
 
@@ -80,7 +98,7 @@ class TrainConfig(_Section):
     )
     init: Path | None = None
     kernel_transforms: bool = False
-    epochs: float = Field(ge=0)
+    epochs: float | None = Field(None, ge=0)
     batch_size: int = Field(64, gt=1)
     subnets_per_step: int = Field(3, ge=2)
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -100,30 +118,48 @@ class TrainConfig(_Section):
 
     @field_validator("epochs")
     @classmethod
-    def _weights_from_somewhere(cls, epochs: float, info: ValidationInfo) -> float:
+    def _weights_from_somewhere(cls, epochs: float | None, info: ValidationInfo) -> float | None:
         if epochs == 0 and info.data.get("init") is None:
             raise ValueError("wanted a number above 0 (0 goes with train.init, whose weights are then taken), got 0")
         return epochs
 
 
 class ProfileConfig(_Section):
-    """What is measured for the latency predictor."""
+    """What is measured for the latency predictor: all of it, or what `minutes` of each device's time hold."""
 
     base: str | None = None
+    minutes: float | None = Field(None, gt=0, le=10_000)
     blocks: int | None = Field(None, ge=1)
     networks: int = Field(24, ge=10, le=10_000)
     rounds: int = Field(24, ge=8, le=100_000)
     coverage: float = Field(0.9, gt=0, lt=1)
 
 
+ObjectiveText = Annotated[str, AfterValidator(lambda text: str(parse_objective(text)))]
+
+
 class SearchConfig(_Section):
     """How archs are chosen."""
 
-    strategy: Literal["nsga2", "random"] = "nsga2"
+    # By name as in `search.strategies.by_name`, which lies above this module.
+    strategy: Literal[
+        "nsga2", "surrogate", "random", "grid", "regularized-evolution", "bayesian", "reinforce", "gradient"
+    ] = "nsga2"
     evaluations: int = Field(120, gt=1, le=10_000_000)
-    population: int = Field(12, gt=1, le=10_000)
+    population: int | None = Field(None, gt=1, le=10_000)
+    objectives: Annotated[tuple[ObjectiveText, ...], Field(min_length=1)] = ("error", "latency")
+    choose: Literal["best", "knee", "weighted"] = "best"
+    weights: dict[ObjectiveText, Annotated[float, Field(ge=0)]] | None = None
+    initial: Path | None = None
+    workers: int = Field(1, ge=1, le=256)
     calibration_images: int = Field(512, gt=1)
     validation_images: int | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _weighted(self) -> SearchConfig:
+        if (self.choose == "weighted") != (self.weights is not None):
+            raise ValueError("wanted weights with choose: weighted, and with it alone, like {error: 1, latency: 0.5}")
+        return self
 
 
 class VerifyConfig(_Section):
@@ -154,11 +190,15 @@ class ExportConfig(_Section):
 
 
 class DeviceConfig(_Section):
-    """Which device; with a precision, the same machine run in that one. A device alone is written as its name."""
+    """Which device; with a precision, the same machine run in that one. A device alone is written as its name.
 
-    device: str
+    A device with a `table` is known by that latency table alone, and never measured; it is called as the table says.
+    """
+
+    device: str | None = None
     precision: Literal["fp32", "int8"] | None = None
     name: Annotated[str, AfterValidator(file_name)] | None = None
+    table: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -167,11 +207,24 @@ class DeviceConfig(_Section):
             raise ValueError(f"wanted a device, or one like {{device: here, precision: int8}}, got {shown(value)}")
         return {"device": value} if isinstance(value, str) else value
 
+    @model_validator(mode="after")
+    def _measured_or_known(self) -> DeviceConfig:
+        if self.device is None and self.table is None:
+            raise ValueError("wanted a device, or a table that one is known by")
+        if self.table is not None and (self.device, self.precision) != (None, None):
+            raise ValueError("a table says of which device and precision it is: leave these out beside it")
+        return self
+
     @model_serializer
     def _as_written(self) -> str | dict[str, Any]:
-        said = {"precision": self.precision, "name": self.name}
-        others = {key: value for key, value in said.items() if value is not None}
-        return {"device": self.device, **others} if others else self.device
+        said = {"device": self.device, "precision": self.precision, "name": self.name, "table": self.table}
+        written = {key: value for key, value in said.items() if value is not None}
+        return self.device if list(written) == ["device"] and self.device is not None else written
+
+    @property
+    def said(self) -> str:
+        """The device or the table, as the config names it."""
+        return str(self.device or self.table)
 
 
 def _named_or_narrowed(value: Any) -> Any:
@@ -187,8 +240,10 @@ class RunConfig(_Section):
     name: Annotated[str, AfterValidator(file_name)]
     seed: int = Field(0, ge=0, lt=2**32)
     space: Annotated[str | dict[str, Any], BeforeValidator(_named_or_narrowed)]
-    data: DataConfig
-    train: TrainConfig
+    accuracy: AccuracyConfig | None = None
+    num_classes: int | None = Field(None, ge=2, le=1_000_000)
+    data: DataConfig | None = Field(None, validate_default=True)
+    train: TrainConfig | None = Field(None, validate_default=True)
     devices: tuple[DeviceConfig, ...] = Field((DeviceConfig(device="here"),), min_length=1)
     budgets: tuple[BudgetText, ...] = ()
     profile: ProfileConfig = ProfileConfig()
@@ -204,6 +259,63 @@ class RunConfig(_Section):
             raise ValueError("wanted each device once")
         return devices
 
+    @field_validator("data", "train")
+    @classmethod
+    def _wanted_for_a_supernet(cls, section: Any, info: ValidationInfo) -> Any:
+        if info.data.get("accuracy", "broken") is None and info.data.get("num_classes", "broken") is None:
+            if section is None:
+                raise PydanticCustomError("missing", "missing")
+            if isinstance(section, TrainConfig) and section.epochs is None:
+                raise PydanticCustomError("missing", "missing", {"key": "epochs"})
+        return section
+
+    @model_validator(mode="after")
+    def _fits_accuracy(self) -> RunConfig:
+        if self.accuracy and (problems := list(self._contradictions())):
+            raise ValueError("; ".join(problems))
+        return self
+
+    @model_validator(mode="after")
+    def _profiled_alone(self) -> RunConfig:
+        if self.num_classes is not None and (self.accuracy, self.data, self.train) != (None, None, None):
+            raise ValueError("num_classes is for profiling alone: accuracy, data and train say it themselves")
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        """What a run without a supernet of its own has no use for."""
+        init = self.train.init if self.train else None
+        if self.train and init is None:
+            yield "with accuracy nothing is trained: of train, only init (weights to export) is of use"
+        if init is not None and self.data is None:
+            yield "train.init wants data, too: pictures recalibrate batch norm and prove what is exported"
+        if self.data is not None and self.train is None:
+            yield "with accuracy, data serves the export alone: give its weights, train.init, too, or leave data out"
+        if "int8" in {device.precision for device in self.devices}:
+            yield "with accuracy, no device can run int8: what that costs in accuracy is told by pictures alone"
+        if any(text.startswith("worst_class_error") for text in self.search.objectives):
+            yield "search.objectives: worst_class_error is told by pictures alone"
+        if self.finetune.epochs and init is None:
+            yield "finetune.epochs wants weights (train.init) and pictures (data)"
+        if self.export.precision == "int8" and init is None:
+            yield "export.precision int8 wants weights (train.init) and pictures (data)"
+
+    @property
+    def pictures(self) -> DataConfig:
+        """`data`, where the run has pictures."""
+        assert self.data is not None
+        return self.data
+
+    @property
+    def training(self) -> TrainConfig:
+        """`train`, where the run has a supernet."""
+        assert self.train is not None
+        return self.train
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the run has a supernet: one it trains, or one it is given."""
+        return self.train is not None
+
     def load_space(self) -> SearchSpace:
         """The search space that `space` names and narrows."""
         return load_space(self.space)
@@ -216,16 +328,11 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigError: unknown keys (the closest valid one is named), wrong values.
         SpaceError: the space does not load.
     """
-    return resolve_config(read_yaml(path), str(path), overrides)
+    return build_config(read_yaml(path), str(path), overrides)
 
 
-def resolve_config(value: dict[str, Any], origin: str, overrides: Sequence[str] = ()) -> RunConfig:
-    """A RunConfig from a mapping as a config file holds it, overrides applied; `origin` stands in messages.
-
-    Raises:
-        ConfigError: unknown keys (the closest valid one is named), wrong values.
-        SpaceError: the space does not load.
-    """
+def build_config(value: dict[str, Any], origin: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """A config from what its YAML holds, with overrides; see `load_config`."""
     for override in overrides:
         _override(value, override)
     config = parse_config(value, origin)
@@ -255,11 +362,10 @@ def config_keys() -> list[str]:
 def _keys(section: type[BaseModel], prefix: str) -> list[str]:
     found = []
     for name, info in section.model_fields.items():
-        annotation = info.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            found += _keys(annotation, f"{prefix}{name}.")
-        else:
-            found.append(prefix + name)
+        # A section that may be left out is one of two types.
+        types = get_args(info.annotation) if isinstance(info.annotation, UnionType) else (info.annotation,)
+        inner = [one for one in types if isinstance(one, type) and issubclass(one, BaseModel)]
+        found += _keys(inner[0], f"{prefix}{name}.") if inner else [prefix + name]
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -21,6 +21,10 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+WIDTH = 80
+BETWEEN = 2
+FOLDED_COLUMNS = 4
+"""Narrower tables are folded cell by cell where a terminal is too narrow; of wider ones that leaves slivers."""
 PLAIN_SECONDS = 10.0
 """Without a terminal a running stage says where it is this often."""
 
@@ -88,17 +92,80 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(Text(column), justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
+    cells = [list(row) for row in rows]
+    for row in cells:
         table.add_row(*(Text(cell) for cell in row))
     console = Console()
     if console.is_terminal:
-        console.print(table)
+        # A console measures nothing as wider than itself.
+        wanted = Console(width=10_000).measure(table).maximum
+        if wanted <= console.width or len(columns) < FOLDED_COLUMNS:
+            console.print(table)
+        else:
+            _print_numbered(columns, cells, right, console)
         return
     # Piped output has no width to fit into; a table folded at 80 would be harder to read and to grep.
     wide = Console(width=240, highlight=False)
     with wide.capture() as captured:
         wide.print(table)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def _print_numbered(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str], console: Console
+) -> None:
+    """A table too wide for the terminal: its first column is told by number, and below."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("", *columns[1:]):
+        table.add_column(Text(column), justify="right" if column in right else "left", overflow="fold")
+    marks = [str(number) + ("*" if row[0].startswith("* ") else "") for number, row in enumerate(rows, start=1)]
+    for mark, row in zip(marks, rows, strict=True):
+        table.add_row(mark, *(Text(cell) for cell in row[1:]))
+    console.print(table)
+    print(f"\n{columns[0]}")
+    for mark, row in zip(marks, rows, strict=True):
+        for line in fold(f"{mark}  {row[0].removeprefix('* ').strip()}", console.width):
+            print(line)
+
+
+def print_comparison(
+    names: Sequence[str], rows: Mapping[str, Sequence[str]], doubts: Sequence[str], width: int = WIDTH
+) -> None:
+    """Runs as columns, as many side by side as fit, then long values, like archs, and doubts."""
+    longest = max(map(len, rows))
+    room = max(12, min(24, (width - longest) // min(len(names), 3) - BETWEEN))
+    long = [fact for fact, values in rows.items() if any(len(value) > room for value in values)]
+    at_once = max(1, (width - longest) // (room + BETWEEN))
+    for start in range(0, len(names), at_once):
+        part = slice(start, start + at_once)
+        heads = [f"{number}" for number in range(start + 1, min(start + at_once, len(names)) + 1)]
+        print_table(["", *heads], [[fact, *rows[fact][part]] for fact in rows if fact not in long], right=heads)
+        print()
+    for number, name in enumerate(names, start=1):
+        say(f"{number}  {name}")
+        for fact in long:
+            say(f"{fact} {rows[fact][number - 1]}", 3)
+    for doubt in doubts:
+        say(doubt)
+
+
+def say(text: str, indent: int = 0) -> None:
+    """Text folded at 80 columns, an arch's between its stages; later lines are indented by two more."""
+    for line in text.splitlines() or [""]:
+        for folded in fold(line, WIDTH, indent):
+            print(folded)
+
+
+def fold(line: str, width: int, indent: int = 0) -> list[str]:
+    """A line in several of at most `width` characters: at blanks, and before the `_` or `-` of an arch."""
+    lines, rest, lead = [], line, " " * indent
+    while len(lead + rest) > width:
+        room = width - len(lead)
+        at = max(rest.rfind(" ", 1, room + 1), *(rest.rfind(mark, 1, room) for mark in "_-"))
+        at = at if at > 0 else room
+        lines.append((lead + rest[:at]).rstrip())
+        rest, lead = rest[at:].lstrip(" "), " " * (indent + BETWEEN)
+    return [*lines, lead + rest]
 
 
 def milliseconds(value_us: float) -> str:
@@ -112,15 +179,14 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
     rows = []
     for entry in summary["front"]:
         for name, latency in entry["latency"].items():
-            low, high = latency["interval_us"]
             met = {True: "yes", False: "no", None: "-"}[latency["meets_budget"]]
             rows.append(
                 [
                     ("* " if entry["arch"] == summary["chosen"]["arch"] else "  ") + entry["arch"],
                     *([name] if several else []),
-                    f"{entry.get('deployed_top1', entry['val_top1']):.2%}",
-                    f"{milliseconds(latency['predicted_us'])} [{milliseconds(low)}, {milliseconds(high)}]",
-                    milliseconds(latency["p50_us"]),
+                    _top1(entry),
+                    _predicted(latency),
+                    milliseconds(latency["p50_us"]) if latency["p50_us"] is not None else "-",
                     met if not entry["dropped"] or met == "no" else f"{met} (dropped: {entry['dropped_because']})",
                 ]
             )
@@ -139,17 +205,53 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
     doubted = [entry for entry in summary["front"] if any(one.get("doubts") for one in entry["latency"].values())]
     if doubted:
         print(f"doubts   the timer doubts {len(doubted)} of {len(summary['front'])} measurements; see the report")
+    if "accuracy" in summary:
+        print(f"accuracy {accuracy_text(summary['accuracy'])}")
     print(f"chosen   {chosen['arch']}")
-    print(f"test     {chosen['test_top1']:.2%} top-1, worked out by ONNX Runtime on the exported file")
-    print(f"model    {folder}/{chosen['onnx']}")
+    if summary.get("choice", {}).get("by", "best") != "best":
+        print(f"         {summary['choice']['words']}")
+    if chosen["onnx"] is not None:
+        print(f"test     {chosen['test_top1']:.2%} top-1, worked out by ONNX Runtime on the exported file")
+        print(f"model    {folder}/{chosen['onnx']}")
+    for note in summary.get("notes", []):
+        print(f"note     {note}")
     if "int8" in summary:
-        print_int8(summary["int8"], folder)
-    print(f"report   {folder}/report/report.md")
+        print_int8(summary["int8"], folder, chosen["onnx"])
+    print(f"report   {folder}/report/report.html, and report.md beside it")
 
 
-def print_int8(int8: dict[str, Any], folder: str) -> None:
-    """The int8 form of a run's chosen network, and whether it is worth it."""
-    print(f"int8     {folder}/{int8['onnx']}, {int8['test_top1']:.2%} top-1 on the test pictures")
+def _top1(entry: dict[str, Any]) -> str:
+    """Of a network of the front; with the half-width of its interval where that is known."""
+    top1, interval = entry.get("deployed_top1", entry["val_top1"]), entry.get("val_top1_interval")
+    if interval is None:
+        return f"{top1:.2%}"
+    half = (interval[1] - interval[0]) / 2
+    return f"{top1:.2%} measured" if half == 0 else f"{top1:.2%} ± {half:.2%}"
+
+
+def _predicted(latency: dict[str, Any]) -> str:
+    text = milliseconds(latency["predicted_us"])
+    if latency["interval_us"] is None:
+        return text
+    low, high = latency["interval_us"]
+    return f"{text} [{milliseconds(low)}, {milliseconds(high)}]"
+
+
+def accuracy_text(source: dict[str, Any]) -> str:
+    """Where accuracies come from that no supernet of the run told, and how good they are."""
+    if "predictor" in source:
+        return f"as {source['predictor']} predicts it; how far that is off is not known"
+    return (
+        f"of {source['rows']} archs measured elsewhere ({source['file']}), and learnt from them; leaving one out, RMSE "
+        f"{source['rmse_points']:.2f} points, Kendall tau {source['kendall_tau']:.2f}, "
+        f"{source['coverage_90']:.0%} within their 90 % interval"
+    )
+
+
+def print_int8(int8: dict[str, Any], folder: str, told: str) -> None:
+    """The int8 form of a run's chosen network, and whether it is worth it; a path that was `told` is not repeated."""
+    place = "that file" if int8["onnx"] == told else f"{folder}/{int8['onnx']}"
+    print(f"int8     {place}, {int8['test_top1']:.2%} top-1 on the test pictures")
     for note in int8["notes"]:
         print(f"         {note}")
 

@@ -137,8 +137,11 @@ def explained(problems: Sequence[Mapping[str, Any]], valid_keys: Sequence[str] =
         problems: as pydantic gives them.
         valid_keys: dotted, sections included; an unknown key is answered with those beside it.
     """
-    said = [_problem(problem, valid_keys) for problem in problems[:MOST_PROBLEMS]]
-    more = len(problems) - len(said)
+    # A list whose entries are wrong is called too short, too.
+    inside = {tuple(problem["loc"][:-1]) for problem in problems if problem["loc"]}
+    real = [problem for problem in problems if problem["type"] != "too_short" or tuple(problem["loc"]) not in inside]
+    said = [_problem(problem, valid_keys) for problem in real[:MOST_PROBLEMS]]
+    more = len(real) - len(said)
     return "; ".join([*said, *[f"and {more} more"] * (more > 0)])
 
 
@@ -150,7 +153,8 @@ def _problem(problem: Mapping[str, Any], valid_keys: Sequence[str]) -> str:
         siblings = [key for key in valid_keys if key.rpartition(".")[0] == section]
         return f"unknown key {place!r}; {one_of(place, siblings, valid_keys) if siblings else 'leave it out'}"
     if kind == "missing":
-        return f"{place} is missing"
+        # Our own validators can only place it in the section that it is missing from.
+        return f"{'.'.join(filter(None, (place, context.get('key'))))} is missing"
     lead = f"{place}: " if place else ""
     if kind == "value_error":
         # Our own validators, whose messages say what came.

@@ -35,8 +35,8 @@ def exit_codes() -> Iterator[None]:
     try:
         with signals.taken():
             yield
-    except KeyboardInterrupt:
-        sys.exit(say_stopped(signals.number or signal.SIGINT))
+    except KeyboardInterrupt as stop:
+        sys.exit(say_stopped(signals.number or signal.SIGINT, stop))
     except Exception as error:
         # What a signal raised may come out as another error: libraries catch what they do not know.
         sys.exit(_ended_by(error) if signals.number is None else say_stopped(signals.number))
@@ -69,9 +69,10 @@ class _Signals:
         raise Stopped(number)
 
 
-def say_stopped(number: int) -> int:
-    """Say that a signal stopped the command; returns the exit code."""
-    _say("stopped; what is finished is kept, and the same command goes on from there")
+def say_stopped(number: int, stop: BaseException | None = None) -> int:
+    """Say that a signal stopped the command, and what its notes say is left of it; returns the exit code."""
+    notes = getattr(stop, "__notes__", None) or ["what is finished is kept, and the same command goes on from there"]
+    _say(f"stopped; {notes[0]}")
     return 128 + number
 
 

@@ -11,7 +11,7 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -210,21 +210,31 @@ def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
     write_text(path, dump_yaml(dict(value)))
 
 
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows, one JSON object a line, atomically."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
 def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
     """Append one row. A torn last line, left by a kill, is ended first so that the new row stands alone."""
-    line = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+    append_rows(path, [row])
+
+
+def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Append rows as `append_jsonl` does one, and wait for the disk but once."""
+    lines = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     with _naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _append(path, line)
+        _append(path, lines)
 
 
-def _append(path: Path, line: str) -> None:
+def _append(path: Path, lines: str) -> None:
     with open(path, "ab+") as stream:
         if stream.seek(0, os.SEEK_END) > 0:
             stream.seek(-1, os.SEEK_END)
             if stream.read(1) != b"\n":
                 stream.write(b"\n")
-        stream.write(line.encode("utf-8"))
+        stream.write(lines.encode("utf-8"))
         stream.flush()
         os.fsync(stream.fileno())
 

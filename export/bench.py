@@ -611,15 +611,29 @@ def benchmark(models: Sequence[Path], args: argparse.Namespace) -> list[dict[str
     progress.done += len(errors) * args.rounds
     timed = interleave(runs, visits, args.rounds, args.seed, time.perf_counter_ns, progress.tick)
     after = circumstances(core)
+    said = {**environment(), **settled, **described(before, after)}
+    doubts = machine_doubts(without_jumps(timed["sentinel"])[0], before, after)
+    return to_rows(models, args, timed, errors, grown, peak_rss_bytes(), said, doubts)
+
+
+def to_rows(
+    models: Sequence[Path],
+    args: argparse.Namespace,
+    timed: dict[str, Timed],
+    errors: dict[int, str],
+    grown: dict[str, int | None],
+    peak: int | None,
+    said: dict[str, Any],
+    doubts: Sequence[str],
+) -> list[dict[str, Any]]:
+    """One row a model, in the order given, from what a session timed and from what is said of the machine."""
     sentinel, _ = without_jumps(timed["sentinel"])
     shared = {
         "call_overhead_ms": statistics(timed["empty"])["latency_ms"]["p50"],
         "sentinel_p50_ms": statistics(sentinel)["latency_ms"]["p50"],
         "sentinel_drift": drift(round_medians(sentinel)),
-        "environment": {**environment(), **settled, **described(before, after)},
+        "environment": said,
     }
-    peak = peak_rss_bytes()
-    doubts = machine_doubts(sentinel, before, after)
     rows = []
     for index, model in enumerate(models):
         row = {"schema_version": SCHEMA_VERSION, "benchmark_info": benchmark_info(index, model, args)}
@@ -628,7 +642,7 @@ def benchmark(models: Sequence[Path], args: argparse.Namespace) -> list[dict[str
         else:
             one = timed[str(index)]
             memory = {"peak_rss_bytes": peak, "model_rss_bytes": grown[str(index)]}
-            row.update(statistics(one, args.raw_samples), **shared, memory=memory, doubts=doubts + model_doubts(one))
+            row.update(statistics(one, args.raw_samples), **shared, memory=memory, doubts=[*doubts, *model_doubts(one)])
         rows.append(row)
     return rows
 

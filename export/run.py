@@ -218,8 +218,14 @@ def print_rows(rows: Sequence[dict[str, Any]]) -> None:
     """A line for each picture: its classes, most confident first."""
     for row in rows:
         if "classes" in row:
-            parts = [f"{entry['class']} ({entry['confidence']:.1%})" for entry in row["classes"]]
+            parts = [f"{shown(entry['class'])} ({entry['confidence']:.1%})" for entry in row["classes"]]
             print(f"{row['picture']}: {', '.join(parts)}")
+
+
+def shown(name: str) -> str:
+    """A class's name within a line: in quotes where it holds a comma, and nothing that breaks the line."""
+    plain = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
+    return json.dumps(plain, ensure_ascii=False) if "," in plain else plain
 
 
 def parser() -> argparse.ArgumentParser:

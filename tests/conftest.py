@@ -27,3 +27,12 @@ def shared_data() -> Path:
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     """One small whole run, made by the command line as a user would, shared by all tests that look at a run."""
     return make_small_run(tmp_path_factory.mktemp("small run"))
+
+
+@pytest.fixture(scope="session")
+def shared_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One little bundle of both precisions, which tests copy before they change it."""
+    # Torch takes its number of threads from the environment that is set above.
+    from little_bundle import little_bundle
+
+    return little_bundle(tmp_path_factory.mktemp("little bundle"))

@@ -87,7 +87,7 @@ def change_cell(folder: Path, seed: int) -> None:
 PLACES: dict[str, tuple[str, tuple[Place, ...]]] = {
     "latency/result.json": (
         "profile",
-        (("schema_version",), ("blocks",), ("networks",), ("predictors",), ("predictors", "here")),
+        (("schema_version",), ("predictors",), ("predictors", "here")),
     ),
     "latency/here/score.json": ("done", (("mape",), ("within_5",), ("held_out",), ("held_out", 0), ("n_test",))),
     "latency/here/predictor.json": (

@@ -13,12 +13,14 @@ from small_run import SMALL_CONFIG, SMALL_SPACE, edgenas
 from typer.testing import CliRunner
 
 from edgenas.cli.commands import app
+from edgenas.cli.commands_page import commands_page
 from edgenas.latency.device import device_names, load_device
 from edgenas.latency.table import find_table, table_names
 
 REPOSITORY = Path(__file__).parent.parent
 COMMANDS = ["demo", "run", "profile", "train", "search", "verify", "export", "report", "status", "inspect"]
-COMMANDS += ["devices list", "devices show", "devices probe", "data check", "evaluate", "import ofa"]
+COMMANDS += ["gate", "compare", "import ofa", "import ofa-accuracy", "race", "evaluate"]
+COMMANDS += ["devices list", "devices show", "devices probe", "data check"]
 COMMANDS += [f"tables {name}" for name in ("list", "show", "check", "diff", "merge", "import")]
 
 
@@ -53,6 +55,38 @@ def test_documented_commands_exist(command: str) -> None:
 def test_the_readme_documents_every_command() -> None:
     documented = "\n".join(documented_commands())
     assert [name for name in COMMANDS if name not in documented] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_can_be_quiet_and_speak_json(command: str) -> None:
+    shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*command.split(), "--help"])
+    assert {"--json", "--quiet"} <= set(re.findall(r"--\w+", shown.output))
+
+
+def test_the_page_of_commands_is_what_help_says() -> None:
+    page = (REPOSITORY / "examples" / "COMMANDS.md").read_text()
+    assert page == commands_page(), "write it anew: python -m edgenas.cli.commands_page > examples/COMMANDS.md"
+    assert set(re.findall(r"^## edgenas (.+)$", page, re.MULTILINE)) == set(COMMANDS)
+
+
+def test_help_has_no_colour_and_fits_where_there_is_no_terminal(tmp_path: Path) -> None:
+    done = edgenas("export", "--help", cwd=tmp_path, environment={"COLUMNS": "80"})
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands(shell: str, tmp_path: Path) -> None:
+    shown = {"bash": ("complete_bash", {"COMP_WORDS": "edgenas exp", "COMP_CWORD": "1"})}
+    shown["zsh"] = ("complete_zsh", {"_TYPER_COMPLETE_ARGS": "edgenas exp"})
+    shown["fish"] = (
+        "complete_fish",
+        {"_TYPER_COMPLETE_ARGS": "edgenas exp", "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
+    )
+    how, words = shown[shell]
+    runner = CliRunner(env={"_EDGENAS_COMPLETE": how, **words})
+    assert "export" in runner.invoke(app, [], prog_name="edgenas").output
 
 
 def test_plan_does_nothing(tmp_path: Path) -> None:

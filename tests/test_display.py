@@ -1,7 +1,11 @@
+import functools
+import re
+
 import pytest
+from rich.console import Console
 
 from edgenas import display
-from edgenas.display import ProgressDisplay, budget_text, milliseconds, print_table
+from edgenas.display import ProgressDisplay, budget_text, fold, milliseconds, print_int8, print_table
 
 
 def test_progress_without_a_terminal_is_plain_lines_on_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
@@ -59,3 +63,43 @@ def test_times_stand_in_milliseconds() -> None:
 def test_budgets_read_like_sentences() -> None:
     assert budget_text({"quantity": "p95", "device": "pi4", "limit": 8000, "unit": "us"}) == "p95 on pi4 ≤ 8.000 ms"
     assert budget_text({"quantity": "macs", "device": None, "limit": 1e7, "unit": "macs"}) == "macs ≤ 10,000,000"
+
+
+def test_a_table_too_wide_for_a_terminal_tells_archs_below(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(display, "Console", functools.partial(Console, force_terminal=True, width=80))
+    archs = ["  r224_" + "_".join(["w160-k7e6-k7e6"] * 8), "* r8_w8-k3e1"]
+    columns = ["arch", "val top-1", "predicted ms [interval]", "measured ms", "budget met?"]
+    rows = [[arch, "97.49%", "0.019 [0.018, 0.020]", "0.019", "yes"] for arch in archs]
+    print_table(columns, rows, right=columns[1:4])
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in capsys.readouterr().out.splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert lines[1].split() == ["1", "97.49%", "0.019", "[0.018,", "0.020]", "0.019", "yes"]
+    assert lines[2].startswith("2*")
+    below = lines[lines.index("arch") + 1 :]
+    assert "".join(line.strip() for line in below) == f"1  {archs[0].strip()}2*  r8_w8-k3e1"
+
+
+def test_a_table_that_fits_a_terminal_stays_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(display, "Console", functools.partial(Console, force_terminal=True, width=80))
+    print_table(["a", "b", "c", "d"], [["r8_w8-k3e1", "1", "2", "3"]])
+    assert "r8_w8-k3e1" in capsys.readouterr().out.splitlines()[1]
+
+
+@pytest.mark.parametrize("text", ["r224_" + "_".join(["w160-k7e6-k7e6"] * 8), "word " * 50, "x" * 300, "", "a b"])
+def test_folded_lines_fit_and_lose_nothing(text: str) -> None:
+    for width, indent in ((80, 0), (40, 4)):
+        lines = fold(text, width, indent)
+        assert max(map(len, lines)) <= width
+        assert "".join("".join(lines).split()) == "".join(text.split())
+
+
+def test_the_path_of_a_file_that_was_told_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    int8 = {"onnx": "export/bundle/model_int8.onnx", "test_top1": 0.9, "notes": ["slower"]}
+    print_int8(int8, "run", int8["onnx"])
+    assert "model_int8" not in capsys.readouterr().out
+    print_int8(int8, "run", "export/bundle/model.onnx")
+    assert "run/export/bundle/model_int8.onnx, 90.00%" in capsys.readouterr().out

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from edgenas.cli import data, devices, evaluation, imports, models, runs, tables
+from edgenas.cli import bundles, data, devices, evaluation, exporting, imports, models, runs, stages, tables
 from edgenas.exits import say_stopped
 
 
@@ -25,17 +25,20 @@ class Commands(TyperGroup):
             sys.stdout.flush()
             return result
         except KeyboardInterrupt as stop:
-            raise typer.Exit(say_stopped(getattr(stop, "signal_number", signal.SIGINT))) from None
+            raise typer.Exit(say_stopped(getattr(stop, "signal_number", signal.SIGINT), stop)) from None
 
 
 app = typer.Typer(name="edgenas", cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(runs.app)
+app.add_typer(stages.app)
 app.add_typer(evaluation.app)
+app.add_typer(exporting.app)
+app.add_typer(bundles.app)
 app.add_typer(models.app)
-app.add_typer(imports.app, name="import")
 app.add_typer(data.app, name="data")
 app.add_typer(devices.app, name="devices")
 app.add_typer(tables.app, name="tables")
+app.add_typer(imports.app, name="import")
 
 
 def _show_version(wanted: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgenas.cli.options import AsJson, print_json
+from edgenas.cli.options import AsJson, Quiet, print_json
 from edgenas.errors import DataError
 from edgenas.files import user_path
 
@@ -23,12 +23,13 @@ def _data() -> None:
 def data_check(
     path: Annotated[Path, typer.Argument(help="Class folders, or a folder with train/ and perhaps val/ and test/.")],
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Open every picture: classes, counts, sizes, broken and duplicate files, pictures in both train and test."""
     from edgenas.display import ProgressDisplay, print_folder_check
     from edgenas.training.data_check import check_folder
 
-    with ProgressDisplay() as progress:
+    with ProgressDisplay(quiet=quiet) as progress:
         found = check_folder(user_path(path), progress)
     if as_json:
         print_json(found.to_json())

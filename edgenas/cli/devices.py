@@ -7,14 +7,14 @@ from typing import Annotated, Literal, Optional
 
 import typer
 
-from edgenas.cli.options import AsJson, print_json
+from edgenas.cli.options import AsJson, Quiet, print_json
 from edgenas.errors import UserError
 
 app = typer.Typer(help="Devices: what they are and how they are run.", no_args_is_help=True)
 
 
 @app.command("list")
-def devices_list(as_json: AsJson = False) -> None:
+def devices_list(as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Devices that ship with edgenas."""
     from edgenas.display import print_table
     from edgenas.latency.device import device_names, load_device
@@ -31,6 +31,7 @@ def devices_list(as_json: AsJson = False) -> None:
 def devices_show(
     name: Annotated[str, typer.Argument(help="A shipped device, or the path of a device YAML.")],
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """One device, as its YAML."""
     from edgenas.latency.device import dump_device
@@ -51,13 +52,17 @@ def devices_probe(
     precision: Annotated[Literal["fp32", "int8"], typer.Option(help="What its models are run in.")] = "fp32",
     on: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="PLACE", help="Of another machine: ssh://user@host[:port][?python=/path/to/python3]."),
+        typer.Option(
+            metavar="PLACE",
+            help="Of another machine: ssh://user@host[:port][?python=/path/to/python3]; or browser: of the one here.",
+        ),
     ] = None,
     probed: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(metavar="JSON", help="Of a machine out of reach: what `python3 bench.py --probe` said there."),
     ] = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write a device file for this machine, or another."""
     from edgenas.files import write_text

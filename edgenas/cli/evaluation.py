@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from edgenas.cli.options import AsJson, print_json
+from edgenas.cli.options import AsJson, Quiet, print_json
 
 app = typer.Typer()
 
@@ -24,14 +24,15 @@ def evaluate_command(
         typer.Option(help="val: what every choice saw. test: only once a network is chosen."),
     ] = "val",
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Accuracy of subnets, class by class; appended to RUN/evaluate/accuracy.jsonl."""
     from edgenas.display import ProgressDisplay, print_table
-    from edgenas.pipeline.accuracy import FILE, evaluate
+    from edgenas.pipeline.evaluate import FILE, evaluate
     from edgenas.pipeline.run import open_run
 
     names = [name.strip() for text in archs for name in text.split(",") if name.strip()]
-    with ProgressDisplay() as progress:
+    with ProgressDisplay(quiet=quiet) as progress:
         rows = evaluate(open_run(folder), names, split, progress)
     if as_json:
         print_json({"rows": rows})

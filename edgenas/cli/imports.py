@@ -1,4 +1,4 @@
-"""Commands that take over supernets from elsewhere."""
+"""Commands that read what others published: supernets, and what is known of their accuracy."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from typing import Annotated
 
 import typer
 
-from edgenas.cli.options import AsJson, Budgets, RunFolder, Sets, print_json
+from edgenas.cli.options import AsJson, Budgets, Quiet, RunFolder, Sets, print_json
+from edgenas.cli.runs import RUNS
+from edgenas.errors import UserError
 from edgenas.files import user_path
 
-app = typer.Typer(help="Supernets from elsewhere: search them without training.", no_args_is_help=True)
-
-
-@app.callback()
-def _imports() -> None:
-    """Supernets from elsewhere: search them without training."""
+app = typer.Typer(help="Read what others published.", no_args_is_help=True)
 
 
 @app.command("ofa")
@@ -35,6 +32,7 @@ def import_ofa_command(
     sets: Sets = None,
     run: RunFolder = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """A run folder from a public once-for-all checkpoint: go on with profile, search, verify and export."""
     from edgenas.display import ProgressDisplay
@@ -42,12 +40,35 @@ def import_ofa_command(
 
     overrides = [*(sets or []), *([f"budgets={json.dumps(budget)}"] if budget else [])]
     config = ofa_config(user_path(checkpoint), space, user_path(pictures), overrides)
-    folder = run or Path("runs") / config.name
-    with ProgressDisplay() as progress:
+    folder = run or RUNS / config.name
+    with ProgressDisplay(quiet=quiet) as progress:
         begun = import_ofa(config, folder, progress)
     params = begun.result("train")["params"]
     if as_json:
         print_json({"run": str(folder), "space": begun.space.structure_id, "params": params})
-        return
-    print(f"imported {params:,} parameters of {begun.space.name} into {folder}")
-    print("go on with: edgenas profile, search, verify, export and report, each on that folder")
+    elif not quiet:
+        print(f"imported {params:,} parameters of {begun.space.name} into {folder}")
+        print("go on with: edgenas profile, search, verify, export and report, each on that folder")
+
+
+@app.command("ofa-accuracy")
+def import_ofa_accuracy(
+    file: Annotated[Path, typer.Argument(metavar="FILE.pth", help="Once-for-all's published accuracy predictor.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("ofa-accuracy.safetensors"),
+    space: Annotated[str, typer.Option(help="The space of its archs: a preset or a space YAML.")] = "ofa-mbv3-w1.2",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Once-for-all's own accuracy predictor, for `accuracy: {predictor: FILE}` in a config."""
+    from edgenas.space.load import load_space
+    from edgenas.supernet.ofa_accuracy import Facts, OFAAccuracy
+
+    source, target = user_path(file), user_path(out)
+    if target.exists():
+        raise UserError(f"{target} exists: choose another --out, or remove it")
+    predictor = OFAAccuracy.read_published(source, Facts(space=load_space(space).structure_id))
+    predictor.save(target)
+    if as_json:
+        print_json({"file": str(target), **predictor.facts.model_dump()})
+    elif not quiet:
+        print(f"wrote {target}; name it in a config as accuracy: {{predictor: {target}}}")

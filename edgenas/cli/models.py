@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from edgenas.cli.options import AsJson, print_json
+from edgenas.cli.options import AsJson, Quiet, print_json
 from edgenas.errors import UserError
 
 app = typer.Typer()
@@ -26,6 +26,7 @@ def inspect_command(
         typer.Option("--plot", metavar="PNG", help="Draw the blocks' latencies into a PNG file."),
     ] = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Where a model's time and memory go, by block, and the five costliest operators with the reasons."""
     from edgenas.cli.inspection import print_inspection

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Any, Literal, NamedTuple, Optional
 
 import typer
 
@@ -40,6 +41,54 @@ Minutes = Annotated[
         "number of steps that this gives is kept, however often it is stopped.",
     ),
 ]
+Classes = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(metavar="N", min=2, help="With the name of a space instead of a config: classes of its networks."),
+]
+DeviceMinutes = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--minutes",
+        metavar="N",
+        callback=_positive,
+        help="Time no more than N minutes of each device hold (profile.minutes): fewer blocks are measured, the others "
+        "regressed, and intervals are wider.",
+    ),
+]
+Evaluations = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        metavar="N",
+        min=2,
+        help="Search for N evaluations in all; with a run folder, a finished search goes on to them.",
+    ),
+]
+Initial = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(metavar="RUN", help="Begin with the front of another run, of another device, say."),
+]
+
+
+def _hush(ctx: typer.Context, quiet: bool) -> bool:
+    """Keep notes of the package to itself while the command runs."""
+    logger = logging.getLogger("edgenas")
+    if quiet:
+        before = logger.level
+        logger.setLevel(logging.ERROR)
+        ctx.call_on_close(lambda: logger.setLevel(before))
+    return quiet
+
+
+class Shown(NamedTuple):
+    """How a command shows what it does: its result as JSON, no progress."""
+
+    as_json: bool
+    quiet: bool
+
+
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", callback=_hush, help="No progress and no notes: the result, and errors, alone.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on standard output.")]
 Which = Annotated[
     Optional[str],  # noqa: UP045
@@ -65,13 +114,29 @@ Out = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(help="The bundle's folder. Default: RUN/export/, named after arch and form."),
 ]
+AsZip = Annotated[
+    bool, typer.Option("--zip", help="Also write the bundle as a zip beside its folder; verify.py reads it as it is.")
+]
+Web = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--web", metavar="FOLDER", help="Write a page that runs the model in a browser, for any web server."),
+]
+WebRuntime = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--web-runtime",
+        metavar="DIST",
+        help="onnxruntime-web's dist folder (npm install onnxruntime-web), to lie beside the page. Default: the page "
+        "fetches it from a public server.",
+    ),
+]
 On = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option(
         "--on",
         metavar="[DEVICE=]PLACE",
         help="Where a device is: pi4=ssh://user@host[:port][?python=/path/to/python3]. Kept in no file: say it again "
-        "when a run goes on. Repeatable.",
+        "when a run goes on. `browser` is the web browser on this machine. Repeatable.",
     ),
 ]
 Pack = Annotated[

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Sequence
 
-from edgenas.display import milliseconds
+from edgenas.display import milliseconds, say
 from edgenas.latency.table import UNKNOWN, LatencyTable
 from edgenas.latency.table_check import Doubt
 from edgenas.latency.table_diff import TableDiff
 
-WIDTH = 80
 LISTED = 3
 """Rows listed of each finding."""
-
-
-def say(text: str, indent: int = 0) -> None:
-    """Text folded at 80 columns, an arch's between its blocks; what follows the first line is indented by two more."""
-    spaces = " " * indent
-    for line in text.splitlines() or [""]:
-        print(textwrap.fill(line, WIDTH, initial_indent=spaces, subsequent_indent=f"{spaces}  "))
 
 
 def print_check(name: str, table: LatencyTable, doubts: Sequence[Doubt]) -> None:

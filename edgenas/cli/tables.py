@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Optional
 
 import typer
 
-from edgenas.cli.options import AsJson, print_json
+from edgenas.cli.options import AsJson, Quiet, print_json
 
 TABLE = "A shipped table (DEVICE/SETTING), or the path of a table's folder."
 Name = Annotated[str, typer.Argument(help=TABLE)]
@@ -17,7 +17,7 @@ app = typer.Typer(help="Latency tables that ship with edgenas, or lie in a folde
 
 
 @app.command("list")
-def tables_list(as_json: AsJson = False) -> None:
+def tables_list(as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Latency tables that ship with edgenas."""
     from edgenas.display import print_table
     from edgenas.latency.table import find_table, table_names
@@ -38,6 +38,7 @@ def tables_list(as_json: AsJson = False) -> None:
 def tables_show(
     name: Name,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """One table: its circumstances and rows."""
     from dataclasses import asdict
@@ -85,6 +86,7 @@ def tables_check(
         typer.Option(min=1, help="Classes of that space's networks. Default: those of the table's heads."),
     ] = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """What speaks against a table: wide intervals, drift, load, rows that do not fit the others. Exits with 0."""
     from edgenas.cli.table_display import print_check
@@ -127,6 +129,7 @@ def tables_diff(
     first: Annotated[str, typer.Argument(metavar="A", help=TABLE)],
     second: Annotated[str, typer.Argument(metavar="B", help="Another, or another session of the same.")],
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Two tables: identity fields that differ, rows only one has, ratios and rank correlation of common rows."""
     from edgenas.cli.table_display import print_diff
@@ -145,6 +148,7 @@ def tables_merge(
     names: Annotated[list[str], typer.Argument(metavar="A B …", help="Tables of one identity, the newest last.")],
     out: NewFolder,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """One table of several of the same identity. Of a row that several have, the one of the last table stands."""
     from edgenas.cli.table_display import print_written
@@ -201,6 +205,7 @@ def tables_import(
     quantiser_recipe: Annotated[str, typer.Option(help="none, or how they were quantised.")] = "unknown",
     form: Annotated[str, typer.Option(help="Of the exported graph: direct, pooled, blocked.")] = "unknown",
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """A table of whole networks that were measured elsewhere. What is not stated is written as unknown."""
     from edgenas.cli.table_display import print_written

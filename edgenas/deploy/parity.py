@@ -180,8 +180,12 @@ def onnx_top1(onnx_path: Path, pictures: Tensor, labels: Tensor, preprocess: Pre
         UserError: no file, or the runtime lacks an operator or opset of it.
         DataError: no pictures, or of another type or shape.
     """
-    classes = onnx_logits(onnx_path, pictures, preprocess).argmax(1)
-    return int((classes == labels.cpu()).sum()) / len(pictures)
+    return int((onnx_classes(onnx_path, pictures, preprocess) == labels.cpu()).sum()) / len(pictures)
+
+
+def onnx_classes(onnx_path: Path, pictures: Tensor, preprocess: Preprocess) -> Tensor:
+    """The class (n,) that the exported file, run by ONNX Runtime, gives each picture; see `onnx_top1`."""
+    return onnx_logits(onnx_path, pictures, preprocess).argmax(1)
 
 
 def onnx_logits(

@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 ACTIVATION_COST = {"relu": 1, "hardswish": 2}
 FEATURES = (
     *("macs", "elements", "in_channels", "out_channels", "mid_channels", "width", "in_size"),
-    *("kernel", "stride", "se_channels", "features", "activation", "expands", "residual"),
+    *("kernel", "stride", "se_channels", "features", "activation", "expands", "residual", "unaligned"),
 )
 MIN_BLOCKS = 6
 """Measured blocks of a kind below which nothing is regressed for it."""
@@ -40,7 +40,7 @@ def block_features(block: BlockSpec) -> dict[str, float]:
             raw[name] = ACTIVATION_COST[getattr(block, name)]
         elif hasattr(block, name):
             # Switches and absent parts are zeros, which have no logarithm.
-            shift = name in ("se_channels", "features", "expands", "residual")
+            shift = name in ("se_channels", "features", "expands", "residual", "unaligned")
             raw[name] = getattr(block, name) + shift
     return {name: math.log(value) for name, value in raw.items()}
 
@@ -212,7 +212,7 @@ class PaperCosts:
     """Latency of blocks for tables that hold whole networks alone: a price for each quantity of `PAPER`.
 
     Attributes:
-        price_us: of a block, a million MACs, a megabyte of weights, a million activations, a gate; none below 0.
+        price_us: of one of each quantity; none below 0.
     """
 
     price_us: tuple[float, ...]

@@ -5,9 +5,18 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from edgenas.errors import TableError, UserError, explained, one_of, shown
 from edgenas.files import SCHEMA_VERSION, check_schema, file_name, read_yaml, shipped, user_path
@@ -32,14 +41,54 @@ class _Section(BaseModel):
 
 
 class DeviceRun(_Section):
-    """How models are run on a device: part of every number's identity."""
+    """How models are run on a device: part of every number's identity, but for the way there.
 
-    transport: Literal["local", "ssh", "offline"] = "local"
+    `chromium` and `onnxruntime_web` say where a browser and its runtime are, unless on the PATH and in `node_modules`.
+    """
+
+    transport: Literal["local", "ssh", "offline", "browser", "table"] = "local"
     threads: int = Field(1, ge=1, le=1024)
-    provider: Literal["cpu"] = "cpu"
+    provider: Literal["cpu", "wasm"] = "cpu"
     precision: Precision = "fp32"
     optimisation_level: Literal["all", "extended", "basic", "disable"] = "all"
     spinning: bool = False
+    chromium: Path | None = None
+    onnxruntime_web: Path | None = None
+
+    @property
+    def runtime(self) -> str:
+        """What runs the models."""
+        return "onnxruntime-web" if self.provider == "wasm" else "onnxruntime"
+
+    def in_browser(self) -> DeviceRun:
+        """The same in a browser of that machine, whose threads, where there are several, always spin."""
+        forced = {"transport": "browser", "provider": "wasm", "spinning": self.threads > 1}
+        return self.model_copy(update=forced)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_in_browsers(cls, value: Any) -> Any:
+        """What a browser leaves no choice in need not be written."""
+        if not isinstance(value, dict) or value.get("transport") != "browser":
+            return value
+        return {"provider": "wasm", "spinning": value.get("threads") not in (None, 1), **value}
+
+    @model_validator(mode="after")
+    def _browsers_are_different(self) -> DeviceRun:
+        browser = self.transport == "browser"
+        if browser != (self.provider == "wasm"):
+            raise ValueError("provider wasm goes with transport browser, and no other does")
+        if browser and self.spinning != (self.threads > 1):
+            raise ValueError("spinning: several threads always spin in a browser, and one has nothing to wait for")
+        if not browser and (self.chromium or self.onnxruntime_web):
+            raise ValueError("chromium and onnxruntime_web go with transport browser")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_found(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without places that are not said: other machines' files need not know of them."""
+        found = ("chromium", "onnxruntime_web")
+        return {key: value for key, value in serialise(self).items() if key not in found or value is not None}
 
 
 def _unsupported(entries: tuple[str, ...]) -> tuple[str, ...]:
@@ -64,6 +113,11 @@ class Device(_Section):
     os: str
     unsupported: Annotated[tuple[str, ...], AfterValidator(_unsupported)] = ()
     run: DeviceRun = DeviceRun()
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether it can be asked; else it is known by a latency table alone, which says how models were run."""
+        return self.run.transport != "table"
 
 
 def device_names() -> list[str]:

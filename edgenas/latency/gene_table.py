@@ -1,8 +1,8 @@
-"""Sums over the blocks of networks, for a whole gene matrix at once."""
+"""Sums and maxima over the blocks of networks, for a whole gene matrix at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -15,7 +15,7 @@ from edgenas.space.space import Genes, SearchSpace, Stage
 
 Floats = npt.NDArray[np.float64]
 BlockValues = Callable[[Sequence[BlockSpec]], Floats]
-"""Blocks to what is summed, shape (blocks, values)."""
+"""Blocks to what is summed or compared, shape (blocks, values)."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,22 @@ class GeneTable:
 
     def sums(self, genes: Genes) -> Floats:
         """Sums over each network's blocks; canonical genes (n, genes) → (n, values)."""
+        total = np.zeros((len(genes), self.stem.shape[-1]))
+        for values in self._blocks(genes):
+            total += values
+        return total
+
+    def maxima(self, genes: Genes) -> Floats:
+        """The largest value among each network's blocks, none below 0; canonical genes (n, genes) → (n, values)."""
+        largest = np.zeros((len(genes), self.stem.shape[-1]))
+        for values in self._blocks(genes):
+            np.maximum(largest, values, out=largest)
+        return largest
+
+    def _blocks(self, genes: Genes) -> Iterator[Floats]:
+        """Values (n, values) of one position after another; 0 where a network has no block there."""
         resolution = genes[:, 0]
-        total = self.stem[resolution].copy()
+        yield self.stem[resolution]
         width = np.zeros(len(genes), dtype=np.int64)
         column = 1
         for stage, first, later in zip(self.space.stages, self.first, self.later, strict=True):
@@ -66,11 +80,10 @@ class GeneTable:
                 kernel, expand = genes[:, column], genes[:, column + 1]
                 column += 2
                 if position == 0:
-                    total += _where(depth > 0, first, resolution, before, width, kernel, expand)
+                    yield _where(depth > 0, first, resolution, before, width, kernel, expand)
                 elif later is not None:
-                    total += _where(depth > position, later, resolution, width, kernel, expand)
-        total += self.head[resolution, width]
-        return total
+                    yield _where(depth > position, later, resolution, width, kernel, expand)
+        yield self.head[resolution, width]
 
 
 def _where(held: npt.NDArray[np.bool_], values: Floats, *genes: npt.NDArray[np.int64]) -> Floats:

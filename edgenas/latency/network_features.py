@@ -11,23 +11,32 @@ from edgenas.space.blocks import BlockSpec, InvertedResidualSpec
 from edgenas.space.cost import cost
 
 Floats = npt.NDArray[np.float64]
-PAPER = ("blocks", "macs_millions", "weight_megabytes", "activations_millions", "gates")
+PAPER = (
+    *("blocks", "macs_millions", "weight_megabytes", "activations_millions", "gates"),
+    *("depthwise_millions", "unaligned_depthwise_millions"),
+)
 SUMMED = 1 + len(PAPER) + 1
 """Cost, paper values, cost of gated blocks; behind them the costs by stage."""
 
 
 def paper_values(blocks: Sequence[BlockSpec]) -> Floats:
-    """`PAPER` of each block, shape (blocks, 5). Activations are the wide ones, which depthwise convolutions move."""
+    """`PAPER` of each block, shape (blocks, 7). Activations are the wide ones, which depthwise convolutions move.
+
+    Depthwise MACs, and those of unaligned channels, tell apart what int8 does not speed up alike.
+    """
     return np.array([_paper(block) for block in blocks], dtype=np.float64).reshape(len(blocks), len(PAPER))
 
 
 def _paper(block: BlockSpec) -> list[float]:
     paper = cost([block])
-    wide = gates = 0
+    wide = gates = depthwise = 0
+    unaligned = False
     if isinstance(block, InvertedResidualSpec):
         wide = block.mid_channels * (block.in_size**2 + block.out_size**2)
         gates = int(block.se_channels > 0)
-    return [1, paper.macs / 1e6, paper.weight_bytes / 1e6, wide / 1e6, gates]
+        depthwise, unaligned = block.mid_channels * (block.kernel * block.out_size) ** 2, block.unaligned
+    own = [1, paper.macs / 1e6, paper.weight_bytes / 1e6, wide / 1e6, gates]
+    return [*own, depthwise / 1e6, unaligned * depthwise / 1e6]
 
 
 def block_values(blocks: Sequence[BlockSpec], cost_us: Floats, n_stages: int) -> Floats:

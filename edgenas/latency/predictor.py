@@ -24,7 +24,7 @@ from edgenas.space.space import Genes, SearchSpace
 Floats = npt.NDArray[np.float64]
 Archs = Sequence[Arch] | Genes
 """Archs, or their canonical gene matrix, shape (n, genes)."""
-LAYOUT = 2
+LAYOUT = 3
 """Of a saved predictor; raised whenever what is learned changes."""
 AGAIN = (
     "delete the latency/result.json of its run, then run `edgenas profile` on that: it is fitted again from the "

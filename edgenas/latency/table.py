@@ -13,6 +13,7 @@ import csv
 import io
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -52,7 +53,7 @@ class Identity:
 
         What is unknown is left out, but for the runtime.
         """
-        runtime = "ort" if self.runtime == "onnxruntime" else self.runtime
+        runtime = re.sub("^onnxruntime(?=$|-)", "ort", self.runtime)
         version = "" if self.runtime_version == UNKNOWN else ".".join(self.runtime_version.split(".")[:2])
         threads = UNKNOWN if self.threads == UNKNOWN else f"t{self.threads}"
         parts = [part for part in (self.provider, self.precision, threads) if part != UNKNOWN]

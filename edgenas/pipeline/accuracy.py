@@ -1,94 +1,155 @@
-"""Accuracies of subnets that the user names: one row each in an open file, with every class's own."""
+"""Accuracies that no supernet of the run tells: measured by others, or by a predictor that was imported."""
 
 from __future__ import annotations
 
-import time
+import hashlib
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Protocol
 
-import torch
+import numpy as np
+import numpy.typing as npt
 
-from edgenas.errors import ConfigError, RunFolderError
-from edgenas.files import SCHEMA_VERSION, append_jsonl, read_jsonl
-from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_split
-from edgenas.pipeline.export import which_arch
-from edgenas.pipeline.lock import locked
-from edgenas.pipeline.run import Progress, Run
-from edgenas.pipeline.train import trained_supernet
+from edgenas.config import AccuracyConfig
+from edgenas.errors import ConfigError, DataError
+from edgenas.files import user_path
+from edgenas.search.accuracy import AccuracyTable, MeasuredAccuracy, accuracy_table_path, load_accuracy_table
+from edgenas.search.surrogate import HALF_WIDTH
 from edgenas.space.arch import Arch
-from edgenas.training.evaluate import class_top1, materialise
+from edgenas.space.space import SearchSpace
+from edgenas.supernet.ofa_accuracy import OFAAccuracy
 
-FILE = "evaluate/accuracy.jsonl"
-KEY = ("arch", "split", "images", "calibration_images", "weights")
-"""What a row is of: a second one of the same would say the same."""
-SplitName = Literal["val", "test"]
+Floats = npt.NDArray[np.float64]
+TOP1 = (0.0, 1.0)
 
 
-def evaluate(run: Run, which: Sequence[str], split: SplitName, progress: Progress) -> list[dict[str, Any]]:
-    """Rows of subnets, in the order asked for; those that are new are appended to `FILE`. The run folder is locked.
+class AccuracySource(Protocol):
+    """Tells what archs of a space are worth without a supernet."""
 
-    Args:
-        run: trained; for the test split, verified, too.
-        which: `chosen`, `best:K`, `front` or archs of the run's space.
-        split: `val` is what every choice saw.
-        progress: called with what is being done, subnets done and in all.
+    @property
+    def dataset(self) -> str:
+        """What accuracies are of."""
+        ...
+
+    @property
+    def num_classes(self) -> int:
+        """Of the dataset."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file that it is read from."""
+        ...
+
+    def top1(self, archs: Sequence[Arch]) -> Floats:
+        """Expected top-1, a fraction, shape (n,)."""
+        ...
+
+    def interval(self, archs: Sequence[Arch]) -> Floats | None:
+        """What top-1 lies within with probability `surrogate.COVERAGE`, shape (n, 2); of no width where measured.
+
+        None where the source does not know.
+        """
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What it is and how good, for the summary."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class PublishedAccuracy:
+    """A table of measured archs, and a surrogate for all others."""
+
+    space: SearchSpace
+    table: AccuracyTable
+    name: str
+    dataset: str
+    num_classes: int
+    digest: str
+
+    @cached_property
+    def _fitted(self) -> MeasuredAccuracy:
+        return MeasuredAccuracy(self.space).fit(self.table)
+
+    def top1(self, archs: Sequence[Arch]) -> Floats:
+        """Expected top-1; of measured archs what was measured."""
+        return 1 - self._fitted.error(archs)
+
+    def interval(self, archs: Sequence[Arch]) -> Floats:
+        """By the surrogate's standard deviation."""
+        percent, deviation = self._fitted.predict(archs)
+        half = HALF_WIDTH * deviation
+        return np.clip(np.column_stack([percent - half, percent + half]) / 100, *TOP1)
+
+    def describe(self) -> dict[str, Any]:
+        """The surrogate's quality, leaving one measured arch out at a time; errors in points of top-1."""
+        quality = {key: value for key, value in asdict(self._fitted.quality_).items() if key != "rmse"}
+        rmse = {"rmse_points": self._fitted.quality_.rmse}
+        return {"file": self.name, "sha256": self.digest, "dataset": self.dataset, **quality, **rmse}
+
+
+@dataclass(frozen=True, eq=False)
+class PredictedAccuracy:
+    """Once-for-all's own predictor."""
+
+    predictor: OFAAccuracy
+    name: str
+    dataset: str
+    num_classes: int
+    digest: str
+
+    def top1(self, archs: Sequence[Arch]) -> Floats:
+        """As it predicts."""
+        return np.clip(self.predictor.top1(archs), *TOP1)
+
+    def interval(self, archs: Sequence[Arch]) -> None:
+        """It tells none."""
+        return
+
+    def describe(self) -> dict[str, Any]:
+        """Which it is; how good, its file does not say."""
+        return {"predictor": self.name, "sha256": self.digest, "dataset": self.dataset}
+
+
+def open_source(config: AccuracyConfig, space: SearchSpace) -> AccuracySource:
+    """What a config names as its source of accuracies, fit to be asked about a space; fitting waits for that.
 
     Raises:
-        RunFolderError: a stage is missing.
-        ConfigError: no arch is named, or there are not so many networks within the budgets.
-        SpaceError: no arch of the space; gene and legal values are named.
+        DataError: there is no such file, it is broken, or it says nothing of (parts of) the space.
+        ConfigError: the number of classes is not stated, or stated differently.
     """
-    if split == "test" and not run.done("verify"):
-        raise RunFolderError(
-            f"{run.folder}: test pictures judge the network that was chosen, and none is yet: run `edgenas verify "
-            f"{run.folder}` first, or take --split val"
+    path = accuracy_table_path(config.file) if config.file is not None else user_path(config.predictor or "")
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"accuracy: {path} cannot be read: {error.strerror}") from None
+    return _opened(config, space, path, digest)
+
+
+@lru_cache(maxsize=1)
+def _opened(config: AccuracyConfig, space: SearchSpace, path: Path, digest: str) -> AccuracySource:
+    """Kept, since every stage asks for it, and the surrogate takes seconds to fit."""
+    if config.file is None:
+        predictor = OFAAccuracy.load(path)
+        predictor.check_space(space)
+        classes = _classes(config, path, predictor.facts.num_classes)
+        return PredictedAccuracy(predictor, str(config.predictor), predictor.facts.dataset, classes, digest)
+    table = load_accuracy_table(config.file, space, config.column)
+    MeasuredAccuracy(space).check_choices(table)
+    classes = _classes(config, path, table.num_classes)
+    return PublishedAccuracy(space, table, config.file, table.dataset or Path(config.file).stem, classes, digest)
+
+
+def _classes(config: AccuracyConfig, path: Path, stated: int | None) -> int:
+    wanted = config.num_classes
+    if wanted is None and stated is None:
+        raise ConfigError(
+            f"accuracy.num_classes: {path} does not state how many classes its accuracies are of, which the networks' "
+            "heads depend on: say it, e.g. `num_classes: 1000`"
         )
-    archs = list(dict.fromkeys(arch for name in which for arch in _named(run, name)))
-    if not archs:
-        raise ConfigError("--archs: wanted at least one of chosen, best:K, front or an arch's text")
-    with locked(run.folder):
-        return _evaluate(run, archs, split, progress)
-
-
-def _named(run: Run, name: str) -> list[Arch]:
-    if name == "front":
-        return [run.space.parse(entry["arch"]) for entry in run.result("search")["front"]]
-    # Archs are of the space whether or not anything was chosen from it.
-    return [run.space.parse(name)] if "_" in name else [which_arch(run, name)]
-
-
-def _evaluate(run: Run, archs: Sequence[Arch], split: SplitName, progress: Progress) -> list[dict[str, Any]]:
-    dataset = run_dataset(run)
-    net, calibration = trained_supernet(run, dataset), calibration_pictures(run, dataset)
-    pictures = scoring_split(run, dataset) if split == "val" else dataset.test
-    path = run.folder / FILE
-    known = {tuple(row.get(key) for key in KEY): row for row in read_jsonl(path)}
-    of = (split, len(pictures), len(calibration), run.result("train").get("weights"))
-    rows = []
-    for number, arch in enumerate(archs):
-        progress("evaluating", number, len(archs))
-        row = known.get((arch.id, *of))
-        if row is None:
-            started = time.monotonic()
-            top1 = class_top1(materialise(net, arch, calibration), pictures, dataset.num_classes)
-            row = dict(zip(KEY, (arch.id, *of), strict=True)) | _told(top1, pictures.labels, dataset.classes)
-            row = {"schema_version": SCHEMA_VERSION, **row, "seconds": time.monotonic() - started}
-            append_jsonl(path, row)
-        rows.append(row)
-    progress("evaluating", len(archs), len(archs))
-    return rows
-
-
-def _told(top1: torch.Tensor, labels: torch.Tensor, classes: Sequence[str]) -> dict[str, Any]:
-    counts = torch.bincount(labels, minlength=len(classes))
-    by_class = dict(zip(classes, top1.tolist(), strict=True))
-    # A class without pictures has no accuracy.
-    by_class = {name: value for name, value in by_class.items() if value == value}
-    worst = min(by_class, key=by_class.__getitem__)
-    right = (top1.nan_to_num() * counts).sum().round()
-    return {
-        "top1": float(right / counts.sum()),
-        "worst_class": worst,
-        "worst_class_top1": by_class[worst],
-        "class_top1": by_class,
-    }
+    if wanted is not None and stated not in (None, wanted):
+        raise ConfigError(f"accuracy.num_classes is {wanted}, but {path} is of {stated} classes: leave it out")
+    return int(wanted or stated or 0)

@@ -14,6 +14,7 @@ from torch import Tensor
 from edgenas.config import DataConfig, RunConfig
 from edgenas.errors import DataError, RunFolderError
 from edgenas.files import read_json, write_json
+from edgenas.pipeline.accuracy import open_source
 from edgenas.pipeline.run import Progress, Run
 from edgenas.space.arch import Arch
 from edgenas.training.data import Dataset, load_dataset
@@ -45,13 +46,26 @@ def run_dataset(run: Run, progress: Progress | None = None) -> Dataset:
     return dataset
 
 
+def run_classes(run: Run) -> int:
+    """How many classes the run's networks tell apart: those of its pictures, or of what tells accuracies.
+
+    Raises:
+        DataError: see `load_dataset` and `open_source`.
+    """
+    if run.config.num_classes is not None:
+        return run.config.num_classes
+    if run.config.accuracy is None:
+        return run_dataset(run).num_classes
+    return open_source(run.config.accuracy, run.space).num_classes
+
+
 def load_pictures(run: Run, progress: Progress | None = None) -> tuple[Dataset, str]:
     """The run's set and its digest; nothing is written or compared.
 
     Raises:
         DataError: see `load_dataset`.
     """
-    return _loaded(_Wanted(run.config.data, run.config.seed, run.space.resolution[-1], run.folder, progress))
+    return _loaded(_Wanted(run.config.pictures, run.config.seed, run.space.resolution[-1], run.folder, progress))
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from edgenas.deploy.bundle import INT8_MODEL, MODEL, Manifest, check_free
+from edgenas.deploy.bundle import INT8_MODEL, MODEL, check_free
+from edgenas.deploy.manifest import Manifest
 from edgenas.errors import ConfigError, RunFolderError
-from edgenas.pipeline.bundling import BundleOptions, make_bundle, run_precision
+from edgenas.pipeline.bundle_network import BundleOptions
+from edgenas.pipeline.bundling import make_bundle, run_precision
 from edgenas.pipeline.finetune import is_finetuned, run_finetune
 from edgenas.pipeline.front_int8 import deployed_top1, precisions
 from edgenas.pipeline.lock import locked
@@ -25,7 +27,9 @@ def run_export(run: Run, progress: Progress) -> None:
 
     Raises:
         ParityError: the file computes something else, or int8 is less accurate than allowed; no bundle is written.
+        ConfigError: the run has no weights; what it would take is told.
     """
+    run.needs("export")
     if run.done("export"):
         return
     run_finetune(run, progress)
@@ -89,15 +93,29 @@ def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None
         RunFolderError: the run is not verified, another process holds it, or `out` holds something else.
         ParityError: see `make_bundle`.
     """
+    run.needs("export")
     arch = which_arch(run, which)
-    folder = out or run.folder / "export" / f"{arch.id}-{options}"
+    folder = bundle_folder(run, which, options, out)
     stage = (run.folder / BUNDLE).resolve()
     if stage in (folder.resolve(), *folder.resolve().parents):
         raise RunFolderError(f"{folder} is where `edgenas export {run.folder}` writes: choose another --out")
     check_free(folder, replace=True)
     with locked(run.folder):
-        make_bundle(run, arch, options, folder, progress)
+        try:
+            make_bundle(run, arch, options, folder, progress)
+        except KeyboardInterrupt as stop:
+            stop.add_note("nothing was written; the same command starts this bundle anew")
+            raise
     return folder
+
+
+def bundle_folder(run: Run, which: str, options: BundleOptions, out: Path | None) -> Path:
+    """Where `export_bundle` writes.
+
+    Raises:
+        ConfigError, SpaceError: see `which_arch`.
+    """
+    return out or run.folder / "export" / f"{which_arch(run, which).id}-{options}"
 
 
 def which_arch(run: Run, which: str) -> Arch:
@@ -130,6 +148,9 @@ def _ranked(verified: dict[str, Any]) -> list[str]:
         top1 = entry.get("deployed_top1", entry["val_top1"])
         return (-top1, *(found["p50_us"] for found in entry["latency"].values()))
 
-    kept = [entry["arch"] for entry in sorted(verified["front"], key=rank) if not entry["dropped"]]
-    # What ranks above the chosen one was over budget on the half of the rounds that chooses.
+    ranked = [entry for entry in sorted(verified["front"], key=rank) if not entry["dropped"]]
+    if all("may_be_chosen" in entry for entry in ranked):
+        return [entry["arch"] for entry in ranked if entry["may_be_chosen"]]
+    # Runs that do not say chose the best: what ranks above was over budget on the half of the rounds that chooses.
+    kept = [entry["arch"] for entry in ranked]
     return kept[kept.index(verified["chosen"]) :]

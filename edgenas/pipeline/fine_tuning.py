@@ -63,7 +63,7 @@ def fine_tuned(
     tuned = fine_tune(
         subnet,
         dataset.train,
-        run.config.train,
+        run.config.training,
         calibration=dataset.train.pictures[: run.config.export.calibration_images],
         seed=run.config.seed,
         progress=lambda done, total: progress("fine-tuning for int8", done, total),
@@ -75,5 +75,5 @@ def fine_tuned(
 
 def outcome(run: Run, dataset: Dataset, seconds: float, drop_before: float, drop_after: float) -> FineTuning:
     """What `fine_tuned` took and brought."""
-    epochs = STEPS * run.config.train.batch_size / len(dataset.train)
+    epochs = STEPS * run.config.training.batch_size / len(dataset.train)
     return FineTuning(STEPS, epochs, seconds, drop_before, drop_after)

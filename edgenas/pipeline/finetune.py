@@ -37,7 +37,7 @@ def run_finetune(run: Run, progress: Progress) -> None:
     after = finetune(
         before,
         dataset.train,
-        run.config.train,
+        run.config.training,
         epochs=run.config.finetune.epochs,
         learning_rate_share=run.config.finetune.learning_rate_share,
         calibration=calibration,

@@ -17,7 +17,7 @@ from edgenas.deploy.onnx_export import export_forms
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.files import read_json, write_json
 from edgenas.latency.device import Device
-from edgenas.pipeline.devices import run_devices, run_transport
+from edgenas.pipeline.devices import measured_devices, run_devices, run_transport
 from edgenas.pipeline.run import Progress, Run
 from edgenas.profiling.record import Measurement
 from edgenas.profiling.session import measure_networks
@@ -51,7 +51,7 @@ def settle_form(run: Run, num_classes: int, progress: Progress) -> ExportForm:
             raise ConfigError(f"export.form: {named} needs {needed}, which a device lacks; wanted {', '.join(forms)}")
         return named
     path = run.folder / FILE
-    if len(forms) > 1 and not path.exists():
+    if len(forms) > 1 and measured_devices(run) and not path.exists():
         ratios = _measure_all(run, forms, num_classes, progress)
         write_json(path, {"form": fastest_form(list(ratios.values())), "latency_ratio": ratios})
     form: ExportForm = _read(path)["form"] if path.exists() else forms[0]
@@ -101,7 +101,7 @@ def _measure_all(
 
 def _fp32_devices(run: Run) -> dict[str, Device]:
     """The devices of fp32; where there are none, all of them run so."""
-    devices = run_devices(run)
+    devices = measured_devices(run)
     found = {name: device for name, device in devices.items() if device.run.precision == "fp32"}
     as_fp32 = {"precision": "fp32"}
     return found or {

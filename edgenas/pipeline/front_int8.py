@@ -17,7 +17,7 @@ from edgenas.deploy.recipe import QuantiserRecipe, parse_recipe
 from edgenas.errors import RunFolderError, explained
 from edgenas.files import SCHEMA_VERSION, append_jsonl, read_jsonl, write_bytes
 from edgenas.pipeline.data import deployed_preprocess, scoring_split
-from edgenas.pipeline.devices import run_devices
+from edgenas.pipeline.devices import measured_devices
 from edgenas.pipeline.int8 import quantised, run_recipes
 from edgenas.pipeline.results import QuantisedRow
 from edgenas.pipeline.run import Run
@@ -84,8 +84,8 @@ class Int8File:
 
 
 def precisions(run: Run) -> set[str]:
-    """What the run's devices run in."""
-    return {device.run.precision for device in run_devices(run).values()}
+    """What the run's devices run in; fp32 where none of them is asked."""
+    return {device.run.precision for device in measured_devices(run).values()} or {"fp32"}
 
 
 def deployed_top1(fp32: float, int8: float | None, used: Iterable[str]) -> float:
@@ -126,7 +126,7 @@ def front_in_int8(run: Run, dataset: Dataset, subnet: Subnet, model: str) -> Int
 def _kept(run: Run, model: str, out: str) -> Int8File | None:
     """What was found out about these very files, by recipes that would be tried now."""
     wanted = {"model": out, **_digests(run, model, out)}
-    recipes = {recipe.id for recipe in run_recipes(run_devices(run).values())}
+    recipes = {recipe.id for recipe in run_recipes(measured_devices(run).values())}
     for row in reversed(_rows(run)):
         if wanted.items() <= row.items() and recipes == row["recipes_tried"].keys():
             return Int8File.from_json(row)
@@ -135,7 +135,7 @@ def _kept(run: Run, model: str, out: str) -> Int8File | None:
 
 def _quantised(run: Run, dataset: Dataset, subnet: Subnet, model: str, out: str) -> Int8File:
     assert subnet.arch is not None
-    preprocess, devices = deployed_preprocess(subnet.arch, dataset), run_devices(run).values()
+    preprocess, devices = deployed_preprocess(subnet.arch, dataset), measured_devices(run).values()
     # In the run folder, where the next start clears away what a kill leaves.
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".int8.") as folder:
         choice = quantised(run, dataset, run.folder / model, preprocess, devices=devices, folder=Path(folder))

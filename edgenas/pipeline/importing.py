@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from edgenas.config import RunConfig, resolve_config
+from edgenas.config import RunConfig, build_config
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.stages import run_stages
 from edgenas.pipeline.start import start_run
@@ -43,7 +43,7 @@ def ofa_config(checkpoint: Path, space: str, pictures: Path, overrides: Sequence
         "profile": {"blocks": TIMED_BLOCKS},
         "search": {"calibration_images": CALIBRATION_IMAGES, "validation_images": VALIDATION_IMAGES},
     }
-    return resolve_config(value, "import ofa", overrides)
+    return build_config(value, "import ofa", overrides)
 
 
 def import_ofa(config: RunConfig, folder: Path, progress: Progress) -> Run:
@@ -53,11 +53,11 @@ def import_ofa(config: RunConfig, folder: Path, progress: Progress) -> Run:
         DataError: the checkpoint is broken, does not fit the space, or has another number of classes.
         UserError: the run cannot be started, see `start_run`.
     """
-    assert config.train.init is not None
+    init = config.training.init
+    assert init is not None
     # Before anything is written, and before the pictures are looked at.
-    import_ofa_checkpoint(
-        config.train.init, config.load_space(), num_classes=set_size(config.data, config.seed).num_classes
-    )
+    classes = set_size(config.pictures, config.seed).num_classes
+    import_ofa_checkpoint(init, config.load_space(), num_classes=classes)
     run = start_run(config, folder, progress)
     run_stages(run, progress, ("train",))
     return run

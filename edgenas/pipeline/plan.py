@@ -12,13 +12,17 @@ import torch
 
 from edgenas.config import RunConfig
 from edgenas.deploy.recipe import Method
-from edgenas.pipeline.budgets import check_on_paper
+from edgenas.latency.device import Device
+from edgenas.pipeline import feasible
+from edgenas.pipeline.accuracy import open_source
+from edgenas.pipeline.budgets import check_on_paper, run_limits
 from edgenas.pipeline.data import check_quantiser_images
 from edgenas.pipeline.devices import run_devices
 from edgenas.pipeline.form import NETWORKS as FORM_NETWORKS
-from edgenas.pipeline.run import STAGES
+from edgenas.pipeline.run import STAGES, Run
 from edgenas.pipeline.start import check_folder, resolve
-from edgenas.profiling.plan import make_plan
+from edgenas.profiling.allowance import TIMER_SECONDS, VISIT_SECONDS, guessed_seconds
+from edgenas.profiling.plan import Plan, make_plan
 from edgenas.profiling.reach import Reach
 from edgenas.profiling.record import PROCESSES
 from edgenas.space.cost import cost
@@ -39,14 +43,14 @@ FRONT_INT8_SECONDS = 4.0
 """To quantise a network of the front by every method, beside scoring what comes of it."""
 EXPORT_SECONDS_PER_NETWORK = 1.5
 """Of the front, one at a time; networks for timing are stitched from exported blocks."""
-VISIT_SECONDS = 0.006
-"""One visit of the timer to one model, warm-up and bookkeeping included."""
-TIMER_SECONDS = 0.7
-"""To start one process of the timer."""
+BROWSER_SECONDS = 4.0
+"""To start a browser, as one process of the timer there does, and to run its page until that is compiled well."""
 QUANTISE_SECONDS = 1.0
 """Of one recipe, beside looking at pictures."""
 QUANTISE_TIMES = 6
 """How many times as long a recipe takes to look at a picture as scoring one does: it keeps all activations."""
+SOURCE_SECONDS, TOLD_SECONDS = 8.0, 0.001
+"""To learn accuracies from a table, and to tell that of a subnet."""
 TIMED_STEPS = 2
 TIMED_IMAGES = 256
 
@@ -74,7 +78,11 @@ def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> lis
     """
     begun = check_folder(config, folder)
     described, space = (list(run_devices(begun).values()), begun.space) if begun else resolve(config, reach)
-    sizes = set_size(config.data, config.seed)
+    if config.num_classes is not None:
+        return _plan_profile(config, described, space, begun)
+    if config.accuracy is not None:
+        return _plan_told(config, described, space, begun)
+    sizes = set_size(config.pictures, config.seed)
     check_on_paper(config.budgets, space, sizes.num_classes)
     in_int8 = sum(device.run.precision == "int8" for device in described)
     if in_int8 or config.export.precision == "int8":
@@ -82,52 +90,132 @@ def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> lis
     validation_images = min(sizes.validation, config.search.validation_images or sizes.validation)
     step_seconds, image_seconds = _time_network(config, space, sizes.num_classes)
     schedule = Schedule.read(folder / "supernet")
-    steps = schedule.steps if schedule else count_steps(config.train, sizes.train)
+    training = config.training
+    steps = schedule.steps if schedule else count_steps(training, sizes.train)
     score_seconds = (config.search.calibration_images + validation_images) * image_seconds
     plan = make_plan(space, sizes.num_classes, blocks=config.profile.blocks, networks=config.profile.networks, seed=0)
     weights = cost(space.unroll(space.largest, sizes.num_classes)).weight_bytes
-    models, measured, devices = (
-        len(plan.blocks) + len(plan.networks),
-        config.verify.networks,
-        len(described),
-    )
+    measured, devices = config.verify.networks, len(described)
     # Every method's file and the fp32 one are scored.
     scored = (len(get_args(Method)) + 1) * validation_images * image_seconds
     network_seconds = score_seconds + EXPORT_SECONDS_PER_NETWORK + (FRONT_INT8_SECONDS + scored) * (in_int8 > 0)
-    export_seconds = models * EXPORT_SECONDS_PER_BLOCK
-    comparing = config.export.form == "auto"
-    forms = "compare forms of the graph, " if comparing else ""
-    # Three files a network; what a process of the timer costs before it times counts most.
-    form_models = len(EXPORT_FORMS) * FORM_NETWORKS * comparing
-    form_seconds = form_models * config.profile.rounds * VISIT_SECONDS + comparing * PROCESSES * TIMER_SECONDS
+    browsers_seconds = sum(device.run.transport == "browser" for device in described) * PROCESSES * BROWSER_SECONDS
+    timed_what, timed_seconds, timed_bytes = _profile_stage(config, space, plan, sizes.num_classes, devices, in_int8)
+    times = 1 + (config.export.form == "auto")
     stages = {
-        "profile": (
-            f"{forms}export and time {len(plan.blocks)} blocks and {len(plan.networks)} networks on "
-            f"{_told(devices, in_int8)}",
-            devices * (export_seconds + models * config.profile.rounds * VISIT_SECONDS + form_seconds)
-            + in_int8 * models * QUANTISE_SECONDS_PER_MODEL,
-            devices * len(plan.networks) * weights,
-        ),
+        "profile": (timed_what, timed_seconds + browsers_seconds * times, timed_bytes),
         "train": (
-            f"{steps} steps of {config.train.batch_size} pictures through {config.train.subnets_per_step} subnets",
+            f"{steps} steps of {training.batch_size} pictures through {training.subnets_per_step} subnets",
             steps * step_seconds,
             3 * weights,
         ),
         "search": (
             f"score up to {config.search.evaluations} of {space.size:.3g} subnets with {config.search.strategy}",
-            config.search.evaluations * score_seconds,
+            config.search.evaluations * score_seconds / config.search.workers,
             config.search.evaluations * 500,
         ),
         "verify": (
             f"measure up to {measured} subnets of the front on {_told(devices, in_int8)}",
-            measured * (network_seconds + devices * config.verify.rounds * VISIT_SECONDS),
+            measured * (network_seconds + devices * config.verify.rounds * VISIT_SECONDS) + browsers_seconds,
             # A byte a weight instead of four.
             measured * weights + measured * weights // 4 * (in_int8 > 0),
         ),
         "export": _export_stage(config, in_int8 > 0, validation_images, sizes.test, image_seconds, weights),
         "report": ("draw the report", 5.0, 10**6),
     }
-    return [StagePlan(stage, *stages[stage], done=begun is not None and begun.done(stage)) for stage in STAGES]
+    # A search that is lengthened is to be done on, and all that follows it.
+    longer = begun is not None and config.search.evaluations > begun.config.search.evaluations
+    redone = STAGES[STAGES.index("search") :] if longer else ()
+    return [
+        StagePlan(stage, *stages[stage], done=begun is not None and begun.done(stage) and stage not in redone)
+        for stage in STAGES
+    ]
+
+
+def plan_budgets(config: RunConfig, folder: Path) -> list[str]:
+    """How much of the space is within the config's budgets, in lines; latencies are known once a run is profiled.
+
+    Raises:
+        ConfigError: nothing of the space is within them; what can be met, and which clash, is told.
+    """
+    begun = check_folder(config, folder)
+    if config.num_classes is not None:
+        classes = config.num_classes
+    elif config.accuracy is not None:
+        classes = open_source(config.accuracy, config.load_space()).num_classes
+    else:
+        classes = set_size(config.pictures, config.seed).num_classes
+    if begun is not None and begun.done("profile"):
+        limits = run_limits(begun, classes)
+        return feasible.told(limits.feasibility, limits.budgets)
+    space = begun.space if begun else config.load_space()
+    timed = [f"budget {budget}: told once the device is profiled" for budget in config.budgets if budget.unit == "us"]
+    return check_on_paper(config.budgets, space, classes) + timed
+
+
+def _plan_profile(config: RunConfig, described: list[Device], space: SearchSpace, begun: Run | None) -> list[StagePlan]:
+    """The one stage of a run without pictures."""
+    classes = config.num_classes or 0
+    check_on_paper(config.budgets, space, classes)
+    plan = make_plan(space, classes, blocks=config.profile.blocks, networks=config.profile.networks, seed=0)
+    in_int8 = sum(device.run.precision == "int8" for device in described)
+    stage = _profile_stage(config, space, plan, classes, len(described), in_int8)
+    return [StagePlan("profile", *stage, done=begun is not None and begun.done("profile"))]
+
+
+def _plan_told(config: RunConfig, described: list[Device], space: SearchSpace, begun: Run | None) -> list[StagePlan]:
+    """The stages of a run whose accuracies are told from elsewhere; none needs a picture but the export."""
+    assert config.accuracy is not None
+    source = open_source(config.accuracy, space)
+    check_on_paper(config.budgets, space, source.num_classes)
+    devices = sum(device.is_measured for device in described)
+    weights = cost(space.unroll(space.largest, source.num_classes)).weight_bytes
+    measured = config.verify.networks if devices else 0
+    plan = make_plan(space, source.num_classes, blocks=config.profile.blocks, networks=config.profile.networks, seed=0)
+    stages = {
+        "profile": _profile_stage(config, space, plan, source.num_classes, devices, 0)
+        if devices
+        else ("read latency tables; no device is measured", 5.0, 10**6),
+        "search": (
+            f"look at up to {config.search.evaluations} of {space.size:.3g} subnets with {config.search.strategy}",
+            SOURCE_SECONDS + config.search.evaluations * TOLD_SECONDS,
+            config.search.evaluations * 500,
+        ),
+        "verify": (
+            f"measure up to {measured} subnets of the front on {_told(devices, 0)}",
+            measured * (EXPORT_SECONDS_PER_NETWORK + devices * config.verify.rounds * VISIT_SECONDS),
+            measured * weights,
+        ),
+        "report": ("draw the report", 5.0, 10**6),
+    }
+    if config.has_weights:
+        stages["train"] = ("take the weights of train.init", 5.0, 3 * weights)
+        stages["export"] = ("prove the chosen file equal and bundle it", 60.0, weights)
+    wanted = [stage for stage in STAGES if stage in stages]
+    return [StagePlan(stage, *stages[stage], done=begun is not None and begun.done(stage)) for stage in wanted]
+
+
+def _profile_stage(
+    config: RunConfig, space: SearchSpace, plan: Plan, num_classes: int, devices: int, in_int8: int
+) -> tuple[str, float, int]:
+    """What it does, seconds, bytes."""
+    models = len(plan.blocks) + len(plan.networks)
+    comparing = config.export.form == "auto"
+    forms = "compare forms of the graph, " if comparing else ""
+    # Three files a network; what a process of the timer costs before it times counts most.
+    form_models = len(EXPORT_FORMS) * FORM_NETWORKS * comparing
+    form_seconds = form_models * config.profile.rounds * VISIT_SECONDS + comparing * PROCESSES * TIMER_SECONDS
+    timing_seconds = guessed_seconds(space, plan, num_classes, config.profile.rounds)
+    if config.profile.minutes is not None:
+        timing_seconds = min(timing_seconds, 60 * config.profile.minutes)
+    each_seconds = models * EXPORT_SECONDS_PER_BLOCK + timing_seconds + form_seconds
+    weights = cost(space.unroll(space.largest, num_classes)).weight_bytes
+    return (
+        f"{forms}export and time {len(plan.blocks)} blocks and {len(plan.networks)} networks on "
+        f"{_told(devices, in_int8)}",
+        devices * each_seconds + in_int8 * models * QUANTISE_SECONDS_PER_MODEL,
+        devices * len(plan.networks) * weights,
+    )
 
 
 def _export_stage(
@@ -161,15 +249,15 @@ def _told(devices: int, in_int8: int) -> str:
 
 def _time_network(config: RunConfig, space: SearchSpace, num_classes: int) -> tuple[float, float]:
     """Seconds of one training step, and of scoring one picture with a subnet of middling size."""
-    device = compute_device(config.train.device)
-    net = SuperNet(space, num_classes, kernel_transforms=config.train.kernel_transforms)
+    device = compute_device(config.training.device)
+    net = SuperNet(space, num_classes, kernel_transforms=config.training.kernel_transforms)
     net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     side = space.resolution[-1]
-    images = max(config.train.batch_size, TIMED_IMAGES)
+    images = max(config.training.batch_size, TIMED_IMAGES)
     pictures = torch.randint(0, 256, (images, 1, side, side), dtype=torch.uint8)
     split = Split(pictures, torch.zeros(images, dtype=torch.int64))
-    batch, labels = (t[: config.train.batch_size].to(device) for t in (pictures, split.labels))
-    archs = [sandwich(space, config.train.subnets_per_step, 0, step) for step in range(TIMED_STEPS + 1)]
+    batch, labels = (t[: config.training.batch_size].to(device) for t in (pictures, split.labels))
+    archs = [sandwich(space, config.training.subnets_per_step, 0, step) for step in range(TIMED_STEPS + 1)]
     sandwich_backward(net, batch, labels, archs[0])
     started = time.perf_counter()
     for step in range(TIMED_STEPS):

@@ -10,45 +10,52 @@ from edgenas.files import write_json
 from edgenas.latency.device import Device
 from edgenas.latency.predictor import LatencyPredictor, outdated, table_classes
 from edgenas.latency.score import PredictorScore, score_predictor
-from edgenas.latency.table import LatencyTable, find_table
-from edgenas.pipeline.data import run_dataset
-from edgenas.pipeline.devices import run_devices, run_transport
+from edgenas.latency.table import BLOCK, LatencyTable, find_table
+from edgenas.pipeline.data import run_classes
+from edgenas.pipeline.devices import device_table, measured_devices, run_devices, run_transport
 from edgenas.pipeline.form import PLAIN, form_summary, settle_form
 from edgenas.pipeline.graphs import device_graphs, timing_export
+from edgenas.pipeline.profile_plan import device_plan
 from edgenas.pipeline.refit import refitted
 from edgenas.pipeline.run import Progress, Run
-from edgenas.profiling.plan import Plan, make_plan
+from edgenas.profiling.plan import Plan, distinct_blocks
 from edgenas.profiling.session import profile
 from edgenas.space.form import ExportForm
+from edgenas.space.space import SearchSpace
 
+SCORED_NETWORKS = 10
+"""Networks of a table from elsewhere from which its predictor can be scored."""
 ENOUGH_MAPE = 0.05
 """Error on unseen networks above which a carried-over predictor is called wanting."""
 
 
 def run_profile(run: Run, progress: Progress) -> None:
-    """Measure every device of the run and fit its predictor.
+    """Measure every device of the run and fit its predictor; of devices known by a table, fit it on that.
 
     Raises:
-        TableError: `profile.base` is no table, or lacks blocks that the space's networks have.
+        TableError: `profile.base` or a device's table is no table, or lacks blocks that the space's networks have.
     """
     if run.done("profile"):
         return
-    config, space = run.config.profile, run.space
-    num_classes = run_dataset(run).num_classes
+    num_classes = run_classes(run)
     base = _base(run, num_classes)
-    plan = make_plan(space, num_classes, blocks=config.blocks, networks=config.networks, seed=run.config.seed)
-    # What another device's table says of blocks is not measured here.
-    plan = plan if base is None else replace(plan, blocks=())
     form = settle_form(run, num_classes, progress)
-    scores = {
-        name: _profile_device(run, device, plan, form, base, progress) for name, device in run_devices(run).items()
-    }
+    plans: dict[str, Plan] = {}
+    scores: dict[str, PredictorScore | None] = {}
+    measured = measured_devices(run)
+    for name, device in run_devices(run).items():
+        if name in measured:
+            plans[name] = device_plan(run, device, form, num_classes, base, progress)
+            scores[name] = _profile_device(run, device, plans[name], form, base, progress)
+        else:
+            scores[name] = _take_table(run, name)
     predictors = {
-        name: {key: value for key, value in score.to_json().items() if key != "held_out"}
+        name: {key: value for key, value in score.to_json().items() if key != "held_out"} if score else {}
         for name, score in scores.items()
     }
-    notes = [] if base is None else [_carried_over(name, score, config.base) for name, score in scores.items()]
-    result = {"blocks": len(plan.blocks), "networks": len(plan.networks), "predictors": predictors, "notes": notes}
+    notes = [_note(run, name, plans.get(name), score) for name, score in scores.items()]
+    planned = {name: {"blocks": len(plan.blocks), "networks": len(plan.networks)} for name, plan in plans.items()}
+    result = {"planned": planned, "predictors": predictors, "notes": notes}
     run.finish("profile", result | {"form": form, "forms": form_summary(run)})
 
 
@@ -69,8 +76,8 @@ def _profile_device(
     run: Run, device: Device, plan: Plan, form: ExportForm, base: LatencyPredictor | None, progress: Progress
 ) -> PredictorScore:
     folder = run.folder / "latency" / device.name
-    num_classes = run_dataset(run).num_classes
-    graphs = device_graphs(device, run_devices(run).values(), form)
+    num_classes = run_classes(run)
+    graphs = device_graphs(device, measured_devices(run).values(), form)
     table = profile(
         run.space,
         plan,
@@ -90,6 +97,59 @@ def _profile_device(
     score = score_predictor(run.space, table, num_classes, seed=run.config.seed, base=base)
     write_json(folder / "score.json", score.to_json())
     return score
+
+
+def _take_table(run: Run, device: str) -> PredictorScore | None:
+    """Fit the predictor of a device that is never asked on its table; None where that has too few networks to score.
+
+    Raises:
+        TableError: the table lacks blocks that the space's networks have.
+    """
+    name, num_classes = str(device_table(run, device)), run_classes(run)
+    table, folder = _of_space(find_table(name), run.space, num_classes), run.folder / "latency" / device
+    try:
+        predictor = LatencyPredictor(run.space, num_classes).fit(table)
+        predictor.predict([run.space.smallest, run.space.largest])
+    except TableError as error:
+        raise TableError(f"table {name}: {error}, or search a space of networks that it knows") from None
+    # As it was now: the one that the config names may change.
+    table.save(folder)
+    predictor.save(folder / "predictor.json")
+    if len(table.networks(run.space.structure_id, num_classes)) < SCORED_NETWORKS:
+        return None
+    score = score_predictor(run.space, table, num_classes, seed=run.config.seed)
+    write_json(folder / "score.json", score.to_json())
+    return score
+
+
+def _of_space(table: LatencyTable, space: SearchSpace, num_classes: int) -> LatencyTable:
+    """The table without blocks that no network of the space has, where it lacks none: nothing is regressed then."""
+    wanted = {block.key for block in distinct_blocks(space, num_classes)}
+    if not wanted <= table.blocks().keys():
+        return table
+    return replace(table, rows=tuple(row for row in table.rows if row.kind != BLOCK or row.key in wanted))
+
+
+def _note(run: Run, device: str, plan: Plan | None, score: PredictorScore | None) -> str:
+    """What is known of a device, in plain words."""
+    if plan is None or score is None:
+        return _not_measured(run, device, score)
+    base = run.config.profile.base
+    return _fitted(device, plan, score) if base is None else _carried_over(device, score, base)
+
+
+def _not_measured(run: Run, device: str, score: PredictorScore | None) -> str:
+    sure = f"{score.mape:.1%} off on its networks" if score else "sums of blocks, of unknown error"
+    return f"{device}: nothing is measured; its latencies are predicted from table {device_table(run, device)}: {sure}"
+
+
+def _fitted(device: str, plan: Plan, score: PredictorScore) -> str:
+    """What was measured, and how well it predicts."""
+    own = "" if score.repeat_noise is None else f", where the device itself repeats to {score.repeat_noise:.1%}"
+    return (
+        f"{device}: {len(plan.blocks)} blocks and {len(plan.networks)} networks; networks held out are predicted to "
+        f"{score.mape:.1%} in the mean, {score.within_5:.0%} of them within 5%{own}"
+    )
 
 
 def _carried_over(device: str, score: PredictorScore, base: str | None) -> str:

@@ -29,8 +29,6 @@ class _Result(BaseModel):
 class Profiled(_Result):
     """latency/result.json."""
 
-    blocks: Annotated[int, Field(ge=0)]
-    networks: Count
     predictors: Annotated[dict[str, dict[str, float | None]], Field(min_length=1)]
 
 
@@ -59,11 +57,18 @@ class Found(_Result):
     val_top1: Fraction
 
 
+class Sought(Found):
+    """A subnet of the front, and what every objective says of it."""
+
+    objectives: dict[str, NotNegative] = Field(default_factory=dict)
+
+
 class Searched(_Result):
     """search/result.json."""
 
     strategy: str
     refits: Annotated[int, Field(ge=0)] = 0
+    asked: Count | None = None
     evaluations: Count
     seconds: NotNegative
     hypervolume: NotNegative
@@ -71,17 +76,17 @@ class Searched(_Result):
     hypervolume_by_batch: list[NotNegative]
     evaluations_by_batch: list[Count]
     budgets: Annotated[list[Limited], Field(min_length=1)]
-    front: Annotated[list[Found], Field(min_length=1)]
+    front: Annotated[list[Sought], Field(min_length=1)]
 
 
 class Measured(_Result):
-    """What a subnet took on one device."""
+    """What a subnet took on one device; None where it is not measured, or an interval is not known."""
 
     predicted_us: Microseconds
-    interval_us: Annotated[list[float], Field(min_length=2, max_length=2)]
-    coverage: Fraction
-    p50_us: Microseconds
-    p95_us: Microseconds
+    interval_us: Annotated[list[float], Field(min_length=2, max_length=2)] | None
+    coverage: Fraction | None
+    p50_us: Microseconds | None
+    p95_us: Microseconds | None
     meets_budget: bool | None
 
 
@@ -110,11 +115,13 @@ class QuantisedRow(QuantisedFile):
 class Checked(Found):
     """A subnet of the front, as measured."""
 
+    val_top1_interval: Annotated[list[Fraction], Field(min_length=2, max_length=2)] | None = None
     val_top1_int8: Fraction | None = None
     deployed_top1: Fraction | None = None
     int8: QuantisedFile | None = None
     dropped: bool
     dropped_because: str | None
+    may_be_chosen: bool | None = None
     latency: Annotated[dict[str, Measured], Field(min_length=1)]
 
 
@@ -123,8 +130,10 @@ class Verified(_Result):
 
     front: Annotated[list[Checked], Field(min_length=1)]
     chosen: str
+    chosen_by: Literal["best", "knee", "weighted"] = "best"
+    chosen_as: str | None = None
     val_top1: Fraction
-    model: InsideRun
+    model: InsideRun | None
     refits: Annotated[int, Field(ge=0)] = 0
 
 
@@ -158,8 +167,12 @@ class Evaluated(_Result):
 
     arch: str
     error: Fraction
+    # Earlier versions kept less; their rows are worked out again.
+    worst_class_error: Fraction | None = None
     latency_us: Annotated[dict[str, Microseconds], Field(min_length=1)]
     weights: str
+    calibration_images: Count | None = None
+    validation_images: Count | None = None
     seconds: NotNegative
 
 

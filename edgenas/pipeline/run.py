@@ -28,6 +28,15 @@ RESULTS = {
     "export": "export/result.json",
     "report": "report/report.md",
 }
+WEIGHTLESS = {
+    "train": "nothing is trained: accuracies are told from elsewhere (accuracy in the config)",
+    "export": (
+        "no ONNX file was written, for the run knows accuracies but has no weights. A new run exports the chosen "
+        "network where the config names both a supernet of this space (train: {init: …}) and pictures of its classes "
+        "(data: …), which recalibrate batch norm and prove the file"
+    ),
+}
+"""Stages that take weights, and why a run without any passes them over."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,23 @@ class Run:
     def done(self, stage: str) -> bool:
         """Whether a stage is finished; training only as long as its weights are there."""
         return self.result_path(stage).exists() and (stage != "train" or (self.folder / WEIGHTS).exists())
+
+    def lacks(self, stage: str) -> str | None:
+        """Why a stage cannot be done in a run of this config, and what that would take; None where it can."""
+        if self.config.num_classes is not None and stage != "profile":
+            return f"{stage} takes more than num_classes: data and train, or accuracy. This config profiles alone"
+        if self.config.has_weights or stage not in WEIGHTLESS:
+            return None
+        return WEIGHTLESS[stage]
+
+    def needs(self, stage: str) -> None:
+        """Refuse a stage that the run lacks something for.
+
+        Raises:
+            ConfigError: what is said in `lacks`.
+        """
+        if (why := self.lacks(stage)) is not None:
+            raise ConfigError(f"{self.folder}: {why}")
 
     def result(self, stage: str) -> dict[str, Any]:
         """What a finished stage found.

@@ -1,111 +1,148 @@
-"""Stage search: archs of low error and low latency within every budget."""
+"""Stage search: archs that trade the objectives within every budget."""
 
 from __future__ import annotations
 
-import time
+import logging
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from edgenas.files import append_jsonl
+from edgenas.files import write_jsonl
+from edgenas.pipeline import feasible
+from edgenas.pipeline.accuracy import open_source
 from edgenas.pipeline.budgets import Limits, run_limits
-from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_split
+from edgenas.pipeline.data import run_classes, run_dataset
+from edgenas.pipeline.objectives import objective_names, run_objectives, to_json
 from edgenas.pipeline.refit import refits
-from edgenas.pipeline.results import read_evaluations
 from edgenas.pipeline.run import Progress, Run
+from edgenas.pipeline.scoring import Scorer, SupernetScorer, evaluations_path
+from edgenas.pipeline.source_scoring import SourceScorer
 from edgenas.pipeline.train import trained_supernet
-from edgenas.search.loop import optimise
+from edgenas.pipeline.warm_start import first_genes
+from edgenas.search import loop
 from edgenas.search.objectives import Objective, as_constraints, as_evaluate
-from edgenas.space.arch import Arch
-from edgenas.space.design import covering
-from edgenas.supernet.supernet import SuperNet
-from edgenas.training import checkpoint
-from edgenas.training.data import Dataset
-from edgenas.training.evaluate import materialise, top1
+from edgenas.search.record import SearchResult
+from edgenas.search.strategies.by_name import default_population
+from edgenas.search.surrogate import Round
+
+LOGGER = logging.getLogger(__name__)
+ROUNDS = "search/rounds.jsonl"
 
 
-class Scorer:
-    """Validation error of archs; every one is appended to a file, and read from it if it stands there."""
-
-    def __init__(self, run: Run, net: SuperNet, dataset: Dataset, limits: Limits, progress: Progress):
-        self.calibration = calibration_pictures(run, dataset)
-        self.validation = scoring_split(run, dataset)
-        self.net, self.limits = net, limits
-        self.progress, self.wanted, self.asked = progress, run.config.search.evaluations, 0
-        self.path = evaluations_path(run)
-        # Rows of other weights, which a supernet trained anew leaves behind, say nothing about these.
-        self.weights = checkpoint.digest(run.result_path("train").parent)
-        rows = [row for row in read_evaluations(self.path, run.space) if row["weights"] == self.weights]
-        self.known = {row["arch"]: float(row["error"]) for row in rows}
-        self.seconds = sum(float(row["seconds"]) for row in rows)
-
-    def top1(self, arch: Arch) -> float:
-        """Validation top-1 of one arch, on the run's validation pictures."""
-        return top1(materialise(self.net, arch, self.calibration), self.validation)
-
-    def __call__(self, archs: Sequence[Arch]) -> npt.NDArray[np.float64]:
-        """Validation errors (1 - top-1), shape (n,)."""
-        for arch in archs:
-            if arch.id not in self.known:
-                self._score(arch)
-            self.asked += 1
-            self.progress("searching", self.asked, self.wanted)
-        return np.array([self.known[arch.id] for arch in archs])
-
-    def _score(self, arch: Arch) -> None:
-        started = time.monotonic()
-        error = 1 - self.top1(arch)
-        latency = {name: float(p.predict([arch])[0]) for name, p in self.limits.predictors.items()}
-        seconds = time.monotonic() - started
-        row = {"arch": arch.id, "error": error, "latency_us": latency, "weights": self.weights, "seconds": seconds}
-        append_jsonl(self.path, row)
-        self.known[arch.id] = error
-        self.seconds += seconds
-
-
-def evaluations_path(run: Run) -> Path:
-    """Every evaluation, one row each."""
-    return run.folder / "search" / "evaluations.jsonl"
+def run_scorer(run: Run, limits: Limits, progress: Progress, *, keep: bool = True) -> Scorer:
+    """What scores the run's archs: its supernet, or what the config names instead, which need not be kept."""
+    if run.config.accuracy is not None:
+        source = open_source(run.config.accuracy, run.space)
+        return SourceScorer(run, source, limits.predictors, evaluations_path(run) if keep else None, progress)
+    dataset = run_dataset(run)
+    return SupernetScorer(run, trained_supernet(run, dataset), dataset, limits, progress)
 
 
 def run_search(run: Run, progress: Progress) -> None:
-    """Search the run's space; again where predictors were refitted since. What was scored is not scored again."""
-    if run.done("search") and run.result("search").get("refits", 0) == refits(run):
+    """Search the run's space; again where predictors were refitted since, on where more evaluations are asked for.
+
+    What was scored is not scored again: from the file of evaluations a search that was stopped takes the same way.
+
+    Raises:
+        ConfigError: the budgets cannot be met; what can be, and which clash, is told.
+        EdgenasError: too many subnets could not be scored; the first one and why is named.
+    """
+    if run.done("search") and _settled(run):
         return
+    limits = run_limits(run, run_classes(run))
+    scorer = run_scorer(run, limits, progress)
+    objectives = run_objectives(run, limits, scorer)
+    result = _searched(run, limits, objectives)
+    for failure in result.failures:
+        LOGGER.warning("note: not scored: %s", failure)
+    run.finish("search", _to_json(run, result, limits, objectives, scorer))
+
+
+def _settled(run: Run) -> bool:
+    """Whether the finished search is as long as the config asks for, and under the predictors there are now."""
+    done = run.result("search")
+    asked = done.get("asked", run.config.search.evaluations)
+    return bool(asked >= run.config.search.evaluations and done.get("refits", 0) == refits(run))
+
+
+def _searched(run: Run, limits: Limits, objectives: Sequence[Objective]) -> SearchResult:
     config, space = run.config.search, run.space
-    dataset = run_dataset(run)
-    limits = run_limits(run, dataset.num_classes)
-    scorer = Scorer(run, trained_supernet(run, dataset), dataset, limits, progress)
-    latencies = [Objective(f"latency_us@{name}", "us", p.predict) for name, p in limits.predictors.items()]
-    result = optimise(
+    population = config.population or default_population(config.strategy)
+    scored = sum(name.scored for name in objective_names(run))
+    computed = objectives[scored:]
+    log = _Rounds(run, [objective.name for objective in objectives[:scored]])
+    return loop.optimise(
         space.n_choices,
-        as_evaluate(space, (Objective("error", "fraction", scorer), *latencies)),
+        as_evaluate(space, objectives),
         constraints=as_constraints(space, limits.as_search_limits()),
         strategy=config.strategy,
         evaluations=config.evaluations,
-        population=config.population,
+        population=population,
         seed=run.config.seed,
-        initial=space.encode(covering(space, config.population, run.config.seed)),
+        initial=first_genes(run, population),
         repair=space.canonical,
+        exact=as_evaluate(space, computed) if computed else None,
+        callback=log,
+        named=lambda genes: space.decode(genes[None])[0].id,
     )
-    order = result.front[np.argsort(result.objectives[result.front, 1])]
-    run.finish(
-        "search",
+
+
+class _Rounds:
+    """Keeps what models foresaw in a file, a row for each fit of them, as the search goes on."""
+
+    def __init__(self, run: Run, modelled: Sequence[str]) -> None:
+        self._path, self._modelled = run.folder / ROUNDS, modelled
+        self._hypervolumes: dict[int, float] = {}
+
+    def __call__(self, progress: loop.Progress) -> None:
+        self._hypervolumes[progress.done - len(progress.failures)] = progress.hypervolume
+        if progress.rounds:
+            write_jsonl(self._path, [self._row(each) for each in progress.rounds])
+
+    def _row(self, fit: Round) -> dict[str, Any]:
+        batches = fit.batch or (None,) * len(fit.quality)
+        models = {
+            name: {"kind": kind, "left_out": asdict(left_out), "next_batch": batch and asdict(batch)}
+            for name, kind, left_out, batch in zip(self._modelled, fit.kinds, fit.quality, batches, strict=True)
+        }
+        return {"evaluations": fit.evaluations, "hypervolume": self._hypervolumes[fit.evaluations], "models": models}
+
+
+def _to_json(
+    run: Run, result: SearchResult, limits: Limits, objectives: tuple[Objective, ...], scorer: Scorer
+) -> dict[str, Any]:
+    config = run.config.search
+    return {
+        "strategy": config.strategy,
+        "refits": refits(run),
+        "asked": config.evaluations,
+        "evaluations": len(result.genes),
+        "exhausted": result.exhausted,
+        "failures": [{"arch": failure.name, "cause": failure.cause} for failure in result.failures],
+        "seconds": scorer.seconds,
+        "objectives": to_json(objectives),
+        "hypervolume": float(result.hypervolume[-1]),
+        "reference_point": result.reference_point.tolist(),
+        "hypervolume_by_batch": result.hypervolume.tolist(),
+        "evaluations_by_batch": result.evaluations_by_batch.tolist(),
+        "budgets": [{**budget.model_dump(), "unit": budget.unit} for budget in limits.budgets],
+        "feasibility": feasible.to_json(limits.feasibility),
+        "front": _front(run, result, objectives, scorer),
+    }
+
+
+def _front(run: Run, result: SearchResult, objectives: Sequence[Objective], scorer: Scorer) -> list[dict[str, Any]]:
+    """The front's networks, those first that need least of the first objective that is computed."""
+    scored = sum(name.scored for name in objective_names(run))
+    by = min(scored, len(objectives) - 1)
+    order = result.front[np.argsort(result.objectives[result.front, by], kind="stable")]
+    return [
         {
-            "strategy": config.strategy,
-            "refits": refits(run),
-            "evaluations": len(result.genes),
-            "seconds": scorer.seconds,
-            "hypervolume": float(result.hypervolume[-1]),
-            "reference_point": result.reference_point.tolist(),
-            "hypervolume_by_batch": result.hypervolume.tolist(),
-            "evaluations_by_batch": result.evaluations_by_batch.tolist(),
-            "budgets": [{**budget.model_dump(), "unit": budget.unit} for budget in limits.budgets],
-            "front": [
-                {"arch": arch.id, "val_top1": 1 - float(error)}
-                for arch, error in zip(space.decode(result.genes[order]), result.objectives[order, 0], strict=True)
-            ],
-        },
-    )
+            "arch": arch.id,
+            "val_top1": 1 - scorer.known[arch.id].error,
+            "objectives": dict(zip([each.name for each in objectives], values.tolist(), strict=True)),
+        }
+        for arch, values in zip(run.space.decode(result.genes[order]), result.objectives[order], strict=True)
+    ]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from edgenas.pipeline import feasible
+from edgenas.pipeline.budgets import unchecked_limits
+from edgenas.pipeline.data import run_classes
 from edgenas.pipeline.export import run_export
 from edgenas.pipeline.lock import locked
 from edgenas.pipeline.profile import run_profile
@@ -14,20 +18,26 @@ from edgenas.pipeline.summary import write_summary
 from edgenas.pipeline.train import run_train
 from edgenas.pipeline.verify import run_verify
 from edgenas.report.markdown import write_report
+from edgenas.report.page import write_page
 from edgenas.training.loop import compute_device
 from edgenas.training.processes import joined
+
+LOGGER = logging.getLogger(__name__)
 
 
 def run_report(run: Run, progress: Progress) -> None:
     """Write `summary.json` and the report, from saved files only; unlike other stages, anew each time."""
     progress("reporting", 0, 1)
     write_summary(run)
+    write_page(run.folder)
     write_report(run.folder)
     progress("reporting", 1, 1)
 
 
 def run_stages(run: Run, progress: Progress, stages: Sequence[str] = STAGES, *, minutes: float | None = None) -> None:
     """Do `stages` one after another; finished ones are passed over. The run folder is locked meanwhile.
+
+    Of several stages, those are passed over, too, that the run lacks something for; one alone then says so.
 
     Args:
         run: the run.
@@ -37,6 +47,7 @@ def run_stages(run: Run, progress: Progress, stages: Sequence[str] = STAGES, *, 
 
     Raises:
         RunFolderError: another process holds the run folder.
+        ConfigError: the only stage is one that the run lacks something for.
     """
     functions: dict[str, Callable[[Run, Progress], None]] = {
         "profile": run_profile,
@@ -48,7 +59,21 @@ def run_stages(run: Run, progress: Progress, stages: Sequence[str] = STAGES, *, 
     }
     with locked(run.folder):
         for stage in stages:
+            if len(stages) == 1:
+                run.needs(stage)
+            elif run.lacks(stage) is not None:
+                continue
+            measured = stage == "profile" and not run.done(stage)
             functions[stage](run, progress)
+            if measured:
+                _tell_feasibility(run)
+
+
+def _tell_feasibility(run: Run) -> None:
+    """Say how much of the space is within the budgets, as soon as latencies are known."""
+    limits = unchecked_limits(run, run_classes(run))
+    for line in feasible.told(limits.feasibility, limits.budgets):
+        LOGGER.warning("note: %s", line)
 
 
 def train_together(begin: Callable[[], Run], reopen: Callable[[], Run], device: str, progress: Progress) -> Run:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edgenas.config import RunConfig, dump_config
-from edgenas.errors import RunFolderError
+from edgenas.errors import DataError, RunFolderError
 from edgenas.files import write_text, write_yaml
 from edgenas.latency.device import Device
+from edgenas.objective import objectives_on
+from edgenas.pipeline.accuracy import open_source
 from edgenas.pipeline.budgets import check_on_paper
+from edgenas.pipeline.choice import check_weights
 from edgenas.pipeline.data import check_quantiser_images, load_pictures, run_dataset
 from edgenas.pipeline.devices import resolve_devices, write_devices
 from edgenas.pipeline.lock import LOCK, is_lock, is_temporary, locked
 from edgenas.pipeline.run import Progress, Run, difference, open_run
+from edgenas.pipeline.warm_start import check_initial
 from edgenas.profiling.reach import Reach
+from edgenas.search.strategies.by_name import check_strategy
 from edgenas.space.narrow import narrow
 from edgenas.space.space import SearchSpace
 from edgenas.training.init import check_init
@@ -31,6 +37,8 @@ WRITTEN_AT_START = (SPACE, DEVICES)
 def start_run(config: RunConfig, folder: Path, progress: Progress | None = None, reach: Reach | None = None) -> Run:
     """Open `folder` for `config`, new or begun before. What the devices lack is taken out of a new run's space.
 
+    A run that was begun with fewer `search.evaluations` is lengthened; with more, it keeps those, which is said.
+
     Raises:
         RunFolderError: the folder holds another config's run (what differs is named), or something that is no
             run, or another process uses it.
@@ -40,34 +48,81 @@ def start_run(config: RunConfig, folder: Path, progress: Progress | None = None,
     reach = reach or Reach()
     begun = check_folder(config, folder, reach)
     if begun:
-        return begun
+        return lengthen(begun, config.search.evaluations)
     devices, space = resolve(config, reach)
     run = Run(folder, config, space, reach)
-    dataset, _ = load_pictures(run, progress)
-    count_steps(config.train, len(dataset.train))
-    if "int8" in {config.export.precision, *(device.run.precision for device in devices)}:
-        check_quantiser_images(config, len(dataset.train))
-    check_on_paper(config.budgets, run.space, dataset.num_classes)
+    check_on_paper(config.budgets, run.space, _checked_classes(run, devices, progress))
     with locked(folder):
         # Again, since another process may have been quicker.
         return check_folder(config, folder, reach) or _begin(run, devices)
 
 
+def _checked_classes(run: Run, devices: Sequence[Device], progress: Progress | None) -> int:
+    """How many classes the run has, once its pictures and its source of accuracies are known to do."""
+    config = run.config
+    source = None if config.accuracy is None else open_source(config.accuracy, run.space)
+    if config.num_classes is not None:
+        return config.num_classes
+    if config.data is None:
+        assert source is not None
+        return source.num_classes
+    dataset, _ = load_pictures(run, progress)
+    if source is None:
+        count_steps(config.training, len(dataset.train))
+    elif source.num_classes != dataset.num_classes:
+        raise DataError(
+            f"accuracies are of {source.num_classes} classes ({source.dataset}), data has {dataset.num_classes}: "
+            "wanted pictures of the same classes, which the exported network tells apart"
+        )
+    if "int8" in {config.export.precision, *(device.run.precision for device in devices)}:
+        check_quantiser_images(config, len(dataset.train))
+    return dataset.num_classes
+
+
 def check_folder(config: RunConfig, folder: Path, reach: Reach | None = None) -> Run | None:
     """The run that was begun in `folder` with this very config; None where a new one may begin.
+
+    `search.evaluations` alone may differ: how long a search goes on changes nothing of what it has done.
 
     Raises:
         RunFolderError: the folder holds another config's run (what differs is named), or something that is no run.
     """
     if (folder / "config.yaml").exists():
         run = open_run(folder, reach)
-        if run.config != config:
+        if _with_evaluations(run.config, config.search.evaluations) != config:
             changed = difference(run.config, config)
             raise RunFolderError(f"{folder} holds a run of another config: {changed}; choose another --run folder")
         return run
     if folder.exists() and not (folder.is_dir() and _may_begin(folder)):
         raise RunFolderError(f"{folder} exists and is no run folder: choose another --run folder")
     return None
+
+
+def lengthen(run: Run, evaluations: int) -> Run:
+    """The run with as many `search.evaluations`, written down; its search is then to be done on.
+
+    Fewer than it has already change nothing, which is said.
+
+    Raises:
+        RunFolderError: another process uses the folder.
+    """
+    known = run.config.search.evaluations
+    if evaluations < known:
+        LOGGER.warning(
+            "note: %s: search.evaluations is %d already, wanted %d: it stays", run.folder, known, evaluations
+        )
+    if evaluations <= known:
+        return run
+    longer = replace(run, config=_with_evaluations(run.config, evaluations))
+    with locked(run.folder):
+        write_text(run.folder / "config.yaml", dump_config(longer.config))
+        # Whether the result is of the shorter search can be told from it, too: a kill may come in between.
+        run.result_path("search").unlink(missing_ok=True)
+    return longer
+
+
+def _with_evaluations(config: RunConfig, evaluations: int) -> RunConfig:
+    return config.model_copy(update={"search": config.search.model_copy(update={"evaluations": evaluations})})
 
 
 def _may_begin(folder: Path) -> bool:
@@ -84,9 +139,10 @@ def resolve(config: RunConfig, reach: Reach | None = None) -> tuple[list[Device]
     """The devices of a config, and its space without what they lack, once all is known to fit what is there.
 
     Raises:
-        ConfigError, TableError: a device, a budget's device or a training device that is not there.
+        ConfigError, TableError: a device, a budget's or an objective's device or a training device that is not there;
+            objectives or weights that do not fit, or a strategy whose package is not installed.
         SpaceError: nothing would be left of a part of the space, which is named.
-        RunFolderError: what `train.init` names cannot be started from.
+        RunFolderError: what `train.init` or `search.initial` names cannot be started from.
     """
     devices = resolve_devices(config.devices, reach)
     space = _narrowed(devices, config.load_space())
@@ -105,9 +161,14 @@ def _narrowed(devices: Sequence[Device], space: SearchSpace) -> SearchSpace:
 def _check_fits(config: RunConfig, devices: Sequence[Device], space: SearchSpace) -> None:
     for budget in config.budgets:
         budget.on([device.name for device in devices])
-    compute_device(config.train.device)
-    if config.train.init is not None:
-        check_init(config.train.init, space, kernel_transforms=config.train.kernel_transforms)
+    objectives_on(config.search.objectives, [device.name for device in devices])
+    check_weights(config, [device.name for device in devices])
+    check_strategy(config.search.strategy)
+    check_initial(config.search.initial, space)
+    if config.train is not None:
+        compute_device(config.train.device)
+        if config.train.init is not None:
+            check_init(config.train.init, space, kernel_transforms=config.train.kernel_transforms)
 
 
 def _begin(run: Run, devices: Sequence[Device]) -> Run:
@@ -117,5 +178,6 @@ def _begin(run: Run, devices: Sequence[Device]) -> Run:
     write_devices(run, devices)
     # From here on the folder holds a run; whatever is still missing, a stage makes.
     write_text(run.folder / "config.yaml", dump_config(run.config))
-    run_dataset(run)
+    if run.config.data is not None:
+        run_dataset(run)
     return run

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgenas.files import read_json, write_json
+from edgenas.pipeline.accuracy import open_source
 from edgenas.pipeline.results import check_description
 from edgenas.pipeline.run import Run
 
@@ -15,27 +16,55 @@ def write_summary(run: Run) -> dict[str, Any]:
     Raises:
         RunFolderError: a stage is not finished (its command is named), or its result is damaged.
     """
-    trained, search, verified = run.result("train"), run.result("search"), run.result("verify")
-    path = run.folder / "data.json"
-    description = read_json(path, "delete export/result.json and run `edgenas export`, which writes it anew")
-    check_description(description, path)
-    exported = run.result("export")
+    search, verified = run.result("search"), run.result("verify")
     summary = {
         "name": run.config.name,
         "seed": run.config.seed,
         "space": run.space.name,
         "space_id": run.space.structure_id,
-        # Once-for-all's is no number of 64 bits, which readers of JSON may not read.
-        "space_size": float(run.space.size),
-        "dataset": description["name"],
+        # Whole numbers of our files have 64 bits; spaces may be larger.
+        "space_size": run.space.size if run.space.size < 2**63 else float(run.space.size),
         "budgets": search["budgets"],
-        "supernet": {key: trained[key] for key in ("params", "train_seconds", "images_per_second")},
         "predictors": run.result("profile")["predictors"],
-        "search": {
-            key: search[key] for key in ("strategy", "evaluations", "seconds", "hypervolume", "reference_point")
-        },
+        "search": {key: search[key] for key in ("strategy", "evaluations", "seconds", "hypervolume", "reference_point")}
+        | {key: search[key] for key in ("objectives", "exhausted") if key in search},
+        "choice": {"by": verified.get("chosen_by", "best"), "words": verified.get("chosen_as")},
         "front": verified["front"],
-        "chosen": exported["chosen"],
-    } | ({"int8": exported["int8"]} if exported.get("int8") else {})
+        "notes": [note for stage in ("verify", "export") for note in _notes(run, stage, verified)],
+    }
+    summary |= _with_weights(run) if run.config.has_weights else _without(run, verified)
+    if run.config.accuracy is not None:
+        summary["accuracy"] = open_source(run.config.accuracy, run.space).describe()
     write_json(run.folder / "summary.json", summary)
     return summary
+
+
+def _notes(run: Run, stage: str, verified: dict[str, Any]) -> list[str]:
+    if stage == "verify":
+        return list(verified.get("notes", []))
+    return [why] if (why := run.lacks(stage)) else []
+
+
+def _with_weights(run: Run) -> dict[str, Any]:
+    trained = run.result("train")
+    path = run.folder / "data.json"
+    description = read_json(path, "delete export/result.json and run `edgenas export`, which writes it anew")
+    check_description(description, path)
+    exported = run.result("export")
+    return {
+        "dataset": description["name"],
+        "supernet": {key: trained[key] for key in ("params", "train_seconds", "images_per_second")},
+        "chosen": exported["chosen"],
+    } | ({"int8": exported["int8"]} if exported.get("int8") else {})
+
+
+def _without(run: Run, verified: dict[str, Any]) -> dict[str, Any]:
+    """Of a run that ends with its front."""
+    assert run.config.accuracy is not None
+    nothing = {"test_top1": None, "onnx": None, "bundle": None}
+    source = open_source(run.config.accuracy, run.space)
+    return {
+        "dataset": source.dataset,
+        "num_classes": source.num_classes,
+        "chosen": {"arch": verified["chosen"], "val_top1": verified["val_top1"], **nothing},
+    }

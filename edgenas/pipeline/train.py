@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from edgenas.errors import RunFolderError
 from edgenas.pipeline.budgets import run_limits
 from edgenas.pipeline.data import run_dataset
 from edgenas.pipeline.run import Progress, Run
+from edgenas.supernet.subnet import num_parameters
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
 from edgenas.training.data import Dataset
+from edgenas.training.init import load_whole
 from edgenas.training.loop import compute_device, train
+from edgenas.training.optimizer import make_optimizer
 from edgenas.training.processes import ALONE, Processes
 from edgenas.training.settled import tell_other_minutes
 
 
 def run_train(run: Run, progress: Progress, *, minutes: float | None = None, processes: Processes = ALONE) -> None:
     """Train the run's supernet, or go on with it; for `minutes` instead of the config's epochs, if that is said first.
+
+    Where accuracies come from elsewhere nothing is trained: the weights that the config names are taken as they are.
 
     Args:
         run: what and how.
@@ -26,9 +33,15 @@ def run_train(run: Run, progress: Progress, *, minutes: float | None = None, pro
         processes: who trains along; the first one writes.
 
     Raises:
-        ConfigError: the run is profiled, and a budget cannot be met.
+        ConfigError: the run is profiled, and a budget cannot be met; or it has no supernet.
+        RunFolderError: weights that are to be taken do not fit the space or the classes.
     """
+    run.needs("train")
     folder = run.result_path("train").parent
+    if run.config.accuracy is not None:
+        if processes.first and not run.done("train"):
+            _take_weights(run, folder, progress)
+        return
     tell_other_minutes(folder, minutes)
     if run.done("train"):
         return
@@ -41,7 +54,7 @@ def run_train(run: Run, progress: Progress, *, minutes: float | None = None, pro
     result = train(
         net,
         dataset,
-        run.config.train,
+        run.config.training,
         seed=run.config.seed,
         folder=folder,
         progress=progress,
@@ -54,8 +67,22 @@ def run_train(run: Run, progress: Progress, *, minutes: float | None = None, pro
 
 def untrained_supernet(run: Run, dataset: Dataset) -> SuperNet:
     """The run's supernet with fresh weights."""
-    transforms = run.config.train.kernel_transforms
+    transforms = run.config.training.kernel_transforms
     return SuperNet(run.space, dataset.num_classes, kernel_transforms=transforms, pixels=dataset.pixels)
+
+
+def _take_weights(run: Run, folder: Path, progress: Progress) -> None:
+    """The supernet that `train.init` names becomes the run's, classifier and all."""
+    progress("taking weights", 0, 1)
+    init, dataset = run.config.training.init, run_dataset(run)
+    assert init is not None
+    net = untrained_supernet(run, dataset)
+    header = load_whole(init, net, dataset.classes)
+    checkpoint.save(folder, net, make_optimizer(net, run.config.training), header)
+    weights = checkpoint.digest(folder)
+    taken = {"params": num_parameters(net), "train_seconds": 0.0, "images_per_second": 0.0, "weights": weights}
+    run.finish("train", taken)
+    progress("taking weights", 1, 1)
 
 
 def trained_supernet(run: Run, dataset: Dataset) -> SuperNet:
@@ -74,5 +101,5 @@ def trained_supernet(run: Run, dataset: Dataset) -> SuperNet:
             f"{folder / checkpoint.FILE_NAME} is not as training left it: put a copy back, or delete {folder} and run "
             f"`edgenas train {run.folder}`"
         )
-    device = compute_device(run.config.train.device)
+    device = compute_device(run.config.training.device)
     return net.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]

@@ -2,11 +2,12 @@
 
 Which networks may be chosen is decided on the first half of the measurement; the second half, made in other processes,
 must confirm it, and is what is reported: nothing is chosen that missed a budget on either. Otherwise the luckiest
-measurement would win.
+measurement would win. Devices known by a table alone are not measured: there, what is predicted stands.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,92 +15,40 @@ from typing import Any
 import numpy as np
 
 from edgenas.budget import Budget
+from edgenas.config import SearchConfig
 from edgenas.deploy.onnx_export import export_onnx
 from edgenas.errors import InfeasibleError, ParityError
+from edgenas.objective import ObjectiveName
+from edgenas.pipeline.accuracy import open_source
 from edgenas.pipeline.budgets import Limits, run_limits
-from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_split
-from edgenas.pipeline.devices import run_devices, run_transport
-from edgenas.pipeline.front_int8 import Int8File, deployed_top1, front_in_int8, precisions
+from edgenas.pipeline.candidate import CHOOSING, JUDGING, Candidate, Files, half_p50_us
+from edgenas.pipeline.choice import choose, words
+from edgenas.pipeline.data import calibration_pictures, run_classes, run_dataset, scoring_split
+from edgenas.pipeline.devices import device_table, measured_devices, run_devices, run_transport
+from edgenas.pipeline.front_int8 import deployed_top1, front_in_int8, precisions
 from edgenas.pipeline.graphs import device_graphs
+from edgenas.pipeline.objectives import objective_names
 from edgenas.pipeline.profile import run_form, run_table
 from edgenas.pipeline.refit import keep_measured, refits
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.search import run_search
 from edgenas.pipeline.train import trained_supernet
+from edgenas.pipeline.understanding import write_understanding
+from edgenas.pipeline.weightless import export_weightless
 from edgenas.profiling.record import Measurement, network_row
 from edgenas.profiling.session import discount, measure_networks
-from edgenas.search.front import choose_best, non_dominated
+from edgenas.search.front import non_dominated
+from edgenas.search.surrogate import COVERAGE
 from edgenas.space.arch import Arch
 from edgenas.training.data import Dataset
 from edgenas.training.evaluate import materialise, top1
 
-CHOOSING, JUDGING = 0, 1
-"""Halves of a measurement's rounds."""
 SCORE_TOLERANCE = 0.002
 """How far a top-1 worked out again may be from the recorded one: nil on a CPU, a picture or two on a GPU."""
 
 
-@dataclass(frozen=True)
-class Files:
-    """A network's files; paths are within the run folder.
-
-    Attributes:
-        model: fp32.
-        val_top1: of the subnet it was exported from.
-        int8: where some device runs that.
-    """
-
-    model: str
-    val_top1: float
-    int8: Int8File | None = None
-
-    def path(self, precision: str) -> str:
-        """The file of devices of a precision."""
-        if precision == "fp32":
-            return self.model
-        assert self.int8 is not None
-        return self.int8.path
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A network of the front, as measured on every device of the run.
-
-    Attributes:
-        arch: the network.
-        files: what was measured.
-        deployed_top1: on validation pictures, see `front_int8.deployed_top1`.
-        measured: by device.
-    """
-
-    arch: Arch
-    files: Files
-    deployed_top1: float
-    measured: dict[str, Measurement]
-
-    def may_be_chosen(self, budgets: tuple[Budget, ...]) -> bool:
-        """Within every latency budget on the choosing half."""
-        return not self.missed(budgets, CHOOSING)
-
-    def missed(self, budgets: tuple[Budget, ...], half: int) -> list[str]:
-        """The latency budgets it is over, in words, on one half of the rounds."""
-        return [
-            f"{self.latency_us(b, half) / 1e3:.3f} ms on {b.device}, over {b}"
-            for b in budgets
-            if b.device is not None and self.latency_us(b, half) > b.limit
-        ]
-
-    def latency_us(self, budget: Budget, half: int) -> float:
-        """Measured latency that a budget limits, on one half of the rounds."""
-        assert budget.device is not None
-        measurement = self.measured[budget.device]
-        median = half_p50_us(measurement, half)
-        # Tails need every sample there is; they are scaled to the rounds by the medians' ratio.
-        return median * (measurement.p95_us / measurement.p50_us if budget.quantity == "p95" else 1.0)
-
-
 def run_verify(run: Run, progress: Progress) -> None:
-    """Measure the search's front and choose the most accurate network within every budget.
+    """Measure the search's front and choose among the networks within every budget: the most accurate, or as asked.
 
     Where a network misses a budget, predictors are refitted on what was measured and the space is searched again, up
     to `verify.refits` times, so that what is left of the front is not merely what happened to hold.
@@ -117,15 +66,17 @@ def run_verify(run: Run, progress: Progress) -> None:
         run_search(run, progress)
     dropped = front.dropped
     try:
-        chosen = _choose(front.candidates, dropped, front.limits.budgets)
+        chosen = _choose(run.config.search, front.names, front.candidates, dropped, front.limits.budgets)
     except InfeasibleError:
         # Decided: the same command shall measure anew, not find the same again.
-        for name, device in run_devices(run).items():
+        for name, device in measured_devices(run).items():
             discount(rows_path(run, name), device)
         raise
+    write_understanding(run, chosen.arch, front.limits)
     entries = [_entry(candidate, dropped.get(candidate.arch.id), front.limits, run) for candidate in front.candidates]
     result = {"front": entries, "chosen": chosen.arch.id, "val_top1": chosen.deployed_top1, "model": chosen.files.model}
-    run.finish("verify", result | {"refits": refits(run)})
+    by = {"chosen_by": run.config.search.choose, "chosen_as": words(run.config.search, front.names)}
+    run.finish("verify", result | by | {"refits": refits(run), "notes": _notes(run)})
 
 
 @dataclass(frozen=True)
@@ -133,6 +84,7 @@ class _Front:
     """A front as measured, the budgets it is held against, and why networks of it are dropped, by arch."""
 
     candidates: list[Candidate]
+    names: tuple[ObjectiveName, ...]
     limits: Limits
     dropped: dict[str, str]
 
@@ -144,11 +96,10 @@ class _Front:
 
 def _measured_front(run: Run, progress: Progress) -> _Front:
     found = sorted(run.result("search")["front"], key=lambda row: float(row["val_top1"]))
-    dataset = run_dataset(run)
-    limits = run_limits(run, dataset.num_classes)
+    limits = run_limits(run, run_classes(run))
     picked = [found[i] for i in _spread(len(found), run.config.verify.networks)]
-    devices = run_devices(run)
-    front_files = _export_front(run, dataset, picked, progress)
+    devices = measured_devices(run)
+    front_files = _front_files(run, picked, progress)
     measured: dict[str, dict[str, Measurement]] = {arch: {} for arch in front_files}
     for name, device in devices.items():
         rows = measure_networks(
@@ -164,7 +115,8 @@ def _measured_front(run: Run, progress: Progress) -> _Front:
         for arch, measurement in rows.items():
             measured[arch][name] = measurement
     candidates = [_candidate(run, arch, files, measured[arch]) for arch, files in front_files.items()]
-    return _Front(candidates, limits, _dropped(candidates, limits.budgets, run.config.export.max_drop))
+    names = objective_names(run)
+    return _Front(candidates, names, limits, _dropped(candidates, names, limits.budgets, run.config.export.max_drop))
 
 
 def _refit_on(run: Run, front: _Front) -> bool:
@@ -174,7 +126,7 @@ def _refit_on(run: Run, front: _Front) -> bool:
     space, classes = run.space.structure_id, front.limits.num_classes
     rows = {
         name: [network_row(space, classes, c.arch.id, c.measured[name]) for c in front.candidates]
-        for name in run_devices(run)
+        for name in measured_devices(run)
     }
     keep_measured(run, {name: run_table(run, name) for name in rows}, rows)
     return True
@@ -195,6 +147,22 @@ def _spread(count: int, wanted: int) -> list[int]:
     return sorted(set(np.linspace(count - 1, 0, min(count, wanted)).round().astype(int).tolist()))
 
 
+def _front_files(run: Run, picked: list[dict[str, Any]], progress: Progress) -> dict[str, Files]:
+    """The front as ONNX files, by arch; without weights where the run has none, which latency does not depend on."""
+    if not measured_devices(run):
+        return {row["arch"]: Files(None, row["val_top1"], found=row.get("objectives", {})) for row in picked}
+    if run.config.has_weights:
+        return _export_front(run, run_dataset(run), picked, progress)
+    archs = [run.space.parse(row["arch"]) for row in picked]
+    paths = [model_path(number) for number in range(len(picked))]
+    files = [run.folder / path for path in paths]
+    export_weightless(run.space, archs, run_classes(run), files, run_form(run), progress)
+    return {
+        row["arch"]: Files(path, row["val_top1"], found=row.get("objectives", {}))
+        for row, path in zip(picked, paths, strict=True)
+    }
+
+
 def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], progress: Progress) -> dict[str, Files]:
     """The very subnets that were scored, as ONNX files, by arch."""
     net = trained_supernet(run, dataset)
@@ -205,7 +173,8 @@ def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], prog
     for number, row in enumerate(picked):
         progress("exporting the front", number, len(picked))
         subnet = materialise(net, run.space.parse(row["arch"]), calibration)
-        score = top1(subnet, validation)
+        # What is told from elsewhere is of other pictures.
+        score = row["val_top1"] if run.config.accuracy else top1(subnet, validation)
         if abs(score - row["val_top1"]) > SCORE_TOLERANCE:
             raise ParityError(
                 f"{row['arch']} scored {row['val_top1']:.4f} in the search and {score:.4f} now: "
@@ -214,7 +183,7 @@ def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], prog
         path = model_path(number)
         export_onnx(subnet, run.folder / path, form=form)
         int8 = front_in_int8(run, dataset, subnet, path) if in_int8 else None
-        files[row["arch"]] = Files(path, row["val_top1"], int8)
+        files[row["arch"]] = Files(path, row["val_top1"], int8, row.get("objectives", {}))
     progress("exporting the front", len(picked), len(picked))
     return files
 
@@ -224,7 +193,9 @@ def _candidate(run: Run, arch: str, files: Files, measured: dict[str, Measuremen
     return Candidate(run.space.parse(arch), files, deployed_top1(files.val_top1, int8_top1, precisions(run)), measured)
 
 
-def _dropped(candidates: list[Candidate], budgets: tuple[Budget, ...], max_drop: float) -> dict[str, str]:
+def _dropped(
+    candidates: list[Candidate], names: Sequence[ObjectiveName], budgets: tuple[Budget, ...], max_drop: float
+) -> dict[str, str]:
     """Why networks are dropped, by arch: over budget, worse in int8 than allowed, or dominated as measured."""
     reasons = {
         c.arch.id: "over budget: " + "; ".join(missed) for c in candidates if (missed := c.missed(budgets, JUDGING))
@@ -233,13 +204,23 @@ def _dropped(candidates: list[Candidate], budgets: tuple[Budget, ...], max_drop:
     reasons |= {c.arch.id: said for c in candidates if c.files.int8 and (said := c.files.int8.refusal(max_drop))}
     kept = [c for c in candidates if c.arch.id not in reasons]
     if kept:
-        points = np.array([_point(c, JUDGING) for c in kept])
+        points = np.array([c.point(names, JUDGING) for c in kept])
         best = set(non_dominated(points).tolist())
-        reasons |= {c.arch.id: "another is as accurate and faster" for i, c in enumerate(kept) if i not in best}
+        usual = {name.quantity for name in names} == {"error", "latency"}
+        why = (
+            "another is as accurate and faster" if usual else "another is better in every objective that they differ in"
+        )
+        reasons |= {c.arch.id: why for i, c in enumerate(kept) if i not in best}
     return reasons
 
 
-def _choose(candidates: list[Candidate], dropped: dict[str, str], budgets: tuple[Budget, ...]) -> Candidate:
+def _choose(
+    config: SearchConfig,
+    names: Sequence[ObjectiveName],
+    candidates: list[Candidate],
+    dropped: Mapping[str, str],
+    budgets: tuple[Budget, ...],
+) -> Candidate:
     feasible = [c.arch.id not in dropped and c.may_be_chosen(budgets) for c in candidates]
     if not any(feasible):
         reasons = "\n".join(
@@ -250,44 +231,60 @@ def _choose(candidates: list[Candidate], dropped: dict[str, str], budgets: tuple
             "Start a run with a looser budget (or, where int8 loses too much, a greater export.max_drop), or measure "
             "again on a quieter machine: `edgenas verify` does."
         )
-    return candidates[choose_best([_point(c, CHOOSING) for c in candidates], feasible)]
-
-
-def _point(candidate: Candidate, half: int) -> list[float]:
-    """Error and latencies, on one half of the rounds."""
-    return [1 - candidate.deployed_top1, *(half_p50_us(m, half) for m in candidate.measured.values())]
-
-
-def half_p50_us(measurement: Measurement, half: int) -> float:
-    """The p50 over one half of a measurement's rounds. What is reported is the judging half's."""
-    return float(np.median(np.array_split(measurement.rounds_p50_us, 2)[half]))
+    points = [c.point(names, CHOOSING) for c in candidates]
+    return candidates[choose(config, names, points, feasible)]
 
 
 def _entry(candidate: Candidate, reason: str | None, limits: Limits, run: Run) -> dict[str, Any]:
-    coverage = run.config.profile.coverage
-    files, latency = candidate.files, {}
-    for name, predictor in limits.predictors.items():
-        own = tuple(budget for budget in limits.budgets if budget.device == name)
-        low, high = predictor.interval([candidate.arch], coverage)[0].tolist()
-        latency[name] = {
-            "predicted_us": float(predictor.predict([candidate.arch])[0]),
-            "interval_us": [low, high],
-            "coverage": coverage,
-            "p50_us": half_p50_us(candidate.measured[name], JUDGING),
-            "p95_us": candidate.measured[name].p95_us,
-            "ci_low_us": candidate.measured[name].ci_low_us,
-            "ci_high_us": candidate.measured[name].ci_high_us,
-            "count": candidate.measured[name].count,
-            "meets_budget": not candidate.missed(own, JUDGING) if own else None,
-            "repeat_noise": candidate.measured[name].repeat_noise,
-            "doubts": list(candidate.measured[name].doubts),
-        }
+    files = candidate.files
     return {
         "arch": candidate.arch.id,
         "val_top1": files.val_top1,
+        **_told(run, candidate.arch),
         **({"val_top1_int8": files.int8.val_top1, "int8": files.int8.to_json()} if files.int8 else {}),
         "deployed_top1": candidate.deployed_top1,
         "dropped": reason is not None,
         "dropped_because": reason,
-        "latency": latency,
+        "may_be_chosen": reason is None and candidate.may_be_chosen(limits.budgets),
+        "latency": {name: _latency(candidate, name, limits, run.config.profile.coverage) for name in limits.predictors},
     }
+
+
+def _latency(candidate: Candidate, device: str, limits: Limits, coverage: float) -> dict[str, Any]:
+    predictor, found = limits.predictors[device], candidate.measured.get(device)
+    interval = predictor.interval([candidate.arch], coverage)[0].tolist() if predictor.calibrated_ else None
+    predicted = {
+        "predicted_us": float(predictor.predict([candidate.arch])[0]),
+        "interval_us": interval,
+        "coverage": coverage if interval else None,
+    }
+    if found is None:
+        return predicted | {"p50_us": None, "p95_us": None, "meets_budget": None}
+    own = tuple(budget for budget in limits.budgets if budget.device == device)
+    return predicted | {
+        "p50_us": half_p50_us(found, JUDGING),
+        "p95_us": found.p95_us,
+        "ci_low_us": found.ci_low_us,
+        "ci_high_us": found.ci_high_us,
+        "count": found.count,
+        "meets_budget": not candidate.missed(own, JUDGING) if own else None,
+        "repeat_noise": found.repeat_noise,
+        "doubts": list(found.doubts),
+    }
+
+
+def _told(run: Run, arch: Arch) -> dict[str, Any]:
+    """How sure the accuracy of an arch is, where it is told from elsewhere."""
+    if run.config.accuracy is None:
+        return {}
+    interval = open_source(run.config.accuracy, run.space).interval([arch])
+    return {"val_top1_interval": None if interval is None else interval[0].tolist(), "val_top1_coverage": COVERAGE}
+
+
+def _notes(run: Run) -> list[str]:
+    """What was not verified, in words."""
+    tables = {name: table for name in run_devices(run) if (table := device_table(run, name))}
+    return [
+        f"{name}: not measured, for it is known by the table {table} alone: its latencies are predictions"
+        for name, table in tables.items()
+    ]

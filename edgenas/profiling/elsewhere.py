@@ -1,4 +1,4 @@
-"""Device files of other machines."""
+"""Device files of other machines than this, and of the browser on this one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 
 from edgenas.errors import TableError, UserError
 from edgenas.files import file_name, parse_rows
-from edgenas.latency.device import Device, Precision
-from edgenas.profiling.place import parse_place
+from edgenas.latency.device import Device, Precision, probe
+from edgenas.profiling.browser import probe_browser
+from edgenas.profiling.place import BROWSER, parse_place
 from edgenas.profiling.probed import read_probe
 from edgenas.profiling.ssh import probe_at
 
@@ -19,8 +20,10 @@ def probe_elsewhere(
 ) -> Device:
     """Describe the machine at a place, or the one that wrote what `bench.py --probe` says; no names of hosts or users.
 
+    The place `browser` is the web browser on this machine.
+
     Raises:
-        ConfigError: `on` is no place.
+        ConfigError: `on` is no place, or what timing in a browser takes is not there.
         MeasurementError: the machine cannot be reached, or says what makes no sense.
         UserError: there are both, or the file cannot be used.
         TableError: `name` cannot be a device's name.
@@ -31,6 +34,8 @@ def probe_elsewhere(
         raise TableError(f"device name: {error}; give it one with --name") from None
     if on is not None and probed is not None:
         raise UserError("--on and --probed: give one of them")
+    if on == BROWSER:
+        return probe_browser(probe(name, threads, precision))
     if probed is None:
         return probe_at(parse_place(on or "")).device(name, "ssh", threads, precision)
     with open(probed, "rb") as stream:

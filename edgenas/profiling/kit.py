@@ -16,6 +16,7 @@ from onnx import TensorProto, numpy_helper
 from edgenas.errors import MeasurementError, shown
 from edgenas.files import SCHEMA_VERSION, shipped
 from edgenas.latency.device import Device, DeviceRun
+from edgenas.profiling.allowance import VISIT_SECONDS
 from edgenas.profiling.rows import SETTING, believed, validate_row
 from edgenas.profiling.transport import Job, Timed
 
@@ -38,7 +39,6 @@ It writes results.zip beside it: take that back to where edgenas runs, and give 
 with --unpack results.zip instead of --pack. What was measured so far can be taken back, too.
 """
 SCRIPT = '#!/bin/sh\ncd "$(dirname "$0")" && exec python3 bench.py --jobs jobs.json\n'
-VISIT_SECONDS = 0.006
 
 
 class Wanted:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import subprocess
 import sys
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import IO, Any, ClassVar, Protocol
 
 from edgenas.errors import MeasurementError
 from edgenas.files import read_jsonl, shipped
@@ -20,6 +22,7 @@ from edgenas.profiling.rows import validate_rows
 from edgenas.profiling.transport import Job, Timed, installed_runtime, part_progress
 
 TAIL_LINES = 15
+ENDING_SECONDS = 10.0
 THREAD_VARIABLES = ("OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "ORT_")
 
 
@@ -37,20 +40,45 @@ class LocalTransport:
         self, jobs: Sequence[Job], device: Device, progress: Callable[[int, int], None] | None = None
     ) -> Generator[Timed, None, None]:
         """Time one job after another; a model that the device cannot run is not tried again."""
-        failed: set[Path] = set()
-        for number, job in enumerate(jobs):
-            places = [place for place, model in enumerate(job.models) if model not in failed]
-            rows = run_bench(
-                [job.models[place] for place in places],
-                device.run,
-                rounds=job.rounds,
-                seed=job.seed,
-                progress=part_progress(progress, number, len(jobs)),
-            )
-            for place, row in zip(places, rows, strict=True):
-                if "error" in row:
-                    failed.add(job.models[place])
-                yield Timed(number, place, row)
+        return one_by_one(run_bench, jobs, device.run, progress)
+
+
+class Bench(Protocol):
+    """Something like `run_bench`."""
+
+    def __call__(
+        self,
+        models: Sequence[Path],
+        run: DeviceRun,
+        *,
+        rounds: int,
+        seed: int,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[dict[str, Any]]:
+        """See `run_bench`."""
+        ...
+
+
+def one_by_one(
+    bench: Bench, jobs: Sequence[Job], run: DeviceRun, progress: Callable[[int, int], None] | None
+) -> Generator[Timed, None, None]:
+    """Time one job after another, each in a process of its own; a model that could not be run is not tried again."""
+    failed: set[Path] = set()
+    for number, job in enumerate(jobs):
+        places = [place for place, model in enumerate(job.models) if model not in failed]
+        if not places:
+            continue
+        rows = bench(
+            [job.models[place] for place in places],
+            run,
+            rounds=job.rounds,
+            seed=job.seed,
+            progress=part_progress(progress, number, len(jobs)),
+        )
+        for place, row in zip(places, rows, strict=True):
+            if "error" in row:
+                failed.add(job.models[place])
+            yield Timed(number, place, row)
 
 
 def run_bench(
@@ -60,6 +88,7 @@ def run_bench(
     rounds: int,
     seed: int,
     progress: Callable[[int, int], None] | None = None,
+    timer: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Time models on this machine in one process of the kit's bench.py.
 
@@ -69,6 +98,7 @@ def run_bench(
         rounds: visits to every model.
         seed: of inputs and order.
         progress: called with visits done and in all.
+        timer: words that begin the command of another script, which takes bench.py's options and gives its rows.
 
     Returns:
         One validated row a model, in the order given; times in milliseconds. The row of a model that the device
@@ -77,30 +107,29 @@ def run_bench(
     Raises:
         MeasurementError: the timer failed, or a row is not credible.
     """
+    timer = timer or [sys.executable, str(shipped("export") / "bench.py"), "--sessions", "1"]
     with tempfile.TemporaryDirectory(dir=models[0].parent, prefix=".timer.") as folder:
         fresh = Path(folder) / "rows.jsonl"
-        code, tail = _run(_command(models, run, rounds, seed, fresh), progress)
+        code, tail = _run([*timer, *_options(models, run, rounds, seed, fresh)], progress)
         rows = read_jsonl(fresh)
     # With exit code 1 the timer says that there are models it could not run; their rows say which.
     if code != 0 and not (code == 1 and any("error" in row for row in rows)):
         full = "\nFree some space and run the same command again." if os.strerror(errno.ENOSPC) in tail else ""
-        raise MeasurementError(f"bench.py ended with exit code {code}:\n{tail}{full}")
+        raise MeasurementError(f"{Path(timer[1]).name} ended with exit code {code}:\n{tail}{full}")
     return validate_rows(rows, models, run)
 
 
-def _command(models: Sequence[Path], run: DeviceRun, rounds: int, seed: int, out: Path) -> list[str]:
+def _options(models: Sequence[Path], run: DeviceRun, rounds: int, seed: int, out: Path) -> list[str]:
     options = {
         "--threads": run.threads,
         "--provider": run.provider,
         "--optimisation-level": run.optimisation_level,
         "--rounds": rounds,
-        "--sessions": 1,
         "--seed": seed,
         "--out": out,
     }
     flags = [str(word) for option in options.items() for word in option]
-    bench = shipped("export") / "bench.py"
-    return [sys.executable, str(bench), *map(str, models), *flags, *["--spinning"] * run.spinning]
+    return [*map(str, models), *flags, *["--spinning"] * run.spinning]
 
 
 def _run(command: list[str], progress: Callable[[int, int], None] | None) -> tuple[int, str]:
@@ -122,8 +151,17 @@ def _run(command: list[str], progress: Callable[[int, int], None] | None) -> tup
             _follow(process.stderr, tail, progress)
         except BaseException:
             process.kill()
+            _outlive(process.stderr)
             raise
     return process.returncode, "".join(tail)
+
+
+def _outlive(stream: IO[str]) -> None:
+    """Wait until nobody is left who could write there: a browser ends a moment after the timer that began it."""
+    end = time.monotonic() + ENDING_SECONDS
+    while (left := end - time.monotonic()) > 0 and select.select([stream], [], [], left)[0]:
+        if not os.read(stream.fileno(), 2**16):
+            return
 
 
 def _follow(stream: IO[str], tail: deque[str], progress: Callable[[int, int], None] | None) -> None:

@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl
 from edgenas.errors import ConfigError, shown
 
 FORM = "ssh://[user@]host[:port][?python=/path/to/python3]"
+BROWSER = "browser"
+"""The place that is no machine elsewhere, but a web browser on this one."""
 # None may begin with a dash, which ssh would take for an option, or hold what a shell takes for more than a word.
 _PLACE = re.compile(
     r"ssh://(?:(?P<user>\w[\w.+-]*)@)?(?P<host>[A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?/?"
@@ -35,7 +37,7 @@ class Place:
 
 
 def parse_place(text: str) -> Place:
-    """Read `ssh://user@host:port?python=/path`.
+    """Read `ssh://user@host:port?python=/path`; `browser` is up to those who ask.
 
     Raises:
         ConfigError: it is something else, or holds a password.
@@ -45,7 +47,7 @@ def parse_place(text: str) -> Place:
         raise ConfigError(f"--on: no password is taken, use a key (`ssh-copy-id` puts it there); wanted {FORM}")
     match = _PLACE.fullmatch(text)
     if match is None:
-        raise ConfigError(f"--on: wanted {FORM}, got {shown(text)}")
+        raise ConfigError(f"--on: wanted {FORM}, or {BROWSER}, got {shown(text)}")
     options = dict(parse_qsl(match["options"] or "", keep_blank_values=True))
     python = options.pop("python", "python3")
     port = int(match["port"]) if match["port"] else None

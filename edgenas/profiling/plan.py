@@ -44,6 +44,11 @@ def make_plan(space: SearchSpace, num_classes: int, *, blocks: int | None = None
     return Plan(found, tuple(covering(space, networks, seed)))
 
 
+def least_blocks(space: SearchSpace, num_classes: int) -> int:
+    """How many blocks the smallest plan has, see `make_plan`."""
+    return len(_extremes(distinct_blocks(space, num_classes)))
+
+
 def distinct_blocks(space: SearchSpace, num_classes: int) -> tuple[BlockSpec, ...]:
     """Every BlockSpec that a network of the space can hold, in network order, exact.
 

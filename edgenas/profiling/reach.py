@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from edgenas.errors import ConfigError, one_of
 from edgenas.latency.device import Device, probe
+from edgenas.profiling.browser import BrowserTransport, find_browser
 from edgenas.profiling.local import LocalTransport
 from edgenas.profiling.offline import OfflineTransport
-from edgenas.profiling.place import Place, parse_place
+from edgenas.profiling.place import BROWSER, Place, parse_place
 from edgenas.profiling.ssh import SshTransport
 from edgenas.profiling.transport import Transport
 
 THE_ONE_DEVICE = ""
+Way = Place | Literal["browser"]
+"""What `--on` says of a device."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Reach:
         results: zip that was brought back from one.
     """
 
-    places: Mapping[str, Place] = field(default_factory=dict)
+    places: Mapping[str, Way] = field(default_factory=dict)
     kit: Path | None = None
     results: Path | None = None
 
@@ -43,7 +47,7 @@ class Reach:
             if name not in (THE_ONE_DEVICE, *names):
                 raise ConfigError(f"--on: {name!r} is no device of this run; {one_of(name, names)}")
 
-    def place(self, device: Device) -> Place | None:
+    def place(self, device: Device) -> Way | None:
         """Where a device is, if that was said."""
         return self.places.get(device.name, self.places.get(THE_ONE_DEVICE))
 
@@ -54,6 +58,8 @@ class Reach:
             ConfigError: see `transport`.
         """
         transport = self.transport(device)
+        if isinstance(transport, BrowserTransport):
+            return device.model_copy(update={"run": device.run.in_browser()})
         kind = {SshTransport: "ssh", OfflineTransport: "offline"}.get(type(transport), "local")
         return device.model_copy(update={"run": device.run.model_copy(update={"transport": kind})})
 
@@ -61,9 +67,17 @@ class Reach:
         """The way to a device.
 
         Raises:
-            ConfigError: none was said, and it is not this machine.
+            ConfigError: none was said, and it is not this machine; or what a browser takes is not there.
         """
-        if place := self.place(device):
+        if not device.is_measured:
+            raise ConfigError(
+                f"device {device.name} is known by a table alone (transport: table): name that table in the config, "
+                "devices: [{table: …}]"
+            )
+        place = self.place(device)
+        if place == BROWSER or device.run.transport == BROWSER:
+            return _into_browser(device, place)
+        if isinstance(place, Place):
             return SshTransport(place)
         differs = _differs(device) if device.run.transport == "local" else ""
         if device.run.transport == "local" and not differs:
@@ -79,6 +93,17 @@ class Reach:
         raise ConfigError(f"device {device.name} is another machine, and places are kept in no file: {hint}")
 
 
+def _into_browser(device: Device, place: Way | None) -> BrowserTransport:
+    only = "models are timed in a browser only where edgenas runs"
+    if device.run.transport not in ("local", BROWSER) or isinstance(place, Place):
+        raise ConfigError(f"device {device.name}: {only}: install it on that machine, and say --on browser there")
+    if differs := _differs(device):
+        raise ConfigError(
+            f"{differs}, and {only}: describe the one on this machine with `edgenas devices probe FILE --on browser`"
+        )
+    return find_browser(device.run)
+
+
 def _differs(device: Device) -> str:
     """In what a device is another machine than this, in words; empty if in nothing."""
     here = probe()
@@ -90,16 +115,16 @@ def _differs(device: Device) -> str:
 
 
 def parse_reach(on: Sequence[str] = (), kit: Path | None = None, results: Path | None = None) -> Reach:
-    """Read `--on NAME=ssh://…` (or the place alone), `--pack` and `--unpack`.
+    """Read `--on NAME=ssh://…` or `NAME=browser` (or the place alone), `--pack` and `--unpack`.
 
     Raises:
         ConfigError: a place is none, or a device has two.
     """
-    places: dict[str, Place] = {}
+    places: dict[str, Way] = {}
     for text in on:
         bare = text.startswith("ssh:") or "=" not in text
         name, _, place = (THE_ONE_DEVICE, "", text) if bare else text.partition("=")
         if name in places:
             raise ConfigError(f"--on: {name or 'the device'} is at two places")
-        places[name] = parse_place(place)
+        places[name] = "browser" if place == BROWSER else parse_place(place)
     return Reach(places, kit, results)

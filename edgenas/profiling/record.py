@@ -11,12 +11,12 @@ import numpy as np
 from edgenas.latency.device import Device
 from edgenas.latency.table import NETWORK, Identity, LatencyRow, LatencyTable
 
-RUNTIME = "onnxruntime"
 PROCESSES = 8
 """In which models are timed, one after another; rounds are shared among them."""
 SMALLEST_NET_SHARE = 0.01
 TOLERATED_SHARE = 0.25
 DESCRIBED = ("cpu", "cores", "os", "python", "governor", "frequency_hz", "temperature_celsius", "foreign_load")
+IN_BROWSERS = ("browser", "isolated", "clock_resolution_us")
 Name = tuple[str, str, int, str]
 """Kind, space, number of classes, key: see LatencyRow.name."""
 
@@ -153,7 +153,7 @@ def to_identity(
     run = device.run
     return Identity(
         device=device.name,
-        runtime=RUNTIME,
+        runtime=run.runtime,
         runtime_version=runtime_version,
         provider=run.provider,
         precision=run.precision,
@@ -175,6 +175,7 @@ def to_table(records: Iterable[Mapping[str, Any]]) -> LatencyTable:
         "measured_at": dates[-1],
         "first_measured_at": dates[0],
         **{key: environment.get(key) for key in DESCRIBED},
+        **{key: environment[key] for key in IN_BROWSERS if key in environment},
         "call_overhead_us": float(np.median([record["call_overhead_us"] for record in kept])),
         "call_overhead_subtracted_from": "block rows",
         "sentinel_p50_us": float(np.median([record["sentinel_p50_us"] for record in kept])),

@@ -1,7 +1,7 @@
 """Transports: ways to have the kit's bench.py time models on a device.
 
-All take the same list of jobs and give the same rows. `local` runs the timer here, `ssh` on another machine, and
-`offline` packs what has to be timed, and believes what was brought back.
+All take the same list of jobs and give the same rows. `local` runs the timer here, `ssh` on another machine,
+`browser` in a page on this one, and `offline` packs what has to be timed, and believes what was brought back.
 """
 
 from __future__ import annotations

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import median
 
-from edgenas.report.formats import count, duration, ms, percent, size
-from edgenas.report.values import BudgetLine, Chosen, Int8, Network, Run, Score
+from edgenas.report.formats import count, duration, ms, number, percent, size
+from edgenas.report.network import Block
+from edgenas.report.values import BudgetLine, BundleFacts, Chosen, Int8, Network, Run, Score
 
 PLAIN_FORM = "direct"
 FEW_NETWORKS = 20
@@ -46,9 +48,25 @@ def front(run: Run) -> str:
     if chosen is None:
         return f"None of {len(networks)} networks was measured to meet every budget"
     lead = f"{kept} of {len(networks)} networks were measured to meet every budget"
-    if not run.summary.budgets:
+    if not any(latency.p50_us for network in networks for latency in network.latency.values()):
+        lead = f"{len(networks)} networks are predicted to meet every budget, and none was measured"
+    elif not run.summary.budgets:
         lead = f"{len(networks)} networks form the front"
     return f"{lead}; the chosen one reaches {percent(chosen.val_top1)} validation top-1"
+
+
+def accuracy(run: Run) -> str | None:
+    """Where accuracies come from that no supernet of the run told, and how good they are."""
+    found = run.summary.accuracy
+    if found is None:
+        return None
+    if found.rows is None:
+        return f"Accuracies are what `{found.predictor}` predicts; how far that is off is not known"
+    return (
+        f"Accuracies of {found.rows:,} archs were measured elsewhere (`{found.file}`), those of all others are learnt "
+        f"from them: leaving one out, the root mean square error is {number(found.rmse_points)} points, Kendall tau "
+        f"{number(found.kendall_tau)}, and {percent(found.coverage_90, 0)} lie within their 90 % interval"
+    )
 
 
 def front_doubts(run: Run, device: str) -> str | None:
@@ -273,6 +291,14 @@ def training(run: Run) -> str:
     return f"{lead}; validation top-1 at the end: {ends}"
 
 
+def taught(run: Run) -> str:
+    """What was done to the supernet's weights."""
+    supernet = run.summary.supernet
+    if supernet is None or not supernet.images_per_second:
+        return "taken over as they are"
+    return f"trained for {duration(supernet.train_seconds)} at {supernet.images_per_second:,.0f} images/s"
+
+
 def _last_loss(run: Run) -> float:
     """Mean loss over the last twentieth of the steps, for one step's loss is noisy."""
     last = run.steps[-max(1, len(run.steps) // 20) :]
@@ -284,6 +310,8 @@ def search(run: Run) -> str:
     facts = run.search
     history, counts = facts.hypervolume_by_batch, facts.evaluations_by_batch
     lead = f"{facts.evaluations} evaluations in {duration(facts.seconds)}"
+    if facts.exhausted:
+        return f"{lead}: all there are within the budgets"
     if len(history) < 4 or history[-1] <= 0:
         return f"{lead}; too short to tell whether it had settled"
     n, before = max(pair for pair in zip(counts, history, strict=True) if pair[0] <= max(0.75 * counts[-1], counts[0]))
@@ -292,10 +320,64 @@ def search(run: Run) -> str:
     return f"{lead}; {said}: more would likely find better" if gain > RISING else f"{lead}; {said}: it had settled"
 
 
+def amount(line: BudgetLine, value: float) -> str:
+    """A value of a budget's quantity, with its unit."""
+    if line.unit == "us":
+        return f"{ms(value)} ms"
+    return size(value) if line.unit == "bytes" else count(value)
+
+
 def budget(line: BudgetLine, run: Run) -> str:
     """A budget in words, `p50 on here: at most 0.400 ms`."""
     if line.unit == "us":
         return f"{line.quantity} on {line.device or run.devices[0]}: at most {ms(line.limit)} ms"
-    amount = size(line.limit) if line.unit == "bytes" else count(line.limit)
     name = "MACs" if line.quantity == "macs" else line.quantity.replace("_", " ")
-    return f"{name}: at most {amount}"
+    return f"{name}: at most {amount(line, line.limit)}"
+
+
+def blocks(device: str, network: Sequence[Block], whole_us: float | None) -> str:
+    """Which block takes most, and how far the blocks' sum is from the whole network."""
+    known = [(block, value) for block in network if (value := block.latency_us.get(device)) is not None]
+    if not known:
+        return f"{device}: no block's latency is known by itself"
+    total = sum(value for _, value in known)
+    slowest, most = max(known, key=lambda pair: pair[1])
+    said = f"{device}: {slowest.name} takes most, {percent(most / total, 0)} of the blocks' sum of {ms(total)} ms"
+    if len(known) < len(network):
+        return f"{said}; {len(network) - len(known)} blocks are not known by themselves"
+    if whole_us:
+        said += f"; the whole network was measured at {ms(whole_us)} ms"
+    regressed = sum(device not in block.measured for block in network)
+    return said + (f"; {regressed} of {len(network)} blocks were not timed but regressed" if regressed else "")
+
+
+def by_class(run: Run) -> str:
+    """Which class is hardest, and how rough that is."""
+    bundle = run.bundle
+    known = [] if bundle is None else _class_rates(bundle)
+    if not known:
+        return "Accuracy by class was not recorded: `edgenas export` of this version records it"
+    (worst, low, images), (_, high, _) = known[0], known[-1]
+    said = f"{worst} is hardest, {percent(low)} of {images:,} test images; the easiest class reaches {percent(high)}"
+    error = _sampling_error(low, images)
+    return f"{said} (sampling error of the former about ±{error:.1f} points)" if error else said
+
+
+def _class_rates(bundle: BundleFacts) -> list[tuple[str, float, int]]:
+    """Class, test top-1 and images of those that have some, hardest first."""
+    scores = bundle.accuracy
+    rows = zip(bundle.classes, scores.test_top1_by_class, scores.test_images_by_class, strict=False)
+    return sorted(((name, rate, images) for name, rate, images in rows if rate is not None), key=lambda row: row[1])
+
+
+def cost(run: Run) -> str:
+    """What the run took, as far as it was recorded."""
+    supernet, searched = run.summary.supernet, run.search.seconds
+    trained = "Nothing was trained"
+    if supernet and supernet.images_per_second:
+        trained = f"Training took {duration(supernet.train_seconds)}"
+    return (
+        f"{trained}, the search took {duration(searched)}: "
+        f"{run.search.evaluations} networks judged at {duration(searched / max(run.search.evaluations, 1))} each, none "
+        "of them trained anew. Energy was not recorded"
+    )

@@ -10,8 +10,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgenas.errors import RunFolderError, explained
 from edgenas.files import read_json, read_jsonl, read_yaml
-from edgenas.report.values import Dataset, Evaluation, Forms, Run, Score, SearchFacts, Step, Summary, Validation
+from edgenas.report.search_values import Evaluation, Fit, SearchFacts, Understanding
+from edgenas.report.values import BundleFacts, Dataset, Forms, Run, Score, Step, Summary, Validation
 
+UNDERSTANDING = "verify/understanding.json"
 T = TypeVar("T")
 Told = TypeVar("Told", Step, Validation)
 
@@ -32,16 +34,46 @@ def load_run(folder: Path) -> Run:
     return Run(
         folder=folder,
         config=read_yaml(_need(folder, "config.yaml", "train")),
-        dataset=_read(Dataset, folder, "data.json", "train"),
-        steps=_last_of_each_step(_rows(Step, folder, "supernet/training.jsonl", "train", "step")),
-        validations=_last_of_each_step(_rows(Validation, folder, "supernet/training.jsonl", "train", "validation")),
-        scores={d: _read(Score, folder, f"latency/{d}/score.json", "profile") for d in devices},
-        circumstances={d: found for d in devices if (found := _circumstances(folder, d))},
+        dataset=_dataset(summary, folder),
+        steps=_training(Step, summary, folder, "step"),
+        validations=_training(Validation, summary, folder, "validation"),
+        # A device that is known by a table of blocks has none.
+        scores={
+            d: _read(Score, folder, f"latency/{d}/score.json", "profile") for d in devices if summary.predictors[d]
+        },
+        circumstances={d: found for d in devices if (found := _said(folder, d, "circumstances"))},
         evaluations=_rows(Evaluation, folder, "search/evaluations.jsonl", "search"),
         search=_read(SearchFacts, folder, "search/result.json", "search"),
         summary=summary,
+        fits=_rows(Fit, folder, "search/rounds.jsonl", "search") if (folder / "search/rounds.jsonl").exists() else (),
+        understanding=_read(Understanding, folder, UNDERSTANDING, "verify")
+        if (folder / UNDERSTANDING).exists()
+        else None,
         forms=_read(Forms, folder, "latency/form.json", "profile") if (folder / "latency/form.json").exists() else None,
+        bundle=_bundle(folder, summary),
+        identities={d: found for d in devices if (found := _said(folder, d, "identity"))},
     )
+
+
+def _dataset(summary: Summary, folder: Path) -> Dataset:
+    """The run's pictures; of a run without any, all that is known is what its accuracies are of."""
+    if summary.supernet is None:
+        return Dataset(name=summary.dataset, num_classes=summary.num_classes or 0, classes=(), counts={})
+    return _read(Dataset, folder, "data.json", "train")
+
+
+def _training(kind: type[Told], summary: Summary, folder: Path, named: str) -> tuple[Told, ...]:
+    """Rows of the training; none where the weights were made elsewhere."""
+    if summary.accuracy is not None:
+        return ()
+    return _last_of_each_step(_rows(kind, folder, "supernet/training.jsonl", "train", named))
+
+
+def _bundle(folder: Path, summary: Summary) -> BundleFacts | None:
+    if summary.chosen is None or summary.chosen.bundle is None:
+        return None
+    name = f"{summary.chosen.bundle}/manifest.json"
+    return _read(BundleFacts, folder, name, "export") if (folder / name).exists() else None
 
 
 def _need(folder: Path, name: str, stage: str) -> Path:
@@ -85,7 +117,8 @@ def _check(kind: type[T], value: Any, place: str, advice: str) -> T:
         raise RunFolderError(f"{place}: {explained(error.errors())}: {advice}") from None
 
 
-def _circumstances(folder: Path, device: str) -> Mapping[str, Any]:
+def _said(folder: Path, device: str, part: str) -> Mapping[str, Any]:
+    """A part of what was written beside a device's table."""
     path = folder / "latency" / device / "meta.json"
-    found = read_json(path, _again("profile", folder)).get("circumstances") if path.is_file() else None
+    found = read_json(path, _again("profile", folder)).get(part) if path.is_file() else None
     return found if isinstance(found, dict) else {}

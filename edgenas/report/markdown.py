@@ -9,11 +9,12 @@ from pathlib import Path
 import yaml
 
 from edgenas.files import write_bytes, write_text
-from edgenas.report import judgement
-from edgenas.report.formats import MISSING, count, duration, ms, ms_range, number, percent, size
+from edgenas.report import judgement, searched
+from edgenas.report.formats import MISSING, count, duration, ms, ms_range, percent, size
 from edgenas.report.load import load_run
 from edgenas.report.plots import plot_all
-from edgenas.report.values import Chosen, Int8, Network, Run, Score
+from edgenas.report.score_rows import score_rows
+from edgenas.report.values import Chosen, Int8, Network, Run
 
 
 def write_report(run_folder: Path) -> Path:
@@ -42,9 +43,10 @@ def render(run: Run, plots: Sequence[str]) -> str:
         _result(run, plots),
         _chosen(run),
         _int8(run),
-        *[_predictor(run, device) for device in run.devices],
+        *[_predictor(run, device) for device in run.devices if device in run.scores],
         _image("predictor.png", "Predicted against measured latency of networks the predictor had not seen", plots),
         _search(run, plots),
+        _understanding(run, plots),
         _training(run, plots),
         _circumstances(run),
     ]
@@ -56,10 +58,14 @@ def _what(run: Run) -> str:
 
 
 def _result(run: Run, plots: Sequence[str]) -> list[str]:
-    budgets = [f"- {judgement.budget(line, run)}" for line in run.summary.budgets] or ["- none"]
+    reached = searched.reach(run)
+    budgets = [
+        f"- {judgement.budget(line, run)}{said}" for line, said in zip(run.summary.budgets, reached, strict=True)
+    ] or ["- none"]
     rows = [row for number_, network in enumerate(run.networks, 1) for row in _network_rows(run, number_, network)]
     header = ["", "device", "validation top-1", "predicted, interval (ms)", "p50 / p95 (ms)", "budget met", "arch"]
     held = [f"- {judgement.front_on(run, device)}." for device in run.devices]
+    told = judgement.accuracy(run)
     held += [f"- {doubt}." for device in run.devices if (doubt := judgement.front_doubts(run, device))]
     return [
         f"**{judgement.front(run)}.**",
@@ -70,6 +76,7 @@ def _result(run: Run, plots: Sequence[str]) -> list[str]:
         "",
         *_table(header, rows),
         "",
+        *([f"{told}.", ""] if told else []),
         "Latencies here are of the network alone: decoding, resizing and normalising pictures are not included.",
         "",
         "Predictions against measurements on the front:",
@@ -88,12 +95,21 @@ def _network_rows(run: Run, place: int, network: Network) -> Iterable[list[str]]
         yield [
             f"**{place}, chosen**" if is_chosen else str(place),
             device,
-            percent(network.val_top1),
+            _top1(network),
             f"{ms(latency.predicted_us)} ({ms_range(latency.interval_us)})",
             f"{ms(latency.p50_us)} / {ms(latency.p95_us)}",
             _verdict(latency.meets_budget, network.dropped),
             f"`{network.arch}`",
         ]
+
+
+def _top1(network: Network) -> str:
+    """Top-1; with its interval where it is told from elsewhere."""
+    interval = network.val_top1_interval
+    if interval is None:
+        return percent(network.val_top1)
+    low, high = (percent(end, 2) for end in interval)
+    return f"{percent(network.val_top1, 2)} ({'measured' if low == high else f'{low} to {high}'})"
 
 
 def _verdict(meets: bool | None, dropped: bool) -> str:
@@ -112,6 +128,12 @@ def _chosen(run: Run) -> list[str]:
         "",
         f"- test top-1: **{percent(chosen.test_top1)}**, validation top-1: {percent(chosen.val_top1)}",
     ]
+    if run.summary.choice is not None and run.summary.choice.words is not None:
+        lines.append(f"- chosen as {run.summary.choice.words}, as measured")
+    if chosen.onnx is None:
+        notes = [f"- {note}." for note in run.summary.notes]
+        told = [line for line in lines if not line.startswith("- test top-1")]
+        return [*told, f"- top-1, as told from elsewhere: {percent(chosen.val_top1, 2)}", *notes]
     for name, path in (("model", chosen.onnx), ("bundle", chosen.bundle)):
         if path is not None:
             lines.append(f"- {name}: [{path}]({os.path.relpath(run.folder / path, run.folder / 'report')})")
@@ -174,54 +196,58 @@ def _predictor(run: Run, device: str) -> list[str]:
         f"{judgement.predictor(score)}. {' '.join(doubts)}",
         "",
         *([formed, ""] if (formed := judgement.form(run, device)) else []),
-        *_table(["on networks not seen in fitting", "value"], _score_rows(score)),
+        *_table(["on networks not seen in fitting", "value"], [[*row] for row in score_rows(score).items()]),
     ]
-
-
-def _score_rows(score: Score) -> list[list[str]]:
-    rows = {
-        "mean absolute error": percent(score.mape),
-        "root mean square error": percent(score.rmspe),
-        "bias (above 0: predicted too slow)": percent(score.bias),
-        "within ±5 %": percent(score.within_5, 0),
-        "within ±10 %": percent(score.within_10, 0),
-        "Kendall tau": number(score.kendall_tau),
-        "coverage of the 90 % interval": percent(score.coverage_90, 0),
-        "its median half-width": percent(score.median_half_width_90),
-        "repeat noise of the device": percent(score.repeat_noise),
-        "baseline: a line through MACs, mean absolute error": percent(score.mape_macs_linear),
-        "baseline: plain sum of blocks, mean absolute error": percent(score.mape_plain_sum),
-        "rows fitted, networks tested": f"{score.n_fit}, {score.n_test}",
-    }
-    return [[name, value] for name, value in rows.items()]
 
 
 def _search(run: Run, plots: Sequence[str]) -> list[str]:
     facts = run.search
     point = ", ".join(f"{value:.4g}" for value in facts.reference_point)
+    names = ", ".join(f"{each.name} ({each.unit})" for each in facts.objectives) or "error, latency in µs"
+    told = [sentence for sentence in (searched.unscored(run), *searched.models(run)) if sentence]
     return [
         "## Search",
         "",
         f"{judgement.search(run)}.",
         "",
+        *([" ".join(told), ""] if told else []),
         f"Strategy `{facts.strategy}`; final hypervolume {facts.hypervolume:.4g}, reference point ({point}) in "
-        "(error, latency in µs).",
+        f"({names}).",
         *_image("search.png", "Hypervolume against evaluations", plots, before=[""]),
+    ]
+
+
+def _understanding(run: Run, plots: Sequence[str]) -> list[str]:
+    if run.understanding is None:
+        return []
+    header = [
+        "gene of the chosen network",
+        "validation top-1",
+        *(f"ms on {device}" for device in run.devices),
+        "within",
+    ]
+    moved = searched.moves(run)
+    return [
+        "## What genes buy and cost",
+        "",
+        " ".join(searched.genes(run)),
+        *_image("genes.png", "Change of accuracy and latency with each gene", plots, before=[""]),
+        *(["", moved, "", "<details><summary>Every step</summary>", ""] if moved else []),
+        *([*_table(header, searched.move_rows(run)), "", "</details>"] if moved else []),
     ]
 
 
 def _training(run: Run, plots: Sequence[str]) -> list[str]:
     supernet, counts = run.summary.supernet, run.dataset.counts
+    if supernet is None or run.summary.accuracy is not None:
+        return []
     splits = ", ".join(f"{n:,} {split}" for split, n in counts.items())
-    taught = f"trained for {duration(supernet.train_seconds)} at {supernet.images_per_second:,.0f} images/s"
-    if not supernet.images_per_second:
-        taught = "taken over as they are"
     return [
         "## Training",
         "",
         f"{judgement.training(run)}.",
         "",
-        f"Supernet of space `{run.summary.space}`: {count(supernet.params)} parameters, {taught}. "
+        f"Supernet of space `{run.summary.space}`: {count(supernet.params)} parameters, {judgement.taught(run)}. "
         f"Images of {run.dataset.name}, {run.dataset.num_classes} classes: {splits}.",
         *_image("training.png", "Training loss and validation top-1", plots, before=[""]),
     ]

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from edgenas.report import judgement
+from edgenas.report import judgement, searched
 from edgenas.report.formats import ms
 from edgenas.report.values import Latency, Network, Run
 
@@ -41,11 +41,15 @@ STYLE: dict[Any, Any] = {
 
 def plot_all(run: Run) -> dict[str, bytes]:
     """Every plot that the run has data for, PNG bytes by file name."""
-    drawn: dict[str, Callable[[Run], Figure]] = {"front.png": _front, "predictor.png": _predictor}
+    drawn: dict[str, Callable[[Run], Figure]] = {"front.png": _front}
+    if run.scores:
+        drawn["predictor.png"] = _predictor
     if run.steps:
         drawn["training.png"] = _training
     if run.search.hypervolume_by_batch:
         drawn["search.png"] = _search
+    if run.understanding is not None and run.understanding.genes:
+        drawn["genes.png"] = _genes
     with matplotlib.rc_context(STYLE):
         return {name: _png(draw(run)) for name, draw in drawn.items()}
 
@@ -110,16 +114,21 @@ def _predicted(axes: Axes, shown: Shown) -> None:
     ends = np.array([np.array(k[2].interval_us or (k[2].predicted_us,) * 2) / 1e3 for k in known])
     errors = np.maximum(np.stack([x - ends[:, 0], ends[:, 1] - x]), 0)
     coverage = next((k[2].coverage for k in known if k[2].coverage), None)
-    said = f"predicted, {100 * coverage:.0f} % interval" if coverage else "predicted, interval"
+    heights = np.array([n.val_top1_interval or (n.val_top1,) * 2 for _, n, s in shown if s.predicted_us is not None])
+    sure = np.maximum(np.stack([y - 100 * heights[:, 0], 100 * heights[:, 1] - y]), 0)
+    said = f"predicted, {100 * coverage:.0f} % interval" if coverage else "predicted"
     style: dict[str, Any] = {"mfc": "white", "ms": 10, "capsize": 4, "elinewidth": 1.3, "mew": 1.4}
-    axes.errorbar(x, y, xerr=errors, fmt="o", color=BLUE, zorder=3, label=said, **style)
+    axes.errorbar(
+        x, y, xerr=errors, yerr=sure if sure.any() else None, fmt="o", color=BLUE, zorder=3, label=said, **style
+    )
 
 
 def _measured(axes: Axes, shown: Shown) -> None:
     kept = [(s.p50_us / 1e3, 100 * n.val_top1) for _, n, s in shown if s.p50_us is not None and not n.dropped]
     gone = [(s.p50_us / 1e3, 100 * n.val_top1) for _, n, s in shown if s.p50_us is not None and n.dropped]
     slow = [(s.p95_us / 1e3, 100 * n.val_top1) for _, n, s in shown if s.p95_us is not None]
-    axes.plot(*_columns(kept), "s", color=INK, ms=5, zorder=5, label="measured p50")
+    if kept:
+        axes.plot(*_columns(kept), "s", color=INK, ms=5, zorder=5, label="measured p50")
     if gone:
         axes.plot(*_columns(gone), "X", color=VERMILION, mec="white", ms=9, zorder=5, label="measured p50, dropped")
     if slow:
@@ -156,8 +165,9 @@ def _frame(axes: Axes, shown: Shown, limits: Sequence[float]) -> None:
 
 
 def _predictor(run: Run) -> Figure:
-    figure, panels = _panels(len(run.devices), 4.8, width=7.0)
-    for device, axes in zip(run.devices, panels, strict=True):
+    devices = [device for device in run.devices if device in run.scores]
+    figure, panels = _panels(len(devices), 4.8, width=7.0)
+    for device, axes in zip(devices, panels, strict=True):
         _predictor_panel(axes, run, device)
     return figure
 
@@ -191,7 +201,7 @@ def _training(run: Run) -> Figure:
     _headline(figure, judgement.training(run))
     epochs, losses = np.array([s.epoch for s in run.steps]), np.array([s.loss for s in run.steps])
     panels[0].plot(epochs, losses, color="#b3d2e8", lw=1, label="each recorded step")
-    panels[0].plot(epochs, _smooth(losses), color=BLUE, lw=2, label="running mean")
+    panels[0].plot(epochs, smooth(losses), color=BLUE, lw=2, label="running mean")
     panels[0].set(ylabel="training loss", ylim=(0, None))
     panels[0].legend(loc="upper right")
     if run.validations:
@@ -222,7 +232,30 @@ def _search(run: Run) -> Figure:
     return figure
 
 
-def _smooth(
+def _genes(run: Run) -> Figure:
+    assert run.understanding is not None
+    effects = sorted(run.understanding.genes, key=lambda each: each.val_top1.change)
+    figure = Figure(figsize=(8.0, 1.6 + 0.27 * len(effects)), layout="constrained")
+    panels = list(figure.subplots(1, 1 + len(run.devices), sharey=True, squeeze=False)[0])
+    points = [100 * each.val_top1.change for each in effects]
+    _gene_panel(panels[0], points, BLUE, "validation top-1, smallest to largest choice (points)")
+    for device, axes in zip(run.devices, panels[1:], strict=True):
+        _gene_panel(
+            axes, [each.latency_us[device].change / 1e3 for each in effects], ORANGE, f"latency on {device} (ms)"
+        )
+    panels[0].set_yticks(range(len(effects)), [each.name for each in effects])
+    _headline(figure, searched.genes_in_short(run))
+    return figure
+
+
+def _gene_panel(axes: Axes, changes: Sequence[float], color: str, label: str) -> None:
+    axes.barh(range(len(changes)), changes, color=color)
+    axes.axvline(0, color=INK, lw=0.8)
+    axes.set_xlabel(label)
+    axes.grid(axis="y", visible=False)
+
+
+def smooth(
     values: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Mean over a window of a twentieth of the values, narrower at the ends."""

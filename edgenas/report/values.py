@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AliasChoices, BeforeValidator, Field
+
+from edgenas.report.search_values import Evaluation, Fit, SearchFacts, Understanding, Value
 
 
-class _Value(BaseModel):
-    """Extra keys are passed over, so that later stages may write more than is shown."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-
-class BudgetLine(_Value):
+class BudgetLine(Value):
     """A hard limit, in `unit`."""
 
     quantity: str
@@ -25,7 +21,7 @@ class BudgetLine(_Value):
     unit: str
 
 
-class Latency(_Value):
+class Latency(Value):
     """What was predicted and measured of one network on one device; None where it was not."""
 
     predicted_us: float | None
@@ -37,17 +33,19 @@ class Latency(_Value):
     doubts: tuple[str, ...] = ()
 
 
-class Network(_Value):
+class Network(Value):
     """A network of the front."""
 
     arch: str
     # As it is deployed, which may be in int8; runs that do not say are of fp32 alone.
     val_top1: float = Field(validation_alias=AliasChoices("deployed_top1", "val_top1"))
+    # Where it is told from elsewhere; of no width where it was measured there.
+    val_top1_interval: tuple[float, float] | None = None
     dropped: Annotated[bool, BeforeValidator(bool)]
     latency: dict[str, Latency]
 
 
-class Chosen(_Value):
+class Chosen(Value):
     """The network that was handed over; `onnx` and `bundle` are relative to the run folder."""
 
     arch: str
@@ -57,7 +55,7 @@ class Chosen(_Value):
     bundle: str | None
 
 
-class Int8Latency(_Value):
+class Int8Latency(Value):
     """int8 and fp32 of the chosen network, timed side by side on one device; intervals are the p50's, of 95 %."""
 
     p50_us: float
@@ -73,7 +71,7 @@ class Int8Latency(_Value):
     worth_it: bool
 
 
-class Int8(_Value):
+class Int8(Value):
     """The chosen network in int8.
 
     Attributes:
@@ -102,7 +100,7 @@ class Int8(_Value):
     notes: tuple[str, ...]
 
 
-class SupernetFacts(_Value):
+class SupernetFacts(Value):
     """What training the supernet took."""
 
     params: int
@@ -110,21 +108,44 @@ class SupernetFacts(_Value):
     images_per_second: float
 
 
-class Summary(_Value):
+class Choice(Value):
+    """How the chosen network was chosen; `words` are None in runs of older versions."""
+
+    by: str
+    words: str | None
+
+
+class Accuracy(Value):
+    """What told accuracies instead of a supernet: a file of measured archs and a surrogate of them, or a predictor."""
+
+    file: str | None = None
+    predictor: str | None = None
+    rows: int | None = None
+    rmse_points: float | None = None
+    kendall_tau: float | None = None
+    coverage_90: float | None = None
+
+
+class Summary(Value):
     """summary.json."""
 
     space: str
     dataset: str
+    num_classes: int | None = None
+    """Said where the run has no pictures that say it."""
     budgets: tuple[BudgetLine, ...]
-    supernet: SupernetFacts
+    supernet: SupernetFacts | None = None
+    accuracy: Accuracy | None = None
+    notes: tuple[str, ...] = ()
     predictors: dict[str, dict[str, Any]]
     search: dict[str, Any]
     front: tuple[Network, ...]
     chosen: Chosen | None
+    choice: Choice | None = None
     int8: Int8 | None = None
 
 
-class HeldOut(_Value):
+class HeldOut(Value):
     """A whole network that the predictor had not seen."""
 
     arch: str
@@ -132,7 +153,7 @@ class HeldOut(_Value):
     measured_us: float
 
 
-class Score(_Value):
+class Score(Value):
     """latency/<device>/score.json: how far the predictor can be trusted."""
 
     mape: float
@@ -151,14 +172,14 @@ class Score(_Value):
     held_out: tuple[HeldOut, ...]
 
 
-class Forms(_Value):
+class Forms(Value):
     """latency/form.json: the form that graphs are exported in, and each form's latency over the plain one's."""
 
     form: str
     latency_ratio: dict[str, dict[str, tuple[float, ...]]]
 
 
-class Step(_Value):
+class Step(Value):
     """A training step."""
 
     step: int
@@ -167,7 +188,7 @@ class Step(_Value):
     learning_rate: float
 
 
-class Validation(_Value):
+class Validation(Value):
     """Validation top-1 of some named subnets during training."""
 
     step: int
@@ -175,33 +196,42 @@ class Validation(_Value):
     top1: dict[str, float]
 
 
-class Evaluation(_Value):
-    """An arch the search evaluated."""
-
-    arch: str
-    error: float
-    latency_us: dict[str, float]
-
-
-class SearchFacts(_Value):
-    """search/result.json."""
-
-    strategy: str
-    evaluations: int
-    seconds: float
-    hypervolume: float
-    reference_point: tuple[float, ...]
-    hypervolume_by_batch: tuple[float, ...]
-    evaluations_by_batch: tuple[int, ...]
-
-
-class Dataset(_Value):
+class Dataset(Value):
     """data.json."""
 
     name: str
     num_classes: int
     classes: tuple[str, ...]
     counts: dict[str, int]
+
+
+class ClassScores(Value):
+    """Accuracy of a bundle's file on the test images; by class where the bundle says that."""
+
+    test_top1: float
+    test_images: int
+    test_images_by_class: tuple[int, ...] = ()
+    test_top1_by_class: tuple[float | None, ...] = ()
+
+
+class Int8Scores(Value):
+    """A manifest's `int8`, as far as it is shown."""
+
+    accuracy: ClassScores | None = None
+
+
+class BundleFacts(Value):
+    """export/bundle/manifest.json, as far as it is shown."""
+
+    classes: tuple[str, ...]
+    accuracy: ClassScores
+    int8: Int8Scores = Int8Scores()
+    versions: dict[str, str] = Field(default_factory=dict)
+    seed: int | None = None
+    space: str | None = None
+    digest: str | None = None
+    created: str | None = None
+    costs: dict[str, int] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -221,13 +251,22 @@ class Run:
     summary: Summary
     forms: Forms | None = None
     """None where the config names the form."""
+    fits: tuple[Fit, ...] = ()
+    """Of the search's models; none where its strategy fits none."""
+    understanding: Understanding | None = None
+    """None where too little was scored, and in runs of older versions."""
+    bundle: BundleFacts | None = None
+    """None where there is no bundle."""
+    identities: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By device, what its latencies were measured with."""
 
     @property
     def devices(self) -> tuple[str, ...]:
         """The devices of the run, in the config's order where it names them."""
         wanted = self.config.get("devices", ())
-        named = [device for device in wanted if isinstance(device, str) and device in self.scores]
-        return tuple(named) + tuple(sorted(set(self.scores) - set(named)))
+        known = self.summary.predictors
+        named = [device for device in wanted if isinstance(device, str) and device in known]
+        return tuple(named) + tuple(sorted(set(known) - set(named)))
 
     @property
     def networks(self) -> tuple[Network, ...]:

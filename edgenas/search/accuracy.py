@@ -7,12 +7,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgenas.errors import DataError, SpaceError, first_line, one_of, shown
-from edgenas.files import user_path
+from edgenas.files import read_json, user_path
 from edgenas.search.surrogate import Quality, Surrogate
 from edgenas.space.arch import Arch
 from edgenas.space.space import Genes, SearchSpace
@@ -35,6 +36,10 @@ class AccuracyTable:
     """Shape (n,); of an arch measured several times the mean."""
     elsewhere: int
     """Rows left out because their arch is not in the space."""
+    dataset: str | None = None
+    """What it was measured on, where that is stated beside the table."""
+    num_classes: int | None = None
+    """Of that dataset."""
 
 
 def accuracy_table_names() -> list[str]:
@@ -45,6 +50,8 @@ def accuracy_table_names() -> list[str]:
 def load_accuracy_table(name_or_path: str | Path, space: SearchSpace, column: str = TOP1_PERCENT) -> AccuracyTable:
     """Read measured accuracies of a space's archs.
 
+    Beside NAME.csv a NAME.json may state the `space` (its structure_id), `dataset` and `num_classes`.
+
     Args:
         name_or_path: of a shipped table, or of a CSV with a header. An arch is named by its text in a column `arch`,
             or by once-for-all's `ks`, `e`, `d` (numbers joined by -) and `r`.
@@ -53,12 +60,10 @@ def load_accuracy_table(name_or_path: str | Path, space: SearchSpace, column: st
 
     Raises:
         DataError: no such table, no such columns, a value that is no percentage, or no arch of the space.
+        UserError: what stands beside it is broken or of a newer schema.
     """
-    known = str(name_or_path) in accuracy_table_names()
-    path = SHIPPED / f"{name_or_path}.csv" if known else user_path(name_or_path)
-    if not os.path.isfile(path):
-        hint = one_of(str(name_or_path), accuracy_table_names())
-        raise DataError(f"accuracy table {shown(str(name_or_path))} is neither shipped nor a file; {hint}")
+    path = accuracy_table_path(name_or_path)
+    stated = _stated(path.with_suffix(".json"), space)
     rows = _rows(path, column)
     named = [(_arch(row, space, f"{path}, row {number}"), row) for number, row in enumerate(rows, start=1)]
     inside = [(arch, row) for arch, row in named if arch is not None]
@@ -69,7 +74,36 @@ def load_accuracy_table(name_or_path: str | Path, space: SearchSpace, column: st
     genes, places = np.unique(space.encode([arch for arch, _ in inside]), axis=0, return_inverse=True)
     top1 = np.array([float(row[column]) for _, row in inside])
     mean = np.bincount(places.ravel(), top1) / np.bincount(places.ravel())
-    return AccuracyTable(genes, mean, len(rows) - len(inside))
+    return AccuracyTable(genes, mean, len(rows) - len(inside), stated.get("dataset"), stated.get("num_classes"))
+
+
+def accuracy_table_path(name_or_path: str | Path) -> Path:
+    """The file of a shipped table, or the one named.
+
+    Raises:
+        DataError: there is no such table.
+    """
+    known = str(name_or_path) in accuracy_table_names()
+    path = SHIPPED / f"{name_or_path}.csv" if known else user_path(name_or_path)
+    if not os.path.isfile(path):
+        hint = one_of(str(name_or_path), accuracy_table_names())
+        raise DataError(f"accuracy table {shown(str(name_or_path))} is neither shipped nor a file; {hint}")
+    return path
+
+
+def _stated(path: Path, space: SearchSpace) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    value = read_json(path, "write it as edgenas/search/accuracies/README.md says")
+    for key, kind in (("space", str), ("dataset", str), ("num_classes", int)):
+        if not isinstance(value.get(key), kind | None):
+            raise DataError(f"{path}: {key}: wanted {kind.__name__}, got {shown(value[key])}")
+    if value.get("space") not in (None, space.structure_id):
+        raise DataError(
+            f"{path}: its archs were measured in space {shown(value['space'])}, this one is {space.structure_id} "
+            f"({space.name}): use the space they were measured in"
+        )
+    return value
 
 
 def _rows(path: Path, column: str) -> list[dict[str, str]]:
@@ -116,7 +150,7 @@ def _arch(row: Mapping[str, str], space: SearchSpace, place: str) -> Arch | None
 
 
 class MeasuredAccuracy:
-    """Top-1 of every arch of a space, learnt from a table of measured ones.
+    """Top-1 of every arch of a space, learnt from a table of measured ones; of these it is as measured.
 
     Attributes:
         surrogate_: of top-1 in percent.
@@ -137,7 +171,8 @@ class MeasuredAccuracy:
             DataError: genes of the space have choices that no row of the table has.
             UserError: fewer than three rows.
         """
-        self._check_choices(table.genes)
+        self.check_choices(table)
+        self._known = {row.tobytes(): value for row, value in zip(table.genes, table.top1_percent, strict=True)}
         spread = np.unique(np.linspace(0, len(table.genes) - 1, CHOSEN_ON).round().astype(np.int64))
         # By accuracy, so that the few rows have the whole range.
         few = np.argsort(table.top1_percent, kind="stable")[spread]
@@ -147,12 +182,17 @@ class MeasuredAccuracy:
         self.quality_ = self.surrogate_.quality_
         return self
 
-    def _check_choices(self, genes: Genes) -> None:
+    def check_choices(self, table: AccuracyTable) -> None:
+        """Refuse a table that says nothing of some choices of the space.
+
+        Raises:
+            DataError: genes of the space have choices that no row of the table has.
+        """
         lacking = [
             f"{name} {choice:g}"
             for gene, (name, choices) in enumerate(self.space.choices.items())
             for index, choice in enumerate(choices)
-            if not (genes[:, gene] == index).any()
+            if not (table.genes[:, gene] == index).any()
         ]
         if lacking:
             more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
@@ -162,11 +202,20 @@ class MeasuredAccuracy:
             )
 
     def predict(self, archs: Sequence[Arch] | Genes) -> tuple[Floats, Floats]:
-        """Expected top-1 in percent and its standard deviation, both of shape (n,)."""
+        """Expected top-1 in percent and its standard deviation, 0 of measured archs; both of shape (n,)."""
         genes = archs if isinstance(archs, np.ndarray) else self.space.encode(archs)
-        return self.surrogate_.predict(genes)
+        expected, deviation = self.surrogate_.predict(genes)
+        measured = self._measured(genes)
+        known = ~np.isnan(measured)
+        return np.where(known, measured, expected), np.where(known, 0.0, deviation)
 
     def error(self, archs: Sequence[Arch] | Genes) -> Floats:
         """1 - top-1 as a fraction, shape (n,): what a search minimises."""
         genes = archs if isinstance(archs, np.ndarray) else self.space.encode(archs)
-        return 1 - self.surrogate_.expect(genes) / 100
+        measured = self._measured(genes)
+        top1_percent = np.where(np.isnan(measured), self.surrogate_.expect(genes), measured)
+        return np.asarray(1 - np.clip(top1_percent, 0, 100) / 100)
+
+    def _measured(self, genes: Genes) -> Floats:
+        """Top-1 of archs that were measured, else NaN; canonical genes (n, genes) to (n,)."""
+        return np.array([self._known.get(row.tobytes(), np.nan) for row in genes], dtype=np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +22,11 @@ class Failure:
     genes: tuple[int, ...]
     cause: str
     """The objectives, where they were NaN or infinite; else what was raised."""
+    name: str
+    """What messages call it."""
 
     def __str__(self) -> str:
-        return f"genes {list(self.genes)}: {self.cause}"
+        return f"{self.name}: {self.cause}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,13 +42,21 @@ class Batch:
     failures: tuple[Failure, ...]
 
 
-def evaluate_batch(evaluate: GenesFunction, genes: Genes, violations: Floats) -> Batch:
+def unnamed(genes: Genes) -> str:
+    """What messages call a candidate of which only the genes, shape (genes,), are known."""
+    return f"genes {genes.tolist()}"
+
+
+def evaluate_batch(
+    evaluate: GenesFunction, genes: Genes, violations: Floats, named: Callable[[Genes], str] = unnamed
+) -> Batch:
     """Evaluate candidates; where that raises, each alone, so that the others are kept.
 
     Args:
         evaluate: genes to objectives, shape (n, objectives).
         genes: shape (n, genes), n > 0.
         violations: of these genes, shape (n, constraints).
+        named: what messages call a candidate, from its genes, shape (genes,).
 
     Raises:
         UserError: raised by `evaluate`, or its result has a wrong shape.
@@ -56,14 +67,16 @@ def evaluate_batch(evaluate: GenesFunction, genes: Genes, violations: Floats) ->
     except UserError:
         raise
     except Exception:
-        return _one_by_one(evaluate, genes, violations)
+        return _one_by_one(evaluate, genes, violations, named)
     finite = np.all(np.isfinite(objectives), axis=1)
-    failures = [_not_finite(*pair) for pair in zip(genes[~finite], objectives[~finite], strict=True)]
+    failures = [
+        _not_finite(row, values, named) for row, values in zip(genes[~finite], objectives[~finite], strict=True)
+    ]
     _check(failures, len(genes))
     return Batch(genes[finite], objectives[finite], violations[finite], tuple(failures))
 
 
-def _one_by_one(evaluate: GenesFunction, genes: Genes, violations: Floats) -> Batch:
+def _one_by_one(evaluate: GenesFunction, genes: Genes, violations: Floats, named: Callable[[Genes], str]) -> Batch:
     kept: list[int] = []
     objectives: list[Floats] = []
     failures: list[Failure] = []
@@ -73,14 +86,15 @@ def _one_by_one(evaluate: GenesFunction, genes: Genes, violations: Floats) -> Ba
         except UserError:
             raise
         except Exception as error:
-            failures.append(Failure(tuple(row.tolist()), f"{type(error).__name__}: {first_line(error)}"))
+            cause = f"{type(error).__name__}: {first_line(error)}"
+            failures.append(Failure(tuple(row.tolist()), cause, named(row)))
             _check(failures, len(genes), error)
             continue
         if np.isfinite(values).all():
             kept.append(number)
             objectives.append(values)
         else:
-            failures.append(_not_finite(row, values[0]))
+            failures.append(_not_finite(row, values[0], named))
             _check(failures, len(genes))
     rows = np.concatenate(objectives) if objectives else np.empty((0, 1))
     return Batch(genes[kept], rows, violations[kept], tuple(failures))
@@ -93,8 +107,8 @@ def _matrix(evaluate: GenesFunction, genes: Genes) -> Floats:
     return objectives
 
 
-def _not_finite(genes: Genes, objectives: Floats) -> Failure:
-    return Failure(tuple(genes.tolist()), f"objectives {objectives.tolist()}")
+def _not_finite(genes: Genes, objectives: Floats, named: Callable[[Genes], str]) -> Failure:
+    return Failure(tuple(genes.tolist()), f"objectives {objectives.tolist()}", named(genes))
 
 
 def _check(failures: list[Failure], of: int, cause: Exception | None = None) -> None:

@@ -116,6 +116,7 @@ def feasibility(
     look = _Look(np.asarray(n_choices, dtype=np.int64), budgets, repair, np.random.default_rng(seed))
     uniform = look.at(look.rng.integers(0, look.n_choices, size=(samples, len(look.n_choices))))
     look.at(leaning(look.rng, look.n_choices, samples))
+    look.at(np.stack([np.zeros_like(look.n_choices), look.n_choices - 1]))
     for column in range(len(budgets)):
         look.descend(lambda values, column=column: values[:, column])  # type: ignore[misc]
     look.descend(look.excess)

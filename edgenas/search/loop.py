@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from edgenas.errors import ConfigError, UserError
-from edgenas.search.evaluation import Failure, check_exact, evaluate_batch
+from edgenas.search.evaluation import Failure, check_exact, evaluate_batch, unnamed
 from edgenas.search.proposals import Proposer, canonical, check_genes
 from edgenas.search.record import Record, SearchResult
 from edgenas.search.strategies.by_name import strategy_class
 from edgenas.search.strategies.protocol import Genes, GenesFunction, Repair
+from edgenas.search.surrogate import Round
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Progress:
     """Of the front so far, up to the result's reference point."""
     failures: tuple[Failure, ...]
     """Candidates that could not be evaluated so far."""
+    rounds: Sequence[Round] = ()
+    """Every fit of models so far, where the strategy fits any."""
 
 
 def optimise(
@@ -43,6 +46,7 @@ def optimise(
     repair: Repair | None = None,
     exact: GenesFunction | None = None,
     callback: Callable[[Progress], None] | None = None,
+    named: Callable[[Genes], str] = unnamed,
 ) -> SearchResult:
     """Search integer genes for the non-dominated front of several objectives under hard constraints.
 
@@ -60,7 +64,8 @@ def optimise(
             it was asked for is kept. A UserError is no failure of a candidate, and passes.
         constraints: genes to violations, shape (n, constraints), <= 0 where feasible. Violations are summed
             when infeasible candidates are compared, so they should be of one scale (value / limit - 1).
-        strategy: one of `strategies.by_name.STRATEGIES`.
+        strategy: bayesian, gradient, grid, nsga2, random, regularized-evolution, reinforce or surrogate, which is for
+            objectives that cost: it models those that are not `exact`, and evaluates what that promises most of.
         evaluations: how many candidates to evaluate, failed ones included; fewer if the space is exhausted.
         population: candidates in a batch; by default a twentieth of `evaluations`, within 10 to 100.
         seed: of all randomness.
@@ -69,6 +74,7 @@ def optimise(
         exact: genes to the last columns of `evaluate`'s result where these are cheap. Strategies that model
             objectives model only the others. It is checked against `evaluate` on the first batch.
         callback: called after every batch.
+        named: what messages call a candidate, from its genes, shape (genes,).
 
     Raises:
         ConfigError: an unknown strategy, or a number out of range.
@@ -93,17 +99,18 @@ def optimise(
             break
         # A whole batch is asked for even at the end, so that a longer search begins with the same evaluations.
         left = evaluations - record.done
-        batch = evaluate_batch(evaluate, genes[:left], violations[:left])
+        batch = evaluate_batch(evaluate, genes[:left], violations[:left], named)
         if record.done == 0 and exact is not None and len(batch.genes):
             check_exact(exact(batch.genes.copy()), batch.objectives)
         record.add(batch)
         if len(batch.genes):
             asked.tell(batch.genes, batch.objectives, batch.violations)
         if callback is not None:
-            callback(Progress(record.done, evaluations, record.hypervolumes[-1], tuple(record.failures)))
+            failures = tuple(record.failures)
+            callback(Progress(record.done, evaluations, record.hypervolumes[-1], failures, tuple(asked.rounds)))
     if record.done == 0:
         raise proposer.infeasible()
-    return record.result(exhausted=record.done < evaluations)
+    return record.result(exhausted=record.done < evaluations, rounds=asked.rounds)
 
 
 def _checked_choices(n_choices: npt.ArrayLike) -> Genes:

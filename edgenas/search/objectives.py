@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from edgenas.errors import ConfigError
-from edgenas.space.arch import Arch
 from edgenas.space.space import SearchSpace
 
 Floats = npt.NDArray[np.float64]
@@ -29,10 +28,12 @@ class Objective:
     """E.g. `error`, `latency_us@here`."""
     unit: str
     """E.g. `fraction`, `us`, `bytes`, `macs`."""
-    function: Callable[[Sequence[Arch]], Floats]
+    function: Callable[[Any], Floats]
     """Archs to values, shape (n,)."""
     sense: Literal["min"] = "min"
     """The direction of better. Only minimisation: give the error, not the accuracy."""
+    of_genes: bool = False
+    """Whether `function` takes canonical genes, shape (n, genes), instead of archs: much faster where it can."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,12 @@ class Limit:
 
     name: str
     unit: str
-    function: Callable[[Sequence[Arch]], Floats]
+    function: Callable[[Any], Floats]
     """Archs to values, shape (n,), in `unit`."""
     limit: float
     """The greatest value allowed, in `unit`, above 0."""
+    of_genes: bool = False
+    """Whether `function` takes canonical genes, shape (n, genes), instead of archs."""
 
 
 def as_evaluate(space: SearchSpace, objectives: Sequence[Objective]) -> GenesFunction:
@@ -58,8 +61,7 @@ def as_evaluate(space: SearchSpace, objectives: Sequence[Objective]) -> GenesFun
         raise ConfigError("wanted at least one objective, got none")
 
     def evaluate(genes: npt.NDArray[np.int64]) -> Floats:
-        archs = space.decode(genes)
-        return np.column_stack([_values(o.name, o.function, archs) for o in objectives])
+        return np.column_stack(_columns(space, objectives, genes))
 
     return evaluate
 
@@ -78,17 +80,25 @@ def as_constraints(space: SearchSpace, limits: Sequence[Limit]) -> GenesFunction
             raise ConfigError(f"limit {limit.name}: wanted a limit above 0 {limit.unit}, got {limit.limit}")
 
     def constraints(genes: npt.NDArray[np.int64]) -> Floats:
-        archs = space.decode(genes)
-        columns = [_values(c.name, c.function, archs) / c.limit - 1 for c in limits]
-        return np.column_stack(columns) if columns else np.empty((len(archs), 0))
+        columns = [values / c.limit - 1 for values, c in zip(_columns(space, limits, genes), limits, strict=True)]
+        return np.column_stack(columns) if columns else np.empty((len(genes), 0))
 
     return constraints
 
 
-def _values(name: str, function: Callable[[Sequence[Arch]], Floats], archs: Sequence[Arch]) -> Floats:
-    values = np.asarray(function(archs), dtype=np.float64)
-    if values.shape != (len(archs),):
-        raise ValueError(f"{name}: wanted one value for each of {len(archs)} archs, got shape {values.shape}")
+def _columns(
+    space: SearchSpace, functions: Sequence[Objective] | Sequence[Limit], genes: npt.NDArray[np.int64]
+) -> list[Floats]:
+    """Values of each function, shape (n,)."""
+    archs = [] if all(each.of_genes for each in functions) else space.decode(genes)
+    canonical = space.canonical(genes) if any(each.of_genes for each in functions) else genes
+    return [_values(each.name, each.function(canonical if each.of_genes else archs), len(genes)) for each in functions]
+
+
+def _values(name: str, found: npt.ArrayLike, count: int) -> Floats:
+    values = np.asarray(found, dtype=np.float64)
+    if values.shape != (count,):
+        raise ValueError(f"{name}: wanted one value for each of {count} archs, got shape {values.shape}")
     return values
 
 

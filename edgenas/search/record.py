@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from edgenas.errors import EdgenasError, UserError
 from edgenas.search.evaluation import Batch, Failure
 from edgenas.search.front import hypervolume, non_dominated, reference_of
 from edgenas.search.strategies.protocol import Floats, Genes
+from edgenas.search.surrogate import Round
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +40,8 @@ class SearchResult:
 
     Certain in spaces of up to 20,000 gene settings, which are then listed in full.
     """
+    rounds: tuple[Round, ...] = ()
+    """Every fit of models, where the strategy fits any."""
 
     @property
     def evaluations_by_batch(self) -> npt.NDArray[np.intp]:
@@ -79,7 +83,7 @@ class Record:
         merged = np.vstack([self._front, objectives])
         self._front = merged[non_dominated(merged)]
 
-    def result(self, *, exhausted: bool) -> SearchResult:
+    def result(self, *, exhausted: bool, rounds: Sequence[Round] = ()) -> SearchResult:
         """All of it.
 
         Raises:
@@ -100,4 +104,5 @@ class Record:
             reference_point=self._reference,
             failures=tuple(self.failures),
             exhausted=exhausted,
+            rounds=tuple(rounds),
         )

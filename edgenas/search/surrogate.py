@@ -40,6 +40,20 @@ class Quality:
     """Share of true values inside their 90 % interval."""
 
 
+@dataclass(frozen=True)
+class Round:
+    """One fit of the surrogates, and what became of it."""
+
+    evaluations: int
+    """Rows fitted on."""
+    kinds: tuple[str, ...]
+    """The kind of surrogate of each modelled objective."""
+    quality: tuple[Quality, ...]
+    """Of each, leaving one out."""
+    batch: tuple[Quality, ...] | None = None
+    """Of each on the batch evaluated next, none of it known before; None until that is told."""
+
+
 def quality_of(predicted: Floats, deviation: Floats, values: Floats) -> Quality:
     """Quality of predictions and their standard deviations; all of shape (n,)."""
     from scipy.stats import kendalltau

@@ -41,7 +41,8 @@ def check_unsupported(entries: Iterable[str]) -> None:
     names = ("HardSwish", *SQUEEZE_EXCITE, *NEEDED, *OF_FORMS, *ABSENT, "kernel 7")
     for entry in entries:
         if entry not in names and not _KERNEL.fullmatch(entry):
-            raise SpaceError(f"unsupported: {shown(entry)} is unknown; {one_of(entry, names)}")
+            # Devices' files name the field before it themselves.
+            raise SpaceError(f"{shown(entry)} is unknown; {one_of(entry, names)}")
 
 
 def narrow(space: SearchSpace, unsupported: Iterable[str]) -> tuple[SearchSpace, list[str]]:

@@ -5,15 +5,22 @@ Cai et al., "Once-for-All: Train One Network and Specialize it for Efficient Dep
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edgenas.errors import DataError, SpaceError, first_line
+from edgenas.errors import DataError, SpaceError, UserError, explained, first_line
+from edgenas.files import SCHEMA_VERSION, check_schema, write_bytes
 from edgenas.space.arch import Arch
+from edgenas.space.space import SearchSpace
 
 Floats = npt.NDArray[np.float64]
 Layers = tuple[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]], ...]
@@ -21,6 +28,26 @@ STAGES, POSITIONS = 5, 4
 KERNELS, EXPANDS = (3, 5, 7), (3, 4, 6)
 RESOLUTIONS = tuple(range(112, 225, 16))
 INPUTS = STAGES * POSITIONS * (len(KERNELS) + len(EXPANDS)) + len(RESOLUTIONS)
+KIND = "ofa-accuracy"
+HEADER = "edgenas"
+AGAIN = "wanted what `edgenas import ofa-accuracy FILE.pth` writes"
+
+
+class Facts(BaseModel):
+    """What a predictor is of, as it stands in its file's header.
+
+    Attributes:
+        space: structure_id of the space of its archs.
+        dataset: what its top-1 is of; `num_classes` of that.
+        source_sha256: of the published file.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    space: str
+    dataset: str = "imagenet"
+    num_classes: Annotated[int, Field(ge=2)] = 1000
+    source_sha256: str = ""
 
 
 class OFAAccuracy:
@@ -30,13 +57,14 @@ class OFAAccuracy:
     on ImageNet's validation set: good to rank archs by, not to quote.
     """
 
-    def __init__(self, layers: Layers) -> None:
+    def __init__(self, layers: Layers, facts: Facts) -> None:
         """Store the layers: weights of shape (out, in) and biases of shape (out,)."""
         self.layers = layers
+        self.facts = facts
 
     @classmethod
-    def load(cls, path: Path) -> OFAAccuracy:
-        """Read a published file, a torch state dict of alternating weights and biases.
+    def read_published(cls, path: Path, facts: Facts) -> OFAAccuracy:
+        """Read a published file, a torch state dict of alternating weights and biases; `facts` are not in it.
 
         Raises:
             DataError: the file is missing or broken, or holds something else.
@@ -44,17 +72,68 @@ class OFAAccuracy:
         import torch
 
         try:
-            state = torch.load(path, weights_only=True, map_location="cpu")
+            data = path.read_bytes()
+            state = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
             arrays = [value.numpy().astype(np.float32) for value in state.values()]
         except (OSError, RuntimeError, EOFError, AttributeError, TypeError, pickle.UnpicklingError) as error:
             raise DataError(f"{path} cannot be read as an accuracy predictor: {first_line(error)}") from None
-        layers = tuple(zip(arrays[::2], arrays[1::2], strict=False))
-        shapes = [array.shape for array in arrays]
-        if not _chained(layers, len(arrays)):
+        digest = hashlib.sha256(data).hexdigest()
+        return cls(_layers(arrays, path), facts.model_copy(update={"source_sha256": digest}))
+
+    @classmethod
+    def load(cls, path: Path) -> OFAAccuracy:
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: the file is missing or broken, of a newer schema, or holds something else.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="numpy") as file:
+                value = json.loads((file.metadata() or {})[HEADER])
+                if value.get("kind") != KIND:
+                    raise ValueError(f"its kind is {value.get('kind')!r}")
+                check_schema(value, path)
+                facts = Facts.model_validate(value)
+                names = sorted(file.keys(), key=lambda name: (int(name.partition(".")[0]), name.endswith("bias")))
+                arrays = [file.get_tensor(name) for name in names]
+        except (OSError, SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
+            said = explained(error.errors()) if isinstance(error, ValidationError) else first_line(error)
+            if isinstance(error, UserError):
+                raise DataError(said) from None
+            raise DataError(f"{path} is no accuracy predictor of edgenas ({said}): {AGAIN}") from None
+        return cls(_layers(arrays, path), facts)
+
+    def save(self, path: Path) -> None:
+        """Write it as safetensors, `0.weight`, `0.bias`, `1.weight`, …, with the facts as JSON in the file's header."""
+        from safetensors.numpy import save
+
+        arrays = {
+            f"{number}.{part}": np.ascontiguousarray(array)
+            for number, layer in enumerate(self.layers)
+            for part, array in zip(("weight", "bias"), layer, strict=True)
+        }
+        header = json.dumps({"schema_version": SCHEMA_VERSION, "kind": KIND, **self.facts.model_dump()})
+        write_bytes(path, save(arrays, {HEADER: header}))
+
+    def check_space(self, space: SearchSpace) -> None:
+        """Refuse a space that it tells nothing of.
+
+        Raises:
+            DataError: it is of another space, or of other resolutions.
+        """
+        if self.facts.space != space.structure_id:
             raise DataError(
-                f"{path}: wanted layers from {INPUTS} inputs to one output, weights and biases in turn, got {shapes}"
+                f"the accuracy predictor is of space {self.facts.space}, this one is {space.structure_id} "
+                f"({space.name}): use the space that it was made for"
             )
-        return cls(layers)
+        unknown = sorted(set(space.resolution) - set(RESOLUTIONS))
+        if unknown:
+            raise DataError(
+                f"the accuracy predictor knows resolutions {', '.join(map(str, RESOLUTIONS))}, the space has "
+                f"{', '.join(map(str, unknown))}, too: narrow it, e.g. `space: {{preset: NAME, resolution: [224]}}`"
+            )
 
     def top1(self, archs: Sequence[Arch]) -> Floats:
         """Predicted top-1, a fraction, shape (n,).
@@ -66,6 +145,16 @@ class OFAAccuracy:
         for number, (weight, bias) in enumerate(self.layers):
             hidden = np.maximum(hidden, 0) @ weight.T + bias if number else hidden @ weight.T + bias
         return hidden[:, 0].astype(np.float64)
+
+
+def _layers(arrays: Sequence[npt.NDArray[np.float32]], path: Path) -> Layers:
+    layers = tuple(zip(arrays[::2], arrays[1::2], strict=False))
+    if not _chained(layers, len(arrays)):
+        shapes = [array.shape for array in arrays]
+        raise DataError(
+            f"{path}: wanted layers from {INPUTS} inputs to one output, weights and biases in turn, got {shapes}"
+        )
+    return layers
 
 
 def _chained(layers: Layers, arrays: int) -> bool:

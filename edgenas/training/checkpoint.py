@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from edgenas.errors import RunFolderError, explained
 from edgenas.files import SCHEMA_VERSION, write_bytes
+from edgenas.supernet.pixels import Pixels
 
 FILE_NAME = "checkpoint.safetensors"
 BEST_NAME = "best.safetensors"
@@ -40,6 +41,7 @@ class Header:
         space: structure_id of the supernet's space; empty in files that are older than this field.
         dataset: name of the set it was taught.
         classes: of that set.
+        pixels: what it was taught input values to mean; None in files that are older than this field.
     """
 
     step: Annotated[int, Field(ge=0)]
@@ -47,6 +49,7 @@ class Header:
     space: str = ""
     dataset: str = ""
     classes: tuple[str, ...] = ()
+    pixels: Pixels | None = None
 
     def dump(self) -> str:
         """As it stands in a file's header."""

@@ -6,6 +6,8 @@ archs, and a subnet scored with them is near chance (once-for-all, BigNAS sectio
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -102,29 +104,45 @@ def predict(subnet: Subnet, pictures: Tensor) -> Tensor:
     return torch.cat(batches)
 
 
+@dataclass(frozen=True)
+class Accuracy:
+    """Shares of pictures whose highest logit is their label.
+
+    Attributes:
+        top1: of all pictures.
+        by_class: of each class, not a number where there is no picture of it; float64 (classes,).
+    """
+
+    top1: float
+    by_class: Tensor
+
+    @property
+    def worst_class(self) -> float:
+        """That of the class least often right."""
+        return float(self.by_class[~self.by_class.isnan()].min())
+
+
 def top1(subnet: Subnet, split: Split) -> float:
     """Share of pictures whose highest logit is their label.
 
     Raises:
         UncalibratedError: the subnet did not come from `materialise`.
     """
-    right = sum(
-        int((predict(subnet, batch.tensor()).argmax(1) == batch.labels).sum()) for batch in split.batches(BATCH_SIZE)
-    )
-    return right / len(split)
+    return accuracy(subnet, split).top1
 
 
-def class_top1(subnet: Subnet, split: Split, num_classes: int) -> Tensor:
-    """Top-1 of every class, float64 (num_classes,); not a number where the split has no picture of it.
+def accuracy(subnet: Subnet, split: Split, num_classes: int = 0) -> Accuracy:
+    """Top-1 of a split and of its classes: at least `num_classes`, and as many as there are labels.
 
     Raises:
         UncalibratedError: the subnet did not come from `materialise`.
     """
-    right = torch.zeros(num_classes, dtype=torch.float64)
-    for batch in split.batches(BATCH_SIZE):
-        found = predict(subnet, batch.tensor()).argmax(1) == batch.labels
-        right += torch.bincount(batch.labels[found], minlength=num_classes)
-    return right / torch.bincount(split.labels, minlength=num_classes)
+    right = torch.cat(
+        [predict(subnet, batch.tensor()).argmax(1) == batch.labels for batch in split.batches(BATCH_SIZE)]
+    )
+    pictures = torch.bincount(split.labels, minlength=num_classes)
+    by_class = torch.bincount(split.labels, weights=right.double(), minlength=num_classes) / pictures
+    return Accuracy(int(right.sum()) / len(split), by_class)
 
 
 def _batches(images: Tensor, batch_size: int) -> list[Tensor]:

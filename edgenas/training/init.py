@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from edgenas.files import user_path
 from edgenas.space.load import load_space
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.ofa import has_ofa_checkpoints, import_ofa_checkpoint
+from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.checkpoint import FILE_NAME, PICKLES, Header, load_weights, opened, read
 
@@ -70,39 +72,77 @@ def check_init(source: Path, space: SearchSpace, *, kernel_transforms: bool = Fa
             )
 
 
-def load_init(
-    source: Path, net: SuperNet, dataset: str, classes: tuple[str, ...], *, with_classifier: bool = False
-) -> None:
+def load_init(source: Path, net: SuperNet, dataset: str, classes: tuple[str, ...]) -> None:
     """Start `net` from another supernet of the same space: all of its weights and statistics, not its optimiser.
 
     Its classifier is taken over only if it was taught classes of the same names from a set of the same name; or, where
-    the file is once-for-all's, which names none, as many classes. `with_classifier` wants it taken over.
+    the file is once-for-all's, which names none, as many classes.
 
     Raises:
-        RunFolderError: no checkpoint of ours, or one of another space (both are named); or its classes are others.
+        RunFolderError: no checkpoint of ours, or one of another space (both are named).
+        DataError: a checkpoint of once-for-all that is broken or does not fit the space.
     """
     check_init(source, net.space, kernel_transforms=net.kernel_transforms)
     path = init_file(source)
     if _is_ofa(path, net.space):
-        _load_ofa(path, net, with_classifier)
+        theirs = import_ofa_checkpoint(path, net.space)
+        own = {} if theirs.num_classes == net.num_classes else _classifier(net)
+        net.load_state_dict(theirs.state_dict() | own)
         return
-    tensors, header = read(path, INIT_ADVICE, "net.")
-    if not all(tensor.isfinite().all() for tensor in tensors.values()):
-        raise RunFolderError(f"train.init: {path} holds weights that are no finite numbers: {INIT_ADVICE}")
+    tensors, header = _finite(path)
     if (header.dataset, header.classes) != (dataset, classes):
-        if with_classifier:
-            raise RunFolderError(
-                f"train.init: {path} was taught {len(header.classes)} classes of {header.dataset or 'an unknown set'}, "
-                f"this run has {len(classes)} of {dataset}: with train.epochs 0 they must be the same"
-            )
         tensors |= {f"net.{name}": tensor for name, tensor in _classifier(net).items()}
     load_weights(path, net, tensors)
 
 
-def _load_ofa(path: Path, net: SuperNet, with_classifier: bool) -> None:
-    theirs = import_ofa_checkpoint(path, net.space, num_classes=net.num_classes if with_classifier else None)
-    own = {} if theirs.num_classes == net.num_classes else _classifier(net)
-    net.load_state_dict(theirs.state_dict() | own)
+def load_whole(source: Path, net: SuperNet, classes: tuple[str, ...]) -> Header:
+    """Make `net` another supernet of the same space, classifier and all; returns what that one is of.
+
+    Raises:
+        RunFolderError: no checkpoint of ours, one of another space, or one that was taught other classes or other
+            values of pixels.
+        DataError: a checkpoint of once-for-all that is broken, does not fit the space, or has another number of classes.
+    """
+    check_init(source, net.space, kernel_transforms=net.kernel_transforms)
+    path = init_file(source)
+    if _is_ofa(path, net.space):
+        theirs = import_ofa_checkpoint(path, net.space, num_classes=net.num_classes)
+        _check_pixels(path, theirs.pixels, net.pixels)
+        net.load_state_dict(theirs.state_dict())
+        return Header(0, 0.0, net.space.structure_id, classes=classes, pixels=theirs.pixels)
+    tensors, header = _finite(path)
+    if header.classes != classes:
+        raise RunFolderError(
+            f"train.init: {path} was taught {len(header.classes)} classes ({_few(header.classes)}), data has "
+            f"{len(classes)} ({_few(classes)}): wanted pictures of the same classes, by the same names"
+        )
+    _check_pixels(path, header.pixels, net.pixels)
+    load_weights(path, net, tensors)
+    return header
+
+
+def _finite(path: Path) -> tuple[dict[str, Tensor], Header]:
+    tensors, header = read(path, INIT_ADVICE, "net.")
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise RunFolderError(f"train.init: {path} holds weights that are no finite numbers: {INIT_ADVICE}")
+    return tensors, header
+
+
+def _check_pixels(path: Path, taught: Pixels | None, given: Pixels) -> None:
+    """Refuse to show a network other values than it was taught; files that do not say are believed."""
+    if taught not in (None, given):
+        raise RunFolderError(
+            f"train.init: {path} was taught {_told(taught)}, this run has {_told(given)}: weights that are taken as "
+            "they are want the same of data.mean, data.std and data.crop"
+        )
+
+
+def _told(pixels: Pixels | None) -> str:
+    return ", ".join(f"{name} {value}" for name, value in asdict(pixels).items()) if pixels else ""
+
+
+def _few(classes: tuple[str, ...]) -> str:
+    return ", ".join(classes[:3]) + (", …" if len(classes) > 3 else "")
 
 
 def _classifier(net: SuperNet) -> dict[str, Tensor]:

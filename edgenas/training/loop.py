@@ -19,7 +19,7 @@ from edgenas.training import checkpoint
 from edgenas.training.checkpoint import Header
 from edgenas.training.course import Course, batches, validate
 from edgenas.training.data import Dataset
-from edgenas.training.init import init_file, load_init
+from edgenas.training.init import init_file, load_init, load_whole
 from edgenas.training.log import FILE_NAME, TrainingLog
 from edgenas.training.optimizer import averaged, make_optimizer, new_average, take, zero_last_norms
 from edgenas.training.processes import ALONE, Processes
@@ -79,6 +79,8 @@ def count_steps(config: TrainConfig, images: int) -> int:
             f"train.batch_size is {config.batch_size}, but there are only {images} training pictures: "
             f"set train.batch_size to at most {images}, or add pictures"
         )
+    # Only runs that train nothing may leave them out.
+    assert config.epochs is not None
     return max(1, round(config.epochs * (images // config.batch_size)))
 
 
@@ -127,7 +129,7 @@ def train(
     course.steps = total = schedule.steps
     if header is None and course.average is not None:
         course.average = new_average(net)
-    of = Header(0, 0.0, net.space.structure_id, dataset.name, dataset.classes)
+    of = Header(0, 0.0, net.space.structure_id, dataset.name, dataset.classes, net.pixels)
     done, seconds = (header.step, header.seconds) if header else (0, 0.0)
     log = TrainingLog(
         folder / FILE_NAME,
@@ -235,7 +237,10 @@ def _start_from(config: TrainConfig, net: SuperNet, dataset: Dataset, schedule: 
             f"train.init: {path} is not what this training began with (SHA-256 {schedule.init_sha256}): restore that "
             "file, or choose another --run folder"
         )
-    load_init(config.init, net, dataset.name, dataset.classes, with_classifier=config.epochs == 0)
+    if config.epochs == 0:
+        load_whole(config.init, net, dataset.classes)
+    else:
+        load_init(config.init, net, dataset.name, dataset.classes)
     return digest
 
 

@@ -35,6 +35,12 @@ class Preprocess:
     presize: int | None = None
     crop: float = 1.0
 
+    @property
+    def shorter(self) -> int:
+        """What the shorter side is resized to, before the crop."""
+        # Less a little, since sizes that divide exactly may not do so in floating point.
+        return math.ceil(self.size / self.crop - 1e-6)
+
     def to_json(self) -> dict[str, Any]:
         """As it stands in a manifest."""
         return dataclasses.asdict(self)
@@ -56,9 +62,7 @@ class Preprocess:
 
     def _resize(self, pictures: Tensor) -> Tensor:
         height, width = pictures.shape[-2:]
-        short = min(height, width)
-        # Less a little, since sizes that divide exactly may not do so in floating point.
-        wanted = math.ceil(self.size / self.crop - 1e-6)
+        short, wanted = min(height, width), self.shorter
         if short == wanted:
             return pictures
         target = [max(wanted, round(side * wanted / short)) for side in (height, width)]

@@ -45,7 +45,8 @@ from edgenas.deploy.onnx_export import (
     export_onnx,
 )
 from edgenas.latency.device import probe
-from edgenas.pipeline.bundling import BundleOptions, make_bundle
+from edgenas.pipeline.bundle_network import BundleOptions
+from edgenas.pipeline.bundling import make_bundle
 from edgenas.pipeline.form import fastest_form, ratios_to_plain
 from edgenas.pipeline.run import open_run
 from edgenas.profiling.plan import distinct_blocks

@@ -24,6 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,14 @@ from scipy.stats import kendalltau
 from edgenas.deploy.onnx_export import EXPORTER_VERSION
 from edgenas.latency.calibration import fit_calibration
 from edgenas.latency.device import dump_device, probe
+from edgenas.latency.few_shot import telling_networks
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import LatencyTable
+from edgenas.pipeline.candidate import CHOOSING, JUDGING, half_p50_us
 from edgenas.pipeline.devices import run_devices
 from edgenas.pipeline.graphs import device_graphs, timing_export
 from edgenas.pipeline.profile import run_form, run_table
 from edgenas.pipeline.run import Run, open_run
-from edgenas.pipeline.verify import CHOOSING, JUDGING, half_p50_us
 from edgenas.profiling.record import Measurement, network_row
 from edgenas.profiling.session import measure_networks
 from edgenas.search.loop import optimise
@@ -66,6 +68,7 @@ FITS, FIT_SHARE = 5, 0.8
 COVERAGE, RISK = 0.9, 0.1
 BUDGETS, CANDIDATES, KEPT = 10, 8, 3
 EVALUATIONS = 4_000
+REFITS = 6
 TOLERANCE = 0.02
 LATER_SECONDS = 1800
 
@@ -212,34 +215,60 @@ def few_shot(base: str, setting: str, folder: Path) -> dict[str, Any]:
     """Ten networks of one setting and the table of another, against the networks of `profile`."""
     rich, run = (open_run(folder / name / "run") for name in (base, setting))
     archs, measured = _unseen(run, folder / setting)
-    few = covering(run.space, FEW, seed=1)
+    begun = LatencyPredictor(rich.space).fit(run_table(rich, base))
+    few = telling_networks(begun, FEW, seed=1)
     own = time_networks(run, few, folder / setting / "few.jsonl")
     table = run_table(run, setting)
     classes = _classes(run)
     rows = tuple(network_row(run.space.structure_id, classes, arch.id, own[arch.id]) for arch in few)
-    begun = LatencyPredictor(rich.space).fit(run_table(rich, base))
     predictor = LatencyPredictor(run.space).fit(LatencyTable(table.identity, {}, rows), begun)
     return {"base": base, "setting": setting, "networks_fitted": FEW, **score(predictor, archs, measured)}
 
 
 def budgets(setting: str, folder: Path) -> dict[str, Any]:
-    """Networks of the most MACs under each budget's bound, timed; three of each are kept."""
+    """Networks of the most MACs under each budget's bound, timed; three of each are kept.
+
+    Where fewer hold, the predictor is refitted with what was timed and those budgets are searched again, as `edgenas
+    run` does.
+    """
     run = open_run(folder / setting / "run")
-    predictor = LatencyPredictor(run.space).fit(run_table(run, setting))
-    ends = predictor.predict([run.space.smallest, run.space.largest])
-    limits = np.geomspace(1.3 * ends[0], 0.9 * ends[1], BUDGETS).tolist()
-    wanted = {limit: _most_macs(run.space, predictor, limit) for limit in limits}
-    every = list(dict.fromkeys(arch for archs in wanted.values() for arch in archs))
-    measured = time_networks(run, every, folder / setting / "budgets.jsonl")
-    kept = {limit: _promised(archs, measured, limit) for limit, archs in wanted.items()}
+    table = run_table(run, setting)
+    limits = _limits(LatencyPredictor(run.space).fit(table))
+    kept: dict[float, list[str]] = {limit: [] for limit in limits}
+    measured: dict[str, Measurement] = {}
+    candidates: dict[float, list[Arch]] = {limit: [] for limit in limits}
+    tried = []
+    for number in range(1 + REFITS):
+        lacking = [limit for limit in limits if len(kept[limit]) < KEPT]
+        if not lacking:
+            break
+        predictor = LatencyPredictor(run.space).fit(table)
+        wanted = {limit: _most_macs(run.space, predictor, limit) for limit in lacking}
+        fresh = [a for a in dict.fromkeys(chain(*wanted.values())) if a.id not in measured]
+        found = time_networks(run, fresh, folder / setting / f"budgets-{number}.jsonl")
+        measured |= found
+        over = [measured[arch.id].p50_us > limit for limit, archs in wanted.items() for arch in archs]
+        tried.append({"budgets": len(lacking), "timed": len(fresh), "over_budget": float(np.mean(over))})
+        for limit, archs in wanted.items():
+            candidates[limit] = list(dict.fromkeys([*candidates[limit], *archs]))
+            kept[limit] = _promised(run.space, candidates[limit], measured, limit, predictor.num_classes_)
+        rows = tuple(
+            network_row(run.space.structure_id, predictor.num_classes_, arch, one) for arch, one in found.items()
+        )
+        table = table.extended(rows)
     value = {
         "measured_at": time.time(),
         "budgets": [{"limit_us": limit, "archs": archs} for limit, archs in kept.items()],
     }
     (folder / setting / "promise.json").write_text(json.dumps(value), encoding="utf-8")
-    over = [measured[arch.id].p50_us > limit for limit, archs in wanted.items() for arch in archs]
-    found = {"setting": setting, "timed": len(every), "over_budget_as_predicted": float(np.mean(over))}
-    return {**found, "kept": {f"{limit:.0f}": len(archs) for limit, archs in kept.items()}}
+    counts = {f"{limit:.0f}": len(archs) for limit, archs in kept.items()}
+    return {"setting": setting, "searches": tried, "kept": counts}
+
+
+def _limits(predictor: LatencyPredictor) -> list[float]:
+    ends = predictor.predict([predictor.space.smallest, predictor.space.largest])
+    found: list[float] = np.geomspace(1.3 * ends[0], 0.9 * ends[1], BUDGETS).tolist()
+    return found
 
 
 def _most_macs(space: SearchSpace, predictor: LatencyPredictor, limit_us: float) -> list[Arch]:
@@ -266,10 +295,13 @@ def _most_macs(space: SearchSpace, predictor: LatencyPredictor, limit_us: float)
     return space.decode(found.genes[best])
 
 
-def _promised(archs: Sequence[Arch], measured: dict[str, Measurement], limit_us: float) -> list[str]:
-    """The first whose chosen and judging halves are both within."""
-    within = [a.id for a in archs if max(half_p50_us(measured[a.id], h) for h in (CHOOSING, JUDGING)) <= limit_us]
-    return within[:KEPT]
+def _promised(
+    space: SearchSpace, archs: Sequence[Arch], measured: dict[str, Measurement], limit_us: float, num_classes: int
+) -> list[str]:
+    """Of the networks searched for a budget those of the most MACs whose chosen and judging halves are both within."""
+    within = [a for a in archs if max(half_p50_us(measured[a.id], h) for h in (CHOOSING, JUDGING)) <= limit_us]
+    within.sort(key=lambda arch: -cost(space.unroll(arch, num_classes)).macs)
+    return [arch.id for arch in within[:KEPT]]
 
 
 def promise(setting: str, folder: Path) -> dict[str, Any]:

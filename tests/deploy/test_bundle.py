@@ -1,11 +1,17 @@
 import dataclasses
 import hashlib
 import json
+import subprocess
+import sys
+import zipfile
 
 import numpy as np
 import pytest
+import yaml
 
-from edgenas.deploy.bundle import Manifest, library_versions, write_bundle
+from edgenas.deploy.bundle import KIT, write_bundle, zip_bundle
+from edgenas.deploy.embed import embed_preprocessing
+from edgenas.deploy.manifest import Manifest, library_versions
 from edgenas.deploy.onnx_export import export_onnx
 from edgenas.errors import ParityError, RunFolderError, UncalibratedError, UserError
 from edgenas.files import read_json, shipped
@@ -14,7 +20,7 @@ from edgenas.space.load import load_space
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.preprocess import Preprocess
 
-NAMES = {"model.onnx", "bench.py", "run.py", "manifest.json", "README.md"}
+NAMES = {"model.onnx", "samples.npz", "manifest.json", "README.md", "MODEL_CARD.md"} | set(KIT)
 
 
 def manifest_of(subnet, space):
@@ -54,14 +60,31 @@ def test_a_bundle_holds_the_kit_the_model_and_sums_of_both(exports, tmp_path):
     folder = write_bundle(tmp_path / "runs" / "bundle", model=model, manifest=manifest)
     assert {path.name for path in folder.iterdir()} == NAMES
     assert (folder / "model.onnx").read_bytes() == model.read_bytes()
-    for name in ("bench.py", "run.py"):
+    for name in KIT:
         assert (folder / name).read_bytes() == (shipped("export") / name).read_bytes()
     written = read_json(folder / "manifest.json")
     assert written["files"] == {
         name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in NAMES - {"manifest.json"}
     }
-    assert written | {"files": {}} == json.loads(json.dumps(manifest.to_json()))
+    filled = {"files": {}, "samples": {}, "digest": ""}
+    assert written | filled == json.loads(json.dumps(manifest.to_json()))
+    assert written["samples"] == {"file": "samples.npz", "images": 8, "tolerance": {"model.onnx": pytest.approx(1e-3)}}
     assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+def test_a_network_that_sees_the_middle_of_pictures_is_verified_and_described(exports, tmp_path, embedded):
+    model, _, manifest = exports
+    preprocess = dataclasses.replace(Preprocess(**manifest.preprocess), crop=0.7, mean=(0.4, 0.5, 0.6))
+    if embedded:
+        model = embed_preprocessing(model, tmp_path / "embedded.onnx", preprocess)
+    wanted = dataclasses.replace(manifest, preprocess=preprocess.to_json(), preprocessing_included=embedded)
+    folder = write_bundle(tmp_path / "bundle", model=model, manifest=wanted)
+    # Samples are of the network's own size, and verify.py crops nothing.
+    done = subprocess.run([sys.executable, "verify.py"], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert f"shorter side resized to {preprocess.shorter}, centre cropped" in (folder / "MODEL_CARD.md").read_text()
+    assert preprocess.shorter > preprocess.size
 
 
 def test_models_for_timing_are_refused_and_leave_nothing(exports, tmp_path):
@@ -124,7 +147,11 @@ def test_a_failure_half_way_leaves_the_former_bundle(exports, tmp_path, monkeypa
 def test_a_bundle_may_hold_the_int8_form_and_says_what_is_inside(exports, tmp_path):
     model, timing, manifest = exports
     fuller = dataclasses.replace(
-        manifest, int8={"notes": ["slower here"]}, batch="dynamic", preprocessing_included=True, size_bytes=5
+        manifest,
+        int8={"notes": ["slower here"], "accuracy": manifest.accuracy},
+        batch="dynamic",
+        preprocessing_included=True,
+        size_bytes=5,
     )
     folder = write_bundle(tmp_path / "bundle", model=model, int8_model=model, manifest=fuller)
     assert {path.name for path in folder.iterdir()} == NAMES | {"model_int8.onnx"}
@@ -137,3 +164,39 @@ def test_a_bundle_may_hold_the_int8_form_and_says_what_is_inside(exports, tmp_pa
     assert {path.name for path in folder.iterdir()} == NAMES
     with pytest.raises(UncalibratedError, match="timing"):
         write_bundle(tmp_path / "other", model=model, int8_model=timing, manifest=fuller)
+
+
+def test_the_card_is_read_by_hubs_and_shows_awkward_labels_as_they_are(exports, tmp_path):
+    model, _, manifest = exports
+    names = ("a, b", "c | d", "*e*", "七", "<f>", "g`", "new\nline", "[8]", "9", "“ten”")
+    by_class = {"test_images_by_class": [36] * 9 + [5], "test_top1_by_class": [0.5] + [0.9] * 8 + [None]}
+    known = dataclasses.replace(manifest, name="Ünder: 1 ms", classes=names, accuracy=manifest.accuracy | by_class)
+    folder = write_bundle(tmp_path / "bundle", model=model, manifest=known)
+    _, head, text = (folder / "MODEL_CARD.md").read_text(encoding="utf-8").split("---\n", 2)
+    card = yaml.safe_load(head)
+    assert card["pipeline_tag"] == "image-classification"
+    assert card["model-index"][0]["name"] == "Ünder: 1 ms"
+    assert card["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.97
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert "| a, b | 36 | 50.00 % |" in rows
+    assert "| c \\| d | 36 | 90.00 % |" in rows
+    assert "| new\\\\nline | 36 | 90.00 % |" in rows
+    assert "Worst of all classes: a, b, 50.00 %" in text
+    assert "accuracy is rough: “ten”" in text
+    assert read_json(folder / "manifest.json")["classes"] == list(names)
+
+
+def test_zips_replace_bundles_zips_alone(exports, tmp_path):
+    model, _, manifest = exports
+    folder = write_bundle(tmp_path / "bundle", model=model, manifest=manifest)
+    (folder / "picture.png").write_bytes(b"mine")
+    path = zip_bundle(folder, tmp_path / "b.zip")
+    zip_bundle(folder, path)
+    with zipfile.ZipFile(path) as archive:
+        assert {name.removeprefix("b/") for name in archive.namelist()} == NAMES
+    (tmp_path / "mine.zip").write_bytes(b"mine")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("notes.txt", "mine")
+    for name in ("mine.zip", "other.zip", "bundle.tar"):
+        with pytest.raises(RunFolderError, match=name):
+            zip_bundle(folder, tmp_path / name)

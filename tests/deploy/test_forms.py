@@ -90,6 +90,13 @@ def test_preprocessing_inside_gives_the_logits_of_preprocessing_outside(files, p
     assert after == {**before, "preprocessing_included": "true"}
 
 
+def test_files_that_normalise_themselves_are_given_the_middle_of_pictures_too(files, pictures):
+    cropped = dataclasses.replace(PREPROCESS, crop=0.8)
+    plain, embedded = (onnx_logits(path, pictures, cropped) for path in files["fp32"])
+    assert (plain - embedded).abs().max() < 1e-4
+    assert (plain - onnx_logits(files["fp32"][0], pictures, PREPROCESS)).abs().max() > 1e-3
+
+
 def test_files_that_mix_up_a_batch_are_refused(files, pictures, tmp_path):
     """All logits of a batch are scaled by its greatest."""
     model = onnx.load(files["fp32"][0])

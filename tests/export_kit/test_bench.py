@@ -1,15 +1,20 @@
-"""The timer's estimators against a synthetic clock, and one real run of its command line."""
+"""The timers' estimators against a synthetic clock, and one real run of bench.py's command line.
+
+What bench.py does in a process, bench.mjs does in a page; both pass the tests that take a `timer`.
+"""
 
 import ast
 import importlib.util
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import onnx
@@ -20,6 +25,7 @@ from onnx import TensorProto, helper
 from edgenas.files import shipped
 
 BENCH = shipped("export") / "bench.py"
+MACHINE = Path(__file__).with_name("synthetic_machine.mjs")
 
 
 def load_bench():
@@ -65,11 +71,84 @@ def measure(machine: SyntheticMachine, costs: dict[str, float], rounds: int = 20
     return bench.interleave(runs, visits, rounds, 0, machine.clock, lambda: None)
 
 
+class Python:
+    """bench.py as it is."""
+
+    def measure(self, costs: dict[str, float], rounds: int = 20, **circumstances: float) -> dict:
+        return measure(SyntheticMachine(**circumstances), costs, rounds)
+
+    def plan(self, typical_ns: float) -> int:
+        return bench.runs_per_visit(typical_ns)
+
+    def calls(self, names: str, rounds: int) -> list[str]:
+        machine = SyntheticMachine()
+        runs = {name: machine.model(name, 1e6) for name in names}
+        bench.interleave(runs, dict.fromkeys(runs, 1), rounds, 0, machine.clock, lambda: None)
+        return machine.calls
+
+    def settle(self) -> tuple[int, int]:
+        """Runs of a visit, and runs that it took to find out, of a model that gets quicker for twenty runs."""
+        machine, state = SyntheticMachine(), {"runs": 0}
+
+        def run() -> None:
+            state["runs"] += 1
+            machine.now += 1_000_000 if state["runs"] > 20 else 50_000_000 // state["runs"]
+
+        return bench.warm_up(run, machine.clock), state["runs"]
+
+
+class JavaScript:
+    """bench.mjs under node, with a synthetic machine there, on a clock as exact as bench.py's."""
+
+    protocol: ClassVar = {
+        "untimedRuns": bench.UNTIMED_RUNS,
+        "minRuns": bench.MIN_RUNS,
+        "maxRuns": bench.MAX_RUNS,
+        "visitNs": bench.VISIT_NS,
+        "longestVisitNs": bench.LONGEST_VISIT_NS,
+        "warmUpBatches": bench.WARM_UP_BATCHES,
+        "warmUpTolerance": bench.WARM_UP_TOLERANCE,
+        "quantisation": 0.008,
+        "settleNs": 0,
+    }
+
+    def ask(self, settle_ns: int = 0, **question: object) -> dict:
+        command = ["node", str(MACHINE), str(BENCH.with_name("bench.mjs"))]
+        said = json.dumps({**question, "protocol": {**self.protocol, "settleNs": settle_ns}})
+        done = subprocess.run(command, input=said, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def measure(self, costs: dict[str, float], rounds: int = 20, **circumstances: float) -> dict:
+        return self.ask(measure={"costs": costs, "rounds": rounds, **circumstances})["timed"]
+
+    def plan(self, typical_ns: float) -> int:
+        plan = self.ask(plan=[typical_ns, 0])
+        assert plan["batch"] == 1
+        return plan["samples"]
+
+    def calls(self, names: str, rounds: int) -> list[str]:
+        visits = {name: {"samples": 1, "batch": 1} for name in names}
+        return self.ask(measure={"costs": dict.fromkeys(names, 1e6), "rounds": rounds, "visits": visits})["calls"]
+
+    def settle(self) -> tuple[int, int]:
+        found = self.ask(settle={})
+        return found["samples"] * found["batch"], found["runs"]
+
+
+needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="needs node, to run what runs in a page")
+
+
+@pytest.fixture(params=[Python, pytest.param(JavaScript, marks=needs_node)])
+def timer(request: pytest.FixtureRequest) -> Python | JavaScript:
+    return request.param()
+
+
 COSTS = {"small": 20_000.0, "middle": 300_000.0, "large": 5_000_000.0}
 
 
-def test_a_quiet_machine_gives_the_true_costs() -> None:
-    for name, timed in measure(SyntheticMachine(), COSTS).items():
+def test_a_quiet_machine_gives_the_true_costs(timer) -> None:
+    for name, timed in timer.measure(COSTS).items():
         found = bench.statistics(timed)
         assert found["latency_ms"]["p50"] == pytest.approx(COSTS[name] / 1e6)
         assert found["latency_ms"]["std"] == pytest.approx(0)
@@ -78,16 +157,15 @@ def test_a_quiet_machine_gives_the_true_costs() -> None:
         assert found["count"] == sum(map(len, timed))
 
 
-def test_bursts_of_foreign_load_spoil_no_single_model() -> None:
-    machine = SyntheticMachine(noise=0.01, bursts=1.0)
-    for name, timed in measure(machine, COSTS).items():
+def test_bursts_of_foreign_load_spoil_no_single_model(timer) -> None:
+    for name, timed in timer.measure(COSTS, noise=0.01, bursts=1.0).items():
         found = bench.statistics(timed)
         assert found["latency_ms"]["p50"] == pytest.approx(COSTS[name] / 1e6, rel=0.02)
         assert found["latency_ms"]["max"] > 2.5 * found["latency_ms"]["p50"]
 
 
-def test_quantiles_equal_those_of_all_samples() -> None:
-    timed = measure(SyntheticMachine(noise=0.1), COSTS)["small"]
+def test_quantiles_equal_those_of_all_samples(timer) -> None:
+    timed = timer.measure(COSTS, noise=0.1)["small"]
     pooled = np.concatenate(timed) / 1e6
     found = bench.statistics(timed)["latency_ms"]
     assert [found[f"p{q}"] for q in (10, 50, 90, 95, 99)] == np.percentile(pooled, [10, 50, 90, 95, 99]).tolist()
@@ -104,9 +182,9 @@ def test_the_confidence_interval_covers_the_true_median_as_often_as_it_says() ->
     assert 0.90 <= np.mean(covered) <= 0.99
 
 
-def test_a_drifting_machine_is_doubted_a_steady_one_is_not() -> None:
-    steady = measure(SyntheticMachine(noise=0.01), COSTS)["small"]
-    drifting = measure(SyntheticMachine(noise=0.01, drift=0.3), COSTS)["small"]
+def test_a_drifting_machine_is_doubted_a_steady_one_is_not(timer) -> None:
+    steady = timer.measure(COSTS, noise=0.01)["small"]
+    drifting = timer.measure(COSTS, noise=0.01, drift=0.3)["small"]
     assert bench.machine_doubts(steady, {}, {}) == []
     (doubt,) = bench.machine_doubts(drifting, {}, {})
     assert "sentinel drifted" in doubt
@@ -131,8 +209,8 @@ def test_what_may_spoil_a_measurement_is_said(before: dict, after: dict, word: s
     assert word in doubt
 
 
-def test_a_clock_that_jumps_is_doubted_and_believed_otherwise() -> None:
-    timed = measure(SyntheticMachine(noise=0.01), COSTS)["small"]
+def test_a_clock_that_jumps_is_doubted_and_believed_otherwise(timer) -> None:
+    timed = timer.measure(COSTS, noise=0.01)["small"]
     truth = bench.statistics(timed)["latency_ms"]
     timed[3][0], timed[5][1], timed[7][2] = 3_600_000_000_000, -5_000_000_000, 0
     found = bench.statistics(timed)
@@ -194,32 +272,53 @@ def test_rounds_that_differ_are_a_doubt_about_the_model() -> None:
     assert "rounds differ" in bench.model_doubts([[1000], [2000], [500]])[0]
 
 
-def test_every_round_visits_every_model_in_an_order_of_its_own() -> None:
-    machine = SyntheticMachine()
-    runs = {name: machine.model(name, 1e6) for name in "abcdef"}
-    bench.interleave(runs, dict.fromkeys(runs, 1), 10, 0, machine.clock, lambda: None)
+def test_every_round_visits_every_model_in_an_order_of_its_own(timer) -> None:
     per_visit = 1 + bench.UNTIMED_RUNS
-    visits = machine.calls[::per_visit]
+    visits = timer.calls("abcdef", rounds=10)[::per_visit]
     rounds = [tuple(visits[start : start + 6]) for start in range(0, 60, 6)]
     assert all(sorted(one) == list("abcdef") for one in rounds)
     assert len(set(rounds)) > 5
 
 
 @pytest.mark.parametrize(("typical_ns", "runs"), [(1e3, 200), (1e5, 40), (3e6, 5), (2e8, 2), (9e9, 1), (0, 200)])
-def test_visits_are_short_and_bounded(typical_ns: float, runs: int) -> None:
-    assert bench.runs_per_visit(typical_ns) == runs
+def test_visits_are_short_and_bounded(timer, typical_ns: float, runs: int) -> None:
+    assert timer.plan(typical_ns) == runs
 
 
-def test_warming_up_goes_on_until_times_settle() -> None:
-    machine = SyntheticMachine()
-    state = {"runs": 0}
+def test_warming_up_goes_on_until_times_settle(timer) -> None:
+    runs_of_a_visit, runs = timer.settle()
+    assert runs_of_a_visit == 5
+    assert runs > 20
 
-    def run() -> None:
-        state["runs"] += 1
-        machine.now += 1_000_000 if state["runs"] > 20 else 50_000_000 // state["runs"]
 
-    assert bench.warm_up(run, machine.clock) == 5
-    assert state["runs"] > 20
+@needs_node
+@pytest.mark.parametrize("resolution_ns", [5_000, 100_000])
+@pytest.mark.parametrize("slow_until_ns", [0, 1e9])
+def test_a_coarse_clock_is_noticed_and_makes_errors_below_a_percent(resolution_ns: int, slow_until_ns: float) -> None:
+    costs = {"tiny": 700.0, **COSTS}
+    # Slow for longer than the warm-up lasts, too: then the first samples are too short.
+    how = {"rounds": 30, "resolution_ns": resolution_ns, "slow_until_ns": slow_until_ns}
+    found = JavaScript().ask(measure={"costs": costs, **how})
+    assert found["resolution_ns"] == resolution_ns
+    for name, cost in costs.items():
+        samples = np.concatenate(found["timed"][name][-5:])
+        np.testing.assert_allclose(samples, cost, rtol=0.011)
+        visit = found["visits"][name]
+        # Long enough that one step of the clock is less than a percent, and not much longer.
+        assert visit["batch"] * cost > 100 * resolution_ns
+        assert visit["batch"] == 1 or (visit["batch"] - 1) * cost < 1.35 * 100 * resolution_ns
+        assert len(samples) == 5 * visit["samples"]
+    assert found["visits"]["large"]["batch"] == {5_000: 1, 100_000: 3}[resolution_ns]
+
+
+@needs_node
+def test_models_are_timed_only_when_a_browser_has_compiled_them_well() -> None:
+    how = {"costs": COSTS, "rounds": 5, "slow_until_ns": 1.5e9}
+    for settle_ns, factor in ((0, 2), (2e9, 1)):
+        timed = JavaScript().ask(settle_ns, measure=how)["timed"]
+        assert {name: np.median(rounds[0]) / COSTS[name] for name, rounds in timed.items()} == dict.fromkeys(
+            COSTS, factor
+        )
 
 
 def make_model(path: Path, shape: list, dtype: int = TensorProto.FLOAT) -> Path:

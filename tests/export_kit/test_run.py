@@ -142,6 +142,14 @@ def test_prints_a_line_for_each_picture_with_its_top_classes(bundle, tmp_path):
     assert lines[0].count("%") == 2
 
 
+def test_names_with_commas_or_line_breaks_stay_one_name_on_one_line(run, capsys):
+    ranked = [{"class": name, "confidence": 0.5} for name in ("cat, tame", "dög", "two\nlines", "七\u202e")]
+    run.print_rows([{"picture": "p.png", "classes": ranked}])
+    assert (
+        capsys.readouterr().out == 'p.png: "cat, tame" (50.0%), dög (50.0%), two\\nlines (50.0%), 七\\u202e (50.0%)\n'
+    )
+
+
 @pytest.mark.parametrize("model", ["open.onnx", "embedded.onnx"])
 def test_models_with_an_open_batch_or_that_normalise_themselves_name_pictures_alike(bundle, tmp_path, model):
     paths = [tmp_path / f"{seed}.png" for seed in range(4)]

@@ -1,4 +1,4 @@
-"""Sums by genes against sums over unrolled networks."""
+"""Sums and maxima by genes against those over unrolled networks."""
 
 import numpy as np
 import pytest
@@ -22,6 +22,8 @@ def check(space: SearchSpace, archs) -> None:
     table = GeneTable.of(space, 7, paper)
     expected = [paper(space.unroll(arch, 7)).sum(axis=0) for arch in archs]
     np.testing.assert_array_equal(table.sums(space.encode(archs)), expected)
+    largest = [paper(space.unroll(arch, 7)).max(axis=0) for arch in archs]
+    np.testing.assert_array_equal(table.maxima(space.encode(archs)), largest)
 
 
 @settings(max_examples=25)

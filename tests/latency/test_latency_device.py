@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from edgenas.errors import TableError
-from edgenas.latency.device import Device, device_names, dump_device, load_device, probe
+from edgenas.latency.device import Device, DeviceRun, device_names, dump_device, load_device, probe
 
 
 @pytest.mark.parametrize("name", device_names())
@@ -31,6 +31,14 @@ def test_a_device_of_int8_says_so_and_one_that_says_nothing_runs_fp32(tmp_path) 
     assert Device(name="d", cpu="c", os="o").run.precision == "fp32"
 
 
+def test_a_browser_need_not_say_what_leaves_no_choice() -> None:
+    for threads, spinning in ((1, False), (2, True)):
+        run = DeviceRun.model_validate({"transport": "browser", "threads": threads})
+        assert (run.provider, run.spinning, run.runtime) == ("wasm", spinning, "onnxruntime-web")
+        assert run == DeviceRun(threads=threads).in_browser()
+    assert DeviceRun().runtime == "onnxruntime"
+
+
 def test_probe_tells_the_machine_but_not_its_host() -> None:
     device = probe()
     assert device.name == "here"
@@ -51,6 +59,13 @@ def test_unknown_names_list_the_known_ones() -> None:
         ({"run": {"threads": 0}}, "run.threads"),
         ({"run": {"precision": "int4"}}, "run.precision: 'int4' is unknown; did you mean 'int8'"),
         ({"run": {"thread": 2}}, "did you mean 'run.threads'"),
+        ({"run": {"provider": "wasm"}}, "provider wasm goes with transport browser"),
+        ({"run": {"transport": "browser", "provider": "cpu"}}, "provider wasm goes with transport browser"),
+        (
+            {"run": {"transport": "browser", "threads": 2, "spinning": False}},
+            "several threads always spin in a browser",
+        ),
+        ({"run": {"chromium": "/usr/bin/chromium"}}, "go with transport browser"),
         ({"name": "../up"}, "name"),
         ({"cpu": None}, "cpu"),
     ],

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from edgenas.errors import TableError
+from edgenas.latency.block_cost import BlockCosts
 from edgenas.latency.calibration import fit_calibration, largest_coverage, line_fit, ratio_fit
 from edgenas.latency.predictor import LatencyPredictor, outdated
 from edgenas.latency.score import score_predictor
 from edgenas.latency.table import Identity, LatencyRow, LatencyTable
 from edgenas.profiling.plan import distinct_blocks, make_plan
+from edgenas.space.blocks import InvertedResidualSpec
 from edgenas.space.cost import cost
 from edgenas.space.design import covering
 from edgenas.space.load import load_space
@@ -109,6 +111,21 @@ def test_unmeasured_blocks_inside_the_range_are_regressed() -> None:
     assert len(plan.blocks) == 36
     predicted = LatencyPredictor(SPACE).fit(device.table(plan.networks, plan.blocks)).predict(UNSEEN)
     assert np.abs(predicted / truth(device, UNSEEN) - 1).mean() < 0.04
+
+
+def test_blocks_whose_channels_fill_no_whole_vector_are_regressed_apart() -> None:
+    def stumbling_us(block: InvertedResidualSpec) -> float:
+        return SyntheticDevice().block_us(block) * (3 if block.mid_channels % 16 else 1)
+
+    space = load_space({"preset": "ofa-mbv3-w1.0", "resolution": [128, 224]})
+    blocks = [block for block in distinct_blocks(space, CLASSES) if isinstance(block, InvertedResidualSpec)]
+    assert 0.1 < np.mean([block.mid_channels % 16 != 0 for block in blocks]) < 0.9
+    chosen = make_plan(space, CLASSES, blocks=120, networks=2, seed=0).blocks
+    measured = {block.key: stumbling_us(block) for block in chosen if isinstance(block, InvertedResidualSpec)}
+    unseen = [block for block in blocks if block.key not in measured]
+    error = BlockCosts.fit(measured).known(unseen) / [stumbling_us(block) for block in unseen] - 1
+    assert len(unseen) > 50
+    assert np.abs(error).mean() < 0.03
 
 
 def test_blocks_outside_the_range_are_named_with_the_command() -> None:

@@ -6,10 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgenas.config import SearchConfig
 from edgenas.deploy.recipe import QuantiserRecipe
 from edgenas.errors import InfeasibleError
+from edgenas.objective import objectives_on
+from edgenas.pipeline.candidate import Candidate, Files
 from edgenas.pipeline.front_int8 import Int8File, deployed_top1
-from edgenas.pipeline.verify import Candidate, Files, _choose, _dropped
+from edgenas.pipeline.verify import _choose, _dropped
 from edgenas.profiling.record import Measurement
 from edgenas.space.arch import parse_arch
 
@@ -32,14 +35,15 @@ def test_the_chosen_network_is_the_best_as_deployed_of_those_that_int8_leaves(
 ) -> None:
     candidates = [candidate(number, *one, used) for number, one in enumerate(networks)]
     allowed = [(fp32, int8, us) for fp32, int8, us in networks if round(100 * (fp32 - int8)) <= round(100 * max_drop)]
-    dropped = _dropped(candidates, (), max_drop)
+    names = objectives_on(["error", "latency"], sorted(used))
+    dropped = _dropped(candidates, names, (), max_drop)
     refused = [said for said in dropped.values() if said.startswith("int8 loses")]
     assert len(refused) == len(networks) - len(allowed)
     if not allowed:
         with pytest.raises(InfeasibleError, match="int8 loses"):
-            _choose(candidates, dropped, ())
+            _choose(SearchConfig(), names, candidates, dropped, ())
         return
-    chosen = _choose(candidates, dropped, ())
+    chosen = _choose(SearchConfig(), names, candidates, dropped, ())
     scores = {"int8": [int8 for _, int8, _ in allowed], "both": [min(fp32, int8) for fp32, int8, _ in allowed]}
     best = scores["int8" if used == {"int8"} else "both"]
     assert chosen.deployed_top1 == max(best)

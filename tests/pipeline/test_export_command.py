@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 from edgenas.cli.commands import app
 from edgenas.config import dump_config
 from edgenas.deploy.onnx_export import model_metadata
-from edgenas.errors import ConfigError, DataError, ParityError, RunFolderError, SpaceError
+from edgenas.errors import ConfigError, DataError, ParityError, RunFolderError, SpaceError, Stopped
 from edgenas.latency.device import Device
-from edgenas.pipeline.bundling import BundleOptions
+from edgenas.pipeline.bundle_network import BundleOptions
 from edgenas.pipeline.data import load_pictures
 from edgenas.pipeline.export import BUNDLE, export_bundle, run_export, which_arch
 from edgenas.pipeline.int8 import Comparison, needs_seven_bits
@@ -76,7 +76,7 @@ def labels(bundle: Path, model: str, pictures: list[Path]) -> list[str]:
 
 def test_a_bundle_of_every_option_says_what_is_what(everything: tuple[Path, dict[str, Any], dict[str, bytes]]) -> None:
     folder, manifest, _ = everything
-    kit = {"bench.py", "run.py", "README.md"}
+    kit = {"bench.py", "run.py", "verify.py", "samples.npz", "README.md", "MODEL_CARD.md"}
     assert set(manifest["files"]) == {"model.onnx", "model_int8.onnx"} | kit
     assert {path.name for path in folder.iterdir()} == {*manifest["files"], "manifest.json"}
     assert (manifest["precision"], manifest["batch"], manifest["preprocessing_included"]) == ("fp32", "dynamic", True)
@@ -84,7 +84,9 @@ def test_a_bundle_of_every_option_says_what_is_what(everything: tuple[Path, dict
         assert known["size_bytes"] == (folder / name).stat().st_size
         assert known["latency"]["here"]["p50_us"] > 0
         assert known["latency"]["here"]["preprocessing_included"] is True
-        assert known["accuracy"]["test_images"] == 360
+        assert known["accuracy"]["test_images"] == sum(known["accuracy"]["test_images_by_class"]) == 360
+        pairs = zip(known["accuracy"]["test_top1_by_class"], known["accuracy"]["test_images_by_class"], strict=True)
+        assert sum(rate * images for rate, images in pairs) == pytest.approx(360 * known["accuracy"]["test_top1"])
         assert known["parity"]["images"] >= 32
     assert manifest["latency"]["here"]["measured_with"]["precision"] == "fp32"
     assert manifest["int8"]["latency"]["here"]["measured_with"]["precision"] == "int8"
@@ -100,6 +102,71 @@ def test_a_bundle_of_every_option_says_what_is_what(everything: tuple[Path, dict
     (note,) = manifest["int8"]["notes"]
     assert ("worth it" in note) != manifest["int8"]["latency"]["here"]["worth_it"]
     assert note in (folder / "README.md").read_text()
+
+
+def test_every_form_is_proven_by_its_own_script(everything: tuple[Path, dict[str, Any], dict[str, bytes]]) -> None:
+    folder, manifest, _ = everything
+    words = [sys.executable, "verify.py", "--json", "--digest", manifest["digest"]]
+    shown = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    checks = json.loads(shown.stdout)["checks"]
+    assert {"model.onnx, run", "model_int8.onnx, run"} < {check["check"] for check in checks}
+
+
+def test_a_manifest_says_how_the_network_was_found_and_on_which_pictures(
+    run: Run, everything: tuple[Path, dict[str, Any], dict[str, bytes]]
+) -> None:
+    _, manifest, _ = everything
+    counts = json.loads((run.folder / "data.json").read_text())["counts"]
+    assert {name: split["images"] for name, split in manifest["splits"].items()} == counts
+    assert len({split["sha256"] for split in manifest["splits"].values()}) == 3
+    searched = run.result("search")
+    assert manifest["found"]["evaluations"] == searched["evaluations"]
+    assert manifest["found"]["train_seconds"] == run.result("train")["train_seconds"]
+    assert len(manifest["found"]["budgets"]) == len(searched["budgets"])
+
+
+def test_zip_and_page_are_made_of_the_runs_own_bundle(run: Run, tmp_path: Path) -> None:
+    before = files_below(run.folder)
+    page = tmp_path / "page"
+    shown = CliRunner().invoke(app, ["export", str(run.folder), "--zip", "--web", str(page), "--json", "--quiet"])
+    assert shown.exit_code == 0, shown.output
+    assert shown.stderr == ""
+    found = json.loads(shown.stdout)
+    zipped = Path(found["zip"])
+    assert zipped == run.folder / "export" / "bundle.zip"
+    described = json.loads((page / "model.json").read_text())
+    assert described["classes"] == found["classes"]
+    assert (page / "model.onnx").read_bytes() == (run.folder / BUNDLE / "model.onnx").read_bytes()
+    words = [sys.executable, str(run.folder / BUNDLE / "verify.py"), str(zipped)]
+    assert subprocess.run(words, capture_output=True, timeout=300, check=False).returncode == 0
+    zipped.unlink()
+    assert files_below(run.folder) == before
+    (tmp_path / "taken.txt").write_text("mine")
+    shown = CliRunner().invoke(app, ["export", str(run.folder), "--zip", "--web", str(tmp_path)])
+    assert isinstance(shown.exception, RunFolderError)
+    assert files_below(run.folder) == before
+
+
+def test_what_stops_a_bundle_is_told_as_it_is(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: Any) -> None:
+        raise Stopped
+
+    monkeypatch.setattr("edgenas.pipeline.bundling.materialise", stopped)
+    shown = CliRunner().invoke(app, ["export", str(run.folder), "--out", str(tmp_path / "bundle")])
+    assert shown.exit_code == 130
+    assert "stopped; nothing was written; the same command starts this bundle anew" in shown.stderr
+    assert "is kept" not in shown.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_fewer_pictures_than_parity_asks_for_are_told(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    there = json.loads((run.folder / "data.json").read_text())["counts"]["validation"]
+    export_bundle(with_export(run, parity_images=10_000), "chosen", BundleOptions(), tmp_path / "bundle", quiet)
+    assert f"export.parity_images is 10000, but there are only {there} validation pictures" in caplog.text
+    assert json.loads((tmp_path / "bundle" / "manifest.json").read_text())["parity"]["images"] == there
 
 
 def test_the_run_stays_as_it_was(run: Run, everything: tuple[Path, dict[str, Any], dict[str, bytes]]) -> None:
@@ -233,7 +300,7 @@ def test_the_command_names_the_bundle_after_arch_and_form_and_replaces_it(run: R
     chosen = run.result("verify")["chosen"]
     assert Path(found["bundle"]) == run.folder / "export" / f"{chosen}-fp32"
     before = json.loads((run.folder / BUNDLE / "manifest.json").read_text())
-    same = ("arch", "accuracy", "latency", "parity", "files", "int8")
+    same = ("arch", "accuracy", "latency", "parity", "files", "int8", "samples", "splits")
     assert {key: found[key] for key in same} == {key: before[key] for key in same}
     shutil.rmtree(found["bundle"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_run import SMALL_CONFIG, SMALL_SPACE, SmallRun
 
@@ -12,6 +13,7 @@ from edgenas.errors import TableError
 from edgenas.files import read_json, write_json
 from edgenas.latency.table import LatencyTable
 from edgenas.pipeline.profile import run_predictors, run_profile
+from edgenas.pipeline.profile_plan import profile_told
 from edgenas.pipeline.run import Run
 from edgenas.pipeline.start import start_run
 
@@ -32,7 +34,7 @@ def test_ten_networks_and_no_block_are_measured_and_the_error_is_told(small_run:
     run = begin(tmp_path, base)
     run_profile(run, silent)
     result = run.result("profile")
-    assert (result["blocks"], result["networks"]) == (0, 10)
+    assert result["planned"] == {"here": {"blocks": 0, "networks": 10}}
     table = LatencyTable.load(run.folder / "latency" / "here")
     assert not table.blocks()
     assert len(table.rows) == 10
@@ -73,4 +75,21 @@ def test_an_older_predictor_is_fitted_again_on_its_base(small_run: SmallRun, tmp
     before = run_predictors(run)["here"].predict([run.space.smallest])
     write_json(path, {key: value for key, value in read_json(path).items() if key != "layout"})
     assert run_predictors(run)["here"].predict([run.space.smallest]) == pytest.approx(before, rel=1e-4)
-    assert read_json(path)["layout"] == 2
+    assert read_json(path)["layout"] == 3
+
+
+def test_minutes_bound_what_is_timed(tmp_path: Path) -> None:
+    (tmp_path / "tiny-16.yaml").write_text(SMALL_SPACE)
+    (tmp_path / "short.yaml").write_text(SMALL_CONFIG)
+    sets = ["profile.minutes=0.2", "export.form=direct", f"space={tmp_path / 'tiny-16.yaml'}"]
+    run = start_run(load_config(tmp_path / "short.yaml", sets), tmp_path / "run", silent)
+    (told,) = profile_told(run)
+    run_profile(run, silent)
+    planned = run.result("profile")["planned"]["here"]
+    every = int(told.removeprefix("here: ").split()[0])
+    table = LatencyTable.load(run.folder / "latency" / "here")
+    assert len(table.blocks()) == planned["blocks"] < every
+    assert len(table.rows) - planned["blocks"] == planned["networks"] >= 10
+    # What was not measured is regressed.
+    rng = np.random.default_rng(0)
+    assert np.isfinite(run_predictors(run)["here"].predict([run.space.sample(rng) for _ in range(50)])).all()

@@ -17,7 +17,7 @@ from small_run import SmallRun
 from edgenas.deploy.embed import device_inputs
 from edgenas.errors import ParityError
 from edgenas.pipeline import fine_tuning
-from edgenas.pipeline.bundling import BundleOptions
+from edgenas.pipeline.bundle_network import BundleOptions
 from edgenas.pipeline.export import export_bundle
 from edgenas.pipeline.fine_tuning import FineTuning, tuning_due
 from edgenas.pipeline.run import Run, open_run

@@ -25,7 +25,7 @@ from edgenas.pipeline.run import open_run
 from edgenas.pipeline.train import trained_supernet
 from edgenas.space.load import load_space
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training.init import load_init
+from edgenas.training.init import load_init, load_whole
 
 PAGE = Path(__file__).parents[2] / "examples" / "imagenet_from_ofa.md"
 CLASSES = ("n01", "n02", "n03")
@@ -122,7 +122,7 @@ def test_other_classes_get_a_new_classifier_only_where_there_is_training(cwd: Pa
     stem = torch.load(path, weights_only=True)["state_dict"]["first_conv.conv.weight"]
     assert torch.equal(net.blocks["stem"].conv.conv.weight, stem)
     with pytest.raises(DataError, match="is of 3 classes, but there are 5 here"):
-        load_init(path, net, "flowers", tuple("abcde"), with_classifier=True)
+        load_whole(path, net, tuple("abcde"))
 
 
 def commands() -> list[str]:

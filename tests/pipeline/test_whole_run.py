@@ -127,9 +127,9 @@ def test_a_finished_run_is_not_done_again(small_run: SmallRun) -> None:
 
 
 def test_another_config_is_refused_and_named(small_run: SmallRun) -> None:
-    done = edgenas("run", "small.yaml", "--set", "search.evaluations=25", cwd=small_run.cwd)
+    done = edgenas("run", "small.yaml", "--set", "search.population=9", cwd=small_run.cwd)
     assert done.returncode == 2
-    assert "search.evaluations was 24, is 25" in done.stderr
+    assert "search.population was 8, is 9" in done.stderr
     assert done.stdout == ""
 
 

@@ -378,10 +378,11 @@ def test_a_network_of_an_operator_that_the_device_lacks_is_named_and_the_others_
     assert len(read_jsonl(out)) == PROCESSES
 
 
-def test_a_failing_timer_shows_the_end_of_its_words(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(local, "_command", lambda *arguments: [sys.executable, "-c", "raise SystemExit('no disk')"])
+def test_a_failing_timer_shows_the_end_of_its_words(tmp_path) -> None:
+    script = tmp_path / "timer.py"
+    script.write_text("raise SystemExit('no disk')")
     with pytest.raises(MeasurementError, match=r"(?s)exit code 1:.*no disk"):
-        run_bench([tmp_path / "any.onnx"], DEVICE.run, rounds=1, seed=0)
+        run_bench([tmp_path / "any.onnx"], DEVICE.run, rounds=1, seed=0, timer=[sys.executable, str(script)])
 
 
 def running(argument: str) -> list[int]:

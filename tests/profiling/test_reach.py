@@ -8,6 +8,8 @@ import pytest
 
 from edgenas.errors import ConfigError
 from edgenas.latency.device import Device, DeviceRun, dump_device, probe
+from edgenas.profiling import reach as reaching
+from edgenas.profiling.browser import BrowserTransport
 from edgenas.profiling.local import LocalTransport
 from edgenas.profiling.offline import OfflineTransport
 from edgenas.profiling.place import Place
@@ -88,3 +90,41 @@ def test_places_of_other_devices_are_refused(on: list[str], message: str) -> Non
 def test_what_is_no_way_to_a_device_is_refused(on: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_reach(on)
+
+
+@pytest.fixture
+def browser(monkeypatch: pytest.MonkeyPatch) -> BrowserTransport:
+    found = BrowserTransport(Path("chromium"), Path("onnxruntime-web"))
+    monkeypatch.setattr(reaching, "find_browser", lambda run: found)
+    return found
+
+
+@pytest.mark.parametrize("on", ["browser", "here=browser"])
+def test_the_browser_on_this_machine_is_a_place_that_a_file_may_keep(browser: BrowserTransport, on: str) -> None:
+    reach = parse_reach([on])
+    assert reach.transport(HERE) == browser
+    device = reach.as_reached(HERE)
+    assert device.run == DeviceRun(transport="browser", provider="wasm")
+    # So the run goes on without being told again.
+    assert Reach().transport(device) == browser
+    assert Reach().as_reached(device) == device
+    assert parse_reach(kit=Path("kit.zip")).transport(device) == browser
+
+
+def test_a_browser_beside_its_machine(browser: BrowserTransport) -> None:
+    web = HERE.model_copy(update={"name": "web"})
+    reach = parse_reach(["web=browser"])
+    assert (reach.transport(HERE), reach.transport(web)) == (LocalTransport(), browser)
+
+
+def test_browsers_of_other_machines_are_refused(browser: BrowserTransport) -> None:
+    in_browser = PI4.model_copy(update={"run": PI4.run.in_browser()})
+    for reach, device in ((Reach(), in_browser), (parse_reach(["browser"]), PI4)):
+        with pytest.raises(ConfigError, match=r"pi4 has cpu Cortex-A72, but .* probe FILE --on browser"):
+            reach.transport(device)
+    for reach, device in (
+        (parse_reach(["browser"]), reached(HERE, "ssh")),
+        (parse_reach(["pi4=ssh://pi4"]), in_browser),
+    ):
+        with pytest.raises(ConfigError, match="only where edgenas runs: install it on that machine"):
+            reach.transport(device)

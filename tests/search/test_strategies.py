@@ -24,7 +24,7 @@ def known_front(genes: np.ndarray) -> np.ndarray:
     return np.column_stack([np.exp(-(np.sqrt(share) * gain).sum(axis=1) / 4), 1 + (share * cost).sum(axis=1)])
 
 
-@pytest.mark.parametrize("name", ["gradient", "nsga2", "regularized_evolution", "reinforce"])
+@pytest.mark.parametrize("name", ["gradient", "nsga2", "regularized-evolution", "reinforce"])
 def test_what_learns_beats_random(name: str) -> None:
     def found(strategy: str) -> list[float]:
         results = [

@@ -10,7 +10,7 @@ from edgenas.errors import DataError, SpaceError, UncalibratedError
 from edgenas.space.load import load_space
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training.evaluate import materialise, predict, preprocess_for, top1
+from edgenas.training.evaluate import accuracy, materialise, predict, preprocess_for, top1
 from edgenas.training.split import Split
 
 
@@ -106,3 +106,15 @@ def test_logits_and_top1_do_not_depend_on_batches(net: SuperNet) -> None:
     labels = expected.argmax(1)
     labels[:30] = (labels[:30] + 1) % 4
     assert top1(subnet, Split(pictures, labels)) == pytest.approx(120 / 150)
+
+
+def test_the_worst_class_is_that_least_often_right(net: SuperNet) -> None:
+    pictures = grey(60)
+    subnet = materialise(net, SMALL.smallest, pictures)
+    guessed = predict(subnet, pictures).argmax(1)
+    # Class 3 has no pictures; each other class has every third.
+    labels = torch.arange(60) % 3
+    right = (guessed == labels).numpy()
+    found = accuracy(subnet, Split(pictures, labels))
+    assert found.top1 == top1(subnet, Split(pictures, labels)) == right.mean()
+    assert found.worst_class == pytest.approx(min(right[labels.numpy() == c].mean() for c in range(3)))

@@ -30,7 +30,7 @@ class BayesianStrategy(Strategy):
         repair: Repair | None = None,
         exact: GenesFunction | None = None,
     ) -> None:
-        self._optuna = _optuna()
+        self._optuna = load_optuna()
         self._n_choices = n_choices
         self._rng = np.random.default_rng(seed)
         self._sampler = self._optuna.samplers.TPESampler(seed=seed, n_startup_trials=population)
@@ -65,7 +65,12 @@ class BayesianStrategy(Strategy):
             )
 
 
-def _optuna() -> Any:
+def load_optuna() -> Any:
+    """The package.
+
+    Raises:
+        ConfigError: it is not installed; the install line is told.
+    """
     try:
         import optuna
     except ImportError as error:

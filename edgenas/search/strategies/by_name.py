@@ -14,10 +14,12 @@ STRATEGIES = {
     "nsga2": "nsga2:NSGA2Strategy",
     "random": "random:RandomStrategy",
     "reinforce": "reinforce:ReinforceStrategy",
-    "regularized_evolution": "regularized_evolution:RegularizedEvolutionStrategy",
+    "regularized-evolution": "regularized_evolution:RegularizedEvolutionStrategy",
     "surrogate": "surrogate:SurrogateStrategy",
 }
 """Each name's module of this room and class."""
+POPULATION, POPULATIONS = 12, {"surrogate": 8}
+"""Candidates in a batch where every evaluation costs: a surrogate is best fitted again after few."""
 
 
 def strategy_class(name: str) -> type[Strategy]:
@@ -31,3 +33,21 @@ def strategy_class(name: str) -> type[Strategy]:
     module, _, strategy = STRATEGIES[name].partition(":")
     found: type[Strategy] = getattr(import_module(f"edgenas.search.strategies.{module}"), strategy)
     return found
+
+
+def check_strategy(name: str) -> None:
+    """Refuse a strategy that could not be used here.
+
+    Raises:
+        ConfigError: there is none of that name, or it needs a package that is not installed; the install line is told.
+    """
+    strategy_class(name)
+    if name == "bayesian":
+        from edgenas.search.strategies.bayesian import load_optuna
+
+        load_optuna()
+
+
+def default_population(name: str) -> int:
+    """Candidates in a batch of a strategy, where the config does not say; whatever the number of evaluations."""
+    return POPULATIONS.get(name, POPULATION)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from edgenas.search.surrogate import Round
 
 Genes = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -44,6 +46,11 @@ class Strategy(Protocol):
             exact: genes to the last columns of the objectives, where these are cheap to compute.
         """
         ...
+
+    @property
+    def rounds(self) -> Sequence[Round]:
+        """Every fit of models so far; none of strategies that fit none."""
+        return ()
 
     def ask(self, count: int) -> Genes:
         """Propose `count` candidates, shape (count, genes), each gene in 0 to its number of choices - 1.

@@ -8,14 +8,13 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from edgenas.search.front import hypervolume, non_dominated, reference_of
 from edgenas.search.strategies.nsga2 import NSGA2Strategy
 from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Repair, Strategy
-from edgenas.search.surrogate import LEAST_ROWS, Quality, Surrogate, quality_of
+from edgenas.search.surrogate import LEAST_ROWS, Round, Surrogate, quality_of
 
 DESIGN = 2
 """Populations that the first design takes."""
@@ -33,29 +32,12 @@ GROWTH = 1.2
 """More evaluations by this factor, and the kernels are chosen afresh; before, they are kept."""
 
 
-@dataclass(frozen=True)
-class Round:
-    """One fit of the surrogates, and what became of it."""
-
-    evaluations: int
-    """Rows fitted on."""
-    kinds: tuple[str, ...]
-    """The kind of surrogate of each modelled objective."""
-    quality: tuple[Quality, ...]
-    """Of each, leaving one out."""
-    batch: tuple[Quality, ...] | None = None
-    """Of each on the batch evaluated next, none of it known before; None until that is told."""
-
-
 class SurrogateStrategy(Strategy):
     """Evaluates few candidates, each picked from thousands that surrogates were asked about.
 
     A first design covers the space. Then, after each telling: surrogates of the objectives that are not `exact` are
     fitted, NSGA-II searches on them (and on the exact ones themselves), and of all that it saw the candidates are
     picked one by one that add most hypervolume to the front, those picked before them counted in.
-
-    Attributes:
-        rounds: every fit so far.
     """
 
     def __init__(
@@ -80,9 +62,14 @@ class SurrogateStrategy(Strategy):
         self._chosen_on = 0
         self._limits: tuple[Genes, Floats] | None = None
         self._limit_models: list[Surrogate] = []
-        self.rounds: list[Round] = []
+        self._rounds: list[Round] = []
         begun = 0 if initial is None else len(initial)
         self._queue = self._design(max(DESIGN * population - begun, 0), initial)
+
+    @property
+    def rounds(self) -> Sequence[Round]:
+        """Every fit so far."""
+        return self._rounds
 
     def ask(self, count: int) -> Genes:
         """The rest of the first design, then what the surrogates promise most of, then random genes."""
@@ -193,11 +180,11 @@ class SurrogateStrategy(Strategy):
             for column, like in zip(values.T, before, strict=True)
         ]
         kinds = tuple(model.kind_ for model in self._models)
-        self.rounds.append(Round(len(self._genes), kinds, tuple(model.quality_ for model in self._models)))
+        self._rounds.append(Round(len(self._genes), kinds, tuple(model.quality_ for model in self._models)))
 
     def _fitted(self) -> bool:
         """Whether the last round saw all that is known."""
-        return bool(self.rounds) and self.rounds[-1].evaluations == len(self._genes)
+        return bool(self._rounds) and self._rounds[-1].evaluations == len(self._genes)
 
     def _n_exact(self) -> int:
         return 0 if self._exact is None else np.asarray(self._exact(self._genes[:1])).shape[1]
@@ -206,11 +193,11 @@ class SurrogateStrategy(Strategy):
         """Note how well the batch was foreseen."""
         if not self._fitted() or len(genes) < LEAST_ROWS:
             return
-        last = self.rounds[-1]
+        last = self._rounds[-1]
         batch = tuple(
             quality_of(*model.predict(genes), objectives[:, number]) for number, model in enumerate(self._models)
         )
-        self.rounds[-1] = Round(last.evaluations, last.kinds, last.quality, batch)
+        self._rounds[-1] = Round(last.evaluations, last.kinds, last.quality, batch)
 
     def _searched(self) -> Genes:
         """Everything that NSGA-II saw on the surrogates, the front so far in its first population; distinct rows."""

@@ -1,0 +1,126 @@
+"""Commands that hand a model over: export, and what looks at bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from edgenas.cli.options import (
+    AsJson,
+    AsZip,
+    Batch,
+    Budgets,
+    EmbedPreprocessing,
+    On,
+    Out,
+    Pack,
+    Precision,
+    Quiet,
+    RunFolder,
+    Sets,
+    Shown,
+    Target,
+    Unpack,
+    Web,
+    WebRuntime,
+    Which,
+    print_json,
+)
+from edgenas.cli.runs import reach_of, run_stage, say_packed
+from edgenas.errors import Packed, RunFolderError
+from edgenas.files import read_json, user_path
+
+if TYPE_CHECKING:
+    # Not otherwise: it loads torch, which `--help` can do without.
+    from edgenas.pipeline.bundle_network import BundleOptions
+    from edgenas.profiling.reach import Reach
+
+app = typer.Typer()
+
+
+@app.command()
+def export(
+    target: Target,
+    budget: Budgets = None,
+    sets: Sets = None,
+    run: RunFolder = None,
+    arch: Which = None,
+    precision: Precision = None,
+    batch: Batch = None,
+    embed_preprocessing: EmbedPreprocessing = False,
+    out: Out = None,
+    as_zip: AsZip = False,
+    web: Web = None,
+    web_runtime: WebRuntime = None,
+    on: On = None,
+    pack: Pack = None,
+    unpack: Unpack = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Prove the chosen network's ONNX file and bundle it; or another network or form, see the options."""
+    shown, reach = Shown(as_json, quiet), reach_of(on, pack, unpack)
+    own_form = embed_preprocessing or not all(option is None for option in (arch, precision, batch, out))
+    if not (own_form or as_zip or web):
+        run_stage("export", target, budget, sets, run, None, shown, reach)
+        return
+    if budget or sets or run or not target.is_dir():
+        raise RunFolderError(
+            f"{target}: --arch, --precision, --batch, --embed-preprocessing, --out, --zip and --web go with a run "
+            "folder"
+        )
+    from edgenas.pipeline.bundle_network import BundleOptions
+    from edgenas.pipeline.bundling import run_precision
+    from edgenas.pipeline.run import open_run
+
+    options = None
+    if own_form:
+        used = precision or run_precision(open_run(target, reach))
+        options = BundleOptions(used, dynamic_batch=batch == "dynamic", embed_preprocessing=embed_preprocessing)
+    _hand_over(target, arch, options, out, as_zip, (web, web_runtime), shown, reach)
+
+
+def _hand_over(
+    target: Path,
+    arch: str | None,
+    options: BundleOptions | None,
+    out: Path | None,
+    as_zip: bool,
+    page: tuple[Path | None, Path | None],
+    shown: Shown,
+    reach: Reach,
+) -> None:
+    from edgenas.display import ProgressDisplay, print_bundle
+    from edgenas.pipeline.hand_over import hand_over
+    from edgenas.pipeline.run import open_run
+
+    run = open_run(target, reach)
+    out, web, runtime = (path and user_path(path) for path in (out, *page))
+    try:
+        with ProgressDisplay(quiet=shown.quiet) as progress:
+            made = hand_over(
+                run,
+                arch or "chosen",
+                options,
+                out,
+                as_zip=as_zip,
+                web=web,
+                web_runtime=runtime,
+                progress=progress,
+            )
+    except Packed as packed:
+        say_packed(packed, shown.as_json)
+        return
+    manifest = read_json(made.folder / "manifest.json")
+    places = {"zip": made.zip, "web": made.web}
+    if shown.as_json:
+        said = {name: str(place) for name, place in places.items() if place}
+        print_json({"bundle": str(made.folder), **said, **manifest})
+        return
+    print_bundle(manifest, str(made.folder))
+    if made.zip:
+        print(f"zip   {made.zip}")
+    if made.web:
+        print(f"page  {made.web}: python -m http.server -d {made.web}")

@@ -1,0 +1,107 @@
+"""The manifest: all that is known about a bundle's model."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgenas.files import SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that is known about a bundle's model. Rates are fractions, times microseconds.
+
+    Attributes:
+        name: of the bundle.
+        created: date, ISO 8601.
+        arch: the network's text form.
+        space: the search space's structure_id.
+        dataset: the pictures' name.
+        classes: labels in the order of the logits.
+        preprocess: `Preprocess.to_json()`.
+        accuracy: validation_top1, test_top1 and test_images (how many); by class, in the order of `classes`,
+            test_images_by_class and test_top1_by_class (null where the test set has none).
+        latency: for each device predicted_us, interval_us, p50_us, p95_us and the circumstances.
+        costs: macs, params, weight_bytes, peak_activation_bytes.
+        calibration_images: on how many training pictures batch norm was recalibrated.
+        parity: `Parity.to_json()`.
+        versions: of what it was made with (see `library_versions`).
+        seed: of the run.
+        precision: of model.onnx.
+        form: of its graph, see `space.form`.
+        batch: how many pictures model.onnx takes at once, or `dynamic`; all is stated for one at a time.
+        preprocessing_included: whether models normalise pixels themselves, and latencies include that. Resizing and
+            cropping are never inside.
+        size_bytes: of model.onnx.
+        int8: of model_int8.onnx: its quantiser_recipe, the recipes_tried, accuracy, latency (and fp32's, timed beside
+            it), parity (with the network of model.onnx), size_bytes, fine_tuning (null, or what quantisation-aware
+            fine-tuning took and brought), and notes for people; empty where there is none.
+        deployed: which file is meant for which device, by its name.
+        splits: by name how many images a split of the data set has, and its sha256.
+        found: how the network was found, and what that cost: strategy, evaluations, search_seconds, train_seconds,
+            front_networks, and the budgets.
+        licences: notes on latency tables of others that the predictions rest on.
+        samples: the file of sample inputs, how many there are, and for each model the tolerance of its outputs.
+        files: SHA-256 of every other file of the bundle, by name; `write_bundle` fills it in.
+        digest: SHA-256 of the rest of the manifest, see `sealed`.
+        schema_version: of the manifest.
+    """
+
+    name: str
+    created: str
+    arch: str
+    space: str
+    dataset: str
+    classes: tuple[str, ...]
+    preprocess: Mapping[str, Any]
+    accuracy: Mapping[str, Any]
+    latency: Mapping[str, Mapping[str, Any]]
+    costs: Mapping[str, int]
+    calibration_images: int
+    parity: Mapping[str, Any]
+    versions: Mapping[str, str]
+    seed: int
+    precision: str = "fp32"
+    form: str = "direct"
+    batch: int | str = 1
+    preprocessing_included: bool = False
+    size_bytes: int = 0
+    int8: Mapping[str, Any] = field(default_factory=dict)
+    deployed: Mapping[str, str] = field(default_factory=dict)
+    splits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    found: Mapping[str, Any] = field(default_factory=dict)
+    licences: tuple[str, ...] = ()
+    samples: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    digest: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in `manifest.json`."""
+        return dataclasses.asdict(self)
+
+    def sealed(self) -> Manifest:
+        """With its digest, by which an edited manifest is known (not one whose digest was edited with it)."""
+        rest = {key: value for key, value in self.to_json().items() if key != "digest"}
+        # The kit's verify.py writes what it has read in the same way.
+        text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return dataclasses.replace(self, digest=hashlib.sha256(text.encode()).hexdigest())
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of edgenas, torch, onnx and onnxruntime, for a manifest."""
+    versions = {"edgenas": _edgenas_version()}
+    return versions | {name: importlib.metadata.version(name) for name in ("torch", "onnx", "onnxruntime")}
+
+
+def _edgenas_version() -> str:
+    try:
+        return importlib.metadata.version("edgenas")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,109 @@
+"""What a bundle is made of: a network of a run, in the form asked for, and what `verify` found out about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from edgenas.deploy.parity import onnx_classes
+from edgenas.errors import RunFolderError
+from edgenas.pipeline.data import scoring_split
+from edgenas.pipeline.run import Run
+from edgenas.pipeline.verify import model_path
+from edgenas.space.arch import Arch
+from edgenas.supernet.subnet import Subnet
+from edgenas.training.data import Dataset
+from edgenas.training.preprocess import Preprocess
+from edgenas.training.split import Split
+
+PICTURES_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True)
+class BundleOptions:
+    """How a bundle's files are asked for.
+
+    Attributes:
+        precision: with int8, the bundle holds the fp32 file, too.
+        dynamic_batch: how many pictures are taken at once is left open.
+        embed_preprocessing: pixels are normalised inside.
+    """
+
+    precision: Literal["fp32", "int8"] = "fp32"
+    dynamic_batch: bool = False
+    embed_preprocessing: bool = False
+
+    @property
+    def as_measured(self) -> bool:
+        """Whether files are the very ones that `verify` measures."""
+        return not (self.dynamic_batch or self.embed_preprocessing)
+
+    def __str__(self) -> str:
+        words = {"dynamic": self.dynamic_batch, "embedded": self.embed_preprocessing}
+        return "-".join([self.precision, *(word for word, said in words.items() if said)])
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is to be bundled, and what its files are proven and scored on."""
+
+    run: Run
+    dataset: Dataset
+    subnet: Subnet
+    preprocess: Preprocess
+    options: BundleOptions
+    folder: Path
+    verified: tuple[dict[str, Any], Path] | None
+
+    @property
+    def arch(self) -> Arch:
+        """The network."""
+        assert self.subnet.arch is not None
+        return self.subnet.arch
+
+
+def verified_network(run: Run, arch: Arch) -> tuple[dict[str, Any], Path] | None:
+    """What `verify` found out about an arch, and the file that it measured; None where it did not."""
+    verified = run.result("verify")
+    for number, entry in enumerate(verified["front"]):
+        # Without a file nothing was measured.
+        if entry["arch"] == arch.id and verified["model"] is not None:
+            model = verified["model"] if arch.id == verified["chosen"] else model_path(number)
+            for path in (model, *([entry["int8"]["model"]] if entry.get("int8") else [])):
+                if not (run.folder / path).exists():
+                    raise RunFolderError(
+                        f"{run.folder / path} is missing: delete {run.result_path('verify')} and run "
+                        f"`edgenas verify {run.folder}`"
+                    )
+            return entry, run.folder / model
+    return None
+
+
+def validation_top1(network: Network, model: Path) -> float:
+    """Top-1 of a file on the validation pictures that every subnet of the run was scored on."""
+    split = scoring_split(network.run, network.dataset)
+    return sum(right for right, _ in _answers(model, split, network.preprocess)) / len(split)
+
+
+def test_scores(network: Network, model: Path) -> dict[str, Any]:
+    """Top-1 of a file on the test pictures, of all and by class."""
+    classes, split = network.dataset.num_classes, network.dataset.test
+    right = [0] * classes
+    for answer, label in _answers(model, split, network.preprocess):
+        right[label] += answer
+    counts = split.counts(classes)
+    return {
+        "test_top1": sum(right) / len(split),
+        "test_images": len(split),
+        "test_images_by_class": counts,
+        "test_top1_by_class": [own / count if count else None for own, count in zip(right, counts, strict=True)],
+    }
+
+
+def _answers(model: Path, split: Split, preprocess: Preprocess) -> Iterator[tuple[bool, int]]:
+    """Whether each picture is given its label, and that label; in parts, since files may be more than memory holds."""
+    for part in split.batches(PICTURES_AT_ONCE):
+        given = onnx_classes(model, part.tensor(), preprocess)
+        yield from zip((given == part.labels).tolist(), part.labels.tolist(), strict=True)

@@ -1,0 +1,106 @@
+"""The chosen network block by block, with what each block costs on each device."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgenas.errors import TableError, UserError
+from edgenas.latency.block_cost import BlockCosts, PaperCosts
+from edgenas.latency.predictor import LatencyPredictor
+from edgenas.latency.table import LatencyTable
+from edgenas.space.blocks import BlockSpec, HeadSpec, InvertedResidualSpec, StemSpec
+from edgenas.space.cost import cost
+from edgenas.space.load import load_space
+from edgenas.space.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of the chosen network.
+
+    Attributes:
+        name: where it stands, like `stage2.block1`.
+        what: its operators in words.
+        shape: of its output, like `14 × 14 × 24`.
+        macs: multiply-accumulates of one picture.
+        latency_us: by device, None where it is neither measured nor within the measured range.
+        measured: devices that it was timed on by itself; elsewhere its latency is regressed.
+    """
+
+    name: str
+    what: str
+    shape: str
+    macs: int
+    latency_us: dict[str, float | None]
+    measured: frozenset[str]
+
+
+def read_blocks(folder: Path, arch: str, num_classes: int, devices: tuple[str, ...]) -> tuple[Block, ...]:
+    """The blocks of a network of a run; none where the run folder says too little to tell.
+
+    Args:
+        folder: of the run.
+        arch: of its space.
+        num_classes: of the network.
+        devices: of the run.
+    """
+    try:
+        space = load_space(folder / "space.yaml")
+        specs = list(space.unroll(space.parse(arch), num_classes))
+        known = {device: _costs(folder / "latency" / device, space) for device in devices}
+    except UserError:
+        # Runs of other versions are shown without this part.
+        return ()
+    costs = {device: own.known(specs).tolist() for device, own in known.items()}
+    timed = {device: getattr(own, "measured_us", {}) for device, own in known.items()}
+    return tuple(
+        Block(
+            name=spec.name,
+            what=described(spec),
+            shape=f"{spec.out_size} × {spec.out_size} × {spec.out_channels}",
+            macs=cost([spec]).macs,
+            latency_us={d: None if math.isnan(own[place]) else own[place] for d, own in costs.items()},
+            measured=frozenset(device for device, own in timed.items() if spec.key in own),
+        )
+        for place, spec in enumerate(specs)
+    )
+
+
+def _costs(folder: Path, space: SearchSpace) -> BlockCosts | PaperCosts:
+    """What the predictor of a device knows of blocks; of one that an older version saved, what was measured alone."""
+    try:
+        return LatencyPredictor.load(folder / "predictor.json", space).blocks_
+    except TableError:
+        measured = {key: row.p50_us for key, row in LatencyTable.load(folder).blocks().items()}
+        return BlockCosts(measured, {})
+
+
+def described(spec: BlockSpec) -> str:
+    """A block's operators in words."""
+    if isinstance(spec, StemSpec):
+        return f"convolution {spec.kernel} × {spec.kernel}, stride {spec.stride}, {spec.activation}"
+    if isinstance(spec, InvertedResidualSpec):
+        parts = [
+            f"inverted residual {spec.kernel} × {spec.kernel}",
+            f"{spec.mid_channels} channels inside",
+            *([f"stride {spec.stride}"] if spec.stride > 1 else []),
+            *(["squeeze-excite"] if spec.se_channels else []),
+            *(["shortcut"] if spec.residual else []),
+            spec.activation,
+        ]
+        return ", ".join(parts)
+    if isinstance(spec, HeadSpec):
+        return f"head: {spec.width} channels, pooled, {spec.activation}, classifier"
+    return spec.key
+
+
+def stages_of(arch: str) -> list[str]:
+    """An arch's text as lines for people: its resolution, then a line for each stage."""
+    resolution, *stages = arch.split("_")
+    lines = [f"{resolution.removeprefix('r')} × {resolution.removeprefix('r')} pixels"]
+    for number, stage in enumerate(stages):
+        width, *blocks = stage.split("-")
+        lines.append(f"stage {number}: {width.removeprefix('w')} channels, {' '.join(blocks)}")
+    return lines

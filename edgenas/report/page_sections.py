@@ -1,0 +1,230 @@
+"""The parts of the page: a finding, figures, and the numbers as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import yaml
+
+from edgenas.report import figures, judgement, latency_figures, searched
+from edgenas.report.figure import Figure
+from edgenas.report.formats import MISSING, count, duration, ms, ms_range, percent
+from edgenas.report.network import Block, read_blocks
+from edgenas.report.page_html import folded, sentences, table, text
+from edgenas.report.score_rows import score_rows
+from edgenas.report.values import Network, Run
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        name: its anchor.
+        title: its heading.
+        finding: a sentence of plain judgement, which stands first.
+        figures: drawn side by side where there is room.
+        body: HTML behind them.
+    """
+
+    name: str
+    title: str
+    finding: str
+    figures: tuple[Figure, ...] = ()
+    body: str = ""
+
+
+def sections(run: Run) -> list[Section]:
+    """The parts of the page, in order."""
+    found = [_front(run), *_network(run), *_predictor(run), *_accuracy(run), *_training(run), _search(run)]
+    return [*found, *_genes(run), _cost(run), _environment(run)]
+
+
+def _front(run: Run) -> Section:
+    told = [judgement.front_on(run, device) for device in run.devices]
+    told += [doubt for device in run.devices if (doubt := judgement.front_doubts(run, device))]
+    header = ["", "device", "validation top-1", "predicted, interval (ms)", "p50 / p95 (ms)", "budget met", "network"]
+    rows = [row for place, network in enumerate(run.networks, 1) for row in _network_rows(run, place, network)]
+    budgets = [judgement.budget(line, run) for line in run.summary.budgets] or ["none"]
+    return Section(
+        "front",
+        "The front",
+        judgement.front(run),
+        tuple(latency_figures.front(run, device) for device in run.devices),
+        sentences([*told, "Latencies are of the network alone: decoding, resizing and normalising are not included"])
+        + f"<p>Budgets: {text('; '.join(budgets))}.</p>"
+        + table(header, rows, numbers=(2, 3, 4), marked=_chosen_rows(run)),
+    )
+
+
+def _network_rows(run: Run, place: int, network: Network) -> Iterable[list[str]]:
+    for device, latency in ((d, network.latency[d]) for d in run.devices if d in network.latency):
+        meets = {True: "yes", False: "no", None: MISSING}[latency.meets_budget]
+        yield [
+            f"{place}, chosen" if run.summary.chosen and network.arch == run.summary.chosen.arch else str(place),
+            device,
+            percent(network.val_top1),
+            f"{ms(latency.predicted_us)} ({ms_range(latency.interval_us)})",
+            f"{ms(latency.p50_us)} / {ms(latency.p95_us)}",
+            f"{meets}, dropped" if network.dropped else meets,
+            network.arch,
+        ]
+
+
+def _chosen_rows(run: Run) -> frozenset[int]:
+    networks = [n.arch for n in run.networks for device in run.devices if device in n.latency]
+    chosen = run.summary.chosen
+    return frozenset(place for place, arch in enumerate(networks) if chosen and arch == chosen.arch)
+
+
+def _network(run: Run) -> list[Section]:
+    chosen = run.summary.chosen
+    if chosen is None or not run.dataset.num_classes:
+        return []
+    network = read_blocks(run.folder, chosen.arch, run.dataset.num_classes, run.devices)
+    if not network:
+        return []
+    measured = {n.arch: n.latency for n in run.summary.front}.get(chosen.arch, {})
+    told = [
+        judgement.blocks(device, network, measured[device].p50_us if device in measured else None)
+        for device in run.devices
+    ]
+    header = ["block", "what it is", "output", "MACs", *[f"ms on {device}" for device in run.devices]]
+    return [
+        Section(
+            "network",
+            "The chosen network, block by block",
+            "; ".join(told),
+            tuple(figures.blocks(network, device) for device in run.devices),
+            folded("The blocks as a table", table(header, [_block_row(b, run) for b in network], numbers=(3, 4, 5, 6))),
+        )
+    ]
+
+
+def _block_row(block: Block, run: Run) -> list[str]:
+    times = [
+        ms(block.latency_us[device]) + ("" if device in block.measured else " (regressed)") for device in run.devices
+    ]
+    return [block.name, block.what, block.shape, f"{block.macs:,}", *times]
+
+
+def _predictor(run: Run) -> list[Section]:
+    """Of devices whose predictor was scored: one that is known by a table of blocks has none."""
+    parts = []
+    for device, score in run.scores.items():
+        said = [judgement.predictor(score), *judgement.predictor_doubts(score)]
+        said += [formed] if (formed := judgement.form(run, device)) else []
+        rows = [[name, value] for name, value in score_rows(score).items()]
+        shown = table(["on networks not seen in fitting", "value"], rows, numbers=(1,))
+        parts.append(f"<h3>{text(device)}</h3>{sentences(said)}{folded('All figures', shown)}")
+    if not parts:
+        return []
+    finding = "; ".join(f"{device}: {judgement.predictor(score)}" for device, score in run.scores.items())
+    panels = tuple(latency_figures.predictor(run, device) for device in run.scores)
+    return [Section("predictor", "How far predictions can be trusted", finding, panels, "".join(parts))]
+
+
+def _accuracy(run: Run) -> list[Section]:
+    if run.summary.chosen is None or run.summary.chosen.test_top1 is None:
+        return []
+    found = [
+        Section(
+            "optimism",
+            "Validation against test",
+            judgement.optimism(run).rstrip("."),
+            (figures.validation_and_test(run),),
+            sentences([judgement.int8(run), *judgement.int8_doubts(run), *run.summary.int8.notes])
+            if run.summary.int8
+            else "",
+        )
+    ]
+    if run.bundle is None or not run.bundle.accuracy.test_top1_by_class:
+        return [*found, Section("classes", "Accuracy by class", judgement.by_class(run))]
+    scores = run.bundle.accuracy
+    rows = [
+        [name, f"{images:,}", percent(rate)]
+        for name, images, rate in zip(
+            run.bundle.classes, scores.test_images_by_class, scores.test_top1_by_class, strict=False
+        )
+    ]
+    shown = folded("By class as a table", table(["class", "test images", "top-1"], rows, numbers=(1, 2)))
+    return [*found, Section("classes", "Accuracy by class", judgement.by_class(run), (figures.by_class(run),), shown)]
+
+
+def _training(run: Run) -> list[Section]:
+    supernet = run.summary.supernet
+    if supernet is None or run.summary.accuracy is not None:
+        return []
+    drawn = [figures.training_loss(run)] if run.steps else []
+    drawn += [figures.training_top1(run)] if run.validations else []
+    splits = ", ".join(f"{n:,} {split}" for split, n in run.dataset.counts.items())
+    said = (
+        f"Supernet of space {run.summary.space}: {count(supernet.params)} parameters, "
+        f"{judgement.taught(run)}. {run.dataset.name}: {run.dataset.num_classes} classes, {splits}"
+    )
+    return [Section("training", "Training", judgement.training(run), tuple(drawn), sentences([said]))]
+
+
+def _search(run: Run) -> Section:
+    facts = run.search
+    point = ", ".join(f"{value:.4g}" for value in facts.reference_point)
+    drawn = (figures.hypervolume(run),) if facts.hypervolume_by_batch else ()
+    said = [f"Strategy {facts.strategy}; hypervolume {facts.hypervolume:.4g}, reference point ({point})"]
+    said += [line.rstrip(".") for line in (*searched.models(run), searched.unscored(run)) if line]
+    return Section("search", "Search", judgement.search(run), drawn, sentences(said))
+
+
+def _genes(run: Run) -> list[Section]:
+    if run.understanding is None or not run.understanding.genes:
+        return []
+    header = ["gene of the chosen network", "validation top-1", *(f"ms on {d}" for d in run.devices), "within"]
+    moved = searched.moves(run)
+    shown = folded("Every step of one gene", table(header, searched.move_rows(run))) if moved else ""
+    told = [line.rstrip(".") for line in (*searched.genes(run), moved) if line]
+    title, short = "What genes buy and cost", searched.genes_in_short(run)
+    return [Section("genes", title, short, (figures.genes(run),), sentences(told) + shown)]
+
+
+def _cost(run: Run) -> Section:
+    supernet, facts = run.summary.supernet, run.search
+    rows = [
+        ["search", duration(facts.seconds), f"{facts.evaluations:,} networks judged"],
+    ]
+    if supernet is not None:
+        said = ["training the supernet", duration(supernet.train_seconds), f"{count(supernet.params)} parameters"]
+        rows.insert(0, said)
+    rows += [
+        [f"measuring {device}", MISSING, f"{score.n_fit + score.n_test:,} rows fitted and networks tested"]
+        for device, score in run.scores.items()
+    ]
+    shown = table(["", "time", ""], rows, numbers=(1,))
+    return Section("cost", "Cost", judgement.cost(run), body=shown)
+
+
+def _environment(run: Run) -> Section:
+    parts = []
+    for device in run.devices:
+        facts = {**run.identities.get(device, {}), **run.circumstances.get(device, {})}
+        rows = [[key.replace("_", " "), _plain(value)] for key, value in facts.items()]
+        parts.append(f"<h3>{text(device)}</h3>" + (table(["", ""], rows) if rows else "<p>Not recorded.</p>"))
+    bundle = run.bundle
+    if bundle:
+        facts = {**bundle.versions, "seed": bundle.seed, "space": bundle.space, "exported on": bundle.created}
+        facts["digest of the bundle's manifest"] = bundle.digest or None
+        parts.append("<h3>Made with</h3>" + table(["", ""], [[key, _plain(value)] for key, value in facts.items()]))
+    config = yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True)
+    parts.append(folded("Resolved config", f"<pre>{text(config)}</pre>"))
+    known = sum(device in run.circumstances for device in run.devices)
+    finding = f"The circumstances of {known} of {len(run.devices)} devices are recorded"
+    return Section("environment", "Environment and provenance", finding, body="".join(parts))
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{key} {_plain(each)}" for key, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "unknown" if value is None else str(value)

@@ -1,0 +1,61 @@
+"""The figure of a race: hypervolume against evaluations and against seconds."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from edgenas.report.plots import BLUE, GREEN, GREY, INK, ORANGE, STYLE, VERMILION
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LOOKS = ((BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (ORANGE, ":"), (INK, "-"), (GREY, "--"))
+"""Nothing is told by colour alone: beyond these, lines begin again and are marked."""
+MARKERS = ("", "o")
+
+
+def race_judgement(found: Mapping[str, Any]) -> str:
+    """Who was ahead at the end, and by how much."""
+    last = {name: one["by_evaluations"]["median"][-1] for name, one in found["strategies"].items()}
+    first, *others = sorted(last, key=lambda name: -last[name])
+    lead = f"{first} found {last[first]:.1%} of the hypervolume in {found['evaluations']} evaluations"
+    return f"{lead}; next came {others[0]} with {last[others[0]]:.1%}" if others else lead
+
+
+def plot_race(found: Mapping[str, Any]) -> bytes:
+    """Medians over the seeds, and from the least to the greatest, PNG.
+
+    Args:
+        found: as `search.race.summarise` gives it.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.0, 3.8), layout="constrained")
+        panels = figure.subplots(1, 2, sharey=True)
+        for axes, axis in zip(panels, ("evaluations", "seconds"), strict=True):
+            _panel(axes, found, axis)
+        panels[0].set_ylabel("share of the hypervolume found")
+        panels[0].legend(loc="lower right")
+        figure.suptitle(race_judgement(found), x=0.01, ha="left", fontweight="bold", fontsize=11)
+        stream = io.BytesIO()
+        # Without its version stamp, equal data give equal bytes.
+        figure.savefig(stream, format="png", metadata={"Software": None})
+        return stream.getvalue()
+
+
+def _panel(axes: Axes, found: Mapping[str, Any], axis: str) -> None:
+    low = 1.0
+    for place, (name, one) in enumerate(found["strategies"].items()):
+        color, line = LOOKS[place % len(LOOKS)]
+        curve = one[f"by_{axis}"]
+        seeds = len(one["seeds"])
+        look: dict[str, Any] = {"color": color, "ls": line, "marker": MARKERS[place // len(LOOKS) % 2], "ms": 3}
+        axes.plot(curve[axis], curve["median"], label=f"{name}, {seeds} seeds", lw=1.8, drawstyle="steps-post", **look)
+        axes.fill_between(curve[axis], curve["least"], curve["greatest"], color=color, alpha=0.15, lw=0, step="post")
+        # What every strategy has behind it soon would hide how they differ.
+        low = min(low, curve["median"][len(curve["median"]) // 10])
+    axes.set(xlabel=axis, xlim=(0, None), ylim=(max(0.0, low - 0.05), 1.01))

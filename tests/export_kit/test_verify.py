@@ -1,0 +1,339 @@
+"""The kit's verify.py: a bundle as it was made passes, anything else is named in a line, and never with a traceback."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import io
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import onnx
+import pytest
+
+from edgenas.deploy.bundle import zip_bundle
+from edgenas.files import shipped
+
+FILES = (
+    "model.onnx",
+    "model_int8.onnx",
+    "samples.npz",
+    "bench.py",
+    "run.py",
+    "verify.py",
+    "README.md",
+    "MODEL_CARD.md",
+)
+
+
+@pytest.fixture
+def bundle(shared_bundle: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(shared_bundle, tmp_path / "bundle")
+
+
+@pytest.fixture(scope="module")
+def kit() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("kit_verify", shipped("export") / "verify.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Said:
+    """What verify.py said of a bundle, and its exit code."""
+
+    def __init__(self, kit: ModuleType, *words: object) -> None:
+        # The module's own reconfiguring of streams is for real ones.
+        stdout, stderr = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+        try:
+            self.code = kit.main([str(word) for word in words])
+            texts = []
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+                texts.append(stream.buffer.getvalue().decode())  # type: ignore[attr-defined]
+        finally:
+            sys.stdout, sys.stderr = stdout, stderr
+        self.out, self.err = texts
+
+    @property
+    def off(self) -> list[str]:
+        return [line for line in self.out.splitlines() if line.startswith("OFF")]
+
+
+def resealed(kit: ModuleType, bundle: Path, **changes: object) -> None:
+    """Edit the manifest as somebody would who knows how its digest is made."""
+    path = bundle / "manifest.json"
+    manifest = {**json.loads(path.read_text()), **changes}
+    manifest["digest"] = kit.digest_of(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def replaced(kit: ModuleType, bundle: Path, name: str, data: bytes) -> None:
+    """Another file, which the manifest says is the right one."""
+    (bundle / name).write_bytes(data)
+    files = json.loads((bundle / "manifest.json").read_text())["files"]
+    resealed(kit, bundle, files=files | {name: hashlib.sha256(data).hexdigest()})
+
+
+def test_a_bundle_as_it_was_made_is_well_as_folder_and_as_zip(bundle, tmp_path) -> None:
+    zipped = zip_bundle(bundle, tmp_path / "bundle.zip")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    for words in ([], [str(zipped), "--json"]):
+        command = [sys.executable, "-I", "-W", "error", "verify.py", *words]
+        done = subprocess.run(command, cwd=bundle, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert found["ok"] is True
+    assert found["digest"] == json.loads((bundle / "manifest.json").read_text())["digest"]
+    assert {check["check"] for check in found["checks"]} == {
+        "manifest.json",
+        *FILES,
+        "model.onnx, run",
+        "model_int8.onnx, run",
+    }
+
+
+@pytest.mark.parametrize("name", [*FILES, "manifest.json"])
+@pytest.mark.parametrize("how", ["changed", "cut", "removed", "emptied", "a folder"])
+def test_every_file_changed_or_removed_is_named(kit, bundle, name: str, how: str) -> None:
+    path = bundle / name
+    data = path.read_bytes()
+    path.unlink()
+    if how == "a folder":
+        path.mkdir()
+    elif how != "removed":
+        middle = len(data) // 2
+        flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+        path.write_bytes({"changed": flipped, "cut": data[:middle], "emptied": b""}[how])
+    said = Said(kit, bundle)
+    assert (said.code, said.err) == (1, "")
+    assert len(said.off) == 1
+    assert name in said.off[0]
+
+
+@pytest.mark.parametrize(("one", "other"), [("model.onnx", "model_int8.onnx"), ("run.py", "bench.py")])
+def test_swapped_files_are_named(kit, bundle, one: str, other: str) -> None:
+    first, second = (bundle / one).read_bytes(), (bundle / other).read_bytes()
+    (bundle / one).write_bytes(second)
+    (bundle / other).write_bytes(first)
+    said = Said(kit, bundle)
+    assert said.code == 1
+    assert len(said.off) == 2
+
+
+def test_an_edited_label_or_a_newer_schema_is_off(kit, bundle) -> None:
+    path = bundle / "manifest.json"
+    text = path.read_text()
+    path.write_text(text.replace('"eins"', '"zwei-"'))
+    assert "was changed" in Said(kit, bundle).out
+    path.write_text(text.replace('"schema_version": 1', '"schema_version": 2'))
+    assert "schema 2" in Said(kit, bundle).out
+
+
+def test_who_knows_the_digest_is_sure_against_a_resealed_manifest(kit, bundle) -> None:
+    digest = json.loads((bundle / "manifest.json").read_text())["digest"]
+    assert Said(kit, bundle, "--digest", digest.upper()).code == 0
+    resealed(kit, bundle, seed=7)
+    assert Said(kit, bundle).code == 0
+    assert Said(kit, bundle, "--digest", digest).code == 1
+
+
+def edited(model: bytes, change: Callable[[onnx.ModelProto], object]) -> bytes:
+    proto = onnx.load_from_string(model)
+    change(proto)
+    return proto.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda proto: setattr(proto.graph.node[0], "op_type", "Levitate"), "Levitate"),
+        (lambda proto: setattr(proto.opset_import[0], "version", 999), "999"),
+        (lambda proto: proto.graph.ClearField("node"), "cannot be loaded"),
+        (lambda proto: setattr(proto.metadata_props[0], "value", "other"), "is network"),
+    ],
+)
+def test_models_that_the_runtime_lacks_or_that_are_another_are_named(kit, bundle, change, named: str) -> None:
+    def on_arch(proto: onnx.ModelProto) -> None:
+        props = sorted(proto.metadata_props, key=lambda prop: prop.key != "edgenas.arch")
+        proto.ClearField("metadata_props")
+        proto.metadata_props.extend(props)
+        change(proto)
+
+    replaced(kit, bundle, "model.onnx", edited((bundle / "model.onnx").read_bytes(), on_arch))
+    said = Said(kit, bundle)
+    assert said.code == 1
+    assert len(said.off) == 1
+    assert named in said.off[0]
+    assert "onnxruntime_src" not in said.off[0]
+
+
+def test_a_model_that_computes_something_else_is_off_though_every_checksum_fits(kit, bundle) -> None:
+    def other_weights(proto: onnx.ModelProto) -> None:
+        weights = max(proto.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+        values = np.frombuffer(weights.raw_data, np.float32) * 1.1
+        weights.raw_data = values.astype(np.float32).tobytes()
+
+    replaced(kit, bundle, "model.onnx", edited((bundle / "model.onnx").read_bytes(), other_weights))
+    said = Said(kit, bundle)
+    assert said.code == 1
+    assert "computes something else" in said.off[0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"classes": ["cat", "dog"]},
+        {"preprocess": {"size": 8}},
+        {"preprocess": None},
+        {"samples": {}},
+        {"samples": {"tolerance": {"model.onnx": "wide"}}},
+        {"files": {}},
+        {"files": {"../manifest.json": "0" * 64}},
+        {"files": {"samples.npz": 7}},
+        {"files": ["model.onnx"]},
+        {"classes": 7},
+    ],
+)
+def test_manifests_that_make_no_sense_are_off(kit, bundle, changes) -> None:
+    resealed(kit, bundle, **changes)
+    said = Said(kit, bundle)
+    assert said.code == 1
+    assert said.off or said.err.startswith("verify: the bundle cannot be checked")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "[" * 100_000,
+        '{"schema_version": "1"}',
+        '{"a": NaN}',
+        "\ud800".encode("utf-8", "surrogatepass"),
+    ],
+)
+def test_manifests_that_are_none_are_off(kit, bundle, text) -> None:
+    (bundle / "manifest.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    said = Said(kit, bundle)
+    assert (said.code, len(said.off)) == (1, 1)
+
+
+def zipped(path: Path, entries: dict[str, bytes], mode: int = stat.S_IFREG) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in entries.items():
+            entry = zipfile.ZipInfo("placeholder")
+            entry.filename = name
+            entry.external_attr = (mode | 0o644) << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("../evil.py", "plain file names"),
+        ("/etc/passwd", "plain file names"),
+        ("a/../../evil.py", "plain file names"),
+        ("..\\evil.py", "plain file names"),
+        ("C:evil.py", "plain file names"),
+        ("a/b/c.py", "plain file names"),
+        ("elsewhere/other.py", "several folders"),
+    ],
+)
+def test_zips_with_names_that_lead_elsewhere_are_refused(kit, bundle, tmp_path, name: str, said: str) -> None:
+    entries = {f"bundle/{path.name}": path.read_bytes() for path in bundle.iterdir()}
+    shown = Said(kit, zipped(tmp_path / "x.zip", entries | {name: b"evil"}))
+    assert (shown.code, len(shown.off)) == (1, 1)
+    assert said in shown.off[0]
+    assert not (tmp_path / "evil.py").exists()
+
+
+def test_zip_bombs_links_and_crowds_are_refused(kit, tmp_path, monkeypatch) -> None:
+    bomb = zipped(tmp_path / "bomb.zip", {"model.onnx": bytes(50_000_000)})
+    assert "times its size" in Said(kit, bomb).out
+    link = zipped(tmp_path / "link.zip", {"model.onnx": b"/etc/passwd"}, stat.S_IFLNK)
+    assert "a link" in Said(kit, link).out
+    crowd = zipped(tmp_path / "crowd.zip", {f"{number}": b"" for number in range(101)})
+    assert "101 entries" in Said(kit, crowd).out
+    monkeypatch.setattr(kit, "MOST_BYTES", 1000)
+    large = zipped(tmp_path / "large.zip", {"model.onnx": os.urandom(2000)})
+    assert "2,000 bytes" in Said(kit, large).out
+
+
+def test_an_entry_that_states_less_than_it_holds_is_read_no_further(kit, bundle, tmp_path) -> None:
+    path = zip_bundle(bundle, tmp_path / "bundle.zip")
+    data = path.read_bytes()
+    size = (bundle / "model.onnx").stat().st_size.to_bytes(4, "little")
+    assert size in data
+    path.write_bytes(data.replace(size, (1000).to_bytes(4, "little")))
+    said = Said(kit, path)
+    assert (said.code, said.err) == (1, "")
+    assert "model.onnx" in said.off[0]
+
+
+def test_zips_torn_anywhere_are_off(kit, bundle, tmp_path) -> None:
+    data = zip_bundle(bundle, tmp_path / "bundle.zip").read_bytes()
+    rng = np.random.default_rng(0)
+    for number, place in enumerate(rng.integers(0, len(data), 30)):
+        torn = tmp_path / f"{number}.zip"
+        # Cut, or a stretch of it overwritten.
+        torn.write_bytes(data[:place] if number % 2 else data[:place] + bytes(64) + data[place + 64 :])
+        said = Said(kit, torn)
+        assert (said.code, said.err) == (1, "")
+        assert said.off
+
+
+def test_a_zip_bundle_is_the_same_bytes_each_time_and_unpacks_into_a_folder(bundle, tmp_path) -> None:
+    first, second = (zip_bundle(bundle, tmp_path / folder / "b.zip") for folder in ("one", "two"))
+    assert first.read_bytes() == second.read_bytes()
+    with zipfile.ZipFile(first) as archive:
+        assert {name.partition("/")[0] for name in archive.namelist()} == {"b"}
+
+
+def test_the_budget_is_held_against_a_measurement_here(kit, bundle, tmp_path) -> None:
+    generous = Said(kit, bundle, "--budget", "5s", "--rounds", "4", "--json")
+    assert generous.code == 0
+    assert json.loads(generous.out)["measured"]["latency_ms"]["p50"] > 0
+    zipped = zip_bundle(bundle, tmp_path / "bundle.zip")
+    tight = Said(kit, zipped, "--budget", "0.0001us@p95", "--rounds", "4")
+    assert tight.code == 1
+    assert "the budget is" in tight.off[0]
+
+
+@pytest.mark.parametrize("budget", ["8", "ms", "-8ms", "0ms", "8ms@p99", "8 hours", "nanms"])
+def test_budgets_that_are_none_are_refused(kit, bundle, budget: str) -> None:
+    said = Said(kit, bundle, f"--budget={budget}")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("verify: --budget: wanted")
+
+
+def test_files_of_others_are_named_and_do_not_count(kit, bundle) -> None:
+    (bundle / "my picture.png").write_bytes(b"")
+    said = Said(kit, bundle)
+    assert said.code == 0
+    assert "'my picture.png'" in said.out
+
+
+def test_imports_the_standard_library_numpy_and_onnxruntime_alone() -> None:
+    tree = ast.parse((shipped("export") / "verify.py").read_text(encoding="utf-8"), feature_version=(3, 9))
+    plain = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    parts = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    roots = {str(name).split(".")[0] for name in plain + parts}
+    assert roots - sys.stdlib_module_names == {"numpy", "onnxruntime"}

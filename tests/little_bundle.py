@@ -1,0 +1,77 @@
+"""A little bundle of both precisions, made without a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from little_subnet import CALIBRATION_IMAGES, PREPROCESS, digits, taught
+from PIL import Image
+from spaces import SMALL
+
+from edgenas.deploy.bundle import write_bundle
+from edgenas.deploy.manifest import Manifest, library_versions
+from edgenas.deploy.onnx_export import export_onnx
+from edgenas.deploy.quantize import quantise
+from edgenas.deploy.recipe import QuantiserRecipe
+from edgenas.space.cost import cost
+from edgenas.supernet.subnet import Subnet
+from edgenas.training.preprocess import Preprocess
+
+CLASSES = ("null", "eins", "zwei", "drei", "vier", "fünf", "sechs, halb", "七", "a | b", "*neun*")
+SETTING = {"threads": 1, "provider": "cpu", "optimisation_level": "all", "spinning": False}
+
+
+def little_manifest(subnet: Subnet, preprocess: Preprocess, space: str) -> Manifest:
+    assert subnet.arch is not None
+    accuracy = {"validation_top1": 0.98, "test_top1": 0.97, "test_images": 360}
+    by_class = {"test_images_by_class": [36] * 10, "test_top1_by_class": [1.0] * 7 + [0.9, None, 0.8]}
+    measured = {"p50_us": 51.0, "p95_us": 60.0, "measured_with": SETTING, "cpu": "Abacus"}
+    return Manifest(
+        name="digits under 1 ms",
+        created="2026-01-31",
+        arch=subnet.arch.id,
+        space=space,
+        dataset="digits",
+        classes=CLASSES,
+        preprocess=preprocess.to_json(),
+        accuracy=accuracy | by_class,
+        latency={"here": measured | {"predicted_us": 50.0, "interval_us": [45.0, 55.0]}},
+        costs=cost(subnet.specs).to_json(),
+        calibration_images=subnet.calibration_images,
+        parity={"images": 256, "max_abs_difference": 1e-5},
+        versions=library_versions(),
+        seed=0,
+        int8={"accuracy": accuracy | by_class, "latency": {"here": measured}, "notes": ["slower here"]},
+        deployed={"here": "model.onnx"},
+        splits={"train": {"images": 1000, "sha256": "0" * 64}},
+        found={
+            "strategy": "nsga2",
+            "evaluations": 80,
+            "search_seconds": 60.0,
+            "train_seconds": 120.0,
+            "front_networks": 8,
+            "budgets": ["here=1ms"],
+        },
+    )
+
+
+def little_bundle(folder: Path) -> Path:
+    """Write it to `folder`/bundle: a network that knows the digits a little, in fp32 and int8."""
+    dataset = digits()
+    subnet = taught(dataset)
+    model = export_onnx(subnet, folder / "fp32.onnx")
+    inputs = PREPROCESS(dataset.train.tensor()[:CALIBRATION_IMAGES]).numpy()
+    recipe = QuantiserRecipe("minmax", "ends", seven_bit_weights=True)
+    int8 = quantise(model, folder / "int8.onnx", inputs, recipe, images=CALIBRATION_IMAGES)
+    manifest = little_manifest(subnet, PREPROCESS, SMALL.structure_id)
+    return write_bundle(folder / "bundle", model=model, int8_model=int8, manifest=manifest)
+
+
+def write_pictures(folder: Path, count: int) -> list[Path]:
+    """Test pictures of the digits as files, grey PNG."""
+    pictures = digits().test.tensor()[:count]
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"{number}.png" for number in range(len(pictures))]
+    for picture, path in zip(pictures, paths, strict=True):
+        Image.fromarray(picture[0].numpy()).save(path)
+    return paths

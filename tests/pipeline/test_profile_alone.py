@@ -1,0 +1,37 @@
+"""A space is profiled without pictures, and its table serves a search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_run import SMALL_SPACE, edgenas
+
+from edgenas.config import build_config
+from edgenas.errors import ConfigError
+from edgenas.latency.table import LatencyTable
+
+SHORT = ("--set", "profile.networks=10", "--set", "profile.rounds=8", "--set", "export.form=direct")
+
+
+def test_a_space_and_a_number_of_classes_are_enough(tmp_path: Path) -> None:
+    (tmp_path / "tiny-16.yaml").write_text(SMALL_SPACE)
+    done = edgenas("profile", "tiny-16.yaml", "--classes", "7", *SHORT, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (told,) = [line for line in done.stderr.splitlines() if line.startswith("here: ")]
+    assert "10 networks, 8 visits to each, about" in told
+    assert "networks held out are predicted to" in done.stdout.splitlines()[-1]
+    table = LatencyTable.load(tmp_path / "runs" / "tiny-16" / "latency" / "here")
+    assert {row.num_classes for row in table.rows if row.kind == "network"} == {7}
+    assert edgenas("tables", "show", "runs/tiny-16/latency/here", cwd=tmp_path).returncode == 0
+    refused = edgenas("search", "runs/tiny-16", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "search takes more than num_classes: data and train, or accuracy" in refused.stderr
+
+
+def test_classes_and_pictures_contradict_each_other() -> None:
+    value = {"name": "x", "space": "mobile-32", "num_classes": 7, "data": {"name": "digits"}, "train": {"epochs": 1}}
+    with pytest.raises(ConfigError, match="num_classes is for profiling alone"):
+        build_config(value, "here")
+    with pytest.raises(ConfigError, match="data"):
+        build_config({"name": "x", "space": "mobile-32"}, "here")

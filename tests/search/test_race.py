@@ -1,0 +1,59 @@
+"""What races make of searches."""
+
+import numpy as np
+import pytest
+
+from edgenas.search import optimise
+from edgenas.search.front import hypervolume, non_dominated, reference_of
+from edgenas.search.race import Trial, summarise
+
+N_CHOICES = np.full(6, 4)
+
+
+def evaluate(genes: np.ndarray) -> np.ndarray:
+    share = genes / 3
+    return np.column_stack([np.exp(-share @ np.linspace(0.2, 1, 6)), share.sum(axis=1)])
+
+
+def trial(strategy: str, seed: int, evaluations: int = 60) -> tuple[Trial, np.ndarray]:
+    result = optimise(N_CHOICES, evaluate, strategy=strategy, evaluations=evaluations, population=10, seed=seed)
+    seconds = np.arange(1, len(result.hypervolume) + 1) * 0.5
+    return Trial.of(strategy, seed, result, seconds.tolist()), result.objectives
+
+
+def test_a_trial_keeps_enough_to_tell_every_hypervolume_from() -> None:
+    kept, objectives = trial("nsga2", 0)
+    reference = reference_of(objectives)
+    expected = [hypervolume(objectives[:n], reference) for n in kept.evaluations]
+    np.testing.assert_allclose(kept.hypervolumes(reference), expected)
+    assert sum(map(len, kept.points)) < len(objectives)
+
+
+def test_shares_are_of_all_trials_together() -> None:
+    drawn = [trial(strategy, seed) for strategy in ("nsga2", "random") for seed in range(3)]
+    found = summarise([kept for kept, _ in drawn])
+    objectives = np.vstack([values for _, values in drawn])
+    best = objectives[non_dominated(objectives)]
+    reference = np.array(found["reference_point"])
+    assert found["hypervolume"] == pytest.approx(hypervolume(best, reference))
+    for strategy, first in (("nsga2", 0), ("random", 3)):
+        own = found["strategies"][strategy]
+        shares = [hypervolume(values, reference) / found["hypervolume"] for _, values in drawn[first : first + 3]]
+        assert own["at"]["60"]["median"] == pytest.approx(np.median(shares))
+        assert own["at"]["60"]["least"] == pytest.approx(min(shares))
+        assert own["seeds"] == [0, 1, 2]
+        assert own["seconds"]["median"] == pytest.approx(3.0)
+        for axis in ("evaluations", "seconds"):
+            curve = own[f"by_{axis}"]
+            assert curve["median"] == sorted(curve["median"])
+            assert curve["median"][-1] == pytest.approx(np.median(shares))
+            bands = zip(curve["least"], curve["median"], curve["greatest"], strict=True)
+            assert all(low <= middle <= high for low, middle, high in bands)
+    assert found["strategies"]["nsga2"]["at"]["15"]["median"] <= found["strategies"]["nsga2"]["at"]["30"]["median"]
+
+
+def test_before_its_first_batch_a_trial_has_found_nothing() -> None:
+    kept = Trial("random", 0, (10, 20), (5.0, 9.0), (((1.0, 2.0),), ((0.5, 1.0),)))
+    curve = summarise([kept])["strategies"]["random"]["by_seconds"]
+    assert [share for share, second in zip(curve["median"], curve["seconds"], strict=True) if second < 5] == [0] * 33
+    assert curve["median"][-1] == pytest.approx(1)
