@@ -89,9 +89,13 @@ def validation_top1(network: Network, model: Path) -> float:
 
 def test_scores(network: Network, model: Path) -> dict[str, Any]:
     """Top-1 of a file on the test pictures, of all and by class."""
-    classes, split = network.dataset.num_classes, network.dataset.test
+    return scores_by_class(model, network.dataset.test, network.preprocess, network.dataset.num_classes)
+
+
+def scores_by_class(model: Path, split: Split, preprocess: Preprocess, classes: int) -> dict[str, Any]:
+    """Top-1 of a file on test pictures, of all and by class."""
     right = [0] * classes
-    for answer, label in _answers(model, split, network.preprocess):
+    for answer, label in _answers(model, split, preprocess):
         right[label] += answer
     counts = split.counts(classes)
     return {

@@ -13,6 +13,7 @@ from edgenas.pipeline.bundle_network import BundleOptions
 from edgenas.pipeline.bundling import make_bundle, run_precision
 from edgenas.pipeline.finetune import is_finetuned, run_finetune
 from edgenas.pipeline.front_int8 import deployed_top1, precisions
+from edgenas.pipeline.hindsight import write_hindsight
 from edgenas.pipeline.lock import locked
 from edgenas.pipeline.run import Progress, Run
 from edgenas.space.arch import Arch
@@ -36,6 +37,8 @@ def run_export(run: Run, progress: Progress) -> None:
     verified = run.result("verify")
     options, used = BundleOptions(run_precision(run)), precisions(run)
     manifest = make_bundle(run, run.space.parse(verified["chosen"]), options, run.folder / BUNDLE, progress)
+    # The choice is written down: what test pictures say of the others changes nothing now.
+    write_hindsight(run, run.folder / BUNDLE / MODEL, progress)
     chosen: dict[str, Any] = {
         "arch": manifest.arch,
         "val_top1": _val_top1(run, manifest, verified),

@@ -25,7 +25,7 @@ WEIGHTS, RESULT = "finetune/subnet.safetensors", "finetune/result.json"
 def run_finetune(run: Run, progress: Progress) -> None:
     """Teach the chosen subnet on its own, the largest as its teacher; kept if validation top-1 rises."""
     arch = run.space.parse(run.result("verify")["chosen"])
-    if run.config.finetune.epochs == 0 or _known(run, arch) is not None:
+    if run.config.finetune.epochs == 0 or finetuning_of(run, arch) is not None:
         return
     dataset, started = run_dataset(run), time.perf_counter()
     net, calibration, pictures = (
@@ -53,7 +53,7 @@ def run_finetune(run: Run, progress: Progress) -> None:
 
 def is_finetuned(run: Run, arch: Arch) -> bool:
     """Whether an arch has a fine-tuned form that is better than the one it inherited."""
-    known = _known(run, arch)
+    known = finetuning_of(run, arch)
     return known is not None and known["val_top1_after"] > known["val_top1_before"]
 
 
@@ -63,7 +63,7 @@ def finetuned_subnet(run: Run, dataset: Dataset, arch: Arch) -> Subnet | None:
     Raises:
         RunFolderError: its weights are missing or broken.
     """
-    known = _known(run, arch)
+    known = finetuning_of(run, arch)
     if known is None or not is_finetuned(run, arch):
         return None
     subnet = Subnet(run.space.unroll(arch, dataset.num_classes), arch, dataset.pixels)
@@ -78,8 +78,8 @@ def finetuned_subnet(run: Run, dataset: Dataset, arch: Arch) -> Subnet | None:
     return subnet.eval()
 
 
-def _known(run: Run, arch: Arch) -> dict[str, Any] | None:
-    """What fine-tuning found, if it was of this arch, these weights and settings."""
+def finetuning_of(run: Run, arch: Arch) -> dict[str, Any] | None:
+    """What fine-tuning found and took, if it was of this arch, these weights and settings."""
     path = run.folder / RESULT
     if run.config.finetune.epochs == 0 or not path.exists():
         return None

@@ -104,11 +104,10 @@ class Lone:
 
 
 def supernet_epochs(run: Run, dataset: Dataset) -> float:
-    """Passes over the pictures that the run's supernet was taught, or is to be."""
+    """Passes over the pictures that the run's supernet was taught, or is to be; 0 where its weights were taken."""
     schedule, config = Schedule.read(run.result_path("train").parent), run.config.training
     if schedule is None:
-        assert config.epochs is not None
-        return config.epochs
+        return config.epochs or 0.0
     return schedule.steps / max(1, len(dataset.train) // config.batch_size)
 
 

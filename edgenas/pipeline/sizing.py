@@ -61,7 +61,8 @@ class Settled:
         try:
             return TypeAdapter(cls).validate_python(value)
         except ValidationError as error:
-            raise RunFolderError(f"{path}: {explained(error.errors())}: delete it and run `edgenas worth` again") from None
+            again = "delete it and run `edgenas worth` again"
+            raise RunFolderError(f"{path}: {explained(error.errors())}: {again}") from None
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from edgenas.pipeline.lone import Lone, setting_id, supernet_epochs
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.train import trained_supernet
 from edgenas.report.evidence_plots import plot_trust
+from edgenas.report.evidence_values import Trust as TrustValues
 from edgenas.space.arch import Arch
 from edgenas.space.design import covering, macs_of, near_in_macs
 from edgenas.space.space import SearchSpace
@@ -119,7 +120,7 @@ def run_trust(run: Run, trust: Trust, progress: Progress) -> dict[str, Any]:
         found = bench.summary(path)
         write_json(run.folder / FOLDER / RESULT, found)
         write_text(run.folder / FOLDER / TABLE, _table(found["subnets"]))
-        write_bytes(run.folder / FOLDER / FIGURE, plot_trust(found))
+        write_bytes(run.folder / FOLDER / FIGURE, plot_trust(TrustValues.model_validate(found)))
     return found
 
 
@@ -160,7 +161,9 @@ class _Bench:
     @classmethod
     def of(cls, run: Run, trust: Trust) -> _Bench:
         dataset, seed = run_dataset(run), run.config.seed if trust.seed is None else trust.seed
-        classes = run_classes(run)
+        classes, epochs = run_classes(run), trust.epochs or supernet_epochs(run, dataset)
+        if not epochs:
+            raise ConfigError("--epochs: this run's supernet was not taught here, so say for how many to teach subnets")
         return cls(
             run,
             design(run.space, trust.subnets, classes, seed),
@@ -168,7 +171,7 @@ class _Bench:
             calibration_pictures(run, dataset),
             scoring_split(run, dataset),
             seed,
-            supernet_epochs(run, dataset) if trust.epochs is None else trust.epochs,
+            epochs,
             classes,
         )
 
@@ -222,6 +225,7 @@ class _Bench:
         return {
             "space": self.run.space.name,
             "dataset": self.lone.dataset,
+            "weights": checkpoint.digest(self.run.result_path("train").parent),
             "recipe": self.lone.config.recipe,
             "epochs": self.epochs,
             "steps": self.steps,

@@ -25,6 +25,7 @@ from edgenas.pipeline.rivals import Timer, rival_device, session_timer, widths
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.sizing import Settled, Wanted, settle
 from edgenas.report.evidence_plots import plot_worth
+from edgenas.report.evidence_values import Worth as WorthValues
 from edgenas.space.arch import Arch
 from edgenas.training.data import Dataset
 from edgenas.training.evaluate import top1
@@ -90,7 +91,7 @@ def run_worth(run: Run, worth: Worth, progress: Progress, *, timer: Timer | None
         found = match.summary(settled, timer)
         write_json(match.folder / RESULT, found)
         write_text(match.folder / TABLE, _table(found))
-        write_bytes(match.folder / FIGURE, plot_worth(found))
+        write_bytes(match.folder / FIGURE, plot_worth(WorthValues.model_validate(found)))
     return found
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import yaml
 
 from edgenas.files import write_bytes, write_text
-from edgenas.report import judgement, searched
+from edgenas.report import evidence, hindsight, judgement, searched
+from edgenas.report.evidence_plots import plot_evidence
 from edgenas.report.formats import MISSING, count, duration, ms, ms_range, percent, size
 from edgenas.report.load import load_run
 from edgenas.report.plots import plot_all
@@ -28,7 +29,7 @@ def write_report(run_folder: Path) -> Path:
     """
     run = load_run(run_folder)
     target = run_folder / "report"
-    plots = plot_all(run)
+    plots = plot_all(run) | plot_evidence(run)
     for name, data in plots.items():
         write_bytes(target / name, data)
     page = target / "report.md"
@@ -42,12 +43,15 @@ def render(run: Run, plots: Sequence[str]) -> str:
         [f"# {run.config.get('name', run.folder.name)}: {_what(run)}"],
         _result(run, plots),
         _chosen(run),
+        _hindsight(run, plots),
         _int8(run),
         *[_predictor(run, device) for device in run.devices if device in run.scores],
         _image("predictor.png", "Predicted against measured latency of networks the predictor had not seen", plots),
         _search(run, plots),
         _understanding(run, plots),
         _training(run, plots),
+        _trust(run, plots),
+        _worth(run, plots),
         _circumstances(run),
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
@@ -138,6 +142,50 @@ def _chosen(run: Run) -> list[str]:
         if path is not None:
             lines.append(f"- {name}: [{path}]({os.path.relpath(run.folder / path, run.folder / 'report')})")
     return [*lines, "", judgement.optimism(run)]
+
+
+def _hindsight(run: Run, plots: Sequence[str]) -> list[str]:
+    if run.hindsight is None:
+        return []
+    alt = "Validation and test top-1 along the front, and classes beside the largest subnet's"
+    return [
+        "## In hindsight: optimism, and who paid for the speed",
+        "",
+        f"{hindsight.front_optimism(run)}.",
+        "",
+        f"{hindsight.paid(run)}.",
+        *_image("hindsight.png", alt, plots, before=[""]),
+    ]
+
+
+def _trust(run: Run, plots: Sequence[str]) -> list[str]:
+    found = run.trust
+    if found is None:
+        return []
+    return [
+        "## Can inherited accuracies be trusted?",
+        "",
+        f"**{evidence.trusted(found)}.** {'. '.join(evidence.gaps(found))}.",
+        "",
+        *_table(evidence.TRUST_COLUMNS, evidence.trust_rows(found)),
+        *_image("trust.png", "Inherited against standalone validation top-1", plots, before=[""]),
+    ]
+
+
+def _worth(run: Run, plots: Sequence[str]) -> list[str]:
+    found = run.worth
+    if found is None:
+        return []
+    return [
+        "## Was the search worth it?",
+        "",
+        f"**{evidence.worthwhile(found)}.** {evidence.crossing(found)}.",
+        "",
+        *_table(evidence.WORTH_COLUMNS, evidence.worth_rows(found)),
+        "",
+        *_table(evidence.COST_COLUMNS, evidence.cost_rows(found)),
+        *_image("worth.png", "The search's network and its rivals; total time by budgets", plots, before=[""]),
+    ]
 
 
 def _int8(run: Run) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, BeforeValidator, Field
 
+from edgenas.report.evidence_values import Hindsight, Trust, Worth
 from edgenas.report.search_values import Evaluation, Fit, SearchFacts, Understanding, Value
 
 
@@ -259,6 +260,12 @@ class Run:
     """None where there is no bundle."""
     identities: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """By device, what its latencies were measured with."""
+    hindsight: Hindsight | None = None
+    """None in runs of older versions, and where there are no weights."""
+    trust: Trust | None = None
+    """None where `edgenas trust` was not run."""
+    worth: Worth | None = None
+    """None where `edgenas worth` was not run."""
 
     @property
     def devices(self) -> tuple[str, ...]:

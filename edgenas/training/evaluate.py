@@ -28,6 +28,12 @@ def preprocess_for(arch: Arch, pixels: Pixels | None = None) -> Preprocess:
     return Preprocess(size=arch.resolution, mean=pixels.mean, std=pixels.std, crop=pixels.crop)
 
 
+def preprocess_of(subnet: Subnet) -> Preprocess:
+    """How pictures become the inputs of a network, whether it is of a space or not."""
+    pixels = subnet.pixels
+    return Preprocess(size=subnet.resolution, mean=pixels.mean, std=pixels.std, crop=pixels.crop)
+
+
 @torch.no_grad()
 def materialise(net: SuperNet, arch: Arch, images: Tensor, *, batch_size: int = BATCH_SIZE) -> Subnet:
     """Extract an arch and recalibrate its batch-norm statistics: a calibrated Subnet in eval mode.
@@ -55,12 +61,10 @@ def recalibrate(subnet: Subnet, images: Tensor, *, batch_size: int = BATCH_SIZE)
     """
     if len(images) < 2:
         raise DataError(f"recalibration wants at least 2 training pictures, got {len(images)}")
-    arch = subnet.arch
-    assert arch is not None
     subnet.to(memory_format=torch.channels_last).train()
     averages = [_Averages(module) for module in subnet.modules() if isinstance(module, nn.BatchNorm2d)]
     for batch in _batches(images, batch_size):
-        subnet(_inputs(batch, arch, subnet))
+        subnet(_inputs(batch, subnet))
     for average in averages:
         average.settle(len(images))
     subnet.calibration_images = len(images)
@@ -98,9 +102,12 @@ def predict(subnet: Subnet, pictures: Tensor) -> Tensor:
         UncalibratedError: the subnet did not come from `materialise`.
     """
     subnet.require_calibrated("scoring")
-    assert subnet.arch is not None
     assert not subnet.training
-    batches = [subnet(_inputs(batch, subnet.arch, subnet)).float().cpu() for batch in torch.split(pictures, BATCH_SIZE)]
+    return _logits(subnet, pictures)
+
+
+def _logits(subnet: Subnet, pictures: Tensor) -> Tensor:
+    batches = [subnet(_inputs(batch, subnet)).float().cpu() for batch in torch.split(pictures, BATCH_SIZE)]
     return torch.cat(batches)
 
 
@@ -131,6 +138,16 @@ def top1(subnet: Subnet, split: Split) -> float:
     return accuracy(subnet, split).top1
 
 
+@torch.no_grad()
+def uncalibrated_top1(subnet: Subnet, split: Split) -> float:
+    """Top-1 with whatever batch-norm statistics a network has: tells what recalibrating is worth, never to choose."""
+    assert not subnet.training
+    right = [
+        int((_logits(subnet, batch.tensor()).argmax(1) == batch.labels).sum()) for batch in split.batches(BATCH_SIZE)
+    ]
+    return sum(right) / len(split)
+
+
 def accuracy(subnet: Subnet, split: Split, num_classes: int = 0) -> Accuracy:
     """Top-1 of a split and of its classes: at least `num_classes`, and as many as there are labels.
 
@@ -153,12 +170,10 @@ def _batches(images: Tensor, batch_size: int) -> list[Tensor]:
     return batches
 
 
-def _inputs(batch: Tensor, arch: Arch, subnet: Subnet) -> Tensor:
-    batch, dtype = batch.to(module_device(subnet)), next(subnet.parameters()).dtype
+def _inputs(batch: Tensor, subnet: Subnet) -> Tensor:
+    batch, dtype, side = batch.to(module_device(subnet)), next(subnet.parameters()).dtype, subnet.resolution
     if batch.is_floating_point():
-        if batch.shape[1:] != (3, arch.resolution, arch.resolution):
-            raise DataError(
-                f"wanted preprocessed pictures (n, 3, {arch.resolution}, {arch.resolution}), got {tuple(batch.shape)}"
-            )
+        if batch.shape[1:] != (3, side, side):
+            raise DataError(f"wanted preprocessed pictures (n, 3, {side}, {side}), got {tuple(batch.shape)}")
         return batch.to(dtype).contiguous(memory_format=torch.channels_last)
-    return preprocess_for(arch, subnet.pixels)(batch).to(dtype)
+    return preprocess_of(subnet)(batch).to(dtype)

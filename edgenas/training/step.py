@@ -94,7 +94,7 @@ def _taught(
         return teacher(_inputs(net, pictures, arch))  # type: ignore[no-any-return]
 
 
-def check_finite(losses: Tensor, archs: Sequence[Arch], step: int) -> None:
+def check_finite(losses: Tensor, archs: Sequence[object], step: int) -> None:
     """Stop before weights are spoiled.
 
     Raises:

@@ -1,0 +1,174 @@
+"""`edgenas worth`: rivals of equal latency and time, and that a stopped comparison ends as an undisturbed one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from trained_run import finished_by_hand, quiet, trained_run
+
+from edgenas.deploy.onnx_export import model_metadata
+from edgenas.errors import ConfigError
+from edgenas.files import read_jsonl
+from edgenas.pipeline import sizing
+from edgenas.pipeline.lone import Lone
+from edgenas.pipeline.rivals import fits, widest, widths
+from edgenas.pipeline.run import Run, open_run
+from edgenas.pipeline.worth import MOBILENET, RANDOM, Worth, run_worth, worth_told
+from edgenas.space.cost import cost
+from edgenas.space.load import load_space
+from edgenas.training import loop
+
+WANTED = Worth(seeds=2, minutes=0.02)
+STEP_SECONDS = 0.04
+"""So 30 steps for each rival and seed, against 16 steps of an epoch."""
+
+
+class Killed(Exception):
+    """What a test ends a comparison with."""
+
+
+def by_size(models: Mapping[str, Path], session: str) -> dict[str, float]:
+    """A timer: of equal files, equal latencies."""
+    return {name: path.stat().st_size / 1e3 for name, path in models.items()}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    run = trained_run(tmp_path_factory.mktemp("exported"))
+    finished_by_hand(run)
+    return run
+
+
+@pytest.fixture(autouse=True)
+def clockwork(monkeypatch: pytest.MonkeyPatch, exported: Run) -> None:
+    """Predictions by MACs, and steps that all take as long."""
+
+    def predict(archs: Any) -> Any:
+        genes = archs if isinstance(archs, np.ndarray) else exported.space.encode(archs)
+        return np.array([cost(exported.space.unroll(arch, 10)).macs for arch in exported.space.decode(genes)]) / 1e3
+
+    monkeypatch.setattr(sizing, "run_predictors", lambda run: {"here": SimpleNamespace(predict=predict)})
+    monkeypatch.setattr(Lone, "seconds", lambda self, specs, steps: steps * STEP_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Run], Run]:
+    def copied(run: Run) -> Run:
+        folder = tmp_path_factory.mktemp("copy") / "run"
+        shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns("worth", ".lock*"))
+        return open_run(folder)
+
+    return copied
+
+
+def lasting(found: Any) -> Any:
+    """What does not depend on the clock."""
+    if isinstance(found, dict):
+        return {k: lasting(v) for k, v in found.items() if "seconds" not in k and k != "crossover"}
+    return [lasting(one) for one in found] if isinstance(found, list | tuple) else found
+
+
+def test_rivals_are_as_fast_and_have_their_time(exported: Run, elsewhere: Callable[[Run], Run]) -> None:
+    run = elsewhere(exported)
+    found = run_worth(run, WANTED, quiet, timer=by_size)
+    settled = json.loads((run.folder / "worth/settled.json").read_text())
+    assert found["steps"] == {MOBILENET: 30, RANDOM: 30}
+    assert settled["epoch_steps"] == 16
+    assert [one["tried"] for one in found["rivals"][RANDOM]["seeds"]] == [1, 1]
+    limit = settled["p50_us"]["chosen"]
+    for archs in settled["archs"].values():
+        assert all(fits(settled["p50_us"][arch], limit) for arch in archs)
+    assert fits(settled["p50_us"][f"width {settled['width']}"], limit)
+    wider = [p50 for name, p50 in settled["p50_us"].items() if name.startswith("width ") and float(name[6:]) > settled["width"]]
+    assert all(not fits(p50, limit) for p50 in wider)
+    assert {row["rival"] for row in read_jsonl(run.folder / "worth/rows.jsonl")} == {MOBILENET, RANDOM}
+    assert found["seconds"]["each_rival"] == pytest.approx(1.2)
+    assert found["edgenas"]["test_top1"] == 0.5
+    best = max(rival["test_top1"]["mean"] for rival in found["rivals"].values())
+    assert found["lead"] == pytest.approx(0.5 - best)
+    assert found["crossover"]["per_budget_seconds"] == 2.0
+    rows = list(csv.DictReader((run.folder / "worth/worth.csv").open()))
+    assert [row["who"] for row in rows] == ["edgenas", *[MOBILENET] * 2, *[RANDOM] * 2]
+    assert (run.folder / "worth/worth.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_every_rivals_file_is_of_the_one_exporter(exported: Run, elsewhere: Callable[[Run], Run]) -> None:
+    run = elsewhere(exported)
+    run_worth(run, Worth(seeds=1, minutes=0.02), quiet, timer=by_size)
+    files = list((run.folder / "worth/models").iterdir())
+    assert len(files) == 2
+    assert {model_metadata(path)["calibrated"] for path in files} == {"true"}
+    assert {model_metadata(path)["exporter_version"] for path in files} == {"1"}
+
+
+def test_as_many_random_networks_as_the_time_holds(exported: Run, elsewhere: Callable[[Run], Run]) -> None:
+    run = elsewhere(exported)
+    found = run_worth(run, Worth(seeds=1, minutes=0.04), quiet, timer=by_size)
+    (seed,) = found["rivals"][RANDOM]["seeds"]
+    assert seed["tried"] == 3
+    # 60 steps hold three networks of 16; the rest is shared out.
+    assert found["steps"] == {MOBILENET: 60, RANDOM: 20}
+    rows = [row for row in read_jsonl(run.folder / "worth/rows.jsonl") if row["rival"] == RANDOM]
+    assert len({row["network"] for row in rows}) == 3
+    assert seed["val_top1"] == max(row["val_top1"] for row in rows)
+    assert not any("test_top1" in row for row in rows)
+
+
+def test_stopped_it_ends_as_an_undisturbed_one(
+    exported: Run, elsewhere: Callable[[Run], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_worth(elsewhere(exported), WANTED, quiet, timer=by_size)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    run, met = elsewhere(exported), []
+
+    def killing(label: str, done: int, total: int) -> None:
+        if done == 11 and label not in met:
+            met.append(label)
+            raise Killed
+
+    for _ in range(4):
+        with pytest.raises(Killed):
+            run_worth(run, WANTED, killing, timer=by_size)
+    assert len(set(met)) == 4
+    assert lasting(run_worth(run, WANTED, killing, timer=by_size)) == lasting(whole)
+    assert not list((run.folder / "worth/teaching").iterdir())
+    assert len(read_jsonl(run.folder / "worth/rows.jsonl")) == 4
+
+
+def test_the_cost_is_told_before(exported: Run, elsewhere: Callable[[Run], Run]) -> None:
+    run = elsewhere(exported)
+    lines, seconds = worth_told(run, WANTED)
+    assert seconds == pytest.approx(2 * 2 * 1.2)
+    assert "2 seeds each, as fast as " in lines[0]
+    _, whole = worth_told(run, Worth(seeds=3))
+    assert whole == pytest.approx(2 * 3 * (run.result("train")["train_seconds"] + 2.0))
+
+
+def test_the_widest_that_is_as_fast_is_taken_and_else_the_fastest() -> None:
+    assert widest({0.1: 50.0, 0.2: 60.0, 0.3: 70.0}, 59.5) == 0.2
+    assert widest({0.1: 50.0, 0.2: 60.0, 0.3: 40.0}, 30.0) == 0.3
+
+
+def test_widths_are_distinct_networks_of_the_spaces_stride() -> None:
+    space = load_space("mobile-32")
+    found = widths(space, 10)
+    assert len(set(found.values())) == len(found) > 10
+    assert {specs[0].in_size for specs in found.values()} == {64}
+    assert {specs[-1].in_size for specs in found.values()} == {8}
+    macs = [cost(specs).macs for specs in found.values()]
+    assert macs == sorted(macs)
+
+
+def test_what_cannot_be_compared_is_refused(exported: Run) -> None:
+    with pytest.raises(ConfigError, match="--seeds: wanted at least 1, got 0"):
+        run_worth(exported, Worth(seeds=0), quiet, timer=by_size)
+    with pytest.raises(ConfigError, match="--minutes: wanted a number above 0"):
+        run_worth(exported, Worth(minutes=0), quiet, timer=by_size)
