@@ -57,7 +57,7 @@ def mean(values: Sequence[float]) -> Estimate:
     """The mean, with the percentile bootstrap's interval."""
     found = np.asarray(values, dtype=np.float64)
     weights = _weights(len(found))
-    return _estimate(found.mean(keepdims=True), weights @ found / max(len(found), 1), len(found))
+    return _estimate(found.mean(keepdims=True), weights @ found / len(found), len(found))
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,9 @@ class _Pairs:
 
 def _weights(count: int) -> Floats:
     """How often each network is drawn in each resample, (RESAMPLES, count); always the same draws."""
-    return np.random.default_rng(0).multinomial(count, np.full(count, 1 / max(count, 1)), RESAMPLES).astype(np.float64)
+    if count == 0:
+        return np.empty((RESAMPLES, 0))
+    return np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES).astype(np.float64)
 
 
 def _estimate(whole: Floats, drawn: Floats, count: int) -> Estimate:

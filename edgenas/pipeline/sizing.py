@@ -11,8 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 from edgenas.errors import RunFolderError, explained
 from edgenas.files import read_json, write_json
 from edgenas.pipeline.lone import Lone
-from edgenas.pipeline.rivals import Timer, as_fast, draw, fits, rival_device, widest, widths
 from edgenas.pipeline.profile import run_predictors
+from edgenas.pipeline.rivals import Timer, as_fast, draw, fits, rival_device, widest, widths
 from edgenas.pipeline.run import Progress, Run
 from edgenas.space.arch import Arch
 

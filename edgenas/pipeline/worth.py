@@ -179,8 +179,8 @@ class _Match:
         """Append what a network reaches, unless it stands there; its file lies beside."""
         if self.model(entry).exists() and any(_place(row) == entry.place for row in self.rows()):
             return
-        label, key = f"{entry.rival}, seed {entry.seed}, {entry.number + 1}", {"setting": self.setting}
-        key |= {"rival": entry.rival, "seed": entry.seed, "number": entry.number}
+        label = f"{entry.rival}, seed {entry.seed}, {entry.number + 1}"
+        key = {"setting": self.setting, "rival": entry.rival, "seed": entry.seed, "number": entry.number}
         specs = (
             self.run.space.unroll(entry.arch, self.classes)
             if entry.arch

@@ -57,7 +57,15 @@ def _tau(one: Estimate) -> str:
     return f"{number(one.value)} ({number(one.low)} to {number(one.high)})"
 
 
-TRUST_COLUMNS = ("", "subnets", "mean gap (points)", "tau", "tau without recalibration", "tau of MACs", "lead over MACs")
+TRUST_COLUMNS = (
+    "",
+    "subnets",
+    "mean gap (points)",
+    "tau",
+    "tau without recalibration",
+    "tau of MACs",
+    "lead over MACs",
+)
 
 
 def trust_rows(found: Trust) -> list[list[str]]:
@@ -138,8 +146,8 @@ def crossing(found: Worth) -> str:
             "supernet never pays by time alone"
         )
     return (
-        f"The supernet took {duration(costs.once_seconds)} once and {duration(costs.per_budget_seconds)} for each budget, "
-        f"against {each}: it pays from {costs.crossover_budgets} budget(s) on"
+        f"The supernet took {duration(costs.once_seconds)} once and {duration(costs.per_budget_seconds)} for each "
+        f"budget, against {each}: it pays from {costs.crossover_budgets} budget(s) on"
     )
 
 
@@ -149,11 +157,9 @@ WORTH_COLUMNS = ("", "network", "test top-1", "over seeds", "validation top-1", 
 def worth_rows(found: Worth) -> list[list[str]]:
     """The search's network and its rivals under `WORTH_COLUMNS`."""
     own = found.edgenas
-    first = [
-        ["edgenas", own.network, percent(own.test_top1, 2), MISSING, percent(own.val_top1, 2), ms(own.p50_us)]
-        + [duration(own.seconds), f"{own.tried:,}"]
-    ]
-    return first + [
+    scores = [percent(own.test_top1, 2), MISSING, percent(own.val_top1, 2)]
+    rows = [["edgenas", own.network, *scores, ms(own.p50_us), duration(own.seconds), f"{own.tried:,}"]]
+    rows += [
         [
             name,
             ", ".join(dict.fromkeys(one.network for one in rival.seeds)),
@@ -166,6 +172,7 @@ def worth_rows(found: Worth) -> list[list[str]]:
         ]
         for name, rival in found.rivals.items()
     ]
+    return rows
 
 
 COST_COLUMNS = ("budgets", "with the supernet", "each alone")

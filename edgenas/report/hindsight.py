@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from edgenas.report.evidence_values import ClassChange, Hindsight
@@ -20,9 +21,10 @@ def front_optimism(run: Run) -> str:
         return "Test top-1 of the whole front was not recorded: `edgenas export` of this version records it"
     gaps = {one.arch: 100 * (one.val_top1 - one.test_top1) for one in found.front}
     average = sum(gaps.values()) / len(gaps)
+    ends = f"from {_side(min(gaps.values()))} to {_side(max(gaps.values()))}"
     said = (
         f"Along the front of {len(gaps)} networks, scored on test pictures once the choice was written down, "
-        f"validation is {_side(average)} test on average (from {_side(min(gaps.values()))} to {_side(max(gaps.values()))})"
+        f"validation is {_side(average)} test on average ({ends})"
     )
     if found.chosen not in gaps:
         return said
@@ -77,7 +79,7 @@ def _points(one: ClassChange) -> str:
 
 
 def _beyond_chance(one: ClassChange) -> bool:
-    return _lost(one) > BEYOND_CHANCE * (one.only_chosen + one.only_largest) ** 0.5
+    return _lost(one) > BEYOND_CHANCE * math.sqrt(one.only_chosen + one.only_largest)
 
 
 def ordered(run: Run, found: Hindsight) -> list[int]:

@@ -11,7 +11,7 @@ import yaml
 from edgenas.files import write_bytes, write_text
 from edgenas.report import evidence, hindsight, judgement, searched
 from edgenas.report.evidence_plots import plot_evidence
-from edgenas.report.formats import MISSING, count, duration, ms, ms_range, percent, size
+from edgenas.report.formats import MISSING, count, ms, ms_range, percent, size
 from edgenas.report.load import load_run
 from edgenas.report.plots import plot_all
 from edgenas.report.score_rows import score_rows

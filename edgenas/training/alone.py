@@ -31,7 +31,12 @@ WARM_UP_STEPS, TIMED_STEPS = 2, 5
 
 
 def fresh_subnet(
-    specs: Sequence[BlockSpec], config: TrainConfig, seed: int, *, arch: Arch | None = None, pixels: Pixels | None = None
+    specs: Sequence[BlockSpec],
+    config: TrainConfig,
+    seed: int,
+    *,
+    arch: Arch | None = None,
+    pixels: Pixels | None = None,
 ) -> Subnet:
     """A network with seeded weights, drawn as a supernet's are; not calibrated."""
     with torch.random.fork_rng(devices=[]):

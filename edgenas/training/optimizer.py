@@ -36,8 +36,9 @@ def zero_last_norms(net: SuperNet | Subnet) -> None:
     """Let every block that has a shortcut begin as one that is nothing else (arXiv 1706.02677, section 5.1)."""
     for place, block in net.blocks.items():
         # First blocks of a stage have a shortcut only where neither size nor channels change, so seldom.
-        elastic = isinstance(block, ElasticInvertedResidual) and not place.endswith("_block0")
-        if elastic or (isinstance(block, InvertedResidual) and block.residual):
+        if (isinstance(block, ElasticInvertedResidual) and not place.endswith("_block0")) or (
+            isinstance(block, InvertedResidual) and block.residual
+        ):
             block.project.norm.weight.zero_()
 
 

@@ -51,7 +51,11 @@ def test_ablations_append_a_row_for_each_recipe_and_go_on_after_a_kill(cwd: Path
     assert told.stderr.startswith("3 trainings left, about 0.00 hours")
     assert told.stdout == ""
     process = subprocess.Popen(
-        command("ablations.py", *ABLATIONS), cwd=cwd, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command("ablations.py", *ABLATIONS),
+        cwd=cwd,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     assert kill_when(process, lambda: len(read_jsonl(cwd / "rows.jsonl")) >= 1)
     before = read_jsonl(cwd / "rows.jsonl")
@@ -68,7 +72,18 @@ def test_ablations_append_a_row_for_each_recipe_and_go_on_after_a_kill(cwd: Path
 
 
 def test_the_trust_table_is_made_and_its_hours_are_told_first(cwd: Path) -> None:
-    script = ("trust.py", "--sets", "fashion-mnist", "--work", "work", "--out", "results/trust.json", "--subnets", "6", *TINY)
+    script = (
+        "trust.py",
+        "--sets",
+        "fashion-mnist",
+        "--work",
+        "work",
+        "--out",
+        "results/trust.json",
+        "--subnets",
+        "6",
+        *TINY,
+    )
     told = call(cwd, *script, "--estimate")
     assert "fashion-mnist: about 0.00 hours of CPU left" in told.stderr
     assert not (cwd / "results").exists()
@@ -83,7 +98,19 @@ def test_the_trust_table_is_made_and_its_hours_are_told_first(cwd: Path) -> None
 def test_the_worth_table_is_made_with_real_measurements(cwd: Path) -> None:
     small = ("--set", "profile.networks=12", "--set", "profile.rounds=8", "--set", "verify.rounds=8")
     small += ("--set", "search.evaluations=16", "--set", "search.population=8")
-    script = ("worth.py", "--sets", "fashion-mnist", "--work", "work", "--out", "worth.json", "--seeds", "1", *TINY, *small)
+    script = (
+        "worth.py",
+        "--sets",
+        "fashion-mnist",
+        "--work",
+        "work",
+        "--out",
+        "worth.json",
+        "--seeds",
+        "1",
+        *TINY,
+        *small,
+    )
     assert "hours of CPU left" in call(cwd, *script, "--estimate").stderr
     call(cwd, *script)
     found = json.loads((cwd / "worth.json").read_text())["results"]["fashion-mnist"]

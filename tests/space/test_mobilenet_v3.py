@@ -27,7 +27,9 @@ def torchvisions(width: float) -> nn.Module:
 
 def weights(net: nn.Module) -> list[torch.Tensor]:
     """All but counts of batches, in the order in which a picture meets them."""
-    return [t for name, t in net.state_dict().items() if not name.endswith(("num_batches_tracked", "classifier.0.bias"))]
+    return [
+        t for name, t in net.state_dict().items() if not name.endswith(("num_batches_tracked", "classifier.0.bias"))
+    ]
 
 
 @pytest.mark.parametrize("width", [0.35, 0.5, 1.0, 1.25])
