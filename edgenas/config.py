@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -47,6 +47,9 @@ class _Section(BaseModel):
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Spread = Annotated[float, Field(gt=0, le=1)]
+
+
+_SectionT = TypeVar("_SectionT", bound=_Section)
 
 
 class DataConfig(_Section):
@@ -113,6 +116,7 @@ class TrainConfig(_Section):
     validations: int = Field(5, ge=1, le=1000)
     patience: int | None = Field(None, ge=1)
     precision: Precision = "auto"
+    tensorboard: bool = False
     augment: AugmentConfig = AugmentConfig()
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -152,7 +156,7 @@ class SearchConfig(_Section):
     weights: dict[ObjectiveText, Annotated[float, Field(ge=0)]] | None = None
     initial: Path | None = None
     workers: int = Field(1, ge=1, le=256)
-    calibration_images: int = Field(512, gt=1)
+    calibration_images: int = Field(2048, gt=1)
     validation_images: int | None = Field(None, gt=0)
 
     @model_validator(mode="after")
@@ -171,9 +175,10 @@ class VerifyConfig(_Section):
 
 
 class FinetuneConfig(_Section):
-    """How the chosen subnet is taught on its own before it is handed over."""
+    """How the chosen subnet is taught on its own before it is handed over; or taught other pictures than the run's."""
 
     epochs: float = Field(0.0, ge=0)
+    data: DataConfig | None = None
     learning_rate_share: float = Field(0.1, gt=0, le=10)
 
 
@@ -352,6 +357,18 @@ def parse_config(value: Mapping[str, Any], origin: str) -> RunConfig:
         return RunConfig.model_validate(value)
     except ValidationError as error:
         raise ConfigError(f"{origin}: {explained(error.errors(), [*config_keys(), *_sections()])}") from None
+
+
+def build_section(section: type[_SectionT], value: Mapping[str, Any], origin: str) -> _SectionT:
+    """One section of a config from what its YAML holds; `origin` stands in messages.
+
+    Raises:
+        ConfigError: unknown keys, wrong values.
+    """
+    try:
+        return section.model_validate(value)
+    except ValidationError as error:
+        raise ConfigError(f"{origin}: {explained(error.errors())}") from None
 
 
 def config_keys() -> list[str]:

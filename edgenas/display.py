@@ -32,7 +32,7 @@ PLAIN_SECONDS = 10.0
 class ProgressDisplay:
     """A bar with time left for every label on a terminal, a line now and then otherwise; on standard error.
 
-    Call it with (label, done, total).
+    Call it with (label, done, total). Behind a colon, a label may tell how it goes: `training: 812 images/s`.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -40,11 +40,14 @@ class ProgressDisplay:
         self.quiet = quiet
         self.bars = Progress(
             TextColumn("{task.description:<22}"),
-            BarColumn(bar_width=30),
+            # What is told of a stage's going takes its room from the bar.
+            BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[going]}", markup=False),
             console=self.console,
+            expand=True,
             disable=quiet or not self.console.is_terminal,
         )
         self.tasks: dict[str, TaskID] = {}
@@ -62,14 +65,15 @@ class ProgressDisplay:
 
     def __call__(self, label: str, done: int, total: int) -> None:
         """Show that `done` of `total` is reached under `label`."""
+        label, _, going = label.partition(": ")
         if self.bars.disable:
-            self._line(label, done, total)
+            self._line(label, done, total, going)
             return
         if label not in self.tasks:
-            self.tasks[label] = self.bars.add_task(label, total=total, completed=done)
-        self.bars.update(self.tasks[label], completed=done, total=total)
+            self.tasks[label] = self.bars.add_task(label, total=total, completed=done, going=going)
+        self.bars.update(self.tasks[label], completed=done, total=total, going=going)
 
-    def _line(self, label: str, done: int, total: int) -> None:
+    def _line(self, label: str, done: int, total: int, going: str) -> None:
         now = time.monotonic()
         first = label not in self.started
         began, before = self.started.setdefault(label, (now, done))
@@ -81,7 +85,9 @@ class ProgressDisplay:
         own = done - before
         left = f", about {seconds / own * (total - done):.0f} s left" if own > 0 and done < total else ""
         try:
-            print(f"{label}: {done}/{total}, {seconds:.0f} s{left}", file=sys.stderr, flush=True)
+            print(
+                f"{label}: {done}/{total}, {seconds:.0f} s{left}{going and f'; {going}'}", file=sys.stderr, flush=True
+            )
         except OSError:
             # Whoever read along is gone, or the log's disk is full: no reason to stop.
             self.quiet = True
@@ -210,6 +216,9 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
     print(f"chosen   {chosen['arch']}")
     if summary.get("choice", {}).get("by", "best") != "best":
         print(f"         {summary['choice']['words']}")
+    if tuned := summary.get("finetune"):
+        before = "" if tuned["val_top1_before"] is None else f"{tuned['val_top1_before']:.2%} before, "
+        print(f"tuned    on {tuned['dataset']}: {before}{tuned['val_top1_after']:.2%} validation top-1 after")
     if chosen["onnx"] is not None:
         print(f"test     {chosen['test_top1']:.2%} top-1, worked out by ONNX Runtime on the exported file")
         print(f"model    {folder}/{chosen['onnx']}")

@@ -83,6 +83,10 @@ class Stopped(KeyboardInterrupt):
         self.signal_number = int(signal_number)
 
 
+OUT_OF_MEMORY = re.compile(
+    r"can't allocate memory|not enough memory|out of memory|bad_alloc|could not (create|execute) a primitive$"
+)
+"""How torch and the library of its convolutions say it, on CPUs and GPUs, in errors that are no MemoryError."""
 MOST_PROBLEMS = 5
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 120
@@ -104,6 +108,11 @@ _PLAIN_WORDS = {
     "too_short": "a list of at least {min_length}",
     "too_long": "a list of at most {max_length}",
 }
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is full."""
+    return isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error).strip().lower()) is not None
 
 
 def first_line(error: Exception) -> str:

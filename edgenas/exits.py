@@ -14,14 +14,12 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-from edgenas.errors import EdgenasError, Stopped, UserError
+from edgenas.errors import EdgenasError, Stopped, UserError, is_out_of_memory
 
 LONGEST_PATH = 500
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 WRONG_PATH = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
-OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
-"""How torch says it, in errors that are no MemoryError."""
 
 
 @contextlib.contextmanager
@@ -36,7 +34,8 @@ def exit_codes() -> Iterator[None]:
         with signals.taken():
             yield
     except KeyboardInterrupt as stop:
-        sys.exit(say_stopped(signals.number or signal.SIGINT, stop))
+        number = signals.number or getattr(stop, "signal_number", None) or signal.SIGINT
+        sys.exit(say_stopped(number, stop))
     except Exception as error:
         # What a signal raised may come out as another error: libraries catch what they do not know.
         sys.exit(_ended_by(error) if signals.number is None else say_stopped(signals.number))
@@ -83,7 +82,7 @@ def _ended_by(error: Exception) -> int:
         return 2 if isinstance(error, UserError) else 1
     if isinstance(error, OSError) and error.errno is not None:
         return _ended_by_system(error)
-    if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
+    if is_out_of_memory(error):
         _say(
             "error: memory is full: set a smaller train.batch_size or space, or data.limit, in a new run, or end other "
             "programs and run the same command again"

@@ -9,10 +9,10 @@ import argparse
 from pathlib import Path
 
 import edgenas
-from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_split
+from edgenas.pipeline.data import run_dataset, scoring_split
 from edgenas.pipeline.profile import run_form, run_predictors
 from edgenas.pipeline.run import open_run
-from edgenas.pipeline.train import trained_supernet
+from edgenas.pipeline.subnets import run_subnets
 from edgenas.training.evaluate import top1
 
 
@@ -25,7 +25,7 @@ def main() -> None:
     run = open_run(arguments.run)
     dataset = run_dataset(run)
     arch = run.space.parse(arguments.arch)
-    subnet = edgenas.materialise(trained_supernet(run, dataset), arch, calibration_pictures(run, dataset))
+    subnet = run_subnets(run, dataset)(arch)
     edgenas.export_onnx(subnet, arguments.output, form=run_form(run))
     costs = edgenas.cost(subnet.specs)
     print(f"{arch}: {top1(subnet, scoring_split(run, dataset)):.2%} validation top-1, {costs.macs / 1e6:.2f} M MACs")

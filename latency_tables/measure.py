@@ -1,6 +1,7 @@
 """Measures the shipped tables of our own timer: every setting of one device, for the spaces that come with edgenas.
 
     python latency_tables/measure.py devices/xeon-2c-amx.yaml --work F [--settings fp32-t1 int8-t2]
+    python latency_tables/measure.py devices/xeon-2c-amx-web.yaml --work F --settings fp32-t1
 
 A table holds 200 blocks of each space and whole networks of it; blocks that spaces share are measured once. Of
 `ofa-mbv3-w1.0` blocks are measured at four resolutions and networks at all 25: the others are regressed. Nothing else
@@ -20,12 +21,15 @@ from edgenas.latency.table import LatencyTable
 from edgenas.latency.table_merge import merge_tables
 from edgenas.pipeline.graphs import device_graphs, timing_export
 from edgenas.profiling.plan import Plan, make_plan
+from edgenas.profiling.reach import Reach
 from edgenas.profiling.session import profile
 from edgenas.space.form import ExportForm
 from edgenas.space.load import load_space
 
 FORM: ExportForm = "blocked"
-BLOCKS, ROUNDS, SEED = 200, 16, 0
+BLOCKS, SEED = 200, 0
+ROUNDS = {"cpu": 16, "wasm": 8}
+"""By provider: a browser takes four times as long."""
 SETTINGS = {f"{precision}-t{threads}": (precision, threads) for precision in ("fp32", "int8") for threads in (1, 2)}
 
 
@@ -69,9 +73,10 @@ def measure(device: Device, setting: str, work: Path) -> LatencyTable:
                 exporter_version=EXPORTER_VERSION,
                 form=graphs.form,
                 quantiser_recipe=graphs.quantiser_recipe,
-                rounds=ROUNDS,
+                rounds=ROUNDS[device.run.provider],
                 seed=SEED,
-                folder=work / setting / part.space,
+                folder=work / device.name / setting / part.space,
+                transport=Reach().transport(own),
                 progress=progress,
             )
             for part in PARTS
@@ -83,7 +88,7 @@ def folder_name(table: LatencyTable) -> str:
     """`ort1.31-cpu-fp32-t1`."""
     identity = table.identity
     runtime = {"onnxruntime": "ort", "onnxruntime-web": "ortweb"}[identity.runtime]
-    version = ".".join(identity.runtime_version.split(".")[:2])
+    version = ".".join(identity.runtime_version.split(".")[:2])  # of a browser's runtime, without the browser's
     return f"{runtime}{version}-{identity.provider}-{identity.precision}-t{identity.threads}"
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from edgenas.config import AugmentConfig, TrainConfig
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import loop
+from edgenas.training.beginning import Progress
 from edgenas.training.data import Dataset
 from edgenas.training.split import Split
 
@@ -48,7 +49,7 @@ def supernet(num_classes: int = 2) -> SuperNet:
 
 
 def train(
-    folder: Path, config: TrainConfig = CONFIG, progress: loop.Progress = quiet, minutes: float | None = None
+    folder: Path, config: TrainConfig = CONFIG, progress: Progress = quiet, minutes: float | None = None
 ) -> dict[str, Tensor]:
     net = supernet()
     loop.train(net, problem(), config, seed=5, folder=folder, progress=progress, minutes=minutes)
@@ -57,4 +58,8 @@ def train(
 
 if __name__ == "__main__":
     loop.CHECKPOINT_SECONDS = 0.1
-    train(Path(sys.argv[1]), CONFIG.model_copy(update={"epochs": float(sys.argv[2])}), lambda *step: print(*step))
+    train(
+        Path(sys.argv[1]),
+        CONFIG.model_copy(update={"epochs": float(sys.argv[2])}),
+        lambda label, done, total: print(label.partition(":")[0], done, total),
+    )

@@ -1,4 +1,5 @@
 import functools
+import io
 import re
 
 import pytest
@@ -34,6 +35,26 @@ def test_time_left_counts_from_where_an_earlier_call_had_come(
         "training: 910/1000, 20 s, about 180 s left",
         "training: 920/1000, 40 s, about 160 s left",
     ]
+
+
+def test_how_it_goes_is_told_behind_what_is_done_and_left(capfd: pytest.CaptureFixture[str]) -> None:
+    with ProgressDisplay() as progress:
+        for step, going in ((1, "9 images/s"), (2, "8 images/s, largest 71.0%")):
+            progress(f"training: {going}", step, 2)
+    assert capfd.readouterr().err.splitlines() == [
+        "training: 1/2, 0 s; 9 images/s",
+        "training: 2/2, 0 s; 8 images/s, largest 71.0%",
+    ]
+
+
+def test_on_a_terminal_bars_leave_room_for_how_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    shown = functools.partial(Console, file=screen, force_terminal=True, width=100, height=20)
+    monkeypatch.setattr(display, "Console", lambda **_: shown())
+    with ProgressDisplay() as progress:
+        progress("training: 812 images/s, smallest 61.0%, middle 66.1%", 1, 20)
+    assert "812 images/s, smallest 61.0%, middle 66.1%" in screen.getvalue()
+    assert "1/20" in screen.getvalue()
 
 
 def test_every_label_is_told_and_quiet_tells_none(capfd: pytest.CaptureFixture[str]) -> None:

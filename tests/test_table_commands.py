@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from edgenas.cli.commands import app
 from edgenas.latency.table import LatencyTable, find_table, table_names
+from edgenas.latency.table_merge import sessions
 
 XEON = "xeon-2c-amx/ort1.31-cpu-fp32-t1"
 ARCHS = ("r12_w8-k3e1_w16-k3e2", "r16_w8-k3e1_w24-k5e4-k3e2")
@@ -49,15 +50,21 @@ def test_every_shipped_table_is_checked_and_has_no_serious_doubt_about_its_rows(
     found = told("check", name)
     assert found["rows"] == len(find_table(name).rows)
     serious = {doubt["about"] for doubt in found["doubts"] if doubt["serious"]}
-    assert serious <= {"interval", "repeat_noise"}
+    assert serious <= {"interval", "repeat_noise", "sentinel_drift"}
     assert f"{len(found['doubts'])} doubts" in said("check", name)
 
 
 def test_check_names_the_blocks_of_a_space_that_are_missing(elsewhere: Path) -> None:
-    given = ("check", XEON, "--space", elsewhere / "tiny-16.yaml")
+    given = ("check", XEON, "--space", elsewhere / "tiny-16.yaml", "--classes", 10)
     doubts = {doubt["about"]: doubt for doubt in told(*given)["doubts"]}
     assert "stem_i3_r12_o8_k3_s1_hardswish" in doubts["outside"]["rows"]
-    assert "head_i16_r6_o12_w64_f0_hardswish" in str(told(*given, "--classes", 12)["doubts"])
+    assert "head_i16_r6_o12_w64_f0_hardswish" in str(told(*given[:-1], 12)["doubts"])
+
+
+def test_check_takes_the_classes_of_a_space_from_its_networks_where_heads_differ(elsewhere: Path) -> None:
+    assert told("check", XEON, "--space", "mobile-32") == told("check", XEON, "--space", "mobile-32", "--classes", 10)
+    shown = CliRunner().invoke(app, ["tables", "check", XEON, "--space", str(elsewhere / "tiny-16.yaml")])
+    assert "heads of 10, 1000 classes" in str(shown.exception)
 
 
 def test_diff_of_a_table_with_itself_is_all_ones() -> None:
@@ -84,7 +91,9 @@ def test_merged_tables_are_written_and_replaced_rows_counted(elsewhere: Path) ->
     assert LatencyTable.load(elsewhere / "both").rows == table.rows
     again = said("merge", XEON, elsewhere / "both", "--out", elsewhere / "more")
     assert f"{len(table.rows)} rows stood in several tables" in again
-    assert len(LatencyTable.load(elsewhere / "more").circumstances["sessions"]) == 3
+    assert len(LatencyTable.load(elsewhere / "more").circumstances["sessions"]) == 3 * len(
+        sessions(table.circumstances)
+    )
 
 
 def test_what_is_not_stated_is_imported_as_unknown(elsewhere: Path) -> None:

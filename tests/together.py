@@ -1,14 +1,16 @@
 """Trains the little problem in one of several processes, in double precision.
 
-`python together.py FOLDER RECIPE [STEP]`
+`python together.py FOLDER RECIPE [STEP [sleep]]`
 
-With STEP, the last process ends itself before that step.
+With STEP, the last process ends itself after that step; or, with `sleep`, every process sleeps a little after each
+step from there on.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -21,14 +23,16 @@ from edgenas.training.processes import joined
 STEPS = 20
 
 
-def main(folder: Path, recipe: str, ends: int | None) -> None:
+def main(folder: Path, recipe: str, ends: int | None, sleeps: bool) -> None:
     torch.set_num_threads(1)
     update = {"recipe": recipe, "epochs": STEPS / 6, "learning_rate": 1e-3, "clip_norm": 5.0, "device": "cpu"}
     config = CONFIG.model_copy(update=update)
     with joined(torch.device("cpu")) as processes:
 
         def progress(label: str, done: int, total: int) -> None:
-            if done == ends and processes.rank == processes.count - 1:
+            if sleeps and ends is not None and done >= ends:
+                time.sleep(0.2)
+            elif done == ends and processes.rank == processes.count - 1:
                 os._exit(9)
 
         net = supernet().double()
@@ -39,4 +43,4 @@ def main(folder: Path, recipe: str, ends: int | None) -> None:
 
 if __name__ == "__main__":
     with exit_codes():
-        main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else None)
+        main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else None, "sleep" in sys.argv)

@@ -10,7 +10,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from edgenas.cli import bundles, data, devices, evaluation, evidence, exporting, imports, models, runs, stages, tables
+from edgenas.cli import (
+    bundles,
+    data,
+    devices,
+    evaluation,
+    evidence,
+    exporting,
+    imports,
+    models,
+    racing,
+    runs,
+    stages,
+    tables,
+)
 from edgenas.exits import say_stopped
 
 
@@ -30,6 +43,7 @@ class Commands(TyperGroup):
 
 app = typer.Typer(name="edgenas", cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(runs.app)
+app.add_typer(racing.app)
 app.add_typer(stages.app)
 app.add_typer(evidence.app)
 app.add_typer(evaluation.app)

@@ -13,7 +13,7 @@ import typer
 
 def _positive(minutes: float | None) -> float | None:
     if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
-        raise typer.BadParameter(f"wanted a number of minutes above zero, got {minutes:g}")
+        raise typer.BadParameter(f"wanted a number above zero, got {minutes:g}")
     return minutes
 
 
@@ -66,6 +66,23 @@ Evaluations = Annotated[
 Initial = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(metavar="RUN", help="Begin with the front of another run, of another device, say."),
+]
+
+
+FinetuneEpochs = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--epochs",
+        metavar="E",
+        callback=_positive,
+        help="Passes over the training pictures (finetune.epochs); with a run folder, it is taught anew.",
+    ),
+]
+Onto = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        metavar="FOLDER", help="Class folders of other pictures (finetune.data): the network gets a new classifier."
+    ),
 ]
 
 

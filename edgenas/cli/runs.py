@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,7 +22,6 @@ from edgenas.cli.options import (
     RunFolder,
     Sets,
     Shown,
-    Target,
     Unpack,
     print_json,
 )
@@ -88,11 +87,11 @@ def _whole_run(
     if plan:
         _show_plan(config, folder, minutes, shown.as_json, reach)
         return
-    from edgenas.pipeline.run import STAGES
+    from edgenas.pipeline.run import ORDER
 
     run = start(config, folder, reach, shown)
     run.needs("search")
-    do_stages(run, STAGES, minutes, shown)
+    do_stages(run, ORDER, minutes, shown)
 
 
 def start(config: RunConfig, folder: Path, reach: Reach, shown: Shown) -> Run:
@@ -232,48 +231,6 @@ def check_settled(target: Path, budget: list[str] | None, sets: list[str] | None
 
 
 @app.command()
-def race(
-    target: Target,
-    strategies: Annotated[
-        str, typer.Option(help="Names, by commas: nsga2, surrogate, random, grid, bayesian, …")
-    ] = "nsga2,surrogate,random",
-    seeds: Annotated[int, typer.Option(help="Trials of each, from the run's seed on.")] = 5,
-    evaluations: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(metavar="N", help="Of each trial. Default: search.evaluations."),
-    ] = None,
-    sets: Sets = None,
-    run: RunFolder = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Search strategies side by side on a run's objectives: hypervolume by evaluations and seconds, with the spread."""
-    from edgenas.cli.race_display import print_race
-    from edgenas.display import ProgressDisplay
-    from edgenas.pipeline.race import Race, run_race
-    from edgenas.pipeline.run import open_run
-    from edgenas.pipeline.stages import run_stages
-
-    if target.is_dir():
-        if sets or run:
-            raise RunFolderError(f"{target} is a run folder, whose config is settled: --set and --run go with a config")
-        begun = open_run(target)
-    else:
-        config = read_config(target, None, sets)
-        begun = start(config, run or RUNS / config.name, reach_of(None, None, None), Shown(as_json, quiet))
-    names = tuple(name.strip() for name in strategies.split(",") if name.strip())
-    wanted = Race(names, seeds, evaluations or begun.config.search.evaluations)
-    wanted.check()
-    with ProgressDisplay(quiet=quiet) as progress:
-        run_stages(begun, progress, [stage for stage in ("profile", "train") if begun.lacks(stage) is None])
-        found = run_race(begun, wanted, progress)
-    if as_json:
-        print_json({"run": str(begun.folder), **found})
-    else:
-        print_race(found, begun.folder / "race")
-
-
-@app.command()
 def status(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     as_json: AsJson = False,
@@ -281,10 +238,10 @@ def status(
 ) -> None:
     """Which stages of a run are finished."""
     from edgenas.display import print_table
-    from edgenas.pipeline.run import STAGES, open_run
+    from edgenas.pipeline.run import ORDER, STAGES, open_run
 
     run = open_run(folder)
-    stages = {stage: run.done(stage) for stage in STAGES if run.lacks(stage) is None}
+    stages = {stage: run.done(stage) for stage in ORDER if run.lacks(stage) is None}
     if as_json:
         print_json({"name": run.config.name, "space": run.space.name, "stages": stages})
         return

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -17,9 +17,11 @@ from edgenas.cli.options import (
     Classes,
     DeviceMinutes,
     Evaluations,
+    FinetuneEpochs,
     Initial,
     Minutes,
     On,
+    Onto,
     Pack,
     Quiet,
     RunFolder,
@@ -39,8 +41,9 @@ from edgenas.cli.runs import (
     start,
     tell,
 )
-from edgenas.config import build_config
+from edgenas.config import FinetuneConfig, build_config, build_section
 from edgenas.errors import ConfigError
+from edgenas.files import user_path
 
 if TYPE_CHECKING:
     # Not otherwise: it loads torch, which `--help` can do without.
@@ -53,6 +56,7 @@ STAGE_HELP = {
     "train": "Train the supernet.",
     "search": "Search the space within the budgets.",
     "verify": "Measure the front on the devices; drop what misses a budget; choose.",
+    "finetune": "Teach the chosen network on its own, or other pictures, before it is exported.",
     "report": "Write summary.json and the report from saved files.",
 }
 
@@ -145,6 +149,35 @@ def _train_together(
         tell(run, ("train",), shown)
 
 
+def _finetune_command(
+    target: Target,
+    budget: Budgets = None,
+    sets: Sets = None,
+    run: RunFolder = None,
+    epochs: FinetuneEpochs = None,
+    onto: Onto = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    reach, shown = reach_of(None, None, None), Shown(as_json, quiet)
+    own: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
+    if onto is not None:
+        own["data"] = {"name": "imagefolder", "path": str(user_path(onto).absolute())}
+    if target.is_dir() and own:
+        check_settled(target, budget, sets, run)
+        from edgenas.pipeline.run import open_run
+        from edgenas.pipeline.start import retuned
+
+        begun = open_run(target)
+        settings = build_section(
+            FinetuneConfig, begun.config.finetune.model_dump(mode="json") | own, "edgenas finetune"
+        )
+        do_stages(retuned(begun, settings), ("finetune",), None, shown)
+        return
+    given = [f"finetune.{key}={json.dumps(value)}" for key, value in own.items()]
+    run_stage("finetune", target, budget, [*(sets or []), *given], run, None, shown, reach)
+
+
 def _search_command(
     target: Target,
     budget: Budgets = None,
@@ -173,6 +206,7 @@ OWN_OPTIONS: dict[str, Callable[..., None]] = {
     "profile": _profile_command,
     "train": _train_command,
     "search": _search_command,
+    "finetune": _finetune_command,
 }
 for _name, _help in STAGE_HELP.items():
     app.command(_name, help=_help)(OWN_OPTIONS.get(_name) or _stage_command(_name))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
 from edgenas.cli.options import AsJson, Quiet, print_json
+
+if TYPE_CHECKING:
+    from edgenas.latency.table import LatencyTable
+    from edgenas.space.space import SearchSpace
 
 TABLE = "A shipped table (DEVICE/SETTING), or the path of a table's folder."
 Name = Annotated[str, typer.Argument(help=TABLE)]
@@ -83,7 +88,7 @@ def tables_check(
     ] = None,
     classes: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Classes of that space's networks. Default: those of the table's heads."),
+        typer.Option(min=1, help="Classes of that space's networks. Default: as the table has them."),
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -97,7 +102,7 @@ def tables_check(
 
     table = find_table(name)
     of = load_space(space) if space else None
-    wanted = distinct_blocks(of, classes or _head_classes(name, list(table.blocks()))) if of else ()
+    wanted = distinct_blocks(of, classes or _classes(name, table, of)) if of else ()
     doubts = check_table(table, of, wanted)
     if as_json:
         print_json({"table": name, "rows": len(table.rows), "doubts": [doubt.to_json() for doubt in doubts]})
@@ -105,19 +110,17 @@ def tables_check(
         print_check(name, table, doubts)
 
 
-def _head_classes(name: str, keys: list[str]) -> int:
-    """The number of classes that all heads of a table have."""
+def _classes(name: str, table: LatencyTable, space: SearchSpace) -> int:
+    """The number of classes of a space's networks in a table, or else of all its heads."""
     from edgenas.errors import SpaceError, TableError
     from edgenas.space.blocks import HeadSpec, parse_block
 
-    found = set()
-    for key in keys:
-        try:
+    found = {row.num_classes for row in table.rows if row.space == space.structure_id}
+    for key in () if found else table.blocks():
+        with contextlib.suppress(SpaceError):
             block = parse_block(key)
-        except SpaceError:
-            continue
-        if isinstance(block, HeadSpec):
-            found.add(block.out_channels)
+            if isinstance(block, HeadSpec):
+                found.add(block.out_channels)
     if len(found) != 1:
         came = f"heads of {', '.join(map(str, sorted(found)))} classes" if found else "no heads"
         raise TableError(f"{name} has {came}: say how many --classes the networks of --space have")

@@ -154,8 +154,8 @@ def _data(manifest: Manifest) -> str:
     size = preprocess.size
     said = f"{plain(manifest.dataset)}: {sizes} images. " if sizes else f"{plain(manifest.dataset)}. "
     return said + (
-        f"Pictures become {size} x {size} RGB: shorter side resized to {preprocess.shorter}, centre cropped, normalised. "
-        "SHA-256 of each split are in `manifest.json`."
+        f"Pictures become {size} x {size} RGB: shorter side resized to {preprocess.shorter}, centre cropped, "
+        "normalised. SHA-256 of each split are in `manifest.json`."
     )
 
 

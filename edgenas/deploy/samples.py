@@ -38,8 +38,8 @@ def sample_pixels(size: int, seed: int = 0) -> Pixels:
 def make_samples(models: Mapping[str, Path], preprocess: Preprocess) -> tuple[bytes, dict[str, Any]]:
     """The file of samples, and what the manifest says of it.
 
-    The file holds `pixels`, uint8 (n, size, size, 3), as they are once resized and cropped, and for each model, under its file's name without `.onnx`, its
-    logits float32 (n, classes).
+    The file holds `pixels`, uint8 (n, size, size, 3), as they are once resized and cropped, and for each model, under
+    its file's name without `.onnx`, its logits float32 (n, classes).
 
     Args:
         models: files by what they are called in the bundle.

@@ -80,7 +80,7 @@ class LatencyRow:
         key: `BlockSpec.key`, or `Arch.id`.
         p50_us: median of all timed runs; in tables from elsewhere what their source gives (`latency_statistic` in
             the circumstances says what that is).
-        ci_low_us: lower end of the 95 % confidence interval of the p50 (bootstrap over rounds).
+        ci_low_us: lower end of the 95 % confidence interval of the p50 (bootstrap over processes).
         ci_high_us: its upper end.
         count: timed runs.
         rounds: visits these runs were spread over.

@@ -12,13 +12,12 @@ from edgenas.pipeline.bundle_files import plain_fp32, proven_fp32, proven_int8, 
 from edgenas.pipeline.bundle_latency import measure
 from edgenas.pipeline.bundle_manifest import make_manifest
 from edgenas.pipeline.bundle_network import BundleOptions, Network, verified_network
-from edgenas.pipeline.data import calibration_pictures, check_quantiser_images, deployed_preprocess, run_dataset
-from edgenas.pipeline.finetune import finetuned_subnet
+from edgenas.pipeline.data import check_quantiser_images, deployed_preprocess, run_dataset
+from edgenas.pipeline.finetune import tuned_subnet
 from edgenas.pipeline.front_int8 import precisions
 from edgenas.pipeline.run import Progress, Run
-from edgenas.pipeline.train import trained_supernet
+from edgenas.pipeline.subnets import run_subnets
 from edgenas.space.arch import Arch
-from edgenas.training.evaluate import materialise
 
 
 def run_precision(run: Run) -> Literal["fp32", "int8"]:
@@ -35,11 +34,12 @@ def make_bundle(run: Run, arch: Arch, options: BundleOptions, out: Path, progres
         DataError: fewer training pictures than `export.calibration_images`.
         MeasurementError: a file could not be timed.
     """
-    dataset = run_dataset(run)
+    own = run_dataset(run)
+    tuned = tuned_subnet(run, own, arch)
+    dataset = tuned.dataset if tuned else own
     if options.precision == "int8":
         check_quantiser_images(run.config, len(dataset.train))
-    tuned = finetuned_subnet(run, dataset, arch)
-    subnet = tuned or materialise(trained_supernet(run, dataset), arch, calibration_pictures(run, dataset)).cpu()
+    subnet = tuned.subnet if tuned else run_subnets(run, own)(arch).cpu()
     # In the run folder, where the next start clears away what a kill leaves.
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".export.") as folder:
         preprocess, verified = deployed_preprocess(arch, dataset), None if tuned else verified_network(run, arch)

@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.files import SCHEMA_VERSION, append_jsonl, read_jsonl
-from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_split
+from edgenas.pipeline.data import run_dataset, scoring_split
 from edgenas.pipeline.export import which_arch
 from edgenas.pipeline.lock import locked
 from edgenas.pipeline.run import Progress, Run
-from edgenas.pipeline.train import trained_supernet
+from edgenas.pipeline.subnets import run_subnets
 from edgenas.space.arch import Arch
-from edgenas.training.evaluate import Accuracy, accuracy, materialise
+from edgenas.training.evaluate import Accuracy, accuracy
 
 FILE = "evaluate/accuracy.jsonl"
 KEY = ("arch", "split", "images", "calibration_images", "weights")
@@ -58,18 +58,18 @@ def _named(run: Run, name: str) -> list[Arch]:
 
 def _evaluate(run: Run, archs: Sequence[Arch], split: SplitName, progress: Progress) -> list[dict[str, Any]]:
     dataset = run_dataset(run)
-    net, calibration = trained_supernet(run, dataset), calibration_pictures(run, dataset)
+    subnets = run_subnets(run, dataset)
     pictures = scoring_split(run, dataset) if split == "val" else dataset.test
     path = run.folder / FILE
     known = {tuple(row.get(key) for key in KEY): row for row in read_jsonl(path)}
-    of = (split, len(pictures), len(calibration), run.result("train").get("weights"))
+    of = (split, len(pictures), subnets.images, run.result("train").get("weights"))
     rows = []
     for number, arch in enumerate(archs):
         progress("evaluating", number, len(archs))
         row = known.get((arch.id, *of))
         if row is None:
             started = time.monotonic()
-            found = accuracy(materialise(net, arch, calibration), pictures, dataset.num_classes)
+            found = accuracy(subnets(arch), pictures, dataset.num_classes)
             row = dict(zip(KEY, (arch.id, *of), strict=True)) | _told(found, dataset.classes)
             row = {"schema_version": SCHEMA_VERSION, **row, "seconds": time.monotonic() - started}
             append_jsonl(path, row)

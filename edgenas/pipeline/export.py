@@ -11,7 +11,7 @@ from edgenas.deploy.manifest import Manifest
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.pipeline.bundle_network import BundleOptions
 from edgenas.pipeline.bundling import make_bundle, run_precision
-from edgenas.pipeline.finetune import is_finetuned, run_finetune
+from edgenas.pipeline.finetune import is_better
 from edgenas.pipeline.front_int8 import deployed_top1, precisions
 from edgenas.pipeline.hindsight import write_hindsight
 from edgenas.pipeline.lock import locked
@@ -29,16 +29,16 @@ def run_export(run: Run, progress: Progress) -> None:
     Raises:
         ParityError: the file computes something else, or int8 is less accurate than allowed; no bundle is written.
         ConfigError: the run has no weights; what it would take is told.
+        RunFolderError: a stage before it is missing.
     """
     run.needs("export")
     if run.done("export"):
         return
-    run_finetune(run, progress)
     verified = run.result("verify")
     options, used = BundleOptions(run_precision(run)), precisions(run)
     manifest = make_bundle(run, run.space.parse(verified["chosen"]), options, run.folder / BUNDLE, progress)
     # The choice is written down: what test pictures say of the others changes nothing now.
-    write_hindsight(run, run.folder / BUNDLE / MODEL, progress)
+    write_hindsight(run, _own_file(run, verified), progress)
     chosen: dict[str, Any] = {
         "arch": manifest.arch,
         "val_top1": _val_top1(run, manifest, verified),
@@ -50,9 +50,16 @@ def run_export(run: Run, progress: Progress) -> None:
     run.finish("export", result | ({"int8": _int8_result(manifest)} if manifest.int8 else {}))
 
 
+def _own_file(run: Run, verified: dict[str, Any]) -> Path | None:
+    """The chosen network's file for the run's own pictures; None where it was only exported for others."""
+    if run.lacks("finetune") or run.config.finetune.data is None:
+        return run.folder / BUNDLE / MODEL
+    return run.folder / verified["model"] if verified["model"] else None
+
+
 def _val_top1(run: Run, manifest: Manifest, verified: dict[str, Any]) -> float:
     """As verified, but where fine-tuning changed it."""
-    if not is_finetuned(run, run.space.parse(manifest.arch)):
+    if run.lacks("finetune") or not is_better(run.result("finetune")):
         return float(verified["val_top1"])
     return deployed_top1(manifest.accuracy["validation_top1"], _int8_top1(manifest, "validation"), precisions(run))
 

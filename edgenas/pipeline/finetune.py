@@ -1,7 +1,8 @@
-"""Fine-tuning of the chosen subnet, before it is exported, where the config asks for it."""
+"""Stage finetune: the chosen subnet is taught on its own before it is exported, or taught other pictures."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Any
 
@@ -9,87 +10,113 @@ import safetensors.torch
 from safetensors import SafetensorError
 
 from edgenas.errors import RunFolderError
-from edgenas.files import read_json, write_bytes, write_json
+from edgenas.files import write_bytes
 from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_split
 from edgenas.pipeline.run import Progress, Run
-from edgenas.pipeline.train import trained_supernet
+from edgenas.pipeline.subnets import run_subnets
 from edgenas.space.arch import Arch
 from edgenas.supernet.subnet import Subnet
-from edgenas.training.data import Dataset
-from edgenas.training.evaluate import materialise, top1
-from edgenas.training.finetuning import finetune
+from edgenas.training.data import Dataset, load_dataset
+from edgenas.training.evaluate import top1
+from edgenas.training.finetuning import finetune, with_classes
 
-WEIGHTS, RESULT = "finetune/subnet.safetensors", "finetune/result.json"
+WEIGHTS = "finetune/subnet.safetensors"
 
 
 def run_finetune(run: Run, progress: Progress) -> None:
-    """Teach the chosen subnet on its own, the largest as its teacher; kept if validation top-1 rises."""
-    arch = run.space.parse(run.result("verify")["chosen"])
-    if run.config.finetune.epochs == 0 or finetuning_of(run, arch) is not None:
-        return
-    dataset, started = run_dataset(run), time.perf_counter()
-    net, calibration, pictures = (
-        trained_supernet(run, dataset),
-        calibration_pictures(run, dataset),
-        scoring_split(run, dataset),
-    )
-    before = materialise(net, arch, calibration)
-    after = finetune(
-        before,
-        dataset.train,
-        run.config.training,
-        epochs=run.config.finetune.epochs,
-        learning_rate_share=run.config.finetune.learning_rate_share,
-        calibration=calibration,
-        seed=run.config.seed,
-        progress=lambda done, total: progress("fine-tuning", done, total),
-        teacher=materialise(net, run.space.largest, calibration),
-    )
-    scores = {"val_top1_before": top1(before, pictures), "val_top1_after": top1(after, pictures)}
-    write_bytes(run.folder / WEIGHTS, safetensors.torch.save(_plain(after)))
-    result = _key(run, arch) | scores | {"calibration_images": len(calibration)}
-    write_json(run.folder / RESULT, result | {"seconds": time.perf_counter() - started})
+    """Teach the chosen subnet on its own: the run's pictures, the largest as its teacher; or those of `finetune.data`.
 
-
-def is_finetuned(run: Run, arch: Arch) -> bool:
-    """Whether an arch has a fine-tuned form that is better than the one it inherited."""
-    known = finetuning_of(run, arch)
-    return known is not None and known["val_top1_after"] > known["val_top1_before"]
-
-
-def finetuned_subnet(run: Run, dataset: Dataset, arch: Arch) -> Subnet | None:
-    """The fine-tuned form of an arch, calibrated, on the CPU; None where there is none that is better.
+    On the run's pictures it is kept if validation top-1 rises. On others it has a new classifier, and no teacher.
 
     Raises:
-        RunFolderError: its weights are missing or broken.
+        ConfigError: the config asks for no fine-tuning, or the run has no weights.
+        DataError: see `load_dataset`.
+        EdgenasError: the loss is no finite number; the step is named.
     """
-    known = finetuning_of(run, arch)
-    if known is None or not is_finetuned(run, arch):
+    run.needs("finetune")
+    if run.done("finetune"):
+        return
+    arch, settings = run.space.parse(run.result("verify")["chosen"]), run.config.finetune
+    own, started = run_dataset(run), time.perf_counter()
+    subnets, dataset = run_subnets(run, own), tuned_dataset(run, own)
+    inherited = subnets(arch)
+    student = inherited if dataset is own else with_classes(inherited, dataset.num_classes)
+    tuned = finetune(
+        student,
+        dataset.train,
+        run.config.training,
+        epochs=settings.epochs,
+        learning_rate_share=settings.learning_rate_share,
+        calibration=calibration_pictures(run, dataset),
+        seed=run.config.seed,
+        progress=lambda done, total: progress("fine-tuning", done, total),
+        teacher=subnets(run.space.largest) if dataset is own else None,
+    )
+    pictures = scoring_split(run, dataset)
+    result = {
+        "arch": arch.id,
+        "dataset": dataset.name,
+        "data_digest": dataset.digest(),
+        "val_top1_before": top1(inherited, pictures) if dataset is own else None,
+        "val_top1_after": top1(tuned, pictures),
+        "calibration_images": tuned.calibration_images,
+        "seconds": time.perf_counter() - started,
+    }
+    write_bytes(run.folder / WEIGHTS, safetensors.torch.save(_plain(tuned)))
+    run.finish("finetune", result)
+
+
+def tuned_dataset(run: Run, own: Dataset) -> Dataset:
+    """What the chosen subnet is fine-tuned on; its inputs mean what they mean on the run's own pictures."""
+    settings = run.config.finetune
+    if settings.data is None:
+        return own
+    other = load_dataset(settings.data, run.config.seed, resolution=run.space.resolution[-1])
+    return dataclasses.replace(other, pixels=own.pixels)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuned:
+    """A fine-tuned subnet, calibrated, on the CPU, and the pictures it was taught with."""
+
+    subnet: Subnet
+    dataset: Dataset
+
+
+def tuned_subnet(run: Run, own: Dataset, arch: Arch) -> Tuned | None:
+    """The fine-tuned form of an arch; None where there is none that is to be exported.
+
+    Raises:
+        RunFolderError: fine-tuning was asked for and is not done, its pictures changed since, or its weights are
+            missing or broken.
+    """
+    if run.lacks("finetune") is not None or arch.id != run.result("verify")["chosen"]:
         return None
+    known = run.result("finetune")
+    if not is_better(known):
+        return None
+    dataset = tuned_dataset(run, own)
+    if dataset.digest() != known["data_digest"]:
+        raise RunFolderError(
+            f"{run.folder}: the pictures of {dataset.name} changed since it was fine-tuned: delete "
+            f"{run.result_path('finetune')} and run `edgenas finetune {run.folder}`"
+        )
     subnet = Subnet(run.space.unroll(arch, dataset.num_classes), arch, dataset.pixels)
     path = run.folder / WEIGHTS
     try:
         subnet.load_state_dict(safetensors.torch.load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise RunFolderError(
-            f"{path} is missing or broken ({error}): delete {path.parent} and run `edgenas export {run.folder}`"
+            f"{path} is missing or broken ({error}): delete {path.parent} and run `edgenas finetune {run.folder}`"
         ) from None
     subnet.calibration_images = known["calibration_images"]
-    return subnet.eval()
+    return Tuned(subnet.eval(), dataset)
 
 
-def finetuning_of(run: Run, arch: Arch) -> dict[str, Any] | None:
-    """What fine-tuning found and took, if it was of this arch, these weights and settings."""
-    path = run.folder / RESULT
-    if run.config.finetune.epochs == 0 or not path.exists():
-        return None
-    known, key = read_json(path, f"run `edgenas export {run.folder}`"), _key(run, arch)
-    return known if {name: known.get(name) for name in key} == key else None
-
-
-def _key(run: Run, arch: Arch) -> dict[str, Any]:
-    weights = run.result("train").get("weights")
-    return {"arch": arch.id, "weights": weights, **run.config.finetune.model_dump()}
+def is_better(result: dict[str, Any]) -> bool:
+    """Whether the fine-tuned subnet is to be exported: taught other pictures, or better on the run's own."""
+    before = result["val_top1_before"]
+    return before is None or result["val_top1_after"] > before
 
 
 def _plain(subnet: Subnet) -> dict[str, Any]:

@@ -15,22 +15,22 @@ from torch import Tensor
 from edgenas.deploy.parity import onnx_classes
 from edgenas.files import write_json
 from edgenas.pipeline.bundle_network import scores_by_class
-from edgenas.pipeline.data import calibration_pictures, deployed_preprocess, run_dataset
+from edgenas.pipeline.data import deployed_preprocess, run_dataset
 from edgenas.pipeline.run import Progress, Run
-from edgenas.pipeline.train import trained_supernet
+from edgenas.pipeline.subnets import run_subnets
 from edgenas.pipeline.verify import model_path
 from edgenas.training.data import Dataset
-from edgenas.training.evaluate import BATCH_SIZE, materialise, predict
+from edgenas.training.evaluate import BATCH_SIZE, predict
 
 FILE = "export/hindsight.json"
 
 
-def write_hindsight(run: Run, chosen_model: Path, progress: Progress) -> None:
+def write_hindsight(run: Run, chosen_model: Path | None, progress: Progress) -> None:
     """Write `export/hindsight.json`: the front's networks on test pictures, and classes beside the largest subnet's.
 
     Args:
         run: verified, so its choice is written down.
-        chosen_model: the file that is handed over, which takes pixels preprocessed as the network does.
+        chosen_model: the chosen network's file; None where there is none for the run's own pictures.
         progress: called with what is being done, steps done and in all.
     """
     verified, dataset = run.result("verify"), run_dataset(run)
@@ -46,7 +46,9 @@ def write_hindsight(run: Run, chosen_model: Path, progress: Progress) -> None:
                 {"arch": entry["arch"], "val_top1": entry["val_top1"], "test_top1": scores["test_top1"]},
             )
     progress("looking back", len(verified["front"]), len(verified["front"]) + 1)
-    classes = _by_class(dataset, _of_chosen(run, dataset, chosen_model), _of_largest(run, dataset))
+    classes = []
+    if chosen_model is not None:
+        classes = _by_class(dataset, _of_chosen(run, dataset, chosen_model), _of_largest(run, dataset))
     found = {"front": front, "chosen": verified["chosen"], "largest": run.space.largest.id, "classes": classes}
     write_json(run.folder / FILE, found)
     progress("looking back", len(verified["front"]) + 1, len(verified["front"]) + 1)
@@ -61,8 +63,7 @@ def _of_chosen(run: Run, dataset: Dataset, model: Path) -> Tensor:
 
 def _of_largest(run: Run, dataset: Dataset) -> Tensor:
     """The same of the largest subnet, with the weights it inherits."""
-    net = trained_supernet(run, dataset)
-    subnet = materialise(net, run.space.largest, calibration_pictures(run, dataset))
+    subnet = run_subnets(run, dataset)(run.space.largest)
     parts = [predict(subnet, part.tensor()).argmax(1) == part.labels for part in dataset.test.batches(BATCH_SIZE)]
     return torch.cat(parts)
 

@@ -19,7 +19,7 @@ from edgenas.pipeline.budgets import check_on_paper, run_limits
 from edgenas.pipeline.data import check_quantiser_images
 from edgenas.pipeline.devices import run_devices
 from edgenas.pipeline.form import NETWORKS as FORM_NETWORKS
-from edgenas.pipeline.run import STAGES, Run
+from edgenas.pipeline.run import ORDER, Run
 from edgenas.pipeline.start import check_folder, resolve
 from edgenas.profiling.allowance import TIMER_SECONDS, VISIT_SECONDS, guessed_seconds
 from edgenas.profiling.plan import Plan, make_plan
@@ -29,12 +29,13 @@ from edgenas.space.cost import cost
 from edgenas.space.form import EXPORT_FORMS
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.supernet import SuperNet
+from edgenas.training.beginning import compute_device, count_steps
 from edgenas.training.data import set_size
 from edgenas.training.evaluate import materialise, top1
-from edgenas.training.loop import compute_device, count_steps, sandwich_backward
 from edgenas.training.schedule import sandwich
 from edgenas.training.settled import Schedule
 from edgenas.training.split import Split
+from edgenas.training.step import sandwich_backward
 
 EXPORT_SECONDS_PER_BLOCK = 0.06
 QUANTISE_SECONDS_PER_MODEL = 0.1
@@ -49,6 +50,8 @@ QUANTISE_SECONDS = 1.0
 """Of one recipe, beside looking at pictures."""
 QUANTISE_TIMES = 6
 """How many times as long a recipe takes to look at a picture as scoring one does: it keeps all activations."""
+FINETUNE_TIMES = 5
+"""How many times as long a picture takes to be taught as to be scored: forward, backward, and the teacher's forward."""
 SOURCE_SECONDS, TOLD_SECONDS = 8.0, 0.001
 """To learn accuracies from a table, and to tell that of a subnet."""
 TIMED_STEPS = 2
@@ -92,7 +95,7 @@ def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> lis
     schedule = Schedule.read(folder / "supernet")
     training = config.training
     steps = schedule.steps if schedule else count_steps(training, sizes.train)
-    score_seconds = (config.search.calibration_images + validation_images) * image_seconds
+    score_seconds = (min(config.search.calibration_images, sizes.train) + validation_images) * image_seconds
     plan = make_plan(space, sizes.num_classes, blocks=config.profile.blocks, networks=config.profile.networks, seed=0)
     weights = cost(space.unroll(space.largest, sizes.num_classes)).weight_bytes
     measured, devices = config.verify.networks, len(described)
@@ -112,7 +115,7 @@ def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> lis
         "search": (
             f"score up to {config.search.evaluations} of {space.size:.3g} subnets with {config.search.strategy}",
             config.search.evaluations * score_seconds / config.search.workers,
-            config.search.evaluations * 500,
+            config.search.evaluations * (500 + _statistics_bytes(space, sizes.num_classes)),
         ),
         "verify": (
             f"measure up to {measured} subnets of the front on {_told(devices, in_int8)}",
@@ -123,12 +126,15 @@ def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> lis
         "export": _export_stage(config, in_int8 > 0, validation_images, sizes.test, image_seconds, weights),
         "report": ("draw the report", 5.0, 10**6),
     }
+    if config.finetune.epochs:
+        stages["finetune"] = _finetune_stage(config, sizes.train, image_seconds, weights)
     # A search that is lengthened is to be done on, and all that follows it.
     longer = begun is not None and config.search.evaluations > begun.config.search.evaluations
-    redone = STAGES[STAGES.index("search") :] if longer else ()
+    redone = ORDER[ORDER.index("search") :] if longer else ()
     return [
         StagePlan(stage, *stages[stage], done=begun is not None and begun.done(stage) and stage not in redone)
-        for stage in STAGES
+        for stage in ORDER
+        if stage in stages
     ]
 
 
@@ -189,9 +195,11 @@ def _plan_told(config: RunConfig, described: list[Device], space: SearchSpace, b
         "report": ("draw the report", 5.0, 10**6),
     }
     if config.has_weights:
+        if config.finetune.epochs:
+            stages["finetune"] = (f"{config.finetune.epochs:g} epochs of the chosen subnet on its own", 60.0, weights)
         stages["train"] = ("take the weights of train.init", 5.0, 3 * weights)
         stages["export"] = ("prove the chosen file equal and bundle it", 60.0, weights)
-    wanted = [stage for stage in STAGES if stage in stages]
+    wanted = [stage for stage in ORDER if stage in stages]
     return [StagePlan(stage, *stages[stage], done=begun is not None and begun.done(stage)) for stage in wanted]
 
 
@@ -216,6 +224,20 @@ def _profile_stage(
         devices * each_seconds + in_int8 * models * QUANTISE_SECONDS_PER_MODEL,
         devices * len(plan.networks) * weights,
     )
+
+
+def _finetune_stage(config: RunConfig, train_images: int, image_seconds: float, weights: int) -> tuple[str, float, int]:
+    """What it does, seconds, bytes; of other pictures than the run's it is not known here how many there are."""
+    images = config.finetune.epochs * train_images
+    what = f"{config.finetune.epochs:g} epochs of the chosen subnet on its own"
+    return what, FINETUNE_TIMES * images * image_seconds, weights
+
+
+def _statistics_bytes(space: SearchSpace, num_classes: int) -> int:
+    """Of the batch-norm statistics that are kept for a subnet: a mean and a variance a channel, and their names."""
+    specs = space.unroll(space.largest, num_classes)
+    widths = [conv.out_channels for spec in specs for conv in spec.convs() if conv.norm]
+    return 8 * sum(widths) + 250 * len(widths)
 
 
 def _export_stage(

@@ -162,6 +162,18 @@ class Exported(_Result):
     int8: Quantised | None = None
 
 
+class Finetuned(_Result):
+    """finetune/result.json."""
+
+    arch: str
+    dataset: str
+    data_digest: str
+    val_top1_before: Fraction | None
+    val_top1_after: Fraction
+    calibration_images: Annotated[int, Field(gt=0)]
+    seconds: NotNegative
+
+
 class Evaluated(_Result):
     """A row of search/evaluations.jsonl."""
 
@@ -191,6 +203,7 @@ KINDS: dict[str, type[_Result]] = {
     "train": Trained,
     "search": Searched,
     "verify": Verified,
+    "finetune": Finetuned,
     "export": Exported,
 }
 

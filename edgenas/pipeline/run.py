@@ -18,18 +18,22 @@ from edgenas.space.load import load_space
 from edgenas.space.space import SearchSpace
 
 Progress = Callable[[str, int, int], None]
-STAGES = ("profile", "train", "search", "verify", "export", "report")
+ORDER = ("profile", "train", "search", "verify", "finetune", "export", "report")
+STAGES = tuple(stage for stage in ORDER if stage != "finetune")
+"""Of every run; what a config asks for beside them, it finds its place by `ORDER`."""
 WEIGHTS = "supernet/checkpoint.safetensors"
 RESULTS = {
     "profile": "latency/result.json",
     "train": "supernet/result.json",
     "search": "search/result.json",
     "verify": "verify/result.json",
+    "finetune": "finetune/result.json",
     "export": "export/result.json",
     "report": "report/report.md",
 }
 WEIGHTLESS = {
     "train": "nothing is trained: accuracies are told from elsewhere (accuracy in the config)",
+    "finetune": "nothing is fine-tuned: the run knows accuracies but has no weights",
     "export": (
         "no ONNX file was written, for the run knows accuracies but has no weights. A new run exports the chosen "
         "network where the config names both a supernet of this space (train: {init: …}) and pictures of its classes "
@@ -60,9 +64,11 @@ class Run:
         """Why a stage cannot be done in a run of this config, and what that would take; None where it can."""
         if self.config.num_classes is not None and stage != "profile":
             return f"{stage} takes more than num_classes: data and train, or accuracy. This config profiles alone"
-        if self.config.has_weights or stage not in WEIGHTLESS:
-            return None
-        return WEIGHTLESS[stage]
+        if not self.config.has_weights and stage in WEIGHTLESS:
+            return WEIGHTLESS[stage]
+        if stage == "finetune" and self.config.finetune.epochs == 0:
+            return "nothing is fine-tuned (finetune.epochs is 0): `edgenas finetune RUN --epochs 5` asks for it"
+        return None
 
     def needs(self, stage: str) -> None:
         """Refuse a stage that the run lacks something for.
@@ -88,7 +94,7 @@ class Run:
 
     def finish(self, stage: str, result: dict[str, Any]) -> None:
         """Write a stage's results, and with them that it is finished; later stages are to be done again."""
-        for later in STAGES[STAGES.index(stage) + 1 :]:
+        for later in ORDER[ORDER.index(stage) + 1 :]:
             # Training does not depend on the profile, which it follows only so that bad budgets fail early.
             if (stage, later) != ("profile", "train"):
                 self.result_path(later).unlink(missing_ok=True)

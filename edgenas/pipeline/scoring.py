@@ -15,19 +15,17 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from edgenas.files import append_jsonl
 from edgenas.pipeline.budgets import Limits
-from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_split
+from edgenas.pipeline.data import run_dataset, scoring_split
 from edgenas.pipeline.results import read_evaluations
 from edgenas.pipeline.run import Progress, Run, open_run
-from edgenas.pipeline.train import trained_supernet
+from edgenas.pipeline.subnets import Subnets, run_subnets
 from edgenas.space.arch import Arch
-from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
 from edgenas.training.data import Dataset
-from edgenas.training.evaluate import accuracy, materialise
+from edgenas.training.evaluate import accuracy
 from edgenas.training.split import Split
 
 Floats = npt.NDArray[np.float64]
@@ -66,14 +64,13 @@ class Scorer(Protocol):
 class _Bench:
     """All that it takes to score an arch."""
 
-    net: SuperNet
-    calibration: Tensor
+    subnets: Subnets
     validation: Split
 
     def score(self, arch: Arch) -> tuple[Score, float]:
         """The score, and the seconds that it took."""
         started = time.monotonic()
-        found = accuracy(materialise(self.net, arch, self.calibration), self.validation)
+        found = accuracy(self.subnets(arch), self.validation)
         return Score(1 - found.top1, 1 - found.worst_class), time.monotonic() - started
 
 
@@ -87,14 +84,14 @@ class SupernetScorer:
         seconds: that scoring all of them took, by the clock.
     """
 
-    def __init__(self, run: Run, net: SuperNet, dataset: Dataset, limits: Limits, progress: Progress):
-        self._bench = _Bench(net, calibration_pictures(run, dataset), scoring_split(run, dataset))
+    def __init__(self, run: Run, subnets: Subnets, dataset: Dataset, limits: Limits, progress: Progress):
+        self._bench = _Bench(subnets, scoring_split(run, dataset))
         self._run, self._limits, self._progress = run, limits, progress
         self._asked: set[str] = set()
         self._path = evaluations_path(run)
         self._setting = {
             "weights": checkpoint.digest(run.result_path("train").parent),
-            "calibration_images": len(self._bench.calibration),
+            "calibration_images": self._bench.subnets.images,
             "validation_images": len(self._bench.validation),
         }
         rows = self._own_rows()
@@ -173,4 +170,4 @@ def _opened(folder: Path, weights: str) -> tuple[Run, _Bench]:
     """A worker keeps supernet and pictures, as long as the weights are these."""
     run = open_run(folder)
     dataset = run_dataset(run)
-    return run, _Bench(trained_supernet(run, dataset), calibration_pictures(run, dataset), scoring_split(run, dataset))
+    return run, _Bench(run_subnets(run, dataset), scoring_split(run, dataset))

@@ -19,7 +19,7 @@ from edgenas.pipeline.refit import refits
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.scoring import Scorer, SupernetScorer, evaluations_path
 from edgenas.pipeline.source_scoring import SourceScorer
-from edgenas.pipeline.train import trained_supernet
+from edgenas.pipeline.subnets import run_subnets
 from edgenas.pipeline.warm_start import first_genes
 from edgenas.search import loop
 from edgenas.search.objectives import Objective, as_constraints, as_evaluate
@@ -37,7 +37,7 @@ def run_scorer(run: Run, limits: Limits, progress: Progress, *, keep: bool = Tru
         source = open_source(run.config.accuracy, run.space)
         return SourceScorer(run, source, limits.predictors, evaluations_path(run) if keep else None, progress)
     dataset = run_dataset(run)
-    return SupernetScorer(run, trained_supernet(run, dataset), dataset, limits, progress)
+    return SupernetScorer(run, run_subnets(run, dataset), dataset, limits, progress)
 
 
 def run_search(run: Run, progress: Progress) -> None:

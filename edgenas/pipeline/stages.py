@@ -10,16 +10,17 @@ from edgenas.pipeline import feasible
 from edgenas.pipeline.budgets import unchecked_limits
 from edgenas.pipeline.data import run_classes
 from edgenas.pipeline.export import run_export
+from edgenas.pipeline.finetune import run_finetune
 from edgenas.pipeline.lock import locked
 from edgenas.pipeline.profile import run_profile
-from edgenas.pipeline.run import STAGES, Progress, Run
+from edgenas.pipeline.run import ORDER, Progress, Run
 from edgenas.pipeline.search import run_search
 from edgenas.pipeline.summary import write_summary
 from edgenas.pipeline.train import run_train
 from edgenas.pipeline.verify import run_verify
 from edgenas.report.markdown import write_report
 from edgenas.report.page import write_page
-from edgenas.training.loop import compute_device
+from edgenas.training.beginning import compute_device
 from edgenas.training.processes import joined
 
 LOGGER = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ def run_report(run: Run, progress: Progress) -> None:
     progress("reporting", 1, 1)
 
 
-def run_stages(run: Run, progress: Progress, stages: Sequence[str] = STAGES, *, minutes: float | None = None) -> None:
+def run_stages(run: Run, progress: Progress, stages: Sequence[str] = ORDER, *, minutes: float | None = None) -> None:
     """Do `stages` one after another; finished ones are passed over. The run folder is locked meanwhile.
 
     Of several stages, those are passed over, too, that the run lacks something for; one alone then says so.
@@ -54,6 +55,7 @@ def run_stages(run: Run, progress: Progress, stages: Sequence[str] = STAGES, *, 
         "train": partial(run_train, minutes=minutes),
         "search": run_search,
         "verify": run_verify,
+        "finetune": run_finetune,
         "export": run_export,
         "report": run_report,
     }

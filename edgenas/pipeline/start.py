@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgenas.config import RunConfig, dump_config
+from edgenas.config import FinetuneConfig, RunConfig, dump_config
 from edgenas.errors import DataError, RunFolderError
 from edgenas.files import write_text, write_yaml
 from edgenas.latency.device import Device
@@ -25,8 +25,10 @@ from edgenas.profiling.reach import Reach
 from edgenas.search.strategies.by_name import check_strategy
 from edgenas.space.narrow import narrow
 from edgenas.space.space import SearchSpace
+from edgenas.training.beginning import compute_device, count_steps
+from edgenas.training.board import load_tensorboard
+from edgenas.training.data import set_size
 from edgenas.training.init import check_init
-from edgenas.training.loop import compute_device, count_steps
 
 LOGGER = logging.getLogger(__name__)
 SPACE, DEVICES = "space.yaml", "devices"
@@ -121,6 +123,24 @@ def lengthen(run: Run, evaluations: int) -> Run:
     return longer
 
 
+def retuned(run: Run, finetune: FinetuneConfig) -> Run:
+    """The run with other settings of fine-tuning, written down; it is then to be done, and the export after it.
+
+    Raises:
+        ConfigError: the run has no weights.
+        RunFolderError: another process uses the folder.
+    """
+    changed = replace(run, config=run.config.model_copy(update={"finetune": finetune}))
+    changed.needs("finetune")
+    if changed.config == run.config:
+        return run
+    with locked(run.folder):
+        for stage in ("finetune", "export", "report"):
+            run.result_path(stage).unlink(missing_ok=True)
+        write_text(run.folder / "config.yaml", dump_config(changed.config))
+    return changed
+
+
 def _with_evaluations(config: RunConfig, evaluations: int) -> RunConfig:
     return config.model_copy(update={"search": config.search.model_copy(update={"evaluations": evaluations})})
 
@@ -167,6 +187,10 @@ def _check_fits(config: RunConfig, devices: Sequence[Device], space: SearchSpace
     check_initial(config.search.initial, space)
     if config.train is not None:
         compute_device(config.train.device)
+        if config.train.tensorboard:
+            load_tensorboard()
+        if config.finetune.data is not None:
+            set_size(config.finetune.data, config.seed)
         if config.train.init is not None:
             check_init(config.train.init, space, kernel_transforms=config.train.kernel_transforms)
 

@@ -51,11 +51,23 @@ def _with_weights(run: Run) -> dict[str, Any]:
     description = read_json(path, "delete export/result.json and run `edgenas export`, which writes it anew")
     check_description(description, path)
     exported = run.result("export")
-    return {
-        "dataset": description["name"],
-        "supernet": {key: trained[key] for key in ("params", "train_seconds", "images_per_second")},
-        "chosen": exported["chosen"],
-    } | ({"int8": exported["int8"]} if exported.get("int8") else {})
+    return (
+        {
+            "dataset": description["name"],
+            "supernet": {key: trained[key] for key in ("params", "train_seconds", "images_per_second")},
+            "chosen": exported["chosen"],
+        }
+        | ({"int8": exported["int8"]} if exported.get("int8") else {})
+        | _finetuned(run)
+    )
+
+
+def _finetuned(run: Run) -> dict[str, Any]:
+    if run.lacks("finetune") is not None:
+        return {}
+    result = run.result("finetune")
+    keys = ("dataset", "val_top1_before", "val_top1_after", "seconds")
+    return {"finetune": {key: result[key] for key in keys}}
 
 
 def _without(run: Run, verified: dict[str, Any]) -> dict[str, Any]:

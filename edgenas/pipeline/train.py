@@ -13,9 +13,10 @@ from edgenas.pipeline.run import Progress, Run
 from edgenas.supernet.subnet import num_parameters
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
+from edgenas.training.beginning import compute_device
 from edgenas.training.data import Dataset
 from edgenas.training.init import load_whole
-from edgenas.training.loop import compute_device, train
+from edgenas.training.loop import train
 from edgenas.training.optimizer import make_optimizer
 from edgenas.training.processes import ALONE, Processes
 from edgenas.training.settled import tell_other_minutes

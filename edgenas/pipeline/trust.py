@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
-
 from edgenas.errors import ConfigError
 from edgenas.evidence.inheritance import Pair, summarise
 from edgenas.files import append_jsonl, read_jsonl, write_bytes, write_json, write_text
-from edgenas.pipeline.data import calibration_pictures, run_classes, run_dataset, scoring_split
+from edgenas.pipeline.data import run_classes, run_dataset, scoring_split
 from edgenas.pipeline.lock import locked
 from edgenas.pipeline.lone import Lone, setting_id, supernet_epochs
 from edgenas.pipeline.run import Progress, Run
+from edgenas.pipeline.subnets import Subnets, run_subnets
 from edgenas.pipeline.train import trained_supernet
 from edgenas.report.evidence_plots import plot_trust
 from edgenas.report.evidence_values import Trust as TrustValues
@@ -28,7 +27,7 @@ from edgenas.space.design import covering, macs_of, near_in_macs
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
-from edgenas.training.evaluate import materialise, top1, uncalibrated_top1
+from edgenas.training.evaluate import top1, uncalibrated_top1
 from edgenas.training.split import Split
 
 FOLDER = "trust"
@@ -110,12 +109,13 @@ def run_trust(run: Run, trust: Trust, progress: Progress) -> dict[str, Any]:
     run.needs("train")
     with locked(run.folder):
         bench = _Bench.of(run, trust)
-        net, path = trained_supernet(run, run_dataset(run)), run.folder / FOLDER / ROWS
+        path, count = run.folder / FOLDER / ROWS, len(bench.design.archs)
+        net, subnets = trained_supernet(run, run_dataset(run)), run_subnets(run, run_dataset(run))
         for number, arch in enumerate(bench.design.archs):
-            progress("scoring inherited", number, len(bench.design.archs))
-            bench.inherit(net, arch, path)
-        progress("scoring inherited", len(bench.design.archs), len(bench.design.archs))
-        for number in range(len(bench.design.archs)):
+            progress("scoring inherited", number, count)
+            bench.inherit(net, subnets, arch, path)
+        progress("scoring inherited", count, count)
+        for number in range(count):
             bench.teach(number, path, progress)
         found = bench.summary(path)
         write_json(run.folder / FOLDER / RESULT, found)
@@ -152,7 +152,6 @@ class _Bench:
     run: Run
     design: Design
     lone: Lone
-    calibration: Tensor
     validation: Split
     seed: int
     epochs: float
@@ -168,7 +167,6 @@ class _Bench:
             run,
             design(run.space, trust.subnets, classes, seed),
             Lone.of(run, dataset),
-            calibration_pictures(run, dataset),
             scoring_split(run, dataset),
             seed,
             epochs,
@@ -182,11 +180,11 @@ class _Bench:
     def specs(self, number: int) -> Any:
         return self.run.space.unroll(self.design.archs[number], self.classes)
 
-    def inherit(self, net: SuperNet, arch: Arch, path: Path) -> None:
+    def inherit(self, net: SuperNet, subnets: Subnets, arch: Arch, path: Path) -> None:
         """Append what a subnet inherits, unless it stands there."""
         if self._row(read_jsonl(path), self._inherited(arch)) is None:
             scores = {
-                "top1": top1(materialise(net, arch, self.calibration), self.validation),
+                "top1": top1(subnets(arch), self.validation),
                 "top1_uncalibrated": uncalibrated_top1(net.extract(arch), self.validation),
             }
             append_jsonl(path, {**self._inherited(arch), **scores})
@@ -240,7 +238,7 @@ class _Bench:
         }
 
     def _inherited(self, arch: Arch) -> dict[str, Any]:
-        said = {"calibration_images": len(self.calibration), "validation_images": len(self.validation)}
+        said = {"calibration_images": len(self.lone.calibration), "validation_images": len(self.validation)}
         weights = checkpoint.digest(self.run.result_path("train").parent)
         return {"kind": "inherited", "arch": arch.id, "weights": weights, **said}
 

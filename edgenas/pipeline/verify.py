@@ -23,7 +23,7 @@ from edgenas.pipeline.accuracy import open_source
 from edgenas.pipeline.budgets import Limits, run_limits
 from edgenas.pipeline.candidate import CHOOSING, JUDGING, Candidate, Files, half_p50_us
 from edgenas.pipeline.choice import choose, words
-from edgenas.pipeline.data import calibration_pictures, run_classes, run_dataset, scoring_split
+from edgenas.pipeline.data import run_classes, run_dataset, scoring_split
 from edgenas.pipeline.devices import device_table, measured_devices, run_devices, run_transport
 from edgenas.pipeline.front_int8 import deployed_top1, front_in_int8, precisions
 from edgenas.pipeline.graphs import device_graphs
@@ -32,7 +32,7 @@ from edgenas.pipeline.profile import run_form, run_table
 from edgenas.pipeline.refit import keep_measured, refits
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.search import run_search
-from edgenas.pipeline.train import trained_supernet
+from edgenas.pipeline.subnets import run_subnets
 from edgenas.pipeline.understanding import write_understanding
 from edgenas.pipeline.weightless import export_weightless
 from edgenas.profiling.record import Measurement, network_row
@@ -41,7 +41,7 @@ from edgenas.search.front import non_dominated
 from edgenas.search.surrogate import COVERAGE
 from edgenas.space.arch import Arch
 from edgenas.training.data import Dataset
-from edgenas.training.evaluate import materialise, top1
+from edgenas.training.evaluate import top1
 
 SCORE_TOLERANCE = 0.002
 """How far a top-1 worked out again may be from the recorded one: nil on a CPU, a picture or two on a GPU."""
@@ -165,14 +165,13 @@ def _front_files(run: Run, picked: list[dict[str, Any]], progress: Progress) -> 
 
 def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], progress: Progress) -> dict[str, Files]:
     """The very subnets that were scored, as ONNX files, by arch."""
-    net = trained_supernet(run, dataset)
-    calibration = calibration_pictures(run, dataset)
+    subnets = run_subnets(run, dataset)
     validation = scoring_split(run, dataset)
     form, in_int8 = run_form(run), "int8" in precisions(run)
     files = {}
     for number, row in enumerate(picked):
         progress("exporting the front", number, len(picked))
-        subnet = materialise(net, run.space.parse(row["arch"]), calibration)
+        subnet = subnets(run.space.parse(row["arch"]))
         # What is told from elsewhere is of other pictures.
         score = row["val_top1"] if run.config.accuracy else top1(subnet, validation)
         if abs(score - row["val_top1"]) > SCORE_TOLERANCE:

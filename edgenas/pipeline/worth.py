@@ -17,7 +17,6 @@ from edgenas.evidence.rivalry import Contender, summarise
 from edgenas.files import append_jsonl, read_jsonl, write_bytes, write_json, write_text
 from edgenas.pipeline.bundle_network import scores_by_class
 from edgenas.pipeline.data import deployed_preprocess, run_classes, run_dataset, scoring_split
-from edgenas.pipeline.finetune import finetuning_of
 from edgenas.pipeline.lock import locked
 from edgenas.pipeline.lone import Lone, setting_id, supernet_epochs
 from edgenas.pipeline.profile import run_form
@@ -148,9 +147,11 @@ class _Match:
         worth.check()
         if run.config.accuracy is not None:
             raise ConfigError(f"{run.folder}: nothing was trained here that a rival could be given as much time as")
+        if run.lacks("finetune") is None and run.config.finetune.data is not None:
+            raise ConfigError(f"{run.folder}: its network was taught other pictures (finetune.data) than rivals are")
         run.needs("export")
         arch, dataset = run.space.parse(run.result("export")["chosen"]["arch"]), run_dataset(run)
-        lone, times = Lone.of(run, dataset), _spent(run, arch)
+        lone, times = Lone.of(run, dataset), _spent(run)
         seconds = sum(times.values()) if worth.minutes is None else 60 * worth.minutes
         seeds = range(run.config.seed, run.config.seed + worth.seeds)
         said = {"lone": lone.setting, "chosen": arch.id, "seconds": seconds, "seeds": list(seeds)}
@@ -253,13 +254,12 @@ class _Match:
         return Contender(entry.network, entry.seed, val_top1, float(test_top1), p50_us, seconds, len(tried))
 
 
-def _spent(run: Run, arch: Arch) -> dict[str, float]:
+def _spent(run: Run) -> dict[str, float]:
     """Seconds that rivals are given as well; profiling and measuring the front serve them, too."""
-    tuned = finetuning_of(run, arch)
     return {
         "supernet": float(run.result("train")["train_seconds"]),
         "search": float(run.result("search")["seconds"]),
-        "fine_tuning": float(tuned["seconds"]) if tuned else 0.0,
+        "fine_tuning": float(run.result("finetune")["seconds"]) if run.lacks("finetune") is None else 0.0,
     }
 
 

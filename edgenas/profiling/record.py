@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,10 +14,14 @@ from edgenas.latency.table import NETWORK, Identity, LatencyRow, LatencyTable
 
 PROCESSES = 8
 """In which models are timed, one after another; rounds are shared among them."""
+ENOUGH_PROCESSES = 6
+"""For an interval of 95 %: the median lies within the range of n with a probability of 1 - 2 / 2**n."""
+RESAMPLES = 1000
 SMALLEST_NET_SHARE = 0.01
 TOLERATED_SHARE = 0.25
 DESCRIBED = ("cpu", "cores", "os", "python", "governor", "frequency_hz", "temperature_celsius", "foreign_load")
 IN_BROWSERS = ("browser", "isolated", "clock_resolution_us")
+NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 Name = tuple[str, str, int, str]
 """Kind, space, number of classes, key: see LatencyRow.name."""
 
@@ -59,22 +64,34 @@ def to_measurement(row: Mapping[str, Any]) -> Measurement:
 def pool(measurements: Sequence[Measurement]) -> Measurement:
     """One measurement of one network out of several processes': medians over them, rounds in their order.
 
-    The interval of the p50 becomes the range that the processes' intervals span.
+    The 95 % interval of the p50 is the percentile bootstrap of that median over processes (Efron 1979): what differs
+    between them, such as where the model's memory lies, is most of what a p50 is uncertain by. Of fewer than six not
+    even the whole range is that sure, and it becomes the range that the processes' own intervals span.
     """
     p50_us = float(np.median([m.p50_us for m in measurements]))
+    ci_low_us, ci_high_us = _interval(measurements)
     rounds = tuple(value for m in measurements for value in m.rounds_p50_us)
     return Measurement(
         p50_us=p50_us,
         p95_us=float(np.median([m.p95_us for m in measurements])),
         mean_us=float(np.median([m.mean_us for m in measurements])),
         std_us=float(np.median([m.std_us for m in measurements])),
-        ci_low_us=min(m.ci_low_us for m in measurements),
-        ci_high_us=max(m.ci_high_us for m in measurements),
+        ci_low_us=ci_low_us,
+        ci_high_us=ci_high_us,
         count=sum(m.count for m in measurements),
         rounds_p50_us=rounds,
         repeat_noise=repeat_noise(rounds, p50_us),
         doubts=_pooled_doubts([m.doubts for m in measurements]),
     )
+
+
+def _interval(measurements: Sequence[Measurement]) -> tuple[float, float]:
+    if len(measurements) < ENOUGH_PROCESSES:
+        return min(m.ci_low_us for m in measurements), max(m.ci_high_us for m in measurements)
+    p50s_us = np.array([m.p50_us for m in measurements])
+    drawn = np.random.default_rng(0).integers(0, len(p50s_us), (RESAMPLES, len(p50s_us)))
+    low, high = np.quantile(np.median(p50s_us[drawn], axis=1), [0.025, 0.975])
+    return float(low), float(high)
 
 
 def _pooled_doubts(doubts: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
@@ -104,7 +121,10 @@ def to_record(
         "row": asdict(_latency_row(name, found, overhead_us)),
         "call_overhead_us": overhead_us,
         "sentinel_p50_us": 1e3 * float(np.median([row["sentinel_p50_ms"] for row in rows])),
-        "sentinel_drift": max(row["sentinel_drift"] for row in rows),
+        # As doubts: medians over processes bear with some that were disturbed.
+        "sentinel_drift": float(
+            np.quantile([row["sentinel_drift"] for row in rows], 1 - TOLERATED_SHARE, method="lower")
+        ),
         "measured_at": measured_at,
         "environment": rows[-1]["environment"],
         "doubts": list(found.doubts),
@@ -180,7 +200,24 @@ def to_table(records: Iterable[Mapping[str, Any]]) -> LatencyTable:
         "call_overhead_subtracted_from": "block rows",
         "sentinel_p50_us": float(np.median([record["sentinel_p50_us"] for record in kept])),
         "sentinel_drift": max(record["sentinel_drift"] for record in kept),
-        "doubts": sorted({doubt for record in kept for doubt in record["doubts"]}),
+        "doubts": _worst_of_each_kind([record["doubts"] for record in kept]),
     }
     rows = tuple(LatencyRow(**record["row"]) for record in kept)
     return LatencyTable(Identity(**kept[-1]["identity"]), circumstances, rows)
+
+
+def _worst_of_each_kind(doubts: Sequence[Sequence[str]]) -> list[str]:
+    """Of every model's doubts those that differ in numbers alone as one, which tells how many models it is about."""
+    kinds: dict[str, dict[int, str]] = {}
+    for model, own in enumerate(doubts):
+        for doubt in own:
+            found = kinds.setdefault(NUMBER.sub("#", doubt), {})
+            found[model] = max(found.get(model, doubt), doubt, key=_numbers)
+    return [
+        f"{len(found)} of {len(doubts)} models, at worst: {max(found.values(), key=_numbers)}"
+        for _, found in sorted(kinds.items())
+    ]
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(number) for number in NUMBER.findall(text)]

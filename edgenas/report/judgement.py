@@ -96,11 +96,29 @@ def optimism(run: Run) -> str:
     if chosen is None or chosen.test_top1 is None:
         return "The chosen network was not scored on the test images."
     gap = 100 * (chosen.val_top1 - chosen.test_top1)
-    n = run.dataset.counts.get("test")
+    # The counts are of the run's own pictures.
+    n = None if _taught_others(run) else run.dataset.counts.get("test")
     of = f" of {n:,} images" if n else ""
     noise = f" (its own sampling error is about ±{_sampling_error(chosen.test_top1, n):.1f} points)" if n else ""
     side = "below" if gap > 0 else "above"
     return f"Its test top-1{of} is {abs(gap):.1f} points {side} the validation top-1{noise}."
+
+
+def _taught_others(run: Run) -> bool:
+    return run.summary.finetune is not None and run.summary.finetune.val_top1_before is None
+
+
+def finetuned(run: Run) -> str:
+    """What fine-tuning the chosen network brought; empty where there was none."""
+    found = run.summary.finetune
+    if found is None:
+        return ""
+    after = f"Fine-tuned for {duration(found.seconds)}"
+    if found.val_top1_before is None:
+        return f"{after} on {found.dataset}, whose classes it tells: validation top-1 {percent(found.val_top1_after)}."
+    change = f"validation top-1 {percent(found.val_top1_before)} before, {percent(found.val_top1_after)} after"
+    kept = "" if found.val_top1_after > found.val_top1_before else "; what is exported is the network as it was"
+    return f"{after}: {change}{kept}."
 
 
 def _sampling_error(rate: float, n: int) -> float:

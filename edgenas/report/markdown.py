@@ -141,7 +141,7 @@ def _chosen(run: Run) -> list[str]:
     for name, path in (("model", chosen.onnx), ("bundle", chosen.bundle)):
         if path is not None:
             lines.append(f"- {name}: [{path}]({os.path.relpath(run.folder / path, run.folder / 'report')})")
-    return [*lines, "", judgement.optimism(run)]
+    return [*lines, "", *filter(None, [judgement.optimism(run), judgement.finetuned(run)])]
 
 
 def _hindsight(run: Run, plots: Sequence[str]) -> list[str]:

@@ -132,7 +132,7 @@ def _accuracy(run: Run) -> list[Section]:
         Section(
             "optimism",
             "Validation against test",
-            judgement.optimism(run).rstrip("."),
+            " ".join(filter(None, [judgement.optimism(run), judgement.finetuned(run)])).rstrip("."),
             (figures.validation_and_test(run), *([hindsight.front_on_test(run)] if _has_front(run) else [])),
             sentences([hindsight.front_optimism(run)])
             + (

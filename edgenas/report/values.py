@@ -127,6 +127,15 @@ class Accuracy(Value):
     coverage_90: float | None = None
 
 
+class Finetuned(Value):
+    """What fine-tuning the chosen network brought; without a `before` it was taught other pictures than the run's."""
+
+    dataset: str
+    val_top1_before: float | None
+    val_top1_after: float
+    seconds: float
+
+
 class Summary(Value):
     """summary.json."""
 
@@ -144,6 +153,7 @@ class Summary(Value):
     chosen: Chosen | None
     choice: Choice | None = None
     int8: Int8 | None = None
+    finetune: Finetuned | None = None
 
 
 class HeldOut(Value):

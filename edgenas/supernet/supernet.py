@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from edgenas.errors import SpaceError
 from edgenas.space.arch import Arch
@@ -27,8 +26,8 @@ from edgenas.supernet.layers import (
     Weights,
     prefixed,
 )
+from edgenas.supernet.lending import Frame
 from edgenas.supernet.pixels import Pixels
-from edgenas.supernet.shared_norm import share_norms
 from edgenas.supernet.subnet import Subnet, module_name
 
 
@@ -140,11 +139,7 @@ class SuperNet(nn.Module):
         """
         if x.shape[-2:] != (arch.resolution, arch.resolution):
             raise SpaceError(f"wanted pictures of {arch.resolution}×{arch.resolution} for {arch}, got {tuple(x.shape)}")
-        template = _template(self.space, arch, self.num_classes)
-        if template.training != self.training:
-            template.train(self.training)
-        # No tensor is shared inside a subnet, and looking for some takes longer than a small block.
-        return functional_call(template, self.cut(arch), (x,), tie_weights=False)  # type: ignore[no-any-return]
+        return _frame(self.space, arch, self.num_classes)(self.cut(arch), x, training=self.training)
 
     def extract(self, arch: Arch) -> Subnet:
         """A free-standing copy of one arch, not yet calibrated: its batch-norm statistics are shared ones."""
@@ -175,13 +170,6 @@ def _specs(space: SearchSpace, arch: Arch, num_classes: int) -> tuple[BlockSpec,
 
 
 @lru_cache(maxsize=256)
-def _template(space: SearchSpace, arch: Arch, num_classes: int) -> Subnet:
-    """The modules of an arch without memory for weights: `functional_call` lends them the supernet's."""
+def _frame(space: SearchSpace, arch: Arch, num_classes: int) -> Frame:
     with torch.device("meta"):
-        template = Subnet(_specs(space, arch, num_classes), arch)
-    for module in template.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            # A count of batches would be state of its own; running averages here use a fixed momentum.
-            module.num_batches_tracked = None
-    share_norms(template)
-    return template
+        return Frame(Subnet(_specs(space, arch, num_classes), arch))

@@ -18,6 +18,7 @@ from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.subnet import Subnet, module_device
 from edgenas.training import checkpoint, loop
 from edgenas.training.augment import augment
+from edgenas.training.beginning import compute_device
 from edgenas.training.checkpoint import Header
 from edgenas.training.evaluate import preprocess_of
 from edgenas.training.losses import distillation_loss, hard_loss
@@ -95,7 +96,7 @@ def teach(
         RunFolderError: the checkpoint in `folder` is broken or of another network.
         EdgenasError: the loss is no finite number; the step is named.
     """
-    net.to(device=loop.compute_device(config.device), memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    net.to(device=compute_device(config.device), memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = make_optimizer(net, config)
     averaged = None if average is None else new_average(net)
     header = checkpoint.resume(folder, net, optimizer, averaged) if folder else None
@@ -121,7 +122,7 @@ def teach(
 
 def step_seconds(net: Subnet, train: Split, config: TrainConfig, seed: int) -> float:
     """Seconds of one step of `teach`, reading pictures included: the median of a few, taken by a copy."""
-    twin = copy.deepcopy(net).to(device=loop.compute_device(config.device), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    twin = copy.deepcopy(net).to(device=compute_device(config.device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     twin.train()
     optimizer, found, started = make_optimizer(twin, config), [], time.perf_counter()
     for step, batch in _batches(train, config, seed, range(WARM_UP_STEPS + TIMED_STEPS)):

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from edgenas.config import TrainConfig
-from edgenas.errors import EdgenasError, RunFolderError
+from edgenas.errors import EdgenasError, RunFolderError, is_out_of_memory
 from edgenas.files import write_bytes
 from edgenas.supernet.shared_norm import share_norms
 from edgenas.supernet.sorting import sort_middle_channels
@@ -22,13 +22,11 @@ from edgenas.training.data import Dataset
 from edgenas.training.evaluate import materialise, top1
 from edgenas.training.optimizer import Average, make_optimizer, new_average, update_average
 from edgenas.training.processes import ALONE, Processes
-from edgenas.training.recipe import RECIPES, Span, lesson_at, rate_at, span_at, spans
+from edgenas.training.recipe import RECIPES, Lesson, Span, lesson_at, rate_at, span_at, spans
 from edgenas.training.schedule import batch_indices
 from edgenas.training.split import Split
 from edgenas.training.step import check_finite, lesson_backward
 
-OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
-"""How torch says it, on CPUs and GPUs."""
 VALIDATION_IMAGES = 1000
 CALIBRATION_IMAGES = 512
 TEACHER = "teacher.safetensors"
@@ -63,7 +61,8 @@ class Course:
         """One step on this process's share of a batch; the loss of the first arch, over all processes.
 
         Raises:
-            EdgenasError: a loss is no finite number; its arch and the step are named, weights are as before.
+            EdgenasError: a loss is no finite number; its arch and the step are named, weights are as before. Or memory
+                ran out; the batch that fits is told.
         """
         span = span_at(RECIPES[self.config.recipe], step, self.steps)
         self._begin(span, step)
@@ -84,28 +83,49 @@ class Course:
         device = next(self.net.parameters()).device
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         pictures = augment(batch.tensor().to(device), self.config.augment, generator, self.processes)
+        labels = batch.labels.to(device)
         lesson = lesson_at(self.net.space, self.config, self.seed, step, self.steps)
+        losses = self._taught(pictures, labels, lesson)
+        if losses is None:
+            fits = self._what_fits(pictures, labels, lesson)
+            raise EdgenasError(
+                f"memory ran out at step {step} with train.batch_size {self.config.batch_size}: {fits} (the last "
+                "checkpoint is kept; another batch wants another --run folder)"
+            )
+        losses = self.processes.mean(losses)
+        check_finite(losses, lesson.archs, step)
+        return losses
+
+    def _taught(self, pictures: Tensor, labels: Tensor, lesson: Lesson) -> Tensor | None:
+        """Losses of a lesson, whose gradients are added up; None if memory ran out, all of it given back."""
         try:
-            losses = lesson_backward(
+            return lesson_backward(
                 self.net,
                 pictures,
-                batch.labels.to(device),
+                labels,
                 lesson,
                 label_smoothing=self.config.label_smoothing,
                 teacher=self.teacher if lesson.teacher == "frozen" else None,
                 precision=self.config.precision,
             )
-        except RuntimeError as error:
-            if not any(words in str(error).lower() for words in OUT_OF_MEMORY):
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
-            raise EdgenasError(
-                f"memory ran out at step {step} with train.batch_size {self.config.batch_size}: set it to "
-                f"{max(2, self.config.batch_size // 2)} (the last checkpoint is kept; another batch wants another "
-                "--run folder)"
-            ) from None
-        losses = self.processes.mean(losses)
-        check_finite(losses, lesson.archs, step)
-        return losses
+        self.optimizer.zero_grad()
+        if pictures.is_cuda:
+            torch.cuda.empty_cache()
+        return None
+
+    def _what_fits(self, pictures: Tensor, labels: Tensor, lesson: Lesson) -> str:
+        """Half of the batch, or half of that, and so on, as tried out; what is left of this training is not used."""
+        size = self.config.batch_size // 2
+        # In a group, the others do not try along.
+        while self.processes.count == 1 and size > 1 and self._taught(pictures[:size], labels[:size], lesson) is None:
+            size //= 2
+        if size < 2 * self.processes.count:
+            return "no batch fits: choose a smaller space, or smaller resolutions"
+        tried = "which fits" if self.processes.count == 1 else "which may fit"
+        return f"set it to {size}, {tried}"
 
     def _begin(self, span: Span, step: int) -> None:
         """What is due where a phase begins; and, where training goes on inside it, what it needs."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from edgenas.errors import DataError
 from edgenas.space.arch import Arch
+from edgenas.supernet.folding import folded
 from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.subnet import Subnet, module_device
 from edgenas.supernet.supernet import SuperNet
@@ -20,6 +21,8 @@ from edgenas.training.preprocess import Preprocess
 from edgenas.training.split import Split
 
 BATCH_SIZE = 128
+CALIBRATION_IMAGES = 2048
+"""Pictures that recalibrate a subnet, where nothing else is asked for."""
 
 
 def preprocess_for(arch: Arch, pixels: Pixels | None = None) -> Preprocess:
@@ -35,13 +38,16 @@ def preprocess_of(subnet: Subnet) -> Preprocess:
 
 
 @torch.no_grad()
-def materialise(net: SuperNet, arch: Arch, images: Tensor, *, batch_size: int = BATCH_SIZE) -> Subnet:
+def materialise(
+    net: SuperNet, arch: Arch, images: Tensor, *, most: int = CALIBRATION_IMAGES, batch_size: int = BATCH_SIZE
+) -> Subnet:
     """Extract an arch and recalibrate its batch-norm statistics: a calibrated Subnet in eval mode.
 
     Args:
         net: the supernet; unchanged.
         arch: an arch of its space.
         images: training pictures, uint8 (n, 1 or 3, h, w); or already preprocessed, float (n, 3, r, r).
+        most: of the images, so many of the first are taken; how many were is the subnet's `calibration_images`.
         batch_size: pictures a batch; statistics are the averages over batches, of means and biased variances, as
             batch norm in training has them and once-for-all's `set_running_statistics` averages them.
 
@@ -49,7 +55,7 @@ def materialise(net: SuperNet, arch: Arch, images: Tensor, *, batch_size: int = 
         DataError: fewer than two pictures, or of another type or shape.
         SpaceError: the arch is not in the space.
     """
-    return recalibrate(net.extract(arch), images, batch_size=batch_size)
+    return recalibrate(net.extract(arch), images[:most], batch_size=batch_size)
 
 
 @torch.no_grad()
@@ -101,14 +107,22 @@ def predict(subnet: Subnet, pictures: Tensor) -> Tensor:
     Raises:
         UncalibratedError: the subnet did not come from `materialise`.
     """
-    subnet.require_calibrated("scoring")
-    assert not subnet.training
-    return _logits(subnet, pictures)
+    scored = _Scored(subnet)
+    return torch.cat([scored(batch) for batch in torch.split(pictures, BATCH_SIZE)])
 
 
-def _logits(subnet: Subnet, pictures: Tensor) -> Tensor:
-    batches = [subnet(_inputs(batch, subnet)).float().cpu() for batch in torch.split(pictures, BATCH_SIZE)]
-    return torch.cat(batches)
+class _Scored:
+    """A subnet as it is scored."""
+
+    def __init__(self, subnet: Subnet):
+        subnet.require_calibrated("scoring")
+        self._subnet, self._network = subnet, folded(subnet)
+
+    @torch.no_grad()
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Logits of one batch, on the CPU."""
+        logits: Tensor = self._network(_inputs(pictures, self._subnet))
+        return logits.float().cpu()
 
 
 @dataclass(frozen=True)
@@ -143,9 +157,9 @@ def uncalibrated_top1(subnet: Subnet, split: Split) -> float:
     """Top-1 with whatever batch-norm statistics a network has: tells what recalibrating is worth, never to choose."""
     assert not subnet.training
     right = [
-        int((_logits(subnet, batch.tensor()).argmax(1) == batch.labels).sum()) for batch in split.batches(BATCH_SIZE)
+        subnet(_inputs(batch.tensor(), subnet)).cpu().argmax(1) == batch.labels for batch in split.batches(BATCH_SIZE)
     ]
-    return sum(right) / len(split)
+    return int(torch.cat(right).sum()) / len(split)
 
 
 def accuracy(subnet: Subnet, split: Split, num_classes: int = 0) -> Accuracy:
@@ -154,9 +168,8 @@ def accuracy(subnet: Subnet, split: Split, num_classes: int = 0) -> Accuracy:
     Raises:
         UncalibratedError: the subnet did not come from `materialise`.
     """
-    right = torch.cat(
-        [predict(subnet, batch.tensor()).argmax(1) == batch.labels for batch in split.batches(BATCH_SIZE)]
-    )
+    scored = _Scored(subnet)
+    right = torch.cat([scored(batch.tensor()).argmax(1) == batch.labels for batch in split.batches(BATCH_SIZE)])
     pictures = torch.bincount(split.labels, minlength=num_classes)
     by_class = torch.bincount(split.labels, weights=right.double(), minlength=num_classes) / pictures
     return Accuracy(int(right.sum()) / len(split), by_class)

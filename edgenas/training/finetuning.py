@@ -12,8 +12,8 @@ from edgenas.errors import DataError
 from edgenas.space.blocks import HeadSpec
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.alone import Progress, steps_of, teach
+from edgenas.training.beginning import compute_device
 from edgenas.training.evaluate import recalibrate
-from edgenas.training.loop import compute_device
 from edgenas.training.split import Split
 
 

@@ -101,7 +101,7 @@ def load_whole(source: Path, net: SuperNet, classes: tuple[str, ...]) -> Header:
     Raises:
         RunFolderError: no checkpoint of ours, one of another space, or one that was taught other classes or other
             values of pixels.
-        DataError: a checkpoint of once-for-all that is broken, does not fit the space, or has another number of classes.
+        DataError: a checkpoint of once-for-all that is broken, or of another space or number of classes.
     """
     check_init(source, net.space, kernel_transforms=net.kernel_transforms)
     path = init_file(source)

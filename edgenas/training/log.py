@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from edgenas.files import append_jsonl, read_jsonl, write_text
+from edgenas.training.board import Board
 
 FILE_NAME, TABLE_NAME = "training.jsonl", "training.csv"
 COLUMNS = ("step", "epoch", "loss", "learning_rate", "images_per_second", "seconds")
@@ -31,6 +32,7 @@ class TrainingLog:
     batch_size: int
     validations: int = 5
     writes: bool = True
+    board: Board | None = None
 
     def due(self, step: int) -> bool:
         """Whether a step gets a row."""
@@ -40,6 +42,11 @@ class TrainingLog:
         """Whether subnets are to be scored after a step."""
         return (step + 1) % max(1, self.total // self.validations) == 0
 
+    def owes_validation(self, step: int) -> bool:
+        """Whether subnets were to be scored after a step, and were not."""
+        told = {row["step"] for row in read_jsonl(self.path) if row.get("kind") == "validation"}
+        return self.validation_due(step) and step not in told
+
     def step(self, step: int, loss: float, rate: float, seconds: float) -> None:
         """Tell of a step; `seconds` are those of all steps so far."""
         if not self.writes:
@@ -47,11 +54,15 @@ class TrainingLog:
         speed = (step + 1) * self.batch_size / seconds
         values = {"loss": loss, "learning_rate": rate, "images_per_second": speed, "seconds": seconds}
         append_jsonl(self.path, {"kind": "step", "step": step, "epoch": step / self.steps_per_epoch, **values})
+        if self.board is not None:
+            self.board.tell(step, {name: values[name] for name in ("loss", "learning_rate", "images_per_second")})
 
     def validation(self, step: int, scores: dict[str, float]) -> None:
         """Tell of scores, by subnet."""
         epoch = (step + 1) / self.steps_per_epoch
         append_jsonl(self.path, {"kind": "validation", "step": step, "epoch": epoch, "top1": scores})
+        if self.board is not None:
+            self.board.tell(step, {f"top1/{name}": score for name, score in scores.items()})
 
     def write_table(self) -> None:
         """Write training.csv from what was told so far."""

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import copy
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
 from edgenas.config import TrainConfig
-from edgenas.errors import ConfigError, DataError, RunFolderError
 from edgenas.files import append_jsonl
 from edgenas.supernet.subnet import num_parameters
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
+from edgenas.training.beginning import Progress, compute_device, settle
+from edgenas.training.board import Board
 from edgenas.training.checkpoint import Header
 from edgenas.training.course import Course, batches, validate
 from edgenas.training.data import Dataset
-from edgenas.training.init import init_file, load_init, load_whole
 from edgenas.training.log import FILE_NAME, TrainingLog
-from edgenas.training.optimizer import averaged, make_optimizer, new_average, take, zero_last_norms
+from edgenas.training.optimizer import averaged, new_average, take, zero_last_norms
 from edgenas.training.processes import ALONE, Processes
-from edgenas.training.settled import Schedule, circumstances
-from edgenas.training.step import sandwich_backward
+from edgenas.training.split import Split
+from edgenas.training.stopping import Held
 
-__all__ = ["make_optimizer", "sandwich_backward", "train", "validate"]
-
-Progress = Callable[[str, int, int], None]
+LOGGER = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 60.0
-WARM_UP_STEPS, TIMED_STEPS = 3, 30
-TIMING_SHARE = 0.03
-"""Of the minutes asked for, after which timing ends early."""
+TELL_SECONDS = 60.0
+"""After so long it is told how long the whole training takes."""
 
 
 @dataclass(frozen=True)
@@ -54,36 +52,6 @@ class TrainResult:
         return asdict(self)
 
 
-def compute_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU.
-
-    Raises:
-        ConfigError: `cuda` was asked for and torch finds none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("train.device is cuda, but torch finds no CUDA device here: set it to auto or cpu")
-    found = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(found if name == "auto" else name)
-
-
-def count_steps(config: TrainConfig, images: int) -> int:
-    """Optimiser steps of a whole training on `images` pictures; none where `epochs` is 0.
-
-    Raises:
-        DataError: a batch is larger than the training split.
-    """
-    if config.epochs == 0:
-        return 0
-    if images < config.batch_size:
-        raise DataError(
-            f"train.batch_size is {config.batch_size}, but there are only {images} training pictures: "
-            f"set train.batch_size to at most {images}, or add pictures"
-        )
-    # Only runs that train nothing may leave them out.
-    assert config.epochs is not None
-    return max(1, round(config.epochs * (images // config.batch_size)))
-
-
 def train(
     net: SuperNet,
     dataset: Dataset,
@@ -96,6 +64,8 @@ def train(
     processes: Processes = ALONE,
 ) -> TrainResult:
     """Train the supernet in place; `folder` gets checkpoints and `training.jsonl`, and is resumed from.
+
+    A signal that asks the process to end waits for the end of a step, and a checkpoint is written.
 
     On a CPU a resumed training gives the bits of an undisturbed one, given the same versions and threads; where
     these are others, it says so.
@@ -125,146 +95,157 @@ def train(
     header = checkpoint.resume(folder, net, course.optimizer, course.average)
     # All have looked whether there is one, before the first writes any.
     processes.wait()
-    schedule = _settle(net, dataset, config, seed, folder, progress, minutes, processes, begun=header is not None)
-    course.steps = total = schedule.steps
+    schedule = settle(net, dataset, config, seed, folder, progress, minutes, processes, begun=header is not None)
+    course.steps = schedule.steps
     if header is None and course.average is not None:
         course.average = new_average(net)
-    of = Header(0, 0.0, net.space.structure_id, dataset.name, dataset.classes, net.pixels)
-    done, seconds = (header.step, header.seconds) if header else (0, 0.0)
     log = TrainingLog(
         folder / FILE_NAME,
-        total,
+        schedule.steps,
         len(dataset.train) // config.batch_size,
         config.batch_size,
         config.validations,
         writes=processes.first,
+        board=Board(folder, header.step if header else 0) if config.tensorboard and processes.first else None,
     )
-    if 0 < done < total:
-        log.resumed(done, schedule.differences(device), device)
-    taken = total
-    saved = time.monotonic()
-    started = time.perf_counter()
-    for step, batch in enumerate(batches(dataset, config, seed, range(done, total), processes), start=done):
-        loss = course.step(step, batch)
-        # Reading pictures counts; logging, validating and saving do not.
-        seconds += time.perf_counter() - started
-        if log.due(step):
-            log.step(step, loss.item(), course.optimizer.param_groups[0]["lr"], seconds)
-        stops = log.validation_due(step) and _validated(course, dataset, log, step, processes)
-        last = stops or step == total - 1
-        if last:
-            _take_best(course, stops)
-        if processes.first and (last or time.monotonic() - saved > CHECKPOINT_SECONDS):
-            reached = replace(of, step=total if last else step + 1, seconds=seconds)
-            checkpoint.save(folder, net, course.optimizer, reached, None if last else course.average)
-            saved = time.monotonic()
-        if processes.first and last:
-            log.write_table()
-        progress("training", step + 1, total)
-        if stops:
-            taken = step + 1
-            break
-        started = time.perf_counter()
-    if total == 0 and processes.first:
+    begun = header or Header(0, 0.0, net.space.structure_id, dataset.name, dataset.classes, net.pixels)
+    training = _Training(course, dataset, folder, log, begun)
+    if 0 < begun.step < schedule.steps:
+        log.resumed(begun.step, schedule.differences(device), device)
+    # All know what is to be done, before the first writes any of it down.
+    processes.wait()
+    if schedule.steps:
+        training.go_on(progress)
+    elif processes.first:
         append_jsonl(folder / FILE_NAME, {"kind": "taken", "init_sha256": schedule.init_sha256})
-        checkpoint.save(folder, net, course.optimizer, of)
+        training.save()
     processes.wait()
-    return TrainResult(num_parameters(net), seconds, taken * config.batch_size / max(seconds, 1e-9))
+    images = training.taken * config.batch_size
+    return TrainResult(num_parameters(net), training.seconds, images / max(training.seconds, 1e-9))
 
 
-def _validated(course: Course, dataset: Dataset, log: TrainingLog, step: int, processes: Processes) -> bool:
-    """Score and tell; keep the best weights where training may stop early. Whether it should stop now."""
-    net, patience = course.net, course.config.patience
-    if processes.first:
-        with averaged(net, course.average):
-            log.validation(step, validate(net, dataset))
-            log.write_table()
-            if patience is not None and log.stale(step) == 0:
-                checkpoint.save_best(log.path.parent, net)
-    processes.wait()
-    return patience is not None and log.stale(step) >= patience
+class _Training:
+    """What is left of a training, from a checkpoint on.
 
-
-def _take_best(course: Course, stopped: bool) -> None:
-    """The weights that training ends with: its average, if it keeps one; where it stopped early, the best."""
-    if stopped:
-        assert course.folder is not None
-        checkpoint.load_best(course.folder, course.net)
-    elif course.average is not None:
-        take(course.average, course.net)
-
-
-def _settle(
-    net: SuperNet,
-    dataset: Dataset,
-    config: TrainConfig,
-    seed: int,
-    folder: Path,
-    progress: Progress,
-    minutes: float | None,
-    processes: Processes,
-    *,
-    begun: bool,
-) -> Schedule:
-    """What was settled when the training in `folder` began; or, if it begins now, start from `config.init`."""
-    schedule = Schedule.read(folder)
-    digest = None if begun or config.init is None else _start_from(config, net, dataset, schedule)
-    if schedule is None:
-        steps = count_steps(config, len(dataset.train))
-        if minutes is not None and not begun:
-            if processes.count > 1:
-                raise ConfigError("--minutes goes with one process: set train.epochs instead")
-            steps = steps_within(minutes, net, dataset, config, seed, progress)
-        schedule = Schedule(steps, None if begun else minutes, digest, circumstances(compute_device(config.device)))
-    elif not begun:
-        # Killed before its first checkpoint: all of its steps are done now.
-        schedule = replace(schedule, circumstances=circumstances(compute_device(config.device)))
-    else:
-        return schedule
-    # All have read it, before the first writes it.
-    processes.wait()
-    if processes.first:
-        schedule.save(folder)
-    return schedule
-
-
-def _start_from(config: TrainConfig, net: SuperNet, dataset: Dataset, schedule: Schedule | None) -> str:
-    assert config.init is not None
-    path = init_file(config.init)
-    digest = checkpoint.file_digest(path)
-    if schedule and schedule.init_sha256 != digest:
-        raise RunFolderError(
-            f"train.init: {path} is not what this training began with (SHA-256 {schedule.init_sha256}): restore that "
-            "file, or choose another --run folder"
-        )
-    if config.epochs == 0:
-        load_whole(config.init, net, dataset.classes)
-    else:
-        load_init(config.init, net, dataset.name, dataset.classes)
-    return digest
-
-
-def steps_within(
-    minutes: float, net: SuperNet, dataset: Dataset, config: TrainConfig, seed: int, progress: Progress
-) -> int:
-    """How many steps `minutes` hold, validations included, but at least one.
-
-    The first steps of the training are timed on a copy of `net`; archs differ much in cost, so several.
+    Attributes:
+        reached: steps that are done.
+        seconds: spent in them, over all interruptions.
+        taken: steps that the training has, if it does not stop early.
     """
-    began, steps = time.perf_counter(), []
-    course = Course(copy.deepcopy(net), config, seed, WARM_UP_STEPS + TIMED_STEPS)
-    started = time.perf_counter()
-    for step, batch in enumerate(batches(dataset, config, seed, range(course.steps))):
-        progress("timing steps", step, course.steps)
-        course.step(step, batch)
-        now = time.perf_counter()
-        steps.append(now - started)
-        started = now
-        if step >= WARM_UP_STEPS and now - began > TIMING_SHARE * 60 * minutes:
-            break
-    progress("timing steps", len(steps), len(steps))
-    validate(course.net, dataset)
-    validating = config.validations * (time.perf_counter() - started)
-    left = 60 * minutes - validating - (time.perf_counter() - began)
-    timed = steps[WARM_UP_STEPS:]
-    return max(1, int(left / (sum(timed) / len(timed))))
+
+    def __init__(self, course: Course, dataset: Dataset, folder: Path, log: TrainingLog, begun: Header):
+        self.course, self.dataset, self.folder, self.log = course, dataset, folder, log
+        self.begun, self.reached, self.seconds, self.taken = begun, begun.step, begun.seconds, course.steps
+        # A training that was asked to end went without the validation that was due.
+        self._owes_validation = 0 < begun.step < course.steps and log.owes_validation(begun.step - 1)
+        self._scores: dict[str, float] = {}
+        self._told = False
+        self._saved = self._began = time.monotonic()
+
+    def go_on(self, progress: Progress) -> None:
+        """Do all steps that are left.
+
+        Raises:
+            KeyboardInterrupt: a signal asks the process to end; a checkpoint is written first.
+        """
+        processes, total = self.course.processes, self.course.steps
+        self._saved = self._began = time.monotonic()
+        with Held() as held:
+            started = time.perf_counter()
+            for step, batch in self._work():
+                if batch is not None:
+                    self._step(step, batch, started)
+                last = step == total - 1
+                # Averages are taken at the end, so the end is not put off.
+                if not last and processes.any(held.number is not None):
+                    self.save()
+                    held.stop()
+                stops = self.log.validation_due(step) and self._validated(step, held)
+                if last or stops:
+                    self._finish(stops)
+                elif time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+                    self.save()
+                progress(self._label(), step + 1, total)
+                if stops:
+                    self.taken = step + 1
+                    break
+                started = time.perf_counter()
+
+    def _work(self) -> Iterator[tuple[int, Split | None]]:
+        """Steps with their batches; without one where a step is done, and a validation owed."""
+        if self._owes_validation:
+            yield self.reached - 1, None
+        course, steps = self.course, range(self.reached, self.course.steps)
+        work = batches(self.dataset, course.config, course.seed, steps, course.processes)
+        yield from zip(steps, work, strict=True)
+
+    def _step(self, step: int, batch: Split, started: float) -> None:
+        loss = self.course.step(step, batch)
+        # Reading pictures counts; logging, validating and saving do not.
+        self.seconds += time.perf_counter() - started
+        self.reached = step + 1
+        if self.log.due(step):
+            self.log.step(step, loss.item(), self.course.optimizer.param_groups[0]["lr"], self.seconds)
+        if not self._told and self.course.processes.first and time.monotonic() - self._began > TELL_SECONDS:
+            self._tell_duration()
+
+    def _tell_duration(self) -> None:
+        self._told = True
+        own = (time.monotonic() - self._began) / (self.reached - self.begun.step)
+        left = own * (self.course.steps - self.reached)
+        LOGGER.warning(
+            "note: training takes about %s in all, %s from now on", _about(self.seconds + left), _about(left)
+        )
+
+    def _label(self) -> str:
+        """How it goes, for the progress display."""
+        steps = self.reached - self.begun.step
+        speed = self.course.config.batch_size * steps / max(self.seconds - self.begun.seconds, 1e-9)
+        scores = [f"{name} {score:.1%}" for name, score in self._scores.items()]
+        return f"training: {', '.join([f'{speed:,.0f} images/s', *scores])}"
+
+    def _validated(self, step: int, held: Held) -> bool:
+        """Score and tell; keep the best weights where training may stop early. Whether it should stop now."""
+        course, patience = self.course, self.course.config.patience
+        try:
+            # Others of a group would wait for one that ends here.
+            with held.passing() if course.processes.count == 1 else nullcontext():
+                if course.processes.first:
+                    with averaged(course.net, course.average):
+                        self._scores = validate(course.net, self.dataset)
+                        self.log.validation(step, self._scores)
+                        self.log.write_table()
+                        if patience is not None and self.log.stale(step) == 0:
+                            checkpoint.save_best(self.folder, course.net)
+        except KeyboardInterrupt:
+            if self.reached < course.steps:
+                self.save()
+            raise
+        course.processes.wait()
+        return patience is not None and self.log.stale(step) >= patience
+
+    def _finish(self, stopped: bool) -> None:
+        """The weights that training ends with: its average, if it keeps one; where it stopped early, the best."""
+        course = self.course
+        if stopped:
+            checkpoint.load_best(self.folder, course.net)
+        elif course.average is not None:
+            take(course.average, course.net)
+        course.average = None
+        self.reached = course.steps
+        self.save()
+        if course.processes.first:
+            self.log.write_table()
+
+    def save(self) -> None:
+        """Write a checkpoint, if this is the process that writes."""
+        if self.course.processes.first:
+            header = replace(self.begun, step=self.reached, seconds=self.seconds)
+            checkpoint.save(self.folder, self.course.net, self.course.optimizer, header, self.course.average)
+        self._saved = time.monotonic()
+
+
+def _about(seconds: float) -> str:
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"

@@ -49,6 +49,10 @@ class Processes:
         dist.all_reduce(tensor)
         return tensor / self.count
 
+    def any(self, here: bool) -> bool:
+        """Whether something is so in any of the processes."""
+        return here if self.count == 1 else bool(self.mean(torch.tensor(float(here), device=_exchange_device())) > 0)
+
     def wait(self) -> None:
         """Until all processes are here."""
         if self.count > 1:
@@ -68,6 +72,11 @@ class Processes:
 
 
 ALONE = Processes()
+
+
+def _exchange_device() -> torch.device:
+    """Where tensors must lie to be exchanged."""
+    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
 
 
 def processes_asked_for() -> int:

@@ -18,9 +18,9 @@ from edgenas.config import TrainConfig
 from edgenas.errors import EdgenasError
 from edgenas.supernet.subnet import Subnet, module_device
 from edgenas.training.augment import augment
+from edgenas.training.beginning import compute_device
 from edgenas.training.evaluate import preprocess_for
 from edgenas.training.fake_quantised import fake_quantised, fold_norms
-from edgenas.training.loop import compute_device
 from edgenas.training.losses import distillation_loss, hard_loss
 from edgenas.training.preprocess import Preprocess
 from edgenas.training.schedule import batch_indices, learning_rate
@@ -65,11 +65,7 @@ def fine_tune(
     """
     subnet.require_calibrated("fine-tuning")
     assert subnet.arch is not None
-    device, preprocess, peak = (
-        compute_device(config.device),
-        preprocess_for(subnet.arch, subnet.pixels),
-        RATE_SHARE * config.learning_rate,
-    )
+    device, preprocess = compute_device(config.device), preprocess_for(subnet.arch, subnet.pixels)
     teacher = copy.deepcopy(subnet).to(device).eval().requires_grad_(False)
     student = fold_norms(subnet).to(device).requires_grad_(True)
     network = fake_quantised(student, weight_bits).to(device=device).train()

@@ -3,7 +3,9 @@
     python tests/benchmarks/latency_prediction.py profile fp32-t1 --folder F
     python tests/benchmarks/latency_prediction.py profile fp32-t2 --folder F
     python tests/benchmarks/latency_prediction.py profile int8-t1 --folder F
+    python tests/benchmarks/latency_prediction.py profile browser-t1 --folder F
     python tests/benchmarks/latency_prediction.py few-shot fp32-t1 int8-t1 --folder F
+    python tests/benchmarks/latency_prediction.py few-shot fp32-t1 browser-t1 --folder F
     python tests/benchmarks/latency_prediction.py budgets fp32-t1 --folder F
     python tests/benchmarks/latency_prediction.py promise fp32-t1 --folder F     (half an hour later, or more)
 
@@ -42,10 +44,11 @@ from edgenas.latency.few_shot import telling_networks
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import LatencyTable
 from edgenas.pipeline.candidate import CHOOSING, JUDGING, half_p50_us
-from edgenas.pipeline.devices import run_devices
+from edgenas.pipeline.devices import run_devices, run_transport
 from edgenas.pipeline.graphs import device_graphs, timing_export
 from edgenas.pipeline.profile import run_form, run_table
 from edgenas.pipeline.run import Run, open_run
+from edgenas.profiling.browser import probe_browser
 from edgenas.profiling.record import Measurement, network_row
 from edgenas.profiling.session import measure_networks
 from edgenas.search.loop import optimise
@@ -59,9 +62,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "fp32-t1": {"threads": 1, "precision": "fp32"},
     "fp32-t2": {"threads": 2, "precision": "fp32"},
     "int8-t1": {"threads": 1, "precision": "int8"},
+    "browser-t1": {"threads": 1, "precision": "fp32"},
 }
 RESOLUTIONS = [128, 160, 192, 224]
-BLOCKS, NETWORKS, ROUNDS = 200, 60, 16
+BLOCKS, NETWORKS = 200, 60
+ROUNDS = {"cpu": 16, "wasm": 8}  # By provider: a browser takes four times as long.
 UNSEEN, UNSEEN_SEED = 100, 20_261_122
 FEW = 10
 FITS, FIT_SHARE = 5, 0.8
@@ -99,6 +104,8 @@ def profile(setting: str, folder: Path) -> dict[str, Any]:
 def _profile(setting: str, folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     device = probe(setting, **SETTINGS[setting])
+    if setting == "browser-t1":
+        device = probe_browser(device)
     (folder / "device.yaml").write_text(dump_device(device), encoding="utf-8")
     config = {
         "name": setting,
@@ -106,7 +113,7 @@ def _profile(setting: str, folder: Path) -> dict[str, Any]:
         "data": {"name": "digits"},
         "train": {"epochs": 1},
         "devices": [str(folder / "device.yaml")],
-        "profile": {"blocks": BLOCKS, "networks": NETWORKS, "rounds": ROUNDS},
+        "profile": {"blocks": BLOCKS, "networks": NETWORKS, "rounds": ROUNDS[device.run.provider]},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     kept = folder / "command.json"
@@ -149,7 +156,14 @@ def time_networks(run: Run, archs: Sequence[Arch], out: Path) -> dict[str, Measu
     named = {arch.id: run.space.unroll(arch, classes) for arch in archs}
     paths = timing_export(graphs, _say)(named, out.parent / f"models-{out.stem}", None)
     return measure_networks(
-        paths, device, rounds=ROUNDS, seed=1, out=out, quantiser_recipe=graphs.quantiser_recipe, progress=_say
+        paths,
+        device,
+        rounds=ROUNDS[device.run.provider],
+        seed=1,
+        out=out,
+        transport=run_transport(run, device),
+        quantiser_recipe=graphs.quantiser_recipe,
+        progress=_say,
     )
 
 

@@ -27,9 +27,10 @@ from edgenas import SuperNet, load_space
 from edgenas.config import AugmentConfig, DataConfig, TrainConfig
 from edgenas.training.augment import augment
 from edgenas.training.data import Dataset, load_dataset
-from edgenas.training.loop import make_optimizer, sandwich_backward
+from edgenas.training.optimizer import make_optimizer
 from edgenas.training.schedule import batch_indices, sandwich
 from edgenas.training.split import Split
+from edgenas.training.step import sandwich_backward
 
 SIZES = {28: "mobile-32", 32: "mobile-32", 96: "mobile-96"}
 SUBNETS = 4

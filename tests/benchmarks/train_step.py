@@ -9,9 +9,11 @@ falls on all; ratios are medians over rounds. Every round is of other subnets.
     step        one training step of four random subnets of ofa-mbv3-w1.0, 64 px, batch 32: forward, backward, update;
                 theirs as it is, theirs merely in channels-last, ours
     memory      peak memory of that step, weights and gradients included, each in a process of its own
-    evaluation  an extracted subnet of ours, and as it is scored, against their active subnet, 128 px, batch 32
+    evaluation  an extracted subnet of ours as it is scored, batch norms folded, and unfolded, against their active
+                subnet, 128 px, batch 32
     overhead    net(x, arch) over net.extract(arch), forward, batch 64
-    mobile      mobile-32 at 28 px by the sandwich rule of four: subnet-images a second
+    mobile      mobile-32 at 28 px by the sandwich rule of four: subnet-images a second; and what bounds them: the bare
+                convolutions of the same subnets, forward and backward, alone
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +41,11 @@ from edgenas import SuperNet, load_space
 from edgenas.config import TrainConfig
 from edgenas.latency.device import probe
 from edgenas.space.arch import Arch
+from edgenas.space.blocks import BlockSpec, HeadSpec, InvertedResidualSpec, StemSpec
 from edgenas.space.cost import cost
 from edgenas.space.load import parse_space
 from edgenas.space.space import SearchSpace
+from edgenas.supernet.folding import folded
 from edgenas.training.optimizer import make_optimizer
 from edgenas.training.schedule import sandwich
 from edgenas.training.step import sandwich_backward
@@ -112,7 +117,8 @@ def evaluation() -> dict[str, Work]:
         if round_ not in ready:
             ready.clear()
             (arch,) = archs_of(space, 1, round_)
-            ready[round_] = ours.extract(arch).to(memory_format=torch.channels_last).eval()
+            subnet = ours.extract(arch).to(memory_format=torch.channels_last).eval()
+            ready[round_] = (subnet, folded(subnet))
             activate(theirs, arch)
         return ready[round_]
 
@@ -120,7 +126,8 @@ def evaluation() -> dict[str, Work]:
     return {
         "prepare": subnet,
         "theirs": lambda round_: theirs(rows),
-        "ours": lambda round_: subnet(round_)(columns),
+        "ours": lambda round_: subnet(round_)[1](columns),
+        "ours_unfolded": lambda round_: subnet(round_)[0](columns),
     }
 
 
@@ -156,6 +163,64 @@ def mobile() -> Work:
         optimizer.step()
 
     return step
+
+
+Shape = tuple[int, int, int, int, int, int]
+"""Of a convolution: input and output channels, kernel, stride, groups, input size."""
+
+
+def shapes(specs: Sequence[BlockSpec]) -> list[Shape]:
+    """Convolutions of a network, but those of single pixels."""
+    found: list[Shape] = []
+    for spec in specs:
+        match spec:
+            case StemSpec():
+                found.append((spec.in_channels, spec.out_channels, spec.kernel, spec.stride, 1, spec.in_size))
+            case InvertedResidualSpec():
+                mid = spec.mid_channels
+                found += [(spec.in_channels, mid, 1, 1, 1, spec.in_size)] * spec.expands
+                found.append((mid, mid, spec.kernel, spec.stride, mid, spec.in_size))
+                found.append((mid, spec.out_channels, 1, 1, 1, spec.out_size))
+            case HeadSpec():
+                found.append((spec.in_channels, spec.width, 1, 1, 1, spec.in_size))
+    return found
+
+
+def bare(shape: Shape) -> Work:
+    """One convolution forward and backward, in channels-last."""
+    in_channels, out_channels, kernel, stride, groups, size = shape
+    x = torch.randn(MOBILE_BATCH, in_channels, size, size).contiguous(memory_format=torch.channels_last)
+    # Pictures themselves have no gradient.
+    x.requires_grad_(in_channels != 3)
+    weight = torch.randn(out_channels, in_channels // groups, kernel, kernel, requires_grad=True)
+
+    def both(round_: int) -> None:
+        y = F.conv2d(x, weight, stride=stride, padding=kernel // 2, groups=groups)
+        y.backward(torch.ones_like(y))
+
+    return both
+
+
+def mobile_bound(rounds: int) -> dict[str, Any]:
+    """What convolutions alone allow: all that they take, over the subnets of as many steps as `mobile` does."""
+    space = load_space({"preset": "mobile-32", "resolution": [MOBILE_SIDE]})
+    steps = [sandwich(space, SUBNETS, 0, round_) for round_ in range(1, rounds + 1)]
+    specs = [space.unroll(arch, 10) for step in steps for arch in step]
+    counts = Counter(shape for own in specs for shape in shapes(own))
+    times = in_turn({str(shape): bare(shape) for shape in counts}, max(5, rounds // 2))
+    seconds = {shape: float(np.median(times[str(shape)])) for shape in counts}
+    whole = sum(count * seconds[shape] for shape, count in counts.items())
+    depthwise = sum(count * seconds[shape] for shape, count in counts.items() if shape[4] > 1)
+    macs = sum(cost(own).macs for own in specs)
+    images = len(specs) * MOBILE_BATCH
+    return {
+        "convolutions_alone_subnet_images_per_second": round(images / whole, 1),
+        "share_depthwise": round(depthwise / whole, 3),
+        "macs_per_subnet_image": round(macs / len(specs)),
+        # Going backward takes two products for each of going forward.
+        "convolutions_gflops": round(2 * 3 * macs * MOBILE_BATCH / whole / 1e9, 1),
+        "distinct_convolutions": len(counts),
+    }
 
 
 def in_turn(works: dict[str, Work], rounds: int) -> dict[str, list[float]]:
@@ -233,7 +298,7 @@ def measured(part: str, rounds: int) -> dict[str, Any]:
         return {
             "subnet_images_per_second": round(SUBNETS * MOBILE_BATCH / float(np.median(seconds)), 1),
             "largest_macs": cost(space.unroll(space.largest, 10)).macs,
-        }
+        } | mobile_bound(rounds)
     with torch.inference_mode():
         works = evaluation() if part == "evaluation" else overhead()
         return told(in_turn(works, rounds), "theirs" if part == "evaluation" else "supernet")

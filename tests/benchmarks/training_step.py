@@ -21,8 +21,9 @@ import torch
 from edgenas import SuperNet, load_space
 from edgenas.config import TrainConfig
 from edgenas.latency.device import probe
-from edgenas.training.loop import make_optimizer, sandwich_backward
+from edgenas.training.optimizer import make_optimizer
 from edgenas.training.schedule import sandwich
+from edgenas.training.step import sandwich_backward
 
 
 def machine() -> dict[str, Any]:

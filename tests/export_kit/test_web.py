@@ -231,7 +231,9 @@ def test_resizing_is_that_of_pillow_to_the_bit(page: Any, site, kit: ModuleType)
             assert got == expected
 
 
-@pytest.mark.parametrize(("presize", "size", "crop"), [(None, 28, 0.875), (40, 28, 0.875), (24, 32, 0.7), (32, 28, 1.0)])
+@pytest.mark.parametrize(
+    ("presize", "size", "crop"), [(None, 28, 0.875), (40, 28, 0.875), (24, 32, 0.7), (32, 28, 1.0)]
+)
 def test_inputs_are_those_of_run_py(
     page: Any, site, kit: ModuleType, presize: int | None, size: int, crop: float
 ) -> None:

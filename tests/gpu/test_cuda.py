@@ -8,9 +8,12 @@ from edgenas.config import AugmentConfig, DataConfig, TrainConfig
 from edgenas.space.arch import Arch
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import loop
+from edgenas.training.course import validate
 from edgenas.training.data import Dataset, load_dataset
 from edgenas.training.evaluate import materialise, predict
+from edgenas.training.optimizer import make_optimizer
 from edgenas.training.schedule import sandwich
+from edgenas.training.step import sandwich_backward
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA GPU (see tests/gpu/README)")
 
@@ -27,7 +30,7 @@ def supernet() -> SuperNet:
 
 def test_a_training_step_computes_in_bf16_and_keeps_float32_weights(digits: Dataset) -> None:
     net = supernet().to(device="cuda", memory_format=torch.channels_last).train()
-    optimizer = loop.make_optimizer(net, TrainConfig(epochs=1))
+    optimizer = make_optimizer(net, TrainConfig(epochs=1))
     seen: set[torch.dtype] = set()
 
     def note(module: torch.nn.Module, inputs: object, output: torch.Tensor) -> None:
@@ -37,7 +40,7 @@ def test_a_training_step_computes_in_bf16_and_keeps_float32_weights(digits: Data
     hook = torch.nn.modules.module.register_module_forward_hook(note)
     try:
         pictures, labels = digits.train.pictures[:64].cuda(), digits.train.labels[:64].cuda()
-        loss = loop.sandwich_backward(net, pictures, labels, sandwich(SMALL, 4, seed=0, step=0))
+        loss = sandwich_backward(net, pictures, labels, sandwich(SMALL, 4, seed=0, step=0))
     finally:
         hook.remove()
     before = net.blocks["stem"].conv.conv.weight.detach().clone()
@@ -53,7 +56,7 @@ def test_losses_agree_with_the_cpu(digits: Dataset) -> None:
     for device in ("cpu", "cuda"):
         net = supernet().to(device).train()
         pictures, labels = digits.train.pictures[:64].to(device), digits.train.labels[:64].to(device)
-        losses.append(float(loop.sandwich_backward(net, pictures, labels, [SMALL.largest, SMALL.smallest])))
+        losses.append(float(sandwich_backward(net, pictures, labels, [SMALL.largest, SMALL.smallest])))
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
 
 
@@ -62,7 +65,7 @@ def test_training_runs_and_learns(digits: Dataset, tmp_path: Path) -> None:
     net = supernet()
     loop.train(net, digits, config, seed=0, folder=tmp_path, progress=lambda *_: None)
     assert next(net.parameters()).is_cuda
-    assert loop.validate(net, digits)["largest"] > 0.5
+    assert validate(net, digits)["largest"] > 0.5
 
 
 @pytest.mark.parametrize("arch", [SMALL.smallest, SMALL.largest], ids=str)

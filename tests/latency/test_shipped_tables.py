@@ -15,12 +15,18 @@ import pytest
 
 from edgenas.errors import TableError
 from edgenas.latency.device import load_device
+from edgenas.latency.predictor import LatencyPredictor
+from edgenas.latency.score import score_predictor
 from edgenas.latency.table import UNKNOWN, LatencyTable, find_table
 from edgenas.latency.table_merge import merge_tables
 from edgenas.profiling.plan import distinct_blocks
 from edgenas.space.load import load_space
 
 CONVERTED = ("samsung-note10/unknown", "i7-8700k/unknown")
+MEASURED = tuple(
+    f"xeon-2c-amx/ort1.31-cpu-{precision}-t{threads}" for precision in ("fp32", "int8") for threads in (1, 2)
+)
+SPACES = (("ofa-mbv3-w1.0", 1000, 60), ("mobile-32", 10, 40), ("mobile-96", 10, 40))
 TABLES = Path(__file__).parent.parent.parent / "latency_tables"
 WIDE = load_space("ofa-mbv3-w1.2")
 EXAMPLE: dict[str, Any] = {"ks": [3, 5, 7, 3] * 5, "e": [3, 4, 6, 6] * 5, "d": [2, 3, 4, 3, 2], "r": 192}
@@ -154,3 +160,35 @@ def test_what_their_sources_do_not_state_is_unknown(name: str) -> None:
     assert {"source", "licence"} <= set(table.circumstances)
     with pytest.raises(TableError, match="unknown equals nothing"):
         merge_tables([table, table], [name, name])
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_measured_tables_hold_blocks_and_networks_of_every_space(name: str) -> None:
+    table = find_table(name)
+    device = load_device(name.partition("/")[0])
+    asked = {field: getattr(device.run, field) for field in ("runtime", "provider", "optimisation_level", "spinning")}
+    assert asdict(table.identity).items() >= asked.items()
+    assert name.endswith(f"-{table.identity.precision}-t{table.identity.threads}")
+    assert UNKNOWN not in asdict(table.identity).values()
+    for preset, num_classes, networks in SPACES:
+        space = load_space(preset)
+        assert len(table.networks(space.structure_id, num_classes)) >= networks
+        assert len({block.key for block in distinct_blocks(space, num_classes)} & set(table.blocks())) >= 200
+
+
+@pytest.mark.parametrize(
+    ("name", "preset"),
+    [
+        pytest.param(name, preset, marks=() if (name, preset) == (MEASURED[0], "mobile-32") else pytest.mark.slow)
+        for name in MEASURED
+        for preset, _, _ in SPACES
+    ],
+)
+def test_measured_tables_predict_networks_they_hold_back(name: str, preset: str) -> None:
+    table, space = find_table(name), load_space(preset)
+    found = score_predictor(space, table)
+    assert found.n_test >= 40
+    assert found.mape < 0.06
+    assert found.kendall_tau > 0.9
+    largest = LatencyPredictor(space).fit(table).predict([space.largest])[0]
+    assert largest > max(row.p50_us for row in table.rows if row.space == space.structure_id) / 1.2

@@ -152,7 +152,7 @@ def test_what_stops_a_bundle_is_told_as_it_is(run: Run, tmp_path: Path, monkeypa
     def stopped(*_: Any) -> None:
         raise Stopped
 
-    monkeypatch.setattr("edgenas.pipeline.bundling.materialise", stopped)
+    monkeypatch.setattr("edgenas.pipeline.bundling.run_subnets", stopped)
     shown = CliRunner().invoke(app, ["export", str(run.folder), "--out", str(tmp_path / "bundle")])
     assert shown.exit_code == 130
     assert "stopped; nothing was written; the same command starts this bundle anew" in shown.stderr
@@ -211,7 +211,7 @@ def test_more_calibration_pictures_than_there_are_is_an_error_before_anything_is
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     greedy = with_export(run, **INT8 | {"calibration_images": 10**6})
-    monkeypatch.setattr("edgenas.pipeline.bundling.materialise", None)
+    monkeypatch.setattr("edgenas.pipeline.bundling.run_subnets", None)
     train = json.loads((run.folder / "data.json").read_text())["counts"]["train"]
     with pytest.raises(DataError, match=f"calibration_images is 1000000, but there are only {train} training"):
         export_bundle(greedy, "chosen", BundleOptions("int8"), tmp_path / "bundle", quiet)

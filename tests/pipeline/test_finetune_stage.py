@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
+from PIL import Image
 from small_run import SmallRun
+from typer.testing import CliRunner
 
+from edgenas.cli.commands import app
 from edgenas.config import FinetuneConfig
-from edgenas.errors import RunFolderError
+from edgenas.errors import ConfigError, RunFolderError
 from edgenas.files import read_json
 from edgenas.pipeline import finetune
+from edgenas.pipeline.bundle_network import BundleOptions
 from edgenas.pipeline.data import deployed_preprocess, run_dataset
-from edgenas.pipeline.export import run_export
-from edgenas.pipeline.finetune import RESULT, WEIGHTS, finetuned_subnet
+from edgenas.pipeline.export import export_bundle, run_export
+from edgenas.pipeline.finetune import WEIGHTS, run_finetune, tuned_subnet
 from edgenas.pipeline.run import Run, open_run
+from edgenas.pipeline.stages import run_stages
 
 
 def silent(*_: object) -> None:
@@ -37,9 +46,9 @@ def run(small_run: SmallRun, tmp_path: Path) -> Run:
 
 def test_the_fine_tuned_network_is_what_is_exported_and_scored(run: Run) -> None:
     told: list[str] = []
-    run_export(run, lambda label, done, total: told.append(label))
+    run_stages(run, lambda label, done, total: told.append(label), ("finetune", "export", "report"))
     assert "fine-tuning" in told
-    found = read_json(run.folder / RESULT)
+    found = run.result("finetune")
     verified = run.result("verify")
     assert found["val_top1_before"] == pytest.approx(verified["val_top1"])
     assert found["val_top1_after"] > found["val_top1_before"]
@@ -50,24 +59,28 @@ def test_the_fine_tuned_network_is_what_is_exported_and_scored(run: Run) -> None
     # Measured anew, since it is another file.
     assert manifest["latency"]["here"]["p50_us"] > 0
     dataset = run_dataset(run)
-    subnet = finetuned_subnet(run, dataset, run.space.parse(manifest["arch"]))
-    assert subnet is not None
+    tuned = tuned_subnet(run, dataset, run.space.parse(manifest["arch"]))
+    assert tuned is not None
+    subnet = tuned.subnet
     assert subnet.calibrated
     inputs = deployed_preprocess(subnet.arch, dataset)(dataset.test.pictures[:1])
     session = onnxruntime.InferenceSession(run.folder / "export" / "bundle" / "model.onnx")
     (logits,) = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})
     np.testing.assert_allclose(logits, subnet(inputs).detach().numpy(), atol=1e-3)
+    summary, page = read_json(run.folder / "summary.json"), (run.folder / "report" / "report.md").read_text()
+    assert summary["finetune"]["val_top1_after"] == found["val_top1_after"]
+    assert re.search(r"Fine-tuned for .*: validation top-1 [\d.]+ % before, [\d.]+ % after\.", page)
 
 
 def test_it_is_done_once_and_broken_weights_are_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_export(run, silent)
-    first = read_json(run.folder / RESULT)
-    run.result_path("export").unlink()
+    with pytest.raises(RunFolderError, match="finetune has not been done: run `edgenas finetune"):
+        run_export(run, silent)
+    run_finetune(run, silent)
+    first = run.result("finetune")
     monkeypatch.setattr(finetune, "finetune", None)
-    run_export(run, silent)
-    assert read_json(run.folder / RESULT) == first
+    run_finetune(run, silent)
+    assert run.result("finetune") == first
     (run.folder / WEIGHTS).write_bytes(b"no")
-    run.result_path("export").unlink()
     with pytest.raises(RunFolderError, match=r"subnet\.safetensors is missing or broken"):
         run_export(run, silent)
 
@@ -75,7 +88,55 @@ def test_it_is_done_once_and_broken_weights_are_named(run: Run, monkeypatch: pyt
 def test_what_fine_tuning_made_worse_is_not_exported(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.9, 0.4])
     monkeypatch.setattr(finetune, "top1", lambda *_: next(scores))
-    run_export(run, silent)
+    run_stages(run, silent, ("finetune", "export", "report"))
     chosen = run.result("export")["chosen"]
     assert chosen["val_top1"] == run.result("verify")["val_top1"]
-    assert finetuned_subnet(run, run_dataset(run), run.space.parse(chosen["arch"])) is None
+    assert tuned_subnet(run, run_dataset(run), run.space.parse(chosen["arch"])) is None
+    assert "what is exported is the network as it was" in (run.folder / "report" / "report.md").read_text()
+
+
+def test_a_run_that_does_not_ask_for_it_goes_without(small_run: SmallRun) -> None:
+    run = open_run(small_run.folder)
+    assert "finetune.epochs is 0" in str(run.lacks("finetune"))
+    with pytest.raises(ConfigError, match=r"finetune\.epochs is 0"):
+        run_finetune(run, silent)
+    assert not run.result_path("finetune").exists()
+
+
+def pictures_of_two_classes(folder: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for name, low in (("dark", 0), ("light", 160)):
+        (folder / name).mkdir(parents=True)
+        for number in range(60):
+            noise = rng.integers(low, low + 90, (20, 24, 3), np.uint8)
+            Image.fromarray(noise).save(folder / name / f"{number}.png")
+    return folder
+
+
+def test_a_finished_run_is_taught_other_pictures_with_a_new_classifier(small_run: SmallRun, tmp_path: Path) -> None:
+    folder, pictures = shutil.copytree(small_run.folder, tmp_path / "run"), pictures_of_two_classes(tmp_path / "two")
+    words = ["finetune", str(folder), "--epochs", "30", "--onto", str(pictures), "--json", "-q"]
+    shown = CliRunner().invoke(app, words)
+    assert shown.exit_code == 0, shown.output
+    found = json.loads(shown.stdout)["finetune"]
+    assert (found["dataset"], found["val_top1_before"]) == ("imagefolder", None)
+    assert found["val_top1_after"] > 0.9
+    assert CliRunner().invoke(app, ["export", str(folder), "-q"]).exit_code == 0
+    assert CliRunner().invoke(app, ["report", str(folder), "-q"]).exit_code == 0
+    bundle = folder / "export" / "bundle"
+    manifest = read_json(bundle / "manifest.json")
+    assert (manifest["classes"], manifest["dataset"]) == (["dark", "light"], "imagefolder")
+    assert manifest["accuracy"]["test_top1"] > 0.9
+    # From the raw file to its label, by the bundle alone.
+    command = [sys.executable, "run.py", "model.onnx", str(pictures / "light" / "3.png"), "--top", "1"]
+    done = subprocess.run(command, cwd=bundle, capture_output=True, text=True, check=True)
+    assert "light" in done.stdout
+    assert "whose classes it tells" in (folder / "report" / "report.md").read_text()
+    # Another network of the front is as it was: it tells digits.
+    other = export_bundle(open_run(folder), "best:2", BundleOptions(), tmp_path / "other", silent)
+    assert len(read_json(other / "manifest.json")["classes"]) == 10
+    (pictures / "light" / "3.png").unlink()
+    run = open_run(folder)
+    run.result_path("export").unlink()
+    with pytest.raises(RunFolderError, match="changed since it was fine-tuned"):
+        run_export(run, silent)

@@ -12,8 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
-from killing import python_path
+from killing import python_path, weights_digest
 from small_run import SMALL_CONFIG, SMALL_SPACE, edgenas
+
+from edgenas.files import read_jsonl
+from edgenas.training.checkpoint import FILE_NAME
 
 FEW = ["--set", "train.epochs=0.2", "--run", "run"]
 
@@ -53,6 +56,28 @@ def test_a_signal_stops_the_run_and_its_timer_with_one_line(cwd: Path, number: s
     assert stderr.count("stopped; what is finished is kept, and the same command goes on from there") == 1
     assert "Traceback" not in stderr
     assert not timers(cwd)
+
+
+def test_training_that_is_asked_to_end_goes_on_and_ends_like_an_undisturbed_one(cwd: Path) -> None:
+    words = [sys.executable, "-W", "error", "-m", "edgenas", "train", "small.yaml", "--set", "train.epochs=8"]
+    options = {"cwd": cwd, "env": {**os.environ, "PYTHONPATH": python_path()}, "stderr": subprocess.PIPE, "text": True}
+    log, checkpoint = (cwd / "cut" / "supernet" / name for name in ("training.jsonl", FILE_NAME))
+    with subprocess.Popen([*words, "--run", "cut"], stdout=subprocess.DEVNULL, **options) as process:
+        while process.poll() is None and not (log.exists() and len(read_jsonl(log)) > 5):
+            time.sleep(0.02)
+        assert not checkpoint.exists()
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 143, stderr
+    assert "the same command goes on from there" in stderr
+    assert checkpoint.exists()
+    assert not (cwd / "cut" / "supernet" / "result.json").exists()
+    for folder in ("cut", "straight"):
+        subprocess.run([*words, "--run", folder], stdout=subprocess.DEVNULL, check=True, **options)
+    cut, straight = (weights_digest(cwd / folder / "supernet") for folder in ("cut", "straight"))
+    assert cut == straight
+    (resumed,) = (row for row in read_jsonl(log) if row["kind"] == "resume")
+    assert resumed["step"] >= 5
 
 
 def test_a_full_disk_is_one_message_and_the_same_command_goes_on(cwd: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
@@ -19,11 +20,19 @@ from onnx import TensorProto, helper
 from edgenas.errors import MeasurementError, TableError
 from edgenas.files import append_jsonl, read_jsonl
 from edgenas.latency.device import Device, DeviceRun
-from edgenas.latency.table import LatencyTable
+from edgenas.latency.table import NETWORK, LatencyTable
 from edgenas.profiling import local, session
 from edgenas.profiling.local import run_bench
 from edgenas.profiling.plan import Plan, make_plan
-from edgenas.profiling.record import Measurement, pool, repeat_noise, to_measurement
+from edgenas.profiling.record import (
+    Measurement,
+    pool,
+    repeat_noise,
+    to_identity,
+    to_measurement,
+    to_record,
+    to_table,
+)
 from edgenas.profiling.rows import validate_rows
 from edgenas.profiling.session import PROCESSES, measure_networks, profile
 from edgenas.profiling.transport import installed_runtime
@@ -91,7 +100,8 @@ def test_a_profile_holds_every_block_and_network_once(monkeypatch, tmp_path) -> 
     assert set(table.blocks()) == {block.key for block in PLAN.blocks}
     assert {row.key for row in table.networks(SPACE.structure_id, 10)} == {arch.id for arch in PLAN.networks}
     assert LatencyTable.load(tmp_path).identity == table.identity
-    assert table.circumstances["doubts"] == [f"{PROCESSES} of {PROCESSES} processes: loud"]
+    said = f"{len(table.rows)} of {len(table.rows)} models, at worst: {PROCESSES} of {PROCESSES} processes: loud"
+    assert table.circumstances["doubts"] == [said]
     assert {label for label, _, _ in seen} == {"exporting", "measuring"}
 
 
@@ -235,6 +245,26 @@ def test_a_doubt_in_few_processes_does_not_stand_against_their_median() -> None:
     assert pool([calm] * 5 + [loud] * 3).doubts == ("3 of 8 processes: loud",)
 
 
+def test_a_table_names_each_kind_of_doubt_once_with_the_worst_of_it() -> None:
+    told = [["rounds differ by 11%", "hot"], ["rounds differ by 9%"], [], ["rounds differ by 103.5%", "hot"]]
+    identity = asdict(to_identity(DEVICE, "1.31.1", 1))
+    records = [
+        to_record((NETWORK, "s", 10, f"n{number}"), [bench_row(number) | {"doubts": doubts}], identity, "2026-01-01")
+        for number, doubts in enumerate(told)
+    ]
+    assert to_table(records).circumstances["doubts"] == [
+        "2 of 4 models, at worst: 1 of 1 processes: hot",
+        "3 of 4 models, at worst: 1 of 1 processes: rounds differ by 103.5%",
+    ]
+
+
+def test_the_drift_of_a_table_is_borne_with_as_doubts_are() -> None:
+    rows = [bench_row(0) | {"sentinel_drift": drift} for drift in [0.9, 0.8] + [0.02] * 6]
+    assert to_record((NETWORK, "s", 10, "n"), rows, {}, "2026-01-01")["sentinel_drift"] == pytest.approx(0.02)
+    worse = [row | {"sentinel_drift": 0.7} for row in rows[:4]] + rows[4:]
+    assert to_record((NETWORK, "s", 10, "n"), worse, {}, "2026-01-01")["sentinel_drift"] == pytest.approx(0.7)
+
+
 def test_pooling_takes_medians_over_processes_and_every_round() -> None:
     rows = [to_measurement(bench_row(0, p50)) for p50 in (0.05, 0.06, 0.5)]
     pooled = pool(rows)
@@ -242,6 +272,20 @@ def test_pooling_takes_medians_over_processes_and_every_round() -> None:
     assert pooled.rounds_p50_us == tuple(value for row in rows for value in row.rounds_p50_us)
     assert (pooled.ci_low_us, pooled.ci_high_us) == (pytest.approx(50.0), pytest.approx(500.0))
     assert pooled.count == 240
+
+
+def test_the_interval_of_several_processes_covers_the_true_median() -> None:
+    rng, covered, widths = np.random.default_rng(1), [], []
+    for _ in range(400):
+        # Where a model's memory lies moves a process's latency for all of its life.
+        own = 100 * np.exp(0.03 * rng.standard_t(4, 8))
+        pooled = pool([to_measurement(bench_row(0, p50_us / 1e3)) for p50_us in own])
+        assert pooled.ci_low_us <= pooled.p50_us <= pooled.ci_high_us
+        covered.append(pooled.ci_low_us <= 100 <= pooled.ci_high_us)
+        widths.append((pooled.ci_high_us - pooled.ci_low_us) / np.ptp(own))
+    # The bootstrap of a median of eight is known to be a little off nominal (0.95).
+    assert 0.89 < np.mean(covered) < 0.99
+    assert np.median(widths) < 0.8
 
 
 def test_repeat_noise_compares_the_halves_of_the_rounds() -> None:

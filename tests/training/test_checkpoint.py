@@ -15,10 +15,12 @@ from spaces import SMALL
 from edgenas.errors import RunFolderError
 from edgenas.files import read_json, write_yaml
 from edgenas.space.space import SearchSpace
+from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint, loop
 from edgenas.training.checkpoint import FILE_NAME, Header
 from edgenas.training.init import CLASSIFIER, check_init, load_init
+from edgenas.training.optimizer import make_optimizer
 
 SCHEMA = '"schema_version": 1'
 
@@ -37,14 +39,14 @@ def saved(trained: Path, tmp_path: Path) -> Path:
 
 
 def resume(folder: Path, net: SuperNet) -> Header | None:
-    return checkpoint.resume(folder, net, loop.make_optimizer(net, CONFIG))
+    return checkpoint.resume(folder, net, make_optimizer(net, CONFIG))
 
 
 def test_a_checkpoint_gives_back_weights_steps_and_seconds(saved: Path) -> None:
     net, other = supernet(), supernet()
     header = resume(saved, net)
     checkpoint.load(saved, other)
-    assert header == Header(STEPS, pytest.approx(header.seconds), SMALL.structure_id, "halves", CLASSES)
+    assert header == Header(STEPS, pytest.approx(header.seconds), SMALL.structure_id, "halves", CLASSES, Pixels())
     assert header.seconds > 0
     torch.testing.assert_close(net.state_dict(), other.state_dict(), rtol=0, atol=0)
     assert not torch.equal(net.blocks["stem"].conv.conv.weight, supernet().blocks["stem"].conv.conv.weight)
@@ -112,7 +114,7 @@ def test_pickles_are_refused_and_never_run(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "weights.pth"
     path.write_bytes(data)
     with pytest.raises(RunFolderError, match="looks like a pickle"):
-        load_init(path, supernet(), "halves", CLASSES)
+        load_init(path, supernet(), "halves", CLASSES, Pixels())
 
 
 @pytest.mark.parametrize("share", [0.001, 0.3, 0.999])
@@ -160,7 +162,7 @@ def own_and_taken(net: SuperNet, source: Path) -> tuple[set[str], set[str]]:
 @pytest.mark.parametrize("as_folder", [True, False])
 def test_a_supernet_starts_from_another_with_all_of_it_for_the_same_classes(saved: Path, as_folder: bool) -> None:
     net = supernet()
-    load_init(saved.parent if as_folder else saved / FILE_NAME, net, "halves", CLASSES)
+    load_init(saved.parent if as_folder else saved / FILE_NAME, net, "halves", CLASSES, Pixels())
     own, taken = own_and_taken(net, saved)
     assert own == set()
     assert taken == set(net.state_dict())
@@ -200,7 +202,7 @@ def test_the_same_space_narrowed_otherwise_is_refused(saved: Path) -> None:
 
 
 def test_the_space_of_an_older_checkpoint_is_read_from_its_run_folder(saved: Path) -> None:
-    optimizer = loop.make_optimizer(net := supernet(), CONFIG)
+    optimizer = make_optimizer(net := supernet(), CONFIG)
     checkpoint.save(saved, net, optimizer, replace(Header(STEPS, 1.0), dataset="halves", classes=CLASSES))
     with pytest.raises(RunFolderError, match="of space unknown"):
         check_init(saved.parent, SMALL)
@@ -212,7 +214,7 @@ def test_weights_that_are_no_numbers_are_refused(saved: Path) -> None:
     name = "net.blocks.stem.conv.conv.weight"
     changed(saved, name, torch.full_like(safetensors.torch.load_file(saved / FILE_NAME)[name], torch.nan))
     with pytest.raises(RunFolderError, match="no finite numbers"):
-        load_init(saved.parent, supernet(), "halves", CLASSES)
+        load_init(saved.parent, supernet(), "halves", CLASSES, Pixels())
 
 
 @pytest.mark.parametrize("name", ["nowhere", "empty"])
@@ -260,7 +262,7 @@ def test_before_the_first_checkpoint_another_init_is_refused(saved: Path, tmp_pa
     config = CONFIG.model_copy(update={"init": saved.parent})
     with pytest.raises(Killed):
         train(tmp_path / "cut", config, killed)
-    optimizer = loop.make_optimizer(net := supernet(), CONFIG)
+    optimizer = make_optimizer(net := supernet(), CONFIG)
     checkpoint.save(saved, net, optimizer, Header(1, 1.0, SMALL.structure_id, "halves", CLASSES))
     with pytest.raises(RunFolderError, match="is not what this training began with"):
         train(tmp_path / "cut", config)

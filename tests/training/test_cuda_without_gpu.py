@@ -13,9 +13,10 @@ from edgenas.space.space import SearchSpace
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.augment import augment
 from edgenas.training.evaluate import preprocess_for
-from edgenas.training.loop import make_optimizer, sandwich_backward
 from edgenas.training.losses import distillation_loss, hard_loss
+from edgenas.training.optimizer import make_optimizer
 from edgenas.training.schedule import sandwich
+from edgenas.training.step import sandwich_backward
 
 # A space of its own: supernets keep modules of archs by space, and fake ones must not reach other tests.
 FAKE = SearchSpace.model_validate({**SMALL.model_dump(), "name": "fake"})

@@ -1,13 +1,19 @@
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from halves import CONFIG, problem, quiet, supernet
 from spaces import SMALL
 
+from edgenas.errors import EdgenasError
 from edgenas.files import read_jsonl
 from edgenas.supernet.supernet import ElasticInvertedResidual, SuperNet
-from edgenas.training import checkpoint, loop
+from edgenas.training import checkpoint, course, loop
 from edgenas.training.optimizer import averaged, make_optimizer, new_average, update_average, zero_last_norms
 
 
@@ -132,12 +138,47 @@ def test_bf16_is_computed_in_where_it_is_asked_for(tmp_path: Path) -> None:
     assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
 
 
-def test_memory_that_runs_out_is_told_with_a_smaller_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgenas.errors import EdgenasError
+@pytest.mark.parametrize(
+    ("fitting", "said"), [(7, "set it to 4, which fits"), (3, "set it to 2, which fits"), (1, "no batch fits")]
+)
+def test_where_memory_runs_out_the_batch_that_fits_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fitting: int, said: str
+) -> None:
+    taught = course.lesson_backward
 
-    def full(*_: object, **__: object) -> None:
-        raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
+    def small(net: SuperNet, pictures: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
+        if len(pictures) > fitting:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
+        return taught(net, pictures, *arguments, **options)
 
-    monkeypatch.setattr("edgenas.training.course.lesson_backward", full)
-    with pytest.raises(EdgenasError, match=r"memory ran out at step 0 with train\.batch_size 8: set it to 4"):
+    monkeypatch.setattr(course, "lesson_backward", small)
+    with pytest.raises(EdgenasError, match=rf"memory ran out at step 0 with train\.batch_size 8: {said}"):
         trained(tmp_path)
+
+
+HUNGRY = """
+import resource, sys
+from pathlib import Path
+from halves import CONFIG, problem, quiet, supernet
+from edgenas.exits import exit_codes
+from edgenas.training import loop
+dataset, net = problem(2048), supernet()
+loop.train(net, dataset, CONFIG.model_copy(update={"epochs": 0.02}), seed=5, folder=Path(sys.argv[1]), progress=quiet)
+used = 1024 * int(next(l for l in open("/proc/self/status") if l.startswith("VmSize")).split()[1])
+resource.setrlimit(resource.RLIMIT_AS, (used + 64_000_000, resource.RLIM_INFINITY))
+with exit_codes():
+    config = CONFIG.model_copy(update={"batch_size": 2048})
+    loop.train(net, dataset, config, seed=5, folder=Path(sys.argv[2]), progress=quiet)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_a_process_without_memory_ends_with_a_batch_that_fits_it(tmp_path: Path) -> None:
+    tests = Path(__file__).parents[1]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
+    command = [sys.executable, "-c", HUNGRY, str(tmp_path / "a"), str(tmp_path / "b")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 1, done.stderr
+    (fits,) = re.findall(r"train\.batch_size 2048: set it to (\d+), which fits", done.stderr)
+    assert 2 <= int(fits) < 2048
+    assert "Traceback" not in done.stderr

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +34,14 @@ def free_port() -> int:
 
 
 def together(count: int, command: list[str], cwd: Path) -> list[subprocess.CompletedProcess[str]]:
+    """What processes of a group said until they ended."""
+    return said_by(started_together(count, command, cwd))
+
+
+def started_together(count: int, command: list[str], cwd: Path) -> list[subprocess.Popen[str]]:
     """What `torchrun` does, without its elastic agent, whose start takes seconds."""
     group = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    started = [
+    return [
         subprocess.Popen(
             [sys.executable, *command],
             cwd=cwd,
@@ -46,6 +53,10 @@ def together(count: int, command: list[str], cwd: Path) -> list[subprocess.Compl
         )
         for rank in range(count)
     ]  # fmt: skip
+
+
+def said_by(started: list[subprocess.Popen[str]]) -> list[subprocess.CompletedProcess[str]]:
+    """What processes said until they ended."""
     ended = [process.communicate(timeout=200) for process in started]
     return [
         subprocess.CompletedProcess(process.args, process.returncode, *said)
@@ -78,6 +89,28 @@ def test_a_process_that_ends_lets_the_others_say_so_and_training_goes_on(tmp_pat
     assert "another process of the group has ended" in first.stderr
     assert "Traceback" not in first.stderr
     assert [one.returncode for one in together(2, command, tmp_path)] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "asked", [[1], pytest.param([0], marks=pytest.mark.slow), pytest.param([0, 1], marks=pytest.mark.slow)]
+)
+def test_a_group_of_which_any_is_asked_to_end_writes_a_checkpoint_and_goes_on(asked: list[int], tmp_path: Path) -> None:
+    command = [str(TESTS / "together.py"), str(tmp_path / "run"), "sandwich"]
+    # It sleeps from here on, so that the signal finds it training.
+    started = started_together(2, [*command, "5", "sleep"], tmp_path)
+    log = tmp_path / "run" / "training.jsonl"
+    while all(one.poll() is None for one in started) and not (log.exists() and len(read_jsonl(log)) > 4):
+        time.sleep(0.02)
+    for rank in asked:
+        started[rank].send_signal(signal.SIGTERM)
+    ended = said_by(started)
+    assert [one.returncode for one in ended] == [143, 143], ended[0].stderr + ended[1].stderr
+    assert (tmp_path / "run" / FILE_NAME).exists()
+    assert [one.returncode for one in together(2, command, tmp_path)] == [0, 0]
+    straight = tmp_path / "straight"
+    assert [one.returncode for one in together(2, [command[0], str(straight), "sandwich"], tmp_path)] == [0, 0]
+    cut, whole = (safetensors.torch.load_file(folder / FILE_NAME) for folder in (tmp_path / "run", straight))
+    torch.testing.assert_close(cut, whole, rtol=0, atol=1e-12)
 
 
 def test_the_command_trains_in_a_group_and_one_process_writes(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ import csv
 import logging
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -15,10 +16,13 @@ from spaces import SMALL, random_archs
 
 from edgenas.errors import DataError, EdgenasError, RunFolderError
 from edgenas.files import read_json, read_jsonl, write_json
-from edgenas.training import checkpoint, log, loop
+from edgenas.training import beginning, checkpoint, log, loop
+from edgenas.training.course import validate
 from edgenas.training.losses import distillation_loss, hard_loss
+from edgenas.training.optimizer import make_optimizer
 from edgenas.training.preprocess import Preprocess
 from edgenas.training.settled import Schedule, tell_other_minutes
+from edgenas.training.step import sandwich_backward
 
 TESTS = Path(__file__).parents[1]
 
@@ -27,9 +31,9 @@ class Killed(Exception):
     pass
 
 
-def kill_at(step: int) -> loop.Progress:
+def kill_at(step: int) -> beginning.Progress:
     def progress(label: str, done: int, total: int) -> None:
-        if label == "training" and done == step:
+        if label.startswith("training") and done == step:
             raise Killed
 
     return progress
@@ -43,7 +47,7 @@ def test_the_loss_falls_and_the_subnets_learn(tmp_path: Path) -> None:
     losses = [row["loss"] for row in read_jsonl(tmp_path / "training.jsonl") if row["kind"] == "step"]
     assert len(losses) == 8 * STEPS
     assert sum(losses[-6:]) < 0.2 * sum(losses[:6])
-    assert min(loop.validate(net, dataset).values()) >= 0.9
+    assert min(validate(net, dataset).values()) >= 0.9
     assert result.params == sum(parameter.numel() for parameter in net.parameters())
     assert result.images_per_second == pytest.approx(8 * STEPS * 8 / result.train_seconds)
 
@@ -51,7 +55,11 @@ def test_the_loss_falls_and_the_subnets_learn(tmp_path: Path) -> None:
 def test_progress_and_log_tell_every_step(tmp_path: Path) -> None:
     told = []
     train(tmp_path, progress=lambda *state: told.append(state))
-    assert told == [("training", step, STEPS) for step in range(1, STEPS + 1)]
+    assert [(label.partition(":")[0], *state) for label, *state in told] == [
+        ("training", step, STEPS) for step in range(1, STEPS + 1)
+    ]
+    assert all(re.search(r": [\d,]+ images/s", label) for label, *_ in told)
+    assert re.search(r", smallest [\d.]+%, middle [\d.]+%, largest [\d.]+%$", told[-1][0])
     rows = read_jsonl(tmp_path / "training.jsonl")
     assert [row["step"] for row in rows if row["kind"] == "step"] == list(range(STEPS))
     scores = [row["top1"] for row in rows if row["kind"] == "validation"]
@@ -184,21 +192,21 @@ class Clock:
 
 
 def test_minutes_become_the_steps_they_hold_beside_timing_and_validations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "time", Clock())
-    monkeypatch.setattr(loop, "TIMED_STEPS", 4)
+    monkeypatch.setattr(beginning, "time", Clock())
+    monkeypatch.setattr(beginning, "TIMED_STEPS", 4)
     # Every step takes 0.1 s: seven of them are done to time them, five validations will follow, each of 0.1 s too.
-    found = [loop.steps_within(minutes, supernet(), problem(), CONFIG, 5, quiet) for minutes in (2.0, 3.0)]
+    found = [beginning.steps_within(minutes, supernet(), problem(), CONFIG, 5, quiet) for minutes in (2.0, 3.0)]
     assert found == [pytest.approx(1200 - 7 - 5, abs=4), pytest.approx(1800 - 7 - 5, abs=4)]
 
 
 def test_timing_leaves_no_trace_in_what_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    timed, measured = loop.steps_within, []
+    timed, measured = beginning.steps_within, []
 
     def five(*arguments: object) -> int:
         measured.append(timed(*arguments))
         return 5
 
-    monkeypatch.setattr(loop, "steps_within", five)
+    monkeypatch.setattr(beginning, "steps_within", five)
     by_the_clock = train(tmp_path / "clock", minutes=1 / 60)
     by_epochs = train(tmp_path / "epochs", CONFIG.model_copy(update={"epochs": 5 / STEPS}))
     assert measured
@@ -214,10 +222,10 @@ def test_minutes_too_few_for_a_step_are_one_step(tmp_path: Path) -> None:
 def test_the_number_of_steps_is_settled_by_the_first_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: float | None
 ) -> None:
-    monkeypatch.setattr(loop, "steps_within", lambda *arguments: 9)
+    monkeypatch.setattr(beginning, "steps_within", lambda *arguments: 9)
     with pytest.raises(Killed):
         train(tmp_path, progress=kill_at(2), minutes=2.0)
-    monkeypatch.setattr(loop, "steps_within", lambda *arguments: 4)
+    monkeypatch.setattr(beginning, "steps_within", lambda *arguments: 4)
     train(tmp_path, minutes=later)
     schedule = read_json(tmp_path / "schedule.json")
     assert (schedule["steps"], schedule["minutes"]) == (9, 2.0)
@@ -272,7 +280,7 @@ def test_gradients_of_a_step_are_the_sum_over_its_archs() -> None:
     labels = torch.tensor([0, 1, 0, 1, 1, 0])
     archs = [SMALL.largest, SMALL.smallest, *random_archs(SMALL, 1)]
     net, reference = supernet().train(), supernet().train()
-    loss = loop.sandwich_backward(net, pictures, labels, archs, label_smoothing=0.1)
+    loss = sandwich_backward(net, pictures, labels, archs, label_smoothing=0.1)
     logits = [reference(Preprocess(arch.resolution)(pictures), arch) for arch in archs]
     expected = hard_loss(logits[0], labels, 0.1)
     (expected + sum(distillation_loss(student, logits[0].detach()) for student in logits[1:])).backward()
@@ -285,7 +293,7 @@ def test_gradients_of_a_step_are_the_sum_over_its_archs() -> None:
 
 def test_weight_decay_acts_on_matrices_alone() -> None:
     net = supernet()
-    optimizer = loop.make_optimizer(net, CONFIG)
+    optimizer = make_optimizer(net, CONFIG)
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert set(decay) == {id(parameter) for parameter in net.parameters()}
     for name, parameter in net.named_parameters():
@@ -295,19 +303,19 @@ def test_weight_decay_acts_on_matrices_alone() -> None:
 
 @pytest.mark.parametrize(("epochs", "images", "steps"), [(1, 48, 6), (2.5, 50, 15), (0.01, 48, 1)])
 def test_steps_are_whole_batches_of_so_many_epochs(epochs: float, images: int, steps: int) -> None:
-    assert loop.count_steps(CONFIG.model_copy(update={"epochs": epochs}), images) == steps
+    assert beginning.count_steps(CONFIG.model_copy(update={"epochs": epochs}), images) == steps
 
 
 def test_a_batch_larger_than_the_split_is_refused() -> None:
     with pytest.raises(DataError, match="batch_size is 8, but there are only 7"):
-        loop.count_steps(CONFIG, 7)
+        beginning.count_steps(CONFIG, 7)
 
 
 def test_the_compute_device_is_cuda_only_where_torch_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert loop.compute_device("auto") == loop.compute_device("cpu") == torch.device("cpu")
+    assert beginning.compute_device("auto") == beginning.compute_device("cpu") == torch.device("cpu")
     with pytest.raises(EdgenasError, match="no CUDA device"):
-        loop.compute_device("cuda")
+        beginning.compute_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert loop.compute_device("auto") == loop.compute_device("cuda") == torch.device("cuda")
-    assert loop.compute_device("cpu") == torch.device("cpu")
+    assert beginning.compute_device("auto") == beginning.compute_device("cuda") == torch.device("cuda")
+    assert beginning.compute_device("cpu") == torch.device("cpu")
