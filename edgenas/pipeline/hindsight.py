@@ -14,13 +14,13 @@ from torch import Tensor
 
 from edgenas.deploy.parity import onnx_classes
 from edgenas.files import write_json
-from edgenas.pipeline.bundle_network import scores_by_class
+from edgenas.pipeline.bundle_network import PICTURES_AT_ONCE, scores_by_class
 from edgenas.pipeline.data import deployed_preprocess, run_dataset
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.subnets import run_subnets
 from edgenas.pipeline.verify import model_path
 from edgenas.training.data import Dataset
-from edgenas.training.evaluate import BATCH_SIZE, predict
+from edgenas.training.evaluate import predict
 
 FILE = "export/hindsight.json"
 
@@ -42,9 +42,7 @@ def write_hindsight(run: Run, chosen_model: Path | None, progress: Progress) -> 
         if path.exists() and run.config.accuracy is None:
             preprocess = deployed_preprocess(run.space.parse(entry["arch"]), dataset)
             scores = scores_by_class(path, dataset.test, preprocess, dataset.num_classes)
-            front.append(
-                {"arch": entry["arch"], "val_top1": entry["val_top1"], "test_top1": scores["test_top1"]},
-            )
+            front.append({"arch": entry["arch"], "val_top1": entry["val_top1"], "test_top1": scores["test_top1"]})
     progress("looking back", len(verified["front"]), len(verified["front"]) + 1)
     classes = []
     if chosen_model is not None:
@@ -57,15 +55,15 @@ def write_hindsight(run: Run, chosen_model: Path | None, progress: Progress) -> 
 def _of_chosen(run: Run, dataset: Dataset, model: Path) -> Tensor:
     """Whether each test picture is given its label by the file, (n,)."""
     preprocess = deployed_preprocess(run.space.parse(run.result("verify")["chosen"]), dataset)
-    parts = [onnx_classes(model, part.tensor(), preprocess) == part.labels for part in dataset.test.batches(BATCH_SIZE)]
-    return torch.cat(parts)
+    parts = dataset.test.batches(PICTURES_AT_ONCE)
+    return torch.cat([onnx_classes(model, part.tensor(), preprocess) == part.labels for part in parts])
 
 
 def _of_largest(run: Run, dataset: Dataset) -> Tensor:
     """The same of the largest subnet, with the weights it inherits."""
     subnet = run_subnets(run, dataset)(run.space.largest)
-    parts = [predict(subnet, part.tensor()).argmax(1) == part.labels for part in dataset.test.batches(BATCH_SIZE)]
-    return torch.cat(parts)
+    parts = dataset.test.batches(PICTURES_AT_ONCE)
+    return torch.cat([predict(subnet, part.tensor()).argmax(1) == part.labels for part in parts])
 
 
 def _by_class(dataset: Dataset, chosen: Tensor, largest: Tensor) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ from edgenas.training.optimizer import make_optimizer, new_average, take, update
 from edgenas.training.schedule import batch_indices, learning_rate
 from edgenas.training.split import Split
 from edgenas.training.step import autocast, check_finite
+from edgenas.training.stopping import Held
 
 Progress = Callable[[int, int], None]
 WARM_UP_STEPS, TIMED_STEPS = 2, 5
@@ -75,7 +76,8 @@ def teach(
 ) -> float:
     """Teach a network in place, on the device that the config names; it stays there, in train mode.
 
-    On a CPU a resumed teaching gives the bits of an undisturbed one.
+    A signal that asks the process to end waits for the end of a step, and a checkpoint is written. On a CPU a resumed
+    teaching gives the bits of an undisturbed one.
 
     Args:
         net: calibrated or not; its batch-norm statistics are those of its training in the end.
@@ -102,19 +104,21 @@ def teach(
     header = checkpoint.resume(folder, net, optimizer, averaged) if folder else None
     done, seconds = (header.step, header.seconds) if header else (0, 0.0)
     saved, started = time.monotonic(), time.perf_counter()
-    for step, batch in _batches(train, config, seed, range(done, steps)):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, learning_rate_share * config.learning_rate, config.warmup)
-        _step(net, teacher, optimizer, batch, config, seed, step)
-        if averaged is not None:
-            assert average is not None
-            update_average(averaged, net, average, step)
-        seconds += time.perf_counter() - started
-        if folder and time.monotonic() - saved > loop.CHECKPOINT_SECONDS:
-            checkpoint.save(folder, net, optimizer, Header(step + 1, seconds), averaged)
-            saved = time.monotonic()
-        progress(step + 1, steps)
-        started = time.perf_counter()
+    with Held() as held:
+        for step, batch in _batches(train, config, seed, range(done, steps)):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, steps, learning_rate_share * config.learning_rate, config.warmup)
+            _step(net, teacher, optimizer, batch, config, seed, step)
+            if averaged is not None:
+                assert average is not None
+                update_average(averaged, net, average, step)
+            seconds += time.perf_counter() - started
+            if folder and (held.number is not None or time.monotonic() - saved > loop.CHECKPOINT_SECONDS):
+                checkpoint.save(folder, net, optimizer, Header(step + 1, seconds), averaged)
+                saved = time.monotonic()
+            held.pass_on()
+            progress(step + 1, steps)
+            started = time.perf_counter()
     if averaged is not None:
         take(averaged, net)
     return seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from edgenas.config import TrainConfig
 from edgenas.errors import UncalibratedError
 from edgenas.space.mobilenet_v3 import mobilenet_v3_small
 from edgenas.supernet.subnet import Subnet
-from edgenas.training import loop
+from edgenas.training import checkpoint, loop
 from edgenas.training.alone import fresh_subnet, step_seconds, steps_of, teach
 from edgenas.training.data import Dataset
 from edgenas.training.evaluate import recalibrate, top1, uncalibrated_top1
@@ -87,6 +88,18 @@ def test_stopped_at_any_step_it_ends_with_the_bits_of_an_undisturbed_one(
             taught(dataset, tmp_path, killing, **update)
     resumed = taught(dataset, tmp_path, killing, **update)
     torch.testing.assert_close(resumed.state_dict(), undisturbed.state_dict(), rtol=0, atol=0)
+
+
+def test_a_signal_waits_for_a_checkpoint(dataset: Dataset, tmp_path: Path) -> None:
+    def stopping(done: int, total: int) -> None:
+        if done == 9:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        taught(dataset, tmp_path, stopping)
+    # The signal came after the ninth step, and the tenth was not left half done.
+    assert checkpoint.read(tmp_path / checkpoint.FILE_NAME, "")[1].step == 10
+    torch.testing.assert_close(taught(dataset, tmp_path).state_dict(), taught(dataset).state_dict(), rtol=0, atol=0)
 
 
 def test_it_learns_and_its_own_statistics_serve_about_as_well_as_recalibrated_ones(dataset: Dataset) -> None:
