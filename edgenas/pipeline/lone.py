@@ -28,7 +28,15 @@ from edgenas.training.settled import Schedule
 from edgenas.training.split import Split
 
 SUPERNETS_OWN = {
-    *("recipe", "init", "kernel_transforms", "epochs", "subnets_per_step", "validations", "patience", "device", "tensorboard"),
+    "recipe",
+    "init",
+    "kernel_transforms",
+    "epochs",
+    "subnets_per_step",
+    "validations",
+    "patience",
+    "device",
+    "tensorboard",
 }
 """Keys of a training config that do not bear on a network taught alone."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from edgenas.errors import ConfigError
 from edgenas.evidence.inheritance import Pair, summarise
 from edgenas.files import append_jsonl, read_jsonl, write_bytes, write_json, write_text
