@@ -15,6 +15,7 @@ from small_run import SMALL_CONFIG, SMALL_SPACE
 
 from edgenas.files import read_jsonl
 
+pytestmark = pytest.mark.slow
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 TINY = ("--set", "data={name: digits, limit: 300}", "--set", "space=tiny-16.yaml", "--set", "train.epochs=1")
 TINY += ("--set", "search.validation_images=100", "--set", "search.calibration_images=64")
@@ -95,7 +96,6 @@ def test_the_trust_table_is_made_and_its_hours_are_told_first(cwd: Path) -> None
     assert (cwd / "results/trust_fashion-mnist.png").stat().st_size > 1000
 
 
-@pytest.mark.slow
 def test_the_worth_table_is_made_with_real_measurements(cwd: Path) -> None:
     small = ("--set", "profile.networks=12", "--set", "profile.rounds=8", "--set", "verify.rounds=8")
     small += ("--set", "search.evaluations=16", "--set", "search.population=8")

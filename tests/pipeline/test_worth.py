@@ -161,6 +161,7 @@ def test_as_many_random_networks_as_the_time_holds(exported: Run, elsewhere: Cal
     assert not any("test_top1" in row for row in rows)
 
 
+@pytest.mark.slow
 def test_stopped_it_ends_as_an_undisturbed_one(
     exported: Run,
     elsewhere: Callable[[Run], Run],
