@@ -71,6 +71,9 @@ class ProgressDisplay:
             return
         if label not in self.tasks:
             self.tasks[label] = self.bars.add_task(label, total=total, completed=done, going=going)
+        elif self.bars.tasks[self.tasks[label]].finished and done < total:
+            # Another device's, say.
+            self.bars.reset(self.tasks[label], total=total, completed=done)
         self.bars.update(self.tasks[label], completed=done, total=total, going=going)
 
     def _line(self, label: str, done: int, total: int, going: str) -> None:
@@ -80,6 +83,9 @@ class ProgressDisplay:
         if self.quiet or not (first or done == total or now - self.spoken > PLAIN_SECONDS):
             return
         self.spoken = now
+        if done == total:
+            # What comes under this label again, another device's, say, has a time of its own.
+            del self.started[label]
         seconds = now - began
         # What an earlier call did before it was stopped took none of this time.
         own = done - before
@@ -160,6 +166,14 @@ def say(text: str, indent: int = 0) -> None:
     for line in text.splitlines() or [""]:
         for folded in fold(line, WIDTH, indent):
             print(folded)
+
+
+def tell(text: str) -> None:
+    """A line, on a terminal folded at 80 columns; piped it stays one, to be searched for."""
+    if sys.stdout.isatty():
+        say(text)
+    else:
+        print(text)
 
 
 def fold(line: str, width: int, indent: int = 0) -> list[str]:

@@ -147,7 +147,7 @@ export async function benchmark(ort, job, report) {
   const tick = ticker(job.steps, report);
   ort.env.wasm.numThreads = job.threads;
   ort.env.logLevel = "fatal";
-  const { runs, errors, full } = await loadAll(ort, job, clock, resolutionNs, tick);
+  const { runs, errors, full } = await loadAll(ort, job, tick);
   if (full !== undefined) return JSON.stringify({ full });
   const visits = await warmUpAll(runs, clock, resolutionNs, job.protocol, () => tick(0));
   const timed = await interleave(runs, visits, job.rounds, job.seed, clock, resolutionNs, job.protocol, tick);
@@ -165,15 +165,13 @@ export async function benchmark(ort, job, report) {
 }
 
 /** Load every model and try it; a failing one is left out and its error kept. `full` says that memory is. */
-async function loadAll(ort, job, clock, resolutionNs, tick) {
+async function loadAll(ort, job, tick) {
   const [runs, errors] = [{}, {}];
   const own = ["sentinel", "empty"];
   // These first: where they cannot be run, that is no model's fault.
   for (const name of [...own, ...Array(job.models).keys()].map(String)) {
     try {
-      const run = await load(ort, name, job);
-      await warmUp(run, clock, resolutionNs, job.protocol);
-      runs[name] = run;
+      runs[name] = await load(ort, name, job);
     } catch (error) {
       const said = words(error);
       if (own.includes(name)) throw new Error(`the ${name} cannot be run: ${said}`);

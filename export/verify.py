@@ -52,6 +52,7 @@ WANTED = {"schema_version", "arch", "classes", "preprocess", "files", "samples",
 MOST_BYTES = 2**31
 """Of a file, and of all files of a zip: more is no ONNX file."""
 MOST_MANIFEST_BYTES = 2**24
+MOST_SAMPLES_BYTES = 2**27
 MOST_ENTRIES = 100
 MOST_RATIO = 100
 """How many times as large as it is packed an entry of a zip may be, above `FREE_BYTES`. Weights hardly pack at all."""
@@ -304,8 +305,14 @@ def check_shapes(session: Any, name: str, manifest: dict[str, Any]) -> None:
 
 def samples(files: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Sample inputs, uint8 (n, size, size, 3), and the outputs that a model gave, float32 (n, classes)."""
+    data = files.read(SAMPLES)
     try:
-        with np.load(io.BytesIO(files.read(SAMPLES)), allow_pickle=False) as held:
+        # It is a zip itself.
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            total = sum(entry.file_size for entry in archive.infolist())
+        if total > MOST_SAMPLES_BYTES:
+            raise Off(f"{SAMPLES} unpacks to {total:,} bytes, wanted at most {MOST_SAMPLES_BYTES:,}")
+        with np.load(io.BytesIO(data), allow_pickle=False) as held:
             return held["pixels"], held[Path(name).stem]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise Off(f"{SAMPLES} holds no samples for {name}: {error}") from None
@@ -483,13 +490,18 @@ def checked_model(files: Any, name: str, manifest: dict[str, Any]) -> str:
 def print_found(found: dict[str, Any]) -> None:
     """A line for each check, what is off last."""
     for check in sorted(found["checks"], key=lambda check: not check["ok"]):
-        print(f"{'ok ' if check['ok'] else 'OFF'}  {check['said']}")
+        print(f"{'ok ' if check['ok'] else 'OFF'}  {printable(check['said'])}")
     if found.get("not_of_the_bundle"):
         print(f"     not of the bundle, and not looked at: {', '.join(map(ascii, found['not_of_the_bundle']))}")
     for doubt in (found.get("measured") or {}).get("doubts", []):
-        print(f"     doubt: {doubt}")
+        print(f"     doubt: {printable(doubt)}")
     off = sum(not check["ok"] for check in found["checks"])
     print(f"{off} of {len(found['checks'])} checks are off" if off else f"all {len(found['checks'])} checks are well")
+
+
+def printable(text: str) -> str:
+    """Text on one line, with nothing in it that moves a terminal's cursor: a bundle may be anyone's."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -84,14 +84,6 @@ def measure(device: Device, setting: str, work: Path) -> LatencyTable:
     return merge_tables(tables, [part.space for part in PARTS])
 
 
-def folder_name(table: LatencyTable) -> str:
-    """`ort1.31-cpu-fp32-t1`."""
-    identity = table.identity
-    runtime = {"onnxruntime": "ort", "onnxruntime-web": "ortweb"}[identity.runtime]
-    version = ".".join(identity.runtime_version.split(".")[:2])  # of a browser's runtime, without the browser's
-    return f"{runtime}{version}-{identity.provider}-{identity.precision}-t{identity.threads}"
-
-
 def main() -> None:
     """Measure each setting and save its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -103,7 +95,7 @@ def main() -> None:
     device = load_device(arguments.device)
     for setting in arguments.settings:
         table = measure(device, setting, arguments.work)
-        folder = arguments.out / device.name / folder_name(table)
+        folder = arguments.out / device.name / table.identity.setting
         table.save(folder)
         print(f"{folder}: {len(table.rows)} rows")
 

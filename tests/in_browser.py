@@ -14,6 +14,21 @@ from typing import Any
 import pytest
 from browsers import RUNTIME
 
+# What index.html does for a file, for a list of addresses.
+NAME_ALL = """async (addresses) => {
+  const page = await import('./page.js');
+  const model = await page.load();
+  const found = [];
+  for (const address of addresses) {
+    const data = await (await fetch(address)).blob();
+    try {
+      const picture = await page.read(new File([data], address));
+      found.push((await page.classify(model, picture, false)).ranked[0]);
+    } catch (error) { found.push({ error: error.message }); }
+  }
+  return found;
+}"""
+
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Any]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 from little_subnet import CALIBRATION_IMAGES, PREPROCESS, digits, taught
 from PIL import Image
@@ -75,3 +79,10 @@ def write_pictures(folder: Path, count: int) -> list[Path]:
     for picture, path in zip(pictures, paths, strict=True):
         Image.fromarray(picture[0].numpy()).save(path)
     return paths
+
+
+def said_by_run(bundle: Path, pictures: list[Path]) -> list[dict[str, Any]]:
+    """What the bundle's run.py says of pictures."""
+    command = [sys.executable, "run.py", "model.onnx", "--json", *map(str, pictures)]
+    done = subprocess.run(command, cwd=bundle, capture_output=True, text=True, encoding="utf-8", check=False)
+    return list(json.loads(done.stdout)["pictures"])

@@ -92,7 +92,7 @@ def usage() -> Iterator[Case]:
     yield Case("slip of a command", nothing, ("trian", "config.yaml"), "train")
     yield Case("unknown option", nothing, ("run", "config.yaml", "--budgets=8ms"), "--budget")
     yield Case("no argument", nothing, ("run",), "Missing argument")
-    yield Case("minutes that are none", nothing, ("train", "config.yaml", "--minutes=nan"), "minutes above zero")
+    yield Case("minutes that are none", nothing, ("train", "config.yaml", "--minutes=nan"), "above zero, got nan")
     yield Case("missing config", nothing, ("run", "missing.yaml"), "missing.yaml does not exist")
     yield Case("folder for a config", nothing, ("run", "table"), "table cannot be read: Is a directory")
     yield Case("endless config", nothing, ("run", "/dev/zero"), "larger than")

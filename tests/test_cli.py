@@ -145,6 +145,8 @@ def test_lists_name_what_ships() -> None:
         (["run", "config.yaml", "--plan", "--set", "devices=[nowhere]"], "nowhere"),
         (["run", "config.yaml", "--set", "devices=[other.yaml]"], "device other has cpu Abacus"),
         (["run", "config.yaml", "--set", "name=.."], "name"),
+        (["run", "config.yaml", "--pack", "kit.zip"], "--pack is for devices out of reach"),
+        (["run", "config.yaml", "--unpack", "results.zip"], "--unpack is for devices out of reach"),
         (["run", "config.yaml", "--set", "schema_version=99"], "schema_version"),
         (["devices", "probe", "my device.yaml"], "my device"),
         (["devices", "show", "nowhere"], "nowhere"),

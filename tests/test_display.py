@@ -65,6 +65,33 @@ def test_every_label_is_told_and_quiet_tells_none(capfd: pytest.CaptureFixture[s
         assert [line.split(",")[0] for line in capfd.readouterr().err.splitlines()] == expected
 
 
+def test_what_comes_again_under_a_label_has_a_time_of_its_own(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 12.0, 80.0, 85.0])
+    monkeypatch.setattr(display.time, "monotonic", lambda: next(clock))
+    with ProgressDisplay() as progress:
+        for step in (1, 63, 1, 63):
+            progress("exporting", step, 63)
+    assert capfd.readouterr().err.splitlines() == [
+        "exporting: 1/63, 0 s",
+        "exporting: 63/63, 12 s",
+        "exporting: 1/63, 0 s",
+        "exporting: 63/63, 5 s",
+    ]
+
+
+def test_on_a_terminal_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(display, "Console", functools.partial(Console, force_terminal=True, file=io.StringIO()))
+    with ProgressDisplay() as progress:
+        for step in (1, 63, 1):
+            progress("exporting", step, 63)
+        (task,) = progress.bars.tasks
+        assert (task.completed, task.total, task.finished) == (1, 63, False)
+        progress("exporting", 63, 63)
+        assert task.finished
+
+
 def test_piped_tables_keep_every_row_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     arch = "r224_" + "_".join(["w160-k7e6-k7e6"] * 8)
     print_table(["arch", "ms"], [[arch, "0.400"], ["[x]", "12.000"]], right=["ms"])

@@ -15,7 +15,12 @@ from edgenas.cli.commands import app
 from edgenas.latency.table import LatencyTable, find_table, table_names
 from edgenas.latency.table_merge import sessions
 
-XEON = "xeon-2c-amx/ort1.31-cpu-fp32-t1"
+XEON = "xeon-2c-amx/ort1.31-cpu-fp32-t1-blocked"
+KNOWN = {
+    "xeon-2c-amx/ort1.31-cpu-int8-t2": {"sentinel_drift"},
+    "xeon-2c-amx-web/ort-web1.30-wasm-fp32-t1-blocked": {"count"},
+}
+"""What is doubted of shipped tables besides, as their README says."""
 ARCHS = ("r12_w8-k3e1_w16-k3e2", "r16_w8-k3e1_w24-k5e4-k3e2")
 
 
@@ -50,7 +55,7 @@ def test_every_shipped_table_is_checked_and_has_no_serious_doubt_about_its_rows(
     found = told("check", name)
     assert found["rows"] == len(find_table(name).rows)
     serious = {doubt["about"] for doubt in found["doubts"] if doubt["serious"]}
-    assert serious <= {"interval", "repeat_noise", "sentinel_drift"}
+    assert serious <= {"interval", "repeat_noise"} | KNOWN.get(name, set())
     assert f"{len(found['doubts'])} doubts" in said("check", name)
 
 

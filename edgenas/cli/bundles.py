@@ -42,7 +42,7 @@ def gate_command(
 ) -> None:
     """May a bundle pass? Whole, accurate enough, within budget as measured now. Exits with 1 where it may not."""
     from edgenas.budget import parse_budget
-    from edgenas.display import ProgressDisplay
+    from edgenas.display import ProgressDisplay, tell
     from edgenas.pipeline.gate import gate, refusal
     from edgenas.profiling.place import parse_place
 
@@ -63,7 +63,7 @@ def gate_command(
         print_json(found)
     else:
         for check in found["checks"]:
-            print(f"{'ok  ' if check['ok'] else 'FAIL'}  {check['said']}")
+            tell(f"{'ok  ' if check['ok'] else 'FAIL'}  {check['said']}")
     if error := refusal(found):
         raise error
 

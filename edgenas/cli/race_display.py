@@ -18,7 +18,7 @@ def print_race(found: Mapping[str, Any], folder: Path) -> None:
         [name, str(len(one["seeds"])), *(_share(one["at"][mark]) for mark in marks), _seconds(one["seconds"])]
         for name, one in strategies.items()
     ]
-    print("share of the hypervolume that all trials found together: median (least to greatest)\n")
+    print("share of the hypervolume that all trials found: median (least to greatest)\n")
     print_table(columns, rows, right=columns[1:])
     print(f"\nfigure   {folder}/race.png")
     print(f"all      {folder}/race.json")

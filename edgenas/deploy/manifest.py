@@ -27,7 +27,9 @@ class Manifest:
         preprocess: `Preprocess.to_json()`.
         accuracy: validation_top1, test_top1 and test_images (how many); by class, in the order of `classes`,
             test_images_by_class and test_top1_by_class (null where the test set has none).
-        latency: for each device predicted_us, interval_us, p50_us, p95_us and the circumstances.
+        latency: for each device predicted_us and interval_us (of files as they were profiled), p50_us, p95_us,
+            model_rss_bytes by which the model made the timer's process grow and process_rss_bytes that all of that
+            process took (null where the system does not tell), and the circumstances.
         costs: macs, params, weight_bytes, peak_activation_bytes.
         calibration_images: on how many training pictures batch norm was recalibrated.
         parity: `Parity.to_json()`.
@@ -45,7 +47,7 @@ class Manifest:
         deployed: which file is meant for which device, by its name.
         splits: by name how many images a split of the data set has, and its sha256.
         found: how the network was found, and what that cost: strategy, evaluations, search_seconds, train_seconds,
-            front_networks, and the budgets.
+            front_networks, the budgets, and `spent`: seconds and energy_joules by stage (null where not readable).
         licences: notes on latency tables of others that the predictions rest on.
         samples: the file of sample inputs, how many there are, and for each model the tolerance of its outputs.
         files: SHA-256 of every other file of the bundle, by name; `write_bundle` fills it in.

@@ -34,6 +34,10 @@ cropping stay outside: `run.py` does them. Latencies include what is inside.
 OPEN_BATCH_README = """
 Models take any number of pictures at once; accuracies and latencies are those of one at a time.
 """
+MEMORY = (
+    "Memory: by how much the model made the timer's process grow, and what all of that process took at most, the "
+    "runtime and what was timed beside it included."
+)
 FEW_IMAGES = 30
 """Test images of a class below which its accuracy is rough."""
 
@@ -136,6 +140,7 @@ def _latency(manifest: Manifest) -> list[str]:
                     f"{one['p50_us'] / 1e3:.3f}",
                     f"{one['p95_us'] / 1e3:.3f}",
                     f"{one['predicted_us'] / 1e3:.3f}" if "predicted_us" in one else "–",
+                    _memory(one),
                     str(one.get("cpu", "–")),
                     f"{setting.get('runtime', '')} {setting.get('runtime_version', '')}, "
                     f"{setting.get('provider', '')}, {setting.get('threads', '?')} thread(s)",
@@ -145,7 +150,13 @@ def _latency(manifest: Manifest) -> list[str]:
         return ["Not measured."]
     inside = "with" if manifest.preprocessing_included else "without"
     said = f"Milliseconds a picture, {inside} normalisation; decoding and resizing are never included."
-    return [said, _table(["device", "p50", "p95", "predicted", "processor", "run by"], rows)]
+    columns = ["device", "p50", "p95", "predicted", "memory", "processor", "run by"]
+    return [f"{said} {MEMORY}", _table(columns, rows)]
+
+
+def _memory(one: Mapping[str, Any]) -> str:
+    grown, whole = (one.get(key) for key in ("model_rss_bytes", "process_rss_bytes"))
+    return "–" if grown is None or whole is None else f"{grown / 1e6:.1f} of {whole / 1e6:.0f} MB"
 
 
 def _data(manifest: Manifest) -> str:
@@ -187,7 +198,18 @@ def _found(manifest: Manifest) -> str:
         f"{found['train_seconds'] / 60:.1f} minutes. {found['evaluations']} of its subnets were scored by the strategy "
         f"`{found['strategy']}` in {found['search_seconds'] / 60:.1f} minutes, {found['front_networks']} measured on "
         f"the device. Budgets: {budgets}. Seed {manifest.seed}; made with "
-        f"{', '.join(f'{name} {version}' for name, version in manifest.versions.items())}. Energy was not measured."
+        f"{', '.join(f'{name} {version}' for name, version in manifest.versions.items())}. {_energy(found)}"
+    )
+
+
+def _energy(found: Mapping[str, Any]) -> str:
+    joules = [one["energy_joules"] for one in found.get("spent", {}).values()]
+    if not joules:
+        return "Energy was not measured."
+    if None in joules:
+        return "Energy was not readable on the machine that searched."
+    return (
+        f"Until it was exported that took {sum(joules) / 3600:.3g} Wh, all that the processor did meanwhile included."
     )
 
 

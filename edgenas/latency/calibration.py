@@ -5,6 +5,9 @@ fetch its weights from beyond the cache. How much depends on which stages hold t
 weights and activations, and the size of the whole. So the ratio of measured latency to the sum is regressed on these:
 linear, shrunk as far as the networks' own evidence says (Bayesian ridge regression: MacKay 1992; Tipping 2001), and
 with Huber's weights (1964), which bound what a network timed during a burst of foreign load can do.
+
+Ten networks are too few for that. They leave each quantity a price, and the sum a factor, none below zero (Lawson &
+Hanson 1974), which most of the time sets most prices to zero.
 """
 
 from __future__ import annotations
@@ -19,11 +22,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenas.errors import TableError
+from edgenas.latency.network_features import ADDITIVE
 
 Floats = npt.NDArray[np.float64]
 MIN_NETWORKS = 2
-FULL_MODEL_NETWORKS = 8
-"""Networks from which more than one factor is fitted."""
+PRICED_NETWORKS, SLOPED_NETWORKS = 8, 15
+"""Networks from which more than one factor is fitted: prices first, then slopes of any sign.
+
+On int8, two threads and a browser, between 10 and 60 networks, prices were ahead below 15 and slopes from there on.
+"""
 MAX_FOLDS = 40
 HUBER_SIGMAS = 2.5
 HUBER_STEPS = 8
@@ -146,23 +153,44 @@ def fit_calibration(features: Floats, latency_us: Floats) -> Calibration:
     # Folds follow the order of latency, so that every fold holds fast and slow networks.
     folds = np.empty(count, dtype=np.int64)
     folds[np.argsort(latency_us, kind="stable")] = np.arange(count) % min(count, MAX_FOLDS)
+    # What is judged without a network is what is fitted with it.
+    fit = factor if count < PRICED_NETWORKS else prices if count < SLOPED_NETWORKS else slopes
     fold_weights = np.array(
-        [ratio_fit(features[folds != fold], latency_us[folds != fold]) for fold in range(folds.max() + 1)]
+        [fit(features[folds != fold], latency_us[folds != fold]) for fold in range(folds.max() + 1)]
     )
     unseen = features[:, 0] * np.einsum("nf,nf->n", features[:, 1:], fold_weights[folds])
-    return Calibration(ratio_fit(features, latency_us), fold_weights, folds, latency_us / unseen - 1)
+    return Calibration(fit(features, latency_us), fold_weights, folds, latency_us / unseen - 1)
 
 
-def ratio_fit(features: Floats, latency_us: Floats) -> Floats:
-    """Weights of the features behind the sum, (n, features) → (features - 1,); with few networks, one factor.
+def factor(features: Floats, latency_us: Floats) -> Floats:
+    """One factor for the sum, as weights of the features behind it, (n, features) → (features - 1,)."""
+    weights = np.zeros(features.shape[1] - 1)
+    weights[0] = np.median(latency_us / features[:, 0])
+    return weights
+
+
+def prices(features: Floats, latency_us: Floats) -> Floats:
+    """A factor for the sum, and prices of the additive quantities, none below zero; as `factor` gives them.
+
+    Least squares of relative errors, whatever a network's size.
+    """
+    from scipy.optimize import nnls
+
+    relative = features[:, :1] * features[:, 1 : 1 + ADDITIVE] / latency_us[:, None]
+    # A quantity that no network has is given no price.
+    scale = np.maximum(relative.mean(axis=0), EXACT)
+    weights = np.zeros(features.shape[1] - 1)
+    weights[:ADDITIVE] = nnls(relative / scale, np.ones(len(latency_us)))[0] / scale
+    return weights
+
+
+def slopes(features: Floats, latency_us: Floats) -> Floats:
+    """Weights of any sign for all that the ratio to the sum may depend on; as `factor` gives them.
 
     Residuals of a ratio are relative errors, whatever a network's size.
     """
     ratio = latency_us / features[:, 0]
     weights = np.zeros(features.shape[1] - 1)
-    if len(ratio) < FULL_MODEL_NETWORKS - 1:
-        weights[0] = np.median(ratio)
-        return weights
     varied = features[:, 2:]
     mean, scale = varied.mean(axis=0), varied.std(axis=0)
     # A feature that never varies has rounding errors for a spread.

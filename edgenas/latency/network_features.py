@@ -17,6 +17,8 @@ PAPER = (
 )
 SUMMED = 1 + len(PAPER) + 1
 """Cost, paper values, cost of gated blocks; behind them the costs by stage."""
+ADDITIVE = 1 + 1 + (SUMMED - 1)
+"""Of `network_features`, those behind the sum that it, a constant and the whole network's quantities become."""
 
 
 def paper_values(blocks: Sequence[BlockSpec]) -> Floats:

@@ -13,7 +13,7 @@ from edgenas.pipeline.bundle_network import Network
 from edgenas.pipeline.devices import measured_devices, run_transport
 from edgenas.pipeline.form import PLAIN
 from edgenas.pipeline.graphs import Graphs
-from edgenas.pipeline.profile import run_form, run_table
+from edgenas.pipeline.profile import predicted_latency, run_form, run_predictors, run_table
 from edgenas.pipeline.run import Progress, Run
 from edgenas.profiling.record import Measurement
 from edgenas.profiling.session import measure_networks
@@ -21,6 +21,9 @@ from edgenas.profiling.transport import installed_runtime
 
 Measured = Mapping[str, Mapping[str, Measurement]]
 """Measurements by device and precision."""
+TIMES = ("p50_us", "p95_us", "ci_low_us", "ci_high_us", "count", "repeat_noise", "doubts")
+MEASURED = (*TIMES, "model_rss_bytes", "process_rss_bytes")
+"""What a manifest states of a measurement."""
 
 
 def measure(network: Network, models: Mapping[str, Path], progress: Progress) -> Measured:
@@ -68,7 +71,6 @@ def fp32_spread(found: Measurement) -> dict[str, Any]:
 
 def latency(network: Network, device: str, found: Measurement, recipe: QuantiserRecipe | None = None) -> dict[str, Any]:
     """A measurement of one file on one device, as a manifest states it; of an int8 one with its recipe."""
-    kept = ("p50_us", "p95_us", "ci_low_us", "ci_high_us", "count", "repeat_noise", "doubts")
     said = circumstances(network.run, device)
     graphs = Graphs(PLAIN, recipe) if recipe else Graphs(run_form(network.run))
     said["measured_with"] |= {
@@ -78,8 +80,17 @@ def latency(network: Network, device: str, found: Measurement, recipe: Quantiser
     }
     if measured_devices(network.run)[device].run.transport == "local":
         said["measured_with"]["runtime_version"] = installed_runtime()
-    values = {key: value for key, value in dataclasses.asdict(found).items() if key in kept}
-    return values | said | {"preprocessing_included": network.options.embed_preprocessing}
+    values = {key: value for key, value in dataclasses.asdict(found).items() if key in MEASURED}
+    predicted = _predicted(network, device, "int8" if recipe else "fp32")
+    return predicted | values | said | {"preprocessing_included": network.options.embed_preprocessing}
+
+
+def _predicted(network: Network, device: str, precision: str) -> dict[str, Any]:
+    """What the device's predictor says, which knows files of its precision alone, in the form that was profiled."""
+    run, own = network.run, measured_devices(network.run)[device].run.precision
+    if not network.options.as_measured or own != precision:
+        return {}
+    return predicted_latency(run_predictors(run)[device], network.arch, run.config.profile.coverage)
 
 
 def circumstances(run: Run, device: str) -> dict[str, Any]:

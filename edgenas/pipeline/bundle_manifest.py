@@ -17,6 +17,7 @@ from edgenas.pipeline.bundle_latency import Measured, fp32_latency, fp32_spread,
 from edgenas.pipeline.bundle_network import Network, test_scores, validation_top1
 from edgenas.pipeline.devices import measured_devices
 from edgenas.pipeline.int8 import Comparison
+from edgenas.pipeline.metering import spent
 from edgenas.pipeline.profile import run_form
 from edgenas.pipeline.run import Run
 from edgenas.space.cost import cost
@@ -110,6 +111,7 @@ def _found(run: Run) -> dict[str, Any]:
         "train_seconds": trained["train_seconds"],
         "front_networks": len(verified["front"]),
         "budgets": [str(budget) for budget in budgets],
+        "spent": spent(run.folder),
     }
 
 

@@ -34,6 +34,7 @@ def resolve_devices(wanted: Sequence[DeviceConfig], reach: Reach | None = None) 
     reach = reach or Reach()
     called = [device.name for device in devices]
     reach.check(called)
+    reach.check_kits(devices)
     devices = [reach.as_reached(device) if one.device else device for one, device in zip(wanted, devices, strict=True)]
     for name in called:
         if called.count(name) > 1:
@@ -105,5 +106,7 @@ def run_transport(run: Run, device: Device) -> Transport:
     Raises:
         ConfigError: it is another machine than this, and it was not said where.
     """
-    run.reach.check(list(run_devices(run)))
+    devices = run_devices(run)
+    run.reach.check(list(devices))
+    run.reach.check_kits(devices.values())
     return run.reach.transport(device)

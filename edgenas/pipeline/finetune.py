@@ -16,6 +16,7 @@ from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.subnets import run_subnets
 from edgenas.space.arch import Arch
 from edgenas.supernet.subnet import Subnet
+from edgenas.training.checkpoint import plain
 from edgenas.training.data import Dataset, load_dataset
 from edgenas.training.evaluate import top1
 from edgenas.training.finetuning import finetune, with_classes
@@ -62,7 +63,7 @@ def run_finetune(run: Run, progress: Progress) -> None:
         "calibration_images": tuned.calibration_images,
         "seconds": time.perf_counter() - started,
     }
-    write_bytes(run.folder / WEIGHTS, safetensors.torch.save(_plain(tuned)))
+    write_bytes(run.folder / WEIGHTS, safetensors.torch.save(plain(tuned.state_dict())))
     run.finish("finetune", result)
 
 
@@ -117,7 +118,3 @@ def is_better(result: dict[str, Any]) -> bool:
     """Whether the fine-tuned subnet is to be exported: taught other pictures, or better on the run's own."""
     before = result["val_top1_before"]
     return before is None or result["val_top1_after"] > before
-
-
-def _plain(subnet: Subnet) -> dict[str, Any]:
-    return {name: tensor.cpu().contiguous() for name, tensor in subnet.state_dict().items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from edgenas.deploy.onnx_export import EXPORTER_VERSION
 from edgenas.errors import TableError
@@ -20,6 +21,7 @@ from edgenas.pipeline.refit import refitted
 from edgenas.pipeline.run import Progress, Run
 from edgenas.profiling.plan import Plan, distinct_blocks
 from edgenas.profiling.session import profile
+from edgenas.space.arch import Arch
 from edgenas.space.form import ExportForm
 from edgenas.space.space import SearchSpace
 
@@ -191,6 +193,16 @@ def _predictor(run: Run, device: str) -> LatencyPredictor:
             return fitted
         fitted.save(path)
     return LatencyPredictor.load(path, run.space)
+
+
+def predicted_latency(predictor: LatencyPredictor, arch: Arch, coverage: float) -> dict[str, Any]:
+    """What is predicted of a network, as results and manifests state it; no interval where errors are unknown."""
+    interval = predictor.interval([arch], coverage)[0].tolist() if predictor.calibrated_ else None
+    return {
+        "predicted_us": float(predictor.predict([arch])[0]),
+        "interval_us": interval,
+        "coverage": coverage if interval else None,
+    }
 
 
 def run_table(run: Run, device: str) -> LatencyTable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -188,6 +188,14 @@ class Evaluated(_Result):
     seconds: NotNegative
 
 
+class Spent(_Result):
+    """A row of costs.jsonl."""
+
+    stage: str
+    seconds: NotNegative
+    energy_joules: NotNegative | None
+
+
 class Described(_Result):
     """data.json."""
 
@@ -253,18 +261,35 @@ def check_description(value: Mapping[str, Any], path: Path) -> None:
         raise RunFolderError(f"{path}: {explained(error.errors())}: {again}") from None
 
 
+def read_costs(path: Path) -> list[dict[str, Any]]:
+    """Rows of costs.jsonl.
+
+    Raises:
+        RunFolderError: a row is none of ours.
+    """
+    return _checked(path, Spent.model_validate, "delete that line")
+
+
 def read_evaluations(path: Path, space: SearchSpace) -> list[dict[str, Any]]:
     """Rows of search/evaluations.jsonl.
 
     Raises:
         RunFolderError: a row is none of ours.
     """
+
+    def check(row: Any) -> None:
+        Evaluated.model_validate(row)
+        space.parse(row["arch"])
+
+    return _checked(path, check, "delete that line, it is worked out again")
+
+
+def _checked(path: Path, check: Callable[[Any], object], again: str) -> list[dict[str, Any]]:
     rows = read_jsonl(path)
     for number, row in enumerate(rows, start=1):
         try:
-            Evaluated.model_validate(row)
-            space.parse(row["arch"])
+            check(row)
         except (ValidationError, SpaceError) as error:
             said = explained(error.errors()) if isinstance(error, ValidationError) else error
-            raise RunFolderError(f"{path}, row {number}: {said}: delete that line, it is worked out again") from None
+            raise RunFolderError(f"{path}, row {number}: {said}: {again}") from None
     return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 from edgenas.pipeline import feasible
@@ -12,6 +13,7 @@ from edgenas.pipeline.data import run_classes
 from edgenas.pipeline.export import run_export
 from edgenas.pipeline.finetune import run_finetune
 from edgenas.pipeline.lock import locked
+from edgenas.pipeline.metering import metered
 from edgenas.pipeline.profile import run_profile
 from edgenas.pipeline.run import ORDER, Progress, Run
 from edgenas.pipeline.search import run_search
@@ -65,9 +67,12 @@ def run_stages(run: Run, progress: Progress, stages: Sequence[str] = ORDER, *, m
                 run.needs(stage)
             elif run.lacks(stage) is not None:
                 continue
-            measured = stage == "profile" and not run.done(stage)
-            functions[stage](run, progress)
-            if measured:
+            if stage == "report" or run.done(stage):
+                functions[stage](run, progress)
+                continue
+            with metered(run.folder, stage):
+                functions[stage](run, progress)
+            if stage == "profile":
                 _tell_feasibility(run)
 
 
@@ -96,7 +101,8 @@ def train_together(begin: Callable[[], Run], reopen: Callable[[], Run], device: 
             run = begin()
             with locked(run.folder):
                 processes.wait()
-                run_train(run, progress, processes=processes)
+                with nullcontext() if run.done("train") else metered(run.folder, "train"):
+                    run_train(run, progress, processes=processes)
             return run
         processes.wait()
         run = reopen()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from edgenas.files import SCHEMA_VERSION, read_json, write_bytes
@@ -23,11 +23,14 @@ from edgenas.pipeline.train import trained_supernet
 from edgenas.space.arch import Arch
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
+from edgenas.training.checkpoint import plain
 from edgenas.training.data import Dataset
 from edgenas.training.evaluate import materialise
 
 FOLDER = "supernet/statistics"
 STATISTICS = (".running_mean", ".running_var")
+SUM = "statistics_sha256"
+"""Of the numbers, since a file of which a bit has turned reads like any other."""
 
 
 class Subnets:
@@ -55,17 +58,20 @@ class Subnets:
         if kept is not None:
             return kept
         subnet = materialise(self._net, arch, self._pictures, most=self.images)
-        header = {"edgenas": json.dumps({"schema_version": SCHEMA_VERSION, **described})}
-        plain = {name: tensor.cpu().contiguous() for name, tensor in _statistics(subnet).items()}
-        write_bytes(path, safetensors.torch.save(plain, header))
+        statistics = plain(_statistics(subnet))
+        header = {"schema_version": SCHEMA_VERSION, **described, SUM: _sum(statistics)}
+        write_bytes(path, safetensors.torch.save(statistics, {"edgenas": json.dumps(header)}))
         return subnet
 
     def _kept(self, arch: Arch, path: Path) -> Subnet | None:
-        with suppress(OSError, SafetensorError):
-            statistics = safetensors.torch.load_file(path)
+        with suppress(OSError, SafetensorError, ValueError, KeyError, TypeError):
+            with safe_open(path, framework="pt") as file:
+                statistics = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                told = json.loads(file.metadata()["edgenas"])[SUM]
             subnet = self._net.extract(arch).to(memory_format=torch.channels_last).eval()
             wanted = {name: tensor.shape for name, tensor in _statistics(subnet).items()}
-            if {name: tensor.shape for name, tensor in statistics.items()} == wanted:
+            found = {name: tensor.shape for name, tensor in statistics.items()}
+            if (found, _sum(statistics)) == (wanted, told):
                 subnet.load_state_dict(statistics, strict=False)
                 subnet.calibration_images = self.images
                 return subnet
@@ -85,6 +91,13 @@ def run_subnets(run: Run, dataset: Dataset) -> Subnets:
 
 def _statistics(subnet: Subnet) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in subnet.state_dict().items() if name.endswith(STATISTICS)}
+
+
+def _sum(statistics: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(statistics):
+        digest.update(name.encode() + statistics[name].numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _digest(described: dict[str, str | int]) -> str:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgenas.files import write_json
 from edgenas.pipeline.accuracy import open_source
 from edgenas.pipeline.budgets import Limits
+from edgenas.pipeline.costs import PEAK, SUMMED
 from edgenas.pipeline.results import read_evaluations
 from edgenas.pipeline.run import Run
 from edgenas.pipeline.scoring import evaluations_path
@@ -99,11 +100,13 @@ def _moves(run: Run, arch: Arch, accuracy: _Accuracy, limits: Limits) -> list[di
         return []
     genes = np.stack([move.genes for move in moves])
     latency = {n: (p.predict(genes) - p.predict(chosen)[0]).tolist() for n, p in limits.predictors.items()}
+    costs = {name: (limits.costs(name, genes) - limits.costs(name, chosen)[0]).tolist() for name in (*SUMMED, PEAK)}
     over = limits.values(genes) - np.array([budget.limit for budget in limits.budgets])
     top1 = _changes(accuracy, arch.id, [moved.id for moved in space.decode(genes)], chosen, genes)
     return [
         _named(space, move)
         | {"latency_us": {name: change[number] for name, change in latency.items()}}
+        | {"costs": {name: change[number] for name, change in costs.items()}}
         | {"within_budgets": bool((over[number] <= 0).all()), **top1[number]}
         for number, move in enumerate(moves)
     ]

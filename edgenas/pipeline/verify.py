@@ -28,7 +28,7 @@ from edgenas.pipeline.devices import device_table, measured_devices, run_devices
 from edgenas.pipeline.front_int8 import deployed_top1, front_in_int8, precisions
 from edgenas.pipeline.graphs import device_graphs
 from edgenas.pipeline.objectives import objective_names
-from edgenas.pipeline.profile import run_form, run_table
+from edgenas.pipeline.profile import predicted_latency, run_form, run_table
 from edgenas.pipeline.refit import keep_measured, refits
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.search import run_search
@@ -250,13 +250,8 @@ def _entry(candidate: Candidate, reason: str | None, limits: Limits, run: Run) -
 
 
 def _latency(candidate: Candidate, device: str, limits: Limits, coverage: float) -> dict[str, Any]:
-    predictor, found = limits.predictors[device], candidate.measured.get(device)
-    interval = predictor.interval([candidate.arch], coverage)[0].tolist() if predictor.calibrated_ else None
-    predicted = {
-        "predicted_us": float(predictor.predict([candidate.arch])[0]),
-        "interval_us": interval,
-        "coverage": coverage if interval else None,
-    }
+    found = candidate.measured.get(device)
+    predicted = predicted_latency(limits.predictors[device], candidate.arch, coverage)
     if found is None:
         return predicted | {"p50_us": None, "p95_us": None, "meets_budget": None}
     own = tuple(budget for budget in limits.budgets if budget.device == device)
@@ -269,6 +264,8 @@ def _latency(candidate: Candidate, device: str, limits: Limits, coverage: float)
         "meets_budget": not candidate.missed(own, JUDGING) if own else None,
         "repeat_noise": found.repeat_noise,
         "doubts": list(found.doubts),
+        "model_rss_bytes": found.model_rss_bytes,
+        "process_rss_bytes": found.process_rss_bytes,
     }
 
 

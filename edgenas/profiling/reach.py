@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -46,6 +46,22 @@ class Reach:
                 raise ConfigError(f"--on: there are several devices: say which, {names[0]}=ssh://…")
             if name not in (THE_ONE_DEVICE, *names):
                 raise ConfigError(f"--on: {name!r} is no device of this run; {one_of(name, names)}")
+
+    def check_kits(self, devices: Iterable[Device]) -> None:
+        """Refuse kits where every device is reached from here: they would be passed over in silence.
+
+        Raises:
+            ConfigError: the devices are listed.
+        """
+        asked = [device for device in devices if device.is_measured]
+        if (self.kit or self.results) and all(map(self._within_reach, asked)):
+            names = ", ".join(device.name for device in asked) or "no device"
+            said = "--pack" if self.kit else "--unpack"
+            raise ConfigError(f"{said} is for devices out of reach, and of this run {names} can be timed: leave it out")
+
+    def _within_reach(self, device: Device) -> bool:
+        here = device.run.transport == "local" and not _differs(device)
+        return here or device.run.transport == BROWSER or self.place(device) is not None
 
     def place(self, device: Device) -> Way | None:
         """Where a device is, if that was said."""

@@ -19,6 +19,7 @@ ENOUGH_PROCESSES = 6
 RESAMPLES = 1000
 SMALLEST_NET_SHARE = 0.01
 TOLERATED_SHARE = 0.25
+MOST_MEMORY = 2**50
 DESCRIBED = ("cpu", "cores", "os", "python", "governor", "frequency_hz", "temperature_celsius", "foreign_load")
 IN_BROWSERS = ("browser", "isolated", "clock_resolution_us")
 NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
@@ -28,7 +29,12 @@ Name = tuple[str, str, int, str]
 
 @dataclass(frozen=True)
 class Measurement:
-    """What the timer found for one network, in microseconds; see LatencyRow for the common fields."""
+    """What the timer found for one network, in microseconds; see LatencyRow for the common fields.
+
+    `model_rss_bytes` is by how much loading and warming up the network made a process grow, `process_rss_bytes` the
+    most that a whole process took, the runtime and what was timed beside it included. None where the system does not
+    tell.
+    """
 
     p50_us: float
     p95_us: float
@@ -40,6 +46,8 @@ class Measurement:
     rounds_p50_us: tuple[float, ...]
     repeat_noise: float
     doubts: tuple[str, ...]
+    model_rss_bytes: int | None = None
+    process_rss_bytes: int | None = None
 
 
 def to_measurement(row: Mapping[str, Any]) -> Measurement:
@@ -58,7 +66,16 @@ def to_measurement(row: Mapping[str, Any]) -> Measurement:
         rounds_p50_us=rounds,
         repeat_noise=repeat_noise(rounds, p50_us),
         doubts=tuple(row["doubts"]),
+        model_rss_bytes=_bytes(row, "model_rss_bytes"),
+        process_rss_bytes=_bytes(row, "peak_rss_bytes"),
     )
+
+
+def _bytes(row: Mapping[str, Any], key: str) -> int | None:
+    """What a row says of memory, which nothing is decided by: what is no number of bytes counts as not told."""
+    memory = row.get("memory")
+    value = memory.get(key) if isinstance(memory, Mapping) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_MEMORY else None
 
 
 def pool(measurements: Sequence[Measurement]) -> Measurement:
@@ -70,6 +87,7 @@ def pool(measurements: Sequence[Measurement]) -> Measurement:
     """
     p50_us = float(np.median([m.p50_us for m in measurements]))
     ci_low_us, ci_high_us = _interval(measurements)
+    grown = _told(m.model_rss_bytes for m in measurements)
     rounds = tuple(value for m in measurements for value in m.rounds_p50_us)
     return Measurement(
         p50_us=p50_us,
@@ -82,6 +100,9 @@ def pool(measurements: Sequence[Measurement]) -> Measurement:
         rounds_p50_us=rounds,
         repeat_noise=repeat_noise(rounds, p50_us),
         doubts=_pooled_doubts([m.doubts for m in measurements]),
+        # Memory that one model gave back, another takes without growth: the median is of most processes.
+        model_rss_bytes=int(np.median(grown)) if grown else None,
+        process_rss_bytes=max(_told(m.process_rss_bytes for m in measurements), default=None),
     )
 
 
@@ -92,6 +113,10 @@ def _interval(measurements: Sequence[Measurement]) -> tuple[float, float]:
     drawn = np.random.default_rng(0).integers(0, len(p50s_us), (RESAMPLES, len(p50s_us)))
     low, high = np.quantile(np.median(p50s_us[drawn], axis=1), [0.025, 0.975])
     return float(low), float(high)
+
+
+def _told(values: Iterable[int | None]) -> list[int]:
+    return [value for value in values if value is not None]
 
 
 def _pooled_doubts(doubts: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

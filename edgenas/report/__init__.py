@@ -1,1 +1,1 @@
-"""Showing: a Markdown page with plots, drawn from a run folder's saved files only."""
+"""Showing: an HTML page, and Markdown with plots, from a run folder's saved files only."""

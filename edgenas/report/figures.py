@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgenas.report import judgement, searched
+from edgenas.report import int8_judgement, judgement, searched
 from edgenas.report.figure import LOOKS, Figure, label_of, layout_of, short
 from edgenas.report.network import Block
 from edgenas.report.plots import smooth
 from edgenas.report.values import Run
+
+HATCHES = {"fgcolor": "@paper", "fillmode": "overlay"}
+"""Over the bar's colour, which they would otherwise stand in place of."""
 
 
 def training_loss(run: Run) -> Figure:
@@ -96,7 +99,7 @@ def blocks(network: Sequence[Block], device: str) -> Figure:
                     "customdata": [f"{b.what}<br>{b.macs:,} MACs" for b in own],
                     "hovertemplate": "%{y}: %{x} ms<br>%{customdata}<br>output %{text}<extra>" + name + "</extra>",
                     "textposition": "auto",
-                    "marker": {"color": colour, "pattern": {"shape": shape, "fgcolor": "@paper"}},
+                    "marker": {"color": colour, "pattern": {**HATCHES, "shape": shape}},
                 }
             )
     layout = layout_of(f"latency on {device} (ms)", "") | {"barmode": "overlay", "height": 90 + 30 * len(network)}
@@ -108,7 +111,7 @@ def validation_and_test(run: Run) -> Figure:
     """Validation beside test top-1 of what was exported, with two standard errors of sampling."""
     chosen, found = run.summary.chosen, run.summary.int8
     assert chosen is not None
-    val, test = (chosen.val_top1, chosen.test_top1) if found is None else judgement.fp32_top1(chosen, found)
+    val, test = (chosen.val_top1, chosen.test_top1) if found is None else int8_judgement.fp32_top1(chosen, found)
     files = {"fp32": (val, test)} | ({"int8": (found.val_top1, found.test_top1)} if found else {})
     data = []
     for place, split in enumerate(("validation", "test")):

@@ -51,6 +51,11 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def energy(joules: float) -> str:
+    """`512 J`, `3.42 Wh`."""
+    return f"{joules:.3g} J" if joules < 1000 else f"{joules / 3600:.3g} Wh"
+
+
 def _prefixed(value: float, units: tuple[str, ...]) -> str:
     step = 0
     while abs(value) >= 999.5 and step < len(units) - 1:

@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
 
 from edgenas.report.formats import count, duration, ms, number, percent, size
 from edgenas.report.network import Block
-from edgenas.report.values import BudgetLine, BundleFacts, Chosen, Int8, Network, Run, Score
+from edgenas.report.values import BudgetLine, BundleFacts, Network, Run
 
-PLAIN_FORM = "direct"
-FEW_NETWORKS = 20
-"""Held-out networks below which shares such as coverage are rough."""
-NOISY = 0.05
-"""Repeat noise above which a device is called unsteady."""
-POOR_TAU = 0.8
-"""Kendall tau below which a ranking by prediction is called unreliable."""
-FEW_IMAGES = 4
-"""A difference in right answers to the same pictures of at most this many is within chance.
-
-At least as many pictures as the difference are answered otherwise; the sign test's two standard errors over them are
-twice the root of their number, which up to 4 is no less than the difference (McNemar 1947).
-"""
 RISING = 0.01
 """Share of the final hypervolume gained in about the last quarter above which a search is called unfinished."""
 
@@ -126,175 +112,6 @@ def _sampling_error(rate: float, n: int) -> float:
     return 100 * float((rate * (1 - rate) / n) ** 0.5)
 
 
-def int8(run: Run) -> str:
-    """What int8 of the chosen network costs and gives, in one phrase."""
-    chosen, found = run.summary.chosen, run.summary.int8
-    assert chosen is not None
-    assert found is not None
-    val_top1, test_top1 = fp32_top1(chosen, found)
-    costs = f"int8 {_lost(val_top1 - found.val_top1)} of validation top-1"
-    if test_top1 is not None:
-        costs += f" and {_lost(test_top1 - found.test_top1)} of test top-1"
-    worth = [device for device, one in found.latency.items() if one.worth_it]
-    if not worth:
-        return f"{costs}, and is not worth it: it is no faster on {', '.join(found.latency)}"
-    gains = ", ".join(f"{found.latency[device].speedup:.2f} times as fast on {device}" for device in worth)
-    other = [device for device in found.latency if device not in worth]
-    return f"{costs}, and is {gains}" + (f"; it is not worth it on {', '.join(other)}" if other else "")
-
-
-def fp32_top1(chosen: Chosen, found: Int8) -> tuple[float, float | None]:
-    """Validation and test top-1 of the fp32 file; where a device runs int8, the chosen network's are that one's."""
-    if found.fp32_val_top1 is None:
-        return chosen.val_top1, chosen.test_top1
-    return found.fp32_val_top1, found.fp32_test_top1
-
-
-def int8_doubts(run: Run) -> list[str]:
-    """What speaks for and against int8's figures, one sentence each."""
-    checks = (_int8_allowed, _int8_drop, _int8_recipes, _int8_timing)
-    return [sentence for check in checks for sentence in check(run)]
-
-
-def _int8_allowed(run: Run) -> list[str]:
-    found = run.summary.int8
-    if found is None or found.max_drop is None:
-        return []
-    return [f"Up to {100 * found.max_drop:.1f} points of validation top-1 were allowed to be lost."]
-
-
-def _int8_drop(run: Run) -> list[str]:
-    chosen, found, n = run.summary.chosen, run.summary.int8, run.dataset.counts.get("test")
-    test_top1 = fp32_top1(chosen, found)[1] if chosen and found else None
-    if found is None or test_top1 is None or not n:
-        return []
-    images = round(n * abs(test_top1 - found.test_top1))
-    if images > FEW_IMAGES:
-        return []
-    if images == 0:
-        return [f"As many of {n:,} test images are right as in fp32."]
-    return [f"Doubt: on the test images that is {images} of {n:,}, too few to tell from chance."]
-
-
-def _int8_recipes(run: Run) -> list[str]:
-    found, n = run.summary.int8, run.dataset.counts.get("validation")
-    if found is None or len(found.recipes_tried) < 2 or not n:
-        return []
-    n = min(n, run.config.get("search", {}).get("validation_images") or n)
-    scores = sorted(found.recipes_tried.values(), reverse=True)
-    images = round(n * (scores[0] - scores[1]))
-    if images > FEW_IMAGES:
-        return []
-    return [f"Doubt: the best two recipes are {images} of {n:,} validation images apart: chance may have chosen."]
-
-
-def _int8_timing(run: Run) -> list[str]:
-    found = run.summary.int8
-    assert found is not None
-    said = []
-    for device, one in found.latency.items():
-        if one.doubts:
-            said.append(f"Doubt: {device}: the timer doubts this measurement: {one.doubts[0]}.")
-        noise = max(one.repeat_noise, one.fp32_repeat_noise or 0.0)
-        if noise > NOISY:
-            said.append(f"Doubt: {device} is unsteady: either file, timed again, differs by {percent(noise)}.")
-    return said
-
-
-def _lost(drop: float) -> str:
-    """What a drop of top-1 comes to, in points."""
-    points = round(100 * drop, 1)
-    return f"{'gains' if points < 0 else 'loses'} {abs(points):.1f} points"
-
-
-def form(run: Run, device: str) -> str | None:
-    """What the form of exported graphs gained on a device; None where none was compared there."""
-    ratios = {} if run.forms is None else run.forms.latency_ratio.get(device, {})
-    own = sorted(ratios.get(run.forms.form, ())) if run.forms else []
-    if not own or run.forms is None:
-        return None
-    where = f"of the plain form's latency on {device}"
-    if run.forms.form == PLAIN_FORM:
-        others = ", ".join(f"`{name}` {median(values):.2f}" for name, values in ratios.items() if name != PLAIN_FORM)
-        told = f"{others} {where}, medians of {len(own)} networks"
-        return f"Graphs are exported as torch writes them: no other form gained a percent ({told})."
-    spread = f"median of {len(own)} networks; {own[0]:.2f} to {own[-1]:.2f}"
-    return f"Graphs are exported in the form `{run.forms.form}`, which takes {median(own):.2f} {where} ({spread})."
-
-
-def predictor(score: Score) -> str:
-    """The predictor's error in one phrase."""
-    return (
-        f"Predictions miss by {percent(score.mape)} on average on {score.n_test} unseen networks; "
-        f"{percent(score.within_5, 0)} lie within ±5 %"
-    )
-
-
-def predictor_doubts(score: Score) -> list[str]:
-    """What speaks for and against trusting the predictor, one sentence each."""
-    return [sentence for check in (_noise, _baseline, _ranking, _intervals, _bias, _few) if (sentence := check(score))]
-
-
-def _noise(score: Score) -> str:
-    noise = score.repeat_noise
-    if noise is None:
-        return "Doubt: the device's repeat noise is unknown, so nobody can say how good a prediction could be."
-    if noise > NOISY:
-        return (
-            f"Doubt: the device is unsteady: the same network, timed again, differs by {percent(noise)}; no "
-            "predictor can do better than that."
-        )
-    return (
-        f"The same network, timed again, differs by {percent(noise)}: the prediction error is "
-        f"{score.mape / noise:.1f} times what repeating a measurement costs."
-        if noise > 0
-        else ""
-    )
-
-
-def _baseline(score: Score) -> str:
-    baselines = {"a line through MACs": score.mape_macs_linear, "a plain sum of blocks": score.mape_plain_sum}
-    known = {name: value for name, value in baselines.items() if value is not None}
-    if not known:
-        return ""
-    name = min(known, key=lambda each: known[each])
-    if known[name] <= score.mape:
-        return f"Doubt: {name} does as well ({percent(known[name])}); the predictor adds nothing here."
-    return f"The best simple baseline, {name}, misses by {percent(known[name])}."
-
-
-def _ranking(score: Score) -> str:
-    tau = score.kendall_tau
-    if tau is None or tau >= POOR_TAU:
-        return ""
-    return f"Doubt: a Kendall tau of {tau:.2f} means that close networks are often ranked the wrong way round."
-
-
-def _intervals(score: Score) -> str:
-    coverage = score.coverage_90
-    if coverage is None:
-        return ""
-    # Two standard errors of a 90 % coverage counted over n_test networks.
-    slack = 2 * (0.09 / max(score.n_test, 1)) ** 0.5
-    if coverage < 0.9 - slack:
-        return f"Doubt: the 90 % intervals held for only {percent(coverage, 0)} of the networks; they are too narrow."
-    return f"The 90 % intervals held for {percent(coverage, 0)} of the networks."
-
-
-def _bias(score: Score) -> str:
-    bias = score.bias
-    if bias is None or abs(bias) < max(0.01, score.mape / 2):
-        return ""
-    side = "slower" if bias > 0 else "faster"
-    return f"Doubt: predictions lean one way: networks look {percent(abs(bias))} {side} than they are."
-
-
-def _few(score: Score) -> str:
-    if score.n_test >= FEW_NETWORKS:
-        return ""
-    return f"Doubt: {score.n_test} unseen networks are few; shares counted over them are rough."
-
-
 def training(run: Run) -> str:
     """Where training ended, and what the smallest and the largest subnet reach."""
     if not run.steps:
@@ -369,6 +186,26 @@ def blocks(device: str, network: Sequence[Block], whole_us: float | None) -> str
     return said + (f"; {regressed} of {len(network)} blocks were not timed but regressed" if regressed else "")
 
 
+def memory(run: Run) -> list[str]:
+    """What memory the chosen network was measured to take, a sentence for each device that tells."""
+    chosen = run.summary.chosen
+    latency = {n.arch: n.latency for n in run.summary.front}.get(chosen.arch if chosen else "", {})
+    return [
+        f"{device}: loading and running it made the timer's process grow by {size(one.model_rss_bytes)}, to "
+        f"{size(one.process_rss_bytes)} at most with the runtime and what was timed beside it"
+        for device, one in latency.items()
+        if one.model_rss_bytes is not None and one.process_rss_bytes is not None
+    ]
+
+
+def chosen_blocks(run: Run, network: Sequence[Block]) -> str:
+    """`blocks` of the chosen network, device by device."""
+    assert run.summary.chosen is not None
+    measured = {n.arch: n.latency for n in run.summary.front}.get(run.summary.chosen.arch, {})
+    wholes = {device: measured[device].p50_us if device in measured else None for device in run.devices}
+    return "; ".join(blocks(device, network, whole) for device, whole in wholes.items())
+
+
 def by_class(run: Run) -> str:
     """Which class is hardest, and how rough that is."""
     bundle = run.bundle
@@ -386,16 +223,3 @@ def _class_rates(bundle: BundleFacts) -> list[tuple[str, float, int]]:
     scores = bundle.accuracy
     rows = zip(bundle.classes, scores.test_top1_by_class, scores.test_images_by_class, strict=False)
     return sorted(((name, rate, images) for name, rate, images in rows if rate is not None), key=lambda row: row[1])
-
-
-def cost(run: Run) -> str:
-    """What the run took, as far as it was recorded."""
-    supernet, searched = run.summary.supernet, run.search.seconds
-    trained = "Nothing was trained"
-    if supernet and supernet.images_per_second:
-        trained = f"Training took {duration(supernet.train_seconds)}"
-    return (
-        f"{trained}, the search took {duration(searched)}: "
-        f"{run.search.evaluations} networks judged at {duration(searched / max(run.search.evaluations, 1))} each, none "
-        "of them trained anew. Energy was not recorded"
-    )

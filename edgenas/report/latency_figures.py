@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgenas.report import judgement
+from edgenas.report import judgement, predictor_judgement
 from edgenas.report.figure import Figure, layout_of, short
 from edgenas.report.formats import ms, percent
 from edgenas.report.network import stages_of
-from edgenas.report.values import Latency, Network, Run
+from edgenas.report.values import BudgetLine, Latency, Network, Run
 
 MOST_EVALUATIONS = 2000
 """Drawn behind the front; of more, one in every so many."""
@@ -29,18 +29,29 @@ def front(run: Run, device: str) -> Figure:
             "y0": 0,
             "y1": 1,
             "line": {"color": "@red", "dash": "dash", "width": 2},
-            "label": {
-                "text": f"{line.quantity} budget {ms(line.limit)} ms",
-                "textposition": "start",
-                "yanchor": "bottom",
-                "font": {"color": "@red"},
-            },
         }
         for line in budgets
     ]
     layout = layout_of(f"latency on {device} (ms)", "validation top-1 (%)") | {"shapes": lines, "hovermode": "closest"}
     _frame(layout, shown, [line.limit / 1e3 for line in budgets])
+    layout["annotations"] = [_named(line, place, layout) for place, line in enumerate(budgets)]
     return {"data": [trace for trace in data if trace], "layout": layout, "label": judgement.front(run)}
+
+
+def _named(line: BudgetLine, place: int, layout: Figure) -> Figure:
+    """What a budget's line is, written on the side of it where there is room; of several, one below the other."""
+    at = line.limit / 1e3
+    low, high = layout["xaxis"].get("range", (0.0, 2 * at))
+    return {
+        "text": f"{line.quantity} budget {ms(line.limit)} ms",
+        "x": short(at),
+        "xanchor": "right" if at > (low + high) / 2 else "left",
+        "y": 0.02 + 0.07 * place,
+        "yref": "paper",
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"color": "@red"},
+    }
 
 
 Shown = Sequence[tuple[int, Network, Latency]]
@@ -148,14 +159,14 @@ def predictor(run: Run, device: str) -> Figure:
     """Predicted against measured latency of unseen networks, with bands of ±5 and ±10 % and the repeat noise."""
     score = run.scores[device]
     values = [v / 1e3 for h in score.held_out for v in (h.measured_us, h.predicted_us)]
-    label = judgement.predictor(score)
+    label = predictor_judgement.predictor(score)
     layout = layout_of(f"measured p50 on {device} (ms)", "predicted (ms)") | {"hovermode": "closest"}
     if not values:
         return {"data": [], "layout": layout, "label": label}
     ends = [0.93 * min(values), 1.07 * max(values)]
     bands = {"±10 %": (0.10, "dot", "@band10"), "±5 %": (0.05, "dash", "@band5")}
     if score.repeat_noise is not None:
-        bands[f"repeat noise ±{percent(score.repeat_noise)}"] = (score.repeat_noise, "solid", "@noise")
+        bands[f"repeat noise ±{percent(score.repeat_noise)}"] = (score.repeat_noise, "dashdot", "@noise")
     data = [trace for name, look in bands.items() for trace in _band(ends, name, *look)]
     data.append(_line(ends, ends, "predicted = measured", "@ink", "solid"))
     data.append(

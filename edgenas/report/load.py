@@ -12,9 +12,9 @@ from edgenas.errors import RunFolderError, explained
 from edgenas.files import read_json, read_jsonl, read_yaml
 from edgenas.report.evidence_values import Hindsight, Trust, Worth
 from edgenas.report.search_values import Evaluation, Fit, SearchFacts, Understanding
-from edgenas.report.values import BundleFacts, Dataset, Forms, Run, Score, Step, Summary, Validation
+from edgenas.report.values import BundleFacts, Dataset, Forms, Run, Score, Spent, Step, Summary, Validation
 
-UNDERSTANDING, HINDSIGHT = "verify/understanding.json", "export/hindsight.json"
+UNDERSTANDING, HINDSIGHT, COSTS = "verify/understanding.json", "export/hindsight.json", "costs.jsonl"
 TRUST, WORTH = "trust/trust.json", "worth/worth.json"
 T = TypeVar("T")
 Told = TypeVar("Told", Step, Validation)
@@ -53,6 +53,7 @@ def load_run(folder: Path) -> Run:
         bundle=_bundle(folder, summary),
         **_evidence(folder, summary),
         identities={d: found for d in devices if (found := _said(folder, d, "identity"))},
+        costs=_rows(Spent, folder, COSTS, "report") if (folder / COSTS).exists() else (),
     )
 
 

@@ -9,13 +9,19 @@ from pathlib import Path
 import yaml
 
 from edgenas.files import write_bytes, write_text
-from edgenas.report import evidence, hindsight, judgement, searched
+from edgenas.report import judgement, predictor_judgement, searched
+from edgenas.report.classes import CLASS_HEADER, class_rows
+from edgenas.report.cost import COST_HEADER, cost, cost_rows
 from edgenas.report.evidence_plots import plot_evidence
-from edgenas.report.formats import MISSING, count, ms, ms_range, percent, size
+from edgenas.report.formats import MISSING, count, ms, ms_range, percent
 from edgenas.report.load import load_run
+from edgenas.report.markdown_evidence import hindsight_section, trust_section, worth_section
+from edgenas.report.markdown_int8 import int8_section
+from edgenas.report.markdown_pieces import folded, image, table
+from edgenas.report.network import block_header, block_rows, chosen_blocks
 from edgenas.report.plots import plot_all
 from edgenas.report.score_rows import score_rows
-from edgenas.report.values import Chosen, Int8, Network, Run
+from edgenas.report.values import Network, Run
 
 
 def write_report(run_folder: Path) -> Path:
@@ -43,15 +49,18 @@ def render(run: Run, plots: Sequence[str]) -> str:
         [f"# {run.config.get('name', run.folder.name)}: {_what(run)}"],
         _result(run, plots),
         _chosen(run),
-        _hindsight(run, plots),
-        _int8(run),
+        _network(run),
+        _classes(run),
+        hindsight_section(run, plots),
+        int8_section(run),
         *[_predictor(run, device) for device in run.devices if device in run.scores],
-        _image("predictor.png", "Predicted against measured latency of networks the predictor had not seen", plots),
+        image("predictor.png", "Predicted against measured latency of networks the predictor had not seen", plots),
         _search(run, plots),
         _understanding(run, plots),
         _training(run, plots),
-        _trust(run, plots),
-        _worth(run, plots),
+        trust_section(run, plots),
+        worth_section(run, plots),
+        _cost(run),
         _circumstances(run),
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
@@ -78,7 +87,7 @@ def _result(run: Run, plots: Sequence[str]) -> list[str]:
         "",
         *budgets,
         "",
-        *_table(header, rows),
+        *table(header, rows),
         "",
         *([f"{told}.", ""] if told else []),
         "Latencies here are of the network alone: decoding, resizing and normalising pictures are not included.",
@@ -86,7 +95,7 @@ def _result(run: Run, plots: Sequence[str]) -> list[str]:
         "Predictions against measurements on the front:",
         "",
         *held,
-        *_image("front.png", "Validation top-1 against latency, predicted and measured", plots, before=[""]),
+        *image("front.png", "Validation top-1 against latency, predicted and measured", plots, before=[""]),
     ]
 
 
@@ -141,110 +150,41 @@ def _chosen(run: Run) -> list[str]:
     for name, path in (("model", chosen.onnx), ("bundle", chosen.bundle)):
         if path is not None:
             lines.append(f"- {name}: [{path}]({os.path.relpath(run.folder / path, run.folder / 'report')})")
+    lines += [f"- {said}" for said in judgement.memory(run)]
     return [*lines, "", *filter(None, [judgement.optimism(run), judgement.finetuned(run)])]
 
 
-def _hindsight(run: Run, plots: Sequence[str]) -> list[str]:
-    if run.hindsight is None:
+def _network(run: Run) -> list[str]:
+    network = chosen_blocks(run)
+    if not network:
         return []
-    alt = "Validation and test top-1 along the front, and classes beside the largest subnet's"
-    return [
-        "## In hindsight: optimism, and who paid for the speed",
-        "",
-        f"{hindsight.front_optimism(run)}.",
-        "",
-        f"{hindsight.paid(run)}.",
-        *_image("hindsight.png", alt, plots, before=[""]),
-    ]
+    rows = table(block_header(run.devices), block_rows(network, run.devices))
+    said = judgement.chosen_blocks(run, network)
+    return ["## The chosen network, block by block", "", f"{said}.", "", *folded("Every block", rows)]
 
 
-def _trust(run: Run, plots: Sequence[str]) -> list[str]:
-    found = run.trust
-    if found is None:
+def _classes(run: Run) -> list[str]:
+    if run.summary.chosen is None or run.summary.chosen.test_top1 is None:
         return []
-    return [
-        "## Can inherited accuracies be trusted?",
-        "",
-        f"**{evidence.trusted(found)}.** {'. '.join(evidence.gaps(found))}.",
-        "",
-        *_table(evidence.TRUST_COLUMNS, evidence.trust_rows(found)),
-        *_image("trust.png", "Inherited against standalone validation top-1", plots, before=[""]),
-    ]
+    rows = class_rows(run)
+    shown = ["", *folded("By class", table(CLASS_HEADER, rows))] if rows else []
+    return ["## Accuracy by class", "", f"{judgement.by_class(run)}.", *shown]
 
 
-def _worth(run: Run, plots: Sequence[str]) -> list[str]:
-    found = run.worth
-    if found is None:
-        return []
-    return [
-        "## Was the search worth it?",
-        "",
-        f"**{evidence.worthwhile(found)}.** {evidence.crossing(found)}.",
-        "",
-        *_table(evidence.WORTH_COLUMNS, evidence.worth_rows(found)),
-        "",
-        *_table(evidence.COST_COLUMNS, evidence.cost_rows(found)),
-        *_image("worth.png", "The search's network and its rivals; total time by budgets", plots, before=[""]),
-    ]
-
-
-def _int8(run: Run) -> list[str]:
-    found = run.summary.int8
-    if run.summary.chosen is None or found is None:
-        return []
-    tried = [
-        [f"`{name}`" + (", chosen" if name == found.quantiser_recipe else ""), percent(top1)]
-        for name, top1 in found.recipes_tried.items()
-    ]
-    return [
-        "## int8 beside fp32",
-        "",
-        f"{judgement.int8(run)}. {' '.join(judgement.int8_doubts(run))}".rstrip(),
-        "",
-        *[f"- {note}." for note in found.notes],
-        "",
-        *_table(["chosen network", "fp32", "int8", "difference"], _int8_rows(run.summary.chosen, found)),
-        "",
-        f"The int8 file: [{found.onnx}]({os.path.relpath(run.folder / found.onnx, run.folder / 'report')}), quantised "
-        f"by `{found.quantiser_recipe}`.",
-        *(["", *_table(["recipe tried", "validation top-1"], tried)] if tried else []),
-    ]
-
-
-def _int8_rows(chosen: Chosen, found: Int8) -> list[list[str]]:
-    val_top1, test_top1 = judgement.fp32_top1(chosen, found)
-    rows = [
-        ["validation top-1", percent(val_top1), percent(found.val_top1), _lost(val_top1, found.val_top1)],
-        ["test top-1", percent(test_top1), percent(found.test_top1), _lost(test_top1, found.test_top1)],
-    ]
-    for device, one in found.latency.items():
-        fp32 = _timed(one.fp32_p50_us, one.fp32_ci_low_us, one.fp32_ci_high_us, one.fp32_repeat_noise)
-        own = _timed(one.p50_us, one.ci_low_us, one.ci_high_us, one.repeat_noise)
-        rows.append([f"p50 on {device} (95 % interval; repeat noise), ms", fp32, own, f"{one.speedup:.2f} × as fast"])
-    bytes_ = found.fp32_size_bytes
-    ratio = MISSING if not bytes_ else f"{found.size_bytes / bytes_:.2f} ×"
-    return [*rows, ["file", MISSING if bytes_ is None else size(bytes_), size(found.size_bytes), ratio]]
-
-
-def _lost(fp32: float | None, int8: float) -> str:
-    return MISSING if fp32 is None else f"{100 * (int8 - fp32):+.1f} points"
-
-
-def _timed(p50_us: float, low_us: float | None, high_us: float | None, noise: float | None) -> str:
-    interval = None if low_us is None or high_us is None else (low_us, high_us)
-    return f"{ms(p50_us)} ({ms_range(interval)}; {percent(noise)})"
+def _cost(run: Run) -> list[str]:
+    return ["## Cost", "", f"{cost(run)}.", "", *table(COST_HEADER, cost_rows(run))]
 
 
 def _predictor(run: Run, device: str) -> list[str]:
     score = run.scores[device]
-    doubts = judgement.predictor_doubts(score)
+    doubts = predictor_judgement.predictor_doubts(score)
     return [
         f"## Latency predictor: {device}",
         "",
-        f"{judgement.predictor(score)}. {' '.join(doubts)}",
+        f"{predictor_judgement.predictor(score)}. {' '.join(doubts)}",
         "",
-        *([formed, ""] if (formed := judgement.form(run, device)) else []),
-        *_table(["on networks not seen in fitting", "value"], [[*row] for row in score_rows(score).items()]),
+        *([formed, ""] if (formed := predictor_judgement.form(run, device)) else []),
+        *table(["on networks not seen in fitting", "value"], [[*row] for row in score_rows(score).items()]),
     ]
 
 
@@ -261,27 +201,21 @@ def _search(run: Run, plots: Sequence[str]) -> list[str]:
         *([" ".join(told), ""] if told else []),
         f"Strategy `{facts.strategy}`; final hypervolume {facts.hypervolume:.4g}, reference point ({point}) in "
         f"({names}).",
-        *_image("search.png", "Hypervolume against evaluations", plots, before=[""]),
+        *image("search.png", "Hypervolume against evaluations", plots, before=[""]),
     ]
 
 
 def _understanding(run: Run, plots: Sequence[str]) -> list[str]:
     if run.understanding is None:
         return []
-    header = [
-        "gene of the chosen network",
-        "validation top-1",
-        *(f"ms on {device}" for device in run.devices),
-        "within",
-    ]
     moved = searched.moves(run)
+    steps = folded("Every step", table(searched.move_header(run), searched.move_rows(run)))
     return [
         "## What genes buy and cost",
         "",
         " ".join(searched.genes(run)),
-        *_image("genes.png", "Change of accuracy and latency with each gene", plots, before=[""]),
-        *(["", moved, "", "<details><summary>Every step</summary>", ""] if moved else []),
-        *([*_table(header, searched.move_rows(run)), "", "</details>"] if moved else []),
+        *image("genes.png", "Change of accuracy and latency with each gene", plots, before=[""]),
+        *(["", moved, "", *steps] if moved else []),
     ]
 
 
@@ -297,7 +231,7 @@ def _training(run: Run, plots: Sequence[str]) -> list[str]:
         "",
         f"Supernet of space `{run.summary.space}`: {count(supernet.params)} parameters, {judgement.taught(run)}. "
         f"Images of {run.dataset.name}, {run.dataset.num_classes} classes: {splits}.",
-        *_image("training.png", "Training loss and validation top-1", plots, before=[""]),
+        *image("training.png", "Training loss and validation top-1", plots, before=[""]),
     ]
 
 
@@ -306,7 +240,7 @@ def _circumstances(run: Run) -> list[str]:
     for device in run.devices:
         known = run.circumstances.get(device)
         rows = [[key.replace("_", " "), _plain(value)] for key, value in (known or {}).items()]
-        lines += ["", f"### {device}", "", *(_table(["", ""], rows) if rows else ["Not recorded."])]
+        lines += ["", f"### {device}", "", *(table(["", ""], rows) if rows else ["Not recorded."])]
     text = yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True).rstrip()
     return [*lines, "", "<details><summary>Resolved config</summary>", "", "```yaml", text, "```", "", "</details>"]
 
@@ -319,12 +253,3 @@ def _plain(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "unknown" if value is None else str(value)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines]
-
-
-def _image(name: str, alt: str, plots: Sequence[str], before: Sequence[str] = ()) -> list[str]:
-    return [*before, f"![{alt}]({name})"] if name in plots else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from edgenas.errors import TableError, UserError
 from edgenas.latency.block_cost import BlockCosts, PaperCosts
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import LatencyTable
+from edgenas.report.formats import ms
+from edgenas.report.values import Run
 from edgenas.space.blocks import BlockSpec, HeadSpec, InvertedResidualSpec, StemSpec
 from edgenas.space.cost import cost
 from edgenas.space.load import load_space
@@ -66,6 +69,28 @@ def read_blocks(folder: Path, arch: str, num_classes: int, devices: tuple[str, .
         )
         for place, spec in enumerate(specs)
     )
+
+
+def chosen_blocks(run: Run) -> tuple[Block, ...]:
+    """The blocks of a run's chosen network; none where there is no such network, or too little is known."""
+    chosen = run.summary.chosen
+    if chosen is None or not run.dataset.num_classes:
+        return ()
+    return read_blocks(run.folder, chosen.arch, run.dataset.num_classes, run.devices)
+
+
+def block_header(devices: Sequence[str]) -> list[str]:
+    """Of a table of blocks."""
+    return ["block", "what it is", "output", "MACs", *[f"ms on {device}" for device in devices]]
+
+
+def block_rows(network: Sequence[Block], devices: Sequence[str]) -> list[list[str]]:
+    """A row for each block: what it is, and what it costs on each device."""
+    return [[b.name, b.what, b.shape, f"{b.macs:,}", *(_time(b, device) for device in devices)] for b in network]
+
+
+def _time(block: Block, device: str) -> str:
+    return ms(block.latency_us[device]) + ("" if device in block.measured else " (regressed)")
 
 
 def _costs(folder: Path, space: SearchSpace) -> BlockCosts | PaperCosts:

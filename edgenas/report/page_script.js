@@ -72,9 +72,7 @@ function keys(place) {
   });
 }
 
-for (const place of document.querySelectorAll(".figure")) {
-  draw(place);
-  keys(place);
-}
-dark.addEventListener("change", () => document.querySelectorAll(".figure").forEach(draw));
-document.body.dataset.drawn = "yes";
+const places = [...document.querySelectorAll(".figure")];
+places.forEach(keys);
+dark.addEventListener("change", () => places.forEach(draw));
+Promise.all(places.map(draw)).then(() => { document.body.dataset.drawn = "yes"; });

@@ -7,10 +7,21 @@ from dataclasses import dataclass
 
 import yaml
 
-from edgenas.report import evidence, figures, hindsight, judgement, latency_figures, searched
+from edgenas.report import (
+    evidence,
+    figures,
+    hindsight,
+    int8_judgement,
+    judgement,
+    latency_figures,
+    predictor_judgement,
+    searched,
+)
+from edgenas.report.classes import CLASS_HEADER, class_rows
+from edgenas.report.cost import COST_HEADER, cost, cost_rows
 from edgenas.report.figure import Figure
-from edgenas.report.formats import MISSING, count, duration, ms, ms_range, percent
-from edgenas.report.network import Block, read_blocks
+from edgenas.report.formats import MISSING, count, ms, ms_range, percent
+from edgenas.report.network import block_header, block_rows, chosen_blocks
 from edgenas.report.page_html import folded, sentences, table, text
 from edgenas.report.score_rows import score_rows
 from edgenas.report.values import Network, Run
@@ -79,48 +90,28 @@ def _chosen_rows(run: Run) -> frozenset[int]:
 
 
 def _network(run: Run) -> list[Section]:
-    chosen = run.summary.chosen
-    if chosen is None or not run.dataset.num_classes:
-        return []
-    network = read_blocks(run.folder, chosen.arch, run.dataset.num_classes, run.devices)
+    network = chosen_blocks(run)
     if not network:
         return []
-    measured = {n.arch: n.latency for n in run.summary.front}.get(chosen.arch, {})
-    told = [
-        judgement.blocks(device, network, measured[device].p50_us if device in measured else None)
-        for device in run.devices
-    ]
-    header = ["block", "what it is", "output", "MACs", *[f"ms on {device}" for device in run.devices]]
-    return [
-        Section(
-            "network",
-            "The chosen network, block by block",
-            "; ".join(told),
-            tuple(figures.blocks(network, device) for device in run.devices),
-            folded("The blocks as a table", table(header, [_block_row(b, run) for b in network], numbers=(3, 4, 5, 6))),
-        )
-    ]
-
-
-def _block_row(block: Block, run: Run) -> list[str]:
-    times = [
-        ms(block.latency_us[device]) + ("" if device in block.measured else " (regressed)") for device in run.devices
-    ]
-    return [block.name, block.what, block.shape, f"{block.macs:,}", *times]
+    shown = table(block_header(run.devices), block_rows(network, run.devices), numbers=(3, 4, 5, 6))
+    drawn = tuple(figures.blocks(network, device) for device in run.devices)
+    title, said = "The chosen network, block by block", judgement.chosen_blocks(run, network)
+    memory = sentences(judgement.memory(run)) if judgement.memory(run) else ""
+    return [Section("network", title, said, drawn, memory + folded("The blocks as a table", shown))]
 
 
 def _predictor(run: Run) -> list[Section]:
     """Of devices whose predictor was scored: one that is known by a table of blocks has none."""
     parts = []
     for device, score in run.scores.items():
-        said = [judgement.predictor(score), *judgement.predictor_doubts(score)]
-        said += [formed] if (formed := judgement.form(run, device)) else []
+        said = [predictor_judgement.predictor(score), *predictor_judgement.predictor_doubts(score)]
+        said += [formed] if (formed := predictor_judgement.form(run, device)) else []
         rows = [[name, value] for name, value in score_rows(score).items()]
         shown = table(["on networks not seen in fitting", "value"], rows, numbers=(1,))
         parts.append(f"<h3>{text(device)}</h3>{sentences(said)}{folded('All figures', shown)}")
     if not parts:
         return []
-    finding = "; ".join(f"{device}: {judgement.predictor(score)}" for device, score in run.scores.items())
+    finding = "; ".join(f"{device}: {predictor_judgement.predictor(score)}" for device, score in run.scores.items())
     panels = tuple(latency_figures.predictor(run, device) for device in run.scores)
     return [Section("predictor", "How far predictions can be trusted", finding, panels, "".join(parts))]
 
@@ -136,7 +127,7 @@ def _accuracy(run: Run) -> list[Section]:
             (figures.validation_and_test(run), *([hindsight.front_on_test(run)] if _has_front(run) else [])),
             sentences([hindsight.front_optimism(run)])
             + (
-                sentences([judgement.int8(run), *judgement.int8_doubts(run), *run.summary.int8.notes])
+                sentences([int8_judgement.int8(run), *int8_judgement.int8_doubts(run), *run.summary.int8.notes])
                 if run.summary.int8
                 else ""
             ),
@@ -150,14 +141,7 @@ def _classes(run: Run) -> Section:
     title, told = "Accuracy by class", sentences([hindsight.paid(run)])
     if run.bundle is None or not run.bundle.accuracy.test_top1_by_class:
         return Section("classes", title, judgement.by_class(run), tuple(changed), told)
-    scores = run.bundle.accuracy
-    rows = [
-        [name, f"{images:,}", percent(rate)]
-        for name, images, rate in zip(
-            run.bundle.classes, scores.test_images_by_class, scores.test_top1_by_class, strict=False
-        )
-    ]
-    shown = folded("By class as a table", table(["class", "test images", "top-1"], rows, numbers=(1, 2)))
+    shown = folded("By class as a table", table(CLASS_HEADER, class_rows(run), numbers=(1, 2)))
     return Section("classes", title, judgement.by_class(run), (figures.by_class(run), *changed), told + shown)
 
 
@@ -212,28 +196,15 @@ def _search(run: Run) -> Section:
 def _genes(run: Run) -> list[Section]:
     if run.understanding is None or not run.understanding.genes:
         return []
-    header = ["gene of the chosen network", "validation top-1", *(f"ms on {d}" for d in run.devices), "within"]
     moved = searched.moves(run)
-    shown = folded("Every step of one gene", table(header, searched.move_rows(run))) if moved else ""
+    shown = folded("Every step of one gene", table(searched.move_header(run), searched.move_rows(run))) if moved else ""
     told = [line.rstrip(".") for line in (*searched.genes(run), moved) if line]
     title, short = "What genes buy and cost", searched.genes_in_short(run)
     return [Section("genes", title, short, (figures.genes(run),), sentences(told) + shown)]
 
 
 def _cost(run: Run) -> Section:
-    supernet, facts = run.summary.supernet, run.search
-    rows = [
-        ["search", duration(facts.seconds), f"{facts.evaluations:,} networks judged"],
-    ]
-    if supernet is not None:
-        said = ["training the supernet", duration(supernet.train_seconds), f"{count(supernet.params)} parameters"]
-        rows.insert(0, said)
-    rows += [
-        [f"measuring {device}", MISSING, f"{score.n_fit + score.n_test:,} rows fitted and networks tested"]
-        for device, score in run.scores.items()
-    ]
-    shown = table(["", "time", ""], rows, numbers=(1,))
-    return Section("cost", "Cost", judgement.cost(run), body=shown)
+    return Section("cost", "Cost", cost(run), body=table(COST_HEADER, cost_rows(run), numbers=(1, 2)))
 
 
 def _environment(run: Run) -> Section:

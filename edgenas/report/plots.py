@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from edgenas.report import judgement, searched
+from edgenas.report import judgement, predictor_judgement, searched
 from edgenas.report.formats import ms
 from edgenas.report.values import Latency, Network, Run
 
@@ -179,7 +179,7 @@ def _predictor_panel(axes: Axes, run: Run, device: str) -> None:
     measured = np.array([h.measured_us / 1e3 for h in score.held_out])
     predicted = np.array([h.predicted_us / 1e3 for h in score.held_out])
     axes.set(
-        title=_wrapped(f"{device}: {judgement.predictor(score)}", 62),
+        title=_wrapped(f"{device}: {predictor_judgement.predictor(score)}", 62),
         xlabel=f"measured p50 on {device} (ms)",
         ylabel="predicted (ms)",
     )

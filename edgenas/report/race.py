@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 LOOKS = ((BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (ORANGE, ":"), (INK, "-"), (GREY, "--"))
 """Nothing is told by colour alone: beyond these, lines begin again and are marked."""
 MARKERS = ("", "o")
+TITLE_WIDTH = 90
 
 
 def race_judgement(found: Mapping[str, Any]) -> str:
@@ -36,18 +38,19 @@ def plot_race(found: Mapping[str, Any]) -> bytes:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.0, 3.8), layout="constrained")
         panels = figure.subplots(1, 2, sharey=True)
-        for axes, axis in zip(panels, ("evaluations", "seconds"), strict=True):
-            _panel(axes, found, axis)
-        panels[0].set_ylabel("share of the hypervolume found")
+        lows = [_panel(axes, found, axis) for axes, axis in zip(panels, ("evaluations", "seconds"), strict=True)]
+        panels[0].set(ylabel="share of the hypervolume found", ylim=(max(0.0, min(lows) - 0.05), 1.01))
         panels[0].legend(loc="lower right")
-        figure.suptitle(race_judgement(found), x=0.01, ha="left", fontweight="bold", fontsize=11)
+        title = textwrap.fill(race_judgement(found), TITLE_WIDTH)
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
         stream = io.BytesIO()
         # Without its version stamp, equal data give equal bytes.
         figure.savefig(stream, format="png", metadata={"Software": None})
         return stream.getvalue()
 
 
-def _panel(axes: Axes, found: Mapping[str, Any], axis: str) -> None:
+def _panel(axes: Axes, found: Mapping[str, Any], axis: str) -> float:
+    """Draw, and tell what share the slowest had when a tenth of its curve was behind it."""
     low = 1.0
     for place, (name, one) in enumerate(found["strategies"].items()):
         color, line = LOOKS[place % len(LOOKS)]
@@ -56,6 +59,8 @@ def _panel(axes: Axes, found: Mapping[str, Any], axis: str) -> None:
         look: dict[str, Any] = {"color": color, "ls": line, "marker": MARKERS[place // len(LOOKS) % 2], "ms": 3}
         axes.plot(curve[axis], curve["median"], label=f"{name}, {seeds} seeds", lw=1.8, drawstyle="steps-post", **look)
         axes.fill_between(curve[axis], curve["least"], curve["greatest"], color=color, alpha=0.15, lw=0, step="post")
-        # What every strategy has behind it soon would hide how they differ.
-        low = min(low, curve["median"][len(curve["median"]) // 10])
-    axes.set(xlabel=axis, xlim=(0, None), ylim=(max(0.0, low - 0.05), 1.01))
+        # What every strategy has behind it soon, or nothing found yet, would hide how they differ.
+        reached = [share for share in curve["median"] if share > 0]
+        low = min([low, *reached[len(reached) // 10 :][:1]])
+    axes.set(xlabel=axis, xlim=(0, None))
+    return low

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Value(BaseModel):
@@ -90,13 +90,17 @@ class GeneEffects(Value):
 
 
 class GeneMove(Value):
-    """One gene of the chosen network a step up or down: what changes, top-1 as `scored` or as the `model` foresees."""
+    """One gene of the chosen network a step up or down: what changes, top-1 as `scored` or as the `model` foresees.
+
+    `costs` are MACs and bytes, by name; none in runs of older versions.
+    """
 
     gene: str
     before: float
     after: float
     arch: str
     latency_us: dict[str, float]
+    costs: dict[str, float] = Field(default_factory=dict)
     within_budgets: bool
     val_top1: float
     deviation: float | None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from edgenas.report.formats import ms, percent
-from edgenas.report.judgement import POOR_TAU, amount
+from edgenas.report.formats import count, ms, percent, size
+from edgenas.report.judgement import amount
+from edgenas.report.predictor_judgement import POOR_TAU
 from edgenas.report.search_values import Foreseen, GeneEffects, GeneMove, Understanding
 from edgenas.report.values import Run
+
+COSTS = {"macs": "MACs", "weight_bytes": "weights", "peak_activation_bytes": "peak of activations"}
+"""What moves may change, and how its column is called."""
 
 
 def unscored(run: Run) -> str | None:
@@ -104,18 +108,38 @@ def moves(run: Run) -> str | None:
     )
 
 
+def move_header(run: Run) -> list[str]:
+    """Of a table of moves."""
+    latencies = [f"ms on {device}" for device in run.devices]
+    costs = [COSTS[name] for name in _traded(run)]
+    return ["gene of the chosen network", "validation top-1", *latencies, *costs, "within"]
+
+
 def move_rows(run: Run) -> list[list[str]]:
-    """A row for each move: what, change of top-1, of latency on each device, within the budgets."""
+    """A row for each move: what, change of top-1, of latency on each device, of traded costs, within the budgets."""
     known = () if run.understanding is None else run.understanding.moves
     return [
         [
             _step(move),
             _foretold(move),
             *(_ms(move.latency_us[device]) for device in run.devices),
+            *(_cost(name, move.costs[name]) for name in _traded(run)),
             "yes" if move.within_budgets else "no",
         ]
         for move in known
     ]
+
+
+def _traded(run: Run) -> list[str]:
+    """What besides accuracy and latency the run trades or has a budget of, where its moves tell that."""
+    names = {objective.name for objective in run.search.objectives} | {line.quantity for line in run.summary.budgets}
+    moves = () if run.understanding is None else run.understanding.moves
+    return [name for name in COSTS if name in names and all(name in move.costs for move in moves)]
+
+
+def _cost(name: str, change: float) -> str:
+    shown = count(abs(change)) if name == "macs" else size(abs(change))
+    return f"{'+' if change >= 0 else '-'}{shown}"
 
 
 def _step(move: GeneMove) -> str:

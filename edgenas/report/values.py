@@ -32,6 +32,8 @@ class Latency(Value):
     p95_us: float | None
     meets_budget: bool | None
     doubts: tuple[str, ...] = ()
+    model_rss_bytes: int | None = None
+    process_rss_bytes: int | None = None
 
 
 class Network(Value):
@@ -183,6 +185,14 @@ class Score(Value):
     held_out: tuple[HeldOut, ...]
 
 
+class Spent(Value):
+    """A row of costs.jsonl: what one call spent on a stage; None where energy was not readable."""
+
+    stage: str
+    seconds: float
+    energy_joules: float | None
+
+
 class Forms(Value):
     """latency/form.json: the form that graphs are exported in, and each form's latency over the plain one's."""
 
@@ -276,6 +286,8 @@ class Run:
     """None where `edgenas trust` was not run."""
     worth: Worth | None = None
     """None where `edgenas worth` was not run."""
+    costs: tuple[Spent, ...] = ()
+    """None in runs of older versions."""
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -68,18 +68,17 @@ def save(
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
     tensors |= {f"average.{name}": tensor for name, tensor in (average or {}).items()}
-    write_bytes(folder / FILE_NAME, safetensors.torch.save(_plain(tensors), {"edgenas": header.dump()}))
+    write_bytes(folder / FILE_NAME, safetensors.torch.save(plain(tensors), {"edgenas": header.dump()}))
 
 
-def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as a file can hold them: on the CPU, contiguous."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def save_best(folder: Path, net: nn.Module) -> None:
     """Write weights that training may come back to, atomically."""
-    write_bytes(
-        folder / BEST_NAME, safetensors.torch.save(_plain({f"net.{k}": v for k, v in net.state_dict().items()}))
-    )
+    write_bytes(folder / BEST_NAME, safetensors.torch.save(plain({f"net.{k}": v for k, v in net.state_dict().items()})))
 
 
 def load_best(folder: Path, net: nn.Module) -> None:

@@ -18,6 +18,7 @@ from edgenas.supernet.sorting import sort_middle_channels
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.augment import augment
+from edgenas.training.checkpoint import plain
 from edgenas.training.data import Dataset
 from edgenas.training.evaluate import materialise, top1
 from edgenas.training.optimizer import Average, make_optimizer, new_average, update_average
@@ -156,8 +157,7 @@ class Course:
     def _new_teacher(self) -> Subnet:
         teacher = self._largest()
         if self.folder is not None and self.processes.first:
-            plain = {name: tensor.cpu().contiguous() for name, tensor in teacher.state_dict().items()}
-            write_bytes(self.folder / TEACHER, safetensors.torch.save(plain))
+            write_bytes(self.folder / TEACHER, safetensors.torch.save(plain(teacher.state_dict())))
         return teacher
 
     def _kept_teacher(self) -> Subnet:

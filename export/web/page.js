@@ -7,6 +7,7 @@ const MOST_SIDE = 16384; // of a canvas
 const TIMED_MS = 60;
 const MOST_RUNS = 30;
 const PRECISION_BITS = 22; // of Pillow's integer resampling
+const FTYP = 0x66747970; // what files made of boxes begin with
 
 const at = (id) => document.getElementById(id);
 
@@ -105,8 +106,22 @@ export function torn(bytes) {
   if (begins(0xff, 0xd8)) return !tail.includes("\xff\xd9") && !contains(bytes, 0xff, 0xd9);
   if (begins(0x89, 0x50, 0x4e, 0x47)) return !tail.includes("IEND");
   if (begins(0x47, 0x49, 0x46, 0x38)) return !tail.includes(";");
-  if (begins(0x52, 0x49, 0x46, 0x46)) return new DataView(bytes.buffer, bytes.byteOffset).getUint32(4, true) + 8 > bytes.length;
-  return false;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (begins(0x52, 0x49, 0x46, 0x46)) return bytes.length < 8 || view.getUint32(4, true) + 8 > bytes.length;
+  if (begins(0x42, 0x4d)) return bytes.length < 6 || view.getUint32(2, true) > bytes.length;
+  return bytes.length >= 8 && view.getUint32(4) === FTYP && boxesEnd(view) > bytes.length;
+}
+
+/** Where the last box of an AVIF file ends, as it says itself. */
+function boxesEnd(view) {
+  let place = 0;
+  while (place + 8 <= view.byteLength) {
+    const size = view.getUint32(place);
+    if (size === 0) return view.byteLength;
+    if (size === 1) return place + 16 > view.byteLength ? Infinity : place + Number(view.getBigUint64(place + 8));
+    place += Math.max(size, 8);
+  }
+  return place;
 }
 
 /** Whether two bytes follow one another after the last marker of a JPEG's scan: trailing data may come after it. */
@@ -159,11 +174,11 @@ export async function read(file) {
 /** The model with what lies beside it. */
 export async function load(base = document.baseURI) {
   const told = await (await fetched(new URL("model.json", base))).json();
-  const ort = await import(new URL(told.runtime, base));
+  const bytes = async () => new Uint8Array(await (await fetched(new URL(told.model, base))).arrayBuffer());
+  const [ort, data] = await Promise.all([import(new URL(told.runtime, base)), bytes()]);
   // Its threads want headers that plain static servers do not send.
   ort.env.wasm.numThreads = 1;
   ort.env.logLevel = "error";
-  const data = new Uint8Array(await (await fetched(new URL(told.model, base))).arrayBuffer());
   const session = await ort.InferenceSession.create(data, { executionProviders: ["wasm"] });
   return { ...told, ort, session };
 }

@@ -12,12 +12,12 @@ non-dominated when both sides are put together. Rows are appended to --out; the 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ofa_oracle import Top1, check, latency_ms, space
+from search_report import goal, print_report
 
 from edgenas.files import append_jsonl, read_jsonl
 from edgenas.search import optimise
@@ -27,6 +27,11 @@ from edgenas.search.strategies.protocol import Floats, Genes
 BUDGETS_MS = {"note10": 30.0, "i7": 15.5}
 REFERENCE = [22.0, 30.0, 15.5]
 """Error in percent, and both latencies in ms: of the hypervolume."""
+MEASURES = {
+    "front": "many nets that meet both budgets and are non-dominated",
+    "stay": "many that stay so beside the others'",
+    "hypervolume": "much hypervolume",
+}
 
 
 class Oracle:
@@ -72,16 +77,15 @@ def main() -> None:
             append_jsonl(args.out, trial(oracle, seed, args))
     rows = [row for row in read_jsonl(args.out) if row["strategy"] == args.strategy]
     rows = [row for row in rows if row["evaluations"] == args.evaluations and row["seed"] < args.seeds]
-    report = {
-        "budgets_ms": BUDGETS_MS,
-        "evaluations": args.evaluations,
-        "seeds": len(rows),
-        "seeds_with_as_many": sum(row["one"]["front"] >= row["two"]["front"] for row in rows),
-        "seeds_with_as_many_that_stay": sum(row["one"]["stay"] >= row["two"]["stay"] for row in rows),
-        "seeds_with_as_much_hypervolume": sum(row["one"]["hypervolume"] >= row["two"]["hypervolume"] for row in rows),
-        "rows": rows,
-    }
-    print(json.dumps(report, indent=2))
+    goals = [
+        goal(
+            f"one search for both devices: at least as {much} as of two",
+            [row["one"][key] >= row["two"][key] for row in rows],
+        )
+        for key, much in MEASURES.items()
+    ]
+    settings = {"budgets_ms": BUDGETS_MS, "evaluations": args.evaluations, "seeds": [row["seed"] for row in rows]}
+    print_report(goals, {**settings, "rows": rows})
 
 
 def trial(oracle: Oracle, seed: int, args: argparse.Namespace) -> dict[str, Any]:

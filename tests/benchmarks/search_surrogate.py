@@ -1,198 +1,145 @@
 """Surrogate-assisted search against plain NSGA-II and random search, at few evaluations.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/search_surrogate.py tables --out tables.jsonl
-    EDGENAS_DATA=... OMP_NUM_THREADS=1 python tests/benchmarks/search_surrogate.py oracle --out oracle.jsonl
-    EDGENAS_DATA=... OMP_NUM_THREADS=1 python tests/benchmarks/search_surrogate.py imagenet --out imagenet.jsonl
+    EDGENAS_DATA=... OMP_NUM_THREADS=1 python tests/benchmarks/search_surrogate.py --out surrogate.jsonl
 
 `tables`: spaces of 3^8 archs whose every objective is known, by structure; share of the true front's hypervolume.
 `oracle`: once-for-all's published accuracy predictor of width 1.2 and its Note10 latency table; hypervolume.
 `imagenet`: measured top-1 of 200 subnets of width 1.0 predicts that of the others; no search.
 
-A row for each trial is appended to --out as it comes; the same command goes on with what is missing there. The
-summary of all rows is printed as JSON. Equal seeds give equal rows, seconds aside.
+Any of the three may be asked for alone; `tables` needs no data. A row for each trial is appended to --out as it
+comes; the same command goes on with what is missing there. The summary is printed as JSON. Equal seeds give equal
+rows, seconds aside.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ofa_oracle
+from gene_tables import CHOICES, GENES, STRUCTURES, row_of, table
+from search_report import goal, print_report
 
 from edgenas.files import append_jsonl, read_jsonl
 from edgenas.search import optimise
 from edgenas.search.front import hypervolume, non_dominated, reference_of
-from edgenas.search.strategies.protocol import Floats, Genes
+from edgenas.search.strategies.protocol import Floats
 from edgenas.search.surrogate import Surrogate, quality_of
 from edgenas.space.load import load_space
 
-SEEDS = 10
 STRATEGIES = ("surrogate", "nsga2", "random")
-GENES, CHOICES = 8, 3
-TABLE_MARKS = (50, 100, 200)
+OTHERS = STRATEGIES[1:]
 TABLE_POPULATION = {"surrogate": 5, "nsga2": 20, "random": 20}
-GOALS = {50: 0.97, 100: 0.99, 200: 0.995}
-ORACLE_EVALUATIONS, ORACLE_MARKS = 600, (100, 150, 200, 300, 600)
+TABLE_GOALS = {50: 0.97, 100: 0.99, 200: 0.995}
+WHOLE = 1 - 1e-9
+"""Share of the hypervolume from which on nothing of the front is missing."""
+ORACLE_EVALUATIONS, ORACLE_MARKS, EARLY = 600, (100, 150, 200, 300, 600), 150
 ORACLE_POPULATION = {"surrogate": 10, "nsga2": 30, "random": 30}
 ORACLE_REFERENCE = (0.25, 80.0)
 """Error on the predictor's pictures (0.116 to 0.246 in the space), and milliseconds (11 to 74)."""
 FITTED = 200
+TAU_GOAL, RMSE_GOAL = 0.92, 0.16
+
+Row = dict[str, Any]
+Trials = Iterator[tuple[str, Callable[[], Row]]]
+Goals = list[dict[str, Any]]
 
 
 def main() -> None:
     args = parser().parse_args()
-    done = {row["trial"] for row in read_jsonl(args.out)}
-    for name, trial in TRIALS[args.what]():
-        if name not in done:
-            append_jsonl(args.out, {"trial": name, **trial()})
-            print(name, file=sys.stderr)
-    print(json.dumps(SUMMARIES[args.what](read_jsonl(args.out)), indent=2))
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
+    goals: Goals = []
+    figures: dict[str, Any] = {"seeds": list(seeds)}
+    for what in dict.fromkeys(args.what):
+        trials, summary = BENCHMARKS[what]
+        known = {row["trial"]: row for row in read_jsonl(args.out)}
+        rows = []
+        for name, trial in trials(seeds):
+            if name not in known:
+                known[name] = {"trial": name, **trial()}
+                append_jsonl(args.out, known[name])
+                print(name, file=sys.stderr)
+            rows.append(known[name])
+        reached, figures[what] = summary(rows)
+        goals += reached
+    print_report(goals, figures)
 
 
 def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("what", choices=TRIALS)
+    arguments.add_argument("what", nargs="*", choices=BENCHMARKS, default=list(BENCHMARKS))
     arguments.add_argument("--out", type=Path, required=True, help="JSONL file to append to")
+    arguments.add_argument("--seeds", type=int, default=10)
+    arguments.add_argument("--first-seed", type=int, default=0)
     return arguments
 
 
-Trials = Iterator[tuple[str, Callable[[], dict[str, Any]]]]
-
-
-def every_arch() -> Genes:
-    rows = np.indices((CHOICES,) * GENES).reshape(GENES, -1).T
-    return np.ascontiguousarray(rows, dtype=np.int64)
-
-
-def table(structure: str, number: int) -> Floats:
-    """Error and cost of every arch, shape (3^8, 2), drawn by `number`.
-
-    width: each gene buys accuracy with falling returns, at a price of its own.
-    depth: the first gene of each four says how many of the other three count.
-    interactions: pairs of genes help or hinder each other, and the cost is a product of widths.
-    nominal: choices without order, such as operators.
-    noise: as width, with 3 % of the error's standard deviation as noise, as of training.
-    """
-    rng = np.random.default_rng([number, *structure.encode()])
-    genes = every_arch()
-    price = rng.uniform(0.2, 1.0, GENES)
-    worth = rng.uniform(0.2, 1.0, GENES)
-    bend = rng.uniform(0.3, 1.0, GENES)
-    share = genes / (CHOICES - 1)
-    if structure == "nominal":
-        gain = rng.normal(size=(GENES, CHOICES))[np.arange(GENES), genes].sum(axis=1)
-        gain += 0.3 * _pairs(rng, genes)
-        cost = rng.uniform(0.2, 1.0, (GENES, CHOICES))[np.arange(GENES), genes].sum(axis=1)
-    elif structure == "depth":
-        counts = np.column_stack([genes[:, [4 * (g // 4)]] >= g % 4 for g in range(GENES)])
-        active = np.where(np.arange(GENES) % 4 == 0, True, counts[:, :GENES])
-        gain = (worth * (0.5 + 0.5 * share**bend) * active).sum(axis=1)
-        cost = (price * (0.3 + 0.7 * share) * active).sum(axis=1)
-    else:
-        gain = (worth * share**bend).sum(axis=1)
-        cost = (price * share).sum(axis=1)
-        if structure == "interactions":
-            gain += 0.3 * _pairs(rng, genes)
-            cost = ((1 + genes[:, :-1]) * (1 + genes[:, 1:]) * price[1:]).sum(axis=1)
-    error = 1 - np.tanh(gain / gain.std() / 3 - gain.mean() / gain.std() / 3)
-    if structure == "noise":
-        error += 0.03 * error.std() * rng.normal(size=len(error))
-    return np.column_stack([error, cost])
-
-
-def _pairs(rng: np.random.Generator, genes: Genes) -> Floats:
-    """A random worth of every setting of every pair of genes in eight pairs, standard deviation about 1."""
-    total = np.zeros(len(genes))
-    for _ in range(8):
-        first, second = rng.choice(GENES, 2, replace=False)
-        total += rng.normal(size=(CHOICES, CHOICES))[genes[:, first], genes[:, second]]
-    return total / np.sqrt(8)
-
-
-STRUCTURES = ("width", "depth", "interactions", "nominal", "noise")
-
-
-def table_trials() -> Trials:
-    for seed in range(SEEDS):
+def table_trials(seeds: Sequence[int]) -> Trials:
+    for seed in seeds:
         for structure in STRUCTURES:
             for strategy in STRATEGIES:
-                yield f"{structure} {strategy} {seed}", lambda a=structure, b=strategy, c=seed: table_trial(a, b, c)
+                yield (
+                    f"tables {structure} {strategy} {seed}",
+                    lambda a=structure, b=strategy, c=seed: table_trial(a, b, c),
+                )
 
 
-def table_trial(structure: str, strategy: str, seed: int) -> dict[str, Any]:
+def table_trial(structure: str, strategy: str, seed: int, evaluations: int = max(TABLE_GOALS)) -> Row:
     """One search on the table drawn by the seed; the cost is exact."""
     values = table(structure, seed)
     reference = reference_of(values)
-    place = CHOICES ** np.arange(GENES - 1, -1, -1)
     began = time.perf_counter()
     result = optimise(
         np.full(GENES, CHOICES),
-        lambda genes: values[genes @ place],
+        lambda genes: values[row_of(genes)],
         strategy=strategy,
-        evaluations=max(TABLE_MARKS),
+        evaluations=evaluations,
         population=TABLE_POPULATION[strategy],
         seed=seed,
-        exact=lambda genes: values[genes @ place, 1:],
+        exact=lambda genes: values[row_of(genes), 1:],
     )
+    seconds = time.perf_counter() - began
     true = hypervolume(values[non_dominated(values)], reference)
-    shares = {str(mark): hypervolume(result.objectives[:mark], reference) / true for mark in TABLE_MARKS}
+    shares = {str(mark): hypervolume(result.objectives[:mark], reference) / true for mark in TABLE_GOALS}
+    front = len(non_dominated(values))
     return {
         "structure": structure,
         "strategy": strategy,
         "seed": seed,
-        "front": len(non_dominated(values)),
-        "share": shares,
-        "seconds": time.perf_counter() - began,
+        "front": front,
+        "at": shares,
+        "seconds": seconds,
     }
 
 
-def table_summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def table_summary(rows: list[Row]) -> tuple[Goals, Any]:
+    goals: Goals = []
     found: dict[str, Any] = {}
     for structure in STRUCTURES:
-        shares = {s: shares_of(rows, s, lambda row, wanted=structure: row["structure"] == wanted) for s in STRATEGIES}
-        found[structure] = marks_against(shares, "share")
-    return found
+        own = by_strategy([row for row in rows if row["structure"] == structure])
+        found[structure] = spreads(own, list(TABLE_GOALS))
+        for mark, wanted in TABLE_GOALS.items():
+            enough = [share >= wanted for share in at(own["surrogate"], mark)]
+            goals.append(goal(f"tables, {structure}: share at {mark} evaluations at least {wanted}", enough))
+            goals += goals_above(own, mark, f"tables, {structure}", WHOLE)
+    return goals, found
 
 
-def shares_of(rows: list[dict[str, Any]], strategy: str, wanted: Callable[[dict[str, Any]], bool]) -> dict[int, Any]:
-    return {row["seed"]: row for row in rows if row["strategy"] == strategy and wanted(row)}
-
-
-def marks_against(by_strategy: dict[str, dict[int, Any]], key: str) -> dict[str, Any]:
-    """For each mark: median, least and greatest of each strategy, and in how many seeds the surrogate is above."""
-    seeds = sorted(set.intersection(*(set(rows) for rows in by_strategy.values())))
-    found: dict[str, Any] = {"seeds": len(seeds)}
-    if not seeds:
-        return found
-    for mark in by_strategy["surrogate"][seeds[0]][key]:
-        values = {name: np.array([rows[seed][key][mark] for seed in seeds]) for name, rows in by_strategy.items()}
-        found[mark] = {name: spread(list_) for name, list_ in values.items()}
-        for other in ("nsga2", "random"):
-            found[mark][f"above {other} in"] = int((values["surrogate"] > values[other]).sum())
-    found["seconds"] = spread(np.array([by_strategy["surrogate"][seed]["seconds"] for seed in seeds]))
-    return found
-
-
-def spread(values: Floats) -> dict[str, float]:
-    return {"median": float(np.median(values)), "least": float(values.min()), "greatest": float(values.max())}
-
-
-def oracle_trials() -> Trials:
+def oracle_trials(seeds: Sequence[int]) -> Trials:
     ofa_oracle.check()
-    for seed in range(SEEDS):
+    for seed in seeds:
         for strategy in STRATEGIES:
-            yield f"{strategy} {seed}", lambda a=strategy, b=seed: oracle_trial(a, b)
+            yield f"oracle {strategy} {seed}", lambda a=strategy, b=seed: oracle_trial(a, b)
 
 
-def oracle_trial(strategy: str, seed: int) -> dict[str, Any]:
+def oracle_trial(strategy: str, seed: int) -> Row:
     """One search on once-for-all's predictor; the latency is exact."""
     space, top1, latency_ms = ofa_oracle.space(), ofa_oracle.Top1(), ofa_oracle.latency_ms("note10")
     began = time.perf_counter()
@@ -206,31 +153,56 @@ def oracle_trial(strategy: str, seed: int) -> dict[str, Any]:
         repair=space.canonical,
         exact=lambda genes: latency_ms(genes)[:, None],
     )
-    volumes = {str(mark): hypervolume(result.objectives[:mark], ORACLE_REFERENCE) for mark in ORACLE_MARKS}
     seconds = time.perf_counter() - began
-    return {"strategy": strategy, "seed": seed, "hypervolume": volumes, "seconds": seconds}
+    volumes = {str(mark): hypervolume(result.objectives[:mark], ORACLE_REFERENCE) for mark in ORACLE_MARKS}
+    return {"strategy": strategy, "seed": seed, "at": volumes, "seconds": seconds}
 
 
-def oracle_summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    by_strategy = {strategy: shares_of(rows, strategy, lambda row: True) for strategy in STRATEGIES}
-    found = marks_against(by_strategy, "hypervolume")
-    first, last = (str(mark) for mark in (ORACLE_MARKS[1], ORACLE_MARKS[-1]))
-    for other in ("nsga2", "random"):
-        ahead = [
-            by_strategy["surrogate"][seed]["hypervolume"][first] >= row["hypervolume"][last]
-            for seed, row in by_strategy[other].items()
-            if seed in by_strategy["surrogate"]
-        ]
-        found[f"at {first} as good as {other} at {last} in"] = sum(ahead)
+def oracle_summary(rows: list[Row]) -> tuple[Goals, Any]:
+    own = by_strategy(rows)
+    goals = goals_above(own, ORACLE_EVALUATIONS, "oracle")
+    for other in OTHERS:
+        level = at(own["surrogate"], EARLY) >= at(own[other], ORACLE_EVALUATIONS)
+        goals.append(goal(f"oracle: at {EARLY} evaluations at least {other}'s at {ORACLE_EVALUATIONS}", level.tolist()))
+    return goals, spreads(own, ORACLE_MARKS)
+
+
+def by_strategy(rows: list[Row]) -> dict[str, list[Row]]:
+    """Rows of each strategy in the order of seeds."""
+    return {name: [row for row in rows if row["strategy"] == name] for name in STRATEGIES}
+
+
+def at(rows: list[Row], mark: int) -> Floats:
+    return np.array([row["at"][str(mark)] for row in rows])
+
+
+def goals_above(own: dict[str, list[Row]], mark: int, what: str, whole: float = np.inf) -> Goals:
+    """Above each other strategy; who has found the whole front cannot be above another who has."""
+    ours = at(own["surrogate"], mark)
+    return [
+        goal(f"{what}: at {mark} evaluations above {other}", ((ours > at(own[other], mark)) | (ours >= whole)).tolist())
+        for other in OTHERS
+    ]
+
+
+def spreads(own: dict[str, list[Row]], marks: Sequence[int]) -> dict[str, Any]:
+    """Of each strategy at each mark, and the seconds of its whole trials."""
+    found: dict[str, Any] = {str(mark): {name: spread(at(own[name], mark)) for name in STRATEGIES} for mark in marks}
+    found["seconds"] = {name: spread([row["seconds"] for row in own[name]]) for name in STRATEGIES}
     return found
 
 
-def imagenet_trials() -> Trials:
-    for seed in range(SEEDS):
-        yield str(seed), lambda a=seed: imagenet_trial(a)
+def spread(values: Sequence[float] | Floats) -> dict[str, float]:
+    figures = {"median": np.median(values), "least": np.min(values), "greatest": np.max(values)}
+    return {name: float(f"{value:.5g}") for name, value in figures.items()}
 
 
-def imagenet_trial(seed: int) -> dict[str, Any]:
+def imagenet_trials(seeds: Sequence[int]) -> Trials:
+    for seed in seeds:
+        yield f"imagenet {seed}", lambda a=seed: imagenet_trial(a)
+
+
+def imagenet_trial(seed: int) -> Row:
     """A surrogate of 200 measured subnets on the other ones."""
     space = load_space({"preset": "ofa-mbv3-w1.0", "resolution": [224]})
     with open(ofa_oracle.data() / "imagenet_top1_w1.0.csv", newline="", encoding="utf-8") as stream:
@@ -251,7 +223,7 @@ def imagenet_trial(seed: int) -> dict[str, Any]:
         "kind": surrogate.kind_,
         "others": asdict(on_others),
         "leave_one_out": asdict(surrogate.quality_),
-        "cpu_seconds": seconds,
+        "processor_seconds": seconds,
     }
 
 
@@ -259,22 +231,22 @@ def _whole(text: str) -> list[int]:
     return [int(part) for part in text.split("-")]
 
 
-def imagenet_summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        side: {key: spread(np.array([row[side][key] for row in rows])) for key in rows[0][side]}
+def imagenet_summary(rows: list[Row]) -> tuple[Goals, Any]:
+    goals = [
+        goal(f"imagenet: tau at least {TAU_GOAL}", [row["others"]["kendall_tau"] >= TAU_GOAL for row in rows]),
+        goal(f"imagenet: error at most {RMSE_GOAL} points", [row["others"]["rmse"] <= RMSE_GOAL for row in rows]),
+    ]
+    figures: dict[str, Any] = {
+        side: {key: spread([row[side][key] for row in rows]) for key in rows[0][side]}
         for side in ("others", "leave_one_out")
     }
+    return goals, {**figures, "processor_seconds": spread([row["processor_seconds"] for row in rows])}
 
 
-TRIALS: dict[str, Callable[[], Trials]] = {
-    "tables": table_trials,
-    "oracle": oracle_trials,
-    "imagenet": imagenet_trials,
-}
-SUMMARIES: dict[str, Callable[[list[dict[str, Any]]], Any]] = {
-    "tables": table_summary,
-    "oracle": oracle_summary,
-    "imagenet": imagenet_summary,
+BENCHMARKS: dict[str, tuple[Callable[[Sequence[int]], Trials], Callable[[list[Row]], tuple[Goals, Any]]]] = {
+    "tables": (table_trials, table_summary),
+    "oracle": (oracle_trials, oracle_summary),
+    "imagenet": (imagenet_trials, imagenet_summary),
 }
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import subprocess
 import sys
@@ -36,10 +35,10 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from ofa_networks import activate, ofa_network
+from training_step import machine
 
 from edgenas import SuperNet, load_space
 from edgenas.config import TrainConfig
-from edgenas.latency.device import probe
 from edgenas.space.arch import Arch
 from edgenas.space.blocks import BlockSpec, HeadSpec, InvertedResidualSpec, StemSpec
 from edgenas.space.cost import cost
@@ -268,18 +267,6 @@ def measure_memory(which: str) -> None:
     for round_ in range(MEMORY_STEPS):
         step(round_)
     print(status("VmHWM") - before)
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    here = probe()
-    return {
-        "cpu": here.cpu,
-        "cores": here.cores,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "load_before": os.getloadavg()[0],
-    }
 
 
 def measured(part: str, rounds: int) -> dict[str, Any]:

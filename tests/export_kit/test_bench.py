@@ -434,6 +434,20 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it(tmp_path) -> 
     assert f"{sys.executable} -m pip install numpy onnxruntime" in done.stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_peak_memory_is_the_timers_own_and_not_that_of_who_started_it(tmp_path) -> None:
+    code = (
+        "import subprocess, sys; held = b'x' * 600_000_000; "
+        "done = subprocess.run([sys.executable, *sys.argv[1:]], capture_output=True, text=True); "
+        "print(done.stdout, end=''); sys.exit(done.returncode)"
+    )
+    words = [str(BENCH), str(make_model(tmp_path / "m.onnx", [1, 8, 4, 4])), "--rounds", "2", "--sessions", "1"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    memory = json.loads(done.stdout)["memory"]
+    assert 0 <= memory["model_rss_bytes"] < memory["peak_rss_bytes"] < 400_000_000
+
+
 def test_the_probe_says_what_the_machine_is_and_no_names() -> None:
     done = run_command("--probe")
     found = json.loads(done.stdout)

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib.util
 import io
+import itertools
 import json
 import os
 import shutil
@@ -124,14 +125,61 @@ def test_every_file_changed_or_removed_is_named(kit, bundle, name: str, how: str
     assert name in said.off[0]
 
 
-@pytest.mark.parametrize(("one", "other"), [("model.onnx", "model_int8.onnx"), ("run.py", "bench.py")])
+@pytest.mark.parametrize(("one", "other"), list(itertools.combinations([*FILES, "manifest.json"], 2)))
 def test_swapped_files_are_named(kit, bundle, one: str, other: str) -> None:
     first, second = (bundle / one).read_bytes(), (bundle / other).read_bytes()
     (bundle / one).write_bytes(second)
     (bundle / other).write_bytes(first)
     said = Said(kit, bundle)
+    assert (said.code, said.err) == (1, "")
+    # With a manifest that is none, nothing else can be judged.
+    assert len(said.off) == (1 if other == "manifest.json" else 2)
+    assert other in " ".join(said.off)
+
+
+@pytest.mark.parametrize("name", [*FILES, "manifest.json"])
+@pytest.mark.parametrize("how", ["changed", "removed", "swapped"])
+def test_a_zip_whose_files_were_tampered_with_is_named(kit, bundle, tmp_path, name: str, how: str) -> None:
+    entries = {path.name: path.read_bytes() for path in bundle.iterdir()}
+    other = "run.py" if name != "run.py" else "bench.py"
+    if how == "removed":
+        del entries[name]
+    elif how == "swapped":
+        entries[name], entries[other] = entries[other], entries[name]
+    else:
+        entries[name] = entries[name][:-9] + b"x" + entries[name][-8:]
+    said = Said(kit, zipped(tmp_path / "x.zip", entries))
+    assert (said.code, said.err) == (1, "")
+    assert name in " ".join(said.off)
+
+
+def test_a_file_of_another_bundle_is_named_though_it_is_a_fine_one(kit, bundle, tmp_path) -> None:
+    def renamed(proto: onnx.ModelProto) -> None:
+        proto.producer_name = "another"
+
+    (bundle / "model.onnx").write_bytes(edited((bundle / "model.onnx").read_bytes(), renamed))
+    said = Said(kit, bundle)
     assert said.code == 1
-    assert len(said.off) == 2
+    assert "model.onnx is not the file that was bundled" in said.off[0]
+
+
+def test_samples_that_unpack_to_too_much_are_not_unpacked(kit, bundle) -> None:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("pixels.npy", "w") as entry:
+        for _ in range(160):
+            entry.write(bytes(2**20))
+    replaced(kit, bundle, "samples.npz", stream.getvalue())
+    said = Said(kit, bundle)
+    assert (said.code, said.err) == (1, "")
+    assert "samples.npz unpacks to 167,772,160 bytes" in said.off[0]
+
+
+def test_a_bundle_moves_no_cursor(kit, bundle) -> None:
+    resealed(kit, bundle, arch="r8\x1b[2J\n")
+    said = Said(kit, bundle)
+    assert said.code == 1
+    assert "\x1b" not in said.out
+    assert "r8\\x1b[2J\\n" in said.off[0]
 
 
 def test_an_edited_label_or_a_newer_schema_is_off(kit, bundle) -> None:

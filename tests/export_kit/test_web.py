@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -14,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from in_browser import chromium, served, web_runtime
-from little_bundle import write_pictures
+from in_browser import NAME_ALL, served, web_runtime
+from little_bundle import said_by_run, write_pictures
 from PIL import Image
 
 from edgenas.deploy.web import write_web
@@ -23,59 +21,11 @@ from edgenas.errors import RunFolderError, UserError
 from edgenas.training.preprocess import Preprocess
 
 PICTURES = 150
-# What index.html does for a file, for a list of addresses.
-NAME_ALL = """async (addresses) => {
-  const page = await import('./page.js');
-  const model = await page.load();
-  const found = [];
-  for (const address of addresses) {
-    const data = await (await fetch(address)).blob();
-    try {
-      const picture = await page.read(new File([data], address));
-      found.push((await page.classify(model, picture, false)).ranked[0]);
-    } catch (error) { found.push({ error: error.message }); }
-  }
-  return found;
-}"""
 
 
 @pytest.fixture(scope="module")
 def bundle(shared_bundle: Path) -> Path:
     return shared_bundle
-
-
-@pytest.fixture(scope="module")
-def site(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    folder = write_web(bundle, tmp_path_factory.mktemp("site") / "page", web_runtime())
-    with served(folder) as address:
-        yield folder, address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture
-def page(browser: Any, site: tuple[Path, str]) -> Iterator[Any]:
-    """The page, its model loaded; nothing it logs is an error."""
-    context = browser.new_context(viewport={"width": 375, "height": 700})
-    opened = context.new_page()
-    errors: list[str] = []
-    opened.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.goto(site[1] + "/index.html")
-    opened.wait_for_function("document.getElementById('message').textContent === 'Ready.'")
-    yield opened
-    context.close()
-    assert errors == []
-
-
-def said_by_run(bundle: Path, pictures: list[Path]) -> list[dict[str, Any]]:
-    command = [sys.executable, "run.py", "model.onnx", "--json", *map(str, pictures)]
-    done = subprocess.run(command, cwd=bundle, capture_output=True, text=True, encoding="utf-8", check=False)
-    return list(json.loads(done.stdout)["pictures"])
 
 
 def test_a_picture_gets_its_label_and_a_latency(page: Any, bundle: Path, tmp_path: Path) -> None:
@@ -98,68 +48,6 @@ def test_the_same_labels_as_run_py_over_raw_test_files(page: Any, site, bundle: 
     assert len(set(expected)) > 5
 
 
-def odd_pictures(folder: Path) -> dict[str, Path]:
-    """Pictures of one digit in every way that a picture may be odd."""
-    folder.mkdir(exist_ok=True)
-    (first,) = write_pictures(folder / "first", 1)
-    grey = Image.open(first).resize((40, 40), Image.Resampling.BICUBIC)
-    rgb = grey.convert("RGB")
-    clear = grey.convert("LA")
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    made = {
-        "wide.png": (rgb.resize((90, 40)), {}),
-        "large.jpg": (rgb.resize((1201, 803)), {"quality": 95}),
-        "grey.jpg": (grey, {"quality": 95}),
-        "cmyk.jpg": (rgb.convert("CMYK"), {"quality": 95}),
-        "sixteen.png": (Image.fromarray(np.asarray(grey).astype(np.uint16) * 257), {}),
-        "turned.jpg": (rgb, {"exif": exif, "quality": 95}),
-        "film.gif": (grey, {"save_all": True, "append_images": [Image.new("L", (40, 40))]}),
-        "clear.png": (clear, {}),
-        "palette.png": (rgb.quantize(16), {}),
-        "dot.png": (Image.new("RGB", (1, 1), (200, 10, 10)), {}),
-        "picture.webp": (rgb, {"lossless": True}),
-    }
-    for name, (picture, options) in made.items():
-        picture.save(folder / name, **options)
-    return {name: folder / name for name in made}
-
-
-def test_odd_pictures_get_the_label_of_run_py(page: Any, site, bundle: Path) -> None:
-    pictures = odd_pictures(site[0] / "odd")
-    expected = {row["picture"]: row["classes"] for row in said_by_run(bundle, list(pictures.values()))}
-    got = page.evaluate(NAME_ALL, [f"odd/{name}" for name in pictures])
-    for (name, path), found in zip(pictures.items(), got, strict=True):
-        first, second = expected[str(path)][:2]
-        # Decoders of JPEG differ by a level here and there: that may turn a tie, and nothing else.
-        assert found["label"] == first["class"] or first["confidence"] - second["confidence"] < 0.05, name
-
-
-def broken_pictures(folder: Path) -> dict[str, Path]:
-    folder.mkdir(exist_ok=True)
-    rgb = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
-    for kind in ("jpg", "png", "gif", "webp"):
-        rgb.save(folder / f"torn.{kind}")
-        data = (folder / f"torn.{kind}").read_bytes()
-        (folder / f"torn.{kind}").write_bytes(data[: 2 * len(data) // 3])
-    (folder / "text.png").write_text("no picture")
-    (folder / "empty.png").write_bytes(b"")
-    Image.new("RGB", (2000, 3)).save(folder / "thin.png")
-    header = struct.pack(">IIBBBBB", 2**30, 2**30, 8, 2, 0, 0, 0)
-    (folder / "lie.png").write_bytes(
-        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header + bytes(4) + b"IEND"
-    )
-    return {path.name: path for path in sorted(folder.iterdir())}
-
-
-def test_what_is_no_whole_picture_is_a_message_in_both(page: Any, site, bundle: Path) -> None:
-    pictures = broken_pictures(site[0] / "broken")
-    assert all("error" in row for row in said_by_run(bundle, list(pictures.values())))
-    for name, found in zip(pictures, page.evaluate(NAME_ALL, [f"broken/{name}" for name in pictures]), strict=True):
-        assert "error" in found, name
-        assert found["error"].startswith(f"broken/{name}: ")
-
-
 def test_a_wrong_file_is_a_message_and_the_next_picture_is_named(page: Any, tmp_path: Path) -> None:
     (picture,) = write_pictures(tmp_path / "pictures", 1)
     page.set_input_files("#file", picture)
@@ -178,6 +66,8 @@ def test_the_keyboard_reaches_the_file_chooser(page: Any, tmp_path: Path) -> Non
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "file"
     with page.expect_file_chooser() as chooser:
+        # Asked and answered, the browser knows that choosers are waited for: on a busy machine Enter was quicker.
+        page.evaluate("document.activeElement.id")
         page.keyboard.press("Enter")
     chooser.value.set_files(picture)
     page.wait_for_selector("#labels:not([hidden])")
@@ -265,6 +155,14 @@ def test_the_first_label_comes_within_a_second(browser: Any, site) -> None:
     opened.close()
     # The goal is one second on an idle machine; tests share theirs.
     assert seconds < 10
+
+
+def test_a_page_that_is_opened_as_a_file_says_what_it_takes(browser: Any, bundle: Path, tmp_path: Path) -> None:
+    folder = write_web(bundle, tmp_path / "page")
+    opened = browser.new_page()
+    opened.goto((folder / "index.html").as_uri())
+    assert "has to come from a web server" in opened.text_content("#message")
+    opened.close()
 
 
 def test_a_server_that_lacks_the_model_is_told(browser: Any, bundle: Path, tmp_path: Path) -> None:

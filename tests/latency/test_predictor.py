@@ -10,7 +10,8 @@ import pytest
 
 from edgenas.errors import TableError
 from edgenas.latency.block_cost import BlockCosts
-from edgenas.latency.calibration import fit_calibration, largest_coverage, line_fit, ratio_fit
+from edgenas.latency.calibration import fit_calibration, largest_coverage, line_fit, prices, slopes
+from edgenas.latency.network_features import ADDITIVE
 from edgenas.latency.predictor import LatencyPredictor, outdated
 from edgenas.latency.score import score_predictor
 from edgenas.latency.table import Identity, LatencyRow, LatencyTable
@@ -197,7 +198,44 @@ def test_with_many_networks_the_ratio_is_that_of_least_squares() -> None:
     features, _ = synthetic_networks(rng, 200)
     seen = law(features) * (1 + 0.01 * rng.uniform(-1, 1, 200))
     least = np.linalg.lstsq(features[:, 1:], seen / features[:, 0], rcond=None)[0]
-    assert features[:, 1:] @ ratio_fit(features, seen) == pytest.approx(features[:, 1:] @ least, rel=3e-3)
+    assert features[:, 1:] @ slopes(features, seen) == pytest.approx(features[:, 1:] @ least, rel=3e-3)
+
+
+def priced(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Networks of the space, and what they take where the sum has a factor, and MACs and gates a price."""
+    features = LatencyPredictor(SPACE).fit(SyntheticDevice(0.0).table(FITTED, BLOCKS)).features(UNSEEN[:count])
+    true = np.zeros(features.shape[1] - 1)
+    true[[0, 3, 6]] = 1.4, 30.0, 2.0
+    return features, features[:, 0] * (features[:, 1:] @ true)
+
+
+def test_ten_networks_give_prices_and_none_below_zero() -> None:
+    features, seen = priced(40)
+    rng = np.random.default_rng(0)
+    told = seen * (1 + 0.02 * rng.standard_normal(len(seen)))
+    errors: dict[str, list[float]] = {"prices": [], "slopes": []}
+    for start in (0, 10, 20):
+        own, other = slice(start, start + 10), slice(30, 40)
+        for name, fit in (("prices", prices), ("slopes", slopes)):
+            weights = fit(features[own], told[own])
+            missed = features[other, 0] * (features[other, 1:] @ weights) / seen[other] - 1
+            errors[name].append(float(np.abs(missed).mean()))
+        assert (prices(features[own], told[own]) >= 0).all()
+    assert np.mean(errors["prices"]) < min(0.03, np.mean(errors["slopes"]))
+
+
+def test_prices_without_noise_are_those_that_were_charged() -> None:
+    features, seen = priced(40)
+    assert features[:, 0] * (features[:, 1:] @ prices(features, seen)) == pytest.approx(seen, rel=1e-6)
+
+
+@pytest.mark.parametrize(("count", "varied"), [(7, 1), (8, ADDITIVE), (14, ADDITIVE), (15, None)])
+def test_what_is_fitted_grows_with_the_number_of_networks(count: int, varied: int | None) -> None:
+    features, seen = priced(count)
+    found = fit_calibration(features, seen * (1 + 0.01 * np.random.default_rng(0).standard_normal(count)))
+    # The same for the whole and for every fold.
+    for weights in (found.weights, *found.fold_weights):
+        assert (weights[varied:] == 0).all() if varied else (weights[ADDITIVE:] != 0).any()
 
 
 def test_a_feature_that_never_varies_counts_for_nothing() -> None:
@@ -205,16 +243,16 @@ def test_a_feature_that_never_varies_counts_for_nothing() -> None:
     features, _ = synthetic_networks(rng, 40)
     seen = law(features)
     constant = np.column_stack([features, np.full(40, 0.1 + 0.2)])
-    weights = ratio_fit(constant, seen)
+    weights = slopes(constant, seen)
     assert weights[-1] == 0
     assert features[:, 0] * (features[:, 1:] @ weights[:-1]) == pytest.approx(seen, rel=1e-3)
 
 
 def test_a_line_through_one_column_is_least_squares_of_relative_errors() -> None:
     macs, seen = np.array([[1.0], [2.0], [4.0]]), np.array([10.0, 22.0, 36.0])
-    slopes = np.linspace(5, 15, 20_001)
-    errors = [((macs[:, 0] * slope / seen - 1) ** 2).sum() for slope in slopes]
-    assert line_fit(macs, seen)[0] == pytest.approx(slopes[int(np.argmin(errors))], abs=1e-3)
+    steep = np.linspace(5, 15, 20_001)
+    errors = [((macs[:, 0] * slope / seen - 1) ** 2).sum() for slope in steep]
+    assert line_fit(macs, seen)[0] == pytest.approx(steep[int(np.argmin(errors))], abs=1e-3)
 
 
 def test_genes_and_archs_are_predicted_alike() -> None:

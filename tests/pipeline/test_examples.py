@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from in_browser import chromium, web_runtime
 from PIL import Image
 from small_run import SmallRun, edgenas
 
@@ -33,6 +34,9 @@ FEW_STEPS = {
     "verify.rounds": "8",
     "export.parity_images": "8",
 }
+
+PICTURES = {f"{name}.png" for name in ("report", "report_phone", "report_network", "page", "page_phone")}
+MOST_PICTURE_BYTES = 300_000
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
@@ -113,3 +117,24 @@ def test_the_readmes_python_runs(small_run: SmallRun, tmp_path: Path, monkeypatc
     for block in blocks:
         exec(block.replace("runs/demo", "runs/small"), {"pictures": pictures})
     assert (tmp_path / "model.onnx").exists()
+
+
+def test_pictures_are_made_of_a_run(small_run: SmallRun, tmp_path: Path) -> None:
+    runtime = web_runtime()
+    with chromium():
+        pass
+    script = REPOSITORY / "examples" / "pictures.py"
+    command = [sys.executable, str(script), str(small_run.folder), str(tmp_path), "--web-runtime", str(runtime)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    made = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert set(made) == PICTURES
+    assert all(5_000 < size <= MOST_PICTURE_BYTES for size in made.values())
+
+
+def test_the_pictures_here_are_small_and_shown() -> None:
+    shown = (REPOSITORY / "examples" / "README.md").read_text()
+    for name in PICTURES:
+        path = REPOSITORY / "examples" / "results" / name
+        assert path.stat().st_size <= MOST_PICTURE_BYTES
+        assert f"](results/{name})" in shown

@@ -25,7 +25,9 @@ from edgenas.pipeline.bundle_network import BundleOptions
 from edgenas.pipeline.data import load_pictures
 from edgenas.pipeline.export import BUNDLE, export_bundle, run_export, which_arch
 from edgenas.pipeline.int8 import Comparison, needs_seven_bits
+from edgenas.pipeline.profile import run_predictors
 from edgenas.pipeline.run import Run, open_run
+from edgenas.pipeline.subnets import FOLDER as STATISTICS
 from edgenas.pipeline.summary import write_summary
 from edgenas.profiling.record import Measurement
 from edgenas.report.markdown import write_report
@@ -126,6 +128,24 @@ def test_a_manifest_says_how_the_network_was_found_and_on_which_pictures(
     assert len(manifest["found"]["budgets"]) == len(searched["budgets"])
 
 
+def test_any_network_as_it_was_profiled_states_what_is_predicted(run: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    measured = {entry["arch"] for entry in run.result("verify")["front"]}
+    arch = next(arch for arch in (run.space.sample(rng) for _ in range(50)) if arch.id not in measured)
+    (predictor,) = run_predictors(run).values()
+    for options, stated in ((BundleOptions(), True), (BundleOptions(dynamic_batch=True), False)):
+        folder = export_bundle(run, arch.id, options, tmp_path / str(options), quiet)
+        known = json.loads((folder / "manifest.json").read_text())["latency"]["here"]
+        assert known["p50_us"] > 0
+        assert ("predicted_us" in known) == stated
+        if stated:
+            assert known["predicted_us"] == pytest.approx(predictor.predict([arch])[0])
+            low, high = known["interval_us"]
+            assert low < known["predicted_us"] < high
+            assert known["coverage"] == run.config.profile.coverage
+            assert f"{known['predicted_us'] / 1e3:.3f}" in (folder / "MODEL_CARD.md").read_text()
+
+
 def test_zip_and_page_are_made_of_the_runs_own_bundle(run: Run, tmp_path: Path) -> None:
     before = files_below(run.folder)
     page = tmp_path / "page"
@@ -170,7 +190,10 @@ def test_fewer_pictures_than_parity_asks_for_are_told(
 
 
 def test_the_run_stays_as_it_was(run: Run, everything: tuple[Path, dict[str, Any], dict[str, bytes]]) -> None:
-    assert files_below(run.folder) == everything[2]
+    found, before = files_below(run.folder), everything[2]
+    assert {name: found[name] for name in before} == before
+    # What recalibrated another network is kept, for the next time that it is asked for.
+    assert all(name.startswith(f"{STATISTICS}/") for name in found.keys() - before)
 
 
 def test_a_bundle_labels_raw_pictures_as_it_says(

@@ -17,13 +17,14 @@ from ofa_networks import activate, ofa_network
 from PIL import Image
 from small_run import edgenas
 
-from edgenas.errors import DataError, UserError
+from edgenas.errors import DataError, RunFolderError, UserError
 from edgenas.files import read_json, read_jsonl
 from edgenas.pipeline.data import run_dataset
 from edgenas.pipeline.importing import import_ofa, ofa_config
 from edgenas.pipeline.run import open_run
 from edgenas.pipeline.train import trained_supernet
 from edgenas.space.load import load_space
+from edgenas.supernet.pixels import IMAGENET
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.init import load_init, load_whole
 
@@ -123,6 +124,14 @@ def test_other_classes_get_a_new_classifier_only_where_there_is_training(cwd: Pa
     assert torch.equal(net.blocks["stem"].conv.conv.weight, stem)
     with pytest.raises(DataError, match="is of 3 classes, but there are 5 here"):
         load_whole(path, net, tuple("abcde"))
+
+
+def test_weights_that_are_taken_as_they_are_want_pixels_as_they_were_taught(cwd: Path) -> None:
+    space, path = load_space("ofa-mbv3-w1.0"), cwd / "ofa_mbv3_d234_e346_k357_w1.0"
+    with pytest.raises(RunFolderError, match=r"taught mean \(0\.485, .*data\.mean, data\.std and data\.crop"):
+        load_whole(path, SuperNet(space, 3, kernel_transforms=True), tuple("abc"))
+    header = load_whole(path, SuperNet(space, 3, kernel_transforms=True, pixels=IMAGENET), tuple("abc"))
+    assert (header.classes, header.pixels) == (tuple("abc"), IMAGENET)
 
 
 def commands() -> list[str]:

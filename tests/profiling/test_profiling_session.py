@@ -463,3 +463,15 @@ def test_the_timer_does_not_outlive_the_process_that_started_it(tmp_path, signal
         assert running(str(model))
         parent.send_signal(signal_number)
     assert until(lambda: not running(str(model)), seconds=20)
+
+
+def test_of_memory_the_usual_growth_and_the_largest_process_are_kept() -> None:
+    told = [{"model_rss_bytes": grown, "peak_rss_bytes": peak} for grown, peak in ((7, 100), (9, 90), (0, 80))]
+    found = pool([to_measurement(bench_row(0) | {"memory": one}) for one in (*told, None)])
+    assert (found.model_rss_bytes, found.process_rss_bytes) == (7, 100)
+
+
+@pytest.mark.parametrize("memory", [None, "much", {}, {"model_rss_bytes": "7"}, {"model_rss_bytes": -1}, [7]])
+def test_memory_that_is_not_told_or_not_believable_is_unknown(memory: object) -> None:
+    found = to_measurement(bench_row(0) | {"memory": memory})
+    assert (found.model_rss_bytes, found.process_rss_bytes) == (None, None)

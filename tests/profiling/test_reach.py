@@ -51,6 +51,18 @@ def test_a_kit_is_for_devices_that_are_another_machine() -> None:
     assert reach.as_reached(PI4).run.transport == "offline"
 
 
+@pytest.mark.parametrize("kit", [{"kit": Path("kit.zip")}, {"results": Path("results.zip")}])
+def test_a_kit_that_nothing_would_go_into_is_refused(kit: dict[str, Path]) -> None:
+    reach, placed = parse_reach(**kit), parse_reach(["pi4=ssh://pi4"], **kit)
+    known = HERE.model_copy(update={"run": DeviceRun(transport="table")})
+    for asked, devices in ((reach, [HERE]), (placed, [HERE, PI4]), (reach, [HERE, known])):
+        with pytest.raises(ConfigError, match="is for devices out of reach, and of this run here"):
+            asked.check_kits(devices)
+    for devices in ([PI4], [HERE, PI4], [reached(HERE, "offline")]):
+        reach.check_kits(devices)
+    Reach().check_kits([HERE])
+
+
 @pytest.mark.parametrize("transport", ["ssh", "offline"])
 def test_a_run_goes_on_only_when_it_is_said_again_where_its_device_is(transport: str) -> None:
     # Even where this machine looks the same.

@@ -184,3 +184,29 @@ def with_int8(folder: Path, devices: tuple[str, ...] = ("here",)) -> dict[str, A
     }
     write_json(folder / "summary.json", summary | {"int8": int8})
     return int8
+
+
+def understanding(tau: float = 0.9) -> dict[str, Any]:
+    """What verify/understanding.json holds."""
+
+    def gene(name: str, points: float, here: float) -> dict[str, Any]:
+        latency = {"here": {"change": here, "share": 0.5}, "pi4": {"change": 2 * here, "share": 0.5}}
+        return {"name": name, "val_top1": {"change": points, "share": 0.4}, "latency_us": latency}
+
+    def move(before: float, after: float, top1: float, deviation: float | None, *, within: bool) -> dict[str, Any]:
+        told = {"val_top1": top1, "deviation": deviation, "source": "scored" if deviation is None else "model"}
+        latency = {"here": 10.0 * (after - before), "pi4": 20.0 * (after - before)}
+        own = {"gene": "stage1.block0.kernel", "before": before, "after": after, "arch": "r8_w8-k3e1"}
+        costs = {"macs": 1e5 * (after - before), "weight_bytes": 4e3 * (after - before), "peak_activation_bytes": 0.0}
+        return {**own, "latency_us": latency, "costs": costs, "within_budgets": within, **told}
+
+    return {
+        "evaluations": 80,
+        "model": {"kind": "ordinal", "rows": 80, "rmse": 0.01, "kendall_tau": tau, "coverage_90": 0.9},
+        "genes": [gene("resolution", 0.02, 50.0), gene("stage1.expand", 0.01, 90.0), gene("stage1.kernel", 0.0, 5.0)],
+        "moves": [
+            move(3, 5, 0.004, 0.01, within=True),
+            move(3, 1, -0.01, None, within=True),
+            move(5, 7, 0.02, None, within=False),
+        ],
+    }

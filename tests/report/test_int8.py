@@ -11,7 +11,7 @@ import pytest
 from finished_run import with_int8, write_run
 
 from edgenas.errors import RunFolderError
-from edgenas.report import judgement
+from edgenas.report import int8_judgement
 from edgenas.report.load import load_run
 from edgenas.report.markdown import write_report
 
@@ -85,14 +85,14 @@ def test_a_run_whose_export_told_less_still_reports(run_folder: Path) -> None:
 def test_it_is_judged_device_by_device(tmp_path: Path) -> None:
     write_run(tmp_path, devices=("here", "pi4"))
     with_int8(tmp_path, devices=("here", "pi4"))
-    said = judgement.int8(load_run(tmp_path))
+    said = int8_judgement.int8(load_run(tmp_path))
     assert said.startswith("int8 loses 0.7 points of validation top-1 and loses 1.7 points of test top-1, and is ")
     assert said.endswith("1.75 times as fast on here; it is not worth it on pi4")
 
 
 def test_int8_that_is_no_faster_is_said_not_to_be_worth_it(run_folder: Path) -> None:
     change_latency(run_folder, p50_us=352.0, speedup=350 / 352, worth_it=False)
-    assert judgement.int8(load_run(run_folder)).endswith("is not worth it: it is no faster on here")
+    assert int8_judgement.int8(load_run(run_folder)).endswith("is not worth it: it is no faster on here")
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_int8_that_is_no_faster_is_said_not_to_be_worth_it(run_folder: Path) -> 
     ],
 )
 def test_differences_within_chance_are_doubted(run_folder: Path, edit: dict[str, Any], sentence: str) -> None:
-    assert not any("Doubt" in said for said in judgement.int8_doubts(load_run(run_folder)))
+    assert not any("Doubt" in said for said in int8_judgement.int8_doubts(load_run(run_folder)))
     change(run_folder, **edit)
-    assert any(sentence in said for said in judgement.int8_doubts(load_run(run_folder)))
+    assert any(sentence in said for said in int8_judgement.int8_doubts(load_run(run_folder)))
 
 
 def test_what_int8_gains_is_no_loss(run_folder: Path) -> None:

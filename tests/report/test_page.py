@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import time
@@ -9,12 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from finished_run import arch, with_int8, write_run
+from finished_run import arch, understanding, with_int8, write_run
 from in_browser import chromium
+from PIL import Image
 
+from edgenas.files import write_json
 from edgenas.report import latency_figures
 from edgenas.report.load import load_run
+from edgenas.report.network import Block
 from edgenas.report.page import render_page, write_page
 
 LARGEST_BYTES = 8_000_000
@@ -77,6 +82,24 @@ def test_every_figure_is_valid_plotly_and_has_a_finding(run_folder: Path) -> Non
         graph_objects.Figure(plain)
     for part in re.findall(r"<section.*?</section>", html, re.DOTALL):
         assert re.search(r'<p class="finding">[^<]{20,}\.</p>', part)
+
+
+def test_what_is_drawn_together_differs_by_more_than_colour(run_folder: Path) -> None:
+    write_json(run_folder / "verify" / "understanding.json", understanding())
+    for name, figure in drawn(render_page(load_run(run_folder))).items():
+        looks = [json.dumps(without_colour(trace), sort_keys=True) for trace in figure["data"] if named(trace)]
+        assert len(set(looks)) == len(looks), name
+
+
+def named(trace: dict[str, Any]) -> bool:
+    return trace.get("showlegend", True)
+
+
+def without_colour(trace: dict[str, Any]) -> list[Any]:
+    """How a trace looks to who sees no colours: its kind, panel, line, mark, pattern."""
+    line, marker = trace.get("line", {}), trace.get("marker", {})
+    drawn = [line.get("dash"), line.get("width"), marker.get("symbol"), marker.get("size"), marker.get("pattern")]
+    return [trace["type"], trace.get("mode"), trace.get("xaxis"), *drawn]
 
 
 def test_every_network_of_the_front_is_in_the_table_and_in_the_figure(run_folder: Path) -> None:
@@ -166,6 +189,48 @@ def test_the_keyboard_goes_from_point_to_point_and_hover_shows_the_blocks(browse
     opened.keyboard.press("Escape")
     assert opened.text_content("#front-0 + .spoken") == ""
     opened.close()
+
+
+def test_names_of_budgets_are_whole_within_their_figure(browser: Any, run_folder: Path) -> None:
+    path = run_folder / "summary.json"
+    summary = json.loads(path.read_text())
+    tail = {"quantity": "p95", "device": "here", "limit": 430.0, "unit": "us"}
+    path.write_text(json.dumps(summary | {"budgets": [*summary["budgets"], tail]}))
+    page = write_page(run_folder)
+    for width in (360, 1280):
+        opened = browser.new_page(viewport={"width": width, "height": 800})
+        opened.goto(page.as_uri())
+        opened.wait_for_selector("body[data-drawn]")
+        drawn = opened.locator("#front-0 .bglayer, #front-0 .plotbg, #front-0 .draglayer .nsewdrag").last.bounding_box()
+        names = opened.locator("#front-0 .annotation")
+        assert names.count() == 2
+        boxes = [names.nth(place).bounding_box() for place in range(2)]
+        for box in boxes:
+            assert drawn["x"] <= box["x"]
+            assert box["x"] + box["width"] <= drawn["x"] + drawn["width"]
+            assert drawn["y"] <= box["y"]
+            assert box["y"] + box["height"] <= drawn["y"] + drawn["height"]
+        assert abs(boxes[0]["y"] - boxes[1]["y"]) >= boxes[0]["height"] - 2
+        opened.close()
+
+
+@pytest.mark.parametrize(("scheme", "colour"), [("light", (0xE6, 0x9F, 0x00)), ("dark", (0xF0, 0xB4, 0x29))])
+def test_blocks_that_were_not_timed_are_seen(
+    browser: Any, run_folder: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, colour: tuple[int, int, int]
+) -> None:
+    known = {"what": "convolution", "shape": "8 × 8 × 8", "macs": 9, "latency_us": {"here": 5.0, "pi4": 9.0}}
+    network = (
+        Block(name="stem", measured=frozenset({"here", "pi4"}), **known),
+        Block(name="head", measured=frozenset(), **known),
+    )
+    monkeypatch.setattr("edgenas.report.page_sections.chosen_blocks", lambda run: network)
+    opened = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
+    opened.goto(write_page(run_folder).as_uri())
+    opened.wait_for_selector("body[data-drawn]")
+    shot = Image.open(io.BytesIO(opened.locator("#network .figure").first.screenshot())).convert("RGB")
+    opened.close()
+    near = np.abs(np.asarray(shot).astype(int) - colour).max(axis=-1) < 12
+    assert near.mean() > 0.03
 
 
 def test_archs_are_told_stage_by_stage() -> None:

@@ -12,7 +12,7 @@ from finished_run import arch, write_run
 from matplotlib import image
 
 from edgenas.errors import RunFolderError
-from edgenas.report import judgement
+from edgenas.report import judgement, predictor_judgement
 from edgenas.report.load import load_run
 from edgenas.report.markdown import write_report
 
@@ -172,9 +172,9 @@ def test_doubts_about_the_predictor_are_told_only_where_they_apply(
 ) -> None:
     path = run_folder / "latency" / "here" / "score.json"
     change(path, {"n_test": 40})
-    assert "Doubt" not in " ".join(judgement.predictor_doubts(load_run(run_folder).scores["here"]))
+    assert "Doubt" not in " ".join(predictor_judgement.predictor_doubts(load_run(run_folder).scores["here"]))
     change(path, edit)
-    doubts = " ".join(judgement.predictor_doubts(load_run(run_folder).scores["here"]))
+    doubts = " ".join(predictor_judgement.predictor_doubts(load_run(run_folder).scores["here"]))
     assert "Doubt" in doubts
     assert sentence in doubts
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finished_run import write_run
+from finished_run import understanding, write_run
 
 from edgenas.files import append_jsonl, write_json
 from edgenas.report import judgement, searched
@@ -78,29 +78,6 @@ def test_what_the_models_foresaw_is_told_over_all_batches(run_folder: Path) -> N
     assert said in page_of(run_folder)
 
 
-def understanding(tau: float = 0.9) -> dict[str, Any]:
-    def gene(name: str, points: float, here: float) -> dict[str, Any]:
-        latency = {"here": {"change": here, "share": 0.5}, "pi4": {"change": 2 * here, "share": 0.5}}
-        return {"name": name, "val_top1": {"change": points, "share": 0.4}, "latency_us": latency}
-
-    def move(before: float, after: float, top1: float, deviation: float | None, *, within: bool) -> dict[str, Any]:
-        told = {"val_top1": top1, "deviation": deviation, "source": "scored" if deviation is None else "model"}
-        latency = {"here": 10.0 * (after - before), "pi4": 20.0 * (after - before)}
-        own = {"gene": "stage1.block0.kernel", "before": before, "after": after, "arch": "r8_w8-k3e1"}
-        return {**own, "latency_us": latency, "within_budgets": within, **told}
-
-    return {
-        "evaluations": 80,
-        "model": {"kind": "ordinal", "rows": 80, "rmse": 0.01, "kendall_tau": tau, "coverage_90": 0.9},
-        "genes": [gene("resolution", 0.02, 50.0), gene("stage1.expand", 0.01, 90.0), gene("stage1.kernel", 0.0, 5.0)],
-        "moves": [
-            move(3, 5, 0.004, 0.01, within=True),
-            move(3, 1, -0.01, None, within=True),
-            move(5, 7, 0.02, None, within=False),
-        ],
-    }
-
-
 def test_which_genes_buy_and_cost_most_is_told_and_drawn(run_folder: Path) -> None:
     write_json(run_folder / "verify" / "understanding.json", understanding())
     page = write_report(run_folder)
@@ -116,7 +93,29 @@ def test_which_genes_buy_and_cost_most_is_told_and_drawn(run_folder: Path) -> No
         "1 within the budgets may be more accurate, most of all stage1.block0.kernel 3 → 5: +0.40 points ± 1.00, model"
         in text
     )
-    assert "| stage1.block0.kernel 3 → 1 | -1.00 points, scored | -0.020 | -0.040 | yes |" in text
+    assert "| stage1.block0.kernel 3 → 1 | -1.00 points, scored | -0.020 | -0.040 | -200 k | yes |" in text
+    assert "| gene of the chosen network | validation top-1 | ms on here | ms on pi4 | MACs | within |" in text
+
+
+def test_a_move_tells_the_costs_that_the_run_trades_or_has_a_budget_of(run_folder: Path) -> None:
+    write_json(run_folder / "verify" / "understanding.json", understanding())
+    objectives = [{"name": name, "unit": "bytes"} for name in ("error", "weight_bytes")]
+    add(run_folder, objectives=objectives)
+    run = load_run(run_folder)
+    assert searched.move_header(run)[4:] == ["MACs", "weights", "within"]
+    assert [row[4:6] for row in searched.move_rows(run)] == [
+        ["+200 k", "+8 kB"],
+        ["-200 k", "-8 kB"],
+        ["+200 k", "+8 kB"],
+    ]
+
+
+def test_moves_of_earlier_versions_tell_no_costs(run_folder: Path) -> None:
+    known = understanding()
+    for move in known["moves"]:
+        del move["costs"]
+    write_json(run_folder / "verify" / "understanding.json", known)
+    assert searched.move_header(load_run(run_folder))[4:] == ["within"]
 
 
 def test_a_model_that_ranks_badly_is_doubted(run_folder: Path) -> None:

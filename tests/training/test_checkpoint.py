@@ -114,7 +114,7 @@ def test_pickles_are_refused_and_never_run(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "weights.pth"
     path.write_bytes(data)
     with pytest.raises(RunFolderError, match="looks like a pickle"):
-        load_init(path, supernet(), "halves", CLASSES, Pixels())
+        load_init(path, supernet(), "halves", CLASSES)
 
 
 @pytest.mark.parametrize("share", [0.001, 0.3, 0.999])
@@ -162,7 +162,7 @@ def own_and_taken(net: SuperNet, source: Path) -> tuple[set[str], set[str]]:
 @pytest.mark.parametrize("as_folder", [True, False])
 def test_a_supernet_starts_from_another_with_all_of_it_for_the_same_classes(saved: Path, as_folder: bool) -> None:
     net = supernet()
-    load_init(saved.parent if as_folder else saved / FILE_NAME, net, "halves", CLASSES, Pixels())
+    load_init(saved.parent if as_folder else saved / FILE_NAME, net, "halves", CLASSES)
     own, taken = own_and_taken(net, saved)
     assert own == set()
     assert taken == set(net.state_dict())
@@ -214,7 +214,7 @@ def test_weights_that_are_no_numbers_are_refused(saved: Path) -> None:
     name = "net.blocks.stem.conv.conv.weight"
     changed(saved, name, torch.full_like(safetensors.torch.load_file(saved / FILE_NAME)[name], torch.nan))
     with pytest.raises(RunFolderError, match="no finite numbers"):
-        load_init(saved.parent, supernet(), "halves", CLASSES, Pixels())
+        load_init(saved.parent, supernet(), "halves", CLASSES)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "empty"])

@@ -5,6 +5,7 @@ Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", IEEE
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,15 @@ from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
 from pymoo.operators.crossover.ux import UniformCrossover
 
-from edgenas.search.front import non_dominated
+from edgenas.search.strategies.archive import Archive
+from edgenas.search.strategies.effects import GeneEffects
 from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Repair, Strategy
 from edgenas.search.strategies.variation import leaning, mixed, moved, mutated, near_mates
 
 MATING_SHARE, MOVE_SHARE = 0.6, 0.3
 """Shares of offspring of neighbours along the front, and of single moves from it; the rest is NSGA-II's own."""
-
+LITTER = 3
+"""Offspring made of each parent in the archive, of which the one is proposed that promises most."""
 RANDOM_PHASE = 10
 """Random draws before the first generation are at most this many populations, however few are feasible."""
 
@@ -49,11 +52,11 @@ class GeneMutation(Mutation):  # type: ignore[misc]  # pymoo has no types
 class NSGA2Strategy(Strategy):
     """NSGA-II with uniform crossover and mutation of about one gene, and a local search along the front.
 
-    A population is too few to hold a front of several budgets. So all non-dominated candidates are kept, and
-    most offspring come from them: of two that are neighbours along the front, or of one by a move (one gene
-    up, another down). The first generation is of all sizes. Infeasible candidates steer by their summed
-    violation while fewer than `population` feasible ones are known (Deb's constrained domination), and are
-    ignored after.
+    A population is too few to hold a front of several budgets. So all non-dominated candidates are kept, and those
+    just behind them, and most offspring come from these: of two that are neighbours along the front, or of one by a
+    move (one gene up, another down). Of several such offspring the one is proposed that a model of the genes' effects
+    puts farthest ahead. The first generation is of all sizes. Infeasible candidates steer by their summed violation
+    while fewer than `population` feasible ones are known (Deb's constrained domination), and are ignored after.
     """
 
     def __init__(
@@ -68,11 +71,11 @@ class NSGA2Strategy(Strategy):
     ) -> None:
         self._n_choices = n_choices
         self._population = population
+        self._repair = repair
         self._rng = np.random.default_rng([seed, 0])
+        self._effects = GeneEffects(n_choices)
+        self._archive = Archive(len(n_choices))
         self._width = 1
-        self._front_genes = np.empty((0, len(n_choices)), dtype=np.int64)
-        self._front = np.empty((0, 1))
-        self._orders = np.empty((1, 0), dtype=np.int64)
         self._brood = np.empty((0, len(n_choices)), dtype=np.int64)
         self._waiting: Any = Population.empty()
         # Duplicates are removed by the loop, against everything ever proposed.
@@ -89,32 +92,39 @@ class NSGA2Strategy(Strategy):
         """Genes of all sizes before the first generation, offspring after; shape (count, genes)."""
         if not self._algorithm.is_initialized:
             return leaning(self._rng, self._n_choices, count)
-        if len(self._front) < 2:
+        if len(self._archive) < 2:
             return self._of_population(count)
         kind = self._rng.random(count)
         mating, moving = kind < MATING_SHARE, (kind >= MATING_SHARE) & (kind < MATING_SHARE + MOVE_SHARE)
         genes = np.empty((count, len(self._n_choices)), dtype=np.int64)
-        genes[mating] = self._of_neighbours(int(mating.sum()))
-        genes[moving] = moved(self._rng, self._n_choices, self._front_genes[self._chosen(int(moving.sum()))])
+        genes[mating] = self._best_of(self._of_neighbours, int(mating.sum()))
+        genes[moving] = self._best_of(self._by_a_move, int(moving.sum()))
         genes[~(mating | moving)] = self._of_population(int((~(mating | moving)).sum()))
         return genes
 
-    def _chosen(self, count: int) -> Genes:
-        """Indices of the front, evenly along the range of one objective or another, shape (count,)."""
-        columns = self._rng.integers(0, self._width, size=count)
-        level = self._rng.random(count)
-        chosen = np.zeros(count, dtype=np.int64)
-        for column, order in enumerate(self._orders):
-            rows = columns == column
-            values = self._front[order, column]
-            level_of = values[0] + level[rows] * (values[-1] - values[0])
-            chosen[rows] = order[np.searchsorted(values, np.minimum(level_of, values[-1]))]
-        return chosen
+    def _best_of(self, make: Callable[[Genes], Genes], count: int) -> Genes:
+        """Of each of `count` members of the archive the most promising offspring that `make` makes of it."""
+        archive = self._archive
+        parents = archive.along(self._rng, count)
+        if not self._effects.known:
+            return make(parents)
+        among = np.repeat(parents, LITTER)
+        offspring = make(among)
+        # Genes without a say would seem to have an effect.
+        offspring = offspring if self._repair is None else self._repair(offspring)
+        gain = self._effects.of(offspring) - np.repeat(self._effects.of(archive.genes[parents]), LITTER, axis=0)
+        behind = archive.behind(archive.objectives[among] + gain)
+        behind[(offspring == archive.genes[among]).all(axis=1)] = np.inf
+        first = np.arange(count) * LITTER
+        best: Genes = offspring[first + behind.reshape(count, LITTER).argmin(axis=1)]
+        return best
 
-    def _of_neighbours(self, count: int) -> Genes:
-        first = self._chosen(count)
-        second = near_mates(self._rng, self._front, first)
-        children = mixed(self._rng, self._front_genes[first], self._front_genes[second])
+    def _by_a_move(self, parents: Genes) -> Genes:
+        return moved(self._rng, self._n_choices, self._archive.genes[parents])
+
+    def _of_neighbours(self, first: Genes) -> Genes:
+        second = near_mates(self._rng, self._archive.objectives, first)
+        children = mixed(self._rng, self._archive.genes[first], self._archive.genes[second])
         return mutated(self._rng, self._n_choices, children)
 
     def _of_population(self, count: int) -> Genes:
@@ -132,17 +142,14 @@ class NSGA2Strategy(Strategy):
         return np.asarray(offspring.get("X"), dtype=np.int64)
 
     def tell(self, genes: Genes, objectives: Floats, violations: Floats) -> None:
-        """Let the fittest of the population and `genes` survive, and keep what nothing dominates."""
+        """Let the fittest of the population and `genes` survive, and learn what genes are worth."""
+        if not len(genes):
+            return
         if self._width != objectives.shape[1]:
             self._widen(objectives.shape[1])
-        self._extend_front(genes, objectives)
+        self._archive.add(genes, objectives)
+        self._effects.learn(genes, objectives)
         self._learn(genes, objectives, violations)
-
-    def _extend_front(self, genes: Genes, objectives: Floats) -> None:
-        front = np.vstack([self._front.reshape(-1, self._width), objectives])
-        kept = non_dominated(front)
-        self._front, self._front_genes = front[kept], np.vstack([self._front_genes, genes])[kept]
-        self._orders = np.argsort(self._front, axis=0).T
 
     def reject(self, genes: Genes, violations: Floats) -> None:
         """Let the least infeasible fill what the feasible leave open in the population."""
@@ -160,8 +167,6 @@ class NSGA2Strategy(Strategy):
                 known.set("F", np.zeros((len(known), width)))
 
     def _learn(self, genes: Genes, objectives: Floats, violations: Floats) -> None:
-        if not len(genes):
-            return
         self._brood = self._brood[:0]
         told = Population.new(X=genes, F=objectives, G=violations)
         if self._algorithm.is_initialized:

@@ -14,13 +14,12 @@ import numpy as np
 from edgenas.search.front import hypervolume, non_dominated, reference_of
 from edgenas.search.strategies.nsga2 import NSGA2Strategy
 from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Repair, Strategy
+from edgenas.search.strategies.variation import leaning
 from edgenas.search.surrogate import LEAST_ROWS, Round, Surrogate, quality_of
 
 DESIGN = 2
 """Populations that the first design takes."""
 CANDIDATES_PER_DESIGN = 32
-LOOSENESS, STRENGTH = 0.3, 2.5
-"""Of the Beta distribution that a design's candidates are drawn from."""
 ENUMERABLE = 10_000
 """Gene settings up to which the surrogates are asked about every one, and NSGA-II is spared."""
 INNER_POPULATION, INNER_GENERATIONS = 100, 40
@@ -125,11 +124,8 @@ class SurrogateStrategy(Strategy):
         """
         if count < 1:
             return self._genes
-        size = (max(count, 8) * CANDIDATES_PER_DESIGN, len(self._n_choices))
-        # The genes of a candidate lean together, to small choices near 0, to large ones near 1: all sizes occur.
-        lean = self._rng.random((size[0], 1))
-        level = self._rng.beta(LOOSENESS + STRENGTH * lean, LOOSENESS + STRENGTH * (1 - lean), size)
-        drawn = np.minimum((level * self._n_choices).astype(np.int64), self._n_choices - 1)
+        # All sizes occur: points of the exact objectives' whole range are to be had.
+        drawn = leaning(self._rng, self._n_choices, max(count, 8) * CANDIDATES_PER_DESIGN)
         ends = np.stack([np.zeros_like(self._n_choices), self._n_choices - 1])
         given = ends[:0] if initial is None else initial
         genes = self._canonical(np.concatenate([given, ends, drawn]))

@@ -1,0 +1,44 @@
+"""What every search benchmark says beside its figures: where they come from, and which goals they meet."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from edgenas.latency.device import probe
+
+LIBRARIES = ("numpy", "scipy", "pymoo", "moocore", "scikit-learn")
+VARIABLES = "EDGENAS_DATA=... OMP_NUM_THREADS=1"
+
+
+def print_report(goals: Sequence[dict[str, Any]], figures: dict[str, Any]) -> None:
+    """Everything as one JSON on standard output."""
+    # Where files lay says nothing.
+    arguments = shlex.join(Path(argument).name if "/" in argument else argument for argument in sys.argv[1:])
+    report = {
+        "command": f"{VARIABLES} python tests/benchmarks/{Path(sys.argv[0]).name} {arguments}".strip(),
+        "finished_at": f"{datetime.now(UTC):%Y-%m-%d}",
+        "machine": machine(),
+        "goals": list(goals),
+        **figures,
+    }
+    print(json.dumps(report, indent=1))
+
+
+def machine() -> dict[str, Any]:
+    """The processor and the libraries that decide on figures and seconds."""
+    here = probe()
+    versions = {name: version(name) for name in LIBRARIES}
+    return {"cpu": here.cpu, "cores": here.cores, "os": here.os, "versions": versions}
+
+
+def goal(what: str, met: Sequence[bool], *, needed: int | None = None) -> dict[str, Any]:
+    """A goal, in how many seeds it was met, and whether these are as many as `needed` (all of them if None)."""
+    enough = len(met) if needed is None else needed
+    return {"goal": what, "met_in": sum(map(bool, met)), "of": len(met), "reached": 0 < enough <= sum(map(bool, met))}

@@ -1,0 +1,101 @@
+"""What commands print on a terminal of 80 columns fits it; what they pipe has no colour; --json is one object."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from damaging import call
+from PIL import Image
+from small_run import SmallRun, edgenas
+from terminal import COLUMNS, needs_terminals, on_terminal, plain
+
+PRINTING = {
+    "status": "status runs/small",
+    "plan": "run small.yaml --plan --run runs/planned",
+    "report": "report runs/small --quiet",
+    "export": "export runs/small --zip --quiet",
+    "inspect": "inspect runs/small/export/bundle/model.onnx --runs 10",
+    "gate": "gate runs/small/export/bundle --budget 1s --budget macs=1G --min-top1 0.1 --rounds 8 --quiet",
+    "compare": "compare runs/small runs/other",
+    "race": "race runs/small --strategies random,nsga2 --seeds 2 --evaluations 8 --quiet",
+    "devices list": "devices list",
+    "devices show": "devices show i7-8700k",
+    "devices probe": "devices probe probed.yaml",
+    "tables list": "tables list",
+    "tables show": "tables show runs/small/latency/here",
+    "tables check": "tables check runs/small/latency/here",
+    "tables diff": "tables diff runs/small/latency/here samsung-note10/unknown",
+    "tables merge": "tables merge runs/small/latency/here runs/other/latency/here --out merged",
+    "tables import": "tables import networks.csv --out imported --space tiny-16.yaml --classes 10 --device phone",
+    "data check": "data check pictures",
+}
+PROSE = ("report", "export", "devices show")
+"""Their tables fit; a sentence or a path beside them is the terminal's to fold."""
+
+
+@pytest.fixture(scope="module")
+def work(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two runs, a CSV of networks, and pictures."""
+    folder = tmp_path_factory.mktemp("terminal")
+    for name in ("tiny-16.yaml", "small.yaml"):
+        shutil.copy(small_run.cwd / name, folder)
+    for name in ("small", "other"):
+        shutil.copytree(small_run.folder, folder / "runs" / name)
+    archs = [entry["arch"] for entry in small_run.summary["front"]]
+    lines = [f"{arch},{number + 1}.5" for number, arch in enumerate(archs)]
+    (folder / "networks.csv").write_text("\n".join(["arch,latency_ms", *lines]) + "\n")
+    for number in range(8):
+        path = folder / "pictures" / f"class {number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (20, 20, 3), np.uint8)
+        Image.fromarray(pixels).save(path)
+    return folder
+
+
+def words(command: str, work: Path) -> list[str]:
+    """The command's words; what it writes is not there yet."""
+    for name in ("merged", "imported", "probed.yaml"):
+        path = work / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+    return shlex.split(PRINTING[command])
+
+
+@needs_terminals
+@pytest.mark.slow
+@pytest.mark.parametrize("command", PRINTING)
+def test_what_a_command_prints_fits_80_columns(command: str, work: Path) -> None:
+    code, said = on_terminal(*words(command, work), cwd=work)
+    assert code == 0, said
+    lines = plain(said)
+    assert lines
+    if command in PROSE:
+        # A row of a table has columns, which stand apart.
+        lines = [line for line in lines if "   " in line.strip()]
+    assert [line for line in lines if len(line) > COLUMNS] == []
+
+
+@pytest.mark.parametrize("command", PRINTING)
+def test_what_a_command_pipes_is_plain_and_json_is_one_object(command: str, work: Path) -> None:
+    told = call(*words(command, work), cwd=work)
+    assert told.code == 0, told.stderr
+    assert "\x1b" not in told.stdout + told.stderr
+    as_json = call(*words(command, work), "--json", cwd=work)
+    assert as_json.code == 0, as_json.stderr
+    assert isinstance(json.loads(as_json.stdout), dict)
+
+
+@needs_terminals
+def test_there_is_colour_on_a_terminal_and_nowhere_else(work: Path) -> None:
+    code, said = on_terminal("status", "runs/small", cwd=work)
+    assert code == 0
+    assert "\x1b[1m" in said
+    assert max(map(len, plain(said))) <= COLUMNS
+    told = edgenas("status", "runs/small", cwd=work, environment={"TERM": "xterm-256color"})
+    assert "\x1b" not in told.stdout
