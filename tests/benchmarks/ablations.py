@@ -15,17 +15,18 @@ import json
 import shutil
 import sys
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+sys.path.insert(0, str(Path(__file__).parent))
+from evidence_runs import circumstances
+
 from edgenas.config import RunConfig, load_config
 from edgenas.display import ProgressDisplay
 from edgenas.files import append_jsonl, read_json, read_jsonl
-from edgenas.latency.device import probe
 from edgenas.space.arch import Arch
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.supernet import SuperNet
@@ -97,7 +98,7 @@ def run_trial(trial: Trial, config: RunConfig, dataset: Dataset, work: Path) -> 
 
 def summary(rows: list[dict[str, Any]], dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:
     """Means over seeds, best first."""
-    here, table = probe(), []
+    table = []
     for recipe in args.recipes:
         own = [row for row in rows if row["recipe"] == recipe]
         scores = {
@@ -109,9 +110,7 @@ def summary(rows: list[dict[str, Any]], dataset: Dataset, args: argparse.Namespa
         table.append({"recipe": recipe, **scores, "mean_top1": float(np.mean([*scores["top1"].values()])), **told})
         table[-1]["seconds"] = seconds
     return {
-        "command": " ".join(["python", *sys.argv]),
-        "machine": {"cpu": here.cpu, "cores": here.cores, "threads": torch.get_num_threads()},
-        "versions": {name: version(name) for name in ("torch", "numpy")},
+        **circumstances(),
         "training_images": len(dataset.train),
         "validation_images": len(dataset.validation),
         "minutes": args.minutes,

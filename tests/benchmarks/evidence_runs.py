@@ -103,14 +103,18 @@ def do(run: Run, stages: tuple[str, ...]) -> None:
             run_stages(run, progress, (stage,))
 
 
-def write_results(out: Path, name: str, found: dict[str, Any], figure: Path) -> None:
-    """Put one set's result beside those of the others, with the circumstances, and its figure."""
+def circumstances() -> dict[str, Any]:
+    """Command, machine and versions that a table was made with."""
     here = probe()
-    before = read_json(out)["results"] if out.exists() else {}
-    facts = {
+    return {
         "command": " ".join(["python", *sys.argv]),
         "machine": {"cpu": here.cpu, "cores": here.cores, "os": here.os, "threads": torch.get_num_threads()},
         "versions": {one: version(one) for one in ("torch", "numpy", "onnxruntime")},
     }
-    write_json(out, {"results": {**before, name: {**facts, **found}}})
+
+
+def write_results(out: Path, name: str, found: dict[str, Any], figure: Path) -> None:
+    """Put one set's result beside those of the others, with the circumstances, and its figure."""
+    before = read_json(out)["results"] if out.exists() else {}
+    write_json(out, {"results": {**before, name: {**circumstances(), **found}}})
     shutil.copy(figure, out.with_name(f"{out.stem}_{name}.png"))
