@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,7 +47,7 @@ class BundleOptions:
 
 @dataclass(frozen=True)
 class Network:
-    """What is to be bundled, and what its files are proven and scored on."""
+    """What is to be bundled, and what its files are proven and scored on; `fine_tuning` as in the manifest."""
 
     run: Run
     dataset: Dataset
@@ -56,6 +56,7 @@ class Network:
     options: BundleOptions
     folder: Path
     verified: tuple[dict[str, Any], Path] | None
+    fine_tuning: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def arch(self) -> Arch:

@@ -130,9 +130,14 @@ class Accuracy(Value):
 
 
 class Finetuned(Value):
-    """What fine-tuning the chosen network brought; without a `before` it was taught other pictures than the run's."""
+    """What fine-tuning the chosen network brought; without a `before` it was taught other pictures than the run's.
+
+    Runs of older versions do not say how many pictures and epochs.
+    """
 
     dataset: str
+    training_images: int | None = None
+    epochs: float | None = None
     val_top1_before: float | None
     val_top1_after: float
     seconds: float
@@ -287,7 +292,7 @@ class Run:
     worth: Worth | None = None
     """None where `edgenas worth` was not run."""
     costs: tuple[Spent, ...] = ()
-    """None in runs of older versions."""
+    """Empty in runs of older versions."""
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from pathlib import Path
 
 from torch import Tensor
 
@@ -39,8 +40,9 @@ def finetune(
     seed: int,
     progress: Progress,
     teacher: Subnet | None = None,
-) -> Subnet:
-    """A calibrated subnet of the same arch that was taught alone, on the CPU.
+    folder: Path | None = None,
+) -> tuple[Subnet, float]:
+    """A calibrated subnet of the same arch that was taught alone, on the CPU; and the seconds spent in steps.
 
     Args:
         subnet: calibrated; left as it was.
@@ -52,10 +54,12 @@ def finetune(
         seed: of the order of pictures and their augmentation.
         progress: called with steps done and in all.
         teacher: calibrated, of the same classes; its outputs are learned beside the labels.
+        folder: of checkpoints, and of the one that is resumed from, see `teach`; None: there are none.
 
     Raises:
         UncalibratedError: the subnet or its teacher did not come from `materialise`.
         DataError: a batch is larger than the split, or the teacher is of other classes.
+        RunFolderError: the checkpoint in `folder` is broken or of another network.
         EdgenasError: the loss is no finite number; the step is named.
     """
     subnet.require_calibrated("fine-tuning")
@@ -65,7 +69,7 @@ def finetune(
             raise DataError("fine-tuning onto other classes goes without a teacher, which does not know them")
         teacher = copy.deepcopy(teacher).to(compute_device(config.device)).eval()
     student = copy.deepcopy(subnet)
-    teach(
+    seconds = teach(
         student,
         train,
         config,
@@ -74,5 +78,6 @@ def finetune(
         progress=progress,
         learning_rate_share=learning_rate_share,
         teacher=teacher,
+        folder=folder,
     )
-    return recalibrate(student.cpu(), calibration)
+    return recalibrate(student.cpu(), calibration), seconds
