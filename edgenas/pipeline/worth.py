@@ -19,6 +19,7 @@ from edgenas.pipeline.bundle_network import scores_by_class
 from edgenas.pipeline.data import deployed_preprocess, run_classes, run_dataset, scoring_split
 from edgenas.pipeline.lock import locked
 from edgenas.pipeline.lone import Lone, setting_id, supernet_epochs
+from edgenas.pipeline.metering import spent
 from edgenas.pipeline.profile import run_form
 from edgenas.pipeline.rivals import Timer, rival_device, session_timer, widths
 from edgenas.pipeline.run import Progress, Run
@@ -255,11 +256,20 @@ class _Match:
 
 
 def _spent(run: Run) -> dict[str, float]:
-    """Seconds that rivals are given as well; profiling and measuring the front serve them, too."""
-    return {
-        "supernet": float(run.result("train")["train_seconds"]),
+    """Seconds that rivals are given as well; profiling and measuring the front serve them, too.
+
+    Wall time of a whole stage, where that is known and no less than what the stage counts of itself: steps and scores.
+    """
+    counted = {
+        "train": float(run.result("train")["train_seconds"]),
         "search": float(run.result("search")["seconds"]),
-        "fine_tuning": float(run.result("finetune")["seconds"]) if run.lacks("finetune") is None else 0.0,
+        "finetune": float(run.result("finetune")["seconds"]) if run.lacks("finetune") is None else 0.0,
+    }
+    wall = {stage: own["seconds"] for stage, own in spent(run.folder).items()}
+    # What is killed tells no wall time; and fine-tuning that was given up is no part of the network.
+    return {
+        name: max(counted[stage], wall.get(stage, 0.0)) if counted[stage] else 0.0
+        for stage, name in (("train", "supernet"), ("search", "search"), ("finetune", "fine_tuning"))
     }
 
 

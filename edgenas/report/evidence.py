@@ -185,6 +185,28 @@ def cost_rows(found: Worth) -> list[list[str]]:
     ]
 
 
+def total_costs(found: Worth) -> Figure:
+    """Minutes in all by number of budgets, with one supernet and with networks taught alone."""
+    table = found.crossover.table
+    rows = [
+        ("one supernet", [row.shared_seconds for row in table]),
+        ("each alone", [row.alone_seconds for row in table]),
+    ]
+    data = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": name,
+            "x": [row.budgets for row in table],
+            "y": [short(value / 60) for value in seconds],
+            "line": {"color": colour, "dash": dash},
+            "marker": {"color": colour, "symbol": symbol, "size": 9},
+        }
+        for (name, seconds), (colour, symbol, dash) in zip(rows, reversed(LOOKS), strict=False)
+    ]
+    return {"data": data, "layout": layout_of("budgets", "minutes in all"), "label": crossing(found)}
+
+
 def contenders(found: Worth) -> Figure:
     """Test top-1 of every seed against measured latency."""
     data = []

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from edgenas.report.evidence_values import ClassChange, Hindsight
 from edgenas.report.figure import LOOKS, Figure, label_of, layout_of, short
+from edgenas.report.formats import percent
 from edgenas.report.values import Run
 
 BEYOND_CHANCE = 2.0
@@ -80,6 +81,24 @@ def _points(one: ClassChange) -> str:
 
 def _beyond_chance(one: ClassChange) -> bool:
     return _lost(one) > BEYOND_CHANCE * math.sqrt(one.only_chosen + one.only_largest)
+
+
+CHANGE_COLUMNS = ("class", "test images", "chosen network", "largest subnet", "difference (points)", "beyond chance")
+
+
+def change_rows(found: Hindsight) -> list[list[str]]:
+    """Each class under `CHANGE_COLUMNS`, that which paid most first."""
+    return [
+        [
+            one.name,
+            f"{one.images:,}",
+            percent(one.chosen / one.images),
+            percent(one.largest / one.images),
+            _points(one).removesuffix(" points"),
+            "lost" if _beyond_chance(one) else "",
+        ]
+        for one in by_change(found)
+    ]
 
 
 def ordered(run: Run, found: Hindsight) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgenas.report import evidence, hindsight
-from edgenas.report.markdown_pieces import image, table
+from edgenas.report.markdown_pieces import folded, image, table
 from edgenas.report.values import Run
 
 
@@ -13,6 +13,7 @@ def hindsight_section(run: Run, plots: Sequence[str]) -> list[str]:
     """The front on test pictures, and classes beside the largest subnet's."""
     if run.hindsight is None:
         return []
+    rows = hindsight.change_rows(run.hindsight)
     alt = "Validation and test top-1 along the front, and classes beside the largest subnet's"
     return [
         "## In hindsight: optimism, and who paid for the speed",
@@ -21,6 +22,7 @@ def hindsight_section(run: Run, plots: Sequence[str]) -> list[str]:
         "",
         f"{hindsight.paid(run)}.",
         *image("hindsight.png", alt, plots, before=[""]),
+        *(["", *folded("By class, beside the largest subnet", table(hindsight.CHANGE_COLUMNS, rows))] if rows else []),
     ]
 
 

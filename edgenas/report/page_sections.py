@@ -137,8 +137,12 @@ def _accuracy(run: Run) -> list[Section]:
 
 
 def _classes(run: Run) -> Section:
-    changed = [hindsight.class_changes(run)] if run.hindsight else []
     title, told = "Accuracy by class", sentences([hindsight.paid(run)])
+    found, changed = run.hindsight, []
+    if found is not None and found.classes:
+        changed = [hindsight.class_changes(run)]
+        rows = table(hindsight.CHANGE_COLUMNS, hindsight.change_rows(found), numbers=(1, 2, 3, 4))
+        told += folded("Beside the largest subnet, as a table", rows)
     if run.bundle is None or not run.bundle.accuracy.test_top1_by_class:
         return Section("classes", title, judgement.by_class(run), tuple(changed), told)
     shown = folded("By class as a table", table(CLASS_HEADER, class_rows(run), numbers=(1, 2)))
@@ -166,7 +170,7 @@ def _worth(run: Run) -> list[Section]:
     rows = table(evidence.WORTH_COLUMNS, evidence.worth_rows(found))
     costs = folded("Total time by budgets", table(evidence.COST_COLUMNS, evidence.cost_rows(found), numbers=(1, 2)))
     said = sentences([evidence.crossing(found)])
-    title, drawn = "Was the search worth it?", (evidence.contenders(found),)
+    title, drawn = "Was the search worth it?", (evidence.contenders(found), evidence.total_costs(found))
     return [Section("worth", title, evidence.worthwhile(found), drawn, said + rows + costs)]
 
 

@@ -174,6 +174,13 @@ def test_the_crossover_is_stated() -> None:
     assert "never pays by time alone" in evidence.crossing(Worth.model_validate(worth(crossover=None)))
 
 
+def test_the_lines_of_total_time_cross_at_the_crossover() -> None:
+    shared, alone = evidence.total_costs(Worth.model_validate(worth()))["data"]
+    ahead = [n for n, one, other in zip(shared["x"], shared["y"], alone["y"], strict=True) if one <= other]
+    assert min(ahead) == 3
+    assert (shared["y"][0], alone["y"][0]) == pytest.approx((21, 500 / 60), rel=1e-4)
+
+
 def test_both_reports_show_all_of_it(folder: Path) -> None:
     look_back(folder, [88, 70, 80, 90])
     write_json(folder / "trust/trust.json", trust())
@@ -191,8 +198,14 @@ def test_both_reports_show_all_of_it(folder: Path) -> None:
     assert figures is not None
     drawn = json.loads(re.sub(r'"@\w+"', '"red"', figures[1]))
     places = [name.rpartition("-")[0] for name in drawn]
-    assert [places.count(name) for name in ("trust", "worth", "optimism", "classes")] == [1, 1, 2, 1]
+    assert [places.count(name) for name in ("trust", "worth", "optimism", "classes")] == [1, 2, 2, 1]
     for figure in drawn.values():
         graph_objects.Figure(figure)
     assert {"hindsight.png", "trust.png", "worth.png"} <= {path.name for path in (folder / "report").iterdir()}
+    rows = hindsight.change_rows(run.hindsight) if run.hindsight else []
+    assert [row[0] for row in rows] == ["class 1", "class 2", "class 0", "class 3"]
+    assert rows[0] == ["class 1", "100", "70.0 %", "90.0 %", "-20.0", "lost"]
+    assert rows[2][4:] == ["-2.0", ""]
+    assert all(f"| {' | '.join(row)} |" in text for row in rows)
+    assert page.count("-20.0</td>") == 1
     assert all(f"]({name}.png)" in text for name in ("hindsight", "trust", "worth"))
