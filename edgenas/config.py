@@ -104,6 +104,7 @@ class TrainConfig(_Section):
     epochs: float | None = Field(None, ge=0)
     batch_size: int = Field(64, gt=1)
     subnets_per_step: int = Field(3, ge=2)
+    at_a_time: int | None = Field(None, ge=1)
     optimizer: Literal["adamw", "sgd"] = "adamw"
     momentum: float = Field(0.9, ge=0, lt=1)
     learning_rate: float = Field(2e-3, gt=0)

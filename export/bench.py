@@ -11,7 +11,8 @@ session that had not ended.
 
 Protocol of a session. All models are loaded and warmed up until their times settle. Then come rounds: each visits every
 model once, in random order, with a sentinel (always the same matrix product) and an empty model among them. A
-visit is a few untimed runs, then short timed ones, with the garbage collector off. Interleaving spreads a
+visit is a few untimed runs, then short timed ones, with the garbage collector off. What follows the sentinel begins
+with 12 ms of untimed runs: its wide vectors can slow a core's clock down for 8 ms, by a tenth. Interleaving spreads a
 burst of foreign load over all models instead of spoiling one; the sentinel shows whether the machine itself
 became slower; the empty model shows what a call costs before any work is done (`call_overhead_ms`).
 
@@ -92,6 +93,7 @@ SENTINEL_MODEL = base64.b64decode(
 LACKING = ("Fail", "InvalidGraph", "NotImplemented")
 """Errors of a runtime that lacks an operator or an opset of a model."""
 UNTIMED_RUNS = 2
+SETTLE_NS = 12_000_000
 MIN_RUNS, MAX_RUNS = 5, 200
 VISIT_NS = 4_000_000
 LONGEST_VISIT_NS = 500_000_000
@@ -121,9 +123,12 @@ Timed = list[list[int]]
 # ---------------------------------------------------------------- timing
 
 
-def visit(run: Run, runs: int, clock: Clock) -> list[int]:
-    """Time `runs` runs one by one, in nanoseconds, after a few untimed ones that warm the caches."""
+def visit(run: Run, runs: int, clock: Clock, settle_ns: int = 0) -> list[int]:
+    """Time `runs` runs one by one, in nanoseconds, after a few untimed ones that warm the caches, or `settle_ns`."""
+    begun = clock()
     for _ in range(UNTIMED_RUNS):
+        run()
+    while clock() - begun < settle_ns:
         run()
     samples = [0] * runs
     for index in range(runs):
@@ -163,12 +168,15 @@ def interleave(
     """Rounds over all models, each in a random order of its own."""
     order = random.Random(seed)
     timed: dict[str, Timed] = {name: [] for name in runs}
+    before = ""
     for _ in range(rounds):
         names = list(runs)
         order.shuffle(names)
         with collector_off():
             for name in names:
-                timed[name].append(visit(runs[name], visits[name], clock))
+                settle_ns = SETTLE_NS if before == "sentinel" else 0
+                timed[name].append(visit(runs[name], visits[name], clock, settle_ns))
+                before = name
                 tick()
     return timed
 

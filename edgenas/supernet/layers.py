@@ -16,6 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Weights = dict[str, Tensor]
+"""Of a module, by their names in it."""
+Cut = dict[str, Weights]
+"""Of a network's blocks, by the names of these."""
 
 
 def prefixed(name: str, weights: Weights) -> Weights:

@@ -14,7 +14,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgenas.supernet.subnet import ConvNorm, InvertedResidual, Stem, Subnet
+from edgenas.supernet.subnet import ConvNorm, InvertedResidual, Stem
 
 
 class LeanConvNorm(ConvNorm):
@@ -65,14 +65,13 @@ class _NormHardswish(torch.autograd.Function):
         return (*found, None, None, None, None)
 
 
-def lean_norms(subnet: Subnet) -> None:
-    """Make the batch norms of a network that are activated, but the head's, lean ones; it has the same tensors."""
-    for block in subnet.blocks.values():
-        if isinstance(block, Stem | InvertedResidual):
-            activation = nn.ReLU(inplace=True) if isinstance(block.activation, nn.ReLU) else block.activation
-            norms = [block.conv] if isinstance(block, Stem) else [block.expand, block.depthwise]
-            for norm in norms:
-                if norm is not None:
-                    norm.__class__ = LeanConvNorm
-                    norm.activation = activation
-            block.activation = nn.Identity()
+def lean_norms(block: nn.Module) -> None:
+    """Make the batch norms of a block that are activated, but the head's, lean ones; it has the same tensors."""
+    if isinstance(block, Stem | InvertedResidual):
+        activation = nn.ReLU(inplace=True) if isinstance(block.activation, nn.ReLU) else block.activation
+        norms = [block.conv] if isinstance(block, Stem) else [block.expand, block.depthwise]
+        for norm in norms:
+            if norm is not None:
+                norm.__class__ = LeanConvNorm
+                norm.activation = activation
+        block.activation = nn.Identity()

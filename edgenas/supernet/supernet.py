@@ -12,7 +12,6 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from edgenas.errors import SpaceError
@@ -20,13 +19,14 @@ from edgenas.space.arch import Arch
 from edgenas.space.blocks import BlockSpec, HeadSpec, InvertedResidualSpec, StemSpec
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.layers import (
+    Cut,
     ElasticConvNorm,
     ElasticLinear,
     ElasticSqueezeExcite,
     Weights,
     prefixed,
 )
-from edgenas.supernet.lending import Frame
+from edgenas.supernet.lending import run_block
 from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.subnet import Subnet, module_name
 
@@ -119,33 +119,39 @@ class SuperNet(nn.Module):
             {place: ELASTIC[type(specs[0])](specs, kernel_transforms) for place, specs in by_place.items()}
         )
 
-    def cut(self, arch: Arch) -> Weights:
-        """Views of the weights of one arch, by the names of its Subnet.
+    def cut(self, arch: Arch) -> Cut:
+        """Views of the weights of one arch: by the names of its Subnet's blocks, then by their names in the block.
 
         Raises:
             SpaceError: the arch is not in the space; the gene and its legal values are named.
         """
-        weights: Weights = {}
-        for spec in _specs(self.space, arch, self.num_classes):
-            place = module_name(spec)
-            weights |= prefixed(f"blocks.{place}", self.blocks[place].cut(spec))  # type: ignore[operator]
-        return weights
+        specs = _specs(self.space, arch, self.num_classes)
+        return {module_name(spec): self.blocks[module_name(spec)].cut(spec) for spec in specs}  # type: ignore[operator]
 
-    def forward(self, x: Tensor, arch: Arch) -> Tensor:
+    def forward(self, x: Tensor, arch: Arch, weights: Cut | None = None) -> Tensor:
         """Pictures (n, 3, r, r), preprocessed, r the arch's resolution, to logits (n, classes).
+
+        Args:
+            x: the pictures.
+            arch: of the space.
+            weights: what `cut` gave for it, where that is at hand; perhaps with other running statistics.
 
         Raises:
             SpaceError: the arch is not in the space, or the pictures are of another size.
         """
         if x.shape[-2:] != (arch.resolution, arch.resolution):
             raise SpaceError(f"wanted pictures of {arch.resolution}×{arch.resolution} for {arch}, got {tuple(x.shape)}")
-        return _frame(self.space, arch, self.num_classes)(self.cut(arch), x, training=self.training)
+        own = self.cut(arch) if weights is None else weights
+        for spec in _specs(self.space, arch, self.num_classes):
+            x = run_block(spec, own[module_name(spec)], x, training=self.training)
+        return x
 
     def extract(self, arch: Arch) -> Subnet:
         """A free-standing copy of one arch, not yet calibrated: its batch-norm statistics are shared ones."""
         like = next(self.parameters())
         subnet = Subnet(_specs(self.space, arch, self.num_classes), arch, self.pixels).to(like.device, like.dtype)
-        subnet.load_state_dict({name: tensor.detach() for name, tensor in self.cut(arch).items()}, strict=False)
+        for place, weights in self.cut(arch).items():
+            subnet.blocks[place].load_state_dict({k: tensor.detach() for k, tensor in weights.items()}, strict=False)
         return subnet.train(self.training)
 
 
@@ -167,9 +173,3 @@ def _extreme_specs(space: SearchSpace, num_classes: int) -> Iterable[BlockSpec]:
 def _specs(space: SearchSpace, arch: Arch, num_classes: int) -> tuple[BlockSpec, ...]:
     space.encode([arch])
     return space.unroll(arch, num_classes)
-
-
-@lru_cache(maxsize=256)
-def _frame(space: SearchSpace, arch: Arch, num_classes: int) -> Frame:
-    with torch.device("meta"):
-        return Frame(Subnet(_specs(space, arch, num_classes), arch))

@@ -108,6 +108,7 @@ class Course:
                 label_smoothing=self.config.label_smoothing,
                 teacher=self.teacher if lesson.teacher == "frozen" else None,
                 precision=self.config.precision,
+                at_a_time=self.config.at_a_time,
             )
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):

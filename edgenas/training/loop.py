@@ -246,6 +246,8 @@ class _Training:
 
 
 def _about(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} minutes"
     return f"{seconds / 3600:.1f} hours"

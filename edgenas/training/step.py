@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from concurrent.futures import Future
 
 import torch
 from torch import Tensor
@@ -11,11 +12,13 @@ from torch import Tensor
 from edgenas.config import Precision
 from edgenas.errors import EdgenasError
 from edgenas.space.arch import Arch
+from edgenas.supernet.layers import Cut
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.evaluate import preprocess_for
 from edgenas.training.losses import alpha_divergence_loss, distillation_loss, hard_loss
 from edgenas.training.recipe import Lesson
+from edgenas.training.side_by_side import one_by_one, room_for, side_by_side
 
 DIVERGENCES = {"cross-entropy": distillation_loss, "alpha": alpha_divergence_loss}
 
@@ -44,10 +47,9 @@ def lesson_backward(
     label_smoothing: float = 0.0,
     teacher: Subnet | None = None,
     precision: Precision = "auto",
+    at_a_time: int | None = None,
 ) -> Tensor:
     """Gradients of all archs of a lesson, summed; returns their losses, (archs,).
-
-    Each arch goes backward before the next goes forward, so that only one arch's activations are alive.
 
     Args:
         net: the supernet, in train mode.
@@ -57,22 +59,29 @@ def lesson_backward(
         label_smoothing: for those who learn labels.
         teacher: a frozen one.
         precision: what is computed in; weights and losses are float32.
+        at_a_time: archs that go forward and backward at the same time on a CPU, each with its share of torch's threads
+            and activations of its own; by default one a thread.
     """
-    cast = autocast(pictures.device, precision)
-    soft = None if teacher is None else _taught(teacher, net, pictures, lesson.archs[0], cast)
-    losses = []
-    for arch in lesson.archs:
-        with cast:
-            logits = net(_inputs(net, pictures, arch), arch)
-            leads = soft is None
-            loss = hard_loss(logits, labels, label_smoothing) if leads or lesson.labels else logits.new_zeros(())
-            if soft is not None:
-                loss = lesson.student_weight * (loss + DIVERGENCES[lesson.divergence](logits, soft))
-        loss.backward()
-        losses.append(loss.detach())
-        if leads and lesson.teacher == "first":
-            soft = logits.detach()
-    return torch.stack(losses)
+    soft: Future[Tensor] = Future()
+    if teacher is not None:
+        soft.set_result(_taught(teacher, net, pictures, lesson.archs[0], precision))
+
+    def loss_of(place: int, weights: Cut) -> Tensor:
+        arch = lesson.archs[place]
+        follows = teacher is not None or (lesson.teacher == "first" and place > 0)
+        with autocast(pictures.device, precision):
+            logits = net(_inputs(net, pictures, arch), arch, weights)
+            if place == 0 and not soft.done():
+                soft.set_result(logits.detach())
+            loss = hard_loss(logits, labels, label_smoothing) if lesson.labels or not follows else logits.new_zeros(())
+            if follows:
+                loss = lesson.student_weight * (loss + DIVERGENCES[lesson.divergence](logits, soft.result()))
+        return loss
+
+    count = room_for(len(lesson.archs), pictures.device, at_a_time)
+    if count > 1:
+        return side_by_side(net, lesson.archs, loss_of, soft, count)
+    return one_by_one(net, lesson.archs, loss_of)
 
 
 def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager[object]:
@@ -87,10 +96,8 @@ def _inputs(net: SuperNet, pictures: Tensor, arch: Arch) -> Tensor:
 
 
 @torch.no_grad()
-def _taught(
-    teacher: Subnet, net: SuperNet, pictures: Tensor, arch: Arch, cast: contextlib.AbstractContextManager[object]
-) -> Tensor:
-    with cast:
+def _taught(teacher: Subnet, net: SuperNet, pictures: Tensor, arch: Arch, precision: Precision) -> Tensor:
+    with autocast(pictures.device, precision):
         return teacher(_inputs(net, pictures, arch))  # type: ignore[no-any-return]
 
 

@@ -54,10 +54,12 @@ Goals = list[dict[str, Any]]
 
 def main() -> None:
     args = parser().parse_args()
+    if unknown := set(args.what) - set(BENCHMARKS):
+        raise SystemExit(f"{', '.join(unknown)}: wanted any of {', '.join(BENCHMARKS)}")
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     goals: Goals = []
     figures: dict[str, Any] = {"seeds": list(seeds)}
-    for what in dict.fromkeys(args.what):
+    for what in dict.fromkeys(args.what) or BENCHMARKS:
         trials, summary = BENCHMARKS[what]
         known = {row["trial"]: row for row in read_jsonl(args.out)}
         rows = []
@@ -74,7 +76,8 @@ def main() -> None:
 
 def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("what", nargs="*", choices=BENCHMARKS, default=list(BENCHMARKS))
+    # Python 3.11 holds an empty list against `choices`, too.
+    arguments.add_argument("what", nargs="*", metavar="{tables,oracle,imagenet}")
     arguments.add_argument("--out", type=Path, required=True, help="JSONL file to append to")
     arguments.add_argument("--seeds", type=int, default=10)
     arguments.add_argument("--first-seed", type=int, default=0)

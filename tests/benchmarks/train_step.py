@@ -4,10 +4,12 @@
     python tests/benchmarks/train_step.py --rounds 2 --only step overhead
 
 Same subnets, same maths (fp32, kernel transforms, Nesterov SGD), in turn, round by round, so that a burst of other load
-falls on all; ratios are medians over rounds. Every round is of other subnets.
+falls on all; ratios are medians over rounds. Every round is of other subnets. Steps are each in a process of its own:
+oneDNN keeps 1,024 kernels a process, and networks that train in one process drop each other's.
 
     step        one training step of four random subnets of ofa-mbv3-w1.0, 64 px, batch 32: forward, backward, update;
-                theirs as it is, theirs merely in channels-last, ours
+                theirs as it is, theirs merely in channels-last, ours one subnet after another, and as training goes
+                about it, one on each core
     memory      peak memory of that step, weights and gradients included, each in a process of its own
     evaluation  an extracted subnet of ours as it is scored, batch norms folded, and unfolded, against their active
                 subnet, 128 px, batch 32
@@ -26,6 +28,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +47,12 @@ from edgenas.space.blocks import BlockSpec, HeadSpec, InvertedResidualSpec, Stem
 from edgenas.space.cost import cost
 from edgenas.space.load import parse_space
 from edgenas.space.space import SearchSpace
+from edgenas.supernet.depthwise import quicken
 from edgenas.supernet.folding import folded
 from edgenas.training.optimizer import make_optimizer
+from edgenas.training.recipe import Lesson
 from edgenas.training.schedule import sandwich
-from edgenas.training.step import sandwich_backward
+from edgenas.training.step import lesson_backward, sandwich_backward
 
 CLASSES, SUBNETS = 1000, 4
 STEP_SIDE, STEP_BATCH = 64, 32
@@ -90,19 +95,29 @@ def their_step(*, channels_last: bool) -> Work:
     return step
 
 
-def our_step() -> Work:
+def our_step(at_a_time: int | None = None) -> Work:
+    """What training does, by labels alone; pictures are bytes, normalised on the way, which theirs need not be."""
     space = ofa_space(STEP_SIDE)
     net = SuperNet(space, CLASSES, kernel_transforms=True).to(memory_format=torch.channels_last).train()
     optimizer = make_optimizer(net, SGD)
-    x, labels = inputs(STEP_BATCH, STEP_SIDE, channels_last=True), torch.arange(STEP_BATCH)
+    pictures = torch.randint(0, 256, (STEP_BATCH, 3, STEP_SIDE, STEP_SIDE), dtype=torch.uint8)
+    labels = torch.arange(STEP_BATCH)
 
     def step(round_: int) -> None:
         optimizer.zero_grad()
-        for arch in archs_of(space, SUBNETS, round_):
-            F.cross_entropy(net(x, arch), labels).backward()
+        lesson = Lesson(tuple(archs_of(space, SUBNETS, round_)), teacher=None)
+        lesson_backward(net, pictures, labels, lesson, at_a_time=at_a_time)
         optimizer.step()
 
     return step
+
+
+STEPS: dict[str, Callable[[], Work]] = {
+    "theirs": lambda: their_step(channels_last=False),
+    "theirs_channels_last": lambda: their_step(channels_last=True),
+    "ours_one_by_one": lambda: our_step(1),
+    "ours": our_step,
+}
 
 
 def evaluation() -> dict[str, Work]:
@@ -186,15 +201,16 @@ def shapes(specs: Sequence[BlockSpec]) -> list[Shape]:
 
 
 def bare(shape: Shape) -> Work:
-    """One convolution forward and backward, in channels-last."""
+    """One convolution forward and backward, in channels-last, as supernets have it."""
     in_channels, out_channels, kernel, stride, groups, size = shape
     x = torch.randn(MOBILE_BATCH, in_channels, size, size).contiguous(memory_format=torch.channels_last)
     # Pictures themselves have no gradient.
     x.requires_grad_(in_channels != 3)
-    weight = torch.randn(out_channels, in_channels // groups, kernel, kernel, requires_grad=True)
+    conv = torch.nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
+    quicken(conv)
 
     def both(round_: int) -> None:
-        y = F.conv2d(x, weight, stride=stride, padding=kernel // 2, groups=groups)
+        y = conv(x)
         y.backward(torch.ones_like(y))
 
     return both
@@ -237,6 +253,30 @@ def in_turn(works: dict[str, Work], rounds: int) -> dict[str, list[float]]:
     return seconds
 
 
+def step_in_turn(rounds: int) -> dict[str, list[float]]:
+    """Seconds of every kind of step in every round but the first two, which make kernels."""
+    words = [sys.executable, __file__, "--steps-of"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    seconds: dict[str, list[float]] = {name: [] for name in STEPS}
+    with ExitStack() as stack:
+        started = {name: stack.enter_context(subprocess.Popen([*words, name], **pipes)) for name in STEPS}
+        for round_ in range(rounds + 2):
+            for name, process in started.items():
+                print(round_, file=process.stdin, flush=True)
+                taken = float(process.stdout.readline())
+                seconds[name] += [taken] if round_ > 1 else []
+    return seconds
+
+
+def serve_steps(which: str) -> None:
+    """Do the steps whose rounds come in, and tell the seconds of each."""
+    step = STEPS[which]()
+    for line in sys.stdin:
+        started = time.perf_counter()
+        step(int(line))
+        print(time.perf_counter() - started, flush=True)
+
+
 def told(seconds: dict[str, list[float]], base: str) -> dict[str, Any]:
     """Medians, and how many times as long as each other work `base` took."""
     medians = {name: round(1e3 * float(np.median(values)), 2) for name, values in seconds.items()}
@@ -263,7 +303,7 @@ def measure_memory(which: str) -> None:
     # 5 sets the peak back to what is resident now.
     Path("/proc/self/clear_refs").write_text("5")
     before = status("VmRSS")
-    step = our_step() if which == "ours" else their_step(channels_last=which == "theirs_channels_last")
+    step = STEPS[which]()
     for round_ in range(MEMORY_STEPS):
         step(round_)
     print(status("VmHWM") - before)
@@ -271,14 +311,9 @@ def measure_memory(which: str) -> None:
 
 def measured(part: str, rounds: int) -> dict[str, Any]:
     if part == "step":
-        works = {
-            "theirs": their_step(channels_last=False),
-            "theirs_channels_last": their_step(channels_last=True),
-            "ours": our_step(),
-        }
-        return told(in_turn(works, rounds), "theirs")
+        return told(step_in_turn(rounds), "theirs")
     if part == "memory":
-        return {f"{which}_peak_bytes": peak_bytes(which) for which in ("theirs", "theirs_channels_last", "ours")}
+        return {f"{which}_peak_bytes": peak_bytes(which) for which in STEPS}
     if part == "mobile":
         (seconds,) = in_turn({"ours": mobile()}, rounds).values()
         space = load_space({"preset": "mobile-32", "resolution": [MOBILE_SIDE]})
@@ -299,9 +334,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    parser.add_argument("--steps-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.memory_of:
         measure_memory(arguments.memory_of)
+        return
+    if arguments.steps_of:
+        serve_steps(arguments.steps_of)
         return
     before = machine()
     results = {part: measured(part, arguments.rounds) for part in arguments.only}

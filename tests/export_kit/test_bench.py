@@ -164,6 +164,22 @@ def test_bursts_of_foreign_load_spoil_no_single_model(timer) -> None:
         assert found["latency_ms"]["max"] > 2.5 * found["latency_ms"]["p50"]
 
 
+def test_what_the_sentinel_does_to_the_clock_is_no_part_of_what_is_timed_after_it() -> None:
+    machine, slow = SyntheticMachine(), {"until": 0}
+
+    def sentinel() -> None:
+        machine.now += 100_000
+        slow["until"] = machine.now + 8_000_000
+
+    def model() -> None:
+        machine.now += 22_000 if machine.now < slow["until"] else 20_000
+
+    runs, visits = {"0": model, "sentinel": sentinel}, {"0": 200, "sentinel": 40}
+    timed = bench.interleave(runs, visits, 20, 0, machine.clock, lambda: None)
+    assert {len(samples) for samples in timed["0"]} == {200}
+    assert {ns for samples in timed["0"] for ns in samples} == {20_000}
+
+
 def test_quantiles_equal_those_of_all_samples(timer) -> None:
     timed = timer.measure(COSTS, noise=0.1)["small"]
     pooled = np.concatenate(timed) / 1e6

@@ -25,7 +25,8 @@ def networks(seed: int) -> tuple[Subnet, Subnet]:
             nn.init.uniform_(norm.weight, 0.5, 1.5)
             nn.init.uniform_(norm.bias, -0.5, 0.5)
     lean = copy.deepcopy(plain)
-    lean_norms(lean)
+    for block in lean.blocks.values():
+        lean_norms(block)
     return plain, lean
 
 

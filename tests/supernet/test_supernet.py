@@ -102,11 +102,15 @@ def marked(net: SuperNet, arch: Arch) -> dict[str, Tensor]:
     for tensor in double.state_dict().values():
         tensor.copy_(torch.arange(tensor.numel()).view(tensor.shape))
     found = {}
-    for name, cut in double.cut(arch).items():
-        *_, place = name.partition("blocks.")
-        whole = double.state_dict()[f"blocks.{place}"]
-        found[f"blocks.{place}"] = torch.isin(whole, cut.detach().flatten())
+    for name, cut in cut_of(double, arch).items():
+        found[name] = torch.isin(double.state_dict()[name], cut.detach().flatten())
     return found
+
+
+def cut_of(net: SuperNet, arch: Arch) -> dict[str, Tensor]:
+    """What is cut out for an arch, by the names of its Subnet."""
+    blocks = net.cut(arch).items()
+    return {f"blocks.{place}.{name}": tensor for place, block in blocks for name, tensor in block.items()}
 
 
 @settings(max_examples=15)
@@ -131,13 +135,13 @@ def test_gradients_equal_those_of_the_extracted_subnet() -> None:
         # In double precision; in single, the order of sums shows.
         net = supernet(space).double()
         subnet = net.extract(arch).double()
-        subnet.load_state_dict({k: v.detach() for k, v in net.cut(arch).items()}, strict=False)
+        subnet.load_state_dict({k: v.detach() for k, v in cut_of(net, arch).items()}, strict=False)
         x = pictures(arch).double()
         net(x, arch).square().sum().backward()
         subnet(x).square().sum().backward()
         for parameter in net.parameters():
             parameter.data = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        cut = net.cut(arch)
+        cut = cut_of(net, arch)
         for name, parameter in subnet.named_parameters():
             torch.testing.assert_close(cut[name], parameter.grad, msg=name)
 

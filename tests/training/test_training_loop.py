@@ -81,6 +81,21 @@ def test_the_table_holds_what_was_told_a_step_a_line(tmp_path: Path) -> None:
         assert row["top1_middle"] == (str(scores[step]["middle"]) if step in scores else "")
 
 
+def test_how_long_it_takes_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(loop, "TELL_SECONDS", 0.0)
+    train(tmp_path)
+    told = [record.getMessage() for record in caplog.records if "takes about" in record.getMessage()]
+    assert len(told) == 1
+    assert re.fullmatch(r"note: training takes about \d+ seconds in all, \d+ seconds from now on", told[0])
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(61, "61 seconds"), (119, "2 minutes"), (6000, "1.7 hours")])
+def test_durations_are_told_in_words_of_their_size(seconds: float, said: str) -> None:
+    assert loop._about(seconds) == said
+
+
 def test_equal_seeds_give_equal_weights(tmp_path: Path) -> None:
     one, other = train(tmp_path / "a"), train(tmp_path / "b")
     torch.testing.assert_close(one, other, rtol=0, atol=0)

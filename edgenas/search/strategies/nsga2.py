@@ -168,7 +168,8 @@ class NSGA2Strategy(Strategy):
 
     def _learn(self, genes: Genes, objectives: Floats, violations: Floats) -> None:
         self._brood = self._brood[:0]
-        told = Population.new(X=genes, F=objectives, G=violations)
+        constrained = {"G": violations} if violations.shape[1] else {}
+        told = Population.new(X=genes, F=objectives, **constrained)
         if self._algorithm.is_initialized:
             self._algorithm.advance(infills=told)
         else:

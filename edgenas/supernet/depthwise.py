@@ -1,0 +1,102 @@
+"""Wide depthwise convolutions that go backward on x86 CPUs about as fast as forward.
+
+oneDNN has a fast kernel for the gradient of depthwise weights of up to three columns only. For wider ones it takes its
+general kernel for grouped convolutions, which is 5 to 30 times slower, and half of a supernet's whole training step. So
+the gradient is put together of strips of three columns, each of which is the gradient of a narrower convolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+STRIP = 3
+"""Columns that the fast kernel takes."""
+
+
+class WideDepthwise(nn.Conv2d):
+    """A depthwise convolution of more than three columns, padded to keep its size, without bias."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, c, h, w) to (n, c, ceil(h / stride), ceil(w / stride))."""
+        plain = x.device.type != "cpu" or not x.dtype == self.weight.dtype == torch.float32
+        if plain or torch.is_autocast_enabled("cpu") or not torch.is_grad_enabled():
+            return super().forward(x)
+        return cast("Tensor", _Depthwise.apply(x, self.weight, self.stride[0]))
+
+
+class _Depthwise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride = stride
+        return F.conv2d(x, weight, None, stride, weight.shape[-1] // 2, groups=len(weight))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        x, weight = ctx.saved_tensors
+        needs_x, needs_weight, _ = ctx.needs_input_grad
+        kernel = weight.shape[-1]
+        of_x = _backward(gradients[0], x, weight, ctx.stride, kernel // 2, "x") if needs_x else None
+        of_weight = weight_gradient(gradients[0], x, kernel, ctx.stride) if needs_weight else None
+        return of_x, of_weight, None
+
+
+def weight_gradient(gradient: Tensor, x: Tensor, kernel: int, stride: int) -> Tensor:
+    """Gradient of the weight of a depthwise convolution that pads by half of its kernel, (c, 1, kernel, kernel).
+
+    Args:
+        gradient: of what comes out, (n, c, h', w').
+        x: what went in, (n, c, h, w).
+        kernel: odd, above 3.
+        stride: of the convolution.
+    """
+    found = x.new_empty((x.shape[1], 1, kernel, kernel))
+    narrow = x.new_empty((x.shape[1], 1, kernel, STRIP))
+    starts = [min(start, kernel - STRIP) for start in range(0, kernel, STRIP)]
+    height, width = gradient.shape[2:]
+    for start, strip in zip(starts, _strips(x, starts, kernel, stride, height), strict=True):
+        # Rows end with zeros, so there may be more outputs a row than there are; those have no gradient.
+        spare = (strip.shape[-1] - STRIP) // stride + 1 - width
+        if spare and start == 0:
+            gradient = F.pad(gradient, (0, spare))
+        found[..., start : start + STRIP] = _backward(gradient, strip, narrow, stride, 0, "weight")
+    return found
+
+
+def _strips(x: Tensor, starts: list[int], kernel: int, stride: int, out_height: int) -> Iterator[Tensor]:
+    """Pictures whose pixel (0, 0) is what column `start` of the kernel sees first, for each of `starts`.
+
+    All are views of one copy, in which rows lie one after another with as many zeros between them as the kernel
+    reaches over the edge: a picture moved sideways by so much is the same memory, read from another place.
+    """
+    n, channels, height, width = x.shape
+    edge = kernel // 2
+    rows, columns = (out_height - 1) * stride + kernel, width + edge
+    lead, size = edge * channels, n * rows * columns * channels
+    flat = x.new_empty(lead + size + lead)
+    body = flat[lead : lead + size].view(n, rows, columns, channels)
+    bottom = min(edge + height, rows)
+    body[:, edge:bottom, :width] = x.permute(0, 2, 3, 1)[:, : bottom - edge]
+    for margin in (flat[:lead], flat[lead + size :], body[:, :edge], body[:, bottom:], body[:, edge:bottom, width:]):
+        margin.zero_()
+    shape, strides = (n, channels, rows, columns), (rows * columns * channels, 1, columns * channels, channels)
+    for start in starts:
+        yield flat.as_strided(shape, strides, lead + (start - edge) * channels)
+
+
+def _backward(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, of: str) -> Tensor:
+    sizes = ([stride] * 2, [padding] * 2, [1, 1], False, [0, 0], len(weight))
+    mask = [of == "x", of == "weight", False]
+    found = torch.ops.aten.convolution_backward(gradient, x, weight, None, *sizes, mask)
+    return cast("Tensor", found[mask.index(True)])
+
+
+def quicken(conv: nn.Conv2d) -> None:
+    """Make a depthwise convolution that is too wide for the fast kernel a WideDepthwise, which has the same tensors."""
+    if conv.kernel_size[1] > STRIP and conv.groups == conv.in_channels == conv.out_channels:
+        conv.__class__ = WideDepthwise

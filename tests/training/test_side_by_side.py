@@ -1,0 +1,94 @@
+"""Archs that learn side by side learn what they learn one after another."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from spaces import SMALL, random_archs
+from torch import Tensor
+
+from edgenas.space.arch import Arch
+from edgenas.supernet.layers import Cut
+from edgenas.supernet.supernet import SuperNet
+from edgenas.training.recipe import Lesson
+from edgenas.training.side_by_side import room_for
+from edgenas.training.step import lesson_backward
+
+CLASSES = 4
+PICTURES = torch.randint(0, 256, (6, 3, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(6) % CLASSES
+ARCHS = (SMALL.largest, SMALL.smallest, *random_archs(SMALL, 2))
+LESSONS = {
+    "sandwich": Lesson(ARCHS, teacher="first"),
+    "sandwich with labels": Lesson(ARCHS, teacher="first", labels=True, student_weight=0.5),
+    "uniform": Lesson(ARCHS, teacher=None),
+    "the same twice": Lesson((SMALL.largest, SMALL.largest, SMALL.smallest, SMALL.smallest), teacher="first"),
+    "alone": Lesson(ARCHS[:1]),
+}
+
+
+def supernet() -> SuperNet:
+    torch.manual_seed(0)
+    return SuperNet(SMALL, CLASSES, kernel_transforms=True).double().train()
+
+
+def taught(net: SuperNet, lesson: Lesson, at_a_time: int) -> tuple[Tensor, dict[str, Tensor | None], dict[str, Tensor]]:
+    losses = lesson_backward(net, PICTURES, LABELS, lesson, at_a_time=at_a_time)
+    return losses, {name: one.grad for name, one in net.named_parameters()}, dict(net.named_buffers())
+
+
+@pytest.mark.parametrize("at_a_time", [2, 3, 8])
+@pytest.mark.parametrize("name", LESSONS)
+def test_losses_gradients_and_statistics_are_those_of_one_after_another(name: str, at_a_time: int) -> None:
+    net = supernet()
+    wanted, found = (taught(one, LESSONS[name], count) for one, count in ((copy.deepcopy(net), 1), (net, at_a_time)))
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_gradients_are_added_to_those_there_are() -> None:
+    net = supernet()
+    once = {k: v if v is None else v.clone() for k, v in taught(net, LESSONS["uniform"], 2)[1].items()}
+    twice = taught(net, LESSONS["uniform"], 2)[1]
+    for name, gradient in once.items():
+        if gradient is not None:
+            torch.testing.assert_close(twice[name], 2 * gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_equal_steps_give_equal_bits() -> None:
+    nets = [supernet().float() for _ in range(2)]
+    for _ in range(3):
+        found = [taught(net, LESSONS["sandwich"], 2) for net in nets]
+    (losses, gradients, statistics), others = found
+    assert torch.equal(losses, others[0])
+    assert all(torch.equal(one, others[1][name]) for name, one in gradients.items() if one is not None)
+    assert all(torch.equal(one, others[2][name]) for name, one in statistics.items())
+
+
+@pytest.mark.parametrize("broken", [0, 2])
+def test_what_one_arch_raises_is_raised_and_nobody_waits(broken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = SuperNet.forward
+
+    def breaking(net: SuperNet, x: Tensor, arch: Arch, weights: Cut | None = None) -> Tensor:
+        if arch == ARCHS[broken]:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] not enough memory")
+        return forward(net, x, arch, weights)
+
+    monkeypatch.setattr(SuperNet, "forward", breaking)
+    with pytest.raises(RuntimeError, match="not enough memory"):
+        taught(supernet(), LESSONS["sandwich"], 2)
+
+
+def test_torchs_threads_are_left_as_they_were() -> None:
+    threads = torch.get_num_threads()
+    taught(supernet(), LESSONS["sandwich"], 4)
+    assert torch.get_num_threads() == threads
+
+
+def test_room_is_one_arch_a_thread_on_cpus_only() -> None:
+    assert room_for(4, torch.device("cpu")) == min(4, torch.get_num_threads())
+    assert room_for(1, torch.device("cpu")) == 1
+    assert room_for(4, torch.device("cpu"), 3) == 3
+    assert room_for(4, torch.device("cpu"), 8) == 4
+    assert room_for(4, torch.device("cuda")) == 1
