@@ -6,6 +6,7 @@ The map, top to bottom; imports go down only:
     display      progress and tables on a terminal
     pipeline     the stages of a whole run; what needs two rooms at once meets here
     report       a page and plots, from saved files
+    evidence     how well scores rank, whether a search was worth it
     search       choosing archs: NSGA-II over integer genes
     profiling    asking the device: what to time, the timer, rows
     deploy       ONNX, int8, proof of parity, a look into the file, the bundle

@@ -96,9 +96,9 @@ Precision = Literal["auto", "fp32", "bf16"]
 class TrainConfig(_Section):
     """How the supernet is taught."""
 
-    recipe: Literal["sandwich", "alpha-divergence", "uniform", "delayed-shrinking", "progressive-shrinking"] = (
-        "sandwich"
-    )
+    recipe: Literal[
+        "sandwich", "sandwich-labels", "alpha-divergence", "uniform", "delayed-shrinking", "progressive-shrinking"
+    ] = "sandwich"
     init: Path | None = None
     kernel_transforms: bool = False
     epochs: float | None = Field(None, ge=0)

@@ -19,7 +19,7 @@ from edgenas.latency.table import find_table, table_names
 
 REPOSITORY = Path(__file__).parent.parent
 COMMANDS = ["demo", "run", "profile", "train", "search", "verify", "export", "report", "status", "inspect"]
-COMMANDS += ["gate", "compare", "import ofa", "import ofa-accuracy", "race", "evaluate", "finetune"]
+COMMANDS += ["gate", "compare", "import ofa", "import ofa-accuracy", "race", "evaluate", "finetune", "trust", "worth"]
 COMMANDS += ["devices list", "devices show", "devices probe", "data check"]
 COMMANDS += [f"tables {name}" for name in ("list", "show", "check", "diff", "merge", "import")]
 

@@ -10,7 +10,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from edgenas.cli import bundles, data, devices, evaluation, exporting, imports, models, racing, runs, stages, tables
+from edgenas.cli import (
+    bundles,
+    data,
+    devices,
+    evaluation,
+    evidence,
+    exporting,
+    imports,
+    models,
+    racing,
+    runs,
+    stages,
+    tables,
+)
 from edgenas.exits import say_stopped
 
 
@@ -32,6 +45,7 @@ app = typer.Typer(name="edgenas", cls=Commands, no_args_is_help=True, pretty_exc
 app.add_typer(runs.app)
 app.add_typer(racing.app)
 app.add_typer(stages.app)
+app.add_typer(evidence.app)
 app.add_typer(evaluation.app)
 app.add_typer(exporting.app)
 app.add_typer(bundles.app)

@@ -197,9 +197,25 @@ def _found(manifest: Manifest) -> str:
         f"Cut out of a once-for-all supernet of the space `{manifest.space}`, trained for "
         f"{found['train_seconds'] / 60:.1f} minutes. {found['evaluations']} of its subnets were scored by the strategy "
         f"`{found['strategy']}` in {found['search_seconds'] / 60:.1f} minutes, {found['front_networks']} measured on "
-        f"the device. Budgets: {budgets}. Seed {manifest.seed}; made with "
+        f"the device. Budgets: {budgets}. {_tuning(manifest)} Seed {manifest.seed}; made with "
         f"{', '.join(f'{name} {version}' for name, version in manifest.versions.items())}. {_energy(found)}"
     )
+
+
+def _tuning(manifest: Manifest) -> str:
+    """Whether the weights are the supernet's own."""
+    told = manifest.fine_tuning
+    if not told:
+        return "It was not fine-tuned: its weights are those that it inherited from the supernet."
+    pictures, epochs, supernet = told["training_images"], told["epochs"], told["supernet"]
+    learned = f"{plain(told['dataset'])}" if pictures is None else f"{pictures:,} pictures of {plain(told['dataset'])}"
+    lasted = f"{told['seconds'] / 60:.1f} minutes" if epochs is None else f"{epochs:g} epochs"
+    lead = f"It was then fine-tuned on its own for {lasted} of {learned}, from the weights that it inherited"
+    after = _percent(told["val_top1_after"])
+    if told["val_top1_before"] is None:
+        others = f" taught {plain(supernet['dataset'])}" if supernet else ""
+        return f"{lead} from the supernet{others}, and with a new classifier: validation top-1 {after}."
+    return f"{lead}: validation top-1 {_percent(told['val_top1_before'])} before, {after} after."
 
 
 def _energy(found: Mapping[str, Any]) -> str:

@@ -64,6 +64,7 @@ def make_manifest(
         },
         splits=_splits(dataset),
         found=_found(run),
+        fine_tuning=network.fine_tuning,
         licences=_licences(run),
     )
 

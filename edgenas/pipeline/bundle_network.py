@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,7 +47,7 @@ class BundleOptions:
 
 @dataclass(frozen=True)
 class Network:
-    """What is to be bundled, and what its files are proven and scored on."""
+    """What is to be bundled, and what its files are proven and scored on; `fine_tuning` as in the manifest."""
 
     run: Run
     dataset: Dataset
@@ -56,6 +56,7 @@ class Network:
     options: BundleOptions
     folder: Path
     verified: tuple[dict[str, Any], Path] | None
+    fine_tuning: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def arch(self) -> Arch:
@@ -89,9 +90,13 @@ def validation_top1(network: Network, model: Path) -> float:
 
 def test_scores(network: Network, model: Path) -> dict[str, Any]:
     """Top-1 of a file on the test pictures, of all and by class."""
-    classes, split = network.dataset.num_classes, network.dataset.test
+    return scores_by_class(model, network.dataset.test, network.preprocess, network.dataset.num_classes)
+
+
+def scores_by_class(model: Path, split: Split, preprocess: Preprocess, classes: int) -> dict[str, Any]:
+    """Top-1 of a file on test pictures, of all and by class."""
     right = [0] * classes
-    for answer, label in _answers(model, split, network.preprocess):
+    for answer, label in _answers(model, split, preprocess):
         right[label] += answer
     counts = split.counts(classes)
     return {

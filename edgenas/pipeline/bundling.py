@@ -43,7 +43,8 @@ def make_bundle(run: Run, arch: Arch, options: BundleOptions, out: Path, progres
     # In the run folder, where the next start clears away what a kill leaves.
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".export.") as folder:
         preprocess, verified = deployed_preprocess(arch, dataset), None if tuned else verified_network(run, arch)
-        network = Network(run, dataset, subnet, preprocess, options, Path(folder), verified)
+        told = tuned.told if tuned else {}
+        network = Network(run, dataset, subnet, preprocess, options, Path(folder), verified, told)
         say_parity_images(network)
         progress("proving the export", 0, 1)
         plain = plain_fp32(network)

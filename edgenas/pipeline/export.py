@@ -13,6 +13,7 @@ from edgenas.pipeline.bundle_network import BundleOptions
 from edgenas.pipeline.bundling import make_bundle, run_precision
 from edgenas.pipeline.finetune import is_better
 from edgenas.pipeline.front_int8 import deployed_top1, precisions
+from edgenas.pipeline.hindsight import write_hindsight
 from edgenas.pipeline.lock import locked
 from edgenas.pipeline.run import Progress, Run
 from edgenas.space.arch import Arch
@@ -36,6 +37,8 @@ def run_export(run: Run, progress: Progress) -> None:
     verified = run.result("verify")
     options, used = BundleOptions(run_precision(run)), precisions(run)
     manifest = make_bundle(run, run.space.parse(verified["chosen"]), options, run.folder / BUNDLE, progress)
+    # The choice is written down: what test pictures say of the others changes nothing now.
+    write_hindsight(run, _own_file(run, verified), progress)
     chosen: dict[str, Any] = {
         "arch": manifest.arch,
         "val_top1": _val_top1(run, manifest, verified),
@@ -45,6 +48,13 @@ def run_export(run: Run, progress: Progress) -> None:
     }
     result = {"chosen": chosen, "parity": manifest.parity, "costs": manifest.costs}
     run.finish("export", result | ({"int8": _int8_result(manifest)} if manifest.int8 else {}))
+
+
+def _own_file(run: Run, verified: dict[str, Any]) -> Path | None:
+    """The chosen network's file for the run's own pictures; None where it was only exported for others."""
+    if run.lacks("finetune") or run.config.finetune.data is None:
+        return run.folder / BUNDLE / MODEL
+    return run.folder / verified["model"] if verified["model"] else None
 
 
 def _val_top1(run: Run, manifest: Manifest, verified: dict[str, Any]) -> float:

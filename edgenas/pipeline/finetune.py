@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import time
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import safetensors.torch
@@ -12,25 +14,41 @@ from safetensors import SafetensorError
 from edgenas.errors import RunFolderError
 from edgenas.files import write_bytes
 from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_split
+from edgenas.pipeline.lone import setting_id
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.subnets import run_subnets
 from edgenas.space.arch import Arch
 from edgenas.supernet.subnet import Subnet
-from edgenas.training.checkpoint import plain
+from edgenas.training import checkpoint
 from edgenas.training.data import Dataset, load_dataset
 from edgenas.training.evaluate import top1
 from edgenas.training.finetuning import finetune, with_classes
 
 WEIGHTS = "finetune/subnet.safetensors"
+TEACHING = "finetune/teaching"
+"""Of checkpoints, until it is done."""
+TOLD = (
+    "dataset",
+    "training_images",
+    "epochs",
+    "learning_rate_share",
+    "supernet",
+    "val_top1_before",
+    "val_top1_after",
+    "seconds",
+)
+"""Of the result, what a bundle and a report state; runs of older versions know but half of it."""
 
 
 def run_finetune(run: Run, progress: Progress) -> None:
     """Teach the chosen subnet on its own: the run's pictures, the largest as its teacher; or those of `finetune.data`.
 
     On the run's pictures it is kept if validation top-1 rises. On others it has a new classifier, and no teacher.
+    Stopped or killed, it goes on from its last checkpoint.
 
     Raises:
         ConfigError: the config asks for no fine-tuning, or the run has no weights.
+        RunFolderError: a checkpoint is broken.
         DataError: see `load_dataset`.
         EdgenasError: the loss is no finite number; the step is named.
     """
@@ -38,11 +56,12 @@ def run_finetune(run: Run, progress: Progress) -> None:
     if run.done("finetune"):
         return
     arch, settings = run.space.parse(run.result("verify")["chosen"]), run.config.finetune
-    own, started = run_dataset(run), time.perf_counter()
+    own = run_dataset(run)
     subnets, dataset = run_subnets(run, own), tuned_dataset(run, own)
+    digest = dataset.digest()
     inherited = subnets(arch)
     student = inherited if dataset is own else with_classes(inherited, dataset.num_classes)
-    tuned = finetune(
+    tuned, seconds = finetune(
         student,
         dataset.train,
         run.config.training,
@@ -52,19 +71,36 @@ def run_finetune(run: Run, progress: Progress) -> None:
         seed=run.config.seed,
         progress=lambda done, total: progress("fine-tuning", done, total),
         teacher=subnets(run.space.largest) if dataset is own else None,
+        folder=_checkpoints(run, arch, digest),
     )
     pictures = scoring_split(run, dataset)
     result = {
         "arch": arch.id,
         "dataset": dataset.name,
-        "data_digest": dataset.digest(),
+        "data_digest": digest,
+        "training_images": len(dataset.train),
+        "epochs": settings.epochs,
+        "learning_rate_share": settings.learning_rate_share,
+        "supernet": {"dataset": own.name, "weights": _weights(run)},
         "val_top1_before": top1(inherited, pictures) if dataset is own else None,
         "val_top1_after": top1(tuned, pictures),
         "calibration_images": tuned.calibration_images,
-        "seconds": time.perf_counter() - started,
+        "seconds": seconds,
     }
-    write_bytes(run.folder / WEIGHTS, safetensors.torch.save(plain(tuned.state_dict())))
+    write_bytes(run.folder / WEIGHTS, safetensors.torch.save(checkpoint.plain(tuned.state_dict())))
     run.finish("finetune", result)
+    shutil.rmtree(run.folder / TEACHING, ignore_errors=True)
+
+
+def _checkpoints(run: Run, arch: Arch, pictures: str) -> Path:
+    """A folder for all that the weights depend on: what another setting left half done is not gone on with."""
+    said = {"arch": arch.id, "weights": _weights(run), "pictures": pictures}
+    return run.folder / TEACHING / setting_id({**said, "settings": run.config.finetune.model_dump(mode="json")})
+
+
+def _weights(run: Run) -> str:
+    """Digest of those that are inherited."""
+    return checkpoint.digest(run.result_path("train").parent)
 
 
 def tuned_dataset(run: Run, own: Dataset) -> Dataset:
@@ -78,10 +114,11 @@ def tuned_dataset(run: Run, own: Dataset) -> Dataset:
 
 @dataclasses.dataclass(frozen=True)
 class Tuned:
-    """A fine-tuned subnet, calibrated, on the CPU, and the pictures it was taught with."""
+    """A fine-tuned subnet, calibrated, on the CPU; its pictures, and what a manifest says of its teaching."""
 
     subnet: Subnet
     dataset: Dataset
+    told: Mapping[str, Any]
 
 
 def tuned_subnet(run: Run, own: Dataset, arch: Arch) -> Tuned | None:
@@ -111,7 +148,7 @@ def tuned_subnet(run: Run, own: Dataset, arch: Arch) -> Tuned | None:
             f"{path} is missing or broken ({error}): delete {path.parent} and run `edgenas finetune {run.folder}`"
         ) from None
     subnet.calibration_images = known["calibration_images"]
-    return Tuned(subnet.eval(), dataset)
+    return Tuned(subnet.eval(), dataset, {key: known.get(key) for key in TOLD})
 
 
 def is_better(result: dict[str, Any]) -> bool:

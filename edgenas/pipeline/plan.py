@@ -249,9 +249,10 @@ def _export_stage(
     weights: int,
 ) -> tuple[str, float, int]:
     """What it does, seconds, bytes; fine-tuning for int8, which is rarely due, is not counted."""
-    seconds = 5 + test_images * image_seconds
+    # The front, the chosen file twice, the largest subnet.
+    seconds = 5 + (config.verify.networks + 3) * test_images * image_seconds
     if config.export.precision == "fp32" and not in_int8:
-        return "prove the chosen file equal and bundle it", seconds, weights
+        return "prove the chosen file equal, bundle it, and look at test pictures", seconds, weights
     recipes, images, devices = len(get_args(Method)), config.export.calibration_images, len(config.devices)
     quantising = recipes * (QUANTISE_SECONDS + images * QUANTISE_TIMES * image_seconds)
     # Every recipe's file; fp32's; and for the gate the subnet and the chosen file.

@@ -162,12 +162,23 @@ class Exported(_Result):
     int8: Quantised | None = None
 
 
+class Supernet(_Result):
+    """What a fine-tuned subnet inherited its weights from: the pictures it was taught, and the weights' digest."""
+
+    dataset: str
+    weights: str
+
+
 class Finetuned(_Result):
-    """finetune/result.json."""
+    """finetune/result.json; older versions said less."""
 
     arch: str
     dataset: str
     data_digest: str
+    training_images: Count | None = None
+    epochs: NotNegative | None = None
+    learning_rate_share: NotNegative | None = None
+    supernet: Supernet | None = None
     val_top1_before: Fraction | None
     val_top1_after: Fraction
     calibration_images: Annotated[int, Field(gt=0)]

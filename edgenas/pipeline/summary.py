@@ -6,6 +6,7 @@ from typing import Any
 
 from edgenas.files import read_json, write_json
 from edgenas.pipeline.accuracy import open_source
+from edgenas.pipeline.finetune import TOLD
 from edgenas.pipeline.results import check_description
 from edgenas.pipeline.run import Run
 
@@ -66,8 +67,7 @@ def _finetuned(run: Run) -> dict[str, Any]:
     if run.lacks("finetune") is not None:
         return {}
     result = run.result("finetune")
-    keys = ("dataset", "val_top1_before", "val_top1_after", "seconds")
-    return {"finetune": {key: result[key] for key in keys}}
+    return {"finetune": {key: result.get(key) for key in TOLD}}
 
 
 def _without(run: Run, verified: dict[str, Any]) -> dict[str, Any]:

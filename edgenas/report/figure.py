@@ -25,3 +25,10 @@ def layout_of(x: str, y: str) -> Figure:
 def short(value: float) -> float:
     """Six significant figures: more cannot be seen, and would be most of the page."""
     return float(f"{value:.6g}")
+
+
+def label_of(text: str) -> str:
+    """A class's name on an axis, which takes a little HTML: none of it is."""
+    for letter, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        text = text.replace(letter, escaped)
+    return text if len(text) <= 40 else text[:39] + "…"

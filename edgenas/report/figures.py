@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgenas.report import int8_judgement, judgement, searched
-from edgenas.report.figure import LOOKS, Figure, layout_of, short
+from edgenas.report.figure import LOOKS, Figure, label_of, layout_of, short
 from edgenas.report.network import Block
 from edgenas.report.plots import smooth
 from edgenas.report.values import Run
@@ -142,7 +142,7 @@ def by_class(run: Run) -> Figure:
     order = sorted(
         (rate, place) for place, rate in enumerate(run.bundle.accuracy.test_top1_by_class) if rate is not None
     )
-    names = [_label(run.bundle.classes[place]) for _, place in order]
+    names = [label_of(run.bundle.classes[place]) for _, place in order]
     files = {"fp32": run.bundle.accuracy} | ({"int8": run.bundle.int8.accuracy} if run.bundle.int8.accuracy else {})
     data = []
     for (name, scores), (colour, symbol, _) in zip(files.items(), reversed(LOOKS), strict=False):
@@ -164,10 +164,3 @@ def by_class(run: Run) -> Figure:
     layout = layout_of("test top-1 (%)", "") | {"height": 120 + 24 * len(names)}
     layout["yaxis"] |= {"autorange": "reversed", "categoryorder": "array", "categoryarray": names}
     return {"data": data, "layout": layout, "label": judgement.by_class(run)}
-
-
-def _label(text: str) -> str:
-    """A class's name on an axis, which takes a little HTML: none of it is."""
-    for letter, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
-        text = text.replace(letter, escaped)
-    return text if len(text) <= 40 else text[:39] + "…"

@@ -99,9 +99,14 @@ def finetuned(run: Run) -> str:
     found = run.summary.finetune
     if found is None:
         return ""
-    after = f"Fine-tuned for {duration(found.seconds)}"
+    pictures = f"{found.training_images:,} pictures of " if found.training_images else ""
+    epochs = f" ({found.epochs:g} epochs)" if found.epochs else ""
+    lead = f"Fine-tuned for {duration(found.seconds)}{epochs} on {pictures}{found.dataset}"
+    weights = "from the weights it inherited"
     if found.val_top1_before is None:
-        return f"{after} on {found.dataset}, whose classes it tells: validation top-1 {percent(found.val_top1_after)}."
+        said = f"{lead}, whose classes it tells, {weights} and with a new classifier"
+        return f"{said}: validation top-1 {percent(found.val_top1_after)}."
+    after = f"{lead}, {weights}"
     change = f"validation top-1 {percent(found.val_top1_before)} before, {percent(found.val_top1_after)} after"
     kept = "" if found.val_top1_after > found.val_top1_before else "; what is exported is the network as it was"
     return f"{after}: {change}{kept}."

@@ -10,10 +10,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgenas.errors import RunFolderError, explained
 from edgenas.files import read_json, read_jsonl, read_yaml
+from edgenas.report.evidence_values import Hindsight, Trust, Worth
 from edgenas.report.search_values import Evaluation, Fit, SearchFacts, Understanding
 from edgenas.report.values import BundleFacts, Dataset, Forms, Run, Score, Spent, Step, Summary, Validation
 
-UNDERSTANDING, COSTS = "verify/understanding.json", "costs.jsonl"
+UNDERSTANDING, HINDSIGHT, COSTS = "verify/understanding.json", "export/hindsight.json", "costs.jsonl"
+TRUST, WORTH = "trust/trust.json", "worth/worth.json"
 T = TypeVar("T")
 Told = TypeVar("Told", Step, Validation)
 
@@ -46,11 +48,10 @@ def load_run(folder: Path) -> Run:
         search=_read(SearchFacts, folder, "search/result.json", "search"),
         summary=summary,
         fits=_rows(Fit, folder, "search/rounds.jsonl", "search") if (folder / "search/rounds.jsonl").exists() else (),
-        understanding=_read(Understanding, folder, UNDERSTANDING, "verify")
-        if (folder / UNDERSTANDING).exists()
-        else None,
-        forms=_read(Forms, folder, "latency/form.json", "profile") if (folder / "latency/form.json").exists() else None,
+        understanding=_if_there(Understanding, folder, UNDERSTANDING, "verify"),
+        forms=_if_there(Forms, folder, "latency/form.json", "profile"),
         bundle=_bundle(folder, summary),
+        **_evidence(folder, summary),
         identities={d: found for d in devices if (found := _said(folder, d, "identity"))},
         costs=_rows(Spent, folder, COSTS, "report") if (folder / COSTS).exists() else (),
     )
@@ -77,6 +78,19 @@ def _bundle(folder: Path, summary: Summary) -> BundleFacts | None:
     return _read(BundleFacts, folder, name, "export") if (folder / name).exists() else None
 
 
+def _evidence(folder: Path, summary: Summary) -> dict[str, Any]:
+    """What looks back on a run, as far as it is of this choice and these weights: stages may be done anew."""
+    chosen = summary.chosen.arch if summary.chosen else None
+    hindsight, trust = _if_there(Hindsight, folder, HINDSIGHT, "export"), _if_there(Trust, folder, TRUST, "trust")
+    worth, trained = _if_there(Worth, folder, WORTH, "worth"), folder / "supernet/result.json"
+    weights = read_json(trained, _again("train", folder)).get("weights") if trained.exists() else None
+    return {
+        "hindsight": hindsight if hindsight and hindsight.chosen == chosen else None,
+        "trust": trust if trust and trust.weights == weights else None,
+        "worth": worth if worth and worth.edgenas.network == chosen else None,
+    }
+
+
 def _need(folder: Path, name: str, stage: str) -> Path:
     path = folder / name
     if not path.is_file():
@@ -95,6 +109,10 @@ def _read(kind: type[T], folder: Path, name: str, stage: str) -> T:
     path = _need(folder, name, stage)
     again = _again(stage, folder)
     return _check(kind, read_json(path, again), str(path), f"delete it and {again}")
+
+
+def _if_there(kind: type[T], folder: Path, name: str, stage: str) -> T | None:
+    return _read(kind, folder, name, stage) if (folder / name).exists() else None
 
 
 def _rows(kind: type[T], folder: Path, name: str, stage: str, named: str | None = None) -> tuple[T, ...]:

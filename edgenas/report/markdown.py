@@ -12,8 +12,10 @@ from edgenas.files import write_bytes, write_text
 from edgenas.report import judgement, predictor_judgement, searched
 from edgenas.report.classes import CLASS_HEADER, class_rows
 from edgenas.report.cost import COST_HEADER, cost, cost_rows
+from edgenas.report.evidence_plots import plot_evidence
 from edgenas.report.formats import MISSING, count, ms, ms_range, percent
 from edgenas.report.load import load_run
+from edgenas.report.markdown_evidence import hindsight_section, trust_section, worth_section
 from edgenas.report.markdown_int8 import int8_section
 from edgenas.report.markdown_pieces import folded, image, table
 from edgenas.report.network import block_header, block_rows, chosen_blocks
@@ -33,7 +35,7 @@ def write_report(run_folder: Path) -> Path:
     """
     run = load_run(run_folder)
     target = run_folder / "report"
-    plots = plot_all(run)
+    plots = plot_all(run) | plot_evidence(run)
     for name, data in plots.items():
         write_bytes(target / name, data)
     page = target / "report.md"
@@ -49,12 +51,15 @@ def render(run: Run, plots: Sequence[str]) -> str:
         _chosen(run),
         _network(run),
         _classes(run),
+        hindsight_section(run, plots),
         int8_section(run),
         *[_predictor(run, device) for device in run.devices if device in run.scores],
         image("predictor.png", "Predicted against measured latency of networks the predictor had not seen", plots),
         _search(run, plots),
         _understanding(run, plots),
         _training(run, plots),
+        trust_section(run, plots),
+        worth_section(run, plots),
         _cost(run),
         _circumstances(run),
     ]

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 import yaml
 
-from edgenas.report import figures, int8_judgement, judgement, latency_figures, predictor_judgement, searched
+from edgenas.report import (
+    evidence,
+    figures,
+    hindsight,
+    int8_judgement,
+    judgement,
+    latency_figures,
+    predictor_judgement,
+    searched,
+)
 from edgenas.report.classes import CLASS_HEADER, class_rows
 from edgenas.report.cost import COST_HEADER, cost, cost_rows
 from edgenas.report.figure import Figure
@@ -39,8 +48,8 @@ class Section:
 
 def sections(run: Run) -> list[Section]:
     """The parts of the page, in order."""
-    found = [_front(run), *_network(run), *_predictor(run), *_accuracy(run), *_training(run), _search(run)]
-    return [*found, *_genes(run), _cost(run), _environment(run)]
+    found = [_front(run), *_network(run), *_predictor(run), *_accuracy(run), *_training(run), *_trust(run)]
+    return [*found, _search(run), *_genes(run), *_worth(run), _cost(run), _environment(run)]
 
 
 def _front(run: Run) -> Section:
@@ -115,16 +124,54 @@ def _accuracy(run: Run) -> list[Section]:
             "optimism",
             "Validation against test",
             " ".join(filter(None, [judgement.optimism(run), judgement.finetuned(run)])).rstrip("."),
-            (figures.validation_and_test(run),),
-            sentences([int8_judgement.int8(run), *int8_judgement.int8_doubts(run), *run.summary.int8.notes])
-            if run.summary.int8
-            else "",
+            (figures.validation_and_test(run), *([hindsight.front_on_test(run)] if _has_front(run) else [])),
+            sentences([hindsight.front_optimism(run)])
+            + (
+                sentences([int8_judgement.int8(run), *int8_judgement.int8_doubts(run), *run.summary.int8.notes])
+                if run.summary.int8
+                else ""
+            ),
         )
     ]
+    return [*found, _classes(run)]
+
+
+def _classes(run: Run) -> Section:
+    title, told = "Accuracy by class", sentences([hindsight.paid(run)])
+    found, changed = run.hindsight, []
+    if found is not None and found.classes:
+        changed = [hindsight.class_changes(run)]
+        rows = table(hindsight.CHANGE_COLUMNS, hindsight.change_rows(found), numbers=(1, 2, 3, 4))
+        told += folded("Beside the largest subnet, as a table", rows)
     if run.bundle is None or not run.bundle.accuracy.test_top1_by_class:
-        return [*found, Section("classes", "Accuracy by class", judgement.by_class(run))]
+        return Section("classes", title, judgement.by_class(run), tuple(changed), told)
     shown = folded("By class as a table", table(CLASS_HEADER, class_rows(run), numbers=(1, 2)))
-    return [*found, Section("classes", "Accuracy by class", judgement.by_class(run), (figures.by_class(run),), shown)]
+    return Section("classes", title, judgement.by_class(run), (figures.by_class(run), *changed), told + shown)
+
+
+def _has_front(run: Run) -> bool:
+    return run.hindsight is not None and bool(run.hindsight.front)
+
+
+def _trust(run: Run) -> list[Section]:
+    found = run.trust
+    if found is None:
+        return []
+    rows = table(evidence.TRUST_COLUMNS, evidence.trust_rows(found))
+    subnets = folded("Every subnet", table(evidence.SUBNET_COLUMNS, evidence.subnet_rows(found), numbers=(3, 4, 5, 6)))
+    title, drawn = "Can inherited accuracies be trusted?", (evidence.inherited_and_alone(found),)
+    return [Section("trust", title, evidence.trusted(found), drawn, sentences(evidence.gaps(found)) + rows + subnets)]
+
+
+def _worth(run: Run) -> list[Section]:
+    found = run.worth
+    if found is None:
+        return []
+    rows = table(evidence.WORTH_COLUMNS, evidence.worth_rows(found))
+    costs = folded("Total time by budgets", table(evidence.COST_COLUMNS, evidence.cost_rows(found), numbers=(1, 2)))
+    said = sentences([evidence.crossing(found)])
+    title, drawn = "Was the search worth it?", (evidence.contenders(found), evidence.total_costs(found))
+    return [Section("worth", title, evidence.worthwhile(found), drawn, said + rows + costs)]
 
 
 def _training(run: Run) -> list[Section]:

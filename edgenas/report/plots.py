@@ -51,17 +51,19 @@ def plot_all(run: Run) -> dict[str, bytes]:
     if run.understanding is not None and run.understanding.genes:
         drawn["genes.png"] = _genes
     with matplotlib.rc_context(STYLE):
-        return {name: _png(draw(run)) for name, draw in drawn.items()}
+        return {name: png(draw(run)) for name, draw in drawn.items()}
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """A figure as PNG bytes."""
     stream = io.BytesIO()
     # Without its version stamp, equal data give equal bytes.
     figure.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
 
 
-def _headline(figure: Figure, finding: str) -> None:
+def headline(figure: Figure, finding: str) -> None:
+    """What the figure shows, above it."""
     text = _wrapped(finding, 88)
     figure.suptitle(text, x=0.01, ha="left", fontweight="bold", fontsize=11)
 
@@ -80,7 +82,7 @@ def _front(run: Run) -> Figure:
     figure, panels = _panels(len(run.devices), 4.4)
     for device, axes in zip(run.devices, panels, strict=True):
         _front_panel(axes, run, device)
-    _headline(figure, judgement.front(run))
+    headline(figure, judgement.front(run))
     return figure
 
 
@@ -198,7 +200,7 @@ def _predictor_panel(axes: Axes, run: Run, device: str) -> None:
 
 def _training(run: Run) -> Figure:
     figure, panels = _panels(2 if run.validations else 1, 2.7)
-    _headline(figure, judgement.training(run))
+    headline(figure, judgement.training(run))
     epochs, losses = np.array([s.epoch for s in run.steps]), np.array([s.loss for s in run.steps])
     panels[0].plot(epochs, losses, color="#b3d2e8", lw=1, label="each recorded step")
     panels[0].plot(epochs, smooth(losses), color=BLUE, lw=2, label="running mean")
@@ -226,7 +228,7 @@ def _search(run: Run) -> Figure:
     figure, (axes,) = _panels(1, 3.4)
     axes.step(facts.evaluations_by_batch, facts.hypervolume_by_batch, where="post", color=BLUE, lw=1.8)
     axes.plot(facts.evaluations_by_batch, facts.hypervolume_by_batch, "o", color=BLUE, ms=4)
-    _headline(figure, judgement.search(run))
+    headline(figure, judgement.search(run))
     axes.set(xlabel="evaluations", ylabel="hypervolume", xlim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
@@ -244,7 +246,7 @@ def _genes(run: Run) -> Figure:
             axes, [each.latency_us[device].change / 1e3 for each in effects], ORANGE, f"latency on {device} (ms)"
         )
     panels[0].set_yticks(range(len(effects)), [each.name for each in effects])
-    _headline(figure, searched.genes_in_short(run))
+    headline(figure, searched.genes_in_short(run))
     return figure
 
 
@@ -294,5 +296,5 @@ def plot_blocks(model: str, p50_us: float, blocks: Sequence[Mapping[str, Any]]) 
         axes.grid(axis="y", visible=False)
         figure.legend(loc="outside lower right", ncols=2)
         most = f"{longest['name']} takes most, {100 * longest['share']:.0f} %"
-        _headline(figure, f"{model}: {ms(p50_us)} ms a picture; {most}")
-        return _png(figure)
+        headline(figure, f"{model}: {ms(p50_us)} ms a picture; {most}")
+        return png(figure)

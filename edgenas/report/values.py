@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, BeforeValidator, Field
 
+from edgenas.report.evidence_values import Hindsight, Trust, Worth
 from edgenas.report.search_values import Evaluation, Fit, SearchFacts, Understanding, Value
 
 
@@ -129,9 +130,14 @@ class Accuracy(Value):
 
 
 class Finetuned(Value):
-    """What fine-tuning the chosen network brought; without a `before` it was taught other pictures than the run's."""
+    """What fine-tuning the chosen network brought; without a `before` it was taught other pictures than the run's.
+
+    Runs of older versions do not say how many pictures and epochs.
+    """
 
     dataset: str
+    training_images: int | None = None
+    epochs: float | None = None
     val_top1_before: float | None
     val_top1_after: float
     seconds: float
@@ -279,8 +285,14 @@ class Run:
     """None where there is no bundle."""
     identities: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """By device, what its latencies were measured with."""
+    hindsight: Hindsight | None = None
+    """None in runs of older versions, and where there are no weights."""
+    trust: Trust | None = None
+    """None where `edgenas trust` was not run."""
+    worth: Worth | None = None
+    """None where `edgenas worth` was not run."""
     costs: tuple[Spent, ...] = ()
-    """None in runs of older versions."""
+    """Empty in runs of older versions."""
 
     @property
     def devices(self) -> tuple[str, ...]:

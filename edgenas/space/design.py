@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,6 +14,8 @@ from edgenas.space.space import Genes, SearchSpace
 CANDIDATES_PER_SAMPLE = 32
 LOOSENESS, STRENGTH = 0.3, 2.5
 """Of the Beta distribution that a candidate's genes are drawn from."""
+NEAR_SAMPLES, NEAR_ROUNDS = 64, 8
+"""In how many parts, each of so many samples' candidates, near archs are looked for before fewer come back."""
 
 
 def covering(space: SearchSpace, count: int, seed: int) -> list[Arch]:
@@ -38,6 +42,38 @@ def covering(space: SearchSpace, count: int, seed: int) -> list[Arch]:
     return space.decode(genes[chosen])
 
 
+def near_in_macs(
+    space: SearchSpace, centre: Arch, share: float, count: int, seed: int, *, but: Collection[Arch] = ()
+) -> list[Arch]:
+    """Up to `count` distinct random archs whose MACs are within `share` of the centre's, 0.1 for ±10 %.
+
+    Fewer come back where the space seems to hold fewer.
+
+    Args:
+        space: of the archs.
+        centre: not among what comes back.
+        share: of the centre's MACs.
+        count: of archs.
+        seed: of the draw.
+        but: further archs that shall not come back.
+    """
+    rng = np.random.default_rng((seed, count))
+    middle, found = macs_of(space, [centre])[0], dict.fromkeys([centre, *but])
+    wanted = len(found) + count
+    for _ in range(NEAR_ROUNDS):
+        archs = space.decode(rng.permutation(_candidates(space, NEAR_SAMPLES, rng)))
+        near = np.abs(macs_of(space, archs) / middle - 1) <= share
+        found |= dict.fromkeys(arch for arch, fits in zip(archs, near, strict=True) if fits)
+        if len(found) >= wanted:
+            break
+    return [arch for arch in found if arch != centre and arch not in but][:count]
+
+
+def macs_of(space: SearchSpace, archs: Sequence[Arch], num_classes: int = 1) -> npt.NDArray[np.float64]:
+    """Multiply-accumulates of archs, shape (n,)."""
+    return np.array([cost(space.unroll(arch, num_classes)).macs for arch in archs], dtype=np.float64)
+
+
 def _farthest(distance: npt.NDArray[np.float64], inside: npt.NDArray[np.bool_]) -> int:
     """Of the candidates inside a step; of all, where it has none left."""
     among = np.where(inside & (distance > 0), distance, -1.0)
@@ -58,7 +94,7 @@ def _candidates(space: SearchSpace, count: int, rng: np.random.Generator) -> Gen
 
 def _steps(space: SearchSpace, genes: Genes, count: int) -> npt.NDArray[np.int64]:
     """Which of the `count` - 2 steps between the ends each candidate's MACs lie in."""
-    logs = np.log([cost(space.unroll(arch, num_classes=1)).macs for arch in space.decode(genes)])
+    logs = np.log(macs_of(space, space.decode(genes)))
     spread = max(float(np.ptp(logs)), 1e-12)
     steps = max(count - 2, 1)
     found: npt.NDArray[np.int64] = np.minimum((logs - logs.min()) / spread * steps, steps - 1).astype(np.int64)

@@ -31,6 +31,12 @@ def preprocess_for(arch: Arch, pixels: Pixels | None = None) -> Preprocess:
     return Preprocess(size=arch.resolution, mean=pixels.mean, std=pixels.std, crop=pixels.crop)
 
 
+def preprocess_of(subnet: Subnet) -> Preprocess:
+    """How pictures become the inputs of a network, whether it is of a space or not."""
+    pixels = subnet.pixels
+    return Preprocess(size=subnet.resolution, mean=pixels.mean, std=pixels.std, crop=pixels.crop)
+
+
 @torch.no_grad()
 def materialise(
     net: SuperNet, arch: Arch, images: Tensor, *, most: int = CALIBRATION_IMAGES, batch_size: int = BATCH_SIZE
@@ -61,12 +67,10 @@ def recalibrate(subnet: Subnet, images: Tensor, *, batch_size: int = BATCH_SIZE)
     """
     if len(images) < 2:
         raise DataError(f"recalibration wants at least 2 training pictures, got {len(images)}")
-    arch = subnet.arch
-    assert arch is not None
     subnet.to(memory_format=torch.channels_last).train()
     averages = [_Averages(module) for module in subnet.modules() if isinstance(module, nn.BatchNorm2d)]
     for batch in _batches(images, batch_size):
-        subnet(_inputs(batch, arch, subnet))
+        subnet(_inputs(batch, subnet))
     for average in averages:
         average.settle(len(images))
     subnet.calibration_images = len(images)
@@ -117,8 +121,7 @@ class _Scored:
     @torch.no_grad()
     def __call__(self, pictures: Tensor) -> Tensor:
         """Logits of one batch, on the CPU."""
-        assert self._subnet.arch is not None
-        logits: Tensor = self._network(_inputs(pictures, self._subnet.arch, self._subnet))
+        logits: Tensor = self._network(_inputs(pictures, self._subnet))
         return logits.float().cpu()
 
 
@@ -149,6 +152,16 @@ def top1(subnet: Subnet, split: Split) -> float:
     return accuracy(subnet, split).top1
 
 
+@torch.no_grad()
+def uncalibrated_top1(subnet: Subnet, split: Split) -> float:
+    """Top-1 with whatever batch-norm statistics a network has: tells what recalibrating is worth, never to choose."""
+    assert not subnet.training
+    right = [
+        subnet(_inputs(batch.tensor(), subnet)).cpu().argmax(1) == batch.labels for batch in split.batches(BATCH_SIZE)
+    ]
+    return int(torch.cat(right).sum()) / len(split)
+
+
 def accuracy(subnet: Subnet, split: Split, num_classes: int = 0) -> Accuracy:
     """Top-1 of a split and of its classes: at least `num_classes`, and as many as there are labels.
 
@@ -170,12 +183,10 @@ def _batches(images: Tensor, batch_size: int) -> list[Tensor]:
     return batches
 
 
-def _inputs(batch: Tensor, arch: Arch, subnet: Subnet) -> Tensor:
-    batch, dtype = batch.to(module_device(subnet)), next(subnet.parameters()).dtype
+def _inputs(batch: Tensor, subnet: Subnet) -> Tensor:
+    batch, dtype, side = batch.to(module_device(subnet)), next(subnet.parameters()).dtype, subnet.resolution
     if batch.is_floating_point():
-        if batch.shape[1:] != (3, arch.resolution, arch.resolution):
-            raise DataError(
-                f"wanted preprocessed pictures (n, 3, {arch.resolution}, {arch.resolution}), got {tuple(batch.shape)}"
-            )
+        if batch.shape[1:] != (3, side, side):
+            raise DataError(f"wanted preprocessed pictures (n, 3, {side}, {side}), got {tuple(batch.shape)}")
         return batch.to(dtype).contiguous(memory_format=torch.channels_last)
-    return preprocess_for(arch, subnet.pixels)(batch).to(dtype)
+    return preprocess_of(subnet)(batch).to(dtype)

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from edgenas.config import TrainConfig
 from edgenas.errors import DataError
 from edgenas.space.blocks import HeadSpec
 from edgenas.supernet.subnet import Subnet
-from edgenas.training.augment import augment
+from edgenas.training.alone import Progress, steps_of, teach
 from edgenas.training.beginning import compute_device
-from edgenas.training.evaluate import preprocess_for, recalibrate
-from edgenas.training.losses import distillation_loss, hard_loss
-from edgenas.training.optimizer import make_optimizer
-from edgenas.training.schedule import batch_indices, learning_rate
+from edgenas.training.evaluate import recalibrate
 from edgenas.training.split import Split
-from edgenas.training.step import autocast, check_finite
-
-Progress = Callable[[int, int], None]
 
 
 def with_classes(subnet: Subnet, num_classes: int) -> Subnet:
@@ -47,8 +40,9 @@ def finetune(
     seed: int,
     progress: Progress,
     teacher: Subnet | None = None,
-) -> Subnet:
-    """A calibrated subnet of the same arch that was taught alone, on the CPU.
+    folder: Path | None = None,
+) -> tuple[Subnet, float]:
+    """A calibrated subnet of the same arch that was taught alone, on the CPU; and the seconds spent in steps.
 
     Args:
         subnet: calibrated; left as it was.
@@ -60,55 +54,30 @@ def finetune(
         seed: of the order of pictures and their augmentation.
         progress: called with steps done and in all.
         teacher: calibrated, of the same classes; its outputs are learned beside the labels.
+        folder: of checkpoints, and of the one that is resumed from, see `teach`; None: there are none.
 
     Raises:
         UncalibratedError: the subnet or its teacher did not come from `materialise`.
         DataError: a batch is larger than the split, or the teacher is of other classes.
+        RunFolderError: the checkpoint in `folder` is broken or of another network.
         EdgenasError: the loss is no finite number; the step is named.
     """
     subnet.require_calibrated("fine-tuning")
-    assert subnet.arch is not None
-    device, size = compute_device(config.device), min(config.batch_size, len(train))
     if teacher is not None:
         teacher.require_calibrated("teaching")
         if teacher.specs[-1].out_channels != subnet.specs[-1].out_channels:
             raise DataError("fine-tuning onto other classes goes without a teacher, which does not know them")
-        teacher = copy.deepcopy(teacher).to(device).eval()
-    student = copy.deepcopy(subnet).to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimizer = make_optimizer(student, config)
-    steps = max(1, round(epochs * (len(train) // size)))
-    indices = (batch_indices(len(train), size, seed, step) for step in range(steps))
-    for step, batch in enumerate(train.stream(indices)):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, learning_rate_share * config.learning_rate, config.warmup)
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        pictures = augment(batch.tensor().to(device), config.augment, generator)
-        _step(student, teacher, optimizer, pictures, batch.labels.to(device), config, step)
-        progress(step + 1, steps)
-    return recalibrate(student.cpu(), calibration)
-
-
-def _step(
-    student: Subnet,
-    teacher: Subnet | None,
-    optimizer: torch.optim.Optimizer,
-    pictures: Tensor,
-    labels: Tensor,
-    config: TrainConfig,
-    step: int,
-) -> None:
-    assert student.arch is not None
-    with autocast(pictures.device, config.precision):
-        logits = student(preprocess_for(student.arch, student.pixels)(pictures))
-        loss = hard_loss(logits, labels, config.label_smoothing)
-        if teacher is not None:
-            assert teacher.arch is not None
-            with torch.no_grad():
-                wanted = teacher(preprocess_for(teacher.arch, teacher.pixels)(pictures))
-            loss = loss + distillation_loss(logits, wanted)
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    check_finite(loss.detach()[None], [student.arch], step)
-    if config.clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(student.parameters(), config.clip_norm)
-    optimizer.step()
+        teacher = copy.deepcopy(teacher).to(compute_device(config.device)).eval()
+    student = copy.deepcopy(subnet)
+    seconds = teach(
+        student,
+        train,
+        config,
+        steps=steps_of(config, len(train), epochs),
+        seed=seed,
+        progress=progress,
+        learning_rate_share=learning_rate_share,
+        teacher=teacher,
+        folder=folder,
+    )
+    return recalibrate(student.cpu(), calibration), seconds

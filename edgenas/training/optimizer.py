@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edgenas.config import TrainConfig
+from edgenas.supernet.subnet import InvertedResidual, Subnet
 from edgenas.supernet.supernet import ElasticInvertedResidual, SuperNet
 
 Average = dict[str, Tensor]
@@ -31,11 +32,13 @@ def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer
 
 
 @torch.no_grad()
-def zero_last_norms(net: SuperNet) -> None:
+def zero_last_norms(net: SuperNet | Subnet) -> None:
     """Let every block that has a shortcut begin as one that is nothing else (arXiv 1706.02677, section 5.1)."""
     for place, block in net.blocks.items():
         # First blocks of a stage have a shortcut only where neither size nor channels change, so seldom.
-        if isinstance(block, ElasticInvertedResidual) and not place.endswith("_block0"):
+        if (isinstance(block, ElasticInvertedResidual) and not place.endswith("_block0")) or (
+            isinstance(block, InvertedResidual) and block.residual
+        ):
             block.project.norm.weight.zero_()
 
 

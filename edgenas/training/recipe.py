@@ -79,6 +79,7 @@ SMALLEST_SHARE = 0.01
 
 RECIPES: dict[str, Recipe] = {
     "sandwich": Recipe((Phase(1.0, "sandwich", teacher="first"),)),
+    "sandwich-labels": Recipe((Phase(1.0, "sandwich"),)),
     "alpha-divergence": Recipe((Phase(1.0, "sandwich", teacher="first"),), divergence="alpha"),
     "uniform": Recipe((Phase(1.0),)),
     "delayed-shrinking": Recipe(
@@ -97,11 +98,12 @@ RECIPES: dict[str, Recipe] = {
 }
 """By the names of `train.recipe`.
 
-sandwich: largest and smallest every step, the largest teaches (arXiv 1903.05134, 2003.11142). alpha-divergence: the
-same, against an adaptive alpha-divergence (AlphaNet, arXiv 2102.07954). uniform: random archs, labels alone (arXiv
-1904.00420). delayed-shrinking: the largest alone for the first half, then a sandwich in which the others gain their
-weight slowly (DεpS, arXiv 2407.06167, sections 3.1 and 3.2). progressive-shrinking: the largest, then elastic kernels,
-depths, and ratios (arXiv 1908.09791, section 3.3).
+sandwich: largest and smallest every step, the largest teaches (arXiv 1903.05134, 2003.11142). sandwich-labels: the
+same archs, labels teach all, to tell what the teacher is worth. alpha-divergence: as sandwich, against an adaptive
+alpha-divergence (AlphaNet, arXiv 2102.07954). uniform: random archs, labels alone (arXiv 1904.00420).
+delayed-shrinking: the largest alone for the first half, then a sandwich in which the others gain their weight slowly
+(DεpS, arXiv 2407.06167, sections 3.1 and 3.2). progressive-shrinking: the largest, then elastic kernels, depths, and
+ratios (arXiv 1908.09791, section 3.3).
 """
 
 

@@ -101,7 +101,7 @@ def _taught(teacher: Subnet, net: SuperNet, pictures: Tensor, arch: Arch, precis
         return teacher(_inputs(net, pictures, arch))  # type: ignore[no-any-return]
 
 
-def check_finite(losses: Tensor, archs: Sequence[Arch], step: int) -> None:
+def check_finite(losses: Tensor, archs: Sequence[object], step: int) -> None:
     """Stop before weights are spoiled.
 
     Raises:

@@ -12,6 +12,7 @@ import yaml
 from edgenas.deploy.bundle import KIT, write_bundle, zip_bundle
 from edgenas.deploy.embed import embed_preprocessing
 from edgenas.deploy.manifest import Manifest, library_versions
+from edgenas.deploy.model_card import model_card
 from edgenas.deploy.onnx_export import export_onnx
 from edgenas.errors import ParityError, RunFolderError, UncalibratedError, UserError
 from edgenas.files import read_json, shipped
@@ -20,6 +21,8 @@ from edgenas.space.load import load_space
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.preprocess import Preprocess
 
+FOUND = {"strategy": "nsga2", "evaluations": 80, "search_seconds": 60.0, "train_seconds": 120.0, "front_networks": 8}
+FOUND |= {"budgets": []}
 NAMES = {"model.onnx", "samples.npz", "manifest.json", "README.md", "MODEL_CARD.md"} | set(KIT)
 
 
@@ -184,6 +187,21 @@ def test_the_card_is_read_by_hubs_and_shows_awkward_labels_as_they_are(exports, 
     assert "Worst of all classes: a, b, 50.00 %" in text
     assert "accuracy is rough: “ten”" in text
     assert read_json(folder / "manifest.json")["classes"] == list(names)
+
+
+def test_the_card_says_where_the_weights_come_from(exports):
+    manifest = dataclasses.replace(exports[2], found=FOUND)
+    assert "It was not fine-tuned: its weights are those that it inherited from the supernet." in model_card(manifest)
+    told = {"dataset": "a*b", "training_images": 1500, "epochs": 2.5, "supernet": {"dataset": "digits", "weights": "0"}}
+    told |= {"val_top1_before": 0.9, "val_top1_after": 0.925, "seconds": 90.0}
+    card = model_card(dataclasses.replace(manifest, fine_tuning=told))
+    assert "for 2.5 epochs of 1,500 pictures of a\\*b, from the weights that it inherited: validation" in card
+    assert "90.00 % before, 92.50 % after. Seed" in card
+    # What runs of older versions recorded.
+    older = told | {"training_images": None, "epochs": None, "supernet": None, "val_top1_before": None}
+    card = model_card(dataclasses.replace(manifest, fine_tuning=older))
+    assert "for 1.5 minutes of a\\*b, from the weights that it inherited from the supernet, and with a new" in card
+    assert "classifier: validation top-1 92.50 %." in card
 
 
 def test_zips_replace_bundles_zips_alone(exports, tmp_path):

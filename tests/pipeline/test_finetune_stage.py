@@ -56,6 +56,13 @@ def test_the_fine_tuned_network_is_what_is_exported_and_scored(run: Run) -> None
     chosen = run.result("export")["chosen"]
     assert chosen["arch"] == manifest["arch"] == verified["chosen"]
     assert chosen["val_top1"] == pytest.approx(found["val_top1_after"], abs=0.003)
+    told = manifest["fine_tuning"]
+    assert told == {key: found[key] for key in told}
+    assert (told["epochs"], told["dataset"]) == (2, "digits")
+    assert told["supernet"] == {"dataset": "digits", "weights": run.result("train")["weights"]}
+    pictures = f"{len(run_dataset(run).train):,} pictures of digits"
+    card = (run.folder / "export" / "bundle" / "MODEL_CARD.md").read_text()
+    assert f"It was then fine-tuned on its own for 2 epochs of {pictures}, from the weights that it inherited: " in card
     # Measured anew, since it is another file.
     assert manifest["latency"]["here"]["p50_us"] > 0
     dataset = run_dataset(run)
@@ -69,6 +76,7 @@ def test_the_fine_tuned_network_is_what_is_exported_and_scored(run: Run) -> None
     np.testing.assert_allclose(logits, subnet(inputs).detach().numpy(), atol=1e-3)
     summary, page = read_json(run.folder / "summary.json"), (run.folder / "report" / "report.md").read_text()
     assert summary["finetune"]["val_top1_after"] == found["val_top1_after"]
+    assert f"(2 epochs) on {pictures}, from the weights it inherited: validation" in page
     assert re.search(r"Fine-tuned for .*: validation top-1 [\d.]+ % before, [\d.]+ % after\.", page)
 
 
@@ -92,6 +100,9 @@ def test_what_fine_tuning_made_worse_is_not_exported(run: Run, monkeypatch: pyte
     chosen = run.result("export")["chosen"]
     assert chosen["val_top1"] == run.result("verify")["val_top1"]
     assert tuned_subnet(run, run_dataset(run), run.space.parse(chosen["arch"])) is None
+    bundle = run.folder / "export" / "bundle"
+    assert read_json(bundle / "manifest.json")["fine_tuning"] == {}
+    assert "It was not fine-tuned: its weights are those that it inherited" in (bundle / "MODEL_CARD.md").read_text()
     assert "what is exported is the network as it was" in (run.folder / "report" / "report.md").read_text()
 
 
@@ -131,10 +142,14 @@ def test_a_finished_run_is_taught_other_pictures_with_a_new_classifier(small_run
     command = [sys.executable, "run.py", "model.onnx", str(pictures / "light" / "3.png"), "--top", "1"]
     done = subprocess.run(command, cwd=bundle, capture_output=True, text=True, check=True)
     assert "light" in done.stdout
+    told, card = manifest["fine_tuning"], (bundle / "MODEL_CARD.md").read_text()
+    assert (told["dataset"], told["supernet"]["dataset"], told["val_top1_before"]) == ("imagefolder", "digits", None)
+    assert "from the weights that it inherited from the supernet taught digits, and with a new classifier" in card
     assert "whose classes it tells" in (folder / "report" / "report.md").read_text()
     # Another network of the front is as it was: it tells digits.
     other = export_bundle(open_run(folder), "best:2", BundleOptions(), tmp_path / "other", silent)
-    assert len(read_json(other / "manifest.json")["classes"]) == 10
+    kept = read_json(other / "manifest.json")
+    assert (len(kept["classes"]), kept["fine_tuning"]) == (10, {})
     (pictures / "light" / "3.png").unlink()
     run = open_run(folder)
     run.result_path("export").unlink()

@@ -32,7 +32,7 @@ def subnet(dataset: Dataset) -> Subnet:
 def tuned(
     subnet: Subnet, dataset: Dataset, epochs: float = 3.0, teacher: Subnet | None = None, **update: object
 ) -> Subnet:
-    return finetune(
+    found, _ = finetune(
         subnet,
         dataset.train,
         CONFIG.model_copy(update=update),
@@ -43,6 +43,7 @@ def tuned(
         progress=quiet,
         teacher=teacher,
     )
+    return found
 
 
 def test_a_fine_tuned_subnet_is_calibrated_and_better(subnet: Subnet, dataset: Dataset) -> None:

@@ -48,6 +48,11 @@ def test_the_default_is_the_sandwich_with_in_place_distillation() -> None:
     assert (other.archs, other.divergence) == (lesson.archs, "alpha")
 
 
+def test_a_sandwich_without_a_teacher_has_the_same_archs() -> None:
+    (taught,), (alone,) = lessons("sandwich", [7]), lessons("sandwich-labels", [7])
+    assert (alone.archs, alone.teacher) == (taught.archs, None)
+
+
 def test_uniform_sampling_draws_random_archs_that_learn_from_labels() -> None:
     found = lessons("uniform", range(20))
     assert {(lesson.teacher, len(lesson.archs)) for lesson in found} == {(None, 4)}

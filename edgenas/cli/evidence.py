@@ -1,0 +1,97 @@
+"""Commands that ask whether a run is to be believed: trust and worth."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from edgenas.cli.options import AsJson, Quiet, print_json
+
+app = typer.Typer()
+
+Finished = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+OnlyCost = Annotated[bool, typer.Option("--plan", help="Say what is left to do and how long it takes; do nothing.")]
+
+
+@app.command()
+def trust(
+    folder: Finished,
+    subnets: Annotated[int, typer.Option(metavar="N", help="Half cover the space, half have near-equal MACs.")] = 12,
+    epochs: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="E", help="That each is taught alone. Default: as many as the supernet."),
+    ] = None,
+    seed: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(metavar="S", help="Of the subnets and their weights. Default: the run's."),
+    ] = None,
+    plan: OnlyCost = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Can the supernet be trusted: accuracies that subnets inherit, beside what they reach when taught alone.
+
+    Says first what it costs. Goes on where it stopped. Leaves table, figure and JSON in RUN/trust.
+    """
+    from edgenas.cli.evidence_display import print_trust
+    from edgenas.display import ProgressDisplay
+    from edgenas.pipeline.run import open_run
+    from edgenas.pipeline.trust import Trust, run_trust, trust_told
+
+    run, wanted = open_run(folder), Trust(subnets, epochs, seed)
+    lines, seconds = trust_told(run, wanted)
+    if _only_told(lines, seconds, plan, as_json, quiet):
+        return
+    with ProgressDisplay(quiet=quiet) as progress:
+        found = run_trust(run, wanted, progress)
+    if as_json:
+        print_json({"run": str(folder), **found})
+    else:
+        print_trust(found, folder / "trust")
+
+
+@app.command()
+def worth(
+    folder: Finished,
+    seeds: Annotated[int, typer.Option(metavar="N", help="Of each rival, from the run's seed on.")] = 3,
+    minutes: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="N", help="Of each rival and seed. Default: the whole time that edgenas took."),
+    ] = None,
+    plan: OnlyCost = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Was the search worth it: its network beside MobileNetV3-Small and random search, given as much time and latency.
+
+    Says first what it costs. Goes on where it stopped. Leaves table, figure and JSON in RUN/worth.
+    """
+    from edgenas.cli.evidence_display import print_worth
+    from edgenas.display import ProgressDisplay
+    from edgenas.pipeline.run import open_run
+    from edgenas.pipeline.worth import Worth, run_worth, worth_told
+
+    run, wanted = open_run(folder), Worth(seeds, minutes)
+    lines, seconds = worth_told(run, wanted)
+    if _only_told(lines, seconds, plan, as_json, quiet):
+        return
+    with ProgressDisplay(quiet=quiet) as progress:
+        found = run_worth(run, wanted, progress)
+    if as_json:
+        print_json({"run": str(folder), **found})
+    else:
+        print_worth(found, folder / "worth")
+
+
+def _only_told(lines: list[str], seconds: float, plan: bool, as_json: bool, quiet: bool) -> bool:
+    """Say what is left to do; whether that is all that was asked for."""
+    if plan and as_json:
+        print_json({"what": lines, "seconds": seconds})
+    elif plan:
+        print(*lines, sep="\n")
+    elif not (as_json or quiet):
+        print(*lines, sep="\n", file=sys.stderr)
+    return plan

@@ -1,0 +1,69 @@
+"""Whether accuracies that subnets inherit from a supernet tell those that they reach alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgenas.evidence.agreement import kendall_tau, mean, tau_lead
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A subnet with the weights it inherits, and taught alone; top-1 on the same pictures, as fractions.
+
+    Attributes:
+        arch: its text.
+        macs: multiply-accumulates.
+        grouped: whether it is one of the group of near-equal MACs.
+        inherited: with batch norm recalibrated.
+        uncalibrated: with the statistics that all subnets share.
+        alone: with batch norm recalibrated.
+        alone_uncalibrated: with the statistics that its own training left.
+    """
+
+    arch: str
+    macs: int
+    grouped: bool
+    inherited: float
+    uncalibrated: float
+    alone: float
+    alone_uncalibrated: float
+
+    @property
+    def gap(self) -> float:
+        """Inherited minus alone: below zero, sharing weights costs accuracy."""
+        return self.inherited - self.alone
+
+
+def summarise(pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Gaps and taus over all subnets, and again within the group of near-equal MACs. Fractions, not points."""
+    group = [pair for pair in pairs if pair.grouped]
+    macs = [pair.macs for pair in group]
+    return {
+        "all": _of(pairs),
+        "group": _of(group) | ({"macs_least": min(macs), "macs_greatest": max(macs)} if macs else {}),
+    }
+
+
+def _of(pairs: Sequence[Pair]) -> dict[str, Any]:
+    alone = [pair.alone for pair in pairs]
+    inherited, bare, macs = (
+        [float(getattr(pair, name)) for pair in pairs] for name in ("inherited", "uncalibrated", "macs")
+    )
+    if not pairs:
+        return {"subnets": 0}
+    worst = min(pairs, key=lambda pair: pair.gap)
+    return {
+        "subnets": len(pairs),
+        "gap": asdict(mean([pair.gap for pair in pairs])),
+        "gap_uncalibrated": asdict(mean([pair.uncalibrated - pair.alone_uncalibrated for pair in pairs])),
+        "worst_gap": {"arch": worst.arch, "gap": worst.gap},
+        "tau": {
+            "inherited": asdict(kendall_tau(inherited, alone)),
+            "uncalibrated": asdict(kendall_tau(bare, alone)),
+            "macs": asdict(kendall_tau(macs, alone)),
+            "lead_over_macs": asdict(tau_lead(inherited, macs, alone)),
+        },
+    }

@@ -1,0 +1,84 @@
+"""What test pictures say once the choice is written down: of the whole front, and of who paid for the speed.
+
+Nothing is chosen by it. How much validation flatters a front is told by all of it, not by the one network that was
+chosen from it; and a mean hides that a fast network may be worse at some classes only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgenas.deploy.parity import onnx_classes
+from edgenas.files import write_json
+from edgenas.pipeline.bundle_network import PICTURES_AT_ONCE, scores_by_class
+from edgenas.pipeline.data import deployed_preprocess, run_dataset
+from edgenas.pipeline.run import Progress, Run
+from edgenas.pipeline.subnets import run_subnets
+from edgenas.pipeline.verify import model_path
+from edgenas.training.data import Dataset
+from edgenas.training.evaluate import predict
+
+FILE = "export/hindsight.json"
+
+
+def write_hindsight(run: Run, chosen_model: Path | None, progress: Progress) -> None:
+    """Write `export/hindsight.json`: the front's networks on test pictures, and classes beside the largest subnet's.
+
+    Args:
+        run: verified, so its choice is written down.
+        chosen_model: the chosen network's file; None where there is none for the run's own pictures.
+        progress: called with what is being done, steps done and in all.
+    """
+    verified, dataset = run.result("verify"), run_dataset(run)
+    front = []
+    for number, entry in enumerate(verified["front"]):
+        progress("looking back", number, len(verified["front"]) + 1)
+        path = run.folder / model_path(number)
+        # Where nothing is measured there is no file, and nothing is flattered by timing either.
+        if path.exists() and run.config.accuracy is None:
+            preprocess = deployed_preprocess(run.space.parse(entry["arch"]), dataset)
+            scores = scores_by_class(path, dataset.test, preprocess, dataset.num_classes)
+            front.append({"arch": entry["arch"], "val_top1": entry["val_top1"], "test_top1": scores["test_top1"]})
+    progress("looking back", len(verified["front"]), len(verified["front"]) + 1)
+    classes = []
+    if chosen_model is not None:
+        classes = _by_class(dataset, _of_chosen(run, dataset, chosen_model), _of_largest(run, dataset))
+    found = {"front": front, "chosen": verified["chosen"], "largest": run.space.largest.id, "classes": classes}
+    write_json(run.folder / FILE, found)
+    progress("looking back", len(verified["front"]) + 1, len(verified["front"]) + 1)
+
+
+def _of_chosen(run: Run, dataset: Dataset, model: Path) -> Tensor:
+    """Whether each test picture is given its label by the file, (n,)."""
+    preprocess = deployed_preprocess(run.space.parse(run.result("verify")["chosen"]), dataset)
+    parts = dataset.test.batches(PICTURES_AT_ONCE)
+    return torch.cat([onnx_classes(model, part.tensor(), preprocess) == part.labels for part in parts])
+
+
+def _of_largest(run: Run, dataset: Dataset) -> Tensor:
+    """The same of the largest subnet, with the weights it inherits."""
+    subnet = run_subnets(run, dataset)(run.space.largest)
+    parts = dataset.test.batches(PICTURES_AT_ONCE)
+    return torch.cat([predict(subnet, part.tensor()).argmax(1) == part.labels for part in parts])
+
+
+def _by_class(dataset: Dataset, chosen: Tensor, largest: Tensor) -> list[dict[str, Any]]:
+    """Counts of right answers; pictures that one network alone gets right tell chance from loss."""
+
+    def counts(right: Tensor) -> list[int]:
+        found: list[int] = torch.bincount(dataset.test.labels[right], minlength=dataset.num_classes).tolist()
+        return found
+
+    columns = (
+        dataset.test.counts(dataset.num_classes),
+        *map(counts, (chosen, largest, chosen & ~largest, largest & ~chosen)),
+    )
+    keys = ("images", "chosen", "largest", "only_chosen", "only_largest")
+    return [
+        {"name": name, **dict(zip(keys, own, strict=True))}
+        for name, own in zip(dataset.classes, zip(*columns, strict=True), strict=True)
+    ]

@@ -1,0 +1,117 @@
+"""Rivals of a run's chosen network: which networks are as fast, measured as everything else is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from edgenas.deploy.onnx_export import export_for_timing
+from edgenas.errors import ConfigError
+from edgenas.latency.device import Device
+from edgenas.latency.predictor import LatencyPredictor
+from edgenas.pipeline.devices import measured_devices, run_transport
+from edgenas.pipeline.profile import run_form
+from edgenas.pipeline.run import Progress, Run
+from edgenas.profiling.session import measure_networks
+from edgenas.space.arch import Arch
+from edgenas.space.blocks import BlockSpec
+from edgenas.space.mobilenet_v3 import WHOLE_STRIDE, mobilenet_v3_small
+from edgenas.space.space import SearchSpace
+
+Timer = Callable[[Mapping[str, Path], str], Mapping[str, float]]
+"""p50 in microseconds of ONNX files by name, measured side by side; the second argument names the session."""
+WIDTHS = tuple(round(0.05 * step, 2) for step in range(2, 41))
+"""0.1 to 2."""
+SLACK = 0.02
+"""By how much more a rival's measured latency may be: what repeating a measurement may change. To its favour."""
+DRAWS, DRAW_ROUNDS = 4096, 30
+NEAREST, FARTHEST = 1.05, 0.85
+"""Predicted latencies of drawn networks, over that of the chosen one, between which they are as good as equal."""
+
+
+def rival_device(run: Run) -> Device:
+    """The first device of a run that runs fp32 and can be asked.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for device in measured_devices(run).values():
+        if device.run.precision == "fp32":
+            return device
+    raise ConfigError(f"{run.folder}: rivals are measured in fp32, and no device of this run is asked in it")
+
+
+def session_timer(run: Run, device: Device, folder: Path, progress: Progress) -> Timer:
+    """The timer and protocol of every stage; rows are kept in `folder`, and files that stand there not timed again."""
+
+    def timer(models: Mapping[str, Path], session: str) -> Mapping[str, float]:
+        found = measure_networks(
+            models,
+            device,
+            rounds=run.config.verify.rounds,
+            seed=run.config.seed,
+            out=folder / f"{session}-{device.name}.jsonl",
+            transport=run_transport(run, device),
+            progress=lambda _, done, total: progress(f"timing {session}", done, total),
+        )
+        return {name: one.p50_us for name, one in found.items()}
+
+    return timer
+
+
+def widths(space: SearchSpace, num_classes: int) -> dict[float, tuple[BlockSpec, ...]]:
+    """MobileNetV3-Small for a space's largest pictures and total stride, by width; equal ones stand there once."""
+    stride = space.stem.stride * math.prod(stage.stride for stage in space.stages)
+    stride = min(WHOLE_STRIDE, 2 ** int(math.log2(stride)))
+    found: dict[tuple[BlockSpec, ...], float] = {}
+    for width in WIDTHS:
+        specs = mobilenet_v3_small(num_classes, space.resolution[-1], width=width, stride=stride)
+        found.setdefault(specs, width)
+    return {width: specs for specs, width in found.items()}
+
+
+def draw(space: SearchSpace, predictor: LatencyPredictor, chosen: Arch, count: int, seed: int) -> list[Arch]:
+    """Up to `count` distinct random archs that are predicted to be as fast as the chosen one, which is not among them.
+
+    Where the space has too few of these, faster ones follow, the slowest first.
+    """
+    rng, limit_us = np.random.default_rng(seed), float(predictor.predict([chosen])[0])
+    equal: dict[Arch, float] = {}
+    faster: dict[Arch, float] = {}
+    for _ in range(DRAW_ROUNDS):
+        genes = space.canonical(rng.integers(0, space.n_choices, (DRAWS, len(space.n_choices))))
+        shares = predictor.predict(genes) / limit_us
+        for row, share in zip(genes[shares <= NEAREST], shares[shares <= NEAREST], strict=True):
+            arch = space.decode(row[None])[0]
+            (equal if share >= FARTHEST else faster).setdefault(arch, float(share))
+            if len(equal) > count:
+                break
+        if len(equal) > count:
+            break
+    rest = sorted(faster, key=lambda arch: -faster[arch])
+    return [arch for arch in (*equal, *rest) if arch != chosen][:count]
+
+
+def as_fast(
+    run: Run, chosen: Arch, networks: Mapping[str, Sequence[BlockSpec]], num_classes: int, timer: Timer
+) -> tuple[dict[str, float], float]:
+    """Measured p50 (us) of networks, with random weights, beside the chosen one's; see `fits` for which are as fast."""
+    names = {**networks, "chosen": run.space.unroll(chosen, num_classes)}
+    with TemporaryDirectory(prefix=".rivals.") as folder:
+        found = timer(export_for_timing(names, Path(folder), form=run_form(run)), "sizing")
+    return {name: found[name] for name in networks}, found["chosen"]
+
+
+def fits(p50_us: float, chosen_us: float) -> bool:
+    """Whether a network is as fast as the chosen one."""
+    return p50_us <= (1 + SLACK) * chosen_us
+
+
+def widest(found: Mapping[float, float], chosen_us: float) -> float:
+    """The greatest width that is as fast; where none is, the fastest."""
+    fast = [width for width, p50_us in found.items() if fits(p50_us, chosen_us)]
+    return max(fast) if fast else min(found, key=lambda width: found[width])

@@ -1,0 +1,260 @@
+"""Can the supernet be trusted: what subnets inherit from it, beside what the same subnets reach when taught alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgenas.errors import ConfigError
+from edgenas.evidence.inheritance import Pair, summarise
+from edgenas.files import append_jsonl, read_jsonl, write_bytes, write_json, write_text
+from edgenas.pipeline.data import run_classes, run_dataset, scoring_split
+from edgenas.pipeline.lock import locked
+from edgenas.pipeline.lone import Lone, setting_id, supernet_epochs
+from edgenas.pipeline.run import Progress, Run
+from edgenas.pipeline.subnets import Subnets, run_subnets
+from edgenas.pipeline.train import trained_supernet
+from edgenas.report.evidence_plots import plot_trust
+from edgenas.report.evidence_values import Trust as TrustValues
+from edgenas.space.arch import Arch
+from edgenas.space.design import covering, macs_of, near_in_macs
+from edgenas.space.space import SearchSpace
+from edgenas.supernet.supernet import SuperNet
+from edgenas.training import checkpoint
+from edgenas.training.evaluate import top1, uncalibrated_top1
+from edgenas.training.split import Split
+
+FOLDER = "trust"
+ROWS, RESULT, TABLE, FIGURE = "rows.jsonl", "trust.json", "trust.csv", "trust.png"
+NEAR = 0.1
+"""Of the MACs of the group's centre: how far those of its other subnets may be."""
+LEAST_SUBNETS = 6
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What is compared.
+
+    Attributes:
+        subnets: how many.
+        epochs: that each is taught alone; None: as many as the supernet was.
+        seed: of the choice of subnets, and of their weights and pictures; None: the run's.
+    """
+
+    subnets: int = 12
+    epochs: float | None = None
+    seed: int | None = None
+
+    def check(self) -> None:
+        """Refuse what cannot be compared.
+
+        Raises:
+            ConfigError: a number is out of range.
+        """
+        if self.subnets < LEAST_SUBNETS:
+            raise ConfigError(f"--subnets: wanted at least {LEAST_SUBNETS}, got {self.subnets}")
+        if self.epochs is not None and not 0 < self.epochs <= 100_000:
+            raise ConfigError(f"--epochs: wanted a number above 0, got {self.epochs:g}")
+
+
+@dataclass(frozen=True)
+class Design:
+    """The subnets: some that cover the space, and a group whose MACs are near those of one of them, the centre."""
+
+    archs: tuple[Arch, ...]
+    macs: tuple[int, ...]
+    centre: Arch
+
+    def grouped(self, number: int) -> bool:
+        """Whether a subnet is one of the group."""
+        return abs(self.macs[number] / self.macs[self.archs.index(self.centre)] - 1) <= NEAR
+
+
+def design(space: SearchSpace, count: int, num_classes: int, seed: int) -> Design:
+    """Half of the subnets cover the space, with its smallest and largest; half have nearly the MACs of a middling one.
+
+    Over all of a space, MACs alone rank well; whether a supernet tells more shows among subnets that MACs cannot tell
+    apart.
+    """
+    ends = covering(space, count - count // 2, seed)
+    logs = np.log(macs_of(space, ends, num_classes))
+    inner = np.abs(logs - (logs.min() + logs.max()) / 2)
+    # The smallest and the largest come first, and have neighbours on one side alone.
+    inner[:2] += np.ptp(logs) * (len(ends) > 2)
+    centre = ends[int(inner.argmin())]
+    archs = [*ends, *near_in_macs(space, centre, NEAR, count - len(ends), seed, but=ends)]
+    return Design(tuple(archs), tuple(macs_of(space, archs, num_classes).astype(int).tolist()), centre)
+
+
+def run_trust(run: Run, trust: Trust, progress: Progress) -> dict[str, Any]:
+    """Compare subnets of a trained run; what its folder holds of this very comparison is not done again.
+
+    Every subnet is taught alone from fresh weights: by the run's own recipe but for the supernet's sampling and
+    teacher, on the same pictures. Rows are appended as they come; a summary, a table and a figure end it.
+
+    Returns:
+        What `trust/trust.json` holds: rates are fractions.
+
+    Raises:
+        ConfigError: see `Trust.check`; or the run has no supernet.
+        RunFolderError: it is not trained yet, or another process holds the folder.
+    """
+    trust.check()
+    run.needs("train")
+    with locked(run.folder):
+        bench = _Bench.of(run, trust)
+        path, count = run.folder / FOLDER / ROWS, len(bench.design.archs)
+        net, subnets = trained_supernet(run, run_dataset(run)), run_subnets(run, run_dataset(run))
+        for number, arch in enumerate(bench.design.archs):
+            progress("scoring inherited", number, count)
+            bench.inherit(net, subnets, arch, path)
+        progress("scoring inherited", count, count)
+        for number in range(count):
+            bench.teach(number, path, progress)
+        found = bench.summary(path)
+        write_json(run.folder / FOLDER / RESULT, found)
+        write_text(run.folder / FOLDER / TABLE, _table(found["subnets"]))
+        write_bytes(run.folder / FOLDER / FIGURE, plot_trust(TrustValues.model_validate(found)))
+    return found
+
+
+def trust_told(run: Run, trust: Trust) -> tuple[list[str], float]:
+    """What `run_trust` has yet to do and about how long it takes, in lines; and the seconds. A few steps are timed.
+
+    Raises:
+        ConfigError: see `run_trust`.
+    """
+    trust.check()
+    run.needs("train")
+    bench, rows = _Bench.of(run, trust), read_jsonl(run.folder / FOLDER / ROWS)
+    left = [n for n in range(len(bench.design.archs)) if bench.known_alone(rows, n) is None]
+    seconds = sum(bench.lone.seconds(bench.specs(n), bench.steps) for n in left)
+    lone = bench.lone
+    return [
+        f"{len(bench.design.archs)} subnets, {sum(map(bench.design.grouped, range(len(bench.design.archs))))} of them "
+        f"within ±{NEAR:.0%} of the same MACs; {len(bench.design.archs) - len(left)} are taught already",
+        f"each alone for {bench.epochs:g} epochs of {len(lone.train):,} pictures: {bench.steps:,} steps of "
+        f"{min(lone.config.batch_size, len(lone.train))}",
+        f"about {seconds / 60:.1f} minutes in all, as timed now; stopped at any moment, the same command goes on",
+    ], seconds
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """All that it takes to score and teach the subnets of a run."""
+
+    run: Run
+    design: Design
+    lone: Lone
+    validation: Split
+    seed: int
+    epochs: float
+    classes: int
+
+    @classmethod
+    def of(cls, run: Run, trust: Trust) -> _Bench:
+        dataset, seed = run_dataset(run), run.config.seed if trust.seed is None else trust.seed
+        classes, epochs = run_classes(run), trust.epochs or supernet_epochs(run, dataset)
+        if not epochs:
+            raise ConfigError("--epochs: this run's supernet was not taught here, so say for how many to teach subnets")
+        return cls(
+            run,
+            design(run.space, trust.subnets, classes, seed),
+            Lone.of(run, dataset),
+            scoring_split(run, dataset),
+            seed,
+            epochs,
+            classes,
+        )
+
+    @property
+    def steps(self) -> int:
+        return self.lone.steps(self.epochs)
+
+    def specs(self, number: int) -> Any:
+        return self.run.space.unroll(self.design.archs[number], self.classes)
+
+    def inherit(self, net: SuperNet, subnets: Subnets, arch: Arch, path: Path) -> None:
+        """Append what a subnet inherits, unless it stands there."""
+        if self._row(read_jsonl(path), self._inherited(arch)) is None:
+            scores = {
+                "top1": top1(subnets(arch), self.validation),
+                "top1_uncalibrated": uncalibrated_top1(net.extract(arch), self.validation),
+            }
+            append_jsonl(path, {**self._inherited(arch), **scores})
+
+    def teach(self, number: int, path: Path, progress: Progress) -> None:
+        """Append what a subnet reaches alone, unless it stands there."""
+        if self.known_alone(read_jsonl(path), number) is not None:
+            return
+        arch, started = self.design.archs[number], time.perf_counter()
+        label = f"subnet {number + 1} of {len(self.design.archs)}"
+        work = self.run.folder / FOLDER / "teaching" / setting_id(self._alone(number))
+        with self.lone.taught(
+            self.specs(number), self.steps, self.seed, work, lambda done, total: progress(label, done, total), arch
+        ) as (subnet, seconds):
+            scores = {
+                "top1_uncalibrated": uncalibrated_top1(subnet, self.validation),
+                "top1": top1(self.lone.calibrated(subnet), self.validation),
+            }
+            timed = {"seconds": seconds, "seconds_since_start": time.perf_counter() - started}
+            append_jsonl(path, {**self._alone(number), **scores, **timed})
+
+    def known_alone(self, rows: Sequence[dict[str, Any]], number: int) -> dict[str, Any] | None:
+        """The row of a subnet that was taught alone before."""
+        return self._row(rows, self._alone(number))
+
+    def summary(self, path: Path) -> dict[str, Any]:
+        rows = read_jsonl(path)
+        pairs, seconds = [], []
+        for number, arch in enumerate(self.design.archs):
+            inherited, alone = self._row(rows, self._inherited(arch)), self.known_alone(rows, number)
+            assert inherited is not None
+            assert alone is not None
+            scores = inherited["top1"], inherited["top1_uncalibrated"], alone["top1"], alone["top1_uncalibrated"]
+            pairs.append(Pair(arch.id, self.design.macs[number], self.design.grouped(number), *scores))
+            seconds.append(alone["seconds"])
+        return {
+            "space": self.run.space.name,
+            "dataset": self.lone.dataset,
+            "weights": checkpoint.digest(self.run.result_path("train").parent),
+            "recipe": self.lone.config.recipe,
+            "epochs": self.epochs,
+            "steps": self.steps,
+            "training_images": len(self.lone.train),
+            "validation_images": len(self.validation),
+            "seed": self.seed,
+            # Alone, all begin anew; then what the supernet began from is an advantage that they did not have.
+            "supernet_from": None if self.lone.config.init is None else str(self.lone.config.init),
+            "seconds": sum(seconds),
+            **summarise(pairs),
+            "subnets": [{**asdict(pair), "seconds": took} for pair, took in zip(pairs, seconds, strict=True)],
+        }
+
+    def _inherited(self, arch: Arch) -> dict[str, Any]:
+        said = {"calibration_images": len(self.lone.calibration), "validation_images": len(self.validation)}
+        weights = checkpoint.digest(self.run.result_path("train").parent)
+        return {"kind": "inherited", "arch": arch.id, "weights": weights, **said}
+
+    def _alone(self, number: int) -> dict[str, Any]:
+        said = {"steps": self.steps, "seed": self.seed, "validation_images": len(self.validation)}
+        return {"kind": "alone", "arch": self.design.archs[number].id, **said, "setting": self.lone.setting}
+
+    @staticmethod
+    def _row(rows: Sequence[dict[str, Any]], key: dict[str, Any]) -> dict[str, Any] | None:
+        return next((row for row in rows if key.items() <= row.items() and "top1" in row), None)
+
+
+def _table(subnets: Sequence[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(subnets[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(subnets)
+    return text.getvalue()

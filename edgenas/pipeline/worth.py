@@ -1,0 +1,298 @@
+"""Was the search worth it: its network beside rivals of the same measured latency that were given the same time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgenas.deploy.onnx_export import export_onnx
+from edgenas.errors import ConfigError
+from edgenas.evidence.crossover import Costs
+from edgenas.evidence.rivalry import Contender, summarise
+from edgenas.files import append_jsonl, read_jsonl, write_bytes, write_json, write_text
+from edgenas.pipeline.bundle_network import scores_by_class
+from edgenas.pipeline.data import deployed_preprocess, run_classes, run_dataset, scoring_split
+from edgenas.pipeline.lock import locked
+from edgenas.pipeline.lone import Lone, setting_id, supernet_epochs
+from edgenas.pipeline.metering import spent
+from edgenas.pipeline.profile import run_form
+from edgenas.pipeline.rivals import Timer, rival_device, session_timer, widths
+from edgenas.pipeline.run import Progress, Run
+from edgenas.pipeline.sizing import Settled, Wanted, settle
+from edgenas.report.evidence_plots import plot_worth
+from edgenas.report.evidence_values import Worth as WorthValues
+from edgenas.space.arch import Arch
+from edgenas.training.data import Dataset
+from edgenas.training.evaluate import top1
+
+FOLDER = "worth"
+ROWS, SETTLED, RESULT, TABLE, FIGURE = "rows.jsonl", "settled.json", "worth.json", "worth.csv", "worth.png"
+MOBILENET, RANDOM = "mobilenet-v3-small", "random-search"
+NETWORKS_A_SEED = 1000
+"""More than a random search has: how far apart the seeds of its networks' weights are."""
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What is compared.
+
+    Attributes:
+        seeds: of each rival, from the run's seed on.
+        minutes: of each rival and seed; None: the whole time that edgenas took.
+    """
+
+    seeds: int = 3
+    minutes: float | None = None
+
+    def check(self) -> None:
+        """Refuse what cannot be compared.
+
+        Raises:
+            ConfigError: a number is out of range.
+        """
+        if self.seeds < 1:
+            raise ConfigError(f"--seeds: wanted at least 1, got {self.seeds}")
+        if self.minutes is not None and not 0 < self.minutes <= 100_000:
+            raise ConfigError(f"--minutes: wanted a number above 0, got {self.minutes:g}")
+
+
+def run_worth(run: Run, worth: Worth, progress: Progress, *, timer: Timer | None = None) -> dict[str, Any]:
+    """Compare a finished run's network with its rivals; what its folder holds of this very comparison is kept.
+
+    MobileNetV3-Small is as wide as the latency allows, and taught for the whole time. Random search draws networks of
+    the run's space that are as fast and teaches as many as the time holds, each for at least the supernet's epochs;
+    validation chooses. Test pictures are looked at for the networks that are left, when all are taught.
+
+    Args:
+        run: exported.
+        worth: what is compared.
+        progress: called with what is being done, steps done and in all.
+        timer: instead of the run's own device.
+
+    Returns:
+        What `worth/worth.json` holds: rates are fractions.
+
+    Raises:
+        ConfigError: see `Worth.check`; or the run has no supernet of its own, or no device that fits.
+        RunFolderError: a stage is missing, or another process holds the folder.
+    """
+    match = _Match.of(run, worth)
+    with locked(run.folder):
+        timer = timer or session_timer(run, rival_device(run), match.folder, progress)
+        settled = match.settled(timer, progress)
+        for seed in match.seeds:
+            for entry in match.entries(settled, seed):
+                match.teach(entry, progress)
+        found = match.summary(settled, timer)
+        write_json(match.folder / RESULT, found)
+        write_text(match.folder / TABLE, _table(found))
+        write_bytes(match.folder / FIGURE, plot_worth(WorthValues.model_validate(found)))
+    return found
+
+
+def worth_told(run: Run, worth: Worth) -> tuple[list[str], float]:
+    """What `run_worth` has yet to do and about how long it takes, in lines; and the seconds.
+
+    Raises:
+        ConfigError: see `run_worth`.
+    """
+    match = _Match.of(run, worth)
+    done = sum(float(row["seconds"]) for row in match.rows())
+    seconds = max(0.0, 2 * worth.seeds * match.seconds - done)
+    said = ", ".join(f"{name.replace('_', '-')} {took / 60:.1f}" for name, took in match.spent.items())
+    return [
+        f"{MOBILENET} and {RANDOM}, {worth.seeds} seeds each, as fast as {match.arch.id} on {rival_device(run).name}",
+        f"each has {match.seconds / 60:.1f} minutes a seed; edgenas took (minutes): {said}",
+        f"about {seconds / 60:.1f} minutes in all, beside timing and scoring; stopped at any moment, the same command "
+        "goes on",
+    ], seconds
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A network that is taught for a rival; `arch` is None for MobileNetV3-Small."""
+
+    rival: str
+    seed: int
+    number: int
+    network: str
+    steps: int
+    arch: Arch | None = None
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        return self.rival, self.seed, self.number
+
+
+@dataclass(frozen=True)
+class _Match:
+    """All that it takes to teach and judge the rivals of a run."""
+
+    run: Run
+    dataset: Dataset
+    lone: Lone
+    arch: Arch
+    classes: int
+    spent: dict[str, float]
+    seconds: float
+    seeds: range
+    setting: str
+
+    @classmethod
+    def of(cls, run: Run, worth: Worth) -> _Match:
+        worth.check()
+        if run.config.accuracy is not None:
+            raise ConfigError(f"{run.folder}: nothing was trained here that a rival could be given as much time as")
+        if run.lacks("finetune") is None and run.config.finetune.data is not None:
+            raise ConfigError(f"{run.folder}: its network was taught other pictures (finetune.data) than rivals are")
+        run.needs("export")
+        arch, dataset = run.space.parse(run.result("export")["chosen"]["arch"]), run_dataset(run)
+        lone, times = Lone.of(run, dataset), _spent(run)
+        seconds = sum(times.values()) if worth.minutes is None else 60 * worth.minutes
+        seeds = range(run.config.seed, run.config.seed + worth.seeds)
+        said = {"lone": lone.setting, "chosen": arch.id, "seconds": seconds, "seeds": list(seeds)}
+        return cls(run, dataset, lone, arch, run_classes(run), times, seconds, seeds, setting_id(said))
+
+    @property
+    def folder(self) -> Path:
+        return self.run.folder / FOLDER
+
+    def settled(self, timer: Timer, progress: Progress) -> Settled:
+        """The rivals' sizes, decided once."""
+        path = self.folder / SETTLED
+        epochs = supernet_epochs(self.run, self.dataset)
+        wanted = Wanted(self.arch, self.classes, self.seconds, list(self.seeds), epochs)
+        return Settled.read(path, self.setting) or settle(
+            self.run, self.lone, wanted, timer, path, self.setting, progress
+        )
+
+    def entries(self, settled: Settled, seed: int) -> list[_Entry]:
+        """What is taught for one seed."""
+        archs = [self.run.space.parse(text) for text in settled.archs[str(seed)]]
+        drawn = [_Entry(RANDOM, seed, i, arch.id, settled.random_steps, arch) for i, arch in enumerate(archs)]
+        return [_Entry(MOBILENET, seed, 0, f"width {settled.width}", settled.mobilenet_steps), *drawn]
+
+    def teach(self, entry: _Entry, progress: Progress) -> None:
+        """Append what a network reaches, unless it stands there; its file lies beside."""
+        if self.model(entry).exists() and any(_place(row) == entry.place for row in self.rows()):
+            return
+        label = f"{entry.rival}, seed {entry.seed}, {entry.number + 1}"
+        key = {"setting": self.setting, "rival": entry.rival, "seed": entry.seed, "number": entry.number}
+        specs = (
+            self.run.space.unroll(entry.arch, self.classes)
+            if entry.arch
+            else widths(self.run.space, self.classes)[float(entry.network.split()[1])]
+        )
+        with self.lone.taught(
+            specs,
+            entry.steps,
+            NETWORKS_A_SEED * entry.seed + entry.number,
+            self.folder / "teaching" / setting_id(key),
+            lambda done, total: progress(label, done, total),
+            entry.arch,
+        ) as (subnet, seconds):
+            calibrated = self.lone.calibrated(subnet)
+            score = top1(calibrated, scoring_split(self.run, self.dataset))
+            export_onnx(calibrated, self.model(entry), form=run_form(self.run))
+            found = {"network": entry.network, "steps": entry.steps, "val_top1": score, "seconds": seconds}
+            append_jsonl(self.folder / ROWS, {**key, **found})
+
+    def model(self, entry: _Entry) -> Path:
+        """Where the file of a network lies."""
+        return self.folder / "models" / f"{self.setting}-{entry.rival}-{entry.seed}-{entry.number:02d}.onnx"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Of this comparison, each network once: an earlier row of one tells of a file that was lost."""
+        rows = [row for row in read_jsonl(self.folder / ROWS) if row.get("setting") == self.setting]
+        return list({_place(row): row for row in rows}.values())
+
+    def summary(self, settled: Settled, timer: Timer) -> dict[str, Any]:
+        rows = {_place(row): row for row in self.rows()}
+        taught = {seed: self.entries(settled, seed) for seed in self.seeds}
+        best = {
+            (rival, seed): max((e for e in own if e.rival == rival), key=lambda e: float(rows[e.place]["val_top1"]))
+            for seed, own in taught.items()
+            for rival in (MOBILENET, RANDOM)
+        }
+        export = self.run.result("export")
+        models = {f"{rival}-{seed}": self.model(entry) for (rival, seed), entry in best.items()}
+        # All that are judged, side by side: what was measured to size them was of random weights.
+        p50_us = timer({"edgenas": self.run.folder / _fp32_model(export), **models}, "judging")
+        rivals: dict[str, list[Contender]] = {}
+        for (rival, seed), entry in best.items():
+            tried = [rows[e.place] for e in taught[seed] if e.rival == rival]
+            rivals.setdefault(rival, []).append(self._contender(entry, tried, p50_us[f"{rival}-{seed}"]))
+        step_seconds = statistics.mean(row["seconds"] / row["steps"] for row in rows.values() if row["rival"] == RANDOM)
+        per_budget, alone = self.spent["search"] + self.spent["fine_tuning"], settled.epoch_steps * step_seconds
+        return {
+            "dataset": self.lone.dataset,
+            "space": self.run.space.name,
+            "device": rival_device(self.run).name,
+            "training_images": len(self.lone.train),
+            "test_images": len(self.dataset.test),
+            "seconds": {**self.spent, "total": sum(self.spent.values()), "each_rival": self.seconds},
+            "steps": {MOBILENET: settled.mobilenet_steps, RANDOM: settled.random_steps},
+            **summarise(self._own(export, p50_us["edgenas"]), rivals),
+            "crossover": Costs(self.spent["supernet"], per_budget, alone).to_json(),
+        }
+
+    def _own(self, export: Mapping[str, Any], p50_us: float) -> Contender:
+        tried, seconds = int(self.run.result("search")["evaluations"]), sum(self.spent.values())
+        val_top1, test_top1 = _fp32_scores(export)
+        return Contender(self.arch.id, self.run.config.seed, val_top1, test_top1, p50_us, seconds, tried)
+
+    def _contender(self, entry: _Entry, tried: Sequence[Mapping[str, Any]], p50_us: float) -> Contender:
+        val_top1 = max(float(row["val_top1"]) for row in tried)
+        # MobileNetV3-Small takes pictures of the size that the largest network does.
+        preprocess = deployed_preprocess(entry.arch or self.run.space.largest, self.dataset)
+        test_top1 = scores_by_class(self.model(entry), self.dataset.test, preprocess, self.classes)["test_top1"]
+        seconds = sum(float(row["seconds"]) for row in tried)
+        return Contender(entry.network, entry.seed, val_top1, float(test_top1), p50_us, seconds, len(tried))
+
+
+def _spent(run: Run) -> dict[str, float]:
+    """Seconds that rivals are given as well; profiling and measuring the front serve them, too.
+
+    Wall time of a whole stage, where that is known and no less than what the stage counts of itself: steps and scores.
+    """
+    counted = {
+        "train": float(run.result("train")["train_seconds"]),
+        "search": float(run.result("search")["seconds"]),
+        "finetune": float(run.result("finetune")["seconds"]) if run.lacks("finetune") is None else 0.0,
+    }
+    wall = {stage: own["seconds"] for stage, own in spent(run.folder).items()}
+    # What is killed tells no wall time; and fine-tuning that was given up is no part of the network.
+    return {
+        name: max(counted[stage], wall.get(stage, 0.0)) if counted[stage] else 0.0
+        for stage, name in (("train", "supernet"), ("search", "search"), ("finetune", "fine_tuning"))
+    }
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, int, int]:
+    return row["rival"], row["seed"], row["number"]
+
+
+def _fp32_model(export: Mapping[str, Any]) -> str:
+    """The fp32 file of a finished export, within the run folder."""
+    return f"{export['chosen']['bundle']}/model.onnx"
+
+
+def _fp32_scores(export: Mapping[str, Any]) -> tuple[float, float]:
+    """Validation and test top-1 of that file; the chosen network's are those of what is deployed, perhaps int8."""
+    found, prefix = (export["int8"], "fp32_") if export.get("int8") else (export["chosen"], "")
+    return float(found[f"{prefix}val_top1"]), float(found[f"{prefix}test_top1"])
+
+
+def _table(found: Mapping[str, Any]) -> str:
+    text = io.StringIO()
+    rows = [{"who": "edgenas", **found["edgenas"]}]
+    rows += [{"who": name, **seed} for name, rival in found["rivals"].items() for seed in rival["seeds"]]
+    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,228 @@
+"""Can the supernet be trusted, was the search worth it: sentences, tables and figures."""
+
+from __future__ import annotations
+
+from edgenas.report.evidence_values import Agreement, Estimate, Trust, Worth
+from edgenas.report.figure import LOOKS, Figure, layout_of, short
+from edgenas.report.formats import MISSING, count, duration, ms, number, percent
+
+
+def trusted(found: Trust) -> str:
+    """The verdict: how well inherited accuracies rank, beside MACs."""
+    taus = found.all.tau
+    if taus is None or taus.inherited.value is None or taus.macs.value is None:
+        return "Too few subnets, or too many ties, to tell how well inherited accuracies rank"
+    lead = taus.lead_over_macs
+    how = "better than" if (lead.value or 0) > 0 else "no better than"
+    sure = "" if lead.low is None or lead.low > 0 or (lead.value or 0) <= 0 else ", which may be chance"
+    return (
+        f"Inherited accuracies rank subnets with a Kendall tau of {taus.inherited.value:.2f}, {how} MACs alone "
+        f"({taus.macs.value:.2f}){sure}"
+    )
+
+
+def gaps(found: Trust) -> list[str]:
+    """The gap to what subnets reach alone, what recalibration is worth, and the group of near-equal MACs."""
+    said = []
+    if found.all.gap is not None and found.all.gap.value is not None:
+        side = "above" if found.all.gap.value >= 0 else "below"
+        said.append(
+            f"On average, {found.all.subnets} subnets inherit {100 * abs(found.all.gap.value):.1f} points {side} "
+            f"what they reach alone in {found.epochs:g} epochs (95 % interval {_points(found.all.gap)})"
+        )
+    if found.all.gap_uncalibrated is not None and found.all.gap_uncalibrated.value is not None:
+        bare = found.all.tau.uncalibrated if found.all.tau else None
+        said.append(
+            f"Without batch norm recalibrated it would be {100 * found.all.gap_uncalibrated.value:+.1f} points"
+            + (f", and a tau of {number(bare.value)}" if bare and bare.value is not None else "")
+        )
+    if found.group.tau is not None and found.group.macs_least and found.group.macs_greatest:
+        said.append(
+            f"Among {found.group.subnets} subnets of near-equal MACs ({count(found.group.macs_least)} to "
+            f"{count(found.group.macs_greatest)}) tau is {_tau(found.group.tau.inherited)}, of MACs alone "
+            f"{_tau(found.group.tau.macs)}"
+        )
+    if found.supernet_from is not None:
+        said.append("The supernet began from other weights, the subnets taught alone from none")
+    return said
+
+
+def _points(one: Estimate) -> str:
+    return MISSING if one.low is None or one.high is None else f"{100 * one.low:+.1f} to {100 * one.high:+.1f}"
+
+
+def _tau(one: Estimate) -> str:
+    if one.value is None:
+        return "unknown"
+    return f"{number(one.value)} ({number(one.low)} to {number(one.high)})"
+
+
+TRUST_COLUMNS = (
+    "",
+    "subnets",
+    "mean gap (points)",
+    "tau",
+    "tau without recalibration",
+    "tau of MACs",
+    "lead over MACs",
+)
+
+
+def trust_rows(found: Trust) -> list[list[str]]:
+    """All subnets, and those of near-equal MACs, under `TRUST_COLUMNS`."""
+    return [_trust_row("all", found.all), _trust_row("of near-equal MACs", found.group)]
+
+
+def _trust_row(name: str, one: Agreement) -> list[str]:
+    if one.tau is None or one.gap is None:
+        return [name, str(one.subnets), *[MISSING] * 5]
+    gap = MISSING if one.gap.value is None else f"{100 * one.gap.value:+.2f} ({_points(one.gap)})"
+    taus = (one.tau.inherited, one.tau.uncalibrated, one.tau.macs, one.tau.lead_over_macs)
+    return [name, str(one.subnets), gap, *map(_tau, taus)]
+
+
+SUBNET_COLUMNS = ("subnet", "MACs", "near-equal", "inherited", "without recalibration", "alone", "gap (points)")
+
+
+def subnet_rows(found: Trust) -> list[list[str]]:
+    """Each subnet under `SUBNET_COLUMNS`."""
+    return [
+        [
+            one.arch,
+            count(one.macs),
+            "yes" if one.grouped else "",
+            percent(one.inherited),
+            percent(one.uncalibrated),
+            percent(one.alone),
+            f"{100 * (one.inherited - one.alone):+.1f}",
+        ]
+        for one in found.subnets
+    ]
+
+
+def inherited_and_alone(found: Trust) -> Figure:
+    """Inherited against standalone top-1."""
+    data = []
+    for (name, grouped), (colour, symbol, _) in zip(
+        (("of near-equal MACs", True), ("others", False)), LOOKS, strict=False
+    ):
+        own = [one for one in found.subnets if one.grouped is grouped]
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": name,
+                "x": [short(100 * one.alone) for one in own],
+                "y": [short(100 * one.inherited) for one in own],
+                "customdata": [f"{one.arch}<br>{count(one.macs)} MACs" for one in own],
+                "hovertemplate": "alone %{x} %, inherited %{y} %<br>%{customdata}<extra></extra>",
+                "marker": {"color": colour, "symbol": symbol, "size": 10},
+            }
+        )
+    ends = [short(100 * end(one.alone for one in found.subnets)) for end in (min, max)]
+    line = {"type": "scatter", "mode": "lines", "name": "equal", "x": ends, "y": ends, "line": {"color": "@faint"}}
+    layout = layout_of("validation top-1, taught alone (%)", "inherited (%)")
+    return {"data": [line, *data], "layout": layout, "label": trusted(found)}
+
+
+def worthwhile(found: Worth) -> str:
+    """The verdict: ahead of the best rival, or behind it."""
+    side = "ahead of" if found.ahead else "behind"
+    return (
+        f"At equal measured latency and equal time, the search's network is {100 * abs(found.lead):.1f} points {side} "
+        f"{found.best_rival} on test pictures ({percent(found.edgenas.test_top1)} against "
+        f"{percent(found.rivals[found.best_rival].test_top1.mean)}, mean of "
+        f"{len(found.rivals[found.best_rival].seeds)} seeds)"
+    )
+
+
+def crossing(found: Worth) -> str:
+    """From how many budgets on the supernet pays."""
+    costs = found.crossover
+    each = f"{duration(costs.alone_seconds)} to teach one network alone for as many epochs"
+    if costs.crossover_budgets is None:
+        return (
+            f"Each further budget costs {duration(costs.per_budget_seconds)} of search, no less than {each}: the "
+            "supernet never pays by time alone"
+        )
+    return (
+        f"The supernet took {duration(costs.once_seconds)} once and {duration(costs.per_budget_seconds)} for each "
+        f"budget, against {each}: it pays from {costs.crossover_budgets} budget(s) on"
+    )
+
+
+WORTH_COLUMNS = ("", "network", "test top-1", "over seeds", "validation top-1", "p50 (ms)", "time", "networks tried")
+
+
+def worth_rows(found: Worth) -> list[list[str]]:
+    """The search's network and its rivals under `WORTH_COLUMNS`."""
+    own = found.edgenas
+    scores = [percent(own.test_top1, 2), MISSING, percent(own.val_top1, 2)]
+    rows = [["edgenas", own.network, *scores, ms(own.p50_us), duration(own.seconds), f"{own.tried:,}"]]
+    rows += [
+        [
+            name,
+            ", ".join(dict.fromkeys(one.network for one in rival.seeds)),
+            percent(rival.test_top1.mean, 2),
+            f"{percent(rival.test_top1.least, 2)} to {percent(rival.test_top1.greatest, 2)}, {len(rival.seeds)}",
+            percent(rival.val_top1.mean, 2),
+            ms(rival.p50_us.mean),
+            duration(rival.seconds.mean),
+            ", ".join(str(one.tried) for one in rival.seeds),
+        ]
+        for name, rival in found.rivals.items()
+    ]
+    return rows
+
+
+COST_COLUMNS = ("budgets", "with the supernet", "each alone")
+
+
+def cost_rows(found: Worth) -> list[list[str]]:
+    """Total cost by number of budgets, under `COST_COLUMNS`."""
+    return [
+        [str(row.budgets), duration(row.shared_seconds), duration(row.alone_seconds)] for row in found.crossover.table
+    ]
+
+
+def total_costs(found: Worth) -> Figure:
+    """Minutes in all by number of budgets, with one supernet and with networks taught alone."""
+    table = found.crossover.table
+    rows = [
+        ("one supernet", [row.shared_seconds for row in table]),
+        ("each alone", [row.alone_seconds for row in table]),
+    ]
+    data = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": name,
+            "x": [row.budgets for row in table],
+            "y": [short(value / 60) for value in seconds],
+            "line": {"color": colour, "dash": dash},
+            "marker": {"color": colour, "symbol": symbol, "size": 9},
+        }
+        for (name, seconds), (colour, symbol, dash) in zip(rows, reversed(LOOKS), strict=False)
+    ]
+    return {"data": data, "layout": layout_of("budgets", "minutes in all"), "label": crossing(found)}
+
+
+def contenders(found: Worth) -> Figure:
+    """Test top-1 of every seed against measured latency."""
+    data = []
+    shown = {"edgenas": (found.edgenas,), **{name: rival.seeds for name, rival in found.rivals.items()}}
+    for (name, own), (colour, symbol, _) in zip(shown.items(), LOOKS, strict=False):
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": name,
+                "x": [short(one.p50_us / 1e3) for one in own],
+                "y": [short(100 * one.test_top1) for one in own],
+                "customdata": [f"seed {one.seed}, {one.network}" for one in own],
+                "hovertemplate": "%{x} ms, %{y} %<br>%{customdata}<extra>" + name + "</extra>",
+                "marker": {"color": colour, "symbol": symbol, "size": 11},
+            }
+        )
+    layout = layout_of(f"measured p50 on {found.device} (ms)", "test top-1 (%)")
+    return {"data": data, "layout": layout, "label": worthwhile(found)}

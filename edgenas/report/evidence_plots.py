@@ -1,0 +1,118 @@
+"""The same figures as PNG, for Markdown and for run folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from edgenas.report import evidence, hindsight
+from edgenas.report.evidence_values import Trust, Worth
+from edgenas.report.plots import BLUE, GREEN, GREY, INK, ORANGE, STYLE, VERMILION, headline, png
+from edgenas.report.values import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MARKS = ((BLUE, "o"), (VERMILION, "v"), (GREEN, "^"))
+
+
+def plot_evidence(run: Run) -> dict[str, bytes]:
+    """Every plot that a run has evidence for, PNG bytes by file name."""
+    drawn = {}
+    if run.hindsight is not None and run.hindsight.front:
+        with matplotlib.rc_context(STYLE):
+            drawn["hindsight.png"] = png(draw_hindsight(run))
+    if run.trust is not None:
+        drawn["trust.png"] = plot_trust(run.trust)
+    if run.worth is not None:
+        drawn["worth.png"] = plot_worth(run.worth)
+    return drawn
+
+
+def plot_trust(found: Trust) -> bytes:
+    """Inherited against standalone top-1, with and without batch norm recalibrated, and by MACs; PNG."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 4.3), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        alone = [100 * one.alone for one in found.subnets]
+        ends = [min(alone), max(alone)]
+        left.plot(ends, ends, color=GREY, lw=1, label="equal")
+        for name, grouped, (color, mark) in (("of near-equal MACs", True, MARKS[1]), ("others", False, MARKS[0])):
+            own = [one for one in found.subnets if one.grouped is grouped]
+            x, y = [100 * one.alone for one in own], [100 * one.inherited for one in own]
+            left.plot(x, y, mark, color=color, ms=7, label=name)
+            macs = [one.macs / 1e6 for one in own]
+            right.plot(macs, y, mark, color=color, ms=7, label=f"inherited, {name}")
+            right.plot(macs, x, mark, mfc="white", mec=color, ms=7, label=f"alone, {name}")
+        left.set(xlabel="validation top-1, taught alone (%)", ylabel="inherited (%)")
+        right.set(xlabel="million MACs", ylabel="validation top-1 (%)")
+        left.legend(loc="upper left")
+        right.legend(loc="lower right")
+        headline(figure, evidence.trusted(found))
+        return png(figure)
+
+
+def plot_worth(found: Worth) -> bytes:
+    """Test top-1 of the search's network and of each rival's seeds against measured latency, and costs; PNG."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 4.3), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        shown = {"edgenas": (found.edgenas,), **{name: rival.seeds for name, rival in found.rivals.items()}}
+        for (name, own), (color, mark) in zip(shown.items(), MARKS, strict=False):
+            x, y = [one.p50_us / 1e3 for one in own], [100 * one.test_top1 for one in own]
+            left.plot(x, y, mark, color=color, ms=8, label=f"{name}, {len(own)} run{'s' * (len(own) > 1)}")
+        left.set(xlabel=f"measured p50 on {found.device} (ms)", ylabel="test top-1 (%)", xlim=(0, None))
+        left.legend(loc="lower left")
+        _costs(right, found)
+        headline(figure, evidence.worthwhile(found))
+        return png(figure)
+
+
+def _costs(axes: Axes, found: Worth) -> None:
+    budgets = [row.budgets for row in found.crossover.table]
+    shared = [row.shared_seconds / 60 for row in found.crossover.table]
+    alone = [row.alone_seconds / 60 for row in found.crossover.table]
+    axes.plot(budgets, shared, "-o", color=BLUE, label="one supernet")
+    axes.plot(budgets, alone, "--v", color=VERMILION, label="each alone")
+    if found.crossover.crossover_budgets is not None:
+        axes.axvline(found.crossover.crossover_budgets, color=INK, ls=":", lw=1)
+    axes.set(xlabel="budgets", ylabel="minutes in all", xlim=(0, None), ylim=(0, None))
+    axes.legend(loc="upper left")
+
+
+def draw_hindsight(run: Run) -> Figure:
+    """Validation and test along the front, and classes of the chosen network and the largest subnet."""
+    found = run.hindsight
+    assert found is not None
+    rows, classes = [found.front[place] for place in hindsight.ordered(run, found)], hindsight.by_change(found)
+    figure = Figure(figsize=(9.6, max(4.0, 1.6 + 0.24 * len(classes))), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    places = range(1, len(rows) + 1)
+    _line(left, places, [100 * row.val_top1 for row in rows], VERMILION, "v--", "validation")
+    _line(left, places, [100 * row.test_top1 for row in rows], GREEN, "^-", "test")
+    chosen = [place for place, row in zip(places, rows, strict=True) if row.arch == found.chosen]
+    if chosen:
+        left.axvline(chosen[0], color=ORANGE, lw=6, alpha=0.35, zorder=0, label="chosen")
+    left.set(xlabel="network of the front, fastest first", ylabel="top-1 (%)", xticks=list(places))
+    left.legend(loc="lower right")
+    heights = range(len(classes))
+    for name, color, mark in (("chosen", VERMILION, "v"), ("largest", GREEN, "^")):
+        rates = [100 * getattr(one, name) / one.images for one in classes]
+        right.plot(rates, heights, mark, color=color, label=f"{name} network")
+    right.set_yticks(list(heights), [_shortened(one.name) for one in classes])
+    right.set(xlabel="test top-1 (%)", ylim=(len(classes) - 0.5, -0.5))
+    right.legend(loc="lower left")
+    headline(figure, hindsight.paid(run))
+    return figure
+
+
+def _line(axes: Axes, x: Sequence[int], y: Sequence[float], color: str, look: str, name: str) -> None:
+    style: dict[str, Any] = {"color": color, "ms": 6, "label": name}
+    axes.plot(x, y, look, **style)
+
+
+def _shortened(name: str) -> str:
+    return (name if len(name) <= 24 else name[:23] + "…").replace("$", r"\$")

@@ -1,0 +1,155 @@
+"""What a report shows of evidence: of trust in the supernet, of the search's worth, of test pictures in hindsight."""
+
+from __future__ import annotations
+
+from edgenas.report.search_values import Value
+
+
+class Estimate(Value):
+    """A figure and its 95 % interval; None where too few networks are known."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    count: int
+
+
+class Taus(Value):
+    """Kendall's tau with what subnets reach alone; `lead_over_macs` is that of `inherited` over that of `macs`."""
+
+    inherited: Estimate
+    uncalibrated: Estimate
+    macs: Estimate
+    lead_over_macs: Estimate
+
+
+class Agreement(Value):
+    """Of some subnets: inherited minus alone, as a fraction, and taus; no figures where there are no subnets."""
+
+    subnets: int
+    gap: Estimate | None = None
+    gap_uncalibrated: Estimate | None = None
+    tau: Taus | None = None
+    macs_least: int | None = None
+    macs_greatest: int | None = None
+
+
+class Compared(Value):
+    """A subnet, inherited and alone."""
+
+    arch: str
+    macs: int
+    grouped: bool
+    inherited: float
+    uncalibrated: float
+    alone: float
+    alone_uncalibrated: float
+    seconds: float
+
+
+class Trust(Value):
+    """trust/trust.json."""
+
+    dataset: str
+    space: str
+    weights: str | None
+    epochs: float
+    training_images: int
+    validation_images: int
+    seed: int
+    supernet_from: str | None
+    seconds: float
+    all: Agreement
+    group: Agreement
+    subnets: tuple[Compared, ...]
+
+
+class Contender(Value):
+    """A network that was taught within the time."""
+
+    network: str
+    seed: int
+    val_top1: float
+    test_top1: float
+    p50_us: float
+    seconds: float
+    tried: int
+
+
+class Spread(Value):
+    """Over seeds."""
+
+    mean: float
+    least: float
+    greatest: float
+
+
+class Rival(Value):
+    """A rival over its seeds."""
+
+    test_top1: Spread
+    val_top1: Spread
+    p50_us: Spread
+    seconds: Spread
+    seeds: tuple[Contender, ...]
+
+
+class CostRow(Value):
+    """Seconds for so many budgets."""
+
+    budgets: int
+    shared_seconds: float
+    alone_seconds: float
+
+
+class Crossover(Value):
+    """From how many budgets on a supernet costs no more; None where it never does."""
+
+    once_seconds: float
+    per_budget_seconds: float
+    alone_seconds: float
+    crossover_budgets: int | None
+    table: tuple[CostRow, ...]
+
+
+class Worth(Value):
+    """worth/worth.json."""
+
+    dataset: str
+    device: str
+    test_images: int
+    seconds: dict[str, float]
+    edgenas: Contender
+    rivals: dict[str, Rival]
+    best_rival: str
+    lead: float
+    ahead: bool
+    crossover: Crossover
+
+
+class FrontScore(Value):
+    """A network of the front on validation and on test pictures, as it was measured (fp32, not fine-tuned)."""
+
+    arch: str
+    val_top1: float
+    test_top1: float
+
+
+class ClassChange(Value):
+    """Test pictures of a class: how many the chosen network and the largest subnet get right, and one of both alone."""
+
+    name: str
+    images: int
+    chosen: int
+    largest: int
+    only_chosen: int
+    only_largest: int
+
+
+class Hindsight(Value):
+    """export/hindsight.json."""
+
+    front: tuple[FrontScore, ...]
+    chosen: str
+    largest: str
+    classes: tuple[ClassChange, ...]

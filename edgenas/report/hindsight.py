@@ -1,0 +1,171 @@
+"""What test pictures say once the choice is written down: sentences and figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from edgenas.report.evidence_values import ClassChange, Hindsight
+from edgenas.report.figure import LOOKS, Figure, label_of, layout_of, short
+from edgenas.report.formats import percent
+from edgenas.report.values import Run
+
+BEYOND_CHANCE = 2.0
+"""Standard errors by which one network must be right alone more often than the other (McNemar 1947)."""
+NAMED_CLASSES = 4
+
+
+def front_optimism(run: Run) -> str:
+    """How far validation flatters the front, and the chosen network beyond that."""
+    found = run.hindsight
+    if found is None or not found.front:
+        return "Test top-1 of the whole front was not recorded: `edgenas export` of this version records it"
+    gaps = {one.arch: 100 * (one.val_top1 - one.test_top1) for one in found.front}
+    average = sum(gaps.values()) / len(gaps)
+    ends = f"from {_side(min(gaps.values()))} to {_side(max(gaps.values()))}"
+    said = (
+        f"Along the front of {len(gaps)} networks, scored on test pictures once the choice was written down, "
+        f"validation is {_side(average)} test on average ({ends})"
+    )
+    if found.chosen not in gaps:
+        return said
+    own = gaps[found.chosen]
+    more = "less" if own < average else "more"
+    return (
+        f"{said}; for the chosen one, before any fine-tuning, it is {_side(own)}, so choosing it by validation was "
+        f"{abs(own - average):.1f} points {more} optimistic than the front as a whole"
+    )
+
+
+def _side(points: float) -> str:
+    return f"{abs(points):.1f} points {'above' if round(points, 1) >= 0 else 'below'}"
+
+
+def paid(run: Run) -> str:
+    """Which classes paid for the speed, against the largest subnet of the same supernet."""
+    found = run.hindsight
+    if found is None or not found.classes:
+        return "Accuracy by class was not held against the largest subnet: `edgenas export` of this version does that"
+    if found.chosen == found.largest:
+        return "The chosen network is the largest one, so no class paid for its speed"
+    whole = 100 * sum(_lost(one) for one in found.classes) / sum(one.images for one in found.classes)
+    lead = f"Against the largest subnet, the chosen network is {_side(-whole)} on all test pictures"
+    losers = sorted((one for one in found.classes if _beyond_chance(one)), key=lambda one: -_share(one))
+    if not losers:
+        most = max(found.classes, key=_share)
+        if _lost(most) <= 0:
+            return f"{lead}; no class paid for the speed"
+        return (
+            f"{lead}; no class lost more than chance explains, most of all {most.name} ({_points(most)} on "
+            f"{most.images:,} pictures)"
+        )
+    named = ", ".join(f"{one.name} ({_points(one)})" for one in losers[:NAMED_CLASSES])
+    more = f" and {len(losers) - NAMED_CLASSES} more" if len(losers) > NAMED_CLASSES else ""
+    return (
+        f"{lead}; the speed was paid for by {named}{more}: {len(losers)} of {len(found.classes)} classes lost more "
+        "than two standard errors"
+    )
+
+
+def _lost(one: ClassChange) -> int:
+    return one.largest - one.chosen
+
+
+def _share(one: ClassChange) -> float:
+    return _lost(one) / max(one.images, 1)
+
+
+def _points(one: ClassChange) -> str:
+    return f"{-100 * _share(one):+.1f} points"
+
+
+def _beyond_chance(one: ClassChange) -> bool:
+    return _lost(one) > BEYOND_CHANCE * math.sqrt(one.only_chosen + one.only_largest)
+
+
+CHANGE_COLUMNS = ("class", "test images", "chosen network", "largest subnet", "difference (points)", "beyond chance")
+
+
+def change_rows(found: Hindsight) -> list[list[str]]:
+    """Each class under `CHANGE_COLUMNS`, that which paid most first."""
+    return [
+        [
+            one.name,
+            f"{one.images:,}",
+            percent(one.chosen / one.images),
+            percent(one.largest / one.images),
+            _points(one).removesuffix(" points"),
+            "lost" if _beyond_chance(one) else "",
+        ]
+        for one in by_change(found)
+    ]
+
+
+def ordered(run: Run, found: Hindsight) -> list[int]:
+    """Places in `found.front`, fastest network first, as the page numbers them."""
+    place = {network.arch: number for number, network in enumerate(run.networks)}
+    return sorted(range(len(found.front)), key=lambda n: place.get(found.front[n].arch, len(place)))
+
+
+def front_on_test(run: Run) -> Figure:
+    """Validation and test top-1 of each network of the front, fastest first."""
+    found = run.hindsight
+    assert found is not None
+    rows = [found.front[place] for place in ordered(run, found)]
+    names = [str(number) + (", chosen" if row.arch == found.chosen else "") for number, row in enumerate(rows, 1)]
+    data = []
+    for split, values, (colour, symbol, dash) in zip(
+        ("validation", "test"), ([r.val_top1 for r in rows], [r.test_top1 for r in rows]), LOOKS, strict=False
+    ):
+        n = run.dataset.counts.get(split)
+        errors = [short(200 * (rate * (1 - rate) / n) ** 0.5) if n else 0 for rate in values]
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": f"{split} top-1, ± two standard errors",
+                "x": names,
+                "y": [short(100 * rate) for rate in values],
+                "error_y": {"type": "data", "array": errors, "color": colour},
+                "line": {"color": colour, "dash": dash},
+                "marker": {"color": colour, "symbol": symbol, "size": 9},
+            }
+        )
+    layout = layout_of("network of the front, fastest first", "top-1 (%)")
+    layout["xaxis"] |= {"type": "category"}
+    return {"data": data, "layout": layout, "label": front_optimism(run)}
+
+
+def by_change(found: Hindsight) -> Sequence[ClassChange]:
+    """Classes that have pictures, those that paid most first."""
+    return sorted((one for one in found.classes if one.images), key=lambda one: -_share(one))
+
+
+def class_changes(run: Run) -> Figure:
+    """Test top-1 of each class, of the largest subnet and of the chosen network, that which paid most at the top."""
+    found = run.hindsight
+    assert found is not None
+    rows = by_change(found)
+    names = [label_of(one.name) for one in rows]
+    data = []
+    for name, right, (colour, symbol, _) in zip(
+        ("chosen network", "largest subnet"),
+        ([one.chosen for one in rows], [one.largest for one in rows]),
+        LOOKS,
+        strict=False,
+    ):
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": name,
+                "x": [short(100 * own / one.images) for own, one in zip(right, rows, strict=True)],
+                "y": names,
+                "customdata": [_points(one) for one in rows],
+                "hovertemplate": "%{y}: %{x} %, chosen − largest %{customdata}<extra>" + name + "</extra>",
+                "marker": {"color": colour, "symbol": symbol, "size": 10},
+            }
+        )
+    layout = layout_of("test top-1 (%)", "") | {"height": 120 + 24 * len(names)}
+    layout["yaxis"] |= {"autorange": "reversed", "categoryorder": "array", "categoryarray": names}
+    return {"data": data, "layout": layout, "label": paid(run)}

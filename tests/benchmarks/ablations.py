@@ -1,0 +1,153 @@
+"""Which recipe teaches a supernet best in the same time? Fashion-MNIST; JSON lines, and a summary on standard output.
+
+    python tests/benchmarks/ablations.py --minutes 8 --seeds 2 --out ablations.jsonl > examples/results/ablations.json
+
+uniform, sandwich with labels alone, sandwich with distillation, progressive shrinking, alpha-divergence and delayed
+shrinking, each for --minutes by the clock (steps are timed first, so what was really taken is told, too); validation
+top-1 of the smallest, a middle and the largest subnet, batch norm recalibrated and not. Says first how many hours are
+left. A row is appended for each training, and a stopped one goes on: the same command does what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from evidence_runs import circumstances
+
+from edgenas.config import RunConfig, load_config
+from edgenas.display import ProgressDisplay
+from edgenas.files import append_jsonl, read_json, read_jsonl
+from edgenas.space.arch import Arch
+from edgenas.space.space import SearchSpace
+from edgenas.supernet.supernet import SuperNet
+from edgenas.training.data import Dataset, load_dataset
+from edgenas.training.evaluate import materialise, top1, uncalibrated_top1
+from edgenas.training.loop import train
+from edgenas.training.settled import FILE_NAME as SCHEDULE
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "fashion_mnist.yaml"
+RECIPES = (
+    "uniform",
+    "sandwich-labels",
+    "sandwich",
+    "progressive-shrinking",
+    "alpha-divergence",
+    "delayed-shrinking",
+)
+SUBNETS = ("smallest", "middle", "largest")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A training of one recipe from one seed."""
+
+    recipe: str
+    seed: int
+    pictures: int
+    minutes: float
+
+    def row(self) -> dict[str, Any]:
+        return {"recipe": self.recipe, "seed": self.seed, "pictures": self.pictures, "minutes": self.minutes}
+
+
+def archs_of(space: SearchSpace) -> dict[str, Arch]:
+    middle = space.decode((space.n_choices // 2)[None])[0]
+    return dict(zip(SUBNETS, (space.smallest, middle, space.largest), strict=True))
+
+
+def run_trial(trial: Trial, config: RunConfig, dataset: Dataset, work: Path) -> dict[str, Any]:
+    """Train, or go on; then score."""
+    space, folder = config.load_space(), work / f"{trial.recipe}-{trial.seed}-{trial.pictures}-{trial.minutes:g}"
+    taught = config.training.model_copy(update={"recipe": trial.recipe})
+    torch.manual_seed(trial.seed)
+    net = SuperNet(space, dataset.num_classes, pixels=dataset.pixels)
+    with ProgressDisplay() as progress:
+        result = train(
+            net,
+            dataset,
+            taught,
+            seed=trial.seed,
+            folder=folder,
+            progress=lambda label, done, total: progress(f"{trial.recipe}, seed {trial.seed}: {label}", done, total),
+            minutes=trial.minutes,
+        )
+    net.cpu().eval()
+    images = dataset.train.pictures[: config.search.calibration_images]
+    archs = archs_of(space).items()
+    row = {
+        **trial.row(),
+        "steps": read_json(folder / SCHEDULE)["steps"],
+        "seconds": result.train_seconds,
+        "images_per_second": result.images_per_second,
+        "top1": {name: top1(materialise(net, arch, images), dataset.validation) for name, arch in archs},
+        "top1_uncalibrated": {name: uncalibrated_top1(net.extract(arch), dataset.validation) for name, arch in archs},
+    }
+    shutil.rmtree(folder)
+    return row
+
+
+def summary(rows: list[dict[str, Any]], dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:
+    """Means over seeds, best first."""
+    table = []
+    for recipe in args.recipes:
+        own = [row for row in rows if row["recipe"] == recipe]
+        scores = {
+            kind: {name: float(np.mean([row[kind][name] for row in own])) for name in SUBNETS}
+            for kind in ("top1", "top1_uncalibrated")
+        }
+        told = {"seeds": [row["seed"] for row in own], "steps": [row["steps"] for row in own]}
+        seconds = [round(row["seconds"], 1) for row in own]
+        table.append({"recipe": recipe, **scores, "mean_top1": float(np.mean([*scores["top1"].values()])), **told})
+        table[-1]["seconds"] = seconds
+    return {
+        **circumstances(),
+        "training_images": len(dataset.train),
+        "validation_images": len(dataset.validation),
+        "minutes": args.minutes,
+        "recipes": sorted(table, key=lambda one: -one["mean_top1"]),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=RECIPES)
+    parser.add_argument("--pictures", type=int, default=20_000, help="training pictures: a fixed, stratified subset")
+    parser.add_argument("--minutes", type=float, default=8.0, help="of each training")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("ablations.jsonl"))
+    parser.add_argument("--work", type=Path, help="folder of checkpoints; default: --out without its suffix")
+    parser.add_argument("--config", type=Path, default=EXAMPLE)
+    parser.add_argument("--set", action="append", default=[], help="override a key of the config")
+    parser.add_argument("--estimate", action="store_true", help="only say how many hours are left")
+    args = parser.parse_args()
+    config = load_config(args.config, [f"data.limit={args.pictures}", *args.set])
+    wanted = [Trial(recipe, seed, args.pictures, args.minutes) for seed in range(args.seeds) for recipe in args.recipes]
+    left = [trial for trial in wanted if known(trial, args.out) is None]
+    print(f"{len(left)} trainings left, about {len(left) * args.minutes / 60:.2f} hours of CPU", file=sys.stderr)
+    if args.estimate:
+        return
+    # Of one seed for all: recipes are compared on the same pictures.
+    dataset = load_dataset(config.pictures, config.seed, resolution=config.load_space().resolution[-1])
+    for trial in left:
+        append_jsonl(args.out, run_trial(trial, config, dataset, args.work or args.out.with_suffix("")))
+    rows = [row for trial in wanted if (row := known(trial, args.out))]
+    print(json.dumps(summary(rows, dataset, args), indent=2))
+
+
+def known(trial: Trial, out: Path) -> dict[str, Any] | None:
+    """The row of a trial that was done before."""
+    return next((row for row in read_jsonl(out) if trial.row().items() <= row.items()), None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Runs that `trust.py` and `worth.py` look at: their configs, pictures, hours and results."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tarfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgenas.config import RunConfig, load_config
+from edgenas.display import ProgressDisplay
+from edgenas.files import read_json, write_json
+from edgenas.latency.device import probe
+from edgenas.pipeline.plan import plan_run
+from edgenas.pipeline.run import Run
+from edgenas.pipeline.stages import run_stages
+from edgenas.pipeline.start import start_run
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A set: the example that it is taught by, for how many epochs of the pictures, and the issue's subnets."""
+
+    example: str
+    epochs: float
+    subnets: int
+
+
+SETTINGS = {
+    "fashion-mnist": Setting("fashion_mnist.yaml", 6, 12),
+    "cifar-10": Setting("imagefolder.yaml", 8, 10),
+}
+
+
+def parser(doc: str) -> argparse.ArgumentParser:
+    """Options that both scripts take."""
+    command = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    command.add_argument("--sets", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    command.add_argument("--pictures", type=int, default=20_000, help="training pictures: a fixed, stratified subset")
+    command.add_argument("--work", type=Path, required=True, help="folder of runs; the same command goes on there")
+    command.add_argument("--out", type=Path, required=True, help="JSON; figures are put beside it")
+    command.add_argument("--estimate", action="store_true", help="only say how many hours are left")
+    command.add_argument("--set", action="append", default=[], help="override a key of the configs")
+    return command
+
+
+def config_of(name: str, args: argparse.Namespace) -> RunConfig:
+    """The config of a set's run."""
+    setting = SETTINGS[name]
+    own = [f"name={name}", f"data.limit={args.pictures}", f"train.epochs={setting.epochs}"]
+    if name == "cifar-10":
+        own.append(f"data.path={pictures_of_cifar(args.work)}")
+    return load_config(EXAMPLES / setting.example, [*own, *args.set])
+
+
+def pictures_of_cifar(work: Path) -> Path:
+    """CIFAR-10 as class folders, unpacked once."""
+    folder = work / "cifar10-png"
+    if not folder.is_dir():
+        if "EDGENAS_DATA" not in os.environ:
+            raise SystemExit("EDGENAS_DATA is not set: it names the folder of shared data (cifar10-png.tar)")
+        part = work / "cifar10-png.part"
+        shutil.rmtree(part, ignore_errors=True)
+        with tarfile.open(Path(os.environ["EDGENAS_DATA"]) / "cifar10-png.tar") as archive:
+            archive.extractall(part, filter="data")
+        # One folder that holds train/ and test/, whatever the archive calls it.
+        inner = next(path.parent for path in part.rglob("train") if path.is_dir())
+        inner.rename(folder)
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def begun(name: str, args: argparse.Namespace) -> Run:
+    """The run of a set, with nothing done yet that was not done before."""
+    return start_run(config_of(name, args), args.work / name)
+
+
+def seconds_left(run: Run, stages: tuple[str, ...]) -> float:
+    """Of stages that are not done, as `--plan` estimates them."""
+    return sum(one.seconds for one in plan_run(run.config, run.folder) if one.stage in stages and not one.done)
+
+
+def tell_hours(seconds: dict[str, float]) -> None:
+    """The estimate, on standard error."""
+    for name, own in seconds.items():
+        print(f"{name}: about {own / 3600:.2f} hours of CPU left", file=sys.stderr)
+    print(f"in all about {sum(seconds.values()) / 3600:.2f} hours", file=sys.stderr)
+
+
+def do(run: Run, stages: tuple[str, ...]) -> None:
+    """Stages of a run; finished ones are passed over."""
+    with ProgressDisplay() as progress:
+        for stage in stages:
+            run_stages(run, progress, (stage,))
+
+
+def circumstances() -> dict[str, Any]:
+    """Command, machine and versions that a table was made with."""
+    here = probe()
+    return {
+        "command": " ".join(["python", *sys.argv]),
+        "machine": {"cpu": here.cpu, "cores": here.cores, "os": here.os, "threads": torch.get_num_threads()},
+        "versions": {one: version(one) for one in ("torch", "numpy", "onnxruntime")},
+    }
+
+
+def write_results(out: Path, name: str, found: dict[str, Any], figure: Path) -> None:
+    """Put one set's result beside those of the others, with the circumstances, and its figure."""
+    before = read_json(out)["results"] if out.exists() else {}
+    write_json(out, {"results": {**before, name: {**circumstances(), **found}}})
+    shutil.copy(figure, out.with_name(f"{out.stem}_{name}.png"))

@@ -1,0 +1,39 @@
+"""Can inherited accuracies be trusted? The issue's table, as JSON, and a figure for each set.
+
+    python tests/benchmarks/trust.py --work work --out examples/results/trust.json
+
+Fashion-MNIST (12 subnets) and CIFAR-10 (10), 20,000 training pictures each. Says first how many hours are left. Every
+stage, and every subnet, is kept as it is done: the same command goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from evidence_runs import SETTINGS, begun, do, parser, seconds_left, tell_hours, write_results
+
+from edgenas.display import ProgressDisplay
+from edgenas.pipeline.trust import Trust, run_trust, trust_told
+
+
+def main() -> None:
+    command = parser(__doc__ or "")
+    command.add_argument("--subnets", type=int, help="default: 12 of Fashion-MNIST, 10 of CIFAR-10")
+    command.add_argument("--epochs", type=float, help="of each subnet alone; default: as many as the supernet")
+    args = command.parse_args()
+    runs = {name: begun(name, args) for name in args.sets}
+    wanted = {name: Trust(args.subnets or SETTINGS[name].subnets, args.epochs) for name in args.sets}
+    tell_hours({name: seconds_left(run, ("train",)) + trust_told(run, wanted[name])[1] for name, run in runs.items()})
+    if args.estimate:
+        return
+    for name, run in runs.items():
+        do(run, ("train",))
+        with ProgressDisplay() as progress:
+            found = run_trust(run, wanted[name], progress)
+        write_results(args.out, name, found, run.folder / "trust/trust.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""`edgenas worth`: rivals of equal latency and time, and that a stopped comparison ends as an undisturbed one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from trained_run import finished_by_hand, quiet, trained_run
+
+from edgenas.deploy.onnx_export import EXPORTER_VERSION, model_metadata
+from edgenas.errors import ConfigError
+from edgenas.files import read_jsonl
+from edgenas.pipeline import rivals, sizing
+from edgenas.pipeline.lone import Lone
+from edgenas.pipeline.rivals import Timer, fits, widest, widths
+from edgenas.pipeline.run import Run, open_run
+from edgenas.pipeline.worth import MOBILENET, RANDOM, Worth, run_worth, worth_told
+from edgenas.space.arch import Arch
+from edgenas.space.cost import cost
+from edgenas.space.load import load_space
+from edgenas.space.mobilenet_v3 import mobilenet_v3_small
+from edgenas.training import loop
+
+WANTED = Worth(seeds=2, minutes=0.02)
+STEP_SECONDS = 0.04
+"""So 30 steps for each rival and seed, against 19 steps of an epoch."""
+
+
+class Killed(Exception):
+    """What a test ends a comparison with."""
+
+
+def by_size(models: Mapping[str, Path], session: str) -> dict[str, float]:
+    """A timer: of equal files, equal latencies."""
+    return {name: path.stat().st_size / 1e3 for name, path in models.items()}
+
+
+def as_fast(run: Run, chosen: Arch, networks: Mapping[str, Any], num_classes: int, timer: Timer) -> Any:
+    """Latencies by MACs, those of widths by width, without the exporting that takes most of the time."""
+    chosen_us = cost(run.space.unroll(chosen, num_classes)).macs / 1e3
+    found = {name: cost(specs).macs / 1e3 for name, specs in networks.items()}
+    return found | {name: chosen_us * (0.5 + float(name[6:])) for name in found if name.startswith("width ")}, chosen_us
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    run = trained_run(tmp_path_factory.mktemp("exported"))
+    finished_by_hand(run)
+    return run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def clockwork(exported: Run) -> Iterator[None]:
+    """Predictions by MACs, and steps that all take as long."""
+
+    def predict(archs: Any) -> Any:
+        genes = archs if isinstance(archs, np.ndarray) else exported.space.encode(archs)
+        return np.array([cost(exported.space.unroll(arch, 10)).macs for arch in exported.space.decode(genes)]) / 1e3
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(rivals, "DRAWS", 64)
+        monkeypatch.setattr(rivals, "WIDTHS", (0.1, 0.3, 0.5, 1.0))
+        monkeypatch.setattr(sizing, "as_fast", as_fast)
+        monkeypatch.setattr(sizing, "run_predictors", lambda run: {"here": SimpleNamespace(predict=predict)})
+        monkeypatch.setattr(Lone, "seconds", lambda self, specs, steps: steps * STEP_SECONDS)
+        yield
+
+
+@pytest.fixture(scope="module")
+def compared(exported: Run, elsewhere: Callable[[Run], Run]) -> tuple[Run, dict[str, Any]]:
+    run = elsewhere(exported)
+    return run, run_worth(run, WANTED, quiet, timer=by_size)
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Run], Run]:
+    def copied(run: Run) -> Run:
+        folder = tmp_path_factory.mktemp("copy") / "run"
+        shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns("worth", ".lock*"))
+        return open_run(folder)
+
+    return copied
+
+
+def lasting(found: Any) -> Any:
+    """What does not depend on the clock."""
+    if isinstance(found, dict):
+        return {k: lasting(v) for k, v in found.items() if "seconds" not in k and k != "crossover"}
+    return [lasting(one) for one in found] if isinstance(found, list | tuple) else found
+
+
+def test_rivals_are_as_fast_and_have_their_time(compared: tuple[Run, dict[str, Any]]) -> None:
+    run, found = compared
+    settled = json.loads((run.folder / "worth/settled.json").read_text())
+    assert found["steps"] == {MOBILENET: 30, RANDOM: 30}
+    assert settled["epoch_steps"] == 19
+    assert [one["tried"] for one in found["rivals"][RANDOM]["seeds"]] == [1, 1]
+    p50_us, width = settled["p50_us"], settled["width"]
+    for archs in settled["archs"].values():
+        assert all(fits(p50_us[arch], p50_us["chosen"]) for arch in archs)
+    assert fits(p50_us[f"width {width}"], p50_us["chosen"])
+    wider = [one for name, one in p50_us.items() if name.startswith("width ") and float(name[6:]) > width]
+    assert (width, len(wider)) == (0.5, 1)
+    assert not any(fits(one, p50_us["chosen"]) for one in wider)
+
+
+def test_everything_is_told_and_written(compared: tuple[Run, dict[str, Any]]) -> None:
+    run, found = compared
+    assert json.loads((run.folder / "worth/worth.json").read_text()) == {"schema_version": 1, **found}
+    assert {row["rival"] for row in read_jsonl(run.folder / "worth/rows.jsonl")} == {MOBILENET, RANDOM}
+    assert found["seconds"]["each_rival"] == pytest.approx(1.2)
+    assert found["edgenas"]["test_top1"] == 0.5
+    best = max(rival["test_top1"]["mean"] for rival in found["rivals"].values())
+    assert found["lead"] == pytest.approx(0.5 - best)
+    assert found["crossover"]["per_budget_seconds"] == 2.0
+    rows = list(csv.DictReader((run.folder / "worth/worth.csv").read_text().splitlines()))
+    assert [row["who"] for row in rows] == ["edgenas", *[MOBILENET] * 2, *[RANDOM] * 2]
+    assert (run.folder / "worth/worth.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_every_rivals_file_is_of_the_one_exporter(compared: tuple[Run, dict[str, Any]]) -> None:
+    files = list((compared[0].folder / "worth/models").iterdir())
+    assert len(files) == 4
+    assert {model_metadata(path)["calibrated"] for path in files} == {"true"}
+    assert {model_metadata(path)["exporter_version"] for path in files} == {str(EXPORTER_VERSION)}
+
+
+def test_networks_are_sized_beside_the_chosen_one_by_the_same_exporter(exported: Run) -> None:
+    seen = {}
+
+    def timer(models: Mapping[str, Path], session: str) -> dict[str, float]:
+        seen.update({name: model_metadata(path)["for_timing"] for name, path in models.items()})
+        return by_size(models, session)
+
+    networks = {
+        "narrow": mobilenet_v3_small(10, 16, width=0.1),
+        "small": exported.space.unroll(exported.space.smallest, 10),
+    }
+    found, chosen_us = rivals.as_fast(exported, exported.space.largest, networks, 10, timer)
+    assert seen == dict.fromkeys(("narrow", "small", "chosen"), "true")
+    assert found["small"] < chosen_us
+
+
+def test_as_many_random_networks_as_the_time_holds(exported: Run, elsewhere: Callable[[Run], Run]) -> None:
+    run = elsewhere(exported)
+    found = run_worth(run, Worth(seeds=1, minutes=0.04), quiet, timer=by_size)
+    (seed,) = found["rivals"][RANDOM]["seeds"]
+    assert seed["tried"] == 3
+    # 60 steps hold three networks of 19; the rest is shared out.
+    assert found["steps"] == {MOBILENET: 60, RANDOM: 20}
+    rows = [row for row in read_jsonl(run.folder / "worth/rows.jsonl") if row["rival"] == RANDOM]
+    assert len({row["network"] for row in rows}) == 3
+    assert seed["val_top1"] == max(row["val_top1"] for row in rows)
+    assert not any("test_top1" in row for row in rows)
+
+
+@pytest.mark.slow
+def test_stopped_it_ends_as_an_undisturbed_one(
+    exported: Run,
+    elsewhere: Callable[[Run], Run],
+    compared: tuple[Run, dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    run, met = elsewhere(exported), []
+
+    def killing(label: str, done: int, total: int) -> None:
+        if done == 11 and label not in met:
+            met.append(label)
+            raise Killed
+
+    for _ in range(4):
+        with pytest.raises(Killed):
+            run_worth(run, WANTED, killing, timer=by_size)
+    assert len(set(met)) == 4
+    assert lasting(run_worth(run, WANTED, killing, timer=by_size)) == lasting(compared[1])
+    assert not list((run.folder / "worth/teaching").iterdir())
+    assert len(read_jsonl(run.folder / "worth/rows.jsonl")) == 4
+
+
+def test_the_cost_is_told_before(exported: Run, elsewhere: Callable[[Run], Run]) -> None:
+    run = elsewhere(exported)
+    lines, seconds = worth_told(run, WANTED)
+    assert seconds == pytest.approx(2 * 2 * 1.2)
+    assert "2 seeds each, as fast as " in lines[0]
+    _, whole = worth_told(run, Worth(seeds=3))
+    assert whole == pytest.approx(2 * 3 * (run.result("train")["train_seconds"] + 2.0))
+
+
+def test_the_widest_that_is_as_fast_is_taken_and_else_the_fastest() -> None:
+    assert widest({0.1: 50.0, 0.2: 60.0, 0.3: 70.0}, 59.5) == 0.2
+    assert widest({0.1: 50.0, 0.2: 60.0, 0.3: 40.0}, 30.0) == 0.3
+
+
+def test_widths_are_distinct_networks_of_the_spaces_stride() -> None:
+    space = load_space("mobile-32")
+    found = widths(space, 10)
+    assert len(set(found.values())) == len(found) == 4
+    assert {specs[0].in_size for specs in found.values()} == {64}
+    assert {specs[-1].in_size for specs in found.values()} == {8}
+    macs = [cost(specs).macs for specs in found.values()]
+    assert macs == sorted(macs)
+
+
+def test_what_cannot_be_compared_is_refused(exported: Run) -> None:
+    with pytest.raises(ConfigError, match="--seeds: wanted at least 1, got 0"):
+        run_worth(exported, Worth(seeds=0), quiet, timer=by_size)
+    with pytest.raises(ConfigError, match="--minutes: wanted a number above 0"):
+        run_worth(exported, Worth(minutes=0), quiet, timer=by_size)

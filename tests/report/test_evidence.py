@@ -1,0 +1,211 @@
+"""What the report says of trust, worth and hindsight."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from finished_run import arch, write_run
+from plotly import graph_objects
+
+from edgenas.files import write_json
+from edgenas.report import evidence, hindsight
+from edgenas.report.evidence_values import Trust, Worth
+from edgenas.report.load import load_run
+from edgenas.report.markdown import write_report
+from edgenas.report.page import render_page
+from edgenas.report.values import Run
+
+CHOSEN, LARGEST = arch(5), arch(7)
+IMAGES = 100
+
+
+def estimate(value: float, half: float = 0.1, count: int = 12) -> dict[str, Any]:
+    return {"value": value, "low": value - half, "high": value + half, "count": count}
+
+
+def trust(tau: float = 0.8, macs: float = 0.6, half: float = 0.1) -> dict[str, Any]:
+    taus = {"inherited": estimate(tau), "uncalibrated": estimate(0.3), "macs": estimate(macs)}
+    taus["lead_over_macs"] = estimate(tau - macs, half)
+    whole = {"subnets": 12, "gap": estimate(-0.007, 0.003), "gap_uncalibrated": estimate(-0.4), "tau": taus}
+    subnets = [
+        {
+            "arch": arch(i),
+            "macs": 10**6 * (i + 1),
+            "grouped": i < 2,
+            "inherited": 0.8 + 0.01 * i,
+            "uncalibrated": 0.4,
+            "alone": 0.81 + 0.01 * i,
+            "alone_uncalibrated": 0.8,
+            "seconds": 3.0,
+        }
+        for i in range(4)
+    ]
+    group = {**whole, "subnets": 7, "macs_least": 9_500_000, "macs_greatest": 10_500_000}
+    facts = {"dataset": "digits", "space": "digits-24", "weights": None, "epochs": 4.0, "seed": 0, "seconds": 40.0}
+    return {
+        **facts,
+        "training_images": 1149,
+        "validation_images": 288,
+        "supernet_from": None,
+        "all": whole,
+        "group": group,
+        "subnets": subnets,
+    }
+
+
+def contender(network: str, test_top1: float, seed: int = 0) -> dict[str, Any]:
+    found = {"network": network, "seed": seed, "val_top1": test_top1 + 0.01, "test_top1": test_top1}
+    return {**found, "p50_us": 350.0, "seconds": 130.0, "tried": 1}
+
+
+def worth(lead: float = 0.012, crossover: int | None = 3) -> dict[str, Any]:
+    rivals = {}
+    for name, top1 in (("mobilenet-v3-small", 0.95), ("random-search", 0.96)):
+        spread = {"mean": top1, "least": top1 - 0.004, "greatest": top1 + 0.004}
+        seeds = [contender("width 0.35" if "3" in name else arch(seed), top1, seed) for seed in range(3)]
+        same = {"mean": 350.0, "least": 340.0, "greatest": 360.0}
+        rivals[name] = {"test_top1": spread, "val_top1": spread, "p50_us": same, "seconds": same, "seeds": seeds}
+    costs = {"once_seconds": 1200.0, "per_budget_seconds": 60.0, "alone_seconds": 500.0}
+    table = [{"budgets": n, "shared_seconds": 1200 + 60 * n, "alone_seconds": 500 * n} for n in (1, 2, 3)]
+    return {
+        "dataset": "digits",
+        "device": "here",
+        "test_images": 360,
+        "seconds": {"total": 1260.0},
+        "edgenas": contender(CHOSEN, 0.96 + lead),
+        "rivals": rivals,
+        "best_rival": "random-search",
+        "lead": lead,
+        "ahead": lead > 0,
+        "crossover": {**costs, "crossover_budgets": crossover, "table": table},
+    }
+
+
+def looked_back(right: list[int], only_chosen: int = 1, **edit: Any) -> dict[str, Any]:
+    """Classes of which the largest subnet gets 90 of 100 pictures right."""
+    front = [{"arch": arch(i), "val_top1": 0.94 + 0.005 * i, "test_top1": 0.93 + 0.005 * i} for i in range(7)]
+    front[5]["test_top1"] -= 0.01
+    classes = [
+        {
+            "name": f"class {n}",
+            "images": IMAGES,
+            "chosen": own,
+            "largest": 90,
+            "only_chosen": only_chosen,
+            "only_largest": 90 - own + only_chosen,
+        }
+        for n, own in enumerate(right)
+    ]
+    return {"front": front, "chosen": CHOSEN, "largest": LARGEST, "classes": classes, **edit}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_run(tmp_path / "run")
+    return tmp_path / "run"
+
+
+def look_back(folder: Path, *arguments: Any, **edit: Any) -> Run:
+    write_json(folder / "export/hindsight.json", looked_back(*arguments, **edit))
+    return load_run(folder)
+
+
+def test_optimism_is_that_of_the_chosen_one_beyond_the_fronts(folder: Path) -> None:
+    run = look_back(folder, [90, 90])
+    said = hindsight.front_optimism(run)
+    # Six gaps of one point and one of two.
+    assert "validation is 1.1 points above test on average (from 1.0 points above to 2.0 points above)" in said
+    assert "it is 2.0 points above, so choosing it by validation was 0.9 points more optimistic" in said
+
+
+def test_classes_that_paid_beyond_chance_are_named_first_the_one_that_paid_most(folder: Path) -> None:
+    said = hindsight.paid(look_back(folder, [88, 70, 80, 90]))
+    assert "paid for by class 1 (-20.0 points), class 2 (-10.0 points): 2 of 4 classes" in said
+    assert "is 8.0 points below on all test pictures" in said
+
+
+def test_losses_within_chance_are_called_so(folder: Path) -> None:
+    # 10 more pictures lost, but 60 in all answered otherwise: two standard errors are 15.
+    said = hindsight.paid(look_back(folder, [80, 90], 25))
+    assert "no class lost more than chance explains, most of all class 0 (-10.0 points on 100 pictures)" in said
+    assert "no class paid" in hindsight.paid(look_back(folder, [92, 95], 10))
+
+
+def test_the_largest_network_pays_nothing(folder: Path) -> None:
+    assert "is the largest one" in hindsight.paid(look_back(folder, [90], largest=CHOSEN))
+
+
+def test_what_is_of_another_choice_or_other_weights_is_not_shown(folder: Path) -> None:
+    assert look_back(folder, [90], chosen=arch(1)).hindsight is None
+    write_json(folder / "worth/worth.json", {**worth(), "edgenas": contender(arch(1), 0.9)})
+    write_json(folder / "trust/trust.json", {**trust(), "weights": "others"})
+    run = load_run(folder)
+    assert (run.worth, run.trust) == (None, None)
+
+
+def test_the_verdict_on_trust_says_whether_macs_do_as_well() -> None:
+    said = evidence.trusted(Trust.model_validate(trust()))
+    assert said == "Inherited accuracies rank subnets with a Kendall tau of 0.80, better than MACs alone (0.60)"
+    assert evidence.trusted(Trust.model_validate(trust(half=0.3))).endswith("(0.60), which may be chance")
+    assert "no better than MACs alone (0.85)" in evidence.trusted(Trust.model_validate(trust(macs=0.85)))
+
+
+def test_a_gap_below_zero_is_told_as_a_loss() -> None:
+    first, bare, group = evidence.gaps(Trust.model_validate(trust()))
+    assert "inherit 0.7 points below what they reach alone in 4 epochs (95 % interval -1.0 to -0.4)" in first
+    assert "-40.0 points, and a tau of 0.30" in bare
+    assert "Among 7 subnets of near-equal MACs (9.5 M to 10.5 M) tau is 0.80" in group
+
+
+def test_a_search_that_loses_is_said_to_lose() -> None:
+    assert "1.2 points ahead of random-search on test pictures (97.2 % against 96.0 %, mean of 3 seeds)" in (
+        evidence.worthwhile(Worth.model_validate(worth()))
+    )
+    assert "0.5 points behind random-search" in evidence.worthwhile(Worth.model_validate(worth(-0.005)))
+
+
+def test_the_crossover_is_stated() -> None:
+    assert "it pays from 3 budget(s) on" in evidence.crossing(Worth.model_validate(worth()))
+    assert "never pays by time alone" in evidence.crossing(Worth.model_validate(worth(crossover=None)))
+
+
+def test_the_lines_of_total_time_cross_at_the_crossover() -> None:
+    shared, alone = evidence.total_costs(Worth.model_validate(worth()))["data"]
+    ahead = [n for n, one, other in zip(shared["x"], shared["y"], alone["y"], strict=True) if one <= other]
+    assert min(ahead) == 3
+    assert (shared["y"][0], alone["y"][0]) == pytest.approx((21, 500 / 60), rel=1e-4)
+
+
+def test_both_reports_show_all_of_it(folder: Path) -> None:
+    look_back(folder, [88, 70, 80, 90])
+    write_json(folder / "trust/trust.json", trust())
+    write_json(folder / "worth/worth.json", worth())
+    run = load_run(folder)
+    page, text = render_page(run), write_report(folder).read_text()
+    wanted = [hindsight.front_optimism(run), hindsight.paid(run)]
+    assert run.trust is not None
+    assert run.worth is not None
+    wanted += [evidence.trusted(run.trust), evidence.worthwhile(run.worth), evidence.crossing(run.worth)]
+    assert all(sentence in text for sentence in wanted)
+    assert all(f'<section id="{name}">' in page for name in ("trust", "worth", "optimism"))
+    assert all(html.escape(sentence) in page for sentence in wanted)
+    figures = re.search(r'id="figures">(.*?)</script>', page, re.DOTALL)
+    assert figures is not None
+    drawn = json.loads(re.sub(r'"@\w+"', '"red"', figures[1]))
+    places = [name.rpartition("-")[0] for name in drawn]
+    assert [places.count(name) for name in ("trust", "worth", "optimism", "classes")] == [1, 2, 2, 1]
+    for figure in drawn.values():
+        graph_objects.Figure(figure)
+    assert {"hindsight.png", "trust.png", "worth.png"} <= {path.name for path in (folder / "report").iterdir()}
+    rows = hindsight.change_rows(run.hindsight) if run.hindsight else []
+    assert [row[0] for row in rows] == ["class 1", "class 2", "class 0", "class 3"]
+    assert rows[0] == ["class 1", "100", "70.0 %", "90.0 %", "-20.0", "lost"]
+    assert rows[2][4:] == ["-2.0", ""]
+    assert all(f"| {' | '.join(row)} |" in text for row in rows)
+    assert page.count("-20.0</td>") == 1
+    assert all(f"]({name}.png)" in text for name in ("hindsight", "trust", "worth"))

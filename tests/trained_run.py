@@ -1,0 +1,59 @@
+"""A run whose supernet is trained, and one that is finished with results written by hand; nothing is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from small_run import SMALL_CONFIG, SMALL_SPACE
+
+from edgenas.config import load_config
+from edgenas.deploy.onnx_export import export_onnx
+from edgenas.pipeline.data import calibration_pictures, run_dataset
+from edgenas.pipeline.run import Run
+from edgenas.pipeline.start import start_run
+from edgenas.pipeline.train import run_train, trained_supernet
+from edgenas.pipeline.verify import model_path
+from edgenas.training.evaluate import materialise
+
+
+def quiet(label: str, done: int, total: int) -> None:
+    pass
+
+
+def trained_run(cwd: Path) -> Run:
+    """The small config's run, trained for an epoch."""
+    (cwd / "tiny-16.yaml").write_text(SMALL_SPACE)
+    (cwd / "small.yaml").write_text(SMALL_CONFIG)
+    config = load_config(cwd / "small.yaml", [f"space={cwd / 'tiny-16.yaml'}", "train.epochs=1"])
+    run = start_run(config, cwd / "run")
+    run_train(run, quiet)
+    return run
+
+
+def finished_by_hand(run: Run) -> None:
+    """Let a trained run have been searched, verified and exported: its chosen network is the largest subnet."""
+    front = (run.space.smallest, run.space.largest)
+    dataset = run_dataset(run)
+    net = trained_supernet(run, dataset)
+    run.finish("profile", {"predictors": {"here": {}}, "form": "direct"})
+    found: list[dict[str, Any]] = [{"arch": arch.id, "val_top1": 0.5 + 0.1 * n} for n, arch in enumerate(front)]
+    budget = {"quantity": "p50", "limit": 100.0, "device": "here", "unit": "us"}
+    curve = {"hypervolume_by_batch": [1.0], "evaluations_by_batch": [24], "hypervolume": 1.0, "reference_point": [1.0]}
+    run.finish(
+        "search",
+        {"strategy": "nsga2", "evaluations": 24, "seconds": 2.0, "budgets": [budget], "front": found, **curve},
+    )
+    for number, arch in enumerate(front):
+        subnet = materialise(net, arch, calibration_pictures(run, dataset))
+        export_onnx(subnet, run.folder / model_path(number))
+    measured = dict.fromkeys(("predicted_us", "p50_us", "p95_us"), 50.0)
+    latency = {"here": {**measured, "interval_us": None, "coverage": None, "meets_budget": True}}
+    entries = [{**one, "dropped": False, "dropped_because": None, "latency": latency} for one in found]
+    chosen = found[1]
+    run.finish(
+        "verify", {"front": entries, "chosen": chosen["arch"], "val_top1": chosen["val_top1"], "model": model_path(1)}
+    )
+    export_onnx(subnet, run.folder / "export/bundle/model.onnx")
+    handed = {**chosen, "test_top1": 0.5, "onnx": "export/bundle/model.onnx", "bundle": "export/bundle"}
+    run.finish("export", {"chosen": handed})

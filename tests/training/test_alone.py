@@ -1,0 +1,144 @@
+"""Teaching one network on its own: what it depends on, and that it goes on where it stopped."""
+
+from __future__ import annotations
+
+import copy
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from little_subnet import CALIBRATION_IMAGES, CONFIG, digits
+from spaces import SMALL
+
+from edgenas.config import TrainConfig
+from edgenas.errors import UncalibratedError
+from edgenas.space.mobilenet_v3 import mobilenet_v3_small
+from edgenas.supernet.subnet import Subnet
+from edgenas.training import checkpoint, loop
+from edgenas.training.alone import fresh_subnet, step_seconds, steps_of, teach
+from edgenas.training.data import Dataset
+from edgenas.training.evaluate import recalibrate, top1, uncalibrated_top1
+
+STEPS = 60
+
+
+class Killed(Exception):
+    """What a test ends a teaching with."""
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return digits()
+
+
+def fresh(config: TrainConfig = CONFIG, seed: int = 1) -> Subnet:
+    return fresh_subnet(SMALL.unroll(SMALL.smallest, 10), config, seed, arch=SMALL.smallest)
+
+
+def quiet(done: int, total: int) -> None:
+    pass
+
+
+def taught(
+    dataset: Dataset, folder: Path | None = None, progress: Callable[[int, int], None] = quiet, **update: object
+) -> Subnet:
+    config = CONFIG.model_copy(update=update)
+    net = fresh(config)
+    teach(net, dataset.train, config, steps=STEPS, seed=3, progress=progress, average=config.average, folder=folder)
+    return net
+
+
+def test_equal_seeds_give_equal_weights_and_leave_torchs_own_alone() -> None:
+    torch.manual_seed(0)
+    wanted = torch.rand(1)
+    torch.manual_seed(0)
+    first, again, other = fresh().state_dict(), fresh().state_dict(), fresh(seed=2).state_dict()
+    assert torch.rand(1) == wanted
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
+    assert not torch.equal(first["blocks.stem.conv.conv.weight"], other["blocks.stem.conv.conv.weight"])
+
+
+def test_last_norms_begin_at_zero_where_the_config_says_so() -> None:
+    config = CONFIG.model_copy(update={"zero_last_norm": True})
+    net = fresh_subnet(SMALL.unroll(SMALL.largest, 10), config, 0)
+    scales = {name: block.project.norm.weight for name, block in net.blocks.items() if hasattr(block, "project")}
+    zeros = {name for name, scale in scales.items() if not scale.any()}
+    residual = {name for name in scales if net.blocks[name].residual}
+    assert zeros == residual
+    assert zeros
+
+
+@pytest.mark.parametrize("update", [{}, {"average": 0.9}], ids=["plain", "average"])
+def test_stopped_at_any_step_it_ends_with_the_bits_of_an_undisturbed_one(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update: dict[str, object]
+) -> None:
+    def killing(done: int, total: int) -> None:
+        if done in (17, 40) and done not in met:
+            met.append(done)
+            raise Killed
+
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    met: list[int] = []
+    undisturbed = taught(dataset, **update)
+    for _ in range(2):
+        with pytest.raises(Killed):
+            taught(dataset, tmp_path, killing, **update)
+    resumed = taught(dataset, tmp_path, killing, **update)
+    torch.testing.assert_close(resumed.state_dict(), undisturbed.state_dict(), rtol=0, atol=0)
+
+
+def test_a_signal_waits_for_a_checkpoint(dataset: Dataset, tmp_path: Path) -> None:
+    def stopping(done: int, total: int) -> None:
+        if done == 9:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        taught(dataset, tmp_path, stopping)
+    # The signal came after the ninth step, and the tenth was not left half done.
+    assert checkpoint.read(tmp_path / checkpoint.FILE_NAME, "")[1].step == 10
+    torch.testing.assert_close(taught(dataset, tmp_path).state_dict(), taught(dataset).state_dict(), rtol=0, atol=0)
+
+
+def test_it_learns_and_its_own_statistics_serve_about_as_well_as_recalibrated_ones(dataset: Dataset) -> None:
+    net = taught(dataset).cpu().eval()
+    with pytest.raises(UncalibratedError):
+        top1(net, dataset.validation)
+    bare = uncalibrated_top1(net, dataset.validation)
+    calibrated = top1(recalibrate(net, dataset.train.pictures[:CALIBRATION_IMAGES]), dataset.validation)
+    assert calibrated > 0.8
+    assert abs(bare - calibrated) < 0.1
+
+
+def test_networks_of_no_space_are_taught_and_scored(dataset: Dataset) -> None:
+    net = fresh_subnet(mobilenet_v3_small(10, 16, width=0.3, stride=8), CONFIG, 0)
+    teach(net, dataset.train, CONFIG, steps=30, seed=0, progress=quiet)
+    found = top1(recalibrate(net, dataset.train.pictures[:CALIBRATION_IMAGES]), dataset.validation)
+    assert found > 0.3
+
+
+def test_seconds_are_those_of_steps_over_all_interruptions(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    now = iter(range(10_000))
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(now)))
+    net = fresh()
+    # A tick for each step, since the clock is looked at before and after it.
+    assert teach(net, dataset.train, CONFIG, steps=10, seed=3, progress=quiet, folder=tmp_path) == 10
+    assert teach(fresh(), dataset.train, CONFIG, steps=15, seed=3, progress=quiet, folder=tmp_path) == 15
+
+
+def test_timing_steps_leaves_the_network_as_it_was(dataset: Dataset) -> None:
+    net = fresh()
+    before = copy.deepcopy(net.state_dict())
+    assert 0 < step_seconds(net, dataset.train, CONFIG, 0) < 60
+    torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
+
+
+def test_steps_are_whole_batches_of_every_epoch() -> None:
+    assert steps_of(CONFIG, 640, 3) == 30
+    assert steps_of(CONFIG, 640, 0.01) == 1
+    assert steps_of(CONFIG, 20, 2) == 2
