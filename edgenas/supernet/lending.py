@@ -12,7 +12,7 @@ from edgenas.supernet.depthwise import quicken
 from edgenas.supernet.layers import Weights
 from edgenas.supernet.lean import lean_norms
 from edgenas.supernet.shared_norm import share_norms
-from edgenas.supernet.subnet import build_block
+from edgenas.supernet.subnet import Subnet, build_block
 
 Store = dict[str, Tensor | None]
 MOST_SPARE = 4096
@@ -80,3 +80,14 @@ def run_block(spec: BlockSpec, weights: Weights, x: Tensor, *, training: bool) -
         if len(_spare) > MOST_SPARE:
             _spare.clear()
         _spare.setdefault(kind, []).append(frame)
+
+
+def run_subnet(subnet: Subnet, x: Tensor) -> Tensor:
+    """A Subnet's forward pass, by its own weights, through the modules that supernets are taught through.
+
+    They compute the same, and go backward in less time and memory.
+    """
+    for spec, block in zip(subnet.specs, subnet.blocks.values(), strict=True):
+        own = {**dict(block.named_parameters()), **dict(block.named_buffers())}
+        x = run_block(spec, own, x, training=subnet.training)
+    return x

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from edgenas.config import TrainConfig
 from edgenas.space.arch import Arch
 from edgenas.space.blocks import BlockSpec
+from edgenas.supernet.lending import run_subnet
 from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.subnet import Subnet, module_device
 from edgenas.training import checkpoint, loop
@@ -154,7 +155,7 @@ def _step(
     device, generator = module_device(net), torch.Generator().manual_seed(seed * 1_000_003 + step)
     pictures, labels = augment(batch.tensor().to(device), config.augment, generator), batch.labels.to(device)
     with autocast(device, config.precision):
-        logits = net(_inputs(net, pictures))
+        logits = run_subnet(net, _inputs(net, pictures))
         loss = hard_loss(logits, labels, config.label_smoothing)
         if teacher is not None:
             with torch.no_grad():
