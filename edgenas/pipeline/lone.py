@@ -33,6 +33,7 @@ SUPERNETS_OWN = {
     "kernel_transforms",
     "epochs",
     "subnets_per_step",
+    "at_a_time",
     "validations",
     "patience",
     "device",

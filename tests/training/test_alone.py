@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from spaces import SMALL
 from edgenas.config import TrainConfig
 from edgenas.errors import UncalibratedError
 from edgenas.space.mobilenet_v3 import mobilenet_v3_small
+from edgenas.supernet import depthwise
 from edgenas.supernet.subnet import Subnet
 from edgenas.training import checkpoint, loop
 from edgenas.training.alone import fresh_subnet, step_seconds, steps_of, teach
@@ -136,6 +138,24 @@ def test_timing_steps_leaves_the_network_as_it_was(dataset: Dataset) -> None:
     before = copy.deepcopy(net.state_dict())
     assert 0 < step_seconds(net, dataset.train, CONFIG, 0) < 60
     torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
+
+
+def test_wide_depthwise_convolutions_are_taught_quickly_and_are_plain_ones_afterwards(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = fresh_subnet(mobilenet_v3_small(10, 24, width=0.25), CONFIG, 0)
+    wide = sum(isinstance(m, torch.nn.Conv2d) and m.groups > 1 and m.kernel_size[1] > 3 for m in net.modules())
+    called: list[int] = []
+    gradient = depthwise.weight_gradient
+
+    def counted(*arguments: Any) -> torch.Tensor:
+        called.append(1)
+        return gradient(*arguments)
+
+    monkeypatch.setattr(depthwise, "weight_gradient", counted)
+    teach(net, dataset.train, CONFIG, steps=1, seed=3, progress=quiet)
+    assert len(called) == wide > 3
+    assert {type(module) for module in net.modules() if isinstance(module, torch.nn.Conv2d)} == {torch.nn.Conv2d}
 
 
 def test_steps_are_whole_batches_of_every_epoch() -> None:
