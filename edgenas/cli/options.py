@@ -17,8 +17,10 @@ def _positive(minutes: float | None) -> float | None:
     return minutes
 
 
-Target = Annotated[Path, typer.Argument(help="A config (YAML) to start from, or a run folder to go on with.")]
-Config = Annotated[Path, typer.Argument(help="A config (YAML), like those in examples/. Paths in it start here.")]
+Target = Annotated[
+    Path,
+    typer.Argument(help="A config (YAML), like those in examples/, to start from, or a run folder to go on with."),
+]
 Sets = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option("--set", help="Override a key of the config: search.evaluations=200. Repeatable."),

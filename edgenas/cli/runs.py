@@ -13,7 +13,6 @@ import typer
 from edgenas.cli.options import (
     AsJson,
     Budgets,
-    Config,
     Minutes,
     On,
     Pack,
@@ -22,6 +21,7 @@ from edgenas.cli.options import (
     RunFolder,
     Sets,
     Shown,
+    Target,
     Unpack,
     print_json,
 )
@@ -56,7 +56,7 @@ def demo(
 
 @app.command("run")
 def run_command(
-    config: Config,
+    target: Target,
     budget: Budgets = None,
     sets: Sets = None,
     run: RunFolder = None,
@@ -69,7 +69,7 @@ def run_command(
     quiet: Quiet = False,
 ) -> None:
     """A whole run: profile, train, search, verify, export, report. Goes on where it stopped."""
-    _whole_run(config, budget, sets, run, minutes, plan, Shown(as_json, quiet), reach_of(on, pack, unpack))
+    _whole_run(target, budget, sets, run, minutes, plan, Shown(as_json, quiet), reach_of(on, pack, unpack))
 
 
 def _whole_run(
@@ -82,14 +82,18 @@ def _whole_run(
     shown: Shown,
     reach: Reach,
 ) -> None:
-    config = read_config(path, budget, sets)
-    folder = folder or RUNS / config.name
+    from edgenas.pipeline.run import ORDER, open_run
+
+    begun = None
+    if path.is_dir():
+        check_settled(path, budget, sets, folder)
+        begun = open_run(path, reach)
+    config = begun.config if begun else read_config(path, budget, sets)
+    folder = begun.folder if begun else folder or RUNS / config.name
     if plan:
         _show_plan(config, folder, minutes, shown.as_json, reach)
         return
-    from edgenas.pipeline.run import ORDER
-
-    run = start(config, folder, reach, shown)
+    run = begun or start(config, folder, reach, shown)
     run.needs("search")
     do_stages(run, ORDER, minutes, shown)
 

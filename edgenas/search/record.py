@@ -49,11 +49,15 @@ class SearchResult:
         return np.searchsorted(self.batches, np.arange(len(self.hypervolume)), side="right")
 
 
+BARREN = 3
+"""Batches in a row without one evaluation that succeeds, at most."""
+
+
 class Record:
     """Evaluations as they come in, and the front they form so far."""
 
     def __init__(self) -> None:
-        self.done = 0
+        self.done = self._barren = 0
         self.failures: list[Failure] = []
         self.hypervolumes: list[float] = []
         self._rows: list[Batch] = []
@@ -61,10 +65,20 @@ class Record:
         self._reference: Floats | None = None
 
     def add(self, batch: Batch) -> None:
-        """Take in a batch."""
+        """Take in a batch.
+
+        Raises:
+            EdgenasError: nothing has succeeded for more than 3 batches.
+        """
         self.done += len(batch.genes) + len(batch.failures)
         self.failures.extend(batch.failures)
         self._rows.append(batch)
+        self._barren = 0 if len(batch.genes) else self._barren + 1
+        if self._barren > BARREN:
+            raise EdgenasError(
+                f"evaluate: of the last {self._barren} batches every candidate failed, the last of them "
+                f"{self.failures[-1]}. The search would be blind: mend the objectives"
+            )
         if len(batch.objectives):
             self._extend_front(batch.objectives)
         # Above five objectives it is an estimate, which must not be seen to fall.

@@ -116,6 +116,17 @@ def test_more_evaluations_are_asked_for_on_the_command_line(
     assert "whose config is settled" in refused.stderr
 
 
+def test_a_run_folder_goes_on_where_its_config_would(small_run: SmallRun, tmp_path: Path) -> None:
+    run = copied_run(small_run, tmp_path / "run")
+    done = edgenas("run", str(run.folder), "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["search"]["evaluations"] == open_run(run.folder).config.search.evaluations
+    assert open_run(run.folder).done("report")
+    refused = edgenas("run", str(run.folder), "--set", "seed=3", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "whose config is settled" in refused.stderr
+
+
 def test_a_config_may_differ_in_the_number_of_evaluations_alone(small_run: SmallRun, tmp_path: Path) -> None:
     run = copied_run(small_run, tmp_path / "run")
 

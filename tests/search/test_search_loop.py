@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from edgenas.errors import ConfigError, EdgenasError, InfeasibleError, UserError
 from edgenas.search import Progress, SearchResult, optimise
 from edgenas.search.front import hypervolume
+from edgenas.search.strategies.protocol import Floats, Genes
 
 N_CHOICES = np.full(16, 3)
 
@@ -207,6 +208,19 @@ def test_too_many_failures_stop_the_search_and_name_one() -> None:
         optimise(N_CHOICES, failing(0.6), evaluations=60, population=20, seed=0)
     with pytest.raises(EdgenasError, match="all 3 candidates"):
         optimise(N_CHOICES, failing(1.0), evaluations=3, population=20, seed=0)
+
+
+def test_batches_that_fail_one_after_another_stop_the_search_however_small_they_are() -> None:
+    done = []
+
+    def dying(genes: Genes) -> Floats:
+        done.extend(genes)
+        objectives = known_front(genes)
+        return objectives if len(done) <= 15 else np.full_like(objectives, np.nan)
+
+    with pytest.raises(EdgenasError, match=r"of the last 4 batches every candidate failed.*objectives \[nan, nan\]"):
+        optimise(N_CHOICES, dying, evaluations=60, population=3, seed=0)
+    assert len(done) == 15 + 4 * 3
 
 
 def test_exact_is_checked_against_evaluate() -> None:

@@ -153,6 +153,29 @@ def test_a_truncated_file_is_refused(saved: Path, kept: float) -> None:
         import_ofa_checkpoint(saved, W10)
 
 
+@pytest.mark.parametrize("kept", [57, 131, 353])
+def test_a_truncated_file_of_the_older_format_is_refused(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "ofa.pth"
+    torch.save({"state_dict": {"a": torch.zeros(2)}}, path, _use_new_zipfile_serialization=False)
+    assert path.stat().st_size > kept
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(DataError, match=r"ofa\.pth cannot be read as a PyTorch checkpoint"):
+        import_ofa_checkpoint(path, W10)
+
+
+@pytest.mark.parametrize("broken", [{0: torch.zeros(2)}, {"a": 1.0}, [torch.zeros(2)]])
+def test_what_is_no_dict_of_named_tensors_is_refused(tmp_path: Path, broken: Any) -> None:
+    torch.save(broken, tmp_path / "ofa.pth")
+    with pytest.raises(DataError, match="wanted a dict of tensors by name"):
+        import_ofa_checkpoint(tmp_path / "ofa.pth", W10)
+
+
+def test_a_tensor_without_a_dimension_is_named(theirs: Any, tmp_path: Path) -> None:
+    path = changed(theirs, tmp_path / "x.pth", final_expand_layer__conv__weight=torch.tensor(0.0))
+    with pytest.raises(DataError, match=r"final_expand_layer\.conv\.weight"):
+        import_ofa_checkpoint(path, W10)
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.pth does not exist"):
         import_ofa_checkpoint(tmp_path / "none.pth", W10)
