@@ -168,9 +168,22 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(manifest, dict) or not {"schema_version", "classes", "preprocess"} <= set(manifest):
         raise UsageError(f"{path} lacks schema_version, classes or preprocess: it is no manifest of a bundle")
+    if not isinstance(manifest["classes"], list):
+        raise UsageError(f"{path} names no list of classes: it is no manifest of a bundle")
     if not isinstance(manifest["schema_version"], int) or manifest["schema_version"] > SCHEMA_VERSION:
         raise UsageError(f"{path} has schema {manifest['schema_version']}: use the run.py of its bundle")
     return manifest
+
+
+def _sensible(preprocess: Preprocess) -> bool:
+    size, mean, std, presize = preprocess.size, preprocess.mean, preprocess.std, preprocess.presize
+    try:
+        by_channel = np.asarray([mean, std], dtype=np.float32)
+        sides = [side for side in (size, presize) if side is not None]
+        whole = all(isinstance(side, int) and side > 0 for side in sides)
+        return whole and by_channel.shape == (2, 3) and bool((by_channel[1] > 0).all()) and 0 < preprocess.crop <= 1
+    except (TypeError, ValueError):
+        return False
 
 
 def _preprocess(values: Any) -> Preprocess:
@@ -178,6 +191,8 @@ def _preprocess(values: Any) -> Preprocess:
         preprocess = Preprocess(**values)
     except TypeError:
         raise UsageError(f"the manifest's preprocess is not understood: {values!r}") from None
+    if not _sensible(preprocess):
+        raise UsageError(f"the manifest's preprocess makes no sense: {values!r}")
     if (preprocess.colour_order, preprocess.interpolation) != ("RGB", "bilinear"):
         raise UsageError(f"preprocess: {preprocess.colour_order}, {preprocess.interpolation}: not known here")
     return preprocess

@@ -252,6 +252,7 @@ def check_model(files: Any, name: str, manifest: dict[str, Any]) -> str:
     if arch != manifest["arch"]:
         raise Off(f"{name} is network {arch}, the manifest is about {manifest['arch']}")
     check_shapes(session, name, manifest)
+    check_reading(manifest["preprocess"])
     pictures, expected = samples(files, name)
     tolerance = float(manifest["samples"]["tolerance"][name])
     takes_bytes = session.get_inputs()[0].type == "tensor(uint8)"
@@ -301,6 +302,17 @@ def check_shapes(session: Any, name: str, manifest: dict[str, Any]) -> None:
         raise Off(
             f"{name} takes {source.shape} and gives {target.shape}, the manifest says {size} pixels, {classes} classes"
         )
+
+
+def check_reading(preprocess: dict[str, Any]) -> None:
+    """Refuse a way of reading pictures that is none: samples are pixels already, and would not show it."""
+    crop, presize = preprocess.get("crop", 1.0), preprocess.get("presize")
+    cropped = isinstance(crop, (int, float)) and 0 < crop <= 1
+    if not cropped or not (presize is None or (isinstance(presize, int) and presize > 0)):
+        raise Off(f"{MANIFEST} says crop {crop!r} and presize {presize!r}: no picture can be read so")
+    known = (preprocess.get("colour_order"), preprocess.get("interpolation"))
+    if known != ("RGB", "bilinear"):
+        raise Off(f"{MANIFEST} says {known[0]!r} and {known[1]!r}: run.py knows RGB and bilinear")
 
 
 def samples(files: Any, name: str) -> tuple[np.ndarray, np.ndarray]:

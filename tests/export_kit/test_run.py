@@ -246,9 +246,19 @@ def test_a_missing_or_unfit_manifest_is_one_clear_line(bundle, tmp_path):
     assert_one_clear_line(start(newer, picture), "schema 99")
     foreign = edited(bundle, tmp_path / "foreign", {"classes": ["cat", "dog"]})
     assert_one_clear_line(start(foreign, picture), "[1, 10]", "[1, 2]")
+    assert_one_clear_line(start(edited(bundle, tmp_path / "seven", {"classes": 7}), picture), "no list of classes")
     broken = edited(bundle, tmp_path / "broken", {})
     (broken / "model.onnx").write_bytes(b"not onnx")
     assert_one_clear_line(start(broken, picture), "cannot be loaded")
+
+
+@pytest.mark.parametrize("change", [{"crop": 0}, {"mean": ["a", "b", "c"]}, {"std": [0, 1, 1]}, {"size": 8.5}])
+def test_a_preprocess_that_makes_no_sense_is_one_clear_line(bundle, tmp_path, change):
+    picture = tmp_path / "picture.png"
+    Image.new("RGB", (9, 9)).save(picture)
+    preprocess = json.loads((bundle / "manifest.json").read_text())["preprocess"]
+    forged = edited(bundle, tmp_path / "forged", {"preprocess": preprocess | change})
+    assert_one_clear_line(start(forged, picture), "makes no sense")
 
 
 @pytest.mark.parametrize(

@@ -263,6 +263,16 @@ def test_manifests_that_make_no_sense_are_off(kit, bundle, changes) -> None:
     assert said.off or said.err.startswith("verify: the bundle cannot be checked")
 
 
+@pytest.mark.parametrize("change", [{"crop": 0}, {"crop": "half"}, {"presize": -8}, {"interpolation": "nearest"}])
+def test_a_way_of_reading_pictures_that_is_none_is_off(kit, bundle, change) -> None:
+    preprocess = json.loads((bundle / "manifest.json").read_text())["preprocess"]
+    resealed(kit, bundle, preprocess=preprocess | change)
+    said = Said(kit, bundle)
+    assert said.code == 1
+    assert said.off
+    assert all(str(next(iter(change.values()))) in line for line in said.off)
+
+
 @pytest.mark.parametrize(
     "text",
     [
