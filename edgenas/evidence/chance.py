@@ -19,7 +19,7 @@ def chance_of_more(more: int, fewer: int) -> float:
     for fewer_now in range(fewer + 1):
         ways += term
         term = term * (thrown - fewer_now) // (fewer_now + 1)
-    return ways / 2**thrown
+    return ways / (1 << thrown)
 
 
 def beyond_chance(chances: Sequence[float]) -> list[bool]:
