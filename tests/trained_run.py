@@ -21,11 +21,11 @@ def quiet(label: str, done: int, total: int) -> None:
     pass
 
 
-def trained_run(cwd: Path) -> Run:
+def trained_run(cwd: Path, *overrides: str) -> Run:
     """The small config's run, trained for an epoch."""
     (cwd / "tiny-16.yaml").write_text(SMALL_SPACE)
     (cwd / "small.yaml").write_text(SMALL_CONFIG)
-    config = load_config(cwd / "small.yaml", [f"space={cwd / 'tiny-16.yaml'}", "train.epochs=1"])
+    config = load_config(cwd / "small.yaml", [f"space={cwd / 'tiny-16.yaml'}", "train.epochs=1", *overrides])
     run = start_run(config, cwd / "run")
     run_train(run, quiet)
     return run

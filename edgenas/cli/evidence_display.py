@@ -29,7 +29,8 @@ def print_worth(found: Mapping[str, Any], folder: Path) -> None:
     print()
     print_table(evidence.COST_COLUMNS, evidence.cost_rows(values), right=evidence.COST_COLUMNS)
     print()
-    print(*(f"{line}." for line in (evidence.worthwhile(values), evidence.crossing(values))), sep="\n")
+    said = evidence.worthwhile(values), *evidence.absent(values), evidence.crossing(values)
+    print(*(f"{line}." for line in said), sep="\n")
     _print_files(folder, "worth")
 
 

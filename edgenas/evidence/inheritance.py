@@ -18,18 +18,18 @@ class Pair:
         macs: multiply-accumulates.
         grouped: whether it is one of the group of near-equal MACs.
         inherited: with batch norm recalibrated.
-        uncalibrated: with the statistics that all subnets share.
+        uncalibrated: with the statistics that all subnets share; None where these are not of its weights.
         alone: with batch norm recalibrated.
-        alone_uncalibrated: with the statistics that its own training left.
+        alone_uncalibrated: with the statistics that its own training left; None likewise.
     """
 
     arch: str
     macs: int
     grouped: bool
     inherited: float
-    uncalibrated: float
+    uncalibrated: float | None
     alone: float
-    alone_uncalibrated: float
+    alone_uncalibrated: float | None
 
     @property
     def gap(self) -> float:
@@ -49,20 +49,24 @@ def summarise(pairs: Sequence[Pair]) -> dict[str, Any]:
 
 def _of(pairs: Sequence[Pair]) -> dict[str, Any]:
     alone = [pair.alone for pair in pairs]
-    inherited, bare, macs = (
-        [float(getattr(pair, name)) for pair in pairs] for name in ("inherited", "uncalibrated", "macs")
-    )
+    inherited, macs = ([float(getattr(pair, name)) for pair in pairs] for name in ("inherited", "macs"))
+    bare = [
+        (pair.uncalibrated, pair.alone_uncalibrated)
+        for pair in pairs
+        if pair.uncalibrated is not None and pair.alone_uncalibrated is not None
+    ]
     if not pairs:
         return {"subnets": 0}
+    told = len(bare) == len(pairs)
     worst = min(pairs, key=lambda pair: pair.gap)
     return {
         "subnets": len(pairs),
         "gap": asdict(mean([pair.gap for pair in pairs])),
-        "gap_uncalibrated": asdict(mean([pair.uncalibrated - pair.alone_uncalibrated for pair in pairs])),
+        "gap_uncalibrated": asdict(mean([own - other for own, other in bare])) if told else None,
         "worst_gap": {"arch": worst.arch, "gap": worst.gap},
         "tau": {
             "inherited": asdict(kendall_tau(inherited, alone)),
-            "uncalibrated": asdict(kendall_tau(bare, alone)),
+            "uncalibrated": asdict(kendall_tau([own for own, _ in bare], alone)) if told else None,
             "macs": asdict(kendall_tau(macs, alone)),
             "lead_over_macs": asdict(tau_lead(inherited, macs, alone)),
         },

@@ -24,6 +24,7 @@ from edgenas.supernet.subnet import Subnet
 from edgenas.training.alone import Progress, fresh_subnet, step_seconds, steps_of, teach
 from edgenas.training.data import Dataset
 from edgenas.training.evaluate import recalibrate
+from edgenas.training.log import steps_taken
 from edgenas.training.settled import Schedule
 from edgenas.training.split import Split
 
@@ -113,11 +114,17 @@ class Lone:
 
 
 def supernet_epochs(run: Run, dataset: Dataset) -> float:
-    """Passes over the pictures that the run's supernet was taught, or is to be; 0 where its weights were taken."""
-    schedule, config = Schedule.read(run.result_path("train").parent), run.config.training
+    """Passes over the pictures that the run's supernet was taught, or is to be; 0 where its weights were taken.
+
+    Of a training that stopped early, those that it took.
+    """
+    folder, config = run.result_path("train").parent, run.config.training
+    schedule = Schedule.read(folder)
     if schedule is None:
         return config.epochs or 0.0
-    return schedule.steps / max(1, len(dataset.train) // config.batch_size)
+    taken = steps_taken(folder) if run.done("train") else None
+    steps = schedule.steps if taken is None else min(schedule.steps, taken)
+    return steps / max(1, len(dataset.train) // config.batch_size)
 
 
 def setting_id(said: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate, chain
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -15,11 +16,30 @@ from edgenas.pipeline.profile import run_predictors
 from edgenas.pipeline.rivals import Timer, as_fast, draw, fits, rival_device, widest, widths
 from edgenas.pipeline.run import Progress, Run
 from edgenas.space.arch import Arch
+from edgenas.space.space import SearchSpace
 
+MOBILENET, RANDOM = "mobilenet-v3-small", "random-search"
 MOST_NETWORKS = 50
 """Of a random search."""
 SPARE = 2
 """Networks drawn for each one wanted: some are slower than predicted."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A network that is taught for a rival; `arch` is None for MobileNetV3-Small."""
+
+    rival: str
+    seed: int
+    number: int
+    network: str
+    steps: int
+    arch: Arch | None = None
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """Within a comparison."""
+        return self.rival, self.seed, self.number
 
 
 @dataclass(frozen=True)
@@ -31,9 +51,10 @@ class Settled:
         seconds: of each rival and seed.
         width: of MobileNetV3-Small.
         mobilenet_steps: of its training.
-        archs: by seed, the networks of the random search.
-        random_steps: of the training of each.
+        archs: by seed, the networks of the random search; none, where none is as fast.
+        random_steps: by seed, of the training of each of them.
         epoch_steps: of a network taught alone for as many epochs as the supernet.
+        step_seconds: of a step of the chosen network, timed.
         p50_us: measured with random weights, by network; `chosen` among them.
     """
 
@@ -42,8 +63,9 @@ class Settled:
     width: float
     mobilenet_steps: int
     archs: dict[str, list[str]]
-    random_steps: int
+    random_steps: dict[str, int]
     epoch_steps: int
+    step_seconds: float
     p50_us: dict[str, float]
 
     @classmethod
@@ -63,6 +85,26 @@ class Settled:
         except ValidationError as error:
             again = "delete it and run `edgenas worth` again"
             raise RunFolderError(f"{path}: {explained(error.errors())}: {again}") from None
+
+    def entries(self, space: SearchSpace, seed: int) -> list[Entry]:
+        """What is taught for one seed."""
+        archs, steps = [space.parse(text) for text in self.archs[str(seed)]], self.random_steps[str(seed)]
+        drawn = [Entry(RANDOM, seed, i, arch.id, steps, arch) for i, arch in enumerate(archs)]
+        return [Entry(MOBILENET, seed, 0, f"width {self.width}", self.mobilenet_steps), *drawn]
+
+    @property
+    def left_out(self) -> list[int]:
+        """Seeds without a random search: no other network of the space was found to be as fast."""
+        return [int(seed) for seed, archs in self.archs.items() if not archs]
+
+    def told(self) -> str:
+        """How many networks of how many steps, in words."""
+        drawn = ", ".join(f"{len(own)} of {self.random_steps[seed]:,} steps" for seed, own in self.archs.items() if own)
+        left_out = f"none for {len(self.left_out)} seed(s), since no other network is as fast" if self.left_out else ""
+        return (
+            f"sized: {MOBILENET} of width {self.width} for {self.mobilenet_steps:,} steps; {RANDOM}, networks by seed: "
+            + ", ".join(filter(None, (drawn, left_out)))
+        )
 
 
 @dataclass(frozen=True)
@@ -101,15 +143,17 @@ def settle(run: Run, lone: Lone, wanted: Wanted, timer: Timer, path: Path, setti
     progress("sizing rivals", 2, 3)
     width = widest({width: p50_us[f"width {width}"] for width in ladder}, chosen_us)
     archs = {str(seed): _kept(own, p50_us, chosen_us, count) for seed, own in drawn.items()}
+    took = {name: lone.seconds(networks[name], 1) for name in dict.fromkeys(chain(*archs.values()))}
+    shared = {seed: _shared([took[name] for name in own], wanted.seconds, epoch_steps) for seed, own in archs.items()}
     found = Settled(
         setting,
         wanted.seconds,
         width,
         max(1, int(wanted.seconds / lone.seconds(ladder[width], 1))),
-        archs,
-        # What is left over when whole networks are counted is shared among them.
-        max(1, int(wanted.seconds / (min(map(len, archs.values())) * step_seconds))),
+        {seed: own[: shared[seed][0]] for seed, own in archs.items()},
+        {seed: steps for seed, (_, steps) in shared.items()},
         epoch_steps,
+        step_seconds,
         {**p50_us, "chosen": chosen_us},
     )
     write_json(path, asdict(found))
@@ -118,6 +162,21 @@ def settle(run: Run, lone: Lone, wanted: Wanted, timer: Timer, path: Path, setti
 
 
 def _kept(archs: Sequence[Arch], p50_us: dict[str, float], chosen_us: float, count: int) -> list[str]:
-    """Those that are as fast as the chosen one; the fastest, if none is."""
+    """Those that are as fast as the chosen one; the fastest, if none is; none, if none was predicted to be."""
     fast = [arch.id for arch in archs if fits(p50_us[arch.id], chosen_us)][:count]
-    return fast or [min((arch.id for arch in archs), key=p50_us.__getitem__)]
+    return fast or sorted((arch.id for arch in archs), key=p50_us.__getitem__)[:1]
+
+
+def _shared(step_seconds: Sequence[float], seconds: float, least: int) -> tuple[int, int]:
+    """How many of a seed's networks are taught, and for how many steps each, so that all together take `seconds`.
+
+    Each has at least `least` steps, if more than one is taught; what is left over is shared among them.
+
+    Args:
+        step_seconds: of each network, by its own clock: as fast ones are not taught as fast.
+        seconds: of the seed.
+        least: steps of a network.
+    """
+    steps = [int(seconds / whole) for whole in accumulate(step_seconds)]
+    count = max(sum(own >= least for own in steps), min(1, len(steps)))
+    return count, max(1, steps[count - 1]) if count else 0

@@ -26,6 +26,7 @@ from edgenas.report.evidence_values import Trust as TrustValues
 from edgenas.space.arch import Arch
 from edgenas.space.design import covering, macs_of, near_in_macs
 from edgenas.space.space import SearchSpace
+from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
 from edgenas.training.evaluate import top1, uncalibrated_top1
@@ -186,7 +187,7 @@ class _Bench:
         if self._row(read_jsonl(path), self._inherited(arch)) is None:
             scores = {
                 "top1": top1(subnets(arch), self.validation),
-                "top1_uncalibrated": uncalibrated_top1(net.extract(arch), self.validation),
+                "top1_uncalibrated": self.uncalibrated(net.extract(arch)),
             }
             append_jsonl(path, {**self._inherited(arch), **scores})
 
@@ -201,11 +202,20 @@ class _Bench:
             self.specs(number), self.steps, self.seed, work, lambda done, total: progress(label, done, total), arch
         ) as (subnet, seconds):
             scores = {
-                "top1_uncalibrated": uncalibrated_top1(subnet, self.validation),
+                "top1_uncalibrated": self.uncalibrated(subnet),
                 "top1": top1(self.lone.calibrated(subnet), self.validation),
             }
             timed = {"seconds": seconds, "seconds_since_start": time.perf_counter() - started}
             append_jsonl(path, {**self._alone(number), **scores, **timed})
+
+    def uncalibrated(self, subnet: Subnet) -> float | None:
+        """Top-1 with the statistics that training left; None where these are of other weights than their average."""
+        return None if self.averaged else uncalibrated_top1(subnet, self.validation)
+
+    @property
+    def averaged(self) -> bool:
+        """Whether training ends with an average of its weights."""
+        return self.lone.config.average is not None
 
     def known_alone(self, rows: Sequence[dict[str, Any]], number: int) -> dict[str, Any] | None:
         """The row of a subnet that was taught alone before."""
@@ -218,7 +228,9 @@ class _Bench:
             inherited, alone = self._row(rows, self._inherited(arch)), self.known_alone(rows, number)
             assert inherited is not None
             assert alone is not None
-            scores = inherited["top1"], inherited["top1_uncalibrated"], alone["top1"], alone["top1_uncalibrated"]
+            # Earlier versions scored averaged weights with statistics of others.
+            bare, bare_alone = (None if self.averaged else row["top1_uncalibrated"] for row in (inherited, alone))
+            scores = inherited["top1"], bare, alone["top1"], bare_alone
             pairs.append(Pair(arch.id, self.design.macs[number], self.design.grouped(number), *scores))
             seconds.append(alone["seconds"])
         return {
@@ -233,6 +245,7 @@ class _Bench:
             "seed": self.seed,
             # Alone, all begin anew; then what the supernet began from is an advantage that they did not have.
             "supernet_from": None if self.lone.config.init is None else str(self.lone.config.init),
+            "average": self.lone.config.average,
             "seconds": sum(seconds),
             **summarise(pairs),
             "subnets": [{**asdict(pair), "seconds": took} for pair, took in zip(pairs, seconds, strict=True)],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from edgenas.pipeline.metering import spent
 from edgenas.pipeline.profile import run_form
 from edgenas.pipeline.rivals import Timer, rival_device, session_timer, widths
 from edgenas.pipeline.run import Progress, Run
-from edgenas.pipeline.sizing import Settled, Wanted, settle
+from edgenas.pipeline.sizing import MOBILENET, RANDOM, Entry, Settled, Wanted, settle
 from edgenas.report.evidence_plots import plot_worth
 from edgenas.report.evidence_values import Worth as WorthValues
 from edgenas.space.arch import Arch
@@ -32,7 +33,9 @@ from edgenas.training.evaluate import top1
 
 FOLDER = "worth"
 ROWS, SETTLED, RESULT, TABLE, FIGURE = "rows.jsonl", "settled.json", "worth.json", "worth.csv", "worth.png"
-MOBILENET, RANDOM = "mobilenet-v3-small", "random-search"
+LOGGER = logging.getLogger(__name__)
+_Place = tuple[str, int, int]
+"""Of a network within a comparison: rival, seed, number."""
 NETWORKS_A_SEED = 1000
 """More than a random search has: how far apart the seeds of its networks' weights are."""
 
@@ -66,7 +69,8 @@ def run_worth(run: Run, worth: Worth, progress: Progress, *, timer: Timer | None
 
     MobileNetV3-Small is as wide as the latency allows, and taught for the whole time. Random search draws networks of
     the run's space that are as fast and teaches as many as the time holds, each for at least the supernet's epochs;
-    validation chooses. Test pictures are looked at for the networks that are left, when all are taught.
+    validation chooses. A seed for which no other network of the space is as fast has no random search. Test pictures
+    are looked at for the networks that are left, when all are taught.
 
     Args:
         run: exported.
@@ -86,7 +90,7 @@ def run_worth(run: Run, worth: Worth, progress: Progress, *, timer: Timer | None
         timer = timer or session_timer(run, rival_device(run), match.folder, progress)
         settled = match.settled(timer, progress)
         for seed in match.seeds:
-            for entry in match.entries(settled, seed):
+            for entry in settled.entries(run.space, seed):
                 match.teach(entry, progress)
         found = match.summary(settled, timer)
         write_json(match.folder / RESULT, found)
@@ -102,31 +106,16 @@ def worth_told(run: Run, worth: Worth) -> tuple[list[str], float]:
         ConfigError: see `run_worth`.
     """
     match = _Match.of(run, worth)
-    done = sum(float(row["seconds"]) for row in match.rows())
-    seconds = max(0.0, 2 * worth.seeds * match.seconds - done)
+    settled = Settled.read(match.folder / SETTLED, match.setting)
+    seconds = match.seconds * (2 * worth.seeds if settled is None else match.share_left(settled))
     said = ", ".join(f"{name.replace('_', '-')} {took / 60:.1f}" for name, took in match.spent.items())
     return [
         f"{MOBILENET} and {RANDOM}, {worth.seeds} seeds each, as fast as {match.arch.id} on {rival_device(run).name}",
         f"each has {match.seconds / 60:.1f} minutes a seed; edgenas took (minutes): {said}",
+        *([settled.told()] if settled else []),
         f"about {seconds / 60:.1f} minutes in all, beside timing and scoring; stopped at any moment, the same command "
         "goes on",
     ], seconds
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """A network that is taught for a rival; `arch` is None for MobileNetV3-Small."""
-
-    rival: str
-    seed: int
-    number: int
-    network: str
-    steps: int
-    arch: Arch | None = None
-
-    @property
-    def place(self) -> tuple[str, int, int]:
-        return self.rival, self.seed, self.number
 
 
 @dataclass(frozen=True)
@@ -141,6 +130,7 @@ class _Match:
     spent: dict[str, float]
     seconds: float
     seeds: range
+    epochs: float
     setting: str
 
     @classmethod
@@ -154,9 +144,11 @@ class _Match:
         arch, dataset = run.space.parse(run.result("export")["chosen"]["arch"]), run_dataset(run)
         lone, times = Lone.of(run, dataset), _spent(run)
         seconds = sum(times.values()) if worth.minutes is None else 60 * worth.minutes
-        seeds = range(run.config.seed, run.config.seed + worth.seeds)
-        said = {"lone": lone.setting, "chosen": arch.id, "seconds": seconds, "seeds": list(seeds)}
-        return cls(run, dataset, lone, arch, run_classes(run), times, seconds, seeds, setting_id(said))
+        seeds, epochs = range(run.config.seed, run.config.seed + worth.seeds), supernet_epochs(run, dataset)
+        if not epochs:
+            raise ConfigError(f"{run.folder}: nothing was trained here that a rival could be given as much time as")
+        said = {"lone": lone.setting, "chosen": arch.id, "seconds": seconds, "seeds": list(seeds), "epochs": epochs}
+        return cls(run, dataset, lone, arch, run_classes(run), times, seconds, seeds, epochs, setting_id(said))
 
     @property
     def folder(self) -> Path:
@@ -165,24 +157,33 @@ class _Match:
     def settled(self, timer: Timer, progress: Progress) -> Settled:
         """The rivals' sizes, decided once."""
         path = self.folder / SETTLED
-        epochs = supernet_epochs(self.run, self.dataset)
-        wanted = Wanted(self.arch, self.classes, self.seconds, list(self.seeds), epochs)
-        return Settled.read(path, self.setting) or settle(
-            self.run, self.lone, wanted, timer, path, self.setting, progress
-        )
+        wanted = Wanted(self.arch, self.classes, self.seconds, list(self.seeds), self.epochs)
+        settled = Settled.read(path, self.setting)
+        if settled is None and path.exists():
+            LOGGER.warning("note: %s is of another comparison, or older: rivals are sized and taught anew", path)
+        return settled or settle(self.run, self.lone, wanted, timer, path, self.setting, progress)
 
-    def entries(self, settled: Settled, seed: int) -> list[_Entry]:
-        """What is taught for one seed."""
-        archs = [self.run.space.parse(text) for text in settled.archs[str(seed)]]
-        drawn = [_Entry(RANDOM, seed, i, arch.id, settled.random_steps, arch) for i, arch in enumerate(archs)]
-        return [_Entry(MOBILENET, seed, 0, f"width {settled.width}", settled.mobilenet_steps), *drawn]
+    def share_left(self, settled: Settled) -> float:
+        """How many times the seconds of a rival and seed are still to be spent."""
+        rows, left = self.rows(), 0.0
+        for seed in self.seeds:
+            for rival in (MOBILENET, RANDOM):
+                own = [entry for entry in settled.entries(self.run.space, seed) if entry.rival == rival]
+                left += sum(not self.taught(entry, rows) for entry in own) / max(1, len(own))
+        return left
 
-    def teach(self, entry: _Entry, progress: Progress) -> None:
+    def taught(self, entry: Entry, rows: Mapping[_Place, Mapping[str, Any]]) -> bool:
+        """Whether a network has its row, and its file beside; not where rivals were sized anew since."""
+        row = rows.get(entry.place, {})
+        return (row.get("network"), row.get("steps")) == (entry.network, entry.steps) and self.model(entry).exists()
+
+    def teach(self, entry: Entry, progress: Progress) -> None:
         """Append what a network reaches, unless it stands there; its file lies beside."""
-        if self.model(entry).exists() and any(_place(row) == entry.place for row in self.rows()):
+        if self.taught(entry, self.rows()):
             return
         label = f"{entry.rival}, seed {entry.seed}, {entry.number + 1}"
         key = {"setting": self.setting, "rival": entry.rival, "seed": entry.seed, "number": entry.number}
+        key |= {"network": entry.network, "steps": entry.steps}
         specs = (
             self.run.space.unroll(entry.arch, self.classes)
             if entry.arch
@@ -199,25 +200,24 @@ class _Match:
             calibrated = self.lone.calibrated(subnet)
             score = top1(calibrated, scoring_split(self.run, self.dataset))
             export_onnx(calibrated, self.model(entry), form=run_form(self.run))
-            found = {"network": entry.network, "steps": entry.steps, "val_top1": score, "seconds": seconds}
-            append_jsonl(self.folder / ROWS, {**key, **found})
+            append_jsonl(self.folder / ROWS, {**key, "val_top1": score, "seconds": seconds})
 
-    def model(self, entry: _Entry) -> Path:
+    def model(self, entry: Entry) -> Path:
         """Where the file of a network lies."""
         return self.folder / "models" / f"{self.setting}-{entry.rival}-{entry.seed}-{entry.number:02d}.onnx"
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> dict[_Place, dict[str, Any]]:
         """Of this comparison, each network once: an earlier row of one tells of a file that was lost."""
         rows = [row for row in read_jsonl(self.folder / ROWS) if row.get("setting") == self.setting]
-        return list({_place(row): row for row in rows}.values())
+        return {(row["rival"], row["seed"], row["number"]): row for row in rows}
 
     def summary(self, settled: Settled, timer: Timer) -> dict[str, Any]:
-        rows = {_place(row): row for row in self.rows()}
-        taught = {seed: self.entries(settled, seed) for seed in self.seeds}
+        rows = self.rows()
+        taught = {seed: settled.entries(self.run.space, seed) for seed in self.seeds}
         best = {
             (rival, seed): max((e for e in own if e.rival == rival), key=lambda e: float(rows[e.place]["val_top1"]))
             for seed, own in taught.items()
-            for rival in (MOBILENET, RANDOM)
+            for rival in dict.fromkeys(entry.rival for entry in own)
         }
         export = self.run.result("export")
         models = {f"{rival}-{seed}": self.model(entry) for (rival, seed), entry in best.items()}
@@ -227,8 +227,10 @@ class _Match:
         for (rival, seed), entry in best.items():
             tried = [rows[e.place] for e in taught[seed] if e.rival == rival]
             rivals.setdefault(rival, []).append(self._contender(entry, tried, p50_us[f"{rival}-{seed}"]))
-        step_seconds = statistics.mean(row["seconds"] / row["steps"] for row in rows.values() if row["rival"] == RANDOM)
-        per_budget, alone = self.spent["search"] + self.spent["fine_tuning"], settled.epoch_steps * step_seconds
+        drawn = [rows[e.place] for own in taught.values() for e in own if e.rival == RANDOM]
+        took = [float(row["seconds"]) / row["steps"] for row in drawn] or [settled.step_seconds]
+        per_budget = self.spent["search"] + self.spent["fine_tuning"]
+        alone = settled.epoch_steps * statistics.mean(took)
         return {
             "dataset": self.lone.dataset,
             "space": self.run.space.name,
@@ -236,7 +238,11 @@ class _Match:
             "training_images": len(self.lone.train),
             "test_images": len(self.dataset.test),
             "seconds": {**self.spent, "total": sum(self.spent.values()), "each_rival": self.seconds},
-            "steps": {MOBILENET: settled.mobilenet_steps, RANDOM: settled.random_steps},
+            "steps": {
+                rival: {str(e.seed): e.steps for own in taught.values() for e in own if e.rival == rival}
+                for rival in rivals
+            },
+            "left_out": {RANDOM: settled.left_out} if settled.left_out else {},
             **summarise(self._own(export, p50_us["edgenas"]), rivals),
             "crossover": Costs(self.spent["supernet"], per_budget, alone).to_json(),
         }
@@ -246,7 +252,7 @@ class _Match:
         val_top1, test_top1 = _fp32_scores(export)
         return Contender(self.arch.id, self.run.config.seed, val_top1, test_top1, p50_us, seconds, tried)
 
-    def _contender(self, entry: _Entry, tried: Sequence[Mapping[str, Any]], p50_us: float) -> Contender:
+    def _contender(self, entry: Entry, tried: Sequence[Mapping[str, Any]], p50_us: float) -> Contender:
         val_top1 = max(float(row["val_top1"]) for row in tried)
         # MobileNetV3-Small takes pictures of the size that the largest network does.
         preprocess = deployed_preprocess(entry.arch or self.run.space.largest, self.dataset)
@@ -271,10 +277,6 @@ def _spent(run: Run) -> dict[str, float]:
         name: max(counted[stage], wall.get(stage, 0.0)) if counted[stage] else 0.0
         for stage, name in (("train", "supernet"), ("search", "search"), ("finetune", "fine_tuning"))
     }
-
-
-def _place(row: Mapping[str, Any]) -> tuple[str, int, int]:
-    return row["rival"], row["seed"], row["number"]
 
 
 def _fp32_model(export: Mapping[str, Any]) -> str:

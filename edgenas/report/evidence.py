@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edgenas.report.evidence_values import Agreement, Estimate, Trust, Worth
 from edgenas.report.figure import LOOKS, Figure, layout_of, short
 from edgenas.report.formats import MISSING, count, duration, ms, number, percent
@@ -36,6 +38,11 @@ def gaps(found: Trust) -> list[str]:
             f"Without batch norm recalibrated it would be {100 * found.all.gap_uncalibrated.value:+.1f} points"
             + (f", and a tau of {number(bare.value)}" if bare and bare.value is not None else "")
         )
+    if found.average is not None:
+        said.append(
+            "What recalibrating batch norm is worth is left out: training's statistics are not those of the averaged "
+            "weights (train.average)"
+        )
     if found.group.tau is not None and found.group.macs_least and found.group.macs_greatest:
         said.append(
             f"Among {found.group.subnets} subnets of near-equal MACs ({count(found.group.macs_least)} to "
@@ -51,7 +58,9 @@ def _points(one: Estimate) -> str:
     return MISSING if one.low is None or one.high is None else f"{100 * one.low:+.1f} to {100 * one.high:+.1f}"
 
 
-def _tau(one: Estimate) -> str:
+def _tau(one: Estimate | None) -> str:
+    if one is None:
+        return MISSING
     if one.value is None:
         return "unknown"
     return f"{number(one.value)} ({number(one.low)} to {number(one.high)})"
@@ -134,6 +143,19 @@ def worthwhile(found: Worth) -> str:
         f"{percent(found.rivals[found.best_rival].test_top1.mean)}, mean of "
         f"{len(found.rivals[found.best_rival].seeds)} seeds)"
     )
+
+
+def absent(found: Worth) -> list[str]:
+    """Rivals that are left out, or some of their seeds are."""
+    return [
+        f"{name} is left out{f' for seed {_listed(seeds)}' if name in found.rivals else ''}: no other network of the "
+        f"space is as fast as the chosen one"
+        for name, seeds in found.left_out.items()
+    ]
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def crossing(found: Worth) -> str:

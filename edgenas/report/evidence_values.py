@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from edgenas.report.search_values import Value
 
 
@@ -15,10 +17,13 @@ class Estimate(Value):
 
 
 class Taus(Value):
-    """Kendall's tau with what subnets reach alone; `lead_over_macs` is that of `inherited` over that of `macs`."""
+    """Kendall's tau with what subnets reach alone; `lead_over_macs` is that of `inherited` over that of `macs`.
+
+    `uncalibrated` is absent where weights are averaged, which training's statistics are not of.
+    """
 
     inherited: Estimate
-    uncalibrated: Estimate
+    uncalibrated: Estimate | None = None
     macs: Estimate
     lead_over_macs: Estimate
 
@@ -41,9 +46,9 @@ class Compared(Value):
     macs: int
     grouped: bool
     inherited: float
-    uncalibrated: float
+    uncalibrated: float | None = None
     alone: float
-    alone_uncalibrated: float
+    alone_uncalibrated: float | None = None
     seconds: float
 
 
@@ -58,6 +63,7 @@ class Trust(Value):
     validation_images: int
     seed: int
     supernet_from: str | None
+    average: float | None = None
     seconds: float
     all: Agreement
     group: Agreement
@@ -113,7 +119,7 @@ class Crossover(Value):
 
 
 class Worth(Value):
-    """worth/worth.json."""
+    """worth/worth.json; `left_out` holds seeds of a rival for which there was no network as fast."""
 
     dataset: str
     device: str
@@ -121,6 +127,7 @@ class Worth(Value):
     seconds: dict[str, float]
     edgenas: Contender
     rivals: dict[str, Rival]
+    left_out: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     best_rival: str
     lead: float
     ahead: bool

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
+from edgenas.evidence.chance import ERROR, beyond_chance, chance_of_more
 from edgenas.report.evidence_values import ClassChange, Hindsight
 from edgenas.report.figure import LOOKS, Figure, label_of, layout_of, short
 from edgenas.report.formats import percent
 from edgenas.report.values import Run
 
-BEYOND_CHANCE = 2.0
-"""Standard errors by which one network must be right alone more often than the other (McNemar 1947)."""
 NAMED_CLASSES = 4
 
 
@@ -50,20 +48,21 @@ def paid(run: Run) -> str:
         return "The chosen network is the largest one, so no class paid for its speed"
     whole = 100 * sum(_lost(one) for one in found.classes) / sum(one.images for one in found.classes)
     lead = f"Against the largest subnet, the chosen network is {_side(-whole)} on all test pictures"
-    losers = sorted((one for one in found.classes if _beyond_chance(one)), key=lambda one: -_share(one))
+    losers, classes = _losers(found), len(by_change(found))
+    corrected = f"exact McNemar tests, {ERROR:.0%} for all {classes:,} classes together by Holm's correction"
     if not losers:
         most = max(found.classes, key=_share)
         if _lost(most) <= 0:
             return f"{lead}; no class paid for the speed"
         return (
             f"{lead}; no class lost more than chance explains, most of all {most.name} ({_points(most)} on "
-            f"{most.images:,} pictures)"
+            f"{most.images:,} pictures; {corrected})"
         )
     named = ", ".join(f"{one.name} ({_points(one)})" for one in losers[:NAMED_CLASSES])
     more = f" and {len(losers) - NAMED_CLASSES} more" if len(losers) > NAMED_CLASSES else ""
     return (
-        f"{lead}; the speed was paid for by {named}{more}: {len(losers)} of {len(found.classes)} classes lost more "
-        "than two standard errors"
+        f"{lead}; the speed was paid for by {named}{more}: {len(losers)} of {classes:,} classes lost more "
+        f"than chance explains ({corrected})"
     )
 
 
@@ -79,8 +78,11 @@ def _points(one: ClassChange) -> str:
     return f"{-100 * _share(one):+.1f} points"
 
 
-def _beyond_chance(one: ClassChange) -> bool:
-    return _lost(one) > BEYOND_CHANCE * math.sqrt(one.only_chosen + one.only_largest)
+def _losers(found: Hindsight) -> list[ClassChange]:
+    """Classes that lost more than chance explains, however many are looked at; those that paid most first."""
+    classes = by_change(found)
+    beyond = beyond_chance([chance_of_more(one.only_largest, one.only_chosen) for one in classes])
+    return [one for one, lost in zip(classes, beyond, strict=True) if lost]
 
 
 CHANGE_COLUMNS = ("class", "test images", "chosen network", "largest subnet", "difference (points)", "beyond chance")
@@ -88,6 +90,7 @@ CHANGE_COLUMNS = ("class", "test images", "chosen network", "largest subnet", "d
 
 def change_rows(found: Hindsight) -> list[list[str]]:
     """Each class under `CHANGE_COLUMNS`, that which paid most first."""
+    losers = _losers(found)
     return [
         [
             one.name,
@@ -95,7 +98,7 @@ def change_rows(found: Hindsight) -> list[list[str]]:
             percent(one.chosen / one.images),
             percent(one.largest / one.images),
             _points(one).removesuffix(" points"),
-            "lost" if _beyond_chance(one) else "",
+            "lost" if one in losers else "",
         ]
         for one in by_change(found)
     ]

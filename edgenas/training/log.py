@@ -97,3 +97,14 @@ class TrainingLog:
             LOGGER.warning(
                 "note: training goes on at step %d, but not bit-identical to an undisturbed one: %s", step, differences
             )
+
+
+def steps_taken(folder: Path) -> int | None:
+    """Steps that the finished training in `folder` took: fewer than were planned, if it stopped early.
+
+    None where nothing tells.
+    """
+    path = folder / FILE_NAME
+    told = [row["step"] for row in read_jsonl(path) if row.get("kind") in ("step", "validation")]
+    # The last step gets a row, and so does the validation that ends a training early; what a kill undid stands before.
+    return told[-1] + 1 if told else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edgenas.evidence.inheritance import Pair, summarise
@@ -39,3 +41,9 @@ def test_what_recalibration_is_worth_is_told_apart() -> None:
     found = summarise(pairs(alone, alone))["all"]
     assert found["gap"]["value"] == 0
     assert found["gap_uncalibrated"]["value"] == pytest.approx(-0.3)
+
+
+def test_what_was_not_scored_without_recalibration_is_not_told_of() -> None:
+    found = summarise([replace(pair, uncalibrated=None) for pair in pairs([0.5, 0.6, 0.7], [0.5, 0.6, 0.7])])["all"]
+    assert (found["gap_uncalibrated"], found["tau"]["uncalibrated"]) == (None, None)
+    assert found["tau"]["inherited"]["value"] == 1

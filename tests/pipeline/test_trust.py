@@ -21,15 +21,16 @@ from small_run import edgenas
 from trained_run import quiet, trained_run
 
 from edgenas.errors import ConfigError
-from edgenas.files import append_jsonl, read_jsonl
+from edgenas.files import append_jsonl, read_json, read_jsonl
 from edgenas.pipeline import lone, trust
 from edgenas.pipeline.data import run_dataset
-from edgenas.pipeline.lone import Lone
+from edgenas.pipeline.lone import Lone, supernet_epochs
 from edgenas.pipeline.run import Run, open_run
 from edgenas.pipeline.trust import NEAR, Trust, design, run_trust, trust_told
 from edgenas.space.cost import cost
 from edgenas.space.load import load_space
 from edgenas.supernet.subnet import Subnet
+from edgenas.training import loop
 
 WANTED = Trust(subnets=6, epochs=0.5)
 
@@ -169,6 +170,38 @@ def test_a_trainer_that_ranks_as_the_supernet_does_has_tau_1(
     assert found["all"]["tau"]["inherited"]["value"] == 1.0
     assert found["all"]["gap"]["value"] == pytest.approx(-0.03)
     assert found["all"]["gap_uncalibrated"]["value"] == pytest.approx(0)
+
+
+def test_a_supernet_that_stopped_early_is_held_against_subnets_of_as_many_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "validate", lambda net, dataset: {"largest": 0.5})
+    run = trained_run(tmp_path, "train.validations=8", "train.patience=2")
+    dataset, planned = run_dataset(run), read_json(run.folder / "supernet/schedule.json")["steps"]
+    a_validation = planned // 8
+    assert a_validation >= 2
+    per_epoch = len(dataset.train) // run.config.training.batch_size
+    # The first is the best; two more, and training ends.
+    assert supernet_epochs(run, dataset) * per_epoch == pytest.approx(3 * a_validation)
+    lines, _ = trust_told(run, Trust(subnets=6))
+    assert f"{3 * a_validation} steps of " in lines[1]
+
+
+def test_a_supernet_that_ended_as_planned_had_its_epochs(trained: Run) -> None:
+    assert supernet_epochs(trained, run_dataset(trained)) == 1
+
+
+def test_averaged_weights_are_not_scored_with_the_statistics_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust, "uncalibrated_top1", None)
+    run = trained_run(tmp_path, "train.average=0.9")
+    found = run_trust(run, Trust(subnets=6, epochs=0.1), quiet)
+    assert found["average"] == 0.9
+    assert found["all"]["gap_uncalibrated"] is None
+    assert found["all"]["gap"]["value"] is not None
+    assert {one["uncalibrated"] for one in found["subnets"]} == {one["alone_uncalibrated"] for one in found["subnets"]}
+    assert {row["top1_uncalibrated"] for row in read_jsonl(run.folder / "trust/rows.jsonl")} == {None}
 
 
 def test_what_cannot_be_compared_is_refused(trained: Run) -> None:

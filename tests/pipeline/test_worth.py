@@ -15,13 +15,15 @@ import pytest
 from trained_run import finished_by_hand, quiet, trained_run
 
 from edgenas.deploy.onnx_export import EXPORTER_VERSION, model_metadata
-from edgenas.errors import ConfigError
-from edgenas.files import read_jsonl
+from edgenas.errors import ConfigError, RunFolderError
+from edgenas.files import read_json, read_jsonl, write_json
 from edgenas.pipeline import rivals, sizing
+from edgenas.pipeline.data import run_dataset
 from edgenas.pipeline.lone import Lone
 from edgenas.pipeline.rivals import Timer, fits, widest, widths
 from edgenas.pipeline.run import Run, open_run
-from edgenas.pipeline.worth import MOBILENET, RANDOM, Worth, run_worth, worth_told
+from edgenas.pipeline.sizing import MOBILENET, RANDOM, Settled, Wanted, settle
+from edgenas.pipeline.worth import Worth, run_worth, worth_told
 from edgenas.space.arch import Arch
 from edgenas.space.cost import cost
 from edgenas.space.load import load_space
@@ -99,7 +101,8 @@ def lasting(found: Any) -> Any:
 def test_rivals_are_as_fast_and_have_their_time(compared: tuple[Run, dict[str, Any]]) -> None:
     run, found = compared
     settled = json.loads((run.folder / "worth/settled.json").read_text())
-    assert found["steps"] == {MOBILENET: 30, RANDOM: 30}
+    assert found["steps"] == {MOBILENET: {"0": 30, "1": 30}, RANDOM: {"0": 30, "1": 30}}
+    assert found["left_out"] == {}
     assert settled["epoch_steps"] == 19
     assert [one["tried"] for one in found["rivals"][RANDOM]["seeds"]] == [1, 1]
     p50_us, width = settled["p50_us"], settled["width"]
@@ -154,11 +157,110 @@ def test_as_many_random_networks_as_the_time_holds(exported: Run, elsewhere: Cal
     (seed,) = found["rivals"][RANDOM]["seeds"]
     assert seed["tried"] == 3
     # 60 steps hold three networks of 19; the rest is shared out.
-    assert found["steps"] == {MOBILENET: 60, RANDOM: 20}
+    assert found["steps"] == {MOBILENET: {"0": 60}, RANDOM: {"0": 20}}
     rows = [row for row in read_jsonl(run.folder / "worth/rows.jsonl") if row["rival"] == RANDOM]
     assert len({row["network"] for row in rows}) == 3
     assert seed["val_top1"] == max(row["val_top1"] for row in rows)
     assert not any("test_top1" in row for row in rows)
+
+
+@pytest.fixture
+def sized(exported: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settled]:
+    """How rivals are sized where seeds have so many networks, and some are taught more slowly than others."""
+
+    def sized(*counts: int, seconds: float = 1000.0, slow: float = 1.0) -> Settled:
+        rng = np.random.default_rng(1)
+        archs = list(dict.fromkeys(exported.space.sample(rng) for _ in range(40)))
+        left, dear = iter(counts), {exported.space.unroll(arch, 10) for arch in archs[::2]}
+        monkeypatch.setattr(sizing, "draw", lambda *args: archs[: next(left)])
+        monkeypatch.setattr(sizing, "fits", lambda *args: True)
+        monkeypatch.setattr(Lone, "seconds", lambda self, specs, steps: steps * (slow if specs in dear else 1.0))
+        wanted = Wanted(exported.space.largest, 10, seconds, range(len(counts)), 1.0)
+        return settle(exported, Lone.of(exported, run_dataset(exported)), wanted, by_size, tmp_path / "s", "s", quiet)
+
+    return sized
+
+
+def test_every_seed_has_the_whole_time_however_many_networks_it_has(sized: Callable[..., Settled]) -> None:
+    found = sized(3, 7, 1)
+    assert {seed: len(own) for seed, own in found.archs.items()} == {"0": 3, "1": 7, "2": 1}
+    assert found.random_steps == {"0": 333, "1": 142, "2": 1000}
+    assert found.mobilenet_steps == 1000
+
+
+def test_networks_that_are_taught_more_slowly_take_no_more_time(sized: Callable[..., Settled]) -> None:
+    found = sized(4, 5, seconds=100.0, slow=2.0)
+    # 19 steps of networks that take 2 + 1 + 2 seconds a step; another one would leave fewer to each.
+    assert {seed: len(own) for seed, own in found.archs.items()} == {"0": 3, "1": 3}
+    assert found.random_steps == {"0": 20, "1": 20}
+
+
+def test_a_seed_without_a_network_as_fast_has_none(sized: Callable[..., Settled]) -> None:
+    found = sized(0, 2)
+    assert (found.archs["0"], found.random_steps["0"], found.left_out) == ([], 0, [0])
+    assert found.random_steps["1"] == 500
+    assert "networks by seed: 2 of 500 steps, none for 1 seed(s), since no other network is as fast" in found.told()
+
+
+def test_random_search_is_left_out_where_no_other_network_is_as_fast(
+    exported: Run, elsewhere: Callable[[Run], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizing, "draw", lambda *args: [])
+    run, wanted = elsewhere(exported), Worth(seeds=1, minutes=0.01)
+    found = run_worth(run, wanted, quiet, timer=by_size)
+    assert set(found["rivals"]) == set(found["steps"]) == {found["best_rival"]} == {MOBILENET}
+    assert found["left_out"] == {RANDOM: [0]}
+    assert found["crossover"]["alone_seconds"] == pytest.approx(19 * STEP_SECONDS)
+    lines, seconds = worth_told(run, wanted)
+    assert f"{RANDOM}, networks by seed: none for 1 seed(s)" in lines[2]
+    assert seconds == 0
+
+
+def test_what_is_left_of_the_time_is_told_once_rivals_are_sized(exported: Run, elsewhere: Callable[[Run], Run]) -> None:
+    run, wanted = elsewhere(exported), Worth(seeds=1, minutes=0.04)
+
+    def killing(label: str, done: int, total: int) -> None:
+        if label.startswith(f"{RANDOM}, seed 0, 2"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_worth(run, wanted, killing, timer=by_size)
+    lines, seconds = worth_told(run, wanted)
+    # MobileNetV3-Small and one of three networks are taught.
+    assert seconds == pytest.approx(2.4 * 2 / 3)
+    assert f"{MOBILENET} of width 0.5 for 60 steps; {RANDOM}, networks by seed: 3 of 20 steps" in lines[2]
+
+
+def test_rivals_that_an_older_version_settled_are_settled_anew(
+    exported: Run, elsewhere: Callable[[Run], Run], caplog: pytest.LogCaptureFixture
+) -> None:
+    run, wanted = elsewhere(exported), Worth(seeds=1, minutes=0.01)
+    run_worth(run, wanted, quiet, timer=by_size)
+    path, rows = run.folder / "worth/settled.json", run.folder / "worth/rows.jsonl"
+    settled, before = read_json(path), read_jsonl(rows)
+    write_json(path, settled | {"setting": "older", "random_steps": 30})
+    run_worth(run, wanted, quiet, timer=by_size)
+    assert "is of another comparison, or older: rivals are sized and taught anew" in caplog.text
+    assert read_json(path) == settled
+    # What is settled as before is not taught again.
+    assert read_jsonl(rows) == before
+    write_json(path, settled | {"random_steps": 30})
+    with pytest.raises(RunFolderError, match=r"random_steps.*delete it and run `edgenas worth` again"):
+        run_worth(run, wanted, quiet, timer=by_size)
+
+
+def test_rows_of_rivals_that_were_sized_otherwise_do_not_count(exported: Run, elsewhere: Callable[[Run], Run]) -> None:
+    run, wanted = elsewhere(exported), Worth(seeds=1, minutes=0.01)
+    run_worth(run, wanted, quiet, timer=by_size)
+    path = run.folder / "worth/settled.json"
+    settled = read_json(path)
+    write_json(path, settled | {"mobilenet_steps": settled["mobilenet_steps"] - 2})
+    _, seconds = worth_told(run, wanted)
+    assert seconds == pytest.approx(0.6)
+    found = run_worth(run, wanted, quiet, timer=by_size)
+    assert found["steps"][MOBILENET] == {"0": settled["mobilenet_steps"] - 2}
+    taught = [row["steps"] for row in read_jsonl(run.folder / "worth/rows.jsonl") if row["rival"] == MOBILENET]
+    assert taught == [settled["mobilenet_steps"], settled["mobilenet_steps"] - 2]
 
 
 @pytest.mark.slow

@@ -130,10 +130,20 @@ def test_classes_that_paid_beyond_chance_are_named_first_the_one_that_paid_most(
 
 
 def test_losses_within_chance_are_called_so(folder: Path) -> None:
-    # 10 more pictures lost, but 60 in all answered otherwise: two standard errors are 15.
+    # 10 more pictures lost, but 60 in all answered otherwise: a fair coin does that in one of eight.
     said = hindsight.paid(look_back(folder, [80, 90], 25))
-    assert "no class lost more than chance explains, most of all class 0 (-10.0 points on 100 pictures)" in said
+    assert "no class lost more than chance explains, most of all class 0 (-10.0 points on 100 pictures" in said
     assert "no class paid" in hindsight.paid(look_back(folder, [92, 95], 10))
+
+
+def test_of_a_thousand_classes_none_is_said_to_have_paid_by_chance(folder: Path) -> None:
+    # 9 of 10 pictures that are answered otherwise: one of a hundred for one class, and so ten of a thousand.
+    alone = hindsight.paid(look_back(folder, [82], 1))
+    assert "paid for by class 0 (-8.0 points): 1 of 1 classes lost more than chance explains" in alone
+    said = hindsight.paid(look_back(folder, [82] * 3 + [90] * 997, 1))
+    assert "no class lost more than chance explains" in said
+    assert "exact McNemar tests, 5% for all 1,000 classes together by Holm's correction" in said
+    assert "1 of 1,000 classes" in hindsight.paid(look_back(folder, [60] + [90] * 999, 1))
 
 
 def test_the_largest_network_pays_nothing(folder: Path) -> None:
@@ -160,6 +170,31 @@ def test_a_gap_below_zero_is_told_as_a_loss() -> None:
     assert "inherit 0.7 points below what they reach alone in 4 epochs (95 % interval -1.0 to -0.4)" in first
     assert "-40.0 points, and a tau of 0.30" in bare
     assert "Among 7 subnets of near-equal MACs (9.5 M to 10.5 M) tau is 0.80" in group
+
+
+def test_what_recalibration_is_worth_is_left_out_where_weights_are_averaged() -> None:
+    found = trust() | {"average": 0.99}
+    for part in (found["all"], found["group"]):
+        part |= {"gap_uncalibrated": None, "tau": {**part["tau"], "uncalibrated": None}}
+    found["subnets"] = [{**one, "uncalibrated": None, "alone_uncalibrated": None} for one in found["subnets"]]
+    values = Trust.model_validate(found)
+    _, said, group = evidence.gaps(values)
+    assert "is left out: training's statistics are not those of the averaged weights (train.average)" in said
+    assert group.startswith("Among 7")
+    assert evidence.trust_rows(values)[0][4] == "–"
+    assert {row[4] for row in evidence.subnet_rows(values)} == {"–"}
+
+
+def test_a_rival_that_no_network_is_fast_enough_for_is_said_to_be_left_out(folder: Path) -> None:
+    assert evidence.absent(Worth.model_validate(worth())) == []
+    some = Worth.model_validate(worth() | {"left_out": {"random-search": [0, 2]}})
+    assert evidence.absent(some)[0].startswith("random-search is left out for seed 0, 2: no other network of the space")
+    found = worth() | {"left_out": {"random-search": [0, 1, 2]}, "best_rival": "mobilenet-v3-small"}
+    found["rivals"] = {name: one for name, one in found["rivals"].items() if name != "random-search"}
+    write_json(folder / "worth/worth.json", found)
+    said = "random-search is left out: no other network of the space is as fast as the chosen one."
+    assert said in write_report(folder).read_text()
+    assert html.escape(said) in render_page(load_run(folder))
 
 
 def test_a_search_that_loses_is_said_to_lose() -> None:
