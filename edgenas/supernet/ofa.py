@@ -115,7 +115,8 @@ def _load(path: Path) -> Mapping[str, Tensor]:
     named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
     if not named or not all(isinstance(value, Tensor) for value in state.values()):
         raise DataError(f"{path}: wanted a dict of tensors by name, alone or as its 'state_dict'")
-    return state
+    tensors: Mapping[str, Tensor] = state
+    return tensors
 
 
 def _spelled(name: str) -> str:
