@@ -94,7 +94,7 @@ def usage() -> Iterator[Case]:
     yield Case("no argument", nothing, ("run",), "Missing argument")
     yield Case("minutes that are none", nothing, ("train", "config.yaml", "--minutes=nan"), "above zero, got nan")
     yield Case("missing config", nothing, ("run", "missing.yaml"), "missing.yaml does not exist")
-    yield Case("folder for a config", nothing, ("run", "table"), "table cannot be read: Is a directory")
+    yield Case("folder that is no run", nothing, ("run", "table"), "table is no run folder")
     yield Case("endless config", nothing, ("run", "/dev/zero"), "larger than")
     yield Case("picture for a config", text("a.png", b"\x89PNG\r\n\x1a\n\0"), ("run", "a.png"), "a.png")
     yield Case("name too long for a file", nothing, ("run", "x" * 300), "File name too long")
