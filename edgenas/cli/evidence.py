@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from edgenas.cli.options import AsJson, Quiet, print_json
+
+if TYPE_CHECKING:
+    # Not otherwise: it loads torch, which `--help` can do without.
+    from edgenas.pipeline.run import Progress
 
 app = typer.Typer()
 
@@ -37,20 +43,13 @@ def trust(
     Says first what it costs. Goes on where it stopped. Leaves table, figure and JSON in RUN/trust.
     """
     from edgenas.cli.evidence_display import print_trust
-    from edgenas.display import ProgressDisplay
     from edgenas.pipeline.run import open_run
     from edgenas.pipeline.trust import Trust, run_trust, trust_told
 
     run, wanted = open_run(folder), Trust(subnets, epochs, seed)
     lines, seconds = trust_told(run, wanted)
-    if _only_told(lines, seconds, plan, as_json, quiet):
-        return
-    with ProgressDisplay(quiet=quiet) as progress:
-        found = run_trust(run, wanted, progress)
-    if as_json:
-        print_json({"run": str(folder), **found})
-    else:
-        print_trust(found, folder / "trust")
+    if not _only_told(lines, seconds, plan, as_json, quiet):
+        _look(partial(run_trust, run, wanted), print_trust, folder, "trust", as_json, quiet)
 
 
 @app.command()
@@ -70,20 +69,32 @@ def worth(
     Says first what it costs. Goes on where it stopped. Leaves table, figure and JSON in RUN/worth.
     """
     from edgenas.cli.evidence_display import print_worth
-    from edgenas.display import ProgressDisplay
     from edgenas.pipeline.run import open_run
     from edgenas.pipeline.worth import Worth, run_worth, worth_told
 
     run, wanted = open_run(folder), Worth(seeds, minutes)
     lines, seconds = worth_told(run, wanted)
-    if _only_told(lines, seconds, plan, as_json, quiet):
-        return
+    if not _only_told(lines, seconds, plan, as_json, quiet):
+        _look(partial(run_worth, run, wanted), print_worth, folder, "worth", as_json, quiet)
+
+
+def _look(
+    do: Callable[[Progress], dict[str, Any]],
+    show: Callable[[dict[str, Any], Path], None],
+    folder: Path,
+    name: str,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Do what was asked for, with its progress, and print what was found."""
+    from edgenas.display import ProgressDisplay
+
     with ProgressDisplay(quiet=quiet) as progress:
-        found = run_worth(run, wanted, progress)
+        found = do(progress)
     if as_json:
         print_json({"run": str(folder), **found})
     else:
-        print_worth(found, folder / "worth")
+        show(found, folder / name)
 
 
 def _only_told(lines: list[str], seconds: float, plan: bool, as_json: bool, quiet: bool) -> bool:

@@ -82,17 +82,14 @@ def _whole_run(
     shown: Shown,
     reach: Reach,
 ) -> None:
-    from edgenas.pipeline.run import ORDER, open_run
-
-    begun = None
-    if path.is_dir():
-        check_settled(path, budget, sets, folder)
-        begun = open_run(path, reach)
+    begun = _begun(path, budget, sets, folder, reach)
     config = begun.config if begun else read_config(path, budget, sets)
     folder = begun.folder if begun else folder or RUNS / config.name
     if plan:
         _show_plan(config, folder, minutes, shown.as_json, reach)
         return
+    from edgenas.pipeline.run import ORDER
+
     run = begun or start(config, folder, reach, shown)
     run.needs("search")
     do_stages(run, ORDER, minutes, shown)
@@ -203,15 +200,27 @@ def run_stage(
     Raises:
         RunFolderError: a run folder was given together with what only a config takes.
     """
-    from edgenas.pipeline.run import open_run
-
-    if target.is_dir():
-        check_settled(target, budget, sets, folder)
-        run = open_run(target, reach)
-    else:
+    run = _begun(target, budget, sets, folder, reach)
+    if run is None:
         config = read_config(target, budget, sets)
         run = start(config, folder or RUNS / config.name, reach, shown)
     do_stage(stage, run, minutes, shown)
+
+
+def _begun(
+    target: Path, budget: list[str] | None, sets: list[str] | None, folder: Path | None, reach: Reach
+) -> Run | None:
+    """The run that a folder holds; None where the target is a config.
+
+    Raises:
+        RunFolderError: it is a run folder, given together with what only a config takes.
+    """
+    if not target.is_dir():
+        return None
+    from edgenas.pipeline.run import open_run
+
+    check_settled(target, budget, sets, folder)
+    return open_run(target, reach)
 
 
 def do_stage(stage: str, run: Run, minutes: float | None, shown: Shown) -> None:
