@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgenas.budget import Budget, parse_budget
-    from edgenas.config import RunConfig, load_config
+    from edgenas.config.reading import load_config
+    from edgenas.config.run import RunConfig
     from edgenas.deploy.onnx_export import export_onnx
     from edgenas.latency.device import Device, load_device
     from edgenas.latency.predictor import LatencyPredictor
@@ -51,14 +52,14 @@ _HOMES = {
     "LatencyPredictor": "edgenas.latency.predictor",
     "LatencyTable": "edgenas.latency.table",
     "Preprocess": "edgenas.training.preprocess",
-    "RunConfig": "edgenas.config",
+    "RunConfig": "edgenas.config.run",
     "SearchSpace": "edgenas.space.space",
     "Subnet": "edgenas.supernet.subnet",
     "SuperNet": "edgenas.supernet.supernet",
     "cost": "edgenas.space.cost",
     "export_onnx": "edgenas.deploy.onnx_export",
     "import_ofa_checkpoint": "edgenas.supernet.ofa",
-    "load_config": "edgenas.config",
+    "load_config": "edgenas.config.reading",
     "load_device": "edgenas.latency.device",
     "load_space": "edgenas.space.load",
     "materialise": "edgenas.training.evaluate",

@@ -8,7 +8,7 @@ from typing import Any
 
 from small_run import SmallRun
 
-from edgenas.config import dump_config, parse_config
+from edgenas.config.reading import dump_config, parse_config
 from edgenas.files import read_json, write_text
 from edgenas.pipeline.run import Run, open_run
 

@@ -13,14 +13,16 @@ import torch
 from spaces import SMALL
 from torch import Tensor
 
-from edgenas.config import AugmentConfig, TrainConfig
+from edgenas.config.sections import AugmentConfig, TrainConfig
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import loop
 from edgenas.training.beginning import Progress
 from edgenas.training.data import Dataset
 from edgenas.training.split import Split
 
-CONFIG = TrainConfig(epochs=1, batch_size=8, learning_rate=3e-3, augment=AugmentConfig(shift=0.1, flip=True))
+CONFIG = TrainConfig(
+    recipe="sandwich", epochs=1, batch_size=8, learning_rate=3e-3, augment=AugmentConfig(shift=0.1, flip=True)
+)
 STEPS = 6
 """Of one epoch."""
 CLASSES = ("top", "bottom")

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from spaces import SMALL
 from torch import Tensor
 
-from edgenas.config import AugmentConfig, DataConfig, TrainConfig
+from edgenas.config.sections import AugmentConfig, DataConfig, TrainConfig
 from edgenas.deploy.onnx_export import export_onnx
 from edgenas.deploy.quantize import quantise
 from edgenas.deploy.recipe import QuantiserRecipe

@@ -32,7 +32,7 @@ SMALL_CONFIG = """\
 name: small
 space: tiny-16.yaml
 data: {name: digits}
-train: {epochs: 3, batch_size: 64, subnets_per_step: 3}
+train: {recipe: sandwich, epochs: 3, batch_size: 64, subnets_per_step: 3}
 profile: {networks: 16, rounds: 8}
 search: {evaluations: 24, population: 8, calibration_images: 128}
 verify: {networks: 5, rounds: 8}

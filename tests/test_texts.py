@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import edgenas
 from edgenas.budget import parse_budget
-from edgenas.config import config_keys, load_config
+from edgenas.config.reading import config_keys, load_config
 from edgenas.errors import UserError, explained, one_of, shown
 from edgenas.profiling.place import parse_place
 from edgenas.space.arch import parse_arch

@@ -7,7 +7,7 @@ from typing import Any
 
 from small_run import SMALL_CONFIG, SMALL_SPACE
 
-from edgenas.config import load_config
+from edgenas.config.reading import load_config
 from edgenas.deploy.onnx_export import export_onnx
 from edgenas.pipeline.data import calibration_pictures, run_dataset
 from edgenas.pipeline.run import Run

@@ -34,6 +34,9 @@ def trust(
         Optional[int],  # noqa: UP045
         typer.Option(metavar="S", help="Of the subnets and their weights. Default: the run's."),
     ] = None,
+    repeats: Annotated[
+        int, typer.Option(metavar="N", help="Trainings of each; tells, too, how well these agree among themselves.")
+    ] = 1,
     plan: OnlyCost = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -46,7 +49,7 @@ def trust(
     from edgenas.pipeline.run import open_run
     from edgenas.pipeline.trust import Trust, run_trust, trust_told
 
-    run, wanted = open_run(folder), Trust(subnets, epochs, seed)
+    run, wanted = open_run(folder), Trust(subnets, epochs, seed, repeats)
     lines, seconds = trust_told(run, wanted)
     if not _only_told(lines, seconds, plan, as_json, quiet):
         _look(partial(run_trust, run, wanted), print_trust, folder, "trust", as_json, quiet)

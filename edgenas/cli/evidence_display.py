@@ -29,7 +29,7 @@ def print_worth(found: Mapping[str, Any], folder: Path) -> None:
     print()
     print_table(evidence.COST_COLUMNS, evidence.cost_rows(values), right=evidence.COST_COLUMNS)
     print()
-    said = evidence.worthwhile(values), *evidence.absent(values), evidence.crossing(values)
+    said = evidence.worthwhile(values), *evidence.beside(values)
     print(*(f"{line}." for line in said), sep="\n")
     _print_files(folder, "worth")
 

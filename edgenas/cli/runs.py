@@ -25,7 +25,8 @@ from edgenas.cli.options import (
     Unpack,
     print_json,
 )
-from edgenas.config import RunConfig, load_config
+from edgenas.config.reading import load_config
+from edgenas.config.run import RunConfig
 from edgenas.errors import Packed, RunFolderError
 from edgenas.files import read_json, user_path
 

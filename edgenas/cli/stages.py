@@ -41,7 +41,8 @@ from edgenas.cli.runs import (
     start,
     tell,
 )
-from edgenas.config import FinetuneConfig, build_config, build_section
+from edgenas.config.reading import build_config, build_section
+from edgenas.config.sections import FinetuneConfig
 from edgenas.errors import ConfigError
 from edgenas.files import user_path
 
@@ -162,7 +163,7 @@ def _finetune_command(
     reach, shown = reach_of(None, None, None), Shown(as_json, quiet)
     own: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
     if onto is not None:
-        own["data"] = {"name": "imagefolder", "path": str(user_path(onto).absolute())}
+        own |= {"data": {"name": "imagefolder", "path": str(user_path(onto).absolute())}, "teacher": "none"}
     if target.is_dir() and own:
         check_settled(target, budget, sets, run)
         from edgenas.pipeline.run import open_run

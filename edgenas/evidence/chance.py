@@ -1,4 +1,4 @@
-"""Which of many differences are beyond chance: exact tests of what two networks answer otherwise, corrected."""
+"""What chance alone does: sampling errors, and which of many differences are beyond it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from collections.abc import Sequence
 
 ERROR = 0.05
 """Chance that any of all the differences is called one, where there is none at all."""
+
+
+def standard_error(rate: float, images: int) -> float:
+    """What drawing other pictures would change about a share of so many of them; 0 of none."""
+    return float(rate * (1 - rate) / images) ** 0.5 if images else 0.0
 
 
 def chance_of_more(more: int, fewer: int) -> float:

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from edgenas.evidence.agreement import kendall_tau, mean, tau_lead
 
 
@@ -19,8 +22,9 @@ class Pair:
         grouped: whether it is one of the group of near-equal MACs.
         inherited: with batch norm recalibrated.
         uncalibrated: with the statistics that all subnets share; None where these are not of its weights.
-        alone: with batch norm recalibrated.
+        alone: with batch norm recalibrated; the mean of several trainings, where there are several.
         alone_uncalibrated: with the statistics that its own training left; None likewise.
+        alone_by_seed: of each training.
     """
 
     arch: str
@@ -30,6 +34,7 @@ class Pair:
     uncalibrated: float | None
     alone: float
     alone_uncalibrated: float | None
+    alone_by_seed: tuple[float, ...] = ()
 
     @property
     def gap(self) -> float:
@@ -45,6 +50,22 @@ def summarise(pairs: Sequence[Pair]) -> dict[str, Any]:
         "all": _of(pairs),
         "group": _of(group) | ({"macs_least": min(macs), "macs_greatest": max(macs)} if macs else {}),
     }
+
+
+def _repeated(by_seed: npt.NDArray[np.float64]) -> float | None:
+    """The tau of one training of all subnets with the mean of the others, on average; None of a single one.
+
+    What trainings that differ by their seeds alone do not agree on, no supernet can be asked to tell.
+
+    Args:
+        by_seed: top-1, (seeds, subnets).
+    """
+    taus = [
+        kendall_tau(own, np.delete(by_seed, place, axis=0).mean(axis=0)).value
+        for place, own in enumerate(by_seed if len(by_seed) > 1 else ())
+    ]
+    known = [tau for tau in taus if tau is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _of(pairs: Sequence[Pair]) -> dict[str, Any]:
@@ -69,5 +90,6 @@ def _of(pairs: Sequence[Pair]) -> dict[str, Any]:
             "uncalibrated": asdict(kendall_tau([own for own, _ in bare], alone)) if told else None,
             "macs": asdict(kendall_tau(macs, alone)),
             "lead_over_macs": asdict(tau_lead(inherited, macs, alone)),
+            "repeated": _repeated(np.array([pair.alone_by_seed for pair in pairs]).T),
         },
     }

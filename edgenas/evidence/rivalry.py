@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+Answers = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,35 @@ class Contender:
     tried: int
 
 
-def summarise(own: Contender, rivals: Mapping[str, Sequence[Contender]]) -> dict[str, Any]:
-    """Each rival's mean over its seeds, and by how much `own` is ahead of the best of these means on test pictures."""
+def summarise(
+    own: Contender, rivals: Mapping[str, Sequence[Contender]], right: Answers, rivals_right: Mapping[str, Answers]
+) -> dict[str, Any]:
+    """Each rival's mean over its seeds, and by how much `own` is ahead of the best of these means on test pictures.
+
+    Args:
+        own: the network that is judged.
+        rivals: by name, a contender for each seed.
+        right: whether `own` gives each test picture its label, (n,).
+        rivals_right: the same of each rival's contenders, (seeds, n).
+    """
     found = {name: _of(own, contenders) for name, contenders in rivals.items()}
     best = max(found, key=lambda name: found[name]["test_top1"]["mean"])
     lead = own.test_top1 - found[best]["test_top1"]["mean"]
-    return {"edgenas": asdict(own), "rivals": found, "best_rival": best, "lead": lead, "ahead": lead > 0}
+    said = {"best_rival": best, "lead": lead, "lead_error": lead_error(right, rivals_right[best]), "ahead": lead > 0}
+    return {"edgenas": asdict(own), "rivals": found, **said}
+
+
+def lead_error(right: Answers, rivals_right: Answers) -> float:
+    """Standard error of a lead over the mean of seeds: what other test pictures would change, all networks as they are.
+
+    Paired, since all answer the same pictures: those that all get right say nothing.
+
+    Args:
+        right: see `summarise`.
+        rivals_right: of one rival, (seeds, n).
+    """
+    lead = right.astype(float) - rivals_right.mean(axis=0)
+    return float(lead.std(ddof=1) / len(lead) ** 0.5)
 
 
 def _of(own: Contender, contenders: Sequence[Contender]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.config import AccuracyConfig
+from edgenas.config.sections import AccuracyConfig
 from edgenas.errors import ConfigError, DataError
 from edgenas.files import user_path
 from edgenas.search.accuracy import AccuracyTable, MeasuredAccuracy, accuracy_table_path, load_accuracy_table

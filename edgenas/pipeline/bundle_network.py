@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+import torch
+from torch import Tensor
 
 from edgenas.deploy.parity import onnx_classes
 from edgenas.errors import RunFolderError
@@ -85,7 +88,7 @@ def verified_network(run: Run, arch: Arch) -> tuple[dict[str, Any], Path] | None
 def validation_top1(network: Network, model: Path) -> float:
     """Top-1 of a file on the validation pictures that every subnet of the run was scored on."""
     split = scoring_split(network.run, network.dataset)
-    return sum(right for right, _ in _answers(model, split, network.preprocess)) / len(split)
+    return int(right_answers(model, split, network.preprocess).sum()) / len(split)
 
 
 def test_scores(network: Network, model: Path) -> dict[str, Any]:
@@ -95,9 +98,8 @@ def test_scores(network: Network, model: Path) -> dict[str, Any]:
 
 def scores_by_class(model: Path, split: Split, preprocess: Preprocess, classes: int) -> dict[str, Any]:
     """Top-1 of a file on test pictures, of all and by class."""
-    right = [0] * classes
-    for answer, label in _answers(model, split, preprocess):
-        right[label] += answer
+    answers = right_answers(model, split, preprocess)
+    right = torch.bincount(split.labels[answers], minlength=classes).tolist()
     counts = split.counts(classes)
     return {
         "test_top1": sum(right) / len(split),
@@ -107,8 +109,7 @@ def scores_by_class(model: Path, split: Split, preprocess: Preprocess, classes: 
     }
 
 
-def _answers(model: Path, split: Split, preprocess: Preprocess) -> Iterator[tuple[bool, int]]:
-    """Whether each picture is given its label, and that label; in parts, since files may be more than memory holds."""
-    for part in split.batches(PICTURES_AT_ONCE):
-        given = onnx_classes(model, part.tensor(), preprocess)
-        yield from zip((given == part.labels).tolist(), part.labels.tolist(), strict=True)
+def right_answers(model: Path, split: Split, preprocess: Preprocess) -> Tensor:
+    """Whether a file gives each picture its label, (n,); in parts, since pictures may be more than memory holds."""
+    parts = split.batches(PICTURES_AT_ONCE)
+    return torch.cat([onnx_classes(model, part.tensor(), preprocess) == part.labels for part in parts])

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy.typing as npt
 
-from edgenas.config import RunConfig, SearchConfig
+from edgenas.config.run import RunConfig
+from edgenas.config.sections import SearchConfig
 from edgenas.errors import ConfigError, one_of
 from edgenas.objective import ObjectiveName, objectives_on, parse_objective
 from edgenas.search.front import choose_best, choose_knee, choose_weighted

@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from edgenas.config import DataConfig, RunConfig
+from edgenas.config.run import RunConfig
+from edgenas.config.sections import DataConfig
 from edgenas.errors import DataError, RunFolderError
 from edgenas.files import read_json, write_json
 from edgenas.pipeline.accuracy import open_source

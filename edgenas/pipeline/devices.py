@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgenas.config import DeviceConfig
+from edgenas.config.sections import DeviceConfig
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.files import write_text
 from edgenas.latency.device import THIS_MACHINE, Device, DeviceRun, device_names, dump_device, load_device, probe

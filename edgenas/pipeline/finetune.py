@@ -31,6 +31,7 @@ TOLD = (
     "dataset",
     "training_images",
     "epochs",
+    "teacher",
     "learning_rate_share",
     "supernet",
     "val_top1_before",
@@ -41,9 +42,9 @@ TOLD = (
 
 
 def run_finetune(run: Run, progress: Progress) -> None:
-    """Teach the chosen subnet on its own: the run's pictures, the largest as its teacher; or those of `finetune.data`.
+    """Teach the chosen subnet on its own: the run's pictures, or those of `finetune.data`.
 
-    On the run's pictures it is kept if validation top-1 rises. On others it has a new classifier, and no teacher.
+    On the run's pictures it is kept if validation top-1 rises. On others it has a new classifier.
     Stopped or killed, it goes on from its last checkpoint.
 
     Raises:
@@ -70,7 +71,7 @@ def run_finetune(run: Run, progress: Progress) -> None:
         calibration=calibration_pictures(run, dataset),
         seed=run.config.seed,
         progress=lambda done, total: progress("fine-tuning", done, total),
-        teacher=subnets(run.space.largest) if dataset is own else None,
+        teacher=subnets(run.space.largest) if settings.teacher == "largest" else None,
         folder=_checkpoints(run, arch, digest),
     )
     pictures = scoring_split(run, dataset)
@@ -80,6 +81,7 @@ def run_finetune(run: Run, progress: Progress) -> None:
         "data_digest": digest,
         "training_images": len(dataset.train),
         "epochs": settings.epochs,
+        "teacher": settings.teacher,
         "learning_rate_share": settings.learning_rate_share,
         "supernet": {"dataset": own.name, "weights": _weights(run)},
         "val_top1_before": top1(inherited, pictures) if dataset is own else None,

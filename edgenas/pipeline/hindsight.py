@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgenas.deploy.parity import onnx_classes
 from edgenas.files import write_json
-from edgenas.pipeline.bundle_network import PICTURES_AT_ONCE, scores_by_class
+from edgenas.pipeline.bundle_network import PICTURES_AT_ONCE, right_answers
 from edgenas.pipeline.data import deployed_preprocess, run_dataset
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.subnets import run_subnets
@@ -30,37 +29,39 @@ def write_hindsight(run: Run, chosen_model: Path | None, progress: Progress) -> 
 
     Args:
         run: verified, so its choice is written down.
-        chosen_model: the chosen network's file; None where there is none for the run's own pictures.
+        chosen_model: the chosen network's file with the weights that it inherits, as the largest subnet is scored
+            with: fine-tuning alone would make up for the speed. None where there is no such file.
         progress: called with what is being done, steps done and in all.
     """
     verified, dataset = run.result("verify"), run_dataset(run)
-    front = []
+    front, answers = [], {}
     for number, entry in enumerate(verified["front"]):
         progress("looking back", number, len(verified["front"]) + 1)
         path = run.folder / model_path(number)
         # Where nothing is measured there is no file, and nothing is flattered by timing either.
         if path.exists() and run.config.accuracy is None:
-            preprocess = deployed_preprocess(run.space.parse(entry["arch"]), dataset)
-            scores = scores_by_class(path, dataset.test, preprocess, dataset.num_classes)
-            front.append({"arch": entry["arch"], "val_top1": entry["val_top1"], "test_top1": scores["test_top1"]})
+            answers[path] = right = _of_file(run, dataset, path, entry["arch"])
+            test_top1 = int(right.sum()) / len(right)
+            front.append({"arch": entry["arch"], "val_top1": entry["val_top1"], "test_top1": test_top1})
     progress("looking back", len(verified["front"]), len(verified["front"]) + 1)
     classes = []
     if chosen_model is not None:
-        classes = _by_class(dataset, _of_chosen(run, dataset, chosen_model), _of_largest(run, dataset))
+        chosen = answers.get(chosen_model)
+        if chosen is None:
+            chosen = _of_file(run, dataset, chosen_model, verified["chosen"])
+        classes = _by_class(dataset, chosen, _of_largest(run, dataset))
     found = {"front": front, "chosen": verified["chosen"], "largest": run.space.largest.id, "classes": classes}
     write_json(run.folder / FILE, found)
     progress("looking back", len(verified["front"]) + 1, len(verified["front"]) + 1)
 
 
-def _of_chosen(run: Run, dataset: Dataset, model: Path) -> Tensor:
-    """Whether each test picture is given its label by the file, (n,)."""
-    preprocess = deployed_preprocess(run.space.parse(run.result("verify")["chosen"]), dataset)
-    parts = dataset.test.batches(PICTURES_AT_ONCE)
-    return torch.cat([onnx_classes(model, part.tensor(), preprocess) == part.labels for part in parts])
+def _of_file(run: Run, dataset: Dataset, model: Path, arch: str) -> Tensor:
+    """Whether the file of an arch gives each test picture its label, (n,)."""
+    return right_answers(model, dataset.test, deployed_preprocess(run.space.parse(arch), dataset))
 
 
 def _of_largest(run: Run, dataset: Dataset) -> Tensor:
-    """The same of the largest subnet, with the weights it inherits."""
+    """Whether the largest subnet, with the weights it inherits, gives each test picture its label, (n,)."""
     subnet = run_subnets(run, dataset)(run.space.largest)
     parts = dataset.test.batches(PICTURES_AT_ONCE)
     return torch.cat([predict(subnet, part.tensor()).argmax(1) == part.labels for part in parts])

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from edgenas.config import RunConfig, build_config
+from edgenas.config.reading import build_config
+from edgenas.config.run import RunConfig
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.stages import run_stages
 from edgenas.pipeline.start import start_run

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from edgenas.config import TrainConfig
+from edgenas.config.sections import TrainConfig
 from edgenas.files import read_json
 from edgenas.pipeline.data import DESCRIPTION, calibration_pictures
 from edgenas.pipeline.run import Run
@@ -71,6 +71,11 @@ class Lone:
         pictures = read_json(run.folder / DESCRIPTION)["digest"]
         setting = setting_id({"train": said, "pictures": pictures, "calibration_images": len(calibration)})
         return cls(dataset.name, dataset.train, config, dataset.pixels, calibration, setting)
+
+    @property
+    def supernet_from(self) -> str | None:
+        """What the supernet began from; networks taught alone all begin anew, and did not have that advantage."""
+        return None if self.config.init is None else str(self.config.init)
 
     def steps(self, epochs: float) -> int:
         """Optimiser steps of so many passes over the pictures."""

@@ -96,21 +96,21 @@ def metered(folder: Path, stage: str) -> Iterator[None]:
     """Keep what is spent on a stage, also where it is stopped; of one that fails nothing is kept."""
     meter, began = EnergyMeter(energy_counters()), time.monotonic()
 
-    def keep() -> None:
-        seconds, joules = time.monotonic() - began, meter.stop()
-        append_jsonl(folder / FILE, {"stage": stage, "seconds": round(seconds, 3), "energy_joules": joules})
+    def keep(*, finished: bool) -> None:
+        said = {"stage": stage, "seconds": round(time.monotonic() - began, 3), "energy_joules": meter.stop()}
+        append_jsonl(folder / FILE, said | {"finished": finished})
 
     try:
         yield
     except KeyboardInterrupt:
         # That it was stopped is what has to be told, also where the disk is full.
         with suppress(OSError):
-            keep()
+            keep(finished=False)
         raise
     except BaseException:
         meter.stop()
         raise
-    keep()
+    keep(finished=True)
 
 
 def spent(folder: Path) -> dict[str, dict[str, Any]]:
@@ -125,4 +125,22 @@ def spent(folder: Path) -> dict[str, dict[str, Any]]:
         joules = row["energy_joules"]
         known["seconds"] += row["seconds"]
         known["energy_joules"] = None if None in (joules, known["energy_joules"]) else known["energy_joules"] + joules
+    return found
+
+
+def spent_on_results(folder: Path) -> dict[str, float]:
+    """Seconds by stage that its present result took: what an earlier one took, which was done anew, is left out.
+
+    Rows of older versions do not say which they are, and all count.
+
+    Raises:
+        RunFolderError: a row is none of ours.
+    """
+    found: dict[str, float] = {}
+    ended: set[str] = set()
+    for row in read_costs(folder / FILE):
+        stage = row["stage"]
+        before = 0.0 if stage in ended else found.get(stage, 0.0)
+        found[stage] = before + row["seconds"]
+        (ended.add if row.get("finished") else ended.discard)(stage)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from edgenas.config import RunConfig
+from edgenas.config.run import RunConfig
 from edgenas.deploy.recipe import Method
 from edgenas.latency.device import Device
 from edgenas.pipeline import feasible
@@ -32,10 +34,10 @@ from edgenas.supernet.supernet import SuperNet
 from edgenas.training.beginning import compute_device, count_steps
 from edgenas.training.data import set_size
 from edgenas.training.evaluate import materialise, top1
-from edgenas.training.schedule import sandwich
+from edgenas.training.recipe import lesson_at
 from edgenas.training.settled import Schedule
 from edgenas.training.split import Split
-from edgenas.training.step import sandwich_backward
+from edgenas.training.step import lesson_backward
 
 EXPORT_SECONDS_PER_BLOCK = 0.06
 QUANTISE_SECONDS_PER_MODEL = 0.1
@@ -51,10 +53,10 @@ QUANTISE_SECONDS = 1.0
 QUANTISE_TIMES = 6
 """How many times as long a recipe takes to look at a picture as scoring one does: it keeps all activations."""
 FINETUNE_TIMES = 5
-"""How many times as long a picture takes to be taught as to be scored: forward, backward, and the teacher's forward."""
+"""How many times as long a picture takes to be taught as to be scored: forward and backward; a teacher adds little."""
 SOURCE_SECONDS, TOLD_SECONDS = 8.0, 0.001
 """To learn accuracies from a table, and to tell that of a subnet."""
-TIMED_STEPS = 2
+TIMED_STEPS = 3
 TIMED_IMAGES = 256
 
 
@@ -91,10 +93,10 @@ def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> lis
     if in_int8 or config.export.precision == "int8":
         check_quantiser_images(config, sizes.train)
     validation_images = min(sizes.validation, config.search.validation_images or sizes.validation)
-    step_seconds, image_seconds = _time_network(config, space, sizes.num_classes)
     schedule = Schedule.read(folder / "supernet")
     training = config.training
     steps = schedule.steps if schedule else count_steps(training, sizes.train)
+    step_seconds, image_seconds = _time_network(config, space, sizes.num_classes, max(1, steps))
     score_seconds = (min(config.search.calibration_images, sizes.train) + validation_images) * image_seconds
     plan = make_plan(space, sizes.num_classes, blocks=config.profile.blocks, networks=config.profile.networks, seed=0)
     weights = cost(space.unroll(space.largest, sizes.num_classes)).weight_bytes
@@ -270,23 +272,44 @@ def _told(devices: int, in_int8: int) -> str:
     return f"{devices} device(s)" + (f", {in_int8} in int8" if in_int8 else "")
 
 
-def _time_network(config: RunConfig, space: SearchSpace, num_classes: int) -> tuple[float, float]:
-    """Seconds of one training step, and of scoring one picture with a subnet of middling size."""
-    device = compute_device(config.training.device)
-    net = SuperNet(space, num_classes, kernel_transforms=config.training.kernel_transforms)
+def _time_network(config: RunConfig, space: SearchSpace, num_classes: int, steps: int) -> tuple[float, float]:
+    """Seconds of a step of a training of `steps`, and of scoring one picture with a subnet of middling size."""
+    training = config.training
+    device = compute_device(training.device)
+    net = SuperNet(space, num_classes, kernel_transforms=training.kernel_transforms)
     net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     side = space.resolution[-1]
-    images = max(config.training.batch_size, TIMED_IMAGES)
+    images = max(training.batch_size, TIMED_IMAGES)
     pictures = torch.randint(0, 256, (images, 1, side, side), dtype=torch.uint8)
     split = Split(pictures, torch.zeros(images, dtype=torch.int64))
-    batch, labels = (t[: config.training.batch_size].to(device) for t in (pictures, split.labels))
-    archs = [sandwich(space, config.training.subnets_per_step, 0, step) for step in range(TIMED_STEPS + 1)]
-    sandwich_backward(net, batch, labels, archs[0])
-    started = time.perf_counter()
-    for step in range(TIMED_STEPS):
-        sandwich_backward(net, batch, labels, archs[1 + step])
-    step_seconds = (time.perf_counter() - started) / TIMED_STEPS
+    batch, labels = (t[: training.batch_size].to(device) for t in (pictures, split.labels))
+    step_seconds = [_time_step(net, batch, labels, config, step, steps) for step in _timed_steps(steps)]
     middle = space.sample(np.random.default_rng(0))
     started = time.perf_counter()
     top1(materialise(net, middle, pictures), split)
-    return step_seconds, (time.perf_counter() - started) / (2 * images)
+    # The first step warms up.
+    return statistics.mean(step_seconds[1:]), (time.perf_counter() - started) / (2 * images)
+
+
+def _timed_steps(steps: int) -> list[int]:
+    """The first, and some that are spread over the training: its phases may differ."""
+    return [0, *((2 * place + 1) * steps // (2 * TIMED_STEPS) for place in range(TIMED_STEPS))]
+
+
+def _time_step(net: SuperNet, batch: Tensor, labels: Tensor, config: RunConfig, step: int, steps: int) -> float:
+    training = config.training
+    lesson = lesson_at(net.space, training, config.seed, step, steps)
+    teacher = net.extract(net.space.largest).eval() if lesson.teacher == "frozen" else None
+    _finished(batch)
+    started = time.perf_counter()
+    lesson_backward(
+        net, batch, labels, lesson, teacher=teacher, precision=training.precision, at_a_time=training.at_a_time
+    )
+    _finished(batch)
+    return time.perf_counter() - started
+
+
+def _finished(tensor: Tensor) -> None:
+    """Wait until the device of a tensor has done what it was given: a CUDA device works on while Python goes on."""
+    if tensor.is_cuda:
+        torch.cuda.synchronize(tensor.device)

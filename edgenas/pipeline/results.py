@@ -177,6 +177,7 @@ class Finetuned(_Result):
     data_digest: str
     training_images: Count | None = None
     epochs: NotNegative | None = None
+    teacher: str | None = None
     learning_rate_share: NotNegative | None = None
     supernet: Supernet | None = None
     val_top1_before: Fraction | None
@@ -205,6 +206,7 @@ class Spent(_Result):
     stage: str
     seconds: NotNegative
     energy_joules: NotNegative | None
+    finished: bool | None = None
 
 
 class Described(_Result):

@@ -14,6 +14,7 @@ from edgenas.errors import ConfigError
 from edgenas.latency.device import Device
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.pipeline.devices import measured_devices, run_transport
+from edgenas.pipeline.lone import setting_id
 from edgenas.pipeline.profile import run_form
 from edgenas.pipeline.run import Progress, Run
 from edgenas.profiling.session import measure_networks
@@ -21,15 +22,20 @@ from edgenas.space.arch import Arch
 from edgenas.space.blocks import BlockSpec
 from edgenas.space.mobilenet_v3 import WHOLE_STRIDE, mobilenet_v3_small
 from edgenas.space.space import SearchSpace
+from edgenas.training.checkpoint import file_digest
 
 Timer = Callable[[Mapping[str, Path], str], Mapping[str, float]]
 """p50 in microseconds of ONNX files by name, measured side by side; the second argument names the session."""
 WIDTHS = tuple(round(0.05 * step, 2) for step in range(2, 41))
 """0.1 to 2."""
+FINER = 0.01
+"""Between two of them."""
+CHOSEN = "chosen"
+"""What the chosen network is called among those that are timed."""
 SLACK = 0.02
 """By how much more a rival's measured latency may be: what repeating a measurement may change. To its favour."""
 DRAWS, DRAW_ROUNDS = 4096, 30
-NEAREST, FARTHEST = 1.05, 0.85
+NEAREST, FARTHEST = 1.05, 0.95
 """Predicted latencies of drawn networks, over that of the chosen one, between which they are as good as equal."""
 
 
@@ -46,15 +52,19 @@ def rival_device(run: Run) -> Device:
 
 
 def session_timer(run: Run, device: Device, folder: Path, progress: Progress) -> Timer:
-    """The timer and protocol of every stage; rows are kept in `folder`, and files that stand there not timed again."""
+    """The timer and protocol of every stage; rows are kept in `folder`, where a session that was stopped goes on.
+
+    Another model makes it another session: what is compared is timed side by side.
+    """
 
     def timer(models: Mapping[str, Path], session: str) -> Mapping[str, float]:
+        these = setting_id({name: file_digest(path) for name, path in models.items()})
         found = measure_networks(
             models,
             device,
             rounds=run.config.verify.rounds,
             seed=run.config.seed,
-            out=folder / f"{session}-{device.name}.jsonl",
+            out=folder / f"{session}-{these}-{device.name}.jsonl",
             transport=run_transport(run, device),
             progress=lambda _, done, total: progress(f"timing {session}", done, total),
         )
@@ -63,14 +73,28 @@ def session_timer(run: Run, device: Device, folder: Path, progress: Progress) ->
     return timer
 
 
-def widths(space: SearchSpace, num_classes: int) -> dict[float, tuple[BlockSpec, ...]]:
-    """MobileNetV3-Small for a space's largest pictures and total stride, by width; equal ones stand there once."""
+def at_width(space: SearchSpace, num_classes: int, width: float) -> tuple[BlockSpec, ...]:
+    """MobileNetV3-Small for a space's largest pictures and total stride."""
     stride = space.stem.stride * math.prod(stage.stride for stage in space.stages)
     stride = min(WHOLE_STRIDE, 2 ** int(math.log2(stride)))
+    return mobilenet_v3_small(num_classes, space.resolution[-1], width=width, stride=stride)
+
+
+def widths(space: SearchSpace, num_classes: int) -> dict[float, tuple[BlockSpec, ...]]:
+    """Networks by width; equal ones stand there once."""
+    return _distinct(space, num_classes, WIDTHS)
+
+
+def finer_widths(space: SearchSpace, num_classes: int, width: float, end: float) -> dict[float, tuple[BlockSpec, ...]]:
+    """Networks from a width on up to another one, which is left out; equal ones stand there once."""
+    steps = range(max(1, round((end - width) / FINER)))
+    return _distinct(space, num_classes, [round(width + FINER * step, 2) for step in steps])
+
+
+def _distinct(space: SearchSpace, num_classes: int, wanted: Sequence[float]) -> dict[float, tuple[BlockSpec, ...]]:
     found: dict[tuple[BlockSpec, ...], float] = {}
-    for width in WIDTHS:
-        specs = mobilenet_v3_small(num_classes, space.resolution[-1], width=width, stride=stride)
-        found.setdefault(specs, width)
+    for width in wanted:
+        found.setdefault(at_width(space, num_classes, width), width)
     return {width: specs for specs, width in found.items()}
 
 
@@ -98,20 +122,20 @@ def draw(space: SearchSpace, predictor: LatencyPredictor, chosen: Arch, count: i
 
 def as_fast(
     run: Run, chosen: Arch, networks: Mapping[str, Sequence[BlockSpec]], num_classes: int, timer: Timer
-) -> tuple[dict[str, float], float]:
-    """Measured p50 (us) of networks, with random weights, beside the chosen one's; see `fits` for which are as fast."""
-    names = {**networks, "chosen": run.space.unroll(chosen, num_classes)}
+) -> dict[str, float]:
+    """p50 of networks over that of the chosen one, measured side by side with random weights; see `fits`."""
+    names = {**networks, CHOSEN: run.space.unroll(chosen, num_classes)}
     with TemporaryDirectory(prefix=".rivals.") as folder:
         found = timer(export_for_timing(names, Path(folder), form=run_form(run)), "sizing")
-    return {name: found[name] for name in networks}, found["chosen"]
+    return {name: found[name] / found[CHOSEN] for name in networks}
 
 
-def fits(p50_us: float, chosen_us: float) -> bool:
-    """Whether a network is as fast as the chosen one."""
-    return p50_us <= (1 + SLACK) * chosen_us
+def fits(share: float) -> bool:
+    """Whether a network is as fast as the chosen one, of whose latency it has this share."""
+    return share <= 1 + SLACK
 
 
-def widest(found: Mapping[float, float], chosen_us: float) -> float:
+def widest(shares: Mapping[float, float]) -> float:
     """The greatest width that is as fast; where none is, the fastest."""
-    fast = [width for width, p50_us in found.items() if fits(p50_us, chosen_us)]
-    return max(fast) if fast else min(found, key=lambda width: found[width])
+    fast = [width for width, share in shares.items() if fits(share)]
+    return max(fast) if fast else min(shares, key=lambda width: shares[width])

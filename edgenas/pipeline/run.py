@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from edgenas.config import RunConfig, dump_config, parse_config
+from edgenas.config.reading import dump_config, parse_config
+from edgenas.config.run import RunConfig
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.files import read_json, read_yaml, write_json
 from edgenas.pipeline.results import check_result

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate, chain
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from edgenas.errors import RunFolderError, explained
 from edgenas.files import read_json, write_json
 from edgenas.pipeline.lone import Lone
 from edgenas.pipeline.profile import run_predictors
-from edgenas.pipeline.rivals import Timer, as_fast, draw, fits, rival_device, widest, widths
+from edgenas.pipeline.rivals import Timer, as_fast, at_width, draw, finer_widths, fits, rival_device, widest, widths
 from edgenas.pipeline.run import Progress, Run
 from edgenas.space.arch import Arch
+from edgenas.space.blocks import BlockSpec
 from edgenas.space.space import SearchSpace
 
 MOBILENET, RANDOM = "mobilenet-v3-small", "random-search"
@@ -53,9 +54,9 @@ class Settled:
         mobilenet_steps: of its training.
         archs: by seed, the networks of the random search; none, where none is as fast.
         random_steps: by seed, of the training of each of them.
-        epoch_steps: of a network taught alone for as many epochs as the supernet.
+        epoch_steps: of a network taught alone for as many epochs as the chosen one had in all.
         step_seconds: of a step of the chosen network, timed.
-        p50_us: measured with random weights, by network; `chosen` among them.
+        latency_shares: p50 over that of the chosen network, measured with random weights, by network.
     """
 
     setting: str
@@ -66,7 +67,7 @@ class Settled:
     random_steps: dict[str, int]
     epoch_steps: int
     step_seconds: float
-    p50_us: dict[str, float]
+    latency_shares: dict[str, float]
 
     @classmethod
     def read(cls, path: Path, setting: str) -> Settled | None:
@@ -86,11 +87,16 @@ class Settled:
             again = "delete it and run `edgenas worth` again"
             raise RunFolderError(f"{path}: {explained(error.errors())}: {again}") from None
 
+    def of(self, seeds: Sequence[int]) -> Settled:
+        """The part of some of its seeds."""
+        archs = {str(seed): self.archs[str(seed)] for seed in seeds}
+        return replace(self, archs=archs, random_steps={seed: self.random_steps[seed] for seed in archs})
+
     def entries(self, space: SearchSpace, seed: int) -> list[Entry]:
         """What is taught for one seed."""
         archs, steps = [space.parse(text) for text in self.archs[str(seed)]], self.random_steps[str(seed)]
         drawn = [Entry(RANDOM, seed, i, arch.id, steps, arch) for i, arch in enumerate(archs)]
-        return [Entry(MOBILENET, seed, 0, f"width {self.width}", self.mobilenet_steps), *drawn]
+        return [Entry(MOBILENET, seed, 0, _name(self.width), self.mobilenet_steps), *drawn]
 
     @property
     def left_out(self) -> list[int]:
@@ -126,48 +132,94 @@ class Wanted:
     epochs: float
 
 
-def settle(run: Run, lone: Lone, wanted: Wanted, timer: Timer, path: Path, setting: str, progress: Progress) -> Settled:
-    """Decide, and write it down: a command that goes on must find the same rivals."""
-    progress("sizing rivals", 0, 3)
-    ladder = widths(run.space, wanted.classes)
-    epoch_steps = lone.steps(wanted.epochs)
-    step_seconds = lone.seconds(run.space.unroll(wanted.chosen, wanted.classes), 1)
-    count = int(min(MOST_NETWORKS, max(1, wanted.seconds // (epoch_steps * step_seconds))))
-    predictor = run_predictors(run)[rival_device(run).name]
-    # Seeds of their own: the search's first archs are drawn from the run's.
-    drawn = {seed: draw(run.space, predictor, wanted.chosen, SPARE * count + SPARE, seed + 1) for seed in wanted.seeds}
-    progress("sizing rivals", 1, 3)
-    networks = {f"width {width}": specs for width, specs in ladder.items()}
-    networks |= {arch.id: run.space.unroll(arch, wanted.classes) for archs in drawn.values() for arch in archs}
-    p50_us, chosen_us = as_fast(run, wanted.chosen, networks, wanted.classes, timer)
-    progress("sizing rivals", 2, 3)
-    width = widest({width: p50_us[f"width {width}"] for width in ladder}, chosen_us)
-    archs = {str(seed): _kept(own, p50_us, chosen_us, count) for seed, own in drawn.items()}
-    took = {name: lone.seconds(networks[name], 1) for name in dict.fromkeys(chain(*archs.values()))}
-    shared = {seed: _shared([took[name] for name in own], wanted.seconds, epoch_steps) for seed, own in archs.items()}
-    found = Settled(
-        setting,
-        wanted.seconds,
-        width,
-        max(1, int(wanted.seconds / lone.seconds(ladder[width], 1))),
-        {seed: own[: shared[seed][0]] for seed, own in archs.items()},
-        {seed: steps for seed, (_, steps) in shared.items()},
-        epoch_steps,
-        step_seconds,
-        {**p50_us, "chosen": chosen_us},
-    )
-    write_json(path, asdict(found))
-    progress("sizing rivals", 3, 3)
-    return found
+@dataclass(frozen=True)
+class Sizer:
+    """What it takes to decide on rivals."""
+
+    run: Run
+    lone: Lone
+    wanted: Wanted
+    timer: Timer
+    progress: Progress
+
+    def settle(self, path: Path, setting: str, before: Settled | None = None) -> Settled:
+        """Decide, and write it down: a command that goes on must find the same rivals.
+
+        Args:
+            path: of the file.
+            setting: see `Settled`.
+            before: what was decided of other seeds, and is kept.
+        """
+        self.progress("sizing rivals", 0, 3)
+        base = before or self._with_mobilenet(setting)
+        self.progress("sizing rivals", 1, 3)
+        found = self._with_random_search(base)
+        write_json(path, asdict(found))
+        self.progress("sizing rivals", 3, 3)
+        return found
+
+    def _with_mobilenet(self, setting: str) -> Settled:
+        wanted, space = self.wanted, self.run.space
+        ladder = widths(space, wanted.classes)
+        shares = self._shares(_named(ladder))
+        width = widest({width: shares[_name(width)] for width in ladder})
+        finer = finer_widths(space, wanted.classes, width, min((one for one in ladder if one > width), default=width))
+        if fits(shares[_name(width)]) and len(finer) > 1:
+            shares |= self._shares(_named(finer))
+            width = widest({width: shares[_name(width)] for width in finer})
+        step_seconds = self.lone.seconds(at_width(space, wanted.classes, width), 1)
+        steps = max(1, int(wanted.seconds / step_seconds))
+        chosen_seconds = self.lone.seconds(space.unroll(wanted.chosen, wanted.classes), 1)
+        epoch_steps = self.lone.steps(wanted.epochs)
+        return Settled(setting, wanted.seconds, width, steps, {}, {}, epoch_steps, chosen_seconds, shares)
+
+    def _with_random_search(self, base: Settled) -> Settled:
+        """Networks and steps of the seeds that are wanted, beside those that are known."""
+        wanted, space = self.wanted, self.run.space
+        count = int(min(MOST_NETWORKS, max(1, wanted.seconds // (base.epoch_steps * base.step_seconds))))
+        predictor = run_predictors(self.run)[rival_device(self.run).name]
+        # Seeds of their own: the search's first archs are drawn from the run's.
+        drawn = {str(s): draw(space, predictor, wanted.chosen, SPARE * count + SPARE, s + 1) for s in wanted.seeds}
+        networks = {arch.id: space.unroll(arch, wanted.classes) for arch in chain(*drawn.values())}
+        shares = self._shares(networks) if networks else {}
+        self.progress("sizing rivals", 2, 3)
+        archs = {seed: _kept(own, shares, count) for seed, own in drawn.items()}
+        took = {name: self.lone.seconds(networks[name], 1) for name in dict.fromkeys(chain(*archs.values()))}
+        divided = {
+            seed: _divided([took[name] for name in own], wanted.seconds, base.epoch_steps)
+            for seed, own in archs.items()
+        }
+        return replace(
+            base,
+            archs=base.archs | {seed: own[: divided[seed][0]] for seed, own in archs.items()},
+            random_steps=base.random_steps | {seed: steps for seed, (_, steps) in divided.items()},
+            latency_shares=base.latency_shares | shares,
+        )
+
+    def _shares(self, networks: Mapping[str, Sequence[BlockSpec]]) -> dict[str, float]:
+        return as_fast(self.run, self.wanted.chosen, networks, self.wanted.classes, self.timer)
 
 
-def _kept(archs: Sequence[Arch], p50_us: dict[str, float], chosen_us: float, count: int) -> list[str]:
+def _name(width: float) -> str:
+    return f"width {width}"
+
+
+def _named(networks: Mapping[float, Sequence[BlockSpec]]) -> dict[str, Sequence[BlockSpec]]:
+    return {_name(width): specs for width, specs in networks.items()}
+
+
+def width_of(name: str) -> float:
+    """Of a MobileNetV3-Small, as entries and rows name it."""
+    return float(name.removeprefix("width "))
+
+
+def _kept(archs: Sequence[Arch], shares: Mapping[str, float], count: int) -> list[str]:
     """Those that are as fast as the chosen one; the fastest, if none is; none, if none was predicted to be."""
-    fast = [arch.id for arch in archs if fits(p50_us[arch.id], chosen_us)][:count]
-    return fast or sorted((arch.id for arch in archs), key=p50_us.__getitem__)[:1]
+    fast = [arch.id for arch in archs if fits(shares[arch.id])][:count]
+    return fast or sorted((arch.id for arch in archs), key=shares.__getitem__)[:1]
 
 
-def _shared(step_seconds: Sequence[float], seconds: float, least: int) -> tuple[int, int]:
+def _divided(step_seconds: Sequence[float], seconds: float, least: int) -> tuple[int, int]:
     """How many of a seed's networks are taught, and for how many steps each, so that all together take `seconds`.
 
     Each has at least `least` steps, if more than one is taught; what is left over is shared among them.

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgenas.config import FinetuneConfig, RunConfig, dump_config
+from edgenas.config.reading import dump_config
+from edgenas.config.run import RunConfig
+from edgenas.config.sections import FinetuneConfig
 from edgenas.errors import DataError, RunFolderError
 from edgenas.files import write_text, write_yaml
 from edgenas.latency.device import Device

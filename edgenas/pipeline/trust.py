@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -37,6 +38,7 @@ ROWS, RESULT, TABLE, FIGURE = "rows.jsonl", "trust.json", "trust.csv", "trust.pn
 NEAR = 0.1
 """Of the MACs of the group's centre: how far those of its other subnets may be."""
 LEAST_SUBNETS = 6
+MOST_REPEATS = 100
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,13 @@ class Trust:
         subnets: how many.
         epochs: that each is taught alone; None: as many as the supernet was.
         seed: of the choice of subnets, and of their weights and pictures; None: the run's.
+        repeats: trainings of each, with seeds from `seed` on; their mean counts.
     """
 
     subnets: int = 12
     epochs: float | None = None
     seed: int | None = None
+    repeats: int = 1
 
     def check(self) -> None:
         """Refuse what cannot be compared.
@@ -63,6 +67,8 @@ class Trust:
             raise ConfigError(f"--subnets: wanted at least {LEAST_SUBNETS}, got {self.subnets}")
         if self.epochs is not None and not 0 < self.epochs <= 100_000:
             raise ConfigError(f"--epochs: wanted a number above 0, got {self.epochs:g}")
+        if not 1 <= self.repeats <= MOST_REPEATS:
+            raise ConfigError(f"--repeats: wanted 1 to {MOST_REPEATS}, got {self.repeats}")
 
 
 @dataclass(frozen=True)
@@ -117,8 +123,8 @@ def run_trust(run: Run, trust: Trust, progress: Progress) -> dict[str, Any]:
             progress("scoring inherited", number, count)
             bench.inherit(net, subnets, arch, path)
         progress("scoring inherited", count, count)
-        for number in range(count):
-            bench.teach(number, path, progress)
+        for number, seed in bench.trainings:
+            bench.teach(number, seed, path, progress)
         found = bench.summary(path)
         write_json(run.folder / FOLDER / RESULT, found)
         write_text(run.folder / FOLDER / TABLE, _table(found["subnets"]))
@@ -135,14 +141,15 @@ def trust_told(run: Run, trust: Trust) -> tuple[list[str], float]:
     trust.check()
     run.needs("train")
     bench, rows = _Bench.of(run, trust), read_jsonl(run.folder / FOLDER / ROWS)
-    left = [n for n in range(len(bench.design.archs)) if bench.known_alone(rows, n) is None]
-    seconds = sum(bench.lone.seconds(bench.specs(n), bench.steps) for n in left)
-    lone = bench.lone
+    left = [number for number, seed in bench.trainings if bench.known_alone(rows, number, seed) is None]
+    seconds = sum(left.count(n) * bench.lone.seconds(bench.specs(n), bench.steps) for n in dict.fromkeys(left))
+    lone, done = bench.lone, len(bench.trainings) - len(left)
+    times = f", {trust.repeats} times" if trust.repeats > 1 else ""
     return [
         f"{len(bench.design.archs)} subnets, {sum(map(bench.design.grouped, range(len(bench.design.archs))))} of them "
-        f"within ±{NEAR:.0%} of the same MACs; {len(bench.design.archs) - len(left)} are taught already",
+        f"within ±{NEAR:.0%} of the same MACs; {done} are taught already",
         f"each alone for {bench.epochs:g} epochs of {len(lone.train):,} pictures: {bench.steps:,} steps of "
-        f"{min(lone.config.batch_size, len(lone.train))}",
+        f"{min(lone.config.batch_size, len(lone.train))}{times}",
         f"about {seconds / 60:.1f} minutes in all, as timed now; stopped at any moment, the same command goes on",
     ], seconds
 
@@ -155,7 +162,7 @@ class _Bench:
     design: Design
     lone: Lone
     validation: Split
-    seed: int
+    seeds: tuple[int, ...]
     epochs: float
     classes: int
 
@@ -170,10 +177,15 @@ class _Bench:
             design(run.space, trust.subnets, classes, seed),
             Lone.of(run, dataset),
             scoring_split(run, dataset),
-            seed,
+            tuple(range(seed, seed + trust.repeats)),
             epochs,
             classes,
         )
+
+    @property
+    def trainings(self) -> list[tuple[int, int]]:
+        """Subnet and seed of each; one seed of all subnets after another."""
+        return [(number, seed) for seed in self.seeds for number in range(len(self.design.archs))]
 
     @property
     def steps(self) -> int:
@@ -191,22 +203,23 @@ class _Bench:
             }
             append_jsonl(path, {**self._inherited(arch), **scores})
 
-    def teach(self, number: int, path: Path, progress: Progress) -> None:
+    def teach(self, number: int, seed: int, path: Path, progress: Progress) -> None:
         """Append what a subnet reaches alone, unless it stands there."""
-        if self.known_alone(read_jsonl(path), number) is not None:
+        if self.known_alone(read_jsonl(path), number, seed) is not None:
             return
-        arch, started = self.design.archs[number], time.perf_counter()
+        arch, key, started = self.design.archs[number], self._alone(number, seed), time.perf_counter()
         label = f"subnet {number + 1} of {len(self.design.archs)}"
-        work = self.run.folder / FOLDER / "teaching" / setting_id(self._alone(number))
+        label += f", seed {seed}" if len(self.seeds) > 1 else ""
+        work = self.run.folder / FOLDER / "teaching" / setting_id(key)
         with self.lone.taught(
-            self.specs(number), self.steps, self.seed, work, lambda done, total: progress(label, done, total), arch
+            self.specs(number), self.steps, seed, work, lambda done, total: progress(label, done, total), arch
         ) as (subnet, seconds):
             scores = {
                 "top1_uncalibrated": self.uncalibrated(subnet),
                 "top1": top1(self.lone.calibrated(subnet), self.validation),
             }
             timed = {"seconds": seconds, "seconds_since_start": time.perf_counter() - started}
-            append_jsonl(path, {**self._alone(number), **scores, **timed})
+            append_jsonl(path, {**key, **scores, **timed})
 
     def uncalibrated(self, subnet: Subnet) -> float | None:
         """Top-1 with the statistics that training left; None where these are of other weights than their average."""
@@ -217,22 +230,25 @@ class _Bench:
         """Whether training ends with an average of its weights."""
         return self.lone.config.average is not None
 
-    def known_alone(self, rows: Sequence[dict[str, Any]], number: int) -> dict[str, Any] | None:
+    def known_alone(self, rows: Sequence[dict[str, Any]], number: int, seed: int) -> dict[str, Any] | None:
         """The row of a subnet that was taught alone before."""
-        return self._row(rows, self._alone(number))
+        return self._row(rows, self._alone(number, seed))
 
     def summary(self, path: Path) -> dict[str, Any]:
         rows = read_jsonl(path)
         pairs, seconds = [], []
         for number, arch in enumerate(self.design.archs):
-            inherited, alone = self._row(rows, self._inherited(arch)), self.known_alone(rows, number)
+            inherited = self._row(rows, self._inherited(arch))
+            alone = [row for seed in self.seeds if (row := self.known_alone(rows, number, seed))]
             assert inherited is not None
-            assert alone is not None
+            assert len(alone) == len(self.seeds)
             # Earlier versions scored averaged weights with statistics of others.
-            bare, bare_alone = (None if self.averaged else row["top1_uncalibrated"] for row in (inherited, alone))
-            scores = inherited["top1"], bare, alone["top1"], bare_alone
+            bare = None if self.averaged else inherited["top1_uncalibrated"]
+            bare_alone = None if self.averaged else statistics.mean(row["top1_uncalibrated"] for row in alone)
+            by_seed = tuple(row["top1"] for row in alone)
+            scores = inherited["top1"], bare, statistics.mean(by_seed), bare_alone, by_seed
             pairs.append(Pair(arch.id, self.design.macs[number], self.design.grouped(number), *scores))
-            seconds.append(alone["seconds"])
+            seconds.append(sum(row["seconds"] for row in alone))
         return {
             "space": self.run.space.name,
             "dataset": self.lone.dataset,
@@ -242,13 +258,16 @@ class _Bench:
             "steps": self.steps,
             "training_images": len(self.lone.train),
             "validation_images": len(self.validation),
-            "seed": self.seed,
-            # Alone, all begin anew; then what the supernet began from is an advantage that they did not have.
-            "supernet_from": None if self.lone.config.init is None else str(self.lone.config.init),
+            "seed": self.seeds[0],
+            "repeats": len(self.seeds),
+            "supernet_from": self.lone.supernet_from,
             "average": self.lone.config.average,
             "seconds": sum(seconds),
             **summarise(pairs),
-            "subnets": [{**asdict(pair), "seconds": took} for pair, took in zip(pairs, seconds, strict=True)],
+            "subnets": [
+                {**asdict(pair), "alone_by_seed": list(pair.alone_by_seed), "seconds": took}
+                for pair, took in zip(pairs, seconds, strict=True)
+            ],
         }
 
     def _inherited(self, arch: Arch) -> dict[str, Any]:
@@ -256,8 +275,8 @@ class _Bench:
         weights = checkpoint.digest(self.run.result_path("train").parent)
         return {"kind": "inherited", "arch": arch.id, "weights": weights, **said}
 
-    def _alone(self, number: int) -> dict[str, Any]:
-        said = {"steps": self.steps, "seed": self.seed, "validation_images": len(self.validation)}
+    def _alone(self, number: int, seed: int) -> dict[str, Any]:
+        said = {"steps": self.steps, "seed": seed, "validation_images": len(self.validation)}
         return {"kind": "alone", "arch": self.design.archs[number].id, **said, "setting": self.lone.setting}
 
     @staticmethod
@@ -267,7 +286,8 @@ class _Bench:
 
 def _table(subnets: Sequence[dict[str, Any]]) -> str:
     text = io.StringIO()
-    table = csv.DictWriter(text, list(subnets[0]), lineterminator="\n")
+    columns = [key for key in subnets[0] if key != "alone_by_seed"]
+    table = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     table.writerows(subnets)
     return text.getvalue()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgenas.budget import Budget
-from edgenas.config import SearchConfig
+from edgenas.config.sections import SearchConfig
 from edgenas.deploy.onnx_export import export_onnx
 from edgenas.errors import InfeasibleError, ParityError
 from edgenas.objective import ObjectiveName

@@ -11,23 +11,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgenas.deploy.onnx_export import export_onnx
 from edgenas.errors import ConfigError
 from edgenas.evidence.crossover import Costs
-from edgenas.evidence.rivalry import Contender, summarise
+from edgenas.evidence.rivalry import Answers, Contender, summarise
 from edgenas.files import append_jsonl, read_jsonl, write_bytes, write_json, write_text
-from edgenas.pipeline.bundle_network import scores_by_class
+from edgenas.pipeline.bundle_network import right_answers
 from edgenas.pipeline.data import deployed_preprocess, run_classes, run_dataset, scoring_split
 from edgenas.pipeline.lock import locked
 from edgenas.pipeline.lone import Lone, setting_id, supernet_epochs
-from edgenas.pipeline.metering import spent
+from edgenas.pipeline.metering import spent_on_results
 from edgenas.pipeline.profile import run_form
-from edgenas.pipeline.rivals import Timer, rival_device, session_timer, widths
+from edgenas.pipeline.rivals import Timer, at_width, rival_device, session_timer
 from edgenas.pipeline.run import Progress, Run
-from edgenas.pipeline.sizing import MOBILENET, RANDOM, Entry, Settled, Wanted, settle
+from edgenas.pipeline.sizing import MOBILENET, RANDOM, Entry, Settled, Sizer, Wanted, width_of
 from edgenas.report.evidence_plots import plot_worth
 from edgenas.report.evidence_values import Worth as WorthValues
 from edgenas.space.arch import Arch
+from edgenas.training.checkpoint import file_digest
 from edgenas.training.data import Dataset
 from edgenas.training.evaluate import top1
 
@@ -36,6 +39,8 @@ ROWS, SETTLED, RESULT, TABLE, FIGURE = "rows.jsonl", "settled.json", "worth.json
 LOGGER = logging.getLogger(__name__)
 _Place = tuple[str, int, int]
 """Of a network within a comparison: rival, seed, number."""
+VERSION = 2
+"""Of how rivals are sized."""
 NETWORKS_A_SEED = 1000
 """More than a random search has: how far apart the seeds of its networks' weights are."""
 
@@ -68,9 +73,10 @@ def run_worth(run: Run, worth: Worth, progress: Progress, *, timer: Timer | None
     """Compare a finished run's network with its rivals; what its folder holds of this very comparison is kept.
 
     MobileNetV3-Small is as wide as the latency allows, and taught for the whole time. Random search draws networks of
-    the run's space that are as fast and teaches as many as the time holds, each for at least the supernet's epochs;
-    validation chooses. A seed for which no other network of the space is as fast has no random search. Test pictures
-    are looked at for the networks that are left, when all are taught.
+    the run's space that are as fast and teaches as many as the time holds, each for at least as many epochs as the
+    chosen network had, in the supernet and in fine-tuning together; validation chooses. A seed for which no other
+    network of the space is as fast has no random search. Test pictures are looked at for the networks that are left,
+    when all are taught.
 
     Args:
         run: exported.
@@ -106,13 +112,13 @@ def worth_told(run: Run, worth: Worth) -> tuple[list[str], float]:
         ConfigError: see `run_worth`.
     """
     match = _Match.of(run, worth)
-    settled = Settled.read(match.folder / SETTLED, match.setting)
-    seconds = match.seconds * (2 * worth.seeds if settled is None else match.share_left(settled))
+    known = match.known()
+    seconds = match.seconds * match.share_left(known)
     said = ", ".join(f"{name.replace('_', '-')} {took / 60:.1f}" for name, took in match.spent.items())
     return [
         f"{MOBILENET} and {RANDOM}, {worth.seeds} seeds each, as fast as {match.arch.id} on {rival_device(run).name}",
         f"each has {match.seconds / 60:.1f} minutes a seed; edgenas took (minutes): {said}",
-        *([settled.told()] if settled else []),
+        *([known.told()] if known else []),
         f"about {seconds / 60:.1f} minutes in all, beside timing and scoring; stopped at any moment, the same command "
         "goes on",
     ], seconds
@@ -129,7 +135,7 @@ class _Match:
     classes: int
     spent: dict[str, float]
     seconds: float
-    seeds: range
+    seeds: list[int]
     epochs: float
     setting: str
 
@@ -144,10 +150,12 @@ class _Match:
         arch, dataset = run.space.parse(run.result("export")["chosen"]["arch"]), run_dataset(run)
         lone, times = Lone.of(run, dataset), _spent(run)
         seconds = sum(times.values()) if worth.minutes is None else 60 * worth.minutes
-        seeds, epochs = range(run.config.seed, run.config.seed + worth.seeds), supernet_epochs(run, dataset)
+        seeds = list(range(run.config.seed, run.config.seed + worth.seeds))
+        epochs = supernet_epochs(run, dataset)
         if not epochs:
             raise ConfigError(f"{run.folder}: nothing was trained here that a rival could be given as much time as")
-        said = {"lone": lone.setting, "chosen": arch.id, "seconds": seconds, "seeds": list(seeds), "epochs": epochs}
+        epochs += run.config.finetune.epochs
+        said = {"version": VERSION, "lone": lone.setting, "chosen": arch.id, "seconds": seconds, "epochs": epochs}
         return cls(run, dataset, lone, arch, run_classes(run), times, seconds, seeds, epochs, setting_id(said))
 
     @property
@@ -155,20 +163,33 @@ class _Match:
         return self.run.folder / FOLDER
 
     def settled(self, timer: Timer, progress: Progress) -> Settled:
-        """The rivals' sizes, decided once."""
-        path = self.folder / SETTLED
-        wanted = Wanted(self.arch, self.classes, self.seconds, list(self.seeds), self.epochs)
-        settled = Settled.read(path, self.setting)
-        if settled is None and path.exists():
+        """The rivals' sizes, decided once; those of seeds that come later beside them."""
+        path, known = self.folder / SETTLED, self.known()
+        if known is None and path.exists():
             LOGGER.warning("note: %s is of another comparison, or older: rivals are sized and taught anew", path)
-        return settled or settle(self.run, self.lone, wanted, timer, path, self.setting, progress)
+        unsized = self.unsized(known)
+        if unsized or known is None:
+            wanted = Wanted(self.arch, self.classes, self.seconds, unsized, self.epochs)
+            known = Sizer(self.run, self.lone, wanted, timer, progress).settle(path, self.setting, known)
+        return known.of(self.seeds)
 
-    def share_left(self, settled: Settled) -> float:
+    def known(self) -> Settled | None:
+        """What was decided before, of these seeds and others."""
+        return Settled.read(self.folder / SETTLED, self.setting)
+
+    def unsized(self, known: Settled | None) -> list[int]:
+        """Seeds of which no rival has its size yet."""
+        return [seed for seed in self.seeds if known is None or str(seed) not in known.archs]
+
+    def share_left(self, known: Settled | None) -> float:
         """How many times the seconds of a rival and seed are still to be spent."""
-        rows, left = self.rows(), 0.0
+        rows, unsized = self.rows(), self.unsized(known)
+        left = 2.0 * len(unsized)
         for seed in self.seeds:
+            if known is None or seed in unsized:
+                continue
             for rival in (MOBILENET, RANDOM):
-                own = [entry for entry in settled.entries(self.run.space, seed) if entry.rival == rival]
+                own = [entry for entry in known.entries(self.run.space, seed) if entry.rival == rival]
                 left += sum(not self.taught(entry, rows) for entry in own) / max(1, len(own))
         return left
 
@@ -187,7 +208,7 @@ class _Match:
         specs = (
             self.run.space.unroll(entry.arch, self.classes)
             if entry.arch
-            else widths(self.run.space, self.classes)[float(entry.network.split()[1])]
+            else at_width(self.run.space, self.classes, width_of(entry.network))
         )
         with self.lone.taught(
             specs,
@@ -224,15 +245,24 @@ class _Match:
         # All that are judged, side by side: what was measured to size them was of random weights.
         p50_us = timer({"edgenas": self.run.folder / _fp32_model(export), **models}, "judging")
         rivals: dict[str, list[Contender]] = {}
+        answers: dict[str, list[Answers]] = {}
         for (rival, seed), entry in best.items():
             tried = [rows[e.place] for e in taught[seed] if e.rival == rival]
-            rivals.setdefault(rival, []).append(self._contender(entry, tried, p50_us[f"{rival}-{seed}"]))
+            # MobileNetV3-Small takes pictures of the size that the largest network does.
+            right = self._right(self.model(entry), entry.arch or self.run.space.largest)
+            answers.setdefault(rival, []).append(right)
+            contender = self._contender(entry, tried, p50_us[f"{rival}-{seed}"], float(right.mean()))
+            rivals.setdefault(rival, []).append(contender)
         drawn = [rows[e.place] for own in taught.values() for e in own if e.rival == RANDOM]
         took = [float(row["seconds"]) / row["steps"] for row in drawn] or [settled.step_seconds]
         per_budget = self.spent["search"] + self.spent["fine_tuning"]
         alone = settled.epoch_steps * statistics.mean(took)
+        bundled = self.run.folder / _fp32_model(export)
+        own_right = self._right(bundled, self.arch)
         return {
             "dataset": self.lone.dataset,
+            "model_sha256": file_digest(bundled),
+            "supernet_from": self.lone.supernet_from,
             "space": self.run.space.name,
             "device": rival_device(self.run).name,
             "training_images": len(self.lone.train),
@@ -243,7 +273,12 @@ class _Match:
                 for rival in rivals
             },
             "left_out": {RANDOM: settled.left_out} if settled.left_out else {},
-            **summarise(self._own(export, p50_us["edgenas"]), rivals),
+            **summarise(
+                self._own(export, p50_us["edgenas"]),
+                rivals,
+                own_right,
+                {rival: np.array(own) for rival, own in answers.items()},
+            ),
             "crossover": Costs(self.spent["supernet"], per_budget, alone).to_json(),
         }
 
@@ -252,13 +287,17 @@ class _Match:
         val_top1, test_top1 = _fp32_scores(export)
         return Contender(self.arch.id, self.run.config.seed, val_top1, test_top1, p50_us, seconds, tried)
 
-    def _contender(self, entry: Entry, tried: Sequence[Mapping[str, Any]], p50_us: float) -> Contender:
+    def _contender(
+        self, entry: Entry, tried: Sequence[Mapping[str, Any]], p50_us: float, test_top1: float
+    ) -> Contender:
         val_top1 = max(float(row["val_top1"]) for row in tried)
-        # MobileNetV3-Small takes pictures of the size that the largest network does.
-        preprocess = deployed_preprocess(entry.arch or self.run.space.largest, self.dataset)
-        test_top1 = scores_by_class(self.model(entry), self.dataset.test, preprocess, self.classes)["test_top1"]
         seconds = sum(float(row["seconds"]) for row in tried)
-        return Contender(entry.network, entry.seed, val_top1, float(test_top1), p50_us, seconds, len(tried))
+        return Contender(entry.network, entry.seed, val_top1, test_top1, p50_us, seconds, len(tried))
+
+    def _right(self, model: Path, arch: Arch) -> Answers:
+        """Whether a file that takes pictures as an arch does gives each test picture its label, (n,)."""
+        found: Answers = right_answers(model, self.dataset.test, deployed_preprocess(arch, self.dataset)).numpy()
+        return found
 
 
 def _spent(run: Run) -> dict[str, float]:
@@ -271,7 +310,7 @@ def _spent(run: Run) -> dict[str, float]:
         "search": float(run.result("search")["seconds"]),
         "finetune": float(run.result("finetune")["seconds"]) if run.lacks("finetune") is None else 0.0,
     }
-    wall = {stage: own["seconds"] for stage, own in spent(run.folder).items()}
+    wall = spent_on_results(run.folder)
     # What is killed tells no wall time; and fine-tuning that was given up is no part of the network.
     return {
         name: max(counted[stage], wall.get(stage, 0.0)) if counted[stage] else 0.0

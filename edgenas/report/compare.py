@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgenas.errors import UserError
+from edgenas.evidence.chance import standard_error
 from edgenas.report.formats import MISSING, duration, ms, percent
 from edgenas.report.load import load_run
 from edgenas.report.values import Latency, Run
@@ -123,7 +124,7 @@ def _doubts(runs: Sequence[Run], devices: Sequence[str]) -> list[str]:
             said.append(f"Doubt: {device} is another processor in each run ({', '.join(sorted(processors))}).")
     n = min((run.dataset.counts.get("test", 0) for run in runs), default=0)
     tops = [run.summary.chosen.test_top1 for run in runs if run.summary.chosen and run.summary.chosen.test_top1]
-    if len(tops) > 1 and n and max(tops) - min(tops) < 2 * (2 * max(tops) * (1 - max(tops)) / n) ** 0.5:
+    if len(tops) > 1 and n and max(tops) - min(tops) < 2 * 2**0.5 * standard_error(max(tops), n):
         said.append(
             "Doubt: test accuracies are closer than two standard errors of their difference: chance may rank them."
         )

@@ -8,6 +8,9 @@ from edgenas.report.evidence_values import Agreement, Estimate, Trust, Worth
 from edgenas.report.figure import LOOKS, Figure, layout_of, short
 from edgenas.report.formats import MISSING, count, duration, ms, number, percent
 
+NEARLY = 0.01
+"""Shares of time that are no further apart are called equal."""
+
 
 def trusted(found: Trust) -> str:
     """The verdict: how well inherited accuracies rank, beside MACs."""
@@ -30,13 +33,23 @@ def gaps(found: Trust) -> list[str]:
         side = "above" if found.all.gap.value >= 0 else "below"
         said.append(
             f"On average, {found.all.subnets} subnets inherit {100 * abs(found.all.gap.value):.1f} points {side} "
-            f"what they reach alone in {found.epochs:g} epochs (95 % interval {_points(found.all.gap)})"
+            f"what they reach alone in {found.epochs:g} epochs (95 % of samples of these subnets: "
+            f"{_points(found.all.gap)})"
         )
     if found.all.gap_uncalibrated is not None and found.all.gap_uncalibrated.value is not None:
         bare = found.all.tau.uncalibrated if found.all.tau else None
         said.append(
             f"Without batch norm recalibrated it would be {100 * found.all.gap_uncalibrated.value:+.1f} points"
             + (f", and a tau of {number(bare.value)}" if bare and bare.value is not None else "")
+        )
+    if found.subnets:
+        ends = [percent(end(one.alone for one in found.subnets)) for end in (min, max)]
+        mean = f", in the mean of {found.repeats} trainings" if found.repeats > 1 else ""
+        said.append(f"Alone they reach {ends[0]} to {ends[1]}{mean}")
+    if found.all.tau is not None and found.all.tau.repeated is not None:
+        said.append(
+            f"One such training ranks them as the others do with a tau of {found.all.tau.repeated:.2f}: what seeds "
+            "alone change, no supernet can tell"
         )
     if found.average is not None:
         said.append(
@@ -136,16 +149,31 @@ def inherited_and_alone(found: Trust) -> Figure:
 
 def worthwhile(found: Worth) -> str:
     """The verdict: ahead of the best rival, or behind it."""
-    side = "ahead of" if found.ahead else "behind"
+    best, side = found.rivals[found.best_rival], "ahead of" if found.ahead else "behind"
+    error = "" if found.lead_error is None else f" ± {200 * found.lead_error:.1f}"
+    chance = found.lead_error is not None and abs(found.lead) <= 2 * found.lead_error
     return (
-        f"At equal measured latency and equal time, the search's network is {100 * abs(found.lead):.1f} points {side} "
-        f"{found.best_rival} on test pictures ({percent(found.edgenas.test_top1)} against "
-        f"{percent(found.rivals[found.best_rival].test_top1.mean)}, mean of "
-        f"{len(found.rivals[found.best_rival].seeds)} seeds)"
+        f"The search's network is {100 * abs(found.lead):.1f}{error} points {side} {found.best_rival} on test pictures"
+        f"{', which may be chance' if chance else ''} ({percent(found.edgenas.test_top1)} against "
+        f"{percent(best.test_top1.mean)}, mean of {len(best.seeds)} seeds)"
     )
 
 
-def absent(found: Worth) -> list[str]:
+def beside(found: Worth) -> list[str]:
+    """What stands beside the verdict: how fair it was, who is left out, and from how many budgets on it pays."""
+    best, share = found.rivals[found.best_rival], found.seconds["each_rival"] / found.seconds["total"]
+    time = "as much time as" if abs(share - 1) < NEARLY else f"{share:.2f} of the time that"
+    said = [
+        f"Each rival and seed was given {time} supernet, search and fine-tuning took; {found.best_rival} has "
+        f"{best.p50_us.mean / found.edgenas.p50_us:.2f} of the network's measured latency, and is behind with "
+        f"{best.seeds_behind} of {len(best.seeds)} seeds"
+    ]
+    if found.supernet_from is not None:
+        said.append("The supernet began from other weights, the rivals from none")
+    return [*said, *_absent(found), crossing(found)]
+
+
+def _absent(found: Worth) -> list[str]:
     """Rivals that are left out, or some of their seeds are."""
     return [
         f"{name} is left out{f' for seed {_listed(seeds)}' if name in found.rivals else ''}: no other network of the "
@@ -164,12 +192,13 @@ def crossing(found: Worth) -> str:
     each = f"{duration(costs.alone_seconds)} to teach one network alone for as many epochs"
     if costs.crossover_budgets is None:
         return (
-            f"Each further budget costs {duration(costs.per_budget_seconds)} of search, no less than {each}: the "
-            "supernet never pays by time alone"
+            f"Each further budget costs {duration(costs.per_budget_seconds)} of search and fine-tuning, no less than "
+            f"{each}: the supernet never pays by time alone"
         )
     return (
-        f"The supernet took {duration(costs.once_seconds)} once and {duration(costs.per_budget_seconds)} for each "
-        f"budget, against {each}: it pays from {costs.crossover_budgets} budget(s) on"
+        f"The supernet took {duration(costs.once_seconds)} once, search and fine-tuning "
+        f"{duration(costs.per_budget_seconds)} for each budget, against {each}: by time alone, it pays from "
+        f"{costs.crossover_budgets} budget(s) on"
     )
 
 

@@ -19,13 +19,15 @@ class Estimate(Value):
 class Taus(Value):
     """Kendall's tau with what subnets reach alone; `lead_over_macs` is that of `inherited` over that of `macs`.
 
-    `uncalibrated` is absent where weights are averaged, which training's statistics are not of.
+    `uncalibrated` is absent where weights are averaged, which training's statistics are not of; `repeated`, the tau of
+    one training alone with others that differ by their seeds, where each subnet was taught once.
     """
 
     inherited: Estimate
     uncalibrated: Estimate | None = None
     macs: Estimate
     lead_over_macs: Estimate
+    repeated: float | None = None
 
 
 class Agreement(Value):
@@ -62,6 +64,7 @@ class Trust(Value):
     training_images: int
     validation_images: int
     seed: int
+    repeats: int = 1
     supernet_from: str | None
     average: float | None = None
     seconds: float
@@ -97,6 +100,7 @@ class Rival(Value):
     val_top1: Spread
     p50_us: Spread
     seconds: Spread
+    seeds_behind: int
     seeds: tuple[Contender, ...]
 
 
@@ -119,9 +123,14 @@ class Crossover(Value):
 
 
 class Worth(Value):
-    """worth/worth.json; `left_out` holds seeds of a rival for which there was no network as fast."""
+    """worth/worth.json; `left_out` holds seeds of a rival for which there was no network as fast.
+
+    What older versions did not say is None: the digest of the file that was judged, and the lead's standard error.
+    """
 
     dataset: str
+    model_sha256: str | None = None
+    supernet_from: str | None = None
     device: str
     test_images: int
     seconds: dict[str, float]
@@ -130,6 +139,7 @@ class Worth(Value):
     left_out: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     best_rival: str
     lead: float
+    lead_error: float | None = None
     ahead: bool
     crossover: Crossover
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edgenas.evidence.chance import standard_error
 from edgenas.report import int8_judgement, judgement, searched
 from edgenas.report.figure import LOOKS, Figure, label_of, layout_of, short
 from edgenas.report.network import Block
@@ -116,10 +117,8 @@ def validation_and_test(run: Run) -> Figure:
     data = []
     for place, split in enumerate(("validation", "test")):
         known = {name: rates[place] for name, rates in files.items() if rates[place] is not None}
-        n = run.dataset.counts.get(split)
-        errors = [
-            short(200 * (rate * (1 - rate) / n) ** 0.5) if n and rate is not None else 0 for rate in known.values()
-        ]
+        n = run.scored_images(split)
+        errors = [short(200 * standard_error(rate, n)) for rate in known.values() if rate is not None]
         colour, symbol, _ = LOOKS[place]
         data.append(
             {

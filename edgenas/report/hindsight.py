@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from edgenas.evidence.chance import ERROR, beyond_chance, chance_of_more
+from edgenas.evidence.chance import ERROR, beyond_chance, chance_of_more, standard_error
 from edgenas.report.evidence_values import ClassChange, Hindsight
 from edgenas.report.figure import LOOKS, Figure, label_of, layout_of, short
 from edgenas.report.formats import percent
@@ -28,11 +29,22 @@ def front_optimism(run: Run) -> str:
     if found.chosen not in gaps:
         return said
     own = gaps[found.chosen]
+    said += f"; for the chosen one, before any fine-tuning, it is {_side(own)}"
+    if len(gaps) == 1:
+        return said
     more = "less" if own < average else "more"
     return (
-        f"{said}; for the chosen one, before any fine-tuning, it is {_side(own)}, so choosing it by validation was "
-        f"{abs(own - average):.1f} points {more} optimistic than the front as a whole"
+        f"{said}, {abs(own - average):.1f} points {more} optimistic than the front as a whole (two standard errors of "
+        f"sampling, for one network: {_gap_error(run, found):.1f} points)"
     )
+
+
+def _gap_error(run: Run, found: Hindsight) -> float:
+    """Two standard errors of the chosen network's validation minus test top-1, in points."""
+    one = next(one for one in found.front if one.arch == found.chosen)
+    rates = {"validation": one.val_top1, "test": one.test_top1}
+    errors = [standard_error(rate, run.scored_images(split)) for split, rate in rates.items()]
+    return 200 * math.hypot(*errors)
 
 
 def _side(points: float) -> str:
@@ -47,7 +59,10 @@ def paid(run: Run) -> str:
     if found.chosen == found.largest:
         return "The chosen network is the largest one, so no class paid for its speed"
     whole = 100 * sum(_lost(one) for one in found.classes) / sum(one.images for one in found.classes)
-    lead = f"Against the largest subnet, the chosen network is {_side(-whole)} on all test pictures"
+    lead = (
+        f"Against the largest subnet, the chosen network is {_side(-whole)} on all test pictures, both with the "
+        "weights they inherit"
+    )
     losers, classes = _losers(found), len(by_change(found))
     corrected = f"exact McNemar tests, {ERROR:.0%} for all {classes:,} classes together by Holm's correction"
     if not losers:
@@ -117,11 +132,12 @@ def front_on_test(run: Run) -> Figure:
     rows = [found.front[place] for place in ordered(run, found)]
     names = [str(number) + (", chosen" if row.arch == found.chosen else "") for number, row in enumerate(rows, 1)]
     data = []
-    for split, values, (colour, symbol, dash) in zip(
-        ("validation", "test"), ([r.val_top1 for r in rows], [r.test_top1 for r in rows]), LOOKS, strict=False
-    ):
-        n = run.dataset.counts.get(split)
-        errors = [short(200 * (rate * (1 - rate) / n) ** 0.5) if n else 0 for rate in values]
+    columns = (
+        ("validation", [one.val_top1 for one in rows]),
+        ("test", [one.test_top1 for one in rows]),
+    )
+    for (split, values), (colour, symbol, dash) in zip(columns, LOOKS, strict=False):
+        errors = [short(200 * standard_error(rate, run.scored_images(split))) for rate in values]
         data.append(
             {
                 "type": "scatter",

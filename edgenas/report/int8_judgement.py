@@ -65,10 +65,9 @@ def _int8_drop(run: Run) -> list[str]:
 
 
 def _int8_recipes(run: Run) -> list[str]:
-    found, n = run.summary.int8, run.dataset.counts.get("validation")
+    found, n = run.summary.int8, run.scored_images("validation")
     if found is None or len(found.recipes_tried) < 2 or not n:
         return []
-    n = min(n, run.config.get("search", {}).get("validation_images") or n)
     scores = sorted(found.recipes_tried.values(), reverse=True)
     images = round(n * (scores[0] - scores[1]))
     if images > FEW_IMAGES:

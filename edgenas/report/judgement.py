@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgenas.evidence.chance import standard_error
 from edgenas.report.formats import count, duration, ms, number, percent, size
 from edgenas.report.network import Block
 from edgenas.report.values import BudgetLine, BundleFacts, Network, Run
@@ -85,7 +86,7 @@ def optimism(run: Run) -> str:
     # The counts are of the run's own pictures.
     n = None if _taught_others(run) else run.dataset.counts.get("test")
     of = f" of {n:,} images" if n else ""
-    noise = f" (its own sampling error is about ±{_sampling_error(chosen.test_top1, n):.1f} points)" if n else ""
+    noise = f" (its own sampling error is about ±{100 * standard_error(chosen.test_top1, n):.1f} points)" if n else ""
     side = "below" if gap > 0 else "above"
     return f"Its test top-1{of} is {abs(gap):.1f} points {side} the validation top-1{noise}."
 
@@ -110,11 +111,6 @@ def finetuned(run: Run) -> str:
     change = f"validation top-1 {percent(found.val_top1_before)} before, {percent(found.val_top1_after)} after"
     kept = "" if found.val_top1_after > found.val_top1_before else "; what is exported is the network as it was"
     return f"{after}: {change}{kept}."
-
-
-def _sampling_error(rate: float, n: int) -> float:
-    """Standard error of a rate over n images, in points."""
-    return 100 * float((rate * (1 - rate) / n) ** 0.5)
 
 
 def training(run: Run) -> str:
@@ -219,7 +215,7 @@ def by_class(run: Run) -> str:
         return "Accuracy by class was not recorded: `edgenas export` of this version records it"
     (worst, low, images), (_, high, _) = known[0], known[-1]
     said = f"{worst} is hardest, {percent(low)} of {images:,} test images; the easiest class reaches {percent(high)}"
-    error = _sampling_error(low, images)
+    error = 100 * standard_error(low, images)
     return f"{said} (sampling error of the former about ±{error:.1f} points)" if error else said
 
 

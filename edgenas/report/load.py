@@ -15,7 +15,7 @@ from edgenas.report.search_values import Evaluation, Fit, SearchFacts, Understan
 from edgenas.report.values import BundleFacts, Dataset, Forms, Run, Score, Spent, Step, Summary, Validation
 
 UNDERSTANDING, HINDSIGHT, COSTS = "verify/understanding.json", "export/hindsight.json", "costs.jsonl"
-TRUST, WORTH = "trust/trust.json", "worth/worth.json"
+TRUST, WORTH, MODEL = "trust/trust.json", "worth/worth.json", "model.onnx"
 T = TypeVar("T")
 Told = TypeVar("Told", Step, Validation)
 
@@ -33,6 +33,7 @@ def load_run(folder: Path) -> Run:
     devices = sorted(summary.predictors)
     if not devices:
         raise RunFolderError(f"{folder / 'summary.json'} names no device: `edgenas profile {folder}` measures one")
+    bundle = _bundle(folder, summary)
     return Run(
         folder=folder,
         config=read_yaml(_need(folder, "config.yaml", "train")),
@@ -50,8 +51,8 @@ def load_run(folder: Path) -> Run:
         fits=_rows(Fit, folder, "search/rounds.jsonl", "search") if (folder / "search/rounds.jsonl").exists() else (),
         understanding=_if_there(Understanding, folder, UNDERSTANDING, "verify"),
         forms=_if_there(Forms, folder, "latency/form.json", "profile"),
-        bundle=_bundle(folder, summary),
-        **_evidence(folder, summary),
+        bundle=bundle,
+        **_evidence(folder, summary, bundle),
         identities={d: found for d in devices if (found := _said(folder, d, "identity"))},
         costs=_rows(Spent, folder, COSTS, "report") if (folder / COSTS).exists() else (),
     )
@@ -78,7 +79,7 @@ def _bundle(folder: Path, summary: Summary) -> BundleFacts | None:
     return _read(BundleFacts, folder, name, "export") if (folder / name).exists() else None
 
 
-def _evidence(folder: Path, summary: Summary) -> dict[str, Any]:
+def _evidence(folder: Path, summary: Summary, bundle: BundleFacts | None) -> dict[str, Any]:
     """What looks back on a run, as far as it is of this choice and these weights: stages may be done anew."""
     chosen = summary.chosen.arch if summary.chosen else None
     hindsight, trust = _if_there(Hindsight, folder, HINDSIGHT, "export"), _if_there(Trust, folder, TRUST, "trust")
@@ -87,8 +88,14 @@ def _evidence(folder: Path, summary: Summary) -> dict[str, Any]:
     return {
         "hindsight": hindsight if hindsight and hindsight.chosen == chosen else None,
         "trust": trust if trust and trust.weights == weights else None,
-        "worth": worth if worth and worth.edgenas.network == chosen else None,
+        "worth": worth if worth and worth.edgenas.network == chosen and _judged(worth, bundle) else None,
     }
+
+
+def _judged(worth: Worth, bundle: BundleFacts | None) -> bool:
+    """Whether the bundled file is the one that was judged: fine-tuning anew makes it another one."""
+    bundled = None if bundle is None else bundle.files.get(MODEL)
+    return None in (bundled, worth.model_sha256) or bundled == worth.model_sha256
 
 
 def _need(folder: Path, name: str, stage: str) -> Path:

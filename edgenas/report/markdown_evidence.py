@@ -49,7 +49,7 @@ def worth_section(run: Run, plots: Sequence[str]) -> list[str]:
     return [
         "## Was the search worth it?",
         "",
-        f"**{evidence.worthwhile(found)}.** {'. '.join([*evidence.absent(found), evidence.crossing(found)])}.",
+        f"**{evidence.worthwhile(found)}.** {'. '.join(evidence.beside(found))}.",
         "",
         *table(evidence.WORTH_COLUMNS, evidence.worth_rows(found)),
         "",

@@ -256,6 +256,7 @@ class BundleFacts(Value):
     seed: int | None = None
     space: str | None = None
     digest: str | None = None
+    files: dict[str, str] = Field(default_factory=dict)
     created: str | None = None
     costs: dict[str, int] = Field(default_factory=dict)
 
@@ -301,6 +302,12 @@ class Run:
         known = self.summary.predictors
         named = [device for device in wanted if isinstance(device, str) and device in known]
         return tuple(named) + tuple(sorted(set(known) - set(named)))
+
+    def scored_images(self, split: str) -> int:
+        """How many of the run's pictures accuracies of a split are of; 0 where that is not known."""
+        images = self.dataset.counts.get(split, 0)
+        wanted = (self.config.get("search") or {}).get("validation_images") if split == "validation" else None
+        return min(images, wanted) if wanted else images
 
     @property
     def networks(self) -> tuple[Network, ...]:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from edgenas.errors import ConfigError
 from edgenas.search.strategies.protocol import Floats, Genes, Repair
-from edgenas.search.strategies.variation import changed, leaning
+from edgenas.search.strategies.variation import changed
+from edgenas.space.design import leaning
 
 SAMPLES = 2000
 ROUNDS = 40
@@ -115,7 +116,7 @@ def feasibility(
     _check(budgets, samples)
     look = _Look(np.asarray(n_choices, dtype=np.int64), budgets, repair, np.random.default_rng(seed))
     uniform = look.at(look.rng.integers(0, look.n_choices, size=(samples, len(look.n_choices))))
-    look.at(leaning(look.rng, look.n_choices, samples))
+    look.at(leaning(look.rng, look.n_choices, look.rng.random(samples)))
     look.at(np.stack([np.zeros_like(look.n_choices), look.n_choices - 1]))
     for column in range(len(budgets)):
         look.descend(lambda values, column=column: values[:, column])  # type: ignore[misc]

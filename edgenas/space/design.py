@@ -13,7 +13,8 @@ from edgenas.space.space import Genes, SearchSpace
 
 CANDIDATES_PER_SAMPLE = 32
 LOOSENESS, STRENGTH = 0.3, 2.5
-"""Of the Beta distribution that a candidate's genes are drawn from."""
+"""Of the Beta distribution that leaning genes are drawn from."""
+Floats = npt.NDArray[np.float64]
 NEAR_SAMPLES, NEAR_ROUNDS = 64, 8
 """In how many parts, each of so many samples' candidates, near archs are looked for before fewer come back."""
 
@@ -40,6 +41,22 @@ def covering(space: SearchSpace, count: int, seed: int) -> list[Arch]:
         distance = np.minimum(distance, np.linalg.norm(points - points[place], axis=1))
         distance[place] = -1.0
     return space.decode(genes[chosen])
+
+
+def leaning(rng: np.random.Generator, n_choices: Genes, leans: Floats) -> Genes:
+    """Random genes of all sizes, not always canonical, shape (n, genes).
+
+    Choices are ordered by size, and independent draws would nearly all be of middling size in sum. Here the genes of
+    a sample lean together; none is certain.
+
+    Args:
+        rng: of the draw.
+        n_choices: of each gene.
+        leans: of each sample, from 0, to small choices, up to 1, to large ones; shape (n,).
+    """
+    lean = leans[:, None]
+    level = rng.beta(LOOSENESS + STRENGTH * lean, LOOSENESS + STRENGTH * (1 - lean), (len(leans), len(n_choices)))
+    return np.minimum((level * n_choices).astype(np.int64), n_choices - 1)
 
 
 def near_in_macs(
@@ -81,12 +98,7 @@ def _farthest(distance: npt.NDArray[np.float64], inside: npt.NDArray[np.bool_]) 
 
 
 def _candidates(space: SearchSpace, count: int, rng: np.random.Generator) -> Genes:
-    n_choices = space.n_choices
-    shape = (count * CANDIDATES_PER_SAMPLE, len(n_choices))
-    lean = rng.random((shape[0], 1))
-    # The genes of a candidate lean together, to small choices near 0, to large ones near 1; none is certain.
-    level = rng.beta(LOOSENESS + STRENGTH * lean, LOOSENESS + STRENGTH * (1 - lean), shape)
-    drawn = np.minimum((level * n_choices).astype(np.int64), n_choices - 1)
+    drawn = leaning(rng, space.n_choices, rng.random(count * CANDIDATES_PER_SAMPLE))
     ends = space.encode([space.smallest, space.largest])
     unique, first = np.unique(np.vstack([ends, space.canonical(drawn)]), axis=0, return_index=True)
     return unique[np.argsort(first)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from edgenas.config import TrainConfig
+from edgenas.config.sections import TrainConfig
 from edgenas.space.arch import Arch
 from edgenas.space.blocks import BlockSpec
 from edgenas.supernet.lending import run_subnet

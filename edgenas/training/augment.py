@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgenas.config import AugmentConfig
+from edgenas.config.sections import AugmentConfig
 from edgenas.training.processes import ALONE, Processes
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from edgenas.config import TrainConfig
+from edgenas.config.sections import TrainConfig
 from edgenas.errors import ConfigError, DataError, RunFolderError
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint

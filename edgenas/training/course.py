@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from edgenas.config import TrainConfig
+from edgenas.config.sections import TrainConfig
 from edgenas.errors import EdgenasError, RunFolderError, is_out_of_memory
 from edgenas.files import write_bytes
 from edgenas.supernet.shared_norm import share_norms

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from edgenas.config import DataConfig
+from edgenas.config.sections import DataConfig
 from edgenas.errors import DataError
 from edgenas.files import user_path
 from edgenas.supernet.pixels import Pixels

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from edgenas.config import TrainConfig
+from edgenas.config.sections import TrainConfig
 from edgenas.errors import DataError
 from edgenas.space.blocks import HeadSpec
 from edgenas.supernet.subnet import Subnet

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from edgenas.config import TrainConfig
+from edgenas.config.sections import TrainConfig
 from edgenas.files import append_jsonl
 from edgenas.supernet.subnet import num_parameters
 from edgenas.supernet.supernet import SuperNet
@@ -159,6 +159,8 @@ class _Training:
                 # Averages are taken at the end, so the end is not put off.
                 if not last and processes.any(held.number is not None):
                     self.save()
+                    # None takes the group apart while the first still writes.
+                    processes.wait()
                     held.stop()
                 stops = self.log.validation_due(step) and self._validated(step, held)
                 if last or stops:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from edgenas.config import TrainConfig
+from edgenas.config.sections import TrainConfig
 from edgenas.supernet.subnet import InvertedResidual, Subnet
 from edgenas.supernet.supernet import ElasticInvertedResidual, SuperNet
 

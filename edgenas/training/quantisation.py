@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from edgenas.config import TrainConfig
+from edgenas.config.sections import TrainConfig
 from edgenas.errors import EdgenasError
 from edgenas.supernet.subnet import Subnet, module_device
 from edgenas.training.augment import augment

@@ -9,8 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from edgenas.config import TrainConfig
+from edgenas.config.sections import TrainConfig
 from edgenas.space.arch import Arch
+from edgenas.space.design import leaning
 from edgenas.space.space import SearchSpace
 from edgenas.training.schedule import learning_rate, sandwich
 
@@ -23,7 +24,8 @@ class Phase:
 
     Attributes:
         share: of all steps.
-        draw: `sandwich`: largest, smallest, the rest random; `random`: all random.
+        draw: `sandwich`: largest, smallest, the rest random; `random`: all random, every gene by itself; `all-sizes`:
+            all random, of sizes from small to large alike.
         choices: of a gene's choices (`depth`, `width`, `kernel`, `expand`), how many of the largest may be drawn;
             genes that are not named are free.
         teacher: of all archs but the first (`first`); of all (`frozen`: the largest, as it was when the first such
@@ -37,7 +39,7 @@ class Phase:
     """
 
     share: float
-    draw: Literal["sandwich", "random"] = "random"
+    draw: Literal["sandwich", "random", "all-sizes"] = "random"
     choices: Mapping[str, int] | None = None
     teacher: Teacher | None = None
     labels: bool = False
@@ -82,6 +84,7 @@ RECIPES: dict[str, Recipe] = {
     "sandwich-labels": Recipe((Phase(1.0, "sandwich"),)),
     "alpha-divergence": Recipe((Phase(1.0, "sandwich", teacher="first"),), divergence="alpha"),
     "uniform": Recipe((Phase(1.0),)),
+    "all-sizes": Recipe((Phase(1.0, "all-sizes"),)),
     "delayed-shrinking": Recipe(
         (Phase(0.5, choices=LARGEST, count=1), Phase(0.5, "sandwich", teacher="first", ramp=0.5))
     ),
@@ -100,7 +103,9 @@ RECIPES: dict[str, Recipe] = {
 
 sandwich: largest and smallest every step, the largest teaches (arXiv 1903.05134, 2003.11142). sandwich-labels: the
 same archs, labels teach all, to tell what the teacher is worth. alpha-divergence: as sandwich, against an adaptive
-alpha-divergence (AlphaNet, arXiv 2102.07954). uniform: random archs, labels alone (arXiv 1904.00420).
+alpha-divergence (AlphaNet, arXiv 2102.07954). uniform: random archs, labels alone (arXiv 1904.00420). all-sizes:
+likewise, but of all sizes alike, where independent genes make nearly all archs of middling size (AttentiveNAS draws by
+cost, too: arXiv 2011.09011, section 3.2).
 delayed-shrinking: the largest alone for the first half, then a sandwich in which the others gain their weight slowly
 (DεpS, arXiv 2407.06167, sections 3.1 and 3.2). progressive-shrinking: the largest, then elastic kernels, depths, and
 ratios (arXiv 1908.09791, section 3.3).
@@ -153,10 +158,14 @@ def lesson_at(space: SearchSpace, config: TrainConfig, seed: int, step: int, ste
     recipe = RECIPES[config.recipe]
     span = span_at(recipe, step, steps)
     phase, count = span.phase, span.phase.count or config.subnets_per_step
+    rng = np.random.default_rng((seed, step))
     if phase.draw == "sandwich":
         archs = sandwich(space, count, seed, step)
+    elif phase.draw == "all-sizes":
+        # Evenly spread within a step, too: one of its archs is small, one is large.
+        leans = (np.arange(count) + rng.random(count)) / count
+        archs = space.decode(leaning(rng, space.n_choices, leans))
     else:
-        rng = np.random.default_rng((seed, step))
         archs = draw(space, phase.choices or {}, count, rng, one_resolution=phase.teacher == "frozen")
     weight = 1.0
     if phase.ramp:

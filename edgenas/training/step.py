@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import torch
 from torch import Tensor
 
-from edgenas.config import Precision
+from edgenas.config.sections import Precision
 from edgenas.errors import EdgenasError
 from edgenas.space.arch import Arch
 from edgenas.supernet.layers import Cut
@@ -21,21 +21,6 @@ from edgenas.training.recipe import Lesson
 from edgenas.training.side_by_side import one_by_one, room_for, side_by_side
 
 DIVERGENCES = {"cross-entropy": distillation_loss, "alpha": alpha_divergence_loss}
-
-
-def sandwich_backward(
-    net: SuperNet, pictures: Tensor, labels: Tensor, archs: Sequence[Arch], label_smoothing: float = 0.0
-) -> Tensor:
-    """`lesson_backward` by the sandwich rule: the loss of the first arch, the teacher.
-
-    Args:
-        net: the supernet, in train mode.
-        pictures: uint8 (n, c, h, w), augmented, of any size.
-        labels: int64 (n,).
-        archs: the largest first; it learns the labels, the others its softened outputs.
-        label_smoothing: for the largest.
-    """
-    return lesson_backward(net, pictures, labels, Lesson(tuple(archs)), label_smoothing=label_smoothing)[0]
 
 
 def lesson_backward(

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from edgenas.config import RunConfig, load_config
+from edgenas.config.reading import load_config
+from edgenas.config.run import RunConfig
 from edgenas.display import ProgressDisplay
 from edgenas.files import read_json, write_json
 from edgenas.latency.device import probe
@@ -28,17 +29,20 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @dataclass(frozen=True)
 class Setting:
-    """A set: the example that it is taught by, for how many epochs of the pictures, and the issue's subnets."""
+    """A set: the example that it is taught by; epochs of the supernet and of fine-tuning; and the issue's subnets."""
 
     example: str
     epochs: float
+    tuned_epochs: float
     subnets: int
 
 
 SETTINGS = {
-    "fashion-mnist": Setting("fashion_mnist.yaml", 6, 12),
-    "cifar-10": Setting("imagefolder.yaml", 8, 10),
+    "fashion-mnist": Setting("fashion_mnist.yaml", 6, 20, 12),
+    "cifar-10": Setting("imagefolder.yaml", 8, 20, 10),
 }
+TUNED_RATE = 0.5
+"""Peak of the learning rate of fine-tuning, as a share of the supernet's."""
 
 
 def parser(doc: str) -> argparse.ArgumentParser:
@@ -57,6 +61,7 @@ def config_of(name: str, args: argparse.Namespace) -> RunConfig:
     """The config of a set's run."""
     setting = SETTINGS[name]
     own = [f"name={name}", f"data.limit={args.pictures}", f"train.epochs={setting.epochs}"]
+    own += [f"finetune.epochs={setting.tuned_epochs}", f"finetune.learning_rate_share={TUNED_RATE}"]
     if name == "cifar-10":
         own.append(f"data.path={pictures_of_cifar(args.work)}")
     return load_config(EXAMPLES / setting.example, [*own, *args.set])
@@ -97,20 +102,43 @@ def tell_hours(seconds: dict[str, float]) -> None:
 
 
 def do(run: Run, stages: tuple[str, ...]) -> None:
-    """Stages of a run; finished ones are passed over."""
+    """Stages of a run; finished ones are passed over, and so is fine-tuning where none is asked for."""
     with ProgressDisplay() as progress:
-        for stage in stages:
-            run_stages(run, progress, (stage,))
+        run_stages(run, progress, stages)
 
 
 def circumstances() -> dict[str, Any]:
     """Command, machine and versions that a table was made with."""
     here = probe()
     return {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", f"tests/benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         "machine": {"cpu": here.cpu, "cores": here.cores, "os": here.os, "threads": torch.get_num_threads()},
         "versions": {one: version(one) for one in ("torch", "numpy", "onnxruntime")},
     }
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A run's rows, kept beside its results, too: what takes hours goes on elsewhere, in a run folder begun anew."""
+
+    inside: Path
+    beside: Path
+
+    @classmethod
+    def of(cls, run: Run, folder: str, out: Path) -> Rows:
+        return cls(run.folder / folder / "rows.jsonl", out.with_name(f"{out.stem}_{run.config.name}.jsonl"))
+
+    def take_up(self) -> None:
+        """Let a run folder that has none have those that lie beside the results."""
+        if self.beside.exists() and not self.inside.exists():
+            self.inside.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(self.beside, self.inside)
+
+    def keep(self) -> None:
+        """Put those of the run folder beside the results."""
+        if self.inside.exists():
+            self.beside.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(self.inside, self.beside)
 
 
 def write_results(out: Path, name: str, found: dict[str, Any], figure: Path) -> None:

@@ -24,13 +24,14 @@ from PIL import Image
 from training_step import machine
 
 from edgenas import SuperNet, load_space
-from edgenas.config import AugmentConfig, DataConfig, TrainConfig
+from edgenas.config.sections import AugmentConfig, DataConfig, TrainConfig
 from edgenas.training.augment import augment
 from edgenas.training.data import Dataset, load_dataset
 from edgenas.training.optimizer import make_optimizer
+from edgenas.training.recipe import Lesson
 from edgenas.training.schedule import batch_indices, sandwich
 from edgenas.training.split import Split
-from edgenas.training.step import sandwich_backward
+from edgenas.training.step import lesson_backward
 
 SIZES = {28: "mobile-32", 32: "mobile-32", 96: "mobile-96"}
 SUBNETS = 4
@@ -64,7 +65,7 @@ def training(net: SuperNet, dataset: Dataset, batch: int, start: int) -> None:
     optimizer = make_optimizer(net, TrainConfig(epochs=1))
     for number, split in enumerate(batches(dataset, batch, start)):
         pictures = augment(split.tensor(), AUGMENT, torch.Generator().manual_seed(number))
-        sandwich_backward(net, pictures, split.labels, sandwich(net.space, SUBNETS, 0, number))
+        lesson_backward(net, pictures, split.labels, Lesson(tuple(sandwich(net.space, SUBNETS, 0, number))))
         optimizer.step()
 
 

@@ -41,7 +41,7 @@ from ofa_networks import activate, ofa_network
 from training_step import machine
 
 from edgenas import SuperNet, load_space
-from edgenas.config import TrainConfig
+from edgenas.config.sections import TrainConfig
 from edgenas.space.arch import Arch
 from edgenas.space.blocks import BlockSpec, HeadSpec, InvertedResidualSpec, StemSpec
 from edgenas.space.cost import cost
@@ -52,7 +52,7 @@ from edgenas.supernet.folding import folded
 from edgenas.training.optimizer import make_optimizer
 from edgenas.training.recipe import Lesson
 from edgenas.training.schedule import sandwich
-from edgenas.training.step import lesson_backward, sandwich_backward
+from edgenas.training.step import lesson_backward
 
 CLASSES, SUBNETS = 1000, 4
 STEP_SIDE, STEP_BATCH = 64, 32
@@ -173,7 +173,7 @@ def mobile() -> Work:
 
     def step(round_: int) -> None:
         optimizer.zero_grad()
-        sandwich_backward(net, pictures, labels, sandwich(space, SUBNETS, 0, round_))
+        lesson_backward(net, pictures, labels, Lesson(tuple(sandwich(space, SUBNETS, 0, round_))))
         optimizer.step()
 
     return step

@@ -19,11 +19,12 @@ import numpy as np
 import torch
 
 from edgenas import SuperNet, load_space
-from edgenas.config import TrainConfig
+from edgenas.config.sections import TrainConfig
 from edgenas.latency.device import probe
 from edgenas.training.optimizer import make_optimizer
+from edgenas.training.recipe import Lesson
 from edgenas.training.schedule import sandwich
-from edgenas.training.step import sandwich_backward
+from edgenas.training.step import lesson_backward
 
 
 def machine() -> dict[str, Any]:
@@ -46,7 +47,7 @@ def step_seconds(net: SuperNet, batch: int, subnets: int, step: int, *, bf16: bo
     optimizer = make_optimizer(net, TrainConfig(epochs=1))
     started = time.perf_counter()
     with torch.autocast("cpu", torch.bfloat16) if bf16 else contextlib.nullcontext():
-        sandwich_backward(net, pictures, labels, sandwich(net.space, subnets, 0, step))
+        lesson_backward(net, pictures, labels, Lesson(tuple(sandwich(net.space, subnets, 0, step))))
     optimizer.step()
     return time.perf_counter() - started
 

@@ -3,7 +3,8 @@
     python tests/benchmarks/trust.py --work work --out examples/results/trust.json
 
 Fashion-MNIST (12 subnets) and CIFAR-10 (10), 20,000 training pictures each. Says first how many hours are left. Every
-stage, and every subnet, is kept as it is done: the same command goes on.
+stage, and every subnet, is kept as it is done: the same command goes on, and one in another --work folder with what
+subnets reached alone, which is kept beside --out.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from evidence_runs import SETTINGS, begun, do, parser, seconds_left, tell_hours, write_results
+from evidence_runs import SETTINGS, Rows, begun, do, parser, seconds_left, tell_hours, write_results
 
 from edgenas.display import ProgressDisplay
 from edgenas.pipeline.trust import Trust, run_trust, trust_told
@@ -22,16 +23,25 @@ def main() -> None:
     command = parser(__doc__ or "")
     command.add_argument("--subnets", type=int, help="default: 12 of Fashion-MNIST, 10 of CIFAR-10")
     command.add_argument("--epochs", type=float, help="of each subnet alone; default: as many as the supernet")
+    command.add_argument("--repeats", type=int, default=1, help="trainings of each subnet alone")
     args = command.parse_args()
     runs = {name: begun(name, args) for name in args.sets}
-    wanted = {name: Trust(args.subnets or SETTINGS[name].subnets, args.epochs) for name in args.sets}
+    rows = {name: Rows.of(run, "trust", args.out) for name, run in runs.items()}
+    for kept in rows.values():
+        kept.take_up()
+    wanted = {
+        name: Trust(args.subnets or SETTINGS[name].subnets, args.epochs, repeats=args.repeats) for name in args.sets
+    }
     tell_hours({name: seconds_left(run, ("train",)) + trust_told(run, wanted[name])[1] for name, run in runs.items()})
     if args.estimate:
         return
     for name, run in runs.items():
         do(run, ("train",))
-        with ProgressDisplay() as progress:
-            found = run_trust(run, wanted[name], progress)
+        try:
+            with ProgressDisplay() as progress:
+                found = run_trust(run, wanted[name], progress)
+        finally:
+            rows[name].keep()
         write_results(args.out, name, found, run.folder / "trust/trust.png")
 
 

@@ -17,8 +17,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from evidence_runs import begun, do, parser, seconds_left, tell_hours, write_results
 
 from edgenas.display import ProgressDisplay
-from edgenas.pipeline.run import STAGES, Run
+from edgenas.pipeline.run import ORDER, Run
 from edgenas.pipeline.worth import Worth, run_worth, worth_told
+
+TOOK = {"train": "train_seconds", "search": "seconds", "finetune": "seconds"}
+"""By stage whose time rivals are given, too: where its result has its seconds."""
 
 
 def main() -> None:
@@ -26,23 +29,22 @@ def main() -> None:
     command.add_argument("--seeds", type=int, default=3)
     args = command.parse_args()
     runs = {name: begun(name, args) for name in args.sets}
-    tell_hours({name: hours_left(run, args) for name, run in runs.items()})
+    tell_hours({name: all_seconds_left(run, args) for name, run in runs.items()})
     if args.estimate:
         return
     for name, run in runs.items():
-        do(run, STAGES)
+        do(run, ORDER)
         with ProgressDisplay() as progress:
             found = run_worth(run, Worth(args.seeds), progress)
         write_results(args.out, name, found, run.folder / "worth/worth.png")
 
 
-def hours_left(run: Run, args: argparse.Namespace) -> float:
-    """Seconds of the run's own stages and of the rivals, who take as long as training and searching do."""
+def all_seconds_left(run: Run, args: argparse.Namespace) -> float:
+    """Seconds of the run's own stages, and of the rivals: as long as training, searching and fine-tuning take."""
     if run.done("export"):
         return worth_told(run, Worth(args.seeds))[1]
-    trained = float(run.result("train")["train_seconds"]) if run.done("train") else seconds_left(run, ("train",))
-    searched = float(run.result("search")["seconds"]) if run.done("search") else seconds_left(run, ("search",))
-    return seconds_left(run, STAGES) + 2 * args.seeds * (trained + searched)
+    each = sum(float(run.result(one)[key]) if run.done(one) else seconds_left(run, (one,)) for one, key in TOOK.items())
+    return seconds_left(run, ORDER) + 2 * args.seeds * each
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import pytest
 import torch
 from spaces import SMALL
 
-from edgenas.config import AugmentConfig, DataConfig, TrainConfig
+from edgenas.config.sections import AugmentConfig, DataConfig, TrainConfig
 from edgenas.space.arch import Arch
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import loop
@@ -12,8 +12,9 @@ from edgenas.training.course import validate
 from edgenas.training.data import Dataset, load_dataset
 from edgenas.training.evaluate import materialise, predict
 from edgenas.training.optimizer import make_optimizer
+from edgenas.training.recipe import Lesson
 from edgenas.training.schedule import sandwich
-from edgenas.training.step import sandwich_backward
+from edgenas.training.step import lesson_backward
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA GPU (see tests/gpu/README)")
 
@@ -40,7 +41,7 @@ def test_a_training_step_computes_in_bf16_and_keeps_float32_weights(digits: Data
     hook = torch.nn.modules.module.register_module_forward_hook(note)
     try:
         pictures, labels = digits.train.pictures[:64].cuda(), digits.train.labels[:64].cuda()
-        loss = sandwich_backward(net, pictures, labels, sandwich(SMALL, 4, seed=0, step=0))
+        loss = lesson_backward(net, pictures, labels, Lesson(tuple(sandwich(SMALL, 4, seed=0, step=0))))[0]
     finally:
         hook.remove()
     before = net.blocks["stem"].conv.conv.weight.detach().clone()
@@ -56,7 +57,7 @@ def test_losses_agree_with_the_cpu(digits: Dataset) -> None:
     for device in ("cpu", "cuda"):
         net = supernet().to(device).train()
         pictures, labels = digits.train.pictures[:64].to(device), digits.train.labels[:64].to(device)
-        losses.append(float(sandwich_backward(net, pictures, labels, [SMALL.largest, SMALL.smallest])))
+        losses.append(float(lesson_backward(net, pictures, labels, Lesson((SMALL.largest, SMALL.smallest)))[0]))
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
 
 

@@ -11,7 +11,8 @@ import pytest
 from small_run import SmallRun, edgenas
 from told_run import CLASSES, block_table, block_us, write_measured, write_told
 
-from edgenas.config import AccuracyConfig, load_config
+from edgenas.config.reading import load_config
+from edgenas.config.sections import AccuracyConfig
 from edgenas.errors import ConfigError, DataError, RunFolderError, TableError
 from edgenas.files import read_json, read_jsonl, write_json
 from edgenas.pipeline.accuracy import open_source

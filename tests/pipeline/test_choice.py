@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgenas.config import SearchConfig
+from edgenas.config.sections import SearchConfig
 from edgenas.errors import ConfigError, InfeasibleError
 from edgenas.objective import objectives_on
 from edgenas.pipeline.choice import choose, weights_of, words

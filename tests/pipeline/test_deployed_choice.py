@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgenas.config import SearchConfig
+from edgenas.config.sections import SearchConfig
 from edgenas.deploy.recipe import QuantiserRecipe
 from edgenas.errors import InfeasibleError
 from edgenas.objective import objectives_on

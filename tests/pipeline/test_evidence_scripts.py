@@ -18,7 +18,7 @@ from edgenas.files import read_jsonl
 pytestmark = pytest.mark.slow
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 TINY = ("--set", "data={name: digits, limit: 300}", "--set", "space=tiny-16.yaml", "--set", "train.epochs=1")
-TINY += ("--set", "search.validation_images=100", "--set", "search.calibration_images=64")
+TINY += ("--set", "search.validation_images=100", "--set", "search.calibration_images=64", "--set", "finetune.epochs=1")
 
 
 @pytest.fixture
@@ -61,14 +61,16 @@ def test_ablations_append_a_row_for_each_recipe_and_go_on_after_a_kill(cwd: Path
     )
     assert kill_when(process, lambda: len(read_jsonl(cwd / "rows.jsonl")) >= 1)
     before = read_jsonl(cwd / "rows.jsonl")
-    found = json.loads(call(cwd, "ablations.py", *ABLATIONS).stdout)
+    found = json.loads(call(cwd, "ablations.py", *ABLATIONS, "--figure", "ablations.png").stdout)
+    assert (cwd / "ablations.png").read_bytes().startswith(b"\x89PNG")
     rows = read_jsonl(cwd / "rows.jsonl")
     assert rows[: len(before)] == before
     assert [row["recipe"] for row in rows] == ["uniform", "sandwich-labels", "delayed-shrinking"]
     for row in rows:
         assert set(row["top1"]) == set(row["top1_uncalibrated"]) == {"smallest", "middle", "largest"}
+        assert len(row["top1_covering"]) == 12
         assert row["steps"] > 0
-    means = [one["mean_top1"] for one in found["recipes"]]
+    means = [one["mean_covering_top1"] for one in found["recipes"]]
     assert means == sorted(means, reverse=True)
     assert not list((cwd / "rows").iterdir())
 
@@ -94,6 +96,14 @@ def test_the_trust_table_is_made_and_its_hours_are_told_first(cwd: Path) -> None
     assert found["all"]["subnets"] == 6
     assert set(found) >= {"command", "machine", "versions", "seed", "epochs"}
     assert (cwd / "results/trust_fashion-mnist.png").stat().st_size > 1000
+    # Elsewhere, subnets that are taught alone already are not taught again.
+    rows = read_jsonl(cwd / "results/trust_fashion-mnist.jsonl")
+    elsewhere = [*script[:4], "elsewhere", *script[5:]]
+    call(cwd, *elsewhere, "--set", "train.recipe=sandwich")
+    assert read_jsonl(cwd / "results/trust_fashion-mnist.jsonl")[: len(rows)] == rows
+    again = json.loads((cwd / "results/trust.json").read_text())["results"]["fashion-mnist"]
+    assert (found["recipe"], again["recipe"]) == ("all-sizes", "sandwich")
+    assert [one["alone"] for one in again["subnets"]] == [one["alone"] for one in found["subnets"]]
 
 
 def test_the_worth_table_is_made_with_real_measurements(cwd: Path) -> None:

@@ -15,7 +15,7 @@ from in_browser import chromium, web_runtime
 from PIL import Image
 from small_run import SmallRun, edgenas
 
-from edgenas.config import load_config
+from edgenas.config.reading import load_config
 from edgenas.files import read_json
 from edgenas.training.named_sets import DEBIAN_FASHION_MNIST
 

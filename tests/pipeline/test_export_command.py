@@ -17,7 +17,7 @@ from small_run import SmallRun
 from typer.testing import CliRunner
 
 from edgenas.cli.commands import app
-from edgenas.config import dump_config
+from edgenas.config.reading import dump_config
 from edgenas.deploy.onnx_export import model_metadata
 from edgenas.errors import ConfigError, DataError, ParityError, RunFolderError, SpaceError, Stopped
 from edgenas.latency.device import Device

@@ -7,7 +7,7 @@ import pytest
 from small_run import SMALL_CONFIG, SMALL_SPACE
 
 from edgenas.budget import Budget, parse_budget
-from edgenas.config import load_config
+from edgenas.config.reading import load_config
 from edgenas.errors import ConfigError
 from edgenas.pipeline import feasible
 from edgenas.pipeline.budgets import check_on_paper

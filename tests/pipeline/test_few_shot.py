@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_run import SMALL_CONFIG, SMALL_SPACE, SmallRun
 
-from edgenas.config import load_config
+from edgenas.config.reading import load_config
 from edgenas.errors import TableError
 from edgenas.files import read_json, write_json
 from edgenas.latency.table import LatencyTable

@@ -14,11 +14,12 @@ import numpy as np
 import onnxruntime
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 from small_run import SmallRun
 from typer.testing import CliRunner
 
 from edgenas.cli.commands import app
-from edgenas.config import FinetuneConfig
+from edgenas.config.sections import FinetuneConfig
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.files import read_json
 from edgenas.pipeline import finetune
@@ -28,6 +29,7 @@ from edgenas.pipeline.export import export_bundle, run_export
 from edgenas.pipeline.finetune import WEIGHTS, run_finetune, tuned_subnet
 from edgenas.pipeline.run import Run, open_run
 from edgenas.pipeline.stages import run_stages
+from edgenas.supernet.subnet import Subnet
 
 
 def silent(*_: object) -> None:
@@ -78,6 +80,34 @@ def test_the_fine_tuned_network_is_what_is_exported_and_scored(run: Run) -> None
     assert summary["finetune"]["val_top1_after"] == found["val_top1_after"]
     assert f"(2 epochs) on {pictures}, from the weights it inherited: validation" in page
     assert re.search(r"Fine-tuned for .*: validation top-1 [\d.]+ % before, [\d.]+ % after\.", page)
+    # Held against the largest subnet is what both inherit: fine-tuning would make up for the speed.
+    looked_back = read_json(run.folder / "export" / "hindsight.json")
+    inherited = next(one for one in looked_back["front"] if one["arch"] == verified["chosen"])
+    right, images = (sum(one[key] for one in looked_back["classes"]) for key in ("chosen", "images"))
+    assert right / images == pytest.approx(inherited["test_top1"])
+    assert inherited["test_top1"] != chosen["test_top1"]
+
+
+def test_the_largest_subnet_teaches_where_it_is_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    teachers: list[Subnet | None] = []
+
+    def noted(subnet: Subnet, *_: object, teacher: Subnet | None, **__: object) -> tuple[Subnet, float]:
+        teachers.append(teacher)
+        return subnet, 1.0
+
+    monkeypatch.setattr(finetune, "finetune", noted)
+    for teacher in ("none", "largest"):
+        settings = run.config.finetune.model_copy(update={"teacher": teacher})
+        asked = dataclasses.replace(run, config=run.config.model_copy(update={"finetune": settings}))
+        asked.result_path("finetune").unlink(missing_ok=True)
+        run_finetune(asked, silent)
+        assert asked.result("finetune")["teacher"] == teacher
+    none, largest = teachers
+    assert none is None
+    assert largest is not None
+    assert largest.arch == run.space.largest
+    with pytest.raises(ValidationError, match="wanted teacher: none with data: the largest subnet does not know"):
+        FinetuneConfig.model_validate({"epochs": 1, "teacher": "largest", "data": {"name": "digits"}})
 
 
 def test_it_is_done_once_and_broken_weights_are_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

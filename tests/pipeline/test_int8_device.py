@@ -18,7 +18,7 @@ from small_run import SmallRun
 from typer.testing import CliRunner
 
 from edgenas.cli.commands import app
-from edgenas.config import dump_config, parse_config
+from edgenas.config.reading import dump_config, parse_config
 from edgenas.deploy.onnx_export import model_metadata
 from edgenas.deploy.recipe import parse_recipe
 from edgenas.errors import ConfigError, InfeasibleError, RunFolderError, TableError

@@ -15,7 +15,7 @@ import pytest
 from killing import POLL_SECONDS, kill_when, start
 from small_run import SmallRun
 
-from edgenas.config import FinetuneConfig
+from edgenas.config.sections import FinetuneConfig
 from edgenas.files import read_json
 from edgenas.pipeline.finetune import TEACHING, WEIGHTS, run_finetune
 from edgenas.pipeline.run import open_run

@@ -13,7 +13,8 @@ import pytest
 from small_run import SMALL_CONFIG, SMALL_SPACE, SmallRun, edgenas
 
 from edgenas import files
-from edgenas.config import RunConfig, load_config
+from edgenas.config.reading import load_config
+from edgenas.config.run import RunConfig
 from edgenas.errors import RunFolderError
 from edgenas.pipeline.lock import HOLDER, LOCK, locked
 from edgenas.pipeline.run import open_run

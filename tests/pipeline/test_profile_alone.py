@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from small_run import SMALL_SPACE, edgenas
 
-from edgenas.config import build_config
+from edgenas.config.reading import build_config
 from edgenas.errors import ConfigError
 from edgenas.latency.table import LatencyTable
 

@@ -11,7 +11,7 @@ from damaging import call
 from small_run import SmallRun
 from told_run import write_told
 
-from edgenas.config import load_config
+from edgenas.config.reading import load_config
 from edgenas.errors import ConfigError
 from edgenas.files import read_jsonl
 from edgenas.pipeline import race as module

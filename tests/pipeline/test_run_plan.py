@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from small_run import SMALL_CONFIG, SMALL_SPACE
 
-from edgenas.config import load_config
+from edgenas.config.reading import load_config
 from edgenas.errors import DataError
 from edgenas.pipeline import plan
 from edgenas.pipeline.plan import StagePlan, plan_run

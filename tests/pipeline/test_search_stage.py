@@ -268,7 +268,7 @@ def test_optuna_is_asked_for_before_anything_costs_time(tmp_path: Path, monkeypa
 
     from small_run import SMALL_CONFIG, SMALL_SPACE
 
-    from edgenas.config import load_config
+    from edgenas.config.reading import load_config
 
     monkeypatch.setitem(sys.modules, "optuna", None)
     (tmp_path / "tiny-16.yaml").write_text(SMALL_SPACE)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from small_run import SmallRun
 
-from edgenas.config import parse_config
+from edgenas.config.reading import parse_config
 from edgenas.pipeline.data import calibration_pictures, run_dataset
 from edgenas.pipeline.run import Run, open_run
 from edgenas.pipeline.subnets import FOLDER, run_subnets

@@ -10,7 +10,7 @@ from small_run import SMALL_CONFIG, SMALL_SPACE, SmallRun, edgenas
 from typer.testing import CliRunner
 
 from edgenas.cli.commands import app
-from edgenas.config import load_config
+from edgenas.config.reading import load_config
 from edgenas.errors import RunFolderError
 from edgenas.files import read_json
 from edgenas.pipeline.stages import run_stages

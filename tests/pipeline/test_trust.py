@@ -11,12 +11,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from killing import kill_when, python_path
+from scipy import stats
 from small_run import edgenas
 from trained_run import quiet, trained_run
 
@@ -102,6 +105,27 @@ def test_what_was_compared_is_not_compared_again(
     assert seconds == 0
     monkeypatch.setattr(lone, "teach", None)
     assert lasting(run_trust(run, WANTED, quiet)) == lasting(compared)
+
+
+def test_several_trainings_are_averaged_and_what_they_agree_on_is_told(
+    compared: dict[str, Any], trained: Run, tmp_path: Path
+) -> None:
+    run = copied(trained, tmp_path / "run")
+    wanted = replace(WANTED, repeats=3)
+    lines, _ = trust_told(run, wanted)
+    assert "6 are taught already" in lines[0]
+    assert lines[1].endswith(", 3 times")
+    found = run_trust(run, wanted, quiet)
+    by_seed = np.array([one["alone_by_seed"] for one in found["subnets"]])
+    # The first training of each is the one that was known.
+    assert [one[0] for one in by_seed] == [one["alone"] for one in compared["subnets"]]
+    assert [one["alone"] for one in found["subnets"]] == pytest.approx(by_seed.mean(axis=1).tolist())
+    assert len({tuple(own) for own in by_seed.T}) == 3
+    taus = [stats.kendalltau(by_seed[:, n], np.delete(by_seed, n, axis=1).mean(axis=1))[0] for n in range(3)]
+    assert found["all"]["tau"]["repeated"] == pytest.approx(np.mean(taus))
+    assert compared["all"]["tau"]["repeated"] is None
+    with pytest.raises(ConfigError, match="--repeats: wanted 1 to 100, got 0"):
+        run_trust(run, replace(WANTED, repeats=0), quiet)
 
 
 def test_the_cost_is_told_before(trained: Run, tmp_path: Path) -> None:

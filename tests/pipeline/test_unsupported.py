@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from small_run import SMALL_CONFIG, SMALL_SPACE
 
-from edgenas.config import RunConfig, load_config
+from edgenas.config.reading import load_config
+from edgenas.config.run import RunConfig
 from edgenas.errors import SpaceError
 from edgenas.files import write_text
 from edgenas.latency.device import dump_device, probe

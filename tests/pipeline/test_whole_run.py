@@ -16,7 +16,7 @@ from PIL import Image
 from small_run import SmallRun, edgenas
 
 from edgenas import load_space
-from edgenas.config import load_config
+from edgenas.config.reading import load_config
 from edgenas.files import read_jsonl, write_json
 from edgenas.pipeline.budgets import unasked_limit_us
 from edgenas.pipeline.run import STAGES, open_run

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from edgenas.search.strategies.variation import changed, leaning, mixed, moved, mutated, near_mates
+from edgenas.search.strategies.variation import changed, mixed, moved, mutated, near_mates
+from edgenas.space.design import leaning
 
 N_CHOICES = np.array([3, 1, 5, 2, 4, 3, 7, 3])
 
@@ -52,7 +53,7 @@ def test_nothing_moves_where_there_is_no_choice() -> None:
 
 def test_leaning_candidates_are_of_all_sizes_and_uniform_ones_are_not() -> None:
     n_choices = np.full(40, 3)
-    sizes = leaning(rng(), n_choices, 2000).sum(axis=1) / 80
+    sizes = leaning(rng(), n_choices, rng().random(2000)).sum(axis=1) / 80
     uniform = rng().integers(0, 3, size=(2000, 40)).sum(axis=1) / 80
     assert np.quantile(sizes, 0.05) < 0.2 < 0.35 < np.quantile(uniform, 0.05)
     assert np.quantile(sizes, 0.95) > 0.8 > 0.65 > np.quantile(uniform, 0.95)

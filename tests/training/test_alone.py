@@ -14,7 +14,7 @@ import torch
 from little_subnet import CALIBRATION_IMAGES, CONFIG, digits
 from spaces import SMALL
 
-from edgenas.config import TrainConfig
+from edgenas.config.sections import TrainConfig
 from edgenas.errors import UncalibratedError
 from edgenas.space.mobilenet_v3 import mobilenet_v3_small
 from edgenas.supernet import depthwise

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgenas.config import AugmentConfig
+from edgenas.config.sections import AugmentConfig
 from edgenas.training.augment import augment
 
 FLIP = AugmentConfig(shift=0, flip=True)

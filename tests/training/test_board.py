@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from halves import CONFIG, STEPS, train
 
-from edgenas.config import parse_config
+from edgenas.config.reading import parse_config
 from edgenas.errors import ConfigError
 from edgenas.files import read_jsonl
 from edgenas.pipeline.start import resolve

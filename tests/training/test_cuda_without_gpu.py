@@ -7,7 +7,7 @@ import torch
 from spaces import SMALL, random_archs
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from edgenas.config import AugmentConfig, TrainConfig
+from edgenas.config.sections import AugmentConfig, TrainConfig
 from edgenas.space.load import load_space, preset_names
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.supernet import SuperNet
@@ -15,8 +15,9 @@ from edgenas.training.augment import augment
 from edgenas.training.evaluate import preprocess_for
 from edgenas.training.losses import distillation_loss, hard_loss
 from edgenas.training.optimizer import make_optimizer
+from edgenas.training.recipe import Lesson
 from edgenas.training.schedule import sandwich
-from edgenas.training.step import sandwich_backward
+from edgenas.training.step import lesson_backward
 
 # A space of its own: supernets keep modules of archs by space, and fake ones must not reach other tests.
 FAKE = SearchSpace.model_validate({**SMALL.model_dump(), "name": "fake"})
@@ -71,7 +72,9 @@ def test_a_whole_training_step_runs_on_meta(name: str) -> None:
     optimizer = make_optimizer(net, TrainConfig(epochs=1))
     pictures = torch.zeros(4, 3, 40, 32, dtype=torch.uint8, device="meta")
     labels = torch.zeros(4, dtype=torch.int64, device="meta")
-    loss = sandwich_backward(net, pictures, labels, sandwich(space, 4, seed=0, step=0), label_smoothing=0.1)
+    loss = lesson_backward(
+        net, pictures, labels, Lesson(tuple(sandwich(space, 4, seed=0, step=0))), label_smoothing=0.1
+    )[0]
     optimizer.step()
     assert loss.device.type == "meta"
     assert {parameter.grad.device.type for parameter in net.parameters() if parameter.grad is not None} == {"meta"}

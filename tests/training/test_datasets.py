@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgenas.config import DataConfig
+from edgenas.config.sections import DataConfig
 from edgenas.errors import DataError
 from edgenas.training.data import Dataset, load_dataset, set_size
 from edgenas.training.split import Split

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from edgenas.config import DataConfig
+from edgenas.config.sections import DataConfig
 from edgenas.errors import DataError
 from edgenas.training.data import Dataset, load_dataset, set_size
 from edgenas.training.image_folder import scan

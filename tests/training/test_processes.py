@@ -17,7 +17,7 @@ import torch
 from halves import supernet
 from small_run import SMALL_CONFIG, SMALL_SPACE
 
-from edgenas.config import AugmentConfig
+from edgenas.config.sections import AugmentConfig
 from edgenas.errors import ConfigError
 from edgenas.files import read_json, read_jsonl
 from edgenas.training.augment import augment
@@ -46,7 +46,9 @@ def started_together(count: int, command: list[str], cwd: Path) -> list[subproce
             [sys.executable, *command],
             cwd=cwd,
             env={**os.environ, **(group if count > 1 else {}), "RANK": str(rank), "LOCAL_RANK": str(rank),
-                 "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])},
+                 "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]),
+                 # A process that aborts, in a library's thread, tells where.
+                 "PYTHONFAULTHANDLER": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from halves import CONFIG, problem, quiet, supernet
 
-from edgenas.config import TrainConfig
+from edgenas.config.sections import TrainConfig
 from edgenas.space.arch import Arch
+from edgenas.space.design import macs_of
 from edgenas.space.load import load_space
 from edgenas.training import course, loop
 from edgenas.training.course import TEACHER, Course
@@ -40,8 +42,7 @@ def values(found: Iterable[Lesson], gene: str) -> set[float]:
     return {getattr(block, gene) for arch in archs for stage in arch.stages[1:] for block in stage.blocks}
 
 
-def test_the_default_is_the_sandwich_with_in_place_distillation() -> None:
-    assert TrainConfig(epochs=1).recipe == "sandwich"
+def test_a_sandwich_has_in_place_distillation() -> None:
     (lesson,) = lessons("sandwich", [7])
     assert lesson == Lesson(tuple(sandwich(OFA, 4, 3, 7)), "first", False, "cross-entropy", 1.0)
     (other,) = lessons("alpha-divergence", [7])
@@ -58,6 +59,26 @@ def test_uniform_sampling_draws_random_archs_that_learn_from_labels() -> None:
     assert {(lesson.teacher, len(lesson.archs)) for lesson in found} == {(None, 4)}
     assert OFA.largest not in {arch for lesson in found for arch in lesson.archs}
     assert values(found, "kernel") == {3, 5, 7}
+
+
+def test_archs_of_all_sizes_are_drawn_alike_and_within_each_step() -> None:
+    """In MACs, where independent genes make nearly all archs of middling size."""
+
+    def places(recipe: str) -> np.ndarray:
+        """Of the archs of 60 steps, (60, 4): from 0, the smallest arch, up to 1, the largest, by logarithm."""
+        low, high = np.log(macs_of(OFA, [OFA.smallest, OFA.largest]))
+        drawn = [np.log(macs_of(OFA, lesson.archs)) for lesson in lessons(recipe, range(60))]
+        return (np.array(drawn) - low) / (high - low)
+
+    assert TrainConfig(epochs=1).recipe == "all-sizes"
+    found = lessons("all-sizes", range(20))
+    assert {(lesson.teacher, len(lesson.archs)) for lesson in found} == {(None, 4)}
+    assert values(found, "kernel") == {3, 5, 7}
+    wide, narrow = places("all-sizes"), places("uniform")
+    assert wide.std() > 1.5 * narrow.std()
+    # The first of a step leans to small choices, the last to large ones.
+    assert (wide[:, 0] < wide[:, -1]).mean() > 0.9
+    assert 0.2 < (narrow[:, 0] < narrow[:, -1]).mean() < 0.8
 
 
 def test_delayed_shrinking_teaches_the_largest_alone_then_lets_students_in_slowly() -> None:

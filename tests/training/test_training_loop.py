@@ -21,8 +21,9 @@ from edgenas.training.course import validate
 from edgenas.training.losses import distillation_loss, hard_loss
 from edgenas.training.optimizer import make_optimizer
 from edgenas.training.preprocess import Preprocess
+from edgenas.training.recipe import Lesson
 from edgenas.training.settled import Schedule, tell_other_minutes
-from edgenas.training.step import sandwich_backward
+from edgenas.training.step import lesson_backward
 
 TESTS = Path(__file__).parents[1]
 
@@ -295,7 +296,7 @@ def test_gradients_of_a_step_are_the_sum_over_its_archs() -> None:
     labels = torch.tensor([0, 1, 0, 1, 1, 0])
     archs = [SMALL.largest, SMALL.smallest, *random_archs(SMALL, 1)]
     net, reference = supernet().train(), supernet().train()
-    loss = sandwich_backward(net, pictures, labels, archs, label_smoothing=0.1)
+    loss = lesson_backward(net, pictures, labels, Lesson(tuple(archs)), label_smoothing=0.1)[0]
     logits = [reference(Preprocess(arch.resolution)(pictures), arch) for arch in archs]
     expected = hard_loss(logits[0], labels, 0.1)
     (expected + sum(distillation_loss(student, logits[0].detach()) for student in logits[1:])).backward()

@@ -20,7 +20,8 @@ from pymoo.operators.crossover.ux import UniformCrossover
 from edgenas.search.strategies.archive import Archive
 from edgenas.search.strategies.effects import GeneEffects
 from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Repair, Strategy
-from edgenas.search.strategies.variation import leaning, mixed, moved, mutated, near_mates
+from edgenas.search.strategies.variation import mixed, moved, mutated, near_mates
+from edgenas.space.design import leaning
 
 MATING_SHARE, MOVE_SHARE = 0.6, 0.3
 """Shares of offspring of neighbours along the front, and of single moves from it; the rest is NSGA-II's own."""
@@ -91,7 +92,7 @@ class NSGA2Strategy(Strategy):
     def ask(self, count: int) -> Genes:
         """Genes of all sizes before the first generation, offspring after; shape (count, genes)."""
         if not self._algorithm.is_initialized:
-            return leaning(self._rng, self._n_choices, count)
+            return leaning(self._rng, self._n_choices, self._rng.random(count))
         if len(self._archive) < 2:
             return self._of_population(count)
         kind = self._rng.random(count)

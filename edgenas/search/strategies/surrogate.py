@@ -14,8 +14,8 @@ import numpy as np
 from edgenas.search.front import hypervolume, non_dominated, reference_of
 from edgenas.search.strategies.nsga2 import NSGA2Strategy
 from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Repair, Strategy
-from edgenas.search.strategies.variation import leaning
 from edgenas.search.surrogate import LEAST_ROWS, Round, Surrogate, quality_of
+from edgenas.space.design import leaning
 
 DESIGN = 2
 """Populations that the first design takes."""
@@ -125,7 +125,8 @@ class SurrogateStrategy(Strategy):
         if count < 1:
             return self._genes
         # All sizes occur: points of the exact objectives' whole range are to be had.
-        drawn = leaning(self._rng, self._n_choices, max(count, 8) * CANDIDATES_PER_DESIGN)
+        leans = self._rng.random(max(count, 8) * CANDIDATES_PER_DESIGN)
+        drawn = leaning(self._rng, self._n_choices, leans)
         ends = np.stack([np.zeros_like(self._n_choices), self._n_choices - 1])
         given = ends[:0] if initial is None else initial
         genes = self._canonical(np.concatenate([given, ends, drawn]))

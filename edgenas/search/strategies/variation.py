@@ -6,8 +6,6 @@ import numpy as np
 
 from edgenas.search.strategies.protocol import Floats, Genes
 
-LOOSENESS, STRENGTH = 0.3, 2.5
-"""Of the Beta distribution that leaning genes are drawn from."""
 STEP_SHARE = 0.5
 """Share of changes that go to a neighbouring choice; the rest go to any other."""
 SWAP_SHARE = 0.5
@@ -16,18 +14,6 @@ MOST_SWAPS = 4
 NEAR_SHARE = 0.1
 MOST_DRAWN = 32
 """A mate is the nearest of this share of the candidates, or of so many where they are more."""
-
-
-def leaning(rng: np.random.Generator, n_choices: Genes, count: int) -> Genes:
-    """Random genes of all sizes, shape (count, genes).
-
-    Choices are ordered by size, and independent draws would nearly all be of middling size in sum. Here the
-    genes of a candidate lean together, to small choices or to large ones; none is certain.
-    """
-    lean = rng.random((count, 1))
-    shape = (count, len(n_choices))
-    level = rng.beta(LOOSENESS + STRENGTH * lean, LOOSENESS + STRENGTH * (1 - lean), shape)
-    return np.minimum((level * n_choices).astype(np.int64), n_choices - 1)
 
 
 def changed(rng: np.random.Generator, n_choices: Genes, values: Genes) -> Genes:

@@ -1,0 +1,233 @@
+"""The sections of a config. Every field's meaning stands beside it in the demo's config, `demo.yaml`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from edgenas.errors import shown
+from edgenas.files import file_name
+from edgenas.objective import parse_objective
+
+
+class Section(BaseModel):
+    """Frozen; a key that is not known is an error, and so is a switch where a number belongs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # Python counts true as 1, and a user who wrote it meant something else.
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError(f"wanted no true or false, got {str(value).lower()}")
+        return value
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Spread = Annotated[float, Field(gt=0, le=1)]
+
+
+class DataConfig(Section):
+    """Which pictures."""
+
+    name: Literal["digits", "fashion-mnist", "cifar10", "cifar100", "imagefolder"]
+    path: Path | None = None
+    validation: float = Field(0.15, gt=0, lt=1)
+    test: float = Field(0.15, gt=0, lt=1)
+    limit: int | None = Field(None, gt=0)
+    presize: int | None = Field(None, ge=8, le=1024)
+    mean: tuple[Share, Share, Share] = (0.5, 0.5, 0.5)
+    std: tuple[Spread, Spread, Spread] = (0.5, 0.5, 0.5)
+    crop: float = Field(1.0, ge=0.1, le=1)
+    memory_mb: int = Field(4000, ge=0)
+    workers: int | None = Field(None, ge=1, le=256)
+
+
+class AugmentConfig(Section):
+    """What training does to a picture."""
+
+    shift: float = Field(0.1, ge=0, lt=0.5)
+    flip: bool = False
+
+
+class AccuracyConfig(Section):
+    """What tells accuracies instead of a supernet: archs measured by others, or a predictor that was imported."""
+
+    file: str | None = None
+    column: str = "top1_percent"
+    predictor: Path | None = None
+    num_classes: int | None = Field(None, ge=2, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> AccuracyConfig:
+        if (self.file is None) == (self.predictor is None):
+            raise ValueError("wanted either file (measured accuracies, CSV) or predictor (an imported one)")
+        return self
+
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+class TrainConfig(Section):
+    """How the supernet is taught."""
+
+    recipe: Literal[
+        "all-sizes",
+        "uniform",
+        "sandwich",
+        "sandwich-labels",
+        "alpha-divergence",
+        "delayed-shrinking",
+        "progressive-shrinking",
+    ] = "all-sizes"
+    init: Path | None = None
+    kernel_transforms: bool = False
+    epochs: float | None = Field(None, ge=0)
+    batch_size: int = Field(64, gt=1)
+    subnets_per_step: int = Field(3, ge=2)
+    at_a_time: int | None = Field(None, ge=1)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = Field(0.9, ge=0, lt=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(0.02, ge=0)
+    warmup: float = Field(0.05, ge=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    clip_norm: float | None = Field(None, gt=0)
+    average: float | None = Field(None, gt=0, lt=1)
+    zero_last_norm: bool = False
+    validations: int = Field(5, ge=1, le=1000)
+    patience: int | None = Field(None, ge=1)
+    precision: Precision = "auto"
+    tensorboard: bool = False
+    augment: AugmentConfig = AugmentConfig()
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @field_validator("epochs")
+    @classmethod
+    def _weights_from_somewhere(cls, epochs: float | None, info: ValidationInfo) -> float | None:
+        if epochs == 0 and info.data.get("init") is None:
+            raise ValueError("wanted a number above 0 (0 goes with train.init, whose weights are then taken), got 0")
+        return epochs
+
+
+class ProfileConfig(Section):
+    """What is measured for the latency predictor: all of it, or what `minutes` of each device's time hold."""
+
+    base: str | None = None
+    minutes: float | None = Field(None, gt=0, le=10_000)
+    blocks: int | None = Field(None, ge=1)
+    networks: int = Field(24, ge=10, le=10_000)
+    rounds: int = Field(24, ge=8, le=100_000)
+    coverage: float = Field(0.9, gt=0, lt=1)
+
+
+ObjectiveText = Annotated[str, AfterValidator(lambda text: str(parse_objective(text)))]
+
+
+class SearchConfig(Section):
+    """How archs are chosen."""
+
+    # By name as in `search.strategies.by_name`, which lies above this module.
+    strategy: Literal[
+        "nsga2", "surrogate", "random", "grid", "regularized-evolution", "bayesian", "reinforce", "gradient"
+    ] = "nsga2"
+    evaluations: int = Field(120, gt=1, le=10_000_000)
+    population: int | None = Field(None, gt=1, le=10_000)
+    objectives: Annotated[tuple[ObjectiveText, ...], Field(min_length=1)] = ("error", "latency")
+    choose: Literal["best", "knee", "weighted"] = "best"
+    weights: dict[ObjectiveText, Annotated[float, Field(ge=0)]] | None = None
+    initial: Path | None = None
+    workers: int = Field(1, ge=1, le=256)
+    calibration_images: int = Field(2048, gt=1)
+    validation_images: int | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _weighted(self) -> SearchConfig:
+        if (self.choose == "weighted") != (self.weights is not None):
+            raise ValueError("wanted weights with choose: weighted, and with it alone, like {error: 1, latency: 0.5}")
+        return self
+
+
+class VerifyConfig(Section):
+    """How the front is measured."""
+
+    networks: int = Field(8, ge=1, le=10_000)
+    rounds: int = Field(40, ge=8, le=100_000)
+    refits: int = Field(2, ge=0, le=100)
+
+
+class FinetuneConfig(Section):
+    """How the chosen subnet is taught on its own before it is handed over; or taught other pictures than the run's."""
+
+    epochs: float = Field(0.0, ge=0)
+    data: DataConfig | None = None
+    teacher: Literal["none", "largest"] = "none"
+    learning_rate_share: float = Field(0.1, gt=0, le=10)
+
+    @model_validator(mode="after")
+    def _teacher_of_these_classes(self) -> FinetuneConfig:
+        if self.data is not None and self.teacher != "none":
+            raise ValueError("wanted teacher: none with data: the largest subnet does not know other classes")
+        return self
+
+
+class ExportConfig(Section):
+    """How the chosen subnet is handed over."""
+
+    parity_images: int = Field(256, ge=1)
+    # One flat list, so that errors name it once: `auto`, and the forms of `space.form`.
+    form: Literal["auto", "direct", "pooled", "blocked"] = "auto"
+    precision: Literal["fp32", "int8"] = "fp32"
+    calibration_images: int = Field(256, ge=1)
+    max_drop: float = Field(0.01, ge=0, le=1)
+    quantisation_aware: Literal["auto", "never", "always"] = "auto"
+
+
+class DeviceConfig(Section):
+    """Which device; with a precision, the same machine run in that one. A device alone is written as its name.
+
+    A device with a `table` is known by that latency table alone, and never measured; it is called as the table says.
+    """
+
+    device: str | None = None
+    precision: Literal["fp32", "int8"] | None = None
+    name: Annotated[str, AfterValidator(file_name)] | None = None
+    table: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        if not isinstance(value, str | dict | cls):
+            raise ValueError(f"wanted a device, or one like {{device: here, precision: int8}}, got {shown(value)}")
+        return {"device": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _measured_or_known(self) -> DeviceConfig:
+        if self.device is None and self.table is None:
+            raise ValueError("wanted a device, or a table that one is known by")
+        if self.table is not None and (self.device, self.precision) != (None, None):
+            raise ValueError("a table says of which device and precision it is: leave these out beside it")
+        return self
+
+    @model_serializer
+    def _as_written(self) -> str | dict[str, Any]:
+        said = {"device": self.device, "precision": self.precision, "name": self.name, "table": self.table}
+        written = {key: value for key, value in said.items() if value is not None}
+        return self.device if list(written) == ["device"] and self.device is not None else written
+
+    @property
+    def said(self) -> str:
+        """The device or the table, as the config names it."""
+        return str(self.device or self.table)
