@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 Finished = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Networks taught at a time, a process each, with torch's threads each: as many as cores with "
+        "OMP_NUM_THREADS=1.",
+    ),
+]
 OnlyCost = Annotated[bool, typer.Option("--plan", help="Say what is left to do and how long it takes; do nothing.")]
 
 
@@ -37,6 +46,7 @@ def trust(
     repeats: Annotated[
         int, typer.Option(metavar="N", help="Trainings of each; tells, too, how well these agree among themselves.")
     ] = 1,
+    jobs: Jobs = 1,
     plan: OnlyCost = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -50,9 +60,9 @@ def trust(
     from edgenas.pipeline.trust import Trust, run_trust, trust_told
 
     run, wanted = open_run(folder), Trust(subnets, epochs, seed, repeats)
-    lines, seconds = trust_told(run, wanted)
+    lines, seconds = trust_told(run, wanted, jobs)
     if not _only_told(lines, seconds, plan, as_json, quiet):
-        _look(partial(run_trust, run, wanted), print_trust, folder, "trust", as_json, quiet)
+        _look(partial(run_trust, run, wanted, jobs=jobs), print_trust, folder, "trust", as_json, quiet)
 
 
 @app.command()
@@ -63,6 +73,7 @@ def worth(
         Optional[float],  # noqa: UP045
         typer.Option(metavar="N", help="Of each rival and seed. Default: the whole time that edgenas took."),
     ] = None,
+    jobs: Jobs = 1,
     plan: OnlyCost = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -76,9 +87,9 @@ def worth(
     from edgenas.pipeline.worth import Worth, run_worth, worth_told
 
     run, wanted = open_run(folder), Worth(seeds, minutes)
-    lines, seconds = worth_told(run, wanted)
+    lines, seconds = worth_told(run, wanted, jobs)
     if not _only_told(lines, seconds, plan, as_json, quiet):
-        _look(partial(run_worth, run, wanted), print_worth, folder, "worth", as_json, quiet)
+        _look(partial(run_worth, run, wanted, jobs=jobs), print_worth, folder, "worth", as_json, quiet)
 
 
 def _look(

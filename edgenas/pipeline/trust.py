@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import numpy as np
 from edgenas.errors import ConfigError
 from edgenas.evidence.inheritance import Pair, summarise
 from edgenas.files import append_jsonl, read_jsonl, write_bytes, write_json, write_text
+from edgenas.pipeline.apart import teach_apart
 from edgenas.pipeline.data import run_classes, run_dataset, scoring_split
 from edgenas.pipeline.lock import locked
 from edgenas.pipeline.lone import Lone, setting_id, supernet_epochs
-from edgenas.pipeline.run import Progress, Run
+from edgenas.pipeline.run import Progress, Run, open_run
 from edgenas.pipeline.subnets import Subnets, run_subnets
 from edgenas.pipeline.train import trained_supernet
 from edgenas.report.evidence_plots import plot_trust
@@ -100,11 +102,12 @@ def design(space: SearchSpace, count: int, num_classes: int, seed: int) -> Desig
     return Design(tuple(archs), tuple(macs_of(space, archs, num_classes).astype(int).tolist()), centre)
 
 
-def run_trust(run: Run, trust: Trust, progress: Progress) -> dict[str, Any]:
+def run_trust(run: Run, trust: Trust, progress: Progress, jobs: int = 1) -> dict[str, Any]:
     """Compare subnets of a trained run; what its folder holds of this very comparison is not done again.
 
     Every subnet is taught alone from fresh weights: by the run's own recipe but for the supernet's sampling and
-    teacher, on the same pictures. Rows are appended as they come; a summary, a table and a figure end it.
+    teacher, on the same pictures, `jobs` of them at a time in a process each. Rows are appended as they come; a
+    summary, a table and a figure end it.
 
     Returns:
         What `trust/trust.json` holds: rates are fractions.
@@ -123,8 +126,7 @@ def run_trust(run: Run, trust: Trust, progress: Progress) -> dict[str, Any]:
             progress("scoring inherited", number, count)
             bench.inherit(net, subnets, arch, path)
         progress("scoring inherited", count, count)
-        for number, seed in bench.trainings:
-            bench.teach(number, seed, path, progress)
+        bench.teach_all(path, jobs, progress)
         found = bench.summary(path)
         write_json(run.folder / FOLDER / RESULT, found)
         write_text(run.folder / FOLDER / TABLE, _table(found["subnets"]))
@@ -132,8 +134,10 @@ def run_trust(run: Run, trust: Trust, progress: Progress) -> dict[str, Any]:
     return found
 
 
-def trust_told(run: Run, trust: Trust) -> tuple[list[str], float]:
-    """What `run_trust` has yet to do and about how long it takes, in lines; and the seconds. A few steps are timed.
+def trust_told(run: Run, trust: Trust, jobs: int = 1) -> tuple[list[str], float]:
+    """What `run_trust` has yet to do and about how long it takes, in lines; and the seconds, by the clock.
+
+    A few steps are timed.
 
     Raises:
         ConfigError: see `run_trust`.
@@ -141,8 +145,8 @@ def trust_told(run: Run, trust: Trust) -> tuple[list[str], float]:
     trust.check()
     run.needs("train")
     bench, rows = _Bench.of(run, trust), read_jsonl(run.folder / FOLDER / ROWS)
-    left = [number for number, seed in bench.trainings if bench.known_alone(rows, number, seed) is None]
-    seconds = sum(left.count(n) * bench.lone.seconds(bench.specs(n), bench.steps) for n in dict.fromkeys(left))
+    left = [number for number, _ in bench.left(rows)]
+    seconds = sum(left.count(n) * bench.lone.seconds(bench.specs(n), bench.steps) for n in dict.fromkeys(left)) / jobs
     lone, done = bench.lone, len(bench.trainings) - len(left)
     times = f", {trust.repeats} times" if trust.repeats > 1 else ""
     return [
@@ -159,6 +163,7 @@ class _Bench:
     """All that it takes to score and teach the subnets of a run."""
 
     run: Run
+    trust: Trust
     design: Design
     lone: Lone
     validation: Split
@@ -174,6 +179,7 @@ class _Bench:
             raise ConfigError("--epochs: this run's supernet was not taught here, so say for how many to teach subnets")
         return cls(
             run,
+            trust,
             design(run.space, trust.subnets, classes, seed),
             Lone.of(run, dataset),
             scoring_split(run, dataset),
@@ -203,10 +209,21 @@ class _Bench:
             }
             append_jsonl(path, {**self._inherited(arch), **scores})
 
-    def teach(self, number: int, seed: int, path: Path, progress: Progress) -> None:
-        """Append what a subnet reaches alone, unless it stands there."""
-        if self.known_alone(read_jsonl(path), number, seed) is not None:
+    def left(self, rows: Sequence[dict[str, Any]]) -> list[tuple[int, int]]:
+        """Of `trainings`, those that have no row."""
+        return [(number, seed) for number, seed in self.trainings if self.known_alone(rows, number, seed) is None]
+
+    def teach_all(self, path: Path, jobs: int, progress: Progress) -> None:
+        """`teach` each of those left, `jobs` at a time."""
+        left = self.left(read_jsonl(path))
+        if jobs > 1:
+            teach_apart(partial(_teach_apart, self.run.folder.resolve(), self.trust), left, jobs, progress)
             return
+        for number, seed in left:
+            self.teach(number, seed, path, progress)
+
+    def teach(self, number: int, seed: int, path: Path, progress: Progress) -> None:
+        """Append what a subnet reaches alone."""
         arch, key, started = self.design.archs[number], self._alone(number, seed), time.perf_counter()
         label = f"subnet {number + 1} of {len(self.design.archs)}"
         label += f", seed {seed}" if len(self.seeds) > 1 else ""
@@ -282,6 +299,12 @@ class _Bench:
     @staticmethod
     def _row(rows: Sequence[dict[str, Any]], key: dict[str, Any]) -> dict[str, Any] | None:
         return next((row for row in rows if key.items() <= row.items() and "top1" in row), None)
+
+
+def _teach_apart(folder: Path, trust: Trust, training: tuple[int, int], progress: Progress) -> None:
+    """What a process of its own does."""
+    run = open_run(folder)
+    _Bench.of(run, trust).teach(*training, run.folder / FOLDER / ROWS, progress)
 
 
 def _table(subnets: Sequence[dict[str, Any]]) -> str:

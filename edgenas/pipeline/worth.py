@@ -8,6 +8,7 @@ import logging
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from edgenas.errors import ConfigError
 from edgenas.evidence.crossover import Costs
 from edgenas.evidence.rivalry import Answers, Contender, summarise
 from edgenas.files import append_jsonl, read_jsonl, write_bytes, write_json, write_text
+from edgenas.pipeline.apart import teach_apart
 from edgenas.pipeline.bundle_network import right_answers
 from edgenas.pipeline.data import deployed_preprocess, run_classes, run_dataset, scoring_split
 from edgenas.pipeline.lock import locked
@@ -25,7 +27,7 @@ from edgenas.pipeline.lone import Lone, setting_id, supernet_epochs
 from edgenas.pipeline.metering import spent_on_results
 from edgenas.pipeline.profile import run_form
 from edgenas.pipeline.rivals import Timer, at_width, rival_device, session_timer
-from edgenas.pipeline.run import Progress, Run
+from edgenas.pipeline.run import Progress, Run, open_run
 from edgenas.pipeline.sizing import MOBILENET, RANDOM, Entry, Settled, Sizer, Wanted, width_of
 from edgenas.report.evidence_plots import plot_worth
 from edgenas.report.evidence_values import Worth as WorthValues
@@ -69,7 +71,9 @@ class Worth:
             raise ConfigError(f"--minutes: wanted a number above 0, got {self.minutes:g}")
 
 
-def run_worth(run: Run, worth: Worth, progress: Progress, *, timer: Timer | None = None) -> dict[str, Any]:
+def run_worth(
+    run: Run, worth: Worth, progress: Progress, *, timer: Timer | None = None, jobs: int = 1
+) -> dict[str, Any]:
     """Compare a finished run's network with its rivals; what its folder holds of this very comparison is kept.
 
     MobileNetV3-Small is as wide as the latency allows, and taught for the whole time. Random search draws networks of
@@ -83,6 +87,8 @@ def run_worth(run: Run, worth: Worth, progress: Progress, *, timer: Timer | None
         worth: what is compared.
         progress: called with what is being done, steps done and in all.
         timer: instead of the run's own device.
+        jobs: networks that are taught at a time, a process each. Steps are fixed before, when nothing else runs: what
+            they take longer beside each other is given to the rivals.
 
     Returns:
         What `worth/worth.json` holds: rates are fractions.
@@ -95,9 +101,7 @@ def run_worth(run: Run, worth: Worth, progress: Progress, *, timer: Timer | None
     with locked(run.folder):
         timer = timer or session_timer(run, rival_device(run), match.folder, progress)
         settled = match.settled(timer, progress)
-        for seed in match.seeds:
-            for entry in settled.entries(run.space, seed):
-                match.teach(entry, progress)
+        match.teach_all([entry for seed in match.seeds for entry in settled.entries(run.space, seed)], jobs, progress)
         found = match.summary(settled, timer)
         write_json(match.folder / RESULT, found)
         write_text(match.folder / TABLE, _table(found))
@@ -105,15 +109,15 @@ def run_worth(run: Run, worth: Worth, progress: Progress, *, timer: Timer | None
     return found
 
 
-def worth_told(run: Run, worth: Worth) -> tuple[list[str], float]:
-    """What `run_worth` has yet to do and about how long it takes, in lines; and the seconds.
+def worth_told(run: Run, worth: Worth, jobs: int = 1) -> tuple[list[str], float]:
+    """What `run_worth` has yet to do and about how long it takes, in lines; and the seconds, by the clock.
 
     Raises:
         ConfigError: see `run_worth`.
     """
     match = _Match.of(run, worth)
     known = match.known()
-    seconds = match.seconds * match.share_left(known)
+    seconds = match.seconds * match.share_left(known) / jobs
     said = ", ".join(f"{name.replace('_', '-')} {took / 60:.1f}" for name, took in match.spent.items())
     return [
         f"{MOBILENET} and {RANDOM}, {worth.seeds} seeds each, as fast as {match.arch.id} on {rival_device(run).name}",
@@ -129,6 +133,7 @@ class _Match:
     """All that it takes to teach and judge the rivals of a run."""
 
     run: Run
+    worth: Worth
     dataset: Dataset
     lone: Lone
     arch: Arch
@@ -156,7 +161,7 @@ class _Match:
             raise ConfigError(f"{run.folder}: nothing was trained here that a rival could be given as much time as")
         epochs += run.config.finetune.epochs
         said = {"version": VERSION, "lone": lone.setting, "chosen": arch.id, "seconds": seconds, "epochs": epochs}
-        return cls(run, dataset, lone, arch, run_classes(run), times, seconds, seeds, epochs, setting_id(said))
+        return cls(run, worth, dataset, lone, arch, run_classes(run), times, seconds, seeds, epochs, setting_id(said))
 
     @property
     def folder(self) -> Path:
@@ -198,10 +203,18 @@ class _Match:
         row = rows.get(entry.place, {})
         return (row.get("network"), row.get("steps")) == (entry.network, entry.steps) and self.model(entry).exists()
 
-    def teach(self, entry: Entry, progress: Progress) -> None:
-        """Append what a network reaches, unless it stands there; its file lies beside."""
-        if self.taught(entry, self.rows()):
+    def teach_all(self, entries: Sequence[Entry], jobs: int, progress: Progress) -> None:
+        """`teach` each of them, `jobs` at a time."""
+        rows = self.rows()
+        left = [entry for entry in entries if not self.taught(entry, rows)]
+        if jobs > 1:
+            teach_apart(partial(_teach_apart, self.run.folder.resolve(), self.worth), left, jobs, progress)
             return
+        for entry in left:
+            self.teach(entry, progress)
+
+    def teach(self, entry: Entry, progress: Progress) -> None:
+        """Append what a network reaches; its file lies beside."""
         label = f"{entry.rival}, seed {entry.seed}, {entry.number + 1}"
         key = {"setting": self.setting, "rival": entry.rival, "seed": entry.seed, "number": entry.number}
         key |= {"network": entry.network, "steps": entry.steps}
@@ -298,6 +311,11 @@ class _Match:
         """Whether a file that takes pictures as an arch does gives each test picture its label, (n,)."""
         found: Answers = right_answers(model, self.dataset.test, deployed_preprocess(arch, self.dataset)).numpy()
         return found
+
+
+def _teach_apart(folder: Path, worth: Worth, entry: Entry, progress: Progress) -> None:
+    """What a process of its own does."""
+    _Match.of(open_run(folder), worth).teach(entry, progress)
 
 
 def _spent(run: Run) -> dict[str, float]:

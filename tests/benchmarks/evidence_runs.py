@@ -52,6 +52,7 @@ def parser(doc: str) -> argparse.ArgumentParser:
     command.add_argument("--pictures", type=int, default=20_000, help="training pictures: a fixed, stratified subset")
     command.add_argument("--work", type=Path, required=True, help="folder of runs; the same command goes on there")
     command.add_argument("--out", type=Path, required=True, help="JSON; figures are put beside it")
+    command.add_argument("--jobs", type=int, default=1, help="networks taught alone at a time, a process each")
     command.add_argument("--estimate", action="store_true", help="only say how many hours are left")
     command.add_argument("--set", action="append", default=[], help="override a key of the configs")
     return command
@@ -97,7 +98,7 @@ def seconds_left(run: Run, stages: tuple[str, ...]) -> float:
 def tell_hours(seconds: dict[str, float]) -> None:
     """The estimate, on standard error."""
     for name, own in seconds.items():
-        print(f"{name}: about {own / 3600:.2f} hours of CPU left", file=sys.stderr)
+        print(f"{name}: about {own / 3600:.2f} hours left", file=sys.stderr)
     print(f"in all about {sum(seconds.values()) / 3600:.2f} hours", file=sys.stderr)
 
 

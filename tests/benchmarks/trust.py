@@ -32,14 +32,15 @@ def main() -> None:
     wanted = {
         name: Trust(args.subnets or SETTINGS[name].subnets, args.epochs, repeats=args.repeats) for name in args.sets
     }
-    tell_hours({name: seconds_left(run, ("train",)) + trust_told(run, wanted[name])[1] for name, run in runs.items()})
+    alone = {name: trust_told(run, wanted[name], args.jobs)[1] for name, run in runs.items()}
+    tell_hours({name: seconds_left(run, ("train",)) + alone[name] for name, run in runs.items()})
     if args.estimate:
         return
     for name, run in runs.items():
         do(run, ("train",))
         try:
             with ProgressDisplay() as progress:
-                found = run_trust(run, wanted[name], progress)
+                found = run_trust(run, wanted[name], progress, args.jobs)
         finally:
             rows[name].keep()
         write_results(args.out, name, found, run.folder / "trust/trust.png")

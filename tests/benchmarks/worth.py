@@ -5,6 +5,7 @@
 Whole runs on Fashion-MNIST and CIFAR-10, 20,000 training pictures each (those of `trust.py`, if --work is the same),
 then MobileNetV3-Small and random search with the time that each run took, three seeds each. Says first how many hours
 are left. Everything is kept as it is done: the same command goes on. Latencies are measured: nothing else should run.
+With OMP_NUM_THREADS=1 everything is taught with one thread, and --jobs teaches as many rivals at a time.
 """
 
 from __future__ import annotations
@@ -35,16 +36,16 @@ def main() -> None:
     for name, run in runs.items():
         do(run, ORDER)
         with ProgressDisplay() as progress:
-            found = run_worth(run, Worth(args.seeds), progress)
+            found = run_worth(run, Worth(args.seeds), progress, jobs=args.jobs)
         write_results(args.out, name, found, run.folder / "worth/worth.png")
 
 
 def all_seconds_left(run: Run, args: argparse.Namespace) -> float:
     """Seconds of the run's own stages, and of the rivals: as long as training, searching and fine-tuning take."""
     if run.done("export"):
-        return worth_told(run, Worth(args.seeds))[1]
+        return worth_told(run, Worth(args.seeds), args.jobs)[1]
     each = sum(float(run.result(one)[key]) if run.done(one) else seconds_left(run, (one,)) for one, key in TOOK.items())
-    return seconds_left(run, ORDER) + 2 * args.seeds * each
+    return seconds_left(run, ORDER) + 2 * args.seeds * each / args.jobs
 
 
 if __name__ == "__main__":

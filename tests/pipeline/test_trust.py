@@ -152,12 +152,13 @@ def test_killed_it_ends_as_an_undisturbed_one_and_prints_the_verdict(
 ) -> None:
     run = copied(trained, tmp_path / "run", "trust")
     rows, log = run.folder / "trust" / "rows.jsonl", tmp_path / "log"
-    command = ("trust", str(run.folder), "--subnets", "6", "--epochs", "0.5")
+    command = ("trust", str(run.folder), "--subnets", "6", "--epochs", "0.5", "--jobs", "2")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": python_path()}
     with log.open("wb") as stream:
         started = [sys.executable, "-W", "error", "-m", "edgenas", *command]
         process = subprocess.Popen(started, env=environment, stdout=stream, stderr=stream)
-    # Six rows are of what is inherited; the eighth is of the second subnet that was taught alone.
+    # Six rows are of what is inherited; the eighth is of the second subnet that was taught alone. What taught others
+    # meanwhile ends by itself, or this command's rows would stand there twice.
     assert kill_when(process, lambda: len(read_jsonl(rows)) >= 8), log.read_text()
     done = edgenas(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -313,11 +313,22 @@ def test_stopped_it_ends_as_an_undisturbed_one(
     assert len(read_jsonl(run.folder / "worth/rows.jsonl")) == 4
 
 
+def test_rivals_taught_side_by_side_are_the_same(
+    exported: Run, elsewhere: Callable[[Run], Run], compared: tuple[Run, dict[str, Any]]
+) -> None:
+    run, labels = elsewhere(exported), set()
+    found = run_worth(run, WANTED, lambda label, done, total: labels.add(label), timer=by_size, jobs=2)
+    assert lasting(found) == lasting(compared[1])
+    assert {f"{rival}, seed {seed}, 1" for rival in (MOBILENET, RANDOM) for seed in (0, 1)} < labels
+    assert len(read_jsonl(run.folder / "worth/rows.jsonl")) == 4
+
+
 def test_the_cost_is_told_before(exported: Run, elsewhere: Callable[[Run], Run]) -> None:
     run = elsewhere(exported)
     lines, seconds = worth_told(run, WANTED)
     assert seconds == pytest.approx(2 * 2 * 1.2)
     assert "2 seeds each, as fast as " in lines[0]
+    assert worth_told(run, WANTED, jobs=2)[1] == pytest.approx(seconds / 2)
     _, whole = worth_told(run, Worth(seeds=3))
     assert whole == pytest.approx(2 * 3 * (run.result("train")["train_seconds"] + 2.0))
 
