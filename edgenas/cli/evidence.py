@@ -24,8 +24,8 @@ Jobs = Annotated[
     typer.Option(
         metavar="N",
         min=1,
-        help="Networks taught at a time, a process each, with torch's threads each: as many as cores with "
-        "OMP_NUM_THREADS=1.",
+        help="Networks taught at a time, a process each, of as many threads each as torch has: with OMP_NUM_THREADS=1 "
+        "as many as cores.",
     ),
 ]
 OnlyCost = Annotated[bool, typer.Option("--plan", help="Say what is left to do and how long it takes; do nothing.")]

@@ -55,7 +55,8 @@ class Settled:
         archs: by seed, the networks of the random search; none, where none is as fast.
         random_steps: by seed, of the training of each of them.
         epoch_steps: of a network taught alone for as many epochs as the chosen one had in all.
-        step_seconds: of a step of the chosen network, timed.
+        step_seconds: of a step of the chosen network, timed while nothing else was taught.
+        random_step_seconds: the same, of each network of a random search.
         latency_shares: p50 over that of the chosen network, measured with random weights, by network.
     """
 
@@ -67,6 +68,7 @@ class Settled:
     random_steps: dict[str, int]
     epoch_steps: int
     step_seconds: float
+    random_step_seconds: dict[str, float]
     latency_shares: dict[str, float]
 
     @classmethod
@@ -171,7 +173,7 @@ class Sizer:
         steps = max(1, int(wanted.seconds / step_seconds))
         chosen_seconds = self.lone.seconds(space.unroll(wanted.chosen, wanted.classes), 1)
         epoch_steps = self.lone.steps(wanted.epochs)
-        return Settled(setting, wanted.seconds, width, steps, {}, {}, epoch_steps, chosen_seconds, shares)
+        return Settled(setting, wanted.seconds, width, steps, {}, {}, epoch_steps, chosen_seconds, {}, shares)
 
     def _with_random_search(self, base: Settled) -> Settled:
         """Networks and steps of the seeds that are wanted, beside those that are known."""
@@ -193,6 +195,7 @@ class Sizer:
             base,
             archs=base.archs | {seed: own[: divided[seed][0]] for seed, own in archs.items()},
             random_steps=base.random_steps | {seed: steps for seed, (_, steps) in divided.items()},
+            random_step_seconds=base.random_step_seconds | took,
             latency_shares=base.latency_shares | shares,
         )
 

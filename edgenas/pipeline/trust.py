@@ -17,7 +17,7 @@ import numpy as np
 from edgenas.errors import ConfigError
 from edgenas.evidence.inheritance import Pair, summarise
 from edgenas.files import append_jsonl, read_jsonl, write_bytes, write_json, write_text
-from edgenas.pipeline.apart import teach_apart
+from edgenas.pipeline.apart import check_jobs, teach_apart
 from edgenas.pipeline.data import run_classes, run_dataset, scoring_split
 from edgenas.pipeline.lock import locked
 from edgenas.pipeline.lone import Lone, setting_id, supernet_epochs
@@ -113,10 +113,11 @@ def run_trust(run: Run, trust: Trust, progress: Progress, jobs: int = 1) -> dict
         What `trust/trust.json` holds: rates are fractions.
 
     Raises:
-        ConfigError: see `Trust.check`; or the run has no supernet.
+        ConfigError: see `Trust.check` and `check_jobs`; or the run has no supernet.
         RunFolderError: it is not trained yet, or another process holds the folder.
     """
     trust.check()
+    check_jobs(jobs)
     run.needs("train")
     with locked(run.folder):
         bench = _Bench.of(run, trust)
@@ -143,6 +144,7 @@ def trust_told(run: Run, trust: Trust, jobs: int = 1) -> tuple[list[str], float]
         ConfigError: see `run_trust`.
     """
     trust.check()
+    check_jobs(jobs)
     run.needs("train")
     bench, rows = _Bench.of(run, trust), read_jsonl(run.folder / FOLDER / ROWS)
     left = [number for number, _ in bench.left(rows)]

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from edgenas.deploy.onnx_export import export_onnx
 from edgenas.errors import ConfigError
 from edgenas.evidence.crossover import Costs
 from edgenas.evidence.rivalry import Answers, Contender, summarise
 from edgenas.files import append_jsonl, read_jsonl, write_bytes, write_json, write_text
-from edgenas.pipeline.apart import teach_apart
+from edgenas.pipeline.apart import check_jobs, teach_apart
 from edgenas.pipeline.bundle_network import right_answers
 from edgenas.pipeline.data import deployed_preprocess, run_classes, run_dataset, scoring_split
 from edgenas.pipeline.lock import locked
@@ -35,13 +36,14 @@ from edgenas.space.arch import Arch
 from edgenas.training.checkpoint import file_digest
 from edgenas.training.data import Dataset
 from edgenas.training.evaluate import top1
+from edgenas.training.settled import Schedule
 
 FOLDER = "worth"
 ROWS, SETTLED, RESULT, TABLE, FIGURE = "rows.jsonl", "settled.json", "worth.json", "worth.csv", "worth.png"
 LOGGER = logging.getLogger(__name__)
 _Place = tuple[str, int, int]
 """Of a network within a comparison: rival, seed, number."""
-VERSION = 2
+VERSION = 3
 """Of how rivals are sized."""
 NETWORKS_A_SEED = 1000
 """More than a random search has: how far apart the seeds of its networks' weights are."""
@@ -94,9 +96,11 @@ def run_worth(
         What `worth/worth.json` holds: rates are fractions.
 
     Raises:
-        ConfigError: see `Worth.check`; or the run has no supernet of its own, or no device that fits.
+        ConfigError: see `Worth.check` and `check_jobs`; or the run has no supernet of its own, no device that fits, or
+            took its time with another number of threads.
         RunFolderError: a stage is missing, or another process holds the folder.
     """
+    check_jobs(jobs)
     match = _Match.of(run, worth)
     with locked(run.folder):
         timer = timer or session_timer(run, rival_device(run), match.folder, progress)
@@ -115,6 +119,7 @@ def worth_told(run: Run, worth: Worth, jobs: int = 1) -> tuple[list[str], float]
     Raises:
         ConfigError: see `run_worth`.
     """
+    check_jobs(jobs)
     match = _Match.of(run, worth)
     known = match.known()
     seconds = match.seconds * match.share_left(known) / jobs
@@ -155,12 +160,14 @@ class _Match:
         arch, dataset = run.space.parse(run.result("export")["chosen"]["arch"]), run_dataset(run)
         lone, times = Lone.of(run, dataset), _spent(run)
         seconds = sum(times.values()) if worth.minutes is None else 60 * worth.minutes
+        threads = _threads(run, worth)
         seeds = list(range(run.config.seed, run.config.seed + worth.seeds))
         epochs = supernet_epochs(run, dataset)
         if not epochs:
             raise ConfigError(f"{run.folder}: nothing was trained here that a rival could be given as much time as")
         epochs += run.config.finetune.epochs
         said = {"version": VERSION, "lone": lone.setting, "chosen": arch.id, "seconds": seconds, "epochs": epochs}
+        said["threads"] = threads
         return cls(run, worth, dataset, lone, arch, run_classes(run), times, seconds, seeds, epochs, setting_id(said))
 
     @property
@@ -266,8 +273,9 @@ class _Match:
             answers.setdefault(rival, []).append(right)
             contender = self._contender(entry, tried, p50_us[f"{rival}-{seed}"], float(right.mean()))
             rivals.setdefault(rival, []).append(contender)
-        drawn = [rows[e.place] for own in taught.values() for e in own if e.rival == RANDOM]
-        took = [float(row["seconds"]) / row["steps"] for row in drawn] or [settled.step_seconds]
+        drawn = [e.network for own in taught.values() for e in own if e.rival == RANDOM]
+        # As timed when nothing else was taught, as the run was; what rows hold may be of several at a time.
+        took = [settled.random_step_seconds[network] for network in drawn] or [settled.step_seconds]
         per_budget = self.spent["search"] + self.spent["fine_tuning"]
         alone = settled.epoch_steps * statistics.mean(took)
         bundled = self.run.folder / _fp32_model(export)
@@ -276,6 +284,9 @@ class _Match:
             "dataset": self.lone.dataset,
             "model_sha256": file_digest(bundled),
             "supernet_from": self.lone.supernet_from,
+            "recipe": self.lone.config.recipe,
+            "finetune": self.run.config.finetune.model_dump(mode="json", include={"epochs", "learning_rate_share"}),
+            "threads": torch.get_num_threads(),
             "space": self.run.space.name,
             "device": rival_device(self.run).name,
             "training_images": len(self.lone.train),
@@ -311,6 +322,24 @@ class _Match:
         """Whether a file that takes pictures as an arch does gives each test picture its label, (n,)."""
         found: Answers = right_answers(model, self.dataset.test, deployed_preprocess(arch, self.dataset)).numpy()
         return found
+
+
+def _threads(run: Run, worth: Worth) -> int | None:
+    """Threads that networks are taught with on a CPU: those that the run's time was taken with.
+
+    Raises:
+        ConfigError: there are others now.
+    """
+    schedule, now = Schedule.read(run.result_path("train").parent), torch.get_num_threads()
+    before = None if schedule is None else schedule.circumstances.get("threads")
+    if schedule is None or schedule.circumstances.get("device") != "cpu":
+        return None
+    if worth.minutes is None and before not in (None, now):
+        raise ConfigError(
+            f"{run.folder}: edgenas took its time with {before} thread(s), and rivals would have {now}: "
+            f"set OMP_NUM_THREADS={before}, or say how many --minutes they get"
+        )
+    return now
 
 
 def _teach_apart(folder: Path, worth: Worth, entry: Entry, progress: Progress) -> None:

@@ -48,8 +48,7 @@ def gaps(found: Trust) -> list[str]:
         said.append(f"Alone they reach {ends[0]} to {ends[1]}{mean}")
     if found.all.tau is not None and found.all.tau.repeated is not None:
         said.append(
-            f"One such training ranks them as the others do with a tau of {found.all.tau.repeated:.2f}: what seeds "
-            "alone change, no supernet can tell"
+            f"One such training ranks them as the mean of the others does with a tau of {found.all.tau.repeated:.2f}"
         )
     if found.average is not None:
         said.append(
@@ -154,8 +153,8 @@ def worthwhile(found: Worth) -> str:
     chance = found.lead_error is not None and abs(found.lead) <= 2 * found.lead_error
     return (
         f"The search's network is {100 * abs(found.lead):.1f}{error} points {side} {found.best_rival} on test pictures"
-        f"{', which may be chance' if chance else ''} ({percent(found.edgenas.test_top1)} against "
-        f"{percent(best.test_top1.mean)}, mean of {len(best.seeds)} seeds)"
+        f"{', which may be chance' if chance else ''} ({percent(found.edgenas.test_top1)} of one "
+        f"run against {percent(best.test_top1.mean)}, mean of {len(best.seeds)} seeds)"
     )
 
 

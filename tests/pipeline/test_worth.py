@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from trained_run import finished_by_hand, quiet, trained_run
 
 from edgenas.config.sections import FinetuneConfig
@@ -321,6 +322,24 @@ def test_rivals_taught_side_by_side_are_the_same(
     assert lasting(found) == lasting(compared[1])
     assert {f"{rival}, seed {seed}, 1" for rival in (MOBILENET, RANDOM) for seed in (0, 1)} < labels
     assert len(read_jsonl(run.folder / "worth/rows.jsonl")) == 4
+
+
+def test_time_that_was_taken_with_other_threads_is_not_handed_on(
+    exported: Run, elsewhere: Callable[[Run], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = elsewhere(exported)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    with pytest.raises(ConfigError, match=r"with 1 thread\(s\), and rivals would have 7: set OMP_NUM_THREADS=1"):
+        worth_told(run, Worth(seeds=2))
+    assert worth_told(run, WANTED)[1] > 0
+
+
+def test_what_one_network_alone_costs_is_of_times_when_nothing_else_was_taught(
+    compared: tuple[Run, dict[str, Any]],
+) -> None:
+    settled = json.loads((compared[0].folder / "worth/settled.json").read_text())
+    assert set(settled["random_step_seconds"].values()) == {STEP_SECONDS}
+    assert compared[1]["crossover"]["alone_seconds"] == pytest.approx(settled["epoch_steps"] * STEP_SECONDS)
 
 
 def test_the_cost_is_told_before(exported: Run, elsewhere: Callable[[Run], Run]) -> None:
