@@ -21,7 +21,7 @@ from edgenas.space.arch import Arch
 from edgenas.space.blocks import BlockSpec
 from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.subnet import Subnet
-from edgenas.training.alone import Progress, fresh_subnet, step_seconds, steps_of, teach
+from edgenas.training.alone import ROUNDS, Progress, fresh_subnet, step_seconds, steps_of, teach
 from edgenas.training.data import Dataset
 from edgenas.training.evaluate import recalibrate
 from edgenas.training.log import steps_taken
@@ -81,9 +81,10 @@ class Lone:
         """Optimiser steps of so many passes over the pictures."""
         return steps_of(self.config, len(self.train), epochs)
 
-    def seconds(self, specs: Sequence[BlockSpec], steps: int) -> float:
-        """About how long teaching a network takes; a few steps are timed."""
-        return steps * step_seconds(fresh_subnet(specs, self.config, 0, pixels=self.pixels), self.train, self.config, 0)
+    def step_seconds(self, networks: Mapping[str, Sequence[BlockSpec]], rounds: int = ROUNDS) -> dict[str, float]:
+        """Of one step of teaching each network, by its name; some are timed, in turns."""
+        nets = [fresh_subnet(specs, self.config, 0, pixels=self.pixels) for specs in networks.values()]
+        return dict(zip(networks, step_seconds(nets, self.train, self.config, 0, rounds=rounds), strict=True))
 
     @contextmanager
     def taught(

@@ -13,7 +13,18 @@ from edgenas.errors import RunFolderError, explained
 from edgenas.files import read_json, write_json
 from edgenas.pipeline.lone import Lone
 from edgenas.pipeline.profile import run_predictors
-from edgenas.pipeline.rivals import Timer, as_fast, at_width, draw, finer_widths, fits, rival_device, widest, widths
+from edgenas.pipeline.rivals import (
+    CHOSEN,
+    Timer,
+    as_fast,
+    at_width,
+    draw,
+    finer_widths,
+    fits,
+    rival_device,
+    widest,
+    widths,
+)
 from edgenas.pipeline.run import Progress, Run
 from edgenas.space.arch import Arch
 from edgenas.space.blocks import BlockSpec
@@ -169,11 +180,11 @@ class Sizer:
         if fits(shares[_name(width)]) and len(finer) > 1:
             shares |= self._shares(_named(finer))
             width = widest({width: shares[_name(width)] for width in finer})
-        step_seconds = self.lone.seconds(at_width(space, wanted.classes, width), 1)
-        steps = max(1, int(wanted.seconds / step_seconds))
-        chosen_seconds = self.lone.seconds(space.unroll(wanted.chosen, wanted.classes), 1)
+        both = {MOBILENET: at_width(space, wanted.classes, width), CHOSEN: space.unroll(wanted.chosen, wanted.classes)}
+        took = self.lone.step_seconds(both)
+        steps = max(1, int(wanted.seconds / took[MOBILENET]))
         epoch_steps = self.lone.steps(wanted.epochs)
-        return Settled(setting, wanted.seconds, width, steps, {}, {}, epoch_steps, chosen_seconds, {}, shares)
+        return Settled(setting, wanted.seconds, width, steps, {}, {}, epoch_steps, took[CHOSEN], {}, shares)
 
     def _with_random_search(self, base: Settled) -> Settled:
         """Networks and steps of the seeds that are wanted, beside those that are known."""
@@ -186,7 +197,7 @@ class Sizer:
         shares = self._shares(networks) if networks else {}
         self.progress("sizing rivals", 2, 3)
         archs = {seed: _kept(own, shares, count) for seed, own in drawn.items()}
-        took = {name: self.lone.seconds(networks[name], 1) for name in dict.fromkeys(chain(*archs.values()))}
+        took = self.lone.step_seconds({name: networks[name] for name in chain(*archs.values())})
         divided = {
             seed: _divided([took[name] for name in own], wanted.seconds, base.epoch_steps)
             for seed, own in archs.items()

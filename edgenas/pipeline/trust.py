@@ -148,7 +148,8 @@ def trust_told(run: Run, trust: Trust, jobs: int = 1) -> tuple[list[str], float]
     run.needs("train")
     bench, rows = _Bench.of(run, trust), read_jsonl(run.folder / FOLDER / ROWS)
     left = [number for number, _ in bench.left(rows)]
-    seconds = sum(left.count(n) * bench.lone.seconds(bench.specs(n), bench.steps) for n in dict.fromkeys(left)) / jobs
+    took = bench.lone.step_seconds({str(number): bench.specs(number) for number in left}, rounds=1)
+    seconds = bench.steps * sum(took[str(number)] for number in left) / jobs
     lone, done = bench.lone, len(bench.trainings) - len(left)
     times = f", {trust.repeats} times" if trust.repeats > 1 else ""
     return [

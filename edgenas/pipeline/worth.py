@@ -43,7 +43,7 @@ ROWS, SETTLED, RESULT, TABLE, FIGURE = "rows.jsonl", "settled.json", "worth.json
 LOGGER = logging.getLogger(__name__)
 _Place = tuple[str, int, int]
 """Of a network within a comparison: rival, seed, number."""
-VERSION = 3
+VERSION = 4
 """Of how rivals are sized."""
 NETWORKS_A_SEED = 1000
 """More than a random search has: how far apart the seeds of its networks' weights are."""

@@ -6,6 +6,7 @@ import copy
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -30,7 +31,8 @@ from edgenas.training.step import autocast, check_finite
 from edgenas.training.stopping import Held
 
 Progress = Callable[[int, int], None]
-WARM_UP_STEPS, TIMED_STEPS = 2, 5
+WARM_UP_STEPS, TIMED_STEPS, ROUNDS = 2, 3, 10
+"""Of a network that is timed: steps before, steps of a turn, and turns."""
 
 
 def fresh_subnet(
@@ -125,16 +127,45 @@ def teach(
     return seconds
 
 
-def step_seconds(net: Subnet, train: Split, config: TrainConfig, seed: int) -> float:
-    """Seconds of one step of `teach`, reading pictures included: the median of a few, taken by a copy."""
+def step_seconds(
+    nets: Sequence[Subnet], train: Split, config: TrainConfig, seed: int, *, rounds: int = ROUNDS
+) -> list[float]:
+    """Seconds of one step of `teach` for each network, reading pictures included; taken by copies of them.
+
+    Networks take turns, so that a machine that is slower for a while is so for all; of each the median counts.
+
+    Args:
+        nets: to be timed.
+        train: see `teach`.
+        config: see `teach`.
+        seed: see `teach`.
+        rounds: turns of each network.
+    """
+    clocks = [_clock(net, train, config, seed, WARM_UP_STEPS + rounds * (1 + TIMED_STEPS)) for net in nets]
+    for clock in clocks:
+        _take(clock, WARM_UP_STEPS)
+    found: list[list[float]] = [[] for _ in nets]
+    for _ in range(rounds):
+        for own, clock in zip(found, clocks, strict=True):
+            # The first finds the caches as another network left them.
+            own += _take(clock, 1 + TIMED_STEPS)[1:]
+    return [statistics.median(own) for own in found]
+
+
+def _take(clock: Iterator[float], count: int) -> list[float]:
+    return list(islice(clock, count))
+
+
+def _clock(net: Subnet, train: Split, config: TrainConfig, seed: int, steps: int) -> Iterator[float]:
+    """Seconds of each step of a copy, which is taken when it is asked for."""
     twin = copy.deepcopy(net).to(device=compute_device(config.device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     twin.train()
-    optimizer, found, started = make_optimizer(twin, config), [], time.perf_counter()
-    for step, batch in _batches(train, config, seed, range(WARM_UP_STEPS + TIMED_STEPS)):
-        _step(twin, None, optimizer, batch, config, seed, step)
-        found.append(time.perf_counter() - started)
+    optimizer, batches = make_optimizer(twin, config), _batches(train, config, seed, range(steps))
+    for _ in range(steps):
         started = time.perf_counter()
-    return statistics.median(found[WARM_UP_STEPS:])
+        step, batch = next(batches)
+        _step(twin, None, optimizer, batch, config, seed, step)
+        yield time.perf_counter() - started
 
 
 def _batches(train: Split, config: TrainConfig, seed: int, steps: range) -> Iterator[tuple[int, Split]]:

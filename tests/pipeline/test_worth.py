@@ -77,7 +77,7 @@ def clockwork(exported: Run) -> Iterator[None]:
         monkeypatch.setattr(rivals, "WIDTHS", (0.1, 0.3, 0.5, 1.0))
         monkeypatch.setattr(sizing, "as_fast", as_fast)
         monkeypatch.setattr(sizing, "run_predictors", lambda run: {"here": SimpleNamespace(predict=predict)})
-        monkeypatch.setattr(Lone, "seconds", lambda self, specs, steps: steps * STEP_SECONDS)
+        monkeypatch.setattr(Lone, "step_seconds", lambda self, networks: dict.fromkeys(networks, STEP_SECONDS))
         yield
 
 
@@ -200,7 +200,11 @@ def sized(exported: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
         left, dear = iter(counts), {exported.space.unroll(arch, 10) for arch in archs[::2]}
         monkeypatch.setattr(sizing, "draw", lambda *args: archs[: next(left)])
         monkeypatch.setattr(sizing, "fits", lambda *args: True)
-        monkeypatch.setattr(Lone, "seconds", lambda self, specs, steps: steps * (slow if specs in dear else 1.0))
+
+        def step_seconds(lone: Lone, networks: Mapping[str, Any]) -> dict[str, float]:
+            return {name: slow if specs in dear else 1.0 for name, specs in networks.items()}
+
+        monkeypatch.setattr(Lone, "step_seconds", step_seconds)
         wanted = Wanted(exported.space.largest, 10, seconds, range(len(counts)), 1.0)
         lone = Lone.of(exported, run_dataset(exported))
         return Sizer(exported, lone, wanted, by_size, quiet).settle(tmp_path / "s", "s")

@@ -19,7 +19,7 @@ from edgenas.errors import UncalibratedError
 from edgenas.space.mobilenet_v3 import mobilenet_v3_small
 from edgenas.supernet import depthwise
 from edgenas.supernet.subnet import Subnet
-from edgenas.training import checkpoint, loop
+from edgenas.training import alone, checkpoint, loop
 from edgenas.training.alone import fresh_subnet, step_seconds, steps_of, teach
 from edgenas.training.data import Dataset
 from edgenas.training.evaluate import recalibrate, top1, uncalibrated_top1
@@ -136,8 +136,31 @@ def test_seconds_are_those_of_steps_over_all_interruptions(
 def test_timing_steps_leaves_the_network_as_it_was(dataset: Dataset) -> None:
     net = fresh()
     before = copy.deepcopy(net.state_dict())
-    assert 0 < step_seconds(net, dataset.train, CONFIG, 0) < 60
+    assert 0 < step_seconds([net], dataset.train, CONFIG, 0)[0] < 60
     torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
+
+
+def test_networks_that_are_timed_take_turns(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that becomes three times as slow while they are timed is so for all: their ratio stays."""
+    clock, taken = [0.0], []
+
+    def step(net: Subnet, *arguments: object) -> None:
+        name = next(name for name, cost in costs.items() if cost[1] == len(net.specs))
+        taken.append(name)
+        clock[0] += costs[name][0] * (1.0 if len(taken) < 45 else 3.0)
+
+    nets = [fresh(), fresh_subnet(SMALL.unroll(SMALL.largest, 10), CONFIG, 1)]
+    costs = {"small": (1.0, len(nets[0].specs)), "large": (2.0, len(nets[1].specs))}
+    assert costs["small"][1] != costs["large"][1]
+    monkeypatch.setattr(alone, "_step", step)
+    monkeypatch.setattr(alone.time, "perf_counter", lambda: clock[0])
+    small, large = step_seconds(nets, dataset.train, CONFIG, 0)
+    assert large == pytest.approx(2 * small)
+    assert taken.count("small") == taken.count("large") == 2 + 10 * 4
+
+
+def test_no_network_to_time_takes_no_time(dataset: Dataset) -> None:
+    assert step_seconds([], dataset.train, CONFIG, 0) == []
 
 
 def test_wide_depthwise_convolutions_are_taught_quickly_and_are_plain_ones_afterwards(
