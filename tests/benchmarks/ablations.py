@@ -6,7 +6,8 @@ All sizes alike, uniform, sandwich with labels alone, sandwich with distillation
 alpha-divergence and delayed shrinking, each for --minutes by the clock (steps are timed first, so what was really taken
 is told, too). Validation top-1 of the smallest, a middle and the largest subnet, batch norm recalibrated and not, and
 of twelve that cover the space, as a search begins with: by their mean recipes are ranked. Says first how many hours are
-left. A row is appended for each training, and a stopped one goes on: the same command does what is missing.
+left. A row is appended for each training, a process of its own, and a stopped one goes on: the same command does what
+is missing. With --jobs they share the machine alike, but for the last where their number is odd.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from edgenas.config.reading import load_config
 from edgenas.config.run import RunConfig
 from edgenas.display import ProgressDisplay
 from edgenas.files import append_jsonl, read_json, read_jsonl, write_bytes
+from edgenas.pipeline.apart import check_jobs, teach_apart
 from edgenas.pipeline.lone import setting_id
+from edgenas.pipeline.run import Progress
 from edgenas.report.plots import BLUE, GREEN, GREY, INK, STYLE, VERMILION, headline, png
 from edgenas.space.arch import Arch
 from edgenas.space.design import covering
@@ -59,7 +62,7 @@ COVERING = 12
 
 @dataclass(frozen=True)
 class Trial:
-    """A training of one recipe from one seed; `setting` is the digest of the rest of its config, and of the threads."""
+    """A training of one recipe from one seed; `setting` is a digest of the rest: config, threads, how many at once."""
 
     recipe: str
     seed: int
@@ -75,22 +78,39 @@ def archs_of(space: SearchSpace) -> dict[str, Arch]:
     return dict(zip(SUBNETS, (space.smallest, middle, space.largest), strict=True))
 
 
-def run_trial(trial: Trial, config: RunConfig, dataset: Dataset, work: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Trials:
+    """What all have in common: where rows are appended, and checkpoints lie."""
+
+    config: RunConfig
+    out: Path
+    work: Path
+
+    def run(self, trial: Trial, progress: Progress) -> None:
+        """Append the row of one."""
+        # Of one seed for all: recipes are compared on the same pictures.
+        append_jsonl(self.out, run_trial(trial, self.config, pictures(self.config), self.work, progress))
+
+
+def pictures(config: RunConfig) -> Dataset:
+    return load_dataset(config.pictures, config.seed, resolution=config.load_space().resolution[-1])
+
+
+def run_trial(trial: Trial, config: RunConfig, dataset: Dataset, work: Path, progress: Progress) -> dict[str, Any]:
     """Train, or go on; then score."""
     space, folder = config.load_space(), work / f"{trial.recipe}-{trial.seed}-{trial.minutes:g}-{trial.setting}"
     taught = config.training.model_copy(update={"recipe": trial.recipe})
     torch.manual_seed(trial.seed)
     net = SuperNet(space, dataset.num_classes, pixels=dataset.pixels)
-    with ProgressDisplay() as progress:
-        result = train(
-            net,
-            dataset,
-            taught,
-            seed=trial.seed,
-            folder=folder,
-            progress=lambda label, done, total: progress(f"{trial.recipe}, seed {trial.seed}: {label}", done, total),
-            minutes=trial.minutes,
-        )
+    result = train(
+        net,
+        dataset,
+        taught,
+        seed=trial.seed,
+        folder=folder,
+        progress=lambda label, done, total: progress(f"{trial.recipe}, seed {trial.seed}: {label}", done, total),
+        minutes=trial.minutes,
+    )
     net.cpu().eval()
     images = dataset.train.pictures[: config.search.calibration_images]
     archs = archs_of(space).items()
@@ -133,6 +153,7 @@ def summary(rows: list[dict[str, Any]], dataset: Dataset, args: argparse.Namespa
         "training_images": len(dataset.train),
         "validation_images": len(dataset.validation),
         "minutes": args.minutes,
+        "jobs": args.jobs,
         "recipes": sorted(table, key=lambda one: -one["mean_covering_top1"]),
     }
 
@@ -168,6 +189,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=20_000, help="training pictures: a fixed, stratified subset")
     parser.add_argument("--minutes", type=float, default=8.0, help="of each training")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, with OMP_NUM_THREADS=1 one a core")
     parser.add_argument("--out", type=Path, default=Path("ablations.jsonl"))
     parser.add_argument("--figure", type=Path, help="PNG of the summary")
     parser.add_argument("--work", type=Path, help="folder of checkpoints; default: --out without its suffix")
@@ -176,18 +198,19 @@ def main() -> None:
     parser.add_argument("--estimate", action="store_true", help="only say how many hours are left")
     args = parser.parse_args()
     config = load_config(args.config, [f"data.limit={args.pictures}", *args.set])
-    setting = setting_id({"config": config.model_dump(mode="json"), "threads": torch.get_num_threads()})
+    check_jobs(args.jobs)
+    said = {"config": config.model_dump(mode="json"), "threads": torch.get_num_threads(), "jobs": args.jobs}
+    setting = setting_id(said)
     wanted = [Trial(recipe, seed, args.minutes, setting) for seed in range(args.seeds) for recipe in args.recipes]
     left = [trial for trial in wanted if known(trial, args.out) is None]
-    print(f"{len(left)} trainings left, about {len(left) * args.minutes / 60:.2f} hours of CPU", file=sys.stderr)
+    print(f"{len(left)} trainings left, about {len(left) * args.minutes / 60 / args.jobs:.2f} hours", file=sys.stderr)
     if args.estimate:
         return
-    # Of one seed for all: recipes are compared on the same pictures.
-    dataset = load_dataset(config.pictures, config.seed, resolution=config.load_space().resolution[-1])
-    for trial in left:
-        append_jsonl(args.out, run_trial(trial, config, dataset, args.work or args.out.with_suffix("")))
+    trials = Trials(config, args.out, args.work or args.out.with_suffix(""))
+    with ProgressDisplay() as progress:
+        teach_apart(trials.run, left, args.jobs, progress)
     rows = [row for trial in wanted if (row := known(trial, args.out))]
-    found = summary(rows, dataset, args)
+    found = summary(rows, pictures(config), args)
     if args.figure:
         write_bytes(args.figure, figure(found))
     print(json.dumps(found, indent=2))

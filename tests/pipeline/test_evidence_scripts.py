@@ -62,6 +62,7 @@ def test_ablations_append_a_row_for_each_recipe_and_go_on_after_a_kill(cwd: Path
     assert kill_when(process, lambda: len(read_jsonl(cwd / "rows.jsonl")) >= 1)
     before = read_jsonl(cwd / "rows.jsonl")
     found = json.loads(call(cwd, "ablations.py", *ABLATIONS, "--figure", "ablations.png").stdout)
+    assert found["jobs"] == 1
     assert (cwd / "ablations.png").read_bytes().startswith(b"\x89PNG")
     rows = read_jsonl(cwd / "rows.jsonl")
     assert rows[: len(before)] == before
