@@ -55,7 +55,8 @@ def summarise(pairs: Sequence[Pair]) -> dict[str, Any]:
 def _repeated(by_seed: npt.NDArray[np.float64]) -> float | None:
     """The tau of one training of all subnets with the mean of the others, on average; None of a single one.
 
-    What trainings that differ by their seeds alone do not agree on, no supernet can be asked to tell.
+    It tells how far seeds alone go: where such trainings do not agree, one of them ranks by its seed. A supernet, held
+    against the mean of all, may well be above it.
 
     Args:
         by_seed: top-1, (seeds, subnets).

@@ -318,6 +318,7 @@ def test_stopped_it_ends_as_an_undisturbed_one(
     assert len(read_jsonl(run.folder / "worth/rows.jsonl")) == 4
 
 
+@pytest.mark.slow
 def test_rivals_taught_side_by_side_are_the_same(
     exported: Run, elsewhere: Callable[[Run], Run], compared: tuple[Run, dict[str, Any]]
 ) -> None:
