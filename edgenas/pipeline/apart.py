@@ -7,6 +7,7 @@ than one after the other with two. Processes write under the lock that their cal
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import signal
 import sys
@@ -114,10 +115,11 @@ def _check(exit_code: int | None) -> None:
 
 def _work(teach: Callable[[Any, Progress], None], item: Any, threads: int, pipe: Connection) -> None:
     """What a process does: teach one item."""
-    # A terminal sends its signals to all; the caller's word alone counts, since a second one would not wait.
-    for name in ("SIGINT", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    # What is sent to a whole group, as terminals do, is for the caller, who asks: a second request would not wait.
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
+    else:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     # This one becomes an exception, which waits for the end of a step and its checkpoint.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     torch.set_num_threads(threads)

@@ -161,6 +161,9 @@ def _clock(net: Subnet, train: Split, config: TrainConfig, seed: int, steps: int
     twin = copy.deepcopy(net).to(device=compute_device(config.device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     twin.train()
     optimizer, batches = make_optimizer(twin, config), _batches(train, config, seed, range(steps))
+    for group in optimizer.param_groups:
+        # Nothing is to be learned, and nothing can go wrong.
+        group["lr"] = 0.0
     for _ in range(steps):
         started = time.perf_counter()
         step, batch = next(batches)

@@ -43,6 +43,7 @@ SETTINGS = {
 }
 SUBNETS_PER_STEP = 4
 """Archs that the supernets are taught at each step."""
+SEARCH = ("search.strategy=nsga2", "search.evaluations=120", "search.population=12")
 TUNED_RATE = 0.5
 """Peak of the learning rate of fine-tuning, as a share of the supernet's."""
 
@@ -64,7 +65,7 @@ def config_of(name: str, args: argparse.Namespace) -> RunConfig:
     """The config of a set's run."""
     setting = SETTINGS[name]
     own = [f"name={name}", f"data.limit={args.pictures}", f"train.epochs={setting.epochs}"]
-    own += [f"train.subnets_per_step={SUBNETS_PER_STEP}"]
+    own += [f"train.subnets_per_step={SUBNETS_PER_STEP}", *SEARCH]
     own += [f"finetune.epochs={setting.tuned_epochs}", f"finetune.learning_rate_share={TUNED_RATE}"]
     if name == "cifar-10":
         own.append(f"data.path={pictures_of_cifar(args.work)}")

@@ -72,8 +72,8 @@ def odd(item: int, progress: Progress) -> None:
 
 def held(folder: Path, item: int, progress: Progress) -> None:
     """Ends between two steps alone, as teaching does, and says so."""
-    (folder / f"{item}.begun").touch()
     with Held():
+        (folder / f"{item}.begun").touch()
         time.sleep(0.5)
         (folder / f"{item}.checkpoint").touch()
     time.sleep(LONG_SECONDS)

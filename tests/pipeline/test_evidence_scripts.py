@@ -126,6 +126,7 @@ def test_the_worth_table_is_made_with_real_measurements(cwd: Path) -> None:
     assert "hours left" in call(cwd, *script, "--estimate").stderr
     call(cwd, *script)
     found = json.loads((cwd / "worth.json").read_text())["results"]["fashion-mnist"]
-    assert set(found["rivals"]) == {"mobilenet-v3-small", "random-search"}
+    # So short a training may choose the smallest network, as fast as which there is no other.
+    assert {*found["rivals"], *found["left_out"]} == {"mobilenet-v3-small", "random-search"}
     assert found["edgenas"]["p50_us"] > 0
     assert (cwd / "worth_fashion-mnist.png").stat().st_size > 1000

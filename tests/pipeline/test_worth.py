@@ -332,9 +332,10 @@ def test_rivals_taught_side_by_side_are_the_same(
 def test_time_that_was_taken_with_other_threads_is_not_handed_on(
     exported: Run, elsewhere: Callable[[Run], Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = elsewhere(exported)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
-    with pytest.raises(ConfigError, match=r"with 1 thread\(s\), and rivals would have 7: set OMP_NUM_THREADS=1"):
+    run, before = elsewhere(exported), torch.get_num_threads()
+    said = rf"with {before} thread\(s\), and rivals would have 77: set OMP_NUM_THREADS={before}"
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    with pytest.raises(ConfigError, match=said):
         worth_told(run, Worth(seeds=2))
     assert worth_told(run, WANTED)[1] > 0
 
