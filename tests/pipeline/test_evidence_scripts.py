@@ -38,7 +38,7 @@ def environment() -> dict[str, str]:
 
 def call(cwd: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        command(script, *arguments), cwd=cwd, env=environment(), capture_output=True, text=True, timeout=400
+        command(script, *arguments), cwd=cwd, env=environment(), capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr
     return done
