@@ -36,6 +36,7 @@ train: {recipe: sandwich, epochs: 3, batch_size: 64, subnets_per_step: 3}
 profile: {networks: 16, rounds: 8}
 search: {evaluations: 24, population: 8, calibration_images: 128}
 verify: {networks: 5, rounds: 8}
+finetune: {epochs: 0}
 export: {parity_images: 32}
 """
 

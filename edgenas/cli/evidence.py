@@ -83,8 +83,9 @@ def worth(
     Says first what it costs. Goes on where it stopped. Leaves table, figure and JSON in RUN/worth.
     """
     from edgenas.cli.evidence_display import print_worth
+    from edgenas.pipeline.contest import Worth
     from edgenas.pipeline.run import open_run
-    from edgenas.pipeline.worth import Worth, run_worth, worth_told
+    from edgenas.pipeline.worth import run_worth, worth_told
 
     run, wanted = open_run(folder), Worth(seeds, minutes)
     lines, seconds = worth_told(run, wanted, jobs)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,7 +68,7 @@ def run_command(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """A whole run: profile, train, search, verify, export, report. Goes on where it stopped."""
+    """A whole run: profile, train, search, verify, finetune, export, report. Goes on where it stopped."""
     _whole_run(target, budget, sets, run, minutes, plan, Shown(as_json, quiet), reach_of(on, pack, unpack))
 
 
@@ -124,10 +123,7 @@ def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: 
     from edgenas.display import print_table
     from edgenas.pipeline.plan import plan_budgets, plan_run
 
-    stages, budgets = plan_run(config, folder, reach), plan_budgets(config, folder)
-    if minutes is not None:
-        what, timed = f"as many steps as {minutes:g} minutes hold", 60 * minutes
-        stages = [replace(s, what=what, seconds=timed) if s.stage == "train" else s for s in stages]
+    stages, budgets = plan_run(config, folder, reach, minutes), plan_budgets(config, folder)
     left = [stage for stage in stages if not stage.done]
     seconds, disk = sum(stage.seconds for stage in left), sum(stage.disk_bytes for stage in left)
     if as_json:

@@ -116,6 +116,13 @@ class RunConfig(Section):
         """Whether the run has a supernet: one it trains, or one it is given."""
         return self.train is not None
 
+    @property
+    def finetunes(self) -> bool:
+        """Whether the chosen subnet is taught on its own: where that is asked for, or its supernet is taught here."""
+        if self.finetune.epochs is not None:
+            return self.finetune.epochs > 0
+        return self.accuracy is None and self.train is not None and bool(self.train.epochs)
+
     def load_space(self) -> SearchSpace:
         """The search space that `space` names and narrows."""
         return load_space(self.space)

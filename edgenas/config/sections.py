@@ -171,7 +171,7 @@ class VerifyConfig(Section):
 class FinetuneConfig(Section):
     """How the chosen subnet is taught on its own before it is handed over; or taught other pictures than the run's."""
 
-    epochs: float = Field(0.0, ge=0)
+    epochs: float | None = Field(None, ge=0)
     data: DataConfig | None = None
     teacher: Literal["none", "largest"] = "none"
     learning_rate_share: float = Field(0.1, gt=0, le=10)

@@ -43,6 +43,25 @@ def check_jobs(jobs: int) -> None:
         )
 
 
+def teach_each(
+    here: Callable[[Item, Progress], None],
+    apart: Callable[[Item, Progress], None],
+    items: Sequence[Item],
+    jobs: int,
+    progress: Progress,
+) -> None:
+    """Call `here` for one item after another; where there are several `jobs`, `apart` for so many at a time.
+
+    Raises:
+        EdgenasError, Stopped: see `teach_apart`.
+    """
+    if jobs > 1:
+        teach_apart(apart, items, jobs, progress)
+        return
+    for item in items:
+        here(item, progress)
+
+
 def teach_apart(teach: Callable[[Item, Progress], None], items: Sequence[Item], jobs: int, progress: Progress) -> None:
     """Call `teach` for every item, `jobs` at a time; begun in their order.
 

@@ -14,10 +14,10 @@ from edgenas.deploy.parity import Int8Parity, Parity, check_parity
 from edgenas.deploy.quantize import Choice
 from edgenas.pipeline.bundle_network import Network, validation_top1
 from edgenas.pipeline.devices import measured_devices
-from edgenas.pipeline.fine_tuning import FineTuning, fine_tuned, outcome, tuning_due
 from edgenas.pipeline.front_int8 import Int8File
 from edgenas.pipeline.int8 import int8_gate, needs_seven_bits, quantised
 from edgenas.pipeline.profile import run_form
+from edgenas.pipeline.quantisation_aware import FineTuning, fine_tuned, outcome, tuning_due
 from edgenas.pipeline.run import Progress
 
 LOGGER = logging.getLogger(__name__)

@@ -38,7 +38,7 @@ def run_export(run: Run, progress: Progress) -> None:
     options, used = BundleOptions(run_precision(run)), precisions(run)
     manifest = make_bundle(run, run.space.parse(verified["chosen"]), options, run.folder / BUNDLE, progress)
     # The choice is written down: what test pictures say of the others changes nothing now.
-    write_hindsight(run, _inherited_file(run, verified), progress)
+    write_hindsight(run, run.folder / verified["model"] if verified["model"] else None, progress)
     chosen: dict[str, Any] = {
         "arch": manifest.arch,
         "val_top1": _val_top1(run, manifest, verified),
@@ -48,13 +48,6 @@ def run_export(run: Run, progress: Progress) -> None:
     }
     result = {"chosen": chosen, "parity": manifest.parity, "costs": manifest.costs}
     run.finish("export", result | ({"int8": _int8_result(manifest)} if manifest.int8 else {}))
-
-
-def _inherited_file(run: Run, verified: dict[str, Any]) -> Path | None:
-    """The chosen network's file with inherited weights; None where nothing was measured, and all was fine-tuned."""
-    if verified["model"]:
-        return run.folder / str(verified["model"])
-    return run.folder / BUNDLE / MODEL if run.lacks("finetune") else None
 
 
 def _val_top1(run: Run, manifest: Manifest, verified: dict[str, Any]) -> float:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from edgenas.errors import RunFolderError
 from edgenas.files import write_bytes
 from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_split
-from edgenas.pipeline.lone import setting_id
+from edgenas.pipeline.lone import setting_id, supernet_epochs
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.subnets import run_subnets
 from edgenas.space.arch import Arch
@@ -59,6 +59,7 @@ def run_finetune(run: Run, progress: Progress) -> None:
     arch, settings = run.space.parse(run.result("verify")["chosen"]), run.config.finetune
     own = run_dataset(run)
     subnets, dataset = run_subnets(run, own), tuned_dataset(run, own)
+    epochs = supernet_epochs(run, own) if settings.epochs is None else settings.epochs
     digest = dataset.digest()
     inherited = subnets(arch)
     student = inherited if dataset is own else with_classes(inherited, dataset.num_classes)
@@ -66,7 +67,7 @@ def run_finetune(run: Run, progress: Progress) -> None:
         student,
         dataset.train,
         run.config.training,
-        epochs=settings.epochs,
+        epochs=epochs,
         learning_rate_share=settings.learning_rate_share,
         calibration=calibration_pictures(run, dataset),
         seed=run.config.seed,
@@ -80,7 +81,7 @@ def run_finetune(run: Run, progress: Progress) -> None:
         "dataset": dataset.name,
         "data_digest": digest,
         "training_images": len(dataset.train),
-        "epochs": settings.epochs,
+        "epochs": epochs,
         "teacher": settings.teacher,
         "learning_rate_share": settings.learning_rate_share,
         "supernet": {"dataset": own.name, "weights": _weights(run)},

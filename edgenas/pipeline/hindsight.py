@@ -18,6 +18,7 @@ from edgenas.pipeline.data import deployed_preprocess, run_dataset
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.subnets import run_subnets
 from edgenas.pipeline.verify import model_path
+from edgenas.space.arch import Arch
 from edgenas.training.data import Dataset
 from edgenas.training.evaluate import predict
 
@@ -30,11 +31,12 @@ def write_hindsight(run: Run, chosen_model: Path | None, progress: Progress) -> 
     Args:
         run: verified, so its choice is written down.
         chosen_model: the chosen network's file with the weights that it inherits, as the largest subnet is scored
-            with: fine-tuning alone would make up for the speed. None where there is no such file.
+            with: fine-tuning alone would make up for the speed. None where there is no such file, since nothing was
+            measured: then the subnet itself is scored.
         progress: called with what is being done, steps done and in all.
     """
     verified, dataset = run.result("verify"), run_dataset(run)
-    front, answers = [], {}
+    front, answers = [], dict[Path | None, Tensor]()
     for number, entry in enumerate(verified["front"]):
         progress("looking back", number, len(verified["front"]) + 1)
         path = run.folder / model_path(number)
@@ -44,12 +46,13 @@ def write_hindsight(run: Run, chosen_model: Path | None, progress: Progress) -> 
             test_top1 = int(right.sum()) / len(right)
             front.append({"arch": entry["arch"], "val_top1": entry["val_top1"], "test_top1": test_top1})
     progress("looking back", len(verified["front"]), len(verified["front"]) + 1)
-    classes = []
-    if chosen_model is not None:
-        chosen = answers.get(chosen_model)
-        if chosen is None:
-            chosen = _of_file(run, dataset, chosen_model, verified["chosen"])
-        classes = _by_class(dataset, chosen, _of_largest(run, dataset))
+    if chosen_model in answers:
+        chosen = answers[chosen_model]
+    elif chosen_model is not None:
+        chosen = _of_file(run, dataset, chosen_model, verified["chosen"])
+    else:
+        chosen = _of_subnet(run, dataset, run.space.parse(verified["chosen"]))
+    classes = _by_class(dataset, chosen, _of_subnet(run, dataset, run.space.largest))
     found = {"front": front, "chosen": verified["chosen"], "largest": run.space.largest.id, "classes": classes}
     write_json(run.folder / FILE, found)
     progress("looking back", len(verified["front"]) + 1, len(verified["front"]) + 1)
@@ -60,9 +63,9 @@ def _of_file(run: Run, dataset: Dataset, model: Path, arch: str) -> Tensor:
     return right_answers(model, dataset.test, deployed_preprocess(run.space.parse(arch), dataset))
 
 
-def _of_largest(run: Run, dataset: Dataset) -> Tensor:
-    """Whether the largest subnet, with the weights it inherits, gives each test picture its label, (n,)."""
-    subnet = run_subnets(run, dataset)(run.space.largest)
+def _of_subnet(run: Run, dataset: Dataset, arch: Arch) -> Tensor:
+    """Whether a subnet, with the weights it inherits, gives each test picture its label, (n,)."""
+    subnet = run_subnets(run, dataset)(arch)
     parts = dataset.test.batches(PICTURES_AT_ONCE)
     return torch.cat([predict(subnet, part.tensor()).argmax(1) == part.labels for part in parts])
 

@@ -21,7 +21,7 @@ from edgenas.space.arch import Arch
 from edgenas.space.blocks import BlockSpec
 from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.subnet import Subnet
-from edgenas.training.alone import ROUNDS, Progress, fresh_subnet, step_seconds, steps_of, teach
+from edgenas.training.alone import ROUNDS, Progress, epochs_of, fresh_subnet, step_seconds, steps_of, teach
 from edgenas.training.data import Dataset
 from edgenas.training.evaluate import recalibrate
 from edgenas.training.log import steps_taken
@@ -136,7 +136,7 @@ def supernet_epochs(run: Run, dataset: Dataset) -> float:
         return config.epochs or 0.0
     taken = steps_taken(folder) if run.done("train") else None
     steps = schedule.steps if taken is None else min(schedule.steps, taken)
-    return steps / max(1, len(dataset.train) // config.batch_size)
+    return epochs_of(config, len(dataset.train), steps)
 
 
 def setting_id(said: Mapping[str, Any]) -> str:

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
-
-import numpy as np
-import torch
-from torch import Tensor
 
 from edgenas.config.run import RunConfig
 from edgenas.deploy.recipe import Method
@@ -21,6 +15,7 @@ from edgenas.pipeline.budgets import check_on_paper, run_limits
 from edgenas.pipeline.data import check_quantiser_images
 from edgenas.pipeline.devices import run_devices
 from edgenas.pipeline.form import NETWORKS as FORM_NETWORKS
+from edgenas.pipeline.plan_timing import time_network
 from edgenas.pipeline.run import ORDER, Run
 from edgenas.pipeline.start import check_folder, resolve
 from edgenas.profiling.allowance import TIMER_SECONDS, VISIT_SECONDS, guessed_seconds
@@ -30,14 +25,10 @@ from edgenas.profiling.record import PROCESSES
 from edgenas.space.cost import cost
 from edgenas.space.form import EXPORT_FORMS
 from edgenas.space.space import SearchSpace
-from edgenas.supernet.supernet import SuperNet
-from edgenas.training.beginning import compute_device, count_steps
+from edgenas.training.alone import epochs_of
+from edgenas.training.beginning import count_steps
 from edgenas.training.data import set_size
-from edgenas.training.evaluate import materialise, top1
-from edgenas.training.recipe import lesson_at
 from edgenas.training.settled import Schedule
-from edgenas.training.split import Split
-from edgenas.training.step import lesson_backward
 
 EXPORT_SECONDS_PER_BLOCK = 0.06
 QUANTISE_SECONDS_PER_MODEL = 0.1
@@ -56,8 +47,6 @@ FINETUNE_TIMES = 5
 """How many times as long a picture takes to be taught as to be scored: forward and backward; a teacher adds little."""
 SOURCE_SECONDS, TOLD_SECONDS = 8.0, 0.001
 """To learn accuracies from a table, and to tell that of a subnet."""
-TIMED_STEPS = 3
-TIMED_IMAGES = 256
 
 
 @dataclass(frozen=True)
@@ -75,8 +64,16 @@ class StagePlan:
         return asdict(self)
 
 
-def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> list[StagePlan]:
+def plan_run(
+    config: RunConfig, folder: Path, reach: Reach | None = None, minutes: float | None = None
+) -> list[StagePlan]:
     """The stages of a run. A few training steps on noise are timed here, everything else is counted.
+
+    Args:
+        config: of the run.
+        folder: of the run, where it has one.
+        reach: how devices are reached.
+        minutes: how long to train, instead of `train.epochs`; of no account once training has begun.
 
     Raises:
         UserError: the run could not be started (see `start_run`); only the pictures are not looked at.
@@ -96,7 +93,12 @@ def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> lis
     schedule = Schedule.read(folder / "supernet")
     training = config.training
     steps = schedule.steps if schedule else count_steps(training, sizes.train)
-    step_seconds, image_seconds = _time_network(config, space, sizes.num_classes, max(1, steps))
+    step_seconds, image_seconds = time_network(config, space, sizes.num_classes, max(1, steps))
+    what = f"{steps} steps of {training.batch_size} pictures through {training.subnets_per_step} subnets"
+    train_seconds = steps * step_seconds
+    if minutes is not None and schedule is None:
+        what, train_seconds = f"as many steps as {minutes:g} minutes hold", 60 * minutes
+        steps = max(1, round(train_seconds / step_seconds))
     score_seconds = (min(config.search.calibration_images, sizes.train) + validation_images) * image_seconds
     plan = make_plan(space, sizes.num_classes, blocks=config.profile.blocks, networks=config.profile.networks, seed=0)
     weights = cost(space.unroll(space.largest, sizes.num_classes)).weight_bytes
@@ -109,11 +111,7 @@ def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> lis
     times = 1 + (config.export.form == "auto")
     stages = {
         "profile": (timed_what, timed_seconds + browsers_seconds * times, timed_bytes),
-        "train": (
-            f"{steps} steps of {training.batch_size} pictures through {training.subnets_per_step} subnets",
-            steps * step_seconds,
-            3 * weights,
-        ),
+        "train": (what, train_seconds, 3 * weights),
         "search": (
             f"score up to {config.search.evaluations} of {space.size:.3g} subnets with {config.search.strategy}",
             config.search.evaluations * score_seconds / config.search.workers,
@@ -128,8 +126,10 @@ def plan_run(config: RunConfig, folder: Path, reach: Reach | None = None) -> lis
         "export": _export_stage(config, in_int8 > 0, validation_images, sizes.test, image_seconds, weights),
         "report": ("draw the report", 5.0, 10**6),
     }
-    if config.finetune.epochs:
-        stages["finetune"] = _finetune_stage(config, sizes.train, image_seconds, weights)
+    if config.finetunes:
+        asked = config.finetune.epochs
+        epochs = epochs_of(training, sizes.train, steps) if asked is None else asked
+        stages["finetune"] = _finetune_stage(epochs, sizes.train, image_seconds, weights)
     # A search that is lengthened is to be done on, and all that follows it.
     longer = begun is not None and config.search.evaluations > begun.config.search.evaluations
     redone = ORDER[ORDER.index("search") :] if longer else ()
@@ -197,7 +197,7 @@ def _plan_told(config: RunConfig, described: list[Device], space: SearchSpace, b
         "report": ("draw the report", 5.0, 10**6),
     }
     if config.has_weights:
-        if config.finetune.epochs:
+        if config.finetunes:
             stages["finetune"] = (f"{config.finetune.epochs:g} epochs of the chosen subnet on its own", 60.0, weights)
         stages["train"] = ("take the weights of train.init", 5.0, 3 * weights)
         stages["export"] = ("prove the chosen file equal and bundle it", 60.0, weights)
@@ -228,10 +228,10 @@ def _profile_stage(
     )
 
 
-def _finetune_stage(config: RunConfig, train_images: int, image_seconds: float, weights: int) -> tuple[str, float, int]:
+def _finetune_stage(epochs: float, train_images: int, image_seconds: float, weights: int) -> tuple[str, float, int]:
     """What it does, seconds, bytes; of other pictures than the run's it is not known here how many there are."""
-    images = config.finetune.epochs * train_images
-    what = f"{config.finetune.epochs:g} epochs of the chosen subnet on its own"
+    images = epochs * train_images
+    what = f"{epochs:.3g} epochs of the chosen subnet on its own"
     return what, FINETUNE_TIMES * images * image_seconds, weights
 
 
@@ -270,46 +270,3 @@ def _export_stage(
 
 def _told(devices: int, in_int8: int) -> str:
     return f"{devices} device(s)" + (f", {in_int8} in int8" if in_int8 else "")
-
-
-def _time_network(config: RunConfig, space: SearchSpace, num_classes: int, steps: int) -> tuple[float, float]:
-    """Seconds of a step of a training of `steps`, and of scoring one picture with a subnet of middling size."""
-    training = config.training
-    device = compute_device(training.device)
-    net = SuperNet(space, num_classes, kernel_transforms=training.kernel_transforms)
-    net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    side = space.resolution[-1]
-    images = max(training.batch_size, TIMED_IMAGES)
-    pictures = torch.randint(0, 256, (images, 1, side, side), dtype=torch.uint8)
-    split = Split(pictures, torch.zeros(images, dtype=torch.int64))
-    batch, labels = (t[: training.batch_size].to(device) for t in (pictures, split.labels))
-    step_seconds = [_time_step(net, batch, labels, config, step, steps) for step in _timed_steps(steps)]
-    middle = space.sample(np.random.default_rng(0))
-    started = time.perf_counter()
-    top1(materialise(net, middle, pictures), split)
-    # The first step warms up.
-    return statistics.mean(step_seconds[1:]), (time.perf_counter() - started) / (2 * images)
-
-
-def _timed_steps(steps: int) -> list[int]:
-    """The first, and some that are spread over the training: its phases may differ."""
-    return [0, *((2 * place + 1) * steps // (2 * TIMED_STEPS) for place in range(TIMED_STEPS))]
-
-
-def _time_step(net: SuperNet, batch: Tensor, labels: Tensor, config: RunConfig, step: int, steps: int) -> float:
-    training = config.training
-    lesson = lesson_at(net.space, training, config.seed, step, steps)
-    teacher = net.extract(net.space.largest).eval() if lesson.teacher == "frozen" else None
-    _finished(batch)
-    started = time.perf_counter()
-    lesson_backward(
-        net, batch, labels, lesson, teacher=teacher, precision=training.precision, at_a_time=training.at_a_time
-    )
-    _finished(batch)
-    return time.perf_counter() - started
-
-
-def _finished(tensor: Tensor) -> None:
-    """Wait until the device of a tensor has done what it was given: a CUDA device works on while Python goes on."""
-    if tensor.is_cuda:
-        torch.cuda.synchronize(tensor.device)

@@ -67,8 +67,10 @@ class Run:
             return f"{stage} takes more than num_classes: data and train, or accuracy. This config profiles alone"
         if not self.config.has_weights and stage in WEIGHTLESS:
             return WEIGHTLESS[stage]
-        if stage == "finetune" and self.config.finetune.epochs == 0:
-            return "nothing is fine-tuned (finetune.epochs is 0): `edgenas finetune RUN --epochs 5` asks for it"
+        if stage == "finetune" and not self.config.finetunes:
+            taken = "the supernet's weights were taken as they are"
+            why = taken if self.config.finetune.epochs is None else "finetune.epochs is 0"
+            return f"nothing is fine-tuned ({why}): `edgenas finetune RUN --epochs 5` asks for it"
         return None
 
     def needs(self, stage: str) -> None:

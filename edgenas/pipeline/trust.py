@@ -17,7 +17,7 @@ import numpy as np
 from edgenas.errors import ConfigError
 from edgenas.evidence.inheritance import Pair, summarise
 from edgenas.files import append_jsonl, read_jsonl, write_bytes, write_json, write_text
-from edgenas.pipeline.apart import check_jobs, teach_apart
+from edgenas.pipeline.apart import check_jobs, teach_each
 from edgenas.pipeline.data import run_classes, run_dataset, scoring_split
 from edgenas.pipeline.lock import locked
 from edgenas.pipeline.lone import Lone, setting_id, supernet_epochs
@@ -219,14 +219,12 @@ class _Bench:
     def teach_all(self, path: Path, jobs: int, progress: Progress) -> None:
         """`teach` each of those left, `jobs` at a time."""
         left = self.left(read_jsonl(path))
-        if jobs > 1:
-            teach_apart(partial(_teach_apart, self.run.folder.resolve(), self.trust), left, jobs, progress)
-            return
-        for number, seed in left:
-            self.teach(number, seed, path, progress)
+        here, apart = partial(self.teach, path), partial(_teach_apart, self.run.folder.resolve(), self.trust)
+        teach_each(here, apart, left, jobs, progress)
 
-    def teach(self, number: int, seed: int, path: Path, progress: Progress) -> None:
+    def teach(self, path: Path, training: tuple[int, int], progress: Progress) -> None:
         """Append what a subnet reaches alone."""
+        number, seed = training
         arch, key, started = self.design.archs[number], self._alone(number, seed), time.perf_counter()
         label = f"subnet {number + 1} of {len(self.design.archs)}"
         label += f", seed {seed}" if len(self.seeds) > 1 else ""
@@ -307,7 +305,7 @@ class _Bench:
 def _teach_apart(folder: Path, trust: Trust, training: tuple[int, int], progress: Progress) -> None:
     """What a process of its own does."""
     run = open_run(folder)
-    _Bench.of(run, trust).teach(*training, run.folder / FOLDER / ROWS, progress)
+    _Bench.of(run, trust).teach(run.folder / FOLDER / ROWS, training, progress)
 
 
 def _table(subnets: Sequence[dict[str, Any]]) -> str:

@@ -7,6 +7,7 @@ measurement would win. Devices known by a table alone are not measured: there, w
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from edgenas.deploy.onnx_export import export_onnx
 from edgenas.errors import InfeasibleError, ParityError
 from edgenas.objective import ObjectiveName
 from edgenas.pipeline.accuracy import open_source
-from edgenas.pipeline.budgets import Limits, run_limits
+from edgenas.pipeline.budgets import Limits, run_limits, unchecked_limits
 from edgenas.pipeline.candidate import CHOOSING, JUDGING, Candidate, Files, half_p50_us
 from edgenas.pipeline.choice import choose, words
 from edgenas.pipeline.data import run_classes, run_dataset, scoring_split
@@ -43,6 +44,7 @@ from edgenas.space.arch import Arch
 from edgenas.training.data import Dataset
 from edgenas.training.evaluate import top1
 
+LOGGER = logging.getLogger(__name__)
 SCORE_TOLERANCE = 0.002
 """How far a top-1 worked out again may be from the recorded one: nil on a CPU, a picture or two on a GPU."""
 
@@ -129,6 +131,13 @@ def _refit_on(run: Run, front: _Front) -> bool:
         for name in measured_devices(run)
     }
     keep_measured(run, {name: run_table(run, name) for name in rows}, rows)
+    now = unchecked_limits(run, classes).budgets
+    if now != front.limits.budgets:
+        LOGGER.warning(
+            "note: as measured now, nothing is within the budget of %s, which nobody asked for: it is %s instead",
+            ", ".join(map(str, front.limits.budgets)),
+            ", ".join(map(str, now)),
+        )
     return True
 
 

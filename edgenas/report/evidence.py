@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgenas.report.evidence_values import Agreement, Estimate, Trust, Worth
+from edgenas.report.evidence_values import Agreement, Estimate, Spread, Trust, Worth
 from edgenas.report.figure import LOOKS, Figure, layout_of, short
 from edgenas.report.formats import MISSING, count, duration, ms, number, percent
 
@@ -18,8 +18,10 @@ def trusted(found: Trust) -> str:
     if taus is None or taus.inherited.value is None or taus.macs.value is None:
         return "Too few subnets, or too many ties, to tell how well inherited accuracies rank"
     lead = taus.lead_over_macs
-    how = "better than" if (lead.value or 0) > 0 else "no better than"
-    sure = "" if lead.low is None or lead.low > 0 or (lead.value or 0) <= 0 else ", which may be chance"
+    # As far as is shown: two taus that are printed alike are no lead.
+    shown = round(lead.value or 0, 2)
+    how = "better than" if shown > 0 else "no better than"
+    sure = "" if lead.low is None or lead.low > 0 or shown <= 0 else ", which may be chance"
     return (
         f"Inherited accuracies rank subnets with a Kendall tau of {taus.inherited.value:.2f}, {how} MACs alone "
         f"({taus.macs.value:.2f}){sure}"
@@ -162,14 +164,20 @@ def beside(found: Worth) -> list[str]:
     """What stands beside the verdict: how fair it was, who is left out, and from how many budgets on it pays."""
     best, share = found.rivals[found.best_rival], found.seconds["each_rival"] / found.seconds["total"]
     time = "as much time as" if abs(share - 1) < NEARLY else f"{share:.2f} of the time that"
+    latencies = (f"{r.p50_us.mean / found.edgenas.p50_us:.2f} ({name})" for name, r in found.rivals.items())
     said = [
-        f"Each rival and seed was given {time} supernet, search and fine-tuning took; {found.best_rival} has "
-        f"{best.p50_us.mean / found.edgenas.p50_us:.2f} of the network's measured latency, and is behind with "
-        f"{best.seeds_behind} of {len(best.seeds)} seeds"
+        f"Each rival and seed was given {time} supernet, search and fine-tuning took; {found.best_rival} is behind "
+        f"with {best.seeds_behind} of {len(best.seeds)} seeds, which reach {_ends(best.test_top1)}"
+        f"{'' if found.lead_error is None else ' (the ± is that of the test pictures alone)'}; rivals have "
+        f"{', '.join(latencies)} of the network's measured latency"
     ]
     if found.supernet_from is not None:
         said.append("The supernet began from other weights, the rivals from none")
     return [*said, *_absent(found), crossing(found)]
+
+
+def _ends(one: Spread) -> str:
+    return f"{percent(one.least, 2)} to {percent(one.greatest, 2)}"
 
 
 def _absent(found: Worth) -> list[str]:

@@ -105,7 +105,7 @@ def draw_hindsight(run: Run) -> Figure:
         right.plot(rates, heights, mark, color=color, label=f"{name} network")
     right.set_yticks(list(heights), [_shortened(one.name) for one in classes])
     right.set(xlabel="test top-1 (%)", ylim=(len(classes) - 0.5, -0.5))
-    right.legend(loc="lower left")
+    right.legend(loc="best")
     headline(figure, hindsight.paid(run))
     return figure
 

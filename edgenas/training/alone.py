@@ -64,6 +64,11 @@ def steps_of(config: TrainConfig, images: int, epochs: float) -> int:
     return max(1, round(epochs * (images // min(config.batch_size, images))))
 
 
+def epochs_of(config: TrainConfig, images: int, steps: int) -> float:
+    """Passes over a split that so many optimiser steps are."""
+    return steps / max(1, images // min(config.batch_size, images))
+
+
 def teach(
     net: Subnet,
     train: Split,

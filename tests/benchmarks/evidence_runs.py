@@ -29,7 +29,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @dataclass(frozen=True)
 class Setting:
-    """A set: the example that it is taught by; epochs of the supernet and of fine-tuning; and the issue's subnets."""
+    """A set: the example that it is taught by; epochs of the supernet and of fine-tuning; how many subnets."""
 
     example: str
     epochs: float

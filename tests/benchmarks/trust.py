@@ -1,4 +1,4 @@
-"""Can inherited accuracies be trusted? The issue's table, as JSON, and a figure for each set.
+"""Can inherited accuracies be trusted? A table, as JSON, and a figure for each set.
 
     python tests/benchmarks/trust.py --work work --out examples/results/trust.json
 

@@ -154,6 +154,17 @@ def pictures_of_two_classes(folder: Path) -> Path:
     return folder
 
 
+def test_by_default_it_is_taught_for_as_many_epochs_as_the_supernet(run: Run) -> None:
+    by_default = dataclasses.replace(run, config=run.config.model_copy(update={"finetune": FinetuneConfig()}))
+    assert by_default.lacks("finetune") is None
+    run_finetune(by_default, silent)
+    assert run.config.training.epochs == 3
+    assert by_default.result("finetune")["epochs"] == pytest.approx(3)
+    taken = run.config.training.model_copy(update={"init": Path("other"), "epochs": 0.0})
+    config = run.config.model_copy(update={"finetune": FinetuneConfig(), "train": taken})
+    assert "taken as they are" in str(dataclasses.replace(run, config=config).lacks("finetune"))
+
+
 def test_a_finished_run_is_taught_other_pictures_with_a_new_classifier(small_run: SmallRun, tmp_path: Path) -> None:
     folder, pictures = shutil.copytree(small_run.folder, tmp_path / "run"), pictures_of_two_classes(tmp_path / "two")
     words = ["finetune", str(folder), "--epochs", "30", "--onto", str(pictures), "--json", "-q"]

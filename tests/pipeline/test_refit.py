@@ -17,15 +17,24 @@ from edgenas.errors import InfeasibleError, RunFolderError
 from edgenas.files import read_json, write_json
 from edgenas.latency.device import Device
 from edgenas.latency.predictor import LatencyPredictor
+from edgenas.latency.table import LatencyRow
 from edgenas.pipeline import verify
+from edgenas.pipeline.budgets import run_limits, unasked_limit_us
+from edgenas.pipeline.data import run_classes
 from edgenas.pipeline.profile import run_predictors, run_table
 from edgenas.pipeline.refit import FILE, keep_measured, refits, refitted
 from edgenas.pipeline.run import Run, open_run
 from edgenas.pipeline.search import run_search
 from edgenas.pipeline.verify import run_verify
+from edgenas.profiling.plan import distinct_blocks
 from edgenas.profiling.record import Measurement, network_row
+from edgenas.space.cost import cost
 
 Latency = Callable[[float], float]
+
+
+def silent(*_: object) -> None:
+    """No progress."""
 
 
 def measurement(p50_us: float) -> Measurement:
@@ -33,13 +42,38 @@ def measurement(p50_us: float) -> Measurement:
     return Measurement(p50_us, p50_us, p50_us, 0.0, p50_us, p50_us, 80, (p50_us,) * 8, repeat_noise=0.0, doubts=())
 
 
+def steady(run: Run, row: LatencyRow, blocks_us: Mapping[str, float]) -> LatencyRow:
+    """A row of a machine that has no noise, and charges networks less than the sum of their blocks."""
+    if row.kind == "network":
+        blocks = run.space.unroll(run.space.parse(row.key), row.num_classes)
+        us = 3 + 0.85 * sum(blocks_us[block.key] for block in blocks)
+    else:
+        us = blocks_us[row.key]
+    return LatencyRow(row.kind, row.space, row.num_classes, row.key, us, us, us, 0.0, us, us, 80, 8, 0.0)
+
+
+@pytest.fixture(scope="module")
+def searched(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small run's folder, as if its device had been steady: searched, not verified."""
+    folder, later = tmp_path_factory.mktemp("steady") / "run", ("search", "verify", "export", "report")
+    shutil.copytree(small_run.folder, folder, ignore=shutil.ignore_patterns(*later))
+    run, latency = open_run(folder), folder / "latency" / "here"
+    blocks_us = {
+        block.key: 1.5 + cost([block]).macs / 40e3 + block.peak_activation_elements() / 8e3
+        for block in distinct_blocks(run.space, 10)
+    }
+    table = run_table(run, "here")
+    dataclasses.replace(table, rows=tuple(steady(run, row, blocks_us) for row in table.rows)).save(latency)
+    LatencyPredictor(run.space).fit(run_table(run, "here")).save(latency / "predictor.json")
+    run_search(run, silent)
+    return folder
+
+
 @pytest.fixture
-def run(small_run: SmallRun, tmp_path: Path) -> Run:
+def run(searched: Path, tmp_path: Path) -> Run:
     """Searched, not verified, under a budget that all of its front is predicted to meet."""
-    shutil.copytree(small_run.folder, tmp_path / "run")
+    shutil.copytree(searched, tmp_path / "run")
     run = open_run(tmp_path / "run")
-    for stage in ("verify", "export"):
-        run.result_path(stage).unlink()
     front = [run.space.parse(entry["arch"]) for entry in run.result("search")["front"]]
     slowest = float(run_predictors(run)["here"].predict(front).max())
     budget = Budget(quantity="p50", limit=1.05 * slowest, device="here")
@@ -60,10 +94,6 @@ def slower_than_predicted(run: Run, factor: Latency, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(verify, "measure_networks", measure)
     return asked
-
-
-def silent(*_: object) -> None:
-    """No progress."""
 
 
 def test_a_front_within_its_budget_is_not_searched_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,6 +127,22 @@ def test_after_a_miss_all_that_ships_is_measured_within_the_budget(run: Run, mon
         run_predictors(run)["here"].predict(archs),
     )
     assert np.abs(after / truth - 1).mean() < 0.7 * np.abs(before / truth - 1).mean()
+
+
+def test_a_budget_that_nobody_asked_for_gives_way_where_the_machine_slowed_down(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = dataclasses.replace(run, config=run.config.model_copy(update={"budgets": ()}))
+    table = {row.key: row.p50_us for row in run_table(run, "here").rows}
+    before = unasked_limit_us(table[run.space.smallest.id], table[run.space.largest.id])
+    # Nothing of the space is within it any more.
+    factor = 1.2 * before / table[run.space.smallest.id]
+    slower_than_predicted(run, lambda us: factor, monkeypatch)
+    run_verify(run, silent)
+    (budget,) = run_limits(run, run_classes(run)).budgets
+    result = run.result("verify")
+    chosen = next(entry for entry in result["front"] if entry["arch"] == result["chosen"])
+    assert before < chosen["latency"]["here"]["p50_us"] <= budget.limit
 
 
 def test_it_is_tried_as_often_as_the_config_says_and_then_says_why_not(

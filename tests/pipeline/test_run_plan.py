@@ -22,7 +22,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "small.yaml").write_text(SMALL_CONFIG)
     monkeypatch.chdir(tmp_path)
     # A step and a picture take a second each, whatever this machine does meanwhile.
-    monkeypatch.setattr(plan, "_time_network", lambda *_: (1.0, 1.0))
+    monkeypatch.setattr(plan, "time_network", lambda *_: (1.0, 1.0))
 
 
 def planned(*overrides: str) -> dict[str, StagePlan]:

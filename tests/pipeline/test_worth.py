@@ -21,13 +21,14 @@ from edgenas.deploy.onnx_export import EXPORTER_VERSION, model_metadata
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.files import append_jsonl, read_json, read_jsonl, write_json
 from edgenas.pipeline import rivals, sizing
+from edgenas.pipeline.contest import Worth
 from edgenas.pipeline.data import run_dataset
 from edgenas.pipeline.lone import Lone
 from edgenas.pipeline.metering import spent_on_results
 from edgenas.pipeline.rivals import Timer, finer_widths, fits, rival_device, session_timer, widest, widths
 from edgenas.pipeline.run import Run, open_run
 from edgenas.pipeline.sizing import MOBILENET, RANDOM, Settled, Sizer, Wanted
-from edgenas.pipeline.worth import Worth, run_worth, worth_told
+from edgenas.pipeline.worth import run_worth, worth_told
 from edgenas.space.arch import Arch
 from edgenas.space.cost import cost
 from edgenas.space.load import load_space

@@ -16,10 +16,10 @@ from small_run import SmallRun
 
 from edgenas.deploy.embed import device_inputs
 from edgenas.errors import ParityError
-from edgenas.pipeline import fine_tuning
+from edgenas.pipeline import quantisation_aware
 from edgenas.pipeline.bundle_network import BundleOptions
 from edgenas.pipeline.export import export_bundle
-from edgenas.pipeline.fine_tuning import FineTuning, tuning_due
+from edgenas.pipeline.quantisation_aware import FineTuning, tuning_due
 from edgenas.pipeline.run import Run, open_run
 from edgenas.supernet.subnet import Subnet
 
@@ -49,7 +49,7 @@ def run(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(autouse=True)
 def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fine_tuning, "STEPS", STEPS)
+    monkeypatch.setattr(quantisation_aware, "STEPS", STEPS)
 
 
 def told(run: Run, when: str, max_drop: float = 1.0) -> Run:
@@ -98,7 +98,7 @@ def test_always_fine_tunes_and_manifest_and_readme_say_so(run: Run, tmp_path: Pa
 
 
 def test_a_drop_of_nothing_is_left_alone(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fine_tuning, "DUE_ABOVE", 1.0)
+    monkeypatch.setattr(quantisation_aware, "DUE_ABOVE", 1.0)
     seen = Seen()
     int8 = int8_of(export_bundle(told(run, "auto"), "chosen", BundleOptions("int8"), tmp_path / "bundle", seen))
     assert int8["fine_tuning"] is None
@@ -134,7 +134,7 @@ def test_what_fine_tuning_made_worse_is_not_kept(run: Run, tmp_path: Path, monke
         return net
 
     without = int8_of(export_bundle(told(run, "never"), "chosen", BundleOptions("int8"), tmp_path / "without", Seen()))
-    monkeypatch.setattr(fine_tuning, "fine_tune", worse)
+    monkeypatch.setattr(quantisation_aware, "fine_tune", worse)
     bundle = export_bundle(told(run, "always"), "chosen", BundleOptions("int8"), tmp_path / "bundle", Seen())
     int8 = int8_of(bundle)
     assert not int8["fine_tuning"]["kept"]
