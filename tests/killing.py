@@ -14,7 +14,8 @@ from typing import Any
 import safetensors.torch
 
 from edgenas.files import read_json
-from edgenas.pipeline.run import RESULTS, STAGES
+from edgenas.pipeline.finetune import WEIGHTS
+from edgenas.pipeline.run import ORDER, RESULTS, open_run
 from edgenas.training import checkpoint
 
 TESTS = Path(__file__).parent
@@ -56,7 +57,9 @@ def stage_of(folder: Path) -> str:
     """The stage that a run folder is in."""
     if not (folder / "config.yaml").exists():
         return "start"
-    return next((stage for stage in STAGES if not (folder / RESULTS[stage]).exists()), "end")
+    run = open_run(folder)
+    undone = (stage for stage in ORDER if run.lacks(stage) is None and not (folder / RESULTS[stage]).exists())
+    return next(undone, "end")
 
 
 def findings(folder: Path) -> dict[str, Any]:
@@ -70,6 +73,7 @@ def findings(folder: Path) -> dict[str, Any]:
         "hypervolume": search["hypervolume_by_batch"],
         "front": verified["front"],
         "chosen": verified["chosen"],
+        "fine-tuned": tuned.read_bytes() if (tuned := folder / WEIGHTS).exists() else None,
         "export": read_json(folder / "export" / "result.json"),
     }
 

@@ -209,7 +209,7 @@ def _tuning(manifest: Manifest) -> str:
         return "It was not fine-tuned: its weights are those that it inherited from the supernet."
     pictures, epochs, supernet = told["training_images"], told["epochs"], told["supernet"]
     learned = f"{plain(told['dataset'])}" if pictures is None else f"{pictures:,} pictures of {plain(told['dataset'])}"
-    lasted = f"{told['seconds'] / 60:.1f} minutes" if epochs is None else f"{epochs:g} epochs"
+    lasted = f"{told['seconds'] / 60:.1f} minutes" if epochs is None else f"{round(epochs, 2):g} epochs"
     lead = f"It was then fine-tuned on its own for {lasted} of {learned}, from the weights that it inherited"
     after = _percent(told["val_top1_after"])
     if told["val_top1_before"] is None:

@@ -14,13 +14,14 @@ from edgenas.deploy.onnx_export import EXPORTER_VERSION
 from edgenas.errors import ConfigError, TableError
 from edgenas.latency.device import Device
 from edgenas.latency.predictor import Archs, LatencyPredictor
-from edgenas.latency.table import LatencyTable
+from edgenas.latency.table import NETWORK, LatencyTable
 from edgenas.objective import ObjectiveName
 from edgenas.pipeline import feasible
 from edgenas.pipeline.costs import CostTable
 from edgenas.pipeline.devices import measured_devices, run_devices
 from edgenas.pipeline.graphs import device_graphs
 from edgenas.pipeline.profile import run_form, run_predictors, run_table
+from edgenas.pipeline.refit import refitted
 from edgenas.pipeline.run import Run
 from edgenas.profiling.record import to_identity
 from edgenas.profiling.transport import installed_runtime
@@ -192,6 +193,10 @@ def unasked_limit_us(smallest_us: float, largest_us: float) -> float:
     """The budget when none is asked for: half of the largest subnet's latency, which leaves something to trade.
 
     Where the smallest subnet needs about that much itself, it is midway between the two.
+
+    Args:
+        smallest_us: the smallest subnet's, or the fastest network's that is known.
+        largest_us: the largest subnet's.
     """
     half = largest_us / 2
     return half if half >= SPARE * smallest_us else (smallest_us + largest_us) / 2
@@ -210,10 +215,12 @@ def _unasked(run: Run, table: LatencyTable, device: str, predictor: LatencyPredi
             )
     limit = unasked_limit_us(*(rows[arch].p50_us for arch in ends))
     smallest, largest = bound(predictor, [run.space.smallest, run.space.largest]).tolist()
-    if limit <= smallest:
-        # By what is known now, of a machine that slowed down since its table was made, say, nothing is within it. A
+    measured = (row.p50_us for row in refitted(run, table).rows if row.kind == NETWORK and row not in table.rows)
+    fastest = max(smallest, min(measured, default=0.0))
+    if limit <= fastest:
+        # Nothing is within it as far as is known now: of a device that slowed down since its table was made, say. A
         # number that nobody asked for shall not stop the run.
-        limit = unasked_limit_us(smallest, largest)
+        limit = unasked_limit_us(fastest, max(fastest, largest))
     return Budget(quantity="p50", limit=limit, device=device)
 
 

@@ -16,6 +16,7 @@ from edgenas.errors import ConfigError
 from edgenas.files import append_jsonl, read_jsonl
 from edgenas.pipeline.apart import teach_each
 from edgenas.pipeline.data import run_classes, run_dataset, scoring_split
+from edgenas.pipeline.finetune import is_better
 from edgenas.pipeline.lone import Lone, setting_id, supernet_epochs
 from edgenas.pipeline.metering import spent_on_results
 from edgenas.pipeline.profile import run_form
@@ -244,8 +245,8 @@ def _spent(run: Run) -> dict[str, float]:
 
 
 def tuned(run: Run) -> dict[str, float]:
-    """How the chosen network was taught on its own."""
-    if run.lacks("finetune") is not None:
+    """How the chosen network was taught on its own, as far as that was kept."""
+    if run.lacks("finetune") is not None or not is_better(run.result("finetune")):
         return {"epochs": 0.0}
     # Results of older versions leave out what their configs always said.
     epochs = float(run.result("finetune").get("epochs", run.config.finetune.epochs or 0.0))

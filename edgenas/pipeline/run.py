@@ -21,7 +21,7 @@ from edgenas.space.space import SearchSpace
 Progress = Callable[[str, int, int], None]
 ORDER = ("profile", "train", "search", "verify", "finetune", "export", "report")
 STAGES = tuple(stage for stage in ORDER if stage != "finetune")
-"""Of every run; what a config asks for beside them, it finds its place by `ORDER`."""
+"""All but what a config may leave out; that finds its place by `ORDER`."""
 WEIGHTS = "supernet/checkpoint.safetensors"
 RESULTS = {
     "profile": "latency/result.json",
@@ -68,9 +68,8 @@ class Run:
         if not self.config.has_weights and stage in WEIGHTLESS:
             return WEIGHTLESS[stage]
         if stage == "finetune" and not self.config.finetunes:
-            taken = "the supernet's weights were taken as they are"
-            why = taken if self.config.finetune.epochs is None else "finetune.epochs is 0"
-            return f"nothing is fine-tuned ({why}): `edgenas finetune RUN --epochs 5` asks for it"
+            why = "null, with no train.epochs" if self.config.finetune.epochs is None else "0"
+            return f"nothing is fine-tuned (finetune.epochs is {why}): `edgenas finetune RUN --epochs 5` asks for it"
         return None
 
     def needs(self, stage: str) -> None:

@@ -134,9 +134,9 @@ def _refit_on(run: Run, front: _Front) -> bool:
     now = unchecked_limits(run, classes).budgets
     if now != front.limits.budgets:
         LOGGER.warning(
-            "note: as measured now, nothing is within the budget of %s, which nobody asked for: it is %s instead",
-            ", ".join(map(str, front.limits.budgets)),
+            "note: no budget was asked for, and the front was measured slower than foreseen: it is %s now, and was %s",
             ", ".join(map(str, now)),
+            ", ".join(map(str, front.limits.budgets)),
         )
     return True
 

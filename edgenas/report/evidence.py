@@ -18,10 +18,10 @@ def trusted(found: Trust) -> str:
     if taus is None or taus.inherited.value is None or taus.macs.value is None:
         return "Too few subnets, or too many ties, to tell how well inherited accuracies rank"
     lead = taus.lead_over_macs
-    # As far as is shown: two taus that are printed alike are no lead.
-    shown = round(lead.value or 0, 2)
-    how = "better than" if shown > 0 else "no better than"
-    sure = "" if lead.low is None or lead.low > 0 or shown <= 0 else ", which may be chance"
+    # Two taus that are printed alike are no lead.
+    ahead = round(taus.inherited.value, 2) > round(taus.macs.value, 2)
+    how = "better than" if ahead else "no better than"
+    sure = ", which may be chance" if ahead and lead.low is not None and lead.low <= 0 else ""
     return (
         f"Inherited accuracies rank subnets with a Kendall tau of {taus.inherited.value:.2f}, {how} MACs alone "
         f"({taus.macs.value:.2f}){sure}"

@@ -50,7 +50,7 @@ def plot_trust(found: Trust) -> bytes:
         left.set(xlabel="validation top-1, taught alone (%)", ylabel="inherited (%)")
         right.set(xlabel="million MACs", ylabel="validation top-1 (%)")
         left.legend(loc="upper left")
-        right.legend(loc="lower right")
+        right.legend(loc="best")
         headline(figure, evidence.trusted(found))
         return png(figure)
 

@@ -17,8 +17,10 @@ NAMED_CLASSES = 4
 def front_optimism(run: Run) -> str:
     """How far validation flatters the front, and the chosen network beyond that."""
     found = run.hindsight
-    if found is None or not found.front:
-        return "Test top-1 of the whole front was not recorded: `edgenas export` of this version records it"
+    if found is None:
+        return "Test top-1 of the front was not recorded: `edgenas export` of this version records it"
+    if not found.front:
+        return "No network of the front was measured, so none but the chosen one was scored on test pictures"
     gaps = {one.arch: 100 * (one.val_top1 - one.test_top1) for one in found.front}
     average = sum(gaps.values()) / len(gaps)
     ends = f"from {_side(min(gaps.values()))} to {_side(max(gaps.values()))}"

@@ -101,7 +101,7 @@ def finetuned(run: Run) -> str:
     if found is None:
         return ""
     pictures = f"{found.training_images:,} pictures of " if found.training_images else ""
-    epochs = f" ({found.epochs:g} epochs)" if found.epochs else ""
+    epochs = f" ({round(found.epochs, 2):g} epochs)" if found.epochs else ""
     lead = f"Fine-tuned for {duration(found.seconds)}{epochs} on {pictures}{found.dataset}"
     weights = "from the weights it inherited"
     if found.val_top1_before is None:

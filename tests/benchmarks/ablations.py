@@ -5,9 +5,10 @@
 All sizes alike, uniform, sandwich with labels alone, sandwich with distillation, progressive shrinking,
 alpha-divergence and delayed shrinking, each for --minutes by the clock (steps are timed first, so what was really taken
 is told, too). Validation top-1 of the smallest, a middle and the largest subnet, batch norm recalibrated and not, and
-of twelve that cover the space, as a search begins with: by their mean recipes are ranked. Says first how many hours are
-left. A row is appended for each training, a process of its own, and a stopped one goes on: the same command does what
-is missing. With --jobs they share the machine alike, but for the last where their number is odd.
+of twelve that cover the space, as a search begins with: by their mean recipes are ranked, and whether one is ahead its
+seeds tell. Says first how many hours are left. A row is appended for each training, a process of its own, and a stopped
+one goes on: the same command does what is missing. With --jobs they share the machine alike, but for the last where
+their number is odd.
 """
 
 from __future__ import annotations
@@ -133,21 +134,7 @@ def run_trial(trial: Trial, config: RunConfig, dataset: Dataset, work: Path, pro
 
 def summary(rows: list[dict[str, Any]], dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:
     """Means over seeds, best first."""
-    table = []
-    for recipe in args.recipes:
-        own = [row for row in rows if row["recipe"] == recipe]
-        scores = {
-            kind: {name: float(np.mean([row[kind][name] for row in own])) for name in SUBNETS}
-            for kind in ("top1", "top1_uncalibrated")
-        }
-        told = {"seeds": [row["seed"] for row in own], "steps": [row["steps"] for row in own]}
-        seconds = [round(row["seconds"], 1) for row in own]
-        means = {
-            "mean_top1": float(np.mean([*scores["top1"].values()])),
-            "mean_covering_top1": float(np.mean([row["top1_covering"] for row in own])),
-        }
-        table.append({"recipe": recipe, **scores, **means, **told})
-        table[-1]["seconds"] = seconds
+    table = [of_recipe(recipe, [row for row in rows if row["recipe"] == recipe]) for recipe in args.recipes]
     return {
         **circumstances(),
         "training_images": len(dataset.train),
@@ -156,6 +143,37 @@ def summary(rows: list[dict[str, Any]], dataset: Dataset, args: argparse.Namespa
         "jobs": args.jobs,
         "recipes": sorted(table, key=lambda one: -one["mean_covering_top1"]),
     }
+
+
+def of_recipe(recipe: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What its trainings reached and took."""
+    scores = {
+        kind: {name: float(np.mean([row[kind][name] for row in rows])) for name in SUBNETS}
+        for kind in ("top1", "top1_uncalibrated")
+    }
+    covered = [float(np.mean(row["top1_covering"])) for row in rows]
+    return {
+        "recipe": recipe,
+        **scores,
+        "mean_top1": float(np.mean([*scores["top1"].values()])),
+        "mean_covering_top1": float(np.mean(covered)),
+        "covering_top1_by_seed": covered,
+        "seeds": [row["seed"] for row in rows],
+        "steps": [row["steps"] for row in rows],
+        "seconds": [round(row["seconds"], 1) for row in rows],
+    }
+
+
+def verdict(recipes: list[dict[str, Any]]) -> str:
+    """Which recipe is best; or which are not told apart, since their seeds overlap with those of the best."""
+    least = min(recipes[0]["covering_top1_by_seed"])
+    level = [one["recipe"] for one in recipes if max(one["covering_top1_by_seed"]) >= least]
+    seeds = len(recipes[0]["seeds"])
+    if seeds == 1:
+        return f"{level[0]} is ahead with one seed, which may be the seed's"
+    if len(level) > 1:
+        return f"{seeds} seeds do not tell {', '.join(level[:-1])} and {level[-1]} apart"
+    return f"{level[0]} teaches subnets of all sizes best, with each of {seeds} seeds"
 
 
 def figure(found: dict[str, Any]) -> bytes:
@@ -178,8 +196,7 @@ def figure(found: dict[str, Any]) -> bytes:
         left.set(xlabel="validation top-1 (%)", ylim=(len(recipes) - 0.5, -0.5))
         right.set(xlabel="batch norm as trained (hollow), recalibrated (full)")
         drawn.legend(loc="outside lower center", ncols=4)
-        best = f"{recipes[0]['recipe']} teaches subnets of all sizes best in {found['minutes']:g} minutes"
-        headline(drawn, f"{best}: {covering_top1[0]:.1f} % in the mean")
+        headline(drawn, verdict(recipes))
         return png(drawn)
 
 
@@ -199,8 +216,10 @@ def main() -> None:
     args = parser.parse_args()
     config = load_config(args.config, [f"data.limit={args.pictures}", *args.set])
     check_jobs(args.jobs)
-    said = {"config": config.model_dump(mode="json"), "threads": torch.get_num_threads(), "jobs": args.jobs}
-    setting = setting_id(said)
+    # What a row depends on; a recipe's training ends before anything else of a run begins.
+    said = config.model_dump(mode="json", include={"seed", "space", "data", "train"})
+    said |= {"calibration_images": config.search.calibration_images}
+    setting = setting_id(said | {"threads": torch.get_num_threads(), "jobs": args.jobs})
     wanted = [Trial(recipe, seed, args.minutes, setting) for seed in range(args.seeds) for recipe in args.recipes]
     left = [trial for trial in wanted if known(trial, args.out) is None]
     print(f"{len(left)} trainings left, about {len(left) * args.minutes / 60 / args.jobs:.2f} hours", file=sys.stderr)

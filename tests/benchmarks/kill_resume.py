@@ -29,7 +29,7 @@ from killing import differences, kill_when, python_path, stage_of, start
 
 from edgenas.files import append_jsonl, read_jsonl
 from edgenas.latency.device import probe
-from edgenas.pipeline.run import RESULTS, STAGES
+from edgenas.pipeline.run import ORDER, RESULTS, STAGES
 
 EARLIER = 0.8
 """Where a run ends before its moment comes, the next try is that much earlier."""
@@ -140,7 +140,7 @@ def summary(args: argparse.Namespace) -> dict[str, Any]:
         "replay_equals_recording": not rows["undisturbed"]["differences"],
         "kills": len(trials),
         "equal": sum(row["equal"] for row in trials),
-        "by_stage": {s: found for s in ("start", *STAGES) if (found := sum(row["stage"] == s for row in trials))},
+        "by_stage": {s: found for s in ("start", *ORDER) if (found := sum(row["stage"] == s for row in trials))},
         "trials": trials,
     }
 

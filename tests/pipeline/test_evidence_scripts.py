@@ -110,8 +110,8 @@ def test_the_trust_table_is_made_and_its_hours_are_told_first(cwd: Path) -> None
 def test_the_worth_table_is_made_with_real_measurements(cwd: Path) -> None:
     small = ("--set", "profile.networks=12", "--set", "profile.rounds=8", "--set", "verify.rounds=8")
     small += ("--set", "search.evaluations=16", "--set", "search.population=8")
-    # Half of the largest network's latency is near the smallest one's in so small a space: where a machine becomes
-    # slower before the front is measured, nothing would be within it.
+    # Half of the largest network's latency is near the smallest one's in so small a space: a machine that becomes
+    # slower before the front is measured would have it searched again and again.
     small += ("--set", "budgets=[10ms]")
     script = (
         "worth.py",

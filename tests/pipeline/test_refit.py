@@ -13,6 +13,7 @@ import pytest
 from small_run import SmallRun
 
 from edgenas.budget import Budget
+from edgenas.config.sections import VerifyConfig
 from edgenas.errors import InfeasibleError, RunFolderError
 from edgenas.files import read_json, write_json
 from edgenas.latency.device import Device
@@ -132,9 +133,12 @@ def test_after_a_miss_all_that_ships_is_measured_within_the_budget(run: Run, mon
 def test_a_budget_that_nobody_asked_for_gives_way_where_the_machine_slowed_down(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = dataclasses.replace(run, config=run.config.model_copy(update={"budgets": ()}))
+    default = run.config.verify.model_copy(update={"refits": VerifyConfig().refits})
+    run = dataclasses.replace(run, config=run.config.model_copy(update={"budgets": (), "verify": default}))
     table = {row.key: row.p50_us for row in run_table(run, "here").rows}
     before = unasked_limit_us(table[run.space.smallest.id], table[run.space.largest.id])
+    (profiled,) = run_limits(run, run_classes(run)).budgets
+    assert (profiled.quantity, profiled.limit) == ("p50", before)
     # Nothing of the space is within it any more.
     factor = 1.2 * before / table[run.space.smallest.id]
     slower_than_predicted(run, lambda us: factor, monkeypatch)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import pytest
 import torch
 from PIL import Image
 from small_run import SmallRun, edgenas
@@ -18,8 +17,7 @@ from small_run import SmallRun, edgenas
 from edgenas import load_space
 from edgenas.config.reading import load_config
 from edgenas.files import read_jsonl, write_json
-from edgenas.pipeline.budgets import unasked_limit_us, unchecked_limits
-from edgenas.pipeline.data import run_classes
+from edgenas.pipeline.budgets import unasked_limit_us
 from edgenas.pipeline.run import STAGES, open_run
 from edgenas.pipeline.search import run_search
 from edgenas.training.data import load_dataset
@@ -46,27 +44,14 @@ def test_the_chosen_network_was_measured_within_the_budget(small_run: SmallRun) 
     chosen = next(entry for entry in summary["front"] if entry["arch"] == summary["chosen"]["arch"])
     assert not chosen["dropped"]
     assert chosen["latency"]["here"]["p50_us"] <= summary["budgets"][0]["limit"]
-    kept = [entry["val_top1"] for entry in summary["front"] if not entry["dropped"]]
+    # On a machine that changes its speed, one half of the rounds may keep a better network out.
+    kept = [entry["val_top1"] for entry in summary["front"] if entry["may_be_chosen"]]
     assert summary["chosen"]["val_top1"] == max(kept)
 
 
 def test_the_default_budget_leaves_a_choice() -> None:
     assert unasked_limit_us(10, 80) == 40
     assert unasked_limit_us(44, 90) == 67
-
-
-def test_the_default_budget_is_half_of_the_largest_subnets_latency(small_run: SmallRun, tmp_path: Path) -> None:
-    # Without what the front taught: where the machine slowed down meanwhile, the budget gave way.
-    folder = shutil.copytree(small_run.folder, tmp_path / "run", ignore=shutil.ignore_patterns("verify"))
-    space = load_space(folder / "space.yaml")
-    rows = (folder / "latency" / "here" / "table.csv").read_text().splitlines()
-    columns = rows[0].split(",")
-    measured = [dict(zip(columns, row.split(","), strict=True)) for row in rows[1:]]
-    largest = next(float(row["p50_us"]) for row in measured if row["key"] == space.largest.id)
-    run = open_run(folder)
-    (budget,) = unchecked_limits(run, run_classes(run)).budgets
-    assert (budget.quantity, budget.device, budget.unit) == ("p50", "here", "us")
-    assert budget.limit == pytest.approx(largest / 2)
 
 
 def test_the_undropped_front_is_non_dominated(small_run: SmallRun) -> None:
