@@ -232,7 +232,8 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
         print(f"         {summary['choice']['words']}")
     if tuned := summary.get("finetune"):
         before = "" if tuned["val_top1_before"] is None else f"{tuned['val_top1_before']:.2%} before, "
-        print(f"tuned    on {tuned['dataset']}: {before}{tuned['val_top1_after']:.2%} validation top-1 after")
+        kept = "" if not before or tuned["val_top1_after"] > tuned["val_top1_before"] else ", so it stays as it was"
+        print(f"tuned    on {tuned['dataset']}: {before}{tuned['val_top1_after']:.2%} validation top-1 after{kept}")
     if chosen["onnx"] is not None:
         print(f"test     {chosen['test_top1']:.2%} top-1, worked out by ONNX Runtime on the exported file")
         print(f"model    {folder}/{chosen['onnx']}")
