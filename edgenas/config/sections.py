@@ -174,7 +174,7 @@ class FinetuneConfig(Section):
     epochs: float | None = Field(None, ge=0)
     data: DataConfig | None = None
     teacher: Literal["none", "largest"] = "none"
-    learning_rate_share: float = Field(0.1, gt=0, le=10)
+    learning_rate_share: float = Field(0.5, gt=0, le=10)
 
     @model_validator(mode="after")
     def _teacher_of_these_classes(self) -> FinetuneConfig:
