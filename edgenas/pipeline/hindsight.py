@@ -18,7 +18,7 @@ from edgenas.pipeline.data import deployed_preprocess, run_dataset
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.subnets import run_subnets
 from edgenas.pipeline.verify import model_path
-from edgenas.space.arch import Arch
+from edgenas.supernet.subnet import Subnet
 from edgenas.training.data import Dataset
 from edgenas.training.evaluate import predict
 
@@ -46,13 +46,14 @@ def write_hindsight(run: Run, chosen_model: Path | None, progress: Progress) -> 
             test_top1 = int(right.sum()) / len(right)
             front.append({"arch": entry["arch"], "val_top1": entry["val_top1"], "test_top1": test_top1})
     progress("looking back", len(verified["front"]), len(verified["front"]) + 1)
+    subnets = run_subnets(run, dataset)
     if chosen_model in answers:
         chosen = answers[chosen_model]
     elif chosen_model is not None:
         chosen = _of_file(run, dataset, chosen_model, verified["chosen"])
     else:
-        chosen = _of_subnet(run, dataset, run.space.parse(verified["chosen"]))
-    classes = _by_class(dataset, chosen, _of_subnet(run, dataset, run.space.largest))
+        chosen = _of_subnet(subnets(run.space.parse(verified["chosen"])), dataset)
+    classes = _by_class(dataset, chosen, _of_subnet(subnets(run.space.largest), dataset))
     found = {"front": front, "chosen": verified["chosen"], "largest": run.space.largest.id, "classes": classes}
     write_json(run.folder / FILE, found)
     progress("looking back", len(verified["front"]) + 1, len(verified["front"]) + 1)
@@ -63,9 +64,8 @@ def _of_file(run: Run, dataset: Dataset, model: Path, arch: str) -> Tensor:
     return right_answers(model, dataset.test, deployed_preprocess(run.space.parse(arch), dataset))
 
 
-def _of_subnet(run: Run, dataset: Dataset, arch: Arch) -> Tensor:
+def _of_subnet(subnet: Subnet, dataset: Dataset) -> Tensor:
     """Whether a subnet, with the weights it inherits, gives each test picture its label, (n,)."""
-    subnet = run_subnets(run, dataset)(arch)
     parts = dataset.test.batches(PICTURES_AT_ONCE)
     return torch.cat([predict(subnet, part.tensor()).argmax(1) == part.labels for part in parts])
 
