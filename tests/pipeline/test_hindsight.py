@@ -60,6 +60,16 @@ def test_classes_are_counted_picture_by_picture(run: Run) -> None:
     assert sum(one["chosen"] for one in classes) == pytest.approx(int(right["chosen"].sum()), abs=1)
 
 
+def test_where_nothing_was_measured_the_chosen_subnet_itself_is_scored(run: Run) -> None:
+    write_hindsight(run, None, quiet)
+    by_subnet = json.loads((run.folder / FILE).read_text())
+    # Chosen by hand is the largest subnet, whose file is the front's second.
+    write_hindsight(run, run.folder / model_path(1), quiet)
+    by_file = json.loads((run.folder / FILE).read_text())
+    assert [one["chosen"] for one in by_subnet["classes"]] == [one["largest"] for one in by_file["classes"]]
+    assert sum(one["images"] for one in by_subnet["classes"]) == len(run_dataset(run).test)
+
+
 def test_a_whole_run_looks_back_after_its_choice(small_run: SmallRun) -> None:
     found = json.loads((small_run.folder / FILE).read_text())
     verified = json.loads((small_run.folder / "verify" / "result.json").read_text())
