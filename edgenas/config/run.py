@@ -76,6 +76,15 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _budgets_to_keep_within(self) -> RunConfig:
+        if self.train and self.train.recipe == "within-budgets" and self.train.epochs:
+            if not self.budgets:
+                raise ValueError("train.recipe within-budgets wants budgets")
+            if self.finetune.teacher == "largest":
+                raise ValueError("finetune.teacher largest wants another train.recipe: within-budgets never teaches it")
+        return self
+
+    @model_validator(mode="after")
     def _profiled_alone(self) -> RunConfig:
         if self.num_classes is not None and (self.accuracy, self.data, self.train) != (None, None, None):
             raise ValueError("num_classes is for profiling alone: accuracy, data and train say it themselves")

@@ -80,11 +80,16 @@ class AccuracyConfig(Section):
 Precision = Literal["auto", "fp32", "bf16"]
 
 
+WITH_BOTH_ENDS = ("sandwich", "sandwich-labels", "alpha-divergence", "delayed-shrinking")
+"""Recipes whose steps teach the largest and the smallest subnet."""
+
+
 class TrainConfig(Section):
     """How the supernet is taught."""
 
     recipe: Literal[
         "all-sizes",
+        "within-budgets",
         "uniform",
         "sandwich",
         "sandwich-labels",
@@ -96,7 +101,7 @@ class TrainConfig(Section):
     kernel_transforms: bool = False
     epochs: float | None = Field(None, ge=0)
     batch_size: int = Field(64, gt=1)
-    subnets_per_step: int = Field(3, ge=2)
+    subnets_per_step: int = Field(3, ge=1)
     at_a_time: int | None = Field(None, ge=1)
     optimizer: Literal["adamw", "sgd"] = "adamw"
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -120,6 +125,12 @@ class TrainConfig(Section):
         if epochs == 0 and info.data.get("init") is None:
             raise ValueError("wanted a number above 0 (0 goes with train.init, whose weights are then taken), got 0")
         return epochs
+
+    @model_validator(mode="after")
+    def _both_ends(self) -> TrainConfig:
+        if self.subnets_per_step < 2 and self.recipe in WITH_BOTH_ENDS:
+            raise ValueError(f"wanted subnets_per_step of at least 2 with {self.recipe}: the largest and the smallest")
+        return self
 
 
 class ProfileConfig(Section):

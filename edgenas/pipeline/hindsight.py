@@ -15,6 +15,7 @@ from torch import Tensor
 from edgenas.files import write_json
 from edgenas.pipeline.bundle_network import PICTURES_AT_ONCE, right_answers
 from edgenas.pipeline.data import deployed_preprocess, run_dataset
+from edgenas.pipeline.pool import known_pool
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.subnets import run_subnets
 from edgenas.pipeline.verify import model_path
@@ -27,6 +28,8 @@ FILE = "export/hindsight.json"
 
 def write_hindsight(run: Run, chosen_model: Path | None, progress: Progress) -> None:
     """Write `export/hindsight.json`: the front's networks on test pictures, and classes beside the largest subnet's.
+
+    A supernet that was taught only what is within budgets has no largest subnet to compare with.
 
     Args:
         run: verified, so its choice is written down.
@@ -53,8 +56,9 @@ def write_hindsight(run: Run, chosen_model: Path | None, progress: Progress) -> 
         chosen = _of_file(run, dataset, chosen_model, verified["chosen"])
     else:
         chosen = _of_subnet(subnets(run.space.parse(verified["chosen"])), dataset)
-    classes = _by_class(dataset, chosen, _of_subnet(subnets(run.space.largest), dataset))
-    found = {"front": front, "chosen": verified["chosen"], "largest": run.space.largest.id, "classes": classes}
+    largest = None if known_pool(run) else run.space.largest
+    classes = _by_class(dataset, chosen, _of_subnet(subnets(largest), dataset)) if largest else []
+    found = {"front": front, "chosen": verified["chosen"], "largest": largest and largest.id, "classes": classes}
     write_json(run.folder / FILE, found)
     progress("looking back", len(verified["front"]) + 1, len(verified["front"]) + 1)
 

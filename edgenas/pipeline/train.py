@@ -9,6 +9,7 @@ import torch
 from edgenas.errors import RunFolderError
 from edgenas.pipeline.budgets import run_limits
 from edgenas.pipeline.data import run_dataset
+from edgenas.pipeline.pool import run_pool, take_pool
 from edgenas.pipeline.run import Progress, Run
 from edgenas.supernet.subnet import num_parameters
 from edgenas.supernet.supernet import SuperNet
@@ -34,7 +35,8 @@ def run_train(run: Run, progress: Progress, *, minutes: float | None = None, pro
         processes: who trains along; the first one writes.
 
     Raises:
-        ConfigError: the run is profiled, and a budget cannot be met; or it has no supernet.
+        ConfigError: the run is profiled, and a budget cannot be met; its recipe wants that, and it is not; or it has no
+            supernet.
         RunFolderError: weights that are to be taken do not fit the space or the classes.
     """
     run.needs("train")
@@ -50,6 +52,8 @@ def run_train(run: Run, progress: Progress, *, minutes: float | None = None, pro
     if run.done("profile"):
         # A budget that no subnet can meet is known now, before the costly part.
         run_limits(run, dataset.num_classes)
+    if run.config.training.epochs == 0 and processes.first:
+        take_pool(run)
     torch.manual_seed(run.config.seed)
     net = untrained_supernet(run, dataset)
     result = train(
@@ -61,6 +65,7 @@ def run_train(run: Run, progress: Progress, *, minutes: float | None = None, pro
         progress=progress,
         minutes=minutes,
         processes=processes,
+        pool=run_pool(run, dataset.num_classes, processes),
     )
     if processes.first:
         run.finish("train", {**result.to_json(), "weights": checkpoint.digest(folder)})
@@ -77,6 +82,7 @@ def _take_weights(run: Run, folder: Path, progress: Progress) -> None:
     progress("taking weights", 0, 1)
     init, dataset = run.config.training.init, run_dataset(run)
     assert init is not None
+    take_pool(run)
     net = untrained_supernet(run, dataset)
     header = load_whole(init, net, dataset.classes)
     checkpoint.save(folder, net, make_optimizer(net, run.config.training), header)

@@ -12,8 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgenas.errors import ConfigError
 from edgenas.evidence.inheritance import Pair, summarise
 from edgenas.files import append_jsonl, read_jsonl, write_bytes, write_json, write_text
@@ -24,11 +22,10 @@ from edgenas.pipeline.lone import Lone, setting_id, supernet_epochs
 from edgenas.pipeline.run import Progress, Run, open_run
 from edgenas.pipeline.subnets import Subnets, run_subnets
 from edgenas.pipeline.train import trained_supernet
+from edgenas.pipeline.trust_design import NEAR, Design, run_design
 from edgenas.report.evidence_plots import plot_trust
 from edgenas.report.evidence_values import Trust as TrustValues
 from edgenas.space.arch import Arch
-from edgenas.space.design import covering, macs_of, near_in_macs
-from edgenas.space.space import SearchSpace
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
@@ -37,8 +34,6 @@ from edgenas.training.split import Split
 
 FOLDER = "trust"
 ROWS, RESULT, TABLE, FIGURE = "rows.jsonl", "trust.json", "trust.csv", "trust.png"
-NEAR = 0.1
-"""Of the MACs of the group's centre: how far those of its other subnets may be."""
 LEAST_SUBNETS = 6
 MOST_REPEATS = 100
 
@@ -71,35 +66,6 @@ class Trust:
             raise ConfigError(f"--epochs: wanted a number above 0, got {self.epochs:g}")
         if not 1 <= self.repeats <= MOST_REPEATS:
             raise ConfigError(f"--repeats: wanted 1 to {MOST_REPEATS}, got {self.repeats}")
-
-
-@dataclass(frozen=True)
-class Design:
-    """The subnets: some that cover the space, and a group whose MACs are near those of one of them, the centre."""
-
-    archs: tuple[Arch, ...]
-    macs: tuple[int, ...]
-    centre: Arch
-
-    def grouped(self, number: int) -> bool:
-        """Whether a subnet is one of the group."""
-        return abs(self.macs[number] / self.macs[self.archs.index(self.centre)] - 1) <= NEAR
-
-
-def design(space: SearchSpace, count: int, num_classes: int, seed: int) -> Design:
-    """Half of the subnets cover the space, with its smallest and largest; half have nearly the MACs of a middling one.
-
-    Over all of a space, MACs alone rank well; whether a supernet tells more shows among subnets that MACs cannot tell
-    apart.
-    """
-    ends = covering(space, count - count // 2, seed)
-    logs = np.log(macs_of(space, ends, num_classes))
-    inner = np.abs(logs - (logs.min() + logs.max()) / 2)
-    # The smallest and the largest come first, and have neighbours on one side alone.
-    inner[:2] += np.ptp(logs) * (len(ends) > 2)
-    centre = ends[int(inner.argmin())]
-    archs = [*ends, *near_in_macs(space, centre, NEAR, count - len(ends), seed, but=ends)]
-    return Design(tuple(archs), tuple(macs_of(space, archs, num_classes).astype(int).tolist()), centre)
 
 
 def run_trust(run: Run, trust: Trust, progress: Progress, jobs: int = 1) -> dict[str, Any]:
@@ -183,7 +149,7 @@ class _Bench:
         return cls(
             run,
             trust,
-            design(run.space, trust.subnets, classes, seed),
+            run_design(run, trust.subnets, classes, seed),
             Lone.of(run, dataset),
             scoring_split(run, dataset),
             tuple(range(seed, seed + trust.repeats)),

@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from edgenas.report import evidence, hindsight
-from edgenas.report.evidence_values import Trust, Worth
+from edgenas.report.evidence_values import ClassChange, Trust, Worth
 from edgenas.report.plots import BLUE, GREEN, GREY, INK, ORANGE, STYLE, VERMILION, headline, png
 from edgenas.report.values import Run
 
@@ -85,12 +85,12 @@ def _costs(axes: Axes, found: Worth) -> None:
 
 
 def draw_hindsight(run: Run) -> Figure:
-    """Validation and test along the front, and classes of the chosen network and the largest subnet."""
+    """Validation and test along the front, and classes of the chosen network and the largest subnet, if known."""
     found = run.hindsight
     assert found is not None
     rows, classes = [found.front[place] for place in hindsight.ordered(run, found)], hindsight.by_change(found)
     figure = Figure(figsize=(9.6, max(4.0, 1.6 + 0.24 * len(classes))), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    left, *others = figure.subplots(1, 1 + bool(classes), squeeze=False)[0]
     places = range(1, len(rows) + 1)
     _line(left, places, [100 * row.val_top1 for row in rows], VERMILION, "v--", "validation")
     _line(left, places, [100 * row.test_top1 for row in rows], GREEN, "^-", "test")
@@ -99,15 +99,21 @@ def draw_hindsight(run: Run) -> Figure:
         left.axvline(chosen[0], color=ORANGE, lw=6, alpha=0.35, zorder=0, label="chosen")
     left.set(xlabel="network of the front, fastest first", ylabel="top-1 (%)", xticks=list(places))
     left.legend(loc="lower right")
+    for axes in others:
+        _classes(axes, classes)
+    headline(figure, hindsight.paid(run) if classes else hindsight.front_optimism(run))
+    return figure
+
+
+def _classes(axes: Axes, classes: Sequence[ClassChange]) -> None:
+    """Test top-1 of each class, of the chosen network and of the largest subnet."""
     heights = range(len(classes))
     for name, color, mark in (("chosen", VERMILION, "v"), ("largest", GREEN, "^")):
         rates = [100 * getattr(one, name) / one.images for one in classes]
-        right.plot(rates, heights, mark, color=color, label=f"{name} network")
-    right.set_yticks(list(heights), [_shortened(one.name) for one in classes])
-    right.set(xlabel="test top-1 (%)", ylim=(len(classes) - 0.5, -0.5))
-    right.legend(loc="best")
-    headline(figure, hindsight.paid(run))
-    return figure
+        axes.plot(rates, heights, mark, color=color, label=f"{name} network")
+    axes.set_yticks(list(heights), [_shortened(one.name) for one in classes])
+    axes.set(xlabel="test top-1 (%)", ylim=(len(classes) - 0.5, -0.5))
+    axes.legend(loc="best")
 
 
 def _line(axes: Axes, x: Sequence[int], y: Sequence[float], color: str, look: str, name: str) -> None:

@@ -164,9 +164,9 @@ class ClassChange(Value):
 
 
 class Hindsight(Value):
-    """export/hindsight.json."""
+    """export/hindsight.json; no largest subnet where the supernet was taught only what is within the budgets."""
 
     front: tuple[FrontScore, ...]
     chosen: str
-    largest: str
+    largest: str | None
     classes: tuple[ClassChange, ...]

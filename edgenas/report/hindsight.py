@@ -57,7 +57,10 @@ def paid(run: Run) -> str:
     """Which classes paid for the speed, against the largest subnet of the same supernet."""
     found = run.hindsight
     if found is None or not found.classes:
-        return "Accuracy by class was not held against the largest subnet: `edgenas export` of this version does that"
+        why = "`edgenas export` of this version does that"
+        if found is not None and found.largest is None:
+            why = "the supernet was taught only what is within the budgets (train.recipe all-sizes teaches it, too)"
+        return f"Accuracy by class was not held against the largest subnet: {why}"
     if found.chosen == found.largest:
         return "The chosen network is the largest one, so no class paid for its speed"
     whole = 100 * sum(_lost(one) for one in found.classes) / sum(one.images for one in found.classes)

@@ -14,7 +14,7 @@ def hindsight_section(run: Run, plots: Sequence[str]) -> list[str]:
     if run.hindsight is None:
         return []
     rows = hindsight.change_rows(run.hindsight)
-    alt = "Validation and test top-1 along the front, and classes beside the largest subnet's"
+    alt = "Validation and test top-1 along the front" + ", and classes beside the largest subnet's" * bool(rows)
     return [
         "## In hindsight: optimism, and who paid for the speed",
         "",

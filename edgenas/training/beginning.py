@@ -17,7 +17,6 @@ from edgenas.training import checkpoint
 from edgenas.training.course import Course, batches, validate
 from edgenas.training.data import Dataset
 from edgenas.training.init import init_file, load_init, load_whole
-from edgenas.training.processes import Processes
 from edgenas.training.settled import Schedule, circumstances
 
 Progress = Callable[[str, int, int], None]
@@ -58,26 +57,27 @@ def count_steps(config: TrainConfig, images: int) -> int:
 
 
 def settle(
-    net: SuperNet,
-    dataset: Dataset,
-    config: TrainConfig,
-    seed: int,
-    folder: Path,
-    progress: Progress,
-    minutes: float | None,
-    processes: Processes,
-    *,
-    begun: bool,
+    course: Course, dataset: Dataset, folder: Path, progress: Progress, minutes: float | None, *, begun: bool
 ) -> Schedule:
-    """What was settled when the training in `folder` began; or, if it begins now, start from `config.init`."""
+    """What was settled when the training in `folder` began; or, if it begins now, start from `config.init`.
+
+    Args:
+        course: the training, whose number of steps is not known yet.
+        dataset: what is taught.
+        folder: of the training.
+        progress: called while steps are timed.
+        minutes: see `edgenas.training.loop.train`.
+        begun: whether there is a checkpoint.
+    """
+    config, processes = course.config, course.processes
     schedule = Schedule.read(folder)
-    digest = None if begun or config.init is None else _start_from(config, net, dataset, schedule)
+    digest = None if begun or config.init is None else _start_from(config, course.net, dataset, schedule)
     if schedule is None:
         steps = count_steps(config, len(dataset.train))
         if minutes is not None and not begun:
             if processes.count > 1:
                 raise ConfigError("--minutes goes with one process: set train.epochs instead")
-            steps = steps_within(minutes, net, dataset, config, seed, progress)
+            steps = steps_within(minutes, course, dataset, progress)
         schedule = Schedule(steps, None if begun else minutes, digest, circumstances(compute_device(config.device)))
     elif not begun:
         # Killed before its first checkpoint: all of its steps are done now.
@@ -107,15 +107,13 @@ def _start_from(config: TrainConfig, net: SuperNet, dataset: Dataset, schedule: 
     return digest
 
 
-def steps_within(
-    minutes: float, net: SuperNet, dataset: Dataset, config: TrainConfig, seed: int, progress: Progress
-) -> int:
+def steps_within(minutes: float, begun: Course, dataset: Dataset, progress: Progress) -> int:
     """How many steps `minutes` hold, validations included, but at least one.
 
-    The first steps of the training are timed on a copy of `net`; archs differ much in cost, so several.
+    The first steps of the training are timed on a copy of its supernet; archs differ much in cost, so several.
     """
-    began, steps = time.perf_counter(), []
-    course = Course(copy.deepcopy(net), config, seed, WARM_UP_STEPS + TIMED_STEPS)
+    config, seed, began, steps = begun.config, begun.seed, time.perf_counter(), []
+    course = Course(copy.deepcopy(begun.net), config, seed, WARM_UP_STEPS + TIMED_STEPS, pool=begun.pool)
     started = time.perf_counter()
     for step, batch in enumerate(batches(dataset, config, seed, range(course.steps))):
         progress("timing steps", step, course.steps)
@@ -126,7 +124,7 @@ def steps_within(
         if step >= WARM_UP_STEPS and now - began > TIMING_SHARE * 60 * minutes:
             break
     progress("timing steps", len(steps), len(steps))
-    validate(course.net, dataset)
+    validate(course.net, dataset, course.pool)
     validating = config.validations * (time.perf_counter() - started)
     left = 60 * minutes - validating - (time.perf_counter() - began)
     timed = steps[WARM_UP_STEPS:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from edgenas.config.sections import TrainConfig
 from edgenas.errors import EdgenasError, RunFolderError, is_out_of_memory
 from edgenas.files import write_bytes
+from edgenas.space.arch import Arch
 from edgenas.supernet.shared_norm import share_norms
 from edgenas.supernet.sorting import sort_middle_channels
 from edgenas.supernet.subnet import Subnet
@@ -40,6 +41,7 @@ class Course:
     Attributes:
         optimizer: replaced where a phase begins anew.
         average: of the weights, where the config asks for it.
+        pool: archs that are taught, the smallest first, where the recipe takes a pool.
     """
 
     def __init__(
@@ -51,9 +53,10 @@ class Course:
         *,
         folder: Path | None = None,
         processes: Processes = ALONE,
+        pool: Sequence[Arch] | None = None,
     ):
         self.net, self.config, self.seed, self.steps = net, config, seed, steps
-        self.folder, self.processes = folder, processes
+        self.folder, self.processes, self.pool = folder, processes, pool
         self.optimizer = make_optimizer(net, config)
         self.average: Average | None = new_average(net) if config.average is not None else None
         self.teacher: Subnet | None = None
@@ -85,7 +88,7 @@ class Course:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         pictures = augment(batch.tensor().to(device), self.config.augment, generator, self.processes)
         labels = batch.labels.to(device)
-        lesson = lesson_at(self.net.space, self.config, self.seed, step, self.steps)
+        lesson = lesson_at(self.net.space, self.config, self.seed, step, self.steps, self.pool)
         losses = self._taught(pictures, labels, lesson)
         if losses is None:
             fits = self._what_fits(pictures, labels, lesson)
@@ -181,11 +184,14 @@ def batches(
     return dataset.train.stream(map(processes.share, indices))
 
 
-def validate(net: SuperNet, dataset: Dataset) -> dict[str, float]:
-    """Validation top-1 of the smallest, a middle and the largest subnet, on a part of the split."""
+def validate(net: SuperNet, dataset: Dataset, pool: Sequence[Arch] | None = None) -> dict[str, float]:
+    """Validation top-1 of the smallest, a middle and the largest subnet, or a pool's, on a part of the split."""
     images = dataset.train.pictures[:CALIBRATION_IMAGES]
-    middle = net.space.decode((net.space.n_choices // 2)[None])[0]
-    archs = {"smallest": net.space.smallest, "middle": middle, "largest": net.space.largest}
+    if pool is None:
+        middle = net.space.decode((net.space.n_choices // 2)[None])[0]
+        archs = {"smallest": net.space.smallest, "middle": middle, "largest": net.space.largest}
+    else:
+        archs = {"smallest": pool[0], "middle": pool[len(pool) // 2], "largest": pool[-1]}
     part = dataset.validation.head(VALIDATION_IMAGES)
     scores = {name: top1(materialise(net, arch, images), part) for name, arch in archs.items()}
     net.train()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 
 from edgenas.config.sections import TrainConfig
 from edgenas.files import append_jsonl
+from edgenas.space.arch import Arch
 from edgenas.supernet.subnet import num_parameters
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
@@ -62,6 +63,7 @@ def train(
     progress: Progress,
     minutes: float | None = None,
     processes: Processes = ALONE,
+    pool: Sequence[Arch] | None = None,
 ) -> TrainResult:
     """Train the supernet in place; `folder` gets checkpoints and `training.jsonl`, and is resumed from.
 
@@ -79,6 +81,7 @@ def train(
         progress: called with `training`, steps done and in all.
         minutes: train for about so long instead of `config.epochs`. Only the first call for a folder settles it.
         processes: who trains along; the first one writes.
+        pool: archs that are taught, the smallest first, where the recipe takes a pool.
 
     Raises:
         DataError: the training split is smaller than a batch.
@@ -91,11 +94,11 @@ def train(
     net.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     if config.zero_last_norm:
         zero_last_norms(net)
-    course = Course(net, config, seed, 0, folder=folder, processes=processes)
+    course = Course(net, config, seed, 0, folder=folder, processes=processes, pool=pool)
     header = checkpoint.resume(folder, net, course.optimizer, course.average)
     # All have looked whether there is one, before the first writes any.
     processes.wait()
-    schedule = settle(net, dataset, config, seed, folder, progress, minutes, processes, begun=header is not None)
+    schedule = settle(course, dataset, folder, progress, minutes, begun=header is not None)
     course.steps = schedule.steps
     if header is None and course.average is not None:
         course.average = new_average(net)
@@ -214,7 +217,7 @@ class _Training:
             with held.passing() if course.processes.count == 1 else nullcontext():
                 if course.processes.first:
                     with averaged(course.net, course.average):
-                        self._scores = validate(course.net, self.dataset)
+                        self._scores = validate(course.net, self.dataset, course.pool)
                         self.log.validation(step, self._scores)
                         self.log.write_table()
                         if patience is not None and self.log.stale(step) == 0:

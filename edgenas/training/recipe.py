@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
@@ -25,7 +25,7 @@ class Phase:
     Attributes:
         share: of all steps.
         draw: `sandwich`: largest, smallest, the rest random; `random`: all random, every gene by itself; `all-sizes`:
-            all random, of sizes from small to large alike.
+            all random, of sizes from small to large alike; `pool`: likewise, of archs that the training is given.
         choices: of a gene's choices (`depth`, `width`, `kernel`, `expand`), how many of the largest may be drawn;
             genes that are not named are free.
         teacher: of all archs but the first (`first`); of all (`frozen`: the largest, as it was when the first such
@@ -39,7 +39,7 @@ class Phase:
     """
 
     share: float
-    draw: Literal["sandwich", "random", "all-sizes"] = "random"
+    draw: Literal["sandwich", "random", "all-sizes", "pool"] = "random"
     choices: Mapping[str, int] | None = None
     teacher: Teacher | None = None
     labels: bool = False
@@ -85,6 +85,7 @@ RECIPES: dict[str, Recipe] = {
     "alpha-divergence": Recipe((Phase(1.0, "sandwich", teacher="first"),), divergence="alpha"),
     "uniform": Recipe((Phase(1.0),)),
     "all-sizes": Recipe((Phase(1.0, "all-sizes"),)),
+    "within-budgets": Recipe((Phase(1.0, "pool"),)),
     "delayed-shrinking": Recipe(
         (Phase(0.5, choices=LARGEST, count=1), Phase(0.5, "sandwich", teacher="first", ramp=0.5))
     ),
@@ -105,7 +106,8 @@ sandwich: largest and smallest every step, the largest teaches (arXiv 1903.05134
 same archs, labels teach all, to tell what the teacher is worth. alpha-divergence: as sandwich, against an adaptive
 alpha-divergence (AlphaNet, arXiv 2102.07954). uniform: random archs, labels alone (arXiv 1904.00420). all-sizes:
 likewise, but of all sizes alike, where independent genes make nearly all archs of middling size (AttentiveNAS draws by
-cost, too: arXiv 2011.09011, section 3.2).
+cost, too: arXiv 2011.09011, section 3.2). within-budgets: likewise, but of archs that the run's budgets allow: what can
+be chosen in the end learns in all steps, and costs less than larger archs do.
 delayed-shrinking: the largest alone for the first half, then a sandwich in which the others gain their weight slowly
 (DεpS, arXiv 2407.06167, sections 3.1 and 3.2). progressive-shrinking: the largest, then elastic kernels, depths, and
 ratios (arXiv 1908.09791, section 3.3).
@@ -153,18 +155,38 @@ def span_at(recipe: Recipe, step: int, steps: int) -> Span:
     return next(span for span in spans(recipe, steps) if step < span.stop)
 
 
-def lesson_at(space: SearchSpace, config: TrainConfig, seed: int, step: int, steps: int) -> Lesson:
-    """What a step teaches."""
+def takes_pool(config: TrainConfig) -> bool:
+    """Whether the recipe teaches archs out of a pool that it is given."""
+    return any(phase.draw == "pool" for phase in RECIPES[config.recipe].phases)
+
+
+def lesson_at(
+    space: SearchSpace, config: TrainConfig, seed: int, step: int, steps: int, pool: Sequence[Arch] | None = None
+) -> Lesson:
+    """What a step teaches.
+
+    Args:
+        space: of the archs.
+        config: of the training.
+        seed: of the run.
+        step: from 0 on.
+        steps: of the whole training.
+        pool: archs, the smallest first, that recipes with a pool draw from; where there is none yet, since budgets want
+            a profile, they draw from the whole space: to be timed, not to be taught.
+    """
     recipe = RECIPES[config.recipe]
     span = span_at(recipe, step, steps)
     phase, count = span.phase, span.phase.count or config.subnets_per_step
     rng = np.random.default_rng((seed, step))
     if phase.draw == "sandwich":
         archs = sandwich(space, count, seed, step)
-    elif phase.draw == "all-sizes":
+    elif phase.draw in ("all-sizes", "pool"):
         # Evenly spread within a step, too: one of its archs is small, one is large.
         leans = (np.arange(count) + rng.random(count)) / count
-        archs = space.decode(leaning(rng, space.n_choices, leans))
+        if phase.draw == "pool" and pool is not None:
+            archs = [pool[int(lean * len(pool))] for lean in leans]
+        else:
+            archs = space.decode(leaning(rng, space.n_choices, leans))
     else:
         archs = draw(space, phase.choices or {}, count, rng, one_resolution=phase.teacher == "frozen")
     weight = 1.0

@@ -29,7 +29,8 @@ from edgenas.pipeline import lone, trust
 from edgenas.pipeline.data import run_dataset
 from edgenas.pipeline.lone import Lone, supernet_epochs
 from edgenas.pipeline.run import Run, open_run
-from edgenas.pipeline.trust import NEAR, Trust, design, run_trust, trust_told
+from edgenas.pipeline.trust import Trust, run_trust, trust_told
+from edgenas.pipeline.trust_design import NEAR, design
 from edgenas.space.cost import cost
 from edgenas.space.load import load_space
 from edgenas.supernet.subnet import Subnet

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from halves import CONFIG, problem, quiet, supernet
 
-from edgenas.config.sections import TrainConfig
+from edgenas.config.sections import WITH_BOTH_ENDS, TrainConfig
 from edgenas.space.arch import Arch
 from edgenas.space.design import macs_of
 from edgenas.space.load import load_space
@@ -79,6 +79,28 @@ def test_archs_of_all_sizes_are_drawn_alike_and_within_each_step() -> None:
     # The first of a step leans to small choices, the last to large ones.
     assert (wide[:, 0] < wide[:, -1]).mean() > 0.9
     assert 0.2 < (narrow[:, 0] < narrow[:, -1]).mean() < 0.8
+
+
+def test_a_pool_is_all_that_is_taught_and_each_step_has_of_all_its_sizes() -> None:
+    drawn = {OFA.sample(np.random.default_rng(seed)) for seed in range(40)}
+    pool = sorted(drawn, key=lambda arch: macs_of(OFA, [arch])[0])
+    found = [lesson_at(OFA, config("within-budgets"), 3, step, STEPS, pool) for step in range(300)]
+    assert {(lesson.teacher, len(lesson.archs)) for lesson in found} == {(None, 4)}
+    places = np.array([[pool.index(arch) for arch in lesson.archs] for lesson in found])
+    assert set(places.ravel()) == set(range(len(pool)))
+    quarters = places * 4 // len(pool)
+    assert (quarters == np.arange(4)).all()
+    # Where budgets are not known yet, a step is timed as if all of the space were allowed.
+    assert lessons("within-budgets", [5]) == lessons("all-sizes", [5])
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_step_has_one_arch_where_neither_end_is_due(recipe: str) -> None:
+    if recipe in WITH_BOTH_ENDS:
+        with pytest.raises(ValueError, match="subnets_per_step of at least 2"):
+            config(recipe, subnets_per_step=1)
+    else:
+        assert len(lesson_at(OFA, config(recipe, subnets_per_step=1), 3, 0, STEPS).archs) == 1
 
 
 def test_delayed_shrinking_teaches_the_largest_alone_then_lets_students_in_slowly() -> None:

@@ -17,7 +17,7 @@ from spaces import SMALL, random_archs
 from edgenas.errors import DataError, EdgenasError, RunFolderError
 from edgenas.files import read_json, read_jsonl, write_json
 from edgenas.training import beginning, checkpoint, log, loop
-from edgenas.training.course import validate
+from edgenas.training.course import Course, validate
 from edgenas.training.losses import distillation_loss, hard_loss
 from edgenas.training.optimizer import make_optimizer
 from edgenas.training.preprocess import Preprocess
@@ -211,7 +211,8 @@ def test_minutes_become_the_steps_they_hold_beside_timing_and_validations(monkey
     monkeypatch.setattr(beginning, "time", Clock())
     monkeypatch.setattr(beginning, "TIMED_STEPS", 4)
     # Every step takes 0.1 s: seven of them are done to time them, five validations will follow, each of 0.1 s too.
-    found = [beginning.steps_within(minutes, supernet(), problem(), CONFIG, 5, quiet) for minutes in (2.0, 3.0)]
+    course = Course(supernet(), CONFIG, 5, 0)
+    found = [beginning.steps_within(minutes, course, problem(), quiet) for minutes in (2.0, 3.0)]
     assert found == [pytest.approx(1200 - 7 - 5, abs=4), pytest.approx(1800 - 7 - 5, abs=4)]
 
 
