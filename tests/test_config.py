@@ -125,6 +125,23 @@ def test_dumped_configs_read_back_equal(value: dict[str, Any]) -> None:
     assert {*config_keys(), "accuracy"} >= written
 
 
+@pytest.mark.parametrize(
+    ("change", "recipe"),
+    [
+        ({}, "all-sizes"),
+        ({"budgets": ["8ms"]}, "within-budgets"),
+        ({"budgets": ["8ms"], "train": {"epochs": 1, "recipe": None}}, "within-budgets"),
+        ({"budgets": ["8ms"], "train": {"epochs": 1, "recipe": "uniform"}}, "uniform"),
+        ({"budgets": ["8ms"], "train": {"epochs": 0, "init": "x"}}, "all-sizes"),
+        ({"budgets": ["8ms"], "finetune": {"teacher": "largest"}}, "all-sizes"),
+    ],
+)
+def test_budgets_choose_the_recipe_unless_one_is_named(change: dict[str, Any], recipe: str) -> None:
+    config = parse_config({**LEAST, **change}, "here")
+    assert config.training.recipe == recipe
+    assert yaml.safe_load(dump_config(config))["train"]["recipe"] == recipe
+
+
 def test_a_narrowed_space_survives_the_dump() -> None:
     space = {"preset": "mobile-32", "resolution": [28], "stages": {"1": {"kernel": [3]}}}
     config = parse_config({**LEAST, "space": space}, "here")

@@ -163,7 +163,11 @@ def _finetune_command(
     reach, shown = reach_of(None, None, None), Shown(as_json, quiet)
     own: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
     if onto is not None:
-        own |= {"data": {"name": "imagefolder", "path": str(user_path(onto).absolute())}, "teacher": "none"}
+        own |= {
+            "data": {"name": "imagefolder", "path": str(user_path(onto).absolute())},
+            "start": "inherited",
+            "teacher": "none",
+        }
     if target.is_dir() and own:
         check_settled(target, budget, sets, run)
         from edgenas.pipeline.run import open_run

@@ -52,6 +52,19 @@ class RunConfig(Section):
     finetune: FinetuneConfig = FinetuneConfig()
     export: ExportConfig = ExportConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _recipe_by_budgets(cls, value: Any) -> Any:
+        """Where budgets are asked for, the supernet is taught what they allow, unless a recipe is named."""
+        train = value.get("train") if isinstance(value, dict) else None
+        if not isinstance(train, dict) or train.get("recipe") is not None:
+            return value
+        tuned = value.get("finetune")
+        wants_largest = isinstance(tuned, dict) and tuned.get("teacher") == "largest"
+        if not value.get("budgets") or not train.get("epochs") or wants_largest:
+            return value
+        return {**value, "train": {**train, "recipe": "within-budgets"}}
+
     @field_validator("devices")
     @classmethod
     def _distinct(cls, devices: tuple[DeviceConfig, ...]) -> tuple[DeviceConfig, ...]:

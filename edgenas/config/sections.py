@@ -119,6 +119,12 @@ class TrainConfig(Section):
     augment: AugmentConfig = AugmentConfig()
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
+    @field_validator("recipe", mode="before")
+    @classmethod
+    def _by_default(cls, recipe: Any) -> Any:
+        # Of a whole run, budgets decide: see `RunConfig`.
+        return "all-sizes" if recipe is None else recipe
+
     @field_validator("epochs")
     @classmethod
     def _weights_from_somewhere(cls, epochs: float | None, info: ValidationInfo) -> float | None:
@@ -179,19 +185,33 @@ class VerifyConfig(Section):
     refits: int = Field(2, ge=0, le=100)
 
 
+INHERITED_RATE = 0.5
+"""Of the supernet's learning rate, where weights are inherited and nothing else is asked for."""
+
+
 class FinetuneConfig(Section):
     """How the chosen subnet is taught on its own before it is handed over; or taught other pictures than the run's."""
 
     epochs: float | None = Field(None, ge=0)
     data: DataConfig | None = None
+    start: Literal["inherited", "fresh"] = "inherited"
     teacher: Literal["none", "largest"] = "none"
-    learning_rate_share: float = Field(0.5, gt=0, le=10)
+    learning_rate_share: float | None = Field(None, gt=0, le=10)
 
     @model_validator(mode="after")
     def _teacher_of_these_classes(self) -> FinetuneConfig:
         if self.data is not None and self.teacher != "none":
             raise ValueError("wanted teacher: none with data: the largest subnet does not know other classes")
+        if self.data is not None and self.start != "inherited":
+            raise ValueError("wanted start: inherited with data: other pictures are what inherited weights are for")
         return self
+
+    @property
+    def rate_share(self) -> float:
+        """The peak of the learning rate, as a share of the supernet's."""
+        if self.learning_rate_share is not None:
+            return self.learning_rate_share
+        return INHERITED_RATE if self.start == "inherited" else 1.0
 
 
 class ExportConfig(Section):

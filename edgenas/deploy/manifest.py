@@ -49,10 +49,10 @@ class Manifest:
         found: how the network was found, and what that cost: strategy, evaluations, search_seconds, train_seconds,
             front_networks, the budgets, and `spent`: seconds and energy_joules by stage (null where not readable).
         fine_tuning: how the network was taught on its own after the search: `dataset`, `training_images`, `epochs`,
-            `teacher` (none, or the largest), `learning_rate_share`, `supernet` (the dataset it was taught and the
-            sha256 of its weights, which this began from), `val_top1_before` (null where the supernet was taught other
-            pictures, whose classifier was replaced) and `val_top1_after`, `seconds`; what an older run did not record
-            is null. Empty where the network's weights are as it inherited them.
+            `start` (inherited weights, or fresh ones), `teacher` (none, or the largest), `learning_rate_share`,
+            `supernet` (the dataset it was taught and the sha256 of its weights), `val_top1_before` (null where the
+            supernet was taught other pictures, whose classifier was replaced) and `val_top1_after`, `seconds`; what an
+            older run did not record is null. Empty where the network's weights are as it inherited them.
         licences: notes on latency tables of others that the predictions rest on.
         samples: the file of sample inputs, how many there are, and for each model the tolerance of its outputs.
         files: SHA-256 of every other file of the bundle, by name; `write_bundle` fills it in.

@@ -210,12 +210,16 @@ def _tuning(manifest: Manifest) -> str:
     pictures, epochs, supernet = told["training_images"], told["epochs"], told["supernet"]
     learned = f"{plain(told['dataset'])}" if pictures is None else f"{pictures:,} pictures of {plain(told['dataset'])}"
     lasted = f"{told['seconds'] / 60:.1f} minutes" if epochs is None else f"{round(epochs, 2):g} epochs"
+    fresh = told.get("start") == "fresh"
     lead = f"It was then fine-tuned on its own for {lasted} of {learned}, from the weights that it inherited"
+    if fresh:
+        lead = f"It was then taught on its own for {lasted} of {learned}, from fresh weights"
     after = _percent(told["val_top1_after"])
     if told["val_top1_before"] is None:
         others = f" taught {plain(supernet['dataset'])}" if supernet else ""
         return f"{lead} from the supernet{others}, and with a new classifier: validation top-1 {after}."
-    return f"{lead}: validation top-1 {_percent(told['val_top1_before'])} before, {after} after."
+    before = "with those it inherited" if fresh else "before"
+    return f"{lead}: validation top-1 {_percent(told['val_top1_before'])} {before}, {after} after."
 
 
 def _energy(found: Mapping[str, Any]) -> str:

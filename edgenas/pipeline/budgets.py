@@ -55,6 +55,12 @@ class Limits:
         columns = [self._quantity(budget, archs) for budget in self.budgets]
         return np.asarray(np.column_stack(columns), dtype=np.float64)
 
+    def greatest_share(self, archs: Archs) -> npt.NDArray[np.float64]:
+        """What archs take of the budget that they take most of, shape (n,): up to 1 is within all budgets."""
+        ceilings = np.array([budget.limit for budget in self.budgets])
+        shares: npt.NDArray[np.float64] = (self.values(archs) / ceilings).max(axis=1)
+        return shares
+
     def as_search_limits(self) -> tuple[Limit, ...]:
         """The budgets as the search takes them."""
         return tuple(Limit(str(b), b.unit, partial(self._quantity, b), b.limit, of_genes=True) for b in self.budgets)

@@ -244,10 +244,10 @@ def _spent(run: Run) -> dict[str, float]:
     }
 
 
-def tuned(run: Run) -> dict[str, float]:
+def tuned(run: Run) -> dict[str, Any]:
     """How the chosen network was taught on its own, as far as that was kept."""
     if run.lacks("finetune") is not None or not is_better(run.result("finetune")):
         return {"epochs": 0.0}
     # Results of older versions leave out what their configs always said.
     epochs = float(run.result("finetune").get("epochs", run.config.finetune.epochs or 0.0))
-    return {"epochs": epochs, "learning_rate_share": run.config.finetune.learning_rate_share}
+    return {"epochs": epochs, "start": run.config.finetune.start, "learning_rate_share": run.config.finetune.rate_share}

@@ -27,10 +27,13 @@ from edgenas.training.finetuning import finetune, with_classes
 WEIGHTS = "finetune/subnet.safetensors"
 TEACHING = "finetune/teaching"
 """Of checkpoints, until it is done."""
+ANOTHER_SEED = 500
+"""Beyond the run's: pictures come in another order, and are augmented otherwise, than the supernet saw them."""
 TOLD = (
     "dataset",
     "training_images",
     "epochs",
+    "start",
     "teacher",
     "learning_rate_share",
     "supernet",
@@ -68,11 +71,12 @@ def run_finetune(run: Run, progress: Progress) -> None:
         dataset.train,
         run.config.training,
         epochs=epochs,
-        learning_rate_share=settings.learning_rate_share,
+        learning_rate_share=settings.rate_share,
         calibration=calibration_pictures(run, dataset),
-        seed=run.config.seed,
+        seed=run.config.seed + ANOTHER_SEED,
         progress=lambda done, total: progress("fine-tuning", done, total),
         teacher=subnets(run.space.largest) if settings.teacher == "largest" else None,
+        fresh=settings.start == "fresh",
         folder=_checkpoints(run, arch, digest),
     )
     pictures = scoring_split(run, dataset)
@@ -83,7 +87,8 @@ def run_finetune(run: Run, progress: Progress) -> None:
         "training_images": len(dataset.train),
         "epochs": epochs,
         "teacher": settings.teacher,
-        "learning_rate_share": settings.learning_rate_share,
+        "start": settings.start,
+        "learning_rate_share": settings.rate_share,
         "supernet": {"dataset": own.name, "weights": _weights(run)},
         "val_top1_before": top1(inherited, pictures) if dataset is own else None,
         "val_top1_after": top1(tuned, pictures),

@@ -28,6 +28,7 @@ from edgenas.space.space import SearchSpace
 from edgenas.training.alone import epochs_of
 from edgenas.training.beginning import count_steps
 from edgenas.training.data import set_size
+from edgenas.training.recipe import takes_pool
 from edgenas.training.settled import Schedule
 
 EXPORT_SECONDS_PER_BLOCK = 0.06
@@ -95,6 +96,8 @@ def plan_run(
     steps = schedule.steps if schedule else count_steps(training, sizes.train)
     step_seconds, image_seconds = time_network(config, space, sizes.num_classes, max(1, steps))
     what = f"{steps} steps of {training.batch_size} pictures through {training.subnets_per_step} subnets"
+    if takes_pool(training):
+        what += " that the budgets allow; timed as if they allowed all: at most"
     train_seconds = steps * step_seconds
     if minutes is not None and schedule is None:
         what, train_seconds = f"as many steps as {minutes:g} minutes hold", 60 * minutes

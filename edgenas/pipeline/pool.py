@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import logging
 
-import numpy as np
-import numpy.typing as npt
-
 from edgenas.errors import ConfigError, RunFolderError, SpaceError
 from edgenas.files import read_json, write_json
 from edgenas.pipeline.budgets import Limits, run_limits
 from edgenas.pipeline.run import Run
 from edgenas.space.allowed import allowed
 from edgenas.space.arch import Arch
-from edgenas.space.space import Genes
 from edgenas.training.init import init_file
 from edgenas.training.processes import ALONE, Processes
 from edgenas.training.recipe import takes_pool
@@ -42,12 +38,12 @@ def run_pool(run: Run, num_classes: int, processes: Processes = ALONE) -> tuple[
     # All have looked whether there is one, before the first writes it.
     missing = not path.exists()
     processes.wait()
+    if missing and not run.done("profile"):
+        raise ConfigError(
+            f"{run.folder}: train.recipe {run.config.training.recipe} wants to know latencies first: run "
+            f"`edgenas profile {run.folder}`, or choose another recipe (train.recipe=all-sizes)"
+        )
     if missing and processes.first:
-        if not run.done("profile"):
-            raise ConfigError(
-                f"{run.folder}: train.recipe {run.config.training.recipe} wants to know latencies first: run "
-                f"`edgenas profile {run.folder}`, or choose another recipe"
-            )
         _draw(run, run_limits(run, num_classes))
     processes.wait()
     return known_pool(run)
@@ -90,13 +86,7 @@ def take_pool(run: Run) -> None:
 
 
 def _draw(run: Run, limits: Limits) -> None:
-    ceilings = np.array([budget.limit for budget in limits.budgets])
-
-    def need(genes: Genes) -> npt.NDArray[np.float64]:
-        shares: npt.NDArray[np.float64] = (limits.values(genes) / ceilings).max(axis=1)
-        return shares
-
-    genes = allowed(run.space, need, ARCHS, run.config.seed)
+    genes = allowed(run.space, limits.greatest_share, ARCHS, run.config.seed)
     said = ", ".join(map(str, limits.budgets))
     if not len(genes):
         raise ConfigError(f"{run.folder}: nothing to teach was found within {said}: choose another train.recipe")

@@ -177,6 +177,7 @@ class Finetuned(_Result):
     data_digest: str
     training_images: Count | None = None
     epochs: NotNegative | None = None
+    start: str | None = None
     teacher: str | None = None
     learning_rate_share: NotNegative | None = None
     supernet: Supernet | None = None

@@ -97,7 +97,7 @@ class Run:
     def finish(self, stage: str, result: dict[str, Any]) -> None:
         """Write a stage's results, and with them that it is finished; later stages are to be done again."""
         for later in ORDER[ORDER.index(stage) + 1 :]:
-            # Training does not depend on the profile, which it follows only so that bad budgets fail early.
+            # What was taught stays so: training looks at the profile but once, for bad budgets and for what is allowed.
             if (stage, later) != ("profile", "train"):
                 self.result_path(later).unlink(missing_ok=True)
         write_json(self.result_path(stage), result)

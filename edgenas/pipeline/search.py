@@ -81,7 +81,7 @@ def _searched(run: Run, limits: Limits, objectives: Sequence[Objective]) -> Sear
         evaluations=config.evaluations,
         population=population,
         seed=run.config.seed,
-        initial=first_genes(run, population),
+        initial=first_genes(run, population, limits),
         repair=space.canonical,
         exact=as_evaluate(space, computed) if computed else None,
         callback=log,

@@ -1,4 +1,7 @@
-"""Where a search begins: archs that cover the space, after the front of another run where the config names one."""
+"""Where a search begins: archs that cover the space, after the front of another run where the config names one.
+
+Where budgets leave next to nothing of the space, archs that are within them come first: draws hardly hit any.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,27 @@ from pathlib import Path
 
 from edgenas.errors import RunFolderError, SpaceError
 from edgenas.files import read_json, user_path, write_json
+from edgenas.pipeline.budgets import Limits
 from edgenas.pipeline.run import Run, open_run
+from edgenas.space.allowed import allowed
 from edgenas.space.arch import Arch
 from edgenas.space.design import covering
 from edgenas.space.space import Genes, SearchSpace
 
 LOGGER = logging.getLogger(__name__)
 FILE = "search/initial.json"
+SCARCE = 0.002
+"""Of random archs within the budgets: with fewer, a first population may be without any."""
 
 
-def first_genes(run: Run, population: int) -> Genes | None:
+def first_genes(run: Run, population: int, limits: Limits) -> Genes | None:
     """Canonical genes that are evaluated first, shape (n, genes); None where the strategy begins by itself."""
     config, space = run.config.search, run.space
     given = _given(run)
     # It covers the space by itself, and evenly in what is computed.
     own = [] if config.strategy == "surrogate" else covering(space, population, run.config.seed)
+    if limits.feasibility.share < SCARCE:
+        own = space.decode(allowed(space, limits.greatest_share, population, run.config.seed))
     archs = [*given, *own]
     return space.encode(archs) if archs else None
 

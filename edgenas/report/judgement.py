@@ -102,13 +102,17 @@ def finetuned(run: Run) -> str:
         return ""
     pictures = f"{found.training_images:,} pictures of " if found.training_images else ""
     epochs = f" ({round(found.epochs, 2):g} epochs)" if found.epochs else ""
-    lead = f"Fine-tuned for {duration(found.seconds)}{epochs} on {pictures}{found.dataset}"
-    weights = "from the weights it inherited"
+    fresh = found.start == "fresh"
+    lead = (
+        f"{'Taught anew' if fresh else 'Fine-tuned'} for {duration(found.seconds)}{epochs} on {pictures}{found.dataset}"
+    )
+    weights = "from fresh weights" if fresh else "from the weights it inherited"
     if found.val_top1_before is None:
         said = f"{lead}, whose classes it tells, {weights} and with a new classifier"
         return f"{said}: validation top-1 {percent(found.val_top1_after)}."
     after = f"{lead}, {weights}"
-    change = f"validation top-1 {percent(found.val_top1_before)} before, {percent(found.val_top1_after)} after"
+    before = "with those it inherited" if fresh else "before"
+    change = f"validation top-1 {percent(found.val_top1_before)} {before}, {percent(found.val_top1_after)} after"
     kept = "" if found.val_top1_after > found.val_top1_before else "; what is exported is the network as it was"
     return f"{after}: {change}{kept}."
 

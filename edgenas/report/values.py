@@ -138,6 +138,7 @@ class Finetuned(Value):
     dataset: str
     training_images: int | None = None
     epochs: float | None = None
+    start: str | None = None
     val_top1_before: float | None
     val_top1_after: float
     seconds: float

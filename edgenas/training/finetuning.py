@@ -12,7 +12,7 @@ from edgenas.config.sections import TrainConfig
 from edgenas.errors import DataError
 from edgenas.space.blocks import HeadSpec
 from edgenas.supernet.subnet import Subnet
-from edgenas.training.alone import Progress, steps_of, teach
+from edgenas.training.alone import Progress, fresh_subnet, steps_of, teach
 from edgenas.training.beginning import compute_device
 from edgenas.training.evaluate import recalibrate
 from edgenas.training.split import Split
@@ -40,9 +40,13 @@ def finetune(
     seed: int,
     progress: Progress,
     teacher: Subnet | None = None,
+    fresh: bool = False,
     folder: Path | None = None,
 ) -> tuple[Subnet, float]:
     """A calibrated subnet of the same arch that was taught alone, on the CPU; and the seconds spent in steps.
+
+    Weights that are inherited are ahead at first; a long training does better without them (warm starts generalise
+    worse: arXiv 1910.08475).
 
     Args:
         subnet: calibrated; left as it was.
@@ -54,6 +58,8 @@ def finetune(
         seed: of the order of pictures and their augmentation.
         progress: called with steps done and in all.
         teacher: calibrated, of the same classes; its outputs are learned beside the labels.
+        fresh: whether it begins with weights of its own, drawn as a supernet's are, as networks that are searched for
+            are taught in the end by DARTS and others (arXiv 1806.09055, section 3.1.2).
         folder: of checkpoints, and of the one that is resumed from, see `teach`; None: there are none.
 
     Raises:
@@ -69,6 +75,8 @@ def finetune(
             raise DataError("fine-tuning onto other classes goes without a teacher, which does not know them")
         teacher = copy.deepcopy(teacher).to(compute_device(config.device)).eval()
     student = copy.deepcopy(subnet)
+    if fresh:
+        student = fresh_subnet(subnet.specs, config, seed, arch=subnet.arch, pixels=subnet.pixels)
     seconds = teach(
         student,
         train,
@@ -78,6 +86,7 @@ def finetune(
         progress=progress,
         learning_rate_share=learning_rate_share,
         teacher=teacher,
+        average=config.average if fresh else None,
         folder=folder,
     )
     return recalibrate(student.cpu(), calibration), seconds

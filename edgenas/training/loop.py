@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from edgenas.config.sections import TrainConfig
+from edgenas.errors import ConfigError
 from edgenas.files import append_jsonl
 from edgenas.space.arch import Arch
 from edgenas.supernet.subnet import num_parameters
@@ -25,6 +26,7 @@ from edgenas.training.data import Dataset
 from edgenas.training.log import FILE_NAME, TrainingLog
 from edgenas.training.optimizer import averaged, new_average, take, zero_last_norms
 from edgenas.training.processes import ALONE, Processes
+from edgenas.training.recipe import takes_pool
 from edgenas.training.split import Split
 from edgenas.training.stopping import Held
 
@@ -85,11 +87,15 @@ def train(
 
     Raises:
         DataError: the training split is smaller than a batch.
-        ConfigError: a batch cannot be shared by the processes.
+        ConfigError: a batch cannot be shared by the processes, or the recipe lacks its pool.
         RunFolderError: what `folder` holds, or what `config.init` names, is broken or of something else.
         EdgenasError: a loss is not finite, or memory ran out; the step is named, the last checkpoint is kept.
     """
     processes.check_batch(config.batch_size)
+    if takes_pool(config) and config.epochs != 0 and not pool:
+        raise ConfigError(
+            f"train.recipe {config.recipe} wants a pool of archs: name another recipe where there is none"
+        )
     device = compute_device(config.device)
     net.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     if config.zero_last_norm:

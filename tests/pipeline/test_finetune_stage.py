@@ -198,3 +198,23 @@ def test_a_finished_run_is_taught_other_pictures_with_a_new_classifier(small_run
     run.result_path("export").unlink()
     with pytest.raises(RunFolderError, match="changed since it was fine-tuned"):
         run_export(run, silent)
+
+
+def test_fresh_weights_are_told_as_such(run: Run) -> None:
+    settings = FinetuneConfig(epochs=12, start="fresh")
+    run = dataclasses.replace(run, config=run.config.model_copy(update={"finetune": settings}))
+    run_stages(run, silent, ("finetune", "export", "report"))
+    found = run.result("finetune")
+    assert (found["start"], found["learning_rate_share"]) == ("fresh", 1.0)
+    assert found["val_top1_after"] > found["val_top1_before"]
+    manifest = read_json(run.folder / "export" / "bundle" / "manifest.json")
+    assert manifest["fine_tuning"]["start"] == "fresh"
+    card = (run.folder / "export" / "bundle" / "MODEL_CARD.md").read_text()
+    assert re.search(r"taught on its own for 12 epochs of .*, from fresh weights: validation top-1 .* inherited", card)
+    page = (run.folder / "report" / "report.md").read_text()
+    assert re.search(r"Taught anew for .*, from fresh weights: validation top-1 [\d.]+ % with those it inherited", page)
+
+
+def test_other_pictures_are_what_inherited_weights_are_for() -> None:
+    with pytest.raises(ValidationError, match="wanted start: inherited with data"):
+        FinetuneConfig(start="fresh", data={"name": "digits"})

@@ -30,7 +30,12 @@ def subnet(dataset: Dataset) -> Subnet:
 
 
 def tuned(
-    subnet: Subnet, dataset: Dataset, epochs: float = 3.0, teacher: Subnet | None = None, **update: object
+    subnet: Subnet,
+    dataset: Dataset,
+    epochs: float = 3.0,
+    teacher: Subnet | None = None,
+    fresh: bool = False,
+    **update: object,
 ) -> Subnet:
     found, _ = finetune(
         subnet,
@@ -42,6 +47,7 @@ def tuned(
         seed=3,
         progress=quiet,
         teacher=teacher,
+        fresh=fresh,
     )
     return found
 
@@ -53,6 +59,16 @@ def test_a_fine_tuned_subnet_is_calibrated_and_better(subnet: Subnet, dataset: D
     assert not found.training
     assert top1(found, dataset.validation) > top1(subnet, dataset.validation) + 0.3
     torch.testing.assert_close(subnet.state_dict(), before, rtol=0, atol=0)
+
+
+def test_fresh_weights_have_nothing_of_those_inherited(subnet: Subnet, dataset: Dataset) -> None:
+    found = tuned(subnet, dataset, fresh=True)
+    assert (found.arch, found.specs, found.calibration_images) == (subnet.arch, subnet.specs, CALIBRATION_IMAGES)
+    for weight in subnet.parameters():
+        weight.data.fill_(float("nan"))
+    again = tuned(subnet, dataset, fresh=True)
+    torch.testing.assert_close(again.state_dict(), found.state_dict(), rtol=0, atol=0)
+    assert top1(found, dataset.validation) > 0.5
 
 
 def test_its_statistics_are_those_of_its_own_weights(subnet: Subnet, dataset: Dataset) -> None:

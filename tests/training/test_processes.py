@@ -20,6 +20,8 @@ from small_run import SMALL_CONFIG, SMALL_SPACE
 from edgenas.config.sections import AugmentConfig
 from edgenas.errors import ConfigError
 from edgenas.files import read_json, read_jsonl
+from edgenas.pipeline.pool import known_pool
+from edgenas.pipeline.run import open_run
 from edgenas.training.augment import augment
 from edgenas.training.checkpoint import FILE_NAME
 from edgenas.training.processes import Processes
@@ -131,6 +133,23 @@ def test_the_command_trains_in_a_group_and_one_process_writes(tmp_path: Path) ->
     # Finished training is not done again, by any of them.
     again = together(2, ["-m", "edgenas", "train", "runs/small", "--json"], tmp_path)
     assert [one.returncode for one in again] == [0, 0], again[0].stderr
+
+
+def test_a_group_is_taught_one_pool_once_latencies_are_known(tmp_path: Path) -> None:
+    (tmp_path / "tiny-16.yaml").write_text(SMALL_SPACE)
+    within = SMALL_CONFIG.replace("recipe: sandwich, epochs: 3", "epochs: 1") + "budgets: [macs=0.25M]\n"
+    (tmp_path / "small.yaml").write_text(within)
+    early = together(2, ["-m", "edgenas", "train", "small.yaml"], tmp_path)
+    assert [one.returncode for one in early] == [2, 2], early[0].stderr
+    assert "edgenas profile runs/small" in early[0].stderr
+    assert [one.returncode for one in together(1, ["-m", "edgenas", "profile", "runs/small"], tmp_path)] == [0]
+    done = together(2, ["-m", "edgenas", "train", "runs/small"], tmp_path)
+    assert [one.returncode for one in done] == [0, 0], done[0].stderr
+    run = open_run(tmp_path / "runs/small")
+    assert run.done("train")
+    pool = known_pool(run)
+    assert pool is not None
+    assert run.space.largest not in pool
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])

@@ -10,8 +10,10 @@ import pytest
 import safetensors.torch
 import torch
 from halves import CONFIG, problem, quiet, supernet
+from spaces import SMALL
 
 from edgenas.config.sections import WITH_BOTH_ENDS, TrainConfig
+from edgenas.errors import ConfigError
 from edgenas.space.arch import Arch
 from edgenas.space.design import macs_of
 from edgenas.space.load import load_space
@@ -224,6 +226,7 @@ def test_every_recipe_goes_on_bit_for_bit(
     recipe: str, killed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = CONFIG.model_copy(update={"recipe": recipe, "epochs": 2.0, "average": 0.9, "optimizer": "sgd"})
+    pool = [*SMALL.decode(np.zeros((1, len(SMALL.choices)), dtype=int)), SMALL.largest]
     weights = []
     for name, stop in (("straight", None), ("cut", killed)):
 
@@ -234,11 +237,17 @@ def test_every_recipe_goes_on_bit_for_bit(
         monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
         if stop is not None:
             with pytest.raises(Killed):
-                loop.train(supernet(), problem(), settings, seed=5, folder=tmp_path / name, progress=kill)
+                loop.train(supernet(), problem(), settings, seed=5, folder=tmp_path / name, progress=kill, pool=pool)
         net = supernet()
-        loop.train(net, problem(), settings, seed=5, folder=tmp_path / name, progress=quiet)
+        loop.train(net, problem(), settings, seed=5, folder=tmp_path / name, progress=quiet, pool=pool)
         weights.append(net.state_dict())
     torch.testing.assert_close(*weights, rtol=0, atol=0)
+
+
+def test_a_recipe_without_its_pool_is_refused(tmp_path: Path) -> None:
+    settings = CONFIG.model_copy(update={"recipe": "within-budgets"})
+    with pytest.raises(ConfigError, match="within-budgets wants a pool"):
+        loop.train(supernet(), problem(), settings, seed=5, folder=tmp_path, progress=quiet)
 
 
 def test_the_frozen_teacher_is_the_largest_as_it_was(tmp_path: Path) -> None:
