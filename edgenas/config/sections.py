@@ -185,8 +185,8 @@ class VerifyConfig(Section):
     refits: int = Field(2, ge=0, le=100)
 
 
-INHERITED_RATE = 0.5
-"""Of the supernet's learning rate, where weights are inherited and nothing else is asked for."""
+RATE_SHARES = {"inherited": 0.5, "fresh": 1.0}
+"""Of the supernet's learning rate, by `finetune.start`, where nothing else is asked for."""
 
 
 class FinetuneConfig(Section):
@@ -196,7 +196,12 @@ class FinetuneConfig(Section):
     data: DataConfig | None = None
     start: Literal["inherited", "fresh"] = "inherited"
     teacher: Literal["none", "largest"] = "none"
-    learning_rate_share: float | None = Field(None, gt=0, le=10)
+    learning_rate_share: float = Field(None, gt=0, le=10, validate_default=True)
+
+    @field_validator("learning_rate_share", mode="before")
+    @classmethod
+    def _by_start(cls, share: Any, info: ValidationInfo) -> Any:
+        return RATE_SHARES.get(info.data.get("start", "inherited")) if share is None else share
 
     @model_validator(mode="after")
     def _teacher_of_these_classes(self) -> FinetuneConfig:
@@ -205,13 +210,6 @@ class FinetuneConfig(Section):
         if self.data is not None and self.start != "inherited":
             raise ValueError("wanted start: inherited with data: other pictures are what inherited weights are for")
         return self
-
-    @property
-    def rate_share(self) -> float:
-        """The peak of the learning rate, as a share of the supernet's."""
-        if self.learning_rate_share is not None:
-            return self.learning_rate_share
-        return INHERITED_RATE if self.start == "inherited" else 1.0
 
 
 class ExportConfig(Section):

@@ -250,4 +250,5 @@ def tuned(run: Run) -> dict[str, Any]:
         return {"epochs": 0.0}
     # Results of older versions leave out what their configs always said.
     epochs = float(run.result("finetune").get("epochs", run.config.finetune.epochs or 0.0))
-    return {"epochs": epochs, "start": run.config.finetune.start, "learning_rate_share": run.config.finetune.rate_share}
+    settings = run.config.finetune
+    return {"epochs": epochs, "start": settings.start, "learning_rate_share": settings.learning_rate_share}
