@@ -11,6 +11,7 @@ from edgenas.files import SCHEMA_VERSION, append_jsonl, read_jsonl
 from edgenas.pipeline.data import run_dataset, scoring_split
 from edgenas.pipeline.export import which_arch
 from edgenas.pipeline.lock import locked
+from edgenas.pipeline.pool import tell_untaught
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.subnets import run_subnets
 from edgenas.space.arch import Arch
@@ -45,6 +46,7 @@ def evaluate(run: Run, which: Sequence[str], split: SplitName, progress: Progres
     archs = list(dict.fromkeys(arch for name in which for arch in _named(run, name)))
     if not archs:
         raise ConfigError("--archs: wanted at least one of chosen, best:K, front or an arch's text")
+    tell_untaught(run, archs)
     with locked(run.folder):
         return _evaluate(run, archs, split, progress)
 

@@ -15,6 +15,7 @@ from edgenas.pipeline.finetune import is_better
 from edgenas.pipeline.front_int8 import deployed_top1, precisions
 from edgenas.pipeline.hindsight import write_hindsight
 from edgenas.pipeline.lock import locked
+from edgenas.pipeline.pool import tell_untaught
 from edgenas.pipeline.run import Progress, Run
 from edgenas.space.arch import Arch
 
@@ -98,6 +99,7 @@ def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None
     """
     run.needs("export")
     arch = which_arch(run, which)
+    tell_untaught(run, [arch])
     folder = bundle_folder(run, which, options, out)
     stage = (run.folder / BUNDLE).resolve()
     if stage in (folder.resolve(), *folder.resolve().parents):

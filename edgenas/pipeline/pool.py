@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from edgenas.errors import ConfigError, RunFolderError, SpaceError
 from edgenas.files import read_json, write_json
 from edgenas.pipeline.budgets import Limits, run_limits
+from edgenas.pipeline.data import run_classes
 from edgenas.pipeline.run import Run
 from edgenas.space.allowed import allowed
 from edgenas.space.arch import Arch
@@ -82,6 +84,19 @@ def take_pool(run: Run) -> None:
             "note: train.init: the supernet of %s was taught only archs within %s: others score lower than they could",
             theirs.parent,
             ", ".join(map(str, kept.get("budgets", ["budgets of its own"]))),
+        )
+
+
+def tell_untaught(run: Run, archs: Sequence[Arch]) -> None:
+    """Say so if archs that a user names are beyond the budgets that the run's supernet kept to."""
+    if not takes_pool(run.config.training) or known_pool(run) is None:
+        return
+    shares = run_limits(run, run_classes(run)).greatest_share(archs)
+    beyond = [arch.id for arch, share in zip(archs, shares, strict=True) if share > 1]
+    if beyond:
+        LOGGER.warning(
+            "note: the supernet was taught only what is within the budgets, so these score lower than they could: %s",
+            ", ".join(beyond),
         )
 
 

@@ -14,6 +14,7 @@ from trained_run import quiet, trained_run
 from edgenas.config.reading import load_config
 from edgenas.errors import ConfigError, UserError
 from edgenas.files import read_jsonl
+from edgenas.pipeline.evaluate import evaluate
 from edgenas.pipeline.hindsight import FILE as HINDSIGHT
 from edgenas.pipeline.pool import FILE, known_pool
 from edgenas.pipeline.run import Run, open_run
@@ -77,6 +78,14 @@ def test_trust_compares_subnets_that_were_taught(whole: Run) -> None:
     assert len(set(found.archs)) == len(found.archs) == 8
     assert {pool[0], pool[-1]} <= set(found.archs)
     assert found == run_design(whole, 8, 10, 0)
+
+
+def test_an_arch_that_was_not_taught_is_told_as_such(whole: Run, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        evaluate(whole, ["chosen"], "val", quiet)
+        assert "taught only" not in caplog.text
+        evaluate(whole, ["chosen", whole.space.largest.id], "val", quiet)
+    assert f"these score lower than they could: {whole.space.largest.id}" in caplog.text
 
 
 def test_weights_that_are_taken_tell_what_they_were_taught(
