@@ -201,7 +201,7 @@ def test_a_trainer_that_ranks_as_the_supernet_does_has_tau_1(
 def test_a_supernet_that_stopped_early_is_held_against_subnets_of_as_many_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "validate", lambda net, dataset: {"largest": 0.5})
+    monkeypatch.setattr(loop, "validate", lambda net, dataset, pool: {"largest": 0.5})
     run = trained_run(tmp_path, "train.validations=8", "train.patience=2")
     dataset, planned = run_dataset(run), read_json(run.folder / "supernet/schedule.json")["steps"]
     a_validation = planned // 8

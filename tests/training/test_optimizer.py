@@ -106,7 +106,7 @@ def test_training_stops_early_and_takes_the_best(tmp_path: Path, monkeypatch: py
     scores = iter([0.5, 0.8, 0.7, 0.8, 0.6, 0.9])
     weights = []
 
-    def told(net: SuperNet, dataset: object) -> dict[str, float]:
+    def told(net: SuperNet, dataset: object, pool: object) -> dict[str, float]:
         weights.append({name: tensor.clone() for name, tensor in net.state_dict().items()})
         score = next(scores)
         return {"smallest": score - 0.1, "middle": score, "largest": score + 0.1}
