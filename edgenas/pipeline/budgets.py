@@ -35,6 +35,9 @@ RISK = 0.1
 SPARE = 1.25
 """A budget of this many times the smallest subnet's latency leaves a choice."""
 
+REPEATS = 1.05
+"""How many times as long a network may take when it is measured once more."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -223,9 +226,9 @@ def _unasked(run: Run, table: LatencyTable, device: str, predictor: LatencyPredi
     smallest, largest = bound(predictor, [run.space.smallest, run.space.largest]).tolist()
     measured = (row.p50_us for row in refitted(run, table).rows if row.kind == NETWORK and row not in table.rows)
     fastest = max(smallest, min(measured, default=0.0))
-    if limit <= fastest:
-        # Nothing is within it as far as is known now: of a device that slowed down since its table was made, say. A
-        # number that nobody asked for shall not stop the run.
+    if limit <= REPEATS * fastest:
+        # Next to nothing is within it as far as is known now: of a device that slowed down since its table was made,
+        # say. A number that nobody asked for shall not stop the run.
         limit = unasked_limit_us(fastest, max(fastest, largest))
     return Budget(quantity="p50", limit=limit, device=device)
 
