@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from edgenas.errors import ConfigError, RunFolderError, SpaceError
 from edgenas.files import read_json, write_json
-from edgenas.pipeline.budgets import Limits, run_limits
+from edgenas.pipeline.budgets import Limits, unchecked_limits
 from edgenas.pipeline.data import run_classes
 from edgenas.pipeline.run import Run
 from edgenas.space.allowed import allowed
@@ -26,7 +26,7 @@ def run_pool(run: Run, num_classes: int, processes: Processes = ALONE) -> tuple[
     """The run's pool, drawn if there is none yet; None where its recipe takes none.
 
     Args:
-        run: profiled.
+        run: profiled, its budgets known to leave something.
         num_classes: of its pictures.
         processes: who trains along; the first one draws.
 
@@ -46,7 +46,7 @@ def run_pool(run: Run, num_classes: int, processes: Processes = ALONE) -> tuple[
             f"`edgenas profile {run.folder}`, or choose another recipe (train.recipe=all-sizes)"
         )
     if missing and processes.first:
-        _draw(run, run_limits(run, num_classes))
+        _draw(run, unchecked_limits(run, num_classes))
     processes.wait()
     return known_pool(run)
 
@@ -91,7 +91,7 @@ def tell_untaught(run: Run, archs: Sequence[Arch]) -> None:
     """Say so if archs that a user names are beyond the budgets that the run's supernet kept to."""
     if not takes_pool(run.config.training) or known_pool(run) is None:
         return
-    shares = run_limits(run, run_classes(run)).greatest_share(archs)
+    shares = unchecked_limits(run, run_classes(run)).greatest_share(archs)
     beyond = [arch.id for arch, share in zip(archs, shares, strict=True) if share > 1]
     if beyond:
         LOGGER.warning(
