@@ -6,6 +6,8 @@ Open formats only: YAML, JSON, JSONL, CSV, safetensors, ONNX.
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import math
 import os
@@ -57,6 +59,19 @@ def shipped(folder: str) -> Path:
 def write_text(path: Path, text: str) -> None:
     """Write `text` so that a reader sees the old file or the new one, never half of it."""
     write_bytes(path, text.encode("utf-8"))
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table atomically: `columns` of each row; what else a row has is left out.
+
+    Raises:
+        KeyError: a row lacks a column.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(columns)
+    table.writerows([row[column] for column in columns] for row in rows)
+    write_text(path, text.getvalue())
 
 
 def write_bytes(path: Path, data: bytes) -> None:

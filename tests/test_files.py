@@ -1,6 +1,8 @@
+import csv
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +17,7 @@ from edgenas.files import (
     read_yaml,
     shipped,
     write_bytes,
+    write_csv,
     write_json,
     write_text,
     write_yaml,
@@ -156,3 +159,17 @@ def test_shipped_folders_are_there(folder: str) -> None:
 def test_a_folder_that_is_not_shipped_is_named() -> None:
     with pytest.raises(RunFolderError, match="'checkpoints' is missing"):
         shipped("checkpoints")
+
+
+@given(rows=st.lists(st.tuples(*[st.text(st.characters(codec="utf-8", exclude_characters="\r\0"))] * 2), max_size=4))
+def test_a_table_is_read_back_by_the_csv_module(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
+    path = tmp_path_factory.mktemp("table") / "table.csv"
+    write_csv(path, ["a", "b"], [{"left out": 1, "b": b, "a": a} for a, b in rows])
+    with path.open(encoding="utf-8", newline="") as file:
+        assert [(row["a"], row["b"]) for row in csv.DictReader(file)] == rows
+
+
+def test_a_table_with_a_hole_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="b"):
+        write_csv(tmp_path / "table.csv", ["a", "b"], [{"a": 1, "b": 2}, {"a": 1}])
+    assert not list(tmp_path.iterdir())

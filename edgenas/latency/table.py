@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from edgenas.errors import TableError, UserError, one_of, shown
-from edgenas.files import NO_TEXT, read_json, shipped, user_path, write_json, write_text
+from edgenas.files import NO_TEXT, read_json, shipped, user_path, write_csv, write_json
 
 BLOCK, NETWORK = "block", "network"
 UNKNOWN = "unknown"
@@ -145,12 +145,8 @@ class LatencyTable:
 
     def save(self, folder: Path) -> None:
         """Write table.csv and meta.json into `folder`, each atomically."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for row in self.rows:
-            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.to_json().items()})
-        write_text(folder / "table.csv", text.getvalue())
+        rows = ({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.to_json().items()} for row in self.rows)
+        write_csv(folder / "table.csv", COLUMNS, rows)
         meta = {"identity": asdict(self.identity), "circumstances": dict(self.circumstances), "rows": len(self.rows)}
         write_json(folder / "meta.json", meta)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 import time
 from collections.abc import Sequence
@@ -14,7 +12,7 @@ from typing import Any
 
 from edgenas.errors import ConfigError
 from edgenas.evidence.inheritance import Pair, summarise
-from edgenas.files import append_jsonl, read_jsonl, write_bytes, write_json, write_text
+from edgenas.files import append_jsonl, read_jsonl, write_bytes, write_csv, write_json
 from edgenas.pipeline.apart import check_jobs, teach_each
 from edgenas.pipeline.data import run_classes, run_dataset, scoring_split
 from edgenas.pipeline.lock import locked
@@ -96,7 +94,9 @@ def run_trust(run: Run, trust: Trust, progress: Progress, jobs: int = 1) -> dict
         bench.teach_all(path, jobs, progress)
         found = bench.summary(path)
         write_json(run.folder / FOLDER / RESULT, found)
-        write_text(run.folder / FOLDER / TABLE, _table(found["subnets"]))
+        subnets = found["subnets"]
+        columns = [key for key in subnets[0] if key != "alone_by_seed"]
+        write_csv(run.folder / FOLDER / TABLE, columns, subnets)
         write_bytes(run.folder / FOLDER / FIGURE, plot_trust(TrustValues.model_validate(found)))
     return found
 
@@ -272,12 +272,3 @@ def _teach_apart(folder: Path, trust: Trust, training: tuple[int, int], progress
     """What a process of its own does."""
     run = open_run(folder)
     _Bench.of(run, trust).teach(run.folder / FOLDER / ROWS, training, progress)
-
-
-def _table(subnets: Sequence[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    columns = [key for key in subnets[0] if key != "alone_by_seed"]
-    table = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-    table.writeheader()
-    table.writerows(subnets)
-    return text.getvalue()

@@ -10,7 +10,7 @@ import numpy as np
 from edgenas.pipeline.pool import known_pool
 from edgenas.pipeline.run import Run
 from edgenas.space.arch import Arch
-from edgenas.space.design import covering, macs_of, near_in_macs
+from edgenas.space.design import beside, covering, macs_of, near_in_macs
 from edgenas.space.space import SearchSpace
 
 NEAR = 0.1
@@ -59,11 +59,9 @@ def pool_design(space: SearchSpace, pool: Sequence[Arch], count: int, num_classe
     spread = np.linspace(0, len(pool) - 1, count - count // 2).round().astype(int).tolist()
     ends = [pool[place] for place in dict.fromkeys([spread[0], spread[-1], *spread])]
     centre = _centre(space, ends, num_classes)
-    others = [arch for arch in pool if arch not in ends]
-    near = np.abs(macs_of(space, others) / macs_of(space, [centre])[0] - 1) <= NEAR
-    beside = [arch for arch, fits in zip(others, near, strict=True) if fits]
-    drawn = np.random.default_rng(seed).permutation(len(beside))[: count - len(ends)]
-    return _design(space, [*ends, *(beside[place] for place in drawn)], centre, num_classes)
+    near = beside(space, centre, NEAR, [arch for arch in pool if arch not in ends])
+    drawn = np.random.default_rng(seed).permutation(len(near))[: count - len(ends)]
+    return _design(space, [*ends, *(near[place] for place in drawn)], centre, num_classes)
 
 
 def _centre(space: SearchSpace, ends: Sequence[Arch], num_classes: int) -> Arch:

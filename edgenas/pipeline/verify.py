@@ -92,8 +92,10 @@ class _Front:
 
     @property
     def missed(self) -> bool:
-        """Whether a network is over a budget."""
-        return any(candidate.missed(self.limits.budgets, JUDGING) for candidate in self.candidates)
+        """Whether a network is over a budget as reported, or all are as chosen by."""
+        budgets = self.limits.budgets
+        over = [bool(candidate.missed(budgets, JUDGING)) for candidate in self.candidates]
+        return any(over) or not any(candidate.may_be_chosen(budgets) for candidate in self.candidates)
 
 
 def _measured_front(run: Run, progress: Progress) -> _Front:

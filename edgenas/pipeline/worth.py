@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ import torch
 
 from edgenas.evidence.crossover import Costs
 from edgenas.evidence.rivalry import Answers, Contender, summarise
-from edgenas.files import write_bytes, write_json, write_text
+from edgenas.files import write_bytes, write_csv, write_json
 from edgenas.pipeline.apart import check_jobs
 from edgenas.pipeline.bundle_network import right_answers
 from edgenas.pipeline.contest import Contest, Worth, tuned
@@ -67,7 +65,8 @@ def run_worth(
         contest.teach_all(contest.entries(settled), jobs, progress)
         found = _summary(contest, settled, _judged(contest, settled, timer))
         write_json(contest.folder / RESULT, found)
-        write_text(contest.folder / TABLE, _table(found))
+        rows = _table_rows(found)
+        write_csv(contest.folder / TABLE, list(rows[0]), rows)
         write_bytes(contest.folder / FIGURE, plot_worth(WorthValues.model_validate(found)))
     return found
 
@@ -204,11 +203,6 @@ def _fp32_scores(export: Mapping[str, Any]) -> tuple[float, float]:
     return float(found[f"{prefix}val_top1"]), float(found[f"{prefix}test_top1"])
 
 
-def _table(found: Mapping[str, Any]) -> str:
-    text = io.StringIO()
+def _table_rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = [{"who": "edgenas", **found["edgenas"]}]
-    rows += [{"who": name, **seed} for name, rival in found["rivals"].items() for seed in rival["seeds"]]
-    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()
+    return rows + [{"who": name, **seed} for name, rival in found["rivals"].items() for seed in rival["seeds"]]

@@ -75,15 +75,20 @@ def near_in_macs(
         but: further archs that shall not come back.
     """
     rng = np.random.default_rng((seed, count))
-    middle, found = macs_of(space, [centre])[0], dict.fromkeys([centre, *but])
+    found = dict.fromkeys([centre, *but])
     wanted = len(found) + count
     for _ in range(NEAR_ROUNDS):
         archs = space.decode(rng.permutation(_candidates(space, NEAR_SAMPLES, rng)))
-        near = np.abs(macs_of(space, archs) / middle - 1) <= share
-        found |= dict.fromkeys(arch for arch, fits in zip(archs, near, strict=True) if fits)
+        found |= dict.fromkeys(beside(space, centre, share, archs))
         if len(found) >= wanted:
             break
     return [arch for arch in found if arch != centre and arch not in but][:count]
+
+
+def beside(space: SearchSpace, centre: Arch, share: float, archs: Sequence[Arch]) -> list[Arch]:
+    """Those of `archs` whose MACs are within `share` of the centre's."""
+    near = np.abs(macs_of(space, archs) / macs_of(space, [centre])[0] - 1) <= share
+    return [arch for arch, fits in zip(archs, near, strict=True) if fits]
 
 
 def macs_of(space: SearchSpace, archs: Sequence[Arch], num_classes: int = 1) -> npt.NDArray[np.float64]:

@@ -5,19 +5,19 @@ training.csv beside it holds the rows that count, a step a line, for spreadsheet
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from edgenas.files import append_jsonl, read_jsonl, write_text
+from edgenas.files import append_jsonl, read_jsonl, write_csv
 from edgenas.training.board import Board
 
 FILE_NAME, TABLE_NAME = "training.jsonl", "training.csv"
 COLUMNS = ("step", "epoch", "loss", "learning_rate", "images_per_second", "seconds")
+TOP1 = "top1_"
 LOG_ROWS = 100
 LOGGER = logging.getLogger(__name__)
 
@@ -68,17 +68,12 @@ class TrainingLog:
         """Write training.csv from what was told so far."""
         rows = read_jsonl(self.path)
         steps = {row["step"]: row for row in rows if row.get("kind") == "step"}
-        scores = {row["step"]: row for row in rows if row.get("kind") == "validation"}
-        names = list(dict.fromkeys(name for row in scores.values() for name in row["top1"]))
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow([*COLUMNS, *(f"top1_{name}" for name in names)])
-        for step in sorted({*steps, *scores}):
-            # Not every step that is scored is told of otherwise.
-            told = {**scores.get(step, {"top1": {}}), **steps.get(step, {})}
-            top1 = scores[step]["top1"] if step in scores else {}
-            table.writerow([*(told.get(name, "") for name in COLUMNS), *(top1.get(name, "") for name in names)])
-        write_text(self.path.with_name(TABLE_NAME), text.getvalue())
+        scores = {row["step"]: _flat(row) for row in rows if row.get("kind") == "validation"}
+        names = [name for row in scores.values() for name in row if name.startswith(TOP1)]
+        blank = dict.fromkeys([*COLUMNS, *names], "")
+        # Not every step that is scored is told of otherwise.
+        table = [blank | scores.get(step, {}) | steps.get(step, {}) for step in sorted({*steps, *scores})]
+        write_csv(self.path.with_name(TABLE_NAME), list(blank), table)
 
     def stale(self, step: int) -> int:
         """How many validations ago the best one was, by its mean, as told up to a step; the first of equals counts."""
@@ -97,6 +92,11 @@ class TrainingLog:
             LOGGER.warning(
                 "note: training goes on at step %d, but not bit-identical to an undisturbed one: %s", step, differences
             )
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """A validation's row with a column for each subnet."""
+    return row | {f"{TOP1}{name}": score for name, score in row["top1"].items()}
 
 
 def steps_taken(folder: Path) -> int | None:

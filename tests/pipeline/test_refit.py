@@ -149,6 +149,28 @@ def test_a_budget_that_nobody_asked_for_gives_way_where_the_machine_slowed_down(
     assert before < chosen["latency"]["here"]["p50_us"] <= budget.limit
 
 
+def test_a_front_that_misses_while_it_is_chosen_from_is_searched_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine was slow for the half of the rounds that decides, and no more for the one that is reported."""
+    fronts: list[int] = []
+    first = LatencyPredictor(run.space).fit(run_table(run, "here"))
+
+    def measure(networks: Mapping[str, Path], device: Device, **_: Any) -> dict[str, Measurement]:
+        fronts.append(len(networks))
+        predicted = {arch: 0.8 * float(first.predict([run.space.parse(arch)])[0]) for arch in networks}
+        deciding = run.config.budgets[0].limit * 1.1 if len(fronts) == 1 else 0.0
+        return {
+            arch: dataclasses.replace(measurement(us), rounds_p50_us=(max(us, deciding),) * 4 + (us,) * 4)
+            for arch, us in predicted.items()
+        }
+
+    monkeypatch.setattr(verify, "measure_networks", measure)
+    run_verify(run, silent)
+    assert len(fronts) == 2
+    assert run.result("verify")["refits"] == 1
+
+
 def test_it_is_tried_as_often_as_the_config_says_and_then_says_why_not(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
