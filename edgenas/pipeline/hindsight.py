@@ -6,6 +6,7 @@ chosen from it; and a mean hides that a fast network may be worse at some classe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from torch import Tensor
 
 from edgenas.files import write_json
 from edgenas.pipeline.bundle_network import PICTURES_AT_ONCE, right_answers
+from edgenas.pipeline.costs import CostTable
 from edgenas.pipeline.data import deployed_preprocess, run_dataset
 from edgenas.pipeline.pool import known_pool
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.subnets import run_subnets
 from edgenas.pipeline.verify import model_path
+from edgenas.space.arch import Arch
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data import Dataset
 from edgenas.training.evaluate import predict
@@ -29,7 +32,7 @@ FILE = "export/hindsight.json"
 def write_hindsight(run: Run, chosen_model: Path | None, progress: Progress) -> None:
     """Write `export/hindsight.json`: the front's networks on test pictures, and classes beside the largest subnet's.
 
-    A supernet that was taught only what is within budgets has no largest subnet to compare with.
+    Of a supernet that was taught only what is within budgets it is the largest of these: others were taught nothing.
 
     Args:
         run: verified, so its choice is written down.
@@ -56,11 +59,18 @@ def write_hindsight(run: Run, chosen_model: Path | None, progress: Progress) -> 
         chosen = _of_file(run, dataset, chosen_model, verified["chosen"])
     else:
         chosen = _of_subnet(subnets(run.space.parse(verified["chosen"])), dataset)
-    largest = None if known_pool(run) else run.space.largest
-    classes = _by_class(dataset, chosen, _of_subnet(subnets(largest), dataset)) if largest else []
-    found = {"front": front, "chosen": verified["chosen"], "largest": largest and largest.id, "classes": classes}
-    write_json(run.folder / FILE, found)
+    pool = known_pool(run)
+    largest = run.space.largest if pool is None else _largest_of(run, pool, dataset.num_classes)
+    compared = {"largest": largest.id, "within_budgets": pool is not None}
+    classes = {"classes": _by_class(dataset, chosen, _of_subnet(subnets(largest), dataset))}
+    write_json(run.folder / FILE, {"front": front, "chosen": verified["chosen"]} | compared | classes)
     progress("looking back", len(verified["front"]) + 1, len(verified["front"]) + 1)
+
+
+def _largest_of(run: Run, pool: Sequence[Arch], num_classes: int) -> Arch:
+    """The arch of most multiply-accumulates."""
+    macs = CostTable(run.space, num_classes)("macs", run.space.encode(pool))
+    return pool[int(macs.argmax())]
 
 
 def _of_file(run: Run, dataset: Dataset, model: Path, arch: str) -> Tensor:

@@ -164,9 +164,10 @@ class ClassChange(Value):
 
 
 class Hindsight(Value):
-    """export/hindsight.json; no largest subnet where the supernet was taught only what is within the budgets."""
+    """export/hindsight.json; `within_budgets`: the largest subnet is that of those that the budgets allow."""
 
     front: tuple[FrontScore, ...]
     chosen: str
-    largest: str | None
+    largest: str
+    within_budgets: bool = False
     classes: tuple[ClassChange, ...]

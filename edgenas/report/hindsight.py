@@ -54,19 +54,17 @@ def _side(points: float) -> str:
 
 
 def paid(run: Run) -> str:
-    """Which classes paid for the speed, against the largest subnet of the same supernet."""
+    """Which classes paid for the speed, against the largest subnet that the same supernet was taught."""
     found = run.hindsight
     if found is None or not found.classes:
-        why = "`edgenas export` of this version does that"
-        if found is not None and found.largest is None:
-            why = "the supernet was taught only what is within the budgets (train.recipe all-sizes teaches it, too)"
-        return f"Accuracy by class was not held against the largest subnet: {why}"
+        return "Accuracy by class was not held against the largest subnet: `edgenas export` of this version does that"
+    taught = " that was taught (nothing beyond the budgets was)" if found.within_budgets else ""
     if found.chosen == found.largest:
-        return "The chosen network is the largest one, so no class paid for its speed"
+        return f"The chosen network is the largest one{taught}, so no class paid for its speed"
     whole = 100 * sum(_lost(one) for one in found.classes) / sum(one.images for one in found.classes)
     lead = (
-        f"Against the largest subnet, the chosen network is {_side(-whole)} on all test pictures, both with the "
-        "weights they inherit"
+        f"Against the largest subnet{taught}, the chosen network is {_side(-whole)} on all test pictures, both with "
+        "the weights they inherit"
     )
     losers, classes = _losers(found), len(by_change(found))
     corrected = f"exact McNemar tests, {ERROR:.0%} for all {classes:,} classes together by Holm's correction"
