@@ -98,12 +98,22 @@ def _distinct(space: SearchSpace, num_classes: int, wanted: Sequence[float]) -> 
     return {width: specs for specs, width in found.items()}
 
 
-def draw(space: SearchSpace, predictor: LatencyPredictor, chosen: Arch, count: int, seed: int) -> list[Arch]:
+def draw(
+    space: SearchSpace, predictor: LatencyPredictor, chosen: Arch, count: int, seed: int, underrated: float = 1.0
+) -> list[Arch]:
     """Up to `count` distinct random archs that are predicted to be as fast as the chosen one, which is not among them.
 
     Where the space has too few of these, faster ones follow, the slowest first.
+
+    Args:
+        space: of the archs.
+        predictor: of the device.
+        chosen: the network that they are to be as fast as.
+        count: of archs.
+        seed: of the draw.
+        underrated: how many times as long the chosen network takes as is predicted of it.
     """
-    rng, limit_us = np.random.default_rng(seed), float(predictor.predict([chosen])[0])
+    rng, limit_us = np.random.default_rng(seed), underrated * float(predictor.predict([chosen])[0])
     equal: dict[Arch, float] = {}
     faster: dict[Arch, float] = {}
     for _ in range(DRAW_ROUNDS):

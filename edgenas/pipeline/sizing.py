@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from itertools import accumulate, chain
 from pathlib import Path
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from edgenas.errors import RunFolderError, explained
 from edgenas.files import read_json, write_json
+from edgenas.latency.predictor import LatencyPredictor
 from edgenas.pipeline.lone import Lone
 from edgenas.pipeline.profile import run_predictors
 from edgenas.pipeline.rivals import (
@@ -35,6 +37,8 @@ MOST_NETWORKS = 50
 """Of a random search."""
 SPARE = 2
 """Networks drawn for each one wanted: some are slower than predicted."""
+PROBES, PROBE_SEED = 8, 0
+"""Networks drawn to learn how far the chosen one's latency is underrated; those of a search have seeds of their own."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +196,8 @@ class Sizer:
         count = int(min(MOST_NETWORKS, max(1, wanted.seconds // (base.epoch_steps * base.step_seconds))))
         predictor = run_predictors(self.run)[rival_device(self.run).name]
         # Seeds of their own: the search's first archs are drawn from the run's.
-        drawn = {str(s): draw(space, predictor, wanted.chosen, SPARE * count + SPARE, s + 1) for s in wanted.seeds}
+        times, drafts = self._underrated(predictor), SPARE * count + SPARE
+        drawn = {str(s): draw(space, predictor, wanted.chosen, drafts, s + 1, times) for s in wanted.seeds}
         networks = {arch.id: space.unroll(arch, wanted.classes) for arch in chain(*drawn.values())}
         shares = self._shares(networks) if networks else {}
         self.progress("sizing rivals", 2, 3)
@@ -209,6 +214,19 @@ class Sizer:
             random_step_seconds=base.random_step_seconds | took,
             latency_shares=base.latency_shares | shares,
         )
+
+    def _underrated(self, predictor: LatencyPredictor) -> float:
+        """How many times as long the chosen network takes as is predicted of it, beside networks drawn at random.
+
+        What a search picks is what prediction underrates: networks that are predicted to be as fast are faster.
+        """
+        wanted, space = self.wanted, self.run.space
+        archs = draw(space, predictor, wanted.chosen, PROBES, PROBE_SEED)
+        if not archs:
+            return 1.0
+        measured = self._shares({arch.id: space.unroll(arch, wanted.classes) for arch in archs})
+        predicted = predictor.predict(archs) / predictor.predict([wanted.chosen])
+        return float(np.median(predicted / np.array([measured[arch.id] for arch in archs])))
 
     def _shares(self, networks: Mapping[str, Sequence[BlockSpec]]) -> dict[str, float]:
         return as_fast(self.run, self.wanted.chosen, networks, self.wanted.classes, self.timer)

@@ -31,6 +31,7 @@ from edgenas.pipeline.sizing import MOBILENET, RANDOM, Settled, Sizer, Wanted
 from edgenas.pipeline.worth import run_worth, worth_told
 from edgenas.space.arch import Arch
 from edgenas.space.cost import cost
+from edgenas.space.design import covering
 from edgenas.space.load import load_space
 from edgenas.space.mobilenet_v3 import mobilenet_v3_small
 from edgenas.training import loop
@@ -199,7 +200,11 @@ def sized(exported: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
         rng = np.random.default_rng(1)
         archs = list(dict.fromkeys(exported.space.sample(rng) for _ in range(40)))
         left, dear = iter(counts), {exported.space.unroll(arch, 10) for arch in archs[::2]}
-        monkeypatch.setattr(sizing, "draw", lambda *args: archs[: next(left)])
+
+        def draw(*args: Any) -> list[Arch]:
+            return [] if args[4] == sizing.PROBE_SEED else archs[: next(left)]
+
+        monkeypatch.setattr(sizing, "draw", draw)
         monkeypatch.setattr(sizing, "fits", lambda *args: True)
 
         def step_seconds(lone: Lone, networks: Mapping[str, Any]) -> dict[str, float]:
@@ -225,6 +230,21 @@ def test_networks_that_are_taught_more_slowly_take_no_more_time(sized: Callable[
     # 19 steps of networks that take 2 + 1 + 2 seconds a step; another one would leave fewer to each.
     assert {seed: len(own) for seed, own in found.archs.items()} == {"0": 3, "1": 3}
     assert found.random_steps == {"0": 20, "1": 20}
+
+
+def test_networks_are_drawn_around_what_the_chosen_one_takes_when_measured(
+    exported: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes 1.3 times as long as predicted, as what a search picks tends to; all others what is predicted."""
+    by_macs = sizing.as_fast
+    monkeypatch.setattr(sizing, "as_fast", lambda *args: {name: share / 1.3 for name, share in by_macs(*args).items()})
+    middle = sorted(covering(exported.space, 9, 0), key=lambda arch: cost(exported.space.unroll(arch, 10)).macs)[4]
+    wanted = Wanted(middle, 10, 20 * STEP_SECONDS, range(3), 1.0)
+    lone = Lone.of(exported, run_dataset(exported))
+    found = Sizer(exported, lone, wanted, by_size, quiet).settle(tmp_path / "s", "s")
+    shares = [found.latency_shares[arch] for archs in found.archs.values() for arch in archs]
+    assert len(shares) == 3
+    assert all(0.94 < share <= 1.02 for share in shares)
 
 
 def test_a_seed_without_a_network_as_fast_has_none(sized: Callable[..., Settled]) -> None:
