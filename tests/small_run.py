@@ -35,7 +35,7 @@ data: {name: digits}
 train: {recipe: sandwich, epochs: 3, batch_size: 64, subnets_per_step: 3}
 profile: {networks: 16, rounds: 8}
 search: {evaluations: 24, population: 8, calibration_images: 128}
-verify: {networks: 5, rounds: 8}
+verify: {networks: 5, rounds: 8, refits: 6}
 finetune: {epochs: 0}
 export: {parity_images: 32}
 """

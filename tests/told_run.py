@@ -24,7 +24,7 @@ accuracy: {file: measured.csv, num_classes: 10}
 devices: [{table: table}]
 profile: {networks: 16, rounds: 8}
 search: {evaluations: 40, population: 8}
-verify: {networks: 6, rounds: 8}
+verify: {networks: 6, rounds: 8, refits: 6}
 """
 
 
