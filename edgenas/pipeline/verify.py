@@ -94,8 +94,8 @@ class _Front:
     def missed(self) -> bool:
         """Whether a network is over a budget as reported, or all are as chosen by."""
         budgets = self.limits.budgets
-        over = [bool(candidate.missed(budgets, JUDGING)) for candidate in self.candidates]
-        return any(over) or not any(candidate.may_be_chosen(budgets) for candidate in self.candidates)
+        over = any(candidate.missed(budgets, JUDGING) for candidate in self.candidates)
+        return over or not any(candidate.may_be_chosen(budgets) for candidate in self.candidates)
 
 
 def _measured_front(run: Run, progress: Progress) -> _Front:
