@@ -33,7 +33,7 @@ ROWS, SETTLED = "rows.jsonl", "settled.json"
 LOGGER = logging.getLogger(__name__)
 _Place = tuple[str, int, int]
 """Of a network within a comparison: rival, seed, number."""
-VERSION = 4
+VERSION = 5
 """Of how rivals are sized."""
 NETWORKS_A_SEED = 1000
 """More than a random search has: how far apart the seeds of its networks' weights are."""
@@ -131,9 +131,22 @@ class Contest:
             LOGGER.warning("note: %s is of another comparison, or older: rivals are sized and taught anew", path)
         unsized = self.unsized(known)
         if unsized or known is None:
-            wanted = Wanted(self.arch, self.classes, self.seconds, unsized, self.epochs)
+            wanted = Wanted(self.arch, self.classes, self.seconds, unsized, self.epochs, self.step_seconds)
             known = Sizer(self.run, self.lone, wanted, timer, progress).settle(path, self.setting, known)
         return known.of(self.seeds)
+
+    @property
+    def step_seconds(self) -> float | None:
+        """Of a step of the chosen network's fine-tuning, on average; None where that is not how rivals are taught.
+
+        It tells the clock that the run's time was taken at. A processor may run a third faster when rivals are sized:
+        counted by seconds alone, they would have a third more steps.
+        """
+        if self.worth.minutes is not None or self.run.lacks("finetune") is not None:
+            return None
+        if self.run.config.finetune.teacher != "none":
+            return None
+        return float(self.run.result("finetune")["seconds"]) / self.lone.steps(_tuned_epochs(self.run))
 
     def known(self) -> Settled | None:
         """What was decided before, of these seeds and others."""
@@ -248,7 +261,14 @@ def tuned(run: Run) -> dict[str, Any]:
     """How the chosen network was taught on its own, as far as that was kept."""
     if run.lacks("finetune") is not None or not is_better(run.result("finetune")):
         return {"epochs": 0.0}
-    # Results of older versions leave out what their configs always said.
-    epochs = float(run.result("finetune").get("epochs", run.config.finetune.epochs or 0.0))
     settings = run.config.finetune
-    return {"epochs": epochs, "start": settings.start, "learning_rate_share": settings.learning_rate_share}
+    return {
+        "epochs": _tuned_epochs(run),
+        "start": settings.start,
+        "learning_rate_share": settings.learning_rate_share,
+    }
+
+
+def _tuned_epochs(run: Run) -> float:
+    # Results of older versions leave out what their configs always said.
+    return float(run.result("finetune").get("epochs", run.config.finetune.epochs or 0.0))

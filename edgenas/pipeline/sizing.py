@@ -70,7 +70,7 @@ class Settled:
         archs: by seed, the networks of the random search; none, where none is as fast.
         random_steps: by seed, of the training of each of them.
         epoch_steps: of a network taught alone for as many epochs as the chosen one had in all.
-        step_seconds: of a step of the chosen network, timed while nothing else was taught.
+        step_seconds: of a step of the chosen network, timed while nothing else was taught; see `Wanted.step_seconds`.
         random_step_seconds: the same, of each network of a random search.
         latency_shares: p50 over that of the chosen network, measured with random weights, by network.
     """
@@ -140,6 +140,8 @@ class Wanted:
         seconds: of each rival and seed.
         seeds: of the random search.
         epochs: that each of its networks is to have, about.
+        step_seconds: of a step of the chosen network while the run's time was taken. Steps are told at this clock,
+            which may be another one when rivals are sized; None: at that of the sizing.
     """
 
     chosen: Arch
@@ -147,6 +149,7 @@ class Wanted:
     seconds: float
     seeds: Sequence[int]
     epochs: float
+    step_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -184,8 +187,7 @@ class Sizer:
         if fits(shares[_name(width)]) and len(finer) > 1:
             shares |= self._shares(_named(finer))
             width = widest({width: shares[_name(width)] for width in finer})
-        both = {MOBILENET: at_width(space, wanted.classes, width), CHOSEN: space.unroll(wanted.chosen, wanted.classes)}
-        took = self.lone.step_seconds(both)
+        took = self._step_seconds({MOBILENET: at_width(space, wanted.classes, width)})
         steps = max(1, int(wanted.seconds / took[MOBILENET]))
         epoch_steps = self.lone.steps(wanted.epochs)
         return Settled(setting, wanted.seconds, width, steps, {}, {}, epoch_steps, took[CHOSEN], {}, shares)
@@ -202,7 +204,7 @@ class Sizer:
         shares = self._shares(networks) if networks else {}
         self.progress("sizing rivals", 2, 3)
         archs = {seed: _kept(own, shares, count) for seed, own in drawn.items()}
-        took = self.lone.step_seconds({name: networks[name] for name in chain(*archs.values())})
+        took = self._step_seconds({name: networks[name] for name in chain(*archs.values())})
         divided = {
             seed: _divided([took[name] for name in own], wanted.seconds, base.epoch_steps)
             for seed, own in archs.items()
@@ -211,9 +213,16 @@ class Sizer:
             base,
             archs=base.archs | {seed: own[: divided[seed][0]] for seed, own in archs.items()},
             random_steps=base.random_steps | {seed: steps for seed, (_, steps) in divided.items()},
-            random_step_seconds=base.random_step_seconds | took,
+            random_step_seconds=base.random_step_seconds | {name: took[name] for name in chain(*archs.values())},
             latency_shares=base.latency_shares | shares,
         )
+
+    def _step_seconds(self, networks: Mapping[str, Sequence[BlockSpec]]) -> dict[str, float]:
+        """Of a step of each network, and of the chosen one beside them, at the clock of `wanted.step_seconds`."""
+        wanted = self.wanted
+        took = self.lone.step_seconds({CHOSEN: self.run.space.unroll(wanted.chosen, wanted.classes), **networks})
+        scale = 1.0 if wanted.step_seconds is None else wanted.step_seconds / took[CHOSEN]
+        return {name: scale * seconds for name, seconds in took.items()}
 
     def _underrated(self, predictor: LatencyPredictor) -> float:
         """How many times as long the chosen network takes as is predicted of it, beside networks drawn at random.

@@ -38,8 +38,8 @@ def run_worth(
     MobileNetV3-Small is as wide as the latency allows, and taught for the whole time. Random search draws networks of
     the run's space that are as fast and teaches as many as the time holds, each for at least as many epochs as the
     chosen network had, in the supernet and in fine-tuning together; validation chooses. A seed for which no other
-    network of the space is as fast has no random search. Test pictures are looked at for the networks that are left,
-    when all are taught.
+    network of the space is as fast has no random search. Time is counted in steps, at the clock that fine-tuning had,
+    if there was any. Test pictures are looked at for the networks that are left, when all are taught.
 
     Args:
         run: exported.

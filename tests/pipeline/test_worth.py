@@ -192,6 +192,22 @@ def test_random_networks_are_taught_as_long_as_the_chosen_one_fine_tuning_includ
     assert found["seconds"]["fine_tuning"] == 3.0
 
 
+def test_rivals_have_the_runs_time_at_the_clock_that_it_was_taken_at(
+    exported: Run, elsewhere: Callable[[Run], Run]
+) -> None:
+    """Fine-tuning took 3 seconds for 19 steps, which would take 0.76 now: rivals would have four times as many."""
+    run = elsewhere(exported)
+    tuned = replace(run, config=run.config.model_copy(update={"finetune": FinetuneConfig(epochs=1.0)}))
+    handed_over = run.result("export")
+    tuned.finish("finetune", {**TUNED, "arch": run.space.largest.id, "calibration_images": 64, "seconds": 3.0})
+    tuned.finish("export", handed_over)
+    found = run_worth(tuned, Worth(seeds=1), quiet, timer=by_size)
+    seconds = run.result("train")["train_seconds"] + 2.0 + 3.0
+    assert found["seconds"]["each_rival"] == pytest.approx(seconds)
+    assert found["steps"][MOBILENET]["0"] == pytest.approx(seconds * 19 / 3.0, abs=1)
+    assert found["crossover"]["alone_seconds"] == pytest.approx(38 * 3.0 / 19)
+
+
 @pytest.fixture
 def sized(exported: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settled]:
     """How rivals are sized where seeds have so many networks, and some are taught more slowly than others."""
