@@ -47,13 +47,16 @@ from edgenas.training.evaluate import top1
 LOGGER = logging.getLogger(__name__)
 SCORE_TOLERANCE = 0.002
 """How far a top-1 worked out again may be from the recorded one: nil on a CPU, a picture or two on a GPU."""
+UNASKED_REFITS = 5
+"""Times `verify.refits`: how often at most where nothing meets a budget that nobody asked for, which gives way."""
 
 
 def run_verify(run: Run, progress: Progress) -> None:
     """Measure the search's front and choose among the networks within every budget: the most accurate, or as asked.
 
     Where a network misses a budget, predictors are refitted on what was measured and the space is searched again, up
-    to `verify.refits` times, so that what is left of the front is not merely what happened to hold.
+    to `verify.refits` times, so that what is left of the front is not merely what happened to hold. A budget that
+    nobody asked for gives way to what was measured, and ends a run only after `UNASKED_REFITS` times as many.
 
     Devices of int8 measure int8 files. What int8 costs more accuracy than `export.max_drop` is dropped, too.
 
@@ -94,8 +97,13 @@ class _Front:
     def missed(self) -> bool:
         """Whether a network is over a budget as reported, or all are as chosen by."""
         budgets = self.limits.budgets
-        over = any(candidate.missed(budgets, JUDGING) for candidate in self.candidates)
-        return over or not any(candidate.may_be_chosen(budgets) for candidate in self.candidates)
+        return self.all_missed or any(candidate.missed(budgets, JUDGING) for candidate in self.candidates)
+
+    @property
+    def all_missed(self) -> bool:
+        """Whether no network is within the budgets, both as chosen by and as reported."""
+        budgets = self.limits.budgets
+        return all(one.missed(budgets, JUDGING) or not one.may_be_chosen(budgets) for one in self.candidates)
 
 
 def _measured_front(run: Run, progress: Progress) -> _Front:
@@ -125,7 +133,8 @@ def _measured_front(run: Run, progress: Progress) -> _Front:
 
 def _refit_on(run: Run, front: _Front) -> bool:
     """Whether a budget was missed and predictors are refitted for it: they know then what was measured."""
-    if not front.missed or refits(run) >= run.config.verify.refits:
+    gives_way = front.all_missed and not run.config.budgets
+    if not front.missed or refits(run) >= run.config.verify.refits * (UNASKED_REFITS if gives_way else 1):
         return False
     space, classes = run.space.structure_id, front.limits.num_classes
     rows = {

@@ -149,6 +149,28 @@ def test_a_budget_that_nobody_asked_for_gives_way_where_the_machine_slowed_down(
     assert before < chosen["latency"]["here"]["p50_us"] <= budget.limit
 
 
+def test_a_budget_that_nobody_asked_for_is_refitted_for_more_often(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine is busy while three fronts are measured: all of each miss what the budget is by then."""
+    default = run.config.verify.model_copy(update={"refits": VerifyConfig().refits})
+    run = dataclasses.replace(run, config=run.config.model_copy(update={"budgets": (), "verify": default}))
+    first, fronts = LatencyPredictor(run.space).fit(run_table(run, "here")), list[int]()
+
+    def measure(networks: Mapping[str, Path], device: Device, **_: Any) -> dict[str, Measurement]:
+        fronts.append(len(networks))
+        predicted = {arch: float(first.predict([run.space.parse(arch)])[0]) for arch in networks}
+        (budget,) = run_limits(run, run_classes(run)).budgets
+        factor = 1.1 * budget.limit / min(predicted.values()) if len(fronts) <= 3 else 0.9
+        return {arch: measurement(factor * us) for arch, us in predicted.items()}
+
+    monkeypatch.setattr(verify, "measure_networks", measure)
+    run_verify(run, silent)
+    result = run.result("verify")
+    assert VerifyConfig().refits < 3 <= result["refits"]
+    chosen = next(entry for entry in result["front"] if entry["arch"] == result["chosen"])
+    (budget,) = run_limits(run, run_classes(run)).budgets
+    assert chosen["latency"]["here"]["p50_us"] <= budget.limit
+
+
 def test_a_front_that_misses_while_it_is_chosen_from_is_searched_again(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
