@@ -71,7 +71,10 @@ def worth(
     seeds: Annotated[int, typer.Option(metavar="N", help="Of each rival, from the run's seed on.")] = 3,
     minutes: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option(metavar="N", help="Of each rival and seed. Default: the whole time that edgenas took."),
+        typer.Option(
+            metavar="N",
+            help="Of each rival and seed, at the clock that the run had. Default: the whole time that edgenas took.",
+        ),
     ] = None,
     jobs: Jobs = 1,
     plan: OnlyCost = False,

@@ -45,7 +45,7 @@ class Worth:
 
     Attributes:
         seeds: of each rival, from the run's seed on.
-        minutes: of each rival and seed; None: the whole time that edgenas took.
+        minutes: of each rival and seed, at the clock that the run had; None: the whole time that edgenas took.
     """
 
     seeds: int = 3
@@ -142,11 +142,12 @@ class Contest:
         It tells the clock that the run's time was taken at. A processor may run a third faster when rivals are sized:
         counted by seconds alone, they would have a third more steps.
         """
-        if self.worth.minutes is not None or self.run.lacks("finetune") is not None:
+        if self.run.lacks("finetune") is not None or self.run.config.finetune.teacher != "none":
             return None
-        if self.run.config.finetune.teacher != "none":
+        found = self.run.result("finetune")
+        if found.get("threads") not in (None, torch.get_num_threads()):
             return None
-        return float(self.run.result("finetune")["seconds"]) / self.lone.steps(_tuned_epochs(self.run))
+        return float(found["seconds"]) / self.lone.steps(_tuned_epochs(self.run))
 
     def known(self) -> Settled | None:
         """What was decided before, of these seeds and others."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 
 from edgenas.errors import RunFolderError
@@ -94,6 +95,7 @@ def run_finetune(run: Run, progress: Progress) -> None:
         "val_top1_after": top1(tuned, pictures),
         "calibration_images": tuned.calibration_images,
         "seconds": seconds,
+        "threads": torch.get_num_threads(),
     }
     write_bytes(run.folder / WEIGHTS, safetensors.torch.save(checkpoint.plain(tuned.state_dict())))
     run.finish("finetune", result)

@@ -35,18 +35,21 @@ def refitted(run: Run, table: LatencyTable) -> LatencyTable:
     return table.extended(kept["rows"])
 
 
-def keep_measured(run: Run, tables: Mapping[str, LatencyTable], rows: Mapping[str, Sequence[LatencyRow]]) -> None:
+def keep_measured(
+    run: Run, tables: Mapping[str, LatencyTable], rows: Mapping[str, Sequence[LatencyRow]], *, anew: bool = False
+) -> None:
     """Add a front's rows to those of earlier ones.
 
     Args:
         run: being verified.
         tables: of its devices.
         rows: of the networks measured, by device.
+        anew: leave out those of earlier fronts: the machine is another one by now.
     """
     devices = {}
     for name, table in tables.items():
         known = {row.name: row for row in table.rows}
-        before = [row for row in refitted(run, table).rows if known.get(row.name) != row]
+        before = [] if anew else [row for row in refitted(run, table).rows if known.get(row.name) != row]
         merged = {row.name: row for row in (*before, *rows[name])}
         devices[name] = {"identity": asdict(table.identity), "rows": [asdict(row) for row in merged.values()]}
     write_json(run.folder / FILE, {"count": refits(run) + 1, "devices": devices})

@@ -185,6 +185,7 @@ class Finetuned(_Result):
     val_top1_after: Fraction
     calibration_images: Annotated[int, Field(gt=0)]
     seconds: NotNegative
+    threads: Count | None = None
 
 
 class Evaluated(_Result):

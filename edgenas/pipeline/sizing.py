@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from edgenas.errors import RunFolderError, explained
 from edgenas.files import read_json, write_json
 from edgenas.latency.predictor import LatencyPredictor
-from edgenas.pipeline.lone import Lone
+from edgenas.pipeline.lone import TIMED_TOGETHER, Lone
 from edgenas.pipeline.profile import run_predictors
 from edgenas.pipeline.rivals import (
     CHOSEN,
@@ -71,7 +71,6 @@ class Settled:
         random_steps: by seed, of the training of each of them.
         epoch_steps: of a network taught alone for as many epochs as the chosen one had in all.
         step_seconds: of a step of the chosen network, timed while nothing else was taught; see `Wanted.step_seconds`.
-        random_step_seconds: the same, of each network of a random search.
         latency_shares: p50 over that of the chosen network, measured with random weights, by network.
     """
 
@@ -83,7 +82,6 @@ class Settled:
     random_steps: dict[str, int]
     epoch_steps: int
     step_seconds: float
-    random_step_seconds: dict[str, float]
     latency_shares: dict[str, float]
 
     @classmethod
@@ -187,10 +185,10 @@ class Sizer:
         if fits(shares[_name(width)]) and len(finer) > 1:
             shares |= self._shares(_named(finer))
             width = widest({width: shares[_name(width)] for width in finer})
-        took = self._step_seconds({MOBILENET: at_width(space, wanted.classes, width)})
+        took = self._step_seconds({MOBILENET: at_width(space, wanted.classes, width)}, wanted.step_seconds)
         steps = max(1, int(wanted.seconds / took[MOBILENET]))
         epoch_steps = self.lone.steps(wanted.epochs)
-        return Settled(setting, wanted.seconds, width, steps, {}, {}, epoch_steps, took[CHOSEN], {}, shares)
+        return Settled(setting, wanted.seconds, width, steps, {}, {}, epoch_steps, took[CHOSEN], shares)
 
     def _with_random_search(self, base: Settled) -> Settled:
         """Networks and steps of the seeds that are wanted, beside those that are known."""
@@ -204,7 +202,7 @@ class Sizer:
         shares = self._shares(networks) if networks else {}
         self.progress("sizing rivals", 2, 3)
         archs = {seed: _kept(own, shares, count) for seed, own in drawn.items()}
-        took = self._step_seconds({name: networks[name] for name in chain(*archs.values())})
+        took = self._step_seconds({name: networks[name] for name in chain(*archs.values())}, base.step_seconds)
         divided = {
             seed: _divided([took[name] for name in own], wanted.seconds, base.epoch_steps)
             for seed, own in archs.items()
@@ -213,16 +211,23 @@ class Sizer:
             base,
             archs=base.archs | {seed: own[: divided[seed][0]] for seed, own in archs.items()},
             random_steps=base.random_steps | {seed: steps for seed, (_, steps) in divided.items()},
-            random_step_seconds=base.random_step_seconds | {name: took[name] for name in chain(*archs.values())},
             latency_shares=base.latency_shares | shares,
         )
 
-    def _step_seconds(self, networks: Mapping[str, Sequence[BlockSpec]]) -> dict[str, float]:
-        """Of a step of each network, and of the chosen one beside them, at the clock of `wanted.step_seconds`."""
-        wanted = self.wanted
-        took = self.lone.step_seconds({CHOSEN: self.run.space.unroll(wanted.chosen, wanted.classes), **networks})
-        scale = 1.0 if wanted.step_seconds is None else wanted.step_seconds / took[CHOSEN]
-        return {name: scale * seconds for name, seconds in took.items()}
+    def _step_seconds(self, networks: Mapping[str, Sequence[BlockSpec]], clock: float | None) -> dict[str, float]:
+        """Of a step of each network, and of the chosen one, which is timed beside every few of them.
+
+        Args:
+            networks: by name.
+            clock: seconds of the chosen one's step by which all are told; None: as it is timed first.
+        """
+        chosen = {CHOSEN: self.run.space.unroll(self.wanted.chosen, self.wanted.classes)}
+        names, found, beside = list(networks), dict[str, float](), TIMED_TOGETHER - 1
+        for some in (names[place : place + beside] for place in range(0, len(names), beside)):
+            took = self.lone.step_seconds(chosen | {name: networks[name] for name in some})
+            clock = clock or took[CHOSEN]
+            found |= {name: seconds * clock / took[CHOSEN] for name, seconds in took.items()}
+        return found
 
     def _underrated(self, predictor: LatencyPredictor) -> float:
         """How many times as long the chosen network takes as is predicted of it, beside networks drawn at random.

@@ -141,7 +141,8 @@ def _refit_on(run: Run, front: _Front) -> bool:
         name: [network_row(space, classes, c.arch.id, c.measured[name]) for c in front.candidates]
         for name in measured_devices(run)
     }
-    keep_measured(run, {name: run_table(run, name) for name in rows}, rows)
+    # What earlier fronts took, faster as it was, would keep the budget below what can be met now.
+    keep_measured(run, {name: run_table(run, name) for name in rows}, rows, anew=gives_way)
     now = unchecked_limits(run, classes).budgets
     if now != front.limits.budgets:
         LOGGER.warning(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,13 +162,9 @@ def _steps(contest: Contest, settled: Settled) -> dict[str, dict[str, int]]:
 
 
 def _costs(contest: Contest, settled: Settled) -> Costs:
-    """Of one supernet for all budgets, and of a network alone for each, for as many epochs."""
-    drawn = [entry.network for entry in contest.entries(settled) if entry.rival == RANDOM]
-    # As timed when nothing else was taught, as the run was; what rows hold may be of several at a time.
-    took = [settled.random_step_seconds[network] for network in drawn]
-    alone = settled.epoch_steps * statistics.mean(took or [settled.step_seconds])
+    """Of one supernet for all budgets, and of the same network taught alone for each, for as many epochs."""
     per_budget = contest.spent["search"] + contest.spent["fine_tuning"]
-    return Costs(contest.spent["supernet"], per_budget, alone)
+    return Costs(contest.spent["supernet"], per_budget, settled.epoch_steps * settled.step_seconds)
 
 
 def _own(contest: Contest, p50_us: float) -> Contender:

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -184,12 +185,13 @@ def test_random_networks_are_taught_as_long_as_the_chosen_one_fine_tuning_includ
     run = elsewhere(exported)
     tuned = replace(run, config=run.config.model_copy(update={"finetune": FinetuneConfig(epochs=1.0)}))
     handed_over = run.result("export")
-    tuned.finish("finetune", {**TUNED, "arch": run.space.largest.id, "calibration_images": 64, "seconds": 3.0})
+    took = {"calibration_images": 64, "seconds": 19 * STEP_SECONDS}
+    tuned.finish("finetune", {**TUNED, "arch": run.space.largest.id, **took})
     tuned.finish("export", handed_over)
     found = run_worth(tuned, Worth(seeds=1, minutes=0.04), quiet, timer=by_size)
     assert read_json(run.folder / "worth/settled.json")["epoch_steps"] == 38
     assert found["steps"][RANDOM] == {"0": 60}
-    assert found["seconds"]["fine_tuning"] == 3.0
+    assert found["seconds"]["fine_tuning"] == pytest.approx(19 * STEP_SECONDS)
 
 
 def test_rivals_have_the_runs_time_at_the_clock_that_it_was_taken_at(
@@ -212,10 +214,10 @@ def test_rivals_have_the_runs_time_at_the_clock_that_it_was_taken_at(
 def sized(exported: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settled]:
     """How rivals are sized where seeds have so many networks, and some are taught more slowly than others."""
 
-    def sized(*counts: int, seconds: float = 1000.0, slow: float = 1.0) -> Settled:
+    def sized(*counts: int, seconds: float = 1000.0, slow: float = 1.0, drift: float = 1.0) -> Settled:
         rng = np.random.default_rng(1)
         archs = list(dict.fromkeys(exported.space.sample(rng) for _ in range(40)))
-        left, dear = iter(counts), {exported.space.unroll(arch, 10) for arch in archs[::2]}
+        left, dear, timed = iter(counts), {exported.space.unroll(arch, 10) for arch in archs[::2]}, count()
 
         def draw(*args: Any) -> list[Arch]:
             return [] if args[4] == sizing.PROBE_SEED else archs[: next(left)]
@@ -224,7 +226,8 @@ def sized(exported: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
         monkeypatch.setattr(sizing, "fits", lambda *args: True)
 
         def step_seconds(lone: Lone, networks: Mapping[str, Any]) -> dict[str, float]:
-            return {name: slow if specs in dear else 1.0 for name, specs in networks.items()}
+            now = drift ** next(timed)
+            return {name: now * (slow if specs in dear else 1.0) for name, specs in networks.items()}
 
         monkeypatch.setattr(Lone, "step_seconds", step_seconds)
         wanted = Wanted(exported.space.largest, 10, seconds, range(len(counts)), 1.0)
@@ -246,6 +249,14 @@ def test_networks_that_are_taught_more_slowly_take_no_more_time(sized: Callable[
     # 19 steps of networks that take 2 + 1 + 2 seconds a step; another one would leave fewer to each.
     assert {seed: len(own) for seed, own in found.archs.items()} == {"0": 3, "1": 3}
     assert found.random_steps == {"0": 20, "1": 20}
+
+
+def test_a_clock_that_changes_while_networks_are_timed_changes_no_steps(sized: Callable[..., Settled]) -> None:
+    steady = sized(10, 10, slow=2.0)
+    assert len(steady.archs["0"]) == 10
+    drifting = sized(10, 10, slow=2.0, drift=1.3)
+    assert drifting.random_steps == steady.random_steps
+    assert drifting.mobilenet_steps == steady.mobilenet_steps
 
 
 def test_networks_are_drawn_around_what_the_chosen_one_takes_when_measured(
@@ -381,7 +392,7 @@ def test_what_one_network_alone_costs_is_of_times_when_nothing_else_was_taught(
     compared: tuple[Run, dict[str, Any]],
 ) -> None:
     settled = json.loads((compared[0].folder / "worth/settled.json").read_text())
-    assert set(settled["random_step_seconds"].values()) == {STEP_SECONDS}
+    assert settled["step_seconds"] == STEP_SECONDS
     assert compared[1]["crossover"]["alone_seconds"] == pytest.approx(settled["epoch_steps"] * STEP_SECONDS)
 
 
