@@ -241,6 +241,17 @@ def test_rows_of_every_refit_are_kept_the_newest_of_each_network(run: Run) -> No
     assert len(found) == len({row.key for row in table.networks(space, 10)} | {small, large})
 
 
+def test_rows_of_earlier_fronts_are_left_out_where_the_machine_is_another_one(run: Run) -> None:
+    table, space = run_table(run, "here"), run.space.structure_id
+    small, large = run.space.smallest.id, run.space.largest.id
+    before = {row.key: row.p50_us for row in table.networks(space, 10)}
+    keep_measured(run, {"here": table}, {"here": [network_row(space, 10, small, measurement(1.0))]})
+    keep_measured(run, {"here": table}, {"here": [network_row(space, 10, large, measurement(2.0))]}, anew=True)
+    found = {row.key: row.p50_us for row in refitted(run, table).networks(space, 10)}
+    assert found == before | {large: 2.0}
+    assert refits(run) == 2
+
+
 def test_rows_of_another_setting_count_for_nothing(run: Run) -> None:
     table = run_table(run, "here")
     row = network_row(run.space.structure_id, 10, run.space.smallest.id, measurement(1.0))
