@@ -262,12 +262,8 @@ def tuned(run: Run) -> dict[str, Any]:
     """How the chosen network was taught on its own, as far as that was kept."""
     if run.lacks("finetune") is not None or not is_better(run.result("finetune")):
         return {"epochs": 0.0}
-    settings = run.config.finetune
-    return {
-        "epochs": _tuned_epochs(run),
-        "start": settings.start,
-        "learning_rate_share": settings.learning_rate_share,
-    }
+    epochs, settings = _tuned_epochs(run), run.config.finetune
+    return {"epochs": epochs, "start": settings.start, "learning_rate_share": settings.learning_rate_share}
 
 
 def _tuned_epochs(run: Run) -> float:

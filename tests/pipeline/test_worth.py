@@ -179,15 +179,20 @@ def test_as_many_random_networks_as_the_time_holds(exported: Run, elsewhere: Cal
     assert not any("test_top1" in row for row in rows)
 
 
+def tuned_by_hand(run: Run, seconds: float) -> Run:
+    """A finished run whose network is fine-tuned for an epoch of 19 steps, which took so long."""
+    tuned = replace(run, config=run.config.model_copy(update={"finetune": FinetuneConfig(epochs=1.0)}))
+    handed_over = run.result("export")
+    tuned.finish("finetune", {**TUNED, "arch": run.space.largest.id, "calibration_images": 64, "seconds": seconds})
+    tuned.finish("export", handed_over)
+    return tuned
+
+
 def test_random_networks_are_taught_as_long_as_the_chosen_one_fine_tuning_included(
     exported: Run, elsewhere: Callable[[Run], Run]
 ) -> None:
     run = elsewhere(exported)
-    tuned = replace(run, config=run.config.model_copy(update={"finetune": FinetuneConfig(epochs=1.0)}))
-    handed_over = run.result("export")
-    took = {"calibration_images": 64, "seconds": 19 * STEP_SECONDS}
-    tuned.finish("finetune", {**TUNED, "arch": run.space.largest.id, **took})
-    tuned.finish("export", handed_over)
+    tuned = tuned_by_hand(run, 19 * STEP_SECONDS)
     found = run_worth(tuned, Worth(seeds=1, minutes=0.04), quiet, timer=by_size)
     assert read_json(run.folder / "worth/settled.json")["epoch_steps"] == 38
     assert found["steps"][RANDOM] == {"0": 60}
@@ -199,10 +204,7 @@ def test_rivals_have_the_runs_time_at_the_clock_that_it_was_taken_at(
 ) -> None:
     """Fine-tuning took 3 seconds for 19 steps, which would take 0.76 now: rivals would have four times as many."""
     run = elsewhere(exported)
-    tuned = replace(run, config=run.config.model_copy(update={"finetune": FinetuneConfig(epochs=1.0)}))
-    handed_over = run.result("export")
-    tuned.finish("finetune", {**TUNED, "arch": run.space.largest.id, "calibration_images": 64, "seconds": 3.0})
-    tuned.finish("export", handed_over)
+    tuned = tuned_by_hand(run, 3.0)
     found = run_worth(tuned, Worth(seeds=1), quiet, timer=by_size)
     seconds = run.result("train")["train_seconds"] + 2.0 + 3.0
     assert found["seconds"]["each_rival"] == pytest.approx(seconds)
