@@ -100,4 +100,4 @@ def edgenas(
     # BLAS and OpenMP threads that wait by spinning starve the process being timed on machines of few cores.
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "COLUMNS": "200", **(environment or {})}
     command = [sys.executable, "-W", "error", "-m", "edgenas", *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=400, check=False)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=900, check=False)

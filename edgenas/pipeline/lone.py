@@ -42,7 +42,7 @@ SUPERNETS_OWN = {
 }
 """Keys of a training config that do not bear on a network taught alone."""
 TIMED_TOGETHER = 8
-"""Each has its weights and the pictures of its next steps in memory."""
+"""Networks whose steps are timed in turns: each has its weights and the pictures of its next steps in memory."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,10 @@ class Lone:
         return steps_of(self.config, len(self.train), epochs)
 
     def step_seconds(self, networks: Mapping[str, Sequence[BlockSpec]], rounds: int = ROUNDS) -> dict[str, float]:
-        """Of one step of teaching each network, by its name; some are timed, in turns, a few networks at a time."""
-        names, found = list(networks), dict[str, float]()
-        for some in (names[place : place + TIMED_TOGETHER] for place in range(0, len(names), TIMED_TOGETHER)):
-            nets = [fresh_subnet(networks[name], self.config, 0, pixels=self.pixels) for name in some]
-            took = step_seconds(nets, self.train, self.config, 0, rounds=rounds)
-            found |= dict(zip(some, took, strict=True))
-        return found
+        """Of one step of teaching each network, by its name; some are timed, in turns. Of many, `in_groups`."""
+        nets = [fresh_subnet(specs, self.config, 0, pixels=self.pixels) for specs in networks.values()]
+        took = step_seconds(nets, self.train, self.config, 0, rounds=rounds)
+        return dict(zip(networks, took, strict=True))
 
     @contextmanager
     def taught(
@@ -137,6 +134,15 @@ def supernet_epochs(run: Run, dataset: Dataset) -> float:
     taken = steps_taken(folder) if run.done("train") else None
     steps = schedule.steps if taken is None else min(schedule.steps, taken)
     return epochs_of(config, len(dataset.train), steps)
+
+
+def in_groups(
+    networks: Mapping[str, Sequence[BlockSpec]], most: int = TIMED_TOGETHER
+) -> Iterator[dict[str, Sequence[BlockSpec]]]:
+    """Networks by name, at most so many at a time, in their order."""
+    names = list(networks)
+    for place in range(0, len(names), most):
+        yield {name: networks[name] for name in names[place : place + most]}
 
 
 def setting_id(said: Mapping[str, Any]) -> str:

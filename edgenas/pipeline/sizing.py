@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from edgenas.errors import RunFolderError, explained
 from edgenas.files import read_json, write_json
 from edgenas.latency.predictor import LatencyPredictor
-from edgenas.pipeline.lone import TIMED_TOGETHER, Lone
+from edgenas.pipeline.lone import TIMED_TOGETHER, Lone, in_groups
 from edgenas.pipeline.profile import run_predictors
 from edgenas.pipeline.rivals import (
     CHOSEN,
@@ -222,9 +222,9 @@ class Sizer:
             clock: seconds of the chosen one's step by which all are told; None: as it is timed first.
         """
         chosen = {CHOSEN: self.run.space.unroll(self.wanted.chosen, self.wanted.classes)}
-        names, found, beside = list(networks), dict[str, float](), TIMED_TOGETHER - 1
-        for some in (names[place : place + beside] for place in range(0, len(names), beside)):
-            took = self.lone.step_seconds(chosen | {name: networks[name] for name in some})
+        found: dict[str, float] = {}
+        for some in in_groups(networks, TIMED_TOGETHER - len(chosen)):
+            took = self.lone.step_seconds(chosen | some)
             clock = clock or took[CHOSEN]
             found |= {name: seconds * clock / took[CHOSEN] for name, seconds in took.items()}
         return found

@@ -16,7 +16,7 @@ from edgenas.files import append_jsonl, read_jsonl, write_bytes, write_csv, writ
 from edgenas.pipeline.apart import check_jobs, teach_each
 from edgenas.pipeline.data import run_classes, run_dataset, scoring_split
 from edgenas.pipeline.lock import locked
-from edgenas.pipeline.lone import Lone, setting_id, supernet_epochs
+from edgenas.pipeline.lone import Lone, in_groups, setting_id, supernet_epochs
 from edgenas.pipeline.run import Progress, Run, open_run
 from edgenas.pipeline.subnets import Subnets, run_subnets
 from edgenas.pipeline.train import trained_supernet
@@ -114,7 +114,9 @@ def trust_told(run: Run, trust: Trust, jobs: int = 1) -> tuple[list[str], float]
     run.needs("train")
     bench, rows = _Bench.of(run, trust), read_jsonl(run.folder / FOLDER / ROWS)
     left = [number for number, _ in bench.left(rows)]
-    took = bench.lone.step_seconds({str(number): bench.specs(number) for number in left}, rounds=1)
+    took: dict[str, float] = {}
+    for some in in_groups({str(number): bench.specs(number) for number in left}):
+        took |= bench.lone.step_seconds(some, rounds=1)
     seconds = bench.steps * sum(took[str(number)] for number in left) / jobs
     lone, done = bench.lone, len(bench.trainings) - len(left)
     times = f", {trust.repeats} times" if trust.repeats > 1 else ""

@@ -216,22 +216,25 @@ def _candidate(run: Run, arch: str, files: Files, measured: dict[str, Measuremen
 def _dropped(
     candidates: list[Candidate], names: Sequence[ObjectiveName], budgets: tuple[Budget, ...], max_drop: float
 ) -> dict[str, str]:
-    """Why networks are dropped, by arch: over budget, worse in int8 than allowed, or dominated as measured."""
+    """Why networks are dropped, by arch: over budget, worse in int8 than allowed, or dominated as measured.
+
+    What may not be chosen dominates nothing: it would leave the budget met, and nothing to choose.
+    """
     reasons = {
         c.arch.id: "over budget: " + "; ".join(missed) for c in candidates if (missed := c.missed(budgets, JUDGING))
     }
     # No machine's noise is in it, so it stands above a budget missed.
     reasons |= {c.arch.id: said for c in candidates if c.files.int8 and (said := c.files.int8.refusal(max_drop))}
     kept = [c for c in candidates if c.arch.id not in reasons]
-    if kept:
-        points = np.array([c.point(names, JUDGING) for c in kept])
-        best = set(non_dominated(points).tolist())
-        usual = {name.quantity for name in names} == {"error", "latency"}
-        why = (
-            "another is as accurate and faster" if usual else "another is better in every objective that they differ in"
-        )
-        reasons |= {c.arch.id: why for i, c in enumerate(kept) if i not in best}
-    return reasons
+    rivals = [c for c in kept if c.may_be_chosen(budgets)]
+    best = {one.arch.id for c in kept for one in _non_dominated([*rivals, c], names)}
+    usual = {name.quantity for name in names} == {"error", "latency"}
+    why = "another is as accurate and faster" if usual else "another is better in every objective that they differ in"
+    return reasons | {c.arch.id: why for c in kept if c.arch.id not in best}
+
+
+def _non_dominated(candidates: Sequence[Candidate], names: Sequence[ObjectiveName]) -> list[Candidate]:
+    return [candidates[i] for i in non_dominated([one.point(names, JUDGING) for one in candidates])]
 
 
 def _choose(

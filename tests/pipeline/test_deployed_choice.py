@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgenas.budget import Budget
 from edgenas.config.sections import SearchConfig
 from edgenas.deploy.recipe import QuantiserRecipe
 from edgenas.errors import InfeasibleError
@@ -57,3 +58,24 @@ def test_what_loses_just_as_much_as_allowed_stays() -> None:
     assert file.refusal(0.0099) == (
         "int8 loses 1.00 points of validation top-1 (98.00% to 97.00%, export.max_drop allows 0.99)"
     )
+
+
+def test_what_may_not_be_chosen_takes_nobodys_place() -> None:
+    """A faster and more accurate network that one half of the rounds found over the budget leaves the other one."""
+    budget = Budget(quantity="p50", limit=10.0, device="here")
+    names = objectives_on(["error", "latency"], ["here"])
+
+    def measured(number: int, top1: float, halves_us: tuple[float, float]) -> Candidate:
+        rounds = 4 * (halves_us[0],) + 4 * (halves_us[1],)
+        found = Measurement(*6 * (halves_us[1],), 80, rounds, 0.0, ())
+        return Candidate(parse_arch(f"r{8 + number}_w8-k3e1"), Files("x.onnx", top1), top1, {"here": found})
+
+    steady, doubtful, slower = measured(0, 0.8, (9, 9)), measured(1, 0.9, (11, 8)), measured(2, 0.8, (9.5, 9.5))
+    candidates = [steady, doubtful, slower]
+    dropped = _dropped(candidates, names, (budget,), 1.0)
+    assert dropped == {slower.arch.id: "another is as accurate and faster"}
+    assert _choose(SearchConfig(), names, candidates, dropped, (budget,)) is steady
+    # Where no network is within the budget on both halves, none has been dropped for another.
+    assert _dropped([doubtful], names, (budget,), 1.0) == {}
+    with pytest.raises(InfeasibleError, match="over budget on the choosing half"):
+        _choose(SearchConfig(), names, [doubtful], {}, (budget,))

@@ -209,11 +209,13 @@ def test_a_bundle_labels_raw_pictures_as_it_says(
     truth = [manifest["classes"][label] for label in test.labels.tolist()]
     shown = labels(folder, "model.onnx", pictures)
     assert shown == labels(plain, "model.onnx", pictures)
+    # One of them may lie on the fence between two classes.
     for top1, given in (
         (manifest["accuracy"]["test_top1"], shown),
         (manifest["int8"]["accuracy"]["test_top1"], labels(folder, "model_int8.onnx", pictures)),
     ):
-        assert sum(a == b for a, b in zip(given, truth, strict=True)) / len(truth) == pytest.approx(top1, abs=1e-3)
+        right = sum(a == b for a, b in zip(given, truth, strict=True))
+        assert right == pytest.approx(top1 * len(truth), abs=1.01)
     other = json.loads((plain / "manifest.json").read_text())
     assert (other["batch"], other["int8"], other["preprocessing_included"]) == (1, {}, False)
     assert other["latency"]["here"]["preprocessing_included"] is False
@@ -279,7 +281,8 @@ def test_the_first_best_is_the_chosen_and_the_others_follow_in_order(run: Run) -
 
 def test_what_ranks_above_the_chosen_may_not_be_chosen(run: Run) -> None:
     verified = run.result("verify")
-    better = {**verified["front"][0], "arch": run.space.largest.id, "val_top1": 1.0, "dropped": False}
+    best = {"val_top1": 1.0, "deployed_top1": 1.0, "dropped": False, "may_be_chosen": False}
+    better = {**verified["front"][0], "arch": run.space.largest.id, **best}
     front = [entry for entry in verified["front"] if entry["arch"] != better["arch"]]
     shown = SimulatedRun(run, {**verified, "front": [better, *front]})
     assert which_arch(shown, "best:1").id == verified["chosen"]

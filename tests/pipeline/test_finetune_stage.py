@@ -187,9 +187,9 @@ def test_a_finished_run_is_taught_other_pictures_with_a_new_classifier(small_run
     assert (told["dataset"], told["supernet"]["dataset"], told["val_top1_before"]) == ("imagefolder", "digits", None)
     assert "from the weights that it inherited from the supernet taught digits, and with a new classifier" in card
     assert "whose classes it tells" in (folder / "report" / "report.md").read_text()
-    # Another network of the front is as it was: it tells digits.
-    verified = open_run(folder).result("verify")
-    another = next(entry["arch"] for entry in verified["front"] if entry["arch"] != verified["chosen"])
+    # Another network is as it was: it tells digits.
+    chosen, space = open_run(folder).result("verify")["chosen"], open_run(folder).space
+    another = next(arch.id for arch in (space.smallest, space.largest) if arch.id != chosen)
     other = export_bundle(open_run(folder), another, BundleOptions(), tmp_path / "other", silent)
     kept = read_json(other / "manifest.json")
     assert (len(kept["classes"]), kept["fine_tuning"]) == (10, {})

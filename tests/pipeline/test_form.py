@@ -47,7 +47,7 @@ def test_a_run_measures_all_forms_on_its_networks_and_exports_in_the_fastest(sma
     manifest = read_json(small_run.folder / "export" / "bundle" / "manifest.json")
     assert table.identity.form == found["form"] == manifest["form"] == run_form(open_run(small_run.folder))
     files = [*(small_run.folder / "verify" / "models").glob("*.onnx"), small_run.folder / "export/bundle/model.onnx"]
-    assert len(files) > 2
+    assert len(files) >= 2
     assert {model_metadata(path)["form"] for path in files} == {found["form"]}
 
 

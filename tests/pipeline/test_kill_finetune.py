@@ -21,7 +21,7 @@ from edgenas.pipeline.finetune import TEACHING, WEIGHTS, run_finetune
 from edgenas.pipeline.run import open_run
 from edgenas.training import checkpoint, loop
 
-EPOCHS = 8
+EPOCHS = 16
 SELDOM, OFTEN = 1000.0, 0.05
 """Seconds between checkpoints."""
 

@@ -53,7 +53,9 @@ def test_a_counter_that_goes_round_twice_is_looked_at_often_enough(powercap: dic
     meter = EnergyMeter(energy_counters(tmp_path), seconds=0.01)
     counter = next(counter for counter in meter.counters if counter.path == powercap["package-0"])
     for microjoules in (400_000, 900_000, 400_000, 900_000):
-        powercap["package-0"].write_text(f"{microjoules}\n")
+        # As the kernel has it: never empty.
+        (tmp_path / "next").write_text(f"{microjoules}\n")
+        (tmp_path / "next").replace(powercap["package-0"])
         end = time.monotonic() + 10
         while counter.last != microjoules and time.monotonic() < end:
             time.sleep(0.005)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from copied_run import LATER, make_steady
 from small_run import SmallRun
 
 from edgenas.budget import Budget
@@ -18,7 +19,6 @@ from edgenas.errors import InfeasibleError, RunFolderError
 from edgenas.files import read_json, write_json
 from edgenas.latency.device import Device
 from edgenas.latency.predictor import LatencyPredictor
-from edgenas.latency.table import LatencyRow
 from edgenas.pipeline import verify
 from edgenas.pipeline.budgets import run_limits, unasked_limit_us
 from edgenas.pipeline.data import run_classes
@@ -27,9 +27,7 @@ from edgenas.pipeline.refit import FILE, keep_measured, refits, refitted
 from edgenas.pipeline.run import Run, open_run
 from edgenas.pipeline.search import run_search
 from edgenas.pipeline.verify import run_verify
-from edgenas.profiling.plan import distinct_blocks
 from edgenas.profiling.record import Measurement, network_row
-from edgenas.space.cost import cost
 
 Latency = Callable[[float], float]
 
@@ -43,29 +41,13 @@ def measurement(p50_us: float) -> Measurement:
     return Measurement(p50_us, p50_us, p50_us, 0.0, p50_us, p50_us, 80, (p50_us,) * 8, repeat_noise=0.0, doubts=())
 
 
-def steady(run: Run, row: LatencyRow, blocks_us: Mapping[str, float]) -> LatencyRow:
-    """A row of a machine that has no noise, and charges networks less than the sum of their blocks."""
-    if row.kind == "network":
-        blocks = run.space.unroll(run.space.parse(row.key), row.num_classes)
-        us = 3 + 0.85 * sum(blocks_us[block.key] for block in blocks)
-    else:
-        us = blocks_us[row.key]
-    return LatencyRow(row.kind, row.space, row.num_classes, row.key, us, us, us, 0.0, us, us, 80, 8, 0.0)
-
-
 @pytest.fixture(scope="module")
 def searched(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small run's folder, as if its device had been steady: searched, not verified."""
-    folder, later = tmp_path_factory.mktemp("steady") / "run", ("search", "verify", "export", "report")
-    shutil.copytree(small_run.folder, folder, ignore=shutil.ignore_patterns(*later))
-    run, latency = open_run(folder), folder / "latency" / "here"
-    blocks_us = {
-        block.key: 1.5 + cost([block]).macs / 40e3 + block.peak_activation_elements() / 8e3
-        for block in distinct_blocks(run.space, 10)
-    }
-    table = run_table(run, "here")
-    dataclasses.replace(table, rows=tuple(steady(run, row, blocks_us) for row in table.rows)).save(latency)
-    LatencyPredictor(run.space).fit(run_table(run, "here")).save(latency / "predictor.json")
+    folder = tmp_path_factory.mktemp("steady") / "run"
+    shutil.copytree(small_run.folder, folder, ignore=shutil.ignore_patterns(*LATER))
+    run = open_run(folder)
+    make_steady(run)
     run_search(run, silent)
     return folder
 

@@ -46,9 +46,9 @@ def test_a_signal_stops_the_run_and_its_timer_with_one_line(cwd: Path, number: s
     command = [sys.executable, "-W", "error", "-m", "edgenas", "run", "small.yaml"]
     options = {"cwd": cwd, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **options) as process:
-        while process.poll() is None and not timers(cwd):
+        while process.poll() is None and not (found := timers(cwd)):
             time.sleep(0.05)
-        assert timers(cwd)
+        assert found
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == code

@@ -224,7 +224,7 @@ def make_model(path: Path, nodes: int = 1, operator: str = "Relu") -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 def test_models_are_timed_and_what_was_kept_is_not_timed_again(tmp_path: Path, threads: int) -> None:
-    networks = {str(n): make_model(tmp_path / f"{n}.onnx", n) for n in (1, 40)}
+    networks = {str(n): make_model(tmp_path / f"{n}.onnx", n) for n in (1, 400)}
     device, out = browser_device(threads=threads), tmp_path / "rows.jsonl"
     transport = find_browser(device.run)
     steps: list[tuple[int, int]] = []
@@ -236,7 +236,7 @@ def test_models_are_timed_and_what_was_kept_is_not_timed_again(tmp_path: Path, t
         )
 
     found = measured()
-    assert 0 < found["1"].p50_us < found["40"].p50_us < 1e5
+    assert 0 < found["1"].p50_us < found["400"].p50_us < 1e5
     assert steps[-1][0] == steps[-1][1]
     lines = read_jsonl(out)
     assert len(lines) == 2 * PROCESSES
@@ -318,6 +318,6 @@ def test_stopped_or_killed_it_leaves_no_browser(tmp_path: Path, end: signal.Sign
     assert parent.returncode == -end
     assert started
     # Nobody is left to wait for the others when this one is killed.
-    assert still_there(started, seconds=0.5 if end == signal.SIGINT else 10) == []
+    assert still_there(started, seconds=5 if end == signal.SIGINT else 10) == []
     if end == signal.SIGINT:
         assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
