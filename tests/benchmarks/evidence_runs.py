@@ -8,17 +8,15 @@ import shutil
 import sys
 import tarfile
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
+from machine import machine, versions
 
 from edgenas.config.reading import load_config
 from edgenas.config.run import RunConfig
 from edgenas.display import ProgressDisplay
 from edgenas.files import read_json, write_json
-from edgenas.latency.device import probe
 from edgenas.pipeline.plan import plan_run
 from edgenas.pipeline.run import Run
 from edgenas.pipeline.stages import run_stages
@@ -114,11 +112,10 @@ def do(run: Run, stages: tuple[str, ...]) -> None:
 
 def circumstances() -> dict[str, Any]:
     """Command, machine and versions that a table was made with."""
-    here = probe()
     return {
         "command": " ".join(["python", f"tests/benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
-        "machine": {"cpu": here.cpu, "cores": here.cores, "os": here.os, "threads": torch.get_num_threads()},
-        "versions": {one: version(one) for one in ("torch", "numpy", "onnxruntime")},
+        "machine": machine(),
+        "versions": versions("torch", "numpy", "onnxruntime"),
     }
 
 

@@ -31,9 +31,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 import torchvision
+from machine import machine, versions
 
 from edgenas import load_space
 from edgenas.deploy.onnx_export import (
@@ -68,19 +68,6 @@ LEAST_TOP1 = 74.05
 FAMILIAR = "mobilenet_v3_large"
 CANDIDATES = 24
 """Networks of the fewest MACs among those accurate enough."""
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were made on."""
-    here = probe()
-    return {
-        "cpu": here.cpu,
-        "cores": here.cores,
-        "torch": torch.__version__,
-        "onnxruntime": onnxruntime.__version__,
-        "exporter_version": EXPORTER_VERSION,
-        "load_before": os.getloadavg()[0],
-    }
 
 
 def timed(files: Mapping[str, Path], folder: Path, sitting: str) -> dict[str, float]:
@@ -258,7 +245,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if (arguments.run_folder is None) == (arguments.what == "bundle"):
         parser.error("a finished run's folder goes with `bundle`, and with nothing else")
-    where = machine()
+    where = {**machine(), **versions("torch", "onnxruntime"), "exporter_version": EXPORTER_VERSION}
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         made = {

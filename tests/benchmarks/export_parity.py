@@ -20,15 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
+from machine import machine, versions
 
 from edgenas import SuperNet, load_space, materialise
 from edgenas.deploy.onnx_export import EXPORTER_VERSION, export_onnx
 from edgenas.deploy.parity import check_parity
 from edgenas.errors import ParityError
 from edgenas.files import append_jsonl, read_jsonl
-from edgenas.latency.device import probe
 from edgenas.space.form import EXPORT_FORMS, ExportForm
 from edgenas.space.load import preset_names
 from edgenas.training.evaluate import preprocess_for
@@ -39,16 +38,9 @@ LOGIT_STD = 3.0
 """Of trained networks' logits, so that differences are of the size that the gate is meant for."""
 
 
-def machine() -> dict[str, Any]:
+def where() -> dict[str, Any]:
     """What the figures were made on."""
-    here = probe()
-    return {
-        "cpu": here.cpu,
-        "cores": here.cores,
-        "torch": torch.__version__,
-        "onnxruntime": onnxruntime.__version__,
-        "exporter_version": EXPORTER_VERSION,
-    }
+    return {**machine(), **versions("torch", "onnxruntime"), "exporter_version": EXPORTER_VERSION}
 
 
 def measure(preset: str, number: int, images: int, form: ExportForm) -> dict[str, Any]:
@@ -75,7 +67,7 @@ def measure(preset: str, number: int, images: int, form: ExportForm) -> dict[str
         except ParityError as error:
             found = {"images": images, "failed": str(error).replace(folder, "")}
     seconds = {"export_seconds": exported - started, "parity_seconds": time.perf_counter() - exported}
-    return {"preset": preset, "number": number, "form": form, "arch": arch.id, **found, **seconds, "machine": machine()}
+    return {"preset": preset, "number": number, "form": form, "arch": arch.id, **found, **seconds, "machine": where()}
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -116,7 +108,7 @@ def main() -> int:
     asked = product(arguments.presets, range(arguments.subnets))
     wanted = {(preset, number, arguments.images, arguments.form) for preset, number in asked}
     rows = [row for row in read_jsonl(arguments.out) if _key(row) in wanted]
-    print(json.dumps({"machine": machine(), "form": arguments.form, "presets": summary(rows)}, indent=2))
+    print(json.dumps({"machine": where(), "form": arguments.form, "presets": summary(rows)}, indent=2))
     return int(any("failed" in row for row in rows))
 
 

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import shutil
 import subprocess
@@ -36,15 +35,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import onnxruntime
 from browsers import RUNTIME
 from in_browser import NAME_ALL, chromium, served, web_runtime
+from machine import machine, versions
 from PIL import Image
 
 from edgenas.deploy.parity import onnx_classes
 from edgenas.deploy.web import write_web
 from edgenas.files import read_json
-from edgenas.latency.device import probe
 from edgenas.pipeline.bundle_network import BundleOptions
 from edgenas.pipeline.data import run_dataset
 from edgenas.pipeline.export import BUNDLE, export_bundle
@@ -62,17 +60,6 @@ READY = "document.getElementById('message').textContent === 'Ready.'"
 NAMED = "!document.getElementById('labels').hidden"
 LOOSE = "1000s"
 """A budget that any bundle is within: it is the measurement that is wanted."""
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were made on."""
-    here = probe()
-    return {
-        "cpu": here.cpu,
-        "cores": here.cores,
-        "onnxruntime": onnxruntime.__version__,
-        "load_before": round(os.getloadavg()[0], 2),
-    }
 
 
 def browser_facts(browser: Any) -> dict[str, Any]:
@@ -317,7 +304,7 @@ def main() -> None:
         "labels": lambda: labels(run, args.pictures, args.count or 500),
         "latency": lambda: latency(args.folder, args.rounds),
     }
-    where = machine()
+    where = {**machine(), **versions("onnxruntime")}
     print(json.dumps({"what": args.what, "machine": where, **made[args.what]()}, indent=2))
 
 

@@ -19,16 +19,15 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from killing import differences, kill_when, python_path, stage_of, start
+from machine import machine, versions
 
 from edgenas.files import append_jsonl, read_jsonl
-from edgenas.latency.device import probe
 from edgenas.pipeline.run import ORDER, RESULTS, STAGES
 
 EARLIER = 0.8
@@ -127,11 +126,10 @@ def finished(folder: Path) -> bool:
 def summary(args: argparse.Namespace) -> dict[str, Any]:
     rows = {row["trial"]: row for row in read_jsonl(args.out)}
     trials = [rows[number] for number in range(args.kills)]
-    here = probe()
     return {
         "command": "edgenas " + " ".join(arguments(args)),
-        "machine": {"cpu": here.cpu, "cores": here.cores, "os": here.os},
-        "versions": {name: version(name) for name in ("torch", "numpy", "onnx", "onnxruntime")},
+        "machine": machine(),
+        "versions": versions("torch", "numpy", "onnx", "onnxruntime"),
         "jobs": args.jobs,
         "pace_s": args.pace,
         "checkpoints_s": args.checkpoints,

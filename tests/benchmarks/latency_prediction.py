@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import subprocess
 import sys
@@ -32,9 +31,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
-import torch
 import yaml
+from machine import machine, versions
 from scipy.stats import kendalltau
 
 from edgenas.deploy.onnx_export import EXPORTER_VERSION
@@ -76,19 +74,6 @@ EVALUATIONS = 4_000
 REFITS = 6
 TOLERANCE = 0.02
 LATER_SECONDS = 1800
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were made on."""
-    here = probe()
-    return {
-        "cpu": here.cpu,
-        "cores": here.cores,
-        "torch": torch.__version__,
-        "onnxruntime": onnxruntime.__version__,
-        "exporter_version": EXPORTER_VERSION,
-        "load_before": os.getloadavg()[0],
-    }
 
 
 def profile(setting: str, folder: Path) -> dict[str, Any]:
@@ -349,7 +334,7 @@ def main() -> None:
     if len(arguments.settings) != (2 if arguments.what == "few-shot" else 1):
         parser.error("few-shot takes two settings, the others one")
     *base, setting = arguments.settings
-    where = machine()
+    where = {**machine(), **versions("torch", "onnxruntime"), "exporter_version": EXPORTER_VERSION}
     made: dict[str, Callable[[], dict[str, Any]]] = {
         "profile": lambda: profile(setting, arguments.folder / setting),
         "few-shot": lambda: few_shot(*base, setting, arguments.folder),

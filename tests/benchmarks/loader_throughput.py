@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import machine, versions
 from PIL import Image
-from training_step import machine
 
 from edgenas import SuperNet, load_space
 from edgenas.config.sections import AugmentConfig, DataConfig, TrainConfig
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    before = machine()
+    before = {**machine(), **versions("torch")}
     results = {f"{side}px": measure(side, arguments.pictures, arguments.batch, arguments.rounds) for side in SIZES}
     print(json.dumps({"machine": before, "setting": vars(arguments), "results": results}, indent=2))
 

@@ -7,11 +7,10 @@ import shlex
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edgenas.latency.device import probe
+from machine import machine, versions
 
 LIBRARIES = ("numpy", "scipy", "pymoo", "moocore", "scikit-learn")
 VARIABLES = "EDGENAS_DATA=... OMP_NUM_THREADS=1"
@@ -24,18 +23,11 @@ def print_report(goals: Sequence[dict[str, Any]], figures: dict[str, Any]) -> No
     report = {
         "command": f"{VARIABLES} python tests/benchmarks/{Path(sys.argv[0]).name} {arguments}".strip(),
         "finished_at": f"{datetime.now(UTC):%Y-%m-%d}",
-        "machine": machine(),
+        "machine": {**machine(), "versions": versions(*LIBRARIES)},
         "goals": list(goals),
         **figures,
     }
     print(json.dumps(report, indent=1))
-
-
-def machine() -> dict[str, Any]:
-    """The processor and the libraries that decide on figures and seconds."""
-    here = probe()
-    versions = {name: version(name) for name in LIBRARIES}
-    return {"cpu": here.cpu, "cores": here.cores, "os": here.os, "versions": versions}
 
 
 def goal(what: str, met: Sequence[bool], *, needed: int | None = None) -> dict[str, Any]:

@@ -37,8 +37,8 @@ import torch
 import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from machine import machine, versions
 from ofa_networks import activate, ofa_network
-from training_step import machine
 
 from edgenas import SuperNet, load_space
 from edgenas.config.sections import TrainConfig
@@ -342,7 +342,7 @@ def main() -> None:
     if arguments.steps_of:
         serve_steps(arguments.steps_of)
         return
-    before = machine()
+    before = {**machine(), **versions("torch")}
     results = {part: measured(part, arguments.rounds) for part in arguments.only}
     print(json.dumps({"machine": before, "rounds": arguments.rounds, "results": results}, indent=2))
 

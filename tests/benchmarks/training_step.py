@@ -11,32 +11,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import time
-from typing import Any
 
 import numpy as np
 import torch
+from machine import machine, versions
 
 from edgenas import SuperNet, load_space
 from edgenas.config.sections import TrainConfig
-from edgenas.latency.device import probe
 from edgenas.training.optimizer import make_optimizer
 from edgenas.training.recipe import Lesson
 from edgenas.training.schedule import sandwich
 from edgenas.training.step import lesson_backward
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    here = probe()
-    return {
-        "cpu": here.cpu,
-        "cores": here.cores,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "load_before": os.getloadavg()[0],
-    }
 
 
 def step_seconds(net: SuperNet, batch: int, subnets: int, step: int, *, bf16: bool) -> float:
@@ -60,7 +46,7 @@ def main() -> None:
     parser.add_argument("--subnets", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=10)
     arguments = parser.parse_args()
-    before = machine()
+    before = {**machine(), **versions("torch")}
     space = load_space({"preset": arguments.space, "resolution": [arguments.resolution]})
     formats = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
     nets = {name: SuperNet(space, 10).to(memory_format=kind).train() for name, kind in formats.items()}
