@@ -35,7 +35,7 @@ def plot_evidence(run: Run) -> dict[str, bytes]:
 def plot_trust(found: Trust) -> bytes:
     """Inherited against standalone top-1, and both by MACs; PNG."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 4.3), layout="constrained")
+        figure = Figure(figsize=(9.6, 4.6), layout="constrained")
         left, right = figure.subplots(1, 2)
         alone = [100 * one.alone for one in found.subnets]
         ends = [min(alone), max(alone)]
@@ -50,7 +50,8 @@ def plot_trust(found: Trust) -> bytes:
         left.set(xlabel="validation top-1, taught alone (%)", ylabel="inherited (%)")
         right.set(xlabel="million MACs", ylabel="validation top-1 (%)")
         left.legend(loc="upper left")
-        right.legend(loc="best")
+        # Within the axes it would lie on points.
+        figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4)
         headline(figure, evidence.trusted(found))
         return png(figure)
 
