@@ -258,7 +258,7 @@ def test_models_are_timed_and_what_was_kept_is_not_timed_again(tmp_path: Path, t
     again = measured()
     assert len(read_jsonl(out)) == len(lines)
     assert steps[-1][1] == 1 + 2 * (1 + 2)  # one model is loaded, and visited twice beside the timer's own two
-    whole = "1" if lines[-1]["name"][3] == "40" else "40"
+    whole = "1" if lines[-1]["name"][3] == "400" else "400"
     assert again[whole] == found[whole]
 
 
