@@ -45,6 +45,7 @@ def test_a_signal_stops_the_run_and_its_timer_with_one_line(cwd: Path, number: s
     environment = {**os.environ, "PYTHONPATH": python_path()}
     command = [sys.executable, "-W", "error", "-m", "edgenas", "run", "small.yaml"]
     options = {"cwd": cwd, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    found: set[int] = set()
     with subprocess.Popen(command, **options) as process:
         while process.poll() is None and not (found := timers(cwd)):
             time.sleep(0.05)
