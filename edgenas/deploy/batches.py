@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from edgenas.deploy.onnx_export import model_metadata
-from edgenas.deploy.parity import MIN_TOP1_AGREEMENT, TOLERANCE, onnx_logits
+from edgenas.deploy.parity import TOLERANCE, least_agreement, onnx_logits
 from edgenas.errors import ParityError
 from edgenas.training.preprocess import Preprocess
 
@@ -26,7 +26,7 @@ def check_batches(onnx_path: Path, pictures: Tensor, preprocess: Preprocess, *, 
 
     Raises:
         ParityError: in fp32 a logit differs by more than 1e-3; in int8, where a rounding that falls to the other side
-            moves logits, less than 99.5 % of the pictures get the same class.
+            moves logits, fewer pictures get the same class than `least_agreement` asks for.
         UserError: no file, or the runtime cannot run it.
         DataError: no pictures, or of another type or shape.
     """
@@ -35,7 +35,7 @@ def check_batches(onnx_path: Path, pictures: Tensor, preprocess: Preprocess, *, 
     agreement = float((single.argmax(1) == together.argmax(1)).float().mean())
     int8 = "quantiser_recipe" in model_metadata(onnx_path)
     # Written so that a difference which is not a number fails.
-    if not agreement >= MIN_TOP1_AGREEMENT or not (int8 or difference <= TOLERANCE):
+    if not agreement >= least_agreement(len(pictures)) - 1e-6 or not (int8 or difference <= TOLERANCE):
         raise ParityError(
             f"{onnx_path}: {batch} pictures at a time get other logits than one by one (by {difference:.3g}, top-1 "
             f"agreement {agreement:.2%}): export with batch 1"

@@ -42,11 +42,9 @@ from edgenas.search.front import non_dominated
 from edgenas.search.surrogate import COVERAGE
 from edgenas.space.arch import Arch
 from edgenas.training.data import Dataset
-from edgenas.training.evaluate import top1
+from edgenas.training.evaluate import top1, top1_tolerance
 
 LOGGER = logging.getLogger(__name__)
-SCORE_TOLERANCE = 0.002
-"""How far a top-1 worked out again may be from the recorded one: nil on a CPU, a picture or two on a GPU."""
 UNASKED_REFITS = 5
 """Times `verify.refits`: how often at most where nothing meets a budget that nobody asked for, which gives way."""
 
@@ -195,7 +193,7 @@ def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], prog
         subnet = subnets(run.space.parse(row["arch"]))
         # What is told from elsewhere is of other pictures.
         score = row["val_top1"] if run.config.accuracy else top1(subnet, validation)
-        if abs(score - row["val_top1"]) > SCORE_TOLERANCE:
+        if abs(score - row["val_top1"]) > top1_tolerance(len(validation)):
             raise ParityError(
                 f"{row['arch']} scored {row['val_top1']:.4f} in the search and {score:.4f} now: "
                 "the weights or pictures changed; start a new run"

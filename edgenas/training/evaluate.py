@@ -23,6 +23,8 @@ from edgenas.training.split import Split
 BATCH_SIZE = 128
 CALIBRATION_IMAGES = 2048
 """Pictures that recalibrate a subnet, where nothing else is asked for."""
+TOLERATED_SHARE, TOLERATED_IMAGES = 0.002, 2
+"""Largest change of a recomputed top-1, as a share and in images; the larger of both counts."""
 
 
 def preprocess_for(arch: Arch, pixels: Pixels | None = None) -> Preprocess:
@@ -35,6 +37,19 @@ def preprocess_of(subnet: Subnet) -> Preprocess:
     """How pictures become the inputs of a network, whether it is of a space or not."""
     pixels = subnet.pixels
     return Preprocess(size=subnet.resolution, mean=pixels.mean, std=pixels.std, crop=pixels.crop)
+
+
+def top1_tolerance(images: int) -> float:
+    """Return the largest difference, a fraction, between two scores of one network on the same images.
+
+    A CPU repeats a score exactly; on a GPU near ties may fall to the other side. A share alone would be less than one
+    image where there are few.
+
+    Args:
+        images: number of images scored, at least 1.
+    """
+    # Fractions of whole images are not exact.
+    return max(TOLERATED_SHARE, TOLERATED_IMAGES / images) + 1e-9
 
 
 @torch.no_grad()

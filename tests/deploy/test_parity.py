@@ -10,7 +10,7 @@ import torch
 from edgenas.deploy import parity as parity_module
 from edgenas.deploy.departure import block_departures, first_departing_block, greatest_step
 from edgenas.deploy.onnx_export import export_onnx
-from edgenas.deploy.parity import check_int8_parity, check_parity, onnx_logits, onnx_top1
+from edgenas.deploy.parity import check_int8_parity, check_parity, least_agreement, onnx_logits, onnx_top1
 from edgenas.deploy.quantize import quantise
 from edgenas.deploy.recipe import QuantiserRecipe
 from edgenas.errors import DataError, ParityError, UncalibratedError, UserError
@@ -126,6 +126,12 @@ def test_other_classes_fail_whatever_the_tolerance(subnet, exported, pictures, p
     path = altered(exported, tmp_path / "favours.onnx", favour_one)
     with pytest.raises(ParityError, match="top-1 agreement"):
         check_parity(subnet, path, pictures, preprocess, tolerance=1e6)
+
+
+@pytest.mark.parametrize(("images", "differing"), [(1, 0), (2, 1), (100, 1), (256, 1), (1000, 5)])
+def test_one_near_tie_does_not_fail_few_images(images, differing):
+    agreed = [(images - n) / images >= least_agreement(images) for n in (differing, differing + 1)]
+    assert agreed == [True, False]
 
 
 def test_not_a_number_fails(subnet, exported, pictures, preprocess, tmp_path):

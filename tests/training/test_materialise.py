@@ -10,7 +10,7 @@ from edgenas.errors import DataError, SpaceError, UncalibratedError
 from edgenas.space.load import load_space
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training.evaluate import accuracy, materialise, predict, preprocess_for, top1
+from edgenas.training.evaluate import accuracy, materialise, predict, preprocess_for, top1, top1_tolerance
 from edgenas.training.split import Split
 
 
@@ -118,3 +118,11 @@ def test_the_worst_class_is_that_least_often_right(net: SuperNet) -> None:
     found = accuracy(subnet, Split(pictures, labels))
     assert found.top1 == top1(subnet, Split(pictures, labels)) == right.mean()
     assert found.worst_class == pytest.approx(min(right[labels.numpy() == c].mean() for c in range(3)))
+
+
+@pytest.mark.parametrize(("images", "allowed"), [(1, 2), (40, 2), (999, 2), (1000, 2), (1500, 3), (10_000, 20)])
+def test_a_recomputed_score_may_move_by_two_images_or_a_five_hundredth(images: int, allowed: int) -> None:
+    right = min(images, 30)
+    # Exactly so many images more or fewer, as fractions of floats give them.
+    moved = [abs((right + n) / images - right / images) <= top1_tolerance(images) for n in (allowed, allowed + 1)]
+    assert moved == [True, False]
