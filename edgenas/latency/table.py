@@ -80,8 +80,9 @@ class LatencyRow:
         key: `BlockSpec.key`, or `Arch.id`.
         p50_us: median of all timed runs; in tables from elsewhere what their source gives (`latency_statistic` in
             the circumstances says what that is).
-        ci_low_us: lower end of the 95 % confidence interval of the p50 (bootstrap over processes).
-        ci_high_us: its upper end.
+        ci_low_us: lower end of the confidence interval of the p50, from order statistics of the processes' p50s: the
+            2nd of eight. The circumstances state its coverage as `ci_coverage`.
+        ci_high_us: its upper end: the 7th of eight.
         count: timed runs.
         rounds: visits these runs were spread over.
         repeat_noise: |a - b| / p50, where a and b are the medians of the medians of the first and of the

@@ -20,7 +20,7 @@ from edgenas.latency.device import Device, Precision, probe
 from edgenas.pipeline.run import Progress
 from edgenas.profiling.local import LocalTransport
 from edgenas.profiling.place import Place
-from edgenas.profiling.record import Measurement
+from edgenas.profiling.record import CI_COVERAGE, Measurement
 from edgenas.profiling.session import measure_networks
 from edgenas.profiling.ssh import SshTransport, probe_at
 from edgenas.profiling.transport import Transport
@@ -145,7 +145,7 @@ def _in_time(found: Measurement, budget: Budget, device: str) -> Check:
     value = found.p95_us if budget.quantity == "p95" else found.p50_us
     said = (
         f"{value / 1e3:.3f} ms {budget.quantity} on {device} (p50 {found.ci_low_us / 1e3:.3f} to "
-        f"{found.ci_high_us / 1e3:.3f}, 95 % interval), the budget is {budget.limit / 1e3:g} ms"
+        f"{found.ci_high_us / 1e3:.3f}, {100 * CI_COVERAGE:.0f} % interval), the budget is {budget.limit / 1e3:g} ms"
     )
     return Check(str(budget), value <= budget.limit, "; doubt: ".join([said, *found.doubts]))
 

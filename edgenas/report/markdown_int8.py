@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from edgenas.profiling.record import CI_COVERAGE
 from edgenas.report import int8_judgement
 from edgenas.report.formats import MISSING, ms, ms_range, percent, size
 from edgenas.report.markdown_pieces import table
@@ -43,7 +44,8 @@ def _int8_rows(chosen: Chosen, found: Int8) -> list[list[str]]:
     for device, one in found.latency.items():
         fp32 = _timed(one.fp32_p50_us, one.fp32_ci_low_us, one.fp32_ci_high_us, one.fp32_repeat_noise)
         own = _timed(one.p50_us, one.ci_low_us, one.ci_high_us, one.repeat_noise)
-        rows.append([f"p50 on {device} (95 % interval; repeat noise), ms", fp32, own, f"{one.speedup:.2f} × as fast"])
+        label = f"p50 on {device} ({percent(CI_COVERAGE, 0)} interval; repeat noise), ms"
+        rows.append([label, fp32, own, f"{one.speedup:.2f} × as fast"])
     bytes_ = found.fp32_size_bytes
     ratio = MISSING if not bytes_ else f"{found.size_bytes / bytes_:.2f} ×"
     return [*rows, ["file", MISSING if bytes_ is None else size(bytes_), size(found.size_bytes), ratio]]

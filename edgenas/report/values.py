@@ -59,7 +59,7 @@ class Chosen(Value):
 
 
 class Int8Latency(Value):
-    """int8 and fp32 of the chosen network, timed side by side on one device; intervals are the p50's, of 95 %."""
+    """int8 and fp32 of the chosen network, timed side by side on one device; intervals are the p50's."""
 
     p50_us: float
     ci_low_us: float

@@ -38,7 +38,8 @@ def silent(*_: object) -> None:
 
 def measurement(p50_us: float) -> Measurement:
     """A machine without noise."""
-    return Measurement(p50_us, p50_us, p50_us, 0.0, p50_us, p50_us, 80, (p50_us,) * 8, repeat_noise=0.0, doubts=())
+    processes_us = (p50_us,) * 8
+    return Measurement(p50_us, p50_us, p50_us, 0.0, p50_us, p50_us, 80, processes_us, 0.0, (), processes_us)
 
 
 @pytest.fixture(scope="module")
