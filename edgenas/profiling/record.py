@@ -31,7 +31,9 @@ Name = tuple[str, str, int, str]
 class Measurement:
     """What the timer found for one network, in microseconds; see LatencyRow for the common fields.
 
-    `processes_p50_us` are the p50s of the timer's processes, in the order in which they ran; one of a single process.
+    `processes_p50_us` and `processes_p95_us` are those of the timer's processes, in the order in which they ran; one
+    of a single process. `sentinel_p50_us` is that of the sentinel beside it, `flagged_processes` how many processes
+    have warnings.
     `model_rss_bytes` is by how much loading and warming up the network made a process grow, `process_rss_bytes` the
     most that a whole process took, the runtime and what was timed beside it included. None where the system does not
     tell.
@@ -48,6 +50,9 @@ class Measurement:
     repeat_noise: float
     doubts: tuple[str, ...]
     processes_p50_us: tuple[float, ...]
+    processes_p95_us: tuple[float, ...]
+    sentinel_p50_us: float
+    flagged_processes: int
     model_rss_bytes: int | None = None
     process_rss_bytes: int | None = None
 
@@ -69,6 +74,9 @@ def to_measurement(row: Mapping[str, Any]) -> Measurement:
         repeat_noise=repeat_noise(rounds, p50_us),
         doubts=tuple(row["doubts"]),
         processes_p50_us=(p50_us,),
+        processes_p95_us=(1e3 * latency["p95"],),
+        sentinel_p50_us=1e3 * row["sentinel_p50_ms"],
+        flagged_processes=1 if row["doubts"] else 0,
         model_rss_bytes=_bytes(row, "model_rss_bytes"),
         process_rss_bytes=_bytes(row, "peak_rss_bytes"),
     )
@@ -105,6 +113,9 @@ def pool(measurements: Sequence[Measurement]) -> Measurement:
         repeat_noise=repeat_noise(rounds, p50_us),
         doubts=_pooled_doubts([m.doubts for m in measurements]),
         processes_p50_us=tuple(m.p50_us for m in measurements),
+        processes_p95_us=tuple(m.p95_us for m in measurements),
+        sentinel_p50_us=float(np.median([m.sentinel_p50_us for m in measurements])),
+        flagged_processes=sum(m.flagged_processes for m in measurements),
         # Memory that one model gave back, another takes without growth: the median is of most processes.
         model_rss_bytes=int(np.median(grown)) if grown else None,
         process_rss_bytes=max(_told(m.process_rss_bytes for m in measurements), default=None),

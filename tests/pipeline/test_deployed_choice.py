@@ -24,7 +24,7 @@ NETWORKS = st.lists(st.tuples(TOP1, TOP1, st.integers(1, 20)), min_size=1, max_s
 
 
 def candidate(number: int, fp32: float, int8: float, latency_us: float, used: set[str]) -> Candidate:
-    measured = Measurement(*6 * (latency_us,), 8, 8 * (latency_us,), 0.0, (), 8 * (latency_us,))
+    measured = Measurement(*6 * (latency_us,), 8, 8 * (latency_us,), 0.0, (), *2 * (8 * (latency_us,),), 10.0, 0)
     files = Files(f"verify/models/{number}.onnx", fp32, Int8File("x.onnx", RECIPE, {RECIPE: int8}, fp32))
     top1 = deployed_top1(fp32, int8, used)
     return Candidate(parse_arch(f"r{8 + number}_w8-k3e1"), files, top1, dict.fromkeys(sorted(used), measured))
@@ -67,7 +67,7 @@ def test_what_may_not_be_chosen_takes_nobodys_place() -> None:
 
     def measured(number: int, top1: float, halves_us: tuple[float, float]) -> Candidate:
         rounds = 4 * (halves_us[0],) + 4 * (halves_us[1],)
-        found = Measurement(*6 * (halves_us[1],), 80, rounds, 0.0, (), rounds)
+        found = Measurement(*6 * (halves_us[1],), 80, rounds, 0.0, (), rounds, rounds, 10.0, 0)
         return Candidate(parse_arch(f"r{8 + number}_w8-k3e1"), Files("x.onnx", top1), top1, {"here": found})
 
     steady, doubtful, slower = measured(0, 0.8, (9, 9)), measured(1, 0.9, (11, 8)), measured(2, 0.8, (9.5, 9.5))

@@ -339,7 +339,9 @@ def test_options_go_with_a_run_folder_alone(small_run: SmallRun, run: Run, optio
 
 
 def measurement(p50_us: float, noise: float) -> Measurement:
-    return Measurement(p50_us, p50_us, p50_us, 1.0, p50_us, p50_us, 10, (p50_us,), noise, (), (p50_us,))
+    return Measurement(
+        p50_us, p50_us, p50_us, 1.0, p50_us, p50_us, 10, (p50_us,), noise, (), (p50_us,), (p50_us,), 10.0, 0
+    )
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,9 @@ def silent(*_: object) -> None:
 def measurement(p50_us: float) -> Measurement:
     """A machine without noise."""
     processes_us = (p50_us,) * 8
-    return Measurement(p50_us, p50_us, p50_us, 0.0, p50_us, p50_us, 80, processes_us, 0.0, (), processes_us)
+    return Measurement(
+        p50_us, p50_us, p50_us, 0.0, p50_us, p50_us, 80, processes_us, 0.0, (), processes_us, processes_us, 10.0, 0
+    )
 
 
 @pytest.fixture(scope="module")

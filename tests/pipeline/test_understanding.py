@@ -32,7 +32,9 @@ def run(small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     def measure(networks: Mapping[str, Path], device: Device, **_: Any) -> dict[str, Measurement]:
         us = {arch: float(predictor.predict([run.space.parse(arch)])[0]) for arch in networks}
-        return {arch: Measurement(*6 * (t,), 80, 8 * (t,), 0.0, (), 8 * (t,)) for arch, t in us.items()}
+        return {
+            arch: Measurement(*6 * (t,), 80, 8 * (t,), 0.0, (), *2 * (8 * (t,),), 10.0, 0) for arch, t in us.items()
+        }
 
     monkeypatch.setattr(verify, "measure_networks", measure)
     run_search(run, silent)
