@@ -134,6 +134,26 @@ def one_of(name: str, valid: Iterable[str], beyond: Iterable[str] = ()) -> str:
     return f"{hint}valid: {', '.join(names)}"
 
 
+def slip(name: str, given: Iterable[str]) -> str:
+    """Return a question that names the given word which looks like `name`; empty where none does."""
+    words = [word[:100] for word in given]
+    close = difflib.get_close_matches(name, words, n=1) or [word for word in words if name in word.casefold()]
+    return f"; did you mean {name!r} by {close[0]!r}?" if close else ""
+
+
+LISTED = 5
+"""Entries of a list that a message names."""
+
+
+def shortened(entries: Iterable[str], most: int = LISTED) -> str:
+    """Return `a, b, c and 12 more`: the first entries, and how many others there are."""
+    texts = list(entries)
+    # One more name is no longer than `and 1 more`.
+    named = texts if len(texts) <= most + 1 else texts[:most]
+    more = f" and {len(texts) - len(named):,} more" if len(texts) > len(named) else ""
+    return ", ".join(named) + more
+
+
 def shown(value: Any) -> str:
     """A value as a message shows it: long ones are shortened."""
     return "nothing" if value is None else _SHORT.repr(value)

@@ -9,8 +9,6 @@ nothing, not even itself, and an empty cell in a row.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 import re
@@ -21,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from edgenas.errors import TableError, UserError, one_of, shown
-from edgenas.files import NO_TEXT, read_json, shipped, user_path, write_csv, write_json
+from edgenas.files import read_json, shipped, user_path, write_csv, write_json
+from edgenas.plain_csv import Sheet, parse_number, read_sheet
 
 BLOCK, NETWORK = "block", "network"
 UNKNOWN = "unknown"
@@ -119,6 +118,8 @@ _WHOLE = ("num_classes", "count", "rounds")
 _TEXT = ("kind", "space", "key")
 _MAY_BE_UNSTATED = COLUMNS[5:]
 CUT = "was the file cut short?"
+MOST_COUNT = 2**53
+"""Largest whole number that a float holds exactly."""
 AGAIN = "make the table anew with `edgenas profile` (in a run folder, delete latency/result.json before)"
 
 
@@ -233,36 +234,14 @@ def _parse_identity(value: Any, path: Path) -> Identity:
     return Identity(**value)
 
 
-def csv_lines(path: Path, again: str) -> list[list[str]]:
-    """The lines of a CSV file.
-
-    Args:
-        path: the file.
-        again: what to do where it is missing, in words.
-
-    Raises:
-        TableError: it is missing, or no CSV.
-    """
-    try:
-        return list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
-    except FileNotFoundError:
-        raise TableError(f"{path} does not exist: {again}") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else NO_TEXT if isinstance(error, ValueError) else error
-        raise TableError(f"{path} cannot be read as CSV: {reason}") from None
-
-
 def _read_rows(path: Path, *, sparse: bool) -> tuple[LatencyRow, ...]:
-    lines = csv_lines(path, AGAIN)
-    if not lines or (missing := [column for column in COLUMNS if column not in lines[0]]):
-        lacking = ", ".join(missing if lines else COLUMNS)
-        raise TableError(f"{path}, line 1: missing columns {lacking}")
-    if len(set(lines[0])) < len(lines[0]):
-        raise TableError(f"{path}, line 1: a column stands there twice: {shown(','.join(lines[0]))}")
+    sheet = _read_sheet(path)
+    if missing := [column for column in COLUMNS if column not in sheet.columns]:
+        raise TableError(f"{sheet.header}: missing columns {', '.join(missing)}")
     seen: dict[tuple[str, str, int, str], int] = {}
     rows = []
-    for number, values in enumerate(lines[1:], start=2):
-        row = _parse_row(lines[0], values, f"{path}, line {number}", sparse)
+    for number, texts in sheet.rows:
+        row = _parse_row(texts, f"{path}, line {number}", sparse)
         if row.name in seen:
             raise TableError(f"{path}, line {number}: {row.key} stands already in line {seen[row.name]}: delete one")
         seen[row.name] = number
@@ -270,10 +249,16 @@ def _read_rows(path: Path, *, sparse: bool) -> tuple[LatencyRow, ...]:
     return tuple(rows)
 
 
-def _parse_row(header: list[str], values: list[str], place: str, sparse: bool) -> LatencyRow:
-    if len(values) != len(header):
-        raise TableError(f"{place}: wanted {len(header)} values, got {len(values)}; {CUT}")
-    texts = dict(zip(header, values, strict=True))
+def _read_sheet(path: Path) -> Sheet:
+    if not os.path.lexists(path):
+        raise TableError(f"{path} does not exist: {AGAIN}")
+    try:
+        return read_sheet(path)
+    except UserError as error:
+        raise TableError(str(error)) from None
+
+
+def _parse_row(texts: Mapping[str, str], place: str, sparse: bool) -> LatencyRow:
     if texts["kind"] not in (BLOCK, NETWORK):
         raise TableError(f"{place}: kind: wanted {BLOCK} or {NETWORK}, got {shown(texts['kind'])}")
     read: dict[str, Any] = {c: texts[c] if c in _TEXT else _number(texts[c], c, place, sparse) for c in COLUMNS}
@@ -284,10 +269,18 @@ def _number(text: str, column: str, place: str, sparse: bool = False) -> Any:
     if sparse and not text and column in _MAY_BE_UNSTATED:
         return 0 if column in _WHOLE else NOT_STATED
     try:
-        value = int(text) if column in _WHOLE else float(text)
+        value = parse_number(text)
+        if column in _WHOLE:
+            value = _whole(value)
     except ValueError:
         kind = "a whole number" if column in _WHOLE else "a number"
         raise TableError(f"{place}: {column}: wanted {kind}, got {shown(text)}") from None
-    if not math.isfinite(value) or value < 0 or (value == 0 and column not in _MAY_BE_ZERO):
+    if value < 0 or (value == 0 and column not in _MAY_BE_ZERO):
         raise TableError(f"{place}: {column}: wanted a finite number above zero, got {shown(text)}")
     return value
+
+
+def _whole(value: float) -> int:
+    if value != int(value) or value > MOST_COUNT:
+        raise ValueError("no whole number")
+    return int(value)

@@ -10,15 +10,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from edgenas.errors import SpaceError, TableError, one_of, shown
-from edgenas.latency.table import NETWORK, NOT_STATED, STATISTIC, Identity, LatencyRow, LatencyTable, csv_lines
+from edgenas.errors import SpaceError, TableError, UserError, one_of, shown, slip
+from edgenas.latency.table import NETWORK, NOT_STATED, STATISTIC, Identity, LatencyRow, LatencyTable
+from edgenas.plain_csv import Sheet, decimal_mark, parse_number, read_sheet
 from edgenas.space.arch import Arch
 from edgenas.space.space import SearchSpace
 
 MICROSECONDS = {"us": 1.0, "ms": 1e3, "s": 1e6}
 OFA_COLUMNS = ("ks", "e", "d", "r")
 STATISTICS = ("p50", "mean", "unknown")
-AGAIN = "check the path"
 _OPTIONAL = ("std", "count")
 
 
@@ -51,22 +51,16 @@ def import_networks(
     Raises:
         TableError: file, line and column are named.
     """
-    lines = _lines(path)
-    header = [name.strip() for name in lines[0]]
-    place = f"{path}, line 1"
-    if len(set(header)) < len(header):
-        raise TableError(f"{place}: a column stands there twice: {shown(','.join(header))}")
-    spelling = _spelling(header, place)
-    column, factor = _latency_column(header, latency_column, unit, place)
+    sheet = _sheet(path, latency_column)
+    spelling = _spelling(sheet.columns, sheet.header)
+    column, factor = _latency_column(sheet.columns, latency_column, unit, sheet.header)
+    marks = {name: _mark(sheet, name) for name in (column, "std") if name in sheet.columns}
     read: dict[str, list[LatencyRow]] = {}
-    for number, values in enumerate(lines[1:], start=2):
+    for number, texts in sheet.rows:
         at = f"{path}, line {number}"
-        if len(values) != len(header):
-            raise TableError(f"{at}: wanted {len(header)} values, got {len(values)}; was the file cut short?")
-        texts = dict(zip(header, values, strict=True))
         arch = _arch(texts, spelling, space, at).id
-        row = _row(texts, (NETWORK, space.structure_id, num_classes, arch), (column, factor), statistic, at)
-        read.setdefault(arch, []).append(row)
+        name = (NETWORK, space.structure_id, num_classes, arch)
+        read.setdefault(arch, []).append(_row(texts, name, (column, factor), marks, statistic, at))
     circumstances = {"source": path.name, STATISTIC: statistic, **_repeated(list(read.values()))}
     return LatencyTable(identity, circumstances, tuple(map(_median, read.values())))
 
@@ -90,16 +84,22 @@ def _repeated(networks: Sequence[Sequence[LatencyRow]]) -> dict[str, Any]:
     return {"repeated_networks": len(several), "repeated_difference": spread}
 
 
-def _lines(path: Path) -> list[list[str]]:
-    if path.exists() and not path.is_file():
-        raise TableError(f"{path} is no file: wanted a CSV of one network a line")
-    # Spreadsheets leave empty lines at the end.
-    lines = csv_lines(path, AGAIN)
-    while lines and not any(map(str.strip, lines[-1])):
-        lines.pop()
-    if len(lines) < 2:
-        raise TableError(f"{path}: wanted a line of column names and a line for each network, got {len(lines)} line(s)")
-    return lines
+def _sheet(path: Path, latency_column: str | None) -> Sheet:
+    usual = [f"latency_{name}" for name in MICROSECONDS]
+    try:
+        sheet = read_sheet(path, ("arch", *OFA_COLUMNS, *usual, *_OPTIONAL, *filter(None, [latency_column])))
+    except UserError as error:
+        raise TableError(str(error)) from None
+    if not sheet.rows:
+        raise TableError(f"{path}: wanted a line of column names and a line for each network, got 1 line(s)")
+    return sheet
+
+
+def _mark(sheet: Sheet, column: str) -> str:
+    try:
+        return decimal_mark(texts[column] for _, texts in sheet.rows)
+    except ValueError as error:
+        raise TableError(f"{sheet.path}, column {column}: {error}") from None
 
 
 def _spelling(header: Sequence[str], place: str) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ def _spelling(header: Sequence[str], place: str) -> tuple[str, ...]:
     if missing := [name for name in OFA_COLUMNS if name not in header]:
         raise TableError(
             f"{place}: wanted a column arch, or {', '.join(OFA_COLUMNS)}; missing {', '.join(missing)}; got "
-            f"{shown(', '.join(header))}"
+            f"{shown(', '.join(header))}{slip('arch', header)}"
         )
     return OFA_COLUMNS
 
@@ -121,7 +121,8 @@ def _latency_column(header: Sequence[str], column: str | None, unit: str | None,
         found = [name for name in usual if name in header]
         if len(found) != 1:
             came = f"has {', '.join(found)}" if found else f"has none of {', '.join(usual)}"
-            raise TableError(f"{place}: {came}: name one with --latency-column, and its --unit")
+            hint = "" if found else next(filter(None, (slip(name, header) for name in usual)), "")
+            raise TableError(f"{place}: {came}: name one with --latency-column, and its --unit{hint}")
         column = found[0]
     if column not in header:
         raise TableError(f"{place}: no column {shown(column)}; {one_of(column, header)}")
@@ -151,10 +152,15 @@ def _numbers(text: str, column: str, place: str) -> list[float]:
 
 
 def _row(
-    texts: Mapping[str, str], name: tuple[str, str, int, str], latency: tuple[str, float], statistic: str, place: str
+    texts: Mapping[str, str],
+    name: tuple[str, str, int, str],
+    latency: tuple[str, float],
+    marks: Mapping[str, str],
+    statistic: str,
+    place: str,
 ) -> LatencyRow:
     column, factor = latency
-    p50_us = factor * _positive(texts[column], column, place)
+    p50_us = factor * _positive(texts[column], column, place, marks[column])
     known: dict[str, Any] = {key: texts[key].strip() for key in _OPTIONAL if texts.get(key, "").strip()}
     kind, space, num_classes, key = name
     return LatencyRow(
@@ -165,7 +171,9 @@ def _row(
         p50_us=p50_us,
         p95_us=NOT_STATED,
         mean_us=p50_us if statistic == "mean" else NOT_STATED,
-        std_us=factor * _positive(known["std"], "std", place, zero=True) if "std" in known else NOT_STATED,
+        std_us=factor * _positive(known["std"], "std", place, marks["std"], zero=True)
+        if "std" in known
+        else NOT_STATED,
         ci_low_us=NOT_STATED,
         ci_high_us=NOT_STATED,
         count=_count(known["count"], place) if "count" in known else 0,
@@ -174,13 +182,14 @@ def _row(
     )
 
 
-def _positive(text: str, column: str, place: str, *, zero: bool = False) -> float:
+def _positive(text: str, column: str, place: str, mark: str, *, zero: bool = False) -> float:
+    expected = f"{place}, column {column}: wanted a finite number above zero, got {shown(text)}"
     try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
-        raise TableError(f"{place}, column {column}: wanted a finite number above zero, got {shown(text)}")
+        value = parse_number(text, mark)
+    except ValueError as error:
+        raise TableError(f"{expected}: {error}") from None
+    if value < 0 or (value == 0 and not zero):
+        raise TableError(expected)
     return value
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.errors import DataError, SpaceError, first_line, one_of, shown
+from edgenas.errors import DataError, SpaceError, UserError, one_of, shortened, shown, slip
 from edgenas.files import read_json, user_path
+from edgenas.plain_csv import Sheet, decimal_mark, parse_number, read_sheet
 from edgenas.search.surrogate import Quality, Surrogate
-from edgenas.space.arch import Arch
+from edgenas.space.arch import Arch, parse_arch
 from edgenas.space.space import Genes, SearchSpace
 
 Floats = npt.NDArray[np.float64]
@@ -64,17 +65,18 @@ def load_accuracy_table(name_or_path: str | Path, space: SearchSpace, column: st
     """
     path = accuracy_table_path(name_or_path)
     stated = _stated(path.with_suffix(".json"), space)
-    rows = _rows(path, column)
-    named = [(_arch(row, space, f"{path}, row {number}"), row) for number, row in enumerate(rows, start=1)]
-    inside = [(arch, row) for arch, row in named if arch is not None]
+    sheet = _sheet(path, column)
+    percents = _percents(sheet, column)
+    archs = [_arch(row, space, f"{path}, line {number}") for number, row in sheet.rows]
+    inside = [(arch, percent) for arch, percent in zip(archs, percents, strict=True) if arch is not None]
     if not inside:
         raise DataError(
-            f"{path}: none of its {len(rows)} archs is in {space.name}: use the space they were measured in"
+            f"{path}: none of its {len(archs)} archs is in {space.name}: use the space they were measured in"
         )
     genes, places = np.unique(space.encode([arch for arch, _ in inside]), axis=0, return_inverse=True)
-    top1 = np.array([float(row[column]) for _, row in inside])
+    top1 = np.array([percent for _, percent in inside])
     mean = np.bincount(places.ravel(), top1) / np.bincount(places.ravel())
-    return AccuracyTable(genes, mean, len(rows) - len(inside), stated.get("dataset"), stated.get("num_classes"))
+    return AccuracyTable(genes, mean, len(archs) - len(inside), stated.get("dataset"), stated.get("num_classes"))
 
 
 def accuracy_table_path(name_or_path: str | Path) -> Path:
@@ -106,47 +108,62 @@ def _stated(path: Path, space: SearchSpace) -> dict[str, Any]:
     return value
 
 
-def _rows(path: Path, column: str) -> list[dict[str, str]]:
+def _sheet(path: Path, column: str) -> Sheet:
     try:
-        with open(path, newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            names = set(reader.fieldnames or ())
-            rows = list(reader)
-    except (OSError, UnicodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as CSV: {first_line(error)}") from None
+        sheet = read_sheet(path, (*ARCH, *OFA, column))
+    except UserError as error:
+        raise DataError(str(error)) from None
+    names = set(sheet.columns)
     if column not in names or not (names.issuperset(ARCH) or names.issuperset(OFA)):
+        hint = "" if column in names else slip(column, sheet.columns)
         raise DataError(
-            f"{path}: wanted columns {column} and arch (or ks, e, d, r), got {', '.join(sorted(names)) or 'none'}"
+            f"{path}: wanted columns {column} and arch (or ks, e, d, r), got {', '.join(sorted(names))}{hint}"
         )
-    for number, row in enumerate(rows, start=1):
-        _check_percent(row[column], f"{path}, row {number}: {column}")
-    return rows
+    return sheet
 
 
-def _check_percent(text: str | None, place: str) -> None:
+def _percents(sheet: Sheet, column: str) -> list[float]:
     try:
-        fine = 0 <= float(text or "") <= 100
-    except ValueError:
-        fine = False
-    if not fine:
-        raise DataError(f"{place}: wanted a percentage of 0 to 100, got {shown(text)}")
+        mark = decimal_mark(row[column] for _, row in sheet.rows)
+    except ValueError as error:
+        raise DataError(f"{sheet.path}, column {column}: {error}") from None
+    return [_percent(row[column], mark, f"{sheet.path}, line {number}: {column}") for number, row in sheet.rows]
+
+
+def _percent(text: str, mark: str, place: str) -> float:
+    expected = f"{place}: wanted a percentage of 0 to 100, got {shown(text)}"
+    try:
+        value = parse_number(text, mark)
+    except ValueError as error:
+        raise DataError(f"{expected}: {error}") from None
+    if not 0 <= value <= 100:
+        raise DataError(expected)
+    return value
 
 
 def _arch(row: Mapping[str, str], space: SearchSpace, place: str) -> Arch | None:
-    """The arch of a row; None if it is not in the space."""
-    if "arch" in row:
-        try:
-            return space.parse(row["arch"] or "")
-        except SpaceError:
-            return None
+    """Return the arch of a row; None if it is not in the space.
+
+    Raises:
+        DataError: the text names no network at all.
+    """
     try:
-        settings = {key: [int(part) for part in (row[key] or "").split("-")] for key in OFA}
-    except ValueError:
-        raise DataError(f"{place}: wanted ks, e, d and r as whole numbers joined by -") from None
+        if "arch" in row:
+            named = parse_arch(row["arch"])
+        else:
+            settings = {key: _whole_numbers(row[key], f"{place}: {key}") for key in OFA}
+    except SpaceError as error:
+        raise DataError(f"{place}: {error}") from None
     try:
-        return space.from_ofa(settings)
+        return space.parse(named.id) if "arch" in row else space.from_ofa(settings)
     except SpaceError:
         return None
+
+
+def _whole_numbers(text: str, place: str) -> list[int]:
+    if not re.fullmatch(r"[0-9]{1,6}(?:-[0-9]{1,6})*", text.strip()):
+        raise DataError(f"{place}: wanted whole numbers joined by -, got {shown(text)}")
+    return [int(part) for part in text.split("-")]
 
 
 class MeasuredAccuracy:
@@ -195,9 +212,8 @@ class MeasuredAccuracy:
             if not (table.genes[:, gene] == index).any()
         ]
         if lacking:
-            more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
             raise DataError(
-                f"no measured arch has {', '.join(lacking[:5])}{more}: narrow the space to what was measured, "
+                f"no measured arch has {shortened(lacking)}: narrow the space to what was measured, "
                 "e.g. `space: {preset: NAME, resolution: [224]}`"
             )
 

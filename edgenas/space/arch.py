@@ -13,6 +13,7 @@ Only active blocks are written, so no two texts name the same network.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -65,6 +66,28 @@ def parse_arch(text: str) -> Arch:
     Raises:
         SpaceError: the text does not have the form `r192_w16-k3e1_w24-k3e3-k5e4`.
     """
+    try:
+        return _parse(text)
+    except SpaceError as error:
+        plain = _as_typed(text)
+        if plain == text.strip():
+            raise
+        try:
+            meant = _parse(plain).id
+        except SpaceError:
+            raise error from None
+        raise SpaceError(f"arch {shown(text)}: did you mean {meant!r}?") from None
+
+
+def _as_typed(text: str) -> str:
+    """Return the text in small letters and plain hyphens, as it was before a spreadsheet or an editor changed it."""
+    letters = unicodedata.normalize("NFKC", text).lower()
+    return "".join(
+        "-" if unicodedata.category(each) == "Pd" else each for each in letters if each.isprintable()
+    ).strip()
+
+
+def _parse(text: str) -> Arch:
     head, *stages = text.strip().split("_")
     if not re.fullmatch(r"r[0-9]{1,9}", head) or not stages:
         raise SpaceError(f"arch {shown(text)}: wanted a text like 'r192_w16-k3e1_w24-k3e3-k5e4'")

@@ -73,14 +73,17 @@ def test_once_for_alls_columns_name_the_same_archs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "wanted columns top1_percent and arch"),
+        ("", "wanted a line of column names"),
         ("arch,top1\nx,1\n", "wanted columns top1_percent and arch"),
-        ("arch,top1_percent\nx,high\n", "row 1: top1_percent: wanted a percentage"),
-        ("arch,top1_percent\nx,nan\n", "row 1: top1_percent: wanted a percentage"),
-        ("arch,top1_percent\nx,101\n", "row 1: top1_percent: wanted a percentage"),
-        ("arch,top1_percent\nx\n", "row 1: top1_percent: wanted a percentage"),
-        ("arch,top1_percent\nnonsense,70\n", "none of its 1 archs is in ofa-mbv3-w1.0"),
-        ("ks,e,d,r,top1_percent\n3-x,3,2,224,70\n", "row 1: wanted ks, e, d and r as whole numbers"),
+        ("arch,top1_percents\nx,1\n", "did you mean 'top1_percent' by 'top1_percents'"),
+        ("arch,top1_percent\nx,7_0\n", "line 2: top1_percent: wanted a percentage of 0 to 100, got '7_0'"),
+        ("arch;top1_percent\nx;70,5\ny;70.5\n", "has a decimal point and '70,5' a comma"),
+        ("arch,top1_percent\nx,high\n", "line 2: top1_percent: wanted a percentage"),
+        ("arch,top1_percent\nx,nan\n", "line 2: top1_percent: wanted a percentage"),
+        ("arch,top1_percent\nx,101\n", "line 2: top1_percent: wanted a percentage"),
+        ("arch,top1_percent\nx\n", "line 2: wanted 2 values, got 1"),
+        ("arch,top1_percent\nnonsense,70\n", "line 2: arch 'nonsense': wanted a text like"),
+        ("ks,e,d,r,top1_percent\n3-x,3,2,224,70\n", "line 2: ks: wanted whole numbers joined by -, got '3-x'"),
     ],
 )
 def test_broken_tables_are_refused(tmp_path: Path, text: str, said: str) -> None:
