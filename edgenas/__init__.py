@@ -16,6 +16,7 @@ The map, top to bottom; imports go down only:
     config       frozen, validated configs; budget, objective: their texts
     space        archs, spaces, BlockSpecs, costs
     files        atomic writes, schema versions; plain_yaml: YAML read strictly
+    environment  variables and import paths of this process and its children
     errors       the exception tree
 
 Public names are imported when first used: `import edgenas` loads no torch, pymoo or onnxruntime.
@@ -24,9 +25,14 @@ Public names are imported when first used: `import edgenas` loads no torch, pymo
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+from edgenas.environment import disable_telemetry
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    # `typing` itself is imported later: nothing is, before the user's folder is off the path (see __main__).
+    from typing import Any
+
     from edgenas.budget import Budget, parse_budget
     from edgenas.config.reading import load_config
     from edgenas.config.run import RunConfig
@@ -65,6 +71,9 @@ _HOMES = {
     "materialise": "edgenas.training.evaluate",
     "parse_budget": "edgenas.budget",
 }
+
+# Here, since whatever imports ONNX Runtime in this package comes by: its variable is read at the import.
+disable_telemetry()
 
 __all__ = [
     "Arch",

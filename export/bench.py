@@ -27,6 +27,12 @@ Standard error carries lines `progress DONE TOTAL`. Exit code 3: NumPy or ONNX R
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+    # Beside this file may lie somebody's own random.py. Python before 3.11 has no option against it.
+    del sys.path[0]
+
 import argparse
 import base64
 import contextlib
@@ -40,13 +46,15 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Callable
+
+# ONNX Runtime reads it at its import; else it writes an id into the home folder, and a thread of its own sends reports.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 try:
     import numpy as np
@@ -108,6 +116,8 @@ TEMPERATURE_LIMIT = 80.0
 SLOWED_LIMIT = 0.9
 CLOCK_JUMP_NS = 5_000_000_000
 CLOCK_JUMP_FACTOR = 50
+ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+"""Of all entries: a board without a clock of its own is in 1970, which a zip cannot state."""
 SESSIONS = 4
 SETTING = ("threads", "provider", "optimisation_level", "spinning")
 INFERENCE_FLAGS = re.compile(
@@ -690,6 +700,12 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
+def file_digest(path: str) -> str:
+    """What stands for the content of a file."""
+    with open(path, "rb") as stream:
+        return hashlib.sha256(stream.read()).hexdigest()
+
+
 def in_session(models: Sequence[Path], args: argparse.Namespace, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """Rows of the models from one process of its own.
 
@@ -841,7 +857,8 @@ def time_sessions(models: Sequence[Path], args: argparse.Namespace) -> list[dict
     """Rounds shared among sessions; those that ended are kept beside --out until all have."""
     rounds = -(-args.rounds // args.sessions)
     paths = [os.path.abspath(model) for model in models]
-    states = [digest([path, os.path.getsize(path), os.path.getmtime(path)]) for path in paths if os.path.exists(path)]
+    # By content: a clock that was never set dates two versions of a file alike.
+    states = [file_digest(path) for path in paths if os.path.isfile(path)]
     jobs = [
         {"models": paths, "rounds": rounds, "seed": args.seed + number, "of": states} for number in range(args.sessions)
     ]
@@ -873,9 +890,10 @@ def run_packed(args: argparse.Namespace) -> list[dict[str, Any]]:
 def write_results(rows: Path, path: Path) -> None:
     """Rows and what this machine is, as one file to be taken back."""
     fresh = path.with_suffix(".part")
-    with zipfile.ZipFile(fresh, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.write(rows, "rows.jsonl")
-        archive.writestr("probe.json", json.dumps(probe(), allow_nan=False))
+    entries = {"rows.jsonl": rows.read_bytes(), "probe.json": json.dumps(probe(), allow_nan=False).encode()}
+    with zipfile.ZipFile(fresh, "w") as archive:
+        for name, data in entries.items():
+            archive.writestr(zipfile.ZipInfo(name, ZIP_DATE), data, zipfile.ZIP_DEFLATED)
     os.replace(fresh, path)
 
 

@@ -24,13 +24,19 @@ import math
 import os
 import re
 import secrets
+import shutil
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Callable
+
+if str(Path(__file__).resolve().parent) not in sys.path:
+    # Started with -P, which keeps the script's folder off the path.
+    sys.path.append(str(Path(__file__).resolve().parent))
 
 import bench
 
@@ -143,6 +149,16 @@ def serving(files: dict[str, tuple[Path | bytes, str]]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def folder_of_its_own() -> Iterator[str]:
+    """A temporary folder, removed as far as a browser that has not quite ended lets it be."""
+    folder = tempfile.mkdtemp()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def fresh_page(address: str, args: argparse.Namespace) -> Iterator[tuple[Page, str]]:
     """A page in a browser that was started for it, and the browser's version.
 
@@ -153,9 +169,11 @@ def fresh_page(address: str, args: argparse.Namespace) -> Iterator[tuple[Page, s
     ended: list[str] = []
     said: list[str] = []
     try:
-        with sync_playwright() as playwright:
+        with folder_of_its_own() as folder, sync_playwright() as playwright:
             browser = playwright.chromium.launch(
                 executable_path=args.chromium,
+                # Else it leaves caches, and settings of its crash reports, in the user's home folder.
+                env={**os.environ, "XDG_CONFIG_HOME": folder, "XDG_CACHE_HOME": folder},
                 args=["--js-flags=--expose-gc"],
                 # Chromium refuses to run as root with its sandbox, and for nobody else it is given up.
                 chromium_sandbox=not hasattr(os, "geteuid") or os.geteuid() != 0,

@@ -103,8 +103,9 @@ def watch(folder, lease):
         open(os.path.join(folder, "log"), "ab") as log,
         subprocess.Popen(words, stdout=log, stderr=log, env=environment(folder)) as process,
     ):
+        asked = Asked(folder)
         while process.poll() is None:
-            if not os.path.exists(folder) or time.time() - os.path.getmtime(os.path.join(folder, "alive")) > lease:
+            if asked.seconds_ago() > lease:
                 process.kill()
                 process.wait()
                 shutil.rmtree(folder, ignore_errors=True)
@@ -112,7 +113,7 @@ def watch(folder, lease):
             time.sleep(2 * PAUSE_SECONDS)
     write(folder, "exit", process.returncode)
     # Nobody may come for the rows either.
-    while os.path.exists(folder) and time.time() - os.path.getmtime(os.path.join(folder, "alive")) <= lease:
+    while asked.seconds_ago() <= lease:
         time.sleep(2 * PAUSE_SECONDS)
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -159,9 +160,8 @@ def close_folder(folder):
 
 
 def touch(folder):
-    """Say that somebody asks."""
-    with open(os.path.join(folder, "alive"), "ab"):
-        os.utime(os.path.join(folder, "alive"))
+    """Say that somebody asks: a word that was not there before."""
+    write(folder, "alive", os.urandom(8).hex())
 
 
 def write(folder, name, value):
@@ -170,6 +170,28 @@ def write(folder, name, value):
     with open(path + ".new", "w", encoding="ascii") as stream:
         stream.write(str(value))
     os.replace(path + ".new", path)
+
+
+class Asked:
+    """When somebody last asked, by a clock that nobody sets: the time of day may jump from 1970 to now."""
+
+    def __init__(self, folder):
+        self.path = os.path.join(folder, "alive")
+        self.stamp, self.since = self._stamp(), time.monotonic()
+
+    def seconds_ago(self):
+        """Seconds since the file was seen to change; endless once the folder is gone."""
+        stamp = self._stamp()
+        if stamp is None:
+            return float("inf")
+        if stamp != self.stamp:
+            self.stamp, self.since = stamp, time.monotonic()
+        return time.monotonic() - self.since
+
+    def _stamp(self):
+        with contextlib.suppress(OSError), open(self.path, "rb") as stream:
+            return stream.read()
+        return None
 
 
 class Tail:

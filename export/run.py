@@ -13,15 +13,24 @@ still named.
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+    # Beside this file may lie somebody's own random.py. Python before 3.11 has no option against it.
+    del sys.path[0]
+
 import argparse
 import json
 import math
+import os
 import re
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+# ONNX Runtime reads it at its import; else it writes an id into the home folder, and a thread of its own sends reports.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 try:
     import numpy as np

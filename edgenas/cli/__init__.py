@@ -5,6 +5,7 @@ Results go to standard output, everything else to standard error. Exit codes: se
 
 from __future__ import annotations
 
+from edgenas.environment import ignore_working_folder
 from edgenas.exits import exit_codes
 
 
@@ -13,6 +14,7 @@ def main() -> None:
 
     Usage errors are typer's own to report, with exit code 2.
     """
+    ignore_working_folder()
     with exit_codes():
         # Imported here, so that Ctrl-C while the commands are being loaded is no traceback either.
         from edgenas.cli.commands import app

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import stat
 import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from edgenas.archives import zip_entry
 from edgenas.deploy.manifest import Manifest
 from edgenas.deploy.model_card import model_card, readme
 from edgenas.deploy.onnx_export import model_metadata
@@ -22,8 +22,6 @@ from edgenas.training.preprocess import Preprocess
 KIT = ("bench.py", "run.py", "verify.py")
 MODEL, INT8_MODEL = "model.onnx", "model_int8.onnx"
 MANIFEST = "manifest.json"
-ZIP_DATE = (1980, 1, 1, 0, 0, 0)
-"""Of every entry, so that equal bundles give equal zips."""
 
 
 def write_bundle(
@@ -91,10 +89,7 @@ def zip_bundle(folder: Path, path: Path) -> Path:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in names:
-            entry = zipfile.ZipInfo(f"{path.stem}/{name}", ZIP_DATE)
-            entry.external_attr = (stat.S_IFREG | 0o644) << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, (folder / name).read_bytes())
+            archive.writestr(zip_entry(f"{path.stem}/{name}"), (folder / name).read_bytes())
     write_bytes(path, stream.getvalue())
     return path
 

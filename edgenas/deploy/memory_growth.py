@@ -1,6 +1,6 @@
 """How much memory a model takes in a process of its own, as the system counts it.
 
-Run as a module it is that process: it prints the numbers of one model as JSON.
+`main` is that process: it prints the numbers of one model as JSON.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from edgenas.errors import MeasurementError
+from edgenas.environment import module_command
+from edgenas.errors import MeasurementError, UserError
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RUNS = 10
 LONGEST_SECONDS = 300
+LONGEST_MESSAGE = 500
 
 
 @dataclass(frozen=True)
@@ -39,17 +41,23 @@ def measure_memory_growth(model: Path, threads: int = 1) -> MemoryGrowth | None:
     want memory of their own, and pages are counted whole.
 
     Raises:
+        UserError: the runtime cannot run the model.
         MeasurementError: the process failed.
     """
-    command = [sys.executable, "-m", __name__, str(model), str(threads)]
+    command = module_command(__name__, str(model), str(threads))
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         raise MeasurementError(f"{model}: {RUNS} runs took longer than {LONGEST_SECONDS} s") from None
     if done.returncode != 0:
-        raise MeasurementError(f"{model} failed in a process of its own: {done.stderr.strip()[-500:]}")
+        last = (done.stderr.strip() or "no message").splitlines()[-1][-LONGEST_MESSAGE:]
+        raise MeasurementError(
+            f"{model}: the process that measures its memory ended with exit code {done.returncode}: {last}"
+        )
     value = json.loads(done.stdout)
-    return MemoryGrowth(**value) if value else None
+    if "error" in value:
+        raise UserError(value["error"])
+    return MemoryGrowth(**value["growth"]) if value["growth"] else None
 
 
 def _grow(model: Path, threads: int) -> MemoryGrowth | None:
@@ -87,6 +95,11 @@ def _status_bytes(name: str) -> int:
     return 1024 * int(match[1])
 
 
-if __name__ == "__main__":
-    grown = _grow(Path(sys.argv[1]), int(sys.argv[2]))
-    print(json.dumps(asdict(grown) if grown else None))
+def main() -> None:
+    """Print the growth by the model and threads of the command line, null where it is unknown, or what is wrong."""
+    try:
+        grown = _grow(Path(sys.argv[1]), int(sys.argv[2]))
+    except UserError as error:
+        print(json.dumps({"error": str(error)}))
+    else:
+        print(json.dumps({"growth": asdict(grown) if grown else None}))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any, get_args
 
 from edgenas.budget import TIME_QUANTITIES, Budget
 from edgenas.deploy.bundle import INT8_MODEL, MANIFEST
+from edgenas.environment import script_command
 from edgenas.errors import ConfigError, MeasurementError, RunFolderError, one_of
 from edgenas.files import read_json, shipped
 from edgenas.latency.device import Device, Precision, probe
@@ -94,7 +94,7 @@ def gate(
 
 def _proven(bundle: Path) -> dict[str, Any]:
     """What the kit's verify.py says; this one, not the bundle's."""
-    words = [sys.executable, str(shipped("export") / "verify.py"), str(bundle), "--json"]
+    words = script_command(shipped("export") / "verify.py", str(bundle), "--json")
     done = subprocess.run(
         words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
     )

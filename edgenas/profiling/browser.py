@@ -11,13 +11,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
+from edgenas.environment import script_command
 from edgenas.errors import ConfigError, shown
 from edgenas.files import shipped, user_path
 from edgenas.latency.device import Device, DeviceRun
@@ -56,7 +56,7 @@ class BrowserTransport:
     ) -> Generator[Timed, None, None]:
         """Time one job after another, each in a fresh browser; see `Transport`."""
         timer = [
-            *(sys.executable, str(shipped("export") / "bench_browser.py"), "--with-parent"),
+            *script_command(shipped("export") / "bench_browser.py", "--with-parent"),
             *("--chromium", str(self.chromium), "--runtime", str(self.runtime)),
         ]
         for job, model, row in one_by_one(functools.partial(run_bench, timer=timer), jobs, device.run, progress):

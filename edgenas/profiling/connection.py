@@ -20,8 +20,12 @@ from edgenas.files import shipped
 from edgenas.profiling.place import Place
 from edgenas.profiling.rows import printable
 
-BOOT = "import sys;exec(compile(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())),'remote.py','exec'))"
-"""Python that reads the far end's program from the connection: nothing has to be there before."""
+BOOT = (
+    "import sys;sys.path=[p for p in sys.path if p];"
+    "exec(compile(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())),'remote.py','exec'))"
+)
+"""Python that reads the far end's program from the connection: nothing has to be there before, and nothing is imported
+from the home folder there, which `-c` puts on the path."""
 OPTIONS = (
     *("-T", "-oBatchMode=yes", "-oClearAllForwardings=yes", "-oForwardAgent=no", "-oForwardX11=no"),
     *("-oConnectTimeout=15", "-oServerAliveInterval=5", "-oServerAliveCountMax=3"),

@@ -13,6 +13,7 @@ from typing import IO, Any
 import onnx
 from onnx import TensorProto, numpy_helper
 
+from edgenas.archives import zip_entry
 from edgenas.errors import MeasurementError, shown
 from edgenas.files import SCHEMA_VERSION, shipped
 from edgenas.latency.device import Device, DeviceRun
@@ -101,9 +102,10 @@ def write_kit(stream: IO[bytes], wanted: Wanted, device: Device, *, readme: bool
             device=device.name, models=len(wanted.names), jobs=len(packed), minutes=minutes(wanted.jobs)
         )
         texts |= {"README.txt": about, "run.sh": SCRIPT}
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+    # Files dated before 1980, as reproducible packages have them, count as of 1980.
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1, strict_timestamps=False) as archive:
         for name, text in texts.items():
-            archive.writestr(name, text)
+            archive.writestr(zip_entry(name), text)
         archive.write(shipped("export") / "bench.py", "bench.py")
         with tempfile.TemporaryDirectory() as folder:
             share_weights({name: path for path, name in wanted.names.items()}, Path(folder))

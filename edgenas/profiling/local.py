@@ -6,7 +6,6 @@ import errno
 import os
 import select
 import subprocess
-import sys
 import tempfile
 import time
 from collections import deque
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, ClassVar, Protocol
 
+from edgenas.environment import OPT_OUT, script_command
 from edgenas.errors import MeasurementError
 from edgenas.files import read_jsonl, shipped
 from edgenas.latency.device import Device, DeviceRun
@@ -107,7 +107,7 @@ def run_bench(
     Raises:
         MeasurementError: the timer failed, or a row is not credible.
     """
-    timer = timer or [sys.executable, str(shipped("export") / "bench.py"), "--sessions", "1"]
+    timer = timer or script_command(shipped("export") / "bench.py", "--sessions", "1")
     with tempfile.TemporaryDirectory(dir=models[0].parent, prefix=".timer.") as folder:
         fresh = Path(folder) / "rows.jsonl"
         code, tail = _run([*timer, *_options(models, run, rounds, seed, fresh)], progress)
@@ -115,8 +115,12 @@ def run_bench(
     # With exit code 1 the timer says that there are models it could not run; their rows say which.
     if code != 0 and not (code == 1 and any("error" in row for row in rows)):
         full = "\nFree some space and run the same command again." if os.strerror(errno.ENOSPC) in tail else ""
-        raise MeasurementError(f"{Path(timer[1]).name} ended with exit code {code}:\n{tail}{full}")
+        raise MeasurementError(f"{_script_name(timer)} ended with exit code {code}:\n{tail}{full}")
     return validate_rows(rows, models, run)
+
+
+def _script_name(timer: Sequence[str]) -> str:
+    return next(Path(word).name for word in timer if word.endswith(".py"))
 
 
 def _options(models: Sequence[Path], run: DeviceRun, rounds: int, seed: int, out: Path) -> list[str]:
@@ -135,7 +139,7 @@ def _options(models: Sequence[Path], run: DeviceRun, rounds: int, seed: int, out
 def _run(command: list[str], progress: Callable[[int, int], None] | None) -> tuple[int, str]:
     """Exit code and the end of standard error."""
     # Variables that set the threads of other libraries would leak this process's choices into the timer.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(THREAD_VARIABLES)}
+    environment = {k: v for k, v in os.environ.items() if k in OPT_OUT or not k.startswith(THREAD_VARIABLES)}
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     with subprocess.Popen(
         command,

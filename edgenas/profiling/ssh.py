@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
+from edgenas.archives import zip_entry
 from edgenas.errors import MeasurementError
 from edgenas.files import parse_rows, shipped
 from edgenas.latency.device import Device
@@ -108,7 +109,7 @@ def _tools() -> io.BytesIO:
     kit = io.BytesIO()
     with zipfile.ZipFile(kit, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in ("bench.py", "remote.py"):
-            archive.write(shipped("export") / name, name)
+            archive.writestr(zip_entry(name), (shipped("export") / name).read_bytes())
     return kit
 
 

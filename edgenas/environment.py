@@ -1,0 +1,71 @@
+"""The environment of edgenas's processes: no library reports usage, and the user's folder is no place to import from.
+
+Imported by `edgenas` itself, before any other package: it may import nothing that takes time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+OPT_OUT = {
+    "ORT_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "WANDB_ERROR_REPORTING": "false",
+}
+"""Variables by which libraries are told to report no usage. A value that the user has set is kept.
+
+ONNX Runtime (1.29 and newer) reads its variable when it is imported: it writes a device id and queued events into the
+user's home folder, and keeps a thread of its own in the process that is timed.
+"""
+
+PACKAGE = os.path.dirname(os.path.abspath(__file__))
+CALL_MAIN = (
+    "import importlib.util, os, sys; file, module = sys.argv[1:3]; del sys.argv[1:3]; "
+    "spec = importlib.util.spec_from_file_location('edgenas', file, "
+    "submodule_search_locations=[os.path.dirname(file)]); "
+    "sys.modules['edgenas'] = package = importlib.util.module_from_spec(spec); spec.loader.exec_module(package); "
+    "importlib.import_module(module).main()"
+)
+"""The package is loaded by its path: neither another installed edgenas nor what lies beside this one is imported."""
+
+
+def disable_telemetry() -> None:
+    """Opt out of usage reports in this process and in all that it starts."""
+    for name, value in OPT_OUT.items():
+        os.environ.setdefault(name, value)
+
+
+def ignore_working_folder() -> None:
+    """Import nothing from the folder a command is called in, here and in Python processes started from here.
+
+    A user's random.py or types.py there would be run instead of Python's own.
+    """
+    # `python -m edgenas` puts the folder first; the console script puts its own folder there instead.
+    if not sys.flags.safe_path and sys.path and sys.path[0] in ("", _working_folder()):
+        del sys.path[0]
+    sys.path[:] = [folder for folder in sys.path if folder]
+    if os.path.dirname(PACKAGE) not in sys.path:
+        # A checkout that is not installed: processes that share this path import edgenas, too.
+        sys.path.append(os.path.dirname(PACKAGE))
+    os.environ["PYTHONSAFEPATH"] = "1"
+
+
+def script_command(script: str | os.PathLike[str], *words: str) -> list[str]:
+    """Return the command that runs a script which imports nothing from the working folder or from its own."""
+    return [sys.executable, "-P", os.fspath(script), *words]
+
+
+def module_command(module: str, *words: str) -> list[str]:
+    """Return the command of a process that calls `main()` of a module of this very edgenas, with words as arguments."""
+    return [sys.executable, "-P", "-c", CALL_MAIN, os.path.join(PACKAGE, "__init__.py"), module, *words]
+
+
+def _working_folder() -> str | None:
+    with contextlib.suppress(OSError):
+        return os.getcwd()
+    return None
