@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edgenas.blas import one_blas_thread
+
 Floats = npt.NDArray[np.float64]
 RESAMPLES = 4000
 COVERAGE = 0.95
@@ -34,6 +36,7 @@ class Estimate:
     count: int
 
 
+@one_blas_thread()
 def kendall_tau(x: Sequence[float] | Floats, y: Sequence[float] | Floats) -> Estimate:
     """Kendall's tau-b of two scores of the same networks, which counts ties in neither's favour (Kendall 1945).
 
@@ -48,6 +51,7 @@ def kendall_tau(x: Sequence[float] | Floats, y: Sequence[float] | Floats) -> Est
     return _estimate(pairs.tau(np.ones((1, pairs.count))), pairs.tau(_weights(pairs.count)), pairs.count)
 
 
+@one_blas_thread()
 def tau_lead(x: Sequence[float], other: Sequence[float], y: Sequence[float]) -> Estimate:
     """By how much the tau of `x` with `y` is above that of `other` with `y`; both on the same drawn networks."""
     own, theirs = _Pairs.of(x, y), _Pairs.of(other, y)
@@ -55,6 +59,7 @@ def tau_lead(x: Sequence[float], other: Sequence[float], y: Sequence[float]) -> 
     return _estimate(own.tau(whole) - theirs.tau(whole), own.tau(drawn) - theirs.tau(drawn), own.count)
 
 
+@one_blas_thread()
 def mean(values: Sequence[float]) -> Estimate:
     """The mean, with the percentile bootstrap's interval."""
     found = np.asarray(values, dtype=np.float64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgenas.blas import one_blas_thread
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.space.arch import Arch
 from edgenas.space.design import covering
@@ -14,6 +15,7 @@ AXES = 8
 EXACT = 1e-9
 
 
+@one_blas_thread()
 def telling_networks(base: LatencyPredictor, count: int, seed: int) -> list[Arch]:
     """Networks that differ most in what `network_features` sees of them: maximin, one by one.
 

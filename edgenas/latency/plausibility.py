@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgenas.blas import one_blas_thread
 from edgenas.latency.block_cost import block_features
 from edgenas.space.blocks import BlockSpec
 from edgenas.space.cost import cost
@@ -65,6 +66,7 @@ def blocks_unlike_the_rest(latency_us: Mapping[BlockSpec, float]) -> list[tuple[
     return sorted(found, key=lambda entry: -abs(np.log(entry[1])))
 
 
+@one_blas_thread()
 def unlike_the_rest(features: Floats, latency_us: Floats) -> dict[int, float]:
     """Rows that a smooth fit through all others misses by more than half, and by six deviations.
 

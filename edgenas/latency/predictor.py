@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, TypeAdapter, ValidationError
 
+from edgenas.blas import one_blas_thread
 from edgenas.errors import TableError, UserError, explained, shown
 from edgenas.files import read_json, write_json
 from edgenas.latency.block_cost import BlockCosts, KindRegression, PaperCosts
@@ -60,6 +61,7 @@ class LatencyPredictor:
         self.space = space
         self.num_classes = num_classes
 
+    @one_blas_thread()
     def fit(self, table: LatencyTable, base: LatencyPredictor | None = None) -> LatencyPredictor:
         """Fit on a table's blocks and on its networks of this space.
 
@@ -113,6 +115,7 @@ class LatencyPredictor:
         self.calibrated_ = calibration is not None
         self._table: GeneTable | None = None
 
+    @one_blas_thread()
     def predict(self, archs: Archs) -> Floats:
         """Predicted p50 in microseconds, shape (n,).
 
@@ -122,6 +125,7 @@ class LatencyPredictor:
         features = self.features(archs)
         return _credible(features[:, 0] if self.calibration_ is None else self.calibration_.predict(features))
 
+    @one_blas_thread()
     def interval(self, archs: Archs, coverage: float) -> Floats:
         """Prediction interval of the measured p50 in microseconds, shape (n, 2).
 
@@ -130,6 +134,7 @@ class LatencyPredictor:
         """
         return _credible(self._calibration().interval(self.features(archs), coverage))
 
+    @one_blas_thread()
     def upper(self, archs: Archs, risk: float) -> Floats:
         """Bound that the measured p50 exceeds with probability `risk`, microseconds, shape (n,).
 

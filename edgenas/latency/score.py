@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgenas.blas import one_blas_thread
 from edgenas.errors import TableError
 from edgenas.latency.calibration import fit_calibration, largest_coverage, line_fit
 from edgenas.latency.predictor import LatencyPredictor
@@ -60,6 +61,7 @@ class PredictorScore:
         return {**asdict(self), "held_out": [dict(zip(names, row, strict=True)) for row in self.held_out]}
 
 
+@one_blas_thread()
 def score_predictor(
     space: SearchSpace,
     table: LatencyTable,

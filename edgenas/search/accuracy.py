@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgenas.blas import one_blas_thread
 from edgenas.errors import DataError, SpaceError, UserError, one_of, shortened, shown, slip
 from edgenas.files import read_json, user_path
 from edgenas.plain_csv import Sheet, decimal_mark, parse_number, read_sheet
@@ -181,6 +182,7 @@ class MeasuredAccuracy:
         """Store the space."""
         self.space = space
 
+    @one_blas_thread()
     def fit(self, table: AccuracyTable) -> MeasuredAccuracy:
         """Learn from a table.
 
@@ -217,6 +219,7 @@ class MeasuredAccuracy:
                 "e.g. `space: {preset: NAME, resolution: [224]}`"
             )
 
+    @one_blas_thread()
     def predict(self, archs: Sequence[Arch] | Genes) -> tuple[Floats, Floats]:
         """Expected top-1 in percent and its standard deviation, 0 of measured archs; both of shape (n,)."""
         genes = archs if isinstance(archs, np.ndarray) else self.space.encode(archs)
@@ -225,6 +228,7 @@ class MeasuredAccuracy:
         known = ~np.isnan(measured)
         return np.where(known, measured, expected), np.where(known, 0.0, deviation)
 
+    @one_blas_thread()
     def error(self, archs: Sequence[Arch] | Genes) -> Floats:
         """1 - top-1 as a fraction, shape (n,): what a search minimises."""
         genes = archs if isinstance(archs, np.ndarray) else self.space.encode(archs)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edgenas.blas import one_blas_thread
 from edgenas.errors import ConfigError, UserError
 from edgenas.search.evaluation import Failure, check_exact, evaluate_batch, unnamed
 from edgenas.search.proposals import Proposer, canonical, check_genes
@@ -55,7 +56,8 @@ def optimise(
     learn of the infeasible ones and, while feasible ones are scarce, follow their violations. No canonical
     genes are evaluated twice. Equal arguments give an equal result, and so does an `evaluate` that answers
     from the record of an interrupted run: that is how a search resumes. More `evaluations` and an equal
-    `population` give a result that begins with the same evaluations.
+    `population` give a result that begins with the same evaluations. The number of BLAS threads changes none of
+    it: strategies run with one, `evaluate`, which may score networks, with those that the process has.
 
     Args:
         n_choices: number of choices of each gene, shape (genes,), each at least 1.
@@ -94,7 +96,8 @@ def optimise(
     )
     record = Record()
     while record.done < evaluations:
-        genes, violations = proposer.batch(size)
+        with one_blas_thread():
+            genes, violations = proposer.batch(size)
         if not len(genes):
             break
         # A whole batch is asked for even at the end, so that a longer search begins with the same evaluations.
@@ -102,9 +105,10 @@ def optimise(
         batch = evaluate_batch(evaluate, genes[:left], violations[:left], named)
         if record.done == 0 and exact is not None and len(batch.genes):
             check_exact(exact(batch.genes.copy()), batch.objectives)
-        record.add(batch)
-        if len(batch.genes):
-            asked.tell(batch.genes, batch.objectives, batch.violations)
+        with one_blas_thread():
+            record.add(batch)
+            if len(batch.genes):
+                asked.tell(batch.genes, batch.objectives, batch.violations)
         if callback is not None:
             failures = tuple(record.failures)
             callback(Progress(record.done, evaluations, record.hypervolumes[-1], failures, tuple(asked.rounds)))

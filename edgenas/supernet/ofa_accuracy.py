@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edgenas.blas import one_blas_thread
 from edgenas.errors import DataError, SpaceError, UserError, explained, first_line
 from edgenas.files import SCHEMA_VERSION, check_schema, write_bytes
 from edgenas.space.arch import Arch
@@ -135,6 +136,7 @@ class OFAAccuracy:
                 f"{', '.join(map(str, unknown))}, too: narrow it, e.g. `space: {{preset: NAME, resolution: [224]}}`"
             )
 
+    @one_blas_thread()
     def top1(self, archs: Sequence[Arch]) -> Floats:
         """Predicted top-1, a fraction, shape (n,).
 

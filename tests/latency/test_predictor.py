@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from edgenas.errors import TableError
 from edgenas.latency.block_cost import BlockCosts
@@ -395,3 +396,15 @@ def test_thousands_of_archs_take_no_time() -> None:
     start = time.process_time()
     predictor.predict(archs)
     assert time.process_time() - start < 1.0
+
+
+def test_predictions_are_the_same_to_the_bit_with_any_number_of_blas_threads():
+    table = SyntheticDevice(noise=0.02).table(FITTED, make_plan(SPACE, CLASSES, blocks=36, networks=2, seed=0).blocks)
+    found = []
+    for number in (1, 4):
+        with threadpool_limits(number, user_api="blas"):
+            predictor = LatencyPredictor(SPACE).fit(table)
+            found.append([predictor.predict(UNSEEN), predictor.upper(UNSEEN, 0.2), score_predictor(SPACE, table)])
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_array_equal(found[0][1], found[1][1])
+    assert found[0][2] == found[1][2]
