@@ -147,7 +147,7 @@ export async function benchmark(ort, job, report) {
   const tick = ticker(job.steps, report);
   ort.env.wasm.numThreads = job.threads;
   ort.env.logLevel = "fatal";
-  const { runs, errors, full } = await loadAll(ort, job, tick);
+  const { runs, batchSizes, errors, full } = await loadAll(ort, job, tick);
   if (full !== undefined) return JSON.stringify({ full });
   const visits = await warmUpAll(runs, clock, resolutionNs, job.protocol, () => tick(0));
   const timed = await interleave(runs, visits, job.rounds, job.seed, clock, resolutionNs, job.protocol, tick);
@@ -157,6 +157,7 @@ export async function benchmark(ort, job, report) {
     errors,
     timed,
     batches: Object.fromEntries(Object.entries(visits).map(([name, { batch }]) => [name, batch])),
+    batch_sizes: batchSizes,
     resolution_ns: resolutionNs,
     isolated: globalThis.crossOriginIsolated === true,
     threads: ort.env.wasm.numThreads,
@@ -166,12 +167,12 @@ export async function benchmark(ort, job, report) {
 
 /** Load every model and try it; a failing one is left out and its error kept. `full` says that memory is. */
 async function loadAll(ort, job, tick) {
-  const [runs, errors] = [{}, {}];
+  const [runs, batchSizes, errors] = [{}, {}, {}];
   const own = ["sentinel", "empty"];
   // These first: where they cannot be run, that is no model's fault.
   for (const name of [...own, ...Array(job.models).keys()].map(String)) {
     try {
-      runs[name] = await load(ort, name, job);
+      [runs[name], batchSizes[name]] = await load(ort, name, job);
     } catch (error) {
       const said = words(error);
       if (own.includes(name)) throw new Error(`the ${name} cannot be run: ${said}`);
@@ -180,7 +181,7 @@ async function loadAll(ort, job, tick) {
     }
     if (!own.includes(name)) await tick();
   }
-  return { runs, errors };
+  return { runs, batchSizes, errors };
 }
 
 /** What was thrown, in words; C++ exceptions reach a page as bare numbers, most often for want of memory. */
@@ -188,7 +189,7 @@ function words(error) {
   return typeof error === "number" ? `bad_alloc? (exception ${error})` : String(error?.message ?? error).slice(0, 2000);
 }
 
-/** A call that runs a model on seeded random inputs, tensors made once. */
+/** A call that runs a model on seeded random inputs, tensors made once; and how many inputs it takes at once. */
 async function load(ort, name, job) {
   const answer = await fetch(`models/${name}`);
   if (!answer.ok) throw new Error(`it could not be fetched (${answer.status})`);
@@ -204,15 +205,27 @@ async function load(ort, name, job) {
   );
   // Outputs given are filled in place: none is allocated, and later collected, at every call.
   const outputs = await session.run(feeds);
-  return () => session.run(feeds, outputs);
+  const sizes = session.inputMetadata.length ? inputShape(session.inputMetadata[0]) : [];
+  return [() => session.run(feeds, outputs), sizes.length > 1 ? sizes[0] : 1];
 }
 
-/** Standard normal values for one input, random bytes for pixels; a symbolic first dimension counts as 1. */
-function randomInput(ort, { name, type, shape }, random) {
-  const sizes = shape.map((size, place) => (place === 0 && typeof size !== "number" ? 1 : size));
-  if (sizes.some((size) => typeof size !== "number")) {
-    throw new Error(`input '${name}' has shape [${shape}]: only the batch may be left open`);
+/** Sizes of one input; a first dimension that is left open, by a symbol or a negative number, counts as 1. */
+function inputShape({ name, shape }) {
+  const open = (size) => typeof size !== "number" || size < 0;
+  const sizes = shape.map((size, place) => (place === 0 && open(size) ? 1 : size));
+  if (sizes.some(open)) throw new Error(`input '${name}' has shape [${shape}]: only the batch may be left open`);
+  if (sizes.includes(0)) {
+    throw new Error(
+      `input '${name}' has shape [${shape}], which holds nothing: export it with a batch of 1, or an open one`,
+    );
   }
+  return sizes;
+}
+
+/** Standard normal values for one input, random bytes for pixels. */
+function randomInput(ort, input, random) {
+  const { name, type } = input;
+  const sizes = inputShape(input);
   const count = sizes.reduce((product, size) => product * size, 1);
   if (type === "uint8") {
     return new ort.Tensor(type, Uint8Array.from({ length: count }, () => Math.floor(256 * random())), sizes);

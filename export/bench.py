@@ -51,7 +51,7 @@ import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 # ONNX Runtime reads it at its import; else it writes an id into the home folder, and a thread of its own sends reports.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -86,6 +86,10 @@ DTYPES = {
     "tensor(float16)": np.float16,
     "tensor(double)": np.float64,
     "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
 }
 
 # Serialised with onnx.helper, opset 13, IR version 7 (readable by every runtime since 1.3): one Identity of a
@@ -354,22 +358,45 @@ def bound_run(session: ort.InferenceSession, seed: int) -> Run:
     for name, value in feeds.items():
         binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value))
     for node, value in zip(session.get_outputs(), results):
-        binding.bind_ortvalue_output(node.name, ort.OrtValue.ortvalue_from_numpy(value))
+        if isinstance(value, np.ndarray) and value.dtype != object:
+            binding.bind_ortvalue_output(node.name, ort.OrtValue.ortvalue_from_numpy(value))
+        else:
+            # Sequences, maps and strings have no memory of a fixed size: the runtime allocates them at every run.
+            binding.bind_output(node.name)
     return lambda: session.run_with_iobinding(binding)
 
 
 def random_input(node: Any, rng: np.random.Generator) -> np.ndarray:
-    """Standard normal values for one input, random bytes for pixels; a symbolic first dimension counts as 1."""
+    """Standard normal values for one input, random bytes for pixels; else 0, which any index may be."""
     if node.type not in DTYPES:
         raise ValueError(f"input {node.name!r} is a {node.type}; wanted one of {', '.join(DTYPES)}")
-    shape = list(node.shape)
-    if shape and not isinstance(shape[0], int):
-        shape[0] = 1
-    if not all(isinstance(size, int) for size in shape):
-        raise ValueError(f"input {node.name!r} has shape {node.shape}: only the batch may be left open")
-    if DTYPES[node.type] is np.uint8:
+    shape, dtype = input_shape(node), DTYPES[node.type]
+    if dtype is np.uint8:
         return rng.integers(0, 256, shape, dtype=np.uint8)
-    return rng.standard_normal(shape).astype(DTYPES[node.type])
+    if not issubclass(dtype, np.floating):
+        return np.zeros(shape, dtype)
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def input_shape(node: Any) -> list[int]:
+    """Sizes of one input; a first dimension that is left open, by a symbol or a negative number, counts as 1."""
+    shape = [size if isinstance(size, int) and size >= 0 else None for size in node.shape]
+    if shape and shape[0] is None:
+        shape[0] = 1
+    if None in shape:
+        raise ValueError(f"input {node.name!r} has shape {node.shape}: only the batch may be left open")
+    if 0 in shape:
+        raise ValueError(
+            f"input {node.name!r} has shape {node.shape}, which holds nothing: export it with a batch of 1, or an open "
+            "one"
+        )
+    return shape
+
+
+def batch_size(session: ort.InferenceSession) -> int:
+    """How many inputs one run takes at once: the first dimension of the first input, unless it is a mere vector."""
+    shapes = [input_shape(node) for node in session.get_inputs()[:1]]
+    return next((shape[0] for shape in shapes if len(shape) > 1), 1)
 
 
 def refuse_fallback(model: Any, args: argparse.Namespace) -> None:
@@ -392,13 +419,14 @@ def refuse_fallback(model: Any, args: argparse.Namespace) -> None:
         raise ValueError(f"{len(fallen)} nodes do not run on {wanted}: {named}")
 
 
-def load(model: Any, args: argparse.Namespace) -> Run:
-    """A runnable model, or an exception that says why not."""
+def load(model: Any, args: argparse.Namespace) -> tuple[Run, int]:
+    """A runnable model and how many inputs it takes at once, or an exception that says why not."""
     if PROVIDERS[args.provider] not in ort.get_available_providers():
         raise ValueError(f"this onnxruntime has no {PROVIDERS[args.provider]}; has {ort.get_available_providers()}")
     if args.provider != "cpu":
         refuse_fallback(model, args)
-    return bound_run(open_session(model, args), args.seed)
+    session = open_session(model, args)
+    return bound_run(session, args.seed), batch_size(session)
 
 
 # ---------------------------------------------------------------- machine
@@ -581,15 +609,23 @@ class Progress:
             print(f"progress {self.done} {self.total}", file=sys.stderr, flush=True)
 
 
-def load_all(
-    models: Sequence[Path], args: argparse.Namespace, tick: Callable[[], None]
-) -> tuple[dict[str, Run], dict[str, int], dict[int, str], dict[str, int | None]]:
-    """Load and warm up every model; a failing one is left out and its error kept.
+class Loaded(NamedTuple):
+    """Models by their places among those given, as text; errors by the places as numbers.
 
-    Returns:
-        Runs, runs in a visit, errors, and by how much each model made the process grow.
+    `visits` are runs in a visit, `grown` by how many bytes each made the process grow, `batches` the inputs of a run.
     """
+
+    runs: dict[str, Run]
+    visits: dict[str, int]
+    errors: dict[int, str]
+    grown: dict[str, int | None]
+    batches: dict[str, int]
+
+
+def load_all(models: Sequence[Path], args: argparse.Namespace, tick: Callable[[], None]) -> Loaded:
+    """Load and warm up every model; a failing one is left out and its error kept."""
     runs: dict[str, Run] = {}
+    batches: dict[str, int] = {}
     visits: dict[str, int] = {}
     errors: dict[int, str] = {}
     grown: dict[str, int | None] = {}
@@ -601,7 +637,7 @@ def load_all(
     for index, model in enumerate(models):
         small = rss_bytes()
         try:
-            run = load(model, args)
+            run, batches[str(index)] = load(model, args)
             visits[str(index)] = warm_up(run, time.perf_counter_ns)
             runs[str(index)] = run
             large = rss_bytes()
@@ -610,7 +646,7 @@ def load_all(
         except Exception as error:
             errors[index] = refusal(error)
         tick()
-    return runs | ours, visits | warm, errors, grown
+    return Loaded(runs | ours, visits | warm, errors, grown, batches)
 
 
 def refusal(error: Exception) -> str:
@@ -632,21 +668,20 @@ def benchmark(models: Sequence[Path], args: argparse.Namespace) -> list[dict[str
     core = max(settled["affinity"] or [0])
     before = circumstances(core)
     progress = Progress(len(models) + args.rounds * (len(models) + 2))
-    runs, visits, errors, grown = load_all(models, args, progress.tick)
-    progress.done += len(errors) * args.rounds
-    timed = interleave(runs, visits, args.rounds, args.seed, time.perf_counter_ns, progress.tick)
+    loaded = load_all(models, args, progress.tick)
+    progress.done += len(loaded.errors) * args.rounds
+    timed = interleave(loaded.runs, loaded.visits, args.rounds, args.seed, time.perf_counter_ns, progress.tick)
     after = circumstances(core)
     said = {**environment(), **settled, **described(before, after)}
     doubts = machine_doubts(without_jumps(timed["sentinel"])[0], before, after)
-    return to_rows(models, args, timed, errors, grown, peak_rss_bytes(), said, doubts)
+    return to_rows(models, args, timed, loaded, peak_rss_bytes(), said, doubts)
 
 
 def to_rows(
     models: Sequence[Path],
     args: argparse.Namespace,
     timed: dict[str, Timed],
-    errors: dict[int, str],
-    grown: dict[str, int | None],
+    loaded: Loaded,
     peak: int | None,
     said: dict[str, Any],
     doubts: Sequence[str],
@@ -661,23 +696,24 @@ def to_rows(
     }
     rows = []
     for index, model in enumerate(models):
-        row = {"schema_version": SCHEMA_VERSION, "benchmark_info": benchmark_info(index, model, args)}
-        if index in errors:
-            row["error"] = errors[index]
+        info = benchmark_info(index, model, args, loaded.batches.get(str(index)))
+        row = {"schema_version": SCHEMA_VERSION, "benchmark_info": info}
+        if index in loaded.errors:
+            row["error"] = loaded.errors[index]
         else:
             one = timed[str(index)]
-            memory = {"peak_rss_bytes": peak, "model_rss_bytes": grown[str(index)]}
+            memory = {"peak_rss_bytes": peak, "model_rss_bytes": loaded.grown[str(index)]}
             row.update(statistics(one, args.raw_samples), **shared, memory=memory, doubts=[*doubts, *model_doubts(one)])
         rows.append(row)
     return rows
 
 
-def benchmark_info(index: int, model: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """What was timed and how; `index` is the model's place among those given."""
+def benchmark_info(index: int, model: Path, args: argparse.Namespace, batch: int | None) -> dict[str, Any]:
+    """What was timed and how: `index` is the model's place among those given, `batch` the inputs of a run, if known."""
     return {
         "index": index,
         "model": model.name,
-        "batch_size": 1,
+        "batch_size": batch,
         "provider": args.provider,
         "threads": args.threads,
         "optimisation_level": args.optimisation_level,
@@ -729,7 +765,7 @@ def in_session(models: Sequence[Path], args: argparse.Namespace, say: Callable[[
         raise Stopped(f"a session ended with exit code {code}:\n{''.join(words[-15:])}")
     if len(models) == 1:
         killed = "the system killed the timer when it held this model alone: memory is full"
-        info = benchmark_info(0, models[0], args)
+        info = benchmark_info(0, models[0], args, None)
         return [{"schema_version": SCHEMA_VERSION, "benchmark_info": info, "error": killed}]
     half = len(models) // 2
     rows = in_session(models[:half], args, say) + in_session(models[half:], args, say)
@@ -1000,6 +1036,11 @@ def say_what_failed(rows: Sequence[dict[str, Any]]) -> int:
     failed = [row for row in rows if "error" in row]
     for row in failed:
         print(f"bench: {row['benchmark_info']['model']}: {row['error']}", file=sys.stderr)
+    for row in rows:
+        info = row["benchmark_info"]
+        if (info.get("batch_size") or 1) > 1:
+            said = f"a run takes a batch of {info['batch_size']} inputs, and the times are of all of them"
+            print(f"bench: {info['model']}: {said}", file=sys.stderr)
     for doubt in sorted({doubt for row in rows for doubt in row.get("doubts", [])}):
         print(f"bench: doubt: {doubt}", file=sys.stderr)
     return 1 if failed else 0

@@ -217,8 +217,9 @@ def in_page(models: Sequence[Path], args: argparse.Namespace, say: Say) -> list[
     errors = {int(index): refusal(words, found["runtime_version"]) for index, words in found["errors"].items()}
     said = {**environment(found, version), **bench.described(before, after)}
     doubts = bench.machine_doubts(bench.without_jumps(found["timed"]["sentinel"])[0], before, after)
-    grown = dict.fromkeys(found["timed"])
-    rows = bench.to_rows(models, args, found["timed"], errors, grown, peak, said, doubts)
+    # Neither is known of a page: calls of its own, and by how much each model made it grow.
+    loaded = bench.Loaded({}, {}, errors, dict.fromkeys(found["timed"]), found["batch_sizes"])
+    rows = bench.to_rows(models, args, found["timed"], loaded, peak, said, doubts)
     for index, row in enumerate(rows):
         row["benchmark_info"]["runs_per_sample"] = found["batches"].get(str(index))
     return rows
@@ -261,6 +262,8 @@ def believed(said: Any, models: int, args: argparse.Namespace) -> dict[str, Any]
         _check(all(isinstance(words, str) for words in found["errors"].values()), "errors")
         _check(0 < found["resolution_ns"] < 1e9, "resolution_ns")
         _check(all(isinstance(found["batches"][name], int) for name in timed), "batches")
+        sizes = found["batch_sizes"]
+        _check(sizes.keys() == timed and all(isinstance(size, int) and size > 0 for size in sizes.values()), "batches")
         for rounds in found["timed"].values():
             _check(len(rounds) == args.rounds and all(0 < len(one) <= bench.MAX_RUNS for one in rounds), "rounds")
             _check(all(math.isfinite(value) and abs(value) < MOST_NS for one in rounds for value in one), "samples")
@@ -377,7 +380,7 @@ def in_pages(models: Sequence[Path], args: argparse.Namespace, say: Say) -> list
             half = len(models) // 2
             return in_pages(models[:half], args, say) + in_pages(models[half:], args, say)
         error = f"a page that held this model alone came to its end ({full}): memory is full"
-        info = bench.benchmark_info(0, models[0], args)
+        info = bench.benchmark_info(0, models[0], args, None)
         return [{"schema_version": bench.SCHEMA_VERSION, "benchmark_info": info, "error": error}]
 
 

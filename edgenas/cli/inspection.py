@@ -35,6 +35,13 @@ def print_inspection(found: dict[str, Any]) -> None:
         f"({told['provider']}), {told['cpu']}",
         width,
     )
+    if found["batch_size"] > 1:
+        each = milliseconds(found["p50_us"] / found["batch_size"])
+        _print_prose(
+            f"a batch of {found['batch_size']}: all numbers are of {found['batch_size']} inputs at once, which makes "
+            f"{each} ms p50 an input",
+            width,
+        )
     if not found["metadata"]:
         _print_prose(f"not exported by edgenas, so there are no blocks: grouped by {told['grouped_by']}", width)
     print()
@@ -80,7 +87,8 @@ def _print_costliest(found: dict[str, Any], width: int) -> None:
 def _print_circumstances(found: dict[str, Any], width: int) -> None:
     paper, grown = found["peak_activation_bytes"], found["memory"]
     counted = f"{paper / 1e3:,.1f} kB of activations at most" if paper is not None else "activations of unknown shapes"
-    lines = {"memory": f"counted: {counted}, {found['weight_bytes'] / 1e3:,.1f} kB of weights, one input"}
+    inputs = "one input" if found["batch_size"] == 1 else f"{found['batch_size']} inputs at once"
+    lines = {"memory": f"counted: {counted}, {found['weight_bytes'] / 1e3:,.1f} kB of weights, {inputs}"}
     if grown:
         loaded, peak = (grown[key] / 1e6 for key in ("load_bytes", "peak_bytes"))
         lines[""] = f"measured: a fresh process grew by {loaded:.1f} MB on loading it, {peak:.1f} MB at its peak"

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from edgenas.errors import UserError, first_line
+from edgenas.errors import UserError, first_line, shown
 
 LARGEST_BYTES = 2_000_000_000
 """Of weights; protobuf, which holds a model in memory, has no room for 2 GiB."""
@@ -45,7 +45,7 @@ class Graph:
     """A model whose every node has a name of its own, and the tensors whose shapes are known.
 
     Attributes:
-        model: as read, batch 1, shapes inferred.
+        model: as read, an open batch set to 1, shapes inferred.
         tensors: by name: inputs, outputs, weights, and what shape inference found.
     """
 
@@ -58,8 +58,16 @@ class Graph:
         return list(self.model.graph.node)
 
     @property
+    def batch_size(self) -> int:
+        """Inputs of one run: the first dimension of the first input, unless it is a mere vector."""
+        weights = {weight.name for weight in self.model.graph.initializer}
+        inputs = [port for port in self.model.graph.input if port.name not in weights]
+        shapes = [self.tensors[port.name].shape for port in inputs[:1] if port.name in self.tensors]
+        return next((shape[0] for shape in shapes if len(shape) > 1), 1)
+
+    @property
     def macs(self) -> int:
-        """Of all nodes, batch 1."""
+        """Of all nodes, for the whole batch."""
         return sum(node_macs(node, self.tensors) for node in self.nodes)
 
     @property
@@ -78,16 +86,16 @@ class Graph:
 
 
 def read_graph(path: Path) -> Graph:
-    """Read any ONNX file at batch 1.
+    """Read any ONNX file, at its own batch, or at 1 where that is open.
 
     Raises:
-        UserError: the file is missing or no ONNX model, keeps weights in files that are not there, or leaves
-            more open than its batch.
+        UserError: the file is missing or no ONNX model, keeps weights in files that are not there, leaves
+            more open than its batch, takes a batch of 0, or has two nodes of one name.
     """
     model = _load(path)
     for port in model.graph.input:
         _fix_batch(port, path)
-    _name_nodes(model.graph)
+    _name_nodes(model.graph, path)
     # Shapes that an exporter left there may still name the batch by a symbol.
     del model.graph.value_info[:]
     for port in model.graph.output:
@@ -122,24 +130,38 @@ def _load(path: Path) -> onnx.ModelProto:
 
 
 def _fix_batch(port: onnx.ValueInfoProto, path: Path) -> None:
+    """Set the first dimension to 1 where it is open: a symbol, no size, or a negative one as other tools write it."""
     shape = port.type.tensor_type.shape
-    wanted = [size.dim_value or size.dim_param or "?" for size in shape.dim]
+    wanted = [size.dim_value if size.HasField("dim_value") else size.dim_param or "?" for size in shape.dim]
     for place, size in enumerate(shape.dim):
-        if not size.dim_value and place == 0:
-            size.dim_value = 1
-        elif not size.dim_value:
+        if size.HasField("dim_value") and size.dim_value == 0:
+            raise UserError(
+                f"{path}: input {port.name!r} has shape {wanted}, which holds nothing: export it with a batch of 1, or "
+                "an open one"
+            )
+        if size.dim_value > 0:
+            continue
+        if place > 0:
             raise UserError(
                 f"{path}: input {port.name!r} has shape {wanted}: only the batch may be open; export fixed sizes"
             )
+        size.dim_value = 1
 
 
-def _name_nodes(graph: onnx.GraphProto) -> None:
-    taken, seen = {node.name for node in graph.node}, {""}
+def _name_nodes(graph: onnx.GraphProto, path: Path) -> None:
+    """Name the nodes without a name. Two of one name stop every run, so that their times would be of another file."""
+    taken = Counter(node.name for node in graph.node if node.name)
+    twice = [name for name, count in taken.items() if count > 1]
+    if twice:
+        raise UserError(
+            f"{path}: two nodes are called {shown(twice[0])}, and ONNX Runtime refuses such a file: give every node a "
+            "name of its own, or none"
+        )
     for node in graph.node:
-        if node.name in seen:
-            names = (f"{node.name or node.op_type}_{number}" for number in itertools.count())
-            node.name = next(name for name in names if name not in taken | seen)
-        seen.add(node.name)
+        if not node.name:
+            names = (f"{node.op_type}_{number}" for number in itertools.count())
+            node.name = next(name for name in names if name not in taken)
+            taken[node.name] += 1
 
 
 def initialisers(graph: onnx.GraphProto) -> dict[str, Tensor]:

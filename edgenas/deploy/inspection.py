@@ -48,6 +48,7 @@ class Inspection:
         macs_per_us: the fastest fp32 matrix product, or operator of this model, that was seen.
         bytes_per_us: the fastest copy in cache, or operator of this model, that was seen.
         operators: in the order of execution.
+        batch_size: inputs of a run; times, MACs and activations are of all of them.
         macs: of the file's graph.
         weight_bytes: of the file's graph.
         peak_activation_bytes: by the rules of `space.cost`; None where shapes cannot be inferred.
@@ -63,6 +64,7 @@ class Inspection:
     macs_per_us: float
     bytes_per_us: float
     operators: tuple[Operator, ...] = field(repr=False)
+    batch_size: int
     macs: int
     weight_bytes: int
     peak_activation_bytes: int | None
@@ -128,7 +130,7 @@ def inspect_model(path: Path, *, runs: int = 100, threads: int = 1, provider: st
     """Run a model on random inputs and find out where its time and memory go.
 
     Args:
-        path: any ONNX file, ours or another's, batch 1.
+        path: any ONNX file, ours or another's; an open batch counts as 1.
         runs: with the profiler, and as many without.
         threads: of an operator.
         provider: who runs the nodes: `cpu`, or another that this runtime has. Memory is measured on the CPU alone.
@@ -154,6 +156,7 @@ def inspect_model(path: Path, *, runs: int = 100, threads: int = 1, provider: st
         macs_per_us=max([calibration.macs_per_us, *(one.macs / one.time_us for one in long)]),
         bytes_per_us=max([calibration.bytes_per_us, *(one.bytes_moved / one.time_us for one in long)]),
         operators=operators,
+        batch_size=graph.batch_size,
         macs=graph.macs,
         weight_bytes=graph.weight_bytes,
         peak_activation_bytes=peak_activation_bytes(graph),

@@ -20,6 +20,7 @@ ERROR_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .
 SOURCE_PLACE = re.compile(r"\S+\.(?:h|cc|cpp):\d+ .*?\) (?=[A-Z])")
 """A line of the runtime's source and the function there, which has no capital after a closing bracket."""
 LONGEST_SAID = 500
+EXPORT_BATCH = "export it with a batch of 1, or an open one"
 
 
 def provider_of(name: str) -> str:
@@ -102,7 +103,11 @@ def bound_run(session: onnxruntime.InferenceSession, name: str) -> Callable[[], 
     for port, value in feeds.items():
         binding.bind_ortvalue_input(port, onnxruntime.OrtValue.ortvalue_from_numpy(value))
     for port, value in zip(session.get_outputs(), results, strict=True):
-        binding.bind_ortvalue_output(port.name, onnxruntime.OrtValue.ortvalue_from_numpy(value))
+        if isinstance(value, np.ndarray) and value.dtype != object:
+            binding.bind_ortvalue_output(port.name, onnxruntime.OrtValue.ortvalue_from_numpy(value))
+        else:
+            # Sequences, maps and strings have no memory of a fixed size: the runtime allocates them at every run.
+            binding.bind_output(port.name)
     return lambda: session.run_with_iobinding(binding)
 
 
@@ -124,6 +129,8 @@ def _random_input(port: Any, name: str, rng: np.random.Generator) -> npt.NDArray
     shape = [size if isinstance(size, int) or place else 1 for place, size in enumerate(port.shape)]
     if not all(isinstance(size, int) for size in shape):
         raise UserError(f"{name}: input {port.name!r} has shape {port.shape}: only the batch may be open")
+    if 0 in shape:
+        raise UserError(f"{name}: input {port.name!r} has shape {port.shape}, which holds nothing: {EXPORT_BATCH}")
     floats = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
     if port.type in floats:
         return rng.standard_normal(shape).astype(floats[port.type])

@@ -105,6 +105,8 @@ def validate_row(row: dict[str, Any], name: str, run: DeviceRun) -> None:
     for field in SETTING:
         if info.get(field) != getattr(run, field):
             raise MeasurementError(f"{name}: {field} is {shown(info.get(field))}, wanted {getattr(run, field)!r}")
+    if info.get("batch_size", 1) != 1:
+        raise MeasurementError(f"{name}: batch_size is {shown(info['batch_size'])}, but latencies are of one input")
     _validate_numbers(row, name)
     environment = row.get("environment")
     runtime = environment.get("runtime_version") if isinstance(environment, dict) else None

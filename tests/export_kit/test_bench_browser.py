@@ -81,6 +81,7 @@ HONEST: dict[str, Any] = {
     "errors": {"1": "no"},
     "timed": {name: [[1e6, 1e6], [1e6]] for name in ("sentinel", "empty", "0")},
     "batches": {"sentinel": 1, "empty": 1, "0": 1},
+    "batch_sizes": {"sentinel": 128, "empty": 1, "0": 1},
     "resolution_ns": 5000,
     "isolated": True,
     "threads": 1,
@@ -108,6 +109,8 @@ def test_an_honest_page_is_believed(script, args) -> None:
         (["timed"], None, "AttributeError"),
         (["errors", "1"], {"deep": 1}, "errors"),
         (["batches", "0"], "1", "batches"),
+        (["batch_sizes", "0"], 0, "batches"),
+        (["batch_sizes"], {"0": 1}, "batches"),
         (["resolution_ns"], 0, "resolution_ns"),
     ],
 )
