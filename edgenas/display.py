@@ -319,16 +319,28 @@ def print_folder_check(found: dict[str, Any]) -> None:
     print_table(["class", *splits], [*rows, totals], right=splits)
     sizes = ", ".join(f"{name} {side}" for name, side in found["shorter_side_px"].items())
     print(f"\nshorter sides in pixels: {sizes}")
-    _print_list("cannot be read", list(found["broken"].values()))
-    _print_list("are of no known kind and left out", list(found["ignored"]))
+    _print_list("cannot be read", [f"{name}: {cause}" for name, cause in found["broken"].items()])
+    _print_list(
+        "look like pictures but are left out", [f"{name}: {cause}" for name, cause in found["left_out"].items()]
+    )
+    _print_list("are no pictures and left out", list(found["ignored"]))
+    _print_list(
+        "are of tools or hidden (thumbnails, recycle bins) and left out",
+        [f"{name} ({count} pictures)" for name, count in found["set_aside"].items()],
+    )
     for finding, text in (
         ("duplicates", "pictures are there more than once"),
         ("contradictions", "pictures are there under different classes"),
         ("leaks", "pictures are in more than one split"),
     ):
-        _print_list(text, [" = ".join(group) for group in found[finding]])
+        _print_list(text, [_group_text(group) for group in found[finding]])
     for remark in found["remarks"]:
         print(remark)
+
+
+def _group_text(names: Sequence[str]) -> str:
+    more = len(names) - LISTED
+    return " = ".join(names[:LISTED]) + (f" … and {more:,} more" if more > 0 else "")
 
 
 def _print_list(text: str, lines: Sequence[str]) -> None:

@@ -7,8 +7,8 @@ Classes and preprocessing are read from `manifest.json` beside the model.
 
 Pictures are turned upright by their EXIF orientation and become 8-bit RGB: 16-bit grey is scaled (not
 clipped), palette and CMYK are converted, transparent parts lie on white, of animations the first frame is
-taken. Exit code 0 when every picture was named, 2 when something given was no use; the other pictures are
-still named.
+taken. Signed, 32-bit and floating-point pixels are refused, since nobody knows their range. Exit code 0
+when every picture was named, 2 when something given was no use; the other pictures are still named.
 """
 
 from __future__ import annotations
@@ -35,13 +35,37 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 try:
     import numpy as np
     import onnxruntime as ort
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 except ImportError as error:
     sys.exit(f"run: {error}: pip install numpy onnxruntime pillow")
 
 SCHEMA_VERSION = 1
 BILINEAR = Image.Resampling.BILINEAR
 MAX_ASPECT = 50
+# The formats of training. Others (EPS, PDF) would start programs on whatever a file holds.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
+DARK = 0.25  # 14 bits of 16
+ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SUBFILE, BITS, PHOTOMETRIC, SAMPLE_FORMAT, DNG_VERSION = 254, 258, 262, 339, 50706  # tags of TIFF
+SIGNED = 2
+CAUSES = (
+    (rb"$", "it is empty"),
+    (rb"version https://git-lfs", "it is a Git LFS pointer, not the picture: run `git lfs pull`"),
+    (rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", "it is a HEIC (HEIF) picture: convert it to JPEG or PNG"),
+    (rb"(?i:\s*<(!doctype html|html|head|body))", "it is a web page (HTML), as of a failed download"),
+    (rb"\s*(<\?xml[^>]*>\s*|<!--.*?-->\s*)*<svg", "it is an SVG drawing: convert it to PNG"),
+    (rb"\x1f\x8b", "it is a gzip archive: unpack it with gunzip"),
+    (rb"%!PS|%PDF", "it is PostScript or PDF: convert it to PNG"),
+)
 
 
 class UsageError(Exception):
@@ -86,46 +110,128 @@ def fit(picture: Image.Image, shorter: int, side: int) -> Image.Image:
     return picture.crop((left, top, left + side, top + side))
 
 
-def to_rgb(picture: Image.Image) -> Image.Image:
-    """Any picture Pillow reads, upright, as 8-bit RGB."""
-    picture = ImageOps.exif_transpose(picture) or picture
-    if picture.mode.startswith("I"):
-        return _eight_bit(picture).convert("RGB")
+def decode(picture: Image.Image) -> tuple[Image.Image, float | None]:
+    """An opened picture, upright, as 8-bit RGB; where it has more bits, its largest level as a share of the range."""
+    _check_kind(picture)
+    storage = _storage(picture)
+    picture.load()
+    if max(picture.size) > MAX_ASPECT * min(picture.size):
+        raise UsageError(f"it has {picture.width} x {picture.height} pixels: too narrow to take a square of")
+    rgb, used = _eight_bit(picture, storage)
+    turned = orientation(picture)
+    return (rgb.transpose(TURNS[turned]) if turned in TURNS else rgb), used
+
+
+def orientation(picture: Image.Image) -> int:
+    """Its EXIF orientation, 1 where it is missing or nonsense; nothing else is read, and nothing written."""
+    try:
+        value = picture.getexif().get(ORIENTATION, 1)
+    # Cameras write odd EXIF blocks; the pixels are whole all the same.
+    except Exception:
+        return 1
+    return value if isinstance(value, int) and value in TURNS else 1
+
+
+def _check_kind(picture: Image.Image) -> None:
+    tags = getattr(picture, "tag_v2", None)
+    if tags is None:
+        return
+    if DNG_VERSION in tags or _first(tags.get(SUBFILE, 0)) & 1:
+        raise UsageError("its first image is a reduced preview, as in a camera's raw file: develop it to JPEG or PNG")
+    if _first(tags.get(SAMPLE_FORMAT, 1)) == SIGNED:
+        raise UsageError("its pixels are signed numbers of unknown range: save it with 8 or 16 unsigned bits")
+
+
+def _first(value: Any) -> int:
+    value = value[0] if isinstance(value, tuple) else value
+    return value if isinstance(value, int) else 0
+
+
+def _storage(picture: Image.Image) -> str:
+    """Pillow's description of the file's pixels, like `RGB;16B`, which loading discards."""
+    if not picture.tile:
+        return ""
+    layout = picture.tile[0][3]
+    if picture.format == "PPM" and isinstance(layout, tuple) and layout[1] == 65535:
+        return f"{layout[0]};16"
+    return str(layout)
+
+
+def _eight_bit(picture: Image.Image, storage: str) -> tuple[Image.Image, float | None]:
     if picture.mode == "F":
         raise UsageError("its pixels are floating-point numbers of unknown range: save it with 8 or 16 bits")
+    if picture.mode.startswith("I"):
+        return _deep_grey(picture, storage)
+    return _on_white(picture), (_used_of_channels(picture) if ";16" in storage else None)
+
+
+def _deep_grey(picture: Image.Image, storage: str) -> tuple[Image.Image, float]:
+    """Grey of 12 or 16 bits (`I;16`, in older Pillow `I`) scaled to 8; Pillow's own conversion clips at 255."""
+    if "I;32" in storage:
+        raise UsageError("its pixels are 32-bit numbers of unknown range: save it with 8 or 16 bits")
+    tags = getattr(picture, "tag_v2", {})
+    highest = 4095 if _first(tags.get(BITS, 16)) == 12 else 65535
+    pixels = np.asarray(picture).astype(np.float64)
+    clear = pixels == picture.info.get("transparency", -1)
+    if _first(tags.get(PHOTOMETRIC, 1)) == 0:
+        pixels = highest - pixels
+    grey = np.clip(np.rint(pixels * 255 / highest), 0, 255).astype(np.uint8)
+    return Image.fromarray(np.where(clear, np.uint8(255), grey)).convert("RGB"), float(pixels.max() / highest)
+
+
+def _used_of_channels(picture: Image.Image) -> float:
+    """Largest level of any colour. Of 16 bits a channel Pillow keeps the upper eight."""
+    colours = [picture.getchannel(band) for band in picture.getbands() if band not in "Aa"]
+    return max(float(np.asarray(colour).max()) for colour in colours) / 255
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    premultiplied = {"La": "LA", "RGBa": "RGBA"}
+    if picture.mode in premultiplied:
+        picture = picture.convert(premultiplied[picture.mode])
     if "A" in picture.getbands() or "transparency" in picture.info:
         layer = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     return picture.convert("RGB")
 
 
-def _eight_bit(picture: Image.Image) -> Image.Image:
-    """Grey of 16 bits (`I;16`, in older Pillow `I`) scaled to 8; Pillow's own conversion clips at 255."""
-    pixels = np.asarray(picture).astype(np.float64)
-    return Image.fromarray(np.clip(np.rint(pixels / 257), 0, 255).astype(np.uint8))
-
-
 def open_picture(path: str) -> Image.Image:
-    """Read a picture file whole.
+    """Read a picture file whole; a warning goes to the standard error where it is suspiciously dark.
 
     Raises:
-        UsageError: missing, no picture, or broken.
+        UsageError: missing, no picture, broken, or of a format or range that training refuses.
     """
+    Image.init()
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            if max(picture.size) > MAX_ASPECT * min(picture.size):
-                raise UsageError(f"it has {picture.width} x {picture.height} pixels: too narrow to take a square of")
-            return to_rgb(picture)
+        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as picture:
+            rgb, used = decode(picture)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
-    except UnidentifiedImageError:
-        raise UsageError(f"{path}: not a picture that Pillow can read") from None
     # Decoders of the many formats raise what they like at broken data.
     except Exception as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from None
+        raise UsageError(f"{path}: {_cause(path, error)}") from None
+    if used is not None and used < DARK:
+        print(
+            f"run: {path}: warning: it has 16 bits a channel but uses {used:.1%} of their range, as cameras of 10, 12 "
+            "or 14 bits do: scale its pixels to the whole range",
+            file=sys.stderr,
+        )
+    return rgb
+
+
+def _cause(path: str, error: Exception) -> str:
+    """Why a picture cannot be read: from its first bytes, where these say."""
+    if not (isinstance(error, OSError) and error.errno is not None):
+        with open(path, "rb") as stream:
+            head = stream.read(512)
+        for pattern, cause in CAUSES:
+            if re.match(pattern, head, re.DOTALL):
+                return cause
+    if isinstance(error, UnidentifiedImageError):
+        return f"not a picture of a format that was trained on ({', '.join(FORMATS)})"
+    return f"cannot be read: {error}"
 
 
 class Classifier:
@@ -256,7 +362,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     command = argparse.ArgumentParser(description="Name what is in pictures.")
     command.add_argument("model", help="model.onnx, its manifest.json beside it")
-    command.add_argument("pictures", nargs="+", metavar="picture", help="any format that Pillow reads")
+    command.add_argument("pictures", nargs="+", metavar="picture", help="JPEG, PNG, WebP, BMP, GIF, TIFF, PPM or AVIF")
     command.add_argument("--top", type=int, default=3, help="classes to print for each (default 3)")
     command.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     return command

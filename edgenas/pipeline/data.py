@@ -82,11 +82,12 @@ class _Wanted:
 def _loaded(wanted: _Wanted) -> tuple[Dataset, str]:
     """Kept, since every stage of a run asks for the same pictures, and decoding them takes time."""
     path = wanted.folder / DESCRIPTION
+    description = read_json(path) if path.exists() else None
     dataset = load_dataset(
         wanted.config,
         wanted.seed,
         resolution=wanted.resolution,
-        known_broken=read_json(path).get("broken") if path.exists() else None,
+        known_unused=None if description is None else [*description.get("broken", ()), *description.get("copies", ())],
         progress=wanted.progress,
     )
     return dataset, dataset.digest()
@@ -101,6 +102,8 @@ def _description(dataset: Dataset, digest: str) -> dict[str, Any]:
         "class_counts": {name: split.counts(dataset.num_classes) for name, split in dataset.splits.items()},
         "presize": dataset.presize,
         "broken": list(dataset.broken),
+        "equal_images": dataset.equal,
+        "copies": list(dataset.copies),
         "notes": list(dataset.notes),
         "digest": digest,
     }

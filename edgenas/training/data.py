@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +18,25 @@ from edgenas.config.sections import DataConfig
 from edgenas.errors import DataError
 from edgenas.files import user_path
 from edgenas.supernet.pixels import Pixels
-from edgenas.training.image_folder import ImageFolder, Part, common_side, scan, three_parts
+from edgenas.training.decoding import cores
+from edgenas.training.dividing import Indices, divide, equal_groups, exchange_copies, hold_out, limited
+from edgenas.training.image_folder import (
+    ImageFolder,
+    Part,
+    held_out,
+    imbalance_notes,
+    problem_with,
+    scan,
+    three_parts,
+)
+from edgenas.training.listing import causes_text
 from edgenas.training.named_sets import TEST_SPLIT_SEED, cifar10, cifar100, digits, fashion_mnist
-from edgenas.training.pictures import Indices, PictureFiles, cores
-from edgenas.training.split import Split, divide, hold_out, limited
+from edgenas.training.pictures import PictureFiles, Reading, digest, picture_sizes
+from edgenas.training.split import Split
+from edgenas.training.stored_range import range_problem
 
 NAMED_SETS = {"digits": digits, "fashion-mnist": fashion_mnist, "cifar10": cifar10, "cifar100": cifar100}
-BROKEN_SHARE = 0.01
-"""Of the pictures, that may be unreadable; more are a mistake that the user should know of."""
-IMBALANCE = 3.0
-"""Largest class over smallest, above which a run says so."""
+SIZED_PICTURES = 2000
 MAX_RESOLUTION = 224
 Progress = Callable[[str, int, int], None]
 
@@ -45,6 +54,8 @@ class Dataset:
         presize: size that pictures of many sizes are kept at, None where the set has one size.
         pixels: what input values mean to networks that are taught it.
         broken: files that cannot be read and are left out.
+        equal: images that have an equal one in what train and the splits held out of it are taken from.
+        copies: files of splits held out of train that show what another split does; they are left out.
         notes: what the user should know about this set, in sentences.
     """
 
@@ -56,6 +67,8 @@ class Dataset:
     presize: int | None = None
     pixels: Pixels = Pixels()
     broken: tuple[str, ...] = ()
+    equal: int = 0
+    copies: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -118,7 +131,7 @@ def load_dataset(
     seed: int,
     *,
     resolution: int = MAX_RESOLUTION,
-    known_broken: Collection[str] | None = None,
+    known_unused: Collection[str] | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """Load a set and split it, stratified, by `seed`.
@@ -127,22 +140,44 @@ def load_dataset(
         config: which set.
         seed: of the validation split and of `limit`.
         resolution: the largest that networks will ask for; larger picture files are kept at this size.
-        known_broken: unreadable files, found when the set was loaded before; None to look for them. Only files
-            that are not kept decoded need it.
+        known_unused: unreadable files and copies, found when the set was loaded before; None to look for them. Only
+            files that are not kept decoded need it.
         progress: called with what is being done, pictures done and in all.
 
     Raises:
         DataError: its files are missing or broken, or too few for the splits asked for.
     """
     if config.name == "imagefolder":
-        return _load_folder(config, seed, resolution, known_broken, progress)
+        return _load_folder(config, seed, resolution, known_unused, progress)
     whole, test, classes = NAMED_SETS[config.name](config.path)
     labels = whole.labels.numpy()
-    kept, held = divide(labels, round(config.validation * len(whole)), seed)
+    copies = equal_groups([digest(picture) for picture in whole.tensor()])
+    parts = divide(labels, round(config.validation * len(whole)), seed)
+    kept, held = exchange_copies(*parts, labels, copies)
     chosen = kept[limited(labels[kept], config.limit, seed)]
     train = whole.take(chosen)
-    notes = imbalance_notes(_by_name(train, classes))
-    return Dataset(config.name, classes, train, whole.take(held), test, pixels=_pixels(config), notes=tuple(notes))
+    equal = _count_equal(copies)
+    notes = [*imbalance_notes(_by_name(train, classes)), *_equal_notes(equal, ())]
+    return Dataset(
+        config.name, classes, train, whole.take(held), test, pixels=_pixels(config), equal=equal, notes=tuple(notes)
+    )
+
+
+def _count_equal(copies: Indices) -> int:
+    _, counts = np.unique(copies, return_counts=True)
+    return int(counts[counts > 1].sum())
+
+
+def _equal_notes(equal: int, copies: Sequence[str]) -> list[str]:
+    notes = []
+    if equal:
+        notes.append(f"{equal} images have an equal one; equal images are kept on one side of a split")
+    if copies:
+        notes.append(
+            f"{len(copies)} images held out of train show what another split does, saved in another way, and are left "
+            f"out: {', '.join(sorted(copies)[:5])}"
+        )
+    return notes
 
 
 def _by_name(split: Split, classes: Sequence[str]) -> dict[str, int]:
@@ -179,25 +214,44 @@ def _shuffled(part: Part) -> Part:
     return part.take(np.random.default_rng(len(part)).permutation(len(part)))
 
 
+def _common_side(folder: ImageFolder, resolution: int) -> int:
+    """Size at which pictures are kept: `resolution`, or the middle picture's shorter side where that is smaller."""
+    names = folder.splits["train"].names
+    # Evenly spaced, so that every class has its say; headers alone are read.
+    sizes = picture_sizes(folder.root, names[:: max(1, len(names) // SIZED_PICTURES)])
+    # Where none can be read, reading them all will say why.
+    return min(resolution, int(np.median([min(size) for size in sizes]))) if sizes else resolution
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """Splits of class folders, in which nothing is left out yet, and what reading their files has shown."""
+
+    pictures: dict[str, torch.Tensor | PictureFiles] = field(default_factory=dict)
+    readings: dict[str, Reading] = field(default_factory=dict)
+
+
 def _load_folder(
-    config: DataConfig, seed: int, resolution: int, known_broken: Collection[str] | None, progress: Progress | None
+    config: DataConfig, seed: int, resolution: int, known_unused: Collection[str] | None, progress: Progress | None
 ) -> Dataset:
     folder = scan(_path(config))
     train, validation, test = _parts(folder, config, seed)
-    side = config.presize or common_side(folder, math.ceil(resolution / config.crop))
-    left = config.memory_mb * 1_000_000
-    splits: dict[str, Split] = {}
-    broken: list[str] = []
-    # Training pictures last: they are the most, and the only ones that are read once an epoch.
-    for name, part in (("validation", validation), ("test", test), ("train", train)):
-        files = PictureFiles(folder.root, part.names, side, config.workers or cores())
-        kept = 3 * side * side * len(part) <= left
-        left -= 3 * side * side * len(part) * kept
-        splits[name], unread = _load_part(name, files, part, kept, known_broken, progress)
-        broken += unread
-    _check_broken(folder, broken, len(train) + len(validation) + len(test))
+    parts = {"train": train, "validation": validation, "test": test}
+    side = config.presize or _common_side(folder, math.ceil(resolution / config.crop))
+    loaded = _read_parts(folder, parts, side, config, known_unused, progress)
+    unread = _named(parts, {name: reading.unread for name, reading in loaded.readings.items()})
+    _check_usable(folder, loaded, unread, sum(map(len, parts.values())))
+    copies = _copies(parts, held_out(folder.splits), loaded.readings)
+    left_out = {*unread, *copies, *(known_unused or ())}
+    splits = {name: _without(part, loaded.pictures[name], left_out) for name, part in parts.items()}
     _check_classes(folder, splits)
-    notes = [*_remarks(folder, broken), *imbalance_notes(_by_name(splits["train"], folder.classes)), *_leaks(splits)]
+    missing, equal = held_out(folder.splits), _count_equal(folder.copies)
+    notes = [
+        *_remarks(folder, unread),
+        *imbalance_notes(_by_name(splits["train"], folder.classes)),
+        *_equal_notes(equal if missing else 0, copies),
+        *_leaks(loaded.readings, missing),
+    ]
     return Dataset(
         "imagefolder",
         folder.classes,
@@ -206,42 +260,72 @@ def _load_folder(
         splits["test"],
         presize=side,
         pixels=_pixels(config),
-        broken=tuple(sorted(broken)),
+        broken=tuple(sorted(unread)),
+        equal=equal,
+        copies=tuple(sorted(copies)),
         notes=tuple(notes),
     )
 
 
-def _load_part(
-    name: str,
-    files: PictureFiles,
-    part: Part,
-    kept: bool,
-    known_broken: Collection[str] | None,
+def _read_parts(
+    folder: ImageFolder,
+    parts: Mapping[str, Part],
+    side: int,
+    config: DataConfig,
+    known_unused: Collection[str] | None,
     progress: Progress | None,
-) -> tuple[Split, list[str]]:
-    """A split without its unreadable files, and these."""
-    step = None if progress is None else lambda done, total: progress(f"reading {name} pictures", done, total)
+) -> _Loaded:
+    """Decode what fits in memory; read the rest once, unless it is known what of it is not used."""
+    loaded, left = _Loaded(), config.memory_mb * 1_000_000
+    # Training pictures last: they are the most, and the only ones that are read once an epoch.
+    for name in ("validation", "test", "train"):
+        step = None if progress is None else _labelled(progress, f"reading {name} pictures")
+        files = PictureFiles(folder.root, parts[name].names, side, config.workers or cores())
+        size = 3 * side * side * len(files)
+        if size <= left:
+            left -= size
+            loaded.pictures[name], loaded.readings[name] = files.load(step)
+        else:
+            loaded.pictures[name] = files
+            loaded.readings[name] = files.read(step) if known_unused is None else Reading()
+    return loaded
+
+
+def _labelled(progress: Progress, label: str) -> Callable[[int, int], None]:
+    return lambda done, total: progress(label, done, total)
+
+
+def _named(parts: Mapping[str, Part], causes: Mapping[str, Mapping[int, str]]) -> dict[str, str]:
+    return {parts[name].names[index]: causes[name][index] for name in parts for index in sorted(causes[name])}
+
+
+def _check_usable(folder: ImageFolder, loaded: _Loaded, unread: Mapping[str, str], total: int) -> None:
+    problem = problem_with(folder, unread, total)
+    if problem is None:
+        used = [share for reading in loaded.readings.values() for share in reading.used.values()]
+        problem = range_problem(used, total)
+    if problem is not None:
+        raise DataError(f"{folder.root}: {problem}; `edgenas data check {folder.root}` lists all")
+
+
+def _copies(parts: Mapping[str, Part], missing: Sequence[str], readings: Mapping[str, Reading]) -> list[str]:
+    """Files of splits held out of train that show, pixel by pixel, what train or the split before shows."""
+    seen = set(readings["train"].contents.values())
+    copies = []
+    for name in missing:
+        contents = readings[name].contents
+        copies += [parts[name].names[index] for index in sorted(contents) if contents[index] in seen]
+        seen |= set(contents.values())
+    return copies
+
+
+def _without(part: Part, pictures: torch.Tensor | PictureFiles, left_out: Collection[str]) -> Split:
     labels = torch.from_numpy(part.labels)
-    if kept:
-        pictures, unread = files.load(step)
-    elif known_broken is None:
-        unread = files.broken(step)
-    else:
-        unread = np.flatnonzero([file in known_broken for file in part.names])
-    good = np.setdiff1d(np.arange(len(part)), unread)
-    names = [part.names[index] for index in unread]
-    if not kept:
-        return Split(files.subset(good), labels[good]), names
-    return Split(pictures if len(good) == len(part) else pictures[good], labels[good]), names
-
-
-def _check_broken(folder: ImageFolder, broken: list[str], total: int) -> None:
-    if len(broken) > BROKEN_SHARE * total:
-        raise DataError(
-            f"{folder.root}: {len(broken)} of {total} pictures cannot be read (at most {BROKEN_SHARE:.0%} are passed "
-            f"over): {', '.join(sorted(broken)[:5])}{', …' if len(broken) > 5 else ''}: mend or remove them; "
-            f"`edgenas data check {folder.root}` lists all"
-        )
+    good = np.flatnonzero([name not in left_out for name in part.names])
+    if len(good) == len(part):
+        return Split(pictures, labels)
+    chosen = pictures.subset(good) if isinstance(pictures, PictureFiles) else pictures[good]
+    return Split(chosen, labels[good])
 
 
 def _check_classes(folder: ImageFolder, splits: Mapping[str, Split]) -> None:
@@ -254,36 +338,34 @@ def _check_classes(folder: ImageFolder, splits: Mapping[str, Split]) -> None:
             )
 
 
-def _remarks(folder: ImageFolder, broken: list[str]) -> list[str]:
-    notes = []
-    if broken:
-        notes.append(f"{len(broken)} pictures cannot be read and are left out: {', '.join(sorted(broken)[:5])}")
+def _remarks(folder: ImageFolder, unread: Mapping[str, str]) -> list[str]:
+    notes = [*folder.remarks]
+    if unread:
+        notes.append(f"{len(unread)} pictures cannot be read and are left out: {causes_text(unread)}")
+    if folder.left_out:
+        notes.append(
+            f"{len(folder.left_out)} files look like pictures and are left out: {causes_text(folder.left_out)}"
+        )
     if folder.ignored:
         notes.append(f"{len(folder.ignored)} files or folders are no pictures and are left out: {folder.ignored[0]}")
+    if folder.set_aside:
+        notes.append(
+            f"{sum(folder.set_aside.values())} pictures that are hidden or in folders of tools (thumbnails, recycle "
+            f"bins) are left out: {', '.join(list(folder.set_aside)[:5])}"
+        )
     return notes
 
 
-def imbalance_notes(counts: Mapping[str, int]) -> list[str]:
-    """A remark on classes of very uneven size; none, if they are not. `counts` are training pictures by class."""
-    low, high = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
-    if counts[high] <= IMBALANCE * counts[low]:
-        return []
-    return [
-        f"class sizes are uneven: {counts[low]} training pictures of {low!r}, {counts[high]} of {high!r}; top-1 is an "
-        "average over pictures, so large classes weigh more"
-    ]
-
-
-def _leaks(splits: Mapping[str, Split]) -> list[str]:
-    """Test pictures that training sees too make the reported accuracy too good."""
-    if any(isinstance(split.pictures, PictureFiles) for split in splits.values()):
-        return []
-    seen = {_content(picture) for name in ("train", "validation") for picture in splits[name].tensor()}
-    shared = sum(_content(picture) in seen for picture in splits["test"].tensor())
-    if not shared:
-        return []
-    return [f"{shared} test pictures are also among the training pictures: the test accuracy is too good by them"]
-
-
-def _content(picture: torch.Tensor) -> bytes:
-    return hashlib.blake2b(picture.numpy().tobytes(), digest_size=16).digest()
+def _leaks(readings: Mapping[str, Reading], missing: Sequence[str]) -> list[str]:
+    """Pictures of a split of its own that training sees too make the reported accuracy too good."""
+    notes, seen = [], set(readings["train"].contents.values())
+    for name in ("validation", "test"):
+        contents = set(readings[name].contents.values())
+        shared = sum(content in seen for content in readings[name].contents.values())
+        if shared and name not in missing:
+            notes.append(
+                f"{shared} {name} pictures are also among the training pictures: the {name} accuracy is too good by "
+                "them"
+            )
+        seen |= contents
+    return notes

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgenas.errors import DataError
-from edgenas.training.data import BROKEN_SHARE, imbalance_notes
-from edgenas.training.image_folder import ImageFolder, held_out, pictures_wanted, scan
-from edgenas.training.pictures import cores, open_picture, quiet_pillow
+from edgenas.training.decoding import UnreadableImage, cores, decode, quiet_pillow
+from edgenas.training.dividing import distinct_images, equal_groups
+from edgenas.training.image_folder import ImageFolder, held_out, imbalance_notes, pictures_wanted, problem_with, scan
+from edgenas.training.stored_range import range_problem
 
+DARK_LEVEL = 31
+"""Largest level of 255, below which images are said to be nearly black: 5 bits of 8."""
 SIZE_QUANTILES = {"smallest": 0.0, "median": 0.5, "largest": 1.0}
 
 
@@ -31,7 +34,9 @@ class FolderCheck:
         duplicates: groups of files of one split and class that show the same picture.
         contradictions: groups of files of different classes that show the same picture.
         leaks: groups of files of different splits that show the same picture.
+        left_out: files that look like images and are not used, with the reason.
         ignored: files and folders that are taken for no pictures.
+        set_aside: folders of tools and hidden files, with how many images each seems to hold.
         problems: what keeps a run from starting.
         remarks: what a run should be started with open eyes for.
     """
@@ -43,7 +48,9 @@ class FolderCheck:
     duplicates: list[list[str]]
     contradictions: list[list[str]]
     leaks: list[list[str]]
+    left_out: dict[str, str]
     ignored: tuple[str, ...]
+    set_aside: dict[str, int]
     problems: list[str]
     remarks: list[str]
 
@@ -59,6 +66,8 @@ class _Picture:
     label: int
     shorter_side: int = 0
     content: bytes = b""
+    highest: int = 0
+    used: float | None = None
     error: str = ""
 
 
@@ -72,10 +81,7 @@ def check_folder(root: Path, progress: Callable[[str, int, int], None] | None = 
     pictures = _look(folder, progress)
     readable = [picture for picture in pictures if not picture.error]
     broken = {picture.name: picture.error for picture in pictures if picture.error}
-    counts = {
-        split: {name: _count(readable, split, label) for label, name in enumerate(folder.classes)}
-        for split in folder.splits
-    }
+    counts = _counts(folder, readable)
     same = _same(readable)
     return FolderCheck(
         classes=folder.classes,
@@ -85,9 +91,11 @@ def check_folder(root: Path, progress: Callable[[str, int, int], None] | None = 
         duplicates=_groups(same, lambda group: _one(p.label for p in group) and _one(p.split for p in group)),
         contradictions=_groups(same, lambda group: not _one(p.label for p in group)),
         leaks=_groups(same, lambda group: not _one(p.split for p in group)),
+        left_out=folder.left_out,
         ignored=folder.ignored,
-        problems=_problems(counts, broken, len(pictures)),
-        remarks=imbalance_notes(counts["train"]),
+        set_aside=folder.set_aside,
+        problems=_problems(folder, pictures, broken),
+        remarks=[*folder.remarks, *_dark(readable), *imbalance_notes(counts["train"])],
     )
 
 
@@ -108,16 +116,26 @@ def _look(folder: ImageFolder, progress: Callable[[str, int, int], None] | None)
 
 def _opened(root: Path, picture: _Picture) -> _Picture:
     try:
-        pixels = open_picture(root / picture.name)
-    except DataError as error:
-        return _Picture(picture.name, picture.split, picture.label, error=str(error))
+        decoded = decode(root / picture.name)
+    except UnreadableImage as error:
+        return replace(picture, error=error.cause)
+    pixels = decoded.image
     # Of the pixels, not of the file: a picture that was saved twice is a duplicate too.
     content = hashlib.blake2b(f"{pixels.size}".encode() + pixels.tobytes(), digest_size=16).digest()
-    return _Picture(picture.name, picture.split, picture.label, min(pixels.size), content)
+    highest = int(np.asarray(pixels).max())
+    return replace(picture, shorter_side=min(pixels.size), content=content, highest=highest, used=decoded.used)
 
 
-def _count(pictures: list[_Picture], split: str, label: int) -> int:
-    return sum(picture.split == split and picture.label == label for picture in pictures)
+def _counts(folder: ImageFolder, pictures: list[_Picture]) -> dict[str, dict[str, int]]:
+    found = Counter((picture.split, picture.label) for picture in pictures)
+    return {split: {name: found[split, n] for n, name in enumerate(folder.classes)} for split in folder.splits}
+
+
+def _dark(pictures: list[_Picture]) -> list[str]:
+    highest = max((picture.highest for picture in pictures), default=255)
+    if highest > DARK_LEVEL:
+        return []
+    return [f"all pictures are nearly black: their largest level is {highest} of 255; scale their pixels to the range"]
 
 
 def _sizes(pictures: list[_Picture]) -> dict[str, int]:
@@ -140,17 +158,26 @@ def _one(values: Iterable[object]) -> bool:
     return len(set(values)) == 1
 
 
-def _problems(counts: dict[str, dict[str, int]], broken: dict[str, str], total: int) -> list[str]:
-    problems = []
-    if len(broken) > BROKEN_SHARE * total:
-        problems.append(
-            f"{len(broken)} of {total} pictures cannot be read; at most {BROKEN_SHARE:.0%} are passed over: mend or "
-            "remove them"
-        )
-    wanted = pictures_wanted(held_out(counts))
-    for name, count in counts["train"].items():
-        if count < wanted:
-            problems.append(
-                f"class {name!r} has {count} training pictures, wanted at least {wanted}: add some, or remove the class"
-            )
-    return problems
+def _problems(folder: ImageFolder, pictures: list[_Picture], broken: dict[str, str]) -> list[str]:
+    used = [picture.used for picture in pictures if picture.used is not None]
+    found = [problem_with(folder, broken, len(pictures)), range_problem(used, len(pictures))]
+    train = [picture for picture in pictures if picture.split == "train" and not picture.error]
+    return [*(problem for problem in found if problem), *_too_few(folder, train)]
+
+
+def _too_few(folder: ImageFolder, train: Sequence[_Picture]) -> list[str]:
+    """Classes without enough different training pictures for all the splits that are held out of them."""
+    missing = held_out(folder.splits)
+    wanted = pictures_wanted(missing)
+    labels = np.array([picture.label for picture in train], dtype=np.int64)
+    counts = np.bincount(labels, minlength=len(folder.classes))
+    usable = counts
+    if missing and len(train):
+        distinct = distinct_images(labels, equal_groups([picture.content for picture in train]))
+        usable = np.bincount(labels[distinct], minlength=len(counts))
+    return [
+        f"class {folder.classes[label]!r} has {counts[label]} training pictures"
+        + (f" ({usable[label]} different ones)" if usable[label] < counts[label] else "")
+        + f", wanted at least {wanted}: add some, or remove the class"
+        for label in np.flatnonzero(usable < wanted)
+    ]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,21 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenas.errors import DataError, one_of
-from edgenas.training.pictures import SUFFIXES, Indices, picture_sizes
-from edgenas.training.split import hold_out
+from edgenas.training.dividing import Indices, distinct_images, hold_out
+from edgenas.training.equal_files import equal_files
+from edgenas.training.folder_names import CASE, folders, is_like_a_split, look_alike, look_alikes, shown, split_of
+from edgenas.training.listing import SUFFIXES, Listing, causes_text
 
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
-"""Folder names, in whatever case, and the split each holds."""
-SIZED_PICTURES = 2000
 MIN_CLASSES = 2
+UNUSED_SHARE = 0.01
+"""Of the images, that may be unreadable or left out; more are a mistake that the user should know of."""
+IMBALANCE = 3.0
+"""Largest class over smallest, above which a run says so."""
+CLASS_NAMED_SO = "if it is a class, put all class folders into a folder named train/, or rename it"
 
 
 @dataclass(frozen=True)
@@ -51,38 +46,73 @@ class ImageFolder:
         root: the folder.
         classes: names of the class folders, in the order of the labels.
         splits: by name those splits that have a folder: `train` always, `validation` and `test` perhaps.
-        ignored: files in class folders that are no pictures by their suffix, and folders beside the splits'.
+        copies: for each training file the index of the first one with the same bytes, int64 (n,).
+        left_out: files that look like images and are not used, with the cause.
+        ignored: files and folders that are not images.
+        set_aside: folders of tools and hidden files, with how many images each seems to hold.
+        remarks: what the user should know of the folders' names.
     """
 
     root: Path
     classes: tuple[str, ...]
     splits: dict[str, Part]
+    copies: Indices
+    left_out: dict[str, str]
     ignored: tuple[str, ...]
+    set_aside: dict[str, int]
+    remarks: tuple[str, ...]
 
 
 def scan(root: Path) -> ImageFolder:
-    """List a tree of class folders; no picture is opened.
+    """List a tree of class folders. Few files are opened: those of unknown suffix, and those of equal size.
 
     Raises:
-        DataError: no such folder, fewer than two classes, an empty or unreadable class, a class whose name is no
-            UTF-8, or splits of different classes.
+        DataError: no such folder, fewer than two classes, an empty or unreadable class, class names that are not UTF-8
+            or look the same, splits of different classes, or splits inside of classes.
     """
     if not root.is_dir():
         raise DataError(
             f"{root}: no such folder: wanted one with a sub-folder of pictures for each class (paths are relative to "
             f"where the command is run, now {Path.cwd()})"
         )
-    split_folders, others = _split_folders(root)
+    split_folders = _split_folders(root)
     classes = _classes(split_folders)
-    parts: dict[str, Part] = {}
-    for split, folder in split_folders.items():
-        parts[split], odd = _files(root, folder, classes)
-        others += odd
-    return ImageFolder(root, classes, parts, tuple(others))
+    listing = Listing(root)
+    parts = {split: _part(listing, folder, classes) for split, folder in split_folders.items()}
+    if root not in split_folders.values():
+        _list_beside(listing, root, split_folders)
+    return ImageFolder(
+        root,
+        classes,
+        parts,
+        equal_files(root, parts["train"].names),
+        listing.left_out,
+        tuple(listing.ignored),
+        listing.set_aside,
+        _case_remarks(classes),
+    )
+
+
+def problem_with(folder: ImageFolder, unread: Mapping[str, str], images: int) -> str | None:
+    """Return why a run refuses a set of which too much is unread or left out, None where it does not.
+
+    Args:
+        folder: what was scanned.
+        unread: files that cannot be decoded, with the cause.
+        images: how many files were to be decoded.
+    """
+    unused = {**folder.left_out, **unread}
+    total = images + len(folder.left_out)
+    if len(unused) <= UNUSED_SHARE * total:
+        return None
+    return (
+        f"{len(unused)} of {total} pictures cannot be read or used; at most {UNUSED_SHARE:.0%} are passed over: "
+        f"{causes_text(unused)}"
+    )
 
 
 def three_parts(folder: ImageFolder, validation: float, test: float, seed: int, test_seed: int) -> tuple[Part, ...]:
-    """Train, validation and test; what has no folder of its own is held out of train, stratified.
+    """Train, validation and test; missing splits are held out of train, stratified, equal files on one side.
 
     Args:
         folder: what was scanned.
@@ -92,18 +122,21 @@ def three_parts(folder: ImageFolder, validation: float, test: float, seed: int, 
         test_seed: of the test split, which stays the same whatever the run's seed.
 
     Raises:
-        DataError: a class has too few pictures to be in all three.
+        DataError: a class has too few different pictures to be in all three.
     """
     train = folder.splits["train"]
     missing = held_out(folder.splits)
+    copies = folder.copies
     _check_counts(folder, missing)
     parts = dict(folder.splits)
     settings = {"test": (test, test_seed), "validation": (validation, seed)}
     for number, split in enumerate(missing):
         share, own_seed = settings[split]
         # Every class keeps one picture for training, and one for each split that is still to be held out.
-        kept, held = hold_out(train.labels, round(share * len(train)), own_seed, keep=len(missing) - number)
-        train, parts[split] = train.take(kept), train.take(held)
+        kept, held = hold_out(
+            train.labels, round(share * len(train)), own_seed, keep=len(missing) - number, copies=copies
+        )
+        parts[split], train, copies = train.take(held), train.take(kept), copies[kept]
     return train, parts["validation"], parts["test"]
 
 
@@ -117,74 +150,117 @@ def pictures_wanted(missing: Sequence[str]) -> int:
     return 1 + len(missing)
 
 
-def common_side(folder: ImageFolder, resolution: int) -> int:
-    """Size at which pictures are kept: `resolution`, or the middle picture's shorter side where that is smaller.
-
-    Raises:
-        DataError: none of the pictures looked at can be read.
-    """
-    names = folder.splits["train"].names
-    # Evenly spaced, so that every class has its say; headers alone are read.
-    sizes = picture_sizes(folder.root, names[:: max(1, len(names) // SIZED_PICTURES)])
-    if not sizes:
-        raise DataError(f"{folder.root}: none of the pictures can be read; the first is {names[0]}")
-    return min(resolution, int(np.median([min(size) for size in sizes])))
+def imbalance_notes(counts: Mapping[str, int]) -> list[str]:
+    """A remark on classes of very uneven size; none, if they are not. `counts` are training pictures by class."""
+    low, high = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    if counts[high] <= IMBALANCE * counts[low]:
+        return []
+    return [
+        f"class sizes are uneven: {counts[low]} training pictures of {low!r}, {counts[high]} of {high!r}; top-1 is an "
+        "average over pictures, so large classes weigh more"
+    ]
 
 
-def split_of(name: str) -> str | None:
-    """The split that a folder of this name holds, if it is the name of one."""
-    return SPLITS.get(name.casefold())
-
-
-def _folders(root: Path) -> list[str]:
-    # Hidden folders and those like __MACOSX are left behind by tools, and are no one's class.
-    names = (path.name for path in root.iterdir() if path.is_dir())
-    return sorted(name for name in names if not name.startswith((".", "__")))
-
-
-def _split_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
-    """Folders of the splits, and what lies beside them."""
-    names = _folders(root)
+def _split_folders(root: Path) -> dict[str, Path]:
+    names = folders(root)
     found: dict[str, Path] = {}
     for name in names:
         split = split_of(name)
         if split in found:
-            raise DataError(f"{root} holds both {found[split].name}/ and {name}/: keep one of them")
+            raise DataError(
+                f"{root} holds both {found[split].name}/ and {name}/, whose names both make them the folder of the "
+                f"{split} split: keep one of them"
+            )
         if split is not None:
             found[split] = root / name
     if not found:
-        return {"train": root}, []
+        _check_like_splits(root, names)
+        return {"train": root}
     if "train" not in found:
         held = next(iter(found.values())).name
-        raise DataError(f"{root} holds {held}/ but no train/: rename the folder of training pictures train/")
-    beside = [f"{_shown(name)}/" for name in names if split_of(name) is None]
-    return {split: found[split] for split in ("train", "validation", "test") if split in found}, beside
+        raise DataError(
+            f"{root} holds {held}/, which its name makes the folder of a split, but no train/: if it is a split, "
+            f"rename the folder of training pictures train/; {CLASS_NAMED_SO}"
+        )
+    return {split: found[split] for split in ("train", "validation", "test") if split in found}
+
+
+def _check_like_splits(root: Path, names: list[str]) -> None:
+    """Folders such as `training_set` would be taken for classes, and networks would learn to tell splits apart."""
+    for name in names:
+        if is_like_a_split(name) and len(folders(root / name)) >= MIN_CLASSES:
+            raise DataError(
+                f"{root / name} holds folders and is named like a split: rename it train/, val/ or test/; "
+                f"{CLASS_NAMED_SO}"
+            )
+
+
+def _list_beside(listing: Listing, root: Path, split_folders: Mapping[str, Path]) -> None:
+    train = split_folders["train"].name
+    cause = f"it lies beside {train}/, whose name makes it the folder of the training split; {CLASS_NAMED_SO}"
+    for path in sorted(root.iterdir()):
+        if path not in split_folders.values():
+            listing.add_unused(path, cause)
 
 
 def _classes(splits: dict[str, Path]) -> tuple[str, ...]:
     train = splits["train"]
-    classes = _folders(train)
+    classes = folders(train)
     if len(classes) < MIN_CLASSES:
-        came = f"only {_shown(classes[0])}/" if classes else "none"
-        inside = f": did you mean {train / classes[0]}?" if classes and len(_folders(train / classes[0])) > 1 else ""
-        taken = " (it is taken for the training split, by its name)" if split_of(train.name) == "train" else ""
+        came = f"only {shown(classes[0])}/" if classes else "none"
+        inside = f": did you mean {train / classes[0]}?" if classes and len(folders(train / classes[0])) > 1 else ""
+        taken = ""
+        if split_of(train.name) == "train":
+            taken = f" (its name makes it the folder of the training split; {CLASS_NAMED_SO})"
         raise DataError(
             f"{train}{taken}: wanted a sub-folder of pictures for each of 2 or more classes, got {came}{inside}"
         )
-    unnamed = [name for name in classes if _shown(name) != name]
+    unnamed = [name for name in classes if shown(name) != name]
     if unnamed:
-        raise DataError(f"{train}: class folder {_shown(unnamed[0])!r} has a name that is no UTF-8: rename it")
+        raise DataError(f"{train}: class folder {shown(unnamed[0])!r} has a name that is no UTF-8: rename it")
+    for one, other, apart in look_alikes(classes):
+        if apart != CASE:
+            raise DataError(
+                f"{train}: class folders {one!a} and {other!a} look the same and differ in {apart} only: "
+                "move the pictures of one into the other"
+            )
+    _check_not_inside_out(train, classes)
     for split, folder in splits.items():
         _check_same(split, folder, classes)
     return tuple(classes)
 
 
+def _case_remarks(classes: Sequence[str]) -> tuple[str, ...]:
+    return tuple(
+        f"class folders {one!r} and {other!r} differ in {apart} only: move the pictures of one into the other if they "
+        "are one class"
+        for one, other, apart in look_alikes(classes)
+    )
+
+
+def _check_not_inside_out(train: Path, classes: list[str]) -> None:
+    """Splits inside of classes would be mixed."""
+    inside = [next((name for name in folders(train / label) if split_of(name)), None) for label in classes]
+    if None not in inside:
+        place = f"{classes[0]}/{inside[0]}/"
+        raise DataError(
+            f"{train}: every class folder holds a folder named like a split, as {place}: wanted the splits outside, "
+            f"as {inside[0]}/{classes[0]}/"
+        )
+
+
 def _check_same(split: str, folder: Path, classes: list[str]) -> None:
-    own = _folders(folder)
+    own, known = folders(folder), set(classes)
     for name in own:
-        if name not in classes:
-            raise DataError(f"{folder} has class {_shown(name)!r}, which train/ lacks; {one_of(name, classes)}")
-    lacking = sorted(set(classes) - set(own))
+        if name not in known:
+            same = look_alike(name, classes)
+            if same:
+                raise DataError(
+                    f"{folder} has class {name!a}, which differs from train/'s {same[0]!a} in {same[1]} "
+                    "only: rename one of them"
+                )
+            raise DataError(f"{folder} has class {shown(name)!r}, which train/ lacks; {one_of(name, classes)}")
+    lacking = sorted(known - set(own))
     if lacking:
         raise DataError(
             f"{folder} lacks {len(lacking)} of the classes of train/ ({', '.join(lacking[:5])}): "
@@ -192,51 +268,32 @@ def _check_same(split: str, folder: Path, classes: list[str]) -> None:
         )
 
 
-def _files(root: Path, folder: Path, classes: tuple[str, ...]) -> tuple[Part, list[str]]:
-    names: list[str] = []
-    labels: list[int] = []
-    beside = sorted(path for path in folder.iterdir() if path.name not in classes and not path.name.startswith("."))
-    ignored = [_shown(path.relative_to(root).as_posix()) + "/" * path.is_dir() for path in beside]
+def _part(listing: Listing, folder: Path, classes: Sequence[str]) -> Part:
+    known, begin = set(classes), len(listing.images)
+    for path in sorted(folder.iterdir()):
+        if path.name not in known:
+            listing.add_unused(path, "it lies beside the class folders, in none of them: move it into one")
     for label, name in enumerate(classes):
-        before = len(names)
-        for path in _walk(folder / name):
-            within = path.relative_to(root).as_posix()
-            if path.suffix.lower() in SUFFIXES and path.is_file() and _shown(within) == within:
-                names.append(within)
-                labels.append(label)
-            else:
-                ignored.append(_shown(within))
-        if len(names) == before:
-            raise DataError(f"{folder / name} holds no pictures ({' '.join(SUFFIXES)}): add some, or remove it")
-    return Part(tuple(names), np.array(labels, dtype=np.int64)), ignored
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """All that lies in a folder and those inside it, in order of its names; links are followed, but not in circles."""
-    seen: set[tuple[int, int]] = set()
-    for place, inside, files in os.walk(folder, onerror=_refuse, followlinks=True):
-        status = os.stat(place)
-        if (status.st_dev, status.st_ino) in seen:
-            inside.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        inside[:] = sorted(name for name in inside if not name.startswith("."))
-        yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
-
-
-def _refuse(error: OSError) -> None:
-    raise DataError(f"{error.filename} cannot be listed: {error.strerror}: change its permissions, or remove it")
-
-
-def _shown(name: str) -> str:
-    """A file's name as it can be printed and stored: bytes that are no UTF-8 are escaped."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        if not listing.add_class(folder / name, label):
+            inside = (folder / name).relative_to(listing.root).as_posix() + "/"
+            own = {path: cause for path, cause in listing.left_out.items() if path.startswith(inside)}
+            why = (
+                f" that can be used; {causes_text(own)}" if own else f" ({' '.join(SUFFIXES)}): add some, or remove it"
+            )
+            raise DataError(f"{folder / name} holds no pictures{why}")
+    return Part(tuple(listing.images[begin:]), np.array(listing.labels[begin:], dtype=np.int64))
 
 
 def _check_counts(folder: ImageFolder, missing: list[str]) -> None:
     wanted = pictures_wanted(missing)
-    counts = np.bincount(folder.splits["train"].labels)
-    short = [f"{folder.classes[i]!r} has {counts[i]}" for i in np.flatnonzero(counts < wanted)]
+    labels = folder.splits["train"].labels
+    counts = np.bincount(labels, minlength=len(folder.classes))
+    # Equal pictures cannot be on two sides.
+    usable = np.bincount(labels[distinct_images(labels, folder.copies)], minlength=len(counts)) if missing else counts
+    short = [
+        f"{folder.classes[i]!r} has {counts[i]}" + (f" ({usable[i]} different ones)" if usable[i] < counts[i] else "")
+        for i in np.flatnonzero(usable < wanted)
+    ]
     if short:
         raise DataError(
             f"{folder.root}: class {', '.join(short[:5])}, wanted at least {wanted} training pictures a class, because "

@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 
 from edgenas.errors import DataError
-from edgenas.training.split import Split, divide
+from edgenas.training.dividing import divide
+from edgenas.training.split import Split
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 FASHION_MNIST_CLASSES = (

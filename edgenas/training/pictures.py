@@ -1,34 +1,39 @@
-"""Picture files: any common kind becomes 8-bit RGB, upright, at one size, so that many make a batch.
-
-The kit's `run.py` decodes in the very same way; a test holds the two together.
-"""
+"""Image files of a set, decoded at one size, so that many make a batch."""
 
 from __future__ import annotations
 
-import os
-import warnings
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-from edgenas.errors import DataError
+from edgenas.training.decoding import UnreadableImage, decode, image_size, open_picture, quiet_pillow
+from edgenas.training.dividing import Indices
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".avif")
-# Named, because others (EPS, PDF) would start programs on what a stranger's folder holds.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 BATCHES_AHEAD = 4
-MAX_ASPECT = 50
-Indices = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What reading files once has shown, by their indices.
+
+    Attributes:
+        unread: those that cannot be decoded to their end, with the cause.
+        used: of those with more than 8 bits a channel, the largest level as a share of the range.
+        contents: a digest of each decoded one; equal images have equal digests.
+    """
+
+    unread: dict[int, str] = field(default_factory=dict)
+    used: dict[int, float] = field(default_factory=dict)
+    contents: dict[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,11 +80,8 @@ class PictureFiles:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def load(self, progress: Progress | None = None) -> tuple[Tensor, Indices]:
-        """All pictures decoded, uint8 (n, 3, side, side), and the indices of those that cannot be read.
-
-        Rows of unreadable ones are black.
-        """
+    def load(self, progress: Progress | None = None) -> tuple[Tensor, Reading]:
+        """Decode all files: uint8 (n, 3, side, side), and what was found. Rows of unreadable files are black."""
         pictures = torch.zeros((len(self), 3, self.side, self.side), dtype=torch.uint8)
 
         def keep(index: int, picture: Tensor) -> None:
@@ -87,26 +89,30 @@ class PictureFiles:
 
         return pictures, self._each(keep, progress)
 
-    def broken(self, progress: Progress | None = None) -> Indices:
-        """Indices of the files that cannot be decoded to their end."""
+    def read(self, progress: Progress | None = None) -> Reading:
+        """Decode all files to their end, and keep none."""
         return self._each(lambda index, picture: None, progress)
 
-    def _each(self, use: Callable[[int, Tensor], None], progress: Progress | None) -> Indices:
-        def readable(index: int) -> bool:
-            try:
-                use(index, self._decode(index))
-            except DataError:
-                return False
-            return True
+    def _each(self, use: Callable[[int, Tensor], None], progress: Progress | None) -> Reading:
+        reading = Reading()
 
-        broken = []
+        def read(index: int) -> None:
+            try:
+                decoded = decode(self.root / self.names[index])
+            except UnreadableImage as error:
+                reading.unread[index] = error.cause
+                return
+            picture = to_tensor(fit(decoded.image, self.side))
+            reading.contents[index] = digest(picture)
+            if decoded.used is not None:
+                reading.used[index] = decoded.used
+            use(index, picture)
+
         with quiet_pillow(), ThreadPoolExecutor(self.workers) as pool:
-            for index, fine in enumerate(pool.map(readable, range(len(self)))):
-                if not fine:
-                    broken.append(index)
+            for index, _ in enumerate(pool.map(read, range(len(self)))):
                 if progress:
                     progress(index + 1, len(self))
-        return np.array(broken, dtype=np.int64)
+        return reading
 
     def _decode(self, index: int) -> Tensor:
         return to_tensor(fit(open_picture(self.root / self.names[index]), self.side))
@@ -116,65 +122,6 @@ def _stacked(futures: list[Future[Tensor]], side: int) -> Tensor:
     if not futures:
         return torch.empty((0, 3, side, side), dtype=torch.uint8)
     return torch.stack([future.result() for future in futures])
-
-
-def quiet_pillow() -> warnings.catch_warnings[None]:
-    """Within this context Pillow's remarks on odd metadata are not passed on; what it cannot read, it raises."""
-    return warnings.catch_warnings(action="ignore")
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
-def open_picture(path: Path) -> Image.Image:
-    """Read a picture file whole: upright 8-bit RGB.
-
-    Raises:
-        DataError: missing, no picture, truncated, or of a kind that has no agreed range.
-    """
-    try:
-        with Image.open(path, formats=_formats()) as picture:
-            picture.load()
-            return _near_square(to_rgb(picture))
-    # Decoders of the many formats raise what they like at broken data.
-    except Exception as error:
-        raise DataError(f"{path} cannot be read as a picture: {error}") from None
-
-
-def _near_square(picture: Image.Image) -> Image.Image:
-    """A hair of a picture, its shorter side resized, would be millions of pixels long."""
-    if max(picture.size) > MAX_ASPECT * min(picture.size):
-        raise DataError(f"it has {picture.width} x {picture.height} pixels: too narrow to take a square out of")
-    return picture
-
-
-def to_rgb(picture: Image.Image) -> Image.Image:
-    """A picture, upright by its EXIF orientation, as 8-bit RGB.
-
-    Grey of 16 bits is scaled (Pillow's own conversion clips at 255), palette and CMYK are converted, transparent
-    parts lie on white, of animations the first frame is taken.
-
-    Raises:
-        DataError: floating-point pixels, whose range nobody knows.
-    """
-    picture = ImageOps.exif_transpose(picture) or picture
-    if picture.mode.startswith("I"):
-        pixels = np.asarray(picture).astype(np.float64)
-        return Image.fromarray(np.clip(np.rint(pixels / 257), 0, 255).astype(np.uint8)).convert("RGB")
-    if picture.mode == "F":
-        raise DataError("its pixels are floating-point numbers of unknown range: save it with 8 or 16 bits")
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        layer = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return picture.convert("RGB")
 
 
 def fit(picture: Image.Image, side: int) -> Image.Image:
@@ -192,15 +139,19 @@ def to_tensor(picture: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
+def digest(picture: Tensor) -> bytes:
+    """Return 16 bytes that are equal for equal images of one shape."""
+    return hashlib.blake2b(picture.numpy().tobytes(), digest_size=16).digest()
+
+
 def picture_sizes(root: Path, names: Sequence[str]) -> list[tuple[int, int]]:
-    """Width and height of files, from their headers, turned as their EXIF says; unreadable ones are left out."""
+    """Return width and height in pixels of upright images, from their headers; unreadable ones are left out."""
     sizes = []
     with quiet_pillow():
         for name in names:
             try:
-                with Image.open(root / name, formats=_formats()) as picture:
-                    turned = picture.getexif().get(0x0112, 1) >= 5
-                    sizes.append((picture.height, picture.width) if turned else picture.size)
+                sizes.append(image_size(root / name))
+            # Decoders raise what they like at broken headers; reading the file names the cause.
             except Exception:
                 continue
     return sizes

@@ -51,7 +51,8 @@ from edgenas.pipeline.results import read_evaluations
 from edgenas.pipeline.run import Run, open_run
 from edgenas.pipeline.scoring import evaluations_path
 from edgenas.space.arch import Arch
-from edgenas.training.pictures import SUFFIXES, fit, open_picture, to_tensor
+from edgenas.training.listing import SUFFIXES
+from edgenas.training.pictures import fit, open_picture, to_tensor
 from edgenas.training.preprocess import Preprocess
 
 OPENINGS = 5

@@ -57,7 +57,7 @@ def test_what_would_stop_a_run_is_a_problem(tree: Path) -> None:
         path.write_bytes(b"")
     found = check_folder(tree)
     assert len(found.problems) == 2
-    assert "2 of 137 pictures cannot be read" in found.problems[0]
+    assert "2 of 137 pictures cannot be read or used" in found.problems[0]
     assert "class 'cat' has 1 training pictures" in found.problems[1]
     assert "118" in found.remarks[0]
 

@@ -179,7 +179,7 @@ def test_files_known_to_be_broken_are_not_looked_for_again(tmp_path: Path) -> No
     assert looked
     looked.clear()
     again = load_dataset(
-        config, 0, resolution=8, known_broken=names, progress=lambda label, done, total: looked.append(label)
+        config, 0, resolution=8, known_unused=names, progress=lambda label, done, total: looked.append(label)
     )
     assert not looked
     assert again.digest() == found.digest()
@@ -215,12 +215,13 @@ def test_what_is_no_picture_is_left_out_and_told(split_tree: Path) -> None:
     (split_tree / "train/a/.hidden.png").write_text("x")
     (split_tree / "train/.cache").mkdir()
     (split_tree / "spare").mkdir()
-    make_class(split_tree / "train/b/deeper", 1)
+    make_class(split_tree / "train/b/deeper", 1, seed=1)
     folder = scan(split_tree)
     assert folder.classes == ("a", "b")
     assert set(folder.ignored) == {"spare/", "train/a/notes.txt"}
     assert len(folder.splits["train"]) == 41
-    assert len(load(split_tree).notes) == 1
+    assert folder.set_aside == {"train/a/.hidden.png": 1}
+    assert len(load(split_tree).notes) == 2
 
 
 def wrong_trees() -> list[tuple[str, str]]:
@@ -272,8 +273,8 @@ def test_names_that_are_no_utf8_are_left_out_or_refused(split_tree: Path) -> Non
     odd = os.fsdecode(b"caf\xe9")
     (split_tree / f"train/a/{odd}.png").write_bytes((split_tree / "train/a/000.png").read_bytes())
     folder = scan(split_tree)
-    assert folder.ignored == ("train/a/caf\\xe9.png",)
-    "".join(folder.ignored).encode()
+    assert folder.left_out == {"train/a/caf\\xe9.png": "its name is not UTF-8: rename it"}
+    "".join(folder.left_out).encode()
     for split in ("train", "val", "test"):
         (split_tree / split / odd).mkdir()
     with pytest.raises(DataError, match="no UTF-8"):
@@ -282,13 +283,14 @@ def test_names_that_are_no_utf8_are_left_out_or_refused(split_tree: Path) -> Non
 
 def test_pipes_and_loose_files_are_left_out_and_links_are_followed_once(split_tree: Path) -> None:
     os.mkfifo(split_tree / "train/a/pipe.png")
-    (split_tree / "train/loose.png").write_bytes(b"x")
+    (split_tree / "train/loose.txt").write_bytes(b"x")
     (split_tree / "train/__background__").mkdir()
     make_class(split_tree.parent / "elsewhere", 3)
     (split_tree / "train/a/linked").symlink_to(split_tree.parent / "elsewhere")
     (split_tree / "train/a/circle").symlink_to(split_tree / "train/a")
     folder = scan(split_tree)
-    assert set(folder.ignored) == {"train/__background__/", "train/loose.png", "train/a/pipe.png"}
+    assert set(folder.ignored) == {"train/__background__/", "train/loose.txt"}
+    assert folder.left_out == {"train/a/pipe.png": "it is not an ordinary file"}
     assert len(folder.splits["train"]) == 43
 
 

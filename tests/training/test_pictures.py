@@ -152,8 +152,10 @@ def files(tmp_path: Path) -> PictureFiles:
 
 
 def test_files_are_decoded_as_they_are_indexed(files: PictureFiles) -> None:
-    decoded, broken = files.load()
-    assert (decoded.shape, decoded.dtype, len(broken)) == ((23, 3, 8, 8), torch.uint8, 0)
+    decoded, reading = files.load()
+    assert (decoded.shape, decoded.dtype, reading.unread) == ((23, 3, 8, 8), torch.uint8, {})
+    assert sorted(reading.contents) == list(range(23))
+    assert len(set(reading.contents.values())) == 23
     assert decoded[:, 0, 0, 0].tolist() == [number * 5 for number in range(23)]
     torch.testing.assert_close(files[3:9], decoded[3:9])
     torch.testing.assert_close(files[torch.tensor([7, 2, 7])], decoded[[7, 2, 7]])
@@ -181,9 +183,10 @@ def test_broken_files_are_found_by_their_place(files: PictureFiles) -> None:
     whole = (files.root / "05.png").read_bytes()
     (files.root / "05.png").write_bytes(whole[: len(whole) // 2])
     (files.root / "11.png").write_bytes(b"")
-    assert files.broken().tolist() == [5, 11]
-    decoded, broken = files.load()
-    assert broken.tolist() == [5, 11]
+    assert sorted(files.read().unread) == [5, 11]
+    decoded, reading = files.load()
+    assert sorted(reading.unread) == [5, 11]
+    assert "empty" in reading.unread[11]
     assert int(decoded[6, 0, 0, 0]) == 30
     with pytest.raises(DataError, match=r"05\.png"):
         files[:]

@@ -1,0 +1,222 @@
+"""Image files become 8-bit RGB, upright. No torch is needed.
+
+The kit's `run.py` decodes in the very same way; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
+
+from edgenas.errors import DataError
+from edgenas.first_bytes import image_format, read_head, stated_cause
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
+"""Formats that are opened. Others (EPS, PDF) would start programs on whatever a file holds. `run.py` names the same."""
+MAX_ASPECT = 50
+ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""How an image is turned upright, by its EXIF orientation (EXIF 2.3, tag 0x0112)."""
+SUBFILE, BITS, PHOTOMETRIC, SAMPLE_FORMAT, DNG_VERSION = 254, 258, 262, 339, 50706
+"""Tags of TIFF (TIFF 6.0, section 8; SampleFormat in section 19; DNGVersion in the DNG specification)."""
+SIGNED, FLOAT = 2, 3
+
+
+class UnreadableImage(DataError):
+    """An image file cannot be read; `cause` says why, without the path."""
+
+    def __init__(self, path: Path, cause: str):
+        super().__init__(f"{path} cannot be read as an image: {cause}")
+        self.cause = cause
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An image as networks see it.
+
+    Attributes:
+        image: upright, 8-bit RGB.
+        used: of an image with more than 8 bits a channel, its largest level as a share of the range; else None.
+    """
+
+    image: Image.Image
+    used: float | None
+
+
+def quiet_pillow() -> warnings.catch_warnings[None]:
+    """Within this context Pillow's remarks on odd metadata are not passed on; what it cannot read, it raises."""
+    return warnings.catch_warnings(action="ignore")
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Read an image file whole: upright 8-bit RGB.
+
+    Raises:
+        UnreadableImage: see `decode`.
+    """
+    return decode(path).image
+
+
+def decode(path: Path) -> Decoded:
+    """Read an image file whole.
+
+    16-bit grey is scaled (Pillow's own conversion clips at 255), palette and CMYK are converted, transparent parts
+    lie on white, of animations the first frame is taken.
+
+    Raises:
+        UnreadableImage: missing, truncated, not an image, too narrow, or with pixels of unknown range.
+    """
+    try:
+        with Image.open(path, formats=_formats()) as picture:
+            _check_kind(picture)
+            storage = _storage(picture)
+            picture.load()
+            _check_shape(picture)
+            return _upright(_eight_bit(picture, storage), orientation(picture))
+    # Decoders of the many formats raise what they like at broken data.
+    except Exception as error:
+        raise UnreadableImage(path, _cause(path, error)) from None
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return the width and height in pixels of an upright image, from its header.
+
+    Raises:
+        Exception: of Pillow's many kinds, where the header cannot be read.
+    """
+    with Image.open(path, formats=_formats()) as picture:
+        turned = orientation(picture) >= 5
+        return (picture.height, picture.width) if turned else picture.size
+
+
+def orientation(picture: Image.Image) -> int:
+    """Return the EXIF orientation, 1 where it is missing or nonsense. Nothing else is read, and nothing written."""
+    try:
+        value = picture.getexif().get(ORIENTATION, 1)
+    # Cameras write odd EXIF blocks; the pixels are whole all the same.
+    except Exception:
+        return 1
+    return value if isinstance(value, int) and value in TURNS else 1
+
+
+def _check_kind(picture: Image.Image) -> None:
+    """Refuse TIFF files whose numbers or whose first image are not what one would see."""
+    tags = getattr(picture, "tag_v2", None)
+    if tags is None:
+        return
+    if DNG_VERSION in tags or _first(tags.get(SUBFILE, 0)) & 1:
+        raise DataError("its first image is a reduced preview, as in a camera's raw file: develop it to JPEG or PNG")
+    if _first(tags.get(SAMPLE_FORMAT, 1)) == SIGNED:
+        raise DataError("its pixels are signed numbers of unknown range: save it with 8 or 16 unsigned bits")
+
+
+def _first(value: object) -> int:
+    value = value[0] if isinstance(value, tuple) else value
+    return value if isinstance(value, int) else 0
+
+
+def _storage(picture: ImageFile) -> str:
+    """Pillow's description of the file's pixels, like `RGB;16B`, which loading discards."""
+    if not picture.tile:
+        return ""
+    layout = picture.tile[0][3]
+    if picture.format == "PPM" and isinstance(layout, tuple) and layout[1] == 65535:
+        return f"{layout[0]};16"
+    return str(layout)
+
+
+def _check_shape(picture: Image.Image) -> None:
+    # A very narrow image, its shorter side resized, would be millions of pixels long.
+    if max(picture.size) > MAX_ASPECT * min(picture.size):
+        raise DataError(f"it has {picture.width} x {picture.height} pixels: too narrow to take a square out of")
+
+
+def _eight_bit(picture: Image.Image, storage: str) -> Decoded:
+    """RGB, not yet turned."""
+    if picture.mode == "F":
+        raise DataError("its pixels are floating-point numbers of unknown range: save it with 8 or 16 bits")
+    if picture.mode.startswith("I"):
+        return _deep_grey(picture, storage)
+    return Decoded(_on_white(picture), _used_of_channels(picture) if ";16" in storage else None)
+
+
+def _used_of_channels(picture: Image.Image) -> float:
+    """Largest level of any colour. Of 16 bits a channel Pillow keeps the upper eight."""
+    colours = [picture.getchannel(band) for band in picture.getbands() if band not in "Aa"]
+    return max(float(np.asarray(colour).max()) for colour in colours) / 255
+
+
+def _deep_grey(picture: Image.Image, storage: str) -> Decoded:
+    if "I;32" in storage:
+        raise DataError("its pixels are 32-bit numbers of unknown range: save it with 8 or 16 bits")
+    tags = getattr(picture, "tag_v2", {})
+    highest = 4095 if _first(tags.get(BITS, 16)) == 12 else 65535
+    pixels = np.asarray(picture).astype(np.float64)
+    clear = pixels == picture.info.get("transparency", -1)
+    if _first(tags.get(PHOTOMETRIC, 1)) == 0:
+        pixels = highest - pixels
+    grey = np.clip(np.rint(pixels * 255 / highest), 0, 255).astype(np.uint8)
+    return Decoded(Image.fromarray(np.where(clear, np.uint8(255), grey)).convert("RGB"), float(pixels.max() / highest))
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    premultiplied = {"La": "LA", "RGBa": "RGBA"}
+    if picture.mode in premultiplied:
+        picture = picture.convert(premultiplied[picture.mode])
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        layer = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _upright(decoded: Decoded, turned: int) -> Decoded:
+    if turned == 1:
+        return decoded
+    return Decoded(decoded.image.transpose(TURNS[turned]), decoded.used)
+
+
+def _cause(path: Path, error: Exception) -> str:
+    """Why, from the file's first bytes where Pillow has no better word than that it does not know it."""
+    if isinstance(error, DataError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno is not None:
+        return str(error.strerror)
+    stated = stated_cause(path)
+    if stated is not None:
+        return stated
+    if isinstance(error, UnidentifiedImageError):
+        return _unidentified(path)
+    return str(error)
+
+
+def _unidentified(path: Path) -> str:
+    kind = image_format(read_head(path))
+    if kind is None:
+        return f"it begins like no image; wanted one of {', '.join(FORMATS)}"
+    return f"it begins like {kind}, but its header is damaged, or of a variant that Pillow does not read"

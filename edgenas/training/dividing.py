@@ -1,0 +1,128 @@
+"""How a set is divided into shuffled, stratified parts, equal images on one side. Indices only; no torch is needed."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.errors import DataError
+
+Indices = npt.NDArray[np.int64]
+
+
+def divide(labels: Indices, held_out: int, seed: int) -> tuple[Indices, Indices]:
+    """Indices of two shuffled, stratified parts; the second holds `held_out` pictures.
+
+    Raises:
+        DataError: a part would be too small to hold every class.
+    """
+    from sklearn.model_selection import train_test_split
+
+    try:
+        kept, held = train_test_split(np.arange(len(labels)), test_size=held_out, random_state=seed, stratify=labels)
+    except ValueError as error:
+        raise DataError(
+            f"cannot hold out {held_out} of {len(labels)} pictures ({error}): change data.validation or data.limit"
+        ) from None
+    return kept, held
+
+
+def exchange_copies(kept: Indices, held: Indices, labels: Indices, copies: Indices) -> tuple[Indices, Indices]:
+    """Return the two parts with equal images on the kept side, each exchanged for a unique image of its class.
+
+    Args:
+        kept: indices of one part.
+        held: indices of the other part.
+        labels: of all images, int64 (n,).
+        copies: from `equal_groups`, int64 (n,).
+
+    Sizes and class counts stay, as long as the class has unique images to exchange.
+    """
+    kept, held = kept.copy(), held.copy()
+    unique = np.bincount(copies, minlength=len(copies))[copies] == 1
+    unpaired = []
+    for place in np.flatnonzero(np.isin(copies[held], copies[kept])):
+        spare = np.flatnonzero(unique[kept] & (labels[kept] == labels[held[place]]))
+        if len(spare):
+            kept[spare[-1]], held[place] = held[place], kept[spare[-1]]
+        else:
+            unpaired.append(place)
+    return np.concatenate([kept, held[unpaired]]), np.delete(held, unpaired)
+
+
+def equal_groups(contents: list[bytes]) -> Indices:
+    """Return for each image the index of the first one of equal content, int64 (n,)."""
+    first: dict[bytes, int] = {}
+    return np.array([first.setdefault(content, index) for index, content in enumerate(contents)], dtype=np.int64)
+
+
+def distinct_images(labels: Indices, copies: Indices) -> npt.NDArray[np.bool_]:
+    """Return whether each image may be held out and is the first of its copies, bool (n,).
+
+    Images that are there under several classes contradict themselves; they may not be held out.
+    """
+    _, first, inverse = np.unique(copies, return_index=True, return_inverse=True)
+    contradicted = np.zeros(len(first), dtype=bool)
+    contradicted[inverse[labels != labels[first][inverse]]] = True
+    chosen = np.zeros(len(labels), dtype=bool)
+    chosen[first] = True
+    return chosen & ~contradicted[inverse]
+
+
+def hold_out(
+    labels: Indices, held_out: int, seed: int, *, keep: int = 1, copies: Indices | None = None
+) -> tuple[Indices, Indices]:
+    """Indices of two shuffled, stratified parts, the second of about `held_out` images, no image in both.
+
+    Every class has at least one distinct image in the second and `keep` in the first, so a class needs `keep + 1`.
+    Images without copies are held out first.
+
+    Args:
+        labels: int64 (n,).
+        held_out: images of the second part.
+        seed: of the order.
+        keep: distinct images of every class that stay in the first part at least.
+        copies: int64 (n,), equal for equal images; None where all differ.
+    """
+    copies = np.arange(len(labels)) if copies is None else copies
+    distinct = distinct_images(labels, copies)
+    _, inverse, sizes = np.unique(copies, return_inverse=True, return_counts=True)
+    counts = np.bincount(labels)
+    most = np.bincount(labels[distinct], minlength=len(counts)) - keep
+    quota = _quota(counts, held_out, np.ones_like(counts), most)
+    order = np.random.default_rng(seed).permutation(len(labels))
+    # One of each group, class by class, the smallest groups first, otherwise in the shuffled order.
+    own = order[distinct[order]]
+    size = sizes[inverse[own]]
+    ranked = np.lexsort((np.arange(len(own)), size, labels[own]))
+    own, size = own[ranked], size[ranked]
+    label = labels[own]
+    starts = np.searchsorted(label, label)
+    place = np.arange(len(own)) - starts
+    total = np.cumsum(size)
+    reached = total - (total - size)[starts]
+    chosen = ((reached <= quota[label]) | (place == 0)) & (place < most[label])
+    held = np.isin(inverse, inverse[own[chosen]])
+    return order[~held[order]], order[held[order]]
+
+
+def _quota(counts: Indices, total: int, low: Indices, high: Indices) -> Indices:
+    """Whole shares of `total`, in proportion to `counts`, within bounds; the largest remainders are rounded up."""
+    exact = counts * total / counts.sum()
+    quota: Indices = np.clip(np.floor(exact).astype(np.int64), low, high)
+    while quota.sum() < min(total, high.sum()):
+        quota[np.argmax(np.where(quota < high, exact - quota, -np.inf))] += 1
+    while quota.sum() > max(total, low.sum()):
+        quota[np.argmin(np.where(quota > low, exact - quota, np.inf))] -= 1
+    return quota
+
+
+def limited(labels: Indices, count: int | None, seed: int) -> Indices:
+    """Indices of a fixed, stratified subset of `count` pictures; all of them, if None or more than there are."""
+    if count is None or count >= len(labels):
+        return np.arange(len(labels))
+    left_out = len(labels) - count
+    # Too few to hold every class cannot be stratified; but then hardly anything is left out of a shuffled split.
+    if left_out < len(np.unique(labels)):
+        return np.arange(count)
+    return divide(labels, left_out, seed)[0]
