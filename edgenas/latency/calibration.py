@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from edgenas.errors import TableError
 from edgenas.latency.network_features import ADDITIVE
 
 Floats = npt.NDArray[np.float64]
+FoldFeatures = Floats | Iterable[Floats]
+"""Features of networks, shape (n, features); one such array for each fold where block costs are refitted, too."""
 MIN_NETWORKS = 2
 PRICED_NETWORKS, SLOPED_NETWORKS = 8, 15
 """Networks from which more than one factor is fitted: prices first, then slopes of any sign.
@@ -60,7 +63,7 @@ class Calibration:
         """Microseconds, (n, features) → (n,)."""
         return np.asarray(features[:, 0] * (features[:, 1:] @ self.weights))
 
-    def interval(self, features: Floats, coverage: float) -> Floats:
+    def interval(self, features: FoldFeatures, coverage: float) -> Floats:
         """Two-sided prediction interval, (n, features) → (n, 2), by CV+ on relative residuals.
 
         CV+ and, with a fold for each network, jackknife+ (Barber, Candès, Ramdas & Tibshirani 2021, arXiv
@@ -75,7 +78,7 @@ class Calibration:
         lower = np.partition(refits * (1 - width), len(width) - rank, axis=1)[:, len(width) - rank]
         return np.column_stack([lower, upper])
 
-    def upper(self, features: Floats, risk: float) -> Floats:
+    def upper(self, features: FoldFeatures, risk: float) -> Floats:
         """One-sided bound that a network exceeds with probability `risk`, (n, features) → (n,).
 
         Raises:
@@ -85,9 +88,9 @@ class Calibration:
         bounds = self._refits(features) * (1 + self.residuals)
         return np.asarray(np.partition(bounds, rank - 1, axis=1)[:, rank - 1])
 
-    def _refits(self, features: Floats) -> Floats:
+    def _refits(self, features: FoldFeatures) -> Floats:
         """What the fit that did not see each calibration network predicts, (n, features) → (n, networks)."""
-        return np.asarray(features[:, :1] * (features[:, 1:] @ self.fold_weights.T)[:, self.folds])
+        return _by_fold(features, self.fold_weights)[:, self.folds]
 
     def _rank(self, coverage: float) -> int:
         count = len(self.residuals)
@@ -141,25 +144,46 @@ def largest_coverage(count: int) -> float:
     return math.floor(1000 * count / (count + 1)) / 1000
 
 
-def fit_calibration(features: Floats, latency_us: Floats) -> Calibration:
-    """Fit on whole networks; features (n, features), latency_us (n,).
+def calibration_folds(latency_us: Floats) -> npt.NDArray[np.int64]:
+    """Return the fold of each network, shape (n,); they follow the order of latency, so each has fast and slow ones.
 
     Raises:
-        TableError: fewer than two networks.
+        TableError: there are fewer than two networks.
     """
     count = len(latency_us)
     if count < MIN_NETWORKS:
         raise TableError(f"calibration: wanted at least {MIN_NETWORKS} measured networks, got {count}")
-    # Folds follow the order of latency, so that every fold holds fast and slow networks.
     folds = np.empty(count, dtype=np.int64)
     folds[np.argsort(latency_us, kind="stable")] = np.arange(count) % min(count, MAX_FOLDS)
+    return folds
+
+
+def fit_calibration(features: Floats, latency_us: Floats, fold_features: Sequence[Floats] | None = None) -> Calibration:
+    """Fit on whole networks.
+
+    Args:
+        features: shape (n, features).
+        latency_us: measured, shape (n,).
+        fold_features: the same networks' features with what was learned without each of `calibration_folds`, where
+            features depend on measured networks.
+
+    Raises:
+        TableError: there are fewer than two networks.
+    """
+    count, folds = len(latency_us), calibration_folds(latency_us)
+    each = [features] * (folds.max() + 1) if fold_features is None else fold_features
     # What is judged without a network is what is fitted with it.
     fit = factor if count < PRICED_NETWORKS else prices if count < SLOPED_NETWORKS else slopes
-    fold_weights = np.array(
-        [fit(features[folds != fold], latency_us[folds != fold]) for fold in range(folds.max() + 1)]
-    )
-    unseen = features[:, 0] * np.einsum("nf,nf->n", features[:, 1:], fold_weights[folds])
+    fold_weights = np.array([fit(own[folds != fold], latency_us[folds != fold]) for fold, own in enumerate(each)])
+    unseen = _by_fold(each, fold_weights)[np.arange(count), folds]
     return Calibration(fit(features, latency_us), fold_weights, folds, latency_us / unseen - 1)
+
+
+def _by_fold(features: FoldFeatures, fold_weights: Floats) -> Floats:
+    """Return what each fold's fit predicts, (n, features) and (folds, features - 1) → (n, folds)."""
+    each = repeat(features, len(fold_weights)) if isinstance(features, np.ndarray) else features
+    predicted = [own[:, 0] * (own[:, 1:] @ weights) for own, weights in zip(each, fold_weights, strict=True)]
+    return np.column_stack(predicted)
 
 
 def factor(features: Floats, latency_us: Floats) -> Floats:

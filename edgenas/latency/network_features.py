@@ -51,10 +51,37 @@ def block_values(blocks: Sequence[BlockSpec], cost_us: Floats, n_stages: int) ->
     """
     paper = paper_values(blocks)
     gated = cost_us * paper[:, PAPER.index("gates")]
+    return np.column_stack([cost_us, paper, gated, cost_us[:, None] * _by_place(blocks, n_stages)])
+
+
+def unpriced_values(blocks: Sequence[BlockSpec], n_stages: int) -> Floats:
+    """Return what `priced_sums` turns into the sums of `block_values`, for blocks whose cost is linear in `PAPER`.
+
+    Shape (blocks, (1 + 1 + stages + 2) × 7): the paper values, those of gated blocks, and those by stage.
+    """
+    paper = paper_values(blocks)
+    gated = paper[:, PAPER.index("gates"), None]
+    own = np.column_stack([np.ones(len(paper)), gated, _by_place(blocks, n_stages)])
+    return (own[:, :, None] * paper[:, None, :]).reshape(len(paper), -1)
+
+
+def priced_sums(unpriced: Floats, price_us: Sequence[float]) -> Floats:
+    """Return the sums of `block_values` from sums of `unpriced_values`, (n, values) → (n, `SUMMED` + stages + 2).
+
+    Args:
+        unpriced: sums over the blocks of each network.
+        price_us: cost of one of each quantity of `PAPER`, microseconds.
+    """
+    by_quantity = unpriced.reshape(len(unpriced), -1, len(PAPER))
+    cost_us = by_quantity @ np.asarray(price_us)
+    return np.column_stack([cost_us[:, 0], by_quantity[:, 0], cost_us[:, 1:]])
+
+
+def _by_place(blocks: Sequence[BlockSpec], n_stages: int) -> npt.NDArray[np.bool_]:
+    """Return where each block stands, shape (blocks, stages + 2)."""
     places = ["stem", *(f"stage{number}" for number in range(n_stages)), "head"]
     own = np.array([places.index(block.name.split(".")[0]) for block in blocks])
-    by_place = cost_us[:, None] * (own[:, None] == np.arange(len(places)))
-    return np.column_stack([cost_us, paper, gated, by_place])
+    return np.asarray(own[:, None] == np.arange(len(places)))
 
 
 def network_features(sums: Floats, resolution: npt.NDArray[np.int64]) -> Floats:

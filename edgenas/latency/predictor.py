@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,9 +15,17 @@ from edgenas.blas import one_blas_thread
 from edgenas.errors import TableError, UserError, explained, shown
 from edgenas.files import read_json, write_json
 from edgenas.latency.block_cost import BlockCosts, KindRegression, PaperCosts
-from edgenas.latency.calibration import MIN_NETWORKS, Calibration, fit_calibration
+from edgenas.latency.calibration import MIN_NETWORKS, Calibration, calibration_folds, fit_calibration
 from edgenas.latency.gene_table import GeneTable
-from edgenas.latency.network_features import PAPER, block_values, n_features, network_features, paper_values
+from edgenas.latency.network_features import (
+    PAPER,
+    block_values,
+    n_features,
+    network_features,
+    paper_values,
+    priced_sums,
+    unpriced_values,
+)
 from edgenas.latency.table import NETWORK, LatencyTable
 from edgenas.space.arch import Arch
 from edgenas.space.blocks import BlockSpec
@@ -25,7 +34,7 @@ from edgenas.space.space import Genes, SearchSpace
 Floats = npt.NDArray[np.float64]
 Archs = Sequence[Arch] | Genes
 """Archs, or their canonical gene matrix, shape (n, genes)."""
-LAYOUT = 3
+LAYOUT = 4
 """Of a saved predictor; raised whenever what is learned changes."""
 AGAIN = (
     "delete the latency/result.json of its run, then run `edgenas profile` on that: it is fitted again from the "
@@ -44,6 +53,7 @@ class LatencyPredictor:
     Attributes:
         num_classes_: of the networks predicted.
         blocks_: costs of single blocks.
+        fold_blocks_: those learned without each fold of the calibration, where networks alone give them; else empty.
         base_: of a fit that began from another device's predictor: that one's calibration, which comes first.
         calibration_: the model fitted on whole networks; None where the table has none of this space.
         calibrated_: whether there is one. Without it a prediction is the plain sum of block costs, which is
@@ -52,6 +62,7 @@ class LatencyPredictor:
 
     num_classes_: int
     blocks_: BlockCosts | PaperCosts
+    fold_blocks_: tuple[PaperCosts, ...]
     base_: Calibration | None
     calibration_: Calibration | None
     calibrated_: bool
@@ -79,24 +90,56 @@ class LatencyPredictor:
         self.num_classes_ = table_classes(self.space, table) if self.num_classes is None else self.num_classes
         rows = table.networks(self.space.structure_id, self.num_classes_)
         archs, p50_us = [self.space.parse(row.key) for row in rows], np.array([row.p50_us for row in rows])
-        if base is None:
-            self._learn(self._block_costs(table, archs, p50_us), None, None)
-        else:
+        blocks = {key: row.p50_us for key, row in table.blocks().items()}
+        if base is not None:
             self._check_base(base)
-            self._learn(base.blocks_, base.calibration_, None)
-        if archs:
-            self._learn(self.blocks_, self.base_, fit_calibration(self.features(archs), p50_us))
-        return self
-
-    def _block_costs(self, table: LatencyTable, archs: Sequence[Arch], p50_us: Floats) -> BlockCosts | PaperCosts:
-        measured = {key: row.p50_us for key, row in table.blocks().items()}
-        if measured:
-            return BlockCosts.fit(measured)
-        if len(archs) < MIN_NETWORKS:
+            self._learn(base.blocks_, base=base.calibration_)
+        elif blocks:
+            self._learn(BlockCosts.fit(blocks))
+        elif len(archs) >= MIN_NETWORKS:
+            self._learn(self._paper_costs(archs, p50_us))
+        else:
             raise TableError(
                 f"the table of {table.identity.device} has no rows of blocks and {len(archs)} networks of "
                 f"{self.space.structure_id} with {self.num_classes_} classes: run `edgenas profile RUN`"
             )
+        return self._calibrate(archs, p50_us) if archs else self
+
+    def refit(self, archs: Sequence[Arch], p50_us: Floats) -> LatencyPredictor:
+        """Return a predictor that learned from these networks what this one learned from those of its table.
+
+        Costs that were measured as blocks, and a base, stay; costs that come from whole networks are fitted again.
+
+        Args:
+            archs: networks of the space, at least two.
+            p50_us: measured, shape (n,).
+
+        Raises:
+            TableError: there are fewer than two networks.
+        """
+        found = LatencyPredictor(self.space, self.num_classes_)
+        found.num_classes_ = self.num_classes_
+        from_networks = isinstance(self.blocks_, PaperCosts) and self.base_ is None
+        found._learn(self._paper_costs(archs, p50_us) if from_networks else self.blocks_, base=self.base_)
+        # Its values do not depend on what networks took.
+        found._table = self._table
+        return found._calibrate(archs, p50_us)
+
+    def _calibrate(self, archs: Sequence[Arch], p50_us: Floats) -> LatencyPredictor:
+        fold_features = None
+        # What networks are judged by must not have learned from them.
+        if isinstance(self.blocks_, PaperCosts) and self.base_ is None:
+            folds = calibration_folds(p50_us)
+            self.fold_blocks_ = tuple(
+                self._paper_costs(list(compress(archs, folds != fold)), p50_us[folds != fold])
+                for fold in range(folds.max() + 1)
+            )
+            fold_features = list(self._fold_features(archs))
+        self.calibration_ = fit_calibration(self.features(archs), p50_us, fold_features)
+        self.calibrated_ = True
+        return self
+
+    def _paper_costs(self, archs: Sequence[Arch], p50_us: Floats) -> PaperCosts:
         networks = [self.space.unroll(arch, self.num_classes_) for arch in archs]
         return PaperCosts.fit(np.array([paper_values(specs).sum(axis=0) for specs in networks]), p50_us)
 
@@ -109,9 +152,13 @@ class LatencyPredictor:
             )
 
     def _learn(
-        self, blocks: BlockCosts | PaperCosts, base: Calibration | None, calibration: Calibration | None
+        self,
+        blocks: BlockCosts | PaperCosts,
+        fold_blocks: tuple[PaperCosts, ...] = (),
+        base: Calibration | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
-        self.blocks_, self.base_, self.calibration_ = blocks, base, calibration
+        self.blocks_, self.fold_blocks_, self.base_, self.calibration_ = blocks, fold_blocks, base, calibration
         self.calibrated_ = calibration is not None
         self._table: GeneTable | None = None
 
@@ -132,7 +179,7 @@ class LatencyPredictor:
         Raises:
             TableError: not calibrated, or more coverage than the calibration networks support.
         """
-        return _credible(self._calibration().interval(self.features(archs), coverage))
+        return _credible(self._calibration().interval(self._each_features(archs), coverage))
 
     @one_blas_thread()
     def upper(self, archs: Archs, risk: float) -> Floats:
@@ -141,7 +188,7 @@ class LatencyPredictor:
         Raises:
             TableError: not calibrated, or less risk than the calibration networks support.
         """
-        return _credible(self._calibration().upper(self.features(archs), risk))
+        return _credible(self._calibration().upper(self._each_features(archs), risk))
 
     def _calibration(self) -> Calibration:
         if self.calibration_ is None:
@@ -157,26 +204,48 @@ class LatencyPredictor:
         Raises:
             TableError: a block is neither measured nor inside the measured range.
         """
-        genes = archs if isinstance(archs, np.ndarray) else self.space.encode(archs)
-        if self._table is None:
-            self._table = GeneTable.of(self.space, self.num_classes_, self._block_values)
-        sums = self._table.sums(genes)
-        unknown = np.flatnonzero(np.isnan(sums[:, 0]))
-        if len(unknown) and isinstance(self.blocks_, BlockCosts):
+        genes = self._genes(archs)
+        sums = self._sums(genes)
+        if isinstance(self.blocks_, PaperCosts):
+            sums = priced_sums(sums, self.blocks_.price_us)
+        elif len(unknown := np.flatnonzero(np.isnan(sums[:, 0]))):
             first = self.space.decode(genes[unknown[:1]])[0]
             self.blocks_.of(self.space.unroll(first, self.num_classes_))
-        features = network_features(sums, np.asarray(self.space.resolution)[genes[:, 0]])
+        features = network_features(sums, self._resolution(genes))
         if self.base_ is not None:
             features[:, 0] = self.base_.predict(features)
         return features
 
+    def _each_features(self, archs: Archs) -> Floats | Iterator[Floats]:
+        """Return the features that each fold's fit sees: the same, unless its block costs are its own."""
+        return self._fold_features(archs) if self.fold_blocks_ else self.features(archs)
+
+    def _fold_features(self, archs: Archs) -> Iterator[Floats]:
+        genes = self._genes(archs)
+        unpriced, resolution = self._sums(genes), self._resolution(genes)
+        return (network_features(priced_sums(unpriced, fold.price_us), resolution) for fold in self.fold_blocks_)
+
+    def _genes(self, archs: Archs) -> Genes:
+        return archs if isinstance(archs, np.ndarray) else self.space.encode(archs)
+
+    def _resolution(self, genes: Genes) -> npt.NDArray[np.int64]:
+        return np.asarray(self.space.resolution)[genes[:, 0]]
+
+    def _sums(self, genes: Genes) -> Floats:
+        """Return sums over networks' blocks: of `unpriced_values` where costs are prices, else of `block_values`."""
+        if self._table is None:
+            self._table = GeneTable.of(self.space, self.num_classes_, self._block_values)
+        return self._table.sums(genes)
+
     def _block_values(self, blocks: Sequence[BlockSpec]) -> Floats:
+        if isinstance(self.blocks_, PaperCosts):
+            return unpriced_values(blocks, len(self.space.stages))
         return block_values(blocks, self.blocks_.known(blocks), len(self.space.stages))
 
     def save(self, path: Path) -> None:
         """Write what was learned as JSON."""
         blocks: dict[str, Any] = (
-            {"price_us": self.blocks_.price_us}
+            {"price_us": self.blocks_.price_us, "fold_price_us": [fold.price_us for fold in self.fold_blocks_]}
             if isinstance(self.blocks_, PaperCosts)
             else {
                 "measured_us": dict(self.blocks_.measured_us),
@@ -192,6 +261,11 @@ class LatencyPredictor:
             "calibration": self.calibration_.to_json() if self.calibration_ else None,
         }
         write_json(path, value)
+
+    def _check_folds(self) -> None:
+        refits = 0 if self.calibration_ is None else len(self.calibration_.fold_weights)
+        if len(self.fold_blocks_) not in (0, refits):
+            raise ValueError(f"wanted prices of {refits} folds, got {len(self.fold_blocks_)}")
 
     @classmethod
     def load(cls, path: Path, space: SearchSpace) -> LatencyPredictor:
@@ -212,7 +286,8 @@ class LatencyPredictor:
                 None if value[name] is None else Calibration.from_json(value[name], n_features(len(space.stages)))
                 for name in ("base", "calibration")
             ]
-            predictor._learn(_read_blocks(value["blocks"]), *read)
+            predictor._learn(*_read_blocks(value["blocks"]), *read)
+            predictor._check_folds()
         except UserError as error:
             raise TableError(str(error)) from None
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
@@ -221,11 +296,15 @@ class LatencyPredictor:
         return predictor
 
 
-def _read_blocks(value: Mapping[str, Any]) -> BlockCosts | PaperCosts:
+def _read_blocks(value: Mapping[str, Any]) -> tuple[BlockCosts | PaperCosts, tuple[PaperCosts, ...]]:
     if "price_us" in value:
-        return PaperCosts(TypeAdapter(Prices).validate_python(tuple(value["price_us"])))
+        whole, *folds = (
+            PaperCosts(TypeAdapter(Prices).validate_python(tuple(price_us)))
+            for price_us in (value["price_us"], *value["fold_price_us"])
+        )
+        return whole, tuple(folds)
     regressions = {kind: KindRegression.from_json(kind, fit) for kind, fit in value["regressions"].items()}
-    return BlockCosts(TypeAdapter(dict[str, FinitePositive]).validate_python(value["measured_us"]), regressions)
+    return BlockCosts(TypeAdapter(dict[str, FinitePositive]).validate_python(value["measured_us"]), regressions), ()
 
 
 def outdated(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ import numpy.typing as npt
 
 from edgenas.blas import one_blas_thread
 from edgenas.errors import TableError
-from edgenas.latency.calibration import fit_calibration, largest_coverage, line_fit
+from edgenas.latency.calibration import largest_coverage, line_fit
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import LatencyRow, LatencyTable
+from edgenas.space.arch import Arch
 from edgenas.space.cost import cost
 from edgenas.space.space import SearchSpace
 
@@ -82,45 +84,51 @@ def score_predictor(
     if len(rows) < 2 * folds:
         raise TableError(f"scoring in {folds} folds wants at least {2 * folds} measured networks, got {len(rows)}")
     archs = [space.parse(row.key) for row in rows]
-    features = predictor.features(archs)
     macs = np.array([[cost(space.unroll(arch, predictor.num_classes_)).macs, 1.0] for arch in archs])
     measured = np.array([row.p50_us for row in rows])
     fold = np.random.default_rng(seed).permutation(len(rows)) % folds
-    predicted, baseline, bounds = _held_out(features, macs, measured, fold)
-    return _score(rows, features, predicted, baseline, bounds, len(rows) - int(np.bincount(fold).max()))
+    held_out = _held_out(predictor, archs, macs, measured, fold)
+    return _score(rows, held_out, len(rows) - int(np.bincount(fold).max()))
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """What fits on the other folds say of each network, microseconds; `bounds` (n, 2) are NaN where unsupported."""
+
+    predicted: Floats
+    plain_sum: Floats
+    macs_linear: Floats
+    bounds: Floats
 
 
 def _held_out(
-    features: Floats, macs: Floats, measured: Floats, fold: npt.NDArray[np.int64]
-) -> tuple[Floats, Floats, Floats | None]:
-    """Predictions, those of a line through MACs, and 90 % intervals where supported, by fits on other folds."""
-    predicted, baseline, bounds = np.empty(len(fold)), np.empty(len(fold)), np.empty((len(fold), 2))
+    predictor: LatencyPredictor,
+    archs: Sequence[Arch],
+    macs: Floats,
+    measured: Floats,
+    fold: npt.NDArray[np.int64],
+) -> _HeldOut:
+    count = len(fold)
+    found = _HeldOut(np.empty(count), np.empty(count), np.empty(count), np.full((count, 2), np.nan))
     for number in range(int(fold.max()) + 1):
         out = fold == number
-        calibration = fit_calibration(features[~out], measured[~out])
-        predicted[out] = calibration.predict(features[out])
-        baseline[out] = macs[out] @ line_fit(macs[~out], measured[~out])
-        if largest_coverage(int((~out).sum())) < SCORED_COVERAGE:
-            bounds[:] = np.nan
-            continue
-        bounds[out] = calibration.interval(features[out], SCORED_COVERAGE)
-    return predicted, baseline, None if np.isnan(bounds).any() else bounds
+        own, unseen = list(compress(archs, ~out)), list(compress(archs, out))
+        refit = predictor.refit(own, measured[~out])
+        found.predicted[out] = refit.predict(unseen)
+        found.plain_sum[out] = refit.features(unseen)[:, 0]
+        found.macs_linear[out] = macs[out] @ line_fit(macs[~out], measured[~out])
+        if largest_coverage(len(own)) >= SCORED_COVERAGE:
+            found.bounds[out] = refit.interval(unseen, SCORED_COVERAGE)
+    return found
 
 
-def _score(
-    rows: Sequence[LatencyRow],
-    features: Floats,
-    predicted: Floats,
-    baseline: Floats,
-    bounds: Floats | None,
-    n_fit: int,
-) -> PredictorScore:
+def _score(rows: Sequence[LatencyRow], held_out: _HeldOut, n_fit: int) -> PredictorScore:
     from scipy.stats import kendalltau
 
-    measured = np.array([row.p50_us for row in rows])
+    measured, predicted, bounds = np.array([row.p50_us for row in rows]), held_out.predicted, held_out.bounds
     error = predicted / measured - 1
     coverage = half_width = None
-    if bounds is not None:
+    if not np.isnan(bounds).any():
         coverage = float(np.mean((bounds[:, 0] <= measured) & (measured <= bounds[:, 1])))
         half_width = float(np.median((bounds[:, 1] - bounds[:, 0]) / 2 / predicted))
     return PredictorScore(
@@ -135,8 +143,8 @@ def _score(
         repeat_noise=_mean_stated([row.repeat_noise for row in rows]),
         coverage_90=coverage,
         median_half_width_90=half_width,
-        mape_macs_linear=float(np.abs(baseline / measured - 1).mean()),
-        mape_plain_sum=float(np.abs(features[:, 0] / measured - 1).mean()),
+        mape_macs_linear=float(np.abs(held_out.macs_linear / measured - 1).mean()),
+        mape_plain_sum=float(np.abs(held_out.plain_sum / measured - 1).mean()),
         held_out=tuple((r.key, float(p), r.p50_us) for r, p in zip(rows, predicted, strict=True)),
     )
 

@@ -36,7 +36,6 @@ from machine import machine, versions
 from scipy.stats import kendalltau
 
 from edgenas.deploy.onnx_export import EXPORTER_VERSION
-from edgenas.latency.calibration import fit_calibration
 from edgenas.latency.device import dump_device, probe
 from edgenas.latency.few_shot import telling_networks
 from edgenas.latency.predictor import LatencyPredictor
@@ -193,15 +192,14 @@ def _speed(predictor: LatencyPredictor, count: int = 100_000) -> float:
 def _coverage(predictor: LatencyPredictor, table: LatencyTable, archs: Sequence[Arch], seen: Floats) -> dict[str, Any]:
     """Intervals of fits on random shares of the calibration networks, pooled."""
     rows = table.networks(predictor.space.structure_id, predictor.num_classes_)
-    features = predictor.features([predictor.space.parse(row.key) for row in rows])
-    p50, unseen = np.array([row.p50_us for row in rows]), predictor.features(archs)
+    measured, p50 = [predictor.space.parse(row.key) for row in rows], np.array([row.p50_us for row in rows])
     inside, half = [], []
     for seed in range(FITS):
         kept = np.random.default_rng(seed).permutation(len(rows))[: round(FIT_SHARE * len(rows))]
-        calibration = fit_calibration(features[kept], p50[kept])
-        bounds = calibration.interval(unseen, COVERAGE)
+        refit = predictor.refit([measured[place] for place in kept], p50[kept])
+        bounds = refit.interval(archs, COVERAGE)
         inside.append(np.mean((bounds[:, 0] <= seen) & (seen <= bounds[:, 1])))
-        half.append(np.median((bounds[:, 1] - bounds[:, 0]) / 2 / calibration.predict(unseen)))
+        half.append(np.median((bounds[:, 1] - bounds[:, 0]) / 2 / refit.predict(archs)))
     return {
         "interval_coverage": float(np.mean(inside)),
         "interval_coverage_by_fit": [float(value) for value in inside],

@@ -11,6 +11,7 @@ from small_run import SMALL_CONFIG, SMALL_SPACE, SmallRun
 from edgenas.config.reading import load_config
 from edgenas.errors import TableError
 from edgenas.files import read_json, write_json
+from edgenas.latency.predictor import LAYOUT
 from edgenas.latency.table import LatencyTable
 from edgenas.pipeline.profile import run_predictors, run_profile
 from edgenas.pipeline.profile_plan import profile_told
@@ -75,7 +76,7 @@ def test_an_older_predictor_is_fitted_again_on_its_base(small_run: SmallRun, tmp
     before = run_predictors(run)["here"].predict([run.space.smallest])
     write_json(path, {key: value for key, value in read_json(path).items() if key != "layout"})
     assert run_predictors(run)["here"].predict([run.space.smallest]) == pytest.approx(before, rel=1e-4)
-    assert read_json(path)["layout"] == 3
+    assert read_json(path)["layout"] == LAYOUT
 
 
 def test_minutes_bound_what_is_timed(tmp_path: Path) -> None:
