@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgenas.display import print_table
+from edgenas.report.searched import offspring
 
 
 def print_race(found: Mapping[str, Any], folder: Path) -> None:
@@ -20,6 +21,9 @@ def print_race(found: Mapping[str, Any], folder: Path) -> None:
     ]
     print("share of the hypervolume that all trials found: median (least to greatest)\n")
     print_table(columns, rows, right=columns[1:])
+    for one in strategies.values():
+        if made := offspring(one["origins"]):
+            print(f"\n{made}.")
     print(f"\nfigure   {folder}/race.png")
     print(f"all      {folder}/race.json")
 

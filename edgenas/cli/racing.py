@@ -17,7 +17,8 @@ app = typer.Typer()
 def race(
     target: Target,
     strategies: Annotated[
-        str, typer.Option(help="Names, by commas: nsga2, surrogate, random, grid, bayesian, …")
+        str,
+        typer.Option(help="Names, by commas: nsga2 (NSGA-II with an archive), surrogate, random, grid, bayesian, …"),
     ] = "nsga2,surrogate,random",
     seeds: Annotated[int, typer.Option(help="Trials of each, from the run's seed on.")] = 5,
     evaluations: Annotated[

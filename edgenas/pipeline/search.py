@@ -119,6 +119,7 @@ def _to_json(
         "refits": refits(run),
         "asked": config.evaluations,
         "evaluations": len(result.genes),
+        "origins": dict(result.origins),
         "exhausted": result.exhausted,
         "failures": [{"arch": failure.name, "cause": failure.cause} for failure in result.failures],
         "seconds": scorer.seconds,

@@ -192,15 +192,16 @@ def _search(run: Run, plots: Sequence[str]) -> list[str]:
     facts = run.search
     point = ", ".join(f"{value:.4g}" for value in facts.reference_point)
     names = ", ".join(f"{each.name} ({each.unit})" for each in facts.objectives) or "error, latency in µs"
-    told = [sentence for sentence in (searched.unscored(run), *searched.models(run)) if sentence]
+    made = searched.offspring(facts.origins)
+    told = [sentence for sentence in (searched.unscored(run), *searched.models(run), made and f"{made}.") if sentence]
     return [
         "## Search",
         "",
         f"{judgement.search(run)}.",
         "",
         *([" ".join(told), ""] if told else []),
-        f"Strategy `{facts.strategy}`; final hypervolume {facts.hypervolume:.4g}, reference point ({point}) in "
-        f"({names}).",
+        f"Strategy {searched.strategy_name(facts.strategy)}; final hypervolume {facts.hypervolume:.4g}, reference "
+        f"point ({point}) in ({names}).",
         *image("search.png", "Hypervolume against evaluations", plots, before=[""]),
     ]
 

@@ -192,8 +192,10 @@ def _search(run: Run) -> Section:
     facts = run.search
     point = ", ".join(f"{value:.4g}" for value in facts.reference_point)
     drawn = (figures.hypervolume(run),) if facts.hypervolume_by_batch else ()
-    said = [f"Strategy {facts.strategy}; hypervolume {facts.hypervolume:.4g}, reference point ({point})"]
-    said += [line.rstrip(".") for line in (*searched.models(run), searched.unscored(run)) if line]
+    made = searched.offspring(facts.origins)
+    name = searched.strategy_name(facts.strategy)
+    said = [f"Strategy {name}; hypervolume {facts.hypervolume:.4g}, reference point ({point})"]
+    said += [line.rstrip(".") for line in (*searched.models(run), searched.unscored(run), made) if line]
     return Section("search", "Search", judgement.search(run), drawn, sentences(said))
 
 

@@ -134,6 +134,7 @@ class SearchFacts(Value):
     evaluations_by_batch: tuple[int, ...]
     # Earlier versions had these two objectives alone, and kept no more.
     objectives: tuple[Objective, ...] = ()
+    origins: dict[str, int] = Field(default_factory=dict)
     exhausted: bool = False
     failures: tuple[Unscored, ...] = ()
     feasibility: Feasibility | None = None

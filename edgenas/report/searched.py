@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from edgenas.report.formats import count, ms, percent, size
 from edgenas.report.judgement import amount
 from edgenas.report.predictor_judgement import POOR_TAU
@@ -18,6 +20,22 @@ def unscored(run: Run) -> str | None:
     if not failed:
         return None
     return f"Doubt: {len(failed)} subnets could not be scored, the first `{failed[0].arch}`: {failed[0].cause}."
+
+
+def strategy_name(strategy: str) -> str:
+    """Return what a strategy is called in full."""
+    return "nsga2 (NSGA-II with an archive)" if strategy == "nsga2" else strategy
+
+
+def offspring(origins: Mapping[str, int]) -> str | None:
+    """Return what share of its offspring the archive of nsga2 made; None where no offspring was evaluated."""
+    made = origins.get("archive", 0) + origins.get("population", 0)
+    if not made:
+        return None
+    return (
+        f"nsga2 is NSGA-II with an archive: {percent(origins['archive'] / made, 0)} of {made:,} evaluated offspring "
+        "came from the archive, the others from NSGA-II's own mating"
+    )
 
 
 def models(run: Run) -> list[str]:

@@ -69,7 +69,8 @@ def optimise(
         strategy: bayesian, gradient, grid, nsga2, random, regularized-evolution, reinforce or surrogate, which is for
             objectives that cost: it models those that are not `exact`, and evaluates what that promises most of.
         evaluations: how many candidates to evaluate, failed ones included; fewer if the space is exhausted.
-        population: candidates in a batch; by default a twentieth of `evaluations`, within 10 to 100.
+        population: candidates in a batch, and the members of an evolving population (regularized-evolution
+            then evaluates one at a time); by default a twentieth of `evaluations`, within 10 to 100.
         seed: of all randomness.
         initial: genes to propose first, shape (n, genes); infeasible ones are passed over.
         repair: genes to their canonical form, shape (n, genes) to (n, genes), idempotent.
@@ -94,10 +95,10 @@ def optimise(
     proposer = Proposer(
         choices, asked, np.random.default_rng(loop_seed), repair=repair, constraints=constraints, initial=first
     )
-    record = Record()
+    record = Record(size)
     while record.done < evaluations:
         with one_blas_thread():
-            genes, violations = proposer.batch(size)
+            genes, violations = proposer.batch(asked.batch_size(size))
         if not len(genes):
             break
         # A whole batch is asked for even at the end, so that a longer search begins with the same evaluations.
@@ -114,7 +115,7 @@ def optimise(
             callback(Progress(record.done, evaluations, record.hypervolumes[-1], failures, tuple(asked.rounds)))
     if record.done == 0:
         raise proposer.infeasible()
-    return record.result(exhausted=record.done < evaluations, rounds=asked.rounds)
+    return record.result(exhausted=record.done < evaluations, rounds=asked.rounds, origins=asked.origins)
 
 
 def _checked_choices(n_choices: npt.ArrayLike) -> Genes:

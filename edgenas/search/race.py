@@ -7,7 +7,7 @@ of them found.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ class Trial:
         evaluations: after each batch.
         seconds: after each batch: what evaluating took when it was done first, and the strategy's own time.
         points: of each batch the objectives that nothing before it dominated.
+        origins: how many evaluations each way of making candidates gave, where the strategy has several.
     """
 
     strategy: str
@@ -39,6 +40,7 @@ class Trial:
     evaluations: tuple[int, ...]
     seconds: tuple[float, ...]
     points: tuple[tuple[tuple[float, ...], ...], ...]
+    origins: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, strategy: str, seed: int, result: SearchResult, seconds: Sequence[float]) -> Trial:
@@ -50,7 +52,7 @@ class Trial:
             points.append(tuple(map(tuple, merged[kept[kept >= len(front)]].tolist())))
             front = merged[kept]
         evaluations = tuple(result.evaluations_by_batch.tolist())
-        return cls(strategy, seed, evaluations, tuple(map(float, seconds)), tuple(points))
+        return cls(strategy, seed, evaluations, tuple(map(float, seconds)), tuple(points), dict(result.origins))
 
     def hypervolumes(self, reference: Floats) -> Floats:
         """Of the front after each batch, shape (batches,)."""
@@ -81,6 +83,7 @@ def summarise(trials: Sequence[Trial]) -> dict[str, Any]:
         found[name] = {
             "seeds": [trial.seed for trial, _ in own],
             "at": {str(mark): _spread(_at(own, "evaluations", mark)) for mark in _marks(evaluations)},
+            "origins": _summed([trial.origins for trial, _ in own]),
             "seconds": _spread(np.array([trial.seconds[-1] for trial, _ in own])),
             "by_evaluations": _curve(own, "evaluations", np.linspace(0, evaluations, CURVE_POINTS + 1)[1:]),
             "by_seconds": _curve(own, "seconds", np.linspace(0, seconds, CURVE_POINTS + 1)[1:]),
@@ -90,6 +93,10 @@ def summarise(trials: Sequence[Trial]) -> dict[str, Any]:
 
 def _marks(evaluations: int) -> list[int]:
     return sorted({max(1, round(share * evaluations)) for share in MARKS})
+
+
+def _summed(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    return {name: sum(each[name] for each in counts) for name in counts[0]}
 
 
 Own = Sequence[tuple[Trial, Floats]]

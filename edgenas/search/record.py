@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,8 @@ class SearchResult:
     """
     rounds: tuple[Round, ...] = ()
     """Every fit of models, where the strategy fits any."""
+    origins: Mapping[str, int] = field(default_factory=dict)
+    """How many evaluations each way of making candidates gave, where the strategy has several."""
 
     @property
     def evaluations_by_batch(self) -> npt.NDArray[np.intp]:
@@ -50,13 +52,15 @@ class SearchResult:
 
 
 BARREN = 3
-"""Batches in a row without one evaluation that succeeds, at most."""
+"""Populations in a row without one evaluation that succeeds, at most."""
 
 
 class Record:
     """Evaluations as they come in, and the front they form so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, population: int) -> None:
+        """Store how many candidates a whole batch has."""
+        self._population = population
         self.done = self._barren = 0
         self.failures: list[Failure] = []
         self.hypervolumes: list[float] = []
@@ -68,15 +72,15 @@ class Record:
         """Take in a batch.
 
         Raises:
-            EdgenasError: nothing has succeeded for more than 3 batches.
+            EdgenasError: nothing has succeeded for more than 3 populations.
         """
         self.done += len(batch.genes) + len(batch.failures)
         self.failures.extend(batch.failures)
         self._rows.append(batch)
-        self._barren = 0 if len(batch.genes) else self._barren + 1
-        if self._barren > BARREN:
+        self._barren = 0 if len(batch.genes) else self._barren + len(batch.failures)
+        if self._barren > BARREN * self._population:
             raise EdgenasError(
-                f"evaluate: of the last {self._barren} batches every candidate failed, the last of them "
+                f"evaluate: each of the last {self._barren} candidates failed, the last of them "
                 f"{self.failures[-1]}. The search would be blind: mend the objectives"
             )
         if len(batch.objectives):
@@ -97,7 +101,9 @@ class Record:
         merged = np.vstack([self._front, objectives])
         self._front = merged[non_dominated(merged)]
 
-    def result(self, *, exhausted: bool, rounds: Sequence[Round] = ()) -> SearchResult:
+    def result(
+        self, *, exhausted: bool, rounds: Sequence[Round] = (), origins: Mapping[str, int] | None = None
+    ) -> SearchResult:
         """All of it.
 
         Raises:
@@ -119,4 +125,5 @@ class Record:
             failures=tuple(self.failures),
             exhausted=exhausted,
             rounds=tuple(rounds),
+            origins=dict(origins or {}),
         )

@@ -129,3 +129,11 @@ def test_how_the_network_was_chosen_is_told(run_folder: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"choice": choice}))
     assert "- chosen as the knee of the front in error, latency@here, as measured" in page_of(run_folder)
     assert judgement.front(load_run(run_folder))
+
+
+def test_the_share_of_offspring_that_the_archive_made_is_stated(run_folder: Path) -> None:
+    assert "offspring" not in page_of(run_folder)
+    add(run_folder, origins={"archive": 81, "population": 9, "first": 30})
+    text = page_of(run_folder)
+    assert "Strategy nsga2 (NSGA-II with an archive);" in text
+    assert "90 % of 90 evaluated offspring came from the archive" in text

@@ -52,6 +52,15 @@ def test_shares_are_of_all_trials_together() -> None:
     assert found["strategies"]["nsga2"]["at"]["15"]["median"] <= found["strategies"]["nsga2"]["at"]["30"]["median"]
 
 
+def test_offspring_of_all_seeds_is_counted_by_what_made_it() -> None:
+    trials = [trial(strategy, seed)[0] for strategy in ("nsga2", "random") for seed in range(2)]
+    found = summarise(trials)["strategies"]
+    assert found["random"]["origins"] == {}
+    expected = {name: sum(one.origins[name] for one in trials[:2]) for name in ("archive", "population", "first")}
+    assert found["nsga2"]["origins"] == expected
+    assert sum(expected.values()) == 120
+
+
 def test_before_its_first_batch_a_trial_has_found_nothing() -> None:
     kept = Trial("random", 0, (10, 20), (5.0, 9.0), (((1.0, 2.0),), ((0.5, 1.0),)))
     curve = summarise([kept])["strategies"]["random"]["by_seconds"]

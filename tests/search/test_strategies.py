@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from edgenas.errors import ConfigError
-from edgenas.search import optimise
+from edgenas.search import SearchResult, optimise
 from edgenas.search.front import hypervolume
+from edgenas.search.strategies import nsga2
 from edgenas.search.strategies.by_name import STRATEGIES, strategy_class
 from edgenas.search.strategies.gradient import Perceptron
 from edgenas.search.strategies.grid import GridStrategy
@@ -61,6 +62,70 @@ def test_evolution_lets_the_oldest_die_however_good() -> None:
     children = strategy.ask(50)
     # Each child is one change away from a living parent, and the best lives no more.
     assert ((children != 2).sum(axis=1) == 1).all()
+
+
+def test_evolution_evaluates_a_population_and_then_one_child_a_cycle() -> None:
+    sizes: list[int] = []
+
+    def counted(genes: np.ndarray) -> np.ndarray:
+        sizes.append(len(genes))
+        return known_front(genes)
+
+    result = optimise(N_CHOICES, counted, strategy="regularized-evolution", evaluations=30, population=8, seed=0)
+    assert sizes == [8, *[1] * 22]
+    for place in range(8, 30):
+        # Its parent is one of the eight youngest, one changed gene away.
+        apart = (result.genes[place - 8 : place] != result.genes[place]).sum(axis=1)
+        assert 1 in apart
+
+
+def test_parents_of_evolution_are_the_best_of_samples_drawn_with_replacement() -> None:
+    """The r-th worst of P is the best of S draws with probability (r^S - (r-1)^S) / P^S."""
+    population, sample, children = 12, 3, 20_000
+    strategy = RegularizedEvolutionStrategy(np.full(45, 2), seed=0, population=population)
+    # Member r has r whole triples of ones: no child of one can be taken for a child of another.
+    members = np.repeat(np.arange(15) < np.arange(population)[:, None], 3, axis=1).astype(np.int64)
+    strategy.tell(members, np.arange(population, 0, -1.0)[:, None], np.empty((population, 0)))
+    apart = (strategy.ask(children)[:, None] != members).sum(axis=2)
+    parents = np.bincount(apart.argmin(axis=1), minlength=population) / children
+    ranks = np.arange(1, population + 1)
+    expected = (ranks**sample - (ranks - 1) ** sample) / population**sample
+    np.testing.assert_allclose(parents, expected, atol=4 * np.sqrt(0.25 / children))
+
+
+def test_evolution_outlives_more_failures_in_a_row_than_batches_may_have() -> None:
+    done = []
+
+    def fragile(genes: np.ndarray) -> np.ndarray:
+        done.extend(genes)
+        objectives = known_front(genes)
+        return np.where(8 < len(done) <= 20, np.nan, 1.0) * objectives
+
+    arguments = {"strategy": "regularized-evolution", "population": 8, "seed": 0}
+    result = optimise(N_CHOICES, fragile, evaluations=40, **arguments)
+    assert (len(result.genes), len(result.failures)) == (28, 12)
+
+
+def made(result: SearchResult) -> int:
+    return result.origins["archive"] + result.origins["population"]
+
+
+def test_nsga2_counts_what_its_archive_makes() -> None:
+    result = optimise(N_CHOICES, known_front, evaluations=400, population=20, seed=0)
+    assert sum(result.origins.values()) == 400
+    assert result.origins["first"] >= 20
+    # Nine in ten are asked of the archive; what was proposed before is left out, of either kind.
+    assert 0.8 < result.origins["archive"] / made(result) < 1
+    again = optimise(N_CHOICES, known_front, evaluations=400, population=20, seed=0)
+    assert again.origins == result.origins
+
+
+def test_without_its_archive_none_of_nsga2s_offspring_comes_from_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nsga2, "MATING_SHARE", 0.0)
+    monkeypatch.setattr(nsga2, "MOVE_SHARE", 0.0)
+    result = optimise(N_CHOICES, known_front, evaluations=200, population=20, seed=0)
+    assert result.origins["archive"] == 0
+    assert made(result) > 0
 
 
 def test_slope_of_the_perceptron_is_that_of_small_differences() -> None:

@@ -1,14 +1,16 @@
-"""NSGA-II on integer genes, by pymoo.
+"""NSGA-II with an archive, on integer genes, by pymoo.
 
 Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", IEEE TEC 6(2), 2002.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.config import Config
 from pymoo.core.mutation import Mutation
@@ -27,6 +29,8 @@ MATING_SHARE, MOVE_SHARE = 0.6, 0.3
 """Shares of offspring of neighbours along the front, and of single moves from it; the rest is NSGA-II's own."""
 LITTER = 3
 """Offspring made of each parent in the archive, of which the one is proposed that promises most."""
+ARCHIVE, POPULATION, FIRST = "archive", "population", "first"
+"""What made a candidate; the first ones are random, or were given to the search."""
 RANDOM_PHASE = 10
 """Random draws before the first generation are at most this many populations, however few are feasible."""
 
@@ -51,9 +55,10 @@ class GeneMutation(Mutation):  # type: ignore[misc]  # pymoo has no types
 
 
 class NSGA2Strategy(Strategy):
-    """NSGA-II with uniform crossover and mutation of about one gene, and a local search along the front.
+    """NSGA-II with an archive: uniform crossover and mutation of about one gene, and a local search along the front.
 
-    A population is too few to hold a front of several budgets. So all non-dominated candidates are kept, and those
+    It is not the published NSGA-II, and `origins` counts how much of its offspring the archive makes. A population
+    is too few to hold a front of several budgets. So all non-dominated candidates are kept, and those
     just behind them, and most offspring come from these: of two that are neighbours along the front, or of one by a
     move (one gene up, another down). Of several such offspring the one is proposed that a model of the genes' effects
     puts farthest ahead. The first generation is of all sizes. Infeasible candidates steer by their summed violation
@@ -79,6 +84,8 @@ class NSGA2Strategy(Strategy):
         self._width = 1
         self._brood = np.empty((0, len(n_choices)), dtype=np.int64)
         self._waiting: Any = Population.empty()
+        self._asked: dict[bytes, str] = {}
+        self._origins = Counter[str]()
         # Duplicates are removed by the loop, against everything ever proposed.
         self._algorithm = _NSGA2(
             pop_size=population,
@@ -94,13 +101,25 @@ class NSGA2Strategy(Strategy):
         if not self._algorithm.is_initialized:
             return leaning(self._rng, self._n_choices, self._rng.random(count))
         if len(self._archive) < 2:
-            return self._of_population(count)
+            return self._noted(self._of_population(count), np.zeros(count, dtype=bool))
         kind = self._rng.random(count)
         mating, moving = kind < MATING_SHARE, (kind >= MATING_SHARE) & (kind < MATING_SHARE + MOVE_SHARE)
         genes = np.empty((count, len(self._n_choices)), dtype=np.int64)
         genes[mating] = self._best_of(self._of_neighbours, int(mating.sum()))
         genes[moving] = self._best_of(self._by_a_move, int(moving.sum()))
         genes[~(mating | moving)] = self._of_population(int((~(mating | moving)).sum()))
+        return self._noted(genes, mating | moving)
+
+    @property
+    def origins(self) -> Mapping[str, int]:
+        """Return how many evaluated candidates came from the `archive`, the `population`, or neither (`first`)."""
+        return {name: self._origins[name] for name in (ARCHIVE, POPULATION, FIRST)}
+
+    def _noted(self, genes: Genes, of_archive: npt.NDArray[np.bool_]) -> Genes:
+        """Remember what made each row, by its canonical form, until its batch is told."""
+        canonical = genes if self._repair is None else self._repair(genes.copy())
+        for row, archived in zip(canonical, of_archive.tolist(), strict=True):
+            self._asked.setdefault(row.tobytes(), ARCHIVE if archived else POPULATION)
         return genes
 
     def _best_of(self, make: Callable[[Genes], Genes], count: int) -> Genes:
@@ -144,6 +163,8 @@ class NSGA2Strategy(Strategy):
 
     def tell(self, genes: Genes, objectives: Floats, violations: Floats) -> None:
         """Let the fittest of the population and `genes` survive, and learn what genes are worth."""
+        self._origins.update(self._asked.get(row.tobytes(), FIRST) for row in np.ascontiguousarray(genes, np.int64))
+        self._asked.clear()
         if not len(genes):
             return
         if self._width != objectives.shape[1]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -51,6 +51,18 @@ class Strategy(Protocol):
     def rounds(self) -> Sequence[Round]:
         """Every fit of models so far; none of strategies that fit none."""
         return ()
+
+    @property
+    def origins(self) -> Mapping[str, int]:
+        """Return how many evaluated candidates each way of making them gave; empty where there is only one way."""
+        return {}
+
+    def batch_size(self, population: int) -> int:
+        """Return how many candidates to evaluate before the next telling: a whole population, or fewer.
+
+        It depends on nothing but what was told, so that a resumed search has the same batches.
+        """
+        return population
 
     def ask(self, count: int) -> Genes:
         """Propose `count` candidates, shape (count, genes), each gene in 0 to its number of choices - 1.

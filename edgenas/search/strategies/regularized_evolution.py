@@ -16,11 +16,15 @@ SAMPLE_SHARE = 0.25
 
 
 class RegularizedEvolutionStrategy(Strategy):
-    """The best of a random sample has a child, the oldest dies: nobody stays for having been lucky once.
+    """The published algorithm: random candidates fill the population, then each cycle evaluates a single child.
 
-    The paper minimises one objective. With several, each competition is decided by weights of its own, drawn
-    anew, on objectives scaled to the sample's range; so winners lie all along the front. While nothing
-    feasible is known, the least infeasible compete.
+    A cycle draws a sample of the population with replacement. The best of it has one child, by one changed gene; the
+    child is evaluated and joins, and the oldest member leaves, however good it is. So all but the first population is
+    evaluated one candidate at a time, and several `search.workers` gain nothing.
+
+    The paper minimises one objective. With several, each competition is decided by weights of its own, drawn from a
+    uniform Dirichlet distribution, on objectives scaled to the sample's range; so winners lie all along the front.
+    While no feasible candidate is known, the least infeasible ones compete.
     """
 
     def __init__(
@@ -39,6 +43,10 @@ class RegularizedEvolutionStrategy(Strategy):
         self._alive: deque[tuple[Genes, Floats]] = deque(maxlen=population)
         self._infeasible: deque[tuple[Genes, Floats]] = deque(maxlen=population)
         self._sample = max(2, round(SAMPLE_SHARE * population))
+
+    def batch_size(self, population: int) -> int:
+        """Return what the population lacks, and 1 once it is full."""
+        return max(1, population - len(self._alive))
 
     def ask(self, count: int) -> Genes:
         """Random genes until the population is full, children after; shape (count, genes)."""
@@ -61,7 +69,7 @@ class RegularizedEvolutionStrategy(Strategy):
             self._infeasible.extend(zip(genes, totals, strict=True))
 
     def _winner(self, values: Floats) -> int:
-        drawn = self._rng.choice(len(values), size=min(self._sample, len(values)), replace=False)
+        drawn = self._rng.integers(0, len(values), size=self._sample)
         competing = values[drawn]
         span = np.ptp(competing, axis=0)
         scaled = (competing - competing.min(axis=0)) / np.where(span > 0, span, 1.0)
