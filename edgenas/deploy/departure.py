@@ -96,7 +96,7 @@ def _onnx_outputs(path: Path, blocks: Sequence[str], inputs: Tensor) -> dict[str
         for tensor in borders.values()
         if tensor not in exposed
     )
-    session = open_session(model.SerializeToString(), path.name)
+    session = open_session(model.SerializeToString(), path.name, exact_int8=True)
     name = session.get_inputs()[0].name
     values = inputs.cpu().float().contiguous().numpy()
     runs = [session.run(list(borders.values()), {name: value[None]}) for value in values]

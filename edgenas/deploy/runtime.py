@@ -16,6 +16,8 @@ from edgenas.errors import UserError, one_of
 
 OPTIMISED = "optimised.onnx"
 """The graph that is executed, in the folder of a session's traces."""
+EXACT_INT8 = "session.x64quantprecision"
+"""Option of a session: on x86 CPUs whose uint8 by int8 kernels saturate, use the slower uint8 by uint8 kernels."""
 ERROR_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?")
 SOURCE_PLACE = re.compile(r"\S+\.(?:h|cc|cpp):\d+ .*?\) (?=[A-Z])")
 """A line of the runtime's source and the function there, which has no capital after a closing bracket."""
@@ -40,7 +42,13 @@ def provider_of(name: str) -> str:
 
 
 def open_session(
-    model: bytes | Path, name: str, threads: int = 1, *, traces: Path | None = None, provider: str = "cpu"
+    model: bytes | Path,
+    name: str,
+    threads: int = 1,
+    *,
+    traces: Path | None = None,
+    provider: str = "cpu",
+    exact_int8: bool = False,
 ) -> onnxruntime.InferenceSession:
     """A session.
 
@@ -50,13 +58,14 @@ def open_session(
         threads: of an operator.
         traces: a folder to leave the optimised graph in, and the profile once it is ended.
         provider: who is asked to run the nodes; those it cannot run fall back to the CPU.
+        exact_int8: see `create_session`.
 
     Raises:
         UserError: this runtime cannot run the model, say because it lacks an operator, or has no such provider.
     """
     full = provider_of(provider)
     try:
-        return create_session(model, threads, traces=traces, provider=full)
+        return create_session(model, threads, traces=traces, provider=full, exact_int8=exact_int8)
     # The runtime's own exceptions share no base but Exception.
     except Exception as error:
         raise UserError(f"{name}: {_refusal(error)}") from None
@@ -69,14 +78,27 @@ def create_session(
     optimised: bool = True,
     traces: Path | None = None,
     provider: str = "CPUExecutionProvider",
+    exact_int8: bool = False,
 ) -> onnxruntime.InferenceSession:
-    """The same, `optimised` with all of the runtime's graph optimisations or with none; its errors come as they are."""
+    """Return a session; errors of the runtime come as they are.
+
+    Args:
+        model: a file, or its bytes.
+        threads: number of threads of an operator.
+        optimised: with all of the runtime's graph optimisations, or with none.
+        traces: as in `open_session`.
+        provider: the runtime's name of an execution provider.
+        exact_int8: whether int8 sums are exact on every CPU. On x86 without VNNI the fast kernels saturate, which a
+            session for scoring must not: its file is deployed on a device that does not, or has 7-bit weights. Slower
+            there, and no difference elsewhere, so sessions that are timed leave it off.
+    """
     levels = onnxruntime.GraphOptimizationLevel
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry(EXACT_INT8, str(int(exact_int8)))
     # It warns that an optimised graph fits this machine alone.
     options.log_severity_level = 4
     if traces is not None:

@@ -31,6 +31,11 @@ INFERENCE_FLAGS = (
     *("neon", "asimd", "asimdhp", "fphp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme"),
     *("rvv", "v", "zvfh", "altivec", "vsx", "lasx", "lsx"),
 )
+X86_FLAGS = frozenset({"sse4_1", "sse4_2", "avx", "avx2", "avx512f"})
+X86_MACHINES = frozenset({"x86_64", "amd64", "x86", "i386", "i486", "i586", "i686"})
+"""What systems call x86, in lower case; the last word of `Device.os`."""
+EXACT_INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+"""x86 instructions that add products of uint8 and int8 in 32 bits."""
 Precision = Literal["fp32", "int8"]
 THIS_MACHINE = "here"
 """The device name that stands for the machine edgenas runs on."""
@@ -118,6 +123,16 @@ class Device(_Section):
     def is_measured(self) -> bool:
         """Whether it can be asked; else it is known by a latency table alone, which says how models were run."""
         return self.run.transport != "table"
+
+    @property
+    def int8_saturates(self) -> bool:
+        """Whether int8 kernels add two products in 16 bits, where 8-bit weights overflow.
+
+        ONNX Runtime's do on x86 without VNNI and AMX (`vpmaddubsw`). An x86 CPU whose flags are unknown counts as one
+        without: 7-bit weights are right on every CPU.
+        """
+        flags, machine = set(self.isa), self.os.rpartition(" ")[2].lower()
+        return bool(X86_FLAGS & flags or machine in X86_MACHINES) and not EXACT_INT8_FLAGS & flags
 
 
 def device_names() -> list[str]:

@@ -19,13 +19,10 @@ from edgenas.supernet.subnet import Subnet
 from edgenas.training.data import Dataset
 from edgenas.training.preprocess import Preprocess
 
-VNNI = {"avx512_vnni", "avx_vnni", "amx_int8"}
-X86 = {"sse4_1", "sse4_2", "avx", "avx2"}
-
 
 def needs_seven_bits(devices: Iterable[Device]) -> bool:
-    """Whether weights must be of 7 bits: on x86 without VNNI, sums of 8-bit products overflow 16 bits."""
-    return any(X86 & set(device.isa) and not VNNI & set(device.isa) for device in devices)
+    """Whether weights must be of 7 bits: kernels of some device saturate."""
+    return any(device.int8_saturates for device in devices)
 
 
 def run_recipes(devices: Iterable[Device]) -> list[QuantiserRecipe]:

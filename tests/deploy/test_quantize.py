@@ -14,7 +14,9 @@ from edgenas.deploy.onnx_export import export_for_timing, export_onnx, model_met
 from edgenas.deploy.onnx_graph import IR_VERSION, OPSET
 from edgenas.deploy.quantize import calibrate, choose_recipe, quantise, quantise_each, quantise_for_timing
 from edgenas.deploy.recipe import RECIPES, QuantiserRecipe, parse_recipe
+from edgenas.deploy.runtime import EXACT_INT8, create_session
 from edgenas.errors import DataError, UncalibratedError, UserError
+from edgenas.latency.device import probe
 from edgenas.space.cost import cost
 from edgenas.space.load import load_space, preset_names
 from edgenas.supernet.supernet import SuperNet
@@ -59,12 +61,12 @@ def session(model, traces=None):
     options.log_severity_level = 3
     if traces is not None:
         options.optimized_model_filepath = str(traces)
-    source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else str(model)
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
 
-def run(model, inputs):
-    opened = session(model)
+def run(model, inputs, exact_int8=True):
+    source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else model
+    opened = create_session(source, exact_int8=exact_int8)
     name = opened.get_inputs()[0].name
     return np.concatenate([opened.run(None, {name: value[None]})[0] for value in inputs])
 
@@ -221,6 +223,43 @@ def test_every_mac_is_in_int8_but_those_that_a_recipe_leaves_in_fp32(model, file
     ends = int8_share(files[ENDS])
     assert ends.macs == pytest.approx(1 - macs / cost(SPECS).macs)
     assert dict(ends.float_operators) == {"Conv": 1, "Gemm": 1}
+
+
+def greatest_sum(weight):
+    """An int8 convolution of eight inputs of the greatest value by weights of one value, its output not rounded."""
+    scale, none = np.array(1 / 255, np.float32), np.array(0, np.uint8)
+    constants = {"scale": scale, "zero": none, "weight": np.full((16, 8, 1, 1), weight, np.int8)}
+    constants |= {"steps": np.full(16, 1 / 127, np.float32), "zeros": np.zeros(16, np.int8)}
+    constants |= {"out_scale": np.array(16 / 255, np.float32)}
+    nodes = [
+        onnx.helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"], "a/q"),
+        onnx.helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"], "a/d"),
+        onnx.helper.make_node("DequantizeLinear", ["weight", "steps", "zeros"], ["w"], "a/w", axis=0),
+        onnx.helper.make_node("Conv", ["d", "w"], ["c"], "a/Conv"),
+        onnx.helper.make_node("QuantizeLinear", ["c", "out_scale", "zero"], ["p"], "a/p"),
+        onnx.helper.make_node("DequantizeLinear", ["p", "out_scale", "zero"], ["y"], "a/y"),
+    ]
+    source = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, (1, 8, 6, 6))
+    target = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, (1, 16, 6, 6))
+    return graph_of(nodes, constants, source, target)
+
+
+@pytest.mark.parametrize("weight", [127, -127, 64, -64])
+def test_only_eight_bit_weights_saturate_and_only_where_the_device_says_so(weight):
+    """What this machine's kernels do is what `Device.int8_saturates` says of its flags."""
+    inputs = np.ones((1, 8, 6, 6), np.float32)
+    model = greatest_sum(weight)
+    expected = np.full((1, 16, 6, 6), max(0.0, 8 * weight / 127), np.float32)
+    step = 16 / 255
+    np.testing.assert_allclose(run(model, inputs), expected, atol=step)
+    wrong = np.abs(run(model, inputs, exact_int8=False) - expected).max() > step
+    assert wrong == (weight == 127 and probe().int8_saturates)
+
+
+def test_sessions_for_scoring_ask_for_exact_int8_and_timed_ones_do_not(files):
+    for exact in (True, False):
+        options = create_session(files[MINMAX], exact_int8=exact).get_session_options()
+        assert options.get_session_config_entry(EXACT_INT8) == str(int(exact))
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@ import platform
 
 import pytest
 import yaml
+from isas import ISAS, SATURATES, report_isa
 
 from edgenas.errors import TableError
 from edgenas.latency.device import Device, DeviceRun, device_names, dump_device, load_device, probe
@@ -45,6 +46,28 @@ def test_probe_tells_the_machine_but_not_its_host() -> None:
     assert device.run.threads == 1
     assert platform.machine() in device.os
     assert len(platform.node()) < 3 or platform.node() not in dump_device(device)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_int8_saturates_on_x86_without_vnni_and_nowhere_else(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    report_isa(monkeypatch, isa)
+    device = probe()
+    assert device.isa == tuple(ISAS[isa].split())
+    assert device.int8_saturates is (isa in SATURATES)
+
+
+@pytest.mark.parametrize(
+    ("system", "saturates"),
+    [
+        ("Darwin 24.1.0, x86_64", True),
+        ("Windows 11, AMD64", True),
+        ("Darwin 24.1.0, arm64", False),
+        ("Android, aarch64", False),
+        ("unknown", False),
+    ],
+)
+def test_without_flags_int8_counts_as_saturating_on_x86(system: str, saturates: bool) -> None:
+    assert Device(name="d", cpu="c", os=system).int8_saturates is saturates
 
 
 def test_unknown_names_list_the_known_ones() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from isas import ISAS, SATURATES, report_isa
 from PIL import Image
 from small_run import SmallRun
 from typer.testing import CliRunner
@@ -20,11 +21,13 @@ from edgenas.cli.commands import app
 from edgenas.config.reading import dump_config
 from edgenas.deploy.onnx_export import model_metadata
 from edgenas.errors import ConfigError, DataError, ParityError, RunFolderError, SpaceError, Stopped
-from edgenas.latency.device import Device
+from edgenas.latency.device import Device, DeviceRun, probe
 from edgenas.pipeline.bundle_network import BundleOptions
 from edgenas.pipeline.data import load_pictures
 from edgenas.pipeline.export import BUNDLE, export_bundle, run_export, which_arch
-from edgenas.pipeline.int8 import Comparison, needs_seven_bits
+from edgenas.pipeline.form import PLAIN
+from edgenas.pipeline.graphs import device_graphs
+from edgenas.pipeline.int8 import Comparison, needs_seven_bits, run_recipes
 from edgenas.pipeline.profile import run_predictors
 from edgenas.pipeline.run import Run, open_run
 from edgenas.pipeline.subnets import FOLDER as STATISTICS
@@ -33,6 +36,8 @@ from edgenas.profiling.record import Measurement
 from edgenas.report.markdown import write_report
 
 INT8 = {"precision": "int8", "max_drop": 1.0, "calibration_images": 32, "quantisation_aware": "never"}
+
+INT8_HERE = Device(name="int8", cpu="c", os="o", run=DeviceRun(precision="int8"))
 
 
 def quiet(label: str, done: int, total: int) -> None:
@@ -361,14 +366,16 @@ def test_int8_is_worth_it_where_it_is_faster_by_more_than_noise(
     assert said in str(one)
 
 
-def test_seven_bit_weights_are_for_x86_without_vnni() -> None:
-    def device(*isa: str) -> Device:
-        return Device(name="d", cpu="c", os="o", isa=isa)
-
-    old, new, arm = device("avx", "avx2"), device("avx2", "avx512_vnni"), device("neon", "asimd")
-    assert needs_seven_bits([old])
-    assert not needs_seven_bits([new, arm])
-    assert needs_seven_bits([new, old])
+@pytest.mark.parametrize("isa", ISAS)
+def test_weights_have_seven_bits_where_one_of_the_devices_saturates(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    arm = Device(name="d", cpu="c", os="o", isa=("neon", "asimd"))
+    report_isa(monkeypatch, isa)
+    for devices in ([probe()], [arm, probe()]):
+        assert needs_seven_bits(devices) is (isa in SATURATES)
+        recipes = run_recipes(devices)
+        assert {recipe.seven_bit_weights for recipe in recipes} == {isa in SATURATES}
+        assert {recipe.form for recipe in recipes} == {device_graphs(INT8_HERE, devices, PLAIN).quantiser_recipe}
+    assert not needs_seven_bits([arm])
 
 
 def test_a_model_lost_since_it_was_measured_is_named_with_what_to_do(run: Run, tmp_path: Path) -> None:

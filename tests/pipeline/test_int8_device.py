@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from isas import report_isa
 from small_run import SmallRun
 from typer.testing import CliRunner
 
@@ -106,6 +107,14 @@ def whole(run: Run) -> Run:
     write_summary(run)
     write_report(run.folder)
     return run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def vnni() -> Iterator[None]:
+    """This machine's kernels do not saturate, whatever its CPU: the recipe is that of 8-bit weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        report_isa(patch, "vnni")
+        yield
 
 
 @pytest.fixture(scope="module")

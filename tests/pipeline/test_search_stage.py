@@ -16,6 +16,7 @@ from small_run import SmallRun, edgenas
 from edgenas.errors import ConfigError, EdgenasError, RunFolderError
 from edgenas.files import read_json, read_jsonl
 from edgenas.pipeline import scoring
+from edgenas.pipeline.profile import run_table
 from edgenas.pipeline.run import open_run
 from edgenas.pipeline.search import run_search
 from edgenas.pipeline.start import check_folder, lengthen, start_run
@@ -171,6 +172,8 @@ def test_all_objectives_are_traded_and_told(small_run: SmallRun, tmp_path: Path)
     names = ["worst_class_error", "weight_bytes", "p95_us@here", "peak_activation_bytes", "macs"]
     assert [each["name"] for each in result["objectives"]] == names
     assert [each["unit"] for each in result["objectives"]] == ["fraction", "bytes", "us", "bytes", "macs"]
+    # Both are sums of at most a term a block, which processors add in orders of their own.
+    rounding = len(run_table(run, "here").rows) * np.finfo(float).eps
     for entry in result["front"]:
         row, values = rows[entry["arch"]], entry["objectives"]
         assert list(values) == names
@@ -180,7 +183,7 @@ def test_all_objectives_are_traded_and_told(small_run: SmallRun, tmp_path: Path)
             >= row["error"]
             == pytest.approx(1 - entry["val_top1"])
         )
-        assert values["p95_us@here"] >= row["latency_us"]["here"]
+        assert values["p95_us@here"] >= row["latency_us"]["here"] * (1 - rounding)
 
 
 @pytest.mark.slow
