@@ -1,35 +1,27 @@
 """The one exporter: blocks and networks for timing, and the final model, in the same form.
 
-Everything is exported block by block, many blocks in one call of `torch.onnx.export` (most of a call's cost
-is fixed), and stitched: what a network's blocks are timed as is what the network is made of.
+Everything is exported block by block (see `block_trace`) and stitched: what a network's blocks are timed as is what
+the network is made of.
 """
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import onnx
-import torch
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from edgenas.deploy.block_trace import block_graphs, deployed, random_block, sizeless
 from edgenas.deploy.form import in_form
-from edgenas.deploy.onnx_graph import OPSET, BlockGraph, Port, cut, open_batch, stitch
+from edgenas.deploy.onnx_graph import BlockGraph, Port, open_batch, stitch
 from edgenas.errors import UserError
 from edgenas.files import write_bytes
 from edgenas.space.blocks import BlockSpec, HeadSpec, StemSpec
 from edgenas.space.form import EXPORT_FORMS, ExportForm
-from edgenas.supernet.subnet import ConvNorm, Subnet, build_block
+from edgenas.supernet.subnet import Subnet
 
 EXPORTER_VERSION = 1
 """Part of every latency table's identity: raised whenever the exported form changes."""
-BLOCKS_PER_EXPORT = 40
-GRAPH_SIZE = 16
-"""Picture size that blocks for timing are traced at; their graphs are the same at any other."""
 
 Progress = Callable[[int, int], None]
 
@@ -59,8 +51,8 @@ def export_onnx(
     """
     if not for_timing:
         subnet.require_calibrated("export")
-    blocks = [_deployed(block) for block in subnet.blocks.values()]
-    graphs = _export_blocks(blocks, subnet.specs)
+    blocks = [deployed(block) for block in subnet.blocks.values()]
+    graphs = block_graphs(blocks, subnet.specs)
     arch = subnet.arch.id if subnet.arch else ""
     model = _network(subnet.specs, graphs, form)
     if dynamic_batch:
@@ -81,13 +73,13 @@ def export_for_timing(
     Args:
         networks: BlockSpecs by any name, e.g. a block's key or an arch's id.
         folder: where files `0000.onnx`, `0001.onnx`, … go; files of these names are replaced.
-        progress: called with (done, total) distinct blocks after each call of torch's exporter.
+        progress: called with (done, total) files after each file.
         form: which operators they are written in, see `space.form`.
 
     Returns:
         The file of each name, in the order given.
     """
-    return _write_all(networks, _timing_graphs(networks, progress), form, folder)
+    return _write_all(networks, _timing_graphs(networks), form, folder, progress)
 
 
 def export_forms(
@@ -102,34 +94,32 @@ def export_forms(
     Returns:
         The files by form and name: `direct/0000.onnx`, ….
     """
-    graphs = _timing_graphs(networks, progress)
-    written = {form: _write_all(networks, graphs, form, folder / form) for form in forms}
+    graphs = _timing_graphs(networks)
+    written = {form: _write_all(networks, graphs, form, folder / form, progress) for form in forms}
     return {(form, name): path for form, paths in written.items() for name, path in paths.items()}
 
 
-def _timing_graphs(
-    networks: Mapping[str, Sequence[BlockSpec]], progress: Progress | None
-) -> dict[BlockSpec, BlockGraph]:
-    """Graphs of all distinct blocks, regardless of picture size."""
-    distinct = list(dict.fromkeys(_sizeless(spec) for specs in networks.values() for spec in specs))
-    graphs: dict[BlockSpec, BlockGraph] = {}
-    for start in range(0, len(distinct), BLOCKS_PER_EXPORT):
-        chunk = distinct[start : start + BLOCKS_PER_EXPORT]
-        blocks = [_deployed(_random_block(spec)) for spec in chunk]
-        graphs |= zip(chunk, _export_blocks(blocks, chunk), strict=True)
-        if progress is not None:
-            progress(len(graphs), len(distinct))
-    return graphs
+def _timing_graphs(networks: Mapping[str, Sequence[BlockSpec]]) -> dict[BlockSpec, BlockGraph]:
+    """Return the graphs of all distinct blocks, regardless of image size, with random weights."""
+    distinct = list(dict.fromkeys(sizeless(spec) for specs in networks.values() for spec in specs))
+    blocks = [deployed(random_block(spec)) for spec in distinct]
+    return dict(zip(distinct, block_graphs(blocks, distinct), strict=True))
 
 
 def _write_all(
-    networks: Mapping[str, Sequence[BlockSpec]], graphs: Mapping[BlockSpec, BlockGraph], form: ExportForm, folder: Path
+    networks: Mapping[str, Sequence[BlockSpec]],
+    graphs: Mapping[BlockSpec, BlockGraph],
+    form: ExportForm,
+    folder: Path,
+    progress: Progress | None = None,
 ) -> dict[str, Path]:
     paths = {}
     for number, (name, specs) in enumerate(networks.items()):
         paths[name] = folder / f"{number:04d}.onnx"
-        model = _network(specs, [graphs[_sizeless(spec)] for spec in specs], form)
+        model = _network(specs, [graphs[sizeless(spec)] for spec in specs], form)
         _save(model, paths[name], _metadata(name, form, calibration_images=0, for_timing=True))
+        if progress is not None:
+            progress(len(paths), len(networks))
     return paths
 
 
@@ -151,65 +141,6 @@ def model_metadata(path: Path) -> dict[str, str]:
         raise UserError(f"{path} is no ONNX model: {error}") from None
     prefix = "edgenas."
     return {p.key.removeprefix(prefix): p.value for p in model.metadata_props if p.key.startswith(prefix)}
-
-
-class _SideBySide(nn.Module):
-    """Many blocks, each with an input of its own."""
-
-    def __init__(self, blocks: Sequence[nn.Module]):
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        return tuple(block(x) for block, x in zip(self.blocks, inputs, strict=True))
-
-
-def _export_blocks(blocks: Sequence[nn.Module], specs: Sequence[BlockSpec]) -> list[BlockGraph]:
-    ports = [(f"input_{number}", f"output_{number}") for number in range(len(blocks))]
-    program = torch.onnx.export(
-        _SideBySide(blocks).eval(),
-        tuple(torch.zeros(1, spec.in_channels, spec.in_size, spec.in_size) for spec in specs),
-        input_names=[source for source, _ in ports],
-        output_names=[target for _, target in ports],
-        opset_version=OPSET,
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
-    assert program is not None
-    return cut(program.model_proto.graph, ports)
-
-
-def _deployed(block: nn.Module) -> nn.Module:
-    """A copy on the CPU with batch norm folded into the convolutions."""
-    block = copy.deepcopy(block).cpu().float().eval().requires_grad_(False)
-    # In channels-last memory, which subnets are trained in, torch traces pooling into a Reshape and a Gather more.
-    block = block.to(memory_format=torch.contiguous_format)
-    for module in list(block.modules()):
-        if isinstance(module, ConvNorm):
-            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
-            module.norm = nn.Identity()  # type: ignore[assignment]
-    return block
-
-
-def _random_block(spec: BlockSpec) -> nn.Module:
-    """Seeded weights and statistics such as training leaves.
-
-    Fresh statistics would fold into biases of 0, which the exporter removes, and let signals fade with depth
-    towards denormal numbers, which are slow.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(zlib.crc32(_sizeless(spec).key.encode()))
-        block = build_block(spec)
-        for module in block.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                nn.init.normal_(module.bias, std=0.5)
-    return block
-
-
-def _sizeless(spec: BlockSpec) -> BlockSpec:
-    """The same for blocks that differ in picture size alone: their graphs are equal."""
-    return dataclasses.replace(spec, in_size=GRAPH_SIZE, name="")
 
 
 def _network(specs: Sequence[BlockSpec], graphs: Sequence[BlockGraph], form: ExportForm) -> onnx.ModelProto:

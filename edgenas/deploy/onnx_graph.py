@@ -106,11 +106,7 @@ def open_batch(model: onnx.ModelProto) -> None:
 
 
 def _renamed_tensor(tensor: onnx.TensorProto, place: str, names: dict[str, str]) -> onnx.TensorProto:
-    # torch calls a weight `blocks.17.expand.conv.weight`, 17 being its place in the export of many.
-    own = tensor.name.split(".", 2)[2] if tensor.name.startswith("blocks.") else tensor.name
-    # Where tensors of two blocks are equal, torch keeps one of them, which may be called as another one here.
-    taken = f"{place}/{own}" in names.values()
-    names[tensor.name] = f"{place}/{tensor.name if taken else own}"
+    names[tensor.name] = f"{place}/{tensor.name}"
     renamed = onnx.TensorProto()
     renamed.CopyFrom(tensor)
     renamed.ClearField("metadata_props")

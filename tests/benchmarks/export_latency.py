@@ -36,9 +36,9 @@ import torchvision
 from machine import machine, versions
 
 from edgenas import load_space
+from edgenas.deploy.block_trace import random_block
 from edgenas.deploy.onnx_export import (
     EXPORTER_VERSION,
-    _random_block,
     _timing_graphs,
     _write_all,
     export_forms,
@@ -128,7 +128,7 @@ def _random_subnet(space: SearchSpace, arch: Arch) -> Subnet:
     specs = space.unroll(arch, CLASSES)
     subnet = Subnet(specs, arch).eval()
     for name, spec in zip(subnet.blocks, specs, strict=True):
-        subnet.blocks[name] = _random_block(spec).eval()
+        subnet.blocks[name] = random_block(spec).eval()
     return subnet
 
 
@@ -146,7 +146,7 @@ def cold(folder: Path) -> dict[str, Any]:
     blocks = distinct_blocks(space, CLASSES)
     networks: dict[str, Any] = {block.key: [block] for block in blocks}
     listed = time.perf_counter()
-    graphs = _timing_graphs(networks, None)
+    graphs = _timing_graphs(networks)
     exported = time.perf_counter()
     _write_all(networks, graphs, "blocked", folder / "blocks")
     written = time.perf_counter()

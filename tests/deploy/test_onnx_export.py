@@ -7,14 +7,8 @@ import onnxruntime
 import pytest
 import torch
 
-from edgenas.deploy.onnx_export import (
-    EXPORTER_VERSION,
-    _deployed,
-    _random_block,
-    export_for_timing,
-    export_onnx,
-    model_metadata,
-)
+from edgenas.deploy.block_trace import deployed, random_block
+from edgenas.deploy.onnx_export import EXPORTER_VERSION, export_for_timing, export_onnx, model_metadata
 from edgenas.errors import UncalibratedError, UserError
 from edgenas.space.load import load_space, preset_names
 from edgenas.supernet.subnet import Subnet
@@ -26,7 +20,7 @@ def random_subnet(specs, arch=None):
     """A subnet with the weights that export_for_timing gives it."""
     subnet = Subnet(specs, arch).eval()
     for name, spec in zip(subnet.blocks, specs, strict=True):
-        subnet.blocks[name] = _random_block(spec).eval()
+        subnet.blocks[name] = random_block(spec).eval()
     return subnet
 
 
@@ -34,7 +28,7 @@ def direct_export(subnet):
     """Reference: torch.onnx.export of the whole network in one piece."""
     network = copy.deepcopy(subnet)
     for name, block in network.blocks.items():
-        network.blocks[name] = _deployed(block)
+        network.blocks[name] = deployed(block)
     first = subnet.specs[0]
     pixels = torch.zeros(1, first.in_channels, first.in_size, first.in_size)
     program = torch.onnx.export(network, (pixels,), dynamo=True, opset_version=18, verbose=False)
@@ -164,8 +158,7 @@ def test_uncalibrated_subnets_are_refused_unless_for_timing(tmp_path):
     assert (metadata["calibrated"], metadata["for_timing"]) == ("false", "true")
 
 
-def test_export_for_timing_reports_progress_and_replaces_files(tmp_path, monkeypatch):
-    monkeypatch.setattr("edgenas.deploy.onnx_export.BLOCKS_PER_EXPORT", 3)
+def test_export_for_timing_reports_progress_and_replaces_files(tmp_path):
     space = load_space("digits-24")
     specs = space.unroll(space.smallest, 10)
     (tmp_path / "0000.onnx").write_text("old")
@@ -174,9 +167,7 @@ def test_export_for_timing_reports_progress_and_replaces_files(tmp_path, monkeyp
     paths = export_for_timing(networks, tmp_path, lambda done, total: calls.append((done, total)))
     assert list(paths) == list(networks)
     assert len(set(paths.values())) == len(networks)
-    assert [done for done, _ in calls] == sorted({done for done, _ in calls})
-    assert calls[0][0] == 3
-    assert calls[-1][0] == calls[-1][1] <= len(specs)
+    assert calls == [(number, len(networks)) for number in range(1, len(networks) + 1)]
     for name, path in paths.items():
         assert model_metadata(path)["arch"] == name
         first = networks[name][0]
