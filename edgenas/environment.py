@@ -46,13 +46,29 @@ def ignore_working_folder() -> None:
     A user's random.py or types.py there would be run instead of Python's own.
     """
     # `python -m edgenas` puts the folder first; the console script puts its own folder there instead.
-    if not sys.flags.safe_path and sys.path and sys.path[0] in ("", _working_folder()):
+    if not sys.flags.safe_path and sys.path and sys.path[0] in ("", working_folder()):
         del sys.path[0]
     sys.path[:] = [folder for folder in sys.path if folder]
     if os.path.dirname(PACKAGE) not in sys.path:
         # A checkout that is not installed: processes that share this path import edgenas, too.
         sys.path.append(os.path.dirname(PACKAGE))
     os.environ["PYTHONSAFEPATH"] = "1"
+
+
+def use_own_caches() -> None:
+    """Have matplotlib keep its list of fonts in edgenas's own cache folder, unless the user has chosen another one."""
+    folder = cache_folder()
+    if folder is not None:
+        os.environ.setdefault("MPLCONFIGDIR", os.path.join(folder, "matplotlib"))
+
+
+def cache_folder() -> str | None:
+    """Return edgenas's folder for what can be made or downloaded again; None where no home folder is known."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):
+        home = os.path.expanduser("~") if os.environ.get("HOME") != "" else ""
+        base = os.path.join(home, ".cache")
+    return os.path.join(base, "edgenas") if os.path.isabs(base) else None
 
 
 def script_command(script: str | os.PathLike[str], *words: str) -> list[str]:
@@ -65,7 +81,8 @@ def module_command(module: str, *words: str) -> list[str]:
     return [sys.executable, "-P", "-c", CALL_MAIN, os.path.join(PACKAGE, "__init__.py"), module, *words]
 
 
-def _working_folder() -> str | None:
+def working_folder() -> str | None:
+    """Return the folder that this process works in; None where it has been removed."""
     with contextlib.suppress(OSError):
         return os.getcwd()
     return None

@@ -84,9 +84,12 @@ class Stopped(KeyboardInterrupt):
 
 
 OUT_OF_MEMORY = re.compile(
-    r"can't allocate memory|not enough memory|out of memory|bad_alloc|could not (create|execute) a primitive$"
+    r"can't allocate memory|cannot allocate memory|not enough memory|out of memory|bad_alloc"
+    r"|could not (create|execute) a primitive$"
+    # A library or a thread's stack that found no room, as under `ulimit -v`.
+    r"|failed to map segment from shared object|can't start new thread"
 )
-"""How torch and the library of its convolutions say it, on CPUs and GPUs, in errors that are no MemoryError."""
+"""How torch, the library of its convolutions and the system say it, in errors that are no MemoryError."""
 MOST_PROBLEMS = 5
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 120

@@ -8,13 +8,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import os
 import signal
 import sys
 import traceback
 from collections.abc import Iterator
 from typing import Any
 
-from edgenas.errors import EdgenasError, Stopped, UserError, is_out_of_memory
+from edgenas.environment import working_folder
+from edgenas.errors import EdgenasError, Stopped, UserError, first_line, is_out_of_memory
 
 LONGEST_PATH = 500
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -25,6 +27,7 @@ WRONG_PATH = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENA
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
     """Turn what is raised inside into a message and an exit code."""
+    open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Neither an old terminal's encoding nor a file name that is no Unicode may end a run.
@@ -39,6 +42,45 @@ def exit_codes() -> Iterator[None]:
     except Exception as error:
         # What a signal raised may come out as another error: libraries catch what they do not know.
         sys.exit(_ended_by(error) if signals.number is None else say_stopped(signals.number))
+
+
+def open_closed_streams() -> None:
+    """Give what services close or never open, standard input, output and error, to the null device.
+
+    Otherwise the next file that is opened gets the number of a standard stream, and what is printed lands in it.
+    """
+    # All numbers first: a file opened between them would take the next one.
+    for number in range(3):
+        with contextlib.suppress(OSError):
+            _open_number(number)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
+def _open_number(number: int) -> None:
+    try:
+        os.fstat(number)
+    except OSError:
+        null = os.open(os.devnull, os.O_RDWR)
+        if null != number:
+            os.dup2(null, number)
+            os.close(null)
+        # For children, too.
+        os.set_inheritable(number, True)
+
+
+def check_working_folder() -> None:
+    """Refuse to work in a folder that has been removed: libraries end there in ways of their own.
+
+    Raises:
+        UserError: it is gone.
+    """
+    if working_folder() is None:
+        raise UserError(
+            "the folder that this was called in has been removed or cannot be reached: change to one that exists (cd) "
+            "and call it again"
+        )
 
 
 class _Signals:
@@ -80,12 +122,19 @@ def _ended_by(error: Exception) -> int:
     if isinstance(error, EdgenasError):
         _say(f"error: {error}")
         return 2 if isinstance(error, UserError) else 1
-    if isinstance(error, OSError) and error.errno is not None:
-        return _ended_by_system(error)
     if is_out_of_memory(error):
         _say(
-            "error: memory is full: set a smaller train.batch_size or space, or data.limit, in a new run, or end other "
-            "programs and run the same command again"
+            "error: memory is full, or a limit on it (ulimit -v, a container's) is too low: set a smaller "
+            "train.batch_size or space, or data.limit, in a new run, or end other programs and run the same command "
+            "again"
+        )
+        return 1
+    if isinstance(error, OSError) and error.errno is not None:
+        return _ended_by_system(error)
+    if isinstance(error, ImportError) and not (error.name or "").startswith("edgenas"):
+        package = (error.name or "a package").partition(".")[0]
+        _say(
+            f"error: {package} cannot be loaded: {first_line(error)}: install it again (pip install --force-reinstall)"
         )
         return 1
     traceback.print_exception(error)

@@ -211,7 +211,8 @@ async function load(ort, name, job) {
 
 /** Sizes of one input; a first dimension that is left open, by a symbol or a negative number, counts as 1. */
 function inputShape({ name, shape }) {
-  const open = (size) => typeof size !== "number" || size < 0;
+  // Negative numbers come out of WebAssembly as unsigned ones.
+  const open = (size) => typeof size !== "number" || size < 0 || size >= 2 ** 31;
   const sizes = shape.map((size, place) => (place === 0 && open(size) ? 1 : size));
   if (sizes.some(open)) throw new Error(`input '${name}' has shape [${shape}]: only the batch may be left open`);
   if (sizes.includes(0)) {

@@ -14,9 +14,18 @@ import pytest
 from onnx import TensorProto, helper
 
 import edgenas
-from edgenas.environment import OPT_OUT, ignore_working_folder, module_command, script_command
+from edgenas.environment import (
+    OPT_OUT,
+    cache_folder,
+    ignore_working_folder,
+    module_command,
+    script_command,
+    use_own_caches,
+)
+from edgenas.errors import DataError
 from edgenas.files import shipped
 from edgenas.profiling.connection import BOOT
+from edgenas.training import named_sets
 
 PACKAGE = Path(edgenas.__file__).parent
 KIT = ("bench.py", "run.py", "verify.py")
@@ -195,3 +204,45 @@ def test_commands_of_children_have_a_safe_path() -> None:
     command = module_command("edgenas.cli", "--version")
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("edgenas ")
+
+
+@pytest.mark.parametrize(
+    ("variables", "folder"),
+    [
+        ({"XDG_CACHE_HOME": "/c", "HOME": "/h"}, "/c/edgenas"),
+        ({"XDG_CACHE_HOME": "", "HOME": "/h"}, "/h/.cache/edgenas"),
+        ({"XDG_CACHE_HOME": "relative", "HOME": "/h"}, "/h/.cache/edgenas"),
+        ({"HOME": ""}, None),
+    ],
+)
+def test_caches_lie_in_a_folder_of_their_own(
+    variables: dict[str, str], folder: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("XDG_CACHE_HOME", "HOME", "MPLCONFIGDIR"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    use_own_caches()
+    assert cache_folder() == folder
+    assert os.environ.get("MPLCONFIGDIR") == (folder and f"{folder}/matplotlib")
+    monkeypatch.setenv("MPLCONFIGDIR", "/chosen")
+    use_own_caches()
+    assert os.environ["MPLCONFIGDIR"] == "/chosen"
+
+
+def test_a_user_without_a_home_has_no_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("XDG_CACHE_HOME", "HOME", "MPLCONFIGDIR"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    # As for a user that the system does not list.
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    use_own_caches()
+    assert cache_folder() is None
+    assert "MPLCONFIGDIR" not in os.environ
+
+
+def test_downloads_need_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(named_sets, "cache_folder", lambda: None)
+    with pytest.raises(DataError, match="HOME is not set"):
+        named_sets.cifar10(None)

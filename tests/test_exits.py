@@ -13,6 +13,8 @@ import pytest
 from damaging import Outcome, call
 from small_run import edgenas
 
+import edgenas as edgenas_package
+from edgenas.cli import main
 from edgenas.errors import InfeasibleError, Stopped
 from edgenas.latency import table
 from edgenas.latency.table import table_names
@@ -40,6 +42,10 @@ def ended_by(error: BaseException, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         (OSError(errno.EIO, "Input/output error", "b"), 1, "error: b: Input/output error"),
         (MemoryError(), 1, "smaller train.batch_size"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 1, "smaller train.batch_size"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 1, "or a limit on it (ulimit -v, a container's) is too low"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), 1, "error: memory is full"),
+        (RuntimeError("can't start new thread"), 1, "error: memory is full"),
+        (ImportError("libgomp.so.1: no such file", name="torch._C"), 1, "error: torch cannot be loaded: libgomp.so.1"),
         (KeyboardInterrupt(), 130, "stopped; what is finished is kept"),
         (Stopped(signal.SIGTERM), 143, "stopped; what is finished is kept"),
     ],
@@ -82,6 +88,11 @@ def test_ctrl_c_while_the_commands_are_loaded_is_no_traceback(tmp_path: Path) ->
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 130
     assert done.stderr == "stopped; what is finished is kept, and the same command goes on from there\n"
+
+
+def test_an_import_that_edgenas_gets_wrong_itself_is_a_bug(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    error = ImportError("cannot import name 'x'", name="edgenas.files")
+    assert "this is a bug of edgenas" in ended_by(error, monkeypatch, tmp_path).stderr
 
 
 def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -131,3 +142,46 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     assert ended.code == 2
     assert "mine.yaml: Permission denied" in ended.stderr
+
+
+def test_streams_that_a_service_closed_are_replaced_and_no_file_takes_their_place(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nfrom edgenas.exits import open_closed_streams\nopen_closed_streams()\n"
+        "with open('file', 'w') as stream:\n"
+        "    print('out'); print('err', file=sys.stderr); sys.stdout.flush()\n"
+        "    os.write(1, b'raw'); input_text = sys.stdin.read()\n"
+        "    os.system('echo child')\n    assert stream.fileno() > 2\nassert input_text == ''\n"
+    )
+    (tmp_path / "code.py").write_text(code)
+    shell = ["sh", "-c", '"$0" code.py <&- >&- 2>&-', sys.executable]
+    environment = {**os.environ, "PYTHONPATH": str(Path(edgenas_package.__file__).parents[1])}
+    assert subprocess.run(shell, cwd=tmp_path, env=environment, timeout=60, check=False).returncode == 0
+    assert (tmp_path / "file").read_text() == ""
+
+
+def test_a_command_without_standard_output_ends_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["edgenas", "tables", "list"])
+    for stream in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, stream, None)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert not left.value.code
+    # What `pythonw` and services start has no streams at all.
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        assert stream.name == os.devnull
+        stream.close()
+
+
+def test_a_working_folder_that_was_removed_is_named_as_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    monkeypatch.setattr(sys, "argv", ["edgenas", "tables", "list"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    said = capsys.readouterr()
+    assert (left.value.code, said.out) == (2, "")
+    assert said.err.startswith("error: the folder that this was called in has been removed")
+    assert said.err.count("\n") == 1

@@ -48,7 +48,20 @@ def test_writing_makes_folders_and_replaces(tmp_path: Path) -> None:
     for data in (b"long old content", b"new"):
         write_bytes(path, data)
         assert path.read_bytes() == data
-    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o007, 0o660), (0o077, 0o600), (0o002, 0o664)])
+def test_files_are_made_as_the_umask_says_however_they_are_written(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "whole" / "a", "x")
+        write_text(tmp_path / "whole" / "a", "replaced")
+        append_jsonl(tmp_path / "whole" / "b", {})
+        write_csv(tmp_path / "whole" / "c", ["a"], [])
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "whole").iterdir()} == {mode}
+    assert (tmp_path / "whole").stat().st_mode & 0o777 == 0o777 & ~umask
 
 
 def test_json_round_trips_with_its_schema_version(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ Results go to standard output, everything else to standard error. Exit codes: se
 
 from __future__ import annotations
 
-from edgenas.environment import ignore_working_folder
-from edgenas.exits import exit_codes
+from edgenas.environment import ignore_working_folder, use_own_caches
+from edgenas.exits import check_working_folder, exit_codes
 
 
 def main() -> None:
@@ -15,7 +15,9 @@ def main() -> None:
     Usage errors are typer's own to report, with exit code 2.
     """
     ignore_working_folder()
+    use_own_caches()
     with exit_codes():
+        check_working_folder()
         # Imported here, so that Ctrl-C while the commands are being loaded is no traceback either.
         from edgenas.cli.commands import app
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import pickle
 import zlib
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from edgenas.environment import cache_folder
 from edgenas.errors import DataError
 from edgenas.training.dividing import divide
 from edgenas.training.split import Split
@@ -116,7 +116,10 @@ def _channels_first(pictures: npt.NDArray[np.uint8]) -> torch.Tensor:
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "edgenas"
+    folder = cache_folder()
+    if folder is None:
+        raise DataError("no home folder is known (HOME is not set): set data.path, or XDG_CACHE_HOME for downloads")
+    return Path(folder)
 
 
 def _download_fashion_mnist() -> Path:
