@@ -49,7 +49,7 @@ import subprocess
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
@@ -113,6 +113,7 @@ WARM_UP_BATCHES = 15
 WARM_UP_TOLERANCE = 0.03
 MAX_RAW_SAMPLES = 200
 BOOTSTRAPS = 1000
+CORES = "/sys/devices/system/cpu"
 DRIFT_LIMIT = 0.05
 SPREAD_LIMIT = 0.10
 LOAD_LIMIT = 0.3
@@ -459,7 +460,7 @@ def cpu_model() -> str:
 
 def circumstances(core: int) -> dict[str, Any]:
     """What may change during a measurement: load, frequency, governor, temperature; None where unreadable."""
-    folder = f"/sys/devices/system/cpu/cpu{core}/cpufreq/"
+    folder = f"{CORES}/cpu{core}/cpufreq/"
     frequency = read_text(folder + "scaling_cur_freq")
     zones = [read_text(str(path)) for path in sorted(Path("/sys/class/thermal").glob("thermal_zone*/temp"))]
     degrees = [int(zone) / 1000 for zone in zones if zone and zone.lstrip("-").isdigit()]
@@ -478,7 +479,7 @@ def throttle_events() -> int | None:
 
     Intel's counters, or the bits of a Raspberry Pi's firmware (16 and up: has happened).
     """
-    paths = Path("/sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/*_throttle_count")
+    paths = Path(CORES).glob("cpu[0-9]*/thermal_throttle/*_throttle_count")
     counts = [read_text(str(path)) for path in paths]
     board = read_text("/sys/devices/platform/soc/soc:firmware/get_throttled")
     with contextlib.suppress(TypeError, ValueError):
@@ -553,20 +554,37 @@ def environment() -> dict[str, Any]:
 
 
 def settle(threads: int) -> dict[str, Any]:
-    """Keep this process to `threads` cores, the fastest ones, and raise its priority, where allowed."""
+    """Keep this process to as many cores as `threads`, see `pick_cores`, and raise its priority, where allowed."""
     done: dict[str, Any] = {"affinity": None, "nice": None}
     with contextlib.suppress(AttributeError, OSError):
-        allowed = sorted(os.sched_getaffinity(0), key=core_rank, reverse=True)
-        os.sched_setaffinity(0, allowed[:threads])
+        os.sched_setaffinity(0, pick_cores(os.sched_getaffinity(0), threads))
         done["affinity"] = sorted(os.sched_getaffinity(0))
     with contextlib.suppress(AttributeError, OSError):
         done["nice"] = os.nice(-10)
     return done
 
 
+def pick_cores(allowed: Iterable[int], threads: int) -> list[int]:
+    """Return logical cores for so many threads: one of each physical core, the fastest first.
+
+    Two hyperthreads of one core share its arithmetic units. They are taken only when there are too few physical cores.
+    """
+    ranked = sorted(allowed, key=core_rank, reverse=True)
+    physical: dict[str, int] = {}
+    for core in ranked:
+        physical.setdefault(siblings(core), core)
+    first = list(physical.values())
+    return (first + [core for core in ranked if core not in first])[:threads]
+
+
+def siblings(core: int) -> str:
+    """Return the logical cores of this one's physical core, as Linux lists them; itself where Linux does not."""
+    return read_text(f"{CORES}/cpu{core}/topology/thread_siblings_list") or str(core)
+
+
 def core_rank(core: int) -> tuple[int, int]:
     """Faster cores rank higher; among equals the last, since systems serve interrupts on the first."""
-    text = read_text(f"/sys/devices/system/cpu/cpu{core}/cpufreq/cpuinfo_max_freq")
+    text = read_text(f"{CORES}/cpu{core}/cpufreq/cpuinfo_max_freq")
     return (int(text) if text and text.isdigit() else 0, core)
 
 

@@ -14,6 +14,7 @@ has asked for LEASE seconds it is stopped, and the folder removed.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -28,6 +29,8 @@ OLDEST = (3, 9)
 PAUSE_SECONDS = 0.5
 ENDING_SECONDS = 5.0
 LONGEST_SAYING = 2000
+LOST = "lost"
+"""In place of an exit code: what watched the timer died before the timer ended."""
 THREAD_VARIABLES = ("OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "ORT_")
 
 
@@ -92,7 +95,11 @@ def start(token, folder, lease):
     touch(folder)
     words = [sys.executable, os.path.join(folder, "remote.py"), "watch", token, str(lease)]
     null = subprocess.DEVNULL
-    process = subprocess.Popen(words, stdin=null, stdout=null, stderr=null, start_new_session=True)
+    with open(os.path.join(folder, "watched"), "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = subprocess.Popen(
+            words, stdin=null, stdout=null, stderr=null, start_new_session=True, pass_fds=[lock.fileno()]
+        )
     write(folder, "pid", process.pid)
 
 
@@ -125,14 +132,26 @@ def environment(folder):
 
 
 def exit_code(folder):
-    """How the timer ended; None while it runs."""
+    """How the timer ended; None while it runs, `LOST` where it ran and nothing watches it any more."""
     with contextlib.suppress(FileNotFoundError), open(os.path.join(folder, "exit"), encoding="ascii") as stream:
         return int(stream.read())
-    try:
-        os.kill(process_id(folder), 0)
-    except (OSError, TypeError):
-        return -1
-    return None
+    return None if watched(folder) else LOST
+
+
+def watched(folder):
+    """Whether the process that watches the timer lives: it alone holds a lock, which no end of it leaves behind.
+
+    Its number would not do: a dead child that nobody has waited for keeps it, and after a restart another may have it.
+    """
+    with (
+        contextlib.suppress(FileNotFoundError),
+        open(os.path.join(folder, "watched"), "rb") as lock,
+    ):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def process_id(folder):

@@ -31,6 +31,8 @@ LOGGER = logging.getLogger(__name__)
 LEASE_SECONDS = 1800
 """After which a machine that nobody asks any more stops and clears up by itself."""
 TAIL_LINES = 15
+LOST = "lost"
+"""What `export/remote.py` gives in place of an exit code."""
 Progress = Callable[[int, int], None]
 
 
@@ -142,6 +144,11 @@ def _rows(connection: Connection, wanted: Wanted, progress: Progress | None) -> 
             _hear(text, tail, progress)
         elif word == "exit":
             ended = printable(text, 10)
+    if ended == LOST:
+        raise MeasurementError(
+            f"what watched bench.py at {connection.place} died before bench.py ended: it was killed, or the machine "
+            "restarted or ran out of memory; rows that came are kept, so the same command measures only the rest"
+        )
     # With exit code 1 the timer says that there are models it could not run; their rows say which.
     if ended != "0" and not (ended == "1" and wanted.failed):
         words = "\n".join(tail)

@@ -301,6 +301,61 @@ def test_visits_are_short_and_bounded(timer, typical_ns: float, runs: int) -> No
     assert timer.plan(typical_ns) == runs
 
 
+def make_cores(folder: Path, cores: dict[int, tuple[str, int | None]]) -> None:
+    """A `/sys` whose logical cores have these siblings, as Linux lists them, and largest clock frequencies."""
+    for core, (siblings, frequency) in cores.items():
+        for name, text in (("topology/thread_siblings_list", siblings), ("cpufreq/cpuinfo_max_freq", frequency)):
+            path = folder / f"cpu{core}" / name
+            path.parent.mkdir(parents=True)
+            if text is not None:
+                path.write_text(f"{text}\n")
+
+
+ADJACENT = {core: (f"{core // 2 * 2}-{core // 2 * 2 + 1}", None) for core in range(4)}
+SPLIT = {core: (f"{core % 2},{core % 2 + 2}", None) for core in range(4)}
+HYBRID = {**{core: (ADJACENT[core][0], 5000) for core in range(4)}, **{core: (str(core), 3800) for core in (4, 5)}}
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "picked"),
+    [
+        (ADJACENT, 2, [3, 1]),
+        (SPLIT, 2, [3, 2]),
+        (HYBRID, 2, [3, 1]),
+        (HYBRID, 4, [3, 1, 5, 4]),
+        (ADJACENT, 1, [3]),
+        # No more physical cores: hyperthreads share one rather than threads a hyperthread.
+        (ADJACENT, 3, [3, 1, 2]),
+        (ADJACENT, 9, [3, 1, 2, 0]),
+    ],
+)
+def test_threads_take_physical_cores_before_hyperthreads(tmp_path, monkeypatch, cores, threads, picked) -> None:
+    make_cores(tmp_path, cores)
+    monkeypatch.setattr(bench, "CORES", str(tmp_path))
+    assert bench.pick_cores(cores, threads) == picked
+
+
+def test_cores_that_may_not_be_used_are_not_picked(tmp_path, monkeypatch) -> None:
+    make_cores(tmp_path, ADJACENT)
+    monkeypatch.setattr(bench, "CORES", str(tmp_path))
+    assert bench.pick_cores({0, 2, 3}, 2) == [3, 0]
+
+
+def test_without_a_topology_every_core_counts_as_physical(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(bench, "CORES", str(tmp_path))
+    assert bench.pick_cores({0, 1, 2}, 2) == [2, 1]
+
+
+def test_the_process_keeps_to_the_cores_that_were_picked(tmp_path, monkeypatch) -> None:
+    make_cores(tmp_path, ADJACENT)
+    monkeypatch.setattr(bench, "CORES", str(tmp_path))
+    allowed: list[set[int]] = [set(ADJACENT)]
+    monkeypatch.setattr(bench.os, "sched_getaffinity", lambda process: allowed[-1], raising=False)
+    monkeypatch.setattr(bench.os, "sched_setaffinity", lambda process, cores: allowed.append(set(cores)), raising=False)
+    monkeypatch.setattr(bench.os, "nice", lambda step: 0)
+    assert bench.settle(2)["affinity"] == [1, 3]
+
+
 def test_warming_up_goes_on_until_times_settle(timer) -> None:
     runs_of_a_visit, runs = timer.settle()
     assert runs_of_a_visit == 5

@@ -228,6 +228,7 @@ def test_what_a_machine_says_of_itself_is_looked_at(liar, tmp_path, said, messag
         ("TOKEN exit 0\nTOKEN done", "gave no row for"),
         ("TOKEN log no disk\x1b[2J\nTOKEN exit 7\nTOKEN done", r"(?s)exit code 7:\nno disk \[2J"),
         ("TOKEN exit 1\nTOKEN done", "exit code 1"),
+        ("TOKEN exit lost\nTOKEN done", "what watched bench.py at ssh://liar died"),
         ("TOKEN row {}\nTOKEN exit 0\nTOKEN done", "names no model"),
         ('TOKEN row {"benchmark_info": {"model": ["x"]}}\nTOKEN exit 0\nTOKEN done', "names no model"),
         ("\n".join(["TOKEN row 1"] * 7), "more than 6 rows"),
