@@ -21,6 +21,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from edgenas.deploy.manifest import deployed_latency
+
 WIDTH = 80
 BETWEEN = 2
 FOLDED_COLUMNS = 4
@@ -193,13 +195,17 @@ def milliseconds(value_us: float) -> str:
     return f"{value_us / 1e3:.3f}"
 
 
+VERDICT_WORDS = {"within": "yes", "not significant": "not significant", "over": "no", None: "-"}
+"""Whether a network is within its budget, for a table's cell."""
+
+
 def print_summary(summary: dict[str, Any], folder: str) -> None:
     """A run's front, the chosen network, and where its file is."""
     several = len(summary["predictors"]) > 1
     rows = []
     for entry in summary["front"]:
         for name, latency in entry["latency"].items():
-            met = {True: "yes", False: "no", None: "-"}[latency["meets_budget"]]
+            verdict = VERDICT_WORDS[latency["verdict"]]
             rows.append(
                 [
                     ("* " if entry["arch"] == summary["chosen"]["arch"] else "  ") + entry["arch"],
@@ -207,7 +213,7 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
                     _top1(entry),
                     _predicted(latency),
                     milliseconds(latency["p50_us"]) if latency["p50_us"] is not None else "-",
-                    met if not entry["dropped"] or met == "no" else f"{met} (dropped: {entry['dropped_because']})",
+                    verdict if not entry["dropped"] else f"{verdict} (dropped: {entry['dropped_because']})",
                 ]
             )
     columns = [
@@ -216,7 +222,7 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
         "val top-1",
         "predicted ms [interval]",
         "measured ms",
-        "budget met?",
+        "within budget",
     ]
     print_table(columns, rows, right=["val top-1", "predicted ms [interval]", "measured ms"])
     chosen = summary["chosen"]
@@ -235,13 +241,38 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
         kept = "" if not before or tuned["val_top1_after"] > tuned["val_top1_before"] else ", so it stays as it was"
         print(f"tuned    on {tuned['dataset']}: {before}{tuned['val_top1_after']:.2%} validation top-1 after{kept}")
     if chosen["onnx"] is not None:
-        print(f"test     {chosen['test_top1']:.2%} top-1, worked out by ONNX Runtime on the exported file")
+        for line in shipped_lines(chosen["latency"]):
+            print(f"measured {line}")
+        print(f"test     {chosen['test_top1']:.2%} top-1, computed by ONNX Runtime on the exported file")
         print(f"model    {folder}/{chosen['onnx']}")
     for note in summary.get("notes", []):
         print(f"note     {note}")
     if "int8" in summary:
         print_int8(summary["int8"], folder, chosen["onnx"])
     print(f"report   {folder}/report/report.html, and report.md beside it")
+
+
+def shipped_lines(latency: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each device: what the shipped file took, and whether that is within its budget."""
+    return [f"{_measured_text(one)} on {device}: {_verdict_text(one)}" for device, one in latency.items()]
+
+
+def _measured_text(one: Mapping[str, Any]) -> str:
+    interval = f"[{milliseconds(one['ci_low_us'])}, {milliseconds(one['ci_high_us'])}]"
+    return f"p50 {milliseconds(one['p50_us'])} ms {interval}"
+
+
+def _verdict_text(one: Mapping[str, Any]) -> str:
+    if one["verdict"] is None:
+        return "no latency budget"
+    budget = f"the budget of {milliseconds(one['limit_us'])} ms {one['limited']}"
+    repeated = "; a first, disturbed measurement was discarded" if one["repeated"] else ""
+    if one["verdict"] == "not significant":
+        upper = (
+            "" if one["upper_us"] is None else f", whose upper confidence limit is {milliseconds(one['upper_us'])} ms"
+        )
+        return f"not significantly within {budget}{upper}{repeated}"
+    return f"{one['verdict']} {budget}{repeated}"
 
 
 def _top1(entry: dict[str, Any]) -> str:
@@ -296,6 +327,8 @@ def print_bundle(manifest: dict[str, Any], folder: str) -> None:
         for name, known in files.items()
     ]
     print_table(["file", "val top-1", "test top-1", "ms", "kB"], rows, right=["val top-1", "test top-1", "kB"])
+    for line in shipped_lines(deployed_latency(manifest)):
+        print(line)
     for note in manifest["int8"].get("notes", []):
         print(note)
 

@@ -1,6 +1,7 @@
 """How a command ends: what went wrong, in one message on standard error, and the exit code.
 
 0 is success, 2 what the user can put right, 128 + its number a signal, 1 the rest. Only a bug shows a traceback.
+3 says that a bundle was written whose file was not shown to be within its latency budget.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any
 from edgenas.environment import working_folder
 from edgenas.errors import EdgenasError, Stopped, UserError, first_line, is_out_of_memory
 
+NOT_WITHIN = 3
+"""Exit code: a bundle was written, but the latency of its file is not significantly within the budget, or over it."""
 LONGEST_PATH = 500
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)

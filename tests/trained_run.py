@@ -48,12 +48,19 @@ def finished_by_hand(run: Run) -> None:
         subnet = materialise(net, arch, calibration_pictures(run, dataset))
         export_onnx(subnet, run.folder / model_path(number))
     measured = dict.fromkeys(("predicted_us", "p50_us", "p95_us"), 50.0)
-    latency = {"here": {**measured, "interval_us": None, "coverage": None, "meets_budget": True}}
-    entries = [{**one, "dropped": False, "dropped_because": None, "latency": latency} for one in found]
+    latency = {"here": {**measured, "interval_us": None, "coverage": None, "verdict": "within"}}
+    kept = {"dropped": False, "dropped_because": None, "eligible": True, "latency": latency}
+    entries = [one | kept for one in found]
     chosen = found[1]
-    run.finish(
-        "verify", {"front": entries, "chosen": chosen["arch"], "val_top1": chosen["val_top1"], "model": model_path(1)}
-    )
+    judged = {"candidates": [one["arch"] for one in reversed(found)], "chosen": chosen["arch"], "verdict": "within"}
+    run.finish("verify", {"front": entries, **judged, "val_top1": chosen["val_top1"], "model": model_path(1)})
     export_onnx(subnet, run.folder / "export/bundle/model.onnx")
-    handed = {**chosen, "test_top1": 0.5, "onnx": "export/bundle/model.onnx", "bundle": "export/bundle"}
+    handed = {
+        **chosen,
+        "latency": {},
+        "verdict": None,
+        "test_top1": 0.5,
+        "onnx": "export/bundle/model.onnx",
+        "bundle": "export/bundle",
+    }
     run.finish("export", {"chosen": handed})

@@ -28,7 +28,7 @@ from edgenas.cli.options import (
     Which,
     print_json,
 )
-from edgenas.cli.runs import reach_of, run_stage, say_packed
+from edgenas.cli.runs import exit_by_verdict, reach_of, run_stage, say_packed
 from edgenas.errors import Packed, RunFolderError
 from edgenas.files import read_json, user_path
 
@@ -118,9 +118,10 @@ def _hand_over(
     if shown.as_json:
         said = {name: str(place) for name, place in places.items() if place}
         print_json({"bundle": str(made.folder), **said, **manifest})
-        return
-    print_bundle(manifest, str(made.folder))
-    if made.zip:
-        print(f"zip   {made.zip}")
-    if made.web:
-        print(f"page  {made.web}: python -m http.server -d {made.web}")
+    else:
+        print_bundle(manifest, str(made.folder))
+        if made.zip:
+            print(f"zip   {made.zip}")
+        if made.web:
+            print(f"page  {made.web}: python -m http.server -d {made.web}")
+    exit_by_verdict(manifest["verdict"])

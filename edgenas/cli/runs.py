@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,12 +27,14 @@ from edgenas.cli.options import (
 from edgenas.config.reading import load_config
 from edgenas.config.run import RunConfig
 from edgenas.errors import Packed, RunFolderError
+from edgenas.exits import NOT_WITHIN
 from edgenas.files import read_json, user_path
 
 if TYPE_CHECKING:
     # Not otherwise: it loads torch, which `--help` can do without.
     from edgenas.pipeline.run import Run
     from edgenas.profiling.reach import Reach
+    from edgenas.profiling.verdict import Verdict
 
 RUNS = Path("runs")
 DEMO = Path(__file__).parent.parent / "demo.yaml"
@@ -148,11 +150,19 @@ def do_stages(run: Run, stages: tuple[str, ...], minutes: float | None, shown: S
         say_packed(packed, shown.as_json)
         return
     tell(run, stages, shown)
+    if "export" in stages and run.done("export"):
+        exit_by_verdict(run.result("export")["chosen"]["verdict"])
+
+
+def exit_by_verdict(verdict: Verdict | None) -> None:
+    """End with an exit code of its own where a file was not shown to be within its latency budget."""
+    if verdict in ("not significant", "over"):
+        raise typer.Exit(NOT_WITHIN)
 
 
 def tell(run: Run, stages: tuple[str, ...], shown: Shown) -> None:
     """Say what came of stages."""
-    from edgenas.display import print_summary
+    from edgenas.display import print_summary, shipped_lines
 
     if "report" in stages:
         summary = read_json(run.folder / "summary.json")
@@ -168,6 +178,7 @@ def tell(run: Run, stages: tuple[str, ...], shown: Shown) -> None:
         notes = [
             *summary.get("profile", {}).get("notes", []),
             *summary.get("verify", {}).get("notes", []),
+            *shipped_lines(summary.get("export", {}).get("chosen", {}).get("latency", {})),
             *summary.get("export", {}).get("int8", {}).get("notes", []),
         ]
         for note in notes:
@@ -247,14 +258,17 @@ def status(
     quiet: Quiet = False,
 ) -> None:
     """Which stages of a run are finished."""
-    from edgenas.display import print_table
+    from edgenas.display import print_table, shipped_lines
     from edgenas.pipeline.run import ORDER, STAGES, open_run
 
     run = open_run(folder)
     stages = {stage: run.done(stage) for stage in ORDER if run.lacks(stage) is None}
+    shipped: dict[str, Any] | None = run.result("export")["chosen"] if run.done("export") else None
     if as_json:
-        print_json({"name": run.config.name, "space": run.space.name, "stages": stages})
+        print_json({"name": run.config.name, "space": run.space.name, "stages": stages, "chosen": shipped})
         return
     print_table(["stage", "state"], [[stage, "done" if done else "to do"] for stage, done in stages.items()])
+    if shipped is not None:
+        print(f"\nshipped {shipped['arch']}", *shipped_lines(shipped["latency"]), sep="\n")
     for why in filter(None, map(run.lacks, STAGES)):
         print(f"\n{why}")

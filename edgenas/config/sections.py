@@ -183,6 +183,7 @@ class VerifyConfig(Section):
     networks: int = Field(8, ge=1, le=10_000)
     rounds: int = Field(40, ge=8, le=100_000)
     refits: int = Field(2, ge=0, le=100)
+    attempts: int = Field(3, ge=1, le=100)
 
 
 RATE_SHARES = {"inherited": 0.5, "fresh": 1.0}

@@ -27,7 +27,8 @@ class Manifest:
         preprocess: `Preprocess.to_json()`.
         accuracy: validation_top1, test_top1 and test_images (how many); by class, in the order of `classes`,
             test_images_by_class and test_top1_by_class (null where the test set has none).
-        latency: for each device predicted_us and interval_us (of files as they were profiled), p50_us, p95_us,
+        latency: for each device predicted_us and interval_us (of files as they were profiled), p50_us, p95_us, of the
+            deployed file verdict, limited (p50 or p95), limit_us, value_us and upper_us (see `JudgedLatency`),
             model_rss_bytes by which the model made the timer's process grow and process_rss_bytes that all of that
             process took (null where the system does not tell), and the circumstances.
         costs: macs, params, weight_bytes, peak_activation_bytes.
@@ -57,6 +58,8 @@ class Manifest:
         samples: the file of sample inputs, how many there are, and for each model the tolerance of its outputs.
         files: SHA-256 of every other file of the bundle, by name; `write_bundle` fills it in.
         digest: SHA-256 of the rest of the manifest, see `sealed`.
+        verdict: on the deployed files, the worst over all devices: `within` the latency budgets, `not significant` or
+            `over`, see `profiling.verdict`; None where no latency is limited.
         schema_version: of the manifest.
     """
 
@@ -88,6 +91,7 @@ class Manifest:
     samples: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     digest: str = ""
+    verdict: str | None = None
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> dict[str, Any]:
@@ -100,6 +104,17 @@ class Manifest:
         # The kit's verify.py writes what it has read in the same way.
         text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return dataclasses.replace(self, digest=hashlib.sha256(text.encode()).hexdigest())
+
+
+SHIPPED_KEYS = ("p50_us", "p95_us", "ci_low_us", "ci_high_us", "count", "verdict", "limited", "limit_us", "upper_us")
+EVIDENCE_KEYS = ("sessions", "repeated", "doubts")
+
+
+def deployed_latency(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the latency and verdict of the file that is meant for each device, from a manifest's JSON."""
+    files = {"model.onnx": manifest} | ({"model_int8.onnx": manifest["int8"]} if manifest["int8"] else {})
+    latency = {name: files[file]["latency"][name] for name, file in manifest["deployed"].items()}
+    return {name: {key: one[key] for key in (*SHIPPED_KEYS, *EVIDENCE_KEYS)} for name, one in latency.items()}
 
 
 def library_versions() -> dict[str, str]:

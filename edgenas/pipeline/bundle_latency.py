@@ -2,62 +2,96 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from edgenas.budget import Budget
 from edgenas.deploy.recipe import QuantiserRecipe
 from edgenas.pipeline.bundle_network import Network
-from edgenas.pipeline.devices import measured_devices, run_transport
+from edgenas.pipeline.candidate import judge_budget
+from edgenas.pipeline.devices import measured_devices
 from edgenas.pipeline.form import PLAIN
 from edgenas.pipeline.graphs import Graphs
+from edgenas.pipeline.measuring import Session, measure_session
 from edgenas.pipeline.profile import predicted_latency, run_form, run_predictors, run_table
 from edgenas.pipeline.run import Progress, Run
 from edgenas.profiling.record import Measurement
-from edgenas.profiling.session import measure_networks
 from edgenas.profiling.transport import installed_runtime
+from edgenas.profiling.verdict import Verdict, worst
 
-Measured = Mapping[str, Mapping[str, Measurement]]
-"""Measurements by device and precision."""
+Timed = Mapping[str, Session]
+"""By device, a session in which files of several precisions were timed side by side, by precision."""
 TIMES = ("p50_us", "p95_us", "ci_low_us", "ci_high_us", "count", "repeat_noise", "doubts")
 MEASURED = (*TIMES, "model_rss_bytes", "process_rss_bytes")
 """What a manifest states of a measurement."""
 
 
-def measure(network: Network, models: Mapping[str, Path], progress: Progress) -> Measured:
-    """Files timed side by side on every device, but where `verify` timed the only one."""
-    run, done = network.run, judged(network, "fp32") if len(models) == 1 else {}
+@dataclass(frozen=True)
+class JudgedLatency:
+    """The verdict on the deployed file on one device, of the budget that it is nearest to.
+
+    Attributes:
+        verdict: None where no budget limits latency on this device.
+        limited: p50 or p95.
+        limit_us: that budget's limit.
+        value_us: what was measured.
+        upper_us: the upper confidence limit that is compared with the limit.
+        sessions: how many measuring sessions that upper limit takes into account.
+        repeated: whether a first session was disturbed and discarded.
+    """
+
+    verdict: Verdict | None
+    limited: str | None
+    limit_us: float | None
+    value_us: float | None
+    upper_us: float | None
+    sessions: int
+    repeated: bool
+
+
+def time_files(network: Network, models: Mapping[str, Path], rows: Path, progress: Progress) -> Timed:
+    """Time files side by side on every measured device of the run, in processes that chose nothing."""
     return {
-        name: measure_networks(
-            models,
-            device,
-            rounds=run.config.verify.rounds,
-            seed=run.config.seed,
-            out=network.folder / f"{name}.jsonl",
-            transport=run_transport(run, device),
-            progress=lambda _, done, total: progress("timing the export", done, total),
+        name: measure_session(
+            network.run, name, models, out=rows / f"{name}.jsonl", label="timing the export", progress=progress
         )
-        for name, device in measured_devices(run).items()
-        if name not in done
+        for name in measured_devices(network.run)
     }
 
 
-def judged(network: Network, precision: str) -> dict[str, dict[str, Any]]:
-    """What `verify` found of the file of a precision, by device, where that is of the form asked for."""
-    if network.verified is None or not network.options.as_measured:
-        return {}
-    run, latency = network.run, network.verified[0]["latency"]
-    names = [name for name, device in measured_devices(run).items() if device.run.precision == precision]
-    return {name: latency[name] | circumstances(run, name) | {"preprocessing_included": False} for name in names}
+def deployed_precision(network: Network, device: str) -> str:
+    """Return the precision of the file that is meant for a device."""
+    return measured_devices(network.run)[device].run.precision if network.options.precision == "int8" else "fp32"
 
 
-def fp32_latency(network: Network, measured: Measured) -> dict[str, dict[str, Any]]:
+def judged_latency(network: Network, device: str, session: Session) -> JudgedLatency:
+    """Compare the deployed file with every latency budget of a device."""
+    measured = session.measured[deployed_precision(network, device)]
+    budgets = [budget for budget in run_budgets(network.run) if budget.device == device]
+    judged = [judge_budget(measured, budget, session.slowdown) for budget in budgets]
+    if not judged:
+        return JudgedLatency(None, None, None, None, None, session.sessions, session.repeated)
+    nearest = max(judged, key=lambda one: (one.upper_us or one.value_us) / one.limit_us)
+    compared = (nearest.quantity, nearest.limit_us, nearest.value_us, nearest.upper_us)
+    return JudgedLatency(worst(one.verdict for one in judged), *compared, session.sessions, session.repeated)
+
+
+def verdict(network: Network, timed: Timed) -> Verdict | None:
+    """Return the worst verdict on the deployed file over all devices; None where no latency is limited."""
+    return worst(judged_latency(network, name, session).verdict for name, session in timed.items())
+
+
+def run_budgets(run: Run) -> list[Budget]:
+    """Return the budgets that the run's search kept to, the default one included."""
+    keys = ("quantity", "limit", "device")
+    return [Budget.model_validate({key: one[key] for key in keys}) for one in run.result("search")["budgets"]]
+
+
+def fp32_latency(network: Network, timed: Timed) -> dict[str, dict[str, Any]]:
     """Latency of model.onnx by device, as a manifest states it."""
-    timed = {name: latency(network, name, found["fp32"]) for name, found in measured.items()}
-    found = timed | judged(network, "fp32")
-    return {name: found[name] for name in measured_devices(network.run)}
+    return {name: latency(network, name, session, "fp32") for name, session in timed.items()}
 
 
 def fp32_spread(found: Measurement) -> dict[str, Any]:
@@ -69,20 +103,24 @@ def fp32_spread(found: Measurement) -> dict[str, Any]:
     }
 
 
-def latency(network: Network, device: str, found: Measurement, recipe: QuantiserRecipe | None = None) -> dict[str, Any]:
-    """A measurement of one file on one device, as a manifest states it; of an int8 one with its recipe."""
-    said = circumstances(network.run, device)
+def latency(
+    network: Network, device: str, session: Session, precision: str, recipe: QuantiserRecipe | None = None
+) -> dict[str, Any]:
+    """Return what a manifest states of one file on one device; of the deployed one with its verdict."""
+    stated = circumstances(network.run, device)
     graphs = Graphs(PLAIN, recipe) if recipe else Graphs(run_form(network.run))
-    said["measured_with"] |= {
-        "precision": "int8" if recipe else "fp32",
+    stated["measured_with"] |= {
+        "precision": precision,
         "quantiser_recipe": graphs.quantiser_recipe,
         "form": graphs.form,
     }
     if measured_devices(network.run)[device].run.transport == "local":
-        said["measured_with"]["runtime_version"] = installed_runtime()
-    values = {key: value for key, value in dataclasses.asdict(found).items() if key in MEASURED}
-    predicted = _predicted(network, device, "int8" if recipe else "fp32")
-    return predicted | values | said | {"preprocessing_included": network.options.embed_preprocessing}
+        stated["measured_with"]["runtime_version"] = installed_runtime()
+    values = {key: value for key, value in asdict(session.measured[precision]).items() if key in MEASURED}
+    deployed = precision == deployed_precision(network, device)
+    judged = asdict(judged_latency(network, device, session)) if deployed else {}
+    included = {"preprocessing_included": network.options.embed_preprocessing}
+    return _predicted(network, device, precision) | values | judged | stated | included
 
 
 def _predicted(network: Network, device: str, precision: str) -> dict[str, Any]:

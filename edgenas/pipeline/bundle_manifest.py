@@ -7,13 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edgenas.budget import Budget
 from edgenas.deploy.bundle import INT8_MODEL, MODEL
 from edgenas.deploy.manifest import Manifest, library_versions
 from edgenas.deploy.parity import Parity
 from edgenas.files import shipped
 from edgenas.pipeline.bundle_files import Int8Export
-from edgenas.pipeline.bundle_latency import Measured, fp32_latency, fp32_spread, judged, latency
+from edgenas.pipeline.bundle_latency import Timed, fp32_latency, fp32_spread, latency, run_budgets, verdict
 from edgenas.pipeline.bundle_network import Network, test_scores, validation_top1
 from edgenas.pipeline.devices import measured_devices
 from edgenas.pipeline.int8 import Comparison
@@ -24,12 +23,9 @@ from edgenas.space.cost import cost
 from edgenas.training.data import Dataset
 
 
-def make_manifest(
-    network: Network, fp32: Path, parity: Parity, int8: Int8Export | None, measured: Measured
-) -> Manifest:
+def make_manifest(network: Network, fp32: Path, parity: Parity, int8: Int8Export | None, timed: Timed) -> Manifest:
     """The manifest of a network's files; test pictures are looked at here."""
     run, dataset, arch, options = network.run, network.dataset, network.arch, network.options
-    verified = network.verified
     costs = cost(run.space.unroll(arch, dataset.num_classes), run_form(run))
     return Manifest(
         name=run.config.name,
@@ -40,14 +36,11 @@ def make_manifest(
         classes=dataset.classes,
         preprocess=network.preprocess.to_json(),
         accuracy={
-            # What is told from elsewhere is of other pictures.
-            "validation_top1": (
-                verified[0]["val_top1"] if verified and not run.config.accuracy else validation_top1(network, fp32)
-            ),
+            "validation_top1": validation_top1(network, fp32),
             # The test split is looked at here for the first time, and only with the network already chosen.
             **test_scores(network, fp32),
         },
-        latency=fp32_latency(network, measured),
+        latency=fp32_latency(network, timed),
         costs=costs.to_json(),
         calibration_images=network.subnet.calibration_images,
         parity=parity.to_json(),
@@ -57,7 +50,7 @@ def make_manifest(
         batch="dynamic" if options.dynamic_batch else 1,
         preprocessing_included=options.embed_preprocessing,
         size_bytes=fp32.stat().st_size,
-        int8=_int8_section(network, int8, measured) if int8 else {},
+        int8=_int8_section(network, int8, timed) if int8 else {},
         deployed={
             name: INT8_MODEL if int8 and device.run.precision == "int8" else MODEL
             for name, device in measured_devices(run).items()
@@ -66,12 +59,13 @@ def make_manifest(
         found=_found(run),
         fine_tuning=network.fine_tuning,
         licences=_licences(run),
+        verdict=verdict(network, timed),
     )
 
 
-def _int8_section(network: Network, int8: Int8Export, measured: Measured) -> dict[str, Any]:
-    recipe, found = int8.choice.recipe, judged(network, "int8")
-    compared = {name: Comparison(name, found["fp32"], found["int8"]) for name, found in measured.items()}
+def _int8_section(network: Network, int8: Int8Export, timed: Timed) -> dict[str, Any]:
+    recipe = int8.choice.recipe
+    compared = {name: Comparison(name, one.measured["fp32"], one.measured["int8"]) for name, one in timed.items()}
     return {
         "quantiser_recipe": recipe.id,
         "recipes_tried": {tried.id: top1 for tried, top1 in int8.choice.top1.items()},
@@ -81,7 +75,7 @@ def _int8_section(network: Network, int8: Int8Export, measured: Measured) -> dic
             **test_scores(network, int8.path),
         },
         "latency": {
-            name: (found.get(name) or latency(network, name, one.int8, recipe)) | one.to_json() | fp32_spread(one.fp32)
+            name: latency(network, name, timed[name], "int8", recipe) | one.to_json() | fp32_spread(one.fp32)
             for name, one in compared.items()
         },
         "parity": int8.parity.to_json(),
@@ -102,16 +96,13 @@ def _splits(dataset: Dataset) -> dict[str, dict[str, Any]]:
 
 def _found(run: Run) -> dict[str, Any]:
     trained, searched, verified = (run.result(stage) for stage in ("train", "search", "verify"))
-    budgets = [
-        Budget.model_validate({k: one[k] for k in ("quantity", "limit", "device")}) for one in searched["budgets"]
-    ]
     return {
         "strategy": searched["strategy"],
         "evaluations": searched["evaluations"],
         "search_seconds": searched["seconds"],
         "train_seconds": trained["train_seconds"],
         "front_networks": len(verified["front"]),
-        "budgets": [str(budget) for budget in budgets],
+        "budgets": [str(budget) for budget in run_budgets(run)],
         "spent": spent(run.folder),
     }
 

@@ -74,7 +74,7 @@ def verified_network(run: Run, arch: Arch) -> tuple[dict[str, Any], Path] | None
     for number, entry in enumerate(verified["front"]):
         # Without a file nothing was measured.
         if entry["arch"] == arch.id and verified["model"] is not None:
-            model = verified["model"] if arch.id == verified["chosen"] else model_path(number)
+            model = model_path(number)
             for path in (model, *([entry["int8"]["model"]] if entry.get("int8") else [])):
                 if not (run.folder / path).exists():
                     raise RunFolderError(

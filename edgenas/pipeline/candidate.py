@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from edgenas.budget import Budget
 from edgenas.objective import ObjectiveName
 from edgenas.pipeline.front_int8 import Int8File
 from edgenas.profiling.record import Measurement
+from edgenas.profiling.verdict import Judgement, Verdict, judge, worst
 from edgenas.space.arch import Arch
-
-CHOOSING, JUDGING = 0, 1
-"""Halves of a measurement's rounds."""
 
 
 @dataclass(frozen=True)
@@ -51,49 +47,53 @@ class Candidate:
         files: what was measured.
         deployed_top1: on validation pictures, see `front_int8.deployed_top1`.
         measured: by device; one that is known by a table alone is not among them.
+        slowdowns: by device, see `verdict.slowdown`.
     """
 
     arch: Arch
     files: Files
     deployed_top1: float
-    measured: dict[str, Measurement]
+    measured: Mapping[str, Measurement]
+    slowdowns: Mapping[str, float] = field(default_factory=dict)
 
-    def may_be_chosen(self, budgets: tuple[Budget, ...]) -> bool:
-        """Within every latency budget on the choosing half."""
-        return not self.missed(budgets, CHOOSING)
+    def judgements(self, budgets: Sequence[Budget]) -> dict[Budget, Judgement]:
+        """Compare the measured latency with every budget of a measured device.
 
-    def missed(self, budgets: tuple[Budget, ...], half: int) -> list[str]:
-        """The latency budgets it is over, in words, on one half of the rounds."""
+        Where a device is not measured, the search kept to the budget by predictions alone.
+        """
+        return {
+            budget: judge_budget(measured, budget, self.slowdowns.get(name, 1.0))
+            for name, measured in self.measured.items()
+            for budget in budgets
+            if budget.device == name
+        }
+
+    def verdict(self, budgets: Sequence[Budget]) -> Verdict:
+        """Return the worst verdict over all budgets; `within` where none applies."""
+        return worst(found.verdict for found in self.judgements(budgets).values()) or "within"
+
+    def missed(self, budgets: Sequence[Budget]) -> list[str]:
+        """Describe the budgets that the measured median is over."""
         return [
-            f"{self.latency_us(b, half) / 1e3:.3f} ms on {b.device}, over {b}"
-            for b in budgets
-            # Where nothing is measured, the search kept to the budget as far as is known.
-            if b.device in self.measured and self.latency_us(b, half) > b.limit
+            f"{found.value_us / 1e3:.3f} ms on {budget.device}, over {budget}"
+            for budget, found in self.judgements(budgets).items()
+            if found.verdict == "over"
         ]
 
-    def latency_us(self, budget: Budget, half: int) -> float:
-        """Measured latency that a budget limits, on one half of the rounds."""
-        assert budget.device is not None
-        return self._quantile_us(budget.device, budget.quantity, half)
+    def point(self, names: Sequence[ObjectiveName]) -> list[float]:
+        """Return the values of the objectives: measured latencies, all else as deployed or found by the search."""
+        return [self._value(name) for name in names]
 
-    def point(self, names: Sequence[ObjectiveName], half: int) -> list[float]:
-        """Values of the objectives: what was measured of one half of the rounds, all else as deployed or found."""
-        return [self._value(name, half) for name in names]
-
-    def _value(self, name: ObjectiveName, half: int) -> float:
+    def _value(self, name: ObjectiveName) -> float:
         if name.quantity == "error":
             return 1 - self.deployed_top1
-        if name.device not in self.measured:
+        found = self.measured.get(name.device) if name.device else None
+        if found is None:
             return self.files.found[name.key]
-        return self._quantile_us(name.device, name.quantile, half)
-
-    def _quantile_us(self, device: str, quantile: str, half: int) -> float:
-        measurement = self.measured[device]
-        median = half_p50_us(measurement, half)
-        # Tails need every sample there is; they are scaled to the rounds by the medians' ratio.
-        return median * (measurement.p95_us / measurement.p50_us if quantile == "p95" else 1.0)
+        return found.p95_us if name.quantile == "p95" else found.p50_us
 
 
-def half_p50_us(measurement: Measurement, half: int) -> float:
-    """The p50 over one half of a measurement's rounds. What is reported is the judging half's."""
-    return float(np.median(np.array_split(measurement.rounds_p50_us, 2)[half]))
+def judge_budget(measured: Measurement, budget: Budget, slowdown: float) -> Judgement:
+    """Compare a measurement with a latency budget of its device, see `verdict.judge`."""
+    processes_us = measured.processes_p95_us if budget.quantity == "p95" else measured.processes_p50_us
+    return judge(budget.quantity, processes_us, budget.limit, slowdown)

@@ -3,59 +3,71 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from edgenas.deploy.bundle import INT8_MODEL, MODEL, check_free
-from edgenas.deploy.manifest import Manifest
+from edgenas.deploy.manifest import Manifest, deployed_latency
 from edgenas.errors import ConfigError, RunFolderError
-from edgenas.pipeline.bundle_network import BundleOptions
-from edgenas.pipeline.bundling import make_bundle, run_precision
-from edgenas.pipeline.finetune import is_better
+from edgenas.pipeline.bundle_network import BundleOptions, verified_network
+from edgenas.pipeline.bundling import make_bundle, run_precision, write
 from edgenas.pipeline.front_int8 import deployed_top1, precisions
 from edgenas.pipeline.hindsight import write_hindsight
 from edgenas.pipeline.lock import locked
 from edgenas.pipeline.pool import tell_untaught
 from edgenas.pipeline.run import Progress, Run
+from edgenas.pipeline.shipping import Shipped, ship
 from edgenas.space.arch import Arch
 
 BUNDLE = "export/bundle"
 INT8_KEYS = ("quantiser_recipe", "recipes_tried", "size_bytes", "latency", "fine_tuning", "notes")
+SPLITS = ("validation", "test")
 CHOSEN, BEST = "chosen", re.compile(r"best:(\d{1,6})")
 
 
 def run_export(run: Run, progress: Progress) -> None:
-    """Prove the chosen network's file equal to the subnet that was scored, and bundle it.
+    """Ship the first candidate whose file is within every budget, see `shipping.ship`, and bundle it.
 
     Raises:
+        InfeasibleError: the files of all candidates that were tried are over a budget; no bundle is written.
         ParityError: the file computes something else, or int8 is less accurate than allowed; no bundle is written.
-        ConfigError: the run has no weights; what it would take is told.
+        ConfigError: the run has no weights; the message says what it would take.
         RunFolderError: a stage before it is missing.
     """
     run.needs("export")
     if run.done("export"):
         return
-    verified = run.result("verify")
-    options, used = BundleOptions(run_precision(run)), precisions(run)
-    manifest = make_bundle(run, run.space.parse(verified["chosen"]), options, run.folder / BUNDLE, progress)
-    # The choice is written down: what test pictures say of the others changes nothing now.
-    write_hindsight(run, run.folder / verified["model"] if verified["model"] else None, progress)
-    chosen: dict[str, Any] = {
-        "arch": manifest.arch,
-        "val_top1": _val_top1(run, manifest, verified),
-        "test_top1": deployed_top1(manifest.accuracy["test_top1"], _int8_top1(manifest, "test"), used),
-        "onnx": f"{BUNDLE}/{MODEL if 'fp32' in used else INT8_MODEL}",
-        "bundle": BUNDLE,
+    # In the run folder, where the next start clears away what a kill leaves.
+    with tempfile.TemporaryDirectory(dir=run.folder, prefix=".export.") as folder:
+        shipped = ship(run, BundleOptions(run_precision(run)), Path(folder), progress)
+        manifest = write(shipped.prepared, run.folder / BUNDLE, progress)
+    entry = verified_network(run, shipped.prepared.network.arch)
+    # The choice is written down: what test images say of the others changes nothing now.
+    write_hindsight(run, manifest.arch, entry[1] if entry else None, progress)
+    result = {
+        "chosen": _chosen(run, manifest, shipped),
+        "attempts": [attempt.to_json() for attempt in shipped.attempts],
+        "parity": manifest.parity,
+        "costs": manifest.costs,
     }
-    result = {"chosen": chosen, "parity": manifest.parity, "costs": manifest.costs}
     run.finish("export", result | ({"int8": _int8_result(manifest)} if manifest.int8 else {}))
 
 
-def _val_top1(run: Run, manifest: Manifest, verified: dict[str, Any]) -> float:
-    """As verified, but where fine-tuning changed it."""
-    if run.lacks("finetune") or not is_better(run.result("finetune")):
-        return float(verified["val_top1"])
-    return deployed_top1(manifest.accuracy["validation_top1"], _int8_top1(manifest, "validation"), precisions(run))
+def _chosen(run: Run, manifest: Manifest, shipped: Shipped) -> dict[str, Any]:
+    used = precisions(run)
+    tops = {
+        split: deployed_top1(manifest.accuracy[f"{split}_top1"], _int8_top1(manifest, split), used) for split in SPLITS
+    }
+    return {
+        "arch": manifest.arch,
+        "val_top1": tops["validation"],
+        "test_top1": tops["test"],
+        "latency": deployed_latency(manifest.to_json()),
+        "verdict": shipped.prepared.verdict,
+        "onnx": f"{BUNDLE}/{MODEL if 'fp32' in used else INT8_MODEL}",
+        "bundle": BUNDLE,
+    }
 
 
 def _int8_top1(manifest: Manifest, split: str) -> float | None:
@@ -130,32 +142,25 @@ def which_arch(run: Run, which: str) -> Arch:
         ConfigError: there are not so many networks within the budgets.
         SpaceError: no arch of the space.
     """
-    verified = run.result("verify")
     if which == CHOSEN:
-        return run.space.parse(verified["chosen"])
+        return run.chosen
     match = BEST.fullmatch(which)
     if match is None:
         return run.space.parse(which)
-    ranked = _ranked(verified)
+    ranked = _ranked(run.result("verify"))
     if not 1 <= int(match[1]) <= len(ranked):
         raise ConfigError(
-            f"--arch {which}: {len(ranked)} networks of the front were measured within the budgets and may be chosen, "
+            f"--arch {which}: {len(ranked)} networks of the front were measured within the budgets, "
             f"so wanted best:1 to best:{len(ranked)}"
         )
     return run.space.parse(ranked[int(match[1]) - 1])
 
 
 def _ranked(verified: dict[str, Any]) -> list[str]:
-    """Archs of the verified front within the budgets, most accurate first, among equals the fastest."""
+    """Return the architectures of the candidates, most accurate first, among equals the fastest."""
 
     def rank(entry: dict[str, Any]) -> tuple[float, ...]:
-        # Runs that do not say are from when fp32 alone was deployed.
-        top1 = entry.get("deployed_top1", entry["val_top1"])
-        return (-top1, *(found["p50_us"] for found in entry["latency"].values()))
+        return (-entry["deployed_top1"], *(measured["p50_us"] for measured in entry["latency"].values()))
 
-    ranked = [entry for entry in sorted(verified["front"], key=rank) if not entry["dropped"]]
-    if all("may_be_chosen" in entry for entry in ranked):
-        return [entry["arch"] for entry in ranked if entry["may_be_chosen"]]
-    # Runs that do not say chose the best: what ranks above was over budget on the half of the rounds that chooses.
-    kept = [entry["arch"] for entry in ranked]
-    return kept[kept.index(verified["chosen"]) :]
+    candidates = [entry for entry in verified["front"] if entry["arch"] in verified["candidates"]]
+    return [entry["arch"] for entry in sorted(candidates, key=rank)]

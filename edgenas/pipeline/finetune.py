@@ -13,9 +13,10 @@ import torch
 from safetensors import SafetensorError
 
 from edgenas.errors import RunFolderError
-from edgenas.files import write_bytes
+from edgenas.files import read_json, write_bytes, write_json
 from edgenas.pipeline.data import calibration_pictures, run_dataset, scoring_split
 from edgenas.pipeline.lone import setting_id, supernet_epochs
+from edgenas.pipeline.results import check_finetuned
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.subnets import run_subnets
 from edgenas.space.arch import Arch
@@ -25,9 +26,9 @@ from edgenas.training.data import Dataset, load_dataset
 from edgenas.training.evaluate import top1
 from edgenas.training.finetuning import finetune, with_classes
 
-WEIGHTS = "finetune/subnet.safetensors"
-TEACHING = "finetune/teaching"
-"""Of checkpoints, until it is done."""
+NETWORKS = "finetune/networks"
+"""A folder for each fine-tuned network, named by the digest of everything that its weights depend on."""
+WEIGHTS, RESULT, CHECKPOINTS = "subnet.safetensors", "result.json", "checkpoints"
 ANOTHER_SEED = 500
 """Beyond the run's: pictures come in another order, and are augmented otherwise, than the supernet saw them."""
 TOLD = (
@@ -46,29 +47,50 @@ TOLD = (
 
 
 def run_finetune(run: Run, progress: Progress) -> None:
-    """Teach the chosen subnet on its own: the run's pictures, or those of `finetune.data`.
-
-    On the run's pictures it is kept if validation top-1 rises. On others it has a new classifier.
-    Stopped or killed, it goes on from its last checkpoint.
+    """Fine-tune the chosen subnet, see `finetuned`.
 
     Raises:
         ConfigError: the config asks for no fine-tuning, or the run has no weights.
-        RunFolderError: a checkpoint is broken.
-        DataError: see `load_dataset`.
-        EdgenasError: the loss is no finite number; the step is named.
+        RunFolderError, DataError, EdgenasError: see `finetuned`.
     """
     run.needs("finetune")
-    if run.done("finetune"):
-        return
-    arch, settings = run.space.parse(run.result("verify")["chosen"]), run.config.finetune
+    if not run.done("finetune"):
+        run.finish("finetune", finetuned(run, run.chosen, progress))
+
+
+def finetuned(run: Run, arch: Arch, progress: Progress) -> dict[str, Any]:
+    """Train one subnet on its own: on the run's images, or on those of `finetune.data`; return what came of it.
+
+    On the run's images it ships if validation top-1 rises. On others it has a new classifier. A network that was
+    fine-tuned before in the same way is not trained again; one that was stopped or killed resumes from its last
+    checkpoint.
+
+    Raises:
+        RunFolderError: a checkpoint is broken.
+        DataError: see `load_dataset`.
+        EdgenasError: the loss is not a finite number; the step is named.
+    """
     own = run_dataset(run)
-    subnets, dataset = run_subnets(run, own), tuned_dataset(run, own)
-    epochs = supernet_epochs(run, own) if settings.epochs is None else settings.epochs
+    dataset = tuned_dataset(run, own)
     digest = dataset.digest()
+    folder = _folder(run, arch, digest)
+    if (kept := _kept(folder)) is not None:
+        return kept
+    tuned, result = _train(run, arch, own, dataset, folder / CHECKPOINTS, progress)
+    write_bytes(folder / WEIGHTS, safetensors.torch.save(checkpoint.plain(tuned.state_dict())))
+    write_json(folder / RESULT, result | {"data_digest": digest})
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    return read_json(folder / RESULT)
+
+
+def _train(
+    run: Run, arch: Arch, own: Dataset, dataset: Dataset, checkpoints: Path, progress: Progress
+) -> tuple[Subnet, dict[str, Any]]:
+    settings, subnets = run.config.finetune, run_subnets(run, own)
+    epochs = supernet_epochs(run, own) if settings.epochs is None else settings.epochs
     inherited = subnets(arch)
-    student = inherited if dataset is own else with_classes(inherited, dataset.num_classes)
     tuned, seconds = finetune(
-        student,
+        inherited if dataset is own else with_classes(inherited, dataset.num_classes),
         dataset.train,
         run.config.training,
         epochs=epochs,
@@ -78,34 +100,38 @@ def run_finetune(run: Run, progress: Progress) -> None:
         progress=lambda done, total: progress("fine-tuning", done, total),
         teacher=subnets(run.space.largest) if settings.teacher == "largest" else None,
         fresh=settings.start == "fresh",
-        folder=_checkpoints(run, arch, digest),
+        folder=checkpoints,
     )
-    pictures = scoring_split(run, dataset)
-    result = {
+    images = scoring_split(run, dataset)
+    return tuned, {
         "arch": arch.id,
         "dataset": dataset.name,
-        "data_digest": digest,
         "training_images": len(dataset.train),
         "epochs": epochs,
         "teacher": settings.teacher,
         "start": settings.start,
         "learning_rate_share": settings.learning_rate_share,
         "supernet": {"dataset": own.name, "weights": _weights(run)},
-        "val_top1_before": top1(inherited, pictures) if dataset is own else None,
-        "val_top1_after": top1(tuned, pictures),
+        "val_top1_before": top1(inherited, images) if dataset is own else None,
+        "val_top1_after": top1(tuned, images),
         "calibration_images": tuned.calibration_images,
         "seconds": seconds,
         "threads": torch.get_num_threads(),
     }
-    write_bytes(run.folder / WEIGHTS, safetensors.torch.save(checkpoint.plain(tuned.state_dict())))
-    run.finish("finetune", result)
-    shutil.rmtree(run.folder / TEACHING, ignore_errors=True)
 
 
-def _checkpoints(run: Run, arch: Arch, pictures: str) -> Path:
-    """A folder for all that the weights depend on: what another setting left half done is not gone on with."""
-    said = {"arch": arch.id, "weights": _weights(run), "pictures": pictures}
-    return run.folder / TEACHING / setting_id({**said, "settings": run.config.finetune.model_dump(mode="json")})
+def _folder(run: Run, arch: Arch, images: str) -> Path:
+    """Return the folder of a fine-tuned network, keyed by every setting that its weights depend on."""
+    key = {"arch": arch.id, "weights": _weights(run), "images": images}
+    return run.folder / NETWORKS / setting_id({**key, "settings": run.config.finetune.model_dump(mode="json")})
+
+
+def _kept(folder: Path) -> dict[str, Any] | None:
+    """Return the result of a network that was fine-tuned before, None where there is none or its weights are gone."""
+    if not ((folder / RESULT).exists() and (folder / WEIGHTS).exists()):
+        return None
+    result = read_json(folder / RESULT, f"delete {folder}")
+    return check_finetuned(result, folder / RESULT)
 
 
 def _weights(run: Run) -> str:
@@ -132,33 +158,37 @@ class Tuned:
 
 
 def tuned_subnet(run: Run, own: Dataset, arch: Arch) -> Tuned | None:
-    """The fine-tuned form of an arch; None where there is none that is to be exported.
+    """Return the fine-tuned form of an architecture; None where there is none that ships.
 
     Raises:
-        RunFolderError: fine-tuning was asked for and is not done, its pictures changed since, or its weights are
+        RunFolderError: fine-tuning was asked for and is not done, its images changed since, or its weights are
             missing or broken.
     """
-    if run.lacks("finetune") is not None or arch.id != run.result("verify")["chosen"]:
+    if run.lacks("finetune") is not None:
         return None
-    known = run.result("finetune")
-    if not is_better(known):
-        return None
+    stage = run.result("finetune")
     dataset = tuned_dataset(run, own)
-    if dataset.digest() != known["data_digest"]:
+    digest = dataset.digest()
+    if digest != stage["data_digest"]:
         raise RunFolderError(
-            f"{run.folder}: the pictures of {dataset.name} changed since it was fine-tuned: delete "
+            f"{run.folder}: the images of {dataset.name} changed since the network was fine-tuned: delete "
             f"{run.result_path('finetune')} and run `edgenas finetune {run.folder}`"
         )
+    folder = _folder(run, arch, digest)
+    result = stage if arch.id == stage["arch"] else _kept(folder)
+    if result is None or not is_better(result):
+        return None
     subnet = Subnet(run.space.unroll(arch, dataset.num_classes), arch, dataset.pixels)
-    path = run.folder / WEIGHTS
+    path = folder / WEIGHTS
     try:
         subnet.load_state_dict(safetensors.torch.load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise RunFolderError(
-            f"{path} is missing or broken ({error}): delete {path.parent} and run `edgenas finetune {run.folder}`"
+            f"{path} is missing or broken ({error}): delete {run.folder / 'finetune'} and run `edgenas finetune "
+            f"{run.folder}`"
         ) from None
-    subnet.calibration_images = known["calibration_images"]
-    return Tuned(subnet.eval(), dataset, {key: known.get(key) for key in TOLD})
+    subnet.calibration_images = result["calibration_images"]
+    return Tuned(subnet.eval(), dataset, {key: result.get(key) for key in TOLD})
 
 
 def is_better(result: dict[str, Any]) -> bool:

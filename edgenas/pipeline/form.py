@@ -19,6 +19,7 @@ from edgenas.files import read_json, write_json
 from edgenas.latency.device import Device
 from edgenas.pipeline.devices import measured_devices, run_devices, run_transport
 from edgenas.pipeline.run import Progress, Run
+from edgenas.pipeline.sessions import digest, keep_session
 from edgenas.profiling.record import Measurement
 from edgenas.profiling.session import measure_networks
 from edgenas.space.design import covering
@@ -112,8 +113,9 @@ def _fp32_devices(run: Run) -> dict[str, Device]:
 
 def _measure(run: Run, device: Device, files: Mapping[tuple[ExportForm, str], Path], progress: Progress) -> Measured:
     texts = {f"{form} {arch}": (form, arch) for form, arch in files}
+    models = {text: files[name] for text, name in texts.items()}
     found = measure_networks(
-        {text: files[name] for text, name in texts.items()},
+        models,
         device,
         rounds=run.config.profile.rounds,
         seed=run.config.seed,
@@ -121,6 +123,7 @@ def _measure(run: Run, device: Device, files: Mapping[tuple[ExportForm, str], Pa
         transport=run_transport(run, device),
         progress=lambda _, done, total: progress("comparing forms of the graph", done, total),
     )
+    keep_session(run, device.name, digest(models), found)
     return {texts[text]: measurement for text, measurement in found.items()}
 
 

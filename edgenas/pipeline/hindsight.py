@@ -29,13 +29,14 @@ from edgenas.training.evaluate import predict
 FILE = "export/hindsight.json"
 
 
-def write_hindsight(run: Run, chosen_model: Path | None, progress: Progress) -> None:
+def write_hindsight(run: Run, chosen: str, chosen_model: Path | None, progress: Progress) -> None:
     """Write `export/hindsight.json`: the front's networks on test pictures, and classes beside the largest subnet's.
 
     Of a supernet that was taught only what is within budgets it is the largest of these: others were taught nothing.
 
     Args:
         run: verified, so its choice is written down.
+        chosen: the network that ships.
         chosen_model: the chosen network's file with the weights that it inherits, as the largest subnet is scored
             with: fine-tuning alone would make up for the speed. None where there is no such file, since nothing was
             measured: then the subnet itself is scored.
@@ -54,16 +55,16 @@ def write_hindsight(run: Run, chosen_model: Path | None, progress: Progress) -> 
     progress("looking back", len(verified["front"]), len(verified["front"]) + 1)
     subnets = run_subnets(run, dataset)
     if chosen_model in answers:
-        chosen = answers[chosen_model]
+        right = answers[chosen_model]
     elif chosen_model is not None:
-        chosen = _of_file(run, dataset, chosen_model, verified["chosen"])
+        right = _of_file(run, dataset, chosen_model, chosen)
     else:
-        chosen = _of_subnet(subnets(run.space.parse(verified["chosen"])), dataset)
+        right = _of_subnet(subnets(run.space.parse(chosen)), dataset)
     pool = known_pool(run)
     largest = run.space.largest if pool is None else _largest_of(run, pool, dataset.num_classes)
     compared = {"largest": largest.id, "within_budgets": pool is not None}
-    classes = {"classes": _by_class(dataset, chosen, _of_subnet(subnets(largest), dataset))}
-    write_json(run.folder / FILE, {"front": front, "chosen": verified["chosen"]} | compared | classes)
+    classes = {"classes": _by_class(dataset, right, _of_subnet(subnets(largest), dataset))}
+    write_json(run.folder / FILE, {"front": front, "chosen": chosen} | compared | classes)
     progress("looking back", len(verified["front"]) + 1, len(verified["front"]) + 1)
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from edgenas.errors import RunFolderError, SpaceError, explained, shown
 from edgenas.files import read_jsonl
+from edgenas.profiling.verdict import Verdict
 from edgenas.space.space import SearchSpace
 
 Count = Annotated[int, Field(ge=0)]
@@ -87,7 +88,7 @@ class Measured(_Result):
     coverage: Fraction | None
     p50_us: Microseconds | None
     p95_us: Microseconds | None
-    meets_budget: bool | None
+    verdict: Verdict | None
 
 
 class QuantisedFile(_Result):
@@ -121,7 +122,7 @@ class Checked(Found):
     int8: QuantisedFile | None = None
     dropped: bool
     dropped_because: str | None
-    may_be_chosen: bool | None = None
+    eligible: bool
     latency: Annotated[dict[str, Measured], Field(min_length=1)]
 
 
@@ -129,7 +130,9 @@ class Verified(_Result):
     """verify/result.json."""
 
     front: Annotated[list[Checked], Field(min_length=1)]
+    candidates: Annotated[list[str], Field(min_length=1)]
     chosen: str
+    verdict: Verdict
     chosen_by: Literal["best", "knee", "weighted"] = "best"
     chosen_as: str | None = None
     val_top1: Fraction
@@ -137,9 +140,22 @@ class Verified(_Result):
     refits: Annotated[int, Field(ge=0)] = 0
 
 
+class Shipped(_Result):
+    """What the shipped file took on one device, and whether that is within the budget; None where there is none."""
+
+    p50_us: Microseconds
+    p95_us: Microseconds
+    ci_low_us: Microseconds
+    ci_high_us: Microseconds
+    verdict: Verdict | None
+    limit_us: Microseconds | None
+
+
 class Chosen(Found):
     """The subnet that was handed over."""
 
+    latency: dict[str, Shipped]
+    verdict: Verdict | None
     test_top1: Fraction
     onnx: InsideRun
     bundle: InsideRun
@@ -249,8 +265,22 @@ def check_result(stage: str, value: Mapping[str, Any], path: Path, space: Search
         raise RunFolderError(f"{path}: {error}: {again}") from None
 
 
+def check_finetuned(value: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the result of one fine-tuned network.
+
+    Raises:
+        RunFolderError: it is not as it was written.
+    """
+    try:
+        Finetuned.model_validate(value)
+    except ValidationError as error:
+        raise RunFolderError(f"{path}: {explained(error.errors())}: delete {path.parent}") from None
+    return value
+
+
 def _archs(value: Mapping[str, Any]) -> Iterator[str]:
     yield from (entry["arch"] for entry in value.get("front", ()))
+    yield from value.get("candidates", ())
     if "chosen" in value:
         yield value["chosen"]["arch"] if isinstance(value["chosen"], dict) else value["chosen"]
 
@@ -259,8 +289,11 @@ def _check_whole(stage: str, value: Mapping[str, Any]) -> None:
     """What holds between the parts of a result."""
     if stage == "search" and len(value["hypervolume_by_batch"]) != len(value["evaluations_by_batch"]):
         raise SpaceError("hypervolume_by_batch and evaluations_by_batch are not of one length")
-    if stage == "verify" and value["chosen"] not in [entry["arch"] for entry in value["front"]]:
-        raise SpaceError(f"chosen is {shown(value['chosen'])}, which is not in the front")
+    if stage == "verify":
+        front = [entry["arch"] for entry in value["front"]]
+        for arch in (value["chosen"], *value["candidates"]):
+            if arch not in front:
+                raise SpaceError(f"{shown(arch)} is chosen or a candidate, but is not in the front")
 
 
 def check_description(value: Mapping[str, Any], path: Path) -> None:

@@ -15,6 +15,7 @@ from edgenas.errors import ConfigError, RunFolderError
 from edgenas.files import read_json, read_yaml, write_json
 from edgenas.pipeline.results import check_result
 from edgenas.profiling.reach import Reach
+from edgenas.space.arch import Arch
 from edgenas.space.load import load_space
 from edgenas.space.space import SearchSpace
 
@@ -93,6 +94,16 @@ class Run:
         value = read_json(path, f"run `edgenas {stage} {self.folder}`")
         check_result(stage, value, path, self.space)
         return value
+
+    @property
+    def chosen(self) -> Arch:
+        """The network that was exported; before there is an export, the first candidate of `verify`.
+
+        Raises:
+            RunFolderError: the run is not verified, or a result is damaged.
+        """
+        done = self.done("export")
+        return self.space.parse(self.result("export")["chosen"]["arch"] if done else self.result("verify")["chosen"])
 
     def finish(self, stage: str, result: dict[str, Any]) -> None:
         """Write a stage's results, and with them that it is finished; later stages are to be done again."""

@@ -78,5 +78,11 @@ def _without(run: Run, verified: dict[str, Any]) -> dict[str, Any]:
     return {
         "dataset": source.dataset,
         "num_classes": source.num_classes,
-        "chosen": {"arch": verified["chosen"], "val_top1": verified["val_top1"], **nothing},
+        "chosen": {
+            "arch": verified["chosen"],
+            "val_top1": verified["val_top1"],
+            "latency": {},
+            "verdict": None,
+            **nothing,
+        },
     }

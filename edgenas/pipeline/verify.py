@@ -1,8 +1,8 @@
-"""Stage verify: the front, measured on every device. What misses a budget is dropped and named.
+"""Stage verify: the front is measured on every device, and the order in which its networks are tried is fixed.
 
-Which networks may be chosen is decided on the first half of the measurement; the second half, made in other processes,
-must confirm it, and is what is reported: nothing is chosen that missed a budget on either. Otherwise the luckiest
-measurement would win. Devices known by a table alone are not measured: there, what is predicted stands.
+Networks over a budget are dropped and named. The first candidate is the chosen one; `export` times the file that it
+ships again, in processes that chose nothing, and tries the next candidate where that file is not within the budgets:
+otherwise the luckiest measurement would win. Devices known by a table alone are not measured: predictions stand there.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from edgenas.errors import InfeasibleError, ParityError
 from edgenas.objective import ObjectiveName
 from edgenas.pipeline.accuracy import open_source
 from edgenas.pipeline.budgets import Limits, run_limits, unchecked_limits
-from edgenas.pipeline.candidate import CHOOSING, JUDGING, Candidate, Files, half_p50_us
+from edgenas.pipeline.candidate import Candidate, Files
 from edgenas.pipeline.choice import choose, words
 from edgenas.pipeline.data import run_classes, run_dataset, scoring_split
-from edgenas.pipeline.devices import device_table, measured_devices, run_devices, run_transport
+from edgenas.pipeline.devices import device_table, measured_devices, run_devices
 from edgenas.pipeline.front_int8 import deployed_top1, front_in_int8, precisions
 from edgenas.pipeline.graphs import device_graphs
+from edgenas.pipeline.measuring import Session, measure_session
 from edgenas.pipeline.objectives import objective_names
 from edgenas.pipeline.profile import predicted_latency, run_form, run_table
 from edgenas.pipeline.refit import keep_measured, refits
@@ -36,8 +37,9 @@ from edgenas.pipeline.search import run_search
 from edgenas.pipeline.subnets import run_subnets
 from edgenas.pipeline.understanding import write_understanding
 from edgenas.pipeline.weightless import export_weightless
-from edgenas.profiling.record import Measurement, network_row
-from edgenas.profiling.session import discount, measure_networks
+from edgenas.profiling.record import network_row
+from edgenas.profiling.session import discount
+from edgenas.profiling.verdict import worst
 from edgenas.search.front import non_dominated
 from edgenas.search.surrogate import COVERAGE
 from edgenas.space.arch import Arch
@@ -50,11 +52,11 @@ UNASKED_REFITS = 5
 
 
 def run_verify(run: Run, progress: Progress) -> None:
-    """Measure the search's front and choose among the networks within every budget: the most accurate, or as asked.
+    """Measure the search's front and order the networks within every budget: the most accurate first, or as asked.
 
-    Where a network misses a budget, predictors are refitted on what was measured and the space is searched again, up
-    to `verify.refits` times, so that what is left of the front is not merely what happened to hold. A budget that
-    nobody asked for gives way to what was measured, and ends a run only after `UNASKED_REFITS` times as many.
+    Where a network is over a budget, predictors are refitted on the measurements and the space is searched again, up
+    to `verify.refits` times. The new front is measured together, in sessions of its own. The default budget is raised
+    where nothing meets it, and ends a run only after `UNASKED_REFITS` times as many.
 
     Devices of int8 measure int8 files. What int8 costs more accuracy than `export.max_drop` is dropped, too.
 
@@ -64,22 +66,38 @@ def run_verify(run: Run, progress: Progress) -> None:
     """
     if run.done("verify"):
         return
-    # The front, and what it is held against, change with every refit.
+    # The front, and the budgets it is compared with, change with every refit.
     while _refit_on(run, front := _measured_front(run, progress)):
         run_search(run, progress)
-    dropped = front.dropped
+    dropped, budgets = front.dropped, front.limits.budgets
     try:
-        chosen = _choose(run.config.search, front.names, front.candidates, dropped, front.limits.budgets)
+        ordered = _ordered(run.config.search, front.names, front.candidates, dropped, budgets)
     except InfeasibleError:
-        # Decided: the same command shall measure anew, not find the same again.
-        for name, device in measured_devices(run).items():
-            discount(rows_path(run, name), device)
+        # The verdict is known: the same command shall measure again, not read the same rows.
+        _discount(run)
         raise
-    write_understanding(run, chosen.arch, front.limits)
-    entries = [_entry(candidate, dropped.get(candidate.arch.id), front.limits, run) for candidate in front.candidates]
-    result = {"front": entries, "chosen": chosen.arch.id, "val_top1": chosen.deployed_top1, "model": chosen.files.model}
-    by = {"chosen_by": run.config.search.choose, "chosen_as": words(run.config.search, front.names)}
-    run.finish("verify", result | by | {"refits": refits(run), "notes": _notes(run)})
+    write_understanding(run, ordered[0].arch, front.limits)
+    entries = [_entry(one, dropped.get(one.arch.id), front.limits, run) for one in front.candidates]
+    first = ordered[0]
+    result = {
+        "front": entries,
+        "candidates": [one.arch.id for one in ordered],
+        "chosen": first.arch.id,
+        "verdict": first.verdict(budgets),
+        "val_top1": first.deployed_top1,
+        "model": first.files.model,
+        "chosen_by": run.config.search.choose,
+        "chosen_as": words(run.config.search, front.names),
+        "refits": refits(run),
+        "notes": _notes(run),
+    }
+    run.finish("verify", result)
+
+
+def _discount(run: Run) -> None:
+    """Discard the measured rows of the front: they are measured again."""
+    for name, device in measured_devices(run).items():
+        discount(rows_path(run, name), device)
 
 
 @dataclass(frozen=True)
@@ -93,45 +111,44 @@ class _Front:
 
     @property
     def missed(self) -> bool:
-        """Whether a network is over a budget as reported, or all are as chosen by."""
-        budgets = self.limits.budgets
-        return self.all_missed or any(candidate.missed(budgets, JUDGING) for candidate in self.candidates)
+        """Whether a network is over a budget, or none is within all of them."""
+        verdicts = [one.verdict(self.limits.budgets) for one in self.candidates]
+        return "over" in verdicts or "within" not in verdicts
 
     @property
-    def all_missed(self) -> bool:
-        """Whether no network is within the budgets, both as chosen by and as reported."""
-        budgets = self.limits.budgets
-        return all(one.missed(budgets, JUDGING) or not one.may_be_chosen(budgets) for one in self.candidates)
+    def all_over(self) -> bool:
+        """Whether every network is over a budget."""
+        return all(one.verdict(self.limits.budgets) == "over" for one in self.candidates)
 
 
 def _measured_front(run: Run, progress: Progress) -> _Front:
     found = sorted(run.result("search")["front"], key=lambda row: float(row["val_top1"]))
     limits = run_limits(run, run_classes(run))
     picked = [found[i] for i in _spread(len(found), run.config.verify.networks)]
-    devices = measured_devices(run)
     front_files = _front_files(run, picked, progress)
-    measured: dict[str, dict[str, Measurement]] = {arch: {} for arch in front_files}
-    for name, device in devices.items():
-        rows = measure_networks(
-            {arch: run.folder / files.path(device.run.precision) for arch, files in front_files.items()},
-            device,
-            rounds=run.config.verify.rounds,
-            seed=run.config.seed,
-            out=rows_path(run, name),
-            transport=run_transport(run, device),
-            quantiser_recipe=device_graphs(device, devices.values(), run_form(run)).quantiser_recipe,
-            progress=lambda _, done, total: progress("measuring the front", done, total),
-        )
-        for arch, measurement in rows.items():
-            measured[arch][name] = measurement
-    candidates = [_candidate(run, arch, files, measured[arch]) for arch, files in front_files.items()]
+    sessions = {name: _measured_on(run, name, front_files, progress) for name in measured_devices(run)}
+    candidates = [_candidate(run, arch, files, sessions) for arch, files in front_files.items()]
     names = objective_names(run)
     return _Front(candidates, names, limits, _dropped(candidates, names, limits.budgets, run.config.export.max_drop))
 
 
+def _measured_on(run: Run, name: str, front_files: Mapping[str, Files], progress: Progress) -> Session:
+    devices = measured_devices(run)
+    device = devices[name]
+    return measure_session(
+        run,
+        name,
+        {arch: run.folder / files.path(device.run.precision) for arch, files in front_files.items()},
+        out=rows_path(run, name),
+        label="measuring the front",
+        progress=progress,
+        quantiser_recipe=device_graphs(device, devices.values(), run_form(run)).quantiser_recipe,
+    )
+
+
 def _refit_on(run: Run, front: _Front) -> bool:
-    """Whether a budget was missed and predictors are refitted for it: they know then what was measured."""
-    gives_way = front.all_missed and not run.config.budgets
+    """Refit predictors where a budget was missed; return whether the space is to be searched again."""
+    gives_way = front.all_over and not run.config.budgets
     if not front.missed or refits(run) >= run.config.verify.refits * (UNASKED_REFITS if gives_way else 1):
         return False
     space, classes = run.space.structure_id, front.limits.num_classes
@@ -139,7 +156,9 @@ def _refit_on(run: Run, front: _Front) -> bool:
         name: [network_row(space, classes, c.arch.id, c.measured[name]) for c in front.candidates]
         for name in measured_devices(run)
     }
-    # What earlier fronts took, faster as it was, would keep the budget below what can be met now.
+    # Networks that are compared are timed in one session, also those that the next front has in common with this one.
+    _discount(run)
+    # Rows of earlier, faster sessions would keep the budget below what can be met now.
     keep_measured(run, {name: run_table(run, name) for name in rows}, rows, anew=gives_way)
     now = unchecked_limits(run, classes).budgets
     if now != front.limits.budgets:
@@ -206,25 +225,29 @@ def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], prog
     return files
 
 
-def _candidate(run: Run, arch: str, files: Files, measured: dict[str, Measurement]) -> Candidate:
+def _candidate(run: Run, arch: str, files: Files, sessions: Mapping[str, Session]) -> Candidate:
     int8_top1 = files.int8.val_top1 if files.int8 else None
-    return Candidate(run.space.parse(arch), files, deployed_top1(files.val_top1, int8_top1, precisions(run)), measured)
+    return Candidate(
+        run.space.parse(arch),
+        files,
+        deployed_top1(files.val_top1, int8_top1, precisions(run)),
+        {name: session.measured[arch] for name, session in sessions.items()},
+        {name: session.slowdown for name, session in sessions.items()},
+    )
 
 
 def _dropped(
     candidates: list[Candidate], names: Sequence[ObjectiveName], budgets: tuple[Budget, ...], max_drop: float
 ) -> dict[str, str]:
-    """Why networks are dropped, by arch: over budget, worse in int8 than allowed, or dominated as measured.
+    """Return why networks are dropped, by arch: over budget, worse in int8 than allowed, or dominated as measured.
 
-    What may not be chosen dominates nothing: it would leave the budget met, and nothing to choose.
+    Only networks within the budgets dominate others: one that may not be chosen would leave nothing to choose.
     """
-    reasons = {
-        c.arch.id: "over budget: " + "; ".join(missed) for c in candidates if (missed := c.missed(budgets, JUDGING))
-    }
-    # No machine's noise is in it, so it stands above a budget missed.
+    reasons = {c.arch.id: "over budget: " + "; ".join(missed) for c in candidates if (missed := c.missed(budgets))}
+    # The accuracy drop is free of timing noise, so it is the reason given where both apply.
     reasons |= {c.arch.id: said for c in candidates if c.files.int8 and (said := c.files.int8.refusal(max_drop))}
     kept = [c for c in candidates if c.arch.id not in reasons]
-    rivals = [c for c in kept if c.may_be_chosen(budgets)]
+    rivals = [c for c in kept if c.verdict(budgets) == "within"]
     best = {one.arch.id for c in kept for one in _non_dominated([*rivals, c], names)}
     usual = {name.quantity for name in names} == {"error", "latency"}
     why = "another is as accurate and faster" if usual else "another is better in every objective that they differ in"
@@ -232,28 +255,43 @@ def _dropped(
 
 
 def _non_dominated(candidates: Sequence[Candidate], names: Sequence[ObjectiveName]) -> list[Candidate]:
-    return [candidates[i] for i in non_dominated([one.point(names, JUDGING) for one in candidates])]
+    return [candidates[i] for i in non_dominated([one.point(names) for one in candidates])]
 
 
-def _choose(
+def _ordered(
     config: SearchConfig,
     names: Sequence[ObjectiveName],
-    candidates: list[Candidate],
+    candidates: Sequence[Candidate],
     dropped: Mapping[str, str],
-    budgets: tuple[Budget, ...],
-) -> Candidate:
-    feasible = [c.arch.id not in dropped and c.may_be_chosen(budgets) for c in candidates]
-    if not any(feasible):
-        reasons = "\n".join(
-            f"  {c.arch.id}: {dropped.get(c.arch.id, 'over budget on the choosing half')}" for c in candidates
-        )
-        raise InfeasibleError(
-            f"none of the {len(candidates)} networks measured may be chosen:\n{reasons}\n"
-            "Start a run with a looser budget (or, where int8 loses too much, a greater export.max_drop), or measure "
-            "again on a quieter machine: `edgenas verify` does."
-        )
-    points = [c.point(names, CHOOSING) for c in candidates]
-    return candidates[choose(config, names, points, feasible)]
+    budgets: Sequence[Budget],
+) -> list[Candidate]:
+    """Return the eligible networks in the order in which they are tried: each is the best of those that are left.
+
+    Eligible are networks within every budget; where there is none, those that only the median is within.
+
+    Raises:
+        InfeasibleError: every network is dropped.
+    """
+    verdicts = ["dropped" if one.arch.id in dropped else one.verdict(budgets) for one in candidates]
+    best = "within" if "within" in verdicts else "not significant"
+    left, points = [verdict == best for verdict in verdicts], [one.point(names) for one in candidates]
+    if not any(left):
+        raise InfeasibleError(_none_eligible(candidates, dropped))
+    ordered = []
+    while any(left):
+        index = choose(config, names, points, left)
+        ordered.append(candidates[index])
+        left[index] = False
+    return ordered
+
+
+def _none_eligible(candidates: Sequence[Candidate], dropped: Mapping[str, str]) -> str:
+    reasons = "\n".join(f"  {one.arch.id}: {dropped[one.arch.id]}" for one in candidates)
+    return (
+        f"none of the {len(candidates)} measured networks is eligible:\n{reasons}\n"
+        "Start a run with a looser budget (or, where int8 loses too much, a greater export.max_drop), or measure "
+        "again on a quieter machine: `edgenas verify` does."
+    )
 
 
 def _entry(candidate: Candidate, reason: str | None, limits: Limits, run: Run) -> dict[str, Any]:
@@ -266,7 +304,7 @@ def _entry(candidate: Candidate, reason: str | None, limits: Limits, run: Run) -
         "deployed_top1": candidate.deployed_top1,
         "dropped": reason is not None,
         "dropped_because": reason,
-        "may_be_chosen": reason is None and candidate.may_be_chosen(limits.budgets),
+        "eligible": reason is None and candidate.verdict(limits.budgets) == "within",
         "latency": {name: _latency(candidate, name, limits, run.config.profile.coverage) for name in limits.predictors},
     }
 
@@ -275,15 +313,15 @@ def _latency(candidate: Candidate, device: str, limits: Limits, coverage: float)
     found = candidate.measured.get(device)
     predicted = predicted_latency(limits.predictors[device], candidate.arch, coverage)
     if found is None:
-        return predicted | {"p50_us": None, "p95_us": None, "meets_budget": None}
-    own = tuple(budget for budget in limits.budgets if budget.device == device)
+        return predicted | {"p50_us": None, "p95_us": None, "verdict": None}
+    own = [budget for budget in limits.budgets if budget.device == device]
     return predicted | {
-        "p50_us": half_p50_us(found, JUDGING),
+        "p50_us": found.p50_us,
         "p95_us": found.p95_us,
         "ci_low_us": found.ci_low_us,
         "ci_high_us": found.ci_high_us,
         "count": found.count,
-        "meets_budget": not candidate.missed(own, JUDGING) if own else None,
+        "verdict": worst(one.verdict for one in candidate.judgements(own).values()),
         "repeat_noise": found.repeat_noise,
         "doubts": list(found.doubts),
         "model_rss_bytes": found.model_rss_bytes,

@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgenas.evidence.chance import standard_error
-from edgenas.report.formats import count, duration, ms, number, percent, size
+from edgenas.profiling.verdict import Verdict
+from edgenas.report.formats import MISSING, count, duration, ms, number, percent, size
 from edgenas.report.network import Block
 from edgenas.report.values import BudgetLine, BundleFacts, Network, Run
 
+VERDICT_WORDS: dict[Verdict | None, str] = {
+    "within": "yes",
+    "not significant": "not significant",
+    "over": "no",
+    None: MISSING,
+}
+"""Whether a network is within its budget, for a table's cell."""
 RISING = 0.01
 """Share of the final hypervolume gained in about the last quarter above which a search is called unfinished."""
 
@@ -20,9 +28,9 @@ def latency_budgets(run: Run, device: str) -> tuple[BudgetLine, ...]:
 
 
 def meets(network: Network) -> bool | None:
-    """Whether a network was measured to meet its budgets on every device; None where that is unknown."""
-    verdicts = [latency.meets_budget for latency in network.latency.values()]
-    if False in verdicts:
+    """Return whether a network was measured to be within its budgets on every device; None where that is unknown."""
+    verdicts = [latency.verdict for latency in network.latency.values()]
+    if {"over", "not significant"} & set(verdicts):
         return False
     return None if None in verdicts or not verdicts else True
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import yaml
 
 from edgenas.files import write_bytes, write_text
+from edgenas.profiling.verdict import Verdict
 from edgenas.report import judgement, predictor_judgement, searched
 from edgenas.report.classes import CLASS_HEADER, class_rows
 from edgenas.report.cost import COST_HEADER, cost, cost_rows
 from edgenas.report.evidence_plots import plot_evidence
-from edgenas.report.formats import MISSING, count, ms, ms_range, percent
+from edgenas.report.formats import count, ms, ms_range, percent
 from edgenas.report.load import load_run
 from edgenas.report.markdown_evidence import hindsight_section, trust_section, worth_section
 from edgenas.report.markdown_int8 import int8_section
@@ -111,7 +112,7 @@ def _network_rows(run: Run, place: int, network: Network) -> Iterable[list[str]]
             _top1(network),
             f"{ms(latency.predicted_us)} ({ms_range(latency.interval_us)})",
             f"{ms(latency.p50_us)} / {ms(latency.p95_us)}",
-            _verdict(latency.meets_budget, network.dropped),
+            _verdict(latency.verdict, network.dropped),
             f"`{network.arch}`",
         ]
 
@@ -125,9 +126,10 @@ def _top1(network: Network) -> str:
     return f"{percent(network.val_top1, 2)} ({'measured' if low == high else f'{low} to {high}'})"
 
 
-def _verdict(meets: bool | None, dropped: bool) -> str:
-    said = {True: "yes", False: "**no**", None: MISSING}[meets]
-    return f"{said}, dropped" if dropped else said
+def _verdict(verdict: Verdict | None, dropped: bool) -> str:
+    words = judgement.VERDICT_WORDS[verdict]
+    words = f"**{words}**" if verdict == "over" else words
+    return f"{words}, dropped" if dropped else words
 
 
 def _chosen(run: Run) -> list[str]:

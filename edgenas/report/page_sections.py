@@ -20,7 +20,7 @@ from edgenas.report import (
 from edgenas.report.classes import CLASS_HEADER, class_rows
 from edgenas.report.cost import COST_HEADER, cost, cost_rows
 from edgenas.report.figure import Figure
-from edgenas.report.formats import MISSING, count, ms, ms_range, percent
+from edgenas.report.formats import count, ms, ms_range, percent
 from edgenas.report.network import block_header, block_rows, chosen_blocks
 from edgenas.report.page_html import folded, sentences, table, text
 from edgenas.report.score_rows import score_rows
@@ -71,14 +71,14 @@ def _front(run: Run) -> Section:
 
 def _network_rows(run: Run, place: int, network: Network) -> Iterable[list[str]]:
     for device, latency in ((d, network.latency[d]) for d in run.devices if d in network.latency):
-        meets = {True: "yes", False: "no", None: MISSING}[latency.meets_budget]
+        verdict = judgement.VERDICT_WORDS[latency.verdict]
         yield [
             f"{place}, chosen" if run.summary.chosen and network.arch == run.summary.chosen.arch else str(place),
             device,
             percent(network.val_top1),
             f"{ms(latency.predicted_us)} ({ms_range(latency.interval_us)})",
             f"{ms(latency.p50_us)} / {ms(latency.p95_us)}",
-            f"{meets}, dropped" if network.dropped else meets,
+            f"{verdict}, dropped" if network.dropped else verdict,
             network.arch,
         ]
 

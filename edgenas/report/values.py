@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, BeforeValidator, Field
 
+from edgenas.profiling.verdict import Verdict
 from edgenas.report.evidence_values import Hindsight, Trust, Worth
 from edgenas.report.search_values import Evaluation, Fit, SearchFacts, Understanding, Value
 
@@ -30,7 +31,7 @@ class Latency(Value):
     coverage: float | None
     p50_us: float | None
     p95_us: float | None
-    meets_budget: bool | None
+    verdict: Verdict | None
     doubts: tuple[str, ...] = ()
     model_rss_bytes: int | None = None
     process_rss_bytes: int | None = None
@@ -48,10 +49,31 @@ class Network(Value):
     latency: dict[str, Latency]
 
 
+class ShippedLatency(Value):
+    """The shipped file on one device, timed in processes that chose nothing; None where no latency is limited."""
+
+    p50_us: float
+    p95_us: float
+    ci_low_us: float
+    ci_high_us: float
+    verdict: Verdict | None
+    limited: str | None
+    limit_us: float | None
+    upper_us: float | None
+    sessions: int
+    repeated: bool
+    doubts: tuple[str, ...] = ()
+
+
 class Chosen(Value):
-    """The network that was handed over; `onnx` and `bundle` are relative to the run folder."""
+    """The network that ships; `onnx` and `bundle` are relative to the run folder.
+
+    Its accuracies, latency and verdict are those of the shipped file. A run without weights ships none.
+    """
 
     arch: str
+    latency: dict[str, ShippedLatency]
+    verdict: Verdict | None
     val_top1: float
     test_top1: float | None
     onnx: str | None

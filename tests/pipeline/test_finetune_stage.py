@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 from PIL import Image
 from pydantic import ValidationError
-from small_run import SmallRun
+from small_run import SHIPPED, SmallRun
 from typer.testing import CliRunner
 
 from edgenas.cli.commands import app
@@ -26,7 +26,7 @@ from edgenas.pipeline import finetune
 from edgenas.pipeline.bundle_network import BundleOptions
 from edgenas.pipeline.data import deployed_preprocess, run_dataset
 from edgenas.pipeline.export import export_bundle, run_export
-from edgenas.pipeline.finetune import WEIGHTS, run_finetune, tuned_subnet
+from edgenas.pipeline.finetune import NETWORKS, WEIGHTS, run_finetune, tuned_subnet
 from edgenas.pipeline.run import Run, open_run
 from edgenas.pipeline.stages import run_stages
 from edgenas.supernet.subnet import Subnet
@@ -52,12 +52,14 @@ def test_the_fine_tuned_network_is_what_is_exported_and_scored(run: Run) -> None
     assert "fine-tuning" in told
     found = run.result("finetune")
     verified = run.result("verify")
-    assert found["val_top1_before"] == pytest.approx(verified["val_top1"])
+    (entry,) = [one for one in verified["front"] if one["arch"] == found["arch"]]
+    assert found["val_top1_before"] == pytest.approx(entry["val_top1"])
     assert found["val_top1_after"] > found["val_top1_before"]
     manifest = read_json(run.folder / "export" / "bundle" / "manifest.json")
     chosen = run.result("export")["chosen"]
-    assert chosen["arch"] == manifest["arch"] == verified["chosen"]
-    assert chosen["val_top1"] == pytest.approx(found["val_top1_after"], abs=0.003)
+    assert chosen["arch"] == manifest["arch"] == found["arch"]
+    assert chosen["arch"] in verified["candidates"]
+    assert chosen["val_top1"] == pytest.approx(found["val_top1_after"], abs=0.006)
     told = manifest["fine_tuning"]
     assert told == {key: found[key] for key in told}
     assert (told["epochs"], told["dataset"]) == (2, "digits")
@@ -82,7 +84,7 @@ def test_the_fine_tuned_network_is_what_is_exported_and_scored(run: Run) -> None
     assert re.search(r"Fine-tuned for .*: validation top-1 [\d.]+ % before, [\d.]+ % after\.", page)
     # Held against the largest subnet is what both inherit: fine-tuning would make up for the speed.
     looked_back = read_json(run.folder / "export" / "hindsight.json")
-    inherited = next(one for one in looked_back["front"] if one["arch"] == verified["chosen"])
+    inherited = next(one for one in looked_back["front"] if one["arch"] == chosen["arch"])
     right, images = (sum(one[key] for one in looked_back["classes"]) for key in ("chosen", "images"))
     assert right / images == pytest.approx(inherited["test_top1"])
     assert inherited["test_top1"] != chosen["test_top1"]
@@ -118,7 +120,8 @@ def test_it_is_done_once_and_broken_weights_are_named(run: Run, monkeypatch: pyt
     monkeypatch.setattr(finetune, "finetune", None)
     run_finetune(run, silent)
     assert run.result("finetune") == first
-    (run.folder / WEIGHTS).write_bytes(b"no")
+    (weights,) = (run.folder / NETWORKS).glob(f"*/{WEIGHTS}")
+    weights.write_bytes(b"no")
     with pytest.raises(RunFolderError, match=r"subnet\.safetensors is missing or broken"):
         run_export(run, silent)
 
@@ -128,7 +131,8 @@ def test_what_fine_tuning_made_worse_is_not_exported(run: Run, monkeypatch: pyte
     monkeypatch.setattr(finetune, "top1", lambda *_: next(scores))
     run_stages(run, silent, ("finetune", "export", "report"))
     chosen = run.result("export")["chosen"]
-    assert chosen["val_top1"] == run.result("verify")["val_top1"]
+    # An image or two may be on the edge between two classes.
+    assert chosen["val_top1"] == pytest.approx(run.result("verify")["val_top1"], abs=0.006)
     assert tuned_subnet(run, run_dataset(run), run.space.parse(chosen["arch"])) is None
     bundle = run.folder / "export" / "bundle"
     assert read_json(bundle / "manifest.json")["fine_tuning"] == {}
@@ -173,7 +177,7 @@ def test_a_finished_run_is_taught_other_pictures_with_a_new_classifier(small_run
     found = json.loads(shown.stdout)["finetune"]
     assert (found["dataset"], found["val_top1_before"]) == ("imagefolder", None)
     assert found["val_top1_after"] > 0.9
-    assert CliRunner().invoke(app, ["export", str(folder), "-q"]).exit_code == 0
+    assert CliRunner().invoke(app, ["export", str(folder), "-q"]).exit_code in SHIPPED
     assert CliRunner().invoke(app, ["report", str(folder), "-q"]).exit_code == 0
     bundle = folder / "export" / "bundle"
     manifest = read_json(bundle / "manifest.json")

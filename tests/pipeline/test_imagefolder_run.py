@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from small_run import SMALL_CONFIG, SMALL_SPACE, edgenas
+from small_run import SHIPPED, SMALL_CONFIG, SMALL_SPACE, edgenas
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> OwnRun:
     data = "data: {name: imagefolder, path: meine Bilder, validation: 0.2}"
     (cwd / "own.yaml").write_text(SMALL_CONFIG.replace("data: {name: digits}", data).replace("epochs: 3", "epochs: 12"))
     done = edgenas("run", "own.yaml", cwd=cwd)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in SHIPPED, done.stderr
     return OwnRun(cwd, cwd / "runs" / "small", done.stderr)
 
 
@@ -114,4 +114,4 @@ def test_changed_pictures_are_not_mixed_into_a_run(run: OwnRun) -> None:
     extra.unlink()
     assert changed.returncode == 2
     assert "the pictures of imagefolder changed since this run began" in changed.stderr
-    assert edgenas("export", str(again), cwd=run.cwd).returncode == 0
+    assert edgenas("export", str(again), cwd=run.cwd).returncode in SHIPPED

@@ -17,7 +17,7 @@ from small_run import SmallRun
 
 from edgenas.config.sections import FinetuneConfig
 from edgenas.files import read_json
-from edgenas.pipeline.finetune import TEACHING, WEIGHTS, run_finetune
+from edgenas.pipeline.finetune import CHECKPOINTS, NETWORKS, WEIGHTS, run_finetune
 from edgenas.pipeline.run import open_run
 from edgenas.training import checkpoint, loop
 
@@ -40,7 +40,7 @@ class Victim:
     @property
     def steps(self) -> int:
         """Done by the last checkpoint; 0 where there is none."""
-        paths = list((self.folder / TEACHING).glob(f"*/{checkpoint.FILE_NAME}"))
+        paths = list((self.folder / NETWORKS).glob(f"*/{CHECKPOINTS}/{checkpoint.FILE_NAME}"))
         assert len(paths) <= 1
         return checkpoint.read(paths[0], "", "none")[1].step if paths else 0
 
@@ -58,7 +58,8 @@ class Victim:
         """What it found, but for the clock, and its weights."""
         assert self.begin(SELDOM).wait(timeout=400) == 0, self.said
         found = read_json(self.folder / "finetune" / "result.json")
-        return {key: found[key] for key in found if key != "seconds"}, (self.folder / WEIGHTS).read_bytes()
+        (weights,) = (self.folder / NETWORKS).glob(f"*/{WEIGHTS}")
+        return {key: found[key] for key in found if key != "seconds"}, weights.read_bytes()
 
 
 def test_stopped_and_killed_it_ends_with_the_bits_of_an_undisturbed_one(small_run: SmallRun, tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_stopped_and_killed_it_ends_with_the_bits_of_an_undisturbed_one(small_ru
     first = re.search(r"fine-tuning: (\d+)/\d+", victim.said)
     assert first is not None
     assert int(first[1]) == killed + 1
-    assert not (victim.folder / TEACHING).exists()
+    assert not list((victim.folder / NETWORKS).glob(f"*/{CHECKPOINTS}"))
 
 
 def test_what_another_setting_left_half_done_is_not_gone_on_with(
@@ -102,9 +103,10 @@ def test_what_another_setting_left_half_done_is_not_gone_on_with(
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     with pytest.raises(Killed):
         run_finetune(asked(2), progress)
-    assert list((folder / TEACHING).glob(f"*/{checkpoint.FILE_NAME}"))
+    assert list((folder / NETWORKS).glob(f"*/{CHECKPOINTS}/{checkpoint.FILE_NAME}"))
     seen.clear()
     run_finetune(asked(1), progress)
     assert (seen[0][0], seen[-1][0]) == (1, seen[-1][1])
     assert read_json(folder / "finetune" / "result.json")["epochs"] == 1
-    assert not (folder / TEACHING).exists()
+    (finished,) = (folder / NETWORKS).glob(f"*/{WEIGHTS}")
+    assert not (finished.parent / CHECKPOINTS).exists()

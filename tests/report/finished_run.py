@@ -121,7 +121,7 @@ def _summary(devices: tuple[str, ...], rng: np.random.Generator) -> dict[str, An
                 "coverage": 0.9,
                 "p50_us": p50,
                 "p95_us": p50 * 1.04,
-                "meets_budget": p50 <= BUDGET_US * (1 + k),
+                "verdict": "within" if p50 <= BUDGET_US * (1 + k) else "over",
             }
         val_top1 = 0.985 - 0.045 * float(np.exp(-i / 2.2))
         front.append({"arch": arch(i), "val_top1": val_top1, "dropped": i == 6, "latency": latency})
@@ -140,10 +140,31 @@ def _summary(devices: tuple[str, ...], rng: np.random.Generator) -> dict[str, An
         "chosen": {
             "arch": arch(5),
             "val_top1": front[5]["val_top1"],
+            "latency": {device: _shipped(front[5]["latency"][device], 1 + k) for k, device in enumerate(devices)},
+            "verdict": "within",
             "test_top1": 0.9722,
             "onnx": "export/bundle/model.onnx",
             "bundle": "export/bundle",
         },
+    }
+
+
+def _shipped(measured: dict[str, Any], times: int) -> dict[str, Any]:
+    """What the shipped file took, a little less than the network of the front."""
+    p50 = 0.98 * measured["p50_us"]
+    return {
+        "p50_us": p50,
+        "p95_us": 1.04 * p50,
+        "ci_low_us": 0.99 * p50,
+        "ci_high_us": 1.01 * p50,
+        "count": 1600,
+        "verdict": "within",
+        "limited": "p50",
+        "limit_us": BUDGET_US * times,
+        "upper_us": 1.01 * p50,
+        "sessions": 4,
+        "repeated": False,
+        "doubts": [],
     }
 
 

@@ -137,7 +137,7 @@ def test_a_run_in_which_nothing_met_the_budget_still_reports(run_folder: Path) -
     summary = json.loads((run_folder / "summary.json").read_text())
     for network in summary["front"]:
         network["dropped"] = "over budget: p50 on here"
-        network["latency"]["here"]["meets_budget"] = False
+        network["latency"]["here"]["verdict"] = "over"
     change(run_folder / "summary.json", {"front": summary["front"], "chosen": None})
     text = write_report(run_folder).read_text()
     assert "None of 7 networks was measured to meet every budget" in text
@@ -145,7 +145,7 @@ def test_a_run_in_which_nothing_met_the_budget_still_reports(run_folder: Path) -
 
 def test_a_front_that_was_not_measured_shows_gaps_not_numbers(run_folder: Path) -> None:
     summary = json.loads((run_folder / "summary.json").read_text())
-    unknown = {"interval_us": None, "coverage": None, "p50_us": None, "p95_us": None, "meets_budget": None}
+    unknown = {"interval_us": None, "coverage": None, "p50_us": None, "p95_us": None, "verdict": None}
     for network in summary["front"]:
         network["latency"]["here"] |= unknown
         network["dropped"] = False

@@ -1,0 +1,103 @@
+"""Measuring in sessions: files are timed together, in new processes, and judged with the run's other sessions in mind.
+
+A session whose networks were mostly disturbed is repeated once by itself before anything is decided. What it found is
+discarded whatever the repetition finds, so that the better of two is never picked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgenas.pipeline.devices import measured_devices, run_transport
+from edgenas.pipeline.profile import run_table
+from edgenas.pipeline.run import Progress, Run
+from edgenas.pipeline.sessions import digest, keep_session, sentinel_us, sessions
+from edgenas.profiling.record import Measurement
+from edgenas.profiling.session import discount, measure_networks
+from edgenas.profiling.verdict import disturbed, slowdown
+
+
+@dataclass(frozen=True)
+class Session:
+    """What one session measured.
+
+    Attributes:
+        measured: by the files' names.
+        slowdown: how many times as slow as this one the slowest session of the run was, see `verdict.slowdown`.
+        sessions: how many sessions that compares, this one included.
+        repeated: whether this is the repetition of a disturbed session.
+    """
+
+    measured: dict[str, Measurement]
+    slowdown: float
+    sessions: int
+    repeated: bool
+
+
+def measure_session(
+    run: Run,
+    device: str,
+    files: Mapping[str, Path],
+    *,
+    out: Path,
+    label: str,
+    progress: Progress,
+    quantiser_recipe: str = "none",
+) -> Session:
+    """Time files on a device of the run in one session, in new processes, and keep its sentinel.
+
+    Args:
+        run: profiled.
+        device: its name.
+        files: ONNX files by name.
+        out: file of rows; what it holds of these very files is not measured again.
+        label: of the progress.
+        progress: called with the label, visits done and in all.
+        quantiser_recipe: of int8 files, see `QuantiserRecipe.form`.
+
+    Raises:
+        MeasurementError: see `measure_networks`.
+        RunFolderError: a row of sessions.jsonl is damaged.
+    """
+    known, key = measured_devices(run)[device], digest(files)
+    transport = run_transport(run, known)
+
+    def measure() -> dict[str, Measurement]:
+        return measure_networks(
+            files,
+            known,
+            rounds=run.config.verify.rounds,
+            seed=run.config.seed,
+            out=out,
+            transport=transport,
+            quantiser_recipe=quantiser_recipe,
+            progress=lambda _, done, total: progress(label, done, total),
+        )
+
+    earlier, before = [row for row in sessions(run, device) if row.files == key], _size(out)
+    resumed = bool(earlier) and earlier[-1].discarded
+    measured = measure()
+    new = not earlier or resumed or _size(out) != before
+    # A kit is not carried to a device twice for that: its results keep their warnings.
+    if new and not resumed and disturbed(measured) and not transport.at_once:
+        discount(out, known)
+        keep_session(run, device, key, measured, discarded=True)
+        measured = measure()
+    if new:
+        keep_session(run, device, key, measured)
+    sentinels_us = _sentinels_us(run, device)
+    repeated = any(row.discarded for row in sessions(run, device) if row.files == key)
+    return Session(measured, slowdown(sentinel_us(measured), sentinels_us), len(sentinels_us), repeated)
+
+
+def _sentinels_us(run: Run, device: str) -> list[float]:
+    """Return the sentinel's p50 in every session of a device: its table's, and those that were kept beside it."""
+    profiled = run_table(run, device).circumstances.get("sentinel_p50_us")
+    kept = [row.sentinel_p50_us for row in sessions(run, device) if not row.discarded]
+    return [float(profiled), *kept] if isinstance(profiled, int | float) and profiled > 0 else kept
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
