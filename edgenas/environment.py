@@ -23,6 +23,8 @@ ONNX Runtime (1.29 and newer) reads its variable when it is imported: it writes 
 user's home folder, and keeps a thread of its own in the process that is timed.
 """
 
+CACHES = {"MPLCONFIGDIR": "matplotlib", "TORCHINDUCTOR_CACHE_DIR": "torch-inductor"}
+"""Variables that move a library's cache, and the folder's name. torch makes its folder on every ONNX export."""
 PACKAGE = os.path.dirname(os.path.abspath(__file__))
 CALL_MAIN = (
     "import importlib.util, os, sys; file, module = sys.argv[1:3]; del sys.argv[1:3]; "
@@ -56,10 +58,20 @@ def ignore_working_folder() -> None:
 
 
 def use_own_caches() -> None:
-    """Have matplotlib keep its list of fonts in edgenas's own cache folder, unless the user has chosen another one."""
+    """Have libraries keep what they make again at will, like matplotlib's list of fonts, in edgenas's own cache folder.
+
+    What the user has chosen is kept. Where that folder cannot be made, libraries take temporary ones.
+    """
     folder = cache_folder()
-    if folder is not None:
-        os.environ.setdefault("MPLCONFIGDIR", os.path.join(folder, "matplotlib"))
+    if folder is not None and _can_be_made(folder):
+        for variable, name in CACHES.items():
+            os.environ.setdefault(variable, os.path.join(folder, name))
+
+
+def _can_be_made(folder: str) -> bool:
+    while not os.path.exists(folder) and folder != os.path.dirname(folder):
+        folder = os.path.dirname(folder)
+    return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
 
 
 def cache_folder() -> str | None:

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 
 import edgenas
 from edgenas.environment import (
+    CACHES,
     OPT_OUT,
     cache_folder,
     ignore_working_folder,
@@ -206,43 +207,73 @@ def test_commands_of_children_have_a_safe_path() -> None:
     assert done.stdout.startswith("edgenas ")
 
 
+@pytest.fixture
+def no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No folder is chosen, and changes made to the environment are taken back."""
+    for name in ("XDG_CACHE_HOME", "HOME", *CACHES):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("no_choice")
 @pytest.mark.parametrize(
     ("variables", "folder"),
     [
-        ({"XDG_CACHE_HOME": "/c", "HOME": "/h"}, "/c/edgenas"),
-        ({"XDG_CACHE_HOME": "", "HOME": "/h"}, "/h/.cache/edgenas"),
-        ({"XDG_CACHE_HOME": "relative", "HOME": "/h"}, "/h/.cache/edgenas"),
-        ({"HOME": ""}, None),
+        ({"XDG_CACHE_HOME": "{}/c", "HOME": "{}/h"}, "{}/c/edgenas"),
+        ({"XDG_CACHE_HOME": "", "HOME": "{}/h"}, "{}/h/.cache/edgenas"),
+        ({"XDG_CACHE_HOME": "relative", "HOME": "{}/h"}, "{}/h/.cache/edgenas"),
     ],
 )
 def test_caches_lie_in_a_folder_of_their_own(
-    variables: dict[str, str], folder: str | None, monkeypatch: pytest.MonkeyPatch
+    variables: dict[str, str], folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("XDG_CACHE_HOME", "HOME", "MPLCONFIGDIR"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
     for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    use_own_caches()
-    assert cache_folder() == folder
-    assert os.environ.get("MPLCONFIGDIR") == (folder and f"{folder}/matplotlib")
+        monkeypatch.setenv(name, value.format(tmp_path))
     monkeypatch.setenv("MPLCONFIGDIR", "/chosen")
     use_own_caches()
+    expected = folder.format(tmp_path)
+    assert cache_folder() == expected
     assert os.environ["MPLCONFIGDIR"] == "/chosen"
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == f"{expected}/torch-inductor"
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_user_without_a_home_has_no_caches(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("XDG_CACHE_HOME", "HOME", "MPLCONFIGDIR"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
+@pytest.mark.usefixtures("no_choice")
+def test_where_no_cache_can_be_made_libraries_take_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    use_own_caches()
+    monkeypatch.setenv("HOME", "")
+    use_own_caches()
+    assert cache_folder() is None
+    monkeypatch.delenv("HOME")
     # As for a user that the system does not list.
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     use_own_caches()
     assert cache_folder() is None
-    assert "MPLCONFIGDIR" not in os.environ
+    assert not set(CACHES) & set(os.environ)
 
 
 def test_downloads_need_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(named_sets, "cache_folder", lambda: None)
     with pytest.raises(DataError, match="HOME is not set"):
         named_sets.cifar10(None)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs limits as POSIX has them")
+def test_images_are_checked_where_torch_has_no_room(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for name in ("cat", "dog"):
+        (tmp_path / "p" / name).mkdir(parents=True)
+        for number in range(5):
+            side = (16 + number, 16)
+            Image.new("RGB", side, (40 * number, len(name), ord(name[0]))).save(tmp_path / "p" / name / f"{number}.png")
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (2 * 10**9, resource.RLIM_INFINITY))\n"
+        f"sys.path.insert(0, {str(PACKAGE.parent)!r})\nfrom edgenas.cli import main\n"
+        "try:\n    main()\nfinally:\n    assert 'torch' not in sys.modules\n"
+    )
+    done = started([sys.executable, "-c", code, "data", "check", "-q", "p"], tmp_path, tmp_path / "home")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "10" in done.stdout

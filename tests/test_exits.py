@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from damaging import Outcome, call
@@ -28,6 +30,13 @@ def ended_by(error: BaseException, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
     monkeypatch.setattr(table, "table_names", fail)
     return call("tables", "list", "--json", cwd=tmp_path)
+
+
+@pytest.fixture
+def own_environment() -> Iterator[None]:
+    """Variables that a command sets are gone after it."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.mark.parametrize(
@@ -159,6 +168,7 @@ def test_streams_that_a_service_closed_are_replaced_and_no_file_takes_their_plac
     assert (tmp_path / "file").read_text() == ""
 
 
+@pytest.mark.usefixtures("own_environment")
 def test_a_command_without_standard_output_ends_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["edgenas", "tables", "list"])
     for stream in ("stdin", "stdout", "stderr"):
@@ -172,6 +182,7 @@ def test_a_command_without_standard_output_ends_well(monkeypatch: pytest.MonkeyP
         stream.close()
 
 
+@pytest.mark.usefixtures("own_environment")
 def test_a_working_folder_that_was_removed_is_named_as_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
