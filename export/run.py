@@ -105,7 +105,9 @@ def fit(picture: Image.Image, shorter: int, side: int) -> Image.Image:
     short = min(picture.size)
     if short != shorter:
         width, height = (max(shorter, round(length * shorter / short)) for length in picture.size)
-        picture = picture.resize((width, height), BILINEAR)
+        # Rows first, as in training: which comes first is up to Pillow's version otherwise, and is a level apart.
+        for size in ((width, picture.height), (width, height)):
+            picture = picture.resize(size, BILINEAR)
     left, top = ((length - side) // 2 for length in picture.size)
     return picture.crop((left, top, left + side, top + side))
 

@@ -465,7 +465,7 @@ def class_folders() -> Iterator[Case]:
     yield Case("pictures: empty folder", lambda f: (f / "pictures").mkdir(), PICTURES, "2 or more classes, got none")
     yield case("single class", without("dog"), "2 or more classes, got only cat/")
     yield case("empty class", lambda f: (f / "pictures" / "ox").mkdir(), "ox holds no pictures")
-    yield case("class of texts", lambda f: draw(f / "pictures" / "ox", 9, ".txt"), "ox holds no pictures")
+    yield case("class of texts", text("pictures/ox/note.txt", "an ox"), "ox holds no pictures")
     yield case("class with one picture", lambda f: draw(f / "pictures" / "ox", 1), "'ox' has 1, wanted at least 3")
     yield case("val without a class", after_split(without("val/dog")), "val lacks 1 of the classes of train/ (dog)")
     more = after_split(lambda f: draw(f / "pictures" / "val" / "ox", 2))

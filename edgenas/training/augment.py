@@ -15,7 +15,9 @@ from edgenas.training.processes import ALONE, Processes
 def augment(
     pictures: Tensor, config: AugmentConfig, generator: torch.Generator, processes: Processes = ALONE
 ) -> Tensor:
-    """Shift every picture by up to `shift` of its size (edges repeated), and flip half of them if `flip`.
+    """Shift every picture by at most `shift` of its shorter side, and flip half of them if `flip`.
+
+    Shifts are whole pixels and repeat the edges; where `shift` is less than a pixel, nothing is shifted.
 
     Args:
         pictures: uint8 (n, c, h, w), on any device.
@@ -36,7 +38,8 @@ def _flip(pictures: Tensor, generator: torch.Generator, processes: Processes) ->
 
 def _shift(pictures: Tensor, share: float, generator: torch.Generator, processes: Processes) -> Tensor:
     count, _, height, width = pictures.shape
-    margin = math.ceil(share * min(height, width))
+    # A little more, since shares that are whole pixels may not be so in floating point.
+    margin = math.floor(share * min(height, width) + 1e-6)
     padded = F.pad(pictures.float(), [margin] * 4, mode="replicate").to(torch.uint8)
     drawn = torch.randint(0, 2 * margin + 1, (2, count * processes.count, 1), generator=generator)
     top, left = drawn[:, processes.rank :: processes.count].to(pictures.device)

@@ -129,7 +129,9 @@ def fit(picture: Image.Image, side: int) -> Image.Image:
     short = min(picture.size)
     if short != side:
         width, height = (max(side, round(length * side / short)) for length in picture.size)
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+        # Rows first: which comes first is up to Pillow's version otherwise, and is a level apart.
+        for size in ((width, picture.height), (width, height)):
+            picture = picture.resize(size, Image.Resampling.BILINEAR)
     left, top = ((length - side) // 2 for length in picture.size)
     return picture.crop((left, top, left + side, top + side))
 

@@ -8,13 +8,59 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from edgenas.errors import DataError
+
+PRECISION_BITS = 22
+"""Of the whole-numbered weights in Pillow's resampling (`Resample.c`)."""
+RESIZED_AT_ONCE = 64
+
+
+def resize(pictures: Tensor, height: int, width: int) -> Tensor:
+    """Resize along rows, then along columns, each as Pillow does, to the bit: bilinear, antialiased, whole values.
+
+    The device's `run.py` uses Pillow, so that networks are scored on the pixels that they will see.
+
+    Args:
+        pictures: uint8 (n, c, h, w).
+        height: in pixels.
+        width: in pixels.
+
+    Returns:
+        uint8 (n, c, height, width).
+    """
+    # Sums of bytes times whole weights stay below 2^53, so float64 is exact.
+    if pictures.shape[-1] != width:
+        pictures = _whole(pictures.double() @ _weights(pictures.shape[-1], width, pictures.device).T)
+    if pictures.shape[-2] != height:
+        pictures = _whole(_weights(pictures.shape[-2], height, pictures.device) @ pictures.double())
+    return pictures
+
+
+def _whole(sums: Tensor) -> Tensor:
+    half = 1 << (PRECISION_BITS - 1)
+    return sums.add_(half).div_(1 << PRECISION_BITS).floor_().clamp_(0, 255).to(torch.uint8)
+
+
+@lru_cache(maxsize=128)
+def _weights(length: int, size: int, device: torch.device) -> Tensor:
+    """Pillow's weights of `length` pixels in each of `size` resized ones, float64 (size, length)."""
+    weights = torch.zeros((size, length), dtype=torch.float64)
+    scale = length / size
+    support = max(scale, 1.0)
+    for place in range(size):
+        centre = (place + 0.5) * scale
+        first, end = max(int(centre - support + 0.5), 0), min(int(centre + support + 0.5), length)
+        own = [max(0.0, 1 - abs((x - centre + 0.5) * (1 / support))) for x in range(first, end)]
+        total = sum(own)
+        whole = [int(0.5 + weight / total * (1 << PRECISION_BITS)) for weight in own]
+        weights[place, first:end] = torch.tensor(whole, dtype=torch.float64)
+    return weights.to(device)
 
 
 @dataclass(frozen=True)
@@ -66,9 +112,7 @@ class Preprocess:
         if short == wanted:
             return pictures
         target = [max(wanted, round(side * wanted / short)) for side in (height, width)]
-        resized = F.interpolate(pictures.float(), target, mode="bilinear", antialias=True, align_corners=False)
-        # Picture libraries resize to whole pixel values; so does training, that the device see the same.
-        return resized.round_().clamp_(0, 255)
+        return torch.cat([resize(part, *target) for part in torch.split(pictures, RESIZED_AT_ONCE)])
 
     def _crop(self, pictures: Tensor) -> Tensor:
         top, left = ((side - self.size) // 2 for side in pictures.shape[-2:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -29,5 +30,10 @@ def batch_indices(images: int, batch_size: int, seed: int, step: int) -> npt.NDA
     """Pictures of a step, shape (batch_size,): every epoch its own permutation, the odd rest left out."""
     per_epoch = images // batch_size
     epoch, batch = divmod(step, per_epoch)
-    order = np.random.default_rng((seed, epoch, 1)).permutation(images)
-    return order[batch * batch_size : (batch + 1) * batch_size]
+    return epoch_order(images, seed, epoch)[batch * batch_size : (batch + 1) * batch_size].copy()
+
+
+@lru_cache(maxsize=2)
+def epoch_order(images: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    """Return the order of an epoch's pictures, shape (images,). Kept, since every step of the epoch asks for it."""
+    return np.random.default_rng((seed, epoch, 1)).permutation(images)

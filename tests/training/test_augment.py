@@ -1,5 +1,7 @@
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from edgenas.config.sections import AugmentConfig
@@ -47,6 +49,16 @@ def test_shifts_are_translations_with_repeated_edges_in_both_directions(size: tu
         assert len(fits) == 1
         found += fits
     assert {down for down, _ in found} == {right for _, right in found} == set(range(-2, 3))
+
+
+@given(st.floats(0, 0.49), st.integers(4, 40))
+def test_no_picture_is_shifted_by_more_than_its_share(share: float, side: int) -> None:
+    columns = torch.arange(side, dtype=torch.uint8).expand(64, 1, side, side)
+    changed = augment(columns, AugmentConfig(shift=share, flip=False), generator())
+    # The middle column shows where it came from.
+    shifts = (changed[:, 0, side // 2, side // 2].int() - side // 2).abs()
+    assert int(shifts.max()) <= share * side + 1e-6
+    assert int(shifts.max()) == int(share * side + 1e-6)
 
 
 def test_a_flip_mirrors_about_half_of_the_pictures_left_to_right() -> None:

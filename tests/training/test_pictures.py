@@ -103,8 +103,7 @@ def test_training_and_the_kit_make_the_same_inputs(
     preprocess = Preprocess(size=size, presize=presize, crop=crop)
     kept = to_tensor(fit(open_picture(tmp_path / name), presize))
     device = kit.Preprocess(**preprocess.to_json())(kit.open_picture(str(tmp_path / name)))
-    # torch and Pillow round a resized pixel to one of two neighbours now and then; inputs span 2.
-    assert np.abs(preprocess(kept[None]).numpy() - device).max() <= 2.01 / 255
+    np.testing.assert_allclose(preprocess(kept[None]).numpy(), device, rtol=0, atol=1e-6)
 
 
 def test_what_pictures_show_is_what_was_saved(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spaces import SMALL
 
-from edgenas.training.schedule import batch_indices, learning_rate, sandwich
+from edgenas.training.schedule import batch_indices, epoch_order, learning_rate, sandwich
 
 
 def test_warm_up_is_linear_and_the_cosine_falls_from_the_peak_to_near_zero() -> None:
@@ -56,3 +56,12 @@ def test_epochs_are_permutations_of_their_own_and_repeat_by_seed() -> None:
     assert len({tuple(epoch.tolist()) for epoch in epochs}) == 3
     assert np.array_equal(batch_indices(40, 10, 3, 5), batch_indices(40, 10, 3, 5))
     assert not np.array_equal(batch_indices(40, 10, 3, 5), batch_indices(40, 10, 4, 5))
+
+
+def test_an_epoch_is_permuted_once() -> None:
+    epoch_order.cache_clear()
+    batches = [batch_indices(1000, 10, 7, step) for step in range(300)]
+    assert epoch_order.cache_info().misses == 3
+    # What a caller does to its batch changes no other.
+    batches[0][:] = 0
+    assert batch_indices(1000, 10, 7, 0).any()
