@@ -19,6 +19,9 @@ from edgenas.errors import DataError
 PRECISION_BITS = 22
 """Of the whole-numbered weights in Pillow's resampling (`Resample.c`)."""
 RESIZED_AT_ONCE = 64
+"""Images; their pixels are float64 meanwhile."""
+BLOCK = 32
+"""New pixels computed at once: each is made of few old ones, so most of the whole matrix is zero."""
 
 
 def resize(pictures: Tensor, height: int, width: int) -> Tensor:
@@ -34,33 +37,52 @@ def resize(pictures: Tensor, height: int, width: int) -> Tensor:
     Returns:
         uint8 (n, c, height, width).
     """
-    # Sums of bytes times whole weights stay below 2^53, so float64 is exact.
-    if pictures.shape[-1] != width:
-        pictures = _whole(pictures.double() @ _weights(pictures.shape[-1], width, pictures.device).T)
-    if pictures.shape[-2] != height:
-        pictures = _whole(_weights(pictures.shape[-2], height, pictures.device) @ pictures.double())
+    old_height, old_width = pictures.shape[-2:]
+    if old_width != width:
+        sums = pictures.new_empty((*pictures.shape[:-1], width), dtype=torch.float64)
+        pixels = pictures.double()
+        for new, old, weights in _weights(old_width, width, pictures.device):
+            sums[..., new] = pixels[..., old] @ weights.T
+        pictures = _whole(sums)
+    if old_height != height:
+        sums = pictures.new_empty((*pictures.shape[:-2], height, width), dtype=torch.float64)
+        pixels = pictures.double()
+        for new, old, weights in _weights(old_height, height, pictures.device):
+            sums[..., new, :] = weights @ pixels[..., old, :]
+        pictures = _whole(sums)
     return pictures
 
 
 def _whole(sums: Tensor) -> Tensor:
-    half = 1 << (PRECISION_BITS - 1)
-    return sums.add_(half).div_(1 << PRECISION_BITS).floor_().clamp_(0, 255).to(torch.uint8)
+    return sums.add_(0.5).to(torch.uint8)
 
 
 @lru_cache(maxsize=128)
-def _weights(length: int, size: int, device: torch.device) -> Tensor:
-    """Pillow's weights of `length` pixels in each of `size` resized ones, float64 (size, length)."""
+def _weights(length: int, size: int, device: torch.device) -> tuple[tuple[slice, slice, Tensor], ...]:
+    """Pillow's weights, in blocks: which of `size` new pixels, which of `length` old ones, float64 (new, old).
+
+    They are whole multiples of 2^-22, so that sums of bytes times weights are exact in float64.
+    """
     weights = torch.zeros((size, length), dtype=torch.float64)
+    spans = [_span(length, size, place) for place in range(size)]
+    for place, (first, own) in enumerate(spans):
+        weights[place, first : first + len(own)] = torch.tensor(own, dtype=torch.float64) / (1 << PRECISION_BITS)
+    blocks = []
+    for begin in range(0, size, BLOCK):
+        within = spans[begin : begin + BLOCK]
+        new, old = slice(begin, begin + len(within)), slice(within[0][0], within[-1][0] + len(within[-1][1]))
+        blocks.append((new, old, weights[new, old].to(device)))
+    return tuple(blocks)
+
+
+def _span(length: int, size: int, place: int) -> tuple[int, list[int]]:
+    """The first old pixel that a new one is made of, and the weights of it and of those behind it, in 2^-22."""
     scale = length / size
     support = max(scale, 1.0)
-    for place in range(size):
-        centre = (place + 0.5) * scale
-        first, end = max(int(centre - support + 0.5), 0), min(int(centre + support + 0.5), length)
-        own = [max(0.0, 1 - abs((x - centre + 0.5) * (1 / support))) for x in range(first, end)]
-        total = sum(own)
-        whole = [int(0.5 + weight / total * (1 << PRECISION_BITS)) for weight in own]
-        weights[place, first:end] = torch.tensor(whole, dtype=torch.float64)
-    return weights.to(device)
+    centre = (place + 0.5) * scale
+    first, end = max(int(centre - support + 0.5), 0), min(int(centre + support + 0.5), length)
+    shares = [max(0.0, 1 - abs((x - centre + 0.5) * (1 / support))) for x in range(first, end)]
+    return first, [int(0.5 + share / sum(shares) * (1 << PRECISION_BITS)) for share in shares]
 
 
 @dataclass(frozen=True)
