@@ -38,9 +38,16 @@ class Kind:
 CONVERT = "convert it to JPEG or PNG"
 _TEXT = rb"(?:\xef\xbb\xbf)?\s*"
 _AGAIN = "download the file again"
-_KINDS: tuple[tuple[bytes, Kind], ...] = (
+_STAND_INS: tuple[tuple[bytes, Kind], ...] = (
     (rb"version https://git-lfs\.github\.com", Kind("a Git LFS pointer, not the file itself", "run `git lfs pull`")),
     (rb"/?(\.\./)*\.?(git/)?annex/objects/", Kind("a git-annex pointer, not the file itself", "run `git annex get`")),
+    (_TEXT + rb"(?i:<(!doctype html|html|head|body))", Kind("a web page (HTML), as of a failed download", _AGAIN)),
+    (_TEXT + rb"<\?xml", Kind("an XML text, as of a failed download", _AGAIN)),
+    (rb"\s*[{\[]\s*[\"}\]{]", Kind("a JSON text, as of a failed download", _AGAIN)),
+    (rb"\0{64}", Kind("a file of zeros, as of a copy that was cut short", "copy the file again")),
+)  # fmt: skip
+"""What is there instead of the file that was meant."""
+_KINDS: tuple[tuple[bytes, Kind], ...] = (
     (rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", Kind("a HEIC (HEIF) image", CONVERT, True)),
     (rb"....ftypcrx ", Kind("a camera's raw file (CR3)", "develop it to JPEG or PNG", True)),
     (rb"II[*]\0....CR\x02", Kind("a camera's raw file (CR2)", "develop it to JPEG or PNG", True)),
@@ -53,12 +60,9 @@ _KINDS: tuple[tuple[bytes, Kind], ...] = (
     (rb"%!PS|\xc5\xd0\xd3\xc6", Kind("a PostScript program", CONVERT, True)),
     (_TEXT + rb"(<\?xml[^>]*>\s*|<!--.*?-->\s*|<!DOCTYPE svg[^>]*>\s*)*<svg", Kind("an SVG drawing", CONVERT, True)),
     (rb"%PDF", Kind("a PDF document", CONVERT)),
-    (_TEXT + rb"(?i:<(!doctype html|html|head|body))", Kind("a web page (HTML), as of a failed download", _AGAIN)),
-    (_TEXT + rb"<\?xml", Kind("an XML text, as of a failed download", _AGAIN)),
-    (rb"\s*[{\[]\s*[\"}\]{]", Kind("a JSON text, as of a failed download", _AGAIN)),
     (rb"\x1f\x8b", Kind("a gzip archive", "unpack it with gunzip")),
     (rb"PK\x03\x04", Kind("a ZIP archive", "unpack it")),
-    (rb"\0{64}", Kind("a file of zeros, as of a copy that was cut short", "copy the file again")),
+    *_STAND_INS,
 )  # fmt: skip
 
 
@@ -81,17 +85,28 @@ def image_format(head: bytes) -> str | None:
 
 def other_kind(head: bytes) -> Kind | None:
     """Return what a file that is not read as an image begins like, None where that is not known."""
+    return None if re.match(IMAGES["AVIF"], head, re.DOTALL) else _kind(head, _KINDS)
+
+
+def image_cause(path: Path) -> str | None:
+    """Return why a file is no image that can be read, with advice; None where its first bytes do not say."""
+    return _cause(path, _KINDS)
+
+
+def stand_in_cause(path: Path) -> str | None:
+    """Return what lies there instead of a model or of weights, with advice; None where the first bytes do not say."""
+    return _cause(path, _STAND_INS)
+
+
+def _kind(head: bytes, kinds: tuple[tuple[bytes, Kind], ...]) -> Kind | None:
     if not head:
         return Kind("an empty file", "copy or download it again")
-    if re.match(IMAGES["AVIF"], head, re.DOTALL):
-        return None
-    return next((kind for pattern, kind in _KINDS if re.match(pattern, head, re.DOTALL)), None)
+    return next((kind for pattern, kind in kinds if re.match(pattern, head, re.DOTALL)), None)
 
 
-def stated_cause(path: Path) -> str | None:
-    """Return why a file cannot be read for what its name says, with advice; None where its first bytes do not say."""
+def _cause(path: Path, kinds: tuple[tuple[bytes, Kind], ...]) -> str | None:
     try:
-        kind = other_kind(read_head(path))
+        kind = _kind(read_head(path), kinds)
     except OSError:
         return None
     return None if kind is None else f"it is {kind.name}: {kind.advice}"

@@ -59,7 +59,7 @@ SUBFILE, BITS, PHOTOMETRIC, SAMPLE_FORMAT, DNG_VERSION = 254, 258, 262, 339, 507
 SIGNED = 2
 CAUSES = (
     (rb"$", "it is empty"),
-    (rb"version https://git-lfs", "it is a Git LFS pointer, not the picture: run `git lfs pull`"),
+    (rb"version https://git-lfs", "it is a Git LFS pointer, not the file itself: run `git lfs pull`"),
     (rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", "it is a HEIC (HEIF) picture: convert it to JPEG or PNG"),
     (rb"(?i:\s*<(!doctype html|html|head|body))", "it is a web page (HTML), as of a failed download"),
     (rb"\s*(<\?xml[^>]*>\s*|<!--.*?-->\s*)*<svg", "it is an SVG drawing: convert it to PNG"),
@@ -215,25 +215,26 @@ def open_picture(path: str) -> Image.Image:
     except Exception as error:
         raise UsageError(f"{path}: {_cause(path, error)}") from None
     if used is not None and used < DARK:
-        print(
-            f"run: {path}: warning: it has 16 bits a channel but uses {used:.1%} of their range, as cameras of 10, 12 "
-            "or 14 bits do: scale its pixels to the whole range",
-            file=sys.stderr,
-        )
+        dark = f"it uses {used:.1%} of its 16 bits a channel, as cameras of 10 to 14 bits do: scale its pixels up"
+        print(f"run: {path}: warning: {dark}", file=sys.stderr)
     return rgb
 
 
 def _cause(path: str, error: Exception) -> str:
     """Why a picture cannot be read: from its first bytes, where these say."""
-    if not (isinstance(error, OSError) and error.errno is not None):
-        with open(path, "rb") as stream:
-            head = stream.read(512)
-        for pattern, cause in CAUSES:
-            if re.match(pattern, head, re.DOTALL):
-                return cause
+    stated = None if isinstance(error, OSError) and error.errno else _stated(path)
+    if stated:
+        return stated
     if isinstance(error, UnidentifiedImageError):
         return f"not a picture of a format that was trained on ({', '.join(FORMATS)})"
     return f"cannot be read: {error}"
+
+
+def _stated(path: str) -> str | None:
+    """What a file begins like, where that is known not to be what it should be."""
+    with open(path, "rb") as stream:
+        head = stream.read(512)
+    return next((cause for pattern, cause in CAUSES if re.match(pattern, head, re.DOTALL)), None)
 
 
 class Classifier:
@@ -328,7 +329,7 @@ def _session(model: str) -> ort.InferenceSession:
         said = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?", "", said)
         said = re.sub(r"\S+\.(?:h|cc|cpp):\d+ .*?\) (?=[A-Z])", "", said).rstrip(".")
         raise UsageError(
-            f"{model} cannot be loaded by onnxruntime {ort.__version__}: {said}: "
+            f"{model} cannot be loaded by onnxruntime {ort.__version__}: {_stated(model) or said}: "
             "install a newer one, or copy the bundle again"
         ) from None
 

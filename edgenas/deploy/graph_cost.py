@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 
 from edgenas.errors import UserError, first_line, shown
+from edgenas.first_bytes import stand_in_cause
 
 LARGEST_BYTES = 2_000_000_000
 """Of weights; protobuf, which holds a model in memory, has no room for 2 GiB."""
@@ -115,7 +116,7 @@ def _load(path: Path) -> onnx.ModelProto:
         model = onnx.load(path, load_external_data=False)
     # onnx passes on whatever protobuf raises, which differs between its versions.
     except Exception as error:
-        raise UserError(f"{path} is no ONNX model: {first_line(error)}") from None
+        raise UserError(f"{path} is no ONNX model: {stand_in_cause(path) or first_line(error)}") from None
     if not model.graph.node:
         raise UserError(f"{path} is no ONNX model, or an empty one: it holds no operators")
     try:

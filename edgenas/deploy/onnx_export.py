@@ -16,6 +16,7 @@ from edgenas.deploy.form import in_form
 from edgenas.deploy.onnx_graph import BlockGraph, Port, open_batch, stitch
 from edgenas.errors import UserError
 from edgenas.files import write_bytes
+from edgenas.first_bytes import stand_in_cause
 from edgenas.space.blocks import BlockSpec, HeadSpec, StemSpec
 from edgenas.space.form import EXPORT_FORMS, ExportForm
 from edgenas.supernet.subnet import Subnet
@@ -138,7 +139,7 @@ def model_metadata(path: Path) -> dict[str, str]:
         raise UserError(f"{path} does not exist") from None
     # onnx passes on whatever protobuf raises, which differs between its versions.
     except Exception as error:
-        raise UserError(f"{path} is no ONNX model: {error}") from None
+        raise UserError(f"{path} is no ONNX model: {stand_in_cause(path) or error}") from None
     prefix = "edgenas."
     return {p.key.removeprefix(prefix): p.value for p in model.metadata_props if p.key.startswith(prefix)}
 

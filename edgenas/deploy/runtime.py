@@ -13,6 +13,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from edgenas.errors import UserError, one_of
+from edgenas.first_bytes import stand_in_cause
 
 OPTIMISED = "optimised.onnx"
 """The graph that is executed, in the folder of a session's traces."""
@@ -68,7 +69,8 @@ def open_session(
         return create_session(model, threads, traces=traces, provider=full, exact_int8=exact_int8)
     # The runtime's own exceptions share no base but Exception.
     except Exception as error:
-        raise UserError(f"{name}: {_refusal(error)}") from None
+        cause = stand_in_cause(model) if isinstance(model, Path) else None
+        raise UserError(f"{name}: {cause or _refusal(error)}") from None
 
 
 def create_session(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from edgenas.errors import DataError, SpaceError, first_line, one_of
+from edgenas.first_bytes import stand_in_cause
 from edgenas.space.load import load_space
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.pixels import IMAGENET
@@ -107,9 +108,8 @@ def _load(path: Path) -> Mapping[str, Tensor]:
         ) from None
     # What a damaged pickle raises depends on where it is damaged: errors of struct, of indices, of assertions.
     except Exception as error:
-        raise DataError(
-            f"{path} cannot be read as a PyTorch checkpoint ({first_line(error)}): is it truncated? get it again"
-        ) from None
+        cause = stand_in_cause(path) or f"{first_line(error)}: is it truncated? get it again"
+        raise DataError(f"{path} cannot be read as a PyTorch checkpoint: {cause}") from None
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     named = isinstance(state, dict) and all(isinstance(name, str) for name in state)

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edgenas.blas import one_blas_thread
 from edgenas.errors import DataError, SpaceError, UserError, explained, first_line
 from edgenas.files import SCHEMA_VERSION, check_schema, write_bytes
+from edgenas.first_bytes import stand_in_cause
 from edgenas.space.arch import Arch
 from edgenas.space.space import SearchSpace
 
@@ -77,7 +78,9 @@ class OFAAccuracy:
             state = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
             arrays = [value.numpy().astype(np.float32) for value in state.values()]
         except (OSError, RuntimeError, EOFError, AttributeError, TypeError, pickle.UnpicklingError) as error:
-            raise DataError(f"{path} cannot be read as an accuracy predictor: {first_line(error)}") from None
+            raise DataError(
+                f"{path} cannot be read as an accuracy predictor: {stand_in_cause(path) or first_line(error)}"
+            ) from None
         digest = hashlib.sha256(data).hexdigest()
         return cls(_layers(arrays, path), facts.model_copy(update={"source_sha256": digest}))
 

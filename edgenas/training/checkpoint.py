@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from edgenas.errors import RunFolderError, explained
 from edgenas.files import SCHEMA_VERSION, write_bytes
+from edgenas.first_bytes import stand_in_cause
 from edgenas.supernet.pixels import Pixels
 
 FILE_NAME = "checkpoint.safetensors"
@@ -207,4 +208,4 @@ def _reason(path: Path, error: Exception) -> str:
     with suppress(OSError), open(path, "rb") as stream:
         if stream.read(4).startswith(PICKLES):
             return "it looks like a pickle, as torch.save writes: reading one may run code, so edgenas does not"
-    return str(error)
+    return stand_in_cause(path) or str(error)

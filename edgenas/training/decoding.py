@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from edgenas.errors import DataError
-from edgenas.first_bytes import image_format, read_head, stated_cause
+from edgenas.first_bytes import image_cause, image_format, read_head
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 """Formats that are opened. Others (EPS, PDF) would start programs on whatever a file holds. `run.py` names the same."""
@@ -207,7 +207,7 @@ def _cause(path: Path, error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError) and error.errno is not None:
         return str(error.strerror)
-    stated = stated_cause(path)
+    stated = image_cause(path)
     if stated is not None:
         return stated
     if isinstance(error, UnidentifiedImageError):
