@@ -73,8 +73,11 @@ def shown(name: str) -> str:
 
 def plain_form(name: str) -> str:
     """Return a name in composed Unicode (NFC), without invisible characters, its spaces single and ordinary."""
-    visible = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
-    return unicodedata.normalize("NFC", " ".join(visible.split()))
+    return unicodedata.normalize("NFC", " ".join(_visible(name).split()))
+
+
+def _visible(name: str) -> str:
+    return "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
 
 
 def difference(one: str, other: str) -> str | None:
@@ -85,9 +88,9 @@ def difference(one: str, other: str) -> str | None:
         return "the Unicode form (composed or decomposed letters, NFC or NFD)"
     if plain_form(one) != plain_form(other):
         return CASE
-    if plain_form(one).replace(" ", "") == "".join(one.split()):
-        return "spaces (such as a no-break space, or one at the end)"
-    return "invisible characters"
+    if _visible(one) != one or _visible(other) != other:
+        return "invisible characters"
+    return "spaces (such as a no-break space, or one at the end)"
 
 
 def look_alike(name: str, others: Iterable[str]) -> tuple[str, str] | None:

@@ -21,7 +21,6 @@ def range_problem(used: Collection[float], images: int) -> str | None:
         return None
     bits = max(1, round(max(used) * LEVELS).bit_length())
     return (
-        f"all {len(used)} images of 16 bits a channel stay below level {2**bits:,} of 65,536, as cameras of {bits} "
-        f"bits write them, and would be nearly black: multiply their pixels by {2 ** (16 - bits)}, and those that the "
-        "device will see, too"
+        f"all {len(used)} images of 16 bits a channel use the lowest {bits} bits only, as many cameras store them, and "
+        f"would be nearly black: multiply their pixels by {2 ** (16 - bits)}, and those that the device will see, too"
     )
