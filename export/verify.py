@@ -9,7 +9,7 @@ inputs of `samples.npz` the outputs that it gave where it was made. With --budge
 the bundle's `bench.py`, in the setting it was measured in. A file that is not the one that was bundled is not run.
 
 Digests show what was damaged, mixed up or edited. Who wants to be sure against somebody who edits the manifest, too,
-compares its digest with the one that the export printed: --digest.
+compares its digest with the one that the export printed: --digest, all 64 hexadecimal digits or the first 12 or more.
 
 A zip is read in memory: names that lead out of it, links, encryption and bombs are refused. Exit code 0 when all is
 well, 1 when something is off, 2 when what was asked for makes no sense, 3 when a package is missing.
@@ -31,6 +31,7 @@ import os
 import platform
 import re
 import stat
+import struct
 import subprocess
 import tempfile
 import zipfile
@@ -66,6 +67,9 @@ MOST_RATIO = 100
 """How many times as large as it is packed an entry of a zip may be, above `FREE_BYTES`. Weights hardly pack at all."""
 FREE_BYTES = 2**20
 ROUNDS = 40
+INT8_MODEL = "model_int8.onnx"
+SETTING = ("threads", "provider", "optimisation_level", "spinning")
+DIGEST = re.compile(r"[0-9a-fA-F]{12,64}")
 UNITS_MS = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
 BUDGET = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s?(us|µs|ms|s)(?:@(p50|p95))?")
 
@@ -98,15 +102,21 @@ class Folder:
             Off: it is missing, no plain file, or too large.
         """
         try:
-            with open(self.path / name, "rb") as stream:
-                if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            with open(self.path / name, "rb", opener=_at_once) as stream:
+                status = os.fstat(stream.fileno())
+                if not stat.S_ISREG(status.st_mode):
                     raise Off(f"{name} is no plain file")
-                data = stream.read(most + 1)
+                data = stream.read(min(status.st_size, most) + 1)
         except OSError as error:
             raise Off(f"{name} cannot be read: {error.strerror}") from None
         if len(data) > most:
             raise Off(f"{name} is larger than {most:,} bytes")
         return data
+
+
+def _at_once(path: Any, flags: int) -> int:
+    """Open a file without waiting for somebody to write, as a named pipe would have it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 class Zip:
@@ -118,7 +128,7 @@ class Zip:
             self.entries = _entries(self.archive)
         except OSError as error:
             raise Off(f"{path} cannot be read: {error.strerror or error}") from None
-        except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, struct.error) as error:
             raise Off(f"{path} is no zip that can be read: {error}") from None
 
     def names(self) -> list[str]:
@@ -216,11 +226,31 @@ def read_manifest(files: Any) -> dict[str, Any]:
     lacking = sorted(WANTED - set(manifest))
     if lacking or not isinstance(version, int):
         raise Off(f"{MANIFEST} lacks {', '.join(lacking) or 'a schema_version'}: it is no manifest of a bundle")
-    if digest_of(manifest) != manifest["digest"]:
+    if not isinstance(manifest["digest"], str) or digest_of(manifest) != manifest["digest"]:
         raise Off(f"{MANIFEST} was changed: its digest is not the one that it states")
     if not isinstance(manifest["files"], dict) or not all(map(NAME.fullmatch, manifest["files"])):
         raise Off(f"{MANIFEST} names files that are no plain file names")
     return manifest
+
+
+def check_digest(text: str) -> None:
+    """Refuse what is no digest, or too few digits of one to be sure.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if not DIGEST.fullmatch(text):
+        raise UsageError(f"--digest: wanted 12 to 64 hexadecimal digits, as the export printed them, got {text[:80]!r}")
+
+
+def check_pinned(manifest: dict[str, Any], digest: str) -> None:
+    """Refuse a manifest whose digest does not begin with the digits that were asked for.
+
+    Raises:
+        Off: it is another.
+    """
+    if not manifest["digest"].startswith(digest.lower()):
+        raise Off(f"the manifest's digest is {manifest['digest']}, wanted {digest}")
 
 
 def digest_of(manifest: dict[str, Any]) -> str:
@@ -320,7 +350,9 @@ def check_reading(preprocess: dict[str, Any]) -> None:
         raise Off(f"{MANIFEST} says crop {crop!r} and presize {presize!r}: no picture can be read so")
     known = (preprocess.get("colour_order"), preprocess.get("interpolation"))
     if known != ("RGB", "bilinear"):
-        raise Off(f"{MANIFEST} says {known[0]!r} and {known[1]!r}: run.py knows RGB and bilinear")
+        raise Off(
+            f"{MANIFEST} says colour_order {known[0]!r}, interpolation {known[1]!r}: run.py knows RGB and bilinear"
+        )
 
 
 def samples(files: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -372,17 +404,30 @@ def deployed(manifest: dict[str, Any], device: str | None) -> tuple[str, dict[st
     """Which model is meant for a device, and what its latency was measured with.
 
     Raises:
-        UsageError: the manifest does not know the device, or knows several.
+        UsageError: the bundle was measured on no device, not on this one, or on several.
+        Off: the manifest says too little of it.
     """
-    known = manifest.get("deployed") or {}
+    known = manifest.get("deployed")
+    if not isinstance(known, dict) or not known:
+        raise UsageError("--budget: the bundle was measured on no device, so there is no setting to time it in")
     if device is None and len(known) != 1:
         raise UsageError(f"--device: the bundle is for several, say which: {', '.join(sorted(known))}")
     name = device or next(iter(known))
     if name not in known:
         raise UsageError(f"--device: {name!r} is unknown; valid: {', '.join(sorted(known))}")
     model = known[name]
-    told = manifest["int8"] if model == "model_int8.onnx" else manifest
-    return model, told["latency"][name]["measured_with"]
+    try:
+        told = manifest["int8"] if model == INT8_MODEL else manifest
+        setting = told["latency"][name]["measured_with"]
+        said = {key: setting[key] for key in SETTING}
+    except (KeyError, TypeError) as error:
+        raise Off(f"{MANIFEST} does not say how {model} was measured on {name}: it lacks {error}") from None
+    for needed in (model, TIMER):
+        if needed not in manifest["files"]:
+            raise Off(f"{MANIFEST} names no file {needed!r}: it is not timed")
+    if said["provider"] == "wasm":
+        raise UsageError(f"--budget: {name} is a web browser, which this cannot start: use `edgenas gate`")
+    return model, said
 
 
 def time_model(files: Any, model: str, setting: dict[str, Any], rounds: int) -> dict[str, Any]:
@@ -396,7 +441,8 @@ def time_model(files: Any, model: str, setting: dict[str, Any], rounds: int) -> 
             (Path(folder) / name).write_bytes(files.read(name))
         words = [sys.executable, os.path.join(folder, TIMER), os.path.join(folder, model), "--rounds", str(rounds)]
         for key in ("threads", "provider", "optimisation_level"):
-            words += [f"--{key.replace('_', '-')}", str(setting[key])]
+            # As one word: what begins with a dash is no option of its own.
+            words.append(f"--{key.replace('_', '-')}={setting[key]}")
         words += ["--spinning"] * bool(setting["spinning"])
         null = subprocess.DEVNULL
         done = subprocess.run(words, stdin=null, capture_output=True, text=True, errors="replace", check=False)
@@ -435,11 +481,20 @@ class Report:
         self.checks: list[dict[str, Any]] = []
 
     def check(self, name: str, function: Any, *arguments: Any) -> bool:
-        """Make one check and keep what it says."""
+        """Make one check and keep what it says.
+
+        Raises:
+            UsageError: what was asked for makes no sense.
+        """
         try:
             text, good = function(*arguments), True
         except Off as off:
             text, good = str(off), False
+        except UsageError:
+            raise
+        # A bundle may be broken in ways nobody thought of; a traceback would say no more than this.
+        except Exception as error:
+            text, good = f"{name} cannot be checked: {type(error).__name__}: {str(error)[:300]}", False
         self.checks.append({"check": name, "ok": good, "said": text})
         return good
 
@@ -458,13 +513,15 @@ def verify(path: Path, args: argparse.Namespace) -> dict[str, Any]:
     report = Report()
     found: dict[str, Any] = {"bundle": str(path)}
     budget = parse_budget(args.budget) if args.budget else None
+    if args.digest:
+        check_digest(args.digest)
     held: dict[str, Any] = {}
 
     def manifest_read() -> str:
         held["files"] = open_bundle(path)
         held["manifest"] = read_manifest(held["files"])
-        if args.digest and held["manifest"]["digest"] != args.digest.lower():
-            raise Off(f"the manifest's digest is {held['manifest']['digest']}, wanted {args.digest}")
+        if args.digest:
+            check_pinned(held["manifest"], args.digest)
         return f"{MANIFEST} is whole, digest {held['manifest']['digest']}"
 
     if report.check(MANIFEST, manifest_read):
@@ -474,10 +531,10 @@ def verify(path: Path, args: argparse.Namespace) -> dict[str, Any]:
         strangers = sorted(set(files.names()) - set(manifest["files"]) - {MANIFEST})
         found["not_of_the_bundle"] = strangers
         if budget and report.ok:
-            model, setting = deployed(manifest, args.device)
             held["row"] = None
 
             def timed() -> str:
+                model, setting = deployed(manifest, args.device)
                 held["row"] = time_model(files, model, setting, args.rounds)
                 return check_latency(held["row"], model, *budget)
 
@@ -503,8 +560,10 @@ def checked_model(files: Any, name: str, manifest: dict[str, Any]) -> str:
     """`check_model`, where the manifest has what that needs."""
     try:
         return check_model(files, name, manifest)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise Off(f"the manifest says too little of {name}: {error!r}") from None
+    except KeyError as error:
+        raise Off(f"{MANIFEST} lacks {error}, which {name} is checked by") from None
+    except (TypeError, AttributeError) as error:
+        raise Off(f"{MANIFEST} makes no sense where {name} is checked: {error}") from None
 
 
 def print_found(found: dict[str, Any]) -> None:
@@ -532,7 +591,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--budget", help="time the deployed model here: 8ms, 800us, 8ms@p95")
     command.add_argument("--device", help="whose model and setting --budget times; needed where there are several")
     command.add_argument("--rounds", type=int, default=ROUNDS, help=f"of the timer (default {ROUNDS})")
-    command.add_argument("--digest", help="the manifest's digest, as the export printed it")
+    command.add_argument("--digest", help="the manifest's digest, as the export printed it, or its first 12 digits")
     command.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     return command
 

@@ -17,6 +17,7 @@ from edgenas.deploy.manifest import Manifest, library_versions
 from edgenas.deploy.onnx_export import export_onnx
 from edgenas.deploy.quantize import quantise
 from edgenas.deploy.recipe import QuantiserRecipe
+from edgenas.latency.device import probe
 from edgenas.space.cost import cost
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.preprocess import Preprocess
@@ -47,6 +48,7 @@ def little_manifest(subnet: Subnet, preprocess: Preprocess, space: str) -> Manif
         seed=0,
         int8={"accuracy": accuracy | by_class, "latency": {"here": measured}, "notes": ["slower here"]},
         deployed={"here": "model.onnx"},
+        devices={"here": probe().model_dump(mode="json")},
         splits={"train": {"images": 1000, "sha256": "0" * 64}},
         found={
             "strategy": "nsga2",
@@ -81,8 +83,8 @@ def write_pictures(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def said_by_run(bundle: Path, pictures: list[Path]) -> list[dict[str, Any]]:
+def said_by_run(bundle: Path, pictures: list[Path], model: str = "model.onnx") -> list[dict[str, Any]]:
     """What the bundle's run.py says of pictures."""
-    command = [sys.executable, "run.py", "model.onnx", "--json", *map(str, pictures)]
+    command = [sys.executable, "run.py", model, "--json", *map(str, pictures)]
     done = subprocess.run(command, cwd=bundle, capture_output=True, text=True, encoding="utf-8", check=False)
     return list(json.loads(done.stdout)["pictures"])

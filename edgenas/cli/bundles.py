@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
-from edgenas.cli.options import AsJson, Quiet, print_json
+from edgenas.cli.options import AsJson, On, Pack, Quiet, Unpack, print_json
+from edgenas.cli.runs import reach_of, say_packed
+from edgenas.errors import Packed
+from edgenas.exits import NOT_WITHIN
 from edgenas.files import user_path, write_json
 
 app = typer.Typer()
+EXIT_CODES = {"pass": 0, "fail": 1, "not significant": NOT_WITHIN}
 
 
 @app.command("gate")
@@ -24,14 +28,25 @@ def gate_command(
         Optional[float],  # noqa: UP045
         typer.Option(min=0, max=1, help="Least test top-1 of the deployed file: 0.90."),
     ] = None,
+    images: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="FOLDER",
+            help="Measure top-1 on these labelled images, in a folder for each class that is called as the class. "
+            "Without them the manifest's top-1 is quoted.",
+        ),
+    ] = None,
+    digest: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="HEX", help="The manifest's digest, or its first 12 digits: any other bundle fails."),
+    ] = None,
     device: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="Which of the bundle's devices; needed where it is for several."),
     ] = None,
-    on: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(metavar="PLACE", help="Where it is: ssh://user@host[:port][?python=/path]. Default: here."),
-    ] = None,
+    on: On = None,
+    pack: Pack = None,
+    unpack: Unpack = None,
     rounds: Annotated[int, typer.Option(min=8, max=10_000, help="Visits of the timer.")] = 40,
     evidence: Annotated[
         Optional[Path],  # noqa: UP045
@@ -40,32 +55,49 @@ def gate_command(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """May a bundle pass? Whole, accurate enough, within budget as measured now. Exits with 1 where it may not."""
-    from edgenas.budget import parse_budget
-    from edgenas.display import ProgressDisplay, tell
-    from edgenas.pipeline.gate import gate, refusal
-    from edgenas.profiling.place import parse_place
+    """Check whether a bundle is whole, accurate enough and within budget as measured now: exit code 0.
 
-    budgets, place = [parse_budget(text) for text in budget or []], parse_place(on) if on else None
-    with ProgressDisplay(quiet=quiet) as progress:
-        found = gate(
-            user_path(bundle),
-            budgets,
-            min_top1=min_top1,
-            device=device,
-            place=place,
-            rounds=rounds,
-            progress=progress,
-        )
+    Latency is measured on the bundle's device: this machine if it is the same in CPU, cores and ISA, else --on or
+    --pack reaches it. The last line is the verdict. Exit code 1: the bundle does not pass, or a kit was packed and
+    nothing is decided. 2: the question makes no sense. 3: the latency is within budget, but not significantly.
+    """
+    from edgenas.budget import parse_budget
+    from edgenas.display import ProgressDisplay
+    from edgenas.pipeline.gate import Asked, gate, outcome
+
+    asked = Asked(
+        budgets=[parse_budget(text) for text in budget or []],
+        min_top1=min_top1,
+        images=images and user_path(images),
+        device=device,
+        reach=reach_of(on, pack, unpack),
+        rounds=rounds,
+    )
+    try:
+        with ProgressDisplay(quiet=quiet) as progress:
+            found = gate(user_path(bundle), asked, digest=digest, progress=progress)
+    except Packed as packed:
+        say_packed(packed, as_json)
+        # Nothing was decided, and 0 would let the bundle pass.
+        raise typer.Exit(1) from None
     if evidence:
         write_json(user_path(evidence), found)
+    _say_gate(found, as_json)
+    if code := EXIT_CODES[outcome(found)]:
+        raise typer.Exit(code)
+
+
+def _say_gate(evidence: dict[str, Any], as_json: bool) -> None:
+    """Print what a gate found: a line for each check, and the verdict last."""
+    from edgenas.display import tell
+    from edgenas.pipeline.gate import verdict_line
+
     if as_json:
-        print_json(found)
-    else:
-        for check in found["checks"]:
-            tell(f"{'ok  ' if check['ok'] else 'FAIL'}  {check['said']}")
-    if error := refusal(found):
-        raise error
+        print_json(evidence)
+        return
+    for check in evidence["checks"]:
+        tell(f"{'ok  ' if check['ok'] else 'FAIL'}  {check['said']}")
+    tell(verdict_line(evidence))
 
 
 @app.command()

@@ -46,6 +46,8 @@ class Manifest:
             it), parity (with the network of model.onnx), size_bytes, fine_tuning (null, or what quantisation-aware
             fine-tuning took and brought), and notes for people; empty where there is none.
         deployed: which file is meant for which device, by its name.
+        devices: those of `deployed` by name, as device files describe them (`Device`): what the machine is, and how
+            models are run on it.
         splits: by name how many images a split of the data set has, and its sha256.
         found: how the network was found, and what that cost: strategy, evaluations, search_seconds, train_seconds,
             front_networks, the budgets, and `spent`: seconds and energy_joules by stage (null where not readable).
@@ -84,6 +86,7 @@ class Manifest:
     size_bytes: int = 0
     int8: Mapping[str, Any] = field(default_factory=dict)
     deployed: Mapping[str, str] = field(default_factory=dict)
+    devices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     splits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     found: Mapping[str, Any] = field(default_factory=dict)
     fine_tuning: Mapping[str, Any] = field(default_factory=dict)
@@ -100,10 +103,14 @@ class Manifest:
 
     def sealed(self) -> Manifest:
         """With its digest, by which an edited manifest is known (not one whose digest was edited with it)."""
-        rest = {key: value for key, value in self.to_json().items() if key != "digest"}
-        # The kit's verify.py writes what it has read in the same way.
-        text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return dataclasses.replace(self, digest=hashlib.sha256(text.encode()).hexdigest())
+        return dataclasses.replace(self, digest=digest_of(self.to_json()))
+
+
+def digest_of(manifest: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of all that a manifest says but its digest; the kit's verify.py computes the same."""
+    rest = {key: value for key, value in manifest.items() if key != "digest"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).hexdigest()
 
 
 SHIPPED_KEYS = ("p50_us", "p95_us", "ci_low_us", "ci_high_us", "count", "verdict", "limited", "limit_us", "upper_us")

@@ -11,6 +11,7 @@ from edgenas.deploy.bundle import INT8_MODEL, MODEL
 from edgenas.deploy.manifest import Manifest, library_versions
 from edgenas.deploy.parity import Parity
 from edgenas.files import shipped
+from edgenas.latency.device import Device
 from edgenas.pipeline.bundle_files import Int8Export
 from edgenas.pipeline.bundle_latency import Timed, fp32_latency, fp32_spread, latency, run_budgets, verdict
 from edgenas.pipeline.bundle_network import Network, test_scores, validation_top1
@@ -55,12 +56,19 @@ def make_manifest(network: Network, fp32: Path, parity: Parity, int8: Int8Export
             name: INT8_MODEL if int8 and device.run.precision == "int8" else MODEL
             for name, device in measured_devices(run).items()
         },
+        devices={name: bundled_device(device) for name, device in measured_devices(run).items()},
         splits=_splits(dataset),
         found=_found(run),
         fine_tuning=network.fine_tuning,
         licences=_licences(run),
         verdict=verdict(network, timed),
     )
+
+
+def bundled_device(device: Device) -> dict[str, Any]:
+    """Return a device as a manifest describes it, without the places of a browser on the machine that measured."""
+    run = device.run.model_copy(update={"chromium": None, "onnxruntime_web": None})
+    return device.model_copy(update={"run": run}).model_dump(mode="json")
 
 
 def _int8_section(network: Network, int8: Int8Export, timed: Timed) -> dict[str, Any]:

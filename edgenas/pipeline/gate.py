@@ -1,188 +1,249 @@
-"""The gate: may a bundle pass? It is proven whole, its accuracy read, and its latency measured, here or elsewhere."""
+"""The gate: whether a bundle may pass. It is proven whole; accuracy, sizes and latency are compared with limits."""
 
 from __future__ import annotations
 
-import json
-import subprocess
 import tempfile
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal
 
-from edgenas.budget import TIME_QUANTITIES, Budget
+from edgenas.budget import Budget
 from edgenas.deploy.bundle import INT8_MODEL, MANIFEST
-from edgenas.environment import script_command
-from edgenas.errors import ConfigError, MeasurementError, RunFolderError, one_of
-from edgenas.files import read_json, shipped
-from edgenas.latency.device import Device, Precision, probe
+from edgenas.deploy.stated import Count, ManifestError, StatedAccuracy, stated
+from edgenas.latency.device import Device
+from edgenas.pipeline.gate_bundle import chosen_device, deployed_model, prove, read_manifest, take_model
+from edgenas.pipeline.gate_device import reached_device
+from edgenas.pipeline.gate_images import NAMED, MeasuredTop1, measured_top1
 from edgenas.pipeline.run import Progress
-from edgenas.profiling.local import LocalTransport
-from edgenas.profiling.place import Place
-from edgenas.profiling.record import CI_COVERAGE, Measurement
-from edgenas.profiling.session import measure_networks
-from edgenas.profiling.ssh import SshTransport, probe_at
+from edgenas.profiling.offline import OfflineTransport
+from edgenas.profiling.reach import Reach, differences
+from edgenas.profiling.record import Measurement
+from edgenas.profiling.rows import printable
+from edgenas.profiling.session import discount, measure_networks
 from edgenas.profiling.transport import Transport
+from edgenas.profiling.verdict import Verdict, disturbed, judge
+from edgenas.training.listing import causes_text
 
 ROUNDS = 40
-SETTING = ("threads", "provider", "optimisation_level", "spinning")
+Outcome = Literal["pass", "not significant", "fail"]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was asked of a bundle."""
+    """One thing that was asked of a bundle; `verdict` where it is a latency."""
 
     check: str
     ok: bool
     said: str
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a bundle.
+
+    Attributes:
+        budgets: of time, or of what the manifest's costs state. A device that a budget names must be `device`.
+        min_top1: least top-1 of the deployed file, a fraction.
+        images: folder of labelled images that top-1 is measured on; without it the manifest's is quoted.
+        device: which of the bundle's devices is meant; by default the only one.
+        reach: how it is reached; by default it is this machine.
+        rounds: of the timer.
+    """
+
+    budgets: Sequence[Budget] = ()
+    min_top1: float | None = None
+    images: Path | None = None
+    device: str | None = None
+    reach: Reach = Reach()
+    rounds: int = ROUNDS
+
+    @property
+    def timed(self) -> list[Budget]:
+        """The budgets of time."""
+        return [budget for budget in self.budgets if budget.unit == "us"]
 
 
 def gate(
-    bundle: Path,
-    budgets: Sequence[Budget] = (),
-    *,
-    min_top1: float | None = None,
-    device: str | None = None,
-    place: Place | None = None,
-    rounds: int = ROUNDS,
-    progress: Progress | None = None,
+    bundle: Path, asked: Asked | None = None, *, digest: str | None = None, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Check a bundle; latencies are measured anew, in the setting that the bundle states.
+    """Check a bundle; latencies are measured again, as the device that the bundle states runs its file.
 
     Args:
         bundle: a folder or a zip.
-        budgets: of time, or of what the manifest's costs state. A device that a budget names must be `device`.
-        min_top1: least test top-1 of the deployed file, a fraction.
-        device: which of the bundle's devices is meant; by default the only one.
-        place: where it is; by default here.
-        rounds: of the timer.
-        progress: called with `measuring`, visits done and in all.
+        asked: limits, and where to measure.
+        digest: the manifest's, or its first 12 digits or more: any other bundle fails.
+        progress: called with what is being done, steps done and in all.
 
     Returns:
         Evidence: ok, the checks, the bundle's digest, the deployed file, what was measured on which machine.
 
     Raises:
-        RunFolderError: there is no bundle.
-        ConfigError: the bundle is not for such a device.
+        RunFolderError: there is no bundle, or it was changed meanwhile.
+        ConfigError: the bundle is not for such a device, or this machine is not it.
+        DataError: the labelled images are not of the bundle's classes.
         MeasurementError: the timer failed, or the place cannot be reached.
+        Packed: the kit was written, and has to be taken to the device.
     """
-    if not bundle.exists():
-        raise RunFolderError(f"{bundle} does not exist: `edgenas export RUN` writes a bundle")
-    proven = _proven(bundle)
-    checks = [Check(**check) for check in proven["checks"]]
+    asked = asked or Asked()
+    proven = prove(bundle, digest)
     evidence: dict[str, Any] = {"bundle": str(bundle), "digest": proven.get("digest"), "edgenas_gate": 1}
+    checks = [Check(**check) for check in proven["checks"]]
     if proven["ok"]:
-        with tempfile.TemporaryDirectory() as folder:
-            where = _unpacked(bundle, Path(folder))
-            manifest = read_json(where / MANIFEST, "export again")
-            name = _device(manifest, device, budgets)
-            model = manifest["deployed"][name]
-            evidence |= {"device": name, "model": model}
-            checks += _accuracy(manifest, model, min_top1)
-            checks += [_on_paper(manifest, b) for b in budgets if b.quantity not in TIME_QUANTITIES]
-            timed = [budget for budget in budgets if budget.quantity in TIME_QUANTITIES]
-            if timed:
-                machine, found = _measured(
-                    where / model, _reached(manifest, name, model, place), place, rounds, progress
-                )
-                checks += [_in_time(found, budget, name) for budget in timed]
-                evidence["measured"] = asdict(found)
-                evidence["machine"] = machine.model_dump(mode="json")
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                _judge(bundle, proven["digest"], asked, Path(folder), checks, evidence, progress)
+        except ManifestError as error:
+            checks.append(Check(MANIFEST, False, str(error)))
     return {**evidence, "ok": all(check.ok for check in checks), "checks": [asdict(check) for check in checks]}
 
 
-def _proven(bundle: Path) -> dict[str, Any]:
-    """What the kit's verify.py says; this one, not the bundle's."""
-    words = script_command(shipped("export") / "verify.py", str(bundle), "--json")
-    done = subprocess.run(
-        words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+def _judge(
+    bundle: Path,
+    digest: str,
+    asked: Asked,
+    folder: Path,
+    checks: list[Check],
+    evidence: dict[str, Any],
+    progress: Progress | None,
+) -> None:
+    """Check a bundle that is whole, and add to checks and evidence."""
+    manifest = read_manifest(bundle, digest)
+    name = chosen_device(manifest, asked.device, asked.budgets)
+    model = deployed_model(manifest, name)
+    evidence |= {"device": name, "model": model}
+    reached = reached_device(manifest, name, asked.reach) if asked.timed and name else None
+    path = take_model(bundle, manifest, model, folder)
+    if asked.images is not None:
+        measured = measured_top1(asked.images, manifest, path, progress)
+        checks.append(_top1_of(measured, model, asked.min_top1, _elsewhere(manifest, name)))
+        evidence["top1"] = {**asdict(measured), "top1": measured.top1}
+    elif asked.min_top1 is not None:
+        checks.append(_stated_top1(manifest, model, asked.min_top1))
+    checks += [_on_paper(manifest, budget) for budget in asked.budgets if budget.unit != "us"]
+    if reached:
+        found = _measured(path, *reached, asked.rounds, progress)
+        checks += [_in_time(found, budget) for budget in asked.timed]
+        evidence |= {"measured": asdict(found.measurement), "repeated": found.repeated}
+        evidence["machine"] = found.device.model_dump(mode="json")
+
+
+def _elsewhere(manifest: Mapping[str, Any], name: str | None) -> str:
+    """Return how the bundle's device differs from this machine, where a manifest says what the device is."""
+    if name is None or name not in manifest.get("devices", {}):
+        return ""
+    return printable(differences(stated(manifest, Device, "devices", name)))
+
+
+def _stated_top1(manifest: Mapping[str, Any], model: str, least: float) -> Check:
+    known = stated(manifest, StatedAccuracy, *(["int8"] if model == INT8_MODEL else []), "accuracy")
+    said = (
+        f"{model} reached {known.test_top1:.2%} of {known.test_images:,} test images, as stated by the manifest; "
+        f"wanted {least:.2%}"
     )
-    try:
-        return dict(json.loads(done.stdout))
-    except ValueError:
-        said = " ".join(done.stderr.split())[-300:] or "verify.py said nothing"
-        return {"ok": False, "checks": [{"check": MANIFEST, "ok": False, "said": said}]}
+    return Check("top-1", known.test_top1 >= least, said)
 
 
-def _unpacked(bundle: Path, folder: Path) -> Path:
-    """The bundle as a folder; a zip's names were found harmless."""
-    if bundle.is_dir():
-        return bundle
-    with zipfile.ZipFile(bundle) as archive:
-        archive.extractall(folder)
-    return next(folder.rglob(MANIFEST)).parent
+def _top1_of(measured: MeasuredTop1, model: str, least: float | None, elsewhere: str) -> Check:
+    said = (
+        f"{model} reached {measured.top1:.2%} of {measured.images:,} images, measured on this machine (95 % interval "
+        f"{measured.ci_low:.2%} to {measured.ci_high:.2%})"
+    )
+    if least is not None:
+        said += f"; wanted {least:.2%}"
+    if measured.classes_without_images:
+        said += f"; without images: {_listed(measured.classes_without_images)}"
+    if measured.left_out:
+        said += f"; left out: {causes_text(measured.left_out)}"
+    if elsewhere and model == INT8_MODEL:
+        said += f"; int8 may compute something else on the device ({elsewhere})"
+    return Check("top-1", least is None or measured.top1 >= least, said)
 
 
-def _device(manifest: Mapping[str, Any], wanted: str | None, budgets: Sequence[Budget]) -> str:
-    known = list(manifest["deployed"])
-    named = {name for name in (wanted, *(budget.device for budget in budgets)) if name}
-    if len(named) > 1:
-        raise ConfigError(f"a gate measures one device, got {', '.join(sorted(named))}: call it once for each")
-    if not named and len(known) > 1:
-        raise ConfigError(f"the bundle is for several devices: say which with --device; {one_of('', known)}")
-    name = next(iter(named), known[0])
-    if name not in known:
-        raise ConfigError(f"the bundle is for no device {name!r}; {one_of(name, known)}")
-    return name
-
-
-def _accuracy(manifest: Mapping[str, Any], model: str, min_top1: float | None) -> list[Check]:
-    if min_top1 is None:
-        return []
-    known = (manifest["int8"] if model == INT8_MODEL else manifest)["accuracy"]
-    said = f"{model} reached {known['test_top1']:.2%} of {known['test_images']:,} test images, wanted {min_top1:.2%}"
-    return [Check("top-1", known["test_top1"] >= min_top1, said)]
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
 
 
 def _on_paper(manifest: Mapping[str, Any], budget: Budget) -> Check:
-    value = manifest["costs"][budget.quantity]
+    value = stated(manifest, Count, "costs", budget.quantity)
     said = f"{budget.quantity.replace('_', ' ')}: {value:,}, the budget is {budget.limit:,.0f}"
     return Check(str(budget), value <= budget.limit, said)
 
 
-def _in_time(found: Measurement, budget: Budget, device: str) -> Check:
-    value = found.p95_us if budget.quantity == "p95" else found.p50_us
+@dataclass(frozen=True)
+class Measured:
+    """What one session measured of the deployed file.
+
+    Attributes:
+        device: as it was reached.
+        measurement: over all processes of the session.
+        repeated: whether an earlier session was disturbed, and discarded.
+    """
+
+    device: Device
+    measurement: Measurement
+    repeated: bool
+
+    @property
+    def remarks(self) -> list[str]:
+        """Warnings, as sentences."""
+        again = ["the first session was disturbed in most processes, and was repeated"] if self.repeated else []
+        return [*again, *(f"warning: {printable(warning)}" for warning in self.measurement.doubts)]
+
+
+def _in_time(found: Measured, budget: Budget) -> Check:
+    one = found.measurement
+    processes_us = one.processes_p95_us if budget.quantity == "p95" else one.processes_p50_us
+    judged = judge(budget.quantity, processes_us, budget.limit)
+    upper = "unknown" if judged.upper_us is None else f"{judged.upper_us / 1e3:.3f} ms"
     said = (
-        f"{value / 1e3:.3f} ms {budget.quantity} on {device} (p50 {found.ci_low_us / 1e3:.3f} to "
-        f"{found.ci_high_us / 1e3:.3f}, {100 * CI_COVERAGE:.0f} % interval), the budget is {budget.limit / 1e3:g} ms"
+        f"{judged.value_us / 1e3:.3f} ms {budget.quantity} on {found.device.name}, upper confidence limit {upper}, the "
+        f"budget is {budget.limit / 1e3:g} ms: {judged.verdict}"
     )
-    return Check(str(budget), value <= budget.limit, "; doubt: ".join([said, *found.doubts]))
+    return Check(str(budget), judged.verdict == "within", "; ".join([said, *found.remarks]), judged.verdict)
 
 
-def _reached(manifest: Mapping[str, Any], name: str, model: str, place: Place | None) -> Device:
-    """The machine at the place, run as the bundle's latency was measured."""
-    known = manifest["int8"] if model == INT8_MODEL else manifest
-    setting = known["latency"][name]["measured_with"]
-    precision: Precision = "int8" if model == INT8_MODEL else "fp32"
-    assert precision in get_args(Precision)
-    threads = setting["threads"]
-    device = probe_at(place).device(name, "ssh", threads, precision) if place else probe(name, threads, precision)
-    run = device.run.model_validate(device.run.model_dump() | {key: setting[key] for key in SETTING})
-    return device.model_copy(update={"run": run})
+def _measured(model: Path, device: Device, transport: Transport, rounds: int, progress: Progress | None) -> Measured:
+    """Time a file in one session, and once more where most of its processes were disturbed."""
+    out = model.parent / "rows.jsonl"
 
-
-def _measured(
-    model: Path, device: Device, place: Place | None, rounds: int, progress: Progress | None
-) -> tuple[Device, Measurement]:
-    transport: Transport = SshTransport(place) if place else LocalTransport()
-    with tempfile.TemporaryDirectory() as folder:
-        # The timer keeps its rows beside what it times, and a bundle stays as it is.
-        copy = Path(folder) / model.name
-        copy.write_bytes(model.read_bytes())
+    def measure() -> Measurement:
         found = measure_networks(
-            {model.name: copy},
-            device,
-            rounds=rounds,
-            seed=0,
-            out=Path(folder) / "rows.jsonl",
-            progress=progress,
-            transport=transport,
+            {model.name: model}, device, rounds=rounds, seed=0, out=out, progress=progress, transport=transport
         )
-    return device, found[model.name]
+        return found[model.name]
+
+    first = measure()
+    # What was brought back from a device would be read again as it is.
+    if isinstance(transport, OfflineTransport) or not disturbed({model.name: first}):
+        return Measured(device, first, repeated=False)
+    discount(out, device)
+    return Measured(device, measure(), repeated=True)
 
 
-def refusal(evidence: Mapping[str, Any]) -> MeasurementError | None:
-    """What speaks against a bundle, as an error; None where nothing does."""
-    off = [check["said"] for check in evidence["checks"] if not check["ok"]]
-    return MeasurementError(f"{evidence['bundle']} does not pass: {'; '.join(off)}") if off else None
+def outcome(evidence: Mapping[str, Any]) -> Outcome:
+    """Return whether a bundle passes, by the evidence of `gate`.
+
+    It is `not significant` where nothing fails but latencies whose p50 is within the limit and whose upper confidence
+    limit is not.
+    """
+    failed = [check for check in evidence["checks"] if not check["ok"]]
+    if not failed:
+        return "pass"
+    return "not significant" if all(check.get("verdict") == "not significant" for check in failed) else "fail"
+
+
+def verdict_line(evidence: Mapping[str, Any]) -> str:
+    """Return the result in one line."""
+    checks, bundle = evidence["checks"], evidence["bundle"]
+    failed = [check["check"] for check in checks if not check["ok"]]
+    named = f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}"
+    lines = {
+        "pass": f"PASS  {bundle}: all {len(checks)} checks passed",
+        "not significant": f"NOT SIGNIFICANT  {bundle}: within budget, but not beyond the noise of measuring: "
+        f"{', '.join(failed)}: more --rounds or a quiet device may decide it",
+        "fail": f"FAIL  {bundle}: {named}",
+    }
+    return lines[outcome(evidence)]

@@ -60,7 +60,7 @@ class Reach:
             raise ConfigError(f"{said} is for devices out of reach, and of this run {names} can be timed: leave it out")
 
     def _within_reach(self, device: Device) -> bool:
-        here = device.run.transport == "local" and not _differs(device)
+        here = device.run.transport == "local" and not differences(device)
         return here or device.run.transport == BROWSER or self.place(device) is not None
 
     def place(self, device: Device) -> Way | None:
@@ -95,7 +95,7 @@ class Reach:
             return _into_browser(device, place)
         if isinstance(place, Place):
             return SshTransport(place)
-        differs = _differs(device) if device.run.transport == "local" else ""
+        differs = differences(device) if device.run.transport == "local" else ""
         if device.run.transport == "local" and not differs:
             return LocalTransport()
         if self.kit or self.results:
@@ -113,21 +113,32 @@ def _into_browser(device: Device, place: Way | None) -> BrowserTransport:
     only = "models are timed in a browser only where edgenas runs"
     if device.run.transport not in ("local", BROWSER) or isinstance(place, Place):
         raise ConfigError(f"device {device.name}: {only}: install it on that machine, and say --on browser there")
-    if differs := _differs(device):
+    if differs := differences(device):
         raise ConfigError(
             f"{differs}, and {only}: describe the one on this machine with `edgenas devices probe FILE --on browser`"
         )
     return find_browser(device.run)
 
 
-def _differs(device: Device) -> str:
-    """In what a device is another machine than this, in words; empty if in nothing."""
+def differences(device: Device) -> str:
+    """Return in words how a device differs from this machine in CPU, cores and ISA; empty where it does not."""
     here = probe()
-    for field_name in ("cpu", "cores", "isa"):
-        wanted, came = getattr(device, field_name), getattr(here, field_name)
-        if wanted != came:
-            return f"device {device.name} has {field_name} {wanted}, but this machine has {came}"
-    return ""
+    pairs = {name: (getattr(device, name), getattr(here, name)) for name in ("cpu", "cores", "isa")}
+    # A long list of flags says most by those that differ.
+    theirs, ours = pairs.pop("isa")
+    if set(theirs) != set(ours):
+        pairs["isa"] = (_beyond(theirs, ours), _beyond(ours, theirs))
+    different = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    if not different:
+        return ""
+    wanted, came = (", ".join(f"{name} {pair[side]}" for name, pair in different.items()) for side in (0, 1))
+    return f"device {device.name} has {wanted}, but this machine has {came}"
+
+
+def _beyond(flags: Sequence[str], others: Sequence[str]) -> str:
+    """Return the flags that the other machine lacks, or those that it has alone."""
+    more = [flag for flag in flags if flag not in others]
+    return f"with {' '.join(more)}" if more else f"without {' '.join(flag for flag in others if flag not in flags)}"
 
 
 def parse_reach(on: Sequence[str] = (), kit: Path | None = None, results: Path | None = None) -> Reach:
