@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgenas.deploy.manifest import deployed_latency
+from edgenas.markup import visible
 
 WIDTH = 80
 BETWEEN = 2
@@ -41,7 +42,7 @@ class ProgressDisplay:
         self.console = Console(stderr=True)
         self.quiet = quiet
         self.bars = Progress(
-            TextColumn("{task.description:<22}"),
+            TextColumn("{task.description:<22}", markup=False),
             # What is told of a stage's going takes its room from the bar.
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
@@ -108,7 +109,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right:
         table.add_column(Text(column), justify="right" if column in right else "left", overflow="fold")
     cells = [list(row) for row in rows]
     for row in cells:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(visible(cell)) for cell in row))
     console = Console()
     if console.is_terminal:
         # A console measures nothing as wider than itself.
@@ -134,11 +135,11 @@ def _print_numbered(
         table.add_column(Text(column), justify="right" if column in right else "left", overflow="fold")
     marks = [str(number) + ("*" if row[0].startswith("* ") else "") for number, row in enumerate(rows, start=1)]
     for mark, row in zip(marks, rows, strict=True):
-        table.add_row(mark, *(Text(cell) for cell in row[1:]))
+        table.add_row(mark, *(Text(visible(cell)) for cell in row[1:]))
     console.print(table)
     print(f"\n{columns[0]}")
     for mark, row in zip(marks, rows, strict=True):
-        for line in fold(f"{mark}  {row[0].removeprefix('* ').strip()}", console.width):
+        for line in fold(f"{mark}  {visible(row[0]).removeprefix('* ').strip()}", console.width):
             print(line)
 
 
@@ -166,7 +167,7 @@ def print_comparison(
 def say(text: str, indent: int = 0) -> None:
     """Text folded at 80 columns, an arch's between its stages; later lines are indented by two more."""
     for line in text.splitlines() or [""]:
-        for folded in fold(line, WIDTH, indent):
+        for folded in fold(visible(line), WIDTH, indent):
             print(folded)
 
 
@@ -175,7 +176,7 @@ def tell(text: str) -> None:
     if sys.stdout.isatty():
         say(text)
     else:
-        print(text)
+        print(visible(text))
 
 
 def fold(line: str, width: int, indent: int = 0) -> list[str]:
@@ -381,6 +382,6 @@ def _print_list(text: str, lines: Sequence[str]) -> None:
         return
     print(f"{len(lines)} {text}:")
     for line in lines[:LISTED]:
-        print(f"  {line}")
+        print(f"  {visible(line)}")
     if len(lines) > LISTED:
         print(f"  … and {len(lines) - LISTED} more: --json lists all")

@@ -18,6 +18,7 @@ from typing import Any
 
 from edgenas.environment import working_folder
 from edgenas.errors import EdgenasError, Stopped, UserError, first_line, is_out_of_memory
+from edgenas.markup import visible
 
 NOT_WITHIN = 3
 """Exit code: a bundle was written, but the latency of its file is not significantly within the budget, or over it."""
@@ -163,4 +164,4 @@ def _ended_by_system(error: OSError) -> int:
 
 def _say(text: str) -> None:
     with contextlib.suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
+        print(*map(visible, text.split("\n")), sep="\n", file=sys.stderr, flush=True)

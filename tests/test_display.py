@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from edgenas import display
-from edgenas.display import ProgressDisplay, budget_text, fold, milliseconds, print_int8, print_table
+from edgenas.display import ProgressDisplay, budget_text, fold, milliseconds, print_int8, print_table, say
+from edgenas.markup import visible
 
 
 def test_progress_without_a_terminal_is_plain_lines_on_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
@@ -101,6 +102,16 @@ def test_piped_tables_keep_every_row_on_one_line(capsys: pytest.CaptureFixture[s
     # What looks like markup is text.
     assert second.split() == ["[x]", "12.000"]
     assert len(first.rstrip()) == len(second.rstrip())
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred", "a\nb", "\u202eevil", "[bold]x[/bold]"])
+def test_names_steer_no_terminal(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["class", "images"], [[name, "3"]])
+    say(name.replace("\n", ""))
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == 3
+    assert out.replace("\n", "").isprintable()
+    assert out.splitlines()[1].split() == [visible(name), "3"]
 
 
 def test_times_stand_in_milliseconds() -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import yaml
 
 from edgenas.deploy.manifest import Manifest
+from edgenas.errors import shortened
+from edgenas.markup import markdown, markdown_sentence, name_in_sentence
 from edgenas.training.preprocess import Preprocess
 
 README = """# {name}
@@ -44,10 +46,10 @@ FEW_IMAGES = 30
 
 def readme(manifest: Manifest) -> str:
     """The bundle's README.md."""
-    parts = [README.format(name=plain(manifest.name))]
+    parts = [README.format(name=markdown(manifest.name))]
     if manifest.int8:
         notes = [*manifest.int8["notes"], *_meant_for(manifest.deployed)]
-        parts.append(INT8_README.format(notes="\n".join(f"- {note}" for note in notes)))
+        parts.append(INT8_README.format(notes="\n".join(f"- {markdown_sentence(note)}" for note in notes)))
     if manifest.preprocessing_included:
         parts.append(EMBEDDED_README.format(size=manifest.preprocess["size"]))
     if manifest.batch != 1:
@@ -63,7 +65,7 @@ def model_card(manifest: Manifest) -> str:
     """The bundle's MODEL_CARD.md: what it is for, on which data, its limits, how good it is, how it was found."""
     sections = [
         f"---\n{yaml.safe_dump(_metadata(manifest), sort_keys=False, allow_unicode=True)}---",
-        f"# {plain(manifest.name)}",
+        f"# {markdown(manifest.name)}",
         _purpose(manifest),
         "## Accuracy",
         *_accuracy(manifest),
@@ -96,7 +98,7 @@ def _metadata(manifest: Manifest) -> dict[str, Any]:
 
 
 def _purpose(manifest: Manifest) -> str:
-    devices = ", ".join(manifest.latency) or "any device"
+    devices = ", ".join(map(markdown, manifest.latency)) or "any device"
     return (
         f"Gives a picture one of {len(manifest.classes)} labels, on {devices}. A convolutional network, "
         f"`{manifest.arch}`, of {manifest.costs['params']:,} parameters and {manifest.costs['macs']:,} "
@@ -123,7 +125,7 @@ def _by_class(manifest: Manifest, columns: Mapping[str, Mapping[str, Any]]) -> l
         return []
     known = [values.get("test_top1_by_class") or [None] * len(counts) for values in columns.values()]
     rows = [
-        [plain(name), f"{count:,}", *(_percent(values[place]) for values in known)]
+        [name, f"{count:,}", *(_percent(values[place]) for values in known)]
         for place, (name, count) in enumerate(zip(manifest.classes, counts, strict=True))
     ]
     return ["By class:", _table(["class", "test images", *columns], rows)]
@@ -163,7 +165,7 @@ def _data(manifest: Manifest) -> str:
     sizes = ", ".join(f"{split['images']:,} {name}" for name, split in manifest.splits.items())
     preprocess = Preprocess(**manifest.preprocess)
     size = preprocess.size
-    said = f"{plain(manifest.dataset)}: {sizes} images. " if sizes else f"{plain(manifest.dataset)}. "
+    said = f"{markdown(manifest.dataset)}: {sizes} images. " if sizes else f"{markdown(manifest.dataset)}. "
     return said + (
         f"Pictures become {size} x {size} RGB: shorter side resized to {preprocess.shorter}, centre cropped, "
         "normalised. SHA-256 of each split are in `manifest.json`."
@@ -177,14 +179,16 @@ def _limits(manifest: Manifest) -> list[str]:
         "Accuracies hold for pictures like the test images, latencies for the machines and settings named.",
     ]
     counts = manifest.accuracy.get("test_images_by_class") or []
-    rough = [plain(name) for name, count in zip(manifest.classes, counts, strict=False) if count < FEW_IMAGES]
+    rough = [
+        name_in_sentence(name) for name, count in zip(manifest.classes, counts, strict=False) if count < FEW_IMAGES
+    ]
     if rough:
-        named = ", ".join(rough[:10]) + (f" and {len(rough) - 10} more" if len(rough) > 10 else "")
+        named = markdown_sentence(shortened(rough, 10))
         limits.append(f"Fewer than {FEW_IMAGES} test images, so that accuracy is rough: {named}.")
     rates = [rate for rate in manifest.accuracy.get("test_top1_by_class") or [] if rate is not None]
     if rates and min(rates) < max(rates):
         worst = manifest.classes[(manifest.accuracy["test_top1_by_class"]).index(min(rates))]
-        limits.append(f"Worst of all classes: {plain(worst)}, {_percent(min(rates))}.")
+        limits.append(f"Worst of all classes: {markdown(worst)}, {_percent(min(rates))}.")
     return limits
 
 
@@ -192,7 +196,7 @@ def _found(manifest: Manifest) -> str:
     found = manifest.found
     if not found:
         return "Not recorded."
-    budgets = "; ".join(found["budgets"]) or "none"
+    budgets = markdown_sentence("; ".join(found["budgets"])) or "none"
     return (
         f"Cut out of a once-for-all supernet of the space `{manifest.space}`, trained for "
         f"{found['train_seconds'] / 60:.1f} minutes. {found['evaluations']} of its subnets were scored by the strategy "
@@ -208,7 +212,7 @@ def _tuning(manifest: Manifest) -> str:
     if not told:
         return "It was not fine-tuned: its weights are those that it inherited from the supernet."
     pictures, epochs, supernet = told["training_images"], told["epochs"], told["supernet"]
-    learned = f"{plain(told['dataset'])}" if pictures is None else f"{pictures:,} pictures of {plain(told['dataset'])}"
+    learned = markdown(told["dataset"]) if pictures is None else f"{pictures:,} pictures of {markdown(told['dataset'])}"
     lasted = f"{told['seconds'] / 60:.1f} minutes" if epochs is None else f"{round(epochs, 2):g} epochs"
     fresh = told.get("start") == "fresh"
     lead = f"It was then fine-tuned on its own for {lasted} of {learned}, from the weights that it inherited"
@@ -216,7 +220,7 @@ def _tuning(manifest: Manifest) -> str:
         lead = f"It was then taught on its own for {lasted} of {learned}, from fresh weights"
     after = _percent(told["val_top1_after"])
     if told["val_top1_before"] is None:
-        others = f" taught {plain(supernet['dataset'])}" if supernet else ""
+        others = f" taught {markdown(supernet['dataset'])}" if supernet else ""
         return f"{lead} from the supernet{others}, and with a new classifier: validation top-1 {after}."
     before = "with those it inherited" if fresh else "before"
     return f"{lead}: validation top-1 {_percent(told['val_top1_before'])} {before}, {after} after."
@@ -233,15 +237,10 @@ def _energy(found: Mapping[str, Any]) -> str:
     )
 
 
-def plain(text: str) -> str:
-    """A name as Markdown takes it: on one line, no character of it a mark."""
-    shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-    return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#" else letter for letter in shown)
-
-
 def _percent(rate: float | None) -> str:
     return "–" if rate is None else f"{100 * rate:.2f} %"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *rows])
+    lines = [map(markdown, header), ["---"] * len(header), *(map(markdown, row) for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 from matplotlib.figure import Figure
 
 from edgenas.report import evidence, hindsight
 from edgenas.report.evidence_values import ClassChange, Trust, Worth
-from edgenas.report.plots import BLUE, GREEN, GREY, INK, ORANGE, STYLE, VERMILION, headline, png
+from edgenas.report.lettering import label, lettering, png
+from edgenas.report.plots import BLUE, GREEN, GREY, INK, ORANGE, STYLE, VERMILION, headline, names_of
 from edgenas.report.values import Run
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ def plot_evidence(run: Run) -> dict[str, bytes]:
     """Every plot that a run has evidence for, PNG bytes by file name."""
     drawn = {}
     if run.hindsight is not None and run.hindsight.front:
-        with matplotlib.rc_context(STYLE):
-            drawn["hindsight.png"] = png(draw_hindsight(run))
+        with lettering(STYLE, names_of(run)) as letters:
+            drawn["hindsight.png"] = png(draw_hindsight(run), letters)
     if run.trust is not None:
         drawn["trust.png"] = plot_trust(run.trust)
     if run.worth is not None:
@@ -34,7 +34,7 @@ def plot_evidence(run: Run) -> dict[str, bytes]:
 
 def plot_trust(found: Trust) -> bytes:
     """Inherited against standalone top-1, and both by MACs; PNG."""
-    with matplotlib.rc_context(STYLE):
+    with lettering(STYLE, {}) as letters:
         figure = Figure(figsize=(9.6, 4.6), layout="constrained")
         left, right = figure.subplots(1, 2)
         alone = [100 * one.alone for one in found.subnets]
@@ -53,12 +53,12 @@ def plot_trust(found: Trust) -> bytes:
         # Within the axes it would lie on points.
         figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4)
         headline(figure, evidence.trusted(found))
-        return png(figure)
+        return png(figure, letters)
 
 
 def plot_worth(found: Worth) -> bytes:
     """Test top-1 of the search's network and of each rival's seeds against measured latency, and costs; PNG."""
-    with matplotlib.rc_context(STYLE):
+    with lettering(STYLE, {"device": [found.device]}) as letters:
         figure = Figure(figsize=(9.6, 4.3), layout="constrained")
         left, right = figure.subplots(1, 2)
         shown = {"edgenas": (found.edgenas,), **{name: rival.seeds for name, rival in found.rivals.items()}}
@@ -70,7 +70,7 @@ def plot_worth(found: Worth) -> bytes:
         left.legend(loc="lower left")
         _costs(right, found)
         headline(figure, evidence.worthwhile(found))
-        return png(figure)
+        return png(figure, letters)
 
 
 def _costs(axes: Axes, found: Worth) -> None:
@@ -112,7 +112,7 @@ def _classes(axes: Axes, classes: Sequence[ClassChange]) -> None:
     for name, color, mark in (("chosen", VERMILION, "v"), ("largest", GREEN, "^")):
         rates = [100 * getattr(one, name) / one.images for one in classes]
         axes.plot(rates, heights, mark, color=color, label=f"{name} network")
-    axes.set_yticks(list(heights), [_shortened(one.name) for one in classes])
+    axes.set_yticks(list(heights), [label(one.name) for one in classes])
     axes.set(xlabel="test top-1 (%)", ylim=(len(classes) - 0.5, -0.5))
     axes.legend(loc="best")
 
@@ -120,7 +120,3 @@ def _classes(axes: Axes, classes: Sequence[ClassChange]) -> None:
 def _line(axes: Axes, x: Sequence[int], y: Sequence[float], color: str, look: str, name: str) -> None:
     style: dict[str, Any] = {"color": color, "ms": 6, "label": name}
     axes.plot(x, y, look, **style)
-
-
-def _shortened(name: str) -> str:
-    return (name if len(name) <= 24 else name[:23] + "…").replace("$", r"\$")

@@ -5,7 +5,10 @@ Colours that begin with `@` are names, which the page replaces by those of its t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+from edgenas.markup import distinct_names, plotly
 
 Figure = dict[str, Any]
 """`data`, `layout`, and `label`: what it shows, for those who do not see it."""
@@ -16,8 +19,8 @@ LOOKS = (("@red", "triangle-down", "dash"), ("@green", "triangle-up", "solid"), 
 def layout_of(x: str, y: str) -> Figure:
     """A layout with titled axes."""
     return {
-        "xaxis": {"title": {"text": x}, "automargin": True},
-        "yaxis": {"title": {"text": y}, "automargin": True},
+        "xaxis": {"title": {"text": plotly(x)}, "automargin": True},
+        "yaxis": {"title": {"text": plotly(y)}, "automargin": True},
         "height": 440,
     }
 
@@ -27,8 +30,9 @@ def short(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def label_of(text: str) -> str:
-    """A class's name on an axis, which takes a little HTML: none of it is."""
-    for letter, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
-        text = text.replace(letter, escaped)
-    return text if len(text) <= 40 else text[:39] + "…"
+LONGEST_LABEL = 40
+
+
+def labels_of(names: Sequence[str]) -> list[str]:
+    """Return names as labels of an axis: equal ones would be one category, so that shortened ones are numbered."""
+    return [plotly(name) for name in distinct_names(names, LONGEST_LABEL)]

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgenas.evidence.chance import standard_error
 from edgenas.report import int8_judgement, judgement, searched
-from edgenas.report.figure import LOOKS, Figure, label_of, layout_of, short
+from edgenas.report.figure import LOOKS, Figure, labels_of, layout_of, short
 from edgenas.report.network import Block
 from edgenas.report.plots import smooth
 from edgenas.report.values import Run
@@ -141,7 +141,7 @@ def by_class(run: Run) -> Figure:
     order = sorted(
         (rate, place) for place, rate in enumerate(run.bundle.accuracy.test_top1_by_class) if rate is not None
     )
-    names = [label_of(run.bundle.classes[place]) for _, place in order]
+    names = labels_of([run.bundle.classes[place] for _, place in order])
     files = {"fp32": run.bundle.accuracy} | ({"int8": run.bundle.int8.accuracy} if run.bundle.int8.accuracy else {})
     data = []
     for (name, scores), (colour, symbol, _) in zip(files.items(), reversed(LOOKS), strict=False):
@@ -161,5 +161,10 @@ def by_class(run: Run) -> Figure:
                 }
             )
     layout = layout_of("test top-1 (%)", "") | {"height": 120 + 24 * len(names)}
-    layout["yaxis"] |= {"autorange": "reversed", "categoryorder": "array", "categoryarray": names}
+    layout["yaxis"] |= {
+        "type": "category",
+        "autorange": "reversed",
+        "categoryorder": "array",
+        "categoryarray": names,
+    }
     return {"data": data, "layout": layout, "label": judgement.by_class(run)}

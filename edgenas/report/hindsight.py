@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 
 from edgenas.evidence.chance import ERROR, beyond_chance, chance_of_more, standard_error
+from edgenas.markup import name_in_sentence
 from edgenas.report.evidence_values import ClassChange, Hindsight
-from edgenas.report.figure import LOOKS, Figure, label_of, layout_of, short
+from edgenas.report.figure import LOOKS, Figure, labels_of, layout_of, short
 from edgenas.report.formats import percent
 from edgenas.report.values import Run
 
@@ -73,10 +74,10 @@ def paid(run: Run) -> str:
         if _lost(most) <= 0:
             return f"{lead}; no class paid for the speed"
         return (
-            f"{lead}; no class lost more than chance explains, most of all {most.name} ({_points(most)} on "
-            f"{most.images:,} pictures; {corrected})"
+            f"{lead}; no class lost more than chance explains, most of all {name_in_sentence(most.name)} "
+            f"({_points(most)} on {most.images:,} pictures; {corrected})"
         )
-    named = ", ".join(f"{one.name} ({_points(one)})" for one in losers[:NAMED_CLASSES])
+    named = ", ".join(f"{name_in_sentence(one.name)} ({_points(one)})" for one in losers[:NAMED_CLASSES])
     more = f" and {len(losers) - NAMED_CLASSES} more" if len(losers) > NAMED_CLASSES else ""
     return (
         f"{lead}; the speed was paid for by {named}{more}: {len(losers)} of {classes:,} classes lost more "
@@ -168,7 +169,7 @@ def class_changes(run: Run) -> Figure:
     found = run.hindsight
     assert found is not None
     rows = by_change(found)
-    names = [label_of(one.name) for one in rows]
+    names = labels_of([one.name for one in rows])
     data = []
     for name, right, (colour, symbol, _) in zip(
         ("chosen network", "largest subnet"),
@@ -189,5 +190,5 @@ def class_changes(run: Run) -> Figure:
             }
         )
     layout = layout_of("test top-1 (%)", "") | {"height": 120 + 24 * len(names)}
-    layout["yaxis"] |= {"autorange": "reversed", "categoryorder": "array", "categoryarray": names}
+    layout["yaxis"] |= {"type": "category", "autorange": "reversed", "categoryorder": "array", "categoryarray": names}
     return {"data": data, "layout": layout, "label": paid(run)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgenas.evidence.chance import standard_error
+from edgenas.markup import name_in_sentence
 from edgenas.profiling.verdict import Verdict
 from edgenas.report.formats import MISSING, count, duration, ms, number, percent, size
 from edgenas.report.network import Block
@@ -111,9 +112,8 @@ def finetuned(run: Run) -> str:
     pictures = f"{found.training_images:,} pictures of " if found.training_images else ""
     epochs = f" ({round(found.epochs, 2):g} epochs)" if found.epochs else ""
     fresh = found.start == "fresh"
-    lead = (
-        f"{'Taught anew' if fresh else 'Fine-tuned'} for {duration(found.seconds)}{epochs} on {pictures}{found.dataset}"
-    )
+    dataset = pictures + name_in_sentence(found.dataset)
+    lead = f"{'Taught anew' if fresh else 'Fine-tuned'} for {duration(found.seconds)}{epochs} on {dataset}"
     weights = "from fresh weights" if fresh else "from the weights it inherited"
     if found.val_top1_before is None:
         said = f"{lead}, whose classes it tells, {weights} and with a new classifier"
@@ -226,7 +226,8 @@ def by_class(run: Run) -> str:
     if not known:
         return "Accuracy by class was not recorded: `edgenas export` of this version records it"
     (worst, low, images), (_, high, _) = known[0], known[-1]
-    said = f"{worst} is hardest, {percent(low)} of {images:,} test images; the easiest class reaches {percent(high)}"
+    lead = f"{name_in_sentence(worst)} is hardest, {percent(low)} of {images:,} test images"
+    said = f"{lead}; the easiest class reaches {percent(high)}"
     error = 100 * standard_error(low, images)
     return f"{said} (sampling error of the former about ±{error:.1f} points)" if error else said
 

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import yaml
 
 from edgenas.files import write_bytes, write_text
+from edgenas.markup import Ready, markdown, markdown_fence, markdown_sentence
 from edgenas.profiling.verdict import Verdict
 from edgenas.report import judgement, predictor_judgement, searched
 from edgenas.report.classes import CLASS_HEADER, class_rows
 from edgenas.report.cost import COST_HEADER, cost, cost_rows
 from edgenas.report.evidence_plots import plot_evidence
 from edgenas.report.formats import count, ms, ms_range, percent
+from edgenas.report.lettering import ADVICE, lettering_of
 from edgenas.report.load import load_run
 from edgenas.report.markdown_evidence import hindsight_section, trust_section, worth_section
 from edgenas.report.markdown_int8 import int8_section
-from edgenas.report.markdown_pieces import folded, image, table
+from edgenas.report.markdown_pieces import folded, image, sentences, table
 from edgenas.report.network import block_header, block_rows, chosen_blocks
-from edgenas.report.plots import plot_all
+from edgenas.report.plots import names_of, plot_all
 from edgenas.report.score_rows import score_rows
 from edgenas.report.values import Network, Run
 
@@ -37,18 +40,26 @@ def write_report(run_folder: Path) -> Path:
     run = load_run(run_folder)
     target = run_folder / "report"
     plots = plot_all(run) | plot_evidence(run)
+    letters = lettering_of(names_of(run))
     for name, data in plots.items():
         write_bytes(target / name, data)
     page = target / "report.md"
-    write_text(page, render(run, tuple(plots)))
+    write_text(page, render(run, tuple(plots), letters.numbers))
     return page
 
 
-def render(run: Run, plots: Sequence[str]) -> str:
-    """The page as Markdown; `plots` are the file names beside it that it may show."""
+def render(run: Run, plots: Sequence[str], numbers: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return the page as Markdown.
+
+    Args:
+        run: the run.
+        plots: file names beside the page that it may show.
+        numbers: by name, the number that stands for it in plots.
+    """
     sections = [
-        [f"# {run.config.get('name', run.folder.name)}: {_what(run)}"],
+        [f"# {markdown(str(run.config.get('name', run.folder.name)))}: {markdown(_what(run))}"],
         _result(run, plots),
+        _numbered(numbers),
         _chosen(run),
         _network(run),
         _classes(run),
@@ -67,6 +78,12 @@ def render(run: Run, plots: Sequence[str]) -> str:
     return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
 
 
+def _numbered(numbers: Mapping[str, str]) -> list[str]:
+    """Names that no font of this machine shows."""
+    rows = table(["in plots", "name"], [[number, name] for name, number in numbers.items()])
+    return [f"{ADVICE}.", "", *folded("Names by their numbers", rows)] if numbers else []
+
+
 def _what(run: Run) -> str:
     return f"{run.dataset.name} on {', '.join(run.devices)}"
 
@@ -74,15 +91,16 @@ def _what(run: Run) -> str:
 def _result(run: Run, plots: Sequence[str]) -> list[str]:
     reached = searched.reach(run)
     budgets = [
-        f"- {judgement.budget(line, run)}{said}" for line, said in zip(run.summary.budgets, reached, strict=True)
+        f"- {markdown_sentence(judgement.budget(line, run) + said)}"
+        for line, said in zip(run.summary.budgets, reached, strict=True)
     ] or ["- none"]
     rows = [row for number_, network in enumerate(run.networks, 1) for row in _network_rows(run, number_, network)]
     header = ["", "device", "validation top-1", "predicted, interval (ms)", "p50 / p95 (ms)", "budget met", "arch"]
-    held = [f"- {judgement.front_on(run, device)}." for device in run.devices]
+    held = sentences([judgement.front_on(run, device) for device in run.devices])
     told = judgement.accuracy(run)
-    held += [f"- {doubt}." for device in run.devices if (doubt := judgement.front_doubts(run, device))]
+    held += sentences([judgement.front_doubts(run, device) or "" for device in run.devices])
     return [
-        f"**{judgement.front(run)}.**",
+        f"**{markdown_sentence(judgement.front(run))}.**",
         "",
         "Budgets:",
         "",
@@ -90,7 +108,7 @@ def _result(run: Run, plots: Sequence[str]) -> list[str]:
         "",
         *table(header, rows),
         "",
-        *([f"{told}.", ""] if told else []),
+        *([f"{markdown_sentence(told)}.", ""] if told else []),
         "Latencies here are of the network alone: decoding, resizing and normalising pictures are not included.",
         "",
         "Predictions against measurements on the front:",
@@ -107,13 +125,13 @@ def _network_rows(run: Run, place: int, network: Network) -> Iterable[list[str]]
         if latency is None:
             continue
         yield [
-            f"**{place}, chosen**" if is_chosen else str(place),
+            Ready(f"**{place}, chosen**") if is_chosen else str(place),
             device,
             _top1(network),
             f"{ms(latency.predicted_us)} ({ms_range(latency.interval_us)})",
             f"{ms(latency.p50_us)} / {ms(latency.p95_us)}",
             _verdict(latency.verdict, network.dropped),
-            f"`{network.arch}`",
+            Ready(f"`{network.arch}`"),
         ]
 
 
@@ -129,7 +147,7 @@ def _top1(network: Network) -> str:
 def _verdict(verdict: Verdict | None, dropped: bool) -> str:
     words = judgement.VERDICT_WORDS[verdict]
     words = f"**{words}**" if verdict == "over" else words
-    return f"{words}, dropped" if dropped else words
+    return Ready(f"{words}, dropped" if dropped else words)
 
 
 def _chosen(run: Run) -> list[str]:
@@ -144,16 +162,16 @@ def _chosen(run: Run) -> list[str]:
         f"- test top-1: **{percent(chosen.test_top1)}**, validation top-1: {percent(chosen.val_top1)}",
     ]
     if run.summary.choice is not None and run.summary.choice.words is not None:
-        lines.append(f"- chosen as {run.summary.choice.words}, as measured")
+        lines.append(f"- chosen as {markdown_sentence(run.summary.choice.words)}, as measured")
     if chosen.onnx is None:
-        notes = [f"- {note}." for note in run.summary.notes]
+        notes = sentences(run.summary.notes)
         told = [line for line in lines if not line.startswith("- test top-1")]
         return [*told, f"- top-1, as told from elsewhere: {percent(chosen.val_top1, 2)}", *notes]
     for name, path in (("model", chosen.onnx), ("bundle", chosen.bundle)):
         if path is not None:
             lines.append(f"- {name}: [{path}]({os.path.relpath(run.folder / path, run.folder / 'report')})")
-    lines += [f"- {said}" for said in judgement.memory(run)]
-    return [*lines, "", *filter(None, [judgement.optimism(run), judgement.finetuned(run)])]
+    lines += [f"- {markdown_sentence(said)}" for said in judgement.memory(run)]
+    return [*lines, "", *map(markdown_sentence, filter(None, [judgement.optimism(run), judgement.finetuned(run)]))]
 
 
 def _network(run: Run) -> list[str]:
@@ -162,7 +180,13 @@ def _network(run: Run) -> list[str]:
         return []
     rows = table(block_header(run.devices), block_rows(network, run.devices))
     said = judgement.chosen_blocks(run, network)
-    return ["## The chosen network, block by block", "", f"{said}.", "", *folded("Every block", rows)]
+    return [
+        "## The chosen network, block by block",
+        "",
+        f"{markdown_sentence(said)}.",
+        "",
+        *folded("Every block", rows),
+    ]
 
 
 def _classes(run: Run) -> list[str]:
@@ -170,22 +194,22 @@ def _classes(run: Run) -> list[str]:
         return []
     rows = class_rows(run)
     shown = ["", *folded("By class", table(CLASS_HEADER, rows))] if rows else []
-    return ["## Accuracy by class", "", f"{judgement.by_class(run)}.", *shown]
+    return ["## Accuracy by class", "", f"{markdown_sentence(judgement.by_class(run))}.", *shown]
 
 
 def _cost(run: Run) -> list[str]:
-    return ["## Cost", "", f"{cost(run)}.", "", *table(COST_HEADER, cost_rows(run))]
+    return ["## Cost", "", f"{markdown_sentence(cost(run))}.", "", *table(COST_HEADER, cost_rows(run))]
 
 
 def _predictor(run: Run, device: str) -> list[str]:
     score = run.scores[device]
     doubts = predictor_judgement.predictor_doubts(score)
     return [
-        f"## Latency predictor: {device}",
+        f"## Latency predictor: {markdown(device)}",
         "",
-        f"{predictor_judgement.predictor(score)}. {' '.join(doubts)}",
+        markdown_sentence(f"{predictor_judgement.predictor(score)}. {' '.join(doubts)}"),
         "",
-        *([formed, ""] if (formed := predictor_judgement.form(run, device)) else []),
+        *([markdown_sentence(formed), ""] if (formed := predictor_judgement.form(run, device)) else []),
         *table(["on networks not seen in fitting", "value"], [[*row] for row in score_rows(score).items()]),
     ]
 
@@ -199,11 +223,11 @@ def _search(run: Run, plots: Sequence[str]) -> list[str]:
     return [
         "## Search",
         "",
-        f"{judgement.search(run)}.",
+        f"{markdown_sentence(judgement.search(run))}.",
         "",
-        *([" ".join(told), ""] if told else []),
-        f"Strategy {searched.strategy_name(facts.strategy)}; final hypervolume {facts.hypervolume:.4g}, reference "
-        f"point ({point}) in ({names}).",
+        *([markdown_sentence(" ".join(told)), ""] if told else []),
+        f"Strategy {markdown_sentence(searched.strategy_name(facts.strategy))}; final hypervolume "
+        f"{facts.hypervolume:.4g}, reference point ({point}) in ({names}).",
         *image("search.png", "Hypervolume against evaluations", plots, before=[""]),
     ]
 
@@ -216,9 +240,9 @@ def _understanding(run: Run, plots: Sequence[str]) -> list[str]:
     return [
         "## What genes buy and cost",
         "",
-        " ".join(searched.genes(run)),
+        markdown_sentence(" ".join(searched.genes(run))),
         *image("genes.png", "Change of accuracy and latency with each gene", plots, before=[""]),
-        *(["", moved, "", *steps] if moved else []),
+        *(["", markdown_sentence(moved), "", *steps] if moved else []),
     ]
 
 
@@ -230,10 +254,10 @@ def _training(run: Run, plots: Sequence[str]) -> list[str]:
     return [
         "## Training",
         "",
-        f"{judgement.training(run)}.",
+        f"{markdown_sentence(judgement.training(run))}.",
         "",
         f"Supernet of space `{run.summary.space}`: {count(supernet.params)} parameters, {judgement.taught(run)}. "
-        f"Images of {run.dataset.name}, {run.dataset.num_classes} classes: {splits}.",
+        f"Images of {markdown(run.dataset.name)}, {run.dataset.num_classes} classes: {splits}.",
         *image("training.png", "Training loss and validation top-1", plots, before=[""]),
     ]
 
@@ -243,9 +267,17 @@ def _circumstances(run: Run) -> list[str]:
     for device in run.devices:
         known = run.circumstances.get(device)
         rows = [[key.replace("_", " "), _plain(value)] for key, value in (known or {}).items()]
-        lines += ["", f"### {device}", "", *(table(["", ""], rows) if rows else ["Not recorded."])]
+        lines += ["", f"### {markdown(device)}", "", *(table(["", ""], rows) if rows else ["Not recorded."])]
     text = yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True).rstrip()
-    return [*lines, "", "<details><summary>Resolved config</summary>", "", "```yaml", text, "```", "", "</details>"]
+    return [
+        *lines,
+        "",
+        "<details><summary>Resolved config</summary>",
+        "",
+        *markdown_fence(text, "yaml"),
+        "",
+        "</details>",
+    ]
 
 
 def _plain(value: object) -> str:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgenas.markup import markdown_sentence
 from edgenas.report import evidence, hindsight
 from edgenas.report.markdown_pieces import folded, image, table
 from edgenas.report.values import Run
+
+
+def _finding(finding: str, details: Sequence[str]) -> str:
+    return f"**{markdown_sentence(finding)}.** {markdown_sentence('. '.join(details))}."
 
 
 def hindsight_section(run: Run, plots: Sequence[str]) -> list[str]:
@@ -18,9 +23,9 @@ def hindsight_section(run: Run, plots: Sequence[str]) -> list[str]:
     return [
         "## In hindsight: optimism, and who paid for the speed",
         "",
-        f"{hindsight.front_optimism(run)}.",
+        f"{markdown_sentence(hindsight.front_optimism(run))}.",
         "",
-        f"{hindsight.paid(run)}.",
+        f"{markdown_sentence(hindsight.paid(run))}.",
         *image("hindsight.png", alt, plots, before=[""]),
         *(["", *folded("By class, beside the largest subnet", table(hindsight.CHANGE_COLUMNS, rows))] if rows else []),
     ]
@@ -34,7 +39,7 @@ def trust_section(run: Run, plots: Sequence[str]) -> list[str]:
     return [
         "## Can inherited accuracies be trusted?",
         "",
-        f"**{evidence.trusted(found)}.** {'. '.join(evidence.gaps(found))}.",
+        _finding(evidence.trusted(found), evidence.gaps(found)),
         "",
         *table(evidence.TRUST_COLUMNS, evidence.trust_rows(found)),
         *image("trust.png", "Inherited against standalone validation top-1", plots, before=[""]),
@@ -49,7 +54,7 @@ def worth_section(run: Run, plots: Sequence[str]) -> list[str]:
     return [
         "## Was the search worth it?",
         "",
-        f"**{evidence.worthwhile(found)}.** {'. '.join(evidence.beside(found))}.",
+        _finding(evidence.worthwhile(found), evidence.beside(found)),
         "",
         *table(evidence.WORTH_COLUMNS, evidence.worth_rows(found)),
         "",

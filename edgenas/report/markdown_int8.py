@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 
+from edgenas.markup import Ready, markdown_sentence
 from edgenas.profiling.record import CI_COVERAGE
 from edgenas.report import int8_judgement
 from edgenas.report.formats import MISSING, ms, ms_range, percent, size
-from edgenas.report.markdown_pieces import table
+from edgenas.report.markdown_pieces import sentences, table
 from edgenas.report.values import Chosen, Int8, Run
 
 
@@ -17,15 +18,15 @@ def int8_section(run: Run) -> list[str]:
     if run.summary.chosen is None or found is None:
         return []
     tried = [
-        [f"`{name}`" + (", chosen" if name == found.quantiser_recipe else ""), percent(top1)]
+        [Ready(f"`{name}`" + (", chosen" if name == found.quantiser_recipe else "")), percent(top1)]
         for name, top1 in found.recipes_tried.items()
     ]
     return [
         "## int8 beside fp32",
         "",
-        f"{int8_judgement.int8(run)}. {' '.join(int8_judgement.int8_doubts(run))}".rstrip(),
+        markdown_sentence(f"{int8_judgement.int8(run)}. {' '.join(int8_judgement.int8_doubts(run))}".rstrip()),
         "",
-        *[f"- {note}." for note in found.notes],
+        *sentences(found.notes),
         "",
         *table(["chosen network", "fp32", "int8", "difference"], _int8_rows(run.summary.chosen, found)),
         "",

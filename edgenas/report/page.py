@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgenas.files import write_text
+from edgenas.markup import html, html_sentence
 from edgenas.report.figure import Figure
 from edgenas.report.formats import count, ms, percent, size
 from edgenas.report.load import load_run
-from edgenas.report.page_html import prose, text
 from edgenas.report.page_sections import Section, sections
 from edgenas.report.values import Run
 
@@ -29,7 +29,7 @@ class _Drawn:
         self.by_place[name] = {"data": figure["data"], "layout": figure["layout"]}
         label = f"{figure['label']}. Arrow keys go from point to point."
         return (
-            f'<div><div class="figure" id="{name}" tabindex="0" role="figure" aria-label="{text(label)}"></div>'
+            f'<div><div class="figure" id="{name}" tabindex="0" role="figure" aria-label="{html(label)}"></div>'
             '<div class="spoken" role="status" aria-live="polite"></div></div>'
         )
 
@@ -53,9 +53,9 @@ def render_page(run: Run) -> str:
     title = f"{run.config.get('name', run.folder.name)}: {run.dataset.name} on {', '.join(run.devices)}"
     drawn = _Drawn()
     parts = sections(run)
-    links = "".join(f'<li><a href="#{part.name}">{text(part.title)}</a></li>' for part in parts)
+    links = "".join(f'<li><a href="#{part.name}">{html(part.title)}</a></li>' for part in parts)
     body = [
-        f"<header><h1>{text(title)}</h1>",
+        f"<header><h1>{html(title)}</h1>",
         _facts(run),
         f'<nav aria-label="Parts"><ul>{links}</ul></nav></header><main>',
         *[_shown(part, drawn) for part in parts],
@@ -63,7 +63,7 @@ def render_page(run: Run) -> str:
     ]
     return _filled(
         (HERE / "page_template.html").read_text(encoding="utf-8"),
-        title=text(title),
+        title=html(title),
         body="\n".join(body),
         # A class or a path may hold what would end the script.
         figures=json.dumps(drawn.by_place, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"),
@@ -87,7 +87,7 @@ def _filled(template: str, **parts: str) -> str:
 def _shown(part: Section, drawn: _Drawn) -> str:
     panels = "".join(drawn.place(part.name, figure) for figure in part.figures)
     return (
-        f'<section id="{part.name}"><h2>{text(part.title)}</h2><p class="finding">{prose(part.finding)}.</p>'
+        f'<section id="{part.name}"><h2>{html(part.title)}</h2><p class="finding">{html_sentence(part.finding)}.</p>'
         f'{f"""<div class="panels">{panels}</div>""" if panels else ""}{part.body}</section>'
     )
 
@@ -107,5 +107,5 @@ def _facts(run: Run) -> str:
     if run.bundle and run.bundle.costs:
         facts.append((count(run.bundle.costs["macs"]), "multiply-accumulates"))
         facts.append((size(run.bundle.costs["weight_bytes"]), "of weights"))
-    items = "".join(f"<li><b>{text(value)}</b> {text(what)}</li>" for value, what in facts)
-    return f'<ul class="facts">{items}</ul><p><code>{text(chosen.arch)}</code></p>'
+    items = "".join(f"<li><b>{html(value)}</b> {html(what)}</li>" for value, what in facts)
+    return f'<ul class="facts">{items}</ul><p><code>{html(chosen.arch)}</code></p>'

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import yaml
 
+from edgenas.markup import html, html_block
 from edgenas.report import (
     evidence,
     figures,
@@ -22,7 +23,7 @@ from edgenas.report.cost import COST_HEADER, cost, cost_rows
 from edgenas.report.figure import Figure
 from edgenas.report.formats import count, ms, ms_range, percent
 from edgenas.report.network import block_header, block_rows, chosen_blocks
-from edgenas.report.page_html import folded, sentences, table, text
+from edgenas.report.page_html import folded, sentences, table
 from edgenas.report.score_rows import score_rows
 from edgenas.report.values import Network, Run
 
@@ -64,7 +65,7 @@ def _front(run: Run) -> Section:
         judgement.front(run),
         tuple(latency_figures.front(run, device) for device in run.devices),
         sentences([*told, "Latencies are of the network alone: decoding, resizing and normalising are not included"])
-        + f"<p>Budgets: {text('; '.join(budgets))}.</p>"
+        + f"<p>Budgets: {html('; '.join(budgets))}.</p>"
         + table(header, rows, numbers=(2, 3, 4), marked=_chosen_rows(run)),
     )
 
@@ -108,7 +109,7 @@ def _predictor(run: Run) -> list[Section]:
         said += [formed] if (formed := predictor_judgement.form(run, device)) else []
         rows = [[name, value] for name, value in score_rows(score).items()]
         shown = table(["on networks not seen in fitting", "value"], rows, numbers=(1,))
-        parts.append(f"<h3>{text(device)}</h3>{sentences(said)}{folded('All figures', shown)}")
+        parts.append(f"<h3>{html(device)}</h3>{sentences(said)}{folded('All figures', shown)}")
     if not parts:
         return []
     finding = "; ".join(f"{device}: {predictor_judgement.predictor(score)}" for device, score in run.scores.items())
@@ -218,14 +219,14 @@ def _environment(run: Run) -> Section:
     for device in run.devices:
         facts = {**run.identities.get(device, {}), **run.circumstances.get(device, {})}
         rows = [[key.replace("_", " "), _plain(value)] for key, value in facts.items()]
-        parts.append(f"<h3>{text(device)}</h3>" + (table(["", ""], rows) if rows else "<p>Not recorded.</p>"))
+        parts.append(f"<h3>{html(device)}</h3>" + (table(["", ""], rows) if rows else "<p>Not recorded.</p>"))
     bundle = run.bundle
     if bundle:
         facts = {**bundle.versions, "seed": bundle.seed, "space": bundle.space, "exported on": bundle.created}
         facts["digest of the bundle's manifest"] = bundle.digest or None
         parts.append("<h3>Made with</h3>" + table(["", ""], [[key, _plain(value)] for key, value in facts.items()]))
     config = yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True)
-    parts.append(folded("Resolved config", f"<pre>{text(config)}</pre>"))
+    parts.append(folded("Resolved config", f"<pre>{html_block(config)}</pre>"))
     known = sum(device in run.circumstances for device in run.devices)
     finding = f"The circumstances of {known} of {len(run.devices)} devices are recorded"
     return Section("environment", "Environment and provenance", finding, body="".join(parts))

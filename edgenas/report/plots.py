@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from edgenas.report import judgement, predictor_judgement, searched
 from edgenas.report.formats import ms
+from edgenas.report.lettering import label, lettering, png
 from edgenas.report.values import Latency, Network, Run
 
 if TYPE_CHECKING:
@@ -50,16 +49,15 @@ def plot_all(run: Run) -> dict[str, bytes]:
         drawn["search.png"] = _search
     if run.understanding is not None and run.understanding.genes:
         drawn["genes.png"] = _genes
-    with matplotlib.rc_context(STYLE):
-        return {name: png(draw(run)) for name, draw in drawn.items()}
+    with lettering(STYLE, names_of(run)) as letters:
+        return {name: png(draw(run), letters) for name, draw in drawn.items()}
 
 
-def png(figure: Figure) -> bytes:
-    """A figure as PNG bytes."""
-    stream = io.BytesIO()
-    # Without its version stamp, equal data give equal bytes.
-    figure.savefig(stream, format="png", metadata={"Software": None})
-    return stream.getvalue()
+def names_of(run: Run) -> dict[str, list[str]]:
+    """Return the names that plots of a run may show, by kind."""
+    classes = [*run.dataset.classes, *(run.bundle.classes if run.bundle else ())]
+    classes += [one.name for one in run.hindsight.classes] if run.hindsight else []
+    return {"class": list(dict.fromkeys(classes)), "device": [*run.devices], "data set": [run.dataset.name]}
 
 
 def headline(figure: Figure, finding: str) -> None:
@@ -282,7 +280,7 @@ def plot_blocks(model: str, p50_us: float, blocks: Sequence[Mapping[str, Any]]) 
     """
     looks = {"memory": (BLUE, "//"), "arithmetic": (ORANGE, "")}
     longest = max(blocks, key=lambda block: block["time_us"])
-    with matplotlib.rc_context(STYLE):
+    with lettering(STYLE, {"block": [block["name"] for block in blocks], "model": [model]}) as letters:
         figure, (axes,) = _panels(1, 1.8 + 0.27 * len(blocks))
         for bound, (color, hatch) in looks.items():
             bars = [(row, block["time_us"] / 1e3) for row, block in enumerate(blocks) if block["bound"] == bound]
@@ -291,10 +289,10 @@ def plot_blocks(model: str, p50_us: float, blocks: Sequence[Mapping[str, Any]]) 
         for row, block in enumerate(blocks):
             look: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 8.5}
             axes.annotate(f"{100 * block['share']:.1f} %", (block["time_us"] / 1e3, row), (4, 0), **look)
-        axes.set_yticks(range(len(blocks)), [block["name"] for block in blocks])
+        axes.set_yticks(range(len(blocks)), [label(block["name"]) for block in blocks])
         axes.set(xlabel="latency (ms)", xlim=(0, 1.12 * longest["time_us"] / 1e3), ylim=(len(blocks) - 0.4, -0.6))
         axes.grid(axis="y", visible=False)
         figure.legend(loc="outside lower right", ncols=2)
         most = f"{longest['name']} takes most, {100 * longest['share']:.0f} %"
         headline(figure, f"{model}: {ms(p50_us)} ms a picture; {most}")
-        return png(figure)
+        return png(figure, letters)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 from matplotlib.figure import Figure
 
+from edgenas.report.lettering import lettering, png
 from edgenas.report.plots import BLUE, GREEN, GREY, INK, ORANGE, STYLE, VERMILION
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def plot_race(found: Mapping[str, Any]) -> bytes:
     Args:
         found: as `search.race.summarise` gives it.
     """
-    with matplotlib.rc_context(STYLE):
+    with lettering(STYLE, {"strategy": found["strategies"]}) as letters:
         figure = Figure(figsize=(9.0, 3.8), layout="constrained")
         panels = figure.subplots(1, 2, sharey=True)
         lows = [_panel(axes, found, axis) for axes, axis in zip(panels, ("evaluations", "seconds"), strict=True)]
@@ -43,10 +42,7 @@ def plot_race(found: Mapping[str, Any]) -> bytes:
         panels[0].legend(loc="lower right")
         title = textwrap.fill(race_judgement(found), TITLE_WIDTH)
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
-        stream = io.BytesIO()
-        # Without its version stamp, equal data give equal bytes.
-        figure.savefig(stream, format="png", metadata={"Software": None})
-        return stream.getvalue()
+        return png(figure, letters)
 
 
 def _panel(axes: Axes, found: Mapping[str, Any], axis: str) -> float:

@@ -21,7 +21,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -36,7 +35,8 @@ from edgenas.files import append_jsonl, read_json, read_jsonl, write_bytes
 from edgenas.pipeline.apart import check_jobs, teach_apart
 from edgenas.pipeline.lone import setting_id
 from edgenas.pipeline.run import Progress
-from edgenas.report.plots import BLUE, GREEN, GREY, INK, STYLE, VERMILION, headline, png
+from edgenas.report.lettering import lettering, png
+from edgenas.report.plots import BLUE, GREEN, GREY, INK, STYLE, VERMILION, headline
 from edgenas.space.arch import Arch
 from edgenas.space.design import covering
 from edgenas.space.space import SearchSpace
@@ -181,7 +181,7 @@ def figure(found: dict[str, Any]) -> bytes:
     recipes = found["recipes"]
     places = range(len(recipes))
     looks = {"smallest": (BLUE, "v"), "middle": (GREEN, "o"), "largest": (VERMILION, "^")}
-    with matplotlib.rc_context(STYLE):
+    with lettering(STYLE, {}) as letters:
         drawn = Figure(figsize=(9.6, 1.6 + 0.34 * len(recipes)), layout="constrained")
         left, right = drawn.subplots(1, 2, sharey=True)
         for name, (color, mark) in looks.items():
@@ -197,7 +197,7 @@ def figure(found: dict[str, Any]) -> bytes:
         right.set(xlabel="batch norm as trained (hollow), recalibrated (full)")
         drawn.legend(loc="outside lower center", ncols=4)
         headline(drawn, verdict(recipes))
-        return png(drawn)
+        return png(drawn, letters)
 
 
 def main() -> None:

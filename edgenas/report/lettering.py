@@ -1,0 +1,178 @@
+"""Letters in plots: fonts for names in any script, and numbers in place of names that no installed font can show."""
+
+from __future__ import annotations
+
+import functools
+import io
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+from matplotlib import font_manager
+from matplotlib.font_manager import FontProperties
+from matplotlib.ft2font import FT2Font
+from matplotlib.text import Text
+
+from edgenas.markup import END_ISOLATE, ISOLATE, JOINERS, name_in_sentence, right_to_left, shortened_name, visible
+
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+BASE = "DejaVu Sans"
+"""The font that matplotlib brings along."""
+PLACEHOLDERS = ("Last Resort", "Adobe Blank")
+"""Fonts that have a box, or nothing, for every letter there is."""
+MOST_FONTS = 8
+WEIGHTS = ("normal", "bold")
+SHAPED_SINCE = (3, 11)
+"""The version since which matplotlib sets letters from right to left and joins them."""
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+LONGEST_LABEL = 24
+ADVICE = "No installed font has the letters of some names, so the plots number them. Fonts like Noto Sans have them"
+
+
+@dataclass(frozen=True)
+class Lettering:
+    """How plots show names.
+
+    Attributes:
+        fonts: families; the first one that has a letter shows it.
+        numbers: by name, the label that stands for it where no font has its letters, like `class 3`.
+    """
+
+    fonts: tuple[str, ...]
+    numbers: Mapping[str, str]
+
+    def shown(self, text: str) -> str:
+        """Return text with names replaced by their numbers, and without letters that no font has."""
+        for name in sorted(self.numbers, key=len, reverse=True):
+            for spelling in (name_in_sentence(name), visible(name), label(name)):
+                text = text.replace(spelling, self.numbers[name])
+        bare = (each for each in text if each not in ISOLATE + END_ISOLATE)
+        return "".join(each if _can_draw(each, self.fonts) else REPLACEMENT for each in bare)
+
+
+def label(name: str) -> str:
+    """Return a name as a label beside an axis: on one line, and shortened."""
+    return shortened_name(visible(name), LONGEST_LABEL)
+
+
+@contextmanager
+def lettering(style: Mapping[Any, Any], names: Mapping[str, Iterable[str]]) -> Iterator[Lettering]:
+    """Set matplotlib's parameters, among them fonts that have the letters of names.
+
+    Args:
+        style: rcParams.
+        names: by kind (`class`, `device`), the names that the plots may show.
+    """
+    chosen = lettering_of(names)
+    parameters: dict[Any, Any] = {**style, "font.family": list(chosen.fonts), "text.parse_math": False}
+    with matplotlib.rc_context(parameters), _without_warnings_of_weights():
+        yield chosen
+
+
+@contextmanager
+def _without_warnings_of_weights() -> Iterator[None]:
+    """Log no line for each font that has no bold letters: its others are good enough."""
+    logger = logging.getLogger("matplotlib.font_manager")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def lettering_of(names: Mapping[str, Iterable[str]]) -> Lettering:
+    """Choose fonts for names, by kind, and number the names that none of them shows."""
+    by_kind = {kind: tuple(each) for kind, each in names.items()}
+    fonts = _fonts_for({letter for each in by_kind.values() for name in each for letter in visible(name)})
+    numbers = {
+        name: f"{kind} {number}"
+        for kind, each in by_kind.items()
+        for number, name in enumerate(each, start=1)
+        if not _can_show(name, fonts)
+    }
+    return Lettering(fonts, numbers)
+
+
+def png(figure: Figure, letters: Lettering) -> bytes:
+    """Return a figure, drawn within `lettering`, as PNG bytes."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            _relabel(axis, letters)
+    for text in figure.findobj(Text):
+        if isinstance(text, Text):
+            text.set_text(letters.shown(text.get_text()))
+    stream = io.BytesIO()
+    # Without its version stamp, equal data give equal bytes.
+    figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()
+
+
+def _relabel(axis: Axis, letters: Lettering) -> None:
+    # Labels of ticks are written anew when they are drawn.
+    labels = [each.get_text() for each in axis.get_ticklabels()]
+    shown = [letters.shown(each) for each in labels]
+    if shown != labels:
+        axis.set_ticks(axis.get_ticklocs(), labels=shown)
+
+
+def _can_show(name: str, fonts: Sequence[str]) -> bool:
+    shaped = matplotlib.__version_info__[:2] >= SHAPED_SINCE or not right_to_left(name)
+    return shaped and all(_can_draw(letter, fonts) for letter in visible(name))
+
+
+def _can_draw(letter: str, fonts: Sequence[str]) -> bool:
+    return letter.isascii() or any(letter in _letters(family) for family in fonts)
+
+
+def _fonts_for(letters: Iterable[str]) -> tuple[str, ...]:
+    """The font of matplotlib and others that have the letters which it lacks, most of them first."""
+    fonts = [BASE]
+    missing = {letter for letter in letters if not _can_draw(letter, fonts)} - set(JOINERS)
+    while missing and len(fonts) < MOST_FONTS:
+        best = max(_installed(), key=lambda family: (len(missing & _letters(family)), family), default=BASE)
+        if not missing & _letters(best):
+            break
+        fonts.append(best)
+        missing -= _letters(best)
+    return tuple(fonts)
+
+
+@functools.cache
+def _installed() -> tuple[str, ...]:
+    """Families of the fonts of this machine, also of those that matplotlib's cache is older than."""
+    known = {entry.fname for entry in font_manager.fontManager.ttflist}
+    for path in sorted(set(font_manager.findSystemFonts()) - known):
+        try:
+            font_manager.fontManager.addfont(path)
+        except (OSError, RuntimeError, ValueError):
+            continue
+    upright = {entry.name for entry in font_manager.fontManager.ttflist if entry.style == "normal"}
+    return tuple(sorted(name for name in upright if not name.startswith(PLACEHOLDERS)))
+
+
+@functools.cache
+def _letters(family: str) -> frozenset[str]:
+    """The letters that a family has in every weight which plots use."""
+    with _without_warnings_of_weights():
+        paths = {font_manager.findfont(FontProperties(family=[family], weight=weight)) for weight in WEIGHTS}
+    return frozenset.intersection(*map(_letters_in, paths))
+
+
+@functools.cache
+def _letters_in(path: str) -> frozenset[str]:
+    try:
+        font = FT2Font(path)
+        codes = [*font.get_charmap()]
+        # Fonts of coloured bitmaps have no outlines to draw.
+        font.set_size(10, 72)
+        font.load_char(codes[0])
+    except (IndexError, OSError, RuntimeError, ValueError):
+        return frozenset()
+    return frozenset(map(chr, codes))
