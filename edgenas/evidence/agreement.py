@@ -15,6 +15,12 @@ RESAMPLES = 4000
 COVERAGE = 0.95
 LEAST = 3
 """Networks below which nothing is said of a ranking."""
+ROUGH_BELOW = 7
+"""Networks below which an interval of a tau is called rough: it is narrower than 95 %.
+
+Of scores with correlations 0, 0.7 and 0.9, it held the true tau in 93 to 95 % of 150 draws of seven networks, in 83 to
+98 % of five, and in 41 to 71 % of three.
+"""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgenas.evidence.agreement import ROUGH_BELOW
 from edgenas.report.evidence_values import Agreement, Estimate, Spread, Trust, Worth
 from edgenas.report.figure import LOOKS, Figure, layout_of, short
 from edgenas.report.formats import MISSING, count, duration, ms, number, percent
@@ -21,11 +22,16 @@ def trusted(found: Trust) -> str:
     # Two taus that are printed alike are no lead.
     ahead = round(taus.inherited.value, 2) > round(taus.macs.value, 2)
     how = "better than" if ahead else "no better than"
-    sure = ", which may be chance" if ahead and lead.low is not None and lead.low <= 0 else ""
+    sure = ", which may be chance" if ahead and _may_be_chance(lead) else ""
     return (
         f"Inherited accuracies rank subnets with a Kendall tau of {taus.inherited.value:.2f}, {how} MACs alone "
         f"({taus.macs.value:.2f}){sure}"
     )
+
+
+def _may_be_chance(lead: Estimate) -> bool:
+    """Whether an interval reaches down to no lead at all, or is too rough to exclude it."""
+    return lead.low is not None and (lead.low <= 0 or lead.count < ROUGH_BELOW)
 
 
 def gaps(found: Trust) -> list[str]:
@@ -77,7 +83,8 @@ def _tau(one: Estimate | None) -> str:
         return MISSING
     if one.value is None:
         return "unknown"
-    return f"{number(one.value)} ({number(one.low)} to {number(one.high)})"
+    rough = ", rough" if one.count < ROUGH_BELOW else ""
+    return f"{number(one.value)} ({number(one.low)} to {number(one.high)}{rough})"
 
 
 TRUST_COLUMNS = (

@@ -174,6 +174,20 @@ def test_what_was_judged_before_the_network_was_fine_tuned_anew_is_not_shown(fol
 def test_the_verdict_on_trust_says_whether_macs_do_as_well() -> None:
     said = evidence.trusted(Trust.model_validate(trust()))
     assert said == "Inherited accuracies rank subnets with a Kendall tau of 0.80, better than MACs alone (0.60)"
+
+
+@pytest.mark.parametrize(("count", "interval"), [(6, "(0.70 to 0.90, rough)"), (7, "(0.70 to 0.90)")])
+def test_intervals_of_taus_of_few_subnets_are_called_rough(count: int, interval: str) -> None:
+    found = trust(half=0.01)
+    for part in (found["all"], found["group"]):
+        part["subnets"] = count
+        part["tau"] = {name: one | {"count": count} for name, one in part["tau"].items()}
+    values = Trust.model_validate(found)
+    row = evidence.trust_rows(values)[0]
+    assert row[3] == f"0.80 {interval}"
+    assert any(f"tau is 0.80 {interval}" in sentence for sentence in evidence.gaps(values))
+    # A lead whose interval is rough is not called sure.
+    assert evidence.trusted(values).endswith("which may be chance") == (count < 7)
     assert evidence.trusted(Trust.model_validate(trust(half=0.3))).endswith("(0.60), which may be chance")
     assert "no better than MACs alone (0.85)" in evidence.trusted(Trust.model_validate(trust(macs=0.85)))
     # A lead that cannot be seen in what is printed is none.
