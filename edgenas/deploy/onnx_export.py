@@ -6,6 +6,7 @@ the network is made of.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import onnx
 from edgenas.deploy.block_trace import block_graphs, deployed, random_block, sizeless
 from edgenas.deploy.form import in_form
 from edgenas.deploy.onnx_graph import BlockGraph, Port, open_batch, stitch
+from edgenas.deploy.variant import Measured, variant_like
 from edgenas.errors import UserError
 from edgenas.files import write_bytes
 from edgenas.first_bytes import stand_in_cause
@@ -24,6 +26,7 @@ from edgenas.supernet.subnet import Subnet
 EXPORTER_VERSION = 1
 """Part of every latency table's identity: raised whenever the exported form changes."""
 
+LOGGER = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 
 
@@ -31,7 +34,8 @@ def export_onnx(
     subnet: Subnet,
     path: str | Path,
     *,
-    form: ExportForm = "direct",
+    form: ExportForm | None = None,
+    like: Measured | None = None,
     for_timing: bool = False,
     dynamic_batch: bool = False,
 ) -> Path:
@@ -43,23 +47,41 @@ def export_onnx(
     Args:
         subnet: what to export.
         path: of the file; an old one is replaced.
-        form: which operators it is written in, see `space.form`.
+        form: graph variant, which operators it is written in, see `space.form`. Without `form` and `like` it is
+            `direct`, and a warning is logged: a latency table may be of another variant, which takes another time.
+        like: a latency table, or a predictor, whose latencies shall hold for the file: the variant is that of the
+            files that were measured for it.
         for_timing: allow an uncalibrated subnet. The file says so, and no bundle takes it.
         dynamic_batch: leave the first dimension of input and output open.
 
     Raises:
         UncalibratedError: the subnet was not calibrated, and `for_timing` is false.
+        UserError: `form` and `like` are both given, or no fp32 file can be written like that table.
     """
+    variant = _variant(form, like)
     if not for_timing:
         subnet.require_calibrated("export")
     blocks = [deployed(block) for block in subnet.blocks.values()]
     graphs = block_graphs(blocks, subnet.specs)
     arch = subnet.arch.id if subnet.arch else ""
-    model = _network(subnet.specs, graphs, form)
+    model = _network(subnet.specs, graphs, variant)
     if dynamic_batch:
         open_batch(model)
-    _save(model, Path(path), _metadata(arch, form, subnet.calibration_images, for_timing))
+    _save(model, Path(path), _metadata(arch, variant, subnet.calibration_images, for_timing))
     return Path(path)
+
+
+def _variant(form: ExportForm | None, like: Measured | None) -> ExportForm:
+    if form is not None and like is not None:
+        raise UserError(f"form={form!r} and like are two answers to which graph variant is written: leave one out")
+    if like is not None:
+        return variant_like(like, EXPORTER_VERSION)
+    if form is None:
+        LOGGER.warning(
+            "the file is written in the graph variant 'direct'; latencies of a table or predictor hold for it only if "
+            "theirs is the same: pass like=TABLE, or form='direct' if none matters"
+        )
+    return form or "direct"
 
 
 def export_for_timing(

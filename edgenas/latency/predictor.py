@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import compress
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +27,7 @@ from edgenas.latency.network_features import (
     priced_sums,
     unpriced_values,
 )
-from edgenas.latency.table import NETWORK, LatencyTable
+from edgenas.latency.table import NETWORK, Identity, LatencyTable
 from edgenas.space.arch import Arch
 from edgenas.space.blocks import BlockSpec
 from edgenas.space.space import Genes, SearchSpace
@@ -34,7 +35,7 @@ from edgenas.space.space import Genes, SearchSpace
 Floats = npt.NDArray[np.float64]
 Archs = Sequence[Arch] | Genes
 """Archs, or their canonical gene matrix, shape (n, genes)."""
-LAYOUT = 4
+LAYOUT = 5
 """Of a saved predictor; raised whenever what is learned changes."""
 AGAIN = (
     "delete the latency/result.json of its run, then run `edgenas profile` on that: it is fitted again from the "
@@ -52,6 +53,7 @@ class LatencyPredictor:
 
     Attributes:
         num_classes_: of the networks predicted.
+        identity_: of the table: the device, runtime, precision and graph variant (`form`) that predictions hold for.
         blocks_: costs of single blocks.
         fold_blocks_: those learned without each fold of the calibration, where networks alone give them; else empty.
         base_: of a fit that began from another device's predictor: that one's calibration, which comes first.
@@ -61,6 +63,7 @@ class LatencyPredictor:
     """
 
     num_classes_: int
+    identity_: Identity
     blocks_: BlockCosts | PaperCosts
     fold_blocks_: tuple[PaperCosts, ...]
     base_: Calibration | None
@@ -88,6 +91,7 @@ class LatencyPredictor:
                 of another space.
         """
         self.num_classes_ = table_classes(self.space, table) if self.num_classes is None else self.num_classes
+        self.identity_ = table.identity
         rows = table.networks(self.space.structure_id, self.num_classes_)
         archs, p50_us = [self.space.parse(row.key) for row in rows], np.array([row.p50_us for row in rows])
         blocks = {key: row.p50_us for key, row in table.blocks().items()}
@@ -118,7 +122,7 @@ class LatencyPredictor:
             TableError: there are fewer than two networks.
         """
         found = LatencyPredictor(self.space, self.num_classes_)
-        found.num_classes_ = self.num_classes_
+        found.num_classes_, found.identity_ = self.num_classes_, self.identity_
         from_networks = isinstance(self.blocks_, PaperCosts) and self.base_ is None
         found._learn(self._paper_costs(archs, p50_us) if from_networks else self.blocks_, base=self.base_)
         # Its values do not depend on what networks took.
@@ -256,6 +260,7 @@ class LatencyPredictor:
             "layout": LAYOUT,
             "space": self.space.structure_id,
             "num_classes": self.num_classes_,
+            "identity": asdict(self.identity_),
             "blocks": blocks,
             "base": self.base_.to_json() if self.base_ else None,
             "calibration": self.calibration_.to_json() if self.calibration_ else None,
@@ -282,6 +287,7 @@ class LatencyPredictor:
                 raise TableError(f"{path}: learned on space {shown(value['space'])}, wanted {space.structure_id}")
             predictor = cls(space, TypeAdapter(PositiveInt).validate_python(value["num_classes"]))
             predictor.num_classes_ = value["num_classes"]
+            predictor.identity_ = TypeAdapter(Identity).validate_python(value["identity"])
             read = [
                 None if value[name] is None else Calibration.from_json(value[name], n_features(len(space.stages)))
                 for name in ("base", "calibration")

@@ -14,6 +14,7 @@ from edgenas.deploy.parity import Int8Parity, Parity, check_parity
 from edgenas.deploy.quantize import Choice
 from edgenas.pipeline.bundle_network import Network, validation_top1
 from edgenas.pipeline.devices import measured_devices
+from edgenas.pipeline.form import PLAIN
 from edgenas.pipeline.front_int8 import Int8File
 from edgenas.pipeline.int8 import int8_gate, needs_seven_bits, quantised
 from edgenas.pipeline.profile import run_form
@@ -105,7 +106,7 @@ def _choose(network: Network, plain: Path, fp32_top1: float, progress: Progress)
         return choice, None
     tuned, seconds = fine_tuned(run, dataset, network.subnet, progress, seven_bit_weights=needs_seven_bits(devices))
     folder = network.folder / "fine-tuned"
-    model = export_onnx(tuned, folder / "fp32.onnx", dynamic_batch=network.options.dynamic_batch)
+    model = export_onnx(tuned, folder / "fp32.onnx", form=PLAIN, dynamic_batch=network.options.dynamic_batch)
     other = quantise(model=model, folder=folder)
     tuning = outcome(run, dataset, seconds, drop, fp32_top1 - other.best_top1)
     return (other if tuning.kept else choice), tuning

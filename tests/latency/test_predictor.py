@@ -337,6 +337,7 @@ def test_a_refit_on_the_same_networks_is_the_fit() -> None:
     for blocks, start in ((BLOCKS, None), ([], None), ([], base)):
         fitted = LatencyPredictor(SPACE).fit(device.table(FITTED, blocks), start)
         refit = fitted.refit(FITTED, p50_us)
+        assert refit.identity_ == IDENTITY
         assert refit.predict(UNSEEN) == pytest.approx(fitted.predict(UNSEEN), rel=1e-9)
         assert refit.interval(UNSEEN, 0.8) == pytest.approx(fitted.interval(UNSEEN, 0.8), rel=1e-9)
 
@@ -396,6 +397,7 @@ def test_a_predictor_survives_its_json(tmp_path) -> None:
     predictor.save(path)
     loaded = LatencyPredictor.load(path, SPACE)
     assert loaded.predict(UNSEEN) == pytest.approx(predictor.predict(UNSEEN), rel=1e-12)
+    assert loaded.identity_ == predictor.identity_ == IDENTITY
     assert loaded.interval(UNSEEN, 0.9) == pytest.approx(predictor.interval(UNSEEN, 0.9), rel=1e-12)
 
 
