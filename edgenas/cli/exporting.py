@@ -29,7 +29,7 @@ from edgenas.cli.options import (
     print_json,
 )
 from edgenas.cli.runs import exit_by_verdict, reach_of, run_stage, say_packed
-from edgenas.errors import Packed, RunFolderError
+from edgenas.errors import ConfigError, Packed, RunFolderError
 from edgenas.files import read_json, user_path
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Prove the chosen network's ONNX file and bundle it; or another network or form, see the options."""
+    if web_runtime and not web:
+        raise ConfigError("--web-runtime lies beside the page that --web FOLDER writes: add --web, or leave it out")
     shown, reach = Shown(as_json, quiet), reach_of(on, pack, unpack)
     own_form = embed_preprocessing or not all(option is None for option in (arch, precision, batch, out))
     if not (own_form or as_zip or web):

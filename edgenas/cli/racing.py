@@ -23,7 +23,7 @@ def race(
     seeds: Annotated[int, typer.Option(help="Trials of each, from the run's seed on.")] = 5,
     evaluations: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(metavar="N", help="Of each trial. Default: search.evaluations."),
+        typer.Option(metavar="N", min=2, help="Of each trial. Default: search.evaluations."),
     ] = None,
     sets: Sets = None,
     run: RunFolder = None,

@@ -26,7 +26,7 @@ from edgenas.cli.options import (
 )
 from edgenas.config.reading import load_config
 from edgenas.config.run import RunConfig
-from edgenas.errors import Packed, RunFolderError
+from edgenas.errors import ConfigError, Packed, RunFolderError
 from edgenas.exits import NOT_WITHIN
 from edgenas.files import read_json, user_path
 
@@ -86,6 +86,7 @@ def _whole_run(
 ) -> None:
     begun = _begun(path, budget, sets, folder, reach)
     config = begun.config if begun else read_config(path, budget, sets)
+    check_minutes(config, minutes)
     folder = begun.folder if begun else folder or RUNS / config.name
     if plan:
         _show_plan(config, folder, minutes, shown.as_json, reach)
@@ -119,6 +120,16 @@ def read_config(path: Path, budget: list[str] | None, sets: list[str] | None) ->
     if budget:
         overrides.append(f"budgets={json.dumps(budget)}")
     return load_config(path, overrides)
+
+
+def check_minutes(config: RunConfig, minutes: float | None) -> None:
+    """Refuse `--minutes` of training where nothing is trained.
+
+    Raises:
+        ConfigError: accuracies are known from elsewhere.
+    """
+    if minutes is not None and config.accuracy is not None:
+        raise ConfigError("--minutes is for training, and a run with `accuracy` trains no supernet: leave it out")
 
 
 def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: bool, reach: Reach) -> None:
@@ -209,8 +220,9 @@ def run_stage(
         RunFolderError: a run folder was given together with what only a config takes.
     """
     run = _begun(target, budget, sets, folder, reach)
+    config = run.config if run else read_config(target, budget, sets)
+    check_minutes(config, minutes)
     if run is None:
-        config = read_config(target, budget, sets)
         run = start(config, folder or RUNS / config.name, reach, shown)
     do_stage(stage, run, minutes, shown)
 

@@ -98,6 +98,10 @@ def _profile_command(
     if classes is None:
         run_stage("profile", target, budget, sets, run, None, shown, reach)
         return
+    if budget:
+        raise ConfigError(
+            "--budget goes with a config file: `edgenas profile SPACE --classes N` measures, searches nothing"
+        )
     value = {"name": target.stem, "space": str(target), "num_classes": classes}
     config = build_config(value, f"edgenas profile {target}", sets or [])
     do_stage("profile", start(config, run or RUNS / config.name, reach, shown), None, shown)
@@ -148,6 +152,17 @@ def _train_together(
         run = train_together(begin, reopen, config.train.device if config.train else "auto", progress)
     if int(os.environ.get("RANK", "0")) == 0:
         tell(run, ("train",), shown)
+
+
+def _report_command(
+    target: Target,
+    budget: Budgets = None,
+    sets: Sets = None,
+    run: RunFolder = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    run_stage("report", target, budget, sets, run, None, Shown(as_json, quiet), reach_of(None, None, None))
 
 
 def _finetune_command(
@@ -212,6 +227,7 @@ OWN_OPTIONS: dict[str, Callable[..., None]] = {
     "train": _train_command,
     "search": _search_command,
     "finetune": _finetune_command,
+    "report": _report_command,
 }
 for _name, _help in STAGE_HELP.items():
     app.command(_name, help=_help)(OWN_OPTIONS.get(_name) or _stage_command(_name))

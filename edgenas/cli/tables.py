@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Optional
 import typer
 
 from edgenas.cli.options import AsJson, Quiet, print_json
+from edgenas.errors import UserError
 
 if TYPE_CHECKING:
     from edgenas.latency.table import LatencyTable
@@ -100,6 +101,10 @@ def tables_check(
     from edgenas.profiling.plan import distinct_blocks
     from edgenas.space.load import load_space
 
+    if classes is not None and space is None:
+        raise UserError(
+            "--classes is the number of classes of the networks of --space: name that, too, or leave it out"
+        )
     table = find_table(name)
     of = load_space(space) if space else None
     wanted = distinct_blocks(of, classes or _classes(name, table, of)) if of else ()
