@@ -50,7 +50,7 @@ def finished_by_hand(run: Run) -> None:
     measured = dict.fromkeys(("predicted_us", "p50_us", "p95_us"), 50.0)
     latency = {"here": {**measured, "interval_us": None, "coverage": None, "verdict": "within"}}
     kept = {"dropped": False, "dropped_because": None, "eligible": True, "latency": latency}
-    entries = [one | kept for one in found]
+    entries = [one | kept | {"deployed_top1": one["val_top1"]} for one in found]
     chosen = found[1]
     judged = {"candidates": [one["arch"] for one in reversed(found)], "chosen": chosen["arch"], "verdict": "within"}
     run.finish("verify", {"front": entries, **judged, "val_top1": chosen["val_top1"], "model": model_path(1)})

@@ -26,7 +26,10 @@ def evaluate_command(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Accuracy of subnets, class by class; appended to RUN/evaluate/accuracy.jsonl."""
+    """Accuracy of networks, class by class; appended to RUN/evaluate/accuracy.jsonl.
+
+    A fine-tuned network has the weights that it ships with; those of `front` are as the search scored them.
+    """
     from edgenas.display import ProgressDisplay, print_table
     from edgenas.pipeline.evaluate import FILE, evaluate
     from edgenas.pipeline.run import open_run
@@ -37,7 +40,16 @@ def evaluate_command(
     if as_json:
         print_json({"rows": rows})
         return
-    columns = ["arch", f"{split} top-1", "worst class", "its top-1"]
-    told = [[row["arch"], f"{row['top1']:.2%}", row["worst_class"], f"{row['worst_class_top1']:.2%}"] for row in rows]
-    print_table(columns, told, right=[columns[1], columns[3]])
+    columns = ["arch", "weights", f"{split} top-1", "worst class", "its top-1"]
+    told = [
+        [
+            row["arch"],
+            "fine-tuned" if row["fine_tuned"] else "inherited",
+            f"{row['top1']:.2%}",
+            row["worst_class"],
+            f"{row['worst_class_top1']:.2%}",
+        ]
+        for row in rows
+    ]
+    print_table(columns, told, right=[columns[2], columns[4]])
     print(f"\nevery class: {folder / FILE}")

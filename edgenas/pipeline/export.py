@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
 from pathlib import Path
@@ -12,14 +13,17 @@ from edgenas.deploy.manifest import Manifest, deployed_latency
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.pipeline.bundle_network import BundleOptions, verified_network
 from edgenas.pipeline.bundling import make_bundle, run_precision, write
+from edgenas.pipeline.data import run_dataset
 from edgenas.pipeline.front_int8 import deployed_top1, precisions
 from edgenas.pipeline.hindsight import write_hindsight
+from edgenas.pipeline.inherited_weights import inherited_note, shipping_subnet
 from edgenas.pipeline.lock import locked
 from edgenas.pipeline.pool import tell_untaught
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.shipping import Shipped, ship
 from edgenas.space.arch import Arch
 
+LOGGER = logging.getLogger(__name__)
 BUNDLE = "export/bundle"
 INT8_KEYS = ("quantiser_recipe", "recipes_tried", "size_bytes", "latency", "fine_tuning", "notes")
 SPLITS = ("validation", "test")
@@ -112,6 +116,7 @@ def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None
     run.needs("export")
     arch = which_arch(run, which)
     tell_untaught(run, [arch])
+    _tell_inherited(run, arch)
     folder = bundle_folder(run, which, options, out)
     stage = (run.folder / BUNDLE).resolve()
     if stage in (folder.resolve(), *folder.resolve().parents):
@@ -124,6 +129,14 @@ def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None
             stop.add_note("nothing was written; the same command starts this bundle anew")
             raise
     return folder
+
+
+def _tell_inherited(run: Run, arch: Arch) -> None:
+    """Say at once that a network is exported with inherited weights, and what that costs."""
+    if not run.done("finetune") or shipping_subnet(run, run_dataset(run), arch) is not None:
+        return
+    if note := inherited_note(run, [arch]):
+        LOGGER.warning("note: %s", note)
 
 
 def bundle_folder(run: Run, which: str, options: BundleOptions, out: Path | None) -> Path:
