@@ -133,10 +133,13 @@ def check_minutes(config: RunConfig, minutes: float | None) -> None:
 
 
 def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: bool, reach: Reach) -> None:
-    from edgenas.display import print_table
+    from edgenas.display import ProgressDisplay, print_table
     from edgenas.pipeline.plan import plan_budgets, plan_run
 
-    stages, budgets = plan_run(config, folder, reach, minutes), plan_budgets(config, folder)
+    with ProgressDisplay(quiet=as_json) as progress:
+        progress("planning", 0, 1)
+        stages = plan_run(config, folder, reach, minutes, progress)
+    budgets = plan_budgets(config, folder)
     left = [stage for stage in stages if not stage.done]
     seconds, disk = sum(stage.seconds for stage in left), sum(stage.disk_bytes for stage in left)
     if as_json:
@@ -146,6 +149,7 @@ def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: 
     rows = [[s.stage, s.what, "done" if s.done else f"{s.seconds:.0f}", f"{s.disk_bytes / 1e6:.1f}"] for s in stages]
     print_table(["stage", "what", "about s", "MB"], rows, right=["about s", "MB"])
     print("".join(f"\n{line}" for line in budgets))
+    print("".join(f"warning: {stage.warning}\n" for stage in left if stage.warning), end="")
     print(f"left to do: about {seconds / 60:.1f} minutes and {disk / 1e6:.0f} MB in {folder}")
 
 

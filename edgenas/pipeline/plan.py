@@ -16,8 +16,9 @@ from edgenas.pipeline.data import check_quantiser_images
 from edgenas.pipeline.devices import run_devices
 from edgenas.pipeline.form import NETWORKS as FORM_NETWORKS
 from edgenas.pipeline.plan_timing import time_network
-from edgenas.pipeline.run import ORDER, Run
+from edgenas.pipeline.run import ORDER, Progress, Run
 from edgenas.pipeline.start import check_folder, resolve
+from edgenas.pipeline.training_length import too_few_steps
 from edgenas.profiling.allowance import TIMER_SECONDS, VISIT_SECONDS, guessed_seconds
 from edgenas.profiling.plan import Plan, make_plan
 from edgenas.profiling.reach import Reach
@@ -59,6 +60,7 @@ class StagePlan:
     seconds: float
     disk_bytes: int
     done: bool
+    warning: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As `--json` prints it."""
@@ -66,7 +68,11 @@ class StagePlan:
 
 
 def plan_run(
-    config: RunConfig, folder: Path, reach: Reach | None = None, minutes: float | None = None
+    config: RunConfig,
+    folder: Path,
+    reach: Reach | None = None,
+    minutes: float | None = None,
+    progress: Progress = lambda *_: None,
 ) -> list[StagePlan]:
     """The stages of a run. A few training steps on noise are timed here, everything else is counted.
 
@@ -75,6 +81,7 @@ def plan_run(
         folder: of the run, where it has one.
         reach: how devices are reached.
         minutes: how long to train, instead of `train.epochs`; of no account once training has begun.
+        progress: called with what is being timed, parts done and in all.
 
     Raises:
         UserError: the run could not be started (see `start_run`); only the pictures are not looked at.
@@ -94,7 +101,7 @@ def plan_run(
     schedule = Schedule.read(folder / "supernet")
     training = config.training
     steps = schedule.steps if schedule else count_steps(training, sizes.train)
-    step_seconds, image_seconds = time_network(config, space, sizes.num_classes, max(1, steps))
+    step_seconds, image_seconds = time_network(config, space, sizes.num_classes, max(1, steps), progress)
     what = f"{steps} steps of {training.batch_size} pictures through {training.subnets_per_step} subnets"
     if takes_pool(training):
         what += " that the budgets allow; timed as if they allowed all: at most"
@@ -136,8 +143,14 @@ def plan_run(
     # A search that is lengthened is to be done on, and all that follows it.
     longer = begun is not None and config.search.evaluations > begun.config.search.evaluations
     redone = ORDER[ORDER.index("search") :] if longer else ()
+    warnings = {"train": too_few_steps(training, space, steps)}
     return [
-        StagePlan(stage, *stages[stage], done=begun is not None and begun.done(stage) and stage not in redone)
+        StagePlan(
+            stage,
+            *stages[stage],
+            done=begun is not None and begun.done(stage) and stage not in redone,
+            warning=warnings.get(stage),
+        )
         for stage in ORDER
         if stage in stages
     ]

@@ -41,6 +41,14 @@ def test_int8_takes_its_time_in_the_export_alone_and_is_told() -> None:
     assert int8["export"].disk_bytes > fp32["export"].disk_bytes
 
 
+def test_a_hopeless_number_of_steps_is_warned_of() -> None:
+    few, many = planned("train.epochs=1", "train.batch_size=512"), planned("train.epochs=1000")
+    assert few["train"].warning is not None
+    assert "2 steps are hopeless for this space" in few["train"].warning
+    assert [stage.warning for stage in many.values()] == [None] * len(many)
+    assert few["train"].to_json()["warning"] == few["train"].warning
+
+
 def test_more_of_anything_takes_longer() -> None:
     before = planned(*INT8)["export"].seconds
     # Three recipes look at each picture more, at least once.
