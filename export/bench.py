@@ -448,6 +448,13 @@ def read_text(path: str) -> str | None:
         return None
 
 
+def read_lines(path: str) -> list[str]:
+    """Lines of a system file; none where it cannot be read."""
+    with contextlib.suppress(OSError):
+        return Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    return []
+
+
 def cpu_model() -> str:
     """Name of the CPU as the system gives it."""
     device_tree = read_text("/proc/device-tree/model")
@@ -562,6 +569,37 @@ def settle(threads: int) -> dict[str, Any]:
     with contextlib.suppress(AttributeError, OSError):
         done["nice"] = os.nice(-10)
     return done
+
+
+def usable_cores() -> float:
+    """Return how many cores this process may use: by its affinity, and by the CPU quotas of its control groups."""
+    with contextlib.suppress(AttributeError, OSError):
+        return min([float(len(os.sched_getaffinity(0))), *cpu_quotas()])
+    return float(os.cpu_count() or 1)
+
+
+def cpu_quotas(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> list[float]:
+    """Return the quotas, in cores, of the control groups that this process is in, of both versions; empty for none."""
+    group = next((line[3:] for line in read_lines(own) if line.startswith("0::")), "/")
+    parts = [part for part in group.split("/") if part]
+    folders = ["/".join([root, *parts[:depth]]) for depth in range(len(parts) + 1)]
+    limits = [(read_text(f"{folder}/cpu.max") or "").split() for folder in folders]
+    limits.append([read_text(f"{root}/cpu/cpu.cfs_{name}_us") or "" for name in ("quota", "period")])
+    return [
+        int(limit[0]) / int(limit[1])
+        for limit in limits
+        if len(limit) == 2 and limit[0].isdigit() and limit[1].isdigit()
+    ]
+
+
+def thread_doubts(threads: int, cores: float) -> list[str]:
+    """Doubts about threads that wait for each other."""
+    if threads <= cores:
+        return []
+    return [
+        f"{threads} threads share the {cores:g} core(s) that this process may use (taskset, a container's limit): take "
+        "fewer --threads, or give it more cores"
+    ]
 
 
 def pick_cores(allowed: Iterable[int], threads: int) -> list[int]:
@@ -682,6 +720,7 @@ def refusal(error: Exception) -> str:
 
 def benchmark(models: Sequence[Path], args: argparse.Namespace) -> list[dict[str, Any]]:
     """Time all models; one row each, in the order given."""
+    crowded = thread_doubts(args.threads, usable_cores())
     settled = settle(args.threads)
     core = max(settled["affinity"] or [0])
     before = circumstances(core)
@@ -691,7 +730,7 @@ def benchmark(models: Sequence[Path], args: argparse.Namespace) -> list[dict[str
     timed = interleave(loaded.runs, loaded.visits, args.rounds, args.seed, time.perf_counter_ns, progress.tick)
     after = circumstances(core)
     said = {**environment(), **settled, **described(before, after)}
-    doubts = machine_doubts(without_jumps(timed["sentinel"])[0], before, after)
+    doubts = crowded + machine_doubts(without_jumps(timed["sentinel"])[0], before, after)
     return to_rows(models, args, timed, loaded, peak_rss_bytes(), said, doubts)
 
 

@@ -216,7 +216,8 @@ def in_page(models: Sequence[Path], args: argparse.Namespace, say: Say) -> list[
         after, peak = circumstances(), peak_renderer_bytes()
     errors = {int(index): refusal(words, found["runtime_version"]) for index, words in found["errors"].items()}
     said = {**environment(found, version), **bench.described(before, after)}
-    doubts = bench.machine_doubts(bench.without_jumps(found["timed"]["sentinel"])[0], before, after)
+    doubts = bench.thread_doubts(args.threads, bench.usable_cores())
+    doubts += bench.machine_doubts(bench.without_jumps(found["timed"]["sentinel"])[0], before, after)
     # Neither is known of a page: calls of its own, and by how much each model made it grow.
     loaded = bench.Loaded({}, {}, errors, dict.fromkeys(found["timed"]), found["batch_sizes"])
     rows = bench.to_rows(models, args, found["timed"], loaded, peak, said, doubts)

@@ -13,7 +13,7 @@ from edgenas.deploy.graph_cost import Graph, peak_activation_bytes, read_graph
 from edgenas.deploy.memory_growth import MemoryGrowth, measure_memory_growth
 from edgenas.deploy.node_times import Profile, calibrate, profile_nodes, without_profiler
 from edgenas.deploy.operators import Operator, executed_operators
-from edgenas.latency.device import probe
+from edgenas.latency.device import check_threads_here, probe
 
 COSTLIEST = 5
 SHORTEST_US = 5.0
@@ -136,10 +136,11 @@ def inspect_model(path: Path, *, runs: int = 100, threads: int = 1, provider: st
         provider: who runs the nodes: `cpu`, or another that this runtime has. Memory is measured on the CPU alone.
 
     Raises:
-        UserError: the file is missing, no ONNX model, lacks its weights, or this runtime cannot run it, or not all of
-            its nodes by the provider.
+        UserError: there are fewer cores than threads; the file is missing, no ONNX model, or lacks its weights; or
+            this runtime cannot run it, or not all of its nodes by the provider.
         MeasurementError: the profiler, or the process that memory is measured in, failed.
     """
+    check_threads_here(threads)
     graph = read_graph(path)
     profile = profile_nodes(graph.model.SerializeToString(), str(path), runs, threads, provider)
     calibration = calibrate(threads, provider)

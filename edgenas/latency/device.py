@@ -119,6 +119,11 @@ class Device(_Section):
     unsupported: Annotated[tuple[str, ...], AfterValidator(_unsupported)] = ()
     run: DeviceRun = DeviceRun()
 
+    @model_validator(mode="after")
+    def _has_a_core_for_each_thread(self) -> Device:
+        check_threads(self.run.threads, self.cores, f"device {self.name}")
+        return self
+
     @property
     def is_measured(self) -> bool:
         """Whether it can be asked; else it is known by a latency table alone, which says how models were run."""
@@ -133,6 +138,32 @@ class Device(_Section):
         """
         flags, machine = set(self.isa), self.os.rpartition(" ")[2].lower()
         return bool(X86_FLAGS & flags or machine in X86_MACHINES) and not EXACT_INT8_FLAGS & flags
+
+
+def check_threads(threads: int, cores: int | None, where: str) -> None:
+    """Refuse more threads than cores: threads that wait for each other are slower than one.
+
+    Raises:
+        TableError: there are fewer cores; `where` names what has them.
+    """
+    if cores is not None and threads > cores:
+        raise TableError(f"{where} has {cores} core(s) for {threads} threads: choose at most {cores} thread(s)")
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use: by its affinity (taskset, a container's set) and CPU quota."""
+    import joblib
+
+    return int(joblib.cpu_count())
+
+
+def check_threads_here(threads: int) -> None:
+    """Refuse more threads than this process has cores, which may be fewer than the machine has.
+
+    Raises:
+        TableError: there are fewer.
+    """
+    check_threads(threads, usable_cores(), "this process (limited by taskset, a container, or the machine itself)")
 
 
 def device_names() -> list[str]:
@@ -178,12 +209,13 @@ def probe(name: str = THIS_MACHINE, threads: int = 1, precision: Precision = "fp
     """Describe this machine from what its system tells; host and user names are left out.
 
     Raises:
-        TableError: `name` cannot be a device's name.
+        TableError: `name` cannot be a device's name, or there are fewer cores than threads.
     """
     try:
         file_name(name)
     except ValueError as error:
         raise TableError(f"device name: {error}; give it one with --name") from None
+    check_threads_here(threads)
     cpuinfo = _cpuinfo()
     flags = (cpuinfo.get("flags") or cpuinfo.get("Features") or "").split()
     return Device(

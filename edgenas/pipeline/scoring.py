@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -132,9 +131,9 @@ class SupernetScorer:
         workers = self._run.config.search.workers
         if workers == 1 or not archs:
             return map(self._bench.score, archs)
-        from joblib import Parallel, delayed
+        from joblib import Parallel, cpu_count, delayed
 
-        threads = max(1, (os.cpu_count() or 1) // workers)
+        threads = max(1, cpu_count() // workers)
         weights = str(self._setting["weights"])
         jobs = (delayed(_score_elsewhere)(self._run.folder.resolve(), weights, threads, arch.id) for arch in archs)
         return iter(Parallel(n_jobs=workers, return_as="generator", pre_dispatch="all")(jobs))

@@ -17,7 +17,7 @@ from typing import IO, Any, ClassVar, Protocol
 from edgenas.environment import OPT_OUT, script_command
 from edgenas.errors import MeasurementError
 from edgenas.files import read_jsonl, shipped
-from edgenas.latency.device import Device, DeviceRun
+from edgenas.latency.device import Device, DeviceRun, check_threads_here
 from edgenas.profiling.rows import validate_rows
 from edgenas.profiling.transport import Job, Timed, installed_runtime, part_progress
 
@@ -39,7 +39,12 @@ class LocalTransport:
     def time(
         self, jobs: Sequence[Job], device: Device, progress: Callable[[int, int], None] | None = None
     ) -> Generator[Timed, None, None]:
-        """Time one job after another; a model that the device cannot run is not tried again."""
+        """Time one job after another; a model that the device cannot run is not tried again.
+
+        Raises:
+            TableError: this process may use fewer cores than models have threads.
+        """
+        check_threads_here(device.run.threads)
         return one_by_one(run_bench, jobs, device.run, progress)
 
 

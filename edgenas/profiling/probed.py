@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from edgenas.errors import ConfigError, MeasurementError, explained
-from edgenas.latency.device import INFERENCE_FLAGS, Device, DeviceRun, Precision
+from edgenas.latency.device import INFERENCE_FLAGS, Device, DeviceRun, Precision, check_threads
 from edgenas.profiling.rows import printable
 
 _Text = Annotated[str, StringConstraints(max_length=1000), AfterValidator(printable)]
@@ -35,7 +35,12 @@ class Probe(BaseModel):
     def device(
         self, name: str, transport: Literal["ssh", "offline"], threads: int, precision: Precision = "fp32"
     ) -> Device:
-        """As a device file."""
+        """As a device file.
+
+        Raises:
+            TableError: it has fewer cores than threads.
+        """
+        check_threads(threads, self.cores, f"the machine ({self.cpu})")
         return Device(
             name=name,
             description="probed",

@@ -1,3 +1,4 @@
+import os
 import platform
 
 import pytest
@@ -5,6 +6,7 @@ import yaml
 from isas import ISAS, SATURATES, report_isa
 
 from edgenas.errors import TableError
+from edgenas.latency import device as device_module
 from edgenas.latency.device import Device, DeviceRun, device_names, dump_device, load_device, probe
 
 
@@ -17,7 +19,9 @@ def test_some_device_is_shipped() -> None:
     assert device_names()
 
 
-def test_a_device_survives_its_yaml(tmp_path) -> None:
+def test_a_device_survives_its_yaml(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(device_module, "usable_cores", lambda: 4)
     device = probe("bench-1", threads=2)
     path = tmp_path / "bench-1.yaml"
     path.write_text(dump_device(device), encoding="utf-8")

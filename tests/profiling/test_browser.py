@@ -144,7 +144,9 @@ def test_a_program_that_is_no_browser_is_noticed(tmp_path: Path) -> None:
         browser_version(tmp_path)
 
 
-def test_a_browser_is_described_by_the_machine_it_runs_on(there: Path) -> None:
+def test_a_browser_is_described_by_the_machine_it_runs_on(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("edgenas.latency.device.usable_cores", lambda: 2)
     device = probe_elsewhere("web", 2, "int8", on="browser", probed=None)
     assert device.run == DeviceRun(transport="browser", provider="wasm", threads=2, spinning=True, precision="int8")
     assert device.description == "probed; onnxruntime-web 1.30.0 in Chromium 141.0.7390.54"
