@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgenas.deploy.manifest import deployed_latency
+from edgenas.deploy.shipped import VERDICT_WORDS, accuracy_sentence, latency_sentences, milliseconds
 from edgenas.markup import visible
 
 WIDTH = 80
@@ -191,22 +192,13 @@ def fold(line: str, width: int, indent: int = 0) -> list[str]:
     return [*lines, lead + rest]
 
 
-def milliseconds(value_us: float) -> str:
-    """Microseconds as people read them, with three significant digits after the leading zeros."""
-    return f"{value_us / 1e3:.3f}"
-
-
-VERDICT_WORDS = {"within": "yes", "not significant": "not significant", "over": "no", None: "-"}
-"""Whether a network is within its budget, for a table's cell."""
-
-
 def print_summary(summary: dict[str, Any], folder: str) -> None:
     """A run's front, the chosen network, and where its file is."""
     several = len(summary["predictors"]) > 1
     rows = []
     for entry in summary["front"]:
         for name, latency in entry["latency"].items():
-            verdict = VERDICT_WORDS[latency["verdict"]]
+            verdict = VERDICT_WORDS.get(latency["verdict"], "-")
             rows.append(
                 [
                     ("* " if entry["arch"] == summary["chosen"]["arch"] else "  ") + entry["arch"],
@@ -228,6 +220,8 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
     print_table(columns, rows, right=["val top-1", "predicted ms [interval]", "measured ms"])
     chosen = summary["chosen"]
     print()
+    if chosen["onnx"] is not None:
+        tell("These accuracies and latencies made the choice. Below are those of the file that ships.\n")
     print(f"budgets  {', '.join(budget_text(budget) for budget in summary['budgets'])}")
     doubted = [entry for entry in summary["front"] if any(one.get("doubts") for one in entry["latency"].values())]
     if doubted:
@@ -242,38 +236,15 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
         kept = "" if not before or tuned["val_top1_after"] > tuned["val_top1_before"] else ", so it stays as it was"
         print(f"tuned    on {tuned['dataset']}: {before}{tuned['val_top1_after']:.2%} validation top-1 after{kept}")
     if chosen["onnx"] is not None:
-        for line in shipped_lines(chosen["latency"]):
-            print(f"measured {line}")
-        print(f"test     {chosen['test_top1']:.2%} top-1, computed by ONNX Runtime on the exported file")
+        for line in latency_sentences(chosen["latency"]):
+            tell(f"measured {line}")
+        tell(f"test     {accuracy_sentence(chosen['test_top1'], chosen['val_top1'])}")
         print(f"model    {folder}/{chosen['onnx']}")
     for note in summary.get("notes", []):
         print(f"note     {note}")
     if "int8" in summary:
         print_int8(summary["int8"], folder, chosen["onnx"])
     print(f"report   {folder}/report/report.html, and report.md beside it")
-
-
-def shipped_lines(latency: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return a sentence for each device: what the shipped file took, and whether that is within its budget."""
-    return [f"{_measured_text(one)} on {device}: {_verdict_text(one)}" for device, one in latency.items()]
-
-
-def _measured_text(one: Mapping[str, Any]) -> str:
-    interval = f"[{milliseconds(one['ci_low_us'])}, {milliseconds(one['ci_high_us'])}]"
-    return f"p50 {milliseconds(one['p50_us'])} ms {interval}"
-
-
-def _verdict_text(one: Mapping[str, Any]) -> str:
-    if one["verdict"] is None:
-        return "no latency budget"
-    budget = f"the budget of {milliseconds(one['limit_us'])} ms {one['limited']}"
-    repeated = "; a first, disturbed measurement was discarded" if one["repeated"] else ""
-    if one["verdict"] == "not significant":
-        upper = (
-            "" if one["upper_us"] is None else f", whose upper confidence limit is {milliseconds(one['upper_us'])} ms"
-        )
-        return f"not significantly within {budget}{upper}{repeated}"
-    return f"{one['verdict']} {budget}{repeated}"
 
 
 def _top1(entry: dict[str, Any]) -> str:
@@ -328,7 +299,7 @@ def print_bundle(manifest: dict[str, Any], folder: str) -> None:
         for name, known in files.items()
     ]
     print_table(["file", "val top-1", "test top-1", "ms", "kB"], rows, right=["val top-1", "test top-1", "kB"])
-    for line in shipped_lines(deployed_latency(manifest)):
+    for line in latency_sentences(deployed_latency(manifest)):
         print(line)
     for note in manifest["int8"].get("notes", []):
         print(note)

@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from edgenas import display
-from edgenas.display import ProgressDisplay, budget_text, fold, milliseconds, print_int8, print_table, say
+from edgenas.deploy.shipped import milliseconds
+from edgenas.display import ProgressDisplay, budget_text, fold, print_int8, print_table, say
 from edgenas.markup import visible
 
 
@@ -129,7 +130,7 @@ def test_a_table_too_wide_for_a_terminal_tells_archs_below(
 ) -> None:
     monkeypatch.setattr(display, "Console", functools.partial(Console, force_terminal=True, width=80))
     archs = ["  r224_" + "_".join(["w160-k7e6-k7e6"] * 8), "* r8_w8-k3e1"]
-    columns = ["arch", "val top-1", "predicted ms [interval]", "measured ms", "budget met?"]
+    columns = ["arch", "val top-1", "predicted ms [interval]", "measured ms", "within budget"]
     rows = [[arch, "97.49%", "0.019 [0.018, 0.020]", "0.019", "yes"] for arch in archs]
     print_table(columns, rows, right=columns[1:4])
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in capsys.readouterr().out.splitlines()]

@@ -8,7 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from edgenas.display import milliseconds, print_table
+from edgenas.deploy.shipped import milliseconds
+from edgenas.display import print_table
 
 WIDEST = 110
 """Of prose; piped output has no width to fit into."""

@@ -177,7 +177,8 @@ def exit_by_verdict(verdict: Verdict | None) -> None:
 
 def tell(run: Run, stages: tuple[str, ...], shown: Shown) -> None:
     """Say what came of stages."""
-    from edgenas.display import print_summary, shipped_lines
+    from edgenas.deploy.shipped import latency_sentences
+    from edgenas.display import print_summary
 
     if "report" in stages:
         summary = read_json(run.folder / "summary.json")
@@ -193,7 +194,7 @@ def tell(run: Run, stages: tuple[str, ...], shown: Shown) -> None:
         notes = [
             *summary.get("profile", {}).get("notes", []),
             *summary.get("verify", {}).get("notes", []),
-            *shipped_lines(summary.get("export", {}).get("chosen", {}).get("latency", {})),
+            *latency_sentences(summary.get("export", {}).get("chosen", {}).get("latency", {})),
             *summary.get("export", {}).get("int8", {}).get("notes", []),
         ]
         for note in notes:
@@ -274,7 +275,8 @@ def status(
     quiet: Quiet = False,
 ) -> None:
     """Which stages of a run are finished."""
-    from edgenas.display import print_table, shipped_lines
+    from edgenas.deploy.shipped import accuracy_sentence, latency_sentences
+    from edgenas.display import print_table
     from edgenas.pipeline.run import ORDER, STAGES, open_run
 
     run = open_run(folder)
@@ -285,6 +287,7 @@ def status(
         return
     print_table(["stage", "state"], [[stage, "done" if done else "to do"] for stage, done in stages.items()])
     if shipped is not None:
-        print(f"\nshipped {shipped['arch']}", *shipped_lines(shipped["latency"]), sep="\n")
+        print(f"\nshipped {shipped['arch']}", *latency_sentences(shipped["latency"]), sep="\n")
+        print(accuracy_sentence(shipped["test_top1"], shipped["val_top1"]))
     for why in filter(None, map(run.lacks, STAGES)):
         print(f"\n{why}")

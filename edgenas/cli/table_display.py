@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from edgenas.display import milliseconds, say
+from edgenas.deploy.shipped import milliseconds
+from edgenas.display import say
 from edgenas.latency.table import UNKNOWN, LatencyTable
 from edgenas.latency.table_check import Doubt
 from edgenas.latency.table_diff import TableDiff

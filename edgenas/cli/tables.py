@@ -50,7 +50,8 @@ def tables_show(
     from dataclasses import asdict
     from math import isnan
 
-    from edgenas.display import milliseconds, print_table
+    from edgenas.deploy.shipped import milliseconds
+    from edgenas.display import print_table
     from edgenas.latency.table import find_table
 
     table = find_table(name)

@@ -114,7 +114,7 @@ def digest_of(manifest: Mapping[str, Any]) -> str:
 
 
 SHIPPED_KEYS = ("p50_us", "p95_us", "ci_low_us", "ci_high_us", "count", "verdict", "limited", "limit_us", "upper_us")
-EVIDENCE_KEYS = ("sessions", "repeated", "doubts")
+EVIDENCE_KEYS = ("sessions", "repeated", "doubts", "model_rss_bytes", "process_rss_bytes")
 
 
 def deployed_latency(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from edgenas.deploy.manifest import Manifest
+from edgenas.deploy.manifest import Manifest, deployed_latency
+from edgenas.deploy.shipped import latency_sentences, milliseconds, p50_text
 from edgenas.errors import shortened
 from edgenas.markup import markdown, markdown_sentence, name_in_sentence
 from edgenas.training.preprocess import Preprocess
@@ -114,7 +115,7 @@ def _accuracy(manifest: Manifest) -> list[str]:
     ]
     said = (
         f"{manifest.accuracy['test_images']:,} test images, looked at once, after the network was chosen by the "
-        "validation images; worked out by ONNX Runtime on the files of this bundle."
+        "validation images; computed by ONNX Runtime on the files of this bundle."
     )
     return [said, _table(["", *columns], rows), *_by_class(manifest, columns)]
 
@@ -139,9 +140,9 @@ def _latency(manifest: Manifest) -> list[str]:
             rows.append(
                 [
                     f"{device}, {precision}",
-                    f"{one['p50_us'] / 1e3:.3f}",
-                    f"{one['p95_us'] / 1e3:.3f}",
-                    f"{one['predicted_us'] / 1e3:.3f}" if "predicted_us" in one else "–",
+                    p50_text(one),
+                    milliseconds(one["p95_us"]),
+                    milliseconds(one["predicted_us"]) if "predicted_us" in one else "–",
                     _memory(one),
                     str(one.get("cpu", "–")),
                     f"{setting.get('runtime', '')} {setting.get('runtime_version', '')}, "
@@ -152,8 +153,11 @@ def _latency(manifest: Manifest) -> list[str]:
         return ["Not measured."]
     inside = "with" if manifest.preprocessing_included else "without"
     said = f"Milliseconds a picture, {inside} normalisation; decoding and resizing are never included."
-    columns = ["device", "p50", "p95", "predicted", "memory", "processor", "run by"]
-    return [f"{said} {MEMORY}", _table(columns, rows)]
+    columns = ["device", "p50 [interval]", "p95", "predicted", "memory", "processor", "run by"]
+    shipped = latency_sentences(deployed_latency(manifest.to_json()))
+    lines = "\n".join(f"- {markdown_sentence(line)}." for line in shipped)
+    judged = [f"The file for each device, timed in new processes after it was chosen:\n\n{lines}"] if shipped else []
+    return [*judged, f"{said} {MEMORY}", _table(columns, rows)]
 
 
 def _memory(one: Mapping[str, Any]) -> str:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgenas.deploy.shipped import VERDICT_WORDS, milliseconds
 from edgenas.errors import UserError
 from edgenas.evidence.chance import standard_error
+from edgenas.report import judgement
 from edgenas.report.formats import MISSING, duration, ms, percent
 from edgenas.report.load import load_run
-from edgenas.report.values import Latency, Run
+from edgenas.report.values import Run
 
 Fact = tuple[str, Callable[[Run], Any], Callable[[Any], str]]
 """What it is called, its value (None where unknown), and that for people."""
@@ -88,10 +90,13 @@ def _facts() -> list[Fact]:
 def _on(device: str) -> list[Fact]:
     """Facts on one device."""
 
-    def latency(run: Run) -> Latency | None:
+    def predicted(run: Run) -> float | None:
         chosen = run.summary.chosen
-        own = [n for n in run.summary.front if chosen and n.arch == chosen.arch]
-        return own[0].latency.get(device) if own else None
+        own = [n for n in run.summary.front if chosen and n.arch == chosen.arch and device in n.latency]
+        return own[0].latency[device].predicted_us if own else None
+
+    def shipped(run: Run, key: str) -> Any:
+        return getattr(judgement.chosen_latency(run).get(device), key, None)
 
     def budget(run: Run) -> float | None:
         limits = [b.limit for b in run.summary.budgets if b.unit == "us" and (b.device or run.devices[0]) == device]
@@ -102,9 +107,10 @@ def _on(device: str) -> list[Fact]:
 
     return [
         (f"{device}: budget ms", budget, ms),
-        (f"{device}: predicted ms", lambda run: getattr(latency(run), "predicted_us", None), ms),
-        (f"{device}: p50 ms", lambda run: getattr(latency(run), "p50_us", None), ms),
-        (f"{device}: p95 ms", lambda run: getattr(latency(run), "p95_us", None), ms),
+        (f"{device}: predicted ms", predicted, ms),
+        (f"{device}: p50 ms", lambda run: shipped(run, "p50_us"), milliseconds),
+        (f"{device}: p95 ms", lambda run: shipped(run, "p95_us"), milliseconds),
+        (f"{device}: within budget", lambda run: shipped(run, "verdict"), VERDICT_WORDS.__getitem__),
         (f"{device}: predictor error", lambda run: score(run, "mape"), percent),
         (f"{device}: repeat noise", lambda run: score(run, "repeat_noise"), percent),
     ]

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from edgenas.deploy.shipped import accuracy_sentence, latency_sentences
 from edgenas.evidence.chance import standard_error
 from edgenas.markup import name_in_sentence
-from edgenas.profiling.verdict import Verdict
-from edgenas.report.formats import MISSING, count, duration, ms, number, percent, size
+from edgenas.report.formats import count, duration, ms, number, percent, size
 from edgenas.report.network import Block
-from edgenas.report.values import BudgetLine, BundleFacts, Network, Run
+from edgenas.report.values import BudgetLine, BundleFacts, Latency, Network, Run, ShippedLatency
 
-VERDICT_WORDS: dict[Verdict | None, str] = {
-    "within": "yes",
-    "not significant": "not significant",
-    "over": "no",
-    None: MISSING,
-}
-"""Whether a network is within its budget, for a table's cell."""
 RISING = 0.01
 """Share of the final hypervolume gained in about the last quarter above which a search is called unfinished."""
 
@@ -48,7 +41,17 @@ def front(run: Run) -> str:
         lead = f"{len(networks)} networks are predicted to meet every budget, and none was measured"
     elif not run.summary.budgets:
         lead = f"{len(networks)} networks form the front"
-    return f"{lead}; the chosen one reaches {percent(chosen.val_top1)} validation top-1"
+    name = "the chosen one" if chosen.onnx is None else "the file that ships"
+    return f"{lead}; {name} reaches {percent(chosen.val_top1, 2)} validation top-1"
+
+
+def shipped(run: Run) -> list[str]:
+    """Return what the file that ships was measured to reach, a sentence for each device and one of accuracy."""
+    chosen = run.summary.chosen
+    if chosen is None or chosen.test_top1 is None:
+        return []
+    latency = {device: one.model_dump() for device, one in chosen.latency.items()}
+    return [*latency_sentences(latency), accuracy_sentence(chosen.test_top1, chosen.val_top1)]
 
 
 def accuracy(run: Run) -> str | None:
@@ -201,20 +204,37 @@ def blocks(device: str, network: Sequence[Block], whole_us: float | None) -> str
 
 def memory(run: Run) -> list[str]:
     """What memory the chosen network was measured to take, a sentence for each device that tells."""
-    chosen = run.summary.chosen
-    latency = {n.arch: n.latency for n in run.summary.front}.get(chosen.arch if chosen else "", {})
     return [
         f"{device}: loading and running it made the timer's process grow by {size(one.model_rss_bytes)}, to "
         f"{size(one.process_rss_bytes)} at most with the runtime and what was timed beside it"
-        for device, one in latency.items()
+        for device, one in chosen_latency(run).items()
         if one.model_rss_bytes is not None and one.process_rss_bytes is not None
     ]
 
 
+def chosen_latency(run: Run) -> Mapping[str, Latency | ShippedLatency]:
+    """Return the latency of the file that ships, by device; without a file, that of the chosen network."""
+    chosen = run.summary.chosen
+    if chosen is None or chosen.latency:
+        return {} if chosen is None else chosen.latency
+    return {network.arch: network.latency for network in run.summary.front}.get(chosen.arch, {})
+
+
+def stars(run: Run, device: str, shown: Sequence[tuple[int, Network, Latency]]) -> list[tuple[str, float, float]]:
+    """Return name, latency in microseconds and validation top-1 of the file that ships, or of the chosen network."""
+    chosen = run.summary.chosen
+    if chosen is None:
+        return []
+    if device in chosen.latency:
+        return [("file that ships", chosen.latency[device].p50_us, chosen.val_top1)]
+    own = [(network, latency) for _, network, latency in shown if network.arch == chosen.arch]
+    times = [(network.val_top1, latency.p50_us or latency.predicted_us) for network, latency in own]
+    return [("chosen", latency_us, val_top1) for val_top1, latency_us in times if latency_us is not None]
+
+
 def chosen_blocks(run: Run, network: Sequence[Block]) -> str:
     """`blocks` of the chosen network, device by device."""
-    assert run.summary.chosen is not None
-    measured = {n.arch: n.latency for n in run.summary.front}.get(run.summary.chosen.arch, {})
+    measured = chosen_latency(run)
     wholes = {device: measured[device].p50_us if device in measured else None for device in run.devices}
     return "; ".join(blocks(device, network, whole) for device, whole in wholes.items())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from edgenas.deploy.shipped import milliseconds
 from edgenas.report import judgement, predictor_judgement
 from edgenas.report.figure import Figure, layout_of, short
 from edgenas.report.formats import ms, percent
@@ -18,7 +19,7 @@ MOST_EVALUATIONS = 2000
 def front(run: Run, device: str) -> Figure:
     """Validation top-1 against latency: what was evaluated, predicted with its interval, and measured."""
     shown = [(i, n, n.latency[device]) for i, n in enumerate(run.networks, 1) if device in n.latency]
-    data = [_evaluated(run, device), *_predicted(shown), *_measured(shown), *_chosen(run, shown)]
+    data = [_evaluated(run, device), *_predicted(shown), *_measured(shown), *_chosen(run, device, shown)]
     budgets = judgement.latency_budgets(run, device)
     lines = [
         {
@@ -33,7 +34,7 @@ def front(run: Run, device: str) -> Figure:
         for line in budgets
     ]
     layout = layout_of(f"latency on {device} (ms)", "validation top-1 (%)") | {"shapes": lines, "hovermode": "closest"}
-    _frame(layout, shown, [line.limit / 1e3 for line in budgets])
+    _frame(layout, shown, [line.limit / 1e3 for line in budgets], judgement.stars(run, device, shown))
     layout["annotations"] = [_named(line, place, layout) for place, line in enumerate(budgets)]
     return {"data": [trace for trace in data if trace], "layout": layout, "label": judgement.front(run)}
 
@@ -108,12 +109,22 @@ def _measured(shown: Shown) -> list[Figure]:
     ]
 
 
-def _chosen(run: Run, shown: Shown) -> list[Figure]:
-    chosen = run.summary.chosen
-    known = [(i, n, s) for i, n, s in shown if chosen and n.arch == chosen.arch and (s.p50_us or s.predicted_us)]
+def _chosen(run: Run, device: str, shown: Shown) -> list[Figure]:
+    blocks = stages_of(run.summary.chosen.arch) if run.summary.chosen else []
     marker = {"symbol": "star", "size": 18, "color": "@orange", "line": {"width": 1, "color": "@ink"}}
-    x = [(s.p50_us or s.predicted_us or 0.0) / 1e3 for _, _, s in known]
-    return [_networks(known, x, "chosen", marker)] if known else []
+    return [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": name,
+            "x": [short(latency_us / 1e3)],
+            "y": [short(100 * val_top1)],
+            "text": ["<br>".join([f"{percent(val_top1, 2)} validation top-1, {milliseconds(latency_us)} ms", *blocks])],
+            "hovertemplate": "%{text}<extra>" + name + "</extra>",
+            "marker": marker,
+        }
+        for name, latency_us, val_top1 in judgement.stars(run, device, shown)
+    ]
 
 
 def _networks(shown: Shown, x: Sequence[float], name: str, marker: Figure) -> Figure:
@@ -141,15 +152,15 @@ def _told(number: int, network: Network, latency: Latency) -> str:
     return "<br>".join(said)
 
 
-def _frame(layout: Figure, shown: Shown, limits: Sequence[float]) -> None:
-    """Show the front and its budgets; the cloud of evaluations may run out of the picture."""
-    times = [*limits]
+def _frame(layout: Figure, shown: Shown, limits: Sequence[float], stars: Sequence[tuple[str, float, float]]) -> None:
+    """Show the front, its budgets and the file that ships; the cloud of evaluations may run out of the picture."""
+    times = [*limits, *(latency_us / 1e3 for _, latency_us, _ in stars)]
     for _, _, latency in shown:
         known = (latency.p50_us, latency.p95_us, latency.predicted_us, *(latency.interval_us or ()))
         times += [value / 1e3 for value in known if value is not None]
     if not times:
         return
-    heights = [100 * network.val_top1 for _, network, _ in shown]
+    heights = [100 * val_top1 for val_top1 in [*(n.val_top1 for _, n, _ in shown), *(star[2] for star in stars)]]
     pad, rise = 0.08 * (max(times) - min(times)) or 0.1, 0.2 * (max(heights) - min(heights)) or 1.0
     layout["xaxis"]["range"] = [short(max(0.0, min(times) - pad)), short(max(times) + pad)]
     layout["yaxis"]["range"] = [short(min(heights) - rise), short(max(heights) + rise)]

@@ -9,14 +9,14 @@ from types import MappingProxyType
 
 import yaml
 
+from edgenas.deploy.shipped import VERDICT_WORDS
 from edgenas.files import write_bytes, write_text
 from edgenas.markup import Ready, markdown, markdown_fence, markdown_sentence
-from edgenas.profiling.verdict import Verdict
 from edgenas.report import judgement, predictor_judgement, searched
 from edgenas.report.classes import CLASS_HEADER, class_rows
 from edgenas.report.cost import COST_HEADER, cost, cost_rows
 from edgenas.report.evidence_plots import plot_evidence
-from edgenas.report.formats import count, ms, ms_range, percent
+from edgenas.report.formats import MISSING, count, ms, ms_range, percent
 from edgenas.report.lettering import ADVICE, lettering_of
 from edgenas.report.load import load_run
 from edgenas.report.markdown_evidence import hindsight_section, trust_section, worth_section
@@ -26,6 +26,11 @@ from edgenas.report.network import block_header, block_rows, chosen_blocks
 from edgenas.report.plots import names_of, plot_all
 from edgenas.report.score_rows import score_rows
 from edgenas.report.values import Network, Run
+
+MADE_THE_CHOICE = (
+    "These accuracies and latencies made the choice. Those of the file that ships, which was timed again in processes "
+    "that chose nothing, are stated under the chosen network."
+)
 
 
 def write_report(run_folder: Path) -> Path:
@@ -95,7 +100,7 @@ def _result(run: Run, plots: Sequence[str]) -> list[str]:
         for line, said in zip(run.summary.budgets, reached, strict=True)
     ] or ["- none"]
     rows = [row for number_, network in enumerate(run.networks, 1) for row in _network_rows(run, number_, network)]
-    header = ["", "device", "validation top-1", "predicted, interval (ms)", "p50 / p95 (ms)", "budget met", "arch"]
+    header = ["", "device", "validation top-1", "predicted, interval (ms)", "p50 / p95 (ms)", "within budget", "arch"]
     held = sentences([judgement.front_on(run, device) for device in run.devices])
     told = judgement.accuracy(run)
     held += sentences([judgement.front_doubts(run, device) or "" for device in run.devices])
@@ -109,6 +114,7 @@ def _result(run: Run, plots: Sequence[str]) -> list[str]:
         *table(header, rows),
         "",
         *([f"{markdown_sentence(told)}.", ""] if told else []),
+        *([MADE_THE_CHOICE, ""] if judgement.shipped(run) else []),
         "Latencies here are of the network alone: decoding, resizing and normalising pictures are not included.",
         "",
         "Predictions against measurements on the front:",
@@ -144,8 +150,8 @@ def _top1(network: Network) -> str:
     return f"{percent(network.val_top1, 2)} ({'measured' if low == high else f'{low} to {high}'})"
 
 
-def _verdict(verdict: Verdict | None, dropped: bool) -> str:
-    words = judgement.VERDICT_WORDS[verdict]
+def _verdict(verdict: str | None, dropped: bool) -> str:
+    words = VERDICT_WORDS.get(verdict, MISSING)
     words = f"**{words}**" if verdict == "over" else words
     return Ready(f"{words}, dropped" if dropped else words)
 
@@ -159,14 +165,13 @@ def _chosen(run: Run) -> list[str]:
         "",
         f"`{chosen.arch}`",
         "",
-        f"- test top-1: **{percent(chosen.test_top1)}**, validation top-1: {percent(chosen.val_top1)}",
+        *sentences(judgement.shipped(run)),
     ]
     if run.summary.choice is not None and run.summary.choice.words is not None:
         lines.append(f"- chosen as {markdown_sentence(run.summary.choice.words)}, as measured")
     if chosen.onnx is None:
         notes = sentences(run.summary.notes)
-        told = [line for line in lines if not line.startswith("- test top-1")]
-        return [*told, f"- top-1, as told from elsewhere: {percent(chosen.val_top1, 2)}", *notes]
+        return [*lines, f"- top-1, as told from elsewhere: {percent(chosen.val_top1, 2)}", *notes]
     for name, path in (("model", chosen.onnx), ("bundle", chosen.bundle)):
         if path is not None:
             lines.append(f"- {name}: [{path}]({os.path.relpath(run.folder / path, run.folder / 'report')})")

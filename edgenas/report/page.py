@@ -7,13 +7,16 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgenas.deploy.shipped import milliseconds
 from edgenas.files import write_text
 from edgenas.markup import html, html_sentence
+from edgenas.report import judgement
 from edgenas.report.figure import Figure
 from edgenas.report.formats import count, ms, percent, size
 from edgenas.report.load import load_run
+from edgenas.report.page_html import sentences
 from edgenas.report.page_sections import Section, sections
-from edgenas.report.values import Run
+from edgenas.report.values import Chosen, Run
 
 HERE = Path(__file__).parent
 
@@ -96,16 +99,32 @@ def _facts(run: Run) -> str:
     chosen = run.summary.chosen
     if chosen is None:
         return "<p><b>No network was measured to meet every budget.</b></p>"
-    network = next((n for n in run.summary.front if n.arch == chosen.arch), None)
-    facts = [(percent(chosen.test_top1), "test top-1 of the chosen network")]
-    if chosen.test_top1 is None:
-        facts = [(percent(chosen.val_top1), "top-1 of the chosen network, as told from elsewhere")]
-    for device, latency in network.latency.items() if network else ():
-        known = latency.p50_us is not None
-        value, what = (latency.p50_us, "measured p50") if known else (latency.predicted_us, "predicted latency")
-        facts.append((f"{ms(value)} ms", f"{what} on {device}"))
+    facts = _without_file(run, chosen) if chosen.test_top1 is None else _shipped(chosen, chosen.test_top1)
     if run.bundle and run.bundle.costs:
         facts.append((count(run.bundle.costs["macs"]), "multiply-accumulates"))
         facts.append((size(run.bundle.costs["weight_bytes"]), "of weights"))
     items = "".join(f"<li><b>{html(value)}</b> {html(what)}</li>" for value, what in facts)
-    return f'<ul class="facts">{items}</ul><p><code>{html(chosen.arch)}</code></p>'
+    shipped = sentences(judgement.shipped(run)) if judgement.shipped(run) else ""
+    return f'<ul class="facts">{items}</ul><p><code>{html(chosen.arch)}</code></p>{shipped}'
+
+
+def _shipped(chosen: Chosen, test_top1: float) -> list[tuple[str, str]]:
+    """Figures of the file that ships."""
+    facts = [(percent(test_top1, 2), "test top-1"), (percent(chosen.val_top1, 2), "validation top-1")]
+    for device, latency in chosen.latency.items():
+        words = "" if latency.verdict is None else f", {latency.verdict} the budget"
+        if latency.verdict == "not significant":
+            words = ", not significantly within the budget"
+        facts.append((f"{milliseconds(latency.p50_us)} ms", f"p50 on {device}{words}"))
+    return facts
+
+
+def _without_file(run: Run, chosen: Chosen) -> list[tuple[str, str]]:
+    """Figures of a chosen network that was not exported."""
+    network = next((n for n in run.summary.front if n.arch == chosen.arch), None)
+    facts = [(percent(chosen.val_top1), "top-1 of the chosen network, as told from elsewhere")]
+    for device, latency in network.latency.items() if network else ():
+        known = latency.p50_us is not None
+        value, what = (latency.p50_us, "measured p50") if known else (latency.predicted_us, "predicted latency")
+        facts.append((f"{ms(value)} ms", f"{what} on {device}"))
+    return facts

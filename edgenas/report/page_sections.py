@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import yaml
 
+from edgenas.deploy.shipped import VERDICT_WORDS
 from edgenas.markup import html, html_block
 from edgenas.report import (
     evidence,
@@ -21,7 +22,7 @@ from edgenas.report import (
 from edgenas.report.classes import CLASS_HEADER, class_rows
 from edgenas.report.cost import COST_HEADER, cost, cost_rows
 from edgenas.report.figure import Figure
-from edgenas.report.formats import count, ms, ms_range, percent
+from edgenas.report.formats import MISSING, count, ms, ms_range, percent
 from edgenas.report.network import block_header, block_rows, chosen_blocks
 from edgenas.report.page_html import folded, sentences, table
 from edgenas.report.score_rows import score_rows
@@ -54,9 +55,11 @@ def sections(run: Run) -> list[Section]:
 
 
 def _front(run: Run) -> Section:
-    told = [judgement.front_on(run, device) for device in run.devices]
+    told = ["The table's accuracies and latencies made the choice"] if judgement.shipped(run) else []
+    told += [judgement.front_on(run, device) for device in run.devices]
     told += [doubt for device in run.devices if (doubt := judgement.front_doubts(run, device))]
-    header = ["", "device", "validation top-1", "predicted, interval (ms)", "p50 / p95 (ms)", "budget met", "network"]
+    figures_shown = ["validation top-1", "predicted, interval (ms)", "p50 / p95 (ms)", "within budget"]
+    header = ["", "device", *figures_shown, "network"]
     rows = [row for place, network in enumerate(run.networks, 1) for row in _network_rows(run, place, network)]
     budgets = [judgement.budget(line, run) for line in run.summary.budgets] or ["none"]
     return Section(
@@ -72,7 +75,7 @@ def _front(run: Run) -> Section:
 
 def _network_rows(run: Run, place: int, network: Network) -> Iterable[list[str]]:
     for device, latency in ((d, network.latency[d]) for d in run.devices if d in network.latency):
-        verdict = judgement.VERDICT_WORDS[latency.verdict]
+        verdict = VERDICT_WORDS.get(latency.verdict, MISSING)
         yield [
             f"{place}, chosen" if run.summary.chosen and network.arch == run.summary.chosen.arch else str(place),
             device,

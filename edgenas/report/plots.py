@@ -91,7 +91,7 @@ def _front_panel(axes: Axes, run: Run, device: str) -> None:
     axes.plot(*_columns(background), ".", color="#c4c4c4", ms=4, zorder=1, label="evaluated, predicted latency")
     _predicted(axes, shown)
     _measured(axes, shown)
-    _mark_chosen(axes, run, shown)
+    _mark_chosen(axes, run, device, shown)
     budgets = judgement.latency_budgets(run, device)
     for line in budgets:
         axes.axvline(line.limit / 1e3, color=VERMILION, ls="--", lw=1.4, zorder=2)
@@ -99,7 +99,7 @@ def _front_panel(axes: Axes, run: Run, device: str) -> None:
         foot = (line.limit / 1e3, 0.03)
         look: dict[str, Any] = {"color": VERMILION, "fontsize": 9, "rotation": 90, "ha": "right"}
         axes.annotate(text, foot, (-3, 0), xycoords=("data", "axes fraction"), textcoords="offset points", **look)
-    _frame(axes, shown, [line.limit for line in budgets])
+    _frame(axes, shown, [line.limit for line in budgets], judgement.stars(run, device, shown))
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
@@ -140,24 +140,21 @@ def _measured(axes: Axes, shown: Shown) -> None:
             axes.annotate(str(number), place, (0, 10), textcoords="offset points", ha="center", fontsize=8.5)
 
 
-def _mark_chosen(axes: Axes, run: Run, shown: Shown) -> None:
-    chosen = run.summary.chosen
-    for _, network, latency in shown:
-        at = latency.p50_us if latency.p50_us is not None else latency.predicted_us
-        if chosen is not None and network.arch == chosen.arch and at is not None:
-            style: dict[str, Any] = {"mfc": ORANGE, "mec": INK, "ms": 15, "mew": 1.0}
-            axes.plot(at / 1e3, 100 * network.val_top1, "*", zorder=4.5, label="chosen", ls="", **style)
+def _mark_chosen(axes: Axes, run: Run, device: str, shown: Shown) -> None:
+    style: dict[str, Any] = {"mfc": ORANGE, "mec": INK, "ms": 15, "mew": 1.0}
+    for name, latency_us, val_top1 in judgement.stars(run, device, shown):
+        axes.plot(latency_us / 1e3, 100 * val_top1, "*", zorder=4.5, label=name, ls="", **style)
 
 
-def _frame(axes: Axes, shown: Shown, limits: Sequence[float]) -> None:
-    """Show the front and its budgets; the cloud of evaluations may run out of the picture."""
-    times = [*limits]
+def _frame(axes: Axes, shown: Shown, limits: Sequence[float], stars: Sequence[tuple[str, float, float]]) -> None:
+    """Show the front, its budgets and the file that ships; the cloud of evaluations may run out of the picture."""
+    times = [*limits, *(latency_us for _, latency_us, _ in stars)]
     for _, _, latency in shown:
         known = (latency.p50_us, latency.p95_us, latency.predicted_us, *(latency.interval_us or ()))
         times += [value for value in known if value is not None]
     if not times:
         return
-    heights = [100 * network.val_top1 for _, network, _ in shown]
+    heights = [100 * val_top1 for val_top1 in [*(n.val_top1 for _, n, _ in shown), *(star[2] for star in stars)]]
     low, high = min(times) / 1e3, max(times) / 1e3
     pad, rise = 0.08 * (high - low) or 0.1 * high, 0.15 * (max(heights) - min(heights)) or 1.0
     axes.set_xlim(max(0.0, low - pad), high + 1.5 * pad)

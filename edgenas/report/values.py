@@ -63,6 +63,8 @@ class ShippedLatency(Value):
     sessions: int
     repeated: bool
     doubts: tuple[str, ...] = ()
+    model_rss_bytes: int | None = None
+    process_rss_bytes: int | None = None
 
 
 class Chosen(Value):

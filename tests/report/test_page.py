@@ -182,7 +182,7 @@ def test_the_keyboard_goes_from_point_to_point_and_hover_shows_the_blocks(browse
     opened.focus("#front-0")
     opened.keyboard.press("ArrowLeft")
     said = opened.text_content("#front-0 + .spoken")
-    assert said.startswith("chosen; ")
+    assert said.startswith("file that ships; ")
     assert "stage 1: 24 channels, k5e4 k3e3" in said
     opened.wait_for_selector("#front-0 .hoverlayer .hovertext")
     assert "stage 1" in opened.text_content("#front-0 .hoverlayer")

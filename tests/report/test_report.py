@@ -62,14 +62,14 @@ def test_chosen_network_has_its_test_score_and_links_that_lead_to_it(run_folder:
     model.write_bytes(b"")
     page = write_report(run_folder)
     text = page.read_text()
-    assert "test top-1: **97.2 %**" in text
+    assert "97.22% test top-1" in text
     found = re.search(r"- model: \[.+?\]\((.+?)\)", text)
     assert found is not None
     assert (page.parent / found[1]).resolve() == model.resolve()
 
 
 def test_test_score_of_no_other_network_is_shown(run_folder: Path) -> None:
-    assert write_report(run_folder).read_text().count("test top-1: **") == 1
+    assert write_report(run_folder).read_text().count("% test top-1") == 1
 
 
 def test_every_device_has_a_panel_a_table_and_its_budget(tmp_path: Path) -> None:

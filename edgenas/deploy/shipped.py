@@ -1,0 +1,45 @@
+"""The file that ships, in words: one wording and one precision of its figures for every output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+VERDICT_WORDS: Mapping[str | None, str] = {"within": "yes", "not significant": "not significant", "over": "no"}
+"""Whether a file is within its budget, for a table's cell."""
+
+
+def milliseconds(value_us: float) -> str:
+    """Return microseconds as milliseconds with three decimals."""
+    return f"{value_us / 1e3:.3f}"
+
+
+def p50_text(latency: Mapping[str, Any]) -> str:
+    """Return the p50 with its interval over processes, like `0.067 ms [0.066, 0.068]`."""
+    low, high = (milliseconds(latency[end]) for end in ("ci_low_us", "ci_high_us"))
+    return f"{milliseconds(latency['p50_us'])} ms [{low}, {high}]"
+
+
+def verdict_text(latency: Mapping[str, Any]) -> str:
+    """Return the verdict in words, like `within the budget of 0.231 ms p50`."""
+    if latency["verdict"] is None:
+        return "no latency budget"
+    words = "not significantly within" if latency["verdict"] == "not significant" else latency["verdict"]
+    text = f"{words} the budget of {milliseconds(latency['limit_us'])} ms {latency['limited']}"
+    if latency["verdict"] == "not significant" and latency["upper_us"] is not None:
+        text += f", whose upper confidence limit is {milliseconds(latency['upper_us'])} ms"
+    return f"{text}; a first, disturbed measurement was discarded" if latency["repeated"] else text
+
+
+def latency_sentences(latency: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each device: the shipped file's p50, its interval, and whether it is within its budget.
+
+    Args:
+        latency: by device, as `deployed_latency` returns it.
+    """
+    return [f"p50 {p50_text(one)} on {device}: {verdict_text(one)}" for device, one in latency.items()]
+
+
+def accuracy_sentence(test_top1: float, val_top1: float) -> str:
+    """Return the shipped file's accuracies, fractions, in percent."""
+    return f"{test_top1:.2%} test top-1, {val_top1:.2%} validation top-1, computed by ONNX Runtime on the exported file"
