@@ -459,13 +459,17 @@ def class_folders() -> Iterator[Case]:
 
         return edit
 
+    def texts(folder: Path) -> None:
+        (folder / "pictures" / "ox").mkdir()
+        text("pictures/ox/note.txt", "an ox")(folder)
+
     yield Case("pictures: no path", nothing, (*RUN, "--set", "data={name: imagefolder}"), "data.path")
     yield Case("pictures: missing folder", nothing, PICTURES, "pictures: no such folder")
     yield Case("pictures: a file for the folder", text("pictures", ""), PICTURES, "pictures: no such folder")
     yield Case("pictures: empty folder", lambda f: (f / "pictures").mkdir(), PICTURES, "2 or more classes, got none")
     yield case("single class", without("dog"), "2 or more classes, got only cat/")
     yield case("empty class", lambda f: (f / "pictures" / "ox").mkdir(), "ox holds no pictures")
-    yield case("class of texts", text("pictures/ox/note.txt", "an ox"), "ox holds no pictures")
+    yield case("class of texts", texts, "ox holds no pictures")
     yield case("class with one picture", lambda f: draw(f / "pictures" / "ox", 1), "'ox' has 1, wanted at least 3")
     yield case("val without a class", after_split(without("val/dog")), "val lacks 1 of the classes of train/ (dog)")
     more = after_split(lambda f: draw(f / "pictures" / "val" / "ox", 2))
@@ -479,13 +483,13 @@ def class_folders() -> Iterator[Case]:
     yield case("larger than memory", broken(2, bomb), "cat/000.png")
 
 
-def draw(folder: Path, count: int, suffix: str = ".png") -> None:
+def draw(folder: Path, count: int) -> None:
     """Pictures of noise, no two alike."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng((count, *str(folder.name).encode(), *folder.parent.name.encode()))
     for number in range(count):
         picture = Image.fromarray(rng.integers(0, 256, (14, 12, 3), dtype=np.uint8))
-        picture.save(folder / f"{number:03d}{suffix}", "PNG")
+        picture.save(folder / f"{number:03d}.png")
 
 
 def bomb(data: bytes) -> bytes:

@@ -108,8 +108,8 @@ def _load(path: Path) -> Mapping[str, Tensor]:
         ) from None
     # What a damaged pickle raises depends on where it is damaged: errors of struct, of indices, of assertions.
     except Exception as error:
-        cause = stand_in_cause(path) or f"{first_line(error)}: is it truncated? get it again"
-        raise DataError(f"{path} cannot be read as a PyTorch checkpoint: {cause}") from None
+        cause = stand_in_cause(path) or f"{first_line(error)}; is it truncated? get it again"
+        raise DataError(f"{path} cannot be read as a PyTorch checkpoint ({cause})") from None
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
