@@ -53,7 +53,10 @@ def finished_by_hand(run: Run) -> None:
     entries = [one | kept | {"deployed_top1": one["val_top1"]} for one in found]
     chosen = found[1]
     judged = {"candidates": [one["arch"] for one in reversed(found)], "chosen": chosen["arch"], "verdict": "within"}
-    run.finish("verify", {"front": entries, **judged, "val_top1": chosen["val_top1"], "model": model_path(1)})
+    run.finish(
+        "verify",
+        {"front": entries, **judged, "first_predictions": {}, "val_top1": chosen["val_top1"], "model": model_path(1)},
+    )
     export_onnx(subnet, run.folder / "export/bundle/model.onnx")
     handed = {
         **chosen,

@@ -128,6 +128,10 @@ def _predicted(network: Network, device: str, precision: str) -> dict[str, Any]:
     run, own = network.run, measured_devices(network.run)[device].run.precision
     if not network.options.as_measured or own != precision:
         return {}
+    if network.verified is not None:
+        # Predicted before it was measured; a refitted predictor may have seen it.
+        measured = network.verified[0]["latency"][device]
+        return {key: measured[key] for key in ("predicted_us", "interval_us", "coverage")}
     return predicted_latency(run_predictors(run)[device], network.arch, run.config.profile.coverage)
 
 

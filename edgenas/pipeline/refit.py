@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from edgenas.errors import RunFolderError, explained
 from edgenas.files import read_json, write_json
 from edgenas.latency.table import LatencyRow, LatencyTable
+from edgenas.pipeline.first_predictions import FirstPrediction
 from edgenas.pipeline.run import Run
 
 FILE = "verify/refit.json"
@@ -28,15 +29,29 @@ def refits(run: Run) -> int:
 
 def refitted(run: Run, table: LatencyTable) -> LatencyTable:
     """A device's table with the rows that `verify` measured in its setting; the table itself where there are none."""
-    kept = _read(run).get("devices", {}).get(table.identity.device)
+    kept = _kept(run, table)
+    return table if kept is None else table.extended(kept["rows"])
+
+
+def earlier_predictions(run: Run, table: LatencyTable) -> tuple[FirstPrediction, ...]:
+    """Return what was predicted of the networks of earlier fronts before they were measured in the table's setting."""
+    kept = _kept(run, table)
+    return () if kept is None else kept["predictions"]
+
+
+def _kept(run: Run, table: LatencyTable) -> dict[str, Any] | None:
+    kept: dict[str, Any] | None = _read(run).get("devices", {}).get(table.identity.device)
     # Another runtime, form or recipe since: what was measured then says nothing now.
-    if kept is None or kept["identity"] != asdict(table.identity):
-        return table
-    return table.extended(kept["rows"])
+    return None if kept is None or kept["identity"] != asdict(table.identity) else kept
 
 
 def keep_measured(
-    run: Run, tables: Mapping[str, LatencyTable], rows: Mapping[str, Sequence[LatencyRow]], *, anew: bool = False
+    run: Run,
+    tables: Mapping[str, LatencyTable],
+    rows: Mapping[str, Sequence[LatencyRow]],
+    predictions: Mapping[str, Sequence[FirstPrediction]],
+    *,
+    anew: bool = False,
 ) -> None:
     """Add a front's rows to those of earlier ones.
 
@@ -44,6 +59,7 @@ def keep_measured(
         run: being verified.
         tables: of its devices.
         rows: of the networks measured, by device.
+        predictions: of these and of earlier fronts' networks, made before they were measured, by device.
         anew: leave out those of earlier fronts: the machine is another one by now.
     """
     devices = {}
@@ -51,7 +67,11 @@ def keep_measured(
         known = {row.name: row for row in table.rows}
         before = [] if anew else [row for row in refitted(run, table).rows if known.get(row.name) != row]
         merged = {row.name: row for row in (*before, *rows[name])}
-        devices[name] = {"identity": asdict(table.identity), "rows": [asdict(row) for row in merged.values()]}
+        devices[name] = {
+            "identity": asdict(table.identity),
+            "rows": [asdict(row) for row in merged.values()],
+            "predictions": [asdict(one) for one in predictions[name]],
+        }
     write_json(run.folder / FILE, {"count": refits(run) + 1, "devices": devices})
 
 
@@ -67,6 +87,7 @@ def _read(run: Run) -> dict[str, Any]:
             name: {
                 "identity": kept["identity"],
                 "rows": tuple(TypeAdapter(list[LatencyRow]).validate_python(kept["rows"])),
+                "predictions": TypeAdapter(tuple[FirstPrediction, ...]).validate_python(kept["predictions"]),
             }
             for name, kept in rows.items()
         }

@@ -126,8 +126,20 @@ class Checked(Found):
     latency: Annotated[dict[str, Measured], Field(min_length=1)]
 
 
+class Foreseen(_Result):
+    """What was predicted of a network before it was measured, and what it then took."""
+
+    arch: str
+    predicted_us: Microseconds
+    interval_us: Annotated[list[float], Field(min_length=2, max_length=2)] | None
+    coverage: Fraction | None
+    p50_us: Microseconds
+
+
 class Verified(_Result):
     """verify/result.json."""
+
+    first_predictions: dict[str, list[Foreseen]]
 
     front: Annotated[list[Checked], Field(min_length=1)]
     candidates: Annotated[list[str], Field(min_length=1)]

@@ -31,6 +31,7 @@ def write_summary(run: Run) -> dict[str, Any]:
         | {key: search[key] for key in ("objectives", "exhausted") if key in search},
         "choice": {"by": verified.get("chosen_by", "best"), "words": verified.get("chosen_as")},
         "front": verified["front"],
+        "first_predictions": verified["first_predictions"],
         "notes": [note for stage in ("verify", "export") for note in _notes(run, stage, verified)],
     }
     summary |= _with_weights(run) if run.config.has_weights else _without(run, verified)

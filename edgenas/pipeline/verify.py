@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,13 @@ from edgenas.pipeline.candidate import Candidate, Files
 from edgenas.pipeline.choice import choose, words
 from edgenas.pipeline.data import run_classes, run_dataset, scoring_split
 from edgenas.pipeline.devices import device_table, measured_devices, run_devices
+from edgenas.pipeline.first_predictions import FirstPrediction, first_predictions
 from edgenas.pipeline.front_int8 import deployed_top1, front_in_int8, precisions
 from edgenas.pipeline.graphs import device_graphs
 from edgenas.pipeline.measuring import Session, measure_session
 from edgenas.pipeline.objectives import objective_names
 from edgenas.pipeline.profile import predicted_latency, run_form, run_table
-from edgenas.pipeline.refit import keep_measured, refits
+from edgenas.pipeline.refit import earlier_predictions, keep_measured, refits
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.search import run_search
 from edgenas.pipeline.subnets import run_subnets
@@ -77,7 +78,8 @@ def run_verify(run: Run, progress: Progress) -> None:
         _discount(run)
         raise
     write_understanding(run, ordered[0].arch, front.limits)
-    entries = [_entry(one, dropped.get(one.arch.id), front.limits, run) for one in front.candidates]
+    predictions = _first_predictions(run, front)
+    entries = [_entry(one, dropped.get(one.arch.id), front.limits, run, predictions) for one in front.candidates]
     first = ordered[0]
     result = {
         "front": entries,
@@ -89,6 +91,7 @@ def run_verify(run: Run, progress: Progress) -> None:
         "chosen_by": run.config.search.choose,
         "chosen_as": words(run.config.search, front.names),
         "refits": refits(run),
+        "first_predictions": {name: [asdict(one) for one in known] for name, known in predictions.items()},
         "notes": _notes(run),
     }
     run.finish("verify", result)
@@ -159,7 +162,8 @@ def _refit_on(run: Run, front: _Front) -> bool:
     # Networks that are compared are timed in one session, also those that the next front has in common with this one.
     _discount(run)
     # Rows of earlier, faster sessions would keep the budget below what can be met now.
-    keep_measured(run, {name: run_table(run, name) for name in rows}, rows, anew=gives_way)
+    tables = {name: run_table(run, name) for name in rows}
+    keep_measured(run, tables, rows, _first_predictions(run, front), anew=gives_way)
     now = unchecked_limits(run, classes).budgets
     if now != front.limits.budgets:
         LOGGER.warning(
@@ -168,6 +172,16 @@ def _refit_on(run: Run, front: _Front) -> bool:
             ", ".join(map(str, front.limits.budgets)),
         )
     return True
+
+
+def _first_predictions(run: Run, front: _Front) -> dict[str, tuple[FirstPrediction, ...]]:
+    """Return what was predicted of every network that was measured, before it was, by device."""
+    found = {}
+    for name in measured_devices(run):
+        table, measured = run_table(run, name), {one.arch.id: one.measured[name].p50_us for one in front.candidates}
+        before, coverage = earlier_predictions(run, table), run.config.profile.coverage
+        found[name] = first_predictions(front.limits.predictors[name], table, before, measured, coverage)
+    return found
 
 
 def model_path(number: int) -> str:
@@ -294,8 +308,15 @@ def _none_eligible(candidates: Sequence[Candidate], dropped: Mapping[str, str]) 
     )
 
 
-def _entry(candidate: Candidate, reason: str | None, limits: Limits, run: Run) -> dict[str, Any]:
-    files = candidate.files
+def _entry(
+    candidate: Candidate,
+    reason: str | None,
+    limits: Limits,
+    run: Run,
+    predictions: Mapping[str, Sequence[FirstPrediction]],
+) -> dict[str, Any]:
+    files, coverage = candidate.files, run.config.profile.coverage
+    first = {name: one for name, known in predictions.items() for one in known if one.arch == candidate.arch.id}
     return {
         "arch": candidate.arch.id,
         "val_top1": files.val_top1,
@@ -305,13 +326,20 @@ def _entry(candidate: Candidate, reason: str | None, limits: Limits, run: Run) -
         "dropped": reason is not None,
         "dropped_because": reason,
         "eligible": reason is None and candidate.verdict(limits.budgets) == "within",
-        "latency": {name: _latency(candidate, name, limits, run.config.profile.coverage) for name in limits.predictors},
+        "latency": {name: _latency(candidate, name, limits, coverage, first.get(name)) for name in limits.predictors},
     }
 
 
-def _latency(candidate: Candidate, device: str, limits: Limits, coverage: float) -> dict[str, Any]:
+def _latency(
+    candidate: Candidate, device: str, limits: Limits, coverage: float, first: FirstPrediction | None
+) -> dict[str, Any]:
     found = candidate.measured.get(device)
-    predicted = predicted_latency(limits.predictors[device], candidate.arch, coverage)
+    # A refitted predictor may have seen the network; what it then says is no prediction.
+    predicted = (
+        {"predicted_us": first.predicted_us, "interval_us": first.interval_us, "coverage": first.coverage}
+        if first
+        else predicted_latency(limits.predictors[device], candidate.arch, coverage)
+    )
     if found is None:
         return predicted | {"p50_us": None, "p95_us": None, "verdict": None}
     own = [budget for budget in limits.budgets if budget.device == device]

@@ -78,15 +78,17 @@ def front_doubts(run: Run, device: str) -> str | None:
 
 
 def front_on(run: Run, device: str) -> str:
-    """How well predictions held on the front."""
-    known = [n.latency[device] for n in run.summary.front if device in n.latency]
-    pairs = [(k.interval_us, k.p50_us) for k in known if k.interval_us is not None and k.p50_us is not None]
-    if not pairs:
+    """Return how well predictions held that were made before the network was measured, in all fronts that were."""
+    if all(device not in one.latency or one.latency[device].p50_us is None for one in run.summary.front):
         return f"{device}: no network of the front was measured"
-    held = sum(low <= p50 <= high for (low, high), p50 in pairs)
-    coverage = next((k.coverage for k in known if k.coverage is not None), None)
-    said = f"the {percent(coverage, 0)} interval" if coverage else "the interval"
-    return f"{device}: {said} held for {held} of {len(pairs)} measured networks"
+    known = run.summary.first_predictions.get(device, ())
+    pairs = [(one.interval_us, one.p50_us) for one in known if one.interval_us is not None]
+    if not pairs:
+        return f"{device}: no network was predicted with an interval before it was measured"
+    held = sum(low <= p50_us <= high for (low, high), p50_us in pairs)
+    coverage = next(one.coverage for one in known if one.interval_us is not None)
+    interval = f"the {percent(coverage, 0)} interval" if coverage else "the interval"
+    return f"{device}: {interval} held for {held} of {len(pairs)} networks, each predicted before it was measured"
 
 
 def optimism(run: Run) -> str:

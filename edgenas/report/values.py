@@ -37,6 +37,16 @@ class Latency(Value):
     process_rss_bytes: int | None = None
 
 
+class FirstPrediction(Value):
+    """What was predicted of a network on one device before it was measured there, and what it then took."""
+
+    arch: str
+    predicted_us: float
+    interval_us: tuple[float, float] | None
+    coverage: float | None
+    p50_us: float
+
+
 class Network(Value):
     """A network of the front."""
 
@@ -182,6 +192,7 @@ class Summary(Value):
     predictors: dict[str, dict[str, Any]]
     search: dict[str, Any]
     front: tuple[Network, ...]
+    first_predictions: dict[str, tuple[FirstPrediction, ...]]
     chosen: Chosen | None
     choice: Choice | None = None
     int8: Int8 | None = None

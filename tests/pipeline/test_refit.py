@@ -22,6 +22,7 @@ from edgenas.latency.predictor import LatencyPredictor
 from edgenas.pipeline import measuring, verify
 from edgenas.pipeline.budgets import run_limits, unasked_limit_us
 from edgenas.pipeline.data import run_classes
+from edgenas.pipeline.first_predictions import FirstPrediction
 from edgenas.pipeline.profile import run_predictors, run_table
 from edgenas.pipeline.refit import FILE, keep_measured, refits, refitted
 from edgenas.pipeline.run import Run, open_run
@@ -30,6 +31,7 @@ from edgenas.pipeline.verify import run_verify
 from edgenas.profiling.record import Measurement, network_row
 
 Latency = Callable[[float], float]
+NONE: dict[str, tuple[FirstPrediction, ...]] = {"here": ()}
 
 
 def silent(*_: object) -> None:
@@ -113,6 +115,31 @@ def test_after_a_miss_all_that_ships_is_measured_within_the_budget(run: Run, mon
         run_predictors(run)["here"].predict(archs),
     )
     assert np.abs(after / truth - 1).mean() < 0.7 * np.abs(before / truth - 1).mean()
+
+
+def test_coverage_is_of_predictions_made_before_the_network_was_measured(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = run.config.budgets[0].limit
+    first = run_predictors(run)["here"]
+    profiled = {row.key for row in run_table(run, "here").networks(run.space.structure_id, 10)}
+    factor = (1.05 * limit / float(first.upper([run.space.smallest], 0.1)[0])) ** 0.5
+    asked = slower_than_predicted(run, lambda us: factor, monkeypatch)
+    front = [entry["arch"] for entry in run.result("search")["front"]]
+    run_verify(run, silent)
+    result = run.result("verify")
+    assert result["refits"] >= 1
+    kept = {one["arch"]: one for one in result["first_predictions"]["here"]}
+    assert set(kept) == set(asked) - profiled
+    # Networks of the first front: what the profile's predictor said, also where a later front has them, too.
+    for arch in set(front) & set(kept):
+        archs = [run.space.parse(arch)]
+        assert kept[arch]["predicted_us"] == pytest.approx(float(first.predict(archs)[0]))
+        assert kept[arch]["interval_us"] == pytest.approx(first.interval(archs, run.config.profile.coverage)[0])
+        assert kept[arch]["p50_us"] == pytest.approx(factor * kept[arch]["predicted_us"], rel=0.2)
+    for entry in result["front"]:
+        if entry["arch"] in kept:
+            assert entry["latency"]["here"]["predicted_us"] == kept[entry["arch"]]["predicted_us"]
 
 
 def test_a_budget_that_nobody_asked_for_gives_way_where_the_machine_slowed_down(
@@ -200,7 +227,7 @@ def test_a_search_cut_off_after_a_refit_is_made_again(run: Run) -> None:
         network_row(run.space.structure_id, 10, arch.id, measurement(1.02 * float(us)))
         for arch, us in zip(archs, predictor.predict(archs), strict=True)
     ]
-    keep_measured(run, {"here": table}, {"here": rows})
+    keep_measured(run, {"here": table}, {"here": rows}, NONE)
     scored = (run.folder / "search" / "evaluations.jsonl").read_text().count("\n")
     run_search(run, silent)
     after = run.result("search")
@@ -219,7 +246,7 @@ def test_rows_of_every_refit_are_kept_the_newest_of_each_network(run: Run) -> No
     small, large = run.space.smallest.id, run.space.largest.id
     space = run.space.structure_id
     for us, arch in ((1.0, small), (2.0, large), (3.0, small)):
-        keep_measured(run, {"here": table}, {"here": [network_row(space, 10, arch, measurement(us))]})
+        keep_measured(run, {"here": table}, {"here": [network_row(space, 10, arch, measurement(us))]}, NONE)
     found = {row.key: row.p50_us for row in refitted(run, table).networks(space, 10)}
     assert (found[small], found[large]) == (3.0, 2.0)
     assert refits(run) == 3
@@ -230,8 +257,8 @@ def test_rows_of_earlier_fronts_are_left_out_where_the_machine_is_another_one(ru
     table, space = run_table(run, "here"), run.space.structure_id
     small, large = run.space.smallest.id, run.space.largest.id
     before = {row.key: row.p50_us for row in table.networks(space, 10)}
-    keep_measured(run, {"here": table}, {"here": [network_row(space, 10, small, measurement(1.0))]})
-    keep_measured(run, {"here": table}, {"here": [network_row(space, 10, large, measurement(2.0))]}, anew=True)
+    keep_measured(run, {"here": table}, {"here": [network_row(space, 10, small, measurement(1.0))]}, NONE)
+    keep_measured(run, {"here": table}, {"here": [network_row(space, 10, large, measurement(2.0))]}, NONE, anew=True)
     found = {row.key: row.p50_us for row in refitted(run, table).networks(space, 10)}
     assert found == before | {large: 2.0}
     assert refits(run) == 2
@@ -240,16 +267,24 @@ def test_rows_of_earlier_fronts_are_left_out_where_the_machine_is_another_one(ru
 def test_rows_of_another_setting_count_for_nothing(run: Run) -> None:
     table = run_table(run, "here")
     row = network_row(run.space.structure_id, 10, run.space.smallest.id, measurement(1.0))
-    keep_measured(run, {"here": table}, {"here": [row]})
+    keep_measured(run, {"here": table}, {"here": [row]}, NONE)
     other = dataclasses.replace(table, identity=dataclasses.replace(table.identity, runtime_version="9.9"))
     assert refitted(run, table) != table
     assert refitted(run, other) is other
 
 
-@pytest.mark.parametrize("damage", [{"count": "many"}, {"devices": {"here": {"rows": []}}}, {"devices": []}])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"count": "many"},
+        {"devices": {"here": {"rows": []}}},
+        {"devices": {"here": {"identity": {}, "rows": []}}},
+        {"devices": []},
+    ],
+)
 def test_a_damaged_file_is_named_with_what_to_do(run: Run, damage: dict[str, Any]) -> None:
     row = network_row(run.space.structure_id, 10, run.space.smallest.id, measurement(1.0))
-    keep_measured(run, {"here": run_table(run, "here")}, {"here": [row]})
+    keep_measured(run, {"here": run_table(run, "here")}, {"here": [row]}, NONE)
     write_json(run.folder / FILE, read_json(run.folder / FILE) | damage)
     with pytest.raises(RunFolderError, match=r"refit\.json is damaged .*delete it"):
         refits(run)

@@ -137,6 +137,7 @@ def _summary(devices: tuple[str, ...], rng: np.random.Generator) -> dict[str, An
         "predictors": {d: {"mape": 0.027, "n_fit": 96, "n_test": 12} for d in devices},
         "search": {"strategy": "nsga2", "evaluations": 120, "seconds": 48.2, "hypervolume": 31.4},
         "front": front,
+        "first_predictions": {d: [_first_prediction(one, d) for one in front] for d in devices},
         "chosen": {
             "arch": arch(5),
             "val_top1": front[5]["val_top1"],
@@ -147,6 +148,11 @@ def _summary(devices: tuple[str, ...], rng: np.random.Generator) -> dict[str, An
             "bundle": "export/bundle",
         },
     }
+
+
+def _first_prediction(network: dict[str, Any], device: str) -> dict[str, Any]:
+    keys = ("predicted_us", "interval_us", "coverage", "p50_us")
+    return {"arch": network["arch"], **{key: network["latency"][device][key] for key in keys}}
 
 
 def _shipped(measured: dict[str, Any], times: int) -> dict[str, Any]:

@@ -143,6 +143,23 @@ def test_a_run_in_which_nothing_met_the_budget_still_reports(run_folder: Path) -
     assert "None of 7 networks was measured to meet every budget" in text
 
 
+def test_coverage_is_counted_over_predictions_made_before_measuring(run_folder: Path) -> None:
+    summary = json.loads((run_folder / "summary.json").read_text())
+    said = {"predicted_us": 100.0, "interval_us": [90.0, 110.0], "coverage": 0.9}
+    foreseen = [
+        {"arch": f"r{number}_w8-k3e1", "p50_us": p50_us, **said} for number, p50_us in enumerate((95, 111, 130))
+    ]
+    # What refitted predictors say of the front holds for all of it, and is not counted.
+    change(run_folder / "summary.json", {"first_predictions": {"here": foreseen}})
+    held = judgement.front_on(load_run(run_folder), "here")
+    assert held == "here: the 90 % interval held for 1 of 3 networks, each predicted before it was measured"
+    assert f"{held}." in write_report(run_folder).read_text()
+    change(run_folder / "summary.json", {"first_predictions": {"here": []}})
+    held = judgement.front_on(load_run(run_folder), "here")
+    assert held == "here: no network was predicted with an interval before it was measured"
+    assert summary["first_predictions"].keys() == {"here"}
+
+
 def test_a_front_that_was_not_measured_shows_gaps_not_numbers(run_folder: Path) -> None:
     summary = json.loads((run_folder / "summary.json").read_text())
     unknown = {"interval_us": None, "coverage": None, "p50_us": None, "p95_us": None, "verdict": None}
