@@ -18,7 +18,7 @@ from edgenas.deploy.onnx_export import export_onnx
 from edgenas.deploy.quantize import quantise
 from edgenas.deploy.recipe import QuantiserRecipe
 from edgenas.latency.device import probe
-from edgenas.space.cost import cost
+from edgenas.space.cost import cost, int8_weight_bytes
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.preprocess import Preprocess
 
@@ -46,7 +46,12 @@ def little_manifest(subnet: Subnet, preprocess: Preprocess, space: str) -> Manif
         parity={"images": 256, "max_abs_difference": 1e-5},
         versions=library_versions(),
         seed=0,
-        int8={"accuracy": accuracy | by_class, "latency": {"here": measured}, "notes": ["slower here"]},
+        int8={
+            "accuracy": accuracy | by_class,
+            "latency": {"here": measured},
+            "costs": {"weight_bytes": int8_weight_bytes(subnet.specs)},
+            "notes": ["slower here"],
+        },
         deployed={"here": "model.onnx"},
         devices={"here": probe().model_dump(mode="json")},
         splits={"train": {"images": 1000, "sha256": "0" * 64}},

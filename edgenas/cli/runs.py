@@ -139,7 +139,7 @@ def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: 
     with ProgressDisplay(quiet=as_json) as progress:
         progress("planning", 0, 1)
         stages = plan_run(config, folder, reach, minutes, progress)
-    budgets = plan_budgets(config, folder)
+    budgets = plan_budgets(config, folder, reach)
     left = [stage for stage in stages if not stage.done]
     seconds, disk = sum(stage.seconds for stage in left), sum(stage.disk_bytes for stage in left)
     if as_json:

@@ -73,10 +73,14 @@ class Graph:
 
     @property
     def weight_bytes(self) -> int:
-        """Of all weights as the file holds them; shapes, axes and the scales of a Resize are not counted."""
+        """Return the bytes of all weights as the file holds them, with their scales and zero points by channel.
+
+        Shapes, axes, the scales of a Resize, and scalars are not counted: these are constants of an operator, or
+        scales and zero points of quantised activations.
+        """
         scales = {name for node in self.nodes if node.op_type == "Resize" for name in node.input[1:]}
         weights = [weight for weight in self.model.graph.initializer if weight.data_type != onnx.TensorProto.INT64]
-        return sum(self.tensors[weight.name].nbytes for weight in weights if weight.name not in scales)
+        return sum(self.tensors[one.name].nbytes for one in weights if one.dims and one.name not in scales)
 
     @property
     def metadata(self) -> dict[str, str]:

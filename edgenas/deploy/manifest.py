@@ -31,7 +31,7 @@ class Manifest:
             deployed file verdict, limited (p50 or p95), limit_us, value_us and upper_us (see `JudgedLatency`),
             model_rss_bytes by which the model made the timer's process grow and process_rss_bytes that all of that
             process took (null where the system does not tell), and the circumstances.
-        costs: macs, params, weight_bytes, peak_activation_bytes.
+        costs: macs, params, weight_bytes, peak_activation_bytes of model.onnx.
         calibration_images: on how many training pictures batch norm was recalibrated.
         parity: `Parity.to_json()`.
         versions: of what it was made with (see `library_versions`).
@@ -43,8 +43,8 @@ class Manifest:
             cropping are never inside.
         size_bytes: of model.onnx.
         int8: of model_int8.onnx: its quantiser_recipe, the recipes_tried, accuracy, latency (and fp32's, timed beside
-            it), parity (with the network of model.onnx), size_bytes, fine_tuning (null, or what quantisation-aware
-            fine-tuning took and brought), and notes for people; empty where there is none.
+            it), parity (with the network of model.onnx), size_bytes, costs (its weight_bytes), fine_tuning (null, or
+            what quantisation-aware fine-tuning took and brought), and notes for people; empty where there is none.
         deployed: which file is meant for which device, by its name.
         devices: those of `deployed` by name, as device files describe them (`Device`): what the machine is, and how
             models are run on it.

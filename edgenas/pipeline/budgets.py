@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from edgenas.budget import Budget
 from edgenas.deploy.onnx_export import EXPORTER_VERSION
 from edgenas.errors import ConfigError, TableError
-from edgenas.latency.device import Device
+from edgenas.latency.device import Device, Precision
 from edgenas.latency.predictor import Archs, LatencyPredictor
 from edgenas.latency.table import NETWORK, LatencyTable
 from edgenas.objective import ObjectiveName
@@ -29,6 +30,7 @@ from edgenas.search.feasibility import Feasibility
 from edgenas.search.objectives import Limit
 from edgenas.space.space import Genes, SearchSpace
 
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 RISK = 0.1
 """Share of networks that may be slower than the bound a latency budget is compared with."""
 
@@ -78,10 +80,17 @@ class Limits:
         likely = self.predictors[name.device].predict(genes)
         return likely * (self.tail[name.device] if name.quantile == "p95" else 1.0)
 
+    def costs(self, quantity: str, genes: Genes) -> npt.NDArray[np.float64]:
+        """Return MACs or bytes of networks by canonical genes, shape (n,), in the run's graph variant.
+
+        Weight bytes are those of the file that devices run, of two files the larger one's.
+        """
+        return _largest(self._cost_tables, quantity, genes)
+
     @cached_property
-    def costs(self) -> CostTable:
-        """MACs and bytes of the space's networks, in the run's form."""
-        return CostTable(self.run.space, self.num_classes, run_form(self.run))
+    def _cost_tables(self) -> list[CostTable]:
+        used = used_precisions(measured_devices(self.run).values())
+        return [CostTable(self.run.space, self.num_classes, run_form(self.run), precision) for precision in used]
 
     @cached_property
     def feasibility(self) -> Feasibility:
@@ -104,8 +113,37 @@ class Limits:
         return bound(self.predictors[budget.device], archs) * times
 
 
-def check_on_paper(budgets: Sequence[Budget], space: SearchSpace, num_classes: int) -> list[str]:
+def used_precisions(devices: Iterable[Device]) -> list[Precision]:
+    """Return what devices run models in; fp32 where none of them is measured."""
+    used = {device.run.precision for device in devices if device.is_measured}
+    return [precision for precision in PRECISIONS if precision in used] or ["fp32"]
+
+
+def file_notes(budgets: Sequence[Budget], used: Sequence[Precision]) -> list[str]:
+    """Return which file budgets of weight bytes are of, in lines; none where every device runs fp32."""
+    if "int8" not in used:
+        return []
+    words = "of int8 files: int8 weights and int32 biases with their scales; the stem and the classifier stay fp32"
+    if len(used) > 1:
+        words = "of fp32 and of int8 files, since devices run both: the larger one has to be within it"
+    return [f"budget {budget} is {words}" for budget in budgets if budget.quantity == "weight_bytes"]
+
+
+def _largest(tables: Sequence[CostTable], quantity: str, genes: Genes) -> npt.NDArray[np.float64]:
+    values: npt.NDArray[np.float64] = np.max([table(quantity, genes) for table in tables], axis=0)
+    return values
+
+
+def check_on_paper(
+    budgets: Sequence[Budget], space: SearchSpace, num_classes: int, devices: Iterable[Device] = ()
+) -> list[str]:
     """Refuse budgets of MACs and bytes that nothing of the space is within: no device has to be asked for that.
+
+    Args:
+        budgets: of the run.
+        space: of its networks.
+        num_classes: of its networks.
+        devices: of the run, whose precisions say which file weight bytes are of.
 
     Returns:
         How much of the space is within them, in lines; none where there are no such budgets.
@@ -116,10 +154,11 @@ def check_on_paper(budgets: Sequence[Budget], space: SearchSpace, num_classes: i
     on_paper = [budget for budget in budgets if budget.unit != "us"]
     if not on_paper:
         return []
-    costs = CostTable(space, num_classes)
-    found = feasible.look(space, on_paper, lambda budget, genes: costs(budget.quantity, genes), seed=0)
+    used = used_precisions(devices)
+    tables = [CostTable(space, num_classes, precision=precision) for precision in used]
+    found = feasible.look(space, on_paper, lambda budget, genes: _largest(tables, budget.quantity, genes), seed=0)
     feasible.check(found, on_paper)
-    return feasible.told(found, on_paper)
+    return feasible.told(found, on_paper) + file_notes(on_paper, used)
 
 
 def run_limits(run: Run, num_classes: int) -> Limits:

@@ -20,7 +20,7 @@ from edgenas.pipeline.int8 import Comparison
 from edgenas.pipeline.metering import spent
 from edgenas.pipeline.profile import run_form
 from edgenas.pipeline.run import Run
-from edgenas.space.cost import cost
+from edgenas.space.cost import cost, int8_weight_bytes
 from edgenas.training.data import Dataset
 
 
@@ -72,7 +72,7 @@ def bundled_device(device: Device) -> dict[str, Any]:
 
 
 def _int8_section(network: Network, int8: Int8Export, timed: Timed) -> dict[str, Any]:
-    recipe = int8.choice.recipe
+    run, recipe = network.run, int8.choice.recipe
     compared = {name: Comparison(name, one.measured["fp32"], one.measured["int8"]) for name, one in timed.items()}
     return {
         "quantiser_recipe": recipe.id,
@@ -88,6 +88,7 @@ def _int8_section(network: Network, int8: Int8Export, timed: Timed) -> dict[str,
         },
         "parity": int8.parity.to_json(),
         "size_bytes": int8.path.stat().st_size,
+        "costs": {"weight_bytes": int8_weight_bytes(run.space.unroll(network.arch, network.dataset.num_classes))},
         "fine_tuning": int8.tuning.to_json() if int8.tuning else None,
         "notes": [*([str(int8.tuning)] if int8.tuning else []), *(str(one) for one in compared.values())],
     }

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from edgenas.latency.device import Precision
 from edgenas.latency.gene_table import GeneTable
 from edgenas.space.blocks import BlockSpec
-from edgenas.space.cost import cost
+from edgenas.space.cost import cost, int8_weight_bytes
 from edgenas.space.form import ExportForm
 from edgenas.space.space import Genes, SearchSpace
 
@@ -18,16 +19,31 @@ SUMMED, PEAK = ("macs", "weight_bytes"), "peak_activation_bytes"
 
 
 class CostTable:
-    """What `space.cost.cost` says of a space's networks, looked up: a search asks for thousands at a time."""
+    """Costs of a space's networks by `space.cost`, looked up: a search asks for thousands at a time."""
 
-    def __init__(self, space: SearchSpace, num_classes: int, form: ExportForm = "direct") -> None:
-        """Look at every block of the space once."""
+    def __init__(
+        self, space: SearchSpace, num_classes: int, form: ExportForm = "direct", precision: Precision = "fp32"
+    ) -> None:
+        """Compute the costs of every block of the space once.
+
+        Args:
+            space: whose networks.
+            num_classes: of the networks.
+            form: of their graphs, which peak activation bytes depend on.
+            precision: of the file that weight bytes are of. Peak activation bytes are always of fp32, which int8 stays
+                below.
+        """
 
         def of_blocks(blocks: Sequence[BlockSpec]) -> Floats:
-            costs = [cost([block], form) for block in blocks]
-            return np.array([[getattr(c, name) for name in (*SUMMED, PEAK)] for c in costs], dtype=float)
+            return np.array([self._costs(block, form, precision) for block in blocks], dtype=float)
 
         self._table = GeneTable.of(space, num_classes, of_blocks)
+
+    @staticmethod
+    def _costs(block: BlockSpec, form: ExportForm, precision: Precision) -> list[int]:
+        costs = cost([block], form)
+        weight_bytes = costs.weight_bytes if precision == "fp32" else int8_weight_bytes([block])
+        return [costs.macs, weight_bytes, costs.peak_activation_bytes]
 
     def __call__(self, quantity: str, genes: Genes) -> Floats:
         """`macs`, `weight_bytes` or `peak_activation_bytes` of canonical genes, shape (n, genes) to (n,)."""

@@ -121,7 +121,7 @@ def _judge(
         evidence["top1"] = {**asdict(measured), "top1": measured.top1}
     elif asked.min_top1 is not None:
         checks.append(_stated_top1(manifest, model, asked.min_top1))
-    checks += [_on_paper(manifest, budget) for budget in asked.budgets if budget.unit != "us"]
+    checks += [_on_paper(manifest, model, budget) for budget in asked.budgets if budget.unit != "us"]
     if reached:
         found = _measured(path, *reached, asked.rounds, progress)
         checks += [_in_time(found, budget) for budget in asked.timed]
@@ -166,9 +166,12 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:NAMED])}{more}"
 
 
-def _on_paper(manifest: Mapping[str, Any], budget: Budget) -> Check:
-    value = stated(manifest, Count, "costs", budget.quantity)
-    said = f"{budget.quantity.replace('_', ' ')}: {value:,}, the budget is {budget.limit:,.0f}"
+def _on_paper(manifest: Mapping[str, Any], model: str, budget: Budget) -> Check:
+    """Compare a budget with the manifest's costs: weight bytes with those of the deployed file."""
+    of_int8 = model == INT8_MODEL and budget.quantity == "weight_bytes"
+    value = stated(manifest, Count, *(["int8"] if of_int8 else []), "costs", budget.quantity)
+    of = f" of {model}" if budget.quantity == "weight_bytes" else ""
+    said = f"{budget.quantity.replace('_', ' ')}{of}: {value:,}, the budget is {budget.limit:,.0f}"
     return Check(str(budget), value <= budget.limit, said)
 
 

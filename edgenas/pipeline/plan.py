@@ -11,9 +11,9 @@ from edgenas.deploy.recipe import Method
 from edgenas.latency.device import Device
 from edgenas.pipeline import feasible
 from edgenas.pipeline.accuracy import open_source
-from edgenas.pipeline.budgets import check_on_paper, run_limits
+from edgenas.pipeline.budgets import check_on_paper, file_notes, run_limits, used_precisions
 from edgenas.pipeline.data import check_quantiser_images
-from edgenas.pipeline.devices import run_devices
+from edgenas.pipeline.devices import resolve_devices, run_devices
 from edgenas.pipeline.form import NETWORKS as FORM_NETWORKS
 from edgenas.pipeline.plan_timing import time_network
 from edgenas.pipeline.run import ORDER, Progress, Run
@@ -93,7 +93,7 @@ def plan_run(
     if config.accuracy is not None:
         return _plan_told(config, described, space, begun)
     sizes = set_size(config.pictures, config.seed)
-    check_on_paper(config.budgets, space, sizes.num_classes)
+    check_on_paper(config.budgets, space, sizes.num_classes, described)
     in_int8 = sum(device.run.precision == "int8" for device in described)
     if in_int8 or config.export.precision == "int8":
         check_quantiser_images(config, sizes.train)
@@ -156,8 +156,13 @@ def plan_run(
     ]
 
 
-def plan_budgets(config: RunConfig, folder: Path) -> list[str]:
-    """How much of the space is within the config's budgets, in lines; latencies are known once a run is profiled.
+def plan_budgets(config: RunConfig, folder: Path, reach: Reach | None = None) -> list[str]:
+    """Return how much of the space is within the budgets, in lines; latencies are known once a run is profiled.
+
+    Args:
+        config: of the run.
+        folder: of the run, where it has one.
+        reach: how devices are reached.
 
     Raises:
         ConfigError: nothing of the space is within them; what can be met, and which clash, is told.
@@ -171,16 +176,18 @@ def plan_budgets(config: RunConfig, folder: Path) -> list[str]:
         classes = set_size(config.pictures, config.seed).num_classes
     if begun is not None and begun.done("profile"):
         limits = run_limits(begun, classes)
-        return feasible.told(limits.feasibility, limits.budgets)
+        used = used_precisions(run_devices(begun).values())
+        return feasible.told(limits.feasibility, limits.budgets) + file_notes(limits.budgets, used)
     space = begun.space if begun else config.load_space()
     timed = [f"budget {budget}: told once the device is profiled" for budget in config.budgets if budget.unit == "us"]
-    return check_on_paper(config.budgets, space, classes) + timed
+    devices = list(run_devices(begun).values()) if begun else resolve_devices(config.devices, reach)
+    return check_on_paper(config.budgets, space, classes, devices) + timed
 
 
 def _plan_profile(config: RunConfig, described: list[Device], space: SearchSpace, begun: Run | None) -> list[StagePlan]:
     """The one stage of a run without pictures."""
     classes = config.num_classes or 0
-    check_on_paper(config.budgets, space, classes)
+    check_on_paper(config.budgets, space, classes, described)
     plan = make_plan(space, classes, blocks=config.profile.blocks, networks=config.profile.networks, seed=0)
     in_int8 = sum(device.run.precision == "int8" for device in described)
     stage = _profile_stage(config, space, plan, classes, len(described), in_int8)
@@ -191,7 +198,7 @@ def _plan_told(config: RunConfig, described: list[Device], space: SearchSpace, b
     """The stages of a run whose accuracies are told from elsewhere; none needs a picture but the export."""
     assert config.accuracy is not None
     source = open_source(config.accuracy, space)
-    check_on_paper(config.budgets, space, source.num_classes)
+    check_on_paper(config.budgets, space, source.num_classes, described)
     devices = sum(device.is_measured for device in described)
     weights = cost(space.unroll(space.largest, source.num_classes)).weight_bytes
     measured = config.verify.networks if devices else 0

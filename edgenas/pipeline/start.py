@@ -16,7 +16,7 @@ from edgenas.files import write_text, write_yaml
 from edgenas.latency.device import Device
 from edgenas.objective import objectives_on
 from edgenas.pipeline.accuracy import open_source
-from edgenas.pipeline.budgets import check_on_paper
+from edgenas.pipeline.budgets import check_on_paper, file_notes, used_precisions
 from edgenas.pipeline.choice import check_weights
 from edgenas.pipeline.data import check_quantiser_images, load_pictures, run_dataset
 from edgenas.pipeline.devices import resolve_devices, write_devices
@@ -55,7 +55,9 @@ def start_run(config: RunConfig, folder: Path, progress: Progress | None = None,
         return lengthen(begun, config.search.evaluations)
     devices, space = resolve(config, reach)
     run = Run(folder, config, space, reach)
-    check_on_paper(config.budgets, run.space, _checked_classes(run, devices, progress))
+    check_on_paper(config.budgets, run.space, _checked_classes(run, devices, progress), devices)
+    for note in file_notes(config.budgets, used_precisions(devices)):
+        LOGGER.warning("note: %s", note)
     with locked(folder):
         # Again, since another process may have been quicker.
         return check_folder(config, folder, reach) or _begin(run, devices)

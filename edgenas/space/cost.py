@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from edgenas.space.blocks import BlockSpec, Conv
+from edgenas.space.blocks import BlockSpec, Conv, HeadSpec, StemSpec
 from edgenas.space.form import ExportForm
 
-FP32_BYTES = 4
+FP32_BYTES, INT32_BYTES, INT8_BYTES = 4, 4, 1
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,29 @@ def cost(specs: Sequence[BlockSpec], form: ExportForm = "direct") -> Cost:
         weight_bytes=FP32_BYTES * sum(map(_deployed_weights, convs)),
         peak_activation_bytes=FP32_BYTES * max(spec.peak_activation_elements(form) for spec in specs),
     )
+
+
+def int8_weight_bytes(specs: Sequence[BlockSpec]) -> int:
+    """Return the bytes of a network's weights and biases in its int8 file, whose stem and classifier stay fp32.
+
+    A layer's weights are int8, with a scale (fp32) and a zero point (int8) for each output channel; its biases are
+    int32, with a scale (fp32) and a zero point (int32) each. A count over the quantised file gives the same number
+    (`deploy.graph_cost.Graph.weight_bytes`). Scales and zero points of activations are not counted.
+    """
+    return sum(_int8_block_bytes(spec) for spec in specs)
+
+
+def _int8_block_bytes(spec: BlockSpec) -> int:
+    convs = spec.convs()
+    # By the order of the layers: the classifier is the head's last one.
+    floats = convs if isinstance(spec, StemSpec) else convs[-1:] if isinstance(spec, HeadSpec) else []
+    quantised = convs[: len(convs) - len(floats)]
+    return FP32_BYTES * sum(map(_deployed_weights, floats)) + sum(map(_int8_bytes, quantised))
+
+
+def _int8_bytes(conv: Conv) -> int:
+    by_channel = FP32_BYTES + INT8_BYTES + (conv.norm or conv.bias) * (2 * INT32_BYTES + FP32_BYTES)
+    return INT8_BYTES * _weights(conv) + conv.out_channels * by_channel
 
 
 def _weights(conv: Conv) -> int:

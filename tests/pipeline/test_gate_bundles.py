@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from edgenas.budget import parse_budget
 from edgenas.cli.commands import app
+from edgenas.deploy.graph_cost import read_graph
 from edgenas.errors import ConfigError, EdgenasError
 from edgenas.files import shipped
 from edgenas.latency.device import probe
@@ -83,6 +84,18 @@ def test_of_several_devices_one_is_named_where_it_matters(
         shared_bundle, tmp_path / "same", devices=devices, deployed=dict.fromkeys(models, "model.onnx")
     )
     assert gate(same, asked("macs=1G", min_top1=0.9))["device"] is None
+
+
+def test_weight_bytes_are_those_of_the_deployed_file(quick: SteadyTimer, shared_bundle: Path, tmp_path: Path) -> None:
+    manifest = sealed.read(shared_bundle)
+    fp32, int8 = manifest["costs"]["weight_bytes"], manifest["int8"]["costs"]["weight_bytes"]
+    assert int8 == read_graph(shared_bundle / "model_int8.onnx").weight_bytes
+    between = asked(f"weight_bytes={(fp32 + int8) // 2}B")
+    in_int8 = sealed.copy_with(shared_bundle, tmp_path / "int8", deployed={"here": "model_int8.onnx"})
+    found = gate(in_int8, between)
+    assert found["ok"] is True
+    assert f"weight bytes of model_int8.onnx: {int8:,}" in found["checks"][-1]["said"]
+    assert gate(shared_bundle, between)["ok"] is False
 
 
 @needs_browser
