@@ -24,6 +24,8 @@ accuracy: {predictor: accuracy.safetensors}
         (["export", "run", "--web-runtime", "dist"], "--web-runtime lies beside the page that --web"),
         (["export", "run", "--web-runtime", "dist", "--zip"], "--web-runtime lies beside the page that --web"),
         (["tables", "check", "samsung-note10/unknown", "--classes", "10"], "networks of --space: name that"),
+        (["gate", "bundle", "--on", "ssh://pi4"], "no budget is of time: add one"),
+        (["gate", "bundle", "--budget", "macs=10M", "--pack", "kit.zip"], "no budget is of time: add one"),
         (["run", "config.yaml", "--minutes", "5"], "trains no supernet: leave it out"),
         (["run", "config.yaml", "--minutes", "5", "--plan"], "trains no supernet: leave it out"),
         (["train", "config.yaml", "--minutes", "5"], "trains no supernet: leave it out"),

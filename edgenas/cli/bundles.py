@@ -9,7 +9,7 @@ import typer
 
 from edgenas.cli.options import AsJson, On, Pack, Quiet, Unpack, print_json
 from edgenas.cli.runs import reach_of, say_packed
-from edgenas.errors import Packed
+from edgenas.errors import ConfigError, Packed
 from edgenas.exits import NOT_WITHIN
 from edgenas.files import user_path, write_json
 
@@ -73,6 +73,11 @@ def gate_command(
         reach=reach_of(on, pack, unpack),
         rounds=rounds,
     )
+    if (on or pack or unpack) and not asked.timed:
+        raise ConfigError(
+            "--on, --pack and --unpack are for measuring, and no budget is of time: add one (--budget 8ms), or leave "
+            "them out"
+        )
     try:
         with ProgressDisplay(quiet=quiet) as progress:
             found = gate(user_path(bundle), asked, digest=digest, progress=progress)
