@@ -123,8 +123,12 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
+NAMES_LISTED = 50
+"""Names in one message; sets of images may have a thousand classes."""
+
+
 def one_of(name: str, valid: Iterable[str], beyond: Iterable[str] = ()) -> str:
-    """List the valid names, and the closest one first if `name` looks like a slip of it.
+    """List the valid names, NAMES_LISTED at most, and the closest one first if `name` looks like a slip of it.
 
     `beyond` are names that it may be a slip of, too, but that are not listed.
     """
@@ -134,7 +138,8 @@ def one_of(name: str, valid: Iterable[str], beyond: Iterable[str] = ()) -> str:
     parts = [other for other in lowered if len(slip) > 2 and slip in other]
     close = difflib.get_close_matches(slip, lowered, n=1) or parts
     hint = f"did you mean {lowered[close[0]]!r}? " if close else ""
-    return f"{hint}valid: {', '.join(names)}"
+    more = f" and {len(names) - NAMES_LISTED:,} more" if len(names) > NAMES_LISTED else ""
+    return f"{hint}valid: {', '.join(names[:NAMES_LISTED])}{more}"
 
 
 def slip(name: str, given: Iterable[str]) -> str:

@@ -26,7 +26,7 @@ def data_check(
     quiet: Quiet = False,
 ) -> None:
     """Open every picture: classes, counts, sizes, broken and duplicate files, pictures in both train and test."""
-    from edgenas.display import ProgressDisplay, print_folder_check
+    from edgenas.display import LISTED, ProgressDisplay, print_folder_check
     from edgenas.training.data_check import check_folder
 
     with ProgressDisplay(quiet=quiet) as progress:
@@ -36,4 +36,6 @@ def data_check(
     else:
         print_folder_check(found.to_json())
     if found.problems:
-        raise DataError(f"{path}: {'; '.join(found.problems)}")
+        more = len(found.problems) - LISTED
+        cut = f"; and {more:,} more: --json lists all" if more > 0 else ""
+        raise DataError(f"{path}: {'; '.join(found.problems[:LISTED])}{cut}")

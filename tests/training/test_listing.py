@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from user_images import draw_class, noise
 
+from edgenas.cli.commands import app
 from edgenas.display import print_folder_check
 from edgenas.errors import DataError
 from edgenas.training import data_check
@@ -259,6 +260,19 @@ def test_twelve_bits_in_sixteen_are_a_problem_that_names_the_factor(tree: Path) 
     [problem] = check_folder(tree).problems
     assert "all 16 images of 16 bits a channel use the lowest 12 bits only" in problem
     assert "multiply their pixels by 16" in problem
+
+
+def test_errors_on_many_classes_are_short(tmp_path: Path) -> None:
+    for number in range(300):
+        draw_class(tmp_path / "train" / f"class number {number:03d}", 1)
+        draw_class(tmp_path / "test" / f"class number {number:03d}", 1)
+    with pytest.raises(DataError, match=r"; and 290 more: --json lists all") as caught:
+        app(["data", "check", str(tmp_path), "--quiet"], standalone_mode=False)
+    assert len(str(caught.value)) < 2000
+    draw_class(tmp_path / "test" / "class number", 1)
+    with pytest.raises(DataError, match=r"class number 049 and 250 more$") as caught:
+        scan(tmp_path)
+    assert len(str(caught.value)) < 2000
 
 
 def test_counting_takes_one_pass_whatever_the_number_of_classes() -> None:
