@@ -19,7 +19,7 @@ from edgenas.pipeline.run import Run, open_run
 from edgenas.profiling.plan import distinct_blocks
 from edgenas.space.cost import cost
 
-LATER = ("search", "verify", "export", "report")
+LATER = ("search", "verify", "export", "report", "sessions.jsonl")
 
 
 def copied_run(small_run: SmallRun, folder: Path, **search: Any) -> Run:

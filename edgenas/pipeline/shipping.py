@@ -103,10 +103,8 @@ def _tune(run: Run, arch: Arch, progress: Progress) -> None:
     """Fine-tune a candidate where the run does, and let the stage's result be of it."""
     if run.lacks("finetune") is not None:
         return
-    stage = run.result("finetune")
-    result = finetuned(run, arch, progress)
-    if result != stage:
-        write_json(run.result_path("finetune"), result)
+    if run.result("finetune")["arch"] != arch.id:
+        write_json(run.result_path("finetune"), finetuned(run, arch, progress))
 
 
 def _attempt(prepared: Prepared) -> Attempt:

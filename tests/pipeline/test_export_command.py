@@ -343,7 +343,7 @@ def test_the_command_names_the_bundle_after_arch_and_form_and_replaces_it(run: R
     latency, earlier = found["latency"]["here"], before["latency"]["here"]
     assert latency["sessions"] > earlier["sessions"]
     assert latency["limit_us"] == earlier["limit_us"]
-    shutil.rmtree(found["bundle"])
+    shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("option", [["--arch", "chosen"], ["--embed-preprocessing"], ["--batch", "1"]])

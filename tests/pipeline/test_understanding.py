@@ -13,7 +13,7 @@ from small_run import SmallRun
 
 from edgenas.files import read_json, read_jsonl
 from edgenas.latency.device import Device
-from edgenas.pipeline import verify
+from edgenas.pipeline import measuring, verify
 from edgenas.pipeline.profile import run_predictors
 from edgenas.pipeline.run import Run
 from edgenas.pipeline.search import run_search
@@ -32,11 +32,9 @@ def run(small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     def measure(networks: Mapping[str, Path], device: Device, **_: Any) -> dict[str, Measurement]:
         us = {arch: float(predictor.predict([run.space.parse(arch)])[0]) for arch in networks}
-        return {
-            arch: Measurement(*6 * (t,), 80, 8 * (t,), 0.0, (), *2 * (8 * (t,),), 10.0, 0) for arch, t in us.items()
-        }
+        return {arch: Measurement(*6 * (t,), 80, 8 * (t,), 0.0, (), *2 * (8 * (t,),), 1e3, 0) for arch, t in us.items()}
 
-    monkeypatch.setattr(verify, "measure_networks", measure)
+    monkeypatch.setattr(measuring, "measure_networks", measure)
     run_search(run, silent)
     verify.run_verify(run, silent)
     return run
