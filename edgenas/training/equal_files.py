@@ -8,19 +8,24 @@ from pathlib import Path
 
 import numpy as np
 
+from edgenas.first_bytes import image_format, read_head
 from edgenas.training.dividing import Indices
 
 TAIL_BYTES = 1024
 
 
 def equal_files(root: Path, names: Sequence[str]) -> Indices:
-    """Return for each file the index of the first one with the same bytes, int64 (n,). Unreadable files equal none."""
+    """Return for each file the index of the first one with the same bytes, int64 (n,).
+
+    Files that cannot be opened, or do not begin like an image, equal none: reading them will name the cause.
+    """
     groups = [list(range(len(names)))]
     for key in (_size, _tail, _whole):
         groups = [part for group in groups for part in _parted(group, key, root, names) if len(part) > 1]
     first = np.arange(len(names))
     for group in groups:
-        first[group] = group[0]
+        if image_format(read_head(root / names[group[0]])) is not None:
+            first[group] = group[0]
     return first
 
 

@@ -77,11 +77,12 @@ def test_exchanging_keeps_sizes_and_classes(contents: list[int], seed: int) -> N
 
 
 def test_files_are_equal_by_their_bytes(tmp_path: Path) -> None:
-    contents = [b"a" * 5000, b"a" * 5000, b"b" + b"a" * 4999, b"", b"c", b"a" * 5000, b"d"]
+    image = b"\xff\xd8\xff" + b"a" * 5000
+    contents = [image, image, image[:3] + b"b" + image[4:], b"", b"c", image, b"c", b""]
     for number, content in enumerate(contents):
         (tmp_path / str(number)).write_bytes(content)
     names = [*map(str, range(len(contents))), "gone"]
-    assert equal_files(tmp_path, names).tolist() == [0, 0, 2, 3, 4, 0, 6, 7]
+    assert equal_files(tmp_path, names).tolist() == [0, 0, 2, 3, 4, 0, 6, 7, 8]
 
 
 def load(root: Path, **keys: object) -> Dataset:
@@ -144,6 +145,15 @@ def test_a_class_of_one_image_many_times_cannot_be_divided(tmp_path: Path) -> No
     for number in range(20):
         shutil.copy(tmp_path / "b" / "000.png", tmp_path / "b" / f"again {number}.png")
     with pytest.raises(DataError, match=r"'b' has 21 \(1 different ones\), wanted at least 3"):
+        load(tmp_path)
+
+
+def test_a_class_of_equal_files_that_are_no_images_is_named_for_what_it_is(tmp_path: Path) -> None:
+    draw_class(tmp_path / "a", 20)
+    draw_class(tmp_path / "b", 20)
+    for path in (tmp_path / "b").iterdir():
+        path.write_bytes(b"<html>403 Forbidden</html>")
+    with pytest.raises(DataError, match=r"20 of 40 pictures .* b/000\.png.* and 17 more: it is a web page"):
         load(tmp_path)
 
 
