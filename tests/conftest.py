@@ -1,10 +1,13 @@
 import os
+import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
-from small_run import SmallRun, make_small_run
+from small_run import SmallRun, make_small_run, read_small_run
 
 # What tests compute is small: more threads cost more than they bring, most of all on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,10 +26,34 @@ def shared_data() -> Path:
     return Path(os.environ["EDGENAS_DATA"])
 
 
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that the first worker to ask for it makes, and the others wait for."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    folder, made = shared / name, shared / f"{name}.made"
+    with FileLock(shared / f"{name}.lock"):
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
-    """One small whole run, made by the command line as a user would, shared by all tests that look at a run."""
-    return make_small_run(tmp_path_factory.mktemp("small run"))
+    """One small whole run, made by the command line as a user would, of which each worker has a copy."""
+    made = read_small_run(made_once(tmp_path_factory, "small run", make_small_run))
+    return made.copied(tmp_path_factory.mktemp("small") / "run")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _started_early(request: pytest.FixtureRequest) -> None:
+    """Let the first of several workers make the small run at once, while the others run tests without it."""
+    if os.environ.get("PYTEST_XDIST_WORKER") == "gw0" and any(
+        "small_run" in getattr(item, "fixturenames", ()) for item in request.session.items
+    ):
+        request.getfixturevalue("small_run")
 
 
 @pytest.fixture(scope="session")
@@ -35,4 +62,5 @@ def shared_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Torch takes its number of threads from the environment that is set above.
     from little_bundle import little_bundle
 
-    return little_bundle(tmp_path_factory.mktemp("little bundle"))
+    made = made_once(tmp_path_factory, "little bundle", little_bundle)
+    return Path(shutil.copytree(made / "bundle", tmp_path_factory.mktemp("little bundle") / "bundle"))

@@ -6,10 +6,11 @@ import contextlib
 import hashlib
 import io
 import json
+import logging
 import os
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,11 @@ class Outcome:
     stderr: str
 
 
-def call(*arguments: str, cwd: Path) -> Outcome:
-    """`edgenas ARGUMENTS` in this process: a new one for each of many cases would take minutes."""
+def call(*arguments: str, cwd: Path, environment: Mapping[str, str] | None = None) -> Outcome:
+    """Call `edgenas ARGUMENTS` in this process: a new one takes seconds to import torch.
+
+    Warnings are errors here as in a process with `-W error`; `environment` is added to this process's.
+    """
     stdout, stderr = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     code: object = 0
     with (
@@ -41,7 +45,8 @@ def call(*arguments: str, cwd: Path) -> Outcome:
         contextlib.redirect_stdout(stdout),
         contextlib.redirect_stderr(stderr),
         mock.patch.object(sys, "argv", ["edgenas", *arguments]),
-        mock.patch.dict(os.environ, {"COLUMNS": "200", "_TYPER_FORCE_DISABLE_TERMINAL": "1"}),
+        mock.patch.dict(os.environ, {"COLUMNS": "200", "_TYPER_FORCE_DISABLE_TERMINAL": "1", **(environment or {})}),
+        _notes_on(stderr),
     ):
         try:
             main()
@@ -49,6 +54,18 @@ def call(*arguments: str, cwd: Path) -> Outcome:
             code = left.code or 0
     assert isinstance(code, int)
     return Outcome(code, _text(stdout), _text(stderr))
+
+
+@contextlib.contextmanager
+def _notes_on(stream: io.TextIOWrapper) -> Iterator[None]:
+    """Let warnings that are logged go to a stream, as they go to standard error where nobody handles them."""
+    handler = logging.StreamHandler(stream)
+    handler.setLevel(logging.WARNING)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 def _text(stream: io.TextIOWrapper) -> str:

@@ -1,13 +1,14 @@
-"""A small space and config, and the command line in a process of its own."""
+"""A small space and config, a run of them that all workers share, and the command line."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,16 +76,31 @@ class SmallRun:
     stderr: str
     written: frozenset[Path]
 
+    def copied(self, cwd: Path) -> SmallRun:
+        """Return a copy of all of it, which a test may lock or change, in a folder that does not exist yet."""
+        shutil.copytree(self.root, cwd, symlinks=True)
+
+        def moved(path: Path) -> Path:
+            return cwd / path.relative_to(self.root) if path.is_relative_to(self.root) else path
+
+        paths = {name: moved(getattr(self, name)) for name in ("cwd", "folder", "temporary")}
+        return replace(self, **paths, written=frozenset(map(moved, self.written)))
+
+    @property
+    def root(self) -> Path:
+        """The folder that all of it is in."""
+        return self.cwd.parent
+
     @property
     def summary(self) -> dict[str, Any]:
         return json.loads((self.folder / "summary.json").read_text())
 
 
-def make_small_run(cwd: Path) -> SmallRun:
-    """A whole run of the small config in `cwd`/here, with all that its processes write noted."""
-    here, temporary, watch, writes = (cwd / name for name in ("here", "temporary", "watch", "writes"))
+def make_small_run(root: Path) -> None:
+    """Make a whole run of the small config in `root`/here, with all that its processes write noted."""
+    here, temporary, watch, writes = (root / name for name in ("here", "temporary", "watch", "writes"))
     for folder in (here, temporary, watch, writes):
-        folder.mkdir()
+        folder.mkdir(parents=True)
     (here / "tiny-16.yaml").write_text(SMALL_SPACE)
     (here / "small.yaml").write_text(SMALL_CONFIG)
     (watch / "sitecustomize.py").write_text(WATCH)
@@ -92,17 +108,36 @@ def make_small_run(cwd: Path) -> SmallRun:
     watched = {"PYTHONPATH": path, "TMPDIR": str(temporary), "EDGENAS_TEST_WRITES": str(writes)}
     # Torch puts this one's place into the environment of whatever process has exported a model before.
     watched["TORCHINDUCTOR_CACHE_DIR"] = str(temporary / "torchinductor")
-    done = edgenas("run", "small.yaml", cwd=here, environment=watched)
+    done = edgenas_process("run", "small.yaml", cwd=here, environment=watched)
     verdict = json.loads((here / "runs/small/export/result.json").read_text())["chosen"]["verdict"]
     assert done.returncode == EXIT_CODES[verdict], done.stderr
-    lines = [os.fsdecode(line) for log in writes.iterdir() for line in log.read_bytes().splitlines()]
-    return SmallRun(here, here / "runs" / "small", temporary, done.stdout, done.stderr, frozenset(map(Path, lines)))
+    (root / "stdout").write_text(done.stdout)
+    (root / "stderr").write_text(done.stderr)
+
+
+def read_small_run(root: Path) -> SmallRun:
+    """Return the run that was made in `root`."""
+    lines = [os.fsdecode(line) for log in (root / "writes").iterdir() for line in log.read_bytes().splitlines()]
+    stdout, stderr = ((root / name).read_text() for name in ("stdout", "stderr"))
+    here, written = root / "here", frozenset(map(Path, lines))
+    return SmallRun(here, here / "runs" / "small", root / "temporary", stdout, stderr, written)
 
 
 def edgenas(
     *arguments: str, cwd: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Call the command line in a process of its own, without a terminal; `environment` is added to this one's."""
+    """Call the command line in this process, without a terminal; `environment` is added to this one's."""
+    # Imported here: torch takes its number of threads from the environment that conftest.py sets.
+    from damaging import call
+
+    ended = call(*arguments, cwd=cwd, environment=environment)
+    return subprocess.CompletedProcess(["edgenas", *arguments], ended.code, ended.stdout, ended.stderr)
+
+
+def edgenas_process(
+    *arguments: str, cwd: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Do the same in a process of its own, for tests of what a process does."""
     # BLAS and OpenMP threads that wait by spinning starve the process being timed on machines of few cores.
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "COLUMNS": "200", **(environment or {})}
     command = [sys.executable, "-W", "error", "-m", "edgenas", *arguments]

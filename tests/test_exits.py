@@ -13,7 +13,7 @@ from unittest import mock
 
 import pytest
 from damaging import Outcome, call
-from small_run import edgenas
+from small_run import edgenas_process
 
 import edgenas as edgenas_package
 from edgenas.cli import main
@@ -139,7 +139,7 @@ def test_output_into_a_full_disk_is_told() -> None:
 
 
 def test_names_that_are_no_unicode_are_shown_all_the_same(tmp_path: Path) -> None:
-    done = edgenas("run", os.fsdecode(b"caf\xe9.yaml"), cwd=tmp_path)
+    done = edgenas_process("run", os.fsdecode(b"caf\xe9.yaml"), cwd=tmp_path)
     assert done.returncode == 2
     assert r"caf\udce9.yaml does not exist" in done.stderr
 
