@@ -1,7 +1,7 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -64,3 +64,16 @@ def shared_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     made = made_once(tmp_path_factory, "little bundle", little_bundle)
     return Path(shutil.copytree(made / "bundle", tmp_path_factory.mktemp("little bundle") / "bundle"))
+
+
+@pytest.fixture(scope="module")
+def synthetic_timer() -> Iterator[object]:
+    """Let this machine's models be timed by a `SyntheticTimer` while the tests of a module run."""
+    from synthetic_timer import SyntheticTimer
+
+    from edgenas.profiling import local
+
+    with pytest.MonkeyPatch.context() as patch:
+        timer = SyntheticTimer()
+        patch.setattr(local, "run_bench", timer)
+        yield timer

@@ -26,6 +26,8 @@ from edgenas.space.load import load_space
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.ofa_accuracy import INPUTS, Facts, OFAAccuracy
 
+pytestmark = pytest.mark.usefixtures("synthetic_timer")
+
 
 def silent(label: str, done: int, total: int) -> None:
     pass

@@ -35,6 +35,7 @@ from edgenas.pipeline.summary import write_summary
 from edgenas.profiling.record import Measurement
 from edgenas.report.markdown import write_report
 
+pytestmark = pytest.mark.usefixtures("synthetic_timer")
 INT8 = {"precision": "int8", "max_drop": 1.0, "calibration_images": 32, "quantisation_aware": "never"}
 
 INT8_HERE = Device(name="int8", cpu="c", os="o", run=DeviceRun(precision="int8"))
@@ -63,7 +64,9 @@ def run(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def everything(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], dict[str, bytes]]:
+def everything(
+    run: Run, synthetic_timer: object, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any], dict[str, bytes]]:
     """A bundle with all options of an arch that was never measured, its manifest, and the run folder before."""
     before = files_below(run.folder)
     measured = {entry["arch"] for entry in run.result("verify")["front"]}

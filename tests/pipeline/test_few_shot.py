@@ -18,6 +18,8 @@ from edgenas.pipeline.profile_plan import profile_told
 from edgenas.pipeline.run import Run
 from edgenas.pipeline.start import start_run
 
+pytestmark = pytest.mark.usefixtures("synthetic_timer")
+
 
 def silent(*_: object) -> None:
     """No progress."""

@@ -31,6 +31,8 @@ from edgenas.pipeline.run import Run, open_run
 from edgenas.pipeline.stages import run_stages
 from edgenas.supernet.subnet import Subnet
 
+pytestmark = pytest.mark.usefixtures("synthetic_timer")
+
 
 def silent(*_: object) -> None:
     """No progress."""

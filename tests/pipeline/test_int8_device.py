@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from isas import report_isa
 from small_run import SmallRun
+from synthetic_timer import SyntheticTimer
 from typer.testing import CliRunner
 
 from edgenas.cli.commands import app
@@ -24,7 +25,6 @@ from edgenas.deploy.onnx_export import model_metadata
 from edgenas.deploy.recipe import parse_recipe
 from edgenas.errors import ConfigError, InfeasibleError, RunFolderError, TableError
 from edgenas.files import read_json, read_jsonl, read_yaml, write_json
-from edgenas.latency.device import DeviceRun
 from edgenas.latency.table import LatencyTable
 from edgenas.pipeline import front_int8
 from edgenas.pipeline.budgets import run_limits
@@ -39,7 +39,6 @@ from edgenas.pipeline.summary import write_summary
 from edgenas.pipeline.verify import run_verify
 from edgenas.profiling import local
 from edgenas.profiling.record import PROCESSES
-from edgenas.profiling.transport import installed_runtime
 from edgenas.report.markdown import write_report
 
 INT8 = {"device": "here", "precision": "int8"}
@@ -48,45 +47,6 @@ RECIPE = "qdq-u8s8-pc-fp32ends-v1"
 
 def quiet(label: str, done: int, total: int) -> None:
     pass
-
-
-class Timer:
-    """Stands in for `run_bench`: bytes take time. Remembers what it was given, by what asked."""
-
-    def __init__(self) -> None:
-        self.given: list[tuple[str, str, str]] = []
-
-    def __call__(
-        self,
-        models: Sequence[Path],
-        run: DeviceRun,
-        *,
-        rounds: int,
-        seed: int,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> list[dict[str, Any]]:
-        for model in models:
-            metadata = model_metadata(model)
-            recipe = metadata.get("quantiser_recipe")
-            kind = metadata["arch"].split()[0] if "for_timing" in metadata else "deployed"
-            self.given.append((run.precision, kind, parse_recipe(recipe).form if recipe else "none"))
-        return [self.row(index, model, run) for index, model in enumerate(models)]
-
-    def row(self, index: int, model: Path, run: DeviceRun) -> dict[str, Any]:
-        p50 = 0.01 + model.stat().st_size / 1e6
-        return {
-            "schema_version": 1,
-            "benchmark_info": {"index": index, **run.model_dump(exclude={"transport", "precision"})},
-            "latency_ms": dict.fromkeys(("mean", "min", "p10", "p50", "p90", "p95", "p99", "max"), p50) | {"std": 0.0},
-            "ci_p50_ms": [p50, p50],
-            "rounds_p50_ms": [p50, p50],
-            "count": 10,
-            "call_overhead_ms": 0.002,
-            "sentinel_p50_ms": 0.1,
-            "sentinel_drift": 0.0,
-            "doubts": [],
-            "environment": {"runtime_version": installed_runtime(), "cpu": "c", "os": "o"},
-        }
 
 
 def run_on(small_run: SmallRun, folder: Path, *devices: Any, **export: Any) -> Run:
@@ -118,12 +78,12 @@ def vnni() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def timer() -> Timer:
-    return Timer()
+def timer() -> SyntheticTimer:
+    return SyntheticTimer()
 
 
 @pytest.fixture(scope="module")
-def both(small_run: SmallRun, timer: Timer, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def both(small_run: SmallRun, timer: SyntheticTimer, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A whole run for one machine in both precisions."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local, "run_bench", timer)
@@ -177,7 +137,7 @@ def test_what_a_device_may_not_be_is_named_with_its_place(device: Any, message: 
 # ---------------------------------------------------------------- what is timed
 
 
-def test_int8_devices_time_int8_files_of_one_recipe_and_fp32_devices_none(both: Run, timer: Timer) -> None:
+def test_int8_devices_time_int8_files_of_one_recipe_and_fp32_devices_none(both: Run, timer: SyntheticTimer) -> None:
     asked = Counter(timer.given)
     for kind in ("block", "network"):
         assert asked["int8", kind, RECIPE] == asked["fp32", kind, "none"] > 0
@@ -222,7 +182,7 @@ def test_the_front_is_measured_in_the_files_that_each_device_runs(both: Run) -> 
 def test_a_run_of_int8_devices_alone_compares_forms_in_fp32_for_the_file_that_int8_is_held_against(
     small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    timer = Timer()
+    timer = SyntheticTimer()
     monkeypatch.setattr(local, "run_bench", timer)
     run = run_on(small_run, tmp_path / "run", INT8)
     form = settle_form(run, 10, quiet)
@@ -281,7 +241,7 @@ def test_networks_are_reported_and_ranked_by_what_is_deployed(both: Run) -> None
 
 
 def reverified(run: Run, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.setattr(local, "run_bench", Timer())
+    monkeypatch.setattr(local, "run_bench", SyntheticTimer())
     run.result_path("verify").unlink()
     run_verify(run, quiet)
     return run.result("verify")
@@ -363,7 +323,7 @@ def test_what_was_quantised_before_a_kill_is_not_quantised_again(copy: Run, monk
         return quantised(*arguments, **named)
 
     monkeypatch.setattr(front_int8, "quantised", counted)
-    monkeypatch.setattr(local, "run_bench", Timer())
+    monkeypatch.setattr(local, "run_bench", SyntheticTimer())
     with pytest.raises(KeyboardInterrupt):
         run_verify(copy, quiet)
     assert not copy.done("verify")

@@ -23,6 +23,7 @@ from edgenas.pipeline.quantisation_aware import FineTuning, tuning_due
 from edgenas.pipeline.run import Run, open_run
 from edgenas.supernet.subnet import Subnet
 
+pytestmark = pytest.mark.usefixtures("synthetic_timer")
 STEPS = 12
 
 

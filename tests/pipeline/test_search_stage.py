@@ -117,6 +117,7 @@ def test_more_evaluations_are_asked_for_on_the_command_line(
     assert "whose config is settled" in refused.stderr
 
 
+@pytest.mark.usefixtures("synthetic_timer")
 def test_a_run_folder_goes_on_where_its_config_would(small_run: SmallRun, tmp_path: Path) -> None:
     run = copied_run(small_run, tmp_path / "run")
     done = edgenas("run", str(run.folder), "--json", cwd=tmp_path)

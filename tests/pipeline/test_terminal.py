@@ -67,18 +67,39 @@ def words(command: str, work: Path) -> list[str]:
     return shlex.split(PRINTING[command])
 
 
+ONE_BY_ONE = """
+import json, sys
+from edgenas.cli import main
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["edgenas", *arguments]
+    print("$", *arguments[:2], flush=True)
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code or 0
+    print("exit code", code, flush=True)
+"""
+"""Runs commands in one process, which takes seconds to import torch. A command ends by raising SystemExit."""
+
+
 @needs_terminals
 @pytest.mark.slow
-@pytest.mark.parametrize("command", PRINTING)
-def test_what_a_command_prints_fits_80_columns(command: str, work: Path) -> None:
-    code, said = on_terminal(*words(command, work), cwd=work)
+def test_what_commands_print_fits_80_columns(work: Path) -> None:
+    commands = [words(command, work) for command in PRINTING]
+    code, said = on_terminal(json.dumps(commands), cwd=work, program=("-c", ONE_BY_ONE))
     assert code == 0, said
-    lines = plain(said)
-    assert lines
-    if command in PROSE:
-        # A row of a table has columns, which stand apart.
-        lines = [line for line in lines if "   " in line.strip()]
-    assert [line for line in lines if len(line) > COLUMNS] == []
+    parts = said.split("$ ")[1:]
+    assert len(parts) == len(PRINTING)
+    for command, part in zip(PRINTING, parts, strict=True):
+        shown, ended, number = part.partition("\n")[2].rpartition("exit code ")
+        assert ended, part
+        assert number.strip() == "0", part
+        lines = plain(shown)
+        assert lines, command
+        if command in PROSE:
+            # A row of a table has columns, which stand apart.
+            lines = [line for line in lines if "   " in line.strip()]
+        assert [line for line in lines if len(line) > COLUMNS] == [], command
 
 
 @pytest.mark.parametrize("command", PRINTING)
