@@ -46,6 +46,9 @@ EXIT_CODES = {"within": 0, "not significant": 3, "over": 3, None: 0}
 """By the verdict on the exported file, which noise on the machine may move."""
 SHIPPED = frozenset(EXIT_CODES.values())
 """How a command may end that ships a file under the default budget, on a machine of any noise."""
+SHORT = ("--set", "profile.blocks=20", "--set", "profile.networks=10", "--set", "profile.rounds=8")
+SHORT += ("--set", "export.form=direct", "--set", "verify.networks=3")
+"""Options of a whole run that measures as little as a run can."""
 
 WATCH = """\
 # Imported by every Python process that finds it on its path: notes what the process opens for writing.

@@ -13,11 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 from loopback_ssh import LoopbackSsh, loopback_ssh, needs_sshd
-from small_run import SHIPPED, SMALL_CONFIG, SMALL_SPACE, edgenas
+from small_run import SHIPPED, SHORT, SMALL_CONFIG, SMALL_SPACE, edgenas
 
 from edgenas.files import read_json, shipped
-
-FORM = ["--set", "export.form=direct"]
 
 
 @pytest.fixture
@@ -48,7 +46,7 @@ def test_a_whole_run_over_ssh_and_no_file_names_the_place(server: LoopbackSsh, w
     place = server.place()
     succeed("devices", "probe", "pi4.yaml", "--on", place, cwd=work)
     assert yaml.safe_load((work / "pi4.yaml").read_text())["run"]["transport"] == "ssh"
-    config = ["small.yaml", "--set", "devices=[here, pi4.yaml]"]
+    config = ["small.yaml", *SHORT, "--set", "devices=[here, pi4.yaml]"]
     refused = edgenas("profile", *config, cwd=work)
     assert refused.returncode == 2
     assert "say where it is with --on pi4=ssh://user@host" in refused.stderr
@@ -74,7 +72,7 @@ def test_a_whole_run_by_kits_that_are_carried_to_the_device(work: Path) -> None:
     (work / "probe.json").write_bytes(probed.stdout)
     succeed("devices", "probe", "pi4.yaml", "--probed", "probe.json", cwd=work)
     # A budget that all are within: whether the default one is missed, and another kit needed, is chance.
-    config = ["small.yaml", "--set", "devices=[pi4.yaml]", "--budget", "pi4=100ms", *FORM]
+    config = ["small.yaml", "--set", "devices=[pi4.yaml]", "--budget", "pi4=100ms", *SHORT]
     results: list[str] = []
     # The file that ships is measured in a session of its own, so it takes a third kit.
     for stage, folder in (("profile", "latency"), ("verify", "verify"), ("export", "export")):

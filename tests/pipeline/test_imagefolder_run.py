@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from small_run import SHIPPED, SMALL_CONFIG, SMALL_SPACE, edgenas
+from small_run import SHORT, SMALL_CONFIG, SMALL_SPACE, edgenas
+
+from edgenas.pipeline.data import _loaded
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ def run(synthetic_timer: object, tmp_path_factory: pytest.TempPathFactory) -> Ow
     (cwd / "tiny-16.yaml").write_text(SMALL_SPACE)
     data = "data: {name: imagefolder, path: meine Bilder, validation: 0.2}"
     (cwd / "own.yaml").write_text(SMALL_CONFIG.replace("data: {name: digits}", data).replace("epochs: 3", "epochs: 12"))
-    done = edgenas("run", "own.yaml", cwd=cwd)
-    assert done.returncode in SHIPPED, done.stderr
+    done = edgenas("run", "own.yaml", *SHORT, cwd=cwd)
+    assert done.returncode == 0, done.stderr
     return OwnRun(cwd, cwd / "runs" / "small", done.stderr)
 
 
@@ -111,4 +113,6 @@ def test_changed_pictures_are_not_mixed_into_a_run(run: OwnRun) -> None:
     extra.unlink()
     assert changed.returncode == 2
     assert "the pictures of imagefolder changed since this run began" in changed.stderr
-    assert edgenas("export", str(again), cwd=run.cwd).returncode in SHIPPED
+    # A process reads the images of a run once, and this one stands for several.
+    _loaded.cache_clear()
+    assert edgenas("export", str(again), cwd=run.cwd).returncode == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_run import SMALL_CONFIG, SMALL_SPACE
+from small_run import SHORT, SMALL_CONFIG, SMALL_SPACE
 from trained_run import quiet, trained_run
 
 from edgenas.config.reading import load_config
@@ -27,7 +27,8 @@ from edgenas.report.load import load_run
 from edgenas.space.cost import cost
 from edgenas.space.design import macs_of
 
-WITHIN = ("train.recipe=within-budgets", "train.subnets_per_step=2", "budgets=[macs=0.25M]")
+pytestmark = pytest.mark.usefixtures("synthetic_timer")
+WITHIN = ("train.recipe=within-budgets", "train.subnets_per_step=2", "budgets=[macs=0.25M]", *SHORT[1::2])
 
 
 def begun(cwd: Path, *overrides: str) -> Run:
@@ -38,7 +39,7 @@ def begun(cwd: Path, *overrides: str) -> Run:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def whole(synthetic_timer: object, tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = begun(tmp_path_factory.mktemp("within"))
     run_stages(run, quiet)
     return open_run(run.folder)

@@ -15,7 +15,7 @@ import pytest
 import safetensors.torch
 import torch
 from halves import supernet
-from small_run import SMALL_CONFIG, SMALL_SPACE
+from small_run import SMALL_CONFIG, SMALL_SPACE, edgenas
 
 from edgenas.config.sections import AugmentConfig
 from edgenas.errors import ConfigError
@@ -135,6 +135,7 @@ def test_the_command_trains_in_a_group_and_one_process_writes(tmp_path: Path) ->
     assert [one.returncode for one in again] == [0, 0], again[0].stderr
 
 
+@pytest.mark.usefixtures("synthetic_timer")
 def test_a_group_is_taught_one_pool_once_latencies_are_known(tmp_path: Path) -> None:
     (tmp_path / "tiny-16.yaml").write_text(SMALL_SPACE)
     within = SMALL_CONFIG.replace("recipe: sandwich, epochs: 3", "epochs: 1") + "budgets: [macs=0.25M]\n"
@@ -142,7 +143,7 @@ def test_a_group_is_taught_one_pool_once_latencies_are_known(tmp_path: Path) -> 
     early = together(2, ["-m", "edgenas", "train", "small.yaml"], tmp_path)
     assert [one.returncode for one in early] == [2, 2], early[0].stderr
     assert "edgenas profile runs/small" in early[0].stderr
-    assert [one.returncode for one in together(1, ["-m", "edgenas", "profile", "runs/small"], tmp_path)] == [0]
+    assert edgenas("profile", "runs/small", cwd=tmp_path).returncode == 0
     done = together(2, ["-m", "edgenas", "train", "runs/small"], tmp_path)
     assert [one.returncode for one in done] == [0, 0], done[0].stderr
     run = open_run(tmp_path / "runs/small")
