@@ -199,6 +199,56 @@ def test_who_knows_the_digest_is_sure_against_a_resealed_manifest(kit, bundle) -
     assert Said(kit, bundle, "--digest", digest).code == 1
 
 
+def test_a_pinned_digest_may_be_shortened_but_not_much(kit, bundle) -> None:
+    digest = json.loads((bundle / "manifest.json").read_text())["digest"]
+    assert Said(kit, bundle, "--digest", digest[:12]).code == 0
+    other = "0" if digest[11] != "0" else "1"
+    assert Said(kit, bundle, "--digest", digest[:11] + other).code == 1
+    for none in (digest[:11], digest + "0", "twelve digits"):
+        said = Said(kit, bundle, "--digest", none)
+        assert (said.code, said.out) == (2, "")
+        assert "12 to 64 hexadecimal digits" in said.err
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "named"),
+    [
+        ({"deployed": {}}, 2, "measured on no device"),
+        ({"deployed": None}, 2, "measured on no device"),
+        ({"deployed": {"a": "model.onnx", "b": "model.onnx"}}, 2, "say which: a, b"),
+        ({"deployed": {"here": "../model.onnx"}}, 1, "names no file '../model.onnx'"),
+        ({"deployed": {"here": ["model.onnx"]}}, 1, "budget cannot be checked"),
+        ({"latency": {}}, 1, "it lacks 'here'"),
+        ({"latency": None}, 1, "does not say how model.onnx was measured on here"),
+        ({"latency": {"here": {"measured_with": {"threads": 1}}}}, 1, "it lacks 'provider'"),
+    ],
+)
+def test_budgets_of_manifests_that_say_too_little_end_in_a_sentence(kit, bundle, changes, code, named) -> None:
+    resealed(kit, bundle, **changes)
+    said = Said(kit, bundle, "--budget", "1s", "--rounds", "1")
+    assert said.code == code
+    assert named in said.out + said.err
+
+
+def test_a_timer_that_is_no_file_of_the_bundle_is_not_started(kit, bundle) -> None:
+    files = json.loads((bundle / "manifest.json").read_text())["files"]
+    del files["bench.py"]
+    resealed(kit, bundle, files=files)
+    (bundle / "bench.py").write_text("import pathlib; pathlib.Path(__file__).with_name('started').touch()")
+    said = Said(kit, bundle, "--budget", "1s")
+    assert said.code == 1
+    assert "names no file 'bench.py'" in said.out
+
+
+def test_pipes_and_links_to_devices_are_not_waited_for(kit, bundle) -> None:
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        (bundle / "model.onnx").unlink()
+        make(bundle / "model.onnx")
+        said = Said(kit, bundle)
+        assert (said.code, said.err) == (1, "")
+        assert "model.onnx is no plain file" in said.off[0]
+
+
 def edited(model: bytes, change: Callable[[onnx.ModelProto], object]) -> bytes:
     proto = onnx.load_from_string(model)
     change(proto)

@@ -21,8 +21,9 @@ from edgenas.cli.commands import app
 from edgenas.deploy.graph_cost import read_graph
 from edgenas.errors import ConfigError, EdgenasError
 from edgenas.files import shipped
-from edgenas.latency.device import probe
+from edgenas.latency.device import Device, DeviceRun, probe
 from edgenas.pipeline import gate as gating
+from edgenas.pipeline.bundle_manifest import bundled_device
 from edgenas.pipeline.gate import Asked, gate
 from edgenas.profiling import local
 
@@ -96,6 +97,14 @@ def test_weight_bytes_are_those_of_the_deployed_file(quick: SteadyTimer, shared_
     assert found["ok"] is True
     assert f"weight bytes of model_int8.onnx: {int8:,}" in found["checks"][-1]["said"]
     assert gate(shared_bundle, between)["ok"] is False
+
+
+def test_a_manifest_describes_devices_without_places_of_the_machine_that_measured() -> None:
+    run = DeviceRun(transport="browser", threads=2, chromium=Path("/home/somebody/chromium"))
+    device = probe().model_copy(update={"run": run.model_copy(update={"onnxruntime_web": Path("/home/somebody/web")})})
+    described = bundled_device(device)
+    assert "somebody" not in json.dumps(described)
+    assert Device.model_validate(described).run == DeviceRun(transport="browser", threads=2)
 
 
 @needs_browser

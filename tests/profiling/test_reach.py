@@ -13,7 +13,7 @@ from edgenas.profiling.browser import BrowserTransport
 from edgenas.profiling.local import LocalTransport
 from edgenas.profiling.offline import OfflineTransport
 from edgenas.profiling.place import Place
-from edgenas.profiling.reach import Reach, parse_reach
+from edgenas.profiling.reach import Reach, differences, parse_reach
 from edgenas.profiling.ssh import SshTransport
 
 HERE = probe()
@@ -76,6 +76,14 @@ def test_a_run_goes_on_only_when_it_is_said_again_where_its_device_is(transport:
 def test_another_machine_without_a_place_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"device pi4 has cpu Cortex-A72, but this machine has .* --on pi4=ssh://"):
         Reach().transport(PI4)
+
+
+def test_all_that_differs_from_this_machine_is_named() -> None:
+    assert differences(HERE) == ""
+    other = HERE.model_copy(update={"cpu": "Cortex-A72", "cores": 4096, "isa": (*HERE.isa, "sme")})
+    expected = f"has cpu Cortex-A72, cores 4096, isa with sme, but this machine has cpu {HERE.cpu}, cores {HERE.cores}"
+    assert expected in differences(other)
+    assert differences(other).endswith("isa without sme")
 
 
 @pytest.mark.parametrize(
