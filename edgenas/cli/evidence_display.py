@@ -26,8 +26,9 @@ def print_worth(found: Mapping[str, Any], folder: Path) -> None:
     """The search's network and its rivals, total time by budgets, and the verdict."""
     values = Worth.model_validate(found)
     print_table(evidence.WORTH_COLUMNS, evidence.worth_rows(values), right=evidence.WORTH_COLUMNS[2:3])
-    print()
-    print_table(evidence.COST_COLUMNS, evidence.cost_rows(values), right=evidence.COST_COLUMNS)
+    if by_budgets := evidence.cost_rows(values):
+        print()
+        print_table(evidence.COST_COLUMNS, by_budgets, right=evidence.COST_COLUMNS)
     print()
     said = evidence.worthwhile(values), *evidence.beside(values)
     print(*(f"{line}." for line in said), sep="\n")

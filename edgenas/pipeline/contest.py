@@ -20,9 +20,9 @@ from edgenas.pipeline.finetune import is_better
 from edgenas.pipeline.lone import Lone, setting_id, supernet_epochs
 from edgenas.pipeline.metering import spent_on_results
 from edgenas.pipeline.profile import run_form
-from edgenas.pipeline.rivals import Timer, at_width
+from edgenas.pipeline.rivals import Scale, Timer, at_scale
 from edgenas.pipeline.run import Progress, Run, open_run
-from edgenas.pipeline.sizing import MOBILENET, RANDOM, Entry, Settled, Sizer, Wanted, width_of
+from edgenas.pipeline.sizing import MOBILENET, RANDOM, Entry, Settled, Sizer, Wanted
 from edgenas.space.arch import Arch
 from edgenas.training.data import Dataset
 from edgenas.training.evaluate import top1
@@ -33,7 +33,7 @@ ROWS, SETTLED = "rows.jsonl", "settled.json"
 LOGGER = logging.getLogger(__name__)
 _Place = tuple[str, int, int]
 """Of a network within a comparison: rival, seed, number."""
-VERSION = 5
+VERSION = 6
 """Of how rivals are sized."""
 NETWORKS_A_SEED = 1000
 """More than a random search has: how far apart the seeds of its networks' weights are."""
@@ -192,7 +192,7 @@ class Contest:
         specs = (
             self.run.space.unroll(entry.arch, self.classes)
             if entry.arch
-            else at_width(self.run.space, self.classes, width_of(entry.network))
+            else at_scale(self.run.space, self.classes, Scale.parse(entry.network))
         )
         with self.lone.taught(
             specs,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,6 +29,8 @@ Timer = Callable[[Mapping[str, Path], str], Mapping[str, float]]
 """p50 in microseconds of ONNX files by name, measured side by side; the second argument names the session."""
 WIDTHS = tuple(round(0.05 * step, 2) for step in range(2, 41))
 """0.1 to 2."""
+RESOLUTION_SHARES = (1.0, 0.75, 0.5)
+"""Resolutions of MobileNetV3-Small over the space's largest, to multiples of 4."""
 FINER = 0.01
 """Between two of them."""
 CHOSEN = "chosen"
@@ -36,7 +39,10 @@ SLACK = 0.02
 """By how much more a rival's measured latency may be: what repeating a measurement may change. To its favour."""
 DRAWS, DRAW_ROUNDS = 4096, 30
 NEAREST, FARTHEST = 1.05, 0.95
-"""Predicted latencies of drawn networks, over that of the chosen one, between which they are as good as equal."""
+"""Predicted latencies of drawn networks, over that of the chosen one, between which they are as good as equal.
+
+Of a scaled MobileNetV3-Small the measured latency is no less than the latter, and fits.
+"""
 
 
 def rival_device(run: Run) -> Device:
@@ -73,29 +79,51 @@ def session_timer(run: Run, device: Device, folder: Path, progress: Progress) ->
     return timer
 
 
-def at_width(space: SearchSpace, num_classes: int, width: float) -> tuple[BlockSpec, ...]:
-    """MobileNetV3-Small for a space's largest pictures and total stride."""
+@dataclass(frozen=True)
+class Scale:
+    """How wide a MobileNetV3-Small is, as a factor of its channels, and its input's height and width in pixels."""
+
+    width: float
+    resolution: int
+
+    @property
+    def name(self) -> str:
+        """Return what entries and rows call it."""
+        return f"width {self.width}, {self.resolution} pixels"
+
+    @classmethod
+    def parse(cls, name: str) -> Scale:
+        """Return the scale of a name."""
+        width, resolution = name.removeprefix("width ").removesuffix(" pixels").split(", ")
+        return cls(float(width), int(resolution))
+
+
+def at_scale(space: SearchSpace, num_classes: int, scale: Scale) -> tuple[BlockSpec, ...]:
+    """Return a MobileNetV3-Small of a space's total stride."""
     stride = space.stem.stride * math.prod(stage.stride for stage in space.stages)
     stride = min(WHOLE_STRIDE, 2 ** int(math.log2(stride)))
-    return mobilenet_v3_small(num_classes, space.resolution[-1], width=width, stride=stride)
+    return mobilenet_v3_small(num_classes, scale.resolution, width=scale.width, stride=stride)
 
 
-def widths(space: SearchSpace, num_classes: int) -> dict[float, tuple[BlockSpec, ...]]:
-    """Networks by width; equal ones stand there once."""
-    return _distinct(space, num_classes, WIDTHS)
+def scales(space: SearchSpace, num_classes: int) -> dict[Scale, tuple[BlockSpec, ...]]:
+    """Return networks of several widths at several resolutions, equal networks once."""
+    sizes = {max(4, 4 * round(share * space.resolution[-1] / 4)) for share in RESOLUTION_SHARES}
+    ladder = [Scale(width, size) for size in sorted(sizes, reverse=True) for width in WIDTHS]
+    return _distinct(space, num_classes, ladder)
 
 
-def finer_widths(space: SearchSpace, num_classes: int, width: float, end: float) -> dict[float, tuple[BlockSpec, ...]]:
-    """Networks from a width on up to another one, which is left out; equal ones stand there once."""
-    steps = range(max(1, round((end - width) / FINER)))
-    return _distinct(space, num_classes, [round(width + FINER * step, 2) for step in steps])
+def finer_scales(space: SearchSpace, num_classes: int, scale: Scale, end: float) -> dict[Scale, tuple[BlockSpec, ...]]:
+    """Return networks of one resolution from a width on up to another one, which is left out; equal networks once."""
+    steps = range(max(1, round((end - scale.width) / FINER)))
+    wanted = [Scale(round(scale.width + FINER * step, 2), scale.resolution) for step in steps]
+    return _distinct(space, num_classes, wanted)
 
 
-def _distinct(space: SearchSpace, num_classes: int, wanted: Sequence[float]) -> dict[float, tuple[BlockSpec, ...]]:
-    found: dict[tuple[BlockSpec, ...], float] = {}
-    for width in wanted:
-        found.setdefault(at_width(space, num_classes, width), width)
-    return {width: specs for specs, width in found.items()}
+def _distinct(space: SearchSpace, num_classes: int, wanted: Sequence[Scale]) -> dict[Scale, tuple[BlockSpec, ...]]:
+    found: dict[tuple[BlockSpec, ...], Scale] = {}
+    for scale in wanted:
+        found.setdefault(at_scale(space, num_classes, scale), scale)
+    return {scale: specs for specs, scale in found.items()}
 
 
 def draw(
@@ -145,7 +173,14 @@ def fits(share: float) -> bool:
     return share <= 1 + SLACK
 
 
-def widest(shares: Mapping[float, float]) -> float:
-    """The greatest width that is as fast; where none is, the fastest."""
-    fast = [width for width, share in shares.items() if fits(share)]
-    return max(fast) if fast else min(shares, key=lambda width: shares[width])
+def widest(shares: Mapping[Scale, float]) -> list[Scale]:
+    """Return for each resolution the widest scale that is as fast, where there is one."""
+    fast: dict[int, Scale] = {}
+    for scale in sorted((scale for scale, share in shares.items() if fits(share)), key=lambda scale: scale.width):
+        fast[scale.resolution] = scale
+    return list(fast.values())
+
+
+def equal(shares: Mapping[Scale, float]) -> list[Scale]:
+    """Return the scales of equal latency: as fast as the chosen network, and hardly faster."""
+    return [scale for scale, share in shares.items() if fits(share) and share >= FARTHEST]

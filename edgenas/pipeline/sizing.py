@@ -10,26 +10,29 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from edgenas.errors import RunFolderError, explained
+from edgenas.errors import ConfigError, RunFolderError, explained
 from edgenas.files import read_json, write_json
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.pipeline.lone import TIMED_TOGETHER, Lone, in_groups
 from edgenas.pipeline.profile import run_predictors
 from edgenas.pipeline.rivals import (
     CHOSEN,
+    Scale,
     Timer,
     as_fast,
-    at_width,
+    at_scale,
     draw,
-    finer_widths,
+    equal,
+    finer_scales,
     fits,
     rival_device,
+    scales,
     widest,
-    widths,
 )
 from edgenas.pipeline.run import Progress, Run
 from edgenas.space.arch import Arch
 from edgenas.space.blocks import BlockSpec
+from edgenas.space.cost import cost
 from edgenas.space.space import SearchSpace
 
 MOBILENET, RANDOM = "mobilenet-v3-small", "random-search"
@@ -65,23 +68,25 @@ class Settled:
     Attributes:
         setting: digest of all that it depends on.
         seconds: of each rival and seed.
-        width: of MobileNetV3-Small.
+        scale: of MobileNetV3-Small, as `Scale.name`; None where it has the chosen network's latency at no scale.
         mobilenet_steps: of its training.
         archs: by seed, the networks of the random search; none, where none is as fast.
         random_steps: by seed, of the training of each of them.
         epoch_steps: of a network taught alone for as many epochs as the chosen one had in all.
         step_seconds: of a step of the chosen network, timed while nothing else was taught; see `Wanted.step_seconds`.
+        step_times: every timing of that step, each minutes apart from the next, and `Wanted.step_seconds`.
         latency_shares: p50 over that of the chosen network, measured with random weights, by network.
     """
 
     setting: str
     seconds: float
-    width: float
+    scale: str | None
     mobilenet_steps: int
     archs: dict[str, list[str]]
     random_steps: dict[str, int]
     epoch_steps: int
     step_seconds: float
+    step_times: list[float]
     latency_shares: dict[str, float]
 
     @classmethod
@@ -111,21 +116,27 @@ class Settled:
         """What is taught for one seed."""
         archs, steps = [space.parse(text) for text in self.archs[str(seed)]], self.random_steps[str(seed)]
         drawn = [Entry(RANDOM, seed, i, arch.id, steps, arch) for i, arch in enumerate(archs)]
-        return [Entry(MOBILENET, seed, 0, _name(self.width), self.mobilenet_steps), *drawn]
+        scaled = [] if self.scale is None else [Entry(MOBILENET, seed, 0, self.scale, self.mobilenet_steps)]
+        return [*scaled, *drawn]
 
     @property
-    def left_out(self) -> list[int]:
-        """Seeds without a random search: no other network of the space was found to be as fast."""
-        return [int(seed) for seed, archs in self.archs.items() if not archs]
+    def left_out(self) -> dict[str, list[int]]:
+        """Return the seeds that each rival is left out for, since it has no network of equal latency."""
+        seeds = {
+            MOBILENET: [int(seed) for seed in self.archs if self.scale is None],
+            RANDOM: [int(seed) for seed, archs in self.archs.items() if not archs],
+        }
+        return {rival: own for rival, own in seeds.items() if own}
 
     def told(self) -> str:
         """How many networks of how many steps, in words."""
         drawn = ", ".join(f"{len(own)} of {self.random_steps[seed]:,} steps" for seed, own in self.archs.items() if own)
-        left_out = f"none for {len(self.left_out)} seed(s), since no other network is as fast" if self.left_out else ""
-        return (
-            f"sized: {MOBILENET} of width {self.width} for {self.mobilenet_steps:,} steps; {RANDOM}, networks by seed: "
-            + ", ".join(filter(None, (drawn, left_out)))
-        )
+        absent = self.left_out.get(RANDOM, [])
+        left_out = f"none for {len(absent)} seed(s), since no other network is as fast" if absent else ""
+        scaled = f"of {self.scale} for {self.mobilenet_steps:,} steps"
+        if self.scale is None:
+            scaled = "left out, since it is as fast at no width and resolution"
+        return f"sized: {MOBILENET} {scaled}; {RANDOM}, networks by seed: " + ", ".join(filter(None, (drawn, left_out)))
 
 
 @dataclass(frozen=True)
@@ -172,23 +183,45 @@ class Sizer:
         base = before or self._with_mobilenet(setting)
         self.progress("sizing rivals", 1, 3)
         found = self._with_random_search(base)
+        if found.scale is None and not any(found.archs.values()):
+            raise ConfigError(
+                f"{self.run.folder}: neither another network of the space nor {MOBILENET} at any scale was measured to "
+                "be as fast as the chosen network: there is nothing to compare it with"
+            )
         write_json(path, asdict(found))
         self.progress("sizing rivals", 3, 3)
         return found
 
     def _with_mobilenet(self, setting: str) -> Settled:
-        wanted, space = self.wanted, self.run.space
-        ladder = widths(space, wanted.classes)
-        shares = self._shares(_named(ladder))
-        width = widest({width: shares[_name(width)] for width in ladder})
-        finer = finer_widths(space, wanted.classes, width, min((one for one in ladder if one > width), default=width))
-        if fits(shares[_name(width)]) and len(finer) > 1:
-            shares |= self._shares(_named(finer))
-            width = widest({width: shares[_name(width)] for width in finer})
-        took = self._step_seconds({MOBILENET: at_width(space, wanted.classes, width)}, wanted.step_seconds)
-        steps = max(1, int(wanted.seconds / took[MOBILENET]))
-        epoch_steps = self.lone.steps(wanted.epochs)
-        return Settled(setting, wanted.seconds, width, steps, {}, {}, epoch_steps, took[CHOSEN], shares)
+        wanted, shares = self.wanted, dict[Scale, float]()
+        best = self._equal_mobilenet(shares)
+        networks = {} if best is None else {MOBILENET: at_scale(self.run.space, wanted.classes, best)}
+        took, times = self._step_seconds(networks, wanted.step_seconds)
+        # The clock that steps are counted at is a timing, too, and a long one.
+        times += [clock for clock in (wanted.step_seconds,) if clock is not None]
+        steps = 0 if best is None else max(1, int(wanted.seconds / took[MOBILENET]))
+        epoch_steps, named = self.lone.steps(wanted.epochs), {scale.name: share for scale, share in shares.items()}
+        name = None if best is None else best.name
+        return Settled(setting, wanted.seconds, name, steps, {}, {}, epoch_steps, took[CHOSEN], times, named)
+
+    def _equal_mobilenet(self, shares: dict[Scale, float]) -> Scale | None:
+        """Return the scale of equal latency that computes most; None where none is equal. Adds what was measured."""
+        space, classes = self.run.space, self.wanted.classes
+        networks = scales(space, classes)
+        shares |= self._scale_shares(networks)
+        finer: dict[Scale, Sequence[BlockSpec]] = {}
+        for scale in widest(shares):
+            same = [each.width for each in networks if each.resolution == scale.resolution]
+            wider = [width for width in same if width > scale.width]
+            finer |= finer_scales(space, classes, scale, min(wider, default=scale.width))
+        if finer:
+            shares |= self._scale_shares(finer)
+        candidates = equal(shares)
+        return max(candidates, key=lambda each: cost(at_scale(space, classes, each)).macs, default=None)
+
+    def _scale_shares(self, networks: Mapping[Scale, Sequence[BlockSpec]]) -> dict[Scale, float]:
+        found = self._shares({scale.name: specs for scale, specs in networks.items()})
+        return {scale: found[scale.name] for scale in networks}
 
     def _with_random_search(self, base: Settled) -> Settled:
         """Networks and steps of the seeds that are wanted, beside those that are known."""
@@ -202,7 +235,7 @@ class Sizer:
         shares = self._shares(networks) if networks else {}
         self.progress("sizing rivals", 2, 3)
         archs = {seed: _kept(own, shares, count) for seed, own in drawn.items()}
-        took = self._step_seconds({name: networks[name] for name in chain(*archs.values())}, base.step_seconds)
+        took, timings = self._step_seconds({name: networks[name] for name in chain(*archs.values())}, base.step_seconds)
         divided = {
             seed: _divided([took[name] for name in own], wanted.seconds, base.epoch_steps)
             for seed, own in archs.items()
@@ -211,11 +244,14 @@ class Sizer:
             base,
             archs=base.archs | {seed: own[: divided[seed][0]] for seed, own in archs.items()},
             random_steps=base.random_steps | {seed: steps for seed, (_, steps) in divided.items()},
+            step_times=base.step_times + timings,
             latency_shares=base.latency_shares | shares,
         )
 
-    def _step_seconds(self, networks: Mapping[str, Sequence[BlockSpec]], clock: float | None) -> dict[str, float]:
-        """Of a step of each network, and of the chosen one, which is timed beside every few of them.
+    def _step_seconds(
+        self, networks: Mapping[str, Sequence[BlockSpec]], clock: float | None
+    ) -> tuple[dict[str, float], list[float]]:
+        """Return seconds of a step of each network, and every timing of the chosen one's beside a few of them.
 
         Args:
             networks: by name.
@@ -223,11 +259,13 @@ class Sizer:
         """
         chosen = {CHOSEN: self.run.space.unroll(self.wanted.chosen, self.wanted.classes)}
         found: dict[str, float] = {}
-        for some in in_groups(networks, TIMED_TOGETHER - len(chosen)):
+        times: list[float] = []
+        for some in list(in_groups(networks, TIMED_TOGETHER - len(chosen))) or [{}]:
             took = self.lone.step_seconds(chosen | some)
             clock = clock or took[CHOSEN]
+            times.append(took[CHOSEN])
             found |= {name: seconds * clock / took[CHOSEN] for name, seconds in took.items()}
-        return found
+        return found, times
 
     def _underrated(self, predictor: LatencyPredictor) -> float:
         """How many times as long the chosen network takes as is predicted of it, beside networks drawn at random.
@@ -244,19 +282,6 @@ class Sizer:
 
     def _shares(self, networks: Mapping[str, Sequence[BlockSpec]]) -> dict[str, float]:
         return as_fast(self.run, self.wanted.chosen, networks, self.wanted.classes, self.timer)
-
-
-def _name(width: float) -> str:
-    return f"width {width}"
-
-
-def _named(networks: Mapping[float, Sequence[BlockSpec]]) -> dict[str, Sequence[BlockSpec]]:
-    return {_name(width): specs for width, specs in networks.items()}
-
-
-def width_of(name: str) -> float:
-    """Of a MobileNetV3-Small, as entries and rows name it."""
-    return float(name.removeprefix("width "))
 
 
 def _kept(archs: Sequence[Arch], shares: Mapping[str, float], count: int) -> list[str]:

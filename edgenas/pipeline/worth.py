@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,21 @@ from edgenas.pipeline.bundle_network import right_answers
 from edgenas.pipeline.contest import Contest, Worth, tuned
 from edgenas.pipeline.data import deployed_preprocess
 from edgenas.pipeline.lock import locked
-from edgenas.pipeline.rivals import Timer, rival_device, session_timer
+from edgenas.pipeline.metering import spent_on_results
+from edgenas.pipeline.rivals import Scale, Timer, rival_device, session_timer
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.sizing import MOBILENET, RANDOM, Entry, Settled
 from edgenas.report.evidence_plots import plot_worth
 from edgenas.report.evidence_values import Worth as WorthValues
-from edgenas.space.arch import Arch
 from edgenas.training.checkpoint import file_digest
+from edgenas.training.recipe import takes_pool
 
 RESULT, TABLE, FIGURE = "worth.json", "worth.csv", "worth.png"
+CHARGED = ("profile", "verify", "export")
+"""Stages whose seconds are charged beside training, search and fine-tuning; `costs.jsonl` has them."""
+FIGURES = ("once_seconds", "per_budget_seconds", "alone_seconds", "alone_range_seconds", "budgets")
+NO_COSTS: dict[str, Any] = {**dict.fromkeys(FIGURES), "verdict": "unknown", "table": []}
+"""Of a run whose costs are not all known: what is missing is not taken for zero."""
 
 
 def run_worth(
@@ -34,7 +40,8 @@ def run_worth(
 ) -> dict[str, Any]:
     """Compare a finished run's network with its rivals; what its folder holds of this very comparison is kept.
 
-    MobileNetV3-Small is as wide as the latency allows, and taught for the whole time. Random search draws networks of
+    MobileNetV3-Small is scaled in width and resolution to the chosen network's measured latency, or left out where it
+    has that at no scale, and taught for the whole time. Random search draws networks of
     the run's space that are as fast and teaches as many as the time holds, each for at least as many epochs as the
     chosen network had, in the supernet and in fine-tuning together; validation chooses. A seed for which no other
     network of the space is as fast has no random search. Time is counted in steps, at the clock that fine-tuning had,
@@ -108,7 +115,7 @@ class _Judged:
 
 
 def _judged(contest: Contest, settled: Settled, timer: Timer) -> _Judged:
-    rows, run, model = contest.rows(), contest.run, _fp32_model(contest.run)
+    rows, model = contest.rows(), _fp32_model(contest.run)
     tried: dict[tuple[str, int], list[Entry]] = {}
     for entry in contest.entries(settled):
         tried.setdefault((entry.rival, entry.seed), []).append(entry)
@@ -118,8 +125,7 @@ def _judged(contest: Contest, settled: Settled, timer: Timer) -> _Judged:
     p50_us = timer({"edgenas": model, **models}, "judging")
     rivals, right = dict[str, list[Contender]](), dict[str, list[Answers]]()
     for (rival, seed), entry in best.items():
-        # MobileNetV3-Small takes pictures of the size that the largest network does.
-        answers = _right(contest, contest.model(entry), entry.arch or run.space.largest)
+        answers = _right(contest, contest.model(entry), _resolution(entry))
         right.setdefault(rival, []).append(answers)
         known = [rows[one.place] for one in tried[rival, seed]]
         judged = _contender(entry, known, p50_us[f"{rival}-{seed}"], float(answers.mean()))
@@ -127,7 +133,7 @@ def _judged(contest: Contest, settled: Settled, timer: Timer) -> _Judged:
     return _Judged(
         _own(contest, p50_us["edgenas"]),
         rivals,
-        _right(contest, model, contest.arch),
+        _right(contest, model, contest.arch.resolution),
         {rival: np.array(answers) for rival, answers in right.items()},
     )
 
@@ -147,9 +153,9 @@ def _summary(contest: Contest, settled: Settled, judged: _Judged) -> dict[str, A
         "test_images": len(contest.dataset.test),
         "seconds": {**contest.spent, "total": sum(contest.spent.values()), "each_rival": contest.seconds},
         "steps": _steps(contest, settled),
-        "left_out": {RANDOM: settled.left_out} if settled.left_out else {},
+        "left_out": settled.left_out,
         **summarise(judged.own, judged.rivals, judged.own_right, judged.right),
-        "crossover": _costs(contest, settled).to_json(),
+        "crossover": _crossover(contest, settled),
     }
 
 
@@ -161,10 +167,46 @@ def _steps(contest: Contest, settled: Settled) -> dict[str, dict[str, int]]:
     return found
 
 
-def _costs(contest: Contest, settled: Settled) -> Costs:
-    """Of one supernet for all budgets, and of the same network taught alone for each, for as many epochs."""
-    per_budget = contest.spent["search"] + contest.spent["fine_tuning"]
-    return Costs(contest.spent["supernet"], per_budget, settled.epoch_steps * settled.step_seconds)
+CHARGED = ("profile", "verify", "export")
+"""Stages whose seconds are charged beside training, search and fine-tuning; `costs.jsonl` has them."""
+
+
+def _crossover(contest: Contest, settled: Settled) -> dict[str, Any]:
+    """Return from how many budgets on the supernet pays, the seconds it follows from, and what was charged."""
+    known = spent_on_results(contest.run.folder)
+    charged = {stage: known[stage] for stage in CHARGED if stage in known}
+    missing = [stage for stage in CHARGED if stage not in charged]
+    if missing:
+        reason = f"costs.jsonl lacks the seconds of {', '.join(missing)}"
+        return {**NO_COSTS, "reason": reason, "charged_seconds": charged}
+    return {**_costs(contest, settled, charged).to_json(), "charged_seconds": charged}
+
+
+def _costs(contest: Contest, settled: Settled, charged: Mapping[str, float]) -> Costs:
+    """Return the costs of one supernet for all budgets, and of a network trained alone for each.
+
+    A network trained alone is the chosen one, for as many epochs as that had in all. It is given its architecture, so
+    profiling and verification are charged to the supernet alone; it must be exported as well.
+    """
+    spent, export = contest.spent, charged["export"]
+    steps, times = settled.epoch_steps, settled.step_times
+    return Costs(
+        once=spent["supernet"] + charged["profile"],
+        per_budget=spent["search"] + spent["fine_tuning"] + charged["verify"] + export,
+        alone=steps * settled.step_seconds + export,
+        alone_range=(steps * min(times) + export, steps * max(times) + export) if len(times) > 1 else None,
+        unknown=_unknown(contest),
+        one_budget=takes_pool(contest.run.config.training),
+    )
+
+
+def _unknown(contest: Contest) -> str | None:
+    """Return why nothing can be said of several budgets; None where something can."""
+    if takes_pool(contest.run.config.training):
+        return "the supernet was trained for one budget only (train.recipe within-budgets)"
+    if contest.lone.supernet_from is not None:
+        return "the supernet began from other weights, whose training time is not known"
+    return None
 
 
 def _own(contest: Contest, p50_us: float) -> Contender:
@@ -180,9 +222,14 @@ def _contender(entry: Entry, tried: Sequence[Mapping[str, Any]], p50_us: float, 
     return Contender(entry.network, entry.seed, val_top1, test_top1, p50_us, seconds, len(tried))
 
 
-def _right(contest: Contest, model: Path, arch: Arch) -> Answers:
-    """Whether a file that takes pictures as an arch does gives each test picture its label, (n,)."""
-    preprocess = deployed_preprocess(arch, contest.dataset)
+def _resolution(entry: Entry) -> int:
+    """Return the height and width in pixels of what a rival's network is given."""
+    return Scale.parse(entry.network).resolution if entry.arch is None else entry.arch.resolution
+
+
+def _right(contest: Contest, model: Path, resolution: int) -> Answers:
+    """Return whether a file whose input has that resolution gives each test picture its label, (n,)."""
+    preprocess = replace(deployed_preprocess(contest.arch, contest.dataset), size=resolution)
     found: Answers = right_answers(model, contest.dataset.test, preprocess).numpy()
     return found
 

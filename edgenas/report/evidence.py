@@ -190,8 +190,9 @@ def _ends(one: Spread) -> str:
 def _absent(found: Worth) -> list[str]:
     """Rivals that are left out, or some of their seeds are."""
     return [
-        f"{name} is left out{f' for seed {_listed(seeds)}' if name in found.rivals else ''}: no other network of the "
-        f"space is as fast as the chosen one"
+        f"{name} is left out{f' for seed {_listed(seeds)}' if name in found.rivals else ''}: "
+        + ("no other network of the space is" if name == "random-search" else "at no width and resolution is it")
+        + " as fast as the chosen one"
         for name, seeds in found.left_out.items()
     ]
 
@@ -201,18 +202,24 @@ def _listed(numbers: Sequence[int]) -> str:
 
 
 def crossing(found: Worth) -> str:
-    """From how many budgets on the supernet pays."""
+    """Return from how many budgets on the supernet pays, or that this is unknown and why."""
     costs = found.crossover
-    each = f"{duration(costs.alone_seconds)} to teach one network alone for as many epochs"
-    if costs.crossover_budgets is None:
+    once, per_budget, alone = costs.once_seconds, costs.per_budget_seconds, costs.alone_seconds
+    if costs.verdict == "unknown" or once is None or per_budget is None or alone is None:
+        return f"From how many budgets on the supernet pays is unknown: {costs.reason}"
+    each = f"{duration(alone)} to train and export one network alone for as many epochs"
+    if costs.alone_range_seconds is not None:
+        each += f" ({' to '.join(map(duration, costs.alone_range_seconds))} by the spread of step times)"
+    if costs.budgets is None:
         return (
-            f"Each further budget costs {duration(costs.per_budget_seconds)} of search and fine-tuning, no less than "
-            f"{each}: the supernet never pays by time alone"
+            f"Each further budget costs {duration(per_budget)} of search, verification, fine-tuning and "
+            f"export, no less than {each}: the supernet never pays by time alone"
         )
+    low, high = costs.budgets
     return (
-        f"The supernet took {duration(costs.once_seconds)} once, search and fine-tuning "
-        f"{duration(costs.per_budget_seconds)} for each budget, against {each}: by time alone, it pays from "
-        f"{costs.crossover_budgets} budget(s) on"
+        f"Profiling and the supernet took {duration(once)} once, search, verification, fine-tuning and "
+        f"export {duration(per_budget)} for each budget, against {each}: by time alone, it pays from "
+        f"{low if low == high else f'{low} to {high}'} budget(s) on"
     )
 
 
@@ -250,9 +257,11 @@ def cost_rows(found: Worth) -> list[list[str]]:
     ]
 
 
-def total_costs(found: Worth) -> Figure:
-    """Minutes in all by number of budgets, with one supernet and with networks taught alone."""
+def total_costs(found: Worth) -> tuple[Figure, ...]:
+    """Minutes in all by number of budgets, with one supernet and with networks taught alone; none if unknown."""
     table = found.crossover.table
+    if not table:
+        return ()
     rows = [
         ("one supernet", [row.shared_seconds for row in table]),
         ("each alone", [row.alone_seconds for row in table]),
@@ -269,7 +278,7 @@ def total_costs(found: Worth) -> Figure:
         }
         for (name, seconds), (colour, symbol, dash) in zip(rows, reversed(LOOKS), strict=False)
     ]
-    return {"data": data, "layout": layout_of("budgets", "minutes in all"), "label": crossing(found)}
+    return ({"data": data, "layout": layout_of("budgets", "minutes in all"), "label": crossing(found)},)
 
 
 def contenders(found: Worth) -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from edgenas.report.values import Run
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+COSTS_WIDTH = 60
+"""Characters a line, where the costs of budgets are not known."""
 MARKS = ((BLUE, "o"), (VERMILION, "v"), (GREEN, "^"))
 
 
@@ -74,13 +77,17 @@ def plot_worth(found: Worth) -> bytes:
 
 
 def _costs(axes: Axes, found: Worth) -> None:
+    if not found.crossover.table:
+        axes.set_axis_off()
+        axes.text(0, 0.5, textwrap.fill(evidence.crossing(found), COSTS_WIDTH), transform=axes.transAxes, va="center")
+        return
     budgets = [row.budgets for row in found.crossover.table]
     shared = [row.shared_seconds / 60 for row in found.crossover.table]
     alone = [row.alone_seconds / 60 for row in found.crossover.table]
     axes.plot(budgets, shared, "-o", color=BLUE, label="one supernet")
     axes.plot(budgets, alone, "--v", color=VERMILION, label="each alone")
-    if found.crossover.crossover_budgets is not None:
-        axes.axvline(found.crossover.crossover_budgets, color=INK, ls=":", lw=1)
+    for end in dict.fromkeys(found.crossover.budgets or ()):
+        axes.axvline(end, color=INK, ls=":", lw=1)
     axes.set(xlabel="budgets", ylabel="minutes in all", xlim=(0, None), ylim=(0, None))
     axes.legend(loc="upper left")
 

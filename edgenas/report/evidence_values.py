@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from edgenas.report.search_values import Value
@@ -113,12 +115,16 @@ class CostRow(Value):
 
 
 class Crossover(Value):
-    """From how many budgets on a supernet costs no more; None where it never does."""
+    """From how many budgets on a supernet costs no more: from at least and at most `budgets`, where it pays."""
 
-    once_seconds: float
-    per_budget_seconds: float
-    alone_seconds: float
-    crossover_budgets: int | None
+    once_seconds: float | None
+    per_budget_seconds: float | None
+    alone_seconds: float | None
+    alone_range_seconds: tuple[float, float] | None
+    charged_seconds: dict[str, float]
+    verdict: Literal["pays", "never", "unknown"]
+    budgets: tuple[int, int] | None
+    reason: str | None
     table: tuple[CostRow, ...]
 
 

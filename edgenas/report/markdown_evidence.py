@@ -51,13 +51,13 @@ def worth_section(run: Run, plots: Sequence[str]) -> list[str]:
     found = run.worth
     if found is None:
         return []
+    by_budgets = evidence.cost_rows(found)
     return [
         "## Was the search worth it?",
         "",
         _finding(evidence.worthwhile(found), evidence.beside(found)),
         "",
         *table(evidence.WORTH_COLUMNS, evidence.worth_rows(found)),
-        "",
-        *table(evidence.COST_COLUMNS, evidence.cost_rows(found)),
+        *(["", *table(evidence.COST_COLUMNS, by_budgets)] if by_budgets else []),
         *image("worth.png", "The search's network and its rivals; total time by budgets", plots, before=[""]),
     ]

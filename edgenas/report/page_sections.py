@@ -172,9 +172,12 @@ def _worth(run: Run) -> list[Section]:
     if found is None:
         return []
     rows = table(evidence.WORTH_COLUMNS, evidence.worth_rows(found))
-    costs = folded("Total time by budgets", table(evidence.COST_COLUMNS, evidence.cost_rows(found), numbers=(1, 2)))
+    by_budgets = evidence.cost_rows(found)
+    costs = ""
+    if by_budgets:
+        costs = folded("Total time by budgets", table(evidence.COST_COLUMNS, by_budgets, numbers=(1, 2)))
     said = sentences(evidence.beside(found))
-    title, drawn = "Was the search worth it?", (evidence.contenders(found), evidence.total_costs(found))
+    title, drawn = "Was the search worth it?", (evidence.contenders(found), *evidence.total_costs(found))
     return [Section("worth", title, evidence.worthwhile(found), drawn, said + rows + costs)]
 
 

@@ -22,14 +22,25 @@ from edgenas.deploy.onnx_export import EXPORTER_VERSION, model_metadata
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.files import append_jsonl, read_json, read_jsonl, write_json
 from edgenas.pipeline import rivals, sizing
-from edgenas.pipeline.contest import Worth
+from edgenas.pipeline.contest import Contest, Worth
 from edgenas.pipeline.data import run_dataset
 from edgenas.pipeline.lone import Lone
 from edgenas.pipeline.metering import spent_on_results
-from edgenas.pipeline.rivals import Timer, finer_widths, fits, rival_device, session_timer, widest, widths
+from edgenas.pipeline.rivals import (
+    Scale,
+    Timer,
+    at_scale,
+    equal,
+    finer_scales,
+    fits,
+    rival_device,
+    scales,
+    session_timer,
+    widest,
+)
 from edgenas.pipeline.run import Run, open_run
 from edgenas.pipeline.sizing import MOBILENET, RANDOM, Settled, Sizer, Wanted
-from edgenas.pipeline.worth import run_worth, worth_told
+from edgenas.pipeline.worth import _crossover, run_worth, worth_told
 from edgenas.space.arch import Arch
 from edgenas.space.cost import cost
 from edgenas.space.design import covering
@@ -54,10 +65,12 @@ def by_size(models: Mapping[str, Path], session: str) -> dict[str, float]:
 
 
 def as_fast(run: Run, chosen: Arch, networks: Mapping[str, Any], num_classes: int, timer: Timer) -> Any:
-    """Latencies by MACs, those of widths by width, without the exporting that takes most of the time."""
+    """Latencies by MACs, those of scales by width and pixels, without the exporting that takes most of the time."""
     own = cost(run.space.unroll(chosen, num_classes)).macs
     found = {name: cost(specs).macs / own for name, specs in networks.items()}
-    return found | {name: 0.5 + float(name[6:]) for name in found if name.startswith("width ")}
+    scaled = {name: Scale.parse(name) for name in found if name.startswith("width ")}
+    largest = run.space.resolution[-1]
+    return found | {name: 0.5 + one.width * (one.resolution / largest) ** 2 for name, one in scaled.items()}
 
 
 @pytest.fixture(scope="module")
@@ -114,15 +127,17 @@ def test_rivals_are_as_fast_and_have_their_time(compared: tuple[Run, dict[str, A
     assert found["left_out"] == {}
     assert settled["epoch_steps"] == 19
     assert [one["tried"] for one in found["rivals"][RANDOM]["seeds"]] == [1, 1]
-    shares, width = settled["latency_shares"], settled["width"]
+    shares, scale = settled["latency_shares"], Scale.parse(settled["scale"])
     for archs in settled["archs"].values():
         assert all(fits(shares[arch]) for arch in archs)
-    assert fits(shares[f"width {width}"])
-    wider = [one for name, one in shares.items() if name.startswith("width ") and float(name[6:]) > width]
-    # Between 0.5, which has the same latency, and 1 there is another network that is as fast.
-    assert 0.5 < width <= 0.52
-    assert wider
-    assert not any(map(fits, wider))
+    measured = {Scale.parse(name): share for name, share in shares.items() if name.startswith("width ")}
+    assert {one.resolution for one in measured} == {run.space.resolution[-1] * n // 4 for n in (4, 3, 2)}
+    # Of those of equal latency, which lie between the widths of the ladder, the one that computes most.
+    candidates = equal(measured)
+    assert all(0.95 <= measured[one] <= 1.02 for one in candidates)
+    macs = {one: cost(at_scale(run.space, 10, one)).macs for one in candidates}
+    assert macs[scale] == max(macs.values())
+    assert {one["network"] for one in found["rivals"][MOBILENET]["seeds"]} == {scale.name}
 
 
 def test_everything_is_told_and_written(compared: tuple[Run, dict[str, Any]]) -> None:
@@ -136,7 +151,10 @@ def test_everything_is_told_and_written(compared: tuple[Run, dict[str, Any]]) ->
     assert 0 < found["lead_error"] < 0.1
     assert found["model_sha256"] == file_digest(run.folder / "export/bundle/model.onnx")
     assert found["supernet_from"] is None
-    assert found["crossover"]["per_budget_seconds"] == 2.0
+    # The run was finished by hand: nobody knows what its stages took.
+    assert found["crossover"]["verdict"] == "unknown"
+    assert found["crossover"]["reason"] == "costs.jsonl lacks the seconds of profile, verify, export"
+    assert found["crossover"]["per_budget_seconds"] is None
     rows = list(csv.DictReader((run.folder / "worth/worth.csv").read_text().splitlines()))
     assert [row["who"] for row in rows] == ["edgenas", *[MOBILENET] * 2, *[RANDOM] * 2]
     assert (run.folder / "worth/worth.png").read_bytes()[:4] == b"\x89PNG"
@@ -205,11 +223,23 @@ def test_rivals_have_the_runs_time_at_the_clock_that_it_was_taken_at(
     """Fine-tuning took 3 seconds for 19 steps, which would take 0.76 now: rivals would have four times as many."""
     run = elsewhere(exported)
     tuned = tuned_by_hand(run, 3.0)
+    charge(run)
     found = run_worth(tuned, Worth(seeds=1), quiet, timer=by_size)
     seconds = run.result("train")["train_seconds"] + 2.0 + 3.0
     assert found["seconds"]["each_rival"] == pytest.approx(seconds)
     assert found["steps"][MOBILENET]["0"] == pytest.approx(seconds * 19 / 3.0, abs=1)
-    assert found["crossover"]["alone_seconds"] == pytest.approx(38 * 3.0 / 19)
+    assert found["crossover"]["alone_seconds"] == pytest.approx(38 * 3.0 / 19 + 7.0)
+    # Timed once more while rivals were sized, at another clock.
+    assert read_json(run.folder / "worth/settled.json")["step_times"] == [STEP_SECONDS, 3.0 / 19, STEP_SECONDS]
+    low, high = found["crossover"]["alone_range_seconds"]
+    assert (low, high) == (pytest.approx(38 * STEP_SECONDS + 7.0), pytest.approx(38 * 3.0 / 19 + 7.0))
+
+
+def charge(run: Run) -> None:
+    """Costs of the stages that a run finished by hand lacks."""
+    for stage, seconds in (("profile", 30.0), ("verify", 11.0), ("export", 7.0)):
+        row = {"stage": stage, "seconds": seconds, "energy_joules": None, "finished": True}
+        append_jsonl(run.folder / "costs.jsonl", row)
 
 
 @pytest.fixture
@@ -278,7 +308,7 @@ def test_networks_are_drawn_around_what_the_chosen_one_takes_when_measured(
 
 def test_a_seed_without_a_network_as_fast_has_none(sized: Callable[..., Settled]) -> None:
     found = sized(0, 2)
-    assert (found.archs["0"], found.random_steps["0"], found.left_out) == ([], 0, [0])
+    assert (found.archs["0"], found.random_steps["0"], found.left_out) == ([], 0, {RANDOM: [0]})
     assert found.random_steps["1"] == 500
     assert "networks by seed: 2 of 500 steps, none for 1 seed(s), since no other network is as fast" in found.told()
 
@@ -291,7 +321,6 @@ def test_random_search_is_left_out_where_no_other_network_is_as_fast(
     found = run_worth(run, wanted, quiet, timer=by_size)
     assert set(found["rivals"]) == set(found["steps"]) == {found["best_rival"]} == {MOBILENET}
     assert found["left_out"] == {RANDOM: [0]}
-    assert found["crossover"]["alone_seconds"] == pytest.approx(19 * STEP_SECONDS)
     lines, seconds = worth_told(run, wanted)
     assert f"{RANDOM}, networks by seed: none for 1 seed(s)" in lines[2]
     assert seconds == 0
@@ -390,12 +419,36 @@ def test_time_that_was_taken_with_other_threads_is_not_handed_on(
     assert worth_told(run, WANTED)[1] > 0
 
 
-def test_what_one_network_alone_costs_is_of_times_when_nothing_else_was_taught(
-    compared: tuple[Run, dict[str, Any]],
-) -> None:
-    settled = json.loads((compared[0].folder / "worth/settled.json").read_text())
+def test_profiling_verification_and_export_are_charged(exported: Run, elsewhere: Callable[[Run], Run]) -> None:
+    run = elsewhere(exported)
+    charge(run)
+    found = run_worth(run, Worth(seeds=1, minutes=0.01), quiet, timer=by_size)["crossover"]
+    settled = read_json(run.folder / "worth/settled.json")
     assert settled["step_seconds"] == STEP_SECONDS
-    assert compared[1]["crossover"]["alone_seconds"] == pytest.approx(settled["epoch_steps"] * STEP_SECONDS)
+    assert found["charged_seconds"] == {"profile": 30.0, "verify": 11.0, "export": 7.0}
+    assert found["once_seconds"] == pytest.approx(run.result("train")["train_seconds"] + 30.0)
+    assert found["per_budget_seconds"] == pytest.approx(2.0 + 11.0 + 7.0)
+    # The network that is trained alone is exported, too.
+    assert found["alone_seconds"] == pytest.approx(settled["epoch_steps"] * STEP_SECONDS + 7.0)
+    assert found["alone_range_seconds"] == [pytest.approx(found["alone_seconds"])] * 2
+    assert found["verdict"] == "never"
+
+
+def test_a_supernet_for_one_budget_has_no_crossover(exported: Run, elsewhere: Callable[[Run], Run]) -> None:
+    run = elsewhere(exported)
+    charge(run)
+    run_worth(run, Worth(seeds=1, minutes=0.01), quiet, timer=by_size)
+    training = run.config.training.model_copy(update={"recipe": "within-budgets"})
+    narrowed = replace(run, config=run.config.model_copy(update={"train": training}))
+    contest, settled = (
+        Contest.of(narrowed, Worth(seeds=1, minutes=0.01)),
+        Settled.read(run.folder / "worth/settled.json", read_json(run.folder / "worth/settled.json")["setting"]),
+    )
+    assert settled is not None
+    found = _crossover(contest, settled)
+    assert (found["verdict"], found["budgets"]) == ("unknown", None)
+    assert "trained for one budget only" in found["reason"]
+    assert [row["budgets"] for row in found["table"]] == [1]
 
 
 def test_the_cost_is_told_before(exported: Run, elsewhere: Callable[[Run], Run]) -> None:
@@ -408,24 +461,57 @@ def test_the_cost_is_told_before(exported: Run, elsewhere: Callable[[Run], Run])
     assert whole == pytest.approx(2 * 3 * (run.result("train")["train_seconds"] + 2.0))
 
 
-def test_the_widest_that_is_as_fast_is_taken_and_else_the_fastest() -> None:
-    assert widest({0.1: 0.8, 0.2: 1.01, 0.3: 1.1}) == 0.2
-    assert widest({0.1: 1.3, 0.2: 1.5, 0.3: 1.2}) == 0.3
+def test_scales_of_equal_latency_are_neither_slower_nor_much_faster() -> None:
+    shares = {
+        Scale(0.1, 64): 0.8,
+        Scale(0.2, 64): 1.01,
+        Scale(0.3, 64): 1.1,
+        Scale(0.9, 32): 0.94,
+        Scale(1.0, 32): 0.96,
+    }
+    assert set(widest(shares)) == {Scale(0.2, 64), Scale(1.0, 32)}
+    assert equal(shares) == [Scale(0.2, 64), Scale(1.0, 32)]
+    assert widest({Scale(0.1, 64): 1.3}) == equal({Scale(0.1, 64): 1.3}) == equal({Scale(0.1, 64): 0.5}) == []
 
 
-def test_widths_are_distinct_networks_of_the_spaces_stride() -> None:
+def test_a_scale_is_told_from_its_name() -> None:
+    for scale in (Scale(0.35, 96), Scale(2.0, 4)):
+        assert Scale.parse(scale.name) == scale
+
+
+def test_scales_are_distinct_networks_of_the_spaces_stride() -> None:
     space = load_space("mobile-32")
-    found = widths(space, 10)
-    assert len(set(found.values())) == len(found) == 4
-    assert {specs[0].in_size for specs in found.values()} == {64}
-    assert {specs[-1].in_size for specs in found.values()} == {8}
-    macs = [cost(specs).macs for specs in found.values()]
-    assert macs == sorted(macs)
-    finer = finer_widths(space, 10, 0.3, 0.5)
-    assert finer[0.3] == found[0.3]
+    found = scales(space, 10)
+    assert len(set(found.values())) == len(found) == 12
+    assert {specs[0].in_size for specs in found.values()} == {64, 48, 32}
+    assert {specs[0].in_size // specs[-1].in_size for specs in found.values()} == {8}
+    for size in (64, 48, 32):
+        macs = [cost(specs).macs for scale, specs in found.items() if scale.resolution == size]
+        assert macs == sorted(macs)
+    finer = finer_scales(space, 10, Scale(0.3, 48), 0.5)
+    assert finer[Scale(0.3, 48)] == found[Scale(0.3, 48)]
     assert len(set(finer.values())) == len(finer) > 2
-    assert all(0.3 <= width < 0.5 for width in finer)
-    assert finer_widths(space, 10, 1.0, 1.0) == {1.0: found[1.0]}
+    assert all(0.3 <= scale.width < 0.5 and scale.resolution == 48 for scale in finer)
+    assert finer_scales(space, 10, Scale(1.0, 64), 1.0) == {Scale(1.0, 64): found[Scale(1.0, 64)]}
+
+
+def test_mobilenet_is_left_out_where_no_scale_has_the_latency(
+    exported: Run, elsewhere: Callable[[Run], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*args: Any) -> dict[str, float]:
+        return {name: (3.0 if name.startswith("width ") else 1.0) * share for name, share in as_fast(*args).items()}
+
+    monkeypatch.setattr(sizing, "as_fast", slow)
+    run, wanted = elsewhere(exported), Worth(seeds=1, minutes=0.01)
+    found = run_worth(run, wanted, quiet, timer=by_size)
+    assert set(found["rivals"]) == {found["best_rival"]} == {RANDOM}
+    assert found["left_out"] == {MOBILENET: [0]}
+    lines, _ = worth_told(run, wanted)
+    assert f"{MOBILENET} left out, since it is as fast at no width and resolution" in lines[2]
+    # Nothing is left to compare with where random search has no network, either.
+    monkeypatch.setattr(sizing, "draw", lambda *args: [])
+    with pytest.raises(ConfigError, match="there is nothing to compare it with"):
+        run_worth(elsewhere(exported), wanted, quiet, timer=by_size)
 
 
 def test_more_seeds_later_leave_what_is_taught_as_it_is(

@@ -14,6 +14,7 @@ from plotly import graph_objects
 
 from edgenas.files import write_json
 from edgenas.report import evidence, hindsight
+from edgenas.report.evidence_plots import plot_worth
 from edgenas.report.evidence_values import Trust, Worth
 from edgenas.report.load import load_run
 from edgenas.report.markdown import write_report
@@ -63,7 +64,7 @@ def contender(network: str, test_top1: float, seed: int = 0) -> dict[str, Any]:
     return {**found, "p50_us": 350.0, "seconds": 130.0, "tried": 1}
 
 
-def worth(lead: float = 0.012, crossover: int | None = 3) -> dict[str, Any]:
+def worth(lead: float = 0.012, verdict: str = "pays", **crossover: Any) -> dict[str, Any]:
     rivals = {}
     for name, top1 in (("mobilenet-v3-small", 0.95), ("random-search", 0.96)):
         spread = {"mean": top1, "least": top1 - 0.004, "greatest": top1 + 0.004}
@@ -72,6 +73,8 @@ def worth(lead: float = 0.012, crossover: int | None = 3) -> dict[str, Any]:
         rivals[name] = {"test_top1": spread, "val_top1": spread, "p50_us": same, "seconds": same, "seeds": seeds}
         rivals[name]["seeds_behind"] = 3
     costs = {"once_seconds": 1200.0, "per_budget_seconds": 60.0, "alone_seconds": 500.0}
+    costs |= {"alone_range_seconds": [450.0, 520.0], "charged_seconds": {"profile": 20.0, "verify": 9.0, "export": 4.0}}
+    costs |= {"budgets": [3, 4] if verdict == "pays" else None, "reason": None}
     table = [{"budgets": n, "shared_seconds": 1200 + 60 * n, "alone_seconds": 500 * n} for n in (1, 2, 3)]
     return {
         "dataset": "digits",
@@ -84,7 +87,7 @@ def worth(lead: float = 0.012, crossover: int | None = 3) -> dict[str, Any]:
         "lead": lead,
         "lead_error": 0.002,
         "ahead": lead > 0,
-        "crossover": {**costs, "crossover_budgets": crossover, "table": table},
+        "crossover": {**costs, "verdict": verdict, "table": table, **crossover},
     }
 
 
@@ -273,12 +276,30 @@ def test_what_rivals_were_given_is_told_as_it_was() -> None:
 
 
 def test_the_crossover_is_stated() -> None:
-    assert "it pays from 3 budget(s) on" in evidence.crossing(Worth.model_validate(worth()))
-    assert "never pays by time alone" in evidence.crossing(Worth.model_validate(worth(crossover=None)))
+    def said(verdict: str = "pays", **crossover: Any) -> str:
+        return evidence.crossing(Worth.model_validate(worth(verdict=verdict, **crossover)))
+
+    assert "it pays from 3 to 4 budget(s) on" in said()
+    assert "it pays from 3 budget(s) on" in said(budgets=[3, 3])
+    assert "(7 min 30 s to 8 min 40 s by the spread of step times)" in said()
+    assert "never pays by time alone" in said("never")
+
+
+def test_nothing_is_claimed_where_the_crossover_is_unknown() -> None:
+    one_budget = {"reason": "the supernet was trained for one budget only"}
+    lost = {"once_seconds": None, "per_budget_seconds": None, "alone_seconds": None, "table": [], "reason": "no costs"}
+    for crossover in (one_budget, lost):
+        found = Worth.model_validate(worth(verdict="unknown", **crossover))
+        expected = f"From how many budgets on the supernet pays is unknown: {crossover['reason']}"
+        assert evidence.crossing(found) == expected
+        assert "pays from" not in ". ".join(evidence.beside(found))
+        assert plot_worth(found).startswith(b"\x89PNG")
+        assert bool(evidence.total_costs(found)) == bool(found.crossover.table)
 
 
 def test_the_lines_of_total_time_cross_at_the_crossover() -> None:
-    shared, alone = evidence.total_costs(Worth.model_validate(worth()))["data"]
+    (figure,) = evidence.total_costs(Worth.model_validate(worth()))
+    shared, alone = figure["data"]
     ahead = [n for n, one, other in zip(shared["x"], shared["y"], alone["y"], strict=True) if one <= other]
     assert min(ahead) == 3
     assert (shared["y"][0], alone["y"][0]) == pytest.approx((21, 500 / 60), rel=1e-4)
