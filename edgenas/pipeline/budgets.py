@@ -21,7 +21,7 @@ from edgenas.pipeline import feasible
 from edgenas.pipeline.costs import CostTable
 from edgenas.pipeline.devices import measured_devices, run_devices
 from edgenas.pipeline.graphs import device_graphs
-from edgenas.pipeline.profile import run_form, run_predictors, run_table
+from edgenas.pipeline.profile import profiled_predictor, run_form, run_predictors, run_table
 from edgenas.pipeline.refit import refitted
 from edgenas.pipeline.run import Run
 from edgenas.profiling.record import to_identity
@@ -34,8 +34,10 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 RISK = 0.1
 """Share of networks that may be slower than the bound a latency budget is compared with."""
 
-SPARE = 1.25
-"""A budget of this many times the smallest subnet's latency leaves a choice."""
+UNASKED_SHARE = 0.65
+"""Share of the space's networks that are within the budget when none is asked for: the slowest third is left out."""
+UNASKED_SAMPLES = 2000
+"""Random networks that the share is counted over."""
 
 REPEATS = 1.05
 """How many times as long a network may take when it is measured once more."""
@@ -237,38 +239,33 @@ def bound(predictor: LatencyPredictor, archs: Archs) -> npt.NDArray[np.float64]:
     return predictor.upper(archs, RISK) if predictor.calibrated_ else predictor.predict(archs)
 
 
-def unasked_limit_us(smallest_us: float, largest_us: float) -> float:
-    """The budget when none is asked for: half of the largest subnet's latency, which leaves something to trade.
+def unasked_limit_us(space: SearchSpace, predictor: LatencyPredictor, seed: int) -> float:
+    """Return the budget when none is asked for: a share of `UNASKED_SHARE` of random networks is within it.
 
-    Where the smallest subnet needs about that much itself, it is midway between the two.
+    It depends on space and device alone, leaves something to trade wherever latencies differ, and spares training and
+    search the slowest networks.
 
     Args:
-        smallest_us: the smallest subnet's, or the fastest network's that is known.
-        largest_us: the largest subnet's.
+        space: of the networks, every gene of which is drawn uniformly.
+        predictor: of the device; its bound is what budgets are compared with.
+        seed: of the draws.
     """
-    half = largest_us / 2
-    return half if half >= SPARE * smallest_us else (smallest_us + largest_us) / 2
+    genes = np.random.default_rng(seed).integers(0, space.n_choices, (UNASKED_SAMPLES, len(space.n_choices)))
+    return float(np.quantile(bound(predictor, space.canonical(genes)), UNASKED_SHARE))
 
 
 def _unasked(run: Run, table: LatencyTable, device: str, predictor: LatencyPredictor) -> Budget:
-    if device not in measured_devices(run):
-        expected = predictor.predict([run.space.smallest, run.space.largest]).tolist()
-        return Budget(quantity="p50", limit=unasked_limit_us(*expected), device=device)
-    rows = {row.key: row for row in table.networks(run.space.structure_id, predictor.num_classes_)}
-    ends = (run.space.smallest.id, run.space.largest.id)
-    for end, arch in zip(("smallest", "largest"), ends, strict=True):
-        if arch not in rows:
-            raise TableError(
-                f"{run.folder}: the latency table of {device} lacks the {end} subnet, {arch}: {_again(run)}"
-            )
-    limit = unasked_limit_us(*(rows[arch].p50_us for arch in ends))
+    """Return the budget of a run that asks for none: that of its profile, which no later measurement moves.
+
+    Where next to nothing is within it as far as is known now (of a device that slowed down since, say), it is midway
+    between the fastest network and the largest: a number that nobody asked for shall not stop the run.
+    """
+    limit = unasked_limit_us(run.space, profiled_predictor(run, device), run.config.seed)
     smallest, largest = bound(predictor, [run.space.smallest, run.space.largest]).tolist()
     measured = (row.p50_us for row in refitted(run, table).rows if row.kind == NETWORK and row not in table.rows)
     fastest = max(smallest, min(measured, default=0.0))
     if limit <= REPEATS * fastest:
-        # Next to nothing is within it as far as is known now: of a device that slowed down since its table was made,
-        # say. A number that nobody asked for shall not stop the run.
-        limit = unasked_limit_us(fastest, max(fastest, largest))
+        limit = max(REPEATS * fastest, (fastest + largest) / 2)
     return Budget(quantity="p50", limit=limit, device=device)
 
 

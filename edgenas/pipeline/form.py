@@ -28,6 +28,8 @@ from edgenas.space.form import EXPORT_FORMS, FORM_OPERATORS, ExportForm, allowed
 FILE = "latency/form.json"
 PLAIN: ExportForm = "direct"
 NETWORKS = 6
+PROCESSES = 4
+"""In which variants are compared, side by side in each: half as many as state the latency of one network."""
 WORTH = 0.99
 """Share of the plain form's latency that another must stay below to be taken."""
 Measured = Mapping[tuple[ExportForm, str], Measurement]
@@ -121,6 +123,7 @@ def _measure(run: Run, device: Device, files: Mapping[tuple[ExportForm, str], Pa
         seed=run.config.seed,
         out=_made(run.folder / "latency" / device.name) / "forms.jsonl",
         transport=run_transport(run, device),
+        processes=PROCESSES,
         progress=lambda _, done, total: progress("comparing forms of the graph", done, total),
     )
     keep_session(run, device.name, digest(models), found)

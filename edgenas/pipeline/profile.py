@@ -183,15 +183,19 @@ def run_predictors(run: Run) -> dict[str, LatencyPredictor]:
 
 
 def _predictor(run: Run, device: str) -> LatencyPredictor:
-    path = run.folder / "latency" / device / "predictor.json"
     table = run_table(run, device)
     extended = refitted(run, table)
-    if extended is not table or outdated(path):
-        base = _base(run, table_classes(run.space, table))
-        fitted = LatencyPredictor(run.space).fit(extended, base)
-        if extended is not table:
-            return fitted
-        fitted.save(path)
+    if extended is table:
+        return profiled_predictor(run, device)
+    return LatencyPredictor(run.space).fit(extended, _base(run, table_classes(run.space, table)))
+
+
+def profiled_predictor(run: Run, device: str) -> LatencyPredictor:
+    """Return the predictor that was fitted on a device's table alone, whatever was measured since."""
+    path = run.folder / "latency" / device / "predictor.json"
+    if outdated(path):
+        table = run_table(run, device)
+        LatencyPredictor(run.space).fit(table, _base(run, table_classes(run.space, table))).save(path)
     return LatencyPredictor.load(path, run.space)
 
 

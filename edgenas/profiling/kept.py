@@ -34,9 +34,9 @@ class Kept:
         """The timer's rows of one model, by the number of the process."""
         return {number: line["timed"] for number, line in sorted(self.lines.get(name, {}).items())}
 
-    def has(self, names: Iterable[Name]) -> bool:
-        """Whether all of these were timed in all processes."""
-        return all(name in self.pooled or len(self.lines.get(name, {})) == PROCESSES for name in names)
+    def has(self, names: Iterable[Name], processes: int = PROCESSES) -> bool:
+        """Return whether all of these were timed in at least as many processes."""
+        return all(name in self.pooled or len(self.lines.get(name, {})) >= processes for name in names)
 
     def names(self) -> set[Name]:
         """What was timed in all processes."""

@@ -48,6 +48,7 @@ def measure_networks(
     out: Path,
     transport: Transport = HERE,
     quantiser_recipe: str = "none",
+    processes: int = PROCESSES,
     progress: Progress | None = None,
 ) -> dict[str, Measurement]:
     """Time ONNX files on a device, all of them interleaved, in several processes one after another.
@@ -60,6 +61,7 @@ def measure_networks(
         out: file that every process's rows are appended to. What it holds of these very files is not measured again.
         transport: the way to the device.
         quantiser_recipe: of int8 files, see `QuantiserRecipe.form`.
+        processes: how many share the rounds, at most `PROCESSES`. Fewer start faster, and their interval is wider.
         progress: called with `measuring`, visits done and in all.
 
     Raises:
@@ -70,10 +72,10 @@ def measure_networks(
     keys = {name: (NETWORK, _digest(path), 0, name) for name, path in networks.items()}
     file = RowFile(out, device, quantiser_recipe=quantiser_recipe)
     version = transport.runtime_version(file.last_version())
-    while not (kept := file.read(version)).has(keys.values()):
+    while not (kept := file.read(version)).has(keys.values(), processes):
         step = None if progress is None else functools.partial(progress, "measuring")
         models = {keys[name]: path for name, path in networks.items()}
-        version, failed = _in_processes(_jobs(models, kept, rounds, seed), file, transport, step)
+        version, failed = _in_processes(_jobs(models, kept, rounds, seed, processes), file, transport, step)
         _refuse(failed, len(networks), device)
     return {name: pool([to_measurement(row) for row in kept.rows(key).values()]) for name, key in keys.items()}
 
@@ -87,17 +89,19 @@ def discount(out: Path, device: Device) -> None:
     RowFile(out, device).discount()
 
 
-def _jobs(models: Mapping[Name, Path], kept: Kept, rounds: int, seed: int) -> Iterator[tuple[int, list[Name], Job]]:
+def _jobs(
+    models: Mapping[Name, Path], kept: Kept, rounds: int, seed: int, processes: int = PROCESSES
+) -> Iterator[tuple[int, list[Name], Job]]:
     """Several processes for the same models, without what is kept: the process's number, its models, and the job.
 
     Where a process happens to put a model's memory moves its latency, by up to 13 % here, for as long as the
     process lives. So no single one decides, and each loads the models in an order of its own.
     """
-    for number in range(PROCESSES):
+    for number in range(processes):
         names = [name for name in models if number not in kept.rows(name)]
         if names:
             names = [names[place] for place in np.random.default_rng((seed, number)).permutation(len(names))]
-            yield number, names, Job(tuple(models[name] for name in names), -(-rounds // PROCESSES), seed + number)
+            yield number, names, Job(tuple(models[name] for name in names), -(-rounds // processes), seed + number)
 
 
 def _in_processes(

@@ -165,7 +165,7 @@ def test_a_budget_that_nobody_asked_for_gives_way_where_the_machine_slowed_down(
     default = run.config.verify.model_copy(update={"refits": VerifyConfig().refits})
     run = dataclasses.replace(run, config=run.config.model_copy(update={"budgets": (), "verify": default}))
     table = {row.key: row.p50_us for row in run_table(run, "here").rows}
-    before = unasked_limit_us(table[run.space.smallest.id], table[run.space.largest.id])
+    before = unasked_limit_us(run.space, run_predictors(run)["here"], run.config.seed)
     (profiled,) = run_limits(run, run_classes(run)).budgets
     assert (profiled.quantity, profiled.limit) == ("p50", before)
     # Nothing of the space is within it any more.

@@ -14,10 +14,12 @@ import pytest
 import torch
 from PIL import Image
 from small_run import EXIT_CODES, SmallRun, edgenas
+from spaces import SMALL
 
 from edgenas import load_space
 from edgenas.config.reading import load_config
 from edgenas.files import read_jsonl, write_json
+from edgenas.latency.predictor import Archs, Floats, LatencyPredictor
 from edgenas.pipeline.budgets import unasked_limit_us
 from edgenas.pipeline.run import STAGES, open_run
 from edgenas.pipeline.search import run_search
@@ -58,9 +60,21 @@ def test_the_chosen_network_was_measured_within_the_budget(small_run: SmallRun) 
     assert ranked == sorted(ranked, reverse=True)
 
 
-def test_the_default_budget_leaves_a_choice() -> None:
-    assert unasked_limit_us(10, 80) == 40
-    assert unasked_limit_us(44, 90) == 67
+def test_the_default_budget_leaves_out_the_slowest_third_of_the_space() -> None:
+    class Predictor(LatencyPredictor):
+        """Of latencies that grow with every gene, the first weighing most."""
+
+        def predict(self, archs: Archs) -> Floats:
+            genes = archs if isinstance(archs, np.ndarray) else self.space.encode(archs)
+            return 5.0 + genes @ np.geomspace(8, 1, genes.shape[1])
+
+    predictor = Predictor(SMALL)
+    predictor.calibrated_ = False
+    limit = unasked_limit_us(SMALL, predictor, seed=0)
+    rng = np.random.default_rng(99)
+    others = predictor.predict([SMALL.sample(rng) for _ in range(2000)])
+    assert 0.6 < np.mean(others <= limit) < 2 / 3
+    assert predictor.predict([SMALL.smallest])[0] < limit < predictor.predict([SMALL.largest])[0]
 
 
 def test_the_undropped_front_is_non_dominated(small_run: SmallRun) -> None:
