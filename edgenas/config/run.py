@@ -90,11 +90,9 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _budgets_to_keep_within(self) -> RunConfig:
-        if self.train and self.train.recipe == "within-budgets" and self.train.epochs:
-            if not self.budgets:
-                raise ValueError("train.recipe within-budgets wants budgets")
-            if self.finetune.teacher == "largest":
-                raise ValueError("finetune.teacher largest wants another train.recipe: within-budgets never teaches it")
+        within = self.train and self.train.recipe == "within-budgets" and self.train.epochs
+        if within and self.finetune.teacher == "largest":
+            raise ValueError("finetune.teacher largest wants another train.recipe: within-budgets never teaches it")
         return self
 
     @model_validator(mode="after")
