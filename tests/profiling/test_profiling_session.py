@@ -392,6 +392,23 @@ def test_what_is_measured_of_a_front_is_measured_again_only_for_other_files(monk
     assert other.timed == [1] * PROCESSES
 
 
+def test_fewer_processes_share_all_rounds_and_what_they_measured_is_kept(monkeypatch, tmp_path) -> None:
+    networks = {name: make_model(tmp_path / name / f"{name}.onnx") for name in ("one", "two")}
+    options = {"rounds": 2 * PROCESSES, "seed": 0, "out": tmp_path / "rows.jsonl"}
+    fewer, again, usual = FakeBench(), FakeBench(), FakeBench()
+    monkeypatch.setattr(local, "run_bench", fewer)
+    found = measure_networks(networks, DEVICE, **options, processes=3)
+    assert fewer.timed == [2, 2, 2]
+    assert all(len(measurement.processes_p50_us) == 3 for measurement in found.values())
+    monkeypatch.setattr(local, "run_bench", again)
+    assert measure_networks(networks, DEVICE, **options, processes=3) == found
+    assert again.timed == []
+    # Where more are wanted later, only the missing ones are made.
+    monkeypatch.setattr(local, "run_bench", usual)
+    measure_networks(networks, DEVICE, **options)
+    assert usual.timed == [2] * (PROCESSES - 3)
+
+
 def test_a_model_that_the_timer_cannot_run_does_not_stop_the_others(tmp_path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no model")
     good = make_model(tmp_path / "good" / "good.onnx")
