@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import math
@@ -23,6 +24,7 @@ from edgenas.plain_yaml import MOST_DIGITS, dump_yaml, parse_yaml
 SCHEMA_VERSION = 1
 """Version of every file format edgenas writes. Newer files are refused, older ones upgraded."""
 MOST_YAML_BYTES = 2**18
+PROBE_BYTES = 2**16
 NO_TEXT = "it is no text in UTF-8"
 FILE_NAME = r"\w[\w.-]{0,99}"
 """What runs and devices may be called, for files and folders are named after them."""
@@ -105,6 +107,39 @@ def _write(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def prove_writable(path: Path) -> None:
+    """Write and remove a few bytes where a file or folder is to be made, before anything costly is done for it.
+
+    Permissions alone do not tell: of root, of read-only disks, of full ones.
+
+    Raises:
+        OSError: nothing can be written there; the path, or the file in the place of one of its folders, is named.
+    """
+    with _naming(path):
+        folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+        probe = folder / f".{path.name}.{secrets.token_hex(4)}"
+        try:
+            with open(probe, "xb") as stream:
+                stream.write(bytes(PROBE_BYTES))
+                stream.flush()
+                os.fsync(stream.fileno())
+        finally:
+            probe.unlink(missing_ok=True)
+
+
+def prove_file(path: Path) -> None:
+    """Do the same for a file, which may replace another, but no folder.
+
+    Raises:
+        OSError: as above, or there is a folder.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    prove_writable(path)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

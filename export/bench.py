@@ -1078,6 +1078,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measured(models: Sequence[Path], args: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows of all that was asked for, written where they shall go."""
+    prove_writable(args.out or (args.jobs and str(Path(args.jobs).parent / "rows.jsonl")))
     if args.jobs:
         return run_packed(args)
     args.sessions = min(args.sessions or SESSIONS, args.rounds)
@@ -1086,6 +1087,20 @@ def measured(models: Sequence[Path], args: argparse.Namespace) -> list[dict[str,
     rows = benchmark(models, args)
     write_rows(rows, args.out)
     return rows
+
+
+def prove_writable(out: str | None) -> None:
+    """Find out before anything is timed whether rows can be appended to a file; none is left that was not there.
+
+    Raises:
+        OSError: they cannot.
+    """
+    if out:
+        fresh = not os.path.exists(out)
+        with open(out, "ab"):
+            pass
+        if fresh:
+            os.remove(out)
 
 
 def say_what_failed(rows: Sequence[dict[str, Any]]) -> int:

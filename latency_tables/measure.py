@@ -16,6 +16,7 @@ from pathlib import Path
 
 from edgenas.deploy.onnx_export import EXPORTER_VERSION
 from edgenas.display import ProgressDisplay
+from edgenas.files import prove_writable
 from edgenas.latency.device import Device, load_device
 from edgenas.latency.table import LatencyTable
 from edgenas.latency.table_merge import merge_tables
@@ -93,6 +94,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     arguments = parser.parse_args()
     device = load_device(arguments.device)
+    for folder in (arguments.work, arguments.out):
+        prove_writable(folder / device.name / "any")
     for setting in arguments.settings:
         table = measure(device, setting, arguments.work)
         folder = arguments.out / device.name / table.identity.setting

@@ -11,7 +11,7 @@ from edgenas.cli.options import AsJson, On, Pack, Quiet, Unpack, print_json
 from edgenas.cli.runs import reach_of, say_packed
 from edgenas.errors import ConfigError, Packed
 from edgenas.exits import NOT_WITHIN
-from edgenas.files import user_path, write_json
+from edgenas.files import prove_file, user_path, write_json
 
 app = typer.Typer()
 EXIT_CODES = {"pass": 0, "fail": 1, "not significant": NOT_WITHIN}
@@ -78,6 +78,8 @@ def gate_command(
             "--on, --pack and --unpack are for measuring, and no budget is of time: add one (--budget 8ms), or leave "
             "them out"
         )
+    if evidence:
+        prove_file(user_path(evidence))
     try:
         with ProgressDisplay(quiet=quiet) as progress:
             found = gate(user_path(bundle), asked, digest=digest, progress=progress)

@@ -65,12 +65,13 @@ def devices_probe(
     quiet: Quiet = False,
 ) -> None:
     """Write a device file for this machine, or another."""
-    from edgenas.files import write_text
+    from edgenas.files import prove_writable, write_text
     from edgenas.latency.device import dump_device, probe
     from edgenas.profiling.elsewhere import probe_elsewhere
 
     if output.exists():
         raise UserError(f"{output} exists: choose another name, or remove it")
+    prove_writable(output)
     if on or probed:
         device = probe_elsewhere(name or output.stem, threads, precision, on=on, probed=probed)
     else:

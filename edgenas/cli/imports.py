@@ -11,7 +11,7 @@ import typer
 from edgenas.cli.options import AsJson, Budgets, Quiet, RunFolder, Sets, print_json
 from edgenas.cli.runs import RUNS
 from edgenas.errors import UserError
-from edgenas.files import user_path
+from edgenas.files import prove_writable, user_path
 
 app = typer.Typer(help="Read what others published.", no_args_is_help=True)
 
@@ -66,6 +66,7 @@ def import_ofa_accuracy(
     source, target = user_path(file), user_path(out)
     if target.exists():
         raise UserError(f"{target} exists: choose another --out, or remove it")
+    prove_writable(target)
     predictor = OFAAccuracy.read_published(source, Facts(space=load_space(space).structure_id))
     predictor.save(target)
     if as_json:

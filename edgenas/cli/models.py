@@ -31,10 +31,12 @@ def inspect_command(
     """Where a model's time and memory go, by block, and the five costliest operators with the reasons."""
     from edgenas.cli.inspection import print_inspection
     from edgenas.deploy.inspection import inspect_model
-    from edgenas.files import user_path, write_bytes
+    from edgenas.files import prove_file, user_path, write_bytes
 
     if plot and plot.suffix.lower() != ".png":
         raise UserError(f"--plot {plot}: wanted a file name that ends in .png")
+    if plot:
+        prove_file(user_path(plot))
     found = inspect_model(user_path(model), runs=runs, threads=threads, provider=provider).to_json()
     if plot:
         from edgenas.report.plots import plot_blocks

@@ -28,7 +28,7 @@ from edgenas.config.reading import load_config
 from edgenas.config.run import RunConfig
 from edgenas.errors import ConfigError, Packed, RunFolderError
 from edgenas.exits import NOT_WITHIN
-from edgenas.files import read_json, user_path
+from edgenas.files import prove_file, read_json, user_path
 
 if TYPE_CHECKING:
     # Not otherwise: it loads torch, which `--help` can do without.
@@ -111,6 +111,8 @@ def reach_of(on: list[str] | None, pack: Path | None, unpack: Path | None) -> Re
     """How devices are reached, as --on, --pack and --unpack say."""
     from edgenas.profiling.reach import parse_reach
 
+    if pack:
+        prove_file(user_path(pack))
     return parse_reach(on or [], pack and user_path(pack), unpack and user_path(unpack))
 
 

@@ -162,9 +162,10 @@ def tables_merge(
     """One table of several of the same identity. Of a row that several have, the one of the last table stands."""
     from edgenas.cli.table_display import print_written
     from edgenas.files import user_path
-    from edgenas.latency.table import find_table
+    from edgenas.latency.table import check_new, find_table
     from edgenas.latency.table_merge import merge_tables, out_of_order
 
+    check_new(user_path(out))
     tables = [find_table(name) for name in names]
     merged = merge_tables(tables, names)
     merged.create(user_path(out))
@@ -220,7 +221,7 @@ def tables_import(
     from edgenas.cli.table_display import print_written
     from edgenas.errors import TableError
     from edgenas.files import file_name, user_path
-    from edgenas.latency.table import UNKNOWN, Identity
+    from edgenas.latency.table import UNKNOWN, Identity, check_new
     from edgenas.latency.table_import import import_networks
     from edgenas.space.load import load_space
 
@@ -241,6 +242,7 @@ def tables_import(
         quantiser_recipe=quantiser_recipe,
         form=form,
     )
+    check_new(user_path(out))
     table = import_networks(
         user_path(file),
         load_space(space),

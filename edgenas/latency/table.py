@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgenas.errors import TableError, UserError, one_of, shown
-from edgenas.files import read_json, shipped, user_path, write_csv, write_json
+from edgenas.files import prove_writable, read_json, shipped, user_path, write_csv, write_json
 from edgenas.plain_csv import Sheet, parse_number, read_sheet
 
 BLOCK, NETWORK = "block", "network"
@@ -123,6 +123,18 @@ MOST_COUNT = 2**53
 AGAIN = "make the table anew with `edgenas profile` (in a run folder, delete latency/result.json before)"
 
 
+def check_new(folder: Path) -> None:
+    """Refuse a folder that no new table can be written to.
+
+    Raises:
+        TableError: there is such a folder already.
+        OSError: nothing can be written there.
+    """
+    if os.path.lexists(folder):
+        raise TableError(f"{folder} exists: choose another --out, or remove it")
+    prove_writable(folder)
+
+
 @dataclass(frozen=True)
 class LatencyTable:
     """Rows of one identity, and the circumstances they were measured in."""
@@ -158,8 +170,7 @@ class LatencyTable:
         Raises:
             TableError: there is such a folder already.
         """
-        if os.path.lexists(folder):
-            raise TableError(f"{folder} exists: choose another --out, or remove it")
+        check_new(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name[:100]}.") as temporary:
             whole = Path(temporary) / "table"

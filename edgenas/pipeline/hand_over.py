@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgenas.deploy.bundle import check_zip_free, zip_bundle
-from edgenas.deploy.web import check_web_free, write_web
+from edgenas.deploy.web import DESCRIPTION, check_web_free, write_web
+from edgenas.files import prove_writable
 from edgenas.pipeline.bundle_network import BundleOptions
 from edgenas.pipeline.export import BUNDLE, bundle_folder, export_bundle
 from edgenas.pipeline.run import Progress, Run
@@ -45,6 +46,7 @@ def hand_over(
 
     Raises:
         RunFolderError: a place is taken by something else; nothing is written then.
+        OSError: nothing can be written to a place, which is found out before anything else is done.
     """
     folder = run.folder / BUNDLE if options is None else bundle_folder(run, which, options, out)
     path = folder.parent / f"{folder.name}.zip" if as_zip else None
@@ -52,6 +54,8 @@ def hand_over(
         check_zip_free(path)
     if web:
         check_web_free(web)
+    for place in (folder, *([path] if path else []), *([web / DESCRIPTION] if web else [])):
+        prove_writable(place)
     if options is None:
         run_stages(run, progress, ("export",))
     else:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from edgenas.config.reading import build_config
 from edgenas.config.run import RunConfig
+from edgenas.files import prove_writable
+from edgenas.pipeline.lock import LOCK
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.stages import run_stages
 from edgenas.pipeline.start import start_run
@@ -57,6 +59,7 @@ def import_ofa(config: RunConfig, folder: Path, progress: Progress) -> Run:
     init = config.training.init
     assert init is not None
     # Before anything is written, and before the pictures are looked at.
+    prove_writable(folder / LOCK)
     classes = set_size(config.pictures, config.seed).num_classes
     import_ofa_checkpoint(init, config.load_space(), num_classes=classes)
     run = start_run(config, folder, progress)

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from edgenas.errors import ConfigError
-from edgenas.files import append_jsonl, read_jsonl, write_bytes, write_json
+from edgenas.files import append_jsonl, prove_writable, read_jsonl, write_bytes, write_json
 from edgenas.pipeline.budgets import Limits, run_limits
 from edgenas.pipeline.data import run_classes
 from edgenas.pipeline.lock import locked
@@ -83,6 +83,7 @@ def run_race(run: Run, race: Race, progress: Progress) -> dict[str, Any]:
     """
     race.check()
     folder = run.folder / FOLDER
+    prove_writable(folder / TRIALS)
     with locked(run.folder):
         limits = run_limits(run, run_classes(run))
         problem = _problem_id(run, limits)

@@ -12,7 +12,7 @@ from edgenas.config.reading import dump_config
 from edgenas.config.run import RunConfig
 from edgenas.config.sections import FinetuneConfig
 from edgenas.errors import DataError, RunFolderError
-from edgenas.files import write_text, write_yaml
+from edgenas.files import prove_writable, write_text, write_yaml
 from edgenas.latency.device import Device
 from edgenas.objective import objectives_on
 from edgenas.pipeline.accuracy import open_source
@@ -53,6 +53,8 @@ def start_run(config: RunConfig, folder: Path, progress: Progress | None = None,
     begun = check_folder(config, folder, reach)
     if begun:
         return lengthen(begun, config.search.evaluations)
+    # Before pictures are read, which may take minutes.
+    prove_writable(folder / LOCK)
     devices, space = resolve(config, reach)
     run = Run(folder, config, space, reach)
     check_on_paper(config.budgets, run.space, _checked_classes(run, devices, progress), devices)

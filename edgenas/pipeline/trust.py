@@ -12,7 +12,7 @@ from typing import Any
 
 from edgenas.errors import ConfigError
 from edgenas.evidence.inheritance import Pair, summarise
-from edgenas.files import append_jsonl, read_jsonl, write_bytes, write_csv, write_json
+from edgenas.files import append_jsonl, prove_writable, read_jsonl, write_bytes, write_csv, write_json
 from edgenas.pipeline.apart import check_jobs, teach_each
 from edgenas.pipeline.data import run_classes, run_dataset, scoring_split
 from edgenas.pipeline.lock import locked
@@ -83,6 +83,7 @@ def run_trust(run: Run, trust: Trust, progress: Progress, jobs: int = 1) -> dict
     trust.check()
     check_jobs(jobs)
     run.needs("train")
+    prove_writable(run.folder / FOLDER / ROWS)
     with locked(run.folder):
         bench = _Bench.of(run, trust)
         path, count = run.folder / FOLDER / ROWS, len(bench.design.archs)

@@ -12,7 +12,7 @@ import torch
 
 from edgenas.evidence.crossover import Costs
 from edgenas.evidence.rivalry import Answers, Contender, summarise
-from edgenas.files import write_bytes, write_csv, write_json
+from edgenas.files import prove_writable, write_bytes, write_csv, write_json
 from edgenas.pipeline.apart import check_jobs
 from edgenas.pipeline.bundle_network import right_answers
 from edgenas.pipeline.contest import Contest, Worth, tuned
@@ -65,6 +65,7 @@ def run_worth(
     """
     check_jobs(jobs)
     contest = Contest.of(run, worth)
+    prove_writable(contest.folder / RESULT)
     with locked(run.folder):
         timer = timer or session_timer(run, rival_device(run), contest.folder, progress)
         settled = contest.settled(timer, progress)
