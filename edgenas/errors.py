@@ -22,9 +22,10 @@ from __future__ import annotations
 import difflib
 import re
 import reprlib
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from signal import SIGINT
-from typing import Any
+from typing import Any, get_args
 
 
 class EdgenasError(Exception):
@@ -91,6 +92,8 @@ OUT_OF_MEMORY = re.compile(
 )
 """How torch, the library of its convolutions and the system say it, in errors that are no MemoryError."""
 MOST_PROBLEMS = 5
+_TYPED = {"Pd": "-", "Pi": '"', "Pf": '"', "Cc": "", "Cf": "", "Zs": " ", "Zl": " ", "Zp": " "}
+"""What stands for a character of each category on a keyboard."""
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 120
 _PLAIN_WORDS = {
@@ -118,6 +121,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error).strip().lower()) is not None
 
 
+def refuse_grouped_digits(value: Any, annotation: Any) -> Any:
+    """Pass on the value of a field; pydantic reads the text `1_500` as 1500, as Python does and YAML does not.
+
+    Raises:
+        ValueError: the field takes numbers and no texts, and this is such a text.
+    """
+    kinds = {annotation, *get_args(annotation)}
+    if isinstance(value, str) and "_" in value and kinds & {int, float} and str not in kinds:
+        raise ValueError(f"wanted a number in digits, got {shown(value)}")
+    return value
+
+
 def first_line(error: Exception) -> str:
     """What a library's error says, without the pages that some add to it."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
@@ -134,12 +149,30 @@ def one_of(name: str, valid: Iterable[str], beyond: Iterable[str] = ()) -> str:
     """
     names = sorted(valid)
     lowered = {other.lower(): other for other in (*beyond, *names)}
-    slip = name.lower()[:100]
+    slip = as_typed(name).lower()[:100]
     parts = [other for other in lowered if len(slip) > 2 and slip in other]
     close = difflib.get_close_matches(slip, lowered, n=1) or parts
     hint = f"did you mean {lowered[close[0]]!r}? " if close else ""
-    more = f" and {len(names) - NAMES_LISTED:,} more" if len(names) > NAMES_LISTED else ""
-    return f"{hint}valid: {', '.join(names[:NAMES_LISTED])}{more}"
+    if cause := oddity(name):
+        hint = f"{cause}; {hint}"
+    return f"{hint}valid: {shortened(names, NAMES_LISTED)}"
+
+
+def as_typed(text: str) -> str:
+    """Return a text as a keyboard writes it: composed letters, plain hyphens and quotes, nothing invisible."""
+    letters = unicodedata.normalize("NFKC", text)
+    return "".join(_TYPED.get(unicodedata.category(each), each) for each in letters).strip()
+
+
+def oddity(text: str) -> str:
+    """Return what a reader cannot see of a text: invisible, foreign or decomposed letters; empty if there are none."""
+    for each in text:
+        if each != " " and not each.isascii() and (unicodedata.category(each) in _TYPED or not each.isprintable()):
+            return f"it holds U+{ord(each):04X} {unicodedata.name(each, 'UNNAMED CHARACTER')}"
+    if unicodedata.normalize("NFC", text) != text:
+        return "its letters and accents are apart (Unicode form NFD): write it in form NFC"
+    wide = next((each for each in text if unicodedata.normalize("NFKC", each) != each), None)
+    return "" if wide is None else f"it holds U+{ord(wide):04X} {unicodedata.name(wide, 'UNNAMED CHARACTER')}"
 
 
 def slip(name: str, given: Iterable[str]) -> str:
@@ -156,10 +189,8 @@ LISTED = 5
 def shortened(entries: Iterable[str], most: int = LISTED) -> str:
     """Return `a, b, c and 12 more`: the first entries, and how many others there are."""
     texts = list(entries)
-    # One more name is no longer than `and 1 more`.
-    named = texts if len(texts) <= most + 1 else texts[:most]
-    more = f" and {len(texts) - len(named):,} more" if len(texts) > len(named) else ""
-    return ", ".join(named) + more
+    more = f" and {len(texts) - most:,} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
 def shown(value: Any) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgenas.errors import RunFolderError, UserError, shown
+from edgenas.errors import RunFolderError, UserError, oddity, shown
 from edgenas.plain_yaml import MOST_DIGITS, dump_yaml, parse_yaml
 
 SCHEMA_VERSION = 1
@@ -37,7 +37,10 @@ def file_name(name: str) -> str:
         ValueError: it cannot.
     """
     if not re.fullmatch(FILE_NAME, name):
-        raise ValueError(f"wanted up to 100 letters, digits, _ . and -, beginning with a letter, got {shown(name)}")
+        cause = f": {found}" if (found := oddity(name)) else ""
+        raise ValueError(
+            f"wanted up to 100 letters, digits, _ . and -, beginning with a letter, got {shown(name)}{cause}"
+        )
     return name
 
 
@@ -251,6 +254,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read as YAML: {error}") from None
     if not isinstance(value, dict):
         came = "an empty file" if value is None else type(value).__name__
+        came += f", in which {cause}" if isinstance(value, str) and (cause := oddity(value)) else ""
         raise UserError(f"{path}: wanted a YAML mapping (key: value lines), got {came}")
     return value
 

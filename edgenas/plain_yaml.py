@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from edgenas.errors import UserError, shown
+from edgenas.errors import UserError, oddity, shown
 
 MOST_VALUES = 20_000
 """Far more than any config, device or space holds; a few lines of aliases can unfold to billions."""
@@ -87,7 +87,8 @@ def _mapping(node: yaml.MappingNode, count: Iterator[int]) -> dict[str, Any]:
     for key, value in node.value:
         # Keys are taken as they are written: in `{on: 1, 2: 3}` they are "on" and "2".
         if not isinstance(key, yaml.ScalarNode) or not key.value.isprintable():
-            raise _refused(key.start_mark, "a key must be a word")
+            cause = oddity(key.value) if isinstance(key, yaml.ScalarNode) else ""
+            raise _refused(key.start_mark, f"a key must be a word{cause and f'; {cause}'}")
         if key.value in mapping:
             raise _refused(key.start_mark, f"the key {shown(key.value)} stands there twice: delete one")
         mapping[key.value] = _value(value, count)

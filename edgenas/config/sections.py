@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from edgenas.errors import shown
+from edgenas.errors import refuse_grouped_digits, shown
 from edgenas.files import file_name
 from edgenas.objective import parse_objective
 
@@ -33,6 +33,11 @@ class Section(BaseModel):
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
             raise ValueError(f"wanted no true or false, got {str(value).lower()}")
         return value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_digits(cls, value: Any, info: ValidationInfo) -> Any:
+        return refuse_grouped_digits(value, cls.model_fields[str(info.field_name)].annotation)
 
 
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -15,7 +15,7 @@ from edgenas.deploy.manifest import Manifest
 from edgenas.deploy.model_card import model_card, readme
 from edgenas.deploy.onnx_export import model_metadata
 from edgenas.deploy.samples import SAMPLES, make_samples
-from edgenas.errors import ParityError, RunFolderError, UncalibratedError, UserError
+from edgenas.errors import ParityError, RunFolderError, UncalibratedError, UserError, shortened
 from edgenas.files import read_json, shipped, write_bytes, write_json, write_text
 from edgenas.training.preprocess import Preprocess
 
@@ -136,7 +136,7 @@ def check_free(folder: Path, replace: bool) -> None:
     foreign = _foreign_files(folder)
     if foreign:
         raise RunFolderError(
-            f"{folder} exists and holds what is no part of a bundle ({', '.join(foreign[:5])}): "
+            f"{folder} exists and holds what is no part of a bundle ({shortened(foreign)}): "
             "move that away or choose another folder"
         )
     if not replace:

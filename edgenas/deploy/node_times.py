@@ -18,7 +18,7 @@ import onnx
 
 from edgenas.deploy.graph_cost import Tensor, initialisers
 from edgenas.deploy.runtime import OPTIMISED, bound_run, open_session, provider_of
-from edgenas.errors import MeasurementError, UserError
+from edgenas.errors import MeasurementError, UserError, shortened
 
 UNTIMED, TIMED = 2, 10
 """Runs of one visit: the first bring the model back into the caches."""
@@ -29,7 +29,6 @@ SHORTEST_US = 0.25
 CALIBRATION_SIDE = 256
 CALIBRATION_FLOATS = 65536
 IDLE_NODES = 32
-NAMED_NODES = 5
 
 Event = dict[str, Any]
 Times = npt.NDArray[np.float64]
@@ -143,10 +142,9 @@ def refuse_fallback(events: Sequence[Event], name: str, provider: str) -> None:
     }
     fallen = [f"{node} ({by})" for node, by in ran.items() if by != provider]
     if fallen:
-        more = f" and {len(fallen) - NAMED_NODES} more" if len(fallen) > NAMED_NODES else ""
         raise UserError(
-            f"{name}: {len(fallen)} of {len(ran)} nodes fall back from {provider}: {', '.join(fallen[:NAMED_NODES])}"
-            f"{more}: ask for the provider that runs them all, or leave these operators out"
+            f"{name}: {len(fallen)} of {len(ran)} nodes fall back from {provider}: {shortened(fallen)}"
+            ": ask for the provider that runs them all, or leave these operators out"
         )
 
 

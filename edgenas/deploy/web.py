@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgenas.deploy.bundle import INT8_MODEL, MANIFEST, MODEL
-from edgenas.errors import RunFolderError, UserError
+from edgenas.errors import RunFolderError, UserError, shortened
 from edgenas.files import read_json, shipped, write_bytes, write_json
 
 PAGE = ("index.html", "page.js")
@@ -84,5 +84,5 @@ def check_web_free(out: Path) -> None:
     foreign = [out.name] if out.is_file() else sorted({path.name for path in out.iterdir()} - known)
     if foreign:
         raise RunFolderError(
-            f"{out} exists and holds what is no part of a page ({', '.join(foreign[:5])}): choose another folder"
+            f"{out} exists and holds what is no part of a page ({shortened(foreign)}): choose another folder"
         )

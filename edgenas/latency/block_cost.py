@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.errors import TableError, one_of
+from edgenas.errors import TableError, one_of, shortened
 from edgenas.latency.calibration import check_arrays
 from edgenas.latency.network_features import paper_values
 from edgenas.space.blocks import KINDS, BlockSpec, parse_block
@@ -185,7 +185,7 @@ class BlockCosts:
         if outside:
             raise TableError(
                 f"{len(outside)} blocks are neither measured nor inside the measured range: "
-                f"{', '.join(outside[:5])}{', …' if len(outside) > 5 else ''}; "
+                f"{shortened(outside)}; "
                 "measure them with `edgenas profile RUN`"
             )
         return dict(zip(wanted, costs.tolist(), strict=True))

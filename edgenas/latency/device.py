@@ -14,11 +14,13 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_serializer,
     model_validator,
 )
 
-from edgenas.errors import TableError, UserError, explained, one_of, shown
+from edgenas.errors import TableError, UserError, explained, one_of, refuse_grouped_digits, shown
 from edgenas.files import SCHEMA_VERSION, check_schema, file_name, read_yaml, shipped, user_path
 from edgenas.plain_yaml import dump_yaml
 from edgenas.space.narrow import check_unsupported
@@ -43,6 +45,11 @@ THIS_MACHINE = "here"
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_digits(cls, value: Any, info: ValidationInfo) -> Any:
+        return refuse_grouped_digits(value, cls.model_fields[str(info.field_name)].annotation)
 
 
 class DeviceRun(_Section):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgenas.errors import MeasurementError, UserError, shown
+from edgenas.errors import MeasurementError, UserError, shortened, shown
 from edgenas.files import check_schema
 from edgenas.latency.device import DeviceRun
 
@@ -71,7 +71,7 @@ def validate_rows(rows: Sequence[dict[str, Any]], models: Sequence[Path], run: D
         by_index[index] = row
     missing = [model.name for index, model in enumerate(models) if index not in by_index]
     if missing:
-        raise MeasurementError(f"bench.py gave no row for {', '.join(missing[:5])}")
+        raise MeasurementError(f"bench.py gave no row for {shortened(missing)}")
     ordered = [by_index[index] for index in range(len(models))]
     for row, model in zip(ordered, models, strict=True):
         validate_row(row, model.name, run)

@@ -17,7 +17,7 @@ from functools import partial
 from typing import ClassVar
 
 from edgenas.archives import zip_entry
-from edgenas.errors import MeasurementError
+from edgenas.errors import MeasurementError, shortened
 from edgenas.files import parse_rows, shipped
 from edgenas.latency.device import Device
 from edgenas.profiling.connection import UPLOAD_SECONDS, Answer, Connection, Dropped
@@ -70,7 +70,7 @@ class SshTransport:
                 deque(connection.persist(send), maxlen=0)
             yield from _rows(connection, wanted, progress)
         if missing := wanted.missing():
-            raise MeasurementError(f"bench.py gave no row for {', '.join(path.name for path in missing[:5])}")
+            raise MeasurementError(f"bench.py gave no row for {shortened(path.name for path in missing)}")
 
 
 def probe_at(place: Place) -> Probe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from edgenas.errors import shortened
 from edgenas.evidence.chance import ERROR, beyond_chance, chance_of_more, standard_error
 from edgenas.markup import name_in_sentence
 from edgenas.report.evidence_values import ClassChange, Hindsight
@@ -77,10 +78,9 @@ def paid(run: Run) -> str:
             f"{lead}; no class lost more than chance explains, most of all {name_in_sentence(most.name)} "
             f"({_points(most)} on {most.images:,} pictures; {corrected})"
         )
-    named = ", ".join(f"{name_in_sentence(one.name)} ({_points(one)})" for one in losers[:NAMED_CLASSES])
-    more = f" and {len(losers) - NAMED_CLASSES} more" if len(losers) > NAMED_CLASSES else ""
+    named = shortened([f"{name_in_sentence(one.name)} ({_points(one)})" for one in losers], NAMED_CLASSES)
     return (
-        f"{lead}; the speed was paid for by {named}{more}: {len(losers)} of {classes:,} classes lost more "
+        f"{lead}; the speed was paid for by {named}: {len(losers)} of {classes:,} classes lost more "
         f"than chance explains ({corrected})"
     )
 

@@ -13,11 +13,10 @@ Only active blocks are written, so no two texts name the same network.
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 
-from edgenas.errors import SpaceError, shown
+from edgenas.errors import SpaceError, as_typed, shown
 
 _BLOCK = re.compile(r"k([0-9]{1,9})e([0-9]{1,9}(?:\.[0-9]{1,9})?)")
 
@@ -69,7 +68,7 @@ def parse_arch(text: str) -> Arch:
     try:
         return _parse(text)
     except SpaceError as error:
-        plain = _as_typed(text)
+        plain = as_typed(text).lower()
         if plain == text.strip():
             raise
         try:
@@ -77,14 +76,6 @@ def parse_arch(text: str) -> Arch:
         except SpaceError:
             raise error from None
         raise SpaceError(f"arch {shown(text)}: did you mean {meant!r}?") from None
-
-
-def _as_typed(text: str) -> str:
-    """Return the text in small letters and plain hyphens, as it was before a spreadsheet or an editor changed it."""
-    letters = unicodedata.normalize("NFKC", text).lower()
-    return "".join(
-        "-" if unicodedata.category(each) == "Pd" else each for each in letters if each.isprintable()
-    ).strip()
 
 
 def _parse(text: str) -> Arch:

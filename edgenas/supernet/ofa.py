@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgenas.errors import DataError, SpaceError, first_line, one_of
+from edgenas.errors import DataError, SpaceError, first_line, one_of, shortened
 from edgenas.first_bytes import stand_in_cause
 from edgenas.space.load import load_space
 from edgenas.space.space import SearchSpace
@@ -22,7 +22,6 @@ from edgenas.supernet.supernet import SuperNet
 
 SPACES = ("ofa-mbv3-w1.0", "ofa-mbv3-w1.2")
 CLASSIFIER, LAST_WIDTH = "classifier.linear.bias", "final_expand_layer.conv.weight"
-MOST_NAMED = 5
 SPELLINGS = {
     "module.": "",
     ".mobile_inverted_conv.": ".conv.",
@@ -154,16 +153,11 @@ def _check_width(path: Path, found: Mapping[str, Tensor], space: SearchSpace) ->
 
 def _check_names(path: Path, wanted: Iterable[str], found: Mapping[str, Tensor]) -> None:
     missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
-    problems = [f"{what} {_listed(names)}" for what, names in (("lacks", missing), ("has also", extra)) if names]
+    problems = [f"{what} {shortened(names)}" for what, names in (("lacks", missing), ("has also", extra)) if names]
     if problems:
         kernels = any("_matrix" in name for name in missing)
         hint = "; without kernel transforms it is of a single network" if kernels else ""
         raise DataError(f"{path} does not fit: it {' and '.join(problems)}{hint}")
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _fitting(path: Path, name: str, tensor: Tensor, wanted: Tensor) -> Tensor:

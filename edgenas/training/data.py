@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from edgenas.config.sections import DataConfig
-from edgenas.errors import DataError
+from edgenas.errors import DataError, shortened
 from edgenas.files import user_path
 from edgenas.supernet.pixels import Pixels
 from edgenas.training.decoding import cores
@@ -175,7 +175,7 @@ def _equal_notes(equal: int, copies: Sequence[str]) -> list[str]:
     if copies:
         notes.append(
             f"{len(copies)} images held out of train show what another split does, saved in another way, and are left "
-            f"out: {', '.join(sorted(copies)[:5])}"
+            f"out: {shortened(sorted(copies))}"
         )
     return notes
 
@@ -351,7 +351,7 @@ def _remarks(folder: ImageFolder, unread: Mapping[str, str]) -> list[str]:
     if folder.set_aside:
         notes.append(
             f"{sum(folder.set_aside.values())} pictures that are hidden or in folders of tools (thumbnails, recycle "
-            f"bins) are left out: {', '.join(list(folder.set_aside)[:5])}"
+            f"bins) are left out: {shortened(folder.set_aside)}"
         )
     return notes
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.errors import DataError, one_of
+from edgenas.errors import DataError, one_of, shortened
 from edgenas.training.dividing import Indices, distinct_images, hold_out
 from edgenas.training.equal_files import equal_files
 from edgenas.training.folder_names import CASE, folders, is_like_a_split, look_alike, look_alikes, shown, split_of
@@ -263,7 +263,7 @@ def _check_same(split: str, folder: Path, classes: list[str]) -> None:
     lacking = sorted(known - set(own))
     if lacking:
         raise DataError(
-            f"{folder} lacks {len(lacking)} of the classes of train/ ({', '.join(lacking[:5])}): "
+            f"{folder} lacks {len(lacking)} of the classes of train/ ({shortened(lacking)}): "
             f"add them, or move {split} away to have it held out of train/"
         )
 
@@ -296,6 +296,6 @@ def _check_counts(folder: ImageFolder, missing: list[str]) -> None:
     ]
     if short:
         raise DataError(
-            f"{folder.root}: class {', '.join(short[:5])}, wanted at least {wanted} training pictures a class, because "
+            f"{folder.root}: class {shortened(short)}, wanted at least {wanted} training pictures a class, because "
             f"{' and '.join(missing)} pictures are held out of them: add pictures, or remove the class"
         )

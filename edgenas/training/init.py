@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from edgenas.errors import RunFolderError, UserError
+from edgenas.errors import RunFolderError, UserError, shortened
 from edgenas.files import user_path
 from edgenas.space.load import load_space
 from edgenas.space.space import SearchSpace
@@ -113,8 +113,8 @@ def load_whole(source: Path, net: SuperNet, classes: tuple[str, ...]) -> Header:
     tensors, header = _finite(path)
     if header.classes != classes:
         raise RunFolderError(
-            f"train.init: {path} was taught {len(header.classes)} classes ({_few(header.classes)}), data has "
-            f"{len(classes)} ({_few(classes)}): wanted pictures of the same classes, by the same names"
+            f"train.init: {path} was taught {len(header.classes)} classes ({shortened(header.classes, 3)}), data has "
+            f"{len(classes)} ({shortened(classes, 3)}): wanted pictures of the same classes, by the same names"
         )
     _check_pixels(path, header.pixels, net.pixels)
     load_weights(path, net, tensors)
@@ -139,10 +139,6 @@ def _check_pixels(path: Path, taught: Pixels | None, given: Pixels) -> None:
 
 def _told(pixels: Pixels | None) -> str:
     return ", ".join(f"{name} {value}" for name, value in asdict(pixels).items()) if pixels else ""
-
-
-def _few(classes: tuple[str, ...]) -> str:
-    return ", ".join(classes[:3]) + (", …" if len(classes) > 3 else "")
 
 
 def _classifier(net: SuperNet) -> dict[str, Tensor]:

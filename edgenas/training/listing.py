@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgenas.errors import DataError
+from edgenas.errors import DataError, shortened
 from edgenas.first_bytes import CONVERT, image_format, other_kind, read_head
 from edgenas.training.folder_names import is_tools, shown
 
@@ -169,12 +169,7 @@ def causes_text(causes: Mapping[str, str]) -> str:
     for name in sorted(causes):
         files.setdefault(causes[name], []).append(name)
     common = sorted(files, key=lambda cause: -len(files[cause]))
-    parts = [f"{_listed(files[cause])}: {cause}" for cause in common[:CAUSES_SHOWN]]
+    parts = [f"{shortened(files[cause], NAMES_SHOWN)}: {cause}" for cause in common[:CAUSES_SHOWN]]
     if len(common) > CAUSES_SHOWN:
         parts.append(f"and {len(common) - CAUSES_SHOWN:,} other causes")
     return "; ".join(parts)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - NAMES_SHOWN
-    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
