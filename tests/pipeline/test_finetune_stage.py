@@ -202,7 +202,7 @@ def test_a_finished_run_is_taught_other_pictures_with_a_new_classifier(small_run
     (pictures / "light" / "3.png").unlink()
     run = open_run(folder)
     run.result_path("export").unlink()
-    with pytest.raises(RunFolderError, match="changed since it was fine-tuned"):
+    with pytest.raises(RunFolderError, match="changed since the network was fine-tuned"):
         run_export(run, silent)
 
 
