@@ -66,4 +66,4 @@ def finished_by_hand(run: Run) -> None:
         "onnx": "export/bundle/model.onnx",
         "bundle": "export/bundle",
     }
-    run.finish("export", {"chosen": handed})
+    run.finish("export", {"chosen": handed, "notes": []})

@@ -52,6 +52,7 @@ def run_export(run: Run, progress: Progress) -> None:
     result = {
         "chosen": _chosen(run, manifest, shipped),
         "attempts": [attempt.to_json() for attempt in shipped.attempts],
+        "notes": shipped.notes,
         "parity": manifest.parity,
         "costs": manifest.costs,
     }

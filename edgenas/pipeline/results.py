@@ -187,6 +187,7 @@ class Exported(_Result):
     """export/result.json."""
 
     chosen: Chosen
+    notes: list[str]
     int8: Quantised | None = None
 
 

@@ -25,6 +25,11 @@ from edgenas.space.arch import Arch
 
 ROWS = "export/measured"
 """Folder of the timer's rows of the files that were tried."""
+WORDS: Mapping[Verdict, str] = {
+    "within": "within its budget",
+    "not significant": "not significantly within its budget",
+    "over": "over its budget",
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,15 @@ class Shipped:
 
     prepared: Prepared
     attempts: Sequence[Attempt]
+
+    @property
+    def notes(self) -> list[str]:
+        """What became of the candidates that were tried and did not ship."""
+        return [
+            f"{attempt.arch.id} was tried as well: when its file was timed again, it was {WORDS[attempt.verdict]}"
+            for attempt in self.attempts
+            if attempt.arch != self.prepared.network.arch and attempt.verdict is not None
+        ]
 
 
 def ship(run: Run, options: BundleOptions, folder: Path, progress: Progress) -> Shipped:

@@ -44,7 +44,7 @@ def write_summary(run: Run) -> dict[str, Any]:
 def _notes(run: Run, stage: str, verified: dict[str, Any]) -> list[str]:
     if stage == "verify":
         return list(verified.get("notes", []))
-    return [why] if (why := run.lacks(stage)) else []
+    return [why] if (why := run.lacks(stage)) else run.result(stage)["notes"]
 
 
 def _with_weights(run: Run) -> dict[str, Any]:

@@ -46,12 +46,12 @@ def front(run: Run) -> str:
 
 
 def shipped(run: Run) -> list[str]:
-    """Return what the file that ships was measured to reach, a sentence for each device and one of accuracy."""
+    """Return what the file that ships was measured to reach, on each device and of accuracy, and the run's notes."""
     chosen = run.summary.chosen
     if chosen is None or chosen.test_top1 is None:
         return []
     latency = {device: one.model_dump() for device, one in chosen.latency.items()}
-    return [*latency_sentences(latency), accuracy_sentence(chosen.test_top1, chosen.val_top1)]
+    return [*latency_sentences(latency), accuracy_sentence(chosen.test_top1, chosen.val_top1), *run.summary.notes]
 
 
 def accuracy(run: Run) -> str | None:

@@ -131,6 +131,7 @@ def test_where_the_first_file_is_over_its_budget_the_next_candidate_ships(
         (second, "within"),
     ]
     assert exported["chosen"]["arch"] == run.result("finetune")["arch"] == run.chosen.id == second
+    assert exported["notes"] == [f"{first} was tried as well: when its file was timed again, it was over its budget"]
     assert read_json(run.folder / BUNDLE / "manifest.json")["arch"] == second
     assert tuned_subnet(run, run_dataset(run), run.chosen) is not None
 
@@ -182,6 +183,7 @@ def test_a_disturbed_session_is_repeated_once_and_its_figures_are_discarded(
     assert (latency["verdict"], latency["repeated"], latency["doubts"]) == ("within", True, [])
     assert [row.discarded for row in sessions(run, "here")] == [True, False]
     assert len(run.result("export")["attempts"]) == 1
+    assert run.result("export")["notes"] == []
 
 
 def test_warnings_that_remain_stand_beside_the_verdict(run: Run, timer: Callable[..., list[list[str]]]) -> None:
