@@ -184,7 +184,6 @@ def test_configs_that_contradict_themselves_are_refused(here: Path, override: st
         ("accuracy={file: measured.csv}", ConfigError, "does not state how many classes"),
         ("accuracy.column=top1", DataError, "wanted columns top1"),
         ("devices=[{table: nowhere}]", TableError, "neither shipped nor a folder"),
-        ("devices=[{table: i7-8700k/unknown}]", TableError, "table i7-8700k/unknown"),
         ("budgets=[10ms@p95]", ConfigError, "states no p95"),
         ("budgets=[0.001ms]", ConfigError, "cannot be met"),
         ("accuracy={predictor: measured.csv}", DataError, "no accuracy predictor of edgenas"),
