@@ -70,7 +70,7 @@ def fuzzed_tables() -> Iterator[Case]:
     for how in (damaging.cut, damaging.emptied, damaging.flipped, damaging.garbled, damaging.zeroed):
         for name in ("table.csv", "meta.json"):
             yield Case(f"{name} {how.__name__}", damaged(f"table/{name}", how, 0), show, name)
-    for seed in range(28):
+    for seed in range(36):
         yield Case(f"table cell {seed}", functools.partial(change_cell, seed=seed), show, "table.csv, line")
     for key in ("device", "runtime", "runtime_version", "provider", "precision", "optimisation_level"):
         edit = swapped("table/meta.json", ("identity", key), 0)
