@@ -221,7 +221,8 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
     chosen = summary["chosen"]
     print()
     if chosen["onnx"] is not None:
-        tell("These accuracies and latencies made the choice. Below are those of the file that ships.\n")
+        tell("These accuracies and latencies made the choice. Below are those of the file that ships.")
+        print()
     print(f"budgets  {', '.join(budget_text(budget) for budget in summary['budgets'])}")
     doubted = [entry for entry in summary["front"] if any(one.get("doubts") for one in entry["latency"].values())]
     if doubted:

@@ -14,7 +14,7 @@ from typing import Any
 import safetensors.torch
 
 from edgenas.files import read_json
-from edgenas.pipeline.finetune import WEIGHTS
+from edgenas.pipeline.finetune import NETWORKS, WEIGHTS
 from edgenas.pipeline.run import ORDER, RESULTS, open_run
 from edgenas.training import checkpoint
 
@@ -73,9 +73,18 @@ def findings(folder: Path) -> dict[str, Any]:
         "hypervolume": search["hypervolume_by_batch"],
         "front": verified["front"],
         "chosen": verified["chosen"],
-        "fine-tuned": tuned.read_bytes() if (tuned := folder / WEIGHTS).exists() else None,
-        "export": read_json(folder / "export" / "result.json"),
+        "fine-tuned": [path.read_bytes() for path in sorted((folder / NETWORKS).glob(f"*/{WEIGHTS}"))],
+        "export": exported(folder),
     }
+
+
+def exported(folder: Path) -> dict[str, Any]:
+    """What was exported, but for whether a disturbed session was repeated: the repetition is what is replayed."""
+    result = read_json(folder / "export" / "result.json")
+    for latency in (result["chosen"]["latency"], *(attempt["latency"] for attempt in result["attempts"])):
+        for judged in latency.values():
+            del judged["repeated"]
+    return result
 
 
 def weights_digest(folder: Path) -> str:

@@ -35,6 +35,13 @@ class Replay:
             for line in lines
             if "timed" in line  # verify/ also keeps what was quantised
         }
+        # Of the same bytes as a network of the front, timed alone once more.
+        self.shipped = {
+            (line["name"][1], line["process"]): line["timed"]
+            for path in recorded.glob("export/measured/*.jsonl")
+            for line in read_jsonl(path)
+            if "timed" in line
+        }
         self.seconds = seconds
 
     def __call__(
@@ -50,7 +57,14 @@ class Replay:
             progress(0, len(models))
         time.sleep(self.seconds)
         # Configs whose seed is a multiple of their number give processes their numbers as seeds.
-        return [self.rows[*recorded_name(model), seed % PROCESSES] for model in models]
+        process = seed % PROCESSES
+        if len(models) == 1 and (shipped := self.shipped.get((digest(models[0]), process))):
+            return [shipped]
+        return [self.rows[*recorded_name(model), process] for model in models]
+
+
+def digest(model: Path) -> str:
+    return hashlib.sha256(model.read_bytes()).hexdigest()
 
 
 def recorded_name(model: Path) -> tuple[str, str]:
@@ -60,7 +74,7 @@ def recorded_name(model: Path) -> tuple[str, str]:
     if arch.startswith(("block ", "network ")):
         return precision, arch
     form = f"{metadata['form']} " if metadata.get("for_timing") == "true" else ""
-    return precision, f"network {hashlib.sha256(model.read_bytes()).hexdigest()} 0 {form}{arch}"
+    return precision, f"network {digest(model)} 0 {form}{arch}"
 
 
 if __name__ == "__main__":

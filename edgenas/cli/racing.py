@@ -23,7 +23,7 @@ def race(
     seeds: Annotated[int, typer.Option(help="Trials of each, from the run's seed on.")] = 5,
     evaluations: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(metavar="N", min=2, help="Of each trial. Default: search.evaluations."),
+        typer.Option(metavar="N", help="Of each trial. Default: search.evaluations."),
     ] = None,
     sets: Sets = None,
     run: RunFolder = None,
@@ -45,7 +45,7 @@ def race(
         config = read_config(target, None, sets)
         begun = start(config, run or RUNS / config.name, reach_of(None, None, None), Shown(as_json, quiet))
     names = tuple(name.strip() for name in strategies.split(",") if name.strip())
-    wanted = Race(names, seeds, evaluations or begun.config.search.evaluations)
+    wanted = Race(names, seeds, begun.config.search.evaluations if evaluations is None else evaluations)
     wanted.check()
     with ProgressDisplay(quiet=quiet) as progress:
         run_stages(begun, progress, [stage for stage in ("profile", "train") if begun.lacks(stage) is None])

@@ -279,6 +279,7 @@ def status(
     """Which stages of a run are finished."""
     from edgenas.deploy.shipped import accuracy_sentence, latency_sentences
     from edgenas.display import print_table
+    from edgenas.display import tell as print_folded
     from edgenas.pipeline.run import ORDER, STAGES, open_run
 
     run = open_run(folder)
@@ -289,7 +290,12 @@ def status(
         return
     print_table(["stage", "state"], [[stage, "done" if done else "to do"] for stage, done in stages.items()])
     if shipped is not None:
-        print(f"\nshipped {shipped['arch']}", *latency_sentences(shipped["latency"]), sep="\n")
-        print(accuracy_sentence(shipped["test_top1"], shipped["val_top1"]))
+        print()
+        for line in (
+            f"shipped {shipped['arch']}",
+            *latency_sentences(shipped["latency"]),
+            accuracy_sentence(shipped["test_top1"], shipped["val_top1"]),
+        ):
+            print_folded(line)
     for why in filter(None, map(run.lacks, STAGES)):
         print(f"\n{why}")

@@ -101,6 +101,7 @@ def test_a_race_that_was_stopped_goes_on_with_the_next_trial(tmp_path: Path, mon
         (("--strategies", ","), "wanted each once, got none"),
         (("--seeds", "0"), "--seeds: wanted at least 1"),
         (("--evaluations", "1"), "--evaluations: wanted at least 2"),
+        (("--evaluations", "0"), "--evaluations: wanted at least 2"),
     ],
 )
 def test_what_cannot_be_raced_is_refused(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
