@@ -49,7 +49,6 @@ def test_an_option_that_would_do_nothing_is_refused(
         (["report", "run", "--pack", "kit.zip"], "--pack"),
         (["report", "run", "--unpack", "results.zip"], "--unpack"),
         (["report", "run", "--on", "pi4=ssh://pi4"], "--on"),
-        (["race", "run", "--evaluations", "0"], "--evaluations"),
     ],
 )
 def test_an_option_or_value_without_a_meaning_is_none(arguments: list[str], option: str) -> None:
