@@ -61,7 +61,7 @@ class Manifest:
         files: SHA-256 of every other file of the bundle, by name; `write_bundle` fills it in.
         digest: SHA-256 of the rest of the manifest, see `sealed`.
         verdict: on the deployed files, the worst over all devices: `within` the latency budgets, `not significant` or
-            `over`, see `profiling.verdict`; None where no latency is limited.
+            `over`, see `profiling.verdict`; None where no measured latency is limited.
         schema_version: of the manifest.
     """
 
@@ -113,7 +113,18 @@ def digest_of(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).hexdigest()
 
 
-SHIPPED_KEYS = ("p50_us", "p95_us", "ci_low_us", "ci_high_us", "count", "verdict", "limited", "limit_us", "upper_us")
+SHIPPED_KEYS = (
+    "p50_us",
+    "p95_us",
+    "ci_low_us",
+    "ci_high_us",
+    "count",
+    "verdict",
+    "limited",
+    "limit_us",
+    "value_us",
+    "upper_us",
+)
 EVIDENCE_KEYS = ("sessions", "repeated", "doubts", "model_rss_bytes", "process_rss_bytes")
 
 

@@ -25,7 +25,8 @@ def verdict_text(latency: Mapping[str, Any]) -> str:
     if latency["verdict"] is None:
         return "no latency budget"
     words = "not significantly within" if latency["verdict"] == "not significant" else latency["verdict"]
-    text = f"{words} the budget of {milliseconds(latency['limit_us'])} ms {latency['limited']}"
+    tail = f"p95 {milliseconds(latency['value_us'])} ms is " if latency["limited"] == "p95" else ""
+    text = f"{tail}{words} the budget of {milliseconds(latency['limit_us'])} ms {latency['limited']}"
     if latency["verdict"] == "not significant" and latency["upper_us"] is not None:
         text += f", whose upper confidence limit is {milliseconds(latency['upper_us'])} ms"
     return f"{text}; a first, disturbed measurement was discarded" if latency["repeated"] else text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from edgenas.pipeline.profile import predicted_latency, run_form, run_predictors
 from edgenas.pipeline.run import Progress, Run
 from edgenas.profiling.record import Measurement
 from edgenas.profiling.transport import installed_runtime
-from edgenas.profiling.verdict import Verdict, worst
+from edgenas.profiling.verdict import VERDICTS, Judgement, Verdict, worst
 
 Timed = Mapping[str, Session]
 """By device, a session in which files of several precisions were timed side by side, by precision."""
@@ -30,7 +30,7 @@ MEASURED = (*TIMES, "model_rss_bytes", "process_rss_bytes")
 
 @dataclass(frozen=True)
 class JudgedLatency:
-    """The verdict on the deployed file on one device, of the budget that it is nearest to.
+    """The verdict on the deployed file on one device: that of the budget with the worst one.
 
     Attributes:
         verdict: None where no budget limits latency on this device.
@@ -73,9 +73,14 @@ def judged_latency(network: Network, device: str, session: Session) -> JudgedLat
     judged = [judge_budget(measured, budget, session.slowdown) for budget in budgets]
     if not judged:
         return JudgedLatency(None, None, None, None, None, session.sessions, session.repeated)
-    nearest = max(judged, key=lambda one: (one.upper_us or one.value_us) / one.limit_us)
-    compared = (nearest.quantity, nearest.limit_us, nearest.value_us, nearest.upper_us)
-    return JudgedLatency(worst(one.verdict for one in judged), *compared, session.sessions, session.repeated)
+    found = decisive(judged)
+    compared = (found.quantity, found.limit_us, found.value_us, found.upper_us)
+    return JudgedLatency(found.verdict, *compared, session.sessions, session.repeated)
+
+
+def decisive(judged: Sequence[Judgement]) -> Judgement:
+    """Return the judgement with the worst verdict; of several, the one that is nearest to its limit or most over it."""
+    return max(judged, key=lambda one: (VERDICTS.index(one.verdict), (one.upper_us or one.value_us) / one.limit_us))
 
 
 def verdict(network: Network, timed: Timed) -> Verdict | None:

@@ -68,9 +68,9 @@ class Candidate:
             if budget.device == name
         }
 
-    def verdict(self, budgets: Sequence[Budget]) -> Verdict:
-        """Return the worst verdict over all budgets; `within` where none applies."""
-        return worst(found.verdict for found in self.judgements(budgets).values()) or "within"
+    def verdict(self, budgets: Sequence[Budget]) -> Verdict | None:
+        """Return the worst verdict over all budgets; None where no budget is of a measured device."""
+        return worst(found.verdict for found in self.judgements(budgets).values())
 
     def missed(self, budgets: Sequence[Budget]) -> list[str]:
         """Describe the budgets that the measured median is over."""

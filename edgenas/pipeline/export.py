@@ -177,4 +177,5 @@ def _ranked(verified: dict[str, Any]) -> list[str]:
         return (-entry["deployed_top1"], *(measured["p50_us"] for measured in entry["latency"].values()))
 
     candidates = [entry for entry in verified["front"] if entry["arch"] in verified["candidates"]]
-    return [entry["arch"] for entry in sorted(candidates, key=rank)]
+    within = [entry for entry in candidates if entry["eligible"]]
+    return [entry["arch"] for entry in sorted(within or candidates, key=rank)]

@@ -13,7 +13,7 @@ from pathlib import Path
 from edgenas.pipeline.devices import measured_devices, run_transport
 from edgenas.pipeline.profile import run_table
 from edgenas.pipeline.run import Progress, Run
-from edgenas.pipeline.sessions import digest, keep_session, sentinel_us, sessions
+from edgenas.pipeline.sessions import counted, digest, keep_session, sentinel_us, sessions
 from edgenas.profiling.record import Measurement
 from edgenas.profiling.session import discount, measure_networks
 from edgenas.profiling.verdict import disturbed, slowdown
@@ -76,26 +76,26 @@ def measure_session(
             progress=lambda _, done, total: progress(label, done, total),
         )
 
-    earlier, before = [row for row in sessions(run, device) if row.files == key], _size(out)
-    resumed = bool(earlier) and earlier[-1].discarded
+    last = next((row for row in reversed(sessions(run, device)) if row.files == key), None)
+    resumed, before = last is not None and last.state == "disturbed", _size(out)
     measured = measure()
-    new = not earlier or resumed or _size(out) != before
+    new = last is None or last.state != "kept" or _size(out) != before
+    repeated = resumed if last is None or new else last.repeated
     # A kit is not carried to a device twice for that: its results keep their warnings.
-    if new and not resumed and disturbed(measured) and not transport.at_once:
+    if new and disturbed(measured) and not resumed and not transport.at_once:
         discount(out, known)
-        keep_session(run, device, key, measured, discarded=True)
-        measured = measure()
+        keep_session(run, device, key, measured, state="disturbed")
+        measured, repeated = measure(), True
     if new:
-        keep_session(run, device, key, measured)
+        keep_session(run, device, key, measured, repeated=repeated)
     sentinels_us = _sentinels_us(run, device)
-    repeated = any(row.discarded for row in sessions(run, device) if row.files == key)
     return Session(measured, slowdown(sentinel_us(measured), sentinels_us), len(sentinels_us), repeated)
 
 
 def _sentinels_us(run: Run, device: str) -> list[float]:
     """Return the sentinel's p50 in every session of a device: its table's, and those that were kept beside it."""
     profiled = run_table(run, device).circumstances.get("sentinel_p50_us")
-    kept = [row.sentinel_p50_us for row in sessions(run, device) if not row.discarded]
+    kept = [row.sentinel_p50_us for row in counted(sessions(run, device))]
     return [float(profiled), *kept] if isinstance(profiled, int | float) and profiled > 0 else kept
 
 

@@ -144,7 +144,7 @@ class Verified(_Result):
     front: Annotated[list[Checked], Field(min_length=1)]
     candidates: Annotated[list[str], Field(min_length=1)]
     chosen: str
-    verdict: Verdict
+    verdict: Verdict | None
     chosen_by: Literal["best", "knee", "weighted"] = "best"
     chosen_as: str | None = None
     val_top1: Fraction
@@ -160,7 +160,18 @@ class Shipped(_Result):
     ci_low_us: Microseconds
     ci_high_us: Microseconds
     verdict: Verdict | None
+    limited: Literal["p50", "p95"] | None
     limit_us: Microseconds | None
+    value_us: Microseconds | None
+    upper_us: Microseconds | None
+    sessions: Annotated[int, Field(ge=1)]
+    repeated: bool
+
+    @model_validator(mode="after")
+    def _verdict_has_a_limit(self) -> Shipped:
+        if self.verdict is not None and None in (self.limited, self.limit_us, self.value_us):
+            raise ValueError("verdict is stated without limited, limit_us and value_us")
+        return self
 
 
 class Chosen(Found):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,6 +18,9 @@ from edgenas.profiling.record import Measurement
 FILE = "sessions.jsonl"
 
 
+State = Literal["kept", "disturbed", "withdrawn"]
+
+
 class SessionRow(BaseModel):
     """A row of sessions.jsonl.
 
@@ -25,7 +28,9 @@ class SessionRow(BaseModel):
         device: which was measured.
         files: digest of the names and contents of the files that were timed.
         sentinel_p50_us: median over the session's processes.
-        discarded: whether the session was disturbed, so that its latencies count for nothing.
+        state: `kept`; `disturbed`, so that it is repeated and counts for nothing; `withdrawn`: sessions of these files
+            so far count no more, because the files are measured again.
+        repeated: whether this is the repetition of a disturbed session.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
@@ -33,15 +38,22 @@ class SessionRow(BaseModel):
     device: str
     files: str
     sentinel_p50_us: float = Field(gt=0)
-    discarded: bool
+    state: State
+    repeated: bool
 
 
 def keep_session(
-    run: Run, device: str, files: str, measured: Mapping[str, Measurement], *, discarded: bool = False
+    run: Run,
+    device: str,
+    files: str,
+    measured: Mapping[str, Measurement],
+    *,
+    state: State = "kept",
+    repeated: bool = False,
 ) -> None:
     """Append the row of a session; `files` is their digest."""
-    row = SessionRow(device=device, files=files, sentinel_p50_us=sentinel_us(measured), discarded=discarded)
-    append_jsonl(run.folder / FILE, {"schema_version": SCHEMA_VERSION, **row.model_dump()})
+    sentinel = sentinel_us(measured)
+    _append(run, SessionRow(device=device, files=files, sentinel_p50_us=sentinel, state=state, repeated=repeated))
 
 
 def sessions(run: Run, device: str) -> list[SessionRow]:
@@ -53,6 +65,27 @@ def sessions(run: Run, device: str) -> list[SessionRow]:
     path = run.folder / FILE
     rows = [_row(row, path, number) for number, row in enumerate(read_jsonl(path), start=1)]
     return [row for row in rows if row.device == device]
+
+
+def counted(rows: Sequence[SessionRow]) -> list[SessionRow]:
+    """Return the sessions that count: those that were kept and not withdrawn since."""
+    kept: list[SessionRow] = []
+    for row in rows:
+        if row.state == "kept":
+            kept.append(row)
+        elif row.state == "withdrawn":
+            kept = [one for one in kept if one.files != row.files]
+    return kept
+
+
+def withdraw(run: Run, device: str, count: int = 1) -> None:
+    """Withdraw the last sessions of a device that count: their files are measured again."""
+    for row in counted(sessions(run, device))[-count:]:
+        _append(run, row.model_copy(update={"state": "withdrawn"}))
+
+
+def _append(run: Run, row: SessionRow) -> None:
+    append_jsonl(run.folder / FILE, {"schema_version": SCHEMA_VERSION, **row.model_dump()})
 
 
 def sentinel_us(measured: Mapping[str, Measurement]) -> float:

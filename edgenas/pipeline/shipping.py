@@ -19,6 +19,7 @@ from edgenas.pipeline.bundling import Prepared, prepare
 from edgenas.pipeline.devices import measured_devices
 from edgenas.pipeline.finetune import finetuned
 from edgenas.pipeline.run import Progress, Run
+from edgenas.pipeline.sessions import withdraw
 from edgenas.profiling.session import discount
 from edgenas.profiling.verdict import Verdict
 from edgenas.space.arch import Arch
@@ -94,7 +95,7 @@ def ship(run: Run, options: BundleOptions, folder: Path, progress: Progress) -> 
     index = first_to_ship(verdict, len(candidates))
     attempts = [_attempt(prepared) for prepared in tried]
     if index is None:
-        _discount(run)
+        _discount(run, len(attempts))
         raise InfeasibleError(_all_over(attempts))
     _tune(run, candidates[index], progress)
     return Shipped(tried[index], attempts)
@@ -126,9 +127,10 @@ def _attempt(prepared: Prepared) -> Attempt:
     return Attempt(prepared.network.arch, prepared.verdict, latency)
 
 
-def _discount(run: Run) -> None:
-    """Discard the measured rows: the same command measures again, on a quieter machine perhaps."""
+def _discount(run: Run, attempts: int) -> None:
+    """Discard the measured rows and their sessions: the same command measures again, on a quieter machine perhaps."""
     for name, device in measured_devices(run).items():
+        withdraw(run, name, attempts)
         discount(run.folder / ROWS / f"{name}.jsonl", device)
 
 

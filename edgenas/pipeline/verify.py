@@ -35,6 +35,7 @@ from edgenas.pipeline.profile import predicted_latency, run_form, run_table
 from edgenas.pipeline.refit import earlier_predictions, keep_measured, refits
 from edgenas.pipeline.run import Progress, Run
 from edgenas.pipeline.search import run_search
+from edgenas.pipeline.sessions import withdraw
 from edgenas.pipeline.subnets import run_subnets
 from edgenas.pipeline.understanding import write_understanding
 from edgenas.pipeline.weightless import export_weightless
@@ -76,6 +77,8 @@ def run_verify(run: Run, progress: Progress) -> None:
     except InfeasibleError:
         # The verdict is known: the same command shall measure again, not read the same rows.
         _discount(run)
+        for name in measured_devices(run):
+            withdraw(run, name)
         raise
     write_understanding(run, ordered[0].arch, front.limits)
     predictions = _first_predictions(run, front)
@@ -116,7 +119,7 @@ class _Front:
     def missed(self) -> bool:
         """Whether a network is over a budget, or none is within all of them."""
         verdicts = [one.verdict(self.limits.budgets) for one in self.candidates]
-        return "over" in verdicts or "within" not in verdicts
+        return "over" in verdicts or not {"within", None} & set(verdicts)
 
     @property
     def all_over(self) -> bool:
@@ -261,7 +264,7 @@ def _dropped(
     # The accuracy drop is free of timing noise, so it is the reason given where both apply.
     reasons |= {c.arch.id: said for c in candidates if c.files.int8 and (said := c.files.int8.refusal(max_drop))}
     kept = [c for c in candidates if c.arch.id not in reasons]
-    rivals = [c for c in kept if c.verdict(budgets) == "within"]
+    rivals = [c for c in kept if c.verdict(budgets) in ("within", None)]
     best = {one.arch.id for c in kept for one in _non_dominated([*rivals, c], names)}
     usual = {name.quantity for name in names} == {"error", "latency"}
     why = "another is as accurate and faster" if usual else "another is better in every objective that they differ in"
@@ -279,23 +282,24 @@ def _ordered(
     dropped: Mapping[str, str],
     budgets: Sequence[Budget],
 ) -> list[Candidate]:
-    """Return the eligible networks in the order in which they are tried: each is the best of those that are left.
+    """Return the candidates in the order in which they are tried: each is the best of those that are left.
 
-    Eligible are networks within every budget; where there is none, those that only the median is within.
+    Networks within every budget come first, then those that only the median is within.
 
     Raises:
         InfeasibleError: every network is dropped.
     """
-    verdicts = ["dropped" if one.arch.id in dropped else one.verdict(budgets) for one in candidates]
-    best = "within" if "within" in verdicts else "not significant"
-    left, points = [verdict == best for verdict in verdicts], [one.point(names) for one in candidates]
-    if not any(left):
-        raise InfeasibleError(_none_eligible(candidates, dropped))
+    kept = {one.arch.id: one.verdict(budgets) for one in candidates if one.arch.id not in dropped}
+    points = [one.point(names) for one in candidates]
     ordered = []
-    while any(left):
-        index = choose(config, names, points, left)
-        ordered.append(candidates[index])
-        left[index] = False
+    for group in (("within", None), ("not significant",)):
+        left = [one.arch.id in kept and kept[one.arch.id] in group for one in candidates]
+        while any(left):
+            index = choose(config, names, points, left)
+            ordered.append(candidates[index])
+            left[index] = False
+    if not ordered:
+        raise InfeasibleError(_none_eligible(candidates, dropped))
     return ordered
 
 
@@ -325,7 +329,7 @@ def _entry(
         "deployed_top1": candidate.deployed_top1,
         "dropped": reason is not None,
         "dropped_because": reason,
-        "eligible": reason is None and candidate.verdict(limits.budgets) == "within",
+        "eligible": reason is None and candidate.verdict(limits.budgets) in ("within", None),
         "latency": {name: _latency(candidate, name, limits, coverage, first.get(name)) for name in limits.predictors},
     }
 

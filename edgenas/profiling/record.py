@@ -17,6 +17,14 @@ PROCESSES = 8
 """In which models are timed, one after another; rounds are shared among them."""
 CI_COVERAGE = coverage(PROCESSES)
 """Exact probability that the interval of all processes holds the true median: 238/256 of eight."""
+DISTURBANCES = (
+    "the sentinel drifted",
+    "rounds differ",
+    "other programs kept",
+    "the processor throttled",
+    "the clock fell",
+)
+"""How the timer's warnings of a passing disturbance begin. Others, of a governor say, hold for every session alike."""
 SMALLEST_NET_SHARE = 0.01
 TOLERATED_SHARE = 0.25
 MOST_MEMORY = 2**50
@@ -33,7 +41,7 @@ class Measurement:
 
     `processes_p50_us` and `processes_p95_us` are those of the timer's processes, in the order in which they ran; one
     of a single process. `sentinel_p50_us` is that of the sentinel beside it, `flagged_processes` how many processes
-    have warnings.
+    were disturbed, see `DISTURBANCES`.
     `model_rss_bytes` is by how much loading and warming up the network made a process grow, `process_rss_bytes` the
     most that a whole process took, the runtime and what was timed beside it included. None where the system does not
     tell.
@@ -76,7 +84,7 @@ def to_measurement(row: Mapping[str, Any]) -> Measurement:
         processes_p50_us=(p50_us,),
         processes_p95_us=(1e3 * latency["p95"],),
         sentinel_p50_us=1e3 * row["sentinel_p50_ms"],
-        flagged_processes=1 if row["doubts"] else 0,
+        flagged_processes=1 if any(doubt.startswith(DISTURBANCES) for doubt in row["doubts"]) else 0,
         model_rss_bytes=_bytes(row, "model_rss_bytes"),
         process_rss_bytes=_bytes(row, "peak_rss_bytes"),
     )

@@ -22,11 +22,9 @@ def latency_budgets(run: Run, device: str) -> tuple[BudgetLine, ...]:
 
 
 def meets(network: Network) -> bool | None:
-    """Return whether a network was measured to be within its budgets on every device; None where that is unknown."""
-    verdicts = [latency.verdict for latency in network.latency.values()]
-    if {"over", "not significant"} & set(verdicts):
-        return False
-    return None if None in verdicts or not verdicts else True
+    """Return whether a network was measured to be within every latency budget; None where none was measured."""
+    verdicts = {latency.verdict for latency in network.latency.values()} - {None}
+    return verdicts == {"within"} if verdicts else None
 
 
 def front(run: Run) -> str:
@@ -39,7 +37,7 @@ def front(run: Run) -> str:
     lead = f"{kept} of {len(networks)} networks were measured to meet every budget"
     if not any(latency.p50_us for network in networks for latency in network.latency.values()):
         lead = f"{len(networks)} networks are predicted to meet every budget, and none was measured"
-    elif not run.summary.budgets:
+    elif all(meets(network) is None for network in networks):
         lead = f"{len(networks)} networks form the front"
     name = "the chosen one" if chosen.onnx is None else "the file that ships"
     return f"{lead}; {name} reaches {percent(chosen.val_top1, 2)} validation top-1"

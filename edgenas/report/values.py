@@ -69,6 +69,7 @@ class ShippedLatency(Value):
     verdict: Verdict | None
     limited: str | None
     limit_us: float | None
+    value_us: float | None
     upper_us: float | None
     sessions: int
     repeated: bool

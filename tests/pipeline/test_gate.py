@@ -146,7 +146,7 @@ def test_a_disturbed_session_is_repeated_once_and_the_verdict_says_so(
     def session(model: Path, number: int) -> float:
         return 20.0 if number < PROCESSES else 50.0
 
-    disturbed = SteadyTimer(session, doubts=["the clock of the processor changed"])
+    disturbed = SteadyTimer(session, doubts=["the processor throttled its clock: cool it"])
     monkeypatch.setattr(local, "run_bench", disturbed)
     found = gate(bundle, asked("40us", rounds=8))
     assert len(disturbed.asked) == 2 * PROCESSES

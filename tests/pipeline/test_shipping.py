@@ -14,6 +14,7 @@ import pytest
 from small_run import SmallRun
 from typer.testing import CliRunner
 
+from edgenas.budget import Budget
 from edgenas.cli.commands import app
 from edgenas.config.reading import dump_config
 from edgenas.config.sections import FinetuneConfig
@@ -21,11 +22,13 @@ from edgenas.errors import InfeasibleError
 from edgenas.files import read_json, write_json
 from edgenas.latency.device import Device
 from edgenas.pipeline import measuring
+from edgenas.pipeline.bundle_latency import decisive
+from edgenas.pipeline.candidate import judge_budget
 from edgenas.pipeline.data import run_dataset
 from edgenas.pipeline.export import BUNDLE, run_export
 from edgenas.pipeline.finetune import run_finetune, tuned_subnet
 from edgenas.pipeline.run import Run, open_run
-from edgenas.pipeline.sessions import sessions
+from edgenas.pipeline.sessions import counted, sessions
 from edgenas.pipeline.shipping import first_to_ship
 from edgenas.profiling.record import Measurement
 from edgenas.profiling.verdict import Verdict
@@ -144,6 +147,8 @@ def test_where_all_are_over_nothing_ships(run: Run, timer: Callable[..., list[li
     assert len(asked) == 2
     assert not run.done("export")
     assert not (run.folder / BUNDLE).exists()
+    # The files are measured again by the same command: these sessions count against none of them.
+    assert counted(sessions(run, "here")) == []
     write_config(attempts(run, 2))
     shown = CliRunner().invoke(app, ["run", str(run.folder), "-q"])
     assert isinstance(shown.exception, InfeasibleError)
@@ -181,7 +186,7 @@ def test_a_disturbed_session_is_repeated_once_and_its_figures_are_discarded(
     assert len(asked) == 2
     latency = run.result("export")["chosen"]["latency"]["here"]
     assert (latency["verdict"], latency["repeated"], latency["doubts"]) == ("within", True, [])
-    assert [row.discarded for row in sessions(run, "here")] == [True, False]
+    assert [(row.state, row.repeated) for row in sessions(run, "here")] == [("disturbed", False), ("kept", True)]
     assert len(run.result("export")["attempts"]) == 1
     assert run.result("export")["notes"] == []
 
@@ -226,3 +231,11 @@ def attempts(run: Run, count: int) -> Run:
 
 def write_config(run: Run) -> None:
     (run.folder / "config.yaml").write_text(dump_config(run.config))
+
+
+def test_the_verdict_stands_beside_the_limit_that_it_is_of() -> None:
+    """The p50 is over its limit, the p95 nearer to twice its own: what is stated is the p50."""
+    p50, p95 = Budget(quantity="p50", limit=100.0, device="here"), Budget(quantity="p95", limit=200.0, device="here")
+    measured = dataclasses.replace(measurement((105.0,) * 8, 0), processes_p95_us=(*(150.0,) * 6, *(300.0,) * 2))
+    found = decisive([judge_budget(measured, budget, 1.0) for budget in (p50, p95)])
+    assert (found.verdict, found.quantity, found.limit_us, found.value_us) == ("over", "p50", 100.0, 105.0)

@@ -53,10 +53,10 @@ def test_the_chosen_network_was_measured_within_the_budget(small_run: SmallRun) 
     assert latency["limit_us"] == summary["budgets"][0]["limit"]
     assert latency["p50_us"] <= latency["limit_us"]
     assert (latency["upper_us"] <= latency["limit_us"]) == (chosen["verdict"] == "within")
-    # Candidates are tried from the most accurate on.
+    # Candidates within the budget are tried first, and from the most accurate on.
     verified = open_run(small_run.folder).result("verify")
-    scores = {entry["arch"]: entry["val_top1"] for entry in summary["front"]}
-    ranked = [scores[arch] for arch in verified["candidates"]]
+    entries = {entry["arch"]: entry for entry in summary["front"]}
+    ranked = [(entries[arch]["eligible"], entries[arch]["val_top1"]) for arch in verified["candidates"]]
     assert ranked == sorted(ranked, reverse=True)
 
 

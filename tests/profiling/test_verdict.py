@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from edgenas.profiling.record import Measurement
+from edgenas.files import shipped
+from edgenas.profiling.record import DISTURBANCES, Measurement
 from edgenas.profiling.verdict import disturbed, judge, slowdown, upper_limit_us, worst
 
 PROCESSES, REPETITIONS = 8, 4000
@@ -71,3 +72,11 @@ def test_a_session_is_disturbed_where_most_networks_have_warnings_from_most_proc
 def _measurement(flagged_processes: int) -> Measurement:
     values = (100.0,) * PROCESSES
     return Measurement(*6 * (100.0,), 80, values, 0.0, (), values, values, 10.0, flagged_processes)
+
+
+def test_disturbances_are_the_timers_own_words() -> None:
+    """Warnings that hold for every session alike, of a governor say, repeat none."""
+    timer = (shipped("export") / "bench.py").read_text()
+    for beginning in DISTURBANCES:
+        assert f'"{beginning} ' in timer
+    assert not any("the frequency governor is 'powersave'".startswith(words) for words in DISTURBANCES)

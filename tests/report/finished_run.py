@@ -167,6 +167,7 @@ def _shipped(measured: dict[str, Any], times: int) -> dict[str, Any]:
         "verdict": "within",
         "limited": "p50",
         "limit_us": BUDGET_US * times,
+        "value_us": p50,
         "upper_us": 1.01 * p50,
         "sessions": 4,
         "repeated": False,

@@ -74,7 +74,7 @@ def judged_run(folder: Path, verdict: str | None) -> dict[str, Any]:
     summary = write_run(folder, devices=("here", "pi4"))
     one = summary["chosen"]["latency"]["pi4"]
     if verdict is None:
-        one |= {"verdict": None, "limited": None, "limit_us": None, "upper_us": None}
+        one |= {"verdict": None, "limited": None, "limit_us": None, "value_us": None, "upper_us": None}
     else:
         one |= {
             "verdict": verdict,
