@@ -55,7 +55,13 @@ def time_files(network: Network, models: Mapping[str, Path], rows: Path, progres
     """Time files side by side on every measured device of the run, in processes that chose nothing."""
     return {
         name: measure_session(
-            network.run, name, models, out=rows / f"{name}.jsonl", label="timing the export", progress=progress
+            network.run,
+            name,
+            models,
+            out=rows / f"{name}.jsonl",
+            label="timing the export",
+            progress=progress,
+            deciding=[deployed_precision(network, name)],
         )
         for name in measured_devices(network.run)
     }

@@ -19,7 +19,7 @@ from edgenas.files import read_json, write_json
 from edgenas.latency.device import Device
 from edgenas.pipeline.devices import measured_devices, run_devices, run_transport
 from edgenas.pipeline.run import Progress, Run
-from edgenas.pipeline.sessions import digest, keep_session
+from edgenas.pipeline.sessions import digest, keep_session, sessions
 from edgenas.profiling.record import Measurement
 from edgenas.profiling.session import measure_networks
 from edgenas.space.design import covering
@@ -126,7 +126,9 @@ def _measure(run: Run, device: Device, files: Mapping[tuple[ExportForm, str], Pa
         processes=PROCESSES,
         progress=lambda _, done, total: progress("comparing forms of the graph", done, total),
     )
-    keep_session(run, device.name, digest(models), found)
+    # A start that was killed before the variant was written down reads the same rows again.
+    if not any(row.files == digest(models) for row in sessions(run, device.name)):
+        keep_session(run, device.name, digest(models), found)
     return {texts[text]: measurement for text, measurement in found.items()}
 
 

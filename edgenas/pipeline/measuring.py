@@ -6,7 +6,7 @@ discarded whatever the repetition finds, so that the better of two is never pick
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,7 @@ def measure_session(
     label: str,
     progress: Progress,
     quantiser_recipe: str = "none",
+    deciding: Collection[str] | None = None,
 ) -> Session:
     """Time files on a device of the run in one session, in new processes, and keep its sentinel.
 
@@ -56,6 +57,8 @@ def measure_session(
         label: of the progress.
         progress: called with the label, visits done and in all.
         quantiser_recipe: of int8 files, see `QuantiserRecipe.form`.
+        deciding: names of the files that a decision rests on; None for all. A session is repeated where most of these
+            were disturbed.
 
     Raises:
         MeasurementError: see `measure_networks`.
@@ -82,7 +85,8 @@ def measure_session(
     new = last is None or last.state != "kept" or _size(out) != before
     repeated = resumed if last is None or new else last.repeated
     # A kit is not carried to a device twice for that: its results keep their warnings.
-    if new and disturbed(measured) and not resumed and not transport.at_once:
+    disturbed_session = disturbed({name: measured[name] for name in deciding or files})
+    if new and disturbed_session and not resumed and not transport.at_once:
         discount(out, known)
         keep_session(run, device, key, measured, state="disturbed")
         measured, repeated = measure(), True
