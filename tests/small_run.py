@@ -42,10 +42,6 @@ export: {parity_images: 32}
 """
 
 
-EXIT_CODES = {"within": 0, "not significant": 3, "over": 3, None: 0}
-"""By the verdict on the exported file, which noise on the machine may move."""
-SHIPPED = frozenset(EXIT_CODES.values())
-"""How a command may end that ships a file under the default budget, on a machine of any noise."""
 SHORT = ("--set", "profile.blocks=20", "--set", "profile.networks=10", "--set", "profile.rounds=8")
 SHORT += ("--set", "export.form=direct", "--set", "verify.networks=3")
 """Options of a whole run that measures as little as a run can."""
@@ -112,8 +108,7 @@ def make_small_run(root: Path) -> None:
     # Torch puts this one's place into the environment of whatever process has exported a model before.
     watched["TORCHINDUCTOR_CACHE_DIR"] = str(temporary / "torchinductor")
     done = edgenas_process("run", "small.yaml", cwd=here, environment=watched)
-    verdict = json.loads((here / "runs/small/export/result.json").read_text())["chosen"]["verdict"]
-    assert done.returncode == EXIT_CODES[verdict], done.stderr
+    assert done.returncode == 0, done.stderr
     (root / "stdout").write_text(done.stdout)
     (root / "stderr").write_text(done.stderr)
 

@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 from PIL import Image
 from pydantic import ValidationError
-from small_run import SHIPPED, SmallRun
+from small_run import SmallRun
 from typer.testing import CliRunner
 
 from edgenas.cli.commands import app
@@ -179,7 +179,7 @@ def test_a_finished_run_is_taught_other_pictures_with_a_new_classifier(small_run
     found = json.loads(shown.stdout)["finetune"]
     assert (found["dataset"], found["val_top1_before"]) == ("imagefolder", None)
     assert found["val_top1_after"] > 0.9
-    assert CliRunner().invoke(app, ["export", str(folder), "-q"]).exit_code in SHIPPED
+    assert CliRunner().invoke(app, ["export", str(folder), "-q"]).exit_code == 0
     assert CliRunner().invoke(app, ["report", str(folder), "-q"]).exit_code == 0
     bundle = folder / "export" / "bundle"
     manifest = read_json(bundle / "manifest.json")

@@ -230,7 +230,11 @@ def attempts(run: Run, count: int) -> Run:
 
 
 def write_config(run: Run) -> None:
-    (run.folder / "config.yaml").write_text(dump_config(run.config))
+    """Write down the config, with the default budget as one that was asked for."""
+    (row,) = run.result("search")["budgets"]
+    budget = Budget(quantity=row["quantity"], limit=row["limit"], device=row["device"])
+    config = run.config.model_copy(update={"budgets": (budget,)})
+    (run.folder / "config.yaml").write_text(dump_config(config))
 
 
 def test_the_verdict_stands_beside_the_limit_that_it_is_of() -> None:

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
-from small_run import EXIT_CODES, SmallRun, edgenas
+from small_run import SmallRun, edgenas
 from spaces import SMALL
 
 from edgenas import load_space
@@ -139,7 +139,7 @@ def test_a_finished_run_is_not_done_again(small_run: SmallRun) -> None:
     results = ["latency/result.json", "supernet/result.json", "search/result.json", "verify/result.json"]
     before = [(small_run.folder / name).stat().st_mtime_ns for name in results]
     done = edgenas("run", "small.yaml", "--json", cwd=small_run.cwd)
-    assert done.returncode == EXIT_CODES[small_run.summary["chosen"]["verdict"]], done.stderr
+    assert done.returncode == 0, done.stderr
     assert [(small_run.folder / name).stat().st_mtime_ns for name in results] == before
     assert json.loads(done.stdout) == small_run.summary
 
