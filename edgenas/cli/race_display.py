@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgenas.display import print_table
+from edgenas.display import print_table, tell
 from edgenas.report.searched import offspring
 
 
@@ -23,7 +23,8 @@ def print_race(found: Mapping[str, Any], folder: Path) -> None:
     print_table(columns, rows, right=columns[1:])
     for one in strategies.values():
         if made := offspring(one["origins"]):
-            print(f"\n{made}.")
+            print()
+            tell(f"{made}.")
     print(f"\nfigure   {folder}/race.png")
     print(f"all      {folder}/race.json")
 
