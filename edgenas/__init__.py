@@ -35,20 +35,20 @@ if TYPE_CHECKING:
 
     from edgenas.budget import Budget, parse_budget
     from edgenas.config.reading import load_config
-    from edgenas.config.run import RunConfig
-    from edgenas.deploy.onnx_export import export_onnx
+    from edgenas.config.run_config import RunConfig
+    from edgenas.deploy.onnx.exporter import export_onnx
     from edgenas.latency.device import Device, load_device
     from edgenas.latency.predictor import LatencyPredictor
     from edgenas.latency.table import LatencyTable
     from edgenas.space.arch import Arch
     from edgenas.space.cost import Cost, cost
-    from edgenas.space.load import load_space
+    from edgenas.space.loading import load_space
     from edgenas.space.space import SearchSpace
     from edgenas.supernet.ofa import import_ofa_checkpoint
     from edgenas.supernet.subnet import Subnet
     from edgenas.supernet.supernet import SuperNet
-    from edgenas.training.evaluate import materialise
-    from edgenas.training.preprocess import Preprocess
+    from edgenas.training.data.preprocess import Preprocess
+    from edgenas.training.materialise import materialise
 
 _HOMES = {
     "Arch": "edgenas.space.arch",
@@ -57,18 +57,18 @@ _HOMES = {
     "Device": "edgenas.latency.device",
     "LatencyPredictor": "edgenas.latency.predictor",
     "LatencyTable": "edgenas.latency.table",
-    "Preprocess": "edgenas.training.preprocess",
-    "RunConfig": "edgenas.config.run",
+    "Preprocess": "edgenas.training.data.preprocess",
+    "RunConfig": "edgenas.config.run_config",
     "SearchSpace": "edgenas.space.space",
     "Subnet": "edgenas.supernet.subnet",
     "SuperNet": "edgenas.supernet.supernet",
     "cost": "edgenas.space.cost",
-    "export_onnx": "edgenas.deploy.onnx_export",
+    "export_onnx": "edgenas.deploy.onnx.exporter",
     "import_ofa_checkpoint": "edgenas.supernet.ofa",
     "load_config": "edgenas.config.reading",
     "load_device": "edgenas.latency.device",
-    "load_space": "edgenas.space.load",
-    "materialise": "edgenas.training.evaluate",
+    "load_space": "edgenas.space.loading",
+    "materialise": "edgenas.training.materialise",
     "parse_budget": "edgenas.budget",
 }
 

@@ -21,8 +21,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from edgenas.deploy.manifest import deployed_latency
-from edgenas.deploy.shipped import VERDICT_WORDS, accuracy_sentence, latency_sentences, milliseconds
+from edgenas.deploy.bundle.manifest import deployed_latency
+from edgenas.deploy.bundle.shipped_wording import VERDICT_WORDS, accuracy_sentence, latency_sentences, milliseconds
 from edgenas.markup import visible
 
 WIDTH = 80

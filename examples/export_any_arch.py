@@ -9,11 +9,11 @@ import argparse
 from pathlib import Path
 
 import edgenas
-from edgenas.pipeline.data import run_dataset, scoring_split
-from edgenas.pipeline.profile import run_form, run_predictors
-from edgenas.pipeline.run import open_run
-from edgenas.pipeline.subnets import run_subnets
-from edgenas.training.evaluate import top1
+from edgenas.runs.folder import open_run
+from edgenas.runs.run_data import run_dataset, scoring_split
+from edgenas.stages.profile import run_form, run_predictors
+from edgenas.stages.run_subnets import run_subnets
+from edgenas.training.materialise import top1
 
 
 def main() -> None:

@@ -21,11 +21,11 @@ from typing import Any
 
 from PIL import Image
 
-from edgenas.deploy.web import write_web
+from edgenas.deploy.bundle.web_page import write_web
 from edgenas.files import write_bytes
-from edgenas.pipeline.data import run_dataset
-from edgenas.pipeline.export import BUNDLE
-from edgenas.pipeline.run import open_run
+from edgenas.runs.folder import open_run
+from edgenas.runs.run_data import run_dataset
+from edgenas.stages.export import BUNDLE
 
 DESKTOP, PHONE = {"width": 1280, "height": 1000}, {"width": 390, "height": 844}
 LARGE = 160

@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgenas.latency.table import BLOCK, NOT_STATED, STATISTIC, UNKNOWN, Identity, LatencyRow, LatencyTable
-from edgenas.profiling.plan import distinct_blocks
+from edgenas.profiling.timing_plan import distinct_blocks
 from edgenas.space.blocks import BlockSpec, HeadSpec, InvertedResidualSpec, StemSpec
-from edgenas.space.load import load_space
+from edgenas.space.loading import load_space
 
 IMAGENET_CLASSES = 1000
 SourceKey = tuple[str, ...]

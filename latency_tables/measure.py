@@ -14,18 +14,18 @@ import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgenas.deploy.onnx_export import EXPORTER_VERSION
+from edgenas.deploy.onnx.exporter import EXPORTER_VERSION
 from edgenas.display import ProgressDisplay
 from edgenas.files import prove_writable
 from edgenas.latency.device import Device, load_device
 from edgenas.latency.table import LatencyTable
 from edgenas.latency.table_merge import merge_tables
-from edgenas.pipeline.graphs import device_graphs, timing_export
-from edgenas.profiling.plan import Plan, make_plan
 from edgenas.profiling.reach import Reach
 from edgenas.profiling.session import profile
-from edgenas.space.form import ExportForm
-from edgenas.space.load import load_space
+from edgenas.profiling.timing_plan import Plan, make_plan
+from edgenas.space.graph_variant import ExportForm
+from edgenas.space.loading import load_space
+from edgenas.stages.device_graphs import device_graphs, timing_export
 
 FORM: ExportForm = "blocked"
 BLOCKS, SEED = 200, 0

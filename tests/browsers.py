@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgenas.latency.device import Device, probe
-from edgenas.profiling.browser import BROWSERS
+from edgenas.profiling.transports.browser import BROWSERS
 
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 _PLACES = [folder / "node_modules" / "onnxruntime-web" for folder in (Path.cwd(), *Path.cwd().parents)]

@@ -81,7 +81,7 @@ def synthetic_timer() -> Iterator[object]:
     """Let this machine's models be timed by a `SyntheticTimer` while the tests of a module run."""
     from synthetic_timer import SyntheticTimer
 
-    from edgenas.profiling import local
+    from edgenas.profiling.transports import local
 
     with pytest.MonkeyPatch.context() as patch:
         timer = SyntheticTimer()

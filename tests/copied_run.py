@@ -14,10 +14,10 @@ from edgenas.config.reading import dump_config, parse_config
 from edgenas.files import read_json, write_text
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import LatencyRow
-from edgenas.pipeline.profile import run_table
-from edgenas.pipeline.run import Run, open_run
-from edgenas.profiling.plan import distinct_blocks
+from edgenas.profiling.timing_plan import distinct_blocks
+from edgenas.runs.folder import Run, open_run
 from edgenas.space.cost import cost
+from edgenas.stages.profile import run_table
 
 LATER = ("search", "verify", "export", "report", "sessions.jsonl")
 

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from edgenas.config.sections import AugmentConfig, TrainConfig
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training import loop
-from edgenas.training.beginning import Progress
-from edgenas.training.data import Dataset
-from edgenas.training.split import Split
+from edgenas.training import training_loop as loop
+from edgenas.training.data.dataset import Dataset
+from edgenas.training.data.split import Split
+from edgenas.training.setup import Progress
 
 CONFIG = TrainConfig(
     recipe="sandwich", epochs=1, batch_size=8, learning_rate=3e-3, augment=AugmentConfig(shift=0.1, flip=True)

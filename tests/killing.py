@@ -14,8 +14,8 @@ from typing import Any
 import safetensors.torch
 
 from edgenas.files import read_json
-from edgenas.pipeline.finetune import NETWORKS, WEIGHTS
-from edgenas.pipeline.run import ORDER, RESULTS, open_run
+from edgenas.runs.folder import ORDER, RESULTS, open_run
+from edgenas.stages.finetune import NETWORKS, WEIGHTS
 from edgenas.training import checkpoint
 
 TESTS = Path(__file__).parent

@@ -12,15 +12,15 @@ from little_subnet import CALIBRATION_IMAGES, PREPROCESS, digits, taught
 from PIL import Image
 from spaces import SMALL
 
-from edgenas.deploy.bundle import write_bundle
-from edgenas.deploy.manifest import Manifest, library_versions
-from edgenas.deploy.onnx_export import export_onnx
-from edgenas.deploy.quantize import quantise
-from edgenas.deploy.recipe import QuantiserRecipe
+from edgenas.deploy.bundle.bundle import write_bundle
+from edgenas.deploy.bundle.manifest import Manifest, library_versions
+from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
+from edgenas.deploy.int8.quantize import quantise
+from edgenas.deploy.onnx.exporter import export_onnx
 from edgenas.latency.device import probe
 from edgenas.space.cost import cost, int8_weight_bytes
 from edgenas.supernet.subnet import Subnet
-from edgenas.training.preprocess import Preprocess
+from edgenas.training.data.preprocess import Preprocess
 
 CLASSES = ("null", "eins", "zwei", "drei", "vier", "fünf", "sechs, halb", "七", "a | b", "*neun*")
 SETTING = {"threads": 1, "provider": "cpu", "optimisation_level": "all", "spinning": False}

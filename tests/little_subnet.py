@@ -10,14 +10,14 @@ from spaces import SMALL
 from torch import Tensor
 
 from edgenas.config.sections import AugmentConfig, DataConfig, TrainConfig
-from edgenas.deploy.onnx_export import export_onnx
-from edgenas.deploy.quantize import quantise
-from edgenas.deploy.recipe import QuantiserRecipe
+from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
+from edgenas.deploy.int8.quantize import quantise
+from edgenas.deploy.onnx.exporter import export_onnx
 from edgenas.supernet.subnet import InvertedResidual, Subnet
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training.data import Dataset, load_dataset
-from edgenas.training.evaluate import preprocess_for
+from edgenas.training.data.dataset import Dataset, load_dataset
 from edgenas.training.fake_quantised import fold_norms
+from edgenas.training.materialise import preprocess_for
 from edgenas.training.schedule import batch_indices
 
 ARCH = SMALL.smallest

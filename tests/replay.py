@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from edgenas import cli
-from edgenas.deploy.onnx_export import model_metadata
+from edgenas.deploy.onnx.exporter import model_metadata
 from edgenas.files import read_jsonl
 from edgenas.latency.device import DeviceRun
-from edgenas.profiling import local
-from edgenas.profiling.record import PROCESSES
-from edgenas.training import loop
+from edgenas.profiling.measurement import PROCESSES
+from edgenas.profiling.transports import local
+from edgenas.training import training_loop as loop
 
 
 class Replay:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from edgenas.deploy.manifest import digest_of
+from edgenas.deploy.bundle.manifest import digest_of
 
 
 def read(bundle: Path) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from edgenas.budget import Budget
 from edgenas.config.sections import SearchConfig, VerifyConfig
 from edgenas.errors import InfeasibleError
 from edgenas.objective import objectives_on
-from edgenas.pipeline.candidate import Candidate, Files, judge_budget
-from edgenas.pipeline.shipping import first_to_ship
-from edgenas.pipeline.verify import _dropped, _ordered
-from edgenas.profiling.record import PROCESSES, Measurement
+from edgenas.profiling.measurement import PROCESSES, Measurement
 from edgenas.profiling.verdict import Verdict, slowdown
 from edgenas.space.arch import parse_arch
+from edgenas.stages.candidate import Candidate, Files, judge_budget
+from edgenas.stages.shipping import first_to_ship
+from edgenas.stages.verify import _dropped, _ordered
 
 LIMIT_US, SENTINEL_US, NETWORKS = 100.0, 10.0, 8
 BUDGET = Budget(quantity="p50", limit=LIMIT_US, device="here")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgenas.deploy.onnx_export import model_metadata
-from edgenas.deploy.recipe import parse_recipe
+from edgenas.deploy.int8.quantiser_recipe import parse_recipe
+from edgenas.deploy.onnx.exporter import model_metadata
 from edgenas.latency.device import DeviceRun
 from edgenas.profiling.transport import installed_runtime
 

@@ -19,8 +19,8 @@ from edgenas.files import shipped
 from edgenas.latency.device import probe
 from edgenas.profiling import kit
 from edgenas.profiling.kit import Wanted, write_kit
-from edgenas.profiling.ssh import _tools
 from edgenas.profiling.transport import Job
+from edgenas.profiling.transports.ssh import _tools
 
 TIME_OF_DAY = ("time.time(", "time_ns(", "getmtime(", "st_mtime", "getctime(", "st_ctime", ".utcnow(")
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import edgenas
 from edgenas.budget import Budget, parse_budget
 from edgenas.config.reading import config_keys, dump_config, load_config, parse_config
-from edgenas.config.run import RunConfig
+from edgenas.config.run_config import RunConfig
 from edgenas.errors import ConfigError, SpaceError, UserError
 
 DEMO = Path(edgenas.__file__).parent / "demo.yaml"

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from edgenas import display
-from edgenas.deploy.shipped import milliseconds
+from edgenas.deploy.bundle.shipped_wording import milliseconds
 from edgenas.display import ProgressDisplay, budget_text, fold, print_int8, print_table, say
 from edgenas.markup import visible
 

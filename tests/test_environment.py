@@ -25,8 +25,8 @@ from edgenas.environment import (
 )
 from edgenas.errors import DataError
 from edgenas.files import shipped
-from edgenas.profiling.connection import BOOT
-from edgenas.training import named_sets
+from edgenas.profiling.transports.ssh_connection import BOOT
+from edgenas.training.data import named_sets
 
 PACKAGE = Path(edgenas.__file__).parent
 KIT = ("bench.py", "run.py", "verify.py")
@@ -122,7 +122,7 @@ def test_the_runtime_leaves_no_thread_and_no_file(tmp_path: Path) -> None:
     model = make_model(tmp_path / "m.onnx")
     code = (
         f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r})\n"
-        "import os, time\nfrom edgenas.deploy.runtime import bound_run, open_session\nfrom pathlib import Path\n"
+        "import os, time\nfrom edgenas.deploy.onnx.runtime import bound_run, open_session\nfrom pathlib import Path\n"
         f"run = bound_run(open_session(Path({str(model)!r}), 'm'), 'm'); run()\n"
         "time.sleep(0.2); print(len(os.listdir('/proc/self/task')))"
     )

@@ -13,7 +13,7 @@ from edgenas.config.reading import build_config
 from edgenas.errors import ConfigError, SpaceError, UserError, as_typed, oddity, one_of, shortened
 from edgenas.files import file_name, read_yaml
 from edgenas.space.arch import parse_arch
-from edgenas.space.load import load_space
+from edgenas.space.loading import load_space
 
 NBSP, HYPHEN, ZERO_WIDTH, ACCENT = "\N{NO-BREAK SPACE}", "\N{NON-BREAKING HYPHEN}", "\N{ZERO WIDTH SPACE}", "e\u0301"
 

@@ -39,10 +39,10 @@ def test_a_damaged_zip_is_not_taken_for_a_stand_in_of_weights(tmp_path: Path) ->
     ("data", "cause"), [(LFS, "git lfs pull"), (b"<!DOCTYPE html>", "HTML"), (b'{"error": 1}', "JSON")]
 )
 def test_stand_ins_of_models_and_weights_are_named(data: bytes, cause: str, tmp_path: Path) -> None:
-    from edgenas.deploy.graph_cost import read_graph
-    from edgenas.deploy.onnx_export import model_metadata
-    from edgenas.deploy.runtime import open_session
-    from edgenas.space.load import load_space
+    from edgenas.deploy.inspection.graph_cost import read_graph
+    from edgenas.deploy.onnx.exporter import model_metadata
+    from edgenas.deploy.onnx.runtime import open_session
+    from edgenas.space.loading import load_space
     from edgenas.supernet.ofa import import_ofa_checkpoint
     from edgenas.training.checkpoint import opened
 

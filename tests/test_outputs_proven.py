@@ -18,12 +18,12 @@ from small_run import SMALL_CONFIG, SMALL_SPACE
 
 from edgenas.files import prove_file, prove_writable, shipped
 from edgenas.latency.table import check_new, table_names
-from edgenas.pipeline import hand_over as handing
-from edgenas.pipeline.contest import Contest, Worth
-from edgenas.pipeline.hand_over import hand_over
-from edgenas.pipeline.race import Race, run_race
-from edgenas.pipeline.trust import Trust, run_trust
-from edgenas.pipeline.worth import run_worth
+from edgenas.stages import bundle_extras as handing
+from edgenas.stages.bundle_extras import hand_over
+from edgenas.studies.baseline_training import Contest, Worth
+from edgenas.studies.baselines import run_worth
+from edgenas.studies.ranking import Trust, run_trust
+from edgenas.studies.strategies import Race, run_race
 
 
 def silent(label: str, done: int, total: int) -> None:
@@ -92,13 +92,13 @@ def test_nobody_writes_into_proc() -> None:
 
 
 COSTLY = {
-    ("inspect", "m.onnx", "--plot", "file/a.png"): "edgenas.deploy.inspection.inspect_model",
-    ("gate", "bundle", "--budget", "1ms", "--evidence", "file/a.json"): "edgenas.pipeline.gate.gate",
-    ("devices", "probe", "file/a.yaml", "--on", "ssh://host"): "edgenas.profiling.elsewhere.probe_elsewhere",
-    ("run", "small.yaml", "--run", "file/run"): "edgenas.pipeline.start.load_pictures",
-    ("run", "small.yaml", "--pack", "file/kit.zip"): "edgenas.pipeline.start.load_pictures",
-    ("profile", "small.yaml", "--pack", "file/kit.zip"): "edgenas.pipeline.start.load_pictures",
-    ("race", "small.yaml", "--run", "file/run"): "edgenas.pipeline.start.load_pictures",
+    ("inspect", "m.onnx", "--plot", "file/a.png"): "edgenas.deploy.inspection.inspect.inspect_model",
+    ("gate", "bundle", "--budget", "1ms", "--evidence", "file/a.json"): "edgenas.gate.gate.gate",
+    ("devices", "probe", "file/a.yaml", "--on", "ssh://host"): "edgenas.profiling.remote_devices.probe_elsewhere",
+    ("run", "small.yaml", "--run", "file/run"): "edgenas.stages.start.load_pictures",
+    ("run", "small.yaml", "--pack", "file/kit.zip"): "edgenas.stages.start.load_pictures",
+    ("profile", "small.yaml", "--pack", "file/kit.zip"): "edgenas.stages.start.load_pictures",
+    ("race", "small.yaml", "--run", "file/run"): "edgenas.stages.start.load_pictures",
     ("tables", "merge", "A", "A", "--out", "file/t"): "edgenas.latency.table.find_table",
     (
         *("tables", "import", "rows.csv", "--out", "file/t", "--space", "tiny-16.yaml"),
@@ -106,10 +106,10 @@ COSTLY = {
     ): "edgenas.latency.table_import.import_networks",
     (
         *("import", "ofa-accuracy", "m.onnx", "--out", "file/a.safetensors"),
-    ): "edgenas.supernet.ofa_accuracy.OFAAccuracy.read_published",
+    ): "edgenas.accuracy.ofa_predictor.OFAAccuracy.read_published",
     (
         *("import", "ofa", "m.onnx", "--calibration-images", ".", "--run", "file/run"),
-    ): "edgenas.pipeline.importing.import_ofa_checkpoint",
+    ): "edgenas.stages.import_ofa.import_ofa_checkpoint",
 }
 
 

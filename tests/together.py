@@ -17,8 +17,8 @@ import torch
 from halves import CONFIG, problem, quiet, supernet
 
 from edgenas.exits import exit_codes
-from edgenas.training import loop
-from edgenas.training.processes import joined
+from edgenas.training import training_loop as loop
+from edgenas.training.distributed import joined
 
 STEPS = 20
 

@@ -9,10 +9,10 @@ import numpy as np
 from small_run import SMALL_SPACE
 
 from edgenas.latency.table import UNKNOWN, Identity, LatencyRow, LatencyTable
-from edgenas.profiling.plan import distinct_blocks
+from edgenas.profiling.timing_plan import distinct_blocks
 from edgenas.space.arch import Arch
 from edgenas.space.cost import cost
-from edgenas.space.load import load_space
+from edgenas.space.loading import load_space
 from edgenas.space.space import SearchSpace
 
 CLASSES = 10

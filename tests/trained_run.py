@@ -8,13 +8,13 @@ from typing import Any
 from small_run import SMALL_CONFIG, SMALL_SPACE
 
 from edgenas.config.reading import load_config
-from edgenas.deploy.onnx_export import export_onnx
-from edgenas.pipeline.data import calibration_pictures, run_dataset
-from edgenas.pipeline.run import Run
-from edgenas.pipeline.start import start_run
-from edgenas.pipeline.train import run_train, trained_supernet
-from edgenas.pipeline.verify import model_path
-from edgenas.training.evaluate import materialise
+from edgenas.deploy.onnx.exporter import export_onnx
+from edgenas.runs.folder import Run
+from edgenas.runs.run_data import calibration_pictures, run_dataset
+from edgenas.stages.start import start_run
+from edgenas.stages.train import run_train, trained_supernet
+from edgenas.stages.verify import model_path
+from edgenas.training.materialise import materialise
 
 
 def quiet(label: str, done: int, total: int) -> None:

@@ -63,7 +63,7 @@ def gate_command(
     """
     from edgenas.budget import parse_budget
     from edgenas.display import ProgressDisplay
-    from edgenas.pipeline.gate import Asked, gate, outcome
+    from edgenas.gate.gate import Asked, gate, outcome
 
     asked = Asked(
         budgets=[parse_budget(text) for text in budget or []],
@@ -97,7 +97,7 @@ def gate_command(
 def _say_gate(evidence: dict[str, Any], as_json: bool) -> None:
     """Print what a gate found: a line for each check, and the verdict last."""
     from edgenas.display import tell
-    from edgenas.pipeline.gate import verdict_line
+    from edgenas.gate.gate import verdict_line
 
     if as_json:
         print_json(evidence)

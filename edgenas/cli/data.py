@@ -27,7 +27,7 @@ def data_check(
 ) -> None:
     """Open every picture: classes, counts, sizes, broken and duplicate files, pictures in both train and test."""
     from edgenas.display import LISTED, ProgressDisplay, print_folder_check
-    from edgenas.training.data_check import check_folder
+    from edgenas.training.data.check import check_folder
 
     with ProgressDisplay(quiet=quiet) as progress:
         found = check_folder(user_path(path), progress)

@@ -35,7 +35,7 @@ def devices_show(
 ) -> None:
     """One device, as its YAML."""
     from edgenas.latency.device import dump_device
-    from edgenas.pipeline.devices import resolve_device
+    from edgenas.runs.run_devices import resolve_device
 
     device = resolve_device(name)
     if as_json:
@@ -67,7 +67,7 @@ def devices_probe(
     """Write a device file for this machine, or another."""
     from edgenas.files import prove_writable, write_text
     from edgenas.latency.device import dump_device, probe
-    from edgenas.profiling.elsewhere import probe_elsewhere
+    from edgenas.profiling.remote_devices import probe_elsewhere
 
     if output.exists():
         raise UserError(f"{output} exists: choose another name, or remove it")

@@ -31,8 +31,8 @@ def evaluate_command(
     A fine-tuned network has the weights that it ships with; those of `front` are as the search scored them.
     """
     from edgenas.display import ProgressDisplay, print_table
-    from edgenas.pipeline.evaluate import FILE, evaluate
-    from edgenas.pipeline.run import open_run
+    from edgenas.runs.folder import open_run
+    from edgenas.stages.evaluate import FILE, evaluate
 
     names = [name.strip() for text in archs for name in text.split(",") if name.strip()]
     with ProgressDisplay(quiet=quiet) as progress:

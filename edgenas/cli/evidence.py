@@ -14,7 +14,7 @@ from edgenas.cli.options import AsJson, Quiet, print_json
 
 if TYPE_CHECKING:
     # Not otherwise: it loads torch, which `--help` can do without.
-    from edgenas.pipeline.run import Progress
+    from edgenas.runs.folder import Progress
 
 app = typer.Typer()
 
@@ -56,8 +56,8 @@ def trust(
     Says first what it costs. Goes on where it stopped. Leaves table, figure and JSON in RUN/trust.
     """
     from edgenas.cli.evidence_display import print_trust
-    from edgenas.pipeline.run import open_run
-    from edgenas.pipeline.trust import Trust, run_trust, trust_told
+    from edgenas.runs.folder import open_run
+    from edgenas.studies.ranking import Trust, run_trust, trust_told
 
     run, wanted = open_run(folder), Trust(subnets, epochs, seed, repeats)
     lines, seconds = trust_told(run, wanted, jobs)
@@ -86,9 +86,9 @@ def worth(
     Says first what it costs. Goes on where it stopped. Leaves table, figure and JSON in RUN/worth.
     """
     from edgenas.cli.evidence_display import print_worth
-    from edgenas.pipeline.contest import Worth
-    from edgenas.pipeline.run import open_run
-    from edgenas.pipeline.worth import run_worth, worth_told
+    from edgenas.runs.folder import open_run
+    from edgenas.studies.baseline_training import Worth
+    from edgenas.studies.baselines import run_worth, worth_told
 
     run, wanted = open_run(folder), Worth(seeds, minutes)
     lines, seconds = worth_told(run, wanted, jobs)

@@ -34,8 +34,8 @@ from edgenas.files import read_json, user_path
 
 if TYPE_CHECKING:
     # Not otherwise: it loads torch, which `--help` can do without.
-    from edgenas.pipeline.bundle_network import BundleOptions
     from edgenas.profiling.reach import Reach
+    from edgenas.stages.bundle_network import BundleOptions
 
 app = typer.Typer()
 
@@ -73,9 +73,9 @@ def export(
             f"{target}: --arch, --precision, --batch, --embed-preprocessing, --out, --zip and --web go with a run "
             "folder"
         )
-    from edgenas.pipeline.bundle_network import BundleOptions
-    from edgenas.pipeline.bundling import run_precision
-    from edgenas.pipeline.run import open_run
+    from edgenas.runs.folder import open_run
+    from edgenas.stages.bundle_network import BundleOptions
+    from edgenas.stages.bundling import run_precision
 
     options = None
     if own_form:
@@ -95,8 +95,8 @@ def _hand_over(
     reach: Reach,
 ) -> None:
     from edgenas.display import ProgressDisplay, print_bundle
-    from edgenas.pipeline.hand_over import hand_over
-    from edgenas.pipeline.run import open_run
+    from edgenas.runs.folder import open_run
+    from edgenas.stages.bundle_extras import hand_over
 
     run = open_run(target, reach)
     out, web, runtime = (path and user_path(path) for path in (out, *page))

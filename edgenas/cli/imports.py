@@ -36,7 +36,7 @@ def import_ofa_command(
 ) -> None:
     """A run folder from a public once-for-all checkpoint: go on with profile, search, verify and export."""
     from edgenas.display import ProgressDisplay
-    from edgenas.pipeline.importing import import_ofa, ofa_config
+    from edgenas.stages.import_ofa import import_ofa, ofa_config
 
     overrides = [*(sets or []), *([f"budgets={json.dumps(budget)}"] if budget else [])]
     config = ofa_config(user_path(checkpoint), space, user_path(pictures), overrides)
@@ -60,8 +60,8 @@ def import_ofa_accuracy(
     quiet: Quiet = False,
 ) -> None:
     """Once-for-all's own accuracy predictor, for `accuracy: {predictor: FILE}` in a config."""
-    from edgenas.space.load import load_space
-    from edgenas.supernet.ofa_accuracy import Facts, OFAAccuracy
+    from edgenas.accuracy.ofa_predictor import Facts, OFAAccuracy
+    from edgenas.space.loading import load_space
 
     source, target = user_path(file), user_path(out)
     if target.exists():

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from edgenas.deploy.shipped import milliseconds
+from edgenas.deploy.bundle.shipped_wording import milliseconds
 from edgenas.display import print_table
 
 WIDEST = 110

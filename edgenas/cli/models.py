@@ -30,7 +30,7 @@ def inspect_command(
 ) -> None:
     """Where a model's time and memory go, by block, and the five costliest operators with the reasons."""
     from edgenas.cli.inspection import print_inspection
-    from edgenas.deploy.inspection import inspect_model
+    from edgenas.deploy.inspection.inspect import inspect_model
     from edgenas.files import prove_file, user_path, write_bytes
 
     if plot and plot.suffix.lower() != ".png":

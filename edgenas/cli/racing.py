@@ -33,9 +33,9 @@ def race(
     """Search strategies side by side on a run's objectives: hypervolume by evaluations and seconds, with the spread."""
     from edgenas.cli.race_display import print_race
     from edgenas.display import ProgressDisplay
-    from edgenas.pipeline.race import Race, run_race
-    from edgenas.pipeline.run import open_run
-    from edgenas.pipeline.stages import run_stages
+    from edgenas.runs.folder import open_run
+    from edgenas.stages.whole_run import run_stages
+    from edgenas.studies.strategies import Race, run_race
 
     if target.is_dir():
         if sets or run:

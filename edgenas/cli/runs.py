@@ -25,16 +25,16 @@ from edgenas.cli.options import (
     print_json,
 )
 from edgenas.config.reading import load_config
-from edgenas.config.run import RunConfig
+from edgenas.config.run_config import RunConfig
 from edgenas.errors import ConfigError, Packed, RunFolderError
 from edgenas.exits import NOT_WITHIN
 from edgenas.files import prove_file, read_json, user_path
 
 if TYPE_CHECKING:
     # Not otherwise: it loads torch, which `--help` can do without.
-    from edgenas.pipeline.run import Run
     from edgenas.profiling.reach import Reach
     from edgenas.profiling.verdict import Verdict
+    from edgenas.runs.folder import Run
 
 RUNS = Path("runs")
 DEMO = Path(__file__).parent.parent / "demo.yaml"
@@ -91,7 +91,7 @@ def _whole_run(
     if plan:
         _show_plan(config, folder, minutes, shown.as_json, reach)
         return
-    from edgenas.pipeline.run import ORDER
+    from edgenas.runs.folder import ORDER
 
     run = begun or start(config, folder, reach, shown)
     run.needs("search")
@@ -101,7 +101,7 @@ def _whole_run(
 def start(config: RunConfig, folder: Path, reach: Reach, shown: Shown) -> Run:
     """Open a run folder for a config."""
     from edgenas.display import ProgressDisplay
-    from edgenas.pipeline.start import start_run
+    from edgenas.stages.start import start_run
 
     with ProgressDisplay(quiet=shown.quiet) as progress:
         return start_run(config, folder, progress, reach)
@@ -136,7 +136,7 @@ def check_minutes(config: RunConfig, minutes: float | None) -> None:
 
 def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: bool, reach: Reach) -> None:
     from edgenas.display import ProgressDisplay, print_table
-    from edgenas.pipeline.plan import plan_budgets, plan_run
+    from edgenas.stages.plan import plan_budgets, plan_run
 
     with ProgressDisplay(quiet=as_json) as progress:
         progress("planning", 0, 1)
@@ -158,7 +158,7 @@ def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: 
 def do_stages(run: Run, stages: tuple[str, ...], minutes: float | None, shown: Shown) -> None:
     """Go through stages, and say what came of them."""
     from edgenas.display import ProgressDisplay
-    from edgenas.pipeline.stages import run_stages
+    from edgenas.stages.whole_run import run_stages
 
     try:
         with ProgressDisplay(quiet=shown.quiet) as progress:
@@ -179,7 +179,7 @@ def exit_by_verdict(run: Run, verdict: Verdict | None) -> None:
 
 def tell(run: Run, stages: tuple[str, ...], shown: Shown) -> None:
     """Say what came of stages."""
-    from edgenas.deploy.shipped import latency_sentences
+    from edgenas.deploy.bundle.shipped_wording import latency_sentences
     from edgenas.display import print_summary
 
     if "report" in stages:
@@ -244,7 +244,7 @@ def _begun(
     """
     if not target.is_dir():
         return None
-    from edgenas.pipeline.run import open_run
+    from edgenas.runs.folder import open_run
 
     check_settled(target, budget, sets, folder)
     return open_run(target, reach)
@@ -253,7 +253,7 @@ def _begun(
 def do_stage(stage: str, run: Run, minutes: float | None, shown: Shown) -> None:
     """One stage; of profiling it is said before what it takes."""
     if stage == "profile" and not (shown.as_json or shown.quiet or run.done(stage)):
-        from edgenas.pipeline.profile_plan import profile_told
+        from edgenas.stages.profile_plan import profile_told
 
         print(*profile_told(run), sep="\n", file=sys.stderr)
     do_stages(run, (stage,), minutes, shown)
@@ -277,10 +277,10 @@ def status(
     quiet: Quiet = False,
 ) -> None:
     """Which stages of a run are finished."""
-    from edgenas.deploy.shipped import accuracy_sentence, latency_sentences
+    from edgenas.deploy.bundle.shipped_wording import accuracy_sentence, latency_sentences
     from edgenas.display import print_table
     from edgenas.display import tell as print_folded
-    from edgenas.pipeline.run import ORDER, STAGES, open_run
+    from edgenas.runs.folder import ORDER, STAGES, open_run
 
     run = open_run(folder)
     stages = {stage: run.done(stage) for stage in ORDER if run.lacks(stage) is None}

@@ -135,8 +135,8 @@ def _train_together(
 ) -> None:
     """One of the processes that `torchrun` started; the first one tells."""
     from edgenas.display import ProgressDisplay
-    from edgenas.pipeline.run import open_run
-    from edgenas.pipeline.stages import train_together
+    from edgenas.runs.folder import open_run
+    from edgenas.stages.whole_run import train_together
 
     if minutes is not None:
         raise ConfigError("--minutes goes with one process: set train.epochs instead")
@@ -185,8 +185,8 @@ def _finetune_command(
         }
     if target.is_dir() and own:
         check_settled(target, budget, sets, run)
-        from edgenas.pipeline.run import open_run
-        from edgenas.pipeline.start import retuned
+        from edgenas.runs.folder import open_run
+        from edgenas.stages.start import retuned
 
         begun = open_run(target)
         settings = build_section(
@@ -212,8 +212,8 @@ def _search_command(
     reach, shown = reach_of(on, None, None), Shown(as_json, quiet)
     if target.is_dir() and initial is None and evaluations is not None:
         check_settled(target, budget, sets, run)
-        from edgenas.pipeline.run import open_run
-        from edgenas.pipeline.start import lengthen
+        from edgenas.runs.folder import open_run
+        from edgenas.stages.start import lengthen
 
         do_stages(lengthen(open_run(target, reach), evaluations), ("search",), None, shown)
         return

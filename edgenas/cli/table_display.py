@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from edgenas.deploy.shipped import milliseconds
+from edgenas.deploy.bundle.shipped_wording import milliseconds
 from edgenas.display import say
 from edgenas.latency.table import UNKNOWN, LatencyTable
 from edgenas.latency.table_check import Doubt

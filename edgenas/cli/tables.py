@@ -50,7 +50,7 @@ def tables_show(
     from dataclasses import asdict
     from math import isnan
 
-    from edgenas.deploy.shipped import milliseconds
+    from edgenas.deploy.bundle.shipped_wording import milliseconds
     from edgenas.display import print_table
     from edgenas.latency.table import find_table
 
@@ -99,8 +99,8 @@ def tables_check(
     from edgenas.cli.table_display import print_check
     from edgenas.latency.table import find_table
     from edgenas.latency.table_check import check_table
-    from edgenas.profiling.plan import distinct_blocks
-    from edgenas.space.load import load_space
+    from edgenas.profiling.timing_plan import distinct_blocks
+    from edgenas.space.loading import load_space
 
     if classes is not None and space is None:
         raise UserError(
@@ -223,7 +223,7 @@ def tables_import(
     from edgenas.files import file_name, user_path
     from edgenas.latency.table import UNKNOWN, Identity, check_new
     from edgenas.latency.table_import import import_networks
-    from edgenas.space.load import load_space
+    from edgenas.space.loading import load_space
 
     try:
         file_name(device)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from edgenas.config.run import RunConfig
+from edgenas.config.run_config import RunConfig
 from edgenas.config.sections import Section
 from edgenas.errors import ConfigError, UserError, explained, shown
 from edgenas.files import check_schema, read_yaml

@@ -7,7 +7,7 @@ import numpy as np
 from edgenas.blas import one_blas_thread
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.space.arch import Arch
-from edgenas.space.design import covering
+from edgenas.space.covering_samples import covering
 
 CANDIDATES = 400
 AXES = 8

@@ -17,8 +17,8 @@ from edgenas.archives import zip_entry
 from edgenas.errors import MeasurementError, shown
 from edgenas.files import SCHEMA_VERSION, shipped
 from edgenas.latency.device import Device, DeviceRun
-from edgenas.profiling.allowance import VISIT_SECONDS
-from edgenas.profiling.rows import SETTING, believed, validate_row
+from edgenas.profiling.device_time import VISIT_SECONDS
+from edgenas.profiling.timer_rows import SETTING, believed, validate_row
 from edgenas.profiling.transport import Job, Timed
 
 WEIGHTS = "weights.bin"

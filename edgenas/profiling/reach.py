@@ -9,12 +9,12 @@ from typing import Literal
 
 from edgenas.errors import ConfigError, one_of
 from edgenas.latency.device import Device, probe
-from edgenas.profiling.browser import BrowserTransport, find_browser
-from edgenas.profiling.local import LocalTransport
-from edgenas.profiling.offline import OfflineTransport
 from edgenas.profiling.place import BROWSER, Place, parse_place
-from edgenas.profiling.ssh import SshTransport
 from edgenas.profiling.transport import Transport
+from edgenas.profiling.transports.browser import BrowserTransport, find_browser
+from edgenas.profiling.transports.local import LocalTransport
+from edgenas.profiling.transports.offline import OfflineTransport
+from edgenas.profiling.transports.ssh import SshTransport
 
 THE_ONE_DEVICE = ""
 Way = Place | Literal["browser"]

@@ -14,11 +14,11 @@ import numpy as np
 from edgenas.errors import MeasurementError
 from edgenas.latency.device import Device
 from edgenas.latency.table import BLOCK, NETWORK, LatencyTable
-from edgenas.profiling.kept import Kept, RowFile
-from edgenas.profiling.local import LocalTransport
-from edgenas.profiling.plan import Plan
-from edgenas.profiling.record import PROCESSES, Measurement, Name, pool, to_measurement, to_table
+from edgenas.profiling.measurement import PROCESSES, Measurement, Name, pool, to_measurement, to_table
+from edgenas.profiling.row_store import Kept, RowFile
+from edgenas.profiling.timing_plan import Plan
 from edgenas.profiling.transport import Job, Transport, part_progress
+from edgenas.profiling.transports.local import LocalTransport
 from edgenas.space.blocks import BlockSpec
 from edgenas.space.space import SearchSpace
 

@@ -15,8 +15,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from edgenas.profiling.measurement import Measurement
 from edgenas.profiling.median_interval import FEWEST_PROCESSES, median_interval
-from edgenas.profiling.record import Measurement
 
 Verdict = Literal["within", "not significant", "over"]
 """From best to worst."""

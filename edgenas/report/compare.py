@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgenas.deploy.shipped import VERDICT_WORDS, milliseconds
+from edgenas.deploy.bundle.shipped_wording import VERDICT_WORDS, milliseconds
 from edgenas.errors import UserError
-from edgenas.evidence.chance import standard_error
 from edgenas.report import judgement
 from edgenas.report.formats import MISSING, duration, ms, percent
 from edgenas.report.load import load_run
 from edgenas.report.values import Run
+from edgenas.statistics.significance import standard_error
 
 Fact = tuple[str, Callable[[Run], Any], Callable[[Any], str]]
 """What it is called, its value (None where unknown), and that for people."""

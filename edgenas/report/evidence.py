@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgenas.evidence.agreement import ROUGH_BELOW
 from edgenas.report.evidence_values import Agreement, Estimate, Spread, Trust, Worth
 from edgenas.report.figure import LOOKS, Figure, layout_of, short
 from edgenas.report.formats import MISSING, count, duration, ms, number, percent
+from edgenas.statistics.rank_agreement import ROUGH_BELOW
 
 NEARLY = 0.01
 """Shares of time that are no further apart are called equal."""

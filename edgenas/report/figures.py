@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgenas.evidence.chance import standard_error
 from edgenas.report import int8_judgement, judgement, searched
 from edgenas.report.figure import LOOKS, Figure, labels_of, layout_of, short
 from edgenas.report.network import Block
 from edgenas.report.plots import smooth
 from edgenas.report.values import Run
+from edgenas.statistics.significance import standard_error
 
 HATCHES = {"fgcolor": "@paper", "fillmode": "overlay"}
 """Over the bar's colour, which they would otherwise stand in place of."""

@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 
 from edgenas.errors import shortened
-from edgenas.evidence.chance import ERROR, beyond_chance, chance_of_more, standard_error
 from edgenas.markup import name_in_sentence
 from edgenas.report.evidence_values import ClassChange, Hindsight
 from edgenas.report.figure import LOOKS, Figure, labels_of, layout_of, short
 from edgenas.report.formats import percent
 from edgenas.report.values import Run
+from edgenas.statistics.significance import ERROR, beyond_chance, chance_of_more, standard_error
 
 NAMED_CLASSES = 4
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from edgenas.deploy.shipped import accuracy_sentence, latency_sentences
-from edgenas.evidence.chance import standard_error
+from edgenas.deploy.bundle.shipped_wording import accuracy_sentence, latency_sentences
 from edgenas.markup import name_in_sentence
 from edgenas.report.formats import count, duration, ms, number, percent, size
 from edgenas.report.network import Block
 from edgenas.report.values import BudgetLine, BundleFacts, Latency, Network, Run, ShippedLatency
+from edgenas.statistics.significance import standard_error
 
 RISING = 0.01
 """Share of the final hypervolume gained in about the last quarter above which a search is called unfinished."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgenas.deploy.shipped import milliseconds
+from edgenas.deploy.bundle.shipped_wording import milliseconds
 from edgenas.report import judgement, predictor_judgement
 from edgenas.report.figure import Figure, layout_of, short
 from edgenas.report.formats import ms, percent

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import yaml
 
-from edgenas.deploy.shipped import VERDICT_WORDS
+from edgenas.deploy.bundle.shipped_wording import VERDICT_WORDS
 from edgenas.files import write_bytes, write_text
 from edgenas.markup import Ready, markdown, markdown_fence, markdown_sentence
 from edgenas.report import judgement, predictor_judgement, searched

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from edgenas.markup import Ready, markdown_sentence
-from edgenas.profiling.record import CI_COVERAGE
+from edgenas.profiling.measurement import CI_COVERAGE
 from edgenas.report import int8_judgement
 from edgenas.report.formats import MISSING, ms, ms_range, percent, size
 from edgenas.report.markdown_pieces import sentences, table

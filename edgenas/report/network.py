@@ -15,7 +15,7 @@ from edgenas.report.formats import ms
 from edgenas.report.values import Run
 from edgenas.space.blocks import BlockSpec, HeadSpec, InvertedResidualSpec, StemSpec
 from edgenas.space.cost import cost
-from edgenas.space.load import load_space
+from edgenas.space.loading import load_space
 from edgenas.space.space import SearchSpace
 
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgenas.deploy.shipped import milliseconds
+from edgenas.deploy.bundle.shipped_wording import milliseconds
 from edgenas.files import write_text
 from edgenas.markup import html, html_sentence
 from edgenas.report import judgement

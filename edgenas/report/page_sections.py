@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from edgenas.deploy.shipped import VERDICT_WORDS
+from edgenas.deploy.bundle.shipped_wording import VERDICT_WORDS
 from edgenas.markup import html, html_block
 from edgenas.report import (
     evidence,

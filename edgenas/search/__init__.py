@@ -2,6 +2,6 @@
 
 from edgenas.search.evaluation import Failure
 from edgenas.search.loop import Progress, optimise
-from edgenas.search.record import SearchResult
+from edgenas.search.result import SearchResult
 
 __all__ = ["Failure", "Progress", "SearchResult", "optimise"]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edgenas.errors import ConfigError
 from edgenas.search.strategies.protocol import Floats, Genes, Repair
 from edgenas.search.strategies.variation import changed
-from edgenas.space.design import leaning
+from edgenas.space.covering_samples import leaning
 
 SAMPLES = 2000
 ROUNDS = 40

@@ -12,7 +12,7 @@ from edgenas.blas import one_blas_thread
 from edgenas.errors import ConfigError, UserError
 from edgenas.search.evaluation import Failure, check_exact, evaluate_batch, unnamed
 from edgenas.search.proposals import Proposer, canonical, check_genes
-from edgenas.search.record import Record, SearchResult
+from edgenas.search.result import Record, SearchResult
 from edgenas.search.strategies.by_name import strategy_class
 from edgenas.search.strategies.protocol import Genes, GenesFunction, Repair
 from edgenas.search.surrogate import Round

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, get_args
 
 from edgenas.errors import SpaceError, shown
-from edgenas.space.form import ExportForm
+from edgenas.space.graph_variant import ExportForm
 
 Activation = Literal["relu", "hardswish"]
 LANES = 16

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from edgenas.space.blocks import BlockSpec, Conv, HeadSpec, StemSpec
-from edgenas.space.form import ExportForm
+from edgenas.space.graph_variant import ExportForm
 
 FP32_BYTES, INT32_BYTES, INT8_BYTES = 4, 4, 1
 

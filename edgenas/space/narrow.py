@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from edgenas.errors import SpaceError, one_of, shown
-from edgenas.space.form import FORM_OPERATORS, allowed_forms
+from edgenas.space.graph_variant import FORM_OPERATORS, allowed_forms
 from edgenas.space.space import SearchSpace, Stage
 
 SQUEEZE_EXCITE = ("squeeze-excite", "HardSigmoid", "Mul")

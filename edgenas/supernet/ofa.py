@@ -15,7 +15,7 @@ from torch import Tensor
 
 from edgenas.errors import DataError, SpaceError, first_line, one_of, shortened
 from edgenas.first_bytes import stand_in_cause
-from edgenas.space.load import load_space
+from edgenas.space.loading import load_space
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.pixels import IMAGENET
 from edgenas.supernet.supernet import SuperNet

@@ -3,7 +3,7 @@
 Simulated quantisation (Jacob et al., arXiv 1712.05877, section 3): weights are rounded to int8 by output channel,
 activations to uint8 wherever the file of a recipe with both ends in fp32 rounds them. Gradients pass the rounding as
 if it were not there, and stop where it saturates (straight-through estimator, arXiv 1308.3432). The roundings are
-torch's own; how HardSwish is taken apart is what `edgenas.deploy.integer_form` does to a file.
+torch's own; how HardSwish is taken apart is what `edgenas.deploy.int8.integer_graph` does to a file.
 """
 
 from __future__ import annotations

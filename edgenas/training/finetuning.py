@@ -12,10 +12,10 @@ from edgenas.config.sections import TrainConfig
 from edgenas.errors import DataError
 from edgenas.space.blocks import HeadSpec
 from edgenas.supernet.subnet import Subnet
-from edgenas.training.alone import Progress, fresh_subnet, steps_of, teach
-from edgenas.training.beginning import compute_device
-from edgenas.training.evaluate import recalibrate
-from edgenas.training.split import Split
+from edgenas.training.data.split import Split
+from edgenas.training.materialise import recalibrate
+from edgenas.training.setup import compute_device
+from edgenas.training.standalone import Progress, fresh_subnet, steps_of, teach
 
 
 def with_classes(subnet: Subnet, num_classes: int) -> Subnet:

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgenas.config.sections import TrainConfig
 from edgenas.space.arch import Arch
-from edgenas.space.design import leaning
+from edgenas.space.covering_samples import leaning
 from edgenas.space.space import SearchSpace
 from edgenas.training.schedule import learning_rate, sandwich
 

@@ -29,22 +29,22 @@ sys.path.insert(0, str(Path(__file__).parent))
 from evidence_runs import circumstances
 
 from edgenas.config.reading import load_config
-from edgenas.config.run import RunConfig
+from edgenas.config.run_config import RunConfig
 from edgenas.display import ProgressDisplay
 from edgenas.files import append_jsonl, read_json, read_jsonl, write_bytes
-from edgenas.pipeline.apart import check_jobs, teach_apart
-from edgenas.pipeline.lone import setting_id
-from edgenas.pipeline.run import Progress
 from edgenas.report.lettering import lettering, png
 from edgenas.report.plots import BLUE, GREEN, GREY, INK, STYLE, VERMILION, headline
+from edgenas.runs.folder import Progress
 from edgenas.space.arch import Arch
-from edgenas.space.design import covering
+from edgenas.space.covering_samples import covering
 from edgenas.space.space import SearchSpace
+from edgenas.stages.standalone_networks import setting_id
+from edgenas.studies.worker_pool import check_jobs, teach_apart
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training.data import Dataset, load_dataset
-from edgenas.training.evaluate import materialise, top1, uncalibrated_top1
-from edgenas.training.loop import train
-from edgenas.training.settled import FILE_NAME as SCHEDULE
+from edgenas.training.data.dataset import Dataset, load_dataset
+from edgenas.training.fixed_settings import FILE_NAME as SCHEDULE
+from edgenas.training.materialise import materialise, top1, uncalibrated_top1
+from edgenas.training.training_loop import train
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "fashion_mnist.yaml"
 RECIPES = (

@@ -14,13 +14,13 @@ from typing import Any
 from machine import machine, versions
 
 from edgenas.config.reading import load_config
-from edgenas.config.run import RunConfig
+from edgenas.config.run_config import RunConfig
 from edgenas.display import ProgressDisplay
 from edgenas.files import read_json, write_json
-from edgenas.pipeline.plan import plan_run
-from edgenas.pipeline.run import Run
-from edgenas.pipeline.stages import run_stages
-from edgenas.pipeline.start import start_run
+from edgenas.runs.folder import Run
+from edgenas.stages.plan import plan_run
+from edgenas.stages.start import start_run
+from edgenas.stages.whole_run import run_stages
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -36,8 +36,8 @@ import torchvision
 from machine import machine, versions
 
 from edgenas import load_space
-from edgenas.deploy.block_trace import random_block
-from edgenas.deploy.onnx_export import (
+from edgenas.deploy.onnx.block_trace import random_block
+from edgenas.deploy.onnx.exporter import (
     EXPORTER_VERSION,
     _timing_graphs,
     _write_all,
@@ -45,16 +45,16 @@ from edgenas.deploy.onnx_export import (
     export_onnx,
 )
 from edgenas.latency.device import probe
-from edgenas.pipeline.bundle_network import BundleOptions
-from edgenas.pipeline.bundling import make_bundle
-from edgenas.pipeline.form import fastest_form, ratios_to_plain
-from edgenas.pipeline.run import open_run
-from edgenas.profiling.plan import distinct_blocks
 from edgenas.profiling.session import measure_networks
+from edgenas.profiling.timing_plan import distinct_blocks
+from edgenas.runs.folder import open_run
 from edgenas.space.arch import Arch
-from edgenas.space.design import covering
-from edgenas.space.form import ExportForm
+from edgenas.space.covering_samples import covering
+from edgenas.space.graph_variant import ExportForm
 from edgenas.space.space import SearchSpace
+from edgenas.stages.bundle_network import BundleOptions
+from edgenas.stages.bundling import make_bundle
+from edgenas.stages.fastest_variant import fastest_form, ratios_to_plain
 from edgenas.supernet.subnet import Subnet
 
 PRESETS = ("mobile-32", "ofa-mbv3-w1.0")

@@ -24,13 +24,13 @@ import torch
 from machine import machine, versions
 
 from edgenas import SuperNet, load_space, materialise
-from edgenas.deploy.onnx_export import EXPORTER_VERSION, export_onnx
-from edgenas.deploy.parity import check_parity
+from edgenas.deploy.onnx.exporter import EXPORTER_VERSION, export_onnx
+from edgenas.deploy.onnx.parity import check_parity
 from edgenas.errors import ParityError
 from edgenas.files import append_jsonl, read_jsonl
-from edgenas.space.form import EXPORT_FORMS, ExportForm
-from edgenas.space.load import preset_names
-from edgenas.training.evaluate import preprocess_for
+from edgenas.space.graph_variant import EXPORT_FORMS, ExportForm
+from edgenas.space.loading import preset_names
+from edgenas.training.materialise import preprocess_for
 
 CLASSES = 10
 CALIBRATION_IMAGES = 32

@@ -40,20 +40,20 @@ from in_browser import NAME_ALL, chromium, served, web_runtime
 from machine import machine, versions
 from PIL import Image
 
-from edgenas.deploy.parity import onnx_classes
-from edgenas.deploy.web import write_web
+from edgenas.deploy.bundle.web_page import write_web
+from edgenas.deploy.onnx.parity import onnx_classes
 from edgenas.files import read_json
-from edgenas.pipeline.bundle_network import BundleOptions
-from edgenas.pipeline.data import run_dataset
-from edgenas.pipeline.export import BUNDLE, export_bundle
-from edgenas.pipeline.profile import run_predictors
-from edgenas.pipeline.results import read_evaluations
-from edgenas.pipeline.run import Run, open_run
-from edgenas.pipeline.scoring import evaluations_path
+from edgenas.runs.folder import Run, open_run
+from edgenas.runs.results import read_evaluations
+from edgenas.runs.run_data import run_dataset
 from edgenas.space.arch import Arch
-from edgenas.training.listing import SUFFIXES
-from edgenas.training.pictures import fit, open_picture, to_tensor
-from edgenas.training.preprocess import Preprocess
+from edgenas.stages.bundle_network import BundleOptions
+from edgenas.stages.export import BUNDLE, export_bundle
+from edgenas.stages.profile import run_predictors
+from edgenas.stages.supernet_scores import evaluations_path
+from edgenas.training.data.image_files import fit, open_picture, to_tensor
+from edgenas.training.data.listing import SUFFIXES
+from edgenas.training.data.preprocess import Preprocess
 
 OPENINGS = 5
 DRAWN = "document.body.dataset.drawn === 'yes'"

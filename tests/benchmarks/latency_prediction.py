@@ -35,24 +35,24 @@ import yaml
 from machine import machine, versions
 from scipy.stats import kendalltau
 
-from edgenas.deploy.onnx_export import EXPORTER_VERSION
+from edgenas.deploy.onnx.exporter import EXPORTER_VERSION
 from edgenas.latency.device import dump_device, probe
 from edgenas.latency.few_shot import telling_networks
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import LatencyTable
-from edgenas.pipeline.candidate import CHOOSING, JUDGING, half_p50_us
-from edgenas.pipeline.devices import run_devices, run_transport
-from edgenas.pipeline.graphs import device_graphs, timing_export
-from edgenas.pipeline.profile import run_form, run_table
-from edgenas.pipeline.run import Run, open_run
-from edgenas.profiling.browser import probe_browser
-from edgenas.profiling.record import Measurement, network_row
+from edgenas.profiling.measurement import Measurement, network_row
 from edgenas.profiling.session import measure_networks
+from edgenas.profiling.transports.browser import probe_browser
+from edgenas.runs.folder import Run, open_run
+from edgenas.runs.run_devices import run_devices, run_transport
 from edgenas.search.loop import optimise
 from edgenas.space.arch import Arch
 from edgenas.space.cost import cost
-from edgenas.space.design import covering
+from edgenas.space.covering_samples import covering
 from edgenas.space.space import Genes, SearchSpace
+from edgenas.stages.candidate import CHOOSING, JUDGING, half_p50_us
+from edgenas.stages.device_graphs import device_graphs, timing_export
+from edgenas.stages.profile import run_form, run_table
 
 Floats = npt.NDArray[np.float64]
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -25,13 +25,13 @@ from PIL import Image
 
 from edgenas import SuperNet, load_space
 from edgenas.config.sections import AugmentConfig, DataConfig, TrainConfig
-from edgenas.training.augment import augment
-from edgenas.training.data import Dataset, load_dataset
+from edgenas.training.data.augment import augment
+from edgenas.training.data.dataset import Dataset, load_dataset
+from edgenas.training.data.split import Split
 from edgenas.training.optimizer import make_optimizer
 from edgenas.training.recipe import Lesson
 from edgenas.training.schedule import batch_indices, sandwich
-from edgenas.training.split import Split
-from edgenas.training.step import lesson_backward
+from edgenas.training.training_step import lesson_backward
 
 SIZES = {28: "mobile-32", 32: "mobile-32", 96: "mobile-96"}
 SUBNETS = 4

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from edgenas.latency.gene_table import GeneTable
 from edgenas.space.blocks import BlockSpec, HeadSpec, InvertedResidualSpec, StemSpec
-from edgenas.space.load import load_space
+from edgenas.space.loading import load_space
 from edgenas.space.space import Genes, SearchSpace
 
 Floats = npt.NDArray[np.float64]

@@ -32,7 +32,7 @@ from edgenas.search import optimise
 from edgenas.search.front import hypervolume, non_dominated, reference_of
 from edgenas.search.strategies.protocol import Floats
 from edgenas.search.surrogate import Surrogate, quality_of
-from edgenas.space.load import load_space
+from edgenas.space.loading import load_space
 
 STRATEGIES = ("surrogate", "nsga2", "random")
 OTHERS = STRATEGIES[1:]

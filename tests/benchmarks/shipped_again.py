@@ -22,10 +22,10 @@ from machine import machine, versions
 
 from edgenas.files import read_json, write_json
 from edgenas.latency.device import probe
-from edgenas.pipeline.bundle_network import BundleOptions
-from edgenas.pipeline.export import export_bundle
-from edgenas.pipeline.run import open_run
 from edgenas.profiling.session import measure_networks
+from edgenas.runs.folder import open_run
+from edgenas.stages.bundle_network import BundleOptions
+from edgenas.stages.export import export_bundle
 
 ROUNDS, SLACK, LEAST_SECONDS = 40, 1.03, 1800
 

@@ -45,14 +45,14 @@ from edgenas.config.sections import TrainConfig
 from edgenas.space.arch import Arch
 from edgenas.space.blocks import BlockSpec, HeadSpec, InvertedResidualSpec, StemSpec
 from edgenas.space.cost import cost
-from edgenas.space.load import parse_space
+from edgenas.space.loading import parse_space
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.depthwise import quicken
 from edgenas.supernet.folding import folded
 from edgenas.training.optimizer import make_optimizer
 from edgenas.training.recipe import Lesson
 from edgenas.training.schedule import sandwich
-from edgenas.training.step import lesson_backward
+from edgenas.training.training_step import lesson_backward
 
 CLASSES, SUBNETS = 1000, 4
 STEP_SIDE, STEP_BATCH = 64, 32

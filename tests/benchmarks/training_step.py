@@ -22,7 +22,7 @@ from edgenas.config.sections import TrainConfig
 from edgenas.training.optimizer import make_optimizer
 from edgenas.training.recipe import Lesson
 from edgenas.training.schedule import sandwich
-from edgenas.training.step import lesson_backward
+from edgenas.training.training_step import lesson_backward
 
 
 def step_seconds(net: SuperNet, batch: int, subnets: int, step: int, *, bf16: bool) -> float:

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from evidence_runs import SETTINGS, Rows, begun, do, parser, seconds_left, tell_hours, write_results
 
 from edgenas.display import ProgressDisplay
-from edgenas.pipeline.trust import Trust, run_trust, trust_told
+from edgenas.studies.ranking import Trust, run_trust, trust_told
 
 
 def main() -> None:

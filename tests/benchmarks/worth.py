@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from evidence_runs import begun, do, parser, seconds_left, tell_hours, write_results
 
 from edgenas.display import ProgressDisplay
-from edgenas.pipeline.contest import Worth
-from edgenas.pipeline.run import ORDER, Run
-from edgenas.pipeline.worth import run_worth, worth_told
+from edgenas.runs.folder import ORDER, Run
+from edgenas.studies.baseline_training import Worth
+from edgenas.studies.baselines import run_worth, worth_told
 
 TOOK = {"train": "train_seconds", "search": "seconds", "finetune": "seconds"}
 """By stage whose time rivals are given, too: where its result has its seconds."""

@@ -9,12 +9,12 @@ import onnxruntime
 import pytest
 import torch
 
-from edgenas.deploy import block_trace
-from edgenas.deploy.block_trace import block_graphs, deployed, random_block, sizeless, structure, traced_directly
-from edgenas.deploy.onnx_export import export_for_timing, export_onnx
-from edgenas.deploy.onnx_graph import Port, stitch
+from edgenas.deploy.onnx import block_trace
+from edgenas.deploy.onnx.block_graphs import Port, stitch
+from edgenas.deploy.onnx.block_trace import block_graphs, deployed, random_block, sizeless, structure, traced_directly
+from edgenas.deploy.onnx.exporter import export_for_timing, export_onnx
 from edgenas.errors import EdgenasError
-from edgenas.space.load import load_space, preset_names
+from edgenas.space.loading import load_space, preset_names
 from edgenas.supernet.subnet import Subnet
 
 

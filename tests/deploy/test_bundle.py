@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import yaml
 
-from edgenas.deploy.bundle import KIT, write_bundle, zip_bundle
-from edgenas.deploy.embed import embed_preprocessing
-from edgenas.deploy.manifest import Manifest, library_versions
-from edgenas.deploy.model_card import model_card
-from edgenas.deploy.onnx_export import export_onnx
+from edgenas.deploy.bundle.bundle import KIT, write_bundle, zip_bundle
+from edgenas.deploy.bundle.manifest import Manifest, library_versions
+from edgenas.deploy.bundle.model_card import model_card
+from edgenas.deploy.onnx.embedded_preprocessing import embed_preprocessing
+from edgenas.deploy.onnx.exporter import export_onnx
 from edgenas.errors import ParityError, RunFolderError, UncalibratedError, UserError
 from edgenas.files import read_json, shipped
 from edgenas.space.cost import cost
-from edgenas.space.load import load_space
+from edgenas.space.loading import load_space
 from edgenas.supernet.subnet import Subnet
-from edgenas.training.preprocess import Preprocess
+from edgenas.training.data.preprocess import Preprocess
 
 FOUND = {"strategy": "nsga2", "evaluations": 80, "search_seconds": 60.0, "train_seconds": 120.0, "front_networks": 8}
 FOUND |= {"budgets": []}
@@ -142,7 +142,7 @@ def test_a_failure_half_way_leaves_the_former_bundle(exports, tmp_path, monkeypa
     def full_disk(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("edgenas.deploy.bundle.write_json", full_disk)
+    monkeypatch.setattr("edgenas.deploy.bundle.bundle.write_json", full_disk)
     with pytest.raises(OSError, match="no space"):
         write_bundle(folder, model=model, manifest=manifest, replace=True)
     assert {path.name for path in folder.iterdir()} == NAMES

@@ -12,15 +12,15 @@ import torch
 from onnx.reference import ReferenceEvaluator
 from spaces import random_archs
 
-from edgenas.deploy.onnx_export import export_for_timing, export_forms, export_onnx, model_metadata
-from edgenas.deploy.quantize import quantise
-from edgenas.deploy.recipe import QuantiserRecipe
+from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
+from edgenas.deploy.int8.quantize import quantise
+from edgenas.deploy.onnx.exporter import export_for_timing, export_forms, export_onnx, model_metadata
 from edgenas.errors import UserError
 from edgenas.space.blocks import parse_block
-from edgenas.space.form import EXPORT_FORMS, FORM_OPERATORS
-from edgenas.space.load import load_space, preset_names
+from edgenas.space.graph_variant import EXPORT_FORMS, FORM_OPERATORS
+from edgenas.space.loading import load_space, preset_names
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training.evaluate import materialise
+from edgenas.training.materialise import materialise
 
 GATED = parse_block("ir_i16_r8_o16_m48_k3_s1_se16_hardswish")
 

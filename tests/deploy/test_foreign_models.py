@@ -16,13 +16,14 @@ from damaging import call
 from onnx import TensorProto, helper, numpy_helper
 
 from edgenas.cli.inspection import print_inspection
-from edgenas.deploy import inspection, memory_growth
-from edgenas.deploy.graph_cost import read_graph
-from edgenas.deploy.inspection import inspect_model
-from edgenas.deploy.memory_growth import MemoryGrowth, measure_memory_growth
+from edgenas.deploy.inspection import inspect as inspection
+from edgenas.deploy.inspection import memory_growth
+from edgenas.deploy.inspection.graph_cost import read_graph
+from edgenas.deploy.inspection.inspect import inspect_model
+from edgenas.deploy.inspection.memory_growth import MemoryGrowth, measure_memory_growth
 from edgenas.errors import MeasurementError, UserError
 from edgenas.files import shipped
-from edgenas.profiling.rows import validate_row
+from edgenas.profiling.timer_rows import validate_row
 
 node, tensor = helper.make_node, helper.make_tensor_value_info
 Model = onnx.ModelProto

@@ -8,17 +8,17 @@ import onnxruntime
 import pytest
 import torch
 
-from edgenas.deploy.batches import check_batches
-from edgenas.deploy.embed import device_inputs, embed_preprocessing
-from edgenas.deploy.onnx_export import export_onnx, model_metadata
-from edgenas.deploy.parity import check_parity, onnx_logits
-from edgenas.deploy.quantize import quantise
-from edgenas.deploy.recipe import QuantiserRecipe
+from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
+from edgenas.deploy.int8.quantize import quantise
+from edgenas.deploy.onnx.batch_invariance import check_batches
+from edgenas.deploy.onnx.embedded_preprocessing import device_inputs, embed_preprocessing
+from edgenas.deploy.onnx.exporter import export_onnx, model_metadata
+from edgenas.deploy.onnx.parity import check_parity, onnx_logits
 from edgenas.errors import ParityError, UserError
-from edgenas.space.load import load_space
+from edgenas.space.loading import load_space
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training.evaluate import materialise
-from edgenas.training.preprocess import Preprocess
+from edgenas.training.data.preprocess import Preprocess
+from edgenas.training.materialise import materialise
 
 SPACE = load_space("digits-24")
 ARCH = dataclasses.replace(SPACE.smallest, resolution=16)

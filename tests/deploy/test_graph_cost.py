@@ -11,12 +11,12 @@ import onnx
 import pytest
 from spaces import random_archs
 
-from edgenas.deploy.graph_cost import node_macs, peak_activation_bytes, read_graph
-from edgenas.deploy.onnx_export import export_forms
+from edgenas.deploy.inspection.graph_cost import node_macs, peak_activation_bytes, read_graph
+from edgenas.deploy.onnx.exporter import export_forms
 from edgenas.errors import UserError
 from edgenas.space.blocks import BlockSpec, parse_block
 from edgenas.space.cost import cost
-from edgenas.space.load import load_space, preset_names
+from edgenas.space.loading import load_space, preset_names
 
 THIN = parse_block("ir_i5_r1_o5_m5_k3_s1_se8_relu")
 """So thin that squeeze-excite's squeezed vector outdoes its tensor."""

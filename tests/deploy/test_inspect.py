@@ -23,10 +23,10 @@ from typer.testing import CliRunner
 
 from edgenas.cli.commands import app
 from edgenas.cli.inspection import print_inspection
-from edgenas.deploy import inspection
-from edgenas.deploy.inspection import Inspection, inspect_model
-from edgenas.deploy.memory_growth import STATUS, measure_memory_growth
-from edgenas.deploy.node_times import (
+from edgenas.deploy.inspection import inspect as inspection
+from edgenas.deploy.inspection.inspect import Inspection, inspect_model
+from edgenas.deploy.inspection.memory_growth import STATUS, measure_memory_growth
+from edgenas.deploy.inspection.node_times import (
     CALIBRATION_SIDE,
     IDLE_NODES,
     busy_model,
@@ -35,7 +35,7 @@ from edgenas.deploy.node_times import (
     refuse_fallback,
     without_profiler,
 )
-from edgenas.deploy.onnx_export import export_for_timing
+from edgenas.deploy.onnx.exporter import export_for_timing
 from edgenas.errors import UserError
 from edgenas.space.cost import cost
 

@@ -10,17 +10,17 @@ import pytest
 from spaces import SMALL, random_archs
 
 from edgenas.budget import Budget, parse_budget
-from edgenas.deploy.graph_cost import peak_activation_bytes, read_graph
-from edgenas.deploy.onnx_export import export_for_timing
-from edgenas.deploy.quantize import quantise_for_timing
-from edgenas.deploy.recipe import QuantiserRecipe
+from edgenas.deploy.inspection.graph_cost import peak_activation_bytes, read_graph
+from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
+from edgenas.deploy.int8.quantize import quantise_for_timing
+from edgenas.deploy.onnx.exporter import export_for_timing
 from edgenas.errors import ConfigError
 from edgenas.latency.device import Device, DeviceRun
-from edgenas.pipeline.budgets import check_on_paper, file_notes, used_precisions
-from edgenas.pipeline.costs import CostTable
-from edgenas.pipeline.int8 import run_recipes
 from edgenas.space.cost import cost, int8_weight_bytes
-from edgenas.space.load import load_space
+from edgenas.space.loading import load_space
+from edgenas.stages.computed_costs import CostTable
+from edgenas.stages.int8_export import run_recipes
+from edgenas.stages.limits import check_on_paper, file_notes, used_precisions
 
 FP32 = Device(name="a", cpu="c", os="o")
 INT8 = Device(name="b", cpu="c", os="o", run=DeviceRun(precision="int8"))

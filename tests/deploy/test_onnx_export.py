@@ -7,13 +7,13 @@ import onnxruntime
 import pytest
 import torch
 
-from edgenas.deploy.block_trace import deployed, random_block
-from edgenas.deploy.onnx_export import EXPORTER_VERSION, export_for_timing, export_onnx, model_metadata
+from edgenas.deploy.onnx.block_trace import deployed, random_block
+from edgenas.deploy.onnx.exporter import EXPORTER_VERSION, export_for_timing, export_onnx, model_metadata
 from edgenas.errors import UncalibratedError, UserError
-from edgenas.space.load import load_space, preset_names
+from edgenas.space.loading import load_space, preset_names
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training.evaluate import materialise
+from edgenas.training.materialise import materialise
 
 
 def random_subnet(specs, arch=None):

@@ -7,17 +7,17 @@ import onnx.reference
 import pytest
 import torch
 
-from edgenas.deploy import parity as parity_module
-from edgenas.deploy.departure import block_departures, first_departing_block, greatest_step
-from edgenas.deploy.onnx_export import export_onnx
-from edgenas.deploy.parity import check_int8_parity, check_parity, least_agreement, onnx_logits, onnx_top1
-from edgenas.deploy.quantize import quantise
-from edgenas.deploy.recipe import QuantiserRecipe
+from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
+from edgenas.deploy.int8.quantize import quantise
+from edgenas.deploy.onnx import parity as parity_module
+from edgenas.deploy.onnx.divergence import block_departures, first_departing_block, greatest_step
+from edgenas.deploy.onnx.exporter import export_onnx
+from edgenas.deploy.onnx.parity import check_int8_parity, check_parity, least_agreement, onnx_logits, onnx_top1
 from edgenas.errors import DataError, ParityError, UncalibratedError, UserError
-from edgenas.space.load import load_space, preset_names
+from edgenas.space.loading import load_space, preset_names
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training.evaluate import materialise
-from edgenas.training.preprocess import Preprocess
+from edgenas.training.data.preprocess import Preprocess
+from edgenas.training.materialise import materialise
 
 SPACE = load_space("digits-24")
 

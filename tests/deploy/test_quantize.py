@@ -8,19 +8,19 @@ import onnxruntime
 import pytest
 import torch
 
-from edgenas.deploy.int8_share import int8_share
-from edgenas.deploy.integer_form import drop_gates, integer_form, narrowed
-from edgenas.deploy.onnx_export import export_for_timing, export_onnx, model_metadata
-from edgenas.deploy.onnx_graph import IR_VERSION, OPSET
-from edgenas.deploy.quantize import calibrate, choose_recipe, quantise, quantise_each, quantise_for_timing
-from edgenas.deploy.recipe import RECIPES, QuantiserRecipe, parse_recipe
-from edgenas.deploy.runtime import EXACT_INT8, create_session
+from edgenas.deploy.int8.int8_share import int8_share
+from edgenas.deploy.int8.integer_graph import drop_gates, integer_form, narrowed
+from edgenas.deploy.int8.quantiser_recipe import RECIPES, QuantiserRecipe, parse_recipe
+from edgenas.deploy.int8.quantize import calibrate, choose_recipe, quantise, quantise_each, quantise_for_timing
+from edgenas.deploy.onnx.block_graphs import IR_VERSION, OPSET
+from edgenas.deploy.onnx.exporter import export_for_timing, export_onnx, model_metadata
+from edgenas.deploy.onnx.runtime import EXACT_INT8, create_session
 from edgenas.errors import DataError, UncalibratedError, UserError
 from edgenas.latency.device import probe
 from edgenas.space.cost import cost
-from edgenas.space.load import load_space, preset_names
+from edgenas.space.loading import load_space, preset_names
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training.evaluate import materialise
+from edgenas.training.materialise import materialise
 
 SPACE = load_space("digits-24")
 ARCH = SPACE.sample(np.random.default_rng(1))

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from edgenas.deploy.onnx_export import EXPORTER_VERSION, export_for_timing, export_onnx, model_metadata
+from edgenas.deploy.onnx.exporter import EXPORTER_VERSION, export_for_timing, export_onnx, model_metadata
 from edgenas.errors import UserError
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import NETWORK, Identity, LatencyRow, LatencyTable
-from edgenas.space.design import covering
-from edgenas.space.form import EXPORT_FORMS, ExportForm
-from edgenas.space.load import load_space
+from edgenas.space.covering_samples import covering
+from edgenas.space.graph_variant import EXPORT_FORMS, ExportForm
+from edgenas.space.loading import load_space
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training.evaluate import materialise
+from edgenas.training.materialise import materialise
 
 SPACE = load_space("digits-24")
 IDENTITY = Identity("pi", "onnxruntime", "1.31.1", "cpu", "fp32", 1, "all", False, EXPORTER_VERSION)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from in_browser import chromium, served, web_runtime
 
-from edgenas.deploy.web import write_web
+from edgenas.deploy.bundle.web_page import write_web
 
 
 @pytest.fixture(scope="module")

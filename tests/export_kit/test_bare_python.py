@@ -14,8 +14,8 @@ from onnx import TensorProto, helper
 
 from edgenas.errors import Packed
 from edgenas.latency.device import probe
-from edgenas.profiling.offline import OfflineTransport
 from edgenas.profiling.transport import Job
+from edgenas.profiling.transports.offline import OfflineTransport
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from odd_pictures import broken, lossless, lossy
 from PIL import Image
 
 from edgenas.errors import DataError
-from edgenas.training.pictures import open_picture, to_tensor
-from edgenas.training.preprocess import Preprocess
+from edgenas.training.data.image_files import open_picture, to_tensor
+from edgenas.training.data.preprocess import Preprocess
 
 TIE = 0.05
 """Of confidence. Decoders and libraries that resize differ by a level here and there, which may turn a tie alone."""

@@ -14,12 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from edgenas.deploy.embed import embed_preprocessing
-from edgenas.deploy.onnx_export import export_onnx
+from edgenas.deploy.onnx.embedded_preprocessing import embed_preprocessing
+from edgenas.deploy.onnx.exporter import export_onnx
 from edgenas.files import shipped, write_json
-from edgenas.space.load import load_space
+from edgenas.space.loading import load_space
 from edgenas.supernet.subnet import Subnet
-from edgenas.training.preprocess import Preprocess
+from edgenas.training.data.preprocess import Preprocess
 
 CLASSES = ["null", "eins", "zwei", "drei", "vier", "fünf", "sechs, halb", "七", "acht", "neun"]
 

@@ -22,7 +22,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgenas.deploy.bundle import zip_bundle
+from edgenas.deploy.bundle.bundle import zip_bundle
 from edgenas.files import shipped
 
 FILES = (

@@ -16,9 +16,9 @@ from in_browser import NAME_ALL, served, web_runtime
 from little_bundle import said_by_run, write_pictures
 from PIL import Image
 
-from edgenas.deploy.web import write_web
+from edgenas.deploy.bundle.web_page import write_web
 from edgenas.errors import RunFolderError, UserError
-from edgenas.training.preprocess import Preprocess
+from edgenas.training.data.preprocess import Preprocess
 
 PICTURES = 150
 

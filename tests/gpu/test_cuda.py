@@ -7,14 +7,14 @@ from spaces import SMALL
 from edgenas.config.sections import AugmentConfig, DataConfig, TrainConfig
 from edgenas.space.arch import Arch
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training import loop
-from edgenas.training.course import validate
-from edgenas.training.data import Dataset, load_dataset
-from edgenas.training.evaluate import materialise, predict
+from edgenas.training import training_loop as loop
+from edgenas.training.data.dataset import Dataset, load_dataset
+from edgenas.training.materialise import materialise, predict
 from edgenas.training.optimizer import make_optimizer
 from edgenas.training.recipe import Lesson
 from edgenas.training.schedule import sandwich
-from edgenas.training.step import lesson_backward
+from edgenas.training.trainer import validate
+from edgenas.training.training_step import lesson_backward
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA GPU (see tests/gpu/README)")
 

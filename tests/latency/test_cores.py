@@ -12,13 +12,13 @@ from types import ModuleType
 import pytest
 from damaging import call
 
-from edgenas.deploy.inspection import inspect_model
+from edgenas.deploy.inspection.inspect import inspect_model
 from edgenas.errors import TableError
 from edgenas.files import shipped
 from edgenas.latency import device
 from edgenas.latency.device import Device, DeviceRun, dump_device, load_device, probe, usable_cores
-from edgenas.profiling.local import LocalTransport
-from edgenas.profiling.probed import read_probe
+from edgenas.profiling.probe import read_probe
+from edgenas.profiling.transports.local import LocalTransport
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from spaces import random_archs, spaces
 from edgenas.latency.gene_table import GeneTable
 from edgenas.latency.network_features import block_values, n_features, network_features, paper_values
 from edgenas.space.cost import cost
-from edgenas.space.load import load_space, preset_names
+from edgenas.space.loading import load_space, preset_names
 from edgenas.space.space import SearchSpace
 
 

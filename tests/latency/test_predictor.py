@@ -14,13 +14,13 @@ from edgenas.latency.block_cost import BlockCosts
 from edgenas.latency.calibration import fit_calibration, largest_coverage, line_fit, prices, slopes
 from edgenas.latency.network_features import ADDITIVE
 from edgenas.latency.predictor import LatencyPredictor, outdated
-from edgenas.latency.score import score_predictor
+from edgenas.latency.predictor_score import score_predictor
 from edgenas.latency.table import Identity, LatencyRow, LatencyTable
-from edgenas.profiling.plan import distinct_blocks, make_plan
+from edgenas.profiling.timing_plan import distinct_blocks, make_plan
 from edgenas.space.blocks import InvertedResidualSpec
 from edgenas.space.cost import cost
-from edgenas.space.design import covering
-from edgenas.space.load import load_space
+from edgenas.space.covering_samples import covering
+from edgenas.space.loading import load_space
 
 SPACE = load_space(Path(__file__).parent / "small_space.yaml")
 CLASSES = 10

@@ -16,11 +16,11 @@ import pytest
 from edgenas.errors import TableError
 from edgenas.latency.device import load_device
 from edgenas.latency.predictor import LatencyPredictor
-from edgenas.latency.score import score_predictor
+from edgenas.latency.predictor_score import score_predictor
 from edgenas.latency.table import UNKNOWN, LatencyTable, find_table, table_names
 from edgenas.latency.table_merge import merge_tables
-from edgenas.profiling.plan import distinct_blocks
-from edgenas.space.load import load_space
+from edgenas.profiling.timing_plan import distinct_blocks
+from edgenas.space.loading import load_space
 
 CONVERTED = ("samsung-note10/unknown", "i7-8700k/unknown")
 MEASURED = tuple(name for name in table_names() if name not in CONVERTED)

@@ -14,7 +14,7 @@ from edgenas.latency.plausibility import blocks_unlike_the_rest, slower_than_lar
 from edgenas.latency.table import STATISTIC, UNKNOWN, LatencyTable
 from edgenas.latency.table_check import Doubt, check_table
 from edgenas.latency.table_merge import merge_tables
-from edgenas.profiling.plan import distinct_blocks
+from edgenas.profiling.timing_plan import distinct_blocks
 from edgenas.space.blocks import BlockSpec, parse_block
 from edgenas.space.cost import cost
 

@@ -16,7 +16,7 @@ from edgenas.errors import TableError
 from edgenas.latency.table import UNKNOWN, LatencyTable
 from edgenas.latency.table_import import import_networks
 from edgenas.space.arch import Arch
-from edgenas.space.load import load_space
+from edgenas.space.loading import load_space
 from edgenas.space.space import SearchSpace
 
 OFA = load_space("ofa-mbv3-w1.0")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgenas.errors import ConfigError
-from edgenas.profiling.allowance import LEAST_NETWORKS, Allowance, allow
+from edgenas.profiling.device_time import LEAST_NETWORKS, Allowance, allow
 
 
 def allowed(minutes: float, largest_us: float = 5_000, blocks: int = 400, networks: int = 60) -> Allowance:

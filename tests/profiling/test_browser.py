@@ -16,19 +16,19 @@ import pytest
 from browsers import CHROMIUM, RUNTIME, browser_device, browsers_below, needs_browser, still_there
 from onnx import TensorProto, helper
 
-from edgenas.deploy.onnx_export import export_for_timing
-from edgenas.deploy.quantize import quantise_for_timing
-from edgenas.deploy.recipe import RECIPES
+from edgenas.deploy.int8.quantiser_recipe import RECIPES
+from edgenas.deploy.int8.quantize import quantise_for_timing
+from edgenas.deploy.onnx.exporter import export_for_timing
 from edgenas.errors import ConfigError, MeasurementError
 from edgenas.files import read_jsonl
 from edgenas.latency.device import Device, DeviceRun, dump_device, load_device
-from edgenas.profiling import browser, local
-from edgenas.profiling.browser import FILES, BrowserTransport, browser_version, find_browser
-from edgenas.profiling.elsewhere import probe_elsewhere
-from edgenas.profiling.record import PROCESSES, to_identity
+from edgenas.profiling.measurement import PROCESSES, to_identity
+from edgenas.profiling.remote_devices import probe_elsewhere
 from edgenas.profiling.session import measure_networks
 from edgenas.profiling.transport import Job
-from edgenas.space.load import load_space
+from edgenas.profiling.transports import browser, local
+from edgenas.profiling.transports.browser import FILES, BrowserTransport, browser_version, find_browser
+from edgenas.space.loading import load_space
 
 
 def make_package(folder: Path, version: str = "1.30.0", name: str = "onnxruntime-web") -> Path:
@@ -296,9 +296,9 @@ ENDLESS = """\
 import sys
 from pathlib import Path
 from edgenas.latency.device import probe
-from edgenas.profiling.browser import BrowserTransport
+from edgenas.profiling.transports.browser import BrowserTransport
 from edgenas.profiling.transport import Job
-from edgenas.space.load import load_space
+from edgenas.space.loading import load_space
 chromium, runtime, model = map(Path, sys.argv[1:])
 device = probe()
 device = device.model_copy(update={"run": device.run.in_browser()})

@@ -17,13 +17,13 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgenas.deploy.onnx_export import export_for_timing
+from edgenas.deploy.onnx.exporter import export_for_timing
 from edgenas.errors import ConfigError, EdgenasError, MeasurementError, Packed, UserError
 from edgenas.latency.device import Device, probe
 from edgenas.profiling.kit import WEIGHTS, Wanted, kit_name, share_weights, write_kit
-from edgenas.profiling.offline import OfflineTransport, read_results
 from edgenas.profiling.transport import Job
-from edgenas.space.load import load_space
+from edgenas.profiling.transports.offline import OfflineTransport, read_results
+from edgenas.space.loading import load_space
 
 SPACE = load_space(Path(__file__).parents[1] / "latency" / "small_space.yaml")
 HERE = probe()

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from edgenas.errors import ConfigError
-from edgenas.profiling.plan import distinct_blocks, make_plan
+from edgenas.profiling.timing_plan import distinct_blocks, make_plan
 from edgenas.space.cost import cost
-from edgenas.space.load import load_space, parse_space
+from edgenas.space.loading import load_space, parse_space
 from edgenas.space.space import SearchSpace
 
 SMALL_FILE = Path(__file__).parents[1] / "latency" / "small_space.yaml"

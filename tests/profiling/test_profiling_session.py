@@ -20,10 +20,8 @@ from edgenas.errors import MeasurementError, TableError
 from edgenas.files import append_jsonl, read_jsonl
 from edgenas.latency.device import Device, DeviceRun
 from edgenas.latency.table import NETWORK, LatencyTable
-from edgenas.profiling import local, session
-from edgenas.profiling.local import run_bench
-from edgenas.profiling.plan import Plan, make_plan
-from edgenas.profiling.record import (
+from edgenas.profiling import session
+from edgenas.profiling.measurement import (
     Measurement,
     pool,
     repeat_noise,
@@ -32,10 +30,13 @@ from edgenas.profiling.record import (
     to_record,
     to_table,
 )
-from edgenas.profiling.rows import validate_rows
 from edgenas.profiling.session import PROCESSES, measure_networks, profile
+from edgenas.profiling.timer_rows import validate_rows
+from edgenas.profiling.timing_plan import Plan, make_plan
 from edgenas.profiling.transport import installed_runtime
-from edgenas.space.load import load_space
+from edgenas.profiling.transports import local
+from edgenas.profiling.transports.local import run_bench
+from edgenas.space.loading import load_space
 
 SPACE = load_space(Path(__file__).parents[1] / "latency" / "small_space.yaml")
 DEVICE = Device(name="bench", cpu="c", os="o")
@@ -462,7 +463,7 @@ def test_the_timer_does_not_outlive_the_process_that_started_it(tmp_path, signal
     model = make_model(tmp_path / "endless" / "model.onnx")
     code = (
         "from pathlib import Path; from edgenas.latency.device import DeviceRun; "
-        "from edgenas.profiling.local import run_bench; "
+        "from edgenas.profiling.transports.local import run_bench; "
         f"run_bench([Path({str(model)!r})], DeviceRun(), rounds=10**6, seed=0, progress=lambda *step: print(*step))"
     )
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}

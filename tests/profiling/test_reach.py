@@ -9,12 +9,12 @@ import pytest
 from edgenas.errors import ConfigError
 from edgenas.latency.device import Device, DeviceRun, dump_device, probe
 from edgenas.profiling import reach as reaching
-from edgenas.profiling.browser import BrowserTransport
-from edgenas.profiling.local import LocalTransport
-from edgenas.profiling.offline import OfflineTransport
 from edgenas.profiling.place import Place
 from edgenas.profiling.reach import Reach, differences, parse_reach
-from edgenas.profiling.ssh import SshTransport
+from edgenas.profiling.transports.browser import BrowserTransport
+from edgenas.profiling.transports.local import LocalTransport
+from edgenas.profiling.transports.offline import OfflineTransport
+from edgenas.profiling.transports.ssh import SshTransport
 
 HERE = probe()
 PI4 = HERE.model_copy(update={"name": "pi4", "cpu": "Cortex-A72"})

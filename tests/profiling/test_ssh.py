@@ -21,12 +21,12 @@ from onnx import TensorProto, helper
 from edgenas.errors import ConfigError, MeasurementError
 from edgenas.files import read_jsonl
 from edgenas.latency.device import Device, probe
-from edgenas.profiling import connection
+from edgenas.profiling.measurement import PROCESSES
 from edgenas.profiling.place import Place, parse_place
-from edgenas.profiling.record import PROCESSES
 from edgenas.profiling.session import measure_networks
-from edgenas.profiling.ssh import SshTransport, probe_at
 from edgenas.profiling.transport import Job
+from edgenas.profiling.transports import ssh_connection as connection
+from edgenas.profiling.transports.ssh import SshTransport, probe_at
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_ctrl_c_ends_the_timer_there_and_clears_up(server, tmp_path) -> None:
     (model,) = models(tmp_path)[:1]
     code = (
         "import sys; from pathlib import Path; from edgenas.latency.device import probe; "
-        "from edgenas.profiling.place import parse_place; from edgenas.profiling.ssh import SshTransport; "
+        "from edgenas.profiling.place import parse_place; from edgenas.profiling.transports.ssh import SshTransport; "
         "from edgenas.profiling.transport import Job; "
         f"list(SshTransport(parse_place(sys.argv[1])).time([Job((Path({str(model)!r}),), 10**6, 0)], probe(), print))"
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgenas.files import shipped
-from edgenas.profiling.record import DISTURBANCES, Measurement
+from edgenas.profiling.measurement import DISTURBANCES, Measurement
 from edgenas.profiling.verdict import disturbed, judge, slowdown, upper_limit_us, worst
 
 PROCESSES, REPETITIONS = 8, 4000

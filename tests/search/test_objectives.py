@@ -5,9 +5,9 @@ import pytest
 
 from edgenas.errors import ConfigError
 from edgenas.search.loop import optimise
-from edgenas.search.objectives import Limit, Objective, as_constraints, as_evaluate
+from edgenas.search.objective_functions import Limit, Objective, as_constraints, as_evaluate
 from edgenas.space.arch import Arch
-from edgenas.space.load import load_space
+from edgenas.space.loading import load_space
 
 SPACE = load_space("digits-24")
 

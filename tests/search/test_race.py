@@ -5,7 +5,7 @@ import pytest
 
 from edgenas.search import optimise
 from edgenas.search.front import hypervolume, non_dominated, reference_of
-from edgenas.search.race import Trial, summarise
+from edgenas.search.strategy_comparison import Trial, summarise
 
 N_CHOICES = np.full(6, 4)
 

@@ -9,7 +9,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 
 from edgenas.errors import UserError
 from edgenas.search.surrogate import Encoding, Surrogate, _kernel, _left_out, quality_of
-from edgenas.space.load import load_space
+from edgenas.space.loading import load_space
 
 N_CHOICES = np.array([3, 1, 4, 2, 3, 3])
 

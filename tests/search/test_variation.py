@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from edgenas.search.strategies.variation import changed, mixed, moved, mutated, near_mates
-from edgenas.space.design import leaning
+from edgenas.space.covering_samples import leaning
 
 N_CHOICES = np.array([3, 1, 5, 2, 4, 3, 7, 3])
 

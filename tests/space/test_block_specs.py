@@ -15,7 +15,7 @@ from edgenas.space.blocks import (
     make_divisible,
     parse_block,
 )
-from edgenas.space.load import load_space, preset_names
+from edgenas.space.loading import load_space, preset_names
 
 
 @pytest.mark.parametrize("name", preset_names())

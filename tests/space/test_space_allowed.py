@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgenas.pipeline.costs import CostTable
-from edgenas.space.allowed import Need, allowed
-from edgenas.space.design import macs_of
-from edgenas.space.load import load_space
+from edgenas.space.covering_samples import macs_of
+from edgenas.space.feasible_samples import Need, allowed
+from edgenas.space.loading import load_space
 from edgenas.space.space import Genes
+from edgenas.stages.computed_costs import CostTable
 
 SPACE = load_space("mobile-32")
 MACS = CostTable(SPACE, 1)

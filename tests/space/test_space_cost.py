@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from edgenas.space.arch import Arch
 from edgenas.space.blocks import parse_block
 from edgenas.space.cost import cost
-from edgenas.space.load import load_space, preset_names
+from edgenas.space.loading import load_space, preset_names
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.subnet import ConvNorm, Subnet
 

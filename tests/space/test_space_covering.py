@@ -6,8 +6,8 @@ from spaces import SMALL, random_archs, spaces
 
 from edgenas.space.arch import Arch
 from edgenas.space.cost import cost
-from edgenas.space.design import covering
-from edgenas.space.load import load_space, preset_names
+from edgenas.space.covering_samples import covering
+from edgenas.space.loading import load_space, preset_names
 from edgenas.space.space import SearchSpace
 
 

@@ -8,7 +8,7 @@ from spaces import SMALL, genes_of, random_archs, spaces, spaces_and_archs, spac
 
 from edgenas.errors import SpaceError
 from edgenas.space.arch import Arch, StageGenes
-from edgenas.space.load import load_space, preset_names
+from edgenas.space.loading import load_space, preset_names
 from edgenas.space.space import SearchSpace
 
 

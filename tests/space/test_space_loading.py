@@ -6,7 +6,7 @@ import yaml
 from spaces import SMALL, random_archs
 
 from edgenas.errors import SpaceError, UserError
-from edgenas.space.load import load_space, parse_space, preset_names
+from edgenas.space.loading import load_space, parse_space, preset_names
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spaces import SMALL, random_archs, spaces
 
-from edgenas.deploy.onnx_export import export_for_timing
+from edgenas.deploy.onnx.exporter import export_for_timing
 from edgenas.errors import SpaceError, TableError
 from edgenas.latency.device import Device, dump_device, load_device
-from edgenas.space.form import FORM_OPERATORS
-from edgenas.space.load import load_space
+from edgenas.space.graph_variant import FORM_OPERATORS
+from edgenas.space.loading import load_space
 from edgenas.space.narrow import ABSENT, NEEDED, SQUEEZE_EXCITE, narrow
 from edgenas.space.space import SearchSpace
 

@@ -7,8 +7,8 @@ import pytest
 from spaces import SMALL
 
 from edgenas.space.cost import cost
-from edgenas.space.design import covering, near_in_macs
-from edgenas.space.load import load_space
+from edgenas.space.covering_samples import covering, near_in_macs
+from edgenas.space.loading import load_space
 
 
 @pytest.mark.parametrize("preset", ["mobile-32", "ofa-mbv3-w1.0"])

@@ -7,10 +7,10 @@ import torch
 from spaces import SMALL, random_archs
 from torch import nn
 
-from edgenas.space.load import load_space
+from edgenas.space.loading import load_space
 from edgenas.supernet.folding import folded
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training.evaluate import materialise
+from edgenas.training.materialise import materialise
 
 
 @pytest.mark.parametrize("name", ["small", "ofa-mbv3-w1.0"])

@@ -10,10 +10,10 @@ import pytest
 import torch
 from damaging import call
 
+from edgenas.accuracy.ofa_predictor import INPUTS, Facts, OFAAccuracy
 from edgenas.errors import DataError, SpaceError
 from edgenas.files import write_bytes
-from edgenas.space.load import load_space
-from edgenas.supernet.ofa_accuracy import INPUTS, Facts, OFAAccuracy
+from edgenas.space.loading import load_space
 
 SPACE = load_space("ofa-mbv3-w1.2")
 FACTS = Facts(space=SPACE.structure_id)

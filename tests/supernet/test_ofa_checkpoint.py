@@ -12,10 +12,10 @@ from ofa_networks import activate, at_resolutions, ofa_network, older, settle
 from spaces import random_archs
 
 from edgenas.errors import DataError, SpaceError
-from edgenas.space.load import load_space
+from edgenas.space.loading import load_space
 from edgenas.supernet.ofa import import_ofa_checkpoint
 from edgenas.supernet.pixels import IMAGENET
-from edgenas.training.evaluate import materialise
+from edgenas.training.materialise import materialise
 
 CLASSES = 12
 W10, W12 = load_space("ofa-mbv3-w1.0"), load_space("ofa-mbv3-w1.2")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from edgenas.errors import SpaceError
 from edgenas.space.arch import Arch
-from edgenas.space.load import load_space, preset_names
+from edgenas.space.loading import load_space, preset_names
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.subnet import InvertedResidual, num_parameters
 from edgenas.supernet.supernet import SuperNet

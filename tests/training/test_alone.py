@@ -19,10 +19,12 @@ from edgenas.errors import UncalibratedError
 from edgenas.space.mobilenet_v3 import mobilenet_v3_small
 from edgenas.supernet import depthwise
 from edgenas.supernet.subnet import Subnet
-from edgenas.training import alone, checkpoint, loop
-from edgenas.training.alone import fresh_subnet, step_seconds, steps_of, teach
-from edgenas.training.data import Dataset
-from edgenas.training.evaluate import recalibrate, top1, uncalibrated_top1
+from edgenas.training import checkpoint
+from edgenas.training import standalone as alone
+from edgenas.training import training_loop as loop
+from edgenas.training.data.dataset import Dataset
+from edgenas.training.materialise import recalibrate, top1, uncalibrated_top1
+from edgenas.training.standalone import fresh_subnet, step_seconds, steps_of, teach
 
 STEPS = 60
 

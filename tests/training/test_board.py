@@ -9,8 +9,8 @@ from halves import CONFIG, STEPS, train
 from edgenas.config.reading import parse_config
 from edgenas.errors import ConfigError
 from edgenas.files import read_jsonl
-from edgenas.pipeline.start import resolve
-from edgenas.training.board import FOLDER, load_tensorboard
+from edgenas.stages.start import resolve
+from edgenas.training.tensorboard import FOLDER, load_tensorboard
 
 WITH_BOARD = CONFIG.model_copy(update={"tensorboard": True})
 

@@ -17,9 +17,10 @@ from edgenas.files import read_json, write_yaml
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training import checkpoint, loop
+from edgenas.training import checkpoint
+from edgenas.training import training_loop as loop
 from edgenas.training.checkpoint import FILE_NAME, Header
-from edgenas.training.init import CLASSIFIER, check_init, load_init
+from edgenas.training.initial_weights import CLASSIFIER, check_init, load_init
 from edgenas.training.optimizer import make_optimizer
 
 SCHEMA = '"schema_version": 1'

@@ -8,16 +8,16 @@ from spaces import SMALL, random_archs
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from edgenas.config.sections import AugmentConfig, TrainConfig
-from edgenas.space.load import load_space, preset_names
+from edgenas.space.loading import load_space, preset_names
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training.augment import augment
-from edgenas.training.evaluate import preprocess_for
+from edgenas.training.data.augment import augment
 from edgenas.training.losses import distillation_loss, hard_loss
+from edgenas.training.materialise import preprocess_for
 from edgenas.training.optimizer import make_optimizer
 from edgenas.training.recipe import Lesson
 from edgenas.training.schedule import sandwich
-from edgenas.training.step import lesson_backward
+from edgenas.training.training_step import lesson_backward
 
 # A space of its own: supernets keep modules of archs by space, and fake ones must not reach other tests.
 FAKE = SearchSpace.model_validate({**SMALL.model_dump(), "name": "fake"})

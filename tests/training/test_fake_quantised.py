@@ -12,14 +12,14 @@ import torch
 from little_subnet import ARCH, CALIBRATION_IMAGES, PREPROCESS, digits, int8_file, spoiled, taught
 from torch import Tensor, nn
 
-from edgenas.deploy.onnx_export import export_onnx
-from edgenas.deploy.parity import onnx_logits
-from edgenas.space.load import load_space
+from edgenas.deploy.onnx.exporter import export_onnx
+from edgenas.deploy.onnx.parity import onnx_logits
+from edgenas.space.loading import load_space
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training.data import Dataset
-from edgenas.training.evaluate import materialise, predict
+from edgenas.training.data.dataset import Dataset
 from edgenas.training.fake_quantised import FOLLOWING, Gate, Rounded, fake_quantised, fold_norms, rounded_weight
+from edgenas.training.materialise import materialise, predict
 
 
 @pytest.fixture(scope="module")

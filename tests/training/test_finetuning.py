@@ -9,9 +9,9 @@ from torch import nn
 from edgenas.errors import DataError, EdgenasError, UncalibratedError
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training.data import Dataset
-from edgenas.training.evaluate import materialise, top1
+from edgenas.training.data.dataset import Dataset
 from edgenas.training.finetuning import finetune, with_classes
+from edgenas.training.materialise import materialise, top1
 
 
 def quiet(done: int, total: int) -> None:
@@ -77,7 +77,7 @@ def test_its_statistics_are_those_of_its_own_weights(subnet: Subnet, dataset: Da
     kept = [norm.running_var.clone() for norm in norms]
     for norm in norms:
         norm.running_var.fill_(7)
-    from edgenas.training.evaluate import recalibrate
+    from edgenas.training.materialise import recalibrate
 
     recalibrate(found, dataset.train.pictures[:CALIBRATION_IMAGES])
     for norm, variance in zip(norms, kept, strict=True):
@@ -93,7 +93,7 @@ def test_a_teacher_pulls_towards_its_outputs(subnet: Subnet, dataset: Dataset) -
     teacher.__class__ = Constant
     pictures = dataset.validation.head(64)
     alone, taught = tuned(subnet, dataset), tuned(subnet, dataset, teacher=teacher)
-    from edgenas.training.evaluate import predict
+    from edgenas.training.materialise import predict
 
     share = [float(predict(one, pictures.tensor()).softmax(1)[:, 3].mean()) for one in (alone, taught)]
     assert share[1] > share[0] + 0.15

@@ -12,7 +12,8 @@ import torch
 from halves import STEPS, train
 
 from edgenas.files import append_jsonl, read_jsonl, write_json
-from edgenas.training import checkpoint, loop
+from edgenas.training import checkpoint
+from edgenas.training import training_loop as loop
 
 
 @contextmanager

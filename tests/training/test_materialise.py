@@ -7,11 +7,11 @@ from spaces import SMALL
 from torch import Tensor, nn
 
 from edgenas.errors import DataError, SpaceError, UncalibratedError
-from edgenas.space.load import load_space
+from edgenas.space.loading import load_space
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training.evaluate import accuracy, materialise, predict, preprocess_for, top1, top1_tolerance
-from edgenas.training.split import Split
+from edgenas.training.data.split import Split
+from edgenas.training.materialise import accuracy, materialise, predict, preprocess_for, top1, top1_tolerance
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ from spaces import SMALL
 from edgenas.errors import EdgenasError
 from edgenas.files import read_jsonl
 from edgenas.supernet.supernet import ElasticInvertedResidual, SuperNet
-from edgenas.training import checkpoint, course, loop
+from edgenas.training import checkpoint
+from edgenas.training import trainer as course
+from edgenas.training import training_loop as loop
 from edgenas.training.optimizer import averaged, make_optimizer, new_average, update_average, zero_last_norms
 
 
@@ -161,7 +163,7 @@ import resource, sys
 from pathlib import Path
 from halves import CONFIG, problem, quiet, supernet
 from edgenas.exits import exit_codes
-from edgenas.training import loop
+from edgenas.training import training_loop as loop
 dataset, net = problem(2048), supernet()
 loop.train(net, dataset, CONFIG.model_copy(update={"epochs": 0.02}), seed=5, folder=Path(sys.argv[1]), progress=quiet)
 used = 1024 * int(next(l for l in open("/proc/self/status") if l.startswith("VmSize")).split()[1])

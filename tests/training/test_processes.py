@@ -20,11 +20,11 @@ from small_run import SMALL_CONFIG, SMALL_SPACE, edgenas
 from edgenas.config.sections import AugmentConfig
 from edgenas.errors import ConfigError
 from edgenas.files import read_json, read_jsonl
-from edgenas.pipeline.pool import known_pool
-from edgenas.pipeline.run import open_run
-from edgenas.training.augment import augment
+from edgenas.runs.folder import open_run
+from edgenas.stages.training_archs import known_pool
 from edgenas.training.checkpoint import FILE_NAME
-from edgenas.training.processes import Processes
+from edgenas.training.data.augment import augment
+from edgenas.training.distributed import Processes
 
 TESTS = Path(__file__).parents[1]
 

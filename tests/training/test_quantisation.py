@@ -10,13 +10,13 @@ import torch
 from little_subnet import ARCH, CALIBRATION_IMAGES, CONFIG, PREPROCESS, digits, int8_file, spoiled, taught
 from spaces import SMALL
 
-from edgenas.deploy.parity import onnx_top1
+from edgenas.deploy.onnx.parity import onnx_top1
 from edgenas.errors import EdgenasError, UncalibratedError
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training.data import Dataset
-from edgenas.training.evaluate import predict, top1
-from edgenas.training.quantisation import fine_tune
+from edgenas.training.data.dataset import Dataset
+from edgenas.training.materialise import predict, top1
+from edgenas.training.qat import fine_tune
 
 
 @pytest.fixture(scope="module")

@@ -15,14 +15,15 @@ from spaces import SMALL
 from edgenas.config.sections import WITH_BOTH_ENDS, TrainConfig
 from edgenas.errors import ConfigError
 from edgenas.space.arch import Arch
-from edgenas.space.design import macs_of
-from edgenas.space.load import load_space
-from edgenas.training import course, loop
-from edgenas.training.course import TEACHER, Course
+from edgenas.space.covering_samples import macs_of
+from edgenas.space.loading import load_space
+from edgenas.training import trainer as course
+from edgenas.training import training_loop as loop
 from edgenas.training.losses import alpha_divergence_loss, distillation_loss, hard_loss
 from edgenas.training.recipe import RECIPES, Lesson, lesson_at, rate_at, span_at, spans
 from edgenas.training.schedule import learning_rate, sandwich
-from edgenas.training.step import lesson_backward
+from edgenas.training.trainer import TEACHER, Course
+from edgenas.training.training_step import lesson_backward
 
 OFA = load_space("ofa-mbv3-w1.0")
 STEPS = 1210
@@ -173,7 +174,7 @@ def reference(losses: object) -> dict[str, torch.Tensor | None]:
     net = supernet().double().train()
 
     def logits(arch: Arch) -> torch.Tensor:
-        from edgenas.training.evaluate import preprocess_for
+        from edgenas.training.materialise import preprocess_for
 
         return net(preprocess_for(arch)(PICTURES).double(), arch)
 
@@ -206,7 +207,7 @@ def test_gradients_of_lessons_are_those_of_their_losses() -> None:
     assert soft.shape == (2, 2)
 
     def frozen(f):  # type: ignore[no-untyped-def]
-        from edgenas.training.evaluate import preprocess_for
+        from edgenas.training.materialise import preprocess_for
 
         own = f(small)
         taught = teacher(preprocess_for(small)(PICTURES).double()).detach()

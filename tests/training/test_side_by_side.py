@@ -12,9 +12,9 @@ from torch import Tensor
 from edgenas.space.arch import Arch
 from edgenas.supernet.layers import Cut
 from edgenas.supernet.supernet import SuperNet
+from edgenas.training.parallel_archs import room_for
 from edgenas.training.recipe import Lesson
-from edgenas.training.side_by_side import room_for
-from edgenas.training.step import lesson_backward
+from edgenas.training.training_step import lesson_backward
 
 CLASSES = 4
 PICTURES = torch.randint(0, 256, (6, 3, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -13,8 +13,8 @@ from halves import CONFIG, STEPS, train
 
 from edgenas.errors import Stopped
 from edgenas.files import read_jsonl
-from edgenas.training import loop
-from edgenas.training.stopping import Held
+from edgenas.training import training_loop as loop
+from edgenas.training.interruption import Held
 
 
 @pytest.fixture(autouse=True)

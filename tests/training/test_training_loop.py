@@ -16,14 +16,17 @@ from spaces import SMALL, random_archs
 
 from edgenas.errors import DataError, EdgenasError, RunFolderError
 from edgenas.files import read_json, read_jsonl, write_json
-from edgenas.training import beginning, checkpoint, log, loop
-from edgenas.training.course import Course, validate
+from edgenas.training import checkpoint
+from edgenas.training import setup as beginning
+from edgenas.training import training_log as log
+from edgenas.training import training_loop as loop
+from edgenas.training.data.preprocess import Preprocess
+from edgenas.training.fixed_settings import Schedule, tell_other_minutes
 from edgenas.training.losses import distillation_loss, hard_loss
 from edgenas.training.optimizer import make_optimizer
-from edgenas.training.preprocess import Preprocess
 from edgenas.training.recipe import Lesson
-from edgenas.training.settled import Schedule, tell_other_minutes
-from edgenas.training.step import lesson_backward
+from edgenas.training.trainer import Course, validate
+from edgenas.training.training_step import lesson_backward
 
 TESTS = Path(__file__).parents[1]
 

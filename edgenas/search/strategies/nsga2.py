@@ -23,7 +23,7 @@ from edgenas.search.strategies.archive import Archive
 from edgenas.search.strategies.effects import GeneEffects
 from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Repair, Strategy
 from edgenas.search.strategies.variation import mixed, moved, mutated, near_mates
-from edgenas.space.design import leaning
+from edgenas.space.covering_samples import leaning
 
 MATING_SHARE, MOVE_SHARE = 0.6, 0.3
 """Shares of offspring of neighbours along the front, and of single moves from it; the rest is NSGA-II's own."""

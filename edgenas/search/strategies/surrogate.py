@@ -15,7 +15,7 @@ from edgenas.search.front import hypervolume, non_dominated, reference_of
 from edgenas.search.strategies.nsga2 import NSGA2Strategy
 from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Repair, Strategy
 from edgenas.search.surrogate import LEAST_ROWS, Round, Surrogate, quality_of
-from edgenas.space.design import leaning
+from edgenas.space.covering_samples import leaning
 
 DESIGN = 2
 """Populations that the first design takes."""

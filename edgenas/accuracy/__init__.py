@@ -1,0 +1,1 @@
+"""What an architecture scores: accuracies measured by others, and predictors of accuracy."""

@@ -1,0 +1,153 @@
+"""The bundle: a folder with the model, what runs, times and proves it on the device, and what is known about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgenas.archives import zip_entry
+from edgenas.deploy.bundle.manifest import Manifest
+from edgenas.deploy.bundle.model_card import model_card, readme
+from edgenas.deploy.bundle.samples import SAMPLES, make_samples
+from edgenas.deploy.onnx.exporter import model_metadata
+from edgenas.errors import ParityError, RunFolderError, UncalibratedError, UserError, shortened
+from edgenas.files import read_json, shipped, write_bytes, write_json, write_text
+from edgenas.training.data.preprocess import Preprocess
+
+KIT = ("bench.py", "run.py", "verify.py")
+MODEL, INT8_MODEL = "model.onnx", "model_int8.onnx"
+MANIFEST = "manifest.json"
+
+
+def write_bundle(
+    folder: Path, *, model: Path, manifest: Manifest, int8_model: Path | None = None, replace: bool = False
+) -> Path:
+    """Write a bundle: models, samples, the kit, manifest.json, README.md and MODEL_CARD.md. All of it or nothing.
+
+    Args:
+        folder: the bundle, whose parent may be missing.
+        model: the exported file, from `export_onnx`.
+        manifest: what is known about it; `samples`, `files` and `digest` are filled in here.
+        int8_model: its int8 form, from `quantise`; it becomes model_int8.onnx.
+        replace: whether a former bundle in `folder` may be replaced. Any other folder is never touched.
+
+    Raises:
+        UncalibratedError: the model was exported for timing, or was never calibrated.
+        ParityError: the model is of another arch than the manifest's.
+        RunFolderError: `folder` exists and may not be replaced.
+    """
+    models = {MODEL: model} | ({INT8_MODEL: int8_model} if int8_model else {})
+    for path in models.values():
+        _check_model(path, manifest)
+    check_free(folder, replace)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+        fresh, old = Path(temporary) / "new", Path(temporary) / "old"
+        _fill(fresh, models, manifest)
+        if folder.exists():
+            folder.rename(old)
+        try:
+            fresh.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
+    return folder
+
+
+def _fill(folder: Path, models: Mapping[str, Path], manifest: Manifest) -> None:
+    for name, model in models.items():
+        write_bytes(folder / name, model.read_bytes())
+    for name in KIT:
+        write_bytes(folder / name, (shipped("export") / name).read_bytes())
+    data, samples = make_samples({name: folder / name for name in models}, Preprocess(**manifest.preprocess))
+    write_bytes(folder / SAMPLES, data)
+    write_text(folder / "README.md", readme(manifest))
+    write_text(folder / "MODEL_CARD.md", model_card(manifest))
+    sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    write_json(folder / MANIFEST, dataclasses.replace(manifest, samples=samples, files=sums).sealed().to_json())
+
+
+def zip_bundle(folder: Path, path: Path) -> Path:
+    """Write a bundle as one zip, atomically; a former zip there is replaced. Equal bundles give equal bytes.
+
+    Args:
+        folder: from `write_bundle`. What else lies in it stays out.
+        path: of the zip; its name without `.zip` becomes the folder inside.
+
+    Raises:
+        RunFolderError: see `check_zip_free`.
+        UserError: the folder is no bundle.
+    """
+    check_zip_free(path)
+    names = [MANIFEST, *read_json(folder / MANIFEST, "export again")["files"]]
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names:
+            archive.writestr(zip_entry(f"{path.stem}/{name}"), (folder / name).read_bytes())
+    write_bytes(path, stream.getvalue())
+    return path
+
+
+def check_zip_free(path: Path) -> None:
+    """Refuse a path that no zip may be written to.
+
+    Raises:
+        RunFolderError: it is something else than a bundle's zip, or is not called one.
+    """
+    if path.suffix != ".zip":
+        raise RunFolderError(f"{path}: wanted a file name that ends in .zip")
+    if path.exists() and not _is_bundle_zip(path):
+        raise RunFolderError(f"{path} exists and is no bundle's zip: move it away or choose another name")
+
+
+def _is_bundle_zip(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.rpartition("/")[2] == MANIFEST for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _check_model(model: Path, manifest: Manifest) -> None:
+    metadata = model_metadata(model)
+    if metadata.get("calibrated") != "true" or metadata.get("for_timing") == "true":
+        raise UncalibratedError(
+            f"{model} was exported for timing or from an uncalibrated subnet and must not be deployed: "
+            "export the subnet that edgenas.materialise(net, arch, images) returns"
+        )
+    if metadata["arch"] != manifest.arch:
+        raise ParityError(f"{model} is arch {metadata['arch']}, the manifest is about {manifest.arch}")
+
+
+def check_free(folder: Path, replace: bool) -> None:
+    """Refuse a folder that no bundle may be written to.
+
+    Raises:
+        RunFolderError: it holds what is no part of a bundle, or a bundle that may not be replaced.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    foreign = _foreign_files(folder)
+    if foreign:
+        raise RunFolderError(
+            f"{folder} exists and holds what is no part of a bundle ({shortened(foreign)}): "
+            "move that away or choose another folder"
+        )
+    if not replace:
+        raise RunFolderError(f"{folder} already holds a bundle: ask to replace it, or choose another folder")
+
+
+def _foreign_files(folder: Path) -> list[str]:
+    """What in an existing folder no former export of ours wrote."""
+    try:
+        ours = {*read_json(folder / MANIFEST)["files"], MANIFEST, "__pycache__"}
+    except (UserError, KeyError, TypeError, NotADirectoryError):
+        ours = set()
+    names = [folder.name] if folder.is_file() else [path.name for path in folder.iterdir()]
+    return sorted(set(names) - ours)

@@ -1,0 +1,71 @@
+"""Values of a manifest that anyone may have written: looked up and checked one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from edgenas.deploy.bundle.bundle import MANIFEST
+from edgenas.errors import EdgenasError, explained
+
+Value = TypeVar("Value")
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class ManifestError(EdgenasError):
+    """A manifest lacks a value, or holds one that makes no sense."""
+
+
+class StatedAccuracy(BaseModel):
+    """What a manifest states of a file's accuracy on test images."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    test_top1: Share
+    test_images: Annotated[int, Field(ge=1)]
+
+
+def _model_name(name: str) -> str:
+    if not name.endswith(".onnx"):
+        raise ValueError(f"{name[:100]!r} is no ONNX file")
+    return name
+
+
+ModelName = Annotated[str, AfterValidator(_model_name)]
+
+
+def stated(manifest: Mapping[str, Any], kind: type[Value], *path: str) -> Value:
+    """Return the value at a path of keys, checked.
+
+    Args:
+        manifest: as read from JSON.
+        kind: what pydantic is to make of the value.
+        path: keys, from the outermost on.
+
+    Raises:
+        ManifestError: a key is missing, or the value is of another kind.
+    """
+    value: Any = manifest
+    for depth, key in enumerate(path, start=1):
+        if not isinstance(value, Mapping) or key not in value:
+            raise ManifestError(f"{MANIFEST} lacks {'.'.join(path[:depth])}: export the bundle again")
+        value = value[key]
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise ManifestError(f"{MANIFEST}: {'.'.join(path)}: {explained(error.errors())}") from None
+
+
+def stated_model(manifest: Mapping[str, Any], *path: str) -> str:
+    """Return the name of a model at a path of keys, which is one of the bundle's own files.
+
+    Raises:
+        ManifestError: it is missing, or names something else.
+    """
+    name = stated(manifest, ModelName, *path)
+    if name not in stated(manifest, dict[str, str], "files"):
+        raise ManifestError(f"{MANIFEST}: {'.'.join(path)}: {name[:100]!r} is no file of the bundle")
+    return name

@@ -1,0 +1,88 @@
+"""A bundle's model as a page for browsers: a folder that any static server serves."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from edgenas.deploy.bundle.bundle import INT8_MODEL, MANIFEST, MODEL
+from edgenas.errors import RunFolderError, UserError, shortened
+from edgenas.files import read_json, shipped, write_bytes, write_json
+
+PAGE = ("index.html", "page.js")
+DESCRIPTION = "model.json"
+RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+RUNTIME_FOLDER = "runtime"
+RUNTIME_URL = "https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/"
+"""Where the page fetches the runtime from if the folder holds none."""
+
+
+def write_web(bundle: Path, out: Path, runtime: Path | None = None) -> Path:
+    """Write the page of a bundle: index.html, page.js, model.json, the model, and the runtime where it is given.
+
+    Args:
+        bundle: a bundle's folder.
+        out: the page's folder; a former page there is replaced.
+        runtime: onnxruntime-web's `dist` folder; without it the page fetches the runtime from a public server.
+
+    Returns:
+        The page's folder.
+
+    Raises:
+        RunFolderError: `out` holds something else than a page.
+        UserError: the bundle or the runtime lacks a file.
+    """
+    check_web_free(out)
+    manifest = read_json(bundle / MANIFEST, "export again")
+    model = _model(manifest)
+    if runtime:
+        _check_runtime(runtime)
+    described = {
+        "name": manifest["name"],
+        "arch": manifest["arch"],
+        "classes": manifest["classes"],
+        "preprocess": manifest["preprocess"],
+        "model": model,
+        "takes_bytes": manifest["preprocessing_included"],
+        "runtime": (f"{RUNTIME_FOLDER}/" if runtime else RUNTIME_URL) + RUNTIME_FILES[0],
+    }
+    for name in PAGE:
+        write_bytes(out / name, (shipped("export") / "web" / name).read_bytes())
+    write_bytes(out / model, (bundle / model).read_bytes())
+    if runtime:
+        (out / RUNTIME_FOLDER).mkdir(exist_ok=True)
+        for name in RUNTIME_FILES:
+            shutil.copyfile(runtime / name, out / RUNTIME_FOLDER / name)
+    write_json(out / DESCRIPTION, described)
+    return out
+
+
+def _model(manifest: dict[str, Any]) -> str:
+    """The int8 file only where every device of the run runs that."""
+    return INT8_MODEL if set(manifest["deployed"].values()) == {INT8_MODEL} else MODEL
+
+
+def _check_runtime(runtime: Path) -> None:
+    missing = [name for name in RUNTIME_FILES if not (runtime / name).is_file()]
+    if missing:
+        raise UserError(
+            f"{runtime} lacks {', '.join(missing)}: wanted the folder node_modules/onnxruntime-web/dist that "
+            "`npm install onnxruntime-web` makes"
+        )
+
+
+def check_web_free(out: Path) -> None:
+    """Refuse a folder that no page may be written to.
+
+    Raises:
+        RunFolderError: it holds what is no part of a page.
+    """
+    if not out.exists():
+        return
+    known = {*PAGE, DESCRIPTION, MODEL, INT8_MODEL, RUNTIME_FOLDER}
+    foreign = [out.name] if out.is_file() else sorted({path.name for path in out.iterdir()} - known)
+    if foreign:
+        raise RunFolderError(
+            f"{out} exists and holds what is no part of a page ({shortened(foreign)}): choose another folder"
+        )

@@ -1,0 +1,1 @@
+"""int8 files, quantised by ONNX Runtime so that its CPU kernels run fastest."""

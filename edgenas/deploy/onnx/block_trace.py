@@ -1,0 +1,224 @@
+"""Traces of blocks: torch's exporter is called once for each structure of a block, then weights are filled in.
+
+Blocks of equal structure (kind, kernel, stride, activation, with or without expansion, shortcut, squeeze-excite) give
+graphs that differ in their weights and in the groups of depthwise convolutions alone. A call of `torch.onnx.export`
+takes half a second and more, filling a graph a millisecond. Traces hold no weights, so they are kept for the life of
+the process; a space has some dozens.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import zlib
+from collections.abc import Mapping, Sequence
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from edgenas.deploy.onnx.block_graphs import OPSET, BlockGraph, cut
+from edgenas.errors import EdgenasError
+from edgenas.space.blocks import BlockSpec, HeadSpec, InvertedResidualSpec, StemSpec
+from edgenas.supernet.subnet import ConvNorm, build_block
+
+BLOCKS_PER_EXPORT = 40
+GRAPH_SIZE = 16
+"""Image size that blocks are traced at; their graphs are the same at any other."""
+IN_CHANNELS, OUT_CHANNELS, MID_CHANNELS, SQUEEZED_CHANNELS = 16, 24, 32, 8
+"""Channels that blocks are traced with, where their graphs do not depend on them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockTrace:
+    """A block's graph without its weights.
+
+    Attributes:
+        graph: nodes, and the constants that are no weights: axes and shapes.
+        order: names of all constants in the order of use; weights are named like the module's tensors.
+    """
+
+    graph: BlockGraph
+    order: tuple[str, ...]
+
+    def filled(self, block: nn.Module) -> BlockGraph:
+        """Return the graph of a block of this structure, batch norm folded, with the block's own weights.
+
+        Weights are taken as they are, whatever their values: a bias of zeros stays, so that a trained block has the
+        very graph that was timed with random weights.
+        """
+        tensors, kept = block.state_dict(), self.graph.constants
+        weights = {name: onnx.numpy_helper.from_array(tensor.numpy(), name) for name, tensor in tensors.items()}
+        nodes = tuple(_with_groups(node, tensors) for node in self.graph.nodes)
+        constants = {name: kept[name] if name in kept else weights[name] for name in self.order}
+        return dataclasses.replace(self.graph, nodes=nodes, constants=constants)
+
+
+_TRACES: dict[BlockSpec, BlockTrace] = {}
+"""By structure; filled by `block_graphs` alone."""
+
+
+def block_graphs(blocks: Sequence[nn.Module], specs: Sequence[BlockSpec]) -> list[BlockGraph]:
+    """Return the ONNX graph of each block, which is what `torch.onnx.export` would write for it.
+
+    Args:
+        blocks: modules as `deployed` returns them.
+        specs: their BlockSpecs, of any image size.
+
+    Raises:
+        EdgenasError: the installed torch writes a block's weights otherwise than as they are in the module.
+    """
+    structures = [structure(spec) for spec in specs]
+    missing = [spec for spec in dict.fromkeys(structures) if spec not in _TRACES]
+    for start in range(0, len(missing), BLOCKS_PER_EXPORT):
+        chunk = missing[start : start + BLOCKS_PER_EXPORT]
+        _TRACES.update(zip(chunk, _trace(chunk), strict=True))
+    return [_TRACES[spec].filled(block) for spec, block in zip(structures, blocks, strict=True)]
+
+
+def structure(spec: BlockSpec) -> BlockSpec:
+    """Return the block that stands for all of equal structure: same graph, but for weights and depthwise groups."""
+    spec = sizeless(spec)
+    match spec:
+        case StemSpec():
+            return dataclasses.replace(spec, out_channels=OUT_CHANNELS)
+        case InvertedResidualSpec():
+            return dataclasses.replace(
+                spec,
+                in_channels=IN_CHANNELS,
+                out_channels=IN_CHANNELS if spec.residual else OUT_CHANNELS,
+                mid_channels=MID_CHANNELS if spec.expands else IN_CHANNELS,
+                se_channels=SQUEEZED_CHANNELS if spec.se_channels else 0,
+            )
+        case HeadSpec():
+            # The width stays: flattening names it.
+            return dataclasses.replace(spec, in_channels=IN_CHANNELS, out_channels=OUT_CHANNELS)
+    return spec
+
+
+def sizeless(spec: BlockSpec) -> BlockSpec:
+    """Return the same for blocks that differ in image size alone: their graphs are equal."""
+    return dataclasses.replace(spec, in_size=GRAPH_SIZE, name="")
+
+
+def deployed(block: nn.Module) -> nn.Module:
+    """Return a copy on the CPU with batch norm folded into the convolutions."""
+    block = copy.deepcopy(block).cpu().float().eval().requires_grad_(False)
+    # In channels-last memory, which subnets are trained in, torch traces pooling into a Reshape and a Gather more.
+    block = block.to(memory_format=torch.contiguous_format)
+    for module in list(block.modules()):
+        if isinstance(module, ConvNorm):
+            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
+            module.norm = nn.Identity()  # type: ignore[assignment]
+    return block
+
+
+def random_block(spec: BlockSpec) -> nn.Module:
+    """Return a block with seeded weights and statistics such as training leaves.
+
+    Fresh statistics would fold into biases of 0, which the exporter removes, and let signals fade with depth
+    towards denormal numbers, which are slow.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(zlib.crc32(sizeless(spec).key.encode()))
+        block = build_block(spec)
+        for module in block.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.normal_(module.bias, std=0.5)
+    return block
+
+
+class _SideBySide(nn.Module):
+    """Many blocks, each with an input of its own: most of the cost of a call of torch's exporter is fixed."""
+
+    def __init__(self, blocks: Sequence[nn.Module]):
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(block(x) for block, x in zip(self.blocks, inputs, strict=True))
+
+
+def traced_directly(blocks: Sequence[nn.Module], specs: Sequence[BlockSpec]) -> list[BlockGraph]:
+    """Return each block's graph as `torch.onnx.export` writes it; tensors are named as in the module of many."""
+    ports = [(f"input_{number}", f"output_{number}") for number in range(len(blocks))]
+    program = torch.onnx.export(
+        _SideBySide(blocks).eval(),
+        tuple(torch.zeros(1, spec.in_channels, spec.in_size, spec.in_size) for spec in specs),
+        input_names=[source for source, _ in ports],
+        output_names=[target for _, target in ports],
+        opset_version=OPSET,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+    assert program is not None
+    return cut(program.model_proto.graph, ports)
+
+
+def _trace(specs: Sequence[BlockSpec]) -> list[BlockTrace]:
+    blocks = [deployed(random_block(spec)) for spec in specs]
+    graphs = traced_directly(blocks, specs)
+    return [
+        _without_weights(graph, f"blocks.{number}.", block)
+        for number, (graph, block) in enumerate(zip(graphs, blocks, strict=True))
+    ]
+
+
+def _without_weights(graph: BlockGraph, prefix: str, block: nn.Module) -> BlockTrace:
+    """Keep of a block's graph what does not depend on its weights.
+
+    Raises:
+        EdgenasError: a floating-point constant is no tensor of the module, or a tensor of the module is missing.
+    """
+    # torch numbers the others over a whole export. A file must not depend on what was traced beside its blocks.
+    names = {
+        name: name.removeprefix(prefix) if name.startswith(prefix) else f"constant_{number}"
+        for number, name in enumerate(graph.constants)
+    }
+    constants = {names[name]: _renamed_constant(tensor, names[name]) for name, tensor in graph.constants.items()}
+    tensors = block.state_dict()
+    kept = {name: tensor for name, tensor in constants.items() if name not in tensors}
+    as_they_are = all(name in constants and _equal(constants[name], tensor) for name, tensor in tensors.items())
+    if not as_they_are or any(_is_float(tensor) for tensor in kept.values()):
+        raise EdgenasError(
+            f"torch {torch.__version__} exports the weights of a {type(block).__name__} otherwise than as they are "
+            "(transposed, merged or folded), which edgenas does not support: install another version of torch"
+        )
+    nodes = tuple(_renamed_node(node, names) for node in graph.nodes)
+    return BlockTrace(dataclasses.replace(graph, nodes=nodes, constants=kept), tuple(constants))
+
+
+def _equal(constant: onnx.TensorProto, tensor: Tensor) -> bool:
+    values = onnx.numpy_helper.to_array(constant)
+    return values.shape == tuple(tensor.shape) and bool((values == tensor.numpy()).all())
+
+
+def _is_float(constant: onnx.TensorProto) -> bool:
+    return constant.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
+
+
+def _renamed_constant(constant: onnx.TensorProto, name: str) -> onnx.TensorProto:
+    own = onnx.TensorProto()
+    own.CopyFrom(constant)
+    own.name = name
+    return own
+
+
+def _renamed_node(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
+    own = onnx.NodeProto()
+    own.CopyFrom(node)
+    own.input[:] = [names.get(name, name) for name in node.input]
+    return own
+
+
+def _with_groups(node: onnx.NodeProto, tensors: Mapping[str, Tensor]) -> onnx.NodeProto:
+    """Return the node; a depthwise convolution with as many groups as its weight has channels."""
+    groups = next((number for number, each in enumerate(node.attribute) if each.name == "group"), None)
+    if groups is None or node.attribute[groups].i == 1:
+        return node
+    own = onnx.NodeProto()
+    own.CopyFrom(node)
+    own.attribute[groups].i = len(tensors[node.input[1]])
+    return own

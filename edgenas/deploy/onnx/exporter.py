@@ -1,0 +1,199 @@
+"""The one exporter: blocks and networks for timing, and the final model, in the same form.
+
+Everything is exported block by block (see `block_trace`) and stitched: what a network's blocks are timed as is what
+the network is made of.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import onnx
+
+from edgenas.deploy.onnx.block_graphs import BlockGraph, Port, open_batch, stitch
+from edgenas.deploy.onnx.block_trace import block_graphs, deployed, random_block, sizeless
+from edgenas.deploy.onnx.graph_variants import in_form
+from edgenas.deploy.onnx.table_variant import Measured, variant_like
+from edgenas.errors import UserError
+from edgenas.files import write_bytes
+from edgenas.first_bytes import stand_in_cause
+from edgenas.space.blocks import BlockSpec, HeadSpec, StemSpec
+from edgenas.space.graph_variant import EXPORT_FORMS, ExportForm
+from edgenas.supernet.subnet import Subnet
+
+EXPORTER_VERSION = 1
+"""Part of every latency table's identity: raised whenever the exported form changes."""
+
+LOGGER = logging.getLogger(__name__)
+Progress = Callable[[int, int], None]
+
+
+def export_onnx(
+    subnet: Subnet,
+    path: str | Path,
+    *,
+    form: ExportForm | None = None,
+    like: Measured | None = None,
+    for_timing: bool = False,
+    dynamic_batch: bool = False,
+) -> Path:
+    """Write a subnet as one ONNX file: batch norm folded, static shapes, batch 1, fp32.
+
+    Input `pixels` (1, 3, resolution, resolution), preprocessed; output `logits` (1, classes). Names of nodes
+    and weights begin with stage and block. The subnet is left as it was.
+
+    Args:
+        subnet: what to export.
+        path: of the file; an old one is replaced.
+        form: graph variant, which operators it is written in, see `space.form`. Without `form` and `like` it is
+            `direct`, and a warning is logged: a latency table may be of another variant, which takes another time.
+        like: a latency table, or a predictor, whose latencies shall hold for the file: the variant is that of the
+            files that were measured for it.
+        for_timing: allow an uncalibrated subnet. The file says so, and no bundle takes it.
+        dynamic_batch: leave the first dimension of input and output open.
+
+    Raises:
+        UncalibratedError: the subnet was not calibrated, and `for_timing` is false.
+        UserError: `form` and `like` are both given, or no fp32 file can be written like that table.
+    """
+    variant = _variant(form, like)
+    if not for_timing:
+        subnet.require_calibrated("export")
+    blocks = [deployed(block) for block in subnet.blocks.values()]
+    graphs = block_graphs(blocks, subnet.specs)
+    arch = subnet.arch.id if subnet.arch else ""
+    model = _network(subnet.specs, graphs, variant)
+    if dynamic_batch:
+        open_batch(model)
+    _save(model, Path(path), _metadata(arch, variant, subnet.calibration_images, for_timing))
+    return Path(path)
+
+
+def _variant(form: ExportForm | None, like: Measured | None) -> ExportForm:
+    if form is not None and like is not None:
+        raise UserError(f"form={form!r} and like are two answers to which graph variant is written: leave one out")
+    if like is not None:
+        return variant_like(like, EXPORTER_VERSION)
+    if form is None:
+        LOGGER.warning(
+            "the file is written in the graph variant 'direct'; latencies of a table or predictor hold for it only if "
+            "theirs is the same: pass like=TABLE, or form='direct' if none matters"
+        )
+    return form or "direct"
+
+
+def export_for_timing(
+    networks: Mapping[str, Sequence[BlockSpec]],
+    folder: Path,
+    progress: Progress | None = None,
+    *,
+    form: ExportForm = "direct",
+) -> dict[str, Path]:
+    """Write networks (or single blocks: sequences of one) with random weights, to be timed.
+
+    Args:
+        networks: BlockSpecs by any name, e.g. a block's key or an arch's id.
+        folder: where files `0000.onnx`, `0001.onnx`, … go; files of these names are replaced.
+        progress: called with (done, total) files after each file.
+        form: which operators they are written in, see `space.form`.
+
+    Returns:
+        The file of each name, in the order given.
+    """
+    return _write_all(networks, _timing_graphs(networks), form, folder, progress)
+
+
+def export_forms(
+    networks: Mapping[str, Sequence[BlockSpec]],
+    folder: Path,
+    progress: Progress | None = None,
+    *,
+    forms: Sequence[ExportForm] = EXPORT_FORMS,
+) -> dict[tuple[ExportForm, str], Path]:
+    """Write each network in several forms, of the same random weights; see `export_for_timing`.
+
+    Returns:
+        The files by form and name: `direct/0000.onnx`, ….
+    """
+    graphs = _timing_graphs(networks)
+    written = {form: _write_all(networks, graphs, form, folder / form, progress) for form in forms}
+    return {(form, name): path for form, paths in written.items() for name, path in paths.items()}
+
+
+def _timing_graphs(networks: Mapping[str, Sequence[BlockSpec]]) -> dict[BlockSpec, BlockGraph]:
+    """Return the graphs of all distinct blocks, regardless of image size, with random weights."""
+    distinct = list(dict.fromkeys(sizeless(spec) for specs in networks.values() for spec in specs))
+    blocks = [deployed(random_block(spec)) for spec in distinct]
+    return dict(zip(distinct, block_graphs(blocks, distinct), strict=True))
+
+
+def _write_all(
+    networks: Mapping[str, Sequence[BlockSpec]],
+    graphs: Mapping[BlockSpec, BlockGraph],
+    form: ExportForm,
+    folder: Path,
+    progress: Progress | None = None,
+) -> dict[str, Path]:
+    paths = {}
+    for number, (name, specs) in enumerate(networks.items()):
+        paths[name] = folder / f"{number:04d}.onnx"
+        model = _network(specs, [graphs[sizeless(spec)] for spec in specs], form)
+        _save(model, paths[name], _metadata(name, form, calibration_images=0, for_timing=True))
+        if progress is not None:
+            progress(len(paths), len(networks))
+    return paths
+
+
+def model_metadata(path: Path) -> dict[str, str]:
+    """What our exporter wrote into a file about itself, `edgenas.` left off.
+
+    Keys: exporter_version, form, arch, calibrated, calibration_images, for_timing; of int8 files those that
+    `quantise_each` adds, too. Empty for models of others.
+
+    Raises:
+        UserError: the file is missing or no ONNX model.
+    """
+    try:
+        model = onnx.load(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    # onnx passes on whatever protobuf raises, which differs between its versions.
+    except Exception as error:
+        raise UserError(f"{path} is no ONNX model: {stand_in_cause(path) or error}") from None
+    prefix = "edgenas."
+    return {p.key.removeprefix(prefix): p.value for p in model.metadata_props if p.key.startswith(prefix)}
+
+
+def _network(specs: Sequence[BlockSpec], graphs: Sequence[BlockGraph], form: ExportForm) -> onnx.ModelProto:
+    first, last = specs[0], specs[-1]
+    source = Port("pixels" if isinstance(first, StemSpec) else "input", _square(first.in_channels, first.in_size))
+    if isinstance(last, HeadSpec):
+        target = Port("logits", (1, last.out_channels))
+    else:
+        target = Port("output", _square(last.out_channels, last.out_size))
+    places = [spec.name or f"block{number}" for number, spec in enumerate(specs)]
+    formed = [in_form(graph, spec, form) for graph, spec in zip(graphs, specs, strict=True)]
+    return stitch(list(zip(places, formed, strict=True)), source, target)
+
+
+def _square(channels: int, size: int) -> tuple[int, ...]:
+    return (1, channels, size, size)
+
+
+def _metadata(arch: str, form: ExportForm, calibration_images: int, for_timing: bool) -> dict[str, str]:
+    metadata = {
+        "exporter_version": str(EXPORTER_VERSION),
+        "form": form,
+        "arch": arch,
+        "calibrated": "true" if calibration_images else "false",
+        "calibration_images": str(calibration_images),
+    }
+    return {**metadata, "for_timing": "true"} if for_timing else metadata
+
+
+def _save(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str]) -> None:
+    onnx.helper.set_model_props(model, {f"edgenas.{key}": value for key, value in metadata.items()})
+    onnx.checker.check_model(model, full_check=True)
+    write_bytes(path, model.SerializeToString(deterministic=True))

@@ -1,0 +1,104 @@
+"""Block graphs rewritten into the forms that `space.form` describes. Onnx alone, no torch."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+
+from edgenas.deploy.onnx.block_graphs import BlockGraph
+from edgenas.errors import UserError, one_of, shown
+from edgenas.space.blocks import BlockSpec
+from edgenas.space.graph_variant import EXPORT_FORMS, ExportForm
+
+GATE_SCALES = "gate_scales"
+
+
+def in_form(graph: BlockGraph, spec: BlockSpec, form: ExportForm) -> BlockGraph:
+    """One block's graph in the form asked for.
+
+    Args:
+        graph: in the form `direct`, at any picture size.
+        spec: of the block at the size it is to have.
+        form: see `space.form`.
+
+    Raises:
+        UserError: there is no such form.
+    """
+    if form not in EXPORT_FORMS:
+        raise UserError(f"form: {shown(form)} is unknown; {one_of(str(form), EXPORT_FORMS)}")
+    if form == "direct":
+        return graph
+    pooled = _pooled(graph)
+    return _blocked(pooled, spec.out_size) if form == "blocked" else pooled
+
+
+def averages_pictures(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:
+    """Whether a node is a ReduceMean over height and width that keeps its four dimensions."""
+    kept = all(attribute.i == 1 for attribute in node.attribute if attribute.name == "keepdims")
+    if node.op_type != "ReduceMean" or not kept or len(node.input) < 2 or node.input[1] not in constants:
+        return False
+    axes = onnx.numpy_helper.to_array(constants[node.input[1]])
+    return sorted(int(axis) % 4 for axis in axes.ravel()) == [2, 3]
+
+
+def gather_gates(graph: onnx.GraphProto) -> None:
+    """Take back, in place, what the form `blocked` adds: gates are multiplied as vectors again."""
+    spread = {node.output[0]: node.input[0] for node in graph.node if is_spread_gate(node)}
+    nodes = [node for node in copy.deepcopy(list(graph.node)) if node.output[0] not in spread]
+    for node in nodes:
+        node.input[:] = [spread.get(name, name) for name in node.input]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def is_spread_gate(node: onnx.NodeProto) -> bool:
+    """Whether a node is what the form `blocked` adds."""
+    return node.op_type == "Resize" and len(node.input) == 3 and node.input[2].endswith(GATE_SCALES)
+
+
+def _pooled(graph: BlockGraph) -> BlockGraph:
+    nodes = tuple(_global_average(node, graph.constants) for node in graph.nodes)
+    read = {name for node in nodes for name in node.input}
+    return dataclasses.replace(
+        graph, nodes=nodes, constants={name: value for name, value in graph.constants.items() if name in read}
+    )
+
+
+def _global_average(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> onnx.NodeProto:
+    if not averages_pictures(node, constants):
+        return node
+    return onnx.helper.make_node("GlobalAveragePool", node.input[:1], node.output)
+
+
+def _blocked(graph: BlockGraph, size: int) -> BlockGraph:
+    gates = {node.output[0] for node in graph.nodes if node.op_type == "HardSigmoid"}
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.nodes:
+        gate = next((name for name in node.input if node.op_type == "Mul" and name in gates), None)
+        # Of one pixel, both shapes are equal already.
+        if gate is None or size == 1:
+            nodes.append(node)
+            continue
+        spread, product = _spread(gate), onnx.NodeProto()
+        product.CopyFrom(node)
+        product.input[:] = [spread.output[0] if name == gate else name for name in node.input]
+        nodes += [spread, product]
+    scales = onnx.numpy_helper.from_array(np.array([1, 1, size, size], np.float32), GATE_SCALES)
+    added = {GATE_SCALES: scales} if len(nodes) > len(graph.nodes) else {}
+    return dataclasses.replace(graph, nodes=tuple(nodes), constants={**graph.constants, **added})
+
+
+def _spread(gate: str) -> onnx.NodeProto:
+    """The attributes are the ones that the runtime's transformation into blocks asks for."""
+    return onnx.helper.make_node(
+        "Resize",
+        [gate, "", GATE_SCALES],
+        [f"{gate}/spread"],
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )

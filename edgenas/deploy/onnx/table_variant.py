@@ -1,0 +1,36 @@
+"""The graph variant that a latency table's files were written in, for a file that its predictions are to hold for."""
+
+from __future__ import annotations
+
+from edgenas.errors import UserError, one_of, shown
+from edgenas.latency.predictor import LatencyPredictor
+from edgenas.latency.table import UNKNOWN, LatencyTable
+from edgenas.space.graph_variant import EXPORT_FORMS, ExportForm
+
+Measured = LatencyTable | LatencyPredictor
+
+
+def variant_like(like: Measured, exporter_version: int) -> ExportForm:
+    """Return the graph variant of fp32 files that were timed for a table, or that a predictor learned from.
+
+    Raises:
+        UserError: the variant is unknown, or this exporter writes no such files.
+    """
+    identity = like.identity_ if isinstance(like, LatencyPredictor) else like.identity
+    about = f"like: the latency table of {identity.device}"
+    if identity.precision not in ("fp32", UNKNOWN):
+        raise UserError(
+            f"{about} is of {identity.precision} files, and export_onnx writes fp32: use `edgenas export RUN`, or the "
+            "table of an fp32 device"
+        )
+    if identity.form == UNKNOWN:
+        raise UserError(f"{about} does not state the graph variant of its files: choose one, form={EXPORT_FORMS[0]!r}")
+    if identity.exporter_version != exporter_version:
+        raise UserError(
+            f"{about} is of files of exporter version {identity.exporter_version}, this is {exporter_version}: measure "
+            "it again with `edgenas profile`"
+        )
+    for form in EXPORT_FORMS:
+        if form == identity.form:
+            return form
+    raise UserError(f"{about} is of graph variant {shown(identity.form)}; {one_of(str(identity.form), EXPORT_FORMS)}")

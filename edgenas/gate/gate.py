@@ -1,0 +1,252 @@
+"""The gate: whether a bundle may pass. It is proven whole; accuracy, sizes and latency are compared with limits."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from edgenas.budget import Budget
+from edgenas.deploy.bundle.bundle import INT8_MODEL, MANIFEST
+from edgenas.deploy.bundle.manifest_values import Count, ManifestError, StatedAccuracy, stated
+from edgenas.gate.gate_bundle import chosen_device, deployed_model, prove, read_manifest, take_model
+from edgenas.gate.gate_device import reached_device
+from edgenas.gate.gate_images import NAMED, MeasuredTop1, measured_top1
+from edgenas.latency.device import Device
+from edgenas.profiling.measurement import Measurement
+from edgenas.profiling.reach import Reach, differences
+from edgenas.profiling.session import discount, measure_networks
+from edgenas.profiling.timer_rows import printable
+from edgenas.profiling.transport import Transport
+from edgenas.profiling.transports.offline import OfflineTransport
+from edgenas.profiling.verdict import Verdict, disturbed, judge
+from edgenas.runs.folder import Progress
+from edgenas.training.data.listing import causes_text
+
+ROUNDS = 40
+Outcome = Literal["pass", "not significant", "fail"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was asked of a bundle; `verdict` where it is a latency."""
+
+    check: str
+    ok: bool
+    said: str
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a bundle.
+
+    Attributes:
+        budgets: of time, or of what the manifest's costs state. A device that a budget names must be `device`.
+        min_top1: least top-1 of the deployed file, a fraction.
+        images: folder of labelled images that top-1 is measured on; without it the manifest's is quoted.
+        device: which of the bundle's devices is meant; by default the only one.
+        reach: how it is reached; by default it is this machine.
+        rounds: of the timer.
+    """
+
+    budgets: Sequence[Budget] = ()
+    min_top1: float | None = None
+    images: Path | None = None
+    device: str | None = None
+    reach: Reach = Reach()
+    rounds: int = ROUNDS
+
+    @property
+    def timed(self) -> list[Budget]:
+        """The budgets of time."""
+        return [budget for budget in self.budgets if budget.unit == "us"]
+
+
+def gate(
+    bundle: Path, asked: Asked | None = None, *, digest: str | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Check a bundle; latencies are measured again, as the device that the bundle states runs its file.
+
+    Args:
+        bundle: a folder or a zip.
+        asked: limits, and where to measure.
+        digest: the manifest's, or its first 12 digits or more: any other bundle fails.
+        progress: called with what is being done, steps done and in all.
+
+    Returns:
+        Evidence: ok, the checks, the bundle's digest, the deployed file, what was measured on which machine.
+
+    Raises:
+        RunFolderError: there is no bundle, or it was changed meanwhile.
+        ConfigError: the bundle is not for such a device, or this machine is not it.
+        DataError: the labelled images are not of the bundle's classes.
+        MeasurementError: the timer failed, or the place cannot be reached.
+        Packed: the kit was written, and has to be taken to the device.
+    """
+    asked = asked or Asked()
+    proven = prove(bundle, digest)
+    evidence: dict[str, Any] = {"bundle": str(bundle), "digest": proven.get("digest"), "edgenas_gate": 1}
+    checks = [Check(**check) for check in proven["checks"]]
+    if proven["ok"]:
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                _judge(bundle, proven["digest"], asked, Path(folder), checks, evidence, progress)
+        except ManifestError as error:
+            checks.append(Check(MANIFEST, False, str(error)))
+    return {**evidence, "ok": all(check.ok for check in checks), "checks": [asdict(check) for check in checks]}
+
+
+def _judge(
+    bundle: Path,
+    digest: str,
+    asked: Asked,
+    folder: Path,
+    checks: list[Check],
+    evidence: dict[str, Any],
+    progress: Progress | None,
+) -> None:
+    """Check a bundle that is whole, and add to checks and evidence."""
+    manifest = read_manifest(bundle, digest)
+    name = chosen_device(manifest, asked.device, asked.budgets)
+    model = deployed_model(manifest, name)
+    evidence |= {"device": name, "model": model}
+    reached = reached_device(manifest, name, asked.reach) if asked.timed and name else None
+    path = take_model(bundle, manifest, model, folder)
+    if asked.images is not None:
+        measured = measured_top1(asked.images, manifest, path, progress)
+        checks.append(_top1_of(measured, model, asked.min_top1, _elsewhere(manifest, name)))
+        evidence["top1"] = {**asdict(measured), "top1": measured.top1}
+    elif asked.min_top1 is not None:
+        checks.append(_stated_top1(manifest, model, asked.min_top1))
+    checks += [_on_paper(manifest, model, budget) for budget in asked.budgets if budget.unit != "us"]
+    if reached:
+        found = _measured(path, *reached, asked.rounds, progress)
+        checks += [_in_time(found, budget) for budget in asked.timed]
+        evidence |= {"measured": asdict(found.measurement), "repeated": found.repeated}
+        evidence["machine"] = found.device.model_dump(mode="json")
+
+
+def _elsewhere(manifest: Mapping[str, Any], name: str | None) -> str:
+    """Return how the bundle's device differs from this machine, where a manifest says what the device is."""
+    if name is None or name not in manifest.get("devices", {}):
+        return ""
+    return printable(differences(stated(manifest, Device, "devices", name)))
+
+
+def _stated_top1(manifest: Mapping[str, Any], model: str, least: float) -> Check:
+    known = stated(manifest, StatedAccuracy, *(["int8"] if model == INT8_MODEL else []), "accuracy")
+    said = (
+        f"{model} reached {known.test_top1:.2%} of {known.test_images:,} test images, as stated by the manifest; "
+        f"wanted {least:.2%}"
+    )
+    return Check("top-1", known.test_top1 >= least, said)
+
+
+def _top1_of(measured: MeasuredTop1, model: str, least: float | None, elsewhere: str) -> Check:
+    said = (
+        f"{model} reached {measured.top1:.2%} of {measured.images:,} images, measured on this machine (95 % interval "
+        f"{measured.ci_low:.2%} to {measured.ci_high:.2%})"
+    )
+    if least is not None:
+        said += f"; wanted {least:.2%}"
+    if measured.classes_without_images:
+        said += f"; without images: {_listed(measured.classes_without_images)}"
+    if measured.left_out:
+        said += f"; left out: {causes_text(measured.left_out)}"
+    if elsewhere and model == INT8_MODEL:
+        said += f"; int8 may compute something else on the device ({elsewhere})"
+    return Check("top-1", least is None or measured.top1 >= least, said)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
+
+
+def _on_paper(manifest: Mapping[str, Any], model: str, budget: Budget) -> Check:
+    """Compare a budget with the manifest's costs: weight bytes with those of the deployed file."""
+    of_int8 = model == INT8_MODEL and budget.quantity == "weight_bytes"
+    value = stated(manifest, Count, *(["int8"] if of_int8 else []), "costs", budget.quantity)
+    of = f" of {model}" if budget.quantity == "weight_bytes" else ""
+    said = f"{budget.quantity.replace('_', ' ')}{of}: {value:,}, the budget is {budget.limit:,.0f}"
+    return Check(str(budget), value <= budget.limit, said)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one session measured of the deployed file.
+
+    Attributes:
+        device: as it was reached.
+        measurement: over all processes of the session.
+        repeated: whether an earlier session was disturbed, and discarded.
+    """
+
+    device: Device
+    measurement: Measurement
+    repeated: bool
+
+    @property
+    def remarks(self) -> list[str]:
+        """Warnings, as sentences."""
+        again = ["the first session was disturbed in most processes, and was repeated"] if self.repeated else []
+        return [*again, *(f"warning: {printable(warning)}" for warning in self.measurement.doubts)]
+
+
+def _in_time(found: Measured, budget: Budget) -> Check:
+    one = found.measurement
+    processes_us = one.processes_p95_us if budget.quantity == "p95" else one.processes_p50_us
+    judged = judge(budget.quantity, processes_us, budget.limit)
+    upper = "unknown" if judged.upper_us is None else f"{judged.upper_us / 1e3:.3f} ms"
+    said = (
+        f"{judged.value_us / 1e3:.3f} ms {budget.quantity} on {found.device.name}, upper confidence limit {upper}, the "
+        f"budget is {budget.limit / 1e3:g} ms: {judged.verdict}"
+    )
+    return Check(str(budget), judged.verdict == "within", "; ".join([said, *found.remarks]), judged.verdict)
+
+
+def _measured(model: Path, device: Device, transport: Transport, rounds: int, progress: Progress | None) -> Measured:
+    """Time a file in one session, and once more where most of its processes were disturbed."""
+    out = model.parent / "rows.jsonl"
+
+    def measure() -> Measurement:
+        found = measure_networks(
+            {model.name: model}, device, rounds=rounds, seed=0, out=out, progress=progress, transport=transport
+        )
+        return found[model.name]
+
+    first = measure()
+    # What was brought back from a device would be read again as it is.
+    if isinstance(transport, OfflineTransport) or not disturbed({model.name: first}):
+        return Measured(device, first, repeated=False)
+    discount(out, device)
+    return Measured(device, measure(), repeated=True)
+
+
+def outcome(evidence: Mapping[str, Any]) -> Outcome:
+    """Return whether a bundle passes, by the evidence of `gate`.
+
+    It is `not significant` where nothing fails but latencies whose p50 is within the limit and whose upper confidence
+    limit is not.
+    """
+    failed = [check for check in evidence["checks"] if not check["ok"]]
+    if not failed:
+        return "pass"
+    return "not significant" if all(check.get("verdict") == "not significant" for check in failed) else "fail"
+
+
+def verdict_line(evidence: Mapping[str, Any]) -> str:
+    """Return the result in one line."""
+    checks, bundle = evidence["checks"], evidence["bundle"]
+    failed = [check["check"] for check in checks if not check["ok"]]
+    named = f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}"
+    lines = {
+        "pass": f"PASS  {bundle}: all {len(checks)} checks passed",
+        "not significant": f"NOT SIGNIFICANT  {bundle}: within budget, but not beyond the noise of measuring: "
+        f"{', '.join(failed)}: more --rounds or a quiet device may decide it",
+        "fail": f"FAIL  {bundle}: {named}",
+    }
+    return lines[outcome(evidence)]

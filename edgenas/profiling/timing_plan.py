@@ -1,0 +1,129 @@
+"""The plan: which blocks and which whole networks of a space to time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from edgenas.errors import ConfigError
+from edgenas.latency.block_cost import FEATURES, MIN_BLOCKS, block_features
+from edgenas.space.arch import Arch, BlockGenes, StageGenes
+from edgenas.space.blocks import KINDS, BlockSpec
+from edgenas.space.covering_samples import covering
+from edgenas.space.space import SearchSpace, Stage
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to time: distinct blocks, and whole networks for calibration."""
+
+    blocks: tuple[BlockSpec, ...]
+    networks: tuple[Arch, ...]
+
+
+def make_plan(space: SearchSpace, num_classes: int, *, blocks: int | None = None, networks: int, seed: int) -> Plan:
+    """Choose what to time.
+
+    Args:
+        space: the space to cover.
+        num_classes: of the networks' heads.
+        blocks: how many distinct blocks to keep (None: all). The cheapest and dearest of every kind come
+            first, then those remotest from the ones kept; the others will be regressed.
+        networks: how many whole networks, see `space.design.covering`.
+        seed: of the networks' choice.
+
+    Raises:
+        ConfigError: fewer blocks are asked for than the extremes of all kinds.
+    """
+    found = distinct_blocks(space, num_classes)
+    if blocks is not None and blocks < len(found):
+        found = _spread(found, blocks)
+    return Plan(found, tuple(covering(space, networks, seed)))
+
+
+def least_blocks(space: SearchSpace, num_classes: int) -> int:
+    """How many blocks the smallest plan has, see `make_plan`."""
+    return len(_extremes(distinct_blocks(space, num_classes)))
+
+
+def distinct_blocks(space: SearchSpace, num_classes: int) -> tuple[BlockSpec, ...]:
+    """Every BlockSpec that a network of the space can hold, in network order, exact.
+
+    A block is determined by its genes, its stage, the size it sees and the channels before it. So for every
+    resolution and every pair of successive widths it is enough to unroll archs whose stages hold all blocks of
+    one gene pair: each position's specs then appear as they would in any arch.
+    """
+    found: dict[BlockSpec, None] = {}
+    for index in range(len(space.stages)):
+        for resolution in space.resolution:
+            for arch in _witnesses(space, resolution, index):
+                own = (spec for spec in space.unroll(arch, num_classes) if _belongs(spec, index, len(space.stages)))
+                found.update(dict.fromkeys(own))
+    ends = {"stem": -1, "head": 1}
+    return tuple(sorted(found, key=lambda spec: ends.get(spec.name, 0)))
+
+
+def _belongs(spec: BlockSpec, stage_index: int, n_stages: int) -> bool:
+    """Whether a spec is decided by a stage's genes; the stem goes with the first stage, the head with the last."""
+    ends = {"stem": 0, "head": n_stages - 1}
+    return ends.get(spec.name) == stage_index or spec.name.startswith(f"stage{stage_index}.")
+
+
+def _witnesses(space: SearchSpace, resolution: int, stage_index: int) -> Iterator[Arch]:
+    """Archs that between them hold every block of one stage, all other stages at their smallest."""
+    stages = list(space.smallest.stages)
+    before = max(stage_index - 1, 0)
+    for width in space.stages[before].width:
+        stages[before] = StageGenes(width, stages[before].blocks)
+        for genes in _uniform_stages(space.stages[stage_index]):
+            stages[stage_index] = genes
+            yield Arch(resolution, tuple(stages))
+
+
+def _uniform_stages(stage: Stage) -> Iterator[StageGenes]:
+    for width, kernel, expand in product(stage.width, stage.kernel, stage.expand):
+        yield StageGenes(width, (BlockGenes(kernel, expand),) * stage.positions)
+
+
+def _spread(blocks: tuple[BlockSpec, ...], count: int) -> tuple[BlockSpec, ...]:
+    """Keep `count` blocks: extremes of every kind, then one by one the remotest (maximin), in network order."""
+    points = np.array([_coordinates(block) for block in blocks])
+    points = (points - points.min(axis=0)) / np.maximum(np.ptp(points, axis=0), 1e-12)
+    kept = _extremes(blocks)
+    if count < len(kept):
+        raise ConfigError(
+            f"profile.blocks: wanted at least {len(kept)}, without which the others cannot be regressed, got {count}"
+        )
+    distance = np.min([np.linalg.norm(points - points[index], axis=1) for index in kept], axis=0)
+    while len(kept) < count:
+        distance[kept] = -1.0
+        kept.append(int(distance.argmax()))
+        distance = np.minimum(distance, np.linalg.norm(points - points[kept[-1]], axis=1))
+    return tuple(blocks[index] for index in sorted(kept))
+
+
+def _coordinates(block: BlockSpec) -> list[float]:
+    kinds = [float(block.kind == kind) for kind in KINDS]
+    values = block_features(block)
+    return kinds + [values.get(name, 0.0) for name in FEATURES]
+
+
+def _extremes(blocks: tuple[BlockSpec, ...]) -> list[int]:
+    """Places of the blocks without which others could not be regressed.
+
+    Those that hold the smallest and the largest value of each feature of each kind, and of a kind that needs
+    more, some in even steps.
+    """
+    kept: dict[int, None] = {}
+    for kind in KINDS:
+        places = np.array([place for place, block in enumerate(blocks) if block.kind == kind], dtype=np.int64)
+        if not len(places):
+            continue
+        values = np.array([list(block_features(blocks[place]).values()) for place in places])
+        steps = np.linspace(0, len(places) - 1, min(MIN_BLOCKS, len(places))).astype(np.int64)
+        ends = (*values.argmin(axis=0), *values.argmax(axis=0))
+        kept.update(dict.fromkeys(places[[*ends, *steps]].tolist()))
+    return list(kept)

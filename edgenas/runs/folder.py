@@ -1,0 +1,148 @@
+"""A run: one folder, one config, one space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edgenas.config.reading import dump_config, parse_config
+from edgenas.config.run_config import RunConfig
+from edgenas.errors import ConfigError, RunFolderError
+from edgenas.files import read_json, read_yaml, write_json
+from edgenas.profiling.reach import Reach
+from edgenas.runs.results import check_result
+from edgenas.space.arch import Arch
+from edgenas.space.loading import load_space
+from edgenas.space.space import SearchSpace
+
+Progress = Callable[[str, int, int], None]
+ORDER = ("profile", "train", "search", "verify", "finetune", "export", "report")
+STAGES = tuple(stage for stage in ORDER if stage != "finetune")
+"""All but what a config may leave out; that finds its place by `ORDER`."""
+WEIGHTS = "supernet/checkpoint.safetensors"
+RESULTS = {
+    "profile": "latency/result.json",
+    "train": "supernet/result.json",
+    "search": "search/result.json",
+    "verify": "verify/result.json",
+    "finetune": "finetune/result.json",
+    "export": "export/result.json",
+    "report": "report/report.md",
+}
+WEIGHTLESS = {
+    "train": "nothing is trained: accuracies are told from elsewhere (accuracy in the config)",
+    "finetune": "nothing is fine-tuned: the run knows accuracies but has no weights",
+    "export": (
+        "no ONNX file was written, for the run knows accuracies but has no weights. A new run exports the chosen "
+        "network where the config names both a supernet of this space (train: {init: …}) and pictures of its classes "
+        "(data: …), which recalibrate batch norm and prove the file"
+    ),
+}
+"""Stages that take weights, and why a run without any passes them over."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder with its config and space, both resolved; and how its devices are reached now."""
+
+    folder: Path
+    config: RunConfig
+    space: SearchSpace
+    reach: Reach = field(default_factory=Reach)
+
+    def result_path(self, stage: str) -> Path:
+        """Where a stage writes that it is finished, and its results."""
+        return self.folder / RESULTS[stage]
+
+    def done(self, stage: str) -> bool:
+        """Whether a stage is finished; training only as long as its weights are there."""
+        return self.result_path(stage).exists() and (stage != "train" or (self.folder / WEIGHTS).exists())
+
+    def lacks(self, stage: str) -> str | None:
+        """Why a stage cannot be done in a run of this config, and what that would take; None where it can."""
+        if self.config.num_classes is not None and stage != "profile":
+            return f"{stage} takes more than num_classes: data and train, or accuracy. This config profiles alone"
+        if not self.config.has_weights and stage in WEIGHTLESS:
+            return WEIGHTLESS[stage]
+        if stage == "finetune" and not self.config.finetunes:
+            why = "null, with no train.epochs" if self.config.finetune.epochs is None else "0"
+            return f"nothing is fine-tuned (finetune.epochs is {why}): `edgenas finetune RUN --epochs 5` asks for it"
+        return None
+
+    def needs(self, stage: str) -> None:
+        """Refuse a stage that the run lacks something for.
+
+        Raises:
+            ConfigError: what is said in `lacks`.
+        """
+        if (why := self.lacks(stage)) is not None:
+            raise ConfigError(f"{self.folder}: {why}")
+
+    def result(self, stage: str) -> dict[str, Any]:
+        """What a finished stage found.
+
+        Raises:
+            RunFolderError: it is not finished (the command that does it is named), or its result is damaged.
+        """
+        path = self.result_path(stage)
+        if not self.done(stage):
+            raise RunFolderError(f"{self.folder}: {stage} has not been done: run `edgenas {stage} {self.folder}`")
+        value = read_json(path, f"run `edgenas {stage} {self.folder}`")
+        check_result(stage, value, path, self.space)
+        return value
+
+    @property
+    def chosen(self) -> Arch:
+        """The network that was exported; before there is an export, the first candidate of `verify`.
+
+        Raises:
+            RunFolderError: the run is not verified, or a result is damaged.
+        """
+        done = self.done("export")
+        return self.space.parse(self.result("export")["chosen"]["arch"] if done else self.result("verify")["chosen"])
+
+    def finish(self, stage: str, result: dict[str, Any]) -> None:
+        """Write a stage's results, and with them that it is finished; later stages are to be done again."""
+        for later in ORDER[ORDER.index(stage) + 1 :]:
+            # What was taught stays so: training looks at the profile but once, for bad budgets and for what is allowed.
+            if (stage, later) != ("profile", "train"):
+                self.result_path(later).unlink(missing_ok=True)
+        write_json(self.result_path(stage), result)
+
+
+def open_run(folder: Path, reach: Reach | None = None) -> Run:
+    """Open a run begun before.
+
+    Raises:
+        RunFolderError: the folder holds no run.
+    """
+    missing = [name for name in ("config.yaml", "space.yaml") if not (folder / name).exists()]
+    if missing:
+        raise RunFolderError(
+            f"{folder} is no run folder (it holds no {missing[0]}): start one with `edgenas run CONFIG.yaml`"
+        )
+    stored = folder / "config.yaml"
+    try:
+        config = parse_config(read_yaml(stored), str(stored))
+    except ConfigError as error:
+        raise RunFolderError(f"{error}: was the file edited, or written by another version?") from None
+    # The space as it was at the start: its preset may have changed, or its file gone, since.
+    return Run(folder, config, load_space(folder / "space.yaml"), reach or Reach())
+
+
+def difference(old: RunConfig, new: RunConfig) -> str:
+    """Which keys differ between two configs, in words."""
+    before, after = (_flat(yaml.safe_load(dump_config(config))) for config in (old, new))
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    return "; ".join(f"{key} was {before.get(key)!r}, is {after.get(key)!r}" for key in keys)
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        flat |= _flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) else {prefix + key: inner}
+    return flat

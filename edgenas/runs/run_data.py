@@ -1,0 +1,138 @@
+"""The run's pictures, and what is written down about them."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from edgenas.accuracy.source import open_source
+from edgenas.config.run_config import RunConfig
+from edgenas.config.sections import DataConfig
+from edgenas.errors import DataError, RunFolderError
+from edgenas.files import read_json, write_json
+from edgenas.runs.folder import Progress, Run
+from edgenas.space.arch import Arch
+from edgenas.training.data.dataset import Dataset, load_dataset
+from edgenas.training.data.preprocess import Preprocess
+from edgenas.training.data.split import Split
+from edgenas.training.materialise import preprocess_for
+
+DESCRIPTION = "data.json"
+LOGGER = logging.getLogger(__name__)
+
+
+def run_dataset(run: Run, progress: Progress | None = None) -> Dataset:
+    """Load the run's set; the first time its splits are written down, later they must be the same.
+
+    Raises:
+        RunFolderError: the pictures changed since the run began.
+        DataError: see `load_dataset`.
+    """
+    path = run.folder / DESCRIPTION
+    dataset, digest = load_pictures(run, progress)
+    if not path.exists():
+        write_json(path, _description(dataset, digest))
+        for note in dataset.notes:
+            LOGGER.warning("note: %s", note)
+    elif read_json(path)["digest"] != digest:
+        raise RunFolderError(
+            f"{run.folder}: the pictures of {dataset.name} changed since this run began: choose another --run folder"
+        )
+    return dataset
+
+
+def run_classes(run: Run) -> int:
+    """How many classes the run's networks tell apart: those of its pictures, or of what tells accuracies.
+
+    Raises:
+        DataError: see `load_dataset` and `open_source`.
+    """
+    if run.config.num_classes is not None:
+        return run.config.num_classes
+    if run.config.accuracy is None:
+        return run_dataset(run).num_classes
+    return open_source(run.config.accuracy, run.space).num_classes
+
+
+def load_pictures(run: Run, progress: Progress | None = None) -> tuple[Dataset, str]:
+    """The run's set and its digest; nothing is written or compared.
+
+    Raises:
+        DataError: see `load_dataset`.
+    """
+    return _loaded(_Wanted(run.config.pictures, run.config.seed, run.space.resolution[-1], run.folder, progress))
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    config: DataConfig
+    seed: int
+    resolution: int
+    folder: Path
+    progress: Progress | None = field(compare=False)
+
+
+@lru_cache(maxsize=1)
+def _loaded(wanted: _Wanted) -> tuple[Dataset, str]:
+    """Kept, since every stage of a run asks for the same pictures, and decoding them takes time."""
+    path = wanted.folder / DESCRIPTION
+    description = read_json(path) if path.exists() else None
+    dataset = load_dataset(
+        wanted.config,
+        wanted.seed,
+        resolution=wanted.resolution,
+        known_unused=None if description is None else [*description.get("broken", ()), *description.get("copies", ())],
+        progress=wanted.progress,
+    )
+    return dataset, dataset.digest()
+
+
+def _description(dataset: Dataset, digest: str) -> dict[str, Any]:
+    return {
+        "name": dataset.name,
+        "num_classes": dataset.num_classes,
+        "classes": list(dataset.classes),
+        "counts": {name: len(split) for name, split in dataset.splits.items()},
+        "class_counts": {name: split.counts(dataset.num_classes) for name, split in dataset.splits.items()},
+        "presize": dataset.presize,
+        "broken": list(dataset.broken),
+        "equal_images": dataset.equal,
+        "copies": list(dataset.copies),
+        "notes": list(dataset.notes),
+        "digest": digest,
+    }
+
+
+def deployed_preprocess(arch: Arch, dataset: Dataset) -> Preprocess:
+    """How the device turns a picture into an arch's input: as training did, from the file on."""
+    return dataclasses.replace(preprocess_for(arch, dataset.pixels), presize=dataset.presize)
+
+
+def calibration_pictures(run: Run, dataset: Dataset) -> Tensor:
+    """Training pictures that recalibrate every subnet of the run: the same ones in every stage."""
+    return dataset.train.pictures[: run.config.search.calibration_images]
+
+
+def check_quantiser_images(config: RunConfig, train_images: int) -> None:
+    """Refuse to calibrate int8 on more training pictures than there are.
+
+    Raises:
+        DataError: both numbers are told.
+    """
+    wanted = config.export.calibration_images
+    if wanted > train_images:
+        raise DataError(
+            f"export.calibration_images is {wanted}, but there are only {train_images} training pictures to calibrate "
+            f"int8 on: at most --set export.calibration_images={train_images}, or more pictures"
+        )
+
+
+def scoring_split(run: Run, dataset: Dataset) -> Split:
+    """Validation pictures that every subnet of the run is scored on."""
+    return dataset.validation.head(run.config.search.validation_images)

@@ -1,0 +1,112 @@
+"""The run's devices: resolved when it starts, and kept as they were then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgenas.config.sections import DeviceConfig
+from edgenas.errors import ConfigError, RunFolderError
+from edgenas.files import write_text
+from edgenas.latency.device import THIS_MACHINE, Device, DeviceRun, device_names, dump_device, load_device, probe
+from edgenas.latency.table import find_table
+from edgenas.profiling.reach import Reach
+from edgenas.profiling.transport import Transport
+from edgenas.runs.folder import Run
+
+
+def resolve_device(name: str) -> Device:
+    """The device of a config: this machine, a shipped one, or a file.
+
+    Raises:
+        TableError: no such device; the valid names are listed.
+    """
+    return probe() if name == THIS_MACHINE else load_device(name)
+
+
+def resolve_devices(wanted: Sequence[DeviceConfig], reach: Reach | None = None) -> list[Device]:
+    """The devices of a config, in its order, each as it is reached.
+
+    Raises:
+        TableError: no such device; the valid names are listed.
+        ConfigError: two devices have one name, or one is another machine than this and it was not said where.
+    """
+    devices = [_as_run(one, resolve_device(one.device)) if one.device else _of_table(one) for one in wanted]
+    reach = reach or Reach()
+    called = [device.name for device in devices]
+    reach.check(called)
+    reach.check_kits(devices)
+    devices = [reach.as_reached(device) if one.device else device for one, device in zip(wanted, devices, strict=True)]
+    for name in called:
+        if called.count(name) > 1:
+            said = ", ".join(one.said for one in wanted)
+            raise ConfigError(f"devices: two of {said} are called {name!r}: give one another name")
+    return devices
+
+
+def _as_run(wanted: DeviceConfig, device: Device) -> Device:
+    """The device as the config says that it is run; in another precision than its own it is called after that."""
+    precision = wanted.precision or device.run.precision
+    own = precision == device.run.precision
+    name = wanted.name or (device.name if own else f"{device.name}-{precision}")
+    run = device.run.model_copy(update={"precision": precision})
+    return device.model_copy(update={"name": name, "run": run})
+
+
+def _of_table(wanted: DeviceConfig) -> Device:
+    """The device that a latency table was measured on, as far as it is known; it is never asked."""
+    table = find_table(str(wanted.table))
+    name = wanted.name or table.identity.device
+    if table.identity.device in device_names():
+        known = load_device(table.identity.device)
+    else:
+        told = {key: str(table.circumstances.get(key) or "unknown") for key in ("cpu", "os")}
+        known = Device(name=name, **told)
+    description = f"known by the latency table {wanted.table} alone, which says how its models were run"
+    return known.model_copy(update={"name": name, "description": description, "run": DeviceRun(transport="table")})
+
+
+def write_devices(run: Run, devices: Sequence[Device]) -> None:
+    """Keep the devices in the run folder."""
+    for number, device in enumerate(devices):
+        write_text(run.folder / "devices" / f"{number:02d}-{device.name}.yaml", dump_device(device))
+
+
+def run_devices(run: Run) -> dict[str, Device]:
+    """The run's devices by name, in the config's order.
+
+    Raises:
+        RunFolderError: some are missing.
+        TableError: a file is broken.
+    """
+    folder = run.folder / "devices"
+    # Numbered file names keep the order: the first device is the one that budgets mean by default.
+    devices = [load_device(path) for path in sorted(folder.glob("*.yaml"))]
+    if len(devices) != len(run.config.devices):
+        raise RunFolderError(
+            f"{folder} holds {len(devices)} devices, wanted the {len(run.config.devices)} of the config: "
+            "put the missing ones back, or choose another --run folder"
+        )
+    return {device.name: device for device in devices}
+
+
+def measured_devices(run: Run) -> dict[str, Device]:
+    """Those of the run's devices that can be asked: not those known by a table alone."""
+    return {name: device for name, device in run_devices(run).items() if device.is_measured}
+
+
+def device_table(run: Run, name: str) -> str | None:
+    """The latency table that a device of the run is known by; None where it is measured."""
+    by_name = dict(zip(run_devices(run), run.config.devices, strict=True))
+    return by_name[name].table
+
+
+def run_transport(run: Run, device: Device) -> Transport:
+    """The way to a device of the run, as the command that is running says.
+
+    Raises:
+        ConfigError: it is another machine than this, and it was not said where.
+    """
+    devices = run_devices(run)
+    run.reach.check(list(devices))
+    run.reach.check_kits(devices.values())
+    return run.reach.transport(device)

@@ -1,0 +1,119 @@
+"""The files of a bundle: exported, proven to be the network that was scored, quantised."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from edgenas.deploy.int8.quantize import Choice
+from edgenas.deploy.onnx.batch_invariance import check_batches
+from edgenas.deploy.onnx.embedded_preprocessing import embed_preprocessing
+from edgenas.deploy.onnx.exporter import export_onnx
+from edgenas.deploy.onnx.parity import Int8Parity, Parity, check_parity
+from edgenas.runs.folder import Progress
+from edgenas.runs.run_devices import measured_devices
+from edgenas.stages.bundle_network import Network, validation_top1
+from edgenas.stages.fastest_variant import PLAIN
+from edgenas.stages.front_int8 import Int8File
+from edgenas.stages.int8_export import int8_gate, needs_seven_bits, quantised
+from edgenas.stages.profile import run_form
+from edgenas.stages.qat_finetuning import FineTuning, fine_tuned, outcome, tuning_due
+
+LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Int8Export:
+    """A file that passed its gate, and how its recipe was chosen."""
+
+    path: Path
+    choice: Choice
+    parity: Int8Parity
+    tuning: FineTuning | None
+
+
+def plain_fp32(network: Network) -> Path:
+    """The fp32 file without preprocessing: the one that was measured, where its form is asked for."""
+    if network.verified is not None and not network.options.dynamic_batch:
+        return network.verified[1]
+    path, form = network.folder / "fp32.onnx", run_form(network.run)
+    return export_onnx(network.subnet, path, form=form, dynamic_batch=network.options.dynamic_batch)
+
+
+def proven_fp32(network: Network, plain: Path) -> tuple[Path, Parity]:
+    """The file to be delivered; without its preprocessing it is proven first, since then a failure names the block."""
+    parity = _parity(network, plain)
+    if not network.options.embed_preprocessing:
+        return plain, parity
+    embedded = embed_preprocessing(plain, network.folder / "fp32-embedded.onnx", network.preprocess)
+    return embedded, _parity(network, embedded)
+
+
+def say_parity_images(network: Network) -> None:
+    """Say where fewer pictures are compared than the config asks for."""
+    wanted, there = network.run.config.export.parity_images, len(network.dataset.validation)
+    if wanted > there:
+        LOGGER.warning(
+            "note: export.parity_images is %d, but there are only %d validation pictures: parity is proven on those",
+            wanted,
+            there,
+        )
+
+
+def _parity(network: Network, model: Path) -> Parity:
+    pictures = network.dataset.validation.pictures[: network.run.config.export.parity_images]
+    parity = check_parity(network.subnet, model, pictures, network.preprocess)
+    if network.options.dynamic_batch:
+        check_batches(model, pictures, network.preprocess)
+    return parity
+
+
+def proven_int8(network: Network, plain: Path, progress: Progress) -> Int8Export:
+    """The int8 file to be delivered, past its gate.
+
+    Raises:
+        ParityError: it costs more validation top-1 than is allowed.
+    """
+    run, dataset, preprocess = network.run, network.dataset, network.preprocess
+    fp32_top1 = validation_top1(network, plain)
+    progress("choosing an int8 form", 0, 1)
+    choice, tuning = _choose(network, plain, fp32_top1, progress)
+    progress("choosing an int8 form", 1, 1)
+    path = choice.path
+    progress("proving int8", 0, 1)
+    parity = int8_gate(run, dataset, network.subnet, path, preprocess, fp32_top1)
+    if network.options.embed_preprocessing:
+        path = embed_preprocessing(path, network.folder / "int8-embedded.onnx", preprocess)
+        parity = int8_gate(run, dataset, network.subnet, path, preprocess, fp32_top1)
+    if network.options.dynamic_batch:
+        check_batches(path, dataset.validation.pictures[: run.config.export.parity_images], preprocess)
+    progress("proving int8", 1, 1)
+    return Int8Export(path, choice, parity, tuning)
+
+
+def _choose(network: Network, plain: Path, fp32_top1: float, progress: Progress) -> tuple[Choice, FineTuning | None]:
+    """The int8 file that `verify` measured; else the most accurate, of the network or, where due, fine-tuned."""
+    run, dataset, devices = network.run, network.dataset, list(measured_devices(network.run).values())
+    measured = _measured_int8(network)
+    if measured is not None:
+        return measured, None
+    quantise = partial(quantised, run, dataset, preprocess=network.preprocess, devices=devices)
+    choice = quantise(model=plain, folder=network.folder)
+    drop = fp32_top1 - choice.best_top1
+    if not tuning_due(run, drop):
+        return choice, None
+    tuned, seconds = fine_tuned(run, dataset, network.subnet, progress, seven_bit_weights=needs_seven_bits(devices))
+    folder = network.folder / "fine-tuned"
+    model = export_onnx(tuned, folder / "fp32.onnx", form=PLAIN, dynamic_batch=network.options.dynamic_batch)
+    other = quantise(model=model, folder=folder)
+    tuning = outcome(run, dataset, seconds, drop, fp32_top1 - other.best_top1)
+    return (other if tuning.kept else choice), tuning
+
+
+def _measured_int8(network: Network) -> Choice | None:
+    """The int8 file without preprocessing that `verify` measured, where its form is asked for."""
+    if network.verified is None or network.options.dynamic_batch or not network.verified[0].get("int8"):
+        return None
+    return Int8File.from_json(network.verified[0]["int8"]).choice(network.run.folder)

@@ -1,0 +1,152 @@
+"""Latencies of a bundle's files, and what they were measured with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgenas.budget import Budget
+from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
+from edgenas.profiling.measurement import Measurement
+from edgenas.profiling.transport import installed_runtime
+from edgenas.profiling.verdict import VERDICTS, Judgement, Verdict, worst
+from edgenas.runs.folder import Progress, Run
+from edgenas.runs.run_devices import measured_devices
+from edgenas.stages.bundle_network import Network
+from edgenas.stages.candidate import judge_budget
+from edgenas.stages.device_graphs import Graphs
+from edgenas.stages.fastest_variant import PLAIN
+from edgenas.stages.measuring import Session, measure_session
+from edgenas.stages.profile import predicted_latency, run_form, run_predictors, run_table
+
+Timed = Mapping[str, Session]
+"""By device, a session in which files of several precisions were timed side by side, by precision."""
+TIMES = ("p50_us", "p95_us", "ci_low_us", "ci_high_us", "count", "repeat_noise", "doubts")
+MEASURED = (*TIMES, "model_rss_bytes", "process_rss_bytes")
+"""What a manifest states of a measurement."""
+
+
+@dataclass(frozen=True)
+class JudgedLatency:
+    """The verdict on the deployed file on one device: that of the budget with the worst one.
+
+    Attributes:
+        verdict: None where no budget limits latency on this device.
+        limited: p50 or p95.
+        limit_us: that budget's limit.
+        value_us: what was measured.
+        upper_us: the upper confidence limit that is compared with the limit.
+        sessions: how many measuring sessions that upper limit takes into account.
+        repeated: whether a first session was disturbed and discarded.
+    """
+
+    verdict: Verdict | None
+    limited: str | None
+    limit_us: float | None
+    value_us: float | None
+    upper_us: float | None
+    sessions: int
+    repeated: bool
+
+
+def time_files(network: Network, models: Mapping[str, Path], rows: Path, progress: Progress) -> Timed:
+    """Time files side by side on every measured device of the run, in processes that chose nothing."""
+    return {
+        name: measure_session(
+            network.run,
+            name,
+            models,
+            out=rows / f"{name}.jsonl",
+            label="timing the export",
+            progress=progress,
+            deciding=[deployed_precision(network, name)],
+        )
+        for name in measured_devices(network.run)
+    }
+
+
+def deployed_precision(network: Network, device: str) -> str:
+    """Return the precision of the file that is meant for a device."""
+    return measured_devices(network.run)[device].run.precision if network.options.precision == "int8" else "fp32"
+
+
+def judged_latency(network: Network, device: str, session: Session) -> JudgedLatency:
+    """Compare the deployed file with every latency budget of a device."""
+    measured = session.measured[deployed_precision(network, device)]
+    budgets = [budget for budget in run_budgets(network.run) if budget.device == device]
+    judged = [judge_budget(measured, budget, session.slowdown) for budget in budgets]
+    if not judged:
+        return JudgedLatency(None, None, None, None, None, session.sessions, session.repeated)
+    found = decisive(judged)
+    compared = (found.quantity, found.limit_us, found.value_us, found.upper_us)
+    return JudgedLatency(found.verdict, *compared, session.sessions, session.repeated)
+
+
+def decisive(judged: Sequence[Judgement]) -> Judgement:
+    """Return the judgement with the worst verdict; of several, the one that is nearest to its limit or most over it."""
+    return max(judged, key=lambda one: (VERDICTS.index(one.verdict), (one.upper_us or one.value_us) / one.limit_us))
+
+
+def verdict(network: Network, timed: Timed) -> Verdict | None:
+    """Return the worst verdict on the deployed file over all devices; None where no latency is limited."""
+    return worst(judged_latency(network, name, session).verdict for name, session in timed.items())
+
+
+def run_budgets(run: Run) -> list[Budget]:
+    """Return the budgets that the run's search kept to, the default one included."""
+    keys = ("quantity", "limit", "device")
+    return [Budget.model_validate({key: one[key] for key in keys}) for one in run.result("search")["budgets"]]
+
+
+def fp32_latency(network: Network, timed: Timed) -> dict[str, dict[str, Any]]:
+    """Latency of model.onnx by device, as a manifest states it."""
+    return {name: latency(network, name, session, "fp32") for name, session in timed.items()}
+
+
+def fp32_spread(found: Measurement) -> dict[str, Any]:
+    """How sure the fp32 latency is that int8 is held against."""
+    return {
+        "fp32_ci_low_us": found.ci_low_us,
+        "fp32_ci_high_us": found.ci_high_us,
+        "fp32_repeat_noise": found.repeat_noise,
+    }
+
+
+def latency(
+    network: Network, device: str, session: Session, precision: str, recipe: QuantiserRecipe | None = None
+) -> dict[str, Any]:
+    """Return what a manifest states of one file on one device; of the deployed one with its verdict."""
+    stated = circumstances(network.run, device)
+    graphs = Graphs(PLAIN, recipe) if recipe else Graphs(run_form(network.run))
+    stated["measured_with"] |= {
+        "precision": precision,
+        "quantiser_recipe": graphs.quantiser_recipe,
+        "form": graphs.form,
+    }
+    if measured_devices(network.run)[device].run.transport == "local":
+        stated["measured_with"]["runtime_version"] = installed_runtime()
+    values = {key: value for key, value in asdict(session.measured[precision]).items() if key in MEASURED}
+    deployed = precision == deployed_precision(network, device)
+    judged = asdict(judged_latency(network, device, session)) if deployed else {}
+    included = {"preprocessing_included": network.options.embed_preprocessing}
+    return _predicted(network, device, precision) | values | judged | stated | included
+
+
+def _predicted(network: Network, device: str, precision: str) -> dict[str, Any]:
+    """What the device's predictor says, which knows files of its precision alone, in the form that was profiled."""
+    run, own = network.run, measured_devices(network.run)[device].run.precision
+    if not network.options.as_measured or own != precision:
+        return {}
+    if network.verified is not None:
+        # Predicted before it was measured; a refitted predictor may have seen it.
+        measured = network.verified[0]["latency"][device]
+        return {key: measured[key] for key in ("predicted_us", "interval_us", "coverage")}
+    return predicted_latency(run_predictors(run)[device], network.arch, run.config.profile.coverage)
+
+
+def circumstances(run: Run, device: str) -> dict[str, Any]:
+    """What a bundle says of the machine that its latencies were measured on; `here` says nothing elsewhere."""
+    table = run_table(run, device)
+    return {"measured_with": asdict(table.identity), "cpu": table.circumstances["cpu"], "os": table.circumstances["os"]}

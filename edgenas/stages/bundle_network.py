@@ -1,0 +1,115 @@
+"""What a bundle is made of: a network of a run, in the form asked for, and what `verify` found out about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from edgenas.deploy.onnx.parity import onnx_classes
+from edgenas.errors import RunFolderError
+from edgenas.runs.folder import Run
+from edgenas.runs.run_data import scoring_split
+from edgenas.space.arch import Arch
+from edgenas.stages.verify import model_path
+from edgenas.supernet.subnet import Subnet
+from edgenas.training.data.dataset import Dataset
+from edgenas.training.data.preprocess import Preprocess
+from edgenas.training.data.split import Split
+
+PICTURES_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True)
+class BundleOptions:
+    """How a bundle's files are asked for.
+
+    Attributes:
+        precision: with int8, the bundle holds the fp32 file, too.
+        dynamic_batch: how many pictures are taken at once is left open.
+        embed_preprocessing: pixels are normalised inside.
+    """
+
+    precision: Literal["fp32", "int8"] = "fp32"
+    dynamic_batch: bool = False
+    embed_preprocessing: bool = False
+
+    @property
+    def as_measured(self) -> bool:
+        """Whether files are the very ones that `verify` measures."""
+        return not (self.dynamic_batch or self.embed_preprocessing)
+
+    def __str__(self) -> str:
+        words = {"dynamic": self.dynamic_batch, "embedded": self.embed_preprocessing}
+        return "-".join([self.precision, *(word for word, said in words.items() if said)])
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is to be bundled, and what its files are proven and scored on; `fine_tuning` as in the manifest."""
+
+    run: Run
+    dataset: Dataset
+    subnet: Subnet
+    preprocess: Preprocess
+    options: BundleOptions
+    folder: Path
+    verified: tuple[dict[str, Any], Path] | None
+    fine_tuning: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def arch(self) -> Arch:
+        """The network."""
+        assert self.subnet.arch is not None
+        return self.subnet.arch
+
+
+def verified_network(run: Run, arch: Arch) -> tuple[dict[str, Any], Path] | None:
+    """What `verify` found out about an arch, and the file that it measured; None where it did not."""
+    verified = run.result("verify")
+    for number, entry in enumerate(verified["front"]):
+        # Without a file nothing was measured.
+        if entry["arch"] == arch.id and verified["model"] is not None:
+            model = model_path(number)
+            for path in (model, *([entry["int8"]["model"]] if entry.get("int8") else [])):
+                if not (run.folder / path).exists():
+                    raise RunFolderError(
+                        f"{run.folder / path} is missing: delete {run.result_path('verify')} and run "
+                        f"`edgenas verify {run.folder}`"
+                    )
+            return entry, run.folder / model
+    return None
+
+
+def validation_top1(network: Network, model: Path) -> float:
+    """Top-1 of a file on the validation pictures that every subnet of the run was scored on."""
+    split = scoring_split(network.run, network.dataset)
+    return int(right_answers(model, split, network.preprocess).sum()) / len(split)
+
+
+def test_scores(network: Network, model: Path) -> dict[str, Any]:
+    """Top-1 of a file on the test pictures, of all and by class."""
+    return scores_by_class(model, network.dataset.test, network.preprocess, network.dataset.num_classes)
+
+
+def scores_by_class(model: Path, split: Split, preprocess: Preprocess, classes: int) -> dict[str, Any]:
+    """Top-1 of a file on test pictures, of all and by class."""
+    answers = right_answers(model, split, preprocess)
+    right = torch.bincount(split.labels[answers], minlength=classes).tolist()
+    counts = split.counts(classes)
+    return {
+        "test_top1": sum(right) / len(split),
+        "test_images": len(split),
+        "test_images_by_class": counts,
+        "test_top1_by_class": [own / count if count else None for own, count in zip(right, counts, strict=True)],
+    }
+
+
+def right_answers(model: Path, split: Split, preprocess: Preprocess) -> Tensor:
+    """Whether a file gives each picture its label, (n,); in parts, since pictures may be more than memory holds."""
+    parts = split.batches(PICTURES_AT_ONCE)
+    return torch.cat([onnx_classes(model, part.tensor(), preprocess) == part.labels for part in parts])

@@ -1,0 +1,64 @@
+"""How graphs are written for a device, by the precision it runs: part of its table's identity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
+from edgenas.deploy.int8.quantize import quantise_for_timing
+from edgenas.deploy.onnx.exporter import export_for_timing
+from edgenas.latency.device import Device
+from edgenas.profiling.session import Export
+from edgenas.runs.folder import Progress
+from edgenas.space.blocks import BlockSpec
+from edgenas.space.graph_variant import ExportForm
+from edgenas.stages.fastest_variant import PLAIN
+from edgenas.stages.int8_export import run_recipes
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """How files for a device are written.
+
+    Attributes:
+        form: of fp32 graphs; those of int8 are made of the plain one.
+        recipe: of int8 ones, whose method does not matter here; None for fp32.
+    """
+
+    form: ExportForm
+    recipe: QuantiserRecipe | None = None
+
+    @property
+    def quantiser_recipe(self) -> str:
+        """As a table's identity has it."""
+        return self.recipe.form if self.recipe else "none"
+
+
+def device_graphs(device: Device, devices: Iterable[Device], form: ExportForm) -> Graphs:
+    """How files for one of a run's devices are written.
+
+    Args:
+        device: the one.
+        devices: all of the run, which share one int8 file.
+        form: of the run's fp32 files.
+    """
+    return Graphs(PLAIN, run_recipes(devices)[0]) if device.run.precision == "int8" else Graphs(form)
+
+
+def timing_export(graphs: Graphs, progress: Progress) -> Export:
+    """What writes models for timing as a device is to run them."""
+
+    def export(
+        named: Mapping[str, Sequence[BlockSpec]], folder: Path, step: Callable[[int, int], None] | None
+    ) -> dict[str, Path]:
+        paths = export_for_timing(named, folder, step, form=graphs.form)
+        if graphs.recipe is not None:
+            for number, path in enumerate(paths.values()):
+                progress("quantising", number, len(paths))
+                quantise_for_timing(path, path, graphs.recipe)
+            progress("quantising", len(paths), len(paths))
+        return paths
+
+    return export

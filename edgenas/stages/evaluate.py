@@ -1,0 +1,125 @@
+"""Accuracies of subnets that the user names: one row each in an open file, with every class's own."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import safetensors.torch
+
+from edgenas.errors import ConfigError, RunFolderError
+from edgenas.files import SCHEMA_VERSION, append_jsonl, read_jsonl
+from edgenas.runs.folder import Progress, Run
+from edgenas.runs.lock import locked
+from edgenas.runs.run_data import run_dataset, scoring_split
+from edgenas.space.arch import Arch
+from edgenas.stages.export import which_arch
+from edgenas.stages.inherited_weights import inherited_note, shipping_subnet
+from edgenas.stages.run_subnets import run_subnets
+from edgenas.stages.training_archs import tell_untaught
+from edgenas.supernet.subnet import Subnet
+from edgenas.training.checkpoint import plain
+from edgenas.training.materialise import Accuracy, accuracy
+
+LOGGER = logging.getLogger(__name__)
+
+FILE = "evaluate/accuracy.jsonl"
+KEY = ("arch", "split", "images", "calibration_images", "weights")
+"""What a row is of: a second one of the same would say the same."""
+SplitName = Literal["val", "test"]
+
+
+def evaluate(run: Run, which: Sequence[str], split: SplitName, progress: Progress) -> list[dict[str, Any]]:
+    """Return rows of networks, in the order asked for; new ones are appended to `FILE`. The run folder is locked.
+
+    A network that was fine-tuned has the weights that it ships with; a note names those with inherited weights, and
+    what that costs. The networks of `front` have the weights that the search scored them with.
+
+    Args:
+        run: trained; for the test split, verified, too.
+        which: `chosen`, `best:K`, `front` or archs of the run's space.
+        split: `val` is what every choice saw.
+        progress: called with what is being done, subnets done and in all.
+
+    Raises:
+        RunFolderError: a stage is missing, or the weights of a fine-tuned network are missing or broken.
+        ConfigError: the run has no weights, no arch is named, or there are not so many networks within the budgets.
+        SpaceError: no arch of the space; gene and legal values are named.
+    """
+    run.needs("train")
+    if split == "test" and not run.done("verify"):
+        raise RunFolderError(
+            f"{run.folder}: test pictures judge the network that was chosen, and none is yet: run `edgenas verify "
+            f"{run.folder}` first, or take --split val"
+        )
+    asked = list(dict.fromkeys(one for name in which for one in _named(run, name)))
+    if not asked:
+        raise ConfigError("--archs: wanted at least one of chosen, best:K, front or an arch's text")
+    tell_untaught(run, [one.arch for one in asked])
+    with locked(run.folder):
+        return _evaluate(run, asked, split, progress)
+
+
+class _Asked(NamedTuple):
+    """A network, with the weights that it ships with, or with those that the search scored it with."""
+
+    arch: Arch
+    ships: bool
+
+
+def _named(run: Run, name: str) -> list[_Asked]:
+    if name == "front":
+        return [_Asked(run.space.parse(entry["arch"]), ships=False) for entry in run.result("search")["front"]]
+    # Archs are of the space whether or not anything was chosen from it.
+    return [_Asked(run.space.parse(name) if "_" in name else which_arch(run, name), ships=True)]
+
+
+def _evaluate(run: Run, asked: Sequence[_Asked], split: SplitName, progress: Progress) -> list[dict[str, Any]]:
+    own = run_dataset(run)
+    subnets = run_subnets(run, own)
+    path = run.folder / FILE
+    known = {tuple(row.get(key) for key in KEY): row for row in read_jsonl(path)}
+    rows = []
+    for number, one in enumerate(asked):
+        progress("evaluating", number, len(asked))
+        tuned = shipping_subnet(run, own, one.arch) if one.ships else None
+        dataset = tuned.dataset if tuned else own
+        images = scoring_split(run, dataset) if split == "val" else dataset.test
+        calibration = tuned.subnet.calibration_images if tuned else subnets.images
+        weights = _digest(tuned.subnet) if tuned else run.result("train").get("weights")
+        key = (one.arch.id, split, len(images), calibration, weights)
+        row = known.get(key)
+        if row is None:
+            started = time.monotonic()
+            found = accuracy(tuned.subnet if tuned else subnets(one.arch), images, dataset.num_classes)
+            row = dict(zip(KEY, key, strict=True)) | {"fine_tuned": tuned is not None, "dataset": dataset.name}
+            row |= _told(found, dataset.classes)
+            row = {"schema_version": SCHEMA_VERSION, **row, "seconds": time.monotonic() - started}
+            append_jsonl(path, row)
+        rows.append(row)
+    progress("evaluating", len(asked), len(asked))
+    inherited = [one.arch for one, row in zip(asked, rows, strict=True) if one.ships and not row["fine_tuned"]]
+    if note := inherited_note(run, inherited):
+        LOGGER.warning("note: %s", note)
+    return rows
+
+
+def _digest(subnet: Subnet) -> str:
+    """Return the SHA-256 of a network's weights and statistics."""
+    return hashlib.sha256(safetensors.torch.save(plain(subnet.state_dict()))).hexdigest()
+
+
+def _told(found: Accuracy, classes: Sequence[str]) -> dict[str, Any]:
+    by_class = dict(zip(classes, found.by_class.tolist(), strict=True))
+    # A class without pictures has no accuracy.
+    by_class = {name: value for name, value in by_class.items() if value == value}
+    worst = min(by_class, key=by_class.__getitem__)
+    return {
+        "top1": found.top1,
+        "worst_class": worst,
+        "worst_class_top1": by_class[worst],
+        "class_top1": by_class,
+    }

@@ -1,0 +1,181 @@
+"""Export: the chosen network as the stage's bundle, and any network of the space, in any form, beside it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from edgenas.deploy.bundle.bundle import INT8_MODEL, MODEL, check_free
+from edgenas.deploy.bundle.manifest import Manifest, deployed_latency
+from edgenas.errors import ConfigError, RunFolderError
+from edgenas.runs.folder import Progress, Run
+from edgenas.runs.lock import locked
+from edgenas.runs.run_data import run_dataset
+from edgenas.space.arch import Arch
+from edgenas.stages.bundle_network import BundleOptions, verified_network
+from edgenas.stages.bundling import make_bundle, run_precision, write
+from edgenas.stages.front_int8 import deployed_top1, precisions
+from edgenas.stages.hindsight import write_hindsight
+from edgenas.stages.inherited_weights import inherited_note, shipping_subnet
+from edgenas.stages.shipping import Shipped, ship
+from edgenas.stages.training_archs import tell_untaught
+
+LOGGER = logging.getLogger(__name__)
+BUNDLE = "export/bundle"
+INT8_KEYS = ("quantiser_recipe", "recipes_tried", "size_bytes", "latency", "fine_tuning", "notes")
+SPLITS = ("validation", "test")
+CHOSEN, BEST = "chosen", re.compile(r"best:(\d{1,6})")
+
+
+def run_export(run: Run, progress: Progress) -> None:
+    """Ship the first candidate whose file is within every budget, see `shipping.ship`, and bundle it.
+
+    Raises:
+        InfeasibleError: the files of all candidates that were tried are over a budget; no bundle is written.
+        ParityError: the file computes something else, or int8 is less accurate than allowed; no bundle is written.
+        ConfigError: the run has no weights; the message says what it would take.
+        RunFolderError: a stage before it is missing.
+    """
+    run.needs("export")
+    if run.done("export"):
+        return
+    # In the run folder, where the next start clears away what a kill leaves.
+    with tempfile.TemporaryDirectory(dir=run.folder, prefix=".export.") as folder:
+        shipped = ship(run, BundleOptions(run_precision(run)), Path(folder), progress)
+        manifest = write(shipped.prepared, run.folder / BUNDLE, progress)
+    entry = verified_network(run, shipped.prepared.network.arch)
+    # The choice is written down: what test images say of the others changes nothing now.
+    write_hindsight(run, manifest.arch, entry[1] if entry else None, progress)
+    result = {
+        "chosen": _chosen(run, manifest, shipped),
+        "attempts": [attempt.to_json() for attempt in shipped.attempts],
+        "notes": shipped.notes,
+        "parity": manifest.parity,
+        "costs": manifest.costs,
+    }
+    run.finish("export", result | ({"int8": _int8_result(manifest)} if manifest.int8 else {}))
+
+
+def _chosen(run: Run, manifest: Manifest, shipped: Shipped) -> dict[str, Any]:
+    used = precisions(run)
+    tops = {
+        split: deployed_top1(manifest.accuracy[f"{split}_top1"], _int8_top1(manifest, split), used) for split in SPLITS
+    }
+    return {
+        "arch": manifest.arch,
+        "val_top1": tops["validation"],
+        "test_top1": tops["test"],
+        "latency": deployed_latency(manifest.to_json()),
+        "verdict": shipped.prepared.verdict,
+        "onnx": f"{BUNDLE}/{MODEL if 'fp32' in used else INT8_MODEL}",
+        "bundle": BUNDLE,
+    }
+
+
+def _int8_top1(manifest: Manifest, split: str) -> float | None:
+    return float(manifest.int8["accuracy"][f"{split}_top1"]) if manifest.int8 else None
+
+
+def _int8_result(manifest: Manifest) -> dict[str, Any]:
+    int8 = manifest.int8
+    return {
+        "onnx": f"{BUNDLE}/{INT8_MODEL}",
+        "val_top1": int8["accuracy"]["validation_top1"],
+        "test_top1": int8["accuracy"]["test_top1"],
+        "max_drop": int8["parity"]["max_drop"],
+        "fp32_size_bytes": manifest.size_bytes,
+        # Beside which these stand: the chosen network's are those of what is deployed.
+        "fp32_val_top1": manifest.accuracy["validation_top1"],
+        "fp32_test_top1": manifest.accuracy["test_top1"],
+        **{key: int8[key] for key in INT8_KEYS},
+    }
+
+
+def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None, progress: Progress) -> Path:
+    """Write a bundle beside the stage's, which stays as it is. The run folder is locked meanwhile.
+
+    Args:
+        run: verified.
+        which: `chosen`, `best:K` (the K-th best network within the budgets) or an arch of the run's space.
+        options: of the files.
+        out: the bundle's folder; by default one in the run folder, named after arch and form. A former bundle there
+            is replaced.
+        progress: called with what is being done, steps done and in all.
+
+    Returns:
+        The bundle's folder.
+
+    Raises:
+        ConfigError: there are not so many networks within the budgets.
+        SpaceError: no arch of the space; gene and legal values are named.
+        RunFolderError: the run is not verified, another process holds it, or `out` holds something else.
+        ParityError: see `make_bundle`.
+    """
+    run.needs("export")
+    arch = which_arch(run, which)
+    tell_untaught(run, [arch])
+    _tell_inherited(run, arch)
+    folder = bundle_folder(run, which, options, out)
+    stage = (run.folder / BUNDLE).resolve()
+    if stage in (folder.resolve(), *folder.resolve().parents):
+        raise RunFolderError(f"{folder} is where `edgenas export {run.folder}` writes: choose another --out")
+    check_free(folder, replace=True)
+    with locked(run.folder):
+        try:
+            make_bundle(run, arch, options, folder, progress)
+        except KeyboardInterrupt as stop:
+            stop.add_note("nothing was written; the same command starts this bundle anew")
+            raise
+    return folder
+
+
+def _tell_inherited(run: Run, arch: Arch) -> None:
+    """Say at once that a network is exported with inherited weights, and what that costs."""
+    if not run.done("finetune") or shipping_subnet(run, run_dataset(run), arch) is not None:
+        return
+    if note := inherited_note(run, [arch]):
+        LOGGER.warning("note: %s", note)
+
+
+def bundle_folder(run: Run, which: str, options: BundleOptions, out: Path | None) -> Path:
+    """Where `export_bundle` writes.
+
+    Raises:
+        ConfigError, SpaceError: see `which_arch`.
+    """
+    return out or run.folder / "export" / f"{which_arch(run, which).id}-{options}"
+
+
+def which_arch(run: Run, which: str) -> Arch:
+    """The arch that `chosen`, `best:K` or an arch's text names.
+
+    Raises:
+        ConfigError: there are not so many networks within the budgets.
+        SpaceError: no arch of the space.
+    """
+    if which == CHOSEN:
+        return run.chosen
+    match = BEST.fullmatch(which)
+    if match is None:
+        return run.space.parse(which)
+    ranked = _ranked(run.result("verify"))
+    if not 1 <= int(match[1]) <= len(ranked):
+        raise ConfigError(
+            f"--arch {which}: {len(ranked)} networks of the front were measured within the budgets, "
+            f"so wanted best:1 to best:{len(ranked)}"
+        )
+    return run.space.parse(ranked[int(match[1]) - 1])
+
+
+def _ranked(verified: dict[str, Any]) -> list[str]:
+    """Return the architectures of the candidates, most accurate first, among equals the fastest."""
+
+    def rank(entry: dict[str, Any]) -> tuple[float, ...]:
+        return (-entry["deployed_top1"], *(measured["p50_us"] for measured in entry["latency"].values()))
+
+    candidates = [entry for entry in verified["front"] if entry["arch"] in verified["candidates"]]
+    within = [entry for entry in candidates if entry["eligible"]]
+    return [entry["arch"] for entry in sorted(within or candidates, key=rank)]

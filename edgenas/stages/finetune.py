@@ -1,0 +1,197 @@
+"""Stage finetune: the chosen subnet is taught on its own before it is exported, or taught other pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from edgenas.errors import RunFolderError
+from edgenas.files import read_json, write_bytes, write_json
+from edgenas.runs.folder import Progress, Run
+from edgenas.runs.results import check_finetuned
+from edgenas.runs.run_data import calibration_pictures, run_dataset, scoring_split
+from edgenas.space.arch import Arch
+from edgenas.stages.run_subnets import run_subnets
+from edgenas.stages.standalone_networks import setting_id, supernet_epochs
+from edgenas.supernet.subnet import Subnet
+from edgenas.training import checkpoint
+from edgenas.training.data.dataset import Dataset, load_dataset
+from edgenas.training.finetuning import finetune, with_classes
+from edgenas.training.materialise import top1
+
+NETWORKS = "finetune/networks"
+"""A folder for each fine-tuned network, named by the digest of everything that its weights depend on."""
+WEIGHTS, RESULT, CHECKPOINTS = "subnet.safetensors", "result.json", "checkpoints"
+ANOTHER_SEED = 500
+"""Beyond the run's: pictures come in another order, and are augmented otherwise, than the supernet saw them."""
+TOLD = (
+    "dataset",
+    "training_images",
+    "epochs",
+    "start",
+    "teacher",
+    "learning_rate_share",
+    "supernet",
+    "val_top1_before",
+    "val_top1_after",
+    "seconds",
+)
+"""Of the result, what a bundle and a report state; runs of older versions know but half of it."""
+
+
+def run_finetune(run: Run, progress: Progress) -> None:
+    """Fine-tune the chosen subnet, see `finetuned`.
+
+    Raises:
+        ConfigError: the config asks for no fine-tuning, or the run has no weights.
+        RunFolderError, DataError, EdgenasError: see `finetuned`.
+    """
+    run.needs("finetune")
+    if not run.done("finetune"):
+        run.finish("finetune", finetuned(run, run.chosen, progress))
+
+
+def finetuned(run: Run, arch: Arch, progress: Progress) -> dict[str, Any]:
+    """Train one subnet on its own: on the run's images, or on those of `finetune.data`; return what came of it.
+
+    On the run's images it ships if validation top-1 rises. On others it has a new classifier. A network that was
+    fine-tuned before in the same way is not trained again; one that was stopped or killed resumes from its last
+    checkpoint.
+
+    Raises:
+        RunFolderError: a checkpoint is broken.
+        DataError: see `load_dataset`.
+        EdgenasError: the loss is not a finite number; the step is named.
+    """
+    own = run_dataset(run)
+    dataset = tuned_dataset(run, own)
+    digest = dataset.digest()
+    folder = _folder(run, arch, digest)
+    if (kept := _kept(folder)) is not None:
+        return kept
+    tuned, result = _train(run, arch, own, dataset, folder / CHECKPOINTS, progress)
+    write_bytes(folder / WEIGHTS, safetensors.torch.save(checkpoint.plain(tuned.state_dict())))
+    write_json(folder / RESULT, result | {"data_digest": digest})
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    return read_json(folder / RESULT)
+
+
+def _train(
+    run: Run, arch: Arch, own: Dataset, dataset: Dataset, checkpoints: Path, progress: Progress
+) -> tuple[Subnet, dict[str, Any]]:
+    settings, subnets = run.config.finetune, run_subnets(run, own)
+    epochs = supernet_epochs(run, own) if settings.epochs is None else settings.epochs
+    inherited = subnets(arch)
+    tuned, seconds = finetune(
+        inherited if dataset is own else with_classes(inherited, dataset.num_classes),
+        dataset.train,
+        run.config.training,
+        epochs=epochs,
+        learning_rate_share=settings.learning_rate_share,
+        calibration=calibration_pictures(run, dataset),
+        seed=run.config.seed + ANOTHER_SEED,
+        progress=lambda done, total: progress("fine-tuning", done, total),
+        teacher=subnets(run.space.largest) if settings.teacher == "largest" else None,
+        fresh=settings.start == "fresh",
+        folder=checkpoints,
+    )
+    images = scoring_split(run, dataset)
+    return tuned, {
+        "arch": arch.id,
+        "dataset": dataset.name,
+        "training_images": len(dataset.train),
+        "epochs": epochs,
+        "teacher": settings.teacher,
+        "start": settings.start,
+        "learning_rate_share": settings.learning_rate_share,
+        "supernet": {"dataset": own.name, "weights": _weights(run)},
+        "val_top1_before": top1(inherited, images) if dataset is own else None,
+        "val_top1_after": top1(tuned, images),
+        "calibration_images": tuned.calibration_images,
+        "seconds": seconds,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _folder(run: Run, arch: Arch, images: str) -> Path:
+    """Return the folder of a fine-tuned network, keyed by every setting that its weights depend on."""
+    key = {"arch": arch.id, "weights": _weights(run), "images": images}
+    return run.folder / NETWORKS / setting_id({**key, "settings": run.config.finetune.model_dump(mode="json")})
+
+
+def _kept(folder: Path) -> dict[str, Any] | None:
+    """Return the result of a network that was fine-tuned before, None where there is none or its weights are gone."""
+    if not ((folder / RESULT).exists() and (folder / WEIGHTS).exists()):
+        return None
+    result = read_json(folder / RESULT, f"delete {folder}")
+    return check_finetuned(result, folder / RESULT)
+
+
+def _weights(run: Run) -> str:
+    """Digest of those that are inherited."""
+    return checkpoint.digest(run.result_path("train").parent)
+
+
+def tuned_dataset(run: Run, own: Dataset) -> Dataset:
+    """What the chosen subnet is fine-tuned on; its inputs mean what they mean on the run's own pictures."""
+    settings = run.config.finetune
+    if settings.data is None:
+        return own
+    other = load_dataset(settings.data, run.config.seed, resolution=run.space.resolution[-1])
+    return dataclasses.replace(other, pixels=own.pixels)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuned:
+    """A fine-tuned subnet, calibrated, on the CPU; its pictures, and what a manifest says of its teaching."""
+
+    subnet: Subnet
+    dataset: Dataset
+    told: Mapping[str, Any]
+
+
+def tuned_subnet(run: Run, own: Dataset, arch: Arch) -> Tuned | None:
+    """Return the fine-tuned form of an architecture; None where there is none that ships.
+
+    Raises:
+        RunFolderError: fine-tuning was asked for and is not done, its images changed since, or its weights are
+            missing or broken.
+    """
+    if run.lacks("finetune") is not None:
+        return None
+    stage = run.result("finetune")
+    dataset = tuned_dataset(run, own)
+    digest = dataset.digest()
+    if digest != stage["data_digest"]:
+        raise RunFolderError(
+            f"{run.folder}: the images of {dataset.name} changed since the network was fine-tuned: delete "
+            f"{run.result_path('finetune')} and run `edgenas finetune {run.folder}`"
+        )
+    folder = _folder(run, arch, digest)
+    result = stage if arch.id == stage["arch"] else _kept(folder)
+    if result is None or not is_better(result):
+        return None
+    subnet = Subnet(run.space.unroll(arch, dataset.num_classes), arch, dataset.pixels)
+    path = folder / WEIGHTS
+    try:
+        subnet.load_state_dict(safetensors.torch.load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise RunFolderError(
+            f"{path} is missing or broken ({error}): delete {run.folder / 'finetune'} and run `edgenas finetune "
+            f"{run.folder}`"
+        ) from None
+    subnet.calibration_images = result["calibration_images"]
+    return Tuned(subnet.eval(), dataset, {key: result.get(key) for key in TOLD})
+
+
+def is_better(result: dict[str, Any]) -> bool:
+    """Whether the fine-tuned subnet is to be exported: taught other pictures, or better on the run's own."""
+    before = result["val_top1_before"]
+    return before is None or result["val_top1_after"] > before

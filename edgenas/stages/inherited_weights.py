@@ -1,0 +1,48 @@
+"""Networks that keep the supernet's weights in a run that fine-tunes, and what that costs them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgenas.runs.folder import Run
+from edgenas.space.arch import Arch
+from edgenas.stages.finetune import Tuned, is_better, tuned_subnet
+from edgenas.training.data.dataset import Dataset
+
+
+def shipping_subnet(run: Run, own: Dataset, arch: Arch) -> Tuned | None:
+    """Return the fine-tuned form of an architecture; None where it ships, as far as is done, with inherited weights.
+
+    Args:
+        run: trained.
+        own: its images.
+        arch: of its space.
+
+    Raises:
+        RunFolderError: the images changed since fine-tuning, or its weights are missing or broken.
+    """
+    return tuned_subnet(run, own, arch) if run.done("finetune") else None
+
+
+def inherited_note(run: Run, archs: Sequence[Arch]) -> str | None:
+    """Return what inherited weights cost networks, measured on the one that was fine-tuned.
+
+    Args:
+        run: trained.
+        archs: networks with inherited weights.
+
+    Returns:
+        None where there are no such networks, the run does not fine-tune, or fine-tuning did not help.
+    """
+    if not archs or run.lacks("finetune") is not None:
+        return None
+    lead = f"inherited weights, not fine-tuned: {', '.join(arch.id for arch in archs)}"
+    if not run.done("finetune"):
+        return f"{lead}; the run fine-tunes the network that ships, which `edgenas finetune {run.folder}` does"
+    tuned = run.result("finetune")
+    if not is_better(tuned):
+        return None
+    if tuned["val_top1_before"] is None:
+        return f"{lead}; the chosen network was fine-tuned on {tuned['dataset']}, with a new classifier"
+    before, after = tuned["val_top1_before"], tuned["val_top1_after"]
+    return f"{lead}; fine-tuning raised the chosen network's validation top-1 from {before:.2%} to {after:.2%}"

@@ -1,0 +1,116 @@
+"""int8 at the end of a run: quantised by the recipe that validation chooses, gated, and held against fp32 in time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from edgenas.deploy.int8.quantiser_recipe import Method, QuantiserRecipe
+from edgenas.deploy.int8.quantize import Choice, choose_recipe, quantise_each
+from edgenas.deploy.onnx.embedded_preprocessing import device_inputs
+from edgenas.deploy.onnx.parity import Int8Parity, check_int8_parity, onnx_top1
+from edgenas.latency.device import Device
+from edgenas.profiling.measurement import Measurement
+from edgenas.runs.folder import Run
+from edgenas.runs.run_data import scoring_split
+from edgenas.supernet.subnet import Subnet
+from edgenas.training.data.dataset import Dataset
+from edgenas.training.data.preprocess import Preprocess
+
+
+def needs_seven_bits(devices: Iterable[Device]) -> bool:
+    """Whether weights must be of 7 bits: kernels of some device saturate."""
+    return any(device.int8_saturates for device in devices)
+
+
+def run_recipes(devices: Iterable[Device]) -> list[QuantiserRecipe]:
+    """Recipes that a run's int8 files, which all its devices share, are chosen among: one form, every method.
+
+    Both ends stay fp32, the fastest form.
+    """
+    seven = needs_seven_bits(devices)
+    return [QuantiserRecipe(method, "ends", seven) for method in get_args(Method)]
+
+
+def quantised(
+    run: Run,
+    dataset: Dataset,
+    model: Path,
+    preprocess: Preprocess,
+    *,
+    devices: Iterable[Device],
+    folder: Path,
+) -> Choice:
+    """The most accurate int8 form of a proven fp32 file, on validation pictures.
+
+    Methods of calibration are compared, which latency does not depend on.
+
+    Raises:
+        DataError: fewer training pictures than `export.calibration_images`.
+    """
+    wanted = run.config.export.calibration_images
+    recipes = run_recipes(devices)
+    inputs = device_inputs(dataset.train.pictures[:wanted], preprocess, embedded=False)
+    files = quantise_each(model, {recipe: folder / f"{recipe}.onnx" for recipe in recipes}, inputs, images=wanted)
+    split = scoring_split(run, dataset)
+    pictures = split.tensor()
+    return choose_recipe(files, lambda path: onnx_top1(path, pictures, split.labels, preprocess))
+
+
+def int8_gate(
+    run: Run, dataset: Dataset, subnet: Subnet, int8: Path, preprocess: Preprocess, fp32_top1: float
+) -> Int8Parity:
+    """The int8 file scored by the runtime on validation pictures, and held against the fp32 file's top-1 on them.
+
+    Logits are compared with those of the network that was scored, a fine-tuned file's, too: a bundle says how far its
+    two files are apart.
+
+    Raises:
+        ParityError: int8 costs more validation top-1 than `export.max_drop`.
+    """
+    split = scoring_split(run, dataset)
+    limit = run.config.export.max_drop
+    pictures = split.tensor()
+    return check_int8_parity(subnet, int8, pictures, split.labels, preprocess, fp32_top1=fp32_top1, max_drop=limit)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """int8 and fp32 of one network, timed side by side on one device."""
+
+    device: str
+    fp32: Measurement
+    int8: Measurement
+
+    @property
+    def noise(self) -> float:
+        """How far a measurement repeats itself: the worse of the two."""
+        return max(self.fp32.repeat_noise, self.int8.repeat_noise)
+
+    @property
+    def speedup(self) -> float:
+        """How many times as fast int8 is."""
+        return self.fp32.p50_us / self.int8.p50_us
+
+    @property
+    def worth_it(self) -> bool:
+        """Whether int8 is faster by more than the measurements' repeat noise."""
+        return 1 - 1 / self.speedup > self.noise
+
+    def to_json(self) -> dict[str, Any]:
+        """What stands beside the latency of int8 in a manifest."""
+        return {
+            "fp32_p50_us": self.fp32.p50_us,
+            "compared_p50_us": self.int8.p50_us,
+            "speedup": self.speedup,
+            "worth_it": self.worth_it,
+        }
+
+    def __str__(self) -> str:
+        times = f"{self.int8.p50_us / 1e3:.3f} ms against {self.fp32.p50_us / 1e3:.3f} ms in fp32, timed side by side"
+        if self.worth_it:
+            return f"int8 is {self.speedup:.2f} times as fast on {self.device}: {times}"
+        why = f"no faster by the {self.noise:.1%} that they repeat to" if self.speedup > 1 else "no faster"
+        return f"int8 is not worth it on {self.device}: {times}, {why}"

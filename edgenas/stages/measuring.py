@@ -1,0 +1,108 @@
+"""Measuring in sessions: files are timed together, in new processes, and judged with the run's other sessions in mind.
+
+A session whose networks were mostly disturbed is repeated once by itself before anything is decided. What it found is
+discarded whatever the repetition finds, so that the better of two is never picked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgenas.profiling.measurement import PROCESSES, Measurement
+from edgenas.profiling.session import discount, measure_networks
+from edgenas.profiling.verdict import disturbed, slowdown
+from edgenas.runs.folder import Progress, Run
+from edgenas.runs.measuring_sessions import counted, digest, keep_session, sentinel_us, sessions
+from edgenas.runs.run_devices import measured_devices, run_transport
+from edgenas.stages.profile import run_table
+
+
+@dataclass(frozen=True)
+class Session:
+    """What one session measured.
+
+    Attributes:
+        measured: by the files' names.
+        slowdown: how many times as slow as this one the slowest session of the run was, see `verdict.slowdown`.
+        sessions: how many sessions that compares, this one included.
+        repeated: whether this is the repetition of a disturbed session.
+    """
+
+    measured: dict[str, Measurement]
+    slowdown: float
+    sessions: int
+    repeated: bool
+
+
+def measure_session(
+    run: Run,
+    device: str,
+    files: Mapping[str, Path],
+    *,
+    out: Path,
+    label: str,
+    progress: Progress,
+    quantiser_recipe: str = "none",
+    deciding: Collection[str] | None = None,
+) -> Session:
+    """Time files on a device of the run in one session, in new processes, and keep its sentinel.
+
+    Args:
+        run: profiled.
+        device: its name.
+        files: ONNX files by name.
+        out: file of rows; what it holds of these very files is not measured again.
+        label: of the progress.
+        progress: called with the label, visits done and in all.
+        quantiser_recipe: of int8 files, see `QuantiserRecipe.form`.
+        deciding: names of the files that a decision rests on; None for all. A session is repeated where most of these
+            were disturbed.
+
+    Raises:
+        MeasurementError: see `measure_networks`.
+        RunFolderError: a row of sessions.jsonl is damaged.
+    """
+    known, key = measured_devices(run)[device], digest(files)
+    transport = run_transport(run, known)
+
+    def measure() -> dict[str, Measurement]:
+        return measure_networks(
+            files,
+            known,
+            rounds=run.config.verify.rounds,
+            # Another seed for each session: results that a kit brought back for an earlier one are not taken again.
+            seed=run.config.seed + PROCESSES * len(sessions(run, device)),
+            out=out,
+            transport=transport,
+            quantiser_recipe=quantiser_recipe,
+            progress=lambda _, done, total: progress(label, done, total),
+        )
+
+    last = next((row for row in reversed(sessions(run, device)) if row.files == key), None)
+    resumed, before = last is not None and last.state == "disturbed", _size(out)
+    measured = measure()
+    new = last is None or last.state != "kept" or _size(out) != before
+    repeated = resumed if last is None or new else last.repeated
+    # A kit is not carried to a device twice for that: its results keep their warnings.
+    disturbed_session = disturbed({name: measured[name] for name in deciding or files})
+    if new and disturbed_session and not resumed and not transport.at_once:
+        discount(out, known)
+        keep_session(run, device, key, measured, state="disturbed")
+        measured, repeated = measure(), True
+    if new:
+        keep_session(run, device, key, measured, repeated=repeated)
+    sentinels_us = _sentinels_us(run, device)
+    return Session(measured, slowdown(sentinel_us(measured), sentinels_us), len(sentinels_us), repeated)
+
+
+def _sentinels_us(run: Run, device: str) -> list[float]:
+    """Return the sentinel's p50 in every session of a device: its table's, and those that were kept beside it."""
+    profiled = run_table(run, device).circumstances.get("sentinel_p50_us")
+    kept = [row.sentinel_p50_us for row in counted(sessions(run, device))]
+    return [float(profiled), *kept] if isinstance(profiled, int | float) and profiled > 0 else kept
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

@@ -1,0 +1,295 @@
+"""What a run will do, how long and how much disk it will take. Writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from edgenas.accuracy.source import open_source
+from edgenas.config.run_config import RunConfig
+from edgenas.deploy.int8.quantiser_recipe import Method
+from edgenas.latency.device import Device
+from edgenas.profiling.device_time import TIMER_SECONDS, VISIT_SECONDS, guessed_seconds
+from edgenas.profiling.measurement import PROCESSES
+from edgenas.profiling.reach import Reach
+from edgenas.profiling.timing_plan import Plan, make_plan
+from edgenas.runs.folder import ORDER, Progress, Run
+from edgenas.runs.run_data import check_quantiser_images
+from edgenas.runs.run_devices import resolve_devices, run_devices
+from edgenas.space.cost import cost
+from edgenas.space.graph_variant import EXPORT_FORMS
+from edgenas.space.space import SearchSpace
+from edgenas.stages import feasibility_notes as feasible
+from edgenas.stages.fastest_variant import NETWORKS as FORM_NETWORKS
+from edgenas.stages.limits import check_on_paper, file_notes, run_limits, used_precisions
+from edgenas.stages.plan_timing import time_network
+from edgenas.stages.start import check_folder, resolve
+from edgenas.stages.training_length import too_few_steps
+from edgenas.training.data.dataset import set_size
+from edgenas.training.fixed_settings import Schedule
+from edgenas.training.recipe import takes_pool
+from edgenas.training.setup import count_steps
+from edgenas.training.standalone import epochs_of
+
+EXPORT_SECONDS_PER_BLOCK = 0.06
+QUANTISE_SECONDS_PER_MODEL = 0.1
+"""Of blocks and networks to be timed in int8."""
+FRONT_INT8_SECONDS = 4.0
+"""To quantise a network of the front by every method, beside scoring what comes of it."""
+EXPORT_SECONDS_PER_NETWORK = 1.5
+"""Of the front, one at a time; networks for timing are stitched from exported blocks."""
+BROWSER_SECONDS = 4.0
+"""To start a browser, as one process of the timer there does, and to run its page until that is compiled well."""
+QUANTISE_SECONDS = 1.0
+"""Of one recipe, beside looking at pictures."""
+QUANTISE_TIMES = 6
+"""How many times as long a recipe takes to look at a picture as scoring one does: it keeps all activations."""
+FINETUNE_TIMES = 5
+"""How many times as long a picture takes to be taught as to be scored: forward and backward; a teacher adds little."""
+SOURCE_SECONDS, TOLD_SECONDS = 8.0, 0.001
+"""To learn accuracies from a table, and to tell that of a subnet."""
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage: what it does, how long it is expected to take, and whether it is finished already."""
+
+    stage: str
+    what: str
+    seconds: float
+    disk_bytes: int
+    done: bool
+    warning: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        return asdict(self)
+
+
+def plan_run(
+    config: RunConfig,
+    folder: Path,
+    reach: Reach | None = None,
+    minutes: float | None = None,
+    progress: Progress = lambda *_: None,
+) -> list[StagePlan]:
+    """The stages of a run. A few training steps on noise are timed here, everything else is counted.
+
+    Args:
+        config: of the run.
+        folder: of the run, where it has one.
+        reach: how devices are reached.
+        minutes: how long to train, instead of `train.epochs`; of no account once training has begun.
+        progress: called with what is being timed, parts done and in all.
+
+    Raises:
+        UserError: the run could not be started (see `start_run`); only the pictures are not looked at.
+    """
+    begun = check_folder(config, folder)
+    described, space = (list(run_devices(begun).values()), begun.space) if begun else resolve(config, reach)
+    if config.num_classes is not None:
+        return _plan_profile(config, described, space, begun)
+    if config.accuracy is not None:
+        return _plan_told(config, described, space, begun)
+    sizes = set_size(config.pictures, config.seed)
+    check_on_paper(config.budgets, space, sizes.num_classes, described)
+    in_int8 = sum(device.run.precision == "int8" for device in described)
+    if in_int8 or config.export.precision == "int8":
+        check_quantiser_images(config, sizes.train)
+    validation_images = min(sizes.validation, config.search.validation_images or sizes.validation)
+    schedule = Schedule.read(folder / "supernet")
+    training = config.training
+    steps = schedule.steps if schedule else count_steps(training, sizes.train)
+    step_seconds, image_seconds = time_network(config, space, sizes.num_classes, max(1, steps), progress)
+    what = f"{steps} steps of {training.batch_size} pictures through {training.subnets_per_step} subnets"
+    if takes_pool(training):
+        what += " that the budgets allow; timed as if they allowed all: at most"
+    train_seconds = steps * step_seconds
+    if minutes is not None and schedule is None:
+        what, train_seconds = f"as many steps as {minutes:g} minutes hold", 60 * minutes
+        steps = max(1, round(train_seconds / step_seconds))
+    score_seconds = (min(config.search.calibration_images, sizes.train) + validation_images) * image_seconds
+    plan = make_plan(space, sizes.num_classes, blocks=config.profile.blocks, networks=config.profile.networks, seed=0)
+    weights = cost(space.unroll(space.largest, sizes.num_classes)).weight_bytes
+    measured, devices = config.verify.networks, len(described)
+    # Every method's file and the fp32 one are scored.
+    scored = (len(get_args(Method)) + 1) * validation_images * image_seconds
+    network_seconds = score_seconds + EXPORT_SECONDS_PER_NETWORK + (FRONT_INT8_SECONDS + scored) * (in_int8 > 0)
+    browsers_seconds = sum(device.run.transport == "browser" for device in described) * PROCESSES * BROWSER_SECONDS
+    timed_what, timed_seconds, timed_bytes = _profile_stage(config, space, plan, sizes.num_classes, devices, in_int8)
+    times = 1 + (config.export.form == "auto")
+    stages = {
+        "profile": (timed_what, timed_seconds + browsers_seconds * times, timed_bytes),
+        "train": (what, train_seconds, 3 * weights),
+        "search": (
+            f"score up to {config.search.evaluations} of {space.size:.3g} subnets with {config.search.strategy}",
+            config.search.evaluations * score_seconds / config.search.workers,
+            config.search.evaluations * (500 + _statistics_bytes(space, sizes.num_classes)),
+        ),
+        "verify": (
+            f"measure up to {measured} subnets of the front on {_told(devices, in_int8)}",
+            measured * (network_seconds + devices * config.verify.rounds * VISIT_SECONDS) + browsers_seconds,
+            # A byte a weight instead of four.
+            measured * weights + measured * weights // 4 * (in_int8 > 0),
+        ),
+        "export": _export_stage(config, in_int8 > 0, validation_images, sizes.test, image_seconds, weights),
+        "report": ("draw the report", 5.0, 10**6),
+    }
+    if config.finetunes:
+        asked = config.finetune.epochs
+        epochs = epochs_of(training, sizes.train, steps) if asked is None else asked
+        stages["finetune"] = _finetune_stage(epochs, sizes.train, image_seconds, weights)
+    # A search that is lengthened is to be done on, and all that follows it.
+    longer = begun is not None and config.search.evaluations > begun.config.search.evaluations
+    redone = ORDER[ORDER.index("search") :] if longer else ()
+    warnings = {"train": too_few_steps(training, space, steps)}
+    return [
+        StagePlan(
+            stage,
+            *stages[stage],
+            done=begun is not None and begun.done(stage) and stage not in redone,
+            warning=warnings.get(stage),
+        )
+        for stage in ORDER
+        if stage in stages
+    ]
+
+
+def plan_budgets(config: RunConfig, folder: Path, reach: Reach | None = None) -> list[str]:
+    """Return how much of the space is within the budgets, in lines; latencies are known once a run is profiled.
+
+    Args:
+        config: of the run.
+        folder: of the run, where it has one.
+        reach: how devices are reached.
+
+    Raises:
+        ConfigError: nothing of the space is within them; what can be met, and which clash, is told.
+    """
+    begun = check_folder(config, folder)
+    if config.num_classes is not None:
+        classes = config.num_classes
+    elif config.accuracy is not None:
+        classes = open_source(config.accuracy, config.load_space()).num_classes
+    else:
+        classes = set_size(config.pictures, config.seed).num_classes
+    if begun is not None and begun.done("profile"):
+        limits = run_limits(begun, classes)
+        used = used_precisions(run_devices(begun).values())
+        return feasible.told(limits.feasibility, limits.budgets) + file_notes(limits.budgets, used)
+    space = begun.space if begun else config.load_space()
+    timed = [f"budget {budget}: told once the device is profiled" for budget in config.budgets if budget.unit == "us"]
+    devices = list(run_devices(begun).values()) if begun else resolve_devices(config.devices, reach)
+    return check_on_paper(config.budgets, space, classes, devices) + timed
+
+
+def _plan_profile(config: RunConfig, described: list[Device], space: SearchSpace, begun: Run | None) -> list[StagePlan]:
+    """The one stage of a run without pictures."""
+    classes = config.num_classes or 0
+    check_on_paper(config.budgets, space, classes, described)
+    plan = make_plan(space, classes, blocks=config.profile.blocks, networks=config.profile.networks, seed=0)
+    in_int8 = sum(device.run.precision == "int8" for device in described)
+    stage = _profile_stage(config, space, plan, classes, len(described), in_int8)
+    return [StagePlan("profile", *stage, done=begun is not None and begun.done("profile"))]
+
+
+def _plan_told(config: RunConfig, described: list[Device], space: SearchSpace, begun: Run | None) -> list[StagePlan]:
+    """The stages of a run whose accuracies are told from elsewhere; none needs a picture but the export."""
+    assert config.accuracy is not None
+    source = open_source(config.accuracy, space)
+    check_on_paper(config.budgets, space, source.num_classes, described)
+    devices = sum(device.is_measured for device in described)
+    weights = cost(space.unroll(space.largest, source.num_classes)).weight_bytes
+    measured = config.verify.networks if devices else 0
+    plan = make_plan(space, source.num_classes, blocks=config.profile.blocks, networks=config.profile.networks, seed=0)
+    stages = {
+        "profile": _profile_stage(config, space, plan, source.num_classes, devices, 0)
+        if devices
+        else ("read latency tables; no device is measured", 5.0, 10**6),
+        "search": (
+            f"look at up to {config.search.evaluations} of {space.size:.3g} subnets with {config.search.strategy}",
+            SOURCE_SECONDS + config.search.evaluations * TOLD_SECONDS,
+            config.search.evaluations * 500,
+        ),
+        "verify": (
+            f"measure up to {measured} subnets of the front on {_told(devices, 0)}",
+            measured * (EXPORT_SECONDS_PER_NETWORK + devices * config.verify.rounds * VISIT_SECONDS),
+            measured * weights,
+        ),
+        "report": ("draw the report", 5.0, 10**6),
+    }
+    if config.has_weights:
+        if config.finetunes:
+            stages["finetune"] = (f"{config.finetune.epochs:g} epochs of the chosen subnet on its own", 60.0, weights)
+        stages["train"] = ("take the weights of train.init", 5.0, 3 * weights)
+        stages["export"] = ("prove the chosen file equal and bundle it", 60.0, weights)
+    wanted = [stage for stage in ORDER if stage in stages]
+    return [StagePlan(stage, *stages[stage], done=begun is not None and begun.done(stage)) for stage in wanted]
+
+
+def _profile_stage(
+    config: RunConfig, space: SearchSpace, plan: Plan, num_classes: int, devices: int, in_int8: int
+) -> tuple[str, float, int]:
+    """What it does, seconds, bytes."""
+    models = len(plan.blocks) + len(plan.networks)
+    comparing = config.export.form == "auto"
+    forms = "compare forms of the graph, " if comparing else ""
+    # Three files a network; what a process of the timer costs before it times counts most.
+    form_models = len(EXPORT_FORMS) * FORM_NETWORKS * comparing
+    form_seconds = form_models * config.profile.rounds * VISIT_SECONDS + comparing * PROCESSES * TIMER_SECONDS
+    timing_seconds = guessed_seconds(space, plan, num_classes, config.profile.rounds)
+    if config.profile.minutes is not None:
+        timing_seconds = min(timing_seconds, 60 * config.profile.minutes)
+    each_seconds = models * EXPORT_SECONDS_PER_BLOCK + timing_seconds + form_seconds
+    weights = cost(space.unroll(space.largest, num_classes)).weight_bytes
+    return (
+        f"{forms}export and time {len(plan.blocks)} blocks and {len(plan.networks)} networks on "
+        f"{_told(devices, in_int8)}",
+        devices * each_seconds + in_int8 * models * QUANTISE_SECONDS_PER_MODEL,
+        devices * len(plan.networks) * weights,
+    )
+
+
+def _finetune_stage(epochs: float, train_images: int, image_seconds: float, weights: int) -> tuple[str, float, int]:
+    """What it does, seconds, bytes; of other pictures than the run's it is not known here how many there are."""
+    images = epochs * train_images
+    what = f"{epochs:.3g} epochs of the chosen subnet on its own"
+    return what, FINETUNE_TIMES * images * image_seconds, weights
+
+
+def _statistics_bytes(space: SearchSpace, num_classes: int) -> int:
+    """Of the batch-norm statistics that are kept for a subnet: a mean and a variance a channel, and their names."""
+    specs = space.unroll(space.largest, num_classes)
+    widths = [conv.out_channels for spec in specs for conv in spec.convs() if conv.norm]
+    return 8 * sum(widths) + 250 * len(widths)
+
+
+def _export_stage(
+    config: RunConfig,
+    in_int8: bool,
+    validation_images: int,
+    test_images: int,
+    image_seconds: float,
+    weights: int,
+) -> tuple[str, float, int]:
+    """What it does, seconds, bytes; fine-tuning for int8, which is rarely due, is not counted."""
+    # The front, the chosen file twice, the largest subnet.
+    seconds = 5 + (config.verify.networks + 3) * test_images * image_seconds
+    if config.export.precision == "fp32" and not in_int8:
+        return "prove the chosen file equal, bundle it, and look at test pictures", seconds, weights
+    recipes, images, devices = len(get_args(Method)), config.export.calibration_images, len(config.devices)
+    quantising = recipes * (QUANTISE_SECONDS + images * QUANTISE_TIMES * image_seconds)
+    # Every recipe's file; fp32's; and for the gate the subnet and the chosen file.
+    scoring = (recipes + 3) * validation_images * image_seconds + test_images * image_seconds
+    # Both files, and the two that the timer always has among them.
+    timing = devices * (PROCESSES * TIMER_SECONDS + 4 * config.verify.rounds * VISIT_SECONDS)
+    what = (
+        f"prove the chosen file equal, quantise it by {recipes} recipes on {images} pictures, score each on "
+        f"{validation_images} validation pictures, time int8 beside fp32 on {devices} device(s), and bundle both"
+    )
+    return what, seconds + quantising + scoring + timing, 2 * weights
+
+
+def _told(devices: int, in_int8: int) -> str:
+    return f"{devices} device(s)" + (f", {in_int8} in int8" if in_int8 else "")

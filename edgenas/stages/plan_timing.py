@@ -1,0 +1,150 @@
+"""What a plan times, since it cannot be counted: a few training steps and one scoring, on noise, in a few seconds.
+
+Batches grow from two images until the allowance is spent, so that a plan of any space answers soon. What a whole batch
+takes follows from the last two sizes, and what other architectures take from their multiply-accumulates.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgenas.config.run_config import RunConfig
+from edgenas.runs.folder import Progress
+from edgenas.space.arch import Arch
+from edgenas.space.covering_samples import macs_of
+from edgenas.space.space import SearchSpace
+from edgenas.supernet.supernet import SuperNet
+from edgenas.training.data.split import Split
+from edgenas.training.materialise import materialise, top1
+from edgenas.training.recipe import lesson_at
+from edgenas.training.setup import compute_device
+from edgenas.training.training_step import lesson_backward
+
+TRAINING_SECONDS, SCORING_SECONDS = 4.0, 2.0
+"""Allowances. Only what a batch of two takes may exceed them."""
+FEWEST_IMAGES, SCORED_IMAGES = 2, 256
+REPEATS = 3
+"""Timings of a whole batch, where the allowance holds them."""
+SLOPES = 0.75
+"""Least slope over the time per image: steps of 4 to 32 images at 96 and 224 pixels lay above it."""
+LESSONS, SUBNETS = 16, 64
+"""Steps and subnets whose mean multiply-accumulates stand for those of all."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds that something took with so many images; of a step in units of its multiply-accumulates."""
+
+    images: int
+    seconds: float
+
+
+def time_network(
+    config: RunConfig, space: SearchSpace, num_classes: int, steps: int, progress: Progress = lambda *_: None
+) -> tuple[float, float]:
+    """Return seconds of a step of a training of `steps`, and of scoring one image with a subnet of mean size."""
+    training = config.training
+    device = compute_device(training.device)
+    progress("timing training steps", 0, 2)
+    net = SuperNet(space, num_classes, kernel_transforms=training.kernel_transforms)
+    net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    side = space.resolution[-1]
+    images = max(training.batch_size, SCORED_IMAGES)
+    pictures = torch.randint(0, 256, (images, 1, side, side), dtype=torch.uint8)
+    labels = torch.zeros(images, dtype=torch.int64)
+    whole = _lesson_macs(config, space, steps)
+
+    def step(count: int, number: int) -> float:
+        place = number % len(whole)
+        batch = pictures[:count].to(device), labels[:count].to(device)
+        return _time_step(net, *batch, config, place * steps // len(whole), steps) / whole[place]
+
+    step_seconds = _at_size(step, training.batch_size, TRAINING_SECONDS) * float(np.mean(whole))
+    progress("timing a scoring", 1, 2)
+    middle, share = _middle(space)
+    scoring = _at_size(lambda count, _: _time_scoring(net, middle, pictures[:count]), SCORED_IMAGES, SCORING_SECONDS)
+    progress("timing a scoring", 2, 2)
+    # Every image calibrates and is scored.
+    return step_seconds, scoring / (2 * SCORED_IMAGES) / share
+
+
+def _at_size(timed: Callable[[int, int], float], size: int, allowance_seconds: float) -> float:
+    """Return the mean of `timed(size, number)`, by growing sizes until the allowance is spent."""
+    began, images, found = time.perf_counter(), min(FEWEST_IMAGES, size), list[Timing]()
+    # The first one warms up.
+    timed(images, 0)
+    while True:
+        found.append(Timing(images, timed(images, len(found) + 1)))
+        whole = sum(one.images == size for one in found)
+        # The next one has twice as many images, about as many as all before it; at the whole size as many as the last.
+        times = 1.0 if not whole else 0.5
+        if whole == REPEATS or (1 + times) * (time.perf_counter() - began) > allowance_seconds:
+            return extrapolated(found, size)
+        images = min(2 * images, size)
+
+
+def extrapolated(found: Sequence[Timing], size: int) -> float:
+    """Return what `size` images take: the median of timings at that size, or a line through the two largest sizes.
+
+    A line, since a part of the time does not depend on the number of images. Its slope lies between `SLOPES` and 1
+    times the time per image, and that is the lower of both sizes: a pause of the machine counts once at most.
+
+    Args:
+        found: timings by growing numbers of images, at least one.
+        size: number of images, no less than any of them had.
+    """
+    most = found[-1].images
+    if most == size:
+        return statistics.median(one.seconds for one in found if one.images == size)
+    last, before = found[-1], found[-2:][0]
+    each = min(last.seconds / last.images, before.seconds / before.images)
+    slope = (last.seconds - before.seconds) / (most - before.images) if len(found) > 1 else 0.0
+    return each * most + (size - most) * min(max(slope, SLOPES * each), each)
+
+
+def _lesson_macs(config: RunConfig, space: SearchSpace, steps: int) -> list[float]:
+    """Return the multiply-accumulates of some steps, spread over the training: its phases may differ."""
+    count = max(1, min(LESSONS, steps))
+    lessons = (lesson_at(space, config.training, config.seed, place * steps // count, steps) for place in range(count))
+    return [float(macs_of(space, lesson.archs).sum()) for lesson in lessons]
+
+
+def _middle(space: SearchSpace) -> tuple[Arch, float]:
+    """Return the subnet of most usual size among some, and its multiply-accumulates over their mean."""
+    rng = np.random.default_rng(0)
+    archs = [space.sample(rng) for _ in range(SUBNETS)]
+    macs = macs_of(space, archs)
+    place = int(np.abs(macs - macs.mean()).argmin())
+    return archs[place], float(macs[place] / macs.mean())
+
+
+def _time_step(net: SuperNet, batch: Tensor, labels: Tensor, config: RunConfig, step: int, steps: int) -> float:
+    training = config.training
+    lesson = lesson_at(net.space, training, config.seed, step, steps)
+    teacher = net.extract(net.space.largest).eval() if lesson.teacher == "frozen" else None
+    _finished(batch)
+    started = time.perf_counter()
+    lesson_backward(
+        net, batch, labels, lesson, teacher=teacher, precision=training.precision, at_a_time=training.at_a_time
+    )
+    _finished(batch)
+    return time.perf_counter() - started
+
+
+def _time_scoring(net: SuperNet, arch: Arch, pictures: Tensor) -> float:
+    started = time.perf_counter()
+    top1(materialise(net, arch, pictures), Split(pictures, torch.zeros(len(pictures), dtype=torch.int64)))
+    return time.perf_counter() - started
+
+
+def _finished(tensor: Tensor) -> None:
+    """Wait until the device of a tensor has done what it was given: a CUDA device works on while Python goes on."""
+    if tensor.is_cuda:
+        torch.cuda.synchronize(tensor.device)

@@ -1,0 +1,214 @@
+"""Stage profile: measure each device, fit its latency predictor, score it on networks it has not seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from edgenas.deploy.onnx.exporter import EXPORTER_VERSION
+from edgenas.errors import TableError
+from edgenas.files import write_json
+from edgenas.latency.device import Device
+from edgenas.latency.predictor import LatencyPredictor, outdated, table_classes
+from edgenas.latency.predictor_score import PredictorScore, score_predictor
+from edgenas.latency.table import BLOCK, LatencyTable, find_table
+from edgenas.profiling.session import profile
+from edgenas.profiling.timing_plan import Plan, distinct_blocks
+from edgenas.runs.folder import Progress, Run
+from edgenas.runs.run_data import run_classes
+from edgenas.runs.run_devices import device_table, measured_devices, run_devices, run_transport
+from edgenas.space.arch import Arch
+from edgenas.space.graph_variant import ExportForm
+from edgenas.space.space import SearchSpace
+from edgenas.stages.device_graphs import device_graphs, timing_export
+from edgenas.stages.fastest_variant import PLAIN, form_summary, settle_form
+from edgenas.stages.profile_plan import device_plan
+from edgenas.stages.refit import refitted
+
+SCORED_NETWORKS = 10
+"""Networks of a table from elsewhere from which its predictor can be scored."""
+ENOUGH_MAPE = 0.05
+"""Error on unseen networks above which a carried-over predictor is called wanting."""
+
+
+def run_profile(run: Run, progress: Progress) -> None:
+    """Measure every device of the run and fit its predictor; of devices known by a table, fit it on that.
+
+    Raises:
+        TableError: `profile.base` or a device's table is no table, or lacks blocks that the space's networks have.
+    """
+    if run.done("profile"):
+        return
+    num_classes = run_classes(run)
+    base = _base(run, num_classes)
+    form = settle_form(run, num_classes, progress)
+    plans: dict[str, Plan] = {}
+    scores: dict[str, PredictorScore | None] = {}
+    measured = measured_devices(run)
+    for name, device in run_devices(run).items():
+        if name in measured:
+            plans[name] = device_plan(run, device, form, num_classes, base, progress)
+            scores[name] = _profile_device(run, device, plans[name], form, base, progress)
+        else:
+            scores[name] = _take_table(run, name)
+    predictors = {
+        name: {key: value for key, value in score.to_json().items() if key != "held_out"} if score else {}
+        for name, score in scores.items()
+    }
+    notes = [_note(run, name, plans.get(name), score) for name, score in scores.items()]
+    planned = {name: {"blocks": len(plan.blocks), "networks": len(plan.networks)} for name, plan in plans.items()}
+    result = {"planned": planned, "predictors": predictors, "notes": notes}
+    run.finish("profile", result | {"form": form, "forms": form_summary(run)})
+
+
+def _base(run: Run, num_classes: int) -> LatencyPredictor | None:
+    """The predictor that those of this run begin from, if any; it must know every network of the space."""
+    if run.config.profile.base is None:
+        return None
+    table = find_table(run.config.profile.base)
+    try:
+        predictor = LatencyPredictor(run.space, num_classes).fit(table)
+        predictor.predict([run.space.smallest, run.space.largest])
+    except TableError as error:
+        raise TableError(f"profile.base {run.config.profile.base}: {error}, or leave profile.base out") from None
+    return predictor
+
+
+def _profile_device(
+    run: Run, device: Device, plan: Plan, form: ExportForm, base: LatencyPredictor | None, progress: Progress
+) -> PredictorScore:
+    folder = run.folder / "latency" / device.name
+    num_classes = run_classes(run)
+    graphs = device_graphs(device, measured_devices(run).values(), form)
+    table = profile(
+        run.space,
+        plan,
+        num_classes,
+        device,
+        export=timing_export(graphs, progress),
+        exporter_version=EXPORTER_VERSION,
+        form=graphs.form,
+        quantiser_recipe=graphs.quantiser_recipe,
+        rounds=run.config.profile.rounds,
+        seed=run.config.seed,
+        folder=folder,
+        transport=run_transport(run, device),
+        progress=progress,
+    )
+    LatencyPredictor(run.space, num_classes).fit(table, base).save(folder / "predictor.json")
+    score = score_predictor(run.space, table, num_classes, seed=run.config.seed, base=base)
+    write_json(folder / "score.json", score.to_json())
+    return score
+
+
+def _take_table(run: Run, device: str) -> PredictorScore | None:
+    """Fit the predictor of a device that is never asked on its table; None where that has too few networks to score.
+
+    Raises:
+        TableError: the table lacks blocks that the space's networks have.
+    """
+    name, num_classes = str(device_table(run, device)), run_classes(run)
+    table, folder = _of_space(find_table(name), run.space, num_classes), run.folder / "latency" / device
+    try:
+        predictor = LatencyPredictor(run.space, num_classes).fit(table)
+        predictor.predict([run.space.smallest, run.space.largest])
+    except TableError as error:
+        raise TableError(f"table {name}: {error}, or search a space of networks that it knows") from None
+    # As it was now: the one that the config names may change.
+    table.save(folder)
+    predictor.save(folder / "predictor.json")
+    if len(table.networks(run.space.structure_id, num_classes)) < SCORED_NETWORKS:
+        return None
+    score = score_predictor(run.space, table, num_classes, seed=run.config.seed)
+    write_json(folder / "score.json", score.to_json())
+    return score
+
+
+def _of_space(table: LatencyTable, space: SearchSpace, num_classes: int) -> LatencyTable:
+    """The table without blocks that no network of the space has, where it lacks none: nothing is regressed then."""
+    wanted = {block.key for block in distinct_blocks(space, num_classes)}
+    if not wanted <= table.blocks().keys():
+        return table
+    return replace(table, rows=tuple(row for row in table.rows if row.kind != BLOCK or row.key in wanted))
+
+
+def _note(run: Run, device: str, plan: Plan | None, score: PredictorScore | None) -> str:
+    """What is known of a device, in plain words."""
+    if plan is None or score is None:
+        return _not_measured(run, device, score)
+    base = run.config.profile.base
+    return _fitted(device, plan, score) if base is None else _carried_over(device, score, base)
+
+
+def _not_measured(run: Run, device: str, score: PredictorScore | None) -> str:
+    sure = f"{score.mape:.1%} off on its networks" if score else "sums of blocks, of unknown error"
+    return f"{device}: nothing is measured; its latencies are predicted from table {device_table(run, device)}: {sure}"
+
+
+def _fitted(device: str, plan: Plan, score: PredictorScore) -> str:
+    """What was measured, and how well it predicts."""
+    own = "" if score.repeat_noise is None else f", where the device itself repeats to {score.repeat_noise:.1%}"
+    return (
+        f"{device}: {len(plan.blocks)} blocks and {len(plan.networks)} networks; networks held out are predicted to "
+        f"{score.mape:.1%} in the mean, {score.within_5:.0%} of them within 5%{own}"
+    )
+
+
+def _carried_over(device: str, score: PredictorScore, base: str | None) -> str:
+    """Whether the networks were enough, in plain words."""
+    said = f"{device}: carried over from {base} by {score.n_test} networks: {score.mape:.1%} off on unseen ones"
+    if score.mape <= ENOUGH_MAPE:
+        return said
+    return f"{said}, which is not enough: measure more (profile.networks), or the blocks, too (no profile.base)"
+
+
+def run_form(run: Run) -> ExportForm:
+    """The form in which the run's networks are exported in fp32, and their latencies measured.
+
+    Raises:
+        RunFolderError: the run was not profiled yet.
+    """
+    # Runs that do not say are from when there was one form.
+    form: ExportForm = run.result("profile").get("form", PLAIN)
+    return form
+
+
+def run_predictors(run: Run) -> dict[str, LatencyPredictor]:
+    """The fitted predictors by device name.
+
+    Raises:
+        RunFolderError: the run was not profiled yet.
+    """
+    return {name: _predictor(run, name) for name in run.result("profile")["predictors"]}
+
+
+def _predictor(run: Run, device: str) -> LatencyPredictor:
+    table = run_table(run, device)
+    extended = refitted(run, table)
+    if extended is table:
+        return profiled_predictor(run, device)
+    return LatencyPredictor(run.space).fit(extended, _base(run, table_classes(run.space, table)))
+
+
+def profiled_predictor(run: Run, device: str) -> LatencyPredictor:
+    """Return the predictor that was fitted on a device's table alone, whatever was measured since."""
+    path = run.folder / "latency" / device / "predictor.json"
+    if outdated(path):
+        table = run_table(run, device)
+        LatencyPredictor(run.space).fit(table, _base(run, table_classes(run.space, table))).save(path)
+    return LatencyPredictor.load(path, run.space)
+
+
+def predicted_latency(predictor: LatencyPredictor, arch: Arch, coverage: float) -> dict[str, Any]:
+    """What is predicted of a network, as results and manifests state it; no interval where errors are unknown."""
+    interval = predictor.interval([arch], coverage)[0].tolist() if predictor.calibrated_ else None
+    return {
+        "predicted_us": float(predictor.predict([arch])[0]),
+        "interval_us": interval,
+        "coverage": coverage if interval else None,
+    }
+
+
+def run_table(run: Run, device: str) -> LatencyTable:
+    """The table measured on one device."""
+    return LatencyTable.load(run.folder / "latency" / device)

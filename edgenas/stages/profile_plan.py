@@ -1,0 +1,98 @@
+"""What is timed on each device of a run: all that the config wants, or what of it fits into the minutes it allows."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from edgenas.latency.device import Device
+from edgenas.latency.few_shot import telling_networks
+from edgenas.latency.predictor import LatencyPredictor
+from edgenas.profiling.device_time import allow, guessed_seconds
+from edgenas.profiling.measurement import PROCESSES
+from edgenas.profiling.session import measure_networks
+from edgenas.profiling.timing_plan import Plan, least_blocks, make_plan
+from edgenas.runs.folder import Progress, Run
+from edgenas.runs.run_data import run_classes
+from edgenas.runs.run_devices import measured_devices, run_devices, run_transport
+from edgenas.space.graph_variant import ExportForm
+from edgenas.stages.device_graphs import device_graphs, timing_export
+
+
+def profile_told(run: Run) -> list[str]:
+    """What profiling is going to time on each device, and how long that keeps it busy: a line each."""
+    config, num_classes = run.config.profile, run_classes(run)
+    plan = _plan(run, num_classes, config.blocks, config.networks)
+    seconds = guessed_seconds(run.space, plan, num_classes, config.rounds)
+    blocks = f"{len(plan.blocks)} blocks and " if plan.blocks else ""
+    what = f"{blocks}{len(plan.networks)} networks, {config.rounds} visits to each"
+    took = f"about {seconds / 60:.1f} minutes of a server's core, several times that of a small board's"
+    if config.minutes is not None:
+        took = f"or as much of it as {config.minutes:g} minutes hold"
+    return [f"{name}: {what}, {took}" for name in measured_devices(run)]
+
+
+def device_plan(
+    run: Run,
+    device: Device,
+    form: ExportForm,
+    num_classes: int,
+    base: LatencyPredictor | None,
+    progress: Progress,
+) -> Plan:
+    """The plan for one device; from a base, of the networks that tell most of how the device differs.
+
+    Raises:
+        ConfigError: the minutes do not hold the least that a predictor needs.
+        MeasurementError: the device could not run the smallest or the largest network.
+    """
+    config = run.config.profile
+    whole = _plan(run, num_classes, config.blocks, config.networks)
+    if config.minutes is None:
+        return _telling(whole, base, run.config.seed)
+    smallest_us, largest_us = _ends_us(run, device, form, num_classes, progress)
+    allowed = allow(
+        config.minutes,
+        blocks=len(whole.blocks),
+        least_blocks=min(len(whole.blocks), least_blocks(run.space, num_classes)),
+        networks=config.networks,
+        rounds=config.rounds,
+        smallest_us=smallest_us,
+        largest_us=largest_us,
+    )
+    return _telling(_plan(run, num_classes, allowed.blocks or None, allowed.networks), base, run.config.seed)
+
+
+def _telling(plan: Plan, base: LatencyPredictor | None, seed: int) -> Plan:
+    if base is None:
+        return plan
+    return replace(plan, networks=tuple(telling_networks(base, len(plan.networks), seed)))
+
+
+def _plan(run: Run, num_classes: int, blocks: int | None, networks: int) -> Plan:
+    plan = make_plan(run.space, num_classes, blocks=blocks, networks=networks, seed=run.config.seed)
+    # What another device's table says of blocks is not measured here.
+    return plan if run.config.profile.base is None else replace(plan, blocks=())
+
+
+def _ends_us(run: Run, device: Device, form: ExportForm, num_classes: int, progress: Progress) -> tuple[float, float]:
+    """Latencies of the smallest and the largest network, timed once and kept in the run folder."""
+    graphs = device_graphs(device, run_devices(run).values(), form)
+    ends = (run.space.smallest, run.space.largest)
+    folder = run.folder / "latency" / device.name
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".models.") as temporary:
+        named = {arch.id: run.space.unroll(arch, num_classes) for arch in ends}
+        measured = measure_networks(
+            timing_export(graphs, progress)(named, Path(temporary), None),
+            device,
+            rounds=PROCESSES,
+            seed=run.config.seed,
+            out=folder / "ends.jsonl",
+            transport=run_transport(run, device),
+            quantiser_recipe=graphs.quantiser_recipe,
+            progress=lambda _, done, total: progress("timing the smallest and the largest", done, total),
+        )
+    smallest, largest = (measured[arch.id].p50_us for arch in ends)
+    return smallest, largest

@@ -1,0 +1,79 @@
+"""Quantisation-aware fine-tuning at the end of a run: when it is due, and what it took and brought."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgenas.runs.folder import Progress, Run
+from edgenas.supernet.subnet import Subnet
+from edgenas.training.data.dataset import Dataset
+from edgenas.training.qat import STEPS, fine_tune
+
+DUE_ABOVE = 0.01
+"""Of validation top-1 lost to int8, above which `export.quantisation_aware: auto` fine-tunes."""
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """What fine-tuning took and brought. Drops are of validation top-1, from the fp32 file's.
+
+    Attributes:
+        steps: of the optimiser.
+        epochs: passes over the training pictures.
+        seconds: that the steps took.
+        drop_before: of the best int8 file of the network as it was.
+        drop_after: of the best int8 file of the fine-tuned network.
+    """
+
+    steps: int
+    epochs: float
+    seconds: float
+    drop_before: float
+    drop_after: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether the int8 file is of the fine-tuned network: where that is the more accurate one."""
+        return self.drop_after < self.drop_before
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in a manifest."""
+        return asdict(self) | {"kept": self.kept}
+
+    def __str__(self) -> str:
+        took = f"{self.steps} steps ({self.epochs:.1f} epochs, {self.seconds:.0f} s) of quantisation-aware fine-tuning"
+        changes = f"{-100 * self.drop_after:+.2f} points of validation top-1, {-100 * self.drop_before:+.2f} without"
+        return f"int8 after {took}: {changes}" + ("" if self.kept else "; the int8 file is the one without")
+
+
+def tuning_due(run: Run, drop: float) -> bool:
+    """Whether to fine-tune, where int8 costs `drop` of validation top-1: see `export.quantisation_aware`."""
+    when = run.config.export.quantisation_aware
+    # Fractions of whole pictures are not exact.
+    return when == "always" or (when == "auto" and drop > DUE_ABOVE + 1e-9)
+
+
+def fine_tuned(
+    run: Run, dataset: Dataset, subnet: Subnet, progress: Progress, *, seven_bit_weights: bool
+) -> tuple[Subnet, float]:
+    """The fine-tuned subnet, and the seconds that it took. `subnet` is left as it was."""
+    started = time.perf_counter()
+    tuned = fine_tune(
+        subnet,
+        dataset.train,
+        run.config.training,
+        calibration=dataset.train.pictures[: run.config.export.calibration_images],
+        seed=run.config.seed,
+        progress=lambda done, total: progress("fine-tuning for int8", done, total),
+        weight_bits=7 if seven_bit_weights else 8,
+        steps=STEPS,
+    )
+    return tuned, time.perf_counter() - started
+
+
+def outcome(run: Run, dataset: Dataset, seconds: float, drop_before: float, drop_after: float) -> FineTuning:
+    """What `fine_tuned` took and brought."""
+    epochs = STEPS * run.config.training.batch_size / len(dataset.train)
+    return FineTuning(STEPS, epochs, seconds, drop_before, drop_after)

@@ -1,0 +1,104 @@
+"""Calibrated subnets of a run's supernet: each is recalibrated once, and its batch-norm statistics are kept.
+
+Weights are the supernet's, so a kept subnet takes kilobytes. A file is named by what its statistics depend on: arch,
+weights, pictures. One that is missing or broken is made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from edgenas.files import SCHEMA_VERSION, read_json, write_bytes
+from edgenas.runs.folder import Run
+from edgenas.runs.run_data import DESCRIPTION, calibration_pictures
+from edgenas.space.arch import Arch
+from edgenas.stages.train import trained_supernet
+from edgenas.supernet.subnet import Subnet
+from edgenas.supernet.supernet import SuperNet
+from edgenas.training.checkpoint import plain
+from edgenas.training.data.dataset import Dataset
+from edgenas.training.materialise import materialise
+
+FOLDER = "supernet/statistics"
+STATISTICS = (".running_mean", ".running_var")
+SUM = "statistics_sha256"
+"""Of the numbers, since a file of which a bit has turned reads like any other."""
+
+
+class Subnets:
+    """Subnets of one supernet, recalibrated on the same pictures.
+
+    Attributes:
+        images: how many pictures they are recalibrated on.
+    """
+
+    def __init__(self, folder: Path, net: SuperNet, pictures: Tensor, of: dict[str, str]):
+        """Args: where files are kept; whose subnets; training pictures; what weights and pictures are, by digests."""
+        self._folder, self._net, self._pictures, self._of = folder, net, pictures, of
+        self.images = len(pictures)
+
+    def __call__(self, arch: Arch) -> Subnet:
+        """The calibrated subnet of an arch, on the supernet's device.
+
+        Raises:
+            SpaceError: the arch is not in the space.
+            DataError: there are fewer than two pictures.
+        """
+        described: dict[str, str | int] = {"arch": arch.id, "calibration_images": self.images, **self._of}
+        path = self._folder / f"{_digest(described)}.safetensors"
+        kept = self._kept(arch, path)
+        if kept is not None:
+            return kept
+        subnet = materialise(self._net, arch, self._pictures, most=self.images)
+        statistics = plain(_statistics(subnet))
+        header = {"schema_version": SCHEMA_VERSION, **described, SUM: _sum(statistics)}
+        write_bytes(path, safetensors.torch.save(statistics, {"edgenas": json.dumps(header)}))
+        return subnet
+
+    def _kept(self, arch: Arch, path: Path) -> Subnet | None:
+        with suppress(OSError, SafetensorError, ValueError, KeyError, TypeError):
+            with safe_open(path, framework="pt") as file:
+                statistics = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                told = json.loads(file.metadata()["edgenas"])[SUM]
+            subnet = self._net.extract(arch).to(memory_format=torch.channels_last).eval()
+            wanted = {name: tensor.shape for name, tensor in _statistics(subnet).items()}
+            found = {name: tensor.shape for name, tensor in statistics.items()}
+            if (found, _sum(statistics)) == (wanted, told):
+                subnet.load_state_dict(statistics, strict=False)
+                subnet.calibration_images = self.images
+                return subnet
+        return None
+
+
+def run_subnets(run: Run, dataset: Dataset) -> Subnets:
+    """Subnets of a run's trained supernet, recalibrated as its config says.
+
+    Raises:
+        RunFolderError: the run is not trained.
+    """
+    net, weights = trained_supernet(run, dataset), run.result("train").get("weights", "")
+    of = {"weights": str(weights), "data": str(read_json(run.folder / DESCRIPTION)["digest"])}
+    return Subnets(run.folder / FOLDER, net, calibration_pictures(run, dataset), of)
+
+
+def _statistics(subnet: Subnet) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in subnet.state_dict().items() if name.endswith(STATISTICS)}
+
+
+def _sum(statistics: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(statistics):
+        digest.update(name.encode() + statistics[name].numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _digest(described: dict[str, str | int]) -> str:
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,89 @@
+"""Scores of archs where something else than a supernet tells accuracies: thousands a second."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.accuracy.source import AccuracySource
+from edgenas.errors import ConfigError
+from edgenas.files import append_rows
+from edgenas.latency.predictor import LatencyPredictor
+from edgenas.runs.folder import Progress, Run
+from edgenas.runs.results import read_evaluations
+from edgenas.space.arch import Arch
+from edgenas.stages.supernet_scores import Score
+
+Floats = npt.NDArray[np.float64]
+
+
+class SourceScorer:
+    """Errors as the source tells them; every one is appended to a file, if any, and read from it if it stands there.
+
+    Attributes:
+        known: by arch.
+        seconds: spent on all that stands there.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        source: AccuracySource,
+        predictors: Mapping[str, LatencyPredictor],
+        path: Path | None,
+        progress: Progress,
+    ) -> None:
+        self._run, self._source, self._predictors = run, source, predictors
+        self._path, self._progress = path, progress
+        # Rows of another source say nothing of this one.
+        stored = read_evaluations(path, run.space) if path else []
+        rows = [row for row in stored if row["weights"] == source.digest]
+        self.known = {row["arch"]: Score(float(row["error"])) for row in rows}
+        self.seconds = sum((float(row["seconds"]) for row in rows), 0.0)
+        self._asked = 0
+
+    def error(self, archs: Sequence[Arch]) -> Floats:
+        """1 - top-1, shape (n,)."""
+        fresh = list({arch.id: arch for arch in archs if arch.id not in self.known}.values())
+        if fresh:
+            self._score(fresh)
+        self._asked += len(archs)
+        self._progress("searching", self._asked, self._run.config.search.evaluations)
+        return np.array([self.known[arch.id].error for arch in archs])
+
+    def worst_class_error(self, archs: Sequence[Arch]) -> Floats:
+        """Nothing that could be told.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            f"search.objectives: worst_class_error cannot be told without pictures; {self._source.dataset} tells top-1"
+        )
+
+    def _score(self, archs: Sequence[Arch]) -> None:
+        started = time.monotonic()
+        errors = (1 - self._source.top1(archs)).tolist()
+        if self._path is not None:
+            append_rows(self._path, self._rows(archs, errors, started))
+        self.known |= {arch.id: Score(error) for arch, error in zip(archs, errors, strict=True)}
+        self.seconds += time.monotonic() - started
+
+    def _rows(self, archs: Sequence[Arch], errors: Sequence[float], started: float) -> list[dict[str, Any]]:
+        latency_us = {name: predictor.predict(archs).tolist() for name, predictor in self._predictors.items()}
+        seconds = (time.monotonic() - started) / len(archs)
+        return [
+            {
+                "arch": arch.id,
+                "error": errors[place],
+                "latency_us": {name: values[place] for name, values in latency_us.items()},
+                "weights": self._source.digest,
+                "seconds": seconds,
+            }
+            for place, arch in enumerate(archs)
+        ]

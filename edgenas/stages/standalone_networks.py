@@ -1,0 +1,150 @@
+"""Networks taught alone on a run's pictures, by its recipe but for the supernet's sampling and teacher."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from edgenas.config.sections import TrainConfig
+from edgenas.files import read_json
+from edgenas.runs.folder import Run
+from edgenas.runs.run_data import DESCRIPTION, calibration_pictures
+from edgenas.space.arch import Arch
+from edgenas.space.blocks import BlockSpec
+from edgenas.supernet.pixels import Pixels
+from edgenas.supernet.subnet import Subnet
+from edgenas.training.data.dataset import Dataset
+from edgenas.training.data.split import Split
+from edgenas.training.fixed_settings import Schedule
+from edgenas.training.materialise import recalibrate
+from edgenas.training.standalone import ROUNDS, Progress, epochs_of, fresh_subnet, step_seconds, steps_of, teach
+from edgenas.training.training_log import steps_taken
+
+SUPERNETS_OWN = {
+    "recipe",
+    "init",
+    "kernel_transforms",
+    "epochs",
+    "subnets_per_step",
+    "at_a_time",
+    "validations",
+    "patience",
+    "device",
+    "tensorboard",
+}
+"""Keys of a training config that do not bear on a network taught alone."""
+TIMED_TOGETHER = 8
+"""Networks whose steps are timed in turns: each has its weights and the pictures of its next steps in memory."""
+
+
+@dataclass(frozen=True)
+class Lone:
+    """How networks are taught alone.
+
+    Attributes:
+        dataset: name of the set.
+        train: what they learn from.
+        config: of the run's training.
+        pixels: what input values mean.
+        calibration: training pictures that recalibrate batch norm in the end.
+        setting: digest of all that a network's weights depend on, beside its own shape, steps and seed.
+    """
+
+    dataset: str
+    train: Split
+    config: TrainConfig
+    pixels: Pixels
+    calibration: Tensor
+    setting: str
+
+    @classmethod
+    def of(cls, run: Run, dataset: Dataset) -> Lone:
+        """As a run has it."""
+        config, calibration = run.config.training, calibration_pictures(run, dataset)
+        said = config.model_dump(mode="json", exclude=SUPERNETS_OWN)
+        pictures = read_json(run.folder / DESCRIPTION)["digest"]
+        setting = setting_id({"train": said, "pictures": pictures, "calibration_images": len(calibration)})
+        return cls(dataset.name, dataset.train, config, dataset.pixels, calibration, setting)
+
+    @property
+    def supernet_from(self) -> str | None:
+        """What the supernet began from; networks taught alone all begin anew, and did not have that advantage."""
+        return None if self.config.init is None else str(self.config.init)
+
+    def steps(self, epochs: float) -> int:
+        """Optimiser steps of so many passes over the pictures."""
+        return steps_of(self.config, len(self.train), epochs)
+
+    def step_seconds(self, networks: Mapping[str, Sequence[BlockSpec]], rounds: int = ROUNDS) -> dict[str, float]:
+        """Of one step of teaching each network, by its name; some are timed, in turns. Of many, `in_groups`."""
+        nets = [fresh_subnet(specs, self.config, 0, pixels=self.pixels) for specs in networks.values()]
+        took = step_seconds(nets, self.train, self.config, 0, rounds=rounds)
+        return dict(zip(networks, took, strict=True))
+
+    @contextmanager
+    def taught(
+        self,
+        specs: Sequence[BlockSpec],
+        steps: int,
+        seed: int,
+        folder: Path,
+        progress: Progress,
+        arch: Arch | None = None,
+    ) -> Iterator[tuple[Subnet, float]]:
+        """A network taught from fresh weights, on the CPU, with its training's own statistics; and the seconds.
+
+        While it is taught, checkpoints lie in `folder`; once the caller is done with it, that is removed.
+        """
+        subnet = fresh_subnet(specs, self.config, seed, arch=arch, pixels=self.pixels)
+        seconds = teach(
+            subnet,
+            self.train,
+            self.config,
+            steps=steps,
+            seed=seed,
+            progress=progress,
+            average=self.config.average,
+            folder=folder,
+        )
+        yield subnet.cpu().eval(), seconds
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def calibrated(self, subnet: Subnet) -> Subnet:
+        """The network with recalibrated batch norm, in place."""
+        return recalibrate(subnet, self.calibration)
+
+
+def supernet_epochs(run: Run, dataset: Dataset) -> float:
+    """Passes over the pictures that the run's supernet was taught, or is to be; 0 where its weights were taken.
+
+    Of a training that stopped early, those that it took.
+    """
+    folder, config = run.result_path("train").parent, run.config.training
+    schedule = Schedule.read(folder)
+    if schedule is None:
+        return config.epochs or 0.0
+    taken = steps_taken(folder) if run.done("train") else None
+    steps = schedule.steps if taken is None else min(schedule.steps, taken)
+    return epochs_of(config, len(dataset.train), steps)
+
+
+def in_groups(
+    networks: Mapping[str, Sequence[BlockSpec]], most: int = TIMED_TOGETHER
+) -> Iterator[dict[str, Sequence[BlockSpec]]]:
+    """Networks by name, at most so many at a time, in their order."""
+    names = list(networks)
+    for place in range(0, len(names), most):
+        yield {name: networks[name] for name in names[place : place + most]}
+
+
+def setting_id(said: Mapping[str, Any]) -> str:
+    """A digest of plain values."""
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]

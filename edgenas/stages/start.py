@@ -1,0 +1,213 @@
+"""Starting a run: all that can be wrong is found before anything is written or costs time."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from edgenas.accuracy.source import open_source
+from edgenas.config.reading import dump_config
+from edgenas.config.run_config import RunConfig
+from edgenas.config.sections import FinetuneConfig
+from edgenas.errors import DataError, RunFolderError
+from edgenas.files import prove_writable, write_text, write_yaml
+from edgenas.latency.device import Device
+from edgenas.objective import objectives_on
+from edgenas.profiling.reach import Reach
+from edgenas.runs.folder import Progress, Run, difference, open_run
+from edgenas.runs.lock import LOCK, is_lock, is_temporary, locked
+from edgenas.runs.run_data import check_quantiser_images, load_pictures, run_dataset
+from edgenas.runs.run_devices import resolve_devices, write_devices
+from edgenas.search.strategies.by_name import check_strategy
+from edgenas.space.narrow import narrow
+from edgenas.space.space import SearchSpace
+from edgenas.stages.choice import check_weights
+from edgenas.stages.limits import check_on_paper, file_notes, used_precisions
+from edgenas.stages.warm_start import check_initial
+from edgenas.training.data.dataset import set_size
+from edgenas.training.initial_weights import check_init
+from edgenas.training.setup import compute_device, count_steps
+from edgenas.training.tensorboard import load_tensorboard
+
+LOGGER = logging.getLogger(__name__)
+SPACE, DEVICES = "space.yaml", "devices"
+WRITTEN_AT_START = (SPACE, DEVICES)
+"""Before config.yaml, whose presence says that the folder holds a run."""
+
+
+def start_run(config: RunConfig, folder: Path, progress: Progress | None = None, reach: Reach | None = None) -> Run:
+    """Open `folder` for `config`, new or begun before. What the devices lack is taken out of a new run's space.
+
+    A run that was begun with fewer `search.evaluations` is lengthened; with more, it keeps those, which is said.
+
+    Raises:
+        RunFolderError: the folder holds another config's run (what differs is named), or something that is no
+            run, or another process uses it.
+        ConfigError, SpaceError, DataError, TableError: what the config names is missing or does not fit.
+        OSError: nothing can be written there.
+    """
+    reach = reach or Reach()
+    begun = check_folder(config, folder, reach)
+    if begun:
+        return lengthen(begun, config.search.evaluations)
+    # Before pictures are read, which may take minutes.
+    prove_writable(folder / LOCK)
+    devices, space = resolve(config, reach)
+    run = Run(folder, config, space, reach)
+    check_on_paper(config.budgets, run.space, _checked_classes(run, devices, progress), devices)
+    for note in file_notes(config.budgets, used_precisions(devices)):
+        LOGGER.warning("note: %s", note)
+    with locked(folder):
+        # Again, since another process may have been quicker.
+        return check_folder(config, folder, reach) or _begin(run, devices)
+
+
+def _checked_classes(run: Run, devices: Sequence[Device], progress: Progress | None) -> int:
+    """How many classes the run has, once its pictures and its source of accuracies are known to do."""
+    config = run.config
+    source = None if config.accuracy is None else open_source(config.accuracy, run.space)
+    if config.num_classes is not None:
+        return config.num_classes
+    if config.data is None:
+        assert source is not None
+        return source.num_classes
+    dataset, _ = load_pictures(run, progress)
+    if source is None:
+        count_steps(config.training, len(dataset.train))
+    elif source.num_classes != dataset.num_classes:
+        raise DataError(
+            f"accuracies are of {source.num_classes} classes ({source.dataset}), data has {dataset.num_classes}: "
+            "wanted pictures of the same classes, which the exported network tells apart"
+        )
+    if "int8" in {config.export.precision, *(device.run.precision for device in devices)}:
+        check_quantiser_images(config, len(dataset.train))
+    return dataset.num_classes
+
+
+def check_folder(config: RunConfig, folder: Path, reach: Reach | None = None) -> Run | None:
+    """The run that was begun in `folder` with this very config; None where a new one may begin.
+
+    `search.evaluations` alone may differ: how long a search goes on changes nothing of what it has done.
+
+    Raises:
+        RunFolderError: the folder holds another config's run (what differs is named), or something that is no run.
+    """
+    if (folder / "config.yaml").exists():
+        run = open_run(folder, reach)
+        if _with_evaluations(run.config, config.search.evaluations) != config:
+            changed = difference(run.config, config)
+            raise RunFolderError(f"{folder} holds a run of another config: {changed}; choose another --run folder")
+        return run
+    if folder.exists() and not (folder.is_dir() and _may_begin(folder)):
+        raise RunFolderError(f"{folder} exists and is no run folder: choose another --run folder")
+    return None
+
+
+def lengthen(run: Run, evaluations: int) -> Run:
+    """The run with as many `search.evaluations`, written down; its search is then to be done on.
+
+    Fewer than it has already change nothing, which is said.
+
+    Raises:
+        RunFolderError: another process uses the folder.
+    """
+    known = run.config.search.evaluations
+    if evaluations < known:
+        LOGGER.warning(
+            "note: %s: search.evaluations is %d already, wanted %d: it stays", run.folder, known, evaluations
+        )
+    if evaluations <= known:
+        return run
+    longer = replace(run, config=_with_evaluations(run.config, evaluations))
+    with locked(run.folder):
+        write_text(run.folder / "config.yaml", dump_config(longer.config))
+        # Whether the result is of the shorter search can be told from it, too: a kill may come in between.
+        run.result_path("search").unlink(missing_ok=True)
+    return longer
+
+
+def retuned(run: Run, finetune: FinetuneConfig) -> Run:
+    """The run with other settings of fine-tuning, written down; it is then to be done, and the export after it.
+
+    Raises:
+        ConfigError: the run has no weights.
+        RunFolderError: another process uses the folder.
+    """
+    changed = replace(run, config=run.config.model_copy(update={"finetune": finetune}))
+    changed.needs("finetune")
+    if changed.config == run.config:
+        return run
+    with locked(run.folder):
+        for stage in ("finetune", "export", "report"):
+            run.result_path(stage).unlink(missing_ok=True)
+        write_text(run.folder / "config.yaml", dump_config(changed.config))
+    return changed
+
+
+def _with_evaluations(config: RunConfig, evaluations: int) -> RunConfig:
+    return config.model_copy(update={"search": config.search.model_copy(update={"evaluations": evaluations})})
+
+
+def _may_begin(folder: Path) -> bool:
+    """Whether a folder holds nothing, or only what a start writes that was killed before its end."""
+    inside = list(folder.iterdir())
+    # Without the lock, which a start makes first, files of these names are somebody else's.
+    return not inside or (
+        any(path.name == LOCK for path in inside)
+        and all(is_lock(path) or is_temporary(path) or path.name in WRITTEN_AT_START for path in inside)
+    )
+
+
+def resolve(config: RunConfig, reach: Reach | None = None) -> tuple[list[Device], SearchSpace]:
+    """The devices of a config, and its space without what they lack, once all is known to fit what is there.
+
+    Raises:
+        ConfigError, TableError: a device, a budget's or an objective's device or a training device that is not there;
+            objectives or weights that do not fit, or a strategy whose package is not installed.
+        SpaceError: nothing would be left of a part of the space, which is named.
+        RunFolderError: what `train.init` or `search.initial` names cannot be started from.
+    """
+    devices = resolve_devices(config.devices, reach)
+    space = _narrowed(devices, config.load_space())
+    _check_fits(config, devices, space)
+    return devices, space
+
+
+def _narrowed(devices: Sequence[Device], space: SearchSpace) -> SearchSpace:
+    """The space without what any of the devices lacks; what was taken away is told."""
+    narrowed, said = narrow(space, [entry for device in devices for entry in device.unsupported])
+    for words in said:
+        LOGGER.warning("note: space %s: %s", space.name, words)
+    return narrowed
+
+
+def _check_fits(config: RunConfig, devices: Sequence[Device], space: SearchSpace) -> None:
+    for budget in config.budgets:
+        budget.on([device.name for device in devices])
+    objectives_on(config.search.objectives, [device.name for device in devices])
+    check_weights(config, [device.name for device in devices])
+    check_strategy(config.search.strategy)
+    check_initial(config.search.initial, space)
+    if config.train is not None:
+        compute_device(config.train.device)
+        if config.train.tensorboard:
+            load_tensorboard()
+        if config.finetune.data is not None:
+            set_size(config.finetune.data, config.seed)
+        if config.train.init is not None:
+            check_init(config.train.init, space, kernel_transforms=config.train.kernel_transforms)
+
+
+def _begin(run: Run, devices: Sequence[Device]) -> Run:
+    # Of a start that was killed, perhaps one with other devices.
+    shutil.rmtree(run.folder / DEVICES, ignore_errors=True)
+    write_yaml(run.folder / SPACE, run.space.model_dump(mode="json"))
+    write_devices(run, devices)
+    # From here on the folder holds a run; whatever is still missing, a stage makes.
+    write_text(run.folder / "config.yaml", dump_config(run.config))
+    if run.config.data is not None:
+        run_dataset(run)
+    return run

@@ -1,0 +1,112 @@
+"""Stage train: the supernet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from edgenas.errors import RunFolderError
+from edgenas.runs.folder import Progress, Run
+from edgenas.runs.run_data import run_dataset
+from edgenas.stages.limits import run_limits
+from edgenas.stages.training_archs import run_pool, take_pool
+from edgenas.supernet.subnet import num_parameters
+from edgenas.supernet.supernet import SuperNet
+from edgenas.training import checkpoint
+from edgenas.training.data.dataset import Dataset
+from edgenas.training.distributed import ALONE, Processes
+from edgenas.training.fixed_settings import tell_other_minutes
+from edgenas.training.initial_weights import load_whole
+from edgenas.training.optimizer import make_optimizer
+from edgenas.training.setup import compute_device
+from edgenas.training.training_loop import train
+
+
+def run_train(run: Run, progress: Progress, *, minutes: float | None = None, processes: Processes = ALONE) -> None:
+    """Train the run's supernet, or go on with it; for `minutes` instead of the config's epochs, if that is said first.
+
+    Where accuracies come from elsewhere nothing is trained: the weights that the config names are taken as they are.
+
+    Args:
+        run: what and how.
+        progress: called with what is being done, steps done and in all.
+        minutes: see `edgenas.training.training_loop.train`.
+        processes: who trains along; the first one writes.
+
+    Raises:
+        ConfigError: the run is profiled, and a budget cannot be met; its recipe wants that, and it is not; or it has no
+            supernet.
+        RunFolderError: weights that are to be taken do not fit the space or the classes.
+    """
+    run.needs("train")
+    folder = run.result_path("train").parent
+    if run.config.accuracy is not None:
+        if processes.first and not run.done("train"):
+            _take_weights(run, folder, progress)
+        return
+    tell_other_minutes(folder, minutes)
+    if run.done("train"):
+        return
+    dataset = run_dataset(run)
+    if run.done("profile"):
+        # A budget that no subnet can meet is known now, before the costly part.
+        run_limits(run, dataset.num_classes)
+    if run.config.training.epochs == 0 and processes.first:
+        take_pool(run)
+    torch.manual_seed(run.config.seed)
+    net = untrained_supernet(run, dataset)
+    result = train(
+        net,
+        dataset,
+        run.config.training,
+        seed=run.config.seed,
+        folder=folder,
+        progress=progress,
+        minutes=minutes,
+        processes=processes,
+        pool=run_pool(run, dataset.num_classes, processes),
+    )
+    if processes.first:
+        run.finish("train", {**result.to_json(), "weights": checkpoint.digest(folder)})
+
+
+def untrained_supernet(run: Run, dataset: Dataset) -> SuperNet:
+    """The run's supernet with fresh weights."""
+    transforms = run.config.training.kernel_transforms
+    return SuperNet(run.space, dataset.num_classes, kernel_transforms=transforms, pixels=dataset.pixels)
+
+
+def _take_weights(run: Run, folder: Path, progress: Progress) -> None:
+    """The supernet that `train.init` names becomes the run's, classifier and all."""
+    progress("taking weights", 0, 1)
+    init, dataset = run.config.training.init, run_dataset(run)
+    assert init is not None
+    take_pool(run)
+    net = untrained_supernet(run, dataset)
+    header = load_whole(init, net, dataset.classes)
+    checkpoint.save(folder, net, make_optimizer(net, run.config.training), header)
+    weights = checkpoint.digest(folder)
+    taken = {"params": num_parameters(net), "train_seconds": 0.0, "images_per_second": 0.0, "weights": weights}
+    run.finish("train", taken)
+    progress("taking weights", 1, 1)
+
+
+def trained_supernet(run: Run, dataset: Dataset) -> SuperNet:
+    """The run's supernet with its trained weights, in eval mode.
+
+    Raises:
+        RunFolderError: the run was not trained to the end yet, or its checkpoint is damaged.
+    """
+    folder = run.result_path("train").parent
+    # Absent where an earlier version trained it.
+    recorded = run.result("train").get("weights")
+    net = untrained_supernet(run, dataset)
+    checkpoint.load(folder, net)
+    if recorded not in (None, checkpoint.digest(folder)):
+        raise RunFolderError(
+            f"{folder / checkpoint.FILE_NAME} is not as training left it: put a copy back, or delete {folder} and run "
+            f"`edgenas train {run.folder}`"
+        )
+    device = compute_device(run.config.training.device)
+    return net.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]

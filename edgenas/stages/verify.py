@@ -1,0 +1,378 @@
+"""Stage verify: the front is measured on every device, and the order in which its networks are tried is fixed.
+
+Networks over a budget are dropped and named. The first candidate is the chosen one; `export` times the file that it
+ships again, in processes that chose nothing, and tries the next candidate where that file is not within the budgets:
+otherwise the luckiest measurement would win. Devices known by a table alone are not measured: predictions stand there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgenas.accuracy.source import open_source
+from edgenas.budget import Budget
+from edgenas.config.sections import SearchConfig
+from edgenas.deploy.onnx.exporter import export_onnx
+from edgenas.errors import InfeasibleError, ParityError
+from edgenas.objective import ObjectiveName
+from edgenas.profiling.measurement import network_row
+from edgenas.profiling.session import discount
+from edgenas.profiling.verdict import worst
+from edgenas.runs.folder import Progress, Run
+from edgenas.runs.measuring_sessions import withdraw
+from edgenas.runs.run_data import run_classes, run_dataset, scoring_split
+from edgenas.runs.run_devices import device_table, measured_devices, run_devices
+from edgenas.search.front import non_dominated
+from edgenas.search.surrogate import COVERAGE
+from edgenas.space.arch import Arch
+from edgenas.stages.candidate import Candidate, Files
+from edgenas.stages.choice import choose, words
+from edgenas.stages.device_graphs import device_graphs
+from edgenas.stages.first_predictions import FirstPrediction, first_predictions
+from edgenas.stages.front_int8 import deployed_top1, front_in_int8, precisions
+from edgenas.stages.gene_importance import write_understanding
+from edgenas.stages.limits import Limits, run_limits, unchecked_limits
+from edgenas.stages.measuring import Session, measure_session
+from edgenas.stages.profile import predicted_latency, run_form, run_table
+from edgenas.stages.refit import earlier_predictions, keep_measured, refits
+from edgenas.stages.run_objectives import objective_names
+from edgenas.stages.run_subnets import run_subnets
+from edgenas.stages.search import run_search
+from edgenas.stages.untrained_export import export_weightless
+from edgenas.training.data.dataset import Dataset
+from edgenas.training.materialise import top1, top1_tolerance
+
+LOGGER = logging.getLogger(__name__)
+UNASKED_REFITS = 5
+"""Times `verify.refits`: how often at most where nothing meets a budget that nobody asked for, which gives way."""
+
+
+def run_verify(run: Run, progress: Progress) -> None:
+    """Measure the search's front and order the networks within every budget: the most accurate first, or as asked.
+
+    Where a network is over a budget, predictors are refitted on the measurements and the space is searched again, up
+    to `verify.refits` times. The new front is measured together, in sessions of its own. The default budget is raised
+    where nothing meets it, and ends a run only after `UNASKED_REFITS` times as many.
+
+    Devices of int8 measure int8 files. What int8 costs more accuracy than `export.max_drop` is dropped, too.
+
+    Raises:
+        InfeasibleError: every measured network is over a budget, or loses too much in int8.
+        DataError: fewer training pictures than int8 is to be calibrated on.
+    """
+    if run.done("verify"):
+        return
+    # The front, and the budgets it is compared with, change with every refit.
+    while _refit_on(run, front := _measured_front(run, progress)):
+        run_search(run, progress)
+    dropped, budgets = front.dropped, front.limits.budgets
+    try:
+        ordered = _ordered(run.config.search, front.names, front.candidates, dropped, budgets)
+    except InfeasibleError:
+        # The verdict is known: the same command shall measure again, not read the same rows.
+        _discount(run)
+        for name in measured_devices(run):
+            withdraw(run, name)
+        raise
+    write_understanding(run, ordered[0].arch, front.limits)
+    predictions = _first_predictions(run, front)
+    entries = [_entry(one, dropped.get(one.arch.id), front.limits, run, predictions) for one in front.candidates]
+    first = ordered[0]
+    result = {
+        "front": entries,
+        "candidates": [one.arch.id for one in ordered],
+        "chosen": first.arch.id,
+        "verdict": first.verdict(budgets),
+        "val_top1": first.deployed_top1,
+        "model": first.files.model,
+        "chosen_by": run.config.search.choose,
+        "chosen_as": words(run.config.search, front.names),
+        "refits": refits(run),
+        "first_predictions": {name: [asdict(one) for one in known] for name, known in predictions.items()},
+        "notes": _notes(run),
+    }
+    run.finish("verify", result)
+
+
+def _discount(run: Run) -> None:
+    """Discard the measured rows of the front: they are measured again."""
+    for name, device in measured_devices(run).items():
+        discount(rows_path(run, name), device)
+
+
+@dataclass(frozen=True)
+class _Front:
+    """A front as measured, the budgets it is held against, and why networks of it are dropped, by arch."""
+
+    candidates: list[Candidate]
+    names: tuple[ObjectiveName, ...]
+    limits: Limits
+    dropped: dict[str, str]
+
+    @property
+    def missed(self) -> bool:
+        """Whether a network is over a budget, or none is within all of them."""
+        verdicts = [one.verdict(self.limits.budgets) for one in self.candidates]
+        return "over" in verdicts or not {"within", None} & set(verdicts)
+
+    @property
+    def all_over(self) -> bool:
+        """Whether every network is over a budget."""
+        return all(one.verdict(self.limits.budgets) == "over" for one in self.candidates)
+
+
+def _measured_front(run: Run, progress: Progress) -> _Front:
+    found = sorted(run.result("search")["front"], key=lambda row: float(row["val_top1"]))
+    limits = run_limits(run, run_classes(run))
+    picked = [found[i] for i in _spread(len(found), run.config.verify.networks)]
+    front_files = _front_files(run, picked, progress)
+    sessions = {name: _measured_on(run, name, front_files, progress) for name in measured_devices(run)}
+    candidates = [_candidate(run, arch, files, sessions) for arch, files in front_files.items()]
+    names = objective_names(run)
+    return _Front(candidates, names, limits, _dropped(candidates, names, limits.budgets, run.config.export.max_drop))
+
+
+def _measured_on(run: Run, name: str, front_files: Mapping[str, Files], progress: Progress) -> Session:
+    devices = measured_devices(run)
+    device = devices[name]
+    return measure_session(
+        run,
+        name,
+        {arch: run.folder / files.path(device.run.precision) for arch, files in front_files.items()},
+        out=rows_path(run, name),
+        label="measuring the front",
+        progress=progress,
+        quantiser_recipe=device_graphs(device, devices.values(), run_form(run)).quantiser_recipe,
+    )
+
+
+def _refit_on(run: Run, front: _Front) -> bool:
+    """Refit predictors where a budget was missed; return whether the space is to be searched again."""
+    gives_way = front.all_over and not run.config.budgets
+    if not front.missed or refits(run) >= run.config.verify.refits * (UNASKED_REFITS if gives_way else 1):
+        return False
+    space, classes = run.space.structure_id, front.limits.num_classes
+    rows = {
+        name: [network_row(space, classes, c.arch.id, c.measured[name]) for c in front.candidates]
+        for name in measured_devices(run)
+    }
+    # Networks that are compared are timed in one session, also those that the next front has in common with this one.
+    _discount(run)
+    # Rows of earlier, faster sessions would keep the budget below what can be met now.
+    tables = {name: run_table(run, name) for name in rows}
+    keep_measured(run, tables, rows, _first_predictions(run, front), anew=gives_way)
+    now = unchecked_limits(run, classes).budgets
+    if now != front.limits.budgets:
+        LOGGER.warning(
+            "note: no budget was asked for, and the front was measured slower than foreseen: it is %s now, and was %s",
+            ", ".join(map(str, now)),
+            ", ".join(map(str, front.limits.budgets)),
+        )
+    return True
+
+
+def _first_predictions(run: Run, front: _Front) -> dict[str, tuple[FirstPrediction, ...]]:
+    """Return what was predicted of every network that was measured, before it was, by device."""
+    found = {}
+    for name in measured_devices(run):
+        table, measured = run_table(run, name), {one.arch.id: one.measured[name].p50_us for one in front.candidates}
+        before, coverage = earlier_predictions(run, table), run.config.profile.coverage
+        found[name] = first_predictions(front.limits.predictors[name], table, before, measured, coverage)
+    return found
+
+
+def model_path(number: int) -> str:
+    """The file of a network of the front, by its place there, within the run folder."""
+    return f"verify/models/{number:03d}.onnx"
+
+
+def rows_path(run: Run, device: str) -> Path:
+    """Where the rows of the front's measurements on one device are kept."""
+    return run.folder / "verify" / f"{device}.jsonl"
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    """`wanted` of `count` positions, evenly, the last (the most accurate) always among them."""
+    return sorted(set(np.linspace(count - 1, 0, min(count, wanted)).round().astype(int).tolist()))
+
+
+def _front_files(run: Run, picked: list[dict[str, Any]], progress: Progress) -> dict[str, Files]:
+    """The front as ONNX files, by arch; without weights where the run has none, which latency does not depend on."""
+    if not measured_devices(run):
+        return {row["arch"]: Files(None, row["val_top1"], found=row.get("objectives", {})) for row in picked}
+    if run.config.has_weights:
+        return _export_front(run, run_dataset(run), picked, progress)
+    archs = [run.space.parse(row["arch"]) for row in picked]
+    paths = [model_path(number) for number in range(len(picked))]
+    files = [run.folder / path for path in paths]
+    export_weightless(run.space, archs, run_classes(run), files, run_form(run), progress)
+    return {
+        row["arch"]: Files(path, row["val_top1"], found=row.get("objectives", {}))
+        for row, path in zip(picked, paths, strict=True)
+    }
+
+
+def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], progress: Progress) -> dict[str, Files]:
+    """The very subnets that were scored, as ONNX files, by arch."""
+    subnets = run_subnets(run, dataset)
+    validation = scoring_split(run, dataset)
+    form, in_int8 = run_form(run), "int8" in precisions(run)
+    files = {}
+    for number, row in enumerate(picked):
+        progress("exporting the front", number, len(picked))
+        subnet = subnets(run.space.parse(row["arch"]))
+        # What is told from elsewhere is of other pictures.
+        score = row["val_top1"] if run.config.accuracy else top1(subnet, validation)
+        if abs(score - row["val_top1"]) > top1_tolerance(len(validation)):
+            raise ParityError(
+                f"{row['arch']} scored {row['val_top1']:.4f} in the search and {score:.4f} now: "
+                "the weights or pictures changed; start a new run"
+            )
+        path = model_path(number)
+        export_onnx(subnet, run.folder / path, form=form)
+        int8 = front_in_int8(run, dataset, subnet, path) if in_int8 else None
+        files[row["arch"]] = Files(path, row["val_top1"], int8, row.get("objectives", {}))
+    progress("exporting the front", len(picked), len(picked))
+    return files
+
+
+def _candidate(run: Run, arch: str, files: Files, sessions: Mapping[str, Session]) -> Candidate:
+    int8_top1 = files.int8.val_top1 if files.int8 else None
+    return Candidate(
+        run.space.parse(arch),
+        files,
+        deployed_top1(files.val_top1, int8_top1, precisions(run)),
+        {name: session.measured[arch] for name, session in sessions.items()},
+        {name: session.slowdown for name, session in sessions.items()},
+    )
+
+
+def _dropped(
+    candidates: list[Candidate], names: Sequence[ObjectiveName], budgets: tuple[Budget, ...], max_drop: float
+) -> dict[str, str]:
+    """Return why networks are dropped, by arch: over budget, worse in int8 than allowed, or dominated as measured.
+
+    Only networks within the budgets dominate others: one that may not be chosen would leave nothing to choose.
+    """
+    reasons = {c.arch.id: "over budget: " + "; ".join(missed) for c in candidates if (missed := c.missed(budgets))}
+    # The accuracy drop is free of timing noise, so it is the reason given where both apply.
+    reasons |= {c.arch.id: said for c in candidates if c.files.int8 and (said := c.files.int8.refusal(max_drop))}
+    kept = [c for c in candidates if c.arch.id not in reasons]
+    rivals = [c for c in kept if c.verdict(budgets) in ("within", None)]
+    best = {one.arch.id for c in kept for one in _non_dominated([*rivals, c], names)}
+    usual = {name.quantity for name in names} == {"error", "latency"}
+    why = "another is as accurate and faster" if usual else "another is better in every objective that they differ in"
+    return reasons | {c.arch.id: why for c in kept if c.arch.id not in best}
+
+
+def _non_dominated(candidates: Sequence[Candidate], names: Sequence[ObjectiveName]) -> list[Candidate]:
+    return [candidates[i] for i in non_dominated([one.point(names) for one in candidates])]
+
+
+def _ordered(
+    config: SearchConfig,
+    names: Sequence[ObjectiveName],
+    candidates: Sequence[Candidate],
+    dropped: Mapping[str, str],
+    budgets: Sequence[Budget],
+) -> list[Candidate]:
+    """Return the candidates in the order in which they are tried: each is the best of those that are left.
+
+    Networks within every budget come first, then those that only the median is within.
+
+    Raises:
+        InfeasibleError: every network is dropped.
+    """
+    kept = {one.arch.id: one.verdict(budgets) for one in candidates if one.arch.id not in dropped}
+    points = [one.point(names) for one in candidates]
+    ordered = []
+    for group in (("within", None), ("not significant",)):
+        left = [one.arch.id in kept and kept[one.arch.id] in group for one in candidates]
+        while any(left):
+            index = choose(config, names, points, left)
+            ordered.append(candidates[index])
+            left[index] = False
+    if not ordered:
+        raise InfeasibleError(_none_eligible(candidates, dropped))
+    return ordered
+
+
+def _none_eligible(candidates: Sequence[Candidate], dropped: Mapping[str, str]) -> str:
+    reasons = "\n".join(f"  {one.arch.id}: {dropped[one.arch.id]}" for one in candidates)
+    return (
+        f"none of the {len(candidates)} measured networks is eligible:\n{reasons}\n"
+        "Start a run with a looser budget (or, where int8 loses too much, a greater export.max_drop), or measure "
+        "again on a quieter machine: `edgenas verify` does."
+    )
+
+
+def _entry(
+    candidate: Candidate,
+    reason: str | None,
+    limits: Limits,
+    run: Run,
+    predictions: Mapping[str, Sequence[FirstPrediction]],
+) -> dict[str, Any]:
+    files, coverage = candidate.files, run.config.profile.coverage
+    first = {name: one for name, known in predictions.items() for one in known if one.arch == candidate.arch.id}
+    return {
+        "arch": candidate.arch.id,
+        "val_top1": files.val_top1,
+        **_told(run, candidate.arch),
+        **({"val_top1_int8": files.int8.val_top1, "int8": files.int8.to_json()} if files.int8 else {}),
+        "deployed_top1": candidate.deployed_top1,
+        "dropped": reason is not None,
+        "dropped_because": reason,
+        "eligible": reason is None and candidate.verdict(limits.budgets) in ("within", None),
+        "latency": {name: _latency(candidate, name, limits, coverage, first.get(name)) for name in limits.predictors},
+    }
+
+
+def _latency(
+    candidate: Candidate, device: str, limits: Limits, coverage: float, first: FirstPrediction | None
+) -> dict[str, Any]:
+    found = candidate.measured.get(device)
+    # A refitted predictor may have seen the network; what it then says is no prediction.
+    predicted = (
+        {"predicted_us": first.predicted_us, "interval_us": first.interval_us, "coverage": first.coverage}
+        if first
+        else predicted_latency(limits.predictors[device], candidate.arch, coverage)
+    )
+    if found is None:
+        return predicted | {"p50_us": None, "p95_us": None, "verdict": None}
+    own = [budget for budget in limits.budgets if budget.device == device]
+    return predicted | {
+        "p50_us": found.p50_us,
+        "p95_us": found.p95_us,
+        "ci_low_us": found.ci_low_us,
+        "ci_high_us": found.ci_high_us,
+        "count": found.count,
+        "verdict": worst(one.verdict for one in candidate.judgements(own).values()),
+        "repeat_noise": found.repeat_noise,
+        "doubts": list(found.doubts),
+        "model_rss_bytes": found.model_rss_bytes,
+        "process_rss_bytes": found.process_rss_bytes,
+    }
+
+
+def _told(run: Run, arch: Arch) -> dict[str, Any]:
+    """How sure the accuracy of an arch is, where it is told from elsewhere."""
+    if run.config.accuracy is None:
+        return {}
+    interval = open_source(run.config.accuracy, run.space).interval([arch])
+    return {"val_top1_interval": None if interval is None else interval[0].tolist(), "val_top1_coverage": COVERAGE}
+
+
+def _notes(run: Run) -> list[str]:
+    """What was not verified, in words."""
+    tables = {name: table for name in run_devices(run) if (table := device_table(run, name))}
+    return [
+        f"{name}: not measured, for it is known by the table {table} alone: its latencies are predictions"
+        for name, table in tables.items()
+    ]

@@ -1,0 +1,1 @@
+"""Rank correlations, significance, and comparisons of networks. Numbers only, no torch."""

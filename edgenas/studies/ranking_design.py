@@ -1,0 +1,77 @@
+"""Which subnets tell whether a supernet can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgenas.runs.folder import Run
+from edgenas.space.arch import Arch
+from edgenas.space.covering_samples import beside, covering, macs_of, near_in_macs
+from edgenas.space.space import SearchSpace
+from edgenas.stages.training_archs import known_pool
+
+NEAR = 0.1
+"""Of the MACs of the group's centre: how far those of its other subnets may be."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """The subnets: some that cover the space, and a group whose MACs are near those of one of them, the centre."""
+
+    archs: tuple[Arch, ...]
+    macs: tuple[int, ...]
+    centre: Arch
+
+    def grouped(self, number: int) -> bool:
+        """Whether a subnet is one of the group."""
+        return abs(self.macs[number] / self.macs[self.archs.index(self.centre)] - 1) <= NEAR
+
+
+def run_design(run: Run, count: int, num_classes: int, seed: int) -> Design:
+    """The subnets of a run: of its space, or of the pool that its supernet was taught.
+
+    Raises:
+        RunFolderError: the pool's file is broken.
+    """
+    pool = known_pool(run)
+    if pool is None:
+        return design(run.space, count, num_classes, seed)
+    return pool_design(run.space, pool, count, num_classes, seed)
+
+
+def design(space: SearchSpace, count: int, num_classes: int, seed: int) -> Design:
+    """Half of the subnets cover the space, with its smallest and largest; half have nearly the MACs of a middling one.
+
+    Over all of a space, MACs alone rank well; whether a supernet tells more shows among subnets that MACs cannot tell
+    apart.
+    """
+    ends = covering(space, count - count // 2, seed)
+    centre = _centre(space, ends, num_classes)
+    near = near_in_macs(space, centre, NEAR, count - len(ends), seed, but=ends)
+    return _design(space, [*ends, *near], centre, num_classes)
+
+
+def pool_design(space: SearchSpace, pool: Sequence[Arch], count: int, num_classes: int, seed: int) -> Design:
+    """The same of a pool: half of the subnets are spread over its sizes, half are beside the one in their middle."""
+    spread = np.linspace(0, len(pool) - 1, count - count // 2).round().astype(int).tolist()
+    ends = [pool[place] for place in dict.fromkeys([spread[0], spread[-1], *spread])]
+    centre = _centre(space, ends, num_classes)
+    near = beside(space, centre, NEAR, [arch for arch in pool if arch not in ends])
+    drawn = np.random.default_rng(seed).permutation(len(near))[: count - len(ends)]
+    return _design(space, [*ends, *(near[place] for place in drawn)], centre, num_classes)
+
+
+def _centre(space: SearchSpace, ends: Sequence[Arch], num_classes: int) -> Arch:
+    """Of the subnets that cover the sizes there are, the smallest and the largest first, the one in the middle."""
+    logs = np.log(macs_of(space, ends, num_classes))
+    inner = np.abs(logs - (logs.min() + logs.max()) / 2)
+    # The ends have neighbours on one side alone.
+    inner[:2] += np.ptp(logs) * (len(ends) > 2)
+    return ends[int(inner.argmin())]
+
+
+def _design(space: SearchSpace, archs: Sequence[Arch], centre: Arch, num_classes: int) -> Design:
+    return Design(tuple(archs), tuple(macs_of(space, archs, num_classes).astype(int).tolist()), centre)

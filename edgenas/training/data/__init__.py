@@ -1,0 +1,1 @@
+"""Images and labels: reading, checking, splitting and preprocessing them."""

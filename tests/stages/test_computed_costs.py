@@ -1,0 +1,19 @@
+"""Costs by genes against those of unrolled networks."""
+
+import numpy as np
+import pytest
+from spaces import random_archs
+
+from edgenas.space.cost import cost
+from edgenas.space.graph_variant import EXPORT_FORMS, ExportForm
+from edgenas.space.loading import load_space
+from edgenas.stages.computed_costs import CostTable
+
+
+@pytest.mark.parametrize("form", EXPORT_FORMS)
+@pytest.mark.parametrize("quantity", ["macs", "weight_bytes", "peak_activation_bytes"])
+def test_costs_by_genes_are_those_of_the_networks(quantity: str, form: ExportForm) -> None:
+    space = load_space("mobile-32")
+    archs = [space.smallest, space.largest, *random_archs(space, 10, 0)]
+    expected = [getattr(cost(space.unroll(arch, 10), form), quantity) for arch in archs]
+    np.testing.assert_array_equal(CostTable(space, 10, form)(quantity, space.encode(archs)), expected)

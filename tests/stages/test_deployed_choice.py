@@ -1,0 +1,108 @@
+"""Which network is chosen where devices run int8: by the accuracy of what is deployed, whatever fp32 reaches."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgenas.budget import Budget
+from edgenas.config.sections import SearchConfig
+from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
+from edgenas.errors import InfeasibleError
+from edgenas.objective import objectives_on
+from edgenas.profiling.measurement import Measurement
+from edgenas.space.arch import parse_arch
+from edgenas.stages.candidate import Candidate, Files
+from edgenas.stages.front_int8 import Int8File, deployed_top1
+from edgenas.stages.verify import _dropped, _ordered
+
+RECIPE = QuantiserRecipe()
+# Right answers to a hundred pictures, and whole microseconds: what is equal is exactly so.
+TOP1 = st.integers(0, 100).map(lambda right: right / 100)
+NETWORKS = st.lists(st.tuples(TOP1, TOP1, st.integers(1, 20)), min_size=1, max_size=8)
+
+
+def candidate(number: int, fp32: float, int8: float, latency_us: float, used: set[str]) -> Candidate:
+    measured = Measurement(*6 * (latency_us,), 8, 8 * (latency_us,), 0.0, (), *2 * (8 * (latency_us,),), 10.0, 0)
+    files = Files(f"verify/models/{number}.onnx", fp32, Int8File("x.onnx", RECIPE, {RECIPE: int8}, fp32))
+    top1 = deployed_top1(fp32, int8, used)
+    return Candidate(parse_arch(f"r{8 + number}_w8-k3e1"), files, top1, dict.fromkeys(sorted(used), measured))
+
+
+@given(NETWORKS, TOP1, st.sampled_from([{"int8"}, {"fp32", "int8"}]))
+def test_the_chosen_network_is_the_best_as_deployed_of_those_that_int8_leaves(
+    networks: list[tuple[float, float, int]], max_drop: float, used: set[str]
+) -> None:
+    candidates = [candidate(number, *one, used) for number, one in enumerate(networks)]
+    allowed = [(fp32, int8, us) for fp32, int8, us in networks if round(100 * (fp32 - int8)) <= round(100 * max_drop)]
+    names = objectives_on(["error", "latency"], sorted(used))
+    dropped = _dropped(candidates, names, (), max_drop)
+    refused = [said for said in dropped.values() if said.startswith("int8 loses")]
+    assert len(refused) == len(networks) - len(allowed)
+    if not allowed:
+        with pytest.raises(InfeasibleError, match="int8 loses"):
+            _ordered(SearchConfig(), names, candidates, dropped, ())
+        return
+    chosen = _ordered(SearchConfig(), names, candidates, dropped, ())[0]
+    scores = {"int8": [int8 for _, int8, _ in allowed], "both": [min(fp32, int8) for fp32, int8, _ in allowed]}
+    best = scores["int8" if used == {"int8"} else "both"]
+    assert chosen.deployed_top1 == max(best)
+    fastest = min(us for top1, (_, _, us) in zip(best, allowed, strict=True) if top1 == max(best))
+    assert next(iter(chosen.measured.values())).p50_us == fastest
+
+
+def test_what_loses_just_as_much_as_allowed_stays() -> None:
+    file = Int8File("x.onnx", RECIPE, {RECIPE: 0.97}, 0.98)
+    assert file.refusal(0.01) is None
+    assert file.refusal(0.0099) == (
+        "int8 loses 1.00 points of validation top-1 (98.00% to 97.00%, export.max_drop allows 0.99)"
+    )
+
+
+def measured(number: int, top1: float, processes_us: tuple[float, ...]) -> Candidate:
+    """A network of the front, as eight processes measured it."""
+    p50_us = float(np.median(processes_us))
+    found = Measurement(*6 * (p50_us,), 80, processes_us, 0.0, (), processes_us, processes_us, 10.0, 0)
+    return Candidate(parse_arch(f"r{8 + number}_w8-k3e1"), Files("x.onnx", top1), top1, {"here": found})
+
+
+BUDGET = Budget(quantity="p50", limit=10.0, device="here")
+NAMES = objectives_on(["error", "latency"], ["here"])
+
+
+def test_a_network_that_is_not_significantly_within_the_budget_dominates_none() -> None:
+    """A faster and more accurate network that two of eight processes found over the budget leaves the other one."""
+    steady, doubtful = measured(0, 0.8, 8 * (9.0,)), measured(1, 0.9, (*6 * (8.0,), *2 * (11.0,)))
+    slower = measured(2, 0.8, 8 * (9.5,))
+    candidates = [steady, doubtful, slower]
+    dropped = _dropped(candidates, NAMES, (BUDGET,), 1.0)
+    assert dropped == {slower.arch.id: "another is as accurate and faster"}
+    # It is tried after those that are.
+    assert _ordered(SearchConfig(), NAMES, candidates, dropped, (BUDGET,)) == [steady, doubtful]
+
+
+def test_where_none_is_significantly_within_the_budget_those_with_a_median_within_it_are_tried() -> None:
+    doubtful, over = measured(1, 0.9, (*6 * (8.0,), *2 * (11.0,))), measured(2, 0.95, 8 * (10.5,))
+    dropped = _dropped([doubtful, over], NAMES, (BUDGET,), 1.0)
+    assert dropped == {over.arch.id: "over budget: 0.011 ms on here, over here=0.01ms"}
+    assert _ordered(SearchConfig(), NAMES, [doubtful, over], dropped, (BUDGET,)) == [doubtful]
+    with pytest.raises(InfeasibleError, match=r"none of the 1 measured networks is eligible:\n.*over budget"):
+        _ordered(SearchConfig(), NAMES, [over], dropped, (BUDGET,))
+
+
+def test_candidates_are_tried_from_the_best_to_the_least() -> None:
+    candidates = [measured(number, top1, 8 * (us,)) for number, (top1, us) in enumerate([(0.7, 5), (0.9, 9), (0.8, 7)])]
+    best, middle, least = (candidates[number] for number in (1, 2, 0))
+    assert _ordered(SearchConfig(), NAMES, candidates, {}, (BUDGET,)) == [best, middle, least]
+    assert _ordered(SearchConfig(), NAMES, candidates, {best.arch.id: "why"}, (BUDGET,)) == [middle, least]
+
+
+def test_a_session_slower_than_this_one_counts_against_the_budget() -> None:
+    found = measured(0, 0.8, 8 * (9.5,))
+    assert found.verdict((BUDGET,)) == "within"
+    slow = dataclasses.replace(found, slowdowns={"here": 1.1})
+    assert slow.verdict((BUDGET,)) == "not significant"

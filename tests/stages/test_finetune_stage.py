@@ -1,0 +1,226 @@
+"""`finetune` in a run's config: the chosen subnet is taught on its own before it is exported."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+from pydantic import ValidationError
+from small_run import SmallRun
+from typer.testing import CliRunner
+
+from edgenas.cli.commands import app
+from edgenas.config.sections import FinetuneConfig
+from edgenas.errors import ConfigError, RunFolderError
+from edgenas.files import read_json
+from edgenas.runs.folder import Run, open_run
+from edgenas.runs.run_data import deployed_preprocess, run_dataset
+from edgenas.stages import finetune
+from edgenas.stages.bundle_network import BundleOptions
+from edgenas.stages.export import export_bundle, run_export
+from edgenas.stages.finetune import NETWORKS, WEIGHTS, run_finetune, tuned_subnet
+from edgenas.stages.whole_run import run_stages
+from edgenas.supernet.subnet import Subnet
+
+pytestmark = pytest.mark.usefixtures("synthetic_timer")
+
+
+def silent(*_: object) -> None:
+    """No progress."""
+
+
+@pytest.fixture
+def run(small_run: SmallRun, tmp_path: Path) -> Run:
+    """Verified, and with a config that fine-tunes."""
+    shutil.copytree(small_run.folder, tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    run.result_path("export").unlink()
+    settings = FinetuneConfig(epochs=2, learning_rate_share=1.0)
+    return dataclasses.replace(run, config=run.config.model_copy(update={"finetune": settings}))
+
+
+def test_the_fine_tuned_network_is_what_is_exported_and_scored(run: Run) -> None:
+    told: list[str] = []
+    run_stages(run, lambda label, done, total: told.append(label), ("finetune", "export", "report"))
+    assert "fine-tuning" in told
+    found = run.result("finetune")
+    verified = run.result("verify")
+    (entry,) = [one for one in verified["front"] if one["arch"] == found["arch"]]
+    assert found["val_top1_before"] == pytest.approx(entry["val_top1"])
+    assert found["val_top1_after"] > found["val_top1_before"]
+    manifest = read_json(run.folder / "export" / "bundle" / "manifest.json")
+    chosen = run.result("export")["chosen"]
+    assert chosen["arch"] == manifest["arch"] == found["arch"]
+    assert chosen["arch"] in verified["candidates"]
+    assert chosen["val_top1"] == pytest.approx(found["val_top1_after"], abs=0.006)
+    told = manifest["fine_tuning"]
+    assert told == {key: found[key] for key in told}
+    assert (told["epochs"], told["dataset"]) == (2, "digits")
+    assert told["supernet"] == {"dataset": "digits", "weights": run.result("train")["weights"]}
+    pictures = f"{len(run_dataset(run).train):,} pictures of digits"
+    card = (run.folder / "export" / "bundle" / "MODEL_CARD.md").read_text()
+    assert f"It was then fine-tuned on its own for 2 epochs of {pictures}, from the weights that it inherited: " in card
+    # Measured anew, since it is another file.
+    assert manifest["latency"]["here"]["p50_us"] > 0
+    dataset = run_dataset(run)
+    tuned = tuned_subnet(run, dataset, run.space.parse(manifest["arch"]))
+    assert tuned is not None
+    subnet = tuned.subnet
+    assert subnet.calibrated
+    inputs = deployed_preprocess(subnet.arch, dataset)(dataset.test.pictures[:1])
+    session = onnxruntime.InferenceSession(run.folder / "export" / "bundle" / "model.onnx")
+    (logits,) = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})
+    np.testing.assert_allclose(logits, subnet(inputs).detach().numpy(), atol=1e-3)
+    summary, page = read_json(run.folder / "summary.json"), (run.folder / "report" / "report.md").read_text()
+    assert summary["finetune"]["val_top1_after"] == found["val_top1_after"]
+    assert f"(2 epochs) on {pictures}, from the weights it inherited: validation" in page
+    assert re.search(r"Fine-tuned for .*: validation top-1 [\d.]+ % before, [\d.]+ % after\.", page)
+    # Held against the largest subnet is what both inherit: fine-tuning would make up for the speed.
+    looked_back = read_json(run.folder / "export" / "hindsight.json")
+    inherited = next(one for one in looked_back["front"] if one["arch"] == chosen["arch"])
+    right, images = (sum(one[key] for one in looked_back["classes"]) for key in ("chosen", "images"))
+    assert right / images == pytest.approx(inherited["test_top1"])
+    assert inherited["test_top1"] != chosen["test_top1"]
+
+
+def test_the_largest_subnet_teaches_where_it_is_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    teachers: list[Subnet | None] = []
+
+    def noted(subnet: Subnet, *_: object, teacher: Subnet | None, **__: object) -> tuple[Subnet, float]:
+        teachers.append(teacher)
+        return subnet, 1.0
+
+    monkeypatch.setattr(finetune, "finetune", noted)
+    for teacher in ("none", "largest"):
+        settings = run.config.finetune.model_copy(update={"teacher": teacher})
+        asked = dataclasses.replace(run, config=run.config.model_copy(update={"finetune": settings}))
+        asked.result_path("finetune").unlink(missing_ok=True)
+        run_finetune(asked, silent)
+        assert asked.result("finetune")["teacher"] == teacher
+    none, largest = teachers
+    assert none is None
+    assert largest is not None
+    assert largest.arch == run.space.largest
+    with pytest.raises(ValidationError, match="wanted teacher: none with data: the largest subnet does not know"):
+        FinetuneConfig.model_validate({"epochs": 1, "teacher": "largest", "data": {"name": "digits"}})
+
+
+def test_it_is_done_once_and_broken_weights_are_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RunFolderError, match="finetune has not been done: run `edgenas finetune"):
+        run_export(run, silent)
+    run_finetune(run, silent)
+    first = run.result("finetune")
+    monkeypatch.setattr(finetune, "finetune", None)
+    run_finetune(run, silent)
+    assert run.result("finetune") == first
+    (weights,) = (run.folder / NETWORKS).glob(f"*/{WEIGHTS}")
+    weights.write_bytes(b"no")
+    with pytest.raises(RunFolderError, match=r"subnet\.safetensors is missing or broken"):
+        run_export(run, silent)
+
+
+def test_what_fine_tuning_made_worse_is_not_exported(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.9, 0.4])
+    monkeypatch.setattr(finetune, "top1", lambda *_: next(scores))
+    run_stages(run, silent, ("finetune", "export", "report"))
+    chosen = run.result("export")["chosen"]
+    # An image or two may be on the edge between two classes.
+    assert chosen["val_top1"] == pytest.approx(run.result("verify")["val_top1"], abs=0.006)
+    assert tuned_subnet(run, run_dataset(run), run.space.parse(chosen["arch"])) is None
+    bundle = run.folder / "export" / "bundle"
+    assert read_json(bundle / "manifest.json")["fine_tuning"] == {}
+    assert "It was not fine-tuned: its weights are those that it inherited" in (bundle / "MODEL_CARD.md").read_text()
+    assert "what is exported is the network as it was" in (run.folder / "report" / "report.md").read_text()
+
+
+def test_a_run_that_does_not_ask_for_it_goes_without(small_run: SmallRun) -> None:
+    run = open_run(small_run.folder)
+    assert "finetune.epochs is 0" in str(run.lacks("finetune"))
+    with pytest.raises(ConfigError, match=r"finetune\.epochs is 0"):
+        run_finetune(run, silent)
+    assert not run.result_path("finetune").exists()
+
+
+def pictures_of_two_classes(folder: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for name, low in (("dark", 0), ("light", 160)):
+        (folder / name).mkdir(parents=True)
+        for number in range(60):
+            noise = rng.integers(low, low + 90, (20, 24, 3), np.uint8)
+            Image.fromarray(noise).save(folder / name / f"{number}.png")
+    return folder
+
+
+def test_by_default_it_is_taught_for_as_many_epochs_as_the_supernet(run: Run) -> None:
+    by_default = dataclasses.replace(run, config=run.config.model_copy(update={"finetune": FinetuneConfig()}))
+    assert by_default.lacks("finetune") is None
+    run_finetune(by_default, silent)
+    assert run.config.training.epochs == 3
+    assert by_default.result("finetune")["epochs"] == pytest.approx(3)
+    taken = run.config.training.model_copy(update={"init": Path("other"), "epochs": 0.0})
+    config = run.config.model_copy(update={"finetune": FinetuneConfig(), "train": taken})
+    assert "null, with no train.epochs" in str(dataclasses.replace(run, config=config).lacks("finetune"))
+
+
+def test_a_finished_run_is_taught_other_pictures_with_a_new_classifier(small_run: SmallRun, tmp_path: Path) -> None:
+    folder, pictures = shutil.copytree(small_run.folder, tmp_path / "run"), pictures_of_two_classes(tmp_path / "two")
+    words = ["finetune", str(folder), "--epochs", "30", "--onto", str(pictures), "--json", "-q"]
+    shown = CliRunner().invoke(app, words)
+    assert shown.exit_code == 0, shown.output
+    found = json.loads(shown.stdout)["finetune"]
+    assert (found["dataset"], found["val_top1_before"]) == ("imagefolder", None)
+    assert found["val_top1_after"] > 0.9
+    assert CliRunner().invoke(app, ["export", str(folder), "-q"]).exit_code == 0
+    assert CliRunner().invoke(app, ["report", str(folder), "-q"]).exit_code == 0
+    bundle = folder / "export" / "bundle"
+    manifest = read_json(bundle / "manifest.json")
+    assert (manifest["classes"], manifest["dataset"]) == (["dark", "light"], "imagefolder")
+    assert manifest["accuracy"]["test_top1"] > 0.9
+    # From the raw file to its label, by the bundle alone.
+    command = [sys.executable, "run.py", "model.onnx", str(pictures / "light" / "3.png"), "--top", "1"]
+    done = subprocess.run(command, cwd=bundle, capture_output=True, text=True, check=True)
+    assert "light" in done.stdout
+    told, card = manifest["fine_tuning"], (bundle / "MODEL_CARD.md").read_text()
+    assert (told["dataset"], told["supernet"]["dataset"], told["val_top1_before"]) == ("imagefolder", "digits", None)
+    assert "from the weights that it inherited from the supernet taught digits, and with a new classifier" in card
+    assert "whose classes it tells" in (folder / "report" / "report.md").read_text()
+    # Another network is as it was: it tells digits.
+    chosen, space = open_run(folder).result("verify")["chosen"], open_run(folder).space
+    another = next(arch.id for arch in (space.smallest, space.largest) if arch.id != chosen)
+    other = export_bundle(open_run(folder), another, BundleOptions(), tmp_path / "other", silent)
+    kept = read_json(other / "manifest.json")
+    assert (len(kept["classes"]), kept["fine_tuning"]) == (10, {})
+    (pictures / "light" / "3.png").unlink()
+    run = open_run(folder)
+    run.result_path("export").unlink()
+    with pytest.raises(RunFolderError, match="changed since the network was fine-tuned"):
+        run_export(run, silent)
+
+
+def test_fresh_weights_are_told_as_such(run: Run) -> None:
+    settings = FinetuneConfig(epochs=12, start="fresh")
+    run = dataclasses.replace(run, config=run.config.model_copy(update={"finetune": settings}))
+    run_stages(run, silent, ("finetune", "export", "report"))
+    found = run.result("finetune")
+    assert (found["start"], found["learning_rate_share"]) == ("fresh", 1.0)
+    assert found["val_top1_after"] > found["val_top1_before"]
+    manifest = read_json(run.folder / "export" / "bundle" / "manifest.json")
+    assert manifest["fine_tuning"]["start"] == "fresh"
+    card = (run.folder / "export" / "bundle" / "MODEL_CARD.md").read_text()
+    assert re.search(r"taught on its own for 12 epochs of .*, from fresh weights: validation top-1 .* inherited", card)
+    page = (run.folder / "report" / "report.md").read_text()
+    assert re.search(r"Taught anew for .*, from fresh weights: validation top-1 [\d.]+ % with those it inherited", page)
+
+
+def test_other_pictures_are_what_inherited_weights_are_for() -> None:
+    with pytest.raises(ValidationError, match="wanted start: inherited with data"):
+        FinetuneConfig(start="fresh", data={"name": "digits"})

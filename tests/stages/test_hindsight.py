@@ -1,0 +1,88 @@
+"""What test pictures say of a whole front, against torch and counting."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from small_run import SmallRun
+from trained_run import finished_by_hand, quiet, trained_run
+
+from edgenas.deploy.onnx.exporter import export_onnx
+from edgenas.runs.folder import Run
+from edgenas.runs.run_data import calibration_pictures, run_dataset
+from edgenas.stages.hindsight import FILE, write_hindsight
+from edgenas.stages.train import trained_supernet
+from edgenas.stages.verify import model_path
+from edgenas.training.materialise import materialise, predict, top1
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    run = trained_run(tmp_path_factory.mktemp("hindsight"))
+    finished_by_hand(run)
+    return run
+
+
+def test_every_network_of_the_front_is_scored_as_torch_scores_it(run: Run) -> None:
+    write_hindsight(run, run.space.largest.id, run.folder / model_path(1), quiet)
+    found, dataset = json.loads((run.folder / FILE).read_text()), run_dataset(run)
+    net = trained_supernet(run, dataset)
+    for entry in found["front"]:
+        subnet = materialise(net, run.space.parse(entry["arch"]), calibration_pictures(run, dataset))
+        # A picture or two may be on the edge between two classes.
+        assert entry["test_top1"] == pytest.approx(top1(subnet, dataset.test), abs=2.1 / len(dataset.test))
+    assert [entry["val_top1"] for entry in found["front"]] == [0.5, 0.6]
+    assert (found["chosen"], found["largest"]) == (run.space.largest.id, run.space.largest.id)
+
+
+def test_classes_are_counted_picture_by_picture(run: Run) -> None:
+    dataset = run_dataset(run)
+    net, calibration = trained_supernet(run, dataset), calibration_pictures(run, dataset)
+    # A small network stands for the chosen one, of the same pictures' size, so that there is something to lose.
+    genes = np.zeros((1, len(run.space.choices)), dtype=np.int64)
+    genes[0, 0] = run.space.n_choices[0] - 1
+    small = materialise(net, run.space.decode(genes)[0], calibration)
+    write_hindsight(run, small.arch.id, export_onnx(small, run.folder / "small.onnx"), quiet)
+    right = {
+        name: predict(subnet, dataset.test.tensor()).argmax(1) == dataset.test.labels
+        for name, subnet in (("chosen", small), ("largest", materialise(net, run.space.largest, calibration)))
+    }
+    classes = json.loads((run.folder / FILE).read_text())["classes"]
+    for label, one in enumerate(classes):
+        own = dataset.test.labels == label
+        assert one["images"] == int(own.sum())
+        assert one["largest"] == int((right["largest"] & own).sum())
+        assert one["chosen"] - one["only_chosen"] == one["largest"] - one["only_largest"]
+        assert abs(one["only_largest"] - int((right["largest"] & ~right["chosen"] & own).sum())) <= 1
+    assert sum(one["images"] for one in classes) == len(dataset.test)
+    assert sum(one["chosen"] for one in classes) == pytest.approx(int(right["chosen"].sum()), abs=1)
+
+
+def test_where_nothing_was_measured_the_chosen_subnet_itself_is_scored(run: Run) -> None:
+    write_hindsight(run, run.space.largest.id, None, quiet)
+    by_subnet = json.loads((run.folder / FILE).read_text())
+    # Chosen by hand is the largest subnet, whose file is the front's second.
+    write_hindsight(run, run.space.largest.id, run.folder / model_path(1), quiet)
+    by_file = json.loads((run.folder / FILE).read_text())
+    assert [one["chosen"] for one in by_subnet["classes"]] == [one["largest"] for one in by_file["classes"]]
+    assert sum(one["images"] for one in by_subnet["classes"]) == len(run_dataset(run).test)
+
+
+def test_a_whole_run_looks_back_after_its_choice(small_run: SmallRun) -> None:
+    found = json.loads((small_run.folder / FILE).read_text())
+    verified = json.loads((small_run.folder / "verify" / "result.json").read_text())
+    assert [one["arch"] for one in found["front"]] == [one["arch"] for one in verified["front"]]
+    assert found["chosen"] == verified["chosen"] == small_run.summary["chosen"]["arch"]
+    # The file that is handed over is that of the front, unless it was fine-tuned.
+    chosen = next(one for one in found["front"] if one["arch"] == found["chosen"])
+    assert chosen["test_top1"] == pytest.approx(small_run.summary["chosen"]["test_top1"])
+    assert sum(one["chosen"] for one in found["classes"]) == round(
+        chosen["test_top1"] * sum(one["images"] for one in found["classes"])
+    )
+    assert (small_run.folder / "search/result.json").stat().st_mtime_ns < (small_run.folder / FILE).stat().st_mtime_ns
+    assert (small_run.folder / "verify/result.json").stat().st_mtime_ns < (small_run.folder / FILE).stat().st_mtime_ns
+    text = (small_run.folder / "report" / "report.md").read_text()
+    assert "In hindsight" in text
+    assert (small_run.folder / "report" / "hindsight.png").stat().st_size > 1000

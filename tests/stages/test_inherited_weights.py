@@ -1,0 +1,102 @@
+"""Networks by the weights they ship with: fine-tuned ones, and inherited ones with what that costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import pytest
+from trained_run import finished_by_hand, quiet, trained_run
+
+from edgenas.config.sections import FinetuneConfig
+from edgenas.runs.folder import Run, open_run
+from edgenas.runs.run_data import run_dataset, scoring_split
+from edgenas.stages.bundle_network import BundleOptions
+from edgenas.stages.evaluate import evaluate
+from edgenas.stages.export import export_bundle
+from edgenas.stages.finetune import run_finetune, tuned_subnet
+from edgenas.stages.inherited_weights import inherited_note
+from edgenas.stages.run_subnets import run_subnets
+from edgenas.training.materialise import top1
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Its chosen network is fine-tuned; the other one of the front is not."""
+    run = trained_run(tmp_path_factory.mktemp("finished"))
+    finished_by_hand(run)
+    tuning = FinetuneConfig(epochs=2, learning_rate_share=1.0)
+    run = dataclasses.replace(run, config=run.config.model_copy(update={"finetune": tuning}))
+    run_finetune(run, quiet)
+    return run
+
+
+def test_the_chosen_network_is_evaluated_with_the_weights_that_ship(finished: Run) -> None:
+    dataset, found = run_dataset(finished), finished.result("finetune")
+    tuned = tuned_subnet(finished, dataset, finished.chosen)
+    assert tuned is not None
+    (row,) = evaluate(finished, ["chosen"], "val", quiet)
+    assert row["fine_tuned"] is True
+    assert row["top1"] == pytest.approx(found["val_top1_after"], abs=1e-9)
+    assert row["top1"] == pytest.approx(top1(tuned.subnet, scoring_split(finished, dataset)), abs=1e-9)
+    assert row["top1"] > found["val_top1_before"]
+    # Its text and its place are other names of the same network.
+    assert evaluate(finished, [finished.chosen.id, "best:1"], "val", quiet) == [row]
+
+
+def test_the_front_has_the_weights_that_it_was_searched_with(finished: Run) -> None:
+    rows = evaluate(finished, ["front", "chosen"], "val", quiet)
+    assert [row["fine_tuned"] for row in rows] == [False, False, True]
+    subnets, images = run_subnets(finished, run_dataset(finished)), scoring_split(finished, run_dataset(finished))
+    for row in rows[:2]:
+        assert row["top1"] == pytest.approx(top1(subnets(finished.space.parse(row["arch"])), images), abs=1e-9)
+    assert rows[1]["arch"] == rows[2]["arch"]
+    assert rows[1]["weights"] != rows[2]["weights"]
+
+
+def test_inherited_weights_and_what_they_cost_are_said(finished: Run, caplog: pytest.LogCaptureFixture) -> None:
+    found = finished.result("finetune")
+    gain = f"from {found['val_top1_before']:.2%} to {found['val_top1_after']:.2%}"
+    with caplog.at_level(logging.WARNING):
+        (row,) = evaluate(finished, ["best:2"], "val", quiet)
+        assert row["fine_tuned"] is False
+        assert f"not fine-tuned: {row['arch']}; fine-tuning raised the chosen network's" in caplog.text
+        assert gain in caplog.text
+        caplog.clear()
+        evaluate(finished, ["chosen", "front"], "val", quiet)
+        assert "inherited" not in caplog.text
+
+
+def test_an_export_says_so_before_it_begins(
+    finished: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    def made(run: Run, arch: object, *_: object) -> None:
+        begun.append(caplog.text)
+
+    monkeypatch.setattr("edgenas.stages.export.make_bundle", made)
+    with caplog.at_level(logging.WARNING):
+        export_bundle(finished, "best:2", BundleOptions(), tmp_path / "other", quiet)
+        caplog.clear()
+        export_bundle(finished, "chosen", BundleOptions(), tmp_path / "chosen", quiet)
+    other, chosen = begun
+    assert "fine-tuning raised the chosen network's validation top-1" in other
+    assert "inherited" not in chosen
+
+
+def test_nothing_is_said_where_fine_tuning_is_not_asked_for_or_did_not_help(finished: Run) -> None:
+    archs = [finished.space.smallest]
+    assert inherited_note(finished, []) is None
+    assert inherited_note(open_run(finished.folder), archs) is None
+    result = finished.result("finetune")
+    finished.finish("finetune", result | {"val_top1_after": result["val_top1_before"]})
+    try:
+        assert inherited_note(finished, archs) is None
+        finished.result_path("finetune").unlink()
+        note = inherited_note(finished, archs)
+        assert note is not None
+        assert "`edgenas finetune" in note
+    finally:
+        finished.finish("finetune", result)

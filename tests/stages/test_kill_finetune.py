@@ -1,0 +1,113 @@
+"""Fine-tuning that is stopped or killed: the same command goes on and ends with the bits of an undisturbed one."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from killing import POLL_SECONDS, kill_when, start
+from small_run import SmallRun
+
+from edgenas.config.sections import FinetuneConfig
+from edgenas.files import read_json
+from edgenas.runs.folder import open_run
+from edgenas.stages.finetune import CHECKPOINTS, NETWORKS, WEIGHTS, run_finetune
+from edgenas.training import checkpoint
+from edgenas.training import training_loop as loop
+
+EPOCHS = 16
+SELDOM, OFTEN = 1000.0, 0.05
+"""Seconds between checkpoints."""
+
+
+class Killed(Exception):
+    """What a test ends a teaching with."""
+
+
+class Victim:
+    """A copy of a finished run whose network is fine-tuned by the command line."""
+
+    def __init__(self, small_run: SmallRun, cwd: Path) -> None:
+        self.recorded, self.cwd = small_run.folder, cwd
+        self.folder = shutil.copytree(small_run.folder, cwd / "run")
+
+    @property
+    def steps(self) -> int:
+        """Done by the last checkpoint; 0 where there is none."""
+        paths = list((self.folder / NETWORKS).glob(f"*/{CHECKPOINTS}/{checkpoint.FILE_NAME}"))
+        assert len(paths) <= 1
+        return checkpoint.read(paths[0], "", "none")[1].step if paths else 0
+
+    @property
+    def said(self) -> str:
+        """By the last process."""
+        return (self.cwd / "log").read_text() if (self.cwd / "log").exists() else ""
+
+    def begin(self, checkpoints: float) -> subprocess.Popen[bytes]:
+        (self.cwd / "log").unlink(missing_ok=True)
+        words = ("finetune", str(self.folder), "--epochs", str(EPOCHS))
+        return start(self.recorded, *words, cwd=self.cwd, pace=0.0, checkpoints=checkpoints, log=self.cwd / "log")
+
+    def finish(self) -> tuple[dict[str, Any], bytes]:
+        """What it found, but for the clock, and its weights."""
+        assert self.begin(SELDOM).wait(timeout=400) == 0, self.said
+        found = read_json(self.folder / "finetune" / "result.json")
+        (weights,) = (self.folder / NETWORKS).glob(f"*/{WEIGHTS}")
+        return {key: found[key] for key in found if key != "seconds"}, weights.read_bytes()
+
+
+def test_stopped_and_killed_it_ends_with_the_bits_of_an_undisturbed_one(small_run: SmallRun, tmp_path: Path) -> None:
+    undisturbed, victim = (Victim(small_run, tmp_path / name) for name in ("undisturbed", "victim"))
+    wanted = undisturbed.finish()
+    process = victim.begin(SELDOM)
+    while "fine-tuning: " not in victim.said and process.poll() is None:
+        time.sleep(POLL_SECONDS)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert "the same command goes on" in victim.said
+    stopped = victim.steps
+    assert stopped > 0
+    assert kill_when(victim.begin(OFTEN), lambda: victim.steps > stopped)
+    killed = victim.steps
+    assert killed > stopped
+    assert not (victim.folder / "finetune" / "result.json").exists()
+    assert victim.finish() == wanted
+    first = re.search(r"fine-tuning: (\d+)/\d+", victim.said)
+    assert first is not None
+    assert int(first[1]) == killed + 1
+    assert not list((victim.folder / NETWORKS).glob(f"*/{CHECKPOINTS}"))
+
+
+def test_what_another_setting_left_half_done_is_not_gone_on_with(
+    small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(small_run.folder, tmp_path / "run")
+    run, seen = open_run(folder), []
+
+    def asked(epochs: float) -> Any:
+        return dataclasses.replace(
+            run, config=run.config.model_copy(update={"finetune": FinetuneConfig(epochs=epochs)})
+        )
+
+    def progress(label: str, done: int, total: int) -> None:
+        seen.append((done, total))
+        if total > 30 and done == 5:
+            raise Killed
+
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(Killed):
+        run_finetune(asked(2), progress)
+    assert list((folder / NETWORKS).glob(f"*/{CHECKPOINTS}/{checkpoint.FILE_NAME}"))
+    seen.clear()
+    run_finetune(asked(1), progress)
+    assert (seen[0][0], seen[-1][0]) == (1, seen[-1][1])
+    assert read_json(folder / "finetune" / "result.json")["epochs"] == 1
+    (finished,) = (folder / NETWORKS).glob(f"*/{WEIGHTS}")
+    assert not (finished.parent / CHECKPOINTS).exists()

@@ -1,0 +1,307 @@
+"""A front that misses its budget teaches the predictors, and the search runs again."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from copied_run import LATER, make_steady
+from small_run import SmallRun
+
+from edgenas.budget import Budget
+from edgenas.config.sections import VerifyConfig
+from edgenas.errors import InfeasibleError, RunFolderError
+from edgenas.files import read_json, write_json
+from edgenas.latency.device import Device
+from edgenas.latency.predictor import LatencyPredictor
+from edgenas.profiling.measurement import Measurement, network_row
+from edgenas.runs.folder import Run, open_run
+from edgenas.runs.run_data import run_classes
+from edgenas.stages import measuring, verify
+from edgenas.stages.first_predictions import FirstPrediction
+from edgenas.stages.limits import run_limits, unasked_limit_us
+from edgenas.stages.profile import run_predictors, run_table
+from edgenas.stages.refit import FILE, keep_measured, refits, refitted
+from edgenas.stages.search import run_search
+from edgenas.stages.verify import run_verify
+
+Latency = Callable[[float], float]
+NONE: dict[str, tuple[FirstPrediction, ...]] = {"here": ()}
+
+
+SENTINEL_US = 1000.0
+"""Slower than the sentinel of any real machine: no earlier session of the small run counts against this one."""
+
+
+def silent(*_: object) -> None:
+    """No progress."""
+
+
+def measurement(p50_us: float) -> Measurement:
+    """A machine without noise."""
+    processes_us = (p50_us,) * 8
+    return Measurement(
+        p50_us,
+        p50_us,
+        p50_us,
+        0.0,
+        p50_us,
+        p50_us,
+        80,
+        processes_us,
+        0.0,
+        (),
+        processes_us,
+        processes_us,
+        SENTINEL_US,
+        0,
+    )
+
+
+@pytest.fixture(scope="module")
+def searched(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small run's folder, as if its device had been steady: searched, not verified."""
+    folder = tmp_path_factory.mktemp("steady") / "run"
+    shutil.copytree(small_run.folder, folder, ignore=shutil.ignore_patterns(*LATER))
+    run = open_run(folder)
+    make_steady(run)
+    run_search(run, silent)
+    return folder
+
+
+@pytest.fixture
+def run(searched: Path, tmp_path: Path) -> Run:
+    """Searched, not verified, under a budget that all of its front is predicted to meet."""
+    shutil.copytree(searched, tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    front = [run.space.parse(entry["arch"]) for entry in run.result("search")["front"]]
+    slowest = float(run_predictors(run)["here"].predict(front).max())
+    budget = Budget(quantity="p50", limit=1.05 * slowest, device="here")
+    often = run.config.verify.model_copy(update={"refits": 5})
+    config = run.config.model_copy(update={"budgets": (budget,), "verify": often})
+    return dataclasses.replace(run, config=config)
+
+
+def slower_than_predicted(run: Run, factor: Latency, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Stands in for the timer: networks take `factor` of their prediction times the first fit's prediction."""
+    first = LatencyPredictor(run.space).fit(run_table(run, "here"))
+    asked: list[str] = []
+
+    def measure(networks: Mapping[str, Path], device: Device, **_: Any) -> dict[str, Measurement]:
+        asked.extend(networks)
+        predicted = {arch: float(first.predict([run.space.parse(arch)])[0]) for arch in networks}
+        return {arch: measurement(us * factor(us)) for arch, us in predicted.items()}
+
+    monkeypatch.setattr(measuring, "measure_networks", measure)
+    return asked
+
+
+def test_a_front_within_its_budget_is_not_searched_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    slower_than_predicted(run, lambda us: 0.8, monkeypatch)
+    run_verify(run, silent)
+    assert run.result("verify")["refits"] == refits(run) == 0
+    assert not (run.folder / FILE).exists()
+
+
+def test_after_a_miss_all_that_ships_is_measured_within_the_budget(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = run.config.budgets[0].limit
+    smallest = float(run_predictors(run)["here"].upper([run.space.smallest], 0.1)[0])
+    # So much slower that the front's slowest misses the budget, and the smallest does not.
+    factor = (1.05 * limit / smallest) ** 0.5
+    assert factor > 1.05
+    asked = slower_than_predicted(run, lambda us: factor, monkeypatch)
+    run_verify(run, silent)
+    result = run.result("verify")
+    assert result["refits"] == refits(run) >= 1
+    assert run.result("search")["refits"] == result["refits"]
+    kept = [entry for entry in result["front"] if not entry["dropped"]]
+    assert kept
+    assert all(entry["latency"]["here"]["p50_us"] <= limit for entry in kept)
+    assert all(not entry["dropped_because"] or "over" not in entry["dropped_because"] for entry in result["front"])
+    # What was learned: networks that were measured are predicted nearer to what they took.
+    first = LatencyPredictor(run.space).fit(run_table(run, "here"))
+    archs = [run.space.parse(arch) for arch in dict.fromkeys(asked)]
+    truth, before, after = (
+        factor * first.predict(archs),
+        first.predict(archs),
+        run_predictors(run)["here"].predict(archs),
+    )
+    assert np.abs(after / truth - 1).mean() < 0.7 * np.abs(before / truth - 1).mean()
+
+
+def test_coverage_is_of_predictions_made_before_the_network_was_measured(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = run.config.budgets[0].limit
+    first = run_predictors(run)["here"]
+    profiled = {row.key for row in run_table(run, "here").networks(run.space.structure_id, 10)}
+    factor = (1.05 * limit / float(first.upper([run.space.smallest], 0.1)[0])) ** 0.5
+    asked = slower_than_predicted(run, lambda us: factor, monkeypatch)
+    front = [entry["arch"] for entry in run.result("search")["front"]]
+    run_verify(run, silent)
+    result = run.result("verify")
+    assert result["refits"] >= 1
+    kept = {one["arch"]: one for one in result["first_predictions"]["here"]}
+    assert set(kept) == set(asked) - profiled
+    # Networks of the first front: what the profile's predictor said, also where a later front has them, too.
+    for arch in set(front) & set(kept):
+        archs = [run.space.parse(arch)]
+        assert kept[arch]["predicted_us"] == pytest.approx(float(first.predict(archs)[0]))
+        assert kept[arch]["interval_us"] == pytest.approx(first.interval(archs, run.config.profile.coverage)[0])
+        assert kept[arch]["p50_us"] == pytest.approx(factor * kept[arch]["predicted_us"], rel=0.2)
+    for entry in result["front"]:
+        if entry["arch"] in kept:
+            assert entry["latency"]["here"]["predicted_us"] == kept[entry["arch"]]["predicted_us"]
+
+
+def test_a_budget_that_nobody_asked_for_gives_way_where_the_machine_slowed_down(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default = run.config.verify.model_copy(update={"refits": VerifyConfig().refits})
+    run = dataclasses.replace(run, config=run.config.model_copy(update={"budgets": (), "verify": default}))
+    table = {row.key: row.p50_us for row in run_table(run, "here").rows}
+    before = unasked_limit_us(run.space, run_predictors(run)["here"], run.config.seed)
+    (profiled,) = run_limits(run, run_classes(run)).budgets
+    assert (profiled.quantity, profiled.limit) == ("p50", before)
+    # Nothing of the space is within it any more.
+    factor = 1.2 * before / table[run.space.smallest.id]
+    slower_than_predicted(run, lambda us: factor, monkeypatch)
+    run_verify(run, silent)
+    (budget,) = run_limits(run, run_classes(run)).budgets
+    result = run.result("verify")
+    chosen = next(entry for entry in result["front"] if entry["arch"] == result["chosen"])
+    assert before < chosen["latency"]["here"]["p50_us"] <= budget.limit
+
+
+def test_a_budget_that_nobody_asked_for_is_refitted_for_more_often(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine is busy while three fronts are measured: all of each miss what the budget is by then."""
+    default = run.config.verify.model_copy(update={"refits": VerifyConfig().refits})
+    run = dataclasses.replace(run, config=run.config.model_copy(update={"budgets": (), "verify": default}))
+    first, fronts = LatencyPredictor(run.space).fit(run_table(run, "here")), list[int]()
+
+    def measure(networks: Mapping[str, Path], device: Device, **_: Any) -> dict[str, Measurement]:
+        fronts.append(len(networks))
+        predicted = {arch: float(first.predict([run.space.parse(arch)])[0]) for arch in networks}
+        (budget,) = run_limits(run, run_classes(run)).budgets
+        factor = 1.1 * budget.limit / min(predicted.values()) if len(fronts) <= 3 else 0.9
+        return {arch: measurement(factor * us) for arch, us in predicted.items()}
+
+    monkeypatch.setattr(measuring, "measure_networks", measure)
+    run_verify(run, silent)
+    result = run.result("verify")
+    assert VerifyConfig().refits < 3 <= result["refits"]
+    chosen = next(entry for entry in result["front"] if entry["arch"] == result["chosen"])
+    (budget,) = run_limits(run, run_classes(run)).budgets
+    assert chosen["latency"]["here"]["p50_us"] <= budget.limit
+
+
+def test_a_front_of_which_none_is_significantly_within_the_budget_is_searched_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of eight processes found every network over the budget, so none is significantly within it."""
+    fronts: list[int] = []
+    first = LatencyPredictor(run.space).fit(run_table(run, "here"))
+
+    def measure(networks: Mapping[str, Path], device: Device, **_: Any) -> dict[str, Measurement]:
+        fronts.append(len(networks))
+        predicted = {arch: 0.8 * float(first.predict([run.space.parse(arch)])[0]) for arch in networks}
+        slow = run.config.budgets[0].limit * 1.1 if len(fronts) == 1 else 0.0
+        return {
+            arch: dataclasses.replace(measurement(us), processes_p50_us=(max(us, slow),) * 2 + (us,) * 6)
+            for arch, us in predicted.items()
+        }
+
+    monkeypatch.setattr(measuring, "measure_networks", measure)
+    run_verify(run, silent)
+    assert len(fronts) == 2
+    assert run.result("verify")["refits"] == 1
+
+
+def test_it_is_tried_as_often_as_the_config_says_and_then_says_why_not(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = run.config.model_copy(update={"verify": run.config.verify.model_copy(update={"refits": 1})})
+    run = dataclasses.replace(run, config=config)
+    monkeypatch.setattr(verify, "discount", lambda *_: None)
+    slower_than_predicted(run, lambda us: 50.0, monkeypatch)
+    # Refitted on networks that are all far over it, the budget is out of reach, and that is said before searching.
+    with pytest.raises((InfeasibleError, ValueError), match=r"over budget|cannot be met"):
+        run_verify(run, silent)
+    assert refits(run) == 1
+
+
+def test_a_search_cut_off_after_a_refit_is_made_again(run: Run) -> None:
+    before = run.result("search")
+    table = run_table(run, "here")
+    predictor = run_predictors(run)["here"]
+    archs = [run.space.parse(entry["arch"]) for entry in before["front"]]
+    rows = [
+        network_row(run.space.structure_id, 10, arch.id, measurement(1.02 * float(us)))
+        for arch, us in zip(archs, predictor.predict(archs), strict=True)
+    ]
+    keep_measured(run, {"here": table}, {"here": rows}, NONE)
+    scored = (run.folder / "search" / "evaluations.jsonl").read_text().count("\n")
+    run_search(run, silent)
+    after = run.result("search")
+    assert (before.get("refits", 0), after["refits"]) == (0, 1)
+    # Archs that were scored are not scored again.
+    lines = (run.folder / "search" / "evaluations.jsonl").read_text().splitlines()
+    assert len(lines) - scored < run.config.search.evaluations
+    assert (run.folder / "search" / "result.json").stat().st_mtime_ns > 0
+    changed = (run.folder / "search" / "result.json").read_bytes()
+    run_search(run, silent)
+    assert (run.folder / "search" / "result.json").read_bytes() == changed
+
+
+def test_rows_of_every_refit_are_kept_the_newest_of_each_network(run: Run) -> None:
+    table = run_table(run, "here")
+    small, large = run.space.smallest.id, run.space.largest.id
+    space = run.space.structure_id
+    for us, arch in ((1.0, small), (2.0, large), (3.0, small)):
+        keep_measured(run, {"here": table}, {"here": [network_row(space, 10, arch, measurement(us))]}, NONE)
+    found = {row.key: row.p50_us for row in refitted(run, table).networks(space, 10)}
+    assert (found[small], found[large]) == (3.0, 2.0)
+    assert refits(run) == 3
+    assert len(found) == len({row.key for row in table.networks(space, 10)} | {small, large})
+
+
+def test_rows_of_earlier_fronts_are_left_out_where_the_machine_is_another_one(run: Run) -> None:
+    table, space = run_table(run, "here"), run.space.structure_id
+    small, large = run.space.smallest.id, run.space.largest.id
+    before = {row.key: row.p50_us for row in table.networks(space, 10)}
+    keep_measured(run, {"here": table}, {"here": [network_row(space, 10, small, measurement(1.0))]}, NONE)
+    keep_measured(run, {"here": table}, {"here": [network_row(space, 10, large, measurement(2.0))]}, NONE, anew=True)
+    found = {row.key: row.p50_us for row in refitted(run, table).networks(space, 10)}
+    assert found == before | {large: 2.0}
+    assert refits(run) == 2
+
+
+def test_rows_of_another_setting_count_for_nothing(run: Run) -> None:
+    table = run_table(run, "here")
+    row = network_row(run.space.structure_id, 10, run.space.smallest.id, measurement(1.0))
+    keep_measured(run, {"here": table}, {"here": [row]}, NONE)
+    other = dataclasses.replace(table, identity=dataclasses.replace(table.identity, runtime_version="9.9"))
+    assert refitted(run, table) != table
+    assert refitted(run, other) is other
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"count": "many"},
+        {"devices": {"here": {"rows": []}}},
+        {"devices": {"here": {"identity": {}, "rows": []}}},
+        {"devices": []},
+    ],
+)
+def test_a_damaged_file_is_named_with_what_to_do(run: Run, damage: dict[str, Any]) -> None:
+    row = network_row(run.space.structure_id, 10, run.space.smallest.id, measurement(1.0))
+    keep_measured(run, {"here": run_table(run, "here")}, {"here": [row]}, NONE)
+    write_json(run.folder / FILE, read_json(run.folder / FILE) | damage)
+    with pytest.raises(RunFolderError, match=r"refit\.json is damaged .*delete it"):
+        refits(run)

@@ -1,0 +1,80 @@
+"""Subnets of a run are recalibrated once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from small_run import SmallRun
+
+from edgenas.config.reading import parse_config
+from edgenas.runs.folder import Run, open_run
+from edgenas.runs.run_data import calibration_pictures, run_dataset
+from edgenas.stages.run_subnets import FOLDER, run_subnets
+from edgenas.stages.train import trained_supernet
+from edgenas.training.materialise import CALIBRATION_IMAGES, materialise, predict
+
+
+@pytest.fixture
+def run(small_run: SmallRun, tmp_path: Path) -> Run:
+    shutil.copytree(small_run.folder, tmp_path / "run")
+    return open_run(tmp_path / "run")
+
+
+def files(run: Run) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (run.folder / FOLDER).iterdir()}
+
+
+def test_a_kept_subnet_is_bit_for_bit_a_fresh_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = run_dataset(run)
+    pictures = calibration_pictures(run, dataset)
+    # The search has met these.
+    monkeypatch.setattr("edgenas.stages.run_subnets.materialise", None)
+    for row in run.result("search")["front"][:3]:
+        arch = run.space.parse(row["arch"])
+        kept = run_subnets(run, dataset)(arch)
+        fresh = materialise(trained_supernet(run, dataset), arch, pictures)
+        assert kept.calibration_images == fresh.calibration_images == 128
+        assert not kept.training
+        images = dataset.validation.pictures[:40]
+        assert torch.equal(predict(kept, images), predict(fresh, images))
+
+
+SPOILED: list[Callable[[bytes], bytes]] = [
+    lambda data: b"",
+    lambda data: data[:-9],
+    lambda data: b"[]" + data,
+    lambda data: data[:-9] + bytes([data[-9] ^ 1]) + data[-8:],
+    lambda data: data.replace(b"statistics_sha256", b"statistics_sha257"),
+]
+
+
+@pytest.mark.parametrize("spoil", SPOILED)
+def test_a_file_that_is_broken_is_made_again(run: Run, spoil: Callable[[bytes], bytes]) -> None:
+    dataset, arch = run_dataset(run), run.space.smallest
+    run_subnets(run, dataset)(arch)
+    before = files(run)
+    for path in (run.folder / FOLDER).iterdir():
+        path.write_bytes(spoil(path.read_bytes()))
+    again = run_subnets(run, dataset)(arch)
+    assert again.calibrated
+    (made,) = (name for name, data in files(run).items() if data == before[name])
+    assert made
+
+
+def test_other_pictures_and_weights_have_subnets_of_their_own(run: Run) -> None:
+    dataset, arch = run_dataset(run), run.space.largest
+    run_subnets(run, dataset)(arch)
+    before = set(files(run))
+    fewer = run.config.search.model_copy(update={"calibration_images": 64})
+    other = Run(run.folder, run.config.model_copy(update={"search": fewer}), run.space)
+    assert run_subnets(other, dataset)(arch).calibration_images == 64
+    assert len(set(files(run)) - before) == 1
+
+
+def test_where_nothing_is_said_2048_pictures_recalibrate() -> None:
+    config = {"name": "x", "space": "digits-24", "data": {"name": "digits"}, "train": {"epochs": 1}}
+    assert parse_config(config, "here").search.calibration_images == CALIBRATION_IMAGES == 2048

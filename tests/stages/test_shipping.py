@@ -1,0 +1,245 @@
+"""The file that ships is timed again, in processes that chose nothing, and only `within` counts as met."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_run import SmallRun
+from typer.testing import CliRunner
+
+from edgenas.budget import Budget
+from edgenas.cli.commands import app
+from edgenas.config.reading import dump_config
+from edgenas.config.sections import FinetuneConfig
+from edgenas.errors import InfeasibleError
+from edgenas.files import read_json, write_json
+from edgenas.latency.device import Device
+from edgenas.profiling.measurement import Measurement
+from edgenas.profiling.verdict import Verdict
+from edgenas.runs.folder import Run, open_run
+from edgenas.runs.measuring_sessions import counted, sessions
+from edgenas.runs.run_data import run_dataset
+from edgenas.stages import measuring
+from edgenas.stages.bundle_latency import decisive
+from edgenas.stages.candidate import judge_budget
+from edgenas.stages.export import BUNDLE, run_export
+from edgenas.stages.finetune import run_finetune, tuned_subnet
+from edgenas.stages.shipping import first_to_ship
+
+Processes = Callable[[int, float], tuple[float, ...]]
+"""Eight p50s in microseconds, given the number of the session and the limit."""
+STEADY_US = 1000.0
+
+
+def silent(*_: object) -> None:
+    """No progress."""
+
+
+def within(_: int, limit_us: float) -> tuple[float, ...]:
+    return (0.9 * limit_us,) * 8
+
+
+def not_significant(_: int, limit_us: float) -> tuple[float, ...]:
+    return (*(0.9 * limit_us,) * 6, *(1.1 * limit_us,) * 2)
+
+
+def over(_: int, limit_us: float) -> tuple[float, ...]:
+    return (10 * limit_us,) * 8
+
+
+@pytest.fixture
+def run(small_run: SmallRun, tmp_path: Path) -> Run:
+    """The small run, verified: its whole front are candidates, and the slowest session is this one."""
+    folder = shutil.copytree(
+        small_run.folder, tmp_path / "run", ignore=shutil.ignore_patterns("export", "sessions.jsonl")
+    )
+    result = read_json(folder / "verify" / "result.json")
+    candidates = [entry["arch"] for entry in reversed(result["front"])]
+    assert len(candidates) > 1
+    write_json(folder / "verify" / "result.json", result | {"candidates": candidates, "chosen": candidates[0]})
+    return open_run(folder)
+
+
+@pytest.fixture
+def timer(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[str]]]:
+    """Stand in for the timer; returns the names of the files of each session."""
+    (budget,) = run.result("search")["budgets"]
+
+    def stand_in(processes: Processes, *, flagged: Callable[[int], int] = lambda _: 0) -> list[list[str]]:
+        asked: list[list[str]] = []
+
+        def measure(networks: Mapping[str, Path], device: Device, *, out: Path, **_: Any) -> dict[str, Measurement]:
+            values = processes(len(asked), budget["limit"])
+            asked.append(list(networks))
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with out.open("a") as rows:
+                rows.write("{}\n")
+            return dict.fromkeys(networks, measurement(values, flagged(len(asked) - 1)))
+
+        monkeypatch.setattr(measuring, "measure_networks", measure)
+        monkeypatch.setattr(measuring, "discount", silent)
+        monkeypatch.setattr("edgenas.stages.shipping.discount", silent)
+        return asked
+
+    return stand_in
+
+
+def measurement(values: tuple[float, ...], flagged: int) -> Measurement:
+    p50_us = float(np.median(values))
+    doubts = (f"{flagged} of 8 processes: it was noisy",) if flagged > 2 else ()
+    return Measurement(
+        p50_us, p50_us, p50_us, 1.0, values[1], values[6], 80, values, 0.0, doubts, values, values, STEADY_US, flagged
+    )
+
+
+def test_the_shipped_file_is_timed_in_a_session_of_its_own(run: Run, timer: Callable[..., list[list[str]]]) -> None:
+    asked = timer(within)
+    run_export(run, silent)
+    assert asked == [["fp32"]]
+    exported, manifest = run.result("export"), read_json(run.folder / BUNDLE / "manifest.json")
+    limit = run.result("search")["budgets"][0]["limit"]
+    chosen = exported["chosen"]
+    assert chosen["arch"] == run.chosen.id == run.result("verify")["candidates"][0]
+    latency = chosen["latency"]["here"]
+    assert latency["p50_us"] == latency["upper_us"] == pytest.approx(0.9 * limit)
+    assert (latency["verdict"], latency["limit_us"], latency["limited"]) == ("within", limit, "p50")
+    assert chosen["verdict"] == manifest["verdict"] == "within"
+    assert {key: manifest["latency"]["here"][key] for key in latency} == latency
+    assert [attempt["arch"] for attempt in exported["attempts"]] == [chosen["arch"]]
+    assert len(sessions(run, "here")) == 1
+
+
+def test_where_the_first_file_is_over_its_budget_the_next_candidate_ships(
+    run: Run, timer: Callable[..., list[list[str]]]
+) -> None:
+    """It ships with its own fine-tuned weights, and everything that asks for the chosen network gets it."""
+    settings = FinetuneConfig(epochs=1, learning_rate_share=1.0)
+    run = dataclasses.replace(run, config=run.config.model_copy(update={"finetune": settings}))
+    asked = timer(lambda session, limit: over(session, limit) if session == 0 else within(session, limit))
+    first, second = run.result("verify")["candidates"][:2]
+    run_finetune(run, silent)
+    assert run.result("finetune")["arch"] == first
+    run_export(run, silent)
+    assert len(asked) == 2
+    exported = run.result("export")
+    assert [(attempt["arch"], attempt["verdict"]) for attempt in exported["attempts"]] == [
+        (first, "over"),
+        (second, "within"),
+    ]
+    assert exported["chosen"]["arch"] == run.result("finetune")["arch"] == run.chosen.id == second
+    assert exported["notes"] == [f"{first} was tried as well: when its file was timed again, it was over its budget"]
+    assert read_json(run.folder / BUNDLE / "manifest.json")["arch"] == second
+    assert tuned_subnet(run, run_dataset(run), run.chosen) is not None
+
+
+def test_where_all_are_over_nothing_ships(run: Run, timer: Callable[..., list[list[str]]]) -> None:
+    """A run whose file takes ten times its budget ends with exit code 1 and without a bundle."""
+    asked = timer(over)
+    with pytest.raises(InfeasibleError, match="the files of all 2 networks that were tried are over a budget"):
+        run_export(attempts(run, 2), silent)
+    assert len(asked) == 2
+    assert not run.done("export")
+    assert not (run.folder / BUNDLE).exists()
+    # The files are measured again by the same command: these sessions count against none of them.
+    assert counted(sessions(run, "here")) == []
+    write_config(attempts(run, 2))
+    shown = CliRunner().invoke(app, ["run", str(run.folder), "-q"])
+    assert isinstance(shown.exception, InfeasibleError)
+    assert not (run.folder / BUNDLE).exists()
+
+
+def test_where_none_is_significantly_within_it_ships_under_that_name_and_exit_code(
+    run: Run, timer: Callable[..., list[list[str]]]
+) -> None:
+    asked = timer(lambda session, limit: over(session, limit) if session == 0 else not_significant(session, limit))
+    write_config(attempts(run, 2))
+    shown = CliRunner().invoke(app, ["run", str(run.folder), "-q"])
+    assert shown.exit_code == 3, shown.output
+    assert "not significantly within the budget" in shown.stdout
+    assert len(asked) == 2
+    summary = read_json(run.folder / "summary.json")
+    assert summary["chosen"]["verdict"] == "not significant"
+    assert summary["chosen"]["arch"] == run.result("verify")["candidates"][1]
+    # Again, it says the same of the finished run.
+    again = CliRunner().invoke(app, ["run", str(run.folder), "--json", "-q"])
+    assert again.exit_code == 3
+    assert json.loads(again.stdout)["chosen"] == summary["chosen"]
+    status = CliRunner().invoke(app, ["status", str(run.folder)])
+    assert "not significantly within the budget" in status.stdout
+
+
+def test_a_disturbed_session_is_repeated_once_and_its_figures_are_discarded(
+    run: Run, timer: Callable[..., list[list[str]]]
+) -> None:
+    asked = timer(
+        lambda session, limit: over(session, limit) if session == 0 else within(session, limit),
+        flagged=lambda session: 8 if session == 0 else 0,
+    )
+    run_export(run, silent)
+    assert len(asked) == 2
+    latency = run.result("export")["chosen"]["latency"]["here"]
+    assert (latency["verdict"], latency["repeated"], latency["doubts"]) == ("within", True, [])
+    assert [(row.state, row.repeated) for row in sessions(run, "here")] == [("disturbed", False), ("kept", True)]
+    assert len(run.result("export")["attempts"]) == 1
+    assert run.result("export")["notes"] == []
+
+
+def test_warnings_that_remain_stand_beside_the_verdict(run: Run, timer: Callable[..., list[list[str]]]) -> None:
+    asked = timer(within, flagged=lambda _: 8)
+    run_export(run, silent)
+    assert len(asked) == 2
+    latency = run.result("export")["chosen"]["latency"]["here"]
+    assert latency["repeated"]
+    assert latency["doubts"] == ["8 of 8 processes: it was noisy"]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "ships", "judged"),
+    [
+        (["within", "within"], 0, 1),
+        (["over", "not significant", "within"], 2, 3),
+        (["over", "not significant", "not significant"], 1, 3),
+        (["over", "over"], None, 2),
+        ([None, "within"], 0, 1),
+        ([], None, 0),
+    ],
+)
+def test_candidates_are_judged_in_order_until_one_is_within(
+    verdicts: list[Verdict | None], ships: int | None, judged: int
+) -> None:
+    asked: list[int] = []
+
+    def verdict(number: int) -> Verdict | None:
+        asked.append(number)
+        return verdicts[number]
+
+    assert first_to_ship(verdict, len(verdicts)) == ships
+    assert asked == list(range(judged))
+
+
+def attempts(run: Run, count: int) -> Run:
+    verify = run.config.verify.model_copy(update={"attempts": count})
+    return dataclasses.replace(run, config=run.config.model_copy(update={"verify": verify}))
+
+
+def write_config(run: Run) -> None:
+    """Write down the config, with the default budget as one that was asked for."""
+    (row,) = run.result("search")["budgets"]
+    budget = Budget(quantity=row["quantity"], limit=row["limit"], device=row["device"])
+    config = run.config.model_copy(update={"budgets": (budget,)})
+    (run.folder / "config.yaml").write_text(dump_config(config))
+
+
+def test_the_verdict_stands_beside_the_limit_that_it_is_of() -> None:
+    """The p50 is over its limit, the p95 nearer to twice its own: what is stated is the p50."""
+    p50, p95 = Budget(quantity="p50", limit=100.0, device="here"), Budget(quantity="p95", limit=200.0, device="here")
+    measured = dataclasses.replace(measurement((105.0,) * 8, 0), processes_p95_us=(*(150.0,) * 6, *(300.0,) * 2))
+    found = decisive([judge_budget(measured, budget, 1.0) for budget in (p50, p95)])
+    assert (found.verdict, found.quantity, found.limit_us, found.value_us) == ("over", "p50", 100.0, 105.0)

@@ -1,0 +1,116 @@
+"""A supernet that is taught only what the budgets allow: what it learns from, and what it is not asked for."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_run import SHORT, SMALL_CONFIG, SMALL_SPACE
+from trained_run import quiet, trained_run
+
+from edgenas.config.reading import load_config
+from edgenas.errors import ConfigError, UserError
+from edgenas.files import read_jsonl
+from edgenas.report.hindsight import paid
+from edgenas.report.load import load_run
+from edgenas.runs.folder import Run, open_run
+from edgenas.space.cost import cost
+from edgenas.space.covering_samples import macs_of
+from edgenas.stages.evaluate import evaluate
+from edgenas.stages.hindsight import FILE as HINDSIGHT
+from edgenas.stages.start import start_run
+from edgenas.stages.train import run_train
+from edgenas.stages.training_archs import FILE, known_pool
+from edgenas.stages.whole_run import run_stages
+from edgenas.studies.ranking_design import run_design
+
+pytestmark = pytest.mark.usefixtures("synthetic_timer")
+WITHIN = ("train.recipe=within-budgets", "train.subnets_per_step=2", "budgets=[macs=0.25M]", *SHORT[1::2])
+
+
+def begun(cwd: Path, *overrides: str) -> Run:
+    (cwd / "tiny-16.yaml").write_text(SMALL_SPACE)
+    (cwd / "small.yaml").write_text(SMALL_CONFIG)
+    config = load_config(cwd / "small.yaml", [f"space={cwd / 'tiny-16.yaml'}", *WITHIN, *overrides])
+    return start_run(config, cwd / "run")
+
+
+@pytest.fixture(scope="module")
+def whole(synthetic_timer: object, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    run = begun(tmp_path_factory.mktemp("within"))
+    run_stages(run, quiet)
+    return open_run(run.folder)
+
+
+def test_nothing_is_taught_before_latencies_are_known(tmp_path: Path) -> None:
+    run = begun(tmp_path)
+    with pytest.raises(ConfigError, match=f"edgenas profile {run.folder}"):
+        run_train(run, quiet)
+    assert not (run.folder / FILE).exists()
+
+
+def test_all_that_is_taught_is_within_the_budgets(whole: Run) -> None:
+    pool = known_pool(whole)
+    assert pool is not None
+    macs = macs_of(whole.space, pool, 10)
+    assert macs.max() <= 250_000 < macs_of(whole.space, [whole.space.largest], 10)[0]
+    assert (np.diff(macs) >= 0).all()
+    assert len(set(pool)) == len(pool) > 10
+    chosen = whole.space.parse(whole.result("export")["chosen"]["arch"])
+    assert chosen in pool
+    # The last validation is of subnets that were taught, not of the space's largest.
+    rows = [row for row in read_jsonl(whole.folder / "supernet/training.jsonl") if row["kind"] == "validation"]
+    assert rows[-1]["top1"]["largest"] > 0.3
+
+
+def test_hindsight_compares_with_the_largest_subnet_that_was_taught(whole: Run) -> None:
+    found, pool = json.loads((whole.folder / HINDSIGHT).read_text()), known_pool(whole)
+    assert pool
+    macs = {arch.id: cost(whole.space.unroll(arch, 10)).macs for arch in pool}
+    assert macs[found["largest"]] == max(macs.values()) <= 0.25e6
+    assert found["within_budgets"]
+    assert sum(one["images"] for one in found["classes"]) > 0
+    assert "largest one that was taught" in (said := paid(load_run(whole.folder))) or "largest subnet that was" in said
+
+
+def test_trust_compares_subnets_that_were_taught(whole: Run) -> None:
+    pool, found = known_pool(whole), run_design(whole, 8, 10, 0)
+    assert pool is not None
+    assert set(found.archs) <= set(pool)
+    assert len(set(found.archs)) == len(found.archs) == 8
+    assert {pool[0], pool[-1]} <= set(found.archs)
+    assert found == run_design(whole, 8, 10, 0)
+
+
+def test_an_arch_that_was_not_taught_is_told_as_such(whole: Run, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        evaluate(whole, ["chosen"], "val", quiet)
+        assert "taught only" not in caplog.text
+        evaluate(whole, ["chosen", whole.space.largest.id], "val", quiet)
+    assert f"these score lower than they could: {whole.space.largest.id}" in caplog.text
+
+
+def test_weights_that_are_taken_tell_what_they_were_taught(
+    whole: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        taken = trained_run(tmp_path, f"train.init={whole.folder}", "train.epochs=0")
+    assert "was taught only archs within macs=250000" in caplog.text
+    assert known_pool(taken) == known_pool(whole)
+
+
+@pytest.mark.parametrize("archs", [None, "", "[]", "[7]", '["r9_w8"]', '"r9_w8"', "[", "{}"])
+def test_a_damaged_or_lost_pool_is_an_error_that_says_what_to_do(whole: Run, tmp_path: Path, archs: str | None) -> None:
+    (tmp_path / "supernet").mkdir()
+    if archs is not None:
+        (tmp_path / FILE).write_text('{"schema_version": 1, "archs": ' + archs + "}")
+    with pytest.raises(UserError, match=rf"pool\.json.*delete {tmp_path}/supernet and run `edgenas train"):
+        known_pool(Run(tmp_path, whole.config, whole.space))
+
+
+def test_a_teacher_that_the_recipe_never_trains_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="teacher largest wants another"):
+        begun(tmp_path, "finetune.teacher=largest")

@@ -1,0 +1,238 @@
+"""`edgenas trust`: the design, what is compared, and that a killed comparison ends as an undisturbed one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from killing import kill_when, python_path
+from scipy import stats
+from small_run import edgenas
+from trained_run import quiet, trained_run
+
+from edgenas.errors import ConfigError
+from edgenas.files import append_jsonl, read_json, read_jsonl
+from edgenas.runs.folder import Run, open_run
+from edgenas.runs.run_data import run_dataset
+from edgenas.space.cost import cost
+from edgenas.space.loading import load_space
+from edgenas.stages import standalone_networks as lone
+from edgenas.stages.standalone_networks import Lone, supernet_epochs
+from edgenas.studies import ranking as trust
+from edgenas.studies.ranking import Trust, run_trust, trust_told
+from edgenas.studies.ranking_design import NEAR, design
+from edgenas.supernet.subnet import Subnet
+from edgenas.training import training_loop as loop
+
+WANTED = Trust(subnets=6, epochs=0.5)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return trained_run(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture(scope="module")
+def compared(trained: Run) -> dict[str, Any]:
+    return run_trust(trained, WANTED, quiet)
+
+
+def copied(run: Run, folder: Path, *without: str) -> Run:
+    shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns(*without, ".lock*"))
+    return open_run(folder)
+
+
+def lasting(found: dict[str, Any]) -> dict[str, Any]:
+    """What does not depend on the clock."""
+    subnets = [{k: v for k, v in one.items() if k != "seconds"} for one in found["subnets"]]
+    return {**{k: v for k, v in found.items() if k not in ("seconds", "schema_version")}, "subnets": subnets}
+
+
+@pytest.mark.parametrize("count", [6, 12, 13])
+def test_half_of_the_subnets_cover_the_space_and_half_are_of_near_equal_macs(count: int) -> None:
+    space = load_space("mobile-32")
+    found = design(space, count, 10, 0)
+    assert len(set(found.archs)) == len(found.archs) == count
+    assert found.archs[:2] == (space.smallest, space.largest)
+    assert list(found.macs) == [cost(space.unroll(arch, 10)).macs for arch in found.archs]
+    middle = found.macs[found.archs.index(found.centre)]
+    group = [macs for number, macs in enumerate(found.macs) if found.grouped(number)]
+    assert len(group) > count // 2
+    assert all(abs(macs / middle - 1) <= NEAR for macs in group)
+    assert min(found.macs) < middle < max(found.macs)
+    assert found == design(space, count, 10, 0)
+    assert found.archs != design(space, count, 10, 1).archs
+
+
+def test_everything_is_told_and_written(compared: dict[str, Any], trained: Run) -> None:
+    folder = trained.folder / "trust"
+    assert json.loads((folder / "trust.json").read_text()) == {"schema_version": 1, **compared}
+    rows = list(csv.DictReader((folder / "trust.csv").read_text().splitlines()))
+    assert [row["arch"] for row in rows] == [one["arch"] for one in compared["subnets"]]
+    assert (folder / "trust.png").read_bytes()[:4] == b"\x89PNG"
+    assert not list((folder / "teaching").glob("*"))
+    assert compared["steps"] == round(0.5 * (len(trained_pictures(trained)) // 64))
+    gaps = [one["inherited"] - one["alone"] for one in compared["subnets"]]
+    assert compared["all"]["gap"]["value"] == pytest.approx(sum(gaps) / len(gaps))
+    assert compared["group"]["subnets"] == sum(one["grouped"] for one in compared["subnets"])
+
+
+def trained_pictures(run: Run) -> torch.Tensor:
+    return run_dataset(run).train.labels
+
+
+def test_a_batch_norm_that_is_not_recalibrated_is_told_apart(compared: dict[str, Any]) -> None:
+    assert any(one["inherited"] != one["uncalibrated"] for one in compared["subnets"])
+
+
+def test_what_was_compared_is_not_compared_again(
+    compared: dict[str, Any], trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = copied(trained, tmp_path / "run")
+    lines, seconds = trust_told(run, WANTED)
+    assert "6 are taught already" in lines[0]
+    assert seconds == 0
+    monkeypatch.setattr(lone, "teach", None)
+    assert lasting(run_trust(run, WANTED, quiet)) == lasting(compared)
+
+
+def test_several_trainings_are_averaged_and_what_they_agree_on_is_told(
+    compared: dict[str, Any], trained: Run, tmp_path: Path
+) -> None:
+    run = copied(trained, tmp_path / "run")
+    wanted = replace(WANTED, repeats=3)
+    lines, _ = trust_told(run, wanted)
+    assert "6 are taught already" in lines[0]
+    assert lines[1].endswith(", 3 times")
+    found = run_trust(run, wanted, quiet)
+    by_seed = np.array([one["alone_by_seed"] for one in found["subnets"]])
+    # The first training of each is the one that was known.
+    assert [one[0] for one in by_seed] == [one["alone"] for one in compared["subnets"]]
+    assert [one["alone"] for one in found["subnets"]] == pytest.approx(by_seed.mean(axis=1).tolist())
+    assert len({tuple(own) for own in by_seed.T}) == 3
+    taus = [stats.kendalltau(by_seed[:, n], np.delete(by_seed, n, axis=1).mean(axis=1))[0] for n in range(3)]
+    assert found["all"]["tau"]["repeated"] == pytest.approx(np.mean(taus))
+    assert compared["all"]["tau"]["repeated"] is None
+    with pytest.raises(ConfigError, match="--repeats: wanted 1 to 100, got 0"):
+        run_trust(run, replace(WANTED, repeats=0), quiet)
+
+
+def test_the_cost_is_told_before(trained: Run, tmp_path: Path) -> None:
+    lines, seconds = trust_told(copied(trained, tmp_path / "run", "trust"), WANTED)
+    assert "each alone for 0.5 epochs of " in lines[1]
+    assert seconds > 0
+    lines, longer = trust_told(trained, Trust(subnets=6, epochs=500))
+    assert "0 are taught already" in lines[0]
+    assert longer > 20 * seconds
+
+
+def test_rows_of_other_weights_pictures_or_steps_do_not_count(
+    compared: dict[str, Any], trained: Run, tmp_path: Path
+) -> None:
+    run = copied(trained, tmp_path / "run", "trust")
+    for row in read_jsonl(trained.folder / "trust" / "rows.jsonl"):
+        strange = {"weights": "other"} if row["kind"] == "inherited" else {"setting": "other"}
+        append_jsonl(run.folder / "trust" / "rows.jsonl", {**row, **strange, "top1": 0.123})
+    assert lasting(run_trust(run, WANTED, quiet)) == lasting(compared)
+
+
+def test_killed_it_ends_as_an_undisturbed_one_and_prints_the_verdict(
+    compared: dict[str, Any], trained: Run, tmp_path: Path
+) -> None:
+    run = copied(trained, tmp_path / "run", "trust")
+    rows, log = run.folder / "trust" / "rows.jsonl", tmp_path / "log"
+    command = ("trust", str(run.folder), "--subnets", "6", "--epochs", "0.5", "--jobs", "2")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": python_path()}
+    with log.open("wb") as stream:
+        started = [sys.executable, "-W", "error", "-m", "edgenas", *command]
+        process = subprocess.Popen(started, env=environment, stdout=stream, stderr=stream)
+    # Six rows are of what is inherited; the eighth is of the second subnet that was taught alone. What taught others
+    # meanwhile ends by itself, or this command's rows would stand there twice.
+    assert kill_when(process, lambda: len(read_jsonl(rows)) >= 8), log.read_text()
+    done = edgenas(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert lasting(json.loads((run.folder / "trust" / "trust.json").read_text())) == lasting(compared)
+    assert len(read_jsonl(rows)) == 12
+    assert re.search(r"6 subnets, \d of them within ±10% of the same MACs; [2-5] are taught already", done.stderr)
+    assert "minutes in all, as timed now" in done.stderr
+    assert all(one["arch"] in done.stdout for one in compared["subnets"])
+    assert "MACs alone" in done.stdout
+
+
+def test_a_trainer_that_ranks_as_the_supernet_does_has_tau_1(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores are made up: inherited by parameters, alone a little more."""
+
+    @contextmanager
+    def taught(self: Lone, specs: Any, *others: Any) -> Iterator[tuple[Subnet, float]]:
+        yield Subnet(specs, others[-1]), 1.0
+
+    def score(subnet: Subnet, split: object) -> float:
+        alone = 0.03 if subnet.calibration_images == 1 else 0.0
+        return sum(p.numel() for p in subnet.parameters()) / 1e6 + alone
+
+    def calibrated(self: Lone, subnet: Subnet) -> Subnet:
+        subnet.calibration_images = 1
+        return subnet
+
+    for name, stand_in in (("taught", taught), ("calibrated", calibrated)):
+        monkeypatch.setattr(Lone, name, stand_in)
+    for name in ("top1", "uncalibrated_top1"):
+        monkeypatch.setattr(trust, name, score)
+    found = run_trust(copied(trained, tmp_path / "run", "trust"), WANTED, quiet)
+    assert found["all"]["tau"]["inherited"]["value"] == 1.0
+    assert found["all"]["gap"]["value"] == pytest.approx(-0.03)
+    assert found["all"]["gap_uncalibrated"]["value"] == pytest.approx(0)
+
+
+def test_a_supernet_that_stopped_early_is_held_against_subnets_of_as_many_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "validate", lambda net, dataset, pool: {"largest": 0.5})
+    run = trained_run(tmp_path, "train.validations=8", "train.patience=2")
+    dataset, planned = run_dataset(run), read_json(run.folder / "supernet/schedule.json")["steps"]
+    a_validation = planned // 8
+    assert a_validation >= 2
+    per_epoch = len(dataset.train) // run.config.training.batch_size
+    # The first is the best; two more, and training ends.
+    assert supernet_epochs(run, dataset) * per_epoch == pytest.approx(3 * a_validation)
+    lines, _ = trust_told(run, Trust(subnets=6))
+    assert f"{3 * a_validation} steps of " in lines[1]
+
+
+def test_a_supernet_that_ended_as_planned_had_its_epochs(trained: Run) -> None:
+    assert supernet_epochs(trained, run_dataset(trained)) == 1
+
+
+def test_averaged_weights_are_not_scored_with_the_statistics_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust, "uncalibrated_top1", None)
+    run = trained_run(tmp_path, "train.average=0.9")
+    found = run_trust(run, Trust(subnets=6, epochs=0.1), quiet)
+    assert found["average"] == 0.9
+    assert found["all"]["gap_uncalibrated"] is None
+    assert found["all"]["gap"]["value"] is not None
+    assert {one["uncalibrated"] for one in found["subnets"]} == {one["alone_uncalibrated"] for one in found["subnets"]}
+    assert {row["top1_uncalibrated"] for row in read_jsonl(run.folder / "trust/rows.jsonl")} == {None}
+
+
+def test_what_cannot_be_compared_is_refused(trained: Run) -> None:
+    with pytest.raises(ConfigError, match="--subnets: wanted at least 6, got 3"):
+        run_trust(trained, Trust(subnets=3), quiet)
+    with pytest.raises(ConfigError, match="--epochs: wanted a number above 0, got -1"):
+        run_trust(trained, Trust(epochs=-1), quiet)

@@ -1,0 +1,116 @@
+"""`edgenas race`: strategies side by side on a run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from damaging import call
+from small_run import SmallRun
+from told_run import write_told
+
+from edgenas.config.reading import load_config
+from edgenas.errors import ConfigError
+from edgenas.files import read_jsonl
+from edgenas.runs.folder import open_run
+from edgenas.stages.start import start_run
+from edgenas.stages.whole_run import run_stages
+from edgenas.studies import strategies as module
+from edgenas.studies.strategies import Race, run_race
+
+PNG = b"\x89PNG"
+
+
+def silent(label: str, done: int, total: int) -> None:
+    pass
+
+
+def test_the_command_races_on_accuracies_told_from_elsewhere(tmp_path: Path) -> None:
+    write_told(tmp_path)
+    command = ("race", "told.yaml", "--strategies", "nsga2, random", "--seeds", "2", "--evaluations", "30")
+    done = call(*command, cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    assert "nsga2" in done.stdout
+    assert "at 30" in done.stdout
+    folder = tmp_path / "runs" / "told" / "race"
+    assert (folder / "race.png").read_bytes().startswith(PNG)
+    rows = read_jsonl(folder / "trials.jsonl")
+    trials = [("nsga2", 0), ("random", 0), ("nsga2", 1), ("random", 1)]
+    assert [(row["strategy"], row["seed"]) for row in rows] == trials
+    # Told again from what stands there; another strategy is added to it.
+    more = call(*command[:3], "nsga2,grid", *command[4:], "--json", cwd=tmp_path)
+    assert more.code == 0, more.stderr
+    found = json.loads(more.stdout)
+    assert list(found["strategies"]) == ["nsga2", "grid"]
+    assert found["objectives"] == ["error", "latency_us@far-away"]
+    assert read_jsonl(folder / "trials.jsonl")[:4] == rows
+    assert len(read_jsonl(folder / "trials.jsonl")) == 6
+    # What a race looks at is none of the run's search.
+    assert not (tmp_path / "runs" / "told" / "search").exists()
+
+
+def test_a_race_on_a_supernet_scores_nothing_twice(small_run: SmallRun, tmp_path: Path) -> None:
+    shutil.copytree(small_run.folder, tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    before = read_jsonl(run.folder / "search" / "evaluations.jsonl")
+    found = run_race(run, Race(("random", "nsga2"), 1, 12), silent)
+    after = read_jsonl(run.folder / "search" / "evaluations.jsonl")
+    assert after[: len(before)] == before
+    assert len({row["arch"] for row in after}) == len(after)
+    took = {row["arch"]: row["seconds"] for row in after}
+    # A trial's seconds are those of all that it asked for, though some of it stood there before.
+    assert found["strategies"]["nsga2"]["seconds"]["median"] > found["evaluations"] * min(took.values())
+    shutil.rmtree(run.folder / "race")
+    again = run_race(run, Race(("random", "nsga2"), 1, 12), silent)
+    assert read_jsonl(run.folder / "search" / "evaluations.jsonl") == after
+    for name, one in found["strategies"].items():
+        assert again["strategies"][name]["at"] == one["at"]
+
+
+def test_a_race_that_was_stopped_goes_on_with_the_next_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_told(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    run = start_run(load_config(Path("told.yaml")), Path("run"))
+    run_stages(run, silent, ("profile",))
+    whole, calls = module._trial, []
+
+    def stopping(*arguments: object) -> object:
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return whole(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "_trial", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run_race(run, Race(("random",), 4, 20), silent)
+    path = run.folder / "race" / "trials.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    found = run_race(run, Race(("random",), 4, 20), silent)
+    # One trial was torn and one never done: these and the last are run.
+    assert len(calls) == 3 + 3
+    assert found["strategies"]["random"]["seeds"] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--strategies", "nsga3"), "strategy 'nsga3' is unknown; did you mean 'nsga2'"),
+        (("--strategies", "random,random"), "wanted each once, got random"),
+        (("--strategies", ","), "wanted each once, got none"),
+        (("--seeds", "0"), "--seeds: wanted at least 1"),
+        (("--evaluations", "1"), "--evaluations: wanted at least 2"),
+        (("--evaluations", "0"), "--evaluations: wanted at least 2"),
+    ],
+)
+def test_what_cannot_be_raced_is_refused(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
+    write_told(tmp_path)
+    done = call("race", "told.yaml", *options, cwd=tmp_path)
+    assert done.code == 2
+    assert message in done.stderr
+
+
+def test_a_race_is_checked_before_it_begins() -> None:
+    with pytest.raises(ConfigError, match="wanted each once"):
+        Race((), 1, 10).check()

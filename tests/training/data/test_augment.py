@@ -1,0 +1,77 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from edgenas.config.sections import AugmentConfig
+from edgenas.training.data.augment import augment
+
+FLIP = AugmentConfig(shift=0, flip=True)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(count: int, channels: int, height: int, width: int) -> Tensor:
+    return torch.randint(0, 256, (count, channels, height, width), dtype=torch.uint8, generator=generator(99))
+
+
+def translated(picture: Tensor, down: int, right: int) -> Tensor:
+    """Reference: every pixel comes from (row - down, column - right), the nearest one at the edges."""
+    height, width = picture.shape[-2:]
+    rows = (torch.arange(height) - down).clamp(0, height - 1)
+    columns = (torch.arange(width) - right).clamp(0, width - 1)
+    return picture[:, rows][:, :, columns]
+
+
+@pytest.mark.parametrize("shape", [(6, 1, 10, 10), (6, 3, 10, 14), (6, 3, 13, 8)])
+@pytest.mark.parametrize("config", [AugmentConfig(shift=0.2, flip=True), AugmentConfig(shift=0.1), FLIP])
+def test_shape_and_type_stay(shape: tuple[int, ...], config: AugmentConfig) -> None:
+    changed = augment(noise(*shape), config, generator())
+    assert (changed.shape, changed.dtype) == (shape, torch.uint8)
+
+
+def test_nothing_asked_nothing_changed() -> None:
+    pictures = noise(4, 3, 8, 8)
+    assert torch.equal(augment(pictures, AugmentConfig(shift=0, flip=False), generator()), pictures)
+
+
+@pytest.mark.parametrize("size", [(10, 10), (10, 14)])
+def test_shifts_are_translations_with_repeated_edges_in_both_directions(size: tuple[int, int]) -> None:
+    pictures = noise(100, 3, *size)
+    changed = augment(pictures, AugmentConfig(shift=0.2, flip=False), generator())
+    offsets = [(down, right) for down in range(-2, 3) for right in range(-2, 3)]
+    found = []
+    for before, after in zip(pictures, changed, strict=True):
+        fits = [offset for offset in offsets if torch.equal(translated(before, *offset), after)]
+        assert len(fits) == 1
+        found += fits
+    assert {down for down, _ in found} == {right for _, right in found} == set(range(-2, 3))
+
+
+@given(st.floats(0, 0.49), st.integers(4, 40))
+def test_no_picture_is_shifted_by_more_than_its_share(share: float, side: int) -> None:
+    columns = torch.arange(side, dtype=torch.uint8).expand(64, 1, side, side)
+    changed = augment(columns, AugmentConfig(shift=share, flip=False), generator())
+    # The middle column shows where it came from.
+    shifts = (changed[:, 0, side // 2, side // 2].int() - side // 2).abs()
+    assert int(shifts.max()) <= share * side + 1e-6
+    assert int(shifts.max()) == int(share * side + 1e-6)
+
+
+def test_a_flip_mirrors_about_half_of_the_pictures_left_to_right() -> None:
+    pictures = noise(1000, 1, 4, 6)
+    changed = augment(pictures, FLIP, generator())
+    kept = (changed == pictures).flatten(1).all(1)
+    mirrored = (changed == pictures.flip(-1)).flatten(1).all(1)
+    assert torch.equal(kept, ~mirrored)
+    # 500 ± 16 (one standard deviation).
+    assert 420 < int(mirrored.sum()) < 580
+
+
+def test_draws_repeat_by_generator() -> None:
+    pictures, config = noise(50, 1, 10, 10), AugmentConfig(shift=0.2, flip=True)
+    assert torch.equal(augment(pictures, config, generator(1)), augment(pictures, config, generator(1)))
+    assert not torch.equal(augment(pictures, config, generator(1)), augment(pictures, config, generator(2)))

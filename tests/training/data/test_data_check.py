@@ -1,0 +1,77 @@
+"""`edgenas data check` finds what is planted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgenas.cli.commands import app
+from edgenas.errors import DataError
+from edgenas.training.data.check import check_folder
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 120), ("test", 8)):
+        for name in ("cat", "dog"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(count):
+                picture = rng.integers(0, 256, (6 + number % 3, 9, 3), dtype=np.uint8)
+                Image.fromarray(picture).save(tmp_path / split / name / f"{number}.png")
+    return tmp_path
+
+
+def test_a_sound_tree_has_no_findings(tree: Path) -> None:
+    found = check_folder(tree)
+    assert found.counts == {"train": {"cat": 120, "dog": 120}, "test": {"cat": 8, "dog": 8}}
+    assert found.shorter_side_px == {"smallest": 6, "median": 7, "largest": 8}
+    assert not any([found.broken, found.duplicates, found.contradictions, found.leaks, found.problems, found.remarks])
+
+
+def test_planted_faults_are_found(tree: Path) -> None:
+    Image.open(tree / "train/cat/1.png").save(tree / "train/cat/again.bmp")
+    shutil.copy(tree / "train/cat/2.png", tree / "train/dog/wrong.png")
+    shutil.copy(tree / "train/dog/3.png", tree / "test/dog/seen.png")
+    (tree / "train/dog/4.png").write_bytes((tree / "train/dog/4.png").read_bytes()[:50])
+    (tree / "train/dog/readme.md").write_text("x")
+    found = check_folder(tree)
+    assert found.duplicates == [["train/cat/1.png", "train/cat/again.bmp"]]
+    assert found.contradictions == [["train/cat/2.png", "train/dog/wrong.png"]]
+    assert found.leaks == [["train/dog/3.png", "test/dog/seen.png"]]
+    assert list(found.broken) == ["train/dog/4.png"]
+    assert found.ignored == ("train/dog/readme.md",)
+    assert found.counts["train"] == {"cat": 121, "dog": 120}
+    assert not found.problems
+
+
+def test_what_would_stop_a_run_is_a_problem(tree: Path) -> None:
+    for path in list((tree / "train/cat").iterdir())[1:]:
+        path.unlink()
+    for path in list((tree / "train/dog").iterdir())[:2]:
+        path.write_bytes(b"")
+    found = check_folder(tree)
+    assert len(found.problems) == 2
+    assert "2 of 137 pictures cannot be read or used" in found.problems[0]
+    assert "class 'cat' has 1 training pictures" in found.problems[1]
+    assert "118" in found.remarks[0]
+
+
+def test_the_command_lists_and_fails_where_a_run_would(
+    tree: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app(["data", "check", str(tree)], standalone_mode=False)
+    out = capsys.readouterr().out
+    assert "cat" in out
+    assert "120" in out
+    app(["data", "check", str(tree), "--json"], standalone_mode=False)
+    assert json.loads(capsys.readouterr().out)["counts"]["test"] == {"cat": 8, "dog": 8}
+    for path in list((tree / "train/dog").iterdir())[:9]:
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="9 of 256 pictures cannot be read"):
+        app(["data", "check", str(tree)], standalone_mode=False)

@@ -1,0 +1,315 @@
+"""Class folders: what is found, how it is split, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from edgenas.config.sections import DataConfig
+from edgenas.errors import DataError
+from edgenas.training.data.dataset import Dataset, load_dataset, set_size
+from edgenas.training.data.image_files import PictureFiles, open_picture
+from edgenas.training.data.image_folder import scan
+
+
+def make_class(folder: Path, count: int, *, seed: int = 0, size: tuple[int, int] = (14, 12)) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng((seed, *folder.name.encode(), *folder.parent.name.encode()))
+    for number in range(count):
+        picture = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(picture).save(folder / f"{number:03d}.png")
+
+
+@pytest.fixture
+def one_tree(tmp_path: Path) -> Path:
+    root = tmp_path / "my pictures, ä"
+    for name, count in (("cat", 40), ("dög, spotted", 24), ("ox", 16)):
+        make_class(root / name, count)
+    return root
+
+
+@pytest.fixture
+def split_tree(tmp_path: Path) -> Path:
+    root = tmp_path / "set"
+    for split, count in (("train", 20), ("val", 6), ("test", 5)):
+        for name in ("a", "b"):
+            make_class(root / split / name, count)
+    return root
+
+
+def load(root: Path, seed: int = 0, *, resolution: int = 8, **keys: object) -> Dataset:
+    config = DataConfig.model_validate({"name": "imagefolder", "path": root, **keys})
+    return load_dataset(config, seed, resolution=resolution)
+
+
+def rows(pictures: torch.Tensor) -> Counter[bytes]:
+    return Counter(picture.numpy().tobytes() for picture in pictures)
+
+
+def test_one_tree_is_split_stratified_and_nothing_is_lost(one_tree: Path) -> None:
+    dataset = load(one_tree, validation=0.25, test=0.2)
+    assert dataset.classes == ("cat", "dög, spotted", "ox")
+    assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 48, "validation": 16, "test": 16}
+    counts = {name: split.counts(3) for name, split in dataset.splits.items()}
+    assert counts == {"train": [24, 14, 10], "validation": [8, 5, 3], "test": [8, 5, 3]}
+    whole = sum((rows(split.tensor()) for split in dataset.splits.values()), Counter())
+    assert len(whole) == whole.total() == 80
+
+
+def test_pictures_keep_their_labels(one_tree: Path) -> None:
+    for label, name in enumerate(("cat", "dög, spotted", "ox")):
+        for number, path in enumerate(sorted((one_tree / name).iterdir())):
+            Image.fromarray(np.full((9, 9, 3), 80 * label + number, np.uint8)).save(path)
+    for split in load(one_tree).splits.values():
+        assert (split.tensor()[:, 0, 0, 0] // 80).tolist() == split.labels.tolist()
+
+
+def test_folders_of_their_own_are_kept_apart(split_tree: Path) -> None:
+    dataset = load(split_tree)
+    assert {name: split.counts(2) for name, split in dataset.splits.items()} == {
+        "train": [20, 20],
+        "validation": [6, 6],
+        "test": [5, 5],
+    }
+
+
+@pytest.mark.parametrize("missing", ["val", "test"])
+def test_a_split_without_a_folder_is_held_out_of_train(split_tree: Path, missing: str) -> None:
+    shutil.rmtree(split_tree / missing)
+    dataset = load(split_tree, validation=0.2, test=0.2)
+    name = {"val": "validation", "test": "test"}[missing]
+    assert (len(dataset.train), len(dataset.splits[name])) == (32, 8)
+
+
+def test_the_test_split_never_moves_with_the_seed(one_tree: Path) -> None:
+    one, same, other = load(one_tree, 1), load(one_tree, 1), load(one_tree, 2)
+    assert one.digest() == same.digest() != other.digest()
+    assert rows(one.test.tensor()) == rows(other.test.tensor())
+    assert rows(one.train.tensor()) != rows(other.train.tensor())
+
+
+def test_the_order_says_nothing_about_the_class(split_tree: Path) -> None:
+    for split in load(split_tree).splits.values():
+        assert len(split.head(len(split) // 2).labels.unique()) == 2
+
+
+def test_a_limit_is_a_stratified_subset(one_tree: Path) -> None:
+    whole, limited = load(one_tree), load(one_tree, limit=20)
+    assert len(limited.train) == 20
+    assert rows(limited.train.tensor()) <= rows(whole.train.tensor())
+    assert limited.train.counts(3) == [10, 6, 4]
+    assert torch.equal(limited.validation.tensor(), whole.validation.tensor())
+
+
+def test_sizes_are_known_without_opening_a_picture(one_tree: Path, split_tree: Path) -> None:
+    for root in (one_tree, split_tree):
+        for keys in ({}, {"limit": 15, "validation": 0.3}):
+            dataset = load(root, 3, **keys)
+            for path in root.rglob("*.png"):
+                assert path.is_file()
+            size = set_size(DataConfig.model_validate({"name": "imagefolder", "path": root, **keys}), 3)
+            assert (size.train, size.validation, size.test) == tuple(len(s) for s in dataset.splits.values())
+            assert size.num_classes == dataset.num_classes
+
+
+@pytest.mark.parametrize(("resolution", "side"), [(8, 8), (12, 12), (64, 12)])
+def test_pictures_are_kept_no_larger_than_needed_and_no_larger_than_they_are(
+    split_tree: Path, resolution: int, side: int
+) -> None:
+    dataset = load(split_tree, resolution=resolution)
+    assert dataset.presize == side
+    assert dataset.train.tensor().shape[1:] == (3, side, side)
+
+
+def test_what_does_not_fit_in_memory_is_read_as_needed_and_is_the_same(one_tree: Path) -> None:
+    kept, streamed = load(one_tree), load(one_tree, memory_mb=0)
+    for name, split in streamed.splits.items():
+        assert isinstance(split.pictures, PictureFiles)
+        whole = kept.splits[name]
+        assert torch.equal(split.tensor(), whole.tensor())
+        batches = list(split.batches(7))
+        assert torch.equal(torch.cat([batch.tensor() for batch in batches]), whole.tensor())
+        assert torch.equal(torch.cat([batch.labels for batch in batches]), whole.labels)
+        assert torch.equal(split.head(5).tensor(), whole.head(5).tensor())
+        indices = np.array([3, 0, 3])
+        assert torch.equal(split.take(indices).tensor(), whole.take(indices).tensor())
+
+
+def break_files(root: Path, count: int) -> list[str]:
+    files = sorted(root.rglob("*.png"))[:count]
+    for file in files:
+        file.write_bytes(file.read_bytes()[:60])
+    return [file.relative_to(root).as_posix() for file in files]
+
+
+@pytest.mark.parametrize("memory_mb", [0, 100])
+def test_under_one_percent_of_broken_pictures_are_left_out_and_named(tmp_path: Path, memory_mb: int) -> None:
+    for name in ("a", "b"):
+        make_class(tmp_path / name, 100, size=(4, 4))
+    [name] = break_files(tmp_path, 1)
+    dataset = load(tmp_path, memory_mb=memory_mb)
+    assert dataset.broken == (name,)
+    assert name in dataset.notes[0]
+    assert sum(len(split) for split in dataset.splits.values()) == 199
+    assert sum(len(split.tensor()) for split in dataset.splits.values()) == 199
+
+
+@pytest.mark.parametrize("memory_mb", [0, 100])
+def test_more_than_one_percent_of_broken_pictures_stop(one_tree: Path, memory_mb: int) -> None:
+    names = break_files(one_tree, 2)
+    with pytest.raises(DataError, match=r"2 of 80 pictures cannot be read") as caught:
+        load(one_tree, memory_mb=memory_mb)
+    assert all(name in str(caught.value) for name in names)
+
+
+def test_files_known_to_be_broken_are_not_looked_for_again(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        make_class(tmp_path / name, 100, size=(4, 4))
+    names = break_files(tmp_path, 1)
+    config = DataConfig(name="imagefolder", path=tmp_path, memory_mb=0)
+    looked: list[str] = []
+    found = load_dataset(config, 0, resolution=8, progress=lambda label, done, total: looked.append(label))
+    assert looked
+    looked.clear()
+    again = load_dataset(
+        config, 0, resolution=8, known_unused=names, progress=lambda label, done, total: looked.append(label)
+    )
+    assert not looked
+    assert again.digest() == found.digest()
+
+
+def test_a_vanished_file_is_named_when_it_is_needed(one_tree: Path) -> None:
+    dataset = load(one_tree, memory_mb=0)
+    assert isinstance(dataset.train.pictures, PictureFiles)
+    gone = dataset.train.pictures.names[4]
+    (one_tree / gone).unlink()
+    with pytest.raises(DataError, match="cannot be read"):
+        dataset.train.tensor()
+
+
+def test_test_pictures_that_training_has_seen_are_told(split_tree: Path) -> None:
+    assert not load(split_tree).notes
+    shutil.copy(split_tree / "train/a/003.png", split_tree / "test/a/copy.png")
+    assert load(split_tree).notes == (
+        "1 test pictures are also among the training pictures: the test accuracy is too good by them",
+    )
+
+
+def test_uneven_classes_are_told(tmp_path: Path) -> None:
+    make_class(tmp_path / "common", 80)
+    make_class(tmp_path / "rare", 12)
+    [note] = load(tmp_path).notes
+    assert "'rare'" in note
+    assert "'common'" in note
+
+
+def test_what_is_no_picture_is_left_out_and_told(split_tree: Path) -> None:
+    (split_tree / "train/a/notes.txt").write_text("x")
+    (split_tree / "train/a/.hidden.png").write_text("x")
+    (split_tree / "train/.cache").mkdir()
+    (split_tree / "spare").mkdir()
+    make_class(split_tree / "train/b/deeper", 1, seed=1)
+    folder = scan(split_tree)
+    assert folder.classes == ("a", "b")
+    assert set(folder.ignored) == {"spare/", "train/a/notes.txt"}
+    assert len(folder.splits["train"]) == 41
+    assert folder.set_aside == {"train/a/.hidden.png": 1}
+    assert len(load(split_tree).notes) == 2
+
+
+def wrong_trees() -> list[tuple[str, str]]:
+    """(what is done to a good tree with splits, what the message must say)."""
+    return [
+        ("rm -r train/b val/b test/b", "2 or more classes, got only a/"),
+        ("rm -r train/a train/b", "got none"),
+        ("rm train/b/*", "train/b holds no pictures"),
+        ("rm -r val/b", r"val lacks 1 of the classes of train/ \(b\)"),
+        ("mv val/b val/bb", "val has class 'bb', which train/ lacks; did you mean 'b'"),
+        ("mv train teaching", "but no train/"),
+        ("cp -r val valid", "holds both val/ and valid/"),
+        ("rm -r val; rm train/a/00[1-9].png train/a/01?.png", "class 'a' has 1, wanted at least 2"),
+    ]
+
+
+@pytest.mark.parametrize(("damage", "message"), wrong_trees())
+def test_wrong_trees_are_refused_in_words(split_tree: Path, damage: str, message: str) -> None:
+    import subprocess
+
+    subprocess.run(damage, shell=True, cwd=split_tree, check=True)
+    with pytest.raises(DataError, match=message):
+        load(split_tree)
+
+
+def test_split_folders_are_known_in_any_case(split_tree: Path) -> None:
+    for name, other in (("train", "Training"), ("val", "Valid"), ("test", "TEST")):
+        (split_tree / name).rename(split_tree / other)
+    assert {name: len(split) for name, split in load(split_tree).splits.items()} == {
+        "train": 40,
+        "validation": 12,
+        "test": 10,
+    }
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 9])
+def test_a_rare_class_is_in_every_split_and_in_every_limit(tmp_path: Path, count: int) -> None:
+    make_class(tmp_path / "common", 200, size=(4, 4))
+    make_class(tmp_path / "rare", count, size=(4, 4))
+    for limit in (None, 2, 50):
+        counts = [split.counts(2)[1] for split in load(tmp_path, limit=limit).splits.values()]
+        assert min(counts) >= 1
+        assert sum(counts) == count or limit
+    with pytest.raises(DataError, match="at least one picture for each of 2 classes"):
+        load(tmp_path, limit=1)
+
+
+def test_names_that_are_no_utf8_are_left_out_or_refused(split_tree: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    (split_tree / f"train/a/{odd}.png").write_bytes((split_tree / "train/a/000.png").read_bytes())
+    folder = scan(split_tree)
+    assert folder.left_out == {"train/a/caf\\xe9.png": "its name is not UTF-8: rename it"}
+    "".join(folder.left_out).encode()
+    for split in ("train", "val", "test"):
+        (split_tree / split / odd).mkdir()
+    with pytest.raises(DataError, match="no UTF-8"):
+        load(split_tree)
+
+
+def test_pipes_and_loose_files_are_left_out_and_links_are_followed_once(split_tree: Path) -> None:
+    os.mkfifo(split_tree / "train/a/pipe.png")
+    (split_tree / "train/loose.txt").write_bytes(b"x")
+    (split_tree / "train/__background__").mkdir()
+    make_class(split_tree.parent / "elsewhere", 3)
+    (split_tree / "train/a/linked").symlink_to(split_tree.parent / "elsewhere")
+    (split_tree / "train/a/circle").symlink_to(split_tree / "train/a")
+    folder = scan(split_tree)
+    assert set(folder.ignored) == {"train/__background__/", "train/loose.txt"}
+    assert folder.left_out == {"train/a/pipe.png": "it is not an ordinary file"}
+    assert len(folder.splits["train"]) == 43
+
+
+def test_a_hair_of_a_picture_is_left_out(split_tree: Path) -> None:
+    Image.new("RGB", (60_000, 1)).save(split_tree / "train/a/hair.png")
+    with pytest.raises(DataError, match="too narrow"):
+        open_picture(split_tree / "train/a/hair.png")
+
+
+def test_a_wrapping_folder_is_looked_through(split_tree: Path) -> None:
+    outer = split_tree.parent / "outer"
+    outer.mkdir()
+    (split_tree / "train").rename(outer / "inner")
+    with pytest.raises(DataError, match=r"did you mean .*inner"):
+        scan(outer)
+
+
+def test_no_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"data\.path is missing"):
+        load_dataset(DataConfig(name="imagefolder"), 0)

@@ -1,0 +1,299 @@
+"""Which files of users' folders are taken for images; nothing that looks like one is passed over silently."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from user_images import draw_class, noise
+
+from edgenas.cli.commands import app
+from edgenas.display import print_folder_check
+from edgenas.errors import DataError
+from edgenas.training.data import check as data_check
+from edgenas.training.data.check import FolderCheck, check_folder
+from edgenas.training.data.folder_names import difference
+from edgenas.training.data.image_folder import ImageFolder, Part, scan
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:7\nsize 51234\n"
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "set"
+    for name in ("cat", "dog"):
+        draw_class(root / name, 8)
+    return root
+
+
+def jpeg(seed: int) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(noise(seed=seed)).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def counts(root: Path) -> dict[str, int]:
+    return check_folder(root).counts["train"]
+
+
+@pytest.mark.parametrize(
+    "name", ["a.jfif", "a.jpe", "a.JPG", "a", "a.jpg_large", "a.JPEG~", "a.jpg?w=640", "a.txt", "a.heic", "a (1).jpg"]
+)
+def test_an_image_is_one_whatever_its_name(name: str, tree: Path) -> None:
+    (tree / "dog" / name).write_bytes(jpeg(1))
+    assert counts(tree) == {"cat": 8, "dog": 9}
+    assert not scan(tree).left_out
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "cause"),
+    [
+        ("a.heic", HEIC, "HEIC"),
+        ("a", HEIC, "HEIC"),
+        ("a.svg", b"<svg/>", "SVG"),
+        ("a.nef", b"II*\0" + bytes(60), "raw file"),
+        ("a.jp2", b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        ("a.psd", b"8BPS", "Photoshop"),
+        ("a.dcm", bytes(128) + b"DICM", "DICOM"),
+        ("a.jpg.gz", b"\x1f\x8b\x08", "gunzip"),
+        ("a.jpg?w=640", b"<html>403", "HTML"),
+        ("a.jpg.part", b"", "empty"),
+        ("a.heif", LFS, "git lfs pull"),
+        ("a.eps", b"%!PS-Adobe-3.0", "PostScript"),
+        ("a.tga", b"\0\0\x02\0", "no format that is read"),
+    ],
+)
+def test_what_looks_like_an_image_and_is_not_read_is_named_and_counts(
+    name: str, data: bytes, cause: str, tree: Path
+) -> None:
+    (tree / "dog" / name).write_bytes(data)
+    folder = scan(tree)
+    assert list(folder.left_out) == [f"dog/{name}"]
+    assert cause in folder.left_out[f"dog/{name}"]
+    # One of 17 is more than 1 %.
+    [problem] = check_folder(tree).problems
+    assert f"1 of 17 pictures cannot be read or used; at most 1% are passed over: dog/{name}: " in problem
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "labels.csv", "a.jpg.json", "a.jpg.xml", "Thumbs.db", "a.zip"])
+def test_what_does_not_look_like_an_image_is_ignored_and_named(name: str, tree: Path) -> None:
+    (tree / "dog" / name).write_bytes(b'{"x": 1}')
+    folder = scan(tree)
+    assert folder.ignored == (f"dog/{name}",)
+    assert not folder.left_out
+    assert not check_folder(tree).problems
+
+
+def test_links_that_lead_nowhere_are_named(tree: Path) -> None:
+    (tree / "dog" / "a.jpg").symlink_to(tree / "gone.jpg")
+    (tree / "dog" / "b").symlink_to(".git/annex/objects/SHA256E-s9--0.jpg")
+    (tree / "dog" / "readme").symlink_to("gone")
+    (tree / "ox").symlink_to("gone")
+    folder = scan(tree)
+    assert set(folder.left_out) == {"dog/a.jpg", "dog/b", "ox"}
+    assert "which is missing" in folder.left_out["dog/a.jpg"]
+    assert "git annex get" in folder.left_out["dog/b"]
+    assert folder.ignored == ("dog/readme",)
+
+
+def test_a_file_that_may_not_be_opened_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tree / "dog" / "a.jfif~").write_bytes(jpeg(1))
+
+    def refused(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("edgenas.training.data.listing.read_head", refused)
+    assert scan(tree).left_out == {"dog/a.jfif~": "it cannot be opened: Permission denied"}
+
+
+TOOLS = ["@eaDir", "#recycle", "@Recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information", "lost+found"]
+
+
+@pytest.mark.parametrize("name", [*TOOLS, "__MACOSX", ".thumbnails", ".Trash-1000", ".ipynb_checkpoints"])
+@pytest.mark.parametrize("place", ["", "cat/", "cat/deep/"])
+def test_folders_of_tools_are_left_out_at_any_depth_and_named(name: str, place: str, tree: Path) -> None:
+    draw_class(tree / place / name / "inner", 3, seed=1)
+    folder = scan(tree)
+    assert folder.classes == ("cat", "dog")
+    assert folder.set_aside == {f"{place}{name}/": 3}
+    assert counts(tree) == {"cat": 8, "dog": 8}
+    assert not check_folder(tree).problems
+
+
+def test_thumbnails_are_left_out_inside_of_classes_and_may_be_a_class(tree: Path) -> None:
+    draw_class(tree / "cat" / "Thumbs", 3, seed=1)
+    draw_class(tree / "thumbs", 8, seed=2)
+    assert scan(tree).classes == ("cat", "dog", "thumbs")
+    assert scan(tree).set_aside == {"cat/Thumbs/": 3}
+
+
+def test_what_macos_knows_of_a_file_is_no_image(tree: Path) -> None:
+    (tree / "cat" / "._000.png").write_bytes(b"\0\x05\x16\x07" + bytes(80))
+    (tree / "cat" / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    folder = scan(tree)
+    assert not folder.set_aside
+    assert not folder.left_out
+    assert not folder.ignored
+
+
+def test_a_class_named_like_a_split_hides_no_image(tmp_path: Path) -> None:
+    for name, count in (("bus", 30), ("car", 30), ("train/steam", 15), ("train/diesel", 15)):
+        draw_class(tmp_path / name, count)
+    [problem] = check_folder(tmp_path).problems
+    assert "60 of 90 pictures" in problem
+    assert "bus/000.png, bus/001.png, bus/002.png and 57 more: it lies beside train/" in problem
+    assert "split" in problem
+    assert "rename it" in problem
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (("control", "test"), r"test/, which its name makes the folder of a split, but no train/"),
+        (("bus", "train"), r"its name makes it the folder of the training split"),
+        (("train/a", "train/b", "Training/a"), r"whose names both make them the folder of the train split"),
+        (("training_set/a", "training_set/b", "test_set/a", "test_set/b"), r"_set holds folders and is named like"),
+        (("a/train", "a/test", "b/train", "b/test"), r"wanted the splits outside, as test/a/"),
+    ],
+)
+def test_names_that_make_splits_are_the_stated_cause(folders: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    for name in folders:
+        draw_class(tmp_path / name, 4)
+    with pytest.raises(DataError, match=message):
+        scan(tmp_path)
+
+
+def test_classes_inside_of_train_may_be_called_like_splits(tmp_path: Path) -> None:
+    for name in ("control", "test", "train"):
+        draw_class(tmp_path / "train" / name, 4)
+    assert scan(tmp_path).classes == ("control", "test", "train")
+
+
+def test_images_beside_the_class_folders_are_named(tree: Path) -> None:
+    Image.fromarray(noise()).save(tree / "loose.png")
+    assert list(scan(tree).left_out) == ["loose.png"]
+    assert "beside the class folders" in scan(tree).left_out["loose.png"]
+
+
+COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+ALIKE = [
+    (COMPOSED, DECOMPOSED, "Unicode form"),
+    ("hot dog", "hot\xa0dog", "no-break space"),
+    ("dog", "dog ", "one at the end"),
+    ("dog", "do\u200bg", "invisible"),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "cause"), ALIKE)
+def test_one_class_in_two_spellings_is_refused_with_the_cause(one: str, other: str, cause: str, tmp_path: Path) -> None:
+    for name in (one, other):
+        draw_class(tmp_path / name, 4)
+    if len(os.listdir(tmp_path)) < 2:
+        pytest.skip("this file system takes the two names for one")
+    with pytest.raises(DataError, match=cause) as caught:
+        scan(tmp_path)
+    assert ascii(other) in str(caught.value)
+
+
+@pytest.mark.parametrize(("one", "other", "cause"), [*ALIKE, ("dog", "Dog", "upper and lower case")])
+def test_splits_that_spell_a_class_differently_are_refused_with_the_cause(
+    one: str, other: str, cause: str, tmp_path: Path
+) -> None:
+    for name in ("train/" + one, "train/z", "test/" + other, "test/z"):
+        draw_class(tmp_path / name, 4)
+    with pytest.raises(DataError, match=cause):
+        scan(tmp_path)
+
+
+def test_classes_that_differ_in_case_are_two_and_remarked_on(tmp_path: Path) -> None:
+    for name in ("a", "A"):
+        draw_class(tmp_path / name, 4)
+    if len(os.listdir(tmp_path)) < 2:
+        pytest.skip("this file system takes the two names for one")
+    assert scan(tmp_path).classes == ("A", "a")
+    [remark] = check_folder(tmp_path).remarks
+    assert "differ in upper and lower case only" in remark
+
+
+def test_names_that_look_different_are_different() -> None:
+    assert difference("dog", "dogs") is None
+    assert difference("x²", "x2") is None
+    assert difference("dog", "dog") is None
+
+
+def test_one_placeholder_in_every_class_is_one_short_line(tmp_path: Path) -> None:
+    for number in range(40):
+        draw_class(tmp_path / f"n{number:02d}", 4)
+        (tmp_path / f"n{number:02d}" / "000.png").write_bytes(_placeholder())
+    found = check_folder(tmp_path)
+    [group] = found.contradictions
+    assert len(group) == 40
+    # Every class has three images of its own, as many as two held-out splits and training need.
+    assert not found.problems
+    assert max(map(len, _printed(found))) < 400
+
+
+def _placeholder() -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8), "grey").save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _printed(found: FolderCheck) -> list[str]:
+    stream = io.StringIO()
+    with contextlib.redirect_stdout(stream):
+        print_folder_check(found.to_json())
+    return stream.getvalue().splitlines()
+
+
+def test_twelve_bits_in_sixteen_are_a_problem_that_names_the_factor(tree: Path) -> None:
+    for path in tree.rglob("*.png"):
+        grey = np.asarray(Image.open(path).convert("L")).astype(np.uint16)
+        Image.fromarray(grey * 16).save(path)
+    [problem] = check_folder(tree).problems
+    assert "all 16 images of 16 bits a channel use the lowest 12 bits only" in problem
+    assert "multiply their pixels by 16" in problem
+
+
+def test_errors_on_many_classes_are_short(tmp_path: Path) -> None:
+    for number in range(300):
+        draw_class(tmp_path / "train" / f"class number {number:03d}", 1)
+        draw_class(tmp_path / "test" / f"class number {number:03d}", 1)
+    with pytest.raises(DataError, match=r"; and 290 more: --json lists all") as caught:
+        app(["data", "check", str(tmp_path), "--quiet"], standalone_mode=False)
+    assert len(str(caught.value)) < 2000
+    draw_class(tmp_path / "test" / "class number", 1)
+    with pytest.raises(DataError, match=r"class number 049 and 250 more$") as caught:
+        scan(tmp_path)
+    assert len(str(caught.value)) < 2000
+
+
+def test_counting_takes_one_pass_whatever_the_number_of_classes() -> None:
+    """Every image is asked for its class once."""
+    asked = 0
+
+    class Watched:
+        split = "train"
+
+        def __init__(self, label: int) -> None:
+            self._label = label
+
+        @property
+        def label(self) -> int:
+            nonlocal asked
+            asked += 1
+            return self._label
+
+    classes = tuple(map(str, range(500)))
+    part = Part((), np.empty(0, np.int64))
+    folder = ImageFolder(Path(), classes, {"train": part}, np.empty(0, np.int64), {}, (), {}, ())
+    found = data_check._counts(folder, [Watched(number % 500) for number in range(2000)])  # type: ignore[misc]
+    assert asked == 2000
+    assert set(found["train"].values()) == {4}
