@@ -1,4 +1,4 @@
-"""edgenas: from pictures, a device and a latency budget to an ONNX model measured to meet the budget.
+"""edgenas: from images, a device and a latency budget to an ONNX model measured to meet the budget.
 
 The map, top to bottom; imports go down only:
 
@@ -10,7 +10,7 @@ The map, top to bottom; imports go down only:
     search       choosing archs: NSGA-II over integer genes
     profiling    asking the device: what to time, the timer, rows
     deploy       ONNX, int8, proof of parity, a look into the file, the bundle
-    training     teaching the supernet; materialise, the one way to a subnet that may be scored; fine-tuning for int8
+    training     training the supernet; materialise, the one way to a subnet that may be scored; fine-tuning for int8
     supernet     one network holding all subnets
     latency      devices, tables, the predictor
     config       frozen, validated configs; budget, objective: their texts

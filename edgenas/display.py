@@ -145,9 +145,9 @@ def _print_numbered(
 
 
 def print_comparison(
-    names: Sequence[str], rows: Mapping[str, Sequence[str]], doubts: Sequence[str], width: int = WIDTH
+    names: Sequence[str], rows: Mapping[str, Sequence[str]], warnings: Sequence[str], width: int = WIDTH
 ) -> None:
-    """Runs as columns, as many side by side as fit, then long values, like archs, and doubts."""
+    """Runs as columns, as many side by side as fit, then long values, like archs, and warnings."""
     longest = max(map(len, rows))
     room = max(12, min(24, (width - longest) // min(len(names), 3) - BETWEEN))
     long = [fact for fact, values in rows.items() if any(len(value) > room for value in values)]
@@ -161,8 +161,8 @@ def print_comparison(
         say(f"{number}  {name}")
         for fact in long:
             say(f"{fact} {rows[fact][number - 1]}", 3)
-    for doubt in doubts:
-        say(doubt)
+    for warning in warnings:
+        say(warning)
 
 
 def say(text: str, indent: int = 0) -> None:
@@ -224,9 +224,9 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
         tell("These accuracies and latencies made the choice. Below are those of the file that ships.")
         print()
     print(f"budgets  {', '.join(budget_text(budget) for budget in summary['budgets'])}")
-    doubted = [entry for entry in summary["front"] if any(one.get("doubts") for one in entry["latency"].values())]
-    if doubted:
-        print(f"doubts   the timer doubts {len(doubted)} of {len(summary['front'])} measurements; see the report")
+    flagged = [entry for entry in summary["front"] if any(one.get("warnings") for one in entry["latency"].values())]
+    if flagged:
+        print(f"warnings   the timer warnings {len(flagged)} of {len(summary['front'])} measurements; see the report")
     if "accuracy" in summary:
         print(f"accuracy {accuracy_text(summary['accuracy'])}")
     print(f"chosen   {chosen['arch']}")
@@ -279,7 +279,7 @@ def accuracy_text(source: dict[str, Any]) -> str:
 def print_int8(int8: dict[str, Any], folder: str, told: str) -> None:
     """The int8 form of a run's chosen network, and whether it is worth it; a path that was `told` is not repeated."""
     place = "that file" if int8["onnx"] == told else f"{folder}/{int8['onnx']}"
-    print(f"int8     {place}, {int8['test_top1']:.2%} top-1 on the test pictures")
+    print(f"int8     {place}, {int8['test_top1']:.2%} top-1 on the test images")
     for note in int8["notes"]:
         print(f"         {note}")
 
@@ -326,18 +326,16 @@ def print_folder_check(found: dict[str, Any]) -> None:
     sizes = ", ".join(f"{name} {side}" for name, side in found["shorter_side_px"].items())
     print(f"\nshorter sides in pixels: {sizes}")
     _print_list("cannot be read", [f"{name}: {cause}" for name, cause in found["broken"].items()])
-    _print_list(
-        "look like pictures but are left out", [f"{name}: {cause}" for name, cause in found["left_out"].items()]
-    )
-    _print_list("are no pictures and left out", list(found["ignored"]))
+    _print_list("look like images but are left out", [f"{name}: {cause}" for name, cause in found["left_out"].items()])
+    _print_list("are no images and left out", list(found["ignored"]))
     _print_list(
         "are of tools or hidden (thumbnails, recycle bins) and left out",
-        [f"{name} ({count} pictures)" for name, count in found["set_aside"].items()],
+        [f"{name} ({count} images)" for name, count in found["set_aside"].items()],
     )
     for finding, text in (
-        ("duplicates", "pictures are there more than once"),
-        ("contradictions", "pictures are there under different classes"),
-        ("leaks", "pictures are in more than one split"),
+        ("duplicates", "images are there more than once"),
+        ("contradictions", "images are there under different classes"),
+        ("leaks", "images are in more than one split"),
     ):
         _print_list(text, [_group_text(group) for group in found[finding]])
     for remark in found["remarks"]:

@@ -4,7 +4,7 @@
     ├── UserError (also a ValueError)      what the user can put right; the command line exits with 2
     │   ├── ConfigError                    a config, an override, a budget
     │   ├── SpaceError                     a search space, a gene value, an arch's text
-    │   ├── DataError                      pictures and labels
+    │   ├── DataError                      images and labels
     │   ├── TableError                     a latency table or device file
     │   ├── RunFolderError                 a run folder: missing stage, another config's results
     │   └── UncalibratedError              a subnet that was not materialised was to be scored or exported
@@ -45,7 +45,7 @@ class SpaceError(UserError):
 
 
 class DataError(UserError):
-    """Pictures or labels are missing or unusable."""
+    """Images or labels are missing or unusable."""
 
 
 class TableError(UserError):

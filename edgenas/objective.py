@@ -9,7 +9,7 @@ from edgenas.budget import PAPER_QUANTITIES
 from edgenas.errors import ConfigError, one_of, shown
 
 SCORED = ("error", "worst_class_error")
-"""Quantities that a subnet has to be scored on pictures for; all others are computed."""
+"""Quantities that a subnet has to be scored on images for; all others are computed."""
 TIMES = {"latency": "p50", "p95": "p95"}
 """Quantities that every device has of its own, and the quantile they are."""
 
@@ -27,7 +27,7 @@ class ObjectiveName:
 
     @property
     def scored(self) -> bool:
-        """Whether a subnet has to be scored on pictures for it."""
+        """Whether a subnet has to be scored on images for it."""
         return self.quantity in SCORED
 
     @property

@@ -1,6 +1,6 @@
-"""Pictures of a finished run's report and of its page for browsers, as they stand in results/.
+"""Images of a finished run's report and of its page for browsers, as they stand in results/.
 
-    python examples/pictures.py runs/demo examples/results --web-runtime node_modules/onnxruntime-web/dist
+    python examples/images.py runs/demo examples/results --web-runtime node_modules/onnxruntime-web/dist
 
 Takes Chromium, and `pip install playwright`; the page is served on loopback while it is photographed.
 """
@@ -29,11 +29,11 @@ from edgenas.stages.export import BUNDLE
 
 DESKTOP, PHONE = {"width": 1280, "height": 1000}, {"width": 390, "height": 844}
 LARGE = 160
-"""Pixels that a picture is shown at: those of small sets could hardly be seen."""
+"""Pixels that an image is shown at: those of small sets could hardly be seen."""
 COLOURS = 256
 
 
-def report_pictures(browser: Any, report: Path) -> dict[str, bytes]:
+def report_images(browser: Any, report: Path) -> dict[str, bytes]:
     """The front and the chosen network at a desk, the beginning on a phone, in the dark."""
 
     def opened(viewport: dict[str, int], scheme: str) -> Any:
@@ -48,24 +48,24 @@ def report_pictures(browser: Any, report: Path) -> dict[str, bytes]:
     return shot | ({"report_network": network.screenshot()} if network.count() else {})
 
 
-def page_pictures(browser: Any, address: str, picture: Path) -> dict[str, bytes]:
+def page_images(browser: Any, address: str, image: Path) -> dict[str, bytes]:
     """The page with a label, at a desk and on a phone."""
     shot = {}
     for name, viewport, scheme in (("page", DESKTOP | {"height": 640}, "light"), ("page_phone", PHONE, "dark")):
         page = browser.new_page(viewport=viewport, color_scheme=scheme)
         page.goto(f"{address}/index.html")
         page.wait_for_function("document.getElementById('message').textContent === 'Ready.'")
-        page.set_input_files("#file", picture)
+        page.set_input_files("#file", image)
         page.wait_for_selector("#labels:not([hidden])")
         shot[name] = page.screenshot()
     return shot
 
 
-def first_test_picture(run: Path, path: Path) -> Path:
-    """The run's first test picture as a file, enlarged."""
+def first_test_image(run: Path, path: Path) -> Path:
+    """The run's first test image as a file, enlarged."""
     pixels = run_dataset(open_run(run)).test.head(1).tensor()[0].permute(1, 2, 0).numpy()
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    picture.resize((LARGE, LARGE), Image.Resampling.BICUBIC).save(path)
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    image.resize((LARGE, LARGE), Image.Resampling.BICUBIC).save(path)
     return path
 
 
@@ -80,7 +80,7 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def small(png: bytes) -> bytes:
-    """A picture in as few colours as it nearly has."""
+    """An image in as few colours as it nearly has."""
     stream = io.BytesIO()
     Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(
         stream, "PNG", optimize=True
@@ -100,11 +100,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
         folder = Path(temporary)
         page = write_web(args.run / BUNDLE, folder / "page", args.web_runtime)
-        picture = first_test_picture(args.run, folder / "picture.png")
+        image = first_test_image(args.run, folder / "image.png")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        shot = report_pictures(browser, args.run / "report" / "report.html")
+        shot = report_images(browser, args.run / "report" / "report.html")
         with served(page) as address:
-            shot |= page_pictures(browser, address, picture)
+            shot |= page_images(browser, address, image)
         browser.close()
     for name, png in shot.items():
         write_bytes(args.out / f"{name}.png", small(png))

@@ -283,52 +283,52 @@ def statistics(timed: Timed, most_raw: int = MAX_RAW_SAMPLES) -> dict[str, Any]:
     }
 
 
-def model_doubts(timed: Timed) -> list[str]:
-    """Doubts about one model's numbers."""
+def model_warnings(timed: Timed) -> list[str]:
+    """Warnings about one model's numbers."""
     timed, jumps = without_jumps(timed)
-    doubts = []
+    warnings = []
     if jumps:
-        doubts.append(f"the clock jumped {jumps} times; those samples are left out: keep the machine from sleeping")
+        warnings.append(f"the clock jumped {jumps} times; those samples are left out: keep the machine from sleeping")
     between = spread(round_medians(timed))
     if between > SPREAD_LIMIT:
-        doubts.append(f"rounds differ by {between:.0%} (limit {SPREAD_LIMIT:.0%}): stop other programs, add --rounds")
-    return doubts
+        warnings.append(f"rounds differ by {between:.0%} (limit {SPREAD_LIMIT:.0%}): stop other programs, add --rounds")
+    return warnings
 
 
-def machine_doubts(sentinel: Timed, before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """Doubts about the machine while it measured, each with what to do."""
-    doubts = []
+def machine_warnings(sentinel: Timed, before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Warnings about the machine while it measured, each with what to do."""
+    warnings = []
     moved = drift(round_medians(sentinel))
     if moved > DRIFT_LIMIT:
-        doubts.append(
+        warnings.append(
             f"the sentinel drifted by {moved:.0%} (limit {DRIFT_LIMIT:.0%}): let the machine cool, fix its "
             "clock, stop other programs, and measure again"
         )
     load = foreign_load(before, after)
     if load is not None and load > LOAD_LIMIT:
-        doubts.append(f"other programs kept {load:.1f} cores busy: stop them and measure again")
+        warnings.append(f"other programs kept {load:.1f} cores busy: stop them and measure again")
     governor = before.get("governor")
     if governor is not None and governor != "performance":
-        doubts.append(f"the frequency governor is {governor!r}: set it to performance, or as in use")
+        warnings.append(f"the frequency governor is {governor!r}: set it to performance, or as in use")
     heat = after.get("temperature_celsius")
     if heat is not None and heat >= TEMPERATURE_LIMIT:
-        doubts.append(f"{heat:.0f} °C at the end (limit {TEMPERATURE_LIMIT:.0f}): the clock may be throttled")
-    return doubts + throttling_doubts(before, after)
+        warnings.append(f"{heat:.0f} °C at the end (limit {TEMPERATURE_LIMIT:.0f}): the clock may be throttled")
+    return warnings + throttling_warnings(before, after)
 
 
-def throttling_doubts(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+def throttling_warnings(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """What says that the clock was lowered meanwhile."""
-    doubts = []
+    warnings = []
     events = [side.get("throttle_events") for side in (before, after)]
     if None not in events and events[1] > events[0]:
-        doubts.append("the processor throttled its clock: cool it, or give it more power, and measure again")
+        warnings.append("the processor throttled its clock: cool it, or give it more power, and measure again")
     clocks = [side.get("frequency_hz") for side in (before, after)]
     if None not in clocks and clocks[1] < SLOWED_LIMIT * clocks[0]:
-        doubts.append(
+        warnings.append(
             f"the clock fell from {clocks[0] / 1e9:.2f} to {clocks[1] / 1e9:.2f} GHz: let the machine cool, fix its "
             "clock, and measure again"
         )
-    return doubts
+    return warnings
 
 
 # ---------------------------------------------------------------- sessions
@@ -592,8 +592,8 @@ def cpu_quotas(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> 
     ]
 
 
-def thread_doubts(threads: int, cores: float) -> list[str]:
-    """Doubts about threads that wait for each other."""
+def thread_warnings(threads: int, cores: float) -> list[str]:
+    """Warnings about threads that wait for each other."""
     if threads <= cores:
         return []
     return [
@@ -720,7 +720,7 @@ def refusal(error: Exception) -> str:
 
 def benchmark(models: Sequence[Path], args: argparse.Namespace) -> list[dict[str, Any]]:
     """Time all models; one row each, in the order given."""
-    crowded = thread_doubts(args.threads, usable_cores())
+    crowded = thread_warnings(args.threads, usable_cores())
     settled = settle(args.threads)
     core = max(settled["affinity"] or [0])
     before = circumstances(core)
@@ -730,8 +730,8 @@ def benchmark(models: Sequence[Path], args: argparse.Namespace) -> list[dict[str
     timed = interleave(loaded.runs, loaded.visits, args.rounds, args.seed, time.perf_counter_ns, progress.tick)
     after = circumstances(core)
     said = {**environment(), **settled, **described(before, after)}
-    doubts = crowded + machine_doubts(without_jumps(timed["sentinel"])[0], before, after)
-    return to_rows(models, args, timed, loaded, peak_rss_bytes(), said, doubts)
+    warnings = crowded + machine_warnings(without_jumps(timed["sentinel"])[0], before, after)
+    return to_rows(models, args, timed, loaded, peak_rss_bytes(), said, warnings)
 
 
 def to_rows(
@@ -741,7 +741,7 @@ def to_rows(
     loaded: Loaded,
     peak: int | None,
     said: dict[str, Any],
-    doubts: Sequence[str],
+    warnings: Sequence[str],
 ) -> list[dict[str, Any]]:
     """One row a model, in the order given, from what a session timed and from what is said of the machine."""
     sentinel, _ = without_jumps(timed["sentinel"])
@@ -760,7 +760,9 @@ def to_rows(
         else:
             one = timed[str(index)]
             memory = {"peak_rss_bytes": peak, "model_rss_bytes": loaded.grown[str(index)]}
-            row.update(statistics(one, args.raw_samples), **shared, memory=memory, doubts=[*doubts, *model_doubts(one)])
+            row.update(
+                statistics(one, args.raw_samples), **shared, memory=memory, warnings=[*warnings, *model_warnings(one)]
+            )
         rows.append(row)
     return rows
 
@@ -928,7 +930,8 @@ def pooled(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "sentinel_p50_ms": float(np.median([row["sentinel_p50_ms"] for row in rows])),
         "sentinel_drift": max(row["sentinel_drift"] for row in rows),
         "memory": {key: max_known([row["memory"][key] for row in rows]) for key in rows[0]["memory"]},
-        "doubts": list(dict.fromkeys(doubt for row in rows for doubt in row["doubts"])) + session_doubts(sessions),
+        "warnings": list(dict.fromkeys(warning for row in rows for warning in row["warnings"]))
+        + session_warnings(sessions),
     }
 
 
@@ -938,8 +941,8 @@ def max_known(values: Sequence[int | None]) -> int | None:
     return max(known) if known else None
 
 
-def session_doubts(sessions: np.ndarray) -> list[str]:
-    """Doubts about medians of sessions that lie apart."""
+def session_warnings(sessions: np.ndarray) -> list[str]:
+    """Warnings about medians of sessions that lie apart."""
     between = spread(sessions)
     if between <= SPREAD_LIMIT:
         return []
@@ -1104,7 +1107,7 @@ def prove_writable(out: str | None) -> None:
 
 
 def say_what_failed(rows: Sequence[dict[str, Any]]) -> int:
-    """Name the models that failed, and all doubts; returns the exit code."""
+    """Name the models that failed, and all warnings; returns the exit code."""
     failed = [row for row in rows if "error" in row]
     for row in failed:
         print(f"bench: {row['benchmark_info']['model']}: {row['error']}", file=sys.stderr)
@@ -1113,8 +1116,8 @@ def say_what_failed(rows: Sequence[dict[str, Any]]) -> int:
         if (info.get("batch_size") or 1) > 1:
             said = f"a run takes a batch of {info['batch_size']} inputs, and the times are of all of them"
             print(f"bench: {info['model']}: {said}", file=sys.stderr)
-    for doubt in sorted({doubt for row in rows for doubt in row.get("doubts", [])}):
-        print(f"bench: doubt: {doubt}", file=sys.stderr)
+    for warning in sorted({warning for row in rows for warning in row.get("warnings", [])}):
+        print(f"bench: warning: {warning}", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -4,8 +4,9 @@
     python bench_browser.py MODEL... --chromium /usr/bin/chromium --runtime node_modules/onnxruntime-web
         [--threads 1] [--rounds 20] [--out rows.jsonl]
 
-One call is one session: a fresh browser with a page of its own, which `bench.mjs` times the models in. What has to be
-done in a page is done there; constants, statistics and doubts are those of `bench.py`, which must lie beside this file.
+One call is one session: a fresh browser with a page of its own, which `bench.mjs` times the models in. Only the
+timing itself runs in the page. Constants, statistics and warnings come from `bench.py`, which must lie beside this
+file.
 
 The page comes from a server on loopback, under a path that nobody else knows, with the headers that isolate it: only
 then does it have threads, and a clock of 5 µs. How coarse the clock was found to be stands in a row's environment as
@@ -216,11 +217,11 @@ def in_page(models: Sequence[Path], args: argparse.Namespace, say: Say) -> list[
         after, peak = circumstances(), peak_renderer_bytes()
     errors = {int(index): refusal(words, found["runtime_version"]) for index, words in found["errors"].items()}
     said = {**environment(found, version), **bench.described(before, after)}
-    doubts = bench.thread_doubts(args.threads, bench.usable_cores())
-    doubts += bench.machine_doubts(bench.without_jumps(found["timed"]["sentinel"])[0], before, after)
+    warnings = bench.thread_warnings(args.threads, bench.usable_cores())
+    warnings += bench.machine_warnings(bench.without_jumps(found["timed"]["sentinel"])[0], before, after)
     # Neither is known of a page: calls of its own, and by how much each model made it grow.
     loaded = bench.Loaded({}, {}, errors, dict.fromkeys(found["timed"]), found["batch_sizes"])
-    rows = bench.to_rows(models, args, found["timed"], loaded, peak, said, doubts)
+    rows = bench.to_rows(models, args, found["timed"], loaded, peak, said, warnings)
     for index, row in enumerate(rows):
         row["benchmark_info"]["runs_per_sample"] = found["batches"].get(str(index))
     return rows

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Name what is in pictures: one file, Python 3.9 or newer, NumPy, ONNX Runtime and Pillow.
+"""Name what is in images: one file, Python 3.9 or newer, NumPy, ONNX Runtime and Pillow.
 
-    python run.py model.onnx picture.png [more.jpg ...] [--top 3] [--json]
+    python run.py model.onnx image.png [more.jpg ...] [--top 3] [--json]
 
 Classes and preprocessing are read from `manifest.json` beside the model.
 
-Pictures are turned upright by their EXIF orientation and become 8-bit RGB: 16-bit grey is scaled (not
+Images are turned upright by their EXIF orientation and become 8-bit RGB: 16-bit grey is scaled (not
 clipped), palette and CMYK are converted, transparent parts lie on white, of animations the first frame is
 taken. Signed, 32-bit and floating-point pixels are refused, since nobody knows their range. Exit code 0
-when every picture was named, 2 when something given was no use; the other pictures are still named.
+when every image was named, 2 when something given was no use; the other images are still named.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ SIGNED = 2
 CAUSES = (
     (rb"$", "it is empty"),
     (rb"version https://git-lfs", "it is a Git LFS pointer, not the file itself: run `git lfs pull`"),
-    (rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", "it is a HEIC (HEIF) picture: convert it to JPEG or PNG"),
+    (rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", "it is a HEIC (HEIF) image: convert it to JPEG or PNG"),
     (rb"(?i:\s*<(!doctype html|html|head|body))", "it is a web page (HTML), as of a failed download"),
     (rb"\s*(<\?xml[^>]*>\s*|<!--.*?-->\s*)*<svg", "it is an SVG drawing: convert it to PNG"),
     (rb"\x1f\x8b", "it is a gzip archive: unpack it with gunzip"),
@@ -73,7 +73,7 @@ class UsageError(Exception):
 
 
 class Preprocess(NamedTuple):
-    """How a picture becomes the network's input (the manifest's `preprocess`)."""
+    """How an image becomes the network's input (the manifest's `preprocess`)."""
 
     size: int
     mean: Sequence[float]
@@ -83,59 +83,59 @@ class Preprocess(NamedTuple):
     presize: int | None = None
     crop: float = 1.0
 
-    def __call__(self, picture: Image.Image) -> np.ndarray:
-        """RGB picture to float32 (1, 3, size, size): `pixels`, then `(pixel / 255 - mean) / std` by channel."""
-        pixels = self.pixels(picture)[0].astype(np.float32) / np.float32(255)
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        """RGB image to float32 (1, 3, size, size): `pixels`, then `(pixel / 255 - mean) / std` by channel."""
+        pixels = self.pixels(image)[0].astype(np.float32) / np.float32(255)
         mean, std = (np.asarray(values, dtype=np.float32) for values in (self.mean, self.std))
         return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1)[None])
 
-    def pixels(self, picture: Image.Image) -> np.ndarray:
-        """RGB picture to uint8 (1, size, size, 3): shorter side to `size / crop`, rounded up, centre crop.
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        """RGB image to uint8 (1, size, size, 3): shorter side to `size / crop`, rounded up, centre crop.
 
-        Where training kept its pictures at a `presize`, they are first brought to that, shorter side to `presize`.
+        Where training kept its images at a `presize`, they are first brought to that, shorter side to `presize`.
         """
         if self.presize:
-            picture = fit(picture, self.presize, self.presize)
+            image = fit(image, self.presize, self.presize)
         # Less a little, since sizes that divide exactly may not do so in floating point.
-        return np.asarray(fit(picture, math.ceil(self.size / self.crop - 1e-6), self.size))[None]
+        return np.asarray(fit(image, math.ceil(self.size / self.crop - 1e-6), self.size))[None]
 
 
-def fit(picture: Image.Image, shorter: int, side: int) -> Image.Image:
+def fit(image: Image.Image, shorter: int, side: int) -> Image.Image:
     """Shorter side resized to `shorter` (bilinear, antialiased), centre cropped to a square of `side`."""
-    short = min(picture.size)
+    short = min(image.size)
     if short != shorter:
-        width, height = (max(shorter, round(length * shorter / short)) for length in picture.size)
+        width, height = (max(shorter, round(length * shorter / short)) for length in image.size)
         # Rows first, as in training: which comes first is up to Pillow's version otherwise, and is a level apart.
-        for size in ((width, picture.height), (width, height)):
-            picture = picture.resize(size, BILINEAR)
-    left, top = ((length - side) // 2 for length in picture.size)
-    return picture.crop((left, top, left + side, top + side))
+        for size in ((width, image.height), (width, height)):
+            image = image.resize(size, BILINEAR)
+    left, top = ((length - side) // 2 for length in image.size)
+    return image.crop((left, top, left + side, top + side))
 
 
-def decode(picture: Image.Image) -> tuple[Image.Image, float | None]:
-    """An opened picture, upright, as 8-bit RGB; where it has more bits, its largest level as a share of the range."""
-    _check_kind(picture)
-    storage = _storage(picture)
-    picture.load()
-    if max(picture.size) > MAX_ASPECT * min(picture.size):
-        raise UsageError(f"it has {picture.width} x {picture.height} pixels: too narrow to take a square of")
-    rgb, used = _eight_bit(picture, storage)
-    turned = orientation(picture)
+def decode(image: Image.Image) -> tuple[Image.Image, float | None]:
+    """An opened image, upright, as 8-bit RGB; where it has more bits, its largest level as a share of the range."""
+    _check_kind(image)
+    storage = _storage(image)
+    image.load()
+    if max(image.size) > MAX_ASPECT * min(image.size):
+        raise UsageError(f"it has {image.width} x {image.height} pixels: too narrow to take a square of")
+    rgb, used = _eight_bit(image, storage)
+    turned = orientation(image)
     return (rgb.transpose(TURNS[turned]) if turned in TURNS else rgb), used
 
 
-def orientation(picture: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """Its EXIF orientation, 1 where it is missing or nonsense; nothing else is read, and nothing written."""
     try:
-        value = picture.getexif().get(ORIENTATION, 1)
+        value = image.getexif().get(ORIENTATION, 1)
     # Cameras write odd EXIF blocks; the pixels are whole all the same.
     except Exception:
         return 1
     return value if isinstance(value, int) and value in TURNS else 1
 
 
-def _check_kind(picture: Image.Image) -> None:
-    tags = getattr(picture, "tag_v2", None)
+def _check_kind(image: Image.Image) -> None:
+    tags = getattr(image, "tag_v2", None)
     if tags is None:
         return
     if DNG_VERSION in tags or _first(tags.get(SUBFILE, 0)) & 1:
@@ -149,64 +149,64 @@ def _first(value: Any) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _storage(picture: Image.Image) -> str:
+def _storage(image: Image.Image) -> str:
     """Pillow's description of the file's pixels, like `RGB;16B`, which loading discards."""
-    if not picture.tile:
+    if not image.tile:
         return ""
-    layout = picture.tile[0][3]
-    if picture.format == "PPM" and isinstance(layout, tuple) and layout[1] == 65535:
+    layout = image.tile[0][3]
+    if image.format == "PPM" and isinstance(layout, tuple) and layout[1] == 65535:
         return f"{layout[0]};16"
     return str(layout)
 
 
-def _eight_bit(picture: Image.Image, storage: str) -> tuple[Image.Image, float | None]:
-    if picture.mode == "F":
+def _eight_bit(image: Image.Image, storage: str) -> tuple[Image.Image, float | None]:
+    if image.mode == "F":
         raise UsageError("its pixels are floating-point numbers of unknown range: save it with 8 or 16 bits")
-    if picture.mode.startswith("I"):
-        return _deep_grey(picture, storage)
-    return _on_white(picture), (_used_of_channels(picture) if ";16" in storage else None)
+    if image.mode.startswith("I"):
+        return _deep_grey(image, storage)
+    return _on_white(image), (_used_of_channels(image) if ";16" in storage else None)
 
 
-def _deep_grey(picture: Image.Image, storage: str) -> tuple[Image.Image, float]:
+def _deep_grey(image: Image.Image, storage: str) -> tuple[Image.Image, float]:
     """Grey of 12 or 16 bits (`I;16`, in older Pillow `I`) scaled to 8; Pillow's own conversion clips at 255."""
     if "I;32" in storage:
         raise UsageError("its pixels are 32-bit numbers of unknown range: save it with 8 or 16 bits")
-    tags = getattr(picture, "tag_v2", {})
+    tags = getattr(image, "tag_v2", {})
     highest = 4095 if _first(tags.get(BITS, 16)) == 12 else 65535
-    pixels = np.asarray(picture).astype(np.float64)
-    clear = pixels == picture.info.get("transparency", -1)
+    pixels = np.asarray(image).astype(np.float64)
+    clear = pixels == image.info.get("transparency", -1)
     if _first(tags.get(PHOTOMETRIC, 1)) == 0:
         pixels = highest - pixels
     grey = np.clip(np.rint(pixels * 255 / highest), 0, 255).astype(np.uint8)
     return Image.fromarray(np.where(clear, np.uint8(255), grey)).convert("RGB"), float(pixels.max() / highest)
 
 
-def _used_of_channels(picture: Image.Image) -> float:
+def _used_of_channels(image: Image.Image) -> float:
     """Largest level of any colour. Of 16 bits a channel Pillow keeps the upper eight."""
-    colours = [picture.getchannel(band) for band in picture.getbands() if band not in "Aa"]
+    colours = [image.getchannel(band) for band in image.getbands() if band not in "Aa"]
     return max(float(np.asarray(colour).max()) for colour in colours) / 255
 
 
-def _on_white(picture: Image.Image) -> Image.Image:
+def _on_white(image: Image.Image) -> Image.Image:
     premultiplied = {"La": "LA", "RGBa": "RGBA"}
-    if picture.mode in premultiplied:
-        picture = picture.convert(premultiplied[picture.mode])
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        layer = picture.convert("RGBA")
+    if image.mode in premultiplied:
+        image = image.convert(premultiplied[image.mode])
+    if "A" in image.getbands() or "transparency" in image.info:
+        layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return picture.convert("RGB")
+    return image.convert("RGB")
 
 
-def open_picture(path: str) -> Image.Image:
-    """Read a picture file whole; a warning goes to the standard error where it is suspiciously dark.
+def open_image(path: str) -> Image.Image:
+    """Read an image file whole; a warning goes to the standard error where it is suspiciously dark.
 
     Raises:
-        UsageError: missing, no picture, broken, or of a format or range that training refuses.
+        UsageError: missing, no image, broken, or of a format or range that training refuses.
     """
     Image.init()
     try:
-        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as picture:
-            rgb, used = decode(picture)
+        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
+            rgb, used = decode(image)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
     except FileNotFoundError:
@@ -221,12 +221,12 @@ def open_picture(path: str) -> Image.Image:
 
 
 def _cause(path: str, error: Exception) -> str:
-    """Why a picture cannot be read: from its first bytes, where these say."""
+    """Why an image cannot be read: from its first bytes, where these say."""
     stated = None if isinstance(error, OSError) and error.errno else _stated(path)
     if stated:
         return stated
     if isinstance(error, UnidentifiedImageError):
-        return f"not a picture of a format that was trained on ({', '.join(FORMATS)})"
+        return f"not an image of a format that was trained on ({', '.join(FORMATS)})"
     return f"cannot be read: {error}"
 
 
@@ -257,9 +257,9 @@ class Classifier:
             )
         self.input = source.name
 
-    def __call__(self, picture: Image.Image) -> list[tuple[str, float]]:
+    def __call__(self, image: Image.Image) -> list[tuple[str, float]]:
         """Every class with its confidence (softmax), most confident first."""
-        prepared = self.preprocess.pixels(picture) if self.normalises else self.preprocess(picture)
+        prepared = self.preprocess.pixels(image) if self.normalises else self.preprocess(image)
         logits = self.session.run(None, {self.input: prepared})[0][0].astype(np.float64)
         exponents = np.exp(logits - logits.max())
         confidences = exponents / exponents.sum()
@@ -268,7 +268,7 @@ class Classifier:
 
 
 def _for_one(shape: list[Any]) -> list[Any]:
-    """A model's shape for one picture: a batch that it leaves open is 1."""
+    """A model's shape for one image: a batch that it leaves open is 1."""
     return [1, *shape[1:]] if shape and not isinstance(shape[0], int) else shape
 
 
@@ -334,25 +334,25 @@ def _session(model: str) -> ort.InferenceSession:
         ) from None
 
 
-def name_pictures(classifier: Classifier, paths: Sequence[str], top: int) -> list[dict[str, Any]]:
-    """For each picture its first `top` classes, or an `error`."""
+def name_images(classifier: Classifier, paths: Sequence[str], top: int) -> list[dict[str, Any]]:
+    """For each image its first `top` classes, or an `error`."""
     rows: list[dict[str, Any]] = []
     for path in paths:
         try:
-            ranked = classifier(open_picture(path))[:top]
+            ranked = classifier(open_image(path))[:top]
         except UsageError as error:
-            rows.append({"picture": path, "error": str(error)})
+            rows.append({"image": path, "error": str(error)})
             continue
-        rows.append({"picture": path, "classes": [{"class": name, "confidence": value} for name, value in ranked]})
+        rows.append({"image": path, "classes": [{"class": name, "confidence": value} for name, value in ranked]})
     return rows
 
 
 def print_rows(rows: Sequence[dict[str, Any]]) -> None:
-    """A line for each picture: its classes, most confident first."""
+    """A line for each image: its classes, most confident first."""
     for row in rows:
         if "classes" in row:
             parts = [f"{shown(entry['class'])} ({entry['confidence']:.1%})" for entry in row["classes"]]
-            print(f"{row['picture']}: {', '.join(parts)}")
+            print(f"{row['image']}: {', '.join(parts)}")
 
 
 def shown(name: str) -> str:
@@ -363,31 +363,31 @@ def shown(name: str) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    command = argparse.ArgumentParser(description="Name what is in pictures.")
+    command = argparse.ArgumentParser(description="Name what is in images.")
     command.add_argument("model", help="model.onnx, its manifest.json beside it")
-    command.add_argument("pictures", nargs="+", metavar="picture", help="JPEG, PNG, WebP, BMP, GIF, TIFF, PPM or AVIF")
+    command.add_argument("images", nargs="+", metavar="image", help="JPEG, PNG, WebP, BMP, GIF, TIFF, PPM or AVIF")
     command.add_argument("--top", type=int, default=3, help="classes to print for each (default 3)")
     command.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     return command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; 0 when every picture was named, else 2."""
+    """Run the command line; 0 when every image was named, else 2."""
     args = parser().parse_args(argv)
     if args.top < 1:
         print(f"run: --top: wanted a number from 1, got {args.top}", file=sys.stderr)
         return 2
     # A terminal that lacks a letter of a class's name gets its code instead of a traceback.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    # Pillow warns about odd metadata and big pictures; what it cannot read, it raises.
+    # Pillow warns about odd metadata and big images; what it cannot read, it raises.
     warnings.simplefilter("ignore")
     try:
-        rows = name_pictures(Classifier(args.model), args.pictures, args.top)
+        rows = name_images(Classifier(args.model), args.images, args.top)
     except UsageError as error:
         print(f"run: {error}", file=sys.stderr)
         return 2
     if args.json:
-        print(json.dumps({"model": args.model, "pictures": rows}, ensure_ascii=False))
+        print(json.dumps({"model": args.model, "images": rows}, ensure_ascii=False))
     else:
         print_rows(rows)
     failures = [row["error"] for row in rows if "error" in row]

@@ -291,10 +291,10 @@ def check_model(files: Any, name: str, manifest: dict[str, Any]) -> str:
         raise Off(f"{name} is network {arch}, the manifest is about {manifest['arch']}")
     check_shapes(session, name, manifest)
     check_reading(manifest["preprocess"])
-    pictures, expected = samples(files, name)
+    images, expected = samples(files, name)
     tolerance = float(manifest["samples"]["tolerance"][name])
     takes_bytes = session.get_inputs()[0].type == "tensor(uint8)"
-    inputs = pictures if takes_bytes else normalised(pictures, manifest["preprocess"])
+    inputs = images if takes_bytes else normalised(images, manifest["preprocess"])
     # One at a time, as it is measured and used.
     got = np.concatenate([run_one(session, inputs[place : place + 1], name) for place in range(len(inputs))])
     if got.shape != expected.shape:
@@ -343,11 +343,11 @@ def check_shapes(session: Any, name: str, manifest: dict[str, Any]) -> None:
 
 
 def check_reading(preprocess: dict[str, Any]) -> None:
-    """Refuse a way of reading pictures that is none: samples are pixels already, and would not show it."""
+    """Refuse a way of reading images that is none: samples are pixels already, and would not show it."""
     crop, presize = preprocess.get("crop", 1.0), preprocess.get("presize")
     cropped = isinstance(crop, (int, float)) and 0 < crop <= 1
     if not cropped or not (presize is None or (isinstance(presize, int) and presize > 0)):
-        raise Off(f"{MANIFEST} says crop {crop!r} and presize {presize!r}: no picture can be read so")
+        raise Off(f"{MANIFEST} says crop {crop!r} and presize {presize!r}: no image can be read so")
     known = (preprocess.get("colour_order"), preprocess.get("interpolation"))
     if known != ("RGB", "bilinear"):
         raise Off(
@@ -539,7 +539,9 @@ def verify(path: Path, args: argparse.Namespace) -> dict[str, Any]:
                 return check_latency(held["row"], model, *budget)
 
             report.check("budget", timed)
-            found["measured"] = held["row"] and {key: held["row"][key] for key in ("latency_ms", "ci_p50_ms", "doubts")}
+            found["measured"] = held["row"] and {
+                key: held["row"][key] for key in ("latency_ms", "ci_p50_ms", "warnings")
+            }
     return {**found, "ok": report.ok, "checks": report.checks}
 
 
@@ -572,8 +574,8 @@ def print_found(found: dict[str, Any]) -> None:
         print(f"{'ok ' if check['ok'] else 'OFF'}  {printable(check['said'])}")
     if found.get("not_of_the_bundle"):
         print(f"     not of the bundle, and not looked at: {', '.join(map(ascii, found['not_of_the_bundle']))}")
-    for doubt in (found.get("measured") or {}).get("doubts", []):
-        print(f"     doubt: {printable(doubt)}")
+    for warning in (found.get("measured") or {}).get("warnings", []):
+        print(f"     warning: {printable(warning)}")
     off = sum(not check["ok"] for check in found["checks"])
     print(f"{off} of {len(found['checks'])} checks are off" if off else f"all {len(found['checks'])} checks are well")
 

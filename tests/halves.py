@@ -1,4 +1,4 @@
-"""A little problem, two classes told apart by which half of the picture is bright, and its training.
+"""A little problem, two classes told apart by which half of the image is bright, and its training.
 
 As a program it trains in a folder, so that a test can kill it: `python halves.py FOLDER EPOCHS`, with a checkpoint
 after every few steps.
@@ -37,10 +37,10 @@ def problem(train: int = 8 * STEPS) -> Dataset:
 
     def split(count: int) -> Split:
         labels = torch.arange(count) % 2
-        pictures = torch.randint(0, 100, (count, 1, 12, 12), generator=generator)
-        pictures[labels == 1, :, 6:] += 120
-        pictures[labels == 0, :, :6] += 120
-        return Split(pictures.to(torch.uint8), labels)
+        images = torch.randint(0, 100, (count, 1, 12, 12), generator=generator)
+        images[labels == 1, :, 6:] += 120
+        images[labels == 0, :, :6] += 120
+        return Split(images.to(torch.uint8), labels)
 
     return Dataset("halves", CLASSES, split(train), split(20), split(20))
 

@@ -22,8 +22,8 @@ NAME_ALL = """async (addresses) => {
   for (const address of addresses) {
     const data = await (await fetch(address)).blob();
     try {
-      const picture = await page.read(new File([data], address));
-      found.push((await page.classify(model, picture, false)).ranked[0]);
+      const image = await page.read(new File([data], address));
+      found.push((await page.classify(model, image, false)).ranked[0]);
     } catch (error) { found.push({ error: error.message }); }
   }
   return found;

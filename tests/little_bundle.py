@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from little_subnet import CALIBRATION_IMAGES, PREPROCESS, digits, taught
+from little_subnet import CALIBRATION_IMAGES, PREPROCESS, digits, trained
 from PIL import Image
 from spaces import SMALL
 
@@ -43,7 +43,7 @@ def little_manifest(subnet: Subnet, preprocess: Preprocess, space: str) -> Manif
         "upper_us": 52.0,
         "sessions": 1,
         "repeated": False,
-        "doubts": [],
+        "warnings": [],
         "model_rss_bytes": None,
         "process_rss_bytes": None,
         "measured_with": SETTING,
@@ -87,7 +87,7 @@ def little_manifest(subnet: Subnet, preprocess: Preprocess, space: str) -> Manif
 def little_bundle(folder: Path) -> Path:
     """Write it to `folder`/bundle: a network that knows the digits a little, in fp32 and int8."""
     dataset = digits()
-    subnet = taught(dataset)
+    subnet = trained(dataset)
     model = export_onnx(subnet, folder / "fp32.onnx")
     inputs = PREPROCESS(dataset.train.tensor()[:CALIBRATION_IMAGES]).numpy()
     recipe = QuantiserRecipe("minmax", "ends", seven_bit_weights=True)
@@ -96,18 +96,18 @@ def little_bundle(folder: Path) -> Path:
     return write_bundle(folder / "bundle", model=model, int8_model=int8, manifest=manifest)
 
 
-def write_pictures(folder: Path, count: int) -> list[Path]:
-    """Test pictures of the digits as files, grey PNG."""
-    pictures = digits().test.tensor()[:count]
+def write_images(folder: Path, count: int) -> list[Path]:
+    """Test images of the digits as files, grey PNG."""
+    images = digits().test.tensor()[:count]
     folder.mkdir(exist_ok=True)
-    paths = [folder / f"{number}.png" for number in range(len(pictures))]
-    for picture, path in zip(pictures, paths, strict=True):
-        Image.fromarray(picture[0].numpy()).save(path)
+    paths = [folder / f"{number}.png" for number in range(len(images))]
+    for image, path in zip(images, paths, strict=True):
+        Image.fromarray(image[0].numpy()).save(path)
     return paths
 
 
-def said_by_run(bundle: Path, pictures: list[Path], model: str = "model.onnx") -> list[dict[str, Any]]:
-    """What the bundle's run.py says of pictures."""
-    command = [sys.executable, "run.py", model, "--json", *map(str, pictures)]
+def said_by_run(bundle: Path, images: list[Path], model: str = "model.onnx") -> list[dict[str, Any]]:
+    """What the bundle's run.py says of images."""
+    command = [sys.executable, "run.py", model, "--json", *map(str, images)]
     done = subprocess.run(command, cwd=bundle, capture_output=True, text=True, encoding="utf-8", check=False)
-    return list(json.loads(done.stdout)["pictures"])
+    return list(json.loads(done.stdout)["images"])

@@ -30,7 +30,7 @@ def digits() -> Dataset:
     return load_dataset(DataConfig(name="digits", validation=0.25), 0)
 
 
-def taught(dataset: Dataset, steps: int = 100) -> Subnet:
+def trained(dataset: Dataset, steps: int = 100) -> Subnet:
     """The smallest subnet, by itself."""
     torch.manual_seed(0)
     subnet = SuperNet(SMALL, dataset.num_classes).extract(ARCH).train()

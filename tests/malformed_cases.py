@@ -96,7 +96,7 @@ def usage() -> Iterator[Case]:
     yield Case("missing config", nothing, ("run", "missing.yaml"), "missing.yaml does not exist")
     yield Case("folder that is no run", nothing, ("run", "table"), "table is no run folder")
     yield Case("endless config", nothing, ("run", "/dev/zero"), "larger than")
-    yield Case("picture for a config", text("a.png", b"\x89PNG\r\n\x1a\n\0"), ("run", "a.png"), "a.png")
+    yield Case("image for a config", text("a.png", b"\x89PNG\r\n\x1a\n\0"), ("run", "a.png"), "a.png")
     yield Case("name too long for a file", nothing, ("run", "x" * 300), "File name too long")
     yield Case("status of nothing", nothing, ("status", "nowhere"), "nowhere is no run folder")
     yield Case("stage of no run", nothing, ("train", "table"), "table is no run folder")
@@ -178,7 +178,7 @@ def settings() -> Iterator[Case]:
         "devices=[nowhere]": "device 'nowhere'",
         "devices=[~no.one/mine.yaml]": "device '~no.one/mine.yaml'",
         "space=~no.one/space.yaml": "space '~no.one/space.yaml'",
-        "data={name: imagefolder, path: ~no.one/pictures}": "~no.one/pictures: no such folder",
+        "data={name: imagefolder, path: ~no.one/images}": "~no.one/images: no such folder",
         "devices=[device.yaml]": "device mine has cpu Abacus",
         "budgets=8ms": "budgets: wanted a list",
         "budgets=[8]": "budgets.0: wanted a text like 8ms",
@@ -287,7 +287,7 @@ def imports() -> Iterator[Case]:
     contents: dict[str, tuple[str | bytes, str]] = {
         "empty": ("", "networks.csv: wanted a line of column names"),
         "no network": (head, "networks.csv: wanted a line of column names"),
-        "picture": (b"\x89PNG\r\n\x1a\n\0", "networks.csv cannot be read as CSV"),
+        "image": (b"\x89PNG\r\n\x1a\n\0", "networks.csv cannot be read as CSV"),
         "no arch": ("name,latency_ms\na,1\n", "line 1: wanted a column arch, or ks, e, d, r; missing ks"),
         "half of once-for-all": ("ks,e,latency_ms\n3,3,1\n", "missing d, r"),
         "no latency": ("arch,latency\n" + line, "line 1: has none of latency_us, latency_ms, latency_s"),
@@ -350,10 +350,10 @@ def exports() -> Iterator[Case]:
     yield case("the run's own bundle", "--out=run/export/bundle", says="choose another --out")
     greedy = replaced("run/config.yaml", "calibration_images: 256", "calibration_images: 99999")
     says = "export.calibration_images is 99999, but there are only"
-    yield case("quantiser wants more pictures", "--precision=int8", says=says, edit=greedy)
+    yield case("quantiser wants more images", "--precision=int8", says=says, edit=greedy)
     start = (*RUN, "--set", "export={precision: int8, calibration_images: 99999}")
-    yield Case("start: quantiser wants more pictures", nothing, start, says)
-    yield Case("plan: quantiser wants more pictures", nothing, (*start, "--plan"), says)
+    yield Case("start: quantiser wants more images", nothing, start, says)
+    yield Case("plan: quantiser wants more images", nothing, (*start, "--plan"), says)
 
 
 def in_run_folder() -> Iterator[Case]:
@@ -382,7 +382,7 @@ def in_run_folder() -> Iterator[Case]:
     other = replaced("run/latency/here/predictor.json", '"space": "tiny-16@', '"space": "other@')
     yield Case("predictor of another space", other, ("search", "run"), "learned on space 'other@", stage="search")
     digits = replaced("run/data.json", '"digest": "', '"digest": "0')
-    yield Case("other pictures", digits, ("search", "run"), "pictures of digits changed", stage="search")
+    yield Case("other images", digits, ("search", "run"), "images of digits changed", stage="search")
     for stage in STAGES[:-1]:
         name = f"run/{RESULTS[stage]}"
         yield Case(f"folder for {RESULTS[stage]}", a_folder(name), report, f"{name} cannot be read", stage="done")
@@ -425,75 +425,75 @@ class Owned:
         return Path.touch, (Path("owned"),)
 
 
-PICTURES = (*RUN, "--set", "data={name: imagefolder, path: pictures}")
+IMAGES = (*RUN, "--set", "data={name: imagefolder, path: images}")
 
 
 def class_folders() -> Iterator[Case]:
-    """Trees of pictures that no classifier can be taught on."""
+    """Trees of images that no classifier can be trained on."""
 
     def case(what: str, edit: Edit, says: str) -> Case:
         def whole(folder: Path) -> None:
             for name in ("cat", "dog"):
-                draw(folder / "pictures" / name, 20)
+                draw(folder / "images" / name, 20)
             edit(folder)
 
-        return Case(f"pictures: {what}", whole, PICTURES, says)
+        return Case(f"images: {what}", whole, IMAGES, says)
 
     def split(folder: Path) -> None:
-        (folder / "pictures").rename(folder / "train")
-        (folder / "pictures").mkdir()
-        (folder / "train").rename(folder / "pictures" / "train")
+        (folder / "images").rename(folder / "train")
+        (folder / "images").mkdir()
+        (folder / "train").rename(folder / "images" / "train")
         for name in ("cat", "dog"):
-            draw(folder / "pictures" / "val" / name, 4)
+            draw(folder / "images" / "val" / name, 4)
 
     def after_split(edit: Edit) -> Edit:
         return lambda folder: (split(folder), edit(folder))
 
     def without(name: str) -> Edit:
-        return lambda folder: shutil.rmtree(folder / "pictures" / name)
+        return lambda folder: shutil.rmtree(folder / "images" / name)
 
     def broken(count: int, content: Callable[[bytes], bytes]) -> Edit:
         def edit(folder: Path) -> None:
-            for path in sorted((folder / "pictures" / "cat").iterdir())[:count]:
+            for path in sorted((folder / "images" / "cat").iterdir())[:count]:
                 path.write_bytes(content(path.read_bytes()))
 
         return edit
 
     def texts(folder: Path) -> None:
-        (folder / "pictures" / "ox").mkdir()
-        text("pictures/ox/note.txt", "an ox")(folder)
+        (folder / "images" / "ox").mkdir()
+        text("images/ox/note.txt", "an ox")(folder)
 
-    yield Case("pictures: no path", nothing, (*RUN, "--set", "data={name: imagefolder}"), "data.path")
-    yield Case("pictures: missing folder", nothing, PICTURES, "pictures: no such folder")
-    yield Case("pictures: a file for the folder", text("pictures", ""), PICTURES, "pictures: no such folder")
-    yield Case("pictures: empty folder", lambda f: (f / "pictures").mkdir(), PICTURES, "2 or more classes, got none")
+    yield Case("images: no path", nothing, (*RUN, "--set", "data={name: imagefolder}"), "data.path")
+    yield Case("images: missing folder", nothing, IMAGES, "images: no such folder")
+    yield Case("images: a file for the folder", text("images", ""), IMAGES, "images: no such folder")
+    yield Case("images: empty folder", lambda f: (f / "images").mkdir(), IMAGES, "2 or more classes, got none")
     yield case("single class", without("dog"), "2 or more classes, got only cat/")
-    yield case("empty class", lambda f: (f / "pictures" / "ox").mkdir(), "ox holds no pictures")
-    yield case("class of texts", texts, "ox holds no pictures")
-    yield case("class with one picture", lambda f: draw(f / "pictures" / "ox", 1), "'ox' has 1, wanted at least 3")
+    yield case("empty class", lambda f: (f / "images" / "ox").mkdir(), "ox holds no images")
+    yield case("class of texts", texts, "ox holds no images")
+    yield case("class with one image", lambda f: draw(f / "images" / "ox", 1), "'ox' has 1, wanted at least 3")
     yield case("val without a class", after_split(without("val/dog")), "val lacks 1 of the classes of train/ (dog)")
-    more = after_split(lambda f: draw(f / "pictures" / "val" / "ox", 2))
+    more = after_split(lambda f: draw(f / "images" / "val" / "ox", 2))
     yield case("val with a class more", more, "val has class 'ox', which train/ lacks")
-    yield case("val without train", after_split(without("train")), "rename the folder of training pictures")
-    twice = after_split(lambda f: draw(f / "pictures" / "valid" / "cat", 2))
+    yield case("val without train", after_split(without("train")), "rename the folder of training images")
+    twice = after_split(lambda f: draw(f / "images" / "valid" / "cat", 2))
     yield case("val twice", twice, "both val/ and valid/")
     yield case("truncated", broken(2, lambda data: data[: len(data) // 2]), "cat/000.png")
     yield case("empty files", broken(2, lambda data: b""), "cat/000.png")
-    yield case("texts named pictures", broken(20, lambda data: b"hello"), "cat/000.png")
+    yield case("texts named images", broken(20, lambda data: b"hello"), "cat/000.png")
     yield case("larger than memory", broken(2, bomb), "cat/000.png")
 
 
 def draw(folder: Path, count: int) -> None:
-    """Pictures of noise, no two alike."""
+    """Images of noise, no two alike."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng((count, *str(folder.name).encode(), *folder.parent.name.encode()))
     for number in range(count):
-        picture = Image.fromarray(rng.integers(0, 256, (14, 12, 3), dtype=np.uint8))
-        picture.save(folder / f"{number:03d}.png")
+        image = Image.fromarray(rng.integers(0, 256, (14, 12, 3), dtype=np.uint8))
+        image.save(folder / f"{number:03d}.png")
 
 
 def bomb(data: bytes) -> bytes:
-    """A PNG whose header announces a picture of a terabyte."""
+    """A PNG whose header announces an image of a terabyte."""
     size = (600_000).to_bytes(4, "big")
     header = b"IHDR" + size + size + data[24:29]
     return data[:12] + header + zlib.crc32(header).to_bytes(4, "big") + data[33:]

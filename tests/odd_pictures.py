@@ -1,4 +1,4 @@
-"""Pictures that are odd in every way that users' pictures are, and what is no whole picture."""
+"""Images that are odd in every way that users' images are, and what is no whole image."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ UNTURNED = {
     7: lambda p: np.rot90(np.transpose(p, (1, 0, 2)), 2),
     8: lambda p: np.rot90(p, -1),
 }
-"""How a picture is stored whose EXIF orientation says that (EXIF 2.3, tag 0x0112)."""
+"""How an image is stored whose EXIF orientation says that (EXIF 2.3, tag 0x0112)."""
 
 
 @cache
@@ -54,12 +54,12 @@ def lossless(folder: Path) -> dict[str, tuple[Path, Pixels]]:
     return {name: (_saved(folder / name, *made[name]), known[name]) for name in made}
 
 
-def _saved(path: Path, picture: Image.Image | bytes, options: dict[str, Any]) -> Path:
+def _saved(path: Path, image: Image.Image | bytes, options: dict[str, Any]) -> Path:
     path.parent.mkdir(exist_ok=True)
-    if isinstance(picture, bytes):
-        path.write_bytes(picture)
+    if isinstance(image, bytes):
+        path.write_bytes(image)
     else:
-        picture.save(path, **options)
+        image.save(path, **options)
     return path
 
 
@@ -144,8 +144,8 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 def _plain(make: Callable[[Pixels], tuple[Image.Image, Pixels]]) -> Kind:
     def made(pixels: Pixels) -> tuple[tuple[Image.Image | bytes, dict[str, Any]], Pixels]:
-        picture, shown = make(pixels)
-        return (picture, {}), shown
+        image, shown = make(pixels)
+        return (image, {}), shown
 
     return made
 
@@ -173,8 +173,8 @@ def lossy(folder: Path) -> dict[str, Path]:
         "cmyk.jpg": (Image.fromarray(seen(51)).convert("CMYK"), {"quality": 95}),
         "progressive.jpg": (Image.fromarray(seen(52)), {"quality": 90, "progressive": True}),
         "large.jpg": (Image.fromarray(seen(53, 1201, 803)), {"quality": 90}),
-        "picture.webp": (Image.fromarray(seen(54)), {"quality": 90}),
-        **{f"picture.{kind}": (Image.fromarray(seen(55)), {"quality": 90}) for kind in AVIF},
+        "image.webp": (Image.fromarray(seen(54)), {"quality": 90}),
+        **{f"image.{kind}": (Image.fromarray(seen(55)), {"quality": 90}) for kind in AVIF},
     }
     for orientation, store in UNTURNED.items():
         exif = Image.Exif()
@@ -185,9 +185,9 @@ def lossy(folder: Path) -> dict[str, Path]:
 
 
 def broken(folder: Path) -> dict[str, Path]:
-    """What is no whole picture, by name."""
+    """What is no whole image, by name."""
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    made: dict[str, bytes] = {"text.png": b"no picture", "empty.png": b"", "empty.jpg": b""}
+    made: dict[str, bytes] = {"text.png": b"no image", "empty.png": b"", "empty.jpg": b""}
     for kind in ("jpg", "png", "gif", "webp", "bmp", *AVIF):
         whole = _saved(folder / f"whole.{kind}", Image.fromarray(noise), {})
         data = whole.read_bytes()

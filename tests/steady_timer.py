@@ -17,9 +17,9 @@ class SteadyTimer:
         asked: models, how they were run, and rounds, by process.
     """
 
-    def __init__(self, us: float | Callable[[Path, int], float], doubts: Sequence[str] = ()) -> None:
-        """Args: microseconds, or a function of the model and the number of the process; what every row doubts."""
-        self._us, self._doubts = us, doubts
+    def __init__(self, us: float | Callable[[Path, int], float], warnings: Sequence[str] = ()) -> None:
+        """Args: microseconds, or a function of the model and the number of the process; what every row warnings."""
+        self._us, self._warnings = us, warnings
         self.asked: list[tuple[tuple[str, ...], DeviceRun, int]] = []
 
     def __call__(
@@ -49,6 +49,6 @@ class SteadyTimer:
             "call_overhead_ms": 0.002,
             "sentinel_p50_ms": 0.1,
             "sentinel_drift": 0.0,
-            "doubts": list(self._doubts),
+            "warnings": list(self._warnings),
             "environment": {"runtime_version": installed_runtime(), "cpu": "Abacus"},
         }

@@ -51,6 +51,6 @@ class SyntheticTimer:
             "call_overhead_ms": 0.0005,
             "sentinel_p50_ms": 0.1,
             "sentinel_drift": 0.0,
-            "doubts": [],
+            "warnings": [],
             "environment": {"runtime_version": installed_runtime(), "cpu": "c", "os": "o"},
         }

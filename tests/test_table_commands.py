@@ -20,7 +20,7 @@ KNOWN = {
     "xeon-2c-amx/ort1.31-cpu-int8-t2": {"sentinel_drift"},
     "xeon-2c-amx-web/ort-web1.30-wasm-fp32-t1-blocked": {"count"},
 }
-"""What is doubted of shipped tables besides, as their README says."""
+"""What is flagged of shipped tables besides, as their README says."""
 ARCHS = ("r12_w8-k3e1_w16-k3e2", "r16_w8-k3e1_w24-k5e4-k3e2")
 
 
@@ -51,19 +51,19 @@ def imported(folder: Path, *more: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", table_names())
-def test_every_shipped_table_is_checked_and_has_no_serious_doubt_about_its_rows(name: str) -> None:
+def test_every_shipped_table_is_checked_and_has_no_serious_warning_about_its_rows(name: str) -> None:
     found = told("check", name)
     assert found["rows"] == len(find_table(name).rows)
-    serious = {doubt["about"] for doubt in found["doubts"] if doubt["serious"]}
+    serious = {warning["about"] for warning in found["warnings"] if warning["serious"]}
     assert serious <= {"interval", "repeat_noise"} | KNOWN.get(name, set())
-    assert f"{len(found['doubts'])} doubts" in said("check", name)
+    assert f"{len(found['warnings'])} warnings" in said("check", name)
 
 
 def test_check_names_the_blocks_of_a_space_that_are_missing(elsewhere: Path) -> None:
     given = ("check", XEON, "--space", elsewhere / "tiny-16.yaml", "--classes", 10)
-    doubts = {doubt["about"]: doubt for doubt in told(*given)["doubts"]}
-    assert "stem_i3_r12_o8_k3_s1_hardswish" in doubts["outside"]["rows"]
-    assert "head_i16_r6_o12_w64_f0_hardswish" in str(told(*given[:-1], 12)["doubts"])
+    warnings = {warning["about"]: warning for warning in told(*given)["warnings"]}
+    assert "stem_i3_r12_o8_k3_s1_hardswish" in warnings["outside"]["rows"]
+    assert "head_i16_r6_o12_w64_f0_hardswish" in str(told(*given[:-1], 12)["warnings"])
 
 
 def test_check_takes_the_classes_of_a_space_from_its_networks_where_heads_differ(elsewhere: Path) -> None:
@@ -125,8 +125,8 @@ def test_an_imported_table_is_listed_shown_and_checked(elsewhere: Path) -> None:
     assert [row["key"] for row in shown["rows"]] == list(ARCHS)
     assert {row["p95_us"] for row in shown["rows"]} == {None}
     assert "1.500       -" in said("show", elsewhere / "new")
-    doubts = {doubt["about"] for doubt in told("check", elsewhere / "new")["doubts"]}
-    assert doubts == {"identity", "unstated"}
+    warnings = {warning["about"] for warning in told("check", elsewhere / "new")["warnings"]}
+    assert warnings == {"identity", "unstated"}
 
 
 @pytest.mark.parametrize("command", ["check", "diff", "merge", "import"])

@@ -10,7 +10,7 @@ from small_run import SMALL_CONFIG, SMALL_SPACE
 from edgenas.config.reading import load_config
 from edgenas.deploy.onnx.exporter import export_onnx
 from edgenas.runs.folder import Run
-from edgenas.runs.run_data import calibration_pictures, run_dataset
+from edgenas.runs.run_data import calibration_split, run_dataset
 from edgenas.stages.start import start_run
 from edgenas.stages.train import run_train, trained_supernet
 from edgenas.stages.verify import model_path
@@ -45,7 +45,7 @@ def finished_by_hand(run: Run) -> None:
         {"strategy": "nsga2", "evaluations": 24, "seconds": 2.0, "budgets": [budget], "front": found, **curve},
     )
     for number, arch in enumerate(front):
-        subnet = materialise(net, arch, calibration_pictures(run, dataset))
+        subnet = materialise(net, arch, calibration_split(run, dataset))
         export_onnx(subnet, run.folder / model_path(number))
     measured = dict.fromkeys(("predicted_us", "p50_us", "p95_us"), 50.0)
     latency = {"here": {**measured, "interval_us": None, "coverage": None, "verdict": "within"}}

@@ -55,7 +55,7 @@ class Facts(BaseModel):
 class OFAAccuracy:
     """A plain network of ReLU layers on one-hot kernels, expand ratios and resolution; inactive blocks are zeros.
 
-    What it tells is top-1 on pictures held out of training, which for the published one lies 3.8 points above that
+    What it tells is top-1 on images held out of training, which for the published one lies 3.8 points above that
     on ImageNet's validation set: good to rank archs by, not to quote.
     """
 

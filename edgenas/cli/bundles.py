@@ -121,4 +121,4 @@ def compare(
     if as_json:
         print_json(found.to_json())
     else:
-        print_comparison(found.names, found.rows, found.doubts)
+        print_comparison(found.names, found.rows, found.warnings)

@@ -68,4 +68,4 @@ def _options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """From pictures, a device and a latency budget to an ONNX model that was measured to meet the budget."""
+    """From images, a device and a latency budget to an ONNX model that was measured to meet the budget."""

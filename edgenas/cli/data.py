@@ -1,4 +1,4 @@
-"""Commands on the user's pictures."""
+"""Commands on the user's images."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from edgenas.cli.options import AsJson, Quiet, print_json
 from edgenas.errors import DataError
 from edgenas.files import user_path
 
-app = typer.Typer(help="Your pictures.", no_args_is_help=True)
+app = typer.Typer(help="Your images.", no_args_is_help=True)
 
 
 @app.callback()
 def _data() -> None:
-    """Your pictures."""
+    """Your images."""
 
 
 @app.command("check")
@@ -25,7 +25,7 @@ def data_check(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Open every picture: classes, counts, sizes, broken and duplicate files, pictures in both train and test."""
+    """Open every image: classes, counts, sizes, broken and duplicate files, images in both train and test."""
     from edgenas.display import LISTED, ProgressDisplay, print_folder_check
     from edgenas.training.data.check import check_folder
 

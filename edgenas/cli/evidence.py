@@ -24,7 +24,7 @@ Jobs = Annotated[
     typer.Option(
         metavar="N",
         min=1,
-        help="Networks taught at a time, a process each, of as many threads each as torch has: with OMP_NUM_THREADS=1 "
+        help="Networks trained at a time, a process each, of as many threads each as torch has: with OMP_NUM_THREADS=1 "
         "as many as cores.",
     ),
 ]
@@ -37,7 +37,7 @@ def trust(
     subnets: Annotated[int, typer.Option(metavar="N", help="Half cover the space, half have near-equal MACs.")] = 12,
     epochs: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option(metavar="E", help="That each is taught alone. Default: as many as the supernet."),
+        typer.Option(metavar="E", help="That each is trained from scratch. Default: as many as the supernet."),
     ] = None,
     seed: Annotated[
         Optional[int],  # noqa: UP045
@@ -51,7 +51,7 @@ def trust(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Can the supernet be trusted: accuracies that subnets inherit, beside what they reach when taught alone.
+    """Can the supernet be trusted: accuracies that subnets inherit, beside what they reach when trained from scratch.
 
     Says first what it costs. Goes on where it stopped. Leaves table, figure and JSON in RUN/trust.
     """

@@ -19,11 +19,11 @@ app = typer.Typer(help="Read what others published.", no_args_is_help=True)
 @app.command("ofa")
 def import_ofa_command(
     checkpoint: Annotated[Path, typer.Argument(help="A public once-for-all checkpoint, like ofa_mbv3_d234_….")],
-    pictures: Annotated[
+    images: Annotated[
         Path,
         typer.Option(
             "--calibration-images",
-            help="Class folders of pictures that it was not trained on, like ImageNet's val/: divided into pictures "
+            help="Class folders of images that it was not trained on, like ImageNet's val/: divided into images "
             "that settle batch norm, that choose, and that judge.",
         ),
     ],
@@ -39,7 +39,7 @@ def import_ofa_command(
     from edgenas.stages.import_ofa import import_ofa, ofa_config
 
     overrides = [*(sets or []), *([f"budgets={json.dumps(budget)}"] if budget else [])]
-    config = ofa_config(user_path(checkpoint), space, user_path(pictures), overrides)
+    config = ofa_config(user_path(checkpoint), space, user_path(images), overrides)
     folder = run or RUNS / config.name
     with ProgressDisplay(quiet=quiet) as progress:
         begun = import_ofa(config, folder, progress)

@@ -77,13 +77,13 @@ FinetuneEpochs = Annotated[
         "--epochs",
         metavar="E",
         callback=_positive,
-        help="Passes over the training pictures (finetune.epochs); with a run folder, it is taught anew.",
+        help="Passes over the training images (finetune.epochs); with a run folder, it is trained anew.",
     ),
 ]
 Onto = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(
-        metavar="FOLDER", help="Class folders of other pictures (finetune.data): the network gets a new classifier."
+        metavar="FOLDER", help="Class folders of other images (finetune.data): the network gets a new classifier."
     ),
 ]
 
@@ -123,7 +123,7 @@ Precision = Annotated[
 ]
 Batch = Annotated[
     Optional[Literal["1", "dynamic"]],  # noqa: UP045
-    typer.Option(help="dynamic: any number of pictures at once. Default: 1."),
+    typer.Option(help="dynamic: any number of images at once. Default: 1."),
 ]
 EmbedPreprocessing = Annotated[
     bool,

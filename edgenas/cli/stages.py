@@ -57,7 +57,7 @@ STAGE_HELP = {
     "train": "Train the supernet.",
     "search": "Search the space within the budgets.",
     "verify": "Measure the front on the devices; drop what misses a budget; choose.",
-    "finetune": "Teach the chosen network on its own, or other pictures, before it is exported.",
+    "finetune": "Train the chosen network on its own, or other images, before it is exported.",
     "report": "Write summary.json and the report from saved files.",
 }
 

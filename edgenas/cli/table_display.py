@@ -7,21 +7,21 @@ from collections.abc import Iterable, Sequence
 from edgenas.deploy.bundle.shipped_wording import milliseconds
 from edgenas.display import say
 from edgenas.latency.table import UNKNOWN, LatencyTable
-from edgenas.latency.table_check import Doubt
+from edgenas.latency.table_check import Warning
 from edgenas.latency.table_diff import TableDiff
 
 LISTED = 3
 """Rows listed of each finding."""
 
 
-def print_check(name: str, table: LatencyTable, doubts: Sequence[Doubt]) -> None:
+def print_check(name: str, table: LatencyTable, warnings: Sequence[Warning]) -> None:
     """What speaks against a table."""
     say(f"{name}: {counted(table)}")
-    for doubt in doubts:
-        say(f"{'SERIOUS' if doubt.serious else 'doubt'}  {doubt.text}")
-        _list(doubt.rows)
-    serious = sum(doubt.serious for doubt in doubts)
-    print(f"{len(doubts)} doubts, {serious} serious" if doubts else "no doubts")
+    for warning in warnings:
+        say(f"{'SERIOUS' if warning.serious else 'warning'}  {warning.text}")
+        _list(warning.rows)
+    serious = sum(warning.serious for warning in warnings)
+    print(f"{len(warnings)} warnings, {serious} serious" if warnings else "no doubts")
 
 
 def print_diff(first: str, second: str, diff: TableDiff) -> None:

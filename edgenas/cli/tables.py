@@ -109,11 +109,11 @@ def tables_check(
     table = find_table(name)
     of = load_space(space) if space else None
     wanted = distinct_blocks(of, classes or _classes(name, table, of)) if of else ()
-    doubts = check_table(table, of, wanted)
+    warnings = check_table(table, of, wanted)
     if as_json:
-        print_json({"table": name, "rows": len(table.rows), "doubts": [doubt.to_json() for doubt in doubts]})
+        print_json({"table": name, "rows": len(table.rows), "warnings": [warning.to_json() for warning in warnings]})
     else:
-        print_check(name, table, doubts)
+        print_check(name, table, warnings)
 
 
 def _classes(name: str, table: LatencyTable, space: SearchSpace) -> int:

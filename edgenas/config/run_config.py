@@ -55,7 +55,7 @@ class RunConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _recipe_by_budgets(cls, value: Any) -> Any:
-        """Where budgets are asked for, the supernet is taught what they allow, unless a recipe is named."""
+        """Where budgets are asked for, the supernet is trained what they allow, unless a recipe is named."""
         train = value.get("train") if isinstance(value, dict) else None
         if not isinstance(train, dict) or train.get("recipe") is not None:
             return value
@@ -92,7 +92,7 @@ class RunConfig(Section):
     def _budgets_to_keep_within(self) -> RunConfig:
         within = self.train and self.train.recipe == "within-budgets" and self.train.epochs
         if within and self.finetune.teacher == "largest":
-            raise ValueError("finetune.teacher largest wants another train.recipe: within-budgets never teaches it")
+            raise ValueError("finetune.teacher largest wants another train.recipe: within-budgets never trains it")
         return self
 
     @model_validator(mode="after")
@@ -107,21 +107,21 @@ class RunConfig(Section):
         if self.train and init is None:
             yield "with accuracy nothing is trained: of train, only init (weights to export) is of use"
         if init is not None and self.data is None:
-            yield "train.init wants data, too: pictures recalibrate batch norm and prove what is exported"
+            yield "train.init wants data, too: images recalibrate batch norm and prove what is exported"
         if self.data is not None and self.train is None:
             yield "with accuracy, data serves the export alone: give its weights, train.init, too, or leave data out"
         if "int8" in {device.precision for device in self.devices}:
-            yield "with accuracy, no device can run int8: what that costs in accuracy is told by pictures alone"
+            yield "with accuracy, no device can run int8: what that costs in accuracy is told by images alone"
         if any(text.startswith("worst_class_error") for text in self.search.objectives):
-            yield "search.objectives: worst_class_error is told by pictures alone"
+            yield "search.objectives: worst_class_error is told by images alone"
         if self.finetune.epochs and init is None:
-            yield "finetune.epochs wants weights (train.init) and pictures (data)"
+            yield "finetune.epochs wants weights (train.init) and images (data)"
         if self.export.precision == "int8" and init is None:
-            yield "export.precision int8 wants weights (train.init) and pictures (data)"
+            yield "export.precision int8 wants weights (train.init) and images (data)"
 
     @property
-    def pictures(self) -> DataConfig:
-        """`data`, where the run has pictures."""
+    def images(self) -> DataConfig:
+        """`data`, where the run has images."""
         assert self.data is not None
         return self.data
 
@@ -138,7 +138,7 @@ class RunConfig(Section):
 
     @property
     def finetunes(self) -> bool:
-        """Whether the chosen subnet is taught on its own: where that is asked for, or its supernet is taught here."""
+        """Whether the chosen subnet is trained on its own: where that is asked for, or its supernet is trained here."""
         if self.finetune.epochs is not None:
             return self.finetune.epochs > 0
         return self.accuracy is None and self.train is not None and bool(self.train.epochs)

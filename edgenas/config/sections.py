@@ -45,7 +45,7 @@ Spread = Annotated[float, Field(gt=0, le=1)]
 
 
 class DataConfig(Section):
-    """Which pictures."""
+    """Which images."""
 
     name: Literal["digits", "fashion-mnist", "cifar10", "cifar100", "imagefolder"]
     path: Path | None = None
@@ -61,7 +61,7 @@ class DataConfig(Section):
 
 
 class AugmentConfig(Section):
-    """What training does to a picture."""
+    """What training does to an image."""
 
     shift: float = Field(0.1, ge=0, lt=0.5)
     flip: bool = False
@@ -86,11 +86,11 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 
 WITH_BOTH_ENDS = ("sandwich", "sandwich-labels", "alpha-divergence", "delayed-shrinking")
-"""Recipes whose steps teach the largest and the smallest subnet."""
+"""Recipes whose steps train the largest and the smallest subnet."""
 
 
 class TrainConfig(Section):
-    """How the supernet is taught."""
+    """How the supernet is trained."""
 
     recipe: Literal[
         "all-sizes",
@@ -196,7 +196,7 @@ RATE_SHARES = {"inherited": 0.5, "fresh": 1.0}
 
 
 class FinetuneConfig(Section):
-    """How the chosen subnet is taught on its own before it is handed over; or taught other pictures than the run's."""
+    """How the chosen subnet is trained on its own before it is handed over; or trained on other images than the run's."""
 
     epochs: float | None = Field(None, ge=0)
     data: DataConfig | None = None
@@ -214,7 +214,7 @@ class FinetuneConfig(Section):
         if self.data is not None and self.teacher != "none":
             raise ValueError("wanted teacher: none with data: the largest subnet does not know other classes")
         if self.data is not None and self.start != "inherited":
-            raise ValueError("wanted start: inherited with data: other pictures are what inherited weights are for")
+            raise ValueError("wanted start: inherited with data: other images are what inherited weights are for")
         return self
 
 

@@ -193,7 +193,7 @@ class Measured:
     def remarks(self) -> list[str]:
         """Warnings, as sentences."""
         again = ["the first session was disturbed in most processes, and was repeated"] if self.repeated else []
-        return [*again, *(f"warning: {printable(warning)}" for warning in self.measurement.doubts)]
+        return [*again, *(f"warning: {printable(warning)}" for warning in self.measurement.warnings)]
 
 
 def _in_time(found: Measured, budget: Budget) -> Check:

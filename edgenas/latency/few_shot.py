@@ -1,4 +1,4 @@
-"""Which few networks teach most about a device when a predictor is carried over from another."""
+"""Which few networks train most about a device when a predictor is carried over from another."""
 
 from __future__ import annotations
 

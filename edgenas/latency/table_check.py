@@ -1,4 +1,4 @@
-"""Doubts about a table: what its timer noted, what its circumstances and rows say, what does not fit the rest."""
+"""Warnings about a table: what its timer noted, what its circumstances and rows say, what does not fit the rest."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from edgenas.space.cost import cost
 from edgenas.space.space import SearchSpace
 
 MANY = 0.1
-"""The share of rows above which a doubt about rows is serious."""
+"""The share of rows above which a warning about rows is serious."""
 WIDE, NOISY = 0.1, 0.05
 FEW_ROUNDS, FEW_RUNS = 8, 50
 DRIFT, LOAD = (0.05, 0.15), (0.1, 0.5)
-"""Each: where doubt begins, and where it is serious."""
+"""Each: where warning begins, and where it is serious."""
 TWICE = 2.0
 
 
 @dataclass(frozen=True)
-class Doubt:
+class Warning:
     """A reason not to rely on a table.
 
     Attributes:
@@ -50,8 +50,8 @@ class Doubt:
 
 def check_table(
     table: LatencyTable, space: SearchSpace | None = None, wanted: Sequence[BlockSpec] = ()
-) -> tuple[Doubt, ...]:
-    """Doubts about a table, serious ones first.
+) -> tuple[Warning, ...]:
+    """Warnings about a table, serious ones first.
 
     Args:
         table: one that could be read, so its form is right.
@@ -67,23 +67,23 @@ def check_table(
         *(_of_networks(table, space) if space else ()),
         *(_missing(table, wanted) if wanted else ()),
     ]
-    return tuple(sorted(found, key=lambda doubt: not doubt.serious))
+    return tuple(sorted(found, key=lambda warning: not warning.serious))
 
 
-def _of_source(table: LatencyTable) -> Iterator[Doubt]:
+def _of_source(table: LatencyTable) -> Iterator[Warning]:
     unknown = [name for name, value in asdict(table.identity).items() if value == UNKNOWN]
     if unknown:
-        yield Doubt("identity", False, f"{UNKNOWN}: {', '.join(unknown)}: no merge takes it")
+        yield Warning("identity", False, f"{UNKNOWN}: {', '.join(unknown)}: no merge takes it")
     unstated = sorted({name for row in table.rows for name, value in row.to_json().items() if value is None})
     if unstated:
         holds = table.circumstances.get(STATISTIC, UNKNOWN)
-        yield Doubt("unstated", False, f"p50_us holds: {holds}; the source does not state {', '.join(unstated)}")
+        yield Warning("unstated", False, f"p50_us holds: {holds}; the source does not state {', '.join(unstated)}")
 
 
-def _of_circumstances(circumstances: Mapping[str, Any]) -> Iterator[Doubt]:
-    recorded = circumstances.get("doubts")
+def _of_circumstances(circumstances: Mapping[str, Any]) -> Iterator[Warning]:
+    recorded = circumstances.get("warnings")
     for text in recorded if isinstance(recorded, list) else ():
-        yield Doubt("recorded", False, f"the timer noted: {text}")
+        yield Warning("recorded", False, f"the timer noted: {text}")
     yield from _beyond(circumstances, "sentinel_drift", DRIFT, "the sentinel drifted by {:.1%} while timing")
     yield from _beyond(circumstances, "foreign_load", LOAD, "other programs kept {:.2f} cores busy")
     sentinels = [value for one in sessions(circumstances) if (value := _number(one, "sentinel_p50_us"))]
@@ -92,10 +92,10 @@ def _of_circumstances(circumstances: Mapping[str, Any]) -> Iterator[Doubt]:
         yield from _beyond(drift, "between_sessions", DRIFT, "the sentinel differs by {:.1%} between merged sessions")
 
 
-def _beyond(values: Mapping[str, Any], key: str, limits: tuple[float, float], text: str) -> Iterator[Doubt]:
+def _beyond(values: Mapping[str, Any], key: str, limits: tuple[float, float], text: str) -> Iterator[Warning]:
     value = _number(values, key)
     if value is not None and value > limits[0]:
-        yield Doubt(key, value > limits[1], text.format(value))
+        yield Warning(key, value > limits[1], text.format(value))
 
 
 def _number(values: Mapping[str, Any], key: str) -> float | None:
@@ -103,7 +103,7 @@ def _number(values: Mapping[str, Any], key: str) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _of_rows(rows: Sequence[LatencyRow]) -> Iterator[Doubt]:
+def _of_rows(rows: Sequence[LatencyRow]) -> Iterator[Warning]:
     yield from _above(
         rows, "interval", lambda r: (r.ci_high_us - r.ci_low_us) / r.p50_us, WIDE, "p50 intervals wider than {:.0%}"
     )
@@ -114,25 +114,25 @@ def _of_rows(rows: Sequence[LatencyRow]) -> Iterator[Doubt]:
         row.key for row in rows if row.p50_us > row.p95_us or row.p50_us < row.ci_low_us or row.p50_us > row.ci_high_us
     ]
     if odd:
-        yield Doubt(
+        yield Warning(
             "order", True, f"{len(odd)} rows: the p50 lies outside its own interval, or above the p95", tuple(odd)
         )
 
 
 def _above(
     rows: Sequence[LatencyRow], about: str, value: Callable[[LatencyRow], float], limit: float, text: str
-) -> Iterator[Doubt]:
+) -> Iterator[Warning]:
     # Comparisons with what is not stated are false.
     beyond = sorted((row for row in rows if value(row) > limit), key=value, reverse=True)
     if beyond:
         said = f"{len(beyond)} of {len(rows)} rows: {text.format(abs(limit))}"
-        yield Doubt(about, len(beyond) > MANY * len(rows), said, tuple(row.key for row in beyond))
+        yield Warning(about, len(beyond) > MANY * len(rows), said, tuple(row.key for row in beyond))
 
 
-def _of_keys(rows: Sequence[LatencyRow]) -> Iterator[Doubt]:
+def _of_keys(rows: Sequence[LatencyRow]) -> Iterator[Warning]:
     unread = [row.key for row in rows if not _read(row)]
     if unread:
-        yield Doubt("key", True, f"{len(unread)} rows: this edgenas knows no such block or arch", tuple(unread))
+        yield Warning("key", True, f"{len(unread)} rows: this edgenas knows no such block or arch", tuple(unread))
 
 
 def _read(row: LatencyRow) -> BlockSpec | Arch | None:
@@ -142,17 +142,17 @@ def _read(row: LatencyRow) -> BlockSpec | Arch | None:
         return None
 
 
-def _of_blocks(rows: Sequence[LatencyRow]) -> Iterator[Doubt]:
+def _of_blocks(rows: Sequence[LatencyRow]) -> Iterator[Warning]:
     latency_us = {spec: row.p50_us for row in rows if isinstance(spec := _read(row), BlockSpec)}
     slower = slower_than_larger(latency_us)
     if slower:
         by_much = any(latency_us[a] > TWICE * latency_us[b] for a, b in slower)
         pairs = tuple(f"{a.key} ({latency_us[a]:.5g} µs) over {b.key} ({latency_us[b]:.5g} µs)" for a, b in slower)
-        yield Doubt("slower", by_much, f"{len(slower)} blocks are slower than a block larger in every way", pairs)
+        yield Warning("slower", by_much, f"{len(slower)} blocks are slower than a block larger in every way", pairs)
     yield from _outliers([(spec.key, ratio) for spec, ratio in blocks_unlike_the_rest(latency_us)], "blocks")
 
 
-def _of_networks(table: LatencyTable, space: SearchSpace) -> Iterator[Doubt]:
+def _of_networks(table: LatencyTable, space: SearchSpace) -> Iterator[Warning]:
     rows = [row for row in table.rows if row.kind == NETWORK and row.space == space.structure_id and _read(row)]
     if rows:
         features = np.log([_on_paper(space, row) for row in rows])
@@ -167,14 +167,14 @@ def _on_paper(space: SearchSpace, row: LatencyRow) -> list[float]:
     return [counted.macs, counted.weight_bytes, counted.peak_activation_bytes, len(specs)]
 
 
-def _outliers(ratios: Sequence[tuple[str, float]], what: str) -> Iterator[Doubt]:
+def _outliers(ratios: Sequence[tuple[str, float]], what: str) -> Iterator[Warning]:
     if ratios:
         far = any(max(ratio, 1 / ratio) > TWICE for _, ratio in ratios)
         listed = tuple(f"{key} ({ratio:.2f} times a smooth fit)" for key, ratio in ratios)
-        yield Doubt("outlier", far, f"{len(ratios)} {what} do not fit the others", listed)
+        yield Warning("outlier", far, f"{len(ratios)} {what} do not fit the others", listed)
 
 
-def _missing(table: LatencyTable, wanted: Sequence[BlockSpec]) -> Iterator[Doubt]:
+def _missing(table: LatencyTable, wanted: Sequence[BlockSpec]) -> Iterator[Warning]:
     """Blocks without a row: inside the measured range of their kind they can be regressed, outside not."""
     measured = table.blocks()
     lacking = [spec for spec in wanted if spec.key not in measured]
@@ -183,10 +183,10 @@ def _missing(table: LatencyTable, wanted: Sequence[BlockSpec]) -> Iterator[Doubt
     inside = [spec.key for spec in lacking if _inside(spec, ranges)]
     if outside:
         text = f"{len(outside)} of the space's {len(wanted)} blocks are missing and outside the measured range"
-        yield Doubt("outside", True, text, tuple(outside))
+        yield Warning("outside", True, text, tuple(outside))
     if inside:
         text = f"{len(inside)} of the space's {len(wanted)} blocks are missing; a predictor regresses them"
-        yield Doubt("missing", False, text, tuple(inside))
+        yield Warning("missing", False, text, tuple(inside))
 
 
 def _ranges(keys: Sequence[str]) -> dict[str, tuple[dict[str, float], dict[str, float]]]:

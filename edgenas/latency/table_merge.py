@@ -56,7 +56,7 @@ def sessions(circumstances: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def combined(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Circumstances of a merged table, from those of its sessions.
 
-    What all share stands as it is; of dates the first and the last, of drift and foreign load the worst, of doubts
+    What all share stands as it is; of dates the first and the last, of drift and foreign load the worst, of warnings
     all. What else differs stands only under `sessions`, where each session's own circumstances are kept whole.
     """
     kept = list(parts)
@@ -79,6 +79,6 @@ _RULES: dict[str, tuple[type | tuple[type, ...], Callable[[Any], Any]]] = {
     "first_measured_at": (str, min),
     "sentinel_drift": ((int, float), max),
     "foreign_load": ((int, float), max),
-    "doubts": (list, _union),
+    "warnings": (list, _union),
     STATISTIC: (str, lambda values: ", ".join(sorted(set(values)))),
 }

@@ -56,7 +56,7 @@ class Measurement:
     count: int
     rounds_p50_us: tuple[float, ...]
     repeat_noise: float
-    doubts: tuple[str, ...]
+    warnings: tuple[str, ...]
     processes_p50_us: tuple[float, ...]
     processes_p95_us: tuple[float, ...]
     sentinel_p50_us: float
@@ -80,11 +80,11 @@ def to_measurement(row: Mapping[str, Any]) -> Measurement:
         count=row["count"],
         rounds_p50_us=rounds,
         repeat_noise=repeat_noise(rounds, p50_us),
-        doubts=tuple(row["doubts"]),
+        warnings=tuple(row["warnings"]),
         processes_p50_us=(p50_us,),
         processes_p95_us=(1e3 * latency["p95"],),
         sentinel_p50_us=1e3 * row["sentinel_p50_ms"],
-        flagged_processes=1 if any(doubt.startswith(DISTURBANCES) for doubt in row["doubts"]) else 0,
+        flagged_processes=1 if any(warning.startswith(DISTURBANCES) for warning in row["warnings"]) else 0,
         model_rss_bytes=_bytes(row, "model_rss_bytes"),
         process_rss_bytes=_bytes(row, "peak_rss_bytes"),
     )
@@ -119,7 +119,7 @@ def pool(measurements: Sequence[Measurement]) -> Measurement:
         count=sum(m.count for m in measurements),
         rounds_p50_us=rounds,
         repeat_noise=repeat_noise(rounds, p50_us),
-        doubts=_pooled_doubts([m.doubts for m in measurements]),
+        warnings=_pooled_warnings([m.warnings for m in measurements]),
         processes_p50_us=tuple(m.p50_us for m in measurements),
         processes_p95_us=tuple(m.p95_us for m in measurements),
         sentinel_p50_us=float(np.median([m.sentinel_p50_us for m in measurements])),
@@ -140,12 +140,12 @@ def _told(values: Iterable[int | None]) -> list[int]:
     return [value for value in values if value is not None]
 
 
-def _pooled_doubts(doubts: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """Doubts that stand against a median over processes: none while no more than a quarter of them has any."""
-    doubted = [own for own in doubts if own]
-    if len(doubted) <= TOLERATED_SHARE * len(doubts):
+def _pooled_warnings(warnings: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Warnings that stand against a median over processes: none while no more than a quarter of them has any."""
+    flagged = [own for own in warnings if own]
+    if len(flagged) <= TOLERATED_SHARE * len(warnings):
         return ()
-    return tuple(f"{len(doubted)} of {len(doubts)} processes: {doubt}" for doubt in doubted[0])
+    return tuple(f"{len(flagged)} of {len(warnings)} processes: {warning}" for warning in flagged[0])
 
 
 def repeat_noise(rounds_p50_us: Sequence[float], p50_us: float) -> float:
@@ -167,13 +167,13 @@ def to_record(
         "row": asdict(_latency_row(name, found, overhead_us)),
         "call_overhead_us": overhead_us,
         "sentinel_p50_us": 1e3 * float(np.median([row["sentinel_p50_ms"] for row in rows])),
-        # As doubts: medians over processes bear with some that were disturbed.
+        # As warnings: medians over processes bear with some that were disturbed.
         "sentinel_drift": float(
             np.quantile([row["sentinel_drift"] for row in rows], 1 - TOLERATED_SHARE, method="lower")
         ),
         "measured_at": measured_at,
         "environment": rows[-1]["environment"],
-        "doubts": list(found.doubts),
+        "warnings": list(found.warnings),
     }
 
 
@@ -247,21 +247,21 @@ def to_table(records: Iterable[Mapping[str, Any]]) -> LatencyTable:
         "ci_coverage": CI_COVERAGE,
         "sentinel_p50_us": float(np.median([record["sentinel_p50_us"] for record in kept])),
         "sentinel_drift": max(record["sentinel_drift"] for record in kept),
-        "doubts": _worst_of_each_kind([record["doubts"] for record in kept]),
+        "warnings": _worst_of_each_kind([record["warnings"] for record in kept]),
     }
     rows = tuple(LatencyRow(**record["row"]) for record in kept)
     return LatencyTable(Identity(**kept[-1]["identity"]), circumstances, rows)
 
 
-def _worst_of_each_kind(doubts: Sequence[Sequence[str]]) -> list[str]:
-    """Of every model's doubts those that differ in numbers alone as one, which tells how many models it is about."""
+def _worst_of_each_kind(warnings: Sequence[Sequence[str]]) -> list[str]:
+    """Of every model's warnings those that differ in numbers alone as one, which tells how many models it is about."""
     kinds: dict[str, dict[int, str]] = {}
-    for model, own in enumerate(doubts):
-        for doubt in own:
-            found = kinds.setdefault(NUMBER.sub("#", doubt), {})
-            found[model] = max(found.get(model, doubt), doubt, key=_numbers)
+    for model, own in enumerate(warnings):
+        for warning in own:
+            found = kinds.setdefault(NUMBER.sub("#", warning), {})
+            found[model] = max(found.get(model, warning), warning, key=_numbers)
     return [
-        f"{len(found)} of {len(doubts)} models, at worst: {max(found.values(), key=_numbers)}"
+        f"{len(found)} of {len(warnings)} models, at worst: {max(found.values(), key=_numbers)}"
         for _, found in sorted(kinds.items())
     ]
 

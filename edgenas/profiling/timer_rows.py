@@ -40,7 +40,7 @@ def believed(row: dict[str, Any]) -> dict[str, Any]:
         "benchmark_info": _plain(row["benchmark_info"]),
         "memory": _plain(row.get("memory")),
         "environment": _plain(row["environment"]),
-        "doubts": [printable(doubt) for doubt in row["doubts"][:MOST_ENTRIES]],
+        "warnings": [printable(warning) for warning in row["warnings"][:MOST_ENTRIES]],
     }
 
 
@@ -112,8 +112,8 @@ def validate_row(row: dict[str, Any], name: str, run: DeviceRun) -> None:
     runtime = environment.get("runtime_version") if isinstance(environment, dict) else None
     if not isinstance(runtime, str) or not re.fullmatch(r"[\w.+-]{1,40}", runtime):
         raise MeasurementError(f"{name}: runtime_version is {shown(runtime)}, wanted a version")
-    if not isinstance(row.get("doubts"), list) or not all(isinstance(doubt, str) for doubt in row["doubts"]):
-        raise MeasurementError(f"{name}: doubts is {shown(row.get('doubts'))}, wanted a list of texts")
+    if not isinstance(row.get("warnings"), list) or not all(isinstance(warning, str) for warning in row["warnings"]):
+        raise MeasurementError(f"{name}: warnings is {shown(row.get('warnings'))}, wanted a list of texts")
 
 
 def _validate_numbers(row: dict[str, Any], name: str) -> None:

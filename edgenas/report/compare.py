@@ -27,13 +27,13 @@ class Compared:
         names: of the runs, each once.
         values: by fact, a value for each run.
         rows: by fact, those for people.
-        doubts: why some of it may not be compared, in sentences.
+        warnings: why some of it may not be compared, in sentences.
     """
 
     names: tuple[str, ...]
     values: dict[str, tuple[Any, ...]]
     rows: dict[str, tuple[str, ...]]
-    doubts: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """As the command prints it."""
@@ -41,7 +41,7 @@ class Compared:
             {"run": name, **{fact: values[place] for fact, values in self.values.items()}}
             for place, name in enumerate(self.names)
         ]
-        return {"runs": runs, "doubts": list(self.doubts)}
+        return {"runs": runs, "warnings": list(self.warnings)}
 
 
 def compare_runs(folders: Sequence[Path]) -> Compared:
@@ -59,7 +59,7 @@ def compare_runs(folders: Sequence[Path]) -> Compared:
     for name, value, shown in [*_facts(), *(fact for device in devices for fact in _on(device))]:
         values[name] = tuple(value(run) for run in runs)
         rows[name] = tuple(MISSING if own is None else shown(own) for own in values[name])
-    return Compared(_names(folders), values, rows, tuple(_doubts(runs, devices)))
+    return Compared(_names(folders), values, rows, tuple(_warnings(runs, devices)))
 
 
 def _names(folders: Sequence[Path]) -> tuple[str, ...]:
@@ -116,22 +116,24 @@ def _on(device: str) -> list[Fact]:
     ]
 
 
-def _doubts(runs: Sequence[Run], devices: Sequence[str]) -> list[str]:
+def _warnings(runs: Sequence[Run], devices: Sequence[str]) -> list[str]:
     said = []
     if len({(run.dataset.name, tuple(sorted(run.dataset.counts.items()))) for run in runs}) > 1:
-        said.append("Doubt: data sets or their splits differ, so accuracies may not be compared.")
+        said.append("Warning: data sets or their splits differ, so accuracies may not be compared.")
     for device in devices:
         known = [run.identities[device] for run in runs if device in run.identities]
         fields = sorted({key for one in known for key in one if len({str(other.get(key)) for other in known}) > 1})
         if fields:
-            said.append(f"Doubt: {device} was measured with another {', '.join(fields)}: latencies may differ by that.")
+            said.append(
+                f"Warning: {device} was measured with another {', '.join(fields)}: latencies may differ by that."
+            )
         processors = {str(run.circumstances.get(device, {}).get("cpu")) for run in runs if device in run.scores}
         if len(processors) > 1:
-            said.append(f"Doubt: {device} is another processor in each run ({', '.join(sorted(processors))}).")
+            said.append(f"Warning: {device} is another processor in each run ({', '.join(sorted(processors))}).")
     n = min((run.dataset.counts.get("test", 0) for run in runs), default=0)
     tops = [run.summary.chosen.test_top1 for run in runs if run.summary.chosen and run.summary.chosen.test_top1]
     if len(tops) > 1 and n and max(tops) - min(tops) < 2 * 2**0.5 * standard_error(max(tops), n):
         said.append(
-            "Doubt: test accuracies are closer than two standard errors of their difference: chance may rank them."
+            "Warning: test accuracies are closer than two standard errors of their difference: chance may rank them."
         )
     return said

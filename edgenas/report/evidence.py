@@ -70,7 +70,7 @@ def gaps(found: Trust) -> list[str]:
             f"{_tau(found.group.tau.macs)}"
         )
     if found.supernet_from is not None:
-        said.append("The supernet began from other weights, the subnets taught alone from none")
+        said.append("The supernet began from other weights, the subnets trained from scratch from none")
     return said
 
 
@@ -151,7 +151,7 @@ def inherited_and_alone(found: Trust) -> Figure:
         )
     ends = [short(100 * end(one.alone for one in found.subnets)) for end in (min, max)]
     line = {"type": "scatter", "mode": "lines", "name": "equal", "x": ends, "y": ends, "line": {"color": "@faint"}}
-    layout = layout_of("validation top-1, taught alone (%)", "inherited (%)")
+    layout = layout_of("validation top-1, trained from scratch (%)", "inherited (%)")
     return {"data": [line, *data], "layout": layout, "label": trusted(found)}
 
 
@@ -161,7 +161,7 @@ def worthwhile(found: Worth) -> str:
     error = "" if found.lead_error is None else f" ± {200 * found.lead_error:.1f}"
     chance = found.lead_error is not None and abs(found.lead) <= 2 * found.lead_error
     return (
-        f"The search's network is {100 * abs(found.lead):.1f}{error} points {side} {found.best_rival} on test pictures"
+        f"The search's network is {100 * abs(found.lead):.1f}{error} points {side} {found.best_rival} on test images"
         f"{', which may be chance' if chance else ''} ({percent(found.edgenas.test_top1)} of one "
         f"run against {percent(best.test_top1.mean)}, mean of {len(best.seeds)} seeds)"
     )
@@ -175,7 +175,7 @@ def beside(found: Worth) -> list[str]:
     said = [
         f"Each rival and seed was given {time} supernet, search and fine-tuning took; {found.best_rival} is behind "
         f"with {best.seeds_behind} of {len(best.seeds)} seeds, which reach {_ends(best.test_top1)}"
-        f"{'' if found.lead_error is None else ' (the ± is that of the test pictures alone)'}; rivals have "
+        f"{'' if found.lead_error is None else ' (the ± is that of the test images alone)'}; rivals have "
         f"{', '.join(latencies)} of the network's measured latency"
     ]
     if found.supernet_from is not None:
@@ -258,7 +258,7 @@ def cost_rows(found: Worth) -> list[list[str]]:
 
 
 def total_costs(found: Worth) -> tuple[Figure, ...]:
-    """Minutes in all by number of budgets, with one supernet and with networks taught alone; none if unknown."""
+    """Minutes in all by number of budgets, with one supernet and with standalone networks; none if unknown."""
     table = found.crossover.table
     if not table:
         return ()

@@ -50,7 +50,7 @@ def plot_trust(found: Trust) -> bytes:
             macs = [one.macs / 1e6 for one in own]
             right.plot(macs, y, mark, color=color, ms=7, label=f"inherited, {name}")
             right.plot(macs, x, mark, mfc="white", mec=color, ms=7, label=f"alone, {name}")
-        left.set(xlabel="validation top-1, taught alone (%)", ylabel="inherited (%)")
+        left.set(xlabel="validation top-1, trained from scratch (%)", ylabel="inherited (%)")
         right.set(xlabel="million MACs", ylabel="validation top-1 (%)")
         left.legend(loc="upper left")
         # Within the axes it would lie on points.

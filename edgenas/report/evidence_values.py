@@ -1,4 +1,4 @@
-"""What a report shows of evidence: of trust in the supernet, of the search's worth, of test pictures in hindsight."""
+"""What a report shows of evidence: of trust in the supernet, of the search's worth, of test images in hindsight."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Taus(Value):
     """Kendall's tau with what subnets reach alone; `lead_over_macs` is that of `inherited` over that of `macs`.
 
     `uncalibrated` is absent where weights are averaged, which training's statistics are not of; `repeated`, the tau of
-    one training alone with others that differ by their seeds, where each subnet was taught once.
+    one training alone with others that differ by their seeds, where each subnet was trained once.
     """
 
     inherited: Estimate
@@ -76,7 +76,7 @@ class Trust(Value):
 
 
 class Contender(Value):
-    """A network that was taught within the time."""
+    """A network that was trained within the time."""
 
     network: str
     seed: int
@@ -151,7 +151,7 @@ class Worth(Value):
 
 
 class FrontScore(Value):
-    """A network of the front on validation and on test pictures, as it was measured (fp32, not fine-tuned)."""
+    """A network of the front on validation and on test images, as it was measured (fp32, not fine-tuned)."""
 
     arch: str
     val_top1: float
@@ -159,7 +159,7 @@ class FrontScore(Value):
 
 
 class ClassChange(Value):
-    """Test pictures of a class: how many the chosen network and the largest subnet get right, and one of both alone."""
+    """Test images of a class: how many the chosen network and the largest subnet get right, and one of both alone."""
 
     name: str
     images: int

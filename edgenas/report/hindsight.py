@@ -1,4 +1,4 @@
-"""What test pictures say once the choice is written down: sentences and figures."""
+"""What test images say once the choice is written down: sentences and figures."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def front_optimism(run: Run) -> str:
     if found is None:
         return "Test top-1 of the front was not recorded: `edgenas export` of this version records it"
     if not found.front:
-        return "No network of the front was measured, so none but the chosen one was scored on test pictures"
+        return "No network of the front was measured, so none but the chosen one was scored on test images"
     gaps = {one.arch: 100 * (one.val_top1 - one.test_top1) for one in found.front}
     average = sum(gaps.values()) / len(gaps)
     ends = f"from {_side(min(gaps.values()))} to {_side(max(gaps.values()))}"
     said = (
-        f"Along the front of {len(gaps)} networks, scored on test pictures once the choice was written down, "
+        f"Along the front of {len(gaps)} networks, scored on test images once the choice was written down, "
         f"validation is {_side(average)} test on average ({ends})"
     )
     if found.chosen not in gaps:
@@ -56,16 +56,16 @@ def _side(points: float) -> str:
 
 
 def paid(run: Run) -> str:
-    """Which classes paid for the speed, against the largest subnet that the same supernet was taught."""
+    """Which classes paid for the speed, against the largest subnet that the same supernet was trained."""
     found = run.hindsight
     if found is None or not found.classes:
         return "Accuracy by class was not held against the largest subnet: `edgenas export` of this version does that"
-    taught = " that was taught (nothing beyond the budgets was)" if found.within_budgets else ""
+    trained = " that was trained (nothing beyond the budgets was)" if found.within_budgets else ""
     if found.chosen == found.largest:
-        return f"The chosen network is the largest one{taught}, so no class paid for its speed"
+        return f"The chosen network is the largest one{trained}, so no class paid for its speed"
     whole = 100 * sum(_lost(one) for one in found.classes) / sum(one.images for one in found.classes)
     lead = (
-        f"Against the largest subnet{taught}, the chosen network is {_side(-whole)} on all test pictures, both with "
+        f"Against the largest subnet{trained}, the chosen network is {_side(-whole)} on all test images, both with "
         "the weights they inherit"
     )
     losers, classes = _losers(found), len(by_change(found))
@@ -76,7 +76,7 @@ def paid(run: Run) -> str:
             return f"{lead}; no class paid for the speed"
         return (
             f"{lead}; no class lost more than chance explains, most of all {name_in_sentence(most.name)} "
-            f"({_points(most)} on {most.images:,} pictures; {corrected})"
+            f"({_points(most)} on {most.images:,} images; {corrected})"
         )
     named = shortened([f"{name_in_sentence(one.name)} ({_points(one)})" for one in losers], NAMED_CLASSES)
     return (
@@ -160,7 +160,7 @@ def front_on_test(run: Run) -> Figure:
 
 
 def by_change(found: Hindsight) -> Sequence[ClassChange]:
-    """Classes that have pictures, those that paid most first."""
+    """Classes that have images, those that paid most first."""
     return sorted((one for one in found.classes if one.images), key=lambda one: -_share(one))
 
 

@@ -1,4 +1,4 @@
-"""What int8 of the chosen network costs and gives, doubts included."""
+"""What int8 of the chosen network costs and gives, warnings included."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from edgenas.report.predictor_judgement import NOISY
 from edgenas.report.values import Chosen, Int8, Run
 
 FEW_IMAGES = 4
-"""A difference in right answers to the same pictures of at most this many is within chance.
+"""A difference in right answers to the same images of at most this many is within chance.
 
-At least as many pictures as the difference are answered otherwise; the sign test's two standard errors over them are
+At least as many images as the difference are answered otherwise; the sign test's two standard errors over them are
 twice the root of their number, which up to 4 is no less than the difference (McNemar 1947).
 """
 
@@ -38,7 +38,7 @@ def fp32_top1(chosen: Chosen, found: Int8) -> tuple[float, float | None]:
     return found.fp32_val_top1, found.fp32_test_top1
 
 
-def int8_doubts(run: Run) -> list[str]:
+def int8_warnings(run: Run) -> list[str]:
     """What speaks for and against int8's figures, one sentence each."""
     checks = (_int8_allowed, _int8_drop, _int8_recipes, _int8_timing)
     return [sentence for check in checks for sentence in check(run)]
@@ -61,7 +61,7 @@ def _int8_drop(run: Run) -> list[str]:
         return []
     if images == 0:
         return [f"As many of {n:,} test images are right as in fp32."]
-    return [f"Doubt: on the test images that is {images} of {n:,}, too few to tell from chance."]
+    return [f"Warning: on the test images that is {images} of {n:,}, too few to tell from chance."]
 
 
 def _int8_recipes(run: Run) -> list[str]:
@@ -72,7 +72,7 @@ def _int8_recipes(run: Run) -> list[str]:
     images = round(n * (scores[0] - scores[1]))
     if images > FEW_IMAGES:
         return []
-    return [f"Doubt: the best two recipes are {images} of {n:,} validation images apart: chance may have chosen."]
+    return [f"Warning: the best two recipes are {images} of {n:,} validation images apart: chance may have chosen."]
 
 
 def _int8_timing(run: Run) -> list[str]:
@@ -80,11 +80,11 @@ def _int8_timing(run: Run) -> list[str]:
     assert found is not None
     said = []
     for device, one in found.latency.items():
-        if one.doubts:
-            said.append(f"Doubt: {device}: the timer doubts this measurement: {one.doubts[0]}.")
+        if one.warnings:
+            said.append(f"Warning: {device}: the timer warnings this measurement: {one.warnings[0]}.")
         noise = max(one.repeat_noise, one.fp32_repeat_noise or 0.0)
         if noise > NOISY:
-            said.append(f"Doubt: {device} is unsteady: either file, timed again, differs by {percent(noise)}.")
+            said.append(f"Warning: {device} is unsteady: either file, timed again, differs by {percent(noise)}.")
     return said
 
 

@@ -1,4 +1,4 @@
-"""A sentence of plain judgement for each figure, doubts included."""
+"""A sentence of plain judgement for each figure, warnings included."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def accuracy(run: Run) -> str | None:
     )
 
 
-def front_doubts(run: Run, device: str) -> str | None:
-    """What the timer doubts about the front's measurements; None where it doubts none."""
-    known = [n.latency[device].doubts for n in run.summary.front if device in n.latency]
-    doubted = [doubts for doubts in known if doubts]
-    if not doubted:
+def front_warnings(run: Run, device: str) -> str | None:
+    """What the timer warnings about the front's measurements; None where it warnings none."""
+    known = [n.latency[device].warnings for n in run.summary.front if device in n.latency]
+    flagged = [warnings for warnings in known if warnings]
+    if not flagged:
         return None
-    return f"{device}: the timer doubts {len(doubted)} of {len(known)} measurements: {doubted[0][0]}"
+    return f"{device}: the timer warnings {len(flagged)} of {len(known)} measurements: {flagged[0][0]}"
 
 
 def front_on(run: Run, device: str) -> str:
@@ -95,15 +95,15 @@ def optimism(run: Run) -> str:
     if chosen is None or chosen.test_top1 is None:
         return "The chosen network was not scored on the test images."
     gap = 100 * (chosen.val_top1 - chosen.test_top1)
-    # The counts are of the run's own pictures.
-    n = None if _taught_others(run) else run.dataset.counts.get("test")
+    # The counts are of the run's own images.
+    n = None if _trained_others(run) else run.dataset.counts.get("test")
     of = f" of {n:,} images" if n else ""
     noise = f" (its own sampling error is about ±{100 * standard_error(chosen.test_top1, n):.1f} points)" if n else ""
     side = "below" if gap > 0 else "above"
     return f"Its test top-1{of} is {abs(gap):.1f} points {side} the validation top-1{noise}."
 
 
-def _taught_others(run: Run) -> bool:
+def _trained_others(run: Run) -> bool:
     return run.summary.finetune is not None and run.summary.finetune.val_top1_before is None
 
 
@@ -112,11 +112,11 @@ def finetuned(run: Run) -> str:
     found = run.summary.finetune
     if found is None:
         return ""
-    pictures = f"{found.training_images:,} pictures of " if found.training_images else ""
+    images = f"{found.training_images:,} images of " if found.training_images else ""
     epochs = f" ({round(found.epochs, 2):g} epochs)" if found.epochs else ""
     fresh = found.start == "fresh"
-    dataset = pictures + name_in_sentence(found.dataset)
-    lead = f"{'Taught anew' if fresh else 'Fine-tuned'} for {duration(found.seconds)}{epochs} on {dataset}"
+    dataset = images + name_in_sentence(found.dataset)
+    lead = f"{'Trained anew' if fresh else 'Fine-tuned'} for {duration(found.seconds)}{epochs} on {dataset}"
     weights = "from fresh weights" if fresh else "from the weights it inherited"
     if found.val_top1_before is None:
         said = f"{lead}, whose classes it tells, {weights} and with a new classifier"
@@ -135,14 +135,14 @@ def training(run: Run) -> str:
         return f"Weights are those of `{run.config['train']['init']}`" if taken else "No training step was recorded"
     lead = f"Loss fell from {run.steps[0].loss:.2f} to {_last_loss(run):.2f} in {run.steps[-1].epoch:.3g} epochs"
     if run.steps[0].loss <= _last_loss(run):
-        lead = f"Doubt: the loss did not fall ({run.steps[0].loss:.2f} to {_last_loss(run):.2f})"
+        lead = f"Warning: the loss did not fall ({run.steps[0].loss:.2f} to {_last_loss(run):.2f})"
     if not run.validations:
         return lead
     ends = ", ".join(f"{name} {percent(value)}" for name, value in run.validations[-1].top1.items())
     return f"{lead}; validation top-1 at the end: {ends}"
 
 
-def taught(run: Run) -> str:
+def trained(run: Run) -> str:
     """What was done to the supernet's weights."""
     supernet = run.summary.supernet
     if supernet is None or not supernet.images_per_second:

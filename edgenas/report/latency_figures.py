@@ -153,7 +153,7 @@ def _told(number: int, network: Network, latency: Latency) -> str:
 
 
 def _frame(layout: Figure, shown: Shown, limits: Sequence[float], stars: Sequence[tuple[str, float, float]]) -> None:
-    """Show the front, its budgets and the file that ships; the cloud of evaluations may run out of the picture."""
+    """Show the front, its budgets and the file that ships; the cloud of evaluations may run out of the image."""
     times = [*limits, *(latency_us / 1e3 for _, latency_us, _ in stars)]
     for _, _, latency in shown:
         known = (latency.p50_us, latency.p95_us, latency.predicted_us, *(latency.interval_us or ()))

@@ -59,7 +59,7 @@ def load_run(folder: Path) -> Run:
 
 
 def _dataset(summary: Summary, folder: Path) -> Dataset:
-    """The run's pictures; of a run without any, all that is known is what its accuracies are of."""
+    """The run's images; of a run without any, all that is known is what its accuracies are of."""
     if summary.supernet is None:
         return Dataset(name=summary.dataset, num_classes=summary.num_classes or 0, classes=(), counts={})
     return _read(Dataset, folder, "data.json", "train")

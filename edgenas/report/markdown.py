@@ -103,7 +103,7 @@ def _result(run: Run, plots: Sequence[str]) -> list[str]:
     header = ["", "device", "validation top-1", "predicted, interval (ms)", "p50 / p95 (ms)", "within budget", "arch"]
     held = sentences([judgement.front_on(run, device) for device in run.devices])
     told = judgement.accuracy(run)
-    held += sentences([judgement.front_doubts(run, device) or "" for device in run.devices])
+    held += sentences([judgement.front_warnings(run, device) or "" for device in run.devices])
     return [
         f"**{markdown_sentence(judgement.front(run))}.**",
         "",
@@ -115,7 +115,7 @@ def _result(run: Run, plots: Sequence[str]) -> list[str]:
         "",
         *([f"{markdown_sentence(told)}.", ""] if told else []),
         *([MADE_THE_CHOICE, ""] if judgement.shipped(run) else []),
-        "Latencies here are of the network alone: decoding, resizing and normalising pictures are not included.",
+        "Latencies here are of the network alone: decoding, resizing and normalising images are not included.",
         "",
         "Predictions against measurements on the front:",
         "",
@@ -208,11 +208,11 @@ def _cost(run: Run) -> list[str]:
 
 def _predictor(run: Run, device: str) -> list[str]:
     score = run.scores[device]
-    doubts = predictor_judgement.predictor_doubts(score)
+    warnings = predictor_judgement.predictor_warnings(score)
     return [
         f"## Latency predictor: {markdown(device)}",
         "",
-        markdown_sentence(f"{predictor_judgement.predictor(score)}. {' '.join(doubts)}"),
+        markdown_sentence(f"{predictor_judgement.predictor(score)}. {' '.join(warnings)}"),
         "",
         *([markdown_sentence(formed), ""] if (formed := predictor_judgement.form(run, device)) else []),
         *table(["on networks not seen in fitting", "value"], [[*row] for row in score_rows(score).items()]),
@@ -261,7 +261,7 @@ def _training(run: Run, plots: Sequence[str]) -> list[str]:
         "",
         f"{markdown_sentence(judgement.training(run))}.",
         "",
-        f"Supernet of space `{run.summary.space}`: {count(supernet.params)} parameters, {judgement.taught(run)}. "
+        f"Supernet of space `{run.summary.space}`: {count(supernet.params)} parameters, {judgement.trained(run)}. "
         f"Images of {markdown(run.dataset.name)}, {run.dataset.num_classes} classes: {splits}.",
         *image("training.png", "Training loss and validation top-1", plots, before=[""]),
     ]

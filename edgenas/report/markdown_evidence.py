@@ -1,4 +1,4 @@
-"""The parts of report.md that look back: on test pictures, on the supernet, on what the search was worth."""
+"""The parts of report.md that look back: on test images, on the supernet, on what the search was worth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _finding(finding: str, details: Sequence[str]) -> str:
 
 
 def hindsight_section(run: Run, plots: Sequence[str]) -> list[str]:
-    """The front on test pictures, and classes beside the largest subnet's."""
+    """The front on test images, and classes beside the largest subnet's."""
     if run.hindsight is None:
         return []
     rows = hindsight.change_rows(run.hindsight)

@@ -24,7 +24,7 @@ def int8_section(run: Run) -> list[str]:
     return [
         "## int8 beside fp32",
         "",
-        markdown_sentence(f"{int8_judgement.int8(run)}. {' '.join(int8_judgement.int8_doubts(run))}".rstrip()),
+        markdown_sentence(f"{int8_judgement.int8(run)}. {' '.join(int8_judgement.int8_warnings(run))}".rstrip()),
         "",
         *sentences(found.notes),
         "",

@@ -1,4 +1,4 @@
-"""Pieces of Markdown: tables, pictures, what is folded."""
+"""Pieces of Markdown: tables, images, what is folded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def sentences(lines: Sequence[str]) -> list[str]:
 
 
 def image(name: str, alt: str, plots: Sequence[str], before: Sequence[str] = ()) -> list[str]:
-    """A picture, where there is one of that name."""
+    """An image, where there is one of that name."""
     return [*before, f"![{markdown(alt)}]({name})"] if name in plots else []
 
 

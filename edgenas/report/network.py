@@ -27,7 +27,7 @@ class Block:
         name: where it stands, like `stage2.block1`.
         what: its operators in words.
         shape: of its output, like `14 × 14 × 24`.
-        macs: multiply-accumulates of one picture.
+        macs: multiply-accumulates of one image.
         latency_us: by device, None where it is neither measured nor within the measured range.
         measured: devices that it was timed on by itself; elsewhere its latency is regressed.
     """

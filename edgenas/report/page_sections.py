@@ -57,7 +57,7 @@ def sections(run: Run) -> list[Section]:
 def _front(run: Run) -> Section:
     told = ["The table's accuracies and latencies made the choice"] if judgement.shipped(run) else []
     told += [judgement.front_on(run, device) for device in run.devices]
-    told += [doubt for device in run.devices if (doubt := judgement.front_doubts(run, device))]
+    told += [warning for device in run.devices if (warning := judgement.front_warnings(run, device))]
     figures_shown = ["validation top-1", "predicted, interval (ms)", "p50 / p95 (ms)", "within budget"]
     header = ["", "device", *figures_shown, "network"]
     rows = [row for place, network in enumerate(run.networks, 1) for row in _network_rows(run, place, network)]
@@ -108,7 +108,7 @@ def _predictor(run: Run) -> list[Section]:
     """Of devices whose predictor was scored: one that is known by a table of blocks has none."""
     parts = []
     for device, score in run.scores.items():
-        said = [predictor_judgement.predictor(score), *predictor_judgement.predictor_doubts(score)]
+        said = [predictor_judgement.predictor(score), *predictor_judgement.predictor_warnings(score)]
         said += [formed] if (formed := predictor_judgement.form(run, device)) else []
         rows = [[name, value] for name, value in score_rows(score).items()]
         shown = table(["on networks not seen in fitting", "value"], rows, numbers=(1,))
@@ -131,7 +131,7 @@ def _accuracy(run: Run) -> list[Section]:
             (figures.validation_and_test(run), *([hindsight.front_on_test(run)] if _has_front(run) else [])),
             sentences([hindsight.front_optimism(run)])
             + (
-                sentences([int8_judgement.int8(run), *int8_judgement.int8_doubts(run), *run.summary.int8.notes])
+                sentences([int8_judgement.int8(run), *int8_judgement.int8_warnings(run), *run.summary.int8.notes])
                 if run.summary.int8
                 else ""
             ),
@@ -190,7 +190,7 @@ def _training(run: Run) -> list[Section]:
     splits = ", ".join(f"{n:,} {split}" for split, n in run.dataset.counts.items())
     said = (
         f"Supernet of space {run.summary.space}: {count(supernet.params)} parameters, "
-        f"{judgement.taught(run)}. {run.dataset.name}: {run.dataset.num_classes} classes, {splits}"
+        f"{judgement.trained(run)}. {run.dataset.name}: {run.dataset.num_classes} classes, {splits}"
     )
     return [Section("training", "Training", judgement.training(run), tuple(drawn), sentences([said]))]
 

@@ -147,7 +147,7 @@ def _mark_chosen(axes: Axes, run: Run, device: str, shown: Shown) -> None:
 
 
 def _frame(axes: Axes, shown: Shown, limits: Sequence[float], stars: Sequence[tuple[str, float, float]]) -> None:
-    """Show the front, its budgets and the file that ships; the cloud of evaluations may run out of the picture."""
+    """Show the front, its budgets and the file that ships; the cloud of evaluations may run out of the image."""
     times = [*limits, *(latency_us for _, latency_us, _ in stars)]
     for _, _, latency in shown:
         known = (latency.p50_us, latency.p95_us, latency.predicted_us, *(latency.interval_us or ()))
@@ -291,5 +291,5 @@ def plot_blocks(model: str, p50_us: float, blocks: Sequence[Mapping[str, Any]]) 
         axes.grid(axis="y", visible=False)
         figure.legend(loc="outside lower right", ncols=2)
         most = f"{longest['name']} takes most, {100 * longest['share']:.0f} %"
-        headline(figure, f"{model}: {ms(p50_us)} ms a picture; {most}")
+        headline(figure, f"{model}: {ms(p50_us)} ms an image; {most}")
         return png(figure, letters)

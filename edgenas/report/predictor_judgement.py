@@ -39,7 +39,7 @@ def predictor(score: Score) -> str:
     )
 
 
-def predictor_doubts(score: Score) -> list[str]:
+def predictor_warnings(score: Score) -> list[str]:
     """What speaks for and against trusting the predictor, one sentence each."""
     return [sentence for check in (_noise, _baseline, _ranking, _intervals, _bias, _few) if (sentence := check(score))]
 
@@ -47,10 +47,10 @@ def predictor_doubts(score: Score) -> list[str]:
 def _noise(score: Score) -> str:
     noise = score.repeat_noise
     if noise is None:
-        return "Doubt: the device's repeat noise is unknown, so nobody can say how good a prediction could be."
+        return "Warning: the device's repeat noise is unknown, so nobody can say how good a prediction could be."
     if noise > NOISY:
         return (
-            f"Doubt: the device is unsteady: the same network, timed again, differs by {percent(noise)}; no "
+            f"Warning: the device is unsteady: the same network, timed again, differs by {percent(noise)}; no "
             "predictor can do better than that."
         )
     return (
@@ -68,7 +68,7 @@ def _baseline(score: Score) -> str:
         return ""
     name = min(known, key=lambda each: known[each])
     if known[name] <= score.mape:
-        return f"Doubt: {name} does as well ({percent(known[name])}); the predictor adds nothing here."
+        return f"Warning: {name} does as well ({percent(known[name])}); the predictor adds nothing here."
     return f"The best simple baseline, {name}, misses by {percent(known[name])}."
 
 
@@ -76,7 +76,7 @@ def _ranking(score: Score) -> str:
     tau = score.kendall_tau
     if tau is None or tau >= POOR_TAU:
         return ""
-    return f"Doubt: a Kendall tau of {tau:.2f} means that close networks are often ranked the wrong way round."
+    return f"Warning: a Kendall tau of {tau:.2f} means that close networks are often ranked the wrong way round."
 
 
 def _intervals(score: Score) -> str:
@@ -86,7 +86,7 @@ def _intervals(score: Score) -> str:
     # Two standard errors of a 90 % coverage counted over n_test networks.
     slack = 2 * (0.09 / max(score.n_test, 1)) ** 0.5
     if coverage < 0.9 - slack:
-        return f"Doubt: the 90 % intervals held for only {percent(coverage, 0)} of the networks; they are too narrow."
+        return f"Warning: the 90 % intervals held for only {percent(coverage, 0)} of the networks; they are too narrow."
     return f"The 90 % intervals held for {percent(coverage, 0)} of the networks."
 
 
@@ -95,10 +95,10 @@ def _bias(score: Score) -> str:
     if bias is None or abs(bias) < max(0.01, score.mape / 2):
         return ""
     side = "slower" if bias > 0 else "faster"
-    return f"Doubt: predictions lean one way: networks look {percent(abs(bias))} {side} than they are."
+    return f"Warning: predictions lean one way: networks look {percent(abs(bias))} {side} than they are."
 
 
 def _few(score: Score) -> str:
     if score.n_test >= FEW_NETWORKS:
         return ""
-    return f"Doubt: {score.n_test} unseen networks are few; shares counted over them are rough."
+    return f"Warning: {score.n_test} unseen networks are few; shares counted over them are rough."

@@ -19,7 +19,7 @@ def unscored(run: Run) -> str | None:
     failed = run.search.failures
     if not failed:
         return None
-    return f"Doubt: {len(failed)} subnets could not be scored, the first `{failed[0].arch}`: {failed[0].cause}."
+    return f"Warning: {len(failed)} subnets could not be scored, the first `{failed[0].arch}`: {failed[0].cause}."
 
 
 def strategy_name(strategy: str) -> str:
@@ -77,7 +77,7 @@ def genes(run: Run) -> list[str]:
     if tau < POOR_TAU:
         return [
             *said,
-            f"Doubt: accuracies are of {model} that ranks subnets it was not shown with a tau of {tau:.2f} only.",
+            f"Warning: accuracies are of {model} that ranks subnets it was not shown with a tau of {tau:.2f} only.",
         ]
     return [*said, f"Accuracies are of {model} (tau {tau:.2f} on subnets it was not shown)."]
 

@@ -32,7 +32,7 @@ class Latency(Value):
     p50_us: float | None
     p95_us: float | None
     verdict: Verdict | None
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     model_rss_bytes: int | None = None
     process_rss_bytes: int | None = None
 
@@ -73,7 +73,7 @@ class ShippedLatency(Value):
     upper_us: float | None
     sessions: int
     repeated: bool
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     model_rss_bytes: int | None = None
     process_rss_bytes: int | None = None
 
@@ -100,7 +100,7 @@ class Int8Latency(Value):
     ci_low_us: float
     ci_high_us: float
     repeat_noise: float
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     fp32_p50_us: float
     fp32_ci_low_us: float | None = None
     fp32_ci_high_us: float | None = None
@@ -116,7 +116,7 @@ class Int8(Value):
         onnx: relative to the run folder.
         fp32_val_top1: of model.onnx; `fp32_test_top1` likewise. None in runs of older versions, whose chosen network's
             they are.
-        quantiser_recipe: by which it was made, the most accurate on validation pictures.
+        quantiser_recipe: by which it was made, the most accurate on validation images.
         recipes_tried: validation top-1 of each.
         max_drop: how much validation top-1 it may cost, a fraction.
         size_bytes: of the file; `fp32_size_bytes` of the fp32 one, None in runs of older versions.
@@ -165,9 +165,9 @@ class Accuracy(Value):
 
 
 class Finetuned(Value):
-    """What fine-tuning the chosen network brought; without a `before` it was taught other pictures than the run's.
+    """What fine-tuning the chosen network brought; without a `before` it was trained on other images than the run's.
 
-    Runs of older versions do not say how many pictures and epochs.
+    Runs of older versions do not say how many images and epochs.
     """
 
     dataset: str
@@ -185,7 +185,7 @@ class Summary(Value):
     space: str
     dataset: str
     num_classes: int | None = None
-    """Said where the run has no pictures that say it."""
+    """Said where the run has no images that say it."""
     budgets: tuple[BudgetLine, ...]
     supernet: SupernetFacts | None = None
     accuracy: Accuracy | None = None
@@ -341,7 +341,7 @@ class Run:
         return tuple(named) + tuple(sorted(set(known) - set(named)))
 
     def scored_images(self, split: str) -> int:
-        """How many of the run's pictures accuracies of a split are of; 0 where that is not known."""
+        """How many of the run's images accuracies of a split are of; 0 where that is not known."""
         images = self.dataset.counts.get(split, 0)
         wanted = (self.config.get("search") or {}).get("validation_images") if split == "validation" else None
         return min(images, wanted) if wanted else images

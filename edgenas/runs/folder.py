@@ -38,7 +38,7 @@ WEIGHTLESS = {
     "finetune": "nothing is fine-tuned: the run knows accuracies but has no weights",
     "export": (
         "no ONNX file was written, for the run knows accuracies but has no weights. A new run exports the chosen "
-        "network where the config names both a supernet of this space (train: {init: …}) and pictures of its classes "
+        "network where the config names both a supernet of this space (train: {init: …}) and images of its classes "
         "(data: …), which recalibrate batch norm and prove the file"
     ),
 }
@@ -108,7 +108,7 @@ class Run:
     def finish(self, stage: str, result: dict[str, Any]) -> None:
         """Write a stage's results, and with them that it is finished; later stages are to be done again."""
         for later in ORDER[ORDER.index(stage) + 1 :]:
-            # What was taught stays so: training looks at the profile but once, for bad budgets and for what is allowed.
+            # The supernet is kept: training reads the profile once, to check budgets and to sample within them.
             if (stage, later) != ("profile", "train"):
                 self.result_path(later).unlink(missing_ok=True)
         write_json(self.result_path(stage), result)

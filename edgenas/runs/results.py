@@ -203,7 +203,7 @@ class Exported(_Result):
 
 
 class Supernet(_Result):
-    """What a fine-tuned subnet inherited its weights from: the pictures it was taught, and the weights' digest."""
+    """What a fine-tuned subnet inherited its weights from: the images it was trained, and the weights' digest."""
 
     dataset: str
     weights: str

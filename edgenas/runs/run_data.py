@@ -1,4 +1,4 @@
-"""The run's pictures, and what is written down about them."""
+"""The run's images, and what is written down about them."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ def run_dataset(run: Run, progress: Progress | None = None) -> Dataset:
     """Load the run's set; the first time its splits are written down, later they must be the same.
 
     Raises:
-        RunFolderError: the pictures changed since the run began.
+        RunFolderError: the images changed since the run began.
         DataError: see `load_dataset`.
     """
     path = run.folder / DESCRIPTION
-    dataset, digest = load_pictures(run, progress)
+    dataset, digest = load_images(run, progress)
     if not path.exists():
         write_json(path, _description(dataset, digest))
         for note in dataset.notes:
             LOGGER.warning("note: %s", note)
     elif read_json(path)["digest"] != digest:
         raise RunFolderError(
-            f"{run.folder}: the pictures of {dataset.name} changed since this run began: choose another --run folder"
+            f"{run.folder}: the images of {dataset.name} changed since this run began: choose another --run folder"
         )
     return dataset
 
 
 def run_classes(run: Run) -> int:
-    """How many classes the run's networks tell apart: those of its pictures, or of what tells accuracies.
+    """How many classes the run's networks tell apart: those of its images, or of what tells accuracies.
 
     Raises:
         DataError: see `load_dataset` and `open_source`.
@@ -60,13 +60,13 @@ def run_classes(run: Run) -> int:
     return open_source(run.config.accuracy, run.space).num_classes
 
 
-def load_pictures(run: Run, progress: Progress | None = None) -> tuple[Dataset, str]:
+def load_images(run: Run, progress: Progress | None = None) -> tuple[Dataset, str]:
     """The run's set and its digest; nothing is written or compared.
 
     Raises:
         DataError: see `load_dataset`.
     """
-    return _loaded(_Wanted(run.config.pictures, run.config.seed, run.space.resolution[-1], run.folder, progress))
+    return _loaded(_Wanted(run.config.images, run.config.seed, run.space.resolution[-1], run.folder, progress))
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class _Wanted:
 
 @lru_cache(maxsize=1)
 def _loaded(wanted: _Wanted) -> tuple[Dataset, str]:
-    """Kept, since every stage of a run asks for the same pictures, and decoding them takes time."""
+    """Kept, since every stage of a run asks for the same images, and decoding them takes time."""
     path = wanted.folder / DESCRIPTION
     description = read_json(path) if path.exists() else None
     dataset = load_dataset(
@@ -110,17 +110,17 @@ def _description(dataset: Dataset, digest: str) -> dict[str, Any]:
 
 
 def deployed_preprocess(arch: Arch, dataset: Dataset) -> Preprocess:
-    """How the device turns a picture into an arch's input: as training did, from the file on."""
+    """How the device turns an image into an arch's input: as training did, from the file on."""
     return dataclasses.replace(preprocess_for(arch, dataset.pixels), presize=dataset.presize)
 
 
-def calibration_pictures(run: Run, dataset: Dataset) -> Tensor:
-    """Training pictures that recalibrate every subnet of the run: the same ones in every stage."""
-    return dataset.train.pictures[: run.config.search.calibration_images]
+def calibration_split(run: Run, dataset: Dataset) -> Tensor:
+    """Training images that recalibrate every subnet of the run: the same ones in every stage."""
+    return dataset.train.images[: run.config.search.calibration_images]
 
 
 def check_quantiser_images(config: RunConfig, train_images: int) -> None:
-    """Refuse to calibrate int8 on more training pictures than there are.
+    """Refuse to calibrate int8 on more training images than there are.
 
     Raises:
         DataError: both numbers are told.
@@ -128,11 +128,11 @@ def check_quantiser_images(config: RunConfig, train_images: int) -> None:
     wanted = config.export.calibration_images
     if wanted > train_images:
         raise DataError(
-            f"export.calibration_images is {wanted}, but there are only {train_images} training pictures to calibrate "
-            f"int8 on: at most --set export.calibration_images={train_images}, or more pictures"
+            f"export.calibration_images is {wanted}, but there are only {train_images} training images to calibrate "
+            f"int8 on: at most --set export.calibration_images={train_images}, or more images"
         )
 
 
 def scoring_split(run: Run, dataset: Dataset) -> Split:
-    """Validation pictures that every subnet of the run is scored on."""
+    """Validation images that every subnet of the run is scored on."""
     return dataset.validation.head(run.config.search.validation_images)

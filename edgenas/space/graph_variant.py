@@ -1,9 +1,9 @@
 """Forms of an exported graph: one network, written in operators that a runtime may execute faster.
 
 - `direct`: as torch's exporter writes it.
-- `pooled`: averages over pictures are GlobalAveragePool instead of ReduceMean, so that a runtime which keeps channels
+- `pooled`: averages over images are GlobalAveragePool instead of ReduceMean, so that a runtime which keeps channels
   in blocks (ONNX Runtime's NCHWc on x86) need not put them back in order first.
-- `blocked`: besides, the gate of squeeze-excite is spread over the picture (Resize, nearest) before it is multiplied:
+- `blocked`: besides, the gate of squeeze-excite is spread over the image (Resize, nearest) before it is multiplied:
   of two equal shapes, the runtime multiplies the blocks as they lie. It costs one more tensor of that size.
 
 All are equal in exact arithmetic. Which is fastest depends on space and device, and is measured (`pipeline.form`).

@@ -41,8 +41,8 @@ def mobilenet_v3_small(
         num_classes: logits.
         resolution: input height and width in pixels.
         width: factor of all channels, which are then rounded to multiples of 8.
-        stride: of the whole network, a power of two. Small pictures leave nothing to see at 32: below that, the first
-            strides become 1, as is usual where networks for ImageNet are given small pictures.
+        stride: of the whole network, a power of two. Small images leave nothing to see at 32: below that, the first
+            strides become 1, as is usual where networks for ImageNet are given small images.
     """
     first, *strides = _strides(stride)
     stem = StemSpec(

@@ -52,21 +52,21 @@ def proven_fp32(network: Network, plain: Path) -> tuple[Path, Parity]:
 
 
 def say_parity_images(network: Network) -> None:
-    """Say where fewer pictures are compared than the config asks for."""
+    """Say where fewer images are compared than the config asks for."""
     wanted, there = network.run.config.export.parity_images, len(network.dataset.validation)
     if wanted > there:
         LOGGER.warning(
-            "note: export.parity_images is %d, but there are only %d validation pictures: parity is proven on those",
+            "note: export.parity_images is %d, but there are only %d validation images: parity is proven on those",
             wanted,
             there,
         )
 
 
 def _parity(network: Network, model: Path) -> Parity:
-    pictures = network.dataset.validation.pictures[: network.run.config.export.parity_images]
-    parity = check_parity(network.subnet, model, pictures, network.preprocess)
+    images = network.dataset.validation.images[: network.run.config.export.parity_images]
+    parity = check_parity(network.subnet, model, images, network.preprocess)
     if network.options.dynamic_batch:
-        check_batches(model, pictures, network.preprocess)
+        check_batches(model, images, network.preprocess)
     return parity
 
 
@@ -88,7 +88,7 @@ def proven_int8(network: Network, plain: Path, progress: Progress) -> Int8Export
         path = embed_preprocessing(path, network.folder / "int8-embedded.onnx", preprocess)
         parity = int8_gate(run, dataset, network.subnet, path, preprocess, fp32_top1)
     if network.options.dynamic_batch:
-        check_batches(path, dataset.validation.pictures[: run.config.export.parity_images], preprocess)
+        check_batches(path, dataset.validation.images[: run.config.export.parity_images], preprocess)
     progress("proving int8", 1, 1)
     return Int8Export(path, choice, parity, tuning)
 

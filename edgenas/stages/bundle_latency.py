@@ -23,7 +23,7 @@ from edgenas.stages.profile import predicted_latency, run_form, run_predictors, 
 
 Timed = Mapping[str, Session]
 """By device, a session in which files of several precisions were timed side by side, by precision."""
-TIMES = ("p50_us", "p95_us", "ci_low_us", "ci_high_us", "count", "repeat_noise", "doubts")
+TIMES = ("p50_us", "p95_us", "ci_low_us", "ci_high_us", "count", "repeat_noise", "warnings")
 MEASURED = (*TIMES, "model_rss_bytes", "process_rss_bytes")
 """What a manifest states of a measurement."""
 

@@ -25,7 +25,7 @@ from edgenas.training.data.dataset import Dataset
 
 
 def make_manifest(network: Network, fp32: Path, parity: Parity, int8: Int8Export | None, timed: Timed) -> Manifest:
-    """The manifest of a network's files; test pictures are looked at here."""
+    """The manifest of a network's files; test images are looked at here."""
     run, dataset, arch, options = network.run, network.dataset, network.arch, network.options
     costs = cost(run.space.unroll(arch, dataset.num_classes), run_form(run))
     return Manifest(

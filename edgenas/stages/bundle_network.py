@@ -21,7 +21,7 @@ from edgenas.training.data.dataset import Dataset
 from edgenas.training.data.preprocess import Preprocess
 from edgenas.training.data.split import Split
 
-PICTURES_AT_ONCE = 10_000
+IMAGES_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class BundleOptions:
 
     Attributes:
         precision: with int8, the bundle holds the fp32 file, too.
-        dynamic_batch: how many pictures are taken at once is left open.
+        dynamic_batch: how many images are taken at once is left open.
         embed_preprocessing: pixels are normalised inside.
     """
 
@@ -86,18 +86,18 @@ def verified_network(run: Run, arch: Arch) -> tuple[dict[str, Any], Path] | None
 
 
 def validation_top1(network: Network, model: Path) -> float:
-    """Top-1 of a file on the validation pictures that every subnet of the run was scored on."""
+    """Top-1 of a file on the validation images that every subnet of the run was scored on."""
     split = scoring_split(network.run, network.dataset)
     return int(right_answers(model, split, network.preprocess).sum()) / len(split)
 
 
 def test_scores(network: Network, model: Path) -> dict[str, Any]:
-    """Top-1 of a file on the test pictures, of all and by class."""
+    """Top-1 of a file on the test images, of all and by class."""
     return scores_by_class(model, network.dataset.test, network.preprocess, network.dataset.num_classes)
 
 
 def scores_by_class(model: Path, split: Split, preprocess: Preprocess, classes: int) -> dict[str, Any]:
-    """Top-1 of a file on test pictures, of all and by class."""
+    """Top-1 of a file on test images, of all and by class."""
     answers = right_answers(model, split, preprocess)
     right = torch.bincount(split.labels[answers], minlength=classes).tolist()
     counts = split.counts(classes)
@@ -110,6 +110,6 @@ def scores_by_class(model: Path, split: Split, preprocess: Preprocess, classes: 
 
 
 def right_answers(model: Path, split: Split, preprocess: Preprocess) -> Tensor:
-    """Whether a file gives each picture its label, (n,); in parts, since pictures may be more than memory holds."""
-    parts = split.batches(PICTURES_AT_ONCE)
+    """Whether a file gives each image its label, (n,); in parts, since images may be more than memory holds."""
+    parts = split.batches(IMAGES_AT_ONCE)
     return torch.cat([onnx_classes(model, part.tensor(), preprocess) == part.labels for part in parts])

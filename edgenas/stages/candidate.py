@@ -45,7 +45,7 @@ class Candidate:
     Attributes:
         arch: the network.
         files: what was measured.
-        deployed_top1: on validation pictures, see `front_int8.deployed_top1`.
+        deployed_top1: on validation images, see `front_int8.deployed_top1`.
         measured: by device; one that is known by a table alone is not among them.
         slowdowns: by device, see `verdict.slowdown`.
     """

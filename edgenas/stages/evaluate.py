@@ -19,7 +19,7 @@ from edgenas.space.arch import Arch
 from edgenas.stages.export import which_arch
 from edgenas.stages.inherited_weights import inherited_note, shipping_subnet
 from edgenas.stages.run_subnets import run_subnets
-from edgenas.stages.training_archs import tell_untaught
+from edgenas.stages.training_archs import tell_untrained
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.checkpoint import plain
 from edgenas.training.materialise import Accuracy, accuracy
@@ -52,13 +52,13 @@ def evaluate(run: Run, which: Sequence[str], split: SplitName, progress: Progres
     run.needs("train")
     if split == "test" and not run.done("verify"):
         raise RunFolderError(
-            f"{run.folder}: test pictures judge the network that was chosen, and none is yet: run `edgenas verify "
+            f"{run.folder}: test images judge the network that was chosen, and none is yet: run `edgenas verify "
             f"{run.folder}` first, or take --split val"
         )
     asked = list(dict.fromkeys(one for name in which for one in _named(run, name)))
     if not asked:
         raise ConfigError("--archs: wanted at least one of chosen, best:K, front or an arch's text")
-    tell_untaught(run, [one.arch for one in asked])
+    tell_untrained(run, [one.arch for one in asked])
     with locked(run.folder):
         return _evaluate(run, asked, split, progress)
 
@@ -114,7 +114,7 @@ def _digest(subnet: Subnet) -> str:
 
 def _told(found: Accuracy, classes: Sequence[str]) -> dict[str, Any]:
     by_class = dict(zip(classes, found.by_class.tolist(), strict=True))
-    # A class without pictures has no accuracy.
+    # A class without images has no accuracy.
     by_class = {name: value for name, value in by_class.items() if value == value}
     worst = min(by_class, key=by_class.__getitem__)
     return {

@@ -21,7 +21,7 @@ from edgenas.stages.front_int8 import deployed_top1, precisions
 from edgenas.stages.hindsight import write_hindsight
 from edgenas.stages.inherited_weights import inherited_note, shipping_subnet
 from edgenas.stages.shipping import Shipped, ship
-from edgenas.stages.training_archs import tell_untaught
+from edgenas.stages.training_archs import tell_untrained
 
 LOGGER = logging.getLogger(__name__)
 BUNDLE = "export/bundle"
@@ -116,7 +116,7 @@ def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None
     """
     run.needs("export")
     arch = which_arch(run, which)
-    tell_untaught(run, [arch])
+    tell_untrained(run, [arch])
     _tell_inherited(run, arch)
     folder = bundle_folder(run, which, options, out)
     stage = (run.folder / BUNDLE).resolve()

@@ -1,4 +1,4 @@
-"""Stage finetune: the chosen subnet is taught on its own before it is exported, or taught other pictures."""
+"""Stage finetune: the chosen subnet is trained on its own before it is exported, or trained on other images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgenas.errors import RunFolderError
 from edgenas.files import read_json, write_bytes, write_json
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.results import check_finetuned
-from edgenas.runs.run_data import calibration_pictures, run_dataset, scoring_split
+from edgenas.runs.run_data import calibration_split, run_dataset, scoring_split
 from edgenas.space.arch import Arch
 from edgenas.stages.run_subnets import run_subnets
 from edgenas.stages.standalone_networks import setting_id, supernet_epochs
@@ -30,7 +30,7 @@ NETWORKS = "finetune/networks"
 """A folder for each fine-tuned network, named by the digest of everything that its weights depend on."""
 WEIGHTS, RESULT, CHECKPOINTS = "subnet.safetensors", "result.json", "checkpoints"
 ANOTHER_SEED = 500
-"""Beyond the run's: pictures come in another order, and are augmented otherwise, than the supernet saw them."""
+"""Beyond the run's: images come in another order, and are augmented otherwise, than the supernet saw them."""
 TOLD = (
     "dataset",
     "training_images",
@@ -95,7 +95,7 @@ def _train(
         run.config.training,
         epochs=epochs,
         learning_rate_share=settings.learning_rate_share,
-        calibration=calibration_pictures(run, dataset),
+        calibration=calibration_split(run, dataset),
         seed=run.config.seed + ANOTHER_SEED,
         progress=lambda done, total: progress("fine-tuning", done, total),
         teacher=subnets(run.space.largest) if settings.teacher == "largest" else None,
@@ -140,7 +140,7 @@ def _weights(run: Run) -> str:
 
 
 def tuned_dataset(run: Run, own: Dataset) -> Dataset:
-    """What the chosen subnet is fine-tuned on; its inputs mean what they mean on the run's own pictures."""
+    """What the chosen subnet is fine-tuned on; its inputs mean what they mean on the run's own images."""
     settings = run.config.finetune
     if settings.data is None:
         return own
@@ -150,7 +150,7 @@ def tuned_dataset(run: Run, own: Dataset) -> Dataset:
 
 @dataclasses.dataclass(frozen=True)
 class Tuned:
-    """A fine-tuned subnet, calibrated, on the CPU; its pictures, and what a manifest says of its teaching."""
+    """A fine-tuned subnet, calibrated, on the CPU; its images, and what a manifest says of its training."""
 
     subnet: Subnet
     dataset: Dataset
@@ -192,6 +192,6 @@ def tuned_subnet(run: Run, own: Dataset, arch: Arch) -> Tuned | None:
 
 
 def is_better(result: dict[str, Any]) -> bool:
-    """Whether the fine-tuned subnet is to be exported: taught other pictures, or better on the run's own."""
+    """Whether the fine-tuned subnet is to be exported: trained on other images, or better on the run's own."""
     before = result["val_top1_before"]
     return before is None or result["val_top1_after"] > before

@@ -29,7 +29,7 @@ ROWS = "verify/int8.jsonl"
 
 @dataclass(frozen=True)
 class Int8File:
-    """The int8 form of a network of the front. Scores are top-1 on validation pictures, worked out by the runtime.
+    """The int8 form of a network of the front. Scores are top-1 on validation images, worked out by the runtime.
 
     Attributes:
         path: within the run folder.
@@ -51,7 +51,7 @@ class Int8File:
     def refusal(self, max_drop: float) -> str | None:
         """Why it must not be deployed, in words; None where it may."""
         drop = self.fp32_top1 - self.val_top1
-        # A drop of exactly the limit is allowed, and fractions of whole pictures are not exact.
+        # A drop of exactly the limit is allowed, and fractions of whole images are not exact.
         if drop <= max_drop + 1e-9:
             return None
         return (
@@ -105,12 +105,12 @@ def front_in_int8(run: Run, dataset: Dataset, subnet: Subnet, model: str) -> Int
 
     Args:
         run: searched.
-        dataset: whose training pictures calibrate, and whose validation pictures choose the method.
+        dataset: whose training images calibrate, and whose validation images choose the method.
         subnet: what `model` was exported from.
         model: its fp32 file, within the run folder.
 
     Raises:
-        DataError: fewer training pictures than `export.calibration_images`.
+        DataError: fewer training images than `export.calibration_images`.
         RunFolderError: a row of what was kept is none of ours.
     """
     out = model.removesuffix(".onnx") + "_int8.onnx"

@@ -25,7 +25,7 @@ from edgenas.stages.supernet_scores import evaluations_path
 Floats = npt.NDArray[np.float64]
 FILE = "verify/understanding.json"
 LEAST_EVALUATIONS, MOST_EVALUATIONS = 20, 200
-"""Fewer teach a model nothing; of more, so many are taken, evenly by accuracy: fitting takes their cube in time."""
+"""Fewer train a model nothing; of more, so many are taken, evenly by accuracy: fitting takes their cube in time."""
 
 
 def write_understanding(run: Run, chosen: Arch, limits: Limits) -> None:
@@ -42,7 +42,7 @@ def write_understanding(run: Run, chosen: Arch, limits: Limits) -> None:
 
 @dataclass(frozen=True)
 class _Accuracy:
-    """Top-1 on validation pictures: of archs that were scored, and a model of the rest."""
+    """Top-1 on validation images: of archs that were scored, and a model of the rest."""
 
     known: dict[str, float]
     model: Surrogate

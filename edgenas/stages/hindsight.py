@@ -1,4 +1,4 @@
-"""What test pictures say once the choice is written down: of the whole front, and of who paid for the speed.
+"""What test images say once the choice is written down: of the whole front, and of who paid for the speed.
 
 Nothing is chosen by it. How much validation flatters a front is told by all of it, not by the one network that was
 chosen from it; and a mean hides that a fast network may be worse at some classes only.
@@ -17,7 +17,7 @@ from edgenas.files import write_json
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.run_data import deployed_preprocess, run_dataset
 from edgenas.space.arch import Arch
-from edgenas.stages.bundle_network import PICTURES_AT_ONCE, right_answers
+from edgenas.stages.bundle_network import IMAGES_AT_ONCE, right_answers
 from edgenas.stages.computed_costs import CostTable
 from edgenas.stages.run_subnets import run_subnets
 from edgenas.stages.training_archs import known_pool
@@ -30,9 +30,9 @@ FILE = "export/hindsight.json"
 
 
 def write_hindsight(run: Run, chosen: str, chosen_model: Path | None, progress: Progress) -> None:
-    """Write `export/hindsight.json`: the front's networks on test pictures, and classes beside the largest subnet's.
+    """Write `export/hindsight.json`: the front's networks on test images, and classes beside the largest subnet's.
 
-    Of a supernet that was taught only what is within budgets it is the largest of these: others were taught nothing.
+    Of a supernet that was trained only what is within budgets it is the largest of these: others were trained nothing.
 
     Args:
         run: verified, so its choice is written down.
@@ -75,18 +75,18 @@ def _largest_of(run: Run, pool: Sequence[Arch], num_classes: int) -> Arch:
 
 
 def _of_file(run: Run, dataset: Dataset, model: Path, arch: str) -> Tensor:
-    """Whether the file of an arch gives each test picture its label, (n,)."""
+    """Whether the file of an arch gives each test image its label, (n,)."""
     return right_answers(model, dataset.test, deployed_preprocess(run.space.parse(arch), dataset))
 
 
 def _of_subnet(subnet: Subnet, dataset: Dataset) -> Tensor:
-    """Whether a subnet, with the weights it inherits, gives each test picture its label, (n,)."""
-    parts = dataset.test.batches(PICTURES_AT_ONCE)
+    """Whether a subnet, with the weights it inherits, gives each test image its label, (n,)."""
+    parts = dataset.test.batches(IMAGES_AT_ONCE)
     return torch.cat([predict(subnet, part.tensor()).argmax(1) == part.labels for part in parts])
 
 
 def _by_class(dataset: Dataset, chosen: Tensor, largest: Tensor) -> list[dict[str, Any]]:
-    """Counts of right answers; pictures that one network alone gets right tell chance from loss."""
+    """Counts of right answers; images that one network alone gets right tell chance from loss."""
 
     def counts(right: Tensor) -> list[int]:
         found: list[int] = torch.bincount(dataset.test.labels[right], minlength=dataset.num_classes).tolist()

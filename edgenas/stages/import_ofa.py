@@ -18,19 +18,19 @@ from edgenas.supernet.pixels import IMAGENET
 from edgenas.training.data.dataset import set_size
 
 VALIDATION_IMAGES, CALIBRATION_IMAGES = 2000, 2048
-"""Of ImageNet's size scoring takes long: so many pictures tell top-1 to within a point or so."""
+"""Of ImageNet's size scoring takes long: so many images tell top-1 to within a point or so."""
 TIMED_BLOCKS = 400
 PRESIZE = 256
 """Theirs: 224 / 0.875."""
 
 
-def ofa_config(checkpoint: Path, space: str, pictures: Path, overrides: Sequence[str] = ()) -> RunConfig:
+def ofa_config(checkpoint: Path, space: str, images: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """The config of a run on a public once-for-all checkpoint.
 
     Args:
         checkpoint: the file.
         space: `ofa-mbv3-w1.0` or `ofa-mbv3-w1.2`.
-        pictures: class folders, sorted as the checkpoint's classes are.
+        images: class folders, sorted as the checkpoint's classes are.
         overrides: `key.key=value`, as everywhere.
 
     Raises:
@@ -40,7 +40,7 @@ def ofa_config(checkpoint: Path, space: str, pictures: Path, overrides: Sequence
     value = {
         "name": space,
         "space": space,
-        "data": {"name": "imagefolder", "path": str(pictures.absolute()), "presize": PRESIZE, **pixels},
+        "data": {"name": "imagefolder", "path": str(images.absolute()), "presize": PRESIZE, **pixels},
         "train": {"init": str(checkpoint.absolute()), "epochs": 0, "kernel_transforms": True},
         # All resolutions' blocks are thousands; what is not timed is regressed.
         "profile": {"blocks": TIMED_BLOCKS},
@@ -58,9 +58,9 @@ def import_ofa(config: RunConfig, folder: Path, progress: Progress) -> Run:
     """
     init = config.training.init
     assert init is not None
-    # Before anything is written, and before the pictures are looked at.
+    # Before anything is written, and before the images are looked at.
     prove_writable(folder / LOCK)
-    classes = set_size(config.pictures, config.seed).num_classes
+    classes = set_size(config.images, config.seed).num_classes
     import_ofa_checkpoint(init, config.load_space(), num_classes=classes)
     run = start_run(config, folder, progress)
     run_stages(run, progress, ("train",))

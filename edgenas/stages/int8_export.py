@@ -43,26 +43,26 @@ def quantised(
     devices: Iterable[Device],
     folder: Path,
 ) -> Choice:
-    """The most accurate int8 form of a proven fp32 file, on validation pictures.
+    """The most accurate int8 form of a proven fp32 file, on validation images.
 
     Methods of calibration are compared, which latency does not depend on.
 
     Raises:
-        DataError: fewer training pictures than `export.calibration_images`.
+        DataError: fewer training images than `export.calibration_images`.
     """
     wanted = run.config.export.calibration_images
     recipes = run_recipes(devices)
-    inputs = device_inputs(dataset.train.pictures[:wanted], preprocess, embedded=False)
+    inputs = device_inputs(dataset.train.images[:wanted], preprocess, embedded=False)
     files = quantise_each(model, {recipe: folder / f"{recipe}.onnx" for recipe in recipes}, inputs, images=wanted)
     split = scoring_split(run, dataset)
-    pictures = split.tensor()
-    return choose_recipe(files, lambda path: onnx_top1(path, pictures, split.labels, preprocess))
+    images = split.tensor()
+    return choose_recipe(files, lambda path: onnx_top1(path, images, split.labels, preprocess))
 
 
 def int8_gate(
     run: Run, dataset: Dataset, subnet: Subnet, int8: Path, preprocess: Preprocess, fp32_top1: float
 ) -> Int8Parity:
-    """The int8 file scored by the runtime on validation pictures, and held against the fp32 file's top-1 on them.
+    """The int8 file scored by the runtime on validation images, and held against the fp32 file's top-1 on them.
 
     Logits are compared with those of the network that was scored, a fine-tuned file's, too: a bundle says how far its
     two files are apart.
@@ -72,8 +72,8 @@ def int8_gate(
     """
     split = scoring_split(run, dataset)
     limit = run.config.export.max_drop
-    pictures = split.tensor()
-    return check_int8_parity(subnet, int8, pictures, split.labels, preprocess, fp32_top1=fp32_top1, max_drop=limit)
+    images = split.tensor()
+    return check_int8_parity(subnet, int8, images, split.labels, preprocess, fp32_top1=fp32_top1, max_drop=limit)
 
 
 @dataclass(frozen=True)

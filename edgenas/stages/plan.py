@@ -42,11 +42,11 @@ EXPORT_SECONDS_PER_NETWORK = 1.5
 BROWSER_SECONDS = 4.0
 """To start a browser, as one process of the timer there does, and to run its page until that is compiled well."""
 QUANTISE_SECONDS = 1.0
-"""Of one recipe, beside looking at pictures."""
+"""Of one recipe, beside looking at images."""
 QUANTISE_TIMES = 6
-"""How many times as long a recipe takes to look at a picture as scoring one does: it keeps all activations."""
+"""How many times as long a recipe takes to look at an image as scoring one does: it keeps all activations."""
 FINETUNE_TIMES = 5
-"""How many times as long a picture takes to be taught as to be scored: forward and backward; a teacher adds little."""
+"""How many times as long an image takes to be trained as to be scored: forward and backward; a teacher adds little."""
 SOURCE_SECONDS, TOLD_SECONDS = 8.0, 0.001
 """To learn accuracies from a table, and to tell that of a subnet."""
 
@@ -84,7 +84,7 @@ def plan_run(
         progress: called with what is being timed, parts done and in all.
 
     Raises:
-        UserError: the run could not be started (see `start_run`); only the pictures are not looked at.
+        UserError: the run could not be started (see `start_run`); only the images are not looked at.
     """
     begun = check_folder(config, folder)
     described, space = (list(run_devices(begun).values()), begun.space) if begun else resolve(config, reach)
@@ -92,7 +92,7 @@ def plan_run(
         return _plan_profile(config, described, space, begun)
     if config.accuracy is not None:
         return _plan_told(config, described, space, begun)
-    sizes = set_size(config.pictures, config.seed)
+    sizes = set_size(config.images, config.seed)
     check_on_paper(config.budgets, space, sizes.num_classes, described)
     in_int8 = sum(device.run.precision == "int8" for device in described)
     if in_int8 or config.export.precision == "int8":
@@ -102,7 +102,7 @@ def plan_run(
     training = config.training
     steps = schedule.steps if schedule else count_steps(training, sizes.train)
     step_seconds, image_seconds = time_network(config, space, sizes.num_classes, max(1, steps), progress)
-    what = f"{steps} steps of {training.batch_size} pictures through {training.subnets_per_step} subnets"
+    what = f"{steps} steps of {training.batch_size} images through {training.subnets_per_step} subnets"
     if takes_pool(training):
         what += " that the budgets allow; timed as if they allowed all: at most"
     train_seconds = steps * step_seconds
@@ -173,7 +173,7 @@ def plan_budgets(config: RunConfig, folder: Path, reach: Reach | None = None) ->
     elif config.accuracy is not None:
         classes = open_source(config.accuracy, config.load_space()).num_classes
     else:
-        classes = set_size(config.pictures, config.seed).num_classes
+        classes = set_size(config.images, config.seed).num_classes
     if begun is not None and begun.done("profile"):
         limits = run_limits(begun, classes)
         used = used_precisions(run_devices(begun).values())
@@ -185,7 +185,7 @@ def plan_budgets(config: RunConfig, folder: Path, reach: Reach | None = None) ->
 
 
 def _plan_profile(config: RunConfig, described: list[Device], space: SearchSpace, begun: Run | None) -> list[StagePlan]:
-    """The one stage of a run without pictures."""
+    """The one stage of a run without images."""
     classes = config.num_classes or 0
     check_on_paper(config.budgets, space, classes, described)
     plan = make_plan(space, classes, blocks=config.profile.blocks, networks=config.profile.networks, seed=0)
@@ -195,7 +195,7 @@ def _plan_profile(config: RunConfig, described: list[Device], space: SearchSpace
 
 
 def _plan_told(config: RunConfig, described: list[Device], space: SearchSpace, begun: Run | None) -> list[StagePlan]:
-    """The stages of a run whose accuracies are told from elsewhere; none needs a picture but the export."""
+    """The stages of a run whose accuracies are told from elsewhere; none needs an image but the export."""
     assert config.accuracy is not None
     source = open_source(config.accuracy, space)
     check_on_paper(config.budgets, space, source.num_classes, described)
@@ -252,7 +252,7 @@ def _profile_stage(
 
 
 def _finetune_stage(epochs: float, train_images: int, image_seconds: float, weights: int) -> tuple[str, float, int]:
-    """What it does, seconds, bytes; of other pictures than the run's it is not known here how many there are."""
+    """What it does, seconds, bytes; of other images than the run's it is not known here how many there are."""
     images = epochs * train_images
     what = f"{epochs:.3g} epochs of the chosen subnet on its own"
     return what, FINETUNE_TIMES * images * image_seconds, weights
@@ -277,7 +277,7 @@ def _export_stage(
     # The front, the chosen file twice, the largest subnet.
     seconds = 5 + (config.verify.networks + 3) * test_images * image_seconds
     if config.export.precision == "fp32" and not in_int8:
-        return "prove the chosen file equal, bundle it, and look at test pictures", seconds, weights
+        return "prove the chosen file equal, bundle it, and look at test images", seconds, weights
     recipes, images, devices = len(get_args(Method)), config.export.calibration_images, len(config.devices)
     quantising = recipes * (QUANTISE_SECONDS + images * QUANTISE_TIMES * image_seconds)
     # Every recipe's file; fp32's; and for the gate the subnet and the chosen file.
@@ -285,8 +285,8 @@ def _export_stage(
     # Both files, and the two that the timer always has among them.
     timing = devices * (PROCESSES * TIMER_SECONDS + 4 * config.verify.rounds * VISIT_SECONDS)
     what = (
-        f"prove the chosen file equal, quantise it by {recipes} recipes on {images} pictures, score each on "
-        f"{validation_images} validation pictures, time int8 beside fp32 on {devices} device(s), and bundle both"
+        f"prove the chosen file equal, quantise it by {recipes} recipes on {images} images, score each on "
+        f"{validation_images} validation images, time int8 beside fp32 on {devices} device(s), and bundle both"
     )
     return what, seconds + quantising + scoring + timing, 2 * weights
 

@@ -56,20 +56,20 @@ def time_network(
     net = SuperNet(space, num_classes, kernel_transforms=training.kernel_transforms)
     net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     side = space.resolution[-1]
-    images = max(training.batch_size, SCORED_IMAGES)
-    pictures = torch.randint(0, 256, (images, 1, side, side), dtype=torch.uint8)
-    labels = torch.zeros(images, dtype=torch.int64)
+    count = max(training.batch_size, SCORED_IMAGES)
+    images = torch.randint(0, 256, (count, 1, side, side), dtype=torch.uint8)
+    labels = torch.zeros(count, dtype=torch.int64)
     whole = _lesson_macs(config, space, steps)
 
     def step(count: int, number: int) -> float:
         place = number % len(whole)
-        batch = pictures[:count].to(device), labels[:count].to(device)
+        batch = images[:count].to(device), labels[:count].to(device)
         return _time_step(net, *batch, config, place * steps // len(whole), steps) / whole[place]
 
     step_seconds = _at_size(step, training.batch_size, TRAINING_SECONDS) * float(np.mean(whole))
     progress("timing a scoring", 1, 2)
     middle, share = _middle(space)
-    scoring = _at_size(lambda count, _: _time_scoring(net, middle, pictures[:count]), SCORED_IMAGES, SCORING_SECONDS)
+    scoring = _at_size(lambda count, _: _time_scoring(net, middle, images[:count]), SCORED_IMAGES, SCORING_SECONDS)
     progress("timing a scoring", 2, 2)
     # Every image calibrates and is scored.
     return step_seconds, scoring / (2 * SCORED_IMAGES) / share
@@ -138,9 +138,9 @@ def _time_step(net: SuperNet, batch: Tensor, labels: Tensor, config: RunConfig, 
     return time.perf_counter() - started
 
 
-def _time_scoring(net: SuperNet, arch: Arch, pictures: Tensor) -> float:
+def _time_scoring(net: SuperNet, arch: Arch, images: Tensor) -> float:
     started = time.perf_counter()
-    top1(materialise(net, arch, pictures), Split(pictures, torch.zeros(len(pictures), dtype=torch.int64)))
+    top1(materialise(net, arch, images), Split(images, torch.zeros(len(images), dtype=torch.int64)))
     return time.perf_counter() - started
 
 

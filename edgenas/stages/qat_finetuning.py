@@ -21,7 +21,7 @@ class FineTuning:
 
     Attributes:
         steps: of the optimiser.
-        epochs: passes over the training pictures.
+        epochs: passes over the training images.
         seconds: that the steps took.
         drop_before: of the best int8 file of the network as it was.
         drop_after: of the best int8 file of the fine-tuned network.
@@ -51,7 +51,7 @@ class FineTuning:
 def tuning_due(run: Run, drop: float) -> bool:
     """Whether to fine-tune, where int8 costs `drop` of validation top-1: see `export.quantisation_aware`."""
     when = run.config.export.quantisation_aware
-    # Fractions of whole pictures are not exact.
+    # Fractions of whole images are not exact.
     return when == "always" or (when == "auto" and drop > DUE_ABOVE + 1e-9)
 
 
@@ -64,7 +64,7 @@ def fine_tuned(
         subnet,
         dataset.train,
         run.config.training,
-        calibration=dataset.train.pictures[: run.config.export.calibration_images],
+        calibration=dataset.train.images[: run.config.export.calibration_images],
         seed=run.config.seed,
         progress=lambda done, total: progress("fine-tuning for int8", done, total),
         weight_bits=7 if seven_bit_weights else 8,

@@ -1,4 +1,4 @@
-"""What measuring a front teaches: its rows join the latency tables that predictors are fitted on.
+"""What measuring a front trains: its rows join the latency tables that predictors are fitted on.
 
 Where a network of the front misses a budget, `verify` keeps all it measured in `verify/refit.json`, and the front is
 searched again under predictors that know these networks, too.

@@ -14,7 +14,7 @@ from edgenas.stages.supernet_scores import Scorer
 
 
 def objective_names(run: Run) -> tuple[ObjectiveName, ...]:
-    """What the run's search minimises: what pictures have to be scored for first, then what is computed.
+    """What the run's search minimises: what images have to be scored for first, then what is computed.
 
     Raises:
         ConfigError: see `objectives_on`.

@@ -1,7 +1,7 @@
 """Calibrated subnets of a run's supernet: each is recalibrated once, and its batch-norm statistics are kept.
 
 Weights are the supernet's, so a kept subnet takes kilobytes. A file is named by what its statistics depend on: arch,
-weights, pictures. One that is missing or broken is made again.
+weights, images. One that is missing or broken is made again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from edgenas.files import SCHEMA_VERSION, read_json, write_bytes
 from edgenas.runs.folder import Run
-from edgenas.runs.run_data import DESCRIPTION, calibration_pictures
+from edgenas.runs.run_data import DESCRIPTION, calibration_split
 from edgenas.space.arch import Arch
 from edgenas.stages.train import trained_supernet
 from edgenas.supernet.subnet import Subnet
@@ -34,30 +34,30 @@ SUM = "statistics_sha256"
 
 
 class Subnets:
-    """Subnets of one supernet, recalibrated on the same pictures.
+    """Subnets of one supernet, recalibrated on the same images.
 
     Attributes:
-        images: how many pictures they are recalibrated on.
+        images: how many images they are recalibrated on.
     """
 
-    def __init__(self, folder: Path, net: SuperNet, pictures: Tensor, of: dict[str, str]):
-        """Args: where files are kept; whose subnets; training pictures; what weights and pictures are, by digests."""
-        self._folder, self._net, self._pictures, self._of = folder, net, pictures, of
-        self.images = len(pictures)
+    def __init__(self, folder: Path, net: SuperNet, images: Tensor, of: dict[str, str]):
+        """Args: where files are kept; whose subnets; training images; what weights and images are, by digests."""
+        self._folder, self._net, self._images, self._of = folder, net, images, of
+        self.images = len(images)
 
     def __call__(self, arch: Arch) -> Subnet:
         """The calibrated subnet of an arch, on the supernet's device.
 
         Raises:
             SpaceError: the arch is not in the space.
-            DataError: there are fewer than two pictures.
+            DataError: there are fewer than two images.
         """
         described: dict[str, str | int] = {"arch": arch.id, "calibration_images": self.images, **self._of}
         path = self._folder / f"{_digest(described)}.safetensors"
         kept = self._kept(arch, path)
         if kept is not None:
             return kept
-        subnet = materialise(self._net, arch, self._pictures, most=self.images)
+        subnet = materialise(self._net, arch, self._images, most=self.images)
         statistics = plain(_statistics(subnet))
         header = {"schema_version": SCHEMA_VERSION, **described, SUM: _sum(statistics)}
         write_bytes(path, safetensors.torch.save(statistics, {"edgenas": json.dumps(header)}))
@@ -86,7 +86,7 @@ def run_subnets(run: Run, dataset: Dataset) -> Subnets:
     """
     net, weights = trained_supernet(run, dataset), run.result("train").get("weights", "")
     of = {"weights": str(weights), "data": str(read_json(run.folder / DESCRIPTION)["digest"])}
-    return Subnets(run.folder / FOLDER, net, calibration_pictures(run, dataset), of)
+    return Subnets(run.folder / FOLDER, net, calibration_split(run, dataset), of)
 
 
 def _statistics(subnet: Subnet) -> dict[str, Tensor]:

@@ -63,7 +63,7 @@ class SourceScorer:
             ConfigError: always.
         """
         raise ConfigError(
-            f"search.objectives: worst_class_error cannot be told without pictures; {self._source.dataset} tells top-1"
+            f"search.objectives: worst_class_error cannot be told without images; {self._source.dataset} tells top-1"
         )
 
     def _score(self, archs: Sequence[Arch]) -> None:

@@ -1,4 +1,4 @@
-"""Networks taught alone on a run's pictures, by its recipe but for the supernet's sampling and teacher."""
+"""Networks trained from scratch on a run's images, by its recipe but for the supernet's sampling and teacher."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from edgenas.config.sections import TrainConfig
 from edgenas.files import read_json
 from edgenas.runs.folder import Run
-from edgenas.runs.run_data import DESCRIPTION, calibration_pictures
+from edgenas.runs.run_data import DESCRIPTION, calibration_split
 from edgenas.space.arch import Arch
 from edgenas.space.blocks import BlockSpec
 from edgenas.supernet.pixels import Pixels
@@ -25,7 +25,7 @@ from edgenas.training.data.dataset import Dataset
 from edgenas.training.data.split import Split
 from edgenas.training.fixed_settings import Schedule
 from edgenas.training.materialise import recalibrate
-from edgenas.training.standalone import ROUNDS, Progress, epochs_of, fresh_subnet, step_seconds, steps_of, teach
+from edgenas.training.standalone import ROUNDS, Progress, epochs_of, fresh_subnet, step_seconds, steps_of, train_network
 from edgenas.training.training_log import steps_taken
 
 SUPERNETS_OWN = {
@@ -40,21 +40,21 @@ SUPERNETS_OWN = {
     "device",
     "tensorboard",
 }
-"""Keys of a training config that do not bear on a network taught alone."""
+"""Keys of a training config that do not bear on a network trained from scratch."""
 TIMED_TOGETHER = 8
-"""Networks whose steps are timed in turns: each has its weights and the pictures of its next steps in memory."""
+"""Networks whose steps are timed in turns: each has its weights and the images of its next steps in memory."""
 
 
 @dataclass(frozen=True)
 class Lone:
-    """How networks are taught alone.
+    """How networks are trained from scratch.
 
     Attributes:
         dataset: name of the set.
         train: what they learn from.
         config: of the run's training.
         pixels: what input values mean.
-        calibration: training pictures that recalibrate batch norm in the end.
+        calibration: training images that recalibrate batch norm in the end.
         setting: digest of all that a network's weights depend on, beside its own shape, steps and seed.
     """
 
@@ -68,29 +68,29 @@ class Lone:
     @classmethod
     def of(cls, run: Run, dataset: Dataset) -> Lone:
         """As a run has it."""
-        config, calibration = run.config.training, calibration_pictures(run, dataset)
+        config, calibration = run.config.training, calibration_split(run, dataset)
         said = config.model_dump(mode="json", exclude=SUPERNETS_OWN)
-        pictures = read_json(run.folder / DESCRIPTION)["digest"]
-        setting = setting_id({"train": said, "pictures": pictures, "calibration_images": len(calibration)})
+        images = read_json(run.folder / DESCRIPTION)["digest"]
+        setting = setting_id({"train": said, "images": images, "calibration_images": len(calibration)})
         return cls(dataset.name, dataset.train, config, dataset.pixels, calibration, setting)
 
     @property
     def supernet_from(self) -> str | None:
-        """What the supernet began from; networks taught alone all begin anew, and did not have that advantage."""
+        """Weights the supernet started from. Standalone networks start from random weights, without that advantage."""
         return None if self.config.init is None else str(self.config.init)
 
     def steps(self, epochs: float) -> int:
-        """Optimiser steps of so many passes over the pictures."""
+        """Optimiser steps of so many passes over the images."""
         return steps_of(self.config, len(self.train), epochs)
 
     def step_seconds(self, networks: Mapping[str, Sequence[BlockSpec]], rounds: int = ROUNDS) -> dict[str, float]:
-        """Of one step of teaching each network, by its name; some are timed, in turns. Of many, `in_groups`."""
+        """Of one step of training each network, by its name; some are timed, in turns. Of many, `in_groups`."""
         nets = [fresh_subnet(specs, self.config, 0, pixels=self.pixels) for specs in networks.values()]
         took = step_seconds(nets, self.train, self.config, 0, rounds=rounds)
         return dict(zip(networks, took, strict=True))
 
     @contextmanager
-    def taught(
+    def trained(
         self,
         specs: Sequence[BlockSpec],
         steps: int,
@@ -99,12 +99,12 @@ class Lone:
         progress: Progress,
         arch: Arch | None = None,
     ) -> Iterator[tuple[Subnet, float]]:
-        """A network taught from fresh weights, on the CPU, with its training's own statistics; and the seconds.
+        """A network trained from fresh weights, on the CPU, with its training's own statistics; and the seconds.
 
-        While it is taught, checkpoints lie in `folder`; once the caller is done with it, that is removed.
+        While it is trained, checkpoints lie in `folder`; once the caller is done with it, that is removed.
         """
         subnet = fresh_subnet(specs, self.config, seed, arch=arch, pixels=self.pixels)
-        seconds = teach(
+        seconds = train_network(
             subnet,
             self.train,
             self.config,
@@ -123,7 +123,7 @@ class Lone:
 
 
 def supernet_epochs(run: Run, dataset: Dataset) -> float:
-    """Passes over the pictures that the run's supernet was taught, or is to be; 0 where its weights were taken.
+    """Passes over the images that the run's supernet was trained, or is to be; 0 where its weights were taken.
 
     Of a training that stopped early, those that it took.
     """

@@ -19,7 +19,7 @@ from edgenas.objective import objectives_on
 from edgenas.profiling.reach import Reach
 from edgenas.runs.folder import Progress, Run, difference, open_run
 from edgenas.runs.lock import LOCK, is_lock, is_temporary, locked
-from edgenas.runs.run_data import check_quantiser_images, load_pictures, run_dataset
+from edgenas.runs.run_data import check_quantiser_images, load_images, run_dataset
 from edgenas.runs.run_devices import resolve_devices, write_devices
 from edgenas.search.strategies.by_name import check_strategy
 from edgenas.space.narrow import narrow
@@ -53,7 +53,7 @@ def start_run(config: RunConfig, folder: Path, progress: Progress | None = None,
     begun = check_folder(config, folder, reach)
     if begun:
         return lengthen(begun, config.search.evaluations)
-    # Before pictures are read, which may take minutes.
+    # Before images are read, which may take minutes.
     prove_writable(folder / LOCK)
     devices, space = resolve(config, reach)
     run = Run(folder, config, space, reach)
@@ -66,7 +66,7 @@ def start_run(config: RunConfig, folder: Path, progress: Progress | None = None,
 
 
 def _checked_classes(run: Run, devices: Sequence[Device], progress: Progress | None) -> int:
-    """How many classes the run has, once its pictures and its source of accuracies are known to do."""
+    """How many classes the run has, once its images and its source of accuracies are known to do."""
     config = run.config
     source = None if config.accuracy is None else open_source(config.accuracy, run.space)
     if config.num_classes is not None:
@@ -74,13 +74,13 @@ def _checked_classes(run: Run, devices: Sequence[Device], progress: Progress | N
     if config.data is None:
         assert source is not None
         return source.num_classes
-    dataset, _ = load_pictures(run, progress)
+    dataset, _ = load_images(run, progress)
     if source is None:
         count_steps(config.training, len(dataset.train))
     elif source.num_classes != dataset.num_classes:
         raise DataError(
             f"accuracies are of {source.num_classes} classes ({source.dataset}), data has {dataset.num_classes}: "
-            "wanted pictures of the same classes, which the exported network tells apart"
+            "wanted images of the same classes, which the exported network tells apart"
         )
     if "int8" in {config.export.precision, *(device.run.precision for device in devices)}:
         check_quantiser_images(config, len(dataset.train))

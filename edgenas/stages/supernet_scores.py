@@ -1,4 +1,4 @@
-"""Scores of archs, each kept in a file as soon as it is known: by the run's supernet, on validation pictures."""
+"""Scores of archs, each kept in a file as soon as it is known: by the run's supernet, on validation images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Score:
-    """What a subnet gets wrong on validation pictures, as fractions; of its worst class where that is known."""
+    """What a subnet gets wrong on validation images, as fractions; of its worst class where that is known."""
 
     error: float
     worst_class_error: float = math.nan
@@ -106,12 +106,12 @@ class SupernetScorer:
         return np.array([score.worst_class_error for score in self._scores(archs)])
 
     def _own_rows(self) -> list[dict[str, Any]]:
-        """Rows of these weights and pictures: those of a supernet trained anew since say nothing about this one."""
+        """Rows of these weights and images: those of a supernet trained anew since say nothing about this one."""
         rows = read_evaluations(self._path, self._run.space)
         own = [row for row in rows if "worst_class_error" in row and self._setting.items() <= row.items()]
         if len(own) < len(rows):
             LOGGER.warning(
-                "note: %s: %d of %d evaluations are of other weights or pictures: they do not count",
+                "note: %s: %d of %d evaluations are of other weights or images: they do not count",
                 self._path,
                 len(rows) - len(own),
                 len(rows),
@@ -166,7 +166,7 @@ def _score_elsewhere(folder: Path, weights: str, threads: int, arch: str) -> tup
 
 @lru_cache(maxsize=1)
 def _opened(folder: Path, weights: str) -> tuple[Run, _Bench]:
-    """A worker keeps supernet and pictures, as long as the weights are these."""
+    """A worker keeps supernet and images, as long as the weights are these."""
     run = open_run(folder)
     dataset = run_dataset(run)
     return run, _Bench(run_subnets(run, dataset), scoring_split(run, dataset))

@@ -1,4 +1,4 @@
-"""The archs that a supernet is taught where its recipe keeps to the budgets: drawn once, kept beside its weights."""
+"""The archs that a supernet is trained where its recipe keeps to the budgets: drawn once, kept beside its weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run_pool(run: Run, num_classes: int, processes: Processes = ALONE) -> tuple[
 
     Args:
         run: profiled, its budgets known to leave something.
-        num_classes: of its pictures.
+        num_classes: of its images.
         processes: who trains along; the first one draws.
 
     Raises:
@@ -52,7 +52,7 @@ def run_pool(run: Run, num_classes: int, processes: Processes = ALONE) -> tuple[
 
 
 def known_pool(run: Run) -> tuple[Arch, ...] | None:
-    """The pool that the run's supernet was taught, those first that need least; None where there is none.
+    """The pool that the run's supernet was trained, those first that need least; None where there is none.
 
     Raises:
         RunFolderError: the file is broken; or lost, of a supernet that had one.
@@ -61,7 +61,9 @@ def known_pool(run: Run) -> tuple[Arch, ...] | None:
     again = f"delete {path.parent} and run `edgenas train {run.folder}`"
     if not path.exists():
         if takes_pool(run.config.training) and run.config.training.epochs:
-            raise RunFolderError(f"{path} is missing, without which nobody knows what the supernet was taught: {again}")
+            raise RunFolderError(
+                f"{path} is missing, without which nobody knows what the supernet was trained: {again}"
+            )
         return None
     archs = read_json(path, again).get("archs")
     if not isinstance(archs, list) or not archs or not all(isinstance(text, str) for text in archs):
@@ -78,16 +80,16 @@ def take_pool(run: Run) -> None:
     assert init is not None
     theirs = init_file(init).parent / POOL
     if theirs.exists() and not (run.folder / FILE).exists():
-        kept = read_json(theirs, "delete it, if the supernet was taught the whole space")
+        kept = read_json(theirs, "delete it, if the supernet was trained the whole space")
         write_json(run.folder / FILE, kept)
         LOGGER.warning(
-            "note: train.init: the supernet of %s was taught only archs within %s: others score lower than they could",
+            "note: train.init: the supernet of %s was trained only archs within %s: others score lower than they could",
             theirs.parent,
             ", ".join(map(str, kept.get("budgets", ["budgets of its own"]))),
         )
 
 
-def tell_untaught(run: Run, archs: Sequence[Arch]) -> None:
+def tell_untrained(run: Run, archs: Sequence[Arch]) -> None:
     """Say so if archs that a user names are beyond the budgets that the run's supernet kept to."""
     if not takes_pool(run.config.training) or known_pool(run) is None:
         return
@@ -95,7 +97,7 @@ def tell_untaught(run: Run, archs: Sequence[Arch]) -> None:
     beyond = [arch.id for arch, share in zip(archs, shares, strict=True) if share > 1]
     if beyond:
         LOGGER.warning(
-            "note: the supernet was taught only what is within the budgets, so these score lower than they could: %s",
+            "note: the supernet was trained only what is within the budgets, so these score lower than they could: %s",
             ", ".join(beyond),
         )
 
@@ -104,7 +106,7 @@ def _draw(run: Run, limits: Limits) -> None:
     genes = allowed(run.space, limits.greatest_share, ARCHS, run.config.seed)
     said = ", ".join(map(str, limits.budgets))
     if not len(genes):
-        raise ConfigError(f"{run.folder}: nothing to teach was found within {said}: choose another train.recipe")
+        raise ConfigError(f"{run.folder}: nothing to train was found within {said}: choose another train.recipe")
     write_json(
         run.folder / FILE,
         {"budgets": [str(budget) for budget in limits.budgets], "archs": [arch.id for arch in run.space.decode(genes)]},

@@ -64,7 +64,7 @@ def run_verify(run: Run, progress: Progress) -> None:
 
     Raises:
         InfeasibleError: every measured network is over a budget, or loses too much in int8.
-        DataError: fewer training pictures than int8 is to be calibrated on.
+        DataError: fewer training images than int8 is to be calibrated on.
     """
     if run.done("verify"):
         return
@@ -227,12 +227,12 @@ def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], prog
     for number, row in enumerate(picked):
         progress("exporting the front", number, len(picked))
         subnet = subnets(run.space.parse(row["arch"]))
-        # What is told from elsewhere is of other pictures.
+        # What is told from elsewhere is of other images.
         score = row["val_top1"] if run.config.accuracy else top1(subnet, validation)
         if abs(score - row["val_top1"]) > top1_tolerance(len(validation)):
             raise ParityError(
                 f"{row['arch']} scored {row['val_top1']:.4f} in the search and {score:.4f} now: "
-                "the weights or pictures changed; start a new run"
+                "the weights or images changed; start a new run"
             )
         path = model_path(number)
         export_onnx(subnet, run.folder / path, form=form)
@@ -355,7 +355,7 @@ def _latency(
         "count": found.count,
         "verdict": worst(one.verdict for one in candidate.judgements(own).values()),
         "repeat_noise": found.repeat_noise,
-        "doubts": list(found.doubts),
+        "warnings": list(found.warnings),
         "model_rss_bytes": found.model_rss_bytes,
         "process_rss_bytes": found.process_rss_bytes,
     }

@@ -1,4 +1,4 @@
-"""A network beside its rivals of equal latency, and equal time to find and teach them."""
+"""A network beside its rivals of equal latency, and equal time to find and train them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Answers = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Contender:
-    """A network that was taught; rates are fractions, of what is deployed.
+    """A network that was trained; rates are fractions, of what is deployed.
 
     Attributes:
         network: its arch, or its width.
-        seed: of its weights and pictures.
+        seed: of its weights and images.
         val_top1: what it was chosen by, where there was a choice.
         test_top1: what it is judged by.
         p50_us: measured, in the same session as all others.
-        seconds: that finding and teaching it took.
+        seconds: that finding and training it took.
         tried: networks that it was chosen from.
     """
 
@@ -38,12 +38,12 @@ class Contender:
 def summarise(
     own: Contender, rivals: Mapping[str, Sequence[Contender]], right: Answers, rivals_right: Mapping[str, Answers]
 ) -> dict[str, Any]:
-    """Each rival's mean over its seeds, and by how much `own` is ahead of the best of these means on test pictures.
+    """Each rival's mean over its seeds, and by how much `own` is ahead of the best of these means on test images.
 
     Args:
         own: the network that is judged.
         rivals: by name, a contender for each seed.
-        right: whether `own` gives each test picture its label, (n,).
+        right: whether `own` gives each test image its label, (n,).
         rivals_right: the same of each rival's contenders, (seeds, n).
     """
     found = {name: _of(own, contenders) for name, contenders in rivals.items()}
@@ -54,9 +54,9 @@ def summarise(
 
 
 def lead_error(right: Answers, rivals_right: Answers) -> float:
-    """Standard error of a lead over the mean of seeds: what other test pictures would change, all networks as they are.
+    """Standard error of a lead over the mean of seeds: what other test images would change, all networks as they are.
 
-    Paired, since all answer the same pictures: those that all get right say nothing.
+    Paired, since all answer the same images: those that all get right say nothing.
 
     Args:
         right: see `summarise`.

@@ -14,7 +14,7 @@ from edgenas.statistics.rank_agreement import kendall_tau, mean, tau_lead
 
 @dataclass(frozen=True)
 class Pair:
-    """A subnet with the weights it inherits, and taught alone; top-1 on the same pictures, as fractions.
+    """A subnet with the weights it inherits, and trained from scratch; top-1 on the same images, as fractions.
 
     Attributes:
         arch: its text.

@@ -47,7 +47,7 @@ def kendall_tau(x: Sequence[float] | Floats, y: Sequence[float] | Floats) -> Est
     """Kendall's tau-b of two scores of the same networks, which counts ties in neither's favour (Kendall 1945).
 
     The interval is that of the percentile bootstrap over networks (Efron 1979): of a network drawn twice, nothing is
-    ranked against itself. It says nothing of what another training, or other pictures, would change.
+    ranked against itself. It says nothing of what another training, or other images, would change.
 
     Args:
         x: a score of each network.

@@ -9,18 +9,18 @@ ERROR = 0.05
 
 
 def standard_error(rate: float, images: int) -> float:
-    """What drawing other pictures would change about a share of so many of them; 0 of none."""
+    """What drawing other images would change about a share of so many of them; 0 of none."""
     return float(rate * (1 - rate) / images) ** 0.5 if images else 0.0
 
 
 def chance_of_more(more: int, fewer: int) -> float:
-    """Chance that of pictures which just one of two equal networks gets right, at least `more` are the one's.
+    """Chance that of images which just one of two equal networks gets right, at least `more` are the one's.
 
-    The exact form of McNemar's test, one-sided (McNemar 1947): a fair coin for each of the `more` + `fewer` pictures.
+    The exact form of McNemar's test, one-sided (McNemar 1947): a fair coin for each of the `more` + `fewer` images.
     """
     thrown = more + fewer
     ways, term = 0, 1
-    # From all of them downwards: whole numbers, since a class may have thousands of pictures.
+    # From all of them downwards: whole numbers, since a class may have thousands of images.
     for fewer_now in range(fewer + 1):
         ways += term
         term = term * (thrown - fewer_now) // (fewer_now + 1)

@@ -1,4 +1,4 @@
-"""What is settled before rivals are taught: their sizes, by measured latency, and how many steps each is given."""
+"""What is settled before rivals are trained: their sizes, by measured latency, and how many steps each is given."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PROBES, PROBE_SEED = 8, 0
 
 @dataclass(frozen=True)
 class Entry:
-    """A network that is taught for a rival; `arch` is None for MobileNetV3-Small."""
+    """A network that is trained for a rival; `arch` is None for MobileNetV3-Small."""
 
     rival: str
     seed: int
@@ -72,8 +72,8 @@ class Settled:
         mobilenet_steps: of its training.
         archs: by seed, the networks of the random search; none, where none is as fast.
         random_steps: by seed, of the training of each of them.
-        epoch_steps: of a network taught alone for as many epochs as the chosen one had in all.
-        step_seconds: of a step of the chosen network, timed while nothing else was taught; see `Wanted.step_seconds`.
+        epoch_steps: of a network trained from scratch for as many epochs as the chosen one had in all.
+        step_seconds: of a step of the chosen network, timed while nothing else was trained; see `Wanted.step_seconds`.
         step_times: every timing of that step, each minutes apart from the next, and `Wanted.step_seconds`.
         latency_shares: p50 over that of the chosen network, measured with random weights, by network.
     """
@@ -113,7 +113,7 @@ class Settled:
         return replace(self, archs=archs, random_steps={seed: self.random_steps[seed] for seed in archs})
 
     def entries(self, space: SearchSpace, seed: int) -> list[Entry]:
-        """What is taught for one seed."""
+        """What is trained for one seed."""
         archs, steps = [space.parse(text) for text in self.archs[str(seed)]], self.random_steps[str(seed)]
         drawn = [Entry(RANDOM, seed, i, arch.id, steps, arch) for i, arch in enumerate(archs)]
         scaled = [] if self.scale is None else [Entry(MOBILENET, seed, 0, self.scale, self.mobilenet_steps)]
@@ -291,12 +291,12 @@ def _kept(archs: Sequence[Arch], shares: Mapping[str, float], count: int) -> lis
 
 
 def _divided(step_seconds: Sequence[float], seconds: float, least: int) -> tuple[int, int]:
-    """How many of a seed's networks are taught, and for how many steps each, so that all together take `seconds`.
+    """How many of a seed's networks are trained, and for how many steps each, so that all together take `seconds`.
 
-    Each has at least `least` steps, if more than one is taught; what is left over is shared among them.
+    Each has at least `least` steps, if more than one is trained; what is left over is shared among them.
 
     Args:
-        step_seconds: of each network, by its own clock: as fast ones are not taught as fast.
+        step_seconds: of each network, by its own clock: as fast ones are not trained as fast.
         seconds: of the seed.
         least: steps of a network.
     """

@@ -1,4 +1,4 @@
-"""A run's network and its rivals of the same measured latency, which are given the same time: sized, and taught."""
+"""A run's network and its rivals of the same measured latency, which are given the same time: sized, and trained."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from edgenas.stages.profile import run_form
 from edgenas.stages.standalone_networks import Lone, setting_id, supernet_epochs
 from edgenas.studies.baseline_networks import Scale, Timer, at_scale
 from edgenas.studies.baseline_sizes import MOBILENET, RANDOM, Entry, Settled, Sizer, Wanted
-from edgenas.studies.worker_pool import teach_each
+from edgenas.studies.worker_pool import train_each
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.fixed_settings import Schedule
 from edgenas.training.materialise import top1
@@ -65,13 +65,13 @@ class Worth:
 
 @dataclass(frozen=True)
 class Contest:
-    """A run's network and its rivals: all that it takes to size and teach them.
+    """A run's network and its rivals: all that it takes to size and train them.
 
     Attributes:
         run: exported.
         worth: what is compared.
         dataset: the run's.
-        lone: how networks are taught alone.
+        lone: how networks are trained from scratch.
         arch: of the run's network.
         classes: that networks tell.
         spent: seconds that edgenas took, by what.
@@ -104,7 +104,7 @@ class Contest:
         if run.config.accuracy is not None:
             raise ConfigError(f"{run.folder}: nothing was trained here that a rival could be given as much time as")
         if run.lacks("finetune") is None and run.config.finetune.data is not None:
-            raise ConfigError(f"{run.folder}: its network was taught other pictures (finetune.data) than rivals are")
+            raise ConfigError(f"{run.folder}: its network was trained on other images (finetune.data) than rivals are")
         run.needs("export")
         arch, dataset = run.space.parse(run.result("export")["chosen"]["arch"]), run_dataset(run)
         lone, times = Lone.of(run, dataset), _spent(run)
@@ -128,7 +128,7 @@ class Contest:
         """The rivals' sizes, decided once; those of seeds that come later beside them."""
         path, known = self.folder / SETTLED, self.known()
         if known is None and path.exists():
-            LOGGER.warning("note: %s is of another comparison, or older: rivals are sized and taught anew", path)
+            LOGGER.warning("note: %s is of another comparison, or older: rivals are sized and trained anew", path)
         unsized = self.unsized(known)
         if unsized or known is None:
             wanted = Wanted(self.arch, self.classes, self.seconds, unsized, self.epochs, self.step_seconds)
@@ -137,7 +137,7 @@ class Contest:
 
     @property
     def step_seconds(self) -> float | None:
-        """Of a step of the chosen network's fine-tuning, on average; None where that is not how rivals are taught.
+        """Of a step of the chosen network's fine-tuning, on average; None where that is not how rivals are trained.
 
         It tells the clock that the run's time was taken at. A processor may run a third faster when rivals are sized:
         counted by seconds alone, they would have a third more steps.
@@ -166,25 +166,27 @@ class Contest:
                 continue
             for rival in (MOBILENET, RANDOM):
                 own = [entry for entry in known.entries(self.run.space, seed) if entry.rival == rival]
-                left += sum(not self.taught(entry, rows) for entry in own) / max(1, len(own))
+                left += sum(not self.trained(entry, rows) for entry in own) / max(1, len(own))
         return left
 
     def entries(self, settled: Settled) -> list[Entry]:
         """All rivals' networks, one seed after another."""
         return [entry for seed in self.seeds for entry in settled.entries(self.run.space, seed)]
 
-    def taught(self, entry: Entry, rows: Mapping[_Place, Mapping[str, Any]]) -> bool:
+    def trained(self, entry: Entry, rows: Mapping[_Place, Mapping[str, Any]]) -> bool:
         """Whether a network has its row, and its file beside; not where rivals were sized anew since."""
         row = rows.get(entry.place, {})
         return (row.get("network"), row.get("steps")) == (entry.network, entry.steps) and self.model(entry).exists()
 
-    def teach_all(self, entries: Sequence[Entry], jobs: int, progress: Progress) -> None:
-        """`teach` each of them, `jobs` at a time."""
+    def train_all(self, entries: Sequence[Entry], jobs: int, progress: Progress) -> None:
+        """`train_network` each of them, `jobs` at a time."""
         rows = self.rows()
-        left = [entry for entry in entries if not self.taught(entry, rows)]
-        teach_each(self.teach, partial(_teach_apart, self.run.folder.resolve(), self.worth), left, jobs, progress)
+        left = [entry for entry in entries if not self.trained(entry, rows)]
+        train_each(
+            self.train_network, partial(_train_apart, self.run.folder.resolve(), self.worth), left, jobs, progress
+        )
 
-    def teach(self, entry: Entry, progress: Progress) -> None:
+    def train_network(self, entry: Entry, progress: Progress) -> None:
         """Append what a network reaches; its file lies beside."""
         label = f"{entry.rival}, seed {entry.seed}, {entry.number + 1}"
         key = {"setting": self.setting, "rival": entry.rival, "seed": entry.seed, "number": entry.number}
@@ -194,11 +196,11 @@ class Contest:
             if entry.arch
             else at_scale(self.run.space, self.classes, Scale.parse(entry.network))
         )
-        with self.lone.taught(
+        with self.lone.trained(
             specs,
             entry.steps,
             NETWORKS_A_SEED * entry.seed + entry.number,
-            self.folder / "teaching" / setting_id(key),
+            self.folder / "training" / setting_id(key),
             lambda done, total: progress(label, done, total),
             entry.arch,
         ) as (subnet, seconds):
@@ -218,7 +220,7 @@ class Contest:
 
 
 def _threads(run: Run, worth: Worth) -> int | None:
-    """Threads that networks are taught with on a CPU: those that the run's time was taken with.
+    """Threads that networks are trained with on a CPU: those that the run's time was taken with.
 
     Raises:
         ConfigError: there are others now.
@@ -235,9 +237,9 @@ def _threads(run: Run, worth: Worth) -> int | None:
     return now
 
 
-def _teach_apart(folder: Path, worth: Worth, entry: Entry, progress: Progress) -> None:
+def _train_apart(folder: Path, worth: Worth, entry: Entry, progress: Progress) -> None:
     """What a process of its own does."""
-    Contest.of(open_run(folder), worth).teach(entry, progress)
+    Contest.of(open_run(folder), worth).train_network(entry, progress)
 
 
 def _spent(run: Run) -> dict[str, float]:
@@ -259,7 +261,7 @@ def _spent(run: Run) -> dict[str, float]:
 
 
 def tuned(run: Run) -> dict[str, Any]:
-    """How the chosen network was taught on its own, as far as that was kept."""
+    """How the chosen network was trained on its own, as far as that was kept."""
     if run.lacks("finetune") is not None or not is_better(run.result("finetune")):
         return {"epochs": 0.0}
     epochs, settings = _tuned_epochs(run), run.config.finetune

@@ -41,18 +41,18 @@ def run_worth(
     """Compare a finished run's network with its rivals; what its folder holds of this very comparison is kept.
 
     MobileNetV3-Small is scaled in width and resolution to the chosen network's measured latency, or left out where it
-    has that at no scale, and taught for the whole time. Random search draws networks of
-    the run's space that are as fast and teaches as many as the time holds, each for at least as many epochs as the
+    has that at no scale, and trained for the whole time. Random search draws networks of
+    the run's space that are as fast and trains as many as the time holds, each for at least as many epochs as the
     chosen network had, in the supernet and in fine-tuning together; validation chooses. A seed for which no other
     network of the space is as fast has no random search. Time is counted in steps, at the clock that fine-tuning had,
-    if there was any. Test pictures are looked at for the networks that are left, when all are taught.
+    if there was any. Test images are looked at for the networks that are left, when all are trained.
 
     Args:
         run: exported.
         worth: what is compared.
         progress: called with what is being done, steps done and in all.
         timer: instead of the run's own device.
-        jobs: networks that are taught at a time, a process each. Steps are fixed before, when nothing else runs: what
+        jobs: networks that are trained at a time, a process each. Steps are fixed before, when nothing else runs: what
             they take longer beside each other is given to the rivals.
 
     Returns:
@@ -69,7 +69,7 @@ def run_worth(
     with locked(run.folder):
         timer = timer or session_timer(run, rival_device(run), contest.folder, progress)
         settled = contest.settled(timer, progress)
-        contest.teach_all(contest.entries(settled), jobs, progress)
+        contest.train_all(contest.entries(settled), jobs, progress)
         found = _summary(contest, settled, _judged(contest, settled, timer))
         write_json(contest.folder / RESULT, found)
         rows = _table_rows(found)
@@ -100,12 +100,12 @@ def worth_told(run: Run, worth: Worth, jobs: int = 1) -> tuple[list[str], float]
 
 @dataclass(frozen=True)
 class _Judged:
-    """The run's network and its rivals, timed in one sitting and held against test pictures.
+    """The run's network and its rivals, timed in one sitting and held against test images.
 
     Attributes:
         own: the run's network.
         rivals: the best network of each seed by validation, by rival.
-        own_right: whether the run's network gives each test picture its label, (n,).
+        own_right: whether the run's network gives each test image its label, (n,).
         right: likewise, (seeds, n), by rival.
     """
 
@@ -229,7 +229,7 @@ def _resolution(entry: Entry) -> int:
 
 
 def _right(contest: Contest, model: Path, resolution: int) -> Answers:
-    """Return whether a file whose input has that resolution gives each test picture its label, (n,)."""
+    """Return whether a file whose input has that resolution gives each test image its label, (n,)."""
     preprocess = replace(deployed_preprocess(contest.arch, contest.dataset), size=resolution)
     found: Answers = right_answers(model, contest.dataset.test, preprocess).numpy()
     return found

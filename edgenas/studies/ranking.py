@@ -1,4 +1,4 @@
-"""Can the supernet be trusted: what subnets inherit from it, beside what the same subnets reach when taught alone."""
+"""Compare the accuracy that subnets inherit with the accuracy that they reach when trained from scratch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from edgenas.stages.standalone_networks import Lone, in_groups, setting_id, supe
 from edgenas.stages.train import trained_supernet
 from edgenas.statistics.inherited_accuracy import Pair, summarise
 from edgenas.studies.ranking_design import NEAR, Design, run_design
-from edgenas.studies.worker_pool import check_jobs, teach_each
+from edgenas.studies.worker_pool import check_jobs, train_each
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
@@ -42,8 +42,8 @@ class Trust:
 
     Attributes:
         subnets: how many.
-        epochs: that each is taught alone; None: as many as the supernet was.
-        seed: of the choice of subnets, and of their weights and pictures; None: the run's.
+        epochs: that each is trained from scratch; None: as many as the supernet was.
+        seed: of the choice of subnets, and of their weights and images; None: the run's.
         repeats: trainings of each, with seeds from `seed` on; their mean counts.
     """
 
@@ -69,8 +69,8 @@ class Trust:
 def run_trust(run: Run, trust: Trust, progress: Progress, jobs: int = 1) -> dict[str, Any]:
     """Compare subnets of a trained run; what its folder holds of this very comparison is not done again.
 
-    Every subnet is taught alone from fresh weights: by the run's own recipe but for the supernet's sampling and
-    teacher, on the same pictures, `jobs` of them at a time in a process each. Rows are appended as they come; a
+    Every subnet is trained from scratch from fresh weights: by the run's own recipe but for the supernet's sampling and
+    teacher, on the same images, `jobs` of them at a time in a process each. Rows are appended as they come; a
     summary, a table and a figure end it.
 
     Returns:
@@ -92,7 +92,7 @@ def run_trust(run: Run, trust: Trust, progress: Progress, jobs: int = 1) -> dict
             progress("scoring inherited", number, count)
             bench.inherit(net, subnets, arch, path)
         progress("scoring inherited", count, count)
-        bench.teach_all(path, jobs, progress)
+        bench.train_all(path, jobs, progress)
         found = bench.summary(path)
         write_json(run.folder / FOLDER / RESULT, found)
         subnets = found["subnets"]
@@ -123,8 +123,8 @@ def trust_told(run: Run, trust: Trust, jobs: int = 1) -> tuple[list[str], float]
     times = f", {trust.repeats} times" if trust.repeats > 1 else ""
     return [
         f"{len(bench.design.archs)} subnets, {sum(map(bench.design.grouped, range(len(bench.design.archs))))} of them "
-        f"within ±{NEAR:.0%} of the same MACs; {done} are taught already",
-        f"each alone for {bench.epochs:g} epochs of {len(lone.train):,} pictures: {bench.steps:,} steps of "
+        f"within ±{NEAR:.0%} of the same MACs; {done} are trained already",
+        f"each alone for {bench.epochs:g} epochs of {len(lone.train):,} images: {bench.steps:,} steps of "
         f"{min(lone.config.batch_size, len(lone.train))}{times}",
         f"about {seconds / 60:.1f} minutes in all, as timed now; stopped at any moment, the same command goes on",
     ], seconds
@@ -132,7 +132,7 @@ def trust_told(run: Run, trust: Trust, jobs: int = 1) -> tuple[list[str], float]
 
 @dataclass(frozen=True)
 class _Bench:
-    """All that it takes to score and teach the subnets of a run."""
+    """All that it takes to score and train the subnets of a run."""
 
     run: Run
     trust: Trust
@@ -148,7 +148,9 @@ class _Bench:
         dataset, seed = run_dataset(run), run.config.seed if trust.seed is None else trust.seed
         classes, epochs = run_classes(run), trust.epochs or supernet_epochs(run, dataset)
         if not epochs:
-            raise ConfigError("--epochs: this run's supernet was not taught here, so say for how many to teach subnets")
+            raise ConfigError(
+                "--epochs: this run's supernet was not trained here, so say for how many to train subnets"
+            )
         return cls(
             run,
             trust,
@@ -185,20 +187,20 @@ class _Bench:
         """Of `trainings`, those that have no row."""
         return [(number, seed) for number, seed in self.trainings if self.known_alone(rows, number, seed) is None]
 
-    def teach_all(self, path: Path, jobs: int, progress: Progress) -> None:
-        """`teach` each of those left, `jobs` at a time."""
+    def train_all(self, path: Path, jobs: int, progress: Progress) -> None:
+        """`train_network` each of those left, `jobs` at a time."""
         left = self.left(read_jsonl(path))
-        here, apart = partial(self.teach, path), partial(_teach_apart, self.run.folder.resolve(), self.trust)
-        teach_each(here, apart, left, jobs, progress)
+        here, apart = partial(self.train_network, path), partial(_train_apart, self.run.folder.resolve(), self.trust)
+        train_each(here, apart, left, jobs, progress)
 
-    def teach(self, path: Path, training: tuple[int, int], progress: Progress) -> None:
+    def train_network(self, path: Path, training: tuple[int, int], progress: Progress) -> None:
         """Append what a subnet reaches alone."""
         number, seed = training
         arch, key, started = self.design.archs[number], self._alone(number, seed), time.perf_counter()
         label = f"subnet {number + 1} of {len(self.design.archs)}"
         label += f", seed {seed}" if len(self.seeds) > 1 else ""
-        work = self.run.folder / FOLDER / "teaching" / setting_id(key)
-        with self.lone.taught(
+        work = self.run.folder / FOLDER / "training" / setting_id(key)
+        with self.lone.trained(
             self.specs(number), self.steps, seed, work, lambda done, total: progress(label, done, total), arch
         ) as (subnet, seconds):
             scores = {
@@ -218,7 +220,7 @@ class _Bench:
         return self.lone.config.average is not None
 
     def known_alone(self, rows: Sequence[dict[str, Any]], number: int, seed: int) -> dict[str, Any] | None:
-        """The row of a subnet that was taught alone before."""
+        """The row of a subnet that was trained from scratch before."""
         return self._row(rows, self._alone(number, seed))
 
     def summary(self, path: Path) -> dict[str, Any]:
@@ -271,7 +273,7 @@ class _Bench:
         return next((row for row in rows if key.items() <= row.items() and "top1" in row), None)
 
 
-def _teach_apart(folder: Path, trust: Trust, training: tuple[int, int], progress: Progress) -> None:
+def _train_apart(folder: Path, trust: Trust, training: tuple[int, int], progress: Progress) -> None:
     """What a process of its own does."""
     run = open_run(folder)
-    _Bench.of(run, trust).teach(run.folder / FOLDER / ROWS, training, progress)
+    _Bench.of(run, trust).train_network(run.folder / FOLDER / ROWS, training, progress)

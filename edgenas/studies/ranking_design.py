@@ -31,7 +31,7 @@ class Design:
 
 
 def run_design(run: Run, count: int, num_classes: int, seed: int) -> Design:
-    """The subnets of a run: of its space, or of the pool that its supernet was taught.
+    """The subnets of a run: of its space, or of the pool that its supernet was trained.
 
     Raises:
         RunFolderError: the pool's file is broken.

@@ -1,7 +1,7 @@
-"""Networks that are taught alone, several at a time: each in a process of its own.
+"""Train networks from scratch, several at a time, each in its own process.
 
-A small network keeps a second core busy for part of the time only; two networks, one core each, are taught in less time
-than one after the other with two. Processes write under the lock that their caller holds, files and rows of their own.
+A small network keeps a second core busy for part of the time only. Two networks with one core each take less time than
+one after the other with two cores. Processes write their own files and rows, under the lock that their caller holds.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def check_jobs(jobs: int) -> None:
         )
 
 
-def teach_each(
+def train_each(
     here: Callable[[Item, Progress], None],
     apart: Callable[[Item, Progress], None],
     items: Sequence[Item],
@@ -53,36 +53,38 @@ def teach_each(
     """Call `here` for one item after another; where there are several `jobs`, `apart` for so many at a time.
 
     Raises:
-        EdgenasError, Stopped: see `teach_apart`.
+        EdgenasError, Stopped: see `train_apart`.
     """
     if jobs > 1:
-        teach_apart(apart, items, jobs, progress)
+        train_apart(apart, items, jobs, progress)
         return
     for item in items:
         here(item, progress)
 
 
-def teach_apart(teach: Callable[[Item, Progress], None], items: Sequence[Item], jobs: int, progress: Progress) -> None:
-    """Call `teach` for every item, `jobs` at a time; begun in their order.
+def train_apart(
+    train_network: Callable[[Item, Progress], None], items: Sequence[Item], jobs: int, progress: Progress
+) -> None:
+    """Call `train_network` for every item, `jobs` at a time; begun in their order.
 
-    Each has as many threads as torch has here, and pictures of its own in memory. Stopped, or where one of them fails,
+    Each has as many threads as torch has here, and images of its own in memory. Stopped, or where one of them fails,
     the others are asked to end, which leaves their checkpoints; where the caller is killed, they end by themselves.
 
     Args:
-        teach: keeps what it finds by itself; it and the items are pickled.
-        items: what to teach.
+        train_network: keeps what it finds by itself; it and the items are pickled.
+        items: what to train.
         jobs: processes at a time.
-        progress: of `teach`, called here.
+        progress: of `train_network`, called here.
 
     Raises:
-        EdgenasError: a process ended without a word; or whatever `teach` raises.
+        EdgenasError: a process ended without a word; or whatever `train_network` raises.
         Stopped: a process was asked to end, and not from here.
     """
     waiting, running = list(reversed(items)), dict[Connection, SpawnProcess]()
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
-                ours, process = _begun(teach, waiting.pop())
+                ours, process = _begun(train_network, waiting.pop())
                 running[ours] = process
             for ready in wait(list(running)):
                 pipe = cast(Connection, ready)
@@ -98,11 +100,11 @@ def teach_apart(teach: Callable[[Item, Progress], None], items: Sequence[Item], 
             process.join()
 
 
-def _begun(teach: Callable[[Item, Progress], None], item: Item) -> tuple[Connection, SpawnProcess]:
+def _begun(train_network: Callable[[Item, Progress], None], item: Item) -> tuple[Connection, SpawnProcess]:
     # Forked processes would share locks and threads of torch's.
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(teach, item, torch.get_num_threads(), theirs), daemon=True)
+    process = context.Process(target=_work, args=(train_network, item, torch.get_num_threads(), theirs), daemon=True)
     process.start()
     # Ours alone: so that the pipe ends where the process does.
     theirs.close()
@@ -127,13 +129,13 @@ def _check(exit_code: int | None) -> None:
         raise Stopped(signal.SIGTERM)
     if exit_code:
         raise EdgenasError(
-            f"a process that taught a network ended with exit code {exit_code}: run the same command again, which goes "
-            "on from its checkpoint; with fewer --jobs if memory ran out"
+            f"a process that trained a network ended with exit code {exit_code}: run the same command again, which "
+            "resumes from its checkpoint; with fewer --jobs if memory ran out"
         )
 
 
-def _work(teach: Callable[[Any, Progress], None], item: Any, threads: int, pipe: Connection) -> None:
-    """What a process does: teach one item."""
+def _work(train_network: Callable[[Any, Progress], None], item: Any, threads: int, pipe: Connection) -> None:
+    """What a process does: train one item."""
     # What is sent to a whole group, as terminals do, is for the caller, who asks: a second request would not wait.
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
@@ -143,7 +145,7 @@ def _work(teach: Callable[[Any, Progress], None], item: Any, threads: int, pipe:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     torch.set_num_threads(threads)
     try:
-        teach(item, lambda label, done, total: pipe.send((label, done, total)))
+        train_network(item, lambda label, done, total: pipe.send((label, done, total)))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGTERM)
     except BrokenPipeError:

@@ -69,10 +69,10 @@ def weight_gradient(gradient: Tensor, x: Tensor, kernel: int, stride: int) -> Te
 
 
 def _strips(x: Tensor, starts: list[int], kernel: int, stride: int, out_height: int) -> Iterator[Tensor]:
-    """Pictures whose pixel (0, 0) is what column `start` of the kernel sees first, for each of `starts`.
+    """Images whose pixel (0, 0) is what column `start` of the kernel sees first, for each of `starts`.
 
     All are views of one copy, in which rows lie one after another with as many zeros between them as the kernel
-    reaches over the edge: a picture moved sideways by so much is the same memory, read from another place.
+    reaches over the edge: an image moved sideways by so much is the same memory, read from another place.
     """
     n, channels, height, width = x.shape
     edge = kernel // 2

@@ -83,7 +83,7 @@ def run_block(spec: BlockSpec, weights: Weights, x: Tensor, *, training: bool) -
 
 
 def run_subnet(subnet: Subnet, x: Tensor) -> Tensor:
-    """A Subnet's forward pass, by its own weights, through the modules that supernets are taught through.
+    """A Subnet's forward pass, by its own weights, through the modules that supernets are trained through.
 
     They compute the same, and go backward in less time and memory.
     """

@@ -65,8 +65,8 @@ def import_ofa_checkpoint(path: Path | str, space: SearchSpace, *, num_classes: 
     classes = _count_classes(origin, found)
     if num_classes not in (None, classes):
         raise DataError(
-            f"{origin} is of {classes} classes, but there are {num_classes} here: wanted pictures of the classes that "
-            "it was taught, one folder a class"
+            f"{origin} is of {classes} classes, but there are {num_classes} here: wanted images of the classes that "
+            "it was trained, one folder a class"
         )
     net = SuperNet(space, classes, kernel_transforms=True, pixels=IMAGENET)
     wanted = {name: _ofa_name(name, space) for name in net.state_dict()}

@@ -9,7 +9,7 @@ Channels = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Pixels:
-    """How bytes became inputs where the weights were taught: `(pixel / 255 - mean) / std`, by channel.
+    """How bytes became inputs where the weights were trained: `(pixel / 255 - mean) / std`, by channel.
 
     Attributes:
         mean: of red, green and blue.
@@ -23,4 +23,4 @@ class Pixels:
 
 
 IMAGENET = Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 0.875)
-"""Of once-for-all's checkpoints, and of most others that were taught ImageNet."""
+"""Of once-for-all's checkpoints, and of most others that were trained ImageNet."""

@@ -1,4 +1,4 @@
-"""Batch norm whose statistics in training are those of all processes' pictures, on any device."""
+"""Batch norm whose statistics in training are those of all processes' images, on any device."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 
 class SharedNorm(nn.BatchNorm2d):
-    """Batch norm; where several processes train together, over the pictures of all of them.
+    """Batch norm; where several processes train together, over the images of all of them.
 
-    Torch's own SyncBatchNorm refuses CPUs. Every process must have equally many pictures.
+    Torch's own SyncBatchNorm refuses CPUs. Every process must have equally many images.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ def sort_middle_channels(net: SuperNet, settled: int = 1) -> None:
 
     Args:
         net: its largest subnet computes what it did.
-        settled: how many of the largest expand ratios are taught already: channels are sorted among those that these
+        settled: how many of the largest expand ratios are trained already: channels are sorted among those that these
             do not tell apart, so that at the greatest widths they compute what they did, too.
     """
     for place, block in net.blocks.items():
@@ -40,7 +40,7 @@ def _importance(weight: Tensor) -> Tensor:
 
 
 def _settled_widths(space: SearchSpace, place: str, block: ElasticInvertedResidual, settled: int) -> list[int]:
-    """Middle channels of the ratios that are taught already, but for the largest."""
+    """Middle channels of the ratios that are trained already, but for the largest."""
     assert block.expand is not None
     stage = space.stages[int(place.partition("_")[0].removeprefix("stage"))]
     largest_in = block.expand.conv.weight.shape[1]

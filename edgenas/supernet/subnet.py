@@ -133,7 +133,7 @@ class Subnet(nn.Module):
         arch: the arch, or None for networks made of bare BlockSpecs for timing.
         specs: its BlockSpecs.
         pixels: what its input values mean.
-        calibration_images: on how many training pictures its batch-norm statistics were recalibrated;
+        calibration_images: on how many training images its batch-norm statistics were recalibrated;
             0 means not at all: scoring and export refuse it.
     """
 
@@ -168,7 +168,7 @@ class Subnet(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pictures (n, 3, resolution, resolution), preprocessed, to logits (n, classes)."""
+        """Images (n, 3, resolution, resolution), preprocessed, to logits (n, classes)."""
         for block in self.blocks.values():
             x = block(x)
         return x

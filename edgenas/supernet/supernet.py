@@ -32,7 +32,7 @@ from edgenas.supernet.subnet import Subnet, module_name
 
 
 class ElasticStem(nn.Module):
-    """Weights of the stem. Its shape is fixed; only the pictures' size varies."""
+    """Weights of the stem. Its shape is fixed; only the images' size varies."""
 
     def __init__(self, specs: list[StemSpec], kernel_transforms: bool):
         super().__init__()
@@ -129,18 +129,18 @@ class SuperNet(nn.Module):
         return {module_name(spec): self.blocks[module_name(spec)].cut(spec) for spec in specs}  # type: ignore[operator]
 
     def forward(self, x: Tensor, arch: Arch, weights: Cut | None = None) -> Tensor:
-        """Pictures (n, 3, r, r), preprocessed, r the arch's resolution, to logits (n, classes).
+        """Images (n, 3, r, r), preprocessed, r the arch's resolution, to logits (n, classes).
 
         Args:
-            x: the pictures.
+            x: the images.
             arch: of the space.
             weights: what `cut` gave for it, where that is at hand; perhaps with other running statistics.
 
         Raises:
-            SpaceError: the arch is not in the space, or the pictures are of another size.
+            SpaceError: the arch is not in the space, or the images are of another size.
         """
         if x.shape[-2:] != (arch.resolution, arch.resolution):
-            raise SpaceError(f"wanted pictures of {arch.resolution}×{arch.resolution} for {arch}, got {tuple(x.shape)}")
+            raise SpaceError(f"wanted images of {arch.resolution}×{arch.resolution} for {arch}, got {tuple(x.shape)}")
         own = self.cut(arch) if weights is None else weights
         for spec in _specs(self.space, arch, self.num_classes):
             x = run_block(spec, own[module_name(spec)], x, training=self.training)

@@ -1,1 +1,1 @@
-"""Teaching the supernet, and scoring the subnets that come out of it. Torch."""
+"""Training the supernet, and scoring the subnets that come out of it. Torch."""

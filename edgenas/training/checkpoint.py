@@ -40,9 +40,9 @@ class Header:
         step: optimiser steps done.
         seconds: time spent in them.
         space: structure_id of the supernet's space; empty in files that are older than this field.
-        dataset: name of the set it was taught.
+        dataset: name of the set it was trained.
         classes: of that set.
-        pixels: what it was taught input values to mean; None in files that are older than this field.
+        pixels: what it was trained input values to mean; None in files that are older than this field.
     """
 
     step: Annotated[int, Field(ge=0)]

@@ -29,7 +29,7 @@ class Processes:
         return self.rank == 0
 
     def share(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """This process's part of a batch: every count-th picture."""
+        """This process's part of a batch: every count-th image."""
         return indices[self.rank :: self.count]
 
     def average_gradients(self, net: nn.Module) -> None:
@@ -59,7 +59,7 @@ class Processes:
             dist.barrier()
 
     def check_batch(self, batch_size: int) -> None:
-        """Refuse a batch that cannot be shared evenly: averages over processes would not be averages over pictures.
+        """Refuse a batch that cannot be shared evenly: averages over processes would not be averages over images.
 
         Raises:
             ConfigError: both numbers are told.
@@ -67,7 +67,7 @@ class Processes:
         if batch_size % self.count or batch_size < 2 * self.count:
             raise ConfigError(
                 f"train.batch_size is {batch_size}, for {self.count} processes: wanted a multiple of that, with at "
-                "least two pictures each"
+                "least two images each"
             )
 
 

@@ -15,7 +15,7 @@ from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.split import Split
 from edgenas.training.materialise import recalibrate
 from edgenas.training.setup import compute_device
-from edgenas.training.standalone import Progress, fresh_subnet, steps_of, teach
+from edgenas.training.standalone import Progress, fresh_subnet, steps_of, train_network
 
 
 def with_classes(subnet: Subnet, num_classes: int) -> Subnet:
@@ -43,24 +43,24 @@ def finetune(
     fresh: bool = False,
     folder: Path | None = None,
 ) -> tuple[Subnet, float]:
-    """A calibrated subnet of the same arch that was taught alone, on the CPU; and the seconds spent in steps.
+    """A calibrated subnet of the same arch that was trained from scratch, on the CPU; and the seconds spent in steps.
 
     Weights that are inherited are ahead at first; a long training does better without them (warm starts generalise
     worse: arXiv 1910.08475).
 
     Args:
         subnet: calibrated; left as it was.
-        train: training pictures with their labels.
+        train: training images with their labels.
         config: of the supernet's training: its batch, optimiser, augmentation, smoothing and device hold here, too.
-        epochs: passes over the pictures.
+        epochs: passes over the images.
         learning_rate_share: of the supernet's learning rate, at the peak.
-        calibration: training pictures that recalibrate batch norm at the end, uint8 (n, 1 or 3, h, w).
-        seed: of the order of pictures and their augmentation.
+        calibration: training images that recalibrate batch norm at the end, uint8 (n, 1 or 3, h, w).
+        seed: of the order of images and their augmentation.
         progress: called with steps done and in all.
         teacher: calibrated, of the same classes; its outputs are learned beside the labels.
         fresh: whether it begins with weights of its own, drawn as a supernet's are, as networks that are searched for
-            are taught in the end by DARTS and others (arXiv 1806.09055, section 3.1.2).
-        folder: of checkpoints, and of the one that is resumed from, see `teach`; None: there are none.
+            are trained in the end by DARTS and others (arXiv 1806.09055, section 3.1.2).
+        folder: of checkpoints, and of the one that is resumed from, see `train_network`; None: there are none.
 
     Raises:
         UncalibratedError: the subnet or its teacher did not come from `materialise`.
@@ -70,14 +70,14 @@ def finetune(
     """
     subnet.require_calibrated("fine-tuning")
     if teacher is not None:
-        teacher.require_calibrated("teaching")
+        teacher.require_calibrated("training")
         if teacher.specs[-1].out_channels != subnet.specs[-1].out_channels:
             raise DataError("fine-tuning onto other classes goes without a teacher, which does not know them")
         teacher = copy.deepcopy(teacher).to(compute_device(config.device)).eval()
     student = copy.deepcopy(subnet)
     if fresh:
         student = fresh_subnet(subnet.specs, config, seed, arch=subnet.arch, pixels=subnet.pixels)
-    seconds = teach(
+    seconds = train_network(
         student,
         train,
         config,

@@ -75,7 +75,7 @@ def check_init(source: Path, space: SearchSpace, *, kernel_transforms: bool = Fa
 def load_init(source: Path, net: SuperNet, dataset: str, classes: tuple[str, ...]) -> None:
     """Start `net` from another supernet of the same space: all of its weights and statistics, not its optimiser.
 
-    Its classifier is taken over only if it was taught classes of the same names from a set of the same name; or, where
+    Its classifier is taken over only if it was trained classes of the same names from a set of the same name; or, where
     the file is once-for-all's, which names none, as many classes.
 
     Raises:
@@ -99,7 +99,7 @@ def load_whole(source: Path, net: SuperNet, classes: tuple[str, ...]) -> Header:
     """Make `net` another supernet of the same space, classifier and all; returns what that one is of.
 
     Raises:
-        RunFolderError: no checkpoint of ours, one of another space, or one that was taught other classes or other
+        RunFolderError: no checkpoint of ours, one of another space, or one that was trained on other classes or other
             values of pixels.
         DataError: a checkpoint of once-for-all that is broken, or of another space or number of classes.
     """
@@ -113,8 +113,8 @@ def load_whole(source: Path, net: SuperNet, classes: tuple[str, ...]) -> Header:
     tensors, header = _finite(path)
     if header.classes != classes:
         raise RunFolderError(
-            f"train.init: {path} was taught {len(header.classes)} classes ({shortened(header.classes, 3)}), data has "
-            f"{len(classes)} ({shortened(classes, 3)}): wanted pictures of the same classes, by the same names"
+            f"train.init: {path} was trained {len(header.classes)} classes ({shortened(header.classes, 3)}), data has "
+            f"{len(classes)} ({shortened(classes, 3)}): wanted images of the same classes, by the same names"
         )
     _check_pixels(path, header.pixels, net.pixels)
     load_weights(path, net, tensors)
@@ -128,11 +128,11 @@ def _finite(path: Path) -> tuple[dict[str, Tensor], Header]:
     return tensors, header
 
 
-def _check_pixels(path: Path, taught: Pixels | None, given: Pixels) -> None:
-    """Refuse to show a network other values than it was taught; files that do not say are believed."""
-    if taught not in (None, given):
+def _check_pixels(path: Path, trained: Pixels | None, given: Pixels) -> None:
+    """Refuse to show a network other values than it was trained; files that do not say are believed."""
+    if trained not in (None, given):
         raise RunFolderError(
-            f"train.init: {path} was taught {_told(taught)}, this run has {_told(given)}: weights that are taken as "
+            f"train.init: {path} was trained {_told(trained)}, this run has {_told(given)}: weights that are taken as "
             "they are want the same of data.mean, data.std and data.crop"
         )
 

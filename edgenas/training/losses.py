@@ -26,7 +26,7 @@ def distillation_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
 def alpha_divergence_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
     """Adaptive alpha-divergence from the teacher (AlphaNet, arXiv 2102.07954, section 3).
 
-    Of two alphas the one that diverges more counts, picture by picture: one punishes a student for being surer than
+    Of two alphas the one that diverges more counts, image by image: one punishes a student for being surer than
     its teacher, the other for being less sure. All is computed from logarithms, so that logits that lie far apart
     give finite values; the value returned has the gradient of the divergence, but is not it.
 
@@ -41,7 +41,7 @@ def alpha_divergence_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
 
 
 def _alpha_divergence(log_q: Tensor, log_p: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """The divergence of every picture, (n,), and what has its gradient where nothing is clipped."""
+    """The divergence of every image, (n,), and what has its gradient where nothing is clipped."""
     fixed = log_q.detach()
     if alpha == 1.0:
         p = log_p.exp()

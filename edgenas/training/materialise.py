@@ -22,19 +22,19 @@ from edgenas.training.data.split import Split
 
 BATCH_SIZE = 128
 CALIBRATION_IMAGES = 2048
-"""Pictures that recalibrate a subnet, where nothing else is asked for."""
+"""Images that recalibrate a subnet, where nothing else is asked for."""
 TOLERATED_SHARE, TOLERATED_IMAGES = 0.002, 2
 """Largest change of a recomputed top-1, as a share and in images; the larger of both counts."""
 
 
 def preprocess_for(arch: Arch, pixels: Pixels | None = None) -> Preprocess:
-    """How pictures become the inputs of an arch, where input values mean `pixels`."""
+    """How images become the inputs of an arch, where input values mean `pixels`."""
     pixels = pixels or Pixels()
     return Preprocess(size=arch.resolution, mean=pixels.mean, std=pixels.std, crop=pixels.crop)
 
 
 def preprocess_of(subnet: Subnet) -> Preprocess:
-    """How pictures become the inputs of a network, whether it is of a space or not."""
+    """How images become the inputs of a network, whether it is of a space or not."""
     pixels = subnet.pixels
     return Preprocess(size=subnet.resolution, mean=pixels.mean, std=pixels.std, crop=pixels.crop)
 
@@ -61,13 +61,13 @@ def materialise(
     Args:
         net: the supernet; unchanged.
         arch: an arch of its space.
-        images: training pictures, uint8 (n, 1 or 3, h, w); or already preprocessed, float (n, 3, r, r).
+        images: training images, uint8 (n, 1 or 3, h, w); or already preprocessed, float (n, 3, r, r).
         most: of the images, so many of the first are taken; how many were is the subnet's `calibration_images`.
-        batch_size: pictures a batch; statistics are the averages over batches, of means and biased variances, as
+        batch_size: images a batch; statistics are the averages over batches, of means and biased variances, as
             batch norm in training has them and once-for-all's `set_running_statistics` averages them.
 
     Raises:
-        DataError: fewer than two pictures, or of another type or shape.
+        DataError: fewer than two images, or of another type or shape.
         SpaceError: the arch is not in the space.
     """
     return recalibrate(net.extract(arch), images[:most], batch_size=batch_size)
@@ -78,10 +78,10 @@ def recalibrate(subnet: Subnet, images: Tensor, *, batch_size: int = BATCH_SIZE)
     """Give a subnet batch-norm statistics of its own, in place: a calibrated one in eval mode; see `materialise`.
 
     Raises:
-        DataError: fewer than two pictures, or of another type or shape.
+        DataError: fewer than two images, or of another type or shape.
     """
     if len(images) < 2:
-        raise DataError(f"recalibration wants at least 2 training pictures, got {len(images)}")
+        raise DataError(f"recalibration wants at least 2 training images, got {len(images)}")
     subnet.to(memory_format=torch.channels_last).train()
     averages = [_Averages(module) for module in subnet.modules() if isinstance(module, nn.BatchNorm2d)]
     for batch in _batches(images, batch_size):
@@ -93,7 +93,7 @@ def recalibrate(subnet: Subnet, images: Tensor, *, batch_size: int = BATCH_SIZE)
 
 
 class _Averages:
-    """Averages of a batch norm's statistics over batches, by pictures: it leaves those of each batch behind."""
+    """Averages of a batch norm's statistics over batches, by images: it leaves those of each batch behind."""
 
     def __init__(self, norm: nn.BatchNorm2d):
         self.norm, self.momentum = norm, norm.momentum
@@ -116,14 +116,14 @@ class _Averages:
 
 
 @torch.no_grad()
-def predict(subnet: Subnet, pictures: Tensor) -> Tensor:
+def predict(subnet: Subnet, images: Tensor) -> Tensor:
     """Logits (n, classes) on the CPU.
 
     Raises:
         UncalibratedError: the subnet did not come from `materialise`.
     """
     scored = _Scored(subnet)
-    return torch.cat([scored(batch) for batch in torch.split(pictures, BATCH_SIZE)])
+    return torch.cat([scored(batch) for batch in torch.split(images, BATCH_SIZE)])
 
 
 class _Scored:
@@ -134,19 +134,19 @@ class _Scored:
         self._subnet, self._network = subnet, folded(subnet)
 
     @torch.no_grad()
-    def __call__(self, pictures: Tensor) -> Tensor:
+    def __call__(self, images: Tensor) -> Tensor:
         """Logits of one batch, on the CPU."""
-        logits: Tensor = self._network(_inputs(pictures, self._subnet))
+        logits: Tensor = self._network(_inputs(images, self._subnet))
         return logits.float().cpu()
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Shares of pictures whose highest logit is their label.
+    """Shares of images whose highest logit is their label.
 
     Attributes:
-        top1: of all pictures.
-        by_class: of each class, not a number where there is no picture of it; float64 (classes,).
+        top1: of all images.
+        by_class: of each class, not a number where there is no image of it; float64 (classes,).
     """
 
     top1: float
@@ -159,7 +159,7 @@ class Accuracy:
 
 
 def top1(subnet: Subnet, split: Split) -> float:
-    """Share of pictures whose highest logit is their label.
+    """Share of images whose highest logit is their label.
 
     Raises:
         UncalibratedError: the subnet did not come from `materialise`.
@@ -185,13 +185,13 @@ def accuracy(subnet: Subnet, split: Split, num_classes: int = 0) -> Accuracy:
     """
     scored = _Scored(subnet)
     right = torch.cat([scored(batch.tensor()).argmax(1) == batch.labels for batch in split.batches(BATCH_SIZE)])
-    pictures = torch.bincount(split.labels, minlength=num_classes)
-    by_class = torch.bincount(split.labels, weights=right.double(), minlength=num_classes) / pictures
+    images = torch.bincount(split.labels, minlength=num_classes)
+    by_class = torch.bincount(split.labels, weights=right.double(), minlength=num_classes) / images
     return Accuracy(int(right.sum()) / len(split), by_class)
 
 
 def _batches(images: Tensor, batch_size: int) -> list[Tensor]:
-    """Batches of `batch_size`; a rest of a single picture, which has no variance, joins the batch before."""
+    """Batches of `batch_size`; a rest of a single image, which has no variance, joins the batch before."""
     batches = list(torch.split(images, batch_size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
@@ -202,6 +202,6 @@ def _inputs(batch: Tensor, subnet: Subnet) -> Tensor:
     batch, dtype, side = batch.to(module_device(subnet)), next(subnet.parameters()).dtype, subnet.resolution
     if batch.is_floating_point():
         if batch.shape[1:] != (3, side, side):
-            raise DataError(f"wanted preprocessed pictures (n, 3, {side}, {side}), got {tuple(batch.shape)}")
+            raise DataError(f"wanted preprocessed images (n, 3, {side}, {side}), got {tuple(batch.shape)}")
         return batch.to(dtype).contiguous(memory_format=torch.channels_last)
     return preprocess_of(subnet)(batch).to(dtype)

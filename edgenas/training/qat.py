@@ -1,4 +1,4 @@
-"""Quantisation-aware fine-tuning: a subnet taught to lose little where its int8 file rounds.
+"""Quantisation-aware fine-tuning: a subnet trained to lose little where its int8 file rounds.
 
 The subnet is trained through a copy that rounds as the file does (see `fake_quantised`), batch norm folded and its
 statistics frozen (arXiv 1806.08342), towards the labels and the subnet's own fp32 outputs. Ranges of activations
@@ -51,10 +51,10 @@ def fine_tune(
 
     Args:
         subnet: calibrated; left as it was.
-        train: training pictures with their labels.
+        train: training images with their labels.
         config: of the supernet's training; its batch size, augmentation, label smoothing and device hold here, too.
-        calibration: training pictures, uint8 (n, 1 or 3, h, w), that settle the first ranges of activations.
-        seed: of the order of pictures and their augmentation.
+        calibration: training images, uint8 (n, 1 or 3, h, w), that settle the first ranges of activations.
+        seed: of the order of images and their augmentation.
         progress: called with steps done and in all.
         weight_bits: 8, or 7 as `QuantiserRecipe.seven_bit_weights` says.
         steps: of the optimiser.
@@ -86,8 +86,8 @@ def fine_tune(
 
 
 @torch.no_grad()
-def _settle_ranges(network: nn.Module, pictures: Tensor, preprocess: Preprocess, batch_size: int) -> None:
-    for batch in torch.split(pictures, batch_size):
+def _settle_ranges(network: nn.Module, images: Tensor, preprocess: Preprocess, batch_size: int) -> None:
+    for batch in torch.split(images, batch_size):
         network(preprocess(batch.to(module_device(network))))
 
 

@@ -1,4 +1,4 @@
-"""Recipes: which archs are taught at which step, by whom and how hard. Data, and functions of the step."""
+"""Recipes: which archs are trained at which step, by whom and how hard. Data, and functions of the step."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Phase:
         choices: of a gene's choices (`depth`, `width`, `kernel`, `expand`), how many of the largest may be drawn;
             genes that are not named are free.
         teacher: of all archs but the first (`first`); of all (`frozen`: the largest, as it was when the first such
-            phase began); None: labels teach all.
+            phase began); None: labels train all.
         labels: whether students learn labels, too.
         count: archs a step; None: as many as the config says.
         rate: peak of the learning rate, as a share of the config's.
@@ -52,7 +52,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A way to teach a supernet: its phases in order, and what students are held against."""
+    """A way to train a supernet: its phases in order, and what students are held against."""
 
     phases: tuple[Phase, ...]
     divergence: Literal["cross-entropy", "alpha"] = "cross-entropy"
@@ -102,8 +102,8 @@ RECIPES: dict[str, Recipe] = {
 }
 """By the names of `train.recipe`.
 
-sandwich: largest and smallest every step, the largest teaches (arXiv 1903.05134, 2003.11142). sandwich-labels: the
-same archs, labels teach all, to tell what the teacher is worth. alpha-divergence: as sandwich, against an adaptive
+sandwich: largest and smallest every step, the largest trains (arXiv 1903.05134, 2003.11142). sandwich-labels: the
+same archs, labels train all, to tell what the teacher is worth. alpha-divergence: as sandwich, against an adaptive
 alpha-divergence (AlphaNet, arXiv 2102.07954). uniform: random archs, labels alone (arXiv 1904.00420). all-sizes:
 likewise, but of all sizes alike, where independent genes make nearly all archs of middling size (AttentiveNAS draws by
 cost, too: arXiv 2011.09011, section 3.2). within-budgets: likewise, but of archs that the run's budgets allow: what can
@@ -126,7 +126,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What one step teaches.
+    """What one step trains.
 
     Attributes:
         archs: in order; with teacher `first`, the first learns labels, and the others from it.
@@ -156,14 +156,14 @@ def span_at(recipe: Recipe, step: int, steps: int) -> Span:
 
 
 def takes_pool(config: TrainConfig) -> bool:
-    """Whether the recipe teaches archs out of a pool that it is given."""
+    """Whether the recipe trains archs out of a pool that it is given."""
     return any(phase.draw == "pool" for phase in RECIPES[config.recipe].phases)
 
 
 def lesson_at(
     space: SearchSpace, config: TrainConfig, seed: int, step: int, steps: int, pool: Sequence[Arch] | None = None
 ) -> Lesson:
-    """What a step teaches.
+    """What a step trains.
 
     Args:
         space: of the archs.
@@ -172,7 +172,7 @@ def lesson_at(
         step: from 0 on.
         steps: of the whole training.
         pool: archs, the smallest first, that recipes with a pool draw from; where there is none yet, since budgets want
-            a profile, they draw from the whole space: to be timed, not to be taught.
+            a profile, they draw from the whole space: to be timed, not to be trained.
     """
     recipe = RECIPES[config.recipe]
     span = span_at(recipe, step, steps)

@@ -1,4 +1,4 @@
-"""What happens at which step: learning rate, pictures, archs. Functions of the step, so resuming needs no state."""
+"""What happens at which step: learning rate, images, archs. Functions of the step, so resuming needs no state."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def sandwich(space: SearchSpace, count: int, seed: int, step: int) -> list[Arch]
 
 
 def batch_indices(images: int, batch_size: int, seed: int, step: int) -> npt.NDArray[np.int64]:
-    """Pictures of a step, shape (batch_size,): every epoch its own permutation, the odd rest left out."""
+    """Images of a step, shape (batch_size,): every epoch its own permutation, the odd rest left out."""
     per_epoch = images // batch_size
     epoch, batch = divmod(step, per_epoch)
     return epoch_order(images, seed, epoch)[batch * batch_size : (batch + 1) * batch_size].copy()
@@ -35,5 +35,5 @@ def batch_indices(images: int, batch_size: int, seed: int, step: int) -> npt.NDA
 
 @lru_cache(maxsize=2)
 def epoch_order(images: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    """Return the order of an epoch's pictures, shape (images,). Kept, since every step of the epoch asks for it."""
+    """Return the order of an epoch's images, shape (images,). Kept, since every step of the epoch asks for it."""
     return np.random.default_rng((seed, epoch, 1)).permutation(images)

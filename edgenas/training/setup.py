@@ -39,7 +39,7 @@ def compute_device(name: str) -> torch.device:
 
 
 def count_steps(config: TrainConfig, images: int) -> int:
-    """Optimiser steps of a whole training on `images` pictures; none where `epochs` is 0.
+    """Optimiser steps of a whole training on `images` images; none where `epochs` is 0.
 
     Raises:
         DataError: a batch is larger than the training split.
@@ -48,8 +48,8 @@ def count_steps(config: TrainConfig, images: int) -> int:
         return 0
     if images < config.batch_size:
         raise DataError(
-            f"train.batch_size is {config.batch_size}, but there are only {images} training pictures: "
-            f"set train.batch_size to at most {images}, or add pictures"
+            f"train.batch_size is {config.batch_size}, but there are only {images} training images: "
+            f"set train.batch_size to at most {images}, or add images"
         )
     # Only runs that train nothing may leave them out.
     assert config.epochs is not None
@@ -63,7 +63,7 @@ def settle(
 
     Args:
         course: the training, whose number of steps is not known yet.
-        dataset: what is taught.
+        dataset: what is trained.
         folder: of the training.
         progress: called while steps are timed.
         minutes: see `edgenas.training.training_loop.train`.

@@ -1,4 +1,4 @@
-"""Teaching one network on its own: from inherited weights, as fine-tuning does, or from fresh ones."""
+"""Training one network on its own: from inherited weights, as fine-tuning does, or from fresh ones."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def epochs_of(config: TrainConfig, images: int, steps: int) -> float:
     return steps / max(1, images // min(config.batch_size, images))
 
 
-def teach(
+def train_network(
     net: Subnet,
     train: Split,
     config: TrainConfig,
@@ -83,17 +83,17 @@ def teach(
     average: float | None = None,
     folder: Path | None = None,
 ) -> float:
-    """Teach a network in place, on the device that the config names; it stays there, in train mode.
+    """Train a network in place, on the device that the config names; it stays there, in train mode.
 
     A signal that asks the process to end waits for the end of a step, and a checkpoint is written. On a CPU a resumed
-    teaching gives the bits of an undisturbed one.
+    training gives the bits of an undisturbed one.
 
     Args:
         net: calibrated or not; its batch-norm statistics are those of its training in the end.
-        train: training pictures with their labels.
+        train: training images with their labels.
         config: of a supernet's training: its batch, optimiser, rate, augmentation, smoothing and device hold here, too.
         steps: of the optimiser.
-        seed: of the order of pictures and their augmentation.
+        seed: of the order of images and their augmentation.
         progress: called with steps done and in all.
         learning_rate_share: of the config's learning rate, at the peak.
         teacher: calibrated, of the same classes; its outputs are learned beside the labels.
@@ -136,15 +136,15 @@ def teach(
 def step_seconds(
     nets: Sequence[Subnet], train: Split, config: TrainConfig, seed: int, *, rounds: int = ROUNDS
 ) -> list[float]:
-    """Seconds of one step of `teach` for each network, reading pictures included; taken by copies of them.
+    """Seconds of one step of `train_network` for each network, reading images included; taken by copies of them.
 
     Networks take turns, so that a machine that is slower for a while is so for all; of each the median counts.
 
     Args:
         nets: to be timed.
-        train: see `teach`.
-        config: see `teach`.
-        seed: see `teach`.
+        train: see `train_network`.
+        config: see `train_network`.
+        seed: see `train_network`.
         rounds: turns of each network.
     """
     clocks = [_clock(net, train, config, seed, WARM_UP_STEPS + rounds * (1 + TIMED_STEPS)) for net in nets]
@@ -193,13 +193,13 @@ def _step(
     step: int,
 ) -> None:
     device, generator = module_device(net), torch.Generator().manual_seed(seed * 1_000_003 + step)
-    pictures, labels = augment(batch.tensor().to(device), config.augment, generator), batch.labels.to(device)
+    images, labels = augment(batch.tensor().to(device), config.augment, generator), batch.labels.to(device)
     with autocast(device, config.precision):
-        logits = run_subnet(net, _inputs(net, pictures))
+        logits = run_subnet(net, _inputs(net, images))
         loss = hard_loss(logits, labels, config.label_smoothing)
         if teacher is not None:
             with torch.no_grad():
-                wanted = teacher(_inputs(teacher, pictures))
+                wanted = teacher(_inputs(teacher, images))
             loss = loss + distillation_loss(logits, wanted)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
@@ -209,5 +209,5 @@ def _step(
     optimizer.step()
 
 
-def _inputs(net: Subnet, pictures: Tensor) -> Tensor:
-    return preprocess_of(net)(pictures)
+def _inputs(net: Subnet, images: Tensor) -> Tensor:
+    return preprocess_of(net)(images)

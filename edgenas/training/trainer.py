@@ -41,7 +41,7 @@ class Course:
     Attributes:
         optimizer: replaced where a phase begins anew.
         average: of the weights, where the config asks for it.
-        pool: archs that are taught, the smallest first, where the recipe takes a pool.
+        pool: archs that are trained, the smallest first, where the recipe takes a pool.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class Course:
     def _backward(self, step: int, batch: Split) -> Tensor:
         device = next(self.net.parameters()).device
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        pictures = augment(batch.tensor().to(device), self.config.augment, generator, self.processes)
+        images = augment(batch.tensor().to(device), self.config.augment, generator, self.processes)
         labels = batch.labels.to(device)
         lesson = lesson_at(self.net.space, self.config, self.seed, step, self.steps, self.pool)
-        losses = self._taught(pictures, labels, lesson)
+        losses = self._trained(images, labels, lesson)
         if losses is None:
-            fits = self._what_fits(pictures, labels, lesson)
+            fits = self._what_fits(images, labels, lesson)
             raise EdgenasError(
                 f"memory ran out at step {step} with train.batch_size {self.config.batch_size}: {fits} (the last "
                 "checkpoint is kept; another batch wants another --run folder)"
@@ -100,12 +100,12 @@ class Course:
         check_finite(losses, lesson.archs, step)
         return losses
 
-    def _taught(self, pictures: Tensor, labels: Tensor, lesson: Lesson) -> Tensor | None:
+    def _trained(self, images: Tensor, labels: Tensor, lesson: Lesson) -> Tensor | None:
         """Losses of a lesson, whose gradients are added up; None if memory ran out, all of it given back."""
         try:
             return lesson_backward(
                 self.net,
-                pictures,
+                images,
                 labels,
                 lesson,
                 label_smoothing=self.config.label_smoothing,
@@ -117,15 +117,15 @@ class Course:
             if not is_out_of_memory(error):
                 raise
         self.optimizer.zero_grad()
-        if pictures.is_cuda:
+        if images.is_cuda:
             torch.cuda.empty_cache()
         return None
 
-    def _what_fits(self, pictures: Tensor, labels: Tensor, lesson: Lesson) -> str:
+    def _what_fits(self, images: Tensor, labels: Tensor, lesson: Lesson) -> str:
         """Half of the batch, or half of that, and so on, as tried out; what is left of this training is not used."""
         size = self.config.batch_size // 2
         # In a group, the others do not try along.
-        while self.processes.count == 1 and size > 1 and self._taught(pictures[:size], labels[:size], lesson) is None:
+        while self.processes.count == 1 and size > 1 and self._trained(images[:size], labels[:size], lesson) is None:
             size //= 2
         if size < 2 * self.processes.count:
             return "no batch fits: choose a smaller space, or smaller resolutions"
@@ -186,7 +186,7 @@ def batches(
 
 def validate(net: SuperNet, dataset: Dataset, pool: Sequence[Arch] | None = None) -> dict[str, float]:
     """Validation top-1 of the smallest, a middle and the largest subnet, or a pool's, on a part of the split."""
-    images = dataset.train.pictures[:CALIBRATION_IMAGES]
+    images = dataset.train.images[:CALIBRATION_IMAGES]
     if pool is None:
         middle = net.space.decode((net.space.n_choices // 2)[None])[0]
         archs = {"smallest": net.space.smallest, "middle": middle, "largest": net.space.largest}

@@ -43,7 +43,7 @@ class TrainResult:
     Attributes:
         params: parameters of the supernet.
         train_seconds: time spent in steps, over all interruptions.
-        images_per_second: pictures a second; each goes through all subnets of a step.
+        images_per_second: images a second; each goes through all subnets of a step.
     """
 
     params: int
@@ -76,14 +76,14 @@ def train(
 
     Args:
         net: the supernet; `config.init` or a checkpoint in `folder` replaces its weights.
-        dataset: what it is taught.
+        dataset: what it is trained.
         config: how.
-        seed: of pictures, their augmentation and archs.
+        seed: of images, their augmentation and archs.
         folder: of the checkpoint, the log, and what is settled at the first step.
         progress: called with `training`, steps done and in all.
         minutes: train for about so long instead of `config.epochs`. Only the first call for a folder settles it.
         processes: who trains along; the first one writes.
-        pool: archs that are taught, the smallest first, where the recipe takes a pool.
+        pool: archs that are trained, the smallest first, where the recipe takes a pool.
 
     Raises:
         DataError: the training split is smaller than a batch.
@@ -192,7 +192,7 @@ class _Training:
 
     def _step(self, step: int, batch: Split, started: float) -> None:
         loss = self.course.step(step, batch)
-        # Reading pictures counts; logging, validating and saving do not.
+        # Reading images counts; logging, validating and saving do not.
         self.seconds += time.perf_counter() - started
         self.reached = step + 1
         if self.log.due(step):

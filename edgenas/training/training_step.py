@@ -25,7 +25,7 @@ DIVERGENCES = {"cross-entropy": distillation_loss, "alpha": alpha_divergence_los
 
 def lesson_backward(
     net: SuperNet,
-    pictures: Tensor,
+    images: Tensor,
     labels: Tensor,
     lesson: Lesson,
     *,
@@ -38,9 +38,9 @@ def lesson_backward(
 
     Args:
         net: the supernet, in train mode.
-        pictures: uint8 (n, c, h, w), augmented, of any size: every arch gets them at its own resolution.
+        images: uint8 (n, c, h, w), augmented, of any size: every arch gets them at its own resolution.
         labels: int64 (n,).
-        lesson: what is taught; with teacher `frozen`, its archs are of one resolution.
+        lesson: what is trained; with teacher `frozen`, its archs are of one resolution.
         label_smoothing: for those who learn labels.
         teacher: a frozen one.
         precision: what is computed in; weights and losses are float32.
@@ -49,13 +49,13 @@ def lesson_backward(
     """
     soft: Future[Tensor] = Future()
     if teacher is not None:
-        soft.set_result(_taught(teacher, net, pictures, lesson.archs[0], precision))
+        soft.set_result(_trained(teacher, net, images, lesson.archs[0], precision))
 
     def loss_of(place: int, weights: Cut) -> Tensor:
         arch = lesson.archs[place]
         follows = teacher is not None or (lesson.teacher == "first" and place > 0)
-        with autocast(pictures.device, precision):
-            logits = net(_inputs(net, pictures, arch), arch, weights)
+        with autocast(images.device, precision):
+            logits = net(_inputs(net, images, arch), arch, weights)
             if place == 0 and not soft.done():
                 soft.set_result(logits.detach())
             loss = hard_loss(logits, labels, label_smoothing) if lesson.labels or not follows else logits.new_zeros(())
@@ -63,7 +63,7 @@ def lesson_backward(
                 loss = lesson.student_weight * (loss + DIVERGENCES[lesson.divergence](logits, soft.result()))
         return loss
 
-    count = room_for(len(lesson.archs), pictures.device, at_a_time)
+    count = room_for(len(lesson.archs), images.device, at_a_time)
     if count > 1:
         return side_by_side(net, lesson.archs, loss_of, soft, count)
     return one_by_one(net, lesson.archs, loss_of)
@@ -76,14 +76,14 @@ def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractC
     return contextlib.nullcontext()
 
 
-def _inputs(net: SuperNet, pictures: Tensor, arch: Arch) -> Tensor:
-    return preprocess_for(arch, net.pixels)(pictures).to(next(net.parameters()).dtype)
+def _inputs(net: SuperNet, images: Tensor, arch: Arch) -> Tensor:
+    return preprocess_for(arch, net.pixels)(images).to(next(net.parameters()).dtype)
 
 
 @torch.no_grad()
-def _taught(teacher: Subnet, net: SuperNet, pictures: Tensor, arch: Arch, precision: Precision) -> Tensor:
-    with autocast(pictures.device, precision):
-        return teacher(_inputs(net, pictures, arch))  # type: ignore[no-any-return]
+def _trained(teacher: Subnet, net: SuperNet, images: Tensor, arch: Arch, precision: Precision) -> Tensor:
+    with autocast(images.device, precision):
+        return teacher(_inputs(net, images, arch))  # type: ignore[no-any-return]
 
 
 def check_finite(losses: Tensor, archs: Sequence[object], step: int) -> None:

@@ -1,5 +1,5 @@
-// Names pictures in the browser with onnxruntime-web. Beside it lie model.json (classes, preprocessing, which files)
-// and the model. Pictures are prepared as run.py prepares them: the same resizing, to the bit.
+// Names images in the browser with onnxruntime-web. Beside it lie model.json (classes, preprocessing, which files)
+// and the model. Images are prepared as run.py prepares them: the same resizing, to the bit.
 
 const TOP = 3;
 const MAX_ASPECT = 50;
@@ -14,7 +14,7 @@ const at = (id) => document.getElementById(id);
 /** Something given was no use; the message is for people. */
 class Refused extends Error {}
 
-// ---------------------------------------------------------------- preparing pictures
+// ---------------------------------------------------------------- preparing images
 
 /** Weights of Pillow's antialiased bilinear filter: for each of `size` outputs its first input and whole weights. */
 export function weights(length, size) {
@@ -60,7 +60,7 @@ function rounded(value) {
   return whole % 2 === 0 ? whole : whole + 1;
 }
 
-/** Shorter side resized to `shorter`, centre cropped to a square of `side`; a picture is {pixels, width, height}, RGB. */
+/** Shorter side resized to `shorter`, centre cropped to a square of `side`; an image is {pixels, width, height}, RGB. */
 export function fit({ pixels, width, height }, shorter, side) {
   const short = Math.min(width, height);
   if (short !== shorter) {
@@ -79,27 +79,27 @@ export function fit({ pixels, width, height }, shorter, side) {
 }
 
 /** What the network takes: bytes where it normalises itself, else floats by channel. */
-export function prepared(picture, preprocess, takesBytes) {
+export function prepared(image, preprocess, takesBytes) {
   const { size, presize, crop = 1 } = preprocess;
-  if (presize) picture = fit(picture, presize, presize);
+  if (presize) image = fit(image, presize, presize);
   // Less a little, since sizes that divide exactly may not do so in floating point.
-  picture = fit(picture, Math.ceil(size / crop - 1e-6), size);
-  if (takesBytes) return picture.pixels;
+  image = fit(image, Math.ceil(size / crop - 1e-6), size);
+  if (takesBytes) return image.pixels;
   const area = size ** 2;
   const out = new Float32Array(3 * area);
   const [mean, std] = [preprocess.mean, preprocess.std].map((values) => Float32Array.from(values));
   for (let place = 0; place < area; place++) {
     for (let c = 0; c < 3; c++) {
-      const scaled = Math.fround(picture.pixels[3 * place + c] / 255);
+      const scaled = Math.fround(image.pixels[3 * place + c] / 255);
       out[c * area + place] = Math.fround(scaled - mean[c]) / std[c];
     }
   }
   return out;
 }
 
-// ---------------------------------------------------------------- reading pictures
+// ---------------------------------------------------------------- reading images
 
-/** Browsers show what they have of a torn file; a label for half a picture would be a wrong one. */
+/** Browsers show what they have of a torn file; a label for half an image would be a wrong one. */
 export function torn(bytes) {
   const begins = (...codes) => codes.every((code, place) => bytes[place] === code);
   const tail = String.fromCharCode(...bytes.subarray(Math.max(0, bytes.length - 64)));
@@ -146,7 +146,7 @@ export async function read(file) {
   try {
     bitmap = await createImageBitmap(new Blob([bytes], { type: file.type }), { colorSpaceConversion: "none" });
   } catch {
-    throw new Refused(`${file.name}: not a picture that this browser can read`);
+    throw new Refused(`${file.name}: not an image that this browser can read`);
   }
   const { width, height } = bitmap;
   if (Math.max(width, height) > MAX_ASPECT * Math.min(width, height)) {
@@ -190,10 +190,10 @@ async function fetched(url) {
 }
 
 /** Labels with confidences, most confident first, and the milliseconds the network takes, where it shall be timed. */
-export async function classify(model, picture, timed = true) {
+export async function classify(model, image, timed = true) {
   const { ort, session, preprocess, takes_bytes: takesBytes } = model;
   const size = preprocess.size;
-  const values = prepared(picture, preprocess, takesBytes);
+  const values = prepared(image, preprocess, takesBytes);
   const shape = takesBytes ? [1, size, size, 3] : [1, 3, size, size];
   const feeds = { [session.inputNames[0]]: new ort.Tensor(takesBytes ? "uint8" : "float32", values, shape) };
   const times = [];
@@ -234,14 +234,14 @@ function show(file, { ranked, milliseconds }) {
   at("labels").tBodies[0].replaceChildren(...rows);
   at("labels").hidden = false;
   say(`${ranked[0].label}, ${(100 * ranked[0].confidence).toFixed(1)} %, in ${milliseconds.toFixed(2)} ms`);
-  if (at("picture").src) URL.revokeObjectURL(at("picture").src);
-  at("picture").src = URL.createObjectURL(file);
-  at("picture").hidden = false;
+  if (at("image").src) URL.revokeObjectURL(at("image").src);
+  at("image").src = URL.createObjectURL(file);
+  at("image").hidden = false;
 }
 
 function clear() {
   at("labels").hidden = true;
-  at("picture").hidden = true;
+  at("image").hidden = true;
 }
 
 /** Name one file; of several dropped at once the last one asked for is shown. */
@@ -282,7 +282,7 @@ async function start() {
   document.addEventListener("drop", (event) => {
     over(event, false);
     if (event.dataTransfer.files.length) name(event.dataTransfer.files[0]);
-    else say("That is no file: drop a picture file.", true);
+    else say("That is no file: drop an image file.", true);
   });
 }
 

@@ -1,4 +1,4 @@
-"""Which recipe teaches a supernet best in the same time? Fashion-MNIST; JSON lines, and a summary on standard output.
+"""Which recipe trains a supernet best in the same time? Fashion-MNIST; JSON lines, and a summary on standard output.
 
     python tests/benchmarks/ablations.py --minutes 8 --out ablations.jsonl --figure ablations.png > ablations.json
 
@@ -39,7 +39,7 @@ from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import covering
 from edgenas.space.space import SearchSpace
 from edgenas.stages.standalone_networks import setting_id
-from edgenas.studies.worker_pool import check_jobs, teach_apart
+from edgenas.studies.worker_pool import check_jobs, train_apart
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.data.dataset import Dataset, load_dataset
 from edgenas.training.fixed_settings import FILE_NAME as SCHEDULE
@@ -89,31 +89,31 @@ class Trials:
 
     def run(self, trial: Trial, progress: Progress) -> None:
         """Append the row of one."""
-        # Of one seed for all: recipes are compared on the same pictures.
-        append_jsonl(self.out, run_trial(trial, self.config, pictures(self.config), self.work, progress))
+        # Of one seed for all: recipes are compared on the same images.
+        append_jsonl(self.out, run_trial(trial, self.config, images(self.config), self.work, progress))
 
 
-def pictures(config: RunConfig) -> Dataset:
-    return load_dataset(config.pictures, config.seed, resolution=config.load_space().resolution[-1])
+def images(config: RunConfig) -> Dataset:
+    return load_dataset(config.images, config.seed, resolution=config.load_space().resolution[-1])
 
 
 def run_trial(trial: Trial, config: RunConfig, dataset: Dataset, work: Path, progress: Progress) -> dict[str, Any]:
     """Train, or go on; then score."""
     space, folder = config.load_space(), work / f"{trial.recipe}-{trial.seed}-{trial.minutes:g}-{trial.setting}"
-    taught = config.training.model_copy(update={"recipe": trial.recipe})
+    trained = config.training.model_copy(update={"recipe": trial.recipe})
     torch.manual_seed(trial.seed)
     net = SuperNet(space, dataset.num_classes, pixels=dataset.pixels)
     result = train(
         net,
         dataset,
-        taught,
+        trained,
         seed=trial.seed,
         folder=folder,
         progress=lambda label, done, total: progress(f"{trial.recipe}, seed {trial.seed}: {label}", done, total),
         minutes=trial.minutes,
     )
     net.cpu().eval()
-    images = dataset.train.pictures[: config.search.calibration_images]
+    images = dataset.train.images[: config.search.calibration_images]
     archs = archs_of(space).items()
 
     def calibrated(arch: Arch) -> float:
@@ -173,7 +173,7 @@ def verdict(recipes: list[dict[str, Any]]) -> str:
         return f"{level[0]} is ahead with one seed, which may be the seed's"
     if len(level) > 1:
         return f"{seeds} seeds do not tell {', '.join(level[:-1])} and {level[-1]} apart"
-    return f"{level[0]} teaches subnets of all sizes best, with each of {seeds} seeds"
+    return f"{level[0]} trains subnets of all sizes best, with each of {seeds} seeds"
 
 
 def figure(found: dict[str, Any]) -> bytes:
@@ -203,7 +203,7 @@ def figure(found: dict[str, Any]) -> bytes:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=RECIPES)
-    parser.add_argument("--pictures", type=int, default=20_000, help="training pictures: a fixed, stratified subset")
+    parser.add_argument("--images", type=int, default=20_000, help="training images: a fixed, stratified subset")
     parser.add_argument("--minutes", type=float, default=8.0, help="of each training")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, with OMP_NUM_THREADS=1 one a core")
@@ -214,7 +214,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="override a key of the config")
     parser.add_argument("--estimate", action="store_true", help="only say how many hours are left")
     args = parser.parse_args()
-    config = load_config(args.config, [f"data.limit={args.pictures}", *args.set])
+    config = load_config(args.config, [f"data.limit={args.images}", *args.set])
     check_jobs(args.jobs)
     # What a row depends on; a recipe's training ends before anything else of a run begins.
     said = config.model_dump(mode="json", include={"seed", "space", "data", "train"})
@@ -227,9 +227,9 @@ def main() -> None:
         return
     trials = Trials(config, args.out, args.work or args.out.with_suffix(""))
     with ProgressDisplay() as progress:
-        teach_apart(trials.run, left, args.jobs, progress)
+        train_apart(trials.run, left, args.jobs, progress)
     rows = [row for trial in wanted if (row := known(trial, args.out))]
-    found = summary(rows, pictures(config), args)
+    found = summary(rows, images(config), args)
     if args.figure:
         write_bytes(args.figure, figure(found))
     print(json.dumps(found, indent=2))

@@ -1,4 +1,4 @@
-"""Runs that `trust.py` and `worth.py` look at: their configs, pictures, hours and results."""
+"""Runs that `trust.py` and `worth.py` look at: their configs, images, hours and results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @dataclass(frozen=True)
 class Setting:
-    """A set: the example that it is taught by; epochs of the supernet and of fine-tuning; how many subnets."""
+    """A set: the example that it is trained by; epochs of the supernet and of fine-tuning; how many subnets."""
 
     example: str
     epochs: float
@@ -40,7 +40,7 @@ SETTINGS = {
     "cifar-10": Setting("imagefolder.yaml", 8, 20, 10),
 }
 SUBNETS_PER_STEP = 4
-"""Archs that the supernets are taught at each step."""
+"""Archs that the supernets are trained at each step."""
 SEARCH = ("search.strategy=nsga2", "search.evaluations=120", "search.population=12")
 TUNED_RATE = 0.5
 """Peak of the learning rate of fine-tuning, as a share of the supernet's."""
@@ -50,10 +50,10 @@ def parser(doc: str) -> argparse.ArgumentParser:
     """Options that both scripts take."""
     command = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     command.add_argument("--sets", nargs="+", choices=SETTINGS, default=list(SETTINGS))
-    command.add_argument("--pictures", type=int, default=20_000, help="training pictures: a fixed, stratified subset")
+    command.add_argument("--images", type=int, default=20_000, help="training images: a fixed, stratified subset")
     command.add_argument("--work", type=Path, required=True, help="folder of runs; the same command goes on there")
     command.add_argument("--out", type=Path, required=True, help="JSON; figures are put beside it")
-    command.add_argument("--jobs", type=int, default=1, help="networks taught alone at a time, a process each")
+    command.add_argument("--jobs", type=int, default=1, help="networks trained from scratch at a time, a process each")
     command.add_argument("--estimate", action="store_true", help="only say how many hours are left")
     command.add_argument("--set", action="append", default=[], help="override a key of the configs")
     return command
@@ -62,15 +62,15 @@ def parser(doc: str) -> argparse.ArgumentParser:
 def config_of(name: str, args: argparse.Namespace) -> RunConfig:
     """The config of a set's run."""
     setting = SETTINGS[name]
-    own = [f"name={name}", f"data.limit={args.pictures}", f"train.epochs={setting.epochs}"]
+    own = [f"name={name}", f"data.limit={args.images}", f"train.epochs={setting.epochs}"]
     own += [f"train.subnets_per_step={SUBNETS_PER_STEP}", *SEARCH]
     own += [f"finetune.epochs={setting.tuned_epochs}", f"finetune.learning_rate_share={TUNED_RATE}"]
     if name == "cifar-10":
-        own.append(f"data.path={pictures_of_cifar(args.work)}")
+        own.append(f"data.path={images_of_cifar(args.work)}")
     return load_config(EXAMPLES / setting.example, [*own, *args.set])
 
 
-def pictures_of_cifar(work: Path) -> Path:
+def images_of_cifar(work: Path) -> Path:
     """CIFAR-10 as class folders, unpacked once."""
     folder = work / "cifar10-png"
     if not folder.is_dir():

@@ -10,7 +10,7 @@ subnets. The form is chosen as in a run, on other networks. `cold`: all distinct
 whole networks stitched. `imagenet`: networks that once-for-all measured at 74.05 % ImageNet top-1 or more, against
 torchvision's MobileNetV3-Large (74.04 %), 224 px, 1 thread; which one is compared is decided in one sitting, and timed
 again in another. `bundle`: an fp32 and int8 bundle of a finished run's chosen network, proven and scored on all of its
-test pictures.
+test images.
 
 All models of a sitting are timed interleaved, in eight processes one after another, by the timer that runs use. Let
 nothing else run beside it. `--folder` keeps the timer's rows: what it holds of the same files is not measured again.
@@ -140,7 +140,7 @@ def plain_export(network: torch.nn.Module, resolution: int, path: Path) -> Path:
 
 
 def cold(folder: Path) -> dict[str, Any]:
-    """Seconds for all distinct blocks of a space, regardless of picture size, and for stitching a network of them."""
+    """Seconds for all distinct blocks of a space, regardless of image size, and for stitching a network of them."""
     space = load_space("ofa-mbv3-w1.0")
     started = time.perf_counter()
     blocks = distinct_blocks(space, CLASSES)

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/export_parity.py --subnets 100 --out parity.jsonl
 
-Weights are random, batch norm is recalibrated on noise, and pictures are noise: what is proven is the exporter, not
+Weights are random, batch norm is recalibrated on noise, and images are noise: what is proven is the exporter, not
 a trained network. Each line is one subnet with its figures, or the words of the gate that it failed. What `--out` holds
 already is not done again. The last line printed sums up every preset; the exit code is 1 if a subnet failed.
 """
@@ -43,29 +43,29 @@ def where() -> dict[str, Any]:
     return {**machine(), **versions("torch", "onnxruntime"), "exporter_version": EXPORTER_VERSION}
 
 
-def measure(preset: str, number: int, images: int, form: ExportForm) -> dict[str, Any]:
+def measure(preset: str, number: int, image_count: int, form: ExportForm) -> dict[str, Any]:
     """One line: the parity of the preset's random subnet of this number."""
     space = load_space(preset)
     arch = space.sample(np.random.default_rng((number, 0)))
     generator = torch.Generator().manual_seed(number)
-    shape = (CALIBRATION_IMAGES + images, 3, arch.resolution, arch.resolution)
-    pictures = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    shape = (CALIBRATION_IMAGES + image_count, 3, arch.resolution, arch.resolution)
+    images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
     torch.manual_seed(number)
     preprocess = preprocess_for(arch)
-    subnet = materialise(SuperNet(space, CLASSES), arch, pictures[:CALIBRATION_IMAGES])
+    subnet = materialise(SuperNet(space, CLASSES), arch, images[:CALIBRATION_IMAGES])
     with torch.no_grad():
-        logits = subnet(preprocess(pictures[:CALIBRATION_IMAGES]))
+        logits = subnet(preprocess(images[:CALIBRATION_IMAGES]))
         classifier = subnet.blocks["head"].classifier
         classifier.weight *= LOGIT_STD / logits.std(0).mean()
-        classifier.bias -= subnet(preprocess(pictures[:CALIBRATION_IMAGES])).mean(0)
+        classifier.bias -= subnet(preprocess(images[:CALIBRATION_IMAGES])).mean(0)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         path = export_onnx(subnet, Path(folder) / "model.onnx", form=form)
         exported = time.perf_counter()
         try:
-            found: dict[str, Any] = check_parity(subnet, path, pictures[CALIBRATION_IMAGES:], preprocess).to_json()
+            found: dict[str, Any] = check_parity(subnet, path, images[CALIBRATION_IMAGES:], preprocess).to_json()
         except ParityError as error:
-            found = {"images": images, "failed": str(error).replace(folder, "")}
+            found = {"images": image_count, "failed": str(error).replace(folder, "")}
     seconds = {"export_seconds": exported - started, "parity_seconds": time.perf_counter() - exported}
     return {"preset": preset, "number": number, "form": form, "arch": arch.id, **found, **seconds, "machine": where()}
 
@@ -93,7 +93,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--presets", nargs="+", default=preset_names(), choices=preset_names())
     parser.add_argument("--subnets", type=int, default=100, help="of each preset")
-    parser.add_argument("--images", type=int, default=256, help="noise pictures that each is compared on")
+    parser.add_argument("--images", type=int, default=256, help="noise images that each is compared on")
     parser.add_argument("--form", default="blocked", choices=EXPORT_FORMS, help="of the graph; the others are in tests")
     parser.add_argument("--out", type=Path, default=Path("export_parity.jsonl"), help="appended to, and gone on with")
     arguments = parser.parse_args()

@@ -2,14 +2,14 @@
 
     python tests/benchmarks/hand_over.py report RUN [RUN …]
     python tests/benchmarks/hand_over.py page RUN
-    python tests/benchmarks/hand_over.py labels RUN [--pictures FOLDER] [--count 500]
+    python tests/benchmarks/hand_over.py labels RUN [--images FOLDER] [--count 500]
     python tests/benchmarks/hand_over.py bundles RUN --folder F [--count 32]
     python tests/benchmarks/hand_over.py latency RUN --folder F [--rounds 40]
 
 `report` opens report.html of each run in a fresh headless Chromium and waits until its figures are drawn. `page` serves
 the page of the run's bundle on loopback, and counts from the address to the first label, nothing cached. `labels`
-compares the page's labels with those of run.py, and of training's own reading of pictures with ONNX Runtime, over files
-drawn from FOLDER (class folders); without it the run's test pictures, as PNG. `bundles` exports networks of the run's
+compares the page's labels with those of run.py, and of training's own reading of images with ONNX Runtime, over files
+drawn from FOLDER (class folders); without it the run's test images, as PNG. `bundles` exports networks of the run's
 front and of what its search scored, spread over predicted latency, as bundles into F; what is there stays. `latency`
 lets each of them prove and time itself by its own verify.py in fresh processes, and holds that to the interval that its
 manifest states. All but `bundles` print JSON.
@@ -51,7 +51,7 @@ from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.export import BUNDLE, export_bundle
 from edgenas.stages.profile import run_predictors
 from edgenas.stages.supernet_scores import evaluations_path
-from edgenas.training.data.image_files import fit, open_picture, to_tensor
+from edgenas.training.data.image_files import fit, open_image, to_tensor
 from edgenas.training.data.listing import SUFFIXES
 from edgenas.training.data.preprocess import Preprocess
 
@@ -109,9 +109,9 @@ def page(run: Path) -> dict[str, Any]:
     """Seconds from the address to the first label, and from when the page says that it is ready."""
     with tempfile.TemporaryDirectory() as temporary, chromium() as browser:
         folder = write_web(run / BUNDLE, Path(temporary) / "page", web_runtime())
-        (picture,) = test_pictures(open_run(run), Path(temporary) / "pictures", 1)
+        (image,) = test_images(open_run(run), Path(temporary) / "images", 1)
         with served(folder) as address:
-            found = [_first_label(browser, f"{address}/index.html", picture) for _ in range(OPENINGS)]
+            found = [_first_label(browser, f"{address}/index.html", image) for _ in range(OPENINGS)]
         whole, ready = ([round(one[place], 3) for one in found] for place in range(2))
         sizes = {path.name: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
         return {
@@ -124,26 +124,26 @@ def page(run: Path) -> dict[str, Any]:
         }
 
 
-def _first_label(browser: Any, address: str, picture: Path) -> tuple[float, float]:
+def _first_label(browser: Any, address: str, image: Path) -> tuple[float, float]:
     context = browser.new_context()
     opened = context.new_page()
     began = time.perf_counter()
     opened.goto(address)
     opened.wait_for_function(READY)
     ready = time.perf_counter()
-    opened.set_input_files("#file", picture)
+    opened.set_input_files("#file", image)
     opened.wait_for_function(NAMED)
     ended = time.perf_counter()
     context.close()
     return ended - began, ended - ready
 
 
-def test_pictures(run: Run, folder: Path, count: int) -> list[Path]:
-    """The first of the run's test pictures as PNG files."""
+def test_images(run: Run, folder: Path, count: int) -> list[Path]:
+    """The first of the run's test images as PNG files."""
     folder.mkdir(parents=True)
     paths = []
-    for number, picture in enumerate(run_dataset(run).test.head(count).tensor()):
-        pixels = picture.permute(1, 2, 0).numpy()
+    for number, image in enumerate(run_dataset(run).test.head(count).tensor()):
+        pixels = image.permute(1, 2, 0).numpy()
         Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(folder / f"{number}.png")
         paths.append(folder / f"{number}.png")
     return paths
@@ -157,9 +157,9 @@ def labels(run: Path, source: Path | None, count: int) -> dict[str, Any]:
     bundle = run / BUNDLE
     with tempfile.TemporaryDirectory() as temporary, chromium() as browser:
         folder = write_web(bundle, Path(temporary) / "page", web_runtime())
-        files = _drawn(source, count) if source else test_pictures(open_run(run), Path(temporary) / "test", count)
-        (folder / "pictures").mkdir()
-        names = [f"pictures/{number}{path.suffix}" for number, path in enumerate(files)]
+        files = _drawn(source, count) if source else test_images(open_run(run), Path(temporary) / "test", count)
+        (folder / "images").mkdir()
+        names = [f"images/{number}{path.suffix}" for number, path in enumerate(files)]
         for path, name in zip(files, names, strict=True):
             shutil.copyfile(path, folder / name)
         copies = [folder / name for name in names]
@@ -171,7 +171,7 @@ def labels(run: Path, source: Path | None, count: int) -> dict[str, Any]:
         return {
             **browser_facts(browser),
             "run": run.name,
-            "pictures": len(files),
+            "images": len(files),
             "kinds": sorted({path.suffix for path in files}),
             "labels": len(set(by_run)),
             "page_as_run_py": _share(by_page, by_run),
@@ -188,7 +188,7 @@ def _drawn(folder: Path, count: int) -> list[Path]:
 def _by_run(bundle: Path, files: list[Path]) -> list[str | None]:
     command = [sys.executable, str(bundle / "run.py"), str(bundle / "model.onnx"), "--json", *map(str, files)]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
-    rows = json.loads(done.stdout)["pictures"]
+    rows = json.loads(done.stdout)["images"]
     return [row["classes"][0]["class"] if "classes" in row else None for row in rows]
 
 
@@ -197,10 +197,10 @@ def _by_training(bundle: Path, files: list[Path]) -> list[str | None]:
     preprocess = Preprocess(**manifest["preprocess"])
     found: list[str | None] = []
     for path in files:
-        picture = open_picture(path)
+        image = open_image(path)
         if preprocess.presize is not None:
-            picture = fit(picture, preprocess.presize)
-        answer = onnx_classes(bundle / "model.onnx", to_tensor(picture)[None], preprocess)
+            image = fit(image, preprocess.presize)
+        answer = onnx_classes(bundle / "model.onnx", to_tensor(image)[None], preprocess)
         found.append(manifest["classes"][int(answer[0])])
     return found
 
@@ -252,7 +252,7 @@ def latency(out: Path, rounds: int) -> dict[str, Any]:
         "share_within": sum(row["within"] for row in rows) / len(rows),
         "median_half_width": median(half),
         "mean_absolute_error": sum(error) / len(error),
-        "doubted": sum(bool(row["doubts"]) for row in rows),
+        "flagged": sum(bool(row["warnings"]) for row in rows),
         "rows": rows,
     }
 
@@ -275,7 +275,7 @@ def _verified(folder: Path, rounds: int) -> dict[str, Any]:
         "exported_us": known["p50_us"],
         "measured_us": measured_us,
         "within": low <= measured_us <= high,
-        "doubts": found["measured"]["doubts"],
+        "warnings": found["measured"]["warnings"],
     }
 
 
@@ -284,7 +284,7 @@ def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     command.add_argument("what", choices=["report", "page", "labels", "bundles", "latency"])
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    command.add_argument("--pictures", type=Path)
+    command.add_argument("--images", type=Path)
     command.add_argument("--count", type=int)
     command.add_argument("--folder", type=Path)
     command.add_argument("--rounds", type=int, default=40, help="of verify.py, whose own default this is")
@@ -302,7 +302,7 @@ def main() -> None:
     made: dict[str, Callable[[], dict[str, Any]]] = {
         "report": lambda: report(args.runs),
         "page": lambda: page(run),
-        "labels": lambda: labels(run, args.pictures, args.count or 500),
+        "labels": lambda: labels(run, args.images, args.count or 500),
         "latency": lambda: latency(args.folder, args.rounds),
     }
     where = {**machine(), **versions("onnxruntime")}

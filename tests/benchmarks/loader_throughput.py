@@ -1,8 +1,8 @@
-"""Can the loader keep the CPU's training step fed? Pictures a second of both, as JSON.
+"""Can the loader keep the CPU's training step fed? Images a second of both, as JSON.
 
-    python tests/benchmarks/loader_throughput.py --pictures 2048 --rounds 5
+    python tests/benchmarks/loader_throughput.py --images 2048 --rounds 5
 
-For every size: how many pictures a second the set gives while nothing else runs, kept in memory and decoded from
+For every size: how many images a second the set gives while nothing else runs, kept in memory and decoded from
 files (JPEG of one and a half the size) with one thread a core; how many a training step of four subnets takes; and how
 much longer the step takes when it is fed from files than when it is fed from memory, since both want the same cores.
 Settings are timed in turn, round by round.
@@ -39,15 +39,15 @@ STEPS = 4
 AUGMENT = AugmentConfig(shift=0.1, flip=True)
 
 
-def write_pictures(root: Path, side: int, count: int) -> None:
+def write_images(root: Path, side: int, count: int) -> None:
     """Class folders of smooth noise, which compresses about as photographs do."""
     rng = np.random.default_rng(0)
     for number in range(count):
         coarse = rng.integers(0, 256, (max(2, side // 6), max(2, side // 6), 3), dtype=np.uint8)
-        picture = Image.fromarray(coarse).resize((side * 3 // 2, side * 3 // 2), Image.Resampling.BICUBIC)
+        image = Image.fromarray(coarse).resize((side * 3 // 2, side * 3 // 2), Image.Resampling.BICUBIC)
         path = root / f"class{number % 10}" / f"{number}.jpg"
         path.parent.mkdir(exist_ok=True)
-        picture.save(path, quality=90)
+        image.save(path, quality=90)
 
 
 def batches(dataset: Dataset, batch: int, start: int) -> Iterator[Split]:
@@ -64,13 +64,13 @@ def loading(dataset: Dataset, batch: int, start: int) -> None:
 def training(net: SuperNet, dataset: Dataset, batch: int, start: int) -> None:
     optimizer = make_optimizer(net, TrainConfig(epochs=1))
     for number, split in enumerate(batches(dataset, batch, start)):
-        pictures = augment(split.tensor(), AUGMENT, torch.Generator().manual_seed(number))
-        lesson_backward(net, pictures, split.labels, Lesson(tuple(sandwich(net.space, SUBNETS, 0, number))))
+        images = augment(split.tensor(), AUGMENT, torch.Generator().manual_seed(number))
+        lesson_backward(net, images, split.labels, Lesson(tuple(sandwich(net.space, SUBNETS, 0, number))))
         optimizer.step()
 
 
 def rates(settings: dict[str, Callable[[int], None]], rounds: int, images: int) -> dict[str, list[float]]:
-    """Pictures a second of every setting and round."""
+    """Images a second of every setting and round."""
     found: dict[str, list[float]] = {name: [] for name in settings}
     for round_number in range(rounds + 1):
         for name, work in settings.items():
@@ -84,7 +84,7 @@ def rates(settings: dict[str, Callable[[int], None]], rounds: int, images: int) 
 def measure(side: int, count: int, batch: int, rounds: int) -> dict[str, Any]:
     space = load_space({"preset": SIZES[side], "resolution": [side]})
     with tempfile.TemporaryDirectory() as folder:
-        write_pictures(Path(folder), side, count)
+        write_images(Path(folder), side, count)
         config = DataConfig(name="imagefolder", path=Path(folder))
         kept = load_dataset(config, 0, resolution=side)
         files = load_dataset(config.model_copy(update={"memory_mb": 0}), 0, resolution=side)
@@ -112,12 +112,12 @@ def spread(values: list[float], digits: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=2048)
+    parser.add_argument("--images", type=int, default=2048)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     before = {**machine(), **versions("torch")}
-    results = {f"{side}px": measure(side, arguments.pictures, arguments.batch, arguments.rounds) for side in SIZES}
+    results = {f"{side}px": measure(side, arguments.images, arguments.batch, arguments.rounds) for side in SIZES}
     print(json.dumps({"machine": before, "setting": vars(arguments), "results": results}, indent=2))
 
 

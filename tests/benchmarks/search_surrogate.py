@@ -43,7 +43,7 @@ WHOLE = 1 - 1e-9
 ORACLE_EVALUATIONS, ORACLE_MARKS, EARLY = 600, (100, 150, 200, 300, 600), 150
 ORACLE_POPULATION = {"surrogate": 10, "nsga2": 30, "random": 30}
 ORACLE_REFERENCE = (0.25, 80.0)
-"""Error on the predictor's pictures (0.116 to 0.246 in the space), and milliseconds (11 to 74)."""
+"""Error on the predictor's images (0.116 to 0.246 in the space), and milliseconds (11 to 74)."""
 FITTED = 200
 TAU_GOAL, RMSE_GOAL = 0.92, 0.16
 

@@ -96,17 +96,17 @@ def their_step(*, channels_last: bool) -> Work:
 
 
 def our_step(at_a_time: int | None = None) -> Work:
-    """What training does, by labels alone; pictures are bytes, normalised on the way, which theirs need not be."""
+    """What training does, by labels alone; images are bytes, normalised on the way, which theirs need not be."""
     space = ofa_space(STEP_SIDE)
     net = SuperNet(space, CLASSES, kernel_transforms=True).to(memory_format=torch.channels_last).train()
     optimizer = make_optimizer(net, SGD)
-    pictures = torch.randint(0, 256, (STEP_BATCH, 3, STEP_SIDE, STEP_SIDE), dtype=torch.uint8)
+    images = torch.randint(0, 256, (STEP_BATCH, 3, STEP_SIDE, STEP_SIDE), dtype=torch.uint8)
     labels = torch.arange(STEP_BATCH)
 
     def step(round_: int) -> None:
         optimizer.zero_grad()
         lesson = Lesson(tuple(archs_of(space, SUBNETS, round_)), teacher=None)
-        lesson_backward(net, pictures, labels, lesson, at_a_time=at_a_time)
+        lesson_backward(net, images, labels, lesson, at_a_time=at_a_time)
         optimizer.step()
 
     return step
@@ -136,7 +136,7 @@ def evaluation() -> dict[str, Work]:
             activate(theirs, arch)
         return ready[round_]
 
-    # Extracting happens once for a thousand pictures or more, so it is not timed: `prepare` does it.
+    # Extracting happens once for a thousand images or more, so it is not timed: `prepare` does it.
     return {
         "prepare": subnet,
         "theirs": lambda round_: theirs(rows),
@@ -168,12 +168,12 @@ def mobile() -> Work:
     space = load_space({"preset": "mobile-32", "resolution": [MOBILE_SIDE]})
     net = SuperNet(space, 10).to(memory_format=torch.channels_last).train()
     optimizer = make_optimizer(net, TrainConfig(epochs=1))
-    pictures = torch.randint(0, 256, (MOBILE_BATCH, 1, MOBILE_SIDE, MOBILE_SIDE), dtype=torch.uint8)
+    images = torch.randint(0, 256, (MOBILE_BATCH, 1, MOBILE_SIDE, MOBILE_SIDE), dtype=torch.uint8)
     labels = torch.randint(0, 10, (MOBILE_BATCH,))
 
     def step(round_: int) -> None:
         optimizer.zero_grad()
-        lesson_backward(net, pictures, labels, Lesson(tuple(sandwich(space, SUBNETS, 0, round_))))
+        lesson_backward(net, images, labels, Lesson(tuple(sandwich(space, SUBNETS, 0, round_))))
         optimizer.step()
 
     return step
@@ -204,7 +204,7 @@ def bare(shape: Shape) -> Work:
     """One convolution forward and backward, in channels-last, as supernets have it."""
     in_channels, out_channels, kernel, stride, groups, size = shape
     x = torch.randn(MOBILE_BATCH, in_channels, size, size).contiguous(memory_format=torch.channels_last)
-    # Pictures themselves have no gradient.
+    # Images themselves have no gradient.
     x.requires_grad_(in_channels != 3)
     conv = torch.nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
     quicken(conv)

@@ -26,14 +26,14 @@ from edgenas.training.training_step import lesson_backward
 
 
 def step_seconds(net: SuperNet, batch: int, subnets: int, step: int, *, bf16: bool) -> float:
-    """Seconds of one step on random pictures."""
+    """Seconds of one step on random images."""
     side = net.space.resolution[-1]
-    pictures = torch.randint(0, 256, (batch, 1, side, side), dtype=torch.uint8)
+    images = torch.randint(0, 256, (batch, 1, side, side), dtype=torch.uint8)
     labels = torch.randint(0, net.num_classes, (batch,))
     optimizer = make_optimizer(net, TrainConfig(epochs=1))
     started = time.perf_counter()
     with torch.autocast("cpu", torch.bfloat16) if bf16 else contextlib.nullcontext():
-        lesson_backward(net, pictures, labels, Lesson(tuple(sandwich(net.space, subnets, 0, step))))
+        lesson_backward(net, images, labels, Lesson(tuple(sandwich(net.space, subnets, 0, step))))
     optimizer.step()
     return time.perf_counter() - started
 

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/trust.py --work work --out examples/results/trust.json
 
-Fashion-MNIST (12 subnets) and CIFAR-10 (10), 20,000 training pictures each. Says first how many hours are left. Every
+Fashion-MNIST (12 subnets) and CIFAR-10 (10), 20,000 training images each. Says first how many hours are left. Every
 stage, and every subnet, is kept as it is done: the same command goes on, and one in another --work folder with what
 subnets reached alone, which is kept beside --out.
 """

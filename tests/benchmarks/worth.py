@@ -2,10 +2,10 @@
 
     python tests/benchmarks/worth.py --work work --out examples/results/worth.json
 
-Whole runs on Fashion-MNIST and CIFAR-10, 20,000 training pictures each (those of `trust.py`, if --work is the same),
+Whole runs on Fashion-MNIST and CIFAR-10, 20,000 training images each (those of `trust.py`, if --work is the same),
 then MobileNetV3-Small and random search with the time that each run took, three seeds each. Says first how many hours
 are left. Everything is kept as it is done: the same command goes on. Latencies are measured: nothing else should run.
-With OMP_NUM_THREADS=1 everything is taught with one thread, and --jobs teaches as many rivals at a time.
+With OMP_NUM_THREADS=1 everything is trained with one thread, and --jobs trains as many rivals at a time.
 """
 
 from __future__ import annotations

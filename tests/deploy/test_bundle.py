@@ -78,7 +78,7 @@ def test_a_bundle_holds_the_kit_the_model_and_sums_of_both(exports, tmp_path):
 
 
 @pytest.mark.parametrize("embedded", [False, True])
-def test_a_network_that_sees_the_middle_of_pictures_is_verified_and_described(exports, tmp_path, embedded):
+def test_a_network_that_sees_the_middle_of_images_is_verified_and_described(exports, tmp_path, embedded):
     model, _, manifest = exports
     preprocess = dataclasses.replace(Preprocess(**manifest.preprocess), crop=0.7, mean=(0.4, 0.5, 0.6))
     if embedded:
@@ -164,7 +164,7 @@ def test_a_bundle_may_hold_the_int8_form_and_says_what_is_inside(exports, tmp_pa
     text = (folder / "README.md").read_text()
     assert "- slower here" in text
     assert f"uint8 (1, {fuller.preprocess['size']}, " in text
-    assert "any number of pictures" in text
+    assert "any number of images" in text
     write_bundle(folder, model=model, manifest=manifest, replace=True)
     assert {path.name for path in folder.iterdir()} == NAMES
     with pytest.raises(UncalibratedError, match="timing"):
@@ -197,7 +197,7 @@ def test_the_card_says_where_the_weights_come_from(exports):
     told = {"dataset": "a*b", "training_images": 1500, "epochs": 2.5, "supernet": {"dataset": "digits", "weights": "0"}}
     told |= {"val_top1_before": 0.9, "val_top1_after": 0.925, "seconds": 90.0}
     card = model_card(dataclasses.replace(manifest, fine_tuning=told))
-    assert "for 2.5 epochs of 1,500 pictures of a\\*b, from the weights that it inherited: validation" in card
+    assert "for 2.5 epochs of 1,500 images of a\\*b, from the weights that it inherited: validation" in card
     assert "90.00 % before, 92.50 % after. Seed" in card
     # What runs of older versions recorded.
     older = told | {"training_images": None, "epochs": None, "supernet": None, "val_top1_before": None}
@@ -209,7 +209,7 @@ def test_the_card_says_where_the_weights_come_from(exports):
 def test_zips_replace_bundles_zips_alone(exports, tmp_path):
     model, _, manifest = exports
     folder = write_bundle(tmp_path / "bundle", model=model, manifest=manifest)
-    (folder / "picture.png").write_bytes(b"mine")
+    (folder / "image.png").write_bytes(b"mine")
     path = zip_bundle(folder, tmp_path / "b.zip")
     zip_bundle(folder, path)
     with zipfile.ZipFile(path) as archive:

@@ -55,8 +55,8 @@ def test_every_form_of_random_networks_computes_what_the_plain_one_does(preset: 
 @pytest.mark.parametrize("form", EXPORT_FORMS)
 def test_a_form_computes_the_same_in_the_reference_implementation(form: str, tmp_path: Path) -> None:
     space = load_space("digits-24")
-    pictures = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8)
-    subnet = materialise(SuperNet(space, 10), space.smallest, pictures)
+    images = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8)
+    subnet = materialise(SuperNet(space, 10), space.smallest, images)
     path = export_onnx(subnet, tmp_path / "model.onnx", form=form)
     pixels = torch.randn(1, 3, subnet.resolution, subnet.resolution)
     with torch.no_grad():
@@ -67,7 +67,7 @@ def test_a_form_computes_the_same_in_the_reference_implementation(form: str, tmp
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 20])
-def test_a_gate_is_spread_over_the_size_of_its_picture(size: int, tmp_path: Path) -> None:
+def test_a_gate_is_spread_over_the_size_of_its_image(size: int, tmp_path: Path) -> None:
     spec = parse_block(GATED.key.replace("_r8_", f"_r{size}_"))
     files = export_forms({"block": [spec]}, tmp_path)
     pixels = np.random.default_rng(0).standard_normal((1, 16, size, size), dtype=np.float32)
@@ -91,8 +91,8 @@ def test_in_the_blocked_form_squeeze_excite_stays_in_the_layout_of_its_convoluti
 
 def test_int8_is_the_same_from_every_form(tmp_path: Path) -> None:
     space = load_space("digits-24")
-    pictures = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8)
-    subnet = materialise(SuperNet(space, 10), space.largest, pictures)
+    images = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8)
+    subnet = materialise(SuperNet(space, 10), space.largest, images)
     inputs = np.random.default_rng(0).standard_normal((4, 3, subnet.resolution, subnet.resolution)).astype(np.float32)
     graphs = []
     for form in EXPORT_FORMS:

@@ -26,26 +26,26 @@ PREPROCESS = Preprocess(16, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     """Neither square nor of the network's size."""
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (24, 3, 20, 28), np.uint8))
 
 
 @pytest.fixture(scope="module")
-def subnet(pictures):
+def subnet(images):
     torch.manual_seed(0)
-    made = materialise(SuperNet(SPACE, 10), ARCH, PREPROCESS(pictures))
+    made = materialise(SuperNet(SPACE, 10), ARCH, PREPROCESS(images))
     torch.nn.init.normal_(made.blocks["head"].classifier.weight, std=0.2)
     return made
 
 
 @pytest.fixture(scope="module")
-def files(subnet, pictures, tmp_path_factory):
+def files(subnet, images, tmp_path_factory):
     """By precision: the plain file with an open batch, and that one with its preprocessing inside."""
     folder = tmp_path_factory.mktemp("forms")
     plain = {"fp32": export_onnx(subnet, folder / "fp32.onnx", dynamic_batch=True)}
     recipe = QuantiserRecipe(float_layers="ends")
-    inputs = device_inputs(pictures, PREPROCESS, embedded=False)
+    inputs = device_inputs(images, PREPROCESS, embedded=False)
     plain["int8"] = quantise(plain["fp32"], folder / "int8.onnx", inputs, recipe, images=16)
     return {
         name: (path, embed_preprocessing(path, folder / f"{name}-embedded.onnx", PREPROCESS))
@@ -62,27 +62,27 @@ def test_an_open_batch_is_open_at_both_ends_and_changes_nothing_else(subnet, fil
     plain, embedded = files["fp32"]
     logits = ("logits", "tensor(float)", ["batch", 10])
     assert ports(plain) == [("pixels", "tensor(float)", ["batch", 3, 16, 16]), logits]
-    assert ports(embedded) == [("picture", "tensor(uint8)", ["batch", 16, 16, 3]), logits]
+    assert ports(embedded) == [("image", "tensor(uint8)", ["batch", 16, 16, 3]), logits]
     static = export_onnx(subnet, tmp_path / "static.onnx")
     assert ports(static)[0][2] == [1, 3, 16, 16]
     nodes = [[node.name for node in onnx.load(path).graph.node] for path in (plain, static)]
     assert nodes[0] == nodes[1]
 
 
-def test_files_of_every_form_pass_the_parity_check(subnet, files, pictures):
+def test_files_of_every_form_pass_the_parity_check(subnet, files, images):
     for path in files["fp32"]:
-        assert check_parity(subnet, path, pictures, PREPROCESS).max_abs_difference < 1e-4
+        assert check_parity(subnet, path, images, PREPROCESS).max_abs_difference < 1e-4
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_seven_pictures_at_once_get_the_logits_of_single_ones(files, pictures, precision):
+def test_seven_images_at_once_get_the_logits_of_single_ones(files, images, precision):
     for path in files[precision]:
-        assert check_batches(path, pictures, PREPROCESS) <= 1e-3
+        assert check_batches(path, images, PREPROCESS) <= 1e-3
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_preprocessing_inside_gives_the_logits_of_preprocessing_outside(files, pictures, precision):
-    plain, embedded = (onnx_logits(path, pictures, PREPROCESS) for path in files[precision])
+def test_preprocessing_inside_gives_the_logits_of_preprocessing_outside(files, images, precision):
+    plain, embedded = (onnx_logits(path, images, PREPROCESS) for path in files[precision])
     # In int8 a value that rounds to the other side moves logits by a step.
     assert (plain - embedded).abs().max() < {"fp32": 1e-4, "int8": 0.1}[precision]
     assert (plain - embedded).abs().mean() < 1e-3
@@ -90,14 +90,14 @@ def test_preprocessing_inside_gives_the_logits_of_preprocessing_outside(files, p
     assert after == {**before, "preprocessing_included": "true"}
 
 
-def test_files_that_normalise_themselves_are_given_the_middle_of_pictures_too(files, pictures):
+def test_files_that_normalise_themselves_are_given_the_middle_of_images_too(files, images):
     cropped = dataclasses.replace(PREPROCESS, crop=0.8)
-    plain, embedded = (onnx_logits(path, pictures, cropped) for path in files["fp32"])
+    plain, embedded = (onnx_logits(path, images, cropped) for path in files["fp32"])
     assert (plain - embedded).abs().max() < 1e-4
-    assert (plain - onnx_logits(files["fp32"][0], pictures, PREPROCESS)).abs().max() > 1e-3
+    assert (plain - onnx_logits(files["fp32"][0], images, PREPROCESS)).abs().max() > 1e-3
 
 
-def test_files_that_mix_up_a_batch_are_refused(files, pictures, tmp_path):
+def test_files_that_mix_up_a_batch_are_refused(files, images, tmp_path):
     """All logits of a batch are scaled by its greatest."""
     model = onnx.load(files["fp32"][0])
     model.graph.node[-1].output[0] = "own"
@@ -108,14 +108,14 @@ def test_files_that_mix_up_a_batch_are_refused(files, pictures, tmp_path):
         ]
     )
     onnx.save(model, tmp_path / "mixed.onnx")
-    with pytest.raises(ParityError, match="7 pictures at a time get other logits"):
-        check_batches(tmp_path / "mixed.onnx", pictures, PREPROCESS)
+    with pytest.raises(ParityError, match="7 images at a time get other logits"):
+        check_batches(tmp_path / "mixed.onnx", images, PREPROCESS)
 
 
-def test_preprocessing_that_departs_is_refused(subnet, files, pictures, tmp_path):
+def test_preprocessing_that_departs_is_refused(subnet, files, images, tmp_path):
     other = embed_preprocessing(files["fp32"][0], tmp_path / "x.onnx", Preprocess(16))
     with pytest.raises(ParityError, match="no single block departs"):
-        check_parity(subnet, other, pictures, PREPROCESS)
+        check_parity(subnet, other, images, PREPROCESS)
 
 
 def test_preprocessing_goes_in_once_and_only_into_our_files(files, tmp_path):

@@ -86,14 +86,14 @@ def test_a_subnet_of_a_trained_supernet_exports_to_the_graph_that_was_timed(tmp_
     space = load_space("digits-24")
     net = SuperNet(space, 10).to(memory_format=torch.channels_last)
     for number, arch in enumerate([space.smallest, space.largest]):
-        pictures = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8)
-        shipped = export_onnx(materialise(net, arch, pictures), tmp_path / "shipped.onnx")
+        images = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8)
+        shipped = export_onnx(materialise(net, arch, images), tmp_path / "shipped.onnx")
         timed = export_for_timing({arch.id: space.unroll(arch, 10)}, tmp_path)[arch.id]
         graphs = [optimised(path, tmp_path / f"optimised{number}.onnx") for path in (shipped, timed)]
         assert [node[:3] for node in graphs[0]] == [node[:3] for node in graphs[1]]
 
 
-def test_single_blocks_optimise_to_the_graph_of_a_direct_export_at_any_picture_size(tmp_path):
+def test_single_blocks_optimise_to_the_graph_of_a_direct_export_at_any_image_size(tmp_path):
     space = load_space("digits-24")
     stem, *middle, head = space.unroll(space.largest, num_classes=10)
     kinds = {spec.residual and spec.se_channels > 0: spec for spec in middle}

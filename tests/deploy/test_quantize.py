@@ -273,9 +273,9 @@ def test_networks_of_every_preset_leave_no_operator_in_fp32(preset, tmp_path):
         assert (share.macs, dict(share.float_operators)) == (1, {})
 
 
-def test_too_few_or_unfit_pictures_are_refused(model, inputs, tmp_path):
+def test_too_few_or_unfit_images_are_refused(model, inputs, tmp_path):
     out = tmp_path / "int8.onnx"
-    with pytest.raises(DataError, match="wanted 25 calibration pictures, got 24"):
+    with pytest.raises(DataError, match="wanted 25 calibration images, got 24"):
         quantise(model, out, inputs, MINMAX, images=25)
     with pytest.raises(DataError, match="at least 1"):
         quantise(model, out, inputs, MINMAX, images=0)

@@ -198,13 +198,13 @@ def test_the_confidence_interval_covers_the_true_median_as_often_as_it_says() ->
     assert 0.90 <= np.mean(covered) <= 0.99
 
 
-def test_a_drifting_machine_is_doubted_a_steady_one_is_not(timer) -> None:
+def test_a_drifting_machine_is_flagged_a_steady_one_is_not(timer) -> None:
     steady = timer.measure(COSTS, noise=0.01)["small"]
     drifting = timer.measure(COSTS, noise=0.01, drift=0.3)["small"]
-    assert bench.machine_doubts(steady, {}, {}) == []
-    (doubt,) = bench.machine_doubts(drifting, {}, {})
-    assert "sentinel drifted" in doubt
-    assert "measure again" in doubt
+    assert bench.machine_warnings(steady, {}, {}) == []
+    (warning,) = bench.machine_warnings(drifting, {}, {})
+    assert "sentinel drifted" in warning
+    assert "measure again" in warning
 
 
 @pytest.mark.parametrize(
@@ -221,11 +221,11 @@ def test_a_drifting_machine_is_doubted_a_steady_one_is_not(timer) -> None:
 )
 def test_what_may_spoil_a_measurement_is_said(before: dict, after: dict, word: str) -> None:
     steady = measure(SyntheticMachine(), {"sentinel": 1e5})["sentinel"]
-    (doubt,) = bench.machine_doubts(steady, before, after)
-    assert word in doubt
+    (warning,) = bench.machine_warnings(steady, before, after)
+    assert word in warning
 
 
-def test_a_clock_that_jumps_is_doubted_and_believed_otherwise(timer) -> None:
+def test_a_clock_that_jumps_is_flagged_and_believed_otherwise(timer) -> None:
     timed = timer.measure(COSTS, noise=0.01)["small"]
     truth = bench.statistics(timed)["latency_ms"]
     timed[3][0], timed[5][1], timed[7][2] = 3_600_000_000_000, -5_000_000_000, 0
@@ -234,7 +234,7 @@ def test_a_clock_that_jumps_is_doubted_and_believed_otherwise(timer) -> None:
     assert found["count"] == sum(map(len, timed)) - 3
     assert found["latency_ms"]["p50"] == pytest.approx(truth["p50"], rel=1e-3)
     assert found["latency_ms"]["max"] == pytest.approx(truth["max"], rel=0.1)
-    assert "clock jumped 3 times" in bench.model_doubts(timed)[0]
+    assert "clock jumped 3 times" in bench.model_warnings(timed)[0]
 
 
 def test_a_machine_that_slept_through_a_whole_round_keeps_the_others() -> None:
@@ -253,23 +253,23 @@ def test_a_slow_model_is_no_jump_of_the_clock() -> None:
         ({"frequency_hz": 1_500_000_000}, {"frequency_hz": 600_000_000}, "from 1.50 to 0.60 GHz"),
     ],
 )
-def test_a_throttled_clock_is_doubted(before: dict, after: dict, word: str) -> None:
+def test_a_throttled_clock_is_flagged(before: dict, after: dict, word: str) -> None:
     steady = measure(SyntheticMachine(), {"sentinel": 1e5})["sentinel"]
-    (doubt,) = bench.machine_doubts(steady, before, after)
-    assert word in doubt
-    assert bench.machine_doubts(steady, before, before) == []
+    (warning,) = bench.machine_warnings(steady, before, after)
+    assert word in warning
+    assert bench.machine_warnings(steady, before, before) == []
 
 
 def session_row(p50: float, **changes) -> dict:
     machine = SyntheticMachine()
     row = bench.statistics(measure(machine, {"m": p50 * 1e6}, rounds=5)["m"])
-    fixed = {"call_overhead_ms": 0.002, "sentinel_p50_ms": 0.1, "sentinel_drift": 0.01, "doubts": []}
+    fixed = {"call_overhead_ms": 0.002, "sentinel_p50_ms": 0.1, "sentinel_drift": 0.01, "warnings": []}
     memory = {"peak_rss_bytes": 10, "model_rss_bytes": None}
     return row | fixed | {"memory": memory, "benchmark_info": {"index": 0, "job": "x"}} | changes
 
 
-def test_sessions_that_lie_apart_are_pooled_by_their_median_and_doubted() -> None:
-    rows = [session_row(p50, doubts=["loud"]) for p50 in (0.10, 0.10, 0.16, 0.20)]
+def test_sessions_that_lie_apart_are_pooled_by_their_median_and_flagged() -> None:
+    rows = [session_row(p50, warnings=["loud"]) for p50 in (0.10, 0.10, 0.16, 0.20)]
     found = bench.pooled(rows)
     assert found["latency_ms"]["p50"] == pytest.approx(0.13)
     assert (found["latency_ms"]["min"], found["latency_ms"]["max"]) == pytest.approx((0.10, 0.20))
@@ -278,14 +278,14 @@ def test_sessions_that_lie_apart_are_pooled_by_their_median_and_doubted() -> Non
     assert found["count"] == sum(row["count"] for row in rows)
     assert len(found["rounds_p50_ms"]) == 20
     assert found["memory"] == {"peak_rss_bytes": 10, "model_rss_bytes": None}
-    assert found["doubts"][0] == "loud"
-    assert "sessions differ" in found["doubts"][1]
-    assert bench.pooled([session_row(0.1)] * 4)["doubts"] == []
+    assert found["warnings"][0] == "loud"
+    assert "sessions differ" in found["warnings"][1]
+    assert bench.pooled([session_row(0.1)] * 4)["warnings"] == []
 
 
-def test_rounds_that_differ_are_a_doubt_about_the_model() -> None:
-    assert bench.model_doubts([[1000], [1010], [990]]) == []
-    assert "rounds differ" in bench.model_doubts([[1000], [2000], [500]])[0]
+def test_rounds_that_differ_are_a_warning_about_the_model() -> None:
+    assert bench.model_warnings([[1000], [1010], [990]]) == []
+    assert "rounds differ" in bench.model_warnings([[1000], [2000], [500]])[0]
 
 
 def test_every_round_visits_every_model_in_an_order_of_its_own(timer) -> None:
@@ -616,7 +616,7 @@ def test_the_timer_needs_only_numpy_and_the_runtime() -> None:
 
 
 def test_models_that_take_pixels_are_given_bytes_of_every_value() -> None:
-    port = SimpleNamespace(name="picture", type="tensor(uint8)", shape=["batch", 32, 32, 3])
+    port = SimpleNamespace(name="image", type="tensor(uint8)", shape=["batch", 32, 32, 3])
     value = bench.random_input(port, np.random.default_rng(0))
     assert (value.shape, value.dtype) == ((1, 32, 32, 3), np.uint8)
     assert (value.min(), value.max()) == (0, 255)

@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from in_browser import web_runtime
-from little_bundle import write_pictures
+from little_bundle import write_images
 from small_run import SmallRun, edgenas
 
 from edgenas.files import shipped
@@ -43,11 +43,11 @@ def block(device: str) -> list[str]:
 @pytest.mark.parametrize("device", ["x86", "Raspberry Pi", "Jetson"])
 def test_what_is_typed_on_a_device_ends_with_a_label(device: str, shared_bundle: Path, tmp_path: Path) -> None:
     shutil.copytree(shared_bundle, tmp_path / "bundle")
-    (picture,) = write_pictures(tmp_path / "pictures", 1)
+    (image,) = write_images(tmp_path / "images", 1)
     # What is typed elsewhere brings one onto the device, which this machine stands for.
     lines = [line for line in block(device) if not line.startswith(("scp ", "ssh "))]
     place = tmp_path / "bundle" if "cd bundle" in lines else tmp_path
-    shutil.copy(picture, place / "picture.png")
+    shutil.copy(image, place / "image.png")
     folder = venv_with_pip(tmp_path / "python") if device == "Jetson" else None
     # Its own pip installs for the user; here that is an environment.
     script = "\n".join(lines).replace("install --user", "install") if folder else "\n".join(lines)
@@ -64,7 +64,7 @@ def test_what_is_typed_on_a_device_ends_with_a_label(device: str, shared_bundle:
         pytest.skip("pip cannot reach an index")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "checks are well" in done.stdout
-    assert re.search(r"^picture\.png: .+\(\d+\.\d%\)", done.stdout, re.MULTILINE)
+    assert re.search(r"^image\.png: .+\(\d+\.\d%\)", done.stdout, re.MULTILINE)
 
 
 def venv_with_pip(folder: Path) -> Path:
@@ -91,8 +91,8 @@ def test_what_is_typed_for_a_browser_ends_with_a_label(small_run: SmallRun, brow
             wait_for(port)
             opened.goto(address)
             opened.wait_for_function("document.getElementById('message').textContent === 'Ready.'")
-            (picture,) = write_pictures(tmp_path / "pictures", 1)
-            opened.set_input_files("#file", picture)
+            (image,) = write_images(tmp_path / "images", 1)
+            opened.set_input_files("#file", image)
             opened.wait_for_selector("#labels:not([hidden])")
             opened.close()
         finally:

@@ -1,4 +1,4 @@
-"""Odd pictures: run.py and the page give the label that Preprocess and ONNX Runtime give in Python, or a message."""
+"""Odd images: run.py and the page give the label that Preprocess and ONNX Runtime give in Python, or a message."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 import torch
 from in_browser import NAME_ALL
 from little_bundle import said_by_run
-from odd_pictures import broken, lossless, lossy
+from odd_images import broken, lossless, lossy
 from PIL import Image
 
 from edgenas.errors import DataError
-from edgenas.training.data.image_files import open_picture, to_tensor
+from edgenas.training.data.image_files import open_image, to_tensor
 from edgenas.training.data.preprocess import Preprocess
 
 TIE = 0.05
@@ -24,7 +24,7 @@ TIE = 0.05
 
 
 class Expected(NamedTuple):
-    """Of a picture: its label, how sure that is, and by how much surer than the next one."""
+    """Of an image: its label, how sure that is, and by how much surer than the next one."""
 
     label: str
     confidence: float
@@ -61,26 +61,26 @@ def assert_labelled(name: str, label: str, confidence: float, expected: Expected
 
 @pytest.fixture(scope="module")
 def expected(reference: Reference, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Expected]]:
-    """Pictures with what is expected of them; of lossless ones from pixels that no decoder has touched."""
+    """Images with what is expected of them; of lossless ones from pixels that no decoder has touched."""
     folder = tmp_path_factory.mktemp("odd")
     known = {
         name: (path, reference(to_tensor(Image.fromarray(pixels)))) for name, (path, pixels) in lossless(folder).items()
     }
-    return known | {name: (path, reference(to_tensor(open_picture(path)))) for name, path in lossy(folder).items()}
+    return known | {name: (path, reference(to_tensor(open_image(path)))) for name, path in lossy(folder).items()}
 
 
 def test_training_sees_what_one_sees(tmp_path: Path) -> None:
     for name, (path, pixels) in lossless(tmp_path / "odd").items():
-        assert np.array_equal(np.asarray(open_picture(path)), pixels), name
+        assert np.array_equal(np.asarray(open_image(path)), pixels), name
 
 
-def test_the_labels_tell_pictures_apart(expected: dict[str, tuple[Path, Expected]]) -> None:
+def test_the_labels_tell_images_apart(expected: dict[str, tuple[Path, Expected]]) -> None:
     told = [one for _, one in expected.values() if one.margin >= TIE]
     assert len(told) > 0.8 * len(expected)
     assert len({one.label for one in told}) > 5
 
 
-def test_run_py_labels_odd_pictures_as_training_would(
+def test_run_py_labels_odd_images_as_training_would(
     shared_bundle: Path, expected: dict[str, tuple[Path, Expected]]
 ) -> None:
     rows = said_by_run(shared_bundle, [path for path, _ in expected.values()])
@@ -89,7 +89,7 @@ def test_run_py_labels_odd_pictures_as_training_would(
         assert_labelled(name, first["class"], first["confidence"], wanted)
 
 
-def test_the_page_labels_odd_pictures_as_training_would(
+def test_the_page_labels_odd_images_as_training_would(
     page: Any, site: tuple[Path, str], expected: dict[str, tuple[Path, Expected]]
 ) -> None:
     served = site[0] / "odd"
@@ -102,20 +102,20 @@ def test_the_page_labels_odd_pictures_as_training_would(
         assert_labelled(name, found["label"], found["confidence"], wanted)
 
 
-def test_what_is_no_whole_picture_is_refused_by_training_and_run_py(shared_bundle: Path, tmp_path: Path) -> None:
-    pictures = broken(tmp_path / "broken")
-    rows = said_by_run(shared_bundle, list(pictures.values()))
-    for (name, path), row in zip(pictures.items(), rows, strict=True):
+def test_what_is_no_whole_image_is_refused_by_training_and_run_py(shared_bundle: Path, tmp_path: Path) -> None:
+    images = broken(tmp_path / "broken")
+    rows = said_by_run(shared_bundle, list(images.values()))
+    for (name, path), row in zip(images.items(), rows, strict=True):
         assert row["error"].startswith(f"{path}: "), name
         assert "\n" not in row["error"]
         with pytest.raises(DataError):
-            open_picture(path)
+            open_image(path)
 
 
-def test_what_is_no_whole_picture_is_a_message_in_the_page(page: Any, site: tuple[Path, str]) -> None:
-    pictures = broken(site[0] / "broken")
-    got = page.evaluate(NAME_ALL, [f"broken/{name}" for name in pictures])
-    for name, found in zip(pictures, got, strict=True):
+def test_what_is_no_whole_image_is_a_message_in_the_page(page: Any, site: tuple[Path, str]) -> None:
+    images = broken(site[0] / "broken")
+    got = page.evaluate(NAME_ALL, [f"broken/{name}" for name in images])
+    for name, found in zip(images, got, strict=True):
         assert "error" in found, (name, found)
         assert found["error"].startswith(f"broken/{name}: ")
 
@@ -127,4 +127,4 @@ def test_kinds_that_browsers_lack_are_a_message_in_the_page(page: Any, site: tup
     Image.fromarray(np.zeros((20, 20), np.float32)).save(folder / "float.tiff")
     (folder / "drawing.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
     for found in page.evaluate(NAME_ALL, [f"strange/{path.name}" for path in sorted(folder.iterdir())]):
-        assert found["error"].endswith("not a picture that this browser can read")
+        assert found["error"].endswith("not an image that this browser can read")

@@ -50,10 +50,10 @@ def varied_subnet(specs, arch, preprocess):
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
-    """A folder with a model whose answers vary from picture to picture, its manifest, and run.py."""
+    """A folder with a model whose answers vary from image to image, its manifest, and run.py."""
     folder = tmp_path_factory.mktemp("bundle")
     space = load_space("digits-24")
-    # Pictures of 8 pixels would be so few values that rounding one of them can turn a random network's answer.
+    # Images of 8 pixels would be so few values that rounding one of them can turn a random network's answer.
     arch = dataclasses.replace(space.smallest, resolution=16)
     preprocess = Preprocess(arch.resolution, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
     subnet = varied_subnet(space.unroll(arch, 10), arch, preprocess)
@@ -70,7 +70,7 @@ def preprocess_of(bundle):
 
 
 def smooth_pixels(height, width, channels, seed=0):
-    """Blurred noise: pictures have no pixel-to-pixel jumps between black and white."""
+    """Blurred noise: images have no pixel-to-pixel jumps between black and white."""
     coarse = np.random.default_rng(seed).integers(0, 256, (height // 3 + 1, width // 3 + 1, channels), np.uint8)
     layers = [
         Image.fromarray(coarse[..., c]).resize((width, height), Image.Resampling.BICUBIC) for c in range(channels)
@@ -95,11 +95,11 @@ def assert_one_clear_line(result, *needles):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(16, 16), (24, 24), (8, 8), (64, 64), (101, 57), (40, 90), (9, 31)])
-def test_prepares_pictures_as_training_does(run, bundle, tmp_path, channels, size):
+def test_prepares_images_as_training_does(run, bundle, tmp_path, channels, size):
     reference = preprocess_of(bundle)
     pixels = smooth_pixels(*size, channels)
-    Image.fromarray(pixels.squeeze()).save(tmp_path / "picture.png")
-    got = run.Preprocess(**reference.to_json())(run.open_picture(str(tmp_path / "picture.png")))
+    Image.fromarray(pixels.squeeze()).save(tmp_path / "image.png")
+    got = run.Preprocess(**reference.to_json())(run.open_image(str(tmp_path / "image.png")))
     expected = reference(torch.from_numpy(pixels).permute(2, 0, 1)[None]).numpy()
     assert got.shape == expected.shape
     assert got.dtype == expected.dtype
@@ -107,7 +107,7 @@ def test_prepares_pictures_as_training_does(run, bundle, tmp_path, channels, siz
     assert (np.abs(got - expected)[0] <= one_level * 1.001).all()
 
 
-def test_names_pictures_as_onnx_runtime_does_from_torch_preprocessing(bundle, tmp_path):
+def test_names_images_as_onnx_runtime_does_from_torch_preprocessing(bundle, tmp_path):
     session = onnxruntime.InferenceSession(str(bundle / "model.onnx"), providers=["CPUExecutionProvider"])
     paths, expected = [], []
     for seed, (height, width) in enumerate([(12, 12), (30, 30), (64, 48), (8, 9)] * 3):
@@ -121,18 +121,18 @@ def test_names_pictures_as_onnx_runtime_does_from_torch_preprocessing(bundle, tm
     result = start(bundle, *paths, "--json", "--top", "10")
     assert (result.returncode, result.stderr) == (0, "")
     summary = json.loads(result.stdout)
-    assert [row["picture"] for row in summary["pictures"]] == list(map(str, paths))
+    assert [row["image"] for row in summary["images"]] == list(map(str, paths))
     assert len({name for name, _, margin in expected if margin > 0.05}) > 3
-    for row, (name, confidence, margin) in zip(summary["pictures"], expected, strict=True):
-        # Two picture libraries round a pixel differently now and then: that may turn a tie, and nothing else.
+    for row, (name, confidence, margin) in zip(summary["images"], expected, strict=True):
+        # Two image libraries round a pixel differently now and then: that may turn a tie, and nothing else.
         assert row["classes"][0]["class"] == name or margin <= 0.05
         assert row["classes"][0]["confidence"] == pytest.approx(confidence, abs=0.03)
         assert sum(entry["confidence"] for entry in row["classes"]) == pytest.approx(1)
         assert sorted(entry["class"] for entry in row["classes"]) == sorted(CLASSES)
 
 
-def test_prints_a_line_for_each_picture_with_its_top_classes(bundle, tmp_path):
-    path = tmp_path / "picture.png"
+def test_prints_a_line_for_each_image_with_its_top_classes(bundle, tmp_path):
+    path = tmp_path / "image.png"
     Image.fromarray(smooth_pixels(16, 16, 3)).save(path)
     result = start(bundle, path, path, "--top", "2")
     assert (result.returncode, result.stderr) == (0, "")
@@ -144,27 +144,27 @@ def test_prints_a_line_for_each_picture_with_its_top_classes(bundle, tmp_path):
 
 def test_names_with_commas_or_line_breaks_stay_one_name_on_one_line(run, capsys):
     ranked = [{"class": name, "confidence": 0.5} for name in ("cat, tame", "dög", "two\nlines", "七\u202e")]
-    run.print_rows([{"picture": "p.png", "classes": ranked}])
+    run.print_rows([{"image": "p.png", "classes": ranked}])
     assert (
         capsys.readouterr().out == 'p.png: "cat, tame" (50.0%), dög (50.0%), two\\nlines (50.0%), 七\\u202e (50.0%)\n'
     )
 
 
 @pytest.mark.parametrize("model", ["open.onnx", "embedded.onnx"])
-def test_models_with_an_open_batch_or_that_normalise_themselves_name_pictures_alike(bundle, tmp_path, model):
+def test_models_with_an_open_batch_or_that_normalise_themselves_name_images_alike(bundle, tmp_path, model):
     paths = [tmp_path / f"{seed}.png" for seed in range(4)]
     for seed, path in enumerate(paths):
         Image.fromarray(smooth_pixels(20 + seed, 30, 3, seed)).save(path)
     plain, other = (start(bundle, *paths, "--json", model=name) for name in ("model.onnx", model))
     assert (other.returncode, other.stderr) == (0, "")
-    for expected, got in zip(*(json.loads(shown.stdout)["pictures"] for shown in (plain, other)), strict=True):
+    for expected, got in zip(*(json.loads(shown.stdout)["images"] for shown in (plain, other)), strict=True):
         assert [entry["class"] for entry in got["classes"]] == [entry["class"] for entry in expected["classes"]]
         assert got["classes"][0]["confidence"] == pytest.approx(expected["classes"][0]["confidence"], abs=1e-4)
 
 
-def converted(run, tmp_path, picture, name="picture.png", **options):
-    picture.save(tmp_path / name, **options)
-    rgb = run.open_picture(str(tmp_path / name))
+def converted(run, tmp_path, image, name="image.png", **options):
+    image.save(tmp_path / name, **options)
+    rgb = run.open_image(str(tmp_path / name))
     assert rgb.mode == "RGB"
     return np.asarray(rgb)
 
@@ -179,7 +179,7 @@ def test_modes_become_rgb_with_the_values_one_sees(run, tmp_path):
     palette = Image.fromarray(colour).quantize(8)
     assert (converted(run, tmp_path, palette) == np.asarray(palette.convert("RGB"))).all()
     cmyk = Image.fromarray(colour).convert("CMYK")
-    assert np.abs(converted(run, tmp_path, cmyk, "picture.tiff").astype(int) - colour).max() <= 1
+    assert np.abs(converted(run, tmp_path, cmyk, "image.tiff").astype(int) - colour).max() <= 1
     black_and_white = Image.fromarray(grey > 100)
     assert (converted(run, tmp_path, black_and_white) == 255 * (three > 100)).all()
 
@@ -209,20 +209,20 @@ def test_of_an_animation_the_first_frame_is_taken(run, tmp_path):
     assert not pixels.any()
 
 
-def test_useless_pictures_are_named_and_the_others_still_done(bundle, tmp_path):
+def test_useless_images_are_named_and_the_others_still_done(bundle, tmp_path):
     good, torn, text = tmp_path / "good.png", tmp_path / "torn.jpg", tmp_path / "text.png"
-    picture = Image.fromarray(smooth_pixels(64, 64, 3))
-    picture.save(good)
-    picture.save(torn)
+    image = Image.fromarray(smooth_pixels(64, 64, 3))
+    image.save(good)
+    image.save(torn)
     torn.write_bytes(torn.read_bytes()[:-300])
-    text.write_text("no picture")
+    text.write_text("no image")
     result = start(bundle, torn, text, tmp_path / "absent.png", tmp_path, good)
     assert result.returncode == 2
     assert [line.startswith(str(good)) for line in result.stdout.splitlines()] == [True]
     lines = result.stderr.splitlines()
     assert [str(name) in line for name, line in zip([torn, text, "absent.png", tmp_path], lines, strict=True)]
     assert "truncated" in lines[0]
-    assert "not a picture" in lines[1]
+    assert "not an image" in lines[1]
     assert "no such file" in lines[2]
     assert "Traceback" not in result.stderr
 
@@ -235,30 +235,30 @@ def edited(bundle, folder, change):
 
 
 def test_a_missing_or_unfit_manifest_is_one_clear_line(bundle, tmp_path):
-    picture = tmp_path / "picture.png"
-    Image.new("RGB", (9, 9)).save(picture)
+    image = tmp_path / "image.png"
+    Image.new("RGB", (9, 9)).save(image)
     alone = tmp_path / "alone"
     alone.mkdir()
     for name in ("run.py", "model.onnx"):
         shutil.copy(bundle / name, alone)
-    assert_one_clear_line(start(alone, picture), "manifest.json is missing")
+    assert_one_clear_line(start(alone, image), "manifest.json is missing")
     newer = edited(bundle, tmp_path / "newer", {"schema_version": 99})
-    assert_one_clear_line(start(newer, picture), "schema 99")
+    assert_one_clear_line(start(newer, image), "schema 99")
     foreign = edited(bundle, tmp_path / "foreign", {"classes": ["cat", "dog"]})
-    assert_one_clear_line(start(foreign, picture), "[1, 10]", "[1, 2]")
-    assert_one_clear_line(start(edited(bundle, tmp_path / "seven", {"classes": 7}), picture), "no list of classes")
+    assert_one_clear_line(start(foreign, image), "[1, 10]", "[1, 2]")
+    assert_one_clear_line(start(edited(bundle, tmp_path / "seven", {"classes": 7}), image), "no list of classes")
     broken = edited(bundle, tmp_path / "broken", {})
     (broken / "model.onnx").write_bytes(b"not onnx")
-    assert_one_clear_line(start(broken, picture), "cannot be loaded")
+    assert_one_clear_line(start(broken, image), "cannot be loaded")
 
 
 @pytest.mark.parametrize("change", [{"crop": 0}, {"mean": ["a", "b", "c"]}, {"std": [0, 1, 1]}, {"size": 8.5}])
 def test_a_preprocess_that_makes_no_sense_is_one_clear_line(bundle, tmp_path, change):
-    picture = tmp_path / "picture.png"
-    Image.new("RGB", (9, 9)).save(picture)
+    image = tmp_path / "image.png"
+    Image.new("RGB", (9, 9)).save(image)
     preprocess = json.loads((bundle / "manifest.json").read_text())["preprocess"]
     forged = edited(bundle, tmp_path / "forged", {"preprocess": preprocess | change})
-    assert_one_clear_line(start(forged, picture), "makes no sense")
+    assert_one_clear_line(start(forged, image), "makes no sense")
 
 
 @pytest.mark.parametrize(
@@ -269,12 +269,12 @@ def test_a_preprocess_that_makes_no_sense_is_one_clear_line(bundle, tmp_path, ch
     ],
 )
 def test_an_operator_or_opset_that_the_runtime_lacks_is_named_in_one_line(bundle, tmp_path, change, named):
-    Image.new("RGB", (9, 9)).save(tmp_path / "picture.png")
+    Image.new("RGB", (9, 9)).save(tmp_path / "image.png")
     newer = edited(bundle, tmp_path / "newer", {})
     model = onnx.load(newer / "model.onnx")
     change(model)
     onnx.save(model, newer / "model.onnx")
-    result = start(newer, tmp_path / "picture.png")
+    result = start(newer, tmp_path / "image.png")
     assert_one_clear_line(result, "model.onnx cannot be loaded by onnxruntime", named, "install a newer one")
     assert "onnxruntime_src" not in result.stderr
 
@@ -298,8 +298,8 @@ def test_runs_in_a_fresh_environment_with_what_its_help_names(bundle, tmp_path):
     if done.returncode and not os.environ.get("CI"):
         pytest.skip(f"pip cannot reach an index: {done.stderr.strip().splitlines()[-1]}")
     assert done.returncode == 0, done.stderr
-    picture = tmp_path / "picture.png"
-    Image.fromarray(smooth_pixels(20, 20, 3)).save(picture)
-    fresh, here = start(bundle, picture, python=python), start(bundle, picture)
+    image = tmp_path / "image.png"
+    Image.fromarray(smooth_pixels(20, 20, 3)).save(image)
+    fresh, here = start(bundle, image, python=python), start(bundle, image)
     assert (fresh.returncode, fresh.stderr) == (0, "")
     assert fresh.stdout == here.stdout

@@ -314,7 +314,7 @@ def test_manifests_that_make_no_sense_are_off(kit, bundle, changes) -> None:
 
 
 @pytest.mark.parametrize("change", [{"crop": 0}, {"crop": "half"}, {"presize": -8}, {"interpolation": "nearest"}])
-def test_a_way_of_reading_pictures_that_is_none_is_off(kit, bundle, change) -> None:
+def test_a_way_of_reading_images_that_is_none_is_off(kit, bundle, change) -> None:
     preprocess = json.loads((bundle / "manifest.json").read_text())["preprocess"]
     resealed(kit, bundle, preprocess=preprocess | change)
     said = Said(kit, bundle)
@@ -433,10 +433,10 @@ def test_budgets_that_are_none_are_refused(kit, bundle, budget: str) -> None:
 
 
 def test_files_of_others_are_named_and_do_not_count(kit, bundle) -> None:
-    (bundle / "my picture.png").write_bytes(b"")
+    (bundle / "my image.png").write_bytes(b"")
     said = Said(kit, bundle)
     assert said.code == 0
-    assert "'my picture.png'" in said.out
+    assert "'my image.png'" in said.out
 
 
 def test_imports_the_standard_library_numpy_and_onnxruntime_alone() -> None:

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 from in_browser import NAME_ALL, served, web_runtime
-from little_bundle import said_by_run, write_pictures
+from little_bundle import said_by_run, write_images
 from PIL import Image
 
 from edgenas.deploy.bundle.web_page import write_web
 from edgenas.errors import RunFolderError, UserError
 from edgenas.training.data.preprocess import Preprocess
 
-PICTURES = 150
+IMAGES = 150
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +28,10 @@ def bundle(shared_bundle: Path) -> Path:
     return shared_bundle
 
 
-def test_a_picture_gets_its_label_and_a_latency(page: Any, bundle: Path, tmp_path: Path) -> None:
-    (picture,) = write_pictures(tmp_path / "pictures", 1)
-    best = said_by_run(bundle, [picture])[0]["classes"][0]
-    page.set_input_files("#file", picture)
+def test_an_image_gets_its_label_and_a_latency(page: Any, bundle: Path, tmp_path: Path) -> None:
+    (image,) = write_images(tmp_path / "images", 1)
+    best = said_by_run(bundle, [image])[0]["classes"][0]
+    page.set_input_files("#file", image)
     page.wait_for_selector("#labels:not([hidden])")
     message = page.text_content("#message")
     assert message.startswith(f"{best['class']}, {100 * best['confidence']:.1f} %, in ")
@@ -41,41 +41,41 @@ def test_a_picture_gets_its_label_and_a_latency(page: Any, bundle: Path, tmp_pat
 
 
 def test_the_same_labels_as_run_py_over_raw_test_files(page: Any, site, bundle: Path) -> None:
-    pictures = write_pictures(site[0] / "pictures", PICTURES)
-    expected = [row["classes"][0]["class"] for row in said_by_run(bundle, pictures)]
-    got = page.evaluate(NAME_ALL, [f"pictures/{path.name}" for path in pictures])
-    assert sum(a["label"] == b for a, b in zip(got, expected, strict=True)) >= 0.98 * PICTURES
+    images = write_images(site[0] / "images", IMAGES)
+    expected = [row["classes"][0]["class"] for row in said_by_run(bundle, images)]
+    got = page.evaluate(NAME_ALL, [f"images/{path.name}" for path in images])
+    assert sum(a["label"] == b for a, b in zip(got, expected, strict=True)) >= 0.98 * IMAGES
     assert len(set(expected)) > 5
 
 
-def test_a_wrong_file_is_a_message_and_the_next_picture_is_named(page: Any, tmp_path: Path) -> None:
-    (picture,) = write_pictures(tmp_path / "pictures", 1)
-    page.set_input_files("#file", picture)
+def test_a_wrong_file_is_a_message_and_the_next_image_is_named(page: Any, tmp_path: Path) -> None:
+    (image,) = write_images(tmp_path / "images", 1)
+    page.set_input_files("#file", image)
     page.wait_for_selector("#labels:not([hidden])")
     (tmp_path / "notes.txt").write_text("mine")
     page.set_input_files("#file", tmp_path / "notes.txt")
     page.wait_for_selector("#message.wrong")
-    assert page.text_content("#message") == "notes.txt: not a picture that this browser can read"
+    assert page.text_content("#message") == "notes.txt: not an image that this browser can read"
     assert page.locator("#labels").is_hidden()
-    page.set_input_files("#file", picture)
+    page.set_input_files("#file", image)
     page.wait_for_selector("#message:not(.wrong)")
 
 
 def test_the_keyboard_reaches_the_file_chooser(page: Any, tmp_path: Path) -> None:
-    (picture,) = write_pictures(tmp_path / "pictures", 1)
+    (image,) = write_images(tmp_path / "images", 1)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "file"
     with page.expect_file_chooser() as chooser:
         # Asked and answered, the browser knows that choosers are waited for: on a busy machine Enter was quicker.
         page.evaluate("document.activeElement.id")
         page.keyboard.press("Enter")
-    chooser.value.set_files(picture)
+    chooser.value.set_files(image)
     page.wait_for_selector("#labels:not([hidden])")
     assert page.get_attribute("#message", "aria-live") == "polite"
 
 
-def test_a_dropped_picture_is_named(page: Any, site) -> None:
-    write_pictures(site[0] / "dropped", 1)
+def test_a_dropped_image_is_named(page: Any, site) -> None:
+    write_images(site[0] / "dropped", 1)
     page.evaluate(
         """async () => {
           const moved = new DataTransfer();
@@ -107,9 +107,9 @@ def saved_noise(site: tuple[Path, str], width: int, height: int) -> Image.Image:
 
 def test_resizing_is_that_of_pillow_to_the_bit(page: Any, site, kit: ModuleType) -> None:
     for width, height, side in ((31, 47, 16), (8, 8, 28), (200, 90, 28), (33, 33, 32), (28, 28, 28), (500, 301, 96)):
-        picture = saved_noise(site, width, height)
+        image = saved_noise(site, width, height)
         for shorter in (side, side + 3):
-            expected = np.asarray(kit.fit(picture, shorter, side)).ravel().tolist()
+            expected = np.asarray(kit.fit(image, shorter, side)).ravel().tolist()
             got = page.evaluate(
                 """async ([shorter, side]) => {
                   const page = await import('./page.js');
@@ -127,16 +127,16 @@ def test_resizing_is_that_of_pillow_to_the_bit(page: Any, site, kit: ModuleType)
 def test_inputs_are_those_of_run_py(
     page: Any, site, kit: ModuleType, presize: int | None, size: int, crop: float
 ) -> None:
-    picture = saved_noise(site, 57, 43)
+    image = saved_noise(site, 57, 43)
     values = Preprocess(size, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), presize=presize, crop=crop).to_json()
     preprocess = kit.Preprocess(**values)
-    for takes_bytes, expected in ((True, preprocess.pixels(picture)), (False, preprocess(picture))):
+    for takes_bytes, expected in ((True, preprocess.pixels(image)), (False, preprocess(image))):
         got = page.evaluate(
             """async ([preprocess, takesBytes]) => {
               const page = await import('./page.js');
               const data = await (await fetch('noise.png', { cache: 'no-store' })).blob();
-              const picture = await page.read(new File([data], 'x'));
-              return Array.from(page.prepared(picture, preprocess, takesBytes));
+              const image = await page.read(new File([data], 'x'));
+              return Array.from(page.prepared(image, preprocess, takesBytes));
             }""",
             [values, takes_bytes],
         )
@@ -144,7 +144,7 @@ def test_inputs_are_those_of_run_py(
 
 
 def test_the_first_label_comes_within_a_second(browser: Any, site) -> None:
-    write_pictures(site[0] / "timed", 1)
+    write_images(site[0] / "timed", 1)
     opened = browser.new_page()
     start = time.monotonic()
     opened.goto(site[1] + "/index.html")

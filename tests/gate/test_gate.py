@@ -146,7 +146,7 @@ def test_a_disturbed_session_is_repeated_once_and_the_verdict_says_so(
     def session(model: Path, number: int) -> float:
         return 20.0 if number < PROCESSES else 50.0
 
-    disturbed = SteadyTimer(session, doubts=["the processor throttled its clock: cool it"])
+    disturbed = SteadyTimer(session, warnings=["the processor throttled its clock: cool it"])
     monkeypatch.setattr(local, "run_bench", disturbed)
     found = gate(bundle, asked("40us", rounds=8))
     assert len(disturbed.asked) == 2 * PROCESSES
@@ -291,7 +291,7 @@ def test_top1_is_measured_on_labelled_images_as_run_py_names_them(
     judged = sealed.copy_with(bundle, tmp_path / "bundle", deployed={"here": model})
     images = sorted(labelled.rglob("*.png"))
     expected = sum(
-        row["classes"][0]["class"] == Path(row["picture"]).parent.name for row in said_by_run(bundle, images, model)
+        row["classes"][0]["class"] == Path(row["image"]).parent.name for row in said_by_run(bundle, images, model)
     )
     found = gate(judged, Asked(images=labelled, min_top1=expected / 100))
     assert found["ok"] is True
@@ -327,7 +327,7 @@ def test_images_that_cannot_be_read_are_named_and_few(bundle: Path, tmp_path: Pa
     assert found["top1"]["images"] == 99
     assert f"left out: {CLASSES[0]}/{first.name}: " in found["checks"][-1]["said"]
     second.write_bytes(b"no image")
-    with pytest.raises(DataError, match="2 of 100 pictures cannot be read or used"):
+    with pytest.raises(DataError, match="2 of 100 images cannot be read or used"):
         gate(bundle, Asked(images=broken))
 
 

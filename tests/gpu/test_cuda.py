@@ -40,8 +40,8 @@ def test_a_training_step_computes_in_bf16_and_keeps_float32_weights(digits: Data
 
     hook = torch.nn.modules.module.register_module_forward_hook(note)
     try:
-        pictures, labels = digits.train.pictures[:64].cuda(), digits.train.labels[:64].cuda()
-        loss = lesson_backward(net, pictures, labels, Lesson(tuple(sandwich(SMALL, 4, seed=0, step=0))))[0]
+        images, labels = digits.train.images[:64].cuda(), digits.train.labels[:64].cuda()
+        loss = lesson_backward(net, images, labels, Lesson(tuple(sandwich(SMALL, 4, seed=0, step=0))))[0]
     finally:
         hook.remove()
     before = net.blocks["stem"].conv.conv.weight.detach().clone()
@@ -56,8 +56,8 @@ def test_losses_agree_with_the_cpu(digits: Dataset) -> None:
     losses = []
     for device in ("cpu", "cuda"):
         net = supernet().to(device).train()
-        pictures, labels = digits.train.pictures[:64].to(device), digits.train.labels[:64].to(device)
-        losses.append(float(lesson_backward(net, pictures, labels, Lesson((SMALL.largest, SMALL.smallest)))[0]))
+        images, labels = digits.train.images[:64].to(device), digits.train.labels[:64].to(device)
+        losses.append(float(lesson_backward(net, images, labels, Lesson((SMALL.largest, SMALL.smallest)))[0]))
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
 
 
@@ -74,8 +74,8 @@ def test_materialised_subnets_agree_with_the_cpu(digits: Dataset, arch: Arch, mo
     # TF32 rounds to ten bits, which would hide real differences.
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     net = supernet()
-    on_cpu = materialise(net, arch, digits.train.pictures)
-    on_cuda = materialise(net.cuda(), arch, digits.train.pictures)
-    logits = predict(on_cuda, digits.test.pictures)
+    on_cpu = materialise(net, arch, digits.train.images)
+    on_cuda = materialise(net.cuda(), arch, digits.train.images)
+    logits = predict(on_cuda, digits.test.images)
     assert logits.device.type == "cpu"
-    torch.testing.assert_close(logits, predict(on_cpu, digits.test.pictures), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(logits, predict(on_cpu, digits.test.images), rtol=1e-3, atol=1e-3)

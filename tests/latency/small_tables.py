@@ -35,7 +35,7 @@ CIRCUMSTANCES = st.fixed_dictionaries(
         "first_measured_at": st.dates().map(str),
         "cpu": st.sampled_from(["one", "other"]),
         "sentinel_drift": st.floats(0, 0.5) | st.none(),
-        "doubts": st.lists(st.sampled_from(["loud", "hot"]), max_size=2),
+        "warnings": st.lists(st.sampled_from(["loud", "hot"]), max_size=2),
         "call_overhead_us": st.floats(0.1, 9),
     },
 )

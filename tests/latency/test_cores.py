@@ -1,4 +1,4 @@
-"""More threads than the cores a process may use wait for each other: refused, or doubted with the reason."""
+"""More threads than the cores a process may use wait for each other: refused, or flagged with the reason."""
 
 from __future__ import annotations
 
@@ -78,23 +78,23 @@ def test_quotas_of_containers_are_read(
 
 
 @pytest.mark.parametrize(
-    ("threads", "cores", "doubted"), [(1, 1.0, False), (2, 2.0, False), (2, 1.0, True), (2, 1.5, True)]
+    ("threads", "cores", "flagged"), [(1, 1.0, False), (2, 2.0, False), (2, 1.0, True), (2, 1.5, True)]
 )
-def test_threads_that_share_cores_are_doubted(threads: int, cores: float, doubted: bool, bench: ModuleType) -> None:
-    said = bench.thread_doubts(threads, cores)
-    assert bool(said) == doubted
+def test_threads_that_share_cores_are_flagged(threads: int, cores: float, flagged: bool, bench: ModuleType) -> None:
+    said = bench.thread_warnings(threads, cores)
+    assert bool(said) == flagged
     assert all(f"{threads} threads share the {cores:g} core(s) that this process may use" in text for text in said)
 
 
 @pytest.mark.usefixtures("one_core")
-def test_the_timer_doubts_what_it_measured_so(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_timer_warnings_what_it_measured_so(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "settle", lambda threads: {"affinity": [0], "nice": None})
     monkeypatch.setattr(bench, "load", lambda model, args: (lambda: None, 1))
     setting = {"provider": "cpu", "optimisation_level": "all", "spinning": False, "raw_samples": 0}
     for threads in (1, 2):
         args = argparse.Namespace(**setting, threads=threads, rounds=2, seed=0)
         (row,) = bench.benchmark([Path("m.onnx")], args)
-        assert any("threads share" in doubt for doubt in row["doubts"]) == (threads == 2)
+        assert any("threads share" in warning for warning in row["warnings"]) == (threads == 2)
 
 
 @pytest.mark.usefixtures("two_cores")

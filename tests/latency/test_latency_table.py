@@ -23,7 +23,7 @@ ROWS = (
 
 @pytest.fixture
 def folder(tmp_path):
-    LatencyTable(IDENTITY, {"call_overhead_us": 2.0, "doubts": ["loud"]}, ROWS).save(tmp_path)
+    LatencyTable(IDENTITY, {"call_overhead_us": 2.0, "warnings": ["loud"]}, ROWS).save(tmp_path)
     return tmp_path
 
 
@@ -39,7 +39,7 @@ def test_a_table_survives_its_files(folder) -> None:
     table = LatencyTable.load(folder)
     assert table == LatencyTable.load(folder / "table.csv") == find_table(folder)
     assert table.identity == IDENTITY
-    assert table.circumstances == {"call_overhead_us": 2.0, "doubts": ["loud"]}
+    assert table.circumstances == {"call_overhead_us": 2.0, "warnings": ["loud"]}
     assert table.rows == ROWS
 
 

@@ -12,7 +12,7 @@ from spaces import SMALL, random_archs
 
 from edgenas.latency.plausibility import blocks_unlike_the_rest, slower_than_larger, unlike_the_rest
 from edgenas.latency.table import STATISTIC, UNKNOWN, LatencyTable
-from edgenas.latency.table_check import Doubt, check_table
+from edgenas.latency.table_check import Warning, check_table
 from edgenas.latency.table_merge import merge_tables
 from edgenas.profiling.timing_plan import distinct_blocks
 from edgenas.space.blocks import BlockSpec, parse_block
@@ -30,8 +30,8 @@ def device_us(block: BlockSpec) -> float:
 SOUND = table([row(block.key, device_us(block)) for block in BLOCKS])
 
 
-def about(doubts: tuple[Doubt, ...]) -> dict[str, Doubt]:
-    return {doubt.about: doubt for doubt in doubts}
+def about(warnings: tuple[Warning, ...]) -> dict[str, Warning]:
+    return {warning.about: warning for warning in warnings}
 
 
 def changed(first: int, **changes: Any) -> LatencyTable:
@@ -53,7 +53,7 @@ def test_nothing_speaks_against_a_sound_table() -> None:
         ("count", {"count": 10}),
     ],
 )
-def test_doubts_about_rows_name_them_and_are_serious_where_they_are_many(word: str, changes: dict[str, Any]) -> None:
+def test_warnings_about_rows_name_them_and_are_serious_where_they_are_many(word: str, changes: dict[str, Any]) -> None:
     few, many = (about(check_table(changed(n, **changes)))[word] for n in (2, len(BLOCKS) // 2))
     assert (few.serious, many.serious) == (False, True)
     assert set(few.rows) == {block.key for block in BLOCKS[:2]}
@@ -67,27 +67,27 @@ def test_a_p50_outside_its_own_interval_is_serious(changes: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize(("key", "values"), [("sentinel_drift", (0.02, 0.1, 0.3)), ("foreign_load", (0.01, 0.2, 0.9))])
-def test_drift_and_load_are_doubted_by_degrees(key: str, values: tuple[float, float, float]) -> None:
+def test_drift_and_load_are_flagged_by_degrees(key: str, values: tuple[float, float, float]) -> None:
     found = [about(check_table(replace(SOUND, circumstances={key: value}))) for value in values]
     assert [one[key].serious if key in one else None for one in found] == [None, False, True]
 
 
 def test_what_the_timer_noted_and_what_is_unknown_is_passed_on() -> None:
     identity = replace(SOUND.identity, threads=UNKNOWN)
-    circumstances = {"doubts": ["it was hot"], STATISTIC: "mean"}
-    doubted = replace(changed(1, p95_us=float("nan")), identity=identity, circumstances=circumstances)
-    found = about(check_table(doubted))
+    circumstances = {"warnings": ["it was hot"], STATISTIC: "mean"}
+    flagged = replace(changed(1, p95_us=float("nan")), identity=identity, circumstances=circumstances)
+    found = about(check_table(flagged))
     assert "it was hot" in found["recorded"].text
     assert "threads" in found["identity"].text
     assert found["unstated"].text == "p50_us holds: mean; the source does not state p95_us"
 
 
-@pytest.mark.parametrize("circumstances", [{"doubts": "x"}, {"sentinel_drift": "much"}, {"sessions": [1]}])
+@pytest.mark.parametrize("circumstances", [{"warnings": "x"}, {"sentinel_drift": "much"}, {"sessions": [1]}])
 def test_circumstances_of_any_kind_break_nothing(circumstances: dict[str, Any]) -> None:
     assert check_table(replace(SOUND, circumstances=circumstances)) == ()
 
 
-def test_sessions_whose_sentinels_differ_are_doubted() -> None:
+def test_sessions_whose_sentinels_differ_are_flagged() -> None:
     slow, quick = (replace(SOUND, circumstances={"sentinel_p50_us": value}) for value in (110.0, 100.0))
     found = about(check_table(merge_tables([slow, quick], ["slow", "quick"])))["between_sessions"]
     assert "10.0%" in found.text

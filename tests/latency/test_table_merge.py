@@ -70,8 +70,8 @@ def test_one_table_is_nothing_to_merge() -> None:
 
 
 def test_circumstances_are_combined_and_kept() -> None:
-    first = {"cpu": "x", "measured_at": "2026-02-01", "first_measured_at": "2026-01-01", "doubts": ["loud"]}
-    second = {"cpu": "x", "measured_at": "2026-03-01", "first_measured_at": "2026-03-01", "doubts": ["hot", "loud"]}
+    first = {"cpu": "x", "measured_at": "2026-02-01", "first_measured_at": "2026-01-01", "warnings": ["loud"]}
+    second = {"cpu": "x", "measured_at": "2026-03-01", "first_measured_at": "2026-03-01", "warnings": ["hot", "loud"]}
     first |= {"sentinel_drift": 0.02, "call_overhead_us": 2.0, "foreign_load": None}
     second |= {"sentinel_drift": 0.01, "call_overhead_us": 3.0, "foreign_load": 0.3}
     found = dict(merged(table([row("a")], first), table([row("b")], second)).circumstances)
@@ -80,7 +80,7 @@ def test_circumstances_are_combined_and_kept() -> None:
         "cpu": "x",
         "measured_at": "2026-03-01",
         "first_measured_at": "2026-01-01",
-        "doubts": ["hot", "loud"],
+        "warnings": ["hot", "loud"],
         "sentinel_drift": 0.02,
         "foreign_load": 0.3,
     }

@@ -169,7 +169,7 @@ def honest(model: Path, index: int, **changes: Any) -> dict[str, Any]:
         "sentinel_p50_ms": 0.1,
         "sentinel_drift": 0.0,
         "environment": {"runtime_version": "1.30.0+chromium141", "browser": "Chromium\x1b[2J", "more": {"deep": 1}},
-        "doubts": ["\x1b[31mred"],
+        "warnings": ["\x1b[31mred"],
         **changes,
     }
 
@@ -189,7 +189,7 @@ def test_rows_from_a_page_are_believed_in_printable_parts_only(
     device = Device(name="web", cpu="c", os="o", run=IN_BROWSER)
     ((_, _, row),) = find_browser(IN_BROWSER).time([Job((tmp_path / "m.onnx",), 1, 0)], device)
     assert row["environment"] == {"runtime_version": "1.30.0+chromium141", "browser": "Chromium [2J"}
-    assert row["doubts"] == [" [31mred"]
+    assert row["warnings"] == [" [31mred"]
     assert "injected" not in row
     (command,) = commands
     assert command[command.index("--chromium") + 1].endswith("bin/chromium")

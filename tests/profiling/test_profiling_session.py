@@ -55,7 +55,7 @@ def bench_row(index: int, p50: float = 0.05, version: str | None = None) -> dict
         "call_overhead_ms": 0.002,
         "sentinel_p50_ms": 0.1,
         "sentinel_drift": 0.01,
-        "doubts": ["loud"],
+        "warnings": ["loud"],
         "environment": {"runtime_version": version or installed_runtime(), "cpu": "c"},
     }
 
@@ -101,7 +101,7 @@ def test_a_profile_holds_every_block_and_network_once(monkeypatch, tmp_path) -> 
     assert {row.key for row in table.networks(SPACE.structure_id, 10)} == {arch.id for arch in PLAN.networks}
     assert LatencyTable.load(tmp_path).identity == table.identity
     said = f"{len(table.rows)} of {len(table.rows)} models, at worst: {PROCESSES} of {PROCESSES} processes: loud"
-    assert table.circumstances["doubts"] == [said]
+    assert table.circumstances["warnings"] == [said]
     assert {label for label, _, _ in seen} == {"exporting", "measuring"}
 
 
@@ -168,7 +168,7 @@ def test_rows_of_an_edgenas_that_kept_all_processes_together_still_count(monkeyp
         "sentinel_p50_us": 100.0,
         "sentinel_drift": 0.01,
         "environment": {},
-        "doubts": [],
+        "warnings": [],
     }
     shared = {"schema_version": 1, "identity": asdict(table.identity), "measured_at": "2025-01-01", **record}
     for row in table.rows[:-1]:
@@ -239,26 +239,28 @@ def test_a_foreign_line_among_the_rows_is_named(monkeypatch, tmp_path, change) -
         run_profile(monkeypatch, tmp_path, FakeBench())
 
 
-def test_a_doubt_in_few_processes_does_not_stand_against_their_median() -> None:
-    loud, calm = to_measurement(bench_row(0)), to_measurement(bench_row(0) | {"doubts": []})
-    assert pool([loud] * 2 + [calm] * 6).doubts == ()
-    assert pool([calm] * 5 + [loud] * 3).doubts == ("3 of 8 processes: loud",)
+def test_a_warning_in_few_processes_does_not_stand_against_their_median() -> None:
+    loud, calm = to_measurement(bench_row(0)), to_measurement(bench_row(0) | {"warnings": []})
+    assert pool([loud] * 2 + [calm] * 6).warnings == ()
+    assert pool([calm] * 5 + [loud] * 3).warnings == ("3 of 8 processes: loud",)
 
 
-def test_a_table_names_each_kind_of_doubt_once_with_the_worst_of_it() -> None:
+def test_a_table_names_each_kind_of_warning_once_with_the_worst_of_it() -> None:
     told = [["rounds differ by 11%", "hot"], ["rounds differ by 9%"], [], ["rounds differ by 103.5%", "hot"]]
     identity = asdict(to_identity(DEVICE, "1.31.1", 1))
     records = [
-        to_record((NETWORK, "s", 10, f"n{number}"), [bench_row(number) | {"doubts": doubts}], identity, "2026-01-01")
-        for number, doubts in enumerate(told)
+        to_record(
+            (NETWORK, "s", 10, f"n{number}"), [bench_row(number) | {"warnings": warnings}], identity, "2026-01-01"
+        )
+        for number, warnings in enumerate(told)
     ]
-    assert to_table(records).circumstances["doubts"] == [
+    assert to_table(records).circumstances["warnings"] == [
         "2 of 4 models, at worst: 1 of 1 processes: hot",
         "3 of 4 models, at worst: 1 of 1 processes: rounds differ by 103.5%",
     ]
 
 
-def test_the_drift_of_a_table_is_borne_with_as_doubts_are() -> None:
+def test_the_drift_of_a_table_is_borne_with_as_warnings_are() -> None:
     rows = [bench_row(0) | {"sentinel_drift": drift} for drift in [0.9, 0.8] + [0.02] * 6]
     assert to_record((NETWORK, "s", 10, "n"), rows, {}, "2026-01-01")["sentinel_drift"] == pytest.approx(0.02)
     worse = [row | {"sentinel_drift": 0.7} for row in rows[:4]] + rows[4:]
@@ -318,7 +320,7 @@ def _with(path: str, value: object) -> dict:
         (_with("ci_p50_ms", [0.05]), "ci_p50_ms"),
         (_with("rounds_p50_ms", [True]), "rounds_p50_ms"),
         (_with("count", 0), "count is 0"),
-        (_with("doubts", "none"), "doubts"),
+        (_with("warnings", "none"), "warnings"),
         (_with("environment", {"runtime_version": "../../etc"}), "runtime_version"),
         (_with("environment", []), "runtime_version"),
         (_with("benchmark_info.threads", 8), "threads is 8, wanted 1"),

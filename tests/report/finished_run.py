@@ -171,7 +171,7 @@ def _shipped(measured: dict[str, Any], times: int) -> dict[str, Any]:
         "upper_us": 1.01 * p50,
         "sessions": 4,
         "repeated": False,
-        "doubts": [],
+        "warnings": [],
     }
 
 
@@ -185,7 +185,7 @@ def with_int8(folder: Path, devices: tuple[str, ...] = ("here",)) -> dict[str, A
             "ci_low_us": 198.0 * (1 + k),
             "ci_high_us": 203.0 * (1 + k),
             "repeat_noise": 0.012,
-            "doubts": [],
+            "warnings": [],
             "fp32_p50_us": 350.0,
             "fp32_ci_low_us": 347.0,
             "fp32_ci_high_us": 352.0,

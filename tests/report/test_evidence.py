@@ -92,7 +92,7 @@ def worth(lead: float = 0.012, verdict: str = "pays", **crossover: Any) -> dict[
 
 
 def looked_back(right: list[int], only_chosen: int = 1, **edit: Any) -> dict[str, Any]:
-    """Classes of which the largest subnet gets 90 of 100 pictures right."""
+    """Classes of which the largest subnet gets 90 of 100 images right."""
     front = [{"arch": arch(i), "val_top1": 0.94 + 0.005 * i, "test_top1": 0.93 + 0.005 * i} for i in range(7)]
     front[5]["test_top1"] -= 0.01
     classes = [
@@ -131,18 +131,18 @@ def test_optimism_is_that_of_the_chosen_one_beyond_the_fronts(folder: Path) -> N
 def test_classes_that_paid_beyond_chance_are_named_first_the_one_that_paid_most(folder: Path) -> None:
     said = hindsight.paid(look_back(folder, [88, 70, 80, 90]))
     assert "paid for by class 1 (-20.0 points), class 2 (-10.0 points): 2 of 4 classes" in said
-    assert "is 8.0 points below on all test pictures" in said
+    assert "is 8.0 points below on all test images" in said
 
 
 def test_losses_within_chance_are_called_so(folder: Path) -> None:
-    # 10 more pictures lost, but 60 in all answered otherwise: a fair coin does that in one of eight.
+    # 10 more images lost, but 60 in all answered otherwise: a fair coin does that in one of eight.
     said = hindsight.paid(look_back(folder, [80, 90], 25))
-    assert "no class lost more than chance explains, most of all class 0 (-10.0 points on 100 pictures" in said
+    assert "no class lost more than chance explains, most of all class 0 (-10.0 points on 100 images" in said
     assert "no class paid" in hindsight.paid(look_back(folder, [92, 95], 10))
 
 
 def test_of_a_thousand_classes_none_is_said_to_have_paid_by_chance(folder: Path) -> None:
-    # 9 of 10 pictures that are answered otherwise: one of a hundred for one class, and so ten of a thousand.
+    # 9 of 10 images that are answered otherwise: one of a hundred for one class, and so ten of a thousand.
     alone = hindsight.paid(look_back(folder, [82], 1))
     assert "paid for by class 0 (-8.0 points): 1 of 1 classes lost more than chance explains" in alone
     said = hindsight.paid(look_back(folder, [82] * 3 + [90] * 997, 1))
@@ -244,14 +244,14 @@ def test_a_rival_that_no_network_is_fast_enough_for_is_said_to_be_left_out(folde
 
 def test_a_search_that_loses_is_said_to_lose() -> None:
     assert (
-        "1.2 ± 0.4 points ahead of random-search on test pictures (97.2 % of one run against 96.0 %, mean of 3 seeds)"
+        "1.2 ± 0.4 points ahead of random-search on test images (97.2 % of one run against 96.0 %, mean of 3 seeds)"
         in (evidence.worthwhile(Worth.model_validate(worth())))
     )
     assert "0.5 ± 0.4 points behind random-search" in evidence.worthwhile(Worth.model_validate(worth(-0.005)))
 
 
 def test_a_lead_within_its_error_is_called_chance() -> None:
-    chance = "on test pictures, which may be chance ("
+    chance = "on test images, which may be chance ("
     assert chance in evidence.worthwhile(Worth.model_validate(worth(0.003)))
     assert chance in evidence.worthwhile(Worth.model_validate(worth(-0.003)))
     assert chance not in evidence.worthwhile(Worth.model_validate(worth(0.005)))
@@ -262,7 +262,7 @@ def test_what_rivals_were_given_is_told_as_it_was() -> None:
     (equal, *_) = evidence.beside(Worth.model_validate(found))
     assert equal == (
         "Each rival and seed was given as much time as supernet, search and fine-tuning took; random-search is behind "
-        "with 3 of 3 seeds, which reach 95.60 % to 96.40 % (the ± is that of the test pictures alone); rivals have "
+        "with 3 of 3 seeds, which reach 95.60 % to 96.40 % (the ± is that of the test images alone); rivals have "
         "1.00 (mobilenet-v3-small), 1.00 (random-search) of the network's measured latency"
     )
     found["seconds"]["each_rival"] = 126.0

@@ -98,14 +98,14 @@ def test_int8_that_is_no_faster_is_said_not_to_be_worth_it(run_folder: Path) -> 
 @pytest.mark.parametrize(
     ("edit", "sentence"),
     [
-        ({"test_top1": 0.9722 - 4 / 360}, "Doubt: on the test images that is 4 of 360, too few to tell from chance."),
-        ({"recipes_tried": {"a": 0.970, "b": 0.973}}, "Doubt: the best two recipes are 1 of 288 validation images"),
+        ({"test_top1": 0.9722 - 4 / 360}, "Warning: on the test images that is 4 of 360, too few to tell from chance."),
+        ({"recipes_tried": {"a": 0.970, "b": 0.973}}, "Warning: the best two recipes are 1 of 288 validation images"),
     ],
 )
-def test_differences_within_chance_are_doubted(run_folder: Path, edit: dict[str, Any], sentence: str) -> None:
-    assert not any("Doubt" in said for said in int8_judgement.int8_doubts(load_run(run_folder)))
+def test_differences_within_chance_are_flagged(run_folder: Path, edit: dict[str, Any], sentence: str) -> None:
+    assert not any("Warning" in said for said in int8_judgement.int8_warnings(load_run(run_folder)))
     change(run_folder, **edit)
-    assert any(sentence in said for said in int8_judgement.int8_doubts(load_run(run_folder)))
+    assert any(sentence in said for said in int8_judgement.int8_warnings(load_run(run_folder)))
 
 
 def test_what_int8_gains_is_no_loss(run_folder: Path) -> None:
@@ -113,7 +113,7 @@ def test_what_int8_gains_is_no_loss(run_folder: Path) -> None:
     assert "loses 0.7 points of validation top-1 and gains 1.0 points of test top-1" in section(run_folder)
 
 
-def test_equal_scores_are_no_doubt(run_folder: Path) -> None:
+def test_equal_scores_are_no_warning(run_folder: Path) -> None:
     change(run_folder, test_top1=0.9722)
     assert "As many of 360 test images are right as in fp32." in section(run_folder)
 
@@ -121,14 +121,14 @@ def test_equal_scores_are_no_doubt(run_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "sentence"),
     [
-        ({"doubts": ["too noisy"]}, "here: the timer doubts this measurement: too noisy."),
+        ({"warnings": ["too noisy"]}, "here: the timer warnings this measurement: too noisy."),
         ({"repeat_noise": 0.08}, "here is unsteady: either file, timed again, differs by 8.0 %"),
         ({"fp32_repeat_noise": 0.09}, "here is unsteady: either file, timed again, differs by 9.0 %"),
     ],
 )
-def test_doubts_about_its_timing_are_told(run_folder: Path, edit: dict[str, Any], sentence: str) -> None:
+def test_warnings_about_its_timing_are_told(run_folder: Path, edit: dict[str, Any], sentence: str) -> None:
     change_latency(run_folder, **edit)
-    assert f"Doubt: {sentence}" in section(run_folder)
+    assert f"Warning: {sentence}" in section(run_folder)
 
 
 def test_a_broken_value_is_named_with_its_file(run_folder: Path) -> None:

@@ -85,16 +85,16 @@ def test_names_that_no_font_has_are_numbered_without_a_warning(
 ) -> None:
     monkeypatch.setattr(letters_module, "_installed", tuple)
     names = ["cat", NO_FONT_HAS, "$x_1$"]
-    picture, letters = drawn(names)
+    image, letters = drawn(names)
     assert letters.numbers == {NO_FONT_HAS: "class 2"}
     assert letters.shown(f"worst is {NO_FONT_HAS}, then cat") == "worst is class 2, then cat"
     # What else no font has, in a sentence say, becomes a mark that stands for it.
     assert letters.shown("\U00013001") == "\N{REPLACEMENT CHARACTER}"
     assert not recwarn.list
-    # The picture is that of names which were spelt so, and shows dollars, not formulas.
+    # The image is that of names which were spelt so, and shows dollars, not formulas.
     numbered, other = drawn(["cat", "class 2", "$x_1$"])[0], drawn(["cat", "class 2", "x1"])[0]
-    assert picture == numbered
-    assert picture != other
+    assert image == numbered
+    assert image != other
 
 
 def test_a_font_that_has_the_letters_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,7 +175,7 @@ def test_a_front_that_was_not_measured_shows_gaps_not_numbers(run_folder: Path) 
 @pytest.mark.parametrize(
     ("edit", "sentence"),
     [
-        ({"repeat_noise": 0.08}, "Doubt: the device is unsteady"),
+        ({"repeat_noise": 0.08}, "Warning: the device is unsteady"),
         ({"repeat_noise": None}, "repeat noise is unknown"),
         ({"mape_macs_linear": 0.02}, "a line through MACs does as well"),
         ({"kendall_tau": 0.6}, "often ranked the wrong way round"),
@@ -184,16 +184,16 @@ def test_a_front_that_was_not_measured_shows_gaps_not_numbers(run_folder: Path) 
         ({"n_test": 8}, "8 unseen networks are few"),
     ],
 )
-def test_doubts_about_the_predictor_are_told_only_where_they_apply(
+def test_warnings_about_the_predictor_are_told_only_where_they_apply(
     run_folder: Path, edit: dict[str, Any], sentence: str
 ) -> None:
     path = run_folder / "latency" / "here" / "score.json"
     change(path, {"n_test": 40})
-    assert "Doubt" not in " ".join(predictor_judgement.predictor_doubts(load_run(run_folder).scores["here"]))
+    assert "Warning" not in " ".join(predictor_judgement.predictor_warnings(load_run(run_folder).scores["here"]))
     change(path, edit)
-    doubts = " ".join(predictor_judgement.predictor_doubts(load_run(run_folder).scores["here"]))
-    assert "Doubt" in doubts
-    assert sentence in doubts
+    warnings = " ".join(predictor_judgement.predictor_warnings(load_run(run_folder).scores["here"]))
+    assert "Warning" in warnings
+    assert sentence in warnings
 
 
 @pytest.mark.parametrize(
@@ -225,12 +225,12 @@ def test_a_report_needs_no_torch_and_no_pyplot(run_folder: Path, tmp_path: Path)
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "copy")], check=True)
 
 
-def test_doubts_about_the_fronts_measurements_are_told(run_folder: Path) -> None:
-    assert "the timer doubts" not in write_report(run_folder).read_text()
+def test_warnings_about_the_fronts_measurements_are_told(run_folder: Path) -> None:
+    assert "the timer warnings" not in write_report(run_folder).read_text()
     summary = json.loads((run_folder / "summary.json").read_text())
-    summary["front"][0]["latency"]["here"]["doubts"] = ["3 of 8 processes: too noisy"]
+    summary["front"][0]["latency"]["here"]["warnings"] = ["3 of 8 processes: too noisy"]
     (run_folder / "summary.json").write_text(json.dumps(summary))
-    told = f"here: the timer doubts 1 of {len(summary['front'])} measurements: 3 of 8 processes: too noisy"
+    told = f"here: the timer warnings 1 of {len(summary['front'])} measurements: 3 of 8 processes: too noisy"
     assert told in write_report(run_folder).read_text()
 
 

@@ -42,4 +42,4 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 
 def test_it_is_told_whether_latencies_include_preprocessing(tmp_path: Path) -> None:
     write_run(tmp_path)
-    assert "decoding, resizing and normalising pictures are not included" in write_report(tmp_path).read_text()
+    assert "decoding, resizing and normalising images are not included" in write_report(tmp_path).read_text()

@@ -85,7 +85,7 @@ def test_which_genes_buy_and_cost_most_is_told_and_drawn(run_folder: Path) -> No
     assert "The resolution buys most accuracy: +2.00 points" in text
     assert "The expand of stage 1 costs most time: +1.00 points" in text
     assert "for +0.090 ms on here" in text
-    assert "Doubt: accuracies are of" not in text
+    assert "Warning: accuracies are of" not in text
     assert (page.parent / "genes.png").stat().st_size > 5000
     # The best step is over a budget; the best within was not scored.
     assert "3 networks are one step of one gene away from the chosen one, 2 of them were scored" in text
@@ -118,9 +118,9 @@ def test_moves_of_earlier_versions_tell_no_costs(run_folder: Path) -> None:
     assert searched.move_header(load_run(run_folder))[4:] == ["within"]
 
 
-def test_a_model_that_ranks_badly_is_doubted(run_folder: Path) -> None:
+def test_a_model_that_ranks_badly_is_flagged(run_folder: Path) -> None:
     write_json(run_folder / "verify" / "understanding.json", understanding(tau=0.3))
-    assert "Doubt: accuracies are of a model" in " ".join(searched.genes(load_run(run_folder)))
+    assert "Warning: accuracies are of a model" in " ".join(searched.genes(load_run(run_folder)))
 
 
 def test_how_the_network_was_chosen_is_told(run_folder: Path) -> None:

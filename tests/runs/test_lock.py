@@ -117,7 +117,7 @@ def killed_at_write(number: int, write: Callable[[Path, bytes], None]) -> Callab
 
 
 WRITES = 4
-"""Of a start: the space, one device, the config, what the pictures are."""
+"""Of a start: the space, one device, the config, what the images are."""
 
 
 @pytest.mark.parametrize("number", range(WRITES))
@@ -140,7 +140,7 @@ def test_a_start_that_was_killed_between_any_two_writes_begins_again(
         pass
     wanted = contents(Path("straight"))
     assert len(wanted) == WRITES
-    # With config.yaml there, the folder is a run's: the first stage writes what the pictures are.
+    # With config.yaml there, the folder is a run's: the first stage writes what the images are.
     assert contents(Path("cut")) == {k: v for k, v in wanted.items() if k != "data.json" or number < WRITES - 1}
     assert open_run(run.folder).config == config
 

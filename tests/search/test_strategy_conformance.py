@@ -217,10 +217,8 @@ def test_what_fails_is_named_and_the_rest_is_kept(name: str) -> None:
 
 def test_where_nearly_all_fails_the_search_stops_and_tells_why(name: str) -> None:
     def broken(genes: np.ndarray) -> np.ndarray:
-        raise RuntimeError("no pictures")
+        raise RuntimeError("no images")
 
-    with pytest.raises(
-        EdgenasError, match=r"5 of 8 candidates failed .* genes \[.*RuntimeError: no pictures"
-    ) as caught:
+    with pytest.raises(EdgenasError, match=r"5 of 8 candidates failed .* genes \[.*RuntimeError: no images") as caught:
         search(name, evaluate=broken)
     assert isinstance(caught.value.__cause__, RuntimeError)

@@ -26,7 +26,7 @@ def torchvisions(width: float) -> nn.Module:
 
 
 def weights(net: nn.Module) -> list[torch.Tensor]:
-    """All but counts of batches, in the order in which a picture meets them."""
+    """All but counts of batches, in the order in which an image meets them."""
     return [
         t for name, t in net.state_dict().items() if not name.endswith(("num_batches_tracked", "classifier.0.bias"))
     ]
@@ -41,9 +41,9 @@ def test_it_computes_what_torchvisions_does(width: float) -> None:
     copied = dict(zip(names, weights(theirs), strict=True))
     assert all(copied[name].shape == own[name].shape for name in names)
     ours.load_state_dict(own | copied)
-    pictures = torch.randn(2, 3, 64, 64)
+    images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        torch.testing.assert_close(ours(pictures), theirs(pictures), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ours(images), theirs(images), rtol=1e-4, atol=1e-5)
 
 
 def test_at_full_width_it_has_the_published_size() -> None:
@@ -54,7 +54,7 @@ def test_at_full_width_it_has_the_published_size() -> None:
 
 
 @pytest.mark.parametrize(("stride", "size"), [(32, 1), (16, 2), (8, 4), (4, 8), (1, 32)])
-def test_small_pictures_keep_some_size(stride: int, size: int) -> None:
+def test_small_images_keep_some_size(stride: int, size: int) -> None:
     specs = mobilenet_v3_small(10, 32, stride=stride)
     assert specs[-1].in_size == size
     assert [spec.out_channels for spec in specs] == [spec.out_channels for spec in mobilenet_v3_small(10, 32)]

@@ -21,7 +21,7 @@ from edgenas.stages.front_int8 import Int8File, deployed_top1
 from edgenas.stages.verify import _dropped, _ordered
 
 RECIPE = QuantiserRecipe()
-# Right answers to a hundred pictures, and whole microseconds: what is equal is exactly so.
+# Right answers to a hundred images, and whole microseconds: what is equal is exactly so.
 TOP1 = st.integers(0, 100).map(lambda right: right / 100)
 NETWORKS = st.lists(st.tuples(TOP1, TOP1, st.integers(1, 20)), min_size=1, max_size=8)
 

@@ -13,7 +13,7 @@ from small_run import SmallRun, edgenas
 from edgenas.errors import ConfigError, RunFolderError, SpaceError
 from edgenas.files import read_json, read_jsonl
 from edgenas.runs.folder import Run, open_run
-from edgenas.runs.run_data import calibration_pictures, run_dataset, scoring_split
+from edgenas.runs.run_data import calibration_split, run_dataset, scoring_split
 from edgenas.stages.evaluate import FILE, evaluate
 from edgenas.stages.train import trained_supernet
 from edgenas.training.materialise import materialise, predict
@@ -37,12 +37,12 @@ def test_rows_say_what_searching_found_and_every_class_on_its_own(run: Run) -> N
     ]
     dataset = run_dataset(run)
     subnet = materialise(
-        trained_supernet(run, dataset), run.space.parse(front[0]["arch"]), calibration_pictures(run, dataset)
+        trained_supernet(run, dataset), run.space.parse(front[0]["arch"]), calibration_split(run, dataset)
     )
-    pictures = scoring_split(run, dataset)
-    found = predict(subnet, pictures.tensor()).argmax(1)
+    images = scoring_split(run, dataset)
+    found = predict(subnet, images.tensor()).argmax(1)
     for label, name in enumerate(dataset.classes):
-        own = pictures.labels == label
+        own = images.labels == label
         assert rows[0]["class_top1"][name] == pytest.approx(float((found[own] == label).float().mean()), abs=1e-6)
     by_class: dict[str, Any] = rows[0]["class_top1"]
     assert rows[0]["worst_class_top1"] == min(by_class.values()) == by_class[rows[0]["worst_class"]]
@@ -63,7 +63,7 @@ def test_what_was_evaluated_is_not_evaluated_again(run: Run, monkeypatch: pytest
 
 def test_the_test_split_waits_for_the_choice(run: Run) -> None:
     run.result_path("verify").unlink()
-    with pytest.raises(RunFolderError, match=r"test pictures judge the network that was chosen.*--split val"):
+    with pytest.raises(RunFolderError, match=r"test images judge the network that was chosen.*--split val"):
         evaluate(run, [run.space.smallest.id], "test", silent)
     assert evaluate(run, [run.space.smallest.id], "val", silent)[0]["arch"] == run.space.smallest.id
 

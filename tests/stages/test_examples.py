@@ -36,8 +36,8 @@ FEW_STEPS = {
     "export.parity_images": "8",
 }
 
-PICTURES = {f"{name}.png" for name in ("report", "report_phone", "report_network", "page", "page_phone")}
-MOST_PICTURE_BYTES = 300_000
+IMAGES = {f"{name}.png" for name in ("report", "report_phone", "report_network", "page", "page_phone")}
+MOST_IMAGE_BYTES = 300_000
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
@@ -47,7 +47,7 @@ def test_every_config_loads(path: Path) -> None:
 
 
 def class_folders(root: Path) -> None:
-    """32 pixels wide, as the recorded run's pictures are; more than the example's batch."""
+    """32 pixels wide, as the recorded run's images are; more than the example's batch."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 60), ("test", 6)):
         for name in ("bright", "dark"):
@@ -68,7 +68,7 @@ def test_every_example_runs_with_a_few_steps(path: Path, tmp_path: Path) -> None
         assert not os.environ.get("CI"), message
         pytest.skip(message)
     if config.data.name == "imagefolder":
-        class_folders(tmp_path / "pictures")
+        class_folders(tmp_path / "images")
     sets = [word for key, value in FEW_STEPS.items() for word in ("--set", f"{key}={value}")]
     # With chance-level weights a network a little over budget proves nothing: leave it room.
     done = edgenas("run", str(path), *sets, "--budget", "100ms", cwd=tmp_path)
@@ -112,30 +112,30 @@ def test_the_readmes_python_runs(small_run: SmallRun, tmp_path: Path, monkeypatc
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").symlink_to(small_run.folder.parent)
-    pictures = from_numpy(load_digits().images[:64] * 15).byte().unsqueeze(1)
+    images = from_numpy(load_digits().images[:64] * 15).byte().unsqueeze(1)
     blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
     assert blocks
     for block in blocks:
-        exec(block.replace("runs/demo", "runs/small"), {"pictures": pictures})
+        exec(block.replace("runs/demo", "runs/small"), {"images": images})
     assert (tmp_path / "model.onnx").exists()
 
 
-def test_pictures_are_made_of_a_run(small_run: SmallRun, tmp_path: Path) -> None:
+def test_images_are_made_of_a_run(small_run: SmallRun, tmp_path: Path) -> None:
     runtime = web_runtime()
     with chromium():
         pass
-    script = REPOSITORY / "examples" / "pictures.py"
+    script = REPOSITORY / "examples" / "images.py"
     command = [sys.executable, str(script), str(small_run.folder), str(tmp_path), "--web-runtime", str(runtime)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     made = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
-    assert set(made) == PICTURES
-    assert all(5_000 < size <= MOST_PICTURE_BYTES for size in made.values())
+    assert set(made) == IMAGES
+    assert all(5_000 < size <= MOST_IMAGE_BYTES for size in made.values())
 
 
-def test_the_pictures_here_are_small_and_shown() -> None:
+def test_the_images_here_are_small_and_shown() -> None:
     shown = (REPOSITORY / "examples" / "README.md").read_text()
-    for name in PICTURES:
+    for name in IMAGES:
         path = REPOSITORY / "examples" / "results" / name
-        assert path.stat().st_size <= MOST_PICTURE_BYTES
+        assert path.stat().st_size <= MOST_IMAGE_BYTES
         assert f"](results/{name})" in shown

@@ -25,7 +25,7 @@ from edgenas.latency.device import Device, DeviceRun, probe
 from edgenas.profiling.measurement import Measurement
 from edgenas.report.markdown import write_report
 from edgenas.runs.folder import Run, open_run
-from edgenas.runs.run_data import load_pictures
+from edgenas.runs.run_data import load_images
 from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.device_graphs import device_graphs
 from edgenas.stages.export import BUNDLE, export_bundle, run_export, which_arch
@@ -78,10 +78,10 @@ def everything(
     return folder, json.loads((folder / "manifest.json").read_text()), before
 
 
-def labels(bundle: Path, model: str, pictures: list[Path]) -> list[str]:
-    command = [sys.executable, "run.py", model, "--json", *map(str, pictures)]
+def labels(bundle: Path, model: str, images: list[Path]) -> list[str]:
+    command = [sys.executable, "run.py", model, "--json", *map(str, images)]
     shown = subprocess.run(command, cwd=bundle, capture_output=True, text=True, timeout=300, check=True)
-    return [row["classes"][0]["class"] for row in json.loads(shown.stdout)["pictures"]]
+    return [row["classes"][0]["class"] for row in json.loads(shown.stdout)["images"]]
 
 
 def test_a_bundle_of_every_option_says_what_is_what(everything: tuple[Path, dict[str, Any], dict[str, bytes]]) -> None:
@@ -123,7 +123,7 @@ def test_every_form_is_proven_by_its_own_script(everything: tuple[Path, dict[str
     assert {"model.onnx, run", "model_int8.onnx, run"} < {check["check"] for check in checks}
 
 
-def test_a_manifest_says_how_the_network_was_found_and_on_which_pictures(
+def test_a_manifest_says_how_the_network_was_found_and_on_which_images(
     run: Run, everything: tuple[Path, dict[str, Any], dict[str, bytes]]
 ) -> None:
     _, manifest, _ = everything
@@ -188,12 +188,10 @@ def test_what_stops_a_bundle_is_told_as_it_is(run: Run, tmp_path: Path, monkeypa
     assert not list(tmp_path.iterdir())
 
 
-def test_fewer_pictures_than_parity_asks_for_are_told(
-    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_fewer_images_than_parity_asks_for_are_told(run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     there = json.loads((run.folder / "data.json").read_text())["counts"]["validation"]
     export_bundle(with_export(run, parity_images=10_000), "chosen", BundleOptions(), tmp_path / "bundle", quiet)
-    assert f"export.parity_images is 10000, but there are only {there} validation pictures" in caplog.text
+    assert f"export.parity_images is 10000, but there are only {there} validation images" in caplog.text
     assert json.loads((tmp_path / "bundle" / "manifest.json").read_text())["parity"]["images"] == there
 
 
@@ -206,23 +204,23 @@ def test_the_run_stays_as_it_was(run: Run, everything: tuple[Path, dict[str, Any
     assert all(name.startswith(f"{STATISTICS}/") for name in found.keys() - before)
 
 
-def test_a_bundle_labels_raw_pictures_as_it_says(
+def test_a_bundle_labels_raw_images_as_it_says(
     run: Run, everything: tuple[Path, dict[str, Any], dict[str, bytes]], tmp_path: Path
 ) -> None:
-    """From picture files on: preprocessing inside and outside, fp32 and int8."""
+    """From image files on: preprocessing inside and outside, fp32 and int8."""
     folder, manifest, _ = everything
     plain = export_bundle(run, manifest["arch"], BundleOptions(), tmp_path / "plain", quiet)
-    test = load_pictures(run)[0].test
-    pictures = [tmp_path / f"{number}.png" for number in range(len(test))]
-    for picture, path in zip(test.tensor(), pictures, strict=True):
-        Image.fromarray(picture[0].numpy(), "L").save(path)
+    test = load_images(run)[0].test
+    images = [tmp_path / f"{number}.png" for number in range(len(test))]
+    for image, path in zip(test.tensor(), images, strict=True):
+        Image.fromarray(image[0].numpy(), "L").save(path)
     truth = [manifest["classes"][label] for label in test.labels.tolist()]
-    shown = labels(folder, "model.onnx", pictures)
-    assert shown == labels(plain, "model.onnx", pictures)
+    shown = labels(folder, "model.onnx", images)
+    assert shown == labels(plain, "model.onnx", images)
     # One of them may lie on the fence between two classes.
     for top1, given in (
         (manifest["accuracy"]["test_top1"], shown),
-        (manifest["int8"]["accuracy"]["test_top1"], labels(folder, "model_int8.onnx", pictures)),
+        (manifest["int8"]["accuracy"]["test_top1"], labels(folder, "model_int8.onnx", images)),
     ):
         right = sum(a == b for a, b in zip(given, truth, strict=True))
         assert right == pytest.approx(top1 * len(truth), abs=1.01)
@@ -234,7 +232,7 @@ def test_a_bundle_labels_raw_pictures_as_it_says(
 def test_int8_that_costs_too_much_writes_no_bundle(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     strict = with_export(run, **INT8 | {"max_drop": 0.0})
     size = run.space.parse(run.result("verify")["chosen"]).resolution
-    # Ranges that no picture has been through: everything saturates.
+    # Ranges that no image has been through: everything saturates.
     black = np.zeros((32, 3, size, size), np.float32)
     monkeypatch.setattr("edgenas.stages.int8_export.device_inputs", lambda *_, **__: black)
     with pytest.raises(ParityError, match="points below fp32's"):
@@ -242,7 +240,7 @@ def test_int8_that_costs_too_much_writes_no_bundle(run: Run, tmp_path: Path, mon
     assert not list(tmp_path.iterdir())
 
 
-def test_more_calibration_pictures_than_there_are_is_an_error_before_anything_is_exported(
+def test_more_calibration_split_than_there_are_is_an_error_before_anything_is_exported(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     greedy = with_export(run, **INT8 | {"calibration_images": 10**6})

@@ -1,4 +1,4 @@
-"""`finetune` in a run's config: the chosen subnet is taught on its own before it is exported."""
+"""`finetune` in a run's config: the chosen subnet is trained on its own before it is exported."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def test_the_fine_tuned_network_is_what_is_exported_and_scored(run: Run) -> None
     assert told == {key: found[key] for key in told}
     assert (told["epochs"], told["dataset"]) == (2, "digits")
     assert told["supernet"] == {"dataset": "digits", "weights": run.result("train")["weights"]}
-    pictures = f"{len(run_dataset(run).train):,} pictures of digits"
+    images = f"{len(run_dataset(run).train):,} images of digits"
     card = (run.folder / "export" / "bundle" / "MODEL_CARD.md").read_text()
-    assert f"It was then fine-tuned on its own for 2 epochs of {pictures}, from the weights that it inherited: " in card
+    assert f"It was then fine-tuned on its own for 2 epochs of {images}, from the weights that it inherited: " in card
     # Measured anew, since it is another file.
     assert manifest["latency"]["here"]["p50_us"] > 0
     dataset = run_dataset(run)
@@ -76,13 +76,13 @@ def test_the_fine_tuned_network_is_what_is_exported_and_scored(run: Run) -> None
     assert tuned is not None
     subnet = tuned.subnet
     assert subnet.calibrated
-    inputs = deployed_preprocess(subnet.arch, dataset)(dataset.test.pictures[:1])
+    inputs = deployed_preprocess(subnet.arch, dataset)(dataset.test.images[:1])
     session = onnxruntime.InferenceSession(run.folder / "export" / "bundle" / "model.onnx")
     (logits,) = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})
     np.testing.assert_allclose(logits, subnet(inputs).detach().numpy(), atol=1e-3)
     summary, page = read_json(run.folder / "summary.json"), (run.folder / "report" / "report.md").read_text()
     assert summary["finetune"]["val_top1_after"] == found["val_top1_after"]
-    assert f"(2 epochs) on {pictures}, from the weights it inherited: validation" in page
+    assert f"(2 epochs) on {images}, from the weights it inherited: validation" in page
     assert re.search(r"Fine-tuned for .*: validation top-1 [\d.]+ % before, [\d.]+ % after\.", page)
     # Held against the largest subnet is what both inherit: fine-tuning would make up for the speed.
     looked_back = read_json(run.folder / "export" / "hindsight.json")
@@ -92,7 +92,7 @@ def test_the_fine_tuned_network_is_what_is_exported_and_scored(run: Run) -> None
     assert inherited["test_top1"] != chosen["test_top1"]
 
 
-def test_the_largest_subnet_teaches_where_it_is_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_largest_subnet_trains_where_it_is_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     teachers: list[Subnet | None] = []
 
     def noted(subnet: Subnet, *_: object, teacher: Subnet | None, **__: object) -> tuple[Subnet, float]:
@@ -150,7 +150,7 @@ def test_a_run_that_does_not_ask_for_it_goes_without(small_run: SmallRun) -> Non
     assert not run.result_path("finetune").exists()
 
 
-def pictures_of_two_classes(folder: Path) -> Path:
+def images_of_two_classes(folder: Path) -> Path:
     rng = np.random.default_rng(0)
     for name, low in (("dark", 0), ("light", 160)):
         (folder / name).mkdir(parents=True)
@@ -160,7 +160,7 @@ def pictures_of_two_classes(folder: Path) -> Path:
     return folder
 
 
-def test_by_default_it_is_taught_for_as_many_epochs_as_the_supernet(run: Run) -> None:
+def test_by_default_it_is_trained_for_as_many_epochs_as_the_supernet(run: Run) -> None:
     by_default = dataclasses.replace(run, config=run.config.model_copy(update={"finetune": FinetuneConfig()}))
     assert by_default.lacks("finetune") is None
     run_finetune(by_default, silent)
@@ -171,9 +171,9 @@ def test_by_default_it_is_taught_for_as_many_epochs_as_the_supernet(run: Run) ->
     assert "null, with no train.epochs" in str(dataclasses.replace(run, config=config).lacks("finetune"))
 
 
-def test_a_finished_run_is_taught_other_pictures_with_a_new_classifier(small_run: SmallRun, tmp_path: Path) -> None:
-    folder, pictures = shutil.copytree(small_run.folder, tmp_path / "run"), pictures_of_two_classes(tmp_path / "two")
-    words = ["finetune", str(folder), "--epochs", "30", "--onto", str(pictures), "--json", "-q"]
+def test_a_finished_run_is_trained_other_images_with_a_new_classifier(small_run: SmallRun, tmp_path: Path) -> None:
+    folder, images = shutil.copytree(small_run.folder, tmp_path / "run"), images_of_two_classes(tmp_path / "two")
+    words = ["finetune", str(folder), "--epochs", "30", "--onto", str(images), "--json", "-q"]
     shown = CliRunner().invoke(app, words)
     assert shown.exit_code == 0, shown.output
     found = json.loads(shown.stdout)["finetune"]
@@ -186,12 +186,12 @@ def test_a_finished_run_is_taught_other_pictures_with_a_new_classifier(small_run
     assert (manifest["classes"], manifest["dataset"]) == (["dark", "light"], "imagefolder")
     assert manifest["accuracy"]["test_top1"] > 0.9
     # From the raw file to its label, by the bundle alone.
-    command = [sys.executable, "run.py", "model.onnx", str(pictures / "light" / "3.png"), "--top", "1"]
+    command = [sys.executable, "run.py", "model.onnx", str(images / "light" / "3.png"), "--top", "1"]
     done = subprocess.run(command, cwd=bundle, capture_output=True, text=True, check=True)
     assert "light" in done.stdout
     told, card = manifest["fine_tuning"], (bundle / "MODEL_CARD.md").read_text()
     assert (told["dataset"], told["supernet"]["dataset"], told["val_top1_before"]) == ("imagefolder", "digits", None)
-    assert "from the weights that it inherited from the supernet taught digits, and with a new classifier" in card
+    assert "from the weights that it inherited from the supernet trained digits, and with a new classifier" in card
     assert "whose classes it tells" in (folder / "report" / "report.md").read_text()
     # Another network is as it was: it tells digits.
     chosen, space = open_run(folder).result("verify")["chosen"], open_run(folder).space
@@ -199,7 +199,7 @@ def test_a_finished_run_is_taught_other_pictures_with_a_new_classifier(small_run
     other = export_bundle(open_run(folder), another, BundleOptions(), tmp_path / "other", silent)
     kept = read_json(other / "manifest.json")
     assert (len(kept["classes"]), kept["fine_tuning"]) == (10, {})
-    (pictures / "light" / "3.png").unlink()
+    (images / "light" / "3.png").unlink()
     run = open_run(folder)
     run.result_path("export").unlink()
     with pytest.raises(RunFolderError, match="changed since the network was fine-tuned"):
@@ -216,11 +216,13 @@ def test_fresh_weights_are_told_as_such(run: Run) -> None:
     manifest = read_json(run.folder / "export" / "bundle" / "manifest.json")
     assert manifest["fine_tuning"]["start"] == "fresh"
     card = (run.folder / "export" / "bundle" / "MODEL_CARD.md").read_text()
-    assert re.search(r"taught on its own for 12 epochs of .*, from fresh weights: validation top-1 .* inherited", card)
+    assert re.search(r"trained on its own for 12 epochs of .*, from fresh weights: validation top-1 .* inherited", card)
     page = (run.folder / "report" / "report.md").read_text()
-    assert re.search(r"Taught anew for .*, from fresh weights: validation top-1 [\d.]+ % with those it inherited", page)
+    assert re.search(
+        r"Trained anew for .*, from fresh weights: validation top-1 [\d.]+ % with those it inherited", page
+    )
 
 
-def test_other_pictures_are_what_inherited_weights_are_for() -> None:
+def test_other_images_are_what_inherited_weights_are_for() -> None:
     with pytest.raises(ValidationError, match="wanted start: inherited with data"):
         FinetuneConfig(start="fresh", data={"name": "digits"})

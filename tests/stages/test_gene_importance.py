@@ -86,7 +86,7 @@ def test_genes_are_told_by_stage_and_kind(run: Run) -> None:
     assert sum(gene["latency_us"]["here"]["share"] for gene in genes) > 0.9
 
 
-def test_too_few_scores_teach_nothing(small_run: SmallRun) -> None:
+def test_too_few_scores_train_nothing(small_run: SmallRun) -> None:
     from edgenas.stages.gene_importance import LEAST_EVALUATIONS
 
     scored = len(read_jsonl(small_run.folder / "search" / "evaluations.jsonl"))

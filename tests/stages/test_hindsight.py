@@ -1,4 +1,4 @@
-"""What test pictures say of a whole front, against torch and counting."""
+"""What test images say of a whole front, against torch and counting."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trained_run import finished_by_hand, quiet, trained_run
 
 from edgenas.deploy.onnx.exporter import export_onnx
 from edgenas.runs.folder import Run
-from edgenas.runs.run_data import calibration_pictures, run_dataset
+from edgenas.runs.run_data import calibration_split, run_dataset
 from edgenas.stages.hindsight import FILE, write_hindsight
 from edgenas.stages.train import trained_supernet
 from edgenas.stages.verify import model_path
@@ -30,17 +30,17 @@ def test_every_network_of_the_front_is_scored_as_torch_scores_it(run: Run) -> No
     found, dataset = json.loads((run.folder / FILE).read_text()), run_dataset(run)
     net = trained_supernet(run, dataset)
     for entry in found["front"]:
-        subnet = materialise(net, run.space.parse(entry["arch"]), calibration_pictures(run, dataset))
-        # A picture or two may be on the edge between two classes.
+        subnet = materialise(net, run.space.parse(entry["arch"]), calibration_split(run, dataset))
+        # An image or two may be on the edge between two classes.
         assert entry["test_top1"] == pytest.approx(top1(subnet, dataset.test), abs=2.1 / len(dataset.test))
     assert [entry["val_top1"] for entry in found["front"]] == [0.5, 0.6]
     assert (found["chosen"], found["largest"]) == (run.space.largest.id, run.space.largest.id)
 
 
-def test_classes_are_counted_picture_by_picture(run: Run) -> None:
+def test_classes_are_counted_image_by_image(run: Run) -> None:
     dataset = run_dataset(run)
-    net, calibration = trained_supernet(run, dataset), calibration_pictures(run, dataset)
-    # A small network stands for the chosen one, of the same pictures' size, so that there is something to lose.
+    net, calibration = trained_supernet(run, dataset), calibration_split(run, dataset)
+    # A small network stands for the chosen one, of the same images' size, so that there is something to lose.
     genes = np.zeros((1, len(run.space.choices)), dtype=np.int64)
     genes[0, 0] = run.space.n_choices[0] - 1
     small = materialise(net, run.space.decode(genes)[0], calibration)

@@ -1,4 +1,4 @@
-"""The user's own pictures, from class folders of all kinds of files to labels on the device."""
+"""The user's own images, from class folders of all kinds of files to labels on the device."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CLASSES = ("Äpfel, rot", "bars", "dots")
 SIZES = ((40, 40), (52, 40), (30, 64), (80, 60))
 
 
-def picture(label: int, number: int) -> Image.Image:
+def image(label: int, number: int) -> Image.Image:
     """Something with the class in it: red, stripes or dots, of several sizes and with noise."""
     rng = np.random.default_rng((label, number))
     height, width = SIZES[number % len(SIZES)]
@@ -64,13 +64,13 @@ def save(image: Image.Image, path: Path, number: int) -> None:
 
 @pytest.fixture(scope="module")
 def run(synthetic_timer: object, tmp_path_factory: pytest.TempPathFactory) -> OwnRun:
-    cwd = tmp_path_factory.mktemp("own pictures")
+    cwd = tmp_path_factory.mktemp("own images")
     for split, count in (("train", 110), ("test", 30)):
         for label, name in enumerate(CLASSES):
             folder = cwd / "meine Bilder" / split / name
             folder.mkdir(parents=True)
             for number in range(count):
-                save(picture(label, number + 1000 * (split == "test")), folder / f"{number:03d}", number)
+                save(image(label, number + 1000 * (split == "test")), folder / f"{number:03d}", number)
     (cwd / "meine Bilder" / "train" / "bars" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not much")
     (cwd / "tiny-16.yaml").write_text(SMALL_SPACE)
     data = "data: {name: imagefolder, path: meine Bilder, validation: 0.2}"
@@ -97,22 +97,22 @@ def test_the_bundle_labels_the_raw_files_as_was_reported(run: OwnRun) -> None:
     command = [sys.executable, str(bundle / "run.py"), str(bundle / "model.onnx"), *map(str, files), "--json"]
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    named = [row["classes"][0]["class"] for row in json.loads(done.stdout)["pictures"]]
+    named = [row["classes"][0]["class"] for row in json.loads(done.stdout)["images"]]
     top1 = np.mean([name == file.parent.name for name, file in zip(named, files, strict=True)])
     # The device resizes as training did, to the bit.
     assert top1 == pytest.approx(json.loads((run.folder / "summary.json").read_text())["chosen"]["test_top1"])
     assert top1 > 0.6
 
 
-def test_changed_pictures_are_not_mixed_into_a_run(run: OwnRun) -> None:
+def test_changed_images_are_not_mixed_into_a_run(run: OwnRun) -> None:
     again = shutil.copytree(run.folder, run.cwd / "runs" / "again")
     (again / "export" / "result.json").unlink()
     extra = run.cwd / "meine Bilder" / "train" / "dots" / "late.png"
-    picture(2, 5000).save(extra)
+    image(2, 5000).save(extra)
     changed = edgenas("export", str(again), cwd=run.cwd)
     extra.unlink()
     assert changed.returncode == 2
-    assert "the pictures of imagefolder changed since this run began" in changed.stderr
+    assert "the images of imagefolder changed since this run began" in changed.stderr
     # A process reads the images of a run once, and this one stands for several.
     _loaded.cache_clear()
     assert edgenas("export", str(again), cwd=run.cwd).returncode == 0

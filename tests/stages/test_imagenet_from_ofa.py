@@ -47,7 +47,7 @@ FEW = {
 
 @pytest.fixture
 def cwd(tmp_path: Path) -> Path:
-    """A folder with a checkpoint and pictures, as the page has them."""
+    """A folder with a checkpoint and images, as the page has them."""
     torch.save({"state_dict": ofa_network(1.0, len(CLASSES)).state_dict()}, tmp_path / "ofa_mbv3_d234_e346_k357_w1.0")
     rng = np.random.default_rng(0)
     for label, name in enumerate(CLASSES):
@@ -56,7 +56,7 @@ def cwd(tmp_path: Path) -> Path:
         for number in range(12):
             pixels = rng.integers(0, 128, (150, 160, 3), dtype=np.uint8) + np.uint8(40 * label)
             Image.fromarray(pixels).save(folder / f"{number}.png")
-    Image.fromarray(pixels).save(tmp_path / "picture.jpg")
+    Image.fromarray(pixels).save(tmp_path / "image.jpg")
     return tmp_path
 
 
@@ -126,9 +126,9 @@ def test_other_classes_get_a_new_classifier_only_where_there_is_training(cwd: Pa
         load_whole(path, net, tuple("abcde"))
 
 
-def test_weights_that_are_taken_as_they_are_want_pixels_as_they_were_taught(cwd: Path) -> None:
+def test_weights_that_are_taken_as_they_are_want_pixels_as_they_were_trained(cwd: Path) -> None:
     space, path = load_space("ofa-mbv3-w1.0"), cwd / "ofa_mbv3_d234_e346_k357_w1.0"
-    with pytest.raises(RunFolderError, match=r"taught mean \(0\.485, .*data\.mean, data\.std and data\.crop"):
+    with pytest.raises(RunFolderError, match=r"trained mean \(0\.485, .*data\.mean, data\.std and data\.crop"):
         load_whole(path, SuperNet(space, 3, kernel_transforms=True), tuple("abc"))
     header = load_whole(path, SuperNet(space, 3, kernel_transforms=True, pixels=IMAGENET), tuple("abc"))
     assert (header.classes, header.pixels) == (tuple("abc"), IMAGENET)

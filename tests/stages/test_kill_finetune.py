@@ -28,7 +28,7 @@ SELDOM, OFTEN = 1000.0, 0.05
 
 
 class Killed(Exception):
-    """What a test ends a teaching with."""
+    """What a test ends a training with."""
 
 
 class Victim:

@@ -49,8 +49,8 @@ class Clock:
         lesson = plan_timing.lesson_at(net.space, config.training, config.seed, step, steps)
         return 3 * self.took(float(macs_of(net.space, lesson.archs).sum()), len(batch))
 
-    def scoring(self, net, arch, pictures) -> float:  # type: ignore[no-untyped-def]
-        return 2 * self.took(float(macs_of(net.space, [arch])[0]), len(pictures))
+    def scoring(self, net, arch, images) -> float:  # type: ignore[no-untyped-def]
+        return 2 * self.took(float(macs_of(net.space, [arch])[0]), len(images))
 
 
 @pytest.fixture

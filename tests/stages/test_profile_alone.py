@@ -1,4 +1,4 @@
-"""A space is profiled without pictures, and its table serves a search."""
+"""A space is profiled without images, and its table serves a search."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_space_and_a_number_of_classes_are_enough(tmp_path: Path) -> None:
     assert "search takes more than num_classes: data and train, or accuracy" in refused.stderr
 
 
-def test_classes_and_pictures_contradict_each_other() -> None:
+def test_classes_and_images_contradict_each_other() -> None:
     value = {"name": "x", "space": "mobile-32", "num_classes": 7, "data": {"name": "digits"}, "train": {"epochs": 1}}
     with pytest.raises(ConfigError, match="num_classes is for profiling alone"):
         build_config(value, "here")

@@ -1,4 +1,4 @@
-"""A front that misses its budget teaches the predictors, and the search runs again."""
+"""A front that misses its budget trains the predictors, and the search runs again."""
 
 from __future__ import annotations
 

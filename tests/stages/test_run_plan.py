@@ -21,7 +21,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tiny-16.yaml").write_text(SMALL_SPACE)
     (tmp_path / "small.yaml").write_text(SMALL_CONFIG)
     monkeypatch.chdir(tmp_path)
-    # A step and a picture take a second each, whatever this machine does meanwhile.
+    # A step and an image take a second each, whatever this machine does meanwhile.
     monkeypatch.setattr(plan, "time_network", lambda *_: (1.0, 1.0))
 
 
@@ -34,7 +34,7 @@ def test_int8_takes_its_time_in_the_export_alone_and_is_told() -> None:
     fp32, int8 = planned(), planned(*INT8)
     assert {name for name in fp32 if fp32[name] != int8[name]} == {"export"}
     assert int8["export"].what == (
-        "prove the chosen file equal, quantise it by 3 recipes on 64 pictures, score each on 100 validation pictures, "
+        "prove the chosen file equal, quantise it by 3 recipes on 64 images, score each on 100 validation images, "
         "time int8 beside fp32 on 1 device(s), and bundle both"
     )
     assert "quantise" not in fp32["export"].what
@@ -51,16 +51,16 @@ def test_a_hopeless_number_of_steps_is_warned_of() -> None:
 
 def test_more_of_anything_takes_longer() -> None:
     before = planned(*INT8)["export"].seconds
-    # Three recipes look at each picture more, at least once.
+    # Three recipes look at each image more, at least once.
     assert planned(*INT8, "export.calibration_images=65")["export"].seconds >= before + 3
     assert planned(*INT8, "search.validation_images=101")["export"].seconds >= before + 3
     assert planned(*INT8, "verify.rounds=1000")["export"].seconds > before
     assert before - planned()["export"].seconds >= 3 * 64 + 3 * 100
 
 
-def test_more_quantiser_pictures_than_there_are_stop_the_plan_and_the_start() -> None:
+def test_more_quantiser_images_than_there_are_stop_the_plan_and_the_start() -> None:
     config = load_config(Path("small.yaml"), [*INT8, "export.calibration_images=5000"])
-    wanted = r"calibration_images is 5000, but there are only \d{4} training pictures"
+    wanted = r"calibration_images is 5000, but there are only \d{4} training images"
     for begin in (plan_run, start_run):
         with pytest.raises(DataError, match=wanted):
             begin(config, Path("run"))

@@ -12,7 +12,7 @@ from small_run import SmallRun
 
 from edgenas.config.reading import parse_config
 from edgenas.runs.folder import Run, open_run
-from edgenas.runs.run_data import calibration_pictures, run_dataset
+from edgenas.runs.run_data import calibration_split, run_dataset
 from edgenas.stages.run_subnets import FOLDER, run_subnets
 from edgenas.stages.train import trained_supernet
 from edgenas.training.materialise import CALIBRATION_IMAGES, materialise, predict
@@ -30,17 +30,17 @@ def files(run: Run) -> dict[str, bytes]:
 
 def test_a_kept_subnet_is_bit_for_bit_a_fresh_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = run_dataset(run)
-    pictures = calibration_pictures(run, dataset)
+    images = calibration_split(run, dataset)
     # The search has met these.
     monkeypatch.setattr("edgenas.stages.run_subnets.materialise", None)
     for row in run.result("search")["front"][:3]:
         arch = run.space.parse(row["arch"])
         kept = run_subnets(run, dataset)(arch)
-        fresh = materialise(trained_supernet(run, dataset), arch, pictures)
+        fresh = materialise(trained_supernet(run, dataset), arch, images)
         assert kept.calibration_images == fresh.calibration_images == 128
         assert not kept.training
-        images = dataset.validation.pictures[:40]
-        assert torch.equal(predict(kept, images), predict(fresh, images))
+        scored = dataset.validation.images[:40]
+        assert torch.equal(predict(kept, scored), predict(fresh, scored))
 
 
 SPOILED: list[Callable[[bytes], bytes]] = [
@@ -65,7 +65,7 @@ def test_a_file_that_is_broken_is_made_again(run: Run, spoil: Callable[[bytes], 
     assert made
 
 
-def test_other_pictures_and_weights_have_subnets_of_their_own(run: Run) -> None:
+def test_other_images_and_weights_have_subnets_of_their_own(run: Run) -> None:
     dataset, arch = run_dataset(run), run.space.largest
     run_subnets(run, dataset)(arch)
     before = set(files(run))
@@ -75,6 +75,6 @@ def test_other_pictures_and_weights_have_subnets_of_their_own(run: Run) -> None:
     assert len(set(files(run)) - before) == 1
 
 
-def test_where_nothing_is_said_2048_pictures_recalibrate() -> None:
+def test_where_nothing_is_said_2048_images_recalibrate() -> None:
     config = {"name": "x", "space": "digits-24", "data": {"name": "digits"}, "train": {"epochs": 1}}
     assert parse_config(config, "here").search.calibration_images == CALIBRATION_IMAGES == 2048

@@ -200,7 +200,7 @@ def test_several_processes_find_what_one_finds(small_run: SmallRun, tmp_path: Pa
     assert kept[0] == kept[1]
 
 
-def test_evaluations_of_other_weights_or_pictures_are_told_of(
+def test_evaluations_of_other_weights_or_images_are_told_of(
     small_run: SmallRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = copied_run(small_run, tmp_path / "run", evaluations=10)

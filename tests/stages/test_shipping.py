@@ -93,9 +93,9 @@ def timer(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[
 
 def measurement(values: tuple[float, ...], flagged: int) -> Measurement:
     p50_us = float(np.median(values))
-    doubts = (f"{flagged} of 8 processes: it was noisy",) if flagged > 2 else ()
+    warnings = (f"{flagged} of 8 processes: it was noisy",) if flagged > 2 else ()
     return Measurement(
-        p50_us, p50_us, p50_us, 1.0, values[1], values[6], 80, values, 0.0, doubts, values, values, STEADY_US, flagged
+        p50_us, p50_us, p50_us, 1.0, values[1], values[6], 80, values, 0.0, warnings, values, values, STEADY_US, flagged
     )
 
 
@@ -185,7 +185,7 @@ def test_a_disturbed_session_is_repeated_once_and_its_figures_are_discarded(
     run_export(run, silent)
     assert len(asked) == 2
     latency = run.result("export")["chosen"]["latency"]["here"]
-    assert (latency["verdict"], latency["repeated"], latency["doubts"]) == ("within", True, [])
+    assert (latency["verdict"], latency["repeated"], latency["warnings"]) == ("within", True, [])
     assert [(row.state, row.repeated) for row in sessions(run, "here")] == [("disturbed", False), ("kept", True)]
     assert len(run.result("export")["attempts"]) == 1
     assert run.result("export")["notes"] == []
@@ -197,7 +197,7 @@ def test_warnings_that_remain_stand_beside_the_verdict(run: Run, timer: Callable
     assert len(asked) == 2
     latency = run.result("export")["chosen"]["latency"]["here"]
     assert latency["repeated"]
-    assert latency["doubts"] == ["8 of 8 processes: it was noisy"]
+    assert latency["warnings"] == ["8 of 8 processes: it was noisy"]
 
 
 @pytest.mark.parametrize(

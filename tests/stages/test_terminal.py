@@ -33,7 +33,7 @@ PRINTING = {
     "tables diff": "tables diff runs/small/latency/here samsung-note10/unknown",
     "tables merge": "tables merge runs/small/latency/here runs/other/latency/here --out merged",
     "tables import": "tables import networks.csv --out imported --space tiny-16.yaml --classes 10 --device phone",
-    "data check": "data check pictures",
+    "data check": "data check images",
 }
 PROSE = ("report", "export", "devices show")
 """Their tables fit; a sentence or a path beside them is the terminal's to fold."""
@@ -41,7 +41,7 @@ PROSE = ("report", "export", "devices show")
 
 @pytest.fixture(scope="module")
 def work(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two runs, a CSV of networks, and pictures."""
+    """A folder with two runs, a CSV of networks, and images."""
     folder = tmp_path_factory.mktemp("terminal")
     for name in ("tiny-16.yaml", "small.yaml"):
         shutil.copy(small_run.cwd / name, folder)
@@ -51,7 +51,7 @@ def work(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [f"{arch},{number + 1}.5" for number, arch in enumerate(archs)]
     (folder / "networks.csv").write_text("\n".join(["arch,latency_ms", *lines]) + "\n")
     for number in range(8):
-        path = folder / "pictures" / f"class {number % 2}" / f"{number}.png"
+        path = folder / "images" / f"class {number % 2}" / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng(number).integers(0, 256, (20, 20, 3), np.uint8)
         Image.fromarray(pixels).save(path)

@@ -1,4 +1,4 @@
-"""A supernet that is taught only what the budgets allow: what it learns from, and what it is not asked for."""
+"""A supernet that is trained only what the budgets allow: what it learns from, and what it is not asked for."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def whole(synthetic_timer: object, tmp_path_factory: pytest.TempPathFactory) -> 
     return open_run(run.folder)
 
 
-def test_nothing_is_taught_before_latencies_are_known(tmp_path: Path) -> None:
+def test_nothing_is_trained_before_latencies_are_known(tmp_path: Path) -> None:
     run = begun(tmp_path)
     with pytest.raises(ConfigError, match=f"edgenas profile {run.folder}"):
         run_train(run, quiet)
     assert not (run.folder / FILE).exists()
 
 
-def test_all_that_is_taught_is_within_the_budgets(whole: Run) -> None:
+def test_all_that_is_trained_is_within_the_budgets(whole: Run) -> None:
     pool = known_pool(whole)
     assert pool is not None
     macs = macs_of(whole.space, pool, 10)
@@ -61,22 +61,22 @@ def test_all_that_is_taught_is_within_the_budgets(whole: Run) -> None:
     assert len(set(pool)) == len(pool) > 10
     chosen = whole.space.parse(whole.result("export")["chosen"]["arch"])
     assert chosen in pool
-    # The last validation is of subnets that were taught, not of the space's largest.
+    # The last validation is of subnets that were trained, not of the space's largest.
     rows = [row for row in read_jsonl(whole.folder / "supernet/training.jsonl") if row["kind"] == "validation"]
     assert rows[-1]["top1"]["largest"] > 0.3
 
 
-def test_hindsight_compares_with_the_largest_subnet_that_was_taught(whole: Run) -> None:
+def test_hindsight_compares_with_the_largest_subnet_that_was_trained(whole: Run) -> None:
     found, pool = json.loads((whole.folder / HINDSIGHT).read_text()), known_pool(whole)
     assert pool
     macs = {arch.id: cost(whole.space.unroll(arch, 10)).macs for arch in pool}
     assert macs[found["largest"]] == max(macs.values()) <= 0.25e6
     assert found["within_budgets"]
     assert sum(one["images"] for one in found["classes"]) > 0
-    assert "largest one that was taught" in (said := paid(load_run(whole.folder))) or "largest subnet that was" in said
+    assert "largest one that was trained" in (said := paid(load_run(whole.folder))) or "largest subnet that was" in said
 
 
-def test_trust_compares_subnets_that_were_taught(whole: Run) -> None:
+def test_trust_compares_subnets_that_were_trained(whole: Run) -> None:
     pool, found = known_pool(whole), run_design(whole, 8, 10, 0)
     assert pool is not None
     assert set(found.archs) <= set(pool)
@@ -85,20 +85,20 @@ def test_trust_compares_subnets_that_were_taught(whole: Run) -> None:
     assert found == run_design(whole, 8, 10, 0)
 
 
-def test_an_arch_that_was_not_taught_is_told_as_such(whole: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_arch_that_was_not_trained_is_told_as_such(whole: Run, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         evaluate(whole, ["chosen"], "val", quiet)
-        assert "taught only" not in caplog.text
+        assert "trained only" not in caplog.text
         evaluate(whole, ["chosen", whole.space.largest.id], "val", quiet)
     assert f"these score lower than they could: {whole.space.largest.id}" in caplog.text
 
 
-def test_weights_that_are_taken_tell_what_they_were_taught(
+def test_weights_that_are_taken_tell_what_they_were_trained(
     whole: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
         taken = trained_run(tmp_path, f"train.init={whole.folder}", "train.epochs=0")
-    assert "was taught only archs within macs=250000" in caplog.text
+    assert "was trained only archs within macs=250000" in caplog.text
     assert known_pool(taken) == known_pool(whole)
 
 

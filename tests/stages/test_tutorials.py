@@ -62,7 +62,7 @@ def test_the_readmes_deploy_section_ends_with_a_label_on_the_screen(small_run: S
     for command in commands(section):
         if command[:1] == ["."]:
             continue
-        # The machine may be busy, and the network is taught for three epochs; the gate is asked of the one here.
+        # The machine may be busy, and the network is trained for three epochs; the gate is asked of the one here.
         words = [{"1ms": "100ms", "0.90": "0.1"}.get(word, word) for word in command]
         words = [word for word in words if word != "--on" and not word.startswith("ssh://")]
         if words[0] == "edgenas":
@@ -73,7 +73,7 @@ def test_the_readmes_deploy_section_ends_with_a_label_on_the_screen(small_run: S
             )
         assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}{done.stderr}"
         said[words[1]] = done.stdout
-    assert re.match(r"picture\.png: \d \(\d+\.\d%\), ", said["runs/demo/export/bundle/run.py"])
+    assert re.match(r"image\.png: \d \(\d+\.\d%\), ", said["runs/demo/export/bundle/run.py"])
     assert "the budget is" in said["runs/demo/export/bundle/verify.py"]
     assert (tmp_path / "page" / "index.html").exists()
 

@@ -120,17 +120,17 @@ def test_an_interrupted_search_ends_with_the_undisturbed_front(small_run: SmallR
     assert run.result("search")["front"] == before["front"]
 
 
-def test_the_bundle_labels_a_raw_picture_as_the_exported_file_does(small_run: SmallRun, tmp_path: Path) -> None:
+def test_the_bundle_labels_a_raw_image_as_the_exported_file_does(small_run: SmallRun, tmp_path: Path) -> None:
     bundle = small_run.folder / small_run.summary["chosen"]["bundle"]
     manifest = json.loads((bundle / "manifest.json").read_text())
     config = load_config(small_run.cwd / "small.yaml", [f"space={small_run.folder / 'space.yaml'}"])
-    picture = load_dataset(config.data, config.seed).test.pictures[3]
-    Image.fromarray(picture[0].numpy(), "L").save(tmp_path / "picture.png")
-    command = [sys.executable, "run.py", "model.onnx", str(tmp_path / "picture.png")]
+    image = load_dataset(config.data, config.seed).test.images[3]
+    Image.fromarray(image[0].numpy(), "L").save(tmp_path / "image.png")
+    command = [sys.executable, "run.py", "model.onnx", str(tmp_path / "image.png")]
     shown = subprocess.run(command, cwd=bundle, capture_output=True, text=True, timeout=60, check=True)
     session = onnxruntime.InferenceSession(bundle / "model.onnx", providers=["CPUExecutionProvider"])
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in manifest["preprocess"].items()}
-    pixels = Preprocess(**values)(picture[None]).contiguous(memory_format=torch.contiguous_format).numpy()
+    pixels = Preprocess(**values)(image[None]).contiguous(memory_format=torch.contiguous_format).numpy()
     label = manifest["classes"][int(np.argmax(session.run(None, {session.get_inputs()[0].name: pixels})[0]))]
     assert shown.stdout.split(": ")[1].split(" ")[0] == label
 
@@ -165,9 +165,9 @@ def test_output_is_plain_when_piped(small_run: SmallRun) -> None:
 def test_the_report_shows_every_network(small_run: SmallRun) -> None:
     text = (small_run.folder / "report" / "report.md").read_text()
     assert all(entry["arch"] in text for entry in small_run.summary["front"])
-    pictures = [word.split(")")[0] for word in text.split("](")[1:] if ".png" in word]
-    assert pictures
-    assert all((small_run.folder / "report" / picture).stat().st_size > 1000 for picture in pictures)
+    images = [word.split(")")[0] for word in text.split("](")[1:] if ".png" in word]
+    assert images
+    assert all((small_run.folder / "report" / image).stat().st_size > 1000 for image in images)
 
 
 def test_a_budget_below_the_fastest_subnet_is_refused_with_the_range(small_run: SmallRun, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ def test_chances_are_those_of_a_fair_coin(more: int, fewer: int) -> None:
     assert chance_of_more(more, fewer) == pytest.approx(wanted, rel=1e-9)
 
 
-def test_many_pictures_are_no_overflow() -> None:
+def test_many_images_are_no_overflow() -> None:
     assert chance_of_more(20_000, 10) == 0.0
     assert chance_of_more(10, 2_000) == pytest.approx(1.0)
 

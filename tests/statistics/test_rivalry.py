@@ -1,4 +1,4 @@
-"""A lead and what other pictures would change about it, against drawing pictures anew."""
+"""A lead and what other images would change about it, against drawing images anew."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ def contender(name: str, right: np.ndarray, seed: int = 0) -> Contender:
 
 
 def answers(rate: float, like: np.ndarray, agreement: float) -> np.ndarray:
-    """A network's answers that are another's on a share of the pictures, and drawn on the others."""
+    """A network's answers that are another's on a share of the images, and drawn on the others."""
     return np.where(RNG.random(len(like)) < agreement, like, RNG.random(len(like)) < rate)
 
 
-def test_the_error_is_what_drawing_pictures_again_shows() -> None:
+def test_the_error_is_what_drawing_images_again_shows() -> None:
     own = RNG.random(4000) < 0.9
     rivals = np.array([answers(0.88, own, 0.8) for _ in range(3)])
     draws = RNG.integers(0, 4000, (2000, 4000))
     drawn = [own[one].mean() - rivals[:, one].mean() for one in draws]
     assert lead_error(own, rivals) == pytest.approx(np.std(drawn), rel=0.08)
-    # All answer the same pictures, so it is less than that of two networks that know nothing of each other.
+    # All answer the same images, so it is less than that of two networks that know nothing of each other.
     assert lead_error(own, rivals) < 0.8 * np.hypot(own.std(), rivals[0].std()) / 4000**0.5
 
 

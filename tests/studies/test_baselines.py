@@ -207,7 +207,7 @@ def tuned_by_hand(run: Run, seconds: float) -> Run:
     return tuned
 
 
-def test_random_networks_are_taught_as_long_as_the_chosen_one_fine_tuning_included(
+def test_random_networks_are_trained_as_long_as_the_chosen_one_fine_tuning_included(
     exported: Run, elsewhere: Callable[[Run], Run]
 ) -> None:
     run = elsewhere(exported)
@@ -245,7 +245,7 @@ def charge(run: Run) -> None:
 
 @pytest.fixture
 def sized(exported: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settled]:
-    """How rivals are sized where seeds have so many networks, and some are taught more slowly than others."""
+    """How rivals are sized where seeds have so many networks, and some are trained more slowly than others."""
 
     def sized(*counts: int, seconds: float = 1000.0, slow: float = 1.0, drift: float = 1.0) -> Settled:
         rng = np.random.default_rng(1)
@@ -277,7 +277,7 @@ def test_every_seed_has_the_whole_time_however_many_networks_it_has(sized: Calla
     assert found.mobilenet_steps == 1000
 
 
-def test_networks_that_are_taught_more_slowly_take_no_more_time(sized: Callable[..., Settled]) -> None:
+def test_networks_that_are_trained_more_slowly_take_no_more_time(sized: Callable[..., Settled]) -> None:
     found = sized(4, 5, seconds=100.0, slow=2.0)
     # 19 steps of networks that take 2 + 1 + 2 seconds a step; another one would leave fewer to each.
     assert {seed: len(own) for seed, own in found.archs.items()} == {"0": 3, "1": 3}
@@ -337,7 +337,7 @@ def test_what_is_left_of_the_time_is_told_once_rivals_are_sized(exported: Run, e
     with pytest.raises(Killed):
         run_worth(run, wanted, killing, timer=by_size)
     lines, seconds = worth_told(run, wanted)
-    # MobileNetV3-Small and one of three networks are taught.
+    # MobileNetV3-Small and one of three networks are trained.
     assert seconds == pytest.approx(2.4 * 2 / 3)
     assert f" for 60 steps; {RANDOM}, networks by seed: 3 of 20 steps" in lines[2]
 
@@ -351,9 +351,9 @@ def test_rivals_that_an_older_version_settled_are_settled_anew(
     settled, before = read_json(path), read_jsonl(rows)
     write_json(path, settled | {"setting": "older", "random_steps": 30})
     run_worth(run, wanted, quiet, timer=by_size)
-    assert "is of another comparison, or older: rivals are sized and taught anew" in caplog.text
+    assert "is of another comparison, or older: rivals are sized and trained anew" in caplog.text
     assert read_json(path) == settled
-    # What is settled as before is not taught again.
+    # What is settled as before is not trained again.
     assert read_jsonl(rows) == before
     write_json(path, settled | {"random_steps": 30})
     with pytest.raises(RunFolderError, match=r"random_steps.*delete it and run `edgenas worth` again"):
@@ -370,8 +370,8 @@ def test_rows_of_rivals_that_were_sized_otherwise_do_not_count(exported: Run, el
     assert seconds == pytest.approx(0.6)
     found = run_worth(run, wanted, quiet, timer=by_size)
     assert found["steps"][MOBILENET] == {"0": settled["mobilenet_steps"] - 2}
-    taught = [row["steps"] for row in read_jsonl(run.folder / "worth/rows.jsonl") if row["rival"] == MOBILENET]
-    assert taught == [settled["mobilenet_steps"], settled["mobilenet_steps"] - 2]
+    trained = [row["steps"] for row in read_jsonl(run.folder / "worth/rows.jsonl") if row["rival"] == MOBILENET]
+    assert trained == [settled["mobilenet_steps"], settled["mobilenet_steps"] - 2]
 
 
 @pytest.mark.slow
@@ -394,12 +394,12 @@ def test_stopped_it_ends_as_an_undisturbed_one(
             run_worth(run, WANTED, killing, timer=by_size)
     assert len(set(met)) == 4
     assert lasting(run_worth(run, WANTED, killing, timer=by_size)) == lasting(compared[1])
-    assert not list((run.folder / "worth/teaching").iterdir())
+    assert not list((run.folder / "worth/training").iterdir())
     assert len(read_jsonl(run.folder / "worth/rows.jsonl")) == 4
 
 
 @pytest.mark.slow
-def test_rivals_taught_side_by_side_are_the_same(
+def test_rivals_trained_side_by_side_are_the_same(
     exported: Run, elsewhere: Callable[[Run], Run], compared: tuple[Run, dict[str, Any]]
 ) -> None:
     run, labels = elsewhere(exported), set()
@@ -515,7 +515,7 @@ def test_mobilenet_is_left_out_where_no_scale_has_the_latency(
         run_worth(elsewhere(exported), wanted, quiet, timer=by_size)
 
 
-def test_more_seeds_later_leave_what_is_taught_as_it_is(
+def test_more_seeds_later_leave_what_is_trained_as_it_is(
     exported: Run, elsewhere: Callable[[Run], Run], compared: tuple[Run, dict[str, Any]]
 ) -> None:
     run, one = elsewhere(exported), replace(WANTED, seeds=1)

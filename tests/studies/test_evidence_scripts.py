@@ -44,7 +44,7 @@ def call(cwd: Path, script: str, *arguments: str) -> subprocess.CompletedProcess
     return done
 
 
-ABLATIONS = ("--config", "small.yaml", "--pictures", "300", "--minutes", "0.02", "--out", "rows.jsonl")
+ABLATIONS = ("--config", "small.yaml", "--images", "300", "--minutes", "0.02", "--out", "rows.jsonl")
 ABLATIONS += ("--recipes", "uniform", "sandwich-labels", "delayed-shrinking")
 
 
@@ -97,7 +97,7 @@ def test_the_trust_table_is_made_and_its_hours_are_told_first(cwd: Path) -> None
     assert found["all"]["subnets"] == 6
     assert set(found) >= {"command", "machine", "versions", "seed", "epochs"}
     assert (cwd / "results/trust_fashion-mnist.png").stat().st_size > 1000
-    # Elsewhere, subnets that are taught alone already are not taught again.
+    # Elsewhere, subnets that are trained from scratch already are not trained again.
     rows = read_jsonl(cwd / "results/trust_fashion-mnist.jsonl")
     elsewhere = [*script[:4], "elsewhere", *script[5:]]
     call(cwd, *elsewhere, "--set", "train.recipe=sandwich")

@@ -83,14 +83,14 @@ def test_everything_is_told_and_written(compared: dict[str, Any], trained: Run) 
     rows = list(csv.DictReader((folder / "trust.csv").read_text().splitlines()))
     assert [row["arch"] for row in rows] == [one["arch"] for one in compared["subnets"]]
     assert (folder / "trust.png").read_bytes()[:4] == b"\x89PNG"
-    assert not list((folder / "teaching").glob("*"))
-    assert compared["steps"] == round(0.5 * (len(trained_pictures(trained)) // 64))
+    assert not list((folder / "training").glob("*"))
+    assert compared["steps"] == round(0.5 * (len(trained_images(trained)) // 64))
     gaps = [one["inherited"] - one["alone"] for one in compared["subnets"]]
     assert compared["all"]["gap"]["value"] == pytest.approx(sum(gaps) / len(gaps))
     assert compared["group"]["subnets"] == sum(one["grouped"] for one in compared["subnets"])
 
 
-def trained_pictures(run: Run) -> torch.Tensor:
+def trained_images(run: Run) -> torch.Tensor:
     return run_dataset(run).train.labels
 
 
@@ -103,9 +103,9 @@ def test_what_was_compared_is_not_compared_again(
 ) -> None:
     run = copied(trained, tmp_path / "run")
     lines, seconds = trust_told(run, WANTED)
-    assert "6 are taught already" in lines[0]
+    assert "6 are trained already" in lines[0]
     assert seconds == 0
-    monkeypatch.setattr(lone, "teach", None)
+    monkeypatch.setattr(lone, "train", None)
     assert lasting(run_trust(run, WANTED, quiet)) == lasting(compared)
 
 
@@ -115,7 +115,7 @@ def test_several_trainings_are_averaged_and_what_they_agree_on_is_told(
     run = copied(trained, tmp_path / "run")
     wanted = replace(WANTED, repeats=3)
     lines, _ = trust_told(run, wanted)
-    assert "6 are taught already" in lines[0]
+    assert "6 are trained already" in lines[0]
     assert lines[1].endswith(", 3 times")
     found = run_trust(run, wanted, quiet)
     by_seed = np.array([one["alone_by_seed"] for one in found["subnets"]])
@@ -135,11 +135,11 @@ def test_the_cost_is_told_before(trained: Run, tmp_path: Path) -> None:
     assert "each alone for 0.5 epochs of " in lines[1]
     assert seconds > 0
     lines, longer = trust_told(trained, Trust(subnets=6, epochs=500))
-    assert "0 are taught already" in lines[0]
+    assert "0 are trained already" in lines[0]
     assert longer > 20 * seconds
 
 
-def test_rows_of_other_weights_pictures_or_steps_do_not_count(
+def test_rows_of_other_weights_images_or_steps_do_not_count(
     compared: dict[str, Any], trained: Run, tmp_path: Path
 ) -> None:
     run = copied(trained, tmp_path / "run", "trust")
@@ -159,14 +159,14 @@ def test_killed_it_ends_as_an_undisturbed_one_and_prints_the_verdict(
     with log.open("wb") as stream:
         started = [sys.executable, "-W", "error", "-m", "edgenas", *command]
         process = subprocess.Popen(started, env=environment, stdout=stream, stderr=stream)
-    # Six rows are of what is inherited; the eighth is of the second subnet that was taught alone. What taught others
-    # meanwhile ends by itself, or this command's rows would stand there twice.
+    # Six rows are of inherited accuracies; the eighth belongs to the second standalone subnet. Processes that train others
+    # meanwhile end by themselves, or this command's rows would be there twice.
     assert kill_when(process, lambda: len(read_jsonl(rows)) >= 8), log.read_text()
     done = edgenas(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert lasting(json.loads((run.folder / "trust" / "trust.json").read_text())) == lasting(compared)
     assert len(read_jsonl(rows)) == 12
-    assert re.search(r"6 subnets, \d of them within ±10% of the same MACs; [2-5] are taught already", done.stderr)
+    assert re.search(r"6 subnets, \d of them within ±10% of the same MACs; [2-5] are trained already", done.stderr)
     assert "minutes in all, as timed now" in done.stderr
     assert all(one["arch"] in done.stdout for one in compared["subnets"])
     assert "MACs alone" in done.stdout
@@ -178,7 +178,7 @@ def test_a_trainer_that_ranks_as_the_supernet_does_has_tau_1(
     """Scores are made up: inherited by parameters, alone a little more."""
 
     @contextmanager
-    def taught(self: Lone, specs: Any, *others: Any) -> Iterator[tuple[Subnet, float]]:
+    def train(self: Lone, specs: Any, *others: Any) -> Iterator[tuple[Subnet, float]]:
         yield Subnet(specs, others[-1]), 1.0
 
     def score(subnet: Subnet, split: object) -> float:
@@ -189,7 +189,7 @@ def test_a_trainer_that_ranks_as_the_supernet_does_has_tau_1(
         subnet.calibration_images = 1
         return subnet
 
-    for name, stand_in in (("taught", taught), ("calibrated", calibrated)):
+    for name, stand_in in (("trained", train), ("calibrated", calibrated)):
         monkeypatch.setattr(Lone, name, stand_in)
     for name in ("top1", "uncalibrated_top1"):
         monkeypatch.setattr(trust, name, score)

@@ -1,4 +1,4 @@
-"""Networks taught in processes of their own: all are taught, and none outlives what asked for it."""
+"""Networks trained in processes of their own: all are trained, and none outlives what asked for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import torch
 from edgenas.errors import ConfigError, EdgenasError
 from edgenas.runs.folder import Progress
 from edgenas.studies import worker_pool as apart
-from edgenas.studies.worker_pool import check_jobs, teach_apart
+from edgenas.studies.worker_pool import check_jobs, train_apart
 from edgenas.training.interruption import Held
 
 LONG_SECONDS = 60.0
@@ -40,7 +40,7 @@ def spoiled(folder: Path, item: str, progress: Progress) -> None:
     if item == "fails":
         while not path.exists():
             time.sleep(0.01)
-        raise ConfigError("the pictures are gone")
+        raise ConfigError("the images are gone")
     path.touch()
     try:
         while True:
@@ -71,7 +71,7 @@ def odd(item: int, progress: Progress) -> None:
 
 
 def held(folder: Path, item: int, progress: Progress) -> None:
-    """Ends between two steps alone, as teaching does, and says so."""
+    """Ends between two steps alone, as training does, and says so."""
     with Held():
         (folder / f"{item}.begun").touch()
         time.sleep(0.5)
@@ -80,41 +80,41 @@ def held(folder: Path, item: int, progress: Progress) -> None:
 
 
 def all_held(folder: Path) -> None:
-    teach_apart(partial(held, folder), [1, 2], 2, print)
+    train_apart(partial(held, folder), [1, 2], 2, print)
 
 
-def test_all_are_taught_two_at_a_time_with_the_threads_of_the_caller(tmp_path: Path) -> None:
+def test_all_are_trained_two_at_a_time_with_the_threads_of_the_caller(tmp_path: Path) -> None:
     told = []
-    teach_apart(partial(note, tmp_path), [3, 1, 2], 2, lambda label, done, total: told.append((label, done, total)))
+    train_apart(partial(note, tmp_path), [3, 1, 2], 2, lambda label, done, total: told.append((label, done, total)))
     assert sorted(told) == [("network 1", 1, 1), ("network 2", 1, 1), ("network 3", 1, 1)]
     found = [(tmp_path / f"{item}").read_text().split() for item in (1, 2, 3)]
     assert len({process for process, _ in found} | {str(os.getpid())}) == 4
     assert {int(threads) for _, threads in found} == {torch.get_num_threads()}
 
 
-def test_nothing_to_teach_is_nothing_to_do() -> None:
-    teach_apart(killed, [], 2, lambda label, done, total: None)
+def test_nothing_to_train_is_nothing_to_do() -> None:
+    train_apart(killed, [], 2, lambda label, done, total: None)
 
 
 def test_where_one_fails_its_error_is_told_and_the_others_are_asked_to_end(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="the pictures are gone"):
-        teach_apart(partial(spoiled, tmp_path), ["goes on", "fails"], 2, lambda label, done, total: None)
+    with pytest.raises(ConfigError, match="the images are gone"):
+        train_apart(partial(spoiled, tmp_path), ["goes on", "fails"], 2, lambda label, done, total: None)
     assert (tmp_path / "ended").exists()
 
 
 def test_a_process_that_was_killed_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(EdgenasError, match=r"exit code -9.*run the same command again"):
-        teach_apart(killed, [1], 2, lambda label, done, total: None)
+        train_apart(killed, [1], 2, lambda label, done, total: None)
 
 
 def test_a_process_that_was_interrupted_stops_all() -> None:
     with pytest.raises(KeyboardInterrupt):
-        teach_apart(interrupted, [1, 2], 1, lambda label, done, total: None)
+        train_apart(interrupted, [1, 2], 1, lambda label, done, total: None)
 
 
 def test_an_error_that_cannot_be_sent_is_told_in_words_with_its_way() -> None:
     with pytest.raises(RuntimeError, match="Odd: the loss: is odd") as found:
-        teach_apart(odd, [1], 2, lambda label, done, total: None)
+        train_apart(odd, [1], 2, lambda label, done, total: None)
     assert any("in odd" in note for note in found.value.__notes__)
 
 

@@ -42,7 +42,7 @@ def test_channels_that_fill_no_vector() -> None:
     torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-4)
 
 
-def test_pictures_in_either_memory_format() -> None:
+def test_images_in_either_memory_format() -> None:
     x = torch.randn(2, 8, 7, 7, generator=torch.Generator().manual_seed(0))
     gradient = x.flip(0)
     rows, columns = (

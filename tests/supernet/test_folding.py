@@ -17,11 +17,11 @@ from edgenas.training.materialise import materialise
 def test_folded_subnets_compute_the_same_and_leave_the_subnet_as_it_is(name: str) -> None:
     torch.manual_seed(0)
     space = SMALL if name == "small" else load_space({"preset": name, "resolution": [128]})
-    # In single precision, weights that were never taught lose digits, folded or not.
+    # In single precision, weights that were never trained lose digits, folded or not.
     net = SuperNet(space, 5).double()
-    pictures = torch.randint(0, 256, (24, 3, 24, 24), dtype=torch.uint8)
+    images = torch.randint(0, 256, (24, 3, 24, 24), dtype=torch.uint8)
     for arch in [space.largest, *random_archs(space, 2)]:
-        subnet = materialise(net, arch, pictures)
+        subnet = materialise(net, arch, images)
         before = copy.deepcopy(subnet.state_dict())
         x = torch.randn(3, 3, arch.resolution, arch.resolution, dtype=torch.float64)
         x = x.contiguous(memory_format=torch.channels_last)

@@ -30,7 +30,7 @@ def networks(seed: int) -> tuple[Subnet, Subnet]:
     return plain, lean
 
 
-def pictures(network: Subnet, count: int = 5) -> Tensor:
+def images(network: Subnet, count: int = 5) -> Tensor:
     x = torch.randn(count, 3, network.resolution, network.resolution, dtype=torch.float64)
     return x.contiguous(memory_format=torch.channels_last)
 
@@ -39,7 +39,7 @@ def pictures(network: Subnet, count: int = 5) -> Tensor:
 def test_outputs_gradients_and_statistics_are_those_of_the_plain_network(seed: int) -> None:
     plain, lean = networks(seed)
     assert any(isinstance(module, LeanConvNorm) for module in lean.modules())
-    x = pictures(plain)
+    x = images(plain)
     inputs = [x.clone().requires_grad_() for _ in range(2)]
     # Twice, since running statistics are followed.
     for _ in range(2):
@@ -86,5 +86,5 @@ def kept_bytes(network: Subnet, x: Tensor) -> int:
 
 def test_less_is_kept_for_going_backward() -> None:
     plain, lean = networks(0)
-    x = pictures(plain, 32)
+    x = images(plain, 32)
     assert kept_bytes(lean, x) < 0.9 * kept_bytes(plain, x)

@@ -1,4 +1,4 @@
-"""A subnet that is taught alone runs through the modules of supernets, and computes what it computed."""
+"""A subnet that is trained from scratch runs through the modules of supernets, and computes what it computed."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def test_every_subnet_computes_what_theirs_does(width: float, space: Any, count:
         with torch.no_grad():
             found, expected = ours.extract(arch)(x), theirs(x)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
-        # In random networks much of a logit is its bias, which agrees easily: so must what two pictures differ in.
+        # In random networks much of a logit is its bias, which agrees easily: so must what two images differ in.
         difference = expected[0] - expected[1]
         assert ((found[0] - found[1]) - difference).norm() < 0.01 * difference.norm()
 

@@ -80,7 +80,7 @@ def test_narrower_networks_keep_the_most_important_channels(net: SuperNet) -> No
                 assert (weight.abs().sum(dim=(0, 2, 3)).diff() <= 0).all()
 
 
-def test_ratios_that_are_taught_already_compute_what_they_did(net: SuperNet) -> None:
+def test_ratios_that_are_trained_already_compute_what_they_did(net: SuperNet) -> None:
     before = copy.deepcopy(net)
     sort_middle_channels(net, settled=2)
     for arch in [*with_ratios({4}), *with_ratios({4, 6}), *with_ratios({6})]:

@@ -25,7 +25,7 @@ def supernet(space: SearchSpace, seed: int = 0) -> SuperNet:
     return net
 
 
-def pictures(arch: Arch, count: int = 3, seed: int = 0) -> Tensor:
+def images(arch: Arch, count: int = 3, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(count, 3, arch.resolution, arch.resolution, generator=generator)
 
@@ -33,7 +33,7 @@ def pictures(arch: Arch, count: int = 3, seed: int = 0) -> Tensor:
 def check_extract_equals_forward(space: SearchSpace, archs: list[Arch]) -> None:
     net = supernet(space)
     for arch in archs:
-        x = pictures(arch)
+        x = images(arch)
         with torch.no_grad():
             for mode in (False, True):
                 subnet = net.train(mode).extract(arch)
@@ -47,7 +47,7 @@ def check_extract_equals_forward(space: SearchSpace, archs: list[Arch]) -> None:
 
 @pytest.mark.parametrize("name", preset_names())
 def test_forward_equals_the_extracted_subnet_in_presets(name: str) -> None:
-    # Weights do not depend on resolution, so the smallest pictures do.
+    # Weights do not depend on resolution, so the smallest images do.
     space = load_space(name)
     space = load_space({"preset": name, "resolution": [space.resolution[0]]})
     check_extract_equals_forward(space, [*random_archs(space, 2), space.smallest])
@@ -118,7 +118,7 @@ def cut_of(net: SuperNet, arch: Arch) -> dict[str, Tensor]:
 def test_gradients_reach_exactly_the_weights_that_were_cut(drawn: tuple[SearchSpace, list[Arch]]) -> None:
     space, (arch,) = drawn
     net = supernet(space).train()
-    net(pictures(arch), arch).square().sum().backward()
+    net(images(arch), arch).square().sum().backward()
     used = marked(net, arch)
     for name, parameter in net.named_parameters():
         if name not in used:
@@ -136,7 +136,7 @@ def test_gradients_equal_those_of_the_extracted_subnet() -> None:
         net = supernet(space).double()
         subnet = net.extract(arch).double()
         subnet.load_state_dict({k: v.detach() for k, v in cut_of(net, arch).items()}, strict=False)
-        x = pictures(arch).double()
+        x = images(arch).double()
         net(x, arch).square().sum().backward()
         subnet(x).square().sum().backward()
         for parameter in net.parameters():
@@ -153,22 +153,22 @@ def test_extract_is_a_copy() -> None:
     subnet = net.train().extract(space.largest)
     for tensor in subnet.state_dict().values():
         tensor.zero_()
-    subnet(pictures(space.largest))
+    subnet(images(space.largest))
     torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
 
 
 def test_no_state_is_carried_from_one_forward_to_the_next() -> None:
     space = SMALL
     net, archs = supernet(space), random_archs(space, 6)
-    first = [net(pictures(arch), arch) for arch in archs]
-    again = [net(pictures(arch), arch) for arch in reversed(archs)]
+    first = [net(images(arch), arch) for arch in archs]
+    again = [net(images(arch), arch) for arch in reversed(archs)]
     for one, other in zip(first, reversed(again), strict=True):
         assert torch.equal(one, other)
 
 
 def test_two_supernets_of_a_space_do_not_mix() -> None:
     space = SMALL
-    one, other, x = supernet(space, seed=1), supernet(space, seed=2), pictures(space.largest)
+    one, other, x = supernet(space, seed=1), supernet(space, seed=2), images(space.largest)
     expected = one(x, space.largest)
     other.train()(x, space.largest)
     assert torch.equal(one(x, space.largest), expected)
@@ -182,7 +182,7 @@ def test_training_mode_updates_the_sliced_running_statistics_alone(drawn: tuple[
     net = supernet(space).train()
     before = copy.deepcopy(net.state_dict())
     with torch.no_grad():
-        net(pictures(arch), arch)
+        net(images(arch), arch)
     used = marked(net, arch)
     for name, tensor in net.state_dict().items():
         changed = tensor != before[name]
@@ -196,14 +196,14 @@ def test_eval_mode_changes_nothing() -> None:
     space = SMALL
     net = supernet(space)
     before = copy.deepcopy(net.state_dict())
-    net(pictures(space.largest), space.largest)
+    net(images(space.largest), space.largest)
     torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("mode", [False, True])
-def test_pictures_of_another_resolution_are_refused(mode: bool) -> None:
+def test_images_of_another_resolution_are_refused(mode: bool) -> None:
     space = SMALL
-    with pytest.raises(SpaceError, match=r"wanted pictures of 24×24 .*\(2, 3, 16, 16\)"):
+    with pytest.raises(SpaceError, match=r"wanted images of 24×24 .*\(2, 3, 16, 16\)"):
         supernet(space).train(mode)(torch.zeros(2, 3, 16, 16), space.largest)
 
 

@@ -1,4 +1,4 @@
-"""Teaching one network on its own: what it depends on, and that it goes on where it stopped."""
+"""Training one network on its own: what it depends on, and that it goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from edgenas.training import standalone as alone
 from edgenas.training import training_loop as loop
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.materialise import recalibrate, top1, uncalibrated_top1
-from edgenas.training.standalone import fresh_subnet, step_seconds, steps_of, teach
+from edgenas.training.standalone import fresh_subnet, step_seconds, steps_of, train_network
 
 STEPS = 60
 
 
 class Killed(Exception):
-    """What a test ends a teaching with."""
+    """What a test ends a training with."""
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +46,14 @@ def quiet(done: int, total: int) -> None:
     pass
 
 
-def taught(
+def trained(
     dataset: Dataset, folder: Path | None = None, progress: Callable[[int, int], None] = quiet, **update: object
 ) -> Subnet:
     config = CONFIG.model_copy(update=update)
     net = fresh(config)
-    teach(net, dataset.train, config, steps=STEPS, seed=3, progress=progress, average=config.average, folder=folder)
+    train_network(
+        net, dataset.train, config, steps=STEPS, seed=3, progress=progress, average=config.average, folder=folder
+    )
     return net
 
 
@@ -86,11 +88,11 @@ def test_stopped_at_any_step_it_ends_with_the_bits_of_an_undisturbed_one(
 
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     met: list[int] = []
-    undisturbed = taught(dataset, **update)
+    undisturbed = trained(dataset, **update)
     for _ in range(2):
         with pytest.raises(Killed):
-            taught(dataset, tmp_path, killing, **update)
-    resumed = taught(dataset, tmp_path, killing, **update)
+            trained(dataset, tmp_path, killing, **update)
+    resumed = trained(dataset, tmp_path, killing, **update)
     torch.testing.assert_close(resumed.state_dict(), undisturbed.state_dict(), rtol=0, atol=0)
 
 
@@ -100,26 +102,26 @@ def test_a_signal_waits_for_a_checkpoint(dataset: Dataset, tmp_path: Path) -> No
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        taught(dataset, tmp_path, stopping)
+        trained(dataset, tmp_path, stopping)
     # The signal came after the ninth step, and the tenth was not left half done.
     assert checkpoint.read(tmp_path / checkpoint.FILE_NAME, "")[1].step == 10
-    torch.testing.assert_close(taught(dataset, tmp_path).state_dict(), taught(dataset).state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(trained(dataset, tmp_path).state_dict(), trained(dataset).state_dict(), rtol=0, atol=0)
 
 
 def test_it_learns_and_its_own_statistics_serve_about_as_well_as_recalibrated_ones(dataset: Dataset) -> None:
-    net = taught(dataset).cpu().eval()
+    net = trained(dataset).cpu().eval()
     with pytest.raises(UncalibratedError):
         top1(net, dataset.validation)
     bare = uncalibrated_top1(net, dataset.validation)
-    calibrated = top1(recalibrate(net, dataset.train.pictures[:CALIBRATION_IMAGES]), dataset.validation)
+    calibrated = top1(recalibrate(net, dataset.train.images[:CALIBRATION_IMAGES]), dataset.validation)
     assert calibrated > 0.8
     assert abs(bare - calibrated) < 0.1
 
 
-def test_networks_of_no_space_are_taught_and_scored(dataset: Dataset) -> None:
+def test_networks_of_no_space_are_trained_and_scored(dataset: Dataset) -> None:
     net = fresh_subnet(mobilenet_v3_small(10, 16, width=0.3, stride=8), CONFIG, 0)
-    teach(net, dataset.train, CONFIG, steps=30, seed=0, progress=quiet)
-    found = top1(recalibrate(net, dataset.train.pictures[:CALIBRATION_IMAGES]), dataset.validation)
+    train_network(net, dataset.train, CONFIG, steps=30, seed=0, progress=quiet)
+    found = top1(recalibrate(net, dataset.train.images[:CALIBRATION_IMAGES]), dataset.validation)
     assert found > 0.3
 
 
@@ -131,8 +133,8 @@ def test_seconds_are_those_of_steps_over_all_interruptions(
     monkeypatch.setattr(time, "perf_counter", lambda: float(next(now)))
     net = fresh()
     # A tick for each step, since the clock is looked at before and after it.
-    assert teach(net, dataset.train, CONFIG, steps=10, seed=3, progress=quiet, folder=tmp_path) == 10
-    assert teach(fresh(), dataset.train, CONFIG, steps=15, seed=3, progress=quiet, folder=tmp_path) == 15
+    assert train_network(net, dataset.train, CONFIG, steps=10, seed=3, progress=quiet, folder=tmp_path) == 10
+    assert train_network(fresh(), dataset.train, CONFIG, steps=15, seed=3, progress=quiet, folder=tmp_path) == 15
 
 
 def test_timing_steps_leaves_the_network_as_it_was(dataset: Dataset) -> None:
@@ -165,7 +167,7 @@ def test_no_network_to_time_takes_no_time(dataset: Dataset) -> None:
     assert step_seconds([], dataset.train, CONFIG, 0) == []
 
 
-def test_wide_depthwise_convolutions_are_taught_quickly_and_are_plain_ones_afterwards(
+def test_wide_depthwise_convolutions_are_trained_quickly_and_are_plain_ones_afterwards(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net = fresh_subnet(mobilenet_v3_small(10, 24, width=0.25), CONFIG, 0)
@@ -178,7 +180,7 @@ def test_wide_depthwise_convolutions_are_taught_quickly_and_are_plain_ones_after
         return gradient(*arguments)
 
     monkeypatch.setattr(depthwise, "weight_gradient", counted)
-    teach(net, dataset.train, CONFIG, steps=1, seed=3, progress=quiet)
+    train_network(net, dataset.train, CONFIG, steps=1, seed=3, progress=quiet)
     assert len(called) == wide > 3
     assert {type(module) for module in net.modules() if isinstance(module, torch.nn.Conv2d)} == {torch.nn.Conv2d}
 

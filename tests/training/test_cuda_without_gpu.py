@@ -42,14 +42,14 @@ def net_on_cuda() -> SuperNet:
 @pytest.mark.usefixtures("fake_cuda")
 def test_forward_and_losses_stay_on_cuda() -> None:
     net = net_on_cuda().train()
-    pictures = torch.zeros(4, 1, 28, 28, dtype=torch.uint8).to(CUDA)
+    images = torch.zeros(4, 1, 28, 28, dtype=torch.uint8).to(CUDA)
     labels = torch.zeros(4, dtype=torch.int64).to(CUDA)
-    pictures = augment(pictures, AugmentConfig(shift=0.1, flip=True), torch.Generator().manual_seed(0))
-    logits = net(preprocess_for(FAKE.largest)(pictures), FAKE.largest)
+    images = augment(images, AugmentConfig(shift=0.1, flip=True), torch.Generator().manual_seed(0))
+    logits = net(preprocess_for(FAKE.largest)(images), FAKE.largest)
     losses = [hard_loss(logits, labels, 0.1)]
     for arch in [FAKE.smallest, *random_archs(FAKE, 4)]:
-        losses.append(distillation_loss(net(preprocess_for(arch)(pictures), arch), logits.detach()))
-    assert {loss.device for loss in [pictures, logits, *losses]} == {CUDA}
+        losses.append(distillation_loss(net(preprocess_for(arch)(images), arch), logits.detach()))
+    assert {loss.device for loss in [images, logits, *losses]} == {CUDA}
 
 
 @pytest.mark.usefixtures("fake_cuda")
@@ -70,11 +70,11 @@ def test_a_whole_training_step_runs_on_meta(name: str) -> None:
     space = load_space(name)
     net = SuperNet(space, num_classes=4).to("meta").train()
     optimizer = make_optimizer(net, TrainConfig(epochs=1))
-    pictures = torch.zeros(4, 3, 40, 32, dtype=torch.uint8, device="meta")
+    images = torch.zeros(4, 3, 40, 32, dtype=torch.uint8, device="meta")
     labels = torch.zeros(4, dtype=torch.int64, device="meta")
-    loss = lesson_backward(
-        net, pictures, labels, Lesson(tuple(sandwich(space, 4, seed=0, step=0))), label_smoothing=0.1
-    )[0]
+    loss = lesson_backward(net, images, labels, Lesson(tuple(sandwich(space, 4, seed=0, step=0))), label_smoothing=0.1)[
+        0
+    ]
     optimizer.step()
     assert loss.device.type == "meta"
     assert {parameter.grad.device.type for parameter in net.parameters() if parameter.grad is not None} == {"meta"}

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from little_subnet import ARCH, CALIBRATION_IMAGES, PREPROCESS, digits, int8_file, spoiled, taught
+from little_subnet import ARCH, CALIBRATION_IMAGES, PREPROCESS, digits, int8_file, spoiled, trained
 from torch import Tensor, nn
 
 from edgenas.deploy.onnx.exporter import export_onnx
@@ -29,13 +29,13 @@ def dataset() -> Dataset:
 
 @pytest.fixture(scope="module")
 def subnet(dataset: Dataset) -> Subnet:
-    return taught(dataset)
+    return trained(dataset)
 
 
 @torch.no_grad()
-def settled(subnet: Subnet, pictures: Tensor, weight_bits: int = 8) -> nn.Module:
+def settled(subnet: Subnet, images: Tensor, weight_bits: int = 8) -> nn.Module:
     network = fake_quantised(fold_norms(subnet), weight_bits).train()
-    network(PREPROCESS(pictures))
+    network(PREPROCESS(images))
     return network.eval()
 
 
@@ -61,8 +61,8 @@ def test_folding_changes_neither_the_function_nor_the_exported_bytes(subnet: Sub
     files = [export_onnx(net, tmp_path / "net.onnx").read_bytes() for net in (subnet, folded, fold_norms(folded))]
     assert files[0] == files[1] == files[2]
     assert (folded.arch, folded.calibration_images) == (subnet.arch, CALIBRATION_IMAGES)
-    pictures = torch.randint(0, 256, (8, 1, 16, 16), dtype=torch.uint8)
-    torch.testing.assert_close(predict(folded, pictures), predict(subnet, pictures), rtol=1e-4, atol=1e-4)
+    images = torch.randint(0, 256, (8, 1, 16, 16), dtype=torch.uint8)
+    torch.testing.assert_close(predict(folded, images), predict(subnet, images), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(subnet.state_dict(), before, rtol=0, atol=0)
 
 
@@ -84,7 +84,7 @@ def test_with_the_files_ranges_it_computes_what_the_runtime_computes(
 ) -> None:
     """On a network that int8 changes much, so that agreeing takes rounding in the same places."""
     bad = spoiled(subnet, 8)
-    calibration, pictures = dataset.train.tensor()[:CALIBRATION_IMAGES], dataset.validation.tensor()[:100]
+    calibration, images = dataset.train.tensor()[:CALIBRATION_IMAGES], dataset.validation.tensor()[:100]
     path = int8_file(bad, calibration, tmp_path, seven_bit_weights=weight_bits == 7)
     network = settled(bad, calibration, weight_bits)
     rounded = [module for module in network.modules() if isinstance(module, Rounded)]
@@ -94,9 +94,9 @@ def test_with_the_files_ranges_it_computes_what_the_runtime_computes(
         module.low.fill_(-zero * scale)
         module.high.fill_((255 - zero) * scale)
     with torch.no_grad():
-        simulated = network(PREPROCESS(pictures))
-    wanted = onnx_logits(path, pictures, PREPROCESS)
-    lost = (predict(bad, pictures) - wanted).abs().mean()
+        simulated = network(PREPROCESS(images))
+    wanted = onnx_logits(path, images, PREPROCESS)
+    lost = (predict(bad, images) - wanted).abs().mean()
     # Ties and sums in another order make single values fall a step beside, and layers add these up.
     assert (simulated - wanted).abs().mean() < 0.2 * lost
     assert (simulated.argmax(1) == wanted.argmax(1)).float().mean() >= 0.9
@@ -153,8 +153,8 @@ def test_networks_with_another_kind_of_head_have_an_int8_form(tmp_path: Path) ->
     space = load_space("ofa-mbv3-w1.0")
     net = SuperNet(space, 4)
     arch = space.smallest
-    pictures = torch.randint(0, 256, (2, 3, arch.resolution, arch.resolution), dtype=torch.uint8)
-    subnet = materialise(net, arch, pictures)
+    images = torch.randint(0, 256, (2, 3, arch.resolution, arch.resolution), dtype=torch.uint8)
+    subnet = materialise(net, arch, images)
     network = fake_quantised(fold_norms(subnet)).train()
     with torch.no_grad():
         logits = network(torch.zeros(1, 3, arch.resolution, arch.resolution))

@@ -26,7 +26,7 @@ def dataset() -> Dataset:
 @pytest.fixture
 def subnet(dataset: Dataset) -> Subnet:
     torch.manual_seed(0)
-    return materialise(SuperNet(SMALL, 10), SMALL.smallest, dataset.train.pictures[:CALIBRATION_IMAGES])
+    return materialise(SuperNet(SMALL, 10), SMALL.smallest, dataset.train.images[:CALIBRATION_IMAGES])
 
 
 def tuned(
@@ -43,7 +43,7 @@ def tuned(
         CONFIG.model_copy(update=update),
         epochs=epochs,
         learning_rate_share=1.0,
-        calibration=dataset.train.pictures[:CALIBRATION_IMAGES],
+        calibration=dataset.train.images[:CALIBRATION_IMAGES],
         seed=3,
         progress=quiet,
         teacher=teacher,
@@ -79,7 +79,7 @@ def test_its_statistics_are_those_of_its_own_weights(subnet: Subnet, dataset: Da
         norm.running_var.fill_(7)
     from edgenas.training.materialise import recalibrate
 
-    recalibrate(found, dataset.train.pictures[:CALIBRATION_IMAGES])
+    recalibrate(found, dataset.train.images[:CALIBRATION_IMAGES])
     for norm, variance in zip(norms, kept, strict=True):
         torch.testing.assert_close(norm.running_var, variance)
 
@@ -91,11 +91,11 @@ def test_a_teacher_pulls_towards_its_outputs(subnet: Subnet, dataset: Dataset) -
 
     teacher = copy.deepcopy(subnet)
     teacher.__class__ = Constant
-    pictures = dataset.validation.head(64)
-    alone, taught = tuned(subnet, dataset), tuned(subnet, dataset, teacher=teacher)
+    images = dataset.validation.head(64)
+    alone, trained = tuned(subnet, dataset), tuned(subnet, dataset, teacher=teacher)
     from edgenas.training.materialise import predict
 
-    share = [float(predict(one, pictures.tensor()).softmax(1)[:, 3].mean()) for one in (alone, taught)]
+    share = [float(predict(one, images.tensor()).softmax(1)[:, 3].mean()) for one in (alone, trained)]
     assert share[1] > share[0] + 0.15
 
 

@@ -41,7 +41,7 @@ def test_both_are_computed_in_float32() -> None:
 
 
 def alpha_divergence(student: torch.Tensor, teacher: torch.Tensor, alpha: float) -> torch.Tensor:
-    """Of every picture, as AlphaNet's equation (3) and, for alpha 1, its limit have it."""
+    """Of every image, as AlphaNet's equation (3) and, for alpha 1, its limit have it."""
     q, p = student.softmax(1), teacher.softmax(1)
     if alpha == 1:
         return (p * (p / q).log()).sum(1)

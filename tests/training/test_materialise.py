@@ -25,7 +25,7 @@ def grey(count: int, size: int = 12) -> Tensor:
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(8, [4, 4]), (10, [4, 4, 2]), (9, [4, 5]), (3, [3]), (4, [4])])
-def test_statistics_are_averages_over_batches_by_pictures(net: SuperNet, count: int, sizes: list[int]) -> None:
+def test_statistics_are_averages_over_batches_by_images(net: SuperNet, count: int, sizes: list[int]) -> None:
     images, arch = grey(count), SMALL.smallest
     subnet = materialise(net, arch, images, batch_size=4)
     stem = net.blocks["stem"].conv.conv.weight
@@ -67,7 +67,7 @@ def test_what_comes_back_is_calibrated_and_in_eval_mode(net: SuperNet) -> None:
     assert not any(parameter.grad is not None for parameter in subnet.parameters())
 
 
-def test_preprocessed_pictures_give_the_same_subnet_as_raw_ones(net: SuperNet) -> None:
+def test_preprocessed_images_give_the_same_subnet_as_raw_ones(net: SuperNet) -> None:
     images = grey(6)
     raw = materialise(net, SMALL.smallest, images)
     ready = materialise(net, SMALL.smallest, preprocess_for(SMALL.smallest)(images))
@@ -75,12 +75,12 @@ def test_preprocessed_pictures_give_the_same_subnet_as_raw_ones(net: SuperNet) -
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_a_single_picture_has_no_variance(net: SuperNet, count: int) -> None:
-    with pytest.raises(DataError, match=f"at least 2 training pictures, got {count}"):
+def test_a_single_image_has_no_variance(net: SuperNet, count: int) -> None:
+    with pytest.raises(DataError, match=f"at least 2 training images, got {count}"):
         materialise(net, SMALL.smallest, grey(count))
 
 
-def test_preprocessed_pictures_of_another_size_are_refused(net: SuperNet) -> None:
+def test_preprocessed_images_of_another_size_are_refused(net: SuperNet) -> None:
     with pytest.raises(DataError, match=r"\(n, 3, 16, 16\), got \(4, 3, 24, 24\)"):
         materialise(net, SMALL.smallest, torch.zeros(4, 3, 24, 24))
 
@@ -92,31 +92,31 @@ def test_archs_of_other_spaces_are_refused(net: SuperNet) -> None:
 
 def test_an_uncalibrated_subnet_is_not_scored(net: SuperNet) -> None:
     subnet, split = net.eval().extract(SMALL.smallest), Split(grey(4), torch.zeros(4, dtype=torch.int64))
-    for score in (lambda: predict(subnet, split.pictures), lambda: top1(subnet, split)):
+    for score in (lambda: predict(subnet, split.images), lambda: top1(subnet, split)):
         with pytest.raises(UncalibratedError, match=r"edgenas\.materialise"):
             score()
 
 
 def test_logits_and_top1_do_not_depend_on_batches(net: SuperNet) -> None:
-    subnet, pictures = materialise(net, SMALL.smallest, grey(32)), grey(150)
-    logits = predict(subnet, pictures)
+    subnet, images = materialise(net, SMALL.smallest, grey(32)), grey(150)
+    logits = predict(subnet, images)
     with torch.no_grad():
-        expected = subnet(preprocess_for(SMALL.smallest)(pictures))
+        expected = subnet(preprocess_for(SMALL.smallest)(images))
     torch.testing.assert_close(logits, expected)
     labels = expected.argmax(1)
     labels[:30] = (labels[:30] + 1) % 4
-    assert top1(subnet, Split(pictures, labels)) == pytest.approx(120 / 150)
+    assert top1(subnet, Split(images, labels)) == pytest.approx(120 / 150)
 
 
 def test_the_worst_class_is_that_least_often_right(net: SuperNet) -> None:
-    pictures = grey(60)
-    subnet = materialise(net, SMALL.smallest, pictures)
-    guessed = predict(subnet, pictures).argmax(1)
-    # Class 3 has no pictures; each other class has every third.
+    images = grey(60)
+    subnet = materialise(net, SMALL.smallest, images)
+    guessed = predict(subnet, images).argmax(1)
+    # Class 3 has no images; each other class has every third.
     labels = torch.arange(60) % 3
     right = (guessed == labels).numpy()
-    found = accuracy(subnet, Split(pictures, labels))
-    assert found.top1 == top1(subnet, Split(pictures, labels)) == right.mean()
+    found = accuracy(subnet, Split(images, labels))
+    assert found.top1 == top1(subnet, Split(images, labels)) == right.mean()
     assert found.worst_class == pytest.approx(min(right[labels.numpy() == c].mean() for c in range(3)))
 
 

@@ -146,12 +146,12 @@ def test_bf16_is_computed_in_where_it_is_asked_for(tmp_path: Path) -> None:
 def test_where_memory_runs_out_the_batch_that_fits_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fitting: int, said: str
 ) -> None:
-    taught = course.lesson_backward
+    lesson_backward = course.lesson_backward
 
-    def small(net: SuperNet, pictures: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
-        if len(pictures) > fitting:
+    def small(net: SuperNet, images: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
+        if len(images) > fitting:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
-        return taught(net, pictures, *arguments, **options)
+        return lesson_backward(net, images, *arguments, **options)
 
     monkeypatch.setattr(course, "lesson_backward", small)
     with pytest.raises(EdgenasError, match=rf"memory ran out at step 0 with train\.batch_size 8: {said}"):

@@ -136,7 +136,7 @@ def test_the_command_trains_in_a_group_and_one_process_writes(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("synthetic_timer")
-def test_a_group_is_taught_one_pool_once_latencies_are_known(tmp_path: Path) -> None:
+def test_a_group_is_trained_one_pool_once_latencies_are_known(tmp_path: Path) -> None:
     (tmp_path / "tiny-16.yaml").write_text(SMALL_SPACE)
     within = SMALL_CONFIG.replace("recipe: sandwich, epochs: 3", "epochs: 1") + "budgets: [macs=0.25M]\n"
     (tmp_path / "small.yaml").write_text(within)
@@ -158,11 +158,11 @@ def test_shares_are_a_division_of_the_batch_and_of_its_augmentation(count: int) 
     indices = np.arange(12)
     shares = [Processes(rank, count).share(indices) for rank in range(count)]
     assert sorted(np.concatenate(shares).tolist()) == indices.tolist()
-    pictures = torch.randint(0, 256, (12, 1, 9, 9), dtype=torch.uint8)
+    images = torch.randint(0, 256, (12, 1, 9, 9), dtype=torch.uint8)
     settings = AugmentConfig(shift=0.3, flip=True)
-    whole = augment(pictures, settings, torch.Generator().manual_seed(3))
+    whole = augment(images, settings, torch.Generator().manual_seed(3))
     for rank, share in enumerate(shares):
-        own = augment(pictures[share], settings, torch.Generator().manual_seed(3), Processes(rank, count))
+        own = augment(images[share], settings, torch.Generator().manual_seed(3), Processes(rank, count))
         assert torch.equal(own, whole[share])
 
 

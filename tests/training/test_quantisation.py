@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from little_subnet import ARCH, CALIBRATION_IMAGES, CONFIG, PREPROCESS, digits, int8_file, spoiled, taught
+from little_subnet import ARCH, CALIBRATION_IMAGES, CONFIG, PREPROCESS, digits, int8_file, spoiled, trained
 from spaces import SMALL
 
 from edgenas.deploy.onnx.parity import onnx_top1
@@ -26,7 +26,7 @@ def dataset() -> Dataset:
 
 @pytest.fixture(scope="module")
 def subnet(dataset: Dataset) -> Subnet:
-    return taught(dataset)
+    return trained(dataset)
 
 
 def tuned(subnet: Subnet, dataset: Dataset, steps: int, seed: int = 0, rate: float = 1e-2) -> Subnet:
@@ -71,8 +71,8 @@ def test_the_subnet_stays_as_it_was_and_the_result_may_be_scored(dataset: Datase
     assert (found.arch, found.calibration_images, found.specs) == (ARCH, CALIBRATION_IMAGES, subnet.specs)
     assert list(found.state_dict()) == list(before)
     assert done == [(1, 3), (2, 3), (3, 3)]
-    pictures = dataset.validation.tensor()[:8]
-    assert 0 < (predict(found, pictures) - predict(subnet, pictures)).abs().max() < 5
+    images = dataset.validation.tensor()[:8]
+    assert 0 < (predict(found, images) - predict(subnet, images)).abs().max() < 5
 
 
 def test_equal_seeds_give_equal_bits(dataset: Dataset, subnet: Subnet) -> None:

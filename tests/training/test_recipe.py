@@ -1,4 +1,4 @@
-"""Recipes: which archs are taught when, by whom; and that a training by each goes on where it stopped."""
+"""Recipes: which archs are trained when, by whom; and that a training by each goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def test_a_sandwich_has_in_place_distillation() -> None:
 
 
 def test_a_sandwich_without_a_teacher_has_the_same_archs() -> None:
-    (taught,), (alone,) = lessons("sandwich", [7]), lessons("sandwich-labels", [7])
-    assert (alone.archs, alone.teacher) == (taught.archs, None)
+    (trained,), (alone,) = lessons("sandwich", [7]), lessons("sandwich-labels", [7])
+    assert (alone.archs, alone.teacher) == (trained.archs, None)
 
 
 def test_uniform_sampling_draws_random_archs_that_learn_from_labels() -> None:
@@ -84,7 +84,7 @@ def test_archs_of_all_sizes_are_drawn_alike_and_within_each_step() -> None:
     assert 0.2 < (narrow[:, 0] < narrow[:, -1]).mean() < 0.8
 
 
-def test_a_pool_is_all_that_is_taught_and_each_step_has_of_all_its_sizes() -> None:
+def test_a_pool_is_all_that_is_trained_and_each_step_has_of_all_its_sizes() -> None:
     drawn = {OFA.sample(np.random.default_rng(seed)) for seed in range(40)}
     pool = sorted(drawn, key=lambda arch: macs_of(OFA, [arch])[0])
     found = [lesson_at(OFA, config("within-budgets"), 3, step, STEPS, pool) for step in range(300)]
@@ -106,7 +106,7 @@ def test_a_step_has_one_arch_where_neither_end_is_due(recipe: str) -> None:
         assert len(lesson_at(OFA, config(recipe, subnets_per_step=1), 3, 0, STEPS).archs) == 1
 
 
-def test_delayed_shrinking_teaches_the_largest_alone_then_lets_students_in_slowly() -> None:
+def test_delayed_shrinking_trains_the_largest_alone_then_lets_students_in_slowly() -> None:
     early, late = lessons("delayed-shrinking", range(0, 605, 55)), lessons("delayed-shrinking", range(605, STEPS))
     assert {len(lesson.archs) for lesson in early} == {1}
     assert all(lesson.archs[0].stages == OFA.largest.stages for lesson in early)
@@ -131,7 +131,7 @@ def test_progressive_shrinking_frees_kernels_then_depths_then_ratios() -> None:
         ([3, 5, 7], [2, 3, 4], [3, 4, 6]),
     ]
     assert [{lesson.teacher for lesson in phase} for phase in found] == [{None}, *[{"frozen"}] * 5]
-    # Teacher and students see the same pictures at the same size.
+    # Teacher and students see the same images at the same size.
     assert all(len({arch.resolution for arch in lesson.archs}) == 1 for phase in found for lesson in phase)
     assert len({lesson.archs[0].resolution for phase in found for lesson in phase}) > 10
 
@@ -161,11 +161,11 @@ def test_phases_cover_every_step_once(name: str, steps: int) -> None:
 
 def gradients(lesson: Lesson, **others: object) -> dict[str, torch.Tensor | None]:
     net = supernet().double().train()
-    lesson_backward(net, PICTURES, LABELS, lesson, **others)
+    lesson_backward(net, IMAGES, LABELS, lesson, **others)
     return {name: parameter.grad for name, parameter in net.named_parameters()}
 
 
-PICTURES = torch.randint(0, 256, (6, 1, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+IMAGES = torch.randint(0, 256, (6, 1, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
 LABELS = torch.tensor([0, 1, 0, 1, 1, 0])
 
 
@@ -176,7 +176,7 @@ def reference(losses: object) -> dict[str, torch.Tensor | None]:
     def logits(arch: Arch) -> torch.Tensor:
         from edgenas.training.materialise import preprocess_for
 
-        return net(preprocess_for(arch)(PICTURES).double(), arch)
+        return net(preprocess_for(arch)(IMAGES).double(), arch)
 
     losses(logits).backward()
     return {name: parameter.grad for name, parameter in net.named_parameters()}
@@ -210,8 +210,8 @@ def test_gradients_of_lessons_are_those_of_their_losses() -> None:
         from edgenas.training.materialise import preprocess_for
 
         own = f(small)
-        taught = teacher(preprocess_for(small)(PICTURES).double()).detach()
-        return hard_loss(own, LABELS, 0.0) + distillation_loss(own, taught)
+        trained = teacher(preprocess_for(small)(IMAGES).double()).detach()
+        return hard_loss(own, LABELS, 0.0) + distillation_loss(own, trained)
 
     found = gradients(Lesson((small,), "frozen", True), teacher=supernet().double().extract(big).train())
     assert_equal(found, reference(frozen))
@@ -252,10 +252,10 @@ def test_a_recipe_without_its_pool_is_refused(tmp_path: Path) -> None:
 
 def test_the_frozen_teacher_is_the_largest_as_it_was(tmp_path: Path) -> None:
     settings = CONFIG.model_copy(update={"recipe": "progressive-shrinking", "epochs": 4.0})
-    net, taught = supernet(), problem()
+    net, trained = supernet(), problem()
     steps = Course(net, settings, 5, 24, folder=tmp_path)
     start = spans(RECIPES["progressive-shrinking"], 24)[1].start
-    for step, batch in enumerate(course.batches(taught, settings, 5, range(24))):
+    for step, batch in enumerate(course.batches(trained, settings, 5, range(24))):
         if step == start:
             expected = net.extract(net.space.largest).state_dict()
         steps.step(step, batch)

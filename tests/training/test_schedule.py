@@ -38,7 +38,7 @@ def test_the_sandwich_has_largest_first_then_smallest_then_random_ones() -> None
 
 
 @given(st.integers(4, 60), st.integers(2, 8), st.integers(0, 5))
-def test_an_epoch_shows_every_picture_at_most_once(images: int, batch_size: int, seed: int) -> None:
+def test_an_epoch_shows_every_image_at_most_once(images: int, batch_size: int, seed: int) -> None:
     batch_size = min(batch_size, images)
     per_epoch = images // batch_size
     for epoch in range(3):

@@ -17,7 +17,7 @@ from edgenas.training.recipe import Lesson
 from edgenas.training.training_step import lesson_backward
 
 CLASSES = 4
-PICTURES = torch.randint(0, 256, (6, 3, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randint(0, 256, (6, 3, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(6) % CLASSES
 ARCHS = (SMALL.largest, SMALL.smallest, *random_archs(SMALL, 2))
 LESSONS = {
@@ -34,8 +34,10 @@ def supernet() -> SuperNet:
     return SuperNet(SMALL, CLASSES, kernel_transforms=True).double().train()
 
 
-def taught(net: SuperNet, lesson: Lesson, at_a_time: int) -> tuple[Tensor, dict[str, Tensor | None], dict[str, Tensor]]:
-    losses = lesson_backward(net, PICTURES, LABELS, lesson, at_a_time=at_a_time)
+def trained(
+    net: SuperNet, lesson: Lesson, at_a_time: int
+) -> tuple[Tensor, dict[str, Tensor | None], dict[str, Tensor]]:
+    losses = lesson_backward(net, IMAGES, LABELS, lesson, at_a_time=at_a_time)
     return losses, {name: one.grad for name, one in net.named_parameters()}, dict(net.named_buffers())
 
 
@@ -43,14 +45,14 @@ def taught(net: SuperNet, lesson: Lesson, at_a_time: int) -> tuple[Tensor, dict[
 @pytest.mark.parametrize("name", LESSONS)
 def test_losses_gradients_and_statistics_are_those_of_one_after_another(name: str, at_a_time: int) -> None:
     net = supernet()
-    wanted, found = (taught(one, LESSONS[name], count) for one, count in ((copy.deepcopy(net), 1), (net, at_a_time)))
+    wanted, found = (trained(one, LESSONS[name], count) for one, count in ((copy.deepcopy(net), 1), (net, at_a_time)))
     torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
 
 
 def test_gradients_are_added_to_those_there_are() -> None:
     net = supernet()
-    once = {k: v if v is None else v.clone() for k, v in taught(net, LESSONS["uniform"], 2)[1].items()}
-    twice = taught(net, LESSONS["uniform"], 2)[1]
+    once = {k: v if v is None else v.clone() for k, v in trained(net, LESSONS["uniform"], 2)[1].items()}
+    twice = trained(net, LESSONS["uniform"], 2)[1]
     for name, gradient in once.items():
         if gradient is not None:
             torch.testing.assert_close(twice[name], 2 * gradient, rtol=1e-9, atol=1e-12)
@@ -59,7 +61,7 @@ def test_gradients_are_added_to_those_there_are() -> None:
 def test_equal_steps_give_equal_bits() -> None:
     nets = [supernet().float() for _ in range(2)]
     for _ in range(3):
-        found = [taught(net, LESSONS["sandwich"], 2) for net in nets]
+        found = [trained(net, LESSONS["sandwich"], 2) for net in nets]
     (losses, gradients, statistics), others = found
     assert torch.equal(losses, others[0])
     assert all(torch.equal(one, others[1][name]) for name, one in gradients.items() if one is not None)
@@ -77,12 +79,12 @@ def test_what_one_arch_raises_is_raised_and_nobody_waits(broken: int, monkeypatc
 
     monkeypatch.setattr(SuperNet, "forward", breaking)
     with pytest.raises(RuntimeError, match="not enough memory"):
-        taught(supernet(), LESSONS["sandwich"], 2)
+        trained(supernet(), LESSONS["sandwich"], 2)
 
 
 def test_torchs_threads_are_left_as_they_were() -> None:
     threads = torch.get_num_threads()
-    taught(supernet(), LESSONS["sandwich"], 4)
+    trained(supernet(), LESSONS["sandwich"], 4)
     assert torch.get_num_threads() == threads
 
 

@@ -297,12 +297,12 @@ def test_no_checkpoint_holds_weights_that_are_not_finite(tmp_path: Path, monkeyp
 
 def test_gradients_of_a_step_are_the_sum_over_its_archs() -> None:
     generator = torch.Generator().manual_seed(2)
-    pictures = torch.randint(0, 256, (6, 1, 20, 20), dtype=torch.uint8, generator=generator)
+    images = torch.randint(0, 256, (6, 1, 20, 20), dtype=torch.uint8, generator=generator)
     labels = torch.tensor([0, 1, 0, 1, 1, 0])
     archs = [SMALL.largest, SMALL.smallest, *random_archs(SMALL, 1)]
     net, reference = supernet().train(), supernet().train()
-    loss = lesson_backward(net, pictures, labels, Lesson(tuple(archs)), label_smoothing=0.1)[0]
-    logits = [reference(Preprocess(arch.resolution)(pictures), arch) for arch in archs]
+    loss = lesson_backward(net, images, labels, Lesson(tuple(archs)), label_smoothing=0.1)[0]
+    logits = [reference(Preprocess(arch.resolution)(images), arch) for arch in archs]
     expected = hard_loss(logits[0], labels, 0.1)
     (expected + sum(distillation_loss(student, logits[0].detach()) for student in logits[1:])).backward()
     torch.testing.assert_close(loss, expected.detach())

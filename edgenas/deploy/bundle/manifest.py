@@ -22,7 +22,7 @@ class Manifest:
         created: date, ISO 8601.
         arch: the network's text form.
         space: the search space's structure_id.
-        dataset: the pictures' name.
+        dataset: the images' name.
         classes: labels in the order of the logits.
         preprocess: `Preprocess.to_json()`.
         accuracy: validation_top1, test_top1 and test_images (how many); by class, in the order of `classes`,
@@ -32,13 +32,13 @@ class Manifest:
             model_rss_bytes by which the model made the timer's process grow and process_rss_bytes that all of that
             process took (null where the system does not tell), and the circumstances.
         costs: macs, params, weight_bytes, peak_activation_bytes of model.onnx.
-        calibration_images: on how many training pictures batch norm was recalibrated.
+        calibration_images: on how many training images batch norm was recalibrated.
         parity: `Parity.to_json()`.
         versions: of what it was made with (see `library_versions`).
         seed: of the run.
         precision: of model.onnx.
         form: of its graph, see `space.form`.
-        batch: how many pictures model.onnx takes at once, or `dynamic`; all is stated for one at a time.
+        batch: how many images model.onnx takes at once, or `dynamic`; all is stated for one at a time.
         preprocessing_included: whether models normalise pixels themselves, and latencies include that. Resizing and
             cropping are never inside.
         size_bytes: of model.onnx.
@@ -51,10 +51,10 @@ class Manifest:
         splits: by name how many images a split of the data set has, and its sha256.
         found: how the network was found, and what that cost: strategy, evaluations, search_seconds, train_seconds,
             front_networks, the budgets, and `spent`: seconds and energy_joules by stage (null where not readable).
-        fine_tuning: how the network was taught on its own after the search: `dataset`, `training_images`, `epochs`,
+        fine_tuning: how the network was trained on its own after the search: `dataset`, `training_images`, `epochs`,
             `start` (inherited weights, or fresh ones), `teacher` (none, or the largest), `learning_rate_share`,
-            `supernet` (the dataset it was taught and the sha256 of its weights), `val_top1_before` (null where the
-            supernet was taught other pictures, whose classifier was replaced) and `val_top1_after`, `seconds`; what an
+            `supernet` (the dataset it was trained and the sha256 of its weights), `val_top1_before` (null where the
+            supernet was trained on other images, whose classifier was replaced) and `val_top1_after`, `seconds`; what an
             older run did not record is null. Empty where the network's weights are as it inherited them.
         licences: notes on latency tables of others that the predictions rest on.
         samples: the file of sample inputs, how many there are, and for each model the tolerance of its outputs.
@@ -125,7 +125,7 @@ SHIPPED_KEYS = (
     "value_us",
     "upper_us",
 )
-EVIDENCE_KEYS = ("sessions", "repeated", "doubts", "model_rss_bytes", "process_rss_bytes")
+EVIDENCE_KEYS = ("sessions", "repeated", "warnings", "model_rss_bytes", "process_rss_bytes")
 
 
 def deployed_latency(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

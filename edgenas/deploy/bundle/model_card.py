@@ -15,13 +15,13 @@ from edgenas.training.data.preprocess import Preprocess
 
 README = """# {name}
 
-Pictures to labels with ONNX Runtime. Needs Python 3.9 or newer and `pip install numpy onnxruntime pillow`.
+Images to labels with ONNX Runtime. Needs Python 3.9 or newer and `pip install numpy onnxruntime pillow`.
 
-    python run.py model.onnx picture.png
+    python run.py model.onnx image.png
     python bench.py model.onnx
     python verify.py
 
-The first prints the classes of a picture, the second how long the model takes on this machine, the third whether this
+The first prints the classes of an image, the second how long the model takes on this machine, the third whether this
 bundle is whole and computes here what it should (neither needs pillow; `verify.py --budget 8ms` holds the latency to a
 budget). `MODEL_CARD.md` says what the model is for and how good it is, `manifest.json` says it all to machines.
 """
@@ -35,7 +35,7 @@ Models take RGB pixels of exactly {size} x {size}, uint8 (1, {size}, {size}, 3),
 cropping stay outside: `run.py` does them. Latencies include what is inside.
 """
 OPEN_BATCH_README = """
-Models take any number of pictures at once; accuracies and latencies are those of one at a time.
+Models take any number of images at once; accuracies and latencies are those of one at a time.
 """
 MEMORY = (
     "Memory: by how much the model made the timer's process grow, and what all of that process took at most, the "
@@ -101,9 +101,9 @@ def _metadata(manifest: Manifest) -> dict[str, Any]:
 def _purpose(manifest: Manifest) -> str:
     devices = ", ".join(map(markdown, manifest.latency)) or "any device"
     return (
-        f"Gives a picture one of {len(manifest.classes)} labels, on {devices}. A convolutional network, "
+        f"Gives an image one of {len(manifest.classes)} labels, on {devices}. A convolutional network, "
         f"`{manifest.arch}`, of {manifest.costs['params']:,} parameters and {manifest.costs['macs']:,} "
-        f"multiply-accumulates a picture, as ONNX; `run.py` prepares pictures and runs it."
+        f"multiply-accumulates an image, as ONNX; `run.py` prepares images and runs it."
     )
 
 
@@ -152,7 +152,7 @@ def _latency(manifest: Manifest) -> list[str]:
     if not rows:
         return ["Not measured."]
     inside = "with" if manifest.preprocessing_included else "without"
-    said = f"Milliseconds a picture, {inside} normalisation; decoding and resizing are never included."
+    said = f"Milliseconds an image, {inside} normalisation; decoding and resizing are never included."
     columns = ["device", "p50 [interval]", "p95", "predicted", "memory", "processor", "run by"]
     shipped = latency_sentences(deployed_latency(manifest.to_json()))
     lines = "\n".join(f"- {markdown_sentence(line)}." for line in shipped)
@@ -171,16 +171,16 @@ def _data(manifest: Manifest) -> str:
     size = preprocess.size
     said = f"{markdown(manifest.dataset)}: {sizes} images. " if sizes else f"{markdown(manifest.dataset)}. "
     return said + (
-        f"Pictures become {size} x {size} RGB: shorter side resized to {preprocess.shorter}, centre cropped, "
+        f"Images become {size} x {size} RGB: shorter side resized to {preprocess.shorter}, centre cropped, "
         "normalised. SHA-256 of each split are in `manifest.json`."
     )
 
 
 def _limits(manifest: Manifest) -> list[str]:
     limits = [
-        "It knows its labels alone, and gives one of them to any picture; its confidence is no probability of being "
-        "right on pictures unlike those it was taught with.",
-        "Accuracies hold for pictures like the test images, latencies for the machines and settings named.",
+        "It knows its labels alone, and gives one of them to any image; its confidence is no probability of being "
+        "right on images unlike those it was trained with.",
+        "Accuracies hold for images like the test images, latencies for the machines and settings named.",
     ]
     counts = manifest.accuracy.get("test_images_by_class") or []
     rough = [
@@ -215,16 +215,16 @@ def _tuning(manifest: Manifest) -> str:
     told = manifest.fine_tuning
     if not told:
         return "It was not fine-tuned: its weights are those that it inherited from the supernet."
-    pictures, epochs, supernet = told["training_images"], told["epochs"], told["supernet"]
-    learned = markdown(told["dataset"]) if pictures is None else f"{pictures:,} pictures of {markdown(told['dataset'])}"
+    images, epochs, supernet = told["training_images"], told["epochs"], told["supernet"]
+    learned = markdown(told["dataset"]) if images is None else f"{images:,} images of {markdown(told['dataset'])}"
     lasted = f"{told['seconds'] / 60:.1f} minutes" if epochs is None else f"{round(epochs, 2):g} epochs"
     fresh = told.get("start") == "fresh"
     lead = f"It was then fine-tuned on its own for {lasted} of {learned}, from the weights that it inherited"
     if fresh:
-        lead = f"It was then taught on its own for {lasted} of {learned}, from fresh weights"
+        lead = f"It was then trained on its own for {lasted} of {learned}, from fresh weights"
     after = _percent(told["val_top1_after"])
     if told["val_top1_before"] is None:
-        others = f" taught {markdown(supernet['dataset'])}" if supernet else ""
+        others = f" trained {markdown(supernet['dataset'])}" if supernet else ""
         return f"{lead} from the supernet{others}, and with a new classifier: validation top-1 {after}."
     before = "with those it inherited" if fresh else "before"
     return f"{lead}: validation top-1 {_percent(told['val_top1_before'])} {before}, {after} after."

@@ -20,7 +20,7 @@ from edgenas.training.data.preprocess import Preprocess
 SAMPLES = "samples.npz"
 IMAGES = 8
 COARSE = 6
-"""Values along a side of the noise that samples are drawn from: pictures have larger shapes, too."""
+"""Values along a side of the noise that samples are drawn from: images have larger shapes, too."""
 INT8_TOLERANCE = 0.1
 """Of the spread of a file's outputs. Integer kernels round differently from machine to machine; saturation, which is
 what goes wrong with them, is many times as much."""
@@ -29,7 +29,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def sample_pixels(size: int, seed: int = 0) -> Pixels:
-    """Smooth coloured noise, uint8 (8, size, size, 3): pictures of the user's would travel with every bundle."""
+    """Smooth coloured noise, uint8 (8, size, size, 3): images of the user's would travel with every bundle."""
     noise = torch.from_numpy(np.random.default_rng(seed).random((IMAGES, 3, COARSE, COARSE), np.float32))
     smooth = F.interpolate(noise, (size, size), mode="bicubic", align_corners=False).clamp_(0, 1)
     return (smooth * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
@@ -43,13 +43,13 @@ def make_samples(models: Mapping[str, Path], preprocess: Preprocess) -> tuple[by
 
     Args:
         models: files by what they are called in the bundle.
-        preprocess: how pictures become their inputs.
+        preprocess: how images become their inputs.
     """
     pixels = sample_pixels(preprocess.size)
-    pictures = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
     # They are of the network's own size: what comes after resizing and cropping.
     cropped = dataclasses.replace(preprocess, crop=1.0)
-    logits = {name: onnx_logits(path, pictures, cropped).numpy() for name, path in models.items()}
+    logits = {name: onnx_logits(path, images, cropped).numpy() for name, path in models.items()}
     stream = io.BytesIO()
     arrays: dict[str, Any] = {Path(name).stem: values for name, values in logits.items()}
     np.savez_compressed(stream, pixels=pixels, **arrays)
@@ -60,5 +60,5 @@ def make_samples(models: Mapping[str, Path], preprocess: Preprocess) -> tuple[by
 def _tolerance(model: Path, logits: npt.NDArray[np.float32]) -> float:
     if "quantiser_recipe" in model_metadata(model):
         return max(TOLERANCE, INT8_TOLERANCE * float(np.ptp(logits)))
-    # Noise may be answered more strongly than pictures are.
+    # Noise may be answered more strongly than images are.
     return TOLERANCE * max(1.0, float(np.abs(logits).max()) / 10)

@@ -23,7 +23,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import onnx
 
-from edgenas.deploy.onnx.graph_variants import averages_pictures, gather_gates
+from edgenas.deploy.onnx.graph_variants import averages_images, gather_gates
 
 Range = tuple[float, float]
 
@@ -53,7 +53,7 @@ def integer_form(model: onnx.ModelProto, in_float: Collection[str] = ()) -> onnx
             nodes += _hard_swish(node, weights)
         elif node.op_type == "HardSigmoid" and _scales(node, 1 / SPAN, SHIFT / SPAN):
             nodes += _hard_sigmoid(node, weights, _before(node, nodes, readers, in_float))
-        elif averages_pictures(node, constants):
+        elif averages_images(node, constants):
             nodes.append(onnx.helper.make_node("GlobalAveragePool", node.input[:1], node.output, node.name))
         else:
             nodes.append(node)

@@ -82,19 +82,19 @@ def quantise_each(
     """Write the int8 form of an exported file by each of several recipes.
 
     Input and output keep name, shape and type (float32). Metadata is kept, and says besides: precision,
-    quantiser_recipe, quantiser_images (how many pictures calibrated it), quantiser_images_sha256 (of the inputs made
+    quantiser_recipe, quantiser_images (how many images calibrated it), quantiser_images_sha256 (of the inputs made
     of them), source_sha256 (of `model`).
 
     Args:
         model: from `export_onnx`, of a calibrated subnet.
         outs: where each form goes; old files are replaced.
-        calibration: of training pictures.
+        calibration: of training images.
         images: how many of them to use, the first ones.
 
     Raises:
         UncalibratedError: `model` was exported for timing or from an uncalibrated subnet.
         UserError: `model` is no fp32 file of our exporter.
-        DataError: fewer pictures than `images`, or inputs that do not fit the model.
+        DataError: fewer images than `images`, or inputs that do not fit the model.
     """
     proto, metadata = _source(model)
     _refuse_undeployable(model, metadata)
@@ -138,7 +138,7 @@ class Choice:
     Attributes:
         recipe: the chosen one.
         path: its file.
-        top1: share of validation pictures classified right, by recipe.
+        top1: share of validation images classified right, by recipe.
     """
 
     recipe: QuantiserRecipe
@@ -156,7 +156,7 @@ def choose_recipe(files: Mapping[QuantiserRecipe, Path], score: Callable[[Path],
 
     Args:
         files: from `quantise_each`, in order of latency: among equally accurate ones the first is chosen.
-        score: top-1 on validation pictures, computed by the runtime.
+        score: top-1 on validation images, computed by the runtime.
     """
     if not files:
         raise ValueError("wanted at least one quantised file to choose from")
@@ -261,7 +261,7 @@ def _inputs(model: onnx.ModelProto, calibration: Inputs, images: int) -> list[np
     inputs = list(itertools.islice(calibration, images))
     if images < 1 or len(inputs) < images:
         raise DataError(
-            f"wanted {images} calibration pictures, got {len(inputs)}: ask for no more than there are, and at least 1"
+            f"wanted {images} calibration images, got {len(inputs)}: ask for no more than there are, and at least 1"
         )
     wanted = _input_shape(model)[1:]
     for value in inputs:

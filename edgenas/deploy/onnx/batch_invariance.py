@@ -1,4 +1,4 @@
-"""Proof that a file whose batch is open gives pictures the same logits in any company."""
+"""Proof that a file whose batch is open gives images the same logits in any company."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ BATCH = 7
 """Odd and no power of two, such as kernels are not written for."""
 
 
-def check_batches(onnx_path: Path, pictures: Tensor, preprocess: Preprocess, *, batch: int = BATCH) -> float:
-    """Greatest |Δlogit| between pictures run one by one and `batch` at a time.
+def check_batches(onnx_path: Path, images: Tensor, preprocess: Preprocess, *, batch: int = BATCH) -> float:
+    """Greatest |Δlogit| between images run one by one and `batch` at a time.
 
     Args:
         onnx_path: an exported file whose batch is open, fp32 or int8.
-        pictures: uint8 (n, 1 or 3, h, w), n at least 1.
+        images: uint8 (n, 1 or 3, h, w), n at least 1.
         preprocess: how they become inputs.
-        batch: pictures at a time.
+        batch: images at a time.
 
     Raises:
         ParityError: in fp32 a logit differs by more than 1e-3; in int8, where a rounding that falls to the other side
-            moves logits, fewer pictures get the same class than `least_agreement` asks for.
+            moves logits, fewer images get the same class than `least_agreement` asks for.
         UserError: no file, or the runtime cannot run it.
-        DataError: no pictures, or of another type or shape.
+        DataError: no images, or of another type or shape.
     """
-    single, together = (onnx_logits(onnx_path, pictures, preprocess, batch=size) for size in (1, batch))
+    single, together = (onnx_logits(onnx_path, images, preprocess, batch=size) for size in (1, batch))
     difference = float((single - together).abs().max())
     agreement = float((single.argmax(1) == together.argmax(1)).float().mean())
     int8 = "quantiser_recipe" in model_metadata(onnx_path)
     # Written so that a difference which is not a number fails.
-    if not agreement >= least_agreement(len(pictures)) - 1e-6 or not (int8 or difference <= TOLERANCE):
+    if not agreement >= least_agreement(len(images)) - 1e-6 or not (int8 or difference <= TOLERANCE):
         raise ParityError(
-            f"{onnx_path}: {batch} pictures at a time get other logits than one by one (by {difference:.3g}, top-1 "
+            f"{onnx_path}: {batch} images at a time get other logits than one by one (by {difference:.3g}, top-1 "
             f"agreement {agreement:.2%}): export with batch 1"
         )
     return difference

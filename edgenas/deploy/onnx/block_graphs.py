@@ -1,6 +1,6 @@
 """Graphs of blocks: cut out of an export of many, stitched into networks. Onnx alone, no torch.
 
-A block's graph does not depend on how big its pictures are, so one graph serves every input size.
+A block's graph does not depend on how big its images are, so one graph serves every input size.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ IR_VERSION = 10
 OPSET = 18
 """The opset that torch's exporter is written in; a higher one costs a conversion and older runtimes."""
 OPEN_BATCH = "batch"
-"""What a file calls the number of pictures where that is left open."""
+"""What a file calls the number of images where that is left open."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def stitch(parts: Sequence[tuple[str, BlockGraph]], source: Port, target: Port) 
 
 
 def open_batch(model: onnx.ModelProto) -> None:
-    """Leave open how many pictures a network takes at once, in place. Traced at batch 1, flattening says so."""
+    """Leave open how many images a network takes at once, in place. Traced at batch 1, flattening says so."""
     for port in (*model.graph.input, *model.graph.output):
         port.type.tensor_type.shape.dim[0].dim_param = OPEN_BATCH
     shapes = {node.input[1] for node in model.graph.node if node.op_type == "Reshape"}

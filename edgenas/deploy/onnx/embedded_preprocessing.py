@@ -1,6 +1,6 @@
 """Preprocessing inside the file: normalisation and layout become its first nodes, and it takes pixels as they are.
 
-Resizing and cropping stay outside: how is up to the picture's size, and libraries do them faster than a runtime.
+Resizing and cropping stay outside: how is up to the image's size, and libraries do them faster than a runtime.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edgenas.errors import UserError
 from edgenas.files import write_bytes
 from edgenas.training.data.preprocess import Preprocess
 
-PICTURE, PIXELS, PLACE = "picture", "pixels", "preprocessing"
+IMAGE, PIXELS, PLACE = "image", "pixels", "preprocessing"
 """The new input, the network's input behind it, and what the names of the nodes between begin with."""
 INCLUDED = "preprocessing_included"
 """Key of the file's metadata."""
@@ -28,13 +28,13 @@ INCLUDED = "preprocessing_included"
 def embed_preprocessing(model: Path, out: Path, preprocess: Preprocess) -> Path:
     """Write an exported file, fp32 or int8, with normalisation and layout inside.
 
-    Input `picture`: RGB pixels, uint8 (1, size, size, 3), resized and cropped; the output is as it was. A batch that
+    Input `image`: RGB pixels, uint8 (1, size, size, 3), resized and cropped; the output is as it was. A batch that
     is open stays so.
 
     Args:
         model: from `export_onnx`, or the int8 form of one.
         out: where it goes; an old file is replaced.
-        preprocess: how pictures become inputs of `model`.
+        preprocess: how images become inputs of `model`.
 
     Raises:
         UserError: another exporter's file, or preprocessing is in it already.
@@ -46,7 +46,7 @@ def embed_preprocessing(model: Path, out: Path, preprocess: Preprocess) -> Path:
     source = proto.graph.input[0]
     assert source.name == PIXELS
     batch, _, height, width = (size.dim_param or size.dim_value for size in source.type.tensor_type.shape.dim)
-    source.CopyFrom(onnx.helper.make_tensor_value_info(PICTURE, onnx.TensorProto.UINT8, (batch, height, width, 3)))
+    source.CopyFrom(onnx.helper.make_tensor_value_info(IMAGE, onnx.TensorProto.UINT8, (batch, height, width, 3)))
     nodes = [*_nodes(), *proto.graph.node]
     del proto.graph.node[:]
     proto.graph.node.extend(nodes)
@@ -65,7 +65,7 @@ def _nodes() -> list[onnx.NodeProto]:
         ("Mul", [f"{PLACE}/scale"], {}),
         ("Add", [f"{PLACE}/offset"], {}),
     ]
-    names = [PICTURE, *(f"{PLACE}/{operator}_{n}/output_0" for n, (operator, _, _) in enumerate(steps[:-1])), PIXELS]
+    names = [IMAGE, *(f"{PLACE}/{operator}_{n}/output_0" for n, (operator, _, _) in enumerate(steps[:-1])), PIXELS]
     return [
         onnx.helper.make_node(operator, [names[n], *constants], [names[n + 1]], f"{PLACE}/{operator}_{n}", **attributes)
         for n, (operator, constants, attributes) in enumerate(steps)
@@ -79,18 +79,18 @@ def _constants(preprocess: Preprocess) -> list[onnx.TensorProto]:
     return [onnx.numpy_helper.from_array(v.astype(np.float32), f"{PLACE}/{name}") for name, v in constants.items()]
 
 
-def device_inputs(pictures: Tensor, preprocess: Preprocess, *, embedded: bool) -> npt.NDArray[Any]:
-    """What a file is given for pictures, one after the other.
+def device_inputs(images: Tensor, preprocess: Preprocess, *, embedded: bool) -> npt.NDArray[Any]:
+    """What a file is given for images, one after the other.
 
     Args:
-        pictures: uint8 (n, 1 or 3, h, w).
+        images: uint8 (n, 1 or 3, h, w).
         preprocess: how they become inputs.
         embedded: whether the file normalises itself: then uint8 (n, size, size, 3), else float32 (n, 3, size, size).
 
     Raises:
-        DataError: pictures of another type or shape.
+        DataError: images of another type or shape.
     """
     if not embedded:
-        return preprocess(pictures).contiguous().numpy()
-    scaled = dataclasses.replace(preprocess, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))(pictures)
+        return preprocess(images).contiguous().numpy()
+    scaled = dataclasses.replace(preprocess, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))(images)
     return (scaled * 255).round().to(uint8).permute(0, 2, 3, 1).contiguous().numpy()

@@ -21,7 +21,7 @@ def in_form(graph: BlockGraph, spec: BlockSpec, form: ExportForm) -> BlockGraph:
     """One block's graph in the form asked for.
 
     Args:
-        graph: in the form `direct`, at any picture size.
+        graph: in the form `direct`, at any image size.
         spec: of the block at the size it is to have.
         form: see `space.form`.
 
@@ -36,7 +36,7 @@ def in_form(graph: BlockGraph, spec: BlockSpec, form: ExportForm) -> BlockGraph:
     return _blocked(pooled, spec.out_size) if form == "blocked" else pooled
 
 
-def averages_pictures(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:
+def averages_images(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:
     """Whether a node is a ReduceMean over height and width that keeps its four dimensions."""
     kept = all(attribute.i == 1 for attribute in node.attribute if attribute.name == "keepdims")
     if node.op_type != "ReduceMean" or not kept or len(node.input) < 2 or node.input[1] not in constants:
@@ -69,7 +69,7 @@ def _pooled(graph: BlockGraph) -> BlockGraph:
 
 
 def _global_average(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> onnx.NodeProto:
-    if not averages_pictures(node, constants):
+    if not averages_images(node, constants):
         return node
     return onnx.helper.make_node("GlobalAveragePool", node.input[:1], node.output)
 

@@ -33,7 +33,7 @@ MAX_DROP = 0.01
 """Of validation top-1 from fp32 to int8, unless a user allows another."""
 COMPARED_IMAGES = 256
 BATCH_SIZE = 256
-"""Pictures that are preprocessed together; the runtime gets them one by one."""
+"""Images that are preprocessed together; the runtime gets them one by one."""
 WORST_IMAGES = 8
 """On which a failed gate looks for the block that departs."""
 
@@ -43,10 +43,10 @@ class Parity:
     """How far ONNX Runtime's logits are from torch's (fp32), both on the CPU.
 
     Attributes:
-        images: number of pictures compared.
-        max_abs_difference: greatest |Δlogit| over all pictures and classes.
+        images: number of images compared.
+        max_abs_difference: greatest |Δlogit| over all images and classes.
         mean_abs_difference: mean |Δlogit|.
-        top1_agreement: share of pictures given the same class.
+        top1_agreement: share of images given the same class.
         optimisation_difference: greatest |Δlogit| between the runtime with all its graph optimisations and with none.
     """
 
@@ -67,7 +67,7 @@ class Int8Parity(Parity):
 
     Attributes:
         quantiser_recipe: how it was quantised.
-        val_images: number of validation pictures that both were scored on.
+        val_images: number of validation images that both were scored on.
         val_top1: of the int8 file.
         fp32_val_top1: of the fp32 file.
         val_top1_drop: from fp32 to int8, a fraction.
@@ -83,33 +83,33 @@ class Int8Parity(Parity):
 
 
 def check_parity(
-    subnet: Subnet, onnx_path: Path, pictures: Tensor, preprocess: Preprocess, *, tolerance: float = TOLERANCE
+    subnet: Subnet, onnx_path: Path, images: Tensor, preprocess: Preprocess, *, tolerance: float = TOLERANCE
 ) -> Parity:
     """Compare the exported fp32 file with the subnet it was made of.
 
     Args:
         subnet: calibrated; left as it was. It is run in fp32 on the CPU, whatever it was trained on.
         onnx_path: its exported file.
-        pictures: real ones, uint8 (n, 1 or 3, h, w), n at least 1.
+        images: real ones, uint8 (n, 1 or 3, h, w), n at least 1.
         preprocess: how they become inputs.
         tolerance: greatest |Δlogit| allowed, from torch, and by the runtime's graph optimisations.
 
     Raises:
         ParityError: the file is of another arch, breaks ONNX's rules, or a logit differs by more than `tolerance` (or
-            is not a number), or fewer pictures get the same class than `least_agreement` asks for.
+            is not a number), or fewer images get the same class than `least_agreement` asks for.
         UncalibratedError: the subnet was not calibrated.
         UserError: no file, or the runtime lacks an operator or opset of it.
-        DataError: no pictures, or of another type or shape.
+        DataError: no images, or of another type or shape.
     """
     metadata = _check_file(subnet, onnx_path)
-    parity, worst = _compared(subnet, onnx_path, pictures, preprocess)
+    parity, worst = _compared(subnet, onnx_path, images, preprocess)
     problems = _problems(parity, tolerance)
     if problems:
         # With preprocessing inside there is no input to give torch's inputs to; without it the file was proven first.
         found = None if INCLUDED in metadata else first_departing_block(subnet, onnx_path, preprocess(worst))
         place = f"the first block to depart is {found}" if found else "no single block departs"
         raise ParityError(
-            f"{onnx_path} is not the network that was scored: over {parity.images} pictures {'; '.join(problems)}; "
+            f"{onnx_path} is not the network that was scored: over {parity.images} images {'; '.join(problems)}; "
             f"{place}: export again"
         )
     return parity
@@ -129,49 +129,49 @@ def least_agreement(images: int) -> float:
 def check_int8_parity(
     subnet: Subnet,
     onnx_path: Path,
-    pictures: Tensor,
+    images: Tensor,
     labels: Tensor,
     preprocess: Preprocess,
     *,
     fp32_top1: float,
     max_drop: float = MAX_DROP,
 ) -> Int8Parity:
-    """Score an int8 file on validation pictures, and compare it with the subnet it was made of.
+    """Score an int8 file on validation images, and compare it with the subnet it was made of.
 
     Args:
         subnet: calibrated; left as it was.
         onnx_path: from `quantise`.
-        pictures: all validation pictures, uint8 (n, 1 or 3, h, w); logits are compared on the first 256.
+        images: all validation images, uint8 (n, 1 or 3, h, w); logits are compared on the first 256.
         labels: theirs, whole numbers (n,).
-        preprocess: how pictures become inputs.
-        fp32_top1: of the fp32 file on the same pictures.
+        preprocess: how images become inputs.
+        fp32_top1: of the fp32 file on the same images.
         max_drop: of top-1 allowed, a fraction.
 
     Raises:
         ParityError: the file is of another arch, is not int8, breaks ONNX's rules, or is less accurate than allowed.
         UncalibratedError: the subnet was not calibrated.
         UserError: no file, or the runtime lacks an operator or opset of it.
-        DataError: no pictures, or of another type or shape.
+        DataError: no images, or of another type or shape.
     """
     metadata = _check_file(subnet, onnx_path)
     if "quantiser_recipe" not in metadata:
         raise ParityError(f"{onnx_path} is not int8: wanted a file from edgenas.deploy.int8.quantize.quantise")
-    parity, worst = _compared(subnet, onnx_path, pictures[:COMPARED_IMAGES], preprocess)
-    val_top1 = onnx_top1(onnx_path, pictures, labels, preprocess)
+    parity, worst = _compared(subnet, onnx_path, images[:COMPARED_IMAGES], preprocess)
+    val_top1 = onnx_top1(onnx_path, images, labels, preprocess)
     drop = fp32_top1 - val_top1
-    # A drop of exactly the limit is allowed, and fractions of whole pictures are not exact.
+    # A drop of exactly the limit is allowed, and fractions of whole images are not exact.
     if not drop <= max_drop + 1e-9:
         departures = [] if INCLUDED in metadata else block_departures(subnet, onnx_path, preprocess(worst))
         step: Departure | str = greatest_step(departures) or "no single block"
         raise ParityError(
             f"{onnx_path} ({metadata['quantiser_recipe']}) has validation top-1 {val_top1:.2%}, {100 * drop:.2f} "
             f"points below fp32's {fp32_top1:.2%} (allowed: {100 * max_drop:.2f}); most error comes in at {step}: "
-            "try another recipe, calibrate on more pictures, or allow a greater drop"
+            "try another recipe, calibrate on more images, or allow a greater drop"
         )
     return Int8Parity(
         **parity.to_json(),
         quantiser_recipe=metadata["quantiser_recipe"],
-        val_images=len(pictures),
+        val_images=len(images),
         val_top1=val_top1,
         fp32_val_top1=fp32_top1,
         val_top1_drop=drop,
@@ -179,63 +179,63 @@ def check_int8_parity(
     )
 
 
-def onnx_top1(onnx_path: Path, pictures: Tensor, labels: Tensor, preprocess: Preprocess) -> float:
-    """Share of pictures that the exported file, run by ONNX Runtime, gives their label.
+def onnx_top1(onnx_path: Path, images: Tensor, labels: Tensor, preprocess: Preprocess) -> float:
+    """Share of images that the exported file, run by ONNX Runtime, gives their label.
 
     Args:
         onnx_path: an exported file, fp32 or int8.
-        pictures: uint8 (n, 1 or 3, h, w), n at least 1.
+        images: uint8 (n, 1 or 3, h, w), n at least 1.
         labels: whole numbers (n,).
-        preprocess: how pictures become inputs.
+        preprocess: how images become inputs.
 
     Raises:
         UserError: no file, or the runtime lacks an operator or opset of it.
-        DataError: no pictures, or of another type or shape.
+        DataError: no images, or of another type or shape.
     """
-    return int((onnx_classes(onnx_path, pictures, preprocess) == labels.cpu()).sum()) / len(pictures)
+    return int((onnx_classes(onnx_path, images, preprocess) == labels.cpu()).sum()) / len(images)
 
 
-def onnx_classes(onnx_path: Path, pictures: Tensor, preprocess: Preprocess) -> Tensor:
-    """The class (n,) that the exported file, run by ONNX Runtime, gives each picture; see `onnx_top1`."""
-    return onnx_logits(onnx_path, pictures, preprocess).argmax(1)
+def onnx_classes(onnx_path: Path, images: Tensor, preprocess: Preprocess) -> Tensor:
+    """The class (n,) that the exported file, run by ONNX Runtime, gives each image; see `onnx_top1`."""
+    return onnx_logits(onnx_path, images, preprocess).argmax(1)
 
 
 def onnx_logits(
-    onnx_path: Path, pictures: Tensor, preprocess: Preprocess, *, optimised: bool = True, batch: int = 1
+    onnx_path: Path, images: Tensor, preprocess: Preprocess, *, optimised: bool = True, batch: int = 1
 ) -> Tensor:
-    """Logits (n, classes) that ONNX Runtime computes on the CPU, picture by picture, as a device would.
+    """Logits (n, classes) that ONNX Runtime computes on the CPU, image by image, as a device would.
 
     int8 sums are exact, whatever this machine's CPU: a run gives devices whose kernels saturate 7-bit weights, whose
     sums stay below the limit.
 
-    Pictures are shared among torch's number of threads: small networks gain nothing from sharing an operator.
+    Images are shared among torch's number of threads: small networks gain nothing from sharing an operator.
 
     Args:
         onnx_path: an exported file, fp32 or int8.
-        pictures: uint8 (n, 1 or 3, h, w), n at least 1.
+        images: uint8 (n, 1 or 3, h, w), n at least 1.
         preprocess: how they become inputs.
         optimised: with all the runtime's graph optimisations, or with none.
-        batch: pictures at a time, where the file's batch is open.
+        batch: images at a time, where the file's batch is open.
 
     Raises:
         UserError: no file, or the runtime lacks an operator or opset of it.
-        DataError: no pictures, or of another type or shape.
+        DataError: no images, or of another type or shape.
     """
-    if len(pictures) == 0:
-        raise DataError("wanted at least one picture to run the exported file on, got none")
+    if len(images) == 0:
+        raise DataError("wanted at least one image to run the exported file on, got none")
     session = _session(onnx_path, optimised)
     run, threads = _runner(session, batch), torch.get_num_threads()
     embedded = session.get_inputs()[0].type == "tensor(uint8)"
     logits: list[npt.NDArray[np.float32]] = []
     with ThreadPoolExecutor(threads) as pool:
-        for part in torch.split(pictures.cpu(), BATCH_SIZE):
+        for part in torch.split(images.cpu(), BATCH_SIZE):
             inputs = device_inputs(part, preprocess, embedded=embedded)
             logits += pool.map(run, np.array_split(inputs, min(threads, len(inputs))))
     return torch.from_numpy(np.concatenate(logits))
 
 
 def _runner(session: onnxruntime.InferenceSession, batch: int) -> Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]:
-    """A function from inputs of n pictures to logits (n, classes), which may be called from several threads."""
+    """A function from inputs of n images to logits (n, classes), which may be called from several threads."""
     name = session.get_inputs()[0].name
 
     def run(inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -278,22 +278,22 @@ def _check_file(subnet: Subnet, onnx_path: Path) -> dict[str, str]:
     return metadata
 
 
-def _compared(subnet: Subnet, onnx_path: Path, pictures: Tensor, preprocess: Preprocess) -> tuple[Parity, Tensor]:
-    """The comparison, and the pictures whose logits differ most."""
-    got = onnx_logits(onnx_path, pictures, preprocess)
-    plain = onnx_logits(onnx_path, pictures, preprocess, optimised=False)
-    expected = _torch_logits(subnet, pictures, preprocess)
+def _compared(subnet: Subnet, onnx_path: Path, images: Tensor, preprocess: Preprocess) -> tuple[Parity, Tensor]:
+    """The comparison, and the images whose logits differ most."""
+    got = onnx_logits(onnx_path, images, preprocess)
+    plain = onnx_logits(onnx_path, images, preprocess, optimised=False)
+    expected = _torch_logits(subnet, images, preprocess)
     if got.shape != expected.shape:
         raise ParityError(f"{onnx_path} gives logits {tuple(got.shape)}, torch {tuple(expected.shape)}: export again")
     difference = (got - expected).abs()
     parity = Parity(
-        images=len(pictures),
+        images=len(images),
         max_abs_difference=float(difference.max()),
         mean_abs_difference=float(difference.mean()),
         top1_agreement=float((got.argmax(1) == expected.argmax(1)).float().mean()),
         optimisation_difference=float((got - plain).abs().max()),
     )
-    return parity, pictures[difference.amax(1).argsort(descending=True)[:WORST_IMAGES].to(pictures.device)]
+    return parity, images[difference.amax(1).argsort(descending=True)[:WORST_IMAGES].to(images.device)]
 
 
 def _problems(parity: Parity, tolerance: float) -> list[str]:
@@ -314,6 +314,6 @@ def _problems(parity: Parity, tolerance: float) -> list[str]:
 
 
 @torch.no_grad()
-def _torch_logits(subnet: Subnet, pictures: Tensor, preprocess: Preprocess) -> Tensor:
+def _torch_logits(subnet: Subnet, images: Tensor, preprocess: Preprocess) -> Tensor:
     network = copy.deepcopy(subnet).cpu().float().eval()
-    return torch.cat([network(preprocess(batch)) for batch in torch.split(pictures.cpu(), BATCH_SIZE)])
+    return torch.cat([network(preprocess(batch)) for batch in torch.split(images.cpu(), BATCH_SIZE)])

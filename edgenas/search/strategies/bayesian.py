@@ -14,7 +14,7 @@ from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Rep
 
 
 class BayesianStrategy(Strategy):
-    """Optuna's `TPESampler` over ordered genes. Infeasible candidates teach it nothing.
+    """Optuna's `TPESampler` over ordered genes. Infeasible candidates train it nothing.
 
     Every evaluation is added as a finished trial, whoever proposed it; what Optuna proposes is only kept until
     the next telling, so that proposals of one batch differ.

@@ -25,7 +25,7 @@ class GradientStrategy(Strategy):
     """A small network models the objectives; each candidate descends its weighted sum from genes of its own.
 
     Weights are drawn anew for each candidate, so candidates spread along the front. Infeasible candidates
-    teach nothing.
+    train nothing.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A policy over genes, taught by the policy gradient.
+"""A policy over genes, trained by the policy gradient.
 
 Williams, "Simple statistical gradient-following algorithms for connectionist reinforcement learning", Machine Learning
 8, 1992; a controller of architectures: Pham et al., "Efficient Neural Architecture Search", ICML 2018.

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches of uint8 pictures."""
+"""Augmentation of whole batches of uint8 images."""
 
 from __future__ import annotations
 
@@ -12,38 +12,36 @@ from edgenas.config.sections import AugmentConfig
 from edgenas.training.distributed import ALONE, Processes
 
 
-def augment(
-    pictures: Tensor, config: AugmentConfig, generator: torch.Generator, processes: Processes = ALONE
-) -> Tensor:
-    """Shift every picture by at most `shift` of its shorter side, and flip half of them if `flip`.
+def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator, processes: Processes = ALONE) -> Tensor:
+    """Shift every image by at most `shift` of its shorter side, and flip half of them if `flip`.
 
     Shifts are whole pixels and repeat the edges; where `shift` is less than a pixel, nothing is shifted.
 
     Args:
-        pictures: uint8 (n, c, h, w), on any device.
+        images: uint8 (n, c, h, w), on any device.
         config: what to do.
-        generator: a CPU generator; draws do not depend on the device of the pictures.
+        generator: a CPU generator; draws do not depend on the device of the images.
         processes: who else has a share of the batch: draws are for all of it, so they do not depend on the number.
     """
     if config.flip:
-        pictures = _flip(pictures, generator, processes)
-    return _shift(pictures, config.shift, generator, processes) if config.shift else pictures
+        images = _flip(images, generator, processes)
+    return _shift(images, config.shift, generator, processes) if config.shift else images
 
 
-def _flip(pictures: Tensor, generator: torch.Generator, processes: Processes) -> Tensor:
-    whole = len(pictures) * processes.count
+def _flip(images: Tensor, generator: torch.Generator, processes: Processes) -> Tensor:
+    whole = len(images) * processes.count
     flipped = torch.rand(whole, generator=generator)[processes.rank :: processes.count] < 0.5
-    return torch.where(flipped.to(pictures.device).view(-1, 1, 1, 1), pictures.flip(-1), pictures)
+    return torch.where(flipped.to(images.device).view(-1, 1, 1, 1), images.flip(-1), images)
 
 
-def _shift(pictures: Tensor, share: float, generator: torch.Generator, processes: Processes) -> Tensor:
-    count, _, height, width = pictures.shape
+def _shift(images: Tensor, share: float, generator: torch.Generator, processes: Processes) -> Tensor:
+    count, _, height, width = images.shape
     # A little more, since shares that are whole pixels may not be so in floating point.
     margin = math.floor(share * min(height, width) + 1e-6)
-    padded = F.pad(pictures.float(), [margin] * 4, mode="replicate").to(torch.uint8)
+    padded = F.pad(images.float(), [margin] * 4, mode="replicate").to(torch.uint8)
     drawn = torch.randint(0, 2 * margin + 1, (2, count * processes.count, 1), generator=generator)
-    top, left = drawn[:, processes.rank :: processes.count].to(pictures.device)
-    rows = top + torch.arange(height, device=pictures.device)
-    columns = left + torch.arange(width, device=pictures.device)
-    batch = torch.arange(count, device=pictures.device).view(-1, 1, 1)
+    top, left = drawn[:, processes.rank :: processes.count].to(images.device)
+    rows = top + torch.arange(height, device=images.device)
+    columns = left + torch.arange(width, device=images.device)
+    batch = torch.arange(count, device=images.device).view(-1, 1, 1)
     return padded[batch, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)

@@ -1,6 +1,6 @@
-"""Pictures and labels, in three splits: train, validation (held out of train; all choices see it), test.
+"""Images and labels, in three splits: train, validation (held out of train; all choices see it), test.
 
-Small sets are decoded once and kept as uint8; picture files that would not fit are decoded as they are needed.
+Small sets are decoded once and kept as uint8; image files that would not fit are decoded as they are needed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edgenas.errors import DataError, shortened
 from edgenas.files import user_path
 from edgenas.supernet.pixels import Pixels
 from edgenas.training.data.decoding import cores
-from edgenas.training.data.image_files import PictureFiles, Reading, digest, picture_sizes
+from edgenas.training.data.image_files import ImageFiles, Reading, digest, image_sizes
 from edgenas.training.data.image_folder import (
     ImageFolder,
     Part,
@@ -36,7 +36,7 @@ from edgenas.training.data.splitting import Indices, divide, equal_groups, excha
 from edgenas.training.data.stored_range import range_problem
 
 NAMED_SETS = {"digits": digits, "fashion-mnist": fashion_mnist, "cifar10": cifar10, "cifar100": cifar100}
-SIZED_PICTURES = 2000
+SIZED_IMAGES = 2000
 MAX_RESOLUTION = 224
 Progress = Callable[[str, int, int], None]
 
@@ -51,8 +51,8 @@ class Dataset:
         train: what the supernet learns from.
         validation: what every choice sees.
         test: what the chosen network is scored on, once.
-        presize: size that pictures of many sizes are kept at, None where the set has one size.
-        pixels: what input values mean to networks that are taught it.
+        presize: size that images of many sizes are kept at, None where the set has one size.
+        pixels: what input values mean to networks that are trained it.
         broken: files that cannot be read and are left out.
         equal: images that have an equal one in what train and the splits held out of it are taken from.
         copies: files of splits held out of train that show what another split does; they are left out.
@@ -82,7 +82,7 @@ class Dataset:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def digest(self) -> str:
-        """SHA-256 over pictures and labels of all splits, in order: equal digests mean equal splits.
+        """SHA-256 over images and labels of all splits, in order: equal digests mean equal splits.
 
         Of files that are not kept decoded, names and sizes stand for their pixels.
         """
@@ -94,7 +94,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class SetSize:
-    """Pictures of each split and classes, known without opening a picture."""
+    """Images of each split and classes, known without opening an image."""
 
     train: int
     validation: int
@@ -108,7 +108,7 @@ NAMED_SIZES = {
     "cifar10": (50_000, 10_000, 10),
     "cifar100": (50_000, 10_000, 100),
 }
-"""Training pictures before validation is held out, test pictures, classes."""
+"""Training images before validation is held out, test images, classes."""
 
 
 def set_size(config: DataConfig, seed: int) -> SetSize:
@@ -139,10 +139,10 @@ def load_dataset(
     Args:
         config: which set.
         seed: of the validation split and of `limit`.
-        resolution: the largest that networks will ask for; larger picture files are kept at this size.
+        resolution: the largest that networks will ask for; larger image files are kept at this size.
         known_unused: unreadable files and copies, found when the set was loaded before; None to look for them. Only
             files that are not kept decoded need it.
-        progress: called with what is being done, pictures done and in all.
+        progress: called with what is being done, images done and in all.
 
     Raises:
         DataError: its files are missing or broken, or too few for the splits asked for.
@@ -151,7 +151,7 @@ def load_dataset(
         return _load_folder(config, seed, resolution, known_unused, progress)
     whole, test, classes = NAMED_SETS[config.name](config.path)
     labels = whole.labels.numpy()
-    copies = equal_groups([digest(picture) for picture in whole.tensor()])
+    copies = equal_groups([digest(image) for image in whole.tensor()])
     parts = divide(labels, round(config.validation * len(whole)), seed)
     kept, held = exchange_copies(*parts, labels, copies)
     chosen = kept[limited(labels[kept], config.limit, seed)]
@@ -190,7 +190,7 @@ def _pixels(config: DataConfig) -> Pixels:
 
 def _path(config: DataConfig) -> Path:
     if config.path is None:
-        raise DataError("data.path is missing: wanted the folder that holds a sub-folder of pictures for each class")
+        raise DataError("data.path is missing: wanted the folder that holds a sub-folder of images for each class")
     return user_path(config.path)
 
 
@@ -205,7 +205,7 @@ def _limit(folder: ImageFolder, train: Part, limit: int | None, seed: int) -> In
     if limit is None or limit >= len(train):
         return np.arange(len(train))
     if limit < len(folder.classes):
-        raise DataError(f"data.limit is {limit}, wanted at least one picture for each of {len(folder.classes)} classes")
+        raise DataError(f"data.limit is {limit}, wanted at least one image for each of {len(folder.classes)} classes")
     return hold_out(train.labels, limit, seed, keep=0)[1]
 
 
@@ -215,10 +215,10 @@ def _shuffled(part: Part) -> Part:
 
 
 def _common_side(folder: ImageFolder, resolution: int) -> int:
-    """Size at which pictures are kept: `resolution`, or the middle picture's shorter side where that is smaller."""
+    """Size at which images are kept: `resolution`, or the middle image's shorter side where that is smaller."""
     names = folder.splits["train"].names
     # Evenly spaced, so that every class has its say; headers alone are read.
-    sizes = picture_sizes(folder.root, names[:: max(1, len(names) // SIZED_PICTURES)])
+    sizes = image_sizes(folder.root, names[:: max(1, len(names) // SIZED_IMAGES)])
     # Where none can be read, reading them all will say why.
     return min(resolution, int(np.median([min(size) for size in sizes]))) if sizes else resolution
 
@@ -227,7 +227,7 @@ def _common_side(folder: ImageFolder, resolution: int) -> int:
 class _Loaded:
     """Splits of class folders, in which nothing is left out yet, and what reading their files has shown."""
 
-    pictures: dict[str, torch.Tensor | PictureFiles] = field(default_factory=dict)
+    images: dict[str, torch.Tensor | ImageFiles] = field(default_factory=dict)
     readings: dict[str, Reading] = field(default_factory=dict)
 
 
@@ -243,7 +243,7 @@ def _load_folder(
     _check_usable(folder, loaded, unread, sum(map(len, parts.values())))
     copies = _copies(parts, held_out(folder.splits), loaded.readings)
     left_out = {*unread, *copies, *(known_unused or ())}
-    splits = {name: _without(part, loaded.pictures[name], left_out) for name, part in parts.items()}
+    splits = {name: _without(part, loaded.images[name], left_out) for name, part in parts.items()}
     _check_classes(folder, splits)
     missing, equal = held_out(folder.splits), _count_equal(folder.copies)
     notes = [
@@ -277,16 +277,16 @@ def _read_parts(
 ) -> _Loaded:
     """Decode what fits in memory; read the rest once, unless it is known what of it is not used."""
     loaded, left = _Loaded(), config.memory_mb * 1_000_000
-    # Training pictures last: they are the most, and the only ones that are read once an epoch.
+    # Training images last: they are the most, and the only ones that are read once an epoch.
     for name in ("validation", "test", "train"):
-        step = None if progress is None else _labelled(progress, f"reading {name} pictures")
-        files = PictureFiles(folder.root, parts[name].names, side, config.workers or cores())
+        step = None if progress is None else _labelled(progress, f"reading {name} images")
+        files = ImageFiles(folder.root, parts[name].names, side, config.workers or cores())
         size = 3 * side * side * len(files)
         if size <= left:
             left -= size
-            loaded.pictures[name], loaded.readings[name] = files.load(step)
+            loaded.images[name], loaded.readings[name] = files.load(step)
         else:
-            loaded.pictures[name] = files
+            loaded.images[name] = files
             loaded.readings[name] = files.read(step) if known_unused is None else Reading()
     return loaded
 
@@ -319,12 +319,12 @@ def _copies(parts: Mapping[str, Part], missing: Sequence[str], readings: Mapping
     return copies
 
 
-def _without(part: Part, pictures: torch.Tensor | PictureFiles, left_out: Collection[str]) -> Split:
+def _without(part: Part, images: torch.Tensor | ImageFiles, left_out: Collection[str]) -> Split:
     labels = torch.from_numpy(part.labels)
     good = np.flatnonzero([name not in left_out for name in part.names])
     if len(good) == len(part):
-        return Split(pictures, labels)
-    chosen = pictures.subset(good) if isinstance(pictures, PictureFiles) else pictures[good]
+        return Split(images, labels)
+    chosen = images.subset(good) if isinstance(images, ImageFiles) else images[good]
     return Split(chosen, labels[good])
 
 
@@ -333,7 +333,7 @@ def _check_classes(folder: ImageFolder, splits: Mapping[str, Split]) -> None:
         counts = split.counts(len(folder.classes))
         if 0 in counts:
             raise DataError(
-                f"{folder.root}: no {name} picture of class {folder.classes[counts.index(0)]!r} is left: add pictures, "
+                f"{folder.root}: no {name} image of class {folder.classes[counts.index(0)]!r} is left: add images, "
                 "enlarge data.validation, data.test or data.limit, or remove the class"
             )
 
@@ -341,31 +341,28 @@ def _check_classes(folder: ImageFolder, splits: Mapping[str, Split]) -> None:
 def _remarks(folder: ImageFolder, unread: Mapping[str, str]) -> list[str]:
     notes = [*folder.remarks]
     if unread:
-        notes.append(f"{len(unread)} pictures cannot be read and are left out: {causes_text(unread)}")
+        notes.append(f"{len(unread)} images cannot be read and are left out: {causes_text(unread)}")
     if folder.left_out:
-        notes.append(
-            f"{len(folder.left_out)} files look like pictures and are left out: {causes_text(folder.left_out)}"
-        )
+        notes.append(f"{len(folder.left_out)} files look like images and are left out: {causes_text(folder.left_out)}")
     if folder.ignored:
-        notes.append(f"{len(folder.ignored)} files or folders are no pictures and are left out: {folder.ignored[0]}")
+        notes.append(f"{len(folder.ignored)} files or folders are no images and are left out: {folder.ignored[0]}")
     if folder.set_aside:
         notes.append(
-            f"{sum(folder.set_aside.values())} pictures that are hidden or in folders of tools (thumbnails, recycle "
+            f"{sum(folder.set_aside.values())} images that are hidden or in folders of tools (thumbnails, recycle "
             f"bins) are left out: {shortened(folder.set_aside)}"
         )
     return notes
 
 
 def _leaks(readings: Mapping[str, Reading], missing: Sequence[str]) -> list[str]:
-    """Pictures of a split of its own that training sees too make the reported accuracy too good."""
+    """Images of a split of its own that training sees too make the reported accuracy too good."""
     notes, seen = [], set(readings["train"].contents.values())
     for name in ("validation", "test"):
         contents = set(readings[name].contents.values())
         shared = sum(content in seen for content in readings[name].contents.values())
         if shared and name not in missing:
             notes.append(
-                f"{shared} {name} pictures are also among the training pictures: the {name} accuracy is too good by "
-                "them"
+                f"{shared} {name} images are also among the training images: the {name} accuracy is too good by them"
             )
         seen |= contents
     return notes

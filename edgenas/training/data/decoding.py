@@ -74,7 +74,7 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def open_picture(path: Path) -> Image.Image:
+def open_image(path: Path) -> Image.Image:
     """Read an image file whole: upright 8-bit RGB.
 
     Raises:
@@ -93,12 +93,12 @@ def decode(path: Path) -> Decoded:
         UnreadableImage: missing, truncated, not an image, too narrow, or with pixels of unknown range.
     """
     try:
-        with Image.open(path, formats=_formats()) as picture:
-            _check_kind(picture)
-            storage = _storage(picture)
-            picture.load()
-            _check_shape(picture)
-            return _upright(_eight_bit(picture, storage), orientation(picture))
+        with Image.open(path, formats=_formats()) as image:
+            _check_kind(image)
+            storage = _storage(image)
+            image.load()
+            _check_shape(image)
+            return _upright(_eight_bit(image, storage), orientation(image))
     # Decoders of the many formats raise what they like at broken data.
     except Exception as error:
         raise UnreadableImage(path, _cause(path, error)) from None
@@ -110,24 +110,24 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         Exception: of Pillow's many kinds, where the header cannot be read.
     """
-    with Image.open(path, formats=_formats()) as picture:
-        turned = orientation(picture) >= 5
-        return (picture.height, picture.width) if turned else picture.size
+    with Image.open(path, formats=_formats()) as image:
+        turned = orientation(image) >= 5
+        return (image.height, image.width) if turned else image.size
 
 
-def orientation(picture: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 where it is missing or nonsense. Nothing else is read, and nothing written."""
     try:
-        value = picture.getexif().get(ORIENTATION, 1)
+        value = image.getexif().get(ORIENTATION, 1)
     # Cameras write odd EXIF blocks; the pixels are whole all the same.
     except Exception:
         return 1
     return value if isinstance(value, int) and value in TURNS else 1
 
 
-def _check_kind(picture: Image.Image) -> None:
+def _check_kind(image: Image.Image) -> None:
     """Refuse TIFF files whose numbers or whose first image are not what one would see."""
-    tags = getattr(picture, "tag_v2", None)
+    tags = getattr(image, "tag_v2", None)
     if tags is None:
         return
     if DNG_VERSION in tags or _first(tags.get(SUBFILE, 0)) & 1:
@@ -141,58 +141,58 @@ def _first(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _storage(picture: ImageFile) -> str:
+def _storage(image: ImageFile) -> str:
     """Pillow's description of the file's pixels, like `RGB;16B`, which loading discards."""
-    if not picture.tile:
+    if not image.tile:
         return ""
-    layout = picture.tile[0][3]
-    if picture.format == "PPM" and isinstance(layout, tuple) and layout[1] == 65535:
+    layout = image.tile[0][3]
+    if image.format == "PPM" and isinstance(layout, tuple) and layout[1] == 65535:
         return f"{layout[0]};16"
     return str(layout)
 
 
-def _check_shape(picture: Image.Image) -> None:
+def _check_shape(image: Image.Image) -> None:
     # A very narrow image, its shorter side resized, would be millions of pixels long.
-    if max(picture.size) > MAX_ASPECT * min(picture.size):
-        raise DataError(f"it has {picture.width} x {picture.height} pixels: too narrow to take a square out of")
+    if max(image.size) > MAX_ASPECT * min(image.size):
+        raise DataError(f"it has {image.width} x {image.height} pixels: too narrow to take a square out of")
 
 
-def _eight_bit(picture: Image.Image, storage: str) -> Decoded:
+def _eight_bit(image: Image.Image, storage: str) -> Decoded:
     """RGB, not yet turned."""
-    if picture.mode == "F":
+    if image.mode == "F":
         raise DataError("its pixels are floating-point numbers of unknown range: save it with 8 or 16 bits")
-    if picture.mode.startswith("I"):
-        return _deep_grey(picture, storage)
-    return Decoded(_on_white(picture), _used_of_channels(picture) if ";16" in storage else None)
+    if image.mode.startswith("I"):
+        return _deep_grey(image, storage)
+    return Decoded(_on_white(image), _used_of_channels(image) if ";16" in storage else None)
 
 
-def _used_of_channels(picture: Image.Image) -> float:
+def _used_of_channels(image: Image.Image) -> float:
     """Largest level of any colour. Of 16 bits a channel Pillow keeps the upper eight."""
-    colours = [picture.getchannel(band) for band in picture.getbands() if band not in "Aa"]
+    colours = [image.getchannel(band) for band in image.getbands() if band not in "Aa"]
     return max(float(np.asarray(colour).max()) for colour in colours) / 255
 
 
-def _deep_grey(picture: Image.Image, storage: str) -> Decoded:
+def _deep_grey(image: Image.Image, storage: str) -> Decoded:
     if "I;32" in storage:
         raise DataError("its pixels are 32-bit numbers of unknown range: save it with 8 or 16 bits")
-    tags = getattr(picture, "tag_v2", {})
+    tags = getattr(image, "tag_v2", {})
     highest = 4095 if _first(tags.get(BITS, 16)) == 12 else 65535
-    pixels = np.asarray(picture).astype(np.float64)
-    clear = pixels == picture.info.get("transparency", -1)
+    pixels = np.asarray(image).astype(np.float64)
+    clear = pixels == image.info.get("transparency", -1)
     if _first(tags.get(PHOTOMETRIC, 1)) == 0:
         pixels = highest - pixels
     grey = np.clip(np.rint(pixels * 255 / highest), 0, 255).astype(np.uint8)
     return Decoded(Image.fromarray(np.where(clear, np.uint8(255), grey)).convert("RGB"), float(pixels.max() / highest))
 
 
-def _on_white(picture: Image.Image) -> Image.Image:
+def _on_white(image: Image.Image) -> Image.Image:
     premultiplied = {"La": "LA", "RGBa": "RGBA"}
-    if picture.mode in premultiplied:
-        picture = picture.convert(premultiplied[picture.mode])
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        layer = picture.convert("RGBA")
+    if image.mode in premultiplied:
+        image = image.convert(premultiplied[image.mode])
+    if "A" in image.getbands() or "transparency" in image.info:
+        layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return picture.convert("RGB")
+    return image.convert("RGB")
 
 
 def _upright(decoded: Decoded, turned: int) -> Decoded:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from edgenas.training.data.decoding import UnreadableImage, decode, image_size, open_picture, quiet_pillow
+from edgenas.training.data.decoding import UnreadableImage, decode, image_size, open_image, quiet_pillow
 from edgenas.training.data.splitting import Indices
 
 BATCHES_AHEAD = 4
@@ -37,13 +37,13 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class PictureFiles:
-    """Picture files that are decoded when they are asked for: `files[indices]` is uint8 (n, 3, side, side).
+class ImageFiles:
+    """Image files that are decoded when they are asked for: `files[indices]` is uint8 (n, 3, side, side).
 
     Attributes:
         root: folder of the set.
         names: paths of the files within it.
-        side: size that every picture gets: shorter side resized to it, centre cropped.
+        side: size that every image gets: shorter side resized to it, centre cropped.
         workers: threads that decode; Pillow decodes outside of Python's lock.
     """
 
@@ -58,9 +58,9 @@ class PictureFiles:
     def __getitem__(self, index: slice | Tensor) -> Tensor:
         return next(self.stream([np.arange(len(self))[index if isinstance(index, slice) else index.numpy()]]))
 
-    def subset(self, indices: Indices) -> PictureFiles:
+    def subset(self, indices: Indices) -> ImageFiles:
         """The files at `indices`, in that order, still to be decoded."""
-        return PictureFiles(self.root, tuple(self.names[i] for i in indices), self.side, self.workers)
+        return ImageFiles(self.root, tuple(self.names[i] for i in indices), self.side, self.workers)
 
     def stream(self, batches: Iterable[Indices]) -> Iterator[Tensor]:
         """Decoded batches in the order of `batches`, the next ones read ahead while one is used.
@@ -69,7 +69,7 @@ class PictureFiles:
             DataError: a file cannot be read any more.
         """
         waiting: deque[list[Future[Tensor]]] = deque()
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="pictures")
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="images")
         try:
             for indices in batches:
                 waiting.append([pool.submit(self._decode, int(index)) for index in indices])
@@ -82,16 +82,16 @@ class PictureFiles:
 
     def load(self, progress: Progress | None = None) -> tuple[Tensor, Reading]:
         """Decode all files: uint8 (n, 3, side, side), and what was found. Rows of unreadable files are black."""
-        pictures = torch.zeros((len(self), 3, self.side, self.side), dtype=torch.uint8)
+        images = torch.zeros((len(self), 3, self.side, self.side), dtype=torch.uint8)
 
-        def keep(index: int, picture: Tensor) -> None:
-            pictures[index] = picture
+        def keep(index: int, image: Tensor) -> None:
+            images[index] = image
 
-        return pictures, self._each(keep, progress)
+        return images, self._each(keep, progress)
 
     def read(self, progress: Progress | None = None) -> Reading:
         """Decode all files to their end, and keep none."""
-        return self._each(lambda index, picture: None, progress)
+        return self._each(lambda index, image: None, progress)
 
     def _each(self, use: Callable[[int, Tensor], None], progress: Progress | None) -> Reading:
         reading = Reading()
@@ -102,11 +102,11 @@ class PictureFiles:
             except UnreadableImage as error:
                 reading.unread[index] = error.cause
                 return
-            picture = to_tensor(fit(decoded.image, self.side))
-            reading.contents[index] = digest(picture)
+            image = to_tensor(fit(decoded.image, self.side))
+            reading.contents[index] = digest(image)
             if decoded.used is not None:
                 reading.used[index] = decoded.used
-            use(index, picture)
+            use(index, image)
 
         with quiet_pillow(), ThreadPoolExecutor(self.workers) as pool:
             for index, _ in enumerate(pool.map(read, range(len(self)))):
@@ -115,7 +115,7 @@ class PictureFiles:
         return reading
 
     def _decode(self, index: int) -> Tensor:
-        return to_tensor(fit(open_picture(self.root / self.names[index]), self.side))
+        return to_tensor(fit(open_image(self.root / self.names[index]), self.side))
 
 
 def _stacked(futures: list[Future[Tensor]], side: int) -> Tensor:
@@ -124,29 +124,29 @@ def _stacked(futures: list[Future[Tensor]], side: int) -> Tensor:
     return torch.stack([future.result() for future in futures])
 
 
-def fit(picture: Image.Image, side: int) -> Image.Image:
+def fit(image: Image.Image, side: int) -> Image.Image:
     """Shorter side resized to `side` (bilinear, antialiased), centre cropped to a square."""
-    short = min(picture.size)
+    short = min(image.size)
     if short != side:
-        width, height = (max(side, round(length * side / short)) for length in picture.size)
+        width, height = (max(side, round(length * side / short)) for length in image.size)
         # Rows first: which comes first is up to Pillow's version otherwise, and is a level apart.
-        for size in ((width, picture.height), (width, height)):
-            picture = picture.resize(size, Image.Resampling.BILINEAR)
-    left, top = ((length - side) // 2 for length in picture.size)
-    return picture.crop((left, top, left + side, top + side))
+        for size in ((width, image.height), (width, height)):
+            image = image.resize(size, Image.Resampling.BILINEAR)
+    left, top = ((length - side) // 2 for length in image.size)
+    return image.crop((left, top, left + side, top + side))
 
 
-def to_tensor(picture: Image.Image) -> Tensor:
-    """An RGB picture as uint8 (3, h, w)."""
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+def to_tensor(image: Image.Image) -> Tensor:
+    """An RGB image as uint8 (3, h, w)."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
-def digest(picture: Tensor) -> bytes:
+def digest(image: Tensor) -> bytes:
     """Return 16 bytes that are equal for equal images of one shape."""
-    return hashlib.blake2b(picture.numpy().tobytes(), digest_size=16).digest()
+    return hashlib.blake2b(image.numpy().tobytes(), digest_size=16).digest()
 
 
-def picture_sizes(root: Path, names: Sequence[str]) -> list[tuple[int, int]]:
+def image_sizes(root: Path, names: Sequence[str]) -> list[tuple[int, int]]:
     """Return width and height in pixels of upright images, from their headers; unreadable ones are left out."""
     sizes = []
     with quiet_pillow():

@@ -72,7 +72,7 @@ def scan(root: Path) -> ImageFolder:
     """
     if not root.is_dir():
         raise DataError(
-            f"{root}: no such folder: wanted one with a sub-folder of pictures for each class (paths are relative to "
+            f"{root}: no such folder: wanted one with a sub-folder of images for each class (paths are relative to "
             f"where the command is run, now {Path.cwd()})"
         )
     split_folders = _split_folders(root)
@@ -106,7 +106,7 @@ def problem_with(folder: ImageFolder, unread: Mapping[str, str], images: int) ->
     if len(unused) <= UNUSED_SHARE * total:
         return None
     return (
-        f"{len(unused)} of {total} pictures cannot be read or used; at most {UNUSED_SHARE:.0%} are passed over: "
+        f"{len(unused)} of {total} images cannot be read or used; at most {UNUSED_SHARE:.0%} are passed over: "
         f"{causes_text(unused)}"
     )
 
@@ -116,13 +116,13 @@ def three_parts(folder: ImageFolder, validation: float, test: float, seed: int, 
 
     Args:
         folder: what was scanned.
-        validation: share of the training pictures, once test is taken, that becomes validation.
-        test: share of the pictures that becomes test.
+        validation: share of the training images, once test is taken, that becomes validation.
+        test: share of the images that becomes test.
         seed: of the validation split.
         test_seed: of the test split, which stays the same whatever the run's seed.
 
     Raises:
-        DataError: a class has too few different pictures to be in all three.
+        DataError: a class has too few different images to be in all three.
     """
     train = folder.splits["train"]
     missing = held_out(folder.splits)
@@ -132,7 +132,7 @@ def three_parts(folder: ImageFolder, validation: float, test: float, seed: int, 
     settings = {"test": (test, test_seed), "validation": (validation, seed)}
     for number, split in enumerate(missing):
         share, own_seed = settings[split]
-        # Every class keeps one picture for training, and one for each split that is still to be held out.
+        # Every class keeps one image for training, and one for each split that is still to be held out.
         kept, held = hold_out(
             train.labels, round(share * len(train)), own_seed, keep=len(missing) - number, copies=copies
         )
@@ -145,19 +145,19 @@ def held_out(splits: Collection[str]) -> list[str]:
     return [split for split in ("test", "validation") if split not in splits]
 
 
-def pictures_wanted(missing: Sequence[str]) -> int:
-    """Training pictures that every class must have at least, where `missing` are held out of them."""
+def images_wanted(missing: Sequence[str]) -> int:
+    """Training images that every class must have at least, where `missing` are held out of them."""
     return 1 + len(missing)
 
 
 def imbalance_notes(counts: Mapping[str, int]) -> list[str]:
-    """A remark on classes of very uneven size; none, if they are not. `counts` are training pictures by class."""
+    """A remark on classes of very uneven size; none, if they are not. `counts` are training images by class."""
     low, high = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
     if counts[high] <= IMBALANCE * counts[low]:
         return []
     return [
-        f"class sizes are uneven: {counts[low]} training pictures of {low!r}, {counts[high]} of {high!r}; top-1 is an "
-        "average over pictures, so large classes weigh more"
+        f"class sizes are uneven: {counts[low]} training images of {low!r}, {counts[high]} of {high!r}; top-1 is an "
+        "average over images, so large classes weigh more"
     ]
 
 
@@ -180,7 +180,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
         held = next(iter(found.values())).name
         raise DataError(
             f"{root} holds {held}/, which its name makes the folder of a split, but no train/: if it is a split, "
-            f"rename the folder of training pictures train/; {CLASS_NAMED_SO}"
+            f"rename the folder of training images train/; {CLASS_NAMED_SO}"
         )
     return {split: found[split] for split in ("train", "validation", "test") if split in found}
 
@@ -213,7 +213,7 @@ def _classes(splits: dict[str, Path]) -> tuple[str, ...]:
         if split_of(train.name) == "train":
             taken = f" (its name makes it the folder of the training split; {CLASS_NAMED_SO})"
         raise DataError(
-            f"{train}{taken}: wanted a sub-folder of pictures for each of 2 or more classes, got {came}{inside}"
+            f"{train}{taken}: wanted a sub-folder of images for each of 2 or more classes, got {came}{inside}"
         )
     unnamed = [name for name in classes if shown(name) != name]
     if unnamed:
@@ -222,7 +222,7 @@ def _classes(splits: dict[str, Path]) -> tuple[str, ...]:
         if apart != CASE:
             raise DataError(
                 f"{train}: class folders {one!a} and {other!a} look the same and differ in {apart} only: "
-                "move the pictures of one into the other"
+                "move the images of one into the other"
             )
     _check_not_inside_out(train, classes)
     for split, folder in splits.items():
@@ -232,7 +232,7 @@ def _classes(splits: dict[str, Path]) -> tuple[str, ...]:
 
 def _case_remarks(classes: Sequence[str]) -> tuple[str, ...]:
     return tuple(
-        f"class folders {one!r} and {other!r} differ in {apart} only: move the pictures of one into the other if they "
+        f"class folders {one!r} and {other!r} differ in {apart} only: move the images of one into the other if they "
         "are one class"
         for one, other, apart in look_alikes(classes)
     )
@@ -280,15 +280,15 @@ def _part(listing: Listing, folder: Path, classes: Sequence[str]) -> Part:
             why = (
                 f" that can be used; {causes_text(own)}" if own else f" ({' '.join(SUFFIXES)}): add some, or remove it"
             )
-            raise DataError(f"{folder / name} holds no pictures{why}")
+            raise DataError(f"{folder / name} holds no images{why}")
     return Part(tuple(listing.images[begin:]), np.array(listing.labels[begin:], dtype=np.int64))
 
 
 def _check_counts(folder: ImageFolder, missing: list[str]) -> None:
-    wanted = pictures_wanted(missing)
+    wanted = images_wanted(missing)
     labels = folder.splits["train"].labels
     counts = np.bincount(labels, minlength=len(folder.classes))
-    # Equal pictures cannot be on two sides.
+    # Equal images cannot be on two sides.
     usable = np.bincount(labels[distinct_images(labels, folder.copies)], minlength=len(counts)) if missing else counts
     short = [
         f"{folder.classes[i]!r} has {counts[i]}" + (f" ({usable[i]} different ones)" if usable[i] < counts[i] else "")
@@ -296,6 +296,6 @@ def _check_counts(folder: ImageFolder, missing: list[str]) -> None:
     ]
     if short:
         raise DataError(
-            f"{folder.root}: class {shortened(short)}, wanted at least {wanted} training pictures a class, because "
-            f"{' and '.join(missing)} pictures are held out of them: add pictures, or remove the class"
+            f"{folder.root}: class {shortened(short)}, wanted at least {wanted} training images a class, because "
+            f"{' and '.join(missing)} images are held out of them: add images, or remove the class"
         )

@@ -31,9 +31,9 @@ FASHION_MNIST_CLASSES = (
 )
 # The test split of a set that brings none must not move with the run's seed, or runs could not be compared.
 TEST_SPLIT_SEED = 20
-DIGITS_TEST_PICTURES = 360
+DIGITS_TEST_IMAGES = 360
 Whole = tuple[Split, Split, tuple[str, ...]]
-"""Training pictures, test pictures, names of the classes."""
+"""Training images, test images, names of the classes."""
 
 
 def digits(path: Path | None) -> Whole:
@@ -47,10 +47,10 @@ def digits(path: Path | None) -> Whole:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    # Stored as 0..16; 255 / 16 makes them ordinary grey pictures.
-    pictures = torch.from_numpy((bunch.images * (255 / 16)).round().astype(np.uint8)).unsqueeze(1)
-    whole = Split(pictures, torch.from_numpy(bunch.target.astype(np.int64)))
-    rest, test = divide(whole.labels.numpy(), DIGITS_TEST_PICTURES, TEST_SPLIT_SEED)
+    # Stored as 0..16; 255 / 16 makes them ordinary grey images.
+    images = torch.from_numpy((bunch.images * (255 / 16)).round().astype(np.uint8)).unsqueeze(1)
+    whole = Split(images, torch.from_numpy(bunch.target.astype(np.int64)))
+    rest, test = divide(whole.labels.numpy(), DIGITS_TEST_IMAGES, TEST_SPLIT_SEED)
     return whole.take(rest), whole.take(test), tuple(str(digit) for digit in range(10))
 
 
@@ -69,8 +69,8 @@ def fashion_mnist(path: Path | None) -> Whole:
         for part in ("train", "t10k")
     ]
     for split in splits:
-        if len(split.pictures) != len(split.labels):
-            raise DataError(f"{folder}: {len(split.pictures)} pictures but {len(split.labels)} labels")
+        if len(split.images) != len(split.labels):
+            raise DataError(f"{folder}: {len(split.images)} images but {len(split.labels)} labels")
     return splits[0], splits[1], FASHION_MNIST_CLASSES
 
 
@@ -105,14 +105,14 @@ def _cifar(name: str, path: Path | None) -> Whole:
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise DataError(
             f"{name} is not in {root}, or broken, and cannot be downloaded ({error}): set data.path to the folder "
-            "that holds torchvision's copy, or give its pictures as class folders (data.name: imagefolder)"
+            "that holds torchvision's copy, or give its images as class folders (data.name: imagefolder)"
         ) from None
     train, test = (Split(_channels_first(part.data), torch.tensor(part.targets)) for part in parts)
     return train, test, tuple(parts[0].classes)
 
 
-def _channels_first(pictures: npt.NDArray[np.uint8]) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))
+def _channels_first(images: npt.NDArray[np.uint8]) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
 
 def _cache() -> Path:

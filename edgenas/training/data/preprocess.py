@@ -1,4 +1,4 @@
-"""Preprocess: the one description of how a picture becomes a network's input.
+"""Preprocess: the one description of how an image becomes a network's input.
 
 Training, evaluation, export, the kit's `run.py` and the bundle's manifest all carry this value.
 """
@@ -24,33 +24,33 @@ BLOCK = 32
 """New pixels computed at once: each is made of few old ones, so most of the whole matrix is zero."""
 
 
-def resize(pictures: Tensor, height: int, width: int) -> Tensor:
+def resize(images: Tensor, height: int, width: int) -> Tensor:
     """Resize along rows, then along columns, each as Pillow does, to the bit: bilinear, antialiased, whole values.
 
     The device's `run.py` uses Pillow, so that networks are scored on the pixels that they will see.
 
     Args:
-        pictures: uint8 (n, c, h, w).
+        images: uint8 (n, c, h, w).
         height: in pixels.
         width: in pixels.
 
     Returns:
         uint8 (n, c, height, width).
     """
-    old_height, old_width = pictures.shape[-2:]
+    old_height, old_width = images.shape[-2:]
     if old_width != width:
-        sums = pictures.new_empty((*pictures.shape[:-1], width), dtype=torch.float64)
-        pixels = pictures.double()
-        for new, old, weights in _weights(old_width, width, pictures.device):
+        sums = images.new_empty((*images.shape[:-1], width), dtype=torch.float64)
+        pixels = images.double()
+        for new, old, weights in _weights(old_width, width, images.device):
             sums[..., new] = pixels[..., old] @ weights.T
-        pictures = _whole(sums)
+        images = _whole(sums)
     if old_height != height:
-        sums = pictures.new_empty((*pictures.shape[:-2], height, width), dtype=torch.float64)
-        pixels = pictures.double()
-        for new, old, weights in _weights(old_height, height, pictures.device):
+        sums = images.new_empty((*images.shape[:-2], height, width), dtype=torch.float64)
+        pixels = images.double()
+        for new, old, weights in _weights(old_height, height, images.device):
             sums[..., new, :] = weights @ pixels[..., old, :]
-        pictures = _whole(sums)
-    return pictures
+        images = _whole(sums)
+    return images
 
 
 def _whole(sums: Tensor) -> Tensor:
@@ -89,9 +89,9 @@ def _span(length: int, size: int, place: int) -> tuple[int, list[int]]:
 class Preprocess:
     """Resize the shorter side to `size` (bilinear, antialiased), crop the centre, scale, normalise.
 
-    A pixel of 0..255 becomes `(pixel / 255 - mean) / std`, by channel. Grey pictures are repeated into three
-    channels. `presize` is a first resize and crop of the same kind, to the size at which picture files are kept for
-    training; pictures that are given to `__call__` have had it already. With a `crop` below 1, the shorter side is
+    A pixel of 0..255 becomes `(pixel / 255 - mean) / std`, by channel. Grey images are repeated into three
+    channels. `presize` is a first resize and crop of the same kind, to the size at which image files are kept for
+    training; images that are given to `__call__` have had it already. With a `crop` below 1, the shorter side is
     resized to `size / crop`, rounded up, so that the crop keeps this share of it.
     """
 
@@ -113,29 +113,27 @@ class Preprocess:
         """As it stands in a manifest."""
         return dataclasses.asdict(self)
 
-    def __call__(self, pictures: Tensor) -> Tensor:
+    def __call__(self, images: Tensor) -> Tensor:
         """uint8 (n, 1 or 3, h, w) to float32 (n, 3, size, size) in channels-last memory.
 
         Raises:
             DataError: another type or shape.
         """
-        if pictures.dtype != torch.uint8 or pictures.ndim != 4 or pictures.shape[1] not in (1, 3):
-            raise DataError(
-                f"wanted uint8 pictures of shape (n, 1 or 3, h, w), got {pictures.dtype} {tuple(pictures.shape)}"
-            )
-        pixels = self._crop(self._resize(pictures)).float().div(255)
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise DataError(f"wanted uint8 images of shape (n, 1 or 3, h, w), got {images.dtype} {tuple(images.shape)}")
+        pixels = self._crop(self._resize(images)).float().div(255)
         pixels = pixels.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         mean, std = (torch.tensor(v, device=pixels.device).view(1, 3, 1, 1) for v in (self.mean, self.std))
         return (pixels - mean) / std
 
-    def _resize(self, pictures: Tensor) -> Tensor:
-        height, width = pictures.shape[-2:]
+    def _resize(self, images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
         short, wanted = min(height, width), self.shorter
         if short == wanted:
-            return pictures
+            return images
         target = [max(wanted, round(side * wanted / short)) for side in (height, width)]
-        return torch.cat([resize(part, *target) for part in torch.split(pictures, RESIZED_AT_ONCE)])
+        return torch.cat([resize(part, *target) for part in torch.split(images, RESIZED_AT_ONCE)])
 
-    def _crop(self, pictures: Tensor) -> Tensor:
-        top, left = ((side - self.size) // 2 for side in pictures.shape[-2:])
-        return pictures[..., top : top + self.size, left : left + self.size]
+    def _crop(self, images: Tensor) -> Tensor:
+        top, left = ((side - self.size) // 2 for side in images.shape[-2:])
+        return images[..., top : top + self.size, left : left + self.size]

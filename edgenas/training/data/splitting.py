@@ -11,7 +11,7 @@ Indices = npt.NDArray[np.int64]
 
 
 def divide(labels: Indices, held_out: int, seed: int) -> tuple[Indices, Indices]:
-    """Indices of two shuffled, stratified parts; the second holds `held_out` pictures.
+    """Indices of two shuffled, stratified parts; the second holds `held_out` images.
 
     Raises:
         DataError: a part would be too small to hold every class.
@@ -22,7 +22,7 @@ def divide(labels: Indices, held_out: int, seed: int) -> tuple[Indices, Indices]
         kept, held = train_test_split(np.arange(len(labels)), test_size=held_out, random_state=seed, stratify=labels)
     except ValueError as error:
         raise DataError(
-            f"cannot hold out {held_out} of {len(labels)} pictures ({error}): change data.validation or data.limit"
+            f"cannot hold out {held_out} of {len(labels)} images ({error}): change data.validation or data.limit"
         ) from None
     return kept, held
 
@@ -118,7 +118,7 @@ def _quota(counts: Indices, total: int, low: Indices, high: Indices) -> Indices:
 
 
 def limited(labels: Indices, count: int | None, seed: int) -> Indices:
-    """Indices of a fixed, stratified subset of `count` pictures; all of them, if None or more than there are."""
+    """Indices of a fixed, stratified subset of `count` images; all of them, if None or more than there are."""
     if count is None or count >= len(labels):
         return np.arange(len(labels))
     left_out = len(labels) - count

@@ -18,12 +18,12 @@ def noise(count: int, channels: int, height: int, width: int) -> Tensor:
     return torch.randint(0, 256, (count, channels, height, width), dtype=torch.uint8, generator=generator(99))
 
 
-def translated(picture: Tensor, down: int, right: int) -> Tensor:
+def translated(image: Tensor, down: int, right: int) -> Tensor:
     """Reference: every pixel comes from (row - down, column - right), the nearest one at the edges."""
-    height, width = picture.shape[-2:]
+    height, width = image.shape[-2:]
     rows = (torch.arange(height) - down).clamp(0, height - 1)
     columns = (torch.arange(width) - right).clamp(0, width - 1)
-    return picture[:, rows][:, :, columns]
+    return image[:, rows][:, :, columns]
 
 
 @pytest.mark.parametrize("shape", [(6, 1, 10, 10), (6, 3, 10, 14), (6, 3, 13, 8)])
@@ -34,17 +34,17 @@ def test_shape_and_type_stay(shape: tuple[int, ...], config: AugmentConfig) -> N
 
 
 def test_nothing_asked_nothing_changed() -> None:
-    pictures = noise(4, 3, 8, 8)
-    assert torch.equal(augment(pictures, AugmentConfig(shift=0, flip=False), generator()), pictures)
+    images = noise(4, 3, 8, 8)
+    assert torch.equal(augment(images, AugmentConfig(shift=0, flip=False), generator()), images)
 
 
 @pytest.mark.parametrize("size", [(10, 10), (10, 14)])
 def test_shifts_are_translations_with_repeated_edges_in_both_directions(size: tuple[int, int]) -> None:
-    pictures = noise(100, 3, *size)
-    changed = augment(pictures, AugmentConfig(shift=0.2, flip=False), generator())
+    images = noise(100, 3, *size)
+    changed = augment(images, AugmentConfig(shift=0.2, flip=False), generator())
     offsets = [(down, right) for down in range(-2, 3) for right in range(-2, 3)]
     found = []
-    for before, after in zip(pictures, changed, strict=True):
+    for before, after in zip(images, changed, strict=True):
         fits = [offset for offset in offsets if torch.equal(translated(before, *offset), after)]
         assert len(fits) == 1
         found += fits
@@ -52,7 +52,7 @@ def test_shifts_are_translations_with_repeated_edges_in_both_directions(size: tu
 
 
 @given(st.floats(0, 0.49), st.integers(4, 40))
-def test_no_picture_is_shifted_by_more_than_its_share(share: float, side: int) -> None:
+def test_no_image_is_shifted_by_more_than_its_share(share: float, side: int) -> None:
     columns = torch.arange(side, dtype=torch.uint8).expand(64, 1, side, side)
     changed = augment(columns, AugmentConfig(shift=share, flip=False), generator())
     # The middle column shows where it came from.
@@ -61,17 +61,17 @@ def test_no_picture_is_shifted_by_more_than_its_share(share: float, side: int) -
     assert int(shifts.max()) == int(share * side + 1e-6)
 
 
-def test_a_flip_mirrors_about_half_of_the_pictures_left_to_right() -> None:
-    pictures = noise(1000, 1, 4, 6)
-    changed = augment(pictures, FLIP, generator())
-    kept = (changed == pictures).flatten(1).all(1)
-    mirrored = (changed == pictures.flip(-1)).flatten(1).all(1)
+def test_a_flip_mirrors_about_half_of_the_images_left_to_right() -> None:
+    images = noise(1000, 1, 4, 6)
+    changed = augment(images, FLIP, generator())
+    kept = (changed == images).flatten(1).all(1)
+    mirrored = (changed == images.flip(-1)).flatten(1).all(1)
     assert torch.equal(kept, ~mirrored)
     # 500 ± 16 (one standard deviation).
     assert 420 < int(mirrored.sum()) < 580
 
 
 def test_draws_repeat_by_generator() -> None:
-    pictures, config = noise(50, 1, 10, 10), AugmentConfig(shift=0.2, flip=True)
-    assert torch.equal(augment(pictures, config, generator(1)), augment(pictures, config, generator(1)))
-    assert not torch.equal(augment(pictures, config, generator(1)), augment(pictures, config, generator(2)))
+    images, config = noise(50, 1, 10, 10), AugmentConfig(shift=0.2, flip=True)
+    assert torch.equal(augment(images, config, generator(1)), augment(images, config, generator(1)))
+    assert not torch.equal(augment(images, config, generator(1)), augment(images, config, generator(2)))

@@ -22,8 +22,8 @@ def tree(tmp_path: Path) -> Path:
         for name in ("cat", "dog"):
             (tmp_path / split / name).mkdir(parents=True)
             for number in range(count):
-                picture = rng.integers(0, 256, (6 + number % 3, 9, 3), dtype=np.uint8)
-                Image.fromarray(picture).save(tmp_path / split / name / f"{number}.png")
+                image = rng.integers(0, 256, (6 + number % 3, 9, 3), dtype=np.uint8)
+                Image.fromarray(image).save(tmp_path / split / name / f"{number}.png")
     return tmp_path
 
 
@@ -57,8 +57,8 @@ def test_what_would_stop_a_run_is_a_problem(tree: Path) -> None:
         path.write_bytes(b"")
     found = check_folder(tree)
     assert len(found.problems) == 2
-    assert "2 of 137 pictures cannot be read or used" in found.problems[0]
-    assert "class 'cat' has 1 training pictures" in found.problems[1]
+    assert "2 of 137 images cannot be read or used" in found.problems[0]
+    assert "class 'cat' has 1 training images" in found.problems[1]
     assert "118" in found.remarks[0]
 
 
@@ -73,5 +73,5 @@ def test_the_command_lists_and_fails_where_a_run_would(
     assert json.loads(capsys.readouterr().out)["counts"]["test"] == {"cat": 8, "dog": 8}
     for path in list((tree / "train/dog").iterdir())[:9]:
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="9 of 256 pictures cannot be read"):
+    with pytest.raises(DataError, match="9 of 256 images cannot be read"):
         app(["data", "check", str(tree)], standalone_mode=False)

@@ -22,7 +22,7 @@ def digits(seed: int = 0, validation: float = 0.2, limit: int | None = None) -> 
 
 
 def rows(split: Split) -> set[bytes]:
-    return {picture.numpy().tobytes() for picture in split.pictures}
+    return {image.numpy().tobytes() for image in split.images}
 
 
 def test_the_splits_of_digits_are_disjoint_and_together_the_whole_set() -> None:
@@ -31,8 +31,8 @@ def test_the_splits_of_digits_are_disjoint_and_together_the_whole_set() -> None:
     dataset = digits()
     splits = (dataset.train, dataset.validation, dataset.test)
     whole = sorted((image * (255 / 16)).round().astype(np.uint8).tobytes() for image in load_digits().images)
-    assert sorted(picture.numpy().tobytes() for split in splits for picture in split.pictures) == whole
-    # The set itself holds no picture twice, so shared pictures would be shared rows.
+    assert sorted(image.numpy().tobytes() for split in splits for image in split.images) == whole
+    # The set itself holds no image twice, so shared images would be shared rows.
     assert len(set(whole)) == len(whole)
     assert not rows(splits[0]) & rows(splits[1])
     assert not (rows(splits[0]) | rows(splits[1])) & rows(splits[2])
@@ -41,9 +41,9 @@ def test_the_splits_of_digits_are_disjoint_and_together_the_whole_set() -> None:
 def test_digits_are_grey_uint8_of_full_range_with_their_labels() -> None:
     dataset = digits()
     for split in (dataset.train, dataset.validation, dataset.test):
-        assert (split.pictures.dtype, split.pictures.shape[1:]) == (torch.uint8, (1, 8, 8))
+        assert (split.images.dtype, split.images.shape[1:]) == (torch.uint8, (1, 8, 8))
         assert (split.labels.dtype, len(split.labels)) == (torch.int64, len(split))
-        assert (int(split.pictures.min()), int(split.pictures.max())) == (0, 255)
+        assert (int(split.images.min()), int(split.images.max())) == (0, 255)
     assert dataset.classes == tuple("0123456789")
     assert dataset.num_classes == 10
 
@@ -58,10 +58,10 @@ def test_splits_are_stratified() -> None:
 def test_equal_seeds_give_equal_splits_and_the_test_split_never_moves() -> None:
     one, same, other = digits(seed=1), digits(seed=1), digits(seed=2)
     assert one.digest() == same.digest() != other.digest()
-    assert not torch.equal(one.train.pictures, other.train.pictures)
-    assert torch.equal(one.test.pictures, other.test.pictures)
+    assert not torch.equal(one.train.images, other.train.images)
+    assert torch.equal(one.test.images, other.test.images)
     assert torch.equal(one.test.labels, other.test.labels)
-    assert torch.equal(one.test.pictures, digits(validation=0.4, limit=100).test.pictures)
+    assert torch.equal(one.test.images, digits(validation=0.4, limit=100).test.images)
 
 
 def test_sizes_known_without_loading_are_right() -> None:
@@ -75,26 +75,26 @@ def test_the_share_held_out_is_the_one_asked_for() -> None:
     assert len(digits(validation=0.25).validation) == pytest.approx(0.25 * 1437, abs=1)
 
 
-# 131 and 206 are numbers for which shares do not come out even; 1145 leaves fewer pictures than classes.
+# 131 and 206 are numbers for which shares do not come out even; 1145 leaves fewer images than classes.
 @pytest.mark.parametrize("limit", [10, 100, 131, 206, 1000, 1145, 1149, 5000])
-def test_a_limit_keeps_exactly_so_many_pictures_of_all_classes(limit: int) -> None:
+def test_a_limit_keeps_exactly_so_many_images_of_all_classes(limit: int) -> None:
     whole, dataset = digits(), digits(limit=limit)
     assert len(dataset.train) == min(limit, len(whole.train))
     assert len(dataset.train.labels.unique()) == 10
     assert rows(dataset.train) <= rows(whole.train)
-    assert torch.equal(dataset.validation.pictures, whole.validation.pictures)
+    assert torch.equal(dataset.validation.images, whole.validation.images)
 
 
 def test_head_and_take() -> None:
     split = digits().train
-    assert torch.equal(split.head(5).pictures, split.pictures[:5])
+    assert torch.equal(split.head(5).images, split.images[:5])
     assert len(split.head(None)) == len(split)
     taken = split.take(np.array([3, 1]))
-    assert torch.equal(taken.pictures, split.pictures[[3, 1]])
+    assert torch.equal(taken.images, split.images[[3, 1]])
     assert torch.equal(taken.labels, split.labels[[3, 1]])
 
 
-def test_too_few_pictures_to_hold_out_are_refused() -> None:
+def test_too_few_images_to_hold_out_are_refused() -> None:
     with pytest.raises(DataError, match="cannot hold out"):
         digits(validation=0.001)
 
@@ -126,10 +126,10 @@ def fashion(folder: Path) -> Dataset:
 def test_fashion_mnist_is_read_from_a_folder(tmp_path: Path) -> None:
     dataset = fashion(write_fashion(tmp_path))
     assert (len(dataset.train), len(dataset.validation), dataset.num_classes) == (48, 12, 10)
-    assert torch.equal(dataset.test.pictures, torch.from_numpy(IMAGES)[:, None])
+    assert torch.equal(dataset.test.images, torch.from_numpy(IMAGES)[:, None])
     assert torch.equal(dataset.test.labels, torch.from_numpy(LABELS.astype(np.int64)))
-    for picture, label in zip(dataset.train.pictures, dataset.train.labels, strict=True):
-        (found,) = np.flatnonzero((picture[0].numpy() == IMAGES).all(axis=(1, 2)))
+    for image, label in zip(dataset.train.images, dataset.train.labels, strict=True):
+        (found,) = np.flatnonzero((image[0].numpy() == IMAGES).all(axis=(1, 2)))
         assert LABELS[found] == label
 
 
@@ -143,7 +143,7 @@ BROKEN = {
     "gzip of a wrong checksum": (PACKED[:-8] + b"\0" * 4 + PACKED[-4:], "gzipped IDX"),
     "not gzipped": (idx(IMAGES), "gzipped IDX"),
     "empty": (b"", "gzipped IDX|header"),
-    "labels for pictures": (gzip.compress(idx(LABELS)), "3-dimensional"),
+    "labels for images": (gzip.compress(idx(LABELS)), "3-dimensional"),
     "floats": (gzip.compress(idx(IMAGES, kind=13)), "header"),
     "something else": (gzip.compress(b"PNG"), "header"),
 }
@@ -173,10 +173,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         fashion(tmp_path)
 
 
-def test_pictures_and_labels_must_be_as_many(tmp_path: Path) -> None:
+def test_images_and_labels_must_be_as_many(tmp_path: Path) -> None:
     path = write_fashion(tmp_path) / "train-labels-idx1-ubyte.gz"
     path.write_bytes(gzip.compress(idx(LABELS[:59])))
-    with pytest.raises(DataError, match="60 pictures but 59 labels"):
+    with pytest.raises(DataError, match="60 images but 59 labels"):
         fashion(tmp_path)
 
 
@@ -184,7 +184,7 @@ CIFAR_ROWS = np.random.default_rng(0).integers(0, 256, (60, 3072), dtype=np.uint
 
 
 def write_cifar(root: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Files of the published layout with few pictures in them, and torchvision told their MD5 sums."""
+    """Files of the published layout with few images in them, and torchvision told their MD5 sums."""
     import torchvision
 
     kind = getattr(torchvision.datasets, name)
@@ -221,7 +221,7 @@ def test_cifar_is_read_through_torchvision(
     assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 30, "validation": 10, "test": 20}
     # A row holds the red plane, then the green, then the blue.
     assert torch.equal(dataset.test.tensor(), torch.from_numpy(CIFAR_ROWS[40:].reshape(20, 3, 32, 32)))
-    seen = {picture.numpy().tobytes() for split in (dataset.train, dataset.validation) for picture in split.tensor()}
+    seen = {image.numpy().tobytes() for split in (dataset.train, dataset.validation) for image in split.tensor()}
     assert seen == {row.tobytes() for row in CIFAR_ROWS[:40]}
 
 

@@ -15,7 +15,7 @@ from user_images import ODD_EXIF, exif_block, jpeg_with, noise, png_16, tiff
 
 from edgenas.errors import DataError
 from edgenas.files import shipped
-from edgenas.training.data.decoding import FORMATS, decode, open_picture, quiet_pillow
+from edgenas.training.data.decoding import FORMATS, decode, open_image, quiet_pillow
 from edgenas.training.data.stored_range import DARK
 
 Open = Callable[[Path], Image.Image]
@@ -35,7 +35,7 @@ def kit() -> ModuleType:
 @pytest.fixture(params=["training", "kit"])
 def opened(request: pytest.FixtureRequest, kit: ModuleType) -> Open:
     """Both ways of opening an image: every property here holds of both."""
-    return open_picture if request.param == "training" else lambda path: kit.open_picture(str(path))
+    return open_image if request.param == "training" else lambda path: kit.open_image(str(path))
 
 
 @pytest.fixture(scope="module")
@@ -153,9 +153,9 @@ def test_how_much_of_the_range_is_used_is_reported(bits: int, colour: bool, tmp_
 
 
 def test_the_kit_warns_of_unused_range(kit: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    kit.open_picture(str(written(tmp_path, "full.png", png_16(GREY * 257))))
+    kit.open_image(str(written(tmp_path, "full.png", png_16(GREY * 257))))
     assert not capsys.readouterr().err
-    kit.open_picture(str(written(tmp_path, "dark.png", png_16(GREY * 16))))
+    kit.open_image(str(written(tmp_path, "dark.png", png_16(GREY * 16))))
     assert "dark.png: warning: it uses 6.2% of its 16 bits" in capsys.readouterr().err
 
 
@@ -194,5 +194,5 @@ def test_no_image_starts_a_program(
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(refusals, match=r"PostScript|PDF"):
-        opened(written(tmp_path, "picture.png", data))
+        opened(written(tmp_path, "image.png", data))
     assert not mark.exists()

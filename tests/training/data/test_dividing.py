@@ -153,7 +153,7 @@ def test_a_class_of_equal_files_that_are_no_images_is_named_for_what_it_is(tmp_p
     draw_class(tmp_path / "b", 20)
     for path in (tmp_path / "b").iterdir():
         path.write_bytes(b"<html>403 Forbidden</html>")
-    with pytest.raises(DataError, match=r"20 of 40 pictures .* b/000\.png.* and 17 more: it is a web page"):
+    with pytest.raises(DataError, match=r"20 of 40 images .* b/000\.png.* and 17 more: it is a web page"):
         load(tmp_path)
 
 

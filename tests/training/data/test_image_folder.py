@@ -15,7 +15,7 @@ from PIL import Image
 from edgenas.config.sections import DataConfig
 from edgenas.errors import DataError
 from edgenas.training.data.dataset import Dataset, load_dataset, set_size
-from edgenas.training.data.image_files import PictureFiles, open_picture
+from edgenas.training.data.image_files import ImageFiles, open_image
 from edgenas.training.data.image_folder import scan
 
 
@@ -23,13 +23,13 @@ def make_class(folder: Path, count: int, *, seed: int = 0, size: tuple[int, int]
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng((seed, *folder.name.encode(), *folder.parent.name.encode()))
     for number in range(count):
-        picture = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
-        Image.fromarray(picture).save(folder / f"{number:03d}.png")
+        image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(image).save(folder / f"{number:03d}.png")
 
 
 @pytest.fixture
 def one_tree(tmp_path: Path) -> Path:
-    root = tmp_path / "my pictures, ä"
+    root = tmp_path / "my images, ä"
     for name, count in (("cat", 40), ("dög, spotted", 24), ("ox", 16)):
         make_class(root / name, count)
     return root
@@ -49,8 +49,8 @@ def load(root: Path, seed: int = 0, *, resolution: int = 8, **keys: object) -> D
     return load_dataset(config, seed, resolution=resolution)
 
 
-def rows(pictures: torch.Tensor) -> Counter[bytes]:
-    return Counter(picture.numpy().tobytes() for picture in pictures)
+def rows(images: torch.Tensor) -> Counter[bytes]:
+    return Counter(image.numpy().tobytes() for image in images)
 
 
 def test_one_tree_is_split_stratified_and_nothing_is_lost(one_tree: Path) -> None:
@@ -63,7 +63,7 @@ def test_one_tree_is_split_stratified_and_nothing_is_lost(one_tree: Path) -> Non
     assert len(whole) == whole.total() == 80
 
 
-def test_pictures_keep_their_labels(one_tree: Path) -> None:
+def test_images_keep_their_labels(one_tree: Path) -> None:
     for label, name in enumerate(("cat", "dög, spotted", "ox")):
         for number, path in enumerate(sorted((one_tree / name).iterdir())):
             Image.fromarray(np.full((9, 9, 3), 80 * label + number, np.uint8)).save(path)
@@ -108,7 +108,7 @@ def test_a_limit_is_a_stratified_subset(one_tree: Path) -> None:
     assert torch.equal(limited.validation.tensor(), whole.validation.tensor())
 
 
-def test_sizes_are_known_without_opening_a_picture(one_tree: Path, split_tree: Path) -> None:
+def test_sizes_are_known_without_opening_an_image(one_tree: Path, split_tree: Path) -> None:
     for root in (one_tree, split_tree):
         for keys in ({}, {"limit": 15, "validation": 0.3}):
             dataset = load(root, 3, **keys)
@@ -120,7 +120,7 @@ def test_sizes_are_known_without_opening_a_picture(one_tree: Path, split_tree: P
 
 
 @pytest.mark.parametrize(("resolution", "side"), [(8, 8), (12, 12), (64, 12)])
-def test_pictures_are_kept_no_larger_than_needed_and_no_larger_than_they_are(
+def test_images_are_kept_no_larger_than_needed_and_no_larger_than_they_are(
     split_tree: Path, resolution: int, side: int
 ) -> None:
     dataset = load(split_tree, resolution=resolution)
@@ -131,7 +131,7 @@ def test_pictures_are_kept_no_larger_than_needed_and_no_larger_than_they_are(
 def test_what_does_not_fit_in_memory_is_read_as_needed_and_is_the_same(one_tree: Path) -> None:
     kept, streamed = load(one_tree), load(one_tree, memory_mb=0)
     for name, split in streamed.splits.items():
-        assert isinstance(split.pictures, PictureFiles)
+        assert isinstance(split.images, ImageFiles)
         whole = kept.splits[name]
         assert torch.equal(split.tensor(), whole.tensor())
         batches = list(split.batches(7))
@@ -150,7 +150,7 @@ def break_files(root: Path, count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("memory_mb", [0, 100])
-def test_under_one_percent_of_broken_pictures_are_left_out_and_named(tmp_path: Path, memory_mb: int) -> None:
+def test_under_one_percent_of_broken_images_are_left_out_and_named(tmp_path: Path, memory_mb: int) -> None:
     for name in ("a", "b"):
         make_class(tmp_path / name, 100, size=(4, 4))
     [name] = break_files(tmp_path, 1)
@@ -162,9 +162,9 @@ def test_under_one_percent_of_broken_pictures_are_left_out_and_named(tmp_path: P
 
 
 @pytest.mark.parametrize("memory_mb", [0, 100])
-def test_more_than_one_percent_of_broken_pictures_stop(one_tree: Path, memory_mb: int) -> None:
+def test_more_than_one_percent_of_broken_images_stop(one_tree: Path, memory_mb: int) -> None:
     names = break_files(one_tree, 2)
-    with pytest.raises(DataError, match=r"2 of 80 pictures cannot be read") as caught:
+    with pytest.raises(DataError, match=r"2 of 80 images cannot be read") as caught:
         load(one_tree, memory_mb=memory_mb)
     assert all(name in str(caught.value) for name in names)
 
@@ -187,18 +187,18 @@ def test_files_known_to_be_broken_are_not_looked_for_again(tmp_path: Path) -> No
 
 def test_a_vanished_file_is_named_when_it_is_needed(one_tree: Path) -> None:
     dataset = load(one_tree, memory_mb=0)
-    assert isinstance(dataset.train.pictures, PictureFiles)
-    gone = dataset.train.pictures.names[4]
+    assert isinstance(dataset.train.images, ImageFiles)
+    gone = dataset.train.images.names[4]
     (one_tree / gone).unlink()
     with pytest.raises(DataError, match="cannot be read"):
         dataset.train.tensor()
 
 
-def test_test_pictures_that_training_has_seen_are_told(split_tree: Path) -> None:
+def test_test_images_that_training_has_seen_are_told(split_tree: Path) -> None:
     assert not load(split_tree).notes
     shutil.copy(split_tree / "train/a/003.png", split_tree / "test/a/copy.png")
     assert load(split_tree).notes == (
-        "1 test pictures are also among the training pictures: the test accuracy is too good by them",
+        "1 test images are also among the training images: the test accuracy is too good by them",
     )
 
 
@@ -210,7 +210,7 @@ def test_uneven_classes_are_told(tmp_path: Path) -> None:
     assert "'common'" in note
 
 
-def test_what_is_no_picture_is_left_out_and_told(split_tree: Path) -> None:
+def test_what_is_no_image_is_left_out_and_told(split_tree: Path) -> None:
     (split_tree / "train/a/notes.txt").write_text("x")
     (split_tree / "train/a/.hidden.png").write_text("x")
     (split_tree / "train/.cache").mkdir()
@@ -229,10 +229,10 @@ def wrong_trees() -> list[tuple[str, str]]:
     return [
         ("rm -r train/b val/b test/b", "2 or more classes, got only a/"),
         ("rm -r train/a train/b", "got none"),
-        ("rm train/b/*", "train/b holds no pictures"),
+        ("rm train/b/*", "train/b holds no images"),
         ("rm -r val/b", r"val lacks 1 of the classes of train/ \(b\)"),
         ("mv val/b val/bb", "val has class 'bb', which train/ lacks; did you mean 'b'"),
-        ("mv train teaching", "but no train/"),
+        ("mv train training", "but no train/"),
         ("cp -r val valid", "holds both val/ and valid/"),
         ("rm -r val; rm train/a/00[1-9].png train/a/01?.png", "class 'a' has 1, wanted at least 2"),
     ]
@@ -265,7 +265,7 @@ def test_a_rare_class_is_in_every_split_and_in_every_limit(tmp_path: Path, count
         counts = [split.counts(2)[1] for split in load(tmp_path, limit=limit).splits.values()]
         assert min(counts) >= 1
         assert sum(counts) == count or limit
-    with pytest.raises(DataError, match="at least one picture for each of 2 classes"):
+    with pytest.raises(DataError, match="at least one image for each of 2 classes"):
         load(tmp_path, limit=1)
 
 
@@ -294,10 +294,10 @@ def test_pipes_and_loose_files_are_left_out_and_links_are_followed_once(split_tr
     assert len(folder.splits["train"]) == 43
 
 
-def test_a_hair_of_a_picture_is_left_out(split_tree: Path) -> None:
+def test_a_hair_of_an_image_is_left_out(split_tree: Path) -> None:
     Image.new("RGB", (60_000, 1)).save(split_tree / "train/a/hair.png")
     with pytest.raises(DataError, match="too narrow"):
-        open_picture(split_tree / "train/a/hair.png")
+        open_image(split_tree / "train/a/hair.png")
 
 
 def test_a_wrapping_folder_is_looked_through(split_tree: Path) -> None:

@@ -79,7 +79,7 @@ def test_what_looks_like_an_image_and_is_not_read_is_named_and_counts(
     assert cause in folder.left_out[f"dog/{name}"]
     # One of 17 is more than 1 %.
     [problem] = check_folder(tree).problems
-    assert f"1 of 17 pictures cannot be read or used; at most 1% are passed over: dog/{name}: " in problem
+    assert f"1 of 17 images cannot be read or used; at most 1% are passed over: dog/{name}: " in problem
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "labels.csv", "a.jpg.json", "a.jpg.xml", "Thumbs.db", "a.zip"])
@@ -147,7 +147,7 @@ def test_a_class_named_like_a_split_hides_no_image(tmp_path: Path) -> None:
     for name, count in (("bus", 30), ("car", 30), ("train/steam", 15), ("train/diesel", 15)):
         draw_class(tmp_path / name, count)
     [problem] = check_folder(tmp_path).problems
-    assert "60 of 90 pictures" in problem
+    assert "60 of 90 images" in problem
     assert "bus/000.png, bus/001.png, bus/002.png and 57 more: it lies beside train/" in problem
     assert "split" in problem
     assert "rename it" in problem

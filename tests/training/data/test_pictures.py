@@ -1,4 +1,4 @@
-"""Every common kind of picture file becomes the same RGB pixels as in the kit's run.py."""
+"""Every common kind of image file becomes the same RGB pixels as in the kit's run.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 from edgenas.errors import DataError
 from edgenas.files import shipped
-from edgenas.training.data.image_files import PictureFiles, fit, open_picture, picture_sizes, to_tensor
+from edgenas.training.data.image_files import ImageFiles, fit, image_sizes, open_image, to_tensor
 from edgenas.training.data.preprocess import Preprocess
 
 
@@ -87,7 +87,7 @@ KINDS: dict[str, Callable[[Path], None]] = {
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_is_decoded_as_the_kit_does(name: str, tmp_path: Path, kit: ModuleType) -> None:
     KINDS[name](tmp_path / name)
-    own, theirs = open_picture(tmp_path / name), kit.open_picture(str(tmp_path / name))
+    own, theirs = open_image(tmp_path / name), kit.open_image(str(tmp_path / name))
     assert own.mode == "RGB"
     np.testing.assert_array_equal(np.asarray(own), np.asarray(theirs))
 
@@ -101,56 +101,56 @@ def test_training_and_the_kit_make_the_same_inputs(
 ) -> None:
     KINDS[name](tmp_path / name)
     preprocess = Preprocess(size=size, presize=presize, crop=crop)
-    kept = to_tensor(fit(open_picture(tmp_path / name), presize))
-    device = kit.Preprocess(**preprocess.to_json())(kit.open_picture(str(tmp_path / name)))
+    kept = to_tensor(fit(open_image(tmp_path / name), presize))
+    device = kit.Preprocess(**preprocess.to_json())(kit.open_image(str(tmp_path / name)))
     np.testing.assert_allclose(preprocess(kept[None]).numpy(), device, rtol=0, atol=1e-6)
 
 
-def test_what_pictures_show_is_what_was_saved(tmp_path: Path) -> None:
+def test_what_images_show_is_what_was_saved(tmp_path: Path) -> None:
     for name in ("plain.png", "plain.bmp", "grey16.png", "turned.jpg", "alpha.png"):
         KINDS[name](tmp_path / name)
-    np.testing.assert_array_equal(np.asarray(open_picture(tmp_path / "plain.png")), pixels())
-    np.testing.assert_array_equal(np.asarray(open_picture(tmp_path / "plain.bmp")), pixels())
-    grey = np.asarray(open_picture(tmp_path / "grey16.png"))
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "plain.png")), pixels())
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "plain.bmp")), pixels())
+    grey = np.asarray(open_image(tmp_path / "grey16.png"))
     np.testing.assert_array_equal(grey, np.repeat(pixels()[..., :1], 3, axis=-1))
-    # Orientation 6: the camera was turned, so the saved rows are the upright picture's columns, from the right.
-    upright = np.asarray(open_picture(tmp_path / "turned.jpg")).astype(int)
+    # Orientation 6: the camera was turned, so the saved rows are the upright image's columns, from the right.
+    upright = np.asarray(open_image(tmp_path / "turned.jpg")).astype(int)
     assert np.abs(upright - np.rot90(pixels(), -1)).mean() < 4
-    alpha = np.asarray(open_picture(tmp_path / "alpha.png"))
+    alpha = np.asarray(open_image(tmp_path / "alpha.png"))
     assert (alpha[:, :10] == 255).all()
     np.testing.assert_array_equal(alpha[:, 10:], pixels()[:, 10:])
 
 
-def test_sizes_from_headers_are_those_of_the_upright_picture(tmp_path: Path) -> None:
+def test_sizes_from_headers_are_those_of_the_upright_image(tmp_path: Path) -> None:
     save_plain(tmp_path / "plain.png")
     save_turned(tmp_path / "turned.jpg")
-    (tmp_path / "broken.png").write_bytes(b"no picture")
-    assert picture_sizes(tmp_path, ["plain.png", "broken.png", "turned.jpg"]) == [(30, 20), (20, 30)]
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    assert image_sizes(tmp_path, ["plain.png", "broken.png", "turned.jpg"]) == [(30, 20), (20, 30)]
 
 
-@pytest.mark.parametrize("data", [b"", b"no picture", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
-def test_what_is_no_picture_is_named(data: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", [b"", b"no image", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
+def test_what_is_no_image_is_named(data: bytes, tmp_path: Path) -> None:
     # The last one is a PostScript program: Pillow would have an interpreter run it.
     (tmp_path / "x.png").write_bytes(data)
     with pytest.raises(DataError, match=r"x\.png cannot be read"):
-        open_picture(tmp_path / "x.png")
+        open_image(tmp_path / "x.png")
 
 
-def test_floating_point_pictures_are_refused(tmp_path: Path) -> None:
+def test_floating_point_images_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "x.tif")
     with pytest.raises(DataError, match="save it with 8 or 16 bits"):
-        open_picture(tmp_path / "x.tif")
+        open_image(tmp_path / "x.tif")
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> PictureFiles:
+def files(tmp_path: Path) -> ImageFiles:
     names = tuple(f"{number:02d}.png" for number in range(23))
     for number, name in enumerate(names):
         Image.fromarray(np.full((10, 12, 3), number * 5, np.uint8)).save(tmp_path / name)
-    return PictureFiles(tmp_path, names, side=8, workers=3)
+    return ImageFiles(tmp_path, names, side=8, workers=3)
 
 
-def test_files_are_decoded_as_they_are_indexed(files: PictureFiles) -> None:
+def test_files_are_decoded_as_they_are_indexed(files: ImageFiles) -> None:
     decoded, reading = files.load()
     assert (decoded.shape, decoded.dtype, reading.unread) == ((23, 3, 8, 8), torch.uint8, {})
     assert sorted(reading.contents) == list(range(23))
@@ -162,7 +162,7 @@ def test_files_are_decoded_as_they_are_indexed(files: PictureFiles) -> None:
     assert files[5:5].shape == (0, 3, 8, 8)
 
 
-def test_a_stream_keeps_the_order_and_reads_no_further_than_a_few_batches(files: PictureFiles) -> None:
+def test_a_stream_keeps_the_order_and_reads_no_further_than_a_few_batches(files: ImageFiles) -> None:
     asked: list[int] = []
 
     def batches():  # type: ignore[no-untyped-def]
@@ -178,7 +178,7 @@ def test_a_stream_keeps_the_order_and_reads_no_further_than_a_few_batches(files:
     assert rest[:, 0, 0, 0].tolist() == [5 * (i ^ 1) for i in range(20)]
 
 
-def test_broken_files_are_found_by_their_place(files: PictureFiles) -> None:
+def test_broken_files_are_found_by_their_place(files: ImageFiles) -> None:
     whole = (files.root / "05.png").read_bytes()
     (files.root / "05.png").write_bytes(whole[: len(whole) // 2])
     (files.root / "11.png").write_bytes(b"")

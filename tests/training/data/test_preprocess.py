@@ -13,7 +13,7 @@ from edgenas.training.data.preprocess import Preprocess, resize
 STD = 0.5
 
 
-def picture(height: int, width: int, channels: int = 3) -> np.ndarray:
+def image(height: int, width: int, channels: int = 3) -> np.ndarray:
     """A smooth gradient with noise on it, uint8 (h, w, c)."""
     rng = np.random.default_rng(0)
     ramp = np.linspace(0, 200, height)[:, None, None] * np.linspace(0.2, 1, width)[None, :, None]
@@ -39,7 +39,7 @@ def by_pillow(pixels: np.ndarray, size: int) -> np.ndarray:
 @pytest.mark.parametrize("size", [8, 17, 24, 32, 48, 64])
 @pytest.mark.parametrize(("height", "width"), [(24, 24), (32, 45), (50, 31), (100, 41)])
 def test_it_is_pillows_bilinear_resize(height: int, width: int, size: int) -> None:
-    pixels = picture(height, width)
+    pixels = image(height, width)
     found = Preprocess(size)(as_batch(pixels))[0].numpy()
     assert found.shape == (3, size, size)
     assert np.abs(found - by_pillow(pixels, size)).max() <= 1e-6
@@ -57,12 +57,12 @@ def test_resizing_is_pillows_to_the_bit(height: int, width: int, new_height: int
 
 
 def test_large_batches_are_resized_as_single_images_are() -> None:
-    pictures = torch.randint(0, 256, (150, 3, 20, 24), dtype=torch.uint8)
-    whole = Preprocess(16)(pictures)
-    assert torch.equal(whole, torch.cat([Preprocess(16)(one[None]) for one in pictures]))
+    images = torch.randint(0, 256, (150, 3, 20, 24), dtype=torch.uint8)
+    whole = Preprocess(16)(images)
+    assert torch.equal(whole, torch.cat([Preprocess(16)(one[None]) for one in images]))
 
 
-def test_pictures_of_the_right_size_keep_their_pixels() -> None:
+def test_images_of_the_right_size_keep_their_pixels() -> None:
     pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
     found = Preprocess(16)(pixels)
     assert torch.equal(((found * 0.5 + 0.5) * 255).round()[:, :1].to(torch.uint8), pixels)
@@ -75,8 +75,8 @@ def test_the_formula_holds_by_channel() -> None:
     torch.testing.assert_close(found[0, :, 0, 0], expected, atol=1e-6, rtol=0)
 
 
-def test_grey_pictures_are_repeated_into_three_channels() -> None:
-    pixels = as_batch(picture(20, 20, channels=1))
+def test_grey_images_are_repeated_into_three_channels() -> None:
+    pixels = as_batch(image(20, 20, channels=1))
     found = Preprocess(16)(pixels)
     assert torch.equal(found, Preprocess(16)(pixels.expand(-1, 3, -1, -1)))
     assert torch.equal(found[:, 0], found[:, 2])
@@ -96,29 +96,29 @@ def test_batches_are_float32_and_channels_last() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pictures", "came"),
+    ("images", "came"),
     [
         (torch.zeros(1, 3, 8, 8), r"torch.float32 \(1, 3, 8, 8\)"),
         (torch.zeros(3, 8, 8, dtype=torch.uint8), r"torch.uint8 \(3, 8, 8\)"),
         (torch.zeros(1, 4, 8, 8, dtype=torch.uint8), r"torch.uint8 \(1, 4, 8, 8\)"),
     ],
 )
-def test_other_types_and_shapes_are_refused(pictures: torch.Tensor, came: str) -> None:
+def test_other_types_and_shapes_are_refused(images: torch.Tensor, came: str) -> None:
     with pytest.raises(DataError, match=came):
-        Preprocess(8)(pictures)
+        Preprocess(8)(images)
 
 
 def test_a_crop_keeps_its_share_of_the_shorter_side() -> None:
     pixels = torch.arange(16 * 20, dtype=torch.int64).remainder(251).to(torch.uint8).view(1, 1, 16, 20)
-    # 14 / 0.875 is 16, which the picture has: nothing is resized.
+    # 14 / 0.875 is 16, which the image has: nothing is resized.
     found = Preprocess(14, crop=0.875)(pixels)
     assert torch.equal(found, Preprocess(14)(pixels[..., 1:15, 3:17]))
     # Once-for-all's sizes before the crop.
     for size, wanted in ((224, 256), (160, 183), (128, 147)):
-        picture = torch.randint(0, 256, (1, 3, wanted, wanted + 7), dtype=torch.uint8)
+        image = torch.randint(0, 256, (1, 3, wanted, wanted + 7), dtype=torch.uint8)
         top, left = (wanted - size) // 2, (wanted + 7 - size) // 2
-        cut = picture[..., top : top + size, left : left + size]
-        assert torch.equal(Preprocess(size, crop=0.875)(picture), Preprocess(size)(cut))
+        cut = image[..., top : top + size, left : left + size]
+        assert torch.equal(Preprocess(size, crop=0.875)(image), Preprocess(size)(cut))
 
 
 def test_a_manifest_holds_all_of_it() -> None:
