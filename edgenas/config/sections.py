@@ -196,7 +196,7 @@ RATE_SHARES = {"inherited": 0.5, "fresh": 1.0}
 
 
 class FinetuneConfig(Section):
-    """How the chosen subnet is trained on its own before it is handed over; or trained on other images than the run's."""
+    """How the chosen subnet is fine-tuned before it is exported, on the run's images or on others."""
 
     epochs: float | None = Field(None, ge=0)
     data: DataConfig | None = None

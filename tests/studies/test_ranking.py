@@ -159,8 +159,8 @@ def test_killed_it_ends_as_an_undisturbed_one_and_prints_the_verdict(
     with log.open("wb") as stream:
         started = [sys.executable, "-W", "error", "-m", "edgenas", *command]
         process = subprocess.Popen(started, env=environment, stdout=stream, stderr=stream)
-    # Six rows are of inherited accuracies; the eighth belongs to the second standalone subnet. Processes that train others
-    # meanwhile end by themselves, or this command's rows would be there twice.
+    # Six rows are of inherited accuracies; the eighth belongs to the second standalone subnet. Processes that train
+    # others end by themselves, or this command's rows would be there twice.
     assert kill_when(process, lambda: len(read_jsonl(rows)) >= 8), log.read_text()
     done = edgenas(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

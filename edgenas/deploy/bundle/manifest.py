@@ -53,9 +53,9 @@ class Manifest:
             front_networks, the budgets, and `spent`: seconds and energy_joules by stage (null where not readable).
         fine_tuning: how the network was trained on its own after the search: `dataset`, `training_images`, `epochs`,
             `start` (inherited weights, or fresh ones), `teacher` (none, or the largest), `learning_rate_share`,
-            `supernet` (the dataset it was trained and the sha256 of its weights), `val_top1_before` (null where the
-            supernet was trained on other images, whose classifier was replaced) and `val_top1_after`, `seconds`; what an
-            older run did not record is null. Empty where the network's weights are as it inherited them.
+            `supernet` (the dataset it was trained on and the sha256 of its weights), `val_top1_before` (null where the
+            supernet was trained on other images, whose classifier was replaced), `val_top1_after` and `seconds`. Empty
+            where the network keeps the weights that it inherited.
         licences: notes on latency tables of others that the predictions rest on.
         samples: the file of sample inputs, how many there are, and for each model the tolerance of its outputs.
         files: SHA-256 of every other file of the bundle, by name; `write_bundle` fills it in.
