@@ -5,41 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edgenas.errors import RunFolderError, explained
-from edgenas.files import SCHEMA_VERSION, append_jsonl, read_jsonl
 from edgenas.profiling.measurement import Measurement
+from edgenas.records.folder import SessionRow
+from edgenas.records.ledger import Ledger
 from edgenas.runs.folder import Run
 
 FILE = "sessions.jsonl"
-
-
 State = Literal["kept", "disturbed", "withdrawn"]
-
-
-class SessionRow(BaseModel):
-    """A row of sessions.jsonl.
-
-    Attributes:
-        device: which was measured.
-        files: digest of the names and contents of the files that were timed.
-        sentinel_p50_us: median over the session's processes.
-        state: `kept`; `disturbed`, so that it is repeated and counts for nothing; `withdrawn`: sessions of these files
-            so far count no more, because the files are measured again.
-        repeated: whether this is the repetition of a disturbed session.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
-
-    device: str
-    files: str
-    sentinel_p50_us: float = Field(gt=0)
-    state: State
-    repeated: bool
 
 
 def keep_session(
@@ -53,7 +29,8 @@ def keep_session(
 ) -> None:
     """Append the row of a session; `files` is their digest."""
     sentinel = sentinel_us(measured)
-    _append(run, SessionRow(device=device, files=files, sentinel_p50_us=sentinel, state=state, repeated=repeated))
+    row = SessionRow(device=device, files=files, sentinel_p50_us=sentinel, state=state, repeated=repeated)
+    _ledger(run).append(row)
 
 
 def sessions(run: Run, device: str) -> list[SessionRow]:
@@ -62,9 +39,7 @@ def sessions(run: Run, device: str) -> list[SessionRow]:
     Raises:
         RunFolderError: a row is damaged.
     """
-    path = run.folder / FILE
-    rows = [_row(row, path, number) for number, row in enumerate(read_jsonl(path), start=1)]
-    return [row for row in rows if row.device == device]
+    return [row for row in _ledger(run).rows() if row.device == device]
 
 
 def counted(rows: Sequence[SessionRow]) -> list[SessionRow]:
@@ -81,11 +56,11 @@ def counted(rows: Sequence[SessionRow]) -> list[SessionRow]:
 def withdraw(run: Run, device: str, count: int = 1) -> None:
     """Withdraw the last sessions of a device that count: their files are measured again."""
     for row in counted(sessions(run, device))[-count:]:
-        _append(run, row.model_copy(update={"state": "withdrawn"}))
+        _ledger(run).append(row.model_copy(update={"state": "withdrawn"}))
 
 
-def _append(run: Run, row: SessionRow) -> None:
-    append_jsonl(run.folder / FILE, {"schema_version": SCHEMA_VERSION, **row.model_dump()})
+def _ledger(run: Run) -> Ledger[SessionRow]:
+    return Ledger(run.folder / FILE, SessionRow)
 
 
 def sentinel_us(measured: Mapping[str, Measurement]) -> float:
@@ -99,10 +74,3 @@ def digest(files: Mapping[str, Path]) -> str:
     for name, path in sorted(files.items()):
         total.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
-
-
-def _row(row: dict[str, Any], path: Path, number: int) -> SessionRow:
-    try:
-        return SessionRow.model_validate(row)
-    except ValidationError as error:
-        raise RunFolderError(f"{path}, row {number}: {explained(error.errors())}: delete that line") from None

@@ -242,25 +242,6 @@ class Evaluated(_Result):
     seconds: NotNegative
 
 
-class Spent(_Result):
-    """A row of costs.jsonl."""
-
-    stage: str
-    seconds: NotNegative
-    energy_joules: NotNegative | None
-    finished: bool | None = None
-
-
-class Described(_Result):
-    """data.json."""
-
-    name: str
-    num_classes: Annotated[int, Field(gt=0)]
-    classes: list[str]
-    counts: dict[str, Count]
-    digest: str
-
-
 KINDS: dict[str, type[_Result]] = {
     "profile": Profiled,
     "train": Trained,
@@ -318,28 +299,6 @@ def _check_whole(stage: str, value: Mapping[str, Any]) -> None:
         for arch in (value["chosen"], *value["candidates"]):
             if arch not in front:
                 raise SpaceError(f"{shown(arch)} is chosen or a candidate, but is not in the front")
-
-
-def check_description(value: Mapping[str, Any], path: Path) -> None:
-    """Refuse a data.json that is not as it was written.
-
-    Raises:
-        RunFolderError: what is wrong is named, and how to get it right.
-    """
-    try:
-        Described.model_validate(value)
-    except ValidationError as error:
-        again = "delete it and export/result.json and run `edgenas export`, which writes it anew"
-        raise RunFolderError(f"{path}: {explained(error.errors())}: {again}") from None
-
-
-def read_costs(path: Path) -> list[dict[str, Any]]:
-    """Rows of costs.jsonl.
-
-    Raises:
-        RunFolderError: a row is none of ours.
-    """
-    return _checked(path, Spent.model_validate, "delete that line")
 
 
 def read_evaluations(path: Path, space: SearchSpace) -> list[dict[str, Any]]:

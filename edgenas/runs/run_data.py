@@ -7,7 +7,6 @@ import logging
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from edgenas.accuracy.source import open_source
 from edgenas.config.run_config import RunConfig
 from edgenas.config.sections import DataConfig
 from edgenas.errors import DataError, RunFolderError
-from edgenas.files import read_json, write_json
+from edgenas.records.folder import DataRecord
 from edgenas.runs.folder import Progress, Run
 from edgenas.space.arch import Arch
 from edgenas.training.data.dataset import Dataset, load_dataset
@@ -37,14 +36,25 @@ def run_dataset(run: Run, progress: Progress | None = None) -> Dataset:
     path = run.folder / DESCRIPTION
     dataset, digest = load_images(run, progress)
     if not path.exists():
-        write_json(path, _description(dataset, digest))
+        _description(dataset, digest).write(path)
         for note in dataset.notes:
             LOGGER.warning("note: %s", note)
-    elif read_json(path)["digest"] != digest:
+    elif data_record(run.folder).digest != digest:
         raise RunFolderError(
             f"{run.folder}: the images of {dataset.name} changed since this run began: choose another --run folder"
         )
     return dataset
+
+
+def data_record(folder: Path) -> DataRecord:
+    """Return the description of a run's images.
+
+    Raises:
+        RunFolderError: a value is missing or wrong.
+        UserError: data.json is missing or broken.
+    """
+    remedy = "delete export/result.json and run `edgenas export`, which writes data.json again"
+    return DataRecord.read(folder / DESCRIPTION, remedy)
 
 
 def run_classes(run: Run) -> int:
@@ -81,32 +91,31 @@ class _Wanted:
 @lru_cache(maxsize=1)
 def _loaded(wanted: _Wanted) -> tuple[Dataset, str]:
     """Kept, since every stage of a run asks for the same images, and decoding them takes time."""
-    path = wanted.folder / DESCRIPTION
-    description = read_json(path) if path.exists() else None
+    known = data_record(wanted.folder) if (wanted.folder / DESCRIPTION).exists() else None
     dataset = load_dataset(
         wanted.config,
         wanted.seed,
         resolution=wanted.resolution,
-        known_unused=None if description is None else [*description.get("broken", ()), *description.get("copies", ())],
+        known_unused=None if known is None else [*known.broken, *known.copies],
         progress=wanted.progress,
     )
     return dataset, dataset.digest()
 
 
-def _description(dataset: Dataset, digest: str) -> dict[str, Any]:
-    return {
-        "name": dataset.name,
-        "num_classes": dataset.num_classes,
-        "classes": list(dataset.classes),
-        "counts": {name: len(split) for name, split in dataset.splits.items()},
-        "class_counts": {name: split.counts(dataset.num_classes) for name, split in dataset.splits.items()},
-        "presize": dataset.presize,
-        "broken": list(dataset.broken),
-        "equal_images": dataset.equal,
-        "copies": list(dataset.copies),
-        "notes": list(dataset.notes),
-        "digest": digest,
-    }
+def _description(dataset: Dataset, digest: str) -> DataRecord:
+    return DataRecord(
+        name=dataset.name,
+        num_classes=dataset.num_classes,
+        classes=dataset.classes,
+        counts={name: len(split) for name, split in dataset.splits.items()},
+        class_counts={name: tuple(split.counts(dataset.num_classes)) for name, split in dataset.splits.items()},
+        presize=dataset.presize,
+        broken=dataset.broken,
+        equal_images=dataset.equal,
+        copies=dataset.copies,
+        notes=dataset.notes,
+        digest=digest,
+    )
 
 
 def deployed_preprocess(arch: Arch, dataset: Dataset) -> Preprocess:

@@ -1,4 +1,4 @@
-"""What stages cost: seconds, and joules where the machine counts them. Kept in the run folder, a row for each time.
+"""What stages cost: seconds, and joules where the machine counts them. `costs.jsonl` has a row for each call.
 
 Energy is that of whole processors (and of memory, where it is counted apart), other programs included, as Linux shows
 the running average power limit counters of Intel's and AMD's (Documentation/power/powercap).
@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from edgenas.files import append_jsonl
-from edgenas.runs.results import read_costs
+from edgenas.records.folder import StageCostRow
+from edgenas.records.ledger import Ledger
 
 FILE = "costs.jsonl"
 POWERCAP = Path("/sys/class/powercap")
@@ -97,8 +96,9 @@ def metered(folder: Path, stage: str) -> Iterator[None]:
     meter, began = EnergyMeter(energy_counters()), time.monotonic()
 
     def keep(*, finished: bool) -> None:
-        said = {"stage": stage, "seconds": round(time.monotonic() - began, 3), "energy_joules": meter.stop()}
-        append_jsonl(folder / FILE, said | {"finished": finished})
+        seconds = round(time.monotonic() - began, 3)
+        row = StageCostRow(stage=stage, seconds=seconds, energy_joules=meter.stop(), finished=finished)
+        cost_ledger(folder).append(row)
 
     try:
         yield
@@ -113,34 +113,48 @@ def metered(folder: Path, stage: str) -> Iterator[None]:
     keep(finished=True)
 
 
-def spent(folder: Path) -> dict[str, dict[str, Any]]:
-    """Seconds and joules by stage, of all that was spent on it; joules are None where a part of them is not known.
+def cost_ledger(folder: Path) -> Ledger[StageCostRow]:
+    """Return the ledger of a run folder's costs."""
+    return Ledger(folder / FILE, StageCostRow)
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """What all calls of a stage took; `energy_joules` is None where a part of it is not known."""
+
+    seconds: float
+    energy_joules: float | None
+
+
+def spent(folder: Path) -> dict[str, StageCost]:
+    """Return what each stage took, by its name.
 
     Raises:
-        RunFolderError: a row is none of ours.
+        RunFolderError: a row is damaged.
     """
-    found: dict[str, dict[str, Any]] = {}
-    for row in read_costs(folder / FILE):
-        known = found.setdefault(row["stage"], {"seconds": 0.0, "energy_joules": 0.0})
-        joules = row["energy_joules"]
-        known["seconds"] += row["seconds"]
-        known["energy_joules"] = None if None in (joules, known["energy_joules"]) else known["energy_joules"] + joules
-    return found
+    costs: dict[str, StageCost] = {}
+    for row in cost_ledger(folder).rows():
+        before = costs.get(row.stage, StageCost(0.0, 0.0))
+        costs[row.stage] = StageCost(
+            before.seconds + row.seconds, _sum_if_known(before.energy_joules, row.energy_joules)
+        )
+    return costs
+
+
+def _sum_if_known(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first + second
 
 
 def spent_on_results(folder: Path) -> dict[str, float]:
-    """Seconds by stage that its present result took: what an earlier one took, which was done anew, is left out.
-
-    Rows of older versions do not say which they are, and all count.
+    """Return seconds by stage that its present result took, without those of earlier results that were replaced.
 
     Raises:
-        RunFolderError: a row is none of ours.
+        RunFolderError: a row is damaged.
     """
-    found: dict[str, float] = {}
+    seconds: dict[str, float] = {}
     ended: set[str] = set()
-    for row in read_costs(folder / FILE):
-        stage = row["stage"]
-        before = 0.0 if stage in ended else found.get(stage, 0.0)
-        found[stage] = before + row["seconds"]
-        (ended.add if row.get("finished") else ended.discard)(stage)
-    return found
+    for row in cost_ledger(folder).rows():
+        before = 0.0 if row.stage in ended else seconds.get(row.stage, 0.0)
+        seconds[row.stage] = before + row.seconds
+        (ended.add if row.finished else ended.discard)(row.stage)
+    return seconds

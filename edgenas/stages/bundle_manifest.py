@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def _found(run: Run) -> dict[str, Any]:
         "train_seconds": trained["train_seconds"],
         "front_networks": len(verified["front"]),
         "budgets": [str(budget) for budget in run_budgets(run)],
-        "spent": spent(run.folder),
+        "spent": {stage: asdict(cost) for stage, cost in spent(run.folder).items()},
     }
 
 

@@ -16,9 +16,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from edgenas.files import SCHEMA_VERSION, read_json, write_bytes
+from edgenas.files import SCHEMA_VERSION, write_bytes
 from edgenas.runs.folder import Run
-from edgenas.runs.run_data import DESCRIPTION, calibration_split
+from edgenas.runs.run_data import calibration_split, data_record
 from edgenas.space.arch import Arch
 from edgenas.stages.train import trained_supernet
 from edgenas.supernet.subnet import Subnet
@@ -85,7 +85,7 @@ def run_subnets(run: Run, dataset: Dataset) -> Subnets:
         RunFolderError: the run is not trained.
     """
     net, weights = trained_supernet(run, dataset), run.result("train").get("weights", "")
-    of = {"weights": str(weights), "data": str(read_json(run.folder / DESCRIPTION)["digest"])}
+    of = {"weights": str(weights), "data": data_record(run.folder).digest}
     return Subnets(run.folder / FOLDER, net, calibration_split(run, dataset), of)
 
 

@@ -14,9 +14,8 @@ from typing import Any
 from torch import Tensor
 
 from edgenas.config.sections import TrainConfig
-from edgenas.files import read_json
 from edgenas.runs.folder import Run
-from edgenas.runs.run_data import DESCRIPTION, calibration_split
+from edgenas.runs.run_data import calibration_split, data_record
 from edgenas.space.arch import Arch
 from edgenas.space.blocks import BlockSpec
 from edgenas.supernet.pixels import Pixels
@@ -70,7 +69,7 @@ class Lone:
         """As a run has it."""
         config, calibration = run.config.training, calibration_split(run, dataset)
         said = config.model_dump(mode="json", exclude=SUPERNETS_OWN)
-        images = read_json(run.folder / DESCRIPTION)["digest"]
+        images = data_record(run.folder).digest
         setting = setting_id({"train": said, "images": images, "calibration_images": len(calibration)})
         return cls(dataset.name, dataset.train, config, dataset.pixels, calibration, setting)
 

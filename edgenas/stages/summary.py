@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from edgenas.accuracy.source import open_source
-from edgenas.files import read_json, write_json
+from edgenas.files import write_json
 from edgenas.runs.folder import Run
-from edgenas.runs.results import check_description
+from edgenas.runs.run_data import data_record
 from edgenas.stages.finetune import TOLD
 
 
@@ -49,13 +49,10 @@ def _notes(run: Run, stage: str, verified: dict[str, Any]) -> list[str]:
 
 def _with_weights(run: Run) -> dict[str, Any]:
     trained = run.result("train")
-    path = run.folder / "data.json"
-    description = read_json(path, "delete export/result.json and run `edgenas export`, which writes it anew")
-    check_description(description, path)
     exported = run.result("export")
     return (
         {
-            "dataset": description["name"],
+            "dataset": data_record(run.folder).name,
             "supernet": {key: trained[key] for key in ("params", "train_seconds", "images_per_second")},
             "chosen": exported["chosen"],
         }

@@ -87,8 +87,8 @@ def test_what_ends_well_or_is_stopped_is_kept_and_what_fails_is_not(
         pass
     assert [row["stage"] for row in read_jsonl(run / metering.FILE)] == ["train", "train", "search"]
     found = spent(run)
-    assert found["train"]["energy_joules"] == pytest.approx(0.05)
-    assert found["search"]["energy_joules"] is None
+    assert found["train"].energy_joules == pytest.approx(0.05)
+    assert found["search"].energy_joules is None
     assert spent(tmp_path) == {}
 
 

@@ -1,0 +1,64 @@
+"""Records of fine-tuning, in the folder finetune/ of a run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from edgenas.records.record import ArchText, Count, Fraction, NotNegative, Record
+
+OF_RUN = {"arch", "data_digest", "calibration_images", "threads"}
+"""Fields that a manifest or report states elsewhere, or not at all."""
+
+
+class SupernetSource(Record):
+    """The supernet that a network inherited its weights from: its images, and the digest of its weights."""
+
+    dataset: str
+    weights: str
+
+
+class FinetuneRecord(Record):
+    """finetune/result.json, and the result of every network that was fine-tuned.
+
+    Attributes:
+        arch: the network.
+        dataset: name of the images.
+        data_digest: of the images.
+        training_images: how many.
+        epochs: passes over them.
+        start: `inherited` or `fresh` weights.
+        teacher: `none`, or `largest` for distillation from the largest subnet.
+        learning_rate_share: of the supernet's learning rate.
+        supernet: where the inherited weights are from.
+        val_top1_before: None where the images are not those of the supernet.
+        val_top1_after: of the fine-tuned network.
+        calibration_images: training images that recalibrated batch norm.
+        seconds: that training took.
+        threads: of the training.
+    """
+
+    arch: ArchText
+    dataset: str
+    data_digest: str
+    training_images: Count
+    epochs: NotNegative
+    start: str
+    teacher: str
+    learning_rate_share: NotNegative
+    supernet: SupernetSource
+    val_top1_before: Fraction | None
+    val_top1_after: Fraction
+    calibration_images: Annotated[int, Field(gt=0)]
+    seconds: NotNegative
+    threads: Count
+
+    @property
+    def improves(self) -> bool:
+        """Whether the fine-tuned network is to be exported: trained on other images, or more accurate than before."""
+        return self.val_top1_before is None or self.val_top1_after > self.val_top1_before
+
+    def as_manifest(self) -> dict[str, Any]:
+        """Return the fields that a bundle's manifest states."""
+        return self.model_dump(mode="json", exclude=OF_RUN)

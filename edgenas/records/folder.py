@@ -1,0 +1,171 @@
+"""Records at the top of a run folder: its images, measuring sessions, costs and summary."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from edgenas.records.export import ShippedInt8, ShippedNetwork
+from edgenas.records.finetune import SupernetSource
+from edgenas.records.profile import PredictorQuality
+from edgenas.records.record import BudgetFields, Count, Fraction, Microseconds, NotNegative, Record
+from edgenas.records.search import ObjectiveRow
+from edgenas.records.verify import FirstPrediction, MeasuredNetwork
+
+
+class DataRecord(Record):
+    """data.json: the images of a run.
+
+    Attributes:
+        name: of the data set.
+        num_classes: number of classes.
+        classes: names in the order of the labels.
+        counts: images by split.
+        class_counts: images of each class by split.
+        presize: height and width in pixels that images are resized to before they are cropped; None for none.
+        broken: files that could not be read and are left out.
+        equal_images: pairs of equal images in several splits.
+        copies: files that are left out because they equal another.
+        notes: for the user.
+        digest: of all images and labels.
+    """
+
+    name: str
+    num_classes: Annotated[int, Field(gt=0)]
+    classes: tuple[str, ...]
+    counts: dict[str, Count]
+    class_counts: dict[str, tuple[Count, ...]]
+    presize: int | None
+    broken: tuple[str, ...]
+    equal_images: int
+    copies: tuple[str, ...]
+    notes: tuple[str, ...]
+    digest: str
+
+
+class SessionRow(Record):
+    """A row of sessions.jsonl: one measuring session.
+
+    Attributes:
+        device: which was measured.
+        files: digest of the names and contents of the files that were timed.
+        sentinel_p50_us: median of the sentinel over the session's processes.
+        state: `kept`; `disturbed`, so that it is repeated and not counted; `withdrawn`: earlier sessions of these
+            files are not counted, because the files are measured again.
+        repeated: whether this is the repetition of a disturbed session.
+    """
+
+    device: str
+    files: str
+    sentinel_p50_us: Microseconds
+    state: Literal["kept", "disturbed", "withdrawn"]
+    repeated: bool
+
+
+class StageCostRow(Record):
+    """A row of costs.jsonl: what one call of a stage took; `energy_joules` is None where it cannot be read."""
+
+    stage: str
+    seconds: NotNegative
+    energy_joules: NotNegative | None
+    finished: bool
+
+
+class SupernetSummary(Record):
+    """The supernet, and what training it took."""
+
+    params: Count
+    train_seconds: NotNegative
+    images_per_second: NotNegative
+
+
+class SearchSummary(Record):
+    """The search in figures."""
+
+    strategy: str
+    evaluations: Count
+    seconds: NotNegative
+    hypervolume: NotNegative
+    reference_point: tuple[float, ...]
+    objectives: tuple[ObjectiveRow, ...]
+    exhausted: bool
+
+
+class Choice(Record):
+    """How the network was chosen: `by` is the option, `words` the same for people."""
+
+    by: str
+    words: str
+
+
+class AccuracySummary(Record):
+    """The source of accuracies in a run without a supernet of its own: a file of measured networks, or a predictor."""
+
+    file: str | None = None
+    predictor: str | None = None
+    rows: Count | None = None
+    rmse_points: NotNegative | None = None
+    kendall_tau: float | None = None
+    coverage_90: Fraction | None = None
+
+
+class FinetuneSummary(Record):
+    """Fine-tuning of the chosen network; see `FinetuneRecord`."""
+
+    dataset: str
+    training_images: Count
+    epochs: NotNegative
+    start: str
+    teacher: str
+    learning_rate_share: NotNegative
+    supernet: SupernetSource
+    val_top1_before: Fraction | None
+    val_top1_after: Fraction
+    seconds: NotNegative
+
+
+class SummaryRecord(Record):
+    """summary.json: the results of a run in one file.
+
+    Attributes:
+        name: of the run.
+        seed: of the run.
+        space: name of the search space.
+        space_id: its structure_id.
+        space_size: number of architectures; rounded to a float beyond 63 bits.
+        dataset: name of the images that accuracies are of.
+        num_classes: where the run has no images of its own.
+        budgets: as the search used them.
+        supernet: None in a run without one.
+        accuracy: None in a run that scores with its own supernet.
+        predictors: by device; None where there is no score.
+        search: in figures.
+        choice: how the network was chosen.
+        front: the measured networks.
+        first_predictions: by device.
+        chosen: the network that ships, or in a run without weights the first candidate.
+        int8: None where there is no int8 file.
+        finetune: None where there was none.
+        notes: for the user.
+    """
+
+    name: str
+    seed: int
+    space: str
+    space_id: str
+    space_size: int | float
+    dataset: str
+    num_classes: Count | None = None
+    budgets: tuple[BudgetFields, ...]
+    supernet: SupernetSummary | None = None
+    accuracy: AccuracySummary | None = None
+    predictors: dict[str, PredictorQuality | None]
+    search: SearchSummary
+    choice: Choice
+    front: tuple[MeasuredNetwork, ...]
+    first_predictions: dict[str, tuple[FirstPrediction, ...]]
+    chosen: ShippedNetwork
+    int8: ShippedInt8 | None = None
+    finetune: FinetuneSummary | None = None
+    notes: tuple[str, ...]

@@ -1,0 +1,223 @@
+"""Records of the studies of a run: trust/trust.json, worth/worth.json and their parts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from edgenas.records.record import ArchText, Count, Fraction, Microseconds, NotNegative, Record
+
+
+class Estimate(Record):
+    """A figure and its 95 % interval; None where there are too few networks."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    count: Count
+
+
+class Taus(Record):
+    """Kendall's tau with the accuracy of networks trained from scratch.
+
+    Attributes:
+        inherited: of the accuracy with inherited weights.
+        uncalibrated: of that with the supernet's own batch-norm statistics; None where weights are averaged.
+        macs: of MACs.
+        lead_over_macs: `inherited` minus `macs`.
+        repeated: of one training with the mean of others that differ by their seed; None of a single training.
+    """
+
+    inherited: Estimate
+    uncalibrated: Estimate | None
+    macs: Estimate
+    lead_over_macs: Estimate
+    repeated: float | None
+
+
+class WorstGap(Record):
+    """The subnet whose inherited accuracy is lowest compared with training from scratch."""
+
+    arch: ArchText
+    gap: float
+
+
+class Agreement(Record):
+    """Inherited minus standalone accuracy of some subnets, and taus; no figures where there are no subnets."""
+
+    subnets: Count
+    gap: Estimate | None = None
+    gap_uncalibrated: Estimate | None = None
+    worst_gap: WorstGap | None = None
+    tau: Taus | None = None
+    macs_least: Count | None = None
+    macs_greatest: Count | None = None
+
+
+class ComparedSubnet(Record):
+    """A subnet with inherited weights, and trained from scratch; top-1 on the same images.
+
+    Attributes:
+        arch: the subnet.
+        macs: multiply-accumulates.
+        grouped: whether it is one of the group of near-equal MACs.
+        inherited: with batch norm recalibrated.
+        uncalibrated: with the supernet's own statistics; None where weights are averaged.
+        alone: trained from scratch, batch norm recalibrated; the mean of several trainings.
+        alone_uncalibrated: with the statistics of its own training; None likewise.
+        alone_by_seed: of each training.
+        seconds: of all its trainings.
+    """
+
+    arch: ArchText
+    macs: Count
+    grouped: bool
+    inherited: Fraction
+    uncalibrated: Fraction | None
+    alone: Fraction
+    alone_uncalibrated: Fraction | None
+    alone_by_seed: tuple[Fraction, ...]
+    seconds: NotNegative
+
+
+class RankingRecord(Record):
+    """trust/trust.json: whether inherited accuracies rank subnets as training from scratch does."""
+
+    space: str
+    dataset: str
+    weights: str
+    recipe: str
+    epochs: NotNegative
+    steps: Count
+    training_images: Count
+    validation_images: Count
+    seed: int
+    repeats: Annotated[int, Field(ge=1)]
+    supernet_from: str | None
+    average: float | None
+    seconds: NotNegative
+    all: Agreement
+    group: Agreement
+    subnets: tuple[ComparedSubnet, ...]
+
+
+class Contender(Record):
+    """A network that was trained in a comparison with baselines. Rates are fractions, of what is deployed.
+
+    Attributes:
+        network: its architecture, or its width and resolution.
+        seed: of its weights and images.
+        val_top1: by which it was chosen, where there was a choice.
+        test_top1: by which it is judged.
+        p50_us: measured, in the same session as all others.
+        seconds: that finding and training it took.
+        tried: networks that it was chosen from.
+    """
+
+    network: str
+    seed: int
+    val_top1: Fraction
+    test_top1: Fraction
+    p50_us: Microseconds
+    seconds: NotNegative
+    tried: Count
+
+
+class Spread(Record):
+    """Mean, least and greatest value over seeds."""
+
+    mean: float
+    least: float
+    greatest: float
+
+
+class Rival(Record):
+    """A baseline over its seeds; of `seeds_behind` the test accuracy is lower than that of the run's network."""
+
+    test_top1: Spread
+    val_top1: Spread
+    p50_us: Spread
+    seconds: Spread
+    seeds_behind: Count
+    seeds: tuple[Contender, ...]
+
+
+class BudgetsCost(Record):
+    """Seconds for a number of budgets: with a shared supernet, and with one network trained alone for each."""
+
+    budgets: Count
+    shared_seconds: NotNegative
+    alone_seconds: NotNegative
+
+
+class CrossoverRecord(Record):
+    """The number of budgets from which a supernet costs no more than training a network for each.
+
+    Attributes:
+        once_seconds: whatever the number of budgets; None where costs are not all known, as below.
+        per_budget_seconds: with a supernet.
+        alone_seconds: of one network trained from scratch.
+        alone_range_seconds: the same by the fastest and slowest timing of a training step.
+        charged_seconds: by stage.
+        verdict: `pays`, `never`, or `unknown`.
+        budgets: least and greatest number of budgets from which it pays; None where it does not.
+        reason: why the verdict is unknown.
+        table: for some numbers of budgets.
+    """
+
+    once_seconds: float | None
+    per_budget_seconds: float | None
+    alone_seconds: float | None
+    alone_range_seconds: tuple[float, float] | None
+    charged_seconds: dict[str, NotNegative]
+    verdict: Literal["pays", "never", "unknown"]
+    budgets: tuple[int, int] | None
+    reason: str | None
+    table: tuple[BudgetsCost, ...]
+
+
+class StandaloneTraining(Record):
+    """How the run's network was trained on its own; no settings where it ships with inherited weights."""
+
+    epochs: NotNegative
+    start: str | None = None
+    learning_rate_share: NotNegative | None = None
+
+
+class BaselinesRecord(Record):
+    """worth/worth.json: the run's network beside baselines of equal latency and equal time.
+
+    Attributes:
+        model_sha256: digest of the file that was judged.
+        seconds: by stage, `total`, and `each_rival`.
+        steps: training steps by baseline and seed.
+        left_out: seeds of a baseline for which there was no network of equal latency.
+        edgenas: the run's network.
+        rivals: by name.
+        best_rival: the name of the best.
+        lead: test accuracy over the mean of the best baseline.
+        lead_error: standard error of the lead.
+        ahead: whether the lead is above zero.
+    """
+
+    dataset: str
+    model_sha256: str
+    supernet_from: str | None
+    recipe: str
+    finetune: StandaloneTraining
+    threads: Count
+    space: str
+    device: str
+    training_images: Count
+    test_images: Count
+    seconds: dict[str, NotNegative]
+    steps: dict[str, dict[str, Count]]
+    left_out: dict[str, tuple[int, ...]]
+    edgenas: Contender
+    rivals: dict[str, Rival]
+    best_rival: str
+    lead: float
+    lead_error: NotNegative
+    ahead: bool
+    crossover: CrossoverRecord

@@ -1,0 +1,50 @@
+"""Records of training, in the folder supernet/ of a run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from edgenas.records.record import ArchText, Count, Fraction, NotNegative, Record
+
+
+class TrainRecord(Record):
+    """supernet/result.json.
+
+    Attributes:
+        params: parameters of the supernet.
+        train_seconds: spent in steps, over all interruptions.
+        images_per_second: images a second; each goes through all subnets of a step.
+        weights: digest of the weights.
+    """
+
+    params: Count
+    train_seconds: NotNegative
+    images_per_second: NotNegative
+    weights: str
+
+
+class StepRow(Record):
+    """A row of supernet/training.jsonl: one training step; `seconds` are those of all steps so far."""
+
+    kind: Literal["step"] = "step"
+    step: Count
+    epoch: NotNegative
+    loss: float
+    learning_rate: NotNegative
+    images_per_second: NotNegative
+    seconds: NotNegative
+
+
+class ValidationRow(Record):
+    """A row of supernet/training.jsonl: validation top-1 of named subnets after a step."""
+
+    kind: Literal["validation"] = "validation"
+    step: Count
+    epoch: NotNegative
+    top1: dict[str, Fraction]
+
+
+class PoolRecord(Record):
+    """supernet/pool.json: the subnets that are trained, where not the whole space is."""
+
+    archs: tuple[ArchText, ...]
