@@ -21,6 +21,8 @@ from edgenas.profiling.median_interval import FEWEST_PROCESSES, median_interval
 Verdict = Literal["within", "not significant", "over"]
 """From best to worst."""
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+LEAST_SESSIONS = 4
+"""Sessions that the verdict on a shipped file compares at least: with three, the risk exceeds 5 %, see `slowdown`."""
 DISTURBED_SHARE = 0.5
 """Of a network's processes that have warnings, and of a session's networks for which that holds."""
 

@@ -11,7 +11,7 @@ from edgenas.budget import Budget
 from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
 from edgenas.profiling.measurement import Measurement
 from edgenas.profiling.transport import installed_runtime
-from edgenas.profiling.verdict import VERDICTS, Judgement, Verdict, worst
+from edgenas.profiling.verdict import LEAST_SESSIONS, VERDICTS, Judgement, Verdict, worst
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.run_devices import measured_devices
 from edgenas.stages.bundle_network import Network
@@ -62,6 +62,7 @@ def time_files(network: Network, models: Mapping[str, Path], rows: Path, progres
             label="timing the export",
             progress=progress,
             deciding=[deployed_precision(network, name)],
+            least_sessions=LEAST_SESSIONS,
         )
         for name in measured_devices(network.run)
     }

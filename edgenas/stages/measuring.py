@@ -46,6 +46,7 @@ def measure_session(
     progress: Progress,
     quantiser_recipe: str = "none",
     deciding: Collection[str] | None = None,
+    least_sessions: int = 1,
 ) -> Session:
     """Time files on a device of the run in one session, in new processes, and keep its sentinel.
 
@@ -59,6 +60,8 @@ def measure_session(
         quantiser_recipe: of int8 files, see `QuantiserRecipe.form`.
         deciding: names of the files that a decision rests on; None for all. A session is repeated where most of these
             were disturbed.
+        least_sessions: sessions that are compared at least, this one included. Where the run has fewer, one file is
+            timed in further sessions first, unless results have to be brought back from the device by hand.
 
     Raises:
         MeasurementError: see `measure_networks`.
@@ -67,7 +70,7 @@ def measure_session(
     known, key = measured_devices(run)[device], digest(files)
     transport = run_transport(run, known)
 
-    def measure() -> dict[str, Measurement]:
+    def measure(files: Mapping[str, Path] = files, out: Path = out) -> dict[str, Measurement]:
         return measure_networks(
             files,
             known,
@@ -80,6 +83,9 @@ def measure_session(
             progress=lambda _, done, total: progress(label, done, total),
         )
 
+    while not transport.at_once and (count := len(_sentinels_us(run, device))) + 1 < least_sessions:
+        file = {f"session {count}": next(iter(files.values()))}
+        keep_session(run, device, digest(file), measure(file, out.with_name(f"{device}-session-{count}.jsonl")))
     last = next((row for row in reversed(sessions(run, device)) if row.files == key), None)
     resumed, before = last is not None and last.state == "disturbed", _size(out)
     measured = measure()

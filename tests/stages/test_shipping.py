@@ -22,9 +22,9 @@ from edgenas.errors import InfeasibleError
 from edgenas.files import read_json, write_json
 from edgenas.latency.device import Device
 from edgenas.profiling.measurement import Measurement
-from edgenas.profiling.verdict import Verdict
+from edgenas.profiling.verdict import LEAST_SESSIONS, Verdict
 from edgenas.runs.folder import Run, open_run
-from edgenas.runs.measuring_sessions import counted, sessions
+from edgenas.runs.measuring_sessions import counted, keep_session, sessions
 from edgenas.runs.run_data import run_dataset
 from edgenas.stages import measuring
 from edgenas.stages.bundle_latency import decisive
@@ -36,6 +36,8 @@ from edgenas.stages.shipping import first_to_ship
 Processes = Callable[[int, float], tuple[float, ...]]
 """Eight p50s in microseconds, given the number of the session and the limit."""
 STEADY_US = 1000.0
+EARLIER = 2
+"""Sessions before the export's, beside the one that measured the table: graph variants, and the front."""
 
 
 def silent(*_: object) -> None:
@@ -64,7 +66,10 @@ def run(small_run: SmallRun, tmp_path: Path) -> Run:
     candidates = [entry["arch"] for entry in reversed(result["front"])]
     assert len(candidates) > 1
     write_json(folder / "verify" / "result.json", result | {"candidates": candidates, "chosen": candidates[0]})
-    return open_run(folder)
+    run = open_run(folder)
+    for number in range(EARLIER):
+        keep_session(run, "here", f"earlier {number}", {"": measurement((1.0,) * 8, 0)})
+    return run
 
 
 @pytest.fixture
@@ -113,7 +118,21 @@ def test_the_shipped_file_is_timed_in_a_session_of_its_own(run: Run, timer: Call
     assert chosen["verdict"] == manifest["verdict"] == "within"
     assert {key: manifest["latency"]["here"][key] for key in latency} == latency
     assert [attempt["arch"] for attempt in exported["attempts"]] == [chosen["arch"]]
-    assert len(sessions(run, "here")) == 1
+    assert len(sessions(run, "here")) == EARLIER + 1
+    assert latency["sessions"] == LEAST_SESSIONS
+
+
+def test_fewer_than_four_sessions_are_completed_before_a_file_is_judged(
+    run: Run, timer: Callable[..., list[list[str]]]
+) -> None:
+    """A run whose graph variant is named has no session that compares variants, and a re-judged file counts it, too."""
+    (run.folder / "sessions.jsonl").unlink()
+    asked = timer(within)
+    run_export(run, silent)
+    # The session that measured the table is the first.
+    assert asked == [["session 1"], ["session 2"], ["fp32"]]
+    assert run.result("export")["chosen"]["latency"]["here"]["sessions"] == LEAST_SESSIONS
+    assert len(counted(sessions(run, "here"))) == LEAST_SESSIONS - 1
 
 
 def test_where_the_first_file_is_over_its_budget_the_next_candidate_ships(
@@ -148,7 +167,7 @@ def test_where_all_are_over_nothing_ships(run: Run, timer: Callable[..., list[li
     assert not run.done("export")
     assert not (run.folder / BUNDLE).exists()
     # The files are measured again by the same command: these sessions count against none of them.
-    assert counted(sessions(run, "here")) == []
+    assert len(counted(sessions(run, "here"))) == EARLIER
     write_config(attempts(run, 2))
     shown = CliRunner().invoke(app, ["run", str(run.folder), "-q"])
     assert isinstance(shown.exception, InfeasibleError)
@@ -186,7 +205,10 @@ def test_a_disturbed_session_is_repeated_once_and_its_figures_are_discarded(
     assert len(asked) == 2
     latency = run.result("export")["chosen"]["latency"]["here"]
     assert (latency["verdict"], latency["repeated"], latency["warnings"]) == ("within", True, [])
-    assert [(row.state, row.repeated) for row in sessions(run, "here")] == [("disturbed", False), ("kept", True)]
+    assert [(row.state, row.repeated) for row in sessions(run, "here")][EARLIER:] == [
+        ("disturbed", False),
+        ("kept", True),
+    ]
     assert len(run.result("export")["attempts"]) == 1
     assert run.result("export")["notes"] == []
 
