@@ -13,7 +13,9 @@ The map, top to bottom; imports go down only:
     training     training the supernet; materialise, the one way to a subnet that may be scored; fine-tuning for int8
     supernet     one network holding all subnets
     latency      devices, tables, the predictor
-    config       frozen, validated configs; budget, objective: their texts
+    config       frozen, validated configs
+    objective    quantities that a search minimises; budget: limits on them
+    quantities   the table of everything that can be an objective or a budget
     space        archs, spaces, BlockSpecs, costs
     files        atomic writes, schema versions; plain_yaml: YAML read strictly
     environment  variables and import paths of this process and its children

@@ -1,144 +1,154 @@
-"""Budgets: hard limits, and their text form."""
+"""Budgets: hard limits on a quantity, and their text form."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import PlainSerializer, PlainValidator
 
 from edgenas.errors import ConfigError, one_of, shown
 from edgenas.files import FILE_NAME
+from edgenas.quantities import LATENCY, LIMITABLE, QUANTITIES, Quantity, resolve_device
+
+BY_STATISTIC: dict[str, Quantity] = {each.statistic: each for each in QUANTITIES.values() if each.statistic}
+"""Quantities that budgets name by a statistic of latency: `8ms@p95`."""
 
 
 @dataclass(frozen=True)
-class Units:
-    """Units by their sizes, the one that a number without any most likely is in, and a budget as an example."""
-
-    sizes: Mapping[str, float]
-    usual: str
-    example: str
-
-
-TIME_QUANTITIES = ("p50", "p95")
-MICROSECONDS = Units({"us": 1.0, "ms": 1e3, "s": 1e6}, "ms", "8ms")
-MACS = Units({"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}, "", "macs=10M")
-BYTES = Units({"B": 1.0, "kB": 1e3, "MB": 1e6, "KiB": 2.0**10, "MiB": 2.0**20}, "B", "weight_bytes=400kB")
-PAPER_QUANTITIES = {"macs": MACS, "weight_bytes": BYTES, "peak_activation_bytes": BYTES}
-
-
-class Budget(BaseModel):
-    """A hard limit: of latency on a device, or of something that no device is asked for.
+class Budget:
+    """A hard upper limit on a quantity.
 
     Text form: `8ms` (p50 on the first device), `8ms@p95`, `pi4=20ms`, `macs=10M`, `weight_bytes=400kB`,
-    `peak_activation_bytes=64KiB`. Spaces around the number and exponents (`macs=1e7`) are fine, and so is µs for us.
+    `peak_activation_bytes=64KiB`. `QUANTITY@DEVICE=AMOUNT`, like `latency@pi4=20ms`, is the same as `pi4=20ms`. Spaces
+    around the number and exponents (`macs=1e7`) are fine, and so is µs for us.
+
+    Attributes:
+        quantity: the quantity that is limited; none that is scored on images.
+        limit: the greatest value allowed, in the quantity's unit, above 0.
+        device: the device of a measured quantity; None for the first device of the run.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    quantity: Literal["p50", "p95", "macs", "weight_bytes", "peak_activation_bytes"]
-    limit: float = Field(gt=0)
+    quantity: Quantity
+    limit: float
     device: str | None = None
 
-    @property
-    def unit(self) -> str:
-        """Unit of `limit`: us, bytes or macs."""
-        if self.quantity in TIME_QUANTITIES:
-            return "us"
-        return "macs" if self.quantity == "macs" else "bytes"
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.limit) and self.limit > 0):
+            raise ConfigError(f"budget on {self.quantity.name}: expected a finite limit above 0, got {self.limit}")
+        if self.quantity.source == "scored":
+            raise ConfigError(f"{self.quantity.name} cannot have a budget; valid: {', '.join(LIMITABLE)}")
+        if self.device is not None and not self.quantity.per_device:
+            raise ConfigError(f"budget on {self.quantity.name}: expected no device, got {self.device!r}")
 
     def on(self, devices: Sequence[str]) -> Budget:
-        """The same budget with its device named: by default the first of `devices`.
+        """Return the same budget with its device named, by default the first of `devices`.
 
         Raises:
-            ConfigError: its device is none of them.
+            ConfigError: its device is none of them, or no device measures its quantity.
         """
-        if self.unit != "us":
-            return self
-        device = self.device or devices[0]
-        if device not in devices:
-            raise ConfigError(f"budget {self}: this run has no device {device!r}; {one_of(device, devices)}")
-        return self.model_copy(update={"device": device})
+        return replace(self, device=resolve_device(f"budget {self}", self.quantity, self.device, devices, LIMITABLE))
 
     def __str__(self) -> str:
-        if self.unit == "us":
-            device = f"{self.device}=" if self.device else ""
-            quantile = "" if self.quantity == "p50" else f"@{self.quantity}"
-            return f"{device}{_positional(self.limit / 1e3)}ms{quantile}"
-        return f"{self.quantity}={_positional(self.limit)}{'B' if self.unit == 'bytes' else ''}"
+        amount = self.quantity.unit.text(self.limit)
+        if self.quantity.statistic is None:
+            device = f"@{self.device}" if self.device else ""
+            return f"{self.quantity.name}{device}={amount}"
+        device = f"{self.device}=" if self.device else ""
+        return f"{device}{amount}" if self.quantity == LATENCY else f"{device}{amount}@{self.quantity.statistic}"
 
+    @property
+    def subject(self) -> str:
+        """The limited quantity and its device in words: `p50 on pi4`."""
+        return f"{self.quantity.label} on {self.device}" if self.device else self.quantity.label
 
-def _positional(value: float) -> str:
-    """A number without an exponent, which a budget's text has no room for."""
-    return np.format_float_positional(float(f"{value:.12g}"), trim="-")
+    @property
+    def name(self) -> str:
+        """A short name for figures of one device: `p50 budget 8.000 ms`."""
+        return f"{self.quantity.label} budget {self.quantity.unit.format(self.limit)}"
+
+    @property
+    def words(self) -> str:
+        """The budget as reports and tables show it: `p50 on pi4 ≤ 8.000 ms`."""
+        return f"{self.subject} ≤ {self.quantity.unit.format(self.limit)}"
 
 
 def parse_budget(text: str) -> Budget:
-    """Read a budget's text form.
+    """Return the budget that a text states; see `Budget` for its form.
 
     Raises:
         ConfigError: no unit, an unknown one, or a limit that is not a positive number.
     """
     try:
-        return _parsed(text.strip())
+        return _parse(text.strip())
     except ValueError as error:
         raise ConfigError(f"budget {shown(text)}: {error}") from None
 
 
-def _parsed(text: str) -> Budget:
-    name, equals, amount = text.rpartition("=")
-    amount, at, quantile = amount.partition("@")
-    name, quantile = name.strip(), quantile.strip()
-    on_paper = name in PAPER_QUANTITIES
-    if equals and not on_paper and not re.fullmatch(FILE_NAME, name):
-        raise ValueError(f"{shown(name)} is no name of a device, nor one of {', '.join(PAPER_QUANTITIES)}")
-    if on_paper and at:
-        raise ValueError(f"{name} has no quantile: leave @{quantile[:20]} out")
-    if at and quantile not in TIME_QUANTITIES:
-        raise ValueError(f"unknown quantile {shown(quantile)}; {one_of(quantile, TIME_QUANTITIES)}")
-    limit = _limit(amount.strip(), PAPER_QUANTITIES.get(name, MICROSECONDS), name)
-    if on_paper:
-        return Budget.model_validate({"quantity": name, "limit": limit})
-    return Budget.model_validate({"quantity": quantile or "p50", "limit": limit, "device": name or None})
+def _parse(text: str) -> Budget:
+    target, equals, amount = text.rpartition("=")
+    amount, at, statistic = (part.strip() for part in amount.partition("@"))
+    target = target.strip()
+    name, _, device = (part.strip() for part in target.partition("@"))
+    if name in QUANTITIES:
+        quantity = QUANTITIES[name]
+        if at:
+            raise ValueError(f"expected no statistic after {name}: leave @{statistic[:20]} out")
+        if name not in LIMITABLE:
+            raise ValueError(f"{name} cannot have a budget; {one_of(name, LIMITABLE)}")
+        if "@" in target and not (quantity.per_device and device):
+            raise ValueError("only measured quantities can name a device, like latency@pi4=20ms")
+    else:
+        device = target
+        if equals and not re.fullmatch(FILE_NAME, device):
+            raise ValueError(f"{shown(device)} is no name of a device, nor one of {', '.join(LIMITABLE)}")
+        if at and statistic not in BY_STATISTIC:
+            raise ValueError(f"unknown statistic {shown(statistic)}; {one_of(statistic, BY_STATISTIC)}")
+        quantity = BY_STATISTIC[statistic] if at else LATENCY
+    return Budget(quantity, _parse_limit(amount, quantity, target), device or None)
 
 
-def _limit(amount: str, units: Units, name: str) -> float:
-    """The number of a budget, in microseconds, MACs or bytes."""
+def _parse_limit(amount: str, quantity: Quantity, target: str) -> float:
+    """Return the limit that a text like `8ms` states, in the quantity's unit."""
+    unit = quantity.unit
     match = re.fullmatch(r"([-+]?(?:[0-9.,]+(?:[eE][-+]?[0-9]+)?|nan|inf)?)\s*([^\W\d]*)", amount)
-    number, unit = match.groups() if match else ("", "")
+    number, suffix = match.groups() if match else ("", "")
     # Two characters look like the micro sign: its own, and the Greek letter.
-    unit = unit.replace("\u00b5", "u").replace("\u03bc", "u")
-    if match is None or unit not in units.sizes:
-        raise ValueError(f"wanted a number with a unit, {_hint(number, unit, units, name)}")
-    try:
-        limit = float(number) * units.sizes[unit]
-    except ValueError:
-        raise ValueError(f"{shown(number)} is not a number; write it like 0.5ms or macs=1.5M") from None
+    suffix = suffix.replace("\u00b5", "u").replace("\u03bc", "u")
+    if match is None or suffix not in unit.sizes:
+        raise ValueError(f"expected a number with a unit, {_hint(number, suffix, quantity, target)}")
+    limit = unit.value(number, suffix)
     if not math.isfinite(limit) or limit <= 0:
-        raise ValueError(f"wanted a finite limit above zero, like {units.example}")
+        raise ValueError(f"expected a finite limit above zero, like {quantity.example}")
     return limit
 
 
-def _hint(number: str, unit: str, units: Units, name: str) -> str:
-    """Which units there are, and what was probably meant."""
-    likely = [valid for valid in units.sizes if unit and valid.lower() == unit.lower()] or [units.usual] * (not unit)
-    quantity = [] if name in PAPER_QUANTITIES else get_close_matches(name, PAPER_QUANTITIES, n=1)
-    meant = f"{quantity[0]}={number}{unit}" if quantity else f"{name}{'=' * bool(name)}{number}{''.join(likely)}"
-    hint = f"did you mean {meant}? " if number[-1:].isdigit() and (quantity or likely) and len(meant) < 80 else ""
-    return f"{hint}one of {', '.join(valid or '(none)' for valid in units.sizes)} (like {units.example})"
+def _hint(number: str, suffix: str, quantity: Quantity, target: str) -> str:
+    """Return the valid units, and the budget that was probably meant."""
+    unit = quantity.unit
+    likely = [valid for valid in unit.sizes if valid.lower() == suffix.lower()] if suffix else [unit.suffix]
+    names = [] if target in LIMITABLE else get_close_matches(target, LIMITABLE, n=1)
+    if names:
+        meant = f"{names[0]}={number}{suffix}"
+    else:
+        lead = f"{target}=" if target else ""
+        meant = f"{lead}{number}{''.join(likely)}"
+    valid = f"one of {', '.join(each or '(none)' for each in unit.sizes)} (like {quantity.example})"
+    sure = number[-1:].isdigit() and (names or likely) and len(meant) < 80
+    return f"did you mean {meant}? {valid}" if sure else valid
 
 
-def _budget(value: Any) -> Any:
+def _validate(value: Any) -> Budget:
     if isinstance(value, Budget):
         return value
     if not isinstance(value, str):
-        raise ConfigError(f"wanted a text like 8ms, pi4=20ms@p95 or macs=10M, got {shown(value)}")
+        raise ConfigError(f"expected a text like 8ms, pi4=20ms@p95 or macs=10M, got {shown(value)}")
     return parse_budget(value)
 
 
-BudgetText = Annotated[Budget, BeforeValidator(_budget), PlainSerializer(str)]
+BudgetText = Annotated[Budget, PlainValidator(_validate), PlainSerializer(str)]
+"""A budget as a field of a config or a file: its text there, a `Budget` in Python."""

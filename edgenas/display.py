@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from edgenas.budget import parse_budget
 from edgenas.deploy.bundle.manifest import deployed_latency
 from edgenas.deploy.bundle.shipped_wording import VERDICT_WORDS, accuracy_sentence, latency_sentences, milliseconds
 from edgenas.markup import visible
@@ -223,7 +224,7 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
     if chosen["onnx"] is not None:
         tell("These accuracies and latencies made the choice. Below are those of the file that ships.")
         print()
-    print(f"budgets  {', '.join(budget_text(budget) for budget in summary['budgets'])}")
+    print(f"budgets  {', '.join(parse_budget(text).words for text in summary['budgets'])}")
     flagged = [entry for entry in summary["front"] if any(one.get("warnings") for one in entry["latency"].values())]
     if flagged:
         print(f"warnings   the timer warnings {len(flagged)} of {len(summary['front'])} measurements; see the report")
@@ -304,13 +305,6 @@ def print_bundle(manifest: dict[str, Any], folder: str) -> None:
         print(line)
     for note in manifest["int8"].get("notes", []):
         print(note)
-
-
-def budget_text(budget: dict[str, Any]) -> str:
-    """A budget of `summary.json`, for people."""
-    if budget["unit"] == "us":
-        return f"{budget['quantity']} on {budget['device']} ≤ {milliseconds(budget['limit'])} ms"
-    return f"{budget['quantity']} ≤ {budget['limit']:,.0f}"
 
 
 LISTED = 10

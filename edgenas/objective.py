@@ -1,99 +1,100 @@
-"""Objectives: what a search trades against each other, and their text form. All are minimised."""
+"""Objectives: the quantities that a search trades against each other, and their text form. All are minimised."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
-from edgenas.budget import PAPER_QUANTITIES
+from pydantic import PlainSerializer, PlainValidator
+
 from edgenas.errors import ConfigError, one_of, shown
-
-SCORED = ("error", "worst_class_error")
-"""Quantities that a subnet has to be scored on images for; all others are computed."""
-TIMES = {"latency": "p50", "p95": "p95"}
-"""Quantities that every device has of its own, and the quantile they are."""
+from edgenas.quantities import QUANTITIES, Quantity, resolve_device
 
 
 @dataclass(frozen=True)
-class ObjectiveName:
-    """Which objective; a quantity in time without a device is one of each device.
+class Objective:
+    """A quantity that a search minimises.
 
     Text form: `error`, `worst_class_error`, `latency`, `latency@pi4`, `p95@pi4`, `weight_bytes`,
     `peak_activation_bytes`, `macs`.
+
+    Attributes:
+        quantity: the quantity.
+        device: the device of a measured quantity; None for one objective on each device of the run.
     """
 
-    quantity: str
+    quantity: Quantity
     device: str | None = None
 
     @property
     def scored(self) -> bool:
-        """Whether a subnet has to be scored on images for it."""
-        return self.quantity in SCORED
-
-    @property
-    def quantile(self) -> str:
-        """Of a quantity in time: p50 or p95."""
-        return TIMES[self.quantity]
-
-    @property
-    def unit(self) -> str:
-        """Of its values: fraction, us, bytes or macs."""
-        if self.scored:
-            return "fraction"
-        if self.quantity in TIMES:
-            return "us"
-        return "macs" if self.quantity == "macs" else "bytes"
+        """Whether subnets have to be scored on images for it."""
+        return self.quantity.source == "scored"
 
     @property
     def key(self) -> str:
         """Its name in files, with the unit: `latency_us@pi4`."""
-        return f"{self.quantity}_us@{self.device}" if self.quantity in TIMES else self.quantity
+        return f"{self.quantity.column}@{self.device}" if self.device else self.quantity.column
 
-    def on(self, devices: Sequence[str]) -> tuple[ObjectiveName, ...]:
-        """This objective, on each of `devices` where it is to be one of each.
+    def on(self, devices: Sequence[str]) -> tuple[Objective, ...]:
+        """Return this objective with its device named; without one, the objective on each of `devices`.
 
         Raises:
-            ConfigError: its device is none of them.
+            ConfigError: its device is none of them, or no device measures its quantity.
         """
-        if self.quantity not in TIMES:
+        if not self.quantity.per_device:
             return (self,)
-        if self.device is None:
-            return tuple(replace(self, device=device) for device in devices)
-        if self.device not in devices:
-            raise ConfigError(
-                f"objective {self}: this run has no device {self.device!r}; {one_of(self.device, devices)}"
-            )
-        return (self,)
+        names = devices if self.device is None else [self.device]
+        subject = f"objective {self}"
+        return tuple(
+            replace(self, device=resolve_device(subject, self.quantity, name, devices, QUANTITIES)) for name in names
+        )
 
     def __str__(self) -> str:
-        return self.quantity if self.device is None else f"{self.quantity}@{self.device}"
+        return f"{self.quantity.name}@{self.device}" if self.device else self.quantity.name
 
 
-def parse_objective(text: str) -> ObjectiveName:
-    """Read an objective's text form.
-
-    Raises:
-        ConfigError: an unknown quantity, or a device for one that no device is asked for.
-    """
-    quantity, at, device = text.strip().partition("@")
-    valid = [*SCORED, *TIMES, *PAPER_QUANTITIES]
-    if quantity not in valid:
-        raise ConfigError(f"objective {shown(text)}: unknown quantity {shown(quantity)}; {one_of(quantity, valid)}")
-    if at and (quantity not in TIMES or not device):
-        raise ConfigError(f"objective {shown(text)}: only {' and '.join(TIMES)} are of a device, like latency@pi4")
-    return ObjectiveName(quantity, device or None)
-
-
-def objectives_on(texts: Sequence[str], devices: Sequence[str]) -> tuple[ObjectiveName, ...]:
-    """The objectives that texts name on a run's devices: those that are scored first, else in the texts' order.
+def parse_objective(text: str) -> Objective:
+    """Return the objective that a text states; see `Objective` for its form.
 
     Raises:
-        ConfigError: one stands twice, none is scored, or a device is not the run's.
+        ConfigError: an unknown quantity, or a device for a quantity that is not measured.
     """
-    names = [name for text in texts for name in parse_objective(text).on(devices)]
-    repeated = sorted({str(name) for name in names if names.count(name) > 1})
+    name, at, device = text.strip().partition("@")
+    if name not in QUANTITIES:
+        raise ConfigError(f"objective {shown(text)}: unknown quantity {shown(name)}; {one_of(name, QUANTITIES)}")
+    quantity = QUANTITIES[name]
+    if at and not (quantity.per_device and device):
+        measured = ", ".join(each.name for each in QUANTITIES.values() if each.per_device)
+        raise ConfigError(f"objective {shown(text)}: only {measured} can name a device, like latency@pi4")
+    return Objective(quantity, device or None)
+
+
+def resolve_objectives(objectives: Iterable[Objective], devices: Sequence[str]) -> tuple[Objective, ...]:
+    """Return objectives on the devices of a run: those that are scored first, the others in their order.
+
+    Raises:
+        ConfigError: one is given twice, none is scored, or a device is not the run's.
+    """
+    given = tuple(objectives)
+    resolved = [each for objective in given for each in objective.on(devices)]
+    repeated = sorted({str(each) for each in resolved if resolved.count(each) > 1})
     if repeated:
-        raise ConfigError(f"search.objectives: wanted each objective once, got {', '.join(repeated)} more than once")
-    if not any(name.scored for name in names):
-        raise ConfigError(f"search.objectives: wanted {' or '.join(SCORED)} among them, got {', '.join(texts)}")
-    return tuple(sorted(names, key=lambda name: not name.scored))
+        raise ConfigError(f"search.objectives: expected each objective once, got {', '.join(repeated)} more than once")
+    if not any(each.scored for each in resolved):
+        scored = " or ".join(each.name for each in QUANTITIES.values() if each.source == "scored")
+        raise ConfigError(f"search.objectives: expected {scored} among them, got {', '.join(map(str, given))}")
+    return tuple(sorted(resolved, key=lambda each: not each.scored))
+
+
+def _validate(value: Any) -> Objective:
+    if isinstance(value, Objective):
+        return value
+    if not isinstance(value, str):
+        raise ConfigError(f"expected a text like error or latency@pi4, got {shown(value)}")
+    return parse_objective(value)
+
+
+ObjectiveText = Annotated[Objective, PlainValidator(_validate), PlainSerializer(str)]
+"""An objective as a field of a config: its text there, an `Objective` in Python."""

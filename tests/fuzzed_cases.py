@@ -117,7 +117,7 @@ PLACES: dict[str, tuple[str, tuple[Place, ...]]] = {
         "verify",
         (
             *(("strategy",), ("evaluations",), ("hypervolume_by_batch",), ("evaluations_by_batch", 0), ("budgets",)),
-            *(("budgets", 0, "limit"), ("front",), ("front", 0), ("front", 0, "arch"), ("front", 0, "val_top1")),
+            *(("budgets", 0), ("front",), ("front", 0), ("front", 0, "arch"), ("front", 0, "val_top1")),
             *(("seconds",), ("hypervolume",), ("reference_point",)),
         ),
     ),

@@ -14,17 +14,18 @@ import numpy as np
 from edgenas.budget import Budget
 from edgenas.config.sections import SearchConfig, VerifyConfig
 from edgenas.errors import InfeasibleError
-from edgenas.objective import objectives_on
+from edgenas.objective import parse_objective, resolve_objectives
 from edgenas.profiling.measurement import PROCESSES, Measurement
 from edgenas.profiling.verdict import Verdict, slowdown
+from edgenas.quantities import LATENCY
 from edgenas.space.arch import parse_arch
 from edgenas.stages.candidate import Candidate, Files, judge_budget
 from edgenas.stages.shipping import first_to_ship
 from edgenas.stages.verify import _dropped, _ordered
 
 LIMIT_US, SENTINEL_US, NETWORKS = 100.0, 10.0, 8
-BUDGET = Budget(quantity="p50", limit=LIMIT_US, device="here")
-NAMES = objectives_on(["error", "latency"], ["here"])
+BUDGET = Budget(LATENCY, limit=LIMIT_US, device="here")
+NAMES = resolve_objectives(map(parse_objective, ["error", "latency"]), ["here"])
 PROFILED = 2
 """Sessions before the front's: graph variants are compared, then the table is measured."""
 

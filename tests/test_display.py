@@ -7,7 +7,7 @@ from rich.console import Console
 
 from edgenas import display
 from edgenas.deploy.bundle.shipped_wording import milliseconds
-from edgenas.display import ProgressDisplay, budget_text, fold, print_int8, print_table, say
+from edgenas.display import ProgressDisplay, fold, print_int8, print_table, say
 from edgenas.markup import visible
 
 
@@ -118,11 +118,6 @@ def test_names_steer_no_terminal(name: str, capsys: pytest.CaptureFixture[str]) 
 def test_times_stand_in_milliseconds() -> None:
     assert milliseconds(412.4) == "0.412"
     assert milliseconds(12_345.6) == "12.346"
-
-
-def test_budgets_read_like_sentences() -> None:
-    assert budget_text({"quantity": "p95", "device": "pi4", "limit": 8000, "unit": "us"}) == "p95 on pi4 ≤ 8.000 ms"
-    assert budget_text({"quantity": "macs", "device": None, "limit": 1e7, "unit": "macs"}) == "macs ≤ 10,000,000"
 
 
 def test_a_table_too_wide_for_a_terminal_tells_archs_below(

@@ -23,6 +23,8 @@ from edgenas.config.sections import (
 )
 from edgenas.errors import shown
 from edgenas.files import SCHEMA_VERSION, file_name
+from edgenas.objective import Objective
+from edgenas.quantities import WORST_CLASS_ERROR
 from edgenas.space.loading import load_space
 from edgenas.space.space import SearchSpace
 
@@ -112,7 +114,7 @@ class RunConfig(Section):
             yield "with accuracy, data serves the export alone: give its weights, train.init, too, or leave data out"
         if "int8" in {device.precision for device in self.devices}:
             yield "with accuracy, no device can run int8: what that costs in accuracy is told by images alone"
-        if any(text.startswith("worst_class_error") for text in self.search.objectives):
+        if Objective(WORST_CLASS_ERROR) in self.search.objectives:
             yield "search.objectives: worst_class_error is told by images alone"
         if self.finetune.epochs and init is None:
             yield "finetune.epochs wants weights (train.init) and images (data)"

@@ -18,7 +18,8 @@ from pydantic import (
 
 from edgenas.errors import refuse_grouped_digits, shown
 from edgenas.files import file_name
-from edgenas.objective import parse_objective
+from edgenas.objective import Objective, ObjectiveText
+from edgenas.quantities import ERROR, LATENCY
 
 
 class Section(BaseModel):
@@ -155,9 +156,6 @@ class ProfileConfig(Section):
     coverage: float = Field(0.9, gt=0, lt=1)
 
 
-ObjectiveText = Annotated[str, AfterValidator(lambda text: str(parse_objective(text)))]
-
-
 class SearchConfig(Section):
     """How archs are chosen."""
 
@@ -167,7 +165,7 @@ class SearchConfig(Section):
     ] = "nsga2"
     evaluations: int = Field(120, gt=1, le=10_000_000)
     population: int | None = Field(None, gt=1, le=10_000)
-    objectives: Annotated[tuple[ObjectiveText, ...], Field(min_length=1)] = ("error", "latency")
+    objectives: Annotated[tuple[ObjectiveText, ...], Field(min_length=1)] = (Objective(ERROR), Objective(LATENCY))
     choose: Literal["best", "knee", "weighted"] = "best"
     weights: dict[ObjectiveText, Annotated[float, Field(ge=0)]] | None = None
     initial: Path | None = None

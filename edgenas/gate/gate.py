@@ -22,6 +22,7 @@ from edgenas.profiling.timer_rows import printable
 from edgenas.profiling.transport import Transport
 from edgenas.profiling.transports.offline import OfflineTransport
 from edgenas.profiling.verdict import Verdict, disturbed, judge
+from edgenas.quantities import WEIGHT_BYTES
 from edgenas.runs.folder import Progress
 from edgenas.training.data.listing import causes_text
 
@@ -44,7 +45,7 @@ class Asked:
     """What is asked of a bundle.
 
     Attributes:
-        budgets: of time, or of what the manifest's costs state. A device that a budget names must be `device`.
+        budgets: on latency, or on costs that the manifest states. A device that a budget names must be `device`.
         min_top1: least top-1 of the deployed file, a fraction.
         images: folder of labelled images that top-1 is measured on; without it the manifest's is quoted.
         device: which of the bundle's devices is meant; by default the only one.
@@ -62,7 +63,7 @@ class Asked:
     @property
     def timed(self) -> list[Budget]:
         """The budgets of time."""
-        return [budget for budget in self.budgets if budget.unit == "us"]
+        return [budget for budget in self.budgets if budget.quantity.per_device]
 
 
 def gate(
@@ -121,7 +122,7 @@ def _judge(
         evidence["top1"] = {**asdict(measured), "top1": measured.top1}
     elif asked.min_top1 is not None:
         checks.append(_stated_top1(manifest, model, asked.min_top1))
-    checks += [_on_paper(manifest, model, budget) for budget in asked.budgets if budget.unit != "us"]
+    checks += [_on_paper(manifest, model, budget) for budget in asked.budgets if not budget.quantity.per_device]
     if reached:
         found = _measured(path, *reached, asked.rounds, progress)
         checks += [_in_time(found, budget) for budget in asked.timed]
@@ -168,11 +169,12 @@ def _listed(names: Sequence[str]) -> str:
 
 def _on_paper(manifest: Mapping[str, Any], model: str, budget: Budget) -> Check:
     """Compare a budget with the manifest's costs: weight bytes with those of the deployed file."""
-    of_int8 = model == INT8_MODEL and budget.quantity == "weight_bytes"
-    value = stated(manifest, Count, *(["int8"] if of_int8 else []), "costs", budget.quantity)
-    of = f" of {model}" if budget.quantity == "weight_bytes" else ""
-    said = f"{budget.quantity.replace('_', ' ')}{of}: {value:,}, the budget is {budget.limit:,.0f}"
-    return Check(str(budget), value <= budget.limit, said)
+    of_file = budget.quantity == WEIGHT_BYTES
+    section = ["int8"] if of_file and model == INT8_MODEL else []
+    value = stated(manifest, Count, *section, "costs", budget.quantity.name)
+    subject = f"{budget.quantity.label} of {model}" if of_file else budget.quantity.label
+    text = budget.quantity.unit.text
+    return Check(str(budget), value <= budget.limit, f"{subject}: {text(value)}, the budget is {text(budget.limit)}")
 
 
 @dataclass(frozen=True)
@@ -197,13 +199,13 @@ class Measured:
 
 
 def _in_time(found: Measured, budget: Budget) -> Check:
-    one = found.measurement
-    processes_us = one.processes_p95_us if budget.quantity == "p95" else one.processes_p50_us
-    judged = judge(budget.quantity, processes_us, budget.limit)
-    upper = "unknown" if judged.upper_us is None else f"{judged.upper_us / 1e3:.3f} ms"
+    statistic, unit = budget.quantity.statistic, budget.quantity.unit
+    assert statistic is not None
+    judged = judge(statistic, found.measurement.processes_us(statistic), budget.limit)
+    upper = "unknown" if judged.upper_us is None else unit.format(judged.upper_us)
     said = (
-        f"{judged.value_us / 1e3:.3f} ms {budget.quantity} on {found.device.name}, upper confidence limit {upper}, the "
-        f"budget is {budget.limit / 1e3:g} ms: {judged.verdict}"
+        f"{unit.format(judged.value_us)} {statistic} on {found.device.name}, upper confidence limit {upper}, the "
+        f"budget is {unit.text(budget.limit)}: {judged.verdict}"
     )
     return Check(str(budget), judged.verdict == "within", "; ".join([said, *found.remarks]), judged.verdict)
 

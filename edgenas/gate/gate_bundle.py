@@ -110,7 +110,7 @@ def chosen_device(manifest: Mapping[str, Any], wanted: str | None, budgets: Sequ
     deployed = stated(manifest, dict[str, str], "deployed")
     known = [printable(name, 100) for name in deployed]
     named = {name for name in (wanted, *(budget.device for budget in budgets)) if name}
-    timed = any(budget.unit == "us" for budget in budgets)
+    timed = any(budget.quantity.per_device for budget in budgets)
     if len(named) > 1:
         raise ConfigError(f"a gate measures one device, got {', '.join(sorted(named))}: run it once for each")
     if (timed or named) and not known:

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from edgenas.budget import BudgetText
 from edgenas.records.export import ShippedInt8, ShippedNetwork
 from edgenas.records.finetune import SupernetSource
 from edgenas.records.profile import PredictorQuality
-from edgenas.records.record import BudgetFields, Count, Fraction, Microseconds, NotNegative, Record
+from edgenas.records.record import Count, Fraction, Microseconds, NotNegative, Record
 from edgenas.records.search import ObjectiveRow
 from edgenas.records.verify import FirstPrediction, MeasuredNetwork
 
@@ -157,7 +158,7 @@ class SummaryRecord(Record):
     space_size: int | float
     dataset: str
     num_classes: Count | None = None
-    budgets: tuple[BudgetFields, ...]
+    budgets: tuple[BudgetText, ...]
     supernet: SupernetSummary | None = None
     accuracy: AccuracySummary | None = None
     predictors: dict[str, PredictorQuality | None]

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -17,7 +16,6 @@ from pydantic import (
     ValidationInfo,
 )
 
-from edgenas.budget import Budget
 from edgenas.errors import RunFolderError, explained, shown
 from edgenas.files import read_json, write_json
 from edgenas.space.arch import Arch, parse_arch
@@ -36,19 +34,8 @@ def _arch(value: object, info: ValidationInfo) -> Arch:
     return parse_arch(value) if space is None else space.parse(value)
 
 
-def _budget(value: object) -> object:
-    # The unit follows from the quantity: files state it for people, and it is not read back.
-    return {key: entry for key, entry in value.items() if key != "unit"} if isinstance(value, dict) else value
-
-
-def _budget_fields(budget: Budget) -> dict[str, str | float | None]:
-    return {"quantity": budget.quantity, "limit": budget.limit, "device": budget.device, "unit": budget.unit}
-
-
 ArchText = Annotated[Arch, PlainValidator(_arch), PlainSerializer(lambda arch: arch.id, return_type=str)]
 """An architecture, as its text in the file. A reader that gives a space accepts only architectures of that space."""
-BudgetFields = Annotated[Budget, BeforeValidator(_budget), PlainSerializer(_budget_fields)]
-"""A budget, as quantity, limit, device and unit in the file."""
 Count = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Microseconds = Annotated[float, Field(gt=0)]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from edgenas.records.record import ArchText, BudgetFields, Count, Fraction, Microseconds, NotNegative, Record
+from edgenas.budget import BudgetText
+from edgenas.records.record import ArchText, Count, Fraction, Microseconds, NotNegative, Record
 
 
 class EvaluationRow(Record):
@@ -60,11 +61,10 @@ class RoundRow(Record):
 
 
 class ObjectiveRow(Record):
-    """An objective of a search."""
+    """An objective of a search, which is minimised."""
 
     name: str
     unit: str
-    sense: Literal["min"] = "min"
 
 
 class FailedNetwork(Record):
@@ -133,7 +133,7 @@ class SearchRecord(Record):
     reference_point: tuple[float, ...]
     hypervolume_by_batch: tuple[NotNegative, ...]
     evaluations_by_batch: tuple[Count, ...]
-    budgets: Annotated[tuple[BudgetFields, ...], Field(min_length=1)]
+    budgets: Annotated[tuple[BudgetText, ...], Field(min_length=1)]
     feasibility: FeasibleShares
     front: Annotated[tuple[FrontNetwork, ...], Field(min_length=1)]
 

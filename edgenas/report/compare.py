@@ -99,8 +99,7 @@ def _on(device: str) -> list[Fact]:
         return getattr(judgement.chosen_latency(run).get(device), key, None)
 
     def budget(run: Run) -> float | None:
-        limits = [b.limit for b in run.summary.budgets if b.unit == "us" and (b.device or run.devices[0]) == device]
-        return min(limits) if limits else None
+        return min((budget.limit for budget in judgement.latency_budgets(run, device)), default=None)
 
     def score(run: Run, key: str) -> Any:
         return getattr(run.scores[device], key) if device in run.scores else None

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from edgenas.quantities import format_bytes, format_count, format_milliseconds
+
 MISSING = "–"
-BYTES = ("B", "kB", "MB", "GB")
-COUNTS = ("", "k", "M", "G", "T")
 
 
 def ms(microseconds: float | None) -> str:
     """Milliseconds with three or four figures and no unit: `0.412`, `12.35`, `123.4`."""
     if microseconds is None:
         return MISSING
-    value = microseconds / 1e3
-    decimals = 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
-    return f"{value:.{decimals}f}"
+    return format_milliseconds(microseconds).removesuffix(" ms")
 
 
 def ms_range(interval_us: tuple[float, float] | None) -> str:
@@ -33,12 +31,12 @@ def number(value: float | None, decimals: int = 2) -> str:
 
 def count(value: float) -> str:
     """A count with a decimal prefix: `812`, `12.3 k`, `4.56 M`."""
-    return _prefixed(value, COUNTS)
+    return format_count(value)
 
 
 def size(n_bytes: float) -> str:
     """Bytes with a decimal prefix: `812 B`, `64.0 kB`."""
-    return _prefixed(n_bytes, BYTES)
+    return format_bytes(n_bytes)
 
 
 def duration(seconds: float) -> str:
@@ -54,11 +52,3 @@ def duration(seconds: float) -> str:
 def energy(joules: float) -> str:
     """`512 J`, `3.42 Wh`."""
     return f"{joules:.3g} J" if joules < 1000 else f"{joules / 3600:.3g} Wh"
-
-
-def _prefixed(value: float, units: tuple[str, ...]) -> str:
-    step = 0
-    while abs(value) >= 999.5 and step < len(units) - 1:
-        value, step = value / 1e3, step + 1
-    digits = f"{value:.0f}" if step == 0 else f"{value:.3g}"
-    return f"{digits} {units[step]}".rstrip()

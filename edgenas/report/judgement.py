@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from edgenas.budget import Budget
 from edgenas.deploy.bundle.shipped_wording import accuracy_sentence, latency_sentences
 from edgenas.markup import name_in_sentence
-from edgenas.report.formats import count, duration, ms, number, percent, size
+from edgenas.quantities import MICROSECONDS
+from edgenas.report.formats import duration, ms, number, percent, size
 from edgenas.report.network import Block
-from edgenas.report.values import BudgetLine, BundleFacts, Latency, Network, Run, ShippedLatency
+from edgenas.report.values import BundleFacts, Latency, Network, Run, ShippedLatency
 from edgenas.statistics.significance import standard_error
 
 RISING = 0.01
 """Share of the final hypervolume gained in about the last quarter above which a search is called unfinished."""
 
 
-def latency_budgets(run: Run, device: str) -> tuple[BudgetLine, ...]:
-    """Budgets in time on a device; one that names no device is of the first."""
-    first = run.devices[0]
-    return tuple(b for b in run.summary.budgets if b.unit == "us" and (b.device or first) == device)
+def latency_budgets(run: Run, device: str) -> tuple[Budget, ...]:
+    """Return the latency budgets on a device."""
+    return tuple(b for b in run.summary.budgets if b.quantity.unit == MICROSECONDS and b.device == device)
 
 
 def meets(network: Network) -> bool | None:
@@ -169,21 +170,6 @@ def search(run: Run) -> str:
     gain = (history[-1] - before) / history[-1]
     said = f"the last {counts[-1] - n} added {percent(gain)} of the hypervolume"
     return f"{lead}; {said}: more would likely find better" if gain > RISING else f"{lead}; {said}: it had settled"
-
-
-def amount(line: BudgetLine, value: float) -> str:
-    """A value of a budget's quantity, with its unit."""
-    if line.unit == "us":
-        return f"{ms(value)} ms"
-    return size(value) if line.unit == "bytes" else count(value)
-
-
-def budget(line: BudgetLine, run: Run) -> str:
-    """A budget in words, `p50 on here: at most 0.400 ms`."""
-    if line.unit == "us":
-        return f"{line.quantity} on {line.device or run.devices[0]}: at most {ms(line.limit)} ms"
-    name = "MACs" if line.quantity == "macs" else line.quantity.replace("_", " ")
-    return f"{name}: at most {amount(line, line.limit)}"
 
 
 def blocks(device: str, network: Sequence[Block], whole_us: float | None) -> str:

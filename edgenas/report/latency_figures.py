@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from edgenas.budget import Budget
 from edgenas.deploy.bundle.shipped_wording import milliseconds
 from edgenas.report import judgement, predictor_judgement
 from edgenas.report.figure import Figure, layout_of, short
 from edgenas.report.formats import ms, percent
 from edgenas.report.network import stages_of
-from edgenas.report.values import BudgetLine, Latency, Network, Run
+from edgenas.report.values import Latency, Network, Run
 
 MOST_EVALUATIONS = 2000
 """Drawn behind the front; of more, one in every so many."""
@@ -39,12 +40,12 @@ def front(run: Run, device: str) -> Figure:
     return {"data": [trace for trace in data if trace], "layout": layout, "label": judgement.front(run)}
 
 
-def _named(line: BudgetLine, place: int, layout: Figure) -> Figure:
+def _named(line: Budget, place: int, layout: Figure) -> Figure:
     """What a budget's line is, written on the side of it where there is room; of several, one below the other."""
     at = line.limit / 1e3
     low, high = layout["xaxis"].get("range", (0.0, 2 * at))
     return {
-        "text": f"{line.quantity} budget {ms(line.limit)} ms",
+        "text": line.name,
         "x": short(at),
         "xanchor": "right" if at > (low + high) / 2 else "left",
         "y": 0.02 + 0.07 * place,

@@ -96,8 +96,7 @@ def _what(run: Run) -> str:
 def _result(run: Run, plots: Sequence[str]) -> list[str]:
     reached = searched.reach(run)
     budgets = [
-        f"- {markdown_sentence(judgement.budget(line, run) + said)}"
-        for line, said in zip(run.summary.budgets, reached, strict=True)
+        f"- {markdown_sentence(budget.words + said)}" for budget, said in zip(run.summary.budgets, reached, strict=True)
     ] or ["- none"]
     rows = [row for number_, network in enumerate(run.networks, 1) for row in _network_rows(run, number_, network)]
     header = ["", "device", "validation top-1", "predicted, interval (ms)", "p50 / p95 (ms)", "within budget", "arch"]

@@ -61,7 +61,7 @@ def _front(run: Run) -> Section:
     figures_shown = ["validation top-1", "predicted, interval (ms)", "p50 / p95 (ms)", "within budget"]
     header = ["", "device", *figures_shown, "network"]
     rows = [row for place, network in enumerate(run.networks, 1) for row in _network_rows(run, place, network)]
-    budgets = [judgement.budget(line, run) for line in run.summary.budgets] or ["none"]
+    budgets = [budget.words for budget in run.summary.budgets] or ["none"]
     return Section(
         "front",
         "The front",

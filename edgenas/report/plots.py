@@ -95,10 +95,9 @@ def _front_panel(axes: Axes, run: Run, device: str) -> None:
     budgets = judgement.latency_budgets(run, device)
     for line in budgets:
         axes.axvline(line.limit / 1e3, color=VERMILION, ls="--", lw=1.4, zorder=2)
-        text = f"{line.quantity} budget {ms(line.limit)} ms"
         foot = (line.limit / 1e3, 0.03)
         look: dict[str, Any] = {"color": VERMILION, "fontsize": 9, "rotation": 90, "ha": "right"}
-        axes.annotate(text, foot, (-3, 0), xycoords=("data", "axes fraction"), textcoords="offset points", **look)
+        axes.annotate(line.name, foot, (-3, 0), xycoords=("data", "axes fraction"), textcoords="offset points", **look)
     _frame(axes, shown, [line.limit for line in budgets], judgement.stars(run, device, shown))
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgenas.report.formats import count, ms, percent, size
-from edgenas.report.judgement import amount
+from edgenas.quantities import QUANTITIES, Quantity, Unit
+from edgenas.report.formats import ms, percent
 from edgenas.report.predictor_judgement import POOR_TAU
-from edgenas.report.search_values import Foreseen, GeneEffects, GeneMove, Understanding
+from edgenas.report.search_values import Foreseen, GeneEffects, GeneMove, Reach, Understanding
 from edgenas.report.values import Run
 
-COSTS = {"macs": "MACs", "weight_bytes": "weights", "peak_activation_bytes": "peak of activations"}
-"""What moves may change, and how its column is called."""
+COMPUTED = [quantity for quantity in QUANTITIES.values() if quantity.source == "computed"]
+"""The quantities besides accuracy and latency that moves change."""
 
 
 def unscored(run: Run) -> str | None:
@@ -129,7 +129,7 @@ def moves(run: Run) -> str | None:
 def move_header(run: Run) -> list[str]:
     """Of a table of moves."""
     latencies = [f"ms on {device}" for device in run.devices]
-    costs = [COSTS[name] for name in _traded(run)]
+    costs = [quantity.label for quantity in _traded(run)]
     return ["gene of the chosen network", "validation top-1", *latencies, *costs, "within"]
 
 
@@ -141,23 +141,23 @@ def move_rows(run: Run) -> list[list[str]]:
             _step(move),
             _foretold(move),
             *(_ms(move.latency_us[device]) for device in run.devices),
-            *(_cost(name, move.costs[name]) for name in _traded(run)),
+            *(_cost(quantity, move.costs[quantity.name]) for quantity in _traded(run)),
             "yes" if move.within_budgets else "no",
         ]
         for move in known
     ]
 
 
-def _traded(run: Run) -> list[str]:
-    """What besides accuracy and latency the run trades or has a budget of, where its moves tell that."""
-    names = {objective.name for objective in run.search.objectives} | {line.quantity for line in run.summary.budgets}
+def _traded(run: Run) -> list[Quantity]:
+    """Return the computed quantities that are objectives or have a budget, and that the moves state."""
+    names = {objective.name for objective in run.search.objectives}
+    names |= {budget.quantity.name for budget in run.summary.budgets}
     moves = () if run.understanding is None else run.understanding.moves
-    return [name for name in COSTS if name in names and all(name in move.costs for move in moves)]
+    return [each for each in COMPUTED if each.name in names and all(each.name in move.costs for move in moves)]
 
 
-def _cost(name: str, change: float) -> str:
-    shown = count(abs(change)) if name == "macs" else size(abs(change))
-    return f"{'+' if change >= 0 else '-'}{shown}"
+def _cost(quantity: Quantity, change: float) -> str:
+    return f"{'+' if change >= 0 else '-'}{quantity.unit.format(abs(change))}"
 
 
 def _step(move: GeneMove) -> str:
@@ -178,11 +178,12 @@ def reach(run: Run) -> list[str]:
     found = run.search.feasibility
     if found is None or len(found.budgets) != len(run.summary.budgets):
         return [""] * len(run.summary.budgets)
-    return [
-        f" ({_share(one.share)} of the space; it reaches from {amount(line, one.smallest)} to "
-        f"{amount(line, one.largest)}, median {amount(line, one.median)})"
-        for line, one in zip(run.summary.budgets, found.budgets, strict=True)
-    ]
+    return [_reach(budget.quantity.unit, each) for budget, each in zip(run.summary.budgets, found.budgets, strict=True)]
+
+
+def _reach(unit: Unit, reach: Reach) -> str:
+    ends = f"{unit.format(reach.smallest)} to {unit.format(reach.largest)}"
+    return f" ({_share(reach.share)} of the space; it reaches from {ends}, median {unit.format(reach.median)})"
 
 
 def _share(share: float) -> str:

@@ -9,18 +9,10 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, BeforeValidator, Field
 
+from edgenas.budget import BudgetText
 from edgenas.profiling.verdict import Verdict
 from edgenas.report.evidence_values import Hindsight, Trust, Worth
 from edgenas.report.search_values import Evaluation, Fit, SearchFacts, Understanding, Value
-
-
-class BudgetLine(Value):
-    """A hard limit, in `unit`."""
-
-    quantity: str
-    device: str | None
-    limit: float
-    unit: str
 
 
 class Latency(Value):
@@ -186,7 +178,7 @@ class Summary(Value):
     dataset: str
     num_classes: int | None = None
     """Said where the run has no images that say it."""
-    budgets: tuple[BudgetLine, ...]
+    budgets: tuple[BudgetText, ...]
     supernet: SupernetFacts | None = None
     accuracy: Accuracy | None = None
     notes: tuple[str, ...] = ()

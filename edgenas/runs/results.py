@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from edgenas.budget import BudgetText
 from edgenas.errors import RunFolderError, SpaceError, explained, shown
 from edgenas.files import read_jsonl
 from edgenas.profiling.verdict import Verdict
@@ -42,15 +43,6 @@ class Trained(_Result):
     weights: str | None = None
 
 
-class Limited(_Result):
-    """A budget."""
-
-    quantity: Literal["p50", "p95", "macs", "weight_bytes", "peak_activation_bytes"]
-    limit: Annotated[float, Field(gt=0)]
-    device: str | None
-    unit: Literal["us", "macs", "bytes"]
-
-
 class Found(_Result):
     """A subnet of the front."""
 
@@ -76,7 +68,7 @@ class Searched(_Result):
     reference_point: list[float]
     hypervolume_by_batch: list[NotNegative]
     evaluations_by_batch: list[Count]
-    budgets: Annotated[list[Limited], Field(min_length=1)]
+    budgets: Annotated[list[BudgetText], Field(min_length=1)]
     front: Annotated[list[Sought], Field(min_length=1)]
 
 

@@ -1,4 +1,4 @@
-"""Whether budgets can be met at all, told from samples of the space before anything costs time."""
+"""Whether limits can be met, estimated from samples of the space before anything costly runs."""
 
 from __future__ import annotations
 
@@ -10,177 +10,165 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenas.errors import ConfigError
+from edgenas.search.objective_functions import Limit, check_limits
 from edgenas.search.strategies.protocol import Floats, Genes, Repair
 from edgenas.search.strategies.variation import changed
 from edgenas.space.covering_samples import leaning
 
 SAMPLES = 2000
 ROUNDS = 40
-"""Of each descent, towards the smallest value of a budget and towards the smallest violation."""
-KEPT = 20
-"""Candidates that each round of descent goes on from."""
+"""Rounds of each descent: towards the smallest value of each limit, and towards the smallest violation."""
+SURVIVORS = 20
+"""Candidates that each round of a descent continues from."""
 CHILDREN = 10
-"""Changes of one gene tried on each of them."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """An upper limit on a quantity that costs next to nothing to compute."""
-
-    name: str
-    """E.g. `pi4`, `weight_bytes`."""
-    unit: str
-    function: Callable[[Genes], Floats]
-    """Canonical genes, shape (n, genes), to values, shape (n,), in `unit`."""
-    limit: float
+"""Changes of one gene that a round tries on each survivor."""
 
 
 @dataclass(frozen=True)
 class Reach:
-    """What the space offers for one budget."""
+    """The values that a space offers for one limit.
 
-    budget: Budget
+    Attributes:
+        limit: the limit.
+        smallest: of all candidates, those of the descents included.
+        median: of the samples.
+        largest: of all candidates.
+        share: share of the samples that are within this limit alone.
+    """
+
+    limit: Limit
     smallest: float
-    """Of all that were looked at, a descent towards small values included."""
     median: float
-    """Of the samples."""
     largest: float
-    """Of all that were looked at."""
     share: float
-    """Of the samples, those within this budget alone."""
 
     @property
     def feasible(self) -> bool:
-        """Whether anything is within this budget alone."""
-        return self.smallest <= self.budget.limit
-
-    def __str__(self) -> str:
-        unit, limit = self.budget.unit, self.budget.limit
-        reach = f"smallest {self.smallest:.4g}, median {self.median:.4g}, largest {self.largest:.4g} {unit}"
-        return f"{self.budget.name} <= {limit:.4g} {unit}: {self.share:.1%} of the space within it ({reach})"
+        """Whether any candidate is within this limit alone."""
+        return self.smallest <= self.limit.limit
 
 
 @dataclass(frozen=True)
 class Feasibility:
-    """What the space offers for all budgets at once."""
+    """What a space offers for all limits at once.
+
+    Attributes:
+        reaches: one for each limit, in their order.
+        share: share of the samples that are within every limit.
+        feasible: whether any candidate is within every limit.
+        nearest: the nearest limits that some candidate meets, in order; the given ones if feasible.
+        clash: names of two limits that can be met one by one, but were not met together; None if no pair clashes.
+    """
 
     reaches: tuple[Reach, ...]
     share: float
-    """Of the samples, those within every budget."""
     feasible: bool
-    """Whether anything within every budget was found, among samples or by descent."""
     nearest: tuple[float, ...]
-    """Limits, in the budgets' order, of the nearest set that something meets; the budgets' own if feasible."""
     clash: tuple[str, str] | None
-    """Two budgets that can be met one by one, but were not met together; None if there is no such pair."""
-
-    def __str__(self) -> str:
-        lines = [str(reach) for reach in self.reaches]
-        if self.feasible:
-            return "\n".join([*lines, f"{self.share:.1%} of the space is within all of them"])
-        impossible = [reach.budget.name for reach in self.reaches if not reach.feasible]
-        if impossible:
-            lines.append(f"nothing found is within {' or '.join(impossible)}")
-        elif self.clash:
-            lines.append(f"nothing found is within both {self.clash[0]} and {self.clash[1]}")
-        else:
-            lines.append("nothing found is within all of them")
-        near = [f"{r.budget.name} <= {x:.4g} {r.budget.unit}" for r, x in zip(self.reaches, self.nearest, strict=True)]
-        return "\n".join([*lines, f"the nearest that can be met: {', '.join(near)}"])
 
 
-def feasibility(
+def find_feasibility(
     n_choices: npt.ArrayLike,
-    budgets: Sequence[Budget],
+    limits: Sequence[Limit],
     *,
     repair: Repair | None = None,
     seed: int,
     samples: int = SAMPLES,
 ) -> Feasibility:
-    """What a space offers for budgets, from random samples of it and descents from the best of these.
+    """Estimate what a space offers for limits, from random samples and from descents that start at the best of these.
 
-    Shares and medians are of genes drawn uniformly, as a search begins with. A descent changes one gene at a
-    time, so `smallest` and `feasible` are found, not proven; where each gene's effect has one sign, as it has on
-    sums of blocks, it ends at the smallest.
+    Shares and medians are of genes drawn uniformly, as a search begins with. A descent changes one gene at a time, so
+    `smallest` and `feasible` are estimates; where each gene's effect has one sign, as on sums over blocks, a descent
+    ends at the smallest value.
 
     Args:
         n_choices: number of choices of each gene, shape (genes,).
-        budgets: none of one name.
+        limits: at least one, of distinct names, each a function of genes.
         repair: genes to their canonical form.
-        seed: of all randomness.
-        samples: random candidates looked at.
+        seed: seed of all randomness.
+        samples: number of random candidates.
 
     Raises:
-        ConfigError: no budget, two of one name, a limit that is not above 0, or no samples.
+        ConfigError: no limit, two of one name, a limit that is not above 0, or no samples.
     """
-    _check(budgets, samples)
-    look = _Look(np.asarray(n_choices, dtype=np.int64), budgets, repair, np.random.default_rng(seed))
-    uniform = look.at(look.rng.integers(0, look.n_choices, size=(samples, len(look.n_choices))))
-    look.at(leaning(look.rng, look.n_choices, look.rng.random(samples)))
-    look.at(np.stack([np.zeros_like(look.n_choices), look.n_choices - 1]))
-    for column in range(len(budgets)):
-        look.descend(lambda values, column=column: values[:, column])  # type: ignore[misc]
-    look.descend(look.excess)
-    within = uniform <= look.limits
-    everything = look.values
-    feasible = bool((everything <= look.limits).all(axis=1).any())
-    nearest = everything[look.excess(everything).argmin()]
+    check_limits(limits)
+    if not limits:
+        raise ConfigError("expected at least one limit, got none")
+    if samples < 1:
+        raise ConfigError(f"samples: expected at least 1, got {samples}")
+    candidates = _Candidates(np.asarray(n_choices, dtype=np.int64), limits, repair, np.random.default_rng(seed))
+    uniform = candidates.add_samples(samples)
+    for column in range(len(limits)):
+        candidates.descend(lambda values, column=column: values[:, column])  # type: ignore[misc]
+    candidates.descend(candidates.excess)
+    return _summarise(limits, candidates, uniform)
+
+
+def _summarise(limits: Sequence[Limit], candidates: _Candidates, uniform: Floats) -> Feasibility:
+    within, values = uniform <= candidates.limits, candidates.values
+    feasible = bool((values <= candidates.limits).all(axis=1).any())
+    nearest = np.maximum(values[candidates.excess(values).argmin()], candidates.limits)
     return Feasibility(
         reaches=tuple(
-            Reach(budget, float(seen.min()), float(np.median(drawn)), float(seen.max()), float(met.mean()))
-            for budget, seen, drawn, met in zip(budgets, everything.T, uniform.T, within.T, strict=True)
+            Reach(limit, float(every.min()), float(np.median(drawn)), float(every.max()), float(met.mean()))
+            for limit, every, drawn, met in zip(limits, values.T, uniform.T, within.T, strict=True)
         ),
         share=float(within.all(axis=1).mean()),
         feasible=feasible,
-        nearest=tuple(look.limits.tolist() if feasible else np.maximum(nearest, look.limits).tolist()),
-        clash=None if feasible else look.clash(),
+        nearest=tuple((candidates.limits if feasible else nearest).tolist()),
+        clash=None if feasible else candidates.clash(),
     )
 
 
-class _Look:
-    """Candidates looked at, and their values."""
+class _Candidates:
+    """Genes that were evaluated, shape (n, genes), and their values, shape (n, limits)."""
 
     def __init__(
-        self, n_choices: Genes, budgets: Sequence[Budget], repair: Repair | None, rng: np.random.Generator
+        self, n_choices: Genes, limits: Sequence[Limit], repair: Repair | None, rng: np.random.Generator
     ) -> None:
-        self.n_choices, self.rng = n_choices, rng
-        self.limits = np.array([budget.limit for budget in budgets])
-        self._budgets, self._repair = budgets, repair
+        self.limits = np.array([limit.limit for limit in limits])
+        self.values = np.empty((0, len(limits)))
         self._genes = np.empty((0, len(n_choices)), dtype=np.int64)
-        self.values = np.empty((0, len(budgets)))
+        self._n_choices, self._limits, self._repair, self._rng = n_choices, limits, repair, rng
 
-    def at(self, genes: Genes) -> Floats:
-        """Values of genes, shape (n, budgets); kept."""
+    def add_samples(self, count: int) -> Floats:
+        """Evaluate random genes and both extremes; return the values of uniform draws, shape (count, limits)."""
+        uniform = self._add(self._rng.integers(0, self._n_choices, size=(count, len(self._n_choices))))
+        self._add(leaning(self._rng, self._n_choices, self._rng.random(count)))
+        self._add(np.stack([np.zeros_like(self._n_choices), self._n_choices - 1]))
+        return uniform
+
+    def _add(self, genes: Genes) -> Floats:
         canonical = genes if self._repair is None else self._repair(genes)
-        values = np.column_stack([budget.function(canonical) for budget in self._budgets]).astype(np.float64)
+        values = np.column_stack([limit.function(canonical) for limit in self._limits]).astype(np.float64)
         self._genes, self.values = np.vstack([self._genes, canonical]), np.vstack([self.values, values])
         return values
 
     def excess(self, values: Floats) -> Floats:
-        """Sum of relative excesses over the limits, shape (n,)."""
+        """Return the sum of relative excesses over the limits, shape (n,)."""
         excess: Floats = np.maximum(values / self.limits - 1, 0).sum(axis=1)
         return excess
 
     def descend(self, score: Callable[[Floats], Floats]) -> None:
-        """Look at changes of one gene of the best, and on from these."""
+        """Evaluate changes of one gene of the best candidates, and repeat from the best of all."""
         for _ in range(ROUNDS):
-            self.at(self._changed(np.repeat(self._best(score), CHILDREN, axis=0)))
+            self._add(self._mutate(np.repeat(self._best(score), CHILDREN, axis=0)))
 
     def _best(self, score: Callable[[Floats], Floats]) -> Genes:
-        """The `KEPT` best distinct candidates."""
-        order = np.argsort(score(self.values), kind="stable")[: KEPT * CHILDREN]
+        """Return the best distinct candidates, `SURVIVORS` at most."""
+        order = np.argsort(score(self.values), kind="stable")[: SURVIVORS * CHILDREN]
         distinct, first = np.unique(self._genes[order], axis=0, return_index=True)
-        best: Genes = distinct[np.argsort(first)][:KEPT]
+        best: Genes = distinct[np.argsort(first)][:SURVIVORS]
         return best
 
-    def _changed(self, genes: Genes) -> Genes:
+    def _mutate(self, genes: Genes) -> Genes:
         children, rows = genes.copy(), np.arange(len(genes))
-        columns = self.rng.integers(0, len(self.n_choices), size=len(genes))
-        children[rows, columns] = changed(self.rng, self.n_choices[columns], genes[rows, columns])
+        columns = self._rng.integers(0, len(self._n_choices), size=len(genes))
+        children[rows, columns] = changed(self._rng, self._n_choices[columns], genes[rows, columns])
         return children
 
     def clash(self) -> tuple[str, str] | None:
-        """Of the pairs that are met one by one but not together, that with the largest excess."""
+        """Return the pair with the largest excess, of the pairs that are met one by one but not together."""
         met = np.any(self.values <= self.limits, axis=0)
         excess = np.maximum(self.values / self.limits - 1, 0)
         pairs = {
@@ -191,18 +179,4 @@ class _Look:
         worst = max(pairs, key=lambda pair: pairs[pair], default=None)
         if worst is None or pairs[worst] <= 0:
             return None
-        return self._budgets[worst[0]].name, self._budgets[worst[1]].name
-
-
-def _check(budgets: Sequence[Budget], samples: int) -> None:
-    names = [budget.name for budget in budgets]
-    if not budgets:
-        raise ConfigError("wanted at least one budget, got none")
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ConfigError(f"wanted each budget once, got {', '.join(repeated)} more than once")
-    for budget in budgets:
-        if not budget.limit > 0:
-            raise ConfigError(f"budget {budget.name}: wanted a limit above 0 {budget.unit}, got {budget.limit}")
-    if samples < 1:
-        raise ConfigError(f"samples: wanted at least 1, got {samples}")
+        return self._limits[worst[0]].name, self._limits[worst[1]].name

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgenas.budget import Budget
+from edgenas.budget import Budget, parse_budget
 from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
 from edgenas.profiling.measurement import Measurement
 from edgenas.profiling.transport import installed_runtime
@@ -97,8 +97,7 @@ def verdict(network: Network, timed: Timed) -> Verdict | None:
 
 def run_budgets(run: Run) -> list[Budget]:
     """Return the budgets that the run's search kept to, the default one included."""
-    keys = ("quantity", "limit", "device")
-    return [Budget.model_validate({key: one[key] for key in keys}) for one in run.result("search")["budgets"]]
+    return [parse_budget(text) for text in run.result("search")["budgets"]]
 
 
 def fp32_latency(network: Network, timed: Timed) -> dict[str, dict[str, Any]]:

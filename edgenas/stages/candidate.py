@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgenas.budget import Budget
-from edgenas.objective import ObjectiveName
+from edgenas.objective import Objective
 from edgenas.profiling.measurement import Measurement
 from edgenas.profiling.verdict import Judgement, Verdict, judge, worst
+from edgenas.quantities import ERROR
 from edgenas.space.arch import Arch
 from edgenas.stages.front_int8 import Int8File
 
@@ -21,7 +22,7 @@ class Files:
         model: fp32; None where no device is measured.
         val_top1: of the subnet it was exported from.
         int8: where some device runs that.
-        found: by the search, the values of its objectives.
+        found: values of the objectives as the search found them, by the objectives' names in files.
     """
 
     model: str | None
@@ -70,30 +71,31 @@ class Candidate:
 
     def verdict(self, budgets: Sequence[Budget]) -> Verdict | None:
         """Return the worst verdict over all budgets; None where no budget is of a measured device."""
-        return worst(found.verdict for found in self.judgements(budgets).values())
+        return worst(judgement.verdict for judgement in self.judgements(budgets).values())
 
     def missed(self, budgets: Sequence[Budget]) -> list[str]:
         """Describe the budgets that the measured median is over."""
         return [
-            f"{found.value_us / 1e3:.3f} ms on {budget.device}, over {budget}"
-            for budget, found in self.judgements(budgets).items()
-            if found.verdict == "over"
+            f"{budget.quantity.unit.format(judgement.value_us)} measured, budget {budget.words}"
+            for budget, judgement in self.judgements(budgets).items()
+            if judgement.verdict == "over"
         ]
 
-    def point(self, names: Sequence[ObjectiveName]) -> list[float]:
-        """Return the values of the objectives: measured latencies, all else as deployed or found by the search."""
-        return [self._value(name) for name in names]
+    def point(self, objectives: Sequence[Objective]) -> list[float]:
+        """Return the values of the objectives: measured latencies, others as deployed or as the search found them."""
+        return [self._value(objective) for objective in objectives]
 
-    def _value(self, name: ObjectiveName) -> float:
-        if name.quantity == "error":
+    def _value(self, objective: Objective) -> float:
+        if objective.quantity == ERROR:
             return 1 - self.deployed_top1
-        found = self.measured.get(name.device) if name.device else None
-        if found is None:
-            return self.files.found[name.key]
-        return found.p95_us if name.quantile == "p95" else found.p50_us
+        measured, statistic = self.measured.get(objective.device or ""), objective.quantity.statistic
+        if measured is None or statistic is None:
+            return self.files.found[objective.key]
+        return measured.statistic_us(statistic)
 
 
 def judge_budget(measured: Measurement, budget: Budget, slowdown: float) -> Judgement:
     """Compare a measurement with a latency budget of its device, see `verdict.judge`."""
-    processes_us = measured.processes_p95_us if budget.quantity == "p95" else measured.processes_p50_us
-    return judge(budget.quantity, processes_us, budget.limit, slowdown)
+    statistic = budget.quantity.statistic
+    assert statistic is not None
+    return judge(statistic, measured.processes_us(statistic), budget.limit, slowdown)

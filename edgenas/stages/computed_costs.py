@@ -1,4 +1,4 @@
-"""MACs and bytes of many networks at once, by genes."""
+"""MACs and bytes of many networks at once, by their genes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import numpy.typing as npt
 
 from edgenas.latency.device import Precision
 from edgenas.latency.gene_table import GeneTable
+from edgenas.quantities import MACS, PEAK_ACTIVATION_BYTES, WEIGHT_BYTES, Quantity
 from edgenas.space.blocks import BlockSpec
 from edgenas.space.cost import cost, int8_weight_bytes
 from edgenas.space.graph_variant import ExportForm
 from edgenas.space.space import Genes, SearchSpace
 
 Floats = npt.NDArray[np.float64]
-SUMMED, PEAK = ("macs", "weight_bytes"), "peak_activation_bytes"
+COMPUTED = (MACS, WEIGHT_BYTES, PEAK_ACTIVATION_BYTES)
+"""The quantities of a `CostTable`, in the order of its columns."""
 
 
 class CostTable:
-    """Costs of a space's networks by `space.cost`, looked up: a search asks for thousands at a time."""
+    """Lookup table of the costs of a space's networks, see `space.cost`: a search needs thousands at a time."""
 
     def __init__(
         self, space: SearchSpace, num_classes: int, form: ExportForm = "direct", precision: Precision = "fp32"
@@ -27,11 +29,11 @@ class CostTable:
         """Compute the costs of every block of the space once.
 
         Args:
-            space: whose networks.
-            num_classes: of the networks.
-            form: of their graphs, which peak activation bytes depend on.
-            precision: of the file that weight bytes are of. Peak activation bytes are always of fp32, which int8 stays
-                below.
+            space: the search space.
+            num_classes: number of classes of the networks.
+            form: graph variant, which peak activation bytes depend on.
+            precision: precision of the file whose weight bytes are computed. Peak activation bytes are always those of
+                fp32, which int8 stays below.
         """
 
         def of_blocks(blocks: Sequence[BlockSpec]) -> Floats:
@@ -45,8 +47,8 @@ class CostTable:
         weight_bytes = costs.weight_bytes if precision == "fp32" else int8_weight_bytes([block])
         return [costs.macs, weight_bytes, costs.peak_activation_bytes]
 
-    def __call__(self, quantity: str, genes: Genes) -> Floats:
-        """`macs`, `weight_bytes` or `peak_activation_bytes` of canonical genes, shape (n, genes) to (n,)."""
-        found = self._table.maxima(genes) if quantity == PEAK else self._table.sums(genes)
-        values: Floats = found[:, (*SUMMED, PEAK).index(quantity)]
+    def __call__(self, quantity: Quantity, genes: Genes) -> Floats:
+        """Return a quantity of `COMPUTED` for canonical genes, shape (n, genes), as values of shape (n,)."""
+        columns = self._table.maxima(genes) if quantity == PEAK_ACTIVATION_BYTES else self._table.sums(genes)
+        values: Floats = columns[:, COMPUTED.index(quantity)]
         return values

@@ -18,7 +18,7 @@ from edgenas.search.importance import Move, effects, single_moves
 from edgenas.search.surrogate import Surrogate
 from edgenas.space.arch import Arch
 from edgenas.space.space import Genes, SearchSpace
-from edgenas.stages.computed_costs import PEAK, SUMMED
+from edgenas.stages.computed_costs import COMPUTED
 from edgenas.stages.limits import Limits
 from edgenas.stages.supernet_scores import evaluations_path
 
@@ -100,7 +100,7 @@ def _moves(run: Run, arch: Arch, accuracy: _Accuracy, limits: Limits) -> list[di
         return []
     genes = np.stack([move.genes for move in moves])
     latency = {n: (p.predict(genes) - p.predict(chosen)[0]).tolist() for n, p in limits.predictors.items()}
-    costs = {name: (limits.costs(name, genes) - limits.costs(name, chosen)[0]).tolist() for name in (*SUMMED, PEAK)}
+    costs = {each.name: (limits.costs(each, genes) - limits.costs(each, chosen)[0]).tolist() for each in COMPUTED}
     over = limits.values(genes) - np.array([budget.limit for budget in limits.budgets])
     top1 = _changes(accuracy, arch.id, [moved.id for moved in space.decode(genes)], chosen, genes)
     return [

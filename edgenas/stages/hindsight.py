@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from edgenas.files import write_json
+from edgenas.quantities import MACS
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.run_data import deployed_preprocess, run_dataset
 from edgenas.space.arch import Arch
@@ -70,7 +71,7 @@ def write_hindsight(run: Run, chosen: str, chosen_model: Path | None, progress: 
 
 def _largest_of(run: Run, pool: Sequence[Arch], num_classes: int) -> Arch:
     """The arch of most multiply-accumulates."""
-    macs = CostTable(run.space, num_classes)("macs", run.space.encode(pool))
+    macs = CostTable(run.space, num_classes)(MACS, run.space.encode(pool))
     return pool[int(macs.argmax())]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import get_args
 
 import numpy as np
@@ -16,17 +16,18 @@ from edgenas.errors import ConfigError, TableError
 from edgenas.latency.device import Device, Precision
 from edgenas.latency.predictor import Archs, LatencyPredictor
 from edgenas.latency.table import NETWORK, LatencyTable
-from edgenas.objective import ObjectiveName
+from edgenas.objective import Objective
 from edgenas.profiling.measurement import to_identity
 from edgenas.profiling.transport import installed_runtime
+from edgenas.quantities import LATENCY, P95, WEIGHT_BYTES, Quantity
 from edgenas.runs.folder import Run
 from edgenas.runs.run_devices import measured_devices, run_devices
-from edgenas.search.feasibility import Feasibility
+from edgenas.search.feasibility import Feasibility, find_feasibility
 from edgenas.search.objective_functions import Limit
 from edgenas.space.space import Genes, SearchSpace
-from edgenas.stages import feasibility_notes as feasible
 from edgenas.stages.computed_costs import CostTable
 from edgenas.stages.device_graphs import device_graphs
+from edgenas.stages.feasibility_notes import as_limits, feasibility_lines, require_feasible
 from edgenas.stages.profile import profiled_predictor, run_form, run_predictors, run_table
 from edgenas.stages.refit import refitted
 
@@ -69,20 +70,20 @@ class Limits:
         return shares
 
     def as_search_limits(self) -> tuple[Limit, ...]:
-        """The budgets as the search takes them."""
-        return tuple(Limit(str(b), b.unit, partial(self._quantity, b), b.limit, of_genes=True) for b in self.budgets)
+        """Return the budgets as limits of a search."""
+        return as_limits(self.budgets, self._quantity)
 
-    def expected(self, name: ObjectiveName, genes: Genes) -> npt.NDArray[np.float64]:
-        """What canonical genes are expected to need of an objective that is computed, in its unit, shape (n,).
+    def expected(self, objective: Objective, genes: Genes) -> npt.NDArray[np.float64]:
+        """Return the expected values of an objective that is not scored, for canonical genes, in its unit, shape (n,).
 
         Latencies are the most likely ones, as a front is drawn; budgets are compared with a bound.
         """
-        if name.device is None:
-            return self.costs(name.quantity, genes)
-        likely = self.predictors[name.device].predict(genes)
-        return likely * (self.tail[name.device] if name.quantile == "p95" else 1.0)
+        if objective.device is None:
+            return self.costs(objective.quantity, genes)
+        likely = self.predictors[objective.device].predict(genes)
+        return likely * (self.tail[objective.device] if objective.quantity == P95 else 1.0)
 
-    def costs(self, quantity: str, genes: Genes) -> npt.NDArray[np.float64]:
+    def costs(self, quantity: Quantity, genes: Genes) -> npt.NDArray[np.float64]:
         """Return MACs or bytes of networks by canonical genes, shape (n,), in the run's graph variant.
 
         Weight bytes are those of the file that devices run, of two files the larger one's.
@@ -97,7 +98,7 @@ class Limits:
     @cached_property
     def feasibility(self) -> Feasibility:
         """What the space offers for the budgets."""
-        return feasible.look(self.run.space, self.budgets, self._quantity, self.run.config.seed)
+        return space_feasibility(self.run.space, self.as_search_limits(), self.run.config.seed)
 
     def check_feasible(self) -> None:
         """Refuse budgets that nothing of the space is within.
@@ -105,13 +106,13 @@ class Limits:
         Raises:
             ConfigError: what can be met, and which budgets clash.
         """
-        feasible.check(self.feasibility, self.budgets)
+        require_feasible(self.feasibility, self.budgets)
 
     def _quantity(self, budget: Budget, archs: Archs) -> npt.NDArray[np.float64]:
         if budget.device is None:
             genes = archs if isinstance(archs, np.ndarray) else self.run.space.encode(archs)
             return self.costs(budget.quantity, genes)
-        times = self.tail[budget.device] if budget.quantity == "p95" else 1.0
+        times = self.tail[budget.device] if budget.quantity == P95 else 1.0
         return bound(self.predictors[budget.device], archs) * times
 
 
@@ -128,10 +129,10 @@ def file_notes(budgets: Sequence[Budget], used: Sequence[Precision]) -> list[str
     words = "of int8 files: int8 weights and int32 biases with their scales; the stem and the classifier stay fp32"
     if len(used) > 1:
         words = "of fp32 and of int8 files, since devices run both: the larger one has to be within it"
-    return [f"budget {budget} is {words}" for budget in budgets if budget.quantity == "weight_bytes"]
+    return [f"budget {budget} is {words}" for budget in budgets if budget.quantity == WEIGHT_BYTES]
 
 
-def _largest(tables: Sequence[CostTable], quantity: str, genes: Genes) -> npt.NDArray[np.float64]:
+def _largest(tables: Sequence[CostTable], quantity: Quantity, genes: Genes) -> npt.NDArray[np.float64]:
     values: npt.NDArray[np.float64] = np.max([table(quantity, genes) for table in tables], axis=0)
     return values
 
@@ -153,14 +154,20 @@ def check_on_paper(
     Raises:
         ConfigError: what can be met, and which budgets clash.
     """
-    on_paper = [budget for budget in budgets if budget.unit != "us"]
-    if not on_paper:
+    computed = [budget for budget in budgets if not budget.quantity.per_device]
+    if not computed:
         return []
     used = used_precisions(devices)
     tables = [CostTable(space, num_classes, precision=precision) for precision in used]
-    found = feasible.look(space, on_paper, lambda budget, genes: _largest(tables, budget.quantity, genes), seed=0)
-    feasible.check(found, on_paper)
-    return feasible.told(found, on_paper) + file_notes(on_paper, used)
+    limits = as_limits(computed, lambda budget, genes: _largest(tables, budget.quantity, genes))
+    feasibility = space_feasibility(space, limits, seed=0)
+    require_feasible(feasibility, computed)
+    return feasibility_lines(feasibility, computed) + file_notes(computed, used)
+
+
+def space_feasibility(space: SearchSpace, limits: Sequence[Limit], seed: int) -> Feasibility:
+    """Return what a space offers for limits on its canonical genes."""
+    return find_feasibility(space.n_choices, limits, repair=space.canonical, seed=seed)
 
 
 def run_limits(run: Run, num_classes: int) -> Limits:
@@ -266,7 +273,7 @@ def _unasked(run: Run, table: LatencyTable, device: str, predictor: LatencyPredi
     fastest = max(smallest, min(measured, default=0.0))
     if limit <= REPEATS * fastest:
         limit = max(REPEATS * fastest, (fastest + largest) / 2)
-    return Budget(quantity="p50", limit=limit, device=device)
+    return Budget(LATENCY, limit, device)
 
 
 def _tail_ratio(run: Run, table: LatencyTable, num_classes: int) -> float:
@@ -280,5 +287,5 @@ def _tail_ratio(run: Run, table: LatencyTable, num_classes: int) -> float:
 
 def _check_tails(budgets: Sequence[Budget], tail: Mapping[str, float]) -> None:
     for budget in budgets:
-        if budget.quantity == "p95" and budget.device is not None and np.isnan(tail[budget.device]):
+        if budget.quantity == P95 and budget.device is not None and np.isnan(tail[budget.device]):
             raise ConfigError(f"budget {budget}: the table of {budget.device} states no p95: set a limit of the p50")

@@ -20,8 +20,8 @@ from edgenas.runs.run_devices import resolve_devices, run_devices
 from edgenas.space.cost import cost
 from edgenas.space.graph_variant import EXPORT_FORMS
 from edgenas.space.space import SearchSpace
-from edgenas.stages import feasibility_notes as feasible
 from edgenas.stages.fastest_variant import NETWORKS as FORM_NETWORKS
+from edgenas.stages.feasibility_notes import feasibility_lines
 from edgenas.stages.limits import check_on_paper, file_notes, run_limits, used_precisions
 from edgenas.stages.plan_timing import time_network
 from edgenas.stages.start import check_folder, resolve
@@ -177,9 +177,13 @@ def plan_budgets(config: RunConfig, folder: Path, reach: Reach | None = None) ->
     if begun is not None and begun.done("profile"):
         limits = run_limits(begun, classes)
         used = used_precisions(run_devices(begun).values())
-        return feasible.told(limits.feasibility, limits.budgets) + file_notes(limits.budgets, used)
+        return feasibility_lines(limits.feasibility, limits.budgets) + file_notes(limits.budgets, used)
     space = begun.space if begun else config.load_space()
-    timed = [f"budget {budget}: told once the device is profiled" for budget in config.budgets if budget.unit == "us"]
+    timed = [
+        f"budget {budget}: checked once the device is profiled"
+        for budget in config.budgets
+        if budget.quantity.per_device
+    ]
     devices = list(run_devices(begun).values()) if begun else resolve_devices(config.devices, reach)
     return check_on_paper(config.budgets, space, classes, devices) + timed
 

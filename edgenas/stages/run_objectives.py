@@ -1,40 +1,44 @@
-"""A run's objectives: what they are called, and the functions that a search asks."""
+"""The objectives of a run, and the functions that a search minimises for them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from edgenas.objective import ObjectiveName, objectives_on
+from edgenas.objective import Objective, resolve_objectives
+from edgenas.quantities import ERROR, WORST_CLASS_ERROR
 from edgenas.runs.folder import Run
 from edgenas.runs.run_devices import run_devices
-from edgenas.search.objective_functions import Objective
+from edgenas.search.objective_functions import ObjectiveFunction
 from edgenas.stages.limits import Limits
 from edgenas.stages.supernet_scores import Scorer
 
 
-def objective_names(run: Run) -> tuple[ObjectiveName, ...]:
-    """What the run's search minimises: what images have to be scored for first, then what is computed.
+def run_objectives(run: Run) -> tuple[Objective, ...]:
+    """Return the objectives that a run's search minimises: those that are scored first.
 
     Raises:
-        ConfigError: see `objectives_on`.
+        ConfigError: see `resolve_objectives`.
     """
-    return objectives_on(run.config.search.objectives, list(run_devices(run)))
+    return resolve_objectives(run.config.search.objectives, list(run_devices(run)))
 
 
-def run_objectives(run: Run, limits: Limits, scorer: Scorer) -> tuple[Objective, ...]:
-    """The run's objectives, in the order of their names."""
-    return tuple(_objective(name, limits, scorer) for name in objective_names(run))
+def objective_functions(
+    objectives: Iterable[Objective], limits: Limits, scorer: Scorer
+) -> tuple[ObjectiveFunction, ...]:
+    """Return the functions of objectives, in their order."""
+    return tuple(_function(objective, limits, scorer) for objective in objectives)
 
 
-def _objective(name: ObjectiveName, limits: Limits, scorer: Scorer) -> Objective:
-    if name.quantity == "error":
-        return Objective(name.key, name.unit, scorer.error)
-    if name.quantity == "worst_class_error":
-        return Objective(name.key, name.unit, scorer.worst_class_error)
-    return Objective(name.key, name.unit, partial(limits.expected, name), of_genes=True)
+def _function(objective: Objective, limits: Limits, scorer: Scorer) -> ObjectiveFunction:
+    unit = objective.quantity.unit.name
+    scores = {ERROR: scorer.error, WORST_CLASS_ERROR: scorer.worst_class_error}
+    if objective.quantity in scores:
+        return ObjectiveFunction(objective.key, unit, scores[objective.quantity])
+    return ObjectiveFunction(objective.key, unit, partial(limits.expected, objective), of_genes=True)
 
 
-def to_json(objectives: tuple[Objective, ...]) -> list[dict[str, Any]]:
-    """As they stand in a search's result."""
-    return [{"name": each.name, "unit": each.unit, "sense": each.sense} for each in objectives]
+def to_json(objectives: tuple[ObjectiveFunction, ...]) -> list[dict[str, Any]]:
+    """Return what the result of a search states of its objectives."""
+    return [{"name": each.name, "unit": each.unit} for each in objectives]

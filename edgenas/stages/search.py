@@ -14,14 +14,14 @@ from edgenas.files import write_jsonl
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.run_data import run_classes, run_dataset
 from edgenas.search import loop
-from edgenas.search.objective_functions import Objective, as_constraints, as_evaluate
+from edgenas.search.objective_functions import ObjectiveFunction, as_constraints, as_evaluate
 from edgenas.search.result import SearchResult
 from edgenas.search.strategies.by_name import default_population
 from edgenas.search.surrogate import Round
-from edgenas.stages import feasibility_notes as feasible
+from edgenas.stages import feasibility_notes
 from edgenas.stages.limits import Limits, run_limits
 from edgenas.stages.refit import refits
-from edgenas.stages.run_objectives import objective_names, run_objectives, to_json
+from edgenas.stages.run_objectives import objective_functions, run_objectives, to_json
 from edgenas.stages.run_subnets import run_subnets
 from edgenas.stages.source_scores import SourceScorer
 from edgenas.stages.supernet_scores import Scorer, SupernetScorer, evaluations_path
@@ -53,7 +53,7 @@ def run_search(run: Run, progress: Progress) -> None:
         return
     limits = run_limits(run, run_classes(run))
     scorer = run_scorer(run, limits, progress)
-    objectives = run_objectives(run, limits, scorer)
+    objectives = objective_functions(run_objectives(run), limits, scorer)
     result = _searched(run, limits, objectives)
     for failure in result.failures:
         LOGGER.warning("note: not scored: %s", failure)
@@ -67,10 +67,10 @@ def _settled(run: Run) -> bool:
     return bool(asked >= run.config.search.evaluations and done.get("refits", 0) == refits(run))
 
 
-def _searched(run: Run, limits: Limits, objectives: Sequence[Objective]) -> SearchResult:
+def _searched(run: Run, limits: Limits, objectives: Sequence[ObjectiveFunction]) -> SearchResult:
     config, space = run.config.search, run.space
     population = config.population or default_population(config.strategy)
-    scored = sum(name.scored for name in objective_names(run))
+    scored = sum(name.scored for name in run_objectives(run))
     computed = objectives[scored:]
     log = _Rounds(run, [objective.name for objective in objectives[:scored]])
     return loop.optimise(
@@ -111,7 +111,7 @@ class _Rounds:
 
 
 def _to_json(
-    run: Run, result: SearchResult, limits: Limits, objectives: tuple[Objective, ...], scorer: Scorer
+    run: Run, result: SearchResult, limits: Limits, objectives: tuple[ObjectiveFunction, ...], scorer: Scorer
 ) -> dict[str, Any]:
     config = run.config.search
     return {
@@ -128,15 +128,17 @@ def _to_json(
         "reference_point": result.reference_point.tolist(),
         "hypervolume_by_batch": result.hypervolume.tolist(),
         "evaluations_by_batch": result.evaluations_by_batch.tolist(),
-        "budgets": [{**budget.model_dump(), "unit": budget.unit} for budget in limits.budgets],
-        "feasibility": feasible.to_json(limits.feasibility),
+        "budgets": [str(budget) for budget in limits.budgets],
+        "feasibility": feasibility_notes.to_json(limits.feasibility),
         "front": _front(run, result, objectives, scorer),
     }
 
 
-def _front(run: Run, result: SearchResult, objectives: Sequence[Objective], scorer: Scorer) -> list[dict[str, Any]]:
+def _front(
+    run: Run, result: SearchResult, objectives: Sequence[ObjectiveFunction], scorer: Scorer
+) -> list[dict[str, Any]]:
     """The front's networks, those first that need least of the first objective that is computed."""
-    scored = sum(name.scored for name in objective_names(run))
+    scored = sum(name.scored for name in run_objectives(run))
     by = min(scored, len(objectives) - 1)
     order = result.front[np.argsort(result.objectives[result.front, by], kind="stable")]
     return [

@@ -15,7 +15,7 @@ from edgenas.config.sections import FinetuneConfig
 from edgenas.errors import DataError, RunFolderError
 from edgenas.files import prove_writable, write_text, write_yaml
 from edgenas.latency.device import Device
-from edgenas.objective import objectives_on
+from edgenas.objective import resolve_objectives
 from edgenas.profiling.reach import Reach
 from edgenas.runs.folder import Progress, Run, difference, open_run
 from edgenas.runs.lock import LOCK, is_lock, is_temporary, locked
@@ -187,7 +187,7 @@ def _narrowed(devices: Sequence[Device], space: SearchSpace) -> SearchSpace:
 def _check_fits(config: RunConfig, devices: Sequence[Device], space: SearchSpace) -> None:
     for budget in config.budgets:
         budget.on([device.name for device in devices])
-    objectives_on(config.search.objectives, [device.name for device in devices])
+    resolve_objectives(config.search.objectives, [device.name for device in devices])
     check_weights(config, [device.name for device in devices])
     check_strategy(config.search.strategy)
     check_initial(config.search.initial, space)

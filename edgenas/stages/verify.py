@@ -20,10 +20,11 @@ from edgenas.budget import Budget
 from edgenas.config.sections import SearchConfig
 from edgenas.deploy.onnx.exporter import export_onnx
 from edgenas.errors import InfeasibleError, ParityError
-from edgenas.objective import ObjectiveName
+from edgenas.objective import Objective
 from edgenas.profiling.measurement import network_row
 from edgenas.profiling.session import discount
 from edgenas.profiling.verdict import worst
+from edgenas.quantities import ERROR, LATENCY
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.measuring_sessions import withdraw
 from edgenas.runs.run_data import run_classes, run_dataset, scoring_split
@@ -32,7 +33,7 @@ from edgenas.search.front import non_dominated
 from edgenas.search.surrogate import COVERAGE
 from edgenas.space.arch import Arch
 from edgenas.stages.candidate import Candidate, Files
-from edgenas.stages.choice import choose, words
+from edgenas.stages.choice import choice_words, choose
 from edgenas.stages.device_graphs import device_graphs
 from edgenas.stages.first_predictions import FirstPrediction, first_predictions
 from edgenas.stages.front_int8 import deployed_top1, front_in_int8, precisions
@@ -41,7 +42,7 @@ from edgenas.stages.limits import Limits, run_limits, unchecked_limits
 from edgenas.stages.measuring import Session, measure_session
 from edgenas.stages.profile import predicted_latency, run_form, run_table
 from edgenas.stages.refit import earlier_predictions, keep_measured, refits
-from edgenas.stages.run_objectives import objective_names
+from edgenas.stages.run_objectives import run_objectives
 from edgenas.stages.run_subnets import run_subnets
 from edgenas.stages.search import run_search
 from edgenas.stages.untrained_export import export_weightless
@@ -92,7 +93,7 @@ def run_verify(run: Run, progress: Progress) -> None:
         "val_top1": first.deployed_top1,
         "model": first.files.model,
         "chosen_by": run.config.search.choose,
-        "chosen_as": words(run.config.search, front.names),
+        "chosen_as": choice_words(run.config.search, front.names),
         "refits": refits(run),
         "first_predictions": {name: [asdict(one) for one in known] for name, known in predictions.items()},
         "notes": _notes(run),
@@ -111,7 +112,7 @@ class _Front:
     """A front as measured, the budgets it is held against, and why networks of it are dropped, by arch."""
 
     candidates: list[Candidate]
-    names: tuple[ObjectiveName, ...]
+    names: tuple[Objective, ...]
     limits: Limits
     dropped: dict[str, str]
 
@@ -134,7 +135,7 @@ def _measured_front(run: Run, progress: Progress) -> _Front:
     front_files = _front_files(run, picked, progress)
     sessions = {name: _measured_on(run, name, front_files, progress) for name in measured_devices(run)}
     candidates = [_candidate(run, arch, files, sessions) for arch, files in front_files.items()]
-    names = objective_names(run)
+    names = run_objectives(run)
     return _Front(candidates, names, limits, _dropped(candidates, names, limits.budgets, run.config.export.max_drop))
 
 
@@ -254,7 +255,7 @@ def _candidate(run: Run, arch: str, files: Files, sessions: Mapping[str, Session
 
 
 def _dropped(
-    candidates: list[Candidate], names: Sequence[ObjectiveName], budgets: tuple[Budget, ...], max_drop: float
+    candidates: list[Candidate], names: Sequence[Objective], budgets: tuple[Budget, ...], max_drop: float
 ) -> dict[str, str]:
     """Return why networks are dropped, by arch: over budget, worse in int8 than allowed, or dominated as measured.
 
@@ -266,18 +267,18 @@ def _dropped(
     kept = [c for c in candidates if c.arch.id not in reasons]
     rivals = [c for c in kept if c.verdict(budgets) in ("within", None)]
     best = {one.arch.id for c in kept for one in _non_dominated([*rivals, c], names)}
-    usual = {name.quantity for name in names} == {"error", "latency"}
+    usual = {name.quantity for name in names} == {ERROR, LATENCY}
     why = "another is as accurate and faster" if usual else "another is better in every objective that they differ in"
     return reasons | {c.arch.id: why for c in kept if c.arch.id not in best}
 
 
-def _non_dominated(candidates: Sequence[Candidate], names: Sequence[ObjectiveName]) -> list[Candidate]:
+def _non_dominated(candidates: Sequence[Candidate], names: Sequence[Objective]) -> list[Candidate]:
     return [candidates[i] for i in non_dominated([one.point(names) for one in candidates])]
 
 
 def _ordered(
     config: SearchConfig,
-    names: Sequence[ObjectiveName],
+    names: Sequence[Objective],
     candidates: Sequence[Candidate],
     dropped: Mapping[str, str],
     budgets: Sequence[Budget],

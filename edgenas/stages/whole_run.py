@@ -13,8 +13,8 @@ from edgenas.runs.folder import ORDER, Progress, Run
 from edgenas.runs.lock import locked
 from edgenas.runs.run_data import run_classes
 from edgenas.runs.stage_costs import metered
-from edgenas.stages import feasibility_notes as feasible
 from edgenas.stages.export import run_export
+from edgenas.stages.feasibility_notes import feasibility_lines
 from edgenas.stages.finetune import run_finetune
 from edgenas.stages.limits import unchecked_limits
 from edgenas.stages.profile import run_profile
@@ -79,7 +79,7 @@ def run_stages(run: Run, progress: Progress, stages: Sequence[str] = ORDER, *, m
 def _tell_feasibility(run: Run) -> None:
     """Say how much of the space is within the budgets, as soon as latencies are known."""
     limits = unchecked_limits(run, run_classes(run))
-    for line in feasible.told(limits.feasibility, limits.budgets):
+    for line in feasibility_lines(limits.feasibility, limits.budgets):
         LOGGER.warning("note: %s", line)
 
 

@@ -27,7 +27,7 @@ from edgenas.search.strategy_comparison import Trial, summarise
 from edgenas.space.covering_samples import covering
 from edgenas.stages.limits import Limits, run_limits
 from edgenas.stages.refit import refits
-from edgenas.stages.run_objectives import objective_names, run_objectives
+from edgenas.stages.run_objectives import objective_functions, run_objectives
 from edgenas.stages.search import run_scorer
 from edgenas.stages.supernet_scores import evaluations_path
 
@@ -98,7 +98,7 @@ def run_race(run: Run, race: Race, progress: Progress) -> dict[str, Any]:
         seeds = [run.config.seed + seed for seed in range(race.seeds)]
         trials = [t for name in race.strategies for s in seeds for t in _kept(folder / TRIALS, problem, race, name, s)]
         found = {
-            "objectives": [name.key for name in objective_names(run)],
+            "objectives": [name.key for name in run_objectives(run)],
             "wanted": race.evaluations,
             **summarise(trials),
         }
@@ -110,9 +110,9 @@ def run_race(run: Run, race: Race, progress: Progress) -> dict[str, Any]:
 def _trial(run: Run, limits: Limits, race: Race, strategy: str, seed: int) -> Trial:
     space, spent = run.space, 0.0
     scorer = run_scorer(run, limits, lambda label, done, total: None, keep=run.config.accuracy is None)
-    objectives = run_objectives(run, limits, scorer)
+    objectives = objective_functions(run_objectives(run), limits, scorer)
     costly = as_evaluate(space, objectives)
-    computed = objectives[sum(name.scored for name in objective_names(run)) :]
+    computed = objectives[sum(name.scored for name in run_objectives(run)) :]
 
     def evaluate(genes: Genes) -> Floats:
         nonlocal spent
@@ -152,7 +152,7 @@ def _first_seconds(run: Run, result: SearchResult) -> Floats:
 def _problem_id(run: Run, limits: Limits) -> str:
     """What trials must share to be compared: what scores, the predictors, the budgets."""
     weights = run.result("train")["weights"] if run.config.accuracy is None else run.config.accuracy.model_dump_json()
-    said = [weights, str(refits(run)), *map(str, limits.budgets), *map(str, objective_names(run))]
+    said = [weights, str(refits(run)), *map(str, limits.budgets), *map(str, run_objectives(run))]
     return hashlib.sha256("\n".join(map(str, said)).encode()).hexdigest()[:16]
 
 

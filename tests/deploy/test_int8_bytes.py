@@ -16,6 +16,7 @@ from edgenas.deploy.int8.quantize import quantise_for_timing
 from edgenas.deploy.onnx.exporter import export_for_timing
 from edgenas.errors import ConfigError
 from edgenas.latency.device import Device, DeviceRun
+from edgenas.quantities import MACS, PEAK_ACTIVATION_BYTES, WEIGHT_BYTES
 from edgenas.space.cost import cost, int8_weight_bytes
 from edgenas.space.loading import load_space
 from edgenas.stages.computed_costs import CostTable
@@ -57,8 +58,8 @@ def test_costs_by_genes_are_those_of_the_networks() -> None:
     archs = [SMALL.smallest, SMALL.largest, *random_archs(SMALL, 10, 0)]
     expected = [int8_weight_bytes(SMALL.unroll(arch, 10)) for arch in archs]
     table = CostTable(SMALL, 10, precision="int8")
-    np.testing.assert_array_equal(table("weight_bytes", SMALL.encode(archs)), expected)
-    for quantity in ("macs", "peak_activation_bytes"):
+    np.testing.assert_array_equal(table(WEIGHT_BYTES, SMALL.encode(archs)), expected)
+    for quantity in (MACS, PEAK_ACTIVATION_BYTES):
         np.testing.assert_array_equal(
             table(quantity, SMALL.encode(archs)), CostTable(SMALL, 10)(quantity, SMALL.encode(archs))
         )
@@ -68,7 +69,7 @@ def test_a_budget_is_of_the_file_that_devices_run() -> None:
     """Between the sizes of the smallest network's two files only int8 devices leave anything."""
     smallest = SMALL.unroll(SMALL.smallest, 10)
     limit = (int8_weight_bytes(smallest) + cost(smallest).weight_bytes) / 2
-    budget = Budget(quantity="weight_bytes", limit=limit)
+    budget = Budget(WEIGHT_BYTES, limit=limit)
     assert check_on_paper([budget], SMALL, 10, [INT8])
     for devices in ([], [FP32], [FP32, INT8]):
         with pytest.raises(ConfigError, match="weight_bytes"):

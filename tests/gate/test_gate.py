@@ -95,8 +95,8 @@ def test_the_timer_of_the_kit_is_what_measures(bundle: Path) -> None:
     [
         (["49us"], None, "p50 on here"),
         (["51us@p95"], None, "p95 on here"),
-        (["macs=1"], None, "macs: "),
-        (["weight_bytes=1B"], None, "weight bytes of model.onnx: "),
+        (["macs=1"], None, "MACs: "),
+        (["weight_bytes=1B"], None, "weights of model.onnx: "),
         ([], 0.98, "97.00% of 360 test images, as stated by the manifest; wanted 98.00%"),
     ],
 )

@@ -95,7 +95,7 @@ def test_weight_bytes_are_those_of_the_deployed_file(quick: SteadyTimer, shared_
     in_int8 = sealed.copy_with(shared_bundle, tmp_path / "int8", deployed={"here": "model_int8.onnx"})
     found = gate(in_int8, between)
     assert found["ok"] is True
-    assert f"weight bytes of model_int8.onnx: {int8:,}" in found["checks"][-1]["said"]
+    assert f"weights of model_int8.onnx: {int8}B" in found["checks"][-1]["said"]
     assert gate(shared_bundle, between)["ok"] is False
 
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from edgenas.budget import Budget
+from edgenas.budget import Budget, BudgetText
 from edgenas.errors import RunFolderError, UserError
+from edgenas.quantities import MACS, P95
 from edgenas.records.export import JudgedLatency
 from edgenas.records.folder import SessionRow, StageCostRow
 from edgenas.records.ledger import Ledger
-from edgenas.records.record import ArchText, BudgetFields, Record
+from edgenas.records.record import ArchText, Record
 from edgenas.records.search import EvaluationRow
 from edgenas.records.train import StepRow, ValidationRow
 from edgenas.records.verify import Int8File
@@ -22,12 +23,12 @@ SPACE = load_space("digits-24")
 
 class Example(Record):
     arch: ArchText
-    budgets: tuple[BudgetFields, ...]
+    budgets: tuple[BudgetText, ...]
     shares: dict[ArchText, float]
 
 
 def example() -> Example:
-    budgets = Budget(quantity="p95", limit=1 / 3, device="pi4"), Budget(quantity="macs", limit=1e7)
+    budgets = Budget(P95, 1 / 3, "pi4"), Budget(MACS, 1e7)
     return Example(arch=SPACE.largest, budgets=budgets, shares={SPACE.smallest: 0.25})
 
 
@@ -45,7 +46,7 @@ def test_the_file_states_texts_units_and_schema(tmp_path: Path) -> None:
     stated = json.loads((tmp_path / "example.json").read_text())
     assert stated["schema_version"] == 1
     assert stated["arch"] == SPACE.largest.id
-    assert stated["budgets"][1] == {"quantity": "macs", "limit": 1e7, "device": None, "unit": "macs"}
+    assert stated["budgets"][1] == "macs=10000000"
 
 
 def test_an_architecture_of_another_space_is_refused_where_the_space_is_given() -> None:
@@ -61,8 +62,8 @@ def test_an_architecture_of_another_space_is_refused_where_the_space_is_given() 
     [
         ({"arch": 3}, "arch: expected an architecture's text, got 3"),
         ({"arch": "r24"}, "arch: "),
-        ({"budgets": [{"quantity": "p50", "limit": -1.0, "device": None}]}, "budgets.0.limit: "),
-        ({"budgets": [{"quantity": "joy", "limit": 1.0, "device": None}]}, "budgets.0.quantity: "),
+        ({"budgets": ["-1ms"]}, "budgets.0: budget '-1ms': expected a finite limit above zero"),
+        ({"budgets": [{"quantity": "p50"}]}, "budgets.0: expected a text like 8ms"),
         ({"shares": {"r24": 1.0}}, "shares.r24"),
         ({"shares": {SPACE.smallest.id: "1"}}, "shares."),
     ],

@@ -125,10 +125,7 @@ def _summary(devices: tuple[str, ...], rng: np.random.Generator) -> dict[str, An
             }
         val_top1 = 0.985 - 0.045 * float(np.exp(-i / 2.2))
         front.append({"arch": arch(i), "val_top1": val_top1, "dropped": i == 6, "latency": latency})
-    budgets = [
-        {"quantity": "p50", "device": d, "limit": BUDGET_US * (1 + k), "unit": "us"} for k, d in enumerate(devices)
-    ]
-    budgets.append({"quantity": "macs", "device": None, "limit": 12.5e6, "unit": "macs"})
+    budgets = [f"{device}={BUDGET_US * (1 + k)}us" for k, device in enumerate(devices)] + ["macs=12.5M"]
     return {
         "space": "digits-24",
         "dataset": "digits",

@@ -78,8 +78,8 @@ def test_every_device_has_a_panel_a_table_and_its_budget(tmp_path: Path) -> None
     one, two = write_report(tmp_path / "one"), write_report(tmp_path / "two")
     text = two.read_text()
     assert "## Latency predictor: pi4" in text
-    assert "p50 on pi4: at most 0.800 ms" in text
-    assert "MACs: at most 12.5 M" in text
+    assert "p50 on pi4 ≤ 0.800 ms" in text
+    assert "MACs ≤ 12.5 M" in text
     for name in ("front.png", "predictor.png"):
         heights = [image.imread(page.parent / name).shape[0] for page in (one, two)]
         assert heights[1] > 1.7 * heights[0]

@@ -5,7 +5,7 @@ import pytest
 
 from edgenas.errors import ConfigError
 from edgenas.search.loop import optimise
-from edgenas.search.objective_functions import Limit, Objective, as_constraints, as_evaluate
+from edgenas.search.objective_functions import Limit, ObjectiveFunction, as_constraints, as_evaluate
 from edgenas.space.arch import Arch
 from edgenas.space.loading import load_space
 
@@ -20,6 +20,9 @@ def blocks(archs: Sequence[Arch]) -> np.ndarray:
     return np.array([float(sum(len(stage.blocks) for stage in arch.stages)) for arch in archs])
 
 
+BLOCKS = ObjectiveFunction("blocks", "blocks", blocks)
+
+
 def sample(n: int) -> list[Arch]:
     rng = np.random.default_rng(0)
     return [SPACE.sample(rng) for _ in range(n)]
@@ -27,7 +30,9 @@ def sample(n: int) -> list[Arch]:
 
 def test_columns_stand_in_the_order_of_the_objectives() -> None:
     archs = sample(6)
-    evaluate = as_evaluate(SPACE, [Objective("blocks", "blocks", blocks), Objective("size", "px", resolution)])
+    evaluate = as_evaluate(
+        SPACE, [ObjectiveFunction("blocks", "blocks", blocks), ObjectiveFunction("size", "px", resolution)]
+    )
     np.testing.assert_array_equal(evaluate(SPACE.encode(archs)), np.column_stack([blocks(archs), resolution(archs)]))
 
 
@@ -47,7 +52,9 @@ def test_a_search_of_a_space_keeps_within_its_limit() -> None:
     limit = float(blocks([SPACE.smallest])[0]) + 1
     result = optimise(
         SPACE.n_choices,
-        as_evaluate(SPACE, [Objective("size", "px", lambda a: -resolution(a)), Objective("depth", "", blocks)]),
+        as_evaluate(
+            SPACE, [ObjectiveFunction("size", "px", lambda a: -resolution(a)), ObjectiveFunction("depth", "", blocks)]
+        ),
         constraints=as_constraints(SPACE, [Limit("blocks", "blocks", blocks, limit)]),
         repair=SPACE.canonical,
         evaluations=30,
@@ -58,8 +65,8 @@ def test_a_search_of_a_space_keeps_within_its_limit() -> None:
     assert len({arch.id for arch in archs}) == len(archs)
 
 
-@pytest.mark.parametrize("objectives", [[], [Objective("a", "", blocks), Objective("a", "", resolution)]])
-def test_objectives_need_distinct_names(objectives: list[Objective]) -> None:
+@pytest.mark.parametrize("objectives", [[], [BLOCKS, BLOCKS]])
+def test_objectives_need_distinct_names(objectives: list[ObjectiveFunction]) -> None:
     with pytest.raises(ConfigError, match="objective"):
         as_evaluate(SPACE, objectives)
 
@@ -72,6 +79,6 @@ def test_limits_must_be_above_zero_and_distinct() -> None:
 
 
 def test_a_function_that_answers_for_too_few_archs_is_named() -> None:
-    evaluate = as_evaluate(SPACE, [Objective("short", "", lambda archs: blocks(archs)[1:])])
-    with pytest.raises(ValueError, match="short: wanted one value for each of 4 archs"):
+    evaluate = as_evaluate(SPACE, [ObjectiveFunction("short", "", lambda archs: blocks(archs)[1:])])
+    with pytest.raises(ValueError, match="short: expected one value for each of 4 architectures"):
         evaluate(SPACE.encode(sample(4)))

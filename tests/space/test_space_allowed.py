@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgenas.quantities import MACS
 from edgenas.space.covering_samples import macs_of
 from edgenas.space.feasible_samples import Need, allowed
 from edgenas.space.loading import load_space
@@ -12,13 +13,13 @@ from edgenas.space.space import Genes
 from edgenas.stages.computed_costs import CostTable
 
 SPACE = load_space("mobile-32")
-MACS = CostTable(SPACE, 1)
+COSTS = CostTable(SPACE, 1)
 SMALLEST, LARGEST = macs_of(SPACE, [SPACE.smallest, SPACE.largest])
 
 
 def up_to(macs: float) -> Need:
     def need(genes: Genes) -> np.ndarray:
-        return MACS("macs", genes) / macs
+        return COSTS(MACS, genes) / macs
 
     return need
 

@@ -13,8 +13,9 @@ from edgenas.budget import Budget
 from edgenas.config.sections import SearchConfig
 from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
 from edgenas.errors import InfeasibleError
-from edgenas.objective import objectives_on
+from edgenas.objective import parse_objective, resolve_objectives
 from edgenas.profiling.measurement import Measurement
+from edgenas.quantities import LATENCY
 from edgenas.space.arch import parse_arch
 from edgenas.stages.candidate import Candidate, Files
 from edgenas.stages.front_int8 import Int8File, deployed_top1
@@ -39,7 +40,7 @@ def test_the_chosen_network_is_the_best_as_deployed_of_those_that_int8_leaves(
 ) -> None:
     candidates = [candidate(number, *one, used) for number, one in enumerate(networks)]
     allowed = [(fp32, int8, us) for fp32, int8, us in networks if round(100 * (fp32 - int8)) <= round(100 * max_drop)]
-    names = objectives_on(["error", "latency"], sorted(used))
+    names = resolve_objectives(map(parse_objective, ["error", "latency"]), sorted(used))
     dropped = _dropped(candidates, names, (), max_drop)
     refused = [said for said in dropped.values() if said.startswith("int8 loses")]
     assert len(refused) == len(networks) - len(allowed)
@@ -70,8 +71,8 @@ def measured(number: int, top1: float, processes_us: tuple[float, ...]) -> Candi
     return Candidate(parse_arch(f"r{8 + number}_w8-k3e1"), Files("x.onnx", top1), top1, {"here": found})
 
 
-BUDGET = Budget(quantity="p50", limit=10.0, device="here")
-NAMES = objectives_on(["error", "latency"], ["here"])
+BUDGET = Budget(LATENCY, limit=10.0, device="here")
+NAMES = resolve_objectives(map(parse_objective, ["error", "latency"]), ["here"])
 
 
 def test_a_network_that_is_not_significantly_within_the_budget_dominates_none() -> None:
@@ -88,7 +89,7 @@ def test_a_network_that_is_not_significantly_within_the_budget_dominates_none() 
 def test_where_none_is_significantly_within_the_budget_those_with_a_median_within_it_are_tried() -> None:
     doubtful, over = measured(1, 0.9, (*6 * (8.0,), *2 * (11.0,))), measured(2, 0.95, 8 * (10.5,))
     dropped = _dropped([doubtful, over], NAMES, (BUDGET,), 1.0)
-    assert dropped == {over.arch.id: "over budget: 0.011 ms on here, over here=0.01ms"}
+    assert dropped == {over.arch.id: "over budget: 0.011 ms measured, budget p50 on here ≤ 0.010 ms"}
     assert _ordered(SearchConfig(), NAMES, [doubtful, over], dropped, (BUDGET,)) == [doubtful]
     with pytest.raises(InfeasibleError, match=r"none of the 1 measured networks is eligible:\n.*over budget"):
         _ordered(SearchConfig(), NAMES, [over], dropped, (BUDGET,))

@@ -9,11 +9,12 @@ from small_run import SMALL_CONFIG, SMALL_SPACE
 from edgenas.budget import Budget, parse_budget
 from edgenas.config.reading import load_config
 from edgenas.errors import ConfigError
+from edgenas.quantities import MACS
 from edgenas.space.cost import cost
 from edgenas.space.loading import load_space
 from edgenas.space.space import Genes
-from edgenas.stages import feasibility_notes as feasible
-from edgenas.stages.limits import check_on_paper
+from edgenas.stages.feasibility_notes import as_limits, feasibility_lines, require_feasible
+from edgenas.stages.limits import check_on_paper, space_feasibility
 from edgenas.stages.plan import plan_budgets
 from edgenas.stages.start import start_run
 
@@ -38,7 +39,7 @@ def test_a_budget_on_paper_below_the_smallest_network_is_refused_with_the_range(
 def test_the_share_within_a_budget_is_that_of_the_space() -> None:
     rng = np.random.default_rng(5)
     macs = [macs_of(SPACE.sample(rng)) for _ in range(600)]
-    (line,) = check_on_paper([Budget(quantity="macs", limit=float(np.median(macs)))], SPACE, 10)
+    (line,) = check_on_paper([Budget(MACS, limit=float(np.median(macs)))], SPACE, 10)
     share = float(line.partition(": ")[2].partition("%")[0])
     assert share == pytest.approx(50, abs=7)
     # Latency is no matter of paper.
@@ -52,16 +53,16 @@ def test_budgets_that_clash_are_named_with_limits_that_do_not() -> None:
         share = (genes / np.maximum(SPACE.n_choices - 1, 1)).mean(axis=1)
         return 5.0 + 10 * (share if budget.device == "here" else 1 - share)
 
-    found = feasible.look(SPACE, budgets, opposed, seed=0)
+    feasibility = space_feasibility(SPACE, as_limits(budgets, opposed), seed=0)
     with pytest.raises(
         ConfigError, match=r"here=0.009ms and pi4=0.009ms can be met one by one, but not together"
     ) as said:
-        feasible.check(found, budgets)
+        require_feasible(feasibility, budgets)
     nearest = [parse_budget(text) for text in str(said.value).rpartition("can be met: ")[2].split(", ")]
-    again = feasible.look(SPACE, nearest, opposed, seed=1)
+    again = space_feasibility(SPACE, as_limits(nearest, opposed), seed=1)
     assert again.feasible
-    feasible.check(again, nearest)
-    lines = feasible.told(again, nearest)
+    require_feasible(again, nearest)
+    lines = feasibility_lines(again, nearest)
     assert len(lines) == 3
     assert lines[-1].startswith("all budgets: ")
 
@@ -72,7 +73,7 @@ def test_a_plan_tells_budgets_before_anything_is_measured(tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     on_paper, timed = plan_budgets(load_config(Path("small.yaml"), ["budgets=[5ms, weight_bytes=20kB]"]), Path("run"))
     assert on_paper.startswith("budget weight_bytes=20000B: ")
-    assert timed == "budget 5ms: told once the device is profiled"
+    assert timed == "budget 5ms: checked once the device is profiled"
     impossible = load_config(Path("small.yaml"), ["budgets=[macs=1]"])
     for begin in (plan_budgets, start_run):
         with pytest.raises(ConfigError, match="macs=1 cannot be met"):

@@ -20,6 +20,7 @@ from edgenas.files import read_json, write_json
 from edgenas.latency.device import Device
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.profiling.measurement import Measurement, network_row
+from edgenas.quantities import LATENCY
 from edgenas.runs.folder import Run, open_run
 from edgenas.runs.run_data import run_classes
 from edgenas.stages import measuring, verify
@@ -81,7 +82,7 @@ def run(searched: Path, tmp_path: Path) -> Run:
     run = open_run(tmp_path / "run")
     front = [run.space.parse(entry["arch"]) for entry in run.result("search")["front"]]
     slowest = float(run_predictors(run)["here"].predict(front).max())
-    budget = Budget(quantity="p50", limit=1.05 * slowest, device="here")
+    budget = Budget(LATENCY, limit=1.05 * slowest, device="here")
     often = run.config.verify.model_copy(update={"refits": 5})
     config = run.config.model_copy(update={"budgets": (budget,), "verify": often})
     return dataclasses.replace(run, config=config)

@@ -13,6 +13,7 @@ from copied_run import copied_run, found, silent
 from killing import kill_when, start
 from small_run import SmallRun, edgenas
 
+from edgenas.budget import parse_budget
 from edgenas.errors import ConfigError, EdgenasError, RunFolderError
 from edgenas.files import read_json, read_jsonl
 from edgenas.runs.folder import open_run
@@ -41,7 +42,7 @@ def test_every_strategy_leaves_a_front_within_the_budgets(small_run: SmallRun, t
     points = np.array([list(entry["objectives"].values()) for entry in result["front"]])
     assert len(non_dominated(points)) == len(points)
     assert [1 - entry["val_top1"] for entry in result["front"]] == pytest.approx(points[:, 0].tolist())
-    limit = result["budgets"][0]["limit"]
+    limit = parse_budget(result["budgets"][0]).limit
     assert all(entry["objectives"]["latency_us@here"] < limit for entry in result["front"])
 
 

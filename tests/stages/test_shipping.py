@@ -14,7 +14,7 @@ import pytest
 from small_run import SmallRun
 from typer.testing import CliRunner
 
-from edgenas.budget import Budget
+from edgenas.budget import Budget, parse_budget
 from edgenas.cli.commands import app
 from edgenas.config.reading import dump_config
 from edgenas.config.sections import FinetuneConfig
@@ -23,6 +23,7 @@ from edgenas.files import read_json, write_json
 from edgenas.latency.device import Device
 from edgenas.profiling.measurement import Measurement
 from edgenas.profiling.verdict import LEAST_SESSIONS, Verdict
+from edgenas.quantities import LATENCY, P95
 from edgenas.runs.folder import Run, open_run
 from edgenas.runs.measuring_sessions import counted, keep_session, sessions
 from edgenas.runs.run_data import run_dataset
@@ -75,13 +76,14 @@ def run(small_run: SmallRun, tmp_path: Path) -> Run:
 @pytest.fixture
 def timer(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[str]]]:
     """Stand in for the timer; returns the names of the files of each session."""
-    (budget,) = run.result("search")["budgets"]
+    (text,) = run.result("search")["budgets"]
+    limit_us = parse_budget(text).limit
 
     def stand_in(processes: Processes, *, flagged: Callable[[int], int] = lambda _: 0) -> list[list[str]]:
         asked: list[list[str]] = []
 
         def measure(networks: Mapping[str, Path], device: Device, *, out: Path, **_: Any) -> dict[str, Measurement]:
-            values = processes(len(asked), budget["limit"])
+            values = processes(len(asked), limit_us)
             asked.append(list(networks))
             out.parent.mkdir(parents=True, exist_ok=True)
             with out.open("a") as rows:
@@ -109,7 +111,7 @@ def test_the_shipped_file_is_timed_in_a_session_of_its_own(run: Run, timer: Call
     run_export(run, silent)
     assert asked == [["fp32"]]
     exported, manifest = run.result("export"), read_json(run.folder / BUNDLE / "manifest.json")
-    limit = run.result("search")["budgets"][0]["limit"]
+    limit = parse_budget(run.result("search")["budgets"][0]).limit
     chosen = exported["chosen"]
     assert chosen["arch"] == run.chosen.id == run.result("verify")["candidates"][0]
     latency = chosen["latency"]["here"]
@@ -253,15 +255,14 @@ def attempts(run: Run, count: int) -> Run:
 
 def write_config(run: Run) -> None:
     """Write down the config, with the default budget as one that was asked for."""
-    (row,) = run.result("search")["budgets"]
-    budget = Budget(quantity=row["quantity"], limit=row["limit"], device=row["device"])
-    config = run.config.model_copy(update={"budgets": (budget,)})
+    (text,) = run.result("search")["budgets"]
+    config = run.config.model_copy(update={"budgets": (parse_budget(text),)})
     (run.folder / "config.yaml").write_text(dump_config(config))
 
 
 def test_the_verdict_stands_beside_the_limit_that_it_is_of() -> None:
     """The p50 is over its limit, the p95 nearer to twice its own: what is stated is the p50."""
-    p50, p95 = Budget(quantity="p50", limit=100.0, device="here"), Budget(quantity="p95", limit=200.0, device="here")
+    p50, p95 = Budget(LATENCY, limit=100.0, device="here"), Budget(P95, limit=200.0, device="here")
     measured = dataclasses.replace(measurement((105.0,) * 8, 0), processes_p95_us=(*(150.0,) * 6, *(300.0,) * 2))
     found = decisive([judge_budget(measured, budget, 1.0) for budget in (p50, p95)])
     assert (found.verdict, found.quantity, found.limit_us, found.value_us) == ("over", "p50", 100.0, 105.0)
