@@ -232,7 +232,7 @@ def wrong_trees() -> list[tuple[str, str]]:
         ("rm train/b/*", "train/b holds no images"),
         ("rm -r val/b", r"val lacks 1 of the classes of train/ \(b\)"),
         ("mv val/b val/bb", "val has class 'bb', which train/ lacks; did you mean 'b'"),
-        ("mv train training", "but no train/"),
+        ("mv train lessons", "but no train/"),
         ("cp -r val valid", "holds both val/ and valid/"),
         ("rm -r val; rm train/a/00[1-9].png train/a/01?.png", "class 'a' has 1, wanted at least 2"),
     ]
