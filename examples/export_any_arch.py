@@ -11,7 +11,7 @@ from pathlib import Path
 import edgenas
 from edgenas.runs.folder import open_run
 from edgenas.runs.run_data import run_dataset, scoring_split
-from edgenas.stages.profile import run_form, run_predictors
+from edgenas.stages.profile import run_predictors, run_variant
 from edgenas.stages.run_subnets import run_subnets
 from edgenas.training.materialise import top1
 
@@ -26,7 +26,7 @@ def main() -> None:
     dataset = run_dataset(run)
     arch = run.space.parse(arguments.arch)
     subnet = run_subnets(run, dataset)(arch)
-    edgenas.export_onnx(subnet, arguments.output, form=run_form(run))
+    edgenas.export_onnx(subnet, arguments.output, variant=run_variant(run))
     costs = edgenas.cost(subnet.specs)
     print(f"{arch}: {top1(subnet, scoring_split(run, dataset)):.2%} validation top-1, {costs.macs / 1e6:.2f} M MACs")
     for device, predictor in run_predictors(run).items():

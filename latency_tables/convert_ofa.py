@@ -161,7 +161,7 @@ def unknown_identity(device: str) -> Identity:
         spinning=UNKNOWN,
         exporter_version=UNKNOWN,
         quantiser_recipe=UNKNOWN,
-        form=UNKNOWN,
+        graph_variant=UNKNOWN,
     )
 
 

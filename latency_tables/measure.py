@@ -23,11 +23,11 @@ from edgenas.latency.table_merge import merge_tables
 from edgenas.profiling.reach import Reach
 from edgenas.profiling.session import profile
 from edgenas.profiling.timing_plan import Plan, make_plan
-from edgenas.space.graph_variant import ExportForm
+from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.loading import load_space
 from edgenas.stages.device_graphs import device_graphs, timing_export
 
-FORM: ExportForm = "blocked"
+VARIANT: GraphVariant = "blocked"
 BLOCKS, SEED = 200, 0
 ROUNDS = {"cpu": 16, "wasm": 8}
 """By provider: a browser takes four times as long."""
@@ -62,7 +62,7 @@ def measure(device: Device, setting: str, work: Path) -> LatencyTable:
     """One table of all spaces."""
     precision, threads = SETTINGS[setting]
     own = device.model_copy(update={"run": device.run.model_copy(update={"precision": precision, "threads": threads})})
-    graphs = device_graphs(own, [own], FORM)
+    graphs = device_graphs(own, [own], VARIANT)
     with ProgressDisplay() as progress:
         tables = [
             profile(
@@ -72,7 +72,7 @@ def measure(device: Device, setting: str, work: Path) -> LatencyTable:
                 own,
                 export=timing_export(graphs, progress),
                 exporter_version=EXPORTER_VERSION,
-                form=graphs.form,
+                variant=graphs.variant,
                 quantiser_recipe=graphs.quantiser_recipe,
                 rounds=ROUNDS[device.run.provider],
                 seed=SEED,

@@ -73,8 +73,8 @@ def recorded_name(model: Path) -> tuple[str, str]:
     precision, arch = metadata.get("precision", "fp32"), metadata["arch"]
     if arch.startswith(("block ", "network ")):
         return precision, arch
-    form = f"{metadata['form']} " if metadata.get("for_timing") == "true" else ""
-    return precision, f"network {digest(model)} 0 {form}{arch}"
+    variant = f"{metadata['graph_variant']} " if metadata.get("for_timing") == "true" else ""
+    return precision, f"network {digest(model)} 0 {variant}{arch}"
 
 
 if __name__ == "__main__":

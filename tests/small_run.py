@@ -43,7 +43,7 @@ export: {parity_images: 32}
 
 
 SHORT = ("--set", "profile.blocks=20", "--set", "profile.networks=10", "--set", "profile.rounds=8")
-SHORT += ("--set", "export.form=direct", "--set", "verify.networks=3")
+SHORT += ("--set", "export.graph_variant=direct", "--set", "verify.networks=3")
 """Options of a whole run that measures as little as a run can."""
 
 WATCH = """\

@@ -35,7 +35,7 @@ class SyntheticTimer:
             metadata = model_metadata(model)
             recipe = metadata.get("quantiser_recipe")
             kind = metadata["arch"].split()[0] if "for_timing" in metadata else "deployed"
-            self.given.append((run.precision, kind, parse_recipe(recipe).form if recipe else "none"))
+            self.given.append((run.precision, kind, parse_recipe(recipe).latency_id if recipe else "none"))
         return [self.row(index, model, run) for index, model in enumerate(models)]
 
     def row(self, index: int, model: Path, run: DeviceRun) -> dict[str, Any]:

@@ -110,7 +110,9 @@ def test_what_is_not_stated_is_imported_as_unknown(elsewhere: Path) -> None:
 def test_what_is_stated_is_imported(elsewhere: Path) -> None:
     runtime = ("--runtime", "tflite", "--runtime-version", "2.16", "--provider", "cpu", "--precision", "int8")
     more = ("--threads", "4", "--no-spinning", "--exporter-version", "7", "--quantiser-recipe", "theirs")
-    imported(elsewhere, *runtime, *more, "--optimisation-level", "all", "--form", "direct", "--statistic", "mean")
+    imported(
+        elsewhere, *runtime, *more, "--optimisation-level", "all", "--graph-variant", "direct", "--statistic", "mean"
+    )
     table = LatencyTable.load(elsewhere / "new")
     assert list(vars(table.identity).values()) == [
         *("phone", "tflite", "2.16", "cpu", "int8", 4, "all", False, 7, "theirs", "direct")

@@ -60,12 +60,12 @@ def export(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Prove the chosen network's ONNX file and bundle it; or another network or form, see the options."""
+    """Prove the chosen network's ONNX file and bundle it; or another network, or other options."""
     if web_runtime and not web:
         raise ConfigError("--web-runtime lies beside the page that --web FOLDER writes: add --web, or leave it out")
     shown, reach = Shown(as_json, quiet), reach_of(on, pack, unpack)
-    own_form = embed_preprocessing or not all(option is None for option in (arch, precision, batch, out))
-    if not (own_form or as_zip or web):
+    separate = embed_preprocessing or not all(option is None for option in (arch, precision, batch, out))
+    if not (separate or as_zip or web):
         run_stage("export", target, budget, sets, run, None, shown, reach)
         return
     if budget or sets or run or not target.is_dir():
@@ -78,7 +78,7 @@ def export(
     from edgenas.stages.bundling import run_precision
 
     options = None
-    if own_form:
+    if separate:
         used = precision or run_precision(open_run(target, reach))
         options = BundleOptions(used, dynamic_batch=batch == "dynamic", embed_preprocessing=embed_preprocessing)
     _hand_over(target, arch, options, out, as_zip, (web, web_runtime), shown, reach)

@@ -131,7 +131,7 @@ EmbedPreprocessing = Annotated[
 ]
 Out = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option(help="The bundle's folder. Default: RUN/export/, named after arch and form."),
+    typer.Option(help="The bundle's folder. Default: RUN/export/, named after architecture and options."),
 ]
 AsZip = Annotated[
     bool, typer.Option("--zip", help="Also write the bundle as a zip beside its folder; verify.py reads it as it is.")

@@ -213,7 +213,9 @@ def tables_import(
     ] = None,
     exporter_version: Annotated[str, typer.Option(help="What wrote the models.")] = "unknown",
     quantiser_recipe: Annotated[str, typer.Option(help="none, or how they were quantised.")] = "unknown",
-    form: Annotated[str, typer.Option(help="Of the exported graph: direct, pooled, blocked.")] = "unknown",
+    graph_variant: Annotated[
+        str, typer.Option(help="Graph variant of the files: direct, pooled, blocked.")
+    ] = "unknown",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -240,7 +242,7 @@ def tables_import(
         spinning=UNKNOWN if spinning is None else spinning,
         exporter_version=int(exporter_version) if re.fullmatch("[0-9]{1,9}", exporter_version) else exporter_version,
         quantiser_recipe=quantiser_recipe,
-        form=form,
+        graph_variant=graph_variant,
     )
     check_new(user_path(out))
     table = import_networks(

@@ -220,8 +220,8 @@ class ExportConfig(Section):
     """How the chosen subnet is handed over."""
 
     parity_images: int = Field(256, ge=1)
-    # One flat list, so that errors name it once: `auto`, and the forms of `space.form`.
-    form: Literal["auto", "direct", "pooled", "blocked"] = "auto"
+    # One flat list, so that errors name it once: `auto`, and the names in `space.graph_variant`.
+    graph_variant: Literal["auto", "direct", "pooled", "blocked"] = "auto"
     precision: Literal["fp32", "int8"] = "fp32"
     calibration_images: int = Field(256, ge=1)
     max_drop: float = Field(0.01, ge=0, le=1)

@@ -53,7 +53,7 @@ class LatencyPredictor:
 
     Attributes:
         num_classes_: of the networks predicted.
-        identity_: of the table: the device, runtime, precision and graph variant (`form`) that predictions hold for.
+        identity_: of the table: the device, runtime, precision and graph variant that predictions hold for.
         blocks_: costs of single blocks.
         fold_blocks_: those learned without each fold of the calibration, where networks alone give them; else empty.
         base_: of a fit that began from another device's predictor: that one's calibration, which comes first.

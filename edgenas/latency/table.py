@@ -44,7 +44,7 @@ class Identity:
     spinning: bool | str
     exporter_version: int | str
     quantiser_recipe: str = "none"
-    form: str = "direct"
+    graph_variant: str = "direct"
 
     @property
     def setting(self) -> str:
@@ -58,8 +58,8 @@ class Identity:
         parts = [part for part in (self.provider, self.precision, threads) if part != UNKNOWN]
         if self.optimisation_level not in ("all", UNKNOWN):
             parts.append(self.optimisation_level)
-        if self.form not in ("direct", UNKNOWN):
-            parts.append(self.form)
+        if self.graph_variant not in ("direct", UNKNOWN):
+            parts.append(self.graph_variant)
         return "-".join([f"{runtime}{version}", *parts, *["spin"] * (self.spinning is True)])
 
     def differences(self, other: Identity) -> dict[str, tuple[Any, Any]]:
@@ -229,8 +229,7 @@ def _read_meta(path: Path) -> tuple[Identity, dict[str, Any], Any]:
 
 def _parse_identity(value: Any, path: Path) -> Identity:
     wanted = {field.name for field in fields(Identity)}
-    # Tables that do not say are from when there was one form.
-    if not isinstance(value, dict) or set(value) | {"form"} != wanted:
+    if not isinstance(value, dict) or set(value) != wanted:
         keys = ", ".join(sorted(value)) if isinstance(value, dict) else shown(value)
         raise TableError(f"{path}: identity: wanted {', '.join(sorted(wanted))}, got {keys}")
     for name, came in value.items():

@@ -221,7 +221,7 @@ def to_identity(
     device: Device,
     runtime_version: str,
     exporter_version: int | str,
-    form: str = "direct",
+    variant: str = "direct",
     quantiser_recipe: str = "none",
 ) -> Identity:
     """What rows of a device share."""
@@ -237,7 +237,7 @@ def to_identity(
         spinning=run.spinning,
         exporter_version=exporter_version,
         quantiser_recipe=quantiser_recipe,
-        form=form,
+        graph_variant=variant,
     )
 
 

@@ -56,12 +56,12 @@ class Kept:
 
 @dataclass(frozen=True)
 class RowFile:
-    """A file of rows; those of one device, in one setting, of models of one form and quantiser recipe."""
+    """A file of rows; those of one device, in one setting, of models of one graph variant and quantiser recipe."""
 
     path: Path
     device: Device
     exporter_version: int | str = ""
-    form: str = "direct"
+    graph_variant: str = "direct"
     quantiser_recipe: str = "none"
 
     def append(self, name: Name, process: int, row: Mapping[str, Any]) -> None:
@@ -104,8 +104,7 @@ class RowFile:
                 # An earlier edgenas appended the timer's rows as they came, without the number of the process.
                 continue
             try:
-                # Lines that do not say are from when there was one form.
-                if {"form": "direct", **line["identity"]} == identity:
+                if line["identity"] == identity:
                     self._add(kept, line)
             except (KeyError, TypeError, ValueError, MeasurementError) as error:
                 said = explained(error.errors()) if isinstance(error, ValidationError) else error
@@ -113,7 +112,7 @@ class RowFile:
         return kept
 
     def _identity(self, runtime_version: str) -> dict[str, Any]:
-        shared = (self.exporter_version, self.form, self.quantiser_recipe)
+        shared = (self.exporter_version, self.graph_variant, self.quantiser_recipe)
         return asdict(to_identity(self.device, runtime_version, *shared))
 
     def _add(self, kept: Kept, line: dict[str, Any]) -> None:

@@ -60,7 +60,7 @@ def measure_networks(
         seed: of inputs and order.
         out: file that every process's rows are appended to. What it holds of these very files is not measured again.
         transport: the way to the device.
-        quantiser_recipe: of int8 files, see `QuantiserRecipe.form`.
+        quantiser_recipe: of int8 files, see `QuantiserRecipe.latency_id`.
         processes: how many share the rounds, at most `PROCESSES`. Fewer start faster, and their interval is wider.
         progress: called with `measuring`, visits done and in all.
 
@@ -150,7 +150,7 @@ def profile(
     *,
     export: Export,
     exporter_version: int | str,
-    form: str = "direct",
+    variant: str = "direct",
     quantiser_recipe: str = "none",
     rounds: int,
     seed: int,
@@ -167,8 +167,8 @@ def profile(
         device: where and how.
         export: writes the models, see `Export`.
         exporter_version: of the exporter behind `export`; part of the table's identity.
-        form: that `export` writes models in; likewise.
-        quantiser_recipe: that `export` quantises them by, see `QuantiserRecipe.form`; likewise.
+        variant: the graph variant that `export` writes; likewise.
+        quantiser_recipe: that `export` quantises them by, see `QuantiserRecipe.latency_id`; likewise.
         rounds: visits to every model.
         seed: of inputs and order.
         folder: where table.csv, meta.json and the append-only rows.jsonl are.
@@ -181,7 +181,7 @@ def profile(
     Raises:
         MeasurementError: a model could not be timed, or a row is not credible.
     """
-    file = RowFile(folder / ROWS_FILE, device, exporter_version, form, quantiser_recipe)
+    file = RowFile(folder / ROWS_FILE, device, exporter_version, variant, quantiser_recipe)
     wanted = _wanted(space, plan, num_classes)
     version = transport.runtime_version(file.last_version())
     # Read again after measuring: under another runtime version than the one expected, older rows count no more.

@@ -12,7 +12,7 @@ from edgenas.errors import RunFolderError, explained
 from edgenas.files import read_json, read_jsonl, read_yaml
 from edgenas.report.evidence_values import Hindsight, Trust, Worth
 from edgenas.report.search_values import Evaluation, Fit, SearchFacts, Understanding
-from edgenas.report.values import BundleFacts, Dataset, Forms, Run, Score, Spent, Step, Summary, Validation
+from edgenas.report.values import BundleFacts, Dataset, GraphVariants, Run, Score, Spent, Step, Summary, Validation
 
 UNDERSTANDING, HINDSIGHT, COSTS = "verify/understanding.json", "export/hindsight.json", "costs.jsonl"
 TRUST, WORTH, MODEL = "trust/trust.json", "worth/worth.json", "model.onnx"
@@ -50,7 +50,7 @@ def load_run(folder: Path) -> Run:
         summary=summary,
         fits=_rows(Fit, folder, "search/rounds.jsonl", "search") if (folder / "search/rounds.jsonl").exists() else (),
         understanding=_if_there(Understanding, folder, UNDERSTANDING, "verify"),
-        forms=_if_there(Forms, folder, "latency/form.json", "profile"),
+        graph_variants=_if_there(GraphVariants, folder, "latency/graph_variant.json", "profile"),
         bundle=bundle,
         **_evidence(folder, summary, bundle),
         identities={d: found for d in devices if (found := _said(folder, d, "identity"))},

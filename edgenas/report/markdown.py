@@ -213,7 +213,7 @@ def _predictor(run: Run, device: str) -> list[str]:
         "",
         markdown_sentence(f"{predictor_judgement.predictor(score)}. {' '.join(warnings)}"),
         "",
-        *([markdown_sentence(formed), ""] if (formed := predictor_judgement.form(run, device)) else []),
+        *([markdown_sentence(formed), ""] if (formed := predictor_judgement.graph_variant(run, device)) else []),
         *table(["on networks not seen in fitting", "value"], [[*row] for row in score_rows(score).items()]),
     ]
 

@@ -109,7 +109,7 @@ def _predictor(run: Run) -> list[Section]:
     parts = []
     for device, score in run.scores.items():
         said = [predictor_judgement.predictor(score), *predictor_judgement.predictor_warnings(score)]
-        said += [formed] if (formed := predictor_judgement.form(run, device)) else []
+        said += [formed] if (formed := predictor_judgement.graph_variant(run, device)) else []
         rows = [[name, value] for name, value in score_rows(score).items()]
         shown = table(["on networks not seen in fitting", "value"], rows, numbers=(1,))
         parts.append(f"<h3>{html(device)}</h3>{sentences(said)}{folded('All figures', shown)}")

@@ -1,4 +1,4 @@
-"""How far predictions of latency can be trusted, and what the form of graphs gained, in plain sentences."""
+"""How far predictions of latency can be trusted, and what the graph variant gained, in plain sentences."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from statistics import median
 from edgenas.report.formats import percent
 from edgenas.report.values import Run, Score
 
-PLAIN_FORM = "direct"
+PLAIN_VARIANT = "direct"
 FEW_NETWORKS = 20
 """Held-out networks below which shares such as coverage are rough."""
 NOISY = 0.05
@@ -16,19 +16,20 @@ POOR_TAU = 0.8
 """Kendall tau below which a ranking by prediction is called unreliable."""
 
 
-def form(run: Run, device: str) -> str | None:
-    """What the form of exported graphs gained on a device; None where none was compared there."""
-    ratios = {} if run.forms is None else run.forms.latency_ratio.get(device, {})
-    own = sorted(ratios.get(run.forms.form, ())) if run.forms else []
-    if not own or run.forms is None:
+def graph_variant(run: Run, device: str) -> str | None:
+    """What the graph variant gained on a device; None where none was compared there."""
+    ratios = {} if run.graph_variants is None else run.graph_variants.latency_ratio.get(device, {})
+    own = sorted(ratios.get(run.graph_variants.graph_variant, ())) if run.graph_variants else []
+    if not own or run.graph_variants is None:
         return None
-    where = f"of the plain form's latency on {device}"
-    if run.forms.form == PLAIN_FORM:
-        others = ", ".join(f"`{name}` {median(values):.2f}" for name, values in ratios.items() if name != PLAIN_FORM)
+    where = f"of the plain variant's latency on {device}"
+    if run.graph_variants.graph_variant == PLAIN_VARIANT:
+        others = ", ".join(f"`{name}` {median(values):.2f}" for name, values in ratios.items() if name != PLAIN_VARIANT)
         told = f"{others} {where}, medians of {len(own)} networks"
-        return f"Graphs are exported as torch writes them: no other form gained a percent ({told})."
+        return f"Graphs are exported as torch writes them: no other graph variant gained a percent ({told})."
     spread = f"median of {len(own)} networks; {own[0]:.2f} to {own[-1]:.2f}"
-    return f"Graphs are exported in the form `{run.forms.form}`, which takes {median(own):.2f} {where} ({spread})."
+    chosen = run.graph_variants.graph_variant
+    return f"The exported graph variant is `{chosen}`, which takes {median(own):.2f} {where} ({spread})."
 
 
 def predictor(score: Score) -> str:

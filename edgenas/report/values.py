@@ -227,10 +227,10 @@ class Spent(Value):
     energy_joules: float | None
 
 
-class Forms(Value):
-    """latency/form.json: the form that graphs are exported in, and each form's latency over the plain one's."""
+class GraphVariants(Value):
+    """latency/graph_variant.json: the variant of exported graphs, and the latency ratio of each to the plain one."""
 
-    form: str
+    graph_variant: str
     latency_ratio: dict[str, dict[str, tuple[float, ...]]]
 
 
@@ -305,8 +305,8 @@ class Run:
     evaluations: tuple[Evaluation, ...]
     search: SearchFacts
     summary: Summary
-    forms: Forms | None = None
-    """None where the config names the form."""
+    graph_variants: GraphVariants | None = None
+    """None where the config names the graph variant."""
     fits: tuple[Fit, ...] = ()
     """Of the search's models; none where its strategy fits none."""
     understanding: Understanding | None = None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, get_args
 
 from edgenas.errors import SpaceError, shown
-from edgenas.space.graph_variant import ExportForm
+from edgenas.space.graph_variant import GraphVariant
 
 Activation = Literal["relu", "hardswish"]
 LANES = 16
@@ -67,7 +67,7 @@ class BlockSpec(ABC):
         """Its convolutions and linear layers, in order."""
 
     @abstractmethod
-    def peak_activation_elements(self, form: ExportForm = "direct") -> int:
+    def peak_activation_elements(self, variant: GraphVariant = "direct") -> int:
         """Most activation elements alive at once, activations fused into convolutions, batch 1."""
 
 
@@ -104,7 +104,7 @@ class StemSpec(BlockSpec):
         """The one convolution."""
         return [Conv(self.in_channels, self.out_channels, self.kernel, 1, self.out_size, bias=False, norm=True)]
 
-    def peak_activation_elements(self, form: ExportForm = "direct") -> int:
+    def peak_activation_elements(self, variant: GraphVariant = "direct") -> int:
         """Input and output."""
         return self.in_channels * self.in_size**2 + self.out_channels * self.out_size**2
 
@@ -154,7 +154,7 @@ class InvertedResidualSpec(BlockSpec):
         project = Conv(mid, self.out_channels, 1, 1, size, bias=False, norm=True)
         return [expand] * self.expands + [depthwise] + [squeeze, excite] * (self.se_channels > 0) + [project]
 
-    def peak_activation_elements(self, form: ExportForm = "direct") -> int:
+    def peak_activation_elements(self, variant: GraphVariant = "direct") -> int:
         """The largest of: expanding, depthwise, scaling, projecting, adding; a shortcut keeps the input alive."""
         inner, outer = self.in_size**2, self.out_size**2
         source = self.in_channels * inner
@@ -167,7 +167,7 @@ class InvertedResidualSpec(BlockSpec):
         if self.se_channels:
             # Scaling reads the wide tensor and the gate; so small a tensor that the squeezed vector outdoes it is rare.
             steps.append(wide_out + self.mid_channels + max(wide_out, self.se_channels) + kept)
-        if self.se_channels and form == "blocked" and outer > 1:
+        if self.se_channels and variant == "blocked" and outer > 1:
             # Instead of the gate, its spread copy is multiplied.
             steps.append(3 * wide_out + kept)
         if self.residual:
@@ -199,7 +199,7 @@ class HeadSpec(BlockSpec):
         last = self.features or self.width
         return [conv] + [mix] * (self.features > 0) + [Conv(last, self.out_channels, 1, 1, 1, bias=True, norm=False)]
 
-    def peak_activation_elements(self, form: ExportForm = "direct") -> int:
+    def peak_activation_elements(self, variant: GraphVariant = "direct") -> int:
         """The 1×1 convolution's input and output, or the vectors behind the pool."""
         conv = (self.in_channels + self.width) * self.in_size**2
         pooled = self.width * self.in_size**2 + self.width

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from edgenas.space.blocks import BlockSpec, Conv, HeadSpec, StemSpec
-from edgenas.space.graph_variant import ExportForm
+from edgenas.space.graph_variant import GraphVariant
 
 FP32_BYTES, INT32_BYTES, INT8_BYTES = 4, 4, 1
 
@@ -44,14 +44,14 @@ class Cost:
         return asdict(self)
 
 
-def cost(specs: Sequence[BlockSpec], form: ExportForm = "direct") -> Cost:
-    """Costs of the network that `specs` describe; its peak activation bytes are those of its exported form."""
+def cost(specs: Sequence[BlockSpec], variant: GraphVariant = "direct") -> Cost:
+    """Costs of the network that `specs` describe; its peak activation bytes are those of its graph variant."""
     convs = [conv for spec in specs for conv in spec.convs()]
     return Cost(
         macs=sum(map(_macs, convs)),
         params=sum(map(_params, convs)),
         weight_bytes=FP32_BYTES * sum(map(_deployed_weights, convs)),
-        peak_activation_bytes=FP32_BYTES * max(spec.peak_activation_elements(form) for spec in specs),
+        peak_activation_bytes=FP32_BYTES * max(spec.peak_activation_elements(variant) for spec in specs),
     )
 
 

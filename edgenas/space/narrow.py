@@ -6,15 +6,15 @@ import re
 from collections.abc import Iterable
 
 from edgenas.errors import SpaceError, one_of, shown
-from edgenas.space.graph_variant import FORM_OPERATORS, allowed_forms
+from edgenas.space.graph_variant import VARIANT_OPERATORS, supported_variants
 from edgenas.space.space import SearchSpace, Stage
 
 SQUEEZE_EXCITE = ("squeeze-excite", "HardSigmoid", "Mul")
 """Its name, and the operators that networks have for its sake alone."""
 NEEDED = ("Add", "Conv", "Gemm", "Relu", "Reshape")
 """Operators that exported networks do not do without: shortcuts, convolutions, the classifier, activation."""
-OF_FORMS = tuple(dict.fromkeys(operator for operators in FORM_OPERATORS.values() for operator in operators))
-"""Operators that some form of the exported graph does without, see `space.form`."""
+VARIANT_SPECIFIC = tuple(dict.fromkeys(operator for operators in VARIANT_OPERATORS.values() for operator in operators))
+"""Operators that only some graph variants need, see `space.graph_variant`."""
 ABSENT = (
     "BatchNormalization",
     "Clip",
@@ -38,7 +38,7 @@ def check_unsupported(entries: Iterable[str]) -> None:
     Raises:
         SpaceError: an entry is neither an operator of ours, nor `squeeze-excite`, nor like `kernel 7`.
     """
-    names = ("HardSwish", *SQUEEZE_EXCITE, *NEEDED, *OF_FORMS, *ABSENT, "kernel 7")
+    names = ("HardSwish", *SQUEEZE_EXCITE, *NEEDED, *VARIANT_SPECIFIC, *ABSENT, "kernel 7")
     for entry in entries:
         if entry not in names and not _KERNEL.fullmatch(entry):
             # Devices' files name the field before it themselves.
@@ -61,9 +61,9 @@ def narrow(space: SearchSpace, unsupported: Iterable[str]) -> tuple[SearchSpace,
         SpaceError: an entry is unknown, or nothing would be left of a part that is named.
     """
     said, lacking = [], tuple(dict.fromkeys(unsupported))
-    if not allowed_forms(lacking):
-        pools = " and ".join(entry for entry in lacking if entry in OF_FORMS)
-        raise SpaceError(f"unsupported: no network of space {space.name} does without both {pools}: each form has one")
+    if not supported_variants(lacking):
+        pools = " and ".join(entry for entry in lacking if entry in VARIANT_SPECIFIC)
+        raise SpaceError(f"unsupported: no network of space {space.name} does without both {pools}")
     for entry in lacking:
         check_unsupported([entry])
         if entry in NEEDED or entry == "kernel 1":

@@ -18,7 +18,7 @@ from edgenas.stages.bundle_network import Network, validation_top1
 from edgenas.stages.fastest_variant import PLAIN
 from edgenas.stages.front_int8 import Int8File
 from edgenas.stages.int8_export import int8_gate, needs_seven_bits, quantised
-from edgenas.stages.profile import run_form
+from edgenas.stages.profile import run_variant
 from edgenas.stages.qat_finetuning import FineTuning, fine_tuned, outcome, tuning_due
 
 LOGGER = logging.getLogger(__name__)
@@ -35,11 +35,11 @@ class Int8Export:
 
 
 def plain_fp32(network: Network) -> Path:
-    """The fp32 file without preprocessing: the one that was measured, where its form is asked for."""
+    """The fp32 file without preprocessing: the one that was measured, where the options ask for it."""
     if network.verified is not None and not network.options.dynamic_batch:
         return network.verified[1]
-    path, form = network.folder / "fp32.onnx", run_form(network.run)
-    return export_onnx(network.subnet, path, form=form, dynamic_batch=network.options.dynamic_batch)
+    path, variant = network.folder / "fp32.onnx", run_variant(network.run)
+    return export_onnx(network.subnet, path, variant=variant, dynamic_batch=network.options.dynamic_batch)
 
 
 def proven_fp32(network: Network, plain: Path) -> tuple[Path, Parity]:
@@ -106,14 +106,14 @@ def _choose(network: Network, plain: Path, fp32_top1: float, progress: Progress)
         return choice, None
     tuned, seconds = fine_tuned(run, dataset, network.subnet, progress, seven_bit_weights=needs_seven_bits(devices))
     folder = network.folder / "fine-tuned"
-    model = export_onnx(tuned, folder / "fp32.onnx", form=PLAIN, dynamic_batch=network.options.dynamic_batch)
+    model = export_onnx(tuned, folder / "fp32.onnx", variant=PLAIN, dynamic_batch=network.options.dynamic_batch)
     other = quantise(model=model, folder=folder)
     tuning = outcome(run, dataset, seconds, drop, fp32_top1 - other.best_top1)
     return (other if tuning.kept else choice), tuning
 
 
 def _measured_int8(network: Network) -> Choice | None:
-    """The int8 file without preprocessing that `verify` measured, where its form is asked for."""
+    """The int8 file without preprocessing that `verify` measured, where the options ask for it."""
     if network.verified is None or network.options.dynamic_batch or not network.verified[0].get("int8"):
         return None
     return Int8File.from_json(network.verified[0]["int8"]).choice(network.run.folder)

@@ -19,7 +19,7 @@ from edgenas.stages.candidate import judge_budget
 from edgenas.stages.device_graphs import Graphs
 from edgenas.stages.fastest_variant import PLAIN
 from edgenas.stages.measuring import Session, measure_session
-from edgenas.stages.profile import predicted_latency, run_form, run_predictors, run_table
+from edgenas.stages.profile import predicted_latency, run_predictors, run_table, run_variant
 
 Timed = Mapping[str, Session]
 """By device, a session in which files of several precisions were timed side by side, by precision."""
@@ -119,11 +119,11 @@ def latency(
 ) -> dict[str, Any]:
     """Return what a manifest states of one file on one device; of the deployed one with its verdict."""
     stated = circumstances(network.run, device)
-    graphs = Graphs(PLAIN, recipe) if recipe else Graphs(run_form(network.run))
+    graphs = Graphs(PLAIN, recipe) if recipe else Graphs(run_variant(network.run))
     stated["measured_with"] |= {
         "precision": precision,
         "quantiser_recipe": graphs.quantiser_recipe,
-        "form": graphs.form,
+        "graph_variant": graphs.variant,
     }
     if measured_devices(network.run)[device].run.transport == "local":
         stated["measured_with"]["runtime_version"] = installed_runtime()
@@ -135,7 +135,7 @@ def latency(
 
 
 def _predicted(network: Network, device: str, precision: str) -> dict[str, Any]:
-    """What the device's predictor says, which knows files of its precision alone, in the form that was profiled."""
+    """Return the latency that the device's predictor gives; it holds for the precision and graph variant profiled."""
     run, own = network.run, measured_devices(network.run)[device].run.precision
     if not network.options.as_measured or own != precision:
         return {}

@@ -21,14 +21,14 @@ from edgenas.stages.bundle_files import Int8Export
 from edgenas.stages.bundle_latency import Timed, fp32_latency, fp32_spread, latency, run_budgets, verdict
 from edgenas.stages.bundle_network import Network, test_scores, validation_top1
 from edgenas.stages.int8_export import Comparison
-from edgenas.stages.profile import run_form
+from edgenas.stages.profile import run_variant
 from edgenas.training.data.dataset import Dataset
 
 
 def make_manifest(network: Network, fp32: Path, parity: Parity, int8: Int8Export | None, timed: Timed) -> Manifest:
     """The manifest of a network's files; test images are looked at here."""
     run, dataset, arch, options = network.run, network.dataset, network.arch, network.options
-    costs = cost(run.space.unroll(arch, dataset.num_classes), run_form(run))
+    costs = cost(run.space.unroll(arch, dataset.num_classes), run_variant(run))
     return Manifest(
         name=run.config.name,
         created=datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -48,7 +48,7 @@ def make_manifest(network: Network, fp32: Path, parity: Parity, int8: Int8Export
         parity=parity.to_json(),
         versions=library_versions(),
         seed=run.config.seed,
-        form=run_form(run),
+        graph_variant=run_variant(run),
         batch="dynamic" if options.dynamic_batch else 1,
         preprocessing_included=options.embed_preprocessing,
         size_bytes=fp32.stat().st_size,

@@ -1,4 +1,4 @@
-"""What a bundle is made of: a network of a run, in the form asked for, and what `verify` found out about it."""
+"""What a bundle is made of: a network of a run, with the options asked for, and what `verify` found out about it."""
 
 from __future__ import annotations
 

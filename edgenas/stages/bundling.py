@@ -1,4 +1,4 @@
-"""One network of a run becomes a bundle in the form asked for: exported, proven, quantised, timed, scored."""
+"""One network of a run becomes a bundle with the options asked for: exported, proven, quantised, timed, scored."""
 
 from __future__ import annotations
 

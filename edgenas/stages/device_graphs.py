@@ -13,7 +13,7 @@ from edgenas.latency.device import Device
 from edgenas.profiling.session import Export
 from edgenas.runs.folder import Progress
 from edgenas.space.blocks import BlockSpec
-from edgenas.space.graph_variant import ExportForm
+from edgenas.space.graph_variant import GraphVariant
 from edgenas.stages.fastest_variant import PLAIN
 from edgenas.stages.int8_export import run_recipes
 
@@ -23,28 +23,28 @@ class Graphs:
     """How files for a device are written.
 
     Attributes:
-        form: of fp32 graphs; those of int8 are made of the plain one.
+        variant: of fp32 graphs; those of int8 are made of the plain one.
         recipe: of int8 ones, whose method does not matter here; None for fp32.
     """
 
-    form: ExportForm
+    variant: GraphVariant
     recipe: QuantiserRecipe | None = None
 
     @property
     def quantiser_recipe(self) -> str:
         """As a table's identity has it."""
-        return self.recipe.form if self.recipe else "none"
+        return self.recipe.latency_id if self.recipe else "none"
 
 
-def device_graphs(device: Device, devices: Iterable[Device], form: ExportForm) -> Graphs:
+def device_graphs(device: Device, devices: Iterable[Device], variant: GraphVariant) -> Graphs:
     """How files for one of a run's devices are written.
 
     Args:
         device: the one.
         devices: all of the run, which share one int8 file.
-        form: of the run's fp32 files.
+        variant: of the run's fp32 files.
     """
-    return Graphs(PLAIN, run_recipes(devices)[0]) if device.run.precision == "int8" else Graphs(form)
+    return Graphs(PLAIN, run_recipes(devices)[0]) if device.run.precision == "int8" else Graphs(variant)
 
 
 def timing_export(graphs: Graphs, progress: Progress) -> Export:
@@ -53,7 +53,7 @@ def timing_export(graphs: Graphs, progress: Progress) -> Export:
     def export(
         named: Mapping[str, Sequence[BlockSpec]], folder: Path, step: Callable[[int, int], None] | None
     ) -> dict[str, Path]:
-        paths = export_for_timing(named, folder, step, form=graphs.form)
+        paths = export_for_timing(named, folder, step, variant=graphs.variant)
         if graphs.recipe is not None:
             for number, path in enumerate(paths.values()):
                 progress("quantising", number, len(paths))

@@ -1,4 +1,4 @@
-"""Export: the chosen network as the stage's bundle, and any network of the space, in any form, beside it."""
+"""Export: the chosen network as the stage's bundle, and any network of the space, with any options, beside it."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None
         run: verified.
         which: `chosen`, `best:K` (the K-th best network within the budgets) or an arch of the run's space.
         options: of the files.
-        out: the bundle's folder; by default one in the run folder, named after arch and form. A former bundle there
-            is replaced.
+        out: the bundle's folder; by default one in the run folder, named after architecture and options. A former
+            bundle there is replaced.
         progress: called with what is being done, steps done and in all.
 
     Returns:

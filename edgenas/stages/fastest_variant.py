@@ -1,6 +1,6 @@
-"""The form of a run's fp32 graphs: a few networks are timed in every form, and all fp32 devices share the fastest.
+"""The graph variant of a run: a few networks are timed in every variant, and all fp32 devices share the fastest.
 
-int8 has no forms: quantised, all three become one graph.
+int8 has no variants: quantised, all three become the same graph.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edgenas.deploy.onnx.exporter import export_forms
+from edgenas.deploy.onnx.exporter import export_variants
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.files import read_json, write_json
 from edgenas.latency.device import Device
@@ -23,81 +23,87 @@ from edgenas.runs.folder import Progress, Run
 from edgenas.runs.measuring_sessions import digest, keep_session, sessions
 from edgenas.runs.run_devices import measured_devices, run_devices, run_transport
 from edgenas.space.covering_samples import covering
-from edgenas.space.graph_variant import EXPORT_FORMS, FORM_OPERATORS, ExportForm, allowed_forms
+from edgenas.space.graph_variant import GRAPH_VARIANTS, VARIANT_OPERATORS, GraphVariant, supported_variants
 
-FILE = "latency/form.json"
-PLAIN: ExportForm = "direct"
+FILE = "latency/graph_variant.json"
+PLAIN: GraphVariant = "direct"
 NETWORKS = 6
 PROCESSES = 4
 """In which variants are compared, side by side in each: half as many as state the latency of one network."""
 WORTH = 0.99
-"""Share of the plain form's latency that another must stay below to be taken."""
-Measured = Mapping[tuple[ExportForm, str], Measurement]
-"""By form and arch."""
+"""Share of the plain variant's latency that another must stay below to be taken."""
+Measured = Mapping[tuple[GraphVariant, str], Measurement]
+"""By variant and arch."""
 
 
-def settle_form(run: Run, num_classes: int, progress: Progress) -> ExportForm:
-    """The form that the config names; for `auto` the fastest, measured once and kept in the run folder.
+def choose_variant(run: Run, num_classes: int, progress: Progress) -> GraphVariant:
+    """Return the variant that the config names, or the fastest for `auto`, measured once and kept in the run folder.
 
-    Forms that need what a device lacks are left out. Where no device runs fp32, they are timed in fp32 all the same:
-    the fp32 file is bundled, and int8 is held against it.
+    Variants that need an operator that a device lacks are left out. Where no device runs fp32, they are timed in fp32
+    all the same: the fp32 file is bundled, and int8 is compared with it.
 
     Raises:
-        ConfigError: the form that is named needs what a device lacks.
+        ConfigError: the named variant needs an operator that a device lacks.
         MeasurementError: a device could not run one of the networks.
-        RunFolderError: what the folder says is no form.
+        RunFolderError: the folder names no valid variant.
     """
-    named, forms = run.config.export.form, _forms(run)
+    named, variants = run.config.export.graph_variant, _variants(run)
     if named != "auto":
-        if named not in forms:
-            needed = ", ".join(FORM_OPERATORS[named])
-            raise ConfigError(f"export.form: {named} needs {needed}, which a device lacks; wanted {', '.join(forms)}")
+        if named not in variants:
+            needed = ", ".join(VARIANT_OPERATORS[named])
+            raise ConfigError(
+                f"export.graph_variant: {named} needs {needed}, which a device lacks; expected {', '.join(variants)}"
+            )
         return named
     path = run.folder / FILE
-    if len(forms) > 1 and measured_devices(run) and not path.exists():
-        ratios = _measure_all(run, forms, num_classes, progress)
-        write_json(path, {"form": fastest_form(list(ratios.values())), "latency_ratio": ratios})
-    form: ExportForm = _read(path)["form"] if path.exists() else forms[0]
-    return form
+    if len(variants) > 1 and measured_devices(run) and not path.exists():
+        ratios = _measure_all(run, variants, num_classes, progress)
+        write_json(path, {"graph_variant": fastest_variant(list(ratios.values())), "latency_ratio": ratios})
+    variant: GraphVariant = _read(path)["graph_variant"] if path.exists() else variants[0]
+    return variant
 
 
-def _forms(run: Run) -> tuple[ExportForm, ...]:
-    """Those that all devices can run, the plainest first."""
-    return allowed_forms({entry for device in run_devices(run).values() for entry in device.unsupported})
+def _variants(run: Run) -> tuple[GraphVariant, ...]:
+    """Return the variants that all devices can run, the plainest first."""
+    return supported_variants({entry for device in run_devices(run).values() for entry in device.unsupported})
 
 
-def form_summary(run: Run) -> dict[str, Any] | None:
+def variant_summary(run: Run) -> dict[str, Any] | None:
     """What was measured of the forms; None where the config named one."""
     path = run.folder / FILE
     return _read(path) if path.exists() else None
 
 
-def ratios_to_plain(measured: Measured) -> dict[ExportForm, list[float]]:
-    """Latency of each network over that of its plainest form, timed side by side, by form."""
-    forms = tuple(dict.fromkeys(form for form, _ in measured))
+def ratios_to_plain(measured: Measured) -> dict[GraphVariant, list[float]]:
+    """Return, by variant, the latency of each network over that of its plainest variant, timed side by side."""
+    variants = tuple(dict.fromkeys(variant for variant, _ in measured))
     return {
-        form: [found.p50_us / measured[forms[0], arch].p50_us for (own, arch), found in measured.items() if own == form]
-        for form in forms
+        variant: [
+            found.p50_us / measured[variants[0], arch].p50_us
+            for (own, arch), found in measured.items()
+            if own == variant
+        ]
+        for variant in variants
     }
 
 
-def fastest_form(ratios: Sequence[Mapping[ExportForm, Sequence[float]]]) -> ExportForm:
-    """The form of the lowest median ratio, devices weighing alike; the plainest unless another gains a percent."""
-    forms = tuple(ratios[0])
-    logs = {form: float(np.mean([np.log(np.median(device[form])) for device in ratios])) for form in forms}
-    best = min(forms, key=lambda form: logs[form])
-    return best if logs[best] < np.log(WORTH) else forms[0]
+def fastest_variant(ratios: Sequence[Mapping[GraphVariant, Sequence[float]]]) -> GraphVariant:
+    """Return the variant of the lowest median ratio over all devices; the plainest unless another gains a percent."""
+    variants = tuple(ratios[0])
+    logs = {variant: float(np.mean([np.log(np.median(device[variant])) for device in ratios])) for variant in variants}
+    best = min(variants, key=lambda variant: logs[variant])
+    return best if logs[best] < np.log(WORTH) else variants[0]
 
 
 def _measure_all(
-    run: Run, forms: Sequence[ExportForm], num_classes: int, progress: Progress
-) -> dict[str, dict[ExportForm, list[float]]]:
-    """Latency ratios by device and form."""
+    run: Run, variants: Sequence[GraphVariant], num_classes: int, progress: Progress
+) -> dict[str, dict[GraphVariant, list[float]]]:
+    """Return latency ratios by device and variant."""
     archs = covering(run.space, NETWORKS, run.config.seed)
     networks = {arch.id: run.space.unroll(arch, num_classes) for arch in archs}
     with tempfile.TemporaryDirectory(dir=_made(run.folder / "latency"), prefix=".models.") as folder:
         step = partial(progress, "exporting")
-        files = export_forms(networks, Path(folder), step, forms=forms)
+        files = export_variants(networks, Path(folder), step, variants=variants)
         devices = _fp32_devices(run).items()
         return {name: ratios_to_plain(_measure(run, device, files, progress)) for name, device in devices}
 
@@ -113,18 +119,18 @@ def _fp32_devices(run: Run) -> dict[str, Device]:
     }
 
 
-def _measure(run: Run, device: Device, files: Mapping[tuple[ExportForm, str], Path], progress: Progress) -> Measured:
-    texts = {f"{form} {arch}": (form, arch) for form, arch in files}
+def _measure(run: Run, device: Device, files: Mapping[tuple[GraphVariant, str], Path], progress: Progress) -> Measured:
+    texts = {f"{variant} {arch}": (variant, arch) for variant, arch in files}
     models = {text: files[name] for text, name in texts.items()}
     found = measure_networks(
         models,
         device,
         rounds=run.config.profile.rounds,
         seed=run.config.seed,
-        out=_made(run.folder / "latency" / device.name) / "forms.jsonl",
+        out=_made(run.folder / "latency" / device.name) / "graph_variants.jsonl",
         transport=run_transport(run, device),
         processes=PROCESSES,
-        progress=lambda _, done, total: progress("comparing forms of the graph", done, total),
+        progress=lambda _, done, total: progress("comparing graph variants", done, total),
     )
     # A start that was killed before the variant was written down reads the same rows again.
     if not any(row.files == digest(models) for row in sessions(run, device.name)):
@@ -138,8 +144,11 @@ def _made(folder: Path) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    found = read_json(path, "delete it, and the forms are timed again")
-    if found.get("form") not in EXPORT_FORMS:
-        wanted = ", ".join(EXPORT_FORMS)
-        raise RunFolderError(f"{path}: form: wanted {wanted}, got {found.get('form')!r}: delete it to time them again")
-    return found
+    content = read_json(path, "delete it, and the variants are timed again")
+    if content.get("graph_variant") not in GRAPH_VARIANTS:
+        expected = ", ".join(GRAPH_VARIANTS)
+        raise RunFolderError(
+            f"{path}: graph_variant: expected {expected}, got {content.get('graph_variant')!r}: "
+            f"delete it to time them again"
+        )
+    return content

@@ -26,9 +26,9 @@ def needs_seven_bits(devices: Iterable[Device]) -> bool:
 
 
 def run_recipes(devices: Iterable[Device]) -> list[QuantiserRecipe]:
-    """Recipes that a run's int8 files, which all its devices share, are chosen among: one form, every method.
+    """Return the recipes that a run's int8 files are chosen among; all its devices share them.
 
-    Both ends stay fp32, the fastest form.
+    They differ in the method only: both ends stay fp32, the fastest setting.
     """
     seven = needs_seven_bits(devices)
     return [QuantiserRecipe(method, "ends", seven) for method in get_args(Method)]

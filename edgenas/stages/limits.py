@@ -28,7 +28,7 @@ from edgenas.space.space import Genes, SearchSpace
 from edgenas.stages.computed_costs import CostTable
 from edgenas.stages.device_graphs import device_graphs
 from edgenas.stages.feasibility_notes import as_limits, feasibility_lines, require_feasible
-from edgenas.stages.profile import profiled_predictor, run_form, run_predictors, run_table
+from edgenas.stages.profile import profiled_predictor, run_variant, run_predictors, run_table
 from edgenas.stages.refit import refitted
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -93,7 +93,7 @@ class Limits:
     @cached_property
     def _cost_tables(self) -> list[CostTable]:
         used = used_precisions(measured_devices(self.run).values())
-        return [CostTable(self.run.space, self.num_classes, run_form(self.run), precision) for precision in used]
+        return [CostTable(self.run.space, self.num_classes, run_variant(self.run), precision) for precision in used]
 
     @cached_property
     def feasibility(self) -> Feasibility:
@@ -210,9 +210,9 @@ def _own_table(run: Run, device: Device, num_classes: int) -> LatencyTable:
     """A device's table, once it is known to be of that device as it is run here, and of this run's space."""
     table = run_table(run, device.name)
     came = asdict(table.identity)
-    graphs = device_graphs(device, measured_devices(run).values(), run_form(run))
+    graphs = device_graphs(device, measured_devices(run).values(), run_variant(run))
     version = _comparable(device, came["runtime_version"])
-    wanted = asdict(to_identity(device, version, EXPORTER_VERSION, graphs.form, graphs.quantiser_recipe))
+    wanted = asdict(to_identity(device, version, EXPORTER_VERSION, graphs.variant, graphs.quantiser_recipe))
     other = [f"{key} is {came[key]}, wanted {value}" for key, value in wanted.items() if came[key] != value]
     if other:
         said = f"is of another setting ({'; '.join(other)})"

@@ -57,7 +57,7 @@ def measure_session(
         out: file of rows; what it holds of these very files is not measured again.
         label: of the progress.
         progress: called with the label, visits done and in all.
-        quantiser_recipe: of int8 files, see `QuantiserRecipe.form`.
+        quantiser_recipe: of int8 files, see `QuantiserRecipe.latency_id`.
         deciding: names of the files that a decision rests on; None for all. A session is repeated where most of these
             were disturbed.
         least_sessions: sessions that are compared at least, this one included. Where the run has fewer, one file is

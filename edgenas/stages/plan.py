@@ -18,9 +18,9 @@ from edgenas.runs.folder import ORDER, Progress, Run
 from edgenas.runs.run_data import check_quantiser_images
 from edgenas.runs.run_devices import resolve_devices, run_devices
 from edgenas.space.cost import cost
-from edgenas.space.graph_variant import EXPORT_FORMS
+from edgenas.space.graph_variant import GRAPH_VARIANTS
 from edgenas.space.space import SearchSpace
-from edgenas.stages.fastest_variant import NETWORKS as FORM_NETWORKS
+from edgenas.stages.fastest_variant import NETWORKS as VARIANT_NETWORKS
 from edgenas.stages.feasibility_notes import feasibility_lines
 from edgenas.stages.limits import check_on_paper, file_notes, run_limits, used_precisions
 from edgenas.stages.plan_timing import time_network
@@ -118,7 +118,7 @@ def plan_run(
     network_seconds = score_seconds + EXPORT_SECONDS_PER_NETWORK + (FRONT_INT8_SECONDS + scored) * (in_int8 > 0)
     browsers_seconds = sum(device.run.transport == "browser" for device in described) * PROCESSES * BROWSER_SECONDS
     timed_what, timed_seconds, timed_bytes = _profile_stage(config, space, plan, sizes.num_classes, devices, in_int8)
-    times = 1 + (config.export.form == "auto")
+    times = 1 + (config.export.graph_variant == "auto")
     stages = {
         "profile": (timed_what, timed_seconds + browsers_seconds * times, timed_bytes),
         "train": (what, train_seconds, 3 * weights),
@@ -237,18 +237,18 @@ def _profile_stage(
 ) -> tuple[str, float, int]:
     """What it does, seconds, bytes."""
     models = len(plan.blocks) + len(plan.networks)
-    comparing = config.export.form == "auto"
-    forms = "compare forms of the graph, " if comparing else ""
+    comparing = config.export.graph_variant == "auto"
+    variants = "compare graph variants, " if comparing else ""
     # Three files a network; what a process of the timer costs before it times counts most.
-    form_models = len(EXPORT_FORMS) * FORM_NETWORKS * comparing
-    form_seconds = form_models * config.profile.rounds * VISIT_SECONDS + comparing * PROCESSES * TIMER_SECONDS
+    variant_models = len(GRAPH_VARIANTS) * VARIANT_NETWORKS * comparing
+    variant_seconds = variant_models * config.profile.rounds * VISIT_SECONDS + comparing * PROCESSES * TIMER_SECONDS
     timing_seconds = guessed_seconds(space, plan, num_classes, config.profile.rounds)
     if config.profile.minutes is not None:
         timing_seconds = min(timing_seconds, 60 * config.profile.minutes)
-    each_seconds = models * EXPORT_SECONDS_PER_BLOCK + timing_seconds + form_seconds
+    each_seconds = models * EXPORT_SECONDS_PER_BLOCK + timing_seconds + variant_seconds
     weights = cost(space.unroll(space.largest, num_classes)).weight_bytes
     return (
-        f"{forms}export and time {len(plan.blocks)} blocks and {len(plan.networks)} networks on "
+        f"{variants}export and time {len(plan.blocks)} blocks and {len(plan.networks)} networks on "
         f"{_told(devices, in_int8)}",
         devices * each_seconds + in_int8 * models * QUANTISE_SECONDS_PER_MODEL,
         devices * len(plan.networks) * weights,

@@ -18,10 +18,10 @@ from edgenas.runs.folder import Progress, Run
 from edgenas.runs.run_data import run_classes
 from edgenas.runs.run_devices import device_table, measured_devices, run_devices, run_transport
 from edgenas.space.arch import Arch
-from edgenas.space.graph_variant import ExportForm
+from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import SearchSpace
 from edgenas.stages.device_graphs import device_graphs, timing_export
-from edgenas.stages.fastest_variant import PLAIN, form_summary, settle_form
+from edgenas.stages.fastest_variant import choose_variant, variant_summary
 from edgenas.stages.profile_plan import device_plan
 from edgenas.stages.refit import refitted
 
@@ -41,14 +41,14 @@ def run_profile(run: Run, progress: Progress) -> None:
         return
     num_classes = run_classes(run)
     base = _base(run, num_classes)
-    form = settle_form(run, num_classes, progress)
+    variant = choose_variant(run, num_classes, progress)
     plans: dict[str, Plan] = {}
     scores: dict[str, PredictorScore | None] = {}
     measured = measured_devices(run)
     for name, device in run_devices(run).items():
         if name in measured:
-            plans[name] = device_plan(run, device, form, num_classes, base, progress)
-            scores[name] = _profile_device(run, device, plans[name], form, base, progress)
+            plans[name] = device_plan(run, device, variant, num_classes, base, progress)
+            scores[name] = _profile_device(run, device, plans[name], variant, base, progress)
         else:
             scores[name] = _take_table(run, name)
     predictors = {
@@ -58,7 +58,7 @@ def run_profile(run: Run, progress: Progress) -> None:
     notes = [_note(run, name, plans.get(name), score) for name, score in scores.items()]
     planned = {name: {"blocks": len(plan.blocks), "networks": len(plan.networks)} for name, plan in plans.items()}
     result = {"planned": planned, "predictors": predictors, "notes": notes}
-    run.finish("profile", result | {"form": form, "forms": form_summary(run)})
+    run.finish("profile", result | {"graph_variant": variant, "graph_variants": variant_summary(run)})
 
 
 def _base(run: Run, num_classes: int) -> LatencyPredictor | None:
@@ -75,11 +75,11 @@ def _base(run: Run, num_classes: int) -> LatencyPredictor | None:
 
 
 def _profile_device(
-    run: Run, device: Device, plan: Plan, form: ExportForm, base: LatencyPredictor | None, progress: Progress
+    run: Run, device: Device, plan: Plan, variant: GraphVariant, base: LatencyPredictor | None, progress: Progress
 ) -> PredictorScore:
     folder = run.folder / "latency" / device.name
     num_classes = run_classes(run)
-    graphs = device_graphs(device, measured_devices(run).values(), form)
+    graphs = device_graphs(device, measured_devices(run).values(), variant)
     table = profile(
         run.space,
         plan,
@@ -87,7 +87,7 @@ def _profile_device(
         device,
         export=timing_export(graphs, progress),
         exporter_version=EXPORTER_VERSION,
-        form=graphs.form,
+        variant=graphs.variant,
         quantiser_recipe=graphs.quantiser_recipe,
         rounds=run.config.profile.rounds,
         seed=run.config.seed,
@@ -162,15 +162,14 @@ def _carried_over(device: str, score: PredictorScore, base: str | None) -> str:
     return f"{said}, which is not enough: measure more (profile.networks), or the blocks, too (no profile.base)"
 
 
-def run_form(run: Run) -> ExportForm:
-    """The form in which the run's networks are exported in fp32, and their latencies measured.
+def run_variant(run: Run) -> GraphVariant:
+    """Return the graph variant in which the run's networks are exported in fp32 and measured.
 
     Raises:
         RunFolderError: the run was not profiled yet.
     """
-    # Runs that do not say are from when there was one form.
-    form: ExportForm = run.result("profile").get("form", PLAIN)
-    return form
+    variant: GraphVariant = run.result("profile")["graph_variant"]
+    return variant
 
 
 def run_predictors(run: Run) -> dict[str, LatencyPredictor]:

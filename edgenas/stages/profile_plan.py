@@ -16,7 +16,7 @@ from edgenas.profiling.timing_plan import Plan, least_blocks, make_plan
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.run_data import run_classes
 from edgenas.runs.run_devices import measured_devices, run_devices, run_transport
-from edgenas.space.graph_variant import ExportForm
+from edgenas.space.graph_variant import GraphVariant
 from edgenas.stages.device_graphs import device_graphs, timing_export
 
 
@@ -36,7 +36,7 @@ def profile_told(run: Run) -> list[str]:
 def device_plan(
     run: Run,
     device: Device,
-    form: ExportForm,
+    variant: GraphVariant,
     num_classes: int,
     base: LatencyPredictor | None,
     progress: Progress,
@@ -51,7 +51,7 @@ def device_plan(
     whole = _plan(run, num_classes, config.blocks, config.networks)
     if config.minutes is None:
         return _telling(whole, base, run.config.seed)
-    smallest_us, largest_us = _ends_us(run, device, form, num_classes, progress)
+    smallest_us, largest_us = _ends_us(run, device, variant, num_classes, progress)
     allowed = allow(
         config.minutes,
         blocks=len(whole.blocks),
@@ -76,9 +76,11 @@ def _plan(run: Run, num_classes: int, blocks: int | None, networks: int) -> Plan
     return plan if run.config.profile.base is None else replace(plan, blocks=())
 
 
-def _ends_us(run: Run, device: Device, form: ExportForm, num_classes: int, progress: Progress) -> tuple[float, float]:
+def _ends_us(
+    run: Run, device: Device, variant: GraphVariant, num_classes: int, progress: Progress
+) -> tuple[float, float]:
     """Latencies of the smallest and the largest network, timed once and kept in the run folder."""
-    graphs = device_graphs(device, run_devices(run).values(), form)
+    graphs = device_graphs(device, run_devices(run).values(), variant)
     ends = (run.space.smallest, run.space.largest)
     folder = run.folder / "latency" / device.name
     folder.mkdir(parents=True, exist_ok=True)

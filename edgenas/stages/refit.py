@@ -41,7 +41,7 @@ def earlier_predictions(run: Run, table: LatencyTable) -> tuple[FirstPrediction,
 
 def _kept(run: Run, table: LatencyTable) -> dict[str, Any] | None:
     kept: dict[str, Any] | None = _read(run).get("devices", {}).get(table.identity.device)
-    # Another runtime, form or recipe since: what was measured then says nothing now.
+    # Another runtime, graph variant or recipe since: what was measured then says nothing now.
     return None if kept is None or kept["identity"] != asdict(table.identity) else kept
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from edgenas.deploy.onnx.exporter import export_for_timing
 from edgenas.runs.folder import Progress
 from edgenas.space.arch import Arch
-from edgenas.space.graph_variant import ExportForm
+from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import SearchSpace
 
 
@@ -20,7 +20,7 @@ def export_weightless(
     archs: Sequence[Arch],
     num_classes: int,
     paths: Sequence[Path],
-    form: ExportForm,
+    variant: GraphVariant,
     progress: Progress,
 ) -> None:
     """Write each arch with random weights to its path, all of which lie in one folder."""
@@ -31,6 +31,6 @@ def export_weightless(
     networks = {arch.id: space.unroll(arch, num_classes) for arch in archs}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".weightless.") as temporary:
         step = partial(progress, "exporting the front")
-        files = export_for_timing(networks, Path(temporary), step, form=form)
+        files = export_for_timing(networks, Path(temporary), step, variant=variant)
         for arch, path in zip(archs, paths, strict=True):
             os.replace(files[arch.id], path)

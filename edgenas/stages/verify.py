@@ -40,7 +40,7 @@ from edgenas.stages.front_int8 import deployed_top1, front_in_int8, precisions
 from edgenas.stages.gene_importance import write_understanding
 from edgenas.stages.limits import Limits, run_limits, unchecked_limits
 from edgenas.stages.measuring import Session, measure_session
-from edgenas.stages.profile import predicted_latency, run_form, run_table
+from edgenas.stages.profile import predicted_latency, run_table, run_variant
 from edgenas.stages.refit import earlier_predictions, keep_measured, refits
 from edgenas.stages.run_objectives import run_objectives
 from edgenas.stages.run_subnets import run_subnets
@@ -149,7 +149,7 @@ def _measured_on(run: Run, name: str, front_files: Mapping[str, Files], progress
         out=rows_path(run, name),
         label="measuring the front",
         progress=progress,
-        quantiser_recipe=device_graphs(device, devices.values(), run_form(run)).quantiser_recipe,
+        quantiser_recipe=device_graphs(device, devices.values(), run_variant(run)).quantiser_recipe,
     )
 
 
@@ -212,7 +212,7 @@ def _front_files(run: Run, picked: list[dict[str, Any]], progress: Progress) -> 
     archs = [run.space.parse(row["arch"]) for row in picked]
     paths = [model_path(number) for number in range(len(picked))]
     files = [run.folder / path for path in paths]
-    export_weightless(run.space, archs, run_classes(run), files, run_form(run), progress)
+    export_weightless(run.space, archs, run_classes(run), files, run_variant(run), progress)
     return {
         row["arch"]: Files(path, row["val_top1"], found=row.get("objectives", {}))
         for row, path in zip(picked, paths, strict=True)
@@ -223,7 +223,7 @@ def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], prog
     """The very subnets that were scored, as ONNX files, by arch."""
     subnets = run_subnets(run, dataset)
     validation = scoring_split(run, dataset)
-    form, in_int8 = run_form(run), "int8" in precisions(run)
+    variant, in_int8 = run_variant(run), "int8" in precisions(run)
     files = {}
     for number, row in enumerate(picked):
         progress("exporting the front", number, len(picked))
@@ -236,7 +236,7 @@ def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], prog
                 "the weights or images changed; start a new run"
             )
         path = model_path(number)
-        export_onnx(subnet, run.folder / path, form=form)
+        export_onnx(subnet, run.folder / path, variant=variant)
         int8 = front_in_int8(run, dataset, subnet, path) if in_int8 else None
         files[row["arch"]] = Files(path, row["val_top1"], int8, row.get("objectives", {}))
     progress("exporting the front", len(picked), len(picked))

@@ -16,7 +16,7 @@ def standard_error(rate: float, images: int) -> float:
 def chance_of_more(more: int, fewer: int) -> float:
     """Chance that of images which just one of two equal networks gets right, at least `more` are the one's.
 
-    The exact form of McNemar's test, one-sided (McNemar 1947): a fair coin for each of the `more` + `fewer` images.
+    The exact variant of McNemar's test, one-sided (McNemar 1947): a fair coin for each of the `more` + `fewer` images.
     """
     thrown = more + fewer
     ways, term = 0, 1

@@ -21,7 +21,7 @@ from edgenas.space.arch import Arch
 from edgenas.space.blocks import BlockSpec
 from edgenas.space.mobilenet_v3 import WHOLE_STRIDE, mobilenet_v3_small
 from edgenas.space.space import SearchSpace
-from edgenas.stages.profile import run_form
+from edgenas.stages.profile import run_variant
 from edgenas.stages.standalone_networks import setting_id
 from edgenas.training.checkpoint import file_digest
 
@@ -164,7 +164,7 @@ def as_fast(
     """p50 of networks over that of the chosen one, measured side by side with random weights; see `fits`."""
     names = {**networks, CHOSEN: run.space.unroll(chosen, num_classes)}
     with TemporaryDirectory(prefix=".rivals.") as folder:
-        found = timer(export_for_timing(names, Path(folder), form=run_form(run)), "sizing")
+        found = timer(export_for_timing(names, Path(folder), variant=run_variant(run)), "sizing")
     return {name: found[name] / found[CHOSEN] for name in networks}
 
 

@@ -19,7 +19,7 @@ from edgenas.runs.run_data import run_classes, run_dataset, scoring_split
 from edgenas.runs.stage_costs import spent_on_results
 from edgenas.space.arch import Arch
 from edgenas.stages.finetune import is_better
-from edgenas.stages.profile import run_form
+from edgenas.stages.profile import run_variant
 from edgenas.stages.standalone_networks import Lone, setting_id, supernet_epochs
 from edgenas.studies.baseline_networks import Scale, Timer, at_scale
 from edgenas.studies.baseline_sizes import MOBILENET, RANDOM, Entry, Settled, Sizer, Wanted
@@ -206,7 +206,7 @@ class Contest:
         ) as (subnet, seconds):
             calibrated = self.lone.calibrated(subnet)
             score = top1(calibrated, scoring_split(self.run, self.dataset))
-            export_onnx(calibrated, self.model(entry), form=run_form(self.run))
+            export_onnx(calibrated, self.model(entry), variant=run_variant(self.run))
             append_jsonl(self.folder / ROWS, {**key, "val_top1": score, "seconds": seconds})
 
     def model(self, entry: Entry) -> Path:

@@ -98,7 +98,7 @@ def check_front(space: SearchSpace, summary: dict, folder: Path) -> None:
 
 
 def test_a_device_that_is_here_is_measured_beside_one_of_a_table(here: Path) -> None:
-    run = told_run("devices=[{table: table}, here]", "profile.networks=12", "export.form=direct")
+    run = told_run("devices=[{table: table}, here]", "profile.networks=12", "export.graph_variant=direct")
     front = run.result("verify")["front"]
     for entry in front:
         assert entry["latency"]["here"]["p50_us"] > 0
@@ -123,7 +123,9 @@ def test_a_search_that_was_killed_goes_on_with_what_stands_in_its_file(here: Pat
 
 def test_weights_of_a_supernet_that_told_nothing_are_exported(small_run: SmallRun, here: Path) -> None:
     init, data = f"train.init={small_run.folder}", "data.name=digits"
-    run = told_run("train={}", init, "data={}", data, "devices=[here]", "export.form=direct", stages=("profile",))
+    run = told_run(
+        "train={}", init, "data={}", data, "devices=[here]", "export.graph_variant=direct", stages=("profile",)
+    )
     run_stages(run, silent, ("train", "search", "verify", "export", "report"))
     exported, verified = run.result("export"), run.result("verify")
     assert exported["chosen"]["arch"] == verified["chosen"]

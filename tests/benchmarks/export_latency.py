@@ -1,13 +1,13 @@
-"""What the exported form gains, what exporting costs, and a found network against a familiar one; JSON on the output.
+"""What graph variants gain, what exporting costs, and a found network against a familiar one; JSON on the output.
 
-    python tests/benchmarks/export_latency.py forms
+    python tests/benchmarks/export_latency.py variants
     python tests/benchmarks/export_latency.py cold
     EDGENAS_DATA=... python tests/benchmarks/export_latency.py imagenet
     python tests/benchmarks/export_latency.py bundle FINISHED_RUN_FOLDER
 
-`forms`: random subnets of two presets, as a run would export them, against plain `torch.onnx.export` of the same
-subnets. The form is chosen as in a run, on other networks. `cold`: all distinct blocks of `ofa-mbv3-w1.0` exported, and
-whole networks stitched. `imagenet`: networks that once-for-all measured at 74.05 % ImageNet top-1 or more, against
+`variants`: random subnets of two presets, as a run would export them, against plain `torch.onnx.export` of the same
+subnets. The variant is chosen as in a run, on other networks. `cold`: all distinct blocks of `ofa-mbv3-w1.0` exported,
+and whole networks stitched. `imagenet`: networks that once-for-all measured at 74.05 % ImageNet top-1 or more, against
 torchvision's MobileNetV3-Large (74.04 %), 224 px, 1 thread; which one is compared is decided in one sitting, and timed
 again in another. `bundle`: an fp32 and int8 bundle of a finished run's chosen network, proven and scored on all of its
 test images.
@@ -41,8 +41,8 @@ from edgenas.deploy.onnx.exporter import (
     EXPORTER_VERSION,
     _timing_graphs,
     _write_all,
-    export_forms,
     export_onnx,
+    export_variants,
 )
 from edgenas.latency.device import probe
 from edgenas.profiling.session import measure_networks
@@ -50,17 +50,17 @@ from edgenas.profiling.timing_plan import distinct_blocks
 from edgenas.runs.folder import open_run
 from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import covering
-from edgenas.space.graph_variant import ExportForm
+from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import SearchSpace
 from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.bundling import make_bundle
-from edgenas.stages.fastest_variant import fastest_form, ratios_to_plain
+from edgenas.stages.fastest_variant import fastest_variant, ratios_to_plain
 from edgenas.supernet.subnet import Subnet
 
 PRESETS = ("mobile-32", "ofa-mbv3-w1.0")
 SUBNETS = 10
 CLASSES = 1000
-FORM_NETWORKS = 6
+VARIANT_NETWORKS = 6
 ROUNDS = 40
 SEED = 0
 STITCHED = 20
@@ -86,41 +86,41 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": float(np.median(values)), "lowest": min(values), "highest": max(values)}
 
 
-def forms(folder: Path) -> dict[str, Any]:
+def variants(folder: Path) -> dict[str, Any]:
     """Ratios to plain `torch.onnx.export`, by preset and over all."""
-    found = {preset: _forms_of(load_space(preset), folder / preset) for preset in PRESETS}
+    found = {preset: _variants_of(load_space(preset), folder / preset) for preset in PRESETS}
     ratios = [subnet["ratio"] for one in found.values() for subnet in one["subnets"]]
     return {"ratio_to_plain_export": spread(ratios), "presets": found}
 
 
-def _forms_of(space: SearchSpace, folder: Path) -> dict[str, Any]:
-    form, ratios = _chosen_form(space, folder)
+def _variants_of(space: SearchSpace, folder: Path) -> dict[str, Any]:
+    variant, ratios = _chosen_variant(space, folder)
     rng = np.random.default_rng(SEED)
     archs = [space.sample(rng) for _ in range(SUBNETS // len(PRESETS))]
     files: dict[str, Path] = {}
     for number, arch in enumerate(archs):
         subnet = _random_subnet(space, arch)
-        files[f"exported {arch}"] = export_onnx(subnet, folder / f"{number}.onnx", form=form, for_timing=True)
+        files[f"exported {arch}"] = export_onnx(subnet, folder / f"{number}.onnx", variant=variant, for_timing=True)
         files[f"plain {arch}"] = plain_export(subnet, subnet.resolution, folder / f"{number}-plain.onnx")
     found = timed(files, folder, "subnets")
     pairs = [(arch.id, found[f"exported {arch}"], found[f"plain {arch}"]) for arch in archs]
     subnets = [{"arch": arch, "p50_us": own, "plain_p50_us": plain, "ratio": own / plain} for arch, own, plain in pairs]
     return {
-        "form": form,
+        "graph_variant": variant,
         "chosen_by": {name: spread(values) for name, values in ratios.items()},
         "ratio_to_plain_export": spread([subnet["ratio"] for subnet in subnets]),
         "subnets": subnets,
     }
 
 
-def _chosen_form(space: SearchSpace, folder: Path) -> tuple[ExportForm, dict[ExportForm, list[float]]]:
+def _chosen_variant(space: SearchSpace, folder: Path) -> tuple[GraphVariant, dict[GraphVariant, list[float]]]:
     """As a run chooses it."""
-    networks = {arch.id: space.unroll(arch, CLASSES) for arch in covering(space, FORM_NETWORKS, SEED)}
-    files = {f"{form} {arch}": path for (form, arch), path in export_forms(networks, folder).items()}
-    outs = folder / "forms.jsonl"
-    found = measure_networks(files, probe(), rounds=ROUNDS, seed=SEED, out=outs, progress=_say("forms"))
+    networks = {arch.id: space.unroll(arch, CLASSES) for arch in covering(space, VARIANT_NETWORKS, SEED)}
+    files = {f"{variant} {arch}": path for (variant, arch), path in export_variants(networks, folder).items()}
+    outs = folder / "graph_variants.jsonl"
+    found = measure_networks(files, probe(), rounds=ROUNDS, seed=SEED, out=outs, progress=_say("variants"))
     ratios = ratios_to_plain({(name.split()[0], name.split()[1]): one for name, one in found.items()})  # type: ignore[misc]
-    return fastest_form([ratios]), ratios
+    return fastest_variant([ratios]), ratios
 
 
 def _random_subnet(space: SearchSpace, arch: Arch) -> Subnet:
@@ -172,14 +172,14 @@ def imagenet(folder: Path) -> dict[str, Any]:
     space, rows = load_space("ofa-mbv3-w1.0"), _accurate_enough()
     archs = {_arch(space, row).id: float(row["top1_mean"]) for row in rows}
     networks = {arch: space.unroll(space.parse(arch), CLASSES) for arch in archs}
-    form, _ = _chosen_form(space, folder)
-    files = {arch: path for (_, arch), path in export_forms(networks, folder, forms=[form]).items()}
+    variant, _ = _chosen_variant(space, folder)
+    files = {arch: path for (_, arch), path in export_variants(networks, folder, variants=[variant]).items()}
     familiar = plain_export(_familiar(), 224, folder / "familiar.onnx")
     choosing = timed({**files, FAMILIAR: familiar}, folder, "choosing")
     best = min(archs, key=lambda arch: choosing[arch])
     judging = timed({best: files[best], FAMILIAR: familiar}, folder, "judging")
     return {
-        "form": form,
+        "graph_variant": variant,
         "arch": best,
         "imagenet_top1_percent": archs[best],
         "p50_us": judging[best],
@@ -239,7 +239,7 @@ def bundle(run_folder: Path, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["forms", "cold", "imagenet", "bundle"])
+    parser.add_argument("what", choices=["variants", "cold", "imagenet", "bundle"])
     parser.add_argument("run_folder", nargs="?", type=Path, help="of `bundle`")
     parser.add_argument("--folder", type=Path, help="where models and the timer's rows go; kept")
     arguments = parser.parse_args()
@@ -249,7 +249,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         made = {
-            "forms": lambda: forms(folder),
+            "variants": lambda: variants(folder),
             "cold": lambda: cold(folder),
             "imagenet": lambda: imagenet(folder),
             "bundle": lambda: bundle(arguments.run_folder, folder),

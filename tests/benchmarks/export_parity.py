@@ -28,7 +28,7 @@ from edgenas.deploy.onnx.exporter import EXPORTER_VERSION, export_onnx
 from edgenas.deploy.onnx.parity import check_parity
 from edgenas.errors import ParityError
 from edgenas.files import append_jsonl, read_jsonl
-from edgenas.space.graph_variant import EXPORT_FORMS, ExportForm
+from edgenas.space.graph_variant import GRAPH_VARIANTS, GraphVariant
 from edgenas.space.loading import preset_names
 from edgenas.training.materialise import preprocess_for
 
@@ -43,7 +43,7 @@ def where() -> dict[str, Any]:
     return {**machine(), **versions("torch", "onnxruntime"), "exporter_version": EXPORTER_VERSION}
 
 
-def measure(preset: str, number: int, image_count: int, form: ExportForm) -> dict[str, Any]:
+def measure(preset: str, number: int, image_count: int, variant: GraphVariant) -> dict[str, Any]:
     """One line: the parity of the preset's random subnet of this number."""
     space = load_space(preset)
     arch = space.sample(np.random.default_rng((number, 0)))
@@ -60,14 +60,22 @@ def measure(preset: str, number: int, image_count: int, form: ExportForm) -> dic
         classifier.bias -= subnet(preprocess(images[:CALIBRATION_IMAGES])).mean(0)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        path = export_onnx(subnet, Path(folder) / "model.onnx", form=form)
+        path = export_onnx(subnet, Path(folder) / "model.onnx", variant=variant)
         exported = time.perf_counter()
         try:
             found: dict[str, Any] = check_parity(subnet, path, images[CALIBRATION_IMAGES:], preprocess).to_json()
         except ParityError as error:
             found = {"images": image_count, "failed": str(error).replace(folder, "")}
     seconds = {"export_seconds": exported - started, "parity_seconds": time.perf_counter() - exported}
-    return {"preset": preset, "number": number, "form": form, "arch": arch.id, **found, **seconds, "machine": where()}
+    return {
+        "preset": preset,
+        "number": number,
+        "graph_variant": variant,
+        "arch": arch.id,
+        **found,
+        **seconds,
+        "machine": where(),
+    }
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -86,7 +94,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _key(row: dict[str, Any]) -> tuple[str, int, int, str]:
-    return row["preset"], row["number"], row["images"], row["form"]
+    return row["preset"], row["number"], row["images"], row["graph_variant"]
 
 
 def main() -> int:
@@ -94,21 +102,23 @@ def main() -> int:
     parser.add_argument("--presets", nargs="+", default=preset_names(), choices=preset_names())
     parser.add_argument("--subnets", type=int, default=100, help="of each preset")
     parser.add_argument("--images", type=int, default=256, help="noise images that each is compared on")
-    parser.add_argument("--form", default="blocked", choices=EXPORT_FORMS, help="of the graph; the others are in tests")
+    parser.add_argument("--graph-variant", default="blocked", choices=GRAPH_VARIANTS, help="the others are in tests")
     parser.add_argument("--out", type=Path, default=Path("export_parity.jsonl"), help="appended to, and gone on with")
     arguments = parser.parse_args()
     done = {_key(row) for row in read_jsonl(arguments.out)}
     # Preset by preset in turn, so that a run that is stopped has some of each.
     for number in range(arguments.subnets):
         for preset in arguments.presets:
-            if (preset, number, arguments.images, arguments.form) not in done:
-                row = measure(preset, number, arguments.images, arguments.form)
+            if (preset, number, arguments.images, arguments.graph_variant) not in done:
+                row = measure(preset, number, arguments.images, arguments.graph_variant)
                 append_jsonl(arguments.out, row)
                 print(preset, number, row.get("failed", row.get("max_abs_difference")), file=sys.stderr, flush=True)
     asked = product(arguments.presets, range(arguments.subnets))
-    wanted = {(preset, number, arguments.images, arguments.form) for preset, number in asked}
+    wanted = {(preset, number, arguments.images, arguments.graph_variant) for preset, number in asked}
     rows = [row for row in read_jsonl(arguments.out) if _key(row) in wanted]
-    print(json.dumps({"machine": where(), "form": arguments.form, "presets": summary(rows)}, indent=2))
+    print(
+        json.dumps({"machine": where(), "graph_variant": arguments.graph_variant, "presets": summary(rows)}, indent=2)
+    )
     return int(any("failed" in row for row in rows))
 
 

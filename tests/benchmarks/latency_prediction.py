@@ -52,7 +52,7 @@ from edgenas.space.covering_samples import covering
 from edgenas.space.space import Genes, SearchSpace
 from edgenas.stages.candidate import CHOOSING, JUDGING, half_p50_us
 from edgenas.stages.device_graphs import device_graphs, timing_export
-from edgenas.stages.profile import run_form, run_table
+from edgenas.stages.profile import run_table, run_variant
 
 Floats = npt.NDArray[np.float64]
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -113,7 +113,7 @@ def _profile(setting: str, folder: Path) -> dict[str, Any]:
         )
         seconds = time.perf_counter() - started
         # The last line of a stage says how long it took.
-        timed = re.findall(r"^(measuring|comparing forms of the graph): (\d+)/\2, (\d+) s$", done.stderr, re.M)
+        timed = re.findall(r"^(measuring|comparing graph variants): (\d+)/\2, (\d+) s$", done.stderr, re.M)
         device_seconds = {label: int(took) for label, _, took in timed}
         text = json.dumps({"command_seconds": seconds, "device_seconds": device_seconds})
         kept.write_text(text, encoding="utf-8")
@@ -135,7 +135,7 @@ def time_networks(run: Run, archs: Sequence[Arch], out: Path) -> dict[str, Measu
     """By arch, as the run's device runs them."""
     devices = run_devices(run)
     (device,) = devices.values()
-    graphs = device_graphs(device, devices.values(), run_form(run))
+    graphs = device_graphs(device, devices.values(), run_variant(run))
     classes = _classes(run)
     named = {arch.id: run.space.unroll(arch, classes) for arch in archs}
     paths = timing_export(graphs, _say)(named, out.parent / f"models-{out.stem}", None)

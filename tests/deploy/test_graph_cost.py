@@ -12,7 +12,7 @@ import pytest
 from spaces import random_archs
 
 from edgenas.deploy.inspection.graph_cost import node_macs, peak_activation_bytes, read_graph
-from edgenas.deploy.onnx.exporter import export_forms
+from edgenas.deploy.onnx.exporter import export_variants
 from edgenas.errors import UserError
 from edgenas.space.blocks import BlockSpec, parse_block
 from edgenas.space.cost import cost
@@ -33,11 +33,11 @@ def networks(count: int) -> dict[str, Sequence[BlockSpec]]:
 
 
 def check_counts(nets: dict[str, Sequence[BlockSpec]], folder: Path) -> None:
-    for (form, name), path in export_forms(nets, folder).items():
-        graph, paper = read_graph(path), cost(nets[name], form)
-        assert graph.macs == paper.macs, (form, name)
-        assert graph.weight_bytes == paper.weight_bytes, (form, name)
-        assert peak_activation_bytes(graph) == paper.peak_activation_bytes, (form, name)
+    for (variant, name), path in export_variants(nets, folder).items():
+        graph, paper = read_graph(path), cost(nets[name], variant)
+        assert graph.macs == paper.macs, (variant, name)
+        assert graph.weight_bytes == paper.weight_bytes, (variant, name)
+        assert peak_activation_bytes(graph) == paper.peak_activation_bytes, (variant, name)
 
 
 def test_counts_over_exported_graphs_equal_the_costs_of_their_specs(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_a_calibrated_subnet_exports_with_its_own_logits_and_says_what_it_is(tmp
     np.testing.assert_allclose(run(path, pixels.numpy()), expected, atol=1e-4, rtol=1e-4)
     assert model_metadata(path) == {
         "exporter_version": str(EXPORTER_VERSION),
-        "form": "direct",
+        "graph_variant": "direct",
         "arch": arch.id,
         "calibrated": "true",
         "calibration_images": "64",

@@ -359,7 +359,7 @@ def test_recipes_have_one_text_form_each_which_is_read_back():
 
 def test_the_method_is_no_part_of_what_latency_depends_on(model, inputs, tmp_path):
     one, other = QuantiserRecipe("minmax", "first"), QuantiserRecipe("percentile", "first")
-    assert one.form == other.form != ENDS.form
+    assert one.latency_id == other.latency_id != ENDS.latency_id
     outs = quantise_each(model, {one: tmp_path / "one.onnx", other: tmp_path / "other.onnx"}, inputs, images=8)
     graphs = [[(node.op_type, list(node.input)) for node in onnx.load(path).graph.node] for path in outs.values()]
     assert graphs[0] == graphs[1]

@@ -118,6 +118,6 @@ def test_dates_tell_a_wrong_order() -> None:
 
 
 def test_differences_name_both_values() -> None:
-    other = replace(IDENTITY, threads=4, form=UNKNOWN)
-    assert IDENTITY.differences(other) == {"threads": (1, 4), "form": ("direct", UNKNOWN)}
+    other = replace(IDENTITY, threads=4, graph_variant=UNKNOWN)
+    assert IDENTITY.differences(other) == {"threads": (1, 4), "graph_variant": ("direct", UNKNOWN)}
     assert IDENTITY.differences(Identity(**asdict(IDENTITY))) == {}

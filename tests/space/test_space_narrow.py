@@ -14,7 +14,7 @@ from spaces import SMALL, random_archs, spaces
 from edgenas.deploy.onnx.exporter import export_for_timing
 from edgenas.errors import SpaceError, TableError
 from edgenas.latency.device import Device, dump_device, load_device
-from edgenas.space.graph_variant import FORM_OPERATORS
+from edgenas.space.graph_variant import VARIANT_OPERATORS
 from edgenas.space.loading import load_space
 from edgenas.space.narrow import ABSENT, NEEDED, SQUEEZE_EXCITE, narrow
 from edgenas.space.space import SearchSpace
@@ -102,7 +102,7 @@ def test_exported_networks_hold_the_known_operators_and_none_of_what_a_device_la
             nets[space.structure_id] = space.unroll(space.smallest, 10)
     operators = [{node.op_type for node in onnx.load(p).graph.node} for p in export_for_timing(nets, tmp_path).values()]
     removable = {"HardSwish", *SQUEEZE_EXCITE[1:]}
-    pooling = set(FORM_OPERATORS["direct"])
+    pooling = set(VARIANT_OPERATORS["direct"])
     assert operators[0] == operators[2] == {*NEEDED, *removable, *pooling}
     assert operators[1] == operators[3] == {*NEEDED, *pooling}
     assert not set(ABSENT) & {*NEEDED, *removable}

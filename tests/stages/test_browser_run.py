@@ -12,7 +12,7 @@ from small_run import SMALL_CONFIG, SMALL_SPACE, edgenas
 from edgenas.files import read_json, read_jsonl
 
 BUDGETS = {"here": "5ms", "web": "20ms"}
-FEW = ("export.form=direct", "profile.blocks=20", "profile.networks=10", "verify.networks=2")
+FEW = ("export.graph_variant=direct", "profile.blocks=20", "profile.networks=10", "verify.networks=2")
 SETS = [word for few in FEW for word in ("--set", few)]
 
 

@@ -6,15 +6,15 @@ from spaces import random_archs
 
 from edgenas.quantities import Quantity
 from edgenas.space.cost import cost
-from edgenas.space.graph_variant import EXPORT_FORMS, ExportForm
+from edgenas.space.graph_variant import GRAPH_VARIANTS, GraphVariant
 from edgenas.space.loading import load_space
 from edgenas.stages.computed_costs import COMPUTED, CostTable
 
 
-@pytest.mark.parametrize("form", EXPORT_FORMS)
+@pytest.mark.parametrize("variant", GRAPH_VARIANTS)
 @pytest.mark.parametrize("quantity", COMPUTED)
-def test_costs_by_genes_are_those_of_the_networks(quantity: Quantity, form: ExportForm) -> None:
+def test_costs_by_genes_are_those_of_the_networks(quantity: Quantity, variant: GraphVariant) -> None:
     space = load_space("mobile-32")
     archs = [space.smallest, space.largest, *random_archs(space, 10, 0)]
-    expected = [getattr(cost(space.unroll(arch, 10), form), quantity.name) for arch in archs]
-    np.testing.assert_array_equal(CostTable(space, 10, form)(quantity, space.encode(archs)), expected)
+    expected = [getattr(cost(space.unroll(arch, 10), variant), quantity.name) for arch in archs]
+    np.testing.assert_array_equal(CostTable(space, 10, variant)(quantity, space.encode(archs)), expected)

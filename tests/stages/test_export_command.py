@@ -1,4 +1,4 @@
-"""`edgenas export RUN` with options: other networks and other forms, beside the stage's bundle, which stays."""
+"""`edgenas export RUN` with options: other networks and other options, beside the stage's bundle, which stays."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def everything(
     measured = {entry["arch"] for entry in run.result("verify")["front"]}
     rng = np.random.default_rng(0)
     arch = next(arch.id for arch in (run.space.sample(rng) for _ in range(50)) if arch.id not in measured)
-    form = BundleOptions("int8", dynamic_batch=True, embed_preprocessing=True)
+    options = BundleOptions("int8", dynamic_batch=True, embed_preprocessing=True)
     out = tmp_path_factory.mktemp("out") / "bundle"
-    folder = export_bundle(with_export(run, **INT8), f" {arch} ", form, out, quiet)
+    folder = export_bundle(with_export(run, **INT8), f" {arch} ", options, out, quiet)
     return folder, json.loads((folder / "manifest.json").read_text()), before
 
 
@@ -386,7 +386,7 @@ def test_weights_have_seven_bits_where_one_of_the_devices_saturates(isa: str, mo
         assert needs_seven_bits(devices) is (isa in SATURATES)
         recipes = run_recipes(devices)
         assert {recipe.seven_bit_weights for recipe in recipes} == {isa in SATURATES}
-        assert {recipe.form for recipe in recipes} == {device_graphs(INT8_HERE, devices, PLAIN).quantiser_recipe}
+        assert {recipe.latency_id for recipe in recipes} == {device_graphs(INT8_HERE, devices, PLAIN).quantiser_recipe}
     assert not needs_seven_bits([arm])
 
 

@@ -1,4 +1,4 @@
-"""The form of exported graphs: which is chosen, and that it is measured once."""
+"""The graph variant: which is chosen, and that it is measured once."""
 
 from __future__ import annotations
 
@@ -15,40 +15,45 @@ from edgenas.files import read_json, write_json
 from edgenas.latency.device import dump_device, load_device
 from edgenas.latency.table import LatencyTable
 from edgenas.runs.folder import Run, open_run
-from edgenas.space.graph_variant import EXPORT_FORMS
-from edgenas.stages import fastest_variant as form
-from edgenas.stages.fastest_variant import NETWORKS, fastest_form, form_summary, settle_form
+from edgenas.space.graph_variant import GRAPH_VARIANTS
+from edgenas.stages import fastest_variant as stage
+from edgenas.stages.fastest_variant import NETWORKS, choose_variant, fastest_variant, variant_summary
 from edgenas.stages.limits import run_limits
-from edgenas.stages.profile import run_form
+from edgenas.stages.profile import run_variant
 
 
 def ratios(pooled: list[float], blocked: list[float]) -> dict[str, list[float]]:
     return {"direct": [1.0] * len(pooled), "pooled": pooled, "blocked": blocked}
 
 
-def test_the_form_of_the_lowest_median_is_chosen_and_a_percent_is_needed() -> None:
-    assert fastest_form([ratios([0.97, 0.98, 0.5], [0.90, 0.95, 1.20])]) == "blocked"
-    assert fastest_form([ratios([0.97, 0.98, 0.99], [0.99, 1.01, 1.02])]) == "pooled"
-    assert fastest_form([ratios([0.995, 0.992, 1.0], [1.1, 1.2, 1.0])]) == "direct"
+def test_the_variant_of_the_lowest_median_is_chosen_and_a_percent_is_needed() -> None:
+    assert fastest_variant([ratios([0.97, 0.98, 0.5], [0.90, 0.95, 1.20])]) == "blocked"
+    assert fastest_variant([ratios([0.97, 0.98, 0.99], [0.99, 1.01, 1.02])]) == "pooled"
+    assert fastest_variant([ratios([0.995, 0.992, 1.0], [1.1, 1.2, 1.0])]) == "direct"
 
 
 def test_devices_weigh_alike() -> None:
     gains, loses = ratios([1.0], [0.5]), ratios([1.0], [1.9])
-    assert fastest_form([gains]) == fastest_form([gains, gains, loses]) == "blocked"
-    assert fastest_form([gains, ratios([1.0], [2.1])]) == "direct"
+    assert fastest_variant([gains]) == fastest_variant([gains, gains, loses]) == "blocked"
+    assert fastest_variant([gains, ratios([1.0], [2.1])]) == "direct"
 
 
-def test_a_run_measures_all_forms_on_its_networks_and_exports_in_the_fastest(small_run: SmallRun) -> None:
-    found = read_json(small_run.folder / "latency" / "form.json")
-    (by_form,) = found["latency_ratio"].values()
-    assert {name: len(values) for name, values in by_form.items()} == dict.fromkeys(EXPORT_FORMS, NETWORKS)
-    assert found["form"] == fastest_form([by_form])
+def test_a_run_measures_all_variants_on_its_networks_and_exports_in_the_fastest(small_run: SmallRun) -> None:
+    found = read_json(small_run.folder / "latency" / "graph_variant.json")
+    (by_variant,) = found["latency_ratio"].values()
+    assert {name: len(values) for name, values in by_variant.items()} == dict.fromkeys(GRAPH_VARIANTS, NETWORKS)
+    assert found["graph_variant"] == fastest_variant([by_variant])
     table = LatencyTable.load(small_run.folder / "latency" / "here")
     manifest = read_json(small_run.folder / "export" / "bundle" / "manifest.json")
-    assert table.identity.form == found["form"] == manifest["form"] == run_form(open_run(small_run.folder))
+    assert (
+        table.identity.graph_variant
+        == found["graph_variant"]
+        == manifest["graph_variant"]
+        == run_variant(open_run(small_run.folder))
+    )
     files = [*(small_run.folder / "verify" / "models").glob("*.onnx"), small_run.folder / "export/bundle/model.onnx"]
     assert len(files) >= 2
-    assert {model_metadata(path)["form"] for path in files} == {found["form"]}
+    assert {model_metadata(path)["graph_variant"] for path in files} == {found["graph_variant"]}
 
 
 @pytest.fixture
@@ -58,20 +63,20 @@ def copy(small_run: SmallRun, tmp_path: Path) -> Run:
 
 
 def test_what_was_measured_is_not_measured_again(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(form, "_measure_all", None)
-    path = copy.folder / form.FILE
-    for name in EXPORT_FORMS:
-        write_json(path, read_json(path) | {"form": name})
-        assert settle_form(copy, 10, lambda *_: None) == name
+    monkeypatch.setattr(stage, "_measure_all", None)
+    path = copy.folder / stage.FILE
+    for name in GRAPH_VARIANTS:
+        write_json(path, read_json(path) | {"graph_variant": name})
+        assert choose_variant(copy, 10, lambda *_: None) == name
 
 
-def test_a_form_that_the_config_names_is_not_measured(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(form, "_measure_all", None)
-    (copy.folder / form.FILE).unlink()
-    export = copy.config.export.model_copy(update={"form": "pooled"})
+def test_a_variant_that_the_config_names_is_not_measured(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "_measure_all", None)
+    (copy.folder / stage.FILE).unlink()
+    export = copy.config.export.model_copy(update={"graph_variant": "pooled"})
     run = dataclasses.replace(copy, config=copy.config.model_copy(update={"export": export}))
-    assert settle_form(run, 10, lambda *_: None) == "pooled"
-    assert form_summary(run) is None
+    assert choose_variant(run, 10, lambda *_: None) == "pooled"
+    assert variant_summary(run) is None
 
 
 def lacking(run: Run, *operators: str) -> Run:
@@ -81,52 +86,41 @@ def lacking(run: Run, *operators: str) -> Run:
     return run
 
 
-def test_forms_that_need_what_a_device_lacks_are_left_out(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variants_that_need_what_a_device_lacks_are_left_out(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
 
-    def measured(run: Run, forms: tuple[str, ...], *_: object) -> dict[str, dict[str, list[float]]]:
-        asked.append(forms)
-        return {"here": {form: [1.0 - 0.1 * number] for number, form in enumerate(forms)}}
+    def measured(run: Run, variants: tuple[str, ...], *_: object) -> dict[str, dict[str, list[float]]]:
+        asked.append(variants)
+        return {"here": {variant: [1.0 - 0.1 * number] for number, variant in enumerate(variants)}}
 
-    monkeypatch.setattr(form, "_measure_all", measured)
-    for operator, forms in (("Resize", ("direct", "pooled")), ("ReduceMean", ("pooled", "blocked"))):
-        (copy.folder / form.FILE).unlink()
-        assert settle_form(lacking(copy, operator), 10, lambda *_: None) == forms[-1]
-        assert asked[-1] == forms
-    (copy.folder / form.FILE).unlink()
-    assert settle_form(lacking(copy, "GlobalAveragePool"), 10, lambda *_: None) == "direct"
+    monkeypatch.setattr(stage, "_measure_all", measured)
+    for operator, variants in (("Resize", ("direct", "pooled")), ("ReduceMean", ("pooled", "blocked"))):
+        (copy.folder / stage.FILE).unlink()
+        assert choose_variant(lacking(copy, operator), 10, lambda *_: None) == variants[-1]
+        assert asked[-1] == variants
+    (copy.folder / stage.FILE).unlink()
+    assert choose_variant(lacking(copy, "GlobalAveragePool"), 10, lambda *_: None) == "direct"
     assert len(asked) == 2
 
 
-def test_a_named_form_that_needs_what_a_device_lacks_is_refused(copy: Run) -> None:
-    export = copy.config.export.model_copy(update={"form": "blocked"})
+def test_a_named_variant_that_needs_what_a_device_lacks_is_refused(copy: Run) -> None:
+    export = copy.config.export.model_copy(update={"graph_variant": "blocked"})
     run = dataclasses.replace(copy, config=copy.config.model_copy(update={"export": export}))
     with pytest.raises(ConfigError, match="blocked needs GlobalAveragePool, Resize, which a device lacks"):
-        settle_form(lacking(run, "Resize"), 10, lambda *_: None)
+        choose_variant(lacking(run, "Resize"), 10, lambda *_: None)
 
 
-def test_a_form_that_is_none_is_refused_with_the_valid_ones(copy: Run) -> None:
-    write_json(copy.folder / form.FILE, {"form": "fancy"})
-    with pytest.raises(RunFolderError, match=r"wanted direct, pooled, blocked, got 'fancy': delete it"):
-        settle_form(copy, 10, lambda *_: None)
+def test_an_unknown_variant_is_refused_with_the_valid_ones(copy: Run) -> None:
+    write_json(copy.folder / stage.FILE, {"graph_variant": "fancy"})
+    with pytest.raises(RunFolderError, match=r"expected direct, pooled, blocked, got 'fancy': delete it"):
+        choose_variant(copy, 10, lambda *_: None)
 
 
-@pytest.mark.parametrize(("key", "other"), [("form", "direct|pooled"), ("exporter_version", "999")])
-def test_a_table_of_another_form_or_exporter_is_refused(copy: Run, key: str, other: str) -> None:
+@pytest.mark.parametrize(("key", "other"), [("graph_variant", "direct|pooled"), ("exporter_version", "999")])
+def test_a_table_of_another_variant_or_exporter_is_refused(copy: Run, key: str, other: str) -> None:
     path = copy.folder / "latency" / "here" / "meta.json"
     meta = read_json(path)
     meta["identity"][key] = next(value for value in other.split("|") if value != meta["identity"][key])
     write_json(path, meta)
     with pytest.raises(TableError, match=f"of another setting .*{key} is"):
         run_limits(copy, 10)
-
-
-def test_a_run_from_before_there_were_forms_is_of_the_plain_one(copy: Run) -> None:
-    path = copy.result_path("profile")
-    write_json(path, {key: value for key, value in read_json(path).items() if key not in ("form", "forms")})
-    meta = copy.folder / "latency" / "here" / "meta.json"
-    found = read_json(meta)
-    del found["identity"]["form"]
-    write_json(meta, found)
-    run_limits(copy, 10)
-    assert run_form(copy) == LatencyTable.load(meta.parent).identity.form == "direct"

@@ -28,7 +28,12 @@ def silent(*_: object) -> None:
 def begin(folder: Path, base: Path) -> Run:
     (folder / "tiny-16.yaml").write_text(SMALL_SPACE)
     (folder / "few.yaml").write_text(SMALL_CONFIG)
-    sets = [f"profile.base={base}", "profile.networks=10", "export.form=direct", f"space={folder / 'tiny-16.yaml'}"]
+    sets = [
+        f"profile.base={base}",
+        "profile.networks=10",
+        "export.graph_variant=direct",
+        f"space={folder / 'tiny-16.yaml'}",
+    ]
     return start_run(load_config(folder / "few.yaml", sets), folder / "run", silent)
 
 
@@ -84,7 +89,7 @@ def test_an_older_predictor_is_fitted_again_on_its_base(small_run: SmallRun, tmp
 def test_minutes_bound_what_is_timed(tmp_path: Path) -> None:
     (tmp_path / "tiny-16.yaml").write_text(SMALL_SPACE)
     (tmp_path / "short.yaml").write_text(SMALL_CONFIG)
-    sets = ["profile.minutes=0.2", "export.form=direct", f"space={tmp_path / 'tiny-16.yaml'}"]
+    sets = ["profile.minutes=0.2", "export.graph_variant=direct", f"space={tmp_path / 'tiny-16.yaml'}"]
     run = start_run(load_config(tmp_path / "short.yaml", sets), tmp_path / "run", silent)
     (told,) = profile_told(run)
     run_profile(run, silent)

@@ -41,7 +41,7 @@ FEW = {
     "verify.networks": "2",
     "verify.rounds": "8",
     "export.parity_images": "2",
-    "export.form": "direct",
+    "export.graph_variant": "direct",
 }
 
 

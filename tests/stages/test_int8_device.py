@@ -33,7 +33,7 @@ from edgenas.runs.folder import Run, open_run
 from edgenas.runs.run_devices import resolve_devices, run_devices, write_devices
 from edgenas.stages import front_int8
 from edgenas.stages.export import run_export, which_arch
-from edgenas.stages.fastest_variant import FILE, settle_form
+from edgenas.stages.fastest_variant import FILE, choose_variant
 from edgenas.stages.front_int8 import deployed_top1
 from edgenas.stages.limits import run_limits
 from edgenas.stages.profile import run_profile
@@ -150,7 +150,11 @@ def test_int8_devices_time_int8_files_of_one_recipe_and_fp32_devices_none(both: 
 def test_tables_say_in_what_they_were_measured(both: Run) -> None:
     fp32, int8 = (LatencyTable.load(both.folder / "latency" / name) for name in ("here", "here-int8"))
     assert (fp32.identity.precision, fp32.identity.quantiser_recipe) == ("fp32", "none")
-    assert (int8.identity.precision, int8.identity.quantiser_recipe, int8.identity.form) == ("int8", RECIPE, "direct")
+    assert (int8.identity.precision, int8.identity.quantiser_recipe, int8.identity.graph_variant) == (
+        "int8",
+        RECIPE,
+        "direct",
+    )
     assert int8.identity.setting.endswith("-cpu-int8-t1")
     assert [row.name for row in int8.rows] == [row.name for row in fp32.rows]
     assert all(one.p50_us != other.p50_us for one, other in zip(int8.rows, fp32.rows, strict=True))
@@ -173,20 +177,20 @@ def test_the_front_is_measured_in_the_files_that_each_device_runs(both: Run) -> 
         assert {row["identity"]["quantiser_recipe"] for row in rows} == {RECIPE if name == "here-int8" else "none"}
     for entry in both.result("verify")["front"]:
         metadata = model_metadata(both.folder / entry["int8"]["model"])
-        assert (metadata["arch"], metadata["precision"], metadata["form"]) == (entry["arch"], "int8", "direct")
+        assert (metadata["arch"], metadata["precision"], metadata["graph_variant"]) == (entry["arch"], "int8", "direct")
         assert metadata["quantiser_recipe"] == entry["int8"]["quantiser_recipe"]
-        assert parse_recipe(metadata["quantiser_recipe"]).form == RECIPE
+        assert parse_recipe(metadata["quantiser_recipe"]).latency_id == RECIPE
         assert metadata["source_sha256"] in by_precision["here"]
 
 
-def test_a_run_of_int8_devices_alone_compares_forms_in_fp32_for_the_file_that_int8_is_held_against(
+def test_a_run_of_int8_devices_only_compares_graph_variants_in_fp32(
     small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timer = SyntheticTimer()
     monkeypatch.setattr(local, "run_bench", timer)
     run = run_on(small_run, tmp_path / "run", INT8)
-    form = settle_form(run, 10, quiet)
-    assert form == read_json(run.folder / FILE)["form"]
+    variant = choose_variant(run, 10, quiet)
+    assert variant == read_json(run.folder / FILE)["graph_variant"]
     assert {(precision, recipe) for precision, _, recipe in timer.given} == {("fp32", "none")}
 
 
@@ -196,7 +200,7 @@ def test_a_run_of_int8_devices_alone_compares_forms_in_fp32_for_the_file_that_in
         ("here-int8", "precision", "fp32"),
         ("here-int8", "quantiser_recipe", "none"),
         ("here-int8", "quantiser_recipe", "qdq-u8s8-pc-fp32ends-w7-v1"),
-        ("here-int8", "form", "blocked"),
+        ("here-int8", "graph_variant", "blocked"),
         ("here", "precision", "int8"),
         ("here", "quantiser_recipe", RECIPE),
     ],

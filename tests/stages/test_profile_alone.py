@@ -11,7 +11,7 @@ from edgenas.config.reading import build_config
 from edgenas.errors import ConfigError
 from edgenas.latency.table import LatencyTable
 
-SHORT = ("--set", "profile.networks=10", "--set", "profile.rounds=8", "--set", "export.form=direct")
+SHORT = ("--set", "profile.networks=10", "--set", "profile.rounds=8", "--set", "export.graph_variant=direct")
 
 
 @pytest.mark.usefixtures("synthetic_timer")

@@ -19,7 +19,7 @@ FEW_STEPS = {
     "profile.blocks": "40",
     "profile.networks": "12",
     "profile.rounds": "8",
-    "export.form": "direct",
+    "export.graph_variant": "direct",
     "search.evaluations": "8",
     "search.population": "4",
     "search.calibration_images": "64",

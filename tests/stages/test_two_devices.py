@@ -48,8 +48,17 @@ def small(folder: Path) -> Path:
 def test_a_run_for_int8_alone_hands_over_int8(tmp_path: Path) -> None:
     cwd = small(tmp_path / "int8")
     assert edgenas("devices", "probe", "mine.yaml", "--precision", "int8", cwd=cwd).returncode == 0
-    # All forms are compared: the fp32 file in the bundle is of the fastest.
-    command = ("run", "small.yaml", *SHORT, "--set", "export.form=auto", *LOOSE, "--set", "devices=[mine.yaml]")
+    # All graph variants are compared: the fp32 file in the bundle is the fastest one.
+    command = (
+        "run",
+        "small.yaml",
+        *SHORT,
+        "--set",
+        "export.graph_variant=auto",
+        *LOOSE,
+        "--set",
+        "devices=[mine.yaml]",
+    )
     planned = edgenas(*command, "--plan", "--json", cwd=cwd)
     assert "on 1 device(s), 1 in int8" in json.loads(planned.stdout)["stages"][0]["what"]
     done = edgenas(*command, cwd=cwd)
@@ -60,8 +69,8 @@ def test_a_run_for_int8_alone_hands_over_int8(tmp_path: Path) -> None:
     assert summary["chosen"]["onnx"] == "export/bundle/model_int8.onnx"
     assert summary["chosen"]["test_top1"] == summary["int8"]["test_top1"] == manifest["int8"]["accuracy"]["test_top1"]
     assert all(entry["deployed_top1"] == entry["val_top1_int8"] for entry in summary["front"])
-    # The bundle holds the fp32 file too, in the fastest form.
-    assert read_json(run / "latency" / "form.json")["form"] == manifest["form"]
+    # The bundle holds the fp32 file too, in the fastest graph variant.
+    assert read_json(run / "latency" / "graph_variant.json")["graph_variant"] == manifest["graph_variant"]
     assert read_json(run / "latency" / "mine" / "meta.json")["identity"]["precision"] == "int8"
     assert f"model    runs/small/{summary['chosen']['onnx']}" in done.stdout
 

@@ -37,7 +37,7 @@ class Manifest:
         versions: of what it was made with (see `library_versions`).
         seed: of the run.
         precision: of model.onnx.
-        form: of its graph, see `space.form`.
+        graph_variant: operators it is written in, see `space.graph_variant`.
         batch: how many images model.onnx takes at once, or `dynamic`; all is stated for one at a time.
         preprocessing_included: whether models normalise pixels themselves, and latencies include that. Resizing and
             cropping are never inside.
@@ -80,7 +80,7 @@ class Manifest:
     versions: Mapping[str, str]
     seed: int
     precision: str = "fp32"
-    form: str = "direct"
+    graph_variant: str = "direct"
     batch: int | str = 1
     preprocessing_included: bool = False
     size_bytes: int = 0

@@ -32,7 +32,7 @@ class QuantiserRecipe:
     seven_bit_weights: bool = False
 
     @property
-    def form(self) -> str:
+    def latency_id(self) -> str:
         """All that latency depends on, e.g. `qdq-u8s8-pc-fp32first-v1`: a latency table's `quantiser_recipe`."""
         return "-".join(self._words())
 
@@ -56,7 +56,7 @@ _EVERY_RECIPE = tuple(
     for layers in get_args(FloatLayers)
 )
 RECIPES = tuple(QuantiserRecipe(method, layers) for layers in ("ends", "first", "none") for method in get_args(Method))
-"""What can be compared, the fastest form first. A run compares the methods alone, with both ends in fp32."""
+"""What can be compared, the fastest first. A run compares the methods alone, with both ends in fp32."""
 
 
 def parse_recipe(text: str) -> QuantiserRecipe:

@@ -275,8 +275,8 @@ def _input_shape(model: onnx.ModelProto) -> tuple[int, ...]:
 
 
 def _save(model: onnx.ModelProto, out: Path, metadata: Mapping[str, str], recipe: QuantiserRecipe) -> Path:
-    # Whatever form the fp32 file had, in int8 it is the plain one's.
-    named = {**metadata, "form": "direct", "precision": "int8", "quantiser_recipe": recipe.id}
+    # Quantised, every graph variant becomes the plain one.
+    named = {**metadata, "graph_variant": "direct", "precision": "int8", "quantiser_recipe": recipe.id}
     onnx.helper.set_model_props(model, {f"edgenas.{key}": value for key, value in named.items()})
     name_by_place(model.graph)
     onnx.checker.check_model(model, full_check=True)

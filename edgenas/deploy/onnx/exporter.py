@@ -1,4 +1,4 @@
-"""The one exporter: blocks and networks for timing, and the final model, in the same form.
+"""The one exporter: blocks and networks for timing, and the final model, written the same way.
 
 Everything is exported block by block (see `block_trace`) and stitched: what a network's blocks are timed as is what
 the network is made of.
@@ -14,17 +14,17 @@ import onnx
 
 from edgenas.deploy.onnx.block_graphs import BlockGraph, Port, open_batch, stitch
 from edgenas.deploy.onnx.block_trace import block_graphs, deployed, random_block, sizeless
-from edgenas.deploy.onnx.graph_variants import in_form
+from edgenas.deploy.onnx.graph_variants import as_variant
 from edgenas.deploy.onnx.table_variant import Measured, variant_like
 from edgenas.errors import UserError
 from edgenas.files import write_bytes
 from edgenas.first_bytes import stand_in_cause
 from edgenas.space.blocks import BlockSpec, HeadSpec, StemSpec
-from edgenas.space.graph_variant import EXPORT_FORMS, ExportForm
+from edgenas.space.graph_variant import GRAPH_VARIANTS, GraphVariant
 from edgenas.supernet.subnet import Subnet
 
 EXPORTER_VERSION = 1
-"""Part of every latency table's identity: raised whenever the exported form changes."""
+"""Part of every latency table's identity: raised whenever exported graphs change."""
 
 LOGGER = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
@@ -34,7 +34,7 @@ def export_onnx(
     subnet: Subnet,
     path: str | Path,
     *,
-    form: ExportForm | None = None,
+    variant: GraphVariant | None = None,
     like: Measured | None = None,
     for_timing: bool = False,
     dynamic_batch: bool = False,
@@ -47,8 +47,8 @@ def export_onnx(
     Args:
         subnet: what to export.
         path: of the file; an old one is replaced.
-        form: graph variant, which operators it is written in, see `space.form`. Without `form` and `like` it is
-            `direct`, and a warning is logged: a latency table may be of another variant, which takes another time.
+        variant: the operators that the graph is written in, see `space.graph_variant`. Without `variant` and `like`
+            it is `direct`, and a warning is logged: latencies of a table may be those of another variant.
         like: a latency table, or a predictor, whose latencies shall hold for the file: the variant is that of the
             files that were measured for it.
         for_timing: allow an uncalibrated subnet. The file says so, and no bundle takes it.
@@ -56,9 +56,9 @@ def export_onnx(
 
     Raises:
         UncalibratedError: the subnet was not calibrated, and `for_timing` is false.
-        UserError: `form` and `like` are both given, or no fp32 file can be written like that table.
+        UserError: `variant` and `like` are both given, or no fp32 file can be written like that table.
     """
-    variant = _variant(form, like)
+    variant = _chosen_variant(variant, like)
     if not for_timing:
         subnet.require_calibrated("export")
     blocks = [deployed(block) for block in subnet.blocks.values()]
@@ -71,17 +71,17 @@ def export_onnx(
     return Path(path)
 
 
-def _variant(form: ExportForm | None, like: Measured | None) -> ExportForm:
-    if form is not None and like is not None:
-        raise UserError(f"form={form!r} and like are two answers to which graph variant is written: leave one out")
+def _chosen_variant(variant: GraphVariant | None, like: Measured | None) -> GraphVariant:
+    if variant is not None and like is not None:
+        raise UserError(f"variant={variant!r} and like both choose the graph variant: leave one out")
     if like is not None:
         return variant_like(like, EXPORTER_VERSION)
-    if form is None:
+    if variant is None:
         LOGGER.warning(
             "the file is written in the graph variant 'direct'; latencies of a table or predictor hold for it only if "
-            "theirs is the same: pass like=TABLE, or form='direct' if none matters"
+            "theirs is the same: pass like=TABLE, or variant='direct' if none matters"
         )
-    return form or "direct"
+    return variant or "direct"
 
 
 def export_for_timing(
@@ -89,7 +89,7 @@ def export_for_timing(
     folder: Path,
     progress: Progress | None = None,
     *,
-    form: ExportForm = "direct",
+    variant: GraphVariant = "direct",
 ) -> dict[str, Path]:
     """Write networks (or single blocks: sequences of one) with random weights, to be timed.
 
@@ -97,29 +97,29 @@ def export_for_timing(
         networks: BlockSpecs by any name, e.g. a block's key or an arch's id.
         folder: where files `0000.onnx`, `0001.onnx`, … go; files of these names are replaced.
         progress: called with (done, total) files after each file.
-        form: which operators they are written in, see `space.form`.
+        variant: which operators they are written in, see `space.graph_variant`.
 
     Returns:
         The file of each name, in the order given.
     """
-    return _write_all(networks, _timing_graphs(networks), form, folder, progress)
+    return _write_all(networks, _timing_graphs(networks), variant, folder, progress)
 
 
-def export_forms(
+def export_variants(
     networks: Mapping[str, Sequence[BlockSpec]],
     folder: Path,
     progress: Progress | None = None,
     *,
-    forms: Sequence[ExportForm] = EXPORT_FORMS,
-) -> dict[tuple[ExportForm, str], Path]:
-    """Write each network in several forms, of the same random weights; see `export_for_timing`.
+    variants: Sequence[GraphVariant] = GRAPH_VARIANTS,
+) -> dict[tuple[GraphVariant, str], Path]:
+    """Write each network in several variants, of the same random weights; see `export_for_timing`.
 
     Returns:
-        The files by form and name: `direct/0000.onnx`, ….
+        The files by variant and name: `direct/0000.onnx`, ….
     """
     graphs = _timing_graphs(networks)
-    written = {form: _write_all(networks, graphs, form, folder / form, progress) for form in forms}
-    return {(form, name): path for form, paths in written.items() for name, path in paths.items()}
+    written = {variant: _write_all(networks, graphs, variant, folder / variant, progress) for variant in variants}
+    return {(variant, name): path for variant, paths in written.items() for name, path in paths.items()}
 
 
 def _timing_graphs(networks: Mapping[str, Sequence[BlockSpec]]) -> dict[BlockSpec, BlockGraph]:
@@ -132,15 +132,15 @@ def _timing_graphs(networks: Mapping[str, Sequence[BlockSpec]]) -> dict[BlockSpe
 def _write_all(
     networks: Mapping[str, Sequence[BlockSpec]],
     graphs: Mapping[BlockSpec, BlockGraph],
-    form: ExportForm,
+    variant: GraphVariant,
     folder: Path,
     progress: Progress | None = None,
 ) -> dict[str, Path]:
     paths = {}
     for number, (name, specs) in enumerate(networks.items()):
         paths[name] = folder / f"{number:04d}.onnx"
-        model = _network(specs, [graphs[sizeless(spec)] for spec in specs], form)
-        _save(model, paths[name], _metadata(name, form, calibration_images=0, for_timing=True))
+        model = _network(specs, [graphs[sizeless(spec)] for spec in specs], variant)
+        _save(model, paths[name], _metadata(name, variant, calibration_images=0, for_timing=True))
         if progress is not None:
             progress(len(paths), len(networks))
     return paths
@@ -149,7 +149,7 @@ def _write_all(
 def model_metadata(path: Path) -> dict[str, str]:
     """What our exporter wrote into a file about itself, `edgenas.` left off.
 
-    Keys: exporter_version, form, arch, calibrated, calibration_images, for_timing; of int8 files those that
+    Keys: exporter_version, graph_variant, arch, calibrated, calibration_images, for_timing; of int8 files those that
     `quantise_each` adds, too. Empty for models of others.
 
     Raises:
@@ -166,7 +166,7 @@ def model_metadata(path: Path) -> dict[str, str]:
     return {p.key.removeprefix(prefix): p.value for p in model.metadata_props if p.key.startswith(prefix)}
 
 
-def _network(specs: Sequence[BlockSpec], graphs: Sequence[BlockGraph], form: ExportForm) -> onnx.ModelProto:
+def _network(specs: Sequence[BlockSpec], graphs: Sequence[BlockGraph], variant: GraphVariant) -> onnx.ModelProto:
     first, last = specs[0], specs[-1]
     source = Port("pixels" if isinstance(first, StemSpec) else "input", _square(first.in_channels, first.in_size))
     if isinstance(last, HeadSpec):
@@ -174,18 +174,18 @@ def _network(specs: Sequence[BlockSpec], graphs: Sequence[BlockGraph], form: Exp
     else:
         target = Port("output", _square(last.out_channels, last.out_size))
     places = [spec.name or f"block{number}" for number, spec in enumerate(specs)]
-    formed = [in_form(graph, spec, form) for graph, spec in zip(graphs, specs, strict=True)]
-    return stitch(list(zip(places, formed, strict=True)), source, target)
+    rewritten = [as_variant(graph, spec, variant) for graph, spec in zip(graphs, specs, strict=True)]
+    return stitch(list(zip(places, rewritten, strict=True)), source, target)
 
 
 def _square(channels: int, size: int) -> tuple[int, ...]:
     return (1, channels, size, size)
 
 
-def _metadata(arch: str, form: ExportForm, calibration_images: int, for_timing: bool) -> dict[str, str]:
+def _metadata(arch: str, variant: GraphVariant, calibration_images: int, for_timing: bool) -> dict[str, str]:
     metadata = {
         "exporter_version": str(EXPORTER_VERSION),
-        "form": form,
+        "graph_variant": variant,
         "arch": arch,
         "calibrated": "true" if calibration_images else "false",
         "calibration_images": str(calibration_images),

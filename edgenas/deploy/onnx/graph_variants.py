@@ -1,4 +1,4 @@
-"""Block graphs rewritten into the forms that `space.form` describes. Onnx alone, no torch."""
+"""Block graphs rewritten into the variants that `space.graph_variant` describes. Onnx alone, no torch."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import onnx
 from edgenas.deploy.onnx.block_graphs import BlockGraph
 from edgenas.errors import UserError, one_of, shown
 from edgenas.space.blocks import BlockSpec
-from edgenas.space.graph_variant import EXPORT_FORMS, ExportForm
+from edgenas.space.graph_variant import GRAPH_VARIANTS, GraphVariant
 
 GATE_SCALES = "gate_scales"
 
 
-def in_form(graph: BlockGraph, spec: BlockSpec, form: ExportForm) -> BlockGraph:
-    """One block's graph in the form asked for.
+def as_variant(graph: BlockGraph, spec: BlockSpec, variant: GraphVariant) -> BlockGraph:
+    """Return one block's graph, rewritten as a graph variant.
 
     Args:
-        graph: in the form `direct`, at any image size.
+        graph: of the variant `direct`, at any image size.
         spec: of the block at the size it is to have.
-        form: see `space.form`.
+        variant: see `space.graph_variant`.
 
     Raises:
-        UserError: there is no such form.
+        UserError: there is no such variant.
     """
-    if form not in EXPORT_FORMS:
-        raise UserError(f"form: {shown(form)} is unknown; {one_of(str(form), EXPORT_FORMS)}")
-    if form == "direct":
+    if variant not in GRAPH_VARIANTS:
+        raise UserError(f"graph variant: {shown(variant)} is unknown; {one_of(str(variant), GRAPH_VARIANTS)}")
+    if variant == "direct":
         return graph
     pooled = _pooled(graph)
-    return _blocked(pooled, spec.out_size) if form == "blocked" else pooled
+    return _blocked(pooled, spec.out_size) if variant == "blocked" else pooled
 
 
 def averages_images(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:
@@ -46,7 +46,7 @@ def averages_images(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorPro
 
 
 def gather_gates(graph: onnx.GraphProto) -> None:
-    """Take back, in place, what the form `blocked` adds: gates are multiplied as vectors again."""
+    """Take back, in place, what the variant `blocked` adds: gates are multiplied as vectors again."""
     spread = {node.output[0]: node.input[0] for node in graph.node if is_spread_gate(node)}
     nodes = [node for node in copy.deepcopy(list(graph.node)) if node.output[0] not in spread]
     for node in nodes:
@@ -56,7 +56,7 @@ def gather_gates(graph: onnx.GraphProto) -> None:
 
 
 def is_spread_gate(node: onnx.NodeProto) -> bool:
-    """Whether a node is what the form `blocked` adds."""
+    """Whether a node is what the variant `blocked` adds."""
     return node.op_type == "Resize" and len(node.input) == 3 and node.input[2].endswith(GATE_SCALES)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from edgenas.errors import UserError, one_of, shown
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import UNKNOWN, LatencyTable
-from edgenas.space.graph_variant import EXPORT_FORMS, ExportForm
+from edgenas.space.graph_variant import GRAPH_VARIANTS, GraphVariant
 
 Measured = LatencyTable | LatencyPredictor
 
 
-def variant_like(like: Measured, exporter_version: int) -> ExportForm:
+def variant_like(like: Measured, exporter_version: int) -> GraphVariant:
     """Return the graph variant of fp32 files that were timed for a table, or that a predictor learned from.
 
     Raises:
@@ -23,14 +23,17 @@ def variant_like(like: Measured, exporter_version: int) -> ExportForm:
             f"{about} is of {identity.precision} files, and export_onnx writes fp32: use `edgenas export RUN`, or the "
             "table of an fp32 device"
         )
-    if identity.form == UNKNOWN:
-        raise UserError(f"{about} does not state the graph variant of its files: choose one, form={EXPORT_FORMS[0]!r}")
+    if identity.graph_variant == UNKNOWN:
+        raise UserError(
+            f"{about} does not state the graph variant of its files: choose one, variant={GRAPH_VARIANTS[0]!r}"
+        )
     if identity.exporter_version != exporter_version:
         raise UserError(
             f"{about} is of files of exporter version {identity.exporter_version}, this is {exporter_version}: measure "
             "it again with `edgenas profile`"
         )
-    for form in EXPORT_FORMS:
-        if form == identity.form:
-            return form
-    raise UserError(f"{about} is of graph variant {shown(identity.form)}; {one_of(str(identity.form), EXPORT_FORMS)}")
+    named = identity.graph_variant
+    for variant in GRAPH_VARIANTS:
+        if variant == named:
+            return variant
+    raise UserError(f"{about} is of graph variant {shown(named)}; {one_of(str(named), GRAPH_VARIANTS)}")

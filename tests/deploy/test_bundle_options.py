@@ -42,7 +42,7 @@ def subnet(images):
 @pytest.fixture(scope="module")
 def files(subnet, images, tmp_path_factory):
     """By precision: the plain file with an open batch, and that one with its preprocessing inside."""
-    folder = tmp_path_factory.mktemp("forms")
+    folder = tmp_path_factory.mktemp("exports")
     plain = {"fp32": export_onnx(subnet, folder / "fp32.onnx", dynamic_batch=True)}
     recipe = QuantiserRecipe(float_layers="ends")
     inputs = device_inputs(images, PREPROCESS, embedded=False)
@@ -69,7 +69,7 @@ def test_an_open_batch_is_open_at_both_ends_and_changes_nothing_else(subnet, fil
     assert nodes[0] == nodes[1]
 
 
-def test_files_of_every_form_pass_the_parity_check(subnet, files, images):
+def test_files_of_all_options_pass_the_parity_check(subnet, files, images):
     for path in files["fp32"]:
         assert check_parity(subnet, path, images, PREPROCESS).max_abs_difference < 1e-4
 

@@ -15,7 +15,7 @@ from edgenas.errors import UserError
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import NETWORK, Identity, LatencyRow, LatencyTable
 from edgenas.space.covering_samples import covering
-from edgenas.space.graph_variant import EXPORT_FORMS, ExportForm
+from edgenas.space.graph_variant import GRAPH_VARIANTS, GraphVariant
 from edgenas.space.loading import load_space
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
@@ -39,14 +39,14 @@ def table(**identity: object) -> LatencyTable:
     return LatencyTable(dataclasses.replace(IDENTITY, **identity), {}, tuple(rows))
 
 
-@pytest.mark.parametrize("form", EXPORT_FORMS)
-def test_a_file_like_a_table_is_what_was_timed_for_it(subnet: Subnet, tmp_path: Path, form: ExportForm) -> None:
-    measured = table(form=form)
-    timed = export_for_timing({"network": subnet.specs}, tmp_path / "timed", form=form)["network"]
+@pytest.mark.parametrize("variant", GRAPH_VARIANTS)
+def test_a_file_like_a_table_is_what_was_timed_for_it(subnet: Subnet, tmp_path: Path, variant: GraphVariant) -> None:
+    measured = table(graph_variant=variant)
+    timed = export_for_timing({"network": subnet.specs}, tmp_path / "timed", variant=variant)["network"]
     for name, like in (("table", measured), ("predictor", LatencyPredictor(SPACE).fit(measured))):
         written = export_onnx(subnet, tmp_path / f"{name}.onnx", like=like)
         assert operators(written) == operators(timed)
-        assert model_metadata(written)["form"] == form
+        assert model_metadata(written)["graph_variant"] == variant
 
 
 def operators(path: Path) -> list[str]:
@@ -55,8 +55,11 @@ def operators(path: Path) -> list[str]:
     return [node.op_type for node in onnx.load(path).graph.node]
 
 
-def test_the_variants_are_told_apart_by_their_operators(subnet: Subnet, tmp_path: Path) -> None:
-    written = {form: operators(export_onnx(subnet, tmp_path / f"{form}.onnx", form=form)) for form in EXPORT_FORMS}
+def test_the_variants_differ_in_their_operators(subnet: Subnet, tmp_path: Path) -> None:
+    written = {
+        variant: operators(export_onnx(subnet, tmp_path / f"{variant}.onnx", variant=variant))
+        for variant in GRAPH_VARIANTS
+    }
     assert len({tuple(names) for names in written.values()}) > 1
 
 
@@ -64,9 +67,12 @@ def test_the_variants_are_told_apart_by_their_operators(subnet: Subnet, tmp_path
     ("identity", "message"),
     [
         ({"precision": "int8"}, "of int8 files, and export_onnx writes fp32: use `edgenas export RUN`"),
-        ({"form": "unknown", "precision": "unknown"}, "does not state the graph variant of its files: choose one"),
+        (
+            {"graph_variant": "unknown", "precision": "unknown"},
+            "does not state the graph variant of its files: choose one",
+        ),
         ({"exporter_version": EXPORTER_VERSION + 1}, f"exporter version {EXPORTER_VERSION + 1}, this is"),
-        ({"form": "blokced"}, "did you mean 'blocked'"),
+        ({"graph_variant": "blokced"}, "did you mean 'blocked'"),
     ],
 )
 def test_a_table_that_no_file_can_be_like_is_refused(subnet: Subnet, tmp_path: Path, identity, message: str) -> None:
@@ -77,12 +83,12 @@ def test_a_table_that_no_file_can_be_like_is_refused(subnet: Subnet, tmp_path: P
 
 def test_two_answers_are_refused(subnet: Subnet, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="leave one out"):
-        export_onnx(subnet, tmp_path / "model.onnx", form="direct", like=table())
+        export_onnx(subnet, tmp_path / "model.onnx", variant="direct", like=table())
 
 
 def test_without_an_answer_a_warning_says_which_variant_is_written(subnet: Subnet, tmp_path: Path, caplog) -> None:
     with caplog.at_level(logging.WARNING):
-        export_onnx(subnet, tmp_path / "model.onnx", form="direct")
+        export_onnx(subnet, tmp_path / "model.onnx", variant="direct")
         assert caplog.messages == []
         export_onnx(subnet, tmp_path / "model.onnx")
     assert "graph variant 'direct'" in caplog.text
