@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from edgenas.records.record import ArchText, Count, Fraction, Microseconds, NotNegative, Record
-from edgenas.space.graph_variant import ExportForm
+from edgenas.space.graph_variant import GraphVariant
 
 
 class PredictorQuality(Record):
@@ -64,15 +64,15 @@ class PredictorScore(PredictorQuality):
 
 
 class VariantRecord(Record):
-    """latency/form.json: the graph variant of a run's networks, and latencies over those of the plainest variant.
+    """latency/graph_variant.json: the graph variant of a run, and latencies over those of the plainest variant.
 
     Attributes:
-        form: the variant that networks are exported in.
+        graph_variant: the variant that networks are exported in.
         latency_ratio: by device and variant, one ratio for each network that was timed.
     """
 
-    form: ExportForm
-    latency_ratio: dict[str, dict[ExportForm, tuple[Microseconds, ...]]]
+    graph_variant: GraphVariant
+    latency_ratio: dict[str, dict[GraphVariant, tuple[Microseconds, ...]]]
 
 
 class PlannedRows(Record):
@@ -89,12 +89,12 @@ class ProfileRecord(Record):
         planned: by measured device.
         predictors: by device; None where a table has too few networks to score its predictor.
         notes: what is known of each device, in plain words.
-        form: the graph variant that networks are exported in, for fp32.
-        forms: how it was chosen; None where the config names it, or where there is no choice.
+        graph_variant: the graph variant that networks are exported in, for fp32.
+        graph_variants: how it was chosen; None where the config names it, or where there is no choice.
     """
 
     planned: dict[str, PlannedRows]
     predictors: Annotated[dict[str, PredictorQuality | None], Field(min_length=1)]
     notes: tuple[str, ...]
-    form: ExportForm
-    forms: VariantRecord | None
+    graph_variant: GraphVariant
+    graph_variants: VariantRecord | None
