@@ -28,7 +28,7 @@ from edgenas.space.space import Genes, SearchSpace
 from edgenas.stages.computed_costs import CostTable
 from edgenas.stages.device_graphs import device_graphs
 from edgenas.stages.feasibility_notes import as_limits, feasibility_lines, require_feasible
-from edgenas.stages.profile import profiled_predictor, run_variant, run_predictors, run_table
+from edgenas.stages.profile import profiled_predictor, run_predictors, run_table, run_variant
 from edgenas.stages.refit import refitted
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
