@@ -13,7 +13,7 @@ from pydantic import PlainSerializer, PlainValidator
 
 from edgenas.errors import ConfigError, one_of, shown
 from edgenas.files import FILE_NAME
-from edgenas.quantities import LATENCY, LIMITABLE, QUANTITIES, Quantity, resolve_device
+from edgenas.quantities import BUDGET_NAMES, LATENCY, QUANTITIES, Quantity, resolve_device
 
 BY_STATISTIC: dict[str, Quantity] = {each.statistic: each for each in QUANTITIES.values() if each.statistic}
 """Quantities that budgets name by a statistic of latency: `8ms@p95`."""
@@ -40,8 +40,8 @@ class Budget:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.limit) and self.limit > 0):
             raise ConfigError(f"budget on {self.quantity.name}: expected a finite limit above 0, got {self.limit}")
-        if self.quantity.source == "scored":
-            raise ConfigError(f"{self.quantity.name} cannot have a budget; valid: {', '.join(LIMITABLE)}")
+        if not self.quantity.limitable:
+            raise ConfigError(f"{self.quantity.name} cannot have a budget; valid: {', '.join(BUDGET_NAMES)}")
         if self.device is not None and not self.quantity.per_device:
             raise ConfigError(f"budget on {self.quantity.name}: expected no device, got {self.device!r}")
 
@@ -51,7 +51,7 @@ class Budget:
         Raises:
             ConfigError: its device is none of them, or no device measures its quantity.
         """
-        return replace(self, device=resolve_device(f"budget {self}", self.quantity, self.device, devices, LIMITABLE))
+        return replace(self, device=resolve_device(f"budget {self}", self.quantity, self.device, devices, BUDGET_NAMES))
 
     def __str__(self) -> str:
         amount = self.quantity.unit.text(self.limit)
@@ -98,14 +98,14 @@ def _parse(text: str) -> Budget:
         quantity = QUANTITIES[name]
         if at:
             raise ValueError(f"expected no statistic after {name}: leave @{statistic[:20]} out")
-        if name not in LIMITABLE:
-            raise ValueError(f"{name} cannot have a budget; {one_of(name, LIMITABLE)}")
+        if not quantity.limitable:
+            raise ValueError(f"{name} cannot have a budget; {one_of(name, BUDGET_NAMES)}")
         if "@" in target and not (quantity.per_device and device):
             raise ValueError("only measured quantities can name a device, like latency@pi4=20ms")
     else:
         device = target
         if equals and not re.fullmatch(FILE_NAME, device):
-            raise ValueError(f"{shown(device)} is no name of a device, nor one of {', '.join(LIMITABLE)}")
+            raise ValueError(f"{shown(device)} is no name of a device, nor one of {', '.join(BUDGET_NAMES)}")
         if at and statistic not in BY_STATISTIC:
             raise ValueError(f"unknown statistic {shown(statistic)}; {one_of(statistic, BY_STATISTIC)}")
         quantity = BY_STATISTIC[statistic] if at else LATENCY
@@ -131,7 +131,7 @@ def _hint(number: str, suffix: str, quantity: Quantity, target: str) -> str:
     """Return the valid units, and the budget that was probably meant."""
     unit = quantity.unit
     likely = [valid for valid in unit.sizes if valid.lower() == suffix.lower()] if suffix else [unit.suffix]
-    names = [] if target in LIMITABLE else get_close_matches(target, LIMITABLE, n=1)
+    names = [] if target in QUANTITIES else get_close_matches(target, BUDGET_NAMES, n=1)
     if names:
         meant = f"{names[0]}={number}{suffix}"
     else:

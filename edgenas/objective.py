@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import PlainSerializer, PlainValidator
 
 from edgenas.errors import ConfigError, one_of, shown
-from edgenas.quantities import QUANTITIES, Quantity, resolve_device
+from edgenas.quantities import OBJECTIVE_NAMES, QUANTITIES, Quantity, resolve_device
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Objective:
         names = devices if self.device is None else [self.device]
         subject = f"objective {self}"
         return tuple(
-            replace(self, device=resolve_device(subject, self.quantity, name, devices, QUANTITIES)) for name in names
+            replace(self, device=resolve_device(subject, self.quantity, name, devices, OBJECTIVE_NAMES))
+            for name in names
         )
 
     def __str__(self) -> str:
@@ -63,10 +64,10 @@ def parse_objective(text: str) -> Objective:
     """
     name, at, device = text.strip().partition("@")
     if name not in QUANTITIES:
-        raise ConfigError(f"objective {shown(text)}: unknown quantity {shown(name)}; {one_of(name, QUANTITIES)}")
+        raise ConfigError(f"objective {shown(text)}: unknown quantity {shown(name)}; {one_of(name, OBJECTIVE_NAMES)}")
     quantity = QUANTITIES[name]
     if at and not (quantity.per_device and device):
-        measured = ", ".join(each.name for each in QUANTITIES.values() if each.per_device)
+        measured = ", ".join(name for name in OBJECTIVE_NAMES if QUANTITIES[name].per_device)
         raise ConfigError(f"objective {shown(text)}: only {measured} can name a device, like latency@pi4")
     return Objective(quantity, device or None)
 

@@ -118,6 +118,11 @@ class Quantity:
         """Whether edgenas can obtain values of it."""
         return not self.per_device or self.statistic is not None
 
+    @property
+    def limitable(self) -> bool:
+        """Whether a budget can limit it: no image has to be scored for it."""
+        return self.source != "scored"
+
 
 ERROR = Quantity("error", "error", "error", FRACTION, "scored")
 WORST_CLASS_ERROR = Quantity("worst_class_error", "worst_class_error", "worst-class error", FRACTION, "scored")
@@ -139,12 +144,14 @@ QUANTITIES: Mapping[str, Quantity] = {
     for quantity in (ERROR, WORST_CLASS_ERROR, LATENCY, P95, MACS, WEIGHT_BYTES, PEAK_ACTIVATION_BYTES)
 }
 """Every quantity by name. A new one is added here, and where it is scored, computed or measured."""
-LIMITABLE: Mapping[str, Quantity] = {name: each for name, each in QUANTITIES.items() if each.source != "scored"}
-"""The quantities that a budget can limit, by name: none has to be scored on images."""
+OBJECTIVE_NAMES = [name for name, quantity in QUANTITIES.items() if quantity.available]
+"""The names that an objective can have."""
+BUDGET_NAMES = [name for name in OBJECTIVE_NAMES if QUANTITIES[name].limitable]
+"""The names of quantities that a budget can limit."""
 
 
 def resolve_device(
-    subject: str, quantity: Quantity, device: str | None, devices: Sequence[str], valid: Mapping[str, Quantity]
+    subject: str, quantity: Quantity, device: str | None, devices: Sequence[str], valid: Sequence[str]
 ) -> str | None:
     """Return the device that a budget or an objective refers to, by default the first; None if it depends on none.
 
@@ -153,7 +160,7 @@ def resolve_device(
         quantity: the quantity that it limits or minimises.
         device: the device that it names, if any.
         devices: the devices of the run or the bundle, at least one.
-        valid: quantities that could be used instead, by name.
+        valid: names of the quantities that could be used instead.
 
     Raises:
         ConfigError: `device` is none of `devices`, or no device measures the quantity.
@@ -164,9 +171,8 @@ def resolve_device(
     if chosen not in devices:
         raise ConfigError(f"{subject}: this run has no device {chosen!r}; {one_of(chosen, devices)}")
     if not quantity.available:
-        names = ", ".join(name for name, each in valid.items() if each.available)
         raise ConfigError(
             f"{subject}: expected a quantity that {chosen} measures, but no device measures {quantity.label} yet; "
-            f"valid: {names}"
+            f"valid: {', '.join(valid)}"
         )
     return chosen

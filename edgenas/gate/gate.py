@@ -112,6 +112,8 @@ def _judge(
     """Check a bundle that is whole, and add to checks and evidence."""
     manifest = read_manifest(bundle, digest)
     name = chosen_device(manifest, asked.device, asked.budgets)
+    if name is not None:
+        _refuse_unmeasured(asked.timed, name)
     model = deployed_model(manifest, name)
     evidence |= {"device": name, "model": model}
     reached = reached_device(manifest, name, asked.reach) if asked.timed and name else None
@@ -128,6 +130,11 @@ def _judge(
         checks += [_in_time(found, budget) for budget in asked.timed]
         evidence |= {"measured": asdict(found.measurement), "repeated": found.repeated}
         evidence["machine"] = found.device.model_dump(mode="json")
+
+
+def _refuse_unmeasured(budgets: Sequence[Budget], device: str) -> None:
+    for budget in budgets:
+        budget.on([device])
 
 
 def _elsewhere(manifest: Mapping[str, Any], name: str | None) -> str:
