@@ -8,13 +8,9 @@ from edgenas.budget import Budget, parse_budget
 from edgenas.errors import ConfigError
 from edgenas.objective import parse_objective
 from edgenas.quantities import (
-    BUDGET_NAMES,
-    BYTES,
     ERROR,
     LATENCY,
-    MAC_COUNT,
     MACS,
-    MICROSECONDS,
     QUANTITIES,
     Quantity,
     Unit,
@@ -34,7 +30,7 @@ def test_a_quantity_is_found_by_its_name_and_its_column_states_the_unit(quantity
 @EACH
 def test_what_is_computed_is_a_cost_and_what_is_scored_is_not_limited(quantity: Quantity) -> None:
     assert (quantity.source == "computed") == (quantity.name in Cost.__dataclass_fields__)
-    assert (quantity.source == "scored") == (quantity.name not in BUDGET_NAMES) == (not quantity.example)
+    assert (quantity.source == "scored") == (not quantity.limitable) == (not quantity.example)
 
 
 @EACH
@@ -49,7 +45,7 @@ def test_objectives_and_budgets_name_a_quantity_alike(quantity: Quantity) -> Non
         assert parse_budget(quantity.example).quantity == quantity
 
 
-@given(st.sampled_from([MICROSECONDS, MAC_COUNT, BYTES]), st.floats(1e-6, 1e15))
+@given(st.sampled_from([quantity.unit for quantity in QUANTITIES.values()]), st.floats(1e-6, 1e15))
 def test_the_canonical_text_of_a_value_is_exact(unit: Unit, value: float) -> None:
     text = unit.text(value)
     assert unit.value(text.removesuffix(unit.suffix), unit.suffix) == value
