@@ -15,6 +15,7 @@ Statistic = Literal["p50", "p95"]
 """A statistic of the latencies that a measurement holds."""
 BYTE_PREFIXES = ("B", "kB", "MB", "GB")
 COUNT_PREFIXES = ("", "k", "M", "G", "T")
+ENERGY_PREFIXES = ("µJ", "mJ", "J")
 
 
 def format_milliseconds(value_us: float) -> str:
@@ -37,6 +38,11 @@ def format_count(value: float) -> str:
 def format_bytes(value: float) -> str:
     """Return bytes with a decimal prefix: `812 B`, `64 kB`."""
     return _with_prefix(value, BYTE_PREFIXES)
+
+
+def format_energy(value_uj: float) -> str:
+    """Return microjoules with a decimal prefix: `812 µJ`, `1.2 mJ`."""
+    return _with_prefix(value_uj, ENERGY_PREFIXES)
 
 
 def _with_prefix(value: float, prefixes: Sequence[str]) -> str:
@@ -83,6 +89,7 @@ class Unit:
 FRACTION = Unit("fraction", format_percent, {"": 1}, "")
 MICROSECONDS = Unit("us", format_milliseconds, {"us": 1, "ms": 10**3, "s": 10**6}, "ms")
 MAC_COUNT = Unit("macs", format_count, {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}, "")
+MICROJOULES = Unit("uj", format_energy, {"uJ": 1, "mJ": 10**3, "J": 10**6}, "uJ")
 BYTES = Unit("bytes", format_bytes, {"B": 1, "kB": 10**3, "MB": 10**6, "KiB": 2**10, "MiB": 2**20}, "B")
 
 
@@ -128,6 +135,7 @@ ERROR = Quantity("error", "error", "error", FRACTION, "scored")
 WORST_CLASS_ERROR = Quantity("worst_class_error", "worst_class_error", "worst-class error", FRACTION, "scored")
 LATENCY = Quantity("latency", "latency_us", "p50", MICROSECONDS, "measured", "8ms", "p50")
 P95 = Quantity("p95", "p95_us", "p95", MICROSECONDS, "measured", "8ms@p95", "p95")
+ENERGY = Quantity("energy_uj", "energy_uj", "energy", MICROJOULES, "measured", "energy_uj=500uJ")
 MACS = Quantity("macs", "macs", "MACs", MAC_COUNT, "computed", "macs=10M")
 WEIGHT_BYTES = Quantity("weight_bytes", "weight_bytes", "weights", BYTES, "computed", "weight_bytes=400kB")
 PEAK_ACTIVATION_BYTES = Quantity(
@@ -141,7 +149,7 @@ PEAK_ACTIVATION_BYTES = Quantity(
 
 QUANTITIES: Mapping[str, Quantity] = {
     quantity.name: quantity
-    for quantity in (ERROR, WORST_CLASS_ERROR, LATENCY, P95, MACS, WEIGHT_BYTES, PEAK_ACTIVATION_BYTES)
+    for quantity in (ERROR, WORST_CLASS_ERROR, LATENCY, P95, ENERGY, MACS, WEIGHT_BYTES, PEAK_ACTIVATION_BYTES)
 }
 """Every quantity by name. A new one is added here, and where it is scored, computed or measured."""
 OBJECTIVE_NAMES = [name for name, quantity in QUANTITIES.items() if quantity.available]

@@ -65,6 +65,17 @@ def test_budgets_have_words_for_people(budget: Budget, words: str) -> None:
     assert budget.words == words
 
 
+def test_energy_has_a_text_form_but_no_device_measures_it_yet() -> None:
+    assert str(parse_budget("energy_uj@pi4 = 0.5mJ")) == "energy_uj@pi4=500uJ"
+    valid = "latency, p95, macs, weight_bytes, peak_activation_bytes"
+    with pytest.raises(ConfigError, match=f"that pi4 measures, but no device measures energy yet; valid: {valid}"):
+        parse_budget("energy_uj=500uJ").on(["pi4", "here"])
+    with pytest.raises(ConfigError, match=f"no device measures energy yet; valid: error, worst_class_error, {valid}"):
+        parse_objective("energy_uj").on(["pi4", "here"])
+    with pytest.raises(ConfigError, match="this run has no device 'pi5'"):
+        parse_budget("energy_uj@pi5=500uJ").on(["pi4", "here"])
+
+
 def test_budgets_that_no_text_stands_for_are_refused() -> None:
     with pytest.raises(ConfigError, match="error cannot have a budget; valid: latency, p95, macs"):
         Budget(ERROR, 0.1)

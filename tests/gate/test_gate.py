@@ -188,6 +188,8 @@ def test_devices_that_the_bundle_is_not_for_are_refused(bundle: Path, tmp_path: 
         gate(bundle, asked("pi4=8ms", device="here"))
     with pytest.raises(ConfigError, match="'pi4' is no device"):
         gate(bundle, asked("8ms", reach=parse_reach(["pi4=ssh://pi4"])))
+    with pytest.raises(ConfigError, match="that here measures, but no device measures energy yet"):
+        gate(bundle, asked("energy_uj=1J"))
     with pytest.raises(RunFolderError, match="does not exist"):
         gate(tmp_path / "nowhere")
 
