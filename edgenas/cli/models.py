@@ -31,7 +31,7 @@ def inspect_command(
     """Where a model's time and memory go, by block, and the five costliest operators with the reasons."""
     from edgenas.cli.inspection import print_inspection
     from edgenas.deploy.inspection.inspect import inspect_model
-    from edgenas.files import prove_file, user_path, write_bytes
+    from edgenas.files import prove_file, user_path
 
     if plot and plot.suffix.lower() != ".png":
         raise UserError(f"--plot {plot}: wanted a file name that ends in .png")
@@ -39,9 +39,9 @@ def inspect_command(
         prove_file(user_path(plot))
     found = inspect_model(user_path(model), runs=runs, threads=threads, provider=provider).to_json()
     if plot:
-        from edgenas.report.plots import plot_blocks
+        from edgenas.report.study_charts import draw_blocks
 
-        write_bytes(user_path(plot), plot_blocks(found["model"], found["p50_us"], found["blocks"]))
+        draw_blocks(found["model"], found["p50_us"], found["blocks"]).write(user_path(plot))
     if as_json:
         print_json(found)
     else:

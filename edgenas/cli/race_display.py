@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgenas.display import print_table, tell
-from edgenas.report.searched import offspring
+from edgenas.report.search_findings import offspring
 
 
 def print_race(found: Mapping[str, Any], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Runs side by side, from their saved files only, and what about them may not be compared."""
+"""Compare finished runs, from their saved files only, with warnings about what differs between them."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 
 from edgenas.deploy.bundle.shipped_wording import VERDICT_WORDS, milliseconds
 from edgenas.errors import UserError
-from edgenas.report import judgement
+from edgenas.report import findings
 from edgenas.report.formats import MISSING, duration, ms, percent
 from edgenas.report.load import load_run
 from edgenas.report.values import Run
 from edgenas.statistics.significance import standard_error
 
 Fact = tuple[str, Callable[[Run], Any], Callable[[Any], str]]
-"""What it is called, its value (None where unknown), and that for people."""
+"""Its name, its value of a run (None where unknown), and how a value is shown."""
 
 
 @dataclass(frozen=True)
-class Compared:
-    """Several runs.
+class RunComparison:
+    """Several finished runs.
 
     Attributes:
-        names: of the runs, each once.
+        names: of the runs, all different.
         values: by fact, a value for each run.
-        rows: by fact, those for people.
-        warnings: why some of it may not be compared, in sentences.
+        rows: by fact, those values as text.
+        warnings: why some facts cannot be compared, in sentences.
     """
 
     names: tuple[str, ...]
@@ -36,7 +36,7 @@ class Compared:
     warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As the command prints it."""
+        """Return the values of each run and the warnings, as the command prints them."""
         runs = [
             {"run": name, **{fact: values[place] for fact, values in self.values.items()}}
             for place, name in enumerate(self.names)
@@ -44,31 +44,31 @@ class Compared:
         return {"runs": runs, "warnings": list(self.warnings)}
 
 
-def compare_runs(folders: Sequence[Path]) -> Compared:
-    """Read runs and put them side by side.
+def compare_runs(folders: Sequence[Path]) -> RunComparison:
+    """Read finished runs and compare them.
 
     Raises:
         UserError: fewer than two.
         RunFolderError: see `load_run`.
     """
     if len(folders) < 2:
-        raise UserError(f"compare: wanted at least two run folders, got {len(folders)}")
+        raise UserError(f"compare: expected at least two run folders, got {len(folders)}")
     runs = [load_run(folder) for folder in folders]
     devices = list(dict.fromkeys(device for run in runs for device in run.devices))
     values, rows = {}, {}
     for name, value, shown in [*_facts(), *(fact for device in devices for fact in _on(device))]:
         values[name] = tuple(value(run) for run in runs)
-        rows[name] = tuple(MISSING if own is None else shown(own) for own in values[name])
-    return Compared(_names(folders), values, rows, tuple(_warnings(runs, devices)))
+        rows[name] = tuple(MISSING if each is None else shown(each) for each in values[name])
+    return RunComparison(_names(folders), values, rows, tuple(_warnings(runs, devices)))
 
 
 def _names(folders: Sequence[Path]) -> tuple[str, ...]:
-    """Folders' own names, with as many of those above as tell them apart."""
+    """Return the folders' names, with as many parent folders as make them different."""
     parts = [folder.resolve().parts for folder in folders]
     depth = 1
-    while len({own[-depth:] for own in parts}) < len(set(parts)):
+    while len({each[-depth:] for each in parts}) < len(set(parts)):
         depth += 1
-    return tuple("/".join(own[-depth:]) for own in parts)
+    return tuple("/".join(each[-depth:]) for each in parts)
 
 
 def _facts() -> list[Fact]:
@@ -88,18 +88,18 @@ def _facts() -> list[Fact]:
 
 
 def _on(device: str) -> list[Fact]:
-    """Facts on one device."""
+    """Return the facts of one device."""
 
     def predicted(run: Run) -> float | None:
         chosen = run.summary.chosen
-        own = [n for n in run.summary.front if chosen and n.arch == chosen.arch and device in n.latency]
-        return own[0].latency[device].predicted_us if own else None
+        rows = [n for n in run.summary.front if chosen and n.arch == chosen.arch and device in n.latency]
+        return rows[0].latency[device].predicted_us if rows else None
 
     def shipped(run: Run, key: str) -> Any:
-        return getattr(judgement.chosen_latency(run).get(device), key, None)
+        return getattr(findings.chosen_latency(run).get(device), key, None)
 
     def budget(run: Run) -> float | None:
-        return min((budget.limit for budget in judgement.latency_budgets(run, device)), default=None)
+        return min((budget.limit for budget in findings.latency_budgets(run, device)), default=None)
 
     def score(run: Run, key: str) -> Any:
         return getattr(run.scores[device], key) if device in run.scores else None
@@ -116,23 +116,26 @@ def _on(device: str) -> list[Fact]:
 
 
 def _warnings(runs: Sequence[Run], devices: Sequence[str]) -> list[str]:
-    said = []
+    warnings = []
     if len({(run.dataset.name, tuple(sorted(run.dataset.counts.items()))) for run in runs}) > 1:
-        said.append("Warning: data sets or their splits differ, so accuracies may not be compared.")
+        warnings.append("Warning: data sets or their splits differ, so accuracies cannot be compared")
     for device in devices:
-        known = [run.identities[device] for run in runs if device in run.identities]
-        fields = sorted({key for one in known for key in one if len({str(other.get(key)) for other in known}) > 1})
+        identities = [run.identities[device] for run in runs if device in run.identities]
+        keys = sorted({key for identity in identities for key in identity})
+        fields = [key for key in keys if len({str(identity.get(key)) for identity in identities}) > 1]
         if fields:
-            said.append(
-                f"Warning: {device} was measured with another {', '.join(fields)}: latencies may differ by that."
+            warnings.append(
+                f"Warning: {device} was measured with different {', '.join(fields)}, so latencies may differ by that"
             )
         processors = {str(run.circumstances.get(device, {}).get("cpu")) for run in runs if device in run.scores}
         if len(processors) > 1:
-            said.append(f"Warning: {device} is another processor in each run ({', '.join(sorted(processors))}).")
+            warnings.append(
+                f"Warning: {device} has a different processor in each run ({', '.join(sorted(processors))})"
+            )
     n = min((run.dataset.counts.get("test", 0) for run in runs), default=0)
     tops = [run.summary.chosen.test_top1 for run in runs if run.summary.chosen and run.summary.chosen.test_top1]
     if len(tops) > 1 and n and max(tops) - min(tops) < 2 * 2**0.5 * standard_error(max(tops), n):
-        said.append(
-            "Warning: test accuracies are closer than two standard errors of their difference: chance may rank them."
+        warnings.append(
+            "Warning: the difference of test accuracies is not significant: it is less than two standard errors"
         )
-    return said
+    return warnings

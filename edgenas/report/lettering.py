@@ -17,6 +17,7 @@ from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 
 from edgenas.markup import END_ISOLATE, ISOLATE, JOINERS, name_in_sentence, right_to_left, shortened_name, visible
+from edgenas.report.figure import LONGEST_LABEL
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
@@ -31,7 +32,6 @@ WEIGHTS = ("normal", "bold")
 SHAPED_SINCE = (3, 11)
 """The version since which matplotlib sets letters from right to left and joins them."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-LONGEST_LABEL = 24
 ADVICE = "No installed font has the letters of some names, so the plots number them. Fonts like Noto Sans have them"
 
 

@@ -1,13 +1,6 @@
 // Draws the figures in the colours of the theme, and lets the keyboard go from point to point.
 "use strict";
-const THEMES = {
-  light: { ink: "#1d1d1f", paper: "#ffffff", faint: "#9aa1a8", grid: "#e3e6e9", blue: "#0072B2", orange: "#E69F00",
-    green: "#00795a", red: "#C04A00", band10: "rgba(0,114,178,.10)", band5: "rgba(0,114,178,.20)",
-    noise: "rgba(0,0,0,.25)" },
-  dark: { ink: "#e8e8ea", paper: "#15171a", faint: "#7d858d", grid: "#30363d", blue: "#56B4E9", orange: "#F0B429",
-    green: "#3fcf9f", red: "#FF8A57", band10: "rgba(86,180,233,.14)", band5: "rgba(86,180,233,.24)",
-    noise: "rgba(255,255,255,.30)" },
-};
+const THEMES = JSON.parse(document.getElementById("themes").textContent);
 const figures = JSON.parse(document.getElementById("figures").textContent);
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
@@ -16,7 +9,8 @@ function coloured(value, theme) {
   if (value && typeof value === "object") {
     return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, coloured(each, theme)]));
   }
-  return typeof value === "string" && value[0] === "@" && value.slice(1) in theme ? theme[value.slice(1)] : value;
+  const named = typeof value === "string" ? value.match(/^@([a-z]+)([0-9a-f]{2})?$/) : null;
+  return named && named[1] in theme ? theme[named[1]] + (named[2] ?? "") : value;
 }
 
 function layout(own, theme, width) {
@@ -51,8 +45,8 @@ function walk(place) {
 
 function spoken(place, { curveNumber, pointNumber }) {
   const trace = figures[place.id].data[curveNumber];
-  const told = [trace.text, trace.customdata].map((list) => (Array.isArray(list) ? plain(list[pointNumber]) : ""));
-  return [trace.name, `${trace.x[pointNumber]}, ${trace.y[pointNumber]}`, ...told].filter(Boolean).join("; ");
+  const lines = [trace.text, trace.customdata].map((list) => (Array.isArray(list) ? plain(list[pointNumber]) : ""));
+  return [trace.name, `${trace.x[pointNumber]}, ${trace.y[pointNumber]}`, ...lines].filter(Boolean).join("; ");
 }
 
 function keys(place) {

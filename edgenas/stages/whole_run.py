@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 
-from edgenas.report.markdown import write_report
-from edgenas.report.page import write_page
+from edgenas.report.writing import write_report
 from edgenas.runs.folder import ORDER, Progress, Run
 from edgenas.runs.lock import locked
 from edgenas.runs.run_data import run_classes
@@ -32,7 +31,6 @@ def run_report(run: Run, progress: Progress) -> None:
     """Write `summary.json` and the report, from saved files only; unlike other stages, anew each time."""
     progress("reporting", 0, 1)
     write_summary(run)
-    write_page(run.folder)
     write_report(run.folder)
     progress("reporting", 1, 1)
 

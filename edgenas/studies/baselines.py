@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgenas.files import prove_writable, write_bytes, write_csv, write_json
-from edgenas.report.evidence_plots import plot_worth
+from edgenas.files import prove_writable, write_csv, write_json
 from edgenas.report.evidence_values import Worth as WorthValues
+from edgenas.report.study_charts import baselines_image
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.lock import locked
 from edgenas.runs.run_data import deployed_preprocess
@@ -74,7 +74,7 @@ def run_worth(
         write_json(contest.folder / RESULT, found)
         rows = _table_rows(found)
         write_csv(contest.folder / TABLE, list(rows[0]), rows)
-        write_bytes(contest.folder / FIGURE, plot_worth(WorthValues.model_validate(found)))
+        baselines_image(WorthValues.model_validate(found)).write(contest.folder / FIGURE)
     return found
 
 

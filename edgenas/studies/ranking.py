@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from edgenas.errors import ConfigError
-from edgenas.files import append_jsonl, prove_writable, read_jsonl, write_bytes, write_csv, write_json
-from edgenas.report.evidence_plots import plot_trust
+from edgenas.files import append_jsonl, prove_writable, read_jsonl, write_csv, write_json
 from edgenas.report.evidence_values import Trust as TrustValues
+from edgenas.report.study_charts import ranking_image
 from edgenas.runs.folder import Progress, Run, open_run
 from edgenas.runs.lock import locked
 from edgenas.runs.run_data import run_classes, run_dataset, scoring_split
@@ -98,7 +98,7 @@ def run_trust(run: Run, trust: Trust, progress: Progress, jobs: int = 1) -> dict
         subnets = found["subnets"]
         columns = [key for key in subnets[0] if key != "alone_by_seed"]
         write_csv(run.folder / FOLDER / TABLE, columns, subnets)
-        write_bytes(run.folder / FOLDER / FIGURE, plot_trust(TrustValues.model_validate(found)))
+        ranking_image(TrustValues.model_validate(found)).write(run.folder / FOLDER / FIGURE)
     return found
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from edgenas.errors import ConfigError
-from edgenas.files import append_jsonl, prove_writable, read_jsonl, write_bytes, write_json
-from edgenas.report.race import plot_race
+from edgenas.files import append_jsonl, prove_writable, read_jsonl, write_json
+from edgenas.report.study_charts import strategies_image
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.lock import locked
 from edgenas.runs.results import read_evaluations
@@ -103,7 +103,7 @@ def run_race(run: Run, race: Race, progress: Progress) -> dict[str, Any]:
             **summarise(trials),
         }
         write_json(folder / RESULT, found)
-        write_bytes(folder / FIGURE, plot_race(found))
+        strategies_image(found).write(folder / FIGURE)
     return found
 
 

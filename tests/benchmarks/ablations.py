@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parent))
 from evidence_runs import circumstances
@@ -31,9 +30,9 @@ from evidence_runs import circumstances
 from edgenas.config.reading import load_config
 from edgenas.config.run_config import RunConfig
 from edgenas.display import ProgressDisplay
-from edgenas.files import append_jsonl, read_json, read_jsonl, write_bytes
-from edgenas.report.lettering import lettering, png
-from edgenas.report.plots import BLUE, GREEN, GREY, INK, STYLE, VERMILION, headline
+from edgenas.files import append_jsonl, read_json, read_jsonl
+from edgenas.report.figure import Axis, Figure, Look, Series
+from edgenas.report.image import Image, draw
 from edgenas.runs.folder import Progress
 from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import covering
@@ -176,28 +175,28 @@ def verdict(recipes: list[dict[str, Any]]) -> str:
     return f"{level[0]} trains subnets of all sizes best, with each of {seeds} seeds"
 
 
-def figure(found: dict[str, Any]) -> bytes:
-    """Top-1 of the subnets by recipe, the best above, and what recalibration is worth; PNG."""
+def figure(found: dict[str, Any]) -> Image:
+    """Draw top-1 of the subnets by recipe, the best above, recalibrated and with batch norm as trained."""
     recipes = found["recipes"]
-    places = range(len(recipes))
-    looks = {"smallest": (BLUE, "v"), "middle": (GREEN, "o"), "largest": (VERMILION, "^")}
-    with lettering(STYLE, {}) as letters:
-        drawn = Figure(figsize=(9.6, 1.6 + 0.34 * len(recipes)), layout="constrained")
-        left, right = drawn.subplots(1, 2, sharey=True)
-        for name, (color, mark) in looks.items():
-            top1, raw = ([100 * one[kind][name] for one in recipes] for kind in ("top1", "top1_uncalibrated"))
-            left.plot(top1, places, mark, mfc="white", mec=color, ms=7, label=name)
-            right.plot(raw, places, mark, mfc="white", mec=color, ms=7)
-            right.hlines(places, raw, top1, color=GREY, lw=0.8, zorder=0)
-            right.plot(top1, places, mark, color=color, ms=7)
-        covering_top1 = [100 * one["mean_covering_top1"] for one in recipes]
-        left.plot(covering_top1, places, "D", color=INK, ms=6, label=f"mean of {COVERING} that cover the space")
-        left.set_yticks(list(places), [one["recipe"] for one in recipes])
-        left.set(xlabel="validation top-1 (%)", ylim=(len(recipes) - 0.5, -0.5))
-        right.set(xlabel="batch norm as trained (hollow), recalibrated (full)")
-        drawn.legend(loc="outside lower center", ncols=4)
-        headline(drawn, verdict(recipes))
-        return png(drawn, letters)
+    names = [one["recipe"] for one in recipes]
+    looks = {"smallest": Look("blue", "down"), "middle": Look("green", "circle"), "largest": Look("red", "up")}
+    panels = {
+        "top1": ("validation top-1, batch norm recalibrated (%)", [_covering_mean(recipes)]),
+        "top1_uncalibrated": ("validation top-1, batch norm as trained (%)", []),
+    }
+    finding = verdict(recipes)
+    figures = []
+    for kind, (title, others) in panels.items():
+        series = [Series(name, [100 * one[kind][name] for one in recipes], names, look) for name, look in looks.items()]
+        figures.append(Figure(finding, Axis(title), Axis("", categories=names), (*series, *others)))
+    return draw(figures, finding, {})
+
+
+def _covering_mean(recipes: list[dict[str, Any]]) -> Series:
+    top1 = [100 * one["mean_covering_top1"] for one in recipes]
+    return Series(
+        f"mean of {COVERING} that cover the space", top1, [one["recipe"] for one in recipes], Look("ink", "diamond")
+    )
 
 
 def main() -> None:
@@ -231,7 +230,7 @@ def main() -> None:
     rows = [row for trial in wanted if (row := known(trial, args.out))]
     found = summary(rows, images(config), args)
     if args.figure:
-        write_bytes(args.figure, figure(found))
+        figure(found).write(args.figure)
     print(json.dumps(found, indent=2))
 
 

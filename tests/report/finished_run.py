@@ -7,8 +7,16 @@ from typing import Any
 import numpy as np
 
 from edgenas.files import write_json, write_yaml
+from edgenas.report.load import load_run
+from edgenas.report.markdown import render_markdown
+from edgenas.report.sections import report_of
 
 BUDGET_US = 400.0
+
+
+def markdown_of(folder: Path) -> str:
+    """Return report.md of a run without its images, which take long to draw."""
+    return render_markdown(report_of(load_run(folder)))
 
 
 def arch(i: int) -> str:

@@ -9,10 +9,12 @@ from finished_run import write_run
 
 from edgenas.errors import RunFolderError
 from edgenas.files import append_rows
-from edgenas.report.cost import cost, cost_rows
+from edgenas.report.cost_findings import rows as stage_rows
+from edgenas.report.cost_findings import total
+from edgenas.report.html import render_html
 from edgenas.report.load import load_run
-from edgenas.report.markdown import render
-from edgenas.report.page import render_page
+from edgenas.report.markdown import render_markdown
+from edgenas.report.sections import report_of
 
 
 @pytest.fixture
@@ -30,13 +32,13 @@ def test_each_stage_has_its_time_and_energy_with_what_was_done_again(run_folder:
     spend(run_folder, ("profile", 30.0, 600.0), ("train", 60.0, 3000.0), ("train", 30.0, 600.0))
     spend(run_folder, ("search", 48.0, 500.0), ("verify", 5.0, 100.0), ("export", 7.0, 200.0))
     run = load_run(run_folder)
-    rows = {row[0]: row[1:] for row in cost_rows(run)}
+    rows = {row[0]: row[1:] for row in stage_rows(run)}
     assert rows["measuring the devices"][:2] == ["30.0 s", "600 J"]
     assert rows["training the supernet"][:2] == ["1 min 30 s", "1 Wh"]
-    said = cost(run)
+    said = total(run)
     assert "all stages together took 3 min 00 s" in said
-    assert "1.39 Wh of the whole processor, other programs included" in said
-    for page in (render(run, ()), render_page(run)):
+    assert "The whole processor, other programs included, used 1.39 Wh" in said
+    for page in (render_markdown(report_of(run)), render_html(report_of(run))):
         assert said in page
         assert "1 min 30 s" in page
 
@@ -48,14 +50,14 @@ def test_each_stage_has_its_time_and_energy_with_what_was_done_again(run_folder:
 def test_energy_that_is_not_readable_is_said_to_be_so(run_folder: Path, second: float | None, said: str) -> None:
     spend(run_folder, ("profile", 30.0, None), ("train", 60.0, second))
     run = load_run(run_folder)
-    assert cost(run).endswith(said)
-    assert {row[0]: row[2] for row in cost_rows(run)}["measuring the devices"] == "not readable"
+    assert total(run).endswith(said)
+    assert {row[0]: row[2] for row in stage_rows(run)}["measuring the devices"] == "not readable"
 
 
-def test_runs_of_older_versions_know_two_stages_time_alone(run_folder: Path) -> None:
+def test_without_recorded_costs_two_stages_have_their_time(run_folder: Path) -> None:
     run = load_run(run_folder)
-    assert cost(run).endswith("Energy was not recorded")
-    assert [row[1] for row in cost_rows(run)] == ["–", "1 min 15 s", "48.2 s", "–", "–"]
+    assert total(run).endswith("Energy was not recorded")
+    assert [row[1] for row in stage_rows(run)] == ["–", "1 min 15 s", "48.2 s", "–", "–"]
 
 
 def test_a_broken_row_is_named(run_folder: Path) -> None:

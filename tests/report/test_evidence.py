@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finished_run import arch, write_run
+from finished_run import arch, markdown_of, write_run
 from plotly import graph_objects
 
 from edgenas.files import write_json
-from edgenas.report import evidence, hindsight
-from edgenas.report.evidence_plots import plot_worth
+from edgenas.report import hindsight_findings, study_charts, study_findings
 from edgenas.report.evidence_values import Trust, Worth
+from edgenas.report.html import render_html
 from edgenas.report.load import load_run
-from edgenas.report.markdown import write_report
-from edgenas.report.page import render_page
+from edgenas.report.sections import report_of
 from edgenas.report.values import Run
+from edgenas.report.writing import write_report
 
 CHOSEN, LARGEST = arch(5), arch(7)
 IMAGES = 100
@@ -122,37 +122,37 @@ def look_back(folder: Path, *arguments: Any, **edit: Any) -> Run:
 
 def test_optimism_is_that_of_the_chosen_one_beyond_the_fronts(folder: Path) -> None:
     run = look_back(folder, [90, 90])
-    said = hindsight.front_optimism(run)
+    said = hindsight_findings.front_optimism(run)
     # Six gaps of one point and one of two.
     assert "validation is 1.1 points above test on average (from 1.0 points above to 2.0 points above)" in said
     assert "it is 2.0 points above, 0.9 points more optimistic than the front as a whole" in said
 
 
 def test_classes_that_paid_beyond_chance_are_named_first_the_one_that_paid_most(folder: Path) -> None:
-    said = hindsight.paid(look_back(folder, [88, 70, 80, 90]))
-    assert "paid for by class 1 (-20.0 points), class 2 (-10.0 points): 2 of 4 classes" in said
+    said = hindsight_findings.class_losses(look_back(folder, [88, 70, 80, 90]))
+    assert "2 of 4 classes lost accuracy significantly: class 1 (-20.0 points), class 2 (-10.0 points)" in said
     assert "is 8.0 points below on all test images" in said
 
 
 def test_losses_within_chance_are_called_so(folder: Path) -> None:
     # 10 more images lost, but 60 in all answered otherwise: a fair coin does that in one of eight.
-    said = hindsight.paid(look_back(folder, [80, 90], 25))
-    assert "no class lost more than chance explains, most of all class 0 (-10.0 points on 100 images" in said
-    assert "no class paid" in hindsight.paid(look_back(folder, [92, 95], 10))
+    said = hindsight_findings.class_losses(look_back(folder, [80, 90], 25))
+    assert "no class lost accuracy significantly, most of all class 0 (-10.0 points on 100 images" in said
+    assert "no class lost accuracy" in hindsight_findings.class_losses(look_back(folder, [92, 95], 10))
 
 
 def test_of_a_thousand_classes_none_is_said_to_have_paid_by_chance(folder: Path) -> None:
     # 9 of 10 images that are answered otherwise: one of a hundred for one class, and so ten of a thousand.
-    alone = hindsight.paid(look_back(folder, [82], 1))
-    assert "paid for by class 0 (-8.0 points): 1 of 1 classes lost more than chance explains" in alone
-    said = hindsight.paid(look_back(folder, [82] * 3 + [90] * 997, 1))
-    assert "no class lost more than chance explains" in said
+    alone = hindsight_findings.class_losses(look_back(folder, [82], 1))
+    assert "1 of 1 classes lost accuracy significantly: class 0 (-8.0 points)" in alone
+    said = hindsight_findings.class_losses(look_back(folder, [82] * 3 + [90] * 997, 1))
+    assert "no class lost accuracy significantly" in said
     assert "exact McNemar tests, 5% for all 1,000 classes together by Holm's correction" in said
-    assert "1 of 1,000 classes" in hindsight.paid(look_back(folder, [60] + [90] * 999, 1))
+    assert "1 of 1,000 classes" in hindsight_findings.class_losses(look_back(folder, [60] + [90] * 999, 1))
 
 
 def test_the_largest_network_pays_nothing(folder: Path) -> None:
-    assert "is the largest one" in hindsight.paid(look_back(folder, [90], largest=CHOSEN))
+    assert "is the largest one" in hindsight_findings.class_losses(look_back(folder, [90], largest=CHOSEN))
 
 
 def test_what_is_of_another_choice_or_other_weights_is_not_shown(folder: Path) -> None:
@@ -175,8 +175,8 @@ def test_what_was_judged_before_the_network_was_fine_tuned_anew_is_not_shown(fol
 
 
 def test_the_verdict_on_trust_says_whether_macs_do_as_well() -> None:
-    said = evidence.trusted(Trust.model_validate(trust()))
-    assert said == "Inherited accuracies rank subnets with a Kendall tau of 0.80, better than MACs alone (0.60)"
+    said = study_findings.ranking(Trust.model_validate(trust()))
+    assert said == "Inherited accuracies rank subnets with a Kendall's tau of 0.80, better than MACs alone (0.60)"
 
 
 @pytest.mark.parametrize(("count", "interval"), [(6, "(0.70 to 0.90, rough)"), (7, "(0.70 to 0.90)")])
@@ -186,33 +186,33 @@ def test_intervals_of_taus_of_few_subnets_are_called_rough(count: int, interval:
         part["subnets"] = count
         part["tau"] = {name: one | {"count": count} for name, one in part["tau"].items()}
     values = Trust.model_validate(found)
-    row = evidence.trust_rows(values)[0]
+    row = study_findings.ranking_rows(values)[0]
     assert row[3] == f"0.80 {interval}"
-    assert any(f"tau is 0.80 {interval}" in sentence for sentence in evidence.gaps(values))
+    assert any(f"tau is 0.80 {interval}" in sentence for sentence in study_findings.ranking_details(values))
     # A lead whose interval is rough is not called sure.
-    assert evidence.trusted(values).endswith("which may be chance") == (count < 7)
-    assert evidence.trusted(Trust.model_validate(trust(half=0.3))).endswith("(0.60), which may be chance")
-    assert "no better than MACs alone (0.85)" in evidence.trusted(Trust.model_validate(trust(macs=0.85)))
+    assert study_findings.ranking(values).endswith("which is not significant") == (count < 7)
+    assert study_findings.ranking(Trust.model_validate(trust(half=0.3))).endswith("(0.60), which is not significant")
+    assert "no better than MACs alone (0.85)" in study_findings.ranking(Trust.model_validate(trust(macs=0.85)))
     # A lead that cannot be seen in what is printed is none.
-    said = evidence.trusted(Trust.model_validate(trust(tau=0.804, macs=0.797)))
-    assert said.endswith("a Kendall tau of 0.80, no better than MACs alone (0.80)")
+    said = study_findings.ranking(Trust.model_validate(trust(tau=0.804, macs=0.797)))
+    assert said.endswith("a Kendall's tau of 0.80, no better than MACs alone (0.80)")
 
 
 def test_a_gap_below_zero_is_told_as_a_loss() -> None:
-    first, bare, alone, group = evidence.gaps(Trust.model_validate(trust()))
-    assert "inherit 0.7 points below what they reach alone in 4 epochs" in first
+    first, bare, alone, group = study_findings.ranking_details(Trust.model_validate(trust()))
+    assert "is 0.7 points below what they reach when trained from scratch for 4 epochs" in first
     assert "(95 % of samples of these subnets: -1.0 to -0.4)" in first
     assert "-40.0 points, and a tau of 0.30" in bare
-    assert alone == "Alone they reach 81.0 % to 84.0 %"
+    assert alone == "Trained from scratch they reach 81.0 % to 84.0 %"
     assert "Among 7 subnets of near-equal MACs (9.5 M to 10.5 M) tau is 0.80" in group
 
 
 def test_what_trainings_agree_on_is_told_where_there_are_several() -> None:
     found = trust() | {"repeats": 3}
     found["all"]["tau"]["repeated"] = 0.62
-    said = ". ".join(evidence.gaps(Trust.model_validate(found)))
+    said = ". ".join(study_findings.ranking_details(Trust.model_validate(found)))
     assert (
-        "in the mean of 3 trainings. One such training ranks them as the mean of the others does with a tau of 0.62"
+        "in the mean of 3 trainings. One such training ranks them like the mean of the others with a tau of 0.62"
         in said
     )
 
@@ -223,61 +223,64 @@ def test_what_recalibration_is_worth_is_left_out_where_weights_are_averaged() ->
         part |= {"gap_uncalibrated": None, "tau": {**part["tau"], "uncalibrated": None}}
     found["subnets"] = [{**one, "uncalibrated": None, "alone_uncalibrated": None} for one in found["subnets"]]
     values = Trust.model_validate(found)
-    _, _, said, group = evidence.gaps(values)
-    assert "is left out: training's statistics are not those of the averaged weights (train.average)" in said
+    _, _, said, group = study_findings.ranking_details(values)
+    assert "is left out: the statistics of training are not those of the averaged weights (train.average)" in said
     assert group.startswith("Among 7")
-    assert evidence.trust_rows(values)[0][4] == "–"
-    assert {row[4] for row in evidence.subnet_rows(values)} == {"–"}
+    assert study_findings.ranking_rows(values)[0][4] == "–"
+    assert {row[4] for row in study_findings.subnet_rows(values)} == {"–"}
 
 
 def test_a_rival_that_no_network_is_fast_enough_for_is_said_to_be_left_out(folder: Path) -> None:
-    assert not any("left out" in said for said in evidence.beside(Worth.model_validate(worth())))
+    assert not any("left out" in said for said in study_findings.baseline_details(Worth.model_validate(worth())))
     some = Worth.model_validate(worth() | {"left_out": {"random-search": [0, 2]}})
-    assert "random-search is left out for seed 0, 2: no other network of the space" in evidence.beside(some)[1]
+    assert (
+        "random-search is left out for seed 0, 2: no other network of the space"
+        in study_findings.baseline_details(some)[1]
+    )
     found = worth() | {"left_out": {"random-search": [0, 1, 2]}, "best_rival": "mobilenet-v3-small"}
     found["rivals"] = {name: one for name, one in found["rivals"].items() if name != "random-search"}
     write_json(folder / "worth/worth.json", found)
-    said = "random-search is left out: no other network of the space is as fast as the chosen one."
-    assert said in write_report(folder).read_text()
-    assert html.escape(said) in render_page(load_run(folder))
+    sentence = "random-search is left out: no other network of the space is of equal latency with the chosen one."
+    assert sentence in markdown_of(folder)
+    assert html.escape(sentence) in render_html(report_of(load_run(folder)))
 
 
 def test_a_search_that_loses_is_said_to_lose() -> None:
     assert (
         "1.2 ± 0.4 points ahead of random-search on test images (97.2 % of one run against 96.0 %, mean of 3 seeds)"
-        in (evidence.worthwhile(Worth.model_validate(worth())))
+        in (study_findings.baselines(Worth.model_validate(worth())))
     )
-    assert "0.5 ± 0.4 points behind random-search" in evidence.worthwhile(Worth.model_validate(worth(-0.005)))
+    assert "0.5 ± 0.4 points behind random-search" in study_findings.baselines(Worth.model_validate(worth(-0.005)))
 
 
 def test_a_lead_within_its_error_is_called_chance() -> None:
-    chance = "on test images, which may be chance ("
-    assert chance in evidence.worthwhile(Worth.model_validate(worth(0.003)))
-    assert chance in evidence.worthwhile(Worth.model_validate(worth(-0.003)))
-    assert chance not in evidence.worthwhile(Worth.model_validate(worth(0.005)))
+    chance = "on test images, which is not significant ("
+    assert chance in study_findings.baselines(Worth.model_validate(worth(0.003)))
+    assert chance in study_findings.baselines(Worth.model_validate(worth(-0.003)))
+    assert chance not in study_findings.baselines(Worth.model_validate(worth(0.005)))
 
 
 def test_what_rivals_were_given_is_told_as_it_was() -> None:
     found = worth()
-    (equal, *_) = evidence.beside(Worth.model_validate(found))
+    (equal, *_) = study_findings.baseline_details(Worth.model_validate(found))
     assert equal == (
-        "Each rival and seed was given as much time as supernet, search and fine-tuning took; random-search is behind "
-        "with 3 of 3 seeds, which reach 95.60 % to 96.40 % (the ± is that of the test images alone); rivals have "
+        "Each baseline and seed had as much time as supernet, search and fine-tuning took; random-search is behind "
+        "with 3 of 3 seeds, which reach 95.60 % to 96.40 % (the ± is that of the test images alone); baselines have "
         "1.00 (mobilenet-v3-small), 1.00 (random-search) of the network's measured latency"
     )
     found["seconds"]["each_rival"] = 126.0
     found["rivals"]["random-search"]["p50_us"]["mean"] *= 1.31
     found["rivals"]["random-search"]["seeds_behind"] = 1
-    (said, *others) = evidence.beside(Worth.model_validate(found | {"supernet_from": "other"}))
-    assert "was given 0.10 of the time that supernet" in said
+    (said, *others) = study_findings.baseline_details(Worth.model_validate(found | {"supernet_from": "other"}))
+    assert "had 0.10 of the time that supernet" in said
     assert "random-search is behind with 1 of 3 seeds" in said
     assert said.endswith("1.31 (random-search) of the network's measured latency")
-    assert others[0] == "The supernet began from other weights, the rivals from none"
+    assert others[0] == "The supernet began from other weights, the baselines from none"
 
 
 def test_the_crossover_is_stated() -> None:
     def said(verdict: str = "pays", **crossover: Any) -> str:
-        return evidence.crossing(Worth.model_validate(worth(verdict=verdict, **crossover)))
+        return study_findings.crossing(Worth.model_validate(worth(verdict=verdict, **crossover)))
 
     assert "it pays from 3 to 4 budget(s) on" in said()
     assert "it pays from 3 budget(s) on" in said(budgets=[3, 3])
@@ -290,19 +293,19 @@ def test_nothing_is_claimed_where_the_crossover_is_unknown() -> None:
     lost = {"once_seconds": None, "per_budget_seconds": None, "alone_seconds": None, "table": [], "reason": "no costs"}
     for crossover in (one_budget, lost):
         found = Worth.model_validate(worth(verdict="unknown", **crossover))
-        expected = f"From how many budgets on the supernet pays is unknown: {crossover['reason']}"
-        assert evidence.crossing(found) == expected
-        assert "pays from" not in ". ".join(evidence.beside(found))
-        assert plot_worth(found).startswith(b"\x89PNG")
-        assert bool(evidence.total_costs(found)) == bool(found.crossover.table)
+        expected = f"The number of budgets from which the supernet pays is unknown: {crossover['reason']}"
+        assert study_findings.crossing(found) == expected
+        assert "pays from" not in ". ".join(study_findings.baseline_details(found))
+        assert study_charts.baselines_image(found).png.startswith(b"\x89PNG")
+        assert len(study_charts.baselines(found)) == 1 + bool(found.crossover.table)
 
 
 def test_the_lines_of_total_time_cross_at_the_crossover() -> None:
-    (figure,) = evidence.total_costs(Worth.model_validate(worth()))
-    shared, alone = figure["data"]
-    ahead = [n for n, one, other in zip(shared["x"], shared["y"], alone["y"], strict=True) if one <= other]
+    _, figure = study_charts.baselines(Worth.model_validate(worth()))
+    shared, alone = figure.series
+    ahead = [n for n, one, other in zip(shared.x, shared.y, alone.y, strict=True) if one <= other]
     assert min(ahead) == 3
-    assert (shared["y"][0], alone["y"][0]) == pytest.approx((21, 500 / 60), rel=1e-4)
+    assert (shared.y[0], alone.y[0]) == pytest.approx((21, 500 / 60), rel=1e-4)
 
 
 def test_both_reports_show_all_of_it(folder: Path) -> None:
@@ -310,26 +313,28 @@ def test_both_reports_show_all_of_it(folder: Path) -> None:
     write_json(folder / "trust/trust.json", trust())
     write_json(folder / "worth/worth.json", worth())
     run = load_run(folder)
-    page, text = render_page(run), write_report(folder).read_text()
-    wanted = [hindsight.front_optimism(run), hindsight.paid(run)]
+    page, text = render_html(report_of(run)), write_report(folder).read_text()
+    sentences = [hindsight_findings.front_optimism(run), hindsight_findings.class_losses(run)]
     assert run.trust is not None
     assert run.worth is not None
-    wanted += [evidence.trusted(run.trust), evidence.worthwhile(run.worth), evidence.crossing(run.worth)]
-    assert all(sentence in text for sentence in wanted)
-    assert all(f'<section id="{name}">' in page for name in ("trust", "worth", "optimism"))
-    assert all(html.escape(sentence) in page for sentence in wanted)
+    sentences += [study_findings.ranking(run.trust), study_findings.baselines(run.worth)]
+    sentences += [study_findings.crossing(run.worth)]
+    assert all(sentence in text for sentence in sentences)
+    assert all(html.escape(sentence) in page for sentence in sentences)
+    names = ("ranking", "baselines", "accuracy", "classes")
+    assert all(f'<section id="{name}">' in page for name in names)
     figures = re.search(r'id="figures">(.*?)</script>', page, re.DOTALL)
     assert figures is not None
     drawn = json.loads(re.sub(r'"@\w+"', '"red"', figures[1]))
-    places = [name.rpartition("-")[0] for name in drawn]
-    assert [places.count(name) for name in ("trust", "worth", "optimism", "classes")] == [1, 2, 2, 1]
+    sections = [name.rpartition("-")[0] for name in drawn]
+    assert [sections.count(name) for name in names] == [2, 2, 2, 1]
     for figure in drawn.values():
         graph_objects.Figure(figure)
-    assert {"hindsight.png", "trust.png", "worth.png"} <= {path.name for path in (folder / "report").iterdir()}
-    rows = hindsight.change_rows(run.hindsight) if run.hindsight else []
+    assert {f"{name}.png" for name in names} <= {path.name for path in (folder / "report").iterdir()}
+    rows = hindsight_findings.change_rows(run.hindsight) if run.hindsight else []
     assert [row[0] for row in rows] == ["class 1", "class 2", "class 0", "class 3"]
     assert rows[0] == ["class 1", "100", "70.0 %", "90.0 %", "-20.0", "lost"]
     assert rows[2][4:] == ["-2.0", ""]
     assert all(f"| {' | '.join(row)} |" in text for row in rows)
     assert page.count("-20.0</td>") == 1
-    assert all(f"]({name}.png)" in text for name in ("hindsight", "trust", "worth"))
+    assert all(f"]({name}.png)" in text for name in names)

@@ -1,4 +1,4 @@
-"""int8 beside fp32 in the report."""
+"""int8 compared with fp32 in the report."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finished_run import with_int8, write_run
+from finished_run import markdown_of, with_int8, write_run
 
 from edgenas.errors import RunFolderError
-from edgenas.report import int8_judgement
+from edgenas.report import int8_findings
 from edgenas.report.load import load_run
-from edgenas.report.markdown import write_report
 
 
 @pytest.fixture
@@ -34,15 +33,22 @@ def change_latency(folder: Path, **edit: Any) -> None:
     change(folder, latency={"here": latency | edit})
 
 
+def compared(folder: Path) -> str:
+    summary = load_run(folder).summary
+    assert summary.chosen is not None
+    assert summary.int8 is not None
+    return int8_findings.comparison(summary.chosen, summary.int8)
+
+
 def section(folder: Path) -> str:
-    text = write_report(folder).read_text()
-    assert text.count("## int8 beside fp32") == 1
-    return text.partition("## int8 beside fp32")[2].partition("\n## ")[0]
+    text = markdown_of(folder)
+    assert text.count("## int8 compared with fp32") == 1
+    return text.partition("## int8 compared with fp32")[2].partition("\n## ")[0]
 
 
 def test_without_int8_there_is_no_such_section(tmp_path: Path) -> None:
     write_run(tmp_path)
-    assert "int8" not in write_report(tmp_path).read_text()
+    assert "int8" not in markdown_of(tmp_path)
 
 
 def test_every_figure_of_int8_stands_beside_that_of_fp32(run_folder: Path) -> None:
@@ -55,8 +61,8 @@ def test_every_figure_of_int8_stands_beside_that_of_fp32(run_folder: Path) -> No
     times = "0.350 (0.347 to 0.352; 0.8 %) | 0.200 (0.198 to 0.203; 1.2 %) | 1.75 × as fast"
     assert rows["p50 on here (93 % interval; repeat noise), ms"].endswith(f"| {times} |")
     assert rows["file"] == "| file | 410 kB | 130 kB | 0.32 × |"
-    assert f"| `qdq-u8s8-pc-entropy-fp32ends-v1`, chosen | {val[1]} |" in text
-    assert "| `qdq-u8s8-pc-minmax-fp32ends-v1` | 94.1 % |" in text
+    assert f"| qdq-u8s8-pc-entropy-fp32ends-v1, chosen | {val[1]} |" in text
+    assert "| qdq-u8s8-pc-minmax-fp32ends-v1 | 94.1 % |" in text
     assert "- int8 is told on here." in text
 
 
@@ -64,7 +70,7 @@ def test_the_int8_file_is_linked(run_folder: Path) -> None:
     model = run_folder / "export" / "bundle" / "model_int8.onnx"
     model.parent.mkdir(parents=True)
     model.write_bytes(b"")
-    found = re.search(r"The int8 file: \[.+?\]\((.+?)\)", section(run_folder))
+    found = re.search(r"int8 model: \[.+?\]\((.+?)\)", section(run_folder))
     assert found is not None
     assert (run_folder / "report" / found[1]).resolve() == model.resolve()
 
@@ -85,27 +91,30 @@ def test_a_run_whose_export_told_less_still_reports(run_folder: Path) -> None:
 def test_it_is_judged_device_by_device(tmp_path: Path) -> None:
     write_run(tmp_path, devices=("here", "pi4"))
     with_int8(tmp_path, devices=("here", "pi4"))
-    said = int8_judgement.int8(load_run(tmp_path))
+    said = compared(tmp_path)
     assert said.startswith("int8 loses 0.7 points of validation top-1 and loses 1.7 points of test top-1, and is ")
     assert said.endswith("1.75 times as fast on here; it is not worth it on pi4")
 
 
 def test_int8_that_is_no_faster_is_said_not_to_be_worth_it(run_folder: Path) -> None:
     change_latency(run_folder, p50_us=352.0, speedup=350 / 352, worth_it=False)
-    assert int8_judgement.int8(load_run(run_folder)).endswith("is not worth it: it is no faster on here")
+    assert compared(run_folder).endswith("is not worth it: it is no faster on here")
 
 
 @pytest.mark.parametrize(
     ("edit", "sentence"),
     [
-        ({"test_top1": 0.9722 - 4 / 360}, "Warning: on the test images that is 4 of 360, too few to tell from chance."),
-        ({"recipes_tried": {"a": 0.970, "b": 0.973}}, "Warning: the best two recipes are 1 of 288 validation images"),
+        ({"test_top1": 0.9722 - 4 / 360}, "Warning: the difference is 4 of 360 test images, which is not significant"),
+        (
+            {"recipes_tried": {"a": 0.970, "b": 0.973}},
+            "Warning: the best two recipes differ in 1 of 288 validation images",
+        ),
     ],
 )
 def test_differences_within_chance_are_flagged(run_folder: Path, edit: dict[str, Any], sentence: str) -> None:
-    assert not any("Warning" in said for said in int8_judgement.int8_warnings(load_run(run_folder)))
+    assert "Warning" not in section(run_folder)
     change(run_folder, **edit)
-    assert any(sentence in said for said in int8_judgement.int8_warnings(load_run(run_folder)))
+    assert sentence in section(run_folder)
 
 
 def test_what_int8_gains_is_no_loss(run_folder: Path) -> None:
@@ -115,15 +124,15 @@ def test_what_int8_gains_is_no_loss(run_folder: Path) -> None:
 
 def test_equal_scores_are_no_warning(run_folder: Path) -> None:
     change(run_folder, test_top1=0.9722)
-    assert "As many of 360 test images are right as in fp32." in section(run_folder)
+    assert "int8 is right on as many of 360 test images as fp32." in section(run_folder)
 
 
 @pytest.mark.parametrize(
     ("edit", "sentence"),
     [
-        ({"warnings": ["too noisy"]}, "here: the timer warnings this measurement: too noisy."),
-        ({"repeat_noise": 0.08}, "here is unsteady: either file, timed again, differs by 8.0 %"),
-        ({"fp32_repeat_noise": 0.09}, "here is unsteady: either file, timed again, differs by 9.0 %"),
+        ({"warnings": ["too noisy"]}, "here: the measurement has warnings: too noisy."),
+        ({"repeat_noise": 0.08}, "here is noisy: repeated measurements of a file differ by 8.0 %"),
+        ({"fp32_repeat_noise": 0.09}, "here is noisy: repeated measurements of a file differ by 9.0 %"),
     ],
 )
 def test_warnings_about_its_timing_are_told(run_folder: Path, edit: dict[str, Any], sentence: str) -> None:
@@ -134,7 +143,7 @@ def test_warnings_about_its_timing_are_told(run_folder: Path, edit: dict[str, An
 def test_a_broken_value_is_named_with_its_file(run_folder: Path) -> None:
     change_latency(run_folder, speedup="twice")
     with pytest.raises(RunFolderError, match=r"summary\.json: int8\.latency\.here\.speedup: .*'twice'"):
-        write_report(run_folder)
+        load_run(run_folder)
 
 
 def test_where_a_device_runs_int8_the_loss_is_against_fp32_and_not_against_itself(run_folder: Path) -> None:

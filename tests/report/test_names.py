@@ -14,9 +14,12 @@ from matplotlib.figure import Figure
 from edgenas.files import write_json
 from edgenas.markup import markdown, visible
 from edgenas.report import lettering as letters_module
+from edgenas.report.html import render_html
 from edgenas.report.lettering import Lettering, lettering, png
-from edgenas.report.markdown import write_report
-from edgenas.report.page import write_page
+from edgenas.report.load import load_run
+from edgenas.report.sections import report_of
+from edgenas.report.study_charts import draw_blocks
+from edgenas.report.writing import write_report
 
 NAMES = ["猫", "狗", "<unknown>", "*other*", "a|b", "[bold]x", "`c`", "new\nline", "\u202eevil", "x" * 60 + "1"]
 NO_FONT_HAS = "\U00013000"
@@ -50,7 +53,8 @@ def test_reports_show_every_name_as_it_is(
     tmp_path: Path, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = named_run(tmp_path / "run")
-    text, page = write_report(folder).read_text(encoding="utf-8"), write_page(folder).read_text(encoding="utf-8")
+    path = write_report(folder)
+    text, page = (each.read_text(encoding="utf-8") for each in (path, path.with_suffix(".html")))
     for name in NAMES:
         assert f"| {markdown(name)} | 36 |" in text
         assert f"| {markdown(name)} | 100 |" in text
@@ -62,7 +66,7 @@ def test_reports_show_every_name_as_it_is(
 
 def test_plots_have_a_row_for_each_class(tmp_path: Path) -> None:
     folder = named_run(tmp_path / "run")
-    page = write_page(folder).read_text(encoding="utf-8")
+    page = render_html(report_of(load_run(folder)))
     figures = json.loads(page.split('id="figures">')[1].split("</script>")[0].replace("\\u003c", "<"))
     axes = [f["layout"]["yaxis"] for f in figures.values() if len(f["layout"]["yaxis"].get("categoryarray", ())) == 10]
     assert len(axes) == 2
@@ -121,3 +125,15 @@ def test_right_to_left_needs_a_matplotlib_that_sets_it(monkeypatch: pytest.Monke
         monkeypatch.setattr(matplotlib, "__version_info__", (*version, 0))
         shown[version] = letters_module.lettering_of({"class": ["שלום"]}).numbers
     assert shown == {(3, 10): {"שלום": "class 1"}, (3, 11): {}}
+
+
+def test_an_image_written_by_itself_logs_the_legend_of_its_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(letters_module, "_installed", tuple)
+    block = {"time_us": 5.0, "share": 0.5, "bound": "memory"}
+    image = draw_blocks("m", 10.0, [{"name": "stem", **block}, {"name": NO_FONT_HAS, **block}])
+    image.write(tmp_path / "blocks.png")
+    assert (tmp_path / "blocks.png").read_bytes().startswith(b"\x89PNG")
+    (record,) = caplog.records
+    assert record.getMessage() == f"note: {letters_module.ADVICE}: block 2 is {NO_FONT_HAS}"

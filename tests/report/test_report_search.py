@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finished_run import understanding, write_run
+from finished_run import markdown_of, understanding, write_run
 
 from edgenas.files import append_jsonl, write_json
-from edgenas.report import judgement, searched
+from edgenas.report import findings, search_findings
 from edgenas.report.load import load_run
-from edgenas.report.markdown import render, write_report
+from edgenas.report.writing import write_report
 
 
 @pytest.fixture
@@ -19,20 +19,15 @@ def run_folder(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def page_of(run_folder: Path) -> str:
-    """The page without its plots, which take long to draw."""
-    return render(load_run(run_folder), ())
-
-
 def add(run_folder: Path, **values: Any) -> None:
     path = run_folder / "search" / "result.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
 def test_runs_of_earlier_versions_say_less(run_folder: Path) -> None:
-    text = page_of(run_folder)
+    text = markdown_of(run_folder)
     assert "of the space" not in text
-    assert "What genes buy" not in text
+    assert "Effect of genes" not in text
     assert "The model of" not in text
 
 
@@ -43,18 +38,20 @@ def test_each_budget_has_the_share_of_the_space_within_it(run_folder: Path) -> N
         {"smallest": 1e6, "median": 5e6, "largest": 2e7, "share": 0.5},
     ]
     add(run_folder, feasibility={"share": 0.2, "budgets": budgets})
-    lines = [line for line in page_of(run_folder).splitlines() if "of the space; it" in line]
+    lines = [line for line in markdown_of(run_folder).splitlines() if "of the space; its networks" in line]
     assert lines == [
-        "- p50 on here ≤ 0.400 ms (25.0 % of the space; it reaches from 0.100 ms to 0.900 ms, median 0.300 ms)",
-        "- p50 on pi4 ≤ 0.800 ms (less than 0.1 % of the space; it reaches from 0.200 ms to 1.800 ms, median 0.600 ms)",
-        "- MACs ≤ 12.5 M (50.0 % of the space; it reaches from 1 M to 20 M, median 5 M)",
+        "- Budget: p50 on here ≤ 0.400 ms (25.0 % of the space; its networks range from 0.100 ms to 0.900 ms, "
+        "median 0.300 ms).",
+        "- Budget: p50 on pi4 ≤ 0.800 ms (less than 0.1 % of the space; its networks range from 0.200 ms to "
+        "1.800 ms, median 0.600 ms).",
+        "- Budget: MACs ≤ 12.5 M (50.0 % of the space; its networks range from 1 M to 20 M, median 5 M).",
     ]
 
 
 def test_an_exhausted_space_and_what_was_not_scored_are_told(run_folder: Path) -> None:
     add(run_folder, exhausted=True, failures=[{"arch": "r8_w8-k3e1", "cause": "RuntimeError: fell off"}])
-    text = page_of(run_folder)
-    assert "all there are within the budgets" in text
+    text = markdown_of(run_folder)
+    assert "every network within the budgets was evaluated" in text
     assert "1 subnets could not be scored, the first `r8_w8-k3e1`: RuntimeError: fell off." in text
 
 
@@ -70,30 +67,30 @@ def fit(evaluations: int, left_out: float, batch: float | None) -> dict[str, Any
 def test_what_the_models_foresaw_is_told_over_all_batches(run_folder: Path) -> None:
     for row in (fit(10, 0.05, 0.03), fit(15, 0.04, 0.04), fit(20, 0.02, None)):
         append_jsonl(run_folder / "search" / "rounds.jsonl", row)
-    (said,) = searched.models(load_run(run_folder))
-    assert "fitted 3 times: leaving one of its last 20 subnets out it misses by 2.00 points" in said
+    (said,) = search_findings.models(load_run(run_folder))
+    assert "was fitted 3 times: leaving out one of its last 20 subnets, it is off by 2.00 points" in said
     # The root of the mean of 0.03² and 0.04².
-    assert "the 10 that it picked itself it missed by 3.54 points" in said
-    assert said in page_of(run_folder)
+    assert "on the 10 subnets that it selected it was off by 3.54 points" in said
+    assert said in markdown_of(run_folder)
 
 
 def test_which_genes_buy_and_cost_most_is_told_and_drawn(run_folder: Path) -> None:
     write_json(run_folder / "verify" / "understanding.json", understanding())
     page = write_report(run_folder)
     text = page.read_text()
-    assert "The resolution buys most accuracy: +2.00 points" in text
-    assert "The expand of stage 1 costs most time: +1.00 points" in text
+    assert "The resolution adds most accuracy: +2.00 points" in text
+    assert "The expand of stage 1 adds most latency: +1.00 points" in text
     assert "for +0.090 ms on here" in text
-    assert "Warning: accuracies are of" not in text
+    assert "Warning: accuracies are from" not in text
     assert (page.parent / "genes.png").stat().st_size > 5000
     # The best step is over a budget; the best within was not scored.
-    assert "3 networks are one step of one gene away from the chosen one, 2 of them were scored" in text
+    assert "3 networks differ from the chosen one in one step of one gene, and 2 of them were scored" in text
     assert (
-        "1 within the budgets may be more accurate, most of all stage1.block0.kernel 3 → 5: +0.40 points ± 1.00, model"
-        in text
+        "1 within the budgets may be more accurate, most of all stage1.block0.kernel 3 → 5: "
+        "+0.40 points ± 1.00, predicted" in text
     )
     assert "| stage1.block0.kernel 3 → 1 | -1.00 points, scored | -0.020 | -0.040 | -200 k | yes |" in text
-    assert "| gene of the chosen network | validation top-1 | ms on here | ms on pi4 | MACs | within |" in text
+    assert "| gene of the chosen network | validation top-1 | ms on here | ms on pi4 | MACs | within budgets |" in text
 
 
 def test_a_move_tells_the_costs_that_the_run_trades_or_has_a_budget_of(run_folder: Path) -> None:
@@ -101,8 +98,8 @@ def test_a_move_tells_the_costs_that_the_run_trades_or_has_a_budget_of(run_folde
     objectives = [{"name": name, "unit": "bytes"} for name in ("error", "weight_bytes")]
     add(run_folder, objectives=objectives)
     run = load_run(run_folder)
-    assert searched.move_header(run)[4:] == ["MACs", "weights", "within"]
-    assert [row[4:6] for row in searched.move_rows(run)] == [
+    assert search_findings.move_header(run)[4:] == ["MACs", "weights", "within budgets"]
+    assert [row[4:6] for row in search_findings.move_rows(run)] == [
         ["+200 k", "+8 kB"],
         ["-200 k", "-8 kB"],
         ["+200 k", "+8 kB"],
@@ -114,25 +111,25 @@ def test_moves_of_earlier_versions_tell_no_costs(run_folder: Path) -> None:
     for move in known["moves"]:
         del move["costs"]
     write_json(run_folder / "verify" / "understanding.json", known)
-    assert searched.move_header(load_run(run_folder))[4:] == ["within"]
+    assert search_findings.move_header(load_run(run_folder))[4:] == ["within budgets"]
 
 
 def test_a_model_that_ranks_badly_is_flagged(run_folder: Path) -> None:
     write_json(run_folder / "verify" / "understanding.json", understanding(tau=0.3))
-    assert "Warning: accuracies are of a model" in " ".join(searched.genes(load_run(run_folder)))
+    assert "Warning: accuracies are from a model" in markdown_of(run_folder)
 
 
 def test_how_the_network_was_chosen_is_told(run_folder: Path) -> None:
     path = run_folder / "summary.json"
     choice = {"by": "knee", "words": "the knee of the front in error, latency@here"}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"choice": choice}))
-    assert "- chosen as the knee of the front in error, latency@here, as measured" in page_of(run_folder)
-    assert judgement.front(load_run(run_folder))
+    assert "- Chosen as the knee of the front in error, latency@here, as measured." in markdown_of(run_folder)
+    assert findings.front(load_run(run_folder))
 
 
 def test_the_share_of_offspring_that_the_archive_made_is_stated(run_folder: Path) -> None:
-    assert "offspring" not in page_of(run_folder)
+    assert "offspring" not in markdown_of(run_folder)
     add(run_folder, origins={"archive": 81, "population": 9, "first": 30})
-    text = page_of(run_folder)
+    text = markdown_of(run_folder)
     assert "Strategy nsga2 (NSGA-II with an archive);" in text
     assert "90 % of 90 evaluated offspring came from the archive" in text

@@ -17,8 +17,7 @@ from edgenas.deploy.bundle.shipped_wording import latency_sentences
 from edgenas.display import print_summary
 from edgenas.report.compare import compare_runs
 from edgenas.report.load import load_run
-from edgenas.report.markdown import write_report
-from edgenas.report.page import write_page
+from edgenas.report.writing import write_report
 
 SENTENCE = re.compile(
     r"p50 (?P<p50>[\d.]+) ms \[(?P<low>[\d.]+), (?P<high>[\d.]+)\] on (?P<device>[\w-]+): "
@@ -93,7 +92,7 @@ def test_every_verdict_is_in_words_wherever_the_file_is_shown(
     kept = [entry for entry in summary["front"] if not entry["dropped"]]
     print_summary(summary | {"front": kept}, str(folder))
     outputs = [capsys.readouterr().out]
-    outputs += [path.read_text(encoding="utf-8") for path in (write_report(folder), write_page(folder))]
+    outputs += [path.read_text(encoding="utf-8") for path in (write_report(folder), folder / "report" / "report.html")]
     for output in outputs:
         assert stated(output) == expected(summary["chosen"])
 
@@ -103,10 +102,10 @@ def test_the_front_s_own_measurements_are_not_given_as_the_file_s(tmp_path: Path
     summary = judged_run(folder, "within")
     chosen = summary["chosen"]
     entry = next(entry for entry in summary["front"] if entry["arch"] == chosen["arch"])
-    page = write_page(folder).read_text(encoding="utf-8")
+    page = write_report(folder).with_suffix(".html").read_text(encoding="utf-8")
     header = page.split("<header>")[1].split("</header>")[0]
     shown, front = (one["latency"]["pi4"]["p50_us"] / 1e3 for one in (chosen, entry))
-    assert f"<b>{shown:.3f} ms</b> p50 on pi4, within the budget" in header
+    assert f"<b>{shown:.3f} ms</b> p50 on pi4, within budget: yes" in header
     assert f"{front:.3f}" not in header
 
 

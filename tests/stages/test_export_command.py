@@ -23,7 +23,7 @@ from edgenas.deploy.onnx.exporter import model_metadata
 from edgenas.errors import ConfigError, DataError, ParityError, RunFolderError, SpaceError, Stopped
 from edgenas.latency.device import Device, DeviceRun, probe
 from edgenas.profiling.measurement import Measurement
-from edgenas.report.markdown import write_report
+from edgenas.report.writing import write_report
 from edgenas.runs.folder import Run, open_run
 from edgenas.runs.run_data import load_images
 from edgenas.stages.bundle_network import BundleOptions
@@ -267,7 +267,7 @@ def test_the_stage_with_int8_keeps_both_files_and_the_summary_says_so(run: Run, 
     assert summary["int8"]["onnx"] == f"{BUNDLE}/model_int8.onnx"
     assert (folder / summary["int8"]["onnx"]).stat().st_size == summary["int8"]["size_bytes"]
     assert summary["int8"]["notes"]
-    text = write_report(folder).read_text().partition("## int8 beside fp32")[2]
+    text = write_report(folder).read_text().partition("## int8 compared with fp32")[2]
     int8 = summary["int8"]
     for value in (int8["val_top1"], int8["test_top1"], *int8["recipes_tried"].values()):
         assert f"{100 * value:.1f} %" in text

@@ -139,7 +139,7 @@ def test_what_fine_tuning_made_worse_is_not_exported(run: Run, monkeypatch: pyte
     bundle = run.folder / "export" / "bundle"
     assert read_json(bundle / "manifest.json")["fine_tuning"] == {}
     assert "It was not fine-tuned: its weights are those that it inherited" in (bundle / "MODEL_CARD.md").read_text()
-    assert "what is exported is the network as it was" in (run.folder / "report" / "report.md").read_text()
+    assert "the network is exported as it was before" in (run.folder / "report" / "report.md").read_text()
 
 
 def test_a_run_that_does_not_ask_for_it_goes_without(small_run: SmallRun) -> None:
@@ -192,7 +192,7 @@ def test_a_finished_run_is_trained_other_images_with_a_new_classifier(small_run:
     told, card = manifest["fine_tuning"], (bundle / "MODEL_CARD.md").read_text()
     assert (told["dataset"], told["supernet"]["dataset"], told["val_top1_before"]) == ("imagefolder", "digits", None)
     assert "from the weights that it inherited from the supernet trained digits, and with a new classifier" in card
-    assert "whose classes it tells" in (folder / "report" / "report.md").read_text()
+    assert "with a new classifier for its classes" in (folder / "report" / "report.md").read_text()
     # Another network is as it was: it tells digits.
     chosen, space = open_run(folder).result("verify")["chosen"], open_run(folder).space
     another = next(arch.id for arch in (space.smallest, space.largest) if arch.id != chosen)
@@ -219,7 +219,7 @@ def test_fresh_weights_are_told_as_such(run: Run) -> None:
     assert re.search(r"trained on its own for 12 epochs of .*, from fresh weights: validation top-1 .* inherited", card)
     page = (run.folder / "report" / "report.md").read_text()
     assert re.search(
-        r"Trained anew for .*, from fresh weights: validation top-1 [\d.]+ % with those it inherited", page
+        r"Trained from scratch for .*, from fresh weights: validation top-1 [\d.]+ % with the inherited ones", page
     )
 
 

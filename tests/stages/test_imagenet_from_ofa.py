@@ -164,6 +164,6 @@ def test_the_pages_commands_lead_from_the_checkpoint_to_an_onnx_file(cwd: Path) 
     summary, manifest = read_json(run / "summary.json"), read_json(run / "export" / "bundle" / "manifest.json")
     assert summary["supernet"]["images_per_second"] == 0
     assert manifest["preprocess"]["crop"] == 0.875
-    assert "taken over as they are" in (run / "report" / "report.md").read_text()
+    assert "weights used without training" in (run / "report" / "report.md").read_text()
     row = next(row for row in read_jsonl(run / "evaluate" / "accuracy.jsonl") if row["arch"] == manifest["arch"])
     assert row["top1"] == pytest.approx(manifest["accuracy"]["test_top1"])

@@ -28,7 +28,7 @@ from edgenas.files import read_json, read_jsonl, read_yaml, write_json
 from edgenas.latency.table import LatencyTable
 from edgenas.profiling.measurement import PROCESSES
 from edgenas.profiling.transports import local
-from edgenas.report.markdown import write_report
+from edgenas.report.writing import write_report
 from edgenas.runs.folder import Run, open_run
 from edgenas.runs.run_devices import resolve_devices, run_devices, write_devices
 from edgenas.stages import front_int8

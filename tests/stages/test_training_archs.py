@@ -14,7 +14,7 @@ from trained_run import quiet, trained_run
 from edgenas.config.reading import load_config
 from edgenas.errors import ConfigError, UserError
 from edgenas.files import read_jsonl
-from edgenas.report.hindsight import paid
+from edgenas.report.hindsight_findings import class_losses
 from edgenas.report.load import load_run
 from edgenas.runs.folder import Run, open_run
 from edgenas.space.cost import cost
@@ -73,7 +73,10 @@ def test_hindsight_compares_with_the_largest_subnet_that_was_trained(whole: Run)
     assert macs[found["largest"]] == max(macs.values()) <= 0.25e6
     assert found["within_budgets"]
     assert sum(one["images"] for one in found["classes"]) > 0
-    assert "largest one that was trained" in (said := paid(load_run(whole.folder))) or "largest subnet that was" in said
+    assert (
+        "largest one that was trained" in (said := class_losses(load_run(whole.folder)))
+        or "largest subnet that was" in said
+    )
 
 
 def test_trust_compares_subnets_that_were_trained(whole: Run) -> None:

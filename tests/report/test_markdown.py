@@ -8,15 +8,15 @@ from typing import Any
 
 import matplotlib
 import pytest
-from finished_run import arch, write_run
+from finished_run import arch, markdown_of, write_run
 from matplotlib import image
 
 from edgenas.errors import RunFolderError
-from edgenas.report import judgement, predictor_judgement
+from edgenas.report import findings, predictor_findings
 from edgenas.report.load import load_run
-from edgenas.report.markdown import write_report
+from edgenas.report.writing import write_report
 
-PLOTS = {"front.png", "predictor.png", "training.png", "search.png"}
+IMAGES = {"front.png", "predictor.png", "accuracy.png", "training.png", "search.png"}
 
 
 @pytest.fixture
@@ -30,13 +30,13 @@ def change(path: Path, edit: dict[str, Any]) -> None:
     path.write_text(json.dumps(value | edit))
 
 
-def test_page_and_plots_are_written_and_linked(run_folder: Path) -> None:
+def test_pages_and_images_are_written_and_linked(run_folder: Path) -> None:
     page = write_report(run_folder)
     assert page == run_folder / "report" / "report.md"
-    assert {path.name for path in page.parent.iterdir()} == {"report.md", *PLOTS}
+    assert {path.name for path in page.parent.iterdir()} == {"report.md", "report.html", *IMAGES}
     linked = re.findall(r"!\[.+?\]\((.+?)\)", page.read_text())
-    assert set(linked) == PLOTS
-    for name in PLOTS:
+    assert set(linked) == IMAGES
+    for name in IMAGES:
         pixels = image.imread(page.parent / name)
         assert pixels.shape[0] > 300
         assert pixels.shape[1] > 800
@@ -45,14 +45,14 @@ def test_page_and_plots_are_written_and_linked(run_folder: Path) -> None:
 
 def test_table_has_a_row_for_each_network_with_its_numbers(run_folder: Path) -> None:
     summary = json.loads((run_folder / "summary.json").read_text())
-    text = write_report(run_folder).read_text()
+    text = markdown_of(run_folder)
     for network in summary["front"]:
         row = next(line for line in text.splitlines() if line.endswith(f"`{network['arch']}` |"))
         latency = network["latency"]["here"]
         assert f"{100 * network['val_top1']:.1f} %" in row
         assert f"{latency['predicted_us'] / 1e3:.3f} (" in row
         assert f"{latency['p50_us'] / 1e3:.3f} / {latency['p95_us'] / 1e3:.3f}" in row
-        assert ("**no**, dropped" in row) == network["dropped"]
+        assert ("no, dropped" in row) == network["dropped"]
         assert ("chosen" in row) == (network["arch"] == summary["chosen"]["arch"])
 
 
@@ -60,16 +60,15 @@ def test_chosen_network_has_its_test_score_and_links_that_lead_to_it(run_folder:
     model = run_folder / "export" / "bundle" / "model.onnx"
     model.parent.mkdir(parents=True)
     model.write_bytes(b"")
-    page = write_report(run_folder)
-    text = page.read_text()
+    text = markdown_of(run_folder)
     assert "97.22% test top-1" in text
-    found = re.search(r"- model: \[.+?\]\((.+?)\)", text)
-    assert found is not None
-    assert (page.parent / found[1]).resolve() == model.resolve()
+    link = re.search(r"^model: \[.+?\]\((.+?)\)", text, re.MULTILINE)
+    assert link is not None
+    assert (run_folder / "report" / link[1]).resolve() == model.resolve()
 
 
 def test_test_score_of_no_other_network_is_shown(run_folder: Path) -> None:
-    assert write_report(run_folder).read_text().count("% test top-1") == 1
+    assert markdown_of(run_folder).count("test top-1") == 3
 
 
 def test_every_device_has_a_panel_a_table_and_its_budget(tmp_path: Path) -> None:
@@ -77,7 +76,7 @@ def test_every_device_has_a_panel_a_table_and_its_budget(tmp_path: Path) -> None
     write_run(tmp_path / "two", devices=("here", "pi4"))
     one, two = write_report(tmp_path / "one"), write_report(tmp_path / "two")
     text = two.read_text()
-    assert "## Latency predictor: pi4" in text
+    assert "### pi4" in text.partition("## Latency predictor")[2]
     assert "p50 on pi4 ≤ 0.800 ms" in text
     assert "MACs ≤ 12.5 M" in text
     for name in ("front.png", "predictor.png"):
@@ -128,9 +127,9 @@ def test_a_broken_value_is_named_with_its_file(run_folder: Path) -> None:
 
 
 def test_without_circumstances_the_page_says_so(run_folder: Path) -> None:
-    assert "4-core example" in write_report(run_folder).read_text()
+    assert "4-core example" in markdown_of(run_folder)
     (run_folder / "latency" / "here" / "meta.json").unlink()
-    assert "Not recorded." in write_report(run_folder).read_text()
+    assert "Not recorded." in markdown_of(run_folder)
 
 
 def test_a_run_in_which_nothing_met_the_budget_still_reports(run_folder: Path) -> None:
@@ -139,8 +138,9 @@ def test_a_run_in_which_nothing_met_the_budget_still_reports(run_folder: Path) -
         network["dropped"] = "over budget: p50 on here"
         network["latency"]["here"]["verdict"] = "over"
     change(run_folder / "summary.json", {"front": summary["front"], "chosen": None})
-    text = write_report(run_folder).read_text()
-    assert "None of 7 networks was measured to meet every budget" in text
+    text = markdown_of(run_folder)
+    assert "None of 7 networks was measured within every budget" in text
+    assert "No network was measured within every budget" in text
 
 
 def test_coverage_is_counted_over_predictions_made_before_measuring(run_folder: Path) -> None:
@@ -151,11 +151,11 @@ def test_coverage_is_counted_over_predictions_made_before_measuring(run_folder: 
     ]
     # What refitted predictors say of the front holds for all of it, and is not counted.
     change(run_folder / "summary.json", {"first_predictions": {"here": foreseen}})
-    held = judgement.front_on(load_run(run_folder), "here")
+    held = findings.front_on(load_run(run_folder), "here")
     assert held == "here: the 90 % interval held for 1 of 3 networks, each predicted before it was measured"
-    assert f"{held}." in write_report(run_folder).read_text()
+    assert f"{held}." in markdown_of(run_folder)
     change(run_folder / "summary.json", {"first_predictions": {"here": []}})
-    held = judgement.front_on(load_run(run_folder), "here")
+    held = findings.front_on(load_run(run_folder), "here")
     assert held == "here: no network was predicted with an interval before it was measured"
     assert summary["first_predictions"].keys() == {"here"}
 
@@ -167,7 +167,7 @@ def test_a_front_that_was_not_measured_shows_gaps_not_numbers(run_folder: Path) 
         network["latency"]["here"] |= unknown
         network["dropped"] = False
     change(run_folder / "summary.json", {"front": summary["front"], "budgets": []})
-    text = write_report(run_folder).read_text()
+    text = markdown_of(run_folder)
     assert "– / –" in text
     assert "here: no network of the front was measured" in text
 
@@ -175,12 +175,12 @@ def test_a_front_that_was_not_measured_shows_gaps_not_numbers(run_folder: Path) 
 @pytest.mark.parametrize(
     ("edit", "sentence"),
     [
-        ({"repeat_noise": 0.08}, "Warning: the device is unsteady"),
+        ({"repeat_noise": 0.08}, "Warning: the device is noisy"),
         ({"repeat_noise": None}, "repeat noise is unknown"),
-        ({"mape_macs_linear": 0.02}, "a line through MACs does as well"),
-        ({"kendall_tau": 0.6}, "often ranked the wrong way round"),
+        ({"mape_macs_linear": 0.02}, "a line through MACs is as accurate"),
+        ({"kendall_tau": 0.6}, "often ranked wrongly"),
         ({"coverage_90": 0.5}, "they are too narrow"),
-        ({"bias": -0.03}, "networks look 3.0 % faster than they are"),
+        ({"bias": -0.03}, "networks are predicted 3.0 % faster than measured"),
         ({"n_test": 8}, "8 unseen networks are few"),
     ],
 )
@@ -189,22 +189,22 @@ def test_warnings_about_the_predictor_are_told_only_where_they_apply(
 ) -> None:
     path = run_folder / "latency" / "here" / "score.json"
     change(path, {"n_test": 40})
-    assert "Warning" not in " ".join(predictor_judgement.predictor_warnings(load_run(run_folder).scores["here"]))
+    assert "Warning" not in " ".join(predictor_findings.reliability(load_run(run_folder).scores["here"]))
     change(path, edit)
-    warnings = " ".join(predictor_judgement.predictor_warnings(load_run(run_folder).scores["here"]))
+    warnings = " ".join(predictor_findings.reliability(load_run(run_folder).scores["here"]))
     assert "Warning" in warnings
     assert sentence in warnings
 
 
 @pytest.mark.parametrize(
     ("history", "verdict"),
-    [([1.0, 2.0, 2.5, 3.0], "more would likely find better"), ([1.0, 2.0, 2.0, 2.01], "it had settled")],
+    [([1.0, 2.0, 2.5, 3.0], "more would likely find better"), ([1.0, 2.0, 2.0, 2.01], "the search had converged")],
 )
 def test_search_is_judged_by_what_its_last_quarter_added(run_folder: Path, history: list[float], verdict: str) -> None:
     counts = [30, 60, 90, 120]
     edit = {"hypervolume_by_batch": history, "evaluations_by_batch": counts}
     change(run_folder / "search" / "result.json", edit)
-    said = judgement.search(load_run(run_folder))
+    said = findings.search(load_run(run_folder))
     assert verdict in said
     assert "the last 30 added" in said
 
@@ -218,7 +218,7 @@ def test_front_order_is_fastest_first(run_folder: Path) -> None:
 def test_a_report_needs_no_torch_and_no_pyplot(run_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(run_folder, tmp_path / "copy")
     code = (
-        "import sys; from pathlib import Path; from edgenas.report.markdown import write_report; "
+        "import sys; from pathlib import Path; from edgenas.report.writing import write_report; "
         "write_report(Path(sys.argv[1])); "
         "assert not {'torch', 'onnxruntime', 'matplotlib.pyplot'} & set(sys.modules)"
     )
@@ -226,12 +226,12 @@ def test_a_report_needs_no_torch_and_no_pyplot(run_folder: Path, tmp_path: Path)
 
 
 def test_warnings_about_the_fronts_measurements_are_told(run_folder: Path) -> None:
-    assert "the timer warnings" not in write_report(run_folder).read_text()
+    assert "have warnings" not in markdown_of(run_folder)
     summary = json.loads((run_folder / "summary.json").read_text())
     summary["front"][0]["latency"]["here"]["warnings"] = ["3 of 8 processes: too noisy"]
     (run_folder / "summary.json").write_text(json.dumps(summary))
-    told = f"here: the timer warnings 1 of {len(summary['front'])} measurements: 3 of 8 processes: too noisy"
-    assert told in write_report(run_folder).read_text()
+    warning = f"here: 1 of {len(summary['front'])} measurements have warnings: 3 of 8 processes: too noisy"
+    assert warning in markdown_of(run_folder)
 
 
 def test_of_a_step_told_twice_after_a_kill_the_last_row_counts(run_folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The chosen network block by block, with what each block costs on each device."""
+"""The blocks of the chosen network, with the latency of each block on each device."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from edgenas.space.space import SearchSpace
 
 
 @dataclass(frozen=True)
-class Block:
+class NetworkBlock:
     """A block of the chosen network.
 
     Attributes:
-        name: where it stands, like `stage2.block1`.
+        name: its position, like `stage2.block1`.
         what: its operators in words.
         shape: of its output, like `14 × 14 × 24`.
         macs: multiply-accumulates of one image.
@@ -40,8 +40,8 @@ class Block:
     measured: frozenset[str]
 
 
-def read_blocks(folder: Path, arch: str, num_classes: int, devices: tuple[str, ...]) -> tuple[Block, ...]:
-    """The blocks of a network of a run; none where the run folder says too little to tell.
+def read_blocks(folder: Path, arch: str, num_classes: int, devices: tuple[str, ...]) -> tuple[NetworkBlock, ...]:
+    """Return the blocks of a network of a run; none where the run folder lacks its space or latencies.
 
     Args:
         folder: of the run.
@@ -52,27 +52,26 @@ def read_blocks(folder: Path, arch: str, num_classes: int, devices: tuple[str, .
     try:
         space = load_space(folder / "space.yaml")
         specs = list(space.unroll(space.parse(arch), num_classes))
-        known = {device: _costs(folder / "latency" / device, space) for device in devices}
+        costs = {device: _block_costs(folder / "latency" / device, space) for device in devices}
     except UserError:
-        # Runs of other versions are shown without this part.
         return ()
-    costs = {device: own.known(specs).tolist() for device, own in known.items()}
-    timed = {device: getattr(own, "measured_us", {}) for device, own in known.items()}
+    latencies = {device: own.known(specs).tolist() for device, own in costs.items()}
+    timed = {device: getattr(own, "measured_us", {}) for device, own in costs.items()}
     return tuple(
-        Block(
+        NetworkBlock(
             name=spec.name,
             what=described(spec),
             shape=f"{spec.out_size} × {spec.out_size} × {spec.out_channels}",
             macs=cost([spec]).macs,
-            latency_us={d: None if math.isnan(own[place]) else own[place] for d, own in costs.items()},
+            latency_us={d: None if math.isnan(own[index]) else own[index] for d, own in latencies.items()},
             measured=frozenset(device for device, own in timed.items() if spec.key in own),
         )
-        for place, spec in enumerate(specs)
+        for index, spec in enumerate(specs)
     )
 
 
-def chosen_blocks(run: Run) -> tuple[Block, ...]:
-    """The blocks of a run's chosen network; none where there is no such network, or too little is known."""
+def chosen_blocks(run: Run) -> tuple[NetworkBlock, ...]:
+    """Return the blocks of a run's chosen network; none without such a network, or where they are unknown."""
     chosen = run.summary.chosen
     if chosen is None or not run.dataset.num_classes:
         return ()
@@ -80,21 +79,21 @@ def chosen_blocks(run: Run) -> tuple[Block, ...]:
 
 
 def block_header(devices: Sequence[str]) -> list[str]:
-    """Of a table of blocks."""
-    return ["block", "what it is", "output", "MACs", *[f"ms on {device}" for device in devices]]
+    """Return the columns of `block_rows`."""
+    return ["block", "operators", "output", "MACs", *[f"ms on {device}" for device in devices]]
 
 
-def block_rows(network: Sequence[Block], devices: Sequence[str]) -> list[list[str]]:
-    """A row for each block: what it is, and what it costs on each device."""
+def block_rows(network: Sequence[NetworkBlock], devices: Sequence[str]) -> list[list[str]]:
+    """Return a row for each block: its operators, MACs, and its latency on each device."""
     return [[b.name, b.what, b.shape, f"{b.macs:,}", *(_time(b, device) for device in devices)] for b in network]
 
 
-def _time(block: Block, device: str) -> str:
+def _time(block: NetworkBlock, device: str) -> str:
     return ms(block.latency_us[device]) + ("" if device in block.measured else " (regressed)")
 
 
-def _costs(folder: Path, space: SearchSpace) -> BlockCosts | PaperCosts:
-    """What the predictor of a device knows of blocks; of one that an older version saved, what was measured alone."""
+def _block_costs(folder: Path, space: SearchSpace) -> BlockCosts | PaperCosts:
+    """Return the predictor's latencies of blocks; without a readable predictor, the measured ones alone."""
     try:
         return LatencyPredictor.load(folder / "predictor.json", space).blocks_
     except TableError:
@@ -103,7 +102,7 @@ def _costs(folder: Path, space: SearchSpace) -> BlockCosts | PaperCosts:
 
 
 def described(spec: BlockSpec) -> str:
-    """A block's operators in words."""
+    """Return a block's operators in words."""
     if isinstance(spec, StemSpec):
         return f"convolution {spec.kernel} × {spec.kernel}, stride {spec.stride}, {spec.activation}"
     if isinstance(spec, InvertedResidualSpec):
@@ -122,7 +121,7 @@ def described(spec: BlockSpec) -> str:
 
 
 def stages_of(arch: str) -> list[str]:
-    """An arch's text as lines for people: its resolution, then a line for each stage."""
+    """Return the text of an architecture as readable lines: its resolution, then a line for each stage."""
     resolution, *stages = arch.split("_")
     lines = [f"{resolution.removeprefix('r')} × {resolution.removeprefix('r')} pixels"]
     for number, stage in enumerate(stages):

@@ -17,10 +17,11 @@ from in_browser import chromium
 from PIL import Image
 
 from edgenas.files import write_json
-from edgenas.report import latency_figures
+from edgenas.report import latency_charts
+from edgenas.report.html import render_html
 from edgenas.report.load import load_run
-from edgenas.report.network import Block
-from edgenas.report.page import render_page, write_page
+from edgenas.report.network_blocks import NetworkBlock, stages_of
+from edgenas.report.sections import report_of
 
 LARGEST_BYTES = 8_000_000
 AWKWARD = ["</script><b>", "a, b | c", "七", "“quoted”", "x" * 60, "&amp;", "6", "7", "8", "9"]
@@ -47,6 +48,17 @@ def run_folder(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+def page_of(folder: Path) -> str:
+    return render_html(report_of(load_run(folder)))
+
+
+def written(folder: Path) -> Path:
+    """Write report.html alone, as its images take long to draw."""
+    path = folder / "report.html"
+    path.write_text(page_of(folder))
+    return path
+
+
 def drawn(html: str) -> dict[str, Any]:
     found = re.search(r'<script type="application/json" id="figures">(.*?)</script>', html, re.DOTALL)
     assert found is not None
@@ -54,8 +66,7 @@ def drawn(html: str) -> dict[str, Any]:
 
 
 def test_the_page_is_one_file_that_names_no_other(run_folder: Path) -> None:
-    page = write_page(run_folder)
-    assert page == run_folder / "report" / "report.html"
+    page = written(run_folder)
     assert page.stat().st_size < LARGEST_BYTES
     html = re.sub(r"<script>.*?</script>", "", page.read_text(), flags=re.DOTALL)
     assert not re.findall(r"""(?:src|href)=["'](?!#|data:)""", html)
@@ -66,12 +77,12 @@ def test_the_page_is_one_file_that_names_no_other(run_folder: Path) -> None:
 def test_every_figure_is_valid_plotly_and_has_a_finding(run_folder: Path) -> None:
     from plotly import graph_objects
 
-    html = render_page(load_run(run_folder))
+    html = page_of(run_folder)
     found = drawn(html)
     assert {name.rpartition("-")[0] for name in found} >= {
         "front",
         "predictor",
-        "optimism",
+        "accuracy",
         "classes",
         "training",
         "search",
@@ -86,7 +97,7 @@ def test_every_figure_is_valid_plotly_and_has_a_finding(run_folder: Path) -> Non
 
 def test_what_is_drawn_together_differs_by_more_than_colour(run_folder: Path) -> None:
     write_json(run_folder / "verify" / "understanding.json", understanding())
-    for name, figure in drawn(render_page(load_run(run_folder))).items():
+    for name, figure in drawn(page_of(run_folder)).items():
         looks = [json.dumps(without_colour(trace), sort_keys=True) for trace in figure["data"] if named(trace)]
         assert len(set(looks)) == len(looks), name
 
@@ -103,8 +114,7 @@ def without_colour(trace: dict[str, Any]) -> list[Any]:
 
 
 def test_every_network_of_the_front_is_in_the_table_and_in_the_figure(run_folder: Path) -> None:
-    run = load_run(run_folder)
-    html = render_page(run)
+    run, html = load_run(run_folder), page_of(run_folder)
     told = json.dumps(drawn(html))
     for network in run.summary.front:
         assert f"<td>{network.arch}</td>" in html
@@ -114,7 +124,7 @@ def test_every_network_of_the_front_is_in_the_table_and_in_the_figure(run_folder
 
 
 def test_labels_and_names_are_text_wherever_they_come(run_folder: Path) -> None:
-    html = render_page(load_run(run_folder))
+    html = page_of(run_folder)
     assert "</script><b>" not in html
     assert "&lt;/script&gt;&lt;b&gt;" in html
     names = drawn(html)[next(name for name in drawn(html) if name.startswith("classes"))]["data"][0]["y"]
@@ -126,18 +136,18 @@ def test_labels_and_names_are_text_wherever_they_come(run_folder: Path) -> None:
 def test_a_crowd_of_evaluations_is_thinned(run_folder: Path) -> None:
     rows = (run_folder / "search" / "evaluations.jsonl").read_text().splitlines()
     (run_folder / "search" / "evaluations.jsonl").write_text("\n".join(rows * 100) + "\n")
-    figure = latency_figures.front(load_run(run_folder), "here")
-    assert 1000 < len(figure["data"][0]["x"]) <= latency_figures.MOST_EVALUATIONS
-    assert "every 6th" in figure["data"][0]["name"]
+    cloud = latency_charts.front(load_run(run_folder), "here").series[0]
+    assert 1000 < len(cloud.x) <= latency_charts.MOST_EVALUATIONS
+    assert "every 6th" in cloud.name
 
 
 def test_a_run_without_a_choice_or_by_class_accuracy_has_its_page(run_folder: Path) -> None:
     (run_folder / "export" / "bundle" / "manifest.json").unlink()
-    assert "not recorded" in render_page(load_run(run_folder))
+    assert "not recorded" in page_of(run_folder)
     path = run_folder / "summary.json"
     summary = json.loads(path.read_text())
     path.write_text(json.dumps(summary | {"chosen": None, "int8": None}))
-    assert "No network was measured to meet every budget" in render_page(load_run(run_folder))
+    assert "No network was measured within every budget" in page_of(run_folder)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +161,7 @@ def browser() -> Iterator[Any]:
 def test_it_is_drawn_without_errors_at_phone_and_desktop_width(
     browser: Any, run_folder: Path, width: int, scheme: str
 ) -> None:
-    page = write_page(run_folder)
+    page = written(run_folder)
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True)
     opened = context.new_page()
     errors: list[str] = []
@@ -177,7 +187,7 @@ def test_it_is_drawn_without_errors_at_phone_and_desktop_width(
 
 def test_the_keyboard_goes_from_point_to_point_and_hover_shows_the_blocks(browser: Any, run_folder: Path) -> None:
     opened = browser.new_page(viewport={"width": 1280, "height": 800})
-    opened.goto(write_page(run_folder).as_uri())
+    opened.goto(written(run_folder).as_uri())
     opened.wait_for_selector("body[data-drawn]")
     opened.focus("#front-0")
     opened.keyboard.press("ArrowLeft")
@@ -195,7 +205,7 @@ def test_names_of_budgets_are_whole_within_their_figure(browser: Any, run_folder
     path = run_folder / "summary.json"
     summary = json.loads(path.read_text())
     path.write_text(json.dumps(summary | {"budgets": [*summary["budgets"], "here=0.43ms@p95"]}))
-    page = write_page(run_folder)
+    page = written(run_folder)
     for width in (360, 1280):
         opened = browser.new_page(viewport={"width": width, "height": 800})
         opened.goto(page.as_uri())
@@ -219,12 +229,12 @@ def test_blocks_that_were_not_timed_are_seen(
 ) -> None:
     known = {"what": "convolution", "shape": "8 × 8 × 8", "macs": 9, "latency_us": {"here": 5.0, "pi4": 9.0}}
     network = (
-        Block(name="stem", measured=frozenset({"here", "pi4"}), **known),
-        Block(name="head", measured=frozenset(), **known),
+        NetworkBlock(name="stem", measured=frozenset({"here", "pi4"}), **known),
+        NetworkBlock(name="head", measured=frozenset(), **known),
     )
-    monkeypatch.setattr("edgenas.report.page_sections.chosen_blocks", lambda run: network)
+    monkeypatch.setattr("edgenas.report.sections.chosen_blocks", lambda run: network)
     opened = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
-    opened.goto(write_page(run_folder).as_uri())
+    opened.goto(written(run_folder).as_uri())
     opened.wait_for_selector("body[data-drawn]")
     shot = Image.open(io.BytesIO(opened.locator("#network .figure").first.screenshot())).convert("RGB")
     opened.close()
@@ -233,8 +243,6 @@ def test_blocks_that_were_not_timed_are_seen(
 
 
 def test_archs_are_told_stage_by_stage() -> None:
-    from edgenas.report.network import stages_of
-
     assert stages_of(arch(0)) == [
         "20 × 20 pixels",
         "stage 0: 16 channels, k3e1",

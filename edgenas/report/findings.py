@@ -1,0 +1,273 @@
+"""What a finished run shows, as plain sentences: budgets, the front, the shipped file, training, search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edgenas.budget import Budget
+from edgenas.deploy.bundle.shipped_wording import accuracy_sentence, latency_sentences
+from edgenas.markup import name_in_sentence
+from edgenas.quantities import MICROSECONDS
+from edgenas.report.formats import count, duration, ms, number, percent, size
+from edgenas.report.network_blocks import NetworkBlock
+from edgenas.report.values import BundleFacts, Latency, Network, Run, ShippedLatency
+from edgenas.statistics.significance import standard_error
+
+RISING = 0.01
+"""Share of the final hypervolume, gained in about the last quarter, above which a search is called unfinished."""
+CLASS_COLUMNS = ("class", "test images", "top-1")
+
+
+def latency_budgets(run: Run, device: str) -> tuple[Budget, ...]:
+    """Return the latency budgets on a device."""
+    return tuple(b for b in run.summary.budgets if b.quantity.unit == MICROSECONDS and b.device == device)
+
+
+def meets(network: Network) -> bool | None:
+    """Return whether a network was measured within every latency budget; None where none was measured."""
+    verdicts = {latency.verdict for latency in network.latency.values()} - {None}
+    return verdicts == {"within"} if verdicts else None
+
+
+def front(run: Run) -> str:
+    """State how many networks of the front are within the budgets, and what was chosen."""
+    networks = run.summary.front
+    within = sum(meets(network) is True for network in networks)
+    chosen = run.summary.chosen
+    if chosen is None:
+        return f"None of {len(networks)} networks was measured within every budget"
+    lead = f"{within} of {len(networks)} networks were measured within every budget"
+    if not any(latency.p50_us for network in networks for latency in network.latency.values()):
+        lead = f"{len(networks)} networks are predicted to be within every budget, and none was measured"
+    elif all(meets(network) is None for network in networks):
+        lead = f"{len(networks)} networks form the front"
+    name = "the chosen one" if chosen.onnx is None else "the file that ships"
+    return f"{lead}; {name} reaches {percent(chosen.val_top1, 2)} validation top-1"
+
+
+def shipped(run: Run) -> list[str]:
+    """Return sentences on the shipped file's latency and accuracy, and the run's notes; none without a file."""
+    chosen = run.summary.chosen
+    if chosen is None or chosen.test_top1 is None:
+        return []
+    latency = {device: measured.model_dump() for device, measured in chosen.latency.items()}
+    return [*latency_sentences(latency), accuracy_sentence(chosen.test_top1, chosen.val_top1), *run.summary.notes]
+
+
+def accuracy_source(run: Run) -> str | None:
+    """State where accuracies come from and their error; None where the run's own supernet computed them."""
+    source = run.summary.accuracy
+    if source is None:
+        return None
+    if source.rows is None:
+        return f"Accuracies are predictions of `{source.predictor}`; their error is unknown"
+    return (
+        f"Accuracies of {source.rows:,} architectures were measured elsewhere (`{source.file}`), and those of all "
+        f"others are predicted from them: leaving one out, the root mean square error is {number(source.rmse_points)} "
+        f"points, Kendall's tau {number(source.kendall_tau)}, and {percent(source.coverage_90, 0)} are within their "
+        "90 % interval"
+    )
+
+
+def front_warnings(run: Run, device: str) -> str | None:
+    """State the timer's warnings about measurements of the front; None without any."""
+    measurements = [n.latency[device].warnings for n in run.summary.front if device in n.latency]
+    flagged = [warnings for warnings in measurements if warnings]
+    if not flagged:
+        return None
+    return f"{device}: {len(flagged)} of {len(measurements)} measurements have warnings: {flagged[0][0]}"
+
+
+def front_on(run: Run, device: str) -> str:
+    """State how many intervals, each predicted before its network was measured, contain the measured latency."""
+    if all(device not in one.latency or one.latency[device].p50_us is None for one in run.summary.front):
+        return f"{device}: no network of the front was measured"
+    predictions = run.summary.first_predictions.get(device, ())
+    pairs = [(one.interval_us, one.p50_us) for one in predictions if one.interval_us is not None]
+    if not pairs:
+        return f"{device}: no network was predicted with an interval before it was measured"
+    held = sum(low <= p50_us <= high for (low, high), p50_us in pairs)
+    coverage = next(one.coverage for one in predictions if one.interval_us is not None)
+    interval = f"the {percent(coverage, 0)} interval" if coverage else "the interval"
+    return f"{device}: {interval} held for {held} of {len(pairs)} networks, each predicted before it was measured"
+
+
+def optimism(run: Run) -> str:
+    """Compare validation and test top-1 of the chosen network."""
+    chosen = run.summary.chosen
+    if chosen is None or chosen.test_top1 is None:
+        return "The chosen network was not scored on the test images"
+    gap = 100 * (chosen.val_top1 - chosen.test_top1)
+    # The counts are of the run's own images, not of those that a new classifier was trained on.
+    n = None if _trained_on_other_images(run) else run.dataset.counts.get("test")
+    of = f" of {n:,} images" if n else ""
+    noise = f" (its own sampling error is about ±{100 * standard_error(chosen.test_top1, n):.1f} points)" if n else ""
+    side = "below" if gap > 0 else "above"
+    return f"Its test top-1{of} is {abs(gap):.1f} points {side} the validation top-1{noise}"
+
+
+def _trained_on_other_images(run: Run) -> bool:
+    return run.summary.finetune is not None and run.summary.finetune.val_top1_before is None
+
+
+def finetuned(run: Run) -> str:
+    """State what fine-tuning changed; empty where there was none."""
+    tuning = run.summary.finetune
+    if tuning is None:
+        return ""
+    fresh = tuning.start == "fresh"
+    images = f"{tuning.training_images:,} images of " if tuning.training_images else ""
+    epochs = f" ({round(tuning.epochs, 2):g} epochs)" if tuning.epochs else ""
+    lead = f"{'Trained from scratch' if fresh else 'Fine-tuned'} for {duration(tuning.seconds)}{epochs}"
+    weights = "from fresh weights" if fresh else "from the inherited weights"
+    lead = f"{lead} on {images}{name_in_sentence(tuning.dataset)}, {weights}"
+    if tuning.val_top1_before is None:
+        return f"{lead} and with a new classifier for its classes: validation top-1 {percent(tuning.val_top1_after)}"
+    before = "with the inherited ones" if fresh else "before"
+    change = f"validation top-1 {percent(tuning.val_top1_before)} {before}, {percent(tuning.val_top1_after)} after"
+    unused = "" if tuning.val_top1_after > tuning.val_top1_before else "; the network is exported as it was before"
+    return f"{lead}: {change}{unused}"
+
+
+def training(run: Run) -> str:
+    """State how the loss developed, and what the smallest and the largest subnet reach."""
+    if not run.steps:
+        imported = run.config["train"].get("epochs") == 0
+        return f"Weights are those of `{run.config['train']['init']}`" if imported else "No training step was recorded"
+    first, last = run.steps[0].loss, _last_loss(run)
+    lead = f"Loss fell from {first:.2f} to {last:.2f} in {run.steps[-1].epoch:.3g} epochs"
+    if first <= last:
+        lead = f"Warning: the loss did not fall ({first:.2f} to {last:.2f})"
+    if not run.validations:
+        return lead
+    ends = ", ".join(f"{name} {percent(value)}" for name, value in run.validations[-1].top1.items())
+    return f"{lead}; validation top-1 at the end: {ends}"
+
+
+def _last_loss(run: Run) -> float:
+    """Return the mean loss of the last twentieth of the steps, since that of one step is noisy."""
+    last = run.steps[-max(1, len(run.steps) // 20) :]
+    return sum(step.loss for step in last) / len(last)
+
+
+def supernet(run: Run) -> str | None:
+    """State the supernet's size, how it was trained, and its images; None where the run has no supernet."""
+    facts = run.summary.supernet
+    if facts is None or run.summary.accuracy is not None:
+        return None
+    trained = "weights used without training"
+    if facts.images_per_second:
+        trained = f"trained for {duration(facts.train_seconds)} at {facts.images_per_second:,.0f} images/s"
+    splits = ", ".join(f"{n:,} {split}" for split, n in run.dataset.counts.items())
+    return (
+        f"Supernet of space `{run.summary.space}`: {count(facts.params)} parameters, {trained}. "
+        f"Images of {name_in_sentence(run.dataset.name)}, {run.dataset.num_classes} classes: {splits}"
+    )
+
+
+def search(run: Run) -> str:
+    """State whether the search had converged."""
+    facts = run.search
+    history, counts = facts.hypervolume_by_batch, facts.evaluations_by_batch
+    lead = f"{facts.evaluations} evaluations in {duration(facts.seconds)}"
+    if facts.exhausted:
+        return f"{lead}: every network within the budgets was evaluated"
+    if len(history) < 4 or history[-1] <= 0:
+        return f"{lead}; too few to judge whether the search had converged"
+    n, before = max(pair for pair in zip(counts, history, strict=True) if pair[0] <= max(0.75 * counts[-1], counts[0]))
+    gain = (history[-1] - before) / history[-1]
+    lead = f"{lead}; the last {counts[-1] - n} added {percent(gain)} of the hypervolume"
+    return f"{lead}: more would likely find better" if gain > RISING else f"{lead}: the search had converged"
+
+
+def blocks(device: str, network: Sequence[NetworkBlock], whole_us: float | None) -> str:
+    """State which block takes most time, and how the blocks' sum compares with the whole network."""
+    rows = [(block, value) for block in network if (value := block.latency_us.get(device)) is not None]
+    if not rows:
+        return f"{device}: the latency of single blocks is unknown"
+    total = sum(value for _, value in rows)
+    slowest, most = max(rows, key=lambda row: row[1])
+    lead = f"{device}: {slowest.name} takes most, {percent(most / total, 0)} of the blocks' sum of {ms(total)} ms"
+    if len(rows) < len(network):
+        return f"{lead}; the latency of {len(network) - len(rows)} blocks is unknown"
+    if whole_us:
+        lead += f"; the whole network was measured at {ms(whole_us)} ms"
+    regressed = sum(device not in block.measured for block in network)
+    return lead + (f"; {regressed} of {len(network)} blocks were not timed but regressed" if regressed else "")
+
+
+def device_blocks(run: Run, network: Sequence[NetworkBlock]) -> dict[str, str]:
+    """Return `blocks` of the chosen network, by device."""
+    measured = chosen_latency(run)
+    return {
+        device: blocks(device, network, measured[device].p50_us if device in measured else None)
+        for device in run.devices
+    }
+
+
+def memory(run: Run) -> list[str]:
+    """Return the memory that the chosen network was measured to take, a sentence for each device that reports it."""
+    return [
+        f"{device}: loading and running it made the timer's process grow by {size(latency.model_rss_bytes)}, to "
+        f"{size(latency.process_rss_bytes)} at most with the runtime and what was timed beside it"
+        for device, latency in chosen_latency(run).items()
+        if latency.model_rss_bytes is not None and latency.process_rss_bytes is not None
+    ]
+
+
+def chosen_latency(run: Run) -> Mapping[str, Latency | ShippedLatency]:
+    """Return the latency of the shipped file by device; without a file, that of the chosen network."""
+    chosen = run.summary.chosen
+    if chosen is None or chosen.latency:
+        return {} if chosen is None else chosen.latency
+    return {network.arch: network.latency for network in run.summary.front}.get(chosen.arch, {})
+
+
+@dataclass(frozen=True)
+class Star:
+    """The point of a figure that stands for the shipped file, or for the chosen network."""
+
+    name: str
+    latency_us: float
+    val_top1: float
+
+
+def stars(run: Run, device: str) -> list[Star]:
+    """Return the point of the shipped file on a device, or without one that of the chosen network."""
+    chosen = run.summary.chosen
+    if chosen is None:
+        return []
+    if device in chosen.latency:
+        return [Star("file that ships", chosen.latency[device].p50_us, chosen.val_top1)]
+    rows = [(n.val_top1, n.latency[device]) for n in run.networks if n.arch == chosen.arch and device in n.latency]
+    times = [(val_top1, latency.p50_us or latency.predicted_us) for val_top1, latency in rows]
+    return [Star("chosen", latency_us, val_top1) for val_top1, latency_us in times if latency_us is not None]
+
+
+def by_class(run: Run) -> str:
+    """State which class is hardest, and its sampling error."""
+    rows = [] if run.bundle is None else _class_rates(run.bundle)
+    if not rows:
+        return "Accuracy by class was not recorded"
+    (hardest, low, images), (_, high, _) = rows[0], rows[-1]
+    lead = f"{name_in_sentence(hardest)} is hardest, {percent(low)} of {images:,} test images"
+    error = 100 * standard_error(low, images)
+    tail = f" (sampling error of the former about ±{error:.1f} points)" if error else ""
+    return f"{lead}; the easiest class reaches {percent(high)}{tail}"
+
+
+def _class_rates(bundle: BundleFacts) -> list[tuple[str, float, int]]:
+    """Return class, test top-1 and images of each class that has images, hardest first."""
+    scores = bundle.accuracy
+    rows = zip(bundle.classes, scores.test_top1_by_class, scores.test_images_by_class, strict=False)
+    return sorted(((name, rate, images) for name, rate, images in rows if rate is not None), key=lambda row: row[1])
+
+
+def class_rows(run: Run) -> list[list[str]]:
+    """Return each class under `CLASS_COLUMNS`; none where accuracy by class is unknown."""
+    if run.bundle is None:
+        return []
+    scores = run.bundle.accuracy
+    rows = zip(run.bundle.classes, scores.test_images_by_class, scores.test_top1_by_class, strict=False)
+    return [[name, f"{images:,}", percent(rate)] for name, images, rate in rows]

@@ -1,0 +1,195 @@
+"""Figures of latency: the front, the blocks of a network, and predicted against measured latency."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from edgenas.deploy.bundle.shipped_wording import milliseconds
+from edgenas.report import findings, predictor_findings
+from edgenas.report.figure import Axis, Figure, Interval, Look, ReferenceLine, Series
+from edgenas.report.formats import ms, percent
+from edgenas.report.network_blocks import NetworkBlock, stages_of
+from edgenas.report.values import Latency, Network, Run
+
+MOST_EVALUATIONS = 2000
+"""Evaluations drawn behind the front; of more, every n-th one."""
+Numbered = tuple[int, Network, Latency]
+"""A network of the front with its number and its latency on the figure's device."""
+
+
+def front(run: Run, device: str) -> Figure:
+    """Draw validation top-1 against latency: evaluated, predicted with intervals, and measured."""
+    networks = [(i, n, n.latency[device]) for i, n in enumerate(run.networks, 1) if device in n.latency]
+    stars = findings.stars(run, device)
+    lines = tuple(ReferenceLine(budget.limit / 1e3, budget.name) for budget in findings.latency_budgets(run, device))
+    series = (_evaluated(run, device), _predicted(networks), *_measured(networks), *_stars(run, stars))
+    times, heights = _extent(networks, [line.x for line in lines], stars)
+    return Figure(
+        findings.front_on(run, device),
+        Axis(f"latency on {device} (ms)", times),
+        Axis("validation top-1 (%)", heights),
+        tuple(one for one in series if one.x),
+        lines,
+    )
+
+
+def _evaluated(run: Run, device: str) -> Series:
+    evaluations = [one for one in run.evaluations if device in one.latency_us]
+    step = -(-len(evaluations) // MOST_EVALUATIONS) or 1
+    shown = evaluations[::step]
+    return Series(
+        "evaluated, predicted latency" + (f" (every {step}th)" if step > 1 else ""),
+        [one.latency_us[device] / 1e3 for one in shown],
+        [100 - 100 * one.error for one in shown],
+        Look("faint", "circle", size=5),
+        notes=[[one.arch] for one in shown],
+    )
+
+
+def _predicted(networks: Sequence[Numbered]) -> Series:
+    rows = [(i, n, latency) for i, n, latency in networks if latency.predicted_us is not None]
+    coverage = next((latency.coverage for _, _, latency in rows if latency.coverage), None)
+    name = f"predicted, {percent(coverage, 0)} interval" if coverage else "predicted"
+    times = [latency.interval_us or (latency.predicted_us or 0.0,) * 2 for _, _, latency in rows]
+    heights = [network.val_top1_interval or (network.val_top1,) * 2 for _, network, _ in rows]
+    uncertain = any(low < high for low, high in heights)
+    # Measured points carry the number; a network without one is numbered at its prediction.
+    labels = [str(number) if latency.p50_us is None else "" for number, _, latency in rows]
+    return Series(
+        name,
+        [(latency.predicted_us or 0.0) / 1e3 for _, _, latency in rows],
+        [100 * network.val_top1 for _, network, _ in rows],
+        Look("blue", "ring", size=12),
+        x_interval=[(low / 1e3, high / 1e3) for low, high in times],
+        y_interval=[(100 * low, 100 * high) for low, high in heights] if uncertain else (),
+        notes=[_notes(*row) for row in rows],
+        labels=labels if any(labels) else (),
+    )
+
+
+def _measured(networks: Sequence[Numbered]) -> list[Series]:
+    def series(name: str, look: Look, value: Callable[[Numbered], float | None], *, numbered: bool) -> Series:
+        rows = [(row, time_us) for row in networks if (time_us := value(row)) is not None]
+        return Series(
+            name,
+            [time_us / 1e3 for _, time_us in rows],
+            [100 * network.val_top1 for (_, network, _), _ in rows],
+            look,
+            notes=[_notes(*row) for row, _ in rows],
+            labels=[str(number) for (number, _, _), _ in rows] if numbered else (),
+        )
+
+    def p50(row: Numbered, *, dropped: bool) -> float | None:
+        return row[2].p50_us if row[1].dropped is dropped else None
+
+    return [
+        series("measured p95", Look("ink", "tick", size=10), lambda row: row[2].p95_us, numbered=False),
+        series("measured p50", Look("ink", "square", size=8), lambda row: p50(row, dropped=False), numbered=True),
+        series(
+            "measured p50, dropped", Look("red", "cross", size=10), lambda row: p50(row, dropped=True), numbered=True
+        ),
+    ]
+
+
+def _stars(run: Run, stars: Sequence[findings.Star]) -> list[Series]:
+    stages = stages_of(run.summary.chosen.arch) if run.summary.chosen else []
+    return [
+        Series(
+            star.name,
+            [star.latency_us / 1e3],
+            [100 * star.val_top1],
+            Look("orange", "star", size=18),
+            notes=[
+                [f"{percent(star.val_top1, 2)} validation top-1, {milliseconds(star.latency_us)} ms", *stages],
+            ],
+        )
+        for star in stars
+    ]
+
+
+def _notes(number: int, network: Network, latency: Latency) -> list[str]:
+    interval = latency.interval_us
+    return [
+        f"{number}: {percent(network.val_top1)} validation top-1",
+        f"predicted {ms(latency.predicted_us)} ms" + (f" ({ms(interval[0])} to {ms(interval[1])})" if interval else ""),
+        f"measured p50 {ms(latency.p50_us)}, p95 {ms(latency.p95_us)} ms",
+        *stages_of(network.arch),
+    ]
+
+
+def _extent(
+    networks: Sequence[Numbered], limits: Sequence[float], stars: Sequence[findings.Star]
+) -> tuple[Interval | None, Interval | None]:
+    """Return ranges that show the front, its budgets and the shipped file; other evaluations may lie outside."""
+    times = [*limits, *(star.latency_us / 1e3 for star in stars)]
+    for _, _, latency in networks:
+        values = (latency.p50_us, latency.p95_us, latency.predicted_us, *(latency.interval_us or ()))
+        times += [value / 1e3 for value in values if value is not None]
+    if not times:
+        return None, None
+    heights = [
+        100 * val_top1 for val_top1 in [*(n.val_top1 for _, n, _ in networks), *(star.val_top1 for star in stars)]
+    ]
+    pad, rise = 0.08 * (max(times) - min(times)) or 0.1, 0.2 * (max(heights) - min(heights)) or 1.0
+    return (max(0.0, min(times) - pad), max(times) + pad), (min(heights) - rise, max(heights) + rise)
+
+
+def predictor(run: Run, device: str) -> Figure:
+    """Draw predicted against measured latency of unseen networks, with bands of ±5 and ±10 % and the repeat noise."""
+    score = run.scores[device]
+    finding = f"{device}: {predictor_findings.error(score)}"
+    measured = [network.measured_us / 1e3 for network in score.held_out]
+    predicted = [network.predicted_us / 1e3 for network in score.held_out]
+    x, y = f"measured p50 on {device} (ms)", "predicted (ms)"
+    if not measured:
+        return Figure(finding, Axis(x), Axis(y), ())
+    ends = (0.93 * min(*measured, *predicted), 1.07 * max(*measured, *predicted))
+    bands = [("±10 %", 0.10, Look("blue", line="dot")), ("±5 %", 0.05, Look("blue", line="dash"))]
+    if score.repeat_noise is not None:
+        name = f"repeat noise ±{percent(score.repeat_noise)}"
+        bands.append((name, score.repeat_noise, Look("ink", line="dashdot", width=1)))
+    points = Series(
+        "unseen network",
+        measured,
+        predicted,
+        Look("orange", "circle"),
+        notes=[
+            [f"off by {100 * (network.predicted_us / network.measured_us - 1):+.1f} %", *stages_of(network.arch)]
+            for network in score.held_out
+        ],
+    )
+    series = (
+        *[_band(ends, name, share, look) for name, share, look in bands],
+        Series("predicted = measured", ends, ends, Look("ink", line="solid", width=1), reference=True),
+        points,
+    )
+    return Figure(finding, Axis(x, ends), Axis(y, ends), series)
+
+
+def _band(ends: Interval, name: str, share: float, look: Look) -> Series:
+    lower, upper = ([(1 + side * share) * end for end in ends] for side in (-1, 1))
+    return Series(name, ends, lower, look, "band", upper=upper, reference=True)
+
+
+def blocks(network: Sequence[NetworkBlock], device: str, finding: str) -> Figure:
+    """Draw the latency of each block from the stem (top) to the head; regressed ones are hatched."""
+    series = []
+    for name, timed, look in (("timed", True, Look("blue")), ("regressed", False, Look("orange", hatched=True))):
+        rows = [b for b in network if (device in b.measured) is timed and b.latency_us.get(device) is not None]
+        series.append(
+            Series(
+                name,
+                [(b.latency_us[device] or 0.0) / 1e3 for b in rows],
+                [b.name for b in rows],
+                look,
+                "bars",
+                labels=[b.shape for b in rows],
+                notes=[[b.what, f"{b.macs:,} MACs", f"output {b.shape}"] for b in rows],
+            )
+        )
+    return Figure(
+        finding,
+        Axis(f"latency on {device} (ms)", from_zero=True),
+        Axis("", categories=[b.name for b in network]),
+        tuple(one for one in series if one.x),
+    )

@@ -1,0 +1,149 @@
+"""Figures of studies: inherited accuracies, baselines, strategies; and of a model's blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from edgenas.report import study_findings
+from edgenas.report.evidence_values import Compared, Trust, Worth
+from edgenas.report.figure import LOOKS, Axis, Figure, Look, ReferenceLine, Series, categories_of
+from edgenas.report.formats import count, ms
+from edgenas.report.image import Image, draw
+
+
+def ranking(trust: Trust) -> list[Figure]:
+    """Draw inherited against standalone top-1, and both by MACs."""
+    groups = [
+        (name, look, [subnet for subnet in trust.subnets if subnet.grouped is grouped])
+        for name, grouped, look in (("of near-equal MACs", True, LOOKS[0]), ("others", False, LOOKS[2]))
+    ]
+    ends = [100 * end(subnet.alone for subnet in trust.subnets) for end in (min, max)]
+    equal = Series("equal", ends, ends, Look("faint", line="solid"), reference=True)
+    finding = study_findings.ranking(trust)
+    scratch, inherited = "validation top-1, trained from scratch (%)", "inherited (%)"
+    against = tuple(
+        Series(name, _scratch(rows), _inherited(rows), replace(look, line=None), notes=_notes(rows))
+        for name, look, rows in groups
+    )
+    by_macs = []
+    for name, look, rows in groups:
+        macs, notes = [row.macs / 1e6 for row in rows], _notes(rows)
+        by_macs.append(Series(f"inherited, {name}", macs, _inherited(rows), replace(look, line=None), notes=notes))
+        hollow = Look(look.colour, "ring" if look.marker == "circle" else "up")
+        by_macs.append(Series(f"from scratch, {name}", macs, _scratch(rows), hollow, notes=notes))
+    return [
+        Figure(finding, Axis(scratch), Axis(inherited), (equal, *against)),
+        Figure(finding, Axis("million MACs"), Axis("validation top-1 (%)"), tuple(by_macs)),
+    ]
+
+
+def _scratch(rows: Sequence[Compared]) -> list[float]:
+    return [100 * row.alone for row in rows]
+
+
+def _inherited(rows: Sequence[Compared]) -> list[float]:
+    return [100 * row.inherited for row in rows]
+
+
+def _notes(rows: Sequence[Compared]) -> list[list[str]]:
+    return [[row.arch, f"{count(row.macs)} MACs"] for row in rows]
+
+
+def ranking_image(trust: Trust) -> Image:
+    """Draw the image that `edgenas study ranking` writes."""
+    return draw(ranking(trust), study_findings.ranking(trust), {})
+
+
+def baselines(worth: Worth) -> list[Figure]:
+    """Draw test top-1 of every seed against measured latency; and, where it is known, total time by budgets."""
+    contenders = {"edgenas": (worth.edgenas,), **{name: rival.seeds for name, rival in worth.rivals.items()}}
+    series = tuple(
+        Series(
+            f"{name}, {len(rows)} run{'s' if len(rows) > 1 else ''}",
+            [row.p50_us / 1e3 for row in rows],
+            [100 * row.test_top1 for row in rows],
+            replace(LOOKS[(number + 2) % len(LOOKS)], line=None),
+            notes=[[f"seed {row.seed}, {row.network}"] for row in rows],
+        )
+        for number, (name, rows) in enumerate(contenders.items())
+    )
+    x = Axis(f"measured p50 on {worth.device} (ms)", from_zero=True)
+    accuracy = Figure(study_findings.baselines(worth), x, Axis("test top-1 (%)"), series)
+    table = worth.crossover.table
+    if not table:
+        return [accuracy]
+    numbers = [row.budgets for row in table]
+    minutes = [
+        Series("one supernet", numbers, [row.shared_seconds / 60 for row in table], LOOKS[1]),
+        Series("each from scratch", numbers, [row.alone_seconds / 60 for row in table], LOOKS[0]),
+    ]
+    lines = tuple(ReferenceLine(number, colour="ink") for number in dict.fromkeys(worth.crossover.budgets or ()))
+    x, y = Axis("budgets", from_zero=True), Axis("total time (minutes)", from_zero=True)
+    return [accuracy, Figure(study_findings.crossing(worth), x, y, tuple(minutes), lines)]
+
+
+def baselines_image(worth: Worth) -> Image:
+    """Draw the image that `edgenas study baselines` writes."""
+    return draw(baselines(worth), study_findings.baselines(worth), {"device": [worth.device]})
+
+
+def strategies_image(study: Mapping[str, Any]) -> Image:
+    """Draw medians over the seeds, in bands from the least to the greatest, by evaluations and by seconds.
+
+    Args:
+        study: as `search.race.summarise` returns it.
+    """
+    finding = study_findings.strategies(study)
+    figures = [_race(study["strategies"], axis, finding) for axis in ("evaluations", "seconds")]
+    return draw(figures, finding, {"strategy": study["strategies"]})
+
+
+def _race(results: Mapping[str, Any], axis: str, finding: str) -> Figure:
+    bands, medians, low = [], [], 1.0
+    for number, (name, result) in enumerate(results.items()):
+        # A look for each of twelve strategies: the second six have no markers.
+        look = LOOKS[number % len(LOOKS)]
+        look = replace(look, size=5, marker=look.marker if number < len(LOOKS) else None)
+        curve = result[f"by_{axis}"]
+        x, median = curve[axis], curve["median"]
+        bands.append(
+            Series("", x, curve["least"], Look(look.colour), "band", curve["greatest"], stepped=True, reference=True)
+        )
+        medians.append(Series(f"{name}, {len(result['seeds'])} seeds", x, median, look, stepped=True))
+        # The steep start, which all strategies share, would hide how they differ.
+        reached = [share for share in median if share > 0]
+        low = min([low, *reached[len(reached) // 10 :][:1]])
+    y = Axis("share of the hypervolume reached", (max(0.0, low - 0.05), 1.01))
+    return Figure(finding, Axis(axis, from_zero=True), y, (*bands, *medians))
+
+
+def draw_blocks(model: str, p50_us: float, blocks: Sequence[Mapping[str, Any]]) -> Image:
+    """Draw the latency of a model's blocks as bars.
+
+    Args:
+        model: its name.
+        p50_us: of the whole model, in microseconds.
+        blocks: name, time_us, share and bound (`memory` or `arithmetic`) of each, in the order of execution.
+    """
+    names = [block["name"] for block in blocks]
+    labels = dict(zip(range(len(blocks)), categories_of(names), strict=True))
+    series = []
+    for bound, look in (("memory", Look("blue", hatched=True)), ("arithmetic", Look("orange"))):
+        rows = [(labels[row], block) for row, block in enumerate(blocks) if block["bound"] == bound]
+        series.append(
+            Series(
+                f"bound by {bound}",
+                [block["time_us"] / 1e3 for _, block in rows],
+                [label for label, _ in rows],
+                look,
+                "bars",
+                labels=[f"{100 * block['share']:.1f} %" for _, block in rows],
+            )
+        )
+    longest = max(blocks, key=lambda block: block["time_us"])
+    finding = f"{model}: {ms(p50_us)} ms an image; {longest['name']} takes most, {100 * longest['share']:.0f} %"
+    x, y = Axis("latency (ms)", from_zero=True), Axis("", categories=list(labels.values()))
+    figure = Figure(finding, x, y, tuple(one for one in series if one.x))
+    return draw([figure], finding, {"block": names, "model": [model]})
