@@ -374,11 +374,13 @@ def in_run_folder() -> Iterator[Case]:
     settings |= {"runtime_version": ('"', '"0.9.'), "device": ('"here"', '"there"')}
     for key, (old, new) in settings.items():
         edit = replaced("run/latency/here/meta.json", f'"{key}": {old}', f'"{key}": {new}')
-        yield Case(f"table of another {key}", edit, ("search", "run"), f"another setting ({key} is ", stage="search")
+        yield Case(
+            f"table of another {key}", edit, ("search", "run"), f"another setting ({key}: expected ", stage="search"
+        )
     space = replaced("run/latency/here/table.csv", "tiny-16@", "other-16@")
-    yield Case("table of another space", space, ("train", "run"), "holds no network of tiny-16@", stage="train")
+    yield Case("table of another space", space, ("train", "run"), "expected networks of tiny-16@", stage="train")
     classes = replaced("run/latency/here/predictor.json", '"num_classes": 10', '"num_classes": 12')
-    yield Case("predictor of other classes", classes, ("search", "run"), "of 12 classes, wanted 10", stage="search")
+    yield Case("predictor of other classes", classes, ("search", "run"), "expected 10 classes, got 12", stage="search")
     other = replaced("run/latency/here/predictor.json", '"space": "tiny-16@', '"space": "other@')
     yield Case("predictor of another space", other, ("search", "run"), "learned on space 'other@", stage="search")
     digits = replaced("run/data.json", '"digest": "', '"digest": "0')

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -17,38 +19,44 @@ from edgenas.space.space import Genes, SearchSpace
 
 Floats = npt.NDArray[np.float64]
 COMPUTED = (MACS, WEIGHT_BYTES, PEAK_ACTIVATION_BYTES)
-"""The quantities of a `CostTable`, in the order of its columns."""
+"""The quantities of a `CostTable`."""
 
 
+@dataclass(frozen=True)
 class CostTable:
-    """Lookup table of the costs of a space's networks, see `space.cost`: a search needs thousands at a time."""
+    """Lookup table of the costs of a space's networks, see `space.cost`: a search needs thousands at a time.
 
-    def __init__(
-        self, space: SearchSpace, num_classes: int, variant: GraphVariant = "direct", precision: Precision = "fp32"
-    ) -> None:
-        """Compute the costs of every block of the space once.
+    The costs of every block of the space are computed once, when the first are asked for.
 
-        Args:
-            space: the search space.
-            num_classes: number of classes of the networks.
-            variant: graph variant, which peak activation bytes depend on.
-            precision: precision of the file whose weight bytes are computed. Peak activation bytes are always those of
-                fp32, which int8 stays below.
-        """
+    Attributes:
+        space: the search space.
+        num_classes: number of classes of the networks.
+        variant: graph variant, which peak activation bytes depend on.
+        precisions: precisions of the files that are deployed. Weight bytes are those of the largest file. Peak
+            activation bytes are always those of fp32, which int8 stays below.
+    """
 
-        def of_blocks(blocks: Sequence[BlockSpec]) -> Floats:
-            return np.array([self._costs(block, variant, precision) for block in blocks], dtype=float)
+    space: SearchSpace
+    num_classes: int
+    variant: GraphVariant = "direct"
+    precisions: Sequence[Precision] = ("fp32",)
 
-        self._table = GeneTable.of(space, num_classes, of_blocks)
+    @cached_property
+    def _table(self) -> GeneTable:
+        return GeneTable.of(self.space, self.num_classes, self._block_costs)
 
-    @staticmethod
-    def _costs(block: BlockSpec, variant: GraphVariant, precision: Precision) -> list[int]:
-        costs = cost([block], variant)
-        weight_bytes = costs.weight_bytes if precision == "fp32" else int8_weight_bytes([block])
-        return [costs.macs, weight_bytes, costs.peak_activation_bytes]
+    def _block_costs(self, blocks: Sequence[BlockSpec]) -> Floats:
+        """Return MACs, peak activation bytes, and weight bytes in each precision, a row for each block."""
+        rows = []
+        for block in blocks:
+            costs = cost([block], self.variant)
+            weight_bytes = {"fp32": costs.weight_bytes, "int8": int8_weight_bytes([block])}
+            rows.append([costs.macs, costs.peak_activation_bytes, *map(weight_bytes.__getitem__, self.precisions)])
+        return np.array(rows, dtype=float)
 
     def __call__(self, quantity: Quantity, genes: Genes) -> Floats:
         """Return a quantity of `COMPUTED` for canonical genes, shape (n, genes), as values of shape (n,)."""
-        columns = self._table.maxima(genes) if quantity == PEAK_ACTIVATION_BYTES else self._table.sums(genes)
-        values: Floats = columns[:, COMPUTED.index(quantity)]
-        return values
+        if quantity == PEAK_ACTIVATION_BYTES:
+            return np.asarray(self._table.maxima(genes)[:, 1])
+        sums = self._table.sums(genes)
+        return np.asarray(sums[:, 0] if quantity == MACS else sums[:, 2:].max(axis=1))

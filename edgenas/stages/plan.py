@@ -20,9 +20,10 @@ from edgenas.runs.run_devices import resolve_devices, run_devices
 from edgenas.space.cost import cost
 from edgenas.space.graph_variant import GRAPH_VARIANTS
 from edgenas.space.space import SearchSpace
+from edgenas.stages.computed_budgets import check_computed_budgets, used_precisions, weight_bytes_notes
 from edgenas.stages.fastest_variant import NETWORKS as VARIANT_NETWORKS
 from edgenas.stages.feasibility_notes import feasibility_lines
-from edgenas.stages.limits import check_on_paper, file_notes, run_limits, used_precisions
+from edgenas.stages.limits import run_limits
 from edgenas.stages.plan_timing import time_network
 from edgenas.stages.start import check_folder, resolve
 from edgenas.stages.training_length import too_few_steps
@@ -93,7 +94,7 @@ def plan_run(
     if config.accuracy is not None:
         return _plan_told(config, described, space, begun)
     sizes = set_size(config.images, config.seed)
-    check_on_paper(config.budgets, space, sizes.num_classes, described)
+    check_computed_budgets(config.budgets, space, sizes.num_classes, described)
     in_int8 = sum(device.run.precision == "int8" for device in described)
     if in_int8 or config.export.precision == "int8":
         check_quantiser_images(config, sizes.train)
@@ -177,7 +178,7 @@ def plan_budgets(config: RunConfig, folder: Path, reach: Reach | None = None) ->
     if begun is not None and begun.done("profile"):
         limits = run_limits(begun, classes)
         used = used_precisions(run_devices(begun).values())
-        return feasibility_lines(limits.feasibility, limits.budgets) + file_notes(limits.budgets, used)
+        return feasibility_lines(limits.feasibility, limits.budgets) + weight_bytes_notes(limits.budgets, used)
     space = begun.space if begun else config.load_space()
     timed = [
         f"budget {budget}: checked once the device is profiled"
@@ -185,13 +186,13 @@ def plan_budgets(config: RunConfig, folder: Path, reach: Reach | None = None) ->
         if budget.quantity.per_device
     ]
     devices = list(run_devices(begun).values()) if begun else resolve_devices(config.devices, reach)
-    return check_on_paper(config.budgets, space, classes, devices) + timed
+    return check_computed_budgets(config.budgets, space, classes, devices) + timed
 
 
 def _plan_profile(config: RunConfig, described: list[Device], space: SearchSpace, begun: Run | None) -> list[StagePlan]:
     """The one stage of a run without images."""
     classes = config.num_classes or 0
-    check_on_paper(config.budgets, space, classes, described)
+    check_computed_budgets(config.budgets, space, classes, described)
     plan = make_plan(space, classes, blocks=config.profile.blocks, networks=config.profile.networks, seed=0)
     in_int8 = sum(device.run.precision == "int8" for device in described)
     stage = _profile_stage(config, space, plan, classes, len(described), in_int8)
@@ -202,7 +203,7 @@ def _plan_told(config: RunConfig, described: list[Device], space: SearchSpace, b
     """The stages of a run whose accuracies are told from elsewhere; none needs an image but the export."""
     assert config.accuracy is not None
     source = open_source(config.accuracy, space)
-    check_on_paper(config.budgets, space, source.num_classes, described)
+    check_computed_budgets(config.budgets, space, source.num_classes, described)
     devices = sum(device.is_measured for device in described)
     weights = cost(space.unroll(space.largest, source.num_classes)).weight_bytes
     measured = config.verify.networks if devices else 0

@@ -25,7 +25,7 @@ from edgenas.search.strategies.by_name import check_strategy
 from edgenas.space.narrow import narrow
 from edgenas.space.space import SearchSpace
 from edgenas.stages.choice import check_weights
-from edgenas.stages.limits import check_on_paper, file_notes, used_precisions
+from edgenas.stages.computed_budgets import check_computed_budgets, used_precisions, weight_bytes_notes
 from edgenas.stages.warm_start import check_initial
 from edgenas.training.data.dataset import set_size
 from edgenas.training.initial_weights import check_init
@@ -57,8 +57,8 @@ def start_run(config: RunConfig, folder: Path, progress: Progress | None = None,
     prove_writable(folder / LOCK)
     devices, space = resolve(config, reach)
     run = Run(folder, config, space, reach)
-    check_on_paper(config.budgets, run.space, _checked_classes(run, devices, progress), devices)
-    for note in file_notes(config.budgets, used_precisions(devices)):
+    check_computed_budgets(config.budgets, run.space, _checked_classes(run, devices, progress), devices)
+    for note in weight_bytes_notes(config.budgets, used_precisions(devices)):
         LOGGER.warning("note: %s", note)
     with locked(folder):
         # Again, since another process may have been quicker.

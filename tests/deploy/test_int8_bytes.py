@@ -19,9 +19,9 @@ from edgenas.latency.device import Device, DeviceRun
 from edgenas.quantities import MACS, PEAK_ACTIVATION_BYTES, WEIGHT_BYTES
 from edgenas.space.cost import cost, int8_weight_bytes
 from edgenas.space.loading import load_space
+from edgenas.stages.computed_budgets import check_computed_budgets, used_precisions, weight_bytes_notes
 from edgenas.stages.computed_costs import CostTable
 from edgenas.stages.int8_export import run_recipes
-from edgenas.stages.limits import check_on_paper, file_notes, used_precisions
 
 FP32 = Device(name="a", cpu="c", os="o")
 INT8 = Device(name="b", cpu="c", os="o", run=DeviceRun(precision="int8"))
@@ -57,7 +57,7 @@ def test_runs_quantise_in_the_form_that_is_counted() -> None:
 def test_costs_by_genes_are_those_of_the_networks() -> None:
     archs = [SMALL.smallest, SMALL.largest, *random_archs(SMALL, 10, 0)]
     expected = [int8_weight_bytes(SMALL.unroll(arch, 10)) for arch in archs]
-    table = CostTable(SMALL, 10, precision="int8")
+    table = CostTable(SMALL, 10, precisions=["int8"])
     np.testing.assert_array_equal(table(WEIGHT_BYTES, SMALL.encode(archs)), expected)
     for quantity in (MACS, PEAK_ACTIVATION_BYTES):
         np.testing.assert_array_equal(
@@ -70,18 +70,18 @@ def test_a_budget_is_of_the_file_that_devices_run() -> None:
     smallest = SMALL.unroll(SMALL.smallest, 10)
     limit = (int8_weight_bytes(smallest) + cost(smallest).weight_bytes) / 2
     budget = Budget(WEIGHT_BYTES, limit=limit)
-    assert check_on_paper([budget], SMALL, 10, [INT8])
+    assert check_computed_budgets([budget], SMALL, 10, [INT8])
     for devices in ([], [FP32], [FP32, INT8]):
         with pytest.raises(ConfigError, match="weight_bytes"):
-            check_on_paper([budget], SMALL, 10, devices)
+            check_computed_budgets([budget], SMALL, 10, devices)
 
 
 def test_which_file_a_budget_is_of_is_said_where_devices_run_int8() -> None:
     budgets = [parse_budget(text) for text in ("weight_bytes=400kB", "macs=1G", "1ms")]
     table = Device(name="t", cpu="c", os="o", run=DeviceRun(transport="table", precision="int8"))
     assert used_precisions([table]) == ["fp32"]
-    assert file_notes(budgets, used_precisions([FP32])) == []
-    (note,) = file_notes(budgets, used_precisions([INT8]))
-    assert note.startswith("budget weight_bytes=400000B is of int8 files")
-    (note,) = file_notes(budgets, used_precisions([INT8, FP32]))
-    assert "of fp32 and of int8 files" in note
+    assert weight_bytes_notes(budgets, used_precisions([FP32])) == []
+    (note,) = weight_bytes_notes(budgets, used_precisions([INT8]))
+    assert note.startswith("budget weight_bytes=400000B limits int8 files")
+    (note,) = weight_bytes_notes(budgets, used_precisions([INT8, FP32]))
+    assert "limits fp32 and int8 files" in note

@@ -10,11 +10,12 @@ from edgenas.budget import Budget, parse_budget
 from edgenas.config.reading import load_config
 from edgenas.errors import ConfigError
 from edgenas.quantities import MACS
+from edgenas.search.feasibility import Feasibility, find_feasibility
 from edgenas.space.cost import cost
 from edgenas.space.loading import load_space
 from edgenas.space.space import Genes
+from edgenas.stages.computed_budgets import check_computed_budgets
 from edgenas.stages.feasibility_notes import as_limits, feasibility_lines, require_feasible
-from edgenas.stages.limits import check_on_paper, space_feasibility
 from edgenas.stages.plan import plan_budgets
 from edgenas.stages.start import start_run
 
@@ -30,20 +31,20 @@ def test_a_budget_on_paper_below_the_smallest_network_is_refused_with_the_range(
     with pytest.raises(
         ConfigError, match=r"budget macs=\d+ cannot be met: the space reaches from macs=.* to macs="
     ) as said:
-        check_on_paper([wanted], SPACE, 10)
+        check_computed_budgets([wanted], SPACE, 10)
     nearest = parse_budget(str(said.value).rpartition("can be met: ")[2])
     assert macs_of(SPACE.smallest) <= nearest.limit <= 1.01 * macs_of(SPACE.smallest)
-    assert check_on_paper([nearest], SPACE, 10)
+    assert check_computed_budgets([nearest], SPACE, 10)
 
 
 def test_the_share_within_a_budget_is_that_of_the_space() -> None:
     rng = np.random.default_rng(5)
     macs = [macs_of(SPACE.sample(rng)) for _ in range(600)]
-    (line,) = check_on_paper([Budget(MACS, limit=float(np.median(macs)))], SPACE, 10)
+    (line,) = check_computed_budgets([Budget(MACS, limit=float(np.median(macs)))], SPACE, 10)
     share = float(line.partition(": ")[2].partition("%")[0])
     assert share == pytest.approx(50, abs=7)
     # Latency is no matter of paper.
-    assert check_on_paper([parse_budget("0.001us")], SPACE, 10) == []
+    assert check_computed_budgets([parse_budget("0.001us")], SPACE, 10) == []
 
 
 def test_budgets_that_clash_are_named_with_limits_that_do_not() -> None:
@@ -53,13 +54,16 @@ def test_budgets_that_clash_are_named_with_limits_that_do_not() -> None:
         share = (genes / np.maximum(SPACE.n_choices - 1, 1)).mean(axis=1)
         return 5.0 + 10 * (share if budget.device == "here" else 1 - share)
 
-    feasibility = space_feasibility(SPACE, as_limits(budgets, opposed), seed=0)
+    def find(budgets: list[Budget], seed: int) -> Feasibility:
+        return find_feasibility(SPACE.n_choices, as_limits(budgets, opposed), repair=SPACE.canonical, seed=seed)
+
+    feasibility = find(budgets, seed=0)
     with pytest.raises(
         ConfigError, match=r"here=0.009ms and pi4=0.009ms can be met one by one, but not together"
     ) as said:
         require_feasible(feasibility, budgets)
     nearest = [parse_budget(text) for text in str(said.value).rpartition("can be met: ")[2].split(", ")]
-    again = space_feasibility(SPACE, as_limits(nearest, opposed), seed=1)
+    again = find(nearest, seed=1)
     assert again.feasible
     require_feasible(again, nearest)
     lines = feasibility_lines(again, nearest)

@@ -210,7 +210,8 @@ def test_tables_of_another_precision_or_recipe_are_refused(copy: Run, device: st
     meta = read_json(path)
     meta["identity"][field] = value
     write_json(path, meta)
-    with pytest.raises(TableError, match=f"latency table of {device} is of another setting .*{field} is {value}, want"):
+    message = f"latency table of {device} is of another setting .*{field}: expected .*, got {value}"
+    with pytest.raises(TableError, match=message):
         run_limits(copy, 10)
 
 

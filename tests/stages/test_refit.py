@@ -25,7 +25,7 @@ from edgenas.runs.folder import Run, open_run
 from edgenas.runs.run_data import run_classes
 from edgenas.stages import measuring, verify
 from edgenas.stages.first_predictions import FirstPrediction
-from edgenas.stages.limits import run_limits, unasked_limit_us
+from edgenas.stages.limits import default_limit_us, run_limits
 from edgenas.stages.profile import run_predictors, run_table
 from edgenas.stages.refit import FILE, keep_measured, refits, refitted
 from edgenas.stages.search import run_search
@@ -166,9 +166,9 @@ def test_a_budget_that_nobody_asked_for_gives_way_where_the_machine_slowed_down(
     default = run.config.verify.model_copy(update={"refits": VerifyConfig().refits})
     run = dataclasses.replace(run, config=run.config.model_copy(update={"budgets": (), "verify": default}))
     table = {row.key: row.p50_us for row in run_table(run, "here").rows}
-    before = unasked_limit_us(run.space, run_predictors(run)["here"], run.config.seed)
+    before = default_limit_us(run.space, run_predictors(run)["here"], run.config.seed)
     (profiled,) = run_limits(run, run_classes(run)).budgets
-    assert (profiled.quantity, profiled.limit) == ("p50", before)
+    assert (profiled.quantity, profiled.limit) == (LATENCY, before)
     # Nothing of the space is within it any more.
     factor = 1.2 * before / table[run.space.smallest.id]
     slower_than_predicted(run, lambda us: factor, monkeypatch)

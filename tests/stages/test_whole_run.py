@@ -22,7 +22,7 @@ from edgenas.config.reading import load_config
 from edgenas.files import read_jsonl, write_json
 from edgenas.latency.predictor import Archs, Floats, LatencyPredictor
 from edgenas.runs.folder import STAGES, open_run
-from edgenas.stages.limits import unasked_limit_us
+from edgenas.stages.limits import default_limit_us
 from edgenas.stages.search import run_search
 from edgenas.training.data.dataset import load_dataset
 from edgenas.training.data.preprocess import Preprocess
@@ -70,7 +70,7 @@ def test_the_default_budget_leaves_out_the_slowest_third_of_the_space() -> None:
 
     predictor = Predictor(SMALL)
     predictor.calibrated_ = False
-    limit = unasked_limit_us(SMALL, predictor, seed=0)
+    limit = default_limit_us(SMALL, predictor, seed=0)
     rng = np.random.default_rng(99)
     others = predictor.predict([SMALL.sample(rng) for _ in range(2000)])
     assert 0.6 < np.mean(others <= limit) < 2 / 3
