@@ -112,7 +112,7 @@ PLACES: dict[str, tuple[str, tuple[Place, ...]]] = {
         ),
     ),
     "supernet/result.json": ("done", (("params",), ("train_seconds",), ("images_per_second",))),
-    "supernet/schedule.json": ("train", (("steps",), ("schema_version",), ("circumstances",), ("init_sha256",))),
+    "supernet/fixed_settings.json": ("train", (("steps",), ("schema_version",), ("circumstances",), ("init_sha256",))),
     "search/result.json": (
         "verify",
         (

@@ -1,7 +1,6 @@
-"""A little problem, two classes told apart by which half of the image is bright, and its training.
+"""A small problem with two classes that differ in which half of the image is bright, and its training.
 
-As a program it trains in a folder, so that a test can kill it: `python halves.py FOLDER EPOCHS`, with a checkpoint
-after every few steps.
+`python halves.py FOLDER EPOCHS` trains in a folder, with a checkpoint after every few steps, for tests that kill it.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from edgenas.supernet.supernet import SuperNet
 from edgenas.training import training_loop as loop
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.data.split import Split
-from edgenas.training.setup import Progress
+from edgenas.training.progress import Progress
 
 CONFIG = TrainConfig(
     recipe="sandwich", epochs=1, batch_size=8, learning_rate=3e-3, augment=AugmentConfig(shift=0.1, flip=True)
 )
 STEPS = 6
-"""Of one epoch."""
+"""Steps of one epoch."""
 CLASSES = ("top", "bottom")
 
 

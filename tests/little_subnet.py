@@ -1,4 +1,4 @@
-"""A little network that has learned the digits, a twin of it that int8 ruins, and their int8 files."""
+"""A small network trained on digits, a twin of it with a large accuracy drop in int8, and their int8 files."""
 
 from __future__ import annotations
 
@@ -31,12 +31,11 @@ def digits() -> Dataset:
 
 
 def trained(dataset: Dataset, steps: int = 100) -> Subnet:
-    """The smallest subnet, by itself."""
+    """Return the smallest subnet, trained from scratch."""
     torch.manual_seed(0)
     subnet = SuperNet(SMALL, dataset.num_classes).extract(ARCH).train()
     optimizer = torch.optim.Adam(subnet.parameters(), lr=5e-3)
-    for step in range(steps):
-        batch = dataset.train.take(batch_indices(len(dataset.train), 64, 0, step))
+    for batch in dataset.train.stream(batch_indices(len(dataset.train), 64, 0, range(steps))):
         optimizer.zero_grad()
         F.cross_entropy(subnet(PREPROCESS(batch.tensor())), batch.labels).backward()
         optimizer.step()
@@ -45,10 +44,10 @@ def trained(dataset: Dataset, steps: int = 100) -> Subnet:
 
 
 def spoiled(subnet: Subnet, octaves: float) -> Subnet:
-    """The same function, but channels that one range must hold differ by up to `octaves` powers of two.
+    """Return a subnet of the same function whose channels in one range differ by up to `octaves` powers of two.
 
-    Where ReLU stands between a depthwise convolution and the one behind it, what scales a channel of the first up
-    scales it down in the second (arXiv 1906.04721, section 4.1, done the other way round).
+    Where a ReLU lies between a depthwise convolution and the next one, the first is scaled up by channel and the second
+    is scaled down (the reverse of arXiv 1906.04721, section 4.1).
     """
     twin, generator = fold_norms(subnet), torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -63,7 +62,7 @@ def spoiled(subnet: Subnet, octaves: float) -> Subnet:
 
 
 def int8_file(subnet: Subnet, calibration: Tensor, folder: Path, *, seven_bit_weights: bool = False) -> Path:
-    """Both ends in fp32, ranges from the smallest to the greatest value."""
+    """Write the int8 file with both ends in fp32 and min-max ranges; return its path."""
     recipe = QuantiserRecipe("minmax", "ends", seven_bit_weights)
     model = export_onnx(subnet, folder / "fp32.onnx")
     inputs = PREPROCESS(calibration).numpy()

@@ -44,13 +44,13 @@ def test_stand_ins_of_models_and_weights_are_named(data: bytes, cause: str, tmp_
     from edgenas.deploy.onnx.runtime import open_session
     from edgenas.space.loading import load_space
     from edgenas.supernet.ofa import import_ofa_checkpoint
-    from edgenas.training.checkpoint import opened
+    from edgenas.training.checkpoint import open_checkpoint
 
     path = tmp_path / "model.onnx"
     path.write_bytes(data)
 
     def checkpoint() -> None:
-        with opened(path, "train again"):
+        with open_checkpoint(path, "train again"):
             pass
 
     for read in (

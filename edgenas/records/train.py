@@ -44,6 +44,21 @@ class ValidationRow(Record):
     top1: dict[str, Fraction]
 
 
+class ResumeRow(Record):
+    """A row of supernet/training.jsonl: a resumed training, and whether it can equal an undisturbed one bit for bit."""
+
+    kind: Literal["resume"] = "resume"
+    step: Count
+    bit_identical: bool
+
+
+class InitialWeightsRow(Record):
+    """A row of supernet/training.jsonl: weights taken from a file as they are, and its digest."""
+
+    kind: Literal["initial weights"] = "initial weights"
+    init_sha256: str | None
+
+
 class PoolRecord(Record):
     """supernet/pool.json: the subnets that are trained, where not the whole space is."""
 

@@ -28,7 +28,7 @@ from edgenas.stages.plan_timing import time_network
 from edgenas.stages.start import check_folder, resolve
 from edgenas.stages.training_length import too_few_steps
 from edgenas.training.data.dataset import set_size
-from edgenas.training.fixed_settings import Schedule
+from edgenas.training.fixed_settings import FixedSettings
 from edgenas.training.recipe import takes_pool
 from edgenas.training.setup import count_steps
 from edgenas.training.standalone import epochs_of
@@ -99,7 +99,7 @@ def plan_run(
     if in_int8 or config.export.precision == "int8":
         check_quantiser_images(config, sizes.train)
     validation_images = min(sizes.validation, config.search.validation_images or sizes.validation)
-    schedule = Schedule.read(folder / "supernet")
+    schedule = FixedSettings.load(folder / "supernet")
     training = config.training
     steps = schedule.steps if schedule else count_steps(training, sizes.train)
     step_seconds, image_seconds = time_network(config, space, sizes.num_classes, max(1, steps), progress)

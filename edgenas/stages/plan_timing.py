@@ -23,9 +23,9 @@ from edgenas.space.space import SearchSpace
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.data.split import Split
 from edgenas.training.materialise import materialise, top1
-from edgenas.training.recipe import lesson_at
+from edgenas.training.recipe import plan_step
 from edgenas.training.setup import compute_device
-from edgenas.training.training_step import lesson_backward
+from edgenas.training.training_step import accumulate_gradients
 
 TRAINING_SECONDS, SCORING_SECONDS = 4.0, 2.0
 """Allowances. Only what a batch of two takes may exceed them."""
@@ -112,7 +112,7 @@ def extrapolated(found: Sequence[Timing], size: int) -> float:
 def _lesson_macs(config: RunConfig, space: SearchSpace, steps: int) -> list[float]:
     """Return the multiply-accumulates of some steps, spread over the training: its phases may differ."""
     count = max(1, min(LESSONS, steps))
-    lessons = (lesson_at(space, config.training, config.seed, place * steps // count, steps) for place in range(count))
+    lessons = (plan_step(space, config.training, config.seed, place * steps // count, steps) for place in range(count))
     return [float(macs_of(space, lesson.archs).sum()) for lesson in lessons]
 
 
@@ -127,11 +127,11 @@ def _middle(space: SearchSpace) -> tuple[Arch, float]:
 
 def _time_step(net: SuperNet, batch: Tensor, labels: Tensor, config: RunConfig, step: int, steps: int) -> float:
     training = config.training
-    lesson = lesson_at(net.space, training, config.seed, step, steps)
+    lesson = plan_step(net.space, training, config.seed, step, steps)
     teacher = net.extract(net.space.largest).eval() if lesson.teacher == "frozen" else None
     _finished(batch)
     started = time.perf_counter()
-    lesson_backward(
+    accumulate_gradients(
         net, batch, labels, lesson, teacher=teacher, precision=training.precision, at_a_time=training.at_a_time
     )
     _finished(batch)

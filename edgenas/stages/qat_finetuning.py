@@ -9,7 +9,7 @@ from typing import Any
 from edgenas.runs.folder import Progress, Run
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.dataset import Dataset
-from edgenas.training.qat import STEPS, fine_tune
+from edgenas.training.qat import STEPS, finetune_for_int8
 
 DUE_ABOVE = 0.01
 """Of validation top-1 lost to int8, above which `export.quantisation_aware: auto` fine-tunes."""
@@ -60,7 +60,7 @@ def fine_tuned(
 ) -> tuple[Subnet, float]:
     """The fine-tuned subnet, and the seconds that it took. `subnet` is left as it was."""
     started = time.perf_counter()
-    tuned = fine_tune(
+    tuned = finetune_for_int8(
         subnet,
         dataset.train,
         run.config.training,

@@ -57,7 +57,7 @@ class Subnets:
         kept = self._kept(arch, path)
         if kept is not None:
             return kept
-        subnet = materialise(self._net, arch, self._images, most=self.images)
+        subnet = materialise(self._net, arch, self._images, max_images=self.images)
         statistics = plain(_statistics(subnet))
         header = {"schema_version": SCHEMA_VERSION, **described, SUM: _sum(statistics)}
         write_bytes(path, safetensors.torch.save(statistics, {"edgenas": json.dumps(header)}))

@@ -22,9 +22,10 @@ from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.data.split import Split
-from edgenas.training.fixed_settings import Schedule
+from edgenas.training.fixed_settings import FixedSettings
 from edgenas.training.materialise import recalibrate
-from edgenas.training.standalone import ROUNDS, Progress, epochs_of, fresh_subnet, step_seconds, steps_of, train_network
+from edgenas.training.progress import StepProgress
+from edgenas.training.standalone import ROUNDS, epochs_of, fresh_subnet, step_seconds, steps_of, train_network
 from edgenas.training.training_log import steps_taken
 
 SUPERNETS_OWN = {
@@ -95,7 +96,7 @@ class Lone:
         steps: int,
         seed: int,
         folder: Path,
-        progress: Progress,
+        progress: StepProgress,
         arch: Arch | None = None,
     ) -> Iterator[tuple[Subnet, float]]:
         """A network trained from fresh weights, on the CPU, with its training's own statistics; and the seconds.
@@ -127,7 +128,7 @@ def supernet_epochs(run: Run, dataset: Dataset) -> float:
     Of a training that stopped early, those that it took.
     """
     folder, config = run.result_path("train").parent, run.config.training
-    schedule = Schedule.read(folder)
+    schedule = FixedSettings.load(folder)
     if schedule is None:
         return config.epochs or 0.0
     taken = steps_taken(folder) if run.done("train") else None

@@ -15,15 +15,17 @@ from edgenas.supernet.subnet import num_parameters
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
 from edgenas.training.data.dataset import Dataset
-from edgenas.training.distributed import ALONE, Processes
-from edgenas.training.fixed_settings import tell_other_minutes
+from edgenas.training.distributed import SINGLE_PROCESS, Processes
+from edgenas.training.fixed_settings import warn_if_minutes_differ
 from edgenas.training.initial_weights import load_whole
 from edgenas.training.optimizer import make_optimizer
 from edgenas.training.setup import compute_device
 from edgenas.training.training_loop import train
 
 
-def run_train(run: Run, progress: Progress, *, minutes: float | None = None, processes: Processes = ALONE) -> None:
+def run_train(
+    run: Run, progress: Progress, *, minutes: float | None = None, processes: Processes = SINGLE_PROCESS
+) -> None:
     """Train the run's supernet, or go on with it; for `minutes` instead of the config's epochs, if that is said first.
 
     Where accuracies come from elsewhere nothing is trained: the weights that the config names are taken as they are.
@@ -45,7 +47,7 @@ def run_train(run: Run, progress: Progress, *, minutes: float | None = None, pro
         if processes.first and not run.done("train"):
             _take_weights(run, folder, progress)
         return
-    tell_other_minutes(folder, minutes)
+    warn_if_minutes_differ(folder, minutes)
     if run.done("train"):
         return
     dataset = run_dataset(run)

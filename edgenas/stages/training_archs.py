@@ -12,7 +12,7 @@ from edgenas.runs.run_data import run_classes
 from edgenas.space.arch import Arch
 from edgenas.space.feasible_samples import allowed
 from edgenas.stages.limits import Limits, unchecked_limits
-from edgenas.training.distributed import ALONE, Processes
+from edgenas.training.distributed import SINGLE_PROCESS, Processes
 from edgenas.training.initial_weights import init_file
 from edgenas.training.recipe import takes_pool
 
@@ -22,7 +22,7 @@ ARCHS = 4096
 LOGGER = logging.getLogger(__name__)
 
 
-def run_pool(run: Run, num_classes: int, processes: Processes = ALONE) -> tuple[Arch, ...] | None:
+def run_pool(run: Run, num_classes: int, processes: Processes = SINGLE_PROCESS) -> tuple[Arch, ...] | None:
     """The run's pool, drawn if there is none yet; None where its recipe takes none.
 
     Args:

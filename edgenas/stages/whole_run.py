@@ -21,7 +21,7 @@ from edgenas.stages.search import run_search
 from edgenas.stages.summary import write_summary
 from edgenas.stages.train import run_train
 from edgenas.stages.verify import run_verify
-from edgenas.training.distributed import joined
+from edgenas.training.distributed import join_process_group
 from edgenas.training.setup import compute_device
 
 LOGGER = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def train_together(begin: Callable[[], Run], reopen: Callable[[], Run], device: 
         ConfigError: a batch cannot be shared by the processes.
         EdgenasError: another process has ended; the last checkpoint is kept.
     """
-    with joined(compute_device(device)) as processes:
+    with join_process_group(compute_device(device)) as processes:
         if processes.first:
             run = begin()
             with locked(run.folder):

@@ -25,7 +25,7 @@ from edgenas.studies.baseline_networks import Scale, Timer, at_scale
 from edgenas.studies.baseline_sizes import MOBILENET, RANDOM, Entry, Settled, Sizer, Wanted
 from edgenas.studies.worker_pool import train_each
 from edgenas.training.data.dataset import Dataset
-from edgenas.training.fixed_settings import Schedule
+from edgenas.training.fixed_settings import FixedSettings
 from edgenas.training.materialise import top1
 
 FOLDER = "worth"
@@ -225,7 +225,7 @@ def _threads(run: Run, worth: Worth) -> int | None:
     Raises:
         ConfigError: there are others now.
     """
-    schedule, now = Schedule.read(run.result_path("train").parent), torch.get_num_threads()
+    schedule, now = FixedSettings.load(run.result_path("train").parent), torch.get_num_threads()
     before = None if schedule is None else schedule.circumstances.get("threads")
     if schedule is None or schedule.circumstances.get("device") != "cpu":
         return None

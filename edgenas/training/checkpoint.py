@@ -1,4 +1,4 @@
-"""Checkpoints: safetensors, with what they are of and how far training went as JSON in the file's own header.
+"""Checkpoints: safetensors files whose header describes the training and its progress as JSON.
 
 Nothing in a safetensors file is executed when it is read.
 """
@@ -27,22 +27,22 @@ from edgenas.supernet.pixels import Pixels
 FILE_NAME = "checkpoint.safetensors"
 BEST_NAME = "best.safetensors"
 """Weights of the best validation so far, where training may stop early."""
-ANEW = "delete it to train anew"
+DELETE = "delete it to train from scratch"
 PICKLES = (b"PK\x03\x04", b"\x80")
-"""First bytes of what `torch.save` writes, now and formerly."""
+"""First bytes of pickles, which `torch.save` writes in a zip archive or bare."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a checkpoint is of, and how far training went.
+    """The header of a checkpoint: what was trained, and how far.
 
     Attributes:
         step: optimiser steps done.
-        seconds: time spent in them.
-        space: structure_id of the supernet's space; empty in files that are older than this field.
-        dataset: name of the set it was trained.
-        classes: of that set.
-        pixels: what it was trained input values to mean; None in files that are older than this field.
+        seconds: seconds spent in them.
+        space: structure_id of the supernet's space; empty for a standalone network.
+        dataset: name of the training set; empty for a standalone network.
+        classes: classes of that set; empty for a standalone network.
+        pixels: normalisation and crop of the training images.
     """
 
     step: Annotated[int, Field(ge=0)]
@@ -50,10 +50,10 @@ class Header:
     space: str = ""
     dataset: str = ""
     classes: tuple[str, ...] = ()
-    pixels: Pixels | None = None
+    pixels: Pixels = Pixels()
 
     def dump(self) -> str:
-        """As it stands in a file's header."""
+        """Return the header as JSON text."""
         return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self), "num_classes": len(self.classes)})
 
 
@@ -64,7 +64,7 @@ def save(
     header: Header,
     average: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write weights, optimiser state, and an average of the weights, if there is one, atomically."""
+    """Write the weights, the optimiser's state and the average of the weights, if there is one, atomically."""
     tensors = {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
@@ -73,33 +73,33 @@ def save(
 
 
 def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors as a file can hold them: on the CPU, contiguous."""
+    """Return tensors that can be written to a file: detached, on the CPU, contiguous."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def save_best(folder: Path, net: nn.Module) -> None:
-    """Write weights that training may come back to, atomically."""
+    """Write the weights of the best validation so far, atomically."""
     write_bytes(folder / BEST_NAME, safetensors.torch.save(plain({f"net.{k}": v for k, v in net.state_dict().items()})))
 
 
 def load_best(folder: Path, net: nn.Module) -> None:
-    """Load what `save_best` wrote.
+    """Load the weights that `save_best` wrote.
 
     Raises:
-        RunFolderError: it is missing, broken or of another network.
+        RunFolderError: the file is missing, broken or of another network.
     """
     path = folder / BEST_NAME
     try:
         tensors = safetensors.torch.load_file(path)
     except (OSError, SafetensorError) as error:
-        raise RunFolderError(f"{path} is missing or broken ({error}): delete {folder} to train anew") from None
+        raise RunFolderError(f"{path} is missing or broken ({error}): delete {folder} to train from scratch") from None
     load_weights(path, net, tensors)
 
 
 def resume(
     folder: Path, net: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor] | None = None
 ) -> Header | None:
-    """Load the checkpoint of `folder` into all of them; None if there is none.
+    """Load the checkpoint of `folder` into the network, optimiser and average; return its header, None without a file.
 
     Raises:
         RunFolderError: the file is broken or of another network.
@@ -107,14 +107,14 @@ def resume(
     path = folder / FILE_NAME
     if not path.exists():
         return None
-    tensors, header = read(path, ANEW)
+    tensors, header = read(path, DELETE)
     load_weights(path, net, tensors)
     try:
         optimizer.load_state_dict(_optimizer_state(tensors, optimizer))
     except (IndexError, KeyError, ValueError) as error:
-        raise RunFolderError(f"{path} holds another optimiser's state ({error}): {ANEW}") from None
+        raise RunFolderError(f"{path} holds another optimiser's state ({error}): {DELETE}") from None
     for name in average or {}:
-        # A finished training holds none: its weights are the average.
+        # A finished training has none: its weights are the average.
         if average is not None and f"average.{name}" in tensors:
             average[name] = tensors[f"average.{name}"].to(average[name].device)
     return header
@@ -133,30 +133,30 @@ def _optimizer_state(tensors: dict[str, Tensor], optimizer: torch.optim.Optimize
 
 
 def load(folder: Path, net: nn.Module) -> None:
-    """Load the weights of `folder`'s checkpoint.
+    """Load the weights of the checkpoint in `folder`.
 
     Raises:
-        RunFolderError: there is none, or it is broken or of another network.
+        RunFolderError: the checkpoint is missing, broken or of another network.
     """
     path = folder / FILE_NAME
     if not path.exists():
         raise RunFolderError(f"{path} does not exist: run `edgenas train` on this run folder first")
-    load_weights(path, net, read(path, ANEW, "net.")[0])
+    load_weights(path, net, read(path, DELETE, "net.")[0])
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 of `folder`'s checkpoint file."""
+    """Return the SHA-256 of the checkpoint file in `folder`."""
     return file_digest(folder / FILE_NAME)
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def load_weights(path: Path, net: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Put the `net.` tensors of a checkpoint into `net`.
+    """Load the `net.` tensors of a checkpoint into `net`.
 
     Raises:
         RunFolderError: names or shapes differ.
@@ -169,22 +169,22 @@ def load_weights(path: Path, net: nn.Module, tensors: dict[str, Tensor]) -> None
 
 
 def read(path: Path, advice: str, prefix: str = "") -> tuple[dict[str, Tensor], Header]:
-    """Tensors whose names begin with `prefix`, and the header.
+    """Return the tensors whose names begin with `prefix`, and the header.
 
     Raises:
-        RunFolderError: it is no checkpoint of ours; `advice` says what to do.
+        RunFolderError: the file is no checkpoint of edgenas; the message ends with `advice`.
     """
-    with opened(path, advice) as (file, header):
+    with open_checkpoint(path, advice) as (file, header):
         names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
         return {name: file.get_tensor(name) for name in names}, header
 
 
 @contextmanager
-def opened(path: Path, advice: str) -> Iterator[tuple[Any, Header]]:
-    """A checkpoint's file, of which no tensor is read yet, and its header.
+def open_checkpoint(path: Path, advice: str) -> Iterator[tuple[Any, Header]]:
+    """Open a checkpoint without reading a tensor; yield the file and its header.
 
     Raises:
-        RunFolderError: it is no checkpoint of ours; `advice` says what to do.
+        RunFolderError: the file is no checkpoint of edgenas; the message ends with `advice`.
     """
     try:
         with safe_open(path, framework="pt") as file:

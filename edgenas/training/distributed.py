@@ -1,4 +1,4 @@
-"""Several processes that train one supernet together, started by `torchrun`: each has its share of every batch."""
+"""Data-parallel training in several processes started by `torchrun`; each computes its share of every batch."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from edgenas.errors import ConfigError, EdgenasError, first_line
 
 @dataclass(frozen=True)
 class Processes:
-    """Which of how many processes this is."""
+    """The rank of this process, and how many processes there are."""
 
     rank: int = 0
     count: int = 1
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes files."""
+        """Return whether this is the process that writes files."""
         return self.rank == 0
 
     def share(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """This process's part of a batch: every count-th image."""
+        """Return this process's share of a batch: every `count`-th image."""
         return indices[self.rank :: self.count]
 
     def average_gradients(self, net: nn.Module) -> None:
@@ -39,60 +39,62 @@ class Processes:
         gradients = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         flat = self.mean(flat)
-        for gradient, part in zip(gradients, torch.split(flat, [one.numel() for one in gradients]), strict=True):
+        for gradient, part in zip(
+            gradients, torch.split(flat, [gradient.numel() for gradient in gradients]), strict=True
+        ):
             gradient.copy_(part.view_as(gradient))
 
     def mean(self, tensor: Tensor) -> Tensor:
-        """The average of a tensor over all processes."""
+        """Return the average of a tensor over all processes."""
         if self.count == 1:
             return tensor
         dist.all_reduce(tensor)
         return tensor / self.count
 
-    def any(self, here: bool) -> bool:
-        """Whether something is so in any of the processes."""
-        return here if self.count == 1 else bool(self.mean(torch.tensor(float(here), device=_exchange_device())) > 0)
+    def any(self, flag: bool) -> bool:
+        """Return whether the flag is set in any of the processes."""
+        return flag if self.count == 1 else bool(self.mean(torch.tensor(float(flag), device=_exchange_device())) > 0)
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes have called this."""
         if self.count > 1:
             dist.barrier()
 
     def check_batch(self, batch_size: int) -> None:
-        """Refuse a batch that cannot be shared evenly: averages over processes would not be averages over images.
+        """Refuse a batch that cannot be shared evenly, since averages over processes must be averages over images.
 
         Raises:
-            ConfigError: both numbers are told.
+            ConfigError: the batch cannot be shared evenly.
         """
         if batch_size % self.count or batch_size < 2 * self.count:
             raise ConfigError(
-                f"train.batch_size is {batch_size}, for {self.count} processes: wanted a multiple of that, with at "
-                "least two images each"
+                f"train.batch_size is {batch_size}, for {self.count} processes: expected a multiple of {self.count} "
+                "that gives each at least two images"
             )
 
 
-ALONE = Processes()
+SINGLE_PROCESS = Processes()
 
 
 def _exchange_device() -> torch.device:
-    """Where tensors must lie to be exchanged."""
+    """Return the device on which tensors must lie to be exchanged."""
     return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
 
 
-def processes_asked_for() -> int:
-    """How many processes `torchrun` started; 1 without it."""
+def requested_processes() -> int:
+    """Return how many processes `torchrun` started; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Processes]:
-    """Meet the other processes that `torchrun` started; NCCL on CUDA, gloo on the CPU.
+def join_process_group(device: torch.device) -> Iterator[Processes]:
+    """Join the other processes that `torchrun` started, with NCCL on CUDA and gloo on the CPU.
 
     Raises:
         EdgenasError: another process has ended.
     """
-    if processes_asked_for() == 1:
-        yield ALONE
+    if requested_processes() == 1:
+        yield SINGLE_PROCESS
         return
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
@@ -100,17 +102,17 @@ def joined(device: torch.device) -> Iterator[Processes]:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         yield Processes(dist.get_rank(), dist.get_world_size())
     except (dist.DistError, RuntimeError) as error:
-        if not _is_of_the_group(error):
+        if not _is_group_error(error):
             raise
         raise EdgenasError(
-            f"another process of the group has ended or is out of reach ({first_line(error)}): what it said stands "
-            "above; the last checkpoint is kept, and the same command goes on from it"
+            f"another process of the group has ended or cannot be reached ({first_line(error)}): see its messages "
+            "above; the last checkpoint is kept, and the same command resumes from it"
         ) from None
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
-def _is_of_the_group(error: Exception) -> bool:
+def _is_group_error(error: Exception) -> bool:
     words = ("gloo", "nccl", "connection closed", "connection reset", "connection refused", "timed out", "tcpstore")
     return isinstance(error, dist.DistError) or any(word in str(error).lower() for word in words)

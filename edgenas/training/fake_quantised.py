@@ -1,9 +1,9 @@
-"""A subnet that computes in fp32 what its int8 file computes: weights and activations rounded as there.
+"""Fake quantisation: a subnet that computes in fp32 what its int8 file computes.
 
 Simulated quantisation (Jacob et al., arXiv 1712.05877, section 3): weights are rounded to int8 by output channel,
-activations to uint8 wherever the file of a recipe with both ends in fp32 rounds them. Gradients pass the rounding as
-if it were not there, and stop where it saturates (straight-through estimator, arXiv 1308.3432). The roundings are
-torch's own; how HardSwish is taken apart is what `edgenas.deploy.int8.integer_graph` does to a file.
+activations to uint8 wherever the file of a recipe with both ends in fp32 rounds them. Gradients pass through the
+rounding and stop where it saturates (straight-through estimator, arXiv 1308.3432). torch does the rounding. HardSwish
+is decomposed as `edgenas.deploy.int8.integer_graph` does it in a file.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from edgenas.supernet.subnet import ConvNorm, Head, InvertedResidual, SqueezeExcite, Stem, Subnet
 
 GREATEST_WEIGHT = {8: 127, 7: 64}
-"""Of int8 weights by their bits, as ONNX Runtime's quantiser has it; the least is its negative."""
+"""Largest int8 weight by number of bits, as in ONNX Runtime's quantiser; the smallest is its negative."""
 LEVELS = 255
-"""Steps of a uint8 activation's range."""
-FOLLOWING = 0.05
-"""Share of a batch in a range that follows the batches. Trainings are of hundreds of steps."""
+"""Steps in the range of a uint8 activation."""
+AVERAGING = 0.05
+"""Weight of a batch in the moving average of a range. Trainings have hundreds of steps."""
 SHIFT, SPAN = 3.0, 6.0
 """HardSwish is x · clip(x + SHIFT, 0, SPAN) / SPAN (MobileNetV3, arXiv 1905.02244, section 5.2)."""
 
@@ -32,9 +32,9 @@ Convolution = ConvNorm | nn.Conv2d | nn.Linear
 
 @torch.no_grad()
 def fold_norms(subnet: Subnet) -> Subnet:
-    """A copy in eval mode whose convolutions hold their batch norms; it computes the same, and exports the same.
+    """Return a copy in eval mode with batch norms folded into the convolutions; it has the same outputs and export.
 
-    The norms that are left only add the convolutions' biases, so folding the copy again changes no bit of it.
+    The remaining norms only add the biases of the convolutions, so folding the copy again changes no bit of it.
     """
     folded = copy.deepcopy(subnet).eval()
     for module in folded.modules():
@@ -47,27 +47,27 @@ def fold_norms(subnet: Subnet) -> Subnet:
             norm.bias.copy_(fused.bias)
             norm.weight.fill_(1)
             norm.running_mean.zero_()
-            # Normalising divides by the root of variance + eps: by exactly 1.
+            # Normalisation divides by the root of variance + eps: by exactly 1.
             norm.running_var.fill_(1 - norm.eps)
     return folded
 
 
 def fake_quantised(folded: Subnet, weight_bits: int = 8) -> nn.Module:
-    """The int8 form of a subnet from `fold_norms`, in fp32, with the very parameters of that subnet.
+    """Return the fake-quantised form of a subnet from `fold_norms`.
 
-    In train mode, ranges of activations follow the smallest and greatest values of the batches (Jacob et al., section
-    3.1); the first batch settles them, so one must have come through before eval mode. Batch norm never runs: only
-    the biases left in it are used.
+    In train mode, ranges of activations are moving averages of the minimum and maximum of the batches (Jacob et al.,
+    section 3.1). The first batch initialises them, so at least one batch is needed before eval mode. Batch norm never
+    runs; only its bias is used.
 
     Args:
-        folded: its parameters are those of the result: what trains one trains the other.
+        folded: the subnet; the result shares its parameters, so training one trains the other.
         weight_bits: 8, or 7 for CPUs whose 16-bit sums would overflow.
 
     Returns:
-        A module from inputs (n, 3, r, r), preprocessed, to logits (n, classes).
+        A module from preprocessed inputs (n, 3, r, r) to logits (n, classes).
     """
     greatest = GREATEST_WEIGHT[weight_bits]
-    # What is in the memo already is not copied: blocks are, their convolutions are not.
+    # Modules in the memo are not copied: blocks are copied, their convolutions are not.
     shared: dict[int, Any] = {id(module): module for module in folded.modules() if isinstance(module, Convolution)}
     network = copy.deepcopy(folded, shared)
     for name, block in network.blocks.items():
@@ -76,7 +76,7 @@ def fake_quantised(folded: Subnet, weight_bits: int = 8) -> nn.Module:
 
 
 def rounded_weight(weight: Tensor, greatest: int) -> Tensor:
-    """Weights (out, …) on the grid of int8, symmetric, by output channel."""
+    """Return weights of shape (out, …) rounded to symmetric int8 by output channel."""
     scale = weight.detach().abs().flatten(1).amax(1) / greatest
     scale = scale.clamp_min(torch.finfo(scale.dtype).tiny)
     zero = torch.zeros(len(scale), dtype=torch.int32, device=scale.device)
@@ -84,7 +84,7 @@ def rounded_weight(weight: Tensor, greatest: int) -> Tensor:
 
 
 class Rounded(nn.Module):
-    """Values on the grid of uint8, whose range follows the batches in train mode, and holds zero."""
+    """Rounds values to uint8. The range contains zero and, in train mode, is a moving average over batches."""
 
     low: Tensor
     high: Tensor
@@ -99,52 +99,52 @@ class Rounded(nn.Module):
         self.register_buffer("zero_point", torch.zeros(1, dtype=torch.int32))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape to the same."""
-        follow, quantise = (torch.tensor([on], dtype=torch.int64, device=x.device) for on in (self.training, True))
+        """Return the rounded values, of the same shape."""
+        observe, quantise = (torch.tensor([on], dtype=torch.int64, device=x.device) for on in (self.training, True))
         ranges = (self.low, self.high, self.scale, self.zero_point)
-        return torch.fused_moving_avg_obs_fake_quant(x, follow, quantise, *ranges, FOLLOWING, 0, LEVELS, -1)
+        return torch.fused_moving_avg_obs_fake_quant(x, observe, quantise, *ranges, AVERAGING, 0, LEVELS, -1)
 
 
 class Gate(nn.Module):
-    """Hard sigmoid; its input, shifted, is what is rounded, and saturates."""
+    """Hard sigmoid whose shifted input is rounded and saturates."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape to the same, 0 to 1."""
+        """Return values from 0 to 1, of the same shape."""
         return torch.fake_quantize_per_tensor_affine(x + SHIFT, SPAN / LEVELS, 0, 0, LEVELS) / SPAN
 
 
 class RoundedHardswish(nn.Module):
-    """HardSwish with what enters it, its gate, and the product rounded."""
+    """HardSwish with rounded input, gate and product."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.entering, self.gate, self.leaving = Rounded(), Gate(), Rounded()
+        self.input, self.gate, self.output = Rounded(), Gate(), Rounded()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape to the same."""
-        # Below, all is 0, so the file's range ends there.
-        x = self.entering(x.clamp_min(-SHIFT))
-        return self.leaving(x * self.gate(x))  # type: ignore[no-any-return]
+        """Return the rounded product, of the same shape."""
+        # Smaller inputs give 0, so the range of the file ends there.
+        x = self.input(x.clamp_min(-SHIFT))
+        return self.output(x * self.gate(x))  # type: ignore[no-any-return]
 
 
 class FoldedConv(nn.Module):
-    """A convolution or linear layer of a folded subnet, its weights rounded, and what comes right behind it."""
+    """A convolution or linear layer of a folded subnet with rounded weights, and the module that follows it."""
 
-    def __init__(self, source: Convolution, behind: nn.Module, greatest: int | None):
+    def __init__(self, source: Convolution, following: nn.Module, greatest: int | None):
         super().__init__()
         self.source = source
-        self.behind = behind
+        self.following = following
         self.greatest = greatest
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the source's; weights stay fp32 where `greatest` is None."""
+        """Return the output of the source and the following module; weights stay fp32 where `greatest` is None."""
         layer = self.source.conv if isinstance(self.source, ConvNorm) else self.source
         bias = self.source.norm.bias if isinstance(self.source, ConvNorm) else self.source.bias
         weight = layer.weight if self.greatest is None else rounded_weight(layer.weight, self.greatest)
         if isinstance(layer, nn.Linear):
-            return self.behind(F.linear(x, weight, bias))  # type: ignore[no-any-return]
+            return self.following(F.linear(x, weight, bias))  # type: ignore[no-any-return]
         y = F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
-        return self.behind(y)  # type: ignore[no-any-return]
+        return self.following(y)  # type: ignore[no-any-return]
 
 
 def _fake_quantised_block(block: nn.Module, greatest: int) -> nn.Module:
@@ -156,11 +156,11 @@ def _fake_quantised_block(block: nn.Module, greatest: int) -> nn.Module:
             return _inverted_residual(block, greatest)
         case Head():
             return _head(block, greatest)
-    raise AssertionError(f"no int8 form of a {type(block).__name__}")
+    raise AssertionError(f"no fake-quantised form of a {type(block).__name__}")
 
 
 def _inverted_residual(block: InvertedResidual, greatest: int) -> nn.Module:
-    # One activation serves two convolutions, whose ranges differ: each gets its own.
+    # Two convolutions share one activation, but their ranges differ: each gets its own.
     if block.expand is not None:
         block.set_submodule("expand", FoldedConv(block.expand, _rounded(block.activation), greatest))
     block.set_submodule("depthwise", FoldedConv(block.depthwise, _rounded(block.activation), greatest))

@@ -1,4 +1,4 @@
-"""Fine-tuning a subnet on its own, from the weights it inherited; or onto other classes."""
+"""Fine-tuning of one subnet, from the weights it inherited or from random ones, also for other classes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from edgenas.space.blocks import HeadSpec
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.split import Split
 from edgenas.training.materialise import recalibrate
+from edgenas.training.progress import StepProgress
 from edgenas.training.setup import compute_device
-from edgenas.training.standalone import Progress, fresh_subnet, steps_of, train_network
+from edgenas.training.standalone import fresh_subnet, steps_of, train_network
 
 
 def with_classes(subnet: Subnet, num_classes: int) -> Subnet:
-    """A copy for other classes: all weights but the classifier's, which are fresh."""
+    """Return a copy for other classes, with a random classifier and all other weights kept."""
     *body, head = subnet.specs
     assert isinstance(head, HeadSpec)
     twin = Subnet([*body, dataclasses.replace(head, out_channels=num_classes)], subnet.arch, subnet.pixels)
-    kept = {name: tensor for name, tensor in subnet.state_dict().items() if ".classifier." not in name}
-    twin.load_state_dict(twin.state_dict() | kept)
+    weights = {name: tensor for name, tensor in subnet.state_dict().items() if ".classifier." not in name}
+    twin.load_state_dict(twin.state_dict() | weights)
     twin.calibration_images = subnet.calibration_images
     return twin.train(subnet.training)
 
@@ -38,41 +39,41 @@ def finetune(
     learning_rate_share: float,
     calibration: Tensor,
     seed: int,
-    progress: Progress,
+    progress: StepProgress,
     teacher: Subnet | None = None,
     fresh: bool = False,
     folder: Path | None = None,
 ) -> tuple[Subnet, float]:
-    """A calibrated subnet of the same arch that was trained from scratch, on the CPU; and the seconds spent in steps.
+    """Fine-tune a subnet; return a calibrated subnet of the same architecture on the CPU, and the seconds of all steps.
 
-    Weights that are inherited are ahead at first; a long training does better without them (warm starts generalise
-    worse: arXiv 1910.08475).
+    Inherited weights are better at first; a long training does better with random ones (warm starts generalise worse:
+    arXiv 1910.08475).
 
     Args:
-        subnet: calibrated; left as it was.
+        subnet: a calibrated subnet; it is not changed.
         train: training images with their labels.
-        config: of the supernet's training: its batch, optimiser, augmentation, smoothing and device hold here, too.
+        config: settings of the supernet's training; its batch, optimiser, augmentation, smoothing and device apply.
         epochs: passes over the images.
-        learning_rate_share: of the supernet's learning rate, at the peak.
+        learning_rate_share: peak learning rate, as a fraction of the supernet's.
         calibration: training images that recalibrate batch norm at the end, uint8 (n, 1 or 3, h, w).
-        seed: of the order of images and their augmentation.
-        progress: called with steps done and in all.
-        teacher: calibrated, of the same classes; its outputs are learned beside the labels.
-        fresh: whether it begins with weights of its own, drawn as a supernet's are, as networks that are searched for
-            are trained in the end by DARTS and others (arXiv 1806.09055, section 3.1.2).
-        folder: of checkpoints, and of the one that is resumed from, see `train_network`; None: there are none.
+        seed: seed of the order of images and of their augmentation.
+        progress: called with the steps done and all steps.
+        teacher: a calibrated network for the same classes, distilled into the subnet beside the labels.
+        fresh: whether to begin with random weights, as DARTS and others train the networks they find (arXiv 1806.09055,
+            section 3.1.2).
+        folder: folder of the checkpoint to write and to resume from, see `train_network`; None for none.
 
     Raises:
         UncalibratedError: the subnet or its teacher did not come from `materialise`.
-        DataError: a batch is larger than the split, or the teacher is of other classes.
+        DataError: a batch is larger than the split, or the teacher has other classes.
         RunFolderError: the checkpoint in `folder` is broken or of another network.
-        EdgenasError: the loss is no finite number; the step is named.
+        EdgenasError: the loss is not finite; the message names the step.
     """
     subnet.require_calibrated("fine-tuning")
     if teacher is not None:
         teacher.require_calibrated("training")
         if teacher.specs[-1].out_channels != subnet.specs[-1].out_channels:
-            raise DataError("fine-tuning onto other classes goes without a teacher, which does not know them")
+            raise DataError("fine-tuning for other classes works without a teacher only: the teacher lacks them")
         teacher = copy.deepcopy(teacher).to(compute_device(config.device)).eval()
     student = copy.deepcopy(subnet)
     if fresh:

@@ -1,4 +1,4 @@
-"""Weights to start from (`train.init`): another supernet's, or a public once-for-all checkpoint's."""
+"""Initial weights (`train.init`), from another supernet or from a public once-for-all checkpoint."""
 
 from __future__ import annotations
 
@@ -9,136 +9,136 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from edgenas.errors import RunFolderError, UserError, shortened
+from edgenas.errors import RunFolderError, shortened
 from edgenas.files import user_path
-from edgenas.space.loading import load_space
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.ofa import has_ofa_checkpoints, import_ofa_checkpoint
 from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.supernet import SuperNet
-from edgenas.training.checkpoint import FILE_NAME, PICKLES, Header, load_weights, opened, read
+from edgenas.training.checkpoint import FILE_NAME, PICKLES, Header, load_weights, open_checkpoint, read
 
 CLASSIFIER = "blocks.head.classifier."
-"""Names of the supernet's tensors that belong to a set's classes."""
+"""Beginning of the names of tensors that depend on the classes."""
 TRANSFORMS = "transforms"
-"""What the names of kernel transforms have in them."""
-INIT_ADVICE = f"wanted a run folder, or its supernet/{FILE_NAME}"
+"""Part of the names of kernel transforms."""
+INIT_ADVICE = f"expected a run folder, or its supernet/{FILE_NAME}"
 
 
 def init_file(source: Path) -> Path:
-    """The checkpoint that `train.init` names: a run folder's, or the file itself.
+    """Return the checkpoint that `train.init` names: the one in a run folder, or the file itself.
 
     Raises:
-        RunFolderError: there is none.
+        RunFolderError: the file does not exist.
     """
     path = user_path(source)
     path = path / "supernet" / FILE_NAME if path.is_dir() else path
     if not path.is_file():
         raise RunFolderError(
-            f"train.init: {path} does not exist: wanted a run folder whose supernet is trained, or its "
+            f"train.init: {path} does not exist: expected a run folder whose supernet is trained, or its "
             f"supernet/{FILE_NAME}"
         )
     return path
 
 
 def check_init(source: Path, space: SearchSpace, *, kernel_transforms: bool = False) -> None:
-    """Refuse a `train.init` that a supernet of `space` cannot be started from; only the file's header is read.
+    """Refuse a `train.init` that does not fit a supernet of `space`; only the header of the file is read.
 
     Raises:
-        RunFolderError: no checkpoint of ours, or one of another space (both are named).
+        RunFolderError: the file is no checkpoint of edgenas, or one of another space (the message names both).
     """
     path = init_file(source)
     if _is_ofa(path, space):
         if not kernel_transforms:
-            raise RunFolderError(f"train.init: {path} is once-for-all's: set train.kernel_transforms to true")
+            raise RunFolderError(
+                f"train.init: {path} is a once-for-all checkpoint: set train.kernel_transforms to true"
+            )
         import_ofa_checkpoint(path, space)
         return
-    with opened(path, INIT_ADVICE) as (file, header):
+    with open_checkpoint(path, INIT_ADVICE) as (file, header):
         _check_space(path, header, space)
-        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    if kernel_transforms != any(f".{TRANSFORMS}." in name for name in found):
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    if kernel_transforms != any(f".{TRANSFORMS}." in name for name in shapes):
         raise RunFolderError(
-            f"train.init: {path} is {'of a supernet without' if kernel_transforms else 'of one with'} kernel "
-            f"transforms: set train.kernel_transforms to {str(not kernel_transforms).lower()}"
+            f"train.init: {path} {'lacks' if kernel_transforms else 'has'} kernel transforms: "
+            f"set train.kernel_transforms to {str(not kernel_transforms).lower()}"
         )
     with torch.device("meta"):
-        wanted = SuperNet(space, num_classes=2, kernel_transforms=kernel_transforms).state_dict()
-    for name, tensor in wanted.items():
-        shape = found.get(f"net.{name}")
+        expected = SuperNet(space, num_classes=2, kernel_transforms=kernel_transforms).state_dict()
+    for name, tensor in expected.items():
+        shape = shapes.get(f"net.{name}")
         if not name.startswith(CLASSIFIER) and shape != tuple(tensor.shape):
             raise RunFolderError(
-                f"train.init: {path} is of {space.structure_id} too, but narrowed otherwise: its {name} has shape "
-                f"{shape}, this run's has {tuple(tensor.shape)}; give both runs the same `space`"
+                f"train.init: {path} has space {space.structure_id} too, but narrowed differently: expected {name} of "
+                f"shape {tuple(tensor.shape)}, got {shape}; give both runs the same `space`"
             )
 
 
 def load_init(source: Path, net: SuperNet, dataset: str, classes: tuple[str, ...]) -> None:
-    """Start `net` from another supernet of the same space: all of its weights and statistics, not its optimiser.
+    """Load all weights and statistics of another supernet of the same space, but not the state of its optimiser.
 
-    Its classifier is taken over only if it was trained classes of the same names from a set of the same name; or, where
-    the file is once-for-all's, which names none, as many classes.
+    The classifier is loaded only if it was trained on a set of the same name with classes of the same names. A
+    once-for-all checkpoint names no classes; its classifier is loaded if the number of classes is the same.
 
     Raises:
-        RunFolderError: no checkpoint of ours, or one of another space (both are named).
-        DataError: a checkpoint of once-for-all that is broken or does not fit the space.
+        RunFolderError: the file is no checkpoint of edgenas, or one of another space (the message names both).
+        DataError: a once-for-all checkpoint is broken or does not fit the space.
     """
     check_init(source, net.space, kernel_transforms=net.kernel_transforms)
     path = init_file(source)
     if _is_ofa(path, net.space):
-        theirs = import_ofa_checkpoint(path, net.space)
-        own = {} if theirs.num_classes == net.num_classes else _classifier(net)
-        net.load_state_dict(theirs.state_dict() | own)
+        source_net = import_ofa_checkpoint(path, net.space)
+        classifier = {} if source_net.num_classes == net.num_classes else _classifier(net)
+        net.load_state_dict(source_net.state_dict() | classifier)
         return
-    tensors, header = _finite(path)
+    tensors, header = _read_finite(path)
     if (header.dataset, header.classes) != (dataset, classes):
         tensors |= {f"net.{name}": tensor for name, tensor in _classifier(net).items()}
     load_weights(path, net, tensors)
 
 
 def load_whole(source: Path, net: SuperNet, classes: tuple[str, ...]) -> Header:
-    """Make `net` another supernet of the same space, classifier and all; returns what that one is of.
+    """Load another supernet of the same space with its classifier, and return the header of its checkpoint.
 
     Raises:
-        RunFolderError: no checkpoint of ours, one of another space, or one that was trained on other classes or other
-            values of pixels.
-        DataError: a checkpoint of once-for-all that is broken, or of another space or number of classes.
+        RunFolderError: the file is no checkpoint of edgenas, or one of another space, other classes or another
+            normalisation of images.
+        DataError: a once-for-all checkpoint is broken, or has another space or number of classes.
     """
     check_init(source, net.space, kernel_transforms=net.kernel_transforms)
     path = init_file(source)
     if _is_ofa(path, net.space):
-        theirs = import_ofa_checkpoint(path, net.space, num_classes=net.num_classes)
-        _check_pixels(path, theirs.pixels, net.pixels)
-        net.load_state_dict(theirs.state_dict())
-        return Header(0, 0.0, net.space.structure_id, classes=classes, pixels=theirs.pixels)
-    tensors, header = _finite(path)
+        source_net = import_ofa_checkpoint(path, net.space, num_classes=net.num_classes)
+        _check_pixels(path, source_net.pixels, net.pixels)
+        net.load_state_dict(source_net.state_dict())
+        return Header(0, 0.0, net.space.structure_id, classes=classes, pixels=source_net.pixels)
+    tensors, header = _read_finite(path)
     if header.classes != classes:
         raise RunFolderError(
-            f"train.init: {path} was trained {len(header.classes)} classes ({shortened(header.classes, 3)}), data has "
-            f"{len(classes)} ({shortened(classes, 3)}): wanted images of the same classes, by the same names"
+            f"train.init: {path} was trained on {len(header.classes)} classes ({shortened(header.classes, 3)}), but "
+            f"data has {len(classes)} ({shortened(classes, 3)}): expected images of classes of the same names"
         )
     _check_pixels(path, header.pixels, net.pixels)
     load_weights(path, net, tensors)
     return header
 
 
-def _finite(path: Path) -> tuple[dict[str, Tensor], Header]:
+def _read_finite(path: Path) -> tuple[dict[str, Tensor], Header]:
     tensors, header = read(path, INIT_ADVICE, "net.")
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
-        raise RunFolderError(f"train.init: {path} holds weights that are no finite numbers: {INIT_ADVICE}")
+        raise RunFolderError(f"train.init: {path} has weights that are not finite: {INIT_ADVICE}")
     return tensors, header
 
 
-def _check_pixels(path: Path, trained: Pixels | None, given: Pixels) -> None:
-    """Refuse to show a network other values than it was trained; files that do not say are believed."""
-    if trained not in (None, given):
+def _check_pixels(path: Path, trained: Pixels, given: Pixels) -> None:
+    if trained != given:
         raise RunFolderError(
-            f"train.init: {path} was trained {_told(trained)}, this run has {_told(given)}: weights that are taken as "
-            "they are want the same of data.mean, data.std and data.crop"
+            f"train.init: {path} was trained with {_settings_text(trained)}, but this run has {_settings_text(given)}: "
+            "weights that are not trained further need the same data.mean, data.std and data.crop"
         )
 
 
-def _told(pixels: Pixels | None) -> str:
-    return ", ".join(f"{name} {value}" for name, value in asdict(pixels).items()) if pixels else ""
+def _settings_text(pixels: Pixels) -> str:
+    return ", ".join(f"{name} {value}" for name, value in asdict(pixels).items())
 
 
 def _classifier(net: SuperNet) -> dict[str, Tensor]:
@@ -146,24 +146,15 @@ def _classifier(net: SuperNet) -> dict[str, Tensor]:
 
 
 def _is_ofa(path: Path, space: SearchSpace) -> bool:
-    """Whether a file is to be read as a public checkpoint of once-for-all."""
+    """Return whether a file is to be read as a public once-for-all checkpoint."""
     with suppress(OSError), open(path, "rb") as stream:
         return has_ofa_checkpoints(space) and stream.read(4).startswith(PICKLES)
     return False
 
 
 def _check_space(path: Path, header: Header, space: SearchSpace) -> None:
-    came = header.space or _space_beside(path)
-    if came != space.structure_id:
+    if header.space != space.structure_id:
         raise RunFolderError(
-            f"train.init: {path} is of space {came or 'unknown'}, this run's is {space.structure_id}: "
-            "wanted a supernet of the same space"
+            f"train.init: expected a supernet of space {space.structure_id}, got {header.space or 'no supernet'} in "
+            f"{path}: choose a run of the same space"
         )
-
-
-def _space_beside(path: Path) -> str:
-    """The space of a checkpoint that does not name it, from the run folder it lies in."""
-    try:
-        return load_space(path.parent.parent / "space.yaml").structure_id
-    except UserError:
-        return ""

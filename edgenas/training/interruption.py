@@ -1,4 +1,4 @@
-"""Signals that ask the process to end, and work that must not be left half done."""
+"""Signals that ask the process to end, deferred while work must not be left half done."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 Handler = Callable[[int, FrameType | None], Any]
 
 
-class Held:
-    """Within it, a signal that asks the process to end waits until the end; a second one does not wait.
+class DeferredSignals:
+    """A context that defers signals which ask the process to end.
 
-    Signals that nobody in Python handles end the process as ever, and other threads than the main one get none.
+    The first signal is handled when the context ends; a second one is handled at once. Signals without a Python handler
+    end the process as usual. Threads other than the main one receive none.
 
     Attributes:
-        number: of the signal that waits; None so far.
+        number: the deferred signal; None if there is none.
     """
 
     def __init__(self) -> None:
@@ -31,31 +32,31 @@ class Held:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             # Not every system has all of them.
-            known = {getattr(signal, name): None for name in SIGNALS if hasattr(signal, name)}
-            handlers = {number: signal.getsignal(number) for number in known}
+            numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+            handlers = {number: signal.getsignal(number) for number in numbers}
             self._handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
-        self._hold()
+        self._install()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._let_go()
+        self._restore()
         if error is None:
-            self.pass_on()
+            self.deliver()
 
     @contextmanager
-    def passing(self) -> Iterator[None]:
-        """Signals do not wait in here, nor does one that came before."""
-        self._let_go()
+    def delivered(self) -> Iterator[None]:
+        """Deliver signals at once in this context, including one that was deferred before."""
+        self._restore()
         try:
-            self.pass_on()
+            self.deliver()
             yield
         finally:
-            self._hold()
+            self._install()
 
-    def pass_on(self) -> None:
-        """Do what the signal that waits would have done, if there is one.
+    def deliver(self) -> None:
+        """Call the original handler of the deferred signal, if there is one.
 
         Raises:
             KeyboardInterrupt: as a rule.
@@ -65,23 +66,23 @@ class Held:
             self._handlers[number](number, None)
 
     def stop(self) -> None:
-        """End as the signal that waits wants it; or, where it came to another process of a group, as if it came here.
+        """Deliver the deferred signal; if another process of the group received it, end as if this one had.
 
         Raises:
             KeyboardInterrupt: always.
         """
-        self.pass_on()
+        self.deliver()
         raise Stopped(signal.SIGTERM)
 
-    def _hold(self) -> None:
+    def _install(self) -> None:
         for number in self._handlers:
-            signal.signal(number, self._wait)
+            signal.signal(number, self._defer)
 
-    def _let_go(self) -> None:
+    def _restore(self) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
-    def _wait(self, number: int, frame: FrameType | None) -> None:
+    def _defer(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None:
             self._handlers[number](number, frame)
         self.number = number

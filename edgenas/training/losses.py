@@ -1,4 +1,4 @@
-"""Losses: labels for a subnet that leads, its own soft labels for the others."""
+"""Losses: cross-entropy with labels, and divergences of a student from its teacher."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ from torch import Tensor
 
 ALPHAS = (-1.0, 1.0)
 ALPHA_CLIP = 5.0
-"""Of AlphaNet: the least and the greatest alpha, and the greatest (teacher / student) ** alpha."""
+"""AlphaNet's smallest and largest alpha, and its largest (teacher / student) ** alpha."""
 
 
 def hard_loss(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
-    """Cross-entropy with the labels; logits (n, classes), labels (n,)."""
+    """Return the cross-entropy with the labels, for logits of shape (n, classes) and labels of shape (n,)."""
     return F.cross_entropy(_at_least_float32(logits), labels, label_smoothing=label_smoothing)
 
 
 def distillation_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """Cross-entropy with the teacher's probabilities (in-place distillation: BigNAS, arXiv 2003.11142)."""
+    """Return the cross-entropy with the teacher's probabilities (in-place distillation: BigNAS, arXiv 2003.11142)."""
     return F.cross_entropy(_at_least_float32(logits), _at_least_float32(teacher_logits).softmax(dim=1))
 
 
 def alpha_divergence_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """Adaptive alpha-divergence from the teacher (AlphaNet, arXiv 2102.07954, section 3).
+    """Return a loss with the gradient of the adaptive alpha-divergence from the teacher.
 
-    Of two alphas the one that diverges more counts, image by image: one punishes a student for being surer than
-    its teacher, the other for being less sure. All is computed from logarithms, so that logits that lie far apart
-    give finite values; the value returned has the gradient of the divergence, but is not it.
+    For each image, the larger of the divergences for two alphas counts. One penalises a student that is more certain
+    than its teacher, the other one that is less certain. The computation uses logarithms, so that logits far apart
+    give finite values. The returned value has the gradient of the divergence, but another value.
+
+    Source: AlphaNet, arXiv 2102.07954, section 3.
 
     Args:
-        logits: of the student, (n, classes).
-        teacher_logits: likewise; no gradient flows there.
+        logits: the student's logits, shape (n, classes).
+        teacher_logits: the teacher's logits, shape (n, classes); no gradient flows to them.
     """
     log_q = _at_least_float32(logits).log_softmax(dim=1)
     log_p = _at_least_float32(teacher_logits.detach()).log_softmax(dim=1)
@@ -41,7 +43,7 @@ def alpha_divergence_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
 
 
 def _alpha_divergence(log_q: Tensor, log_p: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """The divergence of every image, (n,), and what has its gradient where nothing is clipped."""
+    """Return the divergence of every image, shape (n,), and a surrogate with its gradient where nothing is clipped."""
     fixed = log_q.detach()
     if alpha == 1.0:
         p = log_p.exp()

@@ -1,7 +1,7 @@
-"""From the supernet to a subnet that may be scored, and its score.
+"""Calibrated subnets of the supernet, and their accuracy.
 
-`materialise` is the only way to a calibrated subnet: the supernet's batch-norm statistics mix those of all
-archs, and a subnet scored with them is near chance (once-for-all, BigNAS section 3.3).
+`materialise` is the only way to a calibrated subnet. The batch-norm statistics of the supernet mix those of all
+architectures, and a subnet scored with them is near chance (once-for-all; BigNAS, section 3.3).
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from edgenas.training.data.split import Split
 
 BATCH_SIZE = 128
 CALIBRATION_IMAGES = 2048
-"""Images that recalibrate a subnet, where nothing else is asked for."""
+"""Default number of images that recalibrate a subnet."""
 TOLERATED_SHARE, TOLERATED_IMAGES = 0.002, 2
 """Largest change of a recomputed top-1, as a share and in images; the larger of both counts."""
 
 
 def preprocess_for(arch: Arch, pixels: Pixels | None = None) -> Preprocess:
-    """How images become the inputs of an arch, where input values mean `pixels`."""
+    """Return the preprocessing of an architecture, with the normalisation and crop of `pixels`."""
     pixels = pixels or Pixels()
     return Preprocess(size=arch.resolution, mean=pixels.mean, std=pixels.std, crop=pixels.crop)
 
 
 def preprocess_of(subnet: Subnet) -> Preprocess:
-    """How images become the inputs of a network, whether it is of a space or not."""
+    """Return the preprocessing of a network, in a space or not."""
     pixels = subnet.pixels
     return Preprocess(size=subnet.resolution, mean=pixels.mean, std=pixels.std, crop=pixels.crop)
 
@@ -42,61 +42,62 @@ def preprocess_of(subnet: Subnet) -> Preprocess:
 def top1_tolerance(images: int) -> float:
     """Return the largest difference, a fraction, between two scores of one network on the same images.
 
-    A CPU repeats a score exactly; on a GPU near ties may fall to the other side. A share alone would be less than one
-    image where there are few.
+    A CPU repeats a score exactly; on a GPU, near ties may be decided differently. A share alone would be less than one
+    image in a small set.
 
     Args:
         images: number of images scored, at least 1.
     """
-    # Fractions of whole images are not exact.
+    # Fractions of whole images are not exact in floating point.
     return max(TOLERATED_SHARE, TOLERATED_IMAGES / images) + 1e-9
 
 
 @torch.no_grad()
 def materialise(
-    net: SuperNet, arch: Arch, images: Tensor, *, most: int = CALIBRATION_IMAGES, batch_size: int = BATCH_SIZE
+    net: SuperNet, arch: Arch, images: Tensor, *, max_images: int = CALIBRATION_IMAGES, batch_size: int = BATCH_SIZE
 ) -> Subnet:
-    """Extract an arch and recalibrate its batch-norm statistics: a calibrated Subnet in eval mode.
+    """Extract an architecture and recalibrate its batch norms; return a calibrated subnet in eval mode.
 
     Args:
-        net: the supernet; unchanged.
-        arch: an arch of its space.
-        images: training images, uint8 (n, 1 or 3, h, w); or already preprocessed, float (n, 3, r, r).
-        most: of the images, so many of the first are taken; how many were is the subnet's `calibration_images`.
-        batch_size: images a batch; statistics are the averages over batches, of means and biased variances, as
-            batch norm in training has them and once-for-all's `set_running_statistics` averages them.
+        net: the supernet; it is not changed.
+        arch: an architecture of its space.
+        images: training images, uint8 (n, 1 or 3, h, w); or preprocessed, float (n, 3, r, r).
+        max_images: how many of the images to use at most; `calibration_images` of the subnet gives the number used.
+        batch_size: images a batch. Statistics are averages over batches of means and biased variances, as batch norm
+            computes them in training and once-for-all's `set_running_statistics` averages them.
 
     Raises:
-        DataError: fewer than two images, or of another type or shape.
-        SpaceError: the arch is not in the space.
+        DataError: fewer than two images, or images of another type or shape.
+        SpaceError: the architecture is not in the space.
     """
-    return recalibrate(net.extract(arch), images[:most], batch_size=batch_size)
+    return recalibrate(net.extract(arch), images[:max_images], batch_size=batch_size)
 
 
 @torch.no_grad()
 def recalibrate(subnet: Subnet, images: Tensor, *, batch_size: int = BATCH_SIZE) -> Subnet:
-    """Give a subnet batch-norm statistics of its own, in place: a calibrated one in eval mode; see `materialise`.
+    """Recalibrate the batch norms of a subnet in place; return it, calibrated and in eval mode. See `materialise`.
 
     Raises:
-        DataError: fewer than two images, or of another type or shape.
+        DataError: fewer than two images, or images of another type or shape.
     """
     if len(images) < 2:
-        raise DataError(f"recalibration wants at least 2 training images, got {len(images)}")
+        raise DataError(f"recalibration: expected at least 2 training images, got {len(images)}")
     subnet.to(memory_format=torch.channels_last).train()
-    averages = [_Averages(module) for module in subnet.modules() if isinstance(module, nn.BatchNorm2d)]
+    averages = [_StatisticsAverage(module) for module in subnet.modules() if isinstance(module, nn.BatchNorm2d)]
     for batch in _batches(images, batch_size):
         subnet(_inputs(batch, subnet))
     for average in averages:
-        average.settle(len(images))
+        average.apply(len(images))
     subnet.calibration_images = len(images)
     return subnet.eval()
 
 
-class _Averages:
-    """Averages of a batch norm's statistics over batches, by images: it leaves those of each batch behind."""
+class _StatisticsAverage:
+    """Averages the statistics of a batch norm over batches, weighted by images."""
 
     def __init__(self, norm: nn.BatchNorm2d):
         self.norm, self.momentum = norm, norm.momentum
+        # With this momentum, the running statistics are those of the last batch.
         norm.momentum = 1.0
         self.mean, self.var = torch.zeros_like(norm.running_mean), torch.zeros_like(norm.running_var)  # type: ignore[arg-type]
         self.hook = norm.register_forward_hook(self)
@@ -108,8 +109,8 @@ class _Averages:
         self.mean += images * self.norm.running_mean
         self.var += images * (values - 1) / values * self.norm.running_var
 
-    def settle(self, images: int) -> None:
-        """Give the batch norm the averages over all `images`."""
+    def apply(self, images: int) -> None:
+        """Set the statistics of the batch norm to the averages over all `images`."""
         self.hook.remove()
         self.norm.momentum = self.momentum
         self.norm.running_mean, self.norm.running_var = self.mean / images, self.var / images
@@ -117,17 +118,17 @@ class _Averages:
 
 @torch.no_grad()
 def predict(subnet: Subnet, images: Tensor) -> Tensor:
-    """Logits (n, classes) on the CPU.
+    """Return the logits of images on the CPU, shape (n, classes).
 
     Raises:
         UncalibratedError: the subnet did not come from `materialise`.
     """
-    scored = _Scored(subnet)
-    return torch.cat([scored(batch) for batch in torch.split(images, BATCH_SIZE)])
+    logits_of = _FoldedNetwork(subnet)
+    return torch.cat([logits_of(batch) for batch in torch.split(images, BATCH_SIZE)])
 
 
-class _Scored:
-    """A subnet as it is scored."""
+class _FoldedNetwork:
+    """A calibrated subnet with folded batch norms, for scoring."""
 
     def __init__(self, subnet: Subnet):
         subnet.require_calibrated("scoring")
@@ -135,18 +136,18 @@ class _Scored:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits of one batch, on the CPU."""
+        """Return the logits of one batch on the CPU."""
         logits: Tensor = self._network(_inputs(images, self._subnet))
         return logits.float().cpu()
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Shares of images whose highest logit is their label.
+    """Top-1 accuracy, as fractions.
 
     Attributes:
-        top1: of all images.
-        by_class: of each class, not a number where there is no image of it; float64 (classes,).
+        top1: top-1 over all images.
+        by_class: top-1 of each class, float64 (classes,); NaN for a class without images.
     """
 
     top1: float
@@ -154,12 +155,12 @@ class Accuracy:
 
     @property
     def worst_class(self) -> float:
-        """That of the class least often right."""
+        """Return the top-1 of the class with the lowest one."""
         return float(self.by_class[~self.by_class.isnan()].min())
 
 
 def top1(subnet: Subnet, split: Split) -> float:
-    """Share of images whose highest logit is their label.
+    """Return the top-1 accuracy, a fraction.
 
     Raises:
         UncalibratedError: the subnet did not come from `materialise`.
@@ -169,29 +170,34 @@ def top1(subnet: Subnet, split: Split) -> float:
 
 @torch.no_grad()
 def uncalibrated_top1(subnet: Subnet, split: Split) -> float:
-    """Top-1 with whatever batch-norm statistics a network has: tells what recalibrating is worth, never to choose."""
+    """Return the top-1 with the present batch-norm statistics, to show the gain of recalibration; never for choices."""
     assert not subnet.training
-    right = [
+    correct = [
         subnet(_inputs(batch.tensor(), subnet)).cpu().argmax(1) == batch.labels for batch in split.batches(BATCH_SIZE)
     ]
-    return int(torch.cat(right).sum()) / len(split)
+    return int(torch.cat(correct).sum()) / len(split)
 
 
 def accuracy(subnet: Subnet, split: Split, num_classes: int = 0) -> Accuracy:
-    """Top-1 of a split and of its classes: at least `num_classes`, and as many as there are labels.
+    """Return the top-1 of a split and of its classes.
+
+    Args:
+        subnet: a calibrated subnet.
+        split: the images and labels.
+        num_classes: minimum number of classes in the result; there are as many as labels, if these are more.
 
     Raises:
         UncalibratedError: the subnet did not come from `materialise`.
     """
-    scored = _Scored(subnet)
-    right = torch.cat([scored(batch.tensor()).argmax(1) == batch.labels for batch in split.batches(BATCH_SIZE)])
+    logits_of = _FoldedNetwork(subnet)
+    correct = torch.cat([logits_of(batch.tensor()).argmax(1) == batch.labels for batch in split.batches(BATCH_SIZE)])
     images = torch.bincount(split.labels, minlength=num_classes)
-    by_class = torch.bincount(split.labels, weights=right.double(), minlength=num_classes) / images
-    return Accuracy(int(right.sum()) / len(split), by_class)
+    by_class = torch.bincount(split.labels, weights=correct.double(), minlength=num_classes) / images
+    return Accuracy(int(correct.sum()) / len(split), by_class)
 
 
 def _batches(images: Tensor, batch_size: int) -> list[Tensor]:
-    """Batches of `batch_size`; a rest of a single image, which has no variance, joins the batch before."""
+    """Split images into batches; a last batch of one image, which has no variance, is merged into the one before."""
     batches = list(torch.split(images, batch_size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
@@ -202,6 +208,6 @@ def _inputs(batch: Tensor, subnet: Subnet) -> Tensor:
     batch, dtype, side = batch.to(module_device(subnet)), next(subnet.parameters()).dtype, subnet.resolution
     if batch.is_floating_point():
         if batch.shape[1:] != (3, side, side):
-            raise DataError(f"wanted preprocessed images (n, 3, {side}, {side}), got {tuple(batch.shape)}")
+            raise DataError(f"expected preprocessed images of shape (n, 3, {side}, {side}), got {tuple(batch.shape)}")
         return batch.to(dtype).contiguous(memory_format=torch.channels_last)
     return preprocess_of(subnet)(batch).to(dtype)

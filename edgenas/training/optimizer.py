@@ -1,4 +1,4 @@
-"""The optimiser, and an average of the weights over its steps."""
+"""The optimiser, and a moving average of the weights over its steps."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from edgenas.supernet.subnet import InvertedResidual, Subnet
 from edgenas.supernet.supernet import ElasticInvertedResidual, SuperNet
 
 Average = dict[str, Tensor]
-"""A weight average by parameter name."""
+"""Averaged weights by parameter name."""
 
 
 def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW, or SGD with Nesterov momentum; no weight decay on norms, biases and kernel transforms.
+    """Return AdamW, or SGD with Nesterov momentum, without weight decay on norms, biases and kernel transforms.
 
-    A kernel transform's rest is the identity, so decay would not calm but change it.
+    A neutral kernel transform is the identity, not zero, so decay would not regularise it.
     """
     decayed = {name: p.ndim > 1 and ".transforms." not in name for name, p in net.named_parameters()}
     groups = [
@@ -33,43 +33,43 @@ def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer
 
 @torch.no_grad()
 def zero_last_norms(net: SuperNet | Subnet) -> None:
-    """Let every block that has a shortcut begin as one that is nothing else (arXiv 1706.02677, section 5.1)."""
-    for place, block in net.blocks.items():
-        # First blocks of a stage have a shortcut only where neither size nor channels change, so seldom.
-        if (isinstance(block, ElasticInvertedResidual) and not place.endswith("_block0")) or (
+    """Zero the last norm of every residual block, so that it begins as an identity (arXiv 1706.02677, section 5.1)."""
+    for name, block in net.blocks.items():
+        # The first block of a stage is residual only where neither size nor channels change, which is rare.
+        if (isinstance(block, ElasticInvertedResidual) and not name.endswith("_block0")) or (
             isinstance(block, InvertedResidual) and block.residual
         ):
             block.project.norm.weight.zero_()
 
 
 def new_average(net: nn.Module) -> Average:
-    """An average that has seen one step."""
+    """Return an average over one step: a copy of the weights."""
     return {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
 
 
 @torch.no_grad()
 def update_average(average: Average, net: nn.Module, decay: float, step: int) -> None:
-    """Move the average towards the weights; faster in the first steps, whose weights are soon forgotten."""
+    """Move the average towards the weights; faster in the first steps, whose weights should not last."""
     share = 1 - min(decay, (1 + step) / (10 + step))
     torch._foreach_lerp_(list(average.values()), [parameter.detach() for parameter in net.parameters()], share)
 
 
 @torch.no_grad()
-def take(weights: Average, net: nn.Module) -> None:
-    """Copy weights into the network."""
+def load_average(weights: Average, net: nn.Module) -> None:
+    """Copy averaged weights into the network."""
     for name, parameter in net.named_parameters():
         parameter.copy_(weights[name])
 
 
 @contextmanager
 def averaged(net: nn.Module, average: Average | None) -> Iterator[None]:
-    """The network with averaged weights, for as long as the context lasts; as it is, if there is no average."""
+    """Give the network its averaged weights while the context lasts; without an average, change nothing."""
     if average is None:
         yield
         return
-    own = new_average(net)
-    take(average, net)
+    weights = new_average(net)
+    load_average(average, net)
     try:
         yield
     finally:
-        take(own, net)
+        load_average(weights, net)

@@ -1,7 +1,7 @@
-"""Gradients of several archs: one after another with all threads, or side by side with a share of them each.
+"""Gradients of several architectures: one after another with all threads, or in parallel with a share of them each.
 
-A small network keeps several cores busy for part of the time only: between its many short operations they wait for each
-other. Archs that run side by side do not.
+A small network cannot keep several cores busy, because they wait for each other between its many short operations.
+Architectures that run in parallel do not.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from edgenas.space.cost import cost
 from edgenas.supernet.layers import Cut, Weights
 from edgenas.supernet.supernet import SuperNet
 
-LossOf = Callable[[int, Cut], Tensor]
-"""The loss, a scalar, of the arch at a place, with the weights cut out for it."""
+LossFunction = Callable[[int, Cut], Tensor]
+"""Returns the loss, a scalar, of the architecture at an index, computed with the weights that were cut out for it."""
 STATISTICS = ("running_mean", "running_var")
-KEPT = 0.9
-"""What a batch norm keeps of its running statistics at each step: torch's default."""
+RETAINED = 0.9
+"""Fraction of its running statistics that a batch norm retains at each step: torch's default."""
 
 
-def room_for(archs: int, device: torch.device, at_a_time: int | None = None) -> int:
-    """How many archs learn at a time: as many as asked for, by default one a thread of torch's.
+def archs_at_a_time(archs: int, device: torch.device, requested: int | None = None) -> int:
+    """Return how many architectures to train in parallel: as many as requested, by default one a thread of torch.
 
-    One after another elsewhere than on a CPU, and in a group of processes, whose exchanges must not cross.
+    It is one on other devices than a CPU, and in a group of processes, whose exchanges must not cross.
     """
     grouped = dist.is_initialized() and dist.get_world_size() > 1
-    return 1 if device.type != "cpu" or grouped else min(archs, at_a_time or torch.get_num_threads())
+    return 1 if device.type != "cpu" or grouped else min(archs, requested or torch.get_num_threads())
 
 
-def one_by_one(net: SuperNet, archs: Sequence[Arch], loss_of: LossOf) -> Tensor:
-    """Add the gradients of all losses to those of `net`; returns the losses, (archs,).
+def sequential_gradients(net: SuperNet, archs: Sequence[Arch], loss_of: LossFunction) -> Tensor:
+    """Add the gradients of all losses to those of `net`; return the losses, shape (archs,).
 
-    Each arch goes backward before the next goes forward, so that only one arch's activations are alive.
+    Each architecture goes backward before the next goes forward, so that only one's activations are alive.
     """
     losses = []
-    for place, arch in enumerate(archs):
-        loss = loss_of(place, net.cut(arch))
+    for index, arch in enumerate(archs):
+        loss = loss_of(index, net.cut(arch))
         loss.backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
     return torch.stack(losses)
@@ -50,75 +50,76 @@ def one_by_one(net: SuperNet, archs: Sequence[Arch], loss_of: LossOf) -> Tensor:
 
 @dataclass(frozen=True)
 class _Statistics:
-    """Running statistics of an arch: views of the supernet's, and what its own step made of a copy."""
+    """Running statistics of an architecture: views of the supernet's, and a copy that its own step updated."""
 
     shared: Cut
-    own: Cut
+    updated: Cut
 
 
 @dataclass(frozen=True)
-class _Learnt:
-    """What came of one arch."""
+class _Gradients:
+    """Loss, gradients and statistics of one architecture."""
 
     loss: Tensor
     gradients: tuple[Tensor | None, ...]
     statistics: _Statistics
 
 
-def side_by_side(
-    net: SuperNet, archs: Sequence[Arch], loss_of: LossOf, first: Future[Tensor], at_a_time: int
+def parallel_gradients(
+    net: SuperNet, archs: Sequence[Arch], loss_of: LossFunction, first: Future[Tensor], at_a_time: int
 ) -> Tensor:
-    """`one_by_one`, `at_a_time` archs at once; sums are in the order of `archs`, so that equal runs give equal bits.
+    """Do what `sequential_gradients` does, with `at_a_time` architectures in parallel.
+
+    Sums are in the order of `archs`, so that equal runs give equal bits.
 
     Args:
         net: the supernet.
-        archs: what learns.
-        loss_of: called in threads; it may wait for `first`, which the loss of the first arch brings about.
-        first: told where the first arch fails, so that nobody waits in vain.
-        at_a_time: archs that go forward and backward at the same time.
+        archs: the architectures.
+        loss_of: called in threads. It may wait for `first`, which the loss of the first architecture resolves.
+        first: gets the exception if the first architecture fails, so that no thread waits forever.
+        at_a_time: architectures that go forward and backward at the same time.
     """
     parameters, threads = list(net.parameters()), torch.get_num_threads()
 
-    def learn(place: int) -> _Learnt:
+    def gradients_of(index: int) -> _Gradients:
         try:
-            return _learn(net, archs[place], parameters, lambda weights: loss_of(place, weights))
+            return _gradients(net, archs[index], parameters, lambda weights: loss_of(index, weights))
         except BaseException as error:
-            if place == 0 and not first.done():
+            if index == 0 and not first.done():
                 first.set_exception(error)
             raise
 
-    share, losses = max(1, threads // at_a_time), []
+    share, losses, statistics = max(1, threads // at_a_time), [], []
     try:
         with ThreadPoolExecutor(at_a_time, initializer=torch.set_num_threads, initargs=(share,)) as pool:
-            running = {place: pool.submit(learn, place) for place in _heaviest_first(net, archs)}
-            learnt = []
-            for place in range(len(archs)):
-                one = running.pop(place).result()
-                _add(parameters, one.gradients)
-                learnt.append(one.statistics)
-                losses.append(one.loss)
+            running = {index: pool.submit(gradients_of, index) for index in _heaviest_first(net, archs)}
+            for index in range(len(archs)):
+                result = running.pop(index).result()
+                _add(parameters, result.gradients)
+                statistics.append(result.statistics)
+                losses.append(result.loss)
     finally:
-        # Workers' own numbers end with them, but what new threads begin with is common to all.
+        # Each worker's setting ends with it, but the setting that new threads start with is global.
         torch.set_num_threads(threads)
-    _follow(learnt)
+    _merge_statistics(statistics)
     return torch.stack(losses)
 
 
 def _heaviest_first(net: SuperNet, archs: Sequence[Arch]) -> list[int]:
-    """Places of archs; the first one, whom others may wait for, leads."""
+    """Return the indices in order of falling MACs, after the first architecture, which the others may wait for."""
     macs = [cost(net.space.unroll(arch, net.num_classes)).macs for arch in archs]
-    return [0, *sorted(range(1, len(archs)), key=lambda place: -macs[place])]
+    return [0, *sorted(range(1, len(archs)), key=lambda index: -macs[index])]
 
 
-def _learn(
+def _gradients(
     net: SuperNet, arch: Arch, parameters: list[torch.nn.Parameter], loss_of: Callable[[Cut], Tensor]
-) -> _Learnt:
+) -> _Gradients:
     weights = net.cut(arch)
-    shared = {place: _only(STATISTICS, block) for place, block in weights.items()}
-    own = {place: {name: tensor.clone() for name, tensor in block.items()} for place, block in shared.items()}
-    loss = loss_of({place: block | own[place] for place, block in weights.items()})
+    shared = {name: _statistics_of(block) for name, block in weights.items()}
+    copies = {name: {key: tensor.clone() for key, tensor in block.items()} for name, block in shared.items()}
+    loss = loss_of({name: block | copies[name] for name, block in weights.items()})
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-    return _Learnt(loss.detach(), gradients, _Statistics(shared, own))
+    return _Gradients(loss.detach(), gradients, _Statistics(shared, copies))
 
 
 def _add(parameters: list[torch.nn.Parameter], gradients: tuple[Tensor | None, ...]) -> None:
@@ -128,17 +129,16 @@ def _add(parameters: list[torch.nn.Parameter], gradients: tuple[Tensor | None, .
 
 
 @torch.no_grad()
-def _follow(learnt: list[_Statistics]) -> None:
-    """Move running statistics as if archs had followed each other; each began with what there was before all."""
-    begun = [[one.clone() for one in _tensors(statistics.shared)] for statistics in learnt]
-    for statistics, start in zip(learnt, begun, strict=True):
-        own = _tensors(statistics.own)
-        for shared, before, after in zip(_tensors(statistics.shared), start, own, strict=True):
-            shared.sub_(before).mul_(KEPT).add_(after)
+def _merge_statistics(results: list[_Statistics]) -> None:
+    """Update running statistics as if the architectures had run in turn, though all began with the same ones."""
+    before = [[tensor.clone() for tensor in _tensors(result.shared)] for result in results]
+    for result, start in zip(results, before, strict=True):
+        for shared, old, new in zip(_tensors(result.shared), start, _tensors(result.updated), strict=True):
+            shared.sub_(old).mul_(RETAINED).add_(new)
 
 
-def _only(endings: tuple[str, ...], weights: Weights) -> Weights:
-    return {name: tensor for name, tensor in weights.items() if name.endswith(endings)}
+def _statistics_of(weights: Weights) -> Weights:
+    return {name: tensor for name, tensor in weights.items() if name.endswith(STATISTICS)}
 
 
 def _tensors(cut: Cut) -> list[Tensor]:

@@ -1,15 +1,14 @@
-"""Quantisation-aware fine-tuning: a subnet trained to lose little where its int8 file rounds.
+"""Quantisation-aware fine-tuning (QAT): train a subnet so that the rounding of its int8 file costs little accuracy.
 
-The subnet is trained through a copy that rounds as the file does (see `fake_quantised`), batch norm folded and its
-statistics frozen (arXiv 1806.08342), towards the labels and the subnet's own fp32 outputs. Ranges of activations
-follow a moving average (Jacob et al., arXiv 1712.05877, section 3.1) and are not learned (as in LSQ+, arXiv
-2004.09576): the quantiser finds the file's ranges anew, on the trained weights, so learned ones would be lost.
+The subnet is trained through a copy that rounds as the file does (see `fake_quantised`), with folded batch norms and
+frozen statistics (arXiv 1806.08342), on the labels and on the subnet's own fp32 outputs. Ranges of activations follow a
+moving average (Jacob et al., arXiv 1712.05877, section 3.1). They are not trained as in LSQ+ (arXiv 2004.09576), since
+the quantiser computes the ranges of the file from the trained weights.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -23,45 +22,45 @@ from edgenas.training.data.split import Split
 from edgenas.training.fake_quantised import fake_quantised, fold_norms
 from edgenas.training.losses import distillation_loss, hard_loss
 from edgenas.training.materialise import preprocess_for
+from edgenas.training.progress import StepProgress
 from edgenas.training.schedule import batch_indices, learning_rate
 from edgenas.training.setup import compute_device
 
 STEPS = 600
 RATE_SHARE = 0.1
-"""Of the supernet's learning rate, at the peak; then a cosine to zero."""
+"""Peak learning rate, as a fraction of the supernet's; then a cosine to zero."""
 WARM_UP = 0.05
-"""Share of all steps."""
-Progress = Callable[[int, int], None]
+"""Fraction of all steps."""
 
 
-def fine_tune(
+def finetune_for_int8(
     subnet: Subnet,
     train: Split,
     config: TrainConfig,
     *,
     calibration: Tensor,
     seed: int,
-    progress: Progress,
+    progress: StepProgress,
     weight_bits: int = 8,
     steps: int = STEPS,
 ) -> Subnet:
-    """A calibrated subnet of the same arch, on the CPU, that loses less when it is quantised.
+    """Return a calibrated subnet of the same architecture, on the CPU, that loses less accuracy in int8.
 
     On a CPU, equal arguments give equal bits, given the same versions and threads.
 
     Args:
-        subnet: calibrated; left as it was.
+        subnet: a calibrated subnet; it is not changed.
         train: training images with their labels.
-        config: of the supernet's training; its batch size, augmentation, label smoothing and device hold here, too.
-        calibration: training images, uint8 (n, 1 or 3, h, w), that settle the first ranges of activations.
-        seed: of the order of images and their augmentation.
-        progress: called with steps done and in all.
-        weight_bits: 8, or 7 as `QuantiserRecipe.seven_bit_weights` says.
-        steps: of the optimiser.
+        config: settings of the supernet's training; its batch size, augmentation, label smoothing and device apply.
+        calibration: training images, uint8 (n, 1 or 3, h, w), that give the first ranges of activations.
+        seed: seed of the order of images and of their augmentation.
+        progress: called with the steps done and all steps.
+        weight_bits: 8, or 7 for `QuantiserRecipe.seven_bit_weights`.
+        steps: optimiser steps.
 
     Raises:
         UncalibratedError: the subnet did not come from `materialise`.
-        EdgenasError: the loss is not finite; the step is named.
+        EdgenasError: the loss is not finite; the message names the step.
     """
     subnet.require_calibrated("fine-tuning")
     assert subnet.arch is not None
@@ -69,13 +68,12 @@ def fine_tune(
     teacher = copy.deepcopy(subnet).to(device).eval().requires_grad_(False)
     student = fold_norms(subnet).to(device).requires_grad_(True)
     network = fake_quantised(student, weight_bits).to(device=device).train()
-    _settle_ranges(network, calibration, preprocess, config.batch_size)
-    # Weights are what the subnet learned already: no decay.
+    _initialise_ranges(network, calibration, preprocess, config.batch_size)
+    # The weights are trained already: no decay.
     peak = RATE_SHARE * config.learning_rate
     optimizer = torch.optim.Adam(network.parameters(), lr=peak)
     size = min(config.batch_size, len(train))
-    indices = (batch_indices(len(train), size, seed, step) for step in range(steps))
-    for step, batch in enumerate(train.stream(indices)):
+    for step, batch in enumerate(train.stream(batch_indices(len(train), size, seed, range(steps)))):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps, peak, WARM_UP)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
@@ -86,7 +84,7 @@ def fine_tune(
 
 
 @torch.no_grad()
-def _settle_ranges(network: nn.Module, images: Tensor, preprocess: Preprocess, batch_size: int) -> None:
+def _initialise_ranges(network: nn.Module, images: Tensor, preprocess: Preprocess, batch_size: int) -> None:
     for batch in torch.split(images, batch_size):
         network(preprocess(batch.to(module_device(network))))
 
@@ -101,9 +99,9 @@ def _step(
     step: int,
 ) -> None:
     with torch.no_grad():
-        wanted = teacher(inputs)
+        teacher_logits = teacher(inputs)
     logits = network(inputs)
-    loss = hard_loss(logits, labels, label_smoothing) + distillation_loss(logits, wanted)
+    loss = hard_loss(logits, labels, label_smoothing) + distillation_loss(logits, teacher_logits)
     if not torch.isfinite(loss):
         raise EdgenasError(
             f"the loss of fine-tuning for int8 is {loss.item()} at step {step}: "

@@ -1,4 +1,4 @@
-"""Recipes: which archs are trained at which step, by whom and how hard. Data, and functions of the step."""
+"""Recipes: which architectures each training step draws, which teacher they have, and at which learning rate."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from edgenas.space.space import SearchSpace
 from edgenas.training.schedule import learning_rate, sandwich
 
 Teacher = Literal["first", "frozen"]
+Divergence = Literal["cross-entropy", "alpha"]
 
 
 @dataclass(frozen=True)
@@ -23,19 +24,20 @@ class Phase:
     """A part of a training.
 
     Attributes:
-        share: of all steps.
-        draw: `sandwich`: largest, smallest, the rest random; `random`: all random, every gene by itself; `all-sizes`:
-            all random, of sizes from small to large alike; `pool`: likewise, of archs that the training is given.
-        choices: of a gene's choices (`depth`, `width`, `kernel`, `expand`), how many of the largest may be drawn;
-            genes that are not named are free.
-        teacher: of all archs but the first (`first`); of all (`frozen`: the largest, as it was when the first such
-            phase began); None: labels train all.
-        labels: whether students learn labels, too.
-        count: archs a step; None: as many as the config says.
-        rate: peak of the learning rate, as a share of the config's.
-        restarts: whether the learning rate begins anew, with warm-up and a cosine of its own.
+        share: fraction of all steps.
+        draw: `sandwich` draws the largest, the smallest and random architectures; `random` draws every gene
+            independently; `all-sizes` spreads random architectures evenly over the sizes; `pool` does the same with
+            the architectures of a given pool.
+        choices: by gene (`depth`, `width`, `kernel`, `expand`), how many of its largest choices may be drawn; genes
+            that are not named are free.
+        teacher: `first` distils the first architecture of a step into the others; `frozen` distils the largest
+            network, as it was when the first such phase began, into all of them; None trains all on labels.
+        labels: whether students also train on labels.
+        count: architectures a step; None takes the number of the config.
+        rate: peak learning rate, as a fraction of the one in the config.
+        restarts: whether the phase has its own warm-up and cosine.
         sorts: whether channels are sorted by their weights when the phase begins.
-        ramp: share of the phase over which students gain their full weight in the loss.
+        ramp: fraction of the phase over which the weight of students in the loss rises to its full value.
     """
 
     share: float
@@ -52,32 +54,31 @@ class Phase:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A way to train a supernet: its phases in order, and what students are held against."""
+    """A way to train a supernet: its phases in order, and the divergence of students from their teacher."""
 
     phases: tuple[Phase, ...]
-    divergence: Literal["cross-entropy", "alpha"] = "cross-entropy"
+    divergence: Divergence = "cross-entropy"
 
 
 def _shrinking(epochs: float, rate: float, count: int, *, sorts: bool = False, **choices: int) -> Phase:
-    """A phase of once-for-all's progressive shrinking, with the epochs and the rate that its paper trains it with."""
-    share, peak = epochs / SHRINKING_EPOCHS, rate / SHRINKING_PEAK
+    """Return a phase of progressive shrinking, with the epochs and the learning rate of the paper."""
     return Phase(
-        share,
+        epochs / SHRINKING_EPOCHS,
         choices=choices,
         teacher="frozen",
         labels=True,
         count=count,
-        rate=peak,
+        rate=rate / SHRINKING_PEAK,
         restarts=True,
         sorts=sorts,
     )
 
 
 SHRINKING_EPOCHS, SHRINKING_PEAK = 605, 2.6
-"""Of once-for-all's ImageNet training (arXiv 1908.09791, appendix B): in all, and of the largest network."""
+"""Once-for-all's ImageNet training (arXiv 1908.09791, appendix B): all epochs, learning rate of the largest network."""
 LARGEST = {"depth": 1, "width": 1, "kernel": 1, "expand": 1}
-SMALLEST_SHARE = 0.01
-"""Of the weight in the loss that students begin with, where they gain it slowly."""
+SMALLEST_STUDENT_WEIGHT = 0.01
+"""Weight of students in the loss at the beginning of a ramp."""
 
 RECIPES: dict[str, Recipe] = {
     "sandwich": Recipe((Phase(1.0, "sandwich", teacher="first"),)),
@@ -100,23 +101,27 @@ RECIPES: dict[str, Recipe] = {
         )
     ),
 }
-"""By the names of `train.recipe`.
+"""Recipes by the name that `train.recipe` gives.
 
-sandwich: largest and smallest every step, the largest trains (arXiv 1903.05134, 2003.11142). sandwich-labels: the
-same archs, labels train all, to tell what the teacher is worth. alpha-divergence: as sandwich, against an adaptive
-alpha-divergence (AlphaNet, arXiv 2102.07954). uniform: random archs, labels alone (arXiv 1904.00420). all-sizes:
-likewise, but of all sizes alike, where independent genes make nearly all archs of middling size (AttentiveNAS draws by
-cost, too: arXiv 2011.09011, section 3.2). within-budgets: likewise, but of archs that the run's budgets allow: what can
-be chosen in the end learns in all steps, and costs less than larger archs do.
-delayed-shrinking: the largest alone for the first half, then a sandwich in which the others gain their weight slowly
-(DεpS, arXiv 2407.06167, sections 3.1 and 3.2). progressive-shrinking: the largest, then elastic kernels, depths, and
-ratios (arXiv 1908.09791, section 3.3).
+- sandwich: the largest and the smallest network in every step, in-place distillation from the largest (arXiv
+  1903.05134, 2003.11142).
+- sandwich-labels: the same architectures, all trained on labels. The difference is the gain of distillation.
+- alpha-divergence: sandwich with an adaptive alpha-divergence (AlphaNet, arXiv 2102.07954).
+- uniform: random architectures, labels only (arXiv 1904.00420).
+- all-sizes: random architectures of all sizes alike, labels only. Independent genes give nearly only networks of medium
+  size. AttentiveNAS also draws by cost (arXiv 2011.09011, section 3.2).
+- within-budgets: like all-sizes, but only architectures within the budgets of the run. Every step then trains networks
+  that can be chosen, and these cost less than larger ones.
+- delayed-shrinking: only the largest network in the first half, then a sandwich with a ramp (DεpS, arXiv 2407.06167,
+  sections 3.1 and 3.2).
+- progressive-shrinking: the largest network, then elastic kernels, depths and expand ratios (arXiv 1908.09791, section
+  3.3).
 """
 
 
 @dataclass(frozen=True)
-class Span:
-    """A phase with the steps it goes from and to."""
+class PhaseSteps:
+    """A phase of a training with its steps `start` to `stop`, the latter excluded."""
 
     phase: Phase
     number: int
@@ -125,81 +130,85 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class StepPlan:
     """What one step trains.
 
     Attributes:
-        archs: in order; with teacher `first`, the first learns labels, and the others from it.
+        archs: the architectures. With teacher `first`, the first trains on labels and the others on its output.
         teacher: see Phase.
-        labels: whether those who have a teacher learn labels, too.
-        divergence: of a student from its teacher.
-        student_weight: of students in the loss.
+        labels: whether students also train on labels.
+        divergence: divergence of a student from its teacher.
+        student_weight: weight of students in the loss.
     """
 
     archs: tuple[Arch, ...]
     teacher: Teacher | None = "first"
     labels: bool = False
-    divergence: Literal["cross-entropy", "alpha"] = "cross-entropy"
+    divergence: Divergence = "cross-entropy"
     student_weight: float = 1.0
 
 
-def spans(recipe: Recipe, steps: int) -> list[Span]:
-    """All phases of a training of `steps`; short trainings have phases without a step."""
+def phase_steps(recipe: Recipe, steps: int) -> list[PhaseSteps]:
+    """Return all phases of a training of `steps` steps; in short trainings some phases have no step."""
     ends = [round(end * steps) for end in accumulate(phase.share for phase in recipe.phases)]
     bounds = zip(recipe.phases, [0, *ends[:-1]], ends, strict=True)
-    return [Span(phase, number, start, stop) for number, (phase, start, stop) in enumerate(bounds)]
+    return [PhaseSteps(phase, number, start, stop) for number, (phase, start, stop) in enumerate(bounds)]
 
 
-def span_at(recipe: Recipe, step: int, steps: int) -> Span:
-    """The phase that a step of a training of `steps` belongs to."""
-    return next(span for span in spans(recipe, steps) if step < span.stop)
+def phase_at(recipe: Recipe, step: int, steps: int) -> PhaseSteps:
+    """Return the phase of one step of a training of `steps` steps."""
+    return next(phase for phase in phase_steps(recipe, steps) if step < phase.stop)
 
 
 def takes_pool(config: TrainConfig) -> bool:
-    """Whether the recipe trains archs out of a pool that it is given."""
+    """Return whether the recipe draws architectures from a pool."""
     return any(phase.draw == "pool" for phase in RECIPES[config.recipe].phases)
 
 
-def lesson_at(
+def plan_step(
     space: SearchSpace, config: TrainConfig, seed: int, step: int, steps: int, pool: Sequence[Arch] | None = None
-) -> Lesson:
-    """What a step trains.
+) -> StepPlan:
+    """Return what one step trains.
 
     Args:
-        space: of the archs.
-        config: of the training.
-        seed: of the run.
-        step: from 0 on.
-        steps: of the whole training.
-        pool: archs, the smallest first, that recipes with a pool draw from; where there is none yet, since budgets want
-            a profile, they draw from the whole space: to be timed, not to be trained.
+        space: the search space.
+        config: settings of the training.
+        seed: seed of the run.
+        step: number of the step, from 0.
+        steps: steps of the whole training.
+        pool: architectures that recipes with a pool draw from, the smallest first. None draws from the whole space
+            instead; such a step is for timing only, since the pool needs a profile.
     """
     recipe = RECIPES[config.recipe]
-    span = span_at(recipe, step, steps)
-    phase, count = span.phase, span.phase.count or config.subnets_per_step
-    rng = np.random.default_rng((seed, step))
-    if phase.draw == "sandwich":
-        archs = sandwich(space, count, seed, step)
-    elif phase.draw in ("all-sizes", "pool"):
-        # Evenly spread within a step, too: one of its archs is small, one is large.
-        leans = (np.arange(count) + rng.random(count)) / count
-        if phase.draw == "pool" and pool is not None:
-            archs = [pool[int(lean * len(pool))] for lean in leans]
-        else:
-            archs = space.decode(leaning(rng, space.n_choices, leans))
-    else:
-        archs = draw(space, phase.choices or {}, count, rng, one_resolution=phase.teacher == "frozen")
+    current = phase_at(recipe, step, steps)
+    phase = current.phase
+    archs = _draw(phase, space, phase.count or config.subnets_per_step, (seed, step), pool)
     weight = 1.0
     if phase.ramp:
-        done = (step - span.start) / max(1.0, phase.ramp * (span.stop - span.start))
-        weight = min(1.0, SMALLEST_SHARE + (1 - SMALLEST_SHARE) * done)
-    return Lesson(tuple(archs), phase.teacher, phase.labels, recipe.divergence, weight)
+        done = (step - current.start) / max(1.0, phase.ramp * (current.stop - current.start))
+        weight = min(1.0, SMALLEST_STUDENT_WEIGHT + (1 - SMALLEST_STUDENT_WEIGHT) * done)
+    return StepPlan(tuple(archs), phase.teacher, phase.labels, recipe.divergence, weight)
 
 
-def draw(
+def _draw(
+    phase: Phase, space: SearchSpace, count: int, seed: tuple[int, int], pool: Sequence[Arch] | None
+) -> list[Arch]:
+    if phase.draw == "sandwich":
+        return sandwich(space, count, *seed)
+    rng = np.random.default_rng(seed)
+    if phase.draw == "random":
+        return draw_limited(space, phase.choices or {}, count, rng, one_resolution=phase.teacher == "frozen")
+    # Sizes are spread evenly within a step, too: one of its architectures is small, one is large.
+    leans = (np.arange(count) + rng.random(count)) / count
+    if phase.draw == "pool" and pool is not None:
+        return [pool[int(lean * len(pool))] for lean in leans]
+    return space.decode(leaning(rng, space.n_choices, leans))
+
+
+def draw_limited(
     space: SearchSpace, choices: Mapping[str, int], count: int, rng: np.random.Generator, *, one_resolution: bool
 ) -> list[Arch]:
-    """Random archs of which some genes have only so many of their largest choices; perhaps all of one resolution."""
+    """Draw random architectures, limiting some genes to their largest choices, optionally all at one resolution."""
     kinds = [name.rpartition(".")[2] for name in space.choices]
     allowed = np.array([min(choices.get(kind, end), end) for kind, end in zip(kinds, space.n_choices, strict=True)])
     genes = np.array([rng.integers(space.n_choices - allowed, space.n_choices) for _ in range(count)])
@@ -208,10 +217,10 @@ def draw(
     return space.decode(genes)
 
 
-def rate_at(config: TrainConfig, step: int, steps: int) -> float:
-    """The learning rate of a step."""
-    span = span_at(RECIPES[config.recipe], step, steps)
-    peak = config.learning_rate * span.phase.rate
-    if span.phase.restarts:
-        return learning_rate(step - span.start, span.stop - span.start, peak, config.warmup)
+def learning_rate_at(config: TrainConfig, step: int, steps: int) -> float:
+    """Return the learning rate of a step."""
+    current = phase_at(RECIPES[config.recipe], step, steps)
+    peak = config.learning_rate * current.phase.rate
+    if current.phase.restarts:
+        return learning_rate(step - current.start, current.stop - current.start, peak, config.warmup)
     return learning_rate(step, steps, peak, config.warmup)

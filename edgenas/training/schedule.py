@@ -1,9 +1,9 @@
-"""What happens at which step: learning rate, images, archs. Functions of the step, so resuming needs no state."""
+"""Learning rate, architectures and images of every step. All are functions of the step, so resuming needs no state."""
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,10 @@ from edgenas.space.space import SearchSpace
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
-    """Linear warm-up over the share `warmup` of all steps, then a cosine to zero (SGDR, arXiv 1608.03983)."""
+    """Return the rate of a linear warm-up over the fraction `warmup` of all steps, then a cosine to zero.
+
+    Source: SGDR, arXiv 1608.03983.
+    """
     warm = max(1, round(steps * warmup))
     if step < warm:
         return peak * (step + 1) / warm
@@ -21,19 +24,19 @@ def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
 
 
 def sandwich(space: SearchSpace, count: int, seed: int, step: int) -> list[Arch]:
-    """The archs of a step: largest, smallest, and `count - 2` random ones (sandwich rule, arXiv 1903.05134)."""
+    """Return the largest, the smallest and `count - 2` random architectures (sandwich rule, arXiv 1903.05134)."""
     rng = np.random.default_rng((seed, step))
     return [space.largest, space.smallest, *(space.sample(rng) for _ in range(count - 2))]
 
 
-def batch_indices(images: int, batch_size: int, seed: int, step: int) -> npt.NDArray[np.int64]:
-    """Images of a step, shape (batch_size,): every epoch its own permutation, the odd rest left out."""
-    per_epoch = images // batch_size
-    epoch, batch = divmod(step, per_epoch)
-    return epoch_order(images, seed, epoch)[batch * batch_size : (batch + 1) * batch_size].copy()
+def batch_indices(images: int, batch_size: int, seed: int, steps: range) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield the images of each step, shape (batch_size,).
 
-
-@lru_cache(maxsize=2)
-def epoch_order(images: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    """Return the order of an epoch's images, shape (images,). Kept, since every step of the epoch asks for it."""
-    return np.random.default_rng((seed, epoch, 1)).permutation(images)
+    Every epoch has its own permutation; images that fill no whole batch are left out of it.
+    """
+    epoch, order = -1, np.empty(0, dtype=np.int64)
+    for step in steps:
+        current, batch = divmod(step, images // batch_size)
+        if current != epoch:
+            epoch, order = current, np.random.default_rng((seed, current, 1)).permutation(images)
+        yield order[batch * batch_size : (batch + 1) * batch_size].copy()

@@ -1,11 +1,11 @@
-"""Training one network on its own: from inherited weights, as fine-tuning does, or from fresh ones."""
+"""Standalone training of one network, from inherited weights (as in fine-tuning) or from random ones."""
 
 from __future__ import annotations
 
 import copy
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -23,17 +23,17 @@ from edgenas.training import training_loop as loop
 from edgenas.training.checkpoint import Header
 from edgenas.training.data.augment import augment
 from edgenas.training.data.split import Split
-from edgenas.training.interruption import Held
+from edgenas.training.interruption import DeferredSignals
 from edgenas.training.losses import distillation_loss, hard_loss
 from edgenas.training.materialise import preprocess_of
-from edgenas.training.optimizer import make_optimizer, new_average, take, update_average, zero_last_norms
+from edgenas.training.optimizer import load_average, make_optimizer, new_average, update_average, zero_last_norms
+from edgenas.training.progress import StepProgress
 from edgenas.training.schedule import batch_indices, learning_rate
 from edgenas.training.setup import compute_device
 from edgenas.training.training_step import autocast, check_finite
 
-Progress = Callable[[int, int], None]
 WARM_UP_STEPS, TIMED_STEPS, ROUNDS = 2, 3, 10
-"""Of a network that is timed: steps before, steps of a turn, and turns."""
+"""For timing a network: untimed steps at the start, timed steps a round, and rounds."""
 
 
 def fresh_subnet(
@@ -44,7 +44,7 @@ def fresh_subnet(
     arch: Arch | None = None,
     pixels: Pixels | None = None,
 ) -> Subnet:
-    """A network with seeded weights, drawn as a supernet's are; not calibrated."""
+    """Return an uncalibrated network with seeded random weights, of the same distribution as a supernet's."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         subnet = Subnet(specs, arch, pixels)
@@ -61,12 +61,12 @@ def fresh_subnet(
 
 
 def steps_of(config: TrainConfig, images: int, epochs: float) -> int:
-    """Optimiser steps of so many passes over a split, at least one."""
+    """Return the optimiser steps of so many passes over a split, at least one."""
     return max(1, round(epochs * (images // min(config.batch_size, images))))
 
 
 def epochs_of(config: TrainConfig, images: int, steps: int) -> float:
-    """Passes over a split that so many optimiser steps are."""
+    """Return how many passes over a split so many optimiser steps are."""
     return steps / max(1, images // min(config.batch_size, images))
 
 
@@ -77,35 +77,35 @@ def train_network(
     *,
     steps: int,
     seed: int,
-    progress: Progress,
+    progress: StepProgress,
     learning_rate_share: float = 1.0,
     teacher: Subnet | None = None,
     average: float | None = None,
     folder: Path | None = None,
 ) -> float:
-    """Train a network in place, on the device that the config names; it stays there, in train mode.
+    """Train a network in place on the device of the config, where it stays in train mode.
 
-    A signal that asks the process to end waits for the end of a step, and a checkpoint is written. On a CPU a resumed
-    training gives the bits of an undisturbed one.
+    A signal that asks the process to end is deferred to the end of a step, and a checkpoint is written first. On a CPU,
+    a resumed training gives the bits of an undisturbed one.
 
     Args:
-        net: calibrated or not; its batch-norm statistics are those of its training in the end.
+        net: the network, calibrated or not; in the end it has the batch-norm statistics of its training.
         train: training images with their labels.
-        config: of a supernet's training: its batch, optimiser, rate, augmentation, smoothing and device hold here, too.
-        steps: of the optimiser.
-        seed: of the order of images and their augmentation.
-        progress: called with steps done and in all.
-        learning_rate_share: of the config's learning rate, at the peak.
-        teacher: calibrated, of the same classes; its outputs are learned beside the labels.
-        average: decay of a running average of the weights that is taken in the end; None: none.
-        folder: of the checkpoint that is resumed from; None: there is none.
+        config: settings of a supernet's training; its batch, optimiser, rate, augmentation, smoothing and device apply.
+        steps: optimiser steps.
+        seed: seed of the order of images and of their augmentation.
+        progress: called with the steps done and all steps.
+        learning_rate_share: peak learning rate, as a fraction of the one in the config.
+        teacher: a calibrated network for the same classes, distilled into the network beside the labels.
+        average: decay of a moving average of the weights, which the network gets in the end; None for none.
+        folder: folder of the checkpoint to write and to resume from; None for none.
 
     Returns:
         Seconds spent in steps, over all interruptions.
 
     Raises:
         RunFolderError: the checkpoint in `folder` is broken or of another network.
-        EdgenasError: the loss is no finite number; the step is named.
+        EdgenasError: the loss is not finite; the message names the step.
     """
     net.to(device=compute_device(config.device), memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = make_optimizer(net, config)
@@ -113,7 +113,7 @@ def train_network(
     header = checkpoint.resume(folder, net, optimizer, averaged) if folder else None
     done, seconds = (header.step, header.seconds) if header else (0, 0.0)
     saved, started = time.monotonic(), time.perf_counter()
-    with Held() as held:
+    with DeferredSignals() as signals:
         for step, batch in _batches(train, config, seed, range(done, steps)):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, steps, learning_rate_share * config.learning_rate, config.warmup)
@@ -122,40 +122,40 @@ def train_network(
                 assert average is not None
                 update_average(averaged, net, average, step)
             seconds += time.perf_counter() - started
-            if folder and (held.number is not None or time.monotonic() - saved > loop.CHECKPOINT_SECONDS):
-                checkpoint.save(folder, net, optimizer, Header(step + 1, seconds), averaged)
+            if folder and (signals.number is not None or time.monotonic() - saved > loop.CHECKPOINT_SECONDS):
+                checkpoint.save(folder, net, optimizer, Header(step + 1, seconds, pixels=net.pixels), averaged)
                 saved = time.monotonic()
-            held.pass_on()
+            signals.deliver()
             progress(step + 1, steps)
             started = time.perf_counter()
     if averaged is not None:
-        take(averaged, net)
+        load_average(averaged, net)
     return seconds
 
 
 def step_seconds(
     nets: Sequence[Subnet], train: Split, config: TrainConfig, seed: int, *, rounds: int = ROUNDS
 ) -> list[float]:
-    """Seconds of one step of `train_network` for each network, reading images included; taken by copies of them.
+    """Return the median seconds of one step of `train_network` for each network, reading images included.
 
-    Networks take turns, so that a machine that is slower for a while is so for all; of each the median counts.
+    Copies of the networks are timed in turn, so that a temporary slowdown of the machine affects all alike.
 
     Args:
-        nets: to be timed.
+        nets: the networks; they are not changed.
         train: see `train_network`.
         config: see `train_network`.
         seed: see `train_network`.
-        rounds: turns of each network.
+        rounds: rounds in which every network is timed.
     """
     clocks = [_clock(net, train, config, seed, WARM_UP_STEPS + rounds * (1 + TIMED_STEPS)) for net in nets]
     for clock in clocks:
         _take(clock, WARM_UP_STEPS)
-    found: list[list[float]] = [[] for _ in nets]
+    seconds: list[list[float]] = [[] for _ in nets]
     for _ in range(rounds):
-        for own, clock in zip(found, clocks, strict=True):
-            # The first finds the caches as another network left them.
-            own += _take(clock, 1 + TIMED_STEPS)[1:]
-    return [statistics.median(own) for own in found]
+        for samples, clock in zip(seconds, clocks, strict=True):
+            # The first step runs with the caches of another network.
+            samples += _take(clock, 1 + TIMED_STEPS)[1:]
+    return [statistics.median(samples) for samples in seconds]
 
 
 def _take(clock: Iterator[float], count: int) -> list[float]:
@@ -163,12 +163,12 @@ def _take(clock: Iterator[float], count: int) -> list[float]:
 
 
 def _clock(net: Subnet, train: Split, config: TrainConfig, seed: int, steps: int) -> Iterator[float]:
-    """Seconds of each step of a copy, which is taken when it is asked for."""
+    """Yield the seconds of each step of a copy; the step runs when its time is requested."""
     twin = copy.deepcopy(net).to(device=compute_device(config.device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     twin.train()
     optimizer, batches = make_optimizer(twin, config), _batches(train, config, seed, range(steps))
     for group in optimizer.param_groups:
-        # Nothing is to be learned, and nothing can go wrong.
+        # Training is not the purpose, and no loss can diverge.
         group["lr"] = 0.0
     for _ in range(steps):
         started = time.perf_counter()
@@ -179,8 +179,7 @@ def _clock(net: Subnet, train: Split, config: TrainConfig, seed: int, steps: int
 
 def _batches(train: Split, config: TrainConfig, seed: int, steps: range) -> Iterator[tuple[int, Split]]:
     size = min(config.batch_size, len(train))
-    indices = (batch_indices(len(train), size, seed, step) for step in steps)
-    return zip(steps, train.stream(indices), strict=True)
+    return zip(steps, train.stream(batch_indices(len(train), size, seed, steps)), strict=True)
 
 
 def _step(
@@ -199,11 +198,11 @@ def _step(
         loss = hard_loss(logits, labels, config.label_smoothing)
         if teacher is not None:
             with torch.no_grad():
-                wanted = teacher(_inputs(teacher, images))
-            loss = loss + distillation_loss(logits, wanted)
+                teacher_logits = teacher(_inputs(teacher, images))
+            loss = loss + distillation_loss(logits, teacher_logits)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
-    check_finite(loss.detach()[None], [net.arch or "a network of its own"], step)
+    check_finite(loss.detach()[None], [net.arch or "a network outside the space"], step)
     if config.clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip_norm)
     optimizer.step()

@@ -1,4 +1,4 @@
-"""What training told, for TensorBoard; its package is an extra."""
+"""Training curves for TensorBoard, whose package is an extra."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from edgenas.errors import ConfigError
 
 FOLDER = "tensorboard"
-"""Beside the checkpoint: `tensorboard --logdir runs` finds it."""
+"""Folder beside the checkpoint; `tensorboard --logdir runs` finds it."""
 
 
 def load_tensorboard() -> Any:
-    """Torch's module for it.
+    """Return torch's module for TensorBoard.
 
     Raises:
-        ConfigError: the package is not installed; the install line is told.
+        ConfigError: the package is not installed; the message gives the install line.
     """
     try:
         from torch.utils import tensorboard
@@ -27,15 +27,15 @@ def load_tensorboard() -> Any:
     return tensorboard
 
 
-class Board:
+class TensorBoardWriter:
     """Curves of one training."""
 
-    def __init__(self, folder: Path, begun: int):
-        """Args: the checkpoint's folder; the step that training goes on from, since when older curves count no more."""
-        self._writer = load_tensorboard().SummaryWriter(str(folder / FOLDER), purge_step=begun)
+    def __init__(self, folder: Path, first_step: int):
+        """Open the log beside the checkpoint in `folder`; older points from `first_step` on are discarded."""
+        self._writer = load_tensorboard().SummaryWriter(str(folder / FOLDER), purge_step=first_step)
 
-    def tell(self, step: int, values: Mapping[str, float]) -> None:
-        """Add a point to the curves of these names, and show it at once."""
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        """Add a point to the curves of these names, and write it at once."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()

@@ -1,4 +1,4 @@
-"""A training's steps: what each does to the supernet, its optimiser, its average and its frozen teacher."""
+"""The trainer: what each step does to the supernet, its optimiser, its weight average and its frozen teacher."""
 
 from __future__ import annotations
 
@@ -22,26 +22,27 @@ from edgenas.training.checkpoint import plain
 from edgenas.training.data.augment import augment
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.data.split import Split
-from edgenas.training.distributed import ALONE, Processes
+from edgenas.training.distributed import SINGLE_PROCESS, Processes
 from edgenas.training.materialise import materialise, top1
 from edgenas.training.optimizer import Average, make_optimizer, new_average, update_average
-from edgenas.training.recipe import RECIPES, Lesson, Span, lesson_at, rate_at, span_at, spans
+from edgenas.training.recipe import RECIPES, PhaseSteps, StepPlan, learning_rate_at, phase_at, phase_steps, plan_step
 from edgenas.training.schedule import batch_indices
-from edgenas.training.training_step import check_finite, lesson_backward
+from edgenas.training.training_step import accumulate_gradients, check_finite
 
 VALIDATION_IMAGES = 1000
 CALIBRATION_IMAGES = 512
 TEACHER = "teacher.safetensors"
-"""The frozen teacher of recipes that have one, beside the checkpoint."""
+"""File of the frozen teacher, beside the checkpoint."""
 
 
-class Course:
-    """A training of `steps` steps.
+class Trainer:
+    """Trains a supernet in `steps` steps.
 
     Attributes:
-        optimizer: replaced where a phase begins anew.
-        average: of the weights, where the config asks for it.
-        pool: archs that are trained, the smallest first, where the recipe takes a pool.
+        optimizer: the optimiser; a phase that restarts replaces it.
+        average: moving average of the weights, if the config has one.
+        pool: architectures that recipes with a pool train, the smallest first.
+        teacher: the frozen teacher, from the first phase on that has one.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Course:
         steps: int,
         *,
         folder: Path | None = None,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
         pool: Sequence[Arch] | None = None,
     ):
         self.net, self.config, self.seed, self.steps = net, config, seed, steps
@@ -62,16 +63,15 @@ class Course:
         self.teacher: Subnet | None = None
 
     def step(self, step: int, batch: Split) -> Tensor:
-        """One step on this process's share of a batch; the loss of the first arch, over all processes.
+        """Train one step on this process's share of a batch; return the first architecture's loss over all processes.
 
         Raises:
-            EdgenasError: a loss is no finite number; its arch and the step are named, weights are as before. Or memory
-                ran out; the batch that fits is told.
+            EdgenasError: a loss is not finite; the message names its architecture and the step, and the weights are
+                unchanged. Or memory ran out; the message gives a batch size that fits.
         """
-        span = span_at(RECIPES[self.config.recipe], step, self.steps)
-        self._begin(span, step)
+        self._enter_phase(phase_at(RECIPES[self.config.recipe], step, self.steps), step)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate_at(self.config, step, self.steps)
+            group["lr"] = learning_rate_at(self.config, step, self.steps)
         self.optimizer.zero_grad()
         losses = self._backward(step, batch)
         self.processes.average_gradients(self.net)
@@ -88,28 +88,28 @@ class Course:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         images = augment(batch.tensor().to(device), self.config.augment, generator, self.processes)
         labels = batch.labels.to(device)
-        lesson = lesson_at(self.net.space, self.config, self.seed, step, self.steps, self.pool)
-        losses = self._trained(images, labels, lesson)
+        plan = plan_step(self.net.space, self.config, self.seed, step, self.steps, self.pool)
+        losses = self._try_gradients(images, labels, plan)
         if losses is None:
-            fits = self._what_fits(images, labels, lesson)
+            advice = self._batch_advice(images, labels, plan)
             raise EdgenasError(
-                f"memory ran out at step {step} with train.batch_size {self.config.batch_size}: {fits} (the last "
-                "checkpoint is kept; another batch wants another --run folder)"
+                f"memory ran out at step {step} with train.batch_size {self.config.batch_size}: {advice} (the last "
+                "checkpoint is kept; another batch size needs another --run folder)"
             )
         losses = self.processes.mean(losses)
-        check_finite(losses, lesson.archs, step)
+        check_finite(losses, plan.archs, step)
         return losses
 
-    def _trained(self, images: Tensor, labels: Tensor, lesson: Lesson) -> Tensor | None:
-        """Losses of a lesson, whose gradients are added up; None if memory ran out, all of it given back."""
+    def _try_gradients(self, images: Tensor, labels: Tensor, plan: StepPlan) -> Tensor | None:
+        """Accumulate the gradients of a plan and return its losses; None if memory ran out, which is then released."""
         try:
-            return lesson_backward(
+            return accumulate_gradients(
                 self.net,
                 images,
                 labels,
-                lesson,
+                plan,
                 label_smoothing=self.config.label_smoothing,
-                teacher=self.teacher if lesson.teacher == "frozen" else None,
+                teacher=self.teacher if plan.teacher == "frozen" else None,
                 precision=self.config.precision,
                 at_a_time=self.config.at_a_time,
             )
@@ -121,71 +121,76 @@ class Course:
             torch.cuda.empty_cache()
         return None
 
-    def _what_fits(self, images: Tensor, labels: Tensor, lesson: Lesson) -> str:
-        """Half of the batch, or half of that, and so on, as tried out; what is left of this training is not used."""
+    def _batch_advice(self, images: Tensor, labels: Tensor, plan: StepPlan) -> str:
+        """Halve the batch until a step fits, and return advice; this trainer cannot be used afterwards."""
         size = self.config.batch_size // 2
-        # In a group, the others do not try along.
-        while self.processes.count == 1 and size > 1 and self._trained(images[:size], labels[:size], lesson) is None:
+        # In a group, one process cannot try alone.
+        while (
+            self.processes.count == 1 and size > 1 and self._try_gradients(images[:size], labels[:size], plan) is None
+        ):
             size //= 2
         if size < 2 * self.processes.count:
             return "no batch fits: choose a smaller space, or smaller resolutions"
-        tried = "which fits" if self.processes.count == 1 else "which may fit"
-        return f"set it to {size}, {tried}"
+        certainty = "which fits" if self.processes.count == 1 else "which may fit"
+        return f"set it to {size}, {certainty}"
 
-    def _begin(self, span: Span, step: int) -> None:
-        """What is due where a phase begins; and, where training goes on inside it, what it needs."""
-        if step == span.start and span.number:
-            if span.phase.sorts:
-                sort_middle_channels(self.net, self._settled_ratios(span.number))
-            if span.phase.restarts:
+    def _enter_phase(self, current: PhaseSteps, step: int) -> None:
+        """Prepare the first step of a phase; where training resumes inside a phase, load what it needs."""
+        phase = current.phase
+        if step == current.start and current.number:
+            if phase.sorts:
+                sort_middle_channels(self.net, self._trained_ratios(current.number))
+            if phase.restarts:
                 self.optimizer = make_optimizer(self.net, self.config)
                 self.average = None if self.average is None else new_average(self.net)
-        if span.phase.teacher == "frozen" and self.teacher is None:
-            self.teacher = self._new_teacher() if self._freezes(step) else self._kept_teacher()
+        if phase.teacher == "frozen" and self.teacher is None:
+            self.teacher = self._freeze_teacher() if step == self._frozen_since() else self._load_teacher()
 
-    def _settled_ratios(self, number: int) -> int:
+    def _trained_ratios(self, number: int) -> int:
+        """Return how many of the largest expand ratios were trained before a phase."""
         before = RECIPES[self.config.recipe].phases[number - 1]
-        most = max(len(stage.expand) for stage in self.net.space.stages)
-        return min((before.choices or {}).get("expand", most), most)
+        largest = max(len(stage.expand) for stage in self.net.space.stages)
+        return min((before.choices or {}).get("expand", largest), largest)
 
-    def _freezes(self, step: int) -> bool:
-        first = next(one for one in spans(RECIPES[self.config.recipe], self.steps) if one.phase.teacher == "frozen")
-        return step == first.start
+    def _frozen_since(self) -> int:
+        """Return the first step with a frozen teacher."""
+        phases = phase_steps(RECIPES[self.config.recipe], self.steps)
+        return next(current.start for current in phases if current.phase.teacher == "frozen")
 
     def _largest(self) -> Subnet:
-        # Batch norm by the batch's own statistics, as in training: running ones fit no subnet.
+        # Batch norm uses the statistics of each batch, as in training: the running ones fit no subnet.
         largest = self.net.extract(self.net.space.largest).train().requires_grad_(False)
         share_norms(largest)
         return largest
 
-    def _new_teacher(self) -> Subnet:
+    def _freeze_teacher(self) -> Subnet:
         teacher = self._largest()
         if self.folder is not None and self.processes.first:
             write_bytes(self.folder / TEACHER, safetensors.torch.save(plain(teacher.state_dict())))
         return teacher
 
-    def _kept_teacher(self) -> Subnet:
+    def _load_teacher(self) -> Subnet:
         assert self.folder is not None
         teacher = self._largest()
         try:
             teacher.load_state_dict(safetensors.torch.load_file(self.folder / TEACHER))
         except (OSError, SafetensorError, RuntimeError) as error:
             raise RunFolderError(
-                f"{self.folder / TEACHER} is missing or broken ({error}): delete {self.folder} to train anew"
+                f"{self.folder / TEACHER} is missing or broken ({error}): delete {self.folder} to train from scratch"
             ) from None
         return teacher
 
 
 def batches(
-    dataset: Dataset, config: TrainConfig, seed: int, steps: range, processes: Processes = ALONE
+    dataset: Dataset, config: TrainConfig, seed: int, steps: range, processes: Processes = SINGLE_PROCESS
 ) -> Iterator[Split]:
-    """This process's share of the batch of every step."""
-    indices = (batch_indices(len(dataset.train), config.batch_size, seed, step) for step in steps)
+    """Yield this process's share of the batch of every step."""
+    indices = batch_indices(len(dataset.train), config.batch_size, seed, steps)
     return dataset.train.stream(map(processes.share, indices))
 
 
 def validate(net: SuperNet, dataset: Dataset, pool: Sequence[Arch] | None = None) -> dict[str, float]:
-    """Validation top-1 of the smallest, a middle and the largest subnet, or a pool's, on a part of the split."""
+    """Return the validation top-1 of the smallest, a middle and the largest subnet, or of those of the pool."""
     images = dataset.train.images[:CALIBRATION_IMAGES]
     if pool is None:
         middle = net.space.decode((net.space.n_choices // 2)[None])[0]

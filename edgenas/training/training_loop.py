@@ -1,4 +1,4 @@
-"""The training loop: a recipe's lessons one after another, resumable, one log row every so often."""
+"""The training loop: one step of the recipe after another, resumable, with log rows and validations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import torch
 
 from edgenas.config.sections import TrainConfig
 from edgenas.errors import ConfigError
-from edgenas.files import append_jsonl
 from edgenas.space.arch import Arch
 from edgenas.supernet.subnet import num_parameters
 from edgenas.supernet.supernet import SuperNet
@@ -21,28 +20,29 @@ from edgenas.training import checkpoint
 from edgenas.training.checkpoint import Header
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.data.split import Split
-from edgenas.training.distributed import ALONE, Processes
-from edgenas.training.interruption import Held
-from edgenas.training.optimizer import averaged, new_average, take, zero_last_norms
+from edgenas.training.distributed import SINGLE_PROCESS, Processes
+from edgenas.training.interruption import DeferredSignals
+from edgenas.training.optimizer import averaged, load_average, new_average, zero_last_norms
+from edgenas.training.progress import Progress
 from edgenas.training.recipe import takes_pool
-from edgenas.training.setup import Progress, compute_device, settle
-from edgenas.training.tensorboard import Board
-from edgenas.training.trainer import Course, batches, validate
+from edgenas.training.setup import compute_device, fix_settings
+from edgenas.training.tensorboard import TensorBoardWriter
+from edgenas.training.trainer import Trainer, batches, validate
 from edgenas.training.training_log import FILE_NAME, TrainingLog
 
 LOGGER = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 60.0
-TELL_SECONDS = 60.0
-"""After so long it is told how long the whole training takes."""
+ESTIMATE_AFTER_SECONDS = 60.0
+"""Seconds after which the duration of the whole training is logged."""
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What training took.
+    """The outcome of a training.
 
     Attributes:
         params: parameters of the supernet.
-        train_seconds: time spent in steps, over all interruptions.
+        train_seconds: seconds spent in steps, over all interruptions.
         images_per_second: images a second; each goes through all subnets of a step.
     """
 
@@ -51,7 +51,7 @@ class TrainResult:
     images_per_second: float
 
     def to_json(self) -> dict[str, float]:
-        """As it stands in `summary.json`."""
+        """Return the values of `summary.json`."""
         return asdict(self)
 
 
@@ -64,199 +64,203 @@ def train(
     folder: Path,
     progress: Progress,
     minutes: float | None = None,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
     pool: Sequence[Arch] | None = None,
 ) -> TrainResult:
-    """Train the supernet in place; `folder` gets checkpoints and `training.jsonl`, and is resumed from.
+    """Train the supernet in place; write checkpoints and `training.jsonl` into `folder`, and resume from them.
 
-    A signal that asks the process to end waits for the end of a step, and a checkpoint is written.
-
-    On a CPU a resumed training gives the bits of an undisturbed one, given the same versions and threads; where
-    these are others, it says so.
+    A signal that asks the process to end is deferred to the end of a step, and a checkpoint is written first. On a CPU,
+    a resumed training gives the bits of an undisturbed one if versions and threads are the same; a warning says where
+    they are not.
 
     Args:
         net: the supernet; `config.init` or a checkpoint in `folder` replaces its weights.
-        dataset: what it is trained.
-        config: how.
-        seed: of images, their augmentation and archs.
-        folder: of the checkpoint, the log, and what is settled at the first step.
-        progress: called with `training`, steps done and in all.
-        minutes: train for about so long instead of `config.epochs`. Only the first call for a folder settles it.
-        processes: who trains along; the first one writes.
-        pool: archs that are trained, the smallest first, where the recipe takes a pool.
+        dataset: the data set.
+        config: settings of the training.
+        seed: seed of the order of images, of their augmentation and of the architectures.
+        folder: folder of the checkpoint, the log, and the fixed settings.
+        progress: called with `training`, the steps done and all steps.
+        minutes: approximate duration, instead of `config.epochs`; only the first call for a folder uses it.
+        processes: the group of processes that train together; the first one writes.
+        pool: architectures that recipes with a pool train, the smallest first.
 
     Raises:
         DataError: the training split is smaller than a batch.
         ConfigError: a batch cannot be shared by the processes, or the recipe lacks its pool.
-        RunFolderError: what `folder` holds, or what `config.init` names, is broken or of something else.
-        EdgenasError: a loss is not finite, or memory ran out; the step is named, the last checkpoint is kept.
+        RunFolderError: a file in `folder` or the file of `config.init` is broken or belongs to something else.
+        EdgenasError: a loss is not finite, or memory ran out; the message names the step, the last checkpoint is kept.
     """
     processes.check_batch(config.batch_size)
     if takes_pool(config) and config.epochs != 0 and not pool:
         raise ConfigError(
-            f"train.recipe {config.recipe} wants a pool of archs: name another recipe where there is none"
+            f"train.recipe {config.recipe} needs a pool of architectures: choose another recipe where there is none"
         )
     device = compute_device(config.device)
     net.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     if config.zero_last_norm:
         zero_last_norms(net)
-    course = Course(net, config, seed, 0, folder=folder, processes=processes, pool=pool)
-    header = checkpoint.resume(folder, net, course.optimizer, course.average)
-    # All have looked whether there is one, before the first writes any.
+    trainer = Trainer(net, config, seed, 0, folder=folder, processes=processes, pool=pool)
+    header = checkpoint.resume(folder, net, trainer.optimizer, trainer.average)
+    # Every process has looked for a checkpoint before the first one writes any.
     processes.wait()
-    schedule = settle(course, dataset, folder, progress, minutes, begun=header is not None)
-    course.steps = schedule.steps
-    if header is None and course.average is not None:
-        course.average = new_average(net)
+    settings = fix_settings(trainer, dataset, folder, progress, minutes, resumed=header is not None)
+    trainer.steps = settings.steps
+    if header is None and trainer.average is not None:
+        trainer.average = new_average(net)
     log = TrainingLog(
         folder / FILE_NAME,
-        schedule.steps,
+        settings.steps,
         len(dataset.train) // config.batch_size,
         config.batch_size,
         config.validations,
         writes=processes.first,
-        board=Board(folder, header.step if header else 0) if config.tensorboard and processes.first else None,
+        board=TensorBoardWriter(folder, header.step if header else 0)
+        if config.tensorboard and processes.first
+        else None,
     )
     begun = header or Header(0, 0.0, net.space.structure_id, dataset.name, dataset.classes, net.pixels)
-    training = _Training(course, dataset, folder, log, begun)
-    if 0 < begun.step < schedule.steps:
-        log.resumed(begun.step, schedule.differences(device), device)
-    # All know what is to be done, before the first writes any of it down.
+    loop = _Loop(trainer, dataset, folder, log, begun)
+    if 0 < begun.step < settings.steps:
+        log.add_resume(begun.step, settings.differences(device), device)
+    # Every process has read the log before the first one writes.
     processes.wait()
-    if schedule.steps:
-        training.go_on(progress)
+    if settings.steps:
+        loop.run(progress)
     elif processes.first:
-        append_jsonl(folder / FILE_NAME, {"kind": "taken", "init_sha256": schedule.init_sha256})
-        training.save()
+        log.add_initial_weights(settings.init_sha256)
+        loop.save()
     processes.wait()
-    images = training.taken * config.batch_size
-    return TrainResult(num_parameters(net), training.seconds, images / max(training.seconds, 1e-9))
+    images = loop.steps_taken * config.batch_size
+    return TrainResult(num_parameters(net), loop.seconds, images / max(loop.seconds, 1e-9))
 
 
-class _Training:
-    """What is left of a training, from a checkpoint on.
+class _Loop:
+    """The steps of a training that are left after its checkpoint.
 
     Attributes:
-        reached: steps that are done.
-        seconds: spent in them, over all interruptions.
-        taken: steps that the training has, if it does not stop early.
+        done: steps done.
+        seconds: seconds spent in them, over all interruptions.
+        steps_taken: steps of the whole training, fewer if it stops early.
     """
 
-    def __init__(self, course: Course, dataset: Dataset, folder: Path, log: TrainingLog, begun: Header):
-        self.course, self.dataset, self.folder, self.log = course, dataset, folder, log
-        self.begun, self.reached, self.seconds, self.taken = begun, begun.step, begun.seconds, course.steps
-        # A training that was asked to end went without the validation that was due.
-        self._owes_validation = 0 < begun.step < course.steps and log.owes_validation(begun.step - 1)
+    def __init__(self, trainer: Trainer, dataset: Dataset, folder: Path, log: TrainingLog, begun: Header):
+        self.trainer, self.dataset, self.folder, self.log = trainer, dataset, folder, log
+        self.begun, self.done, self.seconds, self.steps_taken = begun, begun.step, begun.seconds, trainer.steps
+        # A training that a signal ended skipped the validation that was due.
+        self._validation_missing = 0 < begun.step < trainer.steps and log.validation_missing(begun.step - 1)
         self._scores: dict[str, float] = {}
-        self._told = False
+        self._duration_logged = False
         self._saved = self._began = time.monotonic()
 
-    def go_on(self, progress: Progress) -> None:
+    def run(self, progress: Progress) -> None:
         """Do all steps that are left.
 
         Raises:
             KeyboardInterrupt: a signal asks the process to end; a checkpoint is written first.
         """
-        processes, total = self.course.processes, self.course.steps
+        processes, total = self.trainer.processes, self.trainer.steps
         self._saved = self._began = time.monotonic()
-        with Held() as held:
+        with DeferredSignals() as signals:
             started = time.perf_counter()
-            for step, batch in self._work():
+            for step, batch in self._batches():
                 if batch is not None:
                     self._step(step, batch, started)
                 last = step == total - 1
-                # Averages are taken at the end, so the end is not put off.
-                if not last and processes.any(held.number is not None):
+                # At the last step, the averaged weights are loaded first.
+                if not last and processes.any(signals.number is not None):
                     self.save()
-                    # None takes the group apart while the first still writes.
+                    # No process leaves the group while the first one still writes.
                     processes.wait()
-                    held.stop()
-                stops = self.log.validation_due(step) and self._validated(step, held)
+                    signals.stop()
+                stops = self.log.validation_due(step) and self._validate(step, signals)
                 if last or stops:
                     self._finish(stops)
                 elif time.monotonic() - self._saved > CHECKPOINT_SECONDS:
                     self.save()
                 progress(self._label(), step + 1, total)
                 if stops:
-                    self.taken = step + 1
+                    self.steps_taken = step + 1
                     break
                 started = time.perf_counter()
 
-    def _work(self) -> Iterator[tuple[int, Split | None]]:
-        """Steps with their batches; without one where a step is done, and a validation owed."""
-        if self._owes_validation:
-            yield self.reached - 1, None
-        course, steps = self.course, range(self.reached, self.course.steps)
-        work = batches(self.dataset, course.config, course.seed, steps, course.processes)
-        yield from zip(steps, work, strict=True)
+    def _batches(self) -> Iterator[tuple[int, Split | None]]:
+        """Yield the steps with their batches; None where the step is done and only its validation is missing."""
+        if self._validation_missing:
+            yield self.done - 1, None
+        trainer, steps = self.trainer, range(self.done, self.trainer.steps)
+        yield from zip(
+            steps, batches(self.dataset, trainer.config, trainer.seed, steps, trainer.processes), strict=True
+        )
 
     def _step(self, step: int, batch: Split, started: float) -> None:
-        loss = self.course.step(step, batch)
+        loss = self.trainer.step(step, batch)
         # Reading images counts; logging, validating and saving do not.
         self.seconds += time.perf_counter() - started
-        self.reached = step + 1
+        self.done = step + 1
         if self.log.due(step):
-            self.log.step(step, loss.item(), self.course.optimizer.param_groups[0]["lr"], self.seconds)
-        if not self._told and self.course.processes.first and time.monotonic() - self._began > TELL_SECONDS:
-            self._tell_duration()
+            self.log.add_step(step, loss.item(), self.trainer.optimizer.param_groups[0]["lr"], self.seconds)
+        elapsed = time.monotonic() - self._began
+        if not self._duration_logged and self.trainer.processes.first and elapsed > ESTIMATE_AFTER_SECONDS:
+            self._log_duration(elapsed)
 
-    def _tell_duration(self) -> None:
-        self._told = True
-        own = (time.monotonic() - self._began) / (self.reached - self.begun.step)
-        left = own * (self.course.steps - self.reached)
+    def _log_duration(self, elapsed: float) -> None:
+        self._duration_logged = True
+        left = elapsed / (self.done - self.begun.step) * (self.trainer.steps - self.done)
         LOGGER.warning(
-            "note: training takes about %s in all, %s from now on", _about(self.seconds + left), _about(left)
+            "note: training takes about %s in all, %s from now on",
+            _duration_text(self.seconds + left),
+            _duration_text(left),
         )
 
     def _label(self) -> str:
-        """How it goes, for the progress display."""
-        steps = self.reached - self.begun.step
-        speed = self.course.config.batch_size * steps / max(self.seconds - self.begun.seconds, 1e-9)
+        """Return the label for the progress display: speed and latest scores."""
+        steps = self.done - self.begun.step
+        speed = self.trainer.config.batch_size * steps / max(self.seconds - self.begun.seconds, 1e-9)
         scores = [f"{name} {score:.1%}" for name, score in self._scores.items()]
         return f"training: {', '.join([f'{speed:,.0f} images/s', *scores])}"
 
-    def _validated(self, step: int, held: Held) -> bool:
-        """Score and tell; keep the best weights where training may stop early. Whether it should stop now."""
-        course, patience = self.course, self.course.config.patience
+    def _validate(self, step: int, signals: DeferredSignals) -> bool:
+        """Score and log, and save the best weights where training may stop early; return whether it stops now."""
+        trainer, patience = self.trainer, self.trainer.config.patience
         try:
-            # Others of a group would wait for one that ends here.
-            with held.passing() if course.processes.count == 1 else nullcontext():
-                if course.processes.first:
-                    with averaged(course.net, course.average):
-                        self._scores = validate(course.net, self.dataset, course.pool)
-                        self.log.validation(step, self._scores)
+            # In a group, the other processes would wait for one that ends in this place.
+            with signals.delivered() if trainer.processes.count == 1 else nullcontext():
+                if trainer.processes.first:
+                    with averaged(trainer.net, trainer.average):
+                        self._scores = validate(trainer.net, self.dataset, trainer.pool)
+                        self.log.add_validation(step, self._scores)
                         self.log.write_table()
-                        if patience is not None and self.log.stale(step) == 0:
-                            checkpoint.save_best(self.folder, course.net)
+                        if patience is not None and self.log.validations_since_best(step) == 0:
+                            checkpoint.save_best(self.folder, trainer.net)
         except KeyboardInterrupt:
-            if self.reached < course.steps:
+            if self.done < trainer.steps:
                 self.save()
             raise
-        course.processes.wait()
-        return patience is not None and self.log.stale(step) >= patience
+        trainer.processes.wait()
+        return patience is not None and self.log.validations_since_best(step) >= patience
 
     def _finish(self, stopped: bool) -> None:
-        """The weights that training ends with: its average, if it keeps one; where it stopped early, the best."""
-        course = self.course
+        """Load the final weights: the best ones after an early stop, else the average, if there is one."""
+        trainer = self.trainer
         if stopped:
-            checkpoint.load_best(self.folder, course.net)
-        elif course.average is not None:
-            take(course.average, course.net)
-        course.average = None
-        self.reached = course.steps
+            checkpoint.load_best(self.folder, trainer.net)
+        elif trainer.average is not None:
+            load_average(trainer.average, trainer.net)
+        trainer.average = None
+        self.done = trainer.steps
         self.save()
-        if course.processes.first:
+        if trainer.processes.first:
             self.log.write_table()
 
     def save(self) -> None:
         """Write a checkpoint, if this is the process that writes."""
-        if self.course.processes.first:
-            header = replace(self.begun, step=self.reached, seconds=self.seconds)
-            checkpoint.save(self.folder, self.course.net, self.course.optimizer, header, self.course.average)
+        if self.trainer.processes.first:
+            header = replace(self.begun, step=self.done, seconds=self.seconds)
+            checkpoint.save(self.folder, self.trainer.net, self.trainer.optimizer, header, self.trainer.average)
         self._saved = time.monotonic()
 
 
-def _about(seconds: float) -> str:
+def _duration_text(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} seconds"
     if seconds < 90 * 60:

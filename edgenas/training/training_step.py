@@ -1,4 +1,4 @@
-"""One training step: every arch of a lesson forward and backward."""
+"""One training step: every architecture of a plan forward and backward."""
 
 from __future__ import annotations
 
@@ -17,60 +17,63 @@ from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.losses import alpha_divergence_loss, distillation_loss, hard_loss
 from edgenas.training.materialise import preprocess_for
-from edgenas.training.parallel_archs import one_by_one, room_for, side_by_side
-from edgenas.training.recipe import Lesson
+from edgenas.training.parallel_archs import archs_at_a_time, parallel_gradients, sequential_gradients
+from edgenas.training.recipe import StepPlan
 
 DIVERGENCES = {"cross-entropy": distillation_loss, "alpha": alpha_divergence_loss}
 
 
-def lesson_backward(
+def accumulate_gradients(
     net: SuperNet,
     images: Tensor,
     labels: Tensor,
-    lesson: Lesson,
+    plan: StepPlan,
     *,
     label_smoothing: float = 0.0,
     teacher: Subnet | None = None,
     precision: Precision = "auto",
     at_a_time: int | None = None,
 ) -> Tensor:
-    """Gradients of all archs of a lesson, summed; returns their losses, (archs,).
+    """Add the gradients of all architectures of a plan to those of the supernet; return their losses, shape (archs,).
 
     Args:
         net: the supernet, in train mode.
-        images: uint8 (n, c, h, w), augmented, of any size: every arch gets them at its own resolution.
+        images: uint8 (n, c, h, w), augmented, of any size; every architecture gets them at its own resolution.
         labels: int64 (n,).
-        lesson: what is trained; with teacher `frozen`, its archs are of one resolution.
-        label_smoothing: for those who learn labels.
-        teacher: a frozen one.
-        precision: what is computed in; weights and losses are float32.
-        at_a_time: archs that go forward and backward at the same time on a CPU, each with its share of torch's threads
-            and activations of its own; by default one a thread.
+        plan: what the step trains; with teacher `frozen`, its architectures have one resolution.
+        label_smoothing: smoothing of the labels.
+        teacher: the frozen teacher, where the plan has one.
+        precision: precision of the forward pass; weights and losses are float32.
+        at_a_time: architectures that go forward and backward in parallel on a CPU, each with its share of torch's
+            threads and with its own activations; by default one a thread.
     """
-    soft: Future[Tensor] = Future()
+    teacher_logits: Future[Tensor] = Future()
     if teacher is not None:
-        soft.set_result(_trained(teacher, net, images, lesson.archs[0], precision))
+        teacher_logits.set_result(_teacher_logits(teacher, net, images, plan.archs[0], precision))
 
-    def loss_of(place: int, weights: Cut) -> Tensor:
-        arch = lesson.archs[place]
-        follows = teacher is not None or (lesson.teacher == "first" and place > 0)
+    def loss_of(index: int, weights: Cut) -> Tensor:
+        arch = plan.archs[index]
+        is_student = teacher is not None or (plan.teacher == "first" and index > 0)
         with autocast(images.device, precision):
             logits = net(_inputs(net, images, arch), arch, weights)
-            if place == 0 and not soft.done():
-                soft.set_result(logits.detach())
-            loss = hard_loss(logits, labels, label_smoothing) if lesson.labels or not follows else logits.new_zeros(())
-            if follows:
-                loss = lesson.student_weight * (loss + DIVERGENCES[lesson.divergence](logits, soft.result()))
-        return loss
+            if index == 0 and not teacher_logits.done():
+                teacher_logits.set_result(logits.detach())
+            if not is_student:
+                return hard_loss(logits, labels, label_smoothing)
+            loss = hard_loss(logits, labels, label_smoothing) if plan.labels else logits.new_zeros(())
+            return plan.student_weight * (loss + DIVERGENCES[plan.divergence](logits, teacher_logits.result()))
 
-    count = room_for(len(lesson.archs), images.device, at_a_time)
+    count = archs_at_a_time(len(plan.archs), images.device, at_a_time)
     if count > 1:
-        return side_by_side(net, lesson.archs, loss_of, soft, count)
-    return one_by_one(net, lesson.archs, loss_of)
+        return parallel_gradients(net, plan.archs, loss_of, teacher_logits, count)
+    return sequential_gradients(net, plan.archs, loss_of)
 
 
 def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager[object]:
-    """`auto` is bf16 where the hardware has matrix units made for it; on CPUs it measured slower at these sizes."""
+    """Return a context in which networks compute in `precision`.
+
+    `auto` is bf16 on CUDA, which has matrix units for it; on CPUs bf16 measured slower at these sizes.
+    """
     if precision == "bf16" or (precision == "auto" and device.type == "cuda"):
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
@@ -81,21 +84,21 @@ def _inputs(net: SuperNet, images: Tensor, arch: Arch) -> Tensor:
 
 
 @torch.no_grad()
-def _trained(teacher: Subnet, net: SuperNet, images: Tensor, arch: Arch, precision: Precision) -> Tensor:
+def _teacher_logits(teacher: Subnet, net: SuperNet, images: Tensor, arch: Arch, precision: Precision) -> Tensor:
     with autocast(images.device, precision):
         return teacher(_inputs(net, images, arch))  # type: ignore[no-any-return]
 
 
 def check_finite(losses: Tensor, archs: Sequence[object], step: int) -> None:
-    """Stop before weights are spoiled.
+    """Raise before a loss that is not finite spoils the weights.
 
     Raises:
-        EdgenasError: a loss is no finite number; its arch and the step are named.
+        EdgenasError: a loss is not finite; the message names its architecture and the step.
     """
     if losses.isfinite().all():
         return
-    bad = int((~losses.isfinite()).nonzero()[0])
+    index = int((~losses.isfinite()).nonzero()[0])
     raise EdgenasError(
-        f"the loss of {archs[bad]} is {losses[bad].item()} at step {step}: lower train.learning_rate (the last "
+        f"the loss of {archs[index]} is {losses[index].item()} at step {step}: lower train.learning_rate (the last "
         "checkpoint is kept)"
     )

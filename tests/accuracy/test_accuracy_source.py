@@ -144,7 +144,7 @@ def test_weights_of_other_classes_are_refused(small_run: SmallRun, here: Path) -
     path.write_bytes(header.read_bytes().replace(b'\\"8\\", \\"9\\"', b'\\"8\\", \\"x\\"'))
     assert path.read_bytes() != header.read_bytes()
     run = told_run("train={init: other}", "data={name: digits}", stages=())
-    with pytest.raises(RunFolderError, match="was trained 10 classes"):
+    with pytest.raises(RunFolderError, match="was trained on 10 classes"):
         run_stages(run, silent, ("train",))
 
 

@@ -29,9 +29,9 @@ from edgenas.training.data.augment import augment
 from edgenas.training.data.dataset import Dataset, load_dataset
 from edgenas.training.data.split import Split
 from edgenas.training.optimizer import make_optimizer
-from edgenas.training.recipe import Lesson
+from edgenas.training.recipe import StepPlan
 from edgenas.training.schedule import batch_indices, sandwich
-from edgenas.training.training_step import lesson_backward
+from edgenas.training.training_step import accumulate_gradients
 
 SIZES = {28: "mobile-32", 32: "mobile-32", 96: "mobile-96"}
 SUBNETS = 4
@@ -53,7 +53,7 @@ def write_images(root: Path, side: int, count: int) -> None:
 def batches(dataset: Dataset, batch: int, start: int) -> Iterator[Split]:
     """As the training loop asks for them."""
     count = len(dataset.train)
-    return dataset.train.stream(batch_indices(count, batch, 0, start + step) for step in range(STEPS))
+    return dataset.train.stream(batch_indices(count, batch, 0, range(start, start + STEPS)))
 
 
 def loading(dataset: Dataset, batch: int, start: int) -> None:
@@ -65,7 +65,7 @@ def training(net: SuperNet, dataset: Dataset, batch: int, start: int) -> None:
     optimizer = make_optimizer(net, TrainConfig(epochs=1))
     for number, split in enumerate(batches(dataset, batch, start)):
         images = augment(split.tensor(), AUGMENT, torch.Generator().manual_seed(number))
-        lesson_backward(net, images, split.labels, Lesson(tuple(sandwich(net.space, SUBNETS, 0, number))))
+        accumulate_gradients(net, images, split.labels, StepPlan(tuple(sandwich(net.space, SUBNETS, 0, number))))
         optimizer.step()
 
 

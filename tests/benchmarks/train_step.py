@@ -50,9 +50,9 @@ from edgenas.space.space import SearchSpace
 from edgenas.supernet.depthwise import quicken
 from edgenas.supernet.folding import folded
 from edgenas.training.optimizer import make_optimizer
-from edgenas.training.recipe import Lesson
+from edgenas.training.recipe import StepPlan
 from edgenas.training.schedule import sandwich
-from edgenas.training.training_step import lesson_backward
+from edgenas.training.training_step import accumulate_gradients
 
 CLASSES, SUBNETS = 1000, 4
 STEP_SIDE, STEP_BATCH = 64, 32
@@ -105,8 +105,8 @@ def our_step(at_a_time: int | None = None) -> Work:
 
     def step(round_: int) -> None:
         optimizer.zero_grad()
-        lesson = Lesson(tuple(archs_of(space, SUBNETS, round_)), teacher=None)
-        lesson_backward(net, images, labels, lesson, at_a_time=at_a_time)
+        lesson = StepPlan(tuple(archs_of(space, SUBNETS, round_)), teacher=None)
+        accumulate_gradients(net, images, labels, lesson, at_a_time=at_a_time)
         optimizer.step()
 
     return step
@@ -173,7 +173,7 @@ def mobile() -> Work:
 
     def step(round_: int) -> None:
         optimizer.zero_grad()
-        lesson_backward(net, images, labels, Lesson(tuple(sandwich(space, SUBNETS, 0, round_))))
+        accumulate_gradients(net, images, labels, StepPlan(tuple(sandwich(space, SUBNETS, 0, round_))))
         optimizer.step()
 
     return step

@@ -20,9 +20,9 @@ from machine import machine, versions
 from edgenas import SuperNet, load_space
 from edgenas.config.sections import TrainConfig
 from edgenas.training.optimizer import make_optimizer
-from edgenas.training.recipe import Lesson
+from edgenas.training.recipe import StepPlan
 from edgenas.training.schedule import sandwich
-from edgenas.training.training_step import lesson_backward
+from edgenas.training.training_step import accumulate_gradients
 
 
 def step_seconds(net: SuperNet, batch: int, subnets: int, step: int, *, bf16: bool) -> float:
@@ -33,7 +33,7 @@ def step_seconds(net: SuperNet, batch: int, subnets: int, step: int, *, bf16: bo
     optimizer = make_optimizer(net, TrainConfig(epochs=1))
     started = time.perf_counter()
     with torch.autocast("cpu", torch.bfloat16) if bf16 else contextlib.nullcontext():
-        lesson_backward(net, images, labels, Lesson(tuple(sandwich(net.space, subnets, 0, step))))
+        accumulate_gradients(net, images, labels, StepPlan(tuple(sandwich(net.space, subnets, 0, step))))
     optimizer.step()
     return time.perf_counter() - started
 

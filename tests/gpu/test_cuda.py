@@ -11,10 +11,10 @@ from edgenas.training import training_loop as loop
 from edgenas.training.data.dataset import Dataset, load_dataset
 from edgenas.training.materialise import materialise, predict
 from edgenas.training.optimizer import make_optimizer
-from edgenas.training.recipe import Lesson
+from edgenas.training.recipe import StepPlan
 from edgenas.training.schedule import sandwich
 from edgenas.training.trainer import validate
-from edgenas.training.training_step import lesson_backward
+from edgenas.training.training_step import accumulate_gradients
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA GPU (see tests/gpu/README)")
 
@@ -41,7 +41,7 @@ def test_a_training_step_computes_in_bf16_and_keeps_float32_weights(digits: Data
     hook = torch.nn.modules.module.register_module_forward_hook(note)
     try:
         images, labels = digits.train.images[:64].cuda(), digits.train.labels[:64].cuda()
-        loss = lesson_backward(net, images, labels, Lesson(tuple(sandwich(SMALL, 4, seed=0, step=0))))[0]
+        loss = accumulate_gradients(net, images, labels, StepPlan(tuple(sandwich(SMALL, 4, seed=0, step=0))))[0]
     finally:
         hook.remove()
     before = net.blocks["stem"].conv.conv.weight.detach().clone()
@@ -57,7 +57,7 @@ def test_losses_agree_with_the_cpu(digits: Dataset) -> None:
     for device in ("cpu", "cuda"):
         net = supernet().to(device).train()
         images, labels = digits.train.images[:64].to(device), digits.train.labels[:64].to(device)
-        losses.append(float(lesson_backward(net, images, labels, Lesson((SMALL.largest, SMALL.smallest)))[0]))
+        losses.append(float(accumulate_gradients(net, images, labels, StepPlan((SMALL.largest, SMALL.smallest)))[0]))
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
 
 

@@ -46,7 +46,7 @@ class Clock:
         return seconds
 
     def step(self, net, batch, labels, config, step, steps) -> float:  # type: ignore[no-untyped-def]
-        lesson = plan_timing.lesson_at(net.space, config.training, config.seed, step, steps)
+        lesson = plan_timing.plan_step(net.space, config.training, config.seed, step, steps)
         return 3 * self.took(float(macs_of(net.space, lesson.archs).sum()), len(batch))
 
     def scoring(self, net, arch, images) -> float:  # type: ignore[no-untyped-def]
@@ -65,7 +65,7 @@ def test_steps_and_scores_are_near_the_truth_within_the_allowance(
 ) -> None:
     machine, space, steps = clock(seconds_per_mac, fixed), config.load_space(), 40
     step_seconds, image_seconds = time_network(config, space, 10, steps)
-    lessons = [plan_timing.lesson_at(space, config.training, config.seed, step, steps) for step in range(steps)]
+    lessons = [plan_timing.plan_step(space, config.training, config.seed, step, steps) for step in range(steps)]
     macs = sum(macs_of(space, lesson.archs).sum() for lesson in lessons) / steps
     assert within_half(step_seconds, 3 * seconds_per_mac * macs * (fixed + 32))
     middle, share = plan_timing._middle(space)

@@ -136,7 +136,7 @@ def test_what_fine_tuning_made_worse_is_not_kept(run: Run, tmp_path: Path, monke
         return net
 
     without = int8_of(export_bundle(told(run, "never"), "chosen", BundleOptions("int8"), tmp_path / "without", Seen()))
-    monkeypatch.setattr(quantisation_aware, "fine_tune", worse)
+    monkeypatch.setattr(quantisation_aware, "finetune_for_int8", worse)
     bundle = export_bundle(told(run, "always"), "chosen", BundleOptions("int8"), tmp_path / "bundle", Seen())
     int8 = int8_of(bundle)
     assert not int8["fine_tuning"]["kept"]

@@ -35,7 +35,7 @@ def test_a_run_is_trained_by_the_clock_from_another_runs_weights(small_run: Smal
     arguments = ["--set", f"train.init={small_run.folder}", "--set", "train.learning_rate=1e-9", "--run", "second"]
     done = edgenas("train", "small.yaml", "--minutes", "0.001", *arguments, cwd=cwd)
     assert done.returncode == 0, done.stderr
-    schedule = read_json(cwd / "second" / "supernet" / "schedule.json")
+    schedule = read_json(cwd / "second" / "supernet" / "fixed_settings.json")
     assert schedule["minutes"] == 0.001
     assert schedule["init_sha256"] == digest(small_run.folder / "supernet")
     old, new = (

@@ -204,7 +204,7 @@ def test_a_supernet_that_stopped_early_is_held_against_subnets_of_as_many_steps(
 ) -> None:
     monkeypatch.setattr(loop, "validate", lambda net, dataset, pool: {"largest": 0.5})
     run = trained_run(tmp_path, "train.validations=8", "train.patience=2")
-    dataset, planned = run_dataset(run), read_json(run.folder / "supernet/schedule.json")["steps"]
+    dataset, planned = run_dataset(run), read_json(run.folder / "supernet/fixed_settings.json")["steps"]
     a_validation = planned // 8
     assert a_validation >= 2
     per_epoch = len(dataset.train) // run.config.training.batch_size

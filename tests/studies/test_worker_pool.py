@@ -19,7 +19,7 @@ from edgenas.errors import ConfigError, EdgenasError
 from edgenas.runs.folder import Progress
 from edgenas.studies import worker_pool as apart
 from edgenas.studies.worker_pool import check_jobs, train_apart
-from edgenas.training.interruption import Held
+from edgenas.training.interruption import DeferredSignals
 
 LONG_SECONDS = 60.0
 
@@ -72,7 +72,7 @@ def odd(item: int, progress: Progress) -> None:
 
 def held(folder: Path, item: int, progress: Progress) -> None:
     """Ends between two steps alone, as training does, and says so."""
-    with Held():
+    with DeferredSignals():
         (folder / f"{item}.begun").touch()
         time.sleep(0.5)
         (folder / f"{item}.checkpoint").touch()

@@ -1,4 +1,4 @@
-"""The CUDA path on machines without CUDA: fake tensors know devices, `meta` runs whole steps. Neither computes."""
+"""The CUDA path without a GPU: fake tensors track devices, and `meta` runs whole steps. Neither computes."""
 
 from collections.abc import Iterator
 
@@ -15,11 +15,11 @@ from edgenas.training.data.augment import augment
 from edgenas.training.losses import distillation_loss, hard_loss
 from edgenas.training.materialise import preprocess_for
 from edgenas.training.optimizer import make_optimizer
-from edgenas.training.recipe import Lesson
+from edgenas.training.recipe import StepPlan
 from edgenas.training.schedule import sandwich
-from edgenas.training.training_step import lesson_backward
+from edgenas.training.training_step import accumulate_gradients
 
-# A space of its own: supernets keep modules of archs by space, and fake ones must not reach other tests.
+# Supernets cache modules by space, and fake ones must not reach other tests.
 FAKE = SearchSpace.model_validate({**SMALL.model_dump(), "name": "fake"})
 CUDA = torch.device("cuda", 0)
 MIXED = "same device|two devices|different from other tensors"
@@ -27,14 +27,14 @@ MIXED = "same device|two devices|different from other tensors"
 
 @pytest.fixture
 def fake_cuda() -> Iterator[None]:
-    """Tensors without data that keep their device, CUDA's included; mixing devices raises."""
-    # Batch norms of these modules make a tensor on `meta`, which is not fake.
+    """Create tensors without data that have a device, CUDA included; mixing devices raises."""
+    # The batch norms create a tensor on `meta`, which is not fake.
     with FakeTensorMode(allow_non_fake_inputs=True):
         yield
 
 
 def net_on_cuda() -> SuperNet:
-    # `.to` cannot move fake parameters, so they are made where they belong.
+    # `.to` cannot move fake parameters, so they are created on the device.
     with CUDA:
         return SuperNet(FAKE, num_classes=4)
 
@@ -72,9 +72,9 @@ def test_a_whole_training_step_runs_on_meta(name: str) -> None:
     optimizer = make_optimizer(net, TrainConfig(epochs=1))
     images = torch.zeros(4, 3, 40, 32, dtype=torch.uint8, device="meta")
     labels = torch.zeros(4, dtype=torch.int64, device="meta")
-    loss = lesson_backward(net, images, labels, Lesson(tuple(sandwich(space, 4, seed=0, step=0))), label_smoothing=0.1)[
-        0
-    ]
+    loss = accumulate_gradients(
+        net, images, labels, StepPlan(tuple(sandwich(space, 4, seed=0, step=0))), label_smoothing=0.1
+    )[0]
     optimizer.step()
     assert loss.device.type == "meta"
     assert {parameter.grad.device.type for parameter in net.parameters() if parameter.grad is not None} == {"meta"}

@@ -1,4 +1,4 @@
-"""The simulated int8 network, against ONNX Runtime on the file and against numpy."""
+"""Fake quantisation against ONNX Runtime on the int8 file, and against numpy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgenas.space.loading import load_space
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.data.dataset import Dataset
-from edgenas.training.fake_quantised import FOLLOWING, Gate, Rounded, fake_quantised, fold_norms, rounded_weight
+from edgenas.training.fake_quantised import AVERAGING, Gate, Rounded, fake_quantised, fold_norms, rounded_weight
 from edgenas.training.materialise import materialise, predict
 
 
@@ -33,21 +33,21 @@ def subnet(dataset: Dataset) -> Subnet:
 
 
 @torch.no_grad()
-def settled(subnet: Subnet, images: Tensor, weight_bits: int = 8) -> nn.Module:
+def with_ranges(subnet: Subnet, images: Tensor, weight_bits: int = 8) -> nn.Module:
     network = fake_quantised(fold_norms(subnet), weight_bits).train()
     network(PREPROCESS(images))
     return network.eval()
 
 
 def file_ranges(path: Path) -> list[tuple[float, int]]:
-    """Scale and zero point of every activation that a file quantises, in order; gates have theirs by definition."""
+    """Return scale and zero point of every quantised activation of a file in order, without gates."""
     model = onnx.load(path)
     values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     quantised = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
-    # Flattening quantises again what is quantised.
-    kept = [node for node in quantised if not {"Reshape", "shifted", "HardSigmoid"} & set(_words(node.name))]
+    # Flattening quantises activations a second time.
+    activations = [node for node in quantised if not {"Reshape", "shifted", "HardSigmoid"} & set(_words(node.name))]
     gates = {node.input[0] for node in model.graph.node if "HardSigmoid" in node.output[0]}
-    ranges = [(node.input[1], node.input[2]) for node in kept if node.output[0] not in gates]
+    ranges = [(node.input[1], node.input[2]) for node in activations if node.output[0] not in gates]
     return [(float(values[scale]), int(values[zero])) for scale, zero in ranges]
 
 
@@ -79,27 +79,27 @@ def test_weights_are_rounded_by_output_channel_as_numpy_does(greatest: int) -> N
 
 
 @pytest.mark.parametrize("weight_bits", [8, 7])
-def test_with_the_files_ranges_it_computes_what_the_runtime_computes(
+def test_with_the_ranges_of_the_file_outputs_are_those_of_the_runtime(
     dataset: Dataset, subnet: Subnet, tmp_path: Path, weight_bits: int
 ) -> None:
-    """On a network that int8 changes much, so that agreeing takes rounding in the same places."""
+    """On a network that int8 changes much, outputs agree only if the same values are rounded."""
     bad = spoiled(subnet, 8)
     calibration, images = dataset.train.tensor()[:CALIBRATION_IMAGES], dataset.validation.tensor()[:100]
     path = int8_file(bad, calibration, tmp_path, seven_bit_weights=weight_bits == 7)
-    network = settled(bad, calibration, weight_bits)
+    network = with_ranges(bad, calibration, weight_bits)
     rounded = [module for module in network.modules() if isinstance(module, Rounded)]
     for module, (scale, zero) in zip(_executed(network, rounded), file_ranges(path), strict=True):
-        # The file's are of activations that nothing was rounded before.
+        # The file's ranges are those of activations that were not rounded before.
         assert float(module.scale) == pytest.approx(scale, rel=0.5)
         module.low.fill_(-zero * scale)
         module.high.fill_((255 - zero) * scale)
     with torch.no_grad():
         simulated = network(PREPROCESS(images))
-    wanted = onnx_logits(path, images, PREPROCESS)
-    lost = (predict(bad, images) - wanted).abs().mean()
-    # Ties and sums in another order make single values fall a step beside, and layers add these up.
-    assert (simulated - wanted).abs().mean() < 0.2 * lost
-    assert (simulated.argmax(1) == wanted.argmax(1)).float().mean() >= 0.9
+    expected = onnx_logits(path, images, PREPROCESS)
+    change = (predict(bad, images) - expected).abs().mean()
+    # Ties and sums in another order move single values by a step, and layers add these up.
+    assert (simulated - expected).abs().mean() < 0.2 * change
+    assert (simulated.argmax(1) == expected.argmax(1)).float().mean() >= 0.9
 
 
 def _executed(network: nn.Module, modules: list[Rounded]) -> list[Rounded]:
@@ -112,12 +112,12 @@ def _executed(network: nn.Module, modules: list[Rounded]) -> list[Rounded]:
     return order
 
 
-def test_ranges_follow_the_batches_and_rest_in_eval_mode() -> None:
+def test_ranges_average_over_batches_and_are_constant_in_eval_mode() -> None:
     module = Rounded().train()
     batches = [torch.tensor([-1.0, 3.0]), torch.tensor([-2.0, 8.0])]
     for batch in batches:
         module(batch)
-    low, high = -1 - FOLLOWING, 3 + 5 * FOLLOWING
+    low, high = -1 - AVERAGING, 3 + 5 * AVERAGING
     assert float(module.low) == pytest.approx(low)
     assert float(module.high) == pytest.approx(high)
     module.eval()

@@ -1,3 +1,5 @@
+"""Fine-tuning of one subnet, with inherited or random weights, a teacher, or other classes."""
+
 import copy
 
 import pytest
@@ -11,7 +13,7 @@ from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.finetuning import finetune, with_classes
-from edgenas.training.materialise import materialise, top1
+from edgenas.training.materialise import materialise, predict, recalibrate, top1
 
 
 def quiet(done: int, total: int) -> None:
@@ -37,7 +39,7 @@ def tuned(
     fresh: bool = False,
     **update: object,
 ) -> Subnet:
-    found, _ = finetune(
+    result, _ = finetune(
         subnet,
         dataset.train,
         CONFIG.model_copy(update=update),
@@ -49,53 +51,48 @@ def tuned(
         teacher=teacher,
         fresh=fresh,
     )
-    return found
+    return result
 
 
 def test_a_fine_tuned_subnet_is_calibrated_and_better(subnet: Subnet, dataset: Dataset) -> None:
     before = copy.deepcopy(subnet.state_dict())
-    found = tuned(subnet, dataset)
-    assert (found.arch, found.specs, found.calibration_images) == (subnet.arch, subnet.specs, CALIBRATION_IMAGES)
-    assert not found.training
-    assert top1(found, dataset.validation) > top1(subnet, dataset.validation) + 0.3
+    result = tuned(subnet, dataset)
+    assert (result.arch, result.specs, result.calibration_images) == (subnet.arch, subnet.specs, CALIBRATION_IMAGES)
+    assert not result.training
+    assert top1(result, dataset.validation) > top1(subnet, dataset.validation) + 0.3
     torch.testing.assert_close(subnet.state_dict(), before, rtol=0, atol=0)
 
 
-def test_fresh_weights_have_nothing_of_those_inherited(subnet: Subnet, dataset: Dataset) -> None:
-    found = tuned(subnet, dataset, fresh=True)
-    assert (found.arch, found.specs, found.calibration_images) == (subnet.arch, subnet.specs, CALIBRATION_IMAGES)
+def test_fresh_weights_do_not_depend_on_inherited_ones(subnet: Subnet, dataset: Dataset) -> None:
+    result = tuned(subnet, dataset, fresh=True)
+    assert (result.arch, result.specs, result.calibration_images) == (subnet.arch, subnet.specs, CALIBRATION_IMAGES)
     for weight in subnet.parameters():
         weight.data.fill_(float("nan"))
     again = tuned(subnet, dataset, fresh=True)
-    torch.testing.assert_close(again.state_dict(), found.state_dict(), rtol=0, atol=0)
-    assert top1(found, dataset.validation) > 0.5
+    torch.testing.assert_close(again.state_dict(), result.state_dict(), rtol=0, atol=0)
+    assert top1(result, dataset.validation) > 0.5
 
 
-def test_its_statistics_are_those_of_its_own_weights(subnet: Subnet, dataset: Dataset) -> None:
-    found = tuned(subnet, dataset, epochs=0.5)
-    norms = [module for module in found.modules() if isinstance(module, nn.BatchNorm2d)]
-    kept = [norm.running_var.clone() for norm in norms]
+def test_statistics_are_recalibrated_with_the_final_weights(subnet: Subnet, dataset: Dataset) -> None:
+    result = tuned(subnet, dataset, epochs=0.5)
+    norms = [module for module in result.modules() if isinstance(module, nn.BatchNorm2d)]
+    variances = [norm.running_var.clone() for norm in norms]
     for norm in norms:
         norm.running_var.fill_(7)
-    from edgenas.training.materialise import recalibrate
-
-    recalibrate(found, dataset.train.images[:CALIBRATION_IMAGES])
-    for norm, variance in zip(norms, kept, strict=True):
+    recalibrate(result, dataset.train.images[:CALIBRATION_IMAGES])
+    for norm, variance in zip(norms, variances, strict=True):
         torch.testing.assert_close(norm.running_var, variance)
 
 
-def test_a_teacher_pulls_towards_its_outputs(subnet: Subnet, dataset: Dataset) -> None:
-    class Constant(Subnet):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.eye(10)[3].expand(len(x), 10) * 20
-
+def test_outputs_move_towards_the_teachers(subnet: Subnet, dataset: Dataset) -> None:
+    # A teacher that always predicts class 3.
     teacher = copy.deepcopy(subnet)
-    teacher.__class__ = Constant
+    with torch.no_grad():
+        teacher.blocks["head"].classifier.weight.zero_()
+        teacher.blocks["head"].classifier.bias.copy_(20 * torch.eye(10)[3])
     images = dataset.validation.head(64)
-    alone, trained = tuned(subnet, dataset), tuned(subnet, dataset, teacher=teacher)
-    from edgenas.training.materialise import predict
-
-    share = [float(predict(one, images.tensor()).softmax(1)[:, 3].mean()) for one in (alone, trained)]
+    supervised, distilled = tuned(subnet, dataset), tuned(subnet, dataset, teacher=teacher)
+    share = [float(predict(net, images.tensor()).softmax(1)[:, 3].mean()) for net in (supervised, distilled)]
     assert share[1] > share[0] + 0.15
 
 
@@ -105,7 +102,7 @@ def test_other_classes_get_a_new_head_and_keep_the_rest(subnet: Subnet, dataset:
     assert twin.specs[:-1] == subnet.specs[:-1]
     for name, tensor in twin.state_dict().items():
         assert tensor.shape[0] == 4 if ".classifier." in name else torch.equal(tensor, subnet.state_dict()[name]), name
-    with pytest.raises(DataError, match="other classes goes without a teacher"):
+    with pytest.raises(DataError, match="other classes works without a teacher"):
         tuned(twin, dataset, teacher=subnet)
 
 
@@ -114,6 +111,6 @@ def test_an_uncalibrated_subnet_is_refused(dataset: Dataset) -> None:
         tuned(SuperNet(SMALL, 10).extract(SMALL.smallest), dataset)
 
 
-def test_a_loss_that_is_not_finite_is_told(subnet: Subnet, dataset: Dataset) -> None:
+def test_a_loss_that_is_not_finite_is_reported(subnet: Subnet, dataset: Dataset) -> None:
     with pytest.raises(EdgenasError, match=r"the loss of r16_\S+ is (nan|inf) at step \d+"):
         tuned(subnet, dataset, learning_rate=1e30)

@@ -1,4 +1,4 @@
-"""A disk that is full while training writes: nothing finished is lost, and the same call goes on."""
+"""A disk that is full while training writes: nothing finished is lost, and the same call resumes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgenas.training import training_loop as loop
 
 @contextmanager
 def full_disk(largest_file: int) -> Iterator[None]:
-    """No file may grow beyond so many bytes; as on a full disk, a write is cut short before the next one fails."""
+    """Limit the size of files in bytes; as on a full disk, one write is cut short and the next one fails."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     # Python ignores SIGXFSZ, so that the write itself fails.
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, hard))
@@ -52,7 +52,7 @@ def test_at_a_checkpoint_the_last_one_is_kept(
     torch.testing.assert_close(train(tmp_path), straight, rtol=0, atol=0)
 
 
-def test_in_the_middle_of_a_log_row_training_goes_on_and_the_rest_is_readable(
+def test_after_a_torn_log_row_training_resumes_and_the_rest_is_readable(
     tmp_path: Path, straight: dict[str, torch.Tensor]
 ) -> None:
     with full_disk(700), pytest.raises(OSError, match=r"training\.jsonl"):
@@ -73,7 +73,7 @@ def test_a_result_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_rows_after_a_torn_one_stand_alone(tmp_path: Path) -> None:
+def test_rows_after_a_torn_one_have_their_own_lines(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     append_jsonl(path, {"row": 1})
     with full_disk(20), pytest.raises(OSError, match=r"rows\.jsonl"):

@@ -1,3 +1,5 @@
+"""Losses against their formulas in numpy."""
+
 import numpy as np
 import pytest
 import torch
@@ -17,14 +19,14 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 def test_hard_loss_is_the_cross_entropy_with_smoothed_labels(smoothing: float) -> None:
     target = np.eye(4)[LABELS] * (1 - smoothing) + smoothing / 4
     expected = -(target * log_softmax(LOGITS)).sum(axis=1).mean()
-    found = hard_loss(torch.tensor(LOGITS), torch.tensor(LABELS), smoothing)
-    assert float(found) == pytest.approx(expected, rel=1e-5)
+    loss = hard_loss(torch.tensor(LOGITS), torch.tensor(LABELS), smoothing)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
 def test_distillation_loss_is_the_cross_entropy_with_the_teachers_probabilities() -> None:
     expected = -(np.exp(log_softmax(TEACHER)) * log_softmax(LOGITS)).sum(axis=1).mean()
-    found = distillation_loss(torch.tensor(LOGITS), torch.tensor(TEACHER))
-    assert float(found) == pytest.approx(expected, rel=1e-5)
+    loss = distillation_loss(torch.tensor(LOGITS), torch.tensor(TEACHER))
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
 def test_distillation_has_its_minimum_at_the_teacher() -> None:
@@ -41,7 +43,7 @@ def test_both_are_computed_in_float32() -> None:
 
 
 def alpha_divergence(student: torch.Tensor, teacher: torch.Tensor, alpha: float) -> torch.Tensor:
-    """Of every image, as AlphaNet's equation (3) and, for alpha 1, its limit have it."""
+    """Return the divergence of every image by AlphaNet's equation (3); for alpha 1, by its limit."""
     q, p = student.softmax(1), teacher.softmax(1)
     if alpha == 1:
         return (p * (p / q).log()).sum(1)
@@ -56,8 +58,8 @@ def test_alpha_divergence_has_the_gradient_of_the_greater_of_two_divergences() -
     assert ((student.softmax(1) / teacher.softmax(1)) < ALPHA_CLIP).all()
     assert len({bool(left > right) for left, right in zip(*both, strict=True)}) == 2
     (expected,) = torch.autograd.grad(torch.maximum(*both).mean(), student)
-    (found,) = torch.autograd.grad(alpha_divergence_loss(student, teacher), student)
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    (actual,) = torch.autograd.grad(alpha_divergence_loss(student, teacher), student)
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_alpha_divergence_clips_ratios() -> None:

@@ -1,3 +1,5 @@
+"""Calibrated subnets: batch-norm statistics, logits and accuracy."""
+
 import copy
 
 import numpy as np
@@ -59,7 +61,7 @@ def test_the_supernet_is_unchanged(net: SuperNet) -> None:
         assert net.training == mode
 
 
-def test_what_comes_back_is_calibrated_and_in_eval_mode(net: SuperNet) -> None:
+def test_the_subnet_is_calibrated_and_in_eval_mode(net: SuperNet) -> None:
     subnet = materialise(net, SMALL.smallest, grey(6))
     assert isinstance(subnet, Subnet)
     assert (subnet.calibrated, subnet.calibration_images, subnet.training) == (True, 6, False)
@@ -108,21 +110,21 @@ def test_logits_and_top1_do_not_depend_on_batches(net: SuperNet) -> None:
     assert top1(subnet, Split(images, labels)) == pytest.approx(120 / 150)
 
 
-def test_the_worst_class_is_that_least_often_right(net: SuperNet) -> None:
+def test_the_worst_class_has_the_lowest_top1(net: SuperNet) -> None:
     images = grey(60)
     subnet = materialise(net, SMALL.smallest, images)
-    guessed = predict(subnet, images).argmax(1)
+    predicted = predict(subnet, images).argmax(1)
     # Class 3 has no images; each other class has every third.
     labels = torch.arange(60) % 3
-    right = (guessed == labels).numpy()
-    found = accuracy(subnet, Split(images, labels))
-    assert found.top1 == top1(subnet, Split(images, labels)) == right.mean()
-    assert found.worst_class == pytest.approx(min(right[labels.numpy() == c].mean() for c in range(3)))
+    correct = (predicted == labels).numpy()
+    result = accuracy(subnet, Split(images, labels))
+    assert result.top1 == top1(subnet, Split(images, labels)) == correct.mean()
+    assert result.worst_class == pytest.approx(min(correct[labels.numpy() == c].mean() for c in range(3)))
 
 
 @pytest.mark.parametrize(("images", "allowed"), [(1, 2), (40, 2), (999, 2), (1000, 2), (1500, 3), (10_000, 20)])
 def test_a_recomputed_score_may_move_by_two_images_or_a_five_hundredth(images: int, allowed: int) -> None:
-    right = min(images, 30)
-    # Exactly so many images more or fewer, as fractions of floats give them.
-    moved = [abs((right + n) / images - right / images) <= top1_tolerance(images) for n in (allowed, allowed + 1)]
+    correct = min(images, 30)
+    # The change by exactly so many images, computed in floating point.
+    moved = [abs((correct + n) / images - correct / images) <= top1_tolerance(images) for n in (allowed, allowed + 1)]
     assert moved == [True, False]

@@ -1,3 +1,5 @@
+"""Optimisers, weight averages, early stopping, precision, and running out of memory."""
+
 import os
 import re
 import subprocess
@@ -13,8 +15,7 @@ from spaces import SMALL
 from edgenas.errors import EdgenasError
 from edgenas.files import read_jsonl
 from edgenas.supernet.supernet import ElasticInvertedResidual, SuperNet
-from edgenas.training import checkpoint
-from edgenas.training import trainer as course
+from edgenas.training import checkpoint, trainer
 from edgenas.training import training_loop as loop
 from edgenas.training.optimizer import averaged, make_optimizer, new_average, update_average, zero_last_norms
 
@@ -45,12 +46,12 @@ def test_sgd_is_nesterovs() -> None:
     assert not plain.param_groups[0]["nesterov"]
 
 
-def test_blocks_with_a_shortcut_begin_as_nothing_else() -> None:
+def test_residual_blocks_begin_as_identities() -> None:
     net = supernet().eval()
     zero_last_norms(net)
-    zeroed = {place for place, block in net.blocks.items()
+    zeroed = {name for name, block in net.blocks.items()
               if isinstance(block, ElasticInvertedResidual) and not block.project.norm.weight.any()}  # fmt: skip
-    assert zeroed == {place for place in net.blocks if "block" in place and not place.endswith("block0")}
+    assert zeroed == {name for name in net.blocks if "block" in name and not name.endswith("block0")}
     shallow = SMALL.parse("r16_w16-k3e1_w24-k3e2_w40-k5e3_w64-k3e2")
     deep = SMALL.parse("r16_w16-k3e1_w24-k3e2-k5e4-k3e2_w40-k5e3-k7e4_w64-k3e2-k5e4")
     x = torch.randn(2, 3, 16, 16)
@@ -68,10 +69,10 @@ def test_the_average_follows_the_weights() -> None:
         decay = min(0.9, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * net.blocks["stem"].conv.conv.weight.detach()
     torch.testing.assert_close(average["blocks.stem.conv.conv.weight"], expected)
-    own = net.blocks["stem"].conv.conv.weight.detach().clone()
+    weight = net.blocks["stem"].conv.conv.weight.detach().clone()
     with averaged(net, average):
         torch.testing.assert_close(net.blocks["stem"].conv.conv.weight.detach(), expected)
-    assert torch.equal(net.blocks["stem"].conv.conv.weight, own)
+    assert torch.equal(net.blocks["stem"].conv.conv.weight, weight)
 
 
 def test_training_ends_with_the_average(tmp_path: Path) -> None:
@@ -90,12 +91,12 @@ def test_gradients_are_scaled_down_to_the_norm(norm: float, tmp_path: Path, monk
     norms = []
     step = torch.optim.SGD.step
 
-    def noted(self: torch.optim.SGD, *arguments: object) -> object:
+    def recorded(self: torch.optim.SGD, *arguments: object) -> object:
         gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
         norms.append(float(torch.stack([gradient.norm() for gradient in gradients]).norm()))
         return step(self, *arguments)
 
-    monkeypatch.setattr(torch.optim.SGD, "step", noted)
+    monkeypatch.setattr(torch.optim.SGD, "step", recorded)
     trained(tmp_path, optimizer="sgd", clip_norm=norm)
     assert norms
     if norm < 1:
@@ -104,18 +105,18 @@ def test_gradients_are_scaled_down_to_the_norm(norm: float, tmp_path: Path, monk
         assert max(norms) < norm
 
 
-def test_training_stops_early_and_takes_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_stops_early_and_loads_the_best_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.5, 0.8, 0.7, 0.8, 0.6, 0.9])
     weights = []
 
-    def told(net: SuperNet, dataset: object, pool: object) -> dict[str, float]:
+    def validate(net: SuperNet, dataset: object, pool: object) -> dict[str, float]:
         weights.append({name: tensor.clone() for name, tensor in net.state_dict().items()})
         score = next(scores)
         return {"smallest": score - 0.1, "middle": score, "largest": score + 0.1}
 
-    monkeypatch.setattr(loop, "validate", told)
+    monkeypatch.setattr(loop, "validate", validate)
     net, rows = trained(tmp_path, epochs=4.0, validations=24, patience=3)
-    # The second was the best, and nothing after it better: equals do not count.
+    # The second was the best; an equal one later does not count.
     assert [row["step"] for row in rows if row["kind"] == "validation"] == [0, 1, 2, 3, 4]
     torch.testing.assert_close(net.state_dict(), weights[1], rtol=0, atol=0)
     again, rows = trained(tmp_path, epochs=4.0, validations=24, patience=3)
@@ -123,38 +124,38 @@ def test_training_stops_early_and_takes_the_best(tmp_path: Path, monkeypatch: py
     assert len([row for row in rows if row["kind"] == "validation"]) == 5
 
 
-def test_bf16_is_computed_in_where_it_is_asked_for(tmp_path: Path) -> None:
-    seen: set[torch.dtype] = set()
+def test_bf16_is_used_if_requested(tmp_path: Path) -> None:
+    dtypes: set[torch.dtype] = set()
 
     def note(module: torch.nn.Module, inputs: object, output: torch.Tensor) -> None:
         if isinstance(module, torch.nn.Conv2d) and module.training:
-            seen.add(output.dtype)
+            dtypes.add(output.dtype)
 
     hook = torch.nn.modules.module.register_module_forward_hook(note)
     try:
         net, _ = trained(tmp_path, precision="bf16", epochs=0.34, validations=1)
         # Recalibration, at the end, is in full precision.
-        assert seen == {torch.bfloat16, torch.float32}
+        assert dtypes == {torch.bfloat16, torch.float32}
     finally:
         hook.remove()
     assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize(
-    ("fitting", "said"), [(7, "set it to 4, which fits"), (3, "set it to 2, which fits"), (1, "no batch fits")]
+    ("fitting", "advice"), [(7, "set it to 4, which fits"), (3, "set it to 2, which fits"), (1, "no batch fits")]
 )
-def test_where_memory_runs_out_the_batch_that_fits_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fitting: int, said: str
+def test_after_running_out_of_memory_the_message_gives_a_batch_that_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fitting: int, advice: str
 ) -> None:
-    lesson_backward = course.lesson_backward
+    accumulate_gradients = trainer.accumulate_gradients
 
     def small(net: SuperNet, images: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
         if len(images) > fitting:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
-        return lesson_backward(net, images, *arguments, **options)
+        return accumulate_gradients(net, images, *arguments, **options)
 
-    monkeypatch.setattr(course, "lesson_backward", small)
-    with pytest.raises(EdgenasError, match=rf"memory ran out at step 0 with train\.batch_size 8: {said}"):
+    monkeypatch.setattr(trainer, "accumulate_gradients", small)
+    with pytest.raises(EdgenasError, match=rf"memory ran out at step 0 with train\.batch_size 8: {advice}"):
         trained(tmp_path)
 
 
@@ -175,7 +176,7 @@ with exit_codes():
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
-def test_a_process_without_memory_ends_with_a_batch_that_fits_it(tmp_path: Path) -> None:
+def test_a_process_that_runs_out_of_memory_names_a_batch_that_fits(tmp_path: Path) -> None:
     tests = Path(__file__).parents[1]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
     command = [sys.executable, "-c", HUNGRY, str(tmp_path / "a"), str(tmp_path / "b")]

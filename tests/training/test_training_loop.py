@@ -1,3 +1,5 @@
+"""The training loop: convergence, logs, bit-identical resuming, and its fixed settings."""
+
 import csv
 import logging
 import os
@@ -16,26 +18,27 @@ from spaces import SMALL, random_archs
 
 from edgenas.errors import DataError, EdgenasError, RunFolderError
 from edgenas.files import read_json, read_jsonl, write_json
-from edgenas.training import checkpoint
-from edgenas.training import setup as beginning
+from edgenas.training import checkpoint, setup
 from edgenas.training import training_log as log
 from edgenas.training import training_loop as loop
 from edgenas.training.data.preprocess import Preprocess
-from edgenas.training.fixed_settings import Schedule, tell_other_minutes
+from edgenas.training.fixed_settings import FixedSettings, warn_if_minutes_differ
 from edgenas.training.losses import distillation_loss, hard_loss
 from edgenas.training.optimizer import make_optimizer
-from edgenas.training.recipe import Lesson
-from edgenas.training.trainer import Course, validate
-from edgenas.training.training_step import lesson_backward
+from edgenas.training.progress import Progress
+from edgenas.training.recipe import StepPlan
+from edgenas.training.trainer import Trainer, validate
+from edgenas.training.training_step import accumulate_gradients
 
 TESTS = Path(__file__).parents[1]
+SETTINGS = FixedSettings(steps=9, minutes=2.0, init_sha256=None, circumstances={})
 
 
 class Killed(Exception):
     pass
 
 
-def kill_at(step: int) -> beginning.Progress:
+def kill_at(step: int) -> Progress:
     def progress(label: str, done: int, total: int) -> None:
         if label.startswith("training") and done == step:
             raise Killed
@@ -56,14 +59,14 @@ def test_the_loss_falls_and_the_subnets_learn(tmp_path: Path) -> None:
     assert result.images_per_second == pytest.approx(8 * STEPS * 8 / result.train_seconds)
 
 
-def test_progress_and_log_tell_every_step(tmp_path: Path) -> None:
-    told = []
-    train(tmp_path, progress=lambda *state: told.append(state))
-    assert [(label.partition(":")[0], *state) for label, *state in told] == [
+def test_progress_and_log_report_every_step(tmp_path: Path) -> None:
+    reports = []
+    train(tmp_path, progress=lambda *report: reports.append(report))
+    assert [(label.partition(":")[0], *state) for label, *state in reports] == [
         ("training", step, STEPS) for step in range(1, STEPS + 1)
     ]
-    assert all(re.search(r": [\d,]+ images/s", label) for label, *_ in told)
-    assert re.search(r", smallest [\d.]+%, middle [\d.]+%, largest [\d.]+%$", told[-1][0])
+    assert all(re.search(r": [\d,]+ images/s", label) for label, *_ in reports)
+    assert re.search(r", smallest [\d.]+%, middle [\d.]+%, largest [\d.]+%$", reports[-1][0])
     rows = read_jsonl(tmp_path / "training.jsonl")
     assert [row["step"] for row in rows if row["kind"] == "step"] == list(range(STEPS))
     scores = [row["top1"] for row in rows if row["kind"] == "validation"]
@@ -71,33 +74,32 @@ def test_progress_and_log_tell_every_step(tmp_path: Path) -> None:
     assert all(set(score) == {"smallest", "middle", "largest"} and 0 <= min(score.values()) <= 1 for score in scores)
 
 
-def test_the_table_holds_what_was_told_a_step_a_line(tmp_path: Path) -> None:
+def test_the_table_has_the_rows_of_the_log(tmp_path: Path) -> None:
     train(tmp_path)
     rows = read_jsonl(tmp_path / "training.jsonl")
-    told = {row["step"]: row for row in rows if row["kind"] == "step"}
+    steps = {row["step"]: row for row in rows if row["kind"] == "step"}
     scores = {row["step"]: row["top1"] for row in rows if row["kind"] == "validation"}
     with open(tmp_path / log.TABLE_NAME, newline="") as stream:
         table = list(csv.DictReader(stream))
-    assert [int(row["step"]) for row in table] == sorted(told)
+    assert [int(row["step"]) for row in table] == sorted(steps)
     for row in table:
         step = int(row["step"])
-        assert float(row["loss"]) == told[step]["loss"]
+        assert float(row["loss"]) == steps[step]["loss"]
         assert row["top1_middle"] == (str(scores[step]["middle"]) if step in scores else "")
 
 
-def test_how_long_it_takes_is_told_once(
+def test_the_expected_duration_is_logged_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(loop, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "ESTIMATE_AFTER_SECONDS", 0.0)
     train(tmp_path)
-    told = [record.getMessage() for record in caplog.records if "takes about" in record.getMessage()]
-    assert len(told) == 1
-    assert re.fullmatch(r"note: training takes about \d+ seconds in all, \d+ seconds from now on", told[0])
+    (note,) = [record.getMessage() for record in caplog.records if "takes about" in record.getMessage()]
+    assert re.fullmatch(r"note: training takes about \d+ seconds in all, \d+ seconds from now on", note)
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(61, "61 seconds"), (119, "2 minutes"), (6000, "1.7 hours")])
-def test_durations_are_told_in_words_of_their_size(seconds: float, said: str) -> None:
-    assert loop._about(seconds) == said
+@pytest.mark.parametrize(("seconds", "text"), [(61, "61 seconds"), (119, "2 minutes"), (6000, "1.7 hours")])
+def test_durations_have_a_suitable_unit(seconds: float, text: str) -> None:
+    assert loop._duration_text(seconds) == text
 
 
 def test_equal_seeds_give_equal_weights(tmp_path: Path) -> None:
@@ -127,7 +129,7 @@ def test_a_kill_between_checkpoints_repeats_the_steps_since(tmp_path: Path) -> N
 
 
 def test_a_training_killed_at_a_random_step_ends_with_the_undisturbed_bytes(tmp_path: Path) -> None:
-    """Killed for real, at a step that no checkpoint was made for."""
+    """The process is killed at a step without a checkpoint."""
     epochs = 4
     kill = random.Random(7).randrange(STEPS, epochs * STEPS)
     command = [sys.executable, "-W", "error", str(TESTS / "halves.py"), str(tmp_path / "cut"), str(epochs)]
@@ -151,7 +153,7 @@ def test_a_training_killed_at_a_random_step_ends_with_the_undisturbed_bytes(tmp_
 
 
 def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A training of `folder` that ended after three steps, each with a checkpoint."""
+    """Train in `folder` until a kill after three steps, each with a checkpoint."""
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
     with pytest.raises(Killed):
         train(folder, progress=kill_at(3))
@@ -161,24 +163,24 @@ def notes(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_under_other_circumstances_a_resumed_training_says_that_its_bits_may_differ(
+def test_under_other_circumstances_a_resumed_training_warns_that_its_bits_may_differ(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     interrupted(tmp_path, monkeypatch)
-    schedule = read_json(tmp_path / "schedule.json")
-    assert schedule["circumstances"]["torch"] == torch.__version__
-    schedule["circumstances"] |= {"torch": "1.0", "threads": 99}
-    write_json(tmp_path / "schedule.json", schedule)
+    settings = read_json(tmp_path / "fixed_settings.json")
+    assert settings["circumstances"]["torch"] == torch.__version__
+    settings["circumstances"] |= {"torch": "1.0", "threads": 99}
+    write_json(tmp_path / "fixed_settings.json", settings)
     train(tmp_path)
     (note,) = notes(caplog)
-    assert "goes on at step 3, but not bit-identical" in note
+    assert "resumes at step 3, but not bit-identical" in note
     assert f"torch was 1.0, is {torch.__version__}, threads was 99" in note
     assert [row["bit_identical"] for row in read_jsonl(tmp_path / "training.jsonl") if row["kind"] == "resume"] == [
         False
     ]
 
 
-def test_under_equal_circumstances_nothing_is_said(
+def test_under_equal_circumstances_there_is_no_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     interrupted(tmp_path, monkeypatch)
@@ -191,15 +193,15 @@ def test_circumstances_before_the_first_checkpoint_do_not_matter(
 ) -> None:
     with pytest.raises(Killed):
         train(tmp_path, progress=kill_at(1))
-    schedule = read_json(tmp_path / "schedule.json")
-    write_json(tmp_path / "schedule.json", schedule | {"circumstances": {"torch": "1.0"}})
+    settings = read_json(tmp_path / "fixed_settings.json")
+    write_json(tmp_path / "fixed_settings.json", settings | {"circumstances": {"torch": "1.0"}})
     interrupted(tmp_path, monkeypatch)
     train(tmp_path)
     assert notes(caplog) == []
 
 
 class Clock:
-    """Every look at it is a tenth of a second later than the one before."""
+    """A clock that advances by a tenth of a second at every reading."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -211,72 +213,72 @@ class Clock:
     monotonic = perf_counter
 
 
-def test_minutes_become_the_steps_they_hold_beside_timing_and_validations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beginning, "time", Clock())
-    monkeypatch.setattr(beginning, "TIMED_STEPS", 4)
+def test_minutes_become_the_steps_that_fit_beside_timing_and_validations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup, "time", Clock())
+    monkeypatch.setattr(setup, "TIMED_STEPS", 4)
     # Every step takes 0.1 s: seven of them are done to time them, five validations will follow, each of 0.1 s too.
-    course = Course(supernet(), CONFIG, 5, 0)
-    found = [beginning.steps_within(minutes, course, problem(), quiet) for minutes in (2.0, 3.0)]
-    assert found == [pytest.approx(1200 - 7 - 5, abs=4), pytest.approx(1800 - 7 - 5, abs=4)]
+    trainer = Trainer(supernet(), CONFIG, 5, 0)
+    steps = [setup.steps_within(minutes, trainer, problem(), quiet) for minutes in (2.0, 3.0)]
+    assert steps == [pytest.approx(1200 - 7 - 5, abs=4), pytest.approx(1800 - 7 - 5, abs=4)]
 
 
-def test_timing_leaves_no_trace_in_what_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    timed, measured = beginning.steps_within, []
+def test_timing_does_not_change_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed, measured = setup.steps_within, []
 
     def five(*arguments: object) -> int:
         measured.append(timed(*arguments))
         return 5
 
-    monkeypatch.setattr(beginning, "steps_within", five)
+    monkeypatch.setattr(setup, "steps_within", five)
     by_the_clock = train(tmp_path / "clock", minutes=1 / 60)
     by_epochs = train(tmp_path / "epochs", CONFIG.model_copy(update={"epochs": 5 / STEPS}))
     assert measured
     torch.testing.assert_close(by_the_clock, by_epochs, rtol=0, atol=0)
 
 
-def test_minutes_too_few_for_a_step_are_one_step(tmp_path: Path) -> None:
+def test_too_few_minutes_give_one_step(tmp_path: Path) -> None:
     train(tmp_path, minutes=1e-6)
-    assert read_json(tmp_path / "schedule.json")["steps"] == 1
+    assert read_json(tmp_path / "fixed_settings.json")["steps"] == 1
 
 
 @pytest.mark.parametrize("later", [None, 2.0, 5.0])
-def test_the_number_of_steps_is_settled_by_the_first_start(
+def test_the_number_of_steps_is_fixed_by_the_first_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: float | None
 ) -> None:
-    monkeypatch.setattr(beginning, "steps_within", lambda *arguments: 9)
+    monkeypatch.setattr(setup, "steps_within", lambda *arguments: 9)
     with pytest.raises(Killed):
         train(tmp_path, progress=kill_at(2), minutes=2.0)
-    monkeypatch.setattr(beginning, "steps_within", lambda *arguments: 4)
+    monkeypatch.setattr(setup, "steps_within", lambda *arguments: 4)
     train(tmp_path, minutes=later)
-    schedule = read_json(tmp_path / "schedule.json")
-    assert (schedule["steps"], schedule["minutes"]) == (9, 2.0)
+    settings = read_json(tmp_path / "fixed_settings.json")
+    assert (settings["steps"], settings["minutes"]) == (9, 2.0)
     assert [row["step"] for row in read_jsonl(tmp_path / "training.jsonl") if row["kind"] == "step"][-1] == 8
 
 
-@pytest.mark.parametrize(("minutes", "said"), [(None, False), (2.0, False), (5.0, True)])
-def test_minutes_that_come_too_late_are_told(
+@pytest.mark.parametrize(("minutes", "warned"), [(None, False), (2.0, False), (5.0, True)])
+def test_minutes_without_effect_are_warned_of(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     minutes: float | None,
-    said: bool,
+    warned: bool,
 ) -> None:
-    Schedule(9, 2.0, None, {}).save(tmp_path)
-    tell_other_minutes(tmp_path, minutes)
-    assert [("9 steps (--minutes 2)" in note and "--minutes 5" in note) for note in notes(caplog)] == [True] * said
+    SETTINGS.save(tmp_path)
+    warn_if_minutes_differ(tmp_path, minutes)
+    assert [("9 steps (--minutes 2)" in note and "--minutes 5" in note) for note in notes(caplog)] == [True] * warned
 
 
-def test_a_broken_schedule_is_named(tmp_path: Path) -> None:
-    Schedule(9, 2.0, None, {}).save(tmp_path)
-    write_json(tmp_path / "schedule.json", read_json(tmp_path / "schedule.json") | {"steps": -1})
-    with pytest.raises(RunFolderError, match=r"schedule\.json: steps: wanted a number of at least 0, got -1"):
+def test_broken_settings_are_named(tmp_path: Path) -> None:
+    SETTINGS.save(tmp_path)
+    write_json(tmp_path / "fixed_settings.json", read_json(tmp_path / "fixed_settings.json") | {"steps": -1})
+    with pytest.raises(RunFolderError, match=r"fixed_settings\.json: steps: wanted a number of at least 0, got -1"):
         train(tmp_path)
 
 
-def test_finished_training_is_not_done_again(tmp_path: Path) -> None:
+def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
     finished = train(tmp_path)
-    told: list[int] = []
-    again = train(tmp_path, progress=lambda _, done, total: told.append(done))
-    assert not told
+    steps: list[int] = []
+    again = train(tmp_path, progress=lambda _, done, total: steps.append(done))
+    assert not steps
     torch.testing.assert_close(again, finished, rtol=0, atol=0)
 
 
@@ -286,7 +288,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_names_the_step(tmp_path: P
 
 
 def test_no_checkpoint_holds_weights_that_are_not_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Rows are logged less often than checkpoints may be due.
+    # Log rows are rarer than checkpoints.
     monkeypatch.setattr(log, "LOG_ROWS", 1)
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
     with pytest.raises(EdgenasError, match="the loss of"):
@@ -301,18 +303,18 @@ def test_gradients_of_a_step_are_the_sum_over_its_archs() -> None:
     labels = torch.tensor([0, 1, 0, 1, 1, 0])
     archs = [SMALL.largest, SMALL.smallest, *random_archs(SMALL, 1)]
     net, reference = supernet().train(), supernet().train()
-    loss = lesson_backward(net, images, labels, Lesson(tuple(archs)), label_smoothing=0.1)[0]
+    loss = accumulate_gradients(net, images, labels, StepPlan(tuple(archs)), label_smoothing=0.1)[0]
     logits = [reference(Preprocess(arch.resolution)(images), arch) for arch in archs]
     expected = hard_loss(logits[0], labels, 0.1)
     (expected + sum(distillation_loss(student, logits[0].detach()) for student in logits[1:])).backward()
     torch.testing.assert_close(loss, expected.detach())
-    for (name, found), wanted in zip(net.named_parameters(), reference.parameters(), strict=True):
-        assert (found.grad is None) == (wanted.grad is None)
-        if found.grad is not None:
-            torch.testing.assert_close(found.grad, wanted.grad, msg=name)
+    for (name, actual), parameter in zip(net.named_parameters(), reference.parameters(), strict=True):
+        assert (actual.grad is None) == (parameter.grad is None)
+        if actual.grad is not None:
+            torch.testing.assert_close(actual.grad, parameter.grad, msg=name)
 
 
-def test_weight_decay_acts_on_matrices_alone() -> None:
+def test_weight_decay_acts_on_matrices_only() -> None:
     net = supernet()
     optimizer = make_optimizer(net, CONFIG)
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
@@ -324,19 +326,19 @@ def test_weight_decay_acts_on_matrices_alone() -> None:
 
 @pytest.mark.parametrize(("epochs", "images", "steps"), [(1, 48, 6), (2.5, 50, 15), (0.01, 48, 1)])
 def test_steps_are_whole_batches_of_so_many_epochs(epochs: float, images: int, steps: int) -> None:
-    assert beginning.count_steps(CONFIG.model_copy(update={"epochs": epochs}), images) == steps
+    assert setup.count_steps(CONFIG.model_copy(update={"epochs": epochs}), images) == steps
 
 
 def test_a_batch_larger_than_the_split_is_refused() -> None:
     with pytest.raises(DataError, match="batch_size is 8, but there are only 7"):
-        beginning.count_steps(CONFIG, 7)
+        setup.count_steps(CONFIG, 7)
 
 
 def test_the_compute_device_is_cuda_only_where_torch_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert beginning.compute_device("auto") == beginning.compute_device("cpu") == torch.device("cpu")
+    assert setup.compute_device("auto") == setup.compute_device("cpu") == torch.device("cpu")
     with pytest.raises(EdgenasError, match="no CUDA device"):
-        beginning.compute_device("cuda")
+        setup.compute_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert beginning.compute_device("auto") == beginning.compute_device("cuda") == torch.device("cuda")
-    assert beginning.compute_device("cpu") == torch.device("cpu")
+    assert setup.compute_device("auto") == setup.compute_device("cuda") == torch.device("cuda")
+    assert setup.compute_device("cpu") == torch.device("cpu")

@@ -9,10 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgenas.config.sections import AugmentConfig
-from edgenas.training.distributed import ALONE, Processes
+from edgenas.training.distributed import SINGLE_PROCESS, Processes
 
 
-def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator, processes: Processes = ALONE) -> Tensor:
+def augment(
+    images: Tensor, config: AugmentConfig, generator: torch.Generator, processes: Processes = SINGLE_PROCESS
+) -> Tensor:
     """Shift every image by at most `shift` of its shorter side, and flip half of them if `flip`.
 
     Shifts are whole pixels and repeat the edges; where `shift` is less than a pixel, nothing is shifted.

@@ -1,4 +1,4 @@
-"""Quantisation-aware fine-tuning: what it brings, and what it leaves alone."""
+"""Quantisation-aware fine-tuning: its gain, and what it does not change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.materialise import predict, top1
-from edgenas.training.qat import fine_tune
+from edgenas.training.qat import finetune_for_int8
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +32,12 @@ def subnet(dataset: Dataset) -> Subnet:
 def tuned(subnet: Subnet, dataset: Dataset, steps: int, seed: int = 0, rate: float = 1e-2) -> Subnet:
     calibration = dataset.train.tensor()[:CALIBRATION_IMAGES]
     config = CONFIG.model_copy(update={"learning_rate": rate})
-    return fine_tune(
+    return finetune_for_int8(
         subnet, dataset.train, config, calibration=calibration, seed=seed, progress=lambda *_: None, steps=steps
     )
 
 
-def test_what_a_rounded_network_lost_comes_back(dataset: Dataset, subnet: Subnet, tmp_path: Path) -> None:
+def test_most_of_the_accuracy_drop_of_int8_is_recovered(dataset: Dataset, subnet: Subnet, tmp_path: Path) -> None:
     bad, split = spoiled(subnet, 9), dataset.validation
 
     def int8_top1(net: Subnet, name: str) -> float:
@@ -53,10 +53,10 @@ def test_what_a_rounded_network_lost_comes_back(dataset: Dataset, subnet: Subnet
     assert fp32 - after < 0.4 * (fp32 - before)
 
 
-def test_the_subnet_stays_as_it_was_and_the_result_may_be_scored(dataset: Dataset, subnet: Subnet) -> None:
+def test_the_subnet_is_not_changed_and_the_result_can_be_scored(dataset: Dataset, subnet: Subnet) -> None:
     before = copy.deepcopy(subnet.state_dict())
     done = []
-    found = fine_tune(
+    result = finetune_for_int8(
         subnet,
         dataset.train,
         CONFIG,
@@ -67,12 +67,12 @@ def test_the_subnet_stays_as_it_was_and_the_result_may_be_scored(dataset: Datase
     )
     torch.testing.assert_close(subnet.state_dict(), before, rtol=0, atol=0)
     assert not subnet.training
-    assert not any(module.training for module in found.modules())
-    assert (found.arch, found.calibration_images, found.specs) == (ARCH, CALIBRATION_IMAGES, subnet.specs)
-    assert list(found.state_dict()) == list(before)
+    assert not any(module.training for module in result.modules())
+    assert (result.arch, result.calibration_images, result.specs) == (ARCH, CALIBRATION_IMAGES, subnet.specs)
+    assert list(result.state_dict()) == list(before)
     assert done == [(1, 3), (2, 3), (3, 3)]
     images = dataset.validation.tensor()[:8]
-    assert 0 < (predict(found, images) - predict(subnet, images)).abs().max() < 5
+    assert 0 < (predict(result, images) - predict(subnet, images)).abs().max() < 5
 
 
 def test_equal_seeds_give_equal_bits(dataset: Dataset, subnet: Subnet) -> None:
@@ -86,6 +86,6 @@ def test_uncalibrated_subnets_are_refused(dataset: Dataset) -> None:
         tuned(SuperNet(SMALL, 10).extract(ARCH), dataset, 1)
 
 
-def test_a_loss_that_is_no_number_says_how_to_export_without(dataset: Dataset, subnet: Subnet) -> None:
+def test_a_loss_that_is_not_finite_names_the_option_to_export_without(dataset: Dataset, subnet: Subnet) -> None:
     with pytest.raises(EdgenasError, match=r"at step 1: set export.quantisation_aware to never"):
         tuned(subnet, dataset, 3, rate=1e38)

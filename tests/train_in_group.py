@@ -1,9 +1,9 @@
-"""Trains the little problem in one of several processes, in double precision.
+"""Train the problem of `halves.py` in one of several processes, in double precision.
 
-`python together.py FOLDER RECIPE [STEP [sleep]]`
+`python train_in_group.py FOLDER RECIPE [STEP [sleep]]`
 
-With STEP, the last process ends itself after that step; or, with `sleep`, every process sleeps a little after each
-step from there on.
+With STEP, the last process ends itself after that step. With `sleep`, every process instead sleeps a little after each
+step from then on.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from halves import CONFIG, problem, quiet, supernet
 
 from edgenas.exits import exit_codes
 from edgenas.training import training_loop as loop
-from edgenas.training.distributed import joined
+from edgenas.training.distributed import join_process_group
 
 STEPS = 20
 
@@ -27,7 +27,7 @@ def main(folder: Path, recipe: str, ends: int | None, sleeps: bool) -> None:
     torch.set_num_threads(1)
     update = {"recipe": recipe, "epochs": STEPS / 6, "learning_rate": 1e-3, "clip_norm": 5.0, "device": "cpu"}
     config = CONFIG.model_copy(update=update)
-    with joined(torch.device("cpu")) as processes:
+    with join_process_group(torch.device("cpu")) as processes:
 
         def progress(label: str, done: int, total: int) -> None:
             if sleeps and ends is not None and done >= ends:

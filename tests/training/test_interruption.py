@@ -1,4 +1,4 @@
-"""Signals that come in the middle of something."""
+"""Signals that arrive during work."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from halves import CONFIG, STEPS, train
 from edgenas.errors import Stopped
 from edgenas.files import read_jsonl
 from edgenas.training import training_loop as loop
-from edgenas.training.interruption import Held
+from edgenas.training.interruption import DeferredSignals
 
 
 @pytest.fixture(autouse=True)
 def _handled() -> Iterator[None]:
-    """As the command line has it."""
+    """Handle SIGTERM as the command line does."""
 
     def stop(number: int, frame: object) -> None:
         raise Stopped(number)
@@ -29,111 +29,111 @@ def _handled() -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
-def ask() -> None:
+def terminate() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def held(work: Callable[[Held], object]) -> None:
-    with Held() as held:
-        work(held)
+def deferred(work: Callable[[DeferredSignals], object]) -> None:
+    with DeferredSignals() as signals:
+        work(signals)
 
 
-def test_a_signal_waits_until_the_end_and_a_second_one_does_not() -> None:
+def test_a_signal_is_deferred_to_the_end_and_a_second_one_is_not() -> None:
     done: list[object] = []
 
-    def once(held: Held) -> None:
-        ask()
-        done.append(held.number)
+    def once(signals: DeferredSignals) -> None:
+        terminate()
+        done.append(signals.number)
 
-    def twice(_: Held) -> None:
-        ask()
-        ask()
+    def twice(_: DeferredSignals) -> None:
+        terminate()
+        terminate()
         done.append("not reached")
 
     for work in (once, twice):
         with pytest.raises(Stopped):
-            held(work)
+            deferred(work)
     assert done == [signal.SIGTERM]
 
 
-def test_where_it_may_pass_a_signal_does_not_wait() -> None:
+def test_in_the_inner_context_signals_are_delivered_at_once() -> None:
     done: list[object] = []
 
-    def passing(held: Held) -> None:
-        with held.passing():
-            done.append("passing")
-            ask()
+    def inside(signals: DeferredSignals) -> None:
+        with signals.delivered():
+            done.append("inside")
+            terminate()
             done.append("not reached")
 
-    def passing_late(held: Held) -> None:
-        ask()
-        with held.passing():
+    def before(signals: DeferredSignals) -> None:
+        terminate()
+        with signals.delivered():
             done.append("not reached")
 
-    for work in (passing, passing_late):
+    for work in (inside, before):
         with pytest.raises(Stopped):
-            held(work)
-    assert done == ["passing"]
+            deferred(work)
+    assert done == ["inside"]
 
 
 def test_afterwards_and_beside_errors_signals_are_handled_as_before() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    held(lambda held: None)
+    deferred(lambda signals: None)
 
-    def failing(_: Held) -> None:
-        ask()
+    def failing(_: DeferredSignals) -> None:
+        terminate()
         raise ValueError("mine")
 
     with pytest.raises(ValueError, match="mine"):
-        held(failing)
+        deferred(failing)
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_what_the_process_is_to_ignore_stays_ignored() -> None:
+def test_ignored_signals_stay_ignored() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    with Held() as held:
-        ask()
-        assert held.number is None
+    with DeferredSignals() as signals:
+        terminate()
+        assert signals.number is None
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
 
 @pytest.mark.parametrize("when", ["step", "validation"])
 @pytest.mark.parametrize("at", [1, 3, STEPS])
-def test_a_signal_leaves_a_checkpoint_that_training_goes_on_from_bit_for_bit(
+def test_training_resumes_bit_for_bit_from_the_checkpoint_of_a_signal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, at: int
 ) -> None:
     config = CONFIG.model_copy(update={"validations": 6, "patience": 9, "average": 0.9})
     straight = train(tmp_path / "straight", config)
     calls = []
 
-    def asking(work: Callable[..., object]) -> Callable[..., object]:
-        def asked(*arguments: object) -> object:
+    def interrupting(work: Callable[..., object]) -> Callable[..., object]:
+        def interrupted(*arguments: object) -> object:
             calls.append(1)
             if len(calls) == at:
-                ask()
+                terminate()
             return work(*arguments)
 
-        return asked
+        return interrupted
 
-    # There is one of each a step.
-    place, name = (loop, "validate") if when == "validation" else (loop.Course, "step")
+    # Both are called once a step.
+    owner, name = (loop, "validate") if when == "validation" else (loop.Trainer, "step")
     with monkeypatch.context() as patched:
-        patched.setattr(place, name, asking(getattr(place, name)))
+        patched.setattr(owner, name, interrupting(getattr(owner, name)))
         with pytest.raises(Stopped):
             train(tmp_path / "cut", config)
-    told: list[int] = []
-    resumed = train(tmp_path / "cut", config, lambda _, done, total: told.append(done))
+    steps: list[int] = []
+    resumed = train(tmp_path / "cut", config, lambda _, done, total: steps.append(done))
     torch.testing.assert_close(resumed, straight, rtol=0, atol=0)
     rows = [
         {row["step"]: row["top1"] for row in read_jsonl(tmp_path / name / "training.jsonl") if "top1" in row}
         for name in ("cut", "straight")
     ]
     assert rows[0] == rows[1]
-    # No step is done twice; one whose validation was interrupted owes only that.
+    # No step is done twice; after an interrupted validation, only that is repeated.
     if at < STEPS:
-        assert told == list(range(at, STEPS + 1))
+        assert steps == list(range(at, STEPS + 1))
 
 
-def test_a_stop_without_a_signal_of_ones_own_is_one_too() -> None:
+def test_stop_raises_without_a_deferred_signal() -> None:
     with pytest.raises(Stopped):
-        held(lambda held: held.stop())
+        deferred(lambda signals: signals.stop())

@@ -1,4 +1,4 @@
-"""Several processes that train together, over gloo on the CPU."""
+"""Training in a group of processes, over gloo on the CPU."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def free_port() -> int:
         return int(listening.getsockname()[1])
 
 
-def together(count: int, command: list[str], cwd: Path) -> list[subprocess.CompletedProcess[str]]:
-    """What processes of a group said until they ended."""
-    return said_by(started_together(count, command, cwd))
+def run_group(count: int, command: list[str], cwd: Path) -> list[subprocess.CompletedProcess[str]]:
+    """Run the processes of a group to their end."""
+    return wait_for(start_group(count, command, cwd))
 
 
-def started_together(count: int, command: list[str], cwd: Path) -> list[subprocess.Popen[str]]:
-    """What `torchrun` does, without its elastic agent, whose start takes seconds."""
+def start_group(count: int, command: list[str], cwd: Path) -> list[subprocess.Popen[str]]:
+    """Start a group as `torchrun` does, but without its elastic agent, whose start takes seconds."""
     group = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     return [
         subprocess.Popen(
@@ -49,7 +49,7 @@ def started_together(count: int, command: list[str], cwd: Path) -> list[subproce
             cwd=cwd,
             env={**os.environ, **(group if count > 1 else {}), "RANK": str(rank), "LOCAL_RANK": str(rank),
                  "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]),
-                 # A process that aborts, in a library's thread, tells where.
+                 # A process that aborts in a thread of a library prints its stack.
                  "PYTHONFAULTHANDLER": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -59,12 +59,12 @@ def started_together(count: int, command: list[str], cwd: Path) -> list[subproce
     ]  # fmt: skip
 
 
-def said_by(started: list[subprocess.Popen[str]]) -> list[subprocess.CompletedProcess[str]]:
-    """What processes said until they ended."""
+def wait_for(started: list[subprocess.Popen[str]]) -> list[subprocess.CompletedProcess[str]]:
+    """Wait for processes and return their output."""
     ended = [process.communicate(timeout=200) for process in started]
     return [
-        subprocess.CompletedProcess(process.args, process.returncode, *said)
-        for process, said in zip(started, ended, strict=True)
+        subprocess.CompletedProcess(process.args, process.returncode, *output)
+        for process, output in zip(started, ended, strict=True)
     ]
 
 
@@ -73,46 +73,46 @@ def test_two_processes_equal_one_with_the_same_batch(recipe: str, tmp_path: Path
     weights = []
     for count in (1, 2):
         folder = tmp_path / str(count)
-        ended = together(count, [str(TESTS / "together.py"), str(folder), recipe], tmp_path)
-        assert [one.returncode for one in ended] == [0] * count, ended[0].stderr
+        ended = run_group(count, [str(TESTS / "train_in_group.py"), str(folder), recipe], tmp_path)
+        assert [process.returncode for process in ended] == [0] * count, ended[0].stderr
         weights.append(safetensors.torch.load_file(folder / FILE_NAME))
         steps = [row["step"] for row in read_jsonl(folder / "training.jsonl") if row["kind"] == "step"]
         assert steps == list(range(20))
-    one, two = ({name: tensor for name, tensor in found.items() if name.startswith("net.")} for found in weights)
+    one, two = ({name: tensor for name, tensor in state.items() if name.startswith("net.")} for state in weights)
     assert {tensor.dtype for tensor in one.values()} == {torch.float64}
     torch.testing.assert_close(two, one, rtol=0, atol=1e-9)
     name = "blocks.stem.conv.conv.weight"
     assert (one[f"net.{name}"] - supernet().state_dict()[name]).abs().max() > 1e-3
 
 
-def test_a_process_that_ends_lets_the_others_say_so_and_training_goes_on(tmp_path: Path) -> None:
-    command = [str(TESTS / "together.py"), str(tmp_path / "run"), "sandwich"]
-    first, second = together(2, [*command, "5"], tmp_path)
+def test_the_others_report_a_process_that_ends_and_training_resumes(tmp_path: Path) -> None:
+    command = [str(TESTS / "train_in_group.py"), str(tmp_path / "run"), "sandwich"]
+    first, second = run_group(2, [*command, "5"], tmp_path)
     assert second.returncode == 9
     assert first.returncode == 1
     assert "another process of the group has ended" in first.stderr
     assert "Traceback" not in first.stderr
-    assert [one.returncode for one in together(2, command, tmp_path)] == [0, 0]
+    assert [process.returncode for process in run_group(2, command, tmp_path)] == [0, 0]
 
 
 @pytest.mark.parametrize(
     "asked", [[1], pytest.param([0], marks=pytest.mark.slow), pytest.param([0, 1], marks=pytest.mark.slow)]
 )
-def test_a_group_of_which_any_is_asked_to_end_writes_a_checkpoint_and_goes_on(asked: list[int], tmp_path: Path) -> None:
-    command = [str(TESTS / "together.py"), str(tmp_path / "run"), "sandwich"]
-    # It sleeps from here on, so that the signal finds it training.
-    started = started_together(2, [*command, "5", "sleep"], tmp_path)
+def test_a_group_with_a_process_asked_to_end_writes_a_checkpoint_and_resumes(asked: list[int], tmp_path: Path) -> None:
+    command = [str(TESTS / "train_in_group.py"), str(tmp_path / "run"), "sandwich"]
+    # It sleeps from step 5 on, so that the signal arrives during training.
+    started = start_group(2, [*command, "5", "sleep"], tmp_path)
     log = tmp_path / "run" / "training.jsonl"
-    while all(one.poll() is None for one in started) and not (log.exists() and len(read_jsonl(log)) > 4):
+    while all(process.poll() is None for process in started) and not (log.exists() and len(read_jsonl(log)) > 4):
         time.sleep(0.02)
     for rank in asked:
         started[rank].send_signal(signal.SIGTERM)
-    ended = said_by(started)
-    assert [one.returncode for one in ended] == [143, 143], ended[0].stderr + ended[1].stderr
+    ended = wait_for(started)
+    assert [process.returncode for process in ended] == [143, 143], ended[0].stderr + ended[1].stderr
     assert (tmp_path / "run" / FILE_NAME).exists()
-    assert [one.returncode for one in together(2, command, tmp_path)] == [0, 0]
+    assert [process.returncode for process in run_group(2, command, tmp_path)] == [0, 0]
     straight = tmp_path / "straight"
-    assert [one.returncode for one in together(2, [command[0], str(straight), "sandwich"], tmp_path)] == [0, 0]
+    assert [process.returncode for process in run_group(2, [command[0], str(straight), "sandwich"], tmp_path)] == [0, 0]
     cut, whole = (safetensors.torch.load_file(folder / FILE_NAME) for folder in (tmp_path / "run", straight))
     torch.testing.assert_close(cut, whole, rtol=0, atol=1e-12)
 
@@ -121,7 +121,7 @@ def test_the_command_trains_in_a_group_and_one_process_writes(tmp_path: Path) ->
     (tmp_path / "tiny-16.yaml").write_text(SMALL_SPACE)
     (tmp_path / "small.yaml").write_text(SMALL_CONFIG.replace("epochs: 3", "epochs: 1"))
     command = ["-m", "edgenas", "train", "small.yaml", "--json"]
-    first, second = together(2, command, tmp_path)
+    first, second = run_group(2, command, tmp_path)
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert '"train_seconds"' in first.stdout
     assert second.stdout == ""
@@ -130,22 +130,22 @@ def test_the_command_trains_in_a_group_and_one_process_writes(tmp_path: Path) ->
     rows = read_jsonl(tmp_path / "runs" / "small" / "supernet" / "training.jsonl")
     steps = [row["step"] for row in rows if row["kind"] == "step"]
     assert steps == list(range(len(steps)))
-    # Finished training is not done again, by any of them.
-    again = together(2, ["-m", "edgenas", "train", "runs/small", "--json"], tmp_path)
-    assert [one.returncode for one in again] == [0, 0], again[0].stderr
+    # No process trains again once training is finished.
+    again = run_group(2, ["-m", "edgenas", "train", "runs/small", "--json"], tmp_path)
+    assert [process.returncode for process in again] == [0, 0], again[0].stderr
 
 
 @pytest.mark.usefixtures("synthetic_timer")
-def test_a_group_is_trained_one_pool_once_latencies_are_known(tmp_path: Path) -> None:
+def test_a_group_trains_one_pool_once_latencies_are_known(tmp_path: Path) -> None:
     (tmp_path / "tiny-16.yaml").write_text(SMALL_SPACE)
     within = SMALL_CONFIG.replace("recipe: sandwich, epochs: 3", "epochs: 1") + "budgets: [macs=0.25M]\n"
     (tmp_path / "small.yaml").write_text(within)
-    early = together(2, ["-m", "edgenas", "train", "small.yaml"], tmp_path)
-    assert [one.returncode for one in early] == [2, 2], early[0].stderr
+    early = run_group(2, ["-m", "edgenas", "train", "small.yaml"], tmp_path)
+    assert [process.returncode for process in early] == [2, 2], early[0].stderr
     assert "edgenas profile runs/small" in early[0].stderr
     assert edgenas("profile", "runs/small", cwd=tmp_path).returncode == 0
-    done = together(2, ["-m", "edgenas", "train", "runs/small"], tmp_path)
-    assert [one.returncode for one in done] == [0, 0], done[0].stderr
+    done = run_group(2, ["-m", "edgenas", "train", "runs/small"], tmp_path)
+    assert [process.returncode for process in done] == [0, 0], done[0].stderr
     run = open_run(tmp_path / "runs/small")
     assert run.done("train")
     pool = known_pool(run)
@@ -162,12 +162,12 @@ def test_shares_are_a_division_of_the_batch_and_of_its_augmentation(count: int) 
     settings = AugmentConfig(shift=0.3, flip=True)
     whole = augment(images, settings, torch.Generator().manual_seed(3))
     for rank, share in enumerate(shares):
-        own = augment(images[share], settings, torch.Generator().manual_seed(3), Processes(rank, count))
-        assert torch.equal(own, whole[share])
+        augmented = augment(images[share], settings, torch.Generator().manual_seed(3), Processes(rank, count))
+        assert torch.equal(augmented, whole[share])
 
 
 @pytest.mark.parametrize("batch_size", [9, 2])
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(batch_size: int) -> None:
     Processes(0, 2).check_batch(8)
-    with pytest.raises(ConfigError, match=rf"batch_size is {batch_size}, for 2 processes: wanted a multiple"):
+    with pytest.raises(ConfigError, match=rf"batch_size is {batch_size}, for 2 processes: expected a multiple"):
         Processes(0, 2).check_batch(batch_size)

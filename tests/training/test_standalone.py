@@ -1,4 +1,4 @@
-"""Training one network on its own: what it depends on, and that it goes on where it stopped."""
+"""Standalone training of one network: what it depends on, and that it resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from edgenas.errors import UncalibratedError
 from edgenas.space.mobilenet_v3 import mobilenet_v3_small
 from edgenas.supernet import depthwise
 from edgenas.supernet.subnet import Subnet
-from edgenas.training import checkpoint
-from edgenas.training import standalone as alone
+from edgenas.training import checkpoint, standalone
 from edgenas.training import training_loop as loop
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.materialise import recalibrate, top1, uncalibrated_top1
@@ -30,7 +29,7 @@ STEPS = 60
 
 
 class Killed(Exception):
-    """What a test ends a training with."""
+    """Raised by a test to end a training."""
 
 
 @pytest.fixture(scope="module")
@@ -57,17 +56,17 @@ def trained(
     return net
 
 
-def test_equal_seeds_give_equal_weights_and_leave_torchs_own_alone() -> None:
+def test_equal_seeds_give_equal_weights_and_do_not_change_torchs_seed() -> None:
     torch.manual_seed(0)
-    wanted = torch.rand(1)
+    expected = torch.rand(1)
     torch.manual_seed(0)
     first, again, other = fresh().state_dict(), fresh().state_dict(), fresh(seed=2).state_dict()
-    assert torch.rand(1) == wanted
+    assert torch.rand(1) == expected
     torch.testing.assert_close(first, again, rtol=0, atol=0)
     assert not torch.equal(first["blocks.stem.conv.conv.weight"], other["blocks.stem.conv.conv.weight"])
 
 
-def test_last_norms_begin_at_zero_where_the_config_says_so() -> None:
+def test_last_norms_begin_at_zero_if_the_config_asks_for_it() -> None:
     config = CONFIG.model_copy(update={"zero_last_norm": True})
     net = fresh_subnet(SMALL.unroll(SMALL.largest, 10), config, 0)
     scales = {name: block.project.norm.weight for name, block in net.blocks.items() if hasattr(block, "project")}
@@ -82,12 +81,12 @@ def test_stopped_at_any_step_it_ends_with_the_bits_of_an_undisturbed_one(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update: dict[str, object]
 ) -> None:
     def killing(done: int, total: int) -> None:
-        if done in (17, 40) and done not in met:
-            met.append(done)
+        if done in (17, 40) and done not in killed:
+            killed.append(done)
             raise Killed
 
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
-    met: list[int] = []
+    killed: list[int] = []
     undisturbed = trained(dataset, **update)
     for _ in range(2):
         with pytest.raises(Killed):
@@ -96,7 +95,7 @@ def test_stopped_at_any_step_it_ends_with_the_bits_of_an_undisturbed_one(
     torch.testing.assert_close(resumed.state_dict(), undisturbed.state_dict(), rtol=0, atol=0)
 
 
-def test_a_signal_waits_for_a_checkpoint(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_signal_is_deferred_until_a_checkpoint_is_written(dataset: Dataset, tmp_path: Path) -> None:
     def stopping(done: int, total: int) -> None:
         if done == 9:
             signal.raise_signal(signal.SIGINT)
@@ -108,21 +107,20 @@ def test_a_signal_waits_for_a_checkpoint(dataset: Dataset, tmp_path: Path) -> No
     torch.testing.assert_close(trained(dataset, tmp_path).state_dict(), trained(dataset).state_dict(), rtol=0, atol=0)
 
 
-def test_it_learns_and_its_own_statistics_serve_about_as_well_as_recalibrated_ones(dataset: Dataset) -> None:
+def test_training_works_and_its_statistics_are_nearly_as_good_as_recalibrated_ones(dataset: Dataset) -> None:
     net = trained(dataset).cpu().eval()
     with pytest.raises(UncalibratedError):
         top1(net, dataset.validation)
-    bare = uncalibrated_top1(net, dataset.validation)
+    uncalibrated = uncalibrated_top1(net, dataset.validation)
     calibrated = top1(recalibrate(net, dataset.train.images[:CALIBRATION_IMAGES]), dataset.validation)
     assert calibrated > 0.8
-    assert abs(bare - calibrated) < 0.1
+    assert abs(uncalibrated - calibrated) < 0.1
 
 
-def test_networks_of_no_space_are_trained_and_scored(dataset: Dataset) -> None:
+def test_networks_outside_the_space_are_trained_and_scored(dataset: Dataset) -> None:
     net = fresh_subnet(mobilenet_v3_small(10, 16, width=0.3, stride=8), CONFIG, 0)
     train_network(net, dataset.train, CONFIG, steps=30, seed=0, progress=quiet)
-    found = top1(recalibrate(net, dataset.train.images[:CALIBRATION_IMAGES]), dataset.validation)
-    assert found > 0.3
+    assert top1(recalibrate(net, dataset.train.images[:CALIBRATION_IMAGES]), dataset.validation) > 0.3
 
 
 def test_seconds_are_those_of_steps_over_all_interruptions(
@@ -132,56 +130,56 @@ def test_seconds_are_those_of_steps_over_all_interruptions(
     now = iter(range(10_000))
     monkeypatch.setattr(time, "perf_counter", lambda: float(next(now)))
     net = fresh()
-    # A tick for each step, since the clock is looked at before and after it.
+    # The clock is read before and after each step, so a step takes one tick.
     assert train_network(net, dataset.train, CONFIG, steps=10, seed=3, progress=quiet, folder=tmp_path) == 10
     assert train_network(fresh(), dataset.train, CONFIG, steps=15, seed=3, progress=quiet, folder=tmp_path) == 15
 
 
-def test_timing_steps_leaves_the_network_as_it_was(dataset: Dataset) -> None:
+def test_timing_steps_does_not_change_the_network(dataset: Dataset) -> None:
     net = fresh()
     before = copy.deepcopy(net.state_dict())
     assert 0 < step_seconds([net], dataset.train, CONFIG, 0)[0] < 60
     torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
 
 
-def test_networks_that_are_timed_take_turns(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that becomes three times as slow while they are timed is so for all: their ratio stays."""
-    clock, taken = [0.0], []
+def test_networks_are_timed_in_turn(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the machine becomes three times slower during timing, the ratio of the networks stays."""
+    clock, timed = [0.0], []
 
     def step(net: Subnet, *arguments: object) -> None:
         name = next(name for name, cost in costs.items() if cost[1] == len(net.specs))
-        taken.append(name)
-        clock[0] += costs[name][0] * (1.0 if len(taken) < 45 else 3.0)
+        timed.append(name)
+        clock[0] += costs[name][0] * (1.0 if len(timed) < 45 else 3.0)
 
     nets = [fresh(), fresh_subnet(SMALL.unroll(SMALL.largest, 10), CONFIG, 1)]
     costs = {"small": (1.0, len(nets[0].specs)), "large": (2.0, len(nets[1].specs))}
     assert costs["small"][1] != costs["large"][1]
-    monkeypatch.setattr(alone, "_step", step)
-    monkeypatch.setattr(alone.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(standalone, "_step", step)
+    monkeypatch.setattr(standalone.time, "perf_counter", lambda: clock[0])
     small, large = step_seconds(nets, dataset.train, CONFIG, 0)
     assert large == pytest.approx(2 * small)
-    assert taken.count("small") == taken.count("large") == 2 + 10 * 4
+    assert timed.count("small") == timed.count("large") == 2 + 10 * 4
 
 
-def test_no_network_to_time_takes_no_time(dataset: Dataset) -> None:
+def test_timing_no_network_gives_no_seconds(dataset: Dataset) -> None:
     assert step_seconds([], dataset.train, CONFIG, 0) == []
 
 
-def test_wide_depthwise_convolutions_are_trained_quickly_and_are_plain_ones_afterwards(
+def test_wide_depthwise_convolutions_use_the_quick_gradient_and_are_plain_ones_afterwards(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net = fresh_subnet(mobilenet_v3_small(10, 24, width=0.25), CONFIG, 0)
     wide = sum(isinstance(m, torch.nn.Conv2d) and m.groups > 1 and m.kernel_size[1] > 3 for m in net.modules())
-    called: list[int] = []
+    calls: list[int] = []
     gradient = depthwise.weight_gradient
 
     def counted(*arguments: Any) -> torch.Tensor:
-        called.append(1)
+        calls.append(1)
         return gradient(*arguments)
 
     monkeypatch.setattr(depthwise, "weight_gradient", counted)
     train_network(net, dataset.train, CONFIG, steps=1, seed=3, progress=quiet)
-    assert len(called) == wide > 3
+    assert len(calls) == wide > 3
     assert {type(module) for module in net.modules() if isinstance(module, torch.nn.Conv2d)} == {torch.nn.Conv2d}
 
 
