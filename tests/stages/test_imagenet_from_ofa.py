@@ -126,9 +126,9 @@ def test_other_classes_get_a_new_classifier_only_where_there_is_training(cwd: Pa
         load_whole(path, net, tuple("abcde"))
 
 
-def test_weights_that_are_taken_as_they_are_want_pixels_as_they_were_trained(cwd: Path) -> None:
+def test_weights_that_are_not_trained_further_need_the_same_pixels(cwd: Path) -> None:
     space, path = load_space("ofa-mbv3-w1.0"), cwd / "ofa_mbv3_d234_e346_k357_w1.0"
-    with pytest.raises(RunFolderError, match=r"trained mean \(0\.485, .*data\.mean, data\.std and data\.crop"):
+    with pytest.raises(RunFolderError, match=r"trained with mean \(0\.485, .*data\.mean, data\.std and data\.crop"):
         load_whole(path, SuperNet(space, 3, kernel_transforms=True), tuple("abc"))
     header = load_whole(path, SuperNet(space, 3, kernel_transforms=True, pixels=IMAGENET), tuple("abc"))
     assert (header.classes, header.pixels) == (tuple("abc"), IMAGENET)
