@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from joblib import cpu_count
 
 from edgenas.deploy.bundle.manifest_values import ManifestError, stated
 from edgenas.deploy.onnx.parity import onnx_classes
 from edgenas.errors import DataError, one_of
 from edgenas.profiling.timer_rows import printable
 from edgenas.runs.folder import Progress
-from edgenas.training.data.decoding import cores
 from edgenas.training.data.image_files import ImageFiles
 from edgenas.training.data.image_folder import ImageFolder, problem_with, scan
 from edgenas.training.data.preprocess import Preprocess
@@ -73,7 +73,7 @@ def measured_top1(root: Path, manifest: Mapping[str, Any], model: Path, progress
     if not _is_of_classes(folder):
         raise DataError(f"{root} holds splits, not classes: name the folder of one of them, {root / 'test'}, say")
     labels = _labels(folder, classes)
-    files = ImageFiles(root, folder.splits["train"].names, preprocess.presize or preprocess.shorter, cores())
+    files = ImageFiles(root, folder.splits["train"].names, preprocess.presize or preprocess.shorter, cpu_count())
     right, unread, used = 0, dict[str, str](), list[float]()
     for start in range(0, len(files), AT_ONCE):
         part = np.arange(start, min(start + AT_ONCE, len(files)))

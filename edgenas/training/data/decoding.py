@@ -1,14 +1,12 @@
-"""Image files become 8-bit RGB, upright. No torch is needed.
+"""Decodes image files to upright 8-bit RGB, without torch.
 
-The kit's `run.py` decodes in the very same way; a test compares the two.
+The kit's `run.py` decodes in the same way; a test compares the two.
 """
 
 from __future__ import annotations
 
-import os
 import warnings
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,7 @@ from edgenas.errors import DataError
 from edgenas.first_bytes import image_cause, image_format, read_head
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
-"""Formats that are opened. Others (EPS, PDF) would start programs on whatever a file holds. `run.py` names the same."""
+"""Supported formats, as in `run.py`. Others (EPS, PDF) would start programs on the content of a file."""
 MAX_ASPECT = 50
 ORIENTATION = 0x0112
 TURNS = {
@@ -31,14 +29,14 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""How an image is turned upright, by its EXIF orientation (EXIF 2.3, tag 0x0112)."""
+"""Transposition to the upright image, by EXIF orientation (EXIF 2.3, tag 0x0112)."""
 SUBFILE, BITS, PHOTOMETRIC, SAMPLE_FORMAT, DNG_VERSION = 254, 258, 262, 339, 50706
-"""Tags of TIFF (TIFF 6.0, section 8; SampleFormat in section 19; DNGVersion in the DNG specification)."""
+"""TIFF tags (TIFF 6.0, section 8; SampleFormat in section 19; DNGVersion in the DNG specification)."""
 SIGNED, FLOAT = 2, 3
 
 
 class UnreadableImage(DataError):
-    """An image file cannot be read; `cause` says why, without the path."""
+    """An image file cannot be read; `cause` is the reason without the path."""
 
     def __init__(self, path: Path, cause: str):
         super().__init__(f"{path} cannot be read as an image: {cause}")
@@ -47,11 +45,11 @@ class UnreadableImage(DataError):
 
 @dataclass(frozen=True)
 class Decoded:
-    """An image as networks see it.
+    """A decoded image.
 
     Attributes:
-        image: upright, 8-bit RGB.
-        used: of an image with more than 8 bits a channel, its largest level as a share of the range; else None.
+        image: the upright image in 8-bit RGB.
+        used: for an image with more than 8 bits a channel, its largest level as a fraction of the range; else None.
     """
 
     image: Image.Image
@@ -59,23 +57,18 @@ class Decoded:
 
 
 def quiet_pillow() -> warnings.catch_warnings[None]:
-    """Within this context Pillow's remarks on odd metadata are not passed on; what it cannot read, it raises."""
+    """Return a context that hides Pillow's warnings on odd metadata; errors are still raised."""
     return warnings.catch_warnings(action="ignore")
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@cache
 def _formats() -> tuple[str, ...]:
+    # Pillow loads its plugins only once.
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def open_image(path: Path) -> Image.Image:
-    """Read an image file whole: upright 8-bit RGB.
+    """Decode an image file to upright 8-bit RGB.
 
     Raises:
         UnreadableImage: see `decode`.
@@ -84,13 +77,13 @@ def open_image(path: Path) -> Image.Image:
 
 
 def decode(path: Path) -> Decoded:
-    """Read an image file whole.
+    """Decode an image file.
 
-    16-bit grey is scaled (Pillow's own conversion clips at 255), palette and CMYK are converted, transparent parts
-    lie on white, of animations the first frame is taken.
+    16-bit grey is scaled (Pillow's conversion clips at 255), palette and CMYK are converted, transparent parts become
+    white, and animations give their first frame.
 
     Raises:
-        UnreadableImage: missing, truncated, not an image, too narrow, or with pixels of unknown range.
+        UnreadableImage: the file is missing, truncated or no image, or the image is too narrow or of unknown range.
     """
     try:
         with Image.open(path, formats=_formats()) as image:
@@ -99,7 +92,7 @@ def decode(path: Path) -> Decoded:
             image.load()
             _check_shape(image)
             return _upright(_eight_bit(image, storage), orientation(image))
-    # Decoders of the many formats raise what they like at broken data.
+    # Decoders raise errors of any type at broken data.
     except Exception as error:
         raise UnreadableImage(path, _cause(path, error)) from None
 
@@ -108,25 +101,25 @@ def image_size(path: Path) -> tuple[int, int]:
     """Return the width and height in pixels of an upright image, from its header.
 
     Raises:
-        Exception: of Pillow's many kinds, where the header cannot be read.
+        Exception: an error of Pillow of any type; the header cannot be read.
     """
     with Image.open(path, formats=_formats()) as image:
-        turned = orientation(image) >= 5
-        return (image.height, image.width) if turned else image.size
+        sideways = orientation(image) >= 5
+        return (image.height, image.width) if sideways else image.size
 
 
 def orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 where it is missing or nonsense. Nothing else is read, and nothing written."""
+    """Return the EXIF orientation, 1 if it is missing or invalid. No other tag is read."""
     try:
         value = image.getexif().get(ORIENTATION, 1)
-    # Cameras write odd EXIF blocks; the pixels are whole all the same.
+    # Cameras write invalid EXIF blocks beside valid pixels.
     except Exception:
         return 1
     return value if isinstance(value, int) and value in TURNS else 1
 
 
 def _check_kind(image: Image.Image) -> None:
-    """Refuse TIFF files whose numbers or whose first image are not what one would see."""
+    """Refuse TIFF files whose pixels or first image are not the visible image."""
     tags = getattr(image, "tag_v2", None)
     if tags is None:
         return
@@ -142,7 +135,7 @@ def _first(value: object) -> int:
 
 
 def _storage(image: ImageFile) -> str:
-    """Pillow's description of the file's pixels, like `RGB;16B`, which loading discards."""
+    """Return Pillow's description of the stored pixels, like `RGB;16B`, which loading discards."""
     if not image.tile:
         return ""
     layout = image.tile[0][3]
@@ -152,13 +145,13 @@ def _storage(image: ImageFile) -> str:
 
 
 def _check_shape(image: Image.Image) -> None:
-    # A very narrow image, its shorter side resized, would be millions of pixels long.
+    # With its shorter side resized, a very narrow image could be millions of pixels long.
     if max(image.size) > MAX_ASPECT * min(image.size):
         raise DataError(f"it has {image.width} x {image.height} pixels: too narrow to take a square out of")
 
 
 def _eight_bit(image: Image.Image, storage: str) -> Decoded:
-    """RGB, not yet turned."""
+    """Return the image in 8-bit RGB, not yet upright."""
     if image.mode == "F":
         raise DataError("its pixels are floating-point numbers of unknown range: save it with 8 or 16 bits")
     if image.mode.startswith("I"):
@@ -167,7 +160,7 @@ def _eight_bit(image: Image.Image, storage: str) -> Decoded:
 
 
 def _used_of_channels(image: Image.Image) -> float:
-    """Largest level of any colour. Of 16 bits a channel Pillow keeps the upper eight."""
+    """Return the largest level of any colour as a fraction; Pillow keeps the upper 8 of 16 bits a channel."""
     colours = [image.getchannel(band) for band in image.getbands() if band not in "Aa"]
     return max(float(np.asarray(colour).max()) for colour in colours) / 255
 
@@ -178,11 +171,13 @@ def _deep_grey(image: Image.Image, storage: str) -> Decoded:
     tags = getattr(image, "tag_v2", {})
     highest = 4095 if _first(tags.get(BITS, 16)) == 12 else 65535
     pixels = np.asarray(image).astype(np.float64)
-    clear = pixels == image.info.get("transparency", -1)
+    transparent = pixels == image.info.get("transparency", -1)
     if _first(tags.get(PHOTOMETRIC, 1)) == 0:
         pixels = highest - pixels
     grey = np.clip(np.rint(pixels * 255 / highest), 0, 255).astype(np.uint8)
-    return Decoded(Image.fromarray(np.where(clear, np.uint8(255), grey)).convert("RGB"), float(pixels.max() / highest))
+    return Decoded(
+        Image.fromarray(np.where(transparent, np.uint8(255), grey)).convert("RGB"), float(pixels.max() / highest)
+    )
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -195,14 +190,14 @@ def _on_white(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _upright(decoded: Decoded, turned: int) -> Decoded:
-    if turned == 1:
+def _upright(decoded: Decoded, exif_orientation: int) -> Decoded:
+    if exif_orientation == 1:
         return decoded
-    return Decoded(decoded.image.transpose(TURNS[turned]), decoded.used)
+    return Decoded(decoded.image.transpose(TURNS[exif_orientation]), decoded.used)
 
 
 def _cause(path: Path, error: Exception) -> str:
-    """Why, from the file's first bytes where Pillow has no better word than that it does not know it."""
+    """Return the cause of an error, by the first bytes of the file where Pillow gives no better one."""
     if isinstance(error, DataError):
         return str(error)
     if isinstance(error, OSError) and error.errno is not None:
@@ -218,5 +213,5 @@ def _cause(path: Path, error: Exception) -> str:
 def _unidentified(path: Path) -> str:
     kind = image_format(read_head(path))
     if kind is None:
-        return f"it begins like no image; wanted one of {', '.join(FORMATS)}"
-    return f"it begins like {kind}, but its header is damaged, or of a variant that Pillow does not read"
+        return f"expected one of {', '.join(FORMATS)}, got a file that begins like no image"
+    return f"it begins like {kind}, but its header is damaged, or a variant that Pillow does not support"

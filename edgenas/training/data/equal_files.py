@@ -1,4 +1,4 @@
-"""Which files of a set are equal, byte by byte. Nearly all are told apart by size, so few are read."""
+"""Finds files of a set that are equal byte by byte. Nearly all differ in size, so few are read."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ TAIL_BYTES = 1024
 def equal_files(root: Path, names: Sequence[str]) -> Indices:
     """Return for each file the index of the first one with the same bytes, int64 (n,).
 
-    Files that cannot be opened, or do not begin like an image, equal none: reading them will name the cause.
+    A file that cannot be opened or does not begin like an image equals no other; decoding it gives the cause.
     """
     groups = [list(range(len(names)))]
     for key in (_size, _tail, _whole):
-        groups = [part for group in groups for part in _parted(group, key, root, names) if len(part) > 1]
+        groups = [part for group in groups for part in _divide(group, key, root, names) if len(part) > 1]
     first = np.arange(len(names))
     for group in groups:
         if image_format(read_head(root / names[group[0]])) is not None:
@@ -29,7 +29,7 @@ def equal_files(root: Path, names: Sequence[str]) -> Indices:
     return first
 
 
-def _parted(
+def _divide(
     group: list[int], key: Callable[[Path], Hashable], root: Path, names: Sequence[str]
 ) -> list[list[int]]:  # fmt: skip
     parts: dict[Hashable, list[int]] = {}

@@ -1,4 +1,4 @@
-"""What folders' names mean: splits, what tools leave behind, and classes that are spelt in two ways."""
+"""Meanings of folder names: splits, folders of tools, and classes with two spellings."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
-"""Folder names, in whatever case, and the split each holds."""
+"""Splits by the name of their folder, in any case."""
 LIKE_A_SPLIT = re.compile(
     r"(train|training|test|testing|val|valid|validation|dev|eval|evaluation|holdout)[ _-]*"
     r"(\d*|set|sets|data|dataset|images?|imgs?|pictures?|split|folder)"
 )
 CASE = "upper and lower case"
-"""How two names may differ and be two classes all the same, as letters are."""
+"""A difference between the names of two classes that is allowed, as letters may be classes."""
 TOOL_FOLDERS = {
     "@eadir",  # Synology's thumbnails
     "#recycle",
@@ -39,35 +39,35 @@ TOOL_FOLDERS = {
     "lost+found",
     "found.000",
 }
-"""Folders of file servers and systems, in lower case; those that begin with `.` or `__` are tools', too."""
+"""Folders of file servers and operating systems, in lower case. Names that begin with `.` or `__` count, too."""
 THUMBNAILS = {"thumbs", "thumbnails", "_thumbs", "_thumbnails"}
-"""Folders, in lower case, that are thumbnails' inside of a class. A class may be called so."""
+"""Folders of thumbnails inside a class, in lower case. They are also valid names of classes."""
 
 
 def split_of(name: str) -> str | None:
-    """Return the split that a folder of this name holds, None where it is not the name of one."""
+    """Return the split of a folder by its name; None if it is not the name of a split."""
     return SPLITS.get(name.casefold())
 
 
 def is_like_a_split(name: str) -> bool:
-    """Whether a name looks like a split's and is not one, such as `training_set`."""
+    """Return whether a name looks like that of a split and is not one, such as `training_set`."""
     return split_of(name) is None and LIKE_A_SPLIT.fullmatch(name.casefold()) is not None
 
 
-def is_tools(name: str, *, inside_class: bool = False) -> bool:
-    """Whether a file or folder of this name is left behind by a tool: hidden, thumbnails, a recycle bin."""
+def is_tool_name(name: str, *, inside_class: bool = False) -> bool:
+    """Return whether a file or folder belongs to a tool: hidden files, thumbnails, a recycle bin."""
     lower = name.casefold()
     return name.startswith((".", "__")) or lower in TOOL_FOLDERS or (inside_class and lower in THUMBNAILS)
 
 
 def folders(root: Path) -> list[str]:
-    """Return the names of the folders in a folder, sorted, without those of tools."""
+    """Return the sorted names of the sub-folders, without those of tools."""
     with os.scandir(root) as entries:
-        return sorted(entry.name for entry in entries if not is_tools(entry.name) and entry.is_dir())
+        return sorted(entry.name for entry in entries if not is_tool_name(entry.name) and entry.is_dir())
 
 
-def shown(name: str) -> str:
-    """Return a file's name as it can be printed and stored: bytes that are no UTF-8 are escaped."""
+def escaped_name(name: str) -> str:
+    """Return the name of a file with bytes that are not UTF-8 escaped, so that it can be printed and stored."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -81,7 +81,7 @@ def _visible(name: str) -> str:
 
 
 def difference(one: str, other: str) -> str | None:
-    """Return what sets two names apart that look the same, None where they look different."""
+    """Return the difference between two names that look the same; None if they look different."""
     if one == other or plain_form(one).casefold() != plain_form(other).casefold():
         return None
     if unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other):
@@ -94,7 +94,7 @@ def difference(one: str, other: str) -> str | None:
 
 
 def look_alike(name: str, others: Iterable[str]) -> tuple[str, str] | None:
-    """Return the first of the other names that looks the same, and what sets it apart."""
+    """Return the first of the other names that looks the same, and the difference."""
     for other in others:
         apart = difference(name, other)
         if apart is not None:
@@ -103,7 +103,7 @@ def look_alike(name: str, others: Iterable[str]) -> tuple[str, str] | None:
 
 
 def look_alikes(names: Iterable[str]) -> list[tuple[str, str, str]]:
-    """Return neighbouring pairs of names that look the same, each with what sets it apart."""
+    """Return neighbouring pairs of names that look the same, each with the difference."""
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(plain_form(name).casefold(), []).append(name)

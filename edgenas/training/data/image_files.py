@@ -1,4 +1,4 @@
-"""Image files of a set, decoded at one size, so that many make a batch."""
+"""Image files of a data set, decoded at one size for batches."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from torch import Tensor
 
 from edgenas.training.data.decoding import UnreadableImage, decode, image_size, open_image, quiet_pillow
 from edgenas.training.data.splitting import Indices
+from edgenas.training.progress import StepProgress
 
 BATCHES_AHEAD = 4
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What reading files once has shown, by their indices.
+    """The findings of reading files once, by the index of the file.
 
     Attributes:
-        unread: those that cannot be decoded to their end, with the cause.
-        used: of those with more than 8 bits a channel, the largest level as a share of the range.
-        contents: a digest of each decoded one; equal images have equal digests.
+        unread: causes, for files that cannot be decoded completely.
+        used: largest level as a fraction of the range, for images with more than 8 bits a channel.
+        contents: digests of decoded images; equal images have equal digests.
     """
 
     unread: dict[int, str] = field(default_factory=dict)
@@ -38,13 +38,13 @@ class Reading:
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Image files that are decoded when they are asked for: `files[indices]` is uint8 (n, 3, side, side).
+    """Image files that are decoded when needed: `files[indices]` is uint8 (n, 3, side, side).
 
     Attributes:
         root: folder of the set.
         names: paths of the files within it.
-        side: size that every image gets: shorter side resized to it, centre cropped.
-        workers: threads that decode; Pillow decodes outside of Python's lock.
+        side: size in pixels of every image: the shorter side is resized to it, and the centre is cropped.
+        workers: threads that decode; Pillow releases Python's lock.
     """
 
     root: Path
@@ -59,14 +59,14 @@ class ImageFiles:
         return next(self.stream([np.arange(len(self))[index if isinstance(index, slice) else index.numpy()]]))
 
     def subset(self, indices: Indices) -> ImageFiles:
-        """The files at `indices`, in that order, still to be decoded."""
+        """Return the files at `indices`, in that order, not decoded."""
         return ImageFiles(self.root, tuple(self.names[i] for i in indices), self.side, self.workers)
 
     def stream(self, batches: Iterable[Indices]) -> Iterator[Tensor]:
-        """Decoded batches in the order of `batches`, the next ones read ahead while one is used.
+        """Yield decoded batches in the order of `batches`, reading the next ones ahead.
 
         Raises:
-            DataError: a file cannot be read any more.
+            DataError: a file can no longer be read.
         """
         waiting: deque[list[Future[Tensor]]] = deque()
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="images")
@@ -80,23 +80,19 @@ class ImageFiles:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def load(self, progress: Progress | None = None) -> tuple[Tensor, Reading]:
-        """Decode all files: uint8 (n, 3, side, side), and what was found. Rows of unreadable files are black."""
+    def load(self, progress: StepProgress | None = None) -> tuple[Tensor, Reading]:
+        """Decode all files; return uint8 (n, 3, side, side), black for unreadable files, and the findings."""
         images = torch.zeros((len(self), 3, self.side, self.side), dtype=torch.uint8)
+        return images, self._decode_all(images.__setitem__, progress)
 
-        def keep(index: int, image: Tensor) -> None:
-            images[index] = image
+    def read(self, progress: StepProgress | None = None) -> Reading:
+        """Decode all files completely, without keeping the images; return the findings."""
+        return self._decode_all(lambda index, image: None, progress)
 
-        return images, self._each(keep, progress)
-
-    def read(self, progress: Progress | None = None) -> Reading:
-        """Decode all files to their end, and keep none."""
-        return self._each(lambda index, image: None, progress)
-
-    def _each(self, use: Callable[[int, Tensor], None], progress: Progress | None) -> Reading:
+    def _decode_all(self, use: Callable[[int, Tensor], None], progress: StepProgress | None) -> Reading:
         reading = Reading()
 
-        def read(index: int) -> None:
+        def decode_one(index: int) -> None:
             try:
                 decoded = decode(self.root / self.names[index])
             except UnreadableImage as error:
@@ -109,7 +105,7 @@ class ImageFiles:
             use(index, image)
 
         with quiet_pillow(), ThreadPoolExecutor(self.workers) as pool:
-            for index, _ in enumerate(pool.map(read, range(len(self)))):
+            for index, _ in enumerate(pool.map(decode_one, range(len(self)))):
                 if progress:
                     progress(index + 1, len(self))
         return reading
@@ -125,11 +121,11 @@ def _stacked(futures: list[Future[Tensor]], side: int) -> Tensor:
 
 
 def fit(image: Image.Image, side: int) -> Image.Image:
-    """Shorter side resized to `side` (bilinear, antialiased), centre cropped to a square."""
+    """Resize the shorter side to `side` (bilinear, antialiased), and crop the centre to a square."""
     short = min(image.size)
     if short != side:
         width, height = (max(side, round(length * side / short)) for length in image.size)
-        # Rows first: which comes first is up to Pillow's version otherwise, and is a level apart.
+        # Rows first: otherwise the order depends on Pillow's version and changes pixels by one level.
         for size in ((width, image.height), (width, height)):
             image = image.resize(size, Image.Resampling.BILINEAR)
     left, top = ((length - side) // 2 for length in image.size)
@@ -137,23 +133,23 @@ def fit(image: Image.Image, side: int) -> Image.Image:
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """An RGB image as uint8 (3, h, w)."""
+    """Convert an RGB image to uint8 (3, h, w)."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def digest(image: Tensor) -> bytes:
-    """Return 16 bytes that are equal for equal images of one shape."""
+    """Return a digest of 16 bytes, equal for equal images of one shape."""
     return hashlib.blake2b(image.numpy().tobytes(), digest_size=16).digest()
 
 
 def image_sizes(root: Path, names: Sequence[str]) -> list[tuple[int, int]]:
-    """Return width and height in pixels of upright images, from their headers; unreadable ones are left out."""
+    """Return the width and height in pixels of upright images from their headers, without unreadable ones."""
     sizes = []
     with quiet_pillow():
         for name in names:
             try:
                 sizes.append(image_size(root / name))
-            # Decoders raise what they like at broken headers; reading the file names the cause.
+            # Decoders raise errors of any type at broken headers; decoding the file gives the cause.
             except Exception:
                 continue
     return sizes

@@ -1,4 +1,4 @@
-"""One split of a set: images with their labels."""
+"""One split of a data set: images with their labels."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from edgenas.training.data.splitting import Indices
 
 @dataclass(frozen=True)
 class Split:
-    """Images and labels int64 (n,).
+    """Images and labels.
 
-    Images are decoded, uint8 (n, 1 or 3, h, w), or files; slices and index tensors of either are decoded.
+    Attributes:
+        images: decoded images, uint8 (n, 1 or 3, h, w), or files, whose slices are decoded images.
+        labels: int64 (n,).
     """
 
     images: Tensor | ImageFiles
@@ -29,26 +31,26 @@ class Split:
         return len(self.labels)
 
     def tensor(self) -> Tensor:
-        """All images, decoded: uint8 (n, 1 or 3, h, w)."""
+        """Return all images decoded, uint8 (n, 1 or 3, h, w)."""
         return self.images[:]
 
     def take(self, indices: Indices) -> Split:
-        """The images at `indices`, in that order, decoded."""
+        """Return the images at `indices`, in that order, decoded."""
         chosen = torch.from_numpy(indices)
         return Split(self.images[chosen], self.labels[chosen])
 
     def head(self, count: int | None) -> Split:
-        """The first `count` images (all, if None). Splits are shuffled, so this is a fair sample."""
+        """Return the first `count` images (None for all), a fair sample since splits are shuffled."""
         if isinstance(self.images, ImageFiles):
             first = np.arange(len(self))[:count]
             return Split(self.images.subset(first), self.labels[:count])
         return Split(self.images[:count], self.labels[:count])
 
     def stream(self, batches: Iterable[Indices]) -> Iterator[Split]:
-        """`take` for one batch after another; files are read ahead.
+        """Yield `take` for each batch; files are read ahead.
 
         Raises:
-            DataError: a file cannot be read any more.
+            DataError: a file can no longer be read.
         """
         if not isinstance(self.images, ImageFiles):
             yield from map(self.take, batches)
@@ -58,15 +60,15 @@ class Split:
             yield Split(images, self.labels[torch.from_numpy(indices)])
 
     def batches(self, size: int) -> Iterator[Split]:
-        """The whole split in order, `size` images at a time, decoded."""
+        """Yield the whole split in order, `size` images at a time, decoded."""
         return self.stream(np.split(np.arange(len(self)), range(size, len(self), size)))
 
     def counts(self, num_classes: int) -> list[int]:
-        """Images of every class."""
+        """Return the number of images of every class."""
         return torch.bincount(self.labels, minlength=num_classes).tolist()
 
     def update(self, digest: hashlib._Hash) -> None:
-        """Add all that makes this split what it is; of files that are not decoded, their names and sizes."""
+        """Add images and labels to a digest; for files that are not decoded, their names and sizes."""
         if isinstance(self.images, ImageFiles):
             for name in self.images.names:
                 digest.update(f"{name}\0{(self.images.root / name).stat().st_size}\0".encode())

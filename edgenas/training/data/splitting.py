@@ -1,4 +1,4 @@
-"""How a set is divided into shuffled, stratified parts, equal images on one side. Indices only; no torch is needed."""
+"""Divides indices into shuffled, stratified parts with equal images in one part, without torch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Indices = npt.NDArray[np.int64]
 
 
 def divide(labels: Indices, held_out: int, seed: int) -> tuple[Indices, Indices]:
-    """Indices of two shuffled, stratified parts; the second holds `held_out` images.
+    """Return the indices of two shuffled, stratified parts, the second of `held_out` images.
 
     Raises:
-        DataError: a part would be too small to hold every class.
+        DataError: a part would be too small for an image of every class.
     """
     from sklearn.model_selection import train_test_split
 
@@ -28,25 +28,25 @@ def divide(labels: Indices, held_out: int, seed: int) -> tuple[Indices, Indices]
 
 
 def exchange_copies(kept: Indices, held: Indices, labels: Indices, copies: Indices) -> tuple[Indices, Indices]:
-    """Return the two parts with equal images on the kept side, each exchanged for a unique image of its class.
+    """Return the two parts with equal images in the first one, each exchanged for a unique image of its class.
+
+    The sizes of parts and classes are preserved as long as the class has unique images to exchange.
 
     Args:
-        kept: indices of one part.
-        held: indices of the other part.
-        labels: of all images, int64 (n,).
-        copies: from `equal_groups`, int64 (n,).
-
-    Sizes and class counts stay, as long as the class has unique images to exchange.
+        kept: indices of the first part.
+        held: indices of the second part.
+        labels: labels of all images, int64 (n,).
+        copies: result of `equal_groups`, int64 (n,).
     """
     kept, held = kept.copy(), held.copy()
     unique = np.bincount(copies, minlength=len(copies))[copies] == 1
     unpaired = []
-    for place in np.flatnonzero(np.isin(copies[held], copies[kept])):
-        spare = np.flatnonzero(unique[kept] & (labels[kept] == labels[held[place]]))
+    for index in np.flatnonzero(np.isin(copies[held], copies[kept])):
+        spare = np.flatnonzero(unique[kept] & (labels[kept] == labels[held[index]]))
         if len(spare):
-            kept[spare[-1]], held[place] = held[place], kept[spare[-1]]
+            kept[spare[-1]], held[index] = held[index], kept[spare[-1]]
         else:
-            unpaired.append(place)
+            unpaired.append(index)
     return np.concatenate([kept, held[unpaired]]), np.delete(held, unpaired)
 
 
@@ -56,10 +56,16 @@ def equal_groups(contents: list[bytes]) -> Indices:
     return np.array([first.setdefault(content, index) for index, content in enumerate(contents)], dtype=np.int64)
 
 
+def count_equal(copies: Indices) -> int:
+    """Return the number of images that have an equal one, from the result of `equal_groups`."""
+    _, counts = np.unique(copies, return_counts=True)
+    return int(counts[counts > 1].sum())
+
+
 def distinct_images(labels: Indices, copies: Indices) -> npt.NDArray[np.bool_]:
     """Return whether each image may be held out and is the first of its copies, bool (n,).
 
-    Images that are there under several classes contradict themselves; they may not be held out.
+    An image in several classes is contradictory and may not be held out.
     """
     _, first, inverse = np.unique(copies, return_index=True, return_inverse=True)
     contradicted = np.zeros(len(first), dtype=bool)
@@ -72,16 +78,16 @@ def distinct_images(labels: Indices, copies: Indices) -> npt.NDArray[np.bool_]:
 def hold_out(
     labels: Indices, held_out: int, seed: int, *, keep: int = 1, copies: Indices | None = None
 ) -> tuple[Indices, Indices]:
-    """Indices of two shuffled, stratified parts, the second of about `held_out` images, no image in both.
+    """Return the indices of two shuffled, stratified parts, the second of about `held_out` images, no image in both.
 
-    Every class has at least one distinct image in the second and `keep` in the first, so a class needs `keep + 1`.
+    Every class has at least one distinct image in the second part and `keep` in the first, so it needs `keep + 1`.
     Images without copies are held out first.
 
     Args:
-        labels: int64 (n,).
+        labels: labels of the images, int64 (n,).
         held_out: images of the second part.
-        seed: of the order.
-        keep: distinct images of every class that stay in the first part at least.
+        seed: seed of the order.
+        keep: minimum distinct images of every class in the first part.
         copies: int64 (n,), equal for equal images; None where all differ.
     """
     copies = np.arange(len(labels)) if copies is None else copies
@@ -91,23 +97,23 @@ def hold_out(
     most = np.bincount(labels[distinct], minlength=len(counts)) - keep
     quota = _quota(counts, held_out, np.ones_like(counts), most)
     order = np.random.default_rng(seed).permutation(len(labels))
-    # One of each group, class by class, the smallest groups first, otherwise in the shuffled order.
-    own = order[distinct[order]]
-    size = sizes[inverse[own]]
-    ranked = np.lexsort((np.arange(len(own)), size, labels[own]))
-    own, size = own[ranked], size[ranked]
-    label = labels[own]
+    # One image of each group, by class, the smallest groups first, otherwise in the shuffled order.
+    candidates = order[distinct[order]]
+    size = sizes[inverse[candidates]]
+    ranked = np.lexsort((np.arange(len(candidates)), size, labels[candidates]))
+    candidates, size = candidates[ranked], size[ranked]
+    label = labels[candidates]
     starts = np.searchsorted(label, label)
-    place = np.arange(len(own)) - starts
+    rank = np.arange(len(candidates)) - starts
     total = np.cumsum(size)
-    reached = total - (total - size)[starts]
-    chosen = ((reached <= quota[label]) | (place == 0)) & (place < most[label])
-    held = np.isin(inverse, inverse[own[chosen]])
+    images_so_far = total - (total - size)[starts]
+    chosen = ((images_so_far <= quota[label]) | (rank == 0)) & (rank < most[label])
+    held = np.isin(inverse, inverse[candidates[chosen]])
     return order[~held[order]], order[held[order]]
 
 
 def _quota(counts: Indices, total: int, low: Indices, high: Indices) -> Indices:
-    """Whole shares of `total`, in proportion to `counts`, within bounds; the largest remainders are rounded up."""
+    """Divide `total` in proportion to `counts` into integers within bounds, rounding up the largest remainders."""
     exact = counts * total / counts.sum()
     quota: Indices = np.clip(np.floor(exact).astype(np.int64), low, high)
     while quota.sum() < min(total, high.sum()):
@@ -118,11 +124,11 @@ def _quota(counts: Indices, total: int, low: Indices, high: Indices) -> Indices:
 
 
 def limited(labels: Indices, count: int | None, seed: int) -> Indices:
-    """Indices of a fixed, stratified subset of `count` images; all of them, if None or more than there are."""
+    """Return the indices of a stratified subset of `count` images; of all images, if None or more than there are."""
     if count is None or count >= len(labels):
         return np.arange(len(labels))
     left_out = len(labels) - count
-    # Too few to hold every class cannot be stratified; but then hardly anything is left out of a shuffled split.
+    # Fewer images than classes cannot be stratified, but then nearly all of a shuffled split is used.
     if left_out < len(np.unique(labels)):
         return np.arange(count)
     return divide(labels, left_out, seed)[0]

@@ -1,4 +1,4 @@
-"""Whether images use the range of numbers that they are stored in: cameras write 10, 12 or 14 bits into 16."""
+"""Checks whether images use the range of their pixel type: cameras store 10, 12 or 14 bits in 16."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Collection
 
 LEVELS = 65535
 DARK = 0.25
-"""Largest level over the range, 14 bits of 16; `run.py` on the device warns at the same."""
+"""Largest level as a fraction of the range, for 14 bits of 16; `run.py` on the device warns at the same value."""
 FEW = 0.01
 
 
 def range_problem(used: Collection[float], images: int) -> str | None:
-    """Return why images of more than 8 bits a channel would be nearly black, None where they would not.
+    """Return the problem if images of more than 8 bits a channel would be nearly black, else None.
 
     Args:
-        used: of each such image, its largest level as a share of the range.
-        images: how many images there are in all; of a few dark ones among many nothing is said.
+        used: for each such image, its largest level as a fraction of the range.
+        images: number of all images; a few dark ones among many are no problem.
     """
     if not used or max(used) >= DARK or len(used) <= FEW * images:
         return None
     bits = max(1, round(max(used) * LEVELS).bit_length())
     return (
-        f"all {len(used)} images of 16 bits a channel use the lowest {bits} bits only, as many cameras store them, and "
-        f"would be nearly black: multiply their pixels by {2 ** (16 - bits)}, and those that the device will see, too"
+        f"all {len(used)} images of 16 bits a channel use only the lowest {bits} bits, as many cameras store them, and "
+        f"would be nearly black: multiply their pixels by {2 ** (16 - bits)}, and also those of images on the device"
     )

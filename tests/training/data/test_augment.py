@@ -1,3 +1,5 @@
+"""Augmentation of batches."""
+
 import pytest
 import torch
 from hypothesis import given
@@ -19,7 +21,7 @@ def noise(count: int, channels: int, height: int, width: int) -> Tensor:
 
 
 def translated(image: Tensor, down: int, right: int) -> Tensor:
-    """Reference: every pixel comes from (row - down, column - right), the nearest one at the edges."""
+    """Return a shifted image: each pixel comes from (row - down, column - right), or from the nearest edge pixel."""
     height, width = image.shape[-2:]
     rows = (torch.arange(height) - down).clamp(0, height - 1)
     columns = (torch.arange(width) - right).clamp(0, width - 1)
@@ -28,12 +30,12 @@ def translated(image: Tensor, down: int, right: int) -> Tensor:
 
 @pytest.mark.parametrize("shape", [(6, 1, 10, 10), (6, 3, 10, 14), (6, 3, 13, 8)])
 @pytest.mark.parametrize("config", [AugmentConfig(shift=0.2, flip=True), AugmentConfig(shift=0.1), FLIP])
-def test_shape_and_type_stay(shape: tuple[int, ...], config: AugmentConfig) -> None:
+def test_shape_and_type_are_preserved(shape: tuple[int, ...], config: AugmentConfig) -> None:
     changed = augment(noise(*shape), config, generator())
     assert (changed.shape, changed.dtype) == (shape, torch.uint8)
 
 
-def test_nothing_asked_nothing_changed() -> None:
+def test_without_shift_and_flip_nothing_changes() -> None:
     images = noise(4, 3, 8, 8)
     assert torch.equal(augment(images, AugmentConfig(shift=0, flip=False), generator()), images)
 
@@ -43,19 +45,19 @@ def test_shifts_are_translations_with_repeated_edges_in_both_directions(size: tu
     images = noise(100, 3, *size)
     changed = augment(images, AugmentConfig(shift=0.2, flip=False), generator())
     offsets = [(down, right) for down in range(-2, 3) for right in range(-2, 3)]
-    found = []
+    drawn = []
     for before, after in zip(images, changed, strict=True):
-        fits = [offset for offset in offsets if torch.equal(translated(before, *offset), after)]
-        assert len(fits) == 1
-        found += fits
-    assert {down for down, _ in found} == {right for _, right in found} == set(range(-2, 3))
+        matches = [offset for offset in offsets if torch.equal(translated(before, *offset), after)]
+        assert len(matches) == 1
+        drawn += matches
+    assert {down for down, _ in drawn} == {right for _, right in drawn} == set(range(-2, 3))
 
 
 @given(st.floats(0, 0.49), st.integers(4, 40))
 def test_no_image_is_shifted_by_more_than_its_share(share: float, side: int) -> None:
     columns = torch.arange(side, dtype=torch.uint8).expand(64, 1, side, side)
     changed = augment(columns, AugmentConfig(shift=share, flip=False), generator())
-    # The middle column shows where it came from.
+    # The values of the middle column are the columns that it came from.
     shifts = (changed[:, 0, side // 2, side // 2].int() - side // 2).abs()
     assert int(shifts.max()) <= share * side + 1e-6
     assert int(shifts.max()) == int(share * side + 1e-6)
@@ -64,9 +66,9 @@ def test_no_image_is_shifted_by_more_than_its_share(share: float, side: int) -> 
 def test_a_flip_mirrors_about_half_of_the_images_left_to_right() -> None:
     images = noise(1000, 1, 4, 6)
     changed = augment(images, FLIP, generator())
-    kept = (changed == images).flatten(1).all(1)
+    unchanged = (changed == images).flatten(1).all(1)
     mirrored = (changed == images.flip(-1)).flatten(1).all(1)
-    assert torch.equal(kept, ~mirrored)
+    assert torch.equal(unchanged, ~mirrored)
     # 500 ± 16 (one standard deviation).
     assert 420 < int(mirrored.sum()) < 580
 

@@ -1,4 +1,4 @@
-"""`edgenas data check` finds what is planted."""
+"""`edgenas data check` finds planted faults."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ def tree(tmp_path: Path) -> Path:
 
 
 def test_a_sound_tree_has_no_findings(tree: Path) -> None:
-    found = check_folder(tree)
-    assert found.counts == {"train": {"cat": 120, "dog": 120}, "test": {"cat": 8, "dog": 8}}
-    assert found.shorter_side_px == {"smallest": 6, "median": 7, "largest": 8}
-    assert not any([found.broken, found.duplicates, found.contradictions, found.leaks, found.problems, found.remarks])
+    result = check_folder(tree)
+    assert result.counts == {"train": {"cat": 120, "dog": 120}, "test": {"cat": 8, "dog": 8}}
+    assert result.shorter_side_px == {"smallest": 6, "median": 7, "largest": 8}
+    assert not any(
+        [result.broken, result.duplicates, result.contradictions, result.leaks, result.problems, result.remarks]
+    )
 
 
 def test_planted_faults_are_found(tree: Path) -> None:
@@ -40,26 +42,26 @@ def test_planted_faults_are_found(tree: Path) -> None:
     shutil.copy(tree / "train/dog/3.png", tree / "test/dog/seen.png")
     (tree / "train/dog/4.png").write_bytes((tree / "train/dog/4.png").read_bytes()[:50])
     (tree / "train/dog/readme.md").write_text("x")
-    found = check_folder(tree)
-    assert found.duplicates == [["train/cat/1.png", "train/cat/again.bmp"]]
-    assert found.contradictions == [["train/cat/2.png", "train/dog/wrong.png"]]
-    assert found.leaks == [["train/dog/3.png", "test/dog/seen.png"]]
-    assert list(found.broken) == ["train/dog/4.png"]
-    assert found.ignored == ("train/dog/readme.md",)
-    assert found.counts["train"] == {"cat": 121, "dog": 120}
-    assert not found.problems
+    result = check_folder(tree)
+    assert result.duplicates == [["train/cat/1.png", "train/cat/again.bmp"]]
+    assert result.contradictions == [["train/cat/2.png", "train/dog/wrong.png"]]
+    assert result.leaks == [["train/dog/3.png", "test/dog/seen.png"]]
+    assert list(result.broken) == ["train/dog/4.png"]
+    assert result.ignored == ("train/dog/readme.md",)
+    assert result.counts["train"] == {"cat": 121, "dog": 120}
+    assert not result.problems
 
 
-def test_what_would_stop_a_run_is_a_problem(tree: Path) -> None:
+def test_problems_are_those_that_stop_a_run(tree: Path) -> None:
     for path in list((tree / "train/cat").iterdir())[1:]:
         path.unlink()
     for path in list((tree / "train/dog").iterdir())[:2]:
         path.write_bytes(b"")
-    found = check_folder(tree)
-    assert len(found.problems) == 2
-    assert "2 of 137 images cannot be read or used" in found.problems[0]
-    assert "class 'cat' has 1 training images" in found.problems[1]
-    assert "118" in found.remarks[0]
+    result = check_folder(tree)
+    assert len(result.problems) == 2
+    assert "2 of 137 images cannot be read or used" in result.problems[0]
+    assert "class 'cat' has 1 training images" in result.problems[1]
+    assert "118" in result.remarks[0]
 
 
 def test_the_command_lists_and_fails_where_a_run_would(

@@ -1,3 +1,5 @@
+"""Named data sets: their splits, their sizes, and broken files."""
+
 import gzip
 import hashlib
 import pickle
@@ -25,14 +27,14 @@ def rows(split: Split) -> set[bytes]:
     return {image.numpy().tobytes() for image in split.images}
 
 
-def test_the_splits_of_digits_are_disjoint_and_together_the_whole_set() -> None:
+def test_the_splits_of_digits_are_disjoint_and_make_up_the_whole_set() -> None:
     from sklearn.datasets import load_digits
 
     dataset = digits()
     splits = (dataset.train, dataset.validation, dataset.test)
     whole = sorted((image * (255 / 16)).round().astype(np.uint8).tobytes() for image in load_digits().images)
     assert sorted(image.numpy().tobytes() for split in splits for image in split.images) == whole
-    # The set itself holds no image twice, so shared images would be shared rows.
+    # The set has no image twice, so shared images would be shared rows.
     assert len(set(whole)) == len(whole)
     assert not rows(splits[0]) & rows(splits[1])
     assert not (rows(splits[0]) | rows(splits[1])) & rows(splits[2])
@@ -55,7 +57,7 @@ def test_splits_are_stratified() -> None:
         assert (share - shares[0]).abs().max() < 0.006
 
 
-def test_equal_seeds_give_equal_splits_and_the_test_split_never_moves() -> None:
+def test_equal_seeds_give_equal_splits_and_the_test_split_does_not_depend_on_them() -> None:
     one, same, other = digits(seed=1), digits(seed=1), digits(seed=2)
     assert one.digest() == same.digest() != other.digest()
     assert not torch.equal(one.train.images, other.train.images)
@@ -64,20 +66,20 @@ def test_equal_seeds_give_equal_splits_and_the_test_split_never_moves() -> None:
     assert torch.equal(one.test.images, digits(validation=0.4, limit=100).test.images)
 
 
-def test_sizes_known_without_loading_are_right() -> None:
+def test_sizes_without_loading_are_those_of_the_set() -> None:
     for limit in (None, 500):
         dataset, size = digits(limit=limit), set_size(DataConfig(name="digits", validation=0.2, limit=limit), 0)
         assert (size.train, size.validation, size.test) == tuple(len(split) for split in dataset.splits.values())
         assert dataset.num_classes == size.num_classes
 
 
-def test_the_share_held_out_is_the_one_asked_for() -> None:
+def test_the_requested_fraction_is_held_out() -> None:
     assert len(digits(validation=0.25).validation) == pytest.approx(0.25 * 1437, abs=1)
 
 
-# 131 and 206 are numbers for which shares do not come out even; 1145 leaves fewer images than classes.
+# 131 and 206 give fractional images a class; 1145 leaves out fewer images than classes.
 @pytest.mark.parametrize("limit", [10, 100, 131, 206, 1000, 1145, 1149, 5000])
-def test_a_limit_keeps_exactly_so_many_images_of_all_classes(limit: int) -> None:
+def test_a_limit_gives_exactly_that_many_images_of_all_classes(limit: int) -> None:
     whole, dataset = digits(), digits(limit=limit)
     assert len(dataset.train) == min(limit, len(whole.train))
     assert len(dataset.train.labels.unique()) == 10
@@ -129,14 +131,14 @@ def test_fashion_mnist_is_read_from_a_folder(tmp_path: Path) -> None:
     assert torch.equal(dataset.test.images, torch.from_numpy(IMAGES)[:, None])
     assert torch.equal(dataset.test.labels, torch.from_numpy(LABELS.astype(np.int64)))
     for image, label in zip(dataset.train.images, dataset.train.labels, strict=True):
-        (found,) = np.flatnonzero((image[0].numpy() == IMAGES).all(axis=(1, 2)))
-        assert LABELS[found] == label
+        (index,) = np.flatnonzero((image[0].numpy() == IMAGES).all(axis=(1, 2)))
+        assert LABELS[index] == label
 
 
 PACKED = gzip.compress(idx(IMAGES))
 BROKEN = {
     "last byte missing": (gzip.compress(idx(IMAGES)[:-1]), "truncated"),
-    "a byte too many": (gzip.compress(idx(IMAGES) + b"\0"), "announces"),
+    "a byte too many": (gzip.compress(idx(IMAGES) + b"\0"), "by its header"),
     "sizes missing": (gzip.compress(idx(IMAGES)[:9]), "truncated"),
     "gzip torn": (PACKED[:-20], "gzipped IDX"),
     "gzip of an invalid block": (PACKED[:10] + b"\x07" + PACKED[11:], "gzipped IDX"),
@@ -173,7 +175,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         fashion(tmp_path)
 
 
-def test_images_and_labels_must_be_as_many(tmp_path: Path) -> None:
+def test_images_and_labels_must_have_equal_counts(tmp_path: Path) -> None:
     path = write_fashion(tmp_path) / "train-labels-idx1-ubyte.gz"
     path.write_bytes(gzip.compress(idx(LABELS[:59])))
     with pytest.raises(DataError, match="60 images but 59 labels"):
@@ -184,7 +186,7 @@ CIFAR_ROWS = np.random.default_rng(0).integers(0, 256, (60, 3072), dtype=np.uint
 
 
 def write_cifar(root: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Files of the published layout with few images in them, and torchvision told their MD5 sums."""
+    """Write small files of the published layout, and set their MD5 sums in torchvision."""
     import torchvision
 
     kind = getattr(torchvision.datasets, name)
@@ -219,10 +221,10 @@ def test_cifar_is_read_through_torchvision(
     dataset = load_dataset(DataConfig(name=name, path=tmp_path, validation=0.25), 0)
     assert dataset.classes == tuple(f"class {number}" for number in range(10))
     assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 30, "validation": 10, "test": 20}
-    # A row holds the red plane, then the green, then the blue.
+    # A row has the red plane, then the green, then the blue.
     assert torch.equal(dataset.test.tensor(), torch.from_numpy(CIFAR_ROWS[40:].reshape(20, 3, 32, 32)))
-    seen = {image.numpy().tobytes() for split in (dataset.train, dataset.validation) for image in split.tensor()}
-    assert seen == {row.tobytes() for row in CIFAR_ROWS[:40]}
+    stored = {image.numpy().tobytes() for split in (dataset.train, dataset.validation) for image in split.tensor()}
+    assert stored == {row.tobytes() for row in CIFAR_ROWS[:40]}
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])

@@ -1,4 +1,4 @@
-"""What files store is what training and the kit see, or a message that names the cause. No value is guessed."""
+"""Training and the kit decode stored values exactly, or refuse the file with the cause. No value is guessed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def kit() -> ModuleType:
 
 @pytest.fixture(params=["training", "kit"])
 def opened(request: pytest.FixtureRequest, kit: ModuleType) -> Open:
-    """Both ways of opening an image: every property here holds of both."""
+    """Return one of the two functions that open an image; every property holds for both."""
     return open_image if request.param == "training" else lambda path: kit.open_image(str(path))
 
 
@@ -55,13 +55,13 @@ def grey_of(image: Image.Image) -> np.ndarray:
     return pixels[..., 0]
 
 
-def test_the_kit_opens_the_formats_of_training_and_no_other(kit: ModuleType) -> None:
+def test_the_kit_supports_the_formats_of_training_and_no_other(kit: ModuleType) -> None:
     assert kit.FORMATS == FORMATS
     assert kit.DARK == DARK
 
 
 @pytest.mark.parametrize("name", ODD_EXIF)
-def test_odd_exif_beside_the_orientation_is_not_read(name: str, opened: Open, tmp_path: Path) -> None:
+def test_invalid_exif_beside_the_orientation_is_not_read(name: str, opened: Open, tmp_path: Path) -> None:
     pixels = noise()
     path = written(tmp_path, "phone.jpg", jpeg_with(exif_block(*ODD_EXIF[name]), pixels))
     plain = written(tmp_path, "plain.jpg", jpeg_with(b"", pixels))
@@ -70,7 +70,7 @@ def test_odd_exif_beside_the_orientation_is_not_read(name: str, opened: Open, tm
 
 
 @pytest.mark.parametrize("value", [0, 9, 65535])
-def test_an_orientation_of_no_meaning_turns_nothing(value: int, opened: Open, tmp_path: Path) -> None:
+def test_an_invalid_orientation_is_ignored(value: int, opened: Open, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = value
     Image.fromarray(noise()).save(tmp_path / "x.png", exif=exif)
@@ -78,13 +78,13 @@ def test_an_orientation_of_no_meaning_turns_nothing(value: int, opened: Open, tm
 
 
 @pytest.mark.parametrize("block", [b"", b"II*\0", b"II*\0\xff\xff\xff\xff", b"nonsense" * 9])
-def test_a_damaged_exif_block_turns_nothing(block: bytes, opened: Open, tmp_path: Path) -> None:
+def test_a_damaged_exif_block_is_ignored(block: bytes, opened: Open, tmp_path: Path) -> None:
     with quiet_pillow():
         assert opened(written(tmp_path, "x.jpg", jpeg_with(block, noise()))).size == (24, 16)
 
 
 @pytest.mark.parametrize(("bits", "white_is_zero"), [(8, False), (8, True), (12, False), (16, False), (16, True)])
-def test_grey_of_any_depth_shows_what_it_stores(bits: int, white_is_zero: bool, opened: Open, tmp_path: Path) -> None:
+def test_grey_of_any_depth_is_scaled_to_8_bits(bits: int, white_is_zero: bool, opened: Open, tmp_path: Path) -> None:
     highest = 2**bits - 1
     shades = np.round(GREY / 255 * highest)
     stored = (highest - shades if white_is_zero else shades).astype(np.uint8 if bits == 8 else np.uint16)
@@ -92,7 +92,7 @@ def test_grey_of_any_depth_shows_what_it_stores(bits: int, white_is_zero: bool, 
     np.testing.assert_array_equal(grey_of(opened(path)), GREY)
 
 
-def test_twelve_bits_of_which_white_is_zero_are_refused(
+def test_twelve_bits_with_white_as_zero_are_refused(
     opened: Open, refusals: tuple[type[Exception], ...], tmp_path: Path
 ) -> None:
     path = written(tmp_path, "x.tif", tiff(GREY, white_is_zero=True, bits=12))
@@ -108,7 +108,7 @@ def test_byte_orders_make_no_difference(order: str, compression: str | None, ope
 
 
 @pytest.mark.parametrize("highest", [255, 1023, 4095, 65535])
-def test_the_range_that_a_file_states_is_its_range(highest: int, opened: Open, tmp_path: Path) -> None:
+def test_the_range_that_a_file_states_is_used(highest: int, opened: Open, tmp_path: Path) -> None:
     values = np.round(GREY / 255 * highest).astype(np.uint8 if highest == 255 else ">u2")
     path = written(tmp_path, "x.pgm", f"P5 16 16 {highest}\n".encode() + values.tobytes())
     np.testing.assert_array_equal(grey_of(opened(path)), GREY)
@@ -125,7 +125,7 @@ def test_the_range_that_a_file_states_is_its_range(highest: int, opened: Open, t
     ],
     ids=["int8", "int16", "int32", "uint32", "float32"],
 )
-def test_ranges_that_nobody_knows_are_refused(
+def test_unknown_ranges_are_refused(
     pixels: np.ndarray, cause: str, opened: Open, refusals: tuple[type[Exception], ...], tmp_path: Path
 ) -> None:
     with pytest.raises(refusals, match=cause):
@@ -142,7 +142,7 @@ def test_previews_of_raw_files_are_refused(
 
 @pytest.mark.parametrize("colour", [False, True])
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
-def test_how_much_of_the_range_is_used_is_reported(bits: int, colour: bool, tmp_path: Path) -> None:
+def test_the_used_share_of_the_range_is_reported(bits: int, colour: bool, tmp_path: Path) -> None:
     values = np.round(GREY / 255 * (2**bits - 1)).astype(np.uint16)
     data = png_16(np.dstack([values] * 3) if colour else values)
     used = decode(written(tmp_path, "x.png", data)).used
@@ -159,7 +159,7 @@ def test_the_kit_warns_of_unused_range(kit: ModuleType, tmp_path: Path, capsys: 
     assert "dark.png: warning: it uses 6.2% of its 16 bits" in capsys.readouterr().err
 
 
-NOT_THERE = {
+NO_IMAGES = {
     "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:7\nsize 51234\n", "git lfs pull"),
     "heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
     "page": (b"\n<!DOCTYPE html><html><body>403 Forbidden", "HTML"),
@@ -169,11 +169,11 @@ NOT_THERE = {
 }
 
 
-@pytest.mark.parametrize("name", NOT_THERE)
-def test_what_is_there_instead_of_an_image_is_named(
+@pytest.mark.parametrize("name", NO_IMAGES)
+def test_files_that_are_no_images_are_named(
     name: str, opened: Open, refusals: tuple[type[Exception], ...], tmp_path: Path
 ) -> None:
-    data, cause = NOT_THERE[name]
+    data, cause = NO_IMAGES[name]
     with pytest.raises(refusals, match=cause):
         opened(written(tmp_path, "x.jpg", data))
 

@@ -1,4 +1,4 @@
-"""Every common kind of image file becomes the same RGB pixels as in the kit's run.py."""
+"""Image files of every common kind give the same RGB pixels as in the kit's run.py."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def kit() -> ModuleType:
 
 
 def pixels(height: int = 20, width: int = 30, seed: int = 0) -> np.ndarray:
-    # Smooth, so that lossy formats stay close to it.
+    # A smooth image, which lossy formats change little.
     rows, columns = np.mgrid[:height, :width]
     channels = [rows * 255 // height, columns * 255 // width, (rows + columns + seed) * 255 // (height + width + seed)]
     return np.stack(channels, axis=-1).astype(np.uint8)
@@ -85,35 +85,35 @@ KINDS: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_kind_is_decoded_as_the_kit_does(name: str, tmp_path: Path, kit: ModuleType) -> None:
+def test_every_kind_is_decoded_as_in_the_kit(name: str, tmp_path: Path, kit: ModuleType) -> None:
     KINDS[name](tmp_path / name)
-    own, theirs = open_image(tmp_path / name), kit.open_image(str(tmp_path / name))
-    assert own.mode == "RGB"
-    np.testing.assert_array_equal(np.asarray(own), np.asarray(theirs))
+    image, expected = open_image(tmp_path / name), kit.open_image(str(tmp_path / name))
+    assert image.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(image), np.asarray(expected))
 
 
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize(
     ("presize", "size", "crop"), [(16, 16, 1), (16, 12, 1), (24, 32, 1), (16, 14, 0.875), (24, 15, 0.7)]
 )
-def test_training_and_the_kit_make_the_same_inputs(
+def test_training_and_the_kit_compute_the_same_inputs(
     name: str, presize: int, size: int, crop: float, tmp_path: Path, kit: ModuleType
 ) -> None:
     KINDS[name](tmp_path / name)
     preprocess = Preprocess(size=size, presize=presize, crop=crop)
-    kept = to_tensor(fit(open_image(tmp_path / name), presize))
+    presized = to_tensor(fit(open_image(tmp_path / name), presize))
     device = kit.Preprocess(**preprocess.to_json())(kit.open_image(str(tmp_path / name)))
-    np.testing.assert_allclose(preprocess(kept[None]).numpy(), device, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(preprocess(presized[None]).numpy(), device, rtol=0, atol=1e-6)
 
 
-def test_what_images_show_is_what_was_saved(tmp_path: Path) -> None:
+def test_decoded_images_are_those_that_were_saved(tmp_path: Path) -> None:
     for name in ("plain.png", "plain.bmp", "grey16.png", "turned.jpg", "alpha.png"):
         KINDS[name](tmp_path / name)
     np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "plain.png")), pixels())
     np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "plain.bmp")), pixels())
     grey = np.asarray(open_image(tmp_path / "grey16.png"))
     np.testing.assert_array_equal(grey, np.repeat(pixels()[..., :1], 3, axis=-1))
-    # Orientation 6: the camera was turned, so the saved rows are the upright image's columns, from the right.
+    # Orientation 6: the saved rows are the columns of the upright image, from the right.
     upright = np.asarray(open_image(tmp_path / "turned.jpg")).astype(int)
     assert np.abs(upright - np.rot90(pixels(), -1)).mean() < 4
     alpha = np.asarray(open_image(tmp_path / "alpha.png"))
@@ -129,8 +129,8 @@ def test_sizes_from_headers_are_those_of_the_upright_image(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("data", [b"", b"no image", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
-def test_what_is_no_image_is_named(data: bytes, tmp_path: Path) -> None:
-    # The last one is a PostScript program: Pillow would have an interpreter run it.
+def test_files_that_are_no_images_are_named(data: bytes, tmp_path: Path) -> None:
+    # The last one is a PostScript program, which Pillow would run in an interpreter.
     (tmp_path / "x.png").write_bytes(data)
     with pytest.raises(DataError, match=r"x\.png cannot be read"):
         open_image(tmp_path / "x.png")
@@ -150,7 +150,7 @@ def files(tmp_path: Path) -> ImageFiles:
     return ImageFiles(tmp_path, names, side=8, workers=3)
 
 
-def test_files_are_decoded_as_they_are_indexed(files: ImageFiles) -> None:
+def test_indexing_decodes_files(files: ImageFiles) -> None:
     decoded, reading = files.load()
     assert (decoded.shape, decoded.dtype, reading.unread) == ((23, 3, 8, 8), torch.uint8, {})
     assert sorted(reading.contents) == list(range(23))
@@ -162,23 +162,23 @@ def test_files_are_decoded_as_they_are_indexed(files: ImageFiles) -> None:
     assert files[5:5].shape == (0, 3, 8, 8)
 
 
-def test_a_stream_keeps_the_order_and_reads_no_further_than_a_few_batches(files: ImageFiles) -> None:
-    asked: list[int] = []
+def test_a_stream_preserves_the_order_and_reads_only_a_few_batches_ahead(files: ImageFiles) -> None:
+    requested: list[int] = []
 
     def batches():  # type: ignore[no-untyped-def]
         for start in range(0, 20, 2):
-            asked.append(start)
+            requested.append(start)
             yield np.array([start + 1, start])
 
     stream = files.stream(batches())
     first = next(stream)
     assert first[:, 0, 0, 0].tolist() == [5, 0]
-    assert len(asked) <= 6
+    assert len(requested) <= 6
     rest = torch.cat([first, *stream])
     assert rest[:, 0, 0, 0].tolist() == [5 * (i ^ 1) for i in range(20)]
 
 
-def test_broken_files_are_found_by_their_place(files: ImageFiles) -> None:
+def test_broken_files_are_found_by_their_index(files: ImageFiles) -> None:
     whole = (files.root / "05.png").read_bytes()
     (files.root / "05.png").write_bytes(whole[: len(whole) // 2])
     (files.root / "11.png").write_bytes(b"")

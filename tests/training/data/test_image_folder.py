@@ -1,4 +1,4 @@
-"""Class folders: what is found, how it is split, and what is refused."""
+"""Class folders: listing, splitting, loading, and errors."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def rows(images: torch.Tensor) -> Counter[bytes]:
     return Counter(image.numpy().tobytes() for image in images)
 
 
-def test_one_tree_is_split_stratified_and_nothing_is_lost(one_tree: Path) -> None:
+def test_class_folders_are_split_stratified_and_no_image_is_lost(one_tree: Path) -> None:
     dataset = load(one_tree, validation=0.25, test=0.2)
     assert dataset.classes == ("cat", "dög, spotted", "ox")
     assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 48, "validation": 16, "test": 16}
@@ -71,7 +71,7 @@ def test_images_keep_their_labels(one_tree: Path) -> None:
         assert (split.tensor()[:, 0, 0, 0] // 80).tolist() == split.labels.tolist()
 
 
-def test_folders_of_their_own_are_kept_apart(split_tree: Path) -> None:
+def test_folders_of_splits_are_used_as_splits(split_tree: Path) -> None:
     dataset = load(split_tree)
     assert {name: split.counts(2) for name, split in dataset.splits.items()} == {
         "train": [20, 20],
@@ -88,14 +88,14 @@ def test_a_split_without_a_folder_is_held_out_of_train(split_tree: Path, missing
     assert (len(dataset.train), len(dataset.splits[name])) == (32, 8)
 
 
-def test_the_test_split_never_moves_with_the_seed(one_tree: Path) -> None:
+def test_the_test_split_does_not_depend_on_the_seed(one_tree: Path) -> None:
     one, same, other = load(one_tree, 1), load(one_tree, 1), load(one_tree, 2)
     assert one.digest() == same.digest() != other.digest()
     assert rows(one.test.tensor()) == rows(other.test.tensor())
     assert rows(one.train.tensor()) != rows(other.train.tensor())
 
 
-def test_the_order_says_nothing_about_the_class(split_tree: Path) -> None:
+def test_the_order_does_not_depend_on_the_class(split_tree: Path) -> None:
     for split in load(split_tree).splits.values():
         assert len(split.head(len(split) // 2).labels.unique()) == 2
 
@@ -108,7 +108,7 @@ def test_a_limit_is_a_stratified_subset(one_tree: Path) -> None:
     assert torch.equal(limited.validation.tensor(), whole.validation.tensor())
 
 
-def test_sizes_are_known_without_opening_an_image(one_tree: Path, split_tree: Path) -> None:
+def test_sizes_are_computed_without_opening_an_image(one_tree: Path, split_tree: Path) -> None:
     for root in (one_tree, split_tree):
         for keys in ({}, {"limit": 15, "validation": 0.3}):
             dataset = load(root, 3, **keys)
@@ -120,7 +120,7 @@ def test_sizes_are_known_without_opening_an_image(one_tree: Path, split_tree: Pa
 
 
 @pytest.mark.parametrize(("resolution", "side"), [(8, 8), (12, 12), (64, 12)])
-def test_images_are_kept_no_larger_than_needed_and_no_larger_than_they_are(
+def test_images_are_kept_at_the_smaller_of_resolution_and_their_size(
     split_tree: Path, resolution: int, side: int
 ) -> None:
     dataset = load(split_tree, resolution=resolution)
@@ -128,11 +128,11 @@ def test_images_are_kept_no_larger_than_needed_and_no_larger_than_they_are(
     assert dataset.train.tensor().shape[1:] == (3, side, side)
 
 
-def test_what_does_not_fit_in_memory_is_read_as_needed_and_is_the_same(one_tree: Path) -> None:
-    kept, streamed = load(one_tree), load(one_tree, memory_mb=0)
+def test_splits_that_do_not_fit_in_memory_are_read_when_needed_and_equal(one_tree: Path) -> None:
+    decoded, streamed = load(one_tree), load(one_tree, memory_mb=0)
     for name, split in streamed.splits.items():
         assert isinstance(split.images, ImageFiles)
-        whole = kept.splits[name]
+        whole = decoded.splits[name]
         assert torch.equal(split.tensor(), whole.tensor())
         batches = list(split.batches(7))
         assert torch.equal(torch.cat([batch.tensor() for batch in batches]), whole.tensor())
@@ -162,27 +162,27 @@ def test_under_one_percent_of_broken_images_are_left_out_and_named(tmp_path: Pat
 
 
 @pytest.mark.parametrize("memory_mb", [0, 100])
-def test_more_than_one_percent_of_broken_images_stop(one_tree: Path, memory_mb: int) -> None:
+def test_more_than_one_percent_of_broken_images_are_refused(one_tree: Path, memory_mb: int) -> None:
     names = break_files(one_tree, 2)
     with pytest.raises(DataError, match=r"2 of 80 images cannot be read") as caught:
         load(one_tree, memory_mb=memory_mb)
     assert all(name in str(caught.value) for name in names)
 
 
-def test_files_known_to_be_broken_are_not_looked_for_again(tmp_path: Path) -> None:
+def test_known_broken_files_are_not_searched_again(tmp_path: Path) -> None:
     for name in ("a", "b"):
         make_class(tmp_path / name, 100, size=(4, 4))
     names = break_files(tmp_path, 1)
     config = DataConfig(name="imagefolder", path=tmp_path, memory_mb=0)
-    looked: list[str] = []
-    found = load_dataset(config, 0, resolution=8, progress=lambda label, done, total: looked.append(label))
-    assert looked
-    looked.clear()
+    labels: list[str] = []
+    first = load_dataset(config, 0, resolution=8, progress=lambda label, done, total: labels.append(label))
+    assert labels
+    labels.clear()
     again = load_dataset(
-        config, 0, resolution=8, known_unused=names, progress=lambda label, done, total: looked.append(label)
+        config, 0, resolution=8, known_unused=names, progress=lambda label, done, total: labels.append(label)
     )
-    assert not looked
-    assert again.digest() == found.digest()
+    assert not labels
+    assert again.digest() == first.digest()
 
 
 def test_a_vanished_file_is_named_when_it_is_needed(one_tree: Path) -> None:
@@ -194,7 +194,7 @@ def test_a_vanished_file_is_named_when_it_is_needed(one_tree: Path) -> None:
         dataset.train.tensor()
 
 
-def test_test_images_that_training_has_seen_are_told(split_tree: Path) -> None:
+def test_test_images_among_training_images_are_noted(split_tree: Path) -> None:
     assert not load(split_tree).notes
     shutil.copy(split_tree / "train/a/003.png", split_tree / "test/a/copy.png")
     assert load(split_tree).notes == (
@@ -202,7 +202,7 @@ def test_test_images_that_training_has_seen_are_told(split_tree: Path) -> None:
     )
 
 
-def test_uneven_classes_are_told(tmp_path: Path) -> None:
+def test_uneven_classes_are_noted(tmp_path: Path) -> None:
     make_class(tmp_path / "common", 80)
     make_class(tmp_path / "rare", 12)
     [note] = load(tmp_path).notes
@@ -210,7 +210,7 @@ def test_uneven_classes_are_told(tmp_path: Path) -> None:
     assert "'common'" in note
 
 
-def test_what_is_no_image_is_left_out_and_told(split_tree: Path) -> None:
+def test_files_that_are_no_images_are_left_out_and_noted(split_tree: Path) -> None:
     (split_tree / "train/a/notes.txt").write_text("x")
     (split_tree / "train/a/.hidden.png").write_text("x")
     (split_tree / "train/.cache").mkdir()
@@ -225,21 +225,21 @@ def test_what_is_no_image_is_left_out_and_told(split_tree: Path) -> None:
 
 
 def wrong_trees() -> list[tuple[str, str]]:
-    """(what is done to a good tree with splits, what the message must say)."""
+    """Return pairs of a shell command that damages a tree with splits, and the expected message."""
     return [
         ("rm -r train/b val/b test/b", "2 or more classes, got only a/"),
         ("rm -r train/a train/b", "got none"),
-        ("rm train/b/*", "train/b holds no images"),
+        ("rm train/b/*", "train/b has no images"),
         ("rm -r val/b", r"val lacks 1 of the classes of train/ \(b\)"),
         ("mv val/b val/bb", "val has class 'bb', which train/ lacks; did you mean 'b'"),
         ("mv train lessons", "but no train/"),
-        ("cp -r val valid", "holds both val/ and valid/"),
-        ("rm -r val; rm train/a/00[1-9].png train/a/01?.png", "class 'a' has 1, wanted at least 2"),
+        ("cp -r val valid", "has both val/ and valid/"),
+        ("rm -r val; rm train/a/00[1-9].png train/a/01?.png", "class 'a' has 1, expected at least 2"),
     ]
 
 
 @pytest.mark.parametrize(("damage", "message"), wrong_trees())
-def test_wrong_trees_are_refused_in_words(split_tree: Path, damage: str, message: str) -> None:
+def test_damaged_trees_are_refused_with_the_cause(split_tree: Path, damage: str, message: str) -> None:
     import subprocess
 
     subprocess.run(damage, shell=True, cwd=split_tree, check=True)
@@ -247,7 +247,7 @@ def test_wrong_trees_are_refused_in_words(split_tree: Path, damage: str, message
         load(split_tree)
 
 
-def test_split_folders_are_known_in_any_case(split_tree: Path) -> None:
+def test_split_folders_are_recognised_in_any_case(split_tree: Path) -> None:
     for name, other in (("train", "Training"), ("val", "Valid"), ("test", "TEST")):
         (split_tree / name).rename(split_tree / other)
     assert {name: len(split) for name, split in load(split_tree).splits.items()} == {
@@ -269,7 +269,7 @@ def test_a_rare_class_is_in_every_split_and_in_every_limit(tmp_path: Path, count
         load(tmp_path, limit=1)
 
 
-def test_names_that_are_no_utf8_are_left_out_or_refused(split_tree: Path) -> None:
+def test_names_that_are_not_utf8_are_left_out_or_refused(split_tree: Path) -> None:
     odd = os.fsdecode(b"caf\xe9")
     (split_tree / f"train/a/{odd}.png").write_bytes((split_tree / "train/a/000.png").read_bytes())
     folder = scan(split_tree)
@@ -277,7 +277,7 @@ def test_names_that_are_no_utf8_are_left_out_or_refused(split_tree: Path) -> Non
     "".join(folder.left_out).encode()
     for split in ("train", "val", "test"):
         (split_tree / split / odd).mkdir()
-    with pytest.raises(DataError, match="no UTF-8"):
+    with pytest.raises(DataError, match="not UTF-8"):
         load(split_tree)
 
 
@@ -294,13 +294,13 @@ def test_pipes_and_loose_files_are_left_out_and_links_are_followed_once(split_tr
     assert len(folder.splits["train"]) == 43
 
 
-def test_a_hair_of_an_image_is_left_out(split_tree: Path) -> None:
+def test_a_very_narrow_image_is_refused(split_tree: Path) -> None:
     Image.new("RGB", (60_000, 1)).save(split_tree / "train/a/hair.png")
     with pytest.raises(DataError, match="too narrow"):
         open_image(split_tree / "train/a/hair.png")
 
 
-def test_a_wrapping_folder_is_looked_through(split_tree: Path) -> None:
+def test_a_folder_around_the_class_folders_is_suggested(split_tree: Path) -> None:
     outer = split_tree.parent / "outer"
     outer.mkdir()
     (split_tree / "train").rename(outer / "inner")
@@ -308,7 +308,7 @@ def test_a_wrapping_folder_is_looked_through(split_tree: Path) -> None:
         scan(outer)
 
 
-def test_no_folder_is_refused(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
         load(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"data\.path is missing"):

@@ -1,4 +1,4 @@
-"""Which files of users' folders are taken for images; nothing that looks like one is passed over silently."""
+"""The files of folders that are taken as images; no file that looks like one is skipped silently."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from user_images import draw_class, noise
 from edgenas.cli.commands import app
 from edgenas.display import print_folder_check
 from edgenas.errors import DataError
-from edgenas.training.data import check as data_check
+from edgenas.training.data import check
 from edgenas.training.data.check import FolderCheck, check_folder
 from edgenas.training.data.folder_names import difference
-from edgenas.training.data.image_folder import ImageFolder, Part, scan
+from edgenas.training.data.image_folder import ImageFolder, SplitFiles, scan
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:7\nsize 51234\n"
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
@@ -46,7 +46,7 @@ def counts(root: Path) -> dict[str, int]:
 @pytest.mark.parametrize(
     "name", ["a.jfif", "a.jpe", "a.JPG", "a", "a.jpg_large", "a.JPEG~", "a.jpg?w=640", "a.txt", "a.heic", "a (1).jpg"]
 )
-def test_an_image_is_one_whatever_its_name(name: str, tree: Path) -> None:
+def test_an_image_is_recognised_under_any_name(name: str, tree: Path) -> None:
     (tree / "dog" / name).write_bytes(jpeg(1))
     assert counts(tree) == {"cat": 8, "dog": 9}
     assert not scan(tree).left_out
@@ -67,10 +67,10 @@ def test_an_image_is_one_whatever_its_name(name: str, tree: Path) -> None:
         ("a.jpg.part", b"", "empty"),
         ("a.heif", LFS, "git lfs pull"),
         ("a.eps", b"%!PS-Adobe-3.0", "PostScript"),
-        ("a.tga", b"\0\0\x02\0", "no format that is read"),
+        ("a.tga", b"\0\0\x02\0", "format is not supported"),
     ],
 )
-def test_what_looks_like_an_image_and_is_not_read_is_named_and_counts(
+def test_files_that_look_like_images_and_are_not_read_are_named_and_counted(
     name: str, data: bytes, cause: str, tree: Path
 ) -> None:
     (tree / "dog" / name).write_bytes(data)
@@ -79,11 +79,11 @@ def test_what_looks_like_an_image_and_is_not_read_is_named_and_counts(
     assert cause in folder.left_out[f"dog/{name}"]
     # One of 17 is more than 1 %.
     [problem] = check_folder(tree).problems
-    assert f"1 of 17 images cannot be read or used; at most 1% are passed over: dog/{name}: " in problem
+    assert f"1 of 17 images cannot be read or used; at most 1% are allowed: dog/{name}: " in problem
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "labels.csv", "a.jpg.json", "a.jpg.xml", "Thumbs.db", "a.zip"])
-def test_what_does_not_look_like_an_image_is_ignored_and_named(name: str, tree: Path) -> None:
+def test_files_that_do_not_look_like_images_are_ignored_and_named(name: str, tree: Path) -> None:
     (tree / "dog" / name).write_bytes(b'{"x": 1}')
     folder = scan(tree)
     assert folder.ignored == (f"dog/{name}",)
@@ -91,7 +91,7 @@ def test_what_does_not_look_like_an_image_is_ignored_and_named(name: str, tree: 
     assert not check_folder(tree).problems
 
 
-def test_links_that_lead_nowhere_are_named(tree: Path) -> None:
+def test_broken_links_are_named(tree: Path) -> None:
     (tree / "dog" / "a.jpg").symlink_to(tree / "gone.jpg")
     (tree / "dog" / "b").symlink_to(".git/annex/objects/SHA256E-s9--0.jpg")
     (tree / "dog" / "readme").symlink_to("gone")
@@ -117,24 +117,24 @@ TOOLS = ["@eaDir", "#recycle", "@Recycle", "#snapshot", "$RECYCLE.BIN", "System 
 
 
 @pytest.mark.parametrize("name", [*TOOLS, "__MACOSX", ".thumbnails", ".Trash-1000", ".ipynb_checkpoints"])
-@pytest.mark.parametrize("place", ["", "cat/", "cat/deep/"])
-def test_folders_of_tools_are_left_out_at_any_depth_and_named(name: str, place: str, tree: Path) -> None:
-    draw_class(tree / place / name / "inner", 3, seed=1)
+@pytest.mark.parametrize("parent", ["", "cat/", "cat/deep/"])
+def test_folders_of_tools_are_left_out_at_any_depth_and_named(name: str, parent: str, tree: Path) -> None:
+    draw_class(tree / parent / name / "inner", 3, seed=1)
     folder = scan(tree)
     assert folder.classes == ("cat", "dog")
-    assert folder.set_aside == {f"{place}{name}/": 3}
+    assert folder.set_aside == {f"{parent}{name}/": 3}
     assert counts(tree) == {"cat": 8, "dog": 8}
     assert not check_folder(tree).problems
 
 
-def test_thumbnails_are_left_out_inside_of_classes_and_may_be_a_class(tree: Path) -> None:
+def test_thumbnails_are_left_out_inside_classes_and_may_be_a_class(tree: Path) -> None:
     draw_class(tree / "cat" / "Thumbs", 3, seed=1)
     draw_class(tree / "thumbs", 8, seed=2)
     assert scan(tree).classes == ("cat", "dog", "thumbs")
     assert scan(tree).set_aside == {"cat/Thumbs/": 3}
 
 
-def test_what_macos_knows_of_a_file_is_no_image(tree: Path) -> None:
+def test_metadata_of_macos_is_no_image(tree: Path) -> None:
     (tree / "cat" / "._000.png").write_bytes(b"\0\x05\x16\x07" + bytes(80))
     (tree / "cat" / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
     folder = scan(tree)
@@ -143,12 +143,12 @@ def test_what_macos_knows_of_a_file_is_no_image(tree: Path) -> None:
     assert not folder.ignored
 
 
-def test_a_class_named_like_a_split_hides_no_image(tmp_path: Path) -> None:
+def test_images_beside_a_class_named_like_a_split_are_a_problem(tmp_path: Path) -> None:
     for name, count in (("bus", 30), ("car", 30), ("train/steam", 15), ("train/diesel", 15)):
         draw_class(tmp_path / name, count)
     [problem] = check_folder(tmp_path).problems
     assert "60 of 90 images" in problem
-    assert "bus/000.png, bus/001.png, bus/002.png and 57 more: it lies beside train/" in problem
+    assert "bus/000.png, bus/001.png, bus/002.png and 57 more: it is beside train/" in problem
     assert "split" in problem
     assert "rename it" in problem
 
@@ -156,21 +156,26 @@ def test_a_class_named_like_a_split_hides_no_image(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("folders", "message"),
     [
-        (("control", "test"), r"test/, which its name makes the folder of a split, but no train/"),
-        (("bus", "train"), r"its name makes it the folder of the training split"),
-        (("train/a", "train/b", "Training/a"), r"whose names both make them the folder of the train split"),
-        (("training_set/a", "training_set/b", "test_set/a", "test_set/b"), r"_set holds folders and is named like"),
-        (("a/train", "a/test", "b/train", "b/test"), r"wanted the splits outside, as test/a/"),
+        (("control", "test"), r"test/, which is the name of a split, but no train/"),
+        (("bus", "train"), r"it is the name of the training split"),
+        (("train/a", "train/b", "Training/a"), r"both are names of the train split"),
+        (("training_set/a", "training_set/b", "test_set/a", "test_set/b"), r"_set has sub-folders and is named like"),
+        (
+            ("a/train", "a/test", "b/train", "b/test"),
+            r"expected class folders inside the folders of splits, as test/a/",
+        ),
     ],
 )
-def test_names_that_make_splits_are_the_stated_cause(folders: tuple[str, ...], message: str, tmp_path: Path) -> None:
+def test_errors_state_the_names_that_are_taken_for_splits(
+    folders: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
     for name in folders:
         draw_class(tmp_path / name, 4)
     with pytest.raises(DataError, match=message):
         scan(tmp_path)
 
 
-def test_classes_inside_of_train_may_be_called_like_splits(tmp_path: Path) -> None:
+def test_classes_inside_train_may_have_names_of_splits(tmp_path: Path) -> None:
     for name in ("control", "test", "train"):
         draw_class(tmp_path / "train" / name, 4)
     assert scan(tmp_path).classes == ("control", "test", "train")
@@ -196,7 +201,7 @@ def test_one_class_in_two_spellings_is_refused_with_the_cause(one: str, other: s
     for name in (one, other):
         draw_class(tmp_path / name, 4)
     if len(os.listdir(tmp_path)) < 2:
-        pytest.skip("this file system takes the two names for one")
+        pytest.skip("this file system does not distinguish the two names")
     with pytest.raises(DataError, match=cause) as caught:
         scan(tmp_path)
     assert ascii(other) in str(caught.value)
@@ -212,14 +217,14 @@ def test_splits_that_spell_a_class_differently_are_refused_with_the_cause(
         scan(tmp_path)
 
 
-def test_classes_that_differ_in_case_are_two_and_remarked_on(tmp_path: Path) -> None:
+def test_classes_that_differ_in_case_are_two_with_a_remark(tmp_path: Path) -> None:
     for name in ("a", "A"):
         draw_class(tmp_path / name, 4)
     if len(os.listdir(tmp_path)) < 2:
-        pytest.skip("this file system takes the two names for one")
+        pytest.skip("this file system does not distinguish the two names")
     assert scan(tmp_path).classes == ("A", "a")
     [remark] = check_folder(tmp_path).remarks
-    assert "differ in upper and lower case only" in remark
+    assert "differ only in upper and lower case" in remark
 
 
 def test_names_that_look_different_are_different() -> None:
@@ -228,16 +233,16 @@ def test_names_that_look_different_are_different() -> None:
     assert difference("dog", "dog") is None
 
 
-def test_one_placeholder_in_every_class_is_one_short_line(tmp_path: Path) -> None:
+def test_a_placeholder_in_every_class_is_reported_in_one_short_line(tmp_path: Path) -> None:
     for number in range(40):
         draw_class(tmp_path / f"n{number:02d}", 4)
         (tmp_path / f"n{number:02d}" / "000.png").write_bytes(_placeholder())
-    found = check_folder(tmp_path)
-    [group] = found.contradictions
+    result = check_folder(tmp_path)
+    [group] = result.contradictions
     assert len(group) == 40
-    # Every class has three images of its own, as many as two held-out splits and training need.
-    assert not found.problems
-    assert max(map(len, _printed(found))) < 400
+    # Every class has three images of its own, enough for two held-out splits and training.
+    assert not result.problems
+    assert max(map(len, _printed(result))) < 400
 
 
 def _placeholder() -> bytes:
@@ -246,10 +251,10 @@ def _placeholder() -> bytes:
     return stream.getvalue()
 
 
-def _printed(found: FolderCheck) -> list[str]:
+def _printed(result: FolderCheck) -> list[str]:
     stream = io.StringIO()
     with contextlib.redirect_stdout(stream):
-        print_folder_check(found.to_json())
+        print_folder_check(result.to_json())
     return stream.getvalue().splitlines()
 
 
@@ -258,7 +263,7 @@ def test_twelve_bits_in_sixteen_are_a_problem_that_names_the_factor(tree: Path) 
         grey = np.asarray(Image.open(path).convert("L")).astype(np.uint16)
         Image.fromarray(grey * 16).save(path)
     [problem] = check_folder(tree).problems
-    assert "all 16 images of 16 bits a channel use the lowest 12 bits only" in problem
+    assert "all 16 images of 16 bits a channel use only the lowest 12 bits" in problem
     assert "multiply their pixels by 16" in problem
 
 
@@ -275,11 +280,11 @@ def test_errors_on_many_classes_are_short(tmp_path: Path) -> None:
     assert len(str(caught.value)) < 2000
 
 
-def test_counting_takes_one_pass_whatever_the_number_of_classes() -> None:
-    """Every image is asked for its class once."""
-    asked = 0
+def test_counting_takes_one_pass_for_any_number_of_classes() -> None:
+    """The label of every image is read once."""
+    reads = 0
 
-    class Watched:
+    class CountedImage:
         split = "train"
 
         def __init__(self, label: int) -> None:
@@ -287,13 +292,13 @@ def test_counting_takes_one_pass_whatever_the_number_of_classes() -> None:
 
         @property
         def label(self) -> int:
-            nonlocal asked
-            asked += 1
+            nonlocal reads
+            reads += 1
             return self._label
 
     classes = tuple(map(str, range(500)))
-    part = Part((), np.empty(0, np.int64))
+    part = SplitFiles((), np.empty(0, np.int64))
     folder = ImageFolder(Path(), classes, {"train": part}, np.empty(0, np.int64), {}, (), {}, ())
-    found = data_check._counts(folder, [Watched(number % 500) for number in range(2000)])  # type: ignore[misc]
-    assert asked == 2000
-    assert set(found["train"].values()) == {4}
+    counts = check._counts(folder, [CountedImage(number % 500) for number in range(2000)])  # type: ignore[misc]
+    assert reads == 2000
+    assert set(counts["train"].values()) == {4}
