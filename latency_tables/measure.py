@@ -20,9 +20,9 @@ from edgenas.files import prove_writable
 from edgenas.latency.device import Device, load_device
 from edgenas.latency.table import LatencyTable
 from edgenas.latency.table_merge import merge_tables
-from edgenas.profiling.reach import Reach
 from edgenas.profiling.session import profile
 from edgenas.profiling.timing_plan import Plan, make_plan
+from edgenas.profiling.transport_registry import TransportRegistry
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.loading import load_space
 from edgenas.stages.device_graphs import device_graphs, timing_export
@@ -77,7 +77,7 @@ def measure(device: Device, setting: str, work: Path) -> LatencyTable:
                 rounds=ROUNDS[device.run.provider],
                 seed=SEED,
                 folder=work / device.name / setting / part.space,
-                transport=Reach().transport(own),
+                transport=TransportRegistry().transport(own),
                 progress=progress,
             )
             for part in PARTS

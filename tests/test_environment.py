@@ -11,6 +11,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from edgenas.profiling.transports.ssh_connection import BOOT
 from onnx import TensorProto, helper
 
 import edgenas
@@ -25,7 +26,6 @@ from edgenas.environment import (
 )
 from edgenas.errors import DataError
 from edgenas.files import shipped
-from edgenas.profiling.transports.ssh_connection import BOOT
 from edgenas.training.data import named_sets
 
 PACKAGE = Path(edgenas.__file__).parent

@@ -66,16 +66,13 @@ def devices_probe(
 ) -> None:
     """Write a device file for this machine, or another."""
     from edgenas.files import prove_writable, write_text
-    from edgenas.latency.device import dump_device, probe
-    from edgenas.profiling.remote_devices import probe_elsewhere
+    from edgenas.latency.device import dump_device
+    from edgenas.profiling.device_probe import probe_device
 
     if output.exists():
         raise UserError(f"{output} exists: choose another name, or remove it")
     prove_writable(output)
-    if on or probed:
-        device = probe_elsewhere(name or output.stem, threads, precision, on=on, probed=probed)
-    else:
-        device = probe(name or output.stem, threads, precision)
+    device = probe_device(name or output.stem, threads, precision, on=on, probed=probed)
     write_text(output, dump_device(device))
     if as_json:
         print_json(device.model_dump(mode="json"))

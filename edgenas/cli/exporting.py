@@ -34,7 +34,7 @@ from edgenas.files import read_json, user_path
 
 if TYPE_CHECKING:
     # Not otherwise: it loads torch, which `--help` can do without.
-    from edgenas.profiling.reach import Reach
+    from edgenas.profiling.transport_registry import TransportRegistry
     from edgenas.stages.bundle_network import BundleOptions
 
 app = typer.Typer()
@@ -92,7 +92,7 @@ def _hand_over(
     as_zip: bool,
     page: tuple[Path | None, Path | None],
     shown: Shown,
-    reach: Reach,
+    reach: TransportRegistry,
 ) -> None:
     from edgenas.display import ProgressDisplay, print_bundle
     from edgenas.runs.folder import open_run

@@ -32,7 +32,7 @@ from edgenas.files import prove_file, read_json, user_path
 
 if TYPE_CHECKING:
     # Not otherwise: it loads torch, which `--help` can do without.
-    from edgenas.profiling.reach import Reach
+    from edgenas.profiling.transport_registry import TransportRegistry
     from edgenas.profiling.verdict import Verdict
     from edgenas.runs.folder import Run
 
@@ -82,7 +82,7 @@ def _whole_run(
     minutes: float | None,
     plan: bool,
     shown: Shown,
-    reach: Reach,
+    reach: TransportRegistry,
 ) -> None:
     begun = _begun(path, budget, sets, folder, reach)
     config = begun.config if begun else read_config(path, budget, sets)
@@ -98,7 +98,7 @@ def _whole_run(
     do_stages(run, ORDER, minutes, shown)
 
 
-def start(config: RunConfig, folder: Path, reach: Reach, shown: Shown) -> Run:
+def start(config: RunConfig, folder: Path, reach: TransportRegistry, shown: Shown) -> Run:
     """Open a run folder for a config."""
     from edgenas.display import ProgressDisplay
     from edgenas.stages.start import start_run
@@ -107,13 +107,13 @@ def start(config: RunConfig, folder: Path, reach: Reach, shown: Shown) -> Run:
         return start_run(config, folder, progress, reach)
 
 
-def reach_of(on: list[str] | None, pack: Path | None, unpack: Path | None) -> Reach:
-    """How devices are reached, as --on, --pack and --unpack say."""
-    from edgenas.profiling.reach import parse_reach
+def reach_of(on: list[str] | None, pack: Path | None, unpack: Path | None) -> TransportRegistry:
+    """Return the transports, with what --on, --pack and --unpack state."""
+    from edgenas.profiling.transport_registry import mounted_transports
 
     if pack:
         prove_file(user_path(pack))
-    return parse_reach(on or [], pack and user_path(pack), unpack and user_path(unpack))
+    return mounted_transports().with_options(on or [], pack and user_path(pack), unpack and user_path(unpack))
 
 
 def read_config(path: Path, budget: list[str] | None, sets: list[str] | None) -> RunConfig:
@@ -134,7 +134,7 @@ def check_minutes(config: RunConfig, minutes: float | None) -> None:
         raise ConfigError("--minutes is for training, and a run with `accuracy` trains no supernet: leave it out")
 
 
-def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: bool, reach: Reach) -> None:
+def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: bool, reach: TransportRegistry) -> None:
     from edgenas.display import ProgressDisplay, print_table
     from edgenas.stages.plan import plan_budgets, plan_run
 
@@ -219,7 +219,7 @@ def run_stage(
     folder: Path | None,
     minutes: float | None,
     shown: Shown,
-    reach: Reach,
+    reach: TransportRegistry,
 ) -> None:
     """Do one stage of a run, begun before or from a config.
 
@@ -235,7 +235,7 @@ def run_stage(
 
 
 def _begun(
-    target: Path, budget: list[str] | None, sets: list[str] | None, folder: Path | None, reach: Reach
+    target: Path, budget: list[str] | None, sets: list[str] | None, folder: Path | None, reach: TransportRegistry
 ) -> Run | None:
     """The run that a folder holds; None where the target is a config.
 

@@ -48,7 +48,7 @@ from edgenas.files import user_path
 
 if TYPE_CHECKING:
     # Not otherwise: it loads torch, which `--help` can do without.
-    from edgenas.profiling.reach import Reach
+    from edgenas.profiling.transport_registry import TransportRegistry
 
 app = typer.Typer()
 
@@ -131,7 +131,7 @@ def _train_together(
     folder: Path | None,
     minutes: float | None,
     shown: Shown,
-    reach: Reach,
+    reach: TransportRegistry,
 ) -> None:
     """One of the processes that `torchrun` started; the first one tells."""
     from edgenas.display import ProgressDisplay

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,11 +16,11 @@ from edgenas.gate.gate_device import reached_device
 from edgenas.gate.gate_images import NAMED, MeasuredTop1, measured_top1
 from edgenas.latency.device import Device
 from edgenas.profiling.measurement import Measurement
-from edgenas.profiling.reach import Reach, differences
 from edgenas.profiling.session import discount, measure_networks
+from edgenas.profiling.this_machine import differences
 from edgenas.profiling.timer_rows import printable
 from edgenas.profiling.transport import Transport
-from edgenas.profiling.transports.offline import OfflineTransport
+from edgenas.profiling.transport_registry import TransportRegistry, mounted_transports
 from edgenas.profiling.verdict import Verdict, disturbed, judge
 from edgenas.quantities import WEIGHT_BYTES
 from edgenas.runs.folder import Progress
@@ -49,7 +49,7 @@ class Asked:
         min_top1: least top-1 of the deployed file, a fraction.
         images: folder of labelled images that top-1 is measured on; without it the manifest's is quoted.
         device: which of the bundle's devices is meant; by default the only one.
-        reach: how it is reached; by default it is this machine.
+        reach: transports; by default the mounted ones.
         rounds: of the timer.
     """
 
@@ -57,7 +57,7 @@ class Asked:
     min_top1: float | None = None
     images: Path | None = None
     device: str | None = None
-    reach: Reach = Reach()
+    reach: TransportRegistry = field(default_factory=mounted_transports)
     rounds: int = ROUNDS
 
     @property
@@ -141,7 +141,7 @@ def _elsewhere(manifest: Mapping[str, Any], name: str | None) -> str:
     """Return how the bundle's device differs from this machine, where a manifest says what the device is."""
     if name is None or name not in manifest.get("devices", {}):
         return ""
-    return printable(differences(stated(manifest, Device, "devices", name)))
+    return differences(stated(manifest, Device, "devices", name))
 
 
 def _stated_top1(manifest: Mapping[str, Any], model: str, least: float) -> Check:
@@ -229,7 +229,7 @@ def _measured(model: Path, device: Device, transport: Transport, rounds: int, pr
 
     first = measure()
     # What was brought back from a device would be read again as it is.
-    if isinstance(transport, OfflineTransport) or not disturbed({model.name: first}):
+    if transport.carried or not disturbed({model.name: first}):
         return Measured(device, first, repeated=False)
     discount(out, device)
     return Measured(device, measure(), repeated=True)

@@ -8,51 +8,44 @@ from typing import Any
 from edgenas.deploy.bundle.manifest_values import stated
 from edgenas.errors import ConfigError
 from edgenas.latency.device import Device
-from edgenas.profiling.place import BROWSER
-from edgenas.profiling.reach import Reach, differences
-from edgenas.profiling.timer_rows import printable
 from edgenas.profiling.transport import Transport
+from edgenas.profiling.transport_registry import TransportRegistry
 
-LONGEST = 1000
-"""Characters of a description of a device that a message shows."""
+LOCAL = "local"
 
 
-def reached_device(manifest: Mapping[str, Any], name: str, reach: Reach) -> tuple[Device, Transport]:
-    """Return a device of a bundle as it is reached now, and the way there.
+def reached_device(manifest: Mapping[str, Any], name: str, transports: TransportRegistry) -> tuple[Device, Transport]:
+    """Return a device of a bundle with the settings of its transport, and the way there.
 
-    A device that was measured over SSH, or by a packed kit, is also measured by a gate that runs on it. Whether the
-    machine at a place is the device, its transport checks when it is asked.
+    A device that was measured over SSH, or by a packed kit, is measured as this machine where it equals it and no other
+    way is stated. Transports to other machines check the machine when they connect.
 
     Args:
         manifest: of the bundle.
         name: of the device.
-        reach: what the command line says.
+        transports: registry, with what the command line states.
 
     Raises:
-        ConfigError: no place is given, and this machine is not the device; what differs is named.
+        ConfigError: no transport serves the device, or its models would run in another runtime than the bundle states.
         ManifestError: the manifest does not describe the device.
     """
     device = stated(manifest, Device, "devices", name)
-    reach.check([device.name])
-    packed = bool(reach.kit or reach.results)
-    if device.run.transport == BROWSER:
-        _refuse_another_machine(device, "run the gate on that machine")
-    elif reach.place(device) == BROWSER:
+    transports.check([device.name])
+    access = transports.access(device)
+    if access.place is None and not (access.kit or access.results):
+        device = _without_place(device, transports)
+    transports.check_kits([device])
+    reached = transports.as_reached(device)
+    if reached.run.runtime != device.run.runtime:
         raise ConfigError(
-            f"--on browser: the bundle states the latency of {device.run.runtime} on {device.name}, not of a browser"
+            f"--on {access.place}: the bundle states the latency of {device.run.runtime} on {device.name}, not of "
+            f"{reached.run.runtime}: leave the option out, or name another place"
         )
-    elif reach.place(device) is None and not packed:
-        way = (
-            f"say where it is with --on {device.name}=ssh://user@host, or take to it what --pack kit.zip writes (and "
-            "run the gate again with --unpack results.zip), or run the gate on that machine"
-        )
-        _refuse_another_machine(device, way)
-        device = device.model_copy(update={"run": device.run.model_copy(update={"transport": "local"})})
-    reach.check_kits([device])
-    return reach.as_reached(device), reach.transport(device)
+    return reached, transports.transport(device)
 
 
-def _refuse_another_machine(device: Device, way: str) -> None:
-    if differs := differences(device):
-        # The device may be anyone's description.
-        raise ConfigError(f"{printable(differs, LONGEST)}: {way}")
+def _without_place(device: Device, transports: TransportRegistry) -> Device:
+    """Return the device as this machine, unless its transport needs no place."""
+    if transports.stated_kind(device).on_this_machine:
+        return device
+    return device.model_copy(update={"run": device.run.model_copy(update={"transport": LOCAL})})

@@ -53,12 +53,14 @@ class _Section(BaseModel):
 
 
 class DeviceRun(_Section):
-    """How models are run on a device: part of every number's identity, but for the way there.
+    """How models are run on a device.
 
-    `chromium` and `onnxruntime_web` say where a browser and its runtime are, unless on the PATH and in `node_modules`.
+    All but the transport is part of every number's identity. `transport` is a kind of `profiling.transports`, or
+    `table` for devices that are never measured. `chromium` and `onnxruntime_web` are paths of a browser and its
+    runtime, for those that are not on the PATH or in `node_modules`.
     """
 
-    transport: Literal["local", "ssh", "offline", "browser", "table"] = "local"
+    transport: str = Field("local", pattern=r"^[a-z][a-z0-9-]{0,30}$")
     threads: int = Field(1, ge=1, le=1024)
     provider: Literal["cpu", "wasm"] = "cpu"
     precision: Precision = "fp32"

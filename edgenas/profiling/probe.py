@@ -1,9 +1,9 @@
-"""What a machine elsewhere says it is (`bench.py --probe`): hostile until validated, then compared or kept."""
+"""Descriptions that other machines give of themselves (`bench.py --probe`), validated before use."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -15,7 +15,7 @@ _Text = Annotated[str, StringConstraints(max_length=1000), AfterValidator(printa
 
 
 class Probe(BaseModel):
-    """A machine; see `Device` for the fields."""
+    """A validated description of a machine; see `Device` for the fields."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -29,13 +29,11 @@ class Probe(BaseModel):
 
     @property
     def isa(self) -> tuple[str, ...]:
-        """Flags that a runtime's kernels are chosen by, in our order."""
+        """Return the flags that a runtime chooses its kernels by, in the order of `INFERENCE_FLAGS`."""
         return tuple(flag for flag in INFERENCE_FLAGS if flag in self.cpu_flags)
 
-    def device(
-        self, name: str, transport: Literal["ssh", "offline"], threads: int, precision: Precision = "fp32"
-    ) -> Device:
-        """As a device file.
+    def device(self, name: str, transport: str, threads: int, precision: Precision = "fp32") -> Device:
+        """Return the machine as a device.
 
         Raises:
             TableError: it has fewer cores than threads.
@@ -53,27 +51,27 @@ class Probe(BaseModel):
         )
 
     def check_is(self, device: Device) -> None:
-        """Refuse another machine than a device's.
+        """Refuse a machine that differs from a device.
 
         Raises:
-            ConfigError: what differs is named.
+            ConfigError: the first difference is named.
         """
         for field in ("cpu", "cores", "isa"):
-            wanted, came = getattr(device, field), getattr(self, field)
-            if wanted != came:
+            expected, actual = getattr(device, field), getattr(self, field)
+            if expected != actual:
                 raise ConfigError(
-                    f"device {device.name} has {field} {wanted}, but the machine that answered has {came}: is it "
-                    "another one? `edgenas devices probe --on ssh://…` describes it"
+                    f"device {device.name} has {field} {expected}, but the machine that answered has {actual}: is it "
+                    "another one? `edgenas devices probe` describes it"
                 )
 
 
 def read_probe(value: Mapping[str, Any]) -> Probe:
-    """Believe what a machine says of itself, as far as it can be.
+    """Validate the description that a machine gives of itself.
 
     Raises:
-        MeasurementError: it makes no sense.
+        MeasurementError: a value is missing or not credible.
     """
     try:
         return Probe.model_validate(dict(value))
     except ValidationError as error:
-        raise MeasurementError(f"bench.py --probe there: {explained(error.errors())}") from None
+        raise MeasurementError(f"bench.py --probe on that machine: {explained(error.errors())}") from None

@@ -18,7 +18,6 @@ from edgenas.profiling.measurement import PROCESSES, Measurement, Name, pool, to
 from edgenas.profiling.row_store import Kept, RowFile
 from edgenas.profiling.timing_plan import Plan
 from edgenas.profiling.transport import Job, Transport, part_progress
-from edgenas.profiling.transports.local import LocalTransport
 from edgenas.space.blocks import BlockSpec
 from edgenas.space.space import SearchSpace
 
@@ -33,7 +32,6 @@ Its third argument, where not None, is called with steps done and steps in all.
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, steps done, and steps in all."""
 
-HERE: Transport = LocalTransport()
 MODELS_PER_PROCESS = 400
 ROWS_FILE = "rows.jsonl"
 NAMED_FAILURES = 5
@@ -46,7 +44,7 @@ def measure_networks(
     rounds: int,
     seed: int,
     out: Path,
-    transport: Transport = HERE,
+    transport: Transport,
     quantiser_recipe: str = "none",
     processes: int = PROCESSES,
     progress: Progress | None = None,
@@ -155,7 +153,7 @@ def profile(
     rounds: int,
     seed: int,
     folder: Path,
-    transport: Transport = HERE,
+    transport: Transport,
     progress: Progress | None = None,
 ) -> LatencyTable:
     """Measure a plan on a device and save the table; what the folder already holds is not measured again.
@@ -216,7 +214,7 @@ def _measure(
         (seed + number * PROCESSES, [name for name in part if not kept.has([name])])
         for number, part in enumerate(_parts(list(wanted)))
     ]
-    groups = [parts] if transport.at_once else [[part] for part in parts]
+    groups = [parts] if transport.carried else [[part] for part in parts]
     for number, group in enumerate(groups):
         names = [name for _, part in group for name in part]
         if not names:

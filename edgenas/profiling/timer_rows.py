@@ -1,7 +1,7 @@
-"""The timer's rows, hostile until validated: a device may be anyone's.
+"""Validation of the timer's rows, which come from devices that may be anyone's.
 
-Only rows of the expected form, for the models that were sent, with finite numbers in a sensible order pass, and of
-those only what is used, in bounded printable text.
+Rows pass that have the expected form, belong to the models that were sent, and hold finite numbers in ascending
+quantiles. Only the fields that edgenas uses are taken from them, with bounded printable text.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ SETTING = ("threads", "provider", "optimisation_level", "spinning")
 
 
 def printable(text: Any, longest: int = LONGEST_TEXT) -> str:
-    """Text from elsewhere as it may be shown and kept: nothing that moves a terminal's cursor, and not endless."""
+    """Return foreign text so that it may be shown and stored: bounded, and without control characters."""
     return "".join(letter if letter.isprintable() else " " for letter in str(text)[:longest])
 
 
-def believed(row: dict[str, Any]) -> dict[str, Any]:
-    """A validated row without what nobody asked for; texts printable, lists bounded."""
+def trusted(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the used fields of a validated row, with texts printable and lists bounded."""
     if "error" in row:
         return {key: row[key] for key in ("schema_version", "benchmark_info", "error") if key in row}
     used = ("latency_ms", "ci_p50_ms", "rounds_p50_ms", "count", "call_overhead_ms", "sentinel_p50_ms")
@@ -45,7 +45,7 @@ def believed(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> dict[str, Any]:
-    """Numbers, texts and lists of them by name; everything else is left out."""
+    """Return numbers, texts and lists of them by name, without all other values."""
     entries = list(value.items())[:MOST_ENTRIES] if isinstance(value, dict) else []
     return {printable(key, 50): _plain_value(entry) for key, entry in entries if not isinstance(entry, dict)}
 
@@ -57,11 +57,10 @@ def _plain_value(value: Any) -> Any:
 
 
 def validate_rows(rows: Sequence[dict[str, Any]], models: Sequence[Path], run: DeviceRun) -> list[dict[str, Any]]:
-    """The rows in the order of `models`, each believed only after a look at all that is used of it.
+    """Return the rows in the order of `models`, each validated in every field that is used.
 
     Raises:
-        MeasurementError: a row is missing, twice there, of another setting, or has numbers that no measurement
-            gives.
+        MeasurementError: a row is missing, repeated, of another setting, or has impossible numbers.
     """
     by_index: dict[int, dict[str, Any]] = {}
     for row in rows:
@@ -82,15 +81,15 @@ def _index(row: dict[str, Any], count: int) -> int:
     info = row.get("benchmark_info")
     index = info.get("index") if isinstance(info, dict) else None
     if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < count:
-        raise MeasurementError(f"bench.py gave a row with index {shown(index)}, wanted 0 to {count - 1}")
+        raise MeasurementError(f"bench.py gave a row with index {shown(index)}, expected 0 to {count - 1}")
     return index
 
 
 def validate_row(row: dict[str, Any], name: str, run: DeviceRun) -> None:
-    """Look at all that is used of one row: numbers, or the error of a model that could not be run.
+    """Check every field that is used of one row: numbers, or the error of a model that could not be run.
 
     Raises:
-        MeasurementError: it is of another setting, or has numbers that no measurement gives.
+        MeasurementError: it is of another setting, or has impossible numbers.
     """
     try:
         check_schema(row, Path(f"bench.py's row for {name}"))
@@ -101,25 +100,25 @@ def validate_row(row: dict[str, Any], name: str, run: DeviceRun) -> None:
         return
     info = row.get("benchmark_info")
     if not isinstance(info, dict):
-        raise MeasurementError(f"{name}: benchmark_info is {shown(info)}, wanted an object")
+        raise MeasurementError(f"{name}: benchmark_info is {shown(info)}, expected an object")
     for field in SETTING:
         if info.get(field) != getattr(run, field):
-            raise MeasurementError(f"{name}: {field} is {shown(info.get(field))}, wanted {getattr(run, field)!r}")
+            raise MeasurementError(f"{name}: {field} is {shown(info.get(field))}, expected {getattr(run, field)!r}")
     if info.get("batch_size", 1) != 1:
         raise MeasurementError(f"{name}: batch_size is {shown(info['batch_size'])}, but latencies are of one input")
     _validate_numbers(row, name)
     environment = row.get("environment")
     runtime = environment.get("runtime_version") if isinstance(environment, dict) else None
     if not isinstance(runtime, str) or not re.fullmatch(r"[\w.+-]{1,40}", runtime):
-        raise MeasurementError(f"{name}: runtime_version is {shown(runtime)}, wanted a version")
+        raise MeasurementError(f"{name}: runtime_version is {shown(runtime)}, expected a version")
     if not isinstance(row.get("warnings"), list) or not all(isinstance(warning, str) for warning in row["warnings"]):
-        raise MeasurementError(f"{name}: warnings is {shown(row.get('warnings'))}, wanted a list of texts")
+        raise MeasurementError(f"{name}: warnings is {shown(row.get('warnings'))}, expected a list of texts")
 
 
 def _validate_numbers(row: dict[str, Any], name: str) -> None:
     latency = row.get("latency_ms")
     if not isinstance(latency, dict):
-        raise MeasurementError(f"{name}: latency_ms is {shown(latency)}, wanted an object")
+        raise MeasurementError(f"{name}: latency_ms is {shown(latency)}, expected an object")
     quantiles = [_duration(latency.get(q), f"{name}: latency_ms.{q}") for q in QUANTILES]
     if quantiles != sorted(quantiles):
         raise MeasurementError(f"{name}: quantiles do not ascend: {dict(zip(QUANTILES, quantiles, strict=True))}")
@@ -132,16 +131,16 @@ def _validate_numbers(row: dict[str, Any], name: str) -> None:
         values = row.get(field)
         many = 2 if field == "ci_p50_ms" else MOST_ROUNDS
         if not isinstance(values, list) or not 1 <= len(values) <= many or (many == 2 and len(values) < 2):
-            raise MeasurementError(f"{name}: {field} is {shown(values)}, wanted a list of numbers")
+            raise MeasurementError(f"{name}: {field} is {shown(values)}, expected a list of numbers")
         for value in values:
             _duration(value, f"{name}: {field}")
     count = row.get("count")
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise MeasurementError(f"{name}: count is {shown(count)}, wanted a whole number from 1")
+        raise MeasurementError(f"{name}: count is {shown(count)}, expected a whole number from 1")
 
 
-def _duration(value: Any, place: str, *, zero: bool = False) -> float:
+def _duration(value: Any, field: str, *, zero: bool = False) -> float:
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if not number or value < 0 or value > LONGEST_MS or (value == 0 and not zero):
-        raise MeasurementError(f"{place} is {shown(value)}, wanted a finite number above zero")
+        raise MeasurementError(f"{field} is {shown(value)}, expected a finite number above zero")
     return float(value)

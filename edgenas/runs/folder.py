@@ -13,7 +13,7 @@ from edgenas.config.reading import dump_config, parse_config
 from edgenas.config.run_config import RunConfig
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.files import read_json, read_yaml, write_json
-from edgenas.profiling.reach import Reach
+from edgenas.profiling.transport_registry import TransportRegistry, mounted_transports
 from edgenas.runs.results import check_result
 from edgenas.space.arch import Arch
 from edgenas.space.loading import load_space
@@ -52,7 +52,7 @@ class Run:
     folder: Path
     config: RunConfig
     space: SearchSpace
-    reach: Reach = field(default_factory=Reach)
+    reach: TransportRegistry = field(default_factory=mounted_transports)
 
     def result_path(self, stage: str) -> Path:
         """Where a stage writes that it is finished, and its results."""
@@ -114,7 +114,7 @@ class Run:
         write_json(self.result_path(stage), result)
 
 
-def open_run(folder: Path, reach: Reach | None = None) -> Run:
+def open_run(folder: Path, reach: TransportRegistry | None = None) -> Run:
     """Open a run begun before.
 
     Raises:
@@ -131,7 +131,7 @@ def open_run(folder: Path, reach: Reach | None = None) -> Run:
     except ConfigError as error:
         raise RunFolderError(f"{error}: was the file edited, or written by another version?") from None
     # The space as it was at the start: its preset may have changed, or its file gone, since.
-    return Run(folder, config, load_space(folder / "space.yaml"), reach or Reach())
+    return Run(folder, config, load_space(folder / "space.yaml"), reach or mounted_transports())
 
 
 def difference(old: RunConfig, new: RunConfig) -> str:

@@ -9,8 +9,8 @@ from edgenas.errors import ConfigError, RunFolderError
 from edgenas.files import write_text
 from edgenas.latency.device import THIS_MACHINE, Device, DeviceRun, device_names, dump_device, load_device, probe
 from edgenas.latency.table import find_table
-from edgenas.profiling.reach import Reach
 from edgenas.profiling.transport import Transport
+from edgenas.profiling.transport_registry import TransportRegistry, mounted_transports
 from edgenas.runs.folder import Run
 
 
@@ -23,15 +23,15 @@ def resolve_device(name: str) -> Device:
     return probe() if name == THIS_MACHINE else load_device(name)
 
 
-def resolve_devices(wanted: Sequence[DeviceConfig], reach: Reach | None = None) -> list[Device]:
+def resolve_devices(wanted: Sequence[DeviceConfig], reach: TransportRegistry | None = None) -> list[Device]:
     """The devices of a config, in its order, each as it is reached.
 
     Raises:
         TableError: no such device; the valid names are listed.
-        ConfigError: two devices have one name, or one is another machine than this and it was not said where.
+        ConfigError: two devices have one name, or no transport serves one.
     """
     devices = [_as_run(one, resolve_device(one.device)) if one.device else _of_table(one) for one in wanted]
-    reach = reach or Reach()
+    reach = reach or mounted_transports()
     called = [device.name for device in devices]
     reach.check(called)
     reach.check_kits(devices)
@@ -101,10 +101,10 @@ def device_table(run: Run, name: str) -> str | None:
 
 
 def run_transport(run: Run, device: Device) -> Transport:
-    """The way to a device of the run, as the command that is running says.
+    """Return the way to a device of the run, as the running command states it.
 
     Raises:
-        ConfigError: it is another machine than this, and it was not said where.
+        ConfigError: no transport serves the device.
     """
     devices = run_devices(run)
     run.reach.check(list(devices))

@@ -14,7 +14,7 @@ from edgenas.search.evaluation import Failure, check_exact, evaluate_batch, unna
 from edgenas.search.proposals import Proposer, canonical, check_genes
 from edgenas.search.result import Record, SearchResult
 from edgenas.search.strategies.by_name import strategy_class
-from edgenas.search.strategies.protocol import Genes, GenesFunction, Repair
+from edgenas.search.strategies.protocol import Genes, GenesFunction, Repair, Strategy
 from edgenas.search.surrogate import Round
 
 
@@ -39,7 +39,7 @@ def optimise(
     evaluate: GenesFunction,
     *,
     constraints: GenesFunction | None = None,
-    strategy: str = "nsga2",
+    strategy: str | type[Strategy] = "nsga2",
     evaluations: int,
     population: int | None = None,
     seed: int,
@@ -67,7 +67,8 @@ def optimise(
         constraints: genes to violations, shape (n, constraints), <= 0 where feasible. Violations are summed
             when infeasible candidates are compared, so they should be of one scale (value / limit - 1).
         strategy: bayesian, gradient, grid, nsga2, random, regularized-evolution, reinforce or surrogate, which is for
-            objectives that cost: it models those that are not `exact`, and evaluates what that promises most of.
+            objectives that cost: it models those that are not `exact`, and evaluates what that promises most of. Or a
+            class of your own, see `Strategy` and `edgenas.testing`.
         evaluations: how many candidates to evaluate, failed ones included; fewer if the space is exhausted.
         population: candidates in a batch, and the members of an evolving population (regularized-evolution
             then evaluates one at a time); by default a twentieth of `evaluations`, within 10 to 100.
@@ -89,9 +90,8 @@ def optimise(
     size = _checked_sizes(evaluations, population)
     strategy_seed, loop_seed = np.random.SeedSequence(_checked_seed(seed)).generate_state(2).tolist()
     first = None if initial is None else canonical(check_genes(initial, choices, "initial"), choices, repair)
-    asked = strategy_class(strategy)(
-        choices, seed=strategy_seed, population=size, initial=first, repair=repair, exact=exact
-    )
+    chosen = strategy_class(strategy) if isinstance(strategy, str) else strategy
+    asked = chosen(choices, seed=strategy_seed, population=size, initial=first, repair=repair, exact=exact)
     proposer = Proposer(
         choices, asked, np.random.default_rng(loop_seed), repair=repair, constraints=constraints, initial=first
     )

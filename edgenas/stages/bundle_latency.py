@@ -10,7 +10,6 @@ from typing import Any
 from edgenas.budget import Budget, parse_budget
 from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
 from edgenas.profiling.measurement import Measurement
-from edgenas.profiling.transport import installed_runtime
 from edgenas.profiling.verdict import LEAST_SESSIONS, VERDICTS, Judgement, Verdict, worst
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.run_devices import measured_devices
@@ -125,8 +124,8 @@ def latency(
         "quantiser_recipe": graphs.quantiser_recipe,
         "graph_variant": graphs.variant,
     }
-    if measured_devices(network.run)[device].run.transport == "local":
-        stated["measured_with"]["runtime_version"] = installed_runtime()
+    kind = network.run.reach.stated_kind(measured_devices(network.run)[device])
+    stated["measured_with"]["runtime_version"] = kind.current_version(stated["measured_with"]["runtime_version"])
     values = {key: value for key, value in asdict(session.measured[precision]).items() if key in MEASURED}
     deployed = precision == deployed_precision(network, device)
     judged = asdict(judged_latency(network, device, session)) if deployed else {}

@@ -152,7 +152,7 @@ def unchecked_limits(run: Run, num_classes: int) -> Limits:
 def _require_tables(run: Run, tables: Mapping[str, LatencyTable], num_classes: int) -> None:
     devices = measured_devices(run)
     for name, device in devices.items():
-        require_setting(tables[name], device, devices.values(), run_variant(run))
+        require_setting(tables[name], device, run.reach.stated_kind(device), devices.values(), run_variant(run))
         require_networks(tables[name], name, run.space, num_classes)
 
 

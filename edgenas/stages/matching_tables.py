@@ -11,18 +11,21 @@ from edgenas.latency.device import Device
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import LatencyTable
 from edgenas.profiling.measurement import to_identity
-from edgenas.profiling.transport import installed_runtime
+from edgenas.profiling.transport import TransportKind
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import SearchSpace
 from edgenas.stages.device_graphs import device_graphs
 
 
-def require_setting(table: LatencyTable, device: Device, devices: Iterable[Device], variant: GraphVariant) -> None:
+def require_setting(
+    table: LatencyTable, device: Device, kind: TransportKind, devices: Iterable[Device], variant: GraphVariant
+) -> None:
     """Refuse a table that was measured in another setting than its device runs in now.
 
     Args:
         table: the table.
         device: its device.
+        kind: transport of the device.
         devices: every measured device of the run, which share one int8 file.
         variant: graph variant of the run's fp32 files.
 
@@ -31,7 +34,7 @@ def require_setting(table: LatencyTable, device: Device, devices: Iterable[Devic
     """
     measured = asdict(table.identity)
     graphs = device_graphs(device, devices, variant)
-    version = _comparable_version(device, table.identity.runtime_version)
+    version = _comparable_version(kind, table.identity.runtime_version)
     expected = asdict(to_identity(device, version, EXPORTER_VERSION, graphs.variant, graphs.quantiser_recipe))
     differing = [key for key, value in expected.items() if measured[key] != value]
     if differing:
@@ -62,13 +65,8 @@ def require_classes(predictor: LatencyPredictor, device: str, num_classes: int) 
         )
 
 
-def _comparable_version(device: Device, version: str) -> str:
-    """Return the installed runtime's version, or the measured one where they differ by a suffix only.
-
-    For a device on another machine the measured version is returned: only measuring there shows what is installed.
-    """
-    if device.run.transport != "local":
-        return version
-    installed = installed_runtime()
+def _comparable_version(kind: TransportKind, version: str) -> str:
+    """Return the version that a new measurement would have, or the measured one where they differ by a suffix only."""
+    installed = kind.current_version(version)
     same = version.startswith(installed) or installed.startswith(version)
     return version if same else installed

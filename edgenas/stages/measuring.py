@@ -93,7 +93,7 @@ def measure_session(
     repeated = resumed if last is None or new else last.repeated
     # A kit is not carried to a device twice for that: its results keep their warnings.
     disturbed_session = disturbed({name: measured[name] for name in deciding or files})
-    if new and disturbed_session and not resumed and not transport.at_once:
+    if new and disturbed_session and not resumed and not transport.carried:
         discount(out, known)
         keep_session(run, device, key, measured, state="disturbed")
         measured, repeated = measure(), True

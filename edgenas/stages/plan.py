@@ -12,8 +12,8 @@ from edgenas.deploy.int8.quantiser_recipe import Method
 from edgenas.latency.device import Device
 from edgenas.profiling.device_time import TIMER_SECONDS, VISIT_SECONDS, guessed_seconds
 from edgenas.profiling.measurement import PROCESSES
-from edgenas.profiling.reach import Reach
 from edgenas.profiling.timing_plan import Plan, make_plan
+from edgenas.profiling.transport_registry import TransportRegistry, mounted_transports
 from edgenas.runs.folder import ORDER, Progress, Run
 from edgenas.runs.run_data import check_quantiser_images
 from edgenas.runs.run_devices import resolve_devices, run_devices
@@ -40,8 +40,6 @@ FRONT_INT8_SECONDS = 4.0
 """To quantise a network of the front by every method, beside scoring what comes of it."""
 EXPORT_SECONDS_PER_NETWORK = 1.5
 """Of the front, one at a time; networks for timing are stitched from exported blocks."""
-BROWSER_SECONDS = 4.0
-"""To start a browser, as one process of the timer there does, and to run its page until that is compiled well."""
 QUANTISE_SECONDS = 1.0
 """Of one recipe, beside looking at images."""
 QUANTISE_TIMES = 6
@@ -71,7 +69,7 @@ class StagePlan:
 def plan_run(
     config: RunConfig,
     folder: Path,
-    reach: Reach | None = None,
+    reach: TransportRegistry | None = None,
     minutes: float | None = None,
     progress: Progress = lambda *_: None,
 ) -> list[StagePlan]:
@@ -117,11 +115,12 @@ def plan_run(
     # Every method's file and the fp32 one are scored.
     scored = (len(get_args(Method)) + 1) * validation_images * image_seconds
     network_seconds = score_seconds + EXPORT_SECONDS_PER_NETWORK + (FRONT_INT8_SECONDS + scored) * (in_int8 > 0)
-    browsers_seconds = sum(device.run.transport == "browser" for device in described) * PROCESSES * BROWSER_SECONDS
+    kinds = map((reach or mounted_transports()).stated_kind, filter(lambda device: device.is_measured, described))
+    start_seconds = PROCESSES * sum(kind.start_seconds for kind in kinds)
     timed_what, timed_seconds, timed_bytes = _profile_stage(config, space, plan, sizes.num_classes, devices, in_int8)
     times = 1 + (config.export.graph_variant == "auto")
     stages = {
-        "profile": (timed_what, timed_seconds + browsers_seconds * times, timed_bytes),
+        "profile": (timed_what, timed_seconds + start_seconds * times, timed_bytes),
         "train": (what, train_seconds, 3 * weights),
         "search": (
             f"score up to {config.search.evaluations} of {space.size:.3g} subnets with {config.search.strategy}",
@@ -130,7 +129,7 @@ def plan_run(
         ),
         "verify": (
             f"measure up to {measured} subnets of the front on {_told(devices, in_int8)}",
-            measured * (network_seconds + devices * config.verify.rounds * VISIT_SECONDS) + browsers_seconds,
+            measured * (network_seconds + devices * config.verify.rounds * VISIT_SECONDS) + start_seconds,
             # A byte a weight instead of four.
             measured * weights + measured * weights // 4 * (in_int8 > 0),
         ),
@@ -157,7 +156,7 @@ def plan_run(
     ]
 
 
-def plan_budgets(config: RunConfig, folder: Path, reach: Reach | None = None) -> list[str]:
+def plan_budgets(config: RunConfig, folder: Path, reach: TransportRegistry | None = None) -> list[str]:
     """Return how much of the space is within the budgets, in lines; latencies are known once a run is profiled.
 
     Args:

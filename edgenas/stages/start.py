@@ -16,7 +16,7 @@ from edgenas.errors import DataError, RunFolderError
 from edgenas.files import prove_writable, write_text, write_yaml
 from edgenas.latency.device import Device
 from edgenas.objective import resolve_objectives
-from edgenas.profiling.reach import Reach
+from edgenas.profiling.transport_registry import TransportRegistry, mounted_transports
 from edgenas.runs.folder import Progress, Run, difference, open_run
 from edgenas.runs.lock import LOCK, is_lock, is_temporary, locked
 from edgenas.runs.run_data import check_quantiser_images, load_images, run_dataset
@@ -38,7 +38,9 @@ WRITTEN_AT_START = (SPACE, DEVICES)
 """Before config.yaml, whose presence says that the folder holds a run."""
 
 
-def start_run(config: RunConfig, folder: Path, progress: Progress | None = None, reach: Reach | None = None) -> Run:
+def start_run(
+    config: RunConfig, folder: Path, progress: Progress | None = None, reach: TransportRegistry | None = None
+) -> Run:
     """Open `folder` for `config`, new or begun before. What the devices lack is taken out of a new run's space.
 
     A run that was begun with fewer `search.evaluations` is lengthened; with more, it keeps those, which is said.
@@ -49,7 +51,7 @@ def start_run(config: RunConfig, folder: Path, progress: Progress | None = None,
         ConfigError, SpaceError, DataError, TableError: what the config names is missing or does not fit.
         OSError: nothing can be written there.
     """
-    reach = reach or Reach()
+    reach = reach or mounted_transports()
     begun = check_folder(config, folder, reach)
     if begun:
         return lengthen(begun, config.search.evaluations)
@@ -87,7 +89,7 @@ def _checked_classes(run: Run, devices: Sequence[Device], progress: Progress | N
     return dataset.num_classes
 
 
-def check_folder(config: RunConfig, folder: Path, reach: Reach | None = None) -> Run | None:
+def check_folder(config: RunConfig, folder: Path, reach: TransportRegistry | None = None) -> Run | None:
     """The run that was begun in `folder` with this very config; None where a new one may begin.
 
     `search.evaluations` alone may differ: how long a search goes on changes nothing of what it has done.
@@ -161,7 +163,7 @@ def _may_begin(folder: Path) -> bool:
     )
 
 
-def resolve(config: RunConfig, reach: Reach | None = None) -> tuple[list[Device], SearchSpace]:
+def resolve(config: RunConfig, reach: TransportRegistry | None = None) -> tuple[list[Device], SearchSpace]:
     """The devices of a config, and its space without what they lack, once all is known to fit what is there.
 
     Raises:

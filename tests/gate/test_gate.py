@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import sealed
 from click.testing import Result
+from edgenas.profiling.reach import parse_reach
 from little_bundle import CLASSES, said_by_run
 from little_subnet import digits
 from loopback_ssh import loopback_ssh, needs_sshd
@@ -27,7 +28,6 @@ from edgenas.gate.gate import Asked, gate
 from edgenas.gate.gate_images import wilson_interval
 from edgenas.latency.device import Device, DeviceRun, probe
 from edgenas.profiling.measurement import PROCESSES
-from edgenas.profiling.reach import parse_reach
 from edgenas.profiling.transport import installed_runtime
 from edgenas.profiling.transports import local
 

@@ -14,6 +14,7 @@ from typing import Any
 import onnx
 import pytest
 from browsers import CHROMIUM, RUNTIME, browser_device, browsers_below, needs_browser, still_there
+from edgenas.profiling.remote_devices import probe_elsewhere
 from onnx import TensorProto, helper
 
 from edgenas.deploy.int8.quantiser_recipe import RECIPES
@@ -23,7 +24,6 @@ from edgenas.errors import ConfigError, MeasurementError
 from edgenas.files import read_jsonl
 from edgenas.latency.device import Device, DeviceRun, dump_device, load_device
 from edgenas.profiling.measurement import PROCESSES, to_identity
-from edgenas.profiling.remote_devices import probe_elsewhere
 from edgenas.profiling.session import measure_networks
 from edgenas.profiling.transport import Job
 from edgenas.profiling.transports import browser, local

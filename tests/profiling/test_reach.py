@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from edgenas.profiling.place import Place
+from edgenas.profiling.reach import Reach, differences, parse_reach
 
 from edgenas.errors import ConfigError
 from edgenas.latency.device import Device, DeviceRun, dump_device, probe
 from edgenas.profiling import reach as reaching
-from edgenas.profiling.place import Place
-from edgenas.profiling.reach import Reach, differences, parse_reach
 from edgenas.profiling.transports.browser import BrowserTransport
 from edgenas.profiling.transports.local import LocalTransport
 from edgenas.profiling.transports.offline import OfflineTransport

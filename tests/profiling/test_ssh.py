@@ -15,6 +15,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from edgenas.profiling.place import Place, parse_place
 from loopback_ssh import LoopbackSsh, loopback_ssh, needs_sshd
 from onnx import TensorProto, helper
 
@@ -22,7 +23,6 @@ from edgenas.errors import ConfigError, MeasurementError
 from edgenas.files import read_jsonl
 from edgenas.latency.device import Device, probe
 from edgenas.profiling.measurement import PROCESSES
-from edgenas.profiling.place import Place, parse_place
 from edgenas.profiling.session import measure_networks
 from edgenas.profiling.transport import Job
 from edgenas.profiling.transports import ssh_connection as connection

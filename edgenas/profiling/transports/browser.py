@@ -1,4 +1,4 @@
-"""A web browser on this machine: headless Chromium, in which onnxruntime-web runs the models as WebAssembly.
+"""The transport to a web browser on this machine: headless Chromium, in which onnxruntime-web runs the models.
 
 The kit's bench_browser.py starts one for every job, with a page that does what bench.py does in a process.
 """
@@ -20,22 +20,28 @@ from typing import Any, ClassVar
 from edgenas.environment import script_command
 from edgenas.errors import ConfigError, shown
 from edgenas.files import shipped, user_path
-from edgenas.latency.device import Device, DeviceRun
-from edgenas.profiling.timer_rows import believed, printable
-from edgenas.profiling.transport import Job, Timed
+from edgenas.latency.device import Device, DeviceRun, Precision, probe
+from edgenas.profiling.this_machine import differences
+from edgenas.profiling.timer_rows import printable, trusted
+from edgenas.profiling.transport import Access, Job, Timed, TransportKind
 from edgenas.profiling.transports.local import one_by_one, run_bench
 
+PLACE = "browser"
+ONLY_HERE = (
+    "models are timed in a browser only on the machine that edgenas runs on: run this command on that machine, with "
+    "--on browser"
+)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PACKAGE = "onnxruntime-web"
 OLDEST = (1, 22)
-"""The first version whose sessions tell of what type and shape their inputs are."""
+"""The first version whose sessions state the types and shapes of their inputs."""
 FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 ANSWER_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class BrowserTransport:
-    """Times models in a browser where edgenas runs.
+    """Times models in a browser on the machine that edgenas runs on.
 
     Attributes:
         chromium: the browser's executable.
@@ -45,10 +51,10 @@ class BrowserTransport:
     chromium: Path
     runtime: Path
 
-    at_once: ClassVar[bool] = False
+    carried: ClassVar[bool] = False
 
-    def runtime_version(self, kept: str) -> str:
-        """Of the package and the browser that are installed; see `Transport`."""
+    def runtime_version(self, measured: str) -> str:
+        """Return the version of the installed package and browser; see `Transport`."""
         return f"{package_version(self.runtime)}+chromium{browser_version(self.chromium).partition('.')[0]}"
 
     def time(
@@ -60,14 +66,55 @@ class BrowserTransport:
             *("--chromium", str(self.chromium), "--runtime", str(self.runtime)),
         ]
         for job, model, row in one_by_one(functools.partial(run_bench, timer=timer), jobs, device.run, progress):
-            yield Timed(job, model, believed(row))
+            yield Timed(job, model, trusted(row))
+
+
+class BrowserKind(TransportKind):
+    """Serves the browser of this machine: the place `browser`, and devices whose file states it."""
+
+    name = PLACE
+    place_form = PLACE
+    providers = ("wasm",)
+    on_this_machine = True
+    start_seconds = 4.0
+    """To start a browser, and to run its page until the models are compiled with optimisation."""
+
+    def serves(self, device: Device, access: Access) -> bool:
+        """Return whether the device's models run in a browser; see `TransportKind`."""
+        return device.run.transport == self.name
+
+    def is_place(self, text: str) -> bool:
+        """Return whether a place is `browser`."""
+        return text == PLACE
+
+    def open(self, device: Device, access: Access) -> BrowserTransport:
+        """Return the way; see `TransportKind`."""
+        if device.run.transport not in ("local", self.name):
+            raise ConfigError(f"device {device.name} is another machine, and {ONLY_HERE}")
+        if differs := differences(device):
+            raise ConfigError(
+                f"{differs}, and {ONLY_HERE}; or describe the browser on this machine with `edgenas devices probe FILE "
+                "--on browser`"
+            )
+        return find_browser(device.run)
+
+    def as_reached(self, device: Device) -> Device:
+        """Return the device with its models in a browser."""
+        return device.model_copy(update={"run": device.run.in_browser()})
+
+    def probe(self, place: str, name: str, threads: int, precision: Precision) -> Device:
+        """Describe the browser on this machine; see `TransportKind`."""
+        return probe_browser(probe(name, threads, precision))
+
+
+KIND = BrowserKind()
 
 
 def find_browser(run: DeviceRun) -> BrowserTransport:
-    """The way into a browser on this machine.
+    """Find the browser and its runtime on this machine.
 
     Raises:
-        ConfigError: something is missing, or too old: it is named with what to do.
+        ConfigError: something is missing, or too old; the message says what to install.
     """
     if find_spec("playwright") is None:
         raise ConfigError(
@@ -79,49 +126,52 @@ def find_browser(run: DeviceRun) -> BrowserTransport:
     return transport
 
 
-def _chromium(said: Path | None) -> Path:
-    names = BROWSERS if said is None else (str(user_path(said)),)
-    for found in map(shutil.which, names):
-        if found is not None:
-            return Path(found)
-    came = f"{said} is no program" if said else f"there is none on the PATH ({', '.join(BROWSERS)})"
+def _chromium(stated: Path | None) -> Path:
+    names = BROWSERS if stated is None else (str(user_path(stated)),)
+    for path in map(shutil.which, names):
+        if path is not None:
+            return Path(path)
+    problem = f"{stated} is not a program" if stated else f"there is none on the PATH ({', '.join(BROWSERS)})"
     raise ConfigError(
-        f"timing models in a browser needs Chromium, and {came}: install it (Debian: apt-get install chromium), or say "
-        "in the device file where it is (run.chromium)"
+        f"timing models in a browser needs Chromium, and {problem}: install it (Debian: apt-get install chromium), or "
+        "give its path in the device file (run.chromium)"
     )
 
 
-def _runtime(said: Path | None) -> Path:
-    """The folder that is said, or `node_modules/onnxruntime-web` here or further up."""
-    here = Path.cwd()
-    places = [user_path(said)] if said else [folder / "node_modules" / PACKAGE for folder in (here, *here.parents)]
-    for place in places:
-        if os.path.isfile(place / "package.json"):
-            return place.resolve()
-    came = f"{said} holds no package.json" if said else f"there is no node_modules/{PACKAGE} in {here} or above it"
+def _runtime(stated: Path | None) -> Path:
+    """Return the stated folder, or `node_modules/onnxruntime-web` in the working folder or above it."""
+    cwd = Path.cwd()
+    above = [folder / "node_modules" / PACKAGE for folder in (cwd, *cwd.parents)]
+    for folder in [user_path(stated)] if stated else above:
+        if os.path.isfile(folder / "package.json"):
+            return folder.resolve()
+    missing = f"there is no node_modules/{PACKAGE} in {cwd} or above it"
+    problem = f"{stated} holds no package.json" if stated else missing
     raise ConfigError(
-        f"timing models in a browser needs {PACKAGE}, and {came}: npm install {PACKAGE}, or say in the device file "
-        "where it is (run.onnxruntime_web)"
+        f"timing models in a browser needs {PACKAGE}, and {problem}: npm install {PACKAGE}, or give its path in the "
+        "device file (run.onnxruntime_web)"
     )
 
 
 def package_version(runtime: Path) -> str:
-    """The version of a package onnxruntime-web, once it is known to be one, and whole.
+    """Return the version of a package onnxruntime-web, after checking that it is one, and complete.
 
     Raises:
-        ConfigError: it is something else, or too old, or lacks files.
+        ConfigError: it is another package, too old, or incomplete.
     """
     try:
-        said = json.loads((runtime / "package.json").read_text(encoding="utf-8"))
-        name, version = said["name"], said["version"]
+        package = json.loads((runtime / "package.json").read_text(encoding="utf-8"))
+        name, version = package["name"], package["version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{runtime}: its package.json cannot be read ({error}): npm install {PACKAGE}") from None
     match = re.fullmatch(r"(\d{1,4})\.(\d{1,4})\.[\w.+-]{1,20}", str(version), re.ASCII)
     if name != PACKAGE or match is None:
-        raise ConfigError(f"{runtime}: wanted the package {PACKAGE}, got {shown(name)} {shown(version)}")
+        raise ConfigError(f"{runtime}: expected the package {PACKAGE}, got {shown(name)} {shown(version)}")
     if (int(match[1]), int(match[2])) < OLDEST:
         oldest = ".".join(map(str, OLDEST))
-        raise ConfigError(f"{runtime}: wanted {PACKAGE} {oldest} or newer, got {version}: npm install {PACKAGE}@latest")
+        raise ConfigError(
+            f"{runtime}: expected {PACKAGE} {oldest} or newer, got {version}: npm install {PACKAGE}@latest"
+        )
     lacking = [file for file in FILES if not (runtime / "dist" / file).is_file()]
     if lacking:
         raise ConfigError(f"{runtime} lacks dist/{lacking[0]}: npm install {PACKAGE} again")
@@ -129,10 +179,10 @@ def package_version(runtime: Path) -> str:
 
 
 def browser_version(chromium: Path) -> str:
-    """What a browser says its version is, like `141.0.7390.54`.
+    """Return the version that a browser reports, like `141.0.7390.54`.
 
     Raises:
-        ConfigError: it says none.
+        ConfigError: it reports none.
     """
     try:
         done = subprocess.run(
@@ -144,26 +194,26 @@ def browser_version(chromium: Path) -> str:
             timeout=ANSWER_SECONDS,
             check=False,
         )
-        said = done.stdout
+        output = done.stdout
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ConfigError(f"{chromium} --version: {error}: is it Chromium?") from None
-    match = re.search(r"\b(\d{2,4}(?:\.\d{1,6}){3})\b", said[:1000], re.ASCII)
+    match = re.search(r"\b(\d{2,4}(?:\.\d{1,6}){3})\b", output[:1000], re.ASCII)
     if match is None:
-        raise ConfigError(f"{chromium} --version says {shown(printable(said, 100))}: is it Chromium?")
+        raise ConfigError(f"{chromium} --version printed {shown(printable(output, 100))}: is it Chromium?")
     return match[1]
 
 
 def probe_browser(device: Device) -> Device:
-    """A device as the browser on it, once all it takes is known to be there.
+    """Return a device whose models run in the browser on it, after checking that all needed parts are installed.
 
     Raises:
-        ConfigError: something is missing, or too old: it is named with what to do.
+        ConfigError: something is missing, or too old; the message says what to install.
     """
     run: DeviceRun = device.run.in_browser()
     transport = find_browser(run)
-    found: dict[str, Any] = {
+    update: dict[str, Any] = {
         "description": f"probed; {PACKAGE} {package_version(transport.runtime)} in Chromium "
         f"{browser_version(transport.chromium)}",
         "run": run,
     }
-    return device.model_copy(update=found)
+    return device.model_copy(update=update)

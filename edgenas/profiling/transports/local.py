@@ -1,4 +1,4 @@
-"""This machine: the kit's bench.py in a process of its own."""
+"""The transport to this machine: the kit's bench.py in a process of its own."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from edgenas.environment import OPT_OUT, script_command
 from edgenas.errors import MeasurementError
 from edgenas.files import read_jsonl, shipped
 from edgenas.latency.device import Device, DeviceRun, check_threads_here
+from edgenas.profiling.this_machine import differences
 from edgenas.profiling.timer_rows import validate_rows
-from edgenas.profiling.transport import Job, Timed, installed_runtime, part_progress
+from edgenas.profiling.transport import Access, Job, Timed, TransportKind, installed_runtime, part_progress
 
 TAIL_LINES = 15
 ENDING_SECONDS = 10.0
@@ -28,12 +29,12 @@ THREAD_VARIABLES = ("OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "ORT_")
 
 @dataclass(frozen=True)
 class LocalTransport:
-    """Times models where edgenas runs."""
+    """Times models on the machine that edgenas runs on."""
 
-    at_once: ClassVar[bool] = False
+    carried: ClassVar[bool] = False
 
-    def runtime_version(self, kept: str) -> str:
-        """Of the runtime that is installed; see `Transport`."""
+    def runtime_version(self, measured: str) -> str:
+        """Return the version of the installed runtime; see `Transport`."""
         return installed_runtime()
 
     def time(
@@ -46,6 +47,32 @@ class LocalTransport:
         """
         check_threads_here(device.run.threads)
         return one_by_one(run_bench, jobs, device.run, progress)
+
+
+class LocalKind(TransportKind):
+    """Serves devices that equal this machine."""
+
+    name = "local"
+    on_this_machine = True
+
+    def serves(self, device: Device, access: Access) -> bool:
+        """Return whether the device is this machine; see `TransportKind`."""
+        return device.run.transport == self.name and not differences(device)
+
+    def open(self, device: Device, access: Access) -> LocalTransport:
+        """Return the way; see `TransportKind`."""
+        return LocalTransport()
+
+    def not_served(self, device: Device) -> str:
+        """Return what differs from this machine."""
+        return differences(device)
+
+    def current_version(self, measured: str) -> str:
+        """Return the version of the installed runtime."""
+        return installed_runtime()
+
+
+KIND = LocalKind()
 
 
 class Bench(Protocol):
@@ -100,9 +127,9 @@ def run_bench(
     Args:
         models: ONNX files; the timer's output lies beside the first while it runs.
         run: threads, provider and the like.
-        rounds: visits to every model.
+        rounds: repetitions of every model.
         seed: of inputs and order.
-        progress: called with visits done and in all.
+        progress: called with repetitions done and in all.
         timer: words that begin the command of another script, which takes bench.py's options and gives its rows.
 
     Returns:

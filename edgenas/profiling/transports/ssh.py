@@ -1,6 +1,7 @@
-"""Another machine over SSH: kit and models into a fresh folder there, rows as they come, and nothing is left behind.
+"""The transport to another machine over SSH.
 
-The timer there does not hang on the connection: when it is lost, it is made again, and nothing was.
+Kit and models are copied into a new folder there, which is removed at the end. The timer does not depend on the
+connection: when that is lost, edgenas connects again and fetches the rows that came meanwhile.
 """
 
 from __future__ import annotations
@@ -19,20 +20,27 @@ from typing import ClassVar
 from edgenas.archives import zip_entry
 from edgenas.errors import MeasurementError, shortened
 from edgenas.files import parse_rows, shipped
-from edgenas.latency.device import Device
-from edgenas.profiling.kit import Wanted, write_kit
-from edgenas.profiling.place import Place
+from edgenas.latency.device import Device, Precision
+from edgenas.profiling.kit import ExpectedRows, write_kit
 from edgenas.profiling.probe import Probe, read_probe
+from edgenas.profiling.ssh_connection import (
+    PLACE_FORM,
+    UPLOAD_SECONDS,
+    Answer,
+    Dropped,
+    SshConnection,
+    SshPlace,
+    parse_place,
+)
 from edgenas.profiling.timer_rows import printable
-from edgenas.profiling.transport import Job, Timed
-from edgenas.profiling.transports.ssh_connection import UPLOAD_SECONDS, Answer, Connection, Dropped
+from edgenas.profiling.transport import Access, Job, Timed, TransportKind
 
 LOGGER = logging.getLogger(__name__)
 LEASE_SECONDS = 1800
-"""After which a machine that nobody asks any more stops and clears up by itself."""
+"""Time without a question after which a machine stops measuring and removes its folder."""
 TAIL_LINES = 15
 LOST = "lost"
-"""What `export/remote.py` gives in place of an exit code."""
+"""What `export/remote.py` sends in place of an exit code."""
 Progress = Callable[[int, int], None]
 
 
@@ -44,13 +52,13 @@ class SshTransport:
         place: the machine.
     """
 
-    place: Place
+    place: SshPlace
 
-    at_once: ClassVar[bool] = False
+    carried: ClassVar[bool] = False
 
-    def runtime_version(self, kept: str) -> str:
-        """That of what is kept; see `Transport`. Another one is noticed when something is measured."""
-        return kept
+    def runtime_version(self, measured: str) -> str:
+        """Return the version of the rows so far; see `Transport`. Another one is noticed when models are timed."""
+        return measured
 
     def time(
         self, jobs: Sequence[Job], device: Device, progress: Progress | None = None
@@ -59,34 +67,64 @@ class SshTransport:
 
         Raises:
             ConfigError: the machine there is another one than the device.
-            MeasurementError: it cannot be reached, lacks something (named), or gave what no timer gives.
+            MeasurementError: it cannot be reached, lacks something (named), or sent rows that are not credible.
         """
-        wanted = Wanted(jobs, device.run)
+        expected = ExpectedRows(jobs, device.run)
         with _opened(self.place) as (connection, probe):
             probe.check_is(device)
             with tempfile.TemporaryFile() as kit:
-                write_kit(kit, wanted, device, readme=False)
+                write_kit(kit, expected, device, readme=False)
                 send = partial(connection.ask, "send", payload=kit, silence=UPLOAD_SECONDS)
                 deque(connection.persist(send), maxlen=0)
-            yield from _rows(connection, wanted, progress)
-        if missing := wanted.missing():
+            yield from _rows(connection, expected, progress)
+        if missing := expected.missing():
             raise MeasurementError(f"bench.py gave no row for {shortened(path.name for path in missing)}")
 
 
-def probe_at(place: Place) -> Probe:
-    """What the machine at a place is.
+class SshKind(TransportKind):
+    """Serves devices at a place ssh://…."""
+
+    name = "ssh"
+    place_form = PLACE_FORM
+
+    def serves(self, device: Device, access: Access) -> bool:
+        """Return False: without a place there is no machine to connect to."""
+        return False
+
+    def is_place(self, text: str) -> bool:
+        """Return whether a place is an address of SSH."""
+        return text.startswith("ssh:")
+
+    def check_place(self, text: str) -> None:
+        """Refuse a malformed address; see `parse_place`."""
+        parse_place(text)
+
+    def open(self, device: Device, access: Access) -> SshTransport:
+        """Return the way; see `TransportKind`."""
+        return SshTransport(parse_place(access.place or ""))
+
+    def probe(self, place: str, name: str, threads: int, precision: Precision) -> Device:
+        """Describe the machine at a place; see `TransportKind`."""
+        return probe_at(parse_place(place)).device(name, self.name, threads, precision)
+
+
+KIND = SshKind()
+
+
+def probe_at(place: SshPlace) -> Probe:
+    """Return what the machine at a place reports about itself.
 
     Raises:
-        MeasurementError: it cannot be reached, or lacks something, which is named.
+        MeasurementError: it cannot be reached, or lacks something that is named.
     """
     with _opened(place) as (_, probe):
         return probe
 
 
 @contextlib.contextmanager
-def _opened(place: Place) -> Iterator[tuple[Connection, Probe]]:
-    """A connection with a fresh folder there, which is removed at the end, whatever the end is."""
-    connection = Connection(place)
+def _opened(place: SshPlace) -> Iterator[tuple[SshConnection, Probe]]:
+    """Connect and make a new folder there, which is removed at the end, also after an error."""
+    connection = SshConnection(place)
     answers: dict[str, str] = {}
     try:
         for word, text in connection.ask("open", payload=_tools()):
@@ -115,7 +153,7 @@ def _tools() -> io.BytesIO:
     return kit
 
 
-def _close(connection: Connection) -> None:
+def _close(connection: SshConnection) -> None:
     try:
         deque(connection.ask("close"), maxlen=0)
     except (Dropped, MeasurementError) as error:
@@ -125,9 +163,9 @@ def _close(connection: Connection) -> None:
         )
 
 
-def _rows(connection: Connection, wanted: Wanted, progress: Progress | None) -> Iterator[Timed]:
-    """Rows as they come; when the connection is lost, those after the last that came."""
-    received, most, ended = 0, 2 * wanted.rows(), "no word"
+def _rows(connection: SshConnection, expected: ExpectedRows, progress: Progress | None) -> Iterator[Timed]:
+    """Yield rows as they come; after a lost connection, those after the last one received."""
+    received, most, ended = 0, 2 * expected.rows(), "unknown"
     tail = deque[str](maxlen=TAIL_LINES)
 
     def ask() -> Iterator[Answer]:
@@ -139,9 +177,9 @@ def _rows(connection: Connection, wanted: Wanted, progress: Progress | None) -> 
             if received > most:
                 raise MeasurementError(f"{connection.place} gave more than {most} rows")
             for row in parse_rows(text.encode(), str(connection.place)):
-                yield from wanted.believe(row)
+                yield from expected.accept(row)
         elif word == "log":
-            _hear(text, tail, progress)
+            _read_log(text, tail, progress)
         elif word == "exit":
             ended = printable(text, 10)
     if ended == LOST:
@@ -150,12 +188,12 @@ def _rows(connection: Connection, wanted: Wanted, progress: Progress | None) -> 
             "restarted or ran out of memory; rows that came are kept, so the same command measures only the rest"
         )
     # With exit code 1 the timer says that there are models it could not run; their rows say which.
-    if ended != "0" and not (ended == "1" and wanted.failed):
+    if ended != "0" and not (ended == "1" and expected.failed):
         words = "\n".join(tail)
         raise MeasurementError(f"bench.py at {connection.place} ended with exit code {ended}:\n{words}")
 
 
-def _hear(text: str, tail: deque[str], progress: Progress | None) -> None:
+def _read_log(text: str, tail: deque[str], progress: Progress | None) -> None:
     words = text.split()
     if len(words) == 3 and words[0] == "progress" and words[1].isdecimal() and words[2].isdecimal():
         if progress:

@@ -1,4 +1,7 @@
-"""Commands to the far end of an SSH connection, `export/remote.py`, through the system's OpenSSH client."""
+"""Machines that the system's OpenSSH client reaches, and commands to `export/remote.py` there.
+
+Places hold host and user names, so no file stores them.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import IO
+from urllib.parse import parse_qsl
 
-from edgenas.errors import MeasurementError
+from edgenas.errors import ConfigError, MeasurementError, shown
 from edgenas.files import shipped
-from edgenas.profiling.place import Place
 from edgenas.profiling.timer_rows import printable
 
 BOOT = (
     "import sys;sys.path=[p for p in sys.path if p];"
     "exec(compile(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())),'remote.py','exec'))"
 )
-"""Python that reads the far end's program from the connection: nothing has to be there before, and nothing is imported
-from the home folder there, which `-c` puts on the path."""
+"""Python that reads the program from the connection: nothing has to be installed there.
+
+`-c` puts the home folder on the path; nothing is imported from it."""
 OPTIONS = (
     *("-T", "-oBatchMode=yes", "-oClearAllForwardings=yes", "-oForwardAgent=no", "-oForwardX11=no"),
     *("-oConnectTimeout=15", "-oServerAliveInterval=5", "-oServerAliveCountMax=3"),
@@ -38,10 +42,54 @@ ENDING_SECONDS = 30.0
 UPLOAD_SECONDS = 1800.0
 LONGEST_LINE = 2**22
 FINAL = ("Permission denied", "Host key verification failed", "HOST IDENTIFICATION HAS CHANGED")
-"""Of ssh's words: trying again does not help."""
+"""Messages of ssh after which trying again does not help."""
 Answer = tuple[str, str]
 """A word and a text."""
 LOGGER = logging.getLogger(__name__)
+PLACE_FORM = "ssh://[user@]host[:port][?python=/path/to/python3]"
+# None may begin with a dash, which ssh would take for an option, or hold what a shell takes for more than a word.
+_PLACE = re.compile(
+    r"ssh://(?:(?P<user>\w[\w.+-]*)@)?(?P<host>[A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?/?"
+    r"(?:\?(?P<options>.*))?",
+    re.ASCII,
+)
+_PYTHON = re.compile(r"[\w~/.][\w~/.+-]{0,300}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class SshPlace:
+    """A machine that the system's ssh reaches; what is None follows from the user's ssh config."""
+
+    host: str
+    user: str | None = None
+    port: int | None = None
+    python: str = "python3"
+
+    def __str__(self) -> str:
+        """Return the address that messages show."""
+        user = f"{self.user}@" if self.user else ""
+        port = f":{self.port}" if self.port else ""
+        return f"ssh://{user}{self.host}{port}"
+
+
+def parse_place(text: str) -> SshPlace:
+    """Read `ssh://user@host:port?python=/path`.
+
+    Raises:
+        ConfigError: it is malformed, or holds a password.
+    """
+    if re.match(r"ssh://[^/?@]*:[^/?]*@", text):
+        # Not shown: it would stand in logs.
+        raise ConfigError(
+            f"--on: passwords are not supported, use a key (`ssh-copy-id` installs it); expected {PLACE_FORM}"
+        )
+    match = _PLACE.fullmatch(text)
+    options = dict(parse_qsl((match and match["options"]) or "", keep_blank_values=True))
+    python = options.pop("python", "python3")
+    port = int(match["port"]) if match and match["port"] else None
+    if match is None or options or not _PYTHON.fullmatch(python) or not 1 <= (22 if port is None else port) < 2**16:
+        raise ConfigError(f"--on: expected {PLACE_FORM}, got {shown(text)}")
+    return SshPlace(match["host"].strip("[]"), match["user"], port, python)
 
 
 class Dropped(Exception):
@@ -49,37 +97,39 @@ class Dropped(Exception):
 
 
 @dataclass(frozen=True)
-class Connection:
-    """One folder on a machine elsewhere.
+class SshConnection:
+    """A connection to one temporary folder on another machine.
 
     Attributes:
         place: the machine.
-        token: of the folder and of every answer; nobody there can know it before.
+        token: random name of the folder, which begins every answer; nobody there can predict it.
     """
 
-    place: Place
+    place: SshPlace
     token: str = field(default_factory=lambda: secrets.token_hex(16))
 
     def ask(
         self, verb: str, *arguments: str, payload: IO[bytes] | None = None, silence: float = SILENCE_SECONDS
     ) -> Iterator[Answer]:
-        """Do one command; gives its answers, a word and a text each, as they come.
+        """Run one command and yield its answers, a word and a text each, as they come.
 
         Args:
             verb: see `export/remote.py`.
             arguments: its arguments.
             payload: what it reads.
-            silence: how many seconds without an answer mean that the connection is dead.
+            silence: seconds without an answer after which the connection counts as lost.
 
         Raises:
-            Dropped: the connection was lost, or never came about.
+            Dropped: the connection was lost, or could not be made.
             MeasurementError: the command failed there.
         """
         if shutil.which("ssh") is None:
-            raise MeasurementError("there is no `ssh` here: install OpenSSH's client (Debian: openssh-client)")
+            raise MeasurementError(
+                "`ssh` was not found on this machine: install OpenSSH's client (Debian: openssh-client)"
+            )
         with tempfile.TemporaryFile() as sent, tempfile.TemporaryFile() as words:
             _write_program(sent, payload)
-            # In a session of its own: Ctrl-C is for this process, which still has to clear up over there.
+            # In its own session: Ctrl-C goes to this process, which still has to remove the folder there.
             with subprocess.Popen(
                 self._command(verb, *arguments),
                 stdin=sent,
@@ -97,7 +147,7 @@ class Connection:
                         if word == "done":
                             return
                         if word == "refused":
-                            raise MeasurementError(f"{self.place}: {_said(text)}")
+                            raise MeasurementError(f"{self.place}: {_refusal(text)}")
                         yield word, text
                     process.wait(ENDING_SECONDS)
                 except subprocess.TimeoutExpired:
@@ -108,7 +158,7 @@ class Connection:
             raise self._failure(process.returncode, words.read(2**16).decode("utf-8", errors="replace"))
 
     def persist(self, ask: Callable[[], Iterator[Answer]]) -> Iterator[Answer]:
-        """Answers; when the connection is lost, it is asked again, until none came for too long.
+        """Yield answers; connect and ask again when the connection is lost, for `PATIENCE_SECONDS` without any answer.
 
         Raises:
             MeasurementError: it did not come back, or the far end refuses.
@@ -135,20 +185,20 @@ class Connection:
         words = " ".join([place.python, "-c", f'"{BOOT}"', verb, self.token, *arguments])
         return ["ssh", *OPTIONS, *port, *user, "--", place.host, words]
 
-    def _failure(self, code: int, said: str) -> Exception:
-        tail = "\n".join(printable(line) for line in said.strip().splitlines()[-5:])
+    def _failure(self, code: int, output: str) -> Exception:
+        tail = "\n".join(printable(line) for line in output.strip().splitlines()[-5:])
         if code == SSH_FAILED or code < 0:
-            return Dropped(tail or "without a word")
+            return Dropped(tail or "no message")
         if code == 127:
             return MeasurementError(
-                f"{self.place} has no {self.place.python}: install Python 3.9 or newer there, or say where it is with "
+                f"{self.place} has no {self.place.python}: install Python 3.9 or newer there, or give its path with "
                 f"?python=/path/to/python3 ({tail})"
             )
         return MeasurementError(f"{self.place}: the far end failed with exit code {code}:\n{tail}")
 
 
-def _said(text: str) -> str:
-    """A text in JSON form, line by line printable."""
+def _refusal(text: str) -> str:
+    """Return a text in JSON form as printable lines."""
     lines = re.sub(r"\\u[0-9a-fA-F]{4}", " ", text.strip('"')).replace('\\"', '"').split("\\n")
     return "\n".join(printable(line) for line in lines[:20])
 
@@ -164,7 +214,7 @@ def _write_program(sent: IO[bytes], payload: IO[bytes] | None) -> None:
 
 
 def _lines(stream: IO[bytes], silence: float) -> Iterator[str]:
-    """Lines as they come.
+    """Yield lines as they come.
 
     Raises:
         Dropped: none came for too long.
