@@ -4,11 +4,12 @@ The map, top to bottom; imports go down only:
 
     cli          thin commands; exits: how they end
     display      progress and tables on a terminal
+    testing      a synthetic device and checks of search strategies, for tests
     pipeline     the stages of a whole run; what needs two rooms at once meets here
     report       a page and plots, from saved files
     evidence     how well scores rank, whether a search was worth it
     search       choosing archs: NSGA-II over integer genes
-    profiling    asking the device: what to time, the timer, rows
+    profiling    measuring devices: what to time, transports, the timer, rows
     deploy       ONNX, int8, proof of parity, a look into the file, the bundle
     training     training the supernet; materialise, the one way to a subnet that may be scored; fine-tuning for int8
     supernet     one network holding all subnets

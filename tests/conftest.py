@@ -1,3 +1,4 @@
+import contextlib
 import gc
 import os
 import shutil
@@ -6,9 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fake_local import fake_local
 from filelock import FileLock
 from hypothesis import settings
 from small_run import SmallRun, make_small_run, read_small_run
+
+from edgenas.profiling.transport_registry import TransportRegistry, mounted
+from edgenas.testing import FakeTransport
 
 # What tests compute is small: more threads cost more than they bring, most of all on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -76,14 +81,22 @@ def shared_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(shutil.copytree(made / "bundle", tmp_path_factory.mktemp("little bundle") / "bundle"))
 
 
-@pytest.fixture(scope="module")
-def synthetic_timer() -> Iterator[object]:
-    """Let this machine's models be timed by a `SyntheticTimer` while the tests of a module run."""
-    from synthetic_timer import SyntheticTimer
+@pytest.fixture(scope="session", autouse=True)
+def _fake_device() -> Iterator[None]:
+    """Let a synthetic device stand in for this machine; tests of real timing mount the shipped transports."""
+    with fake_local():
+        yield
 
-    from edgenas.profiling.transports import local
 
-    with pytest.MonkeyPatch.context() as patch:
-        timer = SyntheticTimer()
-        patch.setattr(local, "run_bench", timer)
-        yield timer
+@pytest.fixture
+def mount() -> Iterator[Callable[[FakeTransport], FakeTransport]]:
+    """A function that lets another synthetic device stand in for this machine until the test ends."""
+    with contextlib.ExitStack() as stack:
+        yield lambda transport: stack.enter_context(fake_local(transport))
+
+
+@pytest.fixture
+def real_timer() -> Iterator[None]:
+    """Let this machine's models be timed by the kit's timer."""
+    with mounted(TransportRegistry()):
+        yield

@@ -22,10 +22,8 @@ TESTS = Path(__file__).parent
 POLL_SECONDS = 0.02
 
 
-def start(
-    recorded: Path, *arguments: str, cwd: Path, pace: float, checkpoints: float, log: Path
-) -> subprocess.Popen[bytes]:
-    """The command line in a process of its own, with measurements replayed; what it says goes into `log`."""
+def start(*arguments: str, cwd: Path, pace: float, checkpoints: float, log: Path) -> subprocess.Popen[bytes]:
+    """Start the command line as a process, with a synthetic device; its standard error goes into `log`."""
     cwd.mkdir(parents=True, exist_ok=True)
     environment = {
         **os.environ,
@@ -33,7 +31,7 @@ def start(
         "PYTHONPATH": python_path(),
         "EDGENAS_TEST_CHECKPOINT_SECONDS": str(checkpoints),
     }
-    command = [sys.executable, "-W", "error", str(TESTS / "replay.py"), str(recorded), str(pace), *arguments]
+    command = [sys.executable, "-W", "error", str(TESTS / "fake_edgenas.py"), str(pace), *arguments]
     with open(log, "ab") as stream:
         return subprocess.Popen(
             command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stream
@@ -74,17 +72,8 @@ def findings(folder: Path) -> dict[str, Any]:
         "front": verified["front"],
         "chosen": verified["chosen"],
         "fine-tuned": [path.read_bytes() for path in sorted((folder / NETWORKS).glob(f"*/{WEIGHTS}"))],
-        "export": exported(folder),
+        "export": read_json(folder / "export" / "result.json"),
     }
-
-
-def exported(folder: Path) -> dict[str, Any]:
-    """What was exported, but for whether a disturbed session was repeated: the repetition is what is replayed."""
-    result = read_json(folder / "export" / "result.json")
-    for latency in (result["chosen"]["latency"], *(attempt["latency"] for attempt in result["attempts"])):
-        for judged in latency.values():
-            del judged["repeated"]
-    return result
 
 
 def weights_digest(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""A small space and config, a run of them that all workers share, and the command line."""
+"""A small space and config, a run of them on a synthetic device that all workers share, and the command line."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+TESTS = Path(__file__).parent
 SMALL_SPACE = """\
 schema_version: 1
 name: tiny-16
@@ -107,7 +108,7 @@ def make_small_run(root: Path) -> None:
     watched = {"PYTHONPATH": path, "TMPDIR": str(temporary), "EDGENAS_TEST_WRITES": str(writes)}
     # Torch puts this one's place into the environment of whatever process has exported a model before.
     watched["TORCHINDUCTOR_CACHE_DIR"] = str(temporary / "torchinductor")
-    done = edgenas_process("run", "small.yaml", cwd=here, environment=watched)
+    done = _process([str(TESTS / "fake_edgenas.py"), "0", "run", "small.yaml"], here, watched)
     assert done.returncode == 0, done.stderr
     (root / "stdout").write_text(done.stdout)
     (root / "stderr").write_text(done.stderr)
@@ -136,7 +137,11 @@ def edgenas_process(
     *arguments: str, cwd: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Do the same in a process of its own, for tests of what a process does."""
+    return _process(["-m", "edgenas", *arguments], cwd, environment or {})
+
+
+def _process(words: list[str], cwd: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     # BLAS and OpenMP threads that wait by spinning starve the process being timed on machines of few cores.
-    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "COLUMNS": "200", **(environment or {})}
-    command = [sys.executable, "-W", "error", "-m", "edgenas", *arguments]
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "COLUMNS": "200", **environment}
+    command = [sys.executable, "-W", "error", *words]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=900, check=False)

@@ -94,7 +94,7 @@ def test_nobody_writes_into_proc() -> None:
 COSTLY = {
     ("inspect", "m.onnx", "--plot", "file/a.png"): "edgenas.deploy.inspection.inspect.inspect_model",
     ("gate", "bundle", "--budget", "1ms", "--evidence", "file/a.json"): "edgenas.gate.gate.gate",
-    ("devices", "probe", "file/a.yaml", "--on", "ssh://host"): "edgenas.profiling.remote_devices.probe_elsewhere",
+    ("devices", "probe", "file/a.yaml", "--on", "ssh://host"): "edgenas.profiling.device_probe.probe_device",
     ("run", "small.yaml", "--run", "file/run"): "edgenas.stages.start.load_images",
     ("run", "small.yaml", "--pack", "file/kit.zip"): "edgenas.stages.start.load_images",
     ("profile", "small.yaml", "--pack", "file/kit.zip"): "edgenas.stages.start.load_images",

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from edgenas.profiling.place import parse_place
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ import edgenas
 from edgenas.budget import parse_budget
 from edgenas.config.reading import config_keys, load_config
 from edgenas.errors import UserError, explained, one_of, shown
+from edgenas.profiling.ssh_connection import parse_place
 from edgenas.space.arch import parse_arch
 from edgenas.space.blocks import parse_block
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgenas.deploy.inspection.graph_cost import read_graph
-from edgenas.errors import MeasurementError
 from edgenas.files import SCHEMA_VERSION
 from edgenas.latency.device import Device, DeviceRun
 from edgenas.profiling.measurement import PROCESSES
@@ -25,12 +24,12 @@ SPREAD = dict(zip(QUANTILES, (0.97, 0.98, 1.0, 1.05, 1.1, 1.15, 1.2), strict=Tru
 """Quantiles of the runs of one process, as multiples of its p50."""
 
 
-def graph_latency_us(model: Path, process: int = 0) -> float:
-    """Return a latency that grows with the MACs and the weight bytes of an ONNX file, in microseconds.
+def graph_latency_us(model: Path, job: Job) -> float:
+    """Return a latency in microseconds that grows with the MACs and the weight bytes of an ONNX file.
 
     Args:
         model: the file.
-        process: ignored; see `FakeTransport`.
+        job: ignored; every process takes as long.
 
     Raises:
         UserError: the file is missing, or not an ONNX model.
@@ -47,23 +46,26 @@ class FakeTransport(TransportKind, Transport):
     alone, so that a resumed run sees the measurements of an undisturbed one.
 
     Attributes:
-        latency_us: true p50 of a model in microseconds, given its path and how many processes were timed before. It
-            raises MeasurementError for a model that the device cannot run.
+        latency_us: true p50 in microseconds, of a model in a job. What it raises ends the measurement.
+        unable: why the device cannot run a model; empty where it can.
         process_noise: standard deviation of the logarithm of latencies between processes.
         session_noise: likewise between sessions, which all models of a session and the sentinel share.
-        warnings: of every row, given how many processes were timed before; begin one as
-            `profiling.measurement.DISTURBANCES` to have the process count as disturbed.
+        warnings: of every row of a job. A process counts as disturbed by warnings that begin like
+            `profiling.measurement.DISTURBANCES`.
         seed: of all noise.
+        version: of the runtime, as rows state it.
         pause_seconds: wall-clock time that each process takes.
         instead_of: the kind whose devices it serves; None for devices with transport `fake`.
-        timed: how models were run and the job, of each process so far.
+        timed: how models were run and the job of each process so far, without models that cannot be run.
     """
 
-    latency_us: Callable[[Path, int], float] = graph_latency_us
+    latency_us: Callable[[Path, Job], float] = graph_latency_us
+    unable: Callable[[Path], str] = lambda model: ""
     process_noise: float = 0.0
     session_noise: float = 0.0
-    warnings: Callable[[int], Sequence[str]] = lambda process: ()
+    warnings: Callable[[Job], Sequence[str]] = lambda job: ()
     seed: int = 0
+    version: str = field(default_factory=installed_runtime)
     pause_seconds: float = 0.0
     instead_of: TransportKind | None = None
     timed: list[tuple[DeviceRun, Job]] = field(default_factory=list)
@@ -88,6 +90,10 @@ class FakeTransport(TransportKind, Transport):
         """Return this object; see `TransportKind`."""
         return self
 
+    def not_served(self, device: Device) -> str:
+        """Return why a device is not served; see `TransportKind`."""
+        return super().not_served(device) if self.instead_of is None else self.instead_of.not_served(device)
+
     def current_version(self, measured: str) -> str:
         """Return the version of the installed runtime; see `TransportKind`."""
         return installed_runtime()
@@ -102,29 +108,29 @@ class FakeTransport(TransportKind, Transport):
         """Yield rows of all jobs; a model that the device cannot run is not tried again. See `Transport`."""
         failed: set[Path] = set()
         for number, job in enumerate(jobs):
+            indices = [index for index, model in enumerate(job.models) if model not in failed]
+            if not indices:
+                continue
+            self.timed.append((device.run, replace(job, models=tuple(job.models[index] for index in indices))))
             if progress is not None:
-                progress(number, len(jobs))
+                progress(number + 1, len(jobs))
             time.sleep(self.pause_seconds)
-            process = len(self.timed)
-            self.timed.append((device.run, job))
-            for index, model in enumerate(job.models):
-                if model not in failed:
-                    row = self._row(index, model, process, job, device.run)
-                    validate_row(row, model.name, device.run)
-                    failed |= {model} if "error" in row else set()
-                    yield Timed(number, index, row)
+            for index in indices:
+                row = self._row(index, job, device.run)
+                validate_row(row, job.models[index].name, device.run)
+                failed |= {job.models[index]} if "error" in row else set()
+                yield Timed(number, index, row)
 
-    def _row(self, index: int, model: Path, process: int, job: Job, run: DeviceRun) -> dict[str, Any]:
+    def _row(self, index: int, job: Job, run: DeviceRun) -> dict[str, Any]:
+        model = job.models[index]
         setting = {key: getattr(run, key) for key in SETTING}
         info = {"index": index, "model": model.name, "rounds": job.rounds, "seed": job.seed, **setting}
         head = {"schema_version": SCHEMA_VERSION, "benchmark_info": info}
-        try:
-            true_us = self.latency_us(model, process)
-        except MeasurementError as error:
-            return {**head, "error": str(error)}
+        if problem := self.unable(model):
+            return {**head, "error": problem}
         session = self._factor(self.session_noise, "session", job.seed // PROCESSES)
         digest = hashlib.sha256(model.read_bytes()).hexdigest() if self.process_noise else ""
-        p50_ms = true_us * session * self._factor(self.process_noise, digest, job.seed) / 1e3
+        p50_ms = self.latency_us(model, job) * session * self._factor(self.process_noise, digest, job.seed) / 1e3
         sentinel_us = SENTINEL_US * session * self._factor(self.process_noise, "sentinel", job.seed)
         return {
             **head,
@@ -135,8 +141,8 @@ class FakeTransport(TransportKind, Transport):
             "call_overhead_ms": CALL_OVERHEAD_US / 1e3,
             "sentinel_p50_ms": sentinel_us / 1e3,
             "sentinel_drift": 0.0,
-            "warnings": list(self.warnings(process)),
-            "environment": {"runtime_version": installed_runtime(), "cpu": "synthetic", "os": "none"},
+            "warnings": list(self.warnings(job)),
+            "environment": {"runtime_version": self.version, "cpu": "synthetic", "os": "none"},
         }
 
     def _factor(self, noise: float, *key: str | int) -> float:

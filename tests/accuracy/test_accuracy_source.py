@@ -26,8 +26,6 @@ from edgenas.stages.plan import plan_run
 from edgenas.stages.start import start_run
 from edgenas.stages.whole_run import run_stages
 
-pytestmark = pytest.mark.usefixtures("synthetic_timer")
-
 
 def silent(label: str, done: int, total: int) -> None:
     pass

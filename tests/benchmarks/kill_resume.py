@@ -2,17 +2,15 @@
 
     OMP_NUM_THREADS=1 python tests/benchmarks/kill_resume.py --kills 20 --seed 0 --jobs 2 --out kill_resume.jsonl
 
-First a run is made as it is, its timer measuring. What it measured is replayed to all others: one that nobody
-disturbs, and one for each kill, in a folder of its own. Moments lie at random in equal parts of the undisturbed
-run's duration. Rows are appended to --out as they come; the same command goes on with what is missing there. The
-summary, all rows in it, is printed as JSON.
+The device is synthetic and gives every run the same times. One run is not disturbed; every kill has a run of its own.
+Moments lie at random in equal parts of the undisturbed run's duration. Rows are appended to --out as they come; the
+same command resumes with the missing ones. The summary, with all rows, is printed as JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import shutil
 import subprocess
@@ -24,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from killing import differences, kill_when, python_path, stage_of, start
+from killing import differences, kill_when, stage_of, start
 from machine import machine, versions
 
 from edgenas.files import append_jsonl, read_jsonl
@@ -37,16 +35,15 @@ EARLIER = 0.8
 def main() -> None:
     args = parser().parse_args()
     work = args.work or args.out.with_suffix("")
-    recorded = record(work / "recorded", args)
     done = {row["trial"]: row for row in read_jsonl(args.out)}
     if "undisturbed" not in done or not finished(work / "undisturbed" / "run"):
-        append_jsonl(args.out, undisturbed(work / "undisturbed", recorded, args))
+        append_jsonl(args.out, undisturbed(work / "undisturbed", args))
     seconds = next(row["seconds"] for row in reversed(read_jsonl(args.out)) if row["trial"] == "undisturbed")
     draw = random.Random(args.seed)
     shares = [(number + draw.random()) / args.kills for number in range(args.kills)]
     with ThreadPoolExecutor(args.jobs) as pool:
         left = [number for number in range(args.kills) if number not in done]
-        trials = [pool.submit(trial, number, shares[number], seconds, recorded, work, args) for number in left]
+        trials = [pool.submit(trial, number, shares[number], seconds, work, args) for number in left]
         for row in (future.result() for future in as_completed(trials)):
             append_jsonl(args.out, row)
             verdict = "equal" if row["equal"] else f"UNEQUAL {row['differences']}"
@@ -54,38 +51,24 @@ def main() -> None:
     print(json.dumps(summary(args), indent=2, ensure_ascii=False))
 
 
-def record(cwd: Path, args: argparse.Namespace) -> Path:
-    """A run whose measurements are real; its folder."""
-    folder = cwd / "run"
-    if not finished(folder):
-        cwd.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "edgenas", *arguments(args)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": python_path()}
-        subprocess.run(command, cwd=cwd, env=environment, check=True, stdout=subprocess.DEVNULL)
-    return folder
-
-
-def undisturbed(cwd: Path, recorded: Path, args: argparse.Namespace) -> dict[str, Any]:
+def undisturbed(cwd: Path, args: argparse.Namespace) -> dict[str, Any]:
     shutil.rmtree(cwd, ignore_errors=True)
     began = time.monotonic()
-    process = begin(cwd, recorded, args)
+    process = begin(cwd, args)
     if process.wait() != 0:
         raise SystemExit(f"the undisturbed run ended with exit code {process.returncode}, see {cwd / 'log'}")
     seconds = time.monotonic() - began
-    # Compared with the run that was recorded: equal, if replaying is right.
-    return {"trial": "undisturbed", "seconds": seconds, "differences": differences(cwd / "run", recorded)}
+    return {"trial": "undisturbed", "seconds": seconds}
 
 
-def trial(
-    number: int, share: float, seconds: float, recorded: Path, work: Path, args: argparse.Namespace
-) -> dict[str, Any]:
+def trial(number: int, share: float, seconds: float, work: Path, args: argparse.Namespace) -> dict[str, Any]:
     """One kill, and the same command until it ends."""
     cwd, moment = work / f"trial-{number:03d}", share * seconds
-    while not killed_at(moment, cwd, recorded, args):
+    while not killed_at(moment, cwd, args):
         moment *= EARLIER
     stage = stage_of(cwd / "run")
     began = time.monotonic()
-    process = begin(cwd, recorded, args)
+    process = begin(cwd, args)
     code = process.wait()
     unequal = differences(cwd / "run", work / "undisturbed" / "run") if code == 0 else ["did not finish"]
     row = {
@@ -103,15 +86,15 @@ def trial(
     return row
 
 
-def killed_at(moment: float, cwd: Path, recorded: Path, args: argparse.Namespace) -> bool:
+def killed_at(moment: float, cwd: Path, args: argparse.Namespace) -> bool:
     shutil.rmtree(cwd, ignore_errors=True)
     end = time.monotonic() + moment
-    return kill_when(begin(cwd, recorded, args), lambda: time.monotonic() >= end)
+    return kill_when(begin(cwd, args), lambda: time.monotonic() >= end)
 
 
-def begin(cwd: Path, recorded: Path, args: argparse.Namespace) -> subprocess.Popen[bytes]:
+def begin(cwd: Path, args: argparse.Namespace) -> subprocess.Popen[bytes]:
     cwd.mkdir(parents=True, exist_ok=True)
-    return start(recorded, *arguments(args), cwd=cwd, pace=args.pace, checkpoints=args.checkpoints, log=cwd / "log")
+    return start(*arguments(args), cwd=cwd, pace=args.pace, checkpoints=args.checkpoints, log=cwd / "log")
 
 
 def arguments(args: argparse.Namespace) -> list[str]:
@@ -135,7 +118,6 @@ def summary(args: argparse.Namespace) -> dict[str, Any]:
         "checkpoints_s": args.checkpoints,
         "seed": args.seed,
         "undisturbed_s": round(rows["undisturbed"]["seconds"], 1),
-        "replay_equals_recording": not rows["undisturbed"]["differences"],
         "kills": len(trials),
         "equal": sum(row["equal"] for row in trials),
         "by_stage": {s: found for s in ("start", *ORDER) if (found := sum(row["stage"] == s for row in trials))},
@@ -154,7 +136,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--config", type=Path, help="another config than the demo's")
     command.add_argument("--set", action="append", default=[], help="override a key of the config")
-    command.add_argument("--pace", type=float, default=1.0, help="seconds that a replayed process of the timer takes")
+    command.add_argument("--pace", type=float, default=1.0, help="seconds that a process of the synthetic timer takes")
     command.add_argument("--checkpoints", type=float, default=2.0, help="seconds between checkpoints (edgenas: 60)")
     return command
 

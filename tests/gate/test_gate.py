@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,10 @@ import numpy as np
 import pytest
 import sealed
 from click.testing import Result
-from edgenas.profiling.reach import parse_reach
 from little_bundle import CLASSES, said_by_run
 from little_subnet import digits
 from loopback_ssh import loopback_ssh, needs_sshd
 from PIL import Image
-from steady_timer import SteadyTimer
 from typer.testing import CliRunner
 
 from edgenas.budget import parse_budget
@@ -28,8 +27,10 @@ from edgenas.gate.gate import Asked, gate
 from edgenas.gate.gate_images import wilson_interval
 from edgenas.latency.device import Device, DeviceRun, probe
 from edgenas.profiling.measurement import PROCESSES
-from edgenas.profiling.transport import installed_runtime
-from edgenas.profiling.transports import local
+from edgenas.profiling.transport import Job, installed_runtime
+from edgenas.profiling.transport_registry import TransportRegistry
+from edgenas.profiling.transports.local import KIND as LOCAL
+from edgenas.testing import FakeTransport
 
 
 @pytest.fixture
@@ -37,12 +38,17 @@ def bundle(shared_bundle: Path) -> Path:
     return shared_bundle
 
 
+Mount = Callable[[FakeTransport], FakeTransport]
+
+
+def fake(latency_us: Callable[[Path, Job], float] = lambda model, job: 50.0, **fields: Any) -> FakeTransport:
+    return FakeTransport(latency_us, instead_of=LOCAL, **fields)
+
+
 @pytest.fixture
-def timer(monkeypatch: pytest.MonkeyPatch) -> SteadyTimer:
+def timer(mount: Mount) -> FakeTransport:
     """This machine takes 50 µs for everything."""
-    steady = SteadyTimer(50.0)
-    monkeypatch.setattr(local, "run_bench", steady)
-    return steady
+    return mount(fake())
 
 
 def asked(*budgets: str, **more: Any) -> Asked:
@@ -68,7 +74,7 @@ def of(transport: str) -> Device:
 OTHER = probe().model_copy(update={"cpu": "Cortex-A72", "cores": 4096, "isa": ("neon",)})
 
 
-def test_a_bundle_passes_with_evidence_as_folder_and_zip(bundle: Path, tmp_path: Path, timer: SteadyTimer) -> None:
+def test_a_bundle_passes_with_evidence_as_folder_and_zip(bundle: Path, tmp_path: Path, timer: FakeTransport) -> None:
     before = {path.name: path.read_bytes() for path in bundle.iterdir()}
     zipped = zip_bundle(bundle, tmp_path / "bundle.zip")
     for place in (bundle, zipped):
@@ -84,6 +90,7 @@ def test_a_bundle_passes_with_evidence_as_folder_and_zip(bundle: Path, tmp_path:
     assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
 
 
+@pytest.mark.usefixtures("real_timer")
 def test_the_timer_of_the_kit_is_what_measures(bundle: Path) -> None:
     found = gate(bundle, asked("5s", rounds=8))
     assert found["ok"] is True
@@ -101,7 +108,7 @@ def test_the_timer_of_the_kit_is_what_measures(bundle: Path) -> None:
     ],
 )
 def test_what_is_missed_is_named_and_the_verdict_is_one_line(
-    bundle: Path, timer: SteadyTimer, budgets: list[str], min_top1: float | None, said: str
+    bundle: Path, timer: FakeTransport, budgets: list[str], min_top1: float | None, said: str
 ) -> None:
     words = [word for text in budgets for word in ("--budget", text)]
     shown = called(bundle, *words, *(["--min-top1", min_top1] if min_top1 else []), "--rounds", 8, "-q")
@@ -125,10 +132,10 @@ def test_what_is_missed_is_named_and_the_verdict_is_one_line(
     ],
 )
 def test_only_what_is_significantly_within_a_budget_passes(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch, slow: int, budget: str, verdict: str, code: int
+    bundle: Path, mount: Mount, slow: int, budget: str, verdict: str, code: int
 ) -> None:
     """Some of the eight processes take 60 µs, the others 50; the p95 is a tenth more."""
-    monkeypatch.setattr(local, "run_bench", SteadyTimer(lambda model, number: 60.0 if number < slow else 50.0))
+    mount(fake(lambda model, job: 60.0 if job.seed < slow else 50.0))
     shown = called(bundle, "--budget", budget, "--rounds", 8, "--json", "-q")
     assert shown.exit_code == code, shown.output
     found = json.loads(shown.stdout)
@@ -140,29 +147,26 @@ def test_only_what_is_significantly_within_a_budget_passes(
     assert also.exit_code == 1
 
 
-def test_a_disturbed_session_is_repeated_once_and_the_verdict_says_so(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def session(model: Path, number: int) -> float:
-        return 20.0 if number < PROCESSES else 50.0
+def test_a_disturbed_session_is_repeated_once_and_the_verdict_says_so(bundle: Path, mount: Mount) -> None:
+    def latency_us(model: Path, job: Job) -> float:
+        return 20.0 if len(disturbed.timed) <= PROCESSES else 50.0
 
-    disturbed = SteadyTimer(session, warnings=["the processor throttled its clock: cool it"])
-    monkeypatch.setattr(local, "run_bench", disturbed)
+    disturbed = mount(fake(latency_us, warnings=lambda job: ["the processor throttled its clock: cool it"]))
     found = gate(bundle, asked("40us", rounds=8))
-    assert len(disturbed.asked) == 2 * PROCESSES
+    assert len(disturbed.timed) == 2 * PROCESSES
     # The first session is discarded, though it was faster.
     assert (found["ok"], found["repeated"]) == (False, True)
     assert "50 ms" in found["checks"][-1]["said"]
     assert "disturbed in most processes, and was repeated; warning: 8 of 8 processes" in found["checks"][-1]["said"]
 
 
-def test_a_tampered_bundle_is_not_measured(bundle: Path, tmp_path: Path, timer: SteadyTimer) -> None:
+def test_a_tampered_bundle_is_not_measured(bundle: Path, tmp_path: Path, timer: FakeTransport) -> None:
     other = shutil.copytree(bundle, tmp_path / "bundle")
     (other / "model.onnx").write_bytes((bundle / "model_int8.onnx").read_bytes())
     shown = called(other, "--budget", "1s")
     assert shown.exit_code == 1
     assert "model.onnx is not the file that was bundled" in shown.stdout
-    assert timer.asked == []
+    assert timer.timed == []
     (tmp_path / "text.zip").write_text("no zip")
     assert gate(tmp_path / "text.zip")["ok"] is False
 
@@ -187,7 +191,7 @@ def test_devices_that_the_bundle_is_not_for_are_refused(bundle: Path, tmp_path: 
     with pytest.raises(ConfigError, match="once for each"):
         gate(bundle, asked("pi4=8ms", device="here"))
     with pytest.raises(ConfigError, match="'pi4' is no device"):
-        gate(bundle, asked("8ms", reach=parse_reach(["pi4=ssh://pi4"])))
+        gate(bundle, asked("8ms", reach=TransportRegistry().with_options(["pi4=ssh://pi4"])))
     with pytest.raises(ConfigError, match="that here measures, but no device measures energy yet"):
         gate(bundle, asked("energy_uj=1J"))
     with pytest.raises(RunFolderError, match="does not exist"):
@@ -195,7 +199,7 @@ def test_devices_that_the_bundle_is_not_for_are_refused(bundle: Path, tmp_path: 
 
 
 def test_another_machine_is_refused_without_a_place_and_what_differs_is_named(
-    bundle: Path, tmp_path: Path, timer: SteadyTimer
+    bundle: Path, tmp_path: Path, timer: FakeTransport
 ) -> None:
     other = described(bundle, tmp_path / "bundle", OTHER)
     here = probe()
@@ -205,7 +209,7 @@ def test_another_machine_is_refused_without_a_place_and_what_differs_is_named(
     assert f"has cpu Cortex-A72, cores 4096, isa with neon, but this machine has cpu {here.cpu}" in message
     assert "--on here=ssh://" in message
     assert "--pack kit.zip" in message
-    assert timer.asked == []
+    assert timer.timed == []
     # What no device is asked for is judged anywhere.
     assert gate(other, asked("macs=1G", min_top1=0.9))["ok"] is True
     shown = called(other, "--budget", "1s")
@@ -214,25 +218,25 @@ def test_another_machine_is_refused_without_a_place_and_what_differs_is_named(
 
 @pytest.mark.parametrize("transport", ["local", "ssh", "offline"])
 def test_a_gate_on_the_device_itself_needs_no_place(
-    bundle: Path, tmp_path: Path, timer: SteadyTimer, transport: str
+    bundle: Path, tmp_path: Path, timer: FakeTransport, transport: str
 ) -> None:
     found = gate(described(bundle, tmp_path / "bundle", of(transport)), asked("1s", rounds=8))
     assert found["ok"] is True
     assert found["machine"]["run"]["transport"] == "local"
-    assert {run.provider for _, run, _ in timer.asked} == {"cpu"}
+    assert {run.provider for run, _ in timer.timed} == {"cpu"}
 
 
-def test_a_bundle_is_timed_as_its_device_runs_it(bundle: Path, tmp_path: Path, timer: SteadyTimer) -> None:
+def test_a_bundle_is_timed_as_its_device_runs_it(bundle: Path, tmp_path: Path, timer: FakeTransport) -> None:
     run = DeviceRun(threads=2, optimisation_level="basic", spinning=True)
     gate(described(bundle, tmp_path / "bundle", probe().model_copy(update={"run": run})), asked("1s", rounds=8))
-    assert {own for _, own, _ in timer.asked} == {run}
+    assert {run for run, _ in timer.timed} == {run}
 
 
 def test_a_browser_is_no_way_to_a_device_that_is_none(bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="of onnxruntime on here, not of a browser"):
-        gate(bundle, asked("1s", reach=parse_reach(["browser"])))
+    with pytest.raises(ConfigError, match="of onnxruntime on here, not of onnxruntime-web"):
+        gate(bundle, asked("1s", reach=TransportRegistry().with_options(["browser"])))
     web = OTHER.model_copy(update={"run": OTHER.run.in_browser()})
-    with pytest.raises(ConfigError, match=r"has cpu Cortex-A72.*run the gate on that machine"):
+    with pytest.raises(ConfigError, match=r"has cpu Cortex-A72.*run this command on that machine"):
         gate(described(bundle, tmp_path / "bundle", web), asked("1s"))
 
 
@@ -248,27 +252,29 @@ def test_a_device_out_of_reach_gets_a_kit_and_its_results_are_judged(
     assert "packed" in shown.stdout
     assert kit.exists()
     with pytest.raises(Packed):
-        gate(other, asked("1s", rounds=8, reach=parse_reach(kit=kit)))
+        gate(other, asked("1s", rounds=8, reach=TransportRegistry().with_options(kit=kit)))
     with pytest.raises(ConfigError, match="leave it out"):
-        gate(bundle, asked("1s", reach=parse_reach(kit=kit)))
+        gate(bundle, asked("1s", reach=TransportRegistry().with_options(kit=kit)))
     results = brought_back(kit, tmp_path / "results.zip", OTHER)
     for budget, ok in (("51us", True), ("49us", False)):
-        found = gate(other, asked(budget, rounds=8, reach=parse_reach(results=results)))
+        found = gate(other, asked(budget, rounds=8, reach=TransportRegistry().with_options(results=results)))
         assert (found["ok"], found["machine"]["run"]["transport"]) == (ok, "offline")
     with pytest.raises(ConfigError, match="the machine that answered has"):
-        gate(other, asked("1s", rounds=8, reach=parse_reach(results=brought_back(kit, results, probe()))))
+        gate(
+            other,
+            asked("1s", rounds=8, reach=TransportRegistry().with_options(results=brought_back(kit, results, probe()))),
+        )
 
 
 def brought_back(kit: Path, path: Path, device: Device) -> Path:
     """What a machine that takes 50 µs for everything makes of a kit."""
-    timer, rows = SteadyTimer(50.0), []
+    rows = []
     with zipfile.ZipFile(kit) as archive:
         jobs = json.loads(archive.read("jobs.json"))["jobs"]
     for job in jobs:
-        models = [Path(name) for name in job["models"]]
-        for model, row in zip(models, timer(models, DeviceRun(), rounds=job["rounds"], seed=job["seed"]), strict=True):
-            row["benchmark_info"]["model"] = model.name
-            rows.append(row)
+        models = tuple(Path(name) for name in job["models"])
+        timed = fake().time([Job(models, job["rounds"], job["seed"])], device)
+        rows += [row for _, _, row in timed]
     told = {"cpu": device.cpu, "cores": device.cores, "machine": "any", "system": "any", "cpu_flags": device.isa}
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))

@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +14,6 @@ from typing import Any
 import pytest
 import sealed
 from browsers import RUNTIME, needs_browser
-from steady_timer import SteadyTimer
 from typer.testing import CliRunner
 
 from edgenas.budget import parse_budget
@@ -24,8 +24,9 @@ from edgenas.files import shipped
 from edgenas.gate import gate as gating
 from edgenas.gate.gate import Asked, gate
 from edgenas.latency.device import Device, DeviceRun, probe
-from edgenas.profiling.transports import local
+from edgenas.profiling.transports.local import KIND as LOCAL
 from edgenas.stages.bundle_manifest import bundled_device
+from edgenas.testing import FakeTransport
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,9 @@ def kit() -> ModuleType:
 
 
 @pytest.fixture
-def quick(kit: ModuleType, monkeypatch: pytest.MonkeyPatch) -> SteadyTimer:
+def quick(
+    kit: ModuleType, monkeypatch: pytest.MonkeyPatch, mount: Callable[[FakeTransport], FakeTransport]
+) -> FakeTransport:
     """The kit's verify.py in this process, and a machine that takes 50 µs for everything."""
 
     def proven(bundle: Path, digest: str | None = None) -> dict[str, Any]:
@@ -47,9 +50,7 @@ def quick(kit: ModuleType, monkeypatch: pytest.MonkeyPatch) -> SteadyTimer:
         return dict(json.loads(json.dumps(found)))
 
     monkeypatch.setattr(gating, "prove", proven)
-    timer = SteadyTimer(50.0)
-    monkeypatch.setattr(local, "run_bench", timer)
-    return timer
+    return mount(FakeTransport(lambda model, job: 50.0, instead_of=LOCAL))
 
 
 def asked(*budgets: str, **more: Any) -> Asked:
@@ -57,7 +58,7 @@ def asked(*budgets: str, **more: Any) -> Asked:
 
 
 def test_a_bundle_without_a_measured_device_is_judged_on_all_else(
-    quick: SteadyTimer, shared_bundle: Path, tmp_path: Path
+    quick: FakeTransport, shared_bundle: Path, tmp_path: Path
 ) -> None:
     bundle = sealed.copy_with(shared_bundle, tmp_path / "bundle", deployed={}, devices={}, latency={})
     found = gate(bundle, asked("macs=1G", min_top1=0.9))
@@ -70,7 +71,7 @@ def test_a_bundle_without_a_measured_device_is_judged_on_all_else(
 
 
 def test_of_several_devices_one_is_named_where_it_matters(
-    quick: SteadyTimer, shared_bundle: Path, tmp_path: Path
+    quick: FakeTransport, shared_bundle: Path, tmp_path: Path
 ) -> None:
     here = probe().model_dump(mode="json")
     devices = {"here": here, "there": here | {"name": "there"}}
@@ -87,7 +88,7 @@ def test_of_several_devices_one_is_named_where_it_matters(
     assert gate(same, asked("macs=1G", min_top1=0.9))["device"] is None
 
 
-def test_weight_bytes_are_those_of_the_deployed_file(quick: SteadyTimer, shared_bundle: Path, tmp_path: Path) -> None:
+def test_weight_bytes_are_those_of_the_deployed_file(quick: FakeTransport, shared_bundle: Path, tmp_path: Path) -> None:
     manifest = sealed.read(shared_bundle)
     fp32, int8 = manifest["costs"]["weight_bytes"], manifest["int8"]["costs"]["weight_bytes"]
     assert int8 == read_graph(shared_bundle / "model_int8.onnx").weight_bytes
@@ -122,7 +123,7 @@ def test_a_bundle_for_a_browser_is_timed_in_one(
 
 
 def test_a_browser_that_is_not_there_is_named(
-    quick: SteadyTimer, shared_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quick: FakeTransport, shared_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = probe().model_copy(update={"run": probe().run.in_browser()})
     bundle = sealed.copy_with(shared_bundle, tmp_path / "bundle", devices={"here": device.model_dump(mode="json")})
@@ -148,7 +149,7 @@ def outcome(bundle: Path) -> tuple[bool, str]:
 
 @pytest.mark.parametrize("model", ["model.onnx", "model_int8.onnx"])
 def test_every_key_that_a_sealed_manifest_lacks_is_named_or_not_needed(
-    quick: SteadyTimer, shared_bundle: Path, tmp_path: Path, model: str
+    quick: FakeTransport, shared_bundle: Path, tmp_path: Path, model: str
 ) -> None:
     bundle = sealed.copy_with(shared_bundle, tmp_path / "bundle", deployed={"here": model})
     whole = sealed.read(bundle)
@@ -165,7 +166,7 @@ def test_every_key_that_a_sealed_manifest_lacks_is_named_or_not_needed(
 
 
 def test_every_value_that_makes_no_sense_ends_in_a_sentence(
-    quick: SteadyTimer, shared_bundle: Path, tmp_path: Path
+    quick: FakeTransport, shared_bundle: Path, tmp_path: Path
 ) -> None:
     bundle = sealed.copy_with(shared_bundle, tmp_path / "outer" / "bundle")
     whole = sealed.read(bundle)
@@ -178,7 +179,7 @@ def test_every_value_that_makes_no_sense_ends_in_a_sentence(
     assert [path.name for path in (tmp_path / "outer").iterdir()] == ["bundle"]
 
 
-def test_a_deployed_file_is_one_of_the_bundle(quick: SteadyTimer, shared_bundle: Path, tmp_path: Path) -> None:
+def test_a_deployed_file_is_one_of_the_bundle(quick: FakeTransport, shared_bundle: Path, tmp_path: Path) -> None:
     """A name that leads out of the bundle would be read from, and written to, anywhere."""
     (tmp_path / "evil.onnx").write_bytes((shared_bundle / "model.onnx").read_bytes())
     for number, name in enumerate(("../evil.onnx", str(tmp_path / "evil.onnx"), "run.py", "missing.onnx")):
@@ -186,11 +187,11 @@ def test_a_deployed_file_is_one_of_the_bundle(quick: SteadyTimer, shared_bundle:
         passes, said = outcome(bundle)
         assert not passes
         assert "is no file of the bundle" in said or "is no ONNX file" in said
-    assert quick.asked == []
+    assert quick.timed == []
 
 
 def test_links_in_a_bundle_folder_are_read_and_pipes_are_not_waited_for(
-    quick: SteadyTimer, shared_bundle: Path, tmp_path: Path
+    quick: FakeTransport, shared_bundle: Path, tmp_path: Path
 ) -> None:
     bundle = sealed.copy_with(shared_bundle, tmp_path / "bundle")
     model = bundle / "model.onnx"
@@ -210,7 +211,7 @@ def test_links_in_a_bundle_folder_are_read_and_pipes_are_not_waited_for(
     assert "model.onnx cannot be read" in said
 
 
-def test_the_command_ends_with_a_sentence_and_a_code(quick: SteadyTimer, shared_bundle: Path, tmp_path: Path) -> None:
+def test_the_command_ends_with_a_sentence_and_a_code(quick: FakeTransport, shared_bundle: Path, tmp_path: Path) -> None:
     lacking = sealed.without(sealed.read(shared_bundle), ("devices",))
     bundle = sealed.copy_with(shared_bundle, tmp_path / "bundle")
     sealed.reseal(bundle, lacking)

@@ -14,7 +14,6 @@ from typing import Any
 import onnx
 import pytest
 from browsers import CHROMIUM, RUNTIME, browser_device, browsers_below, needs_browser, still_there
-from edgenas.profiling.remote_devices import probe_elsewhere
 from onnx import TensorProto, helper
 
 from edgenas.deploy.int8.quantiser_recipe import RECIPES
@@ -23,6 +22,7 @@ from edgenas.deploy.onnx.exporter import export_for_timing
 from edgenas.errors import ConfigError, MeasurementError
 from edgenas.files import read_jsonl
 from edgenas.latency.device import Device, DeviceRun, dump_device, load_device
+from edgenas.profiling.device_probe import probe_device
 from edgenas.profiling.measurement import PROCESSES, to_identity
 from edgenas.profiling.session import measure_networks
 from edgenas.profiling.transport import Job
@@ -117,8 +117,8 @@ def with_a_broken_package(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (without_playwright, r"needs playwright.*pip install 'edgenas\[browser\]'"),
         (without_chromium, r"needs Chromium.*none on the PATH.*apt-get install chromium.*run\.chromium"),
         (without_runtime, r"needs onnxruntime-web.*npm install onnxruntime-web.*run\.onnxruntime_web"),
-        (with_an_old_runtime, r"wanted onnxruntime-web 1\.22 or newer, got 1\.17\.3: npm install"),
-        (with_another_package, "wanted the package onnxruntime-web, got 'left-pad'"),
+        (with_an_old_runtime, r"expected onnxruntime-web 1\.22 or newer, got 1\.17\.3: npm install"),
+        (with_another_package, "expected the package onnxruntime-web, got 'left-pad'"),
         (with_half_a_package, r"lacks dist/ort-wasm-simd-threaded\.wasm: npm install"),
         (with_a_broken_package, r"package\.json cannot be read"),
     ],
@@ -132,13 +132,16 @@ def test_what_is_missing_is_named_with_what_to_do(
 
 
 def test_places_in_a_device_file_that_hold_nothing_are_named(there: Path) -> None:
-    for field, message in (("chromium", "/no/thing is no program"), ("onnxruntime_web", "/no/thing holds no package")):
+    for field, message in (
+        ("chromium", "/no/thing is not a program"),
+        ("onnxruntime_web", "/no/thing holds no package"),
+    ):
         with pytest.raises(ConfigError, match=message):
             find_browser(IN_BROWSER.model_copy(update={field: Path("/no/thing")}))
 
 
 def test_a_program_that_is_no_browser_is_noticed(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--version says 'cat 9\.1.*: is it Chromium"):
+    with pytest.raises(ConfigError, match=r"--version printed 'cat 9\.1.*: is it Chromium"):
         browser_version(make_program(tmp_path / "chromium", "cat 9.1"))
     with pytest.raises(ConfigError, match="is it Chromium"):
         browser_version(tmp_path)
@@ -147,7 +150,7 @@ def test_a_program_that_is_no_browser_is_noticed(tmp_path: Path) -> None:
 def test_a_browser_is_described_by_the_machine_it_runs_on(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     monkeypatch.setattr("edgenas.latency.device.usable_cores", lambda: 2)
-    device = probe_elsewhere("web", 2, "int8", on="browser", probed=None)
+    device = probe_device("web", 2, "int8", on="browser")
     assert device.run == DeviceRun(transport="browser", provider="wasm", threads=2, spinning=True, precision="int8")
     assert device.description == "probed; onnxruntime-web 1.30.0 in Chromium 141.0.7390.54"
     identity = to_identity(device, "1.30.0+chromium141", 1)
@@ -174,7 +177,7 @@ def honest(model: Path, index: int, **changes: Any) -> dict[str, Any]:
     }
 
 
-def test_rows_from_a_page_are_believed_in_printable_parts_only(
+def test_only_printable_parts_of_rows_from_a_page_are_stored(
     there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands = []
@@ -206,7 +209,7 @@ def test_rows_of_another_provider_are_refused(there: Path, tmp_path: Path, monke
 
     monkeypatch.setattr(local, "_run", timer)
     device = Device(name="web", cpu="c", os="o", run=IN_BROWSER)
-    with pytest.raises(MeasurementError, match="provider is 'cpu', wanted 'wasm'"):
+    with pytest.raises(MeasurementError, match="provider is 'cpu', expected 'wasm'"):
         next(find_browser(IN_BROWSER).time([Job((tmp_path / "m.onnx",), 1, 0)], device))
 
 

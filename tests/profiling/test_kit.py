@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgenas.deploy.onnx.exporter import export_for_timing
 from edgenas.errors import ConfigError, EdgenasError, MeasurementError, Packed, UserError
 from edgenas.latency.device import Device, probe
-from edgenas.profiling.kit import WEIGHTS, Wanted, kit_name, share_weights, write_kit
+from edgenas.profiling.kit import WEIGHTS, ExpectedRows, kit_name, share_weights, write_kit
 from edgenas.profiling.transport import Job
 from edgenas.profiling.transports.offline import OfflineTransport, read_results
 from edgenas.space.loading import load_space
@@ -231,7 +231,7 @@ def test_rows_that_nobody_asked_for_are_passed_over_and_false_ones_refused(tmp_p
         list(OfflineTransport(results=results).time(asked, HERE))
     false = json.dumps({"schema_version": 1, "benchmark_info": info | {"threads": 1}, "latency_ms": {}})
     results = results_zip(tmp_path / "results.zip", GOOD, ("rows.jsonl", false))
-    with pytest.raises(MeasurementError, match="provider is nothing, wanted 'cpu'"):
+    with pytest.raises(MeasurementError, match="provider is nothing, expected 'cpu'"):
         list(OfflineTransport(results=results).time(asked, HERE))
 
 
@@ -239,20 +239,20 @@ def test_a_model_named_twice_in_a_job_gets_its_row_in_both_places(tmp_path) -> N
     one = make_model(tmp_path / "1.onnx", 1)
     twin = tmp_path / "twin.onnx"
     twin.write_bytes(one.read_bytes())
-    wanted = Wanted([Job((one, twin), 1, 0)], HERE.run)
+    expected = ExpectedRows([Job((one, twin), 1, 0)], HERE.run)
     error = {
         "schema_version": 1,
         "benchmark_info": {"model": kit_name(one), "seed": 0, "rounds": 1},
         "error": "\x1b[2J",
     }
-    assert [(timed.job, timed.model) for timed in wanted.believe(error)] == [(0, 0), (0, 1)]
-    assert wanted.believe(error) == []
-    assert wanted.missing() == []
+    assert [(timed.job, timed.model) for timed in expected.accept(error)] == [(0, 0), (0, 1)]
+    assert expected.accept(error) == []
+    assert expected.missing() == []
 
 
 def test_a_kit_for_the_connection_holds_no_more_than_the_timer_needs(tmp_path) -> None:
     stream = io.BytesIO()
-    write_kit(stream, Wanted(jobs(tmp_path), HERE.run), HERE, readme=False)
+    write_kit(stream, ExpectedRows(jobs(tmp_path), HERE.run), HERE, readme=False)
     names = zipfile.ZipFile(stream).namelist()
     assert sorted(name for name in names if not name.startswith("models/")) == ["bench.py", "jobs.json"]
     assert len(names) == len(set(names)) == 2 + 3 + 1

@@ -9,7 +9,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import onnx
@@ -33,10 +33,10 @@ from edgenas.profiling.measurement import (
 from edgenas.profiling.session import PROCESSES, measure_networks, profile
 from edgenas.profiling.timer_rows import validate_rows
 from edgenas.profiling.timing_plan import Plan, make_plan
-from edgenas.profiling.transport import installed_runtime
-from edgenas.profiling.transports import local
-from edgenas.profiling.transports.local import run_bench
+from edgenas.profiling.transport import Job, installed_runtime
+from edgenas.profiling.transports.local import LocalTransport, run_bench
 from edgenas.space.loading import load_space
+from edgenas.testing import FakeTransport
 
 SPACE = load_space(Path(__file__).parents[1] / "latency" / "small_space.yaml")
 DEVICE = Device(name="bench", cpu="c", os="o")
@@ -60,26 +60,31 @@ def bench_row(index: int, p50: float = 0.05, version: str | None = None) -> dict
     }
 
 
-class FakeBench:
-    """Stands in for run_bench: times every model at 50 µs and remembers how many it was given."""
+@dataclass
+class Bench(FakeTransport):
+    """Times every model at about 50 µs.
 
-    def __init__(self, version: str | None = None, fail_after: int | None = None, unable: str = "nothing") -> None:
-        self.version, self.fail_after, self.unable = version, fail_after, unable
-        self.timed: list[int] = []
+    Attributes:
+        cut_after: processes after which the power fails.
+    """
 
-    def __call__(self, models, run, *, rounds, seed, progress=None):
-        if self.fail_after is not None and len(self.timed) >= self.fail_after:
+    cut_after: int = 10**6
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.latency_us = self.about_50_us
+        self.warnings = lambda job: ["loud"]
+
+    def about_50_us(self, model: Path, job: Job) -> float:
+        if len(self.timed) > self.cut_after:
             raise MeasurementError("power cut")
-        self.timed.append(len(models))
-        if progress:
-            progress(1, 1)
-        return [self.row(index, model, seed) for index, model in enumerate(models)]
-
-    def row(self, index: int, model: Path, seed: int) -> dict:
-        if self.unable in model.name:
-            return {"schema_version": 1, "benchmark_info": {"index": index}, "error": "no kernel for it"}
         # A time of its own for every model and process, so that mixing them up shows.
-        return bench_row(index, 0.05 + zlib.crc32(f"{model.name} {seed}".encode()) % 1000 / 1e6, self.version)
+        return 50 + zlib.crc32(f"{model.name} {job.seed}".encode()) % 1000 / 1e3
+
+    @property
+    def counts(self) -> list[int]:
+        """Models that each process timed."""
+        return [len(job.models) for _, job in self.timed]
 
 
 def fake_export(named, folder: Path, progress=None) -> dict[str, Path]:
@@ -88,15 +93,14 @@ def fake_export(named, folder: Path, progress=None) -> dict[str, Path]:
     return {name: folder / f"{name}.onnx" for name in named}
 
 
-def run_profile(monkeypatch, folder: Path, bench: FakeBench, plan: Plan = PLAN, **changes) -> LatencyTable:
-    monkeypatch.setattr(local, "run_bench", bench)
+def run_profile(folder: Path, bench: Bench, plan: Plan = PLAN, **changes) -> LatencyTable:
     options = {"export": fake_export, "exporter_version": 1, "rounds": 4, "seed": 0, "folder": folder} | changes
-    return profile(SPACE, plan, 10, DEVICE, **options)
+    return profile(SPACE, plan, 10, DEVICE, transport=bench, **options)
 
 
-def test_a_profile_holds_every_block_and_network_once(monkeypatch, tmp_path) -> None:
+def test_a_profile_holds_every_block_and_network_once(tmp_path) -> None:
     seen = []
-    table = run_profile(monkeypatch, tmp_path, FakeBench(), progress=lambda *step: seen.append(step))
+    table = run_profile(tmp_path, Bench(), progress=lambda *step: seen.append(step))
     assert set(table.blocks()) == {block.key for block in PLAN.blocks}
     assert {row.key for row in table.networks(SPACE.structure_id, 10)} == {arch.id for arch in PLAN.networks}
     assert LatencyTable.load(tmp_path).identity == table.identity
@@ -105,64 +109,64 @@ def test_a_profile_holds_every_block_and_network_once(monkeypatch, tmp_path) -> 
     assert {label for label, _, _ in seen} == {"exporting", "measuring"}
 
 
-def test_the_call_overhead_is_subtracted_from_blocks_alone(monkeypatch, tmp_path) -> None:
-    table = run_profile(monkeypatch, tmp_path, FakeBench())
-    assert [row.p50_us for row in table.blocks().values()] == pytest.approx([48.0] * len(PLAN.blocks), abs=1.001)
+def test_the_call_overhead_is_subtracted_from_blocks_alone(tmp_path) -> None:
+    table = run_profile(tmp_path, Bench())
+    assert [row.p50_us for row in table.blocks().values()] == pytest.approx([49.5] * len(PLAN.blocks), abs=1.001)
     assert [row.p50_us for row in table.networks(SPACE.structure_id, 10)] == pytest.approx([50.0] * 3, abs=1.001)
-    assert table.circumstances["call_overhead_us"] == pytest.approx(2.0)
+    assert table.circumstances["call_overhead_us"] == pytest.approx(0.5)
 
 
-def test_what_is_measured_is_not_measured_again(monkeypatch, tmp_path) -> None:
-    first, second = FakeBench(), FakeBench()
-    run_profile(monkeypatch, tmp_path, first, Plan(PLAN.blocks[:10], PLAN.networks[:1]))
-    table = run_profile(monkeypatch, tmp_path, second)
-    assert first.timed == [11] * PROCESSES
-    assert second.timed == [len(PLAN.blocks) + len(PLAN.networks) - 11] * PROCESSES
+def test_what_is_measured_is_not_measured_again(tmp_path) -> None:
+    first, second = Bench(), Bench()
+    run_profile(tmp_path, first, Plan(PLAN.blocks[:10], PLAN.networks[:1]))
+    table = run_profile(tmp_path, second)
+    assert first.counts == [11] * PROCESSES
+    assert second.counts == [len(PLAN.blocks) + len(PLAN.networks) - 11] * PROCESSES
     assert len(table.rows) == len(PLAN.blocks) + len(PLAN.networks)
 
 
 @pytest.mark.parametrize("processes", [1, 5, PROCESSES, PROCESSES + 3])
 def test_a_session_goes_on_after_the_last_process_that_ended(monkeypatch, tmp_path, processes) -> None:
     monkeypatch.setattr(session, "MODELS_PER_PROCESS", 20)
-    undisturbed, everything = FakeBench(), len(PLAN.blocks) + len(PLAN.networks)
-    table = run_profile(monkeypatch, tmp_path / "straight", undisturbed)
+    undisturbed, everything = Bench(), len(PLAN.blocks) + len(PLAN.networks)
+    table = run_profile(tmp_path / "straight", undisturbed)
     with pytest.raises(MeasurementError, match="power cut"):
-        run_profile(monkeypatch, tmp_path / "cut", FakeBench(fail_after=processes))
-    rest = FakeBench()
-    resumed = run_profile(monkeypatch, tmp_path / "cut", rest)
-    assert rest.timed == undisturbed.timed[processes:]
-    assert sum(undisturbed.timed) == PROCESSES * everything
+        run_profile(tmp_path / "cut", Bench(cut_after=processes))
+    rest = Bench()
+    resumed = run_profile(tmp_path / "cut", rest)
+    assert rest.counts == undisturbed.counts[processes:]
+    assert sum(undisturbed.counts) == PROCESSES * everything
     assert resumed.rows == table.rows
     assert len(read_jsonl(tmp_path / "cut" / "rows.jsonl")) == PROCESSES * everything
     assert not list((tmp_path / "cut").glob(".*"))
 
 
-def test_a_kill_in_the_middle_of_writing_rows_loses_only_those(monkeypatch, tmp_path) -> None:
-    table = run_profile(monkeypatch, tmp_path / "straight", FakeBench())
-    run_profile(monkeypatch, tmp_path / "cut", FakeBench())
+def test_a_kill_in_the_middle_of_writing_rows_loses_only_those(tmp_path) -> None:
+    table = run_profile(tmp_path / "straight", Bench())
+    run_profile(tmp_path / "cut", Bench())
     path = tmp_path / "cut" / "rows.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:-7]) + lines[-7][:100])
-    rest = FakeBench()
-    assert run_profile(monkeypatch, tmp_path / "cut", rest).rows == table.rows
-    assert rest.timed == [7]
+    rest = Bench()
+    assert run_profile(tmp_path / "cut", rest).rows == table.rows
+    assert rest.counts == [7]
 
 
-def test_a_model_that_the_device_cannot_run_is_named_and_the_others_are_kept(monkeypatch, tmp_path) -> None:
+def test_a_model_that_the_device_cannot_run_is_named_and_the_others_are_kept(tmp_path) -> None:
     everything, network = len(PLAN.blocks) + len(PLAN.networks), PLAN.networks[1].id
     with pytest.raises(
         MeasurementError, match=rf"cannot run 1 of {everything} models:\n  network {network}: no kernel"
     ):
-        run_profile(monkeypatch, tmp_path, unable := FakeBench(unable=network))
-    assert unable.timed == [everything] + [everything - 1] * (PROCESSES - 1)
-    mended = FakeBench()
-    table = run_profile(monkeypatch, tmp_path, mended)
-    assert mended.timed == [1] * PROCESSES
+        run_profile(tmp_path, unable := Bench(unable=lambda model: "no kernel for it" if network in model.name else ""))
+    assert unable.counts == [everything] + [everything - 1] * (PROCESSES - 1)
+    mended = Bench()
+    table = run_profile(tmp_path, mended)
+    assert mended.counts == [1] * PROCESSES
     assert len(table.rows) == everything
 
 
-def test_rows_of_an_edgenas_that_kept_all_processes_together_still_count(monkeypatch, tmp_path) -> None:
-    table = run_profile(monkeypatch, tmp_path / "now", FakeBench())
+def test_rows_of_an_edgenas_that_kept_all_processes_together_still_count(tmp_path) -> None:
+    table = run_profile(tmp_path / "now", Bench())
     record = {
         "call_overhead_us": 2.0,
         "sentinel_p50_us": 100.0,
@@ -173,49 +177,47 @@ def test_rows_of_an_edgenas_that_kept_all_processes_together_still_count(monkeyp
     shared = {"schema_version": 1, "identity": asdict(table.identity), "measured_at": "2025-01-01", **record}
     for row in table.rows[:-1]:
         append_jsonl(tmp_path / "rows.jsonl", shared | {"row": asdict(row)})
-    again = FakeBench()
-    assert set(run_profile(monkeypatch, tmp_path, again).rows[:-1]) == set(table.rows[:-1])
-    assert again.timed == [1] * PROCESSES
+    again = Bench()
+    assert set(run_profile(tmp_path, again).rows[:-1]) == set(table.rows[:-1])
+    assert again.counts == [1] * PROCESSES
 
 
-def test_rows_of_another_exporter_do_not_count(monkeypatch, tmp_path) -> None:
-    run_profile(monkeypatch, tmp_path, FakeBench())
-    again = FakeBench()
-    table = run_profile(monkeypatch, tmp_path, again, exporter_version=2)
+def test_rows_of_another_exporter_do_not_count(tmp_path) -> None:
+    run_profile(tmp_path, Bench())
+    again = Bench()
+    table = run_profile(tmp_path, again, exporter_version=2)
     assert len(table.rows) == len(PLAN.blocks) + len(PLAN.networks)
-    assert again.timed == [len(table.rows)] * PROCESSES
+    assert again.counts == [len(table.rows)] * PROCESSES
     assert table.identity.exporter_version == 2
 
 
-def test_when_the_runtime_turns_out_another_everything_is_measured_with_it(monkeypatch, tmp_path) -> None:
-    run_profile(monkeypatch, tmp_path, FakeBench(), Plan(PLAN.blocks[:10], ()))
-    other = FakeBench(version="0.0.1")
-    table = run_profile(monkeypatch, tmp_path, other)
+def test_when_the_runtime_turns_out_another_everything_is_measured_with_it(tmp_path) -> None:
+    run_profile(tmp_path, Bench(), Plan(PLAN.blocks[:10], ()))
+    other = Bench(version="0.0.1")
+    table = run_profile(tmp_path, other)
     everything = len(PLAN.blocks) + len(PLAN.networks)
-    assert other.timed == [everything - 10] * PROCESSES + [10] * PROCESSES
+    assert other.counts == [everything - 10] * PROCESSES + [10] * PROCESSES
     assert table.identity.runtime_version == "0.0.1"
     assert len(table.rows) == everything
 
 
-def test_what_is_carried_to_a_device_is_told_all_at_once(monkeypatch, tmp_path) -> None:
+def test_jobs_that_are_carried_to_a_device_come_in_one_call(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(session, "MODELS_PER_PROCESS", 20)
 
-    class Carried(local.LocalTransport):
-        at_once = True
-
-        def __init__(self) -> None:
-            self.told = []
+    @dataclass
+    class Carried(Bench):
+        carried = True
+        calls: list[int] = field(default_factory=list)
 
         def time(self, jobs, device, progress=None):
-            self.told.append(len(jobs))
+            self.calls.append(len(jobs))
             yield from super().time(jobs, device, progress)
 
-    in_parts, carried = FakeBench(), FakeBench()
-    table = run_profile(monkeypatch, tmp_path / "parts", in_parts)
-    transport = Carried()
-    assert run_profile(monkeypatch, tmp_path / "carried", carried, transport=transport).rows == table.rows
-    assert transport.told == [len(in_parts.timed)]
-    assert carried.timed == in_parts.timed
+    in_parts, carried = Bench(), Carried()
+    table = run_profile(tmp_path / "parts", in_parts)
+    assert run_profile(tmp_path / "carried", carried).rows == table.rows
+    assert carried.calls == [len(in_parts.counts)]
+    assert carried.counts == in_parts.counts
 
 
 FOREIGN = {
@@ -230,13 +232,13 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("change", FOREIGN.values(), ids=FOREIGN)
-def test_a_foreign_line_among_the_rows_is_named(monkeypatch, tmp_path, change) -> None:
-    run_profile(monkeypatch, tmp_path, FakeBench())
+def test_a_foreign_line_among_the_rows_is_named(tmp_path, change) -> None:
+    run_profile(tmp_path, Bench())
     path = tmp_path / "rows.jsonl"
     first, *rest = path.read_text().splitlines()
     path.write_text("\n".join([first, json.dumps(change(json.loads(first))), *rest]) + "\n")
     with pytest.raises(TableError, match="row 2 is not a measurement"):
-        run_profile(monkeypatch, tmp_path, FakeBench())
+        run_profile(tmp_path, Bench())
 
 
 def test_a_warning_in_few_processes_does_not_stand_against_their_median() -> None:
@@ -315,7 +317,7 @@ def _with(path: str, value: object) -> dict:
         (_with("latency_ms.p50", 0), r"latency_ms\.p50 is 0"),
         (_with("latency_ms.p95", 1e-3), "do not ascend"),
         (_with("latency_ms.mean", "1"), r"latency_ms\.mean is '1'"),
-        (_with("latency_ms", None), "wanted an object"),
+        (_with("latency_ms", None), "expected an object"),
         (_with("latency_ms.max", 1e12), r"latency_ms\.max"),
         (_with("ci_p50_ms", [0.05]), "ci_p50_ms"),
         (_with("rounds_p50_ms", [True]), "rounds_p50_ms"),
@@ -323,8 +325,8 @@ def _with(path: str, value: object) -> dict:
         (_with("warnings", "none"), "warnings"),
         (_with("environment", {"runtime_version": "../../etc"}), "runtime_version"),
         (_with("environment", []), "runtime_version"),
-        (_with("benchmark_info.threads", 8), "threads is 8, wanted 1"),
-        (_with("benchmark_info.index", 7), "index 7, wanted 0 to 1"),
+        (_with("benchmark_info.threads", 8), "threads is 8, expected 1"),
+        (_with("benchmark_info.index", 7), "index 7, expected 0 to 1"),
         (_with("benchmark_info.index", 0), r"two rows for a\.onnx"),
         (_with("benchmark_info", "x"), "index nothing"),
         (_with("schema_version", 2), "upgrade edgenas"),
@@ -364,6 +366,7 @@ def test_networks_of_equal_file_names_are_timed_on_this_machine(tmp_path) -> Non
         rounds=PROCESSES,
         seed=0,
         out=tmp_path / "rows.jsonl",
+        transport=LocalTransport(),
         progress=lambda *step: steps.append(step),
     )
     assert list(found) == ["one", "two"]
@@ -375,41 +378,37 @@ def test_networks_of_equal_file_names_are_timed_on_this_machine(tmp_path) -> Non
     assert len(read_jsonl(tmp_path / "rows.jsonl")) == 2 * PROCESSES
 
 
-def test_what_is_measured_of_a_front_is_measured_again_only_for_other_files(monkeypatch, tmp_path) -> None:
+def test_what_is_measured_of_a_front_is_measured_again_only_for_other_files(tmp_path) -> None:
     networks = {name: make_model(tmp_path / name / f"{name}.onnx") for name in ("one", "two")}
     options = {"rounds": PROCESSES, "seed": 0, "out": tmp_path / "rows.jsonl"}
 
-    def measured(bench: FakeBench) -> dict[str, Measurement]:
-        monkeypatch.setattr(local, "run_bench", bench)
-        return measure_networks(networks, DEVICE, **options)
+    def measured(bench: Bench) -> dict[str, Measurement]:
+        return measure_networks(networks, DEVICE, **options, transport=bench)
 
-    first = measured(FakeBench())
+    first = measured(Bench())
     session.discount(options["out"], DEVICE)
     with pytest.raises(MeasurementError, match="power cut"):
-        measured(FakeBench(fail_after=3))
-    rest, again, other = FakeBench(), FakeBench(), FakeBench()
+        measured(Bench(cut_after=3))
+    rest, again, other = Bench(), Bench(), Bench()
     assert measured(rest) == measured(again) == first
-    assert (rest.timed, again.timed) == ([2] * (PROCESSES - 3), [])
+    assert (rest.counts, again.counts) == ([2] * (PROCESSES - 3), [])
     networks["two"].write_bytes(networks["two"].read_bytes() + b"\x32\x00")
     measured(other)
-    assert other.timed == [1] * PROCESSES
+    assert other.counts == [1] * PROCESSES
 
 
-def test_fewer_processes_share_all_rounds_and_what_they_measured_is_kept(monkeypatch, tmp_path) -> None:
+def test_fewer_processes_share_all_rounds_and_what_they_measured_is_kept(tmp_path) -> None:
     networks = {name: make_model(tmp_path / name / f"{name}.onnx") for name in ("one", "two")}
     options = {"rounds": 2 * PROCESSES, "seed": 0, "out": tmp_path / "rows.jsonl"}
-    fewer, again, usual = FakeBench(), FakeBench(), FakeBench()
-    monkeypatch.setattr(local, "run_bench", fewer)
-    found = measure_networks(networks, DEVICE, **options, processes=3)
-    assert fewer.timed == [2, 2, 2]
+    fewer, again, usual = Bench(), Bench(), Bench()
+    found = measure_networks(networks, DEVICE, **options, processes=3, transport=fewer)
+    assert fewer.counts == [2, 2, 2]
     assert all(len(measurement.processes_p50_us) == 3 for measurement in found.values())
-    monkeypatch.setattr(local, "run_bench", again)
-    assert measure_networks(networks, DEVICE, **options, processes=3) == found
-    assert again.timed == []
+    assert measure_networks(networks, DEVICE, **options, processes=3, transport=again) == found
+    assert again.counts == []
     # Where more are wanted later, only the missing ones are made.
-    monkeypatch.setattr(local, "run_bench", usual)
-    measure_networks(networks, DEVICE, **options)
-    assert usual.timed == [2] * (PROCESSES - 3)
+    measure_networks(networks, DEVICE, **options, transport=usual)
+    assert usual.counts == [2] * (PROCESSES - 3)
 
 
 def test_a_model_that_the_timer_cannot_run_does_not_stop_the_others(tmp_path) -> None:
@@ -427,7 +426,7 @@ def test_a_network_of_an_operator_that_the_device_lacks_is_named_and_the_others_
     onnx.save(lacking, networks["r24_w8-k3e1"])
     out = tmp_path / "rows.jsonl"
     with pytest.raises(MeasurementError) as raised:
-        measure_networks(networks, DEVICE, rounds=PROCESSES, seed=0, out=out)
+        measure_networks(networks, DEVICE, rounds=PROCESSES, seed=0, out=out, transport=LocalTransport())
     said = str(raised.value).splitlines()
     assert said[0] == f"{DEVICE.name} cannot run 1 of 2 models:"
     assert said[1].startswith("  network r24_w8-k3e1: onnxruntime ")

@@ -15,17 +15,17 @@ from pathlib import Path
 
 import onnx
 import pytest
-from edgenas.profiling.place import Place, parse_place
 from loopback_ssh import LoopbackSsh, loopback_ssh, needs_sshd
 from onnx import TensorProto, helper
 
 from edgenas.errors import ConfigError, MeasurementError
 from edgenas.files import read_jsonl
 from edgenas.latency.device import Device, probe
+from edgenas.profiling import ssh_connection as connection
 from edgenas.profiling.measurement import PROCESSES
 from edgenas.profiling.session import measure_networks
+from edgenas.profiling.ssh_connection import SshPlace, parse_place
 from edgenas.profiling.transport import Job
-from edgenas.profiling.transports import ssh_connection as connection
 from edgenas.profiling.transports.ssh import SshTransport, probe_at
 
 
@@ -152,8 +152,8 @@ def test_ctrl_c_ends_the_timer_there_and_clears_up(server, tmp_path) -> None:
     (model,) = models(tmp_path)[:1]
     code = (
         "import sys; from pathlib import Path; from edgenas.latency.device import probe; "
-        "from edgenas.profiling.place import parse_place; from edgenas.profiling.transports.ssh import SshTransport; "
-        "from edgenas.profiling.transport import Job; "
+        "from edgenas.profiling.ssh_connection import parse_place; from edgenas.profiling.transport import Job; "
+        "from edgenas.profiling.transports.ssh import SshTransport; "
         f"list(SshTransport(parse_place(sys.argv[1])).time([Job((Path({str(model)!r}),), 10**6, 0)], probe(), print))"
     )
     command = [sys.executable, "-u", "-c", code, server.place()]
@@ -201,7 +201,7 @@ HONEST = f"Welcome!\nTOKEN here\nTOKEN probe {json.dumps(SAID)}\nTOKEN done"
 
 
 def ask_liar(tmp_path: Path) -> list:
-    return list(SshTransport(Place("liar")).time([Job(models(tmp_path), 1, 0)], DEVICE))
+    return list(SshTransport(SshPlace("liar")).time([Job(models(tmp_path), 1, 0)], DEVICE))
 
 
 @pytest.mark.parametrize(
@@ -245,19 +245,19 @@ def test_rows_that_no_timer_gives_are_refused(liar, tmp_path, said, message) -> 
 def test_without_a_client_its_package_is_named(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MeasurementError, match="openssh-client"):
-        probe_at(Place("pi4"))
+        probe_at(SshPlace("pi4"))
 
 
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("ssh://pi4", Place("pi4")),
-        ("ssh://pi@pi4.local:2222", Place("pi4.local", "pi", 2222)),
-        ("ssh://[fe80::1]:22", Place("fe80::1", None, 22)),
-        ("ssh://pi@pi4?python=/opt/venv/bin/python", Place("pi4", "pi", None, "/opt/venv/bin/python")),
+        ("ssh://pi4", SshPlace("pi4")),
+        ("ssh://pi@pi4.local:2222", SshPlace("pi4.local", "pi", 2222)),
+        ("ssh://[fe80::1]:22", SshPlace("fe80::1", None, 22)),
+        ("ssh://pi@pi4?python=/opt/venv/bin/python", SshPlace("pi4", "pi", None, "/opt/venv/bin/python")),
     ],
 )
-def test_places_are_read(text: str, place: Place) -> None:
+def test_places_are_read(text: str, place: SshPlace) -> None:
     assert parse_place(text) == place
 
 
@@ -270,11 +270,11 @@ def test_places_are_read(text: str, place: Place) -> None:
     ],
 )
 def test_what_is_no_place_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"wanted ssh://\[user@\]host"):
+    with pytest.raises(ConfigError, match=r"expected ssh://\[user@\]host"):
         parse_place(text)
 
 
 def test_a_password_is_refused_and_not_repeated() -> None:
-    with pytest.raises(ConfigError, match="no password is taken") as caught:
+    with pytest.raises(ConfigError, match="passwords are not supported") as caught:
         parse_place("ssh://pi:hunter2@pi4")
     assert "hunter2" not in str(caught.value)

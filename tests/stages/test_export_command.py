@@ -35,7 +35,6 @@ from edgenas.stages.profile import run_predictors
 from edgenas.stages.run_subnets import FOLDER as STATISTICS
 from edgenas.stages.summary import write_summary
 
-pytestmark = pytest.mark.usefixtures("synthetic_timer")
 INT8 = {"precision": "int8", "max_drop": 1.0, "calibration_images": 32, "quantisation_aware": "never"}
 
 INT8_HERE = Device(name="int8", cpu="c", os="o", run=DeviceRun(precision="int8"))
@@ -64,9 +63,7 @@ def run(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def everything(
-    run: Run, synthetic_timer: object, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, dict[str, Any], dict[str, bytes]]:
+def everything(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], dict[str, bytes]]:
     """A bundle with all options of an arch that was never measured, its manifest, and the run folder before."""
     before = files_below(run.folder)
     measured = {entry["arch"] for entry in run.result("verify")["front"]}

@@ -18,8 +18,6 @@ from edgenas.stages.profile import run_predictors, run_profile
 from edgenas.stages.profile_plan import profile_told
 from edgenas.stages.start import start_run
 
-pytestmark = pytest.mark.usefixtures("synthetic_timer")
-
 
 def silent(*_: object) -> None:
     """No progress."""

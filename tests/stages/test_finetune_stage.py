@@ -31,8 +31,6 @@ from edgenas.stages.finetune import NETWORKS, WEIGHTS, run_finetune, tuned_subne
 from edgenas.stages.whole_run import run_stages
 from edgenas.supernet.subnet import Subnet
 
-pytestmark = pytest.mark.usefixtures("synthetic_timer")
-
 
 def silent(*_: object) -> None:
     """No progress."""

@@ -63,7 +63,7 @@ def save(image: Image.Image, path: Path, number: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def run(synthetic_timer: object, tmp_path_factory: pytest.TempPathFactory) -> OwnRun:
+def run(tmp_path_factory: pytest.TempPathFactory) -> OwnRun:
     cwd = tmp_path_factory.mktemp("own images")
     for split, count in (("train", 110), ("test", 30)):
         for label, name in enumerate(CLASSES):

@@ -1,4 +1,4 @@
-"""Devices that run int8: what is timed, chosen and handed over for them is int8's. The timer is made up here."""
+"""Devices that run int8: what is timed, chosen and handed over for them is int8's. Measurements are synthetic."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_local import fake_local
 from hypothesis import given
 from hypothesis import strategies as st
 from isas import report_isa
 from small_run import SmallRun
-from synthetic_timer import SyntheticTimer
 from typer.testing import CliRunner
 
 from edgenas.cli.commands import app
@@ -27,7 +27,8 @@ from edgenas.errors import ConfigError, InfeasibleError, RunFolderError, TableEr
 from edgenas.files import read_json, read_jsonl, read_yaml, write_json
 from edgenas.latency.table import LatencyTable
 from edgenas.profiling.measurement import PROCESSES
-from edgenas.profiling.transports import local
+from edgenas.profiling.transport import Job
+from edgenas.profiling.transports.local import KIND as LOCAL
 from edgenas.report.writing import write_report
 from edgenas.runs.folder import Run, open_run
 from edgenas.runs.run_devices import resolve_devices, run_devices, write_devices
@@ -40,6 +41,7 @@ from edgenas.stages.profile import run_profile
 from edgenas.stages.search import run_search
 from edgenas.stages.summary import write_summary
 from edgenas.stages.verify import run_verify
+from edgenas.testing import FakeTransport, graph_latency_us
 
 INT8 = {"device": "here", "precision": "int8"}
 RECIPE = "qdq-u8s8-pc-fp32ends-v1"
@@ -77,16 +79,35 @@ def vnni() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def timer() -> SyntheticTimer:
-    return SyntheticTimer()
+class Recorder:
+    """A synthetic device in place of this machine that describes the models it is given."""
+
+    def __init__(self) -> None:
+        self.device = FakeTransport(self._latency_us, instead_of=LOCAL)
+        self.models: list[tuple[str, str]] = []
+
+    def _latency_us(self, model: Path, job: Job) -> float:
+        metadata = model_metadata(model)
+        recipe = metadata.get("quantiser_recipe")
+        kind = metadata["arch"].split()[0] if "for_timing" in metadata else "deployed"
+        self.models.append((kind, parse_recipe(recipe).latency_id if recipe else "none"))
+        return graph_latency_us(model, job)
+
+    def count(self) -> Counter[tuple[str, str, str]]:
+        """Precision, kind (block, network or deployed) and recipe of the models that were timed."""
+        precisions = [run.precision for run, job in self.device.timed for _ in job.models]
+        return Counter((precision, *model) for precision, model in zip(precisions, self.models, strict=True))
 
 
 @pytest.fixture(scope="module")
-def both(small_run: SmallRun, timer: SyntheticTimer, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture(scope="module")
+def both(small_run: SmallRun, recorder: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A whole run for one machine in both precisions."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "run_bench", timer)
+    with fake_local(recorder.device):
         return whole(run_on(small_run, tmp_path_factory.mktemp("int8") / "both", "here", INT8))
 
 
@@ -137,8 +158,8 @@ def test_what_a_device_may_not_be_is_named_with_its_place(device: Any, message: 
 # ---------------------------------------------------------------- what is timed
 
 
-def test_int8_devices_time_int8_files_of_one_recipe_and_fp32_devices_none(both: Run, timer: SyntheticTimer) -> None:
-    asked = Counter(timer.given)
+def test_int8_devices_time_int8_files_of_one_recipe_and_fp32_devices_none(both: Run, recorder: Recorder) -> None:
+    asked = recorder.count()
     for kind in ("block", "network"):
         assert asked["int8", kind, RECIPE] == asked["fp32", kind, "none"] > 0
         assert asked["int8", kind, "none"] == asked["fp32", kind, RECIPE] == 0
@@ -183,15 +204,13 @@ def test_the_front_is_measured_in_the_files_that_each_device_runs(both: Run) -> 
         assert metadata["source_sha256"] in by_precision["here"]
 
 
-def test_a_run_of_int8_devices_only_compares_graph_variants_in_fp32(
-    small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    timer = SyntheticTimer()
-    monkeypatch.setattr(local, "run_bench", timer)
-    run = run_on(small_run, tmp_path / "run", INT8)
-    variant = choose_variant(run, 10, quiet)
+def test_a_run_of_int8_devices_only_compares_graph_variants_in_fp32(small_run: SmallRun, tmp_path: Path) -> None:
+    recorder = Recorder()
+    with fake_local(recorder.device):
+        run = run_on(small_run, tmp_path / "run", INT8)
+        variant = choose_variant(run, 10, quiet)
     assert variant == read_json(run.folder / FILE)["graph_variant"]
-    assert {(precision, recipe) for precision, _, recipe in timer.given} == {("fp32", "none")}
+    assert {(precision, recipe) for precision, _, recipe in recorder.count()} == {("fp32", "none")}
 
 
 @pytest.mark.parametrize(
@@ -245,8 +264,7 @@ def test_networks_are_reported_and_ranked_by_what_is_deployed(both: Run) -> None
     assert f"{100 * chosen['deployed_top1']:.1f}" in (both.folder / "report" / "report.md").read_text()
 
 
-def reverified(run: Run, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.setattr(local, "run_bench", SyntheticTimer())
+def reverified(run: Run) -> dict[str, Any]:
     run.result_path("verify").unlink()
     run_verify(run, quiet)
     return run.result("verify")
@@ -261,14 +279,14 @@ def rescored(run: Run, scores: Callable[[int], float]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def test_what_loses_too_much_in_int8_is_dropped_with_that_reason(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_loses_too_much_in_int8_is_dropped_with_that_reason(copy: Run) -> None:
     limit = {"export": copy.config.export.model_copy(update={"max_drop": 0.02})}
     run = Run(copy.folder, copy.config.model_copy(update=limit), copy.space)
     fp32 = [row["fp32_top1"] for row in read_jsonl(run.folder / front_int8.ROWS)]
     assert len(fp32) > 1
     # The most accurate one comes last.
     rescored(run, lambda number: fp32[number] - (0.05 if number == len(fp32) - 1 else 0.01))
-    verified = reverified(run, monkeypatch)
+    verified = reverified(run)
     lost = verified["front"][-1]
     assert lost["dropped_because"].startswith("int8 loses 5.00 points of validation top-1")
     assert verified["chosen"] != lost["arch"]
@@ -276,7 +294,7 @@ def test_what_loses_too_much_in_int8_is_dropped_with_that_reason(copy: Run, monk
     assert verified["chosen"] in {entry["arch"] for entry in others}
     rescored(run, lambda number: 0.0)
     with pytest.raises(InfeasibleError, match=r"int8 loses .* a greater export\.max_drop"):
-        reverified(run, monkeypatch)
+        reverified(run)
 
 
 # ---------------------------------------------------------------- what is handed over
@@ -328,7 +346,6 @@ def test_what_was_quantised_before_a_kill_is_not_quantised_again(copy: Run, monk
         return quantised(*arguments, **named)
 
     monkeypatch.setattr(front_int8, "quantised", counted)
-    monkeypatch.setattr(local, "run_bench", SyntheticTimer())
     with pytest.raises(KeyboardInterrupt):
         run_verify(copy, quiet)
     assert not copy.done("verify")
@@ -343,11 +360,11 @@ def test_what_was_quantised_before_a_kill_is_not_quantised_again(copy: Run, monk
     assert copy.result("verify") == before
 
 
-def test_a_row_that_is_none_of_ours_is_named(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_is_none_of_ours_is_named(copy: Run) -> None:
     with open(copy.folder / front_int8.ROWS, "a") as stream:
         stream.write('{"model": "../outside.onnx"}\n')
     with pytest.raises(RunFolderError, match=r"int8\.jsonl, row \d+: .*delete that line"):
-        reverified(copy, monkeypatch)
+        reverified(copy)
 
 
 def test_devices_are_kept_as_they_are_run(both: Run) -> None:

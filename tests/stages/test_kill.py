@@ -1,6 +1,6 @@
 """kill -9 at any moment, then the same command again: it ends with the front of an undisturbed run.
 
-The undisturbed run is the one that other tests look at; its measurements are replayed.
+The undisturbed run is the one that other tests look at. Its device is synthetic, and gives every run the same times.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ PACE, CHECKPOINTS = 0.05, 0.2
 class Victim:
     """A run that is begun, killed, and gone on with."""
 
-    def __init__(self, small_run: SmallRun, cwd: Path) -> None:
+    def __init__(self, cwd: Path) -> None:
         (cwd / "tiny-16.yaml").write_text(SMALL_SPACE)
         (cwd / "small.yaml").write_text(SMALL_CONFIG)
-        self.recorded, self.cwd, self.folder = small_run.folder, cwd, cwd / "runs" / "small"
+        self.cwd, self.folder = cwd, cwd / "runs" / "small"
 
     def killed(self, due: Callable[[], bool]) -> bool:
         """Begin or go on, until it is due."""
@@ -39,7 +39,7 @@ class Victim:
 
     def _start(self) -> subprocess.Popen[bytes]:
         log = self.cwd / "log"
-        return start(self.recorded, "run", "small.yaml", cwd=self.cwd, pace=PACE, checkpoints=CHECKPOINTS, log=log)
+        return start("run", "small.yaml", cwd=self.cwd, pace=PACE, checkpoints=CHECKPOINTS, log=log)
 
 
 def rows_of(path: Path) -> int:
@@ -57,7 +57,7 @@ APPENDED = (
 
 def test_killed_in_every_stage_a_run_ends_with_the_undisturbed_front(small_run: SmallRun, tmp_path: Path) -> None:
     draw = random.Random(3)
-    victim, killed_in = Victim(small_run, tmp_path), set()
+    victim, killed_in = Victim(tmp_path), set()
     for name in APPENDED:
         rows = 1 + int(draw.random() * 0.8 * rows_of(small_run.folder / name))
         assert victim.killed(lambda path=victim.folder / name, rows=rows: rows_of(path) >= rows)
@@ -71,7 +71,7 @@ def test_killed_in_every_stage_a_run_ends_with_the_undisturbed_front(small_run: 
 @pytest.mark.slow
 def test_killed_at_random_moments_a_run_ends_with_the_undisturbed_front(small_run: SmallRun, tmp_path: Path) -> None:
     draw = random.Random(0)
-    victim = Victim(small_run, tmp_path)
+    victim = Victim(tmp_path)
     # Each time it lives a little longer, so that every part of the run sees its end coming.
     seconds, kills = 1.0, 0
     while victim.killed(after(draw.uniform(0.5, 1) * seconds)):

@@ -35,7 +35,7 @@ class Victim:
     """A copy of a finished run whose network is fine-tuned by the command line."""
 
     def __init__(self, small_run: SmallRun, cwd: Path) -> None:
-        self.recorded, self.cwd = small_run.folder, cwd
+        self.cwd = cwd
         self.folder = shutil.copytree(small_run.folder, cwd / "run")
 
     @property
@@ -53,7 +53,7 @@ class Victim:
     def begin(self, checkpoints: float) -> subprocess.Popen[bytes]:
         (self.cwd / "log").unlink(missing_ok=True)
         words = ("finetune", str(self.folder), "--epochs", str(EPOCHS))
-        return start(self.recorded, *words, cwd=self.cwd, pace=0.0, checkpoints=checkpoints, log=self.cwd / "log")
+        return start(*words, cwd=self.cwd, pace=0.0, checkpoints=checkpoints, log=self.cwd / "log")
 
     def finish(self) -> tuple[dict[str, Any], bytes]:
         """What it found, but for the clock, and its weights."""

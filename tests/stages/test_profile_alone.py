@@ -14,7 +14,6 @@ from edgenas.latency.table import LatencyTable
 SHORT = ("--set", "profile.networks=10", "--set", "profile.rounds=8", "--set", "export.graph_variant=direct")
 
 
-@pytest.mark.usefixtures("synthetic_timer")
 def test_a_space_and_a_number_of_classes_are_enough(tmp_path: Path) -> None:
     (tmp_path / "tiny-16.yaml").write_text(SMALL_SPACE)
     done = edgenas("profile", "tiny-16.yaml", "--classes", "7", *SHORT, cwd=tmp_path)

@@ -23,7 +23,6 @@ from edgenas.stages.export import export_bundle
 from edgenas.stages.qat_finetuning import FineTuning, tuning_due
 from edgenas.supernet.subnet import Subnet
 
-pytestmark = pytest.mark.usefixtures("synthetic_timer")
 STEPS = 12
 
 

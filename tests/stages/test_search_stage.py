@@ -73,7 +73,7 @@ def test_killed_while_it_scores_a_search_ends_as_undisturbed(
     log, path = tmp_path / "log", victim.folder / EVALUATIONS
 
     def go_on() -> subprocess.Popen[bytes]:
-        return start(small_run.folder, "search", str(victim.folder), cwd=tmp_path, pace=0.0, checkpoints=1.0, log=log)
+        return start("search", str(victim.folder), cwd=tmp_path, pace=0.0, checkpoints=1.0, log=log)
 
     for rows in kills_at:
         assert kill_when(go_on(), lambda rows=rows: rows_of(path) >= rows)
@@ -118,7 +118,6 @@ def test_more_evaluations_are_asked_for_on_the_command_line(
     assert "whose config is settled" in refused.stderr
 
 
-@pytest.mark.usefixtures("synthetic_timer")
 def test_a_run_folder_goes_on_where_its_config_would(small_run: SmallRun, tmp_path: Path) -> None:
     run = copied_run(small_run, tmp_path / "run")
     done = edgenas("run", str(run.folder), "--json", cwd=tmp_path)

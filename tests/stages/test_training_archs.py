@@ -27,7 +27,6 @@ from edgenas.stages.training_archs import FILE, known_pool
 from edgenas.stages.whole_run import run_stages
 from edgenas.studies.ranking_design import run_design
 
-pytestmark = pytest.mark.usefixtures("synthetic_timer")
 WITHIN = ("train.recipe=within-budgets", "train.subnets_per_step=2", "budgets=[macs=0.25M]", *SHORT[1::2])
 
 
@@ -39,7 +38,7 @@ def begun(cwd: Path, *overrides: str) -> Run:
 
 
 @pytest.fixture(scope="module")
-def whole(synthetic_timer: object, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = begun(tmp_path_factory.mktemp("within"))
     run_stages(run, quiet)
     return open_run(run.folder)

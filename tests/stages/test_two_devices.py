@@ -86,7 +86,7 @@ def test_killed_while_it_quantises_a_run_for_both_precisions_ends_as_undisturbed
 
     def go_on() -> subprocess.Popen[bytes]:
         cwd = tmp_path / "victim"
-        return start(undisturbed, *BOTH, "here-int8=40ms", cwd=cwd, pace=0.05, checkpoints=0.2, log=log)
+        return start(*BOTH, "here-int8=40ms", cwd=cwd, pace=0.05, checkpoints=0.2, log=log)
 
     assert kill_when(go_on(), lambda: rows.exists() and rows.read_bytes().count(b"\n") == 2)
     kept = rows.read_bytes()

@@ -135,7 +135,6 @@ def test_the_command_trains_in_a_group_and_one_process_writes(tmp_path: Path) ->
     assert [process.returncode for process in again] == [0, 0], again[0].stderr
 
 
-@pytest.mark.usefixtures("synthetic_timer")
 def test_a_group_trains_one_pool_once_latencies_are_known(tmp_path: Path) -> None:
     (tmp_path / "tiny-16.yaml").write_text(SMALL_SPACE)
     within = SMALL_CONFIG.replace("recipe: sandwich, epochs: 3", "epochs: 1") + "budgets: [macs=0.25M]\n"
