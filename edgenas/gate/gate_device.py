@@ -35,7 +35,7 @@ def reached_device(manifest: Mapping[str, Any], name: str, transports: Transport
     if access.place is None and not (access.kit or access.results):
         device = _without_place(device, transports)
     transports.check_kits([device])
-    reached = transports.as_reached(device)
+    reached = transports.kind(device).as_reached(device)
     if reached.run.runtime != device.run.runtime:
         raise ConfigError(
             f"--on {access.place}: the bundle states the latency of {device.run.runtime} on {device.name}, not of "

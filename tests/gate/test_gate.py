@@ -190,7 +190,7 @@ def test_devices_that_the_bundle_is_not_for_are_refused(bundle: Path, tmp_path: 
         gate(bundle, asked("pi4=8ms"))
     with pytest.raises(ConfigError, match="once for each"):
         gate(bundle, asked("pi4=8ms", device="here"))
-    with pytest.raises(ConfigError, match="'pi4' is no device"):
+    with pytest.raises(ConfigError, match="'pi4' is not a device"):
         gate(bundle, asked("8ms", reach=TransportRegistry().with_options(["pi4=ssh://pi4"])))
     with pytest.raises(ConfigError, match="that here measures, but no device measures energy yet"):
         gate(bundle, asked("energy_uj=1J"))
