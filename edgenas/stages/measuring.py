@@ -83,7 +83,7 @@ def measure_session(
             progress=lambda _, done, total: progress(label, done, total),
         )
 
-    while not transport.at_once and (count := len(_sentinels_us(run, device))) + 1 < least_sessions:
+    while not transport.carried and (count := len(_sentinels_us(run, device))) + 1 < least_sessions:
         file = {f"session {count}": next(iter(files.values()))}
         keep_session(run, device, digest(file), measure(file, out.with_name(f"{device}-session-{count}.jsonl")))
     last = next((row for row in reversed(sessions(run, device)) if row.files == key), None)
