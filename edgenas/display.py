@@ -23,8 +23,9 @@ from rich.text import Text
 
 from edgenas.budget import parse_budget
 from edgenas.deploy.bundle.manifest import deployed_latency
-from edgenas.deploy.bundle.shipped_wording import VERDICT_WORDS, accuracy_sentence, latency_sentences, milliseconds
+from edgenas.deploy.bundle.shipped_wording import VERDICT_WORDS, accuracy_sentence, latency_sentences
 from edgenas.markup import visible
+from edgenas.quantities import milliseconds
 
 WIDTH = 80
 BETWEEN = 2

@@ -18,11 +18,16 @@ COUNT_PREFIXES = ("", "k", "M", "G", "T")
 ENERGY_PREFIXES = ("µJ", "mJ", "J")
 
 
-def format_milliseconds(value_us: float) -> str:
-    """Return microseconds as milliseconds with three or four figures: `0.412 ms`, `12.35 ms`, `123.4 ms`."""
+def milliseconds(value_us: float) -> str:
+    """Return microseconds as milliseconds with three or four figures and no unit: `0.412`, `12.35`, `123.4`."""
     value = value_us / 1e3
     decimals = 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
-    return f"{value:.{decimals}f} ms"
+    return f"{value:.{decimals}f}"
+
+
+def format_milliseconds(value_us: float) -> str:
+    """Return microseconds as milliseconds with three or four figures: `0.412 ms`, `12.35 ms`, `123.4 ms`."""
+    return f"{milliseconds(value_us)} ms"
 
 
 def format_percent(fraction: float) -> str:

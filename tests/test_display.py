@@ -6,9 +6,9 @@ import pytest
 from rich.console import Console
 
 from edgenas import display
-from edgenas.deploy.bundle.shipped_wording import milliseconds
 from edgenas.display import ProgressDisplay, fold, print_int8, print_table, say
 from edgenas.markup import visible
+from edgenas.quantities import milliseconds
 
 
 def test_progress_without_a_terminal_is_plain_lines_on_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
@@ -117,7 +117,7 @@ def test_names_steer_no_terminal(name: str, capsys: pytest.CaptureFixture[str]) 
 
 def test_times_stand_in_milliseconds() -> None:
     assert milliseconds(412.4) == "0.412"
-    assert milliseconds(12_345.6) == "12.346"
+    assert milliseconds(12_345.6) == "12.35"
 
 
 def test_a_table_too_wide_for_a_terminal_tells_archs_below(

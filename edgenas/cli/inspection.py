@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from edgenas.deploy.bundle.shipped_wording import milliseconds
 from edgenas.display import print_table
+from edgenas.quantities import milliseconds
 
 WIDEST = 110
 """Of prose; piped output has no width to fit into."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from edgenas.deploy.bundle.shipped_wording import milliseconds
 from edgenas.display import say
 from edgenas.latency.table import UNKNOWN, LatencyTable
 from edgenas.latency.table_check import Warning
 from edgenas.latency.table_diff import TableDiff
+from edgenas.quantities import milliseconds
 
 LISTED = 3
 """Rows listed of each finding."""

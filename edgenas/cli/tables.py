@@ -50,9 +50,9 @@ def tables_show(
     from dataclasses import asdict
     from math import isnan
 
-    from edgenas.deploy.bundle.shipped_wording import milliseconds
     from edgenas.display import print_table
     from edgenas.latency.table import find_table
+    from edgenas.quantities import milliseconds
 
     table = find_table(name)
     if as_json:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgenas.deploy.bundle.shipped_wording import VERDICT_WORDS, milliseconds
+from edgenas.deploy.bundle.shipped_wording import VERDICT_WORDS
 from edgenas.errors import UserError
+from edgenas.quantities import milliseconds
 from edgenas.report import findings
 from edgenas.report.formats import MISSING, duration, ms, percent
 from edgenas.report.load import load_run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgenas.quantities import format_bytes, format_count, format_milliseconds
+from edgenas.quantities import format_bytes, format_count, milliseconds
 
 MISSING = "–"
 
@@ -11,7 +11,7 @@ def ms(microseconds: float | None) -> str:
     """Milliseconds with three or four figures and no unit: `0.412`, `12.35`, `123.4`."""
     if microseconds is None:
         return MISSING
-    return format_milliseconds(microseconds).removesuffix(" ms")
+    return milliseconds(microseconds)
 
 
 def ms_range(interval_us: tuple[float, float] | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edgenas.deploy.bundle.shipped_wording import milliseconds
+from edgenas.quantities import milliseconds
 from edgenas.report import findings, predictor_findings
 from edgenas.report.figure import Axis, Figure, Interval, Look, ReferenceLine, Series
 from edgenas.report.formats import ms, percent

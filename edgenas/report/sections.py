@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import yaml
 
-from edgenas.deploy.bundle.shipped_wording import VERDICT_WORDS, milliseconds
+from edgenas.deploy.bundle.shipped_wording import VERDICT_WORDS
+from edgenas.quantities import milliseconds
 from edgenas.report import (
     cost_findings,
     findings,

@@ -7,10 +7,12 @@ from typing import Any
 
 import yaml
 
+from edgenas.budget import parse_budget
 from edgenas.deploy.bundle.manifest import Manifest, deployed_latency
-from edgenas.deploy.bundle.shipped_wording import latency_sentences, milliseconds, p50_text
+from edgenas.deploy.bundle.shipped_wording import latency_sentences, p50_text
 from edgenas.errors import shortened
 from edgenas.markup import markdown, markdown_sentence, name_in_sentence
+from edgenas.quantities import milliseconds
 from edgenas.training.data.preprocess import Preprocess
 
 README = """# {name}
@@ -200,7 +202,7 @@ def _found(manifest: Manifest) -> str:
     found = manifest.found
     if not found:
         return "Not recorded."
-    budgets = markdown_sentence("; ".join(found["budgets"])) or "none"
+    budgets = markdown_sentence("; ".join(parse_budget(text).words for text in found["budgets"])) or "none"
     return (
         f"Cut out of a once-for-all supernet of the space `{manifest.space}`, trained for "
         f"{found['train_seconds'] / 60:.1f} minutes. {found['evaluations']} of its subnets were scored by the strategy "

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgenas.quantities import milliseconds
+
 VERDICT_WORDS: Mapping[str | None, str] = {"within": "yes", "not significant": "not significant", "over": "no"}
 """Whether a file is within its budget, for a table's cell."""
-
-
-def milliseconds(value_us: float) -> str:
-    """Return microseconds as milliseconds with three decimals."""
-    return f"{value_us / 1e3:.3f}"
 
 
 def p50_text(latency: Mapping[str, Any]) -> str:
