@@ -1,4 +1,4 @@
-"""Once-for-all's published accuracy predictors: small networks that read an arch and tell its top-1.
+"""Once-for-all's published accuracy predictors: small networks from an architecture to its top-1.
 
 Cai et al., "Once-for-All: Train One Network and Specialize it for Efficient Deployment", ICLR 2020.
 """
@@ -10,8 +10,9 @@ import io
 import json
 import pickle
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,16 +33,17 @@ RESOLUTIONS = tuple(range(112, 225, 16))
 INPUTS = STAGES * POSITIONS * (len(KERNELS) + len(EXPANDS)) + len(RESOLUTIONS)
 KIND = "ofa-accuracy"
 HEADER = "edgenas"
-AGAIN = "wanted what `edgenas import ofa-accuracy FILE.pth` writes"
+IMPORT_ADVICE = "expected a file that `edgenas import ofa-accuracy FILE.pth` writes"
 
 
-class Facts(BaseModel):
-    """What a predictor is of, as it stands in its file's header.
+class PredictorFacts(BaseModel):
+    """The header of a predictor's file.
 
     Attributes:
-        space: structure_id of the space of its archs.
-        dataset: what its top-1 is of; `num_classes` of that.
-        source_sha256: of the published file.
+        space: structure_id of the space of its architectures.
+        dataset: name of the data set of its top-1.
+        num_classes: number of classes of that set.
+        source_sha256: digest of the published file.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
@@ -53,23 +55,23 @@ class Facts(BaseModel):
 
 
 class OFAAccuracy:
-    """A plain network of ReLU layers on one-hot kernels, expand ratios and resolution; inactive blocks are zeros.
+    """A network of ReLU layers on one-hot kernels, expand ratios and resolution; inactive blocks are zeros.
 
-    What it tells is top-1 on images held out of training, which for the published one lies 3.8 points above that
-    on ImageNet's validation set: good to rank archs by, not to quote.
+    It predicts top-1 on images held out of training. For the published predictor, this is 3.8 points above top-1 on
+    ImageNet's validation set, so it is suited to rank architectures, but not to be reported.
     """
 
-    def __init__(self, layers: Layers, facts: Facts) -> None:
+    def __init__(self, layers: Layers, facts: PredictorFacts) -> None:
         """Store the layers: weights of shape (out, in) and biases of shape (out,)."""
         self.layers = layers
         self.facts = facts
 
     @classmethod
-    def read_published(cls, path: Path, facts: Facts) -> OFAAccuracy:
-        """Read a published file, a torch state dict of alternating weights and biases; `facts` are not in it.
+    def read_published(cls, path: Path, facts: PredictorFacts) -> OFAAccuracy:
+        """Read a published file, a torch state dict of alternating weights and biases, which lacks the `facts`.
 
         Raises:
-            DataError: the file is missing or broken, or holds something else.
+            DataError: the file is missing or broken, or has other content.
         """
         import torch
 
@@ -86,10 +88,10 @@ class OFAAccuracy:
 
     @classmethod
     def load(cls, path: Path) -> OFAAccuracy:
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
-            DataError: the file is missing or broken, of a newer schema, or holds something else.
+            DataError: the file is missing or broken, of a newer schema, or has other content.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -99,18 +101,18 @@ class OFAAccuracy:
                 if value.get("kind") != KIND:
                     raise ValueError(f"its kind is {value.get('kind')!r}")
                 check_schema(value, path)
-                facts = Facts.model_validate(value)
+                facts = PredictorFacts.model_validate(value)
                 names = sorted(file.keys(), key=lambda name: (int(name.partition(".")[0]), name.endswith("bias")))
                 arrays = [file.get_tensor(name) for name in names]
         except (OSError, SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
-            said = explained(error.errors()) if isinstance(error, ValidationError) else first_line(error)
+            message = explained(error.errors()) if isinstance(error, ValidationError) else first_line(error)
             if isinstance(error, UserError):
-                raise DataError(said) from None
-            raise DataError(f"{path} is no accuracy predictor of edgenas ({said}): {AGAIN}") from None
+                raise DataError(message) from None
+            raise DataError(f"{path} is no accuracy predictor of edgenas ({message}): {IMPORT_ADVICE}") from None
         return cls(_layers(arrays, path), facts)
 
     def save(self, path: Path) -> None:
-        """Write it as safetensors, `0.weight`, `0.bias`, `1.weight`, …, with the facts as JSON in the file's header."""
+        """Write safetensors `0.weight`, `0.bias`, `1.weight`, …, with the facts as JSON in the header of the file."""
         from safetensors.numpy import save
 
         arrays = {
@@ -122,29 +124,29 @@ class OFAAccuracy:
         write_bytes(path, save(arrays, {HEADER: header}))
 
     def check_space(self, space: SearchSpace) -> None:
-        """Refuse a space that it tells nothing of.
+        """Refuse a space that the predictor does not support.
 
         Raises:
-            DataError: it is of another space, or of other resolutions.
+            DataError: the space is another one, or has other resolutions.
         """
         if self.facts.space != space.structure_id:
             raise DataError(
-                f"the accuracy predictor is of space {self.facts.space}, this one is {space.structure_id} "
-                f"({space.name}): use the space that it was made for"
+                f"the accuracy predictor is for space {self.facts.space}, got {space.structure_id} ({space.name}): "
+                "use the space that it was trained for"
             )
         unknown = sorted(set(space.resolution) - set(RESOLUTIONS))
         if unknown:
             raise DataError(
-                f"the accuracy predictor knows resolutions {', '.join(map(str, RESOLUTIONS))}, the space has "
-                f"{', '.join(map(str, unknown))}, too: narrow it, e.g. `space: {{preset: NAME, resolution: [224]}}`"
+                f"the accuracy predictor supports resolutions {', '.join(map(str, RESOLUTIONS))}, but the space also "
+                f"has {', '.join(map(str, unknown))}: narrow it, e.g. `space: {{preset: NAME, resolution: [224]}}`"
             )
 
     @one_blas_thread()
     def top1(self, archs: Sequence[Arch]) -> Floats:
-        """Predicted top-1, a fraction, shape (n,).
+        """Return predicted top-1, a fraction, shape (n,).
 
         Raises:
-            SpaceError: an arch is not one of the once-for-all MobileNetV3 spaces at 112, 128, … 224 pixels.
+            SpaceError: an architecture is not in one of the once-for-all MobileNetV3 spaces at 112, 128, … 224 pixels.
         """
         hidden = np.array([_features(arch) for arch in archs], dtype=np.float32).reshape(-1, INPUTS)
         for number, (weight, bias) in enumerate(self.layers):
@@ -152,12 +154,35 @@ class OFAAccuracy:
         return hidden[:, 0].astype(np.float64)
 
 
+@dataclass(frozen=True, eq=False)
+class PredictedAccuracy:
+    """Accuracy source: an imported predictor of once-for-all."""
+
+    predictor: OFAAccuracy
+    name: str
+    dataset: str
+    num_classes: int
+    digest: str
+
+    def top1(self, archs: Sequence[Arch]) -> Floats:
+        """Return predicted top-1, a fraction, shape (n,)."""
+        return np.clip(self.predictor.top1(archs), 0, 1)
+
+    def interval(self, archs: Sequence[Arch]) -> None:
+        """Return None: the predictor gives no interval."""
+        return
+
+    def describe(self) -> dict[str, Any]:
+        """Return the file and the data set; the file does not state the quality."""
+        return {"predictor": self.name, "sha256": self.digest, "dataset": self.dataset}
+
+
 def _layers(arrays: Sequence[npt.NDArray[np.float32]], path: Path) -> Layers:
     layers = tuple(zip(arrays[::2], arrays[1::2], strict=False))
     if not _chained(layers, len(arrays)):
         shapes = [array.shape for array in arrays]
         raise DataError(
-            f"{path}: wanted layers from {INPUTS} inputs to one output, weights and biases in turn, got {shapes}"
+            f"{path}: expected layers from {INPUTS} inputs to one output, weights and biases in turn, got {shapes}"
         )
     return layers
 
@@ -170,7 +195,7 @@ def _chained(layers: Layers, arrays: int) -> bool:
 
 
 def _features(arch: Arch) -> npt.NDArray[np.float32]:
-    """60 of kernels, 60 of expand ratios, 8 of resolutions; one-hot, in order of position."""
+    """Return one-hot features in order of position: 60 of kernels, 60 of expand ratios, 8 of resolutions."""
     kernels = np.zeros((STAGES, POSITIONS, len(KERNELS)), dtype=np.float32)
     expands = np.zeros((STAGES, POSITIONS, len(EXPANDS)), dtype=np.float32)
     resolution = np.zeros(len(RESOLUTIONS), dtype=np.float32)
@@ -182,7 +207,7 @@ def _features(arch: Arch) -> npt.NDArray[np.float32]:
                 expands[s, b, EXPANDS.index(int(block.expand))] = 1
     except (ValueError, IndexError):
         raise SpaceError(
-            f"arch {arch}: wanted one of the once-for-all MobileNetV3 spaces at "
+            f"arch {arch}: expected one of the once-for-all MobileNetV3 spaces at "
             f"{', '.join(map(str, RESOLUTIONS))} pixels"
         ) from None
     return np.concatenate([kernels.ravel(), expands.ravel(), resolution])

@@ -1,124 +1,67 @@
-"""Accuracies that no supernet of the run tells: measured by others, or by a predictor that was imported."""
+"""Accuracy sources: top-1 of architectures without a supernet of the run, published or from an imported predictor."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.accuracy.ofa_predictor import OFAAccuracy
-from edgenas.accuracy.published import AccuracyTable, MeasuredAccuracy, accuracy_table_path, load_accuracy_table
+from edgenas.accuracy.accuracy_table import accuracy_table_path, load_accuracy_table
+from edgenas.accuracy.ofa_predictor import OFAAccuracy, PredictedAccuracy
+from edgenas.accuracy.published import PublishedAccuracy, check_choices
 from edgenas.config.sections import AccuracyConfig
 from edgenas.errors import ConfigError, DataError
 from edgenas.files import user_path
-from edgenas.search.surrogate import HALF_WIDTH
 from edgenas.space.arch import Arch
 from edgenas.space.space import SearchSpace
 
 Floats = npt.NDArray[np.float64]
-TOP1 = (0.0, 1.0)
 
 
 class AccuracySource(Protocol):
-    """Tells what archs of a space are worth without a supernet."""
+    """Top-1 of the architectures of a space."""
 
     @property
     def dataset(self) -> str:
-        """What accuracies are of."""
+        """Return the name of the data set of the accuracies."""
         ...
 
     @property
     def num_classes(self) -> int:
-        """Of the dataset."""
+        """Return the number of classes of the data set."""
         ...
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the file that it is read from."""
+        """Return the SHA-256 of the file of the source."""
         ...
 
     def top1(self, archs: Sequence[Arch]) -> Floats:
-        """Expected top-1, a fraction, shape (n,)."""
+        """Return expected top-1, a fraction, shape (n,)."""
         ...
 
     def interval(self, archs: Sequence[Arch]) -> Floats | None:
-        """What top-1 lies within with probability `surrogate.COVERAGE`, shape (n, 2); of no width where measured.
+        """Return intervals of probability `surrogate.COVERAGE`, shape (n, 2), of width 0 if measured.
 
-        None where the source does not know.
+        None where the source gives no interval.
         """
         ...
 
     def describe(self) -> dict[str, Any]:
-        """What it is and how good, for the summary."""
+        """Return the identity and quality of the source for the summary."""
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class PublishedAccuracy:
-    """A table of measured archs, and a surrogate for all others."""
-
-    space: SearchSpace
-    table: AccuracyTable
-    name: str
-    dataset: str
-    num_classes: int
-    digest: str
-
-    @cached_property
-    def _fitted(self) -> MeasuredAccuracy:
-        return MeasuredAccuracy(self.space).fit(self.table)
-
-    def top1(self, archs: Sequence[Arch]) -> Floats:
-        """Expected top-1; of measured archs what was measured."""
-        return 1 - self._fitted.error(archs)
-
-    def interval(self, archs: Sequence[Arch]) -> Floats:
-        """By the surrogate's standard deviation."""
-        percent, deviation = self._fitted.predict(archs)
-        half = HALF_WIDTH * deviation
-        return np.clip(np.column_stack([percent - half, percent + half]) / 100, *TOP1)
-
-    def describe(self) -> dict[str, Any]:
-        """The surrogate's quality, leaving one measured arch out at a time; errors in points of top-1."""
-        quality = {key: value for key, value in asdict(self._fitted.quality_).items() if key != "rmse"}
-        rmse = {"rmse_points": self._fitted.quality_.rmse}
-        return {"file": self.name, "sha256": self.digest, "dataset": self.dataset, **quality, **rmse}
-
-
-@dataclass(frozen=True, eq=False)
-class PredictedAccuracy:
-    """Once-for-all's own predictor."""
-
-    predictor: OFAAccuracy
-    name: str
-    dataset: str
-    num_classes: int
-    digest: str
-
-    def top1(self, archs: Sequence[Arch]) -> Floats:
-        """As it predicts."""
-        return np.clip(self.predictor.top1(archs), *TOP1)
-
-    def interval(self, archs: Sequence[Arch]) -> None:
-        """It tells none."""
-        return
-
-    def describe(self) -> dict[str, Any]:
-        """Which it is; how good, its file does not say."""
-        return {"predictor": self.name, "sha256": self.digest, "dataset": self.dataset}
-
-
 def open_source(config: AccuracyConfig, space: SearchSpace) -> AccuracySource:
-    """What a config names as its source of accuracies, fit to be asked about a space; fitting waits for that.
+    """Open the accuracy source of a config and check it against a space; the surrogate is fitted when first used.
 
     Raises:
-        DataError: there is no such file, it is broken, or it says nothing of (parts of) the space.
+        DataError: the file is missing or broken, or lacks (parts of) the space.
         ConfigError: the number of classes is not stated, or stated differently.
     """
     path = accuracy_table_path(config.file) if config.file is not None else user_path(config.predictor or "")
@@ -126,30 +69,33 @@ def open_source(config: AccuracyConfig, space: SearchSpace) -> AccuracySource:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise DataError(f"accuracy: {path} cannot be read: {error.strerror}") from None
-    return _opened(config, space, path, digest)
+    return _open(config, space, path, digest)
 
 
 @lru_cache(maxsize=1)
-def _opened(config: AccuracyConfig, space: SearchSpace, path: Path, digest: str) -> AccuracySource:
-    """Kept, since every stage asks for it, and the surrogate takes seconds to fit."""
+def _open(config: AccuracyConfig, space: SearchSpace, path: Path, digest: str) -> AccuracySource:
+    """Open a source; the last one is cached.
+
+    Reading and fitting the shipped table of 1,474 rows takes 4 seconds, and a run opens its source in five stages.
+    """
     if config.file is None:
         predictor = OFAAccuracy.load(path)
         predictor.check_space(space)
-        classes = _classes(config, path, predictor.facts.num_classes)
+        classes = _num_classes(config, path, predictor.facts.num_classes)
         return PredictedAccuracy(predictor, str(config.predictor), predictor.facts.dataset, classes, digest)
     table = load_accuracy_table(config.file, space, config.column)
-    MeasuredAccuracy(space).check_choices(table)
-    classes = _classes(config, path, table.num_classes)
+    check_choices(space, table)
+    classes = _num_classes(config, path, table.num_classes)
     return PublishedAccuracy(space, table, config.file, table.dataset or Path(config.file).stem, classes, digest)
 
 
-def _classes(config: AccuracyConfig, path: Path, stated: int | None) -> int:
-    wanted = config.num_classes
-    if wanted is None and stated is None:
+def _num_classes(config: AccuracyConfig, path: Path, stated: int | None) -> int:
+    classes = config.num_classes or stated
+    if classes is None:
         raise ConfigError(
-            f"accuracy.num_classes: {path} does not state how many classes its accuracies are of, which the networks' "
-            "heads depend on: say it, e.g. `num_classes: 1000`"
+            f"accuracy.num_classes: {path} does not state the number of classes, which the heads of networks depend "
+            "on: set it, e.g. `num_classes: 1000`"
         )
-    if wanted is not None and stated not in (None, wanted):
-        raise ConfigError(f"accuracy.num_classes is {wanted}, but {path} is of {stated} classes: leave it out")
-    return int(wanted or stated or 0)
+    if stated not in (None, classes):
+        raise ConfigError(f"accuracy.num_classes is {classes}, but {path} has {stated} classes: leave it out")
+    return classes

@@ -60,14 +60,14 @@ def import_ofa_accuracy(
     quiet: Quiet = False,
 ) -> None:
     """Once-for-all's own accuracy predictor, for `accuracy: {predictor: FILE}` in a config."""
-    from edgenas.accuracy.ofa_predictor import Facts, OFAAccuracy
+    from edgenas.accuracy.ofa_predictor import OFAAccuracy, PredictorFacts
     from edgenas.space.loading import load_space
 
     source, target = user_path(file), user_path(out)
     if target.exists():
         raise UserError(f"{target} exists: choose another --out, or remove it")
     prove_writable(target)
-    predictor = OFAAccuracy.read_published(source, Facts(space=load_space(space).structure_id))
+    predictor = OFAAccuracy.read_published(source, PredictorFacts(space=load_space(space).structure_id))
     predictor.save(target)
     if as_json:
         print_json({"file": str(target), **predictor.facts.model_dump()})

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from damaging import call
+from published_run import write_published_run
 from small_run import SmallRun
-from told_run import write_told
 
 from edgenas.config.reading import load_config
 from edgenas.errors import ConfigError
@@ -28,13 +28,13 @@ def silent(label: str, done: int, total: int) -> None:
 
 
 def test_the_command_races_on_accuracies_told_from_elsewhere(tmp_path: Path) -> None:
-    write_told(tmp_path)
-    command = ("race", "told.yaml", "--strategies", "nsga2, random", "--seeds", "2", "--evaluations", "30")
+    write_published_run(tmp_path)
+    command = ("race", "published.yaml", "--strategies", "nsga2, random", "--seeds", "2", "--evaluations", "30")
     done = call(*command, cwd=tmp_path)
     assert done.code == 0, done.stderr
     assert "nsga2" in done.stdout
     assert "at 30" in done.stdout
-    folder = tmp_path / "runs" / "told" / "race"
+    folder = tmp_path / "runs" / "published" / "race"
     assert (folder / "race.png").read_bytes().startswith(PNG)
     rows = read_jsonl(folder / "trials.jsonl")
     trials = [("nsga2", 0), ("random", 0), ("nsga2", 1), ("random", 1)]
@@ -48,7 +48,7 @@ def test_the_command_races_on_accuracies_told_from_elsewhere(tmp_path: Path) -> 
     assert read_jsonl(folder / "trials.jsonl")[:4] == rows
     assert len(read_jsonl(folder / "trials.jsonl")) == 6
     # What a race looks at is none of the run's search.
-    assert not (tmp_path / "runs" / "told" / "search").exists()
+    assert not (tmp_path / "runs" / "published" / "search").exists()
 
 
 def test_a_race_on_a_supernet_scores_nothing_twice(small_run: SmallRun, tmp_path: Path) -> None:
@@ -70,9 +70,9 @@ def test_a_race_on_a_supernet_scores_nothing_twice(small_run: SmallRun, tmp_path
 
 
 def test_a_race_that_was_stopped_goes_on_with_the_next_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_told(tmp_path)
+    write_published_run(tmp_path)
     monkeypatch.chdir(tmp_path)
-    run = start_run(load_config(Path("told.yaml")), Path("run"))
+    run = start_run(load_config(Path("published.yaml")), Path("run"))
     run_stages(run, silent, ("profile",))
     whole, calls = module._trial, []
 
@@ -105,8 +105,8 @@ def test_a_race_that_was_stopped_goes_on_with_the_next_trial(tmp_path: Path, mon
     ],
 )
 def test_what_cannot_be_raced_is_refused(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
-    write_told(tmp_path)
-    done = call("race", "told.yaml", *options, cwd=tmp_path)
+    write_published_run(tmp_path)
+    done = call("race", "published.yaml", *options, cwd=tmp_path)
     assert done.code == 2
     assert message in done.stderr
 

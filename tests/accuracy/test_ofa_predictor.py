@@ -1,4 +1,4 @@
-"""Once-for-all's own accuracy predictor."""
+"""Once-for-all's accuracy predictor."""
 
 import hashlib
 import json
@@ -10,13 +10,13 @@ import pytest
 import torch
 from damaging import call
 
-from edgenas.accuracy.ofa_predictor import INPUTS, Facts, OFAAccuracy
+from edgenas.accuracy.ofa_predictor import INPUTS, OFAAccuracy, PredictorFacts
 from edgenas.errors import DataError, SpaceError
 from edgenas.files import write_bytes
 from edgenas.space.loading import load_space
 
 SPACE = load_space("ofa-mbv3-w1.2")
-FACTS = Facts(space=SPACE.structure_id)
+FACTS = PredictorFacts(space=SPACE.structure_id)
 SETTINGS = {"ks": [3, 5, 7, 3] * 5, "e": [3, 4, 6, 6] * 5, "d": [2, 3, 4, 3, 2], "r": 192}
 PUBLISHED = Path("ofa") / "imagenet_top1_predictor_w1.2.pth"
 
@@ -32,35 +32,39 @@ def state(*widths: int) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-def test_the_published_predictor_tells_the_published_top1(shared_data: Path) -> None:
+def test_the_published_predictor_gives_the_published_top1(shared_data: Path) -> None:
     predictor = read(shared_data / PUBLISHED)
     assert 100 * predictor.top1([SPACE.from_ofa(SETTINGS)])[0] == pytest.approx(79.94157, abs=1e-5)
 
 
 @pytest.mark.slow
-def test_the_command_reads_it_once_and_for_all(shared_data: Path, tmp_path: Path) -> None:
+def test_the_command_imports_the_published_predictor(shared_data: Path, tmp_path: Path) -> None:
     done = call("import", "ofa-accuracy", str(shared_data / PUBLISHED), "--out", "p.safetensors", cwd=tmp_path)
     assert done.code == 0, done.stderr
     predictor = OFAAccuracy.load(tmp_path / "p.safetensors")
     assert 100 * predictor.top1([SPACE.from_ofa(SETTINGS)])[0] == pytest.approx(79.94157, abs=1e-5)
     digest = hashlib.sha256((shared_data / PUBLISHED).read_bytes()).hexdigest()
-    assert predictor.facts == Facts(space=SPACE.structure_id, source_sha256=digest)
+    assert predictor.facts == PredictorFacts(space=SPACE.structure_id, source_sha256=digest)
 
 
-def test_the_command_writes_what_computes_the_same(tmp_path: Path) -> None:
+def test_the_imported_file_computes_the_same(tmp_path: Path) -> None:
     torch.save(state(INPUTS, 8, 1), tmp_path / "p.pth")
     done = call("import", "ofa-accuracy", "p.pth", "--json", cwd=tmp_path)
     assert done.code == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["file"], told["space"], told["num_classes"]) == ("ofa-accuracy.safetensors", SPACE.structure_id, 1000)
+    result = json.loads(done.stdout)
+    assert (result["file"], result["space"], result["num_classes"]) == (
+        "ofa-accuracy.safetensors",
+        SPACE.structure_id,
+        1000,
+    )
     archs = [SPACE.smallest, SPACE.from_ofa(SETTINGS)]
-    kept = OFAAccuracy.load(tmp_path / "ofa-accuracy.safetensors")
-    np.testing.assert_array_equal(kept.top1(archs), read(tmp_path / "p.pth").top1(archs))
+    imported = OFAAccuracy.load(tmp_path / "ofa-accuracy.safetensors")
+    np.testing.assert_array_equal(imported.top1(archs), read(tmp_path / "p.pth").top1(archs))
     again = call("import", "ofa-accuracy", "p.pth", cwd=tmp_path)
     assert (again.code, "exists: choose another --out" in again.stderr) == (2, True)
 
 
-def test_files_that_hold_no_predictor_of_ours_are_refused(tmp_path: Path) -> None:
+def test_files_without_an_imported_predictor_are_refused(tmp_path: Path) -> None:
     from safetensors.numpy import save
 
     weights = {"0.weight": np.zeros((1, INPUTS), dtype=np.float32), "0.bias": np.zeros(1, dtype=np.float32)}
@@ -76,13 +80,13 @@ def test_files_that_hold_no_predictor_of_ours_are_refused(tmp_path: Path) -> Non
     }
     for name, data in files.items():
         write_bytes(tmp_path / name, data)
-        with pytest.raises(DataError, match=r"ofa-accuracy|upgrade|wanted layers"):
+        with pytest.raises(DataError, match=r"ofa-accuracy|upgrade|expected layers"):
             OFAAccuracy.load(tmp_path / name)
     with pytest.raises(DataError, match="no accuracy predictor"):
         OFAAccuracy.load(tmp_path / "missing")
 
 
-def test_it_computes_what_torch_computes(tmp_path: Path) -> None:
+def test_the_predictor_computes_what_torch_computes(tmp_path: Path) -> None:
     weights = state(INPUTS, 8, 8, 1)
     torch.save(weights, tmp_path / "p.pth")
     network = torch.nn.Sequential(
@@ -103,11 +107,11 @@ def test_it_computes_what_torch_computes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("widths", [(12, 1), (INPUTS, 2), (INPUTS,)])
 def test_other_networks_are_refused(tmp_path: Path, widths: tuple[int, ...]) -> None:
     torch.save(state(*widths), tmp_path / "p.pth")
-    with pytest.raises(DataError, match="wanted layers from 128 inputs to one output"):
+    with pytest.raises(DataError, match="expected layers from 128 inputs to one output"):
         read(tmp_path / "p.pth")
 
 
-def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
+def test_files_that_are_no_state_dict_are_refused(tmp_path: Path) -> None:
     (tmp_path / "p.pth").write_bytes(b"no weights")
     torch.save([1, 2], tmp_path / "list.pth")
     torch.save({"a": 1}, tmp_path / "number.pth")
@@ -116,8 +120,8 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
             read(tmp_path / name)
 
 
-def test_archs_that_it_cannot_read_are_refused() -> None:
+def test_archs_of_other_spaces_are_refused() -> None:
     predictor = OFAAccuracy(((np.zeros((1, INPUTS), dtype=np.float32), np.zeros(1, dtype=np.float32)),), FACTS)
     for arch in (load_space("mobile-32").smallest, SPACE.parse(str(SPACE.smallest).replace("r128", "r132"))):
-        with pytest.raises(SpaceError, match="wanted one of the once-for-all"):
+        with pytest.raises(SpaceError, match="expected one of the once-for-all"):
             predictor.top1([arch])

@@ -1,4 +1,4 @@
-"""A run whose accuracies are told by a file and whose latencies by a table: nothing is trained, nothing is measured."""
+"""A run with accuracies and latencies from tables, so that nothing is trained and nothing is measured."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from edgenas.space.space import SearchSpace
 
 CLASSES = 10
 MEASURED = 60
-TOLD_CONFIG = """\
-name: told
+PUBLISHED_CONFIG = """\
+name: published
 space: tiny-16.yaml
 accuracy: {file: measured.csv, num_classes: 10}
 devices: [{table: table}]
@@ -29,7 +29,7 @@ verify: {networks: 6, rounds: 8, refits: 6}
 
 
 def true_top1(space: SearchSpace, arch: Arch) -> float:
-    """Grows with the MACs, in percent."""
+    """Return a top-1 in percent that grows with the MACs."""
     return 35 + 8 * float(np.log10(cost(space.unroll(arch, CLASSES)).macs))
 
 
@@ -37,10 +37,10 @@ def block_us(macs: int) -> float:
     return 1.0 + macs / 1e4
 
 
-def write_told(folder: Path) -> SearchSpace:
-    """Everything that the config names; returns its space."""
+def write_published_run(folder: Path) -> SearchSpace:
+    """Write the config and all files that it names; return its space."""
     (folder / "tiny-16.yaml").write_text(SMALL_SPACE)
-    (folder / "told.yaml").write_text(TOLD_CONFIG)
+    (folder / "published.yaml").write_text(PUBLISHED_CONFIG)
     space = load_space(folder / "tiny-16.yaml")
     write_measured(folder / "measured.csv", space)
     block_table(space).save(folder / "table")
@@ -48,7 +48,7 @@ def write_told(folder: Path) -> SearchSpace:
 
 
 def write_measured(path: Path, space: SearchSpace) -> dict[str, float]:
-    """Top-1 of some archs, in percent; returns them."""
+    """Write and return the top-1 of some architectures, in percent."""
     rng = np.random.default_rng(0)
     archs = {arch.id: arch for arch in (space.smallest, space.largest, *(space.sample(rng) for _ in range(MEASURED)))}
     top1 = {text: round(true_top1(space, arch), 3) for text, arch in archs.items()}
@@ -60,7 +60,7 @@ def write_measured(path: Path, space: SearchSpace) -> dict[str, float]:
 
 
 def block_table(space: SearchSpace, classes: int = CLASSES) -> LatencyTable:
-    """Blocks alone, as tables from elsewhere are: a device `far-away` whose runtime is not known."""
+    """Return a table of blocks only, as published ones are, for a device `far-away` with unknown runtime."""
     nan = float("nan")
     rows = tuple(
         LatencyRow("block", "", 0, block.key, block_us(cost((block,)).macs), *[nan] * 5, 0, 0, nan)
