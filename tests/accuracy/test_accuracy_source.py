@@ -14,6 +14,7 @@ from small_run import SmallRun, edgenas
 from edgenas.accuracy.accuracy_table import load_accuracy_table
 from edgenas.accuracy.ofa_predictor import INPUTS, OFAAccuracy, PredictorFacts
 from edgenas.accuracy.source import open_source
+from edgenas.budget import parse_budget
 from edgenas.config.reading import load_config
 from edgenas.config.sections import AccuracyConfig
 from edgenas.errors import ConfigError, DataError, RunFolderError, TableError
@@ -77,7 +78,7 @@ def check_front(space: SearchSpace, summary: dict, folder: Path) -> None:
     """Check that latencies are sums of the table within the budget, and that measured accuracies are used."""
     measured = load_accuracy_table(folder / "measured.csv", space)
     published = {arch.id: top1 for arch, top1 in zip(space.decode(measured.genes), measured.top1_percent, strict=True)}
-    limit = summary["budgets"][0]["limit"]
+    limit = parse_budget(summary["budgets"][0]).limit
     assert len(summary["front"]) == 6
     for entry in summary["front"]:
         arch = space.parse(entry["arch"])
