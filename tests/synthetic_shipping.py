@@ -1,7 +1,7 @@
 """Runs on a synthetic device of known truth: which verdict does a file ship with that is over, or under, its budget?
 
 The device has noise of its own in every process and noise that a whole measuring session shares. The rules are those
-of a run: candidates are ordered by `_ordered`, files judged by `judge_budget` with the `slowdown` of their session,
+of a run: candidates are ordered by `_ordered`, files judged by `judge_measured` with the `slowdown` of their session,
 and shipped by `first_to_ship`.
 """
 
@@ -16,10 +16,10 @@ from edgenas.config.sections import SearchConfig, VerifyConfig
 from edgenas.errors import InfeasibleError
 from edgenas.objective import parse_objective, resolve_objectives
 from edgenas.profiling.measurement import PROCESSES, Measurement
-from edgenas.profiling.verdict import Verdict, slowdown
+from edgenas.profiling.verdict import Verdict, judge_measured, slowdown
 from edgenas.quantities import LATENCY
 from edgenas.space.arch import parse_arch
-from edgenas.stages.candidate import Candidate, Files, judge_budget
+from edgenas.stages.candidate import Candidate, Files
 from edgenas.stages.shipping import first_to_ship
 from edgenas.stages.verify import _dropped, _ordered
 
@@ -72,7 +72,7 @@ def shipped_verdict(machine: Machine, latency_us: float) -> Verdict | None:
 
     def verdict(_: int) -> Verdict:
         (one,), slower = machine.session([latency_us])
-        verdicts.append(judge_budget(one, BUDGET, slower).verdict)
+        verdicts.append(judge_measured(one, BUDGET, slower).verdict)
         return verdicts[-1]
 
     index = first_to_ship(verdict, min(len(ordered), VerifyConfig().attempts))

@@ -21,7 +21,7 @@ from edgenas.profiling.this_machine import differences
 from edgenas.profiling.timer_rows import printable
 from edgenas.profiling.transport import Transport
 from edgenas.profiling.transport_registry import TransportRegistry, mounted_transports
-from edgenas.profiling.verdict import Verdict, disturbed, judge
+from edgenas.profiling.verdict import Verdict, disturbed, judge_measured
 from edgenas.quantities import WEIGHT_BYTES
 from edgenas.runs.folder import Progress
 from edgenas.training.data.listing import causes_text
@@ -206,14 +206,11 @@ class Measured:
 
 
 def _in_time(found: Measured, budget: Budget) -> Check:
-    statistic, unit = budget.quantity.statistic, budget.quantity.unit
-    assert statistic is not None
-    judged = judge(statistic, found.measurement.processes_us(statistic), budget.limit)
+    unit, judged = budget.quantity.unit, judge_measured(found.measurement, budget)
+    value = f"{unit.format(judged.value_us)} {budget.quantity.label} on {found.device.name}"
     upper = "unknown" if judged.upper_us is None else unit.format(judged.upper_us)
-    said = (
-        f"{unit.format(judged.value_us)} {statistic} on {found.device.name}, upper confidence limit {upper}, the "
-        f"budget is {unit.text(budget.limit)}: {judged.verdict}"
-    )
+    limit = unit.text(budget.limit)
+    said = f"{value}, upper confidence limit {upper}, the budget is {limit}: {judged.verdict}"
     return Check(str(budget), judged.verdict == "within", "; ".join([said, *found.remarks]), judged.verdict)
 
 

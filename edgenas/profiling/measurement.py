@@ -12,7 +12,7 @@ import numpy as np
 from edgenas.latency.device import Device
 from edgenas.latency.table import NETWORK, Identity, LatencyRow, LatencyTable
 from edgenas.profiling.median_interval import FEWEST_PROCESSES, coverage, median_interval
-from edgenas.quantities import Statistic
+from edgenas.quantities import LATENCY, P95, Quantity
 
 PROCESSES = 8
 """In which models are timed, one after another; rounds are shared among them."""
@@ -65,13 +65,13 @@ class Measurement:
     model_rss_bytes: int | None = None
     process_rss_bytes: int | None = None
 
-    def statistic_us(self, statistic: Statistic) -> float:
-        """Return the p50 or the p95, in microseconds."""
-        return self.p95_us if statistic == "p95" else self.p50_us
+    def value_us(self, quantity: Quantity) -> float:
+        """Return the value of a measured quantity, in microseconds."""
+        return {LATENCY: self.p50_us, P95: self.p95_us}[quantity]
 
-    def processes_us(self, statistic: Statistic) -> tuple[float, ...]:
-        """Return the p50 or the p95 that each process of the timer measured, in microseconds."""
-        return self.processes_p95_us if statistic == "p95" else self.processes_p50_us
+    def processes_us(self, quantity: Quantity) -> tuple[float, ...]:
+        """Return the values of a measured quantity in each process of the timer, in microseconds."""
+        return {LATENCY: self.processes_p50_us, P95: self.processes_p95_us}[quantity]
 
 
 def to_measurement(row: Mapping[str, Any]) -> Measurement:

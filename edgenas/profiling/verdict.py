@@ -15,6 +15,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from edgenas.budget import Budget
 from edgenas.profiling.measurement import Measurement
 from edgenas.profiling.median_interval import FEWEST_PROCESSES, median_interval
 
@@ -29,20 +30,18 @@ DISTURBED_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Judgement:
-    """A measured latency compared with its limit.
+    """A measured latency compared with its budget.
 
     Attributes:
         verdict: `within` where the upper confidence limit is within the limit, `not significant` where only the median
             over processes is, `over` otherwise.
-        quantity: p50 or p95.
-        limit_us: the limit.
+        budget: the budget, of a latency.
         value_us: median over processes.
         upper_us: one-sided upper confidence limit of that median; None where there are too few processes for any.
     """
 
     verdict: Verdict
-    quantity: str
-    limit_us: float
+    budget: Budget
     value_us: float
     upper_us: float | None
 
@@ -73,20 +72,24 @@ def slowdown(sentinel_us: float, sessions_us: Iterable[float]) -> float:
     return max([sentinel_us, *sessions_us]) / sentinel_us
 
 
-def judge(quantity: str, processes_us: Sequence[float], limit_us: float, slowdown: float = 1.0) -> Judgement:
-    """Compare a measured latency with its limit.
+def judge(budget: Budget, processes_us: Sequence[float], slowdown: float = 1.0) -> Judgement:
+    """Compare a measured latency with its budget.
 
     Args:
-        quantity: p50 or p95.
-        processes_us: that quantity as each process of one session found it.
-        limit_us: the limit.
+        budget: a budget of a latency.
+        processes_us: its quantity as each process of one session measured it.
         slowdown: see `upper_limit_us`.
     """
     value_us, upper_us = float(np.median(processes_us)), upper_limit_us(processes_us, slowdown)
-    verdict: Verdict = "over" if value_us > limit_us else "not significant"
-    if upper_us is not None and max(value_us, upper_us) <= limit_us:
+    verdict: Verdict = "over" if value_us > budget.limit else "not significant"
+    if upper_us is not None and max(value_us, upper_us) <= budget.limit:
         verdict = "within"
-    return Judgement(verdict, quantity, limit_us, value_us, upper_us)
+    return Judgement(verdict, budget, value_us, upper_us)
+
+
+def judge_measured(measured: Measurement, budget: Budget, slowdown: float = 1.0) -> Judgement:
+    """Compare a measurement with a latency budget of its device, see `judge`."""
+    return judge(budget, measured.processes_us(budget.quantity), slowdown)
 
 
 def worst(verdicts: Iterable[Verdict | None]) -> Verdict | None:

@@ -10,11 +10,10 @@ from typing import Any
 from edgenas.budget import Budget, parse_budget
 from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
 from edgenas.profiling.measurement import Measurement
-from edgenas.profiling.verdict import LEAST_SESSIONS, VERDICTS, Judgement, Verdict, worst
+from edgenas.profiling.verdict import LEAST_SESSIONS, VERDICTS, Judgement, Verdict, judge_measured, worst
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.run_devices import measured_devices
 from edgenas.stages.bundle_network import Network
-from edgenas.stages.candidate import judge_budget
 from edgenas.stages.device_graphs import Graphs
 from edgenas.stages.fastest_variant import PLAIN
 from edgenas.stages.measuring import Session, measure_session
@@ -76,17 +75,17 @@ def judged_latency(network: Network, device: str, session: Session) -> JudgedLat
     """Compare the deployed file with every latency budget of a device."""
     measured = session.measured[deployed_precision(network, device)]
     budgets = [budget for budget in run_budgets(network.run) if budget.device == device]
-    judged = [judge_budget(measured, budget, session.slowdown) for budget in budgets]
+    judged = [judge_measured(measured, budget, session.slowdown) for budget in budgets]
     if not judged:
         return JudgedLatency(None, None, None, None, None, session.sessions, session.repeated)
     found = decisive(judged)
-    compared = (found.quantity, found.limit_us, found.value_us, found.upper_us)
+    compared = (found.budget.quantity.statistic, found.budget.limit, found.value_us, found.upper_us)
     return JudgedLatency(found.verdict, *compared, session.sessions, session.repeated)
 
 
 def decisive(judged: Sequence[Judgement]) -> Judgement:
     """Return the judgement with the worst verdict; of several, the one that is nearest to its limit or most over it."""
-    return max(judged, key=lambda one: (VERDICTS.index(one.verdict), (one.upper_us or one.value_us) / one.limit_us))
+    return max(judged, key=lambda one: (VERDICTS.index(one.verdict), (one.upper_us or one.value_us) / one.budget.limit))
 
 
 def verdict(network: Network, timed: Timed) -> Verdict | None:

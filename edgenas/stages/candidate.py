@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from edgenas.budget import Budget
 from edgenas.objective import Objective
 from edgenas.profiling.measurement import Measurement
-from edgenas.profiling.verdict import Judgement, Verdict, judge, worst
+from edgenas.profiling.verdict import Judgement, Verdict, judge_measured, worst
 from edgenas.quantities import ERROR
 from edgenas.space.arch import Arch
 from edgenas.stages.front_int8 import Int8File
@@ -63,7 +63,7 @@ class Candidate:
         Where a device is not measured, the search kept to the budget by predictions alone.
         """
         return {
-            budget: judge_budget(measured, budget, self.slowdowns.get(name, 1.0))
+            budget: judge_measured(measured, budget, self.slowdowns.get(name, 1.0))
             for name, measured in self.measured.items()
             for budget in budgets
             if budget.device == name
@@ -88,14 +88,5 @@ class Candidate:
     def _value(self, objective: Objective) -> float:
         if objective.quantity == ERROR:
             return 1 - self.deployed_top1
-        measured, statistic = self.measured.get(objective.device or ""), objective.quantity.statistic
-        if measured is None or statistic is None:
-            return self.files.found[objective.key]
-        return measured.statistic_us(statistic)
-
-
-def judge_budget(measured: Measurement, budget: Budget, slowdown: float) -> Judgement:
-    """Compare a measurement with a latency budget of its device, see `verdict.judge`."""
-    statistic = budget.quantity.statistic
-    assert statistic is not None
-    return judge(statistic, measured.processes_us(statistic), budget.limit, slowdown)
+        measured = self.measured.get(objective.device) if objective.device else None
+        return self.files.found[objective.key] if measured is None else measured.value_us(objective.quantity)

@@ -7,10 +7,13 @@ import math
 import numpy as np
 import pytest
 
+from edgenas.budget import Budget
 from edgenas.files import shipped
 from edgenas.profiling.measurement import DISTURBANCES, Measurement
 from edgenas.profiling.verdict import disturbed, judge, slowdown, upper_limit_us, worst
+from edgenas.quantities import LATENCY
 
+BUDGET = Budget(LATENCY, 100.0, "pi4")
 PROCESSES, REPETITIONS = 8, 4000
 
 
@@ -27,8 +30,8 @@ PROCESSES, REPETITIONS = 8, 4000
     ],
 )
 def test_seven_of_eight_processes_within_the_limit_make_a_file_within(processes_us: list[float], verdict: str) -> None:
-    found = judge("p50", processes_us, 100.0)
-    assert (found.verdict, found.quantity, found.limit_us) == (verdict, "p50", 100.0)
+    found = judge(BUDGET, processes_us)
+    assert (found.verdict, found.budget) == (verdict, BUDGET)
     assert found.value_us == np.median(processes_us)
     assert found.upper_us == sorted(processes_us)[6]
 
@@ -43,16 +46,16 @@ def test_the_upper_limit_is_below_the_true_median_as_rarely_as_the_binomial_says
 
 def test_too_few_processes_are_never_within() -> None:
     assert upper_limit_us([1.0] * 4) is None
-    assert judge("p50", [1.0] * 4, 100.0).verdict == "not significant"
-    assert judge("p50", [1.0] * 5, 100.0).verdict == "within"
+    assert judge(BUDGET, [1.0] * 4).verdict == "not significant"
+    assert judge(BUDGET, [1.0] * 5).verdict == "within"
 
 
 def test_a_session_faster_than_the_slowest_is_scaled_to_it() -> None:
     assert slowdown(10.0, [10.0, 11.0, 9.0]) == pytest.approx(1.1)
     assert slowdown(11.0, [10.0, 9.0]) == 1.0
     assert slowdown(10.0, []) == 1.0
-    assert judge("p50", [95.0] * 8, 100.0, slowdown=1.1).verdict == "not significant"
-    assert judge("p50", [90.0] * 8, 100.0, slowdown=1.1).verdict == "within"
+    assert judge(BUDGET, [95.0] * 8, slowdown=1.1).verdict == "not significant"
+    assert judge(BUDGET, [90.0] * 8, slowdown=1.1).verdict == "within"
 
 
 def test_the_worst_verdict_counts() -> None:

@@ -22,14 +22,13 @@ from edgenas.errors import InfeasibleError
 from edgenas.files import read_json, write_json
 from edgenas.latency.device import Device
 from edgenas.profiling.measurement import Measurement
-from edgenas.profiling.verdict import LEAST_SESSIONS, Verdict
+from edgenas.profiling.verdict import LEAST_SESSIONS, Verdict, judge_measured
 from edgenas.quantities import LATENCY, P95
 from edgenas.runs.folder import Run, open_run
 from edgenas.runs.measuring_sessions import counted, keep_session, sessions
 from edgenas.runs.run_data import run_dataset
 from edgenas.stages import measuring
 from edgenas.stages.bundle_latency import decisive
-from edgenas.stages.candidate import judge_budget
 from edgenas.stages.export import BUNDLE, run_export
 from edgenas.stages.finetune import run_finetune, tuned_subnet
 from edgenas.stages.shipping import first_to_ship
@@ -264,5 +263,5 @@ def test_the_verdict_stands_beside_the_limit_that_it_is_of() -> None:
     """The p50 is over its limit, the p95 nearer to twice its own: what is stated is the p50."""
     p50, p95 = Budget(LATENCY, limit=100.0, device="here"), Budget(P95, limit=200.0, device="here")
     measured = dataclasses.replace(measurement((105.0,) * 8, 0), processes_p95_us=(*(150.0,) * 6, *(300.0,) * 2))
-    found = decisive([judge_budget(measured, budget, 1.0) for budget in (p50, p95)])
-    assert (found.verdict, found.quantity, found.limit_us, found.value_us) == ("over", "p50", 100.0, 105.0)
+    found = decisive([judge_measured(measured, budget) for budget in (p50, p95)])
+    assert (found.verdict, found.budget, found.value_us) == ("over", p50, 105.0)
