@@ -13,7 +13,8 @@ from edgenas.config.sections import AugmentConfig, DataConfig, TrainConfig
 from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
 from edgenas.deploy.int8.quantize import quantise
 from edgenas.deploy.onnx.exporter import export_onnx
-from edgenas.supernet.subnet import InvertedResidual, Subnet
+from edgenas.supernet.blocks.inverted_residual import InvertedResidual
+from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.data.dataset import Dataset, load_dataset
 from edgenas.training.fake_quantised import fold_norms
@@ -52,8 +53,10 @@ def spoiled(subnet: Subnet, octaves: float) -> Subnet:
     twin, generator = fold_norms(subnet), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for block in twin.blocks.values():
-            if isinstance(block, InvertedResidual) and isinstance(block.activation, torch.nn.ReLU) and block.se is None:
-                first, second = block.depthwise, block.project
+            if not isinstance(block, InvertedResidual) or block.se is not None:
+                continue
+            first, second = block.depthwise, block.project
+            if isinstance(first.activation, torch.nn.ReLU):
                 scale = 2 ** (octaves * (torch.rand(len(first.norm.bias), generator=generator) - 0.5))
                 first.conv.weight *= scale.view(-1, 1, 1, 1)
                 first.norm.bias *= scale

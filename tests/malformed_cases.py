@@ -169,7 +169,7 @@ def settings() -> Iterator[Case]:
         "space=[a]": "space: wanted a preset",
         "space={preset: mobile-32, kernels: [3]}": "did you mean 'kernel'",
         "space={preset: mobile-32, kernel: [4]}": "kernel: 4 is none of 3, 5, 7; the closest is 3",
-        "space={preset: mobile-32, resolution: 28}": "resolution: wanted a list of some of 28",
+        "space={preset: mobile-32, resolution: 28}": "resolution: expected a list of some of 28",
         "space={preset: mobile-32, stages: {7: {kernel: [3]}}}": "stages has no '7'",
         "space={path: config.yaml}": "schema_version",
         "devices=here": "devices: wanted a list",
@@ -227,8 +227,8 @@ def budgets() -> Iterator[Case]:
 def spaces_and_devices() -> Iterator[Case]:
     space: dict[str, tuple[str, str, str]] = {
         "unknown key": ("stride: 2", "strides: 2", "did you mean 'stages.1.stride'"),
-        "even kernel": ("[3, 5]", "[3, 4]", "stages.1.kernel: wanted odd kernel sizes"),
-        "falling": ("[16, 24]", "[24, 16]", "stages.1.width: wanted distinct choices in ascending order"),
+        "even kernel": ("[3, 5]", "[3, 4]", "stages.1.kernel: expected odd kernel sizes"),
+        "falling": ("[16, 24]", "[24, 16]", "stages.1.width: expected distinct choices in ascending order"),
         "unknown activation": ("activation: relu", "activation: gelu", "valid: hardswish, relu"),
         "infinite": ("expand: [2, 4]", "expand: [2, .inf]", "stages.1.expand.1: wanted a finite number"),
         "endless depth": ("depth: [1, 2]", "depth: [1, 1000000]", "stages.1.depth.1: wanted a number of at most"),
@@ -339,10 +339,10 @@ def exports() -> Iterator[Case]:
 
     kernel = "--arch=r16_w8-k7e1_w16-k3e2"
     yield case("arch outside the space", kernel, says="stage0.block0.kernel is 7, the space has 3")
-    yield case("arch that is none", "--arch=fastest", says="wanted a text like")
+    yield case("arch that is none", "--arch=fastest", says="expected a text like")
     yield case("best of none", "--arch=best:0", says="wanted best:1 to best:")
     yield case("best of too many", "--arch=best:999", says="wanted best:1 to best:")
-    yield case("best of a word", "--arch=best:one", says="wanted a text like")
+    yield case("best of a word", "--arch=best:one", says="expected a text like")
     yield case("batch of two", "--batch=2", says="'2' is not one of '1', 'dynamic'")
     yield case("int4", "--precision=int4", says="'int4' is not one of 'fp32', 'int8'")
     yield case("folder of another", "--out=mine", says="no part of a bundle (thesis.txt)", edit=thesis)

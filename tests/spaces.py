@@ -7,7 +7,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 from edgenas.space.arch import Arch
-from edgenas.space.space import Genes, Head, SearchSpace, Stage, Stem
+from edgenas.space.blocks import STAGES, parse_stage
+from edgenas.space.blocks.stage import Stage
+from edgenas.space.space import Genes, Head, SearchSpace, Stem
 
 _RELU = {"stride": 2, "activation": "relu", "squeeze_excite": False}
 _SQUEEZED = {"stride": 2, "activation": "hardswish", "squeeze_excite": True}
@@ -37,15 +39,19 @@ def some_of(values: Sequence[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
 
 @st.composite
 def stages(draw: st.DrawFn, depths: Sequence[int], expands: Sequence[float]) -> Stage:
-    return Stage(
-        width=draw(some_of([8, 12, 16, 24])),
-        depth=draw(some_of(depths)),
-        kernel=draw(some_of([1, 3, 5, 7])),
-        expand=draw(some_of(expands)),
-        stride=draw(st.sampled_from([1, 2])),
-        activation=draw(ACTIVATIONS),
-        squeeze_excite=draw(st.booleans()),
-    )
+    """A stage of any block kind; kinds take the fields that they have."""
+    kind = draw(st.sampled_from(sorted(STAGES)))
+    values = {
+        "block": kind,
+        "width": draw(some_of([8, 12, 16, 24])),
+        "depth": draw(some_of(depths)),
+        "kernel": draw(some_of([1, 3, 5, 7])),
+        "expand": draw(some_of(expands)),
+        "stride": draw(st.sampled_from([1, 2])),
+        "activation": draw(ACTIVATIONS),
+        "squeeze_excite": draw(st.booleans()),
+    }
+    return parse_stage({name: value for name, value in values.items() if name in STAGES[kind].model_fields})
 
 
 @st.composite

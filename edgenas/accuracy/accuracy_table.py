@@ -16,6 +16,7 @@ from edgenas.errors import DataError, SpaceError, UserError, one_of, shown, slip
 from edgenas.files import read_json, user_path
 from edgenas.plain_csv import Sheet, decimal_mark, parse_number, read_sheet
 from edgenas.space.arch import Arch, parse_arch
+from edgenas.space.ofa_settings import arch_from_ofa
 from edgenas.space.space import Genes, SearchSpace
 
 Floats = npt.NDArray[np.float64]
@@ -155,7 +156,7 @@ def _arch(row: Mapping[str, str], space: SearchSpace, location: str) -> Arch | N
     except SpaceError as error:
         raise DataError(f"{location}: {error}") from None
     try:
-        return space.parse(named.id) if "arch" in row else space.from_ofa(settings)
+        return space.parse(named.id) if "arch" in row else arch_from_ofa(space, settings)
     except SpaceError:
         return None
 

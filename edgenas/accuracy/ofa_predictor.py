@@ -23,6 +23,7 @@ from edgenas.errors import DataError, SpaceError, UserError, explained, first_li
 from edgenas.files import SCHEMA_VERSION, check_schema, write_bytes
 from edgenas.first_bytes import stand_in_cause
 from edgenas.space.arch import Arch
+from edgenas.space.blocks.inverted_residual import InvertedResidualGenes
 from edgenas.space.space import SearchSpace
 
 Floats = npt.NDArray[np.float64]
@@ -203,6 +204,8 @@ def _features(arch: Arch) -> npt.NDArray[np.float32]:
         resolution[RESOLUTIONS.index(arch.resolution)] = 1
         for s, stage in enumerate(arch.stages[1:]):
             for b, block in enumerate(stage.blocks):
+                if not isinstance(block, InvertedResidualGenes):
+                    raise ValueError(f"block {block} is of another kind")
                 kernels[s, b, KERNELS.index(block.kernel)] = 1
                 expands[s, b, EXPANDS.index(int(block.expand))] = 1
     except (ValueError, IndexError):

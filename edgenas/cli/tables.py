@@ -119,7 +119,8 @@ def tables_check(
 def _classes(name: str, table: LatencyTable, space: SearchSpace) -> int:
     """The number of classes of a space's networks in a table, or else of all its heads."""
     from edgenas.errors import SpaceError, TableError
-    from edgenas.space.blocks import HeadSpec, parse_block
+    from edgenas.space.blocks import parse_block
+    from edgenas.space.blocks.head import HeadSpec
 
     found = {row.num_classes for row in table.rows if row.space == space.structure_id}
     for key in () if found else table.blocks():

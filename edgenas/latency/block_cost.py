@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,47 +14,41 @@ import numpy.typing as npt
 from edgenas.errors import TableError, one_of, shortened
 from edgenas.latency.calibration import check_arrays
 from edgenas.latency.network_features import paper_values
-from edgenas.space.blocks import KINDS, BlockSpec, parse_block
+from edgenas.space.blocks import SPECS, parse_block
+from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.cost import cost
 
 Floats = npt.NDArray[np.float64]
 ACTIVATION_COST = {"relu": 1, "hardswish": 2}
-FEATURES = (
-    *("macs", "elements", "in_channels", "out_channels", "mid_channels", "width", "in_size"),
-    *("kernel", "stride", "se_channels", "features", "activation", "expands", "residual", "unaligned"),
-)
 MIN_BLOCKS = 6
 """Measured blocks of a kind below which nothing is regressed for it."""
 
 
 def block_features(block: BlockSpec) -> dict[str, float]:
-    """Logarithms of what a block's latency depends on; those of `FEATURES` that its kind has.
+    """Return the logarithms of what a block's latency depends on: costs, dimensions and switches of its kind.
 
-    `elements` counts what is read and written: activations of all convolutions, and weights.
+    `elements` counts the elements read and written: activations of all convolutions, and weights.
     """
     paper = cost([block])
     moved = sum(c.out_channels * c.out_size**2 + c.in_channels * block.in_size**2 for c in block.convs())
     raw: dict[str, float] = {"macs": paper.macs, "elements": moved + paper.weight_bytes / 4}
-    for name in FEATURES[2:]:
-        if name == "activation":
-            raw[name] = ACTIVATION_COST[getattr(block, name)]
-        elif hasattr(block, name):
-            # Switches and absent parts are zeros, which have no logarithm.
-            shift = name in ("se_channels", "features", "expands", "residual", "unaligned")
-            raw[name] = getattr(block, name) + shift
+    for each in block.dimensions():
+        value = getattr(block, each.name)
+        # Zero, which stands for an absent part, has no logarithm.
+        raw[each.name] = ACTIVATION_COST[value] if each.name == "activation" else value + each.metadata["optional"]
+    raw |= {name: getattr(block, name) + 1 for name in block.switches}
     return {name: math.log(value) for name, value in raw.items()}
 
 
 def n_block_features(kind: str) -> int:
-    """How many `block_features` has for a kind of block.
+    """Return the number of `block_features` of a kind of block.
 
     Raises:
         ValueError: no such kind.
     """
-    if kind not in KINDS:
-        raise ValueError(f"block kind {kind!r} is unknown; {one_of(kind, KINDS)}")
-    names = {field.name for field in fields(KINDS[kind])} | set(dir(KINDS[kind]))
-    return 2 + len(names & set(FEATURES[2:]))
+    if kind not in SPECS:
+        raise ValueError(f"block kind {kind!r} is unknown; {one_of(kind, SPECS)}")
+    return 2 + len(SPECS[kind].dimensions()) + len(SPECS[kind].switches)
 
 
 @dataclass(frozen=True)

@@ -9,27 +9,30 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.space.arch import Arch, BlockGenes, StageGenes
-from edgenas.space.blocks import BlockSpec
-from edgenas.space.space import Genes, SearchSpace, Stage
+from edgenas.space.arch import Arch, StageGenes
+from edgenas.space.blocks.genes import BlockGenes
+from edgenas.space.blocks.spec import BlockSpec
+from edgenas.space.blocks.stage import Stage
+from edgenas.space.space import Genes, SearchSpace
 
 Floats = npt.NDArray[np.float64]
 BlockValues = Callable[[Sequence[BlockSpec]], Floats]
-"""Blocks to what is summed or compared, shape (blocks, values)."""
+"""Blocks to the values that are summed or compared, shape (blocks, values)."""
 
 
 @dataclass(frozen=True)
 class GeneTable:
-    """What every block of a space is worth, found by genes instead of by block.
+    """Values of every block of a space, looked up by genes instead of by block.
 
-    A block is determined by the resolution, its stage's genes, and, at the head of a stage, the width before it. So a
-    few arrays hold them all, and a network's sum is one look-up for each of its positions.
+    A block is determined by the resolution, its stage's width, its genes, and, at the start of a stage, the width
+    before it. So a few arrays hold all values, and a network's sum is one look-up for each of its positions. Each array
+    has an axis for every gene of the stage's block kind, here written `*genes`.
 
     Attributes:
-        space: whose genes are looked up.
+        space: space of the genes.
         stem: shape (resolutions, values).
-        first: by stage, blocks at its head: (resolutions, widths before, widths, kernels, expands, values).
-        later: by stage, the others: (resolutions, widths, kernels, expands, values); None where there are none.
+        first: by stage, its first block: (resolutions, widths before, widths, *genes, values).
+        later: by stage, the other blocks: (resolutions, widths, *genes, values); None where there are none.
         head: shape (resolutions, widths of the last stage, values).
     """
 
@@ -41,7 +44,7 @@ class GeneTable:
 
     @classmethod
     def of(cls, space: SearchSpace, num_classes: int, values: BlockValues) -> GeneTable:
-        """Look at every block of the space once."""
+        """Compute the values of every block of the space once."""
         stages = range(len(space.stages))
         ends = [[_network(space, num_classes, r, width=w) for w in space.stages[-1].width] for r in space.resolution]
         return cls(
@@ -53,21 +56,21 @@ class GeneTable:
         )
 
     def sums(self, genes: Genes) -> Floats:
-        """Sums over each network's blocks; canonical genes (n, genes) → (n, values)."""
+        """Return sums over each network's blocks; canonical genes (n, genes) → (n, values)."""
         total = np.zeros((len(genes), self.stem.shape[-1]))
         for values in self._blocks(genes):
             total += values
         return total
 
     def maxima(self, genes: Genes) -> Floats:
-        """The largest value among each network's blocks, none below 0; canonical genes (n, genes) → (n, values)."""
+        """Return the largest value of each network's blocks, at least 0; canonical genes (n, genes) → (n, values)."""
         largest = np.zeros((len(genes), self.stem.shape[-1]))
         for values in self._blocks(genes):
             np.maximum(largest, values, out=largest)
         return largest
 
     def _blocks(self, genes: Genes) -> Iterator[Floats]:
-        """Values (n, values) of one position after another; 0 where a network has no block there."""
+        """Yield the values (n, values) of one position after another; 0 where a network has no block there."""
         resolution = genes[:, 0]
         yield self.stem[resolution]
         width = np.zeros(len(genes), dtype=np.int64)
@@ -77,38 +80,46 @@ class GeneTable:
             before, width = width, genes[:, column + 1]
             column += 2
             for position in range(stage.positions):
-                kernel, expand = genes[:, column], genes[:, column + 1]
-                column += 2
+                block = genes[:, column : column + len(stage.gene_choices)].T
+                column += len(block)
                 if position == 0:
-                    yield _where(depth > 0, first, resolution, before, width, kernel, expand)
+                    yield _where(depth > 0, first, resolution, before, width, *block)
                 elif later is not None:
-                    yield _where(depth > position, later, resolution, width, kernel, expand)
+                    yield _where(depth > position, later, resolution, width, *block)
         yield self.head[resolution, width]
 
 
 def _where(held: npt.NDArray[np.bool_], values: Floats, *genes: npt.NDArray[np.int64]) -> Floats:
-    """Values of these genes where a position is held, else 0; by one flat index, which is twice as fast as several."""
+    """Return values by genes where a position has a block, else 0; one flat index is twice as fast as several."""
     flat = np.ravel_multi_index(genes, values.shape[:-1])
     rows = values.reshape(-1, values.shape[-1])
     return np.vstack([rows, np.zeros_like(rows[:1])])[np.where(held, flat, len(rows))]
 
 
 def _first(space: SearchSpace, num_classes: int, stage: int, values: BlockValues) -> Floats:
-    """Without a stage before it, the stem's width is the only one before."""
-    own = space.stages[stage]
+    """Return the values of a stage's first blocks; before the first stage, the stem's width is the only one."""
+    choices = space.stages[stage]
     before = space.stages[stage - 1].width if stage else (space.stem.width,)
-    axes = (space.resolution, before, own.width, own.kernel, own.expand)
-    specs = [_block(space, num_classes, stage, 0, *genes) for genes in product(*axes)]
-    return _array(specs, tuple(map(len, axes)), values)
+    places = product(space.resolution, before, choices.width, _genes(choices))
+    specs = [_block(space, num_classes, stage, 0, *place) for place in places]
+    return _array(specs, (len(space.resolution), len(before), *_shape(choices)), values)
 
 
 def _later(space: SearchSpace, num_classes: int, stage: int, values: BlockValues) -> Floats | None:
-    own = space.stages[stage]
-    if own.positions < 2:
+    choices = space.stages[stage]
+    if choices.positions < 2:
         return None
-    axes = (space.resolution, own.width, own.kernel, own.expand)
-    specs = [_block(space, num_classes, stage, 1, r, None, w, k, e) for r, w, k, e in product(*axes)]
-    return _array(specs, tuple(map(len, axes)), values)
+    places = product(space.resolution, choices.width, _genes(choices))
+    specs = [_block(space, num_classes, stage, 1, r, None, width, genes) for r, width, genes in places]
+    return _array(specs, (len(space.resolution), *_shape(choices)), values)
+
+
+def _genes(stage: Stage) -> list[BlockGenes]:
+    return [stage.genes(*values) for values in product(*stage.gene_choices.values())]
+
+
+def _shape(stage: Stage) -> list[int]:
+    return [len(stage.width), *map(len, stage.gene_choices.values())]
 
 
 def _block(
@@ -119,14 +130,13 @@ def _block(
     resolution: int,
     before: int | None,
     width: int,
-    kernel: int,
-    expand: float,
+    genes: BlockGenes,
 ) -> BlockSpec:
-    """The block of these genes: every stage at its smallest but this one, and the width of the one before it."""
+    """Return the block of these genes: all stages at their smallest but this one and the width of the one before it."""
     stages = [_smallest(each) for each in space.stages]
     if stage and before is not None:
         stages[stage - 1] = StageGenes(before, stages[stage - 1].blocks)
-    stages[stage] = StageGenes(width, (BlockGenes(kernel, expand),) * (position + 1))
+    stages[stage] = StageGenes(width, (genes,) * (position + 1))
     specs = space.unroll(Arch(resolution, tuple(stages)), num_classes)
     return next(spec for spec in specs if spec.name == f"stage{stage}.block{position}")
 
@@ -138,9 +148,10 @@ def _network(space: SearchSpace, num_classes: int, resolution: int, width: int) 
 
 
 def _smallest(stage: Stage) -> StageGenes:
-    return StageGenes(stage.width[0], (BlockGenes(stage.kernel[0], stage.expand[0]),) * stage.depth[0])
+    genes = stage.genes(*(choices[0] for choices in stage.gene_choices.values()))
+    return StageGenes(stage.width[0], (genes,) * stage.depth[0])
 
 
 def _array(specs: Sequence[BlockSpec], shape: tuple[int, ...], values: BlockValues) -> Floats:
-    found = values(specs)
-    return found.reshape(*shape, found.shape[-1])
+    rows = values(specs)
+    return rows.reshape(*shape, rows.shape[-1])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.space.blocks import BlockSpec, InvertedResidualSpec
+from edgenas.space.blocks.spec import LANES, BlockSpec
 from edgenas.space.cost import cost
 
 Floats = npt.NDArray[np.float64]
@@ -22,23 +22,20 @@ ADDITIVE = 1 + 1 + (SUMMED - 1)
 
 
 def paper_values(blocks: Sequence[BlockSpec]) -> Floats:
-    """`PAPER` of each block, shape (blocks, 7). Activations are the wide ones, which depthwise convolutions move.
+    """Return the quantities `PAPER` of each block, shape (blocks, 7); activations are those of expanded channels.
 
-    Depthwise MACs, and those of unaligned channels, tell apart what int8 does not speed up alike.
+    Depthwise MACs, and those of unaligned channels, are separate because int8 speeds them up less.
     """
     return np.array([_paper(block) for block in blocks], dtype=np.float64).reshape(len(blocks), len(PAPER))
 
 
 def _paper(block: BlockSpec) -> list[float]:
     paper = cost([block])
-    wide = gates = depthwise = 0
-    unaligned = False
-    if isinstance(block, InvertedResidualSpec):
-        wide = block.mid_channels * (block.in_size**2 + block.out_size**2)
-        gates = int(block.se_channels > 0)
-        depthwise, unaligned = block.mid_channels * (block.kernel * block.out_size) ** 2, block.unaligned
-    own = [1, paper.macs / 1e6, paper.weight_bytes / 1e6, wide / 1e6, gates]
-    return [*own, depthwise / 1e6, unaligned * depthwise / 1e6]
+    depthwise = [conv for conv in block.convs() if conv.groups > 1]
+    macs = [sum(conv.macs for conv in convs) for convs in (depthwise, [c for c in depthwise if c.groups % LANES])]
+    quantities = [paper.macs, paper.weight_bytes, block.wide_elements, *macs]
+    millions = [quantity / 1e6 for quantity in quantities]
+    return [1, *millions[:3], block.gates, *millions[3:]]
 
 
 def block_values(blocks: Sequence[BlockSpec], cost_us: Floats, n_stages: int) -> Floats:

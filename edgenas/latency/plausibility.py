@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edgenas.blas import one_blas_thread
 from edgenas.latency.block_cost import block_features
-from edgenas.space.blocks import BlockSpec
+from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.cost import cost
 
 SLOWER = 1.3
@@ -18,8 +18,8 @@ FEWER_MACS = 0.9
 OFF = 1.5
 DEVIATIONS = 6.0
 ROWS_PER_TERM = 3
-_SIZES = ("in_channels", "in_size", "out_channels", "mid_channels", "kernel", "se_channels", "width", "features")
-_SWITCHES = ("kind", "stride", "activation", "expands", "residual")
+_PROGRAM = ("stride", "activation", "expands", "residual")
+"""Dimensions and switches that choose between programs, which need not be ordered by size."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -31,15 +31,17 @@ def slower_than_larger(latency_us: Mapping[BlockSpec, float]) -> list[tuple[Bloc
     """
     groups: dict[tuple[Any, ...], list[BlockSpec]] = {}
     for spec in latency_us:
-        # What differs in more than size is another program, and may well be slower.
-        squeezed = getattr(spec, "se_channels", 0) > 0
-        groups.setdefault((*(getattr(spec, name, None) for name in _SWITCHES), squeezed), []).append(spec)
+        # Blocks that differ in more than size are other programs, and may well be slower.
+        program = (getattr(spec, name, None) for name in _PROGRAM)
+        present = (getattr(spec, each.name) > 0 for each in spec.dimensions() if each.metadata["optional"])
+        groups.setdefault((spec.kind, *program, *present), []).append(spec)
     found = [pair for specs in groups.values() for pair in _slower_in(specs, latency_us)]
     return sorted(found, key=lambda pair: latency_us[pair[1]] / latency_us[pair[0]])
 
 
 def _slower_in(specs: Sequence[BlockSpec], latency_us: Mapping[BlockSpec, float]) -> list[tuple[BlockSpec, BlockSpec]]:
-    sizes = np.array([[getattr(spec, name, 0) for name in _SIZES] for spec in specs])
+    names = [each.name for each in specs[0].dimensions() if each.name not in _PROGRAM]
+    sizes = np.array([[getattr(spec, name) for name in names] for spec in specs])
     macs = np.array([cost([spec]).macs for spec in specs])
     latency = np.array([latency_us[spec] for spec in specs])
     found = []

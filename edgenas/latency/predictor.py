@@ -29,7 +29,7 @@ from edgenas.latency.network_features import (
 )
 from edgenas.latency.table import NETWORK, Identity, LatencyTable
 from edgenas.space.arch import Arch
-from edgenas.space.blocks import BlockSpec
+from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.space import Genes, SearchSpace
 
 Floats = npt.NDArray[np.float64]

@@ -14,7 +14,8 @@ from edgenas.latency.plausibility import blocks_unlike_the_rest, slower_than_lar
 from edgenas.latency.table import NETWORK, STATISTIC, UNKNOWN, LatencyRow, LatencyTable
 from edgenas.latency.table_merge import sessions
 from edgenas.space.arch import Arch, parse_arch
-from edgenas.space.blocks import BlockSpec, parse_block
+from edgenas.space.blocks import parse_block
+from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.cost import cost
 from edgenas.space.space import SearchSpace
 

@@ -14,6 +14,7 @@ from edgenas.errors import SpaceError, TableError, UserError, one_of, shown, sli
 from edgenas.latency.table import NETWORK, NOT_STATED, STATISTIC, Identity, LatencyRow, LatencyTable
 from edgenas.plain_csv import Sheet, decimal_mark, parse_number, read_sheet
 from edgenas.space.arch import Arch
+from edgenas.space.ofa_settings import arch_from_ofa
 from edgenas.space.space import SearchSpace
 
 MICROSECONDS = {"us": 1.0, "ms": 1e3, "s": 1e6}
@@ -136,7 +137,7 @@ def _arch(texts: Mapping[str, str], spelling: tuple[str, ...], space: SearchSpac
     try:
         if spelling == ("arch",):
             return space.parse(texts["arch"])
-        return space.from_ofa({name: _numbers(texts[name], name, place) for name in spelling})
+        return arch_from_ofa(space, {name: _numbers(texts[name], name, place) for name in spelling})
     except SpaceError as error:
         raise TableError(f"{place}, column {' '.join(spelling)}: {error}") from None
 

@@ -18,7 +18,7 @@ from edgenas.profiling.measurement import PROCESSES, Measurement, Name, pool, to
 from edgenas.profiling.row_store import Kept, RowFile
 from edgenas.profiling.timing_plan import Plan
 from edgenas.profiling.transport import Job, Transport, part_progress
-from edgenas.space.blocks import BlockSpec
+from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.space import SearchSpace
 
 Export = Callable[

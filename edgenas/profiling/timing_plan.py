@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+import numpy.typing as npt
 
 from edgenas.errors import ConfigError
-from edgenas.latency.block_cost import FEATURES, MIN_BLOCKS, block_features
-from edgenas.space.arch import Arch, BlockGenes, StageGenes
-from edgenas.space.blocks import KINDS, BlockSpec
+from edgenas.latency.block_cost import MIN_BLOCKS, block_features
+from edgenas.space.arch import Arch, StageGenes
+from edgenas.space.blocks.spec import BlockSpec
+from edgenas.space.blocks.stage import Stage
 from edgenas.space.covering_samples import covering
-from edgenas.space.space import SearchSpace, Stage
+from edgenas.space.space import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ def make_plan(space: SearchSpace, num_classes: int, *, blocks: int | None = None
         num_classes: of the networks' heads.
         blocks: how many distinct blocks to keep (None: all). The cheapest and dearest of every kind come
             first, then those remotest from the ones kept; the others will be regressed.
-        networks: how many whole networks, see `space.design.covering`.
+        networks: how many whole networks, see `covering`.
         seed: of the networks' choice.
 
     Raises:
@@ -84,13 +86,13 @@ def _witnesses(space: SearchSpace, resolution: int, stage_index: int) -> Iterato
 
 
 def _uniform_stages(stage: Stage) -> Iterator[StageGenes]:
-    for width, kernel, expand in product(stage.width, stage.kernel, stage.expand):
-        yield StageGenes(width, (BlockGenes(kernel, expand),) * stage.positions)
+    for width, *genes in product(stage.width, *stage.gene_choices.values()):
+        yield StageGenes(int(width), (stage.genes(*genes),) * stage.positions)
 
 
 def _spread(blocks: tuple[BlockSpec, ...], count: int) -> tuple[BlockSpec, ...]:
     """Keep `count` blocks: extremes of every kind, then one by one the remotest (maximin), in network order."""
-    points = np.array([_coordinates(block) for block in blocks])
+    points = _coordinates(blocks)
     points = (points - points.min(axis=0)) / np.maximum(np.ptp(points, axis=0), 1e-12)
     kept = _extremes(blocks)
     if count < len(kept):
@@ -105,10 +107,16 @@ def _spread(blocks: tuple[BlockSpec, ...], count: int) -> tuple[BlockSpec, ...]:
     return tuple(blocks[index] for index in sorted(kept))
 
 
-def _coordinates(block: BlockSpec) -> list[float]:
-    kinds = [float(block.kind == kind) for kind in KINDS]
-    values = block_features(block)
-    return kinds + [values.get(name, 0.0) for name in FEATURES]
+def _coordinates(blocks: tuple[BlockSpec, ...]) -> npt.NDArray[np.float64]:
+    """Return a point for each block: its kind, and its features, 0 where the kind lacks one; shape (blocks, axes)."""
+    features = [block_features(block) for block in blocks]
+    names = dict.fromkeys(name for values in features for name in values)
+    kinds = [[float(block.kind == kind) for kind in _kinds(blocks)] for block in blocks]
+    return np.column_stack([kinds, [[values.get(name, 0.0) for name in names] for values in features]])
+
+
+def _kinds(blocks: tuple[BlockSpec, ...]) -> list[str]:
+    return list(dict.fromkeys(block.kind for block in blocks))
 
 
 def _extremes(blocks: tuple[BlockSpec, ...]) -> list[int]:
@@ -118,10 +126,8 @@ def _extremes(blocks: tuple[BlockSpec, ...]) -> list[int]:
     more, some in even steps.
     """
     kept: dict[int, None] = {}
-    for kind in KINDS:
+    for kind in _kinds(blocks):
         places = np.array([place for place, block in enumerate(blocks) if block.kind == kind], dtype=np.int64)
-        if not len(places):
-            continue
         values = np.array([list(block_features(blocks[place]).values()) for place in places])
         steps = np.linspace(0, len(places) - 1, min(MIN_BLOCKS, len(places))).astype(np.int64)
         ends = (*values.argmin(axis=0), *values.argmax(axis=0))

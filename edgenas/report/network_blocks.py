@@ -13,7 +13,6 @@ from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import LatencyTable
 from edgenas.report.formats import ms
 from edgenas.report.values import Run
-from edgenas.space.blocks import BlockSpec, HeadSpec, InvertedResidualSpec, StemSpec
 from edgenas.space.cost import cost
 from edgenas.space.loading import load_space
 from edgenas.space.space import SearchSpace
@@ -60,7 +59,7 @@ def read_blocks(folder: Path, arch: str, num_classes: int, devices: tuple[str, .
     return tuple(
         NetworkBlock(
             name=spec.name,
-            what=described(spec),
+            what=spec.description,
             shape=f"{spec.out_size} × {spec.out_size} × {spec.out_channels}",
             macs=cost([spec]).macs,
             latency_us={d: None if math.isnan(own[index]) else own[index] for d, own in latencies.items()},
@@ -99,25 +98,6 @@ def _block_costs(folder: Path, space: SearchSpace) -> BlockCosts | PaperCosts:
     except TableError:
         measured = {key: row.p50_us for key, row in LatencyTable.load(folder).blocks().items()}
         return BlockCosts(measured, {})
-
-
-def described(spec: BlockSpec) -> str:
-    """Return a block's operators in words."""
-    if isinstance(spec, StemSpec):
-        return f"convolution {spec.kernel} × {spec.kernel}, stride {spec.stride}, {spec.activation}"
-    if isinstance(spec, InvertedResidualSpec):
-        parts = [
-            f"inverted residual {spec.kernel} × {spec.kernel}",
-            f"{spec.mid_channels} channels inside",
-            *([f"stride {spec.stride}"] if spec.stride > 1 else []),
-            *(["squeeze-excite"] if spec.se_channels else []),
-            *(["shortcut"] if spec.residual else []),
-            spec.activation,
-        ]
-        return ", ".join(parts)
-    if isinstance(spec, HeadSpec):
-        return f"head: {spec.width} channels, pooled, {spec.activation}, classifier"
-    return spec.key
 
 
 def stages_of(arch: str) -> list[str]:

@@ -1,1 +1,1 @@
-"""What can be built: archs, spaces, BlockSpecs, their costs. NumPy only."""
+"""Architectures, search spaces, block kinds, and computed costs. NumPy only."""

@@ -4,10 +4,11 @@ The text is the identity used everywhere: table rows, evaluations, file names, t
 
     r192_w16-k3e1_w24-k3e3-k5e4_w40-k3e6-k7e3
     │    │      └ further blocks and stages
-    │    └ a stage: its width, then one token a block (kernel size, expand ratio)
+    │    └ a stage: its width, then the genes of each block (here kernel size and expand ratio)
     └ input resolution in pixels
 
-Only active blocks are written, so no two texts name the same network.
+Each block kind defines its genes and their text, see `edgenas.space.blocks`. Only active blocks are written, so no two
+texts name the same network.
 """
 
 from __future__ import annotations
@@ -17,24 +18,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from edgenas.errors import SpaceError, as_typed, shown
-
-_BLOCK = re.compile(r"k([0-9]{1,9})e([0-9]{1,9}(?:\.[0-9]{1,9})?)")
-
-
-@dataclass(frozen=True, order=True)
-class BlockGenes:
-    """What is chosen for one block: depthwise kernel size and expand ratio."""
-
-    kernel: int
-    expand: float
-
-    def __str__(self) -> str:
-        return f"k{self.kernel}e{self.expand:g}"
+from edgenas.space.blocks import parse_genes
+from edgenas.space.blocks.genes import BlockGenes
 
 
 @dataclass(frozen=True, order=True)
 class StageGenes:
-    """What is chosen for one stage: output channels, and its blocks (as many as its depth)."""
+    """The choices for one stage: output channels, and the genes of each block (as many as its depth)."""
 
     width: int
     blocks: tuple[BlockGenes, ...]
@@ -60,7 +50,7 @@ class Arch:
 
 
 def parse_arch(text: str) -> Arch:
-    """Read the text form back. Whether a space holds the arch is the space's to say (`space.parse`).
+    """Read the text form back, whatever space holds the arch (see `SearchSpace.parse`).
 
     Raises:
         SpaceError: the text does not have the form `r192_w16-k3e1_w24-k3e3-k5e4`.
@@ -72,28 +62,22 @@ def parse_arch(text: str) -> Arch:
         if plain == text.strip():
             raise
         try:
-            meant = _parse(plain).id
+            suggestion = _parse(plain).id
         except SpaceError:
             raise error from None
-        raise SpaceError(f"arch {shown(text)}: did you mean {meant!r}?") from None
+        raise SpaceError(f"arch {shown(text)}: did you mean {suggestion!r}?") from None
 
 
 def _parse(text: str) -> Arch:
     head, *stages = text.strip().split("_")
     if not re.fullmatch(r"r[0-9]{1,9}", head) or not stages:
-        raise SpaceError(f"arch {shown(text)}: wanted a text like 'r192_w16-k3e1_w24-k3e3-k5e4'")
+        raise SpaceError(f"arch {shown(text)}: expected a text like 'r192_w16-k3e1_w24-k3e3-k5e4'")
     return Arch(int(head[1:]), tuple(_parse_stage(stage, text) for stage in stages))
 
 
 def _parse_stage(token: str, text: str) -> StageGenes:
-    width, *blocks = token.split("-")
-    matches = [_BLOCK.fullmatch(block) for block in blocks]
-    if not re.fullmatch(r"w[0-9]{1,9}", width) or not blocks or None in matches:
+    width, *tokens = token.split("-")
+    blocks = [genes for block in tokens if (genes := parse_genes(block)) is not None]
+    if not re.fullmatch(r"w[0-9]{1,9}", width) or not tokens or len(blocks) < len(tokens):
         raise SpaceError(f"arch {shown(text)}: stage {shown(token)} is not of the form 'w24-k3e3-k5e4'")
-    genes = tuple(BlockGenes(int(m[1]), plain_number(float(m[2]))) for m in matches if m)
-    return StageGenes(int(width[1:]), genes)
-
-
-def plain_number(value: float) -> float:
-    """4.0 becomes 4, so that equal archs print and hash alike."""
-    return int(value) if value == int(value) else value
+    return StageGenes(int(width[1:]), tuple(blocks))

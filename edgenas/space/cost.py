@@ -1,14 +1,14 @@
-"""What a network costs on paper: MACs, parameters, weight bytes, peak activation bytes.
+"""Computed costs of a network: MACs, parameters, weight bytes, peak activation bytes.
 
-Counted on BlockSpecs, batch 1. Latency is not among them: a device charges that (see `latency`).
+They are counted on BlockSpecs at batch 1. Latency is measured on a device instead (see `edgenas.latency`).
 
 Peak activation bytes follow these rules, under which a count over the exported graph gives the same number
-(`deploy.graph_cost.peak_activation_bytes`). Operators are executed one after the other. Each writes memory of
-its own while all that it reads is alive: also the sum of a shortcut and the scaling of squeeze-excite, which a
-runtime may do in place. Batch norm and activations are part of the convolution before them, so only its result
-counts, once. A block's input is alive until it was last read: to the end of the block where there is a
-shortcut. The vectors of squeeze-excite count. Weights, the memory that a kernel works in, and channels that a
-runtime pads do not: what a process really takes is measured (`edgenas inspect`).
+(`edgenas.deploy.inspection.graph_cost`). Operators run one after the other. Each writes a new tensor while all that it
+reads is alive: also the sum of a shortcut and the scaling of squeeze-excite, which a runtime may do in place. Batch
+norm and activations are part of the convolution before them, so only its result counts, once. A block's input is alive
+until it was last read: to the end of the block where there is a shortcut. The vectors of squeeze-excite count. Weights,
+the working memory of kernels, and channels that a runtime pads do not count: `edgenas inspect` measures the memory that
+a process takes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from edgenas.space.blocks import BlockSpec, Conv, HeadSpec, StemSpec
+from edgenas.space.blocks.head import HeadSpec
+from edgenas.space.blocks.spec import BlockSpec, Conv
+from edgenas.space.blocks.stem import StemSpec
 from edgenas.space.graph_variant import GraphVariant
 
 FP32_BYTES, INT32_BYTES, INT8_BYTES = 4, 4, 1
@@ -40,15 +42,15 @@ class Cost:
     peak_activation_bytes: int
 
     def to_json(self) -> dict[str, int]:
-        """As it stands in manifests."""
+        """Return the mapping that manifests hold."""
         return asdict(self)
 
 
 def cost(specs: Sequence[BlockSpec], variant: GraphVariant = "direct") -> Cost:
-    """Costs of the network that `specs` describe; its peak activation bytes are those of its graph variant."""
+    """Return the costs of a network; its peak activation bytes are those of the graph variant."""
     convs = [conv for spec in specs for conv in spec.convs()]
     return Cost(
-        macs=sum(map(_macs, convs)),
+        macs=sum(conv.macs for conv in convs),
         params=sum(map(_params, convs)),
         weight_bytes=FP32_BYTES * sum(map(_deployed_weights, convs)),
         peak_activation_bytes=FP32_BYTES * max(spec.peak_activation_elements(variant) for spec in specs),
@@ -75,20 +77,12 @@ def _int8_block_bytes(spec: BlockSpec) -> int:
 
 def _int8_bytes(conv: Conv) -> int:
     by_channel = FP32_BYTES + INT8_BYTES + (conv.norm or conv.bias) * (2 * INT32_BYTES + FP32_BYTES)
-    return INT8_BYTES * _weights(conv) + conv.out_channels * by_channel
-
-
-def _weights(conv: Conv) -> int:
-    return conv.out_channels * (conv.in_channels // conv.groups) * conv.kernel**2
-
-
-def _macs(conv: Conv) -> int:
-    return _weights(conv) * conv.out_size**2
+    return INT8_BYTES * conv.weights + conv.out_channels * by_channel
 
 
 def _params(conv: Conv) -> int:
-    return _weights(conv) + conv.out_channels * (2 * conv.norm + conv.bias)
+    return conv.weights + conv.out_channels * (2 * conv.norm + conv.bias)
 
 
 def _deployed_weights(conv: Conv) -> int:
-    return _weights(conv) + conv.out_channels * (conv.norm or conv.bias)
+    return conv.weights + conv.out_channels * (conv.norm or conv.bias)

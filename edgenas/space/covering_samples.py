@@ -1,4 +1,4 @@
-"""Samples that cover a space: for calibration networks and for first populations."""
+"""Samples that cover a space, for calibration networks and for first populations."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from edgenas.space.space import Genes, SearchSpace
 
 CANDIDATES_PER_SAMPLE = 32
 LOOSENESS, STRENGTH = 0.3, 2.5
-"""Of the Beta distribution that leaning genes are drawn from."""
+"""Parameters of the Beta distribution that genes are drawn from, see `leaning`."""
 Floats = npt.NDArray[np.float64]
 NEAR_SAMPLES, NEAR_ROUNDS = 64, 8
-"""In how many parts, each of so many samples' candidates, near archs are looked for before fewer come back."""
+"""`near_in_macs` draws the candidates of 64 samples in each of at most 8 rounds."""
 
 
 def covering(space: SearchSpace, count: int, seed: int) -> list[Arch]:
-    """`count` distinct archs that cover the space: smallest and largest first, then others at all sizes alike.
+    """Return `count` distinct archs that cover the space: the smallest, the largest, then archs of all sizes.
 
-    Sizes first, since latency follows them and independent draws of every gene would all be of middling size: of
-    equal steps between the smallest and the largest in the logarithm of MACs, each gives the candidate whose genes
-    are farthest from those chosen so far (maximin design: Johnson et al. 1990). Fewer come back where the space
-    holds fewer.
+    Latency follows size, and independent draws of every gene would nearly all be of middling size. So the range of the
+    logarithm of MACs is divided into equal steps. From each step comes the candidate whose genes are farthest from
+    those chosen so far (maximin design: Johnson et al. 1990). A space with fewer archs gives fewer.
     """
     if count < 1:
         return []
@@ -36,23 +35,23 @@ def covering(space: SearchSpace, count: int, seed: int) -> list[Arch]:
     distance = np.full(len(points), np.inf)
     for number in range(min(count, len(points))):
         # The ends of the space are the first two candidates.
-        place = number if number < 2 else _farthest(distance, step == number - 2)
-        chosen.append(place)
-        distance = np.minimum(distance, np.linalg.norm(points - points[place], axis=1))
-        distance[place] = -1.0
+        row = number if number < 2 else _farthest(distance, step == number - 2)
+        chosen.append(row)
+        distance = np.minimum(distance, np.linalg.norm(points - points[row], axis=1))
+        distance[row] = -1.0
     return space.decode(genes[chosen])
 
 
 def leaning(rng: np.random.Generator, n_choices: Genes, leans: Floats) -> Genes:
-    """Random genes of all sizes, not always canonical, shape (n, genes).
+    """Draw random genes of all sizes, not always canonical, shape (n, genes).
 
-    Choices are ordered by size, and independent draws would nearly all be of middling size in sum. Here the genes of
-    a sample lean together; none is certain.
+    Choices are ordered by size, and the sum of independent draws would nearly always be of middling size. Here all
+    genes of a sample tend to small or to large choices together.
 
     Args:
-        rng: of the draw.
-        n_choices: of each gene.
-        leans: of each sample, from 0, to small choices, up to 1, to large ones; shape (n,).
+        rng: random generator.
+        n_choices: number of choices of each gene, shape (genes,).
+        leans: tendency of each sample, from 0 (small choices) to 1 (large choices); shape (n,).
     """
     lean = leans[:, None]
     level = rng.beta(LOOSENESS + STRENGTH * lean, LOOSENESS + STRENGTH * (1 - lean), (len(leans), len(n_choices)))
@@ -62,42 +61,42 @@ def leaning(rng: np.random.Generator, n_choices: Genes, leans: Floats) -> Genes:
 def near_in_macs(
     space: SearchSpace, centre: Arch, share: float, count: int, seed: int, *, but: Collection[Arch] = ()
 ) -> list[Arch]:
-    """Up to `count` distinct random archs whose MACs are within `share` of the centre's, 0.1 for ±10 %.
+    """Return up to `count` distinct random archs whose MACs are within `share` of the centre's, 0.1 for ±10 %.
 
-    Fewer come back where the space seems to hold fewer.
+    Fewer are returned where the draws find fewer.
 
     Args:
-        space: of the archs.
-        centre: not among what comes back.
-        share: of the centre's MACs.
-        count: of archs.
-        seed: of the draw.
-        but: further archs that shall not come back.
+        space: space of the archs.
+        centre: arch to compare with; it is not returned.
+        share: greatest difference, as a share of the centre's MACs.
+        count: number of archs.
+        seed: seed of the draw.
+        but: further archs that are not returned.
     """
     rng = np.random.default_rng((seed, count))
     found = dict.fromkeys([centre, *but])
-    wanted = len(found) + count
+    target = len(found) + count
     for _ in range(NEAR_ROUNDS):
         archs = space.decode(rng.permutation(_candidates(space, NEAR_SAMPLES, rng)))
         found |= dict.fromkeys(beside(space, centre, share, archs))
-        if len(found) >= wanted:
+        if len(found) >= target:
             break
     return [arch for arch in found if arch != centre and arch not in but][:count]
 
 
 def beside(space: SearchSpace, centre: Arch, share: float, archs: Sequence[Arch]) -> list[Arch]:
-    """Those of `archs` whose MACs are within `share` of the centre's."""
+    """Return those of `archs` whose MACs are within `share` of the centre's."""
     near = np.abs(macs_of(space, archs) / macs_of(space, [centre])[0] - 1) <= share
     return [arch for arch, fits in zip(archs, near, strict=True) if fits]
 
 
 def macs_of(space: SearchSpace, archs: Sequence[Arch], num_classes: int = 1) -> npt.NDArray[np.float64]:
-    """Multiply-accumulates of archs, shape (n,)."""
+    """Return the multiply-accumulates of archs, shape (n,)."""
     return np.array([cost(space.unroll(arch, num_classes)).macs for arch in archs], dtype=np.float64)
 
 
 def _farthest(distance: npt.NDArray[np.float64], inside: npt.NDArray[np.bool_]) -> int:
-    """Of the candidates inside a step; of all, where it has none left."""
+    """Return the farthest candidate inside a step; the farthest of all where the step has none left."""
     among = np.where(inside & (distance > 0), distance, -1.0)
     return int((among if among.max() > 0 else distance).argmax())
 
@@ -110,9 +109,9 @@ def _candidates(space: SearchSpace, count: int, rng: np.random.Generator) -> Gen
 
 
 def _steps(space: SearchSpace, genes: Genes, count: int) -> npt.NDArray[np.int64]:
-    """Which of the `count` - 2 steps between the ends each candidate's MACs lie in."""
+    """Return which of the `count` - 2 steps between the ends each candidate's MACs lie in."""
     logs = np.log(macs_of(space, space.decode(genes)))
     spread = max(float(np.ptp(logs)), 1e-12)
     steps = max(count - 2, 1)
-    found: npt.NDArray[np.int64] = np.minimum((logs - logs.min()) / spread * steps, steps - 1).astype(np.int64)
-    return found
+    index: npt.NDArray[np.int64] = np.minimum((logs - logs.min()) / spread * steps, steps - 1).astype(np.int64)
+    return index

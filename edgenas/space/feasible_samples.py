@@ -1,4 +1,4 @@
-"""Random archs of all sizes that are allowed, however few of a space are."""
+"""Sample feasible architectures of all sizes, even when few are feasible."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from edgenas.space.covering_samples import leaning
 from edgenas.space.space import Genes, SearchSpace
 
 Need = Callable[[Genes], npt.NDArray[np.float64]]
-"""What canonical genes, shape (n, genes), take of what is allowed, shape (n,): up to 1 is allowed."""
+"""Canonical genes, shape (n, genes), to the share of the budget that each arch needs, shape (n,): feasible up to 1."""
 CANDIDATES, ROUNDS = 4096, 64
-"""Of a round, and rounds before fewer archs come back than were asked for."""
+"""Candidates of a round, and the most rounds."""
 CHANGED = 2.0
-"""Genes of an allowed arch that are drawn anew, on average, to look for another one beside it."""
+"""Mean number of genes in which a candidate differs from the feasible arch that it was made from."""
 
 
 def allowed(space: SearchSpace, need: Need, count: int, seed: int) -> Genes:
-    """Up to `count` distinct canonical genes that are allowed, shape (n, genes), those first that need least.
+    """Return up to `count` distinct canonical genes of feasible archs, shape (n, genes), by ascending need.
 
-    Draws lean to small and to large choices alike. Where a budget leaves a space little, few draws are allowed: half
-    of the candidates then lie beside those that are, the smallest arch at first.
+    Half of the candidates are drawn at all sizes. Under a tight budget few of these are feasible, so the other half are
+    variations of feasible archs, of the smallest arch at first.
 
     Args:
-        space: of the archs.
+        space: space of the archs.
         need: see `Need`.
-        count: of archs; fewer come back where the space seems to hold fewer, none where none was found.
-        seed: of the draws.
+        count: number of archs; fewer are returned where fewer are found.
+        seed: seed of the draws.
     """
     rng = np.random.default_rng(seed)
     start = space.encode([space.smallest])
@@ -40,12 +40,12 @@ def allowed(space: SearchSpace, need: Need, count: int, seed: int) -> Genes:
         found = np.unique(np.vstack([found, candidates[need(candidates) <= 1]]), axis=0)
         if len(found) >= 2 * count:
             break
-    kept = rng.permutation(found)[:count]
-    return kept[np.argsort(need(kept), kind="stable")] if len(kept) else kept
+    sample = rng.permutation(found)[:count]
+    return sample[np.argsort(need(sample), kind="stable")] if len(sample) else sample
 
 
 def _beside(space: SearchSpace, found: Genes, rng: np.random.Generator) -> Genes:
-    """Copies of some archs, of which a few genes are drawn anew."""
+    """Return variations of some archs: copies of which a few genes are drawn again."""
     parents = found[rng.integers(0, len(found), CANDIDATES // 2)]
-    anew = rng.random(parents.shape) < CHANGED / parents.shape[1]
-    return np.where(anew, rng.integers(0, space.n_choices, parents.shape), parents)
+    changed = rng.random(parents.shape) < CHANGED / parents.shape[1]
+    return np.where(changed, rng.integers(0, space.n_choices, parents.shape), parents)

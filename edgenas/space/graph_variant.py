@@ -1,13 +1,13 @@
-"""Variants of an exported graph: one network, written in operators that a runtime may execute faster.
+"""Graph variants: one network, exported in operators that a runtime may execute faster.
 
 - `direct`: as torch's exporter writes it.
-- `pooled`: averages over images are GlobalAveragePool instead of ReduceMean, so that a runtime which keeps channels
-  in blocks (ONNX Runtime's NCHWc on x86) need not put them back in order first.
-- `blocked`: besides, the gate of squeeze-excite is spread over the image (Resize, nearest) before it is multiplied:
-  of two equal shapes, the runtime multiplies the blocks as they lie. It costs one more tensor of that size.
+- `pooled`: averages over images are GlobalAveragePool instead of ReduceMean. A runtime that keeps channels in blocks
+  (ONNX Runtime's NCHWc on x86) then need not reorder them first.
+- `blocked`: as `pooled`, and the gate of squeeze-excite is spread over the image (Resize, nearest) before the product.
+  The runtime multiplies two tensors of equal shape in blocked memory. This costs one more tensor of that size.
 
 All are equal in exact arithmetic. Which is fastest depends on space and device, and is measured
-(`stages.fastest_variant`).
+(`edgenas.stages.fastest_variant`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ VARIANT_OPERATORS: dict[GraphVariant, tuple[str, ...]] = {
     "pooled": ("GlobalAveragePool",),
     "blocked": ("GlobalAveragePool", "Resize"),
 }
-"""Operators that networks of one variant have and those of another do without."""
+"""Operators that only this variant of a network has."""
 
 
 def supported_variants(unsupported: Collection[str]) -> tuple[GraphVariant, ...]:
-    """Return the variants that need none of the operators a device lacks."""
+    """Return the variants without the operators that a device does not support."""
     return tuple(variant for variant in GRAPH_VARIANTS if not set(VARIANT_OPERATORS[variant]) & set(unsupported))

@@ -1,4 +1,4 @@
-"""Spaces from YAML: shipped presets, files, and configs that narrow either."""
+"""Load spaces from YAML: shipped presets, files, and configs that narrow either."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from pydantic import BaseModel, ValidationError
 
 from edgenas.errors import SpaceError, explained, one_of, shown
 from edgenas.files import check_schema, read_yaml, user_path
-from edgenas.space.space import Head, SearchSpace, Stage, Stem
+from edgenas.space.blocks import DEFAULT_KIND, STAGES
+from edgenas.space.blocks.stage import Stage
+from edgenas.space.space import Head, SearchSpace, Stem
 
 PRESETS = Path(__file__).parent / "presets"
-NARROWED_IN_ALL_STAGES = ("depth", "kernel", "expand")
-NARROWED_IN_ONE_STAGE = ("width", "depth", "kernel", "expand")
+NARROWED_IN_ALL_STAGES = ("depth", *dict.fromkeys(gene for stage in STAGES.values() for gene in stage.genes.names()))
 
 
 def preset_names() -> list[str]:
-    """Names of the shipped spaces."""
+    """Return the names of the shipped spaces."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
 def load_space(source: str | Path | Mapping[str, Any]) -> SearchSpace:
-    """A search space by preset name, by path of a YAML file, or from a config's mapping that narrows one.
+    """Return a search space by preset name, by path of a YAML file, or from a config's mapping that narrows one.
 
-    A mapping names its origin as `preset` (or `path`), then any genes to narrow: `resolution`; `depth`,
-    `kernel` and `expand` in every stage that has a choice of them; and `stages: {"2": {width: [40]}}` for one
+    A mapping names its origin as `preset` (or `path`), then any genes to narrow: `resolution`; `depth` and the genes of
+    blocks (`kernel`, `expand`) in every stage that has a choice of them; and `stages: {"2": {width: [40]}}` for one
     stage, counted from 0 as in block names.
 
     Raises:
@@ -36,8 +37,8 @@ def load_space(source: str | Path | Mapping[str, Any]) -> SearchSpace:
     """
     if isinstance(source, Mapping):
         return _narrow(source)
-    known = str(source) in preset_names()
-    path = PRESETS / f"{source}.yaml" if known else user_path(source)
+    is_preset = str(source) in preset_names()
+    path = PRESETS / f"{source}.yaml" if is_preset else user_path(source)
     if not os.path.isfile(path):
         hint = one_of(str(source), preset_names())
         raise SpaceError(f"space {shown(str(source))} is neither a preset nor a file; {hint}")
@@ -47,7 +48,7 @@ def load_space(source: str | Path | Mapping[str, Any]) -> SearchSpace:
 
 
 def parse_space(value: Mapping[str, Any], origin: str) -> SearchSpace:
-    """A search space from the mapping that its YAML holds; `origin` stands in messages.
+    """Return the search space of a YAML file's mapping; messages name `origin`.
 
     Raises:
         SpaceError: the mapping does not describe a space.
@@ -59,11 +60,12 @@ def parse_space(value: Mapping[str, Any], origin: str) -> SearchSpace:
 
 
 def _space_keys(value: Mapping[str, Any]) -> list[str]:
-    """Every key that the YAML of a space may hold, dotted; of as many stages as `value` has."""
+    """Return every key that the YAML of a space may hold, dotted; of as many stages as `value` has."""
     stages = value.get("stages")
-    count = len(stages) if isinstance(stages, Sequence) else 0
     parts: dict[str, type[BaseModel]] = {"stem": Stem, "head": Head}
-    parts |= {f"stages.{number}": Stage for number in range(count)}
+    for number, stage in enumerate(stages if isinstance(stages, Sequence) else ()):
+        kind = stage.get("block", DEFAULT_KIND) if isinstance(stage, Mapping) else DEFAULT_KIND
+        parts[f"stages.{number}"] = STAGES.get(str(kind), Stage)
     return [
         *SearchSpace.model_fields,
         *(f"{part}.{name}" for part, kind in parts.items() for name in kind.model_fields),
@@ -71,37 +73,37 @@ def _space_keys(value: Mapping[str, Any]) -> list[str]:
 
 
 def _narrow(source: Mapping[str, Any]) -> SearchSpace:
-    known = {"preset", "path", "resolution", "stages", *NARROWED_IN_ALL_STAGES}
+    valid = {"preset", "path", "resolution", "stages", *NARROWED_IN_ALL_STAGES}
     for key in source:
-        if key not in known:
-            raise SpaceError(f"space: unknown key {key!r}; {one_of(str(key), known)}")
+        if key not in valid:
+            raise SpaceError(f"space: unknown key {key!r}; {one_of(str(key), valid)}")
     origins = [source[key] for key in ("preset", "path") if source.get(key) is not None]
     if len(origins) != 1 or not isinstance(origins[0], str):
-        raise SpaceError("space: wanted either preset: NAME or path: FILE, and then the genes to narrow")
+        raise SpaceError("space: expected either preset: NAME or path: FILE, and then the genes to narrow")
     space = load_space(origins[0])
     stages = list(space.stages)
     for gene in NARROWED_IN_ALL_STAGES:
         if source.get(gene) is not None:
             stages = _narrow_everywhere(stages, gene, source[gene])
-    narrowed = source.get("stages") or {}
-    if not isinstance(narrowed, Mapping):
-        raise SpaceError(f'space: stages: wanted a mapping like {{"2": {{kernel: [3]}}}}, got {shown(narrowed)}')
-    for number, genes in narrowed.items():
+    by_number = source.get("stages") or {}
+    if not isinstance(by_number, Mapping):
+        raise SpaceError(f'space: stages: expected a mapping like {{"2": {{kernel: [3]}}}}, got {shown(by_number)}')
+    for number, genes in by_number.items():
         stages = _narrow_one(stages, str(number), genes)
-    resolution = _kept(space.resolution, source.get("resolution"), "resolution")
+    resolution = _chosen(space.resolution, source.get("resolution"), "resolution")
     return parse_space({**space.model_dump(), "resolution": resolution, "stages": stages}, "space")
 
 
-def _narrow_everywhere(stages: list[Stage], gene: str, wanted: Any) -> list[Stage]:
-    present = sorted({value for stage in stages for value in getattr(stage, gene)})
-    _kept(present, wanted, gene)
+def _narrow_everywhere(stages: list[Stage], gene: str, values: Any) -> list[Stage]:
+    present = sorted({value for stage in stages for value in getattr(stage, gene, ())})
+    _chosen(present, values, gene)
     narrowed = []
     for number, stage in enumerate(stages):
-        choices = getattr(stage, gene)
-        kept = [value for value in choices if value in wanted] if len(choices) > 1 else choices
-        if not kept:
-            raise SpaceError(f"space: {gene} {wanted} leaves stage{number} none of its choices {list(choices)}")
-        narrowed.append(stage.model_copy(update={gene: tuple(kept)}))
+        choices = getattr(stage, gene, ())
+        left = [value for value in choices if value in values] if len(choices) > 1 else choices
+        if choices and not left:
+            raise SpaceError(f"space: {gene} {values} leaves stage{number} none of its choices {list(choices)}")
+        narrowed.append(stage.model_copy(update={gene: tuple(left)}) if choices else stage)
     return narrowed
 
 
@@ -110,26 +112,28 @@ def _narrow_one(stages: list[Stage], number: str, genes: Any) -> list[Stage]:
     if number not in names:
         raise SpaceError(f"space: stages has no {number!r}; {one_of(number, names)}")
     if not isinstance(genes, Mapping):
-        raise SpaceError(f"space: stages.{number}: wanted a mapping like {{kernel: [3]}}, got {shown(genes)}")
+        raise SpaceError(f"space: stages.{number}: expected a mapping like {{kernel: [3]}}, got {shown(genes)}")
     stage = stages[int(number)]
-    for gene, wanted in genes.items():
-        if gene not in NARROWED_IN_ONE_STAGE:
-            raise SpaceError(f"space: stages.{number}.{gene}: {one_of(str(gene), NARROWED_IN_ONE_STAGE)}")
-        kept = tuple(_kept(getattr(stage, gene), wanted, f"stages.{number}.{gene}"))
-        stage = stage.model_copy(update={gene: kept})
+    valid = ("width", "depth", *stage.gene_choices)
+    for gene, values in genes.items():
+        if gene not in valid:
+            raise SpaceError(f"space: stages.{number}.{gene}: {one_of(str(gene), valid)}")
+        choices = tuple(_chosen(getattr(stage, gene), values, f"stages.{number}.{gene}"))
+        stage = stage.model_copy(update={gene: choices})
     return [*stages[: int(number)], stage, *stages[int(number) + 1 :]]
 
 
-def _kept(choices: Sequence[float], wanted: Any, place: str) -> list[float]:
-    if wanted is None:
+def _chosen(choices: Sequence[float], values: Any, key: str) -> list[float]:
+    """Return the choices that `values` lists; all of them without `values`."""
+    if values is None:
         return list(choices)
     legal = ", ".join(f"{choice:g}" for choice in choices)
-    if not isinstance(wanted, Sequence) or isinstance(wanted, str) or not wanted:
-        raise SpaceError(f"space: {place}: wanted a list of some of {legal}, got {shown(wanted)}")
-    for value in wanted:
+    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+        raise SpaceError(f"space: {key}: expected a list of some of {legal}, got {shown(values)}")
+    for value in values:
         if isinstance(value, bool) or value not in choices:
-            raise SpaceError(f"space: {place}: {shown(value)} is none of {legal}{_closest(value, choices)}")
-    return [choice for choice in choices if choice in wanted]
+            raise SpaceError(f"space: {key}: {shown(value)} is none of {legal}{_closest(value, choices)}")
+    return [choice for choice in choices if choice in values]
 
 
 def _closest(value: Any, choices: Sequence[float]) -> str:

@@ -1,14 +1,17 @@
-"""MobileNetV3-Small as BlockSpecs, scaled by width: what designers would take instead of a search.
+"""MobileNetV3-Small as BlockSpecs, scaled by width: a baseline that designers would take instead of a search.
 
-Channels are torchvision's (`mobilenet_v3_small`, after arXiv 1905.02244, table 2); a test holds them against it. Of its
-head the middle layer has no bias here, and there is no dropout.
+Channels are torchvision's (`mobilenet_v3_small`, after arXiv 1905.02244, table 2), and a test compares them. Two
+things differ from torchvision's network: the middle layer of the head has no bias, and there is no dropout.
 """
 
 from __future__ import annotations
 
 import math
 
-from edgenas.space.blocks import Activation, BlockSpec, HeadSpec, InvertedResidualSpec, StemSpec, make_divisible
+from edgenas.space.blocks.head import HeadSpec
+from edgenas.space.blocks.inverted_residual import SE_REDUCTION, InvertedResidualSpec
+from edgenas.space.blocks.spec import Activation, BlockSpec, make_divisible
+from edgenas.space.blocks.stem import StemSpec
 
 STEM, LAST_TIMES, FEATURES = 16, 6, 1024
 """Channels of the first convolution; of the last one, as a multiple of its inputs; of the layer behind the pool."""
@@ -29,19 +32,19 @@ BLOCKS: tuple[tuple[int, int, int, bool, Activation, int], ...] = (
 )
 """Kernel, expanded and output channels, squeeze-excite, activation, stride."""
 WHOLE_STRIDE = 32
-IMAGE_CHANNELS, SE_REDUCTION = 3, 4
+IMAGE_CHANNELS = 3
 
 
 def mobilenet_v3_small(
     num_classes: int, resolution: int, *, width: float = 1.0, stride: int = WHOLE_STRIDE
 ) -> tuple[BlockSpec, ...]:
-    """The network as BlockSpecs: stem, blocks, head.
+    """Return the network as BlockSpecs: stem, blocks, head.
 
     Args:
-        num_classes: logits.
+        num_classes: number of logits.
         resolution: input height and width in pixels.
         width: factor of all channels, which are then rounded to multiples of 8.
-        stride: of the whole network, a power of two. Small images leave nothing to see at 32: below that, the first
+        stride: stride of the whole network, a power of two. At 32, small images shrink to a pixel. Below 32, the first
             strides become 1, as is usual where networks for ImageNet are given small images.
     """
     first, *strides = _strides(stride)
@@ -55,7 +58,7 @@ def mobilenet_v3_small(
         name="stem",
     )
     specs: list[BlockSpec] = [stem]
-    for number, (row, own) in enumerate(zip(BLOCKS, strides, strict=True)):
+    for number, (row, block_stride) in enumerate(zip(BLOCKS, strides, strict=True)):
         kernel, expanded, out, squeezes, activation, _ = row
         mid = _scaled(expanded, width)
         specs.append(
@@ -65,7 +68,7 @@ def mobilenet_v3_small(
                 mid_channels=mid,
                 out_channels=_scaled(out, width),
                 kernel=kernel,
-                stride=own,
+                stride=block_stride,
                 se_channels=make_divisible(mid // SE_REDUCTION) if squeezes else 0,
                 activation=activation,
                 name=f"block{number}",
@@ -89,10 +92,10 @@ def _scaled(channels: int, width: float) -> int:
 
 
 def _strides(whole: int) -> list[int]:
-    """Strides of the stem and the blocks whose product is `whole`: the first ones are given up first."""
-    given_up = round(math.log2(WHOLE_STRIDE / whole))
+    """Return the strides of the stem and the blocks, whose product is `whole`: the first ones become 1 first."""
+    dropped = round(math.log2(WHOLE_STRIDE / whole))
     strides = [2, *(row[-1] for row in BLOCKS)]
-    assert 2**given_up * whole == WHOLE_STRIDE
-    for place in [place for place, stride in enumerate(strides) if stride == 2][:given_up]:
-        strides[place] = 1
+    assert 2**dropped * whole == WHOLE_STRIDE
+    for index in [index for index, stride in enumerate(strides) if stride == 2][:dropped]:
+        strides[index] = 1
     return strides

@@ -1,4 +1,4 @@
-"""What a device lacks, taken out of a space before anything is trained on it."""
+"""Remove from a space what a device does not support, before anything is trained."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import re
 from collections.abc import Iterable
 
 from edgenas.errors import SpaceError, one_of, shown
+from edgenas.space.blocks.stage import Stage
 from edgenas.space.graph_variant import VARIANT_OPERATORS, supported_variants
-from edgenas.space.space import SearchSpace, Stage
+from edgenas.space.space import SearchSpace
 
 SQUEEZE_EXCITE = ("squeeze-excite", "HardSigmoid", "Mul")
-"""Its name, and the operators that networks have for its sake alone."""
+"""Its name, and the operators that only squeeze-excite uses."""
 NEEDED = ("Add", "Conv", "Gemm", "Relu", "Reshape")
-"""Operators that exported networks do not do without: shortcuts, convolutions, the classifier, activation."""
+"""Operators that every exported network has: shortcuts, convolutions, the classifier, activation."""
 VARIANT_SPECIFIC = tuple(dict.fromkeys(operator for operators in VARIANT_OPERATORS.values() for operator in operators))
-"""Operators that only some graph variants need, see `space.graph_variant`."""
+"""Operators that some graph variant does without, see `space.graph_variant`."""
 ABSENT = (
     "BatchNormalization",
     "Clip",
@@ -28,39 +29,39 @@ ABSENT = (
     "Swish",
     "Tanh",
 )
-"""Operators that lists of a device's gaps name too, and that no fp32 network of ours has."""
+"""Operators that no exported fp32 network has; a device file may list them as unsupported, too."""
 _KERNEL = re.compile(r"kernel (\d+)")
 
 
 def check_unsupported(entries: Iterable[str]) -> None:
-    """Refuse what is not known, so that a slip does not leave in the space what the device lacks.
+    """Refuse unknown entries, so that a typing error does not leave unsupported operators in the space.
 
     Raises:
-        SpaceError: an entry is neither an operator of ours, nor `squeeze-excite`, nor like `kernel 7`.
+        SpaceError: an entry is neither one of the operators above, nor `squeeze-excite`, nor like `kernel 7`.
     """
     names = ("HardSwish", *SQUEEZE_EXCITE, *NEEDED, *VARIANT_SPECIFIC, *ABSENT, "kernel 7")
     for entry in entries:
         if entry not in names and not _KERNEL.fullmatch(entry):
-            # Devices' files name the field before it themselves.
+            # The reader of device files puts the field's name before this message.
             raise SpaceError(f"{shown(entry)} is unknown; {one_of(entry, names)}")
 
 
 def narrow(space: SearchSpace, unsupported: Iterable[str]) -> tuple[SearchSpace, list[str]]:
-    """The space without what a device lacks.
+    """Return the space without what a device does not support.
 
     Args:
-        space: where to take it from.
+        space: the space to narrow.
         unsupported: operators by their ONNX name, `kernel 7` (any size), `squeeze-excite`. HardSwish becomes
-            ReLU, which every device has; HardSigmoid and Mul stand in squeeze-excite alone.
+            ReLU, which every device has; only squeeze-excite uses HardSigmoid and Mul.
 
     Returns:
-        The narrowed space, which has another structure_id if activations or squeeze-excite changed; and what
-        was taken away, one sentence an entry, none for an entry that the space did not have.
+        The narrowed space, which has another structure_id if activations or squeeze-excite changed; and a sentence for
+        each entry that removed something.
 
     Raises:
-        SpaceError: an entry is unknown, or nothing would be left of a part that is named.
+        SpaceError: an entry is unknown, or nothing would be left of the part that the message names.
     """
-    said, lacking = [], tuple(dict.fromkeys(unsupported))
+    changes, lacking = [], tuple(dict.fromkeys(unsupported))
     if not supported_variants(lacking):
         pools = " and ".join(entry for entry in lacking if entry in VARIANT_SPECIFIC)
         raise SpaceError(f"unsupported: no network of space {space.name} does without both {pools}")
@@ -74,10 +75,10 @@ def narrow(space: SearchSpace, unsupported: Iterable[str]) -> tuple[SearchSpace,
         elif entry == "HardSwish":
             space = _without_hardswish(space)
         elif entry in SQUEEZE_EXCITE:
-            space = _with_stages(space, [stage.model_copy(update={"squeeze_excite": False}) for stage in space.stages])
+            space = _with_stages(space, [stage.without_squeeze_excite() for stage in space.stages])
         if changed := _changed(before, space):
-            said.append(f"{entry}: {_done(entry)} {', '.join(changed)}")
-    return space, said
+            changes.append(f"{entry}: {_done(entry)} {', '.join(changed)}")
+    return space, changes
 
 
 def _done(entry: str) -> str:
@@ -100,10 +101,11 @@ def _without_kernel(space: SearchSpace, size: int) -> SearchSpace:
         raise SpaceError(f"unsupported: kernel {size}: the stem of space {space.name} has no other size")
     stages = []
     for number, stage in enumerate(space.stages):
-        left = tuple(kernel for kernel in stage.kernel if kernel != size)
-        if not left:
+        kernels = stage.gene_choices.get("kernel", ())
+        left = tuple(kernel for kernel in kernels if kernel != size)
+        if kernels and not left:
             raise SpaceError(f"unsupported: kernel {size}: stage{number} of space {space.name} has no other size")
-        stages.append(stage.model_copy(update={"kernel": left}))
+        stages.append(stage.model_copy(update={"kernel": left}) if kernels else stage)
     return _with_stages(space, stages)
 
 

@@ -1,7 +1,7 @@
 """SearchSpace: the choices, their number, samples, the integer gene matrix, and the way to BlockSpecs.
 
-Genes stand in one fixed order: resolution, then for each stage its depth, its width, and kernel and expand
-ratio of every position up to the greatest depth. A gene is the index of a choice. Genes of positions past a
+Genes stand in one fixed order: resolution, then for each stage its depth, its width, and the genes of every position up
+to the greatest depth, which the stage's block kind defines. A gene is the index of a choice. Genes of positions past a
 stage's depth are inactive and 0: that is the canonical form, and `canonical` maps any matrix to it.
 """
 
@@ -10,63 +10,34 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
 from edgenas.errors import SpaceError, shown
-from edgenas.space.arch import Arch, BlockGenes, StageGenes, parse_arch, plain_number
-from edgenas.space.blocks import (
-    Activation,
-    BlockSpec,
-    HeadSpec,
-    InvertedResidualSpec,
-    StemSpec,
-    make_divisible,
-)
+from edgenas.space.arch import Arch, StageGenes, parse_arch
+from edgenas.space.blocks import parse_stage
+from edgenas.space.blocks.genes import BlockGenes
+from edgenas.space.blocks.head import HeadSpec
+from edgenas.space.blocks.spec import Activation, BlockSpec
+from edgenas.space.blocks.stage import Choices, PositiveInt, SpacePart, Stage
+from edgenas.space.blocks.stem import StemSpec
 
 Genes = npt.NDArray[np.int64]
 IMAGE_CHANNELS = 3
-SE_REDUCTION = 4
-
-
-def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
-    if list(values) != sorted(set(values)):
-        raise ValueError(f"wanted distinct choices in ascending order, got {shown(list(values))}")
-    return values
 
 
 def _single_line(name: str) -> str:
     if not name.strip() or not name.isprintable() or len(name) > 100:
-        raise ValueError(f"wanted a name of up to 100 characters in one line, got {shown(name)}")
+        raise ValueError(f"expected a name of up to 100 characters in one line, got {shown(name)}")
     return name
 
 
-def _odd(values: tuple[int, ...]) -> tuple[int, ...]:
-    if any(value % 2 == 0 for value in values):
-        raise ValueError(f"wanted odd kernel sizes, got {shown(list(values))}")
-    return values
-
-
-# Bounds are far beyond any use, so what is past them is a slip; and no slip makes a space that never gets listed.
-PositiveInt = Annotated[int, Field(gt=0, le=10_000, strict=True)]
-Depth = Annotated[int, Field(gt=0, le=50, strict=True)]
-Expand = Annotated[float, Field(ge=1, le=100), AfterValidator(plain_number)]
-Choices = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=50), AfterValidator(_ascending)]
-Depths = Annotated[tuple[Depth, ...], Field(min_length=1, max_length=50), AfterValidator(_ascending)]
-Kernels = Annotated[Choices, AfterValidator(_odd)]
-Expands = Annotated[tuple[Expand, ...], Field(min_length=1, max_length=50), AfterValidator(_ascending)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Stem(_Part):
+class Stem(SpacePart):
     """The first convolution."""
 
     width: PositiveInt
@@ -75,24 +46,7 @@ class Stem(_Part):
     activation: Activation
 
 
-class Stage(_Part):
-    """A stage: what is fixed (stride of its first block, activation, squeeze-excite) and what may be chosen."""
-
-    width: Choices
-    depth: Depths
-    kernel: Kernels
-    expand: Expands
-    stride: PositiveInt
-    activation: Activation
-    squeeze_excite: bool
-
-    @property
-    def positions(self) -> int:
-        """How many blocks the stage can have."""
-        return self.depth[-1]
-
-
-class Head(_Part):
+class Head(SpacePart):
     """Conv 1×1 of `width`, pool, a linear layer of `features` (0: none), classifier."""
 
     width: PositiveInt
@@ -100,7 +54,11 @@ class Head(_Part):
     activation: Activation
 
 
-class SearchSpace(_Part):
+StageOfKind = SerializeAsAny[Annotated[Stage, BeforeValidator(parse_stage)]]
+"""A stage of any block kind; `block` in its YAML names the kind."""
+
+
+class SearchSpace(SpacePart):
     """A MobileNet-style macro space. Frozen; equal values are equal spaces."""
 
     schema_version: PositiveInt = 1
@@ -108,7 +66,7 @@ class SearchSpace(_Part):
     description: str = ""
     resolution: Choices
     stem: Stem
-    stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=50)]
+    stages: Annotated[tuple[StageOfKind, ...], Field(min_length=1, max_length=50)]
     head: Head
 
     @model_validator(mode="after")
@@ -120,13 +78,12 @@ class SearchSpace(_Part):
 
     @property
     def structure_id(self) -> str:
-        """Name and digest of all that an arch's text leaves unsaid (strides, activations, stem, head).
+        """Name and digest of all that an arch's text does not state (strides, activations, stem, head).
 
         Two spaces of equal structure_id give an arch the same network, whatever choices they narrow.
         """
-        stages = [[s.stride, s.activation, s.squeeze_excite] for s in self.stages]
-        unsaid = [self.stem.model_dump(), self.head.model_dump(), stages]
-        digest = hashlib.sha256(json.dumps(unsaid, sort_keys=True).encode()).hexdigest()
+        unwritten = [self.stem.model_dump(), self.head.model_dump(), [stage.unwritten for stage in self.stages]]
+        digest = hashlib.sha256(json.dumps(unwritten, sort_keys=True).encode()).hexdigest()
         return f"{self.name}@{digest[:8]}"
 
     @cached_property
@@ -136,10 +93,7 @@ class SearchSpace(_Part):
         for s, stage in enumerate(self.stages):
             genes |= {f"stage{s}.depth": stage.depth, f"stage{s}.width": stage.width}
             for b in range(stage.positions):
-                genes |= {
-                    f"stage{s}.block{b}.kernel": stage.kernel,
-                    f"stage{s}.block{b}.expand": stage.expand,
-                }
+                genes |= {f"stage{s}.block{b}.{gene}": choices for gene, choices in stage.gene_choices.items()}
         return genes
 
     @property
@@ -151,8 +105,7 @@ class SearchSpace(_Part):
     def size(self) -> int:
         """Exact number of distinct archs."""
         by_stage: list[int] = [
-            len(stage.width) * sum((len(stage.kernel) * len(stage.expand)) ** depth for depth in stage.depth)
-            for stage in self.stages
+            len(stage.width) * sum(stage.n_blocks**depth for depth in stage.depth) for stage in self.stages
         ]
         return len(self.resolution) * math.prod(by_stage)
 
@@ -175,7 +128,7 @@ class SearchSpace(_Part):
         matrix = np.array(genes)
         if matrix.ndim != 2 or matrix.shape[1] != len(self.choices) or matrix.dtype.kind not in "iu":
             raise SpaceError(
-                f"genes: wanted an integer matrix of shape (n, {len(self.choices)}), "
+                f"genes: expected an integer matrix of shape (n, {len(self.choices)}), "
                 f"got {matrix.dtype} of shape {matrix.shape}"
             )
         outside = (matrix < 0) | (matrix >= self.n_choices)
@@ -183,19 +136,20 @@ class SearchSpace(_Part):
             row, column = np.argwhere(outside)[0]
             name = list(self.choices)[column]
             raise SpaceError(
-                f"genes: row {row} has {matrix[row, column]} for {name}, wanted 0 to {self.n_choices[column] - 1}"
+                f"genes: row {row} has {matrix[row, column]} for {name}, expected 0 to {self.n_choices[column] - 1}"
             )
         column = 1
         for stage in self.stages:
             depth = np.asarray(stage.depth)[matrix[:, column]]
             column += 2
             for position in range(stage.positions):
-                matrix[depth <= position, column : column + 2] = 0
-                column += 2
+                end = column + len(stage.gene_choices)
+                matrix[depth <= position, column:end] = 0
+                column = end
         return matrix.astype(np.int64)
 
     def decode(self, genes: npt.ArrayLike) -> list[Arch]:
-        """Archs of a gene matrix, shape (n, genes)."""
+        """Return the archs of a gene matrix, shape (n, genes)."""
         return [self._decode_row(row) for row in self.canonical(genes).tolist()]
 
     def _decode_row(self, row: list[int]) -> Arch:
@@ -204,12 +158,13 @@ class SearchSpace(_Part):
         stages = []
         for stage in self.stages:
             depth, width = stage.depth[next(values)], stage.width[next(values)]
-            pairs = [(stage.kernel[next(values)], stage.expand[next(values)]) for _ in range(stage.positions)]
-            stages.append(StageGenes(width, tuple(BlockGenes(*pair) for pair in pairs[:depth])))
+            choices = tuple(stage.gene_choices.values())
+            blocks = [[gene[next(values)] for gene in choices] for _ in range(stage.positions)]
+            stages.append(StageGenes(width, tuple(stage.genes(*block) for block in blocks[:depth])))
         return Arch(resolution, tuple(stages))
 
     def encode(self, archs: Sequence[Arch]) -> Genes:
-        """Canonical gene matrix of archs, shape (n, genes).
+        """Return the canonical gene matrix of archs, shape (n, genes).
 
         Raises:
             SpaceError: an arch is not in the space; the gene and its legal values are named.
@@ -219,19 +174,18 @@ class SearchSpace(_Part):
 
     def _encode_arch(self, arch: Arch) -> list[int]:
         if len(arch.stages) != len(self.stages):
-            raise SpaceError(f"arch {arch}: wanted {len(self.stages)} stages, got {len(arch.stages)}")
+            raise SpaceError(f"arch {arch}: expected {len(self.stages)} stages, got {len(arch.stages)}")
         row = [_index(self.resolution, arch.resolution, "resolution", arch)]
         for s, (stage, genes) in enumerate(zip(self.stages, arch.stages, strict=True)):
             row.append(_index(stage.depth, len(genes.blocks), f"stage{s}.depth", arch))
             row.append(_index(stage.width, genes.width, f"stage{s}.width", arch))
             for b, block in enumerate(genes.blocks):
-                row.append(_index(stage.kernel, block.kernel, f"stage{s}.block{b}.kernel", arch))
-                row.append(_index(stage.expand, block.expand, f"stage{s}.block{b}.expand", arch))
-            row.extend([0, 0] * (stage.positions - len(genes.blocks)))
+                row.extend(_block_indices(stage, block, f"stage{s}.block{b}", arch))
+            row.extend([0] * len(stage.gene_choices) * (stage.positions - len(genes.blocks)))
         return row
 
     def parse(self, text: str) -> Arch:
-        """The arch a text names.
+        """Return the arch that a text states.
 
         Raises:
             SpaceError: the text is malformed, or its arch is not in this space.
@@ -241,54 +195,11 @@ class SearchSpace(_Part):
         return arch
 
     def sample(self, rng: np.random.Generator) -> Arch:
-        """A random arch: every gene drawn uniformly (so depths are as likely as each other)."""
+        """Draw a random arch; every gene is uniform, so all depths are equally likely."""
         return self.decode(rng.integers(0, self.n_choices)[None])[0]
 
-    def from_ofa(self, settings: Mapping[str, Any]) -> Arch:
-        """The arch of once-for-all's settings.
-
-        Args:
-            settings: `ks` and `e`, one value for each position of the stages behind the first block (20 in
-                the public spaces), `d`, one depth for each of these stages, and `r`, the resolution (a number
-                or a list of one).
-
-        Raises:
-            SpaceError: a key is missing, a list has the wrong length, or a value is not in the space.
-        """
-        missing = [key for key in ("ks", "e", "d", "r") if key not in settings]
-        if missing:
-            raise SpaceError(f"once-for-all settings: wanted ks, e, d and r, missing {', '.join(missing)}")
-        stages = self.stages[1:]
-        starts = np.cumsum([0, *[stage.positions for stage in stages]]).tolist()
-        wanted = {"ks": starts[-1], "e": starts[-1], "d": len(stages)}
-        for key, length in wanted.items():
-            if len(settings[key]) != length:
-                raise SpaceError(
-                    f"once-for-all settings: {key} wants {length} values in {self.name}, got {len(settings[key])}"
-                )
-        for number, (stage, depth) in enumerate(zip(stages, settings["d"], strict=True), start=1):
-            if depth not in stage.depth:
-                raise SpaceError(
-                    f"once-for-all settings: stage{number}.depth is {depth}, the space has {_listed(stage.depth)}"
-                )
-        resolution = int(np.ravel(settings["r"])[0])
-        first = self.smallest.stages[0]
-        genes = [
-            StageGenes(
-                stage.width[-1],
-                tuple(
-                    BlockGenes(int(k), plain_number(e))
-                    for k, e in zip(settings["ks"][start : start + d], settings["e"][start : start + d], strict=True)
-                ),
-            )
-            for stage, start, d in zip(stages, starts, settings["d"], strict=False)
-        ]
-        arch = Arch(resolution, (first, *genes))
-        self.encode([arch])
-        return arch
-
     def unroll(self, arch: Arch, num_classes: int) -> tuple[BlockSpec, ...]:
-        """The network of an arch as BlockSpecs: stem, blocks, head."""
+        """Return the network of an arch as BlockSpecs: stem, blocks, head."""
         stem = self.stem
         specs: list[BlockSpec] = [
             StemSpec(
@@ -303,9 +214,8 @@ class SearchSpace(_Part):
         ]
         for s, (stage, genes) in enumerate(zip(self.stages, arch.stages, strict=True)):
             for b, block in enumerate(genes.blocks):
-                before = specs[-1]
                 stride = stage.stride if b == 0 else 1
-                specs.append(_inverted_residual(before, stage, genes.width, block, stride, f"stage{s}.block{b}"))
+                specs.append(stage.make_spec(specs[-1], genes.width, block, stride, f"stage{s}.block{b}"))
         last = specs[-1]
         specs.append(
             HeadSpec(
@@ -321,29 +231,22 @@ class SearchSpace(_Part):
         return tuple(specs)
 
 
-def _inverted_residual(
-    before: BlockSpec, stage: Stage, width: int, genes: BlockGenes, stride: int, name: str
-) -> InvertedResidualSpec:
-    in_channels = before.out_channels
-    mid = make_divisible(round(in_channels * genes.expand)) if genes.expand != 1 else in_channels
-    return InvertedResidualSpec(
-        in_channels=in_channels,
-        in_size=before.out_size,
-        mid_channels=mid,
-        out_channels=width,
-        kernel=genes.kernel,
-        stride=stride,
-        se_channels=make_divisible(mid // SE_REDUCTION) if stage.squeeze_excite else 0,
-        activation=stage.activation,
-        name=name,
-    )
+def _block_indices(stage: Stage, block: BlockGenes, position: str, arch: Arch) -> list[int]:
+    if type(block) is not stage.genes:
+        example = stage.genes(*(choices[0] for choices in stage.gene_choices.values()))
+        raise SpaceError(f"arch {arch}: {position} is {block}, the space has another block kind there, like {example}")
+    return [
+        _index(choices, getattr(block, gene), f"{position}.{gene}", arch)
+        for gene, choices in stage.gene_choices.items()
+    ]
 
 
 def _index(choices: tuple[float, ...], value: float, gene: str, arch: Arch) -> int:
     if value not in choices:
-        raise SpaceError(f"arch {arch}: {gene} is {value:g}, the space has {_listed(choices)}")
+        raise SpaceError(f"arch {arch}: {gene} is {value:g}, the space has {listed(choices)}")
     return choices.index(value)
 
 
-def _listed(choices: tuple[float, ...]) -> str:
+def listed(choices: tuple[float, ...]) -> str:
+    """Return choices as messages show them."""
     return ", ".join(f"{choice:g}" for choice in choices)

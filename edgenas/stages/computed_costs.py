@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edgenas.latency.device import Precision
 from edgenas.latency.gene_table import GeneTable
 from edgenas.quantities import MACS, PEAK_ACTIVATION_BYTES, WEIGHT_BYTES, Quantity
-from edgenas.space.blocks import BlockSpec
+from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.cost import cost, int8_weight_bytes
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import Genes, SearchSpace

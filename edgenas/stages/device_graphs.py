@@ -12,7 +12,7 @@ from edgenas.deploy.onnx.exporter import export_for_timing
 from edgenas.latency.device import Device
 from edgenas.profiling.session import Export
 from edgenas.runs.folder import Progress
-from edgenas.space.blocks import BlockSpec
+from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.stages.fastest_variant import PLAIN
 from edgenas.stages.int8_export import run_recipes

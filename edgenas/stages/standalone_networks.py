@@ -17,7 +17,7 @@ from edgenas.config.sections import TrainConfig
 from edgenas.runs.folder import Run
 from edgenas.runs.run_data import calibration_split, data_record
 from edgenas.space.arch import Arch
-from edgenas.space.blocks import BlockSpec
+from edgenas.space.blocks.spec import BlockSpec
 from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.dataset import Dataset

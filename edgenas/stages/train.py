@@ -11,7 +11,7 @@ from edgenas.runs.folder import Progress, Run
 from edgenas.runs.run_data import run_dataset
 from edgenas.stages.limits import run_limits
 from edgenas.stages.training_archs import run_pool, take_pool
-from edgenas.supernet.subnet import num_parameters
+from edgenas.supernet.layers import num_parameters
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
 from edgenas.training.data.dataset import Dataset

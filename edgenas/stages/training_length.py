@@ -53,6 +53,4 @@ def rarest_share(space: SearchSpace) -> float:
 
     Those are the outermost of its largest kernel, expansion ratio and width, in its last block.
     """
-    return min(
-        1 / (len(stage.depth) * len(stage.kernel) * len(stage.expand) * len(stage.width)) for stage in space.stages
-    )
+    return min(1 / (len(stage.depth) * stage.n_blocks * len(stage.width)) for stage in space.stages)

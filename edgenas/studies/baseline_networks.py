@@ -18,7 +18,7 @@ from edgenas.profiling.session import measure_networks
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.run_devices import measured_devices, run_transport
 from edgenas.space.arch import Arch
-from edgenas.space.blocks import BlockSpec
+from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.mobilenet_v3 import WHOLE_STRIDE, mobilenet_v3_small
 from edgenas.space.space import SearchSpace
 from edgenas.stages.profile import run_variant

@@ -15,7 +15,7 @@ from edgenas.files import read_json, write_json
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.runs.folder import Progress, Run
 from edgenas.space.arch import Arch
-from edgenas.space.blocks import BlockSpec
+from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.cost import cost
 from edgenas.space.space import SearchSpace
 from edgenas.stages.profile import run_predictors

@@ -1,1 +1,1 @@
-"""One network holding them all: elastic weights, and the plain subnets cut out of them. Torch."""
+"""The supernet with its elastic weights, and the plain subnets cut out of it. Torch."""

@@ -1,8 +1,8 @@
-"""Wide depthwise convolutions that go backward on x86 CPUs about as fast as forward.
+"""Wide depthwise convolutions whose backward pass on x86 CPUs is about as fast as the forward pass.
 
 oneDNN has a fast kernel for the gradient of depthwise weights of up to three columns only. For wider ones it takes its
-general kernel for grouped convolutions, which is 5 to 30 times slower, and half of a supernet's whole training step. So
-the gradient is put together of strips of three columns, each of which is the gradient of a narrower convolution.
+general kernel for grouped convolutions, which is 5 to 30 times slower and takes half of a supernet's training step. So
+the gradient is assembled from strips of three columns, each of which is the gradient of a narrower convolution.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 STRIP = 3
-"""Columns that the fast kernel takes."""
+"""Greatest width of the fast kernel."""
 
 
 class WideDepthwise(nn.Conv2d):
@@ -41,38 +41,38 @@ class _Depthwise(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, _ = ctx.needs_input_grad
         kernel = weight.shape[-1]
-        of_x = _backward(gradients[0], x, weight, ctx.stride, kernel // 2, "x") if needs_x else None
-        of_weight = weight_gradient(gradients[0], x, kernel, ctx.stride) if needs_weight else None
-        return of_x, of_weight, None
+        x_gradient = _backward(gradients[0], x, weight, ctx.stride, kernel // 2, "x") if needs_x else None
+        w_gradient = weight_gradient(gradients[0], x, kernel, ctx.stride) if needs_weight else None
+        return x_gradient, w_gradient, None
 
 
 def weight_gradient(gradient: Tensor, x: Tensor, kernel: int, stride: int) -> Tensor:
-    """Gradient of the weight of a depthwise convolution that pads by half of its kernel, (c, 1, kernel, kernel).
+    """Return the weight gradient of a depthwise convolution padded by half its kernel, (c, 1, kernel, kernel).
 
     Args:
-        gradient: of what comes out, (n, c, h', w').
-        x: what went in, (n, c, h, w).
-        kernel: odd, above 3.
-        stride: of the convolution.
+        gradient: gradient of the output, (n, c, h', w').
+        x: input, (n, c, h, w).
+        kernel: kernel size, odd, above 3.
+        stride: stride of the convolution.
     """
-    found = x.new_empty((x.shape[1], 1, kernel, kernel))
+    w_gradient = x.new_empty((x.shape[1], 1, kernel, kernel))
     narrow = x.new_empty((x.shape[1], 1, kernel, STRIP))
     starts = [min(start, kernel - STRIP) for start in range(0, kernel, STRIP)]
     height, width = gradient.shape[2:]
     for start, strip in zip(starts, _strips(x, starts, kernel, stride, height), strict=True):
-        # Rows end with zeros, so there may be more outputs a row than there are; those have no gradient.
+        # Padding may give a strip more output columns than the convolution has; those have no gradient.
         spare = (strip.shape[-1] - STRIP) // stride + 1 - width
         if spare and start == 0:
             gradient = F.pad(gradient, (0, spare))
-        found[..., start : start + STRIP] = _backward(gradient, strip, narrow, stride, 0, "weight")
-    return found
+        w_gradient[..., start : start + STRIP] = _backward(gradient, strip, narrow, stride, 0, "weight")
+    return w_gradient
 
 
 def _strips(x: Tensor, starts: list[int], kernel: int, stride: int, out_height: int) -> Iterator[Tensor]:
-    """Images whose pixel (0, 0) is what column `start` of the kernel sees first, for each of `starts`.
+    """Yield the images for each of `starts`, moved so that pixel (0, 0) is the first under this column of the kernel.
 
-    All are views of one copy, in which rows lie one after another with as many zeros between them as the kernel
-    reaches over the edge: an image moved sideways by so much is the same memory, read from another place.
+    All are views of one padded copy. Between its rows are as many zeros as the kernel reaches over the edge. An image
+    moved sideways by at most that is the same memory, read from another offset.
     """
     n, channels, height, width = x.shape
     edge = kernel // 2
@@ -92,11 +92,10 @@ def _strips(x: Tensor, starts: list[int], kernel: int, stride: int, out_height: 
 def _backward(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, of: str) -> Tensor:
     sizes = ([stride] * 2, [padding] * 2, [1, 1], False, [0, 0], len(weight))
     mask = [of == "x", of == "weight", False]
-    found = torch.ops.aten.convolution_backward(gradient, x, weight, None, *sizes, mask)
-    return cast("Tensor", found[mask.index(True)])
+    both = torch.ops.aten.convolution_backward(gradient, x, weight, None, *sizes, mask)
+    return cast("Tensor", both[mask.index(True)])
 
 
-def quicken(conv: nn.Conv2d) -> None:
-    """Make a depthwise convolution that is too wide for the fast kernel a WideDepthwise, which has the same tensors."""
-    if conv.kernel_size[1] > STRIP and conv.groups == conv.in_channels == conv.out_channels:
-        conv.__class__ = WideDepthwise
+def is_wide_depthwise(conv: nn.Conv2d) -> bool:
+    """Return whether a convolution is depthwise and too wide for oneDNN's fast kernel."""
+    return conv.kernel_size[1] > STRIP and conv.groups == conv.in_channels == conv.out_channels

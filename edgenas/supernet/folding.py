@@ -1,4 +1,4 @@
-"""A subnet as it is scored: batch norms folded into the convolutions before them."""
+"""Fold batch norms into the convolutions before them."""
 
 from __future__ import annotations
 
@@ -8,23 +8,30 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from edgenas.supernet.subnet import ConvNorm, Subnet
+from edgenas.supernet.layers import ConvNorm
+from edgenas.supernet.subnet import Subnet
 
 
 @torch.no_grad()
+def fold_batch_norms(module: nn.Module) -> None:
+    """Fold the batch norms of a module in eval mode, in place; it computes the same, but for rounding."""
+    for layer in list(module.modules()):
+        if isinstance(layer, ConvNorm):
+            layer.conv = fuse_conv_bn_eval(layer.conv, layer.norm)
+            layer.norm = nn.Identity()  # type: ignore[assignment]
+
+
 def folded(subnet: Subnet) -> nn.Sequential:
-    """What computes the same as a frozen subnet, but for rounding, with fewer passes over activations.
+    """Return a frozen copy for scoring, which makes fewer passes over activations.
 
     Args:
         subnet: in eval mode; unchanged.
     """
     assert not subnet.training
     blocks = copy.deepcopy(subnet.blocks)
-    for module in list(blocks.modules()):
-        if isinstance(module, ConvNorm):
-            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
-            module.norm = nn.Identity()  # type: ignore[assignment]
-        elif isinstance(module, nn.ReLU | nn.Hardswish):
-            # Nobody else reads what a convolution gives.
+    fold_batch_norms(blocks)
+    for module in blocks.modules():
+        if isinstance(module, nn.ReLU | nn.Hardswish):
+            # Only the activation reads a convolution's output.
             module.inplace = True
     return nn.Sequential(*blocks.values()).requires_grad_(False)

@@ -1,7 +1,7 @@
-"""SuperNet: the weights of every arch of a space, shared.
+"""SuperNet: the shared weights of every arch of a space.
 
-`forward(x, arch)` cuts the arch's weights out and runs them through the very modules that `extract` would
-return. There is no active subnet: nothing is set, so nothing can be left over.
+`forward(x, arch)` cuts the arch's weights out and runs them through modules of the classes that `extract` returns.
+There is no active subnet, so no state can be left over from an earlier call.
 """
 
 from __future__ import annotations
@@ -9,99 +9,30 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import product
-from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
 from edgenas.errors import SpaceError
 from edgenas.space.arch import Arch
-from edgenas.space.blocks import BlockSpec, HeadSpec, InvertedResidualSpec, StemSpec
+from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.space import SearchSpace
-from edgenas.supernet.layers import (
-    Cut,
-    ElasticConvNorm,
-    ElasticLinear,
-    ElasticSqueezeExcite,
-    Weights,
-    prefixed,
-)
-from edgenas.supernet.lending import run_block
+from edgenas.supernet.blocks import MODULES
+from edgenas.supernet.elastic_layers import Cut
+from edgenas.supernet.functional import run_block
 from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.subnet import Subnet, module_name
-
-
-class ElasticStem(nn.Module):
-    """Weights of the stem. Its shape is fixed; only the images' size varies."""
-
-    def __init__(self, specs: list[StemSpec], kernel_transforms: bool):
-        super().__init__()
-        self.conv = ElasticConvNorm(specs[0].in_channels, specs[0].out_channels, specs[0].kernel)
-
-    def cut(self, spec: StemSpec) -> Weights:
-        """Weights of a Stem."""
-        return prefixed("conv", self.conv.cut(spec.in_channels, spec.out_channels, spec.kernel))
-
-
-class ElasticInvertedResidual(nn.Module):
-    """Weights of every inverted residual that can stand at one place."""
-
-    def __init__(self, specs: list[InvertedResidualSpec], kernel_transforms: bool):
-        super().__init__()
-        kernels = sorted({spec.kernel for spec in specs})
-        mid = max(spec.mid_channels for spec in specs)
-        max_in, out = max(spec.in_channels for spec in specs), max(spec.out_channels for spec in specs)
-        squeezed = max(spec.se_channels for spec in specs)
-        self.expand = ElasticConvNorm(max_in, mid) if any(spec.expands for spec in specs) else None
-        self.depthwise = ElasticConvNorm(1, mid, kernels[-1], kernels if kernel_transforms else ())
-        self.se = ElasticSqueezeExcite(mid, squeezed) if squeezed else None
-        self.project = ElasticConvNorm(mid, out)
-
-    def cut(self, spec: InvertedResidualSpec) -> Weights:
-        """Weights of an InvertedResidual."""
-        mid = spec.mid_channels
-        weights = prefixed("depthwise", self.depthwise.cut(1, mid, spec.kernel))
-        if self.expand is not None and spec.expands:
-            weights |= prefixed("expand", self.expand.cut(spec.in_channels, mid))
-        if self.se is not None:
-            weights |= prefixed("se", self.se.cut(mid, spec.se_channels))
-        return weights | prefixed("project", self.project.cut(mid, spec.out_channels))
-
-
-class ElasticHead(nn.Module):
-    """Weights of the head. Only its input channels are elastic."""
-
-    def __init__(self, specs: list[HeadSpec], kernel_transforms: bool):
-        super().__init__()
-        spec = specs[0]
-        self.conv = ElasticConvNorm(max(spec.in_channels for spec in specs), spec.width)
-        self.mix = ElasticLinear(spec.width, spec.features, bias=False) if spec.features else None
-        self.classifier = ElasticLinear(spec.features or spec.width, spec.out_channels)
-
-    def cut(self, spec: HeadSpec) -> Weights:
-        """Weights of a Head."""
-        weights = prefixed("conv", self.conv.cut(spec.in_channels, spec.width))
-        if self.mix is not None:
-            weights |= prefixed("mix", self.mix.cut(spec.width))
-        return weights | prefixed("classifier", self.classifier.cut(spec.features or spec.width))
-
-
-ELASTIC: dict[type[BlockSpec], Any] = {
-    StemSpec: ElasticStem,
-    InvertedResidualSpec: ElasticInvertedResidual,
-    HeadSpec: ElasticHead,
-}
 
 
 class SuperNet(nn.Module):
     """Shared weights of every arch of `space`, for `num_classes` classes.
 
     Args:
-        space: what can be cut out.
-        num_classes: logits of every subnet.
-        kernel_transforms: whether smaller kernels are learned matrices times the centres of larger ones, as
-            once-for-all has it, or the centres themselves.
-        pixels: what input values mean.
+        space: search space of the subnets.
+        num_classes: number of logits.
+        kernel_transforms: whether a smaller kernel is a learned matrix times the centre of a larger one, as in
+            once-for-all, or the centre itself.
+        pixels: normalisation of the inputs.
     """
 
     def __init__(
@@ -112,15 +43,15 @@ class SuperNet(nn.Module):
         self.num_classes = num_classes
         self.kernel_transforms = kernel_transforms
         self.pixels = pixels or Pixels()
-        by_place: dict[str, list[BlockSpec]] = {}
+        by_position: dict[str, list[BlockSpec]] = {}
         for spec in _extreme_specs(space, num_classes):
-            by_place.setdefault(module_name(spec), []).append(spec)
+            by_position.setdefault(module_name(spec), []).append(spec)
         self.blocks = nn.ModuleDict(
-            {place: ELASTIC[type(specs[0])](specs, kernel_transforms) for place, specs in by_place.items()}
+            {name: MODULES[type(specs[0])].elastic(specs, kernel_transforms) for name, specs in by_position.items()}
         )
 
     def cut(self, arch: Arch) -> Cut:
-        """Views of the weights of one arch: by the names of its Subnet's blocks, then by their names in the block.
+        """Return views of the weights of one arch, by the name of the Subnet's block, then by the name in the block.
 
         Raises:
             SpaceError: the arch is not in the space; the gene and its legal values are named.
@@ -133,39 +64,41 @@ class SuperNet(nn.Module):
 
         Args:
             x: the images.
-            arch: of the space.
-            weights: what `cut` gave for it, where that is at hand; perhaps with other running statistics.
+            arch: arch of the space.
+            weights: result of `cut` for it, perhaps with other running statistics; None: cut now.
 
         Raises:
             SpaceError: the arch is not in the space, or the images are of another size.
         """
         if x.shape[-2:] != (arch.resolution, arch.resolution):
-            raise SpaceError(f"wanted images of {arch.resolution}×{arch.resolution} for {arch}, got {tuple(x.shape)}")
-        own = self.cut(arch) if weights is None else weights
+            raise SpaceError(f"expected images of {arch.resolution}×{arch.resolution} for {arch}, got {tuple(x.shape)}")
+        weights = self.cut(arch) if weights is None else weights
         for spec in _specs(self.space, arch, self.num_classes):
-            x = run_block(spec, own[module_name(spec)], x, training=self.training)
+            x = run_block(spec, weights[module_name(spec)], x, training=self.training)
         return x
 
     def extract(self, arch: Arch) -> Subnet:
-        """A free-standing copy of one arch, not yet calibrated: its batch-norm statistics are shared ones."""
+        """Return a standalone copy of one arch. It is not calibrated: its batch-norm statistics are the shared ones."""
         like = next(self.parameters())
         subnet = Subnet(_specs(self.space, arch, self.num_classes), arch, self.pixels).to(like.device, like.dtype)
-        for place, weights in self.cut(arch).items():
-            subnet.blocks[place].load_state_dict({k: tensor.detach() for k, tensor in weights.items()}, strict=False)
+        for name, weights in self.cut(arch).items():
+            subnet.blocks[name].load_state_dict({k: tensor.detach() for k, tensor in weights.items()}, strict=False)
         return subnet.train(self.training)
 
 
 def _extreme_specs(space: SearchSpace, num_classes: int) -> Iterable[BlockSpec]:
-    """BlockSpecs among which every size that can be needed at a place is: archs of all widths, ratios and kernels.
+    """Yield BlockSpecs that include the greatest sizes at each position: those of all widths and genes of blocks.
 
-    The largest arch alone does not do: rounded to multiples of 8, a small ratio may expand a narrow input and
-    leave a wide one as it is.
+    The largest arch alone does not do: rounded to multiples of 8, a small ratio may expand a narrow input and leave a
+    wide one as it is.
     """
-    names, last = list(space.choices), space.n_choices - 1
-    genes = ("width", "expand", "kernel")
-    for values in product(*(range(max(len(getattr(stage, gene)) for stage in space.stages)) for gene in genes)):
-        wanted = dict(zip(genes, values, strict=True))
-        row = [min(wanted.get(name.rpartition(".")[2], end), end) for name, end in zip(names, last, strict=True)]
+    sizes = dict(zip(space.choices, space.n_choices.tolist(), strict=True))
+    genes = {name: name.rpartition(".")[2] for name in sizes}
+    varied = sorted(set(genes.values()) - {"resolution", "depth"})
+    counts = [max(sizes[name] for name in sizes if genes[name] == gene) for gene in varied]
+    for values in product(*map(range, counts)):
+        index = dict(zip(varied, values, strict=True))
+        row = [min(index.get(genes[name], count - 1), count - 1) for name, count in sizes.items()]
         yield from space.unroll(space.decode(np.array([row]))[0], num_classes)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgenas.config.sections import TrainConfig
 from edgenas.errors import DataError
-from edgenas.space.blocks import HeadSpec
+from edgenas.space.blocks.head import HeadSpec
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.split import Split
 from edgenas.training.materialise import recalibrate

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from edgenas.errors import DataError
 from edgenas.space.arch import Arch
 from edgenas.supernet.folding import folded
+from edgenas.supernet.layers import module_device
 from edgenas.supernet.pixels import Pixels
-from edgenas.supernet.subnet import Subnet, module_device
+from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.data.preprocess import Preprocess
 from edgenas.training.data.split import Split

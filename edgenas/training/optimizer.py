@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from edgenas.config.sections import TrainConfig
-from edgenas.supernet.subnet import InvertedResidual, Subnet
-from edgenas.supernet.supernet import ElasticInvertedResidual, SuperNet
+from edgenas.supernet.blocks.base import Block, ElasticBlock
+from edgenas.supernet.elastic_layers import ElasticNorm
+from edgenas.supernet.subnet import Subnet
+from edgenas.supernet.supernet import SuperNet
 
 Average = dict[str, Tensor]
 """Averaged weights by parameter name."""
@@ -34,12 +36,15 @@ def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer
 @torch.no_grad()
 def zero_last_norms(net: SuperNet | Subnet) -> None:
     """Zero the last norm of every residual block, so that it begins as an identity (arXiv 1706.02677, section 5.1)."""
-    for name, block in net.blocks.items():
+    for position, block in net.blocks.items():
+        norm: nn.BatchNorm2d | ElasticNorm | None = None
         # The first block of a stage is residual only where neither size nor channels change, which is rare.
-        if (isinstance(block, ElasticInvertedResidual) and not name.endswith("_block0")) or (
-            isinstance(block, InvertedResidual) and block.residual
-        ):
-            block.project.norm.weight.zero_()
+        if isinstance(block, ElasticBlock) and not position.endswith("_block0"):
+            norm = block.last_norm
+        elif isinstance(block, Block):
+            norm = block.shortcut_norm
+        if norm is not None:
+            norm.weight.zero_()
 
 
 def new_average(net: nn.Module) -> Average:

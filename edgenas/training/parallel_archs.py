@@ -16,7 +16,7 @@ from torch import Tensor
 
 from edgenas.space.arch import Arch
 from edgenas.space.cost import cost
-from edgenas.supernet.layers import Cut, Weights
+from edgenas.supernet.elastic_layers import Cut, Weights
 from edgenas.supernet.supernet import SuperNet
 
 LossFunction = Callable[[int, Cut], Tensor]

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from edgenas.config.sections import TrainConfig
 from edgenas.errors import EdgenasError
-from edgenas.supernet.subnet import Subnet, module_device
+from edgenas.supernet.layers import module_device
+from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.augment import augment
 from edgenas.training.data.preprocess import Preprocess
 from edgenas.training.data.split import Split

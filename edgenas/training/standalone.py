@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from edgenas.config.sections import TrainConfig
 from edgenas.space.arch import Arch
-from edgenas.space.blocks import BlockSpec
-from edgenas.supernet.lending import run_subnet
+from edgenas.space.blocks.spec import BlockSpec
+from edgenas.supernet.functional import run_subnet
+from edgenas.supernet.layers import module_device
 from edgenas.supernet.pixels import Pixels
-from edgenas.supernet.subnet import Subnet, module_device
+from edgenas.supernet.subnet import Subnet
 from edgenas.training import checkpoint
 from edgenas.training import training_loop as loop
 from edgenas.training.checkpoint import Header

@@ -14,10 +14,10 @@ from edgenas.config.sections import TrainConfig
 from edgenas.errors import EdgenasError, RunFolderError, is_out_of_memory
 from edgenas.files import write_bytes
 from edgenas.space.arch import Arch
-from edgenas.supernet.shared_norm import share_norms
 from edgenas.supernet.sorting import sort_middle_channels
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
+from edgenas.supernet.sync_norm import synchronise_norms
 from edgenas.training.checkpoint import plain
 from edgenas.training.data.augment import augment
 from edgenas.training.data.dataset import Dataset
@@ -149,7 +149,7 @@ class Trainer:
     def _trained_ratios(self, number: int) -> int:
         """Return how many of the largest expand ratios were trained before a phase."""
         before = RECIPES[self.config.recipe].phases[number - 1]
-        largest = max(len(stage.expand) for stage in self.net.space.stages)
+        largest = max(len(stage.gene_choices.get("expand", ())) for stage in self.net.space.stages)
         return min((before.choices or {}).get("expand", largest), largest)
 
     def _frozen_since(self) -> int:
@@ -160,7 +160,7 @@ class Trainer:
     def _largest(self) -> Subnet:
         # Batch norm uses the statistics of each batch, as in training: the running ones fit no subnet.
         largest = self.net.extract(self.net.space.largest).train().requires_grad_(False)
-        share_norms(largest)
+        synchronise_norms(largest)
         return largest
 
     def _freeze_teacher(self) -> Subnet:

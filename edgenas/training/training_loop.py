@@ -14,7 +14,7 @@ import torch
 from edgenas.config.sections import TrainConfig
 from edgenas.errors import ConfigError
 from edgenas.space.arch import Arch
-from edgenas.supernet.subnet import num_parameters
+from edgenas.supernet.layers import num_parameters
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
 from edgenas.training.checkpoint import Header

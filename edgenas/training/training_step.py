@@ -12,7 +12,7 @@ from torch import Tensor
 from edgenas.config.sections import Precision
 from edgenas.errors import EdgenasError
 from edgenas.space.arch import Arch
-from edgenas.supernet.layers import Cut
+from edgenas.supernet.elastic_layers import Cut
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.losses import alpha_divergence_loss, distillation_loss, hard_loss

@@ -14,6 +14,7 @@ from edgenas.accuracy.ofa_predictor import INPUTS, OFAAccuracy, PredictorFacts
 from edgenas.errors import DataError, SpaceError
 from edgenas.files import write_bytes
 from edgenas.space.loading import load_space
+from edgenas.space.ofa_settings import arch_from_ofa
 
 SPACE = load_space("ofa-mbv3-w1.2")
 FACTS = PredictorFacts(space=SPACE.structure_id)
@@ -34,7 +35,7 @@ def state(*widths: int) -> dict[str, torch.Tensor]:
 @pytest.mark.slow
 def test_the_published_predictor_gives_the_published_top1(shared_data: Path) -> None:
     predictor = read(shared_data / PUBLISHED)
-    assert 100 * predictor.top1([SPACE.from_ofa(SETTINGS)])[0] == pytest.approx(79.94157, abs=1e-5)
+    assert 100 * predictor.top1([arch_from_ofa(SPACE, SETTINGS)])[0] == pytest.approx(79.94157, abs=1e-5)
 
 
 @pytest.mark.slow
@@ -42,7 +43,7 @@ def test_the_command_imports_the_published_predictor(shared_data: Path, tmp_path
     done = call("import", "ofa-accuracy", str(shared_data / PUBLISHED), "--out", "p.safetensors", cwd=tmp_path)
     assert done.code == 0, done.stderr
     predictor = OFAAccuracy.load(tmp_path / "p.safetensors")
-    assert 100 * predictor.top1([SPACE.from_ofa(SETTINGS)])[0] == pytest.approx(79.94157, abs=1e-5)
+    assert 100 * predictor.top1([arch_from_ofa(SPACE, SETTINGS)])[0] == pytest.approx(79.94157, abs=1e-5)
     digest = hashlib.sha256((shared_data / PUBLISHED).read_bytes()).hexdigest()
     assert predictor.facts == PredictorFacts(space=SPACE.structure_id, source_sha256=digest)
 
@@ -57,7 +58,7 @@ def test_the_imported_file_computes_the_same(tmp_path: Path) -> None:
         SPACE.structure_id,
         1000,
     )
-    archs = [SPACE.smallest, SPACE.from_ofa(SETTINGS)]
+    archs = [SPACE.smallest, arch_from_ofa(SPACE, SETTINGS)]
     imported = OFAAccuracy.load(tmp_path / "ofa-accuracy.safetensors")
     np.testing.assert_array_equal(imported.top1(archs), read(tmp_path / "p.pth").top1(archs))
     again = call("import", "ofa-accuracy", "p.pth", cwd=tmp_path)

@@ -51,6 +51,7 @@ from edgenas.runs.folder import open_run
 from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import covering
 from edgenas.space.graph_variant import GraphVariant
+from edgenas.space.ofa_settings import arch_from_ofa
 from edgenas.space.space import SearchSpace
 from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.bundling import make_bundle
@@ -202,7 +203,7 @@ def _accurate_enough() -> list[dict[str, str]]:
 
 def _arch(space: SearchSpace, row: Mapping[str, str]) -> Arch:
     lists = {key: [int(value) for value in row[key].split("-")] for key in ("ks", "e", "d", "r")}
-    return space.from_ofa(lists)
+    return arch_from_ofa(space, lists)
 
 
 def _familiar() -> torch.nn.Module:

@@ -16,8 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenas.latency.gene_table import GeneTable
-from edgenas.space.blocks import BlockSpec, HeadSpec, InvertedResidualSpec, StemSpec
+from edgenas.space.blocks.head import HeadSpec
+from edgenas.space.blocks.inverted_residual import InvertedResidualSpec
+from edgenas.space.blocks.spec import BlockSpec
+from edgenas.space.blocks.stem import StemSpec
 from edgenas.space.loading import load_space
+from edgenas.space.ofa_settings import arch_from_ofa
 from edgenas.space.space import Genes, SearchSpace
 
 Floats = npt.NDArray[np.float64]
@@ -160,7 +164,7 @@ def _rows(name: str) -> Sequence[dict[str, str]]:
 
 def check() -> None:
     """Stop unless the test vector comes out."""
-    genes = space().encode([space().from_ofa(TEST_VECTOR)])
+    genes = space().encode([arch_from_ofa(space(), TEST_VECTOR)])
     top1, ms = float(Top1()(genes)[0]), float(latency_ms("note10")(genes)[0])
     if abs(top1 - TEST_TOP1) > 1e-4 or abs(ms - TEST_MS) > 1e-4:
         raise SystemExit(f"test vector: wanted {TEST_TOP1} % and {TEST_MS} ms, got {top1:.5f} % and {ms:.5f} ms")

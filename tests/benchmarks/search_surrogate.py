@@ -33,6 +33,7 @@ from edgenas.search.front import hypervolume, non_dominated, reference_of
 from edgenas.search.strategies.protocol import Floats
 from edgenas.search.surrogate import Surrogate, quality_of
 from edgenas.space.loading import load_space
+from edgenas.space.ofa_settings import arch_from_ofa
 
 STRATEGIES = ("surrogate", "nsga2", "random")
 OTHERS = STRATEGIES[1:]
@@ -210,7 +211,7 @@ def imagenet_trial(seed: int) -> Row:
     space = load_space({"preset": "ofa-mbv3-w1.0", "resolution": [224]})
     with open(ofa_oracle.data() / "imagenet_top1_w1.0.csv", newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    genes = space.encode([space.from_ofa({k: _whole(row[k]) for k in ("ks", "e", "d", "r")}) for row in rows])
+    genes = space.encode([arch_from_ofa(space, {k: _whole(row[k]) for k in ("ks", "e", "d", "r")}) for row in rows])
     top1 = np.array([float(row["top1_mean"]) for row in rows])
     # Rows that differ in inactive blocks alone are one subnet, which must not be on both sides.
     genes, places = np.unique(genes, axis=0, return_inverse=True)

@@ -43,11 +43,14 @@ from ofa_networks import activate, ofa_network
 from edgenas import SuperNet, load_space
 from edgenas.config.sections import TrainConfig
 from edgenas.space.arch import Arch
-from edgenas.space.blocks import BlockSpec, HeadSpec, InvertedResidualSpec, StemSpec
+from edgenas.space.blocks.head import HeadSpec
+from edgenas.space.blocks.inverted_residual import InvertedResidualSpec
+from edgenas.space.blocks.spec import BlockSpec
+from edgenas.space.blocks.stem import StemSpec
 from edgenas.space.cost import cost
 from edgenas.space.loading import parse_space
 from edgenas.space.space import SearchSpace
-from edgenas.supernet.depthwise import quicken
+from edgenas.supernet.depthwise import WideDepthwise, is_wide_depthwise
 from edgenas.supernet.folding import folded
 from edgenas.training.optimizer import make_optimizer
 from edgenas.training.recipe import StepPlan
@@ -206,8 +209,10 @@ def bare(shape: Shape) -> Work:
     x = torch.randn(MOBILE_BATCH, in_channels, size, size).contiguous(memory_format=torch.channels_last)
     # Images themselves have no gradient.
     x.requires_grad_(in_channels != 3)
-    conv = torch.nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
-    quicken(conv)
+    layer = (in_channels, out_channels, kernel, stride, kernel // 2)
+    conv = torch.nn.Conv2d(*layer, groups=groups, bias=False)
+    if is_wide_depthwise(conv):
+        conv = WideDepthwise(*layer, groups=groups, bias=False)
 
     def both(round_: int) -> None:
         y = conv(x)

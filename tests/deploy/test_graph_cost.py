@@ -14,7 +14,8 @@ from spaces import random_archs
 from edgenas.deploy.inspection.graph_cost import node_macs, peak_activation_bytes, read_graph
 from edgenas.deploy.onnx.exporter import export_variants
 from edgenas.errors import UserError
-from edgenas.space.blocks import BlockSpec, parse_block
+from edgenas.space.blocks import parse_block
+from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.cost import cost
 from edgenas.space.loading import load_space, preset_names
 

@@ -17,7 +17,7 @@ from edgenas.latency.predictor import LatencyPredictor, outdated
 from edgenas.latency.predictor_score import score_predictor
 from edgenas.latency.table import Identity, LatencyRow, LatencyTable
 from edgenas.profiling.timing_plan import distinct_blocks, make_plan
-from edgenas.space.blocks import InvertedResidualSpec
+from edgenas.space.blocks.inverted_residual import InvertedResidualSpec
 from edgenas.space.cost import cost
 from edgenas.space.covering_samples import covering
 from edgenas.space.loading import load_space

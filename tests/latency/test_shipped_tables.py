@@ -21,6 +21,7 @@ from edgenas.latency.table import UNKNOWN, LatencyTable, find_table, table_names
 from edgenas.latency.table_merge import merge_tables
 from edgenas.profiling.timing_plan import distinct_blocks
 from edgenas.space.loading import load_space
+from edgenas.space.ofa_settings import arch_from_ofa
 
 CONVERTED = ("samsung-note10/unknown", "i7-8700k/unknown")
 MEASURED = tuple(name for name in table_names() if name not in CONVERTED)
@@ -32,7 +33,7 @@ EXAMPLE: dict[str, Any] = {"ks": [3, 5, 7, 3] * 5, "e": [3, 4, 6, 6] * 5, "d": [
 
 def plain_sum_ms(table: LatencyTable, settings: dict[str, Any]) -> float:
     measured = table.blocks()
-    return sum(measured[block.key].p50_us for block in WIDE.unroll(WIDE.from_ofa(settings), 1000)) / 1e3
+    return sum(measured[block.key].p50_us for block in WIDE.unroll(arch_from_ofa(WIDE, settings), 1000)) / 1e3
 
 
 def shapes(settings: dict[str, Any]) -> Iterator[tuple[int, int, int, int, float, int, int, int]]:

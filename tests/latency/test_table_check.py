@@ -15,7 +15,8 @@ from edgenas.latency.table import STATISTIC, UNKNOWN, LatencyTable
 from edgenas.latency.table_check import Warning, check_table
 from edgenas.latency.table_merge import merge_tables
 from edgenas.profiling.timing_plan import distinct_blocks
-from edgenas.space.blocks import BlockSpec, parse_block
+from edgenas.space.blocks import parse_block
+from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.cost import cost
 
 BLOCKS = distinct_blocks(SMALL, 10)

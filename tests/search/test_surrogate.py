@@ -10,6 +10,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from edgenas.errors import UserError
 from edgenas.search.surrogate import Encoding, Surrogate, _kernel, _left_out, quality_of
 from edgenas.space.loading import load_space
+from edgenas.space.ofa_settings import arch_from_ofa
 
 N_CHOICES = np.array([3, 1, 4, 2, 3, 3])
 
@@ -130,7 +131,7 @@ def test_imagenet_top1_from_200_measured_subnets(shared_data: Path) -> None:
     with open(shared_data / "ofa" / "imagenet_top1_w1.0.csv", newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     lists = [{key: [int(v) for v in row[key].split("-")] for key in ("ks", "e", "d", "r")} for row in rows]
-    genes, first = np.unique(space.encode([space.from_ofa(one) for one in lists]), axis=0, return_index=True)
+    genes, first = np.unique(space.encode([arch_from_ofa(space, one) for one in lists]), axis=0, return_index=True)
     top1 = np.array([float(row["top1_mean"]) for row in rows])[first]
     order = np.random.default_rng(0).permutation(len(genes))
     few, others = order[:200], order[200:]

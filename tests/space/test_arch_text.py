@@ -3,7 +3,8 @@ from hypothesis import given
 from spaces import spaces_and_archs
 
 from edgenas.errors import SpaceError
-from edgenas.space.arch import Arch, BlockGenes, StageGenes, parse_arch
+from edgenas.space.arch import Arch, StageGenes, parse_arch
+from edgenas.space.blocks.inverted_residual import InvertedResidualGenes
 from edgenas.space.space import SearchSpace
 
 
@@ -15,8 +16,8 @@ def test_text_forms_read_back_and_are_equal_only_for_equal_archs(drawn: tuple[Se
 
 
 def test_the_text_form_is_the_documented_one() -> None:
-    blocks = (BlockGenes(3, 3), BlockGenes(5, 4.5))
-    arch = Arch(192, (StageGenes(16, (BlockGenes(3, 1),)), StageGenes(24, blocks)))
+    blocks = (InvertedResidualGenes(3, 3), InvertedResidualGenes(5, 4.5))
+    arch = Arch(192, (StageGenes(16, (InvertedResidualGenes(3, 1),)), StageGenes(24, blocks)))
     assert arch.id == str(arch) == "r192_w16-k3e1_w24-k3e3-k5e4.5"
 
 

@@ -13,8 +13,10 @@ from edgenas.space.arch import Arch
 from edgenas.space.blocks import parse_block
 from edgenas.space.cost import cost
 from edgenas.space.loading import load_space, preset_names
+from edgenas.space.ofa_settings import arch_from_ofa
 from edgenas.space.space import SearchSpace
-from edgenas.supernet.subnet import ConvNorm, Subnet
+from edgenas.supernet.layers import ConvNorm
+from edgenas.supernet.subnet import Subnet
 
 
 def folded_elements(subnet: nn.Module) -> int:
@@ -111,5 +113,5 @@ def check_costs(rows: list[dict[str, str]]) -> None:
     space = load_space("ofa-mbv3-w1.0")
     for row in rows:
         lists = {key: [int(value) for value in row[key].split("-")] for key in ("ks", "e", "d", "r")}
-        found = cost(space.unroll(space.from_ofa(lists), num_classes=1000))
+        found = cost(space.unroll(arch_from_ofa(space, lists), num_classes=1000))
         assert (found.macs, found.params) == (int(row["macs"]), int(row["params"])), row

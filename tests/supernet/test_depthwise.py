@@ -1,8 +1,7 @@
-"""Wide depthwise convolutions put together of strips go backward as torch's do."""
+"""The strip-wise gradients of wide depthwise convolutions equal torch's."""
 
 from __future__ import annotations
 
-import copy
 from itertools import product
 
 import pytest
@@ -11,7 +10,7 @@ import torch.nn.functional as F
 from spaces import SMALL
 from torch import Tensor, nn
 
-from edgenas.supernet.depthwise import WideDepthwise, quicken, weight_gradient
+from edgenas.supernet.depthwise import WideDepthwise, is_wide_depthwise, weight_gradient
 from edgenas.supernet.supernet import SuperNet
 
 
@@ -32,14 +31,14 @@ def both(kernel: int, stride: int, size: tuple[int, int], channels: int) -> tupl
     list(product((5, 7, 9, 11), (1, 2), ((1, 1), (2, 2), (4, 4), (7, 7), (14, 14), (15, 12), (3, 20)))),
 )
 def test_the_gradient_is_torchs(kernel: int, stride: int, size: tuple[int, int]) -> None:
-    wanted, found = both(kernel, stride, size, channels=24)
-    scale = max(1.0, wanted.abs().max().item())
-    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5 * scale)
+    expected, gradient = both(kernel, stride, size, channels=24)
+    scale = max(1.0, expected.abs().max().item())
+    torch.testing.assert_close(gradient.double(), expected, rtol=1e-5, atol=1e-5 * scale)
 
 
 def test_channels_that_fill_no_vector() -> None:
-    wanted, found = both(5, 1, (6, 6), channels=3)
-    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-4)
+    expected, gradient = both(5, 1, (6, 6), channels=3)
+    torch.testing.assert_close(gradient.double(), expected, rtol=1e-5, atol=1e-4)
 
 
 def test_images_in_either_memory_format() -> None:
@@ -53,14 +52,13 @@ def test_images_in_either_memory_format() -> None:
 
 def module(dtype: torch.dtype = torch.float32) -> tuple[nn.Conv2d, nn.Conv2d]:
     plain = nn.Conv2d(16, 16, 7, 2, 3, groups=16, bias=False).to(dtype)
-    quick = copy.deepcopy(plain)
-    quicken(quick)
-    assert isinstance(quick, WideDepthwise)
+    quick = WideDepthwise(16, 16, 7, 2, 3, groups=16, bias=False).to(dtype)
+    quick.load_state_dict(plain.state_dict())
     return plain, quick
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_module_gives_what_it_gave(dtype: torch.dtype) -> None:
+def test_the_module_equals_torchs_convolution(dtype: torch.dtype) -> None:
     plain, quick = module(dtype)
     x = torch.randn(2, 16, 9, 9, dtype=dtype, generator=torch.Generator().manual_seed(0))
     inputs = [x.clone().requires_grad_() for _ in range(2)]
@@ -72,7 +70,7 @@ def test_a_module_gives_what_it_gave(dtype: torch.dtype) -> None:
     torch.testing.assert_close(quick.weight.grad, plain.weight.grad)
 
 
-def test_only_what_is_wanted_is_worked_out() -> None:
+def test_only_the_required_gradients_are_computed() -> None:
     _, quick = module()
     x = torch.randn(2, 16, 9, 9)
     quick(x).sum().backward()
@@ -83,10 +81,10 @@ def test_only_what_is_wanted_is_worked_out() -> None:
     assert x.grad is not None
 
 
-def test_others_stay_as_they_are() -> None:
+def test_only_wide_depthwise_convolutions_are_recognised() -> None:
+    assert is_wide_depthwise(nn.Conv2d(8, 8, 5, groups=8))
     for conv in (nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 5), nn.Conv2d(8, 16, 5, groups=8)):
-        quicken(conv)
-        assert type(conv) is nn.Conv2d
+        assert not is_wide_depthwise(conv)
 
 
 def test_a_supernet_trains_through_them(monkeypatch: pytest.MonkeyPatch) -> None:

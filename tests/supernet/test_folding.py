@@ -1,4 +1,4 @@
-"""A subnet as it is scored."""
+"""Subnets with folded batch norms compute the same."""
 
 import copy
 

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from edgenas.space.arch import Arch
 from edgenas.space.space import SearchSpace
+from edgenas.supernet.blocks.inverted_residual import ElasticInvertedResidual
 from edgenas.supernet.sorting import sort_middle_channels
-from edgenas.supernet.supernet import ElasticInvertedResidual, SuperNet
+from edgenas.supernet.supernet import SuperNet
 
 PART = {"width": 8, "activation": "hardswish"}
 STAGE = {"depth": [1, 2], "kernel": [3, 5], "stride": 2, "activation": "hardswish"}
@@ -82,11 +83,11 @@ def test_narrower_networks_keep_the_most_important_channels(net: SuperNet) -> No
 
 def test_ratios_that_are_trained_already_compute_what_they_did(net: SuperNet) -> None:
     before = copy.deepcopy(net)
-    sort_middle_channels(net, settled=2)
+    sort_middle_channels(net, trained=2)
     for arch in [*with_ratios({4}), *with_ratios({4, 6}), *with_ratios({6})]:
         torch.testing.assert_close(logits(net, arch), logits(before, arch), rtol=1e-10, atol=1e-10)
     assert not torch.allclose(logits(net, with_ratios({2})[0]), logits(before, with_ratios({2})[0]))
     # Where all are, nothing changes at all.
-    sort_middle_channels(before_all := copy.deepcopy(before), settled=3)
+    sort_middle_channels(before_all := copy.deepcopy(before), trained=3)
     arch = with_ratios({2})[0]
     torch.testing.assert_close(logits(before_all, arch), logits(before, arch), rtol=1e-10, atol=1e-10)

@@ -10,7 +10,8 @@ from edgenas.errors import SpaceError
 from edgenas.space.arch import Arch
 from edgenas.space.loading import load_space, preset_names
 from edgenas.space.space import SearchSpace
-from edgenas.supernet.subnet import InvertedResidual, num_parameters
+from edgenas.supernet.blocks.inverted_residual import InvertedResidual
+from edgenas.supernet.layers import num_parameters
 from edgenas.supernet.supernet import SuperNet
 
 
@@ -203,7 +204,7 @@ def test_eval_mode_changes_nothing() -> None:
 @pytest.mark.parametrize("mode", [False, True])
 def test_images_of_another_resolution_are_refused(mode: bool) -> None:
     space = SMALL
-    with pytest.raises(SpaceError, match=r"wanted images of 24×24 .*\(2, 3, 16, 16\)"):
+    with pytest.raises(SpaceError, match=r"expected images of 24×24 .*\(2, 3, 16, 16\)"):
         supernet(space).train(mode)(torch.zeros(2, 3, 16, 16), space.largest)
 
 

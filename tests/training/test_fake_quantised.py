@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from edgenas.deploy.onnx.exporter import export_onnx
 from edgenas.deploy.onnx.parity import onnx_logits
 from edgenas.space.loading import load_space
+from edgenas.supernet.fake_quantisation import AVERAGING, Gate, Rounded, rounded_weight
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.data.dataset import Dataset
-from edgenas.training.fake_quantised import AVERAGING, Gate, Rounded, fake_quantised, fold_norms, rounded_weight
+from edgenas.training.fake_quantised import fake_quantised, fold_norms
 from edgenas.training.materialise import materialise, predict
 
 

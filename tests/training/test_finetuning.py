@@ -107,7 +107,7 @@ def test_other_classes_get_a_new_head_and_keep_the_rest(subnet: Subnet, dataset:
 
 
 def test_an_uncalibrated_subnet_is_refused(dataset: Dataset) -> None:
-    with pytest.raises(UncalibratedError, match="fine-tuning wants a calibrated subnet"):
+    with pytest.raises(UncalibratedError, match="fine-tuning: expected a calibrated subnet"):
         tuned(SuperNet(SMALL, 10).extract(SMALL.smallest), dataset)
 
 

@@ -14,7 +14,8 @@ from spaces import SMALL
 
 from edgenas.errors import EdgenasError
 from edgenas.files import read_jsonl
-from edgenas.supernet.supernet import ElasticInvertedResidual, SuperNet
+from edgenas.supernet.blocks.base import ElasticBlock
+from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint, trainer
 from edgenas.training import training_loop as loop
 from edgenas.training.optimizer import averaged, make_optimizer, new_average, update_average, zero_last_norms
@@ -49,8 +50,8 @@ def test_sgd_is_nesterovs() -> None:
 def test_residual_blocks_begin_as_identities() -> None:
     net = supernet().eval()
     zero_last_norms(net)
-    zeroed = {name for name, block in net.blocks.items()
-              if isinstance(block, ElasticInvertedResidual) and not block.project.norm.weight.any()}  # fmt: skip
+    norms = {name: block.last_norm for name, block in net.blocks.items() if isinstance(block, ElasticBlock)}
+    zeroed = {name for name, norm in norms.items() if norm is not None and not norm.weight.any()}
     assert zeroed == {name for name in net.blocks if "block" in name and not name.endswith("block0")}
     shallow = SMALL.parse("r16_w16-k3e1_w24-k3e2_w40-k5e3_w64-k3e2")
     deep = SMALL.parse("r16_w16-k3e1_w24-k3e2-k5e4-k3e2_w40-k5e3-k7e4_w64-k3e2-k5e4")

@@ -10,7 +10,7 @@ from spaces import SMALL, random_archs
 from torch import Tensor
 
 from edgenas.space.arch import Arch
-from edgenas.supernet.layers import Cut
+from edgenas.supernet.elastic_layers import Cut
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.parallel_archs import archs_at_a_time
 from edgenas.training.recipe import StepPlan

@@ -82,7 +82,7 @@ def test_equal_seeds_give_equal_bits(dataset: Dataset, subnet: Subnet) -> None:
 
 
 def test_uncalibrated_subnets_are_refused(dataset: Dataset) -> None:
-    with pytest.raises(UncalibratedError, match="fine-tuning wants a calibrated subnet"):
+    with pytest.raises(UncalibratedError, match="fine-tuning: expected a calibrated subnet"):
         tuned(SuperNet(SMALL, 10).extract(ARCH), dataset, 1)
 
 

@@ -16,17 +16,17 @@ from collections.abc import Mapping, Sequence
 import onnx
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from edgenas.deploy.onnx.block_graphs import OPSET, BlockGraph, cut
 from edgenas.errors import EdgenasError
-from edgenas.space.blocks import BlockSpec, HeadSpec, InvertedResidualSpec, StemSpec
-from edgenas.supernet.subnet import ConvNorm, build_block
+from edgenas.space.blocks.spec import BlockSpec
+from edgenas.supernet.blocks import build_block
+from edgenas.supernet.folding import fold_batch_norms
 
 BLOCKS_PER_EXPORT = 40
 GRAPH_SIZE = 16
 """Image size that blocks are traced at; their graphs are the same at any other."""
-IN_CHANNELS, OUT_CHANNELS, MID_CHANNELS, SQUEEZED_CHANNELS = 16, 24, 32, 8
+IN_CHANNELS, OUT_CHANNELS, MID_CHANNELS = 16, 24, 32
 """Channels that blocks are traced with, where their graphs do not depend on them."""
 
 
@@ -79,22 +79,7 @@ def block_graphs(blocks: Sequence[nn.Module], specs: Sequence[BlockSpec]) -> lis
 
 def structure(spec: BlockSpec) -> BlockSpec:
     """Return the block that stands for all of equal structure: same graph, but for weights and depthwise groups."""
-    spec = sizeless(spec)
-    match spec:
-        case StemSpec():
-            return dataclasses.replace(spec, out_channels=OUT_CHANNELS)
-        case InvertedResidualSpec():
-            return dataclasses.replace(
-                spec,
-                in_channels=IN_CHANNELS,
-                out_channels=IN_CHANNELS if spec.residual else OUT_CHANNELS,
-                mid_channels=MID_CHANNELS if spec.expands else IN_CHANNELS,
-                se_channels=SQUEEZED_CHANNELS if spec.se_channels else 0,
-            )
-        case HeadSpec():
-            # The width stays: flattening names it.
-            return dataclasses.replace(spec, in_channels=IN_CHANNELS, out_channels=OUT_CHANNELS)
-    return spec
+    return sizeless(spec).with_channels(IN_CHANNELS, OUT_CHANNELS, MID_CHANNELS)
 
 
 def sizeless(spec: BlockSpec) -> BlockSpec:
@@ -107,10 +92,7 @@ def deployed(block: nn.Module) -> nn.Module:
     block = copy.deepcopy(block).cpu().float().eval().requires_grad_(False)
     # In channels-last memory, which subnets are trained in, torch traces pooling into a Reshape and a Gather more.
     block = block.to(memory_format=torch.contiguous_format)
-    for module in list(block.modules()):
-        if isinstance(module, ConvNorm):
-            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
-            module.norm = nn.Identity()  # type: ignore[assignment]
+    fold_batch_norms(block)
     return block
 
 

@@ -19,7 +19,9 @@ from edgenas.deploy.onnx.table_variant import Measured, variant_like
 from edgenas.errors import UserError
 from edgenas.files import write_bytes
 from edgenas.first_bytes import stand_in_cause
-from edgenas.space.blocks import BlockSpec, HeadSpec, StemSpec
+from edgenas.space.blocks.head import HeadSpec
+from edgenas.space.blocks.spec import BlockSpec
+from edgenas.space.blocks.stem import StemSpec
 from edgenas.space.graph_variant import GRAPH_VARIANTS, GraphVariant
 from edgenas.supernet.subnet import Subnet
 

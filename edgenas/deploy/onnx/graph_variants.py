@@ -11,7 +11,7 @@ import onnx
 
 from edgenas.deploy.onnx.block_graphs import BlockGraph
 from edgenas.errors import UserError, one_of, shown
-from edgenas.space.blocks import BlockSpec
+from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.graph_variant import GRAPH_VARIANTS, GraphVariant
 
 GATE_SCALES = "gate_scales"

@@ -1,4 +1,4 @@
-"""Batch norm whose statistics in training are those of all processes' images, on any device."""
+"""Batch norm synchronised over processes, on any device."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 
-class SharedNorm(nn.BatchNorm2d):
+class SyncNorm(nn.BatchNorm2d):
     """Batch norm; where several processes train together, over the images of all of them.
 
     Torch's own SyncBatchNorm refuses CPUs. Every process must have equally many images.
@@ -24,12 +24,12 @@ class SharedNorm(nn.BatchNorm2d):
         mean = _sum_over_processes(wide.sum(dim=(0, 2, 3))) / count
         centred = wide - mean[:, None, None]
         var = _sum_over_processes(centred.square().sum(dim=(0, 2, 3))) / count
-        self._follow(mean.detach(), var.detach(), count)
+        self._update_running(mean.detach(), var.detach(), count)
         scale = self.weight * (var + self.eps).rsqrt()
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
     @torch.no_grad()
-    def _follow(self, mean: Tensor, var: Tensor, count: int) -> None:
+    def _update_running(self, mean: Tensor, var: Tensor, count: int) -> None:
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.momentum is not None
@@ -37,15 +37,19 @@ class SharedNorm(nn.BatchNorm2d):
         self.running_var.lerp_(var * (count / (count - 1)), self.momentum)
 
 
-def share_norms(module: nn.Module) -> None:
-    """Make every batch norm of a module a SharedNorm, which has no weights of its own."""
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            norm.__class__ = SharedNorm
+def synchronise_norms(module: nn.Module) -> None:
+    """Replace every batch norm of a module in place by a SyncNorm of the same parameters."""
+    for parent in list(module.modules()):
+        for name, norm in parent.named_children():
+            if isinstance(norm, nn.BatchNorm2d):
+                synchronised = SyncNorm(norm.num_features).to(norm.weight.device, norm.weight.dtype)
+                synchronised.load_state_dict(norm.state_dict())
+                synchronised.requires_grad_(norm.weight.requires_grad)
+                setattr(parent, name, synchronised.train(norm.training))
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """A sum whose gradient is summed, too: what one process's value does to the losses of all."""
+    """A sum over processes; its gradient is the sum over processes, too, since one value enters all losses."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:

@@ -1,0 +1,166 @@
+"""The inverted residual (MobileNetV2, arXiv 1801.04381; with squeeze-excite MobileNetV3, arXiv 1905.02244)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+from edgenas.space.blocks.genes import BlockGenes, gene
+from edgenas.space.blocks.spec import LANES, Activation, BlockSpec, Conv, conv_out_size, dimension, make_divisible
+from edgenas.space.blocks.stage import Expands, Kernels, Stage
+from edgenas.space.graph_variant import GraphVariant
+
+SE_REDUCTION = 4
+SQUEEZED_CHANNELS = 8
+"""Channels of squeeze-excite in graphs that stand for others."""
+
+
+@dataclass(frozen=True, order=True)
+class InvertedResidualGenes(BlockGenes):
+    """Depthwise kernel size and expand ratio, in text `k3e4`."""
+
+    prefix: ClassVar[str] = ""
+    kernel: int = gene("k")
+    expand: float = gene("e", fraction=True)
+
+
+@dataclass(frozen=True)
+class InvertedResidualSpec(BlockSpec):
+    """Expand 1×1, depthwise, squeeze-excite, project 1×1.
+
+    There is no expand convolution where `mid_channels == in_channels`, no squeeze-excite where `se_channels == 0`, and
+    a shortcut where stride is 1 and channels stay.
+    """
+
+    kind: ClassVar[str] = "ir"
+    switches: ClassVar[tuple[str, ...]] = ("expands", "residual", "unaligned")
+    mid_channels: int = dimension("m")
+    kernel: int = dimension("k")
+    stride: int = dimension("s")
+    se_channels: int = dimension("se", optional=True)
+    activation: Activation = dimension("")
+
+    @property
+    def out_size(self) -> int:
+        """Output height and width in pixels."""
+        return conv_out_size(self.in_size, self.stride)
+
+    @property
+    def expands(self) -> bool:
+        """Whether there is an expand convolution."""
+        return self.mid_channels != self.in_channels
+
+    @property
+    def residual(self) -> bool:
+        """Whether the input is added to the output."""
+        return self.stride == 1 and self.in_channels == self.out_channels
+
+    @property
+    def unaligned(self) -> bool:
+        """Whether the depthwise channels fill no whole number of vectors of `LANES`."""
+        return self.mid_channels % LANES != 0
+
+    @property
+    def description(self) -> str:
+        """The operators in words."""
+        parts = [f"inverted residual {self.kernel} × {self.kernel}", f"{self.mid_channels} channels inside"]
+        if self.stride > 1:
+            parts.append(f"stride {self.stride}")
+        if self.se_channels:
+            parts.append("squeeze-excite")
+        if self.residual:
+            parts.append("shortcut")
+        return ", ".join([*parts, self.activation])
+
+    @property
+    def wide_elements(self) -> int:
+        """Elements that the depthwise convolution reads and writes."""
+        return self.mid_channels * (self.in_size**2 + self.out_size**2)
+
+    @property
+    def gates(self) -> int:
+        """1 with squeeze-excite, else 0."""
+        return int(self.se_channels > 0)
+
+    def convs(self) -> list[Conv]:
+        """Return expand, depthwise, squeeze-excite's two, project."""
+        mid, size = self.mid_channels, self.out_size
+        convs = [Conv(self.in_channels, mid, 1, 1, self.in_size, bias=False, norm=True)] if self.expands else []
+        convs.append(Conv(mid, mid, self.kernel, mid, size, bias=False, norm=True))
+        if self.se_channels:
+            convs.append(Conv(mid, self.se_channels, 1, 1, 1, bias=True, norm=False))
+            convs.append(Conv(self.se_channels, mid, 1, 1, 1, bias=True, norm=False))
+        return [*convs, Conv(mid, self.out_channels, 1, 1, size, bias=False, norm=True)]
+
+    def peak_activation_elements(self, variant: GraphVariant = "direct") -> int:
+        """Return the largest of: expanding, depthwise, scaling, projecting, adding; a shortcut keeps the input."""
+        inner, outer = self.in_size**2, self.out_size**2
+        source = self.in_channels * inner
+        shortcut = source if self.residual else 0
+        wide_in, wide_out = self.mid_channels * inner, self.mid_channels * outer
+        target = self.out_channels * outer
+        steps = [wide_in + wide_out + (shortcut if self.expands else 0), wide_out + target + shortcut]
+        if self.expands:
+            steps.append(source + wide_in)
+        if self.se_channels:
+            # Scaling reads the wide tensor and the gate. The squeezed vector rarely outdoes so small a tensor.
+            steps.append(wide_out + self.mid_channels + max(wide_out, self.se_channels) + shortcut)
+        if self.se_channels and variant == "blocked" and outer > 1:
+            # Instead of the gate, its spread copy is multiplied.
+            steps.append(3 * wide_out + shortcut)
+        if self.residual:
+            steps.append(source + 2 * target)
+        return max(steps)
+
+    def with_channels(self, into: int, out: int, inner: int) -> BlockSpec:
+        """Return a block of other channels that expands, adds and squeezes where this one does."""
+        return replace(
+            self,
+            in_channels=into,
+            out_channels=into if self.residual else out,
+            mid_channels=inner if self.expands else into,
+            se_channels=SQUEEZED_CHANNELS if self.se_channels else 0,
+        )
+
+
+class InvertedResidualStage(Stage):
+    """A stage of inverted residuals; squeeze-excite is fixed for all of its blocks."""
+
+    spec = InvertedResidualSpec
+    genes = InvertedResidualGenes
+    block: Literal["ir"] = "ir"
+    kernel: Kernels
+    expand: Expands
+    squeeze_excite: bool
+
+    @property
+    def unwritten(self) -> list[Any]:
+        """Stride, activation, squeeze-excite."""
+        return [self.stride, self.activation, self.squeeze_excite]
+
+    def make_spec(
+        self, before: BlockSpec, width: int, genes: InvertedResidualGenes, stride: int, name: str
+    ) -> InvertedResidualSpec:
+        """Return the BlockSpec of one block; a ratio of 1 leaves out the expand convolution."""
+        in_channels = before.out_channels
+        mid = expanded_channels(in_channels, genes.expand) if genes.expand != 1 else in_channels
+        return InvertedResidualSpec(
+            in_channels=in_channels,
+            in_size=before.out_size,
+            mid_channels=mid,
+            out_channels=width,
+            kernel=genes.kernel,
+            stride=stride,
+            se_channels=make_divisible(mid // SE_REDUCTION) if self.squeeze_excite else 0,
+            activation=self.activation,
+            name=name,
+        )
+
+    def without_squeeze_excite(self) -> InvertedResidualStage:
+        """Return the stage without squeeze-excite."""
+        return self.model_copy(update={"squeeze_excite": False})
+
+
+def expanded_channels(in_channels: int, ratio: float) -> int:
+    """Return the channels between expand and project, a multiple of 8."""
+    return make_divisible(round(in_channels * ratio))

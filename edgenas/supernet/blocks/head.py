@@ -1,0 +1,60 @@
+"""The head: from the last block's output to logits. Only its input channels are elastic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from edgenas.space.blocks.head import HeadSpec
+from edgenas.supernet.blocks.base import Block, ElasticBlock
+from edgenas.supernet.elastic_layers import ElasticConvNorm, ElasticLinear, Weights, prefixed
+from edgenas.supernet.fake_quantisation import FoldedConv, Rounded, rounded_activation
+from edgenas.supernet.layers import ACTIVATIONS, ConvNorm
+
+
+class Head(Block):
+    """Module of a HeadSpec."""
+
+    def __init__(self, spec: HeadSpec, conv_norm: type[ConvNorm] = ConvNorm):
+        super().__init__()
+        self.conv = conv_norm(spec.in_channels, spec.width, activation=spec.activation)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.mix = nn.Linear(spec.width, spec.features, bias=False) if spec.features else None
+        self.activation = ACTIVATIONS[spec.activation]()
+        self.classifier = nn.Linear(spec.features or spec.width, spec.out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, in, h, w) to logits (n, classes)."""
+        x = torch.flatten(self.pool(self.conv(x)), 1)
+        if self.mix is not None:
+            x = self.activation(self.mix(x))
+        return self.classifier(x)  # type: ignore[no-any-return]
+
+    def fake_quantise(self, greatest: int) -> nn.Module:
+        """Return the block with all but its classifier rounded."""
+        self.set_submodule("conv", FoldedConv(self.conv, rounded_activation(self.conv.activation), greatest))
+        self.set_submodule("pool", nn.Sequential(self.pool, Rounded()))
+        if self.mix is not None:
+            self.set_submodule("mix", FoldedConv(self.mix, rounded_activation(self.activation), greatest))
+        self.set_submodule("activation", nn.Identity())
+        return self
+
+
+class ElasticHead(ElasticBlock):
+    """Weights of the head."""
+
+    def __init__(self, specs: Sequence[HeadSpec], kernel_transforms: bool):
+        super().__init__()
+        spec = specs[0]
+        self.conv = ElasticConvNorm(max(spec.in_channels for spec in specs), spec.width)
+        self.mix = ElasticLinear(spec.width, spec.features, bias=False) if spec.features else None
+        self.classifier = ElasticLinear(spec.features or spec.width, spec.out_channels)
+
+    def cut(self, spec: HeadSpec) -> Weights:
+        """Return the weights of a Head."""
+        weights = prefixed("conv", self.conv.cut(spec.in_channels, spec.width))
+        if self.mix is not None:
+            weights |= prefixed("mix", self.mix.cut(spec.width))
+        return weights | prefixed("classifier", self.classifier.cut(spec.features or spec.width))

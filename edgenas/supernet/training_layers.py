@@ -1,0 +1,86 @@
+"""Layers that need less time and memory for the backward pass than torch's.
+
+Between a convolution and the next there are three tensors: its output, normalised, activated. Torch keeps all three for
+the backward pass. Here the middle one is computed again, which costs one pass over it (in-place activated batch norm,
+arXiv 1712.02616), or overwritten where the backward pass needs only the activated one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgenas.space.blocks.spec import Activation
+from edgenas.supernet.depthwise import WideDepthwise, is_wide_depthwise
+from edgenas.supernet.layers import ConvNorm
+from edgenas.supernet.sync_norm import SyncNorm
+
+
+class TrainingConvNorm(ConvNorm):
+    """A ConvNorm with the same tensors, whose statistics in training are those of all processes' images."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        activation: Activation | None = None,
+    ):
+        super().__init__(in_channels, out_channels, kernel, stride, groups, activation)
+        if is_wide_depthwise(self.conv):
+            self.conv = WideDepthwise(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.norm = SyncNorm(out_channels)
+        # The running averages use a fixed momentum, so no batches need be counted.
+        self.norm.num_batches_tracked = None
+        if isinstance(self.activation, nn.ReLU):
+            self.activation = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, in, h, w) to (n, out, ceil(h / stride), ceil(w / stride))."""
+        y, norm = self.conv(x), self.norm
+        single_process = not dist.is_initialized() or dist.get_world_size() == 1
+        # On GPUs torch's own batch norm is another one, and autocast mixes types.
+        plain = y.device.type == "cpu" and y.dtype == norm.weight.dtype and single_process
+        if not (plain and self.training and torch.is_grad_enabled() and isinstance(self.activation, nn.Hardswish)):
+            return self.activation(norm(y))  # type: ignore[no-any-return]
+        running = (norm.running_mean, norm.running_var, norm.momentum, norm.eps)
+        return cast("Tensor", NormHardswish.apply(y, norm.weight, norm.bias, *running))
+
+
+class NormHardswish(torch.autograd.Function):
+    """Batch norm by the batch's statistics, then hard swish; running statistics follow."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        y: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        running_mean: Tensor,
+        running_var: Tensor,
+        momentum: float,
+        eps: float,
+    ) -> Tensor:
+        """Return the activated tensor, of the shape of `y`, (n, c, h, w)."""
+        normed, mean, inverse = torch.native_batch_norm(y, weight, bias, running_mean, running_var, True, momentum, eps)
+        ctx.save_for_backward(y, weight, bias, mean, inverse)
+        ctx.eps = eps
+        return F.hardswish(normed, inplace=True)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        """Return the gradients of `y`, weight and bias; the other arguments have none."""
+        y, weight, bias, mean, inverse = ctx.saved_tensors
+        scale = weight * inverse
+        normed = torch.addcmul((bias - mean * scale)[:, None, None], y, scale[:, None, None])
+        gradient = torch.ops.aten.hardswish_backward(gradients[0], normed)
+        of_inputs = torch.ops.aten.native_batch_norm_backward(
+            gradient, y, weight, None, None, mean, inverse, True, ctx.eps, list(ctx.needs_input_grad[:3])
+        )
+        return (*of_inputs, None, None, None, None)
