@@ -146,27 +146,27 @@ def _elsewhere(manifest: Mapping[str, Any], name: str | None) -> str:
 
 def _stated_top1(manifest: Mapping[str, Any], model: str, least: float) -> Check:
     known = stated(manifest, StatedAccuracy, *(["int8"] if model == INT8_MODEL else []), "accuracy")
-    said = (
+    message = (
         f"{model} reached {known.test_top1:.2%} of {known.test_images:,} test images, as stated by the manifest; "
-        f"wanted {least:.2%}"
+        f"expected at least {least:.2%}"
     )
-    return Check("top-1", known.test_top1 >= least, said)
+    return Check("top-1", known.test_top1 >= least, message)
 
 
 def _top1_of(measured: MeasuredTop1, model: str, least: float | None, elsewhere: str) -> Check:
-    said = (
+    message = (
         f"{model} reached {measured.top1:.2%} of {measured.images:,} images, measured on this machine (95 % interval "
         f"{measured.ci_low:.2%} to {measured.ci_high:.2%})"
     )
     if least is not None:
-        said += f"; wanted {least:.2%}"
+        message += f"; expected at least {least:.2%}"
     if measured.classes_without_images:
-        said += f"; without images: {_listed(measured.classes_without_images)}"
+        message += f"; without images: {_listed(measured.classes_without_images)}"
     if measured.left_out:
-        said += f"; left out: {causes_text(measured.left_out)}"
+        message += f"; left out: {causes_text(measured.left_out)}"
     if elsewhere and model == INT8_MODEL:
-        said += f"; int8 may compute something else on the device ({elsewhere})"
-    return Check("top-1", least is None or measured.top1 >= least, said)
+        message += f"; int8 may compute something else on the device ({elsewhere})"
+    return Check("top-1", least is None or measured.top1 >= least, message)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -210,8 +210,8 @@ def _in_time(found: Measured, budget: Budget) -> Check:
     value = f"{unit.format(judged.value_us)} {budget.quantity.label} on {found.device.name}"
     upper = "unknown" if judged.upper_us is None else unit.format(judged.upper_us)
     limit = unit.text(budget.limit)
-    said = f"{value}, upper confidence limit {upper}, the budget is {limit}: {judged.verdict}"
-    return Check(str(budget), judged.verdict == "within", "; ".join([said, *found.remarks]), judged.verdict)
+    message = f"{value}, upper confidence limit {upper}, the budget is {limit}: {judged.verdict}"
+    return Check(str(budget), judged.verdict == "within", "; ".join([message, *found.remarks]), judged.verdict)
 
 
 def _measured(model: Path, device: Device, transport: Transport, rounds: int, progress: Progress | None) -> Measured:

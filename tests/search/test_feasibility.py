@@ -65,7 +65,7 @@ def test_of_three_limits_the_pair_that_clashes_is_named() -> None:
     assert half == 8.0
 
 
-def test_limits_that_fit_together_are_told_so() -> None:
+def test_limits_that_fit_together_are_feasible() -> None:
     limits = [Limit("small", "ms", total, 13.0), Limit("large", "points", missing, 13.0)]
     found = find_feasibility(N_CHOICES, limits, seed=0)
     assert found.feasible

@@ -1,4 +1,4 @@
-"""Which of the networks is chosen, and how that is said."""
+"""Which of the networks is chosen, and the words for it."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Budgets against what a space offers: told in numbers, refused with what could be met."""
+"""Budgets against what a space offers: shares in numbers, refusals with what could be met."""
 
 from pathlib import Path
 
@@ -27,12 +27,12 @@ def macs_of(arch) -> int:
 
 
 def test_a_budget_on_paper_below_the_smallest_network_is_refused_with_the_range() -> None:
-    wanted = parse_budget(f"macs={macs_of(SPACE.smallest) - 1}")
+    budget = parse_budget(f"macs={macs_of(SPACE.smallest) - 1}")
     with pytest.raises(
         ConfigError, match=r"budget macs=\d+ cannot be met: the space reaches from macs=.* to macs="
-    ) as said:
-        check_computed_budgets([wanted], SPACE, 10)
-    nearest = parse_budget(str(said.value).rpartition("can be met: ")[2])
+    ) as refusal:
+        check_computed_budgets([budget], SPACE, 10)
+    nearest = parse_budget(str(refusal.value).rpartition("can be met: ")[2])
     assert macs_of(SPACE.smallest) <= nearest.limit <= 1.01 * macs_of(SPACE.smallest)
     assert check_computed_budgets([nearest], SPACE, 10)
 
@@ -60,9 +60,9 @@ def test_budgets_that_clash_are_named_with_limits_that_do_not() -> None:
     feasibility = find(budgets, seed=0)
     with pytest.raises(
         ConfigError, match=r"here=0.009ms and pi4=0.009ms can be met one by one, but not together"
-    ) as said:
+    ) as refusal:
         require_feasible(feasibility, budgets)
-    nearest = [parse_budget(text) for text in str(said.value).rpartition("can be met: ")[2].split(", ")]
+    nearest = [parse_budget(text) for text in str(refusal.value).rpartition("can be met: ")[2].split(", ")]
     again = find(nearest, seed=1)
     assert again.feasible
     require_feasible(again, nearest)
@@ -71,7 +71,7 @@ def test_budgets_that_clash_are_named_with_limits_that_do_not() -> None:
     assert lines[-1].startswith("all budgets: ")
 
 
-def test_a_plan_tells_budgets_before_anything_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_states_budgets_before_anything_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tiny-16.yaml").write_text(SMALL_SPACE)
     (tmp_path / "small.yaml").write_text(SMALL_CONFIG)
     monkeypatch.chdir(tmp_path)
