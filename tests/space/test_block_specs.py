@@ -7,6 +7,7 @@ from spaces import random_archs
 
 from edgenas.errors import SpaceError
 from edgenas.space.blocks import parse_block
+from edgenas.space.blocks.fused import FusedSpec
 from edgenas.space.blocks.head import HeadSpec
 from edgenas.space.blocks.inverted_residual import InvertedResidualSpec
 from edgenas.space.blocks.spec import BlockSpec, make_divisible
@@ -99,6 +100,13 @@ def peak_of_inverted_residual(spec: InvertedResidualSpec) -> int:
     return elements_alive(steps, sizes)
 
 
+def peak_of_fused(spec: FusedSpec) -> int:
+    sizes = {"x": spec.in_channels * spec.in_size**2, "wide": spec.mid_channels * spec.out_size**2}
+    sizes |= dict.fromkeys(("thin", "sum"), spec.out_channels * spec.out_size**2)
+    steps = [(["x"], "wide"), (["wide"], "thin"), *([(["x", "thin"], "sum")] if spec.residual else [])]
+    return elements_alive(steps, sizes)
+
+
 def peak_of_head(spec: HeadSpec) -> int:
     sizes = {"x": spec.in_channels * spec.in_size**2, "wide": spec.width * spec.in_size**2, "pooled": spec.width}
     sizes |= {"features": spec.features, "logits": spec.out_channels}
@@ -111,6 +119,8 @@ def peak(spec: BlockSpec) -> int:
     match spec:
         case InvertedResidualSpec():
             return peak_of_inverted_residual(spec)
+        case FusedSpec():
+            return peak_of_fused(spec)
         case HeadSpec():
             return peak_of_head(spec)
     return spec.in_channels * spec.in_size**2 + spec.out_channels * spec.out_size**2
@@ -136,6 +146,16 @@ INVERTED_RESIDUALS = st.builds(
     se_channels=st.sampled_from([0, 8]),
     activation=st.just("relu"),
 )
+FUSED = st.builds(
+    FusedSpec,
+    in_channels=CHANNELS,
+    in_size=st.integers(1, 9),
+    out_channels=CHANNELS,
+    mid_channels=CHANNELS,
+    kernel=st.sampled_from([1, 3, 5]),
+    stride=st.sampled_from([1, 2]),
+    activation=st.just("relu"),
+)
 HEADS = st.builds(
     HeadSpec,
     in_channels=CHANNELS,
@@ -149,6 +169,11 @@ HEADS = st.builds(
 
 @given(INVERTED_RESIDUALS)
 def test_peak_activation_of_an_inverted_residual_equals_a_liveness_count(spec: InvertedResidualSpec) -> None:
+    assert spec.peak_activation_elements() == peak(spec)
+
+
+@given(FUSED)
+def test_peak_activation_of_a_fused_inverted_residual_equals_a_liveness_count(spec: FusedSpec) -> None:
     assert spec.peak_activation_elements() == peak(spec)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgenas.errors import SpaceError, one_of, shown
+from edgenas.space.blocks.fused import FusedStage
 from edgenas.space.blocks.genes import BlockGenes
 from edgenas.space.blocks.head import HeadSpec
 from edgenas.space.blocks.inverted_residual import InvertedResidualStage
@@ -22,6 +23,7 @@ from edgenas.space.blocks.stem import StemSpec
 DEFAULT_KIND = "ir"
 STAGES: dict[str, type[Stage]] = {
     "ir": InvertedResidualStage,
+    "fused": FusedStage,
 }
 """Block kinds of stages, by the value of `block` in a space's YAML file."""
 _SPECS: tuple[type[BlockSpec], ...] = (StemSpec, *(stage.spec for stage in STAGES.values()), HeadSpec)

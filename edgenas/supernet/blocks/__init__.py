@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from edgenas.space.blocks.fused import FusedSpec
 from edgenas.space.blocks.head import HeadSpec
 from edgenas.space.blocks.inverted_residual import InvertedResidualSpec
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.blocks.stem import StemSpec
 from edgenas.supernet.blocks.base import Block
+from edgenas.supernet.blocks.fused import ElasticFused, Fused
 from edgenas.supernet.blocks.head import ElasticHead, Head
 from edgenas.supernet.blocks.inverted_residual import ElasticInvertedResidual, InvertedResidual
 from edgenas.supernet.blocks.stem import ElasticStem, Stem
@@ -29,6 +31,7 @@ class BlockModules(NamedTuple):
 MODULES: dict[type[BlockSpec], BlockModules] = {
     StemSpec: BlockModules(Stem, ElasticStem),
     InvertedResidualSpec: BlockModules(InvertedResidual, ElasticInvertedResidual),
+    FusedSpec: BlockModules(Fused, ElasticFused),
     HeadSpec: BlockModules(Head, ElasticHead),
 }
 

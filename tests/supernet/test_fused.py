@@ -1,0 +1,106 @@
+"""Fused inverted residuals: text, sorting and int8; the other properties are tested on all kinds and presets."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from little_subnet import PREPROCESS, digits, int8_file
+from spaces import random_archs
+from torch import Tensor, nn
+
+from edgenas.deploy.onnx.parity import onnx_logits
+from edgenas.errors import SpaceError
+from edgenas.space.arch import Arch
+from edgenas.space.blocks import parse_block
+from edgenas.space.space import SearchSpace
+from edgenas.supernet.blocks.fused import Fused
+from edgenas.supernet.sorting import sort_middle_channels
+from edgenas.supernet.subnet import Subnet
+from edgenas.supernet.supernet import SuperNet
+from edgenas.training.fake_quantised import fake_quantised, fold_norms
+from edgenas.training.materialise import materialise, predict
+
+STAGE = {"block": "fused", "kernel": [3, 5], "expand": [2, 3, 4]}
+SPACE = SearchSpace.model_validate(
+    {
+        "name": "fused",
+        "resolution": [16],
+        "stem": {"width": 8, "kernel": 3, "stride": 1, "activation": "relu"},
+        "stages": [
+            {**STAGE, "width": [8], "depth": [1, 2], "stride": 1, "activation": "relu"},
+            {**STAGE, "width": [16, 24], "depth": [1, 2], "stride": 2, "activation": "hardswish"},
+        ],
+        "head": {"width": 32, "features": 0, "activation": "relu"},
+    }
+)
+
+
+def test_text_and_key_are_the_documented_ones() -> None:
+    arch = SPACE.parse("r16_w8-fk3e4_w16-fk5e2-fk3e3")
+    assert arch.id == "r16_w8-fk3e4_w16-fk5e2-fk3e3"
+    key = SPACE.unroll(arch, 10)[2].key
+    assert key == "fused_i8_r16_o16_m16_k5_s2_hardswish"
+    assert parse_block(key).key == key
+
+
+def test_blocks_of_another_kind_are_refused() -> None:
+    with pytest.raises(SpaceError, match=r"stage1\.block0 is k5e2, the space has another block kind there, like fk3e2"):
+        SPACE.parse("r16_w8-fk3e4_w16-k5e2")
+
+
+def logits(net: SuperNet, arch: Arch) -> Tensor:
+    x = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    with torch.no_grad():
+        return net(x, arch)
+
+
+def test_sorting_keeps_what_the_largest_and_the_trained_ratios_compute() -> None:
+    torch.manual_seed(0)
+    net = SuperNet(SPACE, 4, kernel_transforms=True).double().eval()
+    for tensor in net.state_dict().values():
+        tensor += 0.3 * torch.rand_like(tensor)
+    sorted_all, sorted_rest = copy.deepcopy(net), copy.deepcopy(net)
+    sort_middle_channels(sorted_all)
+    sort_middle_channels(sorted_rest, trained=2)
+    largest, middle, smallest = (SPACE.parse(f"r16_w8-fk3e{e}-fk5e{e}_w24-fk5e{e}-fk5e{e}") for e in (4, 3, 2))
+    torch.testing.assert_close(logits(sorted_all, largest), logits(net, largest), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(logits(sorted_rest, middle), logits(net, middle), rtol=1e-10, atol=1e-10)
+    assert not torch.allclose(logits(sorted_all, middle), logits(net, middle))
+    assert not torch.allclose(logits(sorted_rest, smallest), logits(net, smallest))
+    importance = sorted_all.blocks["stage1_block1"].project.conv.input_importance()
+    assert (importance.diff() <= 0).all()
+
+
+@torch.no_grad()
+def unevenly_scaled(subnet: Subnet, octaves: float) -> Subnet:
+    """The same function, with expanded channels that differ by up to `octaves` powers of two: hard to round to int8.
+
+    ReLU passes a channel's factor on to the next convolution, which is divided by it (arXiv 1906.04721, section 4.1).
+    """
+    twin, generator = fold_norms(subnet), torch.Generator().manual_seed(0)
+    for block in twin.blocks.values():
+        if isinstance(block, Fused) and isinstance(block.expand.activation, nn.ReLU):
+            scale = 2 ** (octaves * (torch.rand(len(block.expand.norm.bias), generator=generator) - 0.5))
+            block.expand.conv.weight *= scale.view(-1, 1, 1, 1)
+            block.expand.norm.bias *= scale
+            block.project.conv.weight /= scale.view(1, -1, 1, 1)
+    return twin
+
+
+def test_simulated_int8_computes_what_the_int8_file_computes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    dataset = digits()
+    calibration, images = dataset.train.tensor()[:128], dataset.validation.tensor()[:100]
+    net = SuperNet(SPACE, dataset.num_classes)
+    for arch in [SPACE.largest, *random_archs(SPACE, 1)]:
+        subnet = unevenly_scaled(materialise(net, arch, calibration), 12)
+        runtime = onnx_logits(int8_file(subnet, calibration, tmp_path), images, PREPROCESS)
+        simulated = fake_quantised(fold_norms(subnet)).train()
+        with torch.no_grad():
+            simulated(PREPROCESS(calibration))
+            error = (simulated.eval()(PREPROCESS(images)) - runtime).abs().mean()
+        # Without simulating, the error is that of quantisation.
+        assert error < 0.4 * (predict(subnet, images) - runtime).abs().mean()
