@@ -1,4 +1,4 @@
-"""Entries of zip archives that depend on their content alone, not on a clock: a zip cannot state a year before 1980."""
+"""Reproducible entries of zip archives: all have the date 1980, the earliest that a zip can state."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def zip_entry(name: str) -> zipfile.ZipInfo:
-    """Return the entry of a file that its owner may write and all may read."""
+    """Return the entry of a file with mode 0644."""
     entry = zipfile.ZipInfo(name, ZIP_DATE)
     entry.external_attr = (stat.S_IFREG | 0o644) << 16
     entry.compress_type = zipfile.ZIP_DEFLATED

@@ -1,6 +1,6 @@
-"""The environment of edgenas's processes: no library reports usage, and the user's folder is no place to import from.
+"""The environment of edgenas's processes: no usage reports of libraries, no imports from the user's folder.
 
-Imported by `edgenas` itself, before any other package: it may import nothing that takes time.
+`edgenas` imports this module before any other package, so it imports nothing that takes time.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ OPT_OUT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "WANDB_ERROR_REPORTING": "false",
 }
-"""Variables by which libraries are told to report no usage. A value that the user has set is kept.
+"""Variables that disable usage reports of libraries. A value that the user has set is kept.
 
-ONNX Runtime (1.29 and newer) reads its variable when it is imported: it writes a device id and queued events into the
-user's home folder, and keeps a thread of its own in the process that is timed.
+ONNX Runtime (1.29 and newer) reads its variable at import. Otherwise it writes a device id and queued events into the
+user's home folder, and runs a thread in the process that is timed.
 """
 
 CACHES = {"MPLCONFIGDIR": "matplotlib", "TORCHINDUCTOR_CACHE_DIR": "torch-inductor"}
@@ -33,34 +33,34 @@ CALL_MAIN = (
     "sys.modules['edgenas'] = package = importlib.util.module_from_spec(spec); spec.loader.exec_module(package); "
     "importlib.import_module(module).main()"
 )
-"""The package is loaded by its path: neither another installed edgenas nor what lies beside this one is imported."""
+"""Load the package by its path, so that neither another edgenas nor modules beside this one are imported."""
 
 
 def disable_telemetry() -> None:
-    """Opt out of usage reports in this process and in all that it starts."""
+    """Opt out of usage reports in this process and its children."""
     for name, value in OPT_OUT.items():
         os.environ.setdefault(name, value)
 
 
 def ignore_working_folder() -> None:
-    """Import nothing from the folder a command is called in, here and in Python processes started from here.
+    """Import nothing from the working folder, in this process and its Python children.
 
-    A user's random.py or types.py there would be run instead of Python's own.
+    A user's random.py or types.py there would replace Python's own.
     """
     # `python -m edgenas` puts the folder first; the console script puts its own folder there instead.
     if not sys.flags.safe_path and sys.path and sys.path[0] in ("", working_folder()):
         del sys.path[0]
     sys.path[:] = [folder for folder in sys.path if folder]
     if os.path.dirname(PACKAGE) not in sys.path:
-        # A checkout that is not installed: processes that share this path import edgenas, too.
+        # A checkout that is not installed: child processes import edgenas from this path.
         sys.path.append(os.path.dirname(PACKAGE))
     os.environ["PYTHONSAFEPATH"] = "1"
 
 
 def use_own_caches() -> None:
-    """Have libraries keep what they make again at will, like matplotlib's list of fonts, in edgenas's own cache folder.
+    """Move libraries' caches, like matplotlib's list of fonts, into edgenas's cache folder.
 
-    What the user has chosen is kept. Where that folder cannot be made, libraries take temporary ones.
+    Variables that the user has set are kept. If the folder cannot be made, libraries use temporary ones.
     """
     folder = cache_folder()
     if folder is not None and _can_be_made(folder):
@@ -75,7 +75,7 @@ def _can_be_made(folder: str) -> bool:
 
 
 def cache_folder() -> str | None:
-    """Return edgenas's folder for what can be made or downloaded again; None where no home folder is known."""
+    """Return edgenas's cache folder; None without a home folder."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):
         home = os.path.expanduser("~") if os.environ.get("HOME") != "" else ""
@@ -84,17 +84,17 @@ def cache_folder() -> str | None:
 
 
 def script_command(script: str | os.PathLike[str], *words: str) -> list[str]:
-    """Return the command that runs a script which imports nothing from the working folder or from its own."""
+    """Return the command that runs a script without imports from the working folder or the script's own."""
     return [sys.executable, "-P", os.fspath(script), *words]
 
 
 def module_command(module: str, *words: str) -> list[str]:
-    """Return the command of a process that calls `main()` of a module of this very edgenas, with words as arguments."""
+    """Return the command of a process that calls `main()` of a module of this edgenas, with words as arguments."""
     return [sys.executable, "-P", "-c", CALL_MAIN, os.path.join(PACKAGE, "__init__.py"), module, *words]
 
 
 def working_folder() -> str | None:
-    """Return the folder that this process works in; None where it has been removed."""
+    """Return the working folder; None if it has been removed."""
     with contextlib.suppress(OSError):
         return os.getcwd()
     return None

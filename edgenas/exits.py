@@ -1,7 +1,7 @@
-"""How a command ends: what went wrong, in one message on standard error, and the exit code.
+"""How a command ends: one error message on standard error, and the exit code.
 
-0 is success, 2 what the user can put right, 128 + its number a signal, 1 the rest. Only a bug shows a traceback.
-3 says that a bundle was written whose file was not shown to be within its latency budget.
+0: success. 2: an error that the user can fix. 3: a bundle was written, but its file was not shown to be within its
+latency budget. 128 + n: stopped by signal n. 1: any other error. Only a bug shows a traceback.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgenas.errors import EdgenasError, Stopped, UserError, first_line, is_out_
 from edgenas.markup import visible
 
 NOT_WITHIN = 3
-"""Exit code: a bundle was written, but the latency of its file is not significantly within the budget, or over it."""
+"""Exit code: a bundle was written, but the latency of its file is over budget, or not significantly within it."""
 LONGEST_PATH = 500
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -30,30 +30,30 @@ WRONG_PATH = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENA
 
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
-    """Turn what is raised inside into a message and an exit code."""
+    """Turn an exception raised inside into a message and an exit code."""
     open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # Neither an old terminal's encoding nor a file name that is no Unicode may end a run.
+            # A terminal's encoding or a file name that is not Unicode must not end a run.
             stream.reconfigure(errors="backslashreplace")
     signals = _Signals()
     try:
-        with signals.taken():
+        with signals.handled():
             yield
     except KeyboardInterrupt as stop:
         number = signals.number or getattr(stop, "signal_number", None) or signal.SIGINT
-        sys.exit(say_stopped(number, stop))
+        sys.exit(report_stopped(number, stop))
     except Exception as error:
-        # What a signal raised may come out as another error: libraries catch what they do not know.
-        sys.exit(_ended_by(error) if signals.number is None else say_stopped(signals.number))
+        # A library may have turned a signal's exception into another one.
+        sys.exit(_ended_by(error) if signals.number is None else report_stopped(signals.number))
 
 
 def open_closed_streams() -> None:
-    """Give what services close or never open, standard input, output and error, to the null device.
+    """Open standard input, output and error on the null device if a service has closed them.
 
-    Otherwise the next file that is opened gets the number of a standard stream, and what is printed lands in it.
+    Otherwise the next file that is opened gets the number of a standard stream, and prints would be written to it.
     """
-    # All numbers first: a file opened between them would take the next one.
+    # All numbers first: a file opened in between would take the next one.
     for number in range(3):
         with contextlib.suppress(OSError):
             _open_number(number)
@@ -70,98 +70,97 @@ def _open_number(number: int) -> None:
         if null != number:
             os.dup2(null, number)
             os.close(null)
-        # For children, too.
+        # Child processes inherit it.
         os.set_inheritable(number, True)
 
 
 def check_working_folder() -> None:
-    """Refuse to work in a folder that has been removed: libraries end there in ways of their own.
+    """Refuse to work in a folder that has been removed, where libraries fail with other errors.
 
     Raises:
-        UserError: it is gone.
+        UserError: the working folder does not exist.
     """
     if working_folder() is None:
         raise UserError(
-            "the folder that this was called in has been removed or cannot be reached: change to one that exists (cd) "
-            "and call it again"
+            "the working folder has been removed or cannot be reached: change to one that exists (cd) and run the "
+            "command again"
         )
 
 
 class _Signals:
-    """What asks a process to end ends it as Ctrl-C does: half-written files are removed, the timer is stopped."""
+    """Handlers that end a process on SIGTERM and SIGHUP as on Ctrl-C: half-written files and timers are cleaned up."""
 
     def __init__(self) -> None:
         self.number: int | None = None
 
     @contextlib.contextmanager
-    def taken(self) -> Iterator[None]:
-        """Signals are turned into `Stopped` in here."""
+    def handled(self) -> Iterator[None]:
+        """Raise `Stopped` on a signal inside the block."""
         usual = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
         # Not every system has all of them.
-        known: dict[int, Any] = {getattr(signal, name): usual[name] for name in usual if hasattr(signal, name)}
-        # Not where the process was told to ignore it, as nohup does.
-        taken = [number for number, handler in known.items() if signal.getsignal(number) == handler]
-        for number in taken:
+        defaults: dict[int, Any] = {getattr(signal, name): usual[name] for name in usual if hasattr(signal, name)}
+        # A signal that the parent process ignores, as nohup does, stays ignored.
+        replaced = [number for number, handler in defaults.items() if signal.getsignal(number) == handler]
+        for number in replaced:
             signal.signal(number, self._stop)
         try:
             yield
         finally:
-            for number in taken:
-                signal.signal(number, known[number])
+            for number in replaced:
+                signal.signal(number, defaults[number])
 
     def _stop(self, number: int, frame: object) -> None:
         self.number = number
         raise Stopped(number)
 
 
-def say_stopped(number: int, stop: BaseException | None = None) -> int:
-    """Say that a signal stopped the command, and what its notes say is left of it; returns the exit code."""
-    notes = getattr(stop, "__notes__", None) or ["what is finished is kept, and the same command goes on from there"]
-    _say(f"stopped; {notes[0]}")
+def report_stopped(number: int, stop: BaseException | None = None) -> int:
+    """Print that a signal stopped the command, with the exception's note; return the exit code."""
+    notes = getattr(stop, "__notes__", None) or ["finished work is kept, and the same command resumes from there"]
+    _print_error(f"stopped; {notes[0]}")
     return 128 + number
 
 
 def _ended_by(error: Exception) -> int:
-    """Say what happened; returns the exit code."""
+    """Print the error message; return the exit code."""
     if isinstance(error, EdgenasError):
-        _say(f"error: {error}")
+        _print_error(f"error: {error}")
         return 2 if isinstance(error, UserError) else 1
     if is_out_of_memory(error):
-        _say(
-            "error: memory is full, or a limit on it (ulimit -v, a container's) is too low: set a smaller "
-            "train.batch_size or space, or data.limit, in a new run, or end other programs and run the same command "
-            "again"
+        _print_error(
+            "error: memory is full, or its limit (ulimit -v, a container's) is too low: start a new run with a smaller "
+            "train.batch_size, space or data.limit, or end other programs and run the same command again"
         )
         return 1
     if isinstance(error, OSError) and error.errno is not None:
         return _ended_by_system(error)
     if isinstance(error, ImportError) and not (error.name or "").startswith("edgenas"):
         package = (error.name or "a package").partition(".")[0]
-        _say(
+        _print_error(
             f"error: {package} cannot be loaded: {first_line(error)}: install it again (pip install --force-reinstall)"
         )
         return 1
     traceback.print_exception(error)
-    _say("error: this is a bug of edgenas: please report it with the lines above; what is finished is kept")
+    _print_error("error: this is a bug of edgenas: please report it with the lines above; finished work is kept")
     return 1
 
 
 def _ended_by_system(error: OSError) -> int:
-    place = f"{str(error.filename)[:LONGEST_PATH]}: " if error.filename is not None else ""
-    said = f"{place}{error.strerror}"
+    path = f"{str(error.filename)[:LONGEST_PATH]}: " if error.filename is not None else ""
+    message = f"error: {path}{error.strerror}"
     if error.errno in FULL:
-        _say(f"error: {said}: free some space and run the same command again: it goes on where it stopped")
+        _print_error(f"{message}: free some space and run the same command again, which resumes where it stopped")
         return 1
     if error.errno in FORBIDDEN:
-        _say(f"error: {said}: change the permissions, or choose another place")
+        _print_error(f"{message}: change the permissions, or choose another path")
         return 2
     if error.errno in WRONG_PATH:
-        _say(f"error: {said}: check the path")
+        _print_error(f"{message}: check the path")
         return 2
-    _say(f"error: {said}")
+    _print_error(message)
     return 1
 
 
-def _say(text: str) -> None:
+def _print_error(text: str) -> None:
     with contextlib.suppress(OSError):
         print(*map(visible, text.split("\n")), sep="\n", file=sys.stderr, flush=True)

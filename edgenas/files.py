@@ -1,4 +1,4 @@
-"""Files: atomic writes, append-only records, schema versions, and where shipped data folders are.
+"""Files: atomic writes, append-only records, schema versions, and shipped data folders.
 
 Open formats only: YAML, JSON, JSONL, CSV, safetensors, ONNX.
 """
@@ -22,22 +22,22 @@ from edgenas.errors import RunFolderError, UserError, oddity, shown
 from edgenas.plain_yaml import MOST_DIGITS, dump_yaml, parse_yaml
 
 SCHEMA_VERSION = 1
-"""Version of every file format edgenas writes. Newer files are refused, older ones upgraded."""
+"""Version of every file format that edgenas writes. Newer files are refused."""
 MOST_YAML_BYTES = 2**18
 PROBE_BYTES = 2**16
-NO_TEXT = "it is no text in UTF-8"
+NO_TEXT = "it is not UTF-8 text"
 FILE_NAME = r"\w[\w.-]{0,99}"
-"""What runs and devices may be called, for files and folders are named after them."""
+"""Names of runs and devices, which are also names of files and folders."""
 
 
 def file_name(name: str) -> str:
-    """Pass on a name that can stand for a file.
+    """Return a name that is valid as a file name.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: the name is invalid.
     """
     if not re.fullmatch(FILE_NAME, name):
-        cause = f": {found}" if (found := oddity(name)) else ""
+        cause = f": {problem}" if (problem := oddity(name)) else ""
         raise ValueError(
             f"wanted up to 100 letters, digits, _ . and -, beginning with a letter, got {shown(name)}{cause}"
         )
@@ -45,14 +45,14 @@ def file_name(name: str) -> str:
 
 
 def user_path(path: str | Path) -> Path:
-    """A path as a user wrote it, `~` standing for home. One of an unknown user is left as it is, and not found."""
+    """Return a path with `~` expanded; a path of an unknown user stays unchanged."""
     return Path(os.path.expanduser(path))
 
 
 def shipped(folder: str) -> Path:
-    """Path of a data folder that ships with edgenas: `devices`, `latency_tables` or `export`.
+    """Return the path of a data folder of edgenas: `devices`, `latency_tables` or `export`.
 
-    In a wheel it lies inside the package, in a checkout at the top of the repository.
+    In a wheel it is inside the package, in a checkout at the top of the repository.
     """
     package = Path(__file__).resolve().parent
     for candidate in (package / "_data" / folder, package.parent / folder):
@@ -67,7 +67,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a table atomically: `columns` of each row; what else a row has is left out.
+    """Write a table atomically, with `columns` of each row; other keys of a row are left out.
 
     Raises:
         KeyError: a row lacks a column.
@@ -87,11 +87,11 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Name the file in errors of the system: a full disk does not say which one was being written."""
+    """Add the file name to errors of the system, which a full disk does not report."""
     try:
         yield
     except OSError as error:
-        # Where a folder of the path is a file, the error names that one itself.
+        # If a folder of the path is a file, the error already names it.
         if error.errno is not None and not isinstance(error, FileExistsError | NotADirectoryError):
             error.filename = str(path)
         raise
@@ -99,7 +99,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Created as any file is, so that the umask and the folder's access list hold; `mkstemp` makes private ones.
+    # `open` respects the umask and the folder's access list; `mkstemp` makes private files.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with open(temporary, "xb") as stream:
@@ -113,12 +113,12 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def prove_writable(path: Path) -> None:
-    """Write and remove a few bytes where a file or folder is to be made, before anything costly is done for it.
+    """Check that a file or folder can be made, by writing and removing a few bytes, before any costly work.
 
-    Permissions alone do not tell: of root, of read-only disks, of full ones.
+    Permissions do not show this for root, read-only disks and full disks.
 
     Raises:
-        OSError: nothing can be written there; the path, or the file in the place of one of its folders, is named.
+        OSError: nothing can be written there; the error names the path, or a file in place of one of its folders.
     """
     with _naming(path):
         folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
@@ -135,10 +135,10 @@ def prove_writable(path: Path) -> None:
 
 
 def prove_file(path: Path) -> None:
-    """Do the same for a file, which may replace another, but no folder.
+    """Check the same for a file, which may replace a file, but not a folder.
 
     Raises:
-        OSError: as above, or there is a folder.
+        OSError: nothing can be written there, or the path is a folder.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -152,14 +152,14 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path, again: str = "run its stage again") -> dict[str, Any]:
-    """Read one JSON object of ours.
+    """Read one JSON object that edgenas wrote.
 
     Args:
         path: the file.
-        again: what to do where it is missing or broken, in words.
+        again: advice for a missing or invalid file.
 
     Raises:
-        UserError: the file is missing, broken, or of a newer schema.
+        UserError: the file is missing, invalid, or of a newer schema.
     """
     try:
         value = _parse_json(path.read_text(encoding="utf-8-sig"))
@@ -183,16 +183,16 @@ def _unreadable(path: Path, error: OSError) -> str:
 
 
 def _parse_json(text: str | bytes) -> Any:
-    """JSON of what we write: each key once, finite numbers of 64 bits, text that can be written again.
+    """Parse JSON with unique keys, finite numbers of 64 bits, and text that can be encoded.
 
     Raises:
-        ValueError, RecursionError: it is something else.
+        ValueError, RecursionError: the JSON is invalid.
     """
     value = json.loads(
         text, parse_constant=_finite, parse_float=_finite, parse_int=_whole, object_pairs_hook=_each_key_once
     )
     if (rb"\u" if isinstance(text, bytes) else r"\u") in text:  # type: ignore[operator]
-        # Halves of surrogate pairs can be read, but not be written or shown.
+        # Halves of surrogate pairs can be parsed, but not encoded.
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     return value
 
@@ -200,7 +200,7 @@ def _parse_json(text: str | bytes) -> Any:
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text} is no finite number")
+        raise ValueError(f"{text} is not a finite number")
     return value
 
 
@@ -214,7 +214,7 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} occurs twice")
     return value
 
 
@@ -222,7 +222,7 @@ def check_schema(value: Mapping[str, Any], path: Path) -> None:
     """Refuse a file of a newer schema.
 
     Raises:
-        UserError: `schema_version` is absent, no whole number, or newer than this edgenas knows.
+        UserError: `schema_version` is absent, not a whole number, or newer than this edgenas supports.
     """
     version = value.get("schema_version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
@@ -237,11 +237,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read one YAML mapping; see `parse_yaml`.
 
     Raises:
-        UserError: the file is missing, empty, broken, or no mapping.
+        UserError: the file is missing, empty, invalid, or not a mapping.
     """
     try:
         with open(path, "rb") as stream:
-            # Never more than that: the path may be of a device that never ends.
+            # The path may be a device file without an end.
             data = stream.read(MOST_YAML_BYTES + 1)
         if len(data) > MOST_YAML_BYTES:
             raise UserError(f"it is larger than {MOST_YAML_BYTES:,} bytes")
@@ -253,14 +253,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except UserError as error:
         raise UserError(f"{path} cannot be read as YAML: {error}") from None
     if not isinstance(value, dict):
-        came = "an empty file" if value is None else type(value).__name__
-        came += f", in which {cause}" if isinstance(value, str) and (cause := oddity(value)) else ""
-        raise UserError(f"{path}: wanted a YAML mapping (key: value lines), got {came}")
+        given = "an empty file" if value is None else type(value).__name__
+        if isinstance(value, str) and (cause := oddity(value)):
+            given += f", in which {cause}"
+        raise UserError(f"{path}: wanted a YAML mapping (key: value lines), got {given}")
     return value
 
 
 def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
-    """Write one YAML mapping atomically, keys in the order given."""
+    """Write one YAML mapping atomically, keys in their order."""
     write_text(path, dump_yaml(dict(value)))
 
 
@@ -270,12 +271,12 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
-    """Append one row. A torn last line, left by a kill, is ended first so that the new row stands alone."""
+    """Append one row. A torn last line, left by a kill, is ended first so that the new row has its own line."""
     append_rows(path, [row])
 
 
 def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Append rows as `append_jsonl` does one, and wait for the disk but once."""
+    """Append several rows, with a single flush to the disk."""
     lines = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     with _naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -294,9 +295,9 @@ def _append(path: Path, lines: str) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Rows of an append-only file, oldest first; none if the file does not exist.
+    """Return the rows of an append-only file, oldest first; none if the file does not exist.
 
-    A line that is no JSON object is passed over: a kill tore it, and its row is made again.
+    A line that is not a JSON object is skipped: a kill tore it, and its row is made again.
 
     Raises:
         UserError: the file cannot be read, or a row is of a newer schema.
@@ -310,8 +311,8 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return parse_rows(data, str(path))
 
 
-def parse_rows(data: bytes, place: str) -> list[dict[str, Any]]:
-    """Rows of JSON lines; a line that is no JSON object is passed over. `place` says in messages where they are from.
+def parse_rows(data: bytes, source: str) -> list[dict[str, Any]]:
+    """Return the rows of JSON lines; a line that is not a JSON object is skipped. `source` names them in messages.
 
     Raises:
         UserError: a row is of a newer schema.
@@ -324,6 +325,6 @@ def parse_rows(data: bytes, place: str) -> list[dict[str, Any]]:
             continue
         if isinstance(row, dict):
             if "schema_version" in row:
-                check_schema(row, Path(f"{place}, line {number}"))
+                check_schema(row, Path(f"{source}, line {number}"))
             rows.append(row)
     return rows

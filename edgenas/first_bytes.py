@@ -1,4 +1,4 @@
-"""What a file holds, by its first bytes: names are often wrong, and errors shall state the cause."""
+"""The kind of a file, from its first bytes: names are often wrong, and errors state the cause."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMAGES = {
     "PPM": rb"P[1-6]\s+[#\d]",
     "AVIF": rb"....ftyp(avi[fs]|mif1.{4}.{0,40}avif)",
 }
-"""How files begin that are read as images, by Pillow's name of the format."""
+"""First bytes of readable image files, by Pillow's name of the format."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Kind:
     """A kind of file that is not read as an image.
 
     Attributes:
-        name: what it is, with its article.
-        advice: what to do about it.
-        is_image: whether it shows an image all the same.
+        name: name of the kind, with its article.
+        advice: how to get a readable file.
+        is_image: whether it is an image in another format.
     """
 
     name: str
@@ -46,7 +46,7 @@ _STAND_INS: tuple[tuple[bytes, Kind], ...] = (
     (rb"\s*[{\[]\s*[\"}\]{]", Kind("a JSON text, as of a failed download", _AGAIN)),
     (rb"\0{64}", Kind("a file of zeros, as of a copy that was cut short", "copy the file again")),
 )  # fmt: skip
-"""What is there instead of the file that was meant."""
+"""Kinds of files that replace the intended file."""
 _KINDS: tuple[tuple[bytes, Kind], ...] = (
     (rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", Kind("a HEIC (HEIF) image", CONVERT, True)),
     (rb"....ftypcrx ", Kind("a camera's raw file (CR3)", "develop it to JPEG or PNG", True)),
@@ -70,31 +70,31 @@ def read_head(path: Path) -> bytes:
     """Return a file's first bytes, at most HEAD_BYTES.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the file cannot be opened.
     """
     with path.open("rb") as stream:
         return stream.read(HEAD_BYTES)
 
 
 def image_format(head: bytes) -> str | None:
-    """Return Pillow's name of the image format that a file begins like, None for everything else."""
+    """Return Pillow's name of a file's image format; None for other files."""
     if other_kind(head) is not None:
         return None
     return next((name for name, pattern in IMAGES.items() if re.match(pattern, head, re.DOTALL)), None)
 
 
 def other_kind(head: bytes) -> Kind | None:
-    """Return what a file that is not read as an image begins like, None where that is not known."""
+    """Return the kind of a file that is not read as an image; None if it is unknown."""
     return None if re.match(IMAGES["AVIF"], head, re.DOTALL) else _kind(head, _KINDS)
 
 
 def image_cause(path: Path) -> str | None:
-    """Return why a file is no image that can be read, with advice; None where its first bytes do not say."""
+    """Return why a file is not a readable image, with advice; None if its first bytes do not show it."""
     return _cause(path, _KINDS)
 
 
 def stand_in_cause(path: Path) -> str | None:
-    """Return what lies there instead of a model or of weights, with advice; None where the first bytes do not say."""
+    """Return the kind of file in place of a model or weights, with advice; None if the first bytes do not show it."""
     return _cause(path, _STAND_INS)
 
 

@@ -1,8 +1,7 @@
-"""Text for people in each output format: one escape function a format, for names in any script.
+"""Escaping of text for each output format, for names in any script.
 
-Sentences are plain text in which backticks enclose code. A name enters a sentence through `name_in_sentence`, a
-sentence enters a format through `markdown_sentence` or `html_sentence`, and any other text through `markdown` or
-`html`.
+Sentences are plain text in which backticks enclose code. `name_in_sentence` puts a name into a sentence,
+`markdown_sentence` and `html_sentence` put a sentence into a format, `markdown` and `html` any other text.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 
 JOINERS = "\u200c\u200d"
-"""Letters of Persian and of Indic scripts, and emoji, are joined or kept apart by these."""
+"""Characters that join or separate letters of Persian and Indic scripts, and emoji."""
 LONGEST_NAME = 60
 ISOLATE, END_ISOLATE = "\u2068", "\u2069"
 _MARKS = re.compile(r"([\\`*_\[\]<>|#~$&])")
@@ -44,18 +43,18 @@ def right_to_left(text: str) -> bool:
 
 
 def name_in_sentence(name: str) -> str:
-    """Return a name on one line, shortened, as a sentence takes it: it encloses no code and reorders no neighbour."""
+    """Return a name for a sentence: on one line, shortened, without backticks, isolated if right to left."""
     text = shortened_name(visible(name).replace("`", "'"), LONGEST_NAME)
     return f"{ISOLATE}{text}{END_ISOLATE}" if right_to_left(text) else text
 
 
 def shortened_name(name: str, most: int) -> str:
-    """Return at most `most` characters of a name, the last of a longer one an ellipsis."""
+    """Return at most `most` characters of a name; a longer one ends with an ellipsis."""
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
 def distinct_names(names: Sequence[str], most: int) -> list[str]:
-    """Return each name on one line and shortened; names that become equal by that are numbered."""
+    """Return each name on one line and shortened; names that become equal are numbered."""
     short = [shortened_name(visible(name), most) for name in names]
     seen: dict[str, int] = {}
     for name in short:
@@ -69,13 +68,13 @@ def distinct_names(names: Sequence[str], most: int) -> list[str]:
 
 
 class Ready(str):
-    """Markdown that is written as it is; `markdown` leaves it alone."""
+    """Markdown that `markdown` does not escape."""
 
     __slots__ = ()
 
 
 def markdown(text: str) -> str:
-    """Return text as Markdown shows it: on one line, no character of it a mark."""
+    """Return text escaped for Markdown, on one line."""
     if isinstance(text, Ready):
         return str(text)
     return _escaped(visible(text))
@@ -86,12 +85,12 @@ def _escaped(text: str) -> str:
 
 
 def _escaped_start(start: re.Match[str]) -> str:
-    # The point behind a number, not a digit, is what begins a list, and what can be escaped.
+    # Markdown can escape the point after a number, which begins a list, but not the digit.
     return f"{start[1]}\\" if start[1].isdigit() else f"\\{start[1]}"
 
 
 def markdown_sentence(text: str) -> str:
-    """Return a sentence as Markdown, with what stands between backticks as code."""
+    """Return a sentence as Markdown, with text between backticks as code."""
     if isinstance(text, Ready):
         return str(text)
     parts = _CODE.split(_visible_sentence(text))
@@ -99,24 +98,24 @@ def markdown_sentence(text: str) -> str:
 
 
 def markdown_fence(text: str, language: str = "") -> list[str]:
-    """Return lines of a code block; its fence is longer than any row of backticks inside."""
+    """Return lines of a code block, with a fence longer than any row of backticks inside."""
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"{fence}{language}", text, fence]
 
 
 def html(text: str) -> str:
-    """Return text as HTML shows it, on one line."""
+    """Return text escaped for HTML, on one line."""
     return _html.escape(visible(text))
 
 
 def html_block(text: str) -> str:
-    """Return lines of text as HTML shows them inside `<pre>`."""
+    """Return lines of text escaped for HTML's `<pre>`."""
     return "\n".join(map(html, text.split("\n")))
 
 
 def html_sentence(text: str) -> str:
-    """Return a sentence as HTML, with what stands between backticks as code."""
+    """Return a sentence as HTML, with text between backticks as code."""
     return _CODE.sub(r"<code>\1</code>", _html.escape(_visible_sentence(text)))
 
 

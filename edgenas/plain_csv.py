@@ -1,4 +1,4 @@
-"""CSV files from elsewhere: separators, encodings and numbers as spreadsheets write them."""
+"""CSV files of others: separators, encodings and numbers as spreadsheets write them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Sheet:
 
     @property
     def header(self) -> str:
-        """The place of the column names, for messages."""
+        """Return the file and line of the column names, for messages."""
         return f"{self.path}, line {self.header_line}"
 
 
@@ -57,10 +57,10 @@ def read_sheet(path: Path, expected: Sequence[str] = ()) -> Sheet:
 
     Args:
         path: the file.
-        expected: column names that the caller looks for; `Latency ms` is taken as `latency_ms`.
+        expected: column names that the caller needs; `Latency ms` is read as `latency_ms`.
 
     Raises:
-        UserError: the file is missing or is no CSV, a column is there twice, or a line has too many or too few values.
+        UserError: the file is missing or not a CSV, a column occurs twice, or a line has too many or too few values.
     """
     lines = _lines(path)
     if not lines:
@@ -68,7 +68,7 @@ def read_sheet(path: Path, expected: Sequence[str] = ()) -> Sheet:
     header_line, names = lines[0]
     columns = [_expected_name(name, expected) for name in names]
     if twice := sorted({name for name in columns if columns.count(name) > 1}):
-        raise UserError(f"{path}, line {header_line}: the column {twice[0]!r} is there twice: delete or rename one")
+        raise UserError(f"{path}, line {header_line}: the column {twice[0]!r} occurs twice: delete or rename one")
     for number, values in lines[1:]:
         if len(values) != len(columns):
             raise UserError(f"{path}, line {number}: {_wrong_count(len(columns), values)}")
@@ -78,18 +78,18 @@ def read_sheet(path: Path, expected: Sequence[str] = ()) -> Sheet:
 
 def _expected_name(name: str, expected: Sequence[str]) -> str:
     spelling = re.sub(r"\s+", "_", name.strip()).casefold()
-    return next((known for known in expected if known.casefold() == spelling), name.strip())
+    return next((column for column in expected if column.casefold() == spelling), name.strip())
 
 
-def _wrong_count(wanted: int, values: Sequence[str]) -> str:
-    lead = f"wanted {wanted} values, got {len(values)}"
-    if len(values) > wanted:
+def _wrong_count(count: int, values: Sequence[str]) -> str:
+    lead = f"wanted {count} values, got {len(values)}"
+    if len(values) > count:
         return f"{lead}; are there decimal commas? Write 1.5, or separate columns by semicolons"
     return f"{lead}; was the file cut short?"
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
-    """Number and values of each line that has any."""
+    """Return number and values of each line that is not empty."""
     text = re.sub(r"\r\n?", "\n", _text(path))
     first = 1
     separator = None
@@ -110,7 +110,7 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _separator(text: str) -> str:
-    """The most frequent separator of the first line that is not empty, quoted ones left out."""
+    """Return the most frequent separator of the first line that is not empty, without quoted ones."""
     header = next(filter(str.strip, text.split("\n")), "")
     bare = re.sub(r'"[^"]*"', "", header)
     return max(SEPARATORS, key=bare.count)
@@ -118,7 +118,7 @@ def _separator(text: str) -> str:
 
 def _text(path: Path) -> str:
     if path.exists() and not path.is_file():
-        raise UserError(f"{path} is no file: wanted a CSV")
+        raise UserError(f"{path} is not a file: wanted a CSV")
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -133,11 +133,13 @@ def _text(path: Path) -> str:
         text = data.decode("utf-16" if data.startswith(_UTF_16) else "utf-8-sig")
     except UnicodeDecodeError:
         raise UserError(
-            f"{path} cannot be read as CSV: it is no text in UTF-8; save it as `CSV UTF-8` in the spreadsheet"
+            f"{path} cannot be read as CSV: it is not UTF-8 text; save it as `CSV UTF-8` in the spreadsheet"
         ) from None
     if (at := text.find("\0")) >= 0:
         line = text.count("\n", 0, at) + 1
-        raise UserError(f"{path}, line {line}: cannot be read as CSV: it holds a NUL character; save it as `CSV UTF-8`")
+        raise UserError(
+            f"{path}, line {line}: cannot be read as CSV: it contains a NUL character; save it as `CSV UTF-8`"
+        )
     return text
 
 
@@ -160,14 +162,14 @@ def decimal_mark(texts: Iterable[str]) -> str:
 
 
 def parse_number(text: str, mark: str = ".") -> float:
-    """Return a finite number of decimal digits. Python's `1_500` is none, nor are thousands separators.
+    """Return a finite decimal number. Python's `1_500` and thousands separators are refused.
 
     Args:
         text: the cell.
         mark: the decimal mark of its column.
 
     Raises:
-        ValueError: it is no such number; the message states the cause.
+        ValueError: the cell is not such a number; the message states the cause.
     """
     stripped = text.strip()
     if mark == "," and _COMMA.fullmatch(stripped):
@@ -184,9 +186,9 @@ def _not_a_number(text: str) -> str:
     if _PLAIN.fullmatch(text):
         return "it is too large"
     if text.lstrip("+-").casefold() in ("nan", "inf", "infinity", "n/a", "na", "none", "null", "-"):
-        return "leave the line out where there is no value"
+        return "delete the line if it has no value"
     if _THOUSANDS.fullmatch(text):
         return "write it without thousands separators"
     if re.match(r"[+-]?[0-9.,]+\s*[^\W\d_]*%?$", text):
-        return "write the number alone, with a decimal point and without its unit"
+        return "write only the number, with a decimal point and without its unit"
     return "write it in digits, with a decimal point"

@@ -1,4 +1,4 @@
-"""YAML of plain values, as people write configs: no objects, nothing twice, no surprises of YAML 1.1."""
+"""YAML of plain values for configs: no objects, no duplicate keys, types by the core schema of YAML 1.2."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ import yaml
 from edgenas.errors import UserError, oddity, shown
 
 MOST_VALUES = 20_000
-"""Far more than any config, device or space holds; a few lines of aliases can unfold to billions."""
+"""Maximum number of values, far above any config's; a few lines of aliases can unfold to billions."""
 MOST_DIGITS = 18
-"""Of whole numbers, which then fit in 64 bits."""
+"""Maximum number of digits of a whole number, which then fits in 64 bits."""
 
 
 def parse_yaml(text: str) -> Any:
     """Read texts, numbers, true, false, null, lists, and mappings whose keys are texts.
 
     Raises:
-        UserError: the text is broken or holds something else; line and column are told.
+        UserError: the text is invalid, with line and column.
     """
     try:
         node = yaml.compose(text, _Loader)
         return None if node is None else _value(node, itertools.count(1))
     except yaml.MarkedYAMLError as error:
-        # The one problem that is half a sentence.
+        # This message needs its context to be a sentence.
         context = f"{error.context}, " if str(error.problem).startswith("but ") else ""
         raise _refused(error.problem_mark or error.context_mark, f"{context}{error.problem}") from None
     except yaml.YAMLError as error:
@@ -37,9 +37,9 @@ def parse_yaml(text: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Tells kinds of plain scalars by the core schema of YAML 1.2.
+    """Resolve plain scalars by the core schema of YAML 1.2.
 
-    By that of 1.1, which PyYAML follows, `no` is false, 1:30 is 90, 010 is 8, and 1e-3 is a text.
+    In YAML 1.1, which PyYAML follows, `no` is false, 1:30 is 90, 010 is 8, and 1e-3 is a text.
     """
 
     yaml_implicit_resolvers = {}  # noqa: RUF012
@@ -58,21 +58,21 @@ _KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what either version would take for more than a text."""
+    """Quote texts that either version of YAML would read as another type."""
 
 
-for _name, (_form, _read) in _KINDS.items():
+for _name, (_pattern, _read) in _KINDS.items():
     for _side in (_Loader, _Dumper):
-        _side.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(rf"(?:{_form})\Z"), None)
+        _side.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(rf"(?:{_pattern})\Z"), None)
 
 
 def dump_yaml(value: Any) -> str:
-    """Plain values as YAML, keys in the order given."""
+    """Return plain values as YAML, keys in their order."""
     return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
 def _value(node: yaml.Node, count: Iterator[int]) -> Any:
-    """The value of a node. Aliases become copies, so that a change to one place is none to another."""
+    """Return the value of a node. Aliases become copies, which do not share changes."""
     if next(count) > MOST_VALUES:
         raise _refused(node.start_mark, f"it unfolds to more than {MOST_VALUES:,} values")
     if isinstance(node, yaml.MappingNode) and node.tag.endswith(":map"):
@@ -85,12 +85,12 @@ def _value(node: yaml.Node, count: Iterator[int]) -> Any:
 def _mapping(node: yaml.MappingNode, count: Iterator[int]) -> dict[str, Any]:
     mapping: dict[str, Any] = {}
     for key, value in node.value:
-        # Keys are taken as they are written: in `{on: 1, 2: 3}` they are "on" and "2".
+        # Keys are texts as written: in `{on: 1, 2: 3}` they are "on" and "2".
         if not isinstance(key, yaml.ScalarNode) or not key.value.isprintable():
             cause = oddity(key.value) if isinstance(key, yaml.ScalarNode) else ""
             raise _refused(key.start_mark, f"a key must be a word{cause and f'; {cause}'}")
         if key.value in mapping:
-            raise _refused(key.start_mark, f"the key {shown(key.value)} stands there twice: delete one")
+            raise _refused(key.start_mark, f"the key {shown(key.value)} occurs twice: delete one")
         mapping[key.value] = _value(value, count)
     return mapping
 
@@ -98,11 +98,11 @@ def _mapping(node: yaml.MappingNode, count: Iterator[int]) -> dict[str, Any]:
 def _scalar(node: yaml.Node) -> Any:
     kind = node.tag.removeprefix("tag:yaml.org,2002:")
     if not isinstance(node, yaml.ScalarNode) or kind not in _KINDS:
-        raise _refused(node.start_mark, f"the tag {shown(node.tag)} has no use here: leave it out")
+        raise _refused(node.start_mark, f"the tag {shown(node.tag)} is not supported: leave it out")
     text: str = node.value
-    # NUL cannot stand in a path, and half of a surrogate pair in no file.
+    # A path cannot contain NUL, and a file cannot contain half of a surrogate pair.
     if re.search("[\0\ud800-\udfff]", text):
-        raise _refused(node.start_mark, f"{shown(text)} holds characters that no text has")
+        raise _refused(node.start_mark, f"{shown(text)} has characters that are not valid in a text")
     if kind == "int" and len(text) > MOST_DIGITS:
         raise _refused(node.start_mark, f"a whole number of {len(text)} digits")
     try:

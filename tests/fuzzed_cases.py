@@ -37,7 +37,7 @@ def fuzzed_yaml() -> Iterator[Case]:
                 yield Case(f"{name} {how.__name__} {seed}", edit, command, says)
     for seed in range(3):
         edit = damaged("config.yaml", damaging.doubled_line, seed)
-        yield Case(f"config.yaml doubled_line {seed}", edit, RUN, "stands there twice")
+        yield Case(f"config.yaml doubled_line {seed}", edit, RUN, "occurs twice")
     for name, value in (("config.yaml", CONFIG), ("tiny-16.yaml", SMALL_SPACE), ("device.yaml", DEVICE)):
         places = all_places(yaml.safe_load(value))
         for place in random.Random(name).sample(places, min(18, len(places))):

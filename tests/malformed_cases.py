@@ -92,7 +92,7 @@ def usage() -> Iterator[Case]:
     yield Case("slip of a command", nothing, ("trian", "config.yaml"), "train")
     yield Case("unknown option", nothing, ("run", "config.yaml", "--budgets=8ms"), "--budget")
     yield Case("no argument", nothing, ("run",), "Missing argument")
-    yield Case("minutes that are none", nothing, ("train", "config.yaml", "--minutes=nan"), "above zero, got nan")
+    yield Case("minutes that are none", nothing, ("train", "config.yaml", "--train-minutes=nan"), "above zero, got nan")
     yield Case("missing config", nothing, ("run", "missing.yaml"), "missing.yaml does not exist")
     yield Case("folder that is no run", nothing, ("run", "table"), "table is no run folder")
     yield Case("endless config", nothing, ("run", "/dev/zero"), "larger than")
@@ -131,12 +131,12 @@ def configs() -> Iterator[Case]:
         "billion laughs": (BOMB, "more than 20,000 values"),
         "alias to itself": ("a: &a [*a]\n", "nested too deeply"),
         "deep": (DEEP, "nested too deeply"),
-        "key twice": (CONFIG + "seed: 1\nseed: 2\n", "'seed' stands there twice"),
+        "key twice": (CONFIG + "seed: 1\nseed: 2\n", "'seed' occurs twice"),
         "merge": (CONFIG.replace("data:", "<<: {seed: 1}\ndata:"), "unknown key '<<'"),
         "list as a key": ("? [a]\n: 1\n", "a key must be a word"),
         "NUL": (CONFIG + "seed: 1\0\n", "special characters"),
-        "NUL in quotes": (CONFIG.replace("tiny-16.yaml", '"tiny\\0"'), "characters that no text has"),
-        "half a character": (CONFIG.replace("tiny-16.yaml", '"\\ud800"'), "characters that no text has"),
+        "NUL in quotes": (CONFIG.replace("tiny-16.yaml", '"tiny\\0"'), "characters that are not valid in a text"),
+        "half a character": (CONFIG.replace("tiny-16.yaml", '"\\ud800"'), "characters that are not valid in a text"),
         "Latin-1": (CONFIG.encode() + b"# \xe4\n", "no text in UTF-8"),
         "huge": (CONFIG + "#" * 300_000, "larger than"),
         "newer": (CONFIG + "schema_version: 9\n", "upgrade edgenas"),
@@ -292,7 +292,7 @@ def imports() -> Iterator[Case]:
         "half of once-for-all": ("ks,e,latency_ms\n3,3,1\n", "missing d, r"),
         "no latency": ("arch,latency\n" + line, "line 1: has none of latency_us, latency_ms, latency_s"),
         "two latencies": (f"arch,latency_ms,latency_us\n{ARCH},1,2\n", "line 1: has latency_us, latency_ms"),
-        "column twice": ("arch,latency_ms,latency_ms\n" + line, "line 1: the column 'latency_ms' is there twice"),
+        "column twice": ("arch,latency_ms,latency_ms\n" + line, "line 1: the column 'latency_ms' occurs twice"),
         "value missing": (head + line + f"{ARCH}\n", "line 3: wanted 2 values, got 1; was the file cut short?"),
         "decimal comma": (head + f"{ARCH},1,5\n", "line 2: wanted 2 values, got 3; are there decimal commas?"),
         "underscores in a number": (head + f"{ARCH},1_500\n", "got '1_500': write it in digits"),

@@ -5,34 +5,40 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections import defaultdict
 from pathlib import Path
+from typing import Any, Literal, get_origin
 
 import pytest
+import typer
 import yaml
 from small_run import SMALL_CONFIG, SMALL_SPACE, edgenas
 from typer.testing import CliRunner
 
 from edgenas.cli.commands import app
-from edgenas.cli.commands_page import commands_page
+from edgenas.cli.commands_page import commands_page, leaves
+from edgenas.cli.options import Panel
 from edgenas.latency.device import device_names, load_device
 from edgenas.latency.table import find_table, table_names
 
 REPOSITORY = Path(__file__).parent.parent
 COMMANDS = ["demo", "run", "profile", "train", "search", "verify", "export", "report", "status", "inspect"]
-COMMANDS += ["gate", "compare", "import ofa", "import ofa-accuracy", "race", "evaluate", "finetune", "trust", "worth"]
+COMMANDS += ["gate", "compare", "import ofa", "import ofa-accuracy", "evaluate", "finetune"]
+COMMANDS += ["study ranking", "study baselines", "study strategies"]
 COMMANDS += ["devices list", "devices show", "devices probe", "data check"]
 COMMANDS += [f"tables {name}" for name in ("list", "show", "check", "diff", "merge", "import")]
+GROUPS = ("data", "devices", "import", "study", "tables")
 
 
 def documented_commands() -> list[str]:
-    """Every `edgenas …` line of a code block in the project's Markdown pages."""
-    found = []
+    """Return every `edgenas …` line of a code block in the project's Markdown pages."""
+    commands = []
     for page in sorted(REPOSITORY.glob("*.md")) + sorted(REPOSITORY.glob("*/*.md")):
         # Blocks of every language, in order: the end of one must not be taken for the beginning of the next.
         blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
         for block in (text for language, text in blocks if language in ("", "sh")):
-            found += re.findall(r"^(?:\$ )?(?:.*/)?edgenas ([a-z][^\n&|#]*)", block, re.MULTILINE)
-    return sorted(set(found))
+            commands += re.findall(r"^(?:\$ )?(?:.*/)?edgenas ([a-z][^\n&|#]*)", block, re.MULTILINE)
+    return sorted(set(commands))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -45,7 +51,7 @@ def test_every_command_has_help(command: str) -> None:
 @pytest.mark.parametrize("command", documented_commands())
 def test_documented_commands_exist(command: str) -> None:
     words = shlex.split(command)
-    name = " ".join(words[:2]) if words[0] in ("data", "devices", "import", "tables") else words[0]
+    name = " ".join(words[:2]) if words[0] in GROUPS else words[0]
     assert name in COMMANDS
     shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*name.split(), "--help"]).output
     for option in (word.split("=")[0] for word in words if word.startswith("--")):
@@ -63,9 +69,44 @@ def test_every_command_can_be_quiet_and_speak_json(command: str) -> None:
     assert {"--json", "--quiet"} <= set(re.findall(r"--\w+", shown.output))
 
 
+def parameters() -> list[tuple[str, str, Any]]:
+    """Return command, flag and parameter of every option of every command."""
+    commands = leaves(typer.main.get_command(app), "edgenas")
+    return [
+        (path, flag, parameter)
+        for path, command in commands
+        for parameter in command.params
+        for flag in parameter.opts
+        if flag.startswith("--")
+    ]
+
+
+def test_a_flag_has_one_type_in_all_commands() -> None:
+    types = defaultdict(set)
+    for _, flag, parameter in parameters():
+        annotation = parameter.type_descriptor.annotation
+        types[flag].add(str if get_origin(annotation) is Literal else annotation)
+    # `devices probe` describes one device, all other commands reach several.
+    assert {flag for flag, kinds in types.items() if len(kinds) > 1} == {"--on"}
+
+
+def test_every_flag_of_minutes_names_what_it_limits() -> None:
+    assert {flag for _, flag, _ in parameters() if "minutes" in flag} == {
+        "--train-minutes",
+        "--device-minutes",
+        "--baseline-minutes",
+    }
+
+
+def test_help_groups_commands_in_panels() -> None:
+    shown = CliRunner(env={"COLUMNS": "100"}).invoke(app, ["--help"]).output
+    panels = re.findall(r"^╭─ (\w+) ─", shown, re.MULTILINE)
+    assert panels == ["Options", *Panel]
+
+
 def test_the_page_of_commands_is_what_help_says() -> None:
     page = (REPOSITORY / "examples" / "COMMANDS.md").read_text()
-    assert page == commands_page(), "write it anew: python -m edgenas.cli.commands_page > examples/COMMANDS.md"
+    assert page == commands_page(), "write it again: python -m edgenas.cli.commands_page > examples/COMMANDS.md"
     assert set(re.findall(r"^## edgenas (.+)$", page, re.MULTILINE)) == set(COMMANDS)
 
 
@@ -131,13 +172,13 @@ def test_lists_name_what_ships() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "wanted"),
+    ("arguments", "message"),
     [
         (["run", "missing.yaml"], "missing.yaml does not exist"),
         (["run", "config.yaml", "--set", "search.evaluation=3"], "did you mean 'search.evaluations'"),
         (["run", "config.yaml", "--set", "space=mobile-33"], "did you mean 'mobile-32'"),
         (["run", "config.yaml", "--set", "data.name=mnist"], "did you mean 'fashion-mnist'? valid: "),
-        (["run", "config.yaml", "--budget", "8"], "wanted a number with a unit"),
+        (["run", "config.yaml", "--budget", "8"], "expected a number with a unit"),
         (["run", "config.yaml", "--set", "devices=[nowhere]"], "nowhere"),
         (["run", "config.yaml", "--budget", "pi9=8ms"], "pi9"),
         (["status", "."], "no run folder"),
@@ -155,7 +196,7 @@ def test_lists_name_what_ships() -> None:
         (["run"], "Missing argument"),
     ],
 )
-def test_mistakes_get_one_message_and_exit_code_2(arguments: list[str], wanted: str, tmp_path: Path) -> None:
+def test_mistakes_get_one_message_and_exit_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
     config = SMALL_CONFIG.replace("tiny-16.yaml", "digits-24")
     (tmp_path / "config.yaml").write_text(config)
     begun = tmp_path / "begun"
@@ -165,6 +206,6 @@ def test_mistakes_get_one_message_and_exit_code_2(arguments: list[str], wanted: 
     (tmp_path / "other.yaml").write_text("{schema_version: 1, name: other, cpu: Abacus, os: Linux}")
     done = edgenas(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
-    assert wanted in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""

@@ -280,8 +280,8 @@ def test_the_config_knows_every_strategy_of_the_search() -> None:
     [
         ({"objectives": []}, "a list of at least 1"),
         ({"objectives": ["accuracy"]}, "unknown quantity 'accuracy'"),
-        ({"choose": "weighted"}, "wanted weights with choose: weighted"),
-        ({"weights": {"error": 1}}, "wanted weights with choose: weighted"),
+        ({"choose": "weighted"}, "weights and choose: weighted need each other"),
+        ({"weights": {"error": 1}}, "weights and choose: weighted need each other"),
         ({"choose": "weighted", "weights": {"error": -1}}, "at least 0"),
         ({"choose": "weighted", "weights": {"eror": 1}}, "did you mean 'error'"),
         ({"workers": 0}, "at least 1"),

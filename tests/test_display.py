@@ -1,12 +1,11 @@
-import functools
 import io
 import re
 
 import pytest
 from rich.console import Console
 
-from edgenas import display
-from edgenas.display import ProgressDisplay, fold, print_int8, print_table, say
+from edgenas.cli.summary_display import print_int8
+from edgenas.display import ProgressDisplay, fold, print_folded, print_table
 from edgenas.markup import visible
 from edgenas.quantities import milliseconds
 
@@ -23,12 +22,9 @@ def test_progress_without_a_terminal_is_plain_lines_on_standard_error(capfd: pyt
     assert "\x1b" not in err
 
 
-def test_time_left_counts_from_where_an_earlier_call_had_come(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_time_left_counts_from_the_steps_of_an_earlier_process(capfd: pytest.CaptureFixture[str]) -> None:
     clock = iter([0.0, 20.0, 40.0])
-    monkeypatch.setattr(display.time, "monotonic", lambda: next(clock))
-    with ProgressDisplay() as progress:
+    with ProgressDisplay(clock=lambda: next(clock)) as progress:
         for step in (900, 910, 920):
             progress("training", step, 1000)
     lines = capfd.readouterr().err.splitlines()
@@ -39,27 +35,26 @@ def test_time_left_counts_from_where_an_earlier_call_had_come(
     ]
 
 
-def test_how_it_goes_is_told_behind_what_is_done_and_left(capfd: pytest.CaptureFixture[str]) -> None:
+def test_details_follow_steps_and_time(capfd: pytest.CaptureFixture[str]) -> None:
     with ProgressDisplay() as progress:
-        for step, going in ((1, "9 images/s"), (2, "8 images/s, largest 71.0%")):
-            progress(f"training: {going}", step, 2)
+        for step, details in ((1, "9 images/s"), (2, "8 images/s, largest 71.0%")):
+            progress(f"training: {details}", step, 2)
     assert capfd.readouterr().err.splitlines() == [
         "training: 1/2, 0 s; 9 images/s",
         "training: 2/2, 0 s; 8 images/s, largest 71.0%",
     ]
 
 
-def test_on_a_terminal_bars_leave_room_for_how_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_terminal_bars_leave_room_for_details() -> None:
     screen = io.StringIO()
-    shown = functools.partial(Console, file=screen, force_terminal=True, width=100, height=20)
-    monkeypatch.setattr(display, "Console", lambda **_: shown())
-    with ProgressDisplay() as progress:
+    console = Console(file=screen, force_terminal=True, width=100, height=20)
+    with ProgressDisplay(console=console) as progress:
         progress("training: 812 images/s, smallest 61.0%, middle 66.1%", 1, 20)
     assert "812 images/s, smallest 61.0%, middle 66.1%" in screen.getvalue()
     assert "1/20" in screen.getvalue()
 
 
-def test_every_label_is_told_and_quiet_tells_none(capfd: pytest.CaptureFixture[str]) -> None:
+def test_every_label_is_shown_and_none_when_quiet(capfd: pytest.CaptureFixture[str]) -> None:
     for quiet, expected in ((False, ["a: 1/3", "b: 1/3"]), (True, [])):
         with ProgressDisplay(quiet=quiet) as progress:
             progress("a", 1, 3)
@@ -67,12 +62,9 @@ def test_every_label_is_told_and_quiet_tells_none(capfd: pytest.CaptureFixture[s
         assert [line.split(",")[0] for line in capfd.readouterr().err.splitlines()] == expected
 
 
-def test_what_comes_again_under_a_label_has_a_time_of_its_own(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_label_that_starts_again_has_its_own_time(capfd: pytest.CaptureFixture[str]) -> None:
     clock = iter([0.0, 12.0, 80.0, 85.0])
-    monkeypatch.setattr(display.time, "monotonic", lambda: next(clock))
-    with ProgressDisplay() as progress:
+    with ProgressDisplay(clock=lambda: next(clock)) as progress:
         for step in (1, 63, 1, 63):
             progress("exporting", step, 63)
     assert capfd.readouterr().err.splitlines() == [
@@ -83,9 +75,8 @@ def test_what_comes_again_under_a_label_has_a_time_of_its_own(
     ]
 
 
-def test_on_a_terminal_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(display, "Console", functools.partial(Console, force_terminal=True, file=io.StringIO()))
-    with ProgressDisplay() as progress:
+def test_a_label_that_starts_again_has_a_new_bar() -> None:
+    with ProgressDisplay(console=Console(force_terminal=True, file=io.StringIO())) as progress:
         for step in (1, 63, 1):
             progress("exporting", step, 63)
         (task,) = progress.bars.tasks
@@ -108,7 +99,7 @@ def test_piped_tables_keep_every_row_on_one_line(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize("name", ["\x1b[31mred", "a\nb", "\u202eevil", "[bold]x[/bold]"])
 def test_names_steer_no_terminal(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     print_table(["class", "images"], [[name, "3"]])
-    say(name.replace("\n", ""))
+    print_folded(name.replace("\n", ""))
     out = capsys.readouterr().out
     assert len(out.splitlines()) == 3
     assert out.replace("\n", "").isprintable()
@@ -120,14 +111,11 @@ def test_times_stand_in_milliseconds() -> None:
     assert milliseconds(12_345.6) == "12.35"
 
 
-def test_a_table_too_wide_for_a_terminal_tells_archs_below(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(display, "Console", functools.partial(Console, force_terminal=True, width=80))
+def test_a_table_too_wide_for_a_terminal_lists_archs_below(capsys: pytest.CaptureFixture[str]) -> None:
     archs = ["  r224_" + "_".join(["w160-k7e6-k7e6"] * 8), "* r8_w8-k3e1"]
     columns = ["arch", "val top-1", "predicted ms [interval]", "measured ms", "within budget"]
     rows = [[arch, "97.49%", "0.019 [0.018, 0.020]", "0.019", "yes"] for arch in archs]
-    print_table(columns, rows, right=columns[1:4])
+    print_table(columns, rows, right=columns[1:4], console=Console(force_terminal=True, width=80))
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in capsys.readouterr().out.splitlines()]
     assert max(map(len, lines)) <= 80
     assert lines[1].split() == ["1", "97.49%", "0.019", "[0.018,", "0.020]", "0.019", "yes"]
@@ -136,11 +124,9 @@ def test_a_table_too_wide_for_a_terminal_tells_archs_below(
     assert "".join(line.strip() for line in below) == f"1  {archs[0].strip()}2*  r8_w8-k3e1"
 
 
-def test_a_table_that_fits_a_terminal_stays_whole(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(display, "Console", functools.partial(Console, force_terminal=True, width=80))
-    print_table(["a", "b", "c", "d"], [["r8_w8-k3e1", "1", "2", "3"]])
+def test_a_table_that_fits_a_terminal_stays_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(force_terminal=True, width=80)
+    print_table(["a", "b", "c", "d"], [["r8_w8-k3e1", "1", "2", "3"]], console=console)
     assert "r8_w8-k3e1" in capsys.readouterr().out.splitlines()[1]
 
 
@@ -152,7 +138,7 @@ def test_folded_lines_fit_and_lose_nothing(text: str) -> None:
         assert "".join("".join(lines).split()) == "".join(text.split())
 
 
-def test_the_path_of_a_file_that_was_told_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_path_of_a_printed_file_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
     int8 = {"onnx": "export/bundle/model_int8.onnx", "test_top1": 0.9, "notes": ["slower"]}
     print_int8(int8, "run", int8["onnx"])
     assert "model_int8" not in capsys.readouterr().out

@@ -46,17 +46,17 @@ def own_environment() -> Iterator[None]:
         (OSError(errno.ENOSPC, "No space left on device", "a/b.json"), 1, "a/b.json: No space left on device: free"),
         (OSError(errno.EDQUOT, "Disk quota exceeded", "b"), 1, "run the same command again"),
         (PermissionError(errno.EACCES, "Permission denied", "a/b.json"), 2, "a/b.json: Permission denied: change"),
-        (OSError(errno.EROFS, "Read-only file system", "b"), 2, "choose another place"),
+        (OSError(errno.EROFS, "Read-only file system", "b"), 2, "choose another path"),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", "b/c"), 2, "b/c: Not a directory: check the path"),
         (OSError(errno.EIO, "Input/output error", "b"), 1, "error: b: Input/output error"),
         (MemoryError(), 1, "smaller train.batch_size"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 1, "smaller train.batch_size"),
-        (OSError(errno.ENOMEM, "Cannot allocate memory"), 1, "or a limit on it (ulimit -v, a container's) is too low"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 1, "or its limit (ulimit -v, a container's) is too low"),
         (ImportError("libtorch_cpu.so: failed to map segment from shared object"), 1, "error: memory is full"),
         (RuntimeError("can't start new thread"), 1, "error: memory is full"),
         (ImportError("libgomp.so.1: no such file", name="torch._C"), 1, "error: torch cannot be loaded: libgomp.so.1"),
-        (KeyboardInterrupt(), 130, "stopped; what is finished is kept"),
-        (Stopped(signal.SIGTERM), 143, "stopped; what is finished is kept"),
+        (KeyboardInterrupt(), 130, "stopped; finished work is kept"),
+        (Stopped(signal.SIGTERM), 143, "stopped; finished work is kept"),
     ],
 )
 def test_each_end_has_its_code_and_one_line(
@@ -83,7 +83,7 @@ def test_a_signal_that_a_library_turns_into_an_error_is_still_a_signal(
     monkeypatch.setattr(table, "table_names", fail)
     ended = call("tables", "list", "--json", cwd=tmp_path)
     assert (ended.code, ended.stdout) == (code, "")
-    assert ended.stderr == "stopped; what is finished is kept, and the same command goes on from there\n"
+    assert ended.stderr == "stopped; finished work is kept, and the same command resumes from there\n"
     assert signal.getsignal(number) == before
 
 
@@ -96,7 +96,7 @@ def test_ctrl_c_while_the_commands_are_loaded_is_no_traceback(tmp_path: Path) ->
     command = [sys.executable, "-c", code, "tables", "list"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 130
-    assert done.stderr == "stopped; what is finished is kept, and the same command goes on from there\n"
+    assert done.stderr == "stopped; finished work is kept, and the same command resumes from there\n"
 
 
 def test_an_import_that_edgenas_gets_wrong_itself_is_a_bug(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -194,5 +194,5 @@ def test_a_working_folder_that_was_removed_is_named_as_the_reason(
         main()
     said = capsys.readouterr()
     assert (left.value.code, said.out) == (2, "")
-    assert said.err.startswith("error: the folder that this was called in has been removed")
+    assert said.err.startswith("error: the working folder has been removed")
     assert said.err.count("\n") == 1

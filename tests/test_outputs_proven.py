@@ -20,10 +20,10 @@ from edgenas.files import prove_file, prove_writable, shipped
 from edgenas.latency.table import check_new, table_names
 from edgenas.stages import bundle_extras as handing
 from edgenas.stages.bundle_extras import hand_over
-from edgenas.studies.baseline_training import Contest, Worth
-from edgenas.studies.baselines import run_worth
-from edgenas.studies.ranking import Trust, run_trust
-from edgenas.studies.strategies import Race, run_race
+from edgenas.studies.baseline_training import BaselineSettings, BaselineStudy
+from edgenas.studies.baselines import run_baselines
+from edgenas.studies.ranking import RankingSettings, run_ranking
+from edgenas.studies.strategies import StrategySettings, run_strategies
 
 
 def silent(label: str, done: int, total: int) -> None:
@@ -98,7 +98,7 @@ COSTLY = {
     ("run", "small.yaml", "--run", "file/run"): "edgenas.stages.start.load_images",
     ("run", "small.yaml", "--pack", "file/kit.zip"): "edgenas.stages.start.load_images",
     ("profile", "small.yaml", "--pack", "file/kit.zip"): "edgenas.stages.start.load_images",
-    ("race", "small.yaml", "--run", "file/run"): "edgenas.stages.start.load_images",
+    ("study", "strategies", "small.yaml", "--run", "file/run"): "edgenas.stages.start.load_images",
     ("tables", "merge", "A", "A", "--out", "file/t"): "edgenas.latency.table.find_table",
     (
         *("tables", "import", "rows.csv", "--out", "file/t", "--space", "tiny-16.yaml"),
@@ -136,19 +136,22 @@ def test_a_new_table_is_no_old_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "begin"),
+    "begin",
     [
-        ("race", lambda run: run_race(run, Race(("random",), 1, 4), silent)),
-        ("trust", lambda run: run_trust(run, Trust(6, None, None, 1), silent)),
-        ("worth", lambda run: run_worth(run, Worth(1, None), silent)),
+        lambda run: run_strategies(run, StrategySettings(("random",), 1, 4), silent),
+        lambda run: run_ranking(run, RankingSettings(6, None, None, 1), silent),
+        lambda run: run_baselines(run, BaselineSettings(1, None), silent),
     ],
+    ids=["strategies", "ranking", "baselines"],
 )
 def test_studies_of_a_run_try_their_folder_first(
-    name: str, begin: Callable[[Any], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    begin: Callable[[Any], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Contest, "of", lambda run, worth: SimpleNamespace(folder=run.folder / "worth"))
-    (tmp_path / name).write_text("a file of somebody's")
-    # A run that has nothing but a folder: whatever else is asked of it fails in another way.
+    monkeypatch.setattr(
+        BaselineStudy, "of", lambda run, settings: SimpleNamespace(folder=run.folder / "study/baselines")
+    )
+    (tmp_path / "study").write_text("a file of the user's")
+    # A run that has only a folder: anything else fails with another error.
     with pytest.raises(NotADirectoryError):
         begin(SimpleNamespace(folder=tmp_path, needs=lambda stage: None))
 

@@ -21,14 +21,14 @@ accuracy: {predictor: accuracy.safetensors}
     ("arguments", "message"),
     [
         (["profile", "digits-24", "--classes", "10", "--budget", "8ms"], "--budget goes with a config"),
-        (["export", "run", "--web-runtime", "dist"], "--web-runtime lies beside the page that --web"),
-        (["export", "run", "--web-runtime", "dist", "--zip"], "--web-runtime lies beside the page that --web"),
-        (["tables", "check", "samsung-note10/unknown", "--classes", "10"], "networks of --space: name that"),
+        (["export", "run", "--web-runtime", "dist"], "--web-runtime needs the page of --web"),
+        (["export", "run", "--web-runtime", "dist", "--zip"], "--web-runtime needs the page of --web"),
+        (["tables", "check", "samsung-note10/unknown", "--classes", "10"], "networks of --space: add --space"),
         (["gate", "bundle", "--on", "ssh://pi4"], "no budget is of time: add one"),
         (["gate", "bundle", "--budget", "macs=10M", "--pack", "kit.zip"], "no budget is of time: add one"),
-        (["run", "config.yaml", "--minutes", "5"], "trains no supernet: leave it out"),
-        (["run", "config.yaml", "--minutes", "5", "--plan"], "trains no supernet: leave it out"),
-        (["train", "config.yaml", "--minutes", "5"], "trains no supernet: leave it out"),
+        (["run", "config.yaml", "--train-minutes", "5"], "trains no supernet: leave it out"),
+        (["run", "config.yaml", "--train-minutes", "5", "--plan"], "trains no supernet: leave it out"),
+        (["train", "config.yaml", "--train-minutes", "5"], "trains no supernet: leave it out"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(

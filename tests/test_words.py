@@ -20,7 +20,7 @@ WORDS = {
     r"said": "stated, message",
     r"tells(?!(?: \w+){0,3} apart)": "reports, states, predicts",
     r"lone": "standalone",
-    r"trained alone|reach(?:es)? alone|subnets alone|alone_(?:\w+)|\w+_alone": "trained from scratch, standalone",
+    r"trained alone|reach(?:es)? alone|subnets alone": "trained from scratch, standalone",
     r"train(?:ed|s)?[ _]apart": "worker pool",
     r"work(?:s|ed|ing)?[ _]out(?! of)": "compute, computed",
     r"(?:held|holds?|holding)(?: \w+){0,3} against": "compared with",

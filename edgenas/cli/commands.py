@@ -4,60 +4,59 @@ from __future__ import annotations
 
 import signal
 import sys
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from edgenas.cli import (
-    bundles,
-    data,
-    devices,
-    evaluation,
-    evidence,
-    exporting,
-    imports,
-    models,
-    racing,
-    runs,
-    stages,
-    tables,
+    data_commands,
+    device_commands,
+    export_commands,
+    gate_command,
+    import_commands,
+    look_commands,
+    run_commands,
+    stage_commands,
+    study_commands,
+    table_commands,
 )
-from edgenas.exits import say_stopped
+from edgenas.cli.options import Panel
+from edgenas.exits import report_stopped
 
 
 class Commands(TyperGroup):
-    """Commands that say that they were stopped."""
+    """Commands that report when a signal stops them."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        """Run the command that was asked for."""
+        """Run the command that the arguments name."""
         try:
             result = super().invoke(ctx)
-            # A reader of standard output that is gone (`| head`) is noticed here, and dealt with by typer.
+            # A closed reader of standard output (`| head`) is noticed here, and typer handles it.
             sys.stdout.flush()
             return result
         except KeyboardInterrupt as stop:
-            raise typer.Exit(say_stopped(getattr(stop, "signal_number", signal.SIGINT), stop)) from None
+            raise typer.Exit(report_stopped(getattr(stop, "signal_number", signal.SIGINT), stop)) from None
 
 
 app = typer.Typer(name="edgenas", cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
-app.add_typer(runs.app)
-app.add_typer(racing.app)
-app.add_typer(stages.app)
-app.add_typer(evidence.app)
-app.add_typer(evaluation.app)
-app.add_typer(exporting.app)
-app.add_typer(bundles.app)
-app.add_typer(models.app)
-app.add_typer(data.app, name="data")
-app.add_typer(devices.app, name="devices")
-app.add_typer(tables.app, name="tables")
-app.add_typer(imports.app, name="import")
+app.add_typer(run_commands.app)
+app.add_typer(stage_commands.app)
+app.add_typer(import_commands.app, name="import", rich_help_panel=Panel.RUN)
+app.add_typer(look_commands.app)
+app.add_typer(data_commands.app, name="data", rich_help_panel=Panel.LOOK)
+app.add_typer(device_commands.app, name="devices", rich_help_panel=Panel.DEVICE)
+app.add_typer(table_commands.app, name="tables", rich_help_panel=Panel.DEVICE)
+app.add_typer(export_commands.app)
+app.add_typer(gate_command.app)
+app.add_typer(study_commands.app, name="study", rich_help_panel=Panel.STUDY)
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
+        # Slow to import.
+        from importlib.metadata import version
+
         print(f"edgenas {version('edgenas')}")
         raise typer.Exit
 

@@ -1,26 +1,46 @@
-"""Options that several commands take, and how `--json` prints."""
+"""Options that several commands take, the panels of the help, and how `--json` prints.
+
+A flag has one meaning in all commands.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import math
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Optional
 
 import typer
 
 
-def _positive(minutes: float | None) -> float | None:
-    if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
-        raise typer.BadParameter(f"wanted a number above zero, got {minutes:g}")
-    return minutes
+class Panel(StrEnum):
+    """Panels of `edgenas --help`."""
+
+    RUN = "Run"
+    LOOK = "Look"
+    DEVICE = "Device"
+    EXPORT = "Export"
+    STUDY = "Study"
+
+
+def check_positive(value: float | None) -> float | None:
+    """Return the value of an option.
+
+    Raises:
+        typer.BadParameter: not a number above zero.
+    """
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise typer.BadParameter(f"expected a number above zero, got {value:g}")
+    return value
 
 
 Target = Annotated[
     Path,
-    typer.Argument(help="A config (YAML), like those in examples/, to start from, or a run folder to go on with."),
+    typer.Argument(help="A config (YAML), like those in examples/, that starts a run, or a run folder to resume."),
 ]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 Sets = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option("--set", help="Override a key of the config: search.evaluations=200. Repeatable."),
@@ -33,41 +53,37 @@ RunFolder = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--run", help="The run folder. Default: runs/NAME, NAME from the config."),
 ]
-Minutes = Annotated[
+TrainMinutes = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option(
-        "--minutes",
+        "--train-minutes",
         metavar="N",
-        callback=_positive,
-        help="Train for about N minutes instead of train.epochs: a few steps are timed when training begins, and the "
-        "number of steps that this gives is kept, however often it is stopped.",
+        callback=check_positive,
+        help="Train the supernet for about N minutes instead of train.epochs. A few steps are timed when training "
+        "begins; the number of steps that follows is kept, however often training is stopped.",
     ),
 ]
 Classes = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(metavar="N", min=2, help="With the name of a space instead of a config: classes of its networks."),
+    typer.Option(metavar="N", min=2, help="Number of classes, with the name of a space instead of a config."),
 ]
 DeviceMinutes = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option(
-        "--minutes",
+        "--device-minutes",
         metavar="N",
-        callback=_positive,
-        help="Time no more than N minutes of each device hold (profile.minutes): fewer blocks are measured, the others "
-        "regressed, and intervals are wider.",
+        callback=check_positive,
+        help="Measure each device for at most N minutes (profile.minutes). Fewer blocks are measured then, regression "
+        "estimates the others, and intervals are wider.",
     ),
 ]
 Evaluations = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(
-        metavar="N",
-        min=2,
-        help="Search for N evaluations in all; with a run folder, a finished search goes on to them.",
-    ),
+    typer.Option(metavar="N", min=2, help="Evaluations of the search in all. With a run folder, extends the search."),
 ]
 Initial = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option(metavar="RUN", help="Begin with the front of another run, of another device, say."),
+    typer.Option(metavar="RUN", help="Start from the front of another run, for example one for another device."),
 ]
 
 
@@ -76,8 +92,8 @@ FinetuneEpochs = Annotated[
     typer.Option(
         "--epochs",
         metavar="E",
-        callback=_positive,
-        help="Passes over the training images (finetune.epochs); with a run folder, it is trained anew.",
+        callback=check_positive,
+        help="Epochs of fine-tuning (finetune.epochs). With a run folder, the network is fine-tuned again.",
     ),
 ]
 Onto = Annotated[
@@ -88,8 +104,8 @@ Onto = Annotated[
 ]
 
 
-def _hush(ctx: typer.Context, quiet: bool) -> bool:
-    """Keep notes of the package to itself while the command runs."""
+def _silence_notes(ctx: typer.Context, quiet: bool) -> bool:
+    """Log errors only while the command runs."""
     logger = logging.getLogger("edgenas")
     if quiet:
         before = logger.level
@@ -98,23 +114,24 @@ def _hush(ctx: typer.Context, quiet: bool) -> bool:
     return quiet
 
 
-class Shown(NamedTuple):
-    """How a command shows what it does: its result as JSON, no progress."""
+class Output(NamedTuple):
+    """What a command prints: its result as JSON or as text, with or without progress."""
 
     as_json: bool
     quiet: bool
 
 
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", callback=_hush, help="No progress and no notes: the result, and errors, alone.")
+    bool,
+    typer.Option("--quiet", "-q", callback=_silence_notes, help="Print the result and errors only: no progress."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on standard output.")]
-Which = Annotated[
+ExportedArch = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
         "--arch",
         metavar="ARCH|chosen|best:K",
-        help="Another network: one of the space by its text, or the K-th best of the front within the budgets.",
+        help="Another network: an architecture of the space, or the K-th best of the front within the budgets.",
     ),
 ]
 Precision = Annotated[
@@ -131,10 +148,10 @@ EmbedPreprocessing = Annotated[
 ]
 Out = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option(help="The bundle's folder. Default: RUN/export/, named after architecture and options."),
+    typer.Option(help="The bundle's folder. Default: in RUN/export/, named after the architecture and these options."),
 ]
 AsZip = Annotated[
-    bool, typer.Option("--zip", help="Also write the bundle as a zip beside its folder; verify.py reads it as it is.")
+    bool, typer.Option("--zip", help="Also write the bundle as a zip beside its folder; verify.py reads it unpacked.")
 ]
 Web = Annotated[
     Optional[Path],  # noqa: UP045
@@ -145,7 +162,7 @@ WebRuntime = Annotated[
     typer.Option(
         "--web-runtime",
         metavar="DIST",
-        help="onnxruntime-web's dist folder (npm install onnxruntime-web), to lie beside the page. Default: the page "
+        help="onnxruntime-web's dist folder (npm install onnxruntime-web), to copy beside the page. Default: the page "
         "fetches it from a public server.",
     ),
 ]
@@ -154,21 +171,21 @@ On = Annotated[
     typer.Option(
         "--on",
         metavar="[DEVICE=]PLACE",
-        help="Where a device is: pi4=ssh://user@host[:port][?python=/path/to/python3]. Kept in no file: say it again "
-        "when a run goes on. `browser` is the web browser on this machine. Repeatable.",
+        help="Address of a device: pi4=ssh://user@host[:port][?python=/path/to/python3]. No file stores it: repeat it "
+        "when a run resumes. `browser` is the web browser on this machine. Repeatable.",
     ),
 ]
 Pack = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option(metavar="KIT.ZIP", help="Pack what has to be timed on a device out of reach, and end."),
+    typer.Option(metavar="KIT.ZIP", help="Pack a kit that measures on a device out of reach, and stop."),
 ]
 Unpack = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option(metavar="RESULTS.ZIP", help="Take what was timed by a kit, and go on."),
+    typer.Option(metavar="RESULTS.ZIP", help="Read the measurements of a kit, and continue."),
 ]
-Plan = Annotated[bool, typer.Option("--plan", help="Say what would be done, how long and how much disk; do nothing.")]
+Plan = Annotated[bool, typer.Option("--plan", help="Print what is left to do and how long it takes, and do nothing.")]
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """One JSON object on standard output."""
+    """Print one JSON object on standard output."""
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

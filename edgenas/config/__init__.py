@@ -1,1 +1,1 @@
-"""What a run depends on: sections of a config, the whole of it, and how it is read and written."""
+"""The config of a run: its sections, and how it is read and written."""

@@ -1,4 +1,4 @@
-"""YAML in, with overrides; resolved YAML out."""
+"""Read configs from YAML with overrides, and write resolved configs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def build_config(value: dict[str, Any], origin: str, overrides: Sequence[str] = ()) -> RunConfig:
-    """A config from what its YAML holds, with overrides; see `load_config`."""
+    """Return a config from the mapping of its YAML, with overrides; see `load_config`."""
     for override in overrides:
         _override(value, override)
     config = parse_config(value, origin)
@@ -38,7 +38,7 @@ def build_config(value: dict[str, Any], origin: str, overrides: Sequence[str] = 
 
 
 def parse_config(value: Mapping[str, Any], origin: str) -> RunConfig:
-    """A RunConfig from the mapping its YAML holds; `origin` stands in messages.
+    """Return a config from the mapping of its YAML; `origin` names it in messages.
 
     Raises:
         ConfigError: unknown keys (the closest valid one is named), wrong values.
@@ -52,7 +52,7 @@ def parse_config(value: Mapping[str, Any], origin: str) -> RunConfig:
 
 
 def build_section(section: type[_SectionT], value: Mapping[str, Any], origin: str) -> _SectionT:
-    """One section of a config from what its YAML holds; `origin` stands in messages.
+    """Return a section of a config from the mapping of its YAML; `origin` names it in messages.
 
     Raises:
         ConfigError: unknown keys, wrong values.
@@ -64,18 +64,18 @@ def build_section(section: type[_SectionT], value: Mapping[str, Any], origin: st
 
 
 def config_keys() -> list[str]:
-    """Every key a config may hold, dotted."""
+    """Return every valid key of a config, dotted."""
     return list(_keys(RunConfig, ""))
 
 
 def _keys(section: type[BaseModel], prefix: str) -> list[str]:
-    found = []
+    keys = []
     for name, info in section.model_fields.items():
-        # A section that may be left out is one of two types.
+        # An optional section is a union with None.
         types = get_args(info.annotation) if isinstance(info.annotation, UnionType) else (info.annotation,)
-        inner = [one for one in types if isinstance(one, type) and issubclass(one, BaseModel)]
-        found += _keys(inner[0], f"{prefix}{name}.") if inner else [prefix + name]
-    return found
+        sections = [kind for kind in types if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        keys += _keys(sections[0], f"{prefix}{name}.") if sections else [prefix + name]
+    return keys
 
 
 def _sections() -> set[str]:
@@ -91,7 +91,7 @@ def _override(value: dict[str, Any], override: str) -> None:
     for parent in parents:
         node = node.setdefault(parent, {})
         if not isinstance(node, dict):
-            raise ConfigError(f"--set {override!r}: {parent!r} holds no keys, it is {shown(node)}: set it as a whole")
+            raise ConfigError(f"--set {override!r}: {parent!r} has no keys, it is {shown(node)}: set it as a whole")
     try:
         node[last] = parse_yaml(text)
     except UserError as error:
@@ -99,5 +99,5 @@ def _override(value: dict[str, Any], override: str) -> None:
 
 
 def dump_config(config: RunConfig) -> str:
-    """The resolved config as YAML, every default written out."""
+    """Return the resolved config as YAML, with every default."""
     return dump_yaml(config.model_dump(mode="json"))

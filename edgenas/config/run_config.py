@@ -1,4 +1,4 @@
-"""RunConfig: everything a run depends on, frozen and validated."""
+"""RunConfig: all settings of a run, frozen and validated."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _named_or_narrowed(value: Any) -> Any:
 
 
 class RunConfig(Section):
-    """One whole run."""
+    """The settings of a run."""
 
     schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
     name: Annotated[str, AfterValidator(file_name)]
@@ -57,13 +57,13 @@ class RunConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _recipe_by_budgets(cls, value: Any) -> Any:
-        """Where budgets are asked for, the supernet is trained what they allow, unless a recipe is named."""
+        """Default to the recipe `within-budgets` if budgets are given."""
         train = value.get("train") if isinstance(value, dict) else None
         if not isinstance(train, dict) or train.get("recipe") is not None:
             return value
         tuned = value.get("finetune")
-        wants_largest = isinstance(tuned, dict) and tuned.get("teacher") == "largest"
-        if not value.get("budgets") or not train.get("epochs") or wants_largest:
+        needs_largest = isinstance(tuned, dict) and tuned.get("teacher") == "largest"
+        if not value.get("budgets") or not train.get("epochs") or needs_largest:
             return value
         return {**value, "train": {**train, "recipe": "within-budgets"}}
 
@@ -76,7 +76,7 @@ class RunConfig(Section):
 
     @field_validator("data", "train")
     @classmethod
-    def _wanted_for_a_supernet(cls, section: Any, info: ValidationInfo) -> Any:
+    def _required_for_a_supernet(cls, section: Any, info: ValidationInfo) -> Any:
         if info.data.get("accuracy", "broken") is None and info.data.get("num_classes", "broken") is None:
             if section is None:
                 raise PydanticCustomError("missing", "missing")
@@ -94,57 +94,57 @@ class RunConfig(Section):
     def _budgets_to_keep_within(self) -> RunConfig:
         within = self.train and self.train.recipe == "within-budgets" and self.train.epochs
         if within and self.finetune.teacher == "largest":
-            raise ValueError("finetune.teacher largest wants another train.recipe: within-budgets never trains it")
+            raise ValueError("finetune.teacher largest needs another train.recipe: within-budgets never trains it")
         return self
 
     @model_validator(mode="after")
     def _profiled_alone(self) -> RunConfig:
         if self.num_classes is not None and (self.accuracy, self.data, self.train) != (None, None, None):
-            raise ValueError("num_classes is for profiling alone: accuracy, data and train say it themselves")
+            raise ValueError("num_classes is for runs that only profile: leave it out with accuracy, data or train")
         return self
 
     def _contradictions(self) -> Iterator[str]:
-        """What a run without a supernet of its own has no use for."""
+        """Yield the settings that a run without its own supernet does not support."""
         init = self.train.init if self.train else None
         if self.train and init is None:
-            yield "with accuracy nothing is trained: of train, only init (weights to export) is of use"
+            yield "with accuracy nothing is trained: set only train.init (weights to export)"
         if init is not None and self.data is None:
-            yield "train.init wants data, too: images recalibrate batch norm and prove what is exported"
+            yield "train.init needs data: images recalibrate batch norm and check the exported file"
         if self.data is not None and self.train is None:
-            yield "with accuracy, data serves the export alone: give its weights, train.init, too, or leave data out"
+            yield "with accuracy, data is used only by the export: add weights (train.init), or leave data out"
         if "int8" in {device.precision for device in self.devices}:
-            yield "with accuracy, no device can run int8: what that costs in accuracy is told by images alone"
+            yield "with accuracy, no device can run int8: its accuracy drop can only be measured with images"
         if Objective(WORST_CLASS_ERROR) in self.search.objectives:
-            yield "search.objectives: worst_class_error is told by images alone"
+            yield "search.objectives: worst_class_error can only be measured with images"
         if self.finetune.epochs and init is None:
-            yield "finetune.epochs wants weights (train.init) and images (data)"
+            yield "finetune.epochs needs weights (train.init) and images (data)"
         if self.export.precision == "int8" and init is None:
-            yield "export.precision int8 wants weights (train.init) and images (data)"
+            yield "export.precision int8 needs weights (train.init) and images (data)"
 
     @property
     def images(self) -> DataConfig:
-        """`data`, where the run has images."""
+        """Return `data` of a run with images."""
         assert self.data is not None
         return self.data
 
     @property
     def training(self) -> TrainConfig:
-        """`train`, where the run has a supernet."""
+        """Return `train` of a run with a supernet."""
         assert self.train is not None
         return self.train
 
     @property
     def has_weights(self) -> bool:
-        """Whether the run has a supernet: one it trains, or one it is given."""
+        """Return whether the run has a supernet, trained or imported."""
         return self.train is not None
 
     @property
     def finetunes(self) -> bool:
-        """Whether the chosen subnet is trained on its own: where that is asked for, or its supernet is trained here."""
+        """Return whether the chosen subnet is fine-tuned; by default if the run trains a supernet."""
         if self.finetune.epochs is not None:
             return self.finetune.epochs > 0
         return self.accuracy is None and self.train is not None and bool(self.train.epochs)
 
     def load_space(self) -> SearchSpace:
-        """The search space that `space` names and narrows."""
+        """Return the search space that `space` names and narrows."""
         return load_space(self.space)

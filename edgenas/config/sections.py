@@ -1,4 +1,4 @@
-"""The sections of a config. Every field's meaning stands beside it in the demo's config, `demo.yaml`."""
+"""The sections of a config. `demo.yaml` explains every field."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from edgenas.quantities import ERROR, LATENCY
 
 
 class Section(BaseModel):
-    """Frozen; a key that is not known is an error, and so is a switch where a number belongs."""
+    """A frozen section, which refuses unknown keys, and true or false for a number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
     def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        # Python counts true as 1, and a user who wrote it meant something else.
+        # Python would read true as 1.
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
             raise ValueError(f"wanted no true or false, got {str(value).lower()}")
         return value
@@ -46,7 +46,7 @@ Spread = Annotated[float, Field(gt=0, le=1)]
 
 
 class DataConfig(Section):
-    """Which images."""
+    """The data set."""
 
     name: Literal["digits", "fashion-mnist", "cifar10", "cifar100", "imagefolder"]
     path: Path | None = None
@@ -62,14 +62,14 @@ class DataConfig(Section):
 
 
 class AugmentConfig(Section):
-    """What training does to an image."""
+    """Augmentation of training images."""
 
     shift: float = Field(0.1, ge=0, lt=0.5)
     flip: bool = False
 
 
 class AccuracyConfig(Section):
-    """What tells accuracies instead of a supernet: archs measured by others, or a predictor that was imported."""
+    """The source of accuracies without a supernet: architectures measured by others, or an imported predictor."""
 
     file: str | None = None
     column: str = "top1_percent"
@@ -128,7 +128,7 @@ class TrainConfig(Section):
     @field_validator("recipe", mode="before")
     @classmethod
     def _by_default(cls, recipe: Any) -> Any:
-        # Of a whole run, budgets decide: see `RunConfig`.
+        # In a RunConfig, budgets choose the default.
         return "all-sizes" if recipe is None else recipe
 
     @field_validator("epochs")
@@ -157,9 +157,9 @@ class ProfileConfig(Section):
 
 
 class SearchConfig(Section):
-    """How archs are chosen."""
+    """The search."""
 
-    # By name as in `search.strategies.by_name`, which lies above this module.
+    # Names of `search.strategies.by_name`, which this module cannot import.
     strategy: Literal[
         "nsga2", "surrogate", "random", "grid", "regularized-evolution", "bayesian", "reinforce", "gradient"
     ] = "nsga2"
@@ -176,12 +176,12 @@ class SearchConfig(Section):
     @model_validator(mode="after")
     def _weighted(self) -> SearchConfig:
         if (self.choose == "weighted") != (self.weights is not None):
-            raise ValueError("wanted weights with choose: weighted, and with it alone, like {error: 1, latency: 0.5}")
+            raise ValueError("weights and choose: weighted need each other, like weights: {error: 1, latency: 0.5}")
         return self
 
 
 class VerifyConfig(Section):
-    """How the front is measured."""
+    """The measurement of the front."""
 
     networks: int = Field(8, ge=1, le=10_000)
     rounds: int = Field(40, ge=8, le=100_000)
@@ -190,7 +190,7 @@ class VerifyConfig(Section):
 
 
 RATE_SHARES = {"inherited": 0.5, "fresh": 1.0}
-"""Of the supernet's learning rate, by `finetune.start`, where nothing else is asked for."""
+"""Default share of the supernet's learning rate, by `finetune.start`."""
 
 
 class FinetuneConfig(Section):
@@ -210,17 +210,17 @@ class FinetuneConfig(Section):
     @model_validator(mode="after")
     def _teacher_of_these_classes(self) -> FinetuneConfig:
         if self.data is not None and self.teacher != "none":
-            raise ValueError("wanted teacher: none with data: the largest subnet does not know other classes")
+            raise ValueError("data needs teacher: none: the largest subnet lacks the other classes")
         if self.data is not None and self.start != "inherited":
-            raise ValueError("wanted start: inherited with data: other images are what inherited weights are for")
+            raise ValueError("data needs start: inherited: other images are trained from inherited weights")
         return self
 
 
 class ExportConfig(Section):
-    """How the chosen subnet is handed over."""
+    """The export of the chosen subnet."""
 
     parity_images: int = Field(256, ge=1)
-    # One flat list, so that errors name it once: `auto`, and the names in `space.graph_variant`.
+    # `auto`, and the names of `space.graph_variant`, in one list, so that errors list them once.
     graph_variant: Literal["auto", "direct", "pooled", "blocked"] = "auto"
     precision: Literal["fp32", "int8"] = "fp32"
     calibration_images: int = Field(256, ge=1)
@@ -229,9 +229,9 @@ class ExportConfig(Section):
 
 
 class DeviceConfig(Section):
-    """Which device; with a precision, the same machine run in that one. A device alone is written as its name.
+    """A device, with an optional precision of its models. A device without one is written as its name.
 
-    A device with a `table` is known by that latency table alone, and never measured; it is called as the table says.
+    A device with a `table` has only that latency table, which names it, and is never measured.
     """
 
     device: str | None = None
@@ -249,18 +249,18 @@ class DeviceConfig(Section):
     @model_validator(mode="after")
     def _measured_or_known(self) -> DeviceConfig:
         if self.device is None and self.table is None:
-            raise ValueError("wanted a device, or a table that one is known by")
+            raise ValueError("wanted a device, or a table")
         if self.table is not None and (self.device, self.precision) != (None, None):
-            raise ValueError("a table says of which device and precision it is: leave these out beside it")
+            raise ValueError("a table names its device and precision: leave both out")
         return self
 
     @model_serializer
     def _as_written(self) -> str | dict[str, Any]:
-        said = {"device": self.device, "precision": self.precision, "name": self.name, "table": self.table}
-        written = {key: value for key, value in said.items() if value is not None}
+        keys = {"device": self.device, "precision": self.precision, "name": self.name, "table": self.table}
+        written = {key: value for key, value in keys.items() if value is not None}
         return self.device if list(written) == ["device"] and self.device is not None else written
 
     @property
-    def said(self) -> str:
-        """The device or the table, as the config names it."""
+    def source(self) -> str:
+        """Return the device or the table, as the config names it."""
         return str(self.device or self.table)

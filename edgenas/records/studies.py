@@ -1,4 +1,4 @@
-"""Records of the studies of a run: trust/trust.json, worth/worth.json and their parts."""
+"""Records of the studies of a run: ranking.json and baselines.json in study/, and their parts."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class ComparedSubnet(Record):
 
 
 class RankingRecord(Record):
-    """trust/trust.json: whether inherited accuracies rank subnets as training from scratch does."""
+    """study/ranking/ranking.json: whether inherited accuracies rank subnets as training from scratch does."""
 
     space: str
     dataset: str
@@ -144,7 +144,7 @@ class Rival(Record):
 
 
 class BudgetsCost(Record):
-    """Seconds for a number of budgets: with a shared supernet, and with one network trained alone for each."""
+    """Seconds for a number of budgets: with a shared supernet, and with one network trained from scratch for each."""
 
     budgets: Count
     shared_seconds: NotNegative
@@ -186,7 +186,7 @@ class StandaloneTraining(Record):
 
 
 class BaselinesRecord(Record):
-    """worth/worth.json: the run's network beside baselines of equal latency and equal time.
+    """study/baselines/baselines.json: the run's network beside baselines of equal latency and equal time.
 
     Attributes:
         model_sha256: digest of the file that was judged.

@@ -57,7 +57,7 @@ class Compared(Value):
 
 
 class Trust(Value):
-    """trust/trust.json."""
+    """study/ranking/ranking.json."""
 
     dataset: str
     space: str
@@ -129,7 +129,7 @@ class Crossover(Value):
 
 
 class Worth(Value):
-    """worth/worth.json; `left_out` holds seeds of a rival for which there was no network as fast.
+    """study/baselines/baselines.json; `left_out` holds seeds of a rival for which there was no network as fast.
 
     What older versions did not say is None: the digest of the file that was judged, and the lead's standard error.
     """

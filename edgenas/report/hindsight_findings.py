@@ -10,7 +10,7 @@ from edgenas.markup import name_in_sentence
 from edgenas.report.evidence_values import ClassChange, FrontScore, Hindsight
 from edgenas.report.formats import percent
 from edgenas.report.values import Run
-from edgenas.statistics.significance import ERROR, beyond_chance, chance_of_more, standard_error
+from edgenas.statistics.significance import ERROR, holm_significant, mcnemar_p_value, standard_error
 
 NAMED_CLASSES = 4
 CHANGE_COLUMNS = ("class", "test images", "chosen network", "largest subnet", "difference (points)", "significant")
@@ -99,7 +99,7 @@ def points(row: ClassChange) -> str:
 def _losers(hindsight: Hindsight) -> list[ClassChange]:
     """Return the classes that lost significantly, corrected for their number, the largest loss first."""
     classes = by_change(hindsight)
-    significant = beyond_chance([chance_of_more(row.only_largest, row.only_chosen) for row in classes])
+    significant = holm_significant([mcnemar_p_value(row.only_largest, row.only_chosen) for row in classes])
     return [row for row, lost in zip(classes, significant, strict=True) if lost]
 
 

@@ -15,7 +15,7 @@ from edgenas.report.search_values import Evaluation, Fit, SearchFacts, Understan
 from edgenas.report.values import BundleFacts, Dataset, GraphVariants, Run, Score, Spent, Step, Summary, Validation
 
 UNDERSTANDING, HINDSIGHT, COSTS = "verify/understanding.json", "export/hindsight.json", "costs.jsonl"
-TRUST, WORTH, MODEL = "trust/trust.json", "worth/worth.json", "model.onnx"
+TRUST, WORTH, MODEL = "study/ranking/ranking.json", "study/baselines/baselines.json", "model.onnx"
 T = TypeVar("T")
 Told = TypeVar("Told", Step, Validation)
 
@@ -82,8 +82,11 @@ def _bundle(folder: Path, summary: Summary) -> BundleFacts | None:
 def _evidence(folder: Path, summary: Summary, bundle: BundleFacts | None) -> dict[str, Any]:
     """What looks back on a run, as far as it is of this choice and these weights: stages may be done anew."""
     chosen = summary.chosen.arch if summary.chosen else None
-    hindsight, trust = _if_there(Hindsight, folder, HINDSIGHT, "export"), _if_there(Trust, folder, TRUST, "trust")
-    worth, trained = _if_there(Worth, folder, WORTH, "worth"), folder / "supernet/result.json"
+    hindsight, trust = (
+        _if_there(Hindsight, folder, HINDSIGHT, "export"),
+        _if_there(Trust, folder, TRUST, "study ranking"),
+    )
+    worth, trained = _if_there(Worth, folder, WORTH, "study baselines"), folder / "supernet/result.json"
     weights = read_json(trained, _again("train", folder)).get("weights") if trained.exists() else None
     return {
         "hindsight": hindsight if hindsight and hindsight.chosen == chosen else None,

@@ -318,9 +318,9 @@ class Run:
     hindsight: Hindsight | None = None
     """None in runs of older versions, and where there are no weights."""
     trust: Trust | None = None
-    """None where `edgenas trust` was not run."""
+    """None where `edgenas study ranking` was not run."""
     worth: Worth | None = None
-    """None where `edgenas worth` was not run."""
+    """None where `edgenas study baselines` was not run."""
     costs: tuple[Spent, ...] = ()
     """Empty in runs of older versions."""
 

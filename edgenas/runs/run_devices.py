@@ -38,7 +38,7 @@ def resolve_devices(wanted: Sequence[DeviceConfig], reach: TransportRegistry | N
     devices = [reach.as_reached(device) if one.device else device for one, device in zip(wanted, devices, strict=True)]
     for name in called:
         if called.count(name) > 1:
-            said = ", ".join(one.said for one in wanted)
+            said = ", ".join(one.source for one in wanted)
             raise ConfigError(f"devices: two of {said} are called {name!r}: give one another name")
     return devices
 

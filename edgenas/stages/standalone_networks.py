@@ -1,4 +1,4 @@
-"""Networks trained from scratch on a run's images, by its recipe but for the supernet's sampling and teacher."""
+"""Train networks from scratch on a run's images, by its recipe without the supernet's sampling and teacher."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from edgenas.training.progress import StepProgress
 from edgenas.training.standalone import ROUNDS, epochs_of, fresh_subnet, step_seconds, steps_of, train_network
 from edgenas.training.training_log import steps_taken
 
-SUPERNETS_OWN = {
+SUPERNET_ONLY = {
     "recipe",
     "init",
     "kernel_transforms",
@@ -40,22 +40,22 @@ SUPERNETS_OWN = {
     "device",
     "tensorboard",
 }
-"""Keys of a training config that do not bear on a network trained from scratch."""
+"""Keys of a training config that do not affect a network trained from scratch."""
 TIMED_TOGETHER = 8
 """Networks whose steps are timed in turns: each has its weights and the images of its next steps in memory."""
 
 
 @dataclass(frozen=True)
-class Lone:
-    """How networks are trained from scratch.
+class StandaloneTrainer:
+    """Trains networks from scratch with a run's settings.
 
     Attributes:
-        dataset: name of the set.
-        train: what they learn from.
-        config: of the run's training.
-        pixels: what input values mean.
-        calibration: training images that recalibrate batch norm in the end.
-        setting: digest of all that a network's weights depend on, beside its own shape, steps and seed.
+        dataset: name of the data set.
+        train: training images.
+        config: the run's training config.
+        pixels: meaning of input values.
+        calibration: training images that recalibrate batch norm at the end.
+        setting: digest of all settings that a network's weights depend on, except its architecture, steps and seed.
     """
 
     dataset: str
@@ -66,28 +66,28 @@ class Lone:
     setting: str
 
     @classmethod
-    def of(cls, run: Run, dataset: Dataset) -> Lone:
-        """As a run has it."""
+    def of(cls, run: Run, dataset: Dataset) -> StandaloneTrainer:
+        """Return the trainer of a run."""
         config, calibration = run.config.training, calibration_split(run, dataset)
-        said = config.model_dump(mode="json", exclude=SUPERNETS_OWN)
+        training = config.model_dump(mode="json", exclude=SUPERNET_ONLY)
         images = data_record(run.folder).digest
-        setting = setting_id({"train": said, "images": images, "calibration_images": len(calibration)})
+        setting = setting_id({"train": training, "images": images, "calibration_images": len(calibration)})
         return cls(dataset.name, dataset.train, config, dataset.pixels, calibration, setting)
 
     @property
     def supernet_from(self) -> str | None:
-        """Weights the supernet started from. Standalone networks start from random weights, without that advantage."""
+        """Return the weights that the supernet started from; standalone networks start from random ones."""
         return None if self.config.init is None else str(self.config.init)
 
     def steps(self, epochs: float) -> int:
-        """Optimiser steps of so many passes over the images."""
+        """Return the optimiser steps of so many epochs."""
         return steps_of(self.config, len(self.train), epochs)
 
     def step_seconds(self, networks: Mapping[str, Sequence[BlockSpec]], rounds: int = ROUNDS) -> dict[str, float]:
-        """Of one step of training each network, by its name; some are timed, in turns. Of many, `in_groups`."""
+        """Return the seconds of a training step of each network, timed in turns; divide many `in_groups`."""
         nets = [fresh_subnet(specs, self.config, 0, pixels=self.pixels) for specs in networks.values()]
-        took = step_seconds(nets, self.train, self.config, 0, rounds=rounds)
-        return dict(zip(networks, took, strict=True))
+        seconds = step_seconds(nets, self.train, self.config, 0, rounds=rounds)
+        return dict(zip(networks, seconds, strict=True))
 
     @contextmanager
     def trained(
@@ -99,9 +99,9 @@ class Lone:
         progress: StepProgress,
         arch: Arch | None = None,
     ) -> Iterator[tuple[Subnet, float]]:
-        """A network trained from fresh weights, on the CPU, with its training's own statistics; and the seconds.
+        """Yield a network trained from random weights, on the CPU, with training's batch-norm statistics; and seconds.
 
-        While it is trained, checkpoints lie in `folder`; once the caller is done with it, that is removed.
+        Checkpoints are saved in `folder`, which is removed when the block ends.
         """
         subnet = fresh_subnet(specs, self.config, seed, arch=arch, pixels=self.pixels)
         seconds = train_network(
@@ -118,14 +118,14 @@ class Lone:
         shutil.rmtree(folder, ignore_errors=True)
 
     def calibrated(self, subnet: Subnet) -> Subnet:
-        """The network with recalibrated batch norm, in place."""
+        """Recalibrate batch norm in place; return the network."""
         return recalibrate(subnet, self.calibration)
 
 
 def supernet_epochs(run: Run, dataset: Dataset) -> float:
-    """Passes over the images that the run's supernet was trained, or is to be; 0 where its weights were taken.
+    """Return the epochs of the run's supernet training, done or planned; 0 if its weights were imported.
 
-    Of a training that stopped early, those that it took.
+    A training that stopped early counts the epochs that it took.
     """
     folder, config = run.result_path("train").parent, run.config.training
     schedule = FixedSettings.load(folder)
@@ -139,12 +139,12 @@ def supernet_epochs(run: Run, dataset: Dataset) -> float:
 def in_groups(
     networks: Mapping[str, Sequence[BlockSpec]], most: int = TIMED_TOGETHER
 ) -> Iterator[dict[str, Sequence[BlockSpec]]]:
-    """Networks by name, at most so many at a time, in their order."""
+    """Yield groups of at most so many networks, in their order."""
     names = list(networks)
-    for place in range(0, len(names), most):
-        yield {name: networks[name] for name in names[place : place + most]}
+    for start in range(0, len(names), most):
+        yield {name: networks[name] for name in names[start : start + most]}
 
 
-def setting_id(said: Mapping[str, Any]) -> str:
-    """A digest of plain values."""
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+def setting_id(setting: Mapping[str, Any]) -> str:
+    """Return a digest of plain values."""
+    return hashlib.sha256(json.dumps(setting, sort_keys=True).encode()).hexdigest()[:16]

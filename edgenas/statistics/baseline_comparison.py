@@ -1,4 +1,4 @@
-"""A network beside its rivals of equal latency, and equal time to find and train them."""
+"""Comparison of a network with baselines of equal latency and equal training time."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ Answers = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Contender:
-    """A network that was trained; rates are fractions, of what is deployed.
+class ScoredNetwork:
+    """A trained network and its scores; accuracies are fractions, of the deployed file.
 
     Attributes:
-        network: its arch, or its width.
-        seed: of its weights and images.
-        val_top1: what it was chosen by, where there was a choice.
-        test_top1: what it is judged by.
-        p50_us: measured, in the same session as all others.
-        seconds: that finding and training it took.
-        tried: networks that it was chosen from.
+        network: its architecture, or its width and resolution.
+        seed: seed of its weights and images.
+        val_top1: validation accuracy, by which it was chosen.
+        test_top1: test accuracy, by which it is compared.
+        p50_us: latency, measured in the same session as all others.
+        seconds: time of finding and training it.
+        tried: number of networks that it was chosen from.
     """
 
     network: str
@@ -36,43 +36,52 @@ class Contender:
 
 
 def summarise(
-    own: Contender, rivals: Mapping[str, Sequence[Contender]], right: Answers, rivals_right: Mapping[str, Answers]
+    own: ScoredNetwork,
+    rivals: Mapping[str, Sequence[ScoredNetwork]],
+    right: Answers,
+    rivals_right: Mapping[str, Answers],
 ) -> dict[str, Any]:
-    """Each rival's mean over its seeds, and by how much `own` is ahead of the best of these means on test images.
+    """Return each baseline's mean over its seeds, and the lead of `own` over the best mean on test images.
 
     Args:
-        own: the network that is judged.
-        rivals: by name, a contender for each seed.
-        right: whether `own` gives each test image its label, (n,).
-        rivals_right: the same of each rival's contenders, (seeds, n).
+        own: the run's network.
+        rivals: baselines by name, a network for each seed.
+        right: whether `own` classifies each test image correctly, (n,).
+        rivals_right: the same for each baseline's networks, (seeds, n).
     """
-    found = {name: _of(own, contenders) for name, contenders in rivals.items()}
-    best = max(found, key=lambda name: found[name]["test_top1"]["mean"])
-    lead = own.test_top1 - found[best]["test_top1"]["mean"]
-    said = {"best_rival": best, "lead": lead, "lead_error": lead_error(right, rivals_right[best]), "ahead": lead > 0}
-    return {"edgenas": asdict(own), "rivals": found, **said}
+    summaries = {name: _summary(own, networks) for name, networks in rivals.items()}
+    best = max(summaries, key=lambda name: summaries[name]["test_top1"]["mean"])
+    lead = own.test_top1 - summaries[best]["test_top1"]["mean"]
+    return {
+        "edgenas": asdict(own),
+        "rivals": summaries,
+        "best_rival": best,
+        "lead": lead,
+        "lead_error": lead_error(right, rivals_right[best]),
+        "ahead": lead > 0,
+    }
 
 
 def lead_error(right: Answers, rivals_right: Answers) -> float:
-    """Standard error of a lead over the mean of seeds: what other test images would change, all networks as they are.
+    """Return the standard error over test images of a lead over the mean of seeds, for fixed networks.
 
-    Paired, since all answer the same images: those that all get right say nothing.
+    It is paired: all networks classify the same images, and images that all classify correctly add no error.
 
     Args:
         right: see `summarise`.
-        rivals_right: of one rival, (seeds, n).
+        rivals_right: of one baseline, (seeds, n).
     """
     lead = right.astype(float) - rivals_right.mean(axis=0)
     return float(lead.std(ddof=1) / len(lead) ** 0.5)
 
 
-def _of(own: Contender, contenders: Sequence[Contender]) -> dict[str, Any]:
+def _summary(own: ScoredNetwork, networks: Sequence[ScoredNetwork]) -> dict[str, Any]:
     spreads = {
-        name: _spread([float(getattr(one, name)) for one in contenders])
+        name: _spread([float(getattr(network, name)) for network in networks])
         for name in ("val_top1", "test_top1", "p50_us", "seconds")
     }
-    ahead = sum(own.test_top1 > one.test_top1 for one in contenders)
-    return {**spreads, "seeds_behind": ahead, "seeds": [asdict(one) for one in contenders]}
+    ahead = sum(own.test_top1 > network.test_top1 for network in networks)
+    return {**spreads, "seeds_behind": ahead, "seeds": [asdict(network) for network in networks]}
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Whether accuracies that subnets inherit from a supernet tell those that they reach alone."""
+"""How well accuracies that subnets inherit from a supernet predict those of standalone training."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Pair:
     """A subnet with the weights it inherits, and trained from scratch; top-1 on the same images, as fractions.
 
     Attributes:
-        arch: its text.
+        arch: text of the architecture.
         macs: multiply-accumulates.
-        grouped: whether it is one of the group of near-equal MACs.
-        inherited: with batch norm recalibrated.
-        uncalibrated: with the statistics that all subnets share; None where these are not of its weights.
-        alone: with batch norm recalibrated; the mean of several trainings, where there are several.
-        alone_uncalibrated: with the statistics that its own training left; None likewise.
-        alone_by_seed: of each training.
+        grouped: whether it is in the group of near-equal MACs.
+        inherited: top-1 with inherited weights and recalibrated batch norm.
+        uncalibrated: the same with the supernet's batch-norm statistics; None if the weights are averaged.
+        alone: top-1 trained from scratch with recalibrated batch norm; the mean if trained several times.
+        alone_uncalibrated: the same with training's batch-norm statistics; None if the weights are averaged.
+        alone_by_seed: top-1 of each training from scratch.
     """
 
     arch: str
@@ -38,57 +38,57 @@ class Pair:
 
     @property
     def gap(self) -> float:
-        """Inherited minus alone: below zero, sharing weights costs accuracy."""
+        """Return inherited minus standalone top-1; below zero, weight sharing costs accuracy."""
         return self.inherited - self.alone
 
 
 def summarise(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Gaps and taus over all subnets, and again within the group of near-equal MACs. Fractions, not points."""
+    """Return gaps and taus over all subnets, and within the group of near-equal MACs. Gaps are fractions."""
     group = [pair for pair in pairs if pair.grouped]
     macs = [pair.macs for pair in group]
     return {
-        "all": _of(pairs),
-        "group": _of(group) | ({"macs_least": min(macs), "macs_greatest": max(macs)} if macs else {}),
+        "all": _agreement(pairs),
+        "group": _agreement(group) | ({"macs_least": min(macs), "macs_greatest": max(macs)} if macs else {}),
     }
 
 
 def _repeated(by_seed: npt.NDArray[np.float64]) -> float | None:
-    """The tau of one training of all subnets with the mean of the others, on average; None of a single one.
+    """Return the mean tau of one training of all subnets with the mean of the others; None for a single training.
 
-    It tells how far seeds alone go: where such trainings do not agree, one of them ranks by its seed. A supernet, held
-    against the mean of all, may well be above it.
+    It measures the effect of seeds: if trainings disagree, a single one ranks by its seed. The tau of a supernet with
+    the mean of all may well be higher.
 
     Args:
         by_seed: top-1, (seeds, subnets).
     """
     taus = [
-        kendall_tau(own, np.delete(by_seed, place, axis=0).mean(axis=0)).value
-        for place, own in enumerate(by_seed if len(by_seed) > 1 else ())
+        kendall_tau(scores, np.delete(by_seed, index, axis=0).mean(axis=0)).value
+        for index, scores in enumerate(by_seed if len(by_seed) > 1 else ())
     ]
-    known = [tau for tau in taus if tau is not None]
-    return sum(known) / len(known) if known else None
+    defined = [tau for tau in taus if tau is not None]
+    return sum(defined) / len(defined) if defined else None
 
 
-def _of(pairs: Sequence[Pair]) -> dict[str, Any]:
+def _agreement(pairs: Sequence[Pair]) -> dict[str, Any]:
     alone = [pair.alone for pair in pairs]
     inherited, macs = ([float(getattr(pair, name)) for pair in pairs] for name in ("inherited", "macs"))
-    bare = [
+    uncalibrated = [
         (pair.uncalibrated, pair.alone_uncalibrated)
         for pair in pairs
         if pair.uncalibrated is not None and pair.alone_uncalibrated is not None
     ]
     if not pairs:
         return {"subnets": 0}
-    told = len(bare) == len(pairs)
+    complete = len(uncalibrated) == len(pairs)
     worst = min(pairs, key=lambda pair: pair.gap)
     return {
         "subnets": len(pairs),
         "gap": asdict(mean([pair.gap for pair in pairs])),
-        "gap_uncalibrated": asdict(mean([own - other for own, other in bare])) if told else None,
+        "gap_uncalibrated": asdict(mean([shared - own for shared, own in uncalibrated])) if complete else None,
         "worst_gap": {"arch": worst.arch, "gap": worst.gap},
         "tau": {
             "inherited": asdict(kendall_tau(inherited, alone)),
-            "uncalibrated": asdict(kendall_tau([own for own, _ in bare], alone)) if told else None,
+            "uncalibrated": (asdict(kendall_tau([shared for shared, _ in uncalibrated], alone)) if complete else None),
             "macs": asdict(kendall_tau(macs, alone)),
             "lead_over_macs": asdict(tau_lead(inherited, macs, alone)),
             "repeated": _repeated(np.array([pair.alone_by_seed for pair in pairs]).T),

@@ -1,4 +1,4 @@
-"""How well one score ranks networks as another does: Kendall's tau, with intervals from networks drawn again."""
+"""Agreement of two rankings of networks: Kendall's tau, with bootstrap intervals over networks."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ Floats = npt.NDArray[np.float64]
 RESAMPLES = 4000
 COVERAGE = 0.95
 LEAST = 3
-"""Networks below which nothing is said of a ranking."""
+"""Minimum number of networks of a ranking."""
 ROUGH_BELOW = 7
-"""Networks below which an interval of a tau is called rough: it is narrower than 95 %.
+"""Number of networks below which an interval of a tau is called rough: it covers less than 95 %.
 
-Of scores with correlations 0, 0.7 and 0.9, it held the true tau in 93 to 95 % of 150 draws of seven networks, in 83 to
-98 % of five, and in 41 to 71 % of three.
+For scores with correlations 0, 0.7 and 0.9, it covered the true tau in 93 to 95 % of 150 draws of seven networks, in 83
+to 98 % of five, and in 41 to 71 % of three.
 """
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and its 95 % percentile bootstrap interval over networks; None where too few are known.
+    """A figure and its 95 % percentile bootstrap interval over networks; None if there are too few.
 
-    Of 25 networks with normal scores, such intervals of a tau held the truth in 95 % of 400 draws.
+    For 25 networks with normal scores, such intervals covered the true tau in 95 % of 400 draws.
 
     Attributes:
-        value: of all networks.
-        low: end of the interval.
-        high: likewise.
-        count: networks.
+        value: the figure over all networks.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        count: number of networks.
     """
 
     value: float | None
@@ -44,10 +44,10 @@ class Estimate:
 
 @one_blas_thread()
 def kendall_tau(x: Sequence[float] | Floats, y: Sequence[float] | Floats) -> Estimate:
-    """Kendall's tau-b of two scores of the same networks, which counts ties in neither's favour (Kendall 1945).
+    """Return Kendall's tau-b of two scores of the same networks, which favours neither with ties (Kendall 1945).
 
-    The interval is that of the percentile bootstrap over networks (Efron 1979): of a network drawn twice, nothing is
-    ranked against itself. It says nothing of what another training, or other images, would change.
+    The interval is that of the percentile bootstrap over networks (Efron 1979). A network drawn twice is not paired
+    with itself. The interval does not cover the effect of another training or of other images.
 
     Args:
         x: a score of each network.
@@ -59,7 +59,7 @@ def kendall_tau(x: Sequence[float] | Floats, y: Sequence[float] | Floats) -> Est
 
 @one_blas_thread()
 def tau_lead(x: Sequence[float], other: Sequence[float], y: Sequence[float]) -> Estimate:
-    """By how much the tau of `x` with `y` is above that of `other` with `y`; both on the same drawn networks."""
+    """Return the tau of `x` with `y` minus that of `other` with `y`, both on the same bootstrap samples."""
     own, theirs = _Pairs.of(x, y), _Pairs.of(other, y)
     whole, drawn = np.ones((1, own.count)), _weights(own.count)
     return _estimate(own.tau(whole) - theirs.tau(whole), own.tau(drawn) - theirs.tau(drawn), own.count)
@@ -67,15 +67,15 @@ def tau_lead(x: Sequence[float], other: Sequence[float], y: Sequence[float]) -> 
 
 @one_blas_thread()
 def mean(values: Sequence[float]) -> Estimate:
-    """The mean, with the percentile bootstrap's interval."""
-    found = np.asarray(values, dtype=np.float64)
-    weights = _weights(len(found))
-    return _estimate(found.mean(keepdims=True), weights @ found / len(found), len(found))
+    """Return the mean with its percentile bootstrap interval."""
+    sample = np.asarray(values, dtype=np.float64)
+    weights = _weights(len(sample))
+    return _estimate(sample.mean(keepdims=True), weights @ sample / len(sample), len(sample))
 
 
 @dataclass(frozen=True)
 class _Pairs:
-    """What all pairs of networks say, each (n, n): whether two scores agree, and which pairs each one ranks."""
+    """All pairs of networks, matrices of shape (n, n): whether two scores agree, and which pairs each one ranks."""
 
     agree: Floats
     first: Floats
@@ -91,17 +91,17 @@ class _Pairs:
         return cls(first * second, np.abs(first), np.abs(second))
 
     def tau(self, weights: Floats) -> Floats:
-        """Tau-b where networks count as often as `weights` (n, networks) say, (n,); not a number where all are tied."""
+        """Return tau-b, shape (n,), with networks counted by `weights` (n, networks); NaN if all are tied."""
         agree, first, second = (
             np.einsum("bi,bi->b", weights @ pairs, weights) for pairs in (self.agree, self.first, self.second)
         )
         with np.errstate(invalid="ignore", divide="ignore"):
-            found: Floats = agree / np.sqrt(first * second)
-        return found
+            tau: Floats = agree / np.sqrt(first * second)
+        return tau
 
 
 def _weights(count: int) -> Floats:
-    """How often each network is drawn in each resample, (RESAMPLES, count); always the same draws."""
+    """Return how often each resample draws each network, (RESAMPLES, count); always the same draws."""
     if count == 0:
         return np.empty((RESAMPLES, 0))
     return np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES).astype(np.float64)

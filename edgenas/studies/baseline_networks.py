@@ -1,4 +1,4 @@
-"""Rivals of a run's chosen network: which networks are as fast, measured as everything else is."""
+"""Baseline networks of the same measured latency as a run's chosen network."""
 
 from __future__ import annotations
 
@@ -26,69 +26,69 @@ from edgenas.stages.standalone_networks import setting_id
 from edgenas.training.checkpoint import file_digest
 
 Timer = Callable[[Mapping[str, Path], str], Mapping[str, float]]
-"""p50 in microseconds of ONNX files by name, measured side by side; the second argument names the session."""
+"""p50 in microseconds of ONNX files by name, measured in turns; the second argument names the session."""
 WIDTHS = tuple(round(0.05 * step, 2) for step in range(2, 41))
-"""0.1 to 2."""
+"""Width factors of MobileNetV3-Small, 0.1 to 2."""
 RESOLUTION_SHARES = (1.0, 0.75, 0.5)
 """Resolutions of MobileNetV3-Small over the space's largest, to multiples of 4."""
 FINER = 0.01
-"""Between two of them."""
+"""Step between width factors of the second pass."""
 CHOSEN = "chosen"
-"""What the chosen network is called among those that are timed."""
-SLACK = 0.02
-"""By how much more a rival's measured latency may be: what repeating a measurement may change. To its favour."""
+"""Name of the chosen network in a timing session."""
+LATENCY_TOLERANCE = 0.02
+"""Latency tolerance, as a fraction, in favour of a baseline: the change between repeated measurements."""
 DRAWS, DRAW_ROUNDS = 4096, 30
 NEAREST, FARTHEST = 1.05, 0.95
-"""Predicted latencies of drawn networks, over that of the chosen one, between which they are as good as equal.
+"""Bounds of the predicted latency of a drawn network, over that of the chosen one, that counts as equal.
 
-Of a scaled MobileNetV3-Small the measured latency is no less than the latter, and fits.
+The measured latency of a scaled MobileNetV3-Small must be at least the lower bound, and within the latency tolerance.
 """
 
 
-def rival_device(run: Run) -> Device:
-    """The first device of a run that runs fp32 and can be asked.
+def baseline_device(run: Run) -> Device:
+    """Return the first device of a run that measures in fp32.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: the run has no such device.
     """
     for device in measured_devices(run).values():
         if device.run.precision == "fp32":
             return device
-    raise ConfigError(f"{run.folder}: rivals are measured in fp32, and no device of this run is asked in it")
+    raise ConfigError(f"{run.folder}: baselines are measured in fp32, but no device of this run measures in fp32")
 
 
 def session_timer(run: Run, device: Device, folder: Path, progress: Progress) -> Timer:
-    """The timer and protocol of every stage; rows are kept in `folder`, where a session that was stopped goes on.
+    """Return a timer with the protocol of every stage; its rows are in `folder`, where a stopped session resumes.
 
-    Another model makes it another session: what is compared is timed side by side.
+    A session is keyed by its models: networks that are compared are timed in the same session.
     """
 
     def timer(models: Mapping[str, Path], session: str) -> Mapping[str, float]:
-        these = setting_id({name: file_digest(path) for name, path in models.items()})
-        found = measure_networks(
+        models_id = setting_id({name: file_digest(path) for name, path in models.items()})
+        measured = measure_networks(
             models,
             device,
             rounds=run.config.verify.rounds,
             seed=run.config.seed,
-            out=folder / f"{session}-{these}-{device.name}.jsonl",
+            out=folder / f"{session}-{models_id}-{device.name}.jsonl",
             transport=run_transport(run, device),
             progress=lambda _, done, total: progress(f"timing {session}", done, total),
         )
-        return {name: one.p50_us for name, one in found.items()}
+        return {name: timing.p50_us for name, timing in measured.items()}
 
     return timer
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How wide a MobileNetV3-Small is, as a factor of its channels, and its input's height and width in pixels."""
+    """Scale of a MobileNetV3-Small: a factor of its channels, and its input's height and width in pixels."""
 
     width: float
     resolution: int
 
     @property
     def name(self) -> str:
-        """Return what entries and rows call it."""
+        """Return its name in rows."""
         return f"width {self.width}, {self.resolution} pixels"
 
     @classmethod
@@ -115,33 +115,33 @@ def scales(space: SearchSpace, num_classes: int) -> dict[Scale, tuple[BlockSpec,
 def finer_scales(space: SearchSpace, num_classes: int, scale: Scale, end: float) -> dict[Scale, tuple[BlockSpec, ...]]:
     """Return networks of one resolution from a width on up to another one, which is left out; equal networks once."""
     steps = range(max(1, round((end - scale.width) / FINER)))
-    wanted = [Scale(round(scale.width + FINER * step, 2), scale.resolution) for step in steps]
-    return _distinct(space, num_classes, wanted)
+    scales = [Scale(round(scale.width + FINER * step, 2), scale.resolution) for step in steps]
+    return _distinct(space, num_classes, scales)
 
 
-def _distinct(space: SearchSpace, num_classes: int, wanted: Sequence[Scale]) -> dict[Scale, tuple[BlockSpec, ...]]:
-    found: dict[tuple[BlockSpec, ...], Scale] = {}
-    for scale in wanted:
-        found.setdefault(at_scale(space, num_classes, scale), scale)
-    return {scale: specs for specs, scale in found.items()}
+def _distinct(space: SearchSpace, num_classes: int, scales: Sequence[Scale]) -> dict[Scale, tuple[BlockSpec, ...]]:
+    by_specs: dict[tuple[BlockSpec, ...], Scale] = {}
+    for scale in scales:
+        by_specs.setdefault(at_scale(space, num_classes, scale), scale)
+    return {scale: specs for specs, scale in by_specs.items()}
 
 
 def draw(
-    space: SearchSpace, predictor: LatencyPredictor, chosen: Arch, count: int, seed: int, underrated: float = 1.0
+    space: SearchSpace, predictor: LatencyPredictor, chosen: Arch, count: int, seed: int, underestimate: float = 1.0
 ) -> list[Arch]:
-    """Up to `count` distinct random archs that are predicted to be as fast as the chosen one, which is not among them.
+    """Return up to `count` distinct random architectures of the chosen one's predicted latency, without it.
 
-    Where the space has too few of these, faster ones follow, the slowest first.
+    If the space has too few of these, faster ones follow, the slowest first.
 
     Args:
-        space: of the archs.
-        predictor: of the device.
-        chosen: the network that they are to be as fast as.
-        count: of archs.
-        seed: of the draw.
-        underrated: how many times as long the chosen network takes as is predicted of it.
+        space: the space that they are drawn from.
+        predictor: the device's.
+        chosen: the architecture whose latency they should have.
+        count: maximum number of architectures.
+        seed: seed of the draw.
+        underestimate: measured over predicted latency of the chosen network.
     """
-    rng, limit_us = np.random.default_rng(seed), underrated * float(predictor.predict([chosen])[0])
+    rng, limit_us = np.random.default_rng(seed), underestimate * float(predictor.predict([chosen])[0])
     equal: dict[Arch, float] = {}
     faster: dict[Arch, float] = {}
     for _ in range(DRAW_ROUNDS):
@@ -158,29 +158,30 @@ def draw(
     return [arch for arch in (*equal, *rest) if arch != chosen][:count]
 
 
-def as_fast(
+def latency_shares(
     run: Run, chosen: Arch, networks: Mapping[str, Sequence[BlockSpec]], num_classes: int, timer: Timer
 ) -> dict[str, float]:
-    """p50 of networks over that of the chosen one, measured side by side with random weights; see `fits`."""
+    """Return p50 of networks over that of the chosen one, measured in one session with random weights."""
     names = {**networks, CHOSEN: run.space.unroll(chosen, num_classes)}
-    with TemporaryDirectory(prefix=".rivals.") as folder:
-        found = timer(export_for_timing(names, Path(folder), variant=run_variant(run)), "sizing")
-    return {name: found[name] / found[CHOSEN] for name in networks}
+    with TemporaryDirectory(prefix=".baselines.") as folder:
+        p50_us = timer(export_for_timing(names, Path(folder), variant=run_variant(run)), "sizing")
+    return {name: p50_us[name] / p50_us[CHOSEN] for name in networks}
 
 
-def fits(share: float) -> bool:
-    """Whether a network is as fast as the chosen one, of whose latency it has this share."""
-    return share <= 1 + SLACK
+def within_tolerance(share: float) -> bool:
+    """Return whether a network with this share of the chosen one's latency is within the latency tolerance."""
+    return share <= 1 + LATENCY_TOLERANCE
 
 
 def widest(shares: Mapping[Scale, float]) -> list[Scale]:
-    """Return for each resolution the widest scale that is as fast, where there is one."""
-    fast: dict[int, Scale] = {}
-    for scale in sorted((scale for scale, share in shares.items() if fits(share)), key=lambda scale: scale.width):
-        fast[scale.resolution] = scale
-    return list(fast.values())
+    """Return for each resolution the widest scale within the latency tolerance, if any."""
+    by_resolution: dict[int, Scale] = {}
+    feasible = [scale for scale, share in shares.items() if within_tolerance(share)]
+    for scale in sorted(feasible, key=lambda scale: scale.width):
+        by_resolution[scale.resolution] = scale
+    return list(by_resolution.values())
 
 
 def equal(shares: Mapping[Scale, float]) -> list[Scale]:
-    """Return the scales of equal latency: as fast as the chosen network, and hardly faster."""
-    return [scale for scale, share in shares.items() if fits(share) and share >= FARTHEST]
+    """Return the scales of equal latency: within the tolerance of the chosen network's, and hardly faster."""
+    return [scale for scale, share in shares.items() if within_tolerance(share) and share >= FARTHEST]

@@ -1,4 +1,4 @@
-"""What is settled before rivals are trained: their sizes, by measured latency, and how many steps each is given."""
+"""Sizes of the baselines, chosen by measured latency before training, and the number of training steps of each."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.cost import cost
 from edgenas.space.space import SearchSpace
 from edgenas.stages.profile import run_predictors
-from edgenas.stages.standalone_networks import TIMED_TOGETHER, Lone, in_groups
+from edgenas.stages.standalone_networks import TIMED_TOGETHER, StandaloneTrainer, in_groups
 from edgenas.studies.baseline_networks import (
     CHOSEN,
     Scale,
     Timer,
-    as_fast,
     at_scale,
+    baseline_device,
     draw,
     equal,
     finer_scales,
-    fits,
-    rival_device,
+    latency_shares,
     scales,
     widest,
+    within_tolerance,
 )
 
 MOBILENET, RANDOM = "mobilenet-v3-small", "random-search"
 MOST_NETWORKS = 50
-"""Of a random search."""
+"""Maximum number of networks of a random search."""
 SPARE = 2
-"""Networks drawn for each one wanted: some are slower than predicted."""
+"""Networks drawn for each one needed: some are slower than predicted."""
 PROBES, PROBE_SEED = 8, 0
-"""Networks drawn to learn how far the chosen one's latency is underrated; those of a search have seeds of their own."""
+"""Networks drawn to estimate how far the chosen one's latency is underestimated; a search has its own seeds."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A network that is trained for a rival; `arch` is None for MobileNetV3-Small."""
+class BaselineNetwork:
+    """A network to train as a baseline; `arch` is None for MobileNetV3-Small."""
 
     rival: str
     seed: int
@@ -56,25 +56,25 @@ class Entry:
     arch: Arch | None = None
 
     @property
-    def place(self) -> tuple[str, int, int]:
-        """Within a comparison."""
+    def key(self) -> tuple[str, int, int]:
+        """Return what identifies it in a comparison: baseline, seed and number."""
         return self.rival, self.seed, self.number
 
 
 @dataclass(frozen=True)
-class Settled:
-    """What was decided, and kept.
+class BaselineSizes:
+    """The sizes and training steps of the baselines, as saved in a file.
 
     Attributes:
-        setting: digest of all that it depends on.
-        seconds: of each rival and seed.
-        scale: of MobileNetV3-Small, as `Scale.name`; None where it has the chosen network's latency at no scale.
-        mobilenet_steps: of its training.
-        archs: by seed, the networks of the random search; none, where none is as fast.
-        random_steps: by seed, of the training of each of them.
-        epoch_steps: of a network trained from scratch for as many epochs as the chosen one had in all.
-        step_seconds: of a step of the chosen network, timed while nothing else was trained; see `Wanted.step_seconds`.
-        step_times: every timing of that step, each minutes apart from the next, and `Wanted.step_seconds`.
+        setting: digest of all settings that the sizes depend on.
+        seconds: training time of each baseline and seed.
+        scale: scale of MobileNetV3-Small, as `Scale.name`; None if it has the chosen network's latency at no scale.
+        mobilenet_steps: its training steps.
+        archs: networks of the random search by seed; empty if none has the chosen network's latency.
+        random_steps: training steps of each of them, by seed.
+        epoch_steps: steps of a standalone training for as many epochs as the chosen network had in all.
+        step_seconds: time of a step of the chosen network, while nothing else was trained; see `SizingRequest`.
+        step_times: every timing of that step, at intervals of minutes, and `SizingRequest.step_seconds`.
         latency_shares: p50 over that of the chosen network, measured with random weights, by network.
     """
 
@@ -90,67 +90,69 @@ class Settled:
     latency_shares: dict[str, float]
 
     @classmethod
-    def read(cls, path: Path, setting: str) -> Settled | None:
-        """What stands in a file, if it was decided for this setting.
+    def read(cls, path: Path, setting: str) -> BaselineSizes | None:
+        """Read a file; return None if it is missing or for another setting.
 
         Raises:
-            RunFolderError: the file is none of ours.
+            RunFolderError: the file is invalid.
         """
         if not path.exists():
             return None
-        value = read_json(path, "run `edgenas worth` again")
+        value = read_json(path, "run `edgenas study baselines` again")
         if value.get("setting") != setting:
             return None
         try:
             return TypeAdapter(cls).validate_python(value)
         except ValidationError as error:
-            again = "delete it and run `edgenas worth` again"
-            raise RunFolderError(f"{path}: {explained(error.errors())}: {again}") from None
+            advice = "delete it and run `edgenas study baselines` again"
+            raise RunFolderError(f"{path}: {explained(error.errors())}: {advice}") from None
 
-    def of(self, seeds: Sequence[int]) -> Settled:
-        """The part of some of its seeds."""
+    def select(self, seeds: Sequence[int]) -> BaselineSizes:
+        """Return the sizes of some of its seeds."""
         archs = {str(seed): self.archs[str(seed)] for seed in seeds}
         return replace(self, archs=archs, random_steps={seed: self.random_steps[seed] for seed in archs})
 
-    def entries(self, space: SearchSpace, seed: int) -> list[Entry]:
-        """What is trained for one seed."""
+    def networks(self, space: SearchSpace, seed: int) -> list[BaselineNetwork]:
+        """Return the networks to train for one seed."""
         archs, steps = [space.parse(text) for text in self.archs[str(seed)]], self.random_steps[str(seed)]
-        drawn = [Entry(RANDOM, seed, i, arch.id, steps, arch) for i, arch in enumerate(archs)]
-        scaled = [] if self.scale is None else [Entry(MOBILENET, seed, 0, self.scale, self.mobilenet_steps)]
+        drawn = [BaselineNetwork(RANDOM, seed, i, arch.id, steps, arch) for i, arch in enumerate(archs)]
+        scaled = [] if self.scale is None else [BaselineNetwork(MOBILENET, seed, 0, self.scale, self.mobilenet_steps)]
         return [*scaled, *drawn]
 
     @property
     def left_out(self) -> dict[str, list[int]]:
-        """Return the seeds that each rival is left out for, since it has no network of equal latency."""
+        """Return the seeds for which a baseline has no network of equal latency, by baseline."""
         seeds = {
             MOBILENET: [int(seed) for seed in self.archs if self.scale is None],
             RANDOM: [int(seed) for seed, archs in self.archs.items() if not archs],
         }
-        return {rival: own for rival, own in seeds.items() if own}
+        return {baseline: missing for baseline, missing in seeds.items() if missing}
 
-    def told(self) -> str:
-        """How many networks of how many steps, in words."""
-        drawn = ", ".join(f"{len(own)} of {self.random_steps[seed]:,} steps" for seed, own in self.archs.items() if own)
-        absent = self.left_out.get(RANDOM, [])
-        left_out = f"none for {len(absent)} seed(s), since no other network is as fast" if absent else ""
+    def describe(self) -> str:
+        """Return the numbers of networks and steps as text."""
+        drawn = ", ".join(
+            f"{len(archs)} of {self.random_steps[seed]:,} steps" for seed, archs in self.archs.items() if archs
+        )
+        missing = self.left_out.get(RANDOM, [])
+        left_out = f"none for {len(missing)} seed(s), since no other network has equal latency" if missing else ""
         scaled = f"of {self.scale} for {self.mobilenet_steps:,} steps"
         if self.scale is None:
-            scaled = "left out, since it is as fast at no width and resolution"
+            scaled = "left out, since it has equal latency at no width and resolution"
         return f"sized: {MOBILENET} {scaled}; {RANDOM}, networks by seed: " + ", ".join(filter(None, (drawn, left_out)))
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What rivals are sized for.
+class SizingRequest:
+    """The conditions that baselines are sized for.
 
     Attributes:
-        chosen: the network that they are to be as fast as.
-        classes: logits.
-        seconds: of each rival and seed.
-        seeds: of the random search.
-        epochs: that each of its networks is to have, about.
-        step_seconds: of a step of the chosen network while the run's time was taken. Steps are told at this clock,
-            which may be another one when rivals are sized; None: at that of the sizing.
+        chosen: the network whose latency they should have.
+        classes: number of logits.
+        seconds: training time of each baseline and seed.
+        seeds: seeds of the random search.
+        epochs: minimum epochs of each of its networks.
+        step_seconds: time of a step of the chosen network during the run. Steps are counted at this clock, which may
+            differ when baselines are sized; None: the clock of the sizing.
     """
 
     chosen: Arch
@@ -163,86 +165,96 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Sizer:
-    """What it takes to decide on rivals."""
+    """Chooses the sizes and steps of the baselines."""
 
     run: Run
-    lone: Lone
-    wanted: Wanted
+    trainer: StandaloneTrainer
+    request: SizingRequest
     timer: Timer
     progress: Progress
 
-    def settle(self, path: Path, setting: str, before: Settled | None = None) -> Settled:
-        """Decide, and write it down: a command that goes on must find the same rivals.
+    def choose(self, path: Path, setting: str, before: BaselineSizes | None = None) -> BaselineSizes:
+        """Choose sizes and save them, so that a resumed command trains the same baselines.
 
         Args:
-            path: of the file.
-            setting: see `Settled`.
-            before: what was decided of other seeds, and is kept.
+            path: file to write.
+            setting: see `BaselineSizes`.
+            before: sizes of other seeds, which stay as they are.
         """
-        self.progress("sizing rivals", 0, 3)
+        self.progress("sizing baselines", 0, 3)
         base = before or self._with_mobilenet(setting)
-        self.progress("sizing rivals", 1, 3)
-        found = self._with_random_search(base)
-        if found.scale is None and not any(found.archs.values()):
+        self.progress("sizing baselines", 1, 3)
+        sizes = self._with_random_search(base)
+        if sizes.scale is None and not any(sizes.archs.values()):
             raise ConfigError(
-                f"{self.run.folder}: neither another network of the space nor {MOBILENET} at any scale was measured to "
-                "be as fast as the chosen network: there is nothing to compare it with"
+                f"{self.run.folder}: neither another network of the space nor {MOBILENET} at any scale has the "
+                "measured latency of the chosen network: there is nothing to compare it with"
             )
-        write_json(path, asdict(found))
-        self.progress("sizing rivals", 3, 3)
-        return found
+        write_json(path, asdict(sizes))
+        self.progress("sizing baselines", 3, 3)
+        return sizes
 
-    def _with_mobilenet(self, setting: str) -> Settled:
-        wanted, shares = self.wanted, dict[Scale, float]()
+    def _with_mobilenet(self, setting: str) -> BaselineSizes:
+        request, shares = self.request, dict[Scale, float]()
         best = self._equal_mobilenet(shares)
-        networks = {} if best is None else {MOBILENET: at_scale(self.run.space, wanted.classes, best)}
-        took, times = self._step_seconds(networks, wanted.step_seconds)
-        # The clock that steps are counted at is a timing, too, and a long one.
-        times += [clock for clock in (wanted.step_seconds,) if clock is not None]
-        steps = 0 if best is None else max(1, int(wanted.seconds / took[MOBILENET]))
-        epoch_steps, named = self.lone.steps(wanted.epochs), {scale.name: share for scale, share in shares.items()}
-        name = None if best is None else best.name
-        return Settled(setting, wanted.seconds, name, steps, {}, {}, epoch_steps, took[CHOSEN], times, named)
+        networks = {} if best is None else {MOBILENET: at_scale(self.run.space, request.classes, best)}
+        step_seconds, times = self._step_seconds(networks, request.step_seconds)
+        if request.step_seconds is not None:
+            # The clock that steps are counted at is a timing, too, and a long one.
+            times.append(request.step_seconds)
+        return BaselineSizes(
+            setting=setting,
+            seconds=request.seconds,
+            scale=None if best is None else best.name,
+            mobilenet_steps=0 if best is None else max(1, int(request.seconds / step_seconds[MOBILENET])),
+            archs={},
+            random_steps={},
+            epoch_steps=self.trainer.steps(request.epochs),
+            step_seconds=step_seconds[CHOSEN],
+            step_times=times,
+            latency_shares={scale.name: share for scale, share in shares.items()},
+        )
 
     def _equal_mobilenet(self, shares: dict[Scale, float]) -> Scale | None:
-        """Return the scale of equal latency that computes most; None where none is equal. Adds what was measured."""
-        space, classes = self.run.space, self.wanted.classes
+        """Return the scale of equal latency with most MACs; None if no scale has it. Add the measured shares."""
+        space, classes = self.run.space, self.request.classes
         networks = scales(space, classes)
         shares |= self._scale_shares(networks)
         finer: dict[Scale, Sequence[BlockSpec]] = {}
         for scale in widest(shares):
-            same = [each.width for each in networks if each.resolution == scale.resolution]
-            wider = [width for width in same if width > scale.width]
+            wider = [s.width for s in networks if s.resolution == scale.resolution and s.width > scale.width]
             finer |= finer_scales(space, classes, scale, min(wider, default=scale.width))
         if finer:
             shares |= self._scale_shares(finer)
         candidates = equal(shares)
-        return max(candidates, key=lambda each: cost(at_scale(space, classes, each)).macs, default=None)
+        return max(candidates, key=lambda scale: cost(at_scale(space, classes, scale)).macs, default=None)
 
     def _scale_shares(self, networks: Mapping[Scale, Sequence[BlockSpec]]) -> dict[Scale, float]:
-        found = self._shares({scale.name: specs for scale, specs in networks.items()})
-        return {scale: found[scale.name] for scale in networks}
+        shares = self._shares({scale.name: specs for scale, specs in networks.items()})
+        return {scale: shares[scale.name] for scale in networks}
 
-    def _with_random_search(self, base: Settled) -> Settled:
-        """Networks and steps of the seeds that are wanted, beside those that are known."""
-        wanted, space = self.wanted, self.run.space
-        count = int(min(MOST_NETWORKS, max(1, wanted.seconds // (base.epoch_steps * base.step_seconds))))
-        predictor = run_predictors(self.run)[rival_device(self.run).name]
-        # Seeds of their own: the search's first archs are drawn from the run's.
-        times, drafts = self._underrated(predictor), SPARE * count + SPARE
-        drawn = {str(s): draw(space, predictor, wanted.chosen, drafts, s + 1, times) for s in wanted.seeds}
-        networks = {arch.id: space.unroll(arch, wanted.classes) for arch in chain(*drawn.values())}
+    def _with_random_search(self, base: BaselineSizes) -> BaselineSizes:
+        """Add the networks and steps of the requested seeds."""
+        request, space = self.request, self.run.space
+        count = int(min(MOST_NETWORKS, max(1, request.seconds // (base.epoch_steps * base.step_seconds))))
+        predictor = run_predictors(self.run)[baseline_device(self.run).name]
+        underestimate, drafts = self._underestimate(predictor), SPARE * count + SPARE
+        # The run's own seed draws the search's first architectures.
+        drawn = {str(s): draw(space, predictor, request.chosen, drafts, s + 1, underestimate) for s in request.seeds}
+        networks = {arch.id: space.unroll(arch, request.classes) for arch in chain(*drawn.values())}
         shares = self._shares(networks) if networks else {}
-        self.progress("sizing rivals", 2, 3)
-        archs = {seed: _kept(own, shares, count) for seed, own in drawn.items()}
-        took, timings = self._step_seconds({name: networks[name] for name in chain(*archs.values())}, base.step_seconds)
+        self.progress("sizing baselines", 2, 3)
+        archs = {seed: _of_equal_latency(candidates, shares, count) for seed, candidates in drawn.items()}
+        step_seconds, timings = self._step_seconds(
+            {name: networks[name] for name in chain(*archs.values())}, base.step_seconds
+        )
         divided = {
-            seed: _divided([took[name] for name in own], wanted.seconds, base.epoch_steps)
-            for seed, own in archs.items()
+            seed: _divide([step_seconds[name] for name in names], request.seconds, base.epoch_steps)
+            for seed, names in archs.items()
         }
         return replace(
             base,
-            archs=base.archs | {seed: own[: divided[seed][0]] for seed, own in archs.items()},
+            archs=base.archs | {seed: names[: divided[seed][0]] for seed, names in archs.items()},
             random_steps=base.random_steps | {seed: steps for seed, (_, steps) in divided.items()},
             step_times=base.step_times + timings,
             latency_shares=base.latency_shares | shares,
@@ -251,55 +263,55 @@ class Sizer:
     def _step_seconds(
         self, networks: Mapping[str, Sequence[BlockSpec]], clock: float | None
     ) -> tuple[dict[str, float], list[float]]:
-        """Return seconds of a step of each network, and every timing of the chosen one's beside a few of them.
+        """Return seconds of a step of each network, and the chosen one's, timed again with every group of networks.
 
         Args:
             networks: by name.
-            clock: seconds of the chosen one's step by which all are told; None: as it is timed first.
+            clock: seconds of the chosen network's step that all times are scaled to; None: its first timing.
         """
-        chosen = {CHOSEN: self.run.space.unroll(self.wanted.chosen, self.wanted.classes)}
-        found: dict[str, float] = {}
+        chosen = {CHOSEN: self.run.space.unroll(self.request.chosen, self.request.classes)}
+        scaled: dict[str, float] = {}
         times: list[float] = []
-        for some in list(in_groups(networks, TIMED_TOGETHER - len(chosen))) or [{}]:
-            took = self.lone.step_seconds(chosen | some)
-            clock = clock or took[CHOSEN]
-            times.append(took[CHOSEN])
-            found |= {name: seconds * clock / took[CHOSEN] for name, seconds in took.items()}
-        return found, times
+        for group in list(in_groups(networks, TIMED_TOGETHER - len(chosen))) or [{}]:
+            timed = self.trainer.step_seconds(chosen | group)
+            clock = clock or timed[CHOSEN]
+            times.append(timed[CHOSEN])
+            scaled |= {name: seconds * clock / timed[CHOSEN] for name, seconds in timed.items()}
+        return scaled, times
 
-    def _underrated(self, predictor: LatencyPredictor) -> float:
-        """How many times as long the chosen network takes as is predicted of it, beside networks drawn at random.
+    def _underestimate(self, predictor: LatencyPredictor) -> float:
+        """Return measured over predicted latency of the chosen network, relative to networks drawn at random.
 
-        What a search picks is what prediction underrates: networks that are predicted to be as fast are faster.
+        A search picks networks whose latency is underestimated: random ones of equal predicted latency are faster.
         """
-        wanted, space = self.wanted, self.run.space
-        archs = draw(space, predictor, wanted.chosen, PROBES, PROBE_SEED)
+        request, space = self.request, self.run.space
+        archs = draw(space, predictor, request.chosen, PROBES, PROBE_SEED)
         if not archs:
             return 1.0
-        measured = self._shares({arch.id: space.unroll(arch, wanted.classes) for arch in archs})
-        predicted = predictor.predict(archs) / predictor.predict([wanted.chosen])
+        measured = self._shares({arch.id: space.unroll(arch, request.classes) for arch in archs})
+        predicted = predictor.predict(archs) / predictor.predict([request.chosen])
         return float(np.median(predicted / np.array([measured[arch.id] for arch in archs])))
 
     def _shares(self, networks: Mapping[str, Sequence[BlockSpec]]) -> dict[str, float]:
-        return as_fast(self.run, self.wanted.chosen, networks, self.wanted.classes, self.timer)
+        return latency_shares(self.run, self.request.chosen, networks, self.request.classes, self.timer)
 
 
-def _kept(archs: Sequence[Arch], shares: Mapping[str, float], count: int) -> list[str]:
-    """Those that are as fast as the chosen one; the fastest, if none is; none, if none was predicted to be."""
-    fast = [arch.id for arch in archs if fits(shares[arch.id])][:count]
-    return fast or sorted((arch.id for arch in archs), key=shares.__getitem__)[:1]
+def _of_equal_latency(archs: Sequence[Arch], shares: Mapping[str, float], count: int) -> list[str]:
+    """Return the networks within the latency tolerance, or the fastest if none is; none if none was drawn."""
+    feasible = [arch.id for arch in archs if within_tolerance(shares[arch.id])][:count]
+    return feasible or sorted((arch.id for arch in archs), key=shares.__getitem__)[:1]
 
 
-def _divided(step_seconds: Sequence[float], seconds: float, least: int) -> tuple[int, int]:
-    """How many of a seed's networks are trained, and for how many steps each, so that all together take `seconds`.
+def _divide(step_seconds: Sequence[float], seconds: float, min_steps: int) -> tuple[int, int]:
+    """Return how many of a seed's networks to train, and the steps of each, so that together they take `seconds`.
 
-    Each has at least `least` steps, if more than one is trained; what is left over is shared among them.
+    If several are trained, each has at least `min_steps` steps; the remaining time is shared among them.
 
     Args:
-        step_seconds: of each network, by its own clock: as fast ones are not trained as fast.
-        seconds: of the seed.
-        least: steps of a network.
+        step_seconds: time of a step of each network: networks of equal latency differ in training time.
+        seconds: training time of the seed.
+        min_steps: minimum steps of a network.
     """
-    steps = [int(seconds / whole) for whole in accumulate(step_seconds)]
-    count = max(sum(own >= least for own in steps), min(1, len(steps)))
+    steps = [int(seconds / total) for total in accumulate(step_seconds)]
+    count = max(sum(number >= min_steps for number in steps), min(1, len(steps)))
     return count, max(1, steps[count - 1]) if count else 0

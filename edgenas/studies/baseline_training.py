@@ -1,4 +1,4 @@
-"""A run's network and its rivals of the same measured latency, which are given the same time: sized, and trained."""
+"""Train the baselines of a run: networks of equal measured latency, trained for equal time."""
 
 from __future__ import annotations
 
@@ -20,71 +20,72 @@ from edgenas.runs.stage_costs import spent_on_results
 from edgenas.space.arch import Arch
 from edgenas.stages.finetune import is_better
 from edgenas.stages.profile import run_variant
-from edgenas.stages.standalone_networks import Lone, setting_id, supernet_epochs
+from edgenas.stages.standalone_networks import StandaloneTrainer, setting_id, supernet_epochs
 from edgenas.studies.baseline_networks import Scale, Timer, at_scale
-from edgenas.studies.baseline_sizes import MOBILENET, RANDOM, Entry, Settled, Sizer, Wanted
+from edgenas.studies.baseline_sizes import MOBILENET, RANDOM, BaselineNetwork, BaselineSizes, Sizer, SizingRequest
 from edgenas.studies.worker_pool import train_each
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.fixed_settings import FixedSettings
 from edgenas.training.materialise import top1
 
-FOLDER = "worth"
-ROWS, SETTLED = "rows.jsonl", "settled.json"
+FOLDER = Path("study/baselines")
+ROWS, SIZES = "rows.jsonl", "sizes.json"
+NO_SUPERNET = "`edgenas study baselines` needs a run that trained its own supernet"
 LOGGER = logging.getLogger(__name__)
-_Place = tuple[str, int, int]
-"""Of a network within a comparison: rival, seed, number."""
+_Key = tuple[str, int, int]
+"""Baseline, seed and number of a network: `BaselineNetwork.key`."""
 VERSION = 6
-"""Of how rivals are sized."""
+"""Version of the sizing method."""
 NETWORKS_A_SEED = 1000
-"""More than a random search has: how far apart the seeds of its networks' weights are."""
+"""Distance between the seeds of random searches, above the number of their networks: weights have distinct seeds."""
 
 
 @dataclass(frozen=True)
-class Worth:
-    """What is compared.
+class BaselineSettings:
+    """Settings of the comparison with baselines.
 
     Attributes:
-        seeds: of each rival, from the run's seed on.
-        minutes: of each rival and seed, at the clock that the run had; None: the whole time that edgenas took.
+        seeds: number of seeds of each baseline, from the run's seed on.
+        minutes: training time of each baseline and seed, at the run's clock; None: the time that edgenas took.
     """
 
     seeds: int = 3
     minutes: float | None = None
 
     def check(self) -> None:
-        """Refuse what cannot be compared.
+        """Check the ranges of the settings.
 
         Raises:
             ConfigError: a number is out of range.
         """
         if self.seeds < 1:
-            raise ConfigError(f"--seeds: wanted at least 1, got {self.seeds}")
+            raise ConfigError(f"--seeds: expected at least 1, got {self.seeds}")
         if self.minutes is not None and not 0 < self.minutes <= 100_000:
-            raise ConfigError(f"--minutes: wanted a number above 0, got {self.minutes:g}")
+            raise ConfigError(f"--baseline-minutes: expected a number above 0, got {self.minutes:g}")
 
 
 @dataclass(frozen=True)
-class Contest:
-    """A run's network and its rivals: all that it takes to size and train them.
+class BaselineStudy:
+    """Sizes and trains the baselines of a run.
 
     Attributes:
-        run: exported.
-        worth: what is compared.
-        dataset: the run's.
-        lone: how networks are trained from scratch.
-        arch: of the run's network.
-        classes: that networks tell.
-        spent: seconds that edgenas took, by what.
-        seconds: that each rival and seed has.
-        seeds: of the rivals.
-        epochs: that the run's network had, in the supernet and alone.
-        setting: digest of all that rows depend on.
+        run: a run that has been exported.
+        settings: seeds and time of the comparison.
+        dataset: the run's data set.
+        trainer: trains networks from scratch.
+        arch: the run's chosen network.
+        classes: number of classes.
+        spent: seconds of the supernet, the search and fine-tuning.
+        seconds: training time of each baseline and seed.
+        seeds: seeds of the baselines.
+        epochs: epochs of the chosen network, in the supernet and in fine-tuning together.
+        setting: digest of all settings that rows depend on.
     """
 
     run: Run
-    worth: Worth
+    settings: BaselineSettings
     dataset: Dataset
-    lone: Lone
+    trainer: StandaloneTrainer
     arch: Arch
     classes: int
     spent: dict[str, float]
@@ -94,158 +95,179 @@ class Contest:
     setting: str
 
     @classmethod
-    def of(cls, run: Run, worth: Worth) -> Contest:
-        """That of an exported run.
+    def of(cls, run: Run, settings: BaselineSettings) -> BaselineStudy:
+        """Return the study of an exported run.
 
         Raises:
-            ConfigError, RunFolderError: see `run_worth`.
+            ConfigError, RunFolderError: see `run_baselines`.
         """
-        worth.check()
+        settings.check()
         if run.config.accuracy is not None:
-            raise ConfigError(f"{run.folder}: nothing was trained here that a rival could be given as much time as")
+            raise ConfigError(f"{run.folder}: {NO_SUPERNET}; this one reads accuracies from a file")
         if run.lacks("finetune") is None and run.config.finetune.data is not None:
-            raise ConfigError(f"{run.folder}: its network was trained on other images (finetune.data) than rivals are")
+            raise ConfigError(
+                f"{run.folder}: its network was fine-tuned on other images (finetune.data), baselines are not"
+            )
         run.needs("export")
         arch, dataset = run.space.parse(run.result("export")["chosen"]["arch"]), run_dataset(run)
-        lone, times = Lone.of(run, dataset), _spent(run)
-        seconds = sum(times.values()) if worth.minutes is None else 60 * worth.minutes
-        threads = _threads(run, worth)
-        seeds = list(range(run.config.seed, run.config.seed + worth.seeds))
+        trainer, times = StandaloneTrainer.of(run, dataset), _spent(run)
+        seconds = sum(times.values()) if settings.minutes is None else 60 * settings.minutes
+        threads = _threads(run, settings)
+        seeds = list(range(run.config.seed, run.config.seed + settings.seeds))
         epochs = supernet_epochs(run, dataset)
         if not epochs:
-            raise ConfigError(f"{run.folder}: nothing was trained here that a rival could be given as much time as")
+            raise ConfigError(f"{run.folder}: {NO_SUPERNET}; this one imported its weights")
         epochs += tuned(run)["epochs"]
-        said = {"version": VERSION, "lone": lone.setting, "chosen": arch.id, "seconds": seconds, "epochs": epochs}
-        said["threads"] = threads
-        return cls(run, worth, dataset, lone, arch, run_classes(run), times, seconds, seeds, epochs, setting_id(said))
+        setting = {
+            "version": VERSION,
+            "standalone": trainer.setting,
+            "chosen": arch.id,
+            "seconds": seconds,
+            "epochs": epochs,
+            "threads": threads,
+        }
+        return cls(
+            run,
+            settings,
+            dataset,
+            trainer,
+            arch,
+            run_classes(run),
+            times,
+            seconds,
+            seeds,
+            epochs,
+            setting_id(setting),
+        )
 
     @property
     def folder(self) -> Path:
-        """Where all of it is kept."""
+        """Return the folder of all files of the study."""
         return self.run.folder / FOLDER
 
-    def settled(self, timer: Timer, progress: Progress) -> Settled:
-        """The rivals' sizes, decided once; those of seeds that come later beside them."""
-        path, known = self.folder / SETTLED, self.known()
-        if known is None and path.exists():
-            LOGGER.warning("note: %s is of another comparison, or older: rivals are sized and trained anew", path)
-        unsized = self.unsized(known)
-        if unsized or known is None:
-            wanted = Wanted(self.arch, self.classes, self.seconds, unsized, self.epochs, self.step_seconds)
-            known = Sizer(self.run, self.lone, wanted, timer, progress).settle(path, self.setting, known)
-        return known.of(self.seeds)
+    def choose_sizes(self, timer: Timer, progress: Progress) -> BaselineSizes:
+        """Return the baselines' sizes: saved ones, and new ones for seeds that have none."""
+        path, sizes = self.folder / SIZES, self.saved_sizes()
+        if sizes is None and path.exists():
+            LOGGER.warning("note: %s has other settings: baselines are sized and trained again", path)
+        unsized = self.unsized(sizes)
+        if unsized or sizes is None:
+            request = SizingRequest(self.arch, self.classes, self.seconds, unsized, self.epochs, self.step_seconds)
+            sizes = Sizer(self.run, self.trainer, request, timer, progress).choose(path, self.setting, sizes)
+        return sizes.select(self.seeds)
 
     @property
     def step_seconds(self) -> float | None:
-        """Of a step of the chosen network's fine-tuning, on average; None where that is not how rivals are trained.
+        """Return the mean time of a fine-tuning step of the chosen network; None if baselines are trained differently.
 
-        It tells the clock that the run's time was taken at. A processor may run a third faster when rivals are sized:
-        counted by seconds alone, they would have a third more steps.
+        It measures the processor's clock during the run. A processor may run a third faster when baselines are sized,
+        which would give them a third more steps in the same time.
         """
         if self.run.lacks("finetune") is not None or self.run.config.finetune.teacher != "none":
             return None
-        found = self.run.result("finetune")
-        if found.get("threads") not in (None, torch.get_num_threads()):
+        result = self.run.result("finetune")
+        if result.get("threads") not in (None, torch.get_num_threads()):
             return None
-        return float(found["seconds"]) / self.lone.steps(_tuned_epochs(self.run))
+        return float(result["seconds"]) / self.trainer.steps(_tuned_epochs(self.run))
 
-    def known(self) -> Settled | None:
-        """What was decided before, of these seeds and others."""
-        return Settled.read(self.folder / SETTLED, self.setting)
+    def saved_sizes(self) -> BaselineSizes | None:
+        """Return the saved sizes, of these seeds and others."""
+        return BaselineSizes.read(self.folder / SIZES, self.setting)
 
-    def unsized(self, known: Settled | None) -> list[int]:
-        """Seeds of which no rival has its size yet."""
-        return [seed for seed in self.seeds if known is None or str(seed) not in known.archs]
+    def unsized(self, sizes: BaselineSizes | None) -> list[int]:
+        """Return the seeds without sizes."""
+        return [seed for seed in self.seeds if sizes is None or str(seed) not in sizes.archs]
 
-    def share_left(self, known: Settled | None) -> float:
-        """How many times the seconds of a rival and seed are still to be spent."""
-        rows, unsized = self.rows(), self.unsized(known)
+    def share_left(self, sizes: BaselineSizes | None) -> float:
+        """Return the training time that is left, in multiples of `seconds`."""
+        rows, unsized = self.rows(), self.unsized(sizes)
         left = 2.0 * len(unsized)
         for seed in self.seeds:
-            if known is None or seed in unsized:
+            if sizes is None or seed in unsized:
                 continue
             for rival in (MOBILENET, RANDOM):
-                own = [entry for entry in known.entries(self.run.space, seed) if entry.rival == rival]
-                left += sum(not self.trained(entry, rows) for entry in own) / max(1, len(own))
+                networks = [network for network in sizes.networks(self.run.space, seed) if network.rival == rival]
+                left += sum(not self.trained(network, rows) for network in networks) / max(1, len(networks))
         return left
 
-    def entries(self, settled: Settled) -> list[Entry]:
-        """All rivals' networks, one seed after another."""
-        return [entry for seed in self.seeds for entry in settled.entries(self.run.space, seed)]
+    def networks(self, sizes: BaselineSizes) -> list[BaselineNetwork]:
+        """Return all networks to train, one seed after another."""
+        return [network for seed in self.seeds for network in sizes.networks(self.run.space, seed)]
 
-    def trained(self, entry: Entry, rows: Mapping[_Place, Mapping[str, Any]]) -> bool:
-        """Whether a network has its row, and its file beside; not where rivals were sized anew since."""
-        row = rows.get(entry.place, {})
-        return (row.get("network"), row.get("steps")) == (entry.network, entry.steps) and self.model(entry).exists()
+    def trained(self, network: BaselineNetwork, rows: Mapping[_Key, Mapping[str, Any]]) -> bool:
+        """Return whether a network of this size has a row and a file."""
+        row = rows.get(network.key, {})
+        same_size = (row.get("network"), row.get("steps")) == (network.network, network.steps)
+        return same_size and self.model(network).exists()
 
-    def train_all(self, entries: Sequence[Entry], jobs: int, progress: Progress) -> None:
-        """`train_network` each of them, `jobs` at a time."""
+    def train_all(self, networks: Sequence[BaselineNetwork], jobs: int, progress: Progress) -> None:
+        """Train each network that is not trained yet, `jobs` at a time."""
         rows = self.rows()
-        left = [entry for entry in entries if not self.trained(entry, rows)]
-        train_each(
-            self.train_network, partial(_train_apart, self.run.folder.resolve(), self.worth), left, jobs, progress
-        )
+        left = [network for network in networks if not self.trained(network, rows)]
+        in_worker = partial(_train_in_worker, self.run.folder.resolve(), self.settings)
+        train_each(self.train_network, in_worker, left, jobs, progress)
 
-    def train_network(self, entry: Entry, progress: Progress) -> None:
-        """Append what a network reaches; its file lies beside."""
-        label = f"{entry.rival}, seed {entry.seed}, {entry.number + 1}"
-        key = {"setting": self.setting, "rival": entry.rival, "seed": entry.seed, "number": entry.number}
-        key |= {"network": entry.network, "steps": entry.steps}
+    def train_network(self, network: BaselineNetwork, progress: Progress) -> None:
+        """Train a network, export it and append its validation top-1."""
+        label = f"{network.rival}, seed {network.seed}, {network.number + 1}"
+        key = {"setting": self.setting, "rival": network.rival, "seed": network.seed, "number": network.number}
+        key |= {"network": network.network, "steps": network.steps}
         specs = (
-            self.run.space.unroll(entry.arch, self.classes)
-            if entry.arch
-            else at_scale(self.run.space, self.classes, Scale.parse(entry.network))
+            self.run.space.unroll(network.arch, self.classes)
+            if network.arch
+            else at_scale(self.run.space, self.classes, Scale.parse(network.network))
         )
-        with self.lone.trained(
+        with self.trainer.trained(
             specs,
-            entry.steps,
-            NETWORKS_A_SEED * entry.seed + entry.number,
+            network.steps,
+            NETWORKS_A_SEED * network.seed + network.number,
             self.folder / "training" / setting_id(key),
             lambda done, total: progress(label, done, total),
-            entry.arch,
+            network.arch,
         ) as (subnet, seconds):
-            calibrated = self.lone.calibrated(subnet)
+            calibrated = self.trainer.calibrated(subnet)
             score = top1(calibrated, scoring_split(self.run, self.dataset))
-            export_onnx(calibrated, self.model(entry), variant=run_variant(self.run))
+            export_onnx(calibrated, self.model(network), variant=run_variant(self.run))
             append_jsonl(self.folder / ROWS, {**key, "val_top1": score, "seconds": seconds})
 
-    def model(self, entry: Entry) -> Path:
-        """Where the file of a network lies."""
-        return self.folder / "models" / f"{self.setting}-{entry.rival}-{entry.seed}-{entry.number:02d}.onnx"
+    def model(self, network: BaselineNetwork) -> Path:
+        """Return the path of a network's file."""
+        return self.folder / "models" / f"{self.setting}-{network.rival}-{network.seed}-{network.number:02d}.onnx"
 
-    def rows(self) -> dict[_Place, dict[str, Any]]:
-        """Of this comparison, each network once: an earlier row of one tells of a file that was lost."""
+    def rows(self) -> dict[_Key, dict[str, Any]]:
+        """Return the last row of each network of this comparison; an earlier one belongs to a lost file."""
         rows = [row for row in read_jsonl(self.folder / ROWS) if row.get("setting") == self.setting]
         return {(row["rival"], row["seed"], row["number"]): row for row in rows}
 
 
-def _threads(run: Run, worth: Worth) -> int | None:
-    """Threads that networks are trained with on a CPU: those that the run's time was taken with.
+def _threads(run: Run, settings: BaselineSettings) -> int | None:
+    """Return the number of training threads on a CPU, which must be that of the run.
 
     Raises:
-        ConfigError: there are others now.
+        ConfigError: the number of threads differs from the run's.
     """
     schedule, now = FixedSettings.load(run.result_path("train").parent), torch.get_num_threads()
     before = None if schedule is None else schedule.circumstances.get("threads")
     if schedule is None or schedule.circumstances.get("device") != "cpu":
         return None
-    if worth.minutes is None and before not in (None, now):
+    if settings.minutes is None and before not in (None, now):
         raise ConfigError(
-            f"{run.folder}: edgenas took its time with {before} thread(s), and rivals would have {now}: "
-            f"set OMP_NUM_THREADS={before}, or say how many --minutes they get"
+            f"{run.folder}: the run had {before} thread(s), baselines would have {now}: set OMP_NUM_THREADS={before}, "
+            "or give their --baseline-minutes"
         )
     return now
 
 
-def _train_apart(folder: Path, worth: Worth, entry: Entry, progress: Progress) -> None:
-    """What a process of its own does."""
-    Contest.of(open_run(folder), worth).train_network(entry, progress)
+def _train_in_worker(folder: Path, settings: BaselineSettings, network: BaselineNetwork, progress: Progress) -> None:
+    """Train a network in a worker process."""
+    BaselineStudy.of(open_run(folder), settings).train_network(network, progress)
 
 
 def _spent(run: Run) -> dict[str, float]:
-    """Seconds that rivals are given as well; profiling and measuring the front serve them, too.
+    """Return the seconds of training, search and fine-tuning, which baselines get too.
 
-    Wall time of a whole stage, where that is known and no less than what the stage counts of itself: steps and scores.
+    Profiling and measuring the front serve baselines as well. A stage counts with its wall time, or with the sum of its
+    steps and scores if that is larger.
     """
     counted = {
         "train": float(run.result("train")["train_seconds"]),
@@ -253,7 +275,7 @@ def _spent(run: Run) -> dict[str, float]:
         "finetune": float(run.result("finetune")["seconds"]) if run.lacks("finetune") is None else 0.0,
     }
     wall = spent_on_results(run.folder)
-    # What is killed tells no wall time; and fine-tuning that was given up is no part of the network.
+    # A killed stage has no wall time, and a rejected fine-tuning is not part of the network.
     return {
         name: max(counted[stage], wall.get(stage, 0.0)) if counted[stage] else 0.0
         for stage, name in (("train", "supernet"), ("search", "search"), ("finetune", "fine_tuning"))
@@ -261,7 +283,7 @@ def _spent(run: Run) -> dict[str, float]:
 
 
 def tuned(run: Run) -> dict[str, Any]:
-    """How the chosen network was trained on its own, as far as that was kept."""
+    """Return how the chosen network was fine-tuned; zero epochs if it was not, or if that was rejected."""
     if run.lacks("finetune") is not None or not is_better(run.result("finetune")):
         return {"epochs": 0.0}
     epochs, settings = _tuned_epochs(run), run.config.finetune
@@ -269,5 +291,4 @@ def tuned(run: Run) -> dict[str, Any]:
 
 
 def _tuned_epochs(run: Run) -> float:
-    # Results of older versions leave out what their configs always said.
-    return float(run.result("finetune").get("epochs", run.config.finetune.epochs or 0.0))
+    return float(run.result("finetune")["epochs"])

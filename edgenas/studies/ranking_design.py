@@ -1,4 +1,4 @@
-"""Which subnets tell whether a supernet can be trusted."""
+"""The subnets of the ranking study."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgenas.space.space import SearchSpace
 from edgenas.stages.training_archs import known_pool
 
 NEAR = 0.1
-"""Of the MACs of the group's centre: how far those of its other subnets may be."""
+"""Largest distance of the group's MACs from those of its centre, as a fraction."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Design:
     centre: Arch
 
     def grouped(self, number: int) -> bool:
-        """Whether a subnet is one of the group."""
+        """Return whether a subnet is in the group."""
         return abs(self.macs[number] / self.macs[self.archs.index(self.centre)] - 1) <= NEAR
 
 
 def run_design(run: Run, count: int, num_classes: int, seed: int) -> Design:
-    """The subnets of a run: of its space, or of the pool that its supernet was trained.
+    """Return the subnets of a run: from its space, or from the pool that its supernet was trained on.
 
     Raises:
         RunFolderError: the pool's file is broken.
@@ -43,10 +43,9 @@ def run_design(run: Run, count: int, num_classes: int, seed: int) -> Design:
 
 
 def design(space: SearchSpace, count: int, num_classes: int, seed: int) -> Design:
-    """Half of the subnets cover the space, with its smallest and largest; half have nearly the MACs of a middling one.
+    """Return subnets of which half cover the space, smallest and largest included, and half have near-equal MACs.
 
-    Over all of a space, MACs alone rank well; whether a supernet tells more shows among subnets that MACs cannot tell
-    apart.
+    Over a whole space, MACs already rank well. Subnets of near-equal MACs show whether a supernet ranks better.
     """
     ends = covering(space, count - count // 2, seed)
     centre = _centre(space, ends, num_classes)
@@ -55,7 +54,7 @@ def design(space: SearchSpace, count: int, num_classes: int, seed: int) -> Desig
 
 
 def pool_design(space: SearchSpace, pool: Sequence[Arch], count: int, num_classes: int, seed: int) -> Design:
-    """The same of a pool: half of the subnets are spread over its sizes, half are beside the one in their middle."""
+    """Return the same for a pool: half of the subnets are spread over its sizes, half are near the middle one."""
     spread = np.linspace(0, len(pool) - 1, count - count // 2).round().astype(int).tolist()
     ends = [pool[place] for place in dict.fromkeys([spread[0], spread[-1], *spread])]
     centre = _centre(space, ends, num_classes)
@@ -65,10 +64,10 @@ def pool_design(space: SearchSpace, pool: Sequence[Arch], count: int, num_classe
 
 
 def _centre(space: SearchSpace, ends: Sequence[Arch], num_classes: int) -> Arch:
-    """Of the subnets that cover the sizes there are, the smallest and the largest first, the one in the middle."""
+    """Return the middle one of subnets that cover all sizes, with the smallest and the largest first."""
     logs = np.log(macs_of(space, ends, num_classes))
     inner = np.abs(logs - (logs.min() + logs.max()) / 2)
-    # The ends have neighbours on one side alone.
+    # The ends have neighbours on one side only.
     inner[:2] += np.ptp(logs) * (len(ends) > 2)
     return ends[int(inner.argmin())]
 

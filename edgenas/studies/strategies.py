@@ -1,4 +1,4 @@
-"""Several strategies on a run's own objectives and budgets: what each finds for how many evaluations and seconds."""
+"""Compare search strategies on a run's objectives and budgets, by evaluations and by seconds."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from edgenas.stages.run_objectives import objective_functions, run_objectives
 from edgenas.stages.search import run_scorer
 from edgenas.stages.supernet_scores import evaluations_path
 
-FOLDER = "race"
-BATCHES, MOST_IN_BATCH = 20, 100
-TRIALS, RESULT, FIGURE = "trials.jsonl", "race.json", "race.png"
+FOLDER = Path("study/strategies")
+BATCHES, MAX_BATCH = 20, 100
+TRIALS, RESULT, FIGURE = "trials.jsonl", "strategies.json", "strategies.png"
 
 
 @dataclass(frozen=True)
-class Race:
-    """What is raced.
+class StrategySettings:
+    """Settings of the comparison of strategies.
 
     Attributes:
-        strategies: by name.
-        seeds: how many, beginning with the run's own.
-        evaluations: of each trial.
+        strategies: their names.
+        seeds: number of seeds, from the run's seed on.
+        evaluations: evaluations of each trial.
     """
 
     strategies: tuple[str, ...]
@@ -52,11 +52,11 @@ class Race:
 
     @property
     def population(self) -> int:
-        """Of a batch, and of the first archs, which all strategies begin with."""
-        return int(np.clip(self.evaluations // BATCHES, 2, MOST_IN_BATCH))
+        """Return the size of a batch and of the initial population, which all strategies share."""
+        return int(np.clip(self.evaluations // BATCHES, 2, MAX_BATCH))
 
     def check(self) -> None:
-        """Refuse what cannot be raced.
+        """Check the settings.
 
         Raises:
             ConfigError: an unknown strategy, one named twice, or a number out of range.
@@ -65,49 +65,54 @@ class Race:
             strategy_class(name)
         repeated = sorted({name for name in self.strategies if self.strategies.count(name) > 1})
         if repeated or not self.strategies:
-            raise ConfigError(f"--strategies: wanted each once, got {', '.join(repeated) or 'none'}")
-        for name, value, least in (("--seeds", self.seeds, 1), ("--evaluations", self.evaluations, 2)):
-            if value < least:
-                raise ConfigError(f"{name}: wanted at least {least}, got {value}")
+            raise ConfigError(f"--strategies: expected each name once, got {', '.join(repeated) or 'none'}")
+        for name, value, minimum in (("--seeds", self.seeds, 1), ("--evaluations", self.evaluations, 2)):
+            if value < minimum:
+                raise ConfigError(f"{name}: expected at least {minimum}, got {value}")
 
 
-def run_race(run: Run, race: Race, progress: Progress) -> dict[str, Any]:
-    """Race on a run that is profiled and, where it has a supernet, trained; trials that stand in its folder are kept.
+def run_strategies(run: Run, settings: StrategySettings, progress: Progress) -> dict[str, Any]:
+    """Compare strategies on a run that is profiled and, if it has a supernet, trained; reuse the folder's trials.
 
-    What the run's scorer told before is not asked again; a trial's seconds count what it took the first time. The
-    summary, and a figure of it, are written beside the trials.
+    Scores that the run has are reused; the seconds of a trial count the time of their first evaluation. The summary and
+    a figure are written beside the trials.
 
     Raises:
-        ConfigError: see `Race.check`.
+        ConfigError: see `StrategySettings.check`.
         RunFolderError: a stage is missing (its command is named), or another process holds the folder.
     """
-    race.check()
+    settings.check()
     folder = run.folder / FOLDER
     prove_writable(folder / TRIALS)
     with locked(run.folder):
         limits = run_limits(run, run_classes(run))
         problem = _problem_id(run, limits)
-        wanted = [(seed, name) for seed in range(race.seeds) for name in race.strategies]
-        for number, (seed, name) in enumerate(wanted):
-            progress("racing", number, len(wanted))
-            if not _kept(folder / TRIALS, problem, race, name, run.config.seed + seed):
-                row = {"problem": problem, "wanted": race.evaluations}
-                trial = _trial(run, limits, race, name, run.config.seed + seed)
+        trials_left = [(seed, name) for seed in range(settings.seeds) for name in settings.strategies]
+        for number, (seed, name) in enumerate(trials_left):
+            progress("comparing strategies", number, len(trials_left))
+            if not _saved_trial(folder / TRIALS, problem, settings, name, run.config.seed + seed):
+                row = {"problem": problem, "wanted": settings.evaluations}
+                trial = _trial(run, limits, settings, name, run.config.seed + seed)
                 append_jsonl(folder / TRIALS, {**row, **asdict(trial)})
-        progress("racing", len(wanted), len(wanted))
-        seeds = [run.config.seed + seed for seed in range(race.seeds)]
-        trials = [t for name in race.strategies for s in seeds for t in _kept(folder / TRIALS, problem, race, name, s)]
-        found = {
+        progress("comparing strategies", len(trials_left), len(trials_left))
+        seeds = [run.config.seed + seed for seed in range(settings.seeds)]
+        trials = [
+            t
+            for name in settings.strategies
+            for s in seeds
+            for t in _saved_trial(folder / TRIALS, problem, settings, name, s)
+        ]
+        result = {
             "objectives": [name.key for name in run_objectives(run)],
-            "wanted": race.evaluations,
+            "wanted": settings.evaluations,
             **summarise(trials),
         }
-        write_json(folder / RESULT, found)
-        strategies_image(found).write(folder / FIGURE)
-    return found
+        write_json(folder / RESULT, result)
+        strategies_image(result).write(folder / FIGURE)
+    return result
 
 
-def _trial(run: Run, limits: Limits, race: Race, strategy: str, seed: int) -> Trial:
+def _trial(run: Run, limits: Limits, settings: StrategySettings, strategy: str, seed: int) -> Trial:
     space, spent = run.space, 0.0
     scorer = run_scorer(run, limits, lambda label, done, total: None, keep=run.config.accuracy is None)
     objectives = objective_functions(run_objectives(run), limits, scorer)
@@ -127,43 +132,43 @@ def _trial(run: Run, limits: Limits, race: Race, strategy: str, seed: int) -> Tr
         evaluate,
         constraints=as_constraints(space, limits.as_search_limits()),
         strategy=strategy,
-        evaluations=race.evaluations,
-        population=race.population,
+        evaluations=settings.evaluations,
+        population=settings.population,
         seed=seed,
-        initial=space.encode(covering(space, race.population, seed)),
+        initial=space.encode(covering(space, settings.population, seed)),
         repair=space.canonical,
         exact=as_evaluate(space, computed) if computed else None,
         callback=lambda _: clock.append((time.perf_counter() - began - spent, spent)),
     )
-    own, evaluating = np.array(clock).T
+    searching, evaluating = np.array(clock).T
     if run.config.accuracy is None:
         evaluating = _first_seconds(run, result)
-    return Trial.of(strategy, seed, result, own + evaluating)
+    return Trial.of(strategy, seed, result, searching + evaluating)
 
 
 def _first_seconds(run: Run, result: SearchResult) -> Floats:
-    """What evaluating took when it was done first, summed up to each batch: most of it now stands in a file."""
+    """Return cumulative seconds of the first evaluations by batch, since most scores are read from a file now."""
     rows = read_evaluations(evaluations_path(run), run.space)
-    took = {row["arch"]: float(row["seconds"]) for row in rows}
-    scored = [took[arch.id] for arch in run.space.decode(result.genes)]
+    seconds = {row["arch"]: float(row["seconds"]) for row in rows}
+    scored = [seconds[arch.id] for arch in run.space.decode(result.genes)]
     return np.cumsum(np.bincount(result.batches, scored, minlength=len(result.hypervolume)))
 
 
 def _problem_id(run: Run, limits: Limits) -> str:
-    """What trials must share to be compared: what scores, the predictors, the budgets."""
+    """Return a digest of the scorer, the predictors and the budgets, which compared trials must share."""
     weights = run.result("train")["weights"] if run.config.accuracy is None else run.config.accuracy.model_dump_json()
-    said = [weights, str(refits(run)), *map(str, limits.budgets), *map(str, run_objectives(run))]
-    return hashlib.sha256("\n".join(map(str, said)).encode()).hexdigest()[:16]
+    parts = [weights, str(refits(run)), *map(str, limits.budgets), *map(str, run_objectives(run))]
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
 
 
-def _kept(path: Path, problem: str, race: Race, strategy: str, seed: int) -> list[Trial]:
-    """The trial that was run before, if any."""
-    wanted = {"problem": problem, "wanted": race.evaluations, "strategy": strategy, "seed": seed}
+def _saved_trial(path: Path, problem: str, settings: StrategySettings, strategy: str, seed: int) -> list[Trial]:
+    """Return the saved trial, if any."""
+    key = {"problem": problem, "wanted": settings.evaluations, "strategy": strategy, "seed": seed}
     for row in read_jsonl(path):
-        if wanted.items() <= row.items():
+        if key.items() <= row.items():
             try:
                 return [TypeAdapter(Trial).validate_python(row)]
             except ValidationError:
-                # Damaged: it is run again.
+                # A damaged row: the trial is run again.
                 continue
     return []

@@ -1,7 +1,7 @@
 """Train networks from scratch, several at a time, each in its own process.
 
-A small network keeps a second core busy for part of the time only. Two networks with one core each take less time than
-one after the other with two cores. Processes write their own files and rows, under the lock that their caller holds.
+A small network uses a second core only part of the time: two networks with one core each are faster than one after
+the other with two cores. Processes write their own files and rows, under the lock that their caller holds.
 """
 
 from __future__ import annotations
@@ -28,67 +28,68 @@ Item = TypeVar("Item")
 
 
 def check_jobs(jobs: int) -> None:
-    """Refuse more threads than there are cores for: where those of a process wait for each other, all takes far longer.
+    """Refuse more threads than cores, since threads of a process that wait for each other slow all down.
 
     Raises:
-        ConfigError: as that, or no process at all.
+        ConfigError: too many threads, or fewer than one process.
     """
     if jobs < 1:
-        raise ConfigError(f"--jobs: wanted at least 1, got {jobs}")
+        raise ConfigError(f"--jobs: expected at least 1, got {jobs}")
     threads, cores = torch.get_num_threads(), joblib.cpu_count()
     if jobs > 1 and threads > 1 and jobs * threads > cores:
         raise ConfigError(
-            f"--jobs {jobs}: with {threads} threads each they want {jobs * threads} cores, and there are {cores}: "
-            "set OMP_NUM_THREADS=1, or take fewer jobs"
+            f"--jobs {jobs}: with {threads} threads each they need {jobs * threads} cores, got {cores}: "
+            "set OMP_NUM_THREADS=1, or use fewer jobs"
         )
 
 
 def train_each(
-    here: Callable[[Item, Progress], None],
-    apart: Callable[[Item, Progress], None],
+    in_process: Callable[[Item, Progress], None],
+    in_worker: Callable[[Item, Progress], None],
     items: Sequence[Item],
     jobs: int,
     progress: Progress,
 ) -> None:
-    """Call `here` for one item after another; where there are several `jobs`, `apart` for so many at a time.
+    """Call `in_process` for one item after another, or with several `jobs`, `in_worker` for so many at a time.
 
     Raises:
-        EdgenasError, Stopped: see `train_apart`.
+        EdgenasError, Stopped: see `train_in_pool`.
     """
     if jobs > 1:
-        train_apart(apart, items, jobs, progress)
+        train_in_pool(in_worker, items, jobs, progress)
         return
     for item in items:
-        here(item, progress)
+        in_process(item, progress)
 
 
-def train_apart(
+def train_in_pool(
     train_network: Callable[[Item, Progress], None], items: Sequence[Item], jobs: int, progress: Progress
 ) -> None:
-    """Call `train_network` for every item, `jobs` at a time; begun in their order.
+    """Call `train_network` for every item in order, in `jobs` worker processes at a time.
 
-    Each has as many threads as torch has here, and images of its own in memory. Stopped, or where one of them fails,
-    the others are asked to end, which leaves their checkpoints; where the caller is killed, they end by themselves.
+    Each has as many threads as torch has in the caller, and its own copy of the images. If the caller is stopped or a
+    worker fails, the other workers are terminated and keep their checkpoints. If the caller is killed, workers end by
+    themselves.
 
     Args:
-        train_network: keeps what it finds by itself; it and the items are pickled.
+        train_network: saves its result itself; it and the items are pickled.
         items: what to train.
         jobs: processes at a time.
-        progress: of `train_network`, called here.
+        progress: called in this process with the progress of `train_network`.
 
     Raises:
-        EdgenasError: a process ended without a word; or whatever `train_network` raises.
-        Stopped: a process was asked to end, and not from here.
+        EdgenasError: a process ended without an error message; or any error of `train_network`.
+        Stopped: a worker was stopped by a signal from elsewhere.
     """
     waiting, running = list(reversed(items)), dict[Connection, SpawnProcess]()
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
-                ours, process = _begun(train_network, waiting.pop())
+                ours, process = _started(train_network, waiting.pop())
                 running[ours] = process
             for ready in wait(list(running)):
                 pipe = cast(Connection, ready)
-                if _told(pipe, progress):
+                if _forward(pipe, progress):
                     continue
                 process = running.pop(pipe)
                 process.join()
@@ -100,27 +101,27 @@ def train_apart(
             process.join()
 
 
-def _begun(train_network: Callable[[Item, Progress], None], item: Item) -> tuple[Connection, SpawnProcess]:
-    # Forked processes would share locks and threads of torch's.
+def _started(train_network: Callable[[Item, Progress], None], item: Item) -> tuple[Connection, SpawnProcess]:
+    # Forked processes would share torch's locks and threads.
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(train_network, item, torch.get_num_threads(), theirs), daemon=True)
     process.start()
-    # Ours alone: so that the pipe ends where the process does.
+    # Only the worker holds its end, so that the pipe ends when the process does.
     theirs.close()
     return ours, process
 
 
-def _told(pipe: Connection, progress: Progress) -> bool:
-    """Pass on what a process says; whether it may say more."""
+def _forward(pipe: Connection, progress: Progress) -> bool:
+    """Pass on a worker's message; return False when it has ended."""
     try:
-        said = pipe.recv()
+        message = pipe.recv()
     except (EOFError, OSError):
-        # Killed in the middle of a word, too.
+        # A worker killed in the middle of a message, too.
         return False
-    if isinstance(said, BaseException):
-        raise said
-    progress(*said)
+    if isinstance(message, BaseException):
+        raise message
+    progress(*message)
     return True
 
 
@@ -135,13 +136,13 @@ def _check(exit_code: int | None) -> None:
 
 
 def _work(train_network: Callable[[Any, Progress], None], item: Any, threads: int, pipe: Connection) -> None:
-    """What a process does: train one item."""
-    # What is sent to a whole group, as terminals do, is for the caller, who asks: a second request would not wait.
+    """Train one item in a worker process."""
+    # Terminals signal a whole process group. The caller forwards the signal; a second one would not wait for a step.
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
     else:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # This one becomes an exception, which waits for the end of a step and its checkpoint.
+    # SIGTERM becomes an exception, which waits for the end of a step and its checkpoint.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     torch.set_num_threads(threads)
     try:
@@ -149,19 +150,19 @@ def _work(train_network: Callable[[Any, Progress], None], item: Any, threads: in
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGTERM)
     except BrokenPipeError:
-        sys.exit("nobody listens any more: ended")
+        sys.exit("the caller has ended: stopped")
     except Exception as error:
         with suppress(OSError):
             pipe.send(_sendable(error))
 
 
 def _sendable(error: Exception) -> Exception:
-    """The error, with the way it took as a note, if it stays the same on its way through a pipe; else its text."""
-    told = "".join(traceback.format_exception(error))
+    """Return the error with its traceback as a note if it survives pickling, else an error with its text."""
+    trace = "".join(traceback.format_exception(error))
     try:
         if str(pickle.loads(pickle.dumps(error))) != str(error):
             raise ValueError(str(error))
     except Exception:
         error = RuntimeError(f"{type(error).__name__}: {error}")
-    error.add_note(told)
+    error.add_note(trace)
     return error

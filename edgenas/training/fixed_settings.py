@@ -21,7 +21,7 @@ class FixedSettings(Record):
 
     Attributes:
         steps: optimiser steps in all.
-        minutes: value of `--minutes`; None where the epochs of the config set the length.
+        minutes: value of `--train-minutes`; None where the epochs of the config set the length.
         init_sha256: digest of the file of initial weights; None where they were random.
         circumstances: versions, threads and device. On a CPU, equal ones give equal bits.
     """
@@ -69,13 +69,13 @@ def circumstances(device: torch.device) -> dict[str, str | int]:
 
 
 def warn_if_minutes_differ(folder: Path, minutes: float | None) -> None:
-    """Warn if `--minutes` has no effect, because the training in `folder` already has its number of steps."""
+    """Warn if `--train-minutes` has no effect, because the training in `folder` already has its number of steps."""
     settings = FixedSettings.load(folder)
     if settings is None or minutes in (None, settings.minutes):
         return
-    origin = "train.epochs" if settings.minutes is None else f"--minutes {settings.minutes:g}"
+    origin = "train.epochs" if settings.minutes is None else f"--train-minutes {settings.minutes:g}"
     LOGGER.warning(
-        "note: this training began with %d steps (%s) and keeps them: for --minutes %g choose another --run folder",
+        "note: this training started with %d steps (%s) and keeps them: for --train-minutes %g use another --run",
         settings.steps,
         origin,
         minutes,

@@ -81,7 +81,7 @@ def fix_settings(
         steps = count_steps(config, len(dataset.train))
         if minutes is not None and not resumed:
             if processes.count > 1:
-                raise ConfigError("--minutes works with one process only: set train.epochs instead")
+                raise ConfigError("--train-minutes works with one process only: set train.epochs instead")
             steps = steps_within(minutes, trainer, dataset, progress)
         settings = FixedSettings(
             steps=steps, minutes=None if resumed else minutes, init_sha256=digest, circumstances=current

@@ -162,7 +162,7 @@ def test_the_plan_of_a_published_run_trains_nothing(folder: Path) -> None:
         ("train={init: elsewhere}", "train.init wants data"),
         ("data={name: digits}", "give its weights"),
         ("devices=[{device: here, precision: int8}]", "no device can run int8"),
-        ("export.precision=int8", "wants weights"),
+        ("export.precision=int8", "needs weights"),
         ("devices=[{table: table, device: here}]", "leave these out beside it"),
         ("devices=[{}]", "wanted a device, or a table"),
         ("accuracy=null", "data is missing; train is missing"),

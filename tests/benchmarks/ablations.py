@@ -38,7 +38,7 @@ from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import covering
 from edgenas.space.space import SearchSpace
 from edgenas.stages.standalone_networks import setting_id
-from edgenas.studies.worker_pool import check_jobs, train_apart
+from edgenas.studies.worker_pool import check_jobs, train_in_pool
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.data.dataset import Dataset, load_dataset
 from edgenas.training.fixed_settings import FILE_NAME as SCHEDULE
@@ -226,7 +226,7 @@ def main() -> None:
         return
     trials = Trials(config, args.out, args.work or args.out.with_suffix(""))
     with ProgressDisplay() as progress:
-        train_apart(trials.run, left, args.jobs, progress)
+        train_in_pool(trials.run, left, args.jobs, progress)
     rows = [row for trial in wanted if (row := known(trial, args.out))]
     found = summary(rows, images(config), args)
     if args.figure:

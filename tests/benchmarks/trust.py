@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from evidence_runs import SETTINGS, Rows, begun, do, parser, seconds_left, tell_hours, write_results
 
 from edgenas.display import ProgressDisplay
-from edgenas.studies.ranking import Trust, run_trust, trust_told
+from edgenas.studies.ranking import RankingSettings, plan_ranking, run_ranking
 
 
 def main() -> None:
@@ -26,13 +26,14 @@ def main() -> None:
     command.add_argument("--repeats", type=int, default=1, help="trainings of each subnet alone")
     args = command.parse_args()
     runs = {name: begun(name, args) for name in args.sets}
-    rows = {name: Rows.of(run, "trust", args.out) for name, run in runs.items()}
+    rows = {name: Rows.of(run, "study/ranking", args.out) for name, run in runs.items()}
     for kept in rows.values():
         kept.take_up()
     wanted = {
-        name: Trust(args.subnets or SETTINGS[name].subnets, args.epochs, repeats=args.repeats) for name in args.sets
+        name: RankingSettings(args.subnets or SETTINGS[name].subnets, args.epochs, repeats=args.repeats)
+        for name in args.sets
     }
-    alone = {name: trust_told(run, wanted[name], args.jobs)[1] for name, run in runs.items()}
+    alone = {name: plan_ranking(run, wanted[name], args.jobs)[1] for name, run in runs.items()}
     tell_hours({name: seconds_left(run, ("train",)) + alone[name] for name, run in runs.items()})
     if args.estimate:
         return
@@ -40,10 +41,10 @@ def main() -> None:
         do(run, ("train",))
         try:
             with ProgressDisplay() as progress:
-                found = run_trust(run, wanted[name], progress, args.jobs)
+                found = run_ranking(run, wanted[name], progress, args.jobs)
         finally:
             rows[name].keep()
-        write_results(args.out, name, found, run.folder / "trust/trust.png")
+        write_results(args.out, name, found, run.folder / "study/ranking/ranking.png")
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from evidence_runs import begun, do, parser, seconds_left, tell_hours, write_res
 
 from edgenas.display import ProgressDisplay
 from edgenas.runs.folder import ORDER, Run
-from edgenas.studies.baseline_training import Worth
-from edgenas.studies.baselines import run_worth, worth_told
+from edgenas.studies.baseline_training import BaselineSettings
+from edgenas.studies.baselines import plan_baselines, run_baselines
 
 TOOK = {"train": "train_seconds", "search": "seconds", "finetune": "seconds"}
 """By stage whose time rivals are given, too: where its result has its seconds."""
@@ -37,14 +37,14 @@ def main() -> None:
     for name, run in runs.items():
         do(run, ORDER)
         with ProgressDisplay() as progress:
-            found = run_worth(run, Worth(args.seeds), progress, jobs=args.jobs)
-        write_results(args.out, name, found, run.folder / "worth/worth.png")
+            found = run_baselines(run, BaselineSettings(args.seeds), progress, jobs=args.jobs)
+        write_results(args.out, name, found, run.folder / "study/baselines/baselines.png")
 
 
 def all_seconds_left(run: Run, args: argparse.Namespace) -> float:
     """Seconds of the run's own stages, and of the rivals: as long as training, searching and fine-tuning take."""
     if run.done("export"):
-        return worth_told(run, Worth(args.seeds), args.jobs)[1]
+        return plan_baselines(run, BaselineSettings(args.seeds), args.jobs)[1]
     each = sum(float(run.result(one)[key]) if run.done(one) else seconds_left(run, (one,)) for one, key in TOOK.items())
     return seconds_left(run, ORDER) + 2 * args.seeds * each / args.jobs
 

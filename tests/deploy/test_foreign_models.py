@@ -15,7 +15,7 @@ import pytest
 from damaging import call
 from onnx import TensorProto, helper, numpy_helper
 
-from edgenas.cli.inspection import print_inspection
+from edgenas.cli.inspection_display import print_inspection
 from edgenas.deploy.inspection import inspect as inspection
 from edgenas.deploy.inspection import memory_growth
 from edgenas.deploy.inspection.graph_cost import read_graph

@@ -22,7 +22,7 @@ from spaces import SMALL
 from typer.testing import CliRunner
 
 from edgenas.cli.commands import app
-from edgenas.cli.inspection import print_inspection
+from edgenas.cli.inspection_display import print_inspection
 from edgenas.deploy.inspection import inspect as inspection
 from edgenas.deploy.inspection.inspect import Inspection, inspect_model
 from edgenas.deploy.inspection.memory_growth import STATUS, measure_memory_growth

@@ -157,8 +157,8 @@ def test_the_largest_network_pays_nothing(folder: Path) -> None:
 
 def test_what_is_of_another_choice_or_other_weights_is_not_shown(folder: Path) -> None:
     assert look_back(folder, [90], chosen=arch(1)).hindsight is None
-    write_json(folder / "worth/worth.json", {**worth(), "edgenas": contender(arch(1), 0.9)})
-    write_json(folder / "trust/trust.json", {**trust(), "weights": "others"})
+    write_json(folder / "study/baselines/baselines.json", {**worth(), "edgenas": contender(arch(1), 0.9)})
+    write_json(folder / "study/ranking/ranking.json", {**trust(), "weights": "others"})
     run = load_run(folder)
     assert (run.worth, run.trust) == (None, None)
 
@@ -167,10 +167,10 @@ def test_what_was_judged_before_the_network_was_fine_tuned_anew_is_not_shown(fol
     facts = {"classes": [], "accuracy": {"test_top1": 0.97, "test_images": 360}}
     for bundled, shown in (("ab", True), ("cd", False)):
         write_json(folder / "export/bundle/manifest.json", {**facts, "files": {"model.onnx": bundled}})
-        write_json(folder / "worth/worth.json", {**worth(), "model_sha256": "ab"})
+        write_json(folder / "study/baselines/baselines.json", {**worth(), "model_sha256": "ab"})
         assert (load_run(folder).worth is not None) is shown
         # What older versions judged does not say which file that was.
-        write_json(folder / "worth/worth.json", worth())
+        write_json(folder / "study/baselines/baselines.json", worth())
         assert load_run(folder).worth is not None
 
 
@@ -239,7 +239,7 @@ def test_a_rival_that_no_network_is_fast_enough_for_is_said_to_be_left_out(folde
     )
     found = worth() | {"left_out": {"random-search": [0, 1, 2]}, "best_rival": "mobilenet-v3-small"}
     found["rivals"] = {name: one for name, one in found["rivals"].items() if name != "random-search"}
-    write_json(folder / "worth/worth.json", found)
+    write_json(folder / "study/baselines/baselines.json", found)
     sentence = "random-search is left out: no other network of the space is of equal latency with the chosen one."
     assert sentence in markdown_of(folder)
     assert html.escape(sentence) in render_html(report_of(load_run(folder)))
@@ -310,8 +310,8 @@ def test_the_lines_of_total_time_cross_at_the_crossover() -> None:
 
 def test_both_reports_show_all_of_it(folder: Path) -> None:
     look_back(folder, [88, 70, 80, 90])
-    write_json(folder / "trust/trust.json", trust())
-    write_json(folder / "worth/worth.json", worth())
+    write_json(folder / "study/ranking/ranking.json", trust())
+    write_json(folder / "study/baselines/baselines.json", worth())
     run = load_run(folder)
     page, text = render_html(report_of(run)), write_report(folder).read_text()
     sentences = [hindsight_findings.front_optimism(run), hindsight_findings.class_losses(run)]

@@ -108,7 +108,7 @@ def test_the_largest_subnet_trains_where_it_is_asked_for(run: Run, monkeypatch: 
     assert none is None
     assert largest is not None
     assert largest.arch == run.space.largest
-    with pytest.raises(ValidationError, match="wanted teacher: none with data: the largest subnet does not know"):
+    with pytest.raises(ValidationError, match="data needs teacher: none: the largest subnet lacks"):
         FinetuneConfig.model_validate({"epochs": 1, "teacher": "largest", "data": {"name": "digits"}})
 
 
@@ -222,5 +222,5 @@ def test_fresh_weights_are_told_as_such(run: Run) -> None:
 
 
 def test_other_images_are_what_inherited_weights_are_for() -> None:
-    with pytest.raises(ValidationError, match="wanted start: inherited with data"):
+    with pytest.raises(ValidationError, match="data needs start: inherited"):
         FinetuneConfig(start="fresh", data={"name": "digits"})

@@ -71,7 +71,7 @@ def test_stopped_and_killed_it_ends_with_the_bits_of_an_undisturbed_one(small_ru
         time.sleep(POLL_SECONDS)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 128 + signal.SIGTERM
-    assert "the same command goes on" in victim.said
+    assert "the same command resumes" in victim.said
     stopped = victim.steps
     assert stopped > 0
     assert kill_when(victim.begin(OFTEN), lambda: victim.steps > stopped)

@@ -31,7 +31,7 @@ def test_a_space_and_a_number_of_classes_are_enough(tmp_path: Path) -> None:
 
 def test_classes_and_images_contradict_each_other() -> None:
     value = {"name": "x", "space": "mobile-32", "num_classes": 7, "data": {"name": "digits"}, "train": {"epochs": 1}}
-    with pytest.raises(ConfigError, match="num_classes is for profiling alone"):
+    with pytest.raises(ConfigError, match="num_classes is for runs that only profile"):
         build_config(value, "here")
     with pytest.raises(ConfigError, match="data"):
         build_config({"name": "x", "space": "mobile-32"}, "here")

@@ -54,7 +54,7 @@ def test_a_signal_stops_the_run_and_its_timer_with_one_line(cwd: Path, number: s
         stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == code
     assert stdout == ""
-    assert stderr.count("stopped; what is finished is kept, and the same command goes on from there") == 1
+    assert stderr.count("stopped; finished work is kept, and the same command resumes from there") == 1
     assert "Traceback" not in stderr
     assert not timers(cwd)
 
@@ -70,7 +70,7 @@ def test_training_that_is_asked_to_end_goes_on_and_ends_like_an_undisturbed_one(
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 143, stderr
-    assert "the same command goes on from there" in stderr
+    assert "the same command resumes from there" in stderr
     assert checkpoint.exists()
     assert not (cwd / "cut" / "supernet" / "result.json").exists()
     for folder in ("cut", "straight"):

@@ -23,7 +23,7 @@ PRINTING = {
     "inspect": "inspect runs/small/export/bundle/model.onnx --runs 10",
     "gate": "gate runs/small/export/bundle --budget 1s --budget macs=1G --min-top1 0.1 --rounds 8 --quiet",
     "compare": "compare runs/small runs/other",
-    "race": "race runs/small --strategies random,nsga2 --seeds 2 --evaluations 8 --quiet",
+    "study strategies": "study strategies runs/small --strategies random,nsga2 --seeds 2 --evaluations 8 --quiet",
     "devices list": "devices list",
     "devices show": "devices show i7-8700k",
     "devices probe": "devices probe probed.yaml",

@@ -1,4 +1,4 @@
-"""`--minutes` and `train.init`, from the command line on."""
+"""`--train-minutes` and `train.init`, from the command line on."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def quiet(label: str, done: int, total: int) -> None:
 
 def test_a_run_is_trained_by_the_clock_from_another_runs_weights(small_run: SmallRun, cwd: Path) -> None:
     arguments = ["--set", f"train.init={small_run.folder}", "--set", "train.learning_rate=1e-9", "--run", "second"]
-    done = edgenas("train", "small.yaml", "--minutes", "0.001", *arguments, cwd=cwd)
+    done = edgenas("train", "small.yaml", "--train-minutes", "0.001", *arguments, cwd=cwd)
     assert done.returncode == 0, done.stderr
     schedule = read_json(cwd / "second" / "supernet" / "fixed_settings.json")
     assert schedule["minutes"] == 0.001
@@ -44,21 +44,21 @@ def test_a_run_is_trained_by_the_clock_from_another_runs_weights(small_run: Smal
     )
     name = "net.blocks.head.classifier.weight"
     assert abs(old[name] - new[name]).max() < 1e-6
-    later = edgenas("train", "second", "--minutes", "7", cwd=cwd)
+    later = edgenas("train", "second", "--train-minutes", "7", cwd=cwd)
     assert later.returncode == 0, later.stderr
-    assert f"began with {schedule['steps']} steps (--minutes 0.001) and keeps them" in later.stderr
+    assert f"started with {schedule['steps']} steps (--train-minutes 0.001) and keeps them" in later.stderr
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "many"])
 @pytest.mark.parametrize("command", [["train", "x.yaml"], ["run", "x.yaml"], ["demo"]])
 def test_minutes_are_a_number_above_zero(command: list[str], minutes: str) -> None:
-    shown = CliRunner().invoke(app, [*command, "--minutes", minutes])
+    shown = CliRunner().invoke(app, [*command, "--train-minutes", minutes])
     assert shown.exit_code == 2
-    assert "--minutes" in shown.output
+    assert "--train-minutes" in shown.output
 
 
 def test_a_plan_by_the_clock_says_so(cwd: Path) -> None:
-    shown = CliRunner().invoke(app, ["run", "small.yaml", "--plan", "--minutes", "90", "--json"])
+    shown = CliRunner().invoke(app, ["run", "small.yaml", "--plan", "--train-minutes", "90", "--json"])
     assert shown.exit_code == 0, shown.output
     assert '"what": "as many steps as 90 minutes hold"' in shown.output
     assert '"seconds": 5400.0' in shown.output

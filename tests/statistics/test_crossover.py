@@ -33,7 +33,7 @@ def test_it_is_counted_at_both_ends_of_the_range(
 
 
 def test_a_worked_example() -> None:
-    costs = Costs(once=1800, per_budget=120, alone=420, alone_range=(380, 470))
+    costs = Costs(once=1800, per_budget=120, standalone=420, standalone_range=(380, 470))
     assert costs.crossover == Crossover("pays", (6, 7))
     said = costs.to_json()
     table = {row["budgets"]: row for row in said["table"]}
@@ -44,7 +44,7 @@ def test_a_worked_example() -> None:
 
 
 def test_a_step_that_was_timed_once_has_no_range() -> None:
-    found = Costs(once=1, per_budget=1, alone=100).crossover
+    found = Costs(once=1, per_budget=1, standalone=100).crossover
     assert found.verdict == "unknown"
     assert "timed only once" in (found.reason or "")
 
@@ -58,4 +58,6 @@ def test_nothing_is_claimed_of_a_supernet_for_one_budget() -> None:
 
 
 def test_free_searches_pay_at_once_if_one_network_costs_as_much_as_the_supernet() -> None:
-    assert Costs(once=100, per_budget=0, alone=100, alone_range=(100, 100)).crossover == Crossover("pays", (1, 1))
+    assert Costs(once=100, per_budget=0, standalone=100, standalone_range=(100, 100)).crossover == Crossover(
+        "pays", (1, 1)
+    )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgenas.statistics.baseline_comparison import Contender, lead_error, summarise
+from edgenas.statistics.baseline_comparison import ScoredNetwork, lead_error, summarise
 
 RNG = np.random.default_rng(0)
 
 
-def contender(name: str, right: np.ndarray, seed: int = 0) -> Contender:
-    return Contender(name, seed, 0.9, float(right.mean()), 50.0, 60.0, 1)
+def contender(name: str, right: np.ndarray, seed: int = 0) -> ScoredNetwork:
+    return ScoredNetwork(name, seed, 0.9, float(right.mean()), 50.0, 60.0, 1)
 
 
 def answers(rate: float, like: np.ndarray, agreement: float) -> np.ndarray:

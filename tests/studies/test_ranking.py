@@ -1,4 +1,4 @@
-"""`edgenas trust`: the design, what is compared, and that a killed comparison ends as an undisturbed one."""
+"""`edgenas study ranking`: the design, the comparison, and that a killed one ends like an undisturbed one."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from edgenas.runs.folder import Run, open_run
 from edgenas.runs.run_data import run_dataset
 from edgenas.space.cost import cost
 from edgenas.space.loading import load_space
-from edgenas.stages import standalone_networks as lone
-from edgenas.stages.standalone_networks import Lone, supernet_epochs
-from edgenas.studies import ranking as trust
-from edgenas.studies.ranking import Trust, run_trust, trust_told
+from edgenas.stages import standalone_networks
+from edgenas.stages.standalone_networks import StandaloneTrainer, supernet_epochs
+from edgenas.studies import ranking
+from edgenas.studies.ranking import RankingSettings, plan_ranking, run_ranking
 from edgenas.studies.ranking_design import NEAR, design
 from edgenas.supernet.subnet import Subnet
 from edgenas.training import training_loop as loop
 
-WANTED = Trust(subnets=6, epochs=0.5)
+SETTINGS = RankingSettings(subnets=6, epochs=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def compared(trained: Run) -> dict[str, Any]:
-    return run_trust(trained, WANTED, quiet)
+    return run_ranking(trained, SETTINGS, quiet)
 
 
 def copied(run: Run, folder: Path, *without: str) -> Run:
@@ -56,7 +56,7 @@ def copied(run: Run, folder: Path, *without: str) -> Run:
 
 
 def lasting(found: dict[str, Any]) -> dict[str, Any]:
-    """What does not depend on the clock."""
+    """Return the values that do not depend on the clock."""
     subnets = [{k: v for k, v in one.items() if k != "seconds"} for one in found["subnets"]]
     return {**{k: v for k, v in found.items() if k not in ("seconds", "schema_version")}, "subnets": subnets}
 
@@ -77,12 +77,12 @@ def test_half_of_the_subnets_cover_the_space_and_half_are_of_near_equal_macs(cou
     assert found.archs != design(space, count, 10, 1).archs
 
 
-def test_everything_is_told_and_written(compared: dict[str, Any], trained: Run) -> None:
-    folder = trained.folder / "trust"
-    assert json.loads((folder / "trust.json").read_text()) == {"schema_version": 1, **compared}
-    rows = list(csv.DictReader((folder / "trust.csv").read_text().splitlines()))
+def test_result_table_and_figure_are_written(compared: dict[str, Any], trained: Run) -> None:
+    folder = trained.folder / "study/ranking"
+    assert json.loads((folder / "ranking.json").read_text()) == {"schema_version": 1, **compared}
+    rows = list(csv.DictReader((folder / "ranking.csv").read_text().splitlines()))
     assert [row["arch"] for row in rows] == [one["arch"] for one in compared["subnets"]]
-    assert (folder / "trust.png").read_bytes()[:4] == b"\x89PNG"
+    assert (folder / "ranking.png").read_bytes()[:4] == b"\x89PNG"
     assert not list((folder / "training").glob("*"))
     assert compared["steps"] == round(0.5 * (len(trained_images(trained)) // 64))
     gaps = [one["inherited"] - one["alone"] for one in compared["subnets"]]
@@ -94,47 +94,47 @@ def trained_images(run: Run) -> torch.Tensor:
     return run_dataset(run).train.labels
 
 
-def test_a_batch_norm_that_is_not_recalibrated_is_told_apart(compared: dict[str, Any]) -> None:
+def test_recalibration_of_batch_norm_changes_scores(compared: dict[str, Any]) -> None:
     assert any(one["inherited"] != one["uncalibrated"] for one in compared["subnets"])
 
 
-def test_what_was_compared_is_not_compared_again(
+def test_finished_trainings_are_reused(
     compared: dict[str, Any], trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = copied(trained, tmp_path / "run")
-    lines, seconds = trust_told(run, WANTED)
+    lines, seconds = plan_ranking(run, SETTINGS)
     assert "6 are trained already" in lines[0]
     assert seconds == 0
-    monkeypatch.setattr(lone, "train", None)
-    assert lasting(run_trust(run, WANTED, quiet)) == lasting(compared)
+    monkeypatch.setattr(standalone_networks, "train_network", None)
+    assert lasting(run_ranking(run, SETTINGS, quiet)) == lasting(compared)
 
 
-def test_several_trainings_are_averaged_and_what_they_agree_on_is_told(
+def test_several_trainings_are_averaged_and_their_agreement_is_reported(
     compared: dict[str, Any], trained: Run, tmp_path: Path
 ) -> None:
     run = copied(trained, tmp_path / "run")
-    wanted = replace(WANTED, repeats=3)
-    lines, _ = trust_told(run, wanted)
+    settings = replace(SETTINGS, repeats=3)
+    lines, _ = plan_ranking(run, settings)
     assert "6 are trained already" in lines[0]
     assert lines[1].endswith(", 3 times")
-    found = run_trust(run, wanted, quiet)
+    found = run_ranking(run, settings, quiet)
     by_seed = np.array([one["alone_by_seed"] for one in found["subnets"]])
-    # The first training of each is the one that was known.
+    # The first training of each was saved before.
     assert [one[0] for one in by_seed] == [one["alone"] for one in compared["subnets"]]
     assert [one["alone"] for one in found["subnets"]] == pytest.approx(by_seed.mean(axis=1).tolist())
-    assert len({tuple(own) for own in by_seed.T}) == 3
+    assert len({tuple(scores) for scores in by_seed.T}) == 3
     taus = [stats.kendalltau(by_seed[:, n], np.delete(by_seed, n, axis=1).mean(axis=1))[0] for n in range(3)]
     assert found["all"]["tau"]["repeated"] == pytest.approx(np.mean(taus))
     assert compared["all"]["tau"]["repeated"] is None
-    with pytest.raises(ConfigError, match="--repeats: wanted 1 to 100, got 0"):
-        run_trust(run, replace(WANTED, repeats=0), quiet)
+    with pytest.raises(ConfigError, match="--repeats: expected 1 to 100, got 0"):
+        run_ranking(run, replace(SETTINGS, repeats=0), quiet)
 
 
-def test_the_cost_is_told_before(trained: Run, tmp_path: Path) -> None:
-    lines, seconds = trust_told(copied(trained, tmp_path / "run", "trust"), WANTED)
-    assert "each alone for 0.5 epochs of " in lines[1]
+def test_the_plan_states_the_cost(trained: Run, tmp_path: Path) -> None:
+    lines, seconds = plan_ranking(copied(trained, tmp_path / "run", "study"), SETTINGS)
+    assert "each trained from scratch for 0.5 epochs of " in lines[1]
     assert seconds > 0
-    lines, longer = trust_told(trained, Trust(subnets=6, epochs=500))
+    lines, longer = plan_ranking(trained, RankingSettings(subnets=6, epochs=500))
     assert "0 are trained already" in lines[0]
     assert longer > 20 * seconds
 
@@ -142,29 +142,29 @@ def test_the_cost_is_told_before(trained: Run, tmp_path: Path) -> None:
 def test_rows_of_other_weights_images_or_steps_do_not_count(
     compared: dict[str, Any], trained: Run, tmp_path: Path
 ) -> None:
-    run = copied(trained, tmp_path / "run", "trust")
-    for row in read_jsonl(trained.folder / "trust" / "rows.jsonl"):
+    run = copied(trained, tmp_path / "run", "study")
+    for row in read_jsonl(trained.folder / "study/ranking" / "rows.jsonl"):
         strange = {"weights": "other"} if row["kind"] == "inherited" else {"setting": "other"}
-        append_jsonl(run.folder / "trust" / "rows.jsonl", {**row, **strange, "top1": 0.123})
-    assert lasting(run_trust(run, WANTED, quiet)) == lasting(compared)
+        append_jsonl(run.folder / "study/ranking" / "rows.jsonl", {**row, **strange, "top1": 0.123})
+    assert lasting(run_ranking(run, SETTINGS, quiet)) == lasting(compared)
 
 
 def test_killed_it_ends_as_an_undisturbed_one_and_prints_the_verdict(
     compared: dict[str, Any], trained: Run, tmp_path: Path
 ) -> None:
-    run = copied(trained, tmp_path / "run", "trust")
-    rows, log = run.folder / "trust" / "rows.jsonl", tmp_path / "log"
-    command = ("trust", str(run.folder), "--subnets", "6", "--epochs", "0.5", "--jobs", "2")
+    run = copied(trained, tmp_path / "run", "study")
+    rows, log = run.folder / "study/ranking" / "rows.jsonl", tmp_path / "log"
+    command = ("study", "ranking", str(run.folder), "--subnets", "6", "--epochs", "0.5", "--jobs", "2")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": python_path()}
     with log.open("wb") as stream:
         started = [sys.executable, "-W", "error", "-m", "edgenas", *command]
         process = subprocess.Popen(started, env=environment, stdout=stream, stderr=stream)
-    # Six rows are of inherited accuracies; the eighth belongs to the second standalone subnet. Processes that train
-    # others end by themselves, or this command's rows would be there twice.
+    # Six rows are of inherited accuracies; the eighth belongs to the second standalone subnet. Worker
+    # processes end by themselves, or rows of this command would occur twice.
     assert kill_when(process, lambda: len(read_jsonl(rows)) >= 8), log.read_text()
     done = edgenas(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert lasting(json.loads((run.folder / "trust" / "trust.json").read_text())) == lasting(compared)
+    assert lasting(json.loads((run.folder / "study/ranking" / "ranking.json").read_text())) == lasting(compared)
     assert len(read_jsonl(rows)) == 12
     assert re.search(r"6 subnets, \d of them within ±10% of the same MACs; [2-5] are trained already", done.stderr)
     assert "minutes in all, as timed now" in done.stderr
@@ -175,31 +175,31 @@ def test_killed_it_ends_as_an_undisturbed_one_and_prints_the_verdict(
 def test_a_trainer_that_ranks_as_the_supernet_does_has_tau_1(
     trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scores are made up: inherited by parameters, alone a little more."""
+    """Scores are made up: inherited by parameters, standalone a little more."""
 
     @contextmanager
-    def train(self: Lone, specs: Any, *others: Any) -> Iterator[tuple[Subnet, float]]:
+    def train(self: StandaloneTrainer, specs: Any, *others: Any) -> Iterator[tuple[Subnet, float]]:
         yield Subnet(specs, others[-1]), 1.0
 
     def score(subnet: Subnet, split: object) -> float:
-        alone = 0.03 if subnet.calibration_images == 1 else 0.0
-        return sum(p.numel() for p in subnet.parameters()) / 1e6 + alone
+        standalone = 0.03 if subnet.calibration_images == 1 else 0.0
+        return sum(p.numel() for p in subnet.parameters()) / 1e6 + standalone
 
-    def calibrated(self: Lone, subnet: Subnet) -> Subnet:
+    def calibrated(self: StandaloneTrainer, subnet: Subnet) -> Subnet:
         subnet.calibration_images = 1
         return subnet
 
     for name, stand_in in (("trained", train), ("calibrated", calibrated)):
-        monkeypatch.setattr(Lone, name, stand_in)
+        monkeypatch.setattr(StandaloneTrainer, name, stand_in)
     for name in ("top1", "uncalibrated_top1"):
-        monkeypatch.setattr(trust, name, score)
-    found = run_trust(copied(trained, tmp_path / "run", "trust"), WANTED, quiet)
+        monkeypatch.setattr(ranking, name, score)
+    found = run_ranking(copied(trained, tmp_path / "run", "study"), SETTINGS, quiet)
     assert found["all"]["tau"]["inherited"]["value"] == 1.0
     assert found["all"]["gap"]["value"] == pytest.approx(-0.03)
     assert found["all"]["gap_uncalibrated"]["value"] == pytest.approx(0)
 
 
-def test_a_supernet_that_stopped_early_is_held_against_subnets_of_as_many_steps(
+def test_a_supernet_that_stopped_early_is_compared_with_subnets_of_as_many_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "validate", lambda net, dataset, pool: {"largest": 0.5})
@@ -210,7 +210,7 @@ def test_a_supernet_that_stopped_early_is_held_against_subnets_of_as_many_steps(
     per_epoch = len(dataset.train) // run.config.training.batch_size
     # The first is the best; two more, and training ends.
     assert supernet_epochs(run, dataset) * per_epoch == pytest.approx(3 * a_validation)
-    lines, _ = trust_told(run, Trust(subnets=6))
+    lines, _ = plan_ranking(run, RankingSettings(subnets=6))
     assert f"{3 * a_validation} steps of " in lines[1]
 
 
@@ -221,18 +221,18 @@ def test_a_supernet_that_ended_as_planned_had_its_epochs(trained: Run) -> None:
 def test_averaged_weights_are_not_scored_with_the_statistics_of_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trust, "uncalibrated_top1", None)
+    monkeypatch.setattr(ranking, "uncalibrated_top1", None)
     run = trained_run(tmp_path, "train.average=0.9")
-    found = run_trust(run, Trust(subnets=6, epochs=0.1), quiet)
+    found = run_ranking(run, RankingSettings(subnets=6, epochs=0.1), quiet)
     assert found["average"] == 0.9
     assert found["all"]["gap_uncalibrated"] is None
     assert found["all"]["gap"]["value"] is not None
     assert {one["uncalibrated"] for one in found["subnets"]} == {one["alone_uncalibrated"] for one in found["subnets"]}
-    assert {row["top1_uncalibrated"] for row in read_jsonl(run.folder / "trust/rows.jsonl")} == {None}
+    assert {row["top1_uncalibrated"] for row in read_jsonl(run.folder / "study/ranking/rows.jsonl")} == {None}
 
 
-def test_what_cannot_be_compared_is_refused(trained: Run) -> None:
-    with pytest.raises(ConfigError, match="--subnets: wanted at least 6, got 3"):
-        run_trust(trained, Trust(subnets=3), quiet)
-    with pytest.raises(ConfigError, match="--epochs: wanted a number above 0, got -1"):
-        run_trust(trained, Trust(epochs=-1), quiet)
+def test_invalid_settings_are_refused(trained: Run) -> None:
+    with pytest.raises(ConfigError, match="--subnets: expected at least 6, got 3"):
+        run_ranking(trained, RankingSettings(subnets=3), quiet)
+    with pytest.raises(ConfigError, match="--epochs: expected a number above 0, got -1"):
+        run_ranking(trained, RankingSettings(epochs=-1), quiet)

@@ -1,4 +1,4 @@
-"""`edgenas race`: strategies side by side on a run."""
+"""`edgenas study strategies`: search strategies compared on a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgenas.runs.folder import open_run
 from edgenas.stages.start import start_run
 from edgenas.stages.whole_run import run_stages
 from edgenas.studies import strategies as module
-from edgenas.studies.strategies import Race, run_race
+from edgenas.studies.strategies import StrategySettings, run_strategies
 
 PNG = b"\x89PNG"
 
@@ -27,49 +27,59 @@ def silent(label: str, done: int, total: int) -> None:
     pass
 
 
-def test_the_command_races_on_accuracies_told_from_elsewhere(tmp_path: Path) -> None:
+def test_the_command_compares_strategies_on_accuracies_from_a_file(tmp_path: Path) -> None:
     write_published_run(tmp_path)
-    command = ("race", "published.yaml", "--strategies", "nsga2, random", "--seeds", "2", "--evaluations", "30")
+    command = (
+        "study",
+        "strategies",
+        "published.yaml",
+        "--strategies",
+        "nsga2, random",
+        "--seeds",
+        "2",
+        "--evaluations",
+        "30",
+    )
     done = call(*command, cwd=tmp_path)
     assert done.code == 0, done.stderr
     assert "nsga2" in done.stdout
     assert "at 30" in done.stdout
-    folder = tmp_path / "runs" / "published" / "race"
-    assert (folder / "race.png").read_bytes().startswith(PNG)
+    folder = tmp_path / "runs" / "published" / "study/strategies"
+    assert (folder / "strategies.png").read_bytes().startswith(PNG)
     rows = read_jsonl(folder / "trials.jsonl")
     trials = [("nsga2", 0), ("random", 0), ("nsga2", 1), ("random", 1)]
     assert [(row["strategy"], row["seed"]) for row in rows] == trials
-    # Told again from what stands there; another strategy is added to it.
-    more = call(*command[:3], "nsga2,grid", *command[4:], "--json", cwd=tmp_path)
+    # Saved trials are reused; another strategy is added to them.
+    more = call(*command[:4], "nsga2,grid", *command[5:], "--json", cwd=tmp_path)
     assert more.code == 0, more.stderr
     found = json.loads(more.stdout)
     assert list(found["strategies"]) == ["nsga2", "grid"]
     assert found["objectives"] == ["error", "latency_us@far-away"]
     assert read_jsonl(folder / "trials.jsonl")[:4] == rows
     assert len(read_jsonl(folder / "trials.jsonl")) == 6
-    # What a race looks at is none of the run's search.
+    # The run's own search is not touched.
     assert not (tmp_path / "runs" / "published" / "search").exists()
 
 
-def test_a_race_on_a_supernet_scores_nothing_twice(small_run: SmallRun, tmp_path: Path) -> None:
+def test_strategies_on_a_supernet_score_no_network_twice(small_run: SmallRun, tmp_path: Path) -> None:
     shutil.copytree(small_run.folder, tmp_path / "run")
     run = open_run(tmp_path / "run")
     before = read_jsonl(run.folder / "search" / "evaluations.jsonl")
-    found = run_race(run, Race(("random", "nsga2"), 1, 12), silent)
+    found = run_strategies(run, StrategySettings(("random", "nsga2"), 1, 12), silent)
     after = read_jsonl(run.folder / "search" / "evaluations.jsonl")
     assert after[: len(before)] == before
     assert len({row["arch"] for row in after}) == len(after)
-    took = {row["arch"]: row["seconds"] for row in after}
-    # A trial's seconds are those of all that it asked for, though some of it stood there before.
-    assert found["strategies"]["nsga2"]["seconds"]["median"] > found["evaluations"] * min(took.values())
-    shutil.rmtree(run.folder / "race")
-    again = run_race(run, Race(("random", "nsga2"), 1, 12), silent)
+    seconds = {row["arch"]: row["seconds"] for row in after}
+    # A trial's seconds cover all its evaluations, though some scores were saved before.
+    assert found["strategies"]["nsga2"]["seconds"]["median"] > found["evaluations"] * min(seconds.values())
+    shutil.rmtree(run.folder / "study/strategies")
+    again = run_strategies(run, StrategySettings(("random", "nsga2"), 1, 12), silent)
     assert read_jsonl(run.folder / "search" / "evaluations.jsonl") == after
-    for name, one in found["strategies"].items():
-        assert again["strategies"][name]["at"] == one["at"]
+    for name, strategy in found["strategies"].items():
+        assert again["strategies"][name]["at"] == strategy["at"]
 
 
-def test_a_race_that_was_stopped_goes_on_with_the_next_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_comparison_resumes_with_the_next_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_published_run(tmp_path)
     monkeypatch.chdir(tmp_path)
     run = start_run(load_config(Path("published.yaml")), Path("run"))
@@ -84,11 +94,11 @@ def test_a_race_that_was_stopped_goes_on_with_the_next_trial(tmp_path: Path, mon
 
     monkeypatch.setattr(module, "_trial", stopping)
     with pytest.raises(KeyboardInterrupt):
-        run_race(run, Race(("random",), 4, 20), silent)
-    path = run.folder / "race" / "trials.jsonl"
+        run_strategies(run, StrategySettings(("random",), 4, 20), silent)
+    path = run.folder / "study/strategies" / "trials.jsonl"
     path.write_bytes(path.read_bytes()[:-20])
-    found = run_race(run, Race(("random",), 4, 20), silent)
-    # One trial was torn and one never done: these and the last are run.
+    found = run_strategies(run, StrategySettings(("random",), 4, 20), silent)
+    # One trial's row is torn and one is missing: these and the last are run.
     assert len(calls) == 3 + 3
     assert found["strategies"]["random"]["seeds"] == [0, 1, 2, 3]
 
@@ -97,20 +107,20 @@ def test_a_race_that_was_stopped_goes_on_with_the_next_trial(tmp_path: Path, mon
     ("options", "message"),
     [
         (("--strategies", "nsga3"), "strategy 'nsga3' is unknown; did you mean 'nsga2'"),
-        (("--strategies", "random,random"), "wanted each once, got random"),
-        (("--strategies", ","), "wanted each once, got none"),
-        (("--seeds", "0"), "--seeds: wanted at least 1"),
-        (("--evaluations", "1"), "--evaluations: wanted at least 2"),
-        (("--evaluations", "0"), "--evaluations: wanted at least 2"),
+        (("--strategies", "random,random"), "expected each name once, got random"),
+        (("--strategies", ","), "expected each name once, got none"),
+        (("--seeds", "0"), "--seeds: expected at least 1"),
+        (("--evaluations", "1"), "--evaluations: expected at least 2"),
+        (("--evaluations", "0"), "--evaluations: expected at least 2"),
     ],
 )
-def test_what_cannot_be_raced_is_refused(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
+def test_invalid_settings_are_refused(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
     write_published_run(tmp_path)
-    done = call("race", "published.yaml", *options, cwd=tmp_path)
+    done = call("study", "strategies", "published.yaml", *options, cwd=tmp_path)
     assert done.code == 2
     assert message in done.stderr
 
 
-def test_a_race_is_checked_before_it_begins() -> None:
-    with pytest.raises(ConfigError, match="wanted each once"):
-        Race((), 1, 10).check()
+def test_settings_are_checked_first() -> None:
+    with pytest.raises(ConfigError, match="expected each name once"):
+        StrategySettings((), 1, 10).check()

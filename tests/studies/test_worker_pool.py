@@ -18,7 +18,7 @@ import torch
 from edgenas.errors import ConfigError, EdgenasError
 from edgenas.runs.folder import Progress
 from edgenas.studies import worker_pool as apart
-from edgenas.studies.worker_pool import check_jobs, train_apart
+from edgenas.studies.worker_pool import check_jobs, train_in_pool
 from edgenas.training.interruption import DeferredSignals
 
 LONG_SECONDS = 60.0
@@ -80,12 +80,12 @@ def held(folder: Path, item: int, progress: Progress) -> None:
 
 
 def all_held(folder: Path) -> None:
-    train_apart(partial(held, folder), [1, 2], 2, print)
+    train_in_pool(partial(held, folder), [1, 2], 2, print)
 
 
 def test_all_are_trained_two_at_a_time_with_the_threads_of_the_caller(tmp_path: Path) -> None:
     told = []
-    train_apart(partial(note, tmp_path), [3, 1, 2], 2, lambda label, done, total: told.append((label, done, total)))
+    train_in_pool(partial(note, tmp_path), [3, 1, 2], 2, lambda label, done, total: told.append((label, done, total)))
     assert sorted(told) == [("network 1", 1, 1), ("network 2", 1, 1), ("network 3", 1, 1)]
     found = [(tmp_path / f"{item}").read_text().split() for item in (1, 2, 3)]
     assert len({process for process, _ in found} | {str(os.getpid())}) == 4
@@ -93,28 +93,28 @@ def test_all_are_trained_two_at_a_time_with_the_threads_of_the_caller(tmp_path: 
 
 
 def test_nothing_to_train_is_nothing_to_do() -> None:
-    train_apart(killed, [], 2, lambda label, done, total: None)
+    train_in_pool(killed, [], 2, lambda label, done, total: None)
 
 
 def test_where_one_fails_its_error_is_told_and_the_others_are_asked_to_end(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the images are gone"):
-        train_apart(partial(spoiled, tmp_path), ["goes on", "fails"], 2, lambda label, done, total: None)
+        train_in_pool(partial(spoiled, tmp_path), ["goes on", "fails"], 2, lambda label, done, total: None)
     assert (tmp_path / "ended").exists()
 
 
 def test_a_process_that_was_killed_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(EdgenasError, match=r"exit code -9.*run the same command again"):
-        train_apart(killed, [1], 2, lambda label, done, total: None)
+        train_in_pool(killed, [1], 2, lambda label, done, total: None)
 
 
 def test_a_process_that_was_interrupted_stops_all() -> None:
     with pytest.raises(KeyboardInterrupt):
-        train_apart(interrupted, [1, 2], 1, lambda label, done, total: None)
+        train_in_pool(interrupted, [1, 2], 1, lambda label, done, total: None)
 
 
 def test_an_error_that_cannot_be_sent_is_told_in_words_with_its_way() -> None:
     with pytest.raises(RuntimeError, match="Odd: the loss: is odd") as found:
-        train_apart(odd, [1], 2, lambda label, done, total: None)
+        train_in_pool(odd, [1], 2, lambda label, done, total: None)
     assert any("in odd" in note for note in found.value.__notes__)
 
 

@@ -264,7 +264,9 @@ def test_minutes_without_effect_are_warned_of(
 ) -> None:
     SETTINGS.save(tmp_path)
     warn_if_minutes_differ(tmp_path, minutes)
-    assert [("9 steps (--minutes 2)" in note and "--minutes 5" in note) for note in notes(caplog)] == [True] * warned
+    assert [("9 steps (--train-minutes 2)" in note and "--train-minutes 5" in note) for note in notes(caplog)] == [
+        True
+    ] * warned
 
 
 def test_broken_settings_are_named(tmp_path: Path) -> None:

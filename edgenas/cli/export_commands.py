@@ -1,4 +1,4 @@
-"""Commands that hand a model over: export, and what looks at bundles."""
+"""The command that exports a network as a bundle."""
 
 from __future__ import annotations
 
@@ -13,40 +13,41 @@ from edgenas.cli.options import (
     Batch,
     Budgets,
     EmbedPreprocessing,
+    ExportedArch,
     On,
     Out,
+    Output,
     Pack,
+    Panel,
     Precision,
     Quiet,
     RunFolder,
     Sets,
-    Shown,
     Target,
     Unpack,
     Web,
     WebRuntime,
-    Which,
     print_json,
 )
-from edgenas.cli.runs import exit_by_verdict, reach_of, run_stage, say_packed
+from edgenas.cli.run_commands import build_reach, exit_by_verdict, print_packed, run_stage
 from edgenas.errors import ConfigError, Packed, RunFolderError
 from edgenas.files import read_json, user_path
 
 if TYPE_CHECKING:
-    # Not otherwise: it loads torch, which `--help` can do without.
+    # Importing them loads torch, which `--help` can do without.
     from edgenas.profiling.transport_registry import TransportRegistry
     from edgenas.stages.bundle_network import BundleOptions
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel=Panel.EXPORT)
 def export(
     target: Target,
     budget: Budgets = None,
     sets: Sets = None,
     run: RunFolder = None,
-    arch: Which = None,
+    arch: ExportedArch = None,
     precision: Precision = None,
     batch: Batch = None,
     embed_preprocessing: EmbedPreprocessing = False,
@@ -60,28 +61,27 @@ def export(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Prove the chosen network's ONNX file and bundle it; or another network, or other options."""
+    """Export the chosen network to ONNX, check the file and bundle it; options choose another network or format."""
     if web_runtime and not web:
-        raise ConfigError("--web-runtime lies beside the page that --web FOLDER writes: add --web, or leave it out")
-    shown, reach = Shown(as_json, quiet), reach_of(on, pack, unpack)
-    separate = embed_preprocessing or not all(option is None for option in (arch, precision, batch, out))
-    if not (separate or as_zip or web):
-        run_stage("export", target, budget, sets, run, None, shown, reach)
+        raise ConfigError("--web-runtime needs the page of --web FOLDER: add --web, or leave it out")
+    output, reach = Output(as_json, quiet), build_reach(on, pack, unpack)
+    other_options = embed_preprocessing or not all(option is None for option in (arch, precision, batch, out))
+    if not (other_options or as_zip or web):
+        run_stage("export", target, budget, sets, run, None, output, reach)
         return
     if budget or sets or run or not target.is_dir():
         raise RunFolderError(
-            f"{target}: --arch, --precision, --batch, --embed-preprocessing, --out, --zip and --web go with a run "
-            "folder"
+            f"{target}: --arch, --precision, --batch, --embed-preprocessing, --out, --zip and --web need a run folder"
         )
     from edgenas.runs.folder import open_run
     from edgenas.stages.bundle_network import BundleOptions
     from edgenas.stages.bundling import run_precision
 
     options = None
-    if separate:
+    if other_options:
         used = precision or run_precision(open_run(target, reach))
         options = BundleOptions(used, dynamic_batch=batch == "dynamic", embed_preprocessing=embed_preprocessing)
-    _hand_over(target, arch, options, out, as_zip, (web, web_runtime), shown, reach)
+    _hand_over(target, arch, options, out, as_zip, (web, web_runtime), output, reach)
 
 
 def _hand_over(
@@ -91,17 +91,18 @@ def _hand_over(
     out: Path | None,
     as_zip: bool,
     page: tuple[Path | None, Path | None],
-    shown: Shown,
+    output: Output,
     reach: TransportRegistry,
 ) -> None:
-    from edgenas.display import ProgressDisplay, print_bundle
+    from edgenas.cli.summary_display import print_bundle
+    from edgenas.display import ProgressDisplay
     from edgenas.runs.folder import open_run
     from edgenas.stages.bundle_extras import hand_over
 
     run = open_run(target, reach)
     out, web, runtime = (path and user_path(path) for path in (out, *page))
     try:
-        with ProgressDisplay(quiet=shown.quiet) as progress:
+        with ProgressDisplay(quiet=output.quiet) as progress:
             made = hand_over(
                 run,
                 arch or "chosen",
@@ -113,13 +114,13 @@ def _hand_over(
                 progress=progress,
             )
     except Packed as packed:
-        say_packed(packed, shown.as_json)
+        print_packed(packed, output.as_json)
         return
     manifest = read_json(made.folder / "manifest.json")
-    places = {"zip": made.zip, "web": made.web}
-    if shown.as_json:
-        said = {name: str(place) for name, place in places.items() if place}
-        print_json({"bundle": str(made.folder), **said, **manifest})
+    extras = {"zip": made.zip, "web": made.web}
+    if output.as_json:
+        paths = {name: str(path) for name, path in extras.items() if path}
+        print_json({"bundle": str(made.folder), **paths, **manifest})
     else:
         print_bundle(manifest, str(made.folder))
         if made.zip:

@@ -1,37 +1,37 @@
-"""Commands on runs: whole ones, single stages, and how far one is."""
+"""Commands for whole runs, and how all commands open a run and print its results."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from edgenas.cli.options import (
     AsJson,
     Budgets,
-    Minutes,
     On,
+    Output,
     Pack,
+    Panel,
     Plan,
     Quiet,
     RunFolder,
     Sets,
-    Shown,
     Target,
+    TrainMinutes,
     Unpack,
     print_json,
 )
-from edgenas.config.reading import load_config
-from edgenas.config.run_config import RunConfig
 from edgenas.errors import ConfigError, Packed, RunFolderError
 from edgenas.exits import NOT_WITHIN
 from edgenas.files import prove_file, read_json, user_path
 
 if TYPE_CHECKING:
-    # Not otherwise: it loads torch, which `--help` can do without.
+    # Importing them takes longer than `--help` should.
+    from edgenas.config.run_config import RunConfig
     from edgenas.profiling.transport_registry import TransportRegistry
     from edgenas.profiling.verdict import Verdict
     from edgenas.runs.folder import Run
@@ -42,27 +42,27 @@ DEMO = Path(__file__).parent.parent / "demo.yaml"
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel=Panel.RUN)
 def demo(
     budget: Budgets = None,
     sets: Sets = None,
     run: RunFolder = None,
-    minutes: Minutes = None,
+    minutes: TrainMinutes = None,
     plan: Plan = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """The whole path on handwritten digits, with this machine as the device: a few minutes on two cores."""
-    _whole_run(DEMO, budget, sets, run, minutes, plan, Shown(as_json, quiet), reach_of(None, None, None))
+    """Do a whole run on handwritten digits, with this machine as the device: a few minutes on two cores."""
+    _whole_run(DEMO, budget, sets, run, minutes, plan, Output(as_json, quiet), build_reach(None, None, None))
 
 
-@app.command("run")
+@app.command("run", rich_help_panel=Panel.RUN)
 def run_command(
     target: Target,
     budget: Budgets = None,
     sets: Sets = None,
     run: RunFolder = None,
-    minutes: Minutes = None,
+    minutes: TrainMinutes = None,
     on: On = None,
     pack: Pack = None,
     unpack: Unpack = None,
@@ -70,8 +70,8 @@ def run_command(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """A whole run: profile, train, search, verify, finetune, export, report. Goes on where it stopped."""
-    _whole_run(target, budget, sets, run, minutes, plan, Shown(as_json, quiet), reach_of(on, pack, unpack))
+    """Do a whole run: profile, train, search, verify, finetune, export, report. Resumes where it stopped."""
+    _whole_run(target, budget, sets, run, minutes, plan, Output(as_json, quiet), build_reach(on, pack, unpack))
 
 
 def _whole_run(
@@ -81,34 +81,34 @@ def _whole_run(
     folder: Path | None,
     minutes: float | None,
     plan: bool,
-    shown: Shown,
+    output: Output,
     reach: TransportRegistry,
 ) -> None:
-    begun = _begun(path, budget, sets, folder, reach)
-    config = begun.config if begun else read_config(path, budget, sets)
-    check_minutes(config, minutes)
-    folder = begun.folder if begun else folder or RUNS / config.name
+    opened = opened_run(path, budget, sets, folder, reach)
+    config = opened.config if opened else read_config(path, budget, sets)
+    check_train_minutes(config, minutes)
+    folder = opened.folder if opened else folder or RUNS / config.name
     if plan:
-        _show_plan(config, folder, minutes, shown.as_json, reach)
+        _show_plan(config, folder, minutes, output.as_json, reach)
         return
     from edgenas.runs.folder import ORDER
 
-    run = begun or start(config, folder, reach, shown)
+    run = opened or start(config, folder, reach, output)
     run.needs("search")
-    do_stages(run, ORDER, minutes, shown)
+    run_and_print(run, ORDER, minutes, output)
 
 
-def start(config: RunConfig, folder: Path, reach: TransportRegistry, shown: Shown) -> Run:
+def start(config: RunConfig, folder: Path, reach: TransportRegistry, output: Output) -> Run:
     """Open a run folder for a config."""
     from edgenas.display import ProgressDisplay
     from edgenas.stages.start import start_run
 
-    with ProgressDisplay(quiet=shown.quiet) as progress:
+    with ProgressDisplay(quiet=output.quiet) as progress:
         return start_run(config, folder, progress, reach)
 
 
-def reach_of(on: list[str] | None, pack: Path | None, unpack: Path | None) -> TransportRegistry:
-    """Return the transports, with what --on, --pack and --unpack state."""
+def build_reach(on: list[str] | None, pack: Path | None, unpack: Path | None) -> TransportRegistry:
+    """Return the transports with the options --on, --pack and --unpack."""
     from edgenas.profiling.transport_registry import mounted_transports
 
     if pack:
@@ -117,21 +117,23 @@ def reach_of(on: list[str] | None, pack: Path | None, unpack: Path | None) -> Tr
 
 
 def read_config(path: Path, budget: list[str] | None, sets: list[str] | None) -> RunConfig:
-    """A config file with what options say instead."""
+    """Read a config file, overridden by options."""
+    from edgenas.config.reading import load_config
+
     overrides = list(sets or [])
     if budget:
         overrides.append(f"budgets={json.dumps(budget)}")
     return load_config(path, overrides)
 
 
-def check_minutes(config: RunConfig, minutes: float | None) -> None:
-    """Refuse `--minutes` of training where nothing is trained.
+def check_train_minutes(config: RunConfig, minutes: float | None) -> None:
+    """Refuse `--train-minutes` in a run that trains no supernet.
 
     Raises:
-        ConfigError: accuracies are known from elsewhere.
+        ConfigError: the run reads accuracies from a file.
     """
     if minutes is not None and config.accuracy is not None:
-        raise ConfigError("--minutes is for training, and a run with `accuracy` trains no supernet: leave it out")
+        raise ConfigError("--train-minutes: a run with `accuracy` trains no supernet: leave it out")
 
 
 def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: bool, reach: TransportRegistry) -> None:
@@ -145,8 +147,8 @@ def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: 
     left = [stage for stage in stages if not stage.done]
     seconds, disk = sum(stage.seconds for stage in left), sum(stage.disk_bytes for stage in left)
     if as_json:
-        planned = {"stages": [stage.to_json() for stage in stages], "budgets": budgets}
-        print_json(planned | {"seconds": seconds, "disk_bytes": disk})
+        plan = {"stages": [stage.to_json() for stage in stages], "budgets": budgets}
+        print_json(plan | {"seconds": seconds, "disk_bytes": disk})
         return
     rows = [[s.stage, s.what, "done" if s.done else f"{s.seconds:.0f}", f"{s.disk_bytes / 1e6:.1f}"] for s in stages]
     print_table(["stage", "what", "about s", "MB"], rows, right=["about s", "MB"])
@@ -155,41 +157,41 @@ def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: 
     print(f"left to do: about {seconds / 60:.1f} minutes and {disk / 1e6:.0f} MB in {folder}")
 
 
-def do_stages(run: Run, stages: tuple[str, ...], minutes: float | None, shown: Shown) -> None:
-    """Go through stages, and say what came of them."""
+def run_and_print(run: Run, stages: tuple[str, ...], minutes: float | None, output: Output) -> None:
+    """Run stages and print their results."""
     from edgenas.display import ProgressDisplay
     from edgenas.stages.whole_run import run_stages
 
     try:
-        with ProgressDisplay(quiet=shown.quiet) as progress:
+        with ProgressDisplay(quiet=output.quiet) as progress:
             run_stages(run, progress, stages, minutes=minutes)
     except Packed as packed:
-        say_packed(packed, shown.as_json)
+        print_packed(packed, output.as_json)
         return
-    tell(run, stages, shown)
+    print_results(run, stages, output)
     if "export" in stages and run.done("export"):
         exit_by_verdict(run, run.result("export")["chosen"]["verdict"])
 
 
 def exit_by_verdict(run: Run, verdict: Verdict | None) -> None:
-    """End with an exit code of its own where a file was not shown to be within a latency budget that was asked for."""
+    """Exit with its own code if the run has budgets and a file was not shown to be within a latency budget."""
     if run.config.budgets and verdict in ("not significant", "over"):
         raise typer.Exit(NOT_WITHIN)
 
 
-def tell(run: Run, stages: tuple[str, ...], shown: Shown) -> None:
-    """Say what came of stages."""
+def print_results(run: Run, stages: tuple[str, ...], output: Output) -> None:
+    """Print the results of stages."""
+    from edgenas.cli.summary_display import print_summary
     from edgenas.deploy.bundle.shipped_wording import latency_sentences
-    from edgenas.display import print_summary
 
     if "report" in stages:
         summary = read_json(run.folder / "summary.json")
-        if not shown.as_json:
+        if not output.as_json:
             print_summary(summary, str(run.folder))
             return
     else:
         summary = {stage: run.result(stage) for stage in stages}
-    if shown.as_json:
+    if output.as_json:
         print_json(summary)
     else:
         print(f"done: {', '.join(stages)} in {run.folder}")
@@ -203,8 +205,8 @@ def tell(run: Run, stages: tuple[str, ...], shown: Shown) -> None:
             print(note)
 
 
-def say_packed(packed: Packed, as_json: bool) -> None:
-    """Say that a kit was packed."""
+def print_packed(packed: Packed, as_json: bool) -> None:
+    """Print that a kit was packed."""
     if as_json:
         print_json({"packed": str(packed)})
     else:
@@ -218,84 +220,53 @@ def run_stage(
     sets: list[str] | None,
     folder: Path | None,
     minutes: float | None,
-    shown: Shown,
+    output: Output,
     reach: TransportRegistry,
 ) -> None:
-    """Do one stage of a run, begun before or from a config.
+    """Run one stage of an existing run, or of a new one from a config.
 
     Raises:
-        RunFolderError: a run folder was given together with what only a config takes.
+        RunFolderError: a run folder was given with options that need a config.
     """
-    run = _begun(target, budget, sets, folder, reach)
+    run = opened_run(target, budget, sets, folder, reach)
     config = run.config if run else read_config(target, budget, sets)
-    check_minutes(config, minutes)
+    check_train_minutes(config, minutes)
     if run is None:
-        run = start(config, folder or RUNS / config.name, reach, shown)
-    do_stage(stage, run, minutes, shown)
+        run = start(config, folder or RUNS / config.name, reach, output)
+    run_one_stage(stage, run, minutes, output)
 
 
-def _begun(
+def opened_run(
     target: Path, budget: list[str] | None, sets: list[str] | None, folder: Path | None, reach: TransportRegistry
 ) -> Run | None:
-    """The run that a folder holds; None where the target is a config.
+    """Return the run of a run folder; None if the target is a config.
 
     Raises:
-        RunFolderError: it is a run folder, given together with what only a config takes.
+        RunFolderError: a run folder was given with options that need a config.
     """
     if not target.is_dir():
         return None
     from edgenas.runs.folder import open_run
 
-    check_settled(target, budget, sets, folder)
+    refuse_config_options(target, budget, sets, folder)
     return open_run(target, reach)
 
 
-def do_stage(stage: str, run: Run, minutes: float | None, shown: Shown) -> None:
-    """One stage; of profiling it is said before what it takes."""
-    if stage == "profile" and not (shown.as_json or shown.quiet or run.done(stage)):
+def run_one_stage(stage: str, run: Run, minutes: float | None, output: Output) -> None:
+    """Run one stage; before profiling, print what it measures and how long it takes."""
+    if stage == "profile" and not (output.as_json or output.quiet or run.done(stage)):
         from edgenas.stages.profile_plan import profile_told
 
         print(*profile_told(run), sep="\n", file=sys.stderr)
-    do_stages(run, (stage,), minutes, shown)
+    run_and_print(run, (stage,), minutes, output)
 
 
-def check_settled(target: Path, budget: list[str] | None, sets: list[str] | None, folder: Path | None) -> None:
-    """Refuse options of a config beside a run folder.
+def refuse_config_options(target: Path, budget: list[str] | None, sets: list[str] | None, folder: Path | None) -> None:
+    """Refuse options that change a config if the target is a run folder.
 
     Raises:
-        RunFolderError: there is any.
+        RunFolderError: such an option was given.
     """
     if budget or sets or folder:
-        settling = "--set, --budget, --initial, profile's --minutes and --run"
-        raise RunFolderError(f"{target} is a run folder, whose config is settled: {settling} go with a config file")
-
-
-@app.command()
-def status(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Which stages of a run are finished."""
-    from edgenas.deploy.bundle.shipped_wording import accuracy_sentence, latency_sentences
-    from edgenas.display import print_table
-    from edgenas.display import tell as print_folded
-    from edgenas.runs.folder import ORDER, STAGES, open_run
-
-    run = open_run(folder)
-    stages = {stage: run.done(stage) for stage in ORDER if run.lacks(stage) is None}
-    shipped: dict[str, Any] | None = run.result("export")["chosen"] if run.done("export") else None
-    if as_json:
-        print_json({"name": run.config.name, "space": run.space.name, "stages": stages, "chosen": shipped})
-        return
-    print_table(["stage", "state"], [[stage, "done" if done else "to do"] for stage, done in stages.items()])
-    if shipped is not None:
-        print()
-        for line in (
-            f"shipped {shipped['arch']}",
-            *latency_sentences(shipped["latency"]),
-            accuracy_sentence(shipped["test_top1"], shipped["val_top1"]),
-        ):
-            print_folded(line)
-    for why in filter(None, map(run.lacks, STAGES)):
-        print(f"\n{why}")
+        options = "--set, --budget, --initial, --device-minutes and --run"
+        raise RunFolderError(f"{target} is a run folder with a fixed config: {options} need a config file")

@@ -1,4 +1,4 @@
-"""Commands of single stages, but for the export."""
+"""Commands of single stages, except `export`."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from edgenas.cli.options import (
     Evaluations,
     FinetuneEpochs,
     Initial,
-    Minutes,
     On,
     Onto,
+    Output,
     Pack,
+    Panel,
     Quiet,
+    RunArgument,
     RunFolder,
     Sets,
-    Shown,
     Target,
+    TrainMinutes,
     Unpack,
 )
-from edgenas.cli.runs import (
+from edgenas.cli.run_commands import (
     RUNS,
-    check_settled,
-    do_stage,
-    do_stages,
-    reach_of,
+    build_reach,
+    print_results,
     read_config,
+    refuse_config_options,
+    run_and_print,
+    run_one_stage,
     run_stage,
     start,
-    tell,
 )
-from edgenas.config.reading import build_config, build_section
-from edgenas.config.sections import FinetuneConfig
 from edgenas.errors import ConfigError
 from edgenas.files import user_path
 
 if TYPE_CHECKING:
-    # Not otherwise: it loads torch, which `--help` can do without.
+    # Importing it loads torch, which `--help` can do without.
     from edgenas.profiling.transport_registry import TransportRegistry
 
 app = typer.Typer()
@@ -56,27 +56,24 @@ STAGE_HELP = {
     "profile": "Measure the devices and fit their latency predictors.",
     "train": "Train the supernet.",
     "search": "Search the space within the budgets.",
-    "verify": "Measure the front on the devices; drop what misses a budget; choose.",
-    "finetune": "Train the chosen network on its own, or other images, before it is exported.",
-    "report": "Write summary.json and the report from saved files.",
+    "verify": "Measure the front on the devices, drop networks over budget, and choose one.",
+    "finetune": "Fine-tune the chosen network, on the run's images or on others, before it is exported.",
+    "report": "Write summary.json and the report from the files of a finished run.",
 }
 
 
-def _stage_command(stage: str) -> Callable[..., None]:
-    def command(
-        target: Target,
-        budget: Budgets = None,
-        sets: Sets = None,
-        run: RunFolder = None,
-        on: On = None,
-        pack: Pack = None,
-        unpack: Unpack = None,
-        as_json: AsJson = False,
-        quiet: Quiet = False,
-    ) -> None:
-        run_stage(stage, target, budget, sets, run, None, Shown(as_json, quiet), reach_of(on, pack, unpack))
-
-    return command
+def _verify_command(
+    target: Target,
+    budget: Budgets = None,
+    sets: Sets = None,
+    run: RunFolder = None,
+    on: On = None,
+    pack: Pack = None,
+    unpack: Unpack = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    run_stage("verify", target, budget, sets, run, None, Output(as_json, quiet), build_reach(on, pack, unpack))
 
 
 def _profile_command(
@@ -94,17 +91,19 @@ def _profile_command(
 ) -> None:
     if minutes is not None:
         sets = [*(sets or []), f"profile.minutes={minutes!r}"]
-    reach, shown = reach_of(on, pack, unpack), Shown(as_json, quiet)
+    reach, output = build_reach(on, pack, unpack), Output(as_json, quiet)
     if classes is None:
-        run_stage("profile", target, budget, sets, run, None, shown, reach)
+        run_stage("profile", target, budget, sets, run, None, output, reach)
         return
     if budget:
         raise ConfigError(
             "--budget goes with a config file: `edgenas profile SPACE --classes N` measures, searches nothing"
         )
+    from edgenas.config.reading import build_config
+
     value = {"name": target.stem, "space": str(target), "num_classes": classes}
     config = build_config(value, f"edgenas profile {target}", sets or [])
-    do_stage("profile", start(config, run or RUNS / config.name, reach, shown), None, shown)
+    run_one_stage("profile", start(config, run or RUNS / config.name, reach, output), None, output)
 
 
 def _train_command(
@@ -112,16 +111,16 @@ def _train_command(
     budget: Budgets = None,
     sets: Sets = None,
     run: RunFolder = None,
-    minutes: Minutes = None,
+    minutes: TrainMinutes = None,
     on: On = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    reach, shown = reach_of(on, None, None), Shown(as_json, quiet)
+    reach, output = build_reach(on, None, None), Output(as_json, quiet)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        _train_together(target, budget, sets, run, minutes, shown, reach)
+        _train_together(target, budget, sets, run, minutes, output, reach)
     else:
-        run_stage("train", target, budget, sets, run, minutes, shown, reach)
+        run_stage("train", target, budget, sets, run, minutes, output, reach)
 
 
 def _train_together(
@@ -130,39 +129,34 @@ def _train_together(
     sets: list[str] | None,
     folder: Path | None,
     minutes: float | None,
-    shown: Shown,
+    output: Output,
     reach: TransportRegistry,
 ) -> None:
-    """One of the processes that `torchrun` started; the first one tells."""
+    """Train in one of the processes that `torchrun` started; the first one prints the results."""
     from edgenas.display import ProgressDisplay
     from edgenas.runs.folder import open_run
     from edgenas.stages.whole_run import train_together
 
     if minutes is not None:
-        raise ConfigError("--minutes goes with one process: set train.epochs instead")
+        raise ConfigError("--train-minutes works with one process only: set train.epochs instead")
     if target.is_dir():
-        check_settled(target, budget, sets, folder)
+        refuse_config_options(target, budget, sets, folder)
         config = open_run(target).config
         begin = reopen = partial(open_run, target, reach)
     else:
         config = read_config(target, budget, sets)
         folder = folder or RUNS / config.name
-        begin, reopen = partial(start, config, folder, reach, shown), partial(open_run, folder, reach)
-    with ProgressDisplay(quiet=shown.quiet) as progress:
+        begin, reopen = partial(start, config, folder, reach, output), partial(open_run, folder, reach)
+    with ProgressDisplay(quiet=output.quiet) as progress:
         run = train_together(begin, reopen, config.train.device if config.train else "auto", progress)
     if int(os.environ.get("RANK", "0")) == 0:
-        tell(run, ("train",), shown)
+        print_results(run, ("train",), output)
 
 
-def _report_command(
-    target: Target,
-    budget: Budgets = None,
-    sets: Sets = None,
-    run: RunFolder = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    run_stage("report", target, budget, sets, run, None, Shown(as_json, quiet), reach_of(None, None, None))
+def _report_command(folder: RunArgument, as_json: AsJson = False, quiet: Quiet = False) -> None:
+    from edgenas.runs.folder import open_run
+
+    run_and_print(open_run(folder), ("report",), None, Output(as_json, quiet))
 
 
 def _finetune_command(
@@ -175,27 +169,29 @@ def _finetune_command(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    reach, shown = reach_of(None, None, None), Shown(as_json, quiet)
-    own: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
+    reach, output = build_reach(None, None, None), Output(as_json, quiet)
+    settings: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
     if onto is not None:
-        own |= {
+        settings |= {
             "data": {"name": "imagefolder", "path": str(user_path(onto).absolute())},
             "start": "inherited",
             "teacher": "none",
         }
-    if target.is_dir() and own:
-        check_settled(target, budget, sets, run)
+    if target.is_dir() and settings:
+        refuse_config_options(target, budget, sets, run)
+        from edgenas.config.reading import build_section
+        from edgenas.config.sections import FinetuneConfig
         from edgenas.runs.folder import open_run
         from edgenas.stages.start import retuned
 
-        begun = open_run(target)
-        settings = build_section(
-            FinetuneConfig, begun.config.finetune.model_dump(mode="json") | own, "edgenas finetune"
+        opened = open_run(target)
+        finetune = build_section(
+            FinetuneConfig, opened.config.finetune.model_dump(mode="json") | settings, "edgenas finetune"
         )
-        do_stages(retuned(begun, settings), ("finetune",), None, shown)
+        run_and_print(retuned(opened, finetune), ("finetune",), None, output)
         return
-    given = [f"finetune.{key}={json.dumps(value)}" for key, value in own.items()]
-    run_stage("finetune", target, budget, [*(sets or []), *given], run, None, shown, reach)
+    overrides = [f"finetune.{key}={json.dumps(value)}" for key, value in settings.items()]
+    run_stage("finetune", target, budget, [*(sets or []), *overrides], run, None, output, reach)
 
 
 def _search_command(
@@ -209,25 +205,26 @@ def _search_command(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    reach, shown = reach_of(on, None, None), Shown(as_json, quiet)
+    reach, output = build_reach(on, None, None), Output(as_json, quiet)
     if target.is_dir() and initial is None and evaluations is not None:
-        check_settled(target, budget, sets, run)
+        refuse_config_options(target, budget, sets, run)
         from edgenas.runs.folder import open_run
         from edgenas.stages.start import lengthen
 
-        do_stages(lengthen(open_run(target, reach), evaluations), ("search",), None, shown)
+        run_and_print(lengthen(open_run(target, reach), evaluations), ("search",), None, output)
         return
     given = {"evaluations": evaluations, "initial": initial and str(initial)}
-    own = [f"search.{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-    run_stage("search", target, budget, [*(sets or []), *own], run, None, shown, reach)
+    overrides = [f"search.{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    run_stage("search", target, budget, [*(sets or []), *overrides], run, None, output, reach)
 
 
-OWN_OPTIONS: dict[str, Callable[..., None]] = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "profile": _profile_command,
     "train": _train_command,
     "search": _search_command,
+    "verify": _verify_command,
     "finetune": _finetune_command,
     "report": _report_command,
 }
 for _name, _help in STAGE_HELP.items():
-    app.command(_name, help=_help)(OWN_OPTIONS.get(_name) or _stage_command(_name))
+    app.command(_name, help=_help, rich_help_panel=Panel.RUN)(COMMANDS[_name])

@@ -1,4 +1,4 @@
-"""Commands that read what others published: supernets, and what is known of their accuracy."""
+"""Commands that import published supernets and accuracy predictors."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from edgenas.cli.options import AsJson, Budgets, Quiet, RunFolder, Sets, print_json
-from edgenas.cli.runs import RUNS
+from edgenas.cli.run_commands import RUNS
 from edgenas.errors import UserError
 from edgenas.files import prove_writable, user_path
 
-app = typer.Typer(help="Read what others published.", no_args_is_help=True)
+app = typer.Typer(help="Import published supernets and accuracy predictors.", no_args_is_help=True)
 
 
 @app.command("ofa")
@@ -23,8 +23,8 @@ def import_ofa_command(
         Path,
         typer.Option(
             "--calibration-images",
-            help="Class folders of images that it was not trained on, like ImageNet's val/: divided into images "
-            "that settle batch norm, that choose, and that judge.",
+            help="Class folders of images that it was not trained on, like ImageNet's val/. They are split into "
+            "images for batch-norm recalibration, validation and test.",
         ),
     ],
     space: Annotated[str, typer.Option(help="ofa-mbv3-w1.0 or ofa-mbv3-w1.2.")] = "ofa-mbv3-w1.0",
@@ -34,7 +34,7 @@ def import_ofa_command(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """A run folder from a public once-for-all checkpoint: go on with profile, search, verify and export."""
+    """Make a run folder from a public once-for-all checkpoint; continue with profile, search, verify and export."""
     from edgenas.display import ProgressDisplay
     from edgenas.stages.import_ofa import import_ofa, ofa_config
 
@@ -42,24 +42,24 @@ def import_ofa_command(
     config = ofa_config(user_path(checkpoint), space, user_path(images), overrides)
     folder = run or RUNS / config.name
     with ProgressDisplay(quiet=quiet) as progress:
-        begun = import_ofa(config, folder, progress)
-    params = begun.result("train")["params"]
+        imported = import_ofa(config, folder, progress)
+    params = imported.result("train")["params"]
     if as_json:
-        print_json({"run": str(folder), "space": begun.space.structure_id, "params": params})
+        print_json({"run": str(folder), "space": imported.space.structure_id, "params": params})
     elif not quiet:
-        print(f"imported {params:,} parameters of {begun.space.name} into {folder}")
-        print("go on with: edgenas profile, search, verify, export and report, each on that folder")
+        print(f"imported {params:,} parameters of {imported.space.name} into {folder}")
+        print("continue with edgenas profile, search, verify, export and report, each on that folder")
 
 
 @app.command("ofa-accuracy")
 def import_ofa_accuracy(
     file: Annotated[Path, typer.Argument(metavar="FILE.pth", help="Once-for-all's published accuracy predictor.")],
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("ofa-accuracy.safetensors"),
-    space: Annotated[str, typer.Option(help="The space of its archs: a preset or a space YAML.")] = "ofa-mbv3-w1.2",
+    space: Annotated[str, typer.Option(help="Space of its architectures: a preset or a space YAML.")] = "ofa-mbv3-w1.2",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Once-for-all's own accuracy predictor, for `accuracy: {predictor: FILE}` in a config."""
+    """Import Once-for-all's accuracy predictor, for `accuracy: {predictor: FILE}` in a config."""
     from edgenas.accuracy.ofa_predictor import OFAAccuracy, PredictorFacts
     from edgenas.space.loading import load_space
 

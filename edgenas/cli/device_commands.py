@@ -10,12 +10,12 @@ import typer
 from edgenas.cli.options import AsJson, Quiet, print_json
 from edgenas.errors import UserError
 
-app = typer.Typer(help="Devices: what they are and how they are run.", no_args_is_help=True)
+app = typer.Typer(help="List, show and describe devices.", no_args_is_help=True)
 
 
 @app.command("list")
 def devices_list(as_json: AsJson = False, quiet: Quiet = False) -> None:
-    """Devices that ship with edgenas."""
+    """List the devices that ship with edgenas."""
     from edgenas.display import print_table
     from edgenas.latency.device import device_names, load_device
 
@@ -24,7 +24,7 @@ def devices_list(as_json: AsJson = False, quiet: Quiet = False) -> None:
         print_json({"devices": [device.model_dump(mode="json") for device in devices]})
         return
     print_table(["name", "cpu", "description"], [[d.name, d.cpu, d.description] for d in devices])
-    print("\n`here` stands for this machine in any config.")
+    print("\nIn a config, `here` stands for this machine.")
 
 
 @app.command("show")
@@ -33,7 +33,7 @@ def devices_show(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """One device, as its YAML."""
+    """Show a device as YAML."""
     from edgenas.latency.device import dump_device
     from edgenas.runs.run_devices import resolve_device
 
@@ -48,23 +48,24 @@ def devices_show(
 def devices_probe(
     output: Annotated[Path, typer.Argument(help="The YAML file to write.")] = Path("this-machine.yaml"),
     name: Annotated[Optional[str], typer.Option(help="The device's name. Default: the file's.")] = None,  # noqa: UP045
-    threads: Annotated[int, typer.Option(min=1, help="Threads its models are run with.")] = 1,
-    precision: Annotated[Literal["fp32", "int8"], typer.Option(help="What its models are run in.")] = "fp32",
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
+    precision: Annotated[Literal["fp32", "int8"], typer.Option(help="Precision of the models.")] = "fp32",
     on: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
             metavar="PLACE",
-            help="Of another machine: ssh://user@host[:port][?python=/path/to/python3]; or browser: of the one here.",
+            help="Address of another machine: ssh://user@host[:port][?python=/path/to/python3]; or browser: the one on "
+            "this machine.",
         ),
     ] = None,
     probed: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(metavar="JSON", help="Of a machine out of reach: what `python3 bench.py --probe` said there."),
+        typer.Option(metavar="JSON", help="Output of `python3 bench.py --probe` on a machine out of reach."),
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a device file for this machine, or another."""
+    """Write a device file that describes this machine, or another one."""
     from edgenas.files import prove_writable, write_text
     from edgenas.latency.device import dump_device
     from edgenas.profiling.device_probe import probe_device

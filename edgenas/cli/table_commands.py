@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 TABLE = "A shipped table (DEVICE/SETTING), or the path of a table's folder."
 Name = Annotated[str, typer.Argument(help=TABLE)]
 NewFolder = Annotated[Path, typer.Option(help="The new table's folder.")]
-app = typer.Typer(help="Latency tables that ship with edgenas, or lie in a folder.", no_args_is_help=True)
+app = typer.Typer(help="List, show, check, merge and import latency tables.", no_args_is_help=True)
 
 
 @app.command("list")
 def tables_list(as_json: AsJson = False, quiet: Quiet = False) -> None:
-    """Latency tables that ship with edgenas."""
+    """List the latency tables that ship with edgenas."""
     from edgenas.display import print_table
     from edgenas.latency.table import find_table, table_names
 
@@ -46,7 +46,7 @@ def tables_show(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """One table: its circumstances and rows."""
+    """Show a table: its identity, circumstances and rows."""
     from dataclasses import asdict
     from math import isnan
 
@@ -86,16 +86,16 @@ def tables_check(
     name: Name,
     space: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="A preset or space YAML: which of its blocks are missing?"),
+        typer.Option(help="A space, a preset or YAML: list its blocks that the table lacks."),
     ] = None,
     classes: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Classes of that space's networks. Default: as the table has them."),
+        typer.Option(min=1, help="Number of classes of that space's networks. Default: the table's."),
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """What speaks against a table: wide intervals, drift, load, rows that do not fit the others. Exits with 0."""
+    """Warn about wide intervals, drift, load, and rows that do not fit the others. The exit code is always 0."""
     from edgenas.cli.table_display import print_check
     from edgenas.latency.table import find_table
     from edgenas.latency.table_check import check_table
@@ -103,13 +103,11 @@ def tables_check(
     from edgenas.space.loading import load_space
 
     if classes is not None and space is None:
-        raise UserError(
-            "--classes is the number of classes of the networks of --space: name that, too, or leave it out"
-        )
+        raise UserError("--classes is the number of classes of the networks of --space: add --space, or leave it out")
     table = find_table(name)
-    of = load_space(space) if space else None
-    wanted = distinct_blocks(of, classes or _classes(name, table, of)) if of else ()
-    warnings = check_table(table, of, wanted)
+    checked = load_space(space) if space else None
+    blocks = distinct_blocks(checked, classes or _classes(name, table, checked)) if checked else ()
+    warnings = check_table(table, checked, blocks)
     if as_json:
         print_json({"table": name, "rows": len(table.rows), "warnings": [warning.to_json() for warning in warnings]})
     else:
@@ -117,31 +115,31 @@ def tables_check(
 
 
 def _classes(name: str, table: LatencyTable, space: SearchSpace) -> int:
-    """The number of classes of a space's networks in a table, or else of all its heads."""
+    """Return the number of classes of a space's networks in a table, or else of all its heads."""
     from edgenas.errors import SpaceError, TableError
     from edgenas.space.blocks import parse_block
     from edgenas.space.blocks.head import HeadSpec
 
-    found = {row.num_classes for row in table.rows if row.space == space.structure_id}
-    for key in () if found else table.blocks():
+    numbers = {row.num_classes for row in table.rows if row.space == space.structure_id}
+    for key in () if numbers else table.blocks():
         with contextlib.suppress(SpaceError):
             block = parse_block(key)
             if isinstance(block, HeadSpec):
-                found.add(block.out_channels)
-    if len(found) != 1:
-        came = f"heads of {', '.join(map(str, sorted(found)))} classes" if found else "no heads"
-        raise TableError(f"{name} has {came}: say how many --classes the networks of --space have")
-    return found.pop()
+                numbers.add(block.out_channels)
+    if len(numbers) != 1:
+        heads = f"heads of {', '.join(map(str, sorted(numbers)))} classes" if numbers else "no heads"
+        raise TableError(f"{name} has {heads}: give the number of --classes of the networks of --space")
+    return numbers.pop()
 
 
 @app.command("diff")
 def tables_diff(
     first: Annotated[str, typer.Argument(metavar="A", help=TABLE)],
-    second: Annotated[str, typer.Argument(metavar="B", help="Another, or another session of the same.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another table, or another session of the same one.")],
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Two tables: identity fields that differ, rows only one has, ratios and rank correlation of common rows."""
+    """Compare two tables: identity fields, rows that only one has, ratios and rank correlation of common rows."""
     from edgenas.cli.table_display import print_diff
     from edgenas.latency.table import find_table
     from edgenas.latency.table_diff import diff_tables
@@ -160,7 +158,7 @@ def tables_merge(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """One table of several of the same identity. Of a row that several have, the one of the last table stands."""
+    """Merge tables of the same identity. If several have a row, the merged table has that of the last one."""
     from edgenas.cli.table_display import print_written
     from edgenas.files import user_path
     from edgenas.latency.table import check_new, find_table
@@ -174,9 +172,9 @@ def tables_merge(
     if as_json:
         print_json({"table": str(out), "rows": len(merged.rows), "replaced": replaced})
     else:
-        kept = f"{replaced} rows stood in several tables: those of the table named last were kept"
-        older = "the dates say that a newer table is named before an older one: is that meant?"
-        notes = [kept, *[older] * out_of_order(tables)]
+        notes = [f"{replaced} rows are in several tables: the merged one has those of the table given last"]
+        if out_of_order(tables):
+            notes.append("by their dates, a newer table is given before an older one: check the order")
         print_written(merged, str(out), notes if replaced else [])
 
 
@@ -191,36 +189,40 @@ def tables_import(
     ],
     out: NewFolder,
     space: Annotated[str, typer.Option(help="The networks' space: a preset or a space YAML.")],
-    classes: Annotated[int, typer.Option(min=1, help="The networks' number of classes.")],
+    classes: Annotated[int, typer.Option(min=1, help="Number of classes of the networks.")],
     device: Annotated[str, typer.Option(help="The device's name.")],
     latency_column: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Default: the one of latency_us, latency_ms, latency_s that is there."),
+        typer.Option(help="Default: latency_us, latency_ms or latency_s."),
     ] = None,
     unit: Annotated[
         Optional[Literal["us", "ms", "s"]],  # noqa: UP045
-        typer.Option(help="Of the latencies. Default: what the column's name ends with."),
+        typer.Option(help="Unit of the latencies. Default: the ending of the column's name."),
     ] = None,
-    statistic: Annotated[Literal["p50", "mean", "unknown"], typer.Option(help="What the latencies are.")] = "unknown",
+    statistic: Annotated[
+        Literal["p50", "mean", "unknown"], typer.Option(help="Statistic of the latencies.")
+    ] = "unknown",
     runtime: Annotated[str, typer.Option(help="onnxruntime, tflite, …")] = "unknown",
     runtime_version: Annotated[str, typer.Option()] = "unknown",
     provider: Annotated[str, typer.Option(help="Execution provider or delegate: cpu, …")] = "unknown",
     precision: Annotated[str, typer.Option(help="fp32, int8, …")] = "unknown",
     threads: Annotated[Optional[int], typer.Option(min=1)] = None,  # noqa: UP045
-    optimisation_level: Annotated[str, typer.Option(help="Of the graph: all, extended, basic, disable.")] = "unknown",
+    optimisation_level: Annotated[
+        str, typer.Option(help="Graph optimisation level: all, extended, basic, disable.")
+    ] = "unknown",
     spinning: Annotated[
         Optional[bool],  # noqa: UP045
-        typer.Option("--spinning/--no-spinning", help="Whether idle threads span."),
+        typer.Option("--spinning/--no-spinning", help="Whether idle threads spin."),
     ] = None,
-    exporter_version: Annotated[str, typer.Option(help="What wrote the models.")] = "unknown",
-    quantiser_recipe: Annotated[str, typer.Option(help="none, or how they were quantised.")] = "unknown",
+    exporter_version: Annotated[str, typer.Option(help="Version of the exporter that wrote the models.")] = "unknown",
+    quantiser_recipe: Annotated[str, typer.Option(help="none, or the recipe of their quantisation.")] = "unknown",
     graph_variant: Annotated[
-        str, typer.Option(help="Graph variant of the files: direct, pooled, blocked.")
+        str, typer.Option(help="Graph variant of the models: direct, pooled, blocked.")
     ] = "unknown",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """A table of whole networks that were measured elsewhere. What is not stated is written as unknown."""
+    """Import a table of whole networks that others measured. Fields that you do not give are written as unknown."""
     from edgenas.cli.table_display import print_written
     from edgenas.errors import TableError
     from edgenas.files import file_name, user_path
@@ -260,5 +262,5 @@ def tables_import(
     if as_json:
         print_json({"table": str(out), "rows": len(table.rows), "repeated_networks": repeated})
     else:
-        note = f"{repeated} networks stood on several lines: their medians were taken"
-        print_written(table, str(out), [note] * (repeated > 0))
+        note = f"{repeated} networks are on several lines: the table has their medians"
+        print_written(table, str(out), [note] if repeated else [])

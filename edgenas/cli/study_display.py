@@ -1,0 +1,76 @@
+"""What the commands of `edgenas study` print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgenas.display import print_line, print_table
+from edgenas.report import study_findings
+from edgenas.report.evidence_values import Trust, Worth
+from edgenas.report.search_findings import offspring
+
+
+def print_ranking(result: Mapping[str, Any], folder: Path) -> None:
+    """Print taus and gaps, every subnet, and the verdict."""
+    values = Trust.model_validate(result)
+    print_table(study_findings.RANKING_COLUMNS, study_findings.ranking_rows(values))
+    print()
+    print_table(
+        study_findings.SUBNET_COLUMNS, study_findings.subnet_rows(values), right=study_findings.SUBNET_COLUMNS[3:]
+    )
+    print()
+    print(*(f"{line}." for line in (study_findings.ranking(values), *study_findings.ranking_details(values))), sep="\n")
+    _print_files(folder, "json", "csv")
+
+
+def print_baselines(result: Mapping[str, Any], folder: Path) -> None:
+    """Print the chosen network and the baselines, total time by budgets, and the verdict."""
+    values = Worth.model_validate(result)
+    print_table(
+        study_findings.BASELINE_COLUMNS,
+        study_findings.baseline_rows(values),
+        right=study_findings.BASELINE_COLUMNS[2:3],
+    )
+    if by_budgets := study_findings.time_rows(values):
+        print()
+        print_table(study_findings.TIME_COLUMNS, by_budgets, right=study_findings.TIME_COLUMNS)
+    print()
+    print(
+        *(f"{line}." for line in (study_findings.baselines(values), *study_findings.baseline_details(values))), sep="\n"
+    )
+    _print_files(folder, "json", "csv")
+
+
+def print_strategies(result: Mapping[str, Any], folder: Path) -> None:
+    """Print a line for each strategy: its share of the hypervolume by number of evaluations, and its seconds."""
+    strategies = result["strategies"]
+    marks = list(next(iter(strategies.values()))["at"])
+    columns = ["strategy", "seeds", *(f"at {mark}" for mark in marks), "seconds"]
+    rows = [
+        [
+            name,
+            str(len(strategy["seeds"])),
+            *(_spread(strategy["at"][mark], 3) for mark in marks),
+            _spread(strategy["seconds"], 1),
+        ]
+        for name, strategy in strategies.items()
+    ]
+    print("share of the hypervolume of all trials together: median (least to greatest)\n")
+    print_table(columns, rows, right=columns[1:])
+    for strategy in strategies.values():
+        if origins := offspring(strategy["origins"]):
+            print()
+            print_line(f"{origins}.")
+    _print_files(folder, "json")
+
+
+def _spread(spread: Mapping[str, float], digits: int) -> str:
+    median, least, greatest = (f"{spread[name]:.{digits}f}" for name in ("median", "least", "greatest"))
+    return f"{median} ({least} to {greatest})"
+
+
+def _print_files(folder: Path, *endings: str) -> None:
+    print(f"\nfigure   {folder}/{folder.name}.png")
+    print(f"all      {folder}/{', '.join(f'{folder.name}.{ending}' for ending in endings)}")
