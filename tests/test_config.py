@@ -225,7 +225,7 @@ def test_overrides_win_over_the_file(least: Path) -> None:
     [
         ("search.evaluations", "wanted key=value"),
         ("=3", "wanted key=value"),
-        ("name.x=3", "'name' holds no keys"),
+        ("name.x=3", "'name' has no keys"),
         ("search.evaluations=[1", "not valid YAML"),
         ("search.evaluation=3", "did you mean 'search.evaluations'"),
         ("sarch.evaluations=3", "unknown key 'sarch'; did you mean 'search"),
