@@ -149,7 +149,7 @@ def test_no_more_threads_than_there_are_cores_for(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     check_jobs(1)
     check_jobs(2)
-    with pytest.raises(ConfigError, match="--jobs: wanted at least 1, got 0"):
+    with pytest.raises(ConfigError, match="--jobs: expected at least 1, got 0"):
         check_jobs(0)
     with pytest.raises(ConfigError, match="--jobs 3: with 4 threads each they want 12 cores, and there are 8"):
         check_jobs(3)
