@@ -120,7 +120,7 @@ def test_an_error_that_cannot_be_sent_is_told_in_words_with_its_way() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_whole_group_waits_for_every_checkpoint(tmp_path: Path, number: int) -> None:
-    code = f"from test_apart import all_held; from pathlib import Path; all_held(Path({str(tmp_path)!r}))"
+    code = f"from test_worker_pool import all_held; from pathlib import Path; all_held(Path({str(tmp_path)!r}))"
     script = tmp_path / "script.py"
     lines = ["import signal", "if __name__ == '__main__':", "    signal.signal(15, signal.default_int_handler)"]
     script.write_text("\n".join([*lines, f"    {code}"]))
@@ -151,5 +151,5 @@ def test_no_more_threads_than_there_are_cores_for(monkeypatch: pytest.MonkeyPatc
     check_jobs(2)
     with pytest.raises(ConfigError, match="--jobs: expected at least 1, got 0"):
         check_jobs(0)
-    with pytest.raises(ConfigError, match="--jobs 3: with 4 threads each they want 12 cores, and there are 8"):
+    with pytest.raises(ConfigError, match="--jobs 3: with 4 threads each they need 12 cores, got 8"):
         check_jobs(3)
