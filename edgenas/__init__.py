@@ -2,22 +2,26 @@
 
 The map, top to bottom; imports go down only:
 
-    cli          thin commands; exits: how they end
-    display      progress and tables on a terminal
-    testing      a synthetic device and checks of search strategies, for tests
-    pipeline     the stages of a whole run; what needs two rooms at once meets here
-    report       a page and plots, from saved files
-    evidence     how well scores rank, whether a search was worth it
-    search       choosing archs: NSGA-II over integer genes
-    profiling    measuring devices: what to time, transports, the timer, rows
-    deploy       ONNX, int8, proof of parity, a look into the file, the bundle
-    training     training the supernet; materialise, the one way to a subnet that may be scored; fine-tuning for int8
-    supernet     one network holding all subnets
+    cli          commands, one file a group; exits: how they end; display: progress and tables on a terminal
+    testing      FakeTransport and the checks of search strategies, for tests
+    studies      questions about finished runs: ranking, baselines, strategies
+    gate         checks a bundle before it is deployed
+    stages       the stages of a run: profile, train, search, verify, finetune, export, report
+    report       an HTML page, Markdown and figures, from saved files
+    runs         the run folder: lock, costs, data, devices
+    accuracy     the supernet's accuracies, published ones and imported predictors
+    search       search strategies over integer genes, objectives, the front
+    profiling    measuring devices: what to time, sessions, rows; transports
+    deploy       ONNX export and parity, int8, the bundle, inspection
+    training     the supernet's training, materialise (recalibrated subnets for scoring), fine-tuning; data
+    supernet     one network with the weights of all subnets
     latency      devices, tables, the predictor
+    statistics   rank correlation, significance, comparisons
     config       frozen, validated configs
+    records      one frozen type for every file of a run folder
     objective    quantities that a search minimises; budget: limits on them
     quantities   the table of everything that can be an objective or a budget
-    space        archs, spaces, BlockSpecs, costs
+    space        architectures, spaces, block kinds, costs
     files        atomic writes, schema versions; plain_yaml: YAML read strictly
     environment  variables and import paths of this process and its children
     errors       the exception tree
@@ -33,7 +37,7 @@ from edgenas.environment import disable_telemetry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    # `typing` itself is imported later: nothing is, before the user's folder is off the path (see __main__).
+    # Not even `typing` is imported before the working folder is off the path (see __main__).
     from typing import Any
 
     from edgenas.budget import Budget, parse_budget
@@ -75,7 +79,7 @@ _HOMES = {
     "parse_budget": "edgenas.budget",
 }
 
-# Here, since whatever imports ONNX Runtime in this package comes by: its variable is read at the import.
+# Before any import of ONNX Runtime, which reads its variable at import.
 disable_telemetry()
 
 __all__ = [

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, Literal, get_origin
@@ -12,6 +15,7 @@ from typing import Any, Literal, get_origin
 import pytest
 import typer
 import yaml
+from killing import python_path
 from small_run import SMALL_CONFIG, SMALL_SPACE, edgenas
 from typer.testing import CliRunner
 
@@ -110,6 +114,31 @@ def test_the_page_of_commands_is_what_help_says() -> None:
     assert set(re.findall(r"^## edgenas (.+)$", page, re.MULTILINE)) == set(COMMANDS)
 
 
+def begun_run(folder: Path) -> Path:
+    """Return the folder of a run without any finished stage."""
+    folder.mkdir()
+    (folder / "config.yaml").write_text(SMALL_CONFIG.replace("tiny-16.yaml", "digits-24"))
+    (folder / "space.yaml").write_text(SMALL_SPACE)
+    return folder
+
+
+def test_help_and_status_load_no_slow_library(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from typer.testing import CliRunner
+from edgenas.cli.commands import app
+for words in (["--help"], ["status", {str(begun_run(tmp_path / "run"))!r}]):
+    shown = CliRunner().invoke(app, words)
+    assert shown.exit_code == 0, shown.output
+print(*{{name.partition(".")[0] for name in sys.modules}})
+"""
+    environment = {**os.environ, "PYTHONPATH": python_path()}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {"edgenas", "typer"} <= (loaded := set(done.stdout.split()))
+    assert not loaded & {"torch", "pymoo", "onnxruntime", "sklearn", "pandas", "onnx", "scipy", "matplotlib"}
+
+
 def test_help_has_no_colour_and_fits_where_there_is_no_terminal(tmp_path: Path) -> None:
     done = edgenas("export", "--help", cwd=tmp_path, environment={"COLUMNS": "80"})
     assert done.returncode == 0, done.stderr
@@ -199,10 +228,7 @@ def test_lists_name_what_ships() -> None:
 def test_mistakes_get_one_message_and_exit_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
     config = SMALL_CONFIG.replace("tiny-16.yaml", "digits-24")
     (tmp_path / "config.yaml").write_text(config)
-    begun = tmp_path / "begun"
-    begun.mkdir()
-    (begun / "config.yaml").write_text(config)
-    (begun / "space.yaml").write_text(SMALL_SPACE)
+    begun_run(tmp_path / "begun")
     (tmp_path / "other.yaml").write_text("{schema_version: 1, name: other, cpu: Abacus, os: Linux}")
     done = edgenas(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr

@@ -279,14 +279,14 @@ def test_bounds_and_reasons_of_a_hand_worked_model(found: Inspection) -> None:
     assert worked.attained(dense) == 0.2
 
 
-def test_the_costliest_are_the_longest_with_their_reasons(found: Inspection) -> None:
+def test_the_slowest_operators_are_listed_with_reasons(found: Inspection) -> None:
     times = sorted((one.time_us for one in found.operators), reverse=True)
-    told = found.to_json()["costliest"]
-    assert [one["time_us"] for one in told] == times[:5]
-    assert all("of the time" in one["why"] and "-bound" in one["why"] for one in told)
+    slowest = found.to_json()["costliest"]
+    assert [operator["time_us"] for operator in slowest] == times[:5]
+    assert all("of the time" in operator["why"] and "-bound" in operator["why"] for operator in slowest)
 
 
-@pytest.mark.skipif(not STATUS.exists(), reason="only Linux tells the memory of a process there")
+@pytest.mark.skipif(not STATUS.exists(), reason="only Linux reports the memory of a process there")
 def test_measured_memory_grows_by_a_models_weights(tmp_path: Path) -> None:
     side = 2048
     weight = onnx.numpy_helper.from_array(np.ones((side, side), np.float32), "w")
@@ -299,7 +299,7 @@ def test_measured_memory_grows_by_a_models_weights(tmp_path: Path) -> None:
     assert 4 * side**2 <= grown.load_bytes <= grown.peak_bytes
 
 
-def test_the_command_tells_blocks_costliest_operators_and_memory(fp32: Path, tmp_path: Path) -> None:
+def test_the_command_prints_blocks_slowest_operators_and_memory(fp32: Path, tmp_path: Path) -> None:
     drawn = tmp_path / "blocks.png"
     shown = CliRunner().invoke(app, ["inspect", str(fp32), "--runs", "10", "--plot", str(drawn)])
     assert shown.exit_code == 0, shown.output

@@ -115,7 +115,7 @@ def test_more_evaluations_are_asked_for_on_the_command_line(
     assert "search.evaluations is 26 already, wanted 24: it stays" in caplog.text
     refused = edgenas("search", str(run.folder), "--initial", str(run.folder), cwd=tmp_path)
     assert refused.returncode == 2
-    assert "whose config is settled" in refused.stderr
+    assert "with a fixed config" in refused.stderr
 
 
 def test_a_run_folder_goes_on_where_its_config_would(small_run: SmallRun, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_run_folder_goes_on_where_its_config_would(small_run: SmallRun, tmp_pa
     assert open_run(run.folder).done("report")
     refused = edgenas("run", str(run.folder), "--set", "seed=3", cwd=tmp_path)
     assert refused.returncode == 2
-    assert "whose config is settled" in refused.stderr
+    assert "with a fixed config" in refused.stderr
 
 
 def test_a_config_may_differ_in_the_number_of_evaluations_alone(small_run: SmallRun, tmp_path: Path) -> None:
