@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from edgenas.blas import one_blas_thread
 from edgenas.search import optimise
 from edgenas.search import surrogate as surrogate_module
-from edgenas.search.surrogate import Surrogate
+from edgenas.search.gaussian_process import Surrogate
 
 N_CHOICES = np.full(30, 3)
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from edgenas.accuracy.accuracy_table import AccuracyTable
 from edgenas.blas import one_blas_thread
 from edgenas.errors import DataError, shortened
-from edgenas.search.surrogate import HALF_WIDTH, Quality, Surrogate
+from edgenas.search.gaussian_process import HALF_WIDTH, Quality, Surrogate
 from edgenas.space.arch import Arch
 from edgenas.space.space import Genes, SearchSpace
 

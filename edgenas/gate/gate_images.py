@@ -13,7 +13,7 @@ import torch
 from joblib import cpu_count
 
 from edgenas.deploy.bundle.manifest_values import ManifestError, stated
-from edgenas.deploy.onnx.parity import onnx_classes
+from edgenas.deploy.onnx.scoring import onnx_classes
 from edgenas.errors import DataError, one_of
 from edgenas.profiling.timer_rows import printable
 from edgenas.runs.folder import Progress

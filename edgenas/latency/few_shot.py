@@ -16,7 +16,7 @@ EXACT = 1e-9
 
 
 @one_blas_thread()
-def telling_networks(base: LatencyPredictor, count: int, seed: int) -> list[Arch]:
+def informative_networks(base: LatencyPredictor, count: int, seed: int) -> list[Arch]:
     """Networks that differ most in what `network_features` sees of them: maximin, one by one.
 
     Ten of them leave a predictor closer to the other device than ten that merely cover all sizes.

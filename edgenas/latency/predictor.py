@@ -313,15 +313,6 @@ def _read_blocks(value: Mapping[str, Any]) -> tuple[BlockCosts | PaperCosts, tup
     return BlockCosts(TypeAdapter(dict[str, FinitePositive]).validate_python(value["measured_us"]), regressions), ()
 
 
-def outdated(path: Path) -> bool:
-    """Whether an earlier edgenas saved this predictor, which can be fitted again from its table."""
-    try:
-        layout = read_json(path, AGAIN).get("layout", LAYOUT - 1)
-    except UserError:
-        return False
-    return isinstance(layout, int) and layout < LAYOUT
-
-
 def _credible(latency_us: Floats) -> Floats:
     if not np.isfinite(latency_us).all():
         raise TableError(f"the latency predictor gives latencies that are no finite numbers: {AGAIN}")

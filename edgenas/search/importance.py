@@ -14,7 +14,7 @@ SAMPLES = 1000
 
 
 @dataclass(frozen=True)
-class Effect:
+class GroupEffect:
     """What a group of genes does to a quantity."""
 
     change: float
@@ -24,7 +24,7 @@ class Effect:
     index: 0 where it does nothing; the shares of all groups sum to 1, or to more where groups interact)."""
 
 
-def effects(
+def group_effects(
     function: Callable[[Genes], Floats],
     n_choices: npt.ArrayLike,
     groups: Mapping[str, Sequence[int]],
@@ -32,7 +32,7 @@ def effects(
     repair: Repair | None = None,
     seed: int,
     samples: int = SAMPLES,
-) -> dict[str, Effect]:
+) -> dict[str, GroupEffect]:
     """What each group of genes does to a quantity, with all other genes drawn uniformly.
 
     Shares are estimated as by Jansen, "Analysis of variance designs for model output", Computer Physics
@@ -57,7 +57,7 @@ def effects(
     known = values([], drawn)
     variance = float(known.var())
     return {
-        name: Effect(
+        name: GroupEffect(
             change=float((values(columns, choices - 1) - values(columns, np.zeros_like(choices))).mean()),
             share=float(((values(columns, again) - known) ** 2).mean() / 2 / variance) if variance > 0 else 0.0,
         )

@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from edgenas.blas import one_blas_thread
 from edgenas.errors import ConfigError, UserError
-from edgenas.search.evaluation import Failure, check_exact, evaluate_batch, unnamed
+from edgenas.search.batch_evaluation import Failure, check_exact, evaluate_batch, unnamed
+from edgenas.search.gaussian_process import Round
 from edgenas.search.proposals import Proposer, canonical, check_genes
-from edgenas.search.result import Record, SearchResult
+from edgenas.search.result import EvaluationLog, SearchResult
 from edgenas.search.strategies.by_name import strategy_class
 from edgenas.search.strategies.protocol import Genes, GenesFunction, Repair, Strategy
-from edgenas.search.surrogate import Round
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def optimise(
     proposer = Proposer(
         choices, asked, np.random.default_rng(loop_seed), repair=repair, constraints=constraints, initial=first
     )
-    record = Record(size)
+    record = EvaluationLog(size)
     while record.done < evaluations:
         with one_blas_thread():
             genes, violations = proposer.batch(asked.batch_size(size))

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenas.errors import EdgenasError, UserError
-from edgenas.search.evaluation import Batch, Failure
+from edgenas.search.batch_evaluation import Batch, Failure
 from edgenas.search.front import hypervolume, non_dominated, reference_of
+from edgenas.search.gaussian_process import Round
 from edgenas.search.strategies.protocol import Floats, Genes
-from edgenas.search.surrogate import Round
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ BARREN = 3
 """Populations in a row without one evaluation that succeeds, at most."""
 
 
-class Record:
+class EvaluationLog:
     """Evaluations as they come in, and the front they form so far."""
 
     def __init__(self, population: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from edgenas.deploy.int8.quantize import Choice
+from edgenas.deploy.int8.quantize import RecipeChoice
 from edgenas.deploy.onnx.batch_invariance import check_batches
 from edgenas.deploy.onnx.embedded_preprocessing import embed_preprocessing
 from edgenas.deploy.onnx.exporter import export_onnx
@@ -29,7 +29,7 @@ class Int8Export:
     """A file that passed its gate, and how its recipe was chosen."""
 
     path: Path
-    choice: Choice
+    choice: RecipeChoice
     parity: Int8Parity
     tuning: FineTuning | None
 
@@ -93,7 +93,9 @@ def proven_int8(network: Network, plain: Path, progress: Progress) -> Int8Export
     return Int8Export(path, choice, parity, tuning)
 
 
-def _choose(network: Network, plain: Path, fp32_top1: float, progress: Progress) -> tuple[Choice, FineTuning | None]:
+def _choose(
+    network: Network, plain: Path, fp32_top1: float, progress: Progress
+) -> tuple[RecipeChoice, FineTuning | None]:
     """The int8 file that `verify` measured; else the most accurate, of the network or, where due, fine-tuned."""
     run, dataset, devices = network.run, network.dataset, list(measured_devices(network.run).values())
     measured = _measured_int8(network)
@@ -112,7 +114,7 @@ def _choose(network: Network, plain: Path, fp32_top1: float, progress: Progress)
     return (other if tuning.kept else choice), tuning
 
 
-def _measured_int8(network: Network) -> Choice | None:
+def _measured_int8(network: Network) -> RecipeChoice | None:
     """The int8 file without preprocessing that `verify` measured, where the options ask for it."""
     if network.verified is None or network.options.dynamic_batch or not network.verified[0].get("int8"):
         return None

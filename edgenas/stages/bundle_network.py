@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from edgenas.deploy.onnx.parity import onnx_classes
+from edgenas.deploy.onnx.scoring import onnx_classes
 from edgenas.errors import RunFolderError
 from edgenas.runs.folder import Run
 from edgenas.runs.run_data import scoring_split

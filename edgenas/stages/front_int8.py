@@ -12,8 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe, parse_recipe
-from edgenas.deploy.int8.quantize import Choice
-from edgenas.deploy.onnx.parity import onnx_top1
+from edgenas.deploy.int8.quantize import RecipeChoice
+from edgenas.deploy.onnx.scoring import onnx_top1
 from edgenas.errors import RunFolderError, explained
 from edgenas.files import SCHEMA_VERSION, append_jsonl, read_jsonl, write_bytes
 from edgenas.runs.folder import Run
@@ -59,9 +59,9 @@ class Int8File:
             f"({self.fp32_top1:.2%} to {self.val_top1:.2%}, export.max_drop allows {100 * max_drop:.2f})"
         )
 
-    def choice(self, folder: Path) -> Choice:
+    def choice(self, folder: Path) -> RecipeChoice:
         """As quantising gave it, in a run folder."""
-        return Choice(self.recipe, folder / self.path, self.top1)
+        return RecipeChoice(self.recipe, folder / self.path, self.top1)
 
     def to_json(self) -> dict[str, Any]:
         """As it stands beside the network in the result of `verify`."""

@@ -14,8 +14,8 @@ from edgenas.accuracy.source import open_source
 from edgenas.files import write_json
 from edgenas.runs.folder import Run
 from edgenas.runs.results import read_evaluations
-from edgenas.search.importance import Move, effects, single_moves
-from edgenas.search.surrogate import Surrogate
+from edgenas.search.gaussian_process import Surrogate
+from edgenas.search.importance import Move, group_effects, single_moves
 from edgenas.space.arch import Arch
 from edgenas.space.space import Genes, SearchSpace
 from edgenas.stages.computed_costs import COMPUTED
@@ -80,7 +80,7 @@ def _genes(run: Run, accuracy: _Accuracy, limits: Limits) -> list[dict[str, Any]
     groups = gene_groups(space)
 
     def of(function: Callable[[Genes], Floats]) -> dict[str, dict[str, float]]:
-        found = effects(function, space.n_choices, groups, repair=space.canonical, seed=run.config.seed)
+        found = group_effects(function, space.n_choices, groups, repair=space.canonical, seed=run.config.seed)
         return {name: asdict(effect) for name, effect in found.items()}
 
     top1 = of(accuracy.model.expect)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from edgenas.deploy.int8.quantiser_recipe import Method, QuantiserRecipe
-from edgenas.deploy.int8.quantize import Choice, choose_recipe, quantise_each
+from edgenas.deploy.int8.quantize import RecipeChoice, choose_recipe, quantise_each
 from edgenas.deploy.onnx.embedded_preprocessing import device_inputs
-from edgenas.deploy.onnx.parity import Int8Parity, check_int8_parity, onnx_top1
+from edgenas.deploy.onnx.parity import Int8Parity, check_int8_parity
+from edgenas.deploy.onnx.scoring import onnx_top1
 from edgenas.latency.device import Device
 from edgenas.profiling.measurement import Measurement
 from edgenas.runs.folder import Run
@@ -42,7 +43,7 @@ def quantised(
     *,
     devices: Iterable[Device],
     folder: Path,
-) -> Choice:
+) -> RecipeChoice:
     """The most accurate int8 form of a proven fp32 file, on validation images.
 
     Methods of calibration are compared, which latency does not depend on.

@@ -9,7 +9,7 @@ from edgenas.deploy.onnx.exporter import EXPORTER_VERSION
 from edgenas.errors import TableError
 from edgenas.files import write_json
 from edgenas.latency.device import Device
-from edgenas.latency.predictor import LatencyPredictor, outdated, table_classes
+from edgenas.latency.predictor import LatencyPredictor, table_classes
 from edgenas.latency.predictor_score import PredictorScore, score_predictor
 from edgenas.latency.table import BLOCK, LatencyTable, find_table
 from edgenas.profiling.session import profile
@@ -191,11 +191,7 @@ def _predictor(run: Run, device: str) -> LatencyPredictor:
 
 def profiled_predictor(run: Run, device: str) -> LatencyPredictor:
     """Return the predictor that was fitted on a device's table alone, whatever was measured since."""
-    path = run.folder / "latency" / device / "predictor.json"
-    if outdated(path):
-        table = run_table(run, device)
-        LatencyPredictor(run.space).fit(table, _base(run, table_classes(run.space, table))).save(path)
-    return LatencyPredictor.load(path, run.space)
+    return LatencyPredictor.load(run.folder / "latency" / device / "predictor.json", run.space)
 
 
 def predicted_latency(predictor: LatencyPredictor, arch: Arch, coverage: float) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgenas.latency.device import Device
-from edgenas.latency.few_shot import telling_networks
+from edgenas.latency.few_shot import informative_networks
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.profiling.device_time import allow, guessed_seconds
 from edgenas.profiling.measurement import PROCESSES
@@ -67,7 +67,7 @@ def device_plan(
 def _telling(plan: Plan, base: LatencyPredictor | None, seed: int) -> Plan:
     if base is None:
         return plan
-    return replace(plan, networks=tuple(telling_networks(base, len(plan.networks), seed)))
+    return replace(plan, networks=tuple(informative_networks(base, len(plan.networks), seed)))
 
 
 def _plan(run: Run, num_classes: int, blocks: int | None, networks: int) -> Plan:

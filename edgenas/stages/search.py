@@ -14,10 +14,10 @@ from edgenas.files import write_jsonl
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.run_data import run_classes, run_dataset
 from edgenas.search import loop
+from edgenas.search.gaussian_process import Round
 from edgenas.search.objective_functions import ObjectiveFunction, as_constraints, as_evaluate
 from edgenas.search.result import SearchResult
 from edgenas.search.strategies.by_name import default_population
-from edgenas.search.surrogate import Round
 from edgenas.stages import feasibility_notes
 from edgenas.stages.limits import Limits, run_limits
 from edgenas.stages.refit import refits

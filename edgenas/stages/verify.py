@@ -30,7 +30,7 @@ from edgenas.runs.measuring_sessions import withdraw
 from edgenas.runs.run_data import run_classes, run_dataset, scoring_split
 from edgenas.runs.run_devices import device_table, measured_devices, run_devices
 from edgenas.search.front import non_dominated
-from edgenas.search.surrogate import COVERAGE
+from edgenas.search.gaussian_process import COVERAGE
 from edgenas.space.arch import Arch
 from edgenas.stages.candidate import Candidate, Files
 from edgenas.stages.choice import choice_words, choose

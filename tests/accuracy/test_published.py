@@ -8,7 +8,7 @@ import pytest
 from edgenas.accuracy.accuracy_table import AccuracyTable, accuracy_table_names, load_accuracy_table
 from edgenas.accuracy.published import TableSurrogate
 from edgenas.errors import DataError
-from edgenas.search.surrogate import quality_of
+from edgenas.search.gaussian_process import quality_of
 from edgenas.space.loading import load_space
 
 SPACE = load_space({"preset": "ofa-mbv3-w1.0", "resolution": [224]})

@@ -41,7 +41,7 @@ from machine import machine, versions
 from PIL import Image
 
 from edgenas.deploy.bundle.web_page import write_web
-from edgenas.deploy.onnx.parity import onnx_classes
+from edgenas.deploy.onnx.scoring import onnx_classes
 from edgenas.files import read_json
 from edgenas.runs.folder import Run, open_run
 from edgenas.runs.results import read_evaluations

@@ -37,7 +37,7 @@ from scipy.stats import kendalltau
 
 from edgenas.deploy.onnx.exporter import EXPORTER_VERSION
 from edgenas.latency.device import dump_device, probe
-from edgenas.latency.few_shot import telling_networks
+from edgenas.latency.few_shot import informative_networks
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import LatencyTable
 from edgenas.profiling.measurement import Measurement, network_row
@@ -213,7 +213,7 @@ def few_shot(base: str, setting: str, folder: Path) -> dict[str, Any]:
     rich, run = (open_run(folder / name / "run") for name in (base, setting))
     archs, measured = _unseen(run, folder / setting)
     begun = LatencyPredictor(rich.space).fit(run_table(rich, base))
-    few = telling_networks(begun, FEW, seed=1)
+    few = informative_networks(begun, FEW, seed=1)
     own = time_networks(run, few, folder / setting / "few.jsonl")
     table = run_table(run, setting)
     classes = _classes(run)

@@ -30,8 +30,8 @@ from search_report import goal, print_report
 from edgenas.files import append_jsonl, read_jsonl
 from edgenas.search import optimise
 from edgenas.search.front import hypervolume, non_dominated, reference_of
+from edgenas.search.gaussian_process import Surrogate, quality_of
 from edgenas.search.strategies.protocol import Floats
-from edgenas.search.surrogate import Surrogate, quality_of
 from edgenas.space.loading import load_space
 from edgenas.space.ofa_settings import arch_from_ofa
 

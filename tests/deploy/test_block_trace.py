@@ -11,7 +11,7 @@ import torch
 
 from edgenas.deploy.onnx import block_trace
 from edgenas.deploy.onnx.block_graphs import Port, stitch
-from edgenas.deploy.onnx.block_trace import block_graphs, deployed, random_block, sizeless, structure, traced_directly
+from edgenas.deploy.onnx.block_trace import block_graphs, folded_copy, random_block, sizeless, structure, trace_directly
 from edgenas.deploy.onnx.exporter import export_for_timing, export_onnx
 from edgenas.errors import EdgenasError
 from edgenas.space.loading import load_space, preset_names
@@ -29,12 +29,12 @@ def digits_traces():
     """Traces of every block that the module's tests use, made once."""
     space = load_space("digits-24")
     specs = space.unroll(space.largest, 10)
-    block_graphs([deployed(random_block(spec)) for spec in specs], specs)
+    block_graphs([folded_copy(random_block(spec)) for spec in specs], specs)
 
 
 def other_weights(spec):
-    """A block, deployed, with weights that no trace was made with."""
-    block = deployed(random_block(spec))
+    """A block, folded_copy, with weights that no trace was made with."""
+    block = folded_copy(random_block(spec))
     # Other ones in each block: of equal tensors torch keeps one, under one block's name.
     generator = torch.Generator().manual_seed(zlib.crc32(spec.key.encode()) + 1)
     for tensor in block.state_dict().values():
@@ -89,7 +89,7 @@ def test_filled_graphs_are_node_by_node_those_of_a_direct_export():
     specs = kinds_of_blocks()
     assert len(specs) > 20
     blocks = [other_weights(spec) for spec in specs]
-    filled, direct = block_graphs(blocks, specs), traced_directly(blocks, specs)
+    filled, direct = block_graphs(blocks, specs), trace_directly(blocks, specs)
     for number, (spec, own, theirs) in enumerate(zip(specs, filled, direct, strict=True)):
         assert as_text(own) == as_text(theirs, f"blocks.{number}."), spec.key
 
@@ -150,7 +150,7 @@ def test_a_file_does_not_depend_on_what_was_traced_before(tmp_path):
 @pytest.mark.parametrize("change", ["transposed", "missing", "merged"])
 def test_a_torch_that_writes_weights_otherwise_is_refused(change, monkeypatch):
     def changed(blocks, specs):
-        graph = traced_directly(blocks, specs)[0]
+        graph = trace_directly(blocks, specs)[0]
         constants = dict(graph.constants)
         name = "blocks.0.conv.conv.weight"
         values = onnx.numpy_helper.to_array(constants.pop(name))
@@ -160,8 +160,8 @@ def test_a_torch_that_writes_weights_otherwise_is_refused(change, monkeypatch):
             constants["val_0"] = onnx.numpy_helper.from_array(values, "val_0")
         return [dataclasses.replace(graph, constants=constants)]
 
-    monkeypatch.setattr(block_trace, "traced_directly", changed)
+    monkeypatch.setattr(block_trace, "trace_directly", changed)
     spec = load_space("digits-24").unroll(load_space("digits-24").smallest, 10)[0]
     with pytest.raises(EdgenasError, match="another version of torch"):
-        block_graphs([deployed(random_block(spec))], [spec])
+        block_graphs([folded_copy(random_block(spec))], [spec])
     assert block_trace._TRACES == {}

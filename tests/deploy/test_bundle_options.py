@@ -13,7 +13,8 @@ from edgenas.deploy.int8.quantize import quantise
 from edgenas.deploy.onnx.batch_invariance import check_batches
 from edgenas.deploy.onnx.embedded_preprocessing import device_inputs, embed_preprocessing
 from edgenas.deploy.onnx.exporter import export_onnx, model_metadata
-from edgenas.deploy.onnx.parity import check_parity, onnx_logits
+from edgenas.deploy.onnx.parity import check_parity
+from edgenas.deploy.onnx.scoring import onnx_logits
 from edgenas.errors import ParityError, UserError
 from edgenas.space.loading import load_space
 from edgenas.supernet.supernet import SuperNet

@@ -27,7 +27,7 @@ from edgenas.deploy.inspection import inspect as inspection
 from edgenas.deploy.inspection.inspect import Inspection, inspect_model
 from edgenas.deploy.inspection.memory_growth import STATUS, measure_memory_growth
 from edgenas.deploy.inspection.node_times import (
-    CALIBRATION_SIDE,
+    MATRIX_SIDE,
     IDLE_NODES,
     busy_model,
     idle_model,
@@ -236,9 +236,9 @@ def test_a_provider_that_is_not_there_is_named_with_those_that_are(fp32: Path) -
 
 def test_the_profile_of_known_work() -> None:
     profile = profile_nodes(busy_model(), "the busy model", RUNS)
-    square = 4 * CALIBRATION_SIDE**2
+    square = 4 * MATRIX_SIDE**2
     assert {one.node.op_type: one.activation_bytes for one in profile.nodes} == {"MatMul": 3 * square, "Relu": 524288}
-    assert all(one.told_us > 0 for one in profile.nodes)
+    assert all(one.profiled_us > 0 for one in profile.nodes)
     assert len(profile_nodes(idle_model(), "the idle model", RUNS).nodes) == IDLE_NODES
 
 

@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 import torch
 
-from edgenas.deploy.onnx.block_trace import deployed, random_block
+from edgenas.deploy.onnx.block_trace import folded_copy, random_block
 from edgenas.deploy.onnx.exporter import EXPORTER_VERSION, export_for_timing, export_onnx, model_metadata
 from edgenas.errors import UncalibratedError, UserError
 from edgenas.space.loading import load_space, preset_names
@@ -28,7 +28,7 @@ def direct_export(subnet):
     """Reference: torch.onnx.export of the whole network in one piece."""
     network = copy.deepcopy(subnet)
     for name, block in network.blocks.items():
-        network.blocks[name] = deployed(block)
+        network.blocks[name] = folded_copy(block)
     first = subnet.specs[0]
     pixels = torch.zeros(1, first.in_channels, first.in_size, first.in_size)
     program = torch.onnx.export(network, (pixels,), dynamo=True, opset_version=18, verbose=False)

@@ -10,9 +10,10 @@ import torch
 from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
 from edgenas.deploy.int8.quantize import quantise
 from edgenas.deploy.onnx import parity as parity_module
-from edgenas.deploy.onnx.divergence import block_departures, first_departing_block, greatest_step
+from edgenas.deploy.onnx.divergence import block_divergences, first_diverging_block, largest_increase
 from edgenas.deploy.onnx.exporter import export_onnx
-from edgenas.deploy.onnx.parity import check_int8_parity, check_parity, least_agreement, onnx_logits, onnx_top1
+from edgenas.deploy.onnx.parity import check_int8_parity, check_parity, least_agreement
+from edgenas.deploy.onnx.scoring import onnx_logits, onnx_top1
 from edgenas.errors import DataError, ParityError, UncalibratedError, UserError
 from edgenas.space.loading import load_space, preset_names
 from edgenas.supernet.supernet import SuperNet
@@ -221,12 +222,12 @@ def test_a_missing_file_is_a_user_error(subnet, images, preprocess, tmp_path):
 
 def test_the_block_whose_weight_was_tampered_with_departs_first(subnet, exported, images, preprocess, tmp_path):
     inputs = preprocess(images[:4])
-    assert first_departing_block(subnet, exported, inputs) is None
+    assert first_diverging_block(subnet, exported, inputs) is None
     names = [spec.name for spec in subnet.specs]
-    assert [departure.block for departure in block_departures(subnet, exported, inputs)] == names
+    assert [departure.block for departure in block_divergences(subnet, exported, inputs)] == names
     block = names[len(names) // 2]
     path = altered(exported, tmp_path / "bent.onnx", lambda w: 20 * w, middle_weight(exported, block))
-    found = first_departing_block(subnet, path, inputs)
+    found = first_diverging_block(subnet, path, inputs)
     assert found.block == block
     assert found.relative > 0.01
     assert found.max_abs_difference > 0
@@ -237,12 +238,12 @@ def test_the_block_whose_weight_was_tampered_with_departs_first(subnet, exported
 def test_departures_are_the_differences_of_block_outputs(subnet, exported, images, preprocess, tmp_path):
     """A shift of one logit is all there is to see, and it is seen where it is."""
     path = altered(exported, tmp_path / "shifted.onnx", lambda bias: bias + 0.5 * np.eye(10, dtype=np.float32)[3])
-    *before, last = block_departures(subnet, path, preprocess(images[:4]))
+    *before, last = block_divergences(subnet, path, preprocess(images[:4]))
     assert max(departure.max_abs_difference for departure in before) < 1e-3
     assert last.block == "head"
     assert last.max_abs_difference == pytest.approx(0.5, abs=1e-3)
-    assert greatest_step([*before, last]) == last
-    assert greatest_step([]) is None
+    assert largest_increase([*before, last]) == last
+    assert largest_increase([]) is None
 
 
 # ---------------------------------------------------------------- against the reference implementation of ONNX

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from edgenas.deploy.int8.int8_share import int8_share
-from edgenas.deploy.int8.integer_graph import drop_gates, integer_form, narrowed
+from edgenas.deploy.int8.integer_graph import drop_gates, narrow_ranges, to_integer_graph
 from edgenas.deploy.int8.quantiser_recipe import RECIPES, QuantiserRecipe, parse_recipe
 from edgenas.deploy.int8.quantize import calibrate, choose_recipe, quantise, quantise_each, quantise_for_timing
 from edgenas.deploy.onnx.block_graphs import IR_VERSION, OPSET
@@ -91,7 +91,7 @@ def graph_of(nodes, constants, source, target):
 
 def test_the_integer_form_computes_the_same_logits_with_operators_that_have_int8_kernels(model, inputs):
     before = onnx.load(model)
-    form = integer_form(before)
+    form = to_integer_graph(before)
     np.testing.assert_allclose(run(form, inputs), run(model, inputs), atol=1e-5)
     assert before == onnx.load(model)
     operators = Counter(node.op_type for node in form.graph.node)
@@ -115,7 +115,7 @@ def test_hard_swish_and_hard_sigmoid_keep_their_values_beyond_both_ends():
     }
     for name, (node, expected) in cases.items():
         nodes = [convolution, node] if name == "folded" else [node]
-        form = integer_form(graph_of(nodes, {"w": one, "b": none} if name == "folded" else {}, port, target))
+        form = to_integer_graph(graph_of(nodes, {"w": one, "b": none} if name == "folded" else {}, port, target))
         assert Counter(n.op_type for n in form.graph.node)["Add"] == (name != "folded")
         np.testing.assert_allclose(run(form, values), expected, atol=1e-6)
 
@@ -144,9 +144,9 @@ def test_a_dropped_gate_gives_every_quantised_value_what_the_gate_gave():
 
 
 def test_ranges_before_hard_swish_end_where_it_is_zero(model, inputs):
-    form = integer_form(onnx.load(model))
+    form = to_integer_graph(onnx.load(model))
     found = calibrate(form, 10 * inputs, "minmax")
-    kept = narrowed(found, form)
+    kept = narrow_ranges(found, form)
     assert kept.keys() == found.keys()
     cut = {name for name in found if kept[name] != found[name]}
     shifted = {node.output[0] for node in form.graph.node if node.op_type == "Add" and "/shifted" in node.output[0]}
@@ -159,7 +159,7 @@ def test_ranges_before_hard_swish_end_where_it_is_zero(model, inputs):
 
 
 def test_percentile_ranges_leave_outliers_out_and_min_max_ranges_hold_every_value(timed):
-    form = integer_form(onnx.load(timed["stem"]))
+    form = to_integer_graph(onnx.load(timed["stem"]))
     rng = np.random.default_rng(0)
     wild = rng.standard_normal((160, 3, ARCH.resolution, ARCH.resolution)).astype(np.float32)
     wild[3, 0, 0, 0], wild[5, 1, 2, 2] = 500, -400

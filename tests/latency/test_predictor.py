@@ -13,7 +13,7 @@ from edgenas.errors import TableError
 from edgenas.latency.block_cost import BlockCosts
 from edgenas.latency.calibration import fit_calibration, largest_coverage, line_fit, prices, slopes
 from edgenas.latency.network_features import ADDITIVE
-from edgenas.latency.predictor import LatencyPredictor, outdated
+from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.predictor_score import score_predictor
 from edgenas.latency.table import Identity, LatencyRow, LatencyTable
 from edgenas.profiling.timing_plan import distinct_blocks, make_plan
@@ -375,18 +375,6 @@ def test_prices_of_other_folds_than_the_calibration_has_are_refused(tmp_path: Pa
     path.write_text(json.dumps(saved))
     with pytest.raises(TableError, match="prices of 24 folds, got 23"):
         LatencyPredictor.load(path, SPACE)
-
-
-def test_a_predictor_of_an_earlier_layout_is_told_apart_from_a_broken_one(tmp_path: Path) -> None:
-    path = tmp_path / "predictor.json"
-    LatencyPredictor(SPACE).fit(SyntheticDevice().table(FITTED, BLOCKS)).save(path)
-    assert not outdated(path)
-    saved = json.loads(path.read_text())
-    path.write_text(json.dumps({key: value for key, value in saved.items() if key != "layout"}))
-    assert outdated(path)
-    path.write_text("{")
-    assert not outdated(path)
-    assert not outdated(tmp_path / "none.json")
 
 
 def test_a_predictor_survives_its_json(tmp_path) -> None:

@@ -13,7 +13,7 @@ from little_subnet import ARCH, CALIBRATION_IMAGES, PREPROCESS, digits, int8_fil
 from torch import Tensor, nn
 
 from edgenas.deploy.onnx.exporter import export_onnx
-from edgenas.deploy.onnx.parity import onnx_logits
+from edgenas.deploy.onnx.scoring import onnx_logits
 from edgenas.space.loading import load_space
 from edgenas.supernet.fake_quantisation import AVERAGING, Gate, Rounded, rounded_weight
 from edgenas.supernet.subnet import Subnet

@@ -10,7 +10,7 @@ import torch
 from little_subnet import ARCH, CALIBRATION_IMAGES, CONFIG, PREPROCESS, digits, int8_file, spoiled, trained
 from spaces import SMALL
 
-from edgenas.deploy.onnx.parity import onnx_top1
+from edgenas.deploy.onnx.scoring import onnx_top1
 from edgenas.errors import EdgenasError, UncalibratedError
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet

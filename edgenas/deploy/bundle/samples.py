@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 
 from edgenas.deploy.onnx.exporter import model_metadata
-from edgenas.deploy.onnx.parity import TOLERANCE, onnx_logits
+from edgenas.deploy.onnx.parity import TOLERANCE
+from edgenas.deploy.onnx.scoring import onnx_logits
 from edgenas.training.data.preprocess import Preprocess
 
 SAMPLES = "samples.npz"

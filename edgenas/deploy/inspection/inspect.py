@@ -11,7 +11,7 @@ import onnxruntime
 
 from edgenas.deploy.inspection.graph_cost import Graph, peak_activation_bytes, read_graph
 from edgenas.deploy.inspection.memory_growth import MemoryGrowth, measure_memory_growth
-from edgenas.deploy.inspection.node_times import Profile, calibrate, profile_nodes, without_profiler
+from edgenas.deploy.inspection.node_times import Profile, measure_ceilings, profile_nodes, without_profiler
 from edgenas.deploy.inspection.operators import Operator, executed_operators
 from edgenas.latency.device import check_threads_here, probe
 
@@ -24,7 +24,7 @@ Bound = Literal["memory", "arithmetic"]
 
 
 @dataclass(frozen=True)
-class Block:
+class BlockTotals:
     """The operators of one block together; times and counts as in Operator."""
 
     name: str
@@ -76,23 +76,23 @@ class Inspection:
         return self.macs_per_us / self.bytes_per_us
 
     @property
-    def blocks(self) -> tuple[Block, ...]:
+    def blocks(self) -> tuple[BlockTotals, ...]:
         """In the order of execution."""
         parts: dict[str, list[Operator]] = {}
         for operator in self.operators:
             parts.setdefault(operator.block, []).append(operator)
-        return tuple(_block(name, operators) for name, operators in parts.items())
+        return tuple(_block_totals(name, operators) for name, operators in parts.items())
 
     @property
     def costliest(self) -> tuple[Operator, ...]:
         """The five operators that take longest, the longest first."""
         return tuple(sorted(self.operators, key=lambda operator: -operator.time_us)[:COSTLIEST])
 
-    def bound(self, part: Operator | Block) -> Bound:
+    def bound(self, part: Operator | BlockTotals) -> Bound:
         """What would bind it on a machine of these ceilings."""
         return "arithmetic" if part.macs > self.ridge * part.bytes_moved else "memory"
 
-    def attained(self, part: Operator | Block) -> float:
+    def attained(self, part: Operator | BlockTotals) -> float:
         """The time its bound allows over the time it takes; 1 is as fast as anything that was seen."""
         return max(part.macs / self.macs_per_us, part.bytes_moved / self.bytes_per_us) / part.time_us
 
@@ -121,7 +121,7 @@ class Inspection:
         ]
         return {**value, "ridge_macs_per_byte": self.ridge}
 
-    def _row(self, part: Operator | Block) -> dict[str, Any]:
+    def _row(self, part: Operator | BlockTotals) -> dict[str, Any]:
         share = part.time_us / self.p50_us
         return {**asdict(part), "share": share, "bound": self.bound(part), "attained": self.attained(part)}
 
@@ -143,8 +143,8 @@ def inspect_model(path: Path, *, runs: int = 100, threads: int = 1, provider: st
     check_threads_here(threads)
     graph = read_graph(path)
     profile = profile_nodes(graph.model.SerializeToString(), str(path), runs, threads, provider)
-    calibration = calibrate(threads, provider)
-    times = without_profiler(profile.told_us, calibration.profiler_us, profile.p50_us)
+    ceilings = measure_ceilings(threads, provider)
+    times = without_profiler(profile.profiled_us, ceilings.profiler_us, profile.p50_us)
     operators = executed_operators(graph, profile, times.tolist())
     long = [one for one in operators if one.time_us >= SHORTEST_US]
     return Inspection(
@@ -153,9 +153,9 @@ def inspect_model(path: Path, *, runs: int = 100, threads: int = 1, provider: st
         circumstances=_circumstances(graph, profile, threads, provider),
         p50_us=profile.p50_us,
         p95_us=profile.p95_us,
-        profiler_us=calibration.profiler_us,
-        macs_per_us=max([calibration.macs_per_us, *(one.macs / one.time_us for one in long)]),
-        bytes_per_us=max([calibration.bytes_per_us, *(one.bytes_moved / one.time_us for one in long)]),
+        profiler_us=ceilings.profiler_us,
+        macs_per_us=max([ceilings.macs_per_us, *(one.macs / one.time_us for one in long)]),
+        bytes_per_us=max([ceilings.bytes_per_us, *(one.bytes_moved / one.time_us for one in long)]),
         operators=operators,
         batch_size=graph.batch_size,
         macs=graph.macs,
@@ -177,6 +177,6 @@ def _circumstances(graph: Graph, profile: Profile, threads: int, provider: str) 
     }
 
 
-def _block(name: str, operators: Sequence[Operator]) -> Block:
+def _block_totals(name: str, operators: Sequence[Operator]) -> BlockTotals:
     time_us, macs = sum(one.time_us for one in operators), sum(one.macs for one in operators)
-    return Block(name, len(operators), time_us, macs, sum(one.bytes_moved for one in operators))
+    return BlockTotals(name, len(operators), time_us, macs, sum(one.bytes_moved for one in operators))

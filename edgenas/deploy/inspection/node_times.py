@@ -26,8 +26,8 @@ TRUNCATED_US = 0.5
 """The profiler cuts times down to whole microseconds: half of one on the average."""
 SHORTEST_US = 0.25
 """Of a node that does nothing: what it takes to call a kernel."""
-CALIBRATION_SIDE = 256
-CALIBRATION_FLOATS = 65536
+MATRIX_SIDE = 256
+ACTIVATION_FLOATS = 65536
 IDLE_NODES = 32
 
 Event = dict[str, Any]
@@ -40,13 +40,13 @@ class NodeTime:
 
     Attributes:
         node: of the optimised graph.
-        told_us: of one run as the profiler tells it, mean of the middle half of the runs.
+        profiled_us: of one run as the profiler tells it, mean of the middle half of the runs.
         activation_bytes: what it reads (weights left out) and writes, padding included.
         output_shape: of its first output, padding included.
     """
 
     node: onnx.NodeProto
-    told_us: float
+    profiled_us: float
     activation_bytes: int
     output_shape: tuple[int, ...]
 
@@ -70,13 +70,13 @@ class Profile:
     weights: dict[str, Tensor]
 
     @property
-    def told_us(self) -> Times:
+    def profiled_us(self) -> Times:
         """What the profiler tells of every node, shape (nodes,)."""
-        return np.array([node.told_us for node in self.nodes])
+        return np.array([node.profiled_us for node in self.nodes])
 
 
 @dataclass(frozen=True)
-class Calibration:
+class MachineCeilings:
     """This machine as this runtime uses it, fp32.
 
     Attributes:
@@ -190,14 +190,14 @@ def _node_times(runs: Sequence[list[Event]]) -> tuple[list[Event], Times]:
     return list(told.values()), np.sort(times, axis=0)[quarter : len(runs) - quarter].mean(axis=0)
 
 
-def without_profiler(told_us: Times, profiler_us: float, total_us: float) -> Times:
+def without_profiler(profiled_us: Times, profiler_us: float, total_us: float) -> Times:
     """Times of nodes, shape (nodes,), that add up to a run without the profiler.
 
     The profiler writes down the shapes of a node's tensors within the time that it tells: some 2 µs of every
     node, however little it does. They are taken off first; what then is too much, since nodes find the caches
     disturbed, is taken off (or what is missing, added) in proportion.
     """
-    left = np.maximum(told_us - profiler_us, SHORTEST_US)
+    left = np.maximum(profiled_us - profiler_us, SHORTEST_US)
     return np.asarray(left * (total_us / left.sum()))
 
 
@@ -222,22 +222,22 @@ def _matched(events: Sequence[Event], optimised: onnx.GraphProto) -> list[onnx.N
     ]
 
 
-def _node_time(node: onnx.NodeProto, event: Event, told_us: float) -> NodeTime:
+def _node_time(node: onnx.NodeProto, event: Event, profiled_us: float) -> NodeTime:
     facts = event["args"]
     shapes = [shape for output in facts.get("output_type_shape", []) for shape in output.values()]
     moved = int(facts.get("activation_size", 0)) + int(facts.get("output_size", 0))
-    return NodeTime(node, told_us, moved, tuple(shapes[0]) if shapes else ())
+    return NodeTime(node, profiled_us, moved, tuple(shapes[0]) if shapes else ())
 
 
-def calibrate(threads: int = 1, provider: str = "cpu") -> Calibration:
+def measure_ceilings(threads: int = 1, provider: str = "cpu") -> MachineCeilings:
     """Run two small models of known work."""
     idle = profile_nodes(idle_model(), "the idle model", 5 * TIMED, threads, provider)
-    profiler_us = max(0.0, float(idle.told_us.mean()) - idle.p50_us / IDLE_NODES)
+    profiler_us = max(0.0, float(idle.profiled_us.mean()) - idle.p50_us / IDLE_NODES)
     busy = profile_nodes(busy_model(), "the busy model", 5 * TIMED, threads, provider)
-    times = without_profiler(busy.told_us, profiler_us, busy.p50_us).tolist()
+    times = without_profiler(busy.profiled_us, profiler_us, busy.p50_us).tolist()
     by_operator = {each.node.op_type: time_us for each, time_us in zip(busy.nodes, times, strict=True)}
-    macs, moved = CALIBRATION_SIDE**3, 8 * CALIBRATION_FLOATS
-    return Calibration(macs / by_operator["MatMul"], moved / by_operator["Relu"], profiler_us)
+    macs, moved = MATRIX_SIDE**3, 8 * ACTIVATION_FLOATS
+    return MachineCeilings(macs / by_operator["MatMul"], moved / by_operator["Relu"], profiler_us)
 
 
 def idle_model() -> bytes:
@@ -249,7 +249,7 @@ def idle_model() -> bytes:
 
 def busy_model() -> bytes:
     """A matrix product and an activation beside each other."""
-    square, row = [CALIBRATION_SIDE, CALIBRATION_SIDE], [CALIBRATION_FLOATS]
+    square, row = [MATRIX_SIDE, MATRIX_SIDE], [ACTIVATION_FLOATS]
     nodes = [onnx.helper.make_node("MatMul", ["a", "b"], ["c"]), onnx.helper.make_node("Relu", ["x"], ["y"])]
     return _model(nodes, {"a": square, "b": square, "x": row}, {"c": square, "y": row})
 

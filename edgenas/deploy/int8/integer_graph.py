@@ -2,7 +2,7 @@
 
 The runtime has int8 kernels for Conv, Gemm, Add, Mul, GlobalAveragePool and Sigmoid, none for HardSwish, HardSigmoid
 and ReduceMean: these would run in fp32 between a DequantizeLinear and a QuantizeLinear each, which made whole int8
-networks slower than fp32 ones. Before quantising, `integer_form` therefore writes (all equal in exact arithmetic)
+networks slower than fp32 ones. Before quantising, `to_integer_graph` therefore writes (all equal in exact arithmetic)
 
     HardSwish(x)                    Mul(x, g(Add(x, 3)))    g(y) = HardSigmoid(y / 6) without shift: clip(y / 6, 0, 1)
     HardSigmoid(x), shift 0.5       g(Add(x, 3))            the 3 joins the bias of a convolution right before it
@@ -32,7 +32,7 @@ SHIFT, SPAN = 3.0, 6.0
 GATE, GATE_INPUT = (0.0, 1.0), (0.0, SPAN)
 
 
-def integer_form(model: onnx.ModelProto, in_float: Collection[str] = ()) -> onnx.ModelProto:
+def to_integer_graph(model: onnx.ModelProto, in_float: Collection[str] = ()) -> onnx.ModelProto:
     """The same network of operators that have int8 kernels, as far as there are any.
 
     Args:
@@ -64,14 +64,14 @@ def integer_form(model: onnx.ModelProto, in_float: Collection[str] = ()) -> onnx
     return rewritten
 
 
-def narrowed(ranges: Mapping[str, Range], form: onnx.ModelProto) -> dict[str, Range]:
+def narrow_ranges(ranges: Mapping[str, Range], form: onnx.ModelProto) -> dict[str, Range]:
     """Calibrated ranges of an integer form, its gates' as the form needs them.
 
     What enters HardSwish need not be told apart below -3, where HardSwish is 0: its steps become finer.
 
     Args:
         ranges: lowest and highest value by tensor.
-        form: from `integer_form`.
+        form: from `to_integer_graph`.
     """
     found = dict(ranges)
     readers = _readers(form.graph)
@@ -162,7 +162,7 @@ def prune(graph: onnx.GraphProto) -> None:
     graph.initializer.extend(constants)
 
 
-def put_in_order(graph: onnx.GraphProto) -> None:
+def sort_by_execution(graph: onnx.GraphProto) -> None:
     """Bring the nodes in an order of execution, in place: each right before the first that reads it."""
     nodes = copy.deepcopy(list(graph.node))
     made_by = {name: node for node in nodes for name in node.output}
@@ -183,16 +183,16 @@ def put_in_order(graph: onnx.GraphProto) -> None:
     _replace(graph, list(ordered.values()))
 
 
-def name_by_place(graph: onnx.GraphProto) -> None:
+def name_by_block(graph: onnx.GraphProto) -> None:
     """Give nodes at the input and output, which a quantiser calls after these, their block's name, in place."""
-    places = [place_of(node) for node in graph.node if "/" in node.name]
+    places = [block_of(node) for node in graph.node if "/" in node.name]
     first = graph.input[0].name
     for node in graph.node:
         if "/" not in node.name:
             node.name = f"{places[0 if node.name.startswith(first) else -1]}/{node.name}"
 
 
-def place_of(node: onnx.NodeProto) -> str:
+def block_of(node: onnx.NodeProto) -> str:
     """The stage and block that a node's name begins with, such as `stage2.block0`."""
     return str(node.name.split("/")[0])
 

@@ -3,7 +3,7 @@
 Static, as pairs of QuantizeLinear and DequantizeLinear (QDQ, the form that the runtime's CPU kernels are fused from);
 weights int8 by output channel, activations uint8. The runtime's documentation names that pair of types for x86,
 where only uint8 activations have fused kernels. Before quantising, operators that have no int8 kernel are written as
-others that do (see `integer_form`).
+others that do (see `to_integer_graph`).
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from onnxruntime.quantization import (
 
 from edgenas.deploy.int8.integer_graph import (
     Range,
+    block_of,
     drop_gates,
-    integer_form,
-    name_by_place,
-    narrowed,
+    name_by_block,
+    narrow_ranges,
     open_borders,
-    place_of,
-    put_in_order,
+    sort_by_execution,
+    to_integer_graph,
 )
 from edgenas.deploy.int8.quantiser_recipe import FloatLayers, Method, QuantiserRecipe
 from edgenas.deploy.onnx.exporter import model_metadata
@@ -103,7 +103,7 @@ def quantise_each(
         "quantiser_images": str(len(inputs)),
         "quantiser_images_sha256": hashlib.sha256(np.stack(inputs).tobytes()).hexdigest(),
     }
-    form = integer_form(proto)
+    form = to_integer_graph(proto)
     ranges = {method: calibrate(form, inputs, method) for method in dict.fromkeys(recipe.method for recipe in outs)}
     for recipe, out in outs.items():
         _save(_quantised(proto, ranges[recipe.method], recipe), out, metadata, recipe)
@@ -125,14 +125,14 @@ def quantise_for_timing(model: Path, out: Path, recipe: QuantiserRecipe) -> Path
     proto, metadata = _source(model)
     shape = _input_shape(proto)
     noise = np.random.default_rng(0).standard_normal((2, *shape[1:])).astype(np.float32)
-    ranges = calibrate(integer_form(proto), list(noise), "minmax")
+    ranges = calibrate(to_integer_graph(proto), list(noise), "minmax")
     quantised = _quantised(proto, ranges, recipe)
     open_borders(quantised)
     return _save(quantised, out, {**metadata, "for_timing": "true"}, recipe)
 
 
 @dataclass(frozen=True)
-class Choice:
+class RecipeChoice:
     """The recipe that was chosen among several.
 
     Attributes:
@@ -151,7 +151,7 @@ class Choice:
         return self.top1[self.recipe]
 
 
-def choose_recipe(files: Mapping[QuantiserRecipe, Path], score: Callable[[Path], float]) -> Choice:
+def choose_recipe(files: Mapping[QuantiserRecipe, Path], score: Callable[[Path], float]) -> RecipeChoice:
     """The most accurate of several quantised files.
 
     Args:
@@ -162,14 +162,14 @@ def choose_recipe(files: Mapping[QuantiserRecipe, Path], score: Callable[[Path],
         raise ValueError("wanted at least one quantised file to choose from")
     top1 = {recipe: score(path) for recipe, path in files.items()}
     best = max(top1, key=lambda recipe: top1[recipe])
-    return Choice(best, files[best], top1)
+    return RecipeChoice(best, files[best], top1)
 
 
 def calibrate(form: onnx.ModelProto, inputs: Sequence[npt.NDArray[np.float32]], method: Method) -> dict[str, Range]:
     """Ranges of all activations that may be quantised, by tensor.
 
     Args:
-        form: from `integer_form`.
+        form: from `to_integer_graph`.
         inputs: each (3, r, r).
         method: see `QuantiserRecipe`.
     """
@@ -199,10 +199,10 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
 
 def _quantised(proto: onnx.ModelProto, ranges: Mapping[str, Range], recipe: QuantiserRecipe) -> onnx.ModelProto:
     in_float = _in_float(proto, recipe.float_layers)
-    form = integer_form(proto, in_float)
+    form = to_integer_graph(proto, in_float)
     tensors = {
         tensor: TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
-        for tensor, (low, high) in narrowed(ranges, form).items()
+        for tensor, (low, high) in narrow_ranges(ranges, form).items()
     }
     quantizer = QDQQuantizer(
         form,
@@ -219,7 +219,7 @@ def _quantised(proto: onnx.ModelProto, ranges: Mapping[str, Range], recipe: Quan
     quantizer.quantize_model()
     quantised: onnx.ModelProto = quantizer.model.model
     # The quantiser appends its nodes at the end, and where it sorts them, it does so breadth first.
-    put_in_order(quantised.graph)
+    sort_by_execution(quantised.graph)
     drop_gates(quantised)
     del quantised.graph.value_info[:]
     quantised.producer_name, quantised.producer_version = proto.producer_name, proto.producer_version
@@ -231,8 +231,8 @@ def _in_float(proto: onnx.ModelProto, layers: FloatLayers) -> frozenset[str]:
     first, last = proto.graph.input[0].name, proto.graph.output[0].name
     names: set[str] = set()
     if layers != "none" and first == "pixels":
-        stem = next(place_of(node) for node in proto.graph.node if first in node.input)
-        names |= {node.name for node in proto.graph.node if place_of(node) == stem}
+        stem = next(block_of(node) for node in proto.graph.node if first in node.input)
+        names |= {node.name for node in proto.graph.node if block_of(node) == stem}
     if layers == "ends" and last == "logits":
         names |= {node.name for node in proto.graph.node if last in node.output}
     return frozenset(names)
@@ -278,7 +278,7 @@ def _save(model: onnx.ModelProto, out: Path, metadata: Mapping[str, str], recipe
     # Quantised, every graph variant becomes the plain one.
     named = {**metadata, "graph_variant": "direct", "precision": "int8", "quantiser_recipe": recipe.id}
     onnx.helper.set_model_props(model, {f"edgenas.{key}": value for key, value in named.items()})
-    name_by_place(model.graph)
+    name_by_block(model.graph)
     onnx.checker.check_model(model, full_check=True)
     write_bytes(out, model.SerializeToString(deterministic=True))
     return out

@@ -7,7 +7,8 @@ from pathlib import Path
 from torch import Tensor
 
 from edgenas.deploy.onnx.exporter import model_metadata
-from edgenas.deploy.onnx.parity import TOLERANCE, least_agreement, onnx_logits
+from edgenas.deploy.onnx.parity import TOLERANCE, least_agreement
+from edgenas.deploy.onnx.scoring import onnx_logits
 from edgenas.errors import ParityError
 from edgenas.training.data.preprocess import Preprocess
 

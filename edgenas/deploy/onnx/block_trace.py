@@ -63,7 +63,7 @@ def block_graphs(blocks: Sequence[nn.Module], specs: Sequence[BlockSpec]) -> lis
     """Return the ONNX graph of each block, which is what `torch.onnx.export` would write for it.
 
     Args:
-        blocks: modules as `deployed` returns them.
+        blocks: modules as `folded_copy` returns them.
         specs: their BlockSpecs, of any image size.
 
     Raises:
@@ -87,7 +87,7 @@ def sizeless(spec: BlockSpec) -> BlockSpec:
     return dataclasses.replace(spec, in_size=GRAPH_SIZE, name="")
 
 
-def deployed(block: nn.Module) -> nn.Module:
+def folded_copy(block: nn.Module) -> nn.Module:
     """Return a copy on the CPU with batch norm folded into the convolutions."""
     block = copy.deepcopy(block).cpu().float().eval().requires_grad_(False)
     # In channels-last memory, which subnets are trained in, torch traces pooling into a Reshape and a Gather more.
@@ -122,7 +122,7 @@ class _SideBySide(nn.Module):
         return tuple(block(x) for block, x in zip(self.blocks, inputs, strict=True))
 
 
-def traced_directly(blocks: Sequence[nn.Module], specs: Sequence[BlockSpec]) -> list[BlockGraph]:
+def trace_directly(blocks: Sequence[nn.Module], specs: Sequence[BlockSpec]) -> list[BlockGraph]:
     """Return each block's graph as `torch.onnx.export` writes it; tensors are named as in the module of many."""
     ports = [(f"input_{number}", f"output_{number}") for number in range(len(blocks))]
     program = torch.onnx.export(
@@ -140,8 +140,8 @@ def traced_directly(blocks: Sequence[nn.Module], specs: Sequence[BlockSpec]) -> 
 
 
 def _trace(specs: Sequence[BlockSpec]) -> list[BlockTrace]:
-    blocks = [deployed(random_block(spec)) for spec in specs]
-    graphs = traced_directly(blocks, specs)
+    blocks = [folded_copy(random_block(spec)) for spec in specs]
+    graphs = trace_directly(blocks, specs)
     return [
         _without_weights(graph, f"blocks.{number}.", block)
         for number, (graph, block) in enumerate(zip(graphs, blocks, strict=True))

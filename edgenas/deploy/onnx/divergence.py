@@ -13,7 +13,7 @@ import onnx
 import torch
 from torch import Tensor
 
-from edgenas.deploy.int8.integer_graph import place_of
+from edgenas.deploy.int8.integer_graph import block_of
 from edgenas.deploy.onnx.runtime import open_session
 from edgenas.supernet.subnet import Subnet
 
@@ -22,7 +22,7 @@ FP32_NOISE = 1e-4
 
 
 @dataclass(frozen=True)
-class Departure:
+class BlockDivergence:
     """How far a block's output in the file is from torch's.
 
     Attributes:
@@ -39,22 +39,22 @@ class Departure:
         return f"{self.block} (|Δ| {self.max_abs_difference:.3g}, {self.relative:.2g} of its greatest output)"
 
 
-def first_departing_block(
+def first_diverging_block(
     subnet: Subnet, model: Path, inputs: Tensor, *, tolerance: float = FP32_NOISE
-) -> Departure | None:
+) -> BlockDivergence | None:
     """The first block whose output differs from torch's, or None.
 
     Args:
         subnet: what the file was made of; run in fp32 on the CPU, left as it was.
         model: the exported file, whose nodes' names begin with stage and block.
         inputs: preprocessed, (n, 3, r, r).
-        tolerance: on `Departure.relative`.
+        tolerance: on `BlockDivergence.relative`.
     """
     # Written so that what is not a number departs.
-    return next((d for d in block_departures(subnet, model, inputs) if not d.relative <= tolerance), None)
+    return next((d for d in block_divergences(subnet, model, inputs) if not d.relative <= tolerance), None)
 
 
-def greatest_step(departures: Sequence[Departure]) -> Departure | None:
+def largest_increase(departures: Sequence[BlockDivergence]) -> BlockDivergence | None:
     """The block that adds most to the relative difference, which in int8 grows from block to block."""
     if not departures:
         return None
@@ -63,18 +63,18 @@ def greatest_step(departures: Sequence[Departure]) -> Departure | None:
     return max(steps, key=lambda step: step[0])[1]
 
 
-def block_departures(subnet: Subnet, model: Path, inputs: Tensor) -> list[Departure]:
+def block_divergences(subnet: Subnet, model: Path, inputs: Tensor) -> list[BlockDivergence]:
     """How far each block's output is from torch's, in order; blocks that the file does not name are left out."""
     expected = _torch_outputs(subnet, inputs)
     got = _onnx_outputs(model, list(expected), inputs)
-    return [_departure(name, expected[name], found) for name, found in got.items()]
+    return [_divergence(name, expected[name], found) for name, found in got.items()]
 
 
-def _departure(name: str, expected: npt.NDArray[np.float32], got: npt.NDArray[np.float32]) -> Departure:
+def _divergence(name: str, expected: npt.NDArray[np.float32], got: npt.NDArray[np.float32]) -> BlockDivergence:
     if got.shape != expected.shape:
-        return Departure(name, float("nan"), float("nan"))
+        return BlockDivergence(name, float("nan"), float("nan"))
     difference = float(np.abs(got - expected).max())
-    return Departure(name, difference, difference / max(float(np.abs(expected).max()), 1e-12))
+    return BlockDivergence(name, difference, difference / max(float(np.abs(expected).max()), 1e-12))
 
 
 @torch.no_grad()
@@ -105,12 +105,12 @@ def _onnx_outputs(path: Path, blocks: Sequence[str], inputs: Tensor) -> dict[str
 
 def _borders(graph: onnx.GraphProto, blocks: Sequence[str]) -> Mapping[str, str]:
     """By block, the tensor that leaves it: what another block reads, or the network's output."""
-    read_by = {(name, place_of(node)) for node in graph.node for name in node.input}
+    read_by = {(name, block_of(node)) for node in graph.node for name in node.input}
     read_by |= {(port.name, "") for port in graph.output}
     leaving = {
-        place_of(node): name
+        block_of(node): name
         for node in graph.node
         for name in node.output
-        if any(tensor == name and place != place_of(node) for tensor, place in read_by)
+        if any(tensor == name and place != block_of(node) for tensor, place in read_by)
     }
     return {block: leaving[block] for block in blocks if block in leaving}

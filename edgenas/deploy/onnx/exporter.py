@@ -13,7 +13,7 @@ from pathlib import Path
 import onnx
 
 from edgenas.deploy.onnx.block_graphs import BlockGraph, Port, open_batch, stitch
-from edgenas.deploy.onnx.block_trace import block_graphs, deployed, random_block, sizeless
+from edgenas.deploy.onnx.block_trace import block_graphs, folded_copy, random_block, sizeless
 from edgenas.deploy.onnx.graph_variants import as_variant
 from edgenas.deploy.onnx.table_variant import Measured, variant_like
 from edgenas.errors import UserError
@@ -63,7 +63,7 @@ def export_onnx(
     variant = _chosen_variant(variant, like)
     if not for_timing:
         subnet.require_calibrated("export")
-    blocks = [deployed(block) for block in subnet.blocks.values()]
+    blocks = [folded_copy(block) for block in subnet.blocks.values()]
     graphs = block_graphs(blocks, subnet.specs)
     arch = subnet.arch.id if subnet.arch else ""
     model = _network(subnet.specs, graphs, variant)
@@ -127,7 +127,7 @@ def export_variants(
 def _timing_graphs(networks: Mapping[str, Sequence[BlockSpec]]) -> dict[BlockSpec, BlockGraph]:
     """Return the graphs of all distinct blocks, regardless of image size, with random weights."""
     distinct = list(dict.fromkeys(sizeless(spec) for specs in networks.values() for spec in specs))
-    blocks = [deployed(random_block(spec)) for spec in distinct]
+    blocks = [folded_copy(random_block(spec)) for spec in distinct]
     return dict(zip(distinct, block_graphs(blocks, distinct), strict=True))
 
 

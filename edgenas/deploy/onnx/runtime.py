@@ -137,12 +137,12 @@ def bound_run(session: onnxruntime.InferenceSession, name: str) -> Callable[[], 
 
 def _refusal(error: Exception) -> str:
     return (
-        f"ONNX Runtime {onnxruntime.__version__} cannot run it: {said_by_runtime(error)}; "
+        f"ONNX Runtime {onnxruntime.__version__} cannot run it: {runtime_message(error)}; "
         "a newer runtime may, or export it with operators and an opset that this one has"
     )
 
 
-def said_by_runtime(error: Exception) -> str:
+def runtime_message(error: Exception) -> str:
     """What an error of the runtime says, without where in its source it says so."""
     said = SOURCE_PLACE.sub("", ERROR_CODE.sub("", " ".join(str(error).split()))) or type(error).__name__
     return textwrap.shorten(said, LONGEST_SAID, placeholder=" …").rstrip(".")

@@ -20,7 +20,7 @@ from pymoo.core.termination import NoTermination
 from pymoo.operators.crossover.ux import UniformCrossover
 
 from edgenas.search.strategies.archive import Archive
-from edgenas.search.strategies.effects import GeneEffects
+from edgenas.search.strategies.effects_model import EffectsModel
 from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Repair, Strategy
 from edgenas.search.strategies.variation import mixed, moved, mutated, near_mates
 from edgenas.space.covering_samples import leaning
@@ -79,7 +79,7 @@ class NSGA2Strategy(Strategy):
         self._population = population
         self._repair = repair
         self._rng = np.random.default_rng([seed, 0])
-        self._effects = GeneEffects(n_choices)
+        self._effects = EffectsModel(n_choices)
         self._archive = Archive(len(n_choices))
         self._width = 1
         self._brood = np.empty((0, len(n_choices)), dtype=np.int64)

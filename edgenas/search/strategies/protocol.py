@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.search.surrogate import Round
+from edgenas.search.gaussian_process import Round
 
 Genes = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgenas.search.front import hypervolume, non_dominated, reference_of
+from edgenas.search.gaussian_process import LEAST_ROWS, Round, Surrogate, quality_of
 from edgenas.search.strategies.nsga2 import NSGA2Strategy
 from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Repair, Strategy
-from edgenas.search.surrogate import LEAST_ROWS, Round, Surrogate, quality_of
 from edgenas.space.covering_samples import leaning
 
 DESIGN = 2

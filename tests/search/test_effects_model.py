@@ -8,7 +8,7 @@ from sklearn.preprocessing import OneHotEncoder
 from edgenas.search import optimise
 from edgenas.search.front import hypervolume
 from edgenas.search.strategies import nsga2
-from edgenas.search.strategies.effects import FIRST_ROWS, KEPT, RIDGE, ROWS, GeneEffects
+from edgenas.search.strategies.effects_model import FIRST_ROWS, KEPT, RIDGE, ROWS, EffectsModel
 
 N_CHOICES = np.array([3, 1, 4, 2, 5])
 
@@ -27,13 +27,13 @@ def total(worth: list[np.ndarray], genes: np.ndarray) -> np.ndarray:
     return np.sum([of_gene[column] for of_gene, column in zip(worth, genes.T, strict=True)], axis=0)
 
 
-def differences(effects: GeneEffects, genes: np.ndarray) -> np.ndarray:
+def differences(effects: EffectsModel, genes: np.ndarray) -> np.ndarray:
     found = effects.of(genes)
     return found - found[0]
 
 
 def test_it_is_ridge_regression_in_which_what_was_told_before_weighs_less_at_each_fit() -> None:
-    rng, effects = np.random.default_rng(0), GeneEffects(N_CHOICES)
+    rng, effects = np.random.default_rng(0), EffectsModel(N_CHOICES)
     sizes = [FIRST_ROWS, ROWS, ROWS]
     genes = drawn(rng, sum(sizes))
     objectives = np.column_stack([genes[:, 0] * genes[:, 2], np.exp(genes[:, 4]) + rng.normal(size=len(genes))])
@@ -49,7 +49,7 @@ def test_it_is_ridge_regression_in_which_what_was_told_before_weighs_less_at_eac
 
 
 def test_sums_are_learnt_but_for_a_constant() -> None:
-    rng, worth, effects = np.random.default_rng(0), worths(1), GeneEffects(N_CHOICES)
+    rng, worth, effects = np.random.default_rng(0), worths(1), EffectsModel(N_CHOICES)
     for _ in range(20):
         told = drawn(rng, 100)
         effects.learn(told, total(worth, told))
@@ -59,7 +59,7 @@ def test_sums_are_learnt_but_for_a_constant() -> None:
 
 
 def test_it_knows_nothing_before_enough_was_told() -> None:
-    rng, effects = np.random.default_rng(0), GeneEffects(N_CHOICES)
+    rng, effects = np.random.default_rng(0), EffectsModel(N_CHOICES)
     few, one = drawn(rng, FIRST_ROWS - 1), drawn(rng, 1)
     effects.learn(few, total(worths(1), few))
     assert not effects.known
@@ -68,7 +68,7 @@ def test_it_knows_nothing_before_enough_was_told() -> None:
 
 
 def test_it_follows_where_the_search_goes() -> None:
-    rng, effects = np.random.default_rng(0), GeneEffects(N_CHOICES)
+    rng, effects = np.random.default_rng(0), EffectsModel(N_CHOICES)
     for world, fits in ((1, 5), (2, 60)):
         for _ in range(fits):
             told = drawn(rng, ROWS)
@@ -79,7 +79,7 @@ def test_it_follows_where_the_search_goes() -> None:
 
 
 def test_a_choice_that_nobody_had_adds_nothing() -> None:
-    effects = GeneEffects(np.array([3, 2]))
+    effects = EffectsModel(np.array([3, 2]))
     told = np.tile([[0, 0], [0, 1], [1, 0], [1, 1]], (FIRST_ROWS // 4, 1))
     effects.learn(told, 7.0 * told[:, :1] - told[:, 1:] + 100)
     low, high, never = effects.of(np.array([[0, 0], [1, 0], [2, 0]]))[:, 0]

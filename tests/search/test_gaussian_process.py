@@ -8,7 +8,7 @@ import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
 
 from edgenas.errors import UserError
-from edgenas.search.surrogate import Encoding, Surrogate, _kernel, _left_out, quality_of
+from edgenas.search.gaussian_process import Encoding, Surrogate, _kernel, _left_out, quality_of
 from edgenas.space.loading import load_space
 from edgenas.space.ofa_settings import arch_from_ofa
 

@@ -20,7 +20,7 @@ RIDGE = 1.0
 """Penalty on squared effects, in evaluations."""
 
 
-class GeneEffects:
+class EffectsModel:
     """Ridge regression of objectives on one-hot genes, refitted now and then on what it was told since.
 
     Sums of squares and products are kept, not evaluations, so a fit takes as long after many as after few.
