@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Prove a bundle where it lies: one file, Python 3.9 or newer, NumPy and ONNX Runtime.
+"""Verify a bundle on a device: one file, Python 3.9 or newer, NumPy and ONNX Runtime.
 
     python verify.py [BUNDLE] [--budget 8ms] [--digest HEX] [--json]
 
-BUNDLE is a folder or a zip, by default the folder this file lies in. Checked are the manifest's own digest, every
-file's SHA-256, that each model loads, is of the manifest's network and has its shapes, and that it gives the sample
-inputs of `samples.npz` the outputs that it gave where it was made. With --budget the deployed model is timed here by
-the bundle's `bench.py`, in the setting it was measured in. A file that is not the one that was bundled is not run.
+BUNDLE is a folder or a zip, by default the folder of this file. The script checks the manifest's own digest and every
+file's SHA-256. Each model must load, be the manifest's network and have its shapes, and its outputs for the sample
+inputs of `samples.npz` must equal those at the export. With --budget, the bundle's `bench.py` times the deployed model
+on this machine, in the setting it was measured in. Files with a wrong SHA-256 are not run.
 
-Digests show what was damaged, mixed up or edited. Who wants to be sure against somebody who edits the manifest, too,
-compares its digest with the one that the export printed: --digest, all 64 hexadecimal digits or the first 12 or more.
+Digests detect damaged, mixed-up and edited files. To detect an edited manifest whose digest was edited too, pass the
+digest that the export printed: --digest, all 64 hexadecimal digits or at least the first 12.
 
-A zip is read in memory: names that lead out of it, links, encryption and bombs are refused. Exit code 0 when all is
-well, 1 when something is off, 2 when what was asked for makes no sense, 3 when a package is missing.
+A zip is read in memory; paths out of it, links, encryption and zip bombs are refused. Exit code 0: all checks passed.
+1: a check failed. 2: wrong usage. 3: a package is missing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__" and not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
-    # Beside this file may lie somebody's own random.py. Python before 3.11 has no option against it.
+    # The folder of this file may contain someone's own random.py. Python before 3.11 has no option against it.
     del sys.path[0]
 
 import argparse
@@ -40,7 +40,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# ONNX Runtime reads it at its import; else it writes an id into the home folder, and a thread of its own sends reports.
+# Read by ONNX Runtime at import; without it, it writes an id into the home folder, and a thread sends reports.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 try:
@@ -48,7 +48,7 @@ try:
     import onnxruntime as ort
 except ImportError as missing:
     print(
-        f"verify: {missing}: this needs Python 3.9 or newer (here: {platform.python_version()}) and two packages:\n"
+        f"verify: {missing}: this needs Python 3.9 or newer (this is {platform.python_version()}) and two packages:\n"
         f"    {sys.executable or 'python3'} -m pip install numpy onnxruntime",
         file=sys.stderr,
     )
@@ -57,15 +57,15 @@ except ImportError as missing:
 SCHEMA_VERSION = 1
 MANIFEST, SAMPLES, TIMER = "manifest.json", "samples.npz", "bench.py"
 NAME = re.compile(r"\w[\w. -]{0,99}")
-WANTED = {"schema_version", "arch", "classes", "preprocess", "files", "samples", "digest"}
-MOST_BYTES = 2**31
-"""Of a file, and of all files of a zip: more is no ONNX file."""
-MOST_MANIFEST_BYTES = 2**24
-MOST_SAMPLES_BYTES = 2**27
-MOST_ENTRIES = 100
-MOST_RATIO = 100
-"""How many times as large as it is packed an entry of a zip may be, above `FREE_BYTES`. Weights hardly pack at all."""
-FREE_BYTES = 2**20
+REQUIRED_KEYS = {"schema_version", "arch", "classes", "preprocess", "files", "samples", "digest"}
+MAX_BYTES = 2**31
+"""Largest size of a file, and of all files of a zip: no ONNX file is larger."""
+MAX_MANIFEST_BYTES = 2**24
+MAX_SAMPLES_BYTES = 2**27
+MAX_ENTRIES = 100
+MAX_RATIO = 100
+"""Largest ratio of unpacked to packed size of a zip entry above `MIN_RATIO_BYTES`. Weights hardly compress."""
+MIN_RATIO_BYTES = 2**20
 ROUNDS = 40
 INT8_MODEL = "model_int8.onnx"
 SETTING = ("threads", "provider", "optimisation_level", "spinning")
@@ -74,15 +74,15 @@ UNITS_MS = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
 BUDGET = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s?(us|µs|ms|s)(?:@(p50|p95))?")
 
 
-class Off(Exception):
-    """Something about the bundle is off; the message is one line."""
+class CheckFailed(Exception):
+    """A check of the bundle failed; the message is one line."""
 
 
 class UsageError(Exception):
-    """What was asked for makes no sense; the message is one line."""
+    """The arguments make no sense; the message is one line."""
 
 
-# ---------------------------------------------------------------- where the files are
+# ---------------------------------------------------------------- folders and zips
 
 
 class Folder:
@@ -92,111 +92,112 @@ class Folder:
         self.path = path
 
     def names(self) -> list[str]:
-        """Files in it; what Python and systems leave there is passed over."""
-        return sorted(one.name for one in self.path.iterdir() if one.name != "__pycache__" and one.name[0] != ".")
+        """Return the names of its files, except for hidden files and Python's cache."""
+        names = (entry.name for entry in self.path.iterdir())
+        return sorted(name for name in names if name != "__pycache__" and name[0] != ".")
 
-    def read(self, name: str, most: int = MOST_BYTES) -> bytes:
-        """A file's bytes.
+    def read(self, name: str, most: int = MAX_BYTES) -> bytes:
+        """Return the bytes of a file.
 
         Raises:
-            Off: it is missing, no plain file, or too large.
+            CheckFailed: it is missing, not a plain file, or too large.
         """
         try:
-            with open(self.path / name, "rb", opener=_at_once) as stream:
+            with open(self.path / name, "rb", opener=_without_waiting) as stream:
                 status = os.fstat(stream.fileno())
                 if not stat.S_ISREG(status.st_mode):
-                    raise Off(f"{name} is no plain file")
+                    raise CheckFailed(f"{name} is not a plain file")
                 data = stream.read(min(status.st_size, most) + 1)
         except OSError as error:
-            raise Off(f"{name} cannot be read: {error.strerror}") from None
+            raise CheckFailed(f"{name} cannot be read: {error.strerror}") from None
         if len(data) > most:
-            raise Off(f"{name} is larger than {most:,} bytes")
+            raise CheckFailed(f"{name} is larger than {most:,} bytes")
         return data
 
 
-def _at_once(path: Any, flags: int) -> int:
-    """Open a file without waiting for somebody to write, as a named pipe would have it."""
+def _without_waiting(path: Any, flags: int) -> int:
+    """Open a file without blocking, which a named pipe without a writer would do."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 class Zip:
-    """A bundle as a zip: its files lie at the top, or all in one folder. Nothing of it is written by this class."""
+    """A bundle as a zip, with its files at the top or all in one folder. Nothing is unpacked to disk."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_bytes: int = MAX_BYTES) -> None:
         try:
             self.archive = zipfile.ZipFile(path)
-            self.entries = _entries(self.archive)
+            self.entries = _entries(self.archive, max_bytes)
         except OSError as error:
-            raise Off(f"{path} cannot be read: {error.strerror or error}") from None
+            raise CheckFailed(f"{path} cannot be read: {error.strerror or error}") from None
         except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, struct.error) as error:
-            raise Off(f"{path} is no zip that can be read: {error}") from None
+            raise CheckFailed(f"{path} is not a readable zip: {error}") from None
 
     def names(self) -> list[str]:
-        """Files in it."""
+        """Return the names of its files."""
         return sorted(self.entries)
 
-    def read(self, name: str, most: int = MOST_BYTES) -> bytes:
-        """A file's bytes.
+    def read(self, name: str, most: int = MAX_BYTES) -> bytes:
+        """Return the bytes of a file.
 
         Raises:
-            Off: it is missing, broken, or too large.
+            CheckFailed: it is missing, broken, or too large.
         """
         if name not in self.entries:
-            raise Off(f"{name} cannot be read: No such file in the zip")
+            raise CheckFailed(f"{name} cannot be read: No such file in the zip")
         if self.entries[name].file_size > most:
-            raise Off(f"{name} is larger than {most:,} bytes")
+            raise CheckFailed(f"{name} is larger than {most:,} bytes")
         try:
-            # Never more than the size that the zip states, which was looked at before.
+            # Never more than the stated size, which was checked before.
             with self.archive.open(self.entries[name]) as stream:
                 return stream.read(most)
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error) as error:
-            raise Off(f"{name} is broken in the zip: {error}") from None
+            raise CheckFailed(f"{name} is broken in the zip: {error}") from None
 
 
-def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Entries by file name, all of them harmless.
+def _entries(archive: zipfile.ZipFile, max_bytes: int) -> dict[str, zipfile.ZipInfo]:
+    """Return the entries by file name, after checking that all are harmless.
 
     Raises:
-        Off: there are too many or too large ones, links, encrypted ones, or names that lead elsewhere.
+        CheckFailed: there are too many or too large entries, links, encrypted entries, or paths out of the zip.
     """
     entries = archive.infolist()
-    if len(entries) > MOST_ENTRIES:
-        raise Off(f"the zip has {len(entries)} entries, wanted at most {MOST_ENTRIES}")
+    if len(entries) > MAX_ENTRIES:
+        raise CheckFailed(f"the zip has {len(entries)} entries, expected at most {MAX_ENTRIES}")
     total = sum(entry.file_size for entry in entries)
-    if total > MOST_BYTES:
-        raise Off(f"the zip unpacks to {total:,} bytes, wanted at most {MOST_BYTES:,}")
-    found: dict[str, zipfile.ZipInfo] = {}
-    tops = set()
+    if total > max_bytes:
+        raise CheckFailed(f"the zip unpacks to {total:,} bytes, expected at most {max_bytes:,}")
+    by_name: dict[str, zipfile.ZipInfo] = {}
+    folders = set()
     for entry in entries:
         shown = repr(entry.orig_filename[:100])
         parts = entry.orig_filename.rstrip("/").split("/")
         if not all(NAME.fullmatch(part) for part in parts) or len(parts) > 2:
-            raise Off(f"the zip has an entry {shown}: a bundle has plain file names in one folder")
+            raise CheckFailed(f"the zip has an entry {shown}: a bundle has plain file names in one folder")
         if stat.S_ISLNK(entry.external_attr >> 16):
-            raise Off(f"the zip has a link, {shown}: a bundle has none")
+            raise CheckFailed(f"the zip has a link, {shown}: a bundle has none")
         if entry.flag_bits & 0x1:
-            raise Off(f"the zip has an encrypted entry, {shown}: a bundle has none")
-        if entry.file_size > FREE_BYTES and entry.file_size > MOST_RATIO * entry.compress_size:
-            raise Off(
+            raise CheckFailed(f"the zip has an encrypted entry, {shown}: a bundle has none")
+        if entry.file_size > MIN_RATIO_BYTES and entry.file_size > MAX_RATIO * entry.compress_size:
+            raise CheckFailed(
                 f"the zip's {shown} unpacks to {entry.file_size / max(entry.compress_size, 1):.0f} times its size"
             )
-        tops.add(parts[0] if len(parts) == 2 or entry.is_dir() else "")
+        folders.add(parts[0] if len(parts) == 2 or entry.is_dir() else "")
         if entry.is_dir():
             continue
-        if parts[-1].lower() in map(str.lower, found):
-            raise Off(f"the zip has {shown} twice")
-        found[parts[-1]] = entry
-    if len(tops) > 1:
-        raise Off(f"the zip has several folders ({', '.join(sorted(tops))}): a bundle is one")
-    return found
+        if parts[-1].lower() in map(str.lower, by_name):
+            raise CheckFailed(f"the zip has {shown} twice")
+        by_name[parts[-1]] = entry
+    if len(folders) > 1:
+        raise CheckFailed(f"the zip has several folders ({', '.join(sorted(folders))}): a bundle is one")
+    return by_name
 
 
 def open_bundle(path: Path) -> Any:
-    """The bundle's files.
+    """Open a bundle as a folder or a zip.
 
     Raises:
-        UsageError: there is nothing.
-        Off: it is a zip that is not safe to read.
+        UsageError: there is no such folder or file.
+        CheckFailed: the zip is not safe to read.
     """
     if path.is_dir():
         return Folder(path)
@@ -209,70 +210,76 @@ def open_bundle(path: Path) -> Any:
 
 
 def read_manifest(files: Any) -> dict[str, Any]:
-    """The manifest, as far as it is needed here.
+    """Read the manifest and check its digest and the fields that this script needs.
 
     Raises:
-        Off: it is missing, broken, edited, or of a newer kind.
+        CheckFailed: it is missing, broken, edited, or of a newer schema.
     """
     try:
-        manifest = json.loads(files.read(MANIFEST, MOST_MANIFEST_BYTES).decode("utf-8"))
+        manifest = json.loads(files.read(MANIFEST, MAX_MANIFEST_BYTES).decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise Off(f"{MANIFEST} is not valid JSON: {str(error)[:200]}") from None
+        raise CheckFailed(f"{MANIFEST} is not valid JSON: {str(error)[:200]}") from None
     if not isinstance(manifest, dict):
-        raise Off(f"{MANIFEST} holds no JSON object")
+        raise CheckFailed(f"{MANIFEST}: expected a JSON object")
     version = manifest.get("schema_version")
     if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise Off(f"{MANIFEST} has schema {version}, known here are 1 to {SCHEMA_VERSION}: use its own verify.py")
-    lacking = sorted(WANTED - set(manifest))
-    if lacking or not isinstance(version, int):
-        raise Off(f"{MANIFEST} lacks {', '.join(lacking) or 'a schema_version'}: it is no manifest of a bundle")
+        raise CheckFailed(f"{MANIFEST} has schema {version}, expected 1 to {SCHEMA_VERSION}: use its own verify.py")
+    missing_keys = sorted(REQUIRED_KEYS - set(manifest))
+    if missing_keys or not isinstance(version, int):
+        raise CheckFailed(
+            f"{MANIFEST} lacks {', '.join(missing_keys) or 'a schema_version'}: it is not a bundle's manifest"
+        )
     if not isinstance(manifest["digest"], str) or digest_of(manifest) != manifest["digest"]:
-        raise Off(f"{MANIFEST} was changed: its digest is not the one that it states")
+        raise CheckFailed(f"{MANIFEST} was changed: its digest differs from the one it states")
     if not isinstance(manifest["files"], dict) or not all(map(NAME.fullmatch, manifest["files"])):
-        raise Off(f"{MANIFEST} names files that are no plain file names")
+        raise CheckFailed(f"{MANIFEST} lists names that are not plain file names")
     return manifest
 
 
 def check_digest(text: str) -> None:
-    """Refuse what is no digest, or too few digits of one to be sure.
+    """Refuse a malformed digest, or one with too few digits.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: it is not 12 to 64 hexadecimal digits.
     """
     if not DIGEST.fullmatch(text):
-        raise UsageError(f"--digest: wanted 12 to 64 hexadecimal digits, as the export printed them, got {text[:80]!r}")
+        raise UsageError(
+            f"--digest: expected 12 to 64 hexadecimal digits, as the export printed them, got {text[:80]!r}"
+        )
 
 
 def check_pinned(manifest: dict[str, Any], digest: str) -> None:
-    """Refuse a manifest whose digest does not begin with the digits that were asked for.
+    """Refuse a manifest whose digest does not begin with the given digits.
 
     Raises:
-        Off: it is another.
+        CheckFailed: the digests differ.
     """
     if not manifest["digest"].startswith(digest.lower()):
-        raise Off(f"the manifest's digest is {manifest['digest']}, wanted {digest}")
+        raise CheckFailed(f"the manifest's digest is {manifest['digest']}, expected {digest}")
 
 
 def digest_of(manifest: dict[str, Any]) -> str:
-    """SHA-256 of all that a manifest says but this."""
+    """Return the SHA-256 of a manifest without its digest."""
     rest = {key: value for key, value in manifest.items() if key != "digest"}
     try:
         text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except ValueError:
-        raise Off(f"{MANIFEST} holds numbers that are none") from None
+        raise CheckFailed(f"{MANIFEST} contains NaN or infinity") from None
     return hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).hexdigest()
 
 
 def check_file(files: Any, name: str, expected: str) -> str:
-    """Say that a file is the one that was bundled.
+    """Check the SHA-256 of a file, and return the message for a good one.
 
     Raises:
-        Off: it is not.
+        CheckFailed: it differs.
     """
     data = files.read(name)
-    found = hashlib.sha256(data).hexdigest()
-    if found != expected:
-        raise Off(f"{name} is not the file that was bundled (SHA-256 {found[:12]}…, wanted {str(expected)[:12]}…)")
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != expected:
+        raise CheckFailed(
+            f"{name} is not the file that was bundled (SHA-256 {actual[:12]}…, expected {str(expected)[:12]}…)"
+        )
     return f"{name} is the file that was bundled ({len(data):,} bytes)"
 
 
@@ -280,168 +287,175 @@ def check_file(files: Any, name: str, expected: str) -> str:
 
 
 def check_model(files: Any, name: str, manifest: dict[str, Any]) -> str:
-    """Run a model on the sample inputs.
+    """Run a model on the sample inputs, and return the message for a good one.
 
     Raises:
-        Off: it cannot be loaded, is another network, or gives other outputs.
+        CheckFailed: it cannot be loaded, is another network, or gives other outputs.
     """
     session = load(files.read(name), name)
     arch = session.get_modelmeta().custom_metadata_map.get("edgenas.arch")
     if arch != manifest["arch"]:
-        raise Off(f"{name} is network {arch}, the manifest is about {manifest['arch']}")
+        raise CheckFailed(f"{name} is network {arch}, the manifest is about {manifest['arch']}")
     check_shapes(session, name, manifest)
-    check_reading(manifest["preprocess"])
+    check_preprocess(manifest["preprocess"])
     images, expected = samples(files, name)
     tolerance = float(manifest["samples"]["tolerance"][name])
     takes_bytes = session.get_inputs()[0].type == "tensor(uint8)"
     inputs = images if takes_bytes else normalised(images, manifest["preprocess"])
-    # One at a time, as it is measured and used.
-    got = np.concatenate([run_one(session, inputs[place : place + 1], name) for place in range(len(inputs))])
-    if got.shape != expected.shape:
-        raise Off(f"{name} gives outputs {got.shape}, wanted {expected.shape}")
-    worst = float(np.abs(got - expected).max())
+    # One at a time, as the model is measured and used.
+    outputs = np.concatenate([run_one(session, inputs[row : row + 1], name) for row in range(len(inputs))])
+    if outputs.shape != expected.shape:
+        raise CheckFailed(f"{name}: expected outputs of shape {expected.shape}, got {outputs.shape}")
+    worst = float(np.abs(outputs - expected).max())
     if not worst <= tolerance:
-        turned = int((got.argmax(1) != expected.argmax(1)).sum())
-        raise Off(
-            f"{name} computes something else here: an output differs by {worst:.3g} (allowed {tolerance:.3g}), "
-            f"{turned} of {len(got)} samples get another class, by onnxruntime {ort.__version__} on "
+        changed = int((outputs.argmax(1) != expected.argmax(1)).sum())
+        raise CheckFailed(
+            f"{name} computes different outputs on this machine: one differs by {worst:.3g} (allowed {tolerance:.3g}), "
+            f"{changed} of {len(outputs)} samples get another class, by onnxruntime {ort.__version__} on "
             f"{platform.machine()}"
         )
-    return f"{name} gives {len(got)} samples the expected outputs (greatest difference {worst:.2g} of {tolerance:.2g})"
+    return (
+        f"{name} gives {len(outputs)} samples the expected outputs (greatest difference {worst:.2g} of {tolerance:.2g})"
+    )
 
 
 def load(model: bytes, name: str) -> Any:
-    """A session of a model.
+    """Return a session of a model.
 
     Raises:
-        Off: the runtime lacks an operator or an opset of it, or it is broken.
+        CheckFailed: the file is broken, or the runtime lacks an operator or opset of it.
     """
     ort.set_default_logger_severity(4)
     try:
         return ort.InferenceSession(model, providers=["CPUExecutionProvider"])
     # ONNX Runtime's exceptions have no public common base.
     except Exception as error:
-        raise Off(f"{name} cannot be loaded by onnxruntime {ort.__version__}: {said(error)}") from None
+        raise CheckFailed(
+            f"{name} cannot be loaded by onnxruntime {ort.__version__}: {runtime_message(error)}"
+        ) from None
 
 
-def said(error: Exception) -> str:
-    """What the runtime says, without the places in its own source that it begins with."""
+def runtime_message(error: Exception) -> str:
+    """Return the runtime's message, without the positions in its source code."""
     text = " ".join(str(error).split())
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?", "", text)
     return re.sub(r"\S+\.(?:h|cc|cpp):\d+ .*?\) (?=[A-Z])", "", text).rstrip(".")[:300]
 
 
 def check_shapes(session: Any, name: str, manifest: dict[str, Any]) -> None:
-    """Refuse a model that takes or gives something else than the manifest says."""
+    """Refuse a model whose input or output shape differs from the manifest."""
     size, classes = manifest["preprocess"]["size"], len(manifest["classes"])
     source, target = session.get_inputs()[0], session.get_outputs()[0]
     shapes = ([size, size, 3] if source.type == "tensor(uint8)" else [3, size, size], [classes])
     if (list(source.shape[1:]), list(target.shape[1:])) != shapes:
-        raise Off(
-            f"{name} takes {source.shape} and gives {target.shape}, the manifest says {size} pixels, {classes} classes"
+        raise CheckFailed(
+            f"{name} takes {source.shape} and gives {target.shape}, "
+            f"the manifest states {size} pixels, {classes} classes"
         )
 
 
-def check_reading(preprocess: dict[str, Any]) -> None:
-    """Refuse a way of reading images that is none: samples are pixels already, and would not show it."""
+def check_preprocess(preprocess: dict[str, Any]) -> None:
+    """Refuse invalid preprocessing, which the samples do not detect: they are pixels already."""
     crop, presize = preprocess.get("crop", 1.0), preprocess.get("presize")
     cropped = isinstance(crop, (int, float)) and 0 < crop <= 1
     if not cropped or not (presize is None or (isinstance(presize, int) and presize > 0)):
-        raise Off(f"{MANIFEST} says crop {crop!r} and presize {presize!r}: no image can be read so")
-    known = (preprocess.get("colour_order"), preprocess.get("interpolation"))
-    if known != ("RGB", "bilinear"):
-        raise Off(
-            f"{MANIFEST} says colour_order {known[0]!r}, interpolation {known[1]!r}: run.py knows RGB and bilinear"
+        raise CheckFailed(
+            f"{MANIFEST} states crop {crop!r} and presize {presize!r}: expected a crop in (0, 1] and a positive presize"
+        )
+    order = (preprocess.get("colour_order"), preprocess.get("interpolation"))
+    if order != ("RGB", "bilinear"):
+        raise CheckFailed(
+            f"{MANIFEST} states colour_order {order[0]!r}, interpolation {order[1]!r}: run.py supports RGB and bilinear"
         )
 
 
 def samples(files: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Sample inputs, uint8 (n, size, size, 3), and the outputs that a model gave, float32 (n, classes)."""
+    """Return sample inputs, uint8 (n, size, size, 3), and a model's outputs at the export, float32 (n, classes)."""
     data = files.read(SAMPLES)
     try:
-        # It is a zip itself.
+        # An .npz file is a zip.
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             total = sum(entry.file_size for entry in archive.infolist())
-        if total > MOST_SAMPLES_BYTES:
-            raise Off(f"{SAMPLES} unpacks to {total:,} bytes, wanted at most {MOST_SAMPLES_BYTES:,}")
-        with np.load(io.BytesIO(data), allow_pickle=False) as held:
-            return held["pixels"], held[Path(name).stem]
+        if total > MAX_SAMPLES_BYTES:
+            raise CheckFailed(f"{SAMPLES} unpacks to {total:,} bytes, expected at most {MAX_SAMPLES_BYTES:,}")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return arrays["pixels"], arrays[Path(name).stem]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise Off(f"{SAMPLES} holds no samples for {name}: {error}") from None
+        raise CheckFailed(f"{SAMPLES} holds no samples for {name}: {error}") from None
 
 
 def normalised(pixels: np.ndarray, preprocess: dict[str, Any]) -> np.ndarray:
-    """Pixels to float32 (n, 3, size, size): `(pixel / 255 - mean) / std` by channel, as `run.py` does it."""
+    """Return pixels as float32 (n, 3, size, size): `(pixel / 255 - mean) / std` by channel, as in `run.py`."""
     mean, std = (np.asarray(preprocess[key], dtype=np.float32) for key in ("mean", "std"))
     scaled = (pixels.astype(np.float32) / np.float32(255) - mean) / std
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
 
 def run_one(session: Any, inputs: np.ndarray, name: str) -> np.ndarray:
-    """Outputs of a model for one input."""
+    """Return the outputs of a model for one input."""
     try:
         return np.asarray(session.run(None, {session.get_inputs()[0].name: inputs})[0])
     except Exception as error:
-        raise Off(f"{name} cannot be run by onnxruntime {ort.__version__}: {said(error)}") from None
+        raise CheckFailed(f"{name} cannot be run by onnxruntime {ort.__version__}: {runtime_message(error)}") from None
 
 
 # ---------------------------------------------------------------- the latency
 
 
 def parse_budget(text: str) -> tuple[float, str]:
-    """`8ms`, `800us` or `8ms@p95` as milliseconds and percentile.
+    """Return a budget like `8ms`, `800us` or `8ms@p95` as milliseconds and percentile.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: the text has another format.
     """
     match = BUDGET.fullmatch(text)
     if match is None or float(match[1]) <= 0:
-        raise UsageError(f"--budget: wanted a time like 8ms, 800us or 8ms@p95, got {text!r}")
+        raise UsageError(f"--budget: expected a time like 8ms, 800us or 8ms@p95, got {text!r}")
     return float(match[1]) * UNITS_MS[match[2]], match[3] or "p50"
 
 
-def deployed(manifest: dict[str, Any], device: str | None) -> tuple[str, dict[str, Any]]:
-    """Which model is meant for a device, and what its latency was measured with.
+def deployed_model(manifest: dict[str, Any], device: str | None) -> tuple[str, dict[str, Any]]:
+    """Return the model for a device, and the setting its latency was measured in.
 
     Raises:
         UsageError: the bundle was measured on no device, not on this one, or on several.
-        Off: the manifest says too little of it.
+        CheckFailed: the manifest lacks the setting.
     """
-    known = manifest.get("deployed")
-    if not isinstance(known, dict) or not known:
+    models = manifest.get("deployed")
+    if not isinstance(models, dict) or not models:
         raise UsageError("--budget: the bundle was measured on no device, so there is no setting to time it in")
-    if device is None and len(known) != 1:
-        raise UsageError(f"--device: the bundle is for several, say which: {', '.join(sorted(known))}")
-    name = device or next(iter(known))
-    if name not in known:
-        raise UsageError(f"--device: {name!r} is unknown; valid: {', '.join(sorted(known))}")
-    model = known[name]
+    if device is None and len(models) != 1:
+        raise UsageError(f"--device: the bundle is for several devices, choose one of {', '.join(sorted(models))}")
+    name = device or next(iter(models))
+    if name not in models:
+        raise UsageError(f"--device: {name!r} is unknown; valid: {', '.join(sorted(models))}")
+    model = models[name]
     try:
-        told = manifest["int8"] if model == INT8_MODEL else manifest
-        setting = told["latency"][name]["measured_with"]
-        said = {key: setting[key] for key in SETTING}
+        facts = manifest["int8"] if model == INT8_MODEL else manifest
+        measured_with = facts["latency"][name]["measured_with"]
+        setting = {key: measured_with[key] for key in SETTING}
     except (KeyError, TypeError) as error:
-        raise Off(f"{MANIFEST} does not say how {model} was measured on {name}: it lacks {error}") from None
+        raise CheckFailed(f"{MANIFEST} does not state how {model} was measured on {name}: it lacks {error}") from None
     for needed in (model, TIMER):
         if needed not in manifest["files"]:
-            raise Off(f"{MANIFEST} names no file {needed!r}: it is not timed")
-    if said["provider"] == "wasm":
-        raise UsageError(f"--budget: {name} is a web browser, which this cannot start: use `edgenas gate`")
-    return model, said
+            raise CheckFailed(f"{MANIFEST} lists no file {needed!r}: it is not timed")
+    if setting["provider"] == "wasm":
+        raise UsageError(f"--budget: {name} is a web browser, which this script cannot start: use `edgenas gate`")
+    return model, setting
 
 
 def time_model(files: Any, model: str, setting: dict[str, Any], rounds: int) -> dict[str, Any]:
-    """The row that the bundle's timer writes of a model, in the setting it was measured in.
+    """Return the row that the bundle's timer writes for a model, in the setting it was measured in.
 
     Raises:
-        Off: it could not be timed.
+        CheckFailed: it could not be timed.
     """
     with tempfile.TemporaryDirectory() as folder:
         for name in (TIMER, model):
             (Path(folder) / name).write_bytes(files.read(name))
         words = [sys.executable, os.path.join(folder, TIMER), os.path.join(folder, model), "--rounds", str(rounds)]
         for key in ("threads", "provider", "optimisation_level"):
-            # As one word: what begins with a dash is no option of its own.
+            # As one word, so that a value with a leading dash is not read as an option.
             words.append(f"--{key.replace('_', '-')}={setting[key]}")
         words += ["--spinning"] * bool(setting["spinning"])
         null = subprocess.DEVNULL
@@ -449,179 +463,188 @@ def time_model(files: Any, model: str, setting: dict[str, Any], rounds: int) -> 
     try:
         row = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
-        raise Off(f"{model} was not timed: {' '.join(done.stderr.split())[-300:] or 'bench.py said nothing'}") from None
+        raise CheckFailed(
+            f"{model} was not timed: {' '.join(done.stderr.split())[-300:] or 'bench.py printed no message'}"
+        ) from None
     if "error" in row:
-        raise Off(f"{model} cannot be timed here: {' '.join(str(row['error']).split())[:300]}")
+        raise CheckFailed(f"{model} cannot be timed on this machine: {' '.join(str(row['error']).split())[:300]}")
     return dict(row)
 
 
 def check_latency(row: dict[str, Any], model: str, limit_ms: float, percentile: str) -> str:
-    """Say that a budget is met.
+    """Compare a row with a budget, and return the message for a row within it.
 
     Raises:
-        Off: it is not.
+        CheckFailed: the latency is over the budget.
     """
     value = row["latency_ms"][percentile]
     low, high = row["ci_p50_ms"]
-    told = (
-        f"{model} takes {value:.3f} ms {percentile} here (p50 {low:.3f} to {high:.3f}), the budget is {limit_ms:g} ms"
+    message = (
+        f"{model} takes {value:.3f} ms {percentile} on this machine (p50 {low:.3f} to {high:.3f}), "
+        f"the budget is {limit_ms:g} ms"
     )
     if value > limit_ms:
-        raise Off(told)
-    return told
+        raise CheckFailed(message)
+    return message
 
 
-# ---------------------------------------------------------------- all of it
+# ---------------------------------------------------------------- all checks
 
 
 class Report:
-    """What was checked, in order."""
+    """The results of all checks, in order."""
 
     def __init__(self) -> None:
         self.checks: list[dict[str, Any]] = []
 
     def check(self, name: str, function: Any, *arguments: Any) -> bool:
-        """Make one check and keep what it says.
+        """Run one check and store its result.
 
         Raises:
-            UsageError: what was asked for makes no sense.
+            UsageError: the arguments make no sense.
         """
         try:
-            text, good = function(*arguments), True
-        except Off as off:
-            text, good = str(off), False
+            message, ok = function(*arguments), True
+        except CheckFailed as failure:
+            message, ok = str(failure), False
         except UsageError:
             raise
-        # A bundle may be broken in ways nobody thought of; a traceback would say no more than this.
+        # A bundle may be broken in unforeseen ways; a traceback would not help the user more than this message.
         except Exception as error:
-            text, good = f"{name} cannot be checked: {type(error).__name__}: {str(error)[:300]}", False
-        self.checks.append({"check": name, "ok": good, "said": text})
-        return good
+            message, ok = f"{name} cannot be checked: {type(error).__name__}: {str(error)[:300]}", False
+        self.checks.append({"check": name, "ok": ok, "message": message})
+        return ok
 
     @property
     def ok(self) -> bool:
-        """Whether all is well."""
+        """Whether all checks passed."""
         return all(check["ok"] for check in self.checks)
 
 
 def verify(path: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """Make all checks of a bundle.
+    """Run all checks of a bundle.
 
     Raises:
-        UsageError: what was asked for makes no sense.
+        UsageError: the arguments make no sense.
     """
     report = Report()
-    found: dict[str, Any] = {"bundle": str(path)}
+    result: dict[str, Any] = {"bundle": str(path)}
     budget = parse_budget(args.budget) if args.budget else None
     if args.digest:
         check_digest(args.digest)
-    held: dict[str, Any] = {}
+    opened: dict[str, Any] = {}
 
     def manifest_read() -> str:
-        held["files"] = open_bundle(path)
-        held["manifest"] = read_manifest(held["files"])
+        opened["files"] = open_bundle(path)
+        opened["manifest"] = read_manifest(opened["files"])
         if args.digest:
-            check_pinned(held["manifest"], args.digest)
-        return f"{MANIFEST} is whole, digest {held['manifest']['digest']}"
+            check_pinned(opened["manifest"], args.digest)
+        return f"{MANIFEST} is intact, digest {opened['manifest']['digest']}"
 
     if report.check(MANIFEST, manifest_read):
-        files, manifest = held["files"], held["manifest"]
-        found["digest"] = manifest["digest"]
+        files, manifest = opened["files"], opened["manifest"]
+        result["digest"] = manifest["digest"]
         check_contents(report, files, manifest)
-        strangers = sorted(set(files.names()) - set(manifest["files"]) - {MANIFEST})
-        found["not_of_the_bundle"] = strangers
+        unlisted = sorted(set(files.names()) - set(manifest["files"]) - {MANIFEST})
+        result["unlisted_files"] = unlisted
         if budget and report.ok:
-            held["row"] = None
+            opened["row"] = None
 
             def timed() -> str:
-                model, setting = deployed(manifest, args.device)
-                held["row"] = time_model(files, model, setting, args.rounds)
-                return check_latency(held["row"], model, *budget)
+                model, setting = deployed_model(manifest, args.device)
+                opened["row"] = time_model(files, model, setting, args.rounds)
+                return check_latency(opened["row"], model, *budget)
 
             report.check("budget", timed)
-            found["measured"] = held["row"] and {
-                key: held["row"][key] for key in ("latency_ms", "ci_p50_ms", "warnings")
+            result["measured"] = opened["row"] and {
+                key: opened["row"][key] for key in ("latency_ms", "ci_p50_ms", "warnings")
             }
-    return {**found, "ok": report.ok, "checks": report.checks}
+    return {**result, "ok": report.ok, "checks": report.checks}
 
 
 def check_contents(report: Report, files: Any, manifest: dict[str, Any]) -> None:
-    """Every file, and every model whose file, samples and manifest are the bundled ones."""
-    whole = {
+    """Check every file, and run every model whose file and samples are intact."""
+    intact = {
         name: report.check(name, check_file, files, name, digest) for name, digest in sorted(manifest["files"].items())
     }
-    models = [name for name in whole if name.endswith(".onnx")]
+    models = [name for name in intact if name.endswith(".onnx")]
     if not models:
-        report.checks.append({"check": "model", "ok": False, "said": "the bundle holds no model"})
+        report.checks.append({"check": "model", "ok": False, "message": "the bundle contains no model"})
     for name in models:
-        if whole[name] and whole.get(SAMPLES):
-            report.check(f"{name}, run", checked_model, files, name, manifest)
+        if intact[name] and intact.get(SAMPLES):
+            report.check(f"{name}, run", check_model_safely, files, name, manifest)
 
 
-def checked_model(files: Any, name: str, manifest: dict[str, Any]) -> str:
-    """`check_model`, where the manifest has what that needs."""
+def check_model_safely(files: Any, name: str, manifest: dict[str, Any]) -> str:
+    """Call `check_model`; a manifest that lacks a value it needs fails the check."""
     try:
         return check_model(files, name, manifest)
     except KeyError as error:
-        raise Off(f"{MANIFEST} lacks {error}, which {name} is checked by") from None
+        raise CheckFailed(f"{MANIFEST} lacks {error}, which the check of {name} needs") from None
     except (TypeError, AttributeError) as error:
-        raise Off(f"{MANIFEST} makes no sense where {name} is checked: {error}") from None
+        raise CheckFailed(f"{MANIFEST} has invalid values for the check of {name}: {error}") from None
 
 
-def print_found(found: dict[str, Any]) -> None:
-    """A line for each check, what is off last."""
-    for check in sorted(found["checks"], key=lambda check: not check["ok"]):
-        print(f"{'ok ' if check['ok'] else 'OFF'}  {printable(check['said'])}")
-    if found.get("not_of_the_bundle"):
-        print(f"     not of the bundle, and not looked at: {', '.join(map(ascii, found['not_of_the_bundle']))}")
-    for warning in (found.get("measured") or {}).get("warnings", []):
-        print(f"     warning: {printable(warning)}")
-    off = sum(not check["ok"] for check in found["checks"])
-    print(f"{off} of {len(found['checks'])} checks are off" if off else f"all {len(found['checks'])} checks are well")
+def print_report(result: dict[str, Any]) -> None:
+    """Print a line for each check, failed checks last."""
+    for check in sorted(result["checks"], key=lambda check: not check["ok"]):
+        print(f"{'ok  ' if check['ok'] else 'FAIL'}  {printable(check['message'])}")
+    if result.get("unlisted_files"):
+        print(f"      not listed in the manifest, and not checked: {', '.join(map(ascii, result['unlisted_files']))}")
+    for warning in (result.get("measured") or {}).get("warnings", []):
+        print(f"      warning: {printable(warning)}")
+    failed, count = sum(not check["ok"] for check in result["checks"]), len(result["checks"])
+    print(f"{failed} of {count} checks failed" if failed else f"all {count} checks passed")
 
 
 def printable(text: str) -> str:
-    """Text on one line, with nothing in it that moves a terminal's cursor: a bundle may be anyone's."""
+    """Return text on one line, without control characters: a bundle may come from anyone."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    command = argparse.ArgumentParser(description="Prove that a bundle is whole, and computes here what it should.")
+    """Return the parser of the command line."""
+    command = argparse.ArgumentParser(
+        description="Verify that a bundle is intact and computes the expected outputs on this machine."
+    )
     beside = Path(__file__).resolve().parent
-    command.add_argument("bundle", nargs="?", type=Path, default=beside, help="folder or zip (default: where this is)")
-    command.add_argument("--budget", help="time the deployed model here: 8ms, 800us, 8ms@p95")
-    command.add_argument("--device", help="whose model and setting --budget times; needed where there are several")
-    command.add_argument("--rounds", type=int, default=ROUNDS, help=f"of the timer (default {ROUNDS})")
+    command.add_argument(
+        "bundle", nargs="?", type=Path, default=beside, help="folder or zip (default: the folder of this file)"
+    )
+    command.add_argument("--budget", help="time the deployed model on this machine: 8ms, 800us, 8ms@p95")
+    command.add_argument(
+        "--device", help="the device whose model and setting --budget uses; needed if there are several"
+    )
+    command.add_argument("--rounds", type=int, default=ROUNDS, help=f"rounds of the timer (default {ROUNDS})")
     command.add_argument("--digest", help="the manifest's digest, as the export printed it, or its first 12 digits")
     command.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     return command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; 0 when all is well, 1 when something is off, 2 when the question makes no sense."""
+    """Run the command line; 0: all checks passed, 1: a check failed, 2: wrong usage."""
     args = parser().parse_args(argv)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         if args.rounds < 1:
-            raise UsageError(f"--rounds: wanted a number from 1, got {args.rounds}")
-        found = verify(args.bundle, args)
+            raise UsageError(f"--rounds: expected a number from 1, got {args.rounds}")
+        result = verify(args.bundle, args)
     except UsageError as error:
         print(f"verify: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("verify: stopped", file=sys.stderr)
         return 130
-    # A bundle may be broken in ways nobody thought of; a traceback would say no more than this.
+    # A bundle may be broken in unforeseen ways; a traceback would not help the user more than this message.
     except Exception as error:
         print(f"verify: the bundle cannot be checked: {type(error).__name__}: {str(error)[:300]}", file=sys.stderr)
         return 1
     if args.json:
-        print(json.dumps(found, ensure_ascii=False))
+        print(json.dumps(result, ensure_ascii=False))
     else:
-        print_found(found)
-    return 0 if found["ok"] else 1
+        print_report(result)
+    return 0 if result["ok"] else 1
 
 
 if __name__ == "__main__":

@@ -102,5 +102,5 @@ def _print_gate(evidence: dict[str, Any], as_json: bool) -> None:
         print_json(evidence)
         return
     for check in evidence["checks"]:
-        print_line(f"{'ok  ' if check['ok'] else 'FAIL'}  {check['said']}")
+        print_line(f"{'ok  ' if check['ok'] else 'FAIL'}  {check['message']}")
     print_line(verdict_line(evidence))

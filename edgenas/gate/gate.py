@@ -36,7 +36,7 @@ class Check:
 
     check: str
     ok: bool
-    said: str
+    message: str
     verdict: Verdict | None = None
 
 

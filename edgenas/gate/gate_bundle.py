@@ -49,10 +49,10 @@ def prove(bundle: Path, digest: str | None = None) -> dict[str, Any]:
     try:
         proven = dict(json.loads(done.stdout))
     except ValueError:
-        said = " ".join(done.stderr.split())[-300:] or "verify.py gave no answer"
-        proven = {"ok": False, "checks": [{"check": MANIFEST, "ok": False, "said": said}]}
+        message = " ".join(done.stderr.split())[-300:] or "verify.py gave no answer"
+        proven = {"ok": False, "checks": [{"check": MANIFEST, "ok": False, "message": message}]}
     for check in proven["checks"]:
-        check["said"] = printable(check["said"], LONGEST_LINE)
+        check["message"] = printable(check["message"], LONGEST_LINE)
     return proven
 
 

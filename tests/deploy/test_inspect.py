@@ -27,8 +27,8 @@ from edgenas.deploy.inspection import inspect as inspection
 from edgenas.deploy.inspection.inspect import Inspection, inspect_model
 from edgenas.deploy.inspection.memory_growth import STATUS, measure_memory_growth
 from edgenas.deploy.inspection.node_times import (
-    MATRIX_SIDE,
     IDLE_NODES,
+    MATRIX_SIDE,
     busy_model,
     idle_model,
     profile_nodes,

@@ -63,7 +63,7 @@ def test_what_is_typed_on_a_device_ends_with_a_label(device: str, shared_bundle:
     if "No matching distribution" in done.stderr and not os.environ.get("CI"):
         pytest.skip("pip cannot reach an index")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "checks are well" in done.stdout
+    assert "checks passed" in done.stdout
     assert re.search(r"^image\.png: .+\(\d+\.\d%\)", done.stdout, re.MULTILINE)
 
 

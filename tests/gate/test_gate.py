@@ -140,7 +140,7 @@ def test_only_what_is_significantly_within_a_budget_passes(
     assert shown.exit_code == code, shown.output
     found = json.loads(shown.stdout)
     assert found["checks"][-1]["verdict"] == verdict
-    assert found["checks"][-1]["said"].endswith(f": {verdict}")
+    assert found["checks"][-1]["message"].endswith(f": {verdict}")
     assert found["ok"] is (code == 0)
     # What else is missed is no question of noise.
     also = called(bundle, "--budget", budget, "--budget", "macs=1", "--rounds", 8, "-q")
@@ -156,8 +156,8 @@ def test_a_disturbed_session_is_repeated_once_and_the_verdict_says_so(bundle: Pa
     assert len(disturbed.timed) == 2 * PROCESSES
     # The first session is discarded, though it was faster.
     assert (found["ok"], found["repeated"]) == (False, True)
-    assert "50 ms" in found["checks"][-1]["said"]
-    assert "disturbed in most processes, and was repeated; warning: 8 of 8 processes" in found["checks"][-1]["said"]
+    assert "50 ms" in found["checks"][-1]["message"]
+    assert "disturbed in most processes, and was repeated; warning: 8 of 8 processes" in found["checks"][-1]["message"]
 
 
 def test_a_tampered_bundle_is_not_measured(bundle: Path, tmp_path: Path, timer: FakeTransport) -> None:
@@ -179,7 +179,7 @@ def test_a_digest_pins_the_bundle(bundle: Path, tmp_path: Path) -> None:
     assert gate(resealed)["ok"] is True
     found = gate(resealed, digest=digest[:12])
     assert found["ok"] is False
-    assert found["checks"][0]["said"].endswith(f"wanted {digest[:12]}")
+    assert found["checks"][0]["message"].endswith(f"expected {digest[:12]}")
     for none in (digest[:11], digest + "0", "--budget", "é" * 12):
         with pytest.raises(ConfigError, match="12 to 64 hexadecimal digits"):
             gate(bundle, digest=none)
@@ -304,8 +304,10 @@ def test_top1_is_measured_on_labelled_images_as_run_py_names_them(
     found = gate(judged, Asked(images=labelled, min_top1=expected / 100))
     assert found["ok"] is True
     assert (found["top1"]["right"], found["top1"]["images"]) == (expected, 100)
-    assert f"{expected / 100:.2%} of 100 images, measured on this machine (95 % interval" in found["checks"][-1]["said"]
-    assert "as stated" not in found["checks"][-1]["said"]
+    assert (
+        f"{expected / 100:.2%} of 100 images, measured on this machine (95 % interval" in found["checks"][-1]["message"]
+    )
+    assert "as stated" not in found["checks"][-1]["message"]
     assert gate(judged, Asked(images=labelled, min_top1=(expected + 0.5) / 100))["ok"] is False
 
 
@@ -315,7 +317,7 @@ def test_folders_that_are_no_classes_are_refused_and_missing_ones_named(
     fewer = shutil.copytree(labelled, tmp_path / "fewer")
     shutil.rmtree(fewer / CLASSES[3])
     found = gate(bundle, Asked(images=fewer))
-    assert f"without images: {CLASSES[3]}" in found["checks"][-1]["said"]
+    assert f"without images: {CLASSES[3]}" in found["checks"][-1]["message"]
     (fewer / CLASSES[4]).rename(fewer / "vier?")
     with pytest.raises(DataError, match=r"'vier\?' is no class of the bundle; did you mean 'vier'"):
         gate(bundle, Asked(images=fewer))
@@ -333,7 +335,7 @@ def test_images_that_cannot_be_read_are_named_and_few(bundle: Path, tmp_path: Pa
     first.write_bytes(first.read_bytes()[:40])
     found = gate(bundle, Asked(images=broken))
     assert found["top1"]["images"] == 99
-    assert f"left out: {CLASSES[0]}/{first.name}: " in found["checks"][-1]["said"]
+    assert f"left out: {CLASSES[0]}/{first.name}: " in found["checks"][-1]["message"]
     second.write_bytes(b"no image")
     with pytest.raises(DataError, match="2 of 100 images cannot be read or used"):
         gate(bundle, Asked(images=broken))

@@ -96,7 +96,7 @@ def test_weight_bytes_are_those_of_the_deployed_file(quick: FakeTransport, share
     in_int8 = sealed.copy_with(shared_bundle, tmp_path / "int8", deployed={"here": "model_int8.onnx"})
     found = gate(in_int8, between)
     assert found["ok"] is True
-    assert f"weights of model_int8.onnx: {int8}B" in found["checks"][-1]["said"]
+    assert f"weights of model_int8.onnx: {int8}B" in found["checks"][-1]["message"]
     assert gate(shared_bundle, between)["ok"] is False
 
 
@@ -144,7 +144,7 @@ def outcome(bundle: Path) -> tuple[bool, str]:
     except EdgenasError as error:
         return False, str(error)
     assert json.dumps(found, allow_nan=False)
-    return bool(found["ok"]), "\n".join(check["said"] for check in found["checks"])
+    return bool(found["ok"]), "\n".join(check["message"] for check in found["checks"])
 
 
 @pytest.mark.parametrize("model", ["model.onnx", "model_int8.onnx"])
