@@ -2,27 +2,26 @@
 """Time ONNX models on this machine: one file, Python 3.9 or newer, NumPy and ONNX Runtime.
 
     python bench.py MODEL_OR_FOLDER... [--threads 1] [--rounds 20] [--sessions 4] [--out rows.jsonl]
-    python bench.py --jobs jobs.json     what edgenas packed; writes rows.jsonl and results.zip beside it
-    python bench.py --probe              what this machine is, as one JSON line
+    python bench.py --jobs jobs.json     time the models of a kit; writes rows.jsonl and results.zip next to it
+    python bench.py --probe              describe this machine as one JSON line
 
-Sessions. Where a process happens to put a model's memory moves its latency for as long as the process lives, so
-the rounds are shared among several processes, one after another. Stopped, the same command goes on with the first
-session that had not ended.
+Sessions. The memory addresses of a process shift a model's latency for the life of the process, so the rounds are
+split over several processes, one after another. A command that was stopped resumes with the first unfinished session.
 
-Protocol of a session. All models are loaded and warmed up until their times settle. Then come rounds: each visits every
-model once, in random order, with a sentinel (always the same matrix product) and an empty model among them. A
-visit is a few untimed runs, then short timed ones, with the garbage collector off. What follows the sentinel begins
-with 12 ms of untimed runs: its wide vectors can slow a core's clock down for 8 ms, by a tenth. Interleaving spreads a
-burst of foreign load over all models instead of spoiling one; the sentinel shows whether the machine itself
-became slower; the empty model shows what a call costs before any work is done (`call_overhead_ms`).
+Protocol of a session. All models are loaded and warmed up until their latency is stable. Each round times every model
+once, in random order, together with a sentinel (always the same matrix product) and an empty model. One repetition is
+a few untimed runs, then short timed ones, with the garbage collector off. The model after the sentinel begins with
+12 ms of untimed runs, because the sentinel's wide vectors can slow a core's clock by a tenth for 8 ms. Interleaving
+spreads a burst of foreign load over all models. The sentinel shows whether the machine itself became slower, and the
+empty model measures the overhead of a call (`call_overhead_ms`).
 
-Runs go through an IOBinding with inputs and outputs allocated once: `session.run` allocates its outputs anew
-at every call, so a block with a big output would pay page faults that it does not pay inside a network, whose
-arena is reused. The overhead is also smaller (2 µs against 4) and steadier.
+Runs use an IOBinding with inputs and outputs allocated once. `session.run` allocates its outputs at every call, so a
+block with a big output would have page faults that it does not have inside a network, which reuses its arena. The
+overhead is also smaller (2 µs instead of 4) and steadier.
 
-Output: one JSON object a model and line, to --out (appended) or standard output. Times are milliseconds.
-A model that cannot be loaded or run becomes a line with `error`; the others go on, and the exit code is 1.
-Standard error carries lines `progress DONE TOTAL`. Exit code 3: NumPy or ONNX Runtime is missing.
+Output: one JSON object per line and model, to --out (appended) or standard output. Times are milliseconds. A model
+that cannot be loaded or run gets a line with `error`, the others are still timed, and the exit code is 1. Standard
+error has lines `progress DONE TOTAL`. Exit code 3: NumPy or ONNX Runtime is missing.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__" and not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
-    # Beside this file may lie somebody's own random.py. Python before 3.11 has no option against it.
+    # The folder of this file may contain someone's own random.py. Python before 3.11 has no option against it.
     del sys.path[0]
 
 import argparse
@@ -53,7 +52,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
-# ONNX Runtime reads it at its import; else it writes an id into the home folder, and a thread of its own sends reports.
+# Read by ONNX Runtime at import; without it, it writes an id into the home folder, and a thread sends reports.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 try:
@@ -61,7 +60,7 @@ try:
     import onnxruntime as ort
 except ImportError as missing:
     print(
-        f"bench: {missing}: this needs Python 3.9 or newer (here: {platform.python_version()}) and two packages:\n"
+        f"bench: {missing}: this needs Python 3.9 or newer (this is {platform.python_version()}) and two packages:\n"
         f"    {sys.executable or 'python3'} -m pip install numpy onnxruntime",
         file=sys.stderr,
     )
@@ -102,13 +101,13 @@ SENTINEL_MODEL = base64.b64decode(
     "CgF4EgF5IgZNYXRNdWwSCHNlbnRpbmVsWhUKAXgSEAoOCAESCgoDCIABCgMIgAFiFQoBeRIQCg4IARIKCgMIgAEKAwiAAUIECgAQDQ=="
 )
 
-LACKING = ("Fail", "InvalidGraph", "NotImplemented")
-"""Errors of a runtime that lacks an operator or an opset of a model."""
+UNSUPPORTED = ("Fail", "InvalidGraph", "NotImplemented")
+"""Errors of a runtime that does not support an operator or opset of a model."""
 UNTIMED_RUNS = 2
-SETTLE_NS, MOST_SETTLING_RUNS = 12_000_000, 10_000
+SETTLE_NS, MAX_SETTLING_RUNS = 12_000_000, 10_000
 MIN_RUNS, MAX_RUNS = 5, 200
-VISIT_NS = 4_000_000
-LONGEST_VISIT_NS = 500_000_000
+REPETITION_NS = 4_000_000
+MAX_REPETITION_NS = 500_000_000
 WARM_UP_BATCHES = 15
 WARM_UP_TOLERANCE = 0.03
 MAX_RAW_SAMPLES = 200
@@ -122,7 +121,7 @@ SLOWED_LIMIT = 0.9
 CLOCK_JUMP_NS = 5_000_000_000
 CLOCK_JUMP_FACTOR = 50
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)
-"""Of all entries: a board without a clock of its own is in 1970, which a zip cannot state."""
+"""Date of all entries: a board without a clock is in 1970, before the first date that a zip can state."""
 SESSIONS = 4
 SETTING = ("threads", "provider", "optimisation_level", "spinning")
 INFERENCE_FLAGS = re.compile(
@@ -132,18 +131,18 @@ INFERENCE_FLAGS = re.compile(
 Clock = Callable[[], int]
 Run = Callable[[], Any]
 Timed = list[list[int]]
-"""What one model gave: for each round, its samples in nanoseconds."""
+"""Samples of one model by round, in nanoseconds."""
 
 
 # ---------------------------------------------------------------- timing
 
 
-def visit(run: Run, runs: int, clock: Clock, settle_ns: int = 0) -> list[int]:
-    """Time `runs` runs one by one, in nanoseconds, after a few untimed ones that warm the caches, or `settle_ns`."""
+def time_repetition(run: Run, runs: int, clock: Clock, settle_ns: int = 0) -> list[int]:
+    """Time `runs` runs one by one, in nanoseconds, after at least `settle_ns` of untimed runs that warm the caches."""
     begun = clock()
     for _ in range(UNTIMED_RUNS):
         run()
-    for _ in range(MOST_SETTLING_RUNS):
+    for _ in range(MAX_SETTLING_RUNS):
         if clock() - begun >= settle_ns:
             break
         run()
@@ -155,52 +154,52 @@ def visit(run: Run, runs: int, clock: Clock, settle_ns: int = 0) -> list[int]:
     return samples
 
 
-def runs_per_visit(typical_ns: float) -> int:
-    """At least five runs, as many as fill about 4 ms, fewer where five would take over half a second."""
+def runs_per_repetition(typical_ns: float) -> int:
+    """Return the runs of a repetition: about 4 ms, at least five, fewer if five take over half a second."""
     typical_ns = max(typical_ns, 1.0)
-    wanted = min(max(int(VISIT_NS / typical_ns), MIN_RUNS), MAX_RUNS)
-    return max(1, min(wanted, int(LONGEST_VISIT_NS / typical_ns)))
+    runs = min(max(int(REPETITION_NS / typical_ns), MIN_RUNS), MAX_RUNS)
+    return max(1, min(runs, int(MAX_REPETITION_NS / typical_ns)))
 
 
 def warm_up(run: Run, clock: Clock) -> int:
-    """Run until two batches agree within 3 %; returns how many runs a visit shall have."""
-    before, runs = float(np.median(visit(run, 1, clock))), 1
+    """Run until two batches agree within 3 %, and return the number of runs of a repetition."""
+    before, runs = float(np.median(time_repetition(run, 1, clock))), 1
     for _ in range(WARM_UP_BATCHES):
-        runs = runs_per_visit(before)
-        now = float(np.median(visit(run, runs, clock)))
+        runs = runs_per_repetition(before)
+        now = float(np.median(time_repetition(run, runs, clock)))
         if abs(now - before) <= WARM_UP_TOLERANCE * before:
-            return runs_per_visit(now)
+            return runs_per_repetition(now)
         before = now
     return runs
 
 
 def interleave(
     runs: dict[str, Run],
-    visits: dict[str, int],
+    repetition_runs: dict[str, int],
     rounds: int,
     seed: int,
     clock: Clock,
     tick: Callable[[], None],
 ) -> dict[str, Timed]:
-    """Rounds over all models, each in a random order of its own."""
+    """Time all models in rounds, each in a new random order."""
     order = random.Random(seed)
     timed: dict[str, Timed] = {name: [] for name in runs}
     before = ""
     for _ in range(rounds):
         names = list(runs)
         order.shuffle(names)
-        with collector_off():
+        with gc_disabled():
             for name in names:
                 settle_ns = SETTLE_NS if before == "sentinel" else 0
-                timed[name].append(visit(runs[name], visits[name], clock, settle_ns))
+                timed[name].append(time_repetition(runs[name], repetition_runs[name], clock, settle_ns))
                 before = name
                 tick()
     return timed
 
 
 @contextlib.contextmanager
-def collector_off() -> Iterator[None]:
-    """Collect now, then not again until the end."""
+def gc_disabled() -> Iterator[None]:
+    """Collect garbage now, and not again inside the context."""
     gc.collect()
     enabled = gc.isenabled()
     gc.disable()
@@ -215,22 +214,22 @@ def collector_off() -> Iterator[None]:
 
 
 def without_jumps(timed: Timed) -> tuple[Timed, int]:
-    """Leave out what no run took, and count it: the clock went back, or on by seconds (a machine that slept)."""
+    """Remove impossible samples and count them: the clock went back, or jumped by seconds (the machine slept)."""
     typical = float(np.median([value for samples in timed for value in samples]))
     longest = max(CLOCK_JUMP_NS, CLOCK_JUMP_FACTOR * typical)
-    kept = [[value for value in samples if 0 < value < longest] for samples in timed]
-    return [samples for samples in kept if samples], sum(map(len, timed)) - sum(map(len, kept))
+    valid = [[value for value in samples if 0 < value < longest] for samples in timed]
+    return [samples for samples in valid if samples], sum(map(len, timed)) - sum(map(len, valid))
 
 
 def round_medians(timed: Timed) -> np.ndarray:
-    """Median of every round in milliseconds, shape (rounds,)."""
+    """Return the median of every round in milliseconds, shape (rounds,)."""
     return np.array([np.median(samples) for samples in timed]) / 1e6
 
 
 def confidence_interval(medians: np.ndarray, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap of the median over rounds (Efron 1979).
+    """Return the percentile bootstrap interval of the median over rounds (Efron 1979).
 
-    Rounds are drawn, not samples: those of one visit share its circumstances and are no independent evidence.
+    Rounds are drawn, not samples: the samples of one repetition share its circumstances and are not independent.
     """
     rng = np.random.default_rng(seed)
     drawn = rng.integers(0, len(medians), (BOOTSTRAPS, len(medians)))
@@ -240,22 +239,22 @@ def confidence_interval(medians: np.ndarray, level: float = 0.95, seed: int = 0)
 
 
 def spread(medians: np.ndarray) -> float:
-    """Robust relative standard deviation between rounds: 1.4826 × median absolute deviation / median."""
+    """Return the robust relative standard deviation: 1.4826 × median absolute deviation / median."""
     middle = float(np.median(medians))
     return float(1.4826 * np.median(np.abs(medians - middle)) / middle) if middle else 0.0
 
 
 def drift(medians: np.ndarray) -> float:
-    """Relative range of the medians of four consecutive parts of the rounds."""
+    """Return the relative range of the medians of four consecutive parts of the rounds."""
     parts = [float(np.median(part)) for part in np.array_split(medians, min(4, len(medians)))]
     return (max(parts) - min(parts)) / min(parts) if min(parts) > 0 else 0.0
 
 
-def statistics(timed: Timed, most_raw: int = MAX_RAW_SAMPLES) -> dict[str, Any]:
-    """The measured part of a row, milliseconds; `most_raw` samples are kept as they are, evenly chosen.
+def statistics(timed: Timed, max_raw: int = MAX_RAW_SAMPLES) -> dict[str, Any]:
+    """Return the measured part of a row, in milliseconds, with up to `max_raw` raw samples, evenly chosen.
 
     Raises:
-        ValueError: the clock stood still or ran backwards all the time.
+        ValueError: the clock never advanced.
     """
     timed, jumps = without_jumps(timed)
     if not timed:
@@ -264,7 +263,7 @@ def statistics(timed: Timed, most_raw: int = MAX_RAW_SAMPLES) -> dict[str, Any]:
     medians = round_medians(timed)
     quantiles = {f"p{percent}": float(np.percentile(pooled, percent)) for percent in (10, 50, 90, 95, 99)}
     low, high = confidence_interval(medians)
-    kept = np.linspace(0, len(pooled) - 1, min(len(pooled), most_raw)).astype(int)
+    raw = np.linspace(0, len(pooled) - 1, min(len(pooled), max_raw)).astype(int)
     return {
         "latency_ms": {
             "mean": float(pooled.mean()),
@@ -273,9 +272,9 @@ def statistics(timed: Timed, most_raw: int = MAX_RAW_SAMPLES) -> dict[str, Any]:
             **quantiles,
             "std": float(pooled.std()),
         },
-        "raw_samples_ms": pooled[kept].tolist(),
+        "raw_samples_ms": pooled[raw].tolist(),
         "rounds_p50_ms": medians.tolist(),
-        # The p50 of all samples may lie just beside the medians of rounds when visits differ in length.
+        # The p50 of all samples may lie just outside the medians of rounds when repetitions differ in length.
         "ci_p50_ms": [min(low, quantiles["p50"]), max(high, quantiles["p50"])],
         "count": len(pooled),
         "clock_jumps": jumps,
@@ -284,24 +283,26 @@ def statistics(timed: Timed, most_raw: int = MAX_RAW_SAMPLES) -> dict[str, Any]:
 
 
 def model_warnings(timed: Timed) -> list[str]:
-    """Warnings about one model's numbers."""
+    """Return warnings about one model's samples."""
     timed, jumps = without_jumps(timed)
     warnings = []
     if jumps:
         warnings.append(f"the clock jumped {jumps} times; those samples are left out: keep the machine from sleeping")
-    between = spread(round_medians(timed))
-    if between > SPREAD_LIMIT:
-        warnings.append(f"rounds differ by {between:.0%} (limit {SPREAD_LIMIT:.0%}): stop other programs, add --rounds")
+    relative_spread = spread(round_medians(timed))
+    if relative_spread > SPREAD_LIMIT:
+        warnings.append(
+            f"rounds differ by {relative_spread:.0%} (limit {SPREAD_LIMIT:.0%}): stop other programs, add --rounds"
+        )
     return warnings
 
 
 def machine_warnings(sentinel: Timed, before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """Warnings about the machine while it measured, each with what to do."""
+    """Return warnings about the machine during the measurement, each with advice."""
     warnings = []
-    moved = drift(round_medians(sentinel))
-    if moved > DRIFT_LIMIT:
+    sentinel_drift = drift(round_medians(sentinel))
+    if sentinel_drift > DRIFT_LIMIT:
         warnings.append(
-            f"the sentinel drifted by {moved:.0%} (limit {DRIFT_LIMIT:.0%}): let the machine cool, fix its "
+            f"the sentinel drifted by {sentinel_drift:.0%} (limit {DRIFT_LIMIT:.0%}): let the machine cool, fix its "
             "clock, stop other programs, and measure again"
         )
     load = foreign_load(before, after)
@@ -317,7 +318,7 @@ def machine_warnings(sentinel: Timed, before: dict[str, Any], after: dict[str, A
 
 
 def throttling_warnings(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """What says that the clock was lowered meanwhile."""
+    """Return warnings about a processor clock that was lowered during the measurement."""
     warnings = []
     events = [side.get("throttle_events") for side in (before, after)]
     if None not in events and events[1] > events[0]:
@@ -335,7 +336,7 @@ def throttling_warnings(before: dict[str, Any], after: dict[str, Any]) -> list[s
 
 
 def open_session(model: Any, args: argparse.Namespace, profile: str = "") -> ort.InferenceSession:
-    """A session in the asked setting; `model` is a path or serialised bytes."""
+    """Return a session in the given setting; `model` is a path or serialised bytes."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = args.threads
     options.inter_op_num_threads = 1
@@ -351,7 +352,7 @@ def open_session(model: Any, args: argparse.Namespace, profile: str = "") -> ort
 
 
 def bound_run(session: ort.InferenceSession, seed: int) -> Run:
-    """A call without arguments that runs the session on seeded random inputs, all memory allocated once."""
+    """Return a function that runs the session on seeded random inputs, with all memory allocated once."""
     rng = np.random.default_rng(seed)
     feeds = {node.name: random_input(node, rng) for node in session.get_inputs()}
     results = session.run(None, feeds)
@@ -368,9 +369,9 @@ def bound_run(session: ort.InferenceSession, seed: int) -> Run:
 
 
 def random_input(node: Any, rng: np.random.Generator) -> np.ndarray:
-    """Standard normal values for one input, random bytes for pixels; else 0, which any index may be."""
+    """Return standard normal values for one input, random bytes for pixels, or else 0, a valid index everywhere."""
     if node.type not in DTYPES:
-        raise ValueError(f"input {node.name!r} is a {node.type}; wanted one of {', '.join(DTYPES)}")
+        raise ValueError(f"input {node.name!r} is a {node.type}; expected one of {', '.join(DTYPES)}")
     shape, dtype = input_shape(node), DTYPES[node.type]
     if dtype is np.uint8:
         return rng.integers(0, 256, shape, dtype=np.uint8)
@@ -380,7 +381,7 @@ def random_input(node: Any, rng: np.random.Generator) -> np.ndarray:
 
 
 def input_shape(node: Any) -> list[int]:
-    """Sizes of one input; a first dimension that is left open, by a symbol or a negative number, counts as 1."""
+    """Return the shape of one input; an open first dimension (a symbol or a negative number) counts as 1."""
     shape = [size if isinstance(size, int) and size >= 0 else None for size in node.shape]
     if shape and shape[0] is None:
         shape[0] = 1
@@ -395,33 +396,37 @@ def input_shape(node: Any) -> list[int]:
 
 
 def batch_size(session: ort.InferenceSession) -> int:
-    """How many inputs one run takes at once: the first dimension of the first input, unless it is a mere vector."""
+    """Return the inputs of one run: the first dimension of the first input, unless that is a vector."""
     shapes = [input_shape(node) for node in session.get_inputs()[:1]]
     return next((shape[0] for shape in shapes if len(shape) > 1), 1)
 
 
 def refuse_fallback(model: Any, args: argparse.Namespace) -> None:
-    """Refuse a model of which the asked provider does not run every node.
+    """Refuse a model if the given provider does not run every node.
 
-    Where nodes ran is read from the runtime's own profile, which every version writes.
+    The provider of each node is read from the runtime's profile, which every version writes.
     """
     with tempfile.TemporaryDirectory() as folder:
         session = open_session(model, args, profile=os.path.join(folder, "profile"))
         bound_run(session, args.seed)()
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    wanted = PROVIDERS[args.provider]
-    fallen = {}
+    provider = PROVIDERS[args.provider]
+    fallbacks = {}
     for event in events:
         details = event.get("args", {})
-        if details.get("provider") not in (None, wanted):
-            fallen[event["name"].replace("_kernel_time", "")] = details["provider"]
-    if fallen:
-        named = ", ".join(f"{node} ({provider})" for node, provider in sorted(fallen.items())[:10])
-        raise ValueError(f"{len(fallen)} nodes do not run on {wanted}: {named}")
+        if details.get("provider") not in (None, provider):
+            fallbacks[event["name"].replace("_kernel_time", "")] = details["provider"]
+    if fallbacks:
+        listed = ", ".join(f"{node} ({other})" for node, other in sorted(fallbacks.items())[:10])
+        raise ValueError(f"{len(fallbacks)} nodes do not run on {provider}: {listed}")
 
 
 def load(model: Any, args: argparse.Namespace) -> tuple[Run, int]:
-    """A runnable model and how many inputs it takes at once, or an exception that says why not."""
+    """Return a function that runs a model once, and the number of inputs of a run.
+
+    Raises:
+        ValueError: the runtime lacks the provider, or an input cannot be made.
+    """
     if PROVIDERS[args.provider] not in ort.get_available_providers():
         raise ValueError(f"this onnxruntime has no {PROVIDERS[args.provider]}; has {ort.get_available_providers()}")
     if args.provider != "cpu":
@@ -433,15 +438,15 @@ def load(model: Any, args: argparse.Namespace) -> tuple[Run, int]:
 # ---------------------------------------------------------------- machine
 
 
-def described(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """Circumstances as rows keep them: at the start, temperature and frequency also at the end."""
-    kept = {key: before[key] for key in ("load", "governor", "frequency_hz", "temperature_celsius")}
+def recorded_circumstances(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """Return the circumstances that a row states: at the start, and temperature and frequency also at the end."""
+    at_start = {key: before[key] for key in ("load", "governor", "frequency_hz", "temperature_celsius")}
     at_end = {f"{key}_at_end": after[key] for key in ("frequency_hz", "temperature_celsius", "throttle_events")}
-    return {**kept, **at_end, "foreign_load": foreign_load(before, after)}
+    return {**at_start, **at_end, "foreign_load": foreign_load(before, after)}
 
 
 def read_text(path: str) -> str | None:
-    """First line of a system file; None where it cannot be read."""
+    """Return the first line of a system file; None if it cannot be read."""
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace").strip().splitlines()[0]
     except (OSError, IndexError):
@@ -449,14 +454,14 @@ def read_text(path: str) -> str | None:
 
 
 def read_lines(path: str) -> list[str]:
-    """Lines of a system file; none where it cannot be read."""
+    """Return the lines of a system file; none if it cannot be read."""
     with contextlib.suppress(OSError):
         return Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     return []
 
 
 def cpu_model() -> str:
-    """Name of the CPU as the system gives it."""
+    """Return the name of the CPU that the system states."""
     device_tree = read_text("/proc/device-tree/model")
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
@@ -466,7 +471,7 @@ def cpu_model() -> str:
 
 
 def circumstances(core: int) -> dict[str, Any]:
-    """What may change during a measurement: load, frequency, governor, temperature; None where unreadable."""
+    """Return what may change during a measurement: load, frequency, governor, temperature; None if unreadable."""
     folder = f"{CORES}/cpu{core}/cpufreq/"
     frequency = read_text(folder + "scaling_cur_freq")
     zones = [read_text(str(path)) for path in sorted(Path("/sys/class/thermal").glob("thermal_zone*/temp"))]
@@ -482,7 +487,7 @@ def circumstances(core: int) -> dict[str, Any]:
 
 
 def throttle_events() -> int | None:
-    """How often the clock was lowered for heat or power since the system started; None where it does not tell.
+    """Return how often heat or power lowered the clock since the system started; None if it is not reported.
 
     Intel's counters, or the bits of a Raspberry Pi's firmware (16 and up: has happened).
     """
@@ -496,7 +501,7 @@ def throttle_events() -> int | None:
 
 
 def cpu_flags() -> list[str]:
-    """Instructions of the CPU that kernels are chosen by."""
+    """Return the CPU's instruction set extensions that kernels are chosen by."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.split(":")[0].strip() in ("flags", "Features"):
@@ -505,14 +510,14 @@ def cpu_flags() -> list[str]:
 
 
 def memory_bytes() -> int | None:
-    """Memory of the machine."""
+    """Return the memory of the machine; None if unknown."""
     with contextlib.suppress(AttributeError, OSError, ValueError):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return None
 
 
 def system_name() -> str:
-    """Name of the operating system as it calls itself."""
+    """Return the name of the operating system."""
     with contextlib.suppress(OSError):
         for line in Path("/etc/os-release").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("PRETTY_NAME="):
@@ -521,13 +526,13 @@ def system_name() -> str:
 
 
 def probe() -> dict[str, Any]:
-    """What this machine is; `edgenas devices probe` makes a device file of it."""
+    """Describe this machine; `edgenas devices probe` turns the result into a device file."""
     more = {"system": system_name(), "memory_bytes": memory_bytes(), "providers": ort.get_available_providers()}
     return {"schema_version": SCHEMA_VERSION, **environment(), **more}
 
 
 def cpu_seconds() -> dict[str, float | None]:
-    """Clock, CPU seconds of all programs (with what a hypervisor stole), and of this one."""
+    """Return the clock and the CPU seconds of all programs (with time that a hypervisor stole) and of this one."""
     busy = None
     with contextlib.suppress(AttributeError, OSError, ValueError):
         line = Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0]
@@ -537,7 +542,7 @@ def cpu_seconds() -> dict[str, float | None]:
 
 
 def foreign_load(before: dict[str, Any], after: dict[str, Any]) -> float | None:
-    """How many cores other programs kept busy between two `circumstances`; None where unknown."""
+    """Return how many cores other programs kept busy between two `circumstances`; None if unknown."""
     if before.get("busy_s") is None or after.get("busy_s") is None:
         return None
     elapsed, busy, own = (float(after[key] - before[key]) for key in ("clock_s", "busy_s", "own_s"))
@@ -545,7 +550,7 @@ def foreign_load(before: dict[str, Any], after: dict[str, Any]) -> float | None:
 
 
 def environment() -> dict[str, Any]:
-    """What stays as it is: CPU, cores, system, versions. No host or user names."""
+    """Return what does not change: CPU, cores, system, versions; no host or user names."""
     return {
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
@@ -560,15 +565,15 @@ def environment() -> dict[str, Any]:
     }
 
 
-def settle(threads: int) -> dict[str, Any]:
-    """Keep this process to as many cores as `threads`, see `pick_cores`, and raise its priority, where allowed."""
-    done: dict[str, Any] = {"affinity": None, "nice": None}
+def reserve_cores(threads: int, root: str = CORES) -> dict[str, Any]:
+    """Bind this process to one core per thread, see `pick_cores`, and raise its priority, if allowed."""
+    reserved: dict[str, Any] = {"affinity": None, "nice": None}
     with contextlib.suppress(AttributeError, OSError):
-        os.sched_setaffinity(0, pick_cores(os.sched_getaffinity(0), threads))
-        done["affinity"] = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, pick_cores(os.sched_getaffinity(0), threads, root))
+        reserved["affinity"] = sorted(os.sched_getaffinity(0))
     with contextlib.suppress(AttributeError, OSError):
-        done["nice"] = os.nice(-10)
-    return done
+        reserved["nice"] = os.nice(-10)
+    return reserved
 
 
 def usable_cores() -> float:
@@ -593,7 +598,7 @@ def cpu_quotas(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> 
 
 
 def thread_warnings(threads: int, cores: float) -> list[str]:
-    """Warnings about threads that wait for each other."""
+    """Return warnings about more threads than cores."""
     if threads <= cores:
         return []
     return [
@@ -602,43 +607,43 @@ def thread_warnings(threads: int, cores: float) -> list[str]:
     ]
 
 
-def pick_cores(allowed: Iterable[int], threads: int) -> list[int]:
-    """Return logical cores for so many threads: one of each physical core, the fastest first.
+def pick_cores(allowed: Iterable[int], threads: int, root: str = CORES) -> list[int]:
+    """Return one logical core per thread: one of each physical core, the fastest first.
 
     Two hyperthreads of one core share its arithmetic units. They are taken only when there are too few physical cores.
     """
-    ranked = sorted(allowed, key=core_rank, reverse=True)
+    ranked = sorted(allowed, key=lambda core: core_rank(core, root), reverse=True)
     physical: dict[str, int] = {}
     for core in ranked:
-        physical.setdefault(siblings(core), core)
+        physical.setdefault(siblings(core, root), core)
     first = list(physical.values())
     return (first + [core for core in ranked if core not in first])[:threads]
 
 
-def siblings(core: int) -> str:
-    """Return the logical cores of this one's physical core, as Linux lists them; itself where Linux does not."""
-    return read_text(f"{CORES}/cpu{core}/topology/thread_siblings_list") or str(core)
+def siblings(core: int, root: str) -> str:
+    """Return the logical cores of this one's physical core, as Linux lists them; the core itself if it does not."""
+    return read_text(f"{root}/cpu{core}/topology/thread_siblings_list") or str(core)
 
 
-def core_rank(core: int) -> tuple[int, int]:
-    """Faster cores rank higher; among equals the last, since systems serve interrupts on the first."""
-    text = read_text(f"{CORES}/cpu{core}/cpufreq/cpuinfo_max_freq")
+def core_rank(core: int, root: str) -> tuple[int, int]:
+    """Return the rank of a core: faster ones are higher, then later ones, since the first cores serve interrupts."""
+    text = read_text(f"{root}/cpu{core}/cpufreq/cpuinfo_max_freq")
     return (int(text) if text and text.isdigit() else 0, core)
 
 
 def rss_bytes() -> int | None:
-    """Resident memory of this process now; None where the system does not tell."""
+    """Return the resident memory of this process; None if the system does not report it."""
     with contextlib.suppress(AttributeError, OSError, ValueError, IndexError):
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return None
 
 
 def peak_rss_bytes() -> int | None:
-    """Peak resident memory of this process with all its models; None where the system does not tell."""
-    # What getrusage says begins, on Linux, with that of the process that started this one.
+    """Return the peak resident memory of this process; None if the system does not report it."""
+    # On Linux, the value of getrusage begins with that of the parent process.
     with contextlib.suppress(OSError, AttributeError):
-        told = re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"), re.MULTILINE)
-        return int(told[1]) * 1024 if told else None
+        match = re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"), re.MULTILINE)
+        return int(match[1]) * 1024 if match else None
     try:
         import resource
     except ImportError:
@@ -651,7 +656,7 @@ def peak_rss_bytes() -> int | None:
 
 
 class Progress:
-    """Lines `progress DONE TOTAL` on standard error, five a second at most."""
+    """Printer of lines `progress DONE TOTAL` on standard error, at most five per second."""
 
     def __init__(self, total: int) -> None:
         self.done, self.total, self.shown = 0, total, 0.0
@@ -666,72 +671,73 @@ class Progress:
 
 
 class Loaded(NamedTuple):
-    """Models by their places among those given, as text; errors by the places as numbers.
+    """Loaded models by their index, as text; errors by the index as a number.
 
-    `visits` are runs in a visit, `grown` by how many bytes each made the process grow, `batches` the inputs of a run.
+    `repetition_runs` are the runs of a repetition, `rss_growth` the bytes that loading a model added to the resident
+    memory, `batches` the inputs of a run.
     """
 
     runs: dict[str, Run]
-    visits: dict[str, int]
+    repetition_runs: dict[str, int]
     errors: dict[int, str]
-    grown: dict[str, int | None]
+    rss_growth: dict[str, int | None]
     batches: dict[str, int]
 
 
 def load_all(models: Sequence[Path], args: argparse.Namespace, tick: Callable[[], None]) -> Loaded:
-    """Load and warm up every model; a failing one is left out and its error kept."""
+    """Load and warm up every model; of a model that fails, the error is returned."""
     runs: dict[str, Run] = {}
     batches: dict[str, int] = {}
-    visits: dict[str, int] = {}
+    repetition_runs: dict[str, int] = {}
     errors: dict[int, str] = {}
-    grown: dict[str, int | None] = {}
-    # First, so that what the runtime takes once for all counts as no model's memory.
+    rss_growth: dict[str, int | None] = {}
+    # First, so that memory which the runtime allocates once is not counted for a model.
     on_cpu = argparse.Namespace(**{**vars(args), "provider": "cpu"})
-    ours = {"sentinel": bound_run(open_session(SENTINEL_MODEL, on_cpu), args.seed)}
-    ours["empty"] = bound_run(open_session(EMPTY_MODEL, on_cpu), args.seed)
-    warm = {name: warm_up(run, time.perf_counter_ns) for name, run in ours.items()}
+    references = {"sentinel": bound_run(open_session(SENTINEL_MODEL, on_cpu), args.seed)}
+    references["empty"] = bound_run(open_session(EMPTY_MODEL, on_cpu), args.seed)
+    warm = {name: warm_up(run, time.perf_counter_ns) for name, run in references.items()}
     for index, model in enumerate(models):
-        small = rss_bytes()
+        before = rss_bytes()
         try:
             run, batches[str(index)] = load(model, args)
-            visits[str(index)] = warm_up(run, time.perf_counter_ns)
+            repetition_runs[str(index)] = warm_up(run, time.perf_counter_ns)
             runs[str(index)] = run
-            large = rss_bytes()
-            grown[str(index)] = None if small is None or large is None else max(0, large - small)
-        # The runtime raises classes of its own that share no base but Exception; the others must go on.
+            after = rss_bytes()
+            rss_growth[str(index)] = None if before is None or after is None else max(0, after - before)
+        # The runtime's exceptions share no base but Exception; the other models must still be timed.
         except Exception as error:
-            errors[index] = refusal(error)
+            errors[index] = failure_message(error)
         tick()
-    return Loaded(runs | ours, visits | warm, errors, grown, batches)
+    return Loaded(runs | references, repetition_runs | warm, errors, rss_growth, batches)
 
 
-def refusal(error: Exception) -> str:
-    """Why a model is not timed, in one line; the runtime begins with places in its own source."""
-    kind, said = type(error).__name__, " ".join(str(error).split())
-    said = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?", "", said)
-    said = re.sub(r"\S+\.(?:h|cc|cpp):\d+ .*?\) (?=[A-Z])", "", said)
-    if kind not in LACKING:
-        return f"{kind}: {said}"
+def failure_message(error: Exception) -> str:
+    """Return why a model is not timed, in one line, without positions in the runtime's source code."""
+    kind, message = type(error).__name__, " ".join(str(error).split())
+    message = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?", "", message)
+    message = re.sub(r"\S+\.(?:h|cc|cpp):\d+ .*?\) (?=[A-Z])", "", message)
+    if kind not in UNSUPPORTED:
+        return f"{kind}: {message}"
     return (
-        f"onnxruntime {ort.__version__} cannot run it: {said.rstrip('.')}: "
-        "install a newer one, or export the model with operators and an opset that this one has"
+        f"onnxruntime {ort.__version__} cannot run it: {message.rstrip('.')}: "
+        "install a newer one, or export the model with operators and an opset that this one supports"
     )
 
 
 def benchmark(models: Sequence[Path], args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Time all models; one row each, in the order given."""
-    crowded = thread_warnings(args.threads, usable_cores())
-    settled = settle(args.threads)
-    core = max(settled["affinity"] or [0])
+    """Time all models and return one row each, in the given order."""
+    crowding_warnings = thread_warnings(args.threads, usable_cores())
+    reserved = reserve_cores(args.threads)
+    core = max(reserved["affinity"] or [0])
     before = circumstances(core)
     progress = Progress(len(models) + args.rounds * (len(models) + 2))
     loaded = load_all(models, args, progress.tick)
     progress.done += len(loaded.errors) * args.rounds
-    timed = interleave(loaded.runs, loaded.visits, args.rounds, args.seed, time.perf_counter_ns, progress.tick)
+    timed = interleave(loaded.runs, loaded.repetition_runs, args.rounds, args.seed, time.perf_counter_ns, progress.tick)
     after = circumstances(core)
-    said = {**environment(), **settled, **described(before, after)}
-    warnings = crowded + machine_warnings(without_jumps(timed["sentinel"])[0], before, after)
-    return to_rows(models, args, timed, loaded, peak_rss_bytes(), said, warnings)
+    machine = {**environment(), **reserved, **recorded_circumstances(before, after)}
+    warnings = crowding_warnings + machine_warnings(without_jumps(timed["sentinel"])[0], before, after)
+    return to_rows(models, args, timed, loaded, peak_rss_bytes(), machine, warnings)
 
 
 def to_rows(
@@ -740,16 +746,16 @@ def to_rows(
     timed: dict[str, Timed],
     loaded: Loaded,
     peak: int | None,
-    said: dict[str, Any],
+    machine: dict[str, Any],
     warnings: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """One row a model, in the order given, from what a session timed and from what is said of the machine."""
+    """Return one row per model, in the given order, from the samples of a session and the state of the machine."""
     sentinel, _ = without_jumps(timed["sentinel"])
     shared = {
         "call_overhead_ms": statistics(timed["empty"])["latency_ms"]["p50"],
         "sentinel_p50_ms": statistics(sentinel)["latency_ms"]["p50"],
         "sentinel_drift": drift(round_medians(sentinel)),
-        "environment": said,
+        "environment": machine,
     }
     rows = []
     for index, model in enumerate(models):
@@ -758,17 +764,20 @@ def to_rows(
         if index in loaded.errors:
             row["error"] = loaded.errors[index]
         else:
-            one = timed[str(index)]
-            memory = {"peak_rss_bytes": peak, "model_rss_bytes": loaded.grown[str(index)]}
+            samples = timed[str(index)]
+            memory = {"peak_rss_bytes": peak, "model_rss_bytes": loaded.rss_growth[str(index)]}
             row.update(
-                statistics(one, args.raw_samples), **shared, memory=memory, warnings=[*warnings, *model_warnings(one)]
+                statistics(samples, args.raw_samples),
+                **shared,
+                memory=memory,
+                warnings=[*warnings, *model_warnings(samples)],
             )
         rows.append(row)
     return rows
 
 
 def benchmark_info(index: int, model: Path, args: argparse.Namespace, batch: int | None) -> dict[str, Any]:
-    """What was timed and how: `index` is the model's place among those given, `batch` the inputs of a run, if known."""
+    """Return what was timed and how: `index` is the model's position in the call, `batch` the inputs of a run."""
     return {
         "index": index,
         "model": model.name,
@@ -786,62 +795,62 @@ def benchmark_info(index: int, model: Path, args: argparse.Namespace, batch: int
 # ---------------------------------------------------------------- sessions one after another
 
 
-class Stopped(Exception):
-    """A session ended without having timed its models."""
+class SessionFailed(Exception):
+    """A session ended before all its models were timed."""
 
 
 def digest(value: Any) -> str:
-    """What stands for a job: rows of another one do not count."""
+    """Return a short digest of a value, by which the rows of a job are recognised."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
 def file_digest(path: str) -> str:
-    """What stands for the content of a file."""
+    """Return the SHA-256 of a file."""
     with open(path, "rb") as stream:
         return hashlib.sha256(stream.read()).hexdigest()
 
 
-def in_session(models: Sequence[Path], args: argparse.Namespace, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Rows of the models from one process of its own.
+def run_session(models: Sequence[Path], args: argparse.Namespace, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Time the models in a new process, and return their rows.
 
-    A process that the system kills, as it does when memory is full, is followed by two with half the models each:
-    so the model that the machine cannot hold is found, and the others are timed.
+    If the system kills the process, as it does when memory is full, two processes with half the models each follow.
+    This finds the model that does not fit into memory, and the others are timed.
 
     Raises:
-        Stopped: the process failed; its words are shown.
+        SessionFailed: the process failed; its last lines are in the message.
     """
-    words: list[str] = []
+    lines: list[str] = []
 
-    def heard(line: str) -> None:
-        (say if line.startswith("progress ") else words.append)(line)
+    def forward(line: str) -> None:
+        (say if line.startswith("progress ") else lines.append)(line)
 
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "rows.jsonl"
-        code = follow([*own_command(args), "--sessions", "1", "--out", str(out), *map(str, models)], heard)
+        code = follow([*own_command(args), "--sessions", "1", "--out", str(out), *map(str, models)], forward)
         if code in (0, 1) and out.exists():
             return read_rows(out)
     if code != -getattr(signal, "SIGKILL", 9):
-        raise Stopped(f"a session ended with exit code {code}:\n{''.join(words[-15:])}")
+        raise SessionFailed(f"a session ended with exit code {code}:\n{''.join(lines[-15:])}")
     if len(models) == 1:
-        killed = "the system killed the timer when it held this model alone: memory is full"
+        killed = "the system killed the timer while only this model was loaded: memory is full"
         info = benchmark_info(0, models[0], args, None)
         return [{"schema_version": SCHEMA_VERSION, "benchmark_info": info, "error": killed}]
     half = len(models) // 2
-    rows = in_session(models[:half], args, say) + in_session(models[half:], args, say)
+    rows = run_session(models[:half], args, say) + run_session(models[half:], args, say)
     for index, row in enumerate(rows):
         row["benchmark_info"]["index"] = index
     return rows
 
 
 def own_command(args: argparse.Namespace) -> list[str]:
-    """This script in the same setting."""
+    """Return the command that runs this script in the same setting."""
     options = ("threads", "provider", "optimisation_level", "rounds", "seed", "raw_samples")
     words = [word for name in options for word in (f"--{name.replace('_', '-')}", str(getattr(args, name)))]
     return [sys.executable, os.path.abspath(__file__), *words, *["--spinning"] * args.spinning]
 
 
 def follow(command: Sequence[str], say: Callable[[str], None]) -> int:
-    """Run a command and pass on each line of its standard error; it does not outlive this process."""
+    """Run a command and pass on each line of its standard error; it is killed if this process is interrupted."""
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
     ) as process:
@@ -856,7 +865,7 @@ def follow(command: Sequence[str], say: Callable[[str], None]) -> int:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a file; a line that a kill tore is passed over."""
+    """Return the rows of a file; a line that a kill cut short is skipped."""
     rows = []
     with contextlib.suppress(FileNotFoundError):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -866,38 +875,38 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def time_jobs(jobs: Sequence[dict[str, Any]], folder: Path, args: argparse.Namespace, out: Path) -> None:
-    """One session for each job; rows that `out` holds already are not made again, models that failed not tried again.
+    """Run one session per job. Rows already in `out` are kept, and models that failed are not tried again.
 
-    A job: `models` (paths from `folder` on), `rounds`, `seed`. Its rows say in `job` which it was.
+    A job has `models` (paths relative to `folder`), `rounds` and `seed`. Its rows name it in `job`.
     """
     total = [len(job["models"]) + job["rounds"] * (len(job["models"]) + 2) for job in jobs]
     names = [job_name(job, args) for job in jobs]
     for number, (name, job) in enumerate(zip(names, jobs)):
-        held, failed = set(), set()
+        done, failed = set(), set()
         for row in read_rows(out):
-            index, place = row["benchmark_info"].get("index"), row["benchmark_info"].get("job")
-            if place == name:
-                held.add(index)
-            if "error" in row and place in names:
-                failed.add(jobs[names.index(place)]["models"][index])
-        todo = [i for i, model in enumerate(job["models"]) if i not in held and model not in failed]
-        own = argparse.Namespace(**{**vars(args), "rounds": job["rounds"], "seed": job["seed"]})
-        say = part_of_progress(sum(total[:number]), sum(total))
-        rows = in_session([folder / job["models"][i] for i in todo], own, say) if todo else []
+            index, row_job = row["benchmark_info"].get("index"), row["benchmark_info"].get("job")
+            if row_job == name:
+                done.add(index)
+            if "error" in row and row_job in names:
+                failed.add(jobs[names.index(row_job)]["models"][index])
+        todo = [i for i, model in enumerate(job["models"]) if i not in done and model not in failed]
+        job_args = argparse.Namespace(**{**vars(args), "rounds": job["rounds"], "seed": job["seed"]})
+        say = scaled_progress(sum(total[:number]), sum(total))
+        rows = run_session([folder / job["models"][i] for i in todo], job_args, say) if todo else []
         for index, row in zip(todo, rows):
             row["benchmark_info"].update(index=index, job=name)
         write_rows(rows, str(out))
-        # Models that failed, or were passed over, were counted as if they had been timed.
+        # Failed and skipped models count as timed.
         say(f"progress {total[number]}")
 
 
 def job_name(job: dict[str, Any], args: argparse.Namespace) -> str:
-    """What rows of a job, in the setting of `args`, are known by."""
+    """Return the name of a job in the setting of `args`, which its rows state."""
     return digest([job, {key: getattr(args, key) for key in SETTING}])
 
 
-def part_of_progress(done: int, total: int) -> Callable[[str], None]:
-    """Passes lines of progress on as part of a whole."""
+def scaled_progress(done: int, total: int) -> Callable[[str], None]:
+    """Return a function that prints a job's progress lines as part of all jobs."""
 
     def say(line: str) -> None:
         print(f"progress {done + int(line.split()[1])} {total}", file=sys.stderr, flush=True)
@@ -905,8 +914,8 @@ def part_of_progress(done: int, total: int) -> Callable[[str], None]:
     return say
 
 
-def pooled(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One row of a model out of those of its sessions: medians over them, with how far they lie apart."""
+def pool_sessions(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return one row per model from those of its sessions: medians over sessions, and their spread."""
     for row in rows:
         if "error" in row:
             return {**row, "benchmark_info": {**row["benchmark_info"], "job": None}}
@@ -929,31 +938,30 @@ def pooled(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "call_overhead_ms": float(np.median([row["call_overhead_ms"] for row in rows])),
         "sentinel_p50_ms": float(np.median([row["sentinel_p50_ms"] for row in rows])),
         "sentinel_drift": max(row["sentinel_drift"] for row in rows),
-        "memory": {key: max_known([row["memory"][key] for row in rows]) for key in rows[0]["memory"]},
+        "memory": {key: max_stated([row["memory"][key] for row in rows]) for key in rows[0]["memory"]},
         "warnings": list(dict.fromkeys(warning for row in rows for warning in row["warnings"]))
         + session_warnings(sessions),
     }
 
 
-def max_known(values: Sequence[int | None]) -> int | None:
-    """The largest of those that are known."""
-    known = [value for value in values if value is not None]
-    return max(known) if known else None
+def max_stated(values: Sequence[int | None]) -> int | None:
+    """Return the largest value that is not None; None if there is none."""
+    return max((value for value in values if value is not None), default=None)
 
 
 def session_warnings(sessions: np.ndarray) -> list[str]:
-    """Warnings about medians of sessions that lie apart."""
-    between = spread(sessions)
-    if between <= SPREAD_LIMIT:
+    """Return warnings about sessions with different medians."""
+    relative_spread = spread(sessions)
+    if relative_spread <= SPREAD_LIMIT:
         return []
-    return [f"sessions differ by {between:.0%} (limit {SPREAD_LIMIT:.0%}): stop other programs, add --sessions"]
+    return [f"sessions differ by {relative_spread:.0%} (limit {SPREAD_LIMIT:.0%}): stop other programs, add --sessions"]
 
 
 def time_sessions(models: Sequence[Path], args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rounds shared among sessions; those that ended are kept beside --out until all have."""
+    """Split the rounds over sessions; rows of finished ones are kept next to --out until all have finished."""
     rounds = -(-args.rounds // args.sessions)
     paths = [os.path.abspath(model) for model in models]
-    # By content: a clock that was never set dates two versions of a file alike.
+    # By content: without a set clock, two versions of a file may have the same date.
     states = [file_digest(path) for path in paths if os.path.isfile(path)]
     jobs = [
         {"models": paths, "rounds": rounds, "seed": args.seed + number, "of": states} for number in range(args.sessions)
@@ -964,19 +972,20 @@ def time_sessions(models: Sequence[Path], args: argparse.Namespace) -> list[dict
         time_jobs(jobs, Path(), args, out)
         rows = [row for row in read_rows(out) if row["benchmark_info"].get("job") in names]
         by_model = [[row for row in rows if row["benchmark_info"]["index"] == i] for i in range(len(models))]
-        write_rows(found := [pooled(own) for own in by_model], args.out)
+        pooled = [pool_sessions(session_rows) for session_rows in by_model]
+        write_rows(pooled, args.out)
         out.unlink()
-    return found
+    return pooled
 
 
-def run_packed(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """What edgenas packed; the rows, and with them results.zip, lie beside the jobs."""
+def run_jobs_file(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Time the models of a kit; rows.jsonl and results.zip are written next to the jobs file."""
     path = Path(args.jobs)
-    packed = json.loads(path.read_text(encoding="utf-8"))
-    own = argparse.Namespace(**{**vars(args), **packed["setting"], "raw_samples": 0})
+    kit = json.loads(path.read_text(encoding="utf-8"))
+    job_args = argparse.Namespace(**{**vars(args), **kit["setting"], "raw_samples": 0})
     out = Path(args.out) if args.out else path.parent / "rows.jsonl"
     try:
-        time_jobs(packed["jobs"], path.parent, own, out)
+        time_jobs(kit["jobs"], path.parent, job_args, out)
     finally:
         if out.exists():
             write_results(out, path.parent / "results.zip")
@@ -984,7 +993,7 @@ def run_packed(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def write_results(rows: Path, path: Path) -> None:
-    """Rows and what this machine is, as one file to be taken back."""
+    """Write the rows and the description of this machine as one zip."""
     fresh = path.with_suffix(".part")
     entries = {"rows.jsonl": rows.read_bytes(), "probe.json": json.dumps(probe(), allow_nan=False).encode()}
     with zipfile.ZipFile(fresh, "w") as archive:
@@ -997,12 +1006,12 @@ def write_results(rows: Path, path: Path) -> None:
 
 
 def find_models(paths: Sequence[str]) -> list[Path]:
-    """The models given, folders replaced by the *.onnx in them."""
-    found: list[Path] = []
+    """Return the given models, with folders replaced by the *.onnx files in them."""
+    models: list[Path] = []
     for text in paths:
         path = Path(text)
-        found += sorted(path.glob("*.onnx")) if path.is_dir() else [path]
-    return found
+        models += sorted(path.glob("*.onnx")) if path.is_dir() else [path]
+    return models
 
 
 def write_rows(rows: Sequence[dict[str, Any]], out: str | None) -> None:
@@ -1012,78 +1021,84 @@ def write_rows(rows: Sequence[dict[str, Any]], out: str | None) -> None:
         sys.stdout.write(text)
         return
     if os.path.isfile(out) and Path(out).read_bytes()[-1:] not in (b"", b"\n"):
-        text = "\n" + text  # A kill tore the last line.
+        text = "\n" + text  # A kill cut the last line short.
     with open(out, "a", encoding="utf-8") as stream:
         stream.write(text)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     command = argparse.ArgumentParser(description="Time ONNX models on this machine, one JSON line each.")
     command.add_argument("models", nargs="*", metavar="MODEL_OR_FOLDER", help=".onnx files, or folders of them")
     command.add_argument("--threads", type=positive, default=1, help="threads of an operator (default 1)")
-    command.add_argument("--provider", choices=sorted(PROVIDERS), default="cpu", help="who runs the nodes")
-    command.add_argument("--optimisation-level", choices=list(LEVELS), default="all", help="of the graph")
+    command.add_argument(
+        "--provider", choices=sorted(PROVIDERS), default="cpu", help="execution provider (default cpu)"
+    )
+    command.add_argument("--optimisation-level", choices=list(LEVELS), default="all", help="graph optimisations")
     command.add_argument("--spinning", action="store_true", help="idle threads spin instead of sleeping")
-    command.add_argument("--rounds", type=positive, default=20, help="visits to every model, in all (default 20)")
-    sessions = f"processes that share the rounds (default {SESSIONS}, but not more than rounds)"
+    command.add_argument(
+        "--rounds", type=positive, default=20, help="timed repetitions of every model, in total (default 20)"
+    )
+    sessions = f"processes that the rounds are split over (default {SESSIONS}, at most the rounds)"
     command.add_argument("--sessions", type=positive, help=sessions)
-    command.add_argument("--seed", type=int, default=0, help="of inputs and of the order of visits")
+    command.add_argument("--seed", type=int, default=0, help="seed of inputs and of the order of models")
     command.add_argument("--out", help="file to append the rows to (default: standard output)")
     command.add_argument(
         "--raw-samples", type=int, default=MAX_RAW_SAMPLES, help="samples of a session to keep in its row"
     )
-    command.add_argument("--jobs", metavar="JOBS.JSON", help="time what edgenas packed (default: beside this file)")
-    command.add_argument("--probe", action="store_true", help="only say what this machine is")
+    command.add_argument(
+        "--jobs", metavar="JOBS.JSON", help="time the models of a kit (default: jobs.json next to this file)"
+    )
+    command.add_argument("--probe", action="store_true", help="only describe this machine")
     return command
 
 
 def positive(text: str) -> int:
-    """A whole number from 1."""
+    """Parse a positive integer."""
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"wanted a number from 1, got {text}")
+        raise argparse.ArgumentTypeError(f"expected a number from 1, got {text}")
     return value
 
 
 def stop(number: int, frame: Any) -> None:
-    """Being asked to end is what Ctrl-C is."""
+    """Handle SIGTERM like Ctrl-C."""
     raise KeyboardInterrupt
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; 0 when every model was timed, 1 when one was not, 2 when there was none."""
+    """Run the command line; 0: every model was timed, 1: one was not, 2: there was none."""
     args = parser().parse_args(argv)
     if args.probe:
         print(json.dumps(probe(), allow_nan=False))
         return 0
-    beside = Path(__file__).resolve().parent / "jobs.json"
-    if not args.models and not args.jobs and beside.exists():
-        args.jobs = str(beside)
+    default_jobs = Path(__file__).resolve().parent / "jobs.json"
+    if not args.models and not args.jobs and default_jobs.exists():
+        args.jobs = str(default_jobs)
     models = find_models(args.models)
     if not models and not args.jobs:
         print(f"bench: no .onnx file in {', '.join(args.models) or 'the arguments'}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, stop)
     try:
-        rows = measured(models, args)
+        rows = measure(models, args)
     except KeyboardInterrupt:
-        print("bench: stopped; the same command goes on after the last session that ended", file=sys.stderr)
+        print("bench: stopped; the same command resumes after the last finished session", file=sys.stderr)
         return 130
-    except Stopped as error:
+    except SessionFailed as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"bench: the rows cannot be written to {args.out or 'standard output'}: {error}", file=sys.stderr)
         return 1
-    return say_what_failed(rows)
+    return report_failures(rows)
 
 
-def measured(models: Sequence[Path], args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rows of all that was asked for, written where they shall go."""
-    prove_writable(args.out or (args.jobs and str(Path(args.jobs).parent / "rows.jsonl")))
+def measure(models: Sequence[Path], args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Time everything that the arguments ask for, write the rows and return them."""
+    check_writable(args.out or (args.jobs and str(Path(args.jobs).parent / "rows.jsonl")))
     if args.jobs:
-        return run_packed(args)
+        return run_jobs_file(args)
     args.sessions = min(args.sessions or SESSIONS, args.rounds)
     if args.sessions > 1:
         return time_sessions(models, args)
@@ -1092,11 +1107,11 @@ def measured(models: Sequence[Path], args: argparse.Namespace) -> list[dict[str,
     return rows
 
 
-def prove_writable(out: str | None) -> None:
-    """Find out before anything is timed whether rows can be appended to a file; none is left that was not there.
+def check_writable(out: str | None) -> None:
+    """Check before timing that rows can be appended to a file, without leaving a new one behind.
 
     Raises:
-        OSError: they cannot.
+        OSError: the file is not writable.
     """
     if out:
         fresh = not os.path.exists(out)
@@ -1106,16 +1121,16 @@ def prove_writable(out: str | None) -> None:
             os.remove(out)
 
 
-def say_what_failed(rows: Sequence[dict[str, Any]]) -> int:
-    """Name the models that failed, and all warnings; returns the exit code."""
+def report_failures(rows: Sequence[dict[str, Any]]) -> int:
+    """Print the errors of failed models and all warnings, and return the exit code."""
     failed = [row for row in rows if "error" in row]
     for row in failed:
         print(f"bench: {row['benchmark_info']['model']}: {row['error']}", file=sys.stderr)
     for row in rows:
         info = row["benchmark_info"]
         if (info.get("batch_size") or 1) > 1:
-            said = f"a run takes a batch of {info['batch_size']} inputs, and the times are of all of them"
-            print(f"bench: {info['model']}: {said}", file=sys.stderr)
+            note = f"a run takes a batch of {info['batch_size']} inputs, and the times are those of the whole batch"
+            print(f"bench: {info['model']}: {note}", file=sys.stderr)
     for warning in sorted({warning for row in rows for warning in row.get("warnings", [])}):
         print(f"bench: warning: {warning}", file=sys.stderr)
     return 1 if failed else 0

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""The far end of `ssh://`: what edgenas has a device do. Python 3.9 or newer, standard library only.
+"""The device's side of `ssh://`. Python 3.9 or newer, standard library only.
 
-edgenas sends this text over the connection with each command, followed by what the command reads:
+edgenas sends this script over the connection with each command, followed by the command's input:
 
-    open TOKEN               unpack a zip into a fresh folder of that name, and probe the machine with its bench.py
-    send TOKEN               unpack another zip there
-    time TOKEN SKIP LEASE    start the timer unless it runs; pass on its rows but the first SKIP, until it has ended
+    open TOKEN               unpack a zip into a new folder of that name, and probe the machine with its bench.py
+    send TOKEN               unpack another zip into the folder
+    time TOKEN SKIP LEASE    start the timer unless it runs; pass on its rows from row SKIP on, until it ends
     close TOKEN              stop the timer and remove the folder
 
-Lines on standard output begin with TOKEN, which nobody else knows, so that a login's greetings are no answer.
-The timer does not hang on the connection: after a drop it runs on, and `time` is asked for again. When nobody
-has asked for LEASE seconds it is stopped, and the folder removed.
+Lines on standard output begin with TOKEN, a secret, so that a login's greetings are not taken for an answer. The
+timer runs detached from the connection: if the connection drops, `time` is requested again. After LEASE seconds
+without a request, the timer is stopped and the folder removed.
 """
 
 import contextlib
@@ -25,33 +25,33 @@ import tempfile
 import time
 import zipfile
 
-OLDEST = (3, 9)
+MINIMUM_PYTHON = (3, 9)
 PAUSE_SECONDS = 0.5
-ENDING_SECONDS = 5.0
-LONGEST_SAYING = 2000
+STOP_SECONDS = 5.0
+MAX_MESSAGE_CHARACTERS = 2000
 LOST = "lost"
-"""In place of an exit code: what watched the timer died before the timer ended."""
+"""Instead of an exit code: the process that watches the timer died before the timer ended."""
 THREAD_VARIABLES = ("OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "ORT_")
 
 
-def say(token, word, value=""):
-    """One line of an answer."""
+def send(token, word, value=""):
+    """Print one line of an answer."""
     sys.stdout.write(f"{token} {word} {value}\n")
     sys.stdout.flush()
 
 
 def unpack(folder):
-    """Write what standard input holds, a zip, into the folder."""
+    """Unpack the zip on standard input into the folder."""
     with tempfile.TemporaryFile() as stream:
         shutil.copyfileobj(sys.stdin.buffer, stream)
         zipfile.ZipFile(stream).extractall(folder)
 
 
-def open_folder(token, folder):
-    """Make the folder, for this user alone, and say what the machine is; or what it lacks."""
-    say(token, "here")
+def create_folder(token, folder):
+    """Create the folder, for this user only, and describe the machine, or report what it lacks."""
+    send(token, "here")
     with contextlib.suppress(FileExistsError):
-        # It is there when the answer to a first attempt was lost.
+        # It exists if the answer to a first attempt was lost.
         os.mkdir(folder, 0o700)
     unpack(folder)
     words = [sys.executable, os.path.join(folder, "bench.py"), "--probe"]
@@ -60,13 +60,13 @@ def open_folder(token, folder):
         words, stdin=null, capture_output=True, text=True, errors="replace", env=environment(folder), check=False
     )
     if done.returncode == 0:
-        say(token, "probe", done.stdout.strip())
+        send(token, "probe", done.stdout.strip())
     else:
-        say(token, "refused", json.dumps((done.stderr.strip() or "bench.py failed")[-LONGEST_SAYING:]))
+        send(token, "refused", json.dumps((done.stderr.strip() or "bench.py failed")[-MAX_MESSAGE_CHARACTERS:]))
 
 
 def time_models(token, folder, skip, lease):
-    """Pass on rows, and the newest progress, until the timer has ended."""
+    """Pass on rows and the newest progress until the timer has ended."""
     start(token, folder, lease)
     rows, log = (Tail(os.path.join(folder, name)) for name in ("rows.jsonl", "log"))
     while True:
@@ -76,20 +76,20 @@ def time_models(token, folder, skip, lease):
             if skip > 0:
                 skip -= 1
             else:
-                say(token, "row", line)
-        said = log.lines()
-        steps = [line for line in said if line.startswith("progress ")]
-        for line in [line for line in said if line not in steps] + steps[-1:]:
-            say(token, "log", line[:LONGEST_SAYING])
+                send(token, "row", line)
+        lines = log.lines()
+        steps = [line for line in lines if line.startswith("progress ")]
+        for line in [line for line in lines if line not in steps] + steps[-1:]:
+            send(token, "log", line[:MAX_MESSAGE_CHARACTERS])
         if ended is not None:
-            say(token, "exit", ended)
+            send(token, "exit", ended)
             return
-        say(token, "wait")
+        send(token, "wait")
         time.sleep(PAUSE_SECONDS)
 
 
 def start(token, folder, lease):
-    """Start the timer in a session of its own, once."""
+    """Start the timer in a new session, once."""
     if os.path.exists(os.path.join(folder, "pid")):
         return
     touch(folder)
@@ -104,44 +104,44 @@ def start(token, folder, lease):
 
 
 def watch(folder, lease):
-    """Run the timer; end it when nobody has asked for it for so long. Runs detached."""
+    """Run the timer, and stop it when there was no request for `lease` seconds. Runs detached."""
     words = [sys.executable, os.path.join(folder, "bench.py"), "--jobs", os.path.join(folder, "jobs.json")]
     with (
         open(os.path.join(folder, "log"), "ab") as log,
         subprocess.Popen(words, stdout=log, stderr=log, env=environment(folder)) as process,
     ):
-        asked = Asked(folder)
+        last_request = LastRequest(folder)
         while process.poll() is None:
-            if asked.seconds_ago() > lease:
+            if last_request.seconds_ago() > lease:
                 process.kill()
                 process.wait()
                 shutil.rmtree(folder, ignore_errors=True)
                 return
             time.sleep(2 * PAUSE_SECONDS)
     write(folder, "exit", process.returncode)
-    # Nobody may come for the rows either.
-    while asked.seconds_ago() <= lease:
+    # The rows may never be requested, either.
+    while last_request.seconds_ago() <= lease:
         time.sleep(2 * PAUSE_SECONDS)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def environment(folder):
-    """What the timer runs in: temporary files in the folder (the runtime leaves one), threads as edgenas says."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(THREAD_VARIABLES)}
-    return {**kept, "TMPDIR": folder}
+    """Return the timer's environment: temporary files in the folder (the runtime leaves one), no thread variables."""
+    variables = {key: value for key, value in os.environ.items() if not key.startswith(THREAD_VARIABLES)}
+    return {**variables, "TMPDIR": folder}
 
 
 def exit_code(folder):
-    """How the timer ended; None while it runs, `LOST` where it ran and nothing watches it any more."""
+    """Return the timer's exit code; None while it runs, `LOST` if the process that watches it died."""
     with contextlib.suppress(FileNotFoundError), open(os.path.join(folder, "exit"), encoding="ascii") as stream:
         return int(stream.read())
-    return None if watched(folder) else LOST
+    return None if is_watched(folder) else LOST
 
 
-def watched(folder):
-    """Whether the process that watches the timer lives: it alone holds a lock, which no end of it leaves behind.
+def is_watched(folder):
+    """Return whether the process that watches the timer is alive: it holds a lock that every exit releases.
 
-    Its number would not do: a dead child that nobody has waited for keeps it, and after a restart another may have it.
+    A process id is not enough: a zombie keeps its id, and after a reboot another process may have it.
     """
     with (
         contextlib.suppress(FileNotFoundError),
@@ -155,7 +155,7 @@ def watched(folder):
 
 
 def process_id(folder):
-    """Of the session that the timer runs in; None where there is none."""
+    """Return the process id of the timer's session; None if there is none."""
     with (
         contextlib.suppress(FileNotFoundError, ValueError),
         open(os.path.join(folder, "pid"), encoding="ascii") as stream,
@@ -165,10 +165,10 @@ def process_id(folder):
 
 
 def close_folder(folder):
-    """Stop the timer, and leave nothing."""
+    """Stop the timer and remove the folder."""
     process = process_id(folder)
     if process is not None:
-        end = time.monotonic() + ENDING_SECONDS
+        end = time.monotonic() + STOP_SECONDS
         with contextlib.suppress(OSError):
             os.killpg(process, signal.SIGTERM)
             while time.monotonic() < end:
@@ -179,27 +179,27 @@ def close_folder(folder):
 
 
 def touch(folder):
-    """Say that somebody asks: a word that was not there before."""
+    """Record a request, by a new random text."""
     write(folder, "alive", os.urandom(8).hex())
 
 
 def write(folder, name, value):
-    """Write a small file at once."""
+    """Write a small file atomically."""
     path = os.path.join(folder, name)
     with open(path + ".new", "w", encoding="ascii") as stream:
         stream.write(str(value))
     os.replace(path + ".new", path)
 
 
-class Asked:
-    """When somebody last asked, by a clock that nobody sets: the time of day may jump from 1970 to now."""
+class LastRequest:
+    """Time of the last request, on a monotonic clock: the time of day may jump from 1970 to now."""
 
     def __init__(self, folder):
         self.path = os.path.join(folder, "alive")
         self.stamp, self.since = self._stamp(), time.monotonic()
 
     def seconds_ago(self):
-        """Seconds since the file was seen to change; endless once the folder is gone."""
+        """Return the seconds since the file last changed; infinity once the folder is gone."""
         stamp = self._stamp()
         if stamp is None:
             return float("inf")
@@ -214,13 +214,13 @@ class Asked:
 
 
 class Tail:
-    """Lines of a growing file, each once."""
+    """Reader of a growing file that returns each line once."""
 
     def __init__(self, path):
         self.path, self.offset = path, 0
 
     def lines(self):
-        """Those that were ended since the last call."""
+        """Return the lines completed since the last call."""
         with contextlib.suppress(FileNotFoundError), open(self.path, "rb") as stream:
             stream.seek(self.offset)
             whole, end, _ = stream.read().rpartition(b"\n")
@@ -230,21 +230,21 @@ class Tail:
 
 
 def main(verb, token, *rest):
-    """Do one command, and say that it is done."""
-    if sys.version_info < OLDEST:
-        return say(token, "refused", json.dumps(f"this is Python {sys.version.split()[0]}: wanted 3.9 or newer"))
+    """Run one command, and confirm that it is done."""
+    if sys.version_info < MINIMUM_PYTHON:
+        return send(token, "refused", json.dumps(f"this is Python {sys.version.split()[0]}: expected 3.9 or newer"))
     folder = os.path.join(tempfile.gettempdir(), "edgenas-" + token)
     if verb == "watch":
         return watch(folder, float(rest[0]))
     if verb == "open":
-        open_folder(token, folder)
+        create_folder(token, folder)
     elif verb == "send":
         unpack(folder)
     elif verb == "time":
         time_models(token, folder, int(rest[0]), float(rest[1]))
     elif verb == "close":
         close_folder(folder)
-    return say(token, "done")
+    return send(token, "done")
 
 
 if __name__ == "__main__":

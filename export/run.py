@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Name what is in images: one file, Python 3.9 or newer, NumPy, ONNX Runtime and Pillow.
+"""Classify images: one file, Python 3.9 or newer, NumPy, ONNX Runtime and Pillow.
 
     python run.py model.onnx image.png [more.jpg ...] [--top 3] [--json]
 
 Classes and preprocessing are read from `manifest.json` beside the model.
 
-Images are turned upright by their EXIF orientation and become 8-bit RGB: 16-bit grey is scaled (not
-clipped), palette and CMYK are converted, transparent parts lie on white, of animations the first frame is
-taken. Signed, 32-bit and floating-point pixels are refused, since nobody knows their range. Exit code 0
-when every image was named, 2 when something given was no use; the other images are still named.
+Images are turned upright by their EXIF orientation and converted to 8-bit RGB: 16-bit grey is scaled (not clipped),
+palette and CMYK are converted, transparent parts become white, and animations give their first frame. Signed, 32-bit
+and floating-point pixels are refused, since their range is unknown. Exit code 0: every image was classified. 2: an
+argument or image is invalid; the other images are still classified.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__" and not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
-    # Beside this file may lie somebody's own random.py. Python before 3.11 has no option against it.
+    # The folder of this file may contain someone's own random.py. Python before 3.11 has no option against it.
     del sys.path[0]
 
 import argparse
@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# ONNX Runtime reads it at its import; else it writes an id into the home folder, and a thread of its own sends reports.
+# Read by ONNX Runtime at import; without it, it writes an id into the home folder, and a thread sends reports.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 try:
@@ -42,7 +42,7 @@ except ImportError as error:
 SCHEMA_VERSION = 1
 BILINEAR = Image.Resampling.BILINEAR
 MAX_ASPECT = 50
-# The formats of training. Others (EPS, PDF) would start programs on whatever a file holds.
+# The formats of training. Pillow runs programs on the content of others (EPS, PDF).
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 DARK = 0.25  # 14 bits of 16
 ORIENTATION = 0x0112
@@ -61,7 +61,7 @@ CAUSES = (
     (rb"$", "it is empty"),
     (rb"version https://git-lfs", "it is a Git LFS pointer, not the file itself: run `git lfs pull`"),
     (rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", "it is a HEIC (HEIF) image: convert it to JPEG or PNG"),
-    (rb"(?i:\s*<(!doctype html|html|head|body))", "it is a web page (HTML), as of a failed download"),
+    (rb"(?i:\s*<(!doctype html|html|head|body))", "it is a web page (HTML), as after a failed download"),
     (rb"\s*(<\?xml[^>]*>\s*|<!--.*?-->\s*)*<svg", "it is an SVG drawing: convert it to PNG"),
     (rb"\x1f\x8b", "it is a gzip archive: unpack it with gunzip"),
     (rb"%!PS|%PDF", "it is PostScript or PDF: convert it to PNG"),
@@ -69,7 +69,7 @@ CAUSES = (
 
 
 class UsageError(Exception):
-    """Something given was no use; the message is one line."""
+    """An argument or a file is invalid; the message is one line."""
 
 
 class Preprocess(NamedTuple):
@@ -92,11 +92,11 @@ class Preprocess(NamedTuple):
     def pixels(self, image: Image.Image) -> np.ndarray:
         """RGB image to uint8 (1, size, size, 3): shorter side to `size / crop`, rounded up, centre crop.
 
-        Where training kept its images at a `presize`, they are first brought to that, shorter side to `presize`.
+        If training stored its images at a `presize`, the shorter side is first resized to that.
         """
         if self.presize:
             image = fit(image, self.presize, self.presize)
-        # Less a little, since sizes that divide exactly may not do so in floating point.
+        # Minus an epsilon, since exact divisions may round up in floating point.
         return np.asarray(fit(image, math.ceil(self.size / self.crop - 1e-6), self.size))[None]
 
 
@@ -113,22 +113,22 @@ def fit(image: Image.Image, shorter: int, side: int) -> Image.Image:
 
 
 def decode(image: Image.Image) -> tuple[Image.Image, float | None]:
-    """An opened image, upright, as 8-bit RGB; where it has more bits, its largest level as a share of the range."""
+    """Return an opened image upright as 8-bit RGB, and for deeper ones the largest level as a share of the range."""
     _check_kind(image)
     storage = _storage(image)
     image.load()
     if max(image.size) > MAX_ASPECT * min(image.size):
-        raise UsageError(f"it has {image.width} x {image.height} pixels: too narrow to take a square of")
+        raise UsageError(f"it has {image.width} x {image.height} pixels: too narrow for a square crop")
     rgb, used = _eight_bit(image, storage)
     turned = orientation(image)
     return (rgb.transpose(TURNS[turned]) if turned in TURNS else rgb), used
 
 
 def orientation(image: Image.Image) -> int:
-    """Its EXIF orientation, 1 where it is missing or nonsense; nothing else is read, and nothing written."""
+    """Return the EXIF orientation, 1 if it is missing or invalid; no other metadata is read."""
     try:
         value = image.getexif().get(ORIENTATION, 1)
-    # Cameras write odd EXIF blocks; the pixels are whole all the same.
+    # Cameras write malformed EXIF blocks; the pixels are intact anyway.
     except Exception:
         return 1
     return value if isinstance(value, int) and value in TURNS else 1
@@ -150,7 +150,7 @@ def _first(value: Any) -> int:
 
 
 def _storage(image: Image.Image) -> str:
-    """Pillow's description of the file's pixels, like `RGB;16B`, which loading discards."""
+    """Return Pillow's description of the stored pixels, like `RGB;16B`, which loading discards."""
     if not image.tile:
         return ""
     layout = image.tile[0][3]
@@ -168,7 +168,7 @@ def _eight_bit(image: Image.Image, storage: str) -> tuple[Image.Image, float | N
 
 
 def _deep_grey(image: Image.Image, storage: str) -> tuple[Image.Image, float]:
-    """Grey of 12 or 16 bits (`I;16`, in older Pillow `I`) scaled to 8; Pillow's own conversion clips at 255."""
+    """Return grey of 12 or 16 bits (`I;16`, in older Pillow `I`) scaled to 8; Pillow's conversion clips at 255."""
     if "I;32" in storage:
         raise UsageError("its pixels are 32-bit numbers of unknown range: save it with 8 or 16 bits")
     tags = getattr(image, "tag_v2", {})
@@ -182,7 +182,7 @@ def _deep_grey(image: Image.Image, storage: str) -> tuple[Image.Image, float]:
 
 
 def _used_of_channels(image: Image.Image) -> float:
-    """Largest level of any colour. Of 16 bits a channel Pillow keeps the upper eight."""
+    """Return the largest level of any colour channel; of 16 bits Pillow stores the upper eight."""
     colours = [image.getchannel(band) for band in image.getbands() if band not in "Aa"]
     return max(float(np.asarray(colour).max()) for colour in colours) / 255
 
@@ -198,10 +198,10 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def open_image(path: str) -> Image.Image:
-    """Read an image file whole; a warning goes to the standard error where it is suspiciously dark.
+    """Read and decode an image file; a suspiciously dark one prints a warning on standard error.
 
     Raises:
-        UsageError: missing, no image, broken, or of a format or range that training refuses.
+        UsageError: the file is missing, not an image, broken, or of a format or range that training refuses.
     """
     Image.init()
     try:
@@ -211,7 +211,7 @@ def open_image(path: str) -> Image.Image:
         raise UsageError(f"{path}: {error}") from None
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
-    # Decoders of the many formats raise what they like at broken data.
+    # Decoders raise many kinds of exceptions at broken data.
     except Exception as error:
         raise UsageError(f"{path}: {_cause(path, error)}") from None
     if used is not None and used < DARK:
@@ -221,24 +221,24 @@ def open_image(path: str) -> Image.Image:
 
 
 def _cause(path: str, error: Exception) -> str:
-    """Why an image cannot be read: from its first bytes, where these say."""
-    stated = None if isinstance(error, OSError) and error.errno else _stated(path)
-    if stated:
-        return stated
+    """Return why an image cannot be read, from its first bytes if they are recognised."""
+    cause = None if isinstance(error, OSError) and error.errno else _recognised(path)
+    if cause:
+        return cause
     if isinstance(error, UnidentifiedImageError):
-        return f"not an image of a format that was trained on ({', '.join(FORMATS)})"
+        return f"not an image of a supported format ({', '.join(FORMATS)})"
     return f"cannot be read: {error}"
 
 
-def _stated(path: str) -> str | None:
-    """What a file begins like, where that is known not to be what it should be."""
+def _recognised(path: str) -> str | None:
+    """Return what kind of other file this is, by its first bytes; None if unknown."""
     with open(path, "rb") as stream:
         head = stream.read(512)
     return next((cause for pattern, cause in CAUSES if re.match(pattern, head, re.DOTALL)), None)
 
 
 class Classifier:
-    """A model with the classes and preprocessing of the manifest beside it."""
+    """A model with the classes and preprocessing of the manifest in its folder."""
 
     def __init__(self, model: str):
         manifest = read_manifest(Path(model).parent / "manifest.json")
@@ -247,18 +247,18 @@ class Classifier:
         self.session = _session(model)
         source, target = self.session.get_inputs()[0], self.session.get_outputs()[0]
         size = self.preprocess.size
-        # A model that takes bytes normalises them itself.
+        # A model with uint8 input contains the normalisation.
         self.normalises = source.type == "tensor(uint8)"
-        wanted = ([1, size, size, 3] if self.normalises else [1, 3, size, size], [1, len(self.classes)])
-        if (_for_one(source.shape), _for_one(target.shape)) != wanted:
+        expected = ([1, size, size, 3] if self.normalises else [1, 3, size, size], [1, len(self.classes)])
+        if (_for_one(source.shape), _for_one(target.shape)) != expected:
             raise UsageError(
-                f"{model} takes {source.shape} and gives {target.shape}, the manifest beside it "
-                f"wants {wanted[0]} and {wanted[1]}: put the model next to its own manifest.json"
+                f"{model} takes {source.shape} and gives {target.shape}, its manifest.json expects "
+                f"{expected[0]} and {expected[1]}: put the model next to its own manifest.json"
             )
         self.input = source.name
 
     def __call__(self, image: Image.Image) -> list[tuple[str, float]]:
-        """Every class with its confidence (softmax), most confident first."""
+        """Return every class with its confidence (softmax), most confident first."""
         prepared = self.preprocess.pixels(image) if self.normalises else self.preprocess(image)
         logits = self.session.run(None, {self.input: prepared})[0][0].astype(np.float64)
         exponents = np.exp(logits - logits.max())
@@ -268,15 +268,15 @@ class Classifier:
 
 
 def _for_one(shape: list[Any]) -> list[Any]:
-    """A model's shape for one image: a batch that it leaves open is 1."""
+    """Return a model's shape for one image: an open batch is 1."""
     return [1, *shape[1:]] if shape and not isinstance(shape[0], int) else shape
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest, as far as it is needed here.
+    """Read the manifest and check the fields that this script needs.
 
     Raises:
-        UsageError: missing, broken, or of a newer kind.
+        UsageError: it is missing, broken, or of a newer schema.
     """
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -285,15 +285,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UsageError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(manifest, dict) or not {"schema_version", "classes", "preprocess"} <= set(manifest):
-        raise UsageError(f"{path} lacks schema_version, classes or preprocess: it is no manifest of a bundle")
+        raise UsageError(f"{path} lacks schema_version, classes or preprocess: it is not a bundle's manifest")
     if not isinstance(manifest["classes"], list):
-        raise UsageError(f"{path} names no list of classes: it is no manifest of a bundle")
+        raise UsageError(f"{path} has no list of classes: it is not a bundle's manifest")
     if not isinstance(manifest["schema_version"], int) or manifest["schema_version"] > SCHEMA_VERSION:
         raise UsageError(f"{path} has schema {manifest['schema_version']}: use the run.py of its bundle")
     return manifest
 
 
-def _sensible(preprocess: Preprocess) -> bool:
+def _valid(preprocess: Preprocess) -> bool:
     size, mean, std, presize = preprocess.size, preprocess.mean, preprocess.std, preprocess.presize
     try:
         by_channel = np.asarray([mean, std], dtype=np.float32)
@@ -308,11 +308,11 @@ def _preprocess(values: Any) -> Preprocess:
     try:
         preprocess = Preprocess(**values)
     except TypeError:
-        raise UsageError(f"the manifest's preprocess is not understood: {values!r}") from None
-    if not _sensible(preprocess):
-        raise UsageError(f"the manifest's preprocess makes no sense: {values!r}")
+        raise UsageError(f"the manifest's preprocess has unexpected fields: {values!r}") from None
+    if not _valid(preprocess):
+        raise UsageError(f"the manifest's preprocess has invalid values: {values!r}")
     if (preprocess.colour_order, preprocess.interpolation) != ("RGB", "bilinear"):
-        raise UsageError(f"preprocess: {preprocess.colour_order}, {preprocess.interpolation}: not known here")
+        raise UsageError(f"preprocess: {preprocess.colour_order}, {preprocess.interpolation}: expected RGB, bilinear")
     return preprocess
 
 
@@ -324,18 +324,18 @@ def _session(model: str) -> ort.InferenceSession:
         return ort.InferenceSession(model, providers=["CPUExecutionProvider"])
     # ONNX Runtime's exceptions have no public common base.
     except Exception as error:
-        # It begins with places in the runtime's own source.
-        said = " ".join(str(error).split())
-        said = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?", "", said)
-        said = re.sub(r"\S+\.(?:h|cc|cpp):\d+ .*?\) (?=[A-Z])", "", said).rstrip(".")
+        # Without positions in the runtime's source code.
+        message = " ".join(str(error).split())
+        message = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?", "", message)
+        message = re.sub(r"\S+\.(?:h|cc|cpp):\d+ .*?\) (?=[A-Z])", "", message).rstrip(".")
         raise UsageError(
-            f"{model} cannot be loaded by onnxruntime {ort.__version__}: {_stated(model) or said}: "
+            f"{model} cannot be loaded by onnxruntime {ort.__version__}: {_recognised(model) or message}: "
             "install a newer one, or copy the bundle again"
         ) from None
 
 
-def name_images(classifier: Classifier, paths: Sequence[str], top: int) -> list[dict[str, Any]]:
-    """For each image its first `top` classes, or an `error`."""
+def classify_images(classifier: Classifier, paths: Sequence[str], top: int) -> list[dict[str, Any]]:
+    """Return for each image its `top` most confident classes, or an `error`."""
     rows: list[dict[str, Any]] = []
     for path in paths:
         try:
@@ -348,7 +348,7 @@ def name_images(classifier: Classifier, paths: Sequence[str], top: int) -> list[
 
 
 def print_rows(rows: Sequence[dict[str, Any]]) -> None:
-    """A line for each image: its classes, most confident first."""
+    """Print a line for each image: its classes, most confident first."""
     for row in rows:
         if "classes" in row:
             parts = [f"{shown(entry['class'])} ({entry['confidence']:.1%})" for entry in row["classes"]]
@@ -356,15 +356,15 @@ def print_rows(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def shown(name: str) -> str:
-    """A class's name within a line: in quotes where it holds a comma, and nothing that breaks the line."""
+    """Return a class's name for one line: in quotes if it contains a comma, control characters escaped."""
     plain = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
     return json.dumps(plain, ensure_ascii=False) if "," in plain else plain
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    command = argparse.ArgumentParser(description="Name what is in images.")
-    command.add_argument("model", help="model.onnx, its manifest.json beside it")
+    """Return the parser of the command line."""
+    command = argparse.ArgumentParser(description="Classify images.")
+    command.add_argument("model", help="model.onnx, with its manifest.json in the same folder")
     command.add_argument("images", nargs="+", metavar="image", help="JPEG, PNG, WebP, BMP, GIF, TIFF, PPM or AVIF")
     command.add_argument("--top", type=int, default=3, help="classes to print for each (default 3)")
     command.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
@@ -372,17 +372,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; 0 when every image was named, else 2."""
+    """Run the command line; 0: every image was classified, else 2."""
     args = parser().parse_args(argv)
     if args.top < 1:
-        print(f"run: --top: wanted a number from 1, got {args.top}", file=sys.stderr)
+        print(f"run: --top: expected a number from 1, got {args.top}", file=sys.stderr)
         return 2
-    # A terminal that lacks a letter of a class's name gets its code instead of a traceback.
+    # Characters that the terminal's encoding lacks are escaped instead of raising.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    # Pillow warns about odd metadata and big images; what it cannot read, it raises.
+    # Pillow warns about odd metadata and big images; files that it cannot read raise an exception.
     warnings.simplefilter("ignore")
     try:
-        rows = name_images(Classifier(args.model), args.images, args.top)
+        rows = classify_images(Classifier(args.model), args.images, args.top)
     except UsageError as error:
         print(f"run: {error}", file=sys.stderr)
         return 2

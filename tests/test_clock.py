@@ -90,19 +90,19 @@ def test_a_lease_is_counted_by_a_clock_that_does_not_jump(tmp_path: Path, monkey
     now = [0.0]
     monkeypatch.setattr(remote.time, "monotonic", lambda: now[0])
     remote.touch(str(tmp_path))
-    asked = remote.Asked(str(tmp_path))
+    last_request = remote.LastRequest(str(tmp_path))
     for of_day in (600.0, 1.8e9, 600.0):
         monkeypatch.setattr(remote.time, "time", lambda of_day=of_day: of_day)
         date(tmp_path / "alive", of_day)
         now[0] += 10
-    assert asked.seconds_ago() == 30
+    assert last_request.seconds_ago() == 30
     remote.touch(str(tmp_path))
     now[0] += 5
-    assert asked.seconds_ago() == 0  # seen only now
+    assert last_request.seconds_ago() == 0  # seen only now
     now[0] += 7
-    assert asked.seconds_ago() == 7
+    assert last_request.seconds_ago() == 7
     (tmp_path / "alive").unlink()
-    assert asked.seconds_ago() == float("inf")
+    assert last_request.seconds_ago() == float("inf")
 
 
 def test_sessions_belong_together_by_what_the_models_hold(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def test_a_model_that_cannot_be_run_is_refused_with_the_reason(
         inspect_model(path, runs=10)
     with pytest.raises(Exception, match=says) as error:
         bench.load(path, argparse.Namespace(**SETTING))
-    assert "\n" not in bench.refusal(error.value)
+    assert "\n" not in bench.failure_message(error.value)
 
 
 def test_a_refusal_is_a_mistake_of_the_user_and_one_line(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_the_timer_writes_the_batch_down_and_says_what_it_means(
     rows = bench.benchmark(paths, args)
     assert [row["benchmark_info"]["batch_size"] for row in rows] == [8, None, 1]
     assert ["error" in row for row in rows] == [False, True, False]
-    assert bench.say_what_failed(rows) == 1
+    assert bench.report_failures(rows) == 1
     said = capsys.readouterr().err
     assert "0.onnx: a run takes a batch of 8 inputs, and the times are of all of them" in said
     assert "2.onnx" not in said

@@ -34,15 +34,15 @@ class SyntheticMachine {
   }
 }
 
-/** Costs by model, timed in rounds, after a warm-up unless there are `visits`. */
-async function measure({ costs, rounds, visits, ...circumstances }) {
+/** Costs by model, timed in rounds, after a warm-up unless `plans` are given. */
+async function measure({ costs, rounds, plans, ...circumstances }) {
   const machine = new SyntheticMachine(circumstances);
   const resolution = machine.resolution ? bench.clockResolution(machine.clock) : 0;
   const runs = Object.fromEntries(Object.entries(costs).map(([name, cost]) => [name, machine.model(name, cost)]));
-  visits ??= await bench.warmUpAll(runs, machine.clock, resolution, protocol, async () => {});
+  plans ??= await bench.warmUpAll(runs, machine.clock, resolution, protocol, async () => {});
   machine.calls.length = 0;
-  const timed = await bench.interleave(runs, visits, rounds, 0, machine.clock, resolution, protocol, async () => {});
-  return { timed, visits, calls: machine.calls, resolution_ns: resolution };
+  const timed = await bench.interleave(runs, plans, rounds, 0, machine.clock, resolution, protocol, async () => {});
+  return { timed, plans, calls: machine.calls, resolution_ns: resolution };
 }
 
 /** A model that becomes quicker for twenty runs, then takes a millisecond. */
@@ -56,7 +56,7 @@ async function settle() {
   return { ...(await bench.warmUp(run, machine.clock, 0, protocol)), runs };
 }
 
-const plan = ([typicalNs, resolutionNs]) => bench.planVisit(typicalNs, resolutionNs, protocol);
+const plan = ([typicalNs, resolutionNs]) => bench.planRepetition(typicalNs, resolutionNs, protocol);
 const answers = { measure, plan, settle };
 const [asked] = Object.keys(question);
 process.stdout.write(JSON.stringify(await answers[asked](question[asked])));

@@ -67,8 +67,8 @@ class SyntheticMachine:
 
 def measure(machine: SyntheticMachine, costs: dict[str, float], rounds: int = 20) -> dict:
     runs = {name: machine.model(name, cost) for name, cost in costs.items()}
-    visits = {name: bench.warm_up(run, machine.clock) for name, run in runs.items()}
-    return bench.interleave(runs, visits, rounds, 0, machine.clock, lambda: None)
+    repetition_runs = {name: bench.warm_up(run, machine.clock) for name, run in runs.items()}
+    return bench.interleave(runs, repetition_runs, rounds, 0, machine.clock, lambda: None)
 
 
 class Python:
@@ -78,7 +78,7 @@ class Python:
         return measure(SyntheticMachine(**circumstances), costs, rounds)
 
     def plan(self, typical_ns: float) -> int:
-        return bench.runs_per_visit(typical_ns)
+        return bench.runs_per_repetition(typical_ns)
 
     def calls(self, names: str, rounds: int) -> list[str]:
         machine = SyntheticMachine()
@@ -87,7 +87,7 @@ class Python:
         return machine.calls
 
     def settle(self) -> tuple[int, int]:
-        """Runs of a visit, and runs that it took to find out, of a model that gets quicker for twenty runs."""
+        """Runs of a repetition, and runs that it took to find out, of a model that gets quicker for twenty runs."""
         machine, state = SyntheticMachine(), {"runs": 0}
 
         def run() -> None:
@@ -104,8 +104,8 @@ class JavaScript:
         "untimedRuns": bench.UNTIMED_RUNS,
         "minRuns": bench.MIN_RUNS,
         "maxRuns": bench.MAX_RUNS,
-        "visitNs": bench.VISIT_NS,
-        "longestVisitNs": bench.LONGEST_VISIT_NS,
+        "repetitionNs": bench.REPETITION_NS,
+        "maxRepetitionNs": bench.MAX_REPETITION_NS,
         "warmUpBatches": bench.WARM_UP_BATCHES,
         "warmUpTolerance": bench.WARM_UP_TOLERANCE,
         "quantisation": 0.008,
@@ -114,8 +114,8 @@ class JavaScript:
 
     def ask(self, settle_ns: int = 0, **question: object) -> dict:
         command = ["node", str(MACHINE), str(BENCH.with_name("bench.mjs"))]
-        said = json.dumps({**question, "protocol": {**self.protocol, "settleNs": settle_ns}})
-        done = subprocess.run(command, input=said, capture_output=True, text=True, timeout=120, check=False)
+        text = json.dumps({**question, "protocol": {**self.protocol, "settleNs": settle_ns}})
+        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -128,8 +128,8 @@ class JavaScript:
         return plan["samples"]
 
     def calls(self, names: str, rounds: int) -> list[str]:
-        visits = {name: {"samples": 1, "batch": 1} for name in names}
-        return self.ask(measure={"costs": dict.fromkeys(names, 1e6), "rounds": rounds, "visits": visits})["calls"]
+        plans = {name: {"samples": 1, "batch": 1} for name in names}
+        return self.ask(measure={"costs": dict.fromkeys(names, 1e6), "rounds": rounds, "plans": plans})["calls"]
 
     def settle(self) -> tuple[int, int]:
         found = self.ask(settle={})
@@ -164,7 +164,7 @@ def test_bursts_of_foreign_load_spoil_no_single_model(timer) -> None:
         assert found["latency_ms"]["max"] > 2.5 * found["latency_ms"]["p50"]
 
 
-def test_what_the_sentinel_does_to_the_clock_is_no_part_of_what_is_timed_after_it() -> None:
+def test_the_sentinels_effect_on_the_clock_is_not_timed() -> None:
     machine, slow = SyntheticMachine(), {"until": 0}
 
     def sentinel() -> None:
@@ -174,8 +174,8 @@ def test_what_the_sentinel_does_to_the_clock_is_no_part_of_what_is_timed_after_i
     def model() -> None:
         machine.now += 22_000 if machine.now < slow["until"] else 20_000
 
-    runs, visits = {"0": model, "sentinel": sentinel}, {"0": 200, "sentinel": 40}
-    timed = bench.interleave(runs, visits, 20, 0, machine.clock, lambda: None)
+    runs, repetition_runs = {"0": model, "sentinel": sentinel}, {"0": 200, "sentinel": 40}
+    timed = bench.interleave(runs, repetition_runs, 20, 0, machine.clock, lambda: None)
     assert {len(samples) for samples in timed["0"]} == {200}
     assert {ns for samples in timed["0"] for ns in samples} == {20_000}
 
@@ -188,13 +188,13 @@ def test_quantiles_equal_those_of_all_samples(timer) -> None:
     assert (found["mean"], found["min"], found["max"]) == (pooled.mean(), pooled.min(), pooled.max())
 
 
-def test_the_confidence_interval_covers_the_true_median_as_often_as_it_says() -> None:
+def test_the_confidence_interval_covers_the_true_median_at_its_nominal_rate() -> None:
     rng = np.random.default_rng(0)
     covered = [
         low <= 1.0 <= high
         for low, high in (bench.confidence_interval(1 + 0.05 * rng.standard_normal(20)) for _ in range(200))
     ]
-    # The bootstrap of a median of 20 is known to be a little off nominal (0.95).
+    # The bootstrap of a median of 20 is a little off nominal (0.95).
     assert 0.90 <= np.mean(covered) <= 0.99
 
 
@@ -219,13 +219,13 @@ def test_a_drifting_machine_is_flagged_a_steady_one_is_not(timer) -> None:
         ),
     ],
 )
-def test_what_may_spoil_a_measurement_is_said(before: dict, after: dict, word: str) -> None:
+def test_disturbances_of_a_measurement_are_warnings(before: dict, after: dict, word: str) -> None:
     steady = measure(SyntheticMachine(), {"sentinel": 1e5})["sentinel"]
     (warning,) = bench.machine_warnings(steady, before, after)
     assert word in warning
 
 
-def test_a_clock_that_jumps_is_flagged_and_believed_otherwise(timer) -> None:
+def test_jumps_of_the_clock_are_flagged_and_left_out(timer) -> None:
     timed = timer.measure(COSTS, noise=0.01)["small"]
     truth = bench.statistics(timed)["latency_ms"]
     timed[3][0], timed[5][1], timed[7][2] = 3_600_000_000_000, -5_000_000_000, 0
@@ -242,7 +242,7 @@ def test_a_machine_that_slept_through_a_whole_round_keeps_the_others() -> None:
     assert bench.statistics(timed)["rounds_p50_ms"] == pytest.approx([1e-3, 1.01e-3])
 
 
-def test_a_slow_model_is_no_jump_of_the_clock() -> None:
+def test_a_slow_model_is_not_a_jump_of_the_clock() -> None:
     assert bench.statistics([[9_000_000_000], [30_000_000_000]])["clock_jumps"] == 0
 
 
@@ -270,7 +270,7 @@ def session_row(p50: float, **changes) -> dict:
 
 def test_sessions_that_lie_apart_are_pooled_by_their_median_and_flagged() -> None:
     rows = [session_row(p50, warnings=["loud"]) for p50 in (0.10, 0.10, 0.16, 0.20)]
-    found = bench.pooled(rows)
+    found = bench.pool_sessions(rows)
     assert found["latency_ms"]["p50"] == pytest.approx(0.13)
     assert (found["latency_ms"]["min"], found["latency_ms"]["max"]) == pytest.approx((0.10, 0.20))
     assert found["sessions_p50_ms"] == pytest.approx([0.10, 0.10, 0.16, 0.20])
@@ -280,7 +280,7 @@ def test_sessions_that_lie_apart_are_pooled_by_their_median_and_flagged() -> Non
     assert found["memory"] == {"peak_rss_bytes": 10, "model_rss_bytes": None}
     assert found["warnings"][0] == "loud"
     assert "sessions differ" in found["warnings"][1]
-    assert bench.pooled([session_row(0.1)] * 4)["warnings"] == []
+    assert bench.pool_sessions([session_row(0.1)] * 4)["warnings"] == []
 
 
 def test_rounds_that_differ_are_a_warning_about_the_model() -> None:
@@ -288,16 +288,16 @@ def test_rounds_that_differ_are_a_warning_about_the_model() -> None:
     assert "rounds differ" in bench.model_warnings([[1000], [2000], [500]])[0]
 
 
-def test_every_round_visits_every_model_in_an_order_of_its_own(timer) -> None:
-    per_visit = 1 + bench.UNTIMED_RUNS
-    visits = timer.calls("abcdef", rounds=10)[::per_visit]
-    rounds = [tuple(visits[start : start + 6]) for start in range(0, 60, 6)]
+def test_every_round_times_every_model_in_a_new_order(timer) -> None:
+    runs_each = 1 + bench.UNTIMED_RUNS
+    order = timer.calls("abcdef", rounds=10)[::runs_each]
+    rounds = [tuple(order[start : start + 6]) for start in range(0, 60, 6)]
     assert all(sorted(one) == list("abcdef") for one in rounds)
     assert len(set(rounds)) > 5
 
 
 @pytest.mark.parametrize(("typical_ns", "runs"), [(1e3, 200), (1e5, 40), (3e6, 5), (2e8, 2), (9e9, 1), (0, 200)])
-def test_visits_are_short_and_bounded(timer, typical_ns: float, runs: int) -> None:
+def test_repetitions_are_short_and_bounded(timer, typical_ns: float, runs: int) -> None:
     assert timer.plan(typical_ns) == runs
 
 
@@ -329,36 +329,32 @@ HYBRID = {**{core: (ADJACENT[core][0], 5000) for core in range(4)}, **{core: (st
         (ADJACENT, 9, [3, 1, 2, 0]),
     ],
 )
-def test_threads_take_physical_cores_before_hyperthreads(tmp_path, monkeypatch, cores, threads, picked) -> None:
+def test_threads_take_physical_cores_before_hyperthreads(tmp_path, cores, threads, picked) -> None:
     make_cores(tmp_path, cores)
-    monkeypatch.setattr(bench, "CORES", str(tmp_path))
-    assert bench.pick_cores(cores, threads) == picked
+    assert bench.pick_cores(cores, threads, str(tmp_path)) == picked
 
 
-def test_cores_that_may_not_be_used_are_not_picked(tmp_path, monkeypatch) -> None:
+def test_cores_outside_the_affinity_are_not_picked(tmp_path) -> None:
     make_cores(tmp_path, ADJACENT)
-    monkeypatch.setattr(bench, "CORES", str(tmp_path))
-    assert bench.pick_cores({0, 2, 3}, 2) == [3, 0]
+    assert bench.pick_cores({0, 2, 3}, 2, str(tmp_path)) == [3, 0]
 
 
-def test_without_a_topology_every_core_counts_as_physical(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(bench, "CORES", str(tmp_path))
-    assert bench.pick_cores({0, 1, 2}, 2) == [2, 1]
+def test_without_a_topology_every_core_counts_as_physical(tmp_path) -> None:
+    assert bench.pick_cores({0, 1, 2}, 2, str(tmp_path)) == [2, 1]
 
 
 def test_the_process_keeps_to_the_cores_that_were_picked(tmp_path, monkeypatch) -> None:
     make_cores(tmp_path, ADJACENT)
-    monkeypatch.setattr(bench, "CORES", str(tmp_path))
     allowed: list[set[int]] = [set(ADJACENT)]
     monkeypatch.setattr(bench.os, "sched_getaffinity", lambda process: allowed[-1], raising=False)
     monkeypatch.setattr(bench.os, "sched_setaffinity", lambda process, cores: allowed.append(set(cores)), raising=False)
     monkeypatch.setattr(bench.os, "nice", lambda step: 0)
-    assert bench.settle(2)["affinity"] == [1, 3]
+    assert bench.reserve_cores(2, str(tmp_path))["affinity"] == [1, 3]
 
 
-def test_warming_up_goes_on_until_times_settle(timer) -> None:
-    runs_of_a_visit, runs = timer.settle()
-    assert runs_of_a_visit == 5
+def test_the_warm_up_ends_when_times_are_stable(timer) -> None:
+    runs_of_a_repetition, runs = timer.settle()
+    assert runs_of_a_repetition == 5
     assert runs > 20
 
 
@@ -367,19 +363,19 @@ def test_warming_up_goes_on_until_times_settle(timer) -> None:
 @pytest.mark.parametrize("slow_until_ns", [0, 1e9])
 def test_a_coarse_clock_is_noticed_and_makes_errors_below_a_percent(resolution_ns: int, slow_until_ns: float) -> None:
     costs = {"tiny": 700.0, **COSTS}
-    # Slow for longer than the warm-up lasts, too: then the first samples are too short.
+    # Also slow for longer than the warm-up: then the first samples are too short.
     how = {"rounds": 30, "resolution_ns": resolution_ns, "slow_until_ns": slow_until_ns}
-    found = JavaScript().ask(measure={"costs": costs, **how})
-    assert found["resolution_ns"] == resolution_ns
+    result = JavaScript().ask(measure={"costs": costs, **how})
+    assert result["resolution_ns"] == resolution_ns
     for name, cost in costs.items():
-        samples = np.concatenate(found["timed"][name][-5:])
+        samples = np.concatenate(result["timed"][name][-5:])
         np.testing.assert_allclose(samples, cost, rtol=0.011)
-        visit = found["visits"][name]
+        plan = result["plans"][name]
         # Long enough that one step of the clock is less than a percent, and not much longer.
-        assert visit["batch"] * cost > 100 * resolution_ns
-        assert visit["batch"] == 1 or (visit["batch"] - 1) * cost < 1.35 * 100 * resolution_ns
-        assert len(samples) == 5 * visit["samples"]
-    assert found["visits"]["large"]["batch"] == {5_000: 1, 100_000: 3}[resolution_ns]
+        assert plan["batch"] * cost > 100 * resolution_ns
+        assert plan["batch"] == 1 or (plan["batch"] - 1) * cost < 1.35 * 100 * resolution_ns
+        assert len(samples) == 5 * plan["samples"]
+    assert result["plans"]["large"]["batch"] == {5_000: 1, 100_000: 3}[resolution_ns]
 
 
 @needs_node
@@ -433,7 +429,7 @@ def test_the_command_line_times_a_folder_and_names_what_fails(tmp_path) -> None:
         assert 0 < row["call_overhead_ms"] < 1
 
 
-def test_stopped_it_goes_on_with_the_session_that_had_not_ended(tmp_path) -> None:
+def test_a_stopped_command_resumes_with_the_unfinished_session(tmp_path) -> None:
     model, out = make_model(tmp_path / "m.onnx", [1, 4]), tmp_path / "rows.jsonl"
     command = [sys.executable, str(BENCH), str(model), "--rounds", "40", "--sessions", "2", "--out", str(out)]
     part = tmp_path / "rows.jsonl.part"
@@ -445,7 +441,7 @@ def test_stopped_it_goes_on_with_the_session_that_had_not_ended(tmp_path) -> Non
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
     assert process.returncode == 130, rest
-    assert "the same command goes on" in rest
+    assert "the same command resumes" in rest
     kept = part.read_text()
     assert kept.count("\n") == 1
     assert not out.exists()
@@ -474,21 +470,21 @@ def test_a_model_that_memory_cannot_hold_is_found_and_the_others_are_timed(tmp_p
         return 0
 
     monkeypatch.setattr(bench, "follow", killed_over_100)
-    rows = bench.in_session([Path(name) for name in sizes], args, lambda line: None)
+    rows = bench.run_session([Path(name) for name in sizes], args, lambda line: None)
     assert [row["benchmark_info"]["model"] for row in rows] == list(sizes)
     assert [row["benchmark_info"]["index"] for row in rows] == list(range(7))
     assert ["memory is full" in row.get("error", "") for row in rows] == [name == "m3" for name in sizes]
     assert sessions[0] == 7
 
 
-def test_a_session_that_fails_is_shown_with_its_words(monkeypatch) -> None:
+def test_a_failed_session_is_reported_with_its_last_lines(monkeypatch) -> None:
     def failing(command, say) -> int:
         say("no disk")
         return 7
 
     monkeypatch.setattr(bench, "follow", failing)
-    with pytest.raises(bench.Stopped, match=r"(?s)exit code 7:.*no disk"):
-        bench.in_session([Path("m.onnx")], bench.parser().parse_args([]), lambda line: None)
+    with pytest.raises(bench.SessionFailed, match=r"(?s)exit code 7:.*no disk"):
+        bench.run_session([Path("m.onnx")], bench.parser().parse_args([]), lambda line: None)
 
 
 def test_a_missing_package_is_named_with_the_line_that_installs_it(tmp_path) -> None:
@@ -506,7 +502,7 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it(tmp_path) -> 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_peak_memory_is_the_timers_own_and_not_that_of_who_started_it(tmp_path) -> None:
+def test_peak_memory_is_that_of_the_timer_and_not_of_its_parent(tmp_path) -> None:
     code = (
         "import subprocess, sys; held = b'x' * 600_000_000; "
         "done = subprocess.run([sys.executable, *sys.argv[1:]], capture_output=True, text=True); "
@@ -519,7 +515,7 @@ def test_peak_memory_is_the_timers_own_and_not_that_of_who_started_it(tmp_path) 
     assert 0 <= memory["model_rss_bytes"] < memory["peak_rss_bytes"] < 400_000_000
 
 
-def test_the_probe_says_what_the_machine_is_and_no_names() -> None:
+def test_the_probe_describes_the_machine_without_names() -> None:
     done = run_command("--probe")
     found = json.loads(done.stdout)
     assert found["runtime_version"]
@@ -528,7 +524,7 @@ def test_the_probe_says_what_the_machine_is_and_no_names() -> None:
     assert platform.node() not in done.stdout
 
 
-def test_nodes_that_fall_to_another_provider_are_named(tmp_path) -> None:
+def test_nodes_that_fall_back_to_another_provider_are_named(tmp_path) -> None:
     done = run_command(make_model(tmp_path / "m.onnx", [1, 4]), "--provider", "cuda", "--rounds", 1)
     (row,) = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 1
@@ -576,29 +572,29 @@ def test_an_operator_or_opset_that_the_runtime_lacks_is_named_in_one_line(tmp_pa
     onnx.save(model, path)
     done = run_command(path, "--rounds", 1)
     (row,) = [json.loads(line) for line in done.stdout.splitlines()]
-    (told,) = [line for line in done.stderr.splitlines() if not line.startswith("progress ")]
-    assert told == f"bench: m.onnx: {row['error']}"
+    (message,) = [line for line in done.stderr.splitlines() if not line.startswith("progress ")]
+    assert message == f"bench: m.onnx: {row['error']}"
     assert row["error"].startswith(f"onnxruntime {ort.__version__} cannot run it: ")
     assert named in row["error"]
     assert "install a newer one" in row["error"]
     assert "onnxruntime_src" not in row["error"]
 
 
-def test_an_empty_folder_is_the_users_mistake(tmp_path) -> None:
+def test_an_empty_folder_is_a_usage_error(tmp_path) -> None:
     done = run_command(tmp_path)
     assert done.returncode == 2
     assert "no .onnx file" in done.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
-def test_a_full_disk_is_told_in_one_line(tmp_path) -> None:
+def test_a_full_disk_is_reported_in_one_line(tmp_path) -> None:
     done = run_command(make_model(tmp_path / "m.onnx", [1, 4]), "--rounds", 1, "--out", "/dev/full")
     assert done.returncode == 1
     assert "bench: the rows cannot be written to /dev/full" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_the_embedded_models_are_what_their_comment_says() -> None:
+def test_the_embedded_models_match_their_comment() -> None:
     empty = onnx.load_from_string(bench.EMPTY_MODEL)
     sentinel = onnx.load_from_string(bench.SENTINEL_MODEL)
     onnx.checker.check_model(empty)

@@ -77,7 +77,7 @@ def test_the_page_is_served_isolated_under_a_path_that_nobody_knows_and_nothing_
             assert get(wrong if wrong.startswith("/") else parts.path + wrong)[0] == 404
 
 
-HONEST: dict[str, Any] = {
+VALID: dict[str, Any] = {
     "errors": {"1": "no"},
     "timed": {name: [[1e6, 1e6], [1e6]] for name in ("sentinel", "empty", "0")},
     "batches": {"sentinel": 1, "empty": 1, "0": 1},
@@ -89,23 +89,23 @@ HONEST: dict[str, Any] = {
 }
 
 
-def test_an_honest_page_is_believed(script, args) -> None:
-    assert script.believed(json.dumps(HONEST), 2, args) == HONEST
+def test_a_valid_result_passes(script, args) -> None:
+    assert script.validated(json.dumps(VALID), 2, args) == VALID
 
 
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (["isolated"], False, "isolated is 'False', wanted True"),
-        (["threads"], 4, "threads is '4', wanted 1"),
-        (["runtime_version"], "1.29.0", "runtime_version is '1.29.0', wanted '1.30.0'"),
+        (["isolated"], False, "isolated is 'False', expected True"),
+        (["threads"], 4, "threads is '4', expected 1"),
+        (["runtime_version"], "1.29.0", "runtime_version is '1.29.0', expected '1.30.0'"),
         (["timed", "2"], [[1.0], [1.0]], "models"),
         (["timed", "empty"], [[1.0]], "rounds"),
         (["timed", "0"], [[1.0], []], "rounds"),
         (["timed", "0"], [[1.0], [1.0] * 10**4], "rounds"),
         (["timed", "0"], [[1.0], ["x"]], "TypeError"),
         (["timed", "0"], [[1.0], [1e300]], "samples"),
-        (["timed", "0"], [[1.0], [float("nan")]], "NaN is no number"),
+        (["timed", "0"], [[1.0], [float("nan")]], "NaN is not a number"),
         (["timed"], None, "AttributeError"),
         (["errors", "1"], {"deep": 1}, "errors"),
         (["batches", "0"], "1", "batches"),
@@ -114,36 +114,36 @@ def test_an_honest_page_is_believed(script, args) -> None:
         (["resolution_ns"], 0, "resolution_ns"),
     ],
 )
-def test_what_no_page_of_ours_gives_is_refused(script, args, place: list[str], value: Any, message: str) -> None:
-    said = copy.deepcopy(HONEST)
+def test_invalid_results_are_refused(script, args, place: list[str], value: Any, message: str) -> None:
+    result = copy.deepcopy(VALID)
     *path, last = place
-    inner = said
+    inner = result
     for key in path:
         inner = inner[key]
     inner[last] = value
-    with pytest.raises(script.bench.Stopped, match=message):
-        script.believed(json.dumps(said), 2, args)
+    with pytest.raises(script.bench.SessionFailed, match=message):
+        script.validated(json.dumps(result), 2, args)
 
 
-def test_a_page_may_say_that_memory_is_full(script, args) -> None:
-    with pytest.raises(script.Full, match="bad_alloc"):
-        script.believed('{"full": "std::bad_alloc"}', 2, args)
+def test_a_page_may_report_that_memory_is_full(script, args) -> None:
+    with pytest.raises(script.OutOfMemory, match="bad_alloc"):
+        script.validated('{"full": "std::bad_alloc"}', 2, args)
 
 
-@pytest.mark.parametrize("said", ["", "[]", "1", "null", "{}", None])
-def test_what_is_no_answer_is_refused(script, args, said) -> None:
-    with pytest.raises(script.bench.Stopped, match="gave what no timer gives"):
-        script.believed(said, 2, args)
+@pytest.mark.parametrize("text", ["", "[]", "1", "null", "{}", None])
+def test_malformed_results_are_refused(script, args, text) -> None:
+    with pytest.raises(script.bench.SessionFailed, match="gave a malformed result"):
+        script.validated(text, 2, args)
 
 
-def test_a_model_that_a_page_cannot_hold_is_found_and_the_others_are_timed(script, args, monkeypatch) -> None:
+def test_a_model_too_large_for_a_page_is_found_and_the_others_are_timed(script, args, monkeypatch) -> None:
     sizes = {f"m{number}": 10 for number in range(7)} | {"m3": 1000}
     pages = []
 
     def full_over_100(models, args, say) -> list[dict]:
         pages.append(len(models))
         if sum(sizes[model.name] for model in models) > 100:
-            raise script.Full("bad_alloc")
+            raise script.OutOfMemory("bad_alloc")
         return [{"benchmark_info": {"index": i, "model": model.name}} for i, model in enumerate(models)]
 
     monkeypatch.setattr(script, "in_page", full_over_100)
@@ -154,22 +154,23 @@ def test_a_model_that_a_page_cannot_hold_is_found_and_the_others_are_timed(scrip
     assert pages[0] == 7
 
 
-def test_models_that_are_too_large_together_are_shared_among_pages(script, monkeypatch, tmp_path) -> None:
+def test_models_too_large_for_one_page_are_split_over_pages(script, tmp_path) -> None:
     models = [tmp_path / f"{number}.onnx" for number in range(5)]
     for model in models:
         model.write_bytes(bytes(100))
     assert script.shares(models) == [models]
-    monkeypatch.setattr(script, "PAGE_BYTES", 250)
-    assert script.shares(models) == [models[:2], models[2:]] or script.shares(models) == [models[:3], models[3:]]
+    assert script.shares(models, 250) in ([models[:2], models[2:]], [models[:3], models[3:]])
     assert script.shares([tmp_path / "missing.onnx"]) == [[tmp_path / "missing.onnx"]]
 
 
-def test_why_a_model_cannot_be_run_is_said_in_one_line(script) -> None:
-    said = script.refusal(
+def test_the_cause_of_a_failed_model_is_one_line(script) -> None:
+    message = script.failure_message(
         "Can't create a session. ERROR_CODE: 9, ERROR_MESSAGE: Could not find Levitate(13)\n", "1.30.0"
     )
-    assert said.startswith("onnxruntime-web 1.30.0 cannot run it: Could not find Levitate(13): install a newer one")
-    assert script.refusal("input 'x' is int64;\nwanted float32", "1.30.0") == "input 'x' is int64; wanted float32"
+    assert message.startswith("onnxruntime-web 1.30.0 cannot run it: Could not find Levitate(13): install a newer one")
+    assert (
+        script.failure_message("input 'x' is int64;\nwanted float32", "1.30.0") == "input 'x' is int64; wanted float32"
+    )
 
 
 def run_script(*words: object, **environment: str) -> subprocess.CompletedProcess:
@@ -190,7 +191,7 @@ def test_without_playwright_the_line_that_installs_it_is_named(tmp_path) -> None
 @needs_browser
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["--type=renderer", ""])
-def test_a_page_or_browser_that_the_system_kills_is_noticed(script, args, part: str) -> None:
+def test_a_killed_page_or_browser_is_noticed(script, args, part: str) -> None:
     """As it does when memory is full."""
 
     def kill() -> None:
@@ -204,13 +205,13 @@ def test_a_page_or_browser_that_the_system_kills_is_noticed(script, args, part: 
             threading.Timer(0.3, kill).start()
             page.evaluate("() => new Promise(() => {})")
 
-    with pytest.raises(script.Full, match="the page crashed" if part else "the browser ended"):
+    with pytest.raises(script.OutOfMemory, match="the page crashed" if part else "the browser ended"):
         endless()
 
 
 @needs_browser
 @pytest.mark.slow
-def test_a_browser_that_does_not_start_is_said_in_few_lines(tmp_path) -> None:
+def test_a_browser_that_does_not_start_is_reported_in_few_lines(tmp_path) -> None:
     fake = tmp_path / "chromium"
     fake.write_text("#!/bin/sh\necho no display >&2\nexit 7\n")
     fake.chmod(0o755)
