@@ -253,12 +253,12 @@ def test_a_missing_or_unfit_manifest_is_one_clear_line(bundle, tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"crop": 0}, {"mean": ["a", "b", "c"]}, {"std": [0, 1, 1]}, {"size": 8.5}])
-def test_a_preprocess_that_makes_no_sense_is_one_clear_line(bundle, tmp_path, change):
+def test_invalid_preprocess_values_are_one_clear_line(bundle, tmp_path, change):
     image = tmp_path / "image.png"
     Image.new("RGB", (9, 9)).save(image)
     preprocess = json.loads((bundle / "manifest.json").read_text())["preprocess"]
     forged = edited(bundle, tmp_path / "forged", {"preprocess": preprocess | change})
-    assert_one_clear_line(start(forged, image), "makes no sense")
+    assert_one_clear_line(start(forged, image), "has invalid values")
 
 
 @pytest.mark.parametrize(
