@@ -217,7 +217,7 @@ function inputShape({ name, shape }) {
   if (sizes.some(open)) throw new Error(`input '${name}' has shape [${shape}]: only the batch may be left open`);
   if (sizes.includes(0)) {
     throw new Error(
-      `input '${name}' has shape [${shape}], which holds nothing: export it with a batch of 1, or an open one`,
+      `input '${name}' has shape [${shape}], which is empty: export it with a batch of 1, or an open one`,
     );
   }
   return sizes;

@@ -103,7 +103,7 @@ def _print_circumstances(inspection: dict[str, Any], width: int) -> None:
     lines["bounds"] = (
         f"{inspection['macs_per_us'] / 1e3:.3g} GMAC/s and {inspection['bytes_per_us'] / 1e3:.3g} GB/s, the fastest of "
         "a matrix product, a copy in cache and this model's own operators; memory is the bound below "
-        f"{inspection['ridge_macs_per_byte']:.2g} MACs a byte; reached: time by the bound over measured time"
+        f"{inspection['ridge_macs_per_byte']:.2g} MACs per byte; reached: time by the bound over measured time"
     )
     lines["times"] = (
         f"the profiler adds {inspection['profiler_us']:.1f} µs to an operator: subtracted, and the rest scaled to "

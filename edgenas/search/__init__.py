@@ -1,4 +1,4 @@
-"""Choosing: a multi-objective search over integer genes that knows neither torch nor data."""
+"""Multi-objective search over integer genes, independent of torch and data."""
 
 from edgenas.search.batch_evaluation import Failure
 from edgenas.search.loop import Progress, optimise

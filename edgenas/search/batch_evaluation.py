@@ -1,4 +1,4 @@
-"""Calling `evaluate`: what it gives back is checked, and candidates that it fails on are told apart."""
+"""Evaluation of batches: the result of `evaluate` is checked, and failing candidates are isolated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgenas.errors import EdgenasError, UserError, first_line
 from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction
 
 TOLERATED_FAILURES = 3
-"""Failures that one batch may always have; more are an error if they are over half of it."""
+"""Failures allowed in every batch; more are an error if they are over half of the batch."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Failure:
 
     genes: tuple[int, ...]
     cause: str
-    """The objectives, where they were NaN or infinite; else what was raised."""
+    """The objectives if they were NaN or infinite, else the exception."""
     name: str
-    """What messages call it."""
+    """Name of the candidate in messages."""
 
     def __str__(self) -> str:
         return f"{self.name}: {self.cause}"
@@ -34,7 +34,7 @@ class Batch:
     """Candidates evaluated together."""
 
     genes: Genes
-    """Those that did not fail, shape (n, genes)."""
+    """Candidates that did not fail, shape (n, genes)."""
     objectives: Floats
     """Shape (n, objectives), finite."""
     violations: Floats
@@ -43,20 +43,20 @@ class Batch:
 
 
 def unnamed(genes: Genes) -> str:
-    """What messages call a candidate of which only the genes, shape (genes,), are known."""
+    """Return the default name of a candidate in messages, from its genes, shape (genes,)."""
     return f"genes {genes.tolist()}"
 
 
 def evaluate_batch(
     evaluate: GenesFunction, genes: Genes, violations: Floats, named: Callable[[Genes], str] = unnamed
 ) -> Batch:
-    """Evaluate candidates; where that raises, each alone, so that the others are kept.
+    """Evaluate candidates; if that raises, evaluate each separately, so that only failing ones are lost.
 
     Args:
-        evaluate: genes to objectives, shape (n, objectives).
+        evaluate: function from genes to objectives, shape (n, objectives).
         genes: shape (n, genes), n > 0.
-        violations: of these genes, shape (n, constraints).
-        named: what messages call a candidate, from its genes, shape (genes,).
+        violations: violations of these genes, shape (n, constraints).
+        named: function from genes, shape (genes,), to the candidate's name in messages.
 
     Raises:
         UserError: raised by `evaluate`, or its result has a wrong shape.
@@ -77,7 +77,7 @@ def evaluate_batch(
 
 
 def _one_by_one(evaluate: GenesFunction, genes: Genes, violations: Floats, named: Callable[[Genes], str]) -> Batch:
-    kept: list[int] = []
+    succeeded: list[int] = []
     objectives: list[Floats] = []
     failures: list[Failure] = []
     for number, row in enumerate(genes):
@@ -91,19 +91,19 @@ def _one_by_one(evaluate: GenesFunction, genes: Genes, violations: Floats, named
             _check(failures, len(genes), error)
             continue
         if np.isfinite(values).all():
-            kept.append(number)
+            succeeded.append(number)
             objectives.append(values)
         else:
             failures.append(_not_finite(row, values[0], named))
             _check(failures, len(genes))
     rows = np.concatenate(objectives) if objectives else np.empty((0, 1))
-    return Batch(genes[kept], rows, violations[kept], tuple(failures))
+    return Batch(genes[succeeded], rows, violations[succeeded], tuple(failures))
 
 
 def _matrix(evaluate: GenesFunction, genes: Genes) -> Floats:
     objectives = np.asarray(evaluate(genes.copy()), dtype=np.float64)
     if objectives.ndim != 2 or len(objectives) != len(genes) or objectives.shape[1] == 0:
-        raise UserError(f"evaluate: wanted shape ({len(genes)}, objectives), got {objectives.shape}")
+        raise UserError(f"evaluate: expected shape ({len(genes)}, objectives), got {objectives.shape}")
     return objectives
 
 
@@ -111,24 +111,24 @@ def _not_finite(genes: Genes, objectives: Floats, named: Callable[[Genes], str])
     return Failure(tuple(genes.tolist()), f"objectives {objectives.tolist()}", named(genes))
 
 
-def _check(failures: list[Failure], of: int, cause: Exception | None = None) -> None:
-    if len(failures) > max(TOLERATED_FAILURES, of / 2):
+def _check(failures: list[Failure], count: int, cause: Exception | None = None) -> None:
+    if len(failures) > max(TOLERATED_FAILURES, count / 2):
         raise EdgenasError(
-            f"evaluate: {len(failures)} of {of} candidates failed (raised, or gave NaN or infinity), the first of "
-            f"them {failures[0]}. The search would be blind: mend the objectives"
+            f"evaluate: {len(failures)} of {count} candidates failed (raised, or gave NaN or infinity), the first "
+            f"is {failures[0]}. Fix the objectives"
         ) from cause
 
 
 def check_exact(exact: npt.ArrayLike, objectives: Floats) -> None:
-    """That the cheap objectives are the last columns of all.
+    """Check that the cheap objectives equal the last columns of all objectives.
 
     Raises:
-        UserError: they are not.
+        UserError: they differ.
     """
     cheap = np.asarray(exact, dtype=np.float64)
     if cheap.ndim != 2 or len(cheap) != len(objectives) or not 0 < cheap.shape[1] <= objectives.shape[1]:
         raise UserError(
-            f"exact: wanted some of the last columns of evaluate's result, of shape {objectives.shape}, "
+            f"exact: expected some of the last columns of evaluate's result, of shape {objectives.shape}, "
             f"got shape {cheap.shape}"
         )
     same = np.isclose(cheap, objectives[:, -cheap.shape[1] :], rtol=1e-6, atol=1e-12, equal_nan=True)

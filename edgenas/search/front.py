@@ -1,4 +1,4 @@
-"""Fronts: non-dominated points, their hypervolume, and the point to choose. Everything is minimised."""
+"""Pareto fronts: non-dominated points, hypervolume, and rules for choosing a point. Everything is minimised."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Indices = npt.NDArray[np.intp]
 
 EXACT_OBJECTIVES = 5
 SAMPLES = 16_384
-"""Of an estimated hypervolume."""
+"""Samples of an estimated hypervolume."""
 
 
 def non_dominated(objectives: npt.ArrayLike) -> Indices:
-    """Indices of the non-dominated rows, ascending; of equal rows the first stands.
+    """Return the indices of the non-dominated rows, ascending; of equal rows only the first.
 
     Args:
         objectives: shape (n, objectives), finite, to be minimised.
@@ -30,11 +30,11 @@ def non_dominated(objectives: npt.ArrayLike) -> Indices:
 
 
 def hypervolume(objectives: npt.ArrayLike, reference_point: npt.ArrayLike) -> float:
-    """Volume that the rows dominate, up to the reference point; rows beyond it add nothing.
+    """Return the volume that the rows dominate, up to the reference point; rows beyond it add nothing.
 
     Zitzler and Thiele, "Multiobjective evolutionary algorithms", IEEE TEC 3(4), 1999.
 
-    Above five objectives it is estimated (Deng and Zhang 2019, without chance): exactly it would take seconds.
+    Above five objectives it is estimated (Deng and Zhang 2019, deterministic), since the exact value takes seconds.
 
     Args:
         objectives: shape (n, objectives), finite, to be minimised.
@@ -52,7 +52,7 @@ def hypervolume(objectives: npt.ArrayLike, reference_point: npt.ArrayLike) -> fl
 
 
 def reference_of(objectives: npt.ArrayLike) -> Floats:
-    """A reference point: the worst value of each objective, plus a tenth of its range.
+    """Return a reference point: the worst value of each objective, plus a tenth of its range.
 
     An objective whose values are all equal gets a tenth of that value instead (0.1 if it is 0).
 
@@ -66,11 +66,11 @@ def reference_of(objectives: npt.ArrayLike) -> Floats:
 
 
 def choose_best(objectives: npt.ArrayLike, feasible: npt.ArrayLike | None = None) -> int:
-    """Index of the best feasible row: lowest first objective, ties by the second, and so on.
+    """Return the index of the best feasible row: lowest first objective, ties by the second, and so on.
 
     Args:
         objectives: shape (n, objectives), most important first, e.g. error then latency.
-        feasible: boolean, shape (n,), e.g. which rows are within every budget; every row if None.
+        feasible: boolean, shape (n,): rows within every budget; every row if None.
 
     Raises:
         InfeasibleError: no row is feasible.
@@ -81,21 +81,21 @@ def choose_best(objectives: npt.ArrayLike, feasible: npt.ArrayLike | None = None
 
 
 def choose_weighted(objectives: npt.ArrayLike, weights: npt.ArrayLike, feasible: npt.ArrayLike | None = None) -> int:
-    """Index of the row with the smallest weighted sum, every objective in units of its range along the front.
+    """Return the index of the row with the smallest weighted sum; objectives are scaled by their range on the front.
 
     Args:
         objectives: shape (n, objectives).
-        weights: shape (objectives,), none below 0 and one above.
+        weights: shape (objectives,), non-negative and not all zero.
         feasible: boolean, shape (n,); every row if None.
 
     Raises:
         InfeasibleError: no row is feasible.
-        ConfigError: the weights do not fit.
+        ConfigError: the weights have another shape or invalid values.
     """
     points, candidates = _candidates(objectives, feasible)
     shares = np.asarray(weights, dtype=np.float64)
     if shares.shape != points.shape[1:] or not np.isfinite(shares).all() or (shares < 0).any() or not shares.any():
-        raise ConfigError(f"weights: wanted {points.shape[1]}, none below 0 and one above, got {shares.tolist()}")
+        raise ConfigError(f"weights: expected {points.shape[1]}, none below 0 and one above, got {shares.tolist()}")
     front = candidates[non_dominated(points[candidates])]
     span = np.ptp(points[front], axis=0)
     scaled = (points[front] - points[front].min(axis=0)) / np.where(span > 0, span, 1.0)
@@ -103,11 +103,11 @@ def choose_weighted(objectives: npt.ArrayLike, weights: npt.ArrayLike, feasible:
 
 
 def choose_knee(objectives: npt.ArrayLike, feasible: npt.ArrayLike | None = None) -> int:
-    """Index of the knee: the row that bulges farthest from the plane between the front's ends.
+    """Return the index of the knee: the row that is farthest from the plane through the front's ends.
 
-    Beyond it in either direction little is gained for what is lost. Das, "On characterizing the knee of the Pareto
-    curve based on normal-boundary intersection", Structural Optimization 18, 1999; the plane is that through the
-    ends of every axis, scaled to the front's range.
+    Away from it, in either direction, the gain in one objective is small against the loss in another. Das, "On
+    characterizing the knee of the Pareto curve based on normal-boundary intersection", Structural Optimization 18,
+    1999. The plane goes through the ends of every axis, scaled to the front's range.
 
     Args:
         objectives: shape (n, objectives).
@@ -122,8 +122,10 @@ def choose_knee(objectives: npt.ArrayLike, feasible: npt.ArrayLike | None = None
 
 def _candidates(objectives: npt.ArrayLike, feasible: npt.ArrayLike | None) -> tuple[Floats, Indices]:
     points = np.asarray(objectives, dtype=np.float64)
-    allowed = np.ones(len(points), bool) if feasible is None else np.asarray(feasible, dtype=bool)
-    candidates = np.flatnonzero(allowed)
+    mask = np.ones(len(points), bool) if feasible is None else np.asarray(feasible, dtype=bool)
+    candidates = np.flatnonzero(mask)
     if not len(candidates):
-        raise InfeasibleError(f"none of {len(points)} candidates meets every budget: loosen a budget or search on")
+        raise InfeasibleError(
+            f"none of {len(points)} candidates meets every budget: relax a budget or extend the search"
+        )
     return points, candidates

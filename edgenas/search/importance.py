@@ -1,4 +1,4 @@
-"""What genes do to a quantity: over the whole space, and one step from a single candidate."""
+"""Effects of genes on a quantity: over the whole space, and by single steps from one candidate."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SAMPLES = 1000
 
 @dataclass(frozen=True)
 class GroupEffect:
-    """What a group of genes does to a quantity."""
+    """Effect of a group of genes on a quantity."""
 
     change: float
-    """From all of the group's genes at their first choice to all at their last, on average over all other genes."""
+    """Change from the first to the last choice of all genes of the group, averaged over all other genes."""
     share: float
-    """Of the quantity's variance, how much is due to the group, by itself or together with others (total-effect
-    index: 0 where it does nothing; the shares of all groups sum to 1, or to more where groups interact)."""
+    """Share of the quantity's variance due to the group, by itself or in interactions (total-effect index: 0 without
+    effect; the shares of all groups sum to 1, or to more if groups interact)."""
 
 
 def group_effects(
@@ -33,18 +33,18 @@ def group_effects(
     seed: int,
     samples: int = SAMPLES,
 ) -> dict[str, GroupEffect]:
-    """What each group of genes does to a quantity, with all other genes drawn uniformly.
+    """Return the effect of each group of genes on a quantity, with all other genes drawn uniformly.
 
-    Shares are estimated as by Jansen, "Analysis of variance designs for model output", Computer Physics
-    Communications 117, 1999: by how much values differ where the group alone is drawn again.
+    Shares are estimated as in Jansen, "Analysis of variance designs for model output", Computer Physics
+    Communications 117, 1999: from the change of values when only the group is drawn again.
 
     Args:
-        function: canonical genes, shape (n, genes), to values, shape (n,).
+        function: function from canonical genes, shape (n, genes), to values, shape (n,).
         n_choices: number of choices of each gene, shape (genes,).
-        groups: columns of genes that are looked at together, by name.
-        repair: genes to their canonical form.
-        seed: of all randomness.
-        samples: candidates drawn.
+        groups: columns of genes by the name of their group.
+        repair: function from genes to their canonical form.
+        seed: seed of all randomness.
+        samples: number of candidates drawn.
     """
     choices, rng = np.asarray(n_choices, dtype=np.int64), np.random.default_rng(seed)
     drawn, again = (rng.integers(0, choices, size=(samples, len(choices))) for _ in range(2))
@@ -54,12 +54,12 @@ def group_effects(
         changed[:, columns] = np.broadcast_to(genes, drawn.shape)[:, columns]
         return np.asarray(function(changed if repair is None else repair(changed)), dtype=np.float64)
 
-    known = values([], drawn)
-    variance = float(known.var())
+    baseline = values([], drawn)
+    variance = float(baseline.var())
     return {
         name: GroupEffect(
             change=float((values(columns, choices - 1) - values(columns, np.zeros_like(choices))).mean()),
-            share=float(((values(columns, again) - known) ** 2).mean() / 2 / variance) if variance > 0 else 0.0,
+            share=float(((values(columns, again) - baseline) ** 2).mean() / 2 / variance) if variance > 0 else 0.0,
         )
         for name, columns in groups.items()
     }
@@ -67,22 +67,22 @@ def group_effects(
 
 @dataclass(frozen=True, eq=False)
 class Move:
-    """One gene of a candidate, a step up or down."""
+    """A step of one gene of a candidate, up or down."""
 
     gene: int
     before: int
     after: int
     genes: Genes
-    """Of the candidate that comes of it, canonical, shape (genes,)."""
+    """Canonical genes of the new candidate, shape (genes,)."""
 
 
 def single_moves(n_choices: npt.ArrayLike, genes: Genes, repair: Repair | None = None) -> list[Move]:
-    """All candidates one step of one gene away from a canonical one; genes without a say do not move.
+    """Return all candidates one step of one gene away from a canonical one; inactive genes are skipped.
 
     Args:
         n_choices: number of choices of each gene, shape (genes,).
         genes: shape (genes,).
-        repair: genes to their canonical form.
+        repair: function from genes to their canonical form.
     """
     moves = []
     for gene, choices in enumerate(np.asarray(n_choices).tolist()):

@@ -1,4 +1,4 @@
-"""Proposals: candidates that are canonical, feasible and new, whatever a strategy asks for."""
+"""Proposals: candidates that are canonical, feasible and new."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from edgenas.errors import InfeasibleError, UserError
 from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Repair, Strategy
 
 ROUNDS = 100
-"""Askings for one batch before it is left short: bounds the search for a needle that may not exist."""
+"""Calls of `ask` for one batch before it is left incomplete."""
 PATIENCE = 4
-"""Askings in a row that bring nothing new before random draws take over, and of those before they end too."""
+"""Consecutive calls without new candidates before random draws replace the strategy, and before those end."""
 ENUMERABLE = 20_000
-"""Gene settings up to which a space that seems exhausted is listed in full, so that nothing is missed."""
+"""Largest number of gene settings of a space that is enumerated when it seems exhausted."""
 
 
 class Proposer:
-    """Turns a strategy's wishes into batches fit to be evaluated.
+    """Source of batches to evaluate, from the proposals of a strategy.
 
-    Every candidate is made canonical and looked up among all seen before; the constraints of the new ones are
-    worked out, and the infeasible ones are handed back to the strategy (`reject`) instead of being evaluated.
-    When a strategy brings nothing new, random candidates fill the batch; when those do not either, a small
-    space is listed in full.
+    Every candidate is made canonical and compared with all earlier ones. The constraints of new ones are computed, and
+    infeasible ones are passed to the strategy's `reject` instead of being evaluated. If a strategy proposes nothing
+    new, random candidates fill the batch. If these are not new either, a small space is enumerated.
     """
 
     def __init__(
@@ -44,38 +43,39 @@ class Proposer:
         self._constraints = constraints
         self._queue = np.empty((0, len(n_choices)), dtype=np.int64) if initial is None else initial
         self._seen: set[bytes] = set()
-        # Millions may be kept: as many bytes as the choices need, not eight a gene.
+        # There may be millions of keys: as few bytes per gene as the choices need.
         self._key_type = np.min_scalar_type(int(n_choices.max()))
         self._listed: Genes | None = None
         self._rejected = 0
         self._nearest: Floats | None = None
 
     def batch(self, size: int) -> tuple[Genes, Floats]:
-        """Up to `size` candidates and their violations, shapes (n, genes) and (n, constraints).
+        """Return up to `size` candidates and their violations, shapes (n, genes) and (n, constraints).
 
-        Fewer, or none, come back when nothing new and feasible could be found.
+        There are fewer, or none, if nothing new and feasible was found.
         """
         parts: list[tuple[Genes, Floats]] = []
         missing, stale = size, 0
         for patience in range(1, ROUNDS + 1):
             if missing == 0 or stale >= 2 * PATIENCE:
                 break
-            # Whoever finds little is asked for more: feasible candidates may be rare.
+            # More candidates are requested each time, since feasible ones may be rare.
             fresh = self._unseen(self._draw(min(size, missing * patience), random=stale >= PATIENCE))
             stale = 0 if len(fresh) else stale + 1
             parts.append(self._accept(fresh, missing))
             missing -= len(parts[-1][0])
         if missing:
             parts.append(self._accept(self._list_space(), missing))
-        found = [part for part in parts if len(part[0])] or parts[:1]
-        return np.concatenate([genes for genes, _ in found]), np.concatenate([broken for _, broken in found])
+        filled = [part for part in parts if len(part[0])] or parts[:1]
+        genes, violations = zip(*filled, strict=True)
+        return np.concatenate(genes), np.concatenate(violations)
 
     def infeasible(self) -> InfeasibleError:
-        """What to raise when not one feasible candidate was found."""
+        """Return the error for a search without any feasible candidate."""
         nearest = [] if self._nearest is None else [f"{value:.4g}" for value in self._nearest]
         return InfeasibleError(
-            f"wanted candidates with every constraint at or below 0, found none among {self._rejected} "
-            f"distinct ones; the nearest has [{', '.join(nearest)}]: loosen the limits or widen the space"
+            f"expected candidates with every constraint at or below 0, found none among {self._rejected} "
+            f"distinct ones; the nearest has [{', '.join(nearest)}]: relax the limits or extend the space"
         )
 
     def _draw(self, n: int, *, random: bool) -> Genes:
@@ -91,18 +91,18 @@ class Proposer:
         return [row.tobytes() for row in genes.astype(self._key_type)]
 
     def _unseen(self, genes: Genes) -> Genes:
-        """Rows never proposed before, each once. They count as seen only when `_accept` has taken them."""
+        """Return rows that were never proposed before, each once. They count as seen only after `_accept`."""
         new = {key: row for row, key in reversed(list(enumerate(self._keys(genes)))) if key not in self._seen}
         return genes[sorted(new.values())]
 
-    def _accept(self, fresh: Genes, wanted: int) -> tuple[Genes, Floats]:
-        """The first `wanted` feasible rows; the infeasible ones are remembered and handed back."""
+    def _accept(self, fresh: Genes, count: int) -> tuple[Genes, Floats]:
+        """Return the first `count` feasible rows; infeasible ones are recorded and passed to the strategy."""
         if self._constraints is None:
-            fresh = fresh[:wanted]
+            fresh = fresh[:count]
         violations = self._violations(fresh)
         broken = (violations > 0).any(axis=1)
         self._reject(fresh[broken], violations[broken])
-        taken = np.flatnonzero(~broken)[:wanted]
+        taken = np.flatnonzero(~broken)[:count]
         self._seen.update(self._keys(fresh[taken]))
         return fresh[taken], violations[taken]
 
@@ -111,10 +111,10 @@ class Proposer:
             return np.empty((len(genes), 0))
         violations = np.asarray(self._constraints(genes.copy()), dtype=np.float64)
         if violations.ndim != 2 or len(violations) != len(genes):
-            raise UserError(f"constraints: wanted shape ({len(genes)}, k), got {violations.shape}")
+            raise UserError(f"constraints: expected shape ({len(genes)}, k), got {violations.shape}")
         if np.isnan(violations).any():
             row = int(np.argwhere(np.isnan(violations))[0, 0])
-            raise UserError(f"constraints: NaN for genes {genes[row].tolist()}; wanted a number, <= 0 if feasible")
+            raise UserError(f"constraints: NaN for genes {genes[row].tolist()}; expected a number, <= 0 if feasible")
         return violations
 
     def _reject(self, genes: Genes, violations: Floats) -> None:
@@ -122,12 +122,12 @@ class Proposer:
             return
         self._seen.update(self._keys(genes))
         self._rejected += len(genes)
-        known = violations if self._nearest is None else np.vstack([self._nearest, violations])
-        self._nearest = known[np.maximum(known, 0).sum(axis=1).argmin()]
+        compared = violations if self._nearest is None else np.vstack([self._nearest, violations])
+        self._nearest = compared[np.maximum(compared, 0).sum(axis=1).argmin()]
         self.strategy.reject(genes, violations)
 
     def _list_space(self) -> Genes:
-        """Every canonical row in random order, if the space is small; no row if it is not."""
+        """Return every unseen canonical row in random order if the space is small, else no row."""
         if self._listed is None:
             sizes = self._n_choices.tolist()
             settings = math.prod(sizes)
@@ -139,33 +139,35 @@ class Proposer:
 
 
 def canonical(genes: Genes, n_choices: Genes, repair: Repair | None) -> Genes:
-    """Genes in their canonical form, shape (n, genes) in and out.
+    """Return genes in their canonical form, shape (n, genes).
 
     Raises:
-        UserError: `repair` gives something else than as many rows of genes.
+        UserError: `repair` returns another number of rows, or invalid genes.
     """
     if repair is None:
         return genes
     repaired = check_genes(repair(genes.copy()), n_choices, "repair's result")
     if len(repaired) != len(genes):
-        raise UserError(f"repair: wanted {len(genes)} rows back, got {len(repaired)}")
+        raise UserError(f"repair: expected {len(genes)} rows back, got {len(repaired)}")
     return repaired
 
 
 def check_genes(genes: npt.ArrayLike, n_choices: Genes, what: str) -> Genes:
-    """Genes as an integer matrix of shape (n, genes), every gene among its choices.
+    """Return genes as an integer matrix of shape (n, genes), every gene among its choices.
 
     Raises:
-        UserError: another shape, no whole numbers, or a gene outside its choices.
+        UserError: the shape is another, the type is not integer, or a gene is outside its choices.
     """
     matrix = np.asarray(genes)
     if matrix.ndim != 2 or matrix.shape[1] != len(n_choices) or matrix.dtype.kind not in "iu":
         raise UserError(
-            f"{what}: wanted an integer matrix of shape (n, {len(n_choices)}), "
+            f"{what}: expected an integer matrix of shape (n, {len(n_choices)}), "
             f"got {matrix.dtype} of shape {matrix.shape}"
         )
     outside = (matrix < 0) | (matrix >= n_choices)
     if outside.any():
         row, gene = np.argwhere(outside)[0]
-        raise UserError(f"{what}: row {row} has {matrix[row, gene]} for gene {gene}, wanted 0 to {n_choices[gene] - 1}")
+        raise UserError(
+            f"{what}: row {row} has {matrix[row, gene]} for gene {gene}, expected 0 to {n_choices[gene] - 1}"
+        )
     return np.ascontiguousarray(matrix, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""What a search leaves: every evaluation in order, those that failed, and the front they form."""
+"""Results of a search: every evaluation in order, failures, and the front."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgenas.search.strategies.protocol import Floats, Genes
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """Every evaluation in order, and what came of them."""
+    """All evaluations of a search in order, and their front."""
 
     genes: Genes
     """Canonical genes, shape (n, genes), no row twice."""
@@ -34,34 +34,34 @@ class SearchResult:
     reference_point: Floats
     """Shape (objectives,): worst of the first batch plus a tenth of its range, kept for all batches."""
     failures: tuple[Failure, ...]
-    """Candidates that could not be evaluated, in order; they count as evaluations."""
+    """Candidates that failed, in order; they count as evaluations."""
     exhausted: bool
-    """Whether nothing new and feasible was left before the evaluations asked for were made.
+    """Whether no new feasible candidate was left before the requested number of evaluations.
 
-    Certain in spaces of up to 20,000 gene settings, which are then listed in full.
+    Exact in spaces of up to 20,000 gene settings, which are then enumerated.
     """
     rounds: tuple[Round, ...] = ()
-    """Every fit of models, where the strategy fits any."""
+    """Every fit of surrogates, if the strategy fits any."""
     origins: Mapping[str, int] = field(default_factory=dict)
-    """How many evaluations each way of making candidates gave, where the strategy has several."""
+    """Number of evaluations by the origin of their candidates, if the strategy has several origins."""
 
     @property
     def evaluations_by_batch(self) -> npt.NDArray[np.intp]:
-        """Number of rows of `genes` after each batch, shape (batches,)."""
+        """Return the number of rows of `genes` after each batch, shape (batches,)."""
         return np.searchsorted(self.batches, np.arange(len(self.hypervolume)), side="right")
 
 
-BARREN = 3
-"""Populations in a row without one evaluation that succeeds, at most."""
+MAX_FAILED_POPULATIONS = 3
+"""Consecutive populations without a successful evaluation, at most."""
 
 
 class EvaluationLog:
-    """Evaluations as they come in, and the front they form so far."""
+    """Log of evaluations, and their front so far."""
 
     def __init__(self, population: int) -> None:
-        """Store how many candidates a whole batch has."""
+        """Store the number of candidates of a batch."""
         self._population = population
-        self.done = self._barren = 0
+        self.done = self._failed_in_a_row = 0
         self.failures: list[Failure] = []
         self.hypervolumes: list[float] = []
         self._rows: list[Batch] = []
@@ -69,7 +69,7 @@ class EvaluationLog:
         self._reference: Floats | None = None
 
     def add(self, batch: Batch) -> None:
-        """Take in a batch.
+        """Add a batch.
 
         Raises:
             EdgenasError: nothing has succeeded for more than 3 populations.
@@ -77,15 +77,15 @@ class EvaluationLog:
         self.done += len(batch.genes) + len(batch.failures)
         self.failures.extend(batch.failures)
         self._rows.append(batch)
-        self._barren = 0 if len(batch.genes) else self._barren + len(batch.failures)
-        if self._barren > BARREN * self._population:
+        self._failed_in_a_row = 0 if len(batch.genes) else self._failed_in_a_row + len(batch.failures)
+        if self._failed_in_a_row > MAX_FAILED_POPULATIONS * self._population:
             raise EdgenasError(
-                f"evaluate: each of the last {self._barren} candidates failed, the last of them "
-                f"{self.failures[-1]}. The search would be blind: mend the objectives"
+                f"evaluate: each of the last {self._failed_in_a_row} candidates failed, the last is "
+                f"{self.failures[-1]}. Fix the objectives"
             )
         if len(batch.objectives):
             self._extend_front(batch.objectives)
-        # Above five objectives it is an estimate, which must not be seen to fall.
+        # Above five objectives it is an estimate, which must not decrease.
         self.hypervolumes.append(max([self._hypervolume(), *self.hypervolumes[-1:]]))
 
     def _hypervolume(self) -> float:
@@ -97,21 +97,23 @@ class EvaluationLog:
         if self._front is None:
             self._front, self._reference = objectives[:0], reference_of(objectives)
         if objectives.shape[1] != self._front.shape[1]:
-            raise UserError(f"evaluate: wanted {self._front.shape[1]} objectives as before, got {objectives.shape[1]}")
+            raise UserError(
+                f"evaluate: expected {self._front.shape[1]} objectives as before, got {objectives.shape[1]}"
+            )
         merged = np.vstack([self._front, objectives])
         self._front = merged[non_dominated(merged)]
 
     def result(
         self, *, exhausted: bool, rounds: Sequence[Round] = (), origins: Mapping[str, int] | None = None
     ) -> SearchResult:
-        """All of it.
+        """Return all evaluations.
 
         Raises:
             EdgenasError: not one evaluation succeeded.
         """
         if self._reference is None:
             first = self.failures[0]
-            raise EdgenasError(f"evaluate: all {self.done} candidates failed, the first of them {first}")
+            raise EdgenasError(f"evaluate: all {self.done} candidates failed, the first is {first}")
         rows = [row for row in self._rows if len(row.genes)]
         objectives = np.concatenate([row.objectives for row in rows])
         return SearchResult(

@@ -1,7 +1,6 @@
-"""Races: several strategies on the same objectives and seeds, compared by the hypervolume of what they had found when.
+"""Comparison of strategies on the same objectives and seeds, by hypervolume over evaluations and time.
 
-Hypervolumes are shares of that of all trials' fronts put together, up to one reference point, so 1 is all that any
-of them found.
+Hypervolumes are shares of the hypervolume of all trials' merged fronts, with one reference point.
 """
 
 from __future__ import annotations
@@ -19,20 +18,20 @@ from edgenas.search.result import SearchResult
 Floats = npt.NDArray[np.float64]
 CURVE_POINTS = 60
 MARKS = (0.25, 0.5, 1.0)
-"""Shares of the evaluations that the table tells of."""
+"""Shares of the evaluations that the table lists."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What one strategy found from one seed.
+    """Search of one strategy with one seed.
 
     Attributes:
-        strategy: its name.
-        seed: of all randomness.
-        evaluations: after each batch.
-        seconds: after each batch: what evaluating took when it was done first, and the strategy's own time.
-        points: of each batch the objectives that nothing before it dominated.
-        origins: how many evaluations each way of making candidates gave, where the strategy has several.
+        strategy: name of the strategy.
+        seed: seed of all randomness.
+        evaluations: number of evaluations after each batch.
+        seconds: time after each batch: of the evaluations when they were first made, and of the strategy.
+        points: objectives of each batch that no earlier point dominates.
+        origins: number of evaluations by the origin of their candidates, if the strategy has several origins.
     """
 
     strategy: str
@@ -44,31 +43,31 @@ class Trial:
 
     @classmethod
     def of(cls, strategy: str, seed: int, result: SearchResult, seconds: Sequence[float]) -> Trial:
-        """What a search left, `seconds` after each of its batches."""
+        """Return the trial of a search result, with the time after each batch in `seconds`."""
         front, points = result.objectives[:0], []
         for batch in range(len(result.hypervolume)):
             merged = np.vstack([front, result.objectives[result.batches == batch]])
-            kept = non_dominated(merged)
-            points.append(tuple(map(tuple, merged[kept[kept >= len(front)]].tolist())))
-            front = merged[kept]
+            indices = non_dominated(merged)
+            points.append(tuple(map(tuple, merged[indices[indices >= len(front)]].tolist())))
+            front = merged[indices]
         evaluations = tuple(result.evaluations_by_batch.tolist())
         return cls(strategy, seed, evaluations, tuple(map(float, seconds)), tuple(points), dict(result.origins))
 
     def hypervolumes(self, reference: Floats) -> Floats:
-        """Of the front after each batch, shape (batches,)."""
-        front, found = np.empty((0, len(reference))), []
+        """Return the hypervolume of the front after each batch, shape (batches,)."""
+        front, volumes = np.empty((0, len(reference))), []
         for points in self.points:
             front = np.vstack([front, np.array(points).reshape(-1, len(reference))])
             front = front[non_dominated(front)]
-            found.append(hypervolume(front, reference))
-        return np.array(found)
+            volumes.append(hypervolume(front, reference))
+        return np.array(volumes)
 
 
 def summarise(trials: Sequence[Trial]) -> dict[str, Any]:
-    """Curves and figures of every strategy: medians over the seeds, least and greatest.
+    """Return curves and figures of every strategy: median, least and greatest over the seeds.
 
     Args:
-        trials: at least one, all of the same objectives.
+        trials: at least one, all with the same objectives.
     """
     points = np.array([point for trial in trials for batch in trial.points for point in batch])
     reference = reference_of(points)
@@ -77,18 +76,23 @@ def summarise(trials: Sequence[Trial]) -> dict[str, Any]:
     evaluations = max(trial.evaluations[-1] for trial in trials)
     seconds = max(trial.seconds[-1] for trial in trials)
     names = list(dict.fromkeys(trial.strategy for trial in trials))
-    found = {}
+    summary = {}
     for name in names:
-        own = [(trial, share) for trial, share in zip(trials, shares, strict=True) if trial.strategy == name]
-        found[name] = {
-            "seeds": [trial.seed for trial, _ in own],
-            "at": {str(mark): _spread(_at(own, "evaluations", mark)) for mark in _marks(evaluations)},
-            "origins": _summed([trial.origins for trial, _ in own]),
-            "seconds": _spread(np.array([trial.seconds[-1] for trial, _ in own])),
-            "by_evaluations": _curve(own, "evaluations", np.linspace(0, evaluations, CURVE_POINTS + 1)[1:]),
-            "by_seconds": _curve(own, "seconds", np.linspace(0, seconds, CURVE_POINTS + 1)[1:]),
+        scored = [(trial, share) for trial, share in zip(trials, shares, strict=True) if trial.strategy == name]
+        summary[name] = {
+            "seeds": [trial.seed for trial, _ in scored],
+            "at": {str(mark): _spread(_at(scored, "evaluations", mark)) for mark in _marks(evaluations)},
+            "origins": _summed([trial.origins for trial, _ in scored]),
+            "seconds": _spread(np.array([trial.seconds[-1] for trial, _ in scored])),
+            "by_evaluations": _curve(scored, "evaluations", np.linspace(0, evaluations, CURVE_POINTS + 1)[1:]),
+            "by_seconds": _curve(scored, "seconds", np.linspace(0, seconds, CURVE_POINTS + 1)[1:]),
         }
-    return {"evaluations": evaluations, "reference_point": reference.tolist(), "hypervolume": best, "strategies": found}
+    return {
+        "evaluations": evaluations,
+        "reference_point": reference.tolist(),
+        "hypervolume": best,
+        "strategies": summary,
+    }
 
 
 def _marks(evaluations: int) -> list[int]:
@@ -99,22 +103,22 @@ def _summed(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
     return {name: sum(each[name] for each in counts) for name in counts[0]}
 
 
-Own = Sequence[tuple[Trial, Floats]]
+ScoredTrials = Sequence[tuple[Trial, Floats]]
 """A strategy's trials and their shares of the hypervolume after each batch."""
 
 
-def _at(own: Own, axis: str, place: float) -> Floats:
-    """Share that each trial had reached at a place of an axis; 0 before its first batch. Shape (trials,)."""
+def _at(scored: ScoredTrials, axis: str, position: float) -> Floats:
+    """Return each trial's share at a position of an axis, 0 before its first batch; shape (trials,)."""
     reached = []
-    for trial, shares in own:
-        batch = int(np.searchsorted(getattr(trial, axis), place, side="right")) - 1
+    for trial, shares in scored:
+        batch = int(np.searchsorted(getattr(trial, axis), position, side="right")) - 1
         reached.append(float(shares[batch]) if batch >= 0 else 0.0)
     return np.array(reached)
 
 
-def _curve(own: Own, axis: str, places: Floats) -> dict[str, list[float]]:
-    spreads: list[Mapping[str, float]] = [_spread(_at(own, axis, place)) for place in places]
-    return {axis: places.tolist(), **{key: [spread[key] for spread in spreads] for key in spreads[0]}}
+def _curve(scored: ScoredTrials, axis: str, positions: Floats) -> dict[str, list[float]]:
+    spreads: list[Mapping[str, float]] = [_spread(_at(scored, axis, position)) for position in positions]
+    return {axis: positions.tolist(), **{key: [spread[key] for spread in spreads] for key in spreads[0]}}
 
 
 def _spread(values: Floats) -> dict[str, float]:

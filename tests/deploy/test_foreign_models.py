@@ -130,7 +130,7 @@ RUN = {
     "batch open by no size": lambda: convolution(None),
 }
 REFUSED = {
-    "a batch of 0": (lambda: convolution(0), r"input 'x' has shape \[0, 3, 16, 16\], which holds nothing: export it"),
+    "a batch of 0": (lambda: convolution(0), r"input 'x' has shape \[0, 3, 16, 16\], which is empty: export it"),
     "two nodes of one name": (same_names, r"two nodes"),
     "texts": (texts, r"input 'x' is a tensor\(string\)"),
     "a sequence": (sequence_in, r"input 's' is a seq\(tensor\(float\)\)"),
@@ -237,7 +237,7 @@ def test_weights_in_a_file_beside_are_read_or_missed(bench: ModuleType, tmp_path
     assert found.weight_bytes == 8 * 3 * 3 * 3 * 4
     bench.load(path, argparse.Namespace(**SETTING))[0]()
     (tmp_path / "w.bin").unlink()
-    with pytest.raises(UserError, match="keeps weights in other files, which cannot be read"):
+    with pytest.raises(UserError, match="has weights in other files, which cannot be read"):
         inspect_model(path, runs=10)
     with pytest.raises(Exception, match=r"w\.bin"):
         bench.load(path, argparse.Namespace(**SETTING))

@@ -170,8 +170,8 @@ def test_what_is_no_model_is_refused_in_one_sentence(tmp_path: Path) -> None:
     for path, message in (
         (tmp_path / "nowhere.onnx", "does not exist"),
         (tmp_path, "is a folder"),
-        (tmp_path / "text.onnx", "is no ONNX model"),
-        (tmp_path / "empty.onnx", "is no ONNX model, or an empty one"),
+        (tmp_path / "text.onnx", "is not an ONNX model"),
+        (tmp_path / "empty.onnx", "is not an ONNX model, or an empty one"),
     ):
         with pytest.raises(UserError, match=message) as raised:
             read_graph(path)

@@ -230,7 +230,7 @@ def test_a_single_node_elsewhere_is_enough() -> None:
 
 
 def test_a_provider_that_is_not_there_is_named_with_those_that_are(fp32: Path) -> None:
-    with pytest.raises(UserError, match=r"no execution provider 'levitation' here; valid: .*cpu"):
+    with pytest.raises(UserError, match=r"no execution provider 'levitation'; valid: .*cpu"):
         inspect_model(fp32, runs=RUNS, provider="levitation")
 
 
@@ -264,7 +264,7 @@ def test_bounds_and_reasons_of_a_hand_worked_model(found: Inspection) -> None:
     depthwise = next(one for one in found.operators if one.depthwise)
     fields = {"macs": 1000, "executed_macs": 1000, "bytes_moved": 1000, "weight_bytes": 100, "time_us": 10.0}
     one = replace(depthwise, **fields)
-    # The ridge is at 10 MACs a byte: 1 of each is bound by memory, which would allow 1000 bytes in 1 µs.
+    # The ridge is at 10 MACs per byte: 1 of each is bound by memory, which would allow 1000 bytes in 1 µs.
     worked = replace(found, operators=(one,), p50_us=20.0, macs=4000, macs_per_us=1e4, bytes_per_us=1e3)
     assert worked.ridge == 10
     assert worked.bound(one) == "memory"
@@ -272,7 +272,7 @@ def test_bounds_and_reasons_of_a_hand_worked_model(found: Inspection) -> None:
     why = worked.why(one)
     assert "50.0% of the time for 25.0% of the MACs" in why
     assert "depthwise" in why
-    assert "memory-bound: 1 MACs a byte, below the ridge of 10" in why
+    assert "memory-bound: 1 MACs per byte, below the ridge of 10" in why
     assert "10% of what that bound allows" in why
     dense = replace(one, macs=20_000, depthwise=False)
     assert worked.bound(dense) == "arithmetic"

@@ -188,7 +188,7 @@ def test_timing_weights_do_not_depend_on_or_disturb_the_global_generator(tmp_pat
 
 def test_metadata_of_what_is_no_model_is_a_user_error(tmp_path):
     (tmp_path / "text.onnx").write_text("no model at all")
-    with pytest.raises(UserError, match="no ONNX model"):
+    with pytest.raises(UserError, match="not an ONNX model"):
         model_metadata(tmp_path / "text.onnx")
     with pytest.raises(UserError, match="does not exist"):
         model_metadata(tmp_path / "absent.onnx")

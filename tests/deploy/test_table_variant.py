@@ -66,7 +66,7 @@ def test_the_variants_differ_in_their_operators(subnet: Subnet, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("identity", "message"),
     [
-        ({"precision": "int8"}, "of int8 files, and export_onnx writes fp32: use `edgenas export RUN`"),
+        ({"precision": "int8"}, "for int8 files, and export_onnx writes fp32: use `edgenas export RUN`"),
         (
             {"graph_variant": "unknown", "precision": "unknown"},
             "does not state the graph variant of its files: choose one",

@@ -8,7 +8,7 @@ from sklearn.preprocessing import OneHotEncoder
 from edgenas.search import optimise
 from edgenas.search.front import hypervolume
 from edgenas.search.strategies import nsga2
-from edgenas.search.strategies.effects_model import FIRST_ROWS, KEPT, RIDGE, ROWS, EffectsModel
+from edgenas.search.strategies.effects_model import DECAY, FIRST_ROWS, RIDGE, ROWS, EffectsModel
 
 N_CHOICES = np.array([3, 1, 4, 2, 5])
 
@@ -28,7 +28,7 @@ def total(worth: list[np.ndarray], genes: np.ndarray) -> np.ndarray:
 
 
 def differences(effects: EffectsModel, genes: np.ndarray) -> np.ndarray:
-    found = effects.of(genes)
+    found = effects.predict(genes)
     return found - found[0]
 
 
@@ -38,21 +38,21 @@ def test_it_is_ridge_regression_in_which_what_was_told_before_weighs_less_at_eac
     genes = drawn(rng, sum(sizes))
     objectives = np.column_stack([genes[:, 0] * genes[:, 2], np.exp(genes[:, 4]) + rng.normal(size=len(genes))])
     for part, values in zip(np.split(genes, len(genes) // 50), np.split(objectives, len(genes) // 50), strict=True):
-        effects.learn(part, values)
+        effects.add(part, values)
     hot = OneHotEncoder(categories=[np.arange(choices) for choices in N_CHOICES], sparse_output=False)
     rows = hot.fit_transform(genes)
     age = np.repeat([2, 1, 0], sizes)
     ridge = Ridge(alpha=RIDGE, fit_intercept=False)
-    ridge.fit(rows, objectives - objectives[:FIRST_ROWS].mean(axis=0), sample_weight=KEPT**age)
+    ridge.fit(rows, objectives - objectives[:FIRST_ROWS].mean(axis=0), sample_weight=DECAY**age)
     unseen = drawn(rng, 50)
-    np.testing.assert_allclose(effects.of(unseen), ridge.predict(hot.transform(unseen)), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(effects.predict(unseen), ridge.predict(hot.transform(unseen)), rtol=1e-9, atol=1e-9)
 
 
 def test_sums_are_learnt_but_for_a_constant() -> None:
     rng, worth, effects = np.random.default_rng(0), worths(1), EffectsModel(N_CHOICES)
     for _ in range(20):
-        told = drawn(rng, 100)
-        effects.learn(told, total(worth, told))
+        rows = drawn(rng, 100)
+        effects.add(rows, total(worth, rows))
     genes = drawn(rng, 50)
     true = total(worth, genes)
     np.testing.assert_allclose(differences(effects, genes), true - true[0], atol=0.05)
@@ -61,18 +61,18 @@ def test_sums_are_learnt_but_for_a_constant() -> None:
 def test_it_knows_nothing_before_enough_was_told() -> None:
     rng, effects = np.random.default_rng(0), EffectsModel(N_CHOICES)
     few, one = drawn(rng, FIRST_ROWS - 1), drawn(rng, 1)
-    effects.learn(few, total(worths(1), few))
-    assert not effects.known
-    effects.learn(one, total(worths(1), one))
-    assert effects.known
+    effects.add(few, total(worths(1), few))
+    assert not effects.is_fitted
+    effects.add(one, total(worths(1), one))
+    assert effects.is_fitted
 
 
 def test_it_follows_where_the_search_goes() -> None:
     rng, effects = np.random.default_rng(0), EffectsModel(N_CHOICES)
     for world, fits in ((1, 5), (2, 60)):
         for _ in range(fits):
-            told = drawn(rng, ROWS)
-            effects.learn(told, total(worths(world), told))
+            rows = drawn(rng, ROWS)
+            effects.add(rows, total(worths(world), rows))
     genes = drawn(rng, 50)
     true = total(worths(2), genes)
     np.testing.assert_allclose(differences(effects, genes), true - true[0], atol=0.05)
@@ -80,9 +80,9 @@ def test_it_follows_where_the_search_goes() -> None:
 
 def test_a_choice_that_nobody_had_adds_nothing() -> None:
     effects = EffectsModel(np.array([3, 2]))
-    told = np.tile([[0, 0], [0, 1], [1, 0], [1, 1]], (FIRST_ROWS // 4, 1))
-    effects.learn(told, 7.0 * told[:, :1] - told[:, 1:] + 100)
-    low, high, never = effects.of(np.array([[0, 0], [1, 0], [2, 0]]))[:, 0]
+    rows = np.tile([[0, 0], [0, 1], [1, 0], [1, 1]], (FIRST_ROWS // 4, 1))
+    effects.add(rows, 7.0 * rows[:, :1] - rows[:, 1:] + 100)
+    low, high, never = effects.predict(np.array([[0, 0], [1, 0], [2, 0]]))[:, 0]
     assert high - low == pytest.approx(7.0, abs=0.1)
     assert never == pytest.approx((low + high) / 2)
 

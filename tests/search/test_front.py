@@ -83,7 +83,7 @@ def test_weights_move_the_choice_along_the_front() -> None:
 
 @pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [0.0, 0.0], [1.0, np.nan]])
 def test_weights_that_do_not_fit_are_named(weights: list[float]) -> None:
-    with pytest.raises(ConfigError, match="weights: wanted 2"):
+    with pytest.raises(ConfigError, match="weights: expected 2"):
         choose_weighted([[0.0, 1.0], [1.0, 0.0]], weights)
 
 

@@ -230,7 +230,7 @@ def test_exact_is_checked_against_evaluate() -> None:
     assert len(run(lambda genes: known_front(genes)[:, 1:]).genes) == 20
     with pytest.raises(UserError, match="differ"):
         run(lambda genes: known_front(genes)[:, :1])
-    with pytest.raises(UserError, match="exact: wanted some of the last columns"):
+    with pytest.raises(UserError, match="exact: expected some of the last columns"):
         run(lambda genes: known_front(genes)[:, 1])
 
 
@@ -240,13 +240,13 @@ def test_exact_is_checked_against_evaluate() -> None:
         ({"n_choices": [3, 0]}, "whole number of at least 1"),
         ({"n_choices": [2.5]}, "whole number of at least 1"),
         ({"n_choices": []}, "whole number of at least 1"),
-        ({"evaluate": lambda genes: genes[:, 0]}, r"evaluate: wanted shape \(10, objectives\)"),
-        ({"constraints": lambda genes: genes[:, 0]}, r"constraints: wanted shape \(\d+, k\)"),
+        ({"evaluate": lambda genes: genes[:, 0]}, r"evaluate: expected shape \(10, objectives\)"),
+        ({"constraints": lambda genes: genes[:, 0]}, r"constraints: expected shape \(\d+, k\)"),
         ({"constraints": lambda genes: genes[:, :1] * np.nan}, "constraints: NaN for genes"),
-        ({"repair": lambda genes: genes[1:]}, "repair: wanted 10 rows back, got 9"),
+        ({"repair": lambda genes: genes[1:]}, "repair: expected 10 rows back, got 9"),
         ({"repair": lambda genes: genes + 9}, "repair's result: row 0"),
-        ({"initial": [[3, 0, 0]]}, "initial: row 0 has 3 for gene 0, wanted 0 to 2"),
-        ({"initial": [[0, 0]]}, r"initial: wanted an integer matrix of shape \(n, 3\)"),
+        ({"initial": [[3, 0, 0]]}, "initial: row 0 has 3 for gene 0, expected 0 to 2"),
+        ({"initial": [[0, 0]]}, r"initial: expected an integer matrix of shape \(n, 3\)"),
     ],
 )
 def test_wrong_arrays_are_named(change: dict[str, object], message: str) -> None:
@@ -259,9 +259,9 @@ def test_wrong_arrays_are_named(change: dict[str, object], message: str) -> None
     ("change", "message"),
     [
         ({"strategy": "nsga3"}, "did you mean 'nsga2'"),
-        ({"evaluations": 0}, "evaluations: wanted at least 1"),
-        ({"population": 1}, "population: wanted at least 2"),
-        ({"seed": -1}, "seed: wanted 0 or above"),
+        ({"evaluations": 0}, "evaluations: expected at least 1"),
+        ({"population": 1}, "population: expected at least 2"),
+        ({"seed": -1}, "seed: expected 0 or above"),
     ],
 )
 def test_wrong_settings_are_named(change: dict[str, object], message: str) -> None:

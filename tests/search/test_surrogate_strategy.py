@@ -6,7 +6,7 @@ import pytest
 
 from edgenas.search.front import hypervolume, non_dominated, reference_of
 from edgenas.search.loop import optimise
-from edgenas.search.strategies.surrogate import DESIGN, SurrogateStrategy, _picked
+from edgenas.search.strategies.surrogate import DESIGN, SurrogateStrategy, _most_gain
 
 N_CHOICES = np.array([3, 3, 3, 3, 3, 3])
 EVERY = np.indices((3,) * 6).reshape(6, -1).T
@@ -137,10 +137,10 @@ def test_repaired_genes_are_never_asked_twice() -> None:
 def test_picks_are_greedy_by_hypervolume() -> None:
     rng = np.random.default_rng(0)
     front, candidates, reference = np.array([[0.6, 0.5], [0.4, 0.8]]), rng.random((30, 2)), np.array([1.0, 1.0])
-    picked = _picked(front, candidates, reference, 5)
+    indices = _most_gain(front, candidates, reference, 5)
     points = front
-    for row in picked:
+    for row in indices:
         gains = [moocore.hypervolume(np.vstack([points, one]), ref=reference) for one in candidates]
         assert gains[row] == pytest.approx(max(gains))
         points = np.vstack([points, candidates[row]])
-    assert _picked(np.array([[0.0, 0.0]]), candidates, reference, 5) == []
+    assert _most_gain(np.array([[0.0, 0.0]]), candidates, reference, 5) == []

@@ -1,7 +1,7 @@
-"""Which nodes of a file an executed node computes, and which block they are of.
+"""Attribution of executed nodes to the nodes and blocks of a file.
 
-A runtime fuses, renames and adds nodes. What it leaves are names: of tensors, which it keeps wherever a value
-of the file still exists, and of nodes, to which it adds endings.
+A runtime fuses, renames and adds nodes. It keeps the names of tensors that still exist, and adds suffixes to the
+names of nodes.
 """
 
 from __future__ import annotations
@@ -14,59 +14,59 @@ import onnx
 
 from edgenas.deploy.inspection.graph_cost import Graph
 
-ENDINGS = re.compile(r"(_nchwc|_token_\d+)+$")
-"""What ONNX Runtime adds: of its blocked layout, and to make names unique."""
+SUFFIXES = re.compile(r"(_nchwc|_token_\d+)+$")
+"""Suffixes that ONNX Runtime adds: for its blocked layout, and to make names unique."""
 FEWEST_GROUPS = 5
 
 
 @dataclass(frozen=True)
-class Origin:
-    """What an executed node stands for.
+class NodeOrigin:
+    """The nodes of a file that an executed node computes.
 
     Attributes:
-        block: its block in our files, a group of names in others.
-        nodes: of the file, which it computes; none for nodes that the runtime added. Each node of the file has
+        block: the block in files of edgenas, a group of names in others.
+        nodes: nodes of the file that it computes; none for nodes that the runtime added. Each node of the file has
             one executed node that computes it.
-        known: whether names told, and not the neighbours in the graph.
+        by_name: whether the block was found by names, not by the neighbours in the graph.
     """
 
     block: str
     nodes: tuple[onnx.NodeProto, ...]
-    known: bool
+    by_name: bool
 
 
-def attribute(graph: Graph, executed: Sequence[onnx.NodeProto]) -> list[Origin]:
-    """The origin of every executed node.
+def attribute(graph: Graph, executed: Sequence[onnx.NodeProto]) -> list[NodeOrigin]:
+    """Return the origin of every executed node.
 
-    A node the runtime added (a change of layout, say) belongs where its result is read; where nothing reads
-    it, to where it reads.
+    A node that the runtime added (such as a layout change) belongs to the block that reads its result, or to the block
+    that it reads if nothing does.
 
     Args:
-        graph: the file's.
+        graph: graph of the file.
         executed: nodes of the optimised graph, in the order of execution.
     """
     anchors = _anchors(graph, executed)
     groups = _groups(graph)
     blocks = [groups[anchor.name] if anchor is not None else "" for anchor in anchors]
-    known = [bool(block) for block in blocks]
-    _spread(blocks, executed)
-    return list(map(Origin, blocks, _computed(graph, anchors), known))
+    by_name = [bool(block) for block in blocks]
+    _fill_from_neighbours(blocks, executed)
+    return list(map(NodeOrigin, blocks, _computed(graph, anchors), by_name))
 
 
 def _anchors(graph: Graph, executed: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto | None]:
-    """The last node of the file that each executed node computes."""
+    """Return the last node of the file that each executed node computes."""
     makers = {output: node for node in graph.nodes for output in node.output if output}
     by_name = {node.name: node for node in graph.nodes}
     anchors = []
     for node in executed:
-        names = [ENDINGS.sub("", name) for name in (*node.output, node.name)]
-        found = [source[name] for name in names for source in (makers, by_name) if name in source]
-        anchors.append(found[0] if found else None)
+        names = [SUFFIXES.sub("", name) for name in (*node.output, node.name)]
+        matches = (source[name] for name in names for source in (makers, by_name) if name in source)
+        anchors.append(next(matches, None))
     return anchors
 
 
 def _groups(graph: Graph) -> dict[str, str]:
-    """Block of every node of the file by its name; "" where its name tells none."""
+    """Return the block of every node of the file by its name; "" if the name contains none."""
     if graph.metadata:
         return {node.name: node.name.partition("/")[0] if "/" in node.name else "" for node in graph.nodes}
     paths = {node.name: node.name.strip("/").split("/")[:-1] for node in graph.nodes}
@@ -79,8 +79,8 @@ def _groups(graph: Graph) -> dict[str, str]:
     return groups
 
 
-def _spread(blocks: list[str], executed: Sequence[onnx.NodeProto]) -> None:
-    """Fill in blocks that names did not tell: first from readers, backwards, then from makers, forwards."""
+def _fill_from_neighbours(blocks: list[str], executed: Sequence[onnx.NodeProto]) -> None:
+    """Fill in missing blocks, in place: first from readers, backwards, then from makers, forwards."""
     readers: dict[str, list[int]] = {}
     makers: dict[str, int] = {}
     for index, node in enumerate(executed):
@@ -96,17 +96,17 @@ def _spread(blocks: list[str], executed: Sequence[onnx.NodeProto]) -> None:
 
 
 def _computed(graph: Graph, anchors: Sequence[onnx.NodeProto | None]) -> list[tuple[onnx.NodeProto, ...]]:
-    """Nodes of the file that each executed node computes first: all that its last one needs."""
+    """Return the nodes of the file that each executed node is the first to compute: all that its last one needs."""
     makers = {output: node for node in graph.nodes for output in node.output if output}
     done: set[str] = set()
     computed = []
     for anchor in anchors:
-        wanted, nodes = [anchor] if anchor is not None else [], []
-        while wanted:
-            node = wanted.pop()
+        pending, nodes = [anchor] if anchor is not None else [], []
+        while pending:
+            node = pending.pop()
             if node.name not in done:
                 done.add(node.name)
                 nodes.append(node)
-                wanted += [makers[name] for name in node.input if name in makers]
+                pending += [makers[name] for name in node.input if name in makers]
         computed.append(tuple(nodes))
     return computed

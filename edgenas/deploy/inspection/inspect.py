@@ -1,4 +1,4 @@
-"""Where a model's time goes: its operators as the runtime executes them, by block, and what binds them."""
+"""Inspection of a model's time: executed operators by block, and whether memory or arithmetic binds them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from edgenas.deploy.inspection.node_times import Profile, measure_ceilings, prof
 from edgenas.deploy.inspection.operators import Operator, executed_operators
 from edgenas.latency.device import check_threads_here, probe
 
-COSTLIEST = 5
+SLOWEST = 5
 SHORTEST_US = 5.0
-"""Shorter operators set no ceiling: the profiler counts whole microseconds."""
-FAR = 0.25
-"""Below this share of what its bound allows, an operator is bound by something else."""
+"""Shorter operators do not set a ceiling: the profiler counts whole microseconds."""
+LOW_ATTAINED = 0.25
+"""Share of its bound below which an operator is bound by something else."""
 Bound = Literal["memory", "arithmetic"]
 
 
 @dataclass(frozen=True)
 class BlockTotals:
-    """The operators of one block together; times and counts as in Operator."""
+    """Sums over the operators of one block; see `Operator`."""
 
     name: str
     operators: int
@@ -36,23 +36,23 @@ class BlockTotals:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found out about a model.
+    """Time and memory of a model.
 
     Attributes:
         model: the file's name.
-        metadata: what edgenas wrote into it; empty for files of others.
+        metadata: metadata of edgenas; empty for other files.
         circumstances: cpu, runtime, runtime_version, provider, threads, runs, grouped_by.
-        p50_us: of a whole run without the profiler, in this process.
-        p95_us: of a whole run without the profiler, in this process.
-        profiler_us: what the profiler adds to every operator, which was taken off.
-        macs_per_us: the fastest fp32 matrix product, or operator of this model, that was seen.
-        bytes_per_us: the fastest copy in cache, or operator of this model, that was seen.
+        p50_us: p50 of a run without the profiler, in this process.
+        p95_us: p95 of a run without the profiler, in this process.
+        profiler_us: the profiler's overhead per operator, which is subtracted.
+        macs_per_us: highest rate of a fp32 matrix product or of an operator of this model.
+        bytes_per_us: highest rate of a copy in cache or of an operator of this model.
         operators: in the order of execution.
-        batch_size: inputs of a run; times, MACs and activations are of all of them.
-        macs: of the file's graph.
-        weight_bytes: of the file's graph.
-        peak_activation_bytes: by the rules of `space.cost`; None where shapes cannot be inferred.
-        memory: measured in a fresh process; None where the system does not tell.
+        batch_size: inputs of a run; times, MACs and activations are those of the batch.
+        macs: MACs of the file's graph.
+        weight_bytes: weight bytes of the file's graph.
+        peak_activation_bytes: by the rules of `space.cost`; None if shapes cannot be inferred.
+        memory: memory growth in a new process; None if the system does not report it.
     """
 
     model: str
@@ -72,12 +72,12 @@ class Inspection:
 
     @property
     def ridge(self) -> float:
-        """MACs a byte above which arithmetic binds, below which memory does (roofline model, Williams 2009)."""
+        """Return the MACs per byte above which arithmetic binds, else memory (roofline model, Williams 2009)."""
         return self.macs_per_us / self.bytes_per_us
 
     @property
     def blocks(self) -> tuple[BlockTotals, ...]:
-        """In the order of execution."""
+        """Return the sums of each block, in the order of execution."""
         parts: dict[str, list[Operator]] = {}
         for operator in self.operators:
             parts.setdefault(operator.block, []).append(operator)
@@ -85,39 +85,42 @@ class Inspection:
 
     @property
     def costliest(self) -> tuple[Operator, ...]:
-        """The five operators that take longest, the longest first."""
-        return tuple(sorted(self.operators, key=lambda operator: -operator.time_us)[:COSTLIEST])
+        """Return the five slowest operators, the slowest first."""
+        return tuple(sorted(self.operators, key=lambda operator: -operator.time_us)[:SLOWEST])
 
     def bound(self, part: Operator | BlockTotals) -> Bound:
-        """What would bind it on a machine of these ceilings."""
+        """Return whether memory or arithmetic binds it on a machine with these ceilings."""
         return "arithmetic" if part.macs > self.ridge * part.bytes_moved else "memory"
 
     def attained(self, part: Operator | BlockTotals) -> float:
-        """The time its bound allows over the time it takes; 1 is as fast as anything that was seen."""
+        """Return the time that its bound allows over the time it takes; 1 is the highest observed rate."""
         return max(part.macs / self.macs_per_us, part.bytes_moved / self.bytes_per_us) / part.time_us
 
     def why(self, operator: Operator) -> str:
-        """What makes an operator cost what it costs, in words."""
+        """Return an explanation of an operator's time."""
         share, rate = operator.time_us / self.p50_us, operator.macs / operator.time_us
-        said = [f"{share:.1%} of the time for {operator.macs / max(self.macs, 1):.1%} of the MACs"]
+        notes = [f"{share:.1%} of the time for {operator.macs / max(self.macs, 1):.1%} of the MACs"]
         if operator.macs:
-            best = max(one.macs / one.time_us for one in self.operators)
-            said.append(f"{rate / 1e3:.3g} GMAC/s, {rate / best:.0%} of this model's best")
-        said += operator.nature
+            best = max(other.macs / other.time_us for other in self.operators)
+            notes.append(f"{rate / 1e3:.3g} GMAC/s, {rate / best:.0%} of this model's best")
+        notes += operator.nature
         intensity = operator.macs / max(operator.bytes_moved, 1)
         side = "below" if self.bound(operator) == "memory" else "above"
-        said.append(f"{self.bound(operator)}-bound: {intensity:.2g} MACs a byte, {side} the ridge of {self.ridge:.2g}")
-        if self.attained(operator) < FAR:
-            said.append(f"{self.attained(operator):.0%} of what that bound allows: a slow kernel, or fixed costs")
-        return "; ".join(said)
+        notes.append(
+            f"{self.bound(operator)}-bound: {intensity:.2g} MACs per byte, {side} the ridge of {self.ridge:.2g}"
+        )
+        if self.attained(operator) < LOW_ATTAINED:
+            notes.append(f"{self.attained(operator):.0%} of what that bound allows: a slow kernel, or fixed costs")
+        return "; ".join(notes)
 
     def to_json(self) -> dict[str, Any]:
-        """As `edgenas inspect --json` prints it."""
+        """Return the fields as `edgenas inspect --json` prints them."""
         value = asdict(self)
         value["operators"] = [self._row(operator) for operator in self.operators]
         value["blocks"] = [self._row(block) for block in self.blocks]
         value["costliest"] = [
-            {**self._row(one), "label": one.role or one.op, "why": self.why(one)} for one in self.costliest
+            {**self._row(operator), "label": operator.role or operator.op, "why": self.why(operator)}
+            for operator in self.costliest
         ]
         return {**value, "ridge_macs_per_byte": self.ridge}
 
@@ -127,17 +130,17 @@ class Inspection:
 
 
 def inspect_model(path: Path, *, runs: int = 100, threads: int = 1, provider: str = "cpu") -> Inspection:
-    """Run a model on random inputs and find out where its time and memory go.
+    """Run a model on random inputs and attribute its time and memory to operators.
 
     Args:
-        path: any ONNX file, ours or another's; an open batch counts as 1.
-        runs: with the profiler, and as many without.
-        threads: of an operator.
-        provider: who runs the nodes: `cpu`, or another that this runtime has. Memory is measured on the CPU alone.
+        path: any ONNX file; an open batch counts as 1.
+        runs: number of runs with the profiler, and as many without.
+        threads: number of threads of an operator.
+        provider: execution provider: `cpu`, or another of this runtime. Memory is measured only on the CPU.
 
     Raises:
-        UserError: there are fewer cores than threads; the file is missing, no ONNX model, or lacks its weights; or
-            this runtime cannot run it, or not all of its nodes by the provider.
+        UserError: there are fewer cores than threads; the file is missing, not an ONNX model, or lacks its weights;
+            or this runtime cannot run it, or not all of its nodes by the provider.
         MeasurementError: the profiler, or the process that memory is measured in, failed.
     """
     check_threads_here(threads)
@@ -146,7 +149,7 @@ def inspect_model(path: Path, *, runs: int = 100, threads: int = 1, provider: st
     ceilings = measure_ceilings(threads, provider)
     times = without_profiler(profile.profiled_us, ceilings.profiler_us, profile.p50_us)
     operators = executed_operators(graph, profile, times.tolist())
-    long = [one for one in operators if one.time_us >= SHORTEST_US]
+    long = [operator for operator in operators if operator.time_us >= SHORTEST_US]
     return Inspection(
         model=path.name,
         metadata=graph.metadata,
@@ -154,8 +157,8 @@ def inspect_model(path: Path, *, runs: int = 100, threads: int = 1, provider: st
         p50_us=profile.p50_us,
         p95_us=profile.p95_us,
         profiler_us=ceilings.profiler_us,
-        macs_per_us=max([ceilings.macs_per_us, *(one.macs / one.time_us for one in long)]),
-        bytes_per_us=max([ceilings.bytes_per_us, *(one.bytes_moved / one.time_us for one in long)]),
+        macs_per_us=max([ceilings.macs_per_us, *(operator.macs / operator.time_us for operator in long)]),
+        bytes_per_us=max([ceilings.bytes_per_us, *(operator.bytes_moved / operator.time_us for operator in long)]),
         operators=operators,
         batch_size=graph.batch_size,
         macs=graph.macs,
@@ -178,5 +181,10 @@ def _circumstances(graph: Graph, profile: Profile, threads: int, provider: str) 
 
 
 def _block_totals(name: str, operators: Sequence[Operator]) -> BlockTotals:
-    time_us, macs = sum(one.time_us for one in operators), sum(one.macs for one in operators)
-    return BlockTotals(name, len(operators), time_us, macs, sum(one.bytes_moved for one in operators))
+    return BlockTotals(
+        name,
+        len(operators),
+        sum(operator.time_us for operator in operators),
+        sum(operator.macs for operator in operators),
+        sum(operator.bytes_moved for operator in operators),
+    )

@@ -1,6 +1,6 @@
-"""How much memory a model takes in a process of its own, as the system counts it.
+"""Resident memory that a model adds to a new process.
 
-`main` is that process: it prints the numbers of one model as JSON.
+`main` runs in that process and prints the numbers of one model as JSON.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ LONGEST_MESSAGE = 500
 
 @dataclass(frozen=True)
 class MemoryGrowth:
-    """Growth of resident memory over that of a process in which the runtime has run another, small model.
+    """Growth of resident memory over a process in which the runtime has run another, small model.
 
     Attributes:
-        load_bytes: once the model is loaded: weights, also rearranged for the kernels, and the graph.
-        peak_bytes: at most, through loading and running.
+        load_bytes: growth after loading: weights, also rearranged for the kernels, and the graph.
+        peak_bytes: peak growth while loading and running.
     """
 
     load_bytes: int
@@ -35,10 +35,10 @@ class MemoryGrowth:
 
 
 def measure_memory_growth(model: Path, threads: int = 1) -> MemoryGrowth | None:
-    """Run a model in a fresh process and tell what it took; None where the system does not tell.
+    """Run a model in a new process and return its memory growth; None if the system does not report it.
 
-    It is no proof of the count on paper, only its companion: the runtime's arena grows by doubling, kernels
-    want memory of their own, and pages are counted whole.
+    The growth exceeds the computed bytes: the runtime's arena grows by doubling, kernels need memory, and pages are
+    counted whole.
 
     Raises:
         UserError: the runtime cannot run the model.
@@ -66,9 +66,9 @@ def _grow(model: Path, threads: int) -> MemoryGrowth | None:
 
     if not STATUS.exists():
         return None
-    # The first session of a process sets up what all of them share.
+    # The first session of a process allocates what all sessions share.
     first = bound_run(open_session(busy_model(), "the busy model", threads), "the busy model")
-    _forget_peak()
+    _reset_peak()
     before = _status_bytes("VmRSS")
     session = open_session(model, model.name, threads)
     loaded = _status_bytes("VmRSS")
@@ -80,8 +80,8 @@ def _grow(model: Path, threads: int) -> MemoryGrowth | None:
     return MemoryGrowth(loaded - before, peak - before)
 
 
-def _forget_peak() -> None:
-    """Importing took more for a moment than what is left of it. Where this is not allowed, the peak may be that."""
+def _reset_peak() -> None:
+    """Reset the peak, which imports raised; if this is not permitted, the peak may be that of the imports."""
     try:
         RESET.write_text("5")
     except OSError:
@@ -96,10 +96,10 @@ def _status_bytes(name: str) -> int:
 
 
 def main() -> None:
-    """Print the growth by the model and threads of the command line, null where it is unknown, or what is wrong."""
+    """Print the growth for the model and threads of the command line, null if unknown, or the error."""
     try:
-        grown = _grow(Path(sys.argv[1]), int(sys.argv[2]))
+        growth = _grow(Path(sys.argv[1]), int(sys.argv[2]))
     except UserError as error:
         print(json.dumps({"error": str(error)}))
     else:
-        print(json.dumps({"growth": asdict(grown) if grown else None}))
+        print(json.dumps({"growth": asdict(growth) if growth else None}))

@@ -1,22 +1,23 @@
-"""Operators as the runtime executes them: where they belong, how long they take, what they compute and move."""
+"""Executed operators: their block, their time, the MACs they compute and the bytes they move."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import onnx
 
-from edgenas.deploy.inspection.attribution import Origin, attribute
+from edgenas.deploy.inspection.attribution import NodeOrigin, attribute
 from edgenas.deploy.inspection.graph_cost import PRODUCTS, VIEWS, WEIGHT_INPUT, Graph, Tensor, is_depthwise, node_macs
 from edgenas.deploy.inspection.node_times import NodeTime, Profile
 
 LAYOUT = ("ReorderInput", "ReorderOutput", "Transpose")
 PRECISION = ("QuantizeLinear", "DequantizeLinear", "Cast", "DynamicQuantizeLinear")
 PADDED = 1.15
-"""Of channels less than this no word is made."""
+"""Ratio of executed to needed MACs above which padded channels are mentioned."""
 MOSTLY = 0.8
+"""Share of the bytes moved above which weights are mentioned."""
 
 
 @dataclass(frozen=True)
@@ -24,17 +25,17 @@ class Operator:
     """One operator as executed, which may compute several nodes of the file.
 
     Attributes:
-        name: the runtime's.
-        op: its type.
-        block: `stage1.block0` in our files; in others the beginning of the names of nodes.
-        role: what it is in its block, like `depthwise 5×5`; empty where the file does not tell.
-        time_us: of one run; all operators together take what a run without the profiler takes.
-        macs: of the file's nodes that it computes, as `space.cost` counts them.
-        executed_macs: with the channels that the runtime pads.
-        bytes_moved: weights and activations read, and what it writes, padding included.
-        weight_bytes: the part of them that are weights.
+        name: its name in the optimised graph.
+        op: operator type.
+        block: `stage1.block0` in files of edgenas; in others the beginning of the names of nodes.
+        role: its role in its block, like `depthwise 5×5`; empty if the file does not state it.
+        time_us: time per run; the times of all operators add up to a run without the profiler.
+        macs: MACs of the file's nodes that it computes, as `space.cost` counts them.
+        executed_macs: MACs including the channels that the runtime pads.
+        bytes_moved: bytes of weights and activations read, and of outputs written, padding included.
+        weight_bytes: the part of `bytes_moved` that are weights.
         depthwise: whether it is a depthwise convolution.
-        because: for a change of layout, the neighbours that want it.
+        because: for a layout change, the neighbours that need it.
     """
 
     name: str
@@ -51,46 +52,49 @@ class Operator:
 
     @property
     def nature(self) -> list[str]:
-        """What kind of work it is, where that costs, in words."""
+        """Return notes on properties that make it slow."""
         if self.depthwise:
-            return ["depthwise: every weight and input is used for one channel alone"]
+            return ["depthwise: every weight and input is used for one channel only"]
         if self.op == "ReorderInput":
-            return [f"a change of layout, since {self.because} gives the plain one"]
+            return [f"a layout change, since {self.because} gives the plain layout"]
         if self.op == "ReorderOutput":
-            return [f"a change of layout, since {self.because} wants the plain one"]
+            return [f"a layout change, since {self.because} needs the plain layout"]
         if self.op in LAYOUT:
-            return [f"a change of layout for {self.because}"]
+            return [f"a layout change for {self.because}"]
         if self.op in PRECISION:
             return ["a change of precision"]
-        said = []
+        notes = []
         if self.macs and self.executed_macs > PADDED * self.macs:
             times = self.executed_macs / self.macs
-            said.append(f"channels padded to the layout's blocks: {times:.1f} times the MACs")
+            notes.append(f"channels padded to the layout's blocks: {times:.1f} times the MACs")
         if self.macs and self.weight_bytes > MOSTLY * self.bytes_moved:
-            said.append(f"{self.weight_bytes / 1e3:,.0f} kB of weights to read, which are most of what it moves")
-        return said
+            notes.append(f"{self.weight_bytes / 1e3:,.0f} kB of weights to read, most of the bytes it moves")
+        return notes
 
 
 def executed_operators(graph: Graph, profile: Profile, times_us: Sequence[float]) -> tuple[Operator, ...]:
-    """The operators of a profile, in the order of execution.
+    """Return the operators of a profile, in the order of execution.
 
     Args:
-        graph: the file's.
-        profile: of the file.
-        times_us: of the profile's nodes, the profiler's own share taken off.
+        graph: graph of the file.
+        profile: profile of the file.
+        times_us: times of the profile's nodes without the profiler's overhead.
     """
     nodes = [timed.node for timed in profile.nodes]
-    each = zip(profile.nodes, times_us, attribute(graph, nodes), strict=True)
-    return tuple(_operator(graph, *one, profile.weights, _because(one[0].node, nodes)) for one in each)
+    rows = zip(profile.nodes, times_us, attribute(graph, nodes), strict=True)
+    return tuple(
+        _operator(graph, timed, time_us, origin, profile.weights, _because(timed.node, nodes))
+        for timed, time_us, origin in rows
+    )
 
 
 def _operator(
-    graph: Graph, timed: NodeTime, time_us: float, origin: Origin, weights: dict[str, Tensor], because: str
+    graph: Graph, timed: NodeTime, time_us: float, origin: NodeOrigin, weights: dict[str, Tensor], because: str
 ) -> Operator:
     node = timed.node
-    counted = [one for one in origin.nodes if node_macs(one, graph.tensors)]
-    weighed = sum(weights[name].nbytes for name in node.input if name in weights)
-    macs = sum(node_macs(one, graph.tensors) for one in counted)
+    counted = [origin_node for origin_node in origin.nodes if node_macs(origin_node, graph.tensors)]
+    weight_bytes = sum(weights[name].nbytes for name in node.input if name in weights)
+    macs = sum(node_macs(origin_node, graph.tensors) for origin_node in counted)
     executed = node_macs(node, {**weights, node.output[0]: Tensor(timed.output_shape, 1)}) if node.output else 0
     return Operator(
         name=node.name or node.op_type,
@@ -101,17 +105,17 @@ def _operator(
         macs=macs,
         executed_macs=max(macs, executed),
         # A view copies nothing.
-        bytes_moved=0 if node.op_type in VIEWS else timed.activation_bytes + weighed,
-        weight_bytes=weighed,
-        depthwise=any(is_depthwise(one, graph.tensors) for one in counted),
+        bytes_moved=0 if node.op_type in VIEWS else timed.activation_bytes + weight_bytes,
+        weight_bytes=weight_bytes,
+        depthwise=any(is_depthwise(origin_node, graph.tensors) for origin_node in counted),
         because=because,
     )
 
 
 def _role(node: onnx.NodeProto, graph: Graph) -> str:
-    """What the name of its weight says, `stage1.block0/depthwise.conv.weight`, and the size of its kernel."""
-    place = WEIGHT_INPUT.get(node.op_type, 3 if node.op_type == "QGemm" else 1)
-    weight = node.input[place]
+    """Return the role in a weight's name, such as `stage1.block0/depthwise.conv.weight`, and the kernel size."""
+    position = WEIGHT_INPUT.get(node.op_type, 3 if node.op_type == "QGemm" else 1)
+    weight = node.input[position]
     match = re.match(r"[^/]+/(.+?)(\.conv)?\.weight", weight)
     words = [match[1]] if match and graph.metadata else []
     if node.op_type not in PRODUCTS and weight in graph.tensors:
@@ -120,10 +124,13 @@ def _role(node: onnx.NodeProto, graph: Graph) -> str:
 
 
 def _because(node: onnx.NodeProto, nodes: Sequence[onnx.NodeProto]) -> str:
-    """Whom a change of layout is made for: who reads the plain layout, or who wrote it."""
+    """Return the operators that need a layout change: the readers of the plain layout, or its writers."""
     if node.op_type not in LAYOUT:
         return ""
     if node.op_type == "ReorderInput":
-        return ", ".join(dict.fromkeys(one.op_type for one in nodes if node.input[0] in one.output)) or "the input"
-    readers = [one.op_type for one in nodes if node.output[0] in one.input]
-    return ", ".join(dict.fromkeys(readers)) or "the output"
+        return _listed(other.op_type for other in nodes if node.input[0] in other.output) or "the input"
+    return _listed(other.op_type for other in nodes if node.output[0] in other.input) or "the output"
+
+
+def _listed(operators: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(operators))

@@ -1,6 +1,6 @@
-"""Graphs of blocks: cut out of an export of many, stitched into networks. Onnx alone, no torch.
+"""Graphs of blocks: cut out of one export of many blocks, and stitched into networks. Only onnx, no torch.
 
-A block's graph does not depend on how big its images are, so one graph serves every input size.
+A block's graph does not depend on the image size, so one graph serves every input size.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import onnx
 
 IR_VERSION = 10
-"""Version of the file format that runtimes since 1.18 read."""
+"""Version of the file format, readable by ONNX Runtime from 1.18."""
 OPSET = 18
-"""The opset that torch's exporter is written in; a higher one costs a conversion and older runtimes."""
+"""The native opset of torch's exporter; a higher one needs a conversion and newer runtimes."""
 OPEN_BATCH = "batch"
-"""What a file calls the number of images where that is left open."""
+"""Symbol of an open batch dimension."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Port:
     shape: tuple[int, ...]
 
     def proto(self) -> onnx.ValueInfoProto:
-        """As it stands in a file."""
+        """Return the input or output as ONNX represents it."""
         return onnx.helper.make_tensor_value_info(self.name, onnx.TensorProto.FLOAT, self.shape)
 
 
 def cut(graph: onnx.GraphProto, ports: Iterable[tuple[str, str]]) -> list[BlockGraph]:
-    """The parts of `graph` between each (input, output) pair; constants may be common to several."""
+    """Return the part of `graph` between each (input, output) pair; parts may share constants."""
     makers = {output: node for node in graph.node for output in node.output}
     constants = {tensor.name: tensor for tensor in graph.initializer}
     return [_between(source, target, makers, constants) for source, target in ports]
@@ -53,26 +53,26 @@ def _between(
     makers: Mapping[str, onnx.NodeProto],
     constants: Mapping[str, onnx.TensorProto],
 ) -> BlockGraph:
-    wanted, seen = [target], {source}
+    pending, seen = [target], {source}
     nodes: dict[str, onnx.NodeProto] = {}
-    while wanted:
-        name = wanted.pop()
+    while pending:
+        name = pending.pop()
         if name in seen or name in constants or not name:
             continue
         seen.add(name)
         nodes[makers[name].output[0]] = makers[name]
-        wanted.extend(makers[name].input)
-    # `makers` keeps the order of the graph, in which a runtime also executes.
+        pending.extend(makers[name].input)
+    # `makers` has the order of the graph, which is also the order of execution.
     ordered = tuple(node for name, node in makers.items() if name in nodes)
     used = {name: constants[name] for node in ordered for name in node.input if name in constants}
     return BlockGraph(source, target, ordered, used)
 
 
 def stitch(parts: Sequence[tuple[str, BlockGraph]], source: Port, target: Port) -> onnx.ModelProto:
-    """One network of blocks in a row, each under a name of its own such as `stage1.block0`.
+    """Return one network of consecutive blocks, each with a unique name such as `stage1.block0`.
 
-    Weights are copied for each block, also where two share a graph: a network reads each of its weights
-    once, and must not find the second block's in the cache.
+    Weights are copied for each block, even if two share a graph: a network reads each of its weights once, and the
+    second block must not find its weights in the cache.
     """
     nodes: list[onnx.NodeProto] = []
     constants: list[onnx.TensorProto] = []
@@ -93,7 +93,7 @@ def stitch(parts: Sequence[tuple[str, BlockGraph]], source: Port, target: Port) 
 
 
 def open_batch(model: onnx.ModelProto) -> None:
-    """Leave open how many images a network takes at once, in place. Traced at batch 1, flattening says so."""
+    """Make the batch dimension of a network open, in place, also in the constants of its Reshape nodes."""
     for port in (*model.graph.input, *model.graph.output):
         port.type.tensor_type.shape.dim[0].dim_param = OPEN_BATCH
     shapes = {node.input[1] for node in model.graph.node if node.op_type == "Reshape"}
@@ -120,7 +120,7 @@ def _renamed_node(node: onnx.NodeProto, place: str, index: int, names: dict[str,
         names.setdefault(output, f"{label}/output_{number}")
     renamed = onnx.NodeProto()
     renamed.CopyFrom(node)
-    # torch leaves stack traces there, with the paths of the machine that exported.
+    # torch stores stack traces there, with paths of the exporting machine.
     renamed.ClearField("metadata_props")
     renamed.ClearField("doc_string")
     renamed.name = label

@@ -1,9 +1,9 @@
-"""Traces of blocks: torch's exporter is called once for each structure of a block, then weights are filled in.
+"""Traces of blocks: torch's exporter runs once per structure of a block, then weights are filled in.
 
 Blocks of equal structure (kind, kernel, stride, activation, with or without expansion, shortcut, squeeze-excite) give
-graphs that differ in their weights and in the groups of depthwise convolutions alone. A call of `torch.onnx.export`
-takes half a second and more, filling a graph a millisecond. Traces hold no weights, so they are kept for the life of
-the process; a space has some dozens.
+graphs that differ only in their weights and in the groups of depthwise convolutions. A call of `torch.onnx.export`
+takes half a second or more, filling a graph a millisecond. So traces, which have no weights, are cached for the life
+of the process; a space has a few dozen.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from edgenas.supernet.folding import fold_batch_norms
 
 BLOCKS_PER_EXPORT = 40
 GRAPH_SIZE = 16
-"""Image size that blocks are traced at; their graphs are the same at any other."""
+"""Image size that blocks are traced at; their graphs are the same at every size."""
 IN_CHANNELS, OUT_CHANNELS, MID_CHANNELS = 16, 24, 32
-"""Channels that blocks are traced with, where their graphs do not depend on them."""
+"""Channels that blocks are traced with if their graphs do not depend on them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +35,8 @@ class BlockTrace:
     """A block's graph without its weights.
 
     Attributes:
-        graph: nodes, and the constants that are no weights: axes and shapes.
-        order: names of all constants in the order of use; weights are named like the module's tensors.
+        graph: nodes, and the constants other than weights: axes and shapes.
+        order: names of all constants in the order of use; weights have the names of the module's tensors.
     """
 
     graph: BlockGraph
@@ -45,18 +45,18 @@ class BlockTrace:
     def filled(self, block: nn.Module) -> BlockGraph:
         """Return the graph of a block of this structure, batch norm folded, with the block's own weights.
 
-        Weights are taken as they are, whatever their values: a bias of zeros stays, so that a trained block has the
-        very graph that was timed with random weights.
+        Weights are stored whatever their values: a bias of zeros stays, so that a trained block has the same graph as
+        the block that was timed with random weights.
         """
-        tensors, kept = block.state_dict(), self.graph.constants
+        tensors, constants = block.state_dict(), self.graph.constants
         weights = {name: onnx.numpy_helper.from_array(tensor.numpy(), name) for name, tensor in tensors.items()}
         nodes = tuple(_with_groups(node, tensors) for node in self.graph.nodes)
-        constants = {name: kept[name] if name in kept else weights[name] for name in self.order}
-        return dataclasses.replace(self.graph, nodes=nodes, constants=constants)
+        filled = {name: constants[name] if name in constants else weights[name] for name in self.order}
+        return dataclasses.replace(self.graph, nodes=nodes, constants=filled)
 
 
 _TRACES: dict[BlockSpec, BlockTrace] = {}
-"""By structure; filled by `block_graphs` alone."""
+"""Cache of traces by structure, filled only by `block_graphs`."""
 
 
 def block_graphs(blocks: Sequence[nn.Module], specs: Sequence[BlockSpec]) -> list[BlockGraph]:
@@ -67,7 +67,7 @@ def block_graphs(blocks: Sequence[nn.Module], specs: Sequence[BlockSpec]) -> lis
         specs: their BlockSpecs, of any image size.
 
     Raises:
-        EdgenasError: the installed torch writes a block's weights otherwise than as they are in the module.
+        EdgenasError: the installed torch exports weights that differ from those of the module.
     """
     structures = [structure(spec) for spec in specs]
     missing = [spec for spec in dict.fromkeys(structures) if spec not in _TRACES]
@@ -78,29 +78,29 @@ def block_graphs(blocks: Sequence[nn.Module], specs: Sequence[BlockSpec]) -> lis
 
 
 def structure(spec: BlockSpec) -> BlockSpec:
-    """Return the block that stands for all of equal structure: same graph, but for weights and depthwise groups."""
+    """Return the representative of all blocks of equal structure, whose graphs differ in weights and groups only."""
     return sizeless(spec).with_channels(IN_CHANNELS, OUT_CHANNELS, MID_CHANNELS)
 
 
 def sizeless(spec: BlockSpec) -> BlockSpec:
-    """Return the same for blocks that differ in image size alone: their graphs are equal."""
+    """Return the block with a fixed image size: blocks that differ only in size have equal graphs."""
     return dataclasses.replace(spec, in_size=GRAPH_SIZE, name="")
 
 
 def folded_copy(block: nn.Module) -> nn.Module:
     """Return a copy on the CPU with batch norm folded into the convolutions."""
     block = copy.deepcopy(block).cpu().float().eval().requires_grad_(False)
-    # In channels-last memory, which subnets are trained in, torch traces pooling into a Reshape and a Gather more.
+    # In channels-last memory, in which subnets are trained, torch traces pooling with an extra Reshape and Gather.
     block = block.to(memory_format=torch.contiguous_format)
     fold_batch_norms(block)
     return block
 
 
 def random_block(spec: BlockSpec) -> nn.Module:
-    """Return a block with seeded weights and statistics such as training leaves.
+    """Return a block with seeded weights and statistics like those of a trained block.
 
-    Fresh statistics would fold into biases of 0, which the exporter removes, and let signals fade with depth
-    towards denormal numbers, which are slow.
+    Initial statistics would fold into biases of 0, which the exporter removes, and signals would decay with depth to
+    denormal numbers, which are slow.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(zlib.crc32(sizeless(spec).key.encode()))
@@ -112,7 +112,7 @@ def random_block(spec: BlockSpec) -> nn.Module:
 
 
 class _SideBySide(nn.Module):
-    """Many blocks, each with an input of its own: most of the cost of a call of torch's exporter is fixed."""
+    """Many blocks, each with its own input: most of the time of a call of torch's exporter is fixed."""
 
     def __init__(self, blocks: Sequence[nn.Module]):
         super().__init__()
@@ -149,27 +149,27 @@ def _trace(specs: Sequence[BlockSpec]) -> list[BlockTrace]:
 
 
 def _without_weights(graph: BlockGraph, prefix: str, block: nn.Module) -> BlockTrace:
-    """Keep of a block's graph what does not depend on its weights.
+    """Return a block's graph without its weights.
 
     Raises:
-        EdgenasError: a floating-point constant is no tensor of the module, or a tensor of the module is missing.
+        EdgenasError: a floating-point constant is not a tensor of the module, or a tensor of the module is missing.
     """
-    # torch numbers the others over a whole export. A file must not depend on what was traced beside its blocks.
+    # torch numbers other constants over the whole export. A file must not depend on the other blocks of an export.
     names = {
         name: name.removeprefix(prefix) if name.startswith(prefix) else f"constant_{number}"
         for number, name in enumerate(graph.constants)
     }
     constants = {names[name]: _renamed_constant(tensor, names[name]) for name, tensor in graph.constants.items()}
     tensors = block.state_dict()
-    kept = {name: tensor for name, tensor in constants.items() if name not in tensors}
-    as_they_are = all(name in constants and _equal(constants[name], tensor) for name, tensor in tensors.items())
-    if not as_they_are or any(_is_float(tensor) for tensor in kept.values()):
+    others = {name: tensor for name, tensor in constants.items() if name not in tensors}
+    unchanged = all(name in constants and _equal(constants[name], tensor) for name, tensor in tensors.items())
+    if not unchanged or any(_is_float(tensor) for tensor in others.values()):
         raise EdgenasError(
-            f"torch {torch.__version__} exports the weights of a {type(block).__name__} otherwise than as they are "
+            f"torch {torch.__version__} exports changed weights of a {type(block).__name__} "
             "(transposed, merged or folded), which edgenas does not support: install another version of torch"
         )
     nodes = tuple(_renamed_node(node, names) for node in graph.nodes)
-    return BlockTrace(dataclasses.replace(graph, nodes=nodes, constants=kept), tuple(constants))
+    return BlockTrace(dataclasses.replace(graph, nodes=nodes, constants=others), tuple(constants))
 
 
 def _equal(constant: onnx.TensorProto, tensor: Tensor) -> bool:
@@ -182,25 +182,25 @@ def _is_float(constant: onnx.TensorProto) -> bool:
 
 
 def _renamed_constant(constant: onnx.TensorProto, name: str) -> onnx.TensorProto:
-    own = onnx.TensorProto()
-    own.CopyFrom(constant)
-    own.name = name
-    return own
+    renamed = onnx.TensorProto()
+    renamed.CopyFrom(constant)
+    renamed.name = name
+    return renamed
 
 
 def _renamed_node(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
-    own = onnx.NodeProto()
-    own.CopyFrom(node)
-    own.input[:] = [names.get(name, name) for name in node.input]
-    return own
+    renamed = onnx.NodeProto()
+    renamed.CopyFrom(node)
+    renamed.input[:] = [names.get(name, name) for name in node.input]
+    return renamed
 
 
 def _with_groups(node: onnx.NodeProto, tensors: Mapping[str, Tensor]) -> onnx.NodeProto:
-    """Return the node; a depthwise convolution with as many groups as its weight has channels."""
-    groups = next((number for number, each in enumerate(node.attribute) if each.name == "group"), None)
-    if groups is None or node.attribute[groups].i == 1:
+    """Return the node; a depthwise convolution gets as many groups as its weight has channels."""
+    index = next((number for number, each in enumerate(node.attribute) if each.name == "group"), None)
+    if index is None or node.attribute[index].i == 1:
         return node
-    own = onnx.NodeProto()
-    own.CopyFrom(node)
-    own.attribute[groups].i = len(tensors[node.input[1]])
-    return own
+    grouped = onnx.NodeProto()
+    grouped.CopyFrom(node)
+    grouped.attribute[index].i = len(tensors[node.input[1]])
+    return grouped

@@ -1,4 +1,4 @@
-"""Where an exported file leaves the network it was made of: block by block, torch against ONNX Runtime."""
+"""Divergence of an exported file from its network, block by block: torch compared with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from edgenas.deploy.onnx.runtime import open_session
 from edgenas.supernet.subnet import Subnet
 
 FP32_NOISE = 1e-4
-"""Relative to a block's greatest output; sums in another order stay a hundred times below."""
+"""Relative to a block's greatest output; another order of sums changes a hundred times less."""
 
 
 @dataclass(frozen=True)
 class BlockDivergence:
-    """How far a block's output in the file is from torch's.
+    """Difference of a block's output between the file and torch.
 
     Attributes:
-        block: its name, such as `stage2.block0`.
+        block: name such as `stage2.block0`.
         max_abs_difference: greatest |Δ| of its output.
-        relative: the same as a share of the greatest absolute value that torch has there.
+        relative: the difference as a share of the greatest absolute value of torch's output.
     """
 
     block: str
@@ -42,38 +42,38 @@ class BlockDivergence:
 def first_diverging_block(
     subnet: Subnet, model: Path, inputs: Tensor, *, tolerance: float = FP32_NOISE
 ) -> BlockDivergence | None:
-    """The first block whose output differs from torch's, or None.
+    """Return the first block whose output differs from torch's, or None.
 
     Args:
-        subnet: what the file was made of; run in fp32 on the CPU, left as it was.
+        subnet: the exported subnet; run in fp32 on the CPU, not modified.
         model: the exported file, whose nodes' names begin with stage and block.
         inputs: preprocessed, (n, 3, r, r).
-        tolerance: on `BlockDivergence.relative`.
+        tolerance: largest `BlockDivergence.relative` that counts as equal.
     """
-    # Written so that what is not a number departs.
+    # The comparison also catches NaN.
     return next((d for d in block_divergences(subnet, model, inputs) if not d.relative <= tolerance), None)
 
 
-def largest_increase(departures: Sequence[BlockDivergence]) -> BlockDivergence | None:
-    """The block that adds most to the relative difference, which in int8 grows from block to block."""
-    if not departures:
+def largest_increase(divergences: Sequence[BlockDivergence]) -> BlockDivergence | None:
+    """Return the block that adds most to the relative difference, which in int8 grows from block to block."""
+    if not divergences:
         return None
-    before = [0.0, *(departure.relative for departure in departures[:-1])]
-    steps = [(departure.relative - last, departure) for departure, last in zip(departures, before, strict=True)]
+    before = [0.0, *(divergence.relative for divergence in divergences[:-1])]
+    steps = [(divergence.relative - last, divergence) for divergence, last in zip(divergences, before, strict=True)]
     return max(steps, key=lambda step: step[0])[1]
 
 
 def block_divergences(subnet: Subnet, model: Path, inputs: Tensor) -> list[BlockDivergence]:
-    """How far each block's output is from torch's, in order; blocks that the file does not name are left out."""
+    """Return the difference of each block's output from torch's, in order; blocks without a name are left out."""
     expected = _torch_outputs(subnet, inputs)
-    got = _onnx_outputs(model, list(expected), inputs)
-    return [_divergence(name, expected[name], found) for name, found in got.items()]
+    outputs = _onnx_outputs(model, list(expected), inputs)
+    return [_divergence(name, expected[name], output) for name, output in outputs.items()]
 
 
-def _divergence(name: str, expected: npt.NDArray[np.float32], got: npt.NDArray[np.float32]) -> BlockDivergence:
-    if got.shape != expected.shape:
+def _divergence(name: str, expected: npt.NDArray[np.float32], actual: npt.NDArray[np.float32]) -> BlockDivergence:
+    if actual.shape != expected.shape:
         return BlockDivergence(name, float("nan"), float("nan"))
-    difference = float(np.abs(got - expected).max())
+    difference = float(np.abs(actual - expected).max())
     return BlockDivergence(name, difference, difference / max(float(np.abs(expected).max()), 1e-12))
 
 
@@ -100,11 +100,11 @@ def _onnx_outputs(path: Path, blocks: Sequence[str], inputs: Tensor) -> dict[str
     name = session.get_inputs()[0].name
     values = inputs.cpu().float().contiguous().numpy()
     runs = [session.run(list(borders.values()), {name: value[None]}) for value in values]
-    return {block: np.concatenate([run[place] for run in runs]) for place, block in enumerate(borders)}
+    return {block: np.concatenate([run[index] for run in runs]) for index, block in enumerate(borders)}
 
 
 def _borders(graph: onnx.GraphProto, blocks: Sequence[str]) -> Mapping[str, str]:
-    """By block, the tensor that leaves it: what another block reads, or the network's output."""
+    """Return the output tensor of each block: what another block reads, or the network's output."""
     read_by = {(name, block_of(node)) for node in graph.node for name in node.input}
     read_by |= {(port.name, "") for port in graph.output}
     leaving = {

@@ -1,6 +1,6 @@
-"""Preprocessing inside the file: normalisation and layout become its first nodes, and it takes pixels as they are.
+"""Preprocessing inside the file: normalisation and layout become its first nodes, and its input is uint8 pixels.
 
-Resizing and cropping stay outside: how is up to the image's size, and libraries do them faster than a runtime.
+Resizing and cropping stay outside: they depend on the image's size, and image libraries do them faster.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from edgenas.files import write_bytes
 from edgenas.training.data.preprocess import Preprocess
 
 IMAGE, PIXELS, PLACE = "image", "pixels", "preprocessing"
-"""The new input, the network's input behind it, and what the names of the nodes between begin with."""
+"""Names of the new input, of the network's input behind it, and the prefix of the nodes between."""
 INCLUDED = "preprocessing_included"
 """Key of the file's metadata."""
 
 
 def embed_preprocessing(model: Path, out: Path, preprocess: Preprocess) -> Path:
-    """Write an exported file, fp32 or int8, with normalisation and layout inside.
+    """Write an exported file, fp32 or int8, with normalisation and layout change inside.
 
-    Input `image`: RGB pixels, uint8 (1, size, size, 3), resized and cropped; the output is as it was. A batch that
-    is open stays so.
+    Input `image`: RGB pixels, uint8 (1, size, size, 3), resized and cropped; the output does not change. An open
+    batch stays open.
 
     Args:
-        model: from `export_onnx`, or the int8 form of one.
-        out: where it goes; an old file is replaced.
+        model: a file from `export_onnx` or `quantise`.
+        out: path of the new file; an old file is replaced.
         preprocess: how images become inputs of `model`.
 
     Raises:
-        UserError: another exporter's file, or preprocessing is in it already.
+        UserError: the file is another exporter's, or contains preprocessing already.
     """
     metadata = model_metadata(model)
     if "exporter_version" not in metadata or INCLUDED in metadata:
-        raise UserError(f"{model}: wanted a file of edgenas' exporter with no preprocessing inside: export it again")
+        raise UserError(f"{model}: expected a file of edgenas' exporter without preprocessing: export it again")
     proto = onnx.load(model)
     source = proto.graph.input[0]
     assert source.name == PIXELS
@@ -58,7 +58,7 @@ def embed_preprocessing(model: Path, out: Path, preprocess: Preprocess) -> Path:
 
 
 def _nodes() -> list[onnx.NodeProto]:
-    # Bytes are turned before they become floats, which would be four times as many to move.
+    # Transposed as bytes: floats would be four times the memory traffic.
     steps: list[tuple[str, list[str], dict[str, Any]]] = [
         ("Transpose", [], {"perm": (0, 3, 1, 2)}),
         ("Cast", [], {"to": onnx.TensorProto.FLOAT}),
@@ -73,19 +73,22 @@ def _nodes() -> list[onnx.NodeProto]:
 
 
 def _constants(preprocess: Preprocess) -> list[onnx.TensorProto]:
-    """(pixel / 255 - mean) / std as pixel · scale + offset."""
+    """Return (pixel / 255 - mean) / std as the constants of pixel · scale + offset."""
     mean, std = (np.array(values, np.float64).reshape(1, 3, 1, 1) for values in (preprocess.mean, preprocess.std))
     constants = {"scale": 1 / (255 * std), "offset": -mean / std}
     return [onnx.numpy_helper.from_array(v.astype(np.float32), f"{PLACE}/{name}") for name, v in constants.items()]
 
 
 def device_inputs(images: Tensor, preprocess: Preprocess, *, embedded: bool) -> npt.NDArray[Any]:
-    """What a file is given for images, one after the other.
+    """Return the inputs of a file for images.
 
     Args:
         images: uint8 (n, 1 or 3, h, w).
-        preprocess: how they become inputs.
-        embedded: whether the file normalises itself: then uint8 (n, size, size, 3), else float32 (n, 3, size, size).
+        preprocess: how images become inputs.
+        embedded: whether the file contains the normalisation.
+
+    Returns:
+        uint8 (n, size, size, 3) if `embedded`, else float32 (n, 3, size, size).
 
     Raises:
         DataError: images of another type or shape.

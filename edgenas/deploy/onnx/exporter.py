@@ -1,7 +1,7 @@
 """The one exporter: blocks and networks for timing, and the final model, written the same way.
 
-Everything is exported block by block (see `block_trace`) and stitched: what a network's blocks are timed as is what
-the network is made of.
+Everything is exported block by block (see `block_trace`) and stitched, so a network consists of exactly the graphs that
+its blocks are timed as.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ def export_onnx(
     """Write a subnet as one ONNX file: batch norm folded, static shapes, batch 1, fp32.
 
     Input `pixels` (1, 3, resolution, resolution), preprocessed; output `logits` (1, classes). Names of nodes
-    and weights begin with stage and block. The subnet is left as it was.
+    and weights begin with stage and block. The subnet is not modified.
 
     Args:
-        subnet: what to export.
-        path: of the file; an old one is replaced.
+        subnet: the subnet to export.
+        path: path of the file; an old one is replaced.
         variant: the operators that the graph is written in, see `space.graph_variant`. Without `variant` and `like`
             it is `direct`, and a warning is logged: latencies of a table may be those of another variant.
-        like: a latency table, or a predictor, whose latencies shall hold for the file: the variant is that of the
-            files that were measured for it.
-        for_timing: allow an uncalibrated subnet. The file says so, and no bundle takes it.
-        dynamic_batch: leave the first dimension of input and output open.
+        like: a latency table or predictor whose latencies must hold for the file, which gets the variant that was
+            measured for it.
+        for_timing: allow an uncalibrated subnet. The file's metadata state it, and bundles refuse it.
+        dynamic_batch: leave the batch dimension of input and output open.
 
     Raises:
         UncalibratedError: the subnet was not calibrated, and `for_timing` is false.
-        UserError: `variant` and `like` are both given, or no fp32 file can be written like that table.
+        UserError: `variant` and `like` are both given, or no fp32 file can match the table.
     """
     variant = _chosen_variant(variant, like)
     if not for_timing:
@@ -93,16 +93,16 @@ def export_for_timing(
     *,
     variant: GraphVariant = "direct",
 ) -> dict[str, Path]:
-    """Write networks (or single blocks: sequences of one) with random weights, to be timed.
+    """Write networks (or single blocks: sequences of one) with random weights, for timing.
 
     Args:
         networks: BlockSpecs by any name, e.g. a block's key or an arch's id.
-        folder: where files `0000.onnx`, `0001.onnx`, … go; files of these names are replaced.
+        folder: folder of the files `0000.onnx`, `0001.onnx`, …; files of these names are replaced.
         progress: called with (done, total) files after each file.
-        variant: which operators they are written in, see `space.graph_variant`.
+        variant: operators that the graphs are written in, see `space.graph_variant`.
 
     Returns:
-        The file of each name, in the order given.
+        The file of each name, in the given order.
     """
     return _write_all(networks, _timing_graphs(networks), variant, folder, progress)
 
@@ -114,7 +114,7 @@ def export_variants(
     *,
     variants: Sequence[GraphVariant] = GRAPH_VARIANTS,
 ) -> dict[tuple[GraphVariant, str], Path]:
-    """Write each network in several variants, of the same random weights; see `export_for_timing`.
+    """Write each network in several variants, with the same random weights; see `export_for_timing`.
 
     Returns:
         The files by variant and name: `direct/0000.onnx`, ….
@@ -149,13 +149,13 @@ def _write_all(
 
 
 def model_metadata(path: Path) -> dict[str, str]:
-    """What our exporter wrote into a file about itself, `edgenas.` left off.
+    """Return the metadata that this exporter wrote into a file, without the prefix `edgenas.`.
 
-    Keys: exporter_version, graph_variant, arch, calibrated, calibration_images, for_timing; of int8 files those that
-    `quantise_each` adds, too. Empty for models of others.
+    Keys: exporter_version, graph_variant, arch, calibrated, calibration_images, for_timing, and for int8 files those of
+    `quantise_each`. Empty for other models.
 
     Raises:
-        UserError: the file is missing or no ONNX model.
+        UserError: the file is missing or not an ONNX model.
     """
     try:
         model = onnx.load(path)
@@ -163,7 +163,7 @@ def model_metadata(path: Path) -> dict[str, str]:
         raise UserError(f"{path} does not exist") from None
     # onnx passes on whatever protobuf raises, which differs between its versions.
     except Exception as error:
-        raise UserError(f"{path} is no ONNX model: {stand_in_cause(path) or error}") from None
+        raise UserError(f"{path} is not an ONNX model: {stand_in_cause(path) or error}") from None
     prefix = "edgenas."
     return {p.key.removeprefix(prefix): p.value for p in model.metadata_props if p.key.startswith(prefix)}
 

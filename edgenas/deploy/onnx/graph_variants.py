@@ -1,4 +1,4 @@
-"""Block graphs rewritten into the variants that `space.graph_variant` describes. Onnx alone, no torch."""
+"""Block graphs rewritten into the variants of `space.graph_variant`. Only onnx, no torch."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def as_variant(graph: BlockGraph, spec: BlockSpec, variant: GraphVariant) -> Blo
 
     Args:
         graph: of the variant `direct`, at any image size.
-        spec: of the block at the size it is to have.
+        spec: BlockSpec at the final image size.
         variant: see `space.graph_variant`.
 
     Raises:
-        UserError: there is no such variant.
+        UserError: the variant is unknown.
     """
     if variant not in GRAPH_VARIANTS:
         raise UserError(f"graph variant: {shown(variant)} is unknown; {one_of(str(variant), GRAPH_VARIANTS)}")
@@ -37,16 +37,16 @@ def as_variant(graph: BlockGraph, spec: BlockSpec, variant: GraphVariant) -> Blo
 
 
 def averages_images(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:
-    """Whether a node is a ReduceMean over height and width that keeps its four dimensions."""
-    kept = all(attribute.i == 1 for attribute in node.attribute if attribute.name == "keepdims")
-    if node.op_type != "ReduceMean" or not kept or len(node.input) < 2 or node.input[1] not in constants:
+    """Return whether a node is a ReduceMean over height and width that keeps its four dimensions."""
+    keeps_dims = all(attribute.i == 1 for attribute in node.attribute if attribute.name == "keepdims")
+    if node.op_type != "ReduceMean" or not keeps_dims or len(node.input) < 2 or node.input[1] not in constants:
         return False
     axes = onnx.numpy_helper.to_array(constants[node.input[1]])
     return sorted(int(axis) % 4 for axis in axes.ravel()) == [2, 3]
 
 
 def gather_gates(graph: onnx.GraphProto) -> None:
-    """Take back, in place, what the variant `blocked` adds: gates are multiplied as vectors again."""
+    """Undo the variant `blocked`, in place: gates are multiplied as vectors again."""
     spread = {node.output[0]: node.input[0] for node in graph.node if is_spread_gate(node)}
     nodes = [node for node in copy.deepcopy(list(graph.node)) if node.output[0] not in spread]
     for node in nodes:
@@ -56,7 +56,7 @@ def gather_gates(graph: onnx.GraphProto) -> None:
 
 
 def is_spread_gate(node: onnx.NodeProto) -> bool:
-    """Whether a node is what the variant `blocked` adds."""
+    """Return whether the variant `blocked` added this node."""
     return node.op_type == "Resize" and len(node.input) == 3 and node.input[2].endswith(GATE_SCALES)
 
 
@@ -79,7 +79,7 @@ def _blocked(graph: BlockGraph, size: int) -> BlockGraph:
     nodes: list[onnx.NodeProto] = []
     for node in graph.nodes:
         gate = next((name for name in node.input if node.op_type == "Mul" and name in gates), None)
-        # Of one pixel, both shapes are equal already.
+        # With one pixel, both shapes are already equal.
         if gate is None or size == 1:
             nodes.append(node)
             continue
@@ -93,7 +93,7 @@ def _blocked(graph: BlockGraph, size: int) -> BlockGraph:
 
 
 def _spread(gate: str) -> onnx.NodeProto:
-    """The attributes are the ones that the runtime's transformation into blocks asks for."""
+    """Return the Resize of a gate, with the attributes that the runtime's blocked layout requires."""
     return onnx.helper.make_node(
         "Resize",
         [gate, "", GATE_SCALES],

@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions set as models are timed: on the CPU, nodes one after the other, idle threads asleep."""
+"""ONNX Runtime sessions in the setting of measurements: sequential execution, idle threads do not spin."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from edgenas.errors import UserError, one_of
 from edgenas.first_bytes import stand_in_cause
 
 OPTIMISED = "optimised.onnx"
-"""The graph that is executed, in the folder of a session's traces."""
+"""File name of the optimised graph in the folder of a session's traces."""
 EXACT_INT8 = "session.x64quantprecision"
-"""Option of a session: on x86 CPUs whose uint8 by int8 kernels saturate, use the slower uint8 by uint8 kernels."""
+"""Session option: on x86 CPUs whose uint8 by int8 kernels saturate, use the slower uint8 by uint8 kernels."""
 ERROR_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?")
-SOURCE_PLACE = re.compile(r"\S+\.(?:h|cc|cpp):\d+ .*?\) (?=[A-Z])")
-"""A line of the runtime's source and the function there, which has no capital after a closing bracket."""
-LONGEST_SAID = 500
+SOURCE_POSITION = re.compile(r"\S+\.(?:h|cc|cpp):\d+ .*?\) (?=[A-Z])")
+"""A position in the runtime's source code: file, line and function."""
+MAX_MESSAGE_CHARACTERS = 500
 EXPORT_BATCH = "export it with a batch of 1, or an open one"
 
 
 def provider_of(name: str) -> str:
-    """The runtime's name of an execution provider: `cpu` is CPUExecutionProvider.
+    """Return the runtime's name of an execution provider: `cpu` is CPUExecutionProvider.
 
     Raises:
-        UserError: this runtime has no such provider; those it has are listed.
+        UserError: this runtime lacks the provider; the message lists the available ones.
     """
     available: dict[str, str] = {
         full.removesuffix("ExecutionProvider").lower(): full for full in onnxruntime.get_available_providers()
     }
     if name not in available:
         raise UserError(
-            f"ONNX Runtime {onnxruntime.__version__} has no execution provider {name!r} here; {one_of(name, available)}"
+            f"ONNX Runtime {onnxruntime.__version__} has no execution provider {name!r}; {one_of(name, available)}"
         )
     return available[name]
 
@@ -51,18 +51,18 @@ def open_session(
     provider: str = "cpu",
     exact_int8: bool = False,
 ) -> onnxruntime.InferenceSession:
-    """A session.
+    """Return a session.
 
     Args:
-        model: a file, or what stands in one.
-        name: of the model, for messages.
-        threads: of an operator.
-        traces: a folder to leave the optimised graph in, and the profile once it is ended.
-        provider: who is asked to run the nodes; those it cannot run fall back to the CPU.
+        model: a file, or its bytes.
+        name: name of the model, for messages.
+        threads: number of threads of an operator.
+        traces: folder for the optimised graph and the profile.
+        provider: execution provider; nodes that it cannot run fall back to the CPU.
         exact_int8: see `create_session`.
 
     Raises:
-        UserError: this runtime cannot run the model, say because it lacks an operator, or has no such provider.
+        UserError: this runtime cannot run the model or lacks the provider.
     """
     full = provider_of(provider)
     try:
@@ -82,17 +82,17 @@ def create_session(
     provider: str = "CPUExecutionProvider",
     exact_int8: bool = False,
 ) -> onnxruntime.InferenceSession:
-    """Return a session; errors of the runtime come as they are.
+    """Return a session; errors of the runtime are passed on.
 
     Args:
         model: a file, or its bytes.
         threads: number of threads of an operator.
-        optimised: with all of the runtime's graph optimisations, or with none.
+        optimised: whether the runtime's graph optimisations are on.
         traces: as in `open_session`.
         provider: the runtime's name of an execution provider.
-        exact_int8: whether int8 sums are exact on every CPU. On x86 without VNNI the fast kernels saturate, which a
-            session for scoring must not: its file is deployed on a device that does not, or has 7-bit weights. Slower
-            there, and no difference elsewhere, so sessions that are timed leave it off.
+        exact_int8: whether int8 sums are exact on every CPU. On x86 without VNNI the fast kernels saturate. Accuracy is
+            computed with exact sums, since the deployment device does not saturate, or the file has 7-bit weights.
+            Exact sums are slower on those CPUs, so sessions for timing leave it off.
     """
     levels = onnxruntime.GraphOptimizationLevel
     options = onnxruntime.SessionOptions()
@@ -101,7 +101,7 @@ def create_session(
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry(EXACT_INT8, str(int(exact_int8)))
-    # It warns that an optimised graph fits this machine alone.
+    # Silences the warning that an optimised graph is specific to this machine.
     options.log_severity_level = 4
     if traces is not None:
         options.enable_profiling = True
@@ -112,10 +112,10 @@ def create_session(
 
 
 def bound_run(session: onnxruntime.InferenceSession, name: str) -> Callable[[], None]:
-    """A call that runs the session on seeded random inputs, all memory allocated once; it was run one time.
+    """Return a function that runs the session on seeded random inputs, with memory allocated once; it ran once.
 
     Raises:
-        UserError: there are no random values for an input, or the model fails on them.
+        UserError: an input has an unsupported type or shape, or the model fails on random inputs.
     """
     rng = np.random.default_rng(0)
     feeds = {port.name: _random_input(port, name, rng) for port in session.get_inputs()}
@@ -138,23 +138,23 @@ def bound_run(session: onnxruntime.InferenceSession, name: str) -> Callable[[], 
 def _refusal(error: Exception) -> str:
     return (
         f"ONNX Runtime {onnxruntime.__version__} cannot run it: {runtime_message(error)}; "
-        "a newer runtime may, or export it with operators and an opset that this one has"
+        "a newer runtime may, or export it with operators and an opset that this one supports"
     )
 
 
 def runtime_message(error: Exception) -> str:
-    """What an error of the runtime says, without where in its source it says so."""
-    said = SOURCE_PLACE.sub("", ERROR_CODE.sub("", " ".join(str(error).split()))) or type(error).__name__
-    return textwrap.shorten(said, LONGEST_SAID, placeholder=" …").rstrip(".")
+    """Return the message of a runtime's error, without positions in its source code."""
+    message = SOURCE_POSITION.sub("", ERROR_CODE.sub("", " ".join(str(error).split()))) or type(error).__name__
+    return textwrap.shorten(message, MAX_MESSAGE_CHARACTERS, placeholder=" …").rstrip(".")
 
 
 def _random_input(port: Any, name: str, rng: np.random.Generator) -> npt.NDArray[Any]:
-    """An open batch counts as 1. Whole numbers are pixels where they are bytes, else 0, which any index may be."""
-    shape = [size if isinstance(size, int) or place else 1 for place, size in enumerate(port.shape)]
+    """Return normal floats, random bytes, or 0 for other integers, a valid index; an open batch counts as 1."""
+    shape = [size if isinstance(size, int) or index else 1 for index, size in enumerate(port.shape)]
     if not all(isinstance(size, int) for size in shape):
         raise UserError(f"{name}: input {port.name!r} has shape {port.shape}: only the batch may be open")
     if 0 in shape:
-        raise UserError(f"{name}: input {port.name!r} has shape {port.shape}, which holds nothing: {EXPORT_BATCH}")
+        raise UserError(f"{name}: input {port.name!r} has shape {port.shape}, which is empty: {EXPORT_BATCH}")
     floats = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
     if port.type in floats:
         return rng.standard_normal(shape).astype(floats[port.type])
@@ -162,4 +162,4 @@ def _random_input(port: Any, name: str, rng: np.random.Generator) -> npt.NDArray
         return rng.integers(0, 128, shape).astype(np.dtype(port.type[7:-1]))
     if port.type in ("tensor(int32)", "tensor(int64)", "tensor(bool)"):
         return np.zeros(shape, np.dtype(port.type[7:-1]))
-    raise UserError(f"{name}: input {port.name!r} is a {port.type}: wanted numbers")
+    raise UserError(f"{name}: input {port.name!r} is a {port.type}: expected numbers")

@@ -1,4 +1,4 @@
-"""All that nothing dominates, and what is dominated by little: the parents of a search along the front.
+"""Archive of non-dominated and nearly non-dominated candidates: parents of a search along the front.
 
 Schütze et al., "Approximating the ε-efficient set of an MOP with stochastic search algorithms", MICAI 2007.
 """
@@ -11,23 +11,23 @@ from edgenas.search.front import non_dominated
 from edgenas.search.strategies.protocol import Floats, Genes
 
 NEAR = 0.005
-"""How far behind the front, in units of its range, dominated candidates are kept at most."""
+"""Largest distance of dominated members behind the front, in units of its range."""
 MEMBERS = 600
-"""How many are kept in all, the nearest of the dominated; of what nothing dominates, all."""
+"""Largest number of members with the nearest dominated ones; all non-dominated candidates are members."""
 LANDMARKS = 64
-"""Points of the front, at most, that others are held against."""
+"""Largest number of points of the front that others are compared with."""
 
 
 class Archive:
-    """The front so far, and candidates so near behind it that their offspring may well be ahead.
+    """The front so far, and candidates so close behind it that their offspring may be ahead.
 
     Attributes:
-        genes: of all members, shape (members, genes).
-        objectives: of the same, shape (members, objectives).
+        genes: genes of all members, shape (members, genes).
+        objectives: objectives of all members, shape (members, objectives).
     """
 
     def __init__(self, n_genes: int) -> None:
-        """Nothing is known yet."""
+        """Create an empty archive."""
         self.genes: Genes = np.empty((0, n_genes), dtype=np.int64)
         self.objectives: Floats = np.empty((0, 0))
         self._orders: list[Genes] = []
@@ -35,11 +35,11 @@ class Archive:
         self._span: Floats = np.empty(0)
 
     def __len__(self) -> int:
-        """How many members there are."""
+        """Return the number of members."""
         return len(self.genes)
 
     def add(self, genes: Genes, objectives: Floats) -> None:
-        """Take in candidates, shapes (n, genes) and (n, objectives), and let go of what they leave far behind."""
+        """Add candidates, shapes (n, genes) and (n, objectives), and remove members now far behind the front."""
         objectives = np.vstack([self.objectives.reshape(-1, objectives.shape[1]), objectives])
         genes = np.vstack([self.genes, genes])
         front = non_dominated(objectives)
@@ -50,8 +50,8 @@ class Archive:
         behind = self.behind(objectives[rest])
         room = min(max(MEMBERS - len(front), 0), int((behind <= NEAR).sum()))
         nearest = np.argsort(behind, kind="stable")[:room]
-        kept = np.sort(np.concatenate([front, rest[nearest]]))
-        self.genes, self.objectives = genes[kept], objectives[kept]
+        members = np.sort(np.concatenate([front, rest[nearest]]))
+        self.genes, self.objectives = genes[members], objectives[members]
         self._orders = [np.argsort(column, kind="stable") for column in self.objectives.T]
 
     def _mark(self, front: Floats) -> None:
@@ -60,13 +60,13 @@ class Archive:
         self._span = np.ptp(front, axis=0)
 
     def behind(self, objectives: Floats) -> Floats:
-        """How far points lie behind the front, in units of its range; below 0 ahead of it. Shape (n,).
+        """Return the distance of points behind the front, in units of its range, negative ahead of it; shape (n,).
 
-        By so much each of their objectives would have to fall for no point of the front (of `LANDMARKS` along it) to
-        be better in all of them: the additive epsilon indicator (Zitzler et al., IEEE TEC 7(2), 2003). Objectives
-        that are equal along the front do not count, and a front of one point has everything infinitely far behind.
+        It is the additive epsilon indicator (Zitzler et al., IEEE TEC 7(2), 2003): the decrease of all objectives after
+        which no point of the front (of `LANDMARKS` along it) is better in all of them. Objectives that are equal along
+        the front do not count. With a front of one point, every distance is infinite.
         """
-        # Objective by objective: numpy is slow along an axis of two.
+        # One objective at a time: numpy is slow along an axis of two.
         least = np.full((len(objectives), len(self._marks)), np.inf)
         for column in np.flatnonzero(self._span > 0):
             beyond = objectives[:, [column]] - self._marks[:, column]
@@ -75,7 +75,7 @@ class Archive:
         return behind
 
     def along(self, rng: np.random.Generator, count: int) -> Genes:
-        """Indices of members, evenly along the range of one objective or another, shape (count,)."""
+        """Return indices of members, uniform along the range of a random objective, shape (count,)."""
         columns = rng.integers(0, len(self._orders), size=count)
         level = rng.random(count)
         chosen = np.zeros(count, dtype=np.int64)

@@ -14,10 +14,10 @@ from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Rep
 
 
 class BayesianStrategy(Strategy):
-    """Optuna's `TPESampler` over ordered genes. Infeasible candidates train it nothing.
+    """Optuna's `TPESampler` over ordered genes. Infeasible candidates are ignored.
 
-    Every evaluation is added as a finished trial, whoever proposed it; what Optuna proposes is only kept until
-    the next telling, so that proposals of one batch differ.
+    Every evaluation is added as a finished trial, whatever proposed it. Optuna's own proposals stay pending until the
+    next `tell`, so that proposals of one batch differ.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class BayesianStrategy(Strategy):
         self._pending: list[Any] = []
 
     def ask(self, count: int) -> Genes:
-        """Random genes before the first evaluation, Optuna's after; shape (count, genes)."""
+        """Propose random genes before the first evaluation, then Optuna's; shape (count, genes)."""
         if self._study is None:
             return self._rng.integers(0, self._n_choices, size=(count, len(self._n_choices)))
         trials = [self._study.ask(self._genes) for _ in range(count)]
@@ -51,7 +51,7 @@ class BayesianStrategy(Strategy):
         return np.array(rows, dtype=np.int64).reshape(count, len(self._genes))
 
     def tell(self, genes: Genes, objectives: Floats, violations: Floats) -> None:
-        """Add finished trials, and give up those that were only proposed."""
+        """Add finished trials, and mark pending ones as failed."""
         if self._study is None:
             directions = ["minimize"] * objectives.shape[1]
             self._study = self._optuna.create_study(directions=directions, sampler=self._sampler)
@@ -66,10 +66,10 @@ class BayesianStrategy(Strategy):
 
 
 def load_optuna() -> Any:
-    """The package.
+    """Import and return Optuna.
 
     Raises:
-        ConfigError: it is not installed; the install line is told.
+        ConfigError: it is not installed; the message contains the install line.
     """
     try:
         import optuna
@@ -77,6 +77,6 @@ def load_optuna() -> Any:
         raise ConfigError(
             "strategy bayesian needs Optuna, which is not installed: pip install 'edgenas[bayes]'"
         ) from error
-    # It would announce every study on standard error.
+    # Optuna logs every study on standard error.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

@@ -17,29 +17,29 @@ STRATEGIES = {
     "regularized-evolution": "regularized_evolution:RegularizedEvolutionStrategy",
     "surrogate": "surrogate:SurrogateStrategy",
 }
-"""Each name's module of this room and class."""
+"""Module of this package and class, by name."""
 POPULATION, POPULATIONS = 12, {"surrogate": 8}
-"""Candidates in a batch where every evaluation costs: a surrogate is best fitted again after few."""
+"""Default batch sizes for expensive evaluations: a surrogate is refitted after few."""
 
 
 def strategy_class(name: str) -> type[Strategy]:
-    """The strategy of a name.
+    """Return the class of a strategy.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: the name is unknown.
     """
     if name not in STRATEGIES:
         raise ConfigError(f"strategy {name!r} is unknown; {one_of(name, STRATEGIES)}")
     module, _, strategy = STRATEGIES[name].partition(":")
-    found: type[Strategy] = getattr(import_module(f"edgenas.search.strategies.{module}"), strategy)
-    return found
+    loaded: type[Strategy] = getattr(import_module(f"edgenas.search.strategies.{module}"), strategy)
+    return loaded
 
 
 def check_strategy(name: str) -> None:
-    """Refuse a strategy that could not be used here.
+    """Refuse an unknown strategy, or one whose package is not installed.
 
     Raises:
-        ConfigError: there is none of that name, or it needs a package that is not installed; the install line is told.
+        ConfigError: the name is unknown, or a package is missing; the message contains the install line.
     """
     strategy_class(name)
     if name == "bayesian":
@@ -49,5 +49,5 @@ def check_strategy(name: str) -> None:
 
 
 def default_population(name: str) -> int:
-    """Candidates in a batch of a strategy, where the config does not say; whatever the number of evaluations."""
+    """Return a strategy's default batch size, which does not depend on the number of evaluations."""
     return POPULATIONS.get(name, POPULATION)

@@ -1,7 +1,7 @@
 """Gradient descent on relaxed genes, through a differentiable surrogate.
 
 The idea of Liu et al., "DARTS", ICLR 2019, and Wu et al., "FBNet", CVPR 2019: a softmax over the choices of every gene,
-with Gumbel noise (Jang et al., ICLR 2017), instead of one choice. Here the objectives are modelled, not differentiated.
+with Gumbel noise (Jang et al., ICLR 2017), instead of one choice. Here a surrogate of the objectives is differentiated.
 """
 
 from __future__ import annotations
@@ -12,20 +12,19 @@ from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Rep
 
 HIDDEN = 64
 FIT_STEPS, FIT_RATE = 60, 0.01
-"""Adam steps after every telling, on draws from all that was told."""
+"""Adam steps after every `tell`, on samples of all evaluations."""
 FIT_ROWS = 256
 DESCENT_STEPS, DESCENT_RATE = 30, 0.5
 HOT, COLD = 2.0, 0.3
-"""Temperatures of the softmax at the beginning and at the end of a descent."""
+"""Temperatures of the softmax at the beginning and the end of a descent."""
 RANDOM_SHARE = 0.1
-"""Share of candidates drawn uniformly: the surrogate knows nothing of what it never saw."""
+"""Share of candidates drawn uniformly, for regions that the surrogate has not seen."""
 
 
 class GradientStrategy(Strategy):
-    """A small network models the objectives; each candidate descends its weighted sum from genes of its own.
+    """A small network models the objectives; each candidate descends their weighted sum from random genes.
 
-    Weights are drawn anew for each candidate, so candidates spread along the front. Infeasible candidates
-    train nothing.
+    Each candidate has new random weights, so candidates spread along the front. Infeasible candidates are ignored.
     """
 
     def __init__(
@@ -40,13 +39,13 @@ class GradientStrategy(Strategy):
     ) -> None:
         self._n_choices, self._repair = n_choices, repair
         self._rng = np.random.default_rng(seed)
-        self._held = np.arange(n_choices.max()) < n_choices[:, None]
+        self._valid = np.arange(n_choices.max()) < n_choices[:, None]
         self._genes = np.empty((0, len(n_choices)), dtype=np.int64)
         self._objectives = np.empty((0, 0))
         self._model: Perceptron | None = None
 
     def ask(self, count: int) -> Genes:
-        """Uniform genes before anything was told, descended ones after; shape (count, genes)."""
+        """Propose uniform genes before the first evaluation, then descended ones; shape (count, genes)."""
         random = self._rng.integers(0, self._n_choices, size=(count, len(self._n_choices)))
         if self._model is None:
             return random
@@ -55,10 +54,10 @@ class GradientStrategy(Strategy):
         return genes
 
     def tell(self, genes: Genes, objectives: Floats, violations: Floats) -> None:
-        """Fit the surrogate on, to all that was told."""
+        """Continue to fit the surrogate to all evaluations."""
         if self._model is None:
             self._objectives = objectives[:0]
-            self._model = Perceptron(self._held.size, objectives.shape[1], self._rng)
+            self._model = Perceptron(self._valid.size, objectives.shape[1], self._rng)
         self._genes = np.vstack([self._genes, genes])
         self._objectives = np.vstack([self._objectives, objectives])
         center, spread = self._objectives.mean(axis=0), self._objectives.std(axis=0)
@@ -68,19 +67,19 @@ class GradientStrategy(Strategy):
             self._model.fit_step(self._one_hot(self._genes[rows]), targets[rows])
 
     def _one_hot(self, genes: Genes) -> Floats:
-        hot: Floats = (genes[:, :, None] == np.arange(self._held.shape[1])).astype(np.float64)
-        return hot.reshape(len(genes), self._held.size)
+        hot: Floats = (genes[:, :, None] == np.arange(self._valid.shape[1])).astype(np.float64)
+        return hot.reshape(len(genes), self._valid.size)
 
     def _descended(self, count: int, model: Perceptron) -> Genes:
-        shape = (count, *self._held.shape)
+        shape = (count, *self._valid.shape)
         weights = self._rng.dirichlet(np.ones(self._objectives.shape[1]), size=count)
-        logits = np.where(self._held, self._rng.normal(size=shape), -np.inf)
+        logits = np.where(self._valid, self._rng.normal(size=shape), -np.inf)
         for step in range(DESCENT_STEPS):
             temperature = HOT * (COLD / HOT) ** (step / (DESCENT_STEPS - 1))
             relaxed = _softmax((logits + self._rng.gumbel(size=shape)) / temperature)
-            slope = model.slope(relaxed.reshape(count, self._held.size), weights).reshape(shape)
+            slope = model.slope(relaxed.reshape(count, self._valid.size), weights).reshape(shape)
             downwards = relaxed * (slope - (relaxed * slope).sum(axis=2, keepdims=True)) / temperature
-            # Every candidate takes steps of one length, however flat the surrogate is where it stands.
+            # Steps have a fixed length, however flat the surrogate is.
             length = np.linalg.norm(downwards, axis=(1, 2), keepdims=True)
             logits = logits - DESCENT_RATE * downwards / np.maximum(length, 1e-12)
         genes: Genes = logits.argmax(axis=2).astype(np.int64)
@@ -102,19 +101,19 @@ class Perceptron:
         self._steps = 0
 
     def predict(self, inputs: Floats) -> Floats:
-        """Shape (n, inputs) to (n, outputs)."""
+        """Return the outputs, shape (n, inputs) to (n, outputs)."""
         hidden = np.tanh(inputs @ self._weights[0] + self._weights[1])
         outputs: Floats = hidden @ self._weights[2] + self._weights[3]
         return outputs
 
     def slope(self, inputs: Floats, weights: Floats) -> Floats:
-        """Gradient of the outputs' sum, weighted by (n, outputs), by the inputs; shape (n, inputs)."""
+        """Return the gradient of the weighted sum of outputs with respect to the inputs, shape (n, inputs)."""
         hidden = np.tanh(inputs @ self._weights[0] + self._weights[1])
         slope: Floats = ((weights @ self._weights[2].T) * (1 - hidden**2)) @ self._weights[0].T
         return slope
 
     def fit_step(self, inputs: Floats, targets: Floats) -> None:
-        """One step down the mean squared error."""
+        """Take one Adam step on the mean squared error."""
         hidden = np.tanh(inputs @ self._weights[0] + self._weights[1])
         error = 2 * (hidden @ self._weights[2] + self._weights[3] - targets) / len(inputs)
         back = (error @ self._weights[2].T) * (1 - hidden**2)

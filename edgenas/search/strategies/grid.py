@@ -1,4 +1,4 @@
-"""Grid search: every setting of the genes once, in an order that is spread over the whole space from the start."""
+"""Grid search: every setting of the genes once, in an order that covers the whole space early."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Rep
 
 
 class GridStrategy(Strategy):
-    """Walks over all settings with a stride of about the golden ratio of their number, and learns nothing.
+    """Walk over all settings with a stride of about the golden ratio of their number.
 
-    The stride shares no factor with the number of settings, so each comes once before any comes again, and
-    any stretch of the walk is spread over the grid. The seed is where it begins.
+    The stride is coprime to the number of settings, so each comes once before any repeats, and any part of the walk is
+    spread over the grid. The seed sets the start.
     """
 
     def __init__(
@@ -29,25 +29,25 @@ class GridStrategy(Strategy):
         exact: GenesFunction | None = None,
     ) -> None:
         self._choices: list[int] = n_choices.tolist()
-        # Whole numbers of any size: large spaces have more settings than 64 bits can count.
+        # Python integers: large spaces have more settings than 64 bits can count.
         self._size = math.prod(self._choices)
         golden = (math.isqrt(5 * self._size**2) - self._size) // 2
         self._stride = next(s for s in count_from(max(1, golden)) if math.gcd(s, self._size) == 1)
-        self._place = random.Random(seed).randrange(self._size)
+        self._position = random.Random(seed).randrange(self._size)
 
     def ask(self, count: int) -> Genes:
-        """The next settings, shape (count, genes)."""
-        places = [(self._place + number * self._stride) % self._size for number in range(count)]
-        self._place = (self._place + count * self._stride) % self._size
-        rows = [self._setting(place) for place in places]
+        """Propose the next settings, shape (count, genes)."""
+        positions = [(self._position + number * self._stride) % self._size for number in range(count)]
+        self._position = (self._position + count * self._stride) % self._size
+        rows = [self._setting(position) for position in positions]
         return np.array(rows, dtype=np.int64).reshape(count, len(self._choices))
 
     def tell(self, genes: Genes, objectives: Floats, violations: Floats) -> None:
-        """Nothing to learn."""
+        """Ignore the evaluations."""
 
-    def _setting(self, place: int) -> list[int]:
+    def _setting(self, position: int) -> list[int]:
         digits = []
         for choices in self._choices:
-            place, digit = divmod(place, choices)
+            position, digit = divmod(position, choices)
             digits.append(digit)
         return digits

@@ -26,21 +26,21 @@ from edgenas.search.strategies.variation import mixed, moved, mutated, near_mate
 from edgenas.space.covering_samples import leaning
 
 MATING_SHARE, MOVE_SHARE = 0.6, 0.3
-"""Shares of offspring of neighbours along the front, and of single moves from it; the rest is NSGA-II's own."""
+"""Shares of offspring by mating neighbours on the front, and by single moves; NSGA-II makes the rest."""
 LITTER = 3
-"""Offspring made of each parent in the archive, of which the one is proposed that promises most."""
+"""Offspring per parent of the archive, of which the most promising is proposed."""
 ARCHIVE, POPULATION, FIRST = "archive", "population", "first"
-"""What made a candidate; the first ones are random, or were given to the search."""
+"""Origins of candidates; the first ones are random or initial."""
 RANDOM_PHASE = 10
-"""Random draws before the first generation are at most this many populations, however few are feasible."""
+"""Largest number of populations of random draws before the first generation, if few are feasible."""
 
-# Without its compiled parts pymoo prints an advertisement to standard output, where --json speaks.
+# Without its compiled parts pymoo prints a notice to standard output, which would break --json.
 Config.warnings["not_compiled"] = False
 
 
 class _NSGA2(NSGA2):  # type: ignore[misc]
     def _set_optimum(self, **_: Any) -> None:
-        """Of no use here, and a sixth of the time."""
+        """Do nothing: the optimum is not used, and computing it takes a sixth of the time."""
 
 
 class GeneMutation(Mutation):  # type: ignore[misc]  # pymoo has no types
@@ -57,12 +57,12 @@ class GeneMutation(Mutation):  # type: ignore[misc]  # pymoo has no types
 class NSGA2Strategy(Strategy):
     """NSGA-II with an archive: uniform crossover and mutation of about one gene, and a local search along the front.
 
-    It is not the published NSGA-II, and `origins` counts how much of its offspring the archive makes. A population
-    is too few to hold a front of several budgets. So all non-dominated candidates are kept, and those
-    just behind them, and most offspring come from these: of two that are neighbours along the front, or of one by a
-    move (one gene up, another down). Of several such offspring the one is proposed that a model of the genes' effects
-    puts farthest ahead. The first generation is of all sizes. Infeasible candidates steer by their summed violation
-    while fewer than `population` feasible ones are known (Deb's constrained domination), and are ignored after.
+    It is not the published NSGA-II; `origins` counts the offspring of the archive. A population is too small for a
+    front over several budgets. So an archive has all non-dominated candidates and those just behind them, and most
+    offspring come from it: from two neighbours on the front, or from one member by a move (one gene up, another down).
+    Of several such offspring the one is proposed that a model of the genes' effects predicts farthest ahead. The first
+    generation has all sizes. While there are fewer than `population` feasible candidates, infeasible ones compete by
+    their summed violation (Deb's constrained domination); later they are ignored.
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class NSGA2Strategy(Strategy):
         self._effects = EffectsModel(n_choices)
         self._archive = Archive(len(n_choices))
         self._width = 1
-        self._brood = np.empty((0, len(n_choices)), dtype=np.int64)
+        self._offspring = np.empty((0, len(n_choices)), dtype=np.int64)
         self._waiting: Any = Population.empty()
-        self._asked: dict[bytes, str] = {}
+        self._proposed: dict[bytes, str] = {}
         self._origins = Counter[str]()
-        # Duplicates are removed by the loop, against everything ever proposed.
+        # The loop removes duplicates of all earlier candidates.
         self._algorithm = _NSGA2(
             pop_size=population,
             crossover=UniformCrossover(),
@@ -97,44 +97,46 @@ class NSGA2Strategy(Strategy):
         )
 
     def ask(self, count: int) -> Genes:
-        """Genes of all sizes before the first generation, offspring after; shape (count, genes)."""
+        """Propose genes of all sizes before the first generation, then offspring; shape (count, genes)."""
         if not self._algorithm.is_initialized:
             return leaning(self._rng, self._n_choices, self._rng.random(count))
         if len(self._archive) < 2:
-            return self._noted(self._of_population(count), np.zeros(count, dtype=bool))
+            return self._recorded(self._of_population(count), np.zeros(count, dtype=bool))
         kind = self._rng.random(count)
         mating, moving = kind < MATING_SHARE, (kind >= MATING_SHARE) & (kind < MATING_SHARE + MOVE_SHARE)
         genes = np.empty((count, len(self._n_choices)), dtype=np.int64)
         genes[mating] = self._best_of(self._of_neighbours, int(mating.sum()))
         genes[moving] = self._best_of(self._by_a_move, int(moving.sum()))
         genes[~(mating | moving)] = self._of_population(int((~(mating | moving)).sum()))
-        return self._noted(genes, mating | moving)
+        return self._recorded(genes, mating | moving)
 
     @property
     def origins(self) -> Mapping[str, int]:
-        """Return how many evaluated candidates came from the `archive`, the `population`, or neither (`first`)."""
+        """Return the number of evaluated candidates from the `archive`, the `population`, or neither (`first`)."""
         return {name: self._origins[name] for name in (ARCHIVE, POPULATION, FIRST)}
 
-    def _noted(self, genes: Genes, of_archive: npt.NDArray[np.bool_]) -> Genes:
-        """Remember what made each row, by its canonical form, until its batch is told."""
+    def _recorded(self, genes: Genes, of_archive: npt.NDArray[np.bool_]) -> Genes:
+        """Record the origin of each row, by its canonical form, until its evaluations arrive."""
         canonical = genes if self._repair is None else self._repair(genes.copy())
         for row, archived in zip(canonical, of_archive.tolist(), strict=True):
-            self._asked.setdefault(row.tobytes(), ARCHIVE if archived else POPULATION)
+            self._proposed.setdefault(row.tobytes(), ARCHIVE if archived else POPULATION)
         return genes
 
     def _best_of(self, make: Callable[[Genes], Genes], count: int) -> Genes:
-        """Of each of `count` members of the archive the most promising offspring that `make` makes of it."""
+        """Return the most promising offspring by `make` of each of `count` members of the archive."""
         archive = self._archive
         parents = archive.along(self._rng, count)
-        if not self._effects.known:
+        if not self._effects.is_fitted:
             return make(parents)
-        among = np.repeat(parents, LITTER)
-        offspring = make(among)
-        # Genes without a say would seem to have an effect.
+        repeated = np.repeat(parents, LITTER)
+        offspring = make(repeated)
+        # Inactive genes would seem to have an effect.
         offspring = offspring if self._repair is None else self._repair(offspring)
-        gain = self._effects.of(offspring) - np.repeat(self._effects.of(archive.genes[parents]), LITTER, axis=0)
-        behind = archive.behind(archive.objectives[among] + gain)
-        behind[(offspring == archive.genes[among]).all(axis=1)] = np.inf
+        gain = self._effects.predict(offspring) - np.repeat(
+            self._effects.predict(archive.genes[parents]), LITTER, axis=0
+        )
+        behind = archive.behind(archive.objectives[repeated] + gain)
+        behind[(offspring == archive.genes[repeated]).all(axis=1)] = np.inf
         first = np.arange(count) * LITTER
         best: Genes = offspring[first + behind.reshape(count, LITTER).argmin(axis=1)]
         return best
@@ -148,10 +150,10 @@ class NSGA2Strategy(Strategy):
         return mutated(self._rng, self._n_choices, children)
 
     def _of_population(self, count: int) -> Genes:
-        """Offspring by NSGA-II's own mating, made many at a time: one call takes as long for 5 as for 20."""
-        if len(self._brood) < count:
-            self._brood = np.vstack([self._brood, self._mated(max(count, self._population // 5))])
-        offspring, self._brood = self._brood[:count], self._brood[count:]
+        """Return offspring by NSGA-II's mating, made in bulk: one call for 20 takes no longer than for 5."""
+        if len(self._offspring) < count:
+            self._offspring = np.vstack([self._offspring, self._mated(max(count, self._population // 5))])
+        offspring, self._offspring = self._offspring[:count], self._offspring[count:]
         return offspring
 
     def _mated(self, count: int) -> Genes:
@@ -162,47 +164,47 @@ class NSGA2Strategy(Strategy):
         return np.asarray(offspring.get("X"), dtype=np.int64)
 
     def tell(self, genes: Genes, objectives: Floats, violations: Floats) -> None:
-        """Let the fittest of the population and `genes` survive, and learn what genes are worth."""
-        self._origins.update(self._asked.get(row.tobytes(), FIRST) for row in np.ascontiguousarray(genes, np.int64))
-        self._asked.clear()
+        """Select the next population among it and `genes`, and update the archive and the effects model."""
+        self._origins.update(self._proposed.get(row.tobytes(), FIRST) for row in np.ascontiguousarray(genes, np.int64))
+        self._proposed.clear()
         if not len(genes):
             return
         if self._width != objectives.shape[1]:
-            self._widen(objectives.shape[1])
+            self._set_objective_count(objectives.shape[1])
         self._archive.add(genes, objectives)
-        self._effects.learn(genes, objectives)
+        self._effects.add(genes, objectives)
         self._learn(genes, objectives, violations)
 
     def reject(self, genes: Genes, violations: Floats) -> None:
-        """Let the least infeasible fill what the feasible leave open in the population."""
+        """Fill the population with the least infeasible candidates while there are too few feasible ones."""
         algorithm = self._algorithm
         full = algorithm.is_initialized and len(algorithm.pop) >= self._population
         if full and algorithm.pop.get("FEAS").all():
             return
         self._learn(genes, np.zeros((len(genes), self._width)), violations)
 
-    def _widen(self, width: int) -> None:
-        """Give candidates rejected before the first evaluation as many (void) objectives as others."""
+    def _set_objective_count(self, width: int) -> None:
+        """Set the number of objectives, also of candidates rejected before the first evaluation, whose values are 0."""
         self._width = width
-        for known in (self._waiting, self._algorithm.pop):
-            if known is not None:
-                known.set("F", np.zeros((len(known), width)))
+        for population in (self._waiting, self._algorithm.pop):
+            if population is not None:
+                population.set("F", np.zeros((len(population), width)))
 
     def _learn(self, genes: Genes, objectives: Floats, violations: Floats) -> None:
-        self._brood = self._brood[:0]
+        self._offspring = self._offspring[:0]
         constrained = {"G": violations} if violations.shape[1] else {}
-        told = Population.new(X=genes, F=objectives, **constrained)
+        evaluated = Population.new(X=genes, F=objectives, **constrained)
         if self._algorithm.is_initialized:
-            self._algorithm.advance(infills=told)
+            self._algorithm.advance(infills=evaluated)
         else:
-            self._waiting = Population.merge(self._waiting, told)
+            self._waiting = Population.merge(self._waiting, evaluated)
             self._start_when_ready(violations.shape[1])
 
     def _start_when_ready(self, constraints: int) -> None:
         waiting, enough = self._waiting, self._population
         if waiting.get("FEAS").sum() < enough and len(waiting) < RANDOM_PHASE * enough:
             return
-        # NSGA2 ignores the termination given to its constructor; its own one would end the search.
+        # NSGA2 ignores the termination given to its constructor; its default would end the search.
         problem = Problem(len(self._n_choices), self._width, constraints)
         self._algorithm.setup(problem, termination=NoTermination())
         self._waiting = Population.empty()

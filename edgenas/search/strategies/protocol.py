@@ -1,4 +1,4 @@
-"""What a search strategy is: something that is asked for genes and told what they are worth."""
+"""The interface of search strategies: `ask` proposes genes, `tell` reports their objectives."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from edgenas.search.gaussian_process import Round
 Genes = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 GenesFunction = Callable[[Genes], Floats]
-"""Genes, shape (n, genes), to numbers, shape (n, k)."""
+"""Function from genes, shape (n, genes), to numbers, shape (n, k)."""
 Repair = Callable[[Genes], Genes]
-"""Genes to their canonical form, shape (n, genes) to (n, genes), idempotent."""
+"""Function from genes to their canonical form, shape (n, genes) to (n, genes), idempotent."""
 
 
 class Strategy(Protocol):
     """A search strategy. Equal seeds and equal calls give equal candidates.
 
-    Duplicates, canonical form, constraints and the count of evaluations are the loop's affair, and so is
-    putting `initial` first: a strategy learns of them by `tell`.
+    The loop handles duplicates, canonical form, constraints and the number of evaluations. It also evaluates `initial`
+    first: a strategy receives these by `tell`.
     """
 
     def __init__(
@@ -35,57 +35,57 @@ class Strategy(Protocol):
         repair: Repair | None = None,
         exact: GenesFunction | None = None,
     ) -> None:
-        """Nothing is evaluated yet.
+        """Create the strategy before any evaluation.
 
         Args:
             n_choices: number of choices of each gene, shape (genes,), each at least 1.
-            seed: of all randomness.
-            population: candidates that the loop asks for at once.
-            initial: canonical genes that are evaluated before anything asked for, shape (n, genes).
-            repair: genes to their canonical form; None where every gene always counts.
-            exact: genes to the last columns of the objectives, where these are cheap to compute.
+            seed: seed of all randomness.
+            population: number of candidates that the loop requests at once.
+            initial: canonical genes that are evaluated before any proposals, shape (n, genes).
+            repair: function from genes to their canonical form; None if all genes are always active.
+            exact: function from genes to the last columns of the objectives, if these are cheap to compute.
         """
         ...
 
     @property
     def rounds(self) -> Sequence[Round]:
-        """Every fit of models so far; none of strategies that fit none."""
+        """Return every fit of surrogates so far; empty for strategies without surrogates."""
         return ()
 
     @property
     def origins(self) -> Mapping[str, int]:
-        """Return how many evaluated candidates each way of making them gave; empty where there is only one way."""
+        """Return the number of evaluated candidates by origin; empty if there is only one origin."""
         return {}
 
     def batch_size(self, population: int) -> int:
-        """Return how many candidates to evaluate before the next telling: a whole population, or fewer.
+        """Return the number of candidates to evaluate before the next `tell`: a whole population, or fewer.
 
-        It depends on nothing but what was told, so that a resumed search has the same batches.
+        It depends only on the reported evaluations, so that a resumed search has the same batches.
         """
         return population
 
     def ask(self, count: int) -> Genes:
         """Propose `count` candidates, shape (count, genes), each gene in 0 to its number of choices - 1.
 
-        May be called several times between two tellings, and must not run dry: repeats are allowed.
+        May be called several times between two calls of `tell`. It must never run out: repeats are allowed.
         """
         ...
 
     def tell(self, genes: Genes, objectives: Floats, violations: Floats) -> None:
-        """Learn what evaluated candidates are worth, not all of which need have been asked for.
+        """Receive evaluated candidates, which may include candidates that the strategy did not propose.
 
         Args:
             genes: canonical genes, shape (n, genes).
-            objectives: to be minimised, shape (n, objectives), finite.
+            objectives: shape (n, objectives), finite, to be minimised.
             violations: shape (n, constraints), nowhere above 0.
         """
         ...
 
     def reject(self, genes: Genes, violations: Floats) -> None:
-        """Learn of infeasible candidates, which are not evaluated; a strategy may ignore them.
+        """Receive infeasible candidates, which are not evaluated; a strategy may ignore them.
 
         Args:
             genes: canonical genes, shape (n, genes).
-            violations: shape (n, constraints), above 0 where a constraint is broken.
+            violations: shape (n, constraints), above 0 if a constraint is violated.
         """
         return

@@ -8,7 +8,7 @@ from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Rep
 
 
 class RandomStrategy(Strategy):
-    """Draws every gene uniformly from its choices and learns nothing."""
+    """Draw every gene uniformly from its choices."""
 
     def __init__(
         self,

@@ -16,15 +16,15 @@ SAMPLE_SHARE = 0.25
 
 
 class RegularizedEvolutionStrategy(Strategy):
-    """The published algorithm: random candidates fill the population, then each cycle evaluates a single child.
+    """The published algorithm: random candidates fill the population, then each cycle evaluates one child.
 
-    A cycle draws a sample of the population with replacement. The best of it has one child, by one changed gene; the
+    A cycle draws a sample of the population with replacement. Its best member has one child, by one changed gene. The
     child is evaluated and joins, and the oldest member leaves, however good it is. So all but the first population is
-    evaluated one candidate at a time, and several `search.workers` gain nothing.
+    evaluated one candidate at a time, and several `search.workers` have no effect.
 
-    The paper minimises one objective. With several, each competition is decided by weights of its own, drawn from a
-    uniform Dirichlet distribution, on objectives scaled to the sample's range; so winners lie all along the front.
-    While no feasible candidate is known, the least infeasible ones compete.
+    The paper minimises one objective. With several, each competition has new weights from a uniform Dirichlet
+    distribution, on objectives scaled to the sample's range; so winners spread along the front. Without any feasible
+    candidate, the least infeasible ones compete.
     """
 
     def __init__(
@@ -45,25 +45,25 @@ class RegularizedEvolutionStrategy(Strategy):
         self._sample = max(2, round(SAMPLE_SHARE * population))
 
     def batch_size(self, population: int) -> int:
-        """Return what the population lacks, and 1 once it is full."""
+        """Return the missing members of the population, and 1 once it is full."""
         return max(1, population - len(self._alive))
 
     def ask(self, count: int) -> Genes:
-        """Random genes until the population is full, children after; shape (count, genes)."""
-        known = self._alive or self._infeasible
-        if len(known) < (known.maxlen or 0):
+        """Propose random genes until the population is full, then children; shape (count, genes)."""
+        members = self._alive or self._infeasible
+        if len(members) < (members.maxlen or 0):
             return self._rng.integers(0, self._n_choices, size=(count, len(self._n_choices)))
-        genes = np.stack([row for row, _ in known])
-        values = np.stack([value for _, value in known])
+        genes = np.stack([row for row, _ in members])
+        values = np.stack([value for _, value in members])
         parents = genes[[self._winner(values) for _ in range(count)]]
         return self._mutated(parents)
 
     def tell(self, genes: Genes, objectives: Floats, violations: Floats) -> None:
-        """The young push the oldest out."""
+        """Add evaluated candidates; the oldest members leave."""
         self._alive.extend(zip(genes, objectives, strict=True))
 
     def reject(self, genes: Genes, violations: Floats) -> None:
-        """Infeasible candidates compete only while no other is known."""
+        """Add infeasible candidates, which compete only while there is no feasible one."""
         if not self._alive:
             totals = np.maximum(violations, 0).sum(axis=1, keepdims=True)
             self._infeasible.extend(zip(genes, totals, strict=True))
@@ -77,7 +77,7 @@ class RegularizedEvolutionStrategy(Strategy):
         return int(drawn[(scaled @ weights).argmin()])
 
     def _mutated(self, parents: Genes) -> Genes:
-        """One gene of each changed to any other choice, as in the paper."""
+        """Return parents with one gene each changed to any other choice, as in the paper."""
         children, rows = parents.copy(), np.arange(len(parents))
         if not len(self._free):
             return children

@@ -12,17 +12,17 @@ from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Rep
 
 LEARNING_RATE = 0.3
 ENTROPY = 0.01
-"""Weight of the policy's entropy beside the reward, which is scaled to unit spread: no choice dies out."""
+"""Weight of the policy's entropy relative to the reward of unit spread, so that no choice's probability vanishes."""
 SMOOTHING = 0.9
-"""Of the running ranges that objectives are scaled by."""
+"""Smoothing factor of the running ranges that objectives are scaled by."""
 
 
 class ReinforceStrategy(Strategy):
     """Independent categorical genes whose logits are linear in a preference among the objectives.
 
-    Each candidate is drawn for a preference of its own (weights of the objectives, from a uniform Dirichlet
-    distribution), and judged by it, so one policy covers the whole front. The batch's mean is the baseline.
-    Infeasible candidates are the worst of their batch.
+    Each candidate has a random preference (weights of the objectives from a uniform Dirichlet distribution), which also
+    defines its reward, so one policy covers the whole front. The baseline is the mean of the batch. Infeasible
+    candidates have the lowest rewards of their batch.
     """
 
     def __init__(
@@ -37,27 +37,27 @@ class ReinforceStrategy(Strategy):
     ) -> None:
         self._n_choices, self._repair = n_choices, repair
         self._rng = np.random.default_rng(seed)
-        self._held = np.arange(n_choices.max()) < n_choices[:, None]
-        self._logits = np.zeros((0, *self._held.shape))
-        self._asked: dict[bytes, Floats] = {}
+        self._valid = np.arange(n_choices.max()) < n_choices[:, None]
+        self._logits = np.zeros((0, *self._valid.shape))
+        self._proposed: dict[bytes, Floats] = {}
         self._low, self._high = np.zeros(0), np.zeros(0)
 
     def ask(self, count: int) -> Genes:
-        """Genes drawn from the policy, shape (count, genes); uniform before anything was told."""
+        """Draw genes from the policy, uniform before the first evaluation; shape (count, genes)."""
         if not len(self._logits):
             return self._rng.integers(0, self._n_choices, size=(count, len(self._n_choices)))
         preferences = self._preferences(count)
-        # Of logits with Gumbel noise the largest is a draw from their softmax.
-        noise = self._rng.gumbel(size=(count, *self._held.shape))
+        # The argmax of logits with Gumbel noise is a sample of their softmax.
+        noise = self._rng.gumbel(size=(count, *self._valid.shape))
         genes: Genes = (self._logits_of(preferences) + noise).argmax(axis=2).astype(np.int64)
         canonical = genes if self._repair is None else self._repair(genes)
-        self._asked |= {row.tobytes(): preference for row, preference in zip(canonical, preferences, strict=True)}
+        self._proposed |= {row.tobytes(): preference for row, preference in zip(canonical, preferences, strict=True)}
         return canonical
 
     def tell(self, genes: Genes, objectives: Floats, violations: Floats) -> None:
-        """One step up the gradient of the expected reward."""
+        """Take one step along the gradient of the expected reward."""
         if not len(self._logits):
-            self._logits = np.zeros((objectives.shape[1], *self._held.shape))
+            self._logits = np.zeros((objectives.shape[1], *self._valid.shape))
             self._low, self._high = objectives.min(axis=0), objectives.max(axis=0)
         self._low = SMOOTHING * self._low + (1 - SMOOTHING) * objectives.min(axis=0)
         self._high = SMOOTHING * self._high + (1 - SMOOTHING) * objectives.max(axis=0)
@@ -66,7 +66,7 @@ class ReinforceStrategy(Strategy):
         self._learn(genes, preferences, -(preferences * (objectives - self._low) / span).sum(axis=1))
 
     def reject(self, genes: Genes, violations: Floats) -> None:
-        """A step away from what breaks constraints, the more the farther."""
+        """Take a step away from infeasible candidates, in proportion to their violation."""
         if len(self._logits):
             self._learn(genes, self._preferences_of(genes), -np.maximum(violations, 0).sum(axis=1))
 
@@ -82,15 +82,15 @@ class ReinforceStrategy(Strategy):
 
     def _logits_of(self, preferences: Floats) -> Floats:
         logits = np.einsum("no,ogc->ngc", preferences, self._logits) * len(self._logits)
-        return np.where(self._held, logits, -np.inf)
+        return np.where(self._valid, logits, -np.inf)
 
     def _preferences(self, count: int) -> Floats:
         return self._rng.dirichlet(np.ones(len(self._logits)), size=count)
 
     def _preferences_of(self, genes: Genes) -> Floats:
-        """Those they were drawn for; candidates of others count as drawn for any."""
+        """Return the preferences that candidates were drawn for; those of other origin get random ones."""
         drawn = self._preferences(len(genes))
-        rows = [self._asked.pop(row.tobytes(), other) for row, other in zip(genes, drawn, strict=True)]
+        rows = [self._proposed.pop(row.tobytes(), other) for row, other in zip(genes, drawn, strict=True)]
         return np.stack(rows)
 
 
