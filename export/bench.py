@@ -389,8 +389,7 @@ def input_shape(node: Any) -> list[int]:
         raise ValueError(f"input {node.name!r} has shape {node.shape}: only the batch may be left open")
     if 0 in shape:
         raise ValueError(
-            f"input {node.name!r} has shape {node.shape}, which is empty: export it with a batch of 1, or an open "
-            "one"
+            f"input {node.name!r} has shape {node.shape}, which is empty: export it with a batch of 1, or an open one"
         )
     return shape
 

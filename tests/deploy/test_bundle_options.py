@@ -109,18 +109,18 @@ def test_files_that_mix_up_a_batch_are_refused(files, images, tmp_path):
         ]
     )
     onnx.save(model, tmp_path / "mixed.onnx")
-    with pytest.raises(ParityError, match="7 images at a time get other logits"):
+    with pytest.raises(ParityError, match="7 images at a time get different logits"):
         check_batches(tmp_path / "mixed.onnx", images, PREPROCESS)
 
 
-def test_preprocessing_that_departs_is_refused(subnet, files, images, tmp_path):
+def test_preprocessing_that_diverges_is_refused(subnet, files, images, tmp_path):
     other = embed_preprocessing(files["fp32"][0], tmp_path / "x.onnx", Preprocess(16))
-    with pytest.raises(ParityError, match="no single block departs"):
+    with pytest.raises(ParityError, match="no single block diverges"):
         check_parity(subnet, other, images, PREPROCESS)
 
 
 def test_preprocessing_goes_in_once_and_only_into_our_files(files, tmp_path):
-    with pytest.raises(UserError, match="no preprocessing inside"):
+    with pytest.raises(UserError, match="without preprocessing"):
         embed_preprocessing(files["fp32"][1], tmp_path / "twice.onnx", PREPROCESS)
     model = onnx.load(files["fp32"][0])
     del model.metadata_props[:]

@@ -178,8 +178,8 @@ def test_a_refusal_is_a_mistake_of_the_user_and_one_line(tmp_path: Path) -> None
     saved(same_names(), tmp_path / "m.onnx")
     ended = call("inspect", "m.onnx", "-q", cwd=tmp_path)
     assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
-    assert "two nodes are called 'q/Linear'" in ended.stderr
-    assert "give every node a name of its own" in ended.stderr
+    assert "two nodes have the name 'q/Linear'" in ended.stderr
+    assert "give every node a unique name" in ended.stderr
 
 
 @pytest.mark.usefixtures("quick")
@@ -209,16 +209,16 @@ def test_rows_state_the_batch_that_ran(batch: int | str, expected: int, bench: M
 def test_the_timer_writes_the_batch_down_and_says_what_it_means(
     bench: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench, "settle", lambda threads: {"affinity": [0], "nice": None})
+    monkeypatch.setattr(bench, "reserve_cores", lambda threads: {"affinity": [0], "nice": None})
     paths = [saved(convolution(batch), tmp_path / f"{place}.onnx") for place, batch in enumerate((8, 0, "N"))]
     args = argparse.Namespace(**SETTING, rounds=2, raw_samples=5)
     rows = bench.benchmark(paths, args)
     assert [row["benchmark_info"]["batch_size"] for row in rows] == [8, None, 1]
     assert ["error" in row for row in rows] == [False, True, False]
     assert bench.report_failures(rows) == 1
-    said = capsys.readouterr().err
-    assert "0.onnx: a run takes a batch of 8 inputs, and the times are of all of them" in said
-    assert "2.onnx" not in said
+    errors = capsys.readouterr().err
+    assert "0.onnx: a run takes a batch of 8 inputs, and the times are those of the whole batch" in errors
+    assert "2.onnx" not in errors
 
 
 def test_a_device_that_timed_a_batch_is_not_believed() -> None:

@@ -113,7 +113,7 @@ def test_a_shifted_logit_fails_the_tolerance_and_passes_a_wider_one(subnet, expo
         return bias + np.float32(0.01)
 
     path = altered(exported, tmp_path / "lifted.onnx", lifted)
-    with pytest.raises(ParityError, match=r"is 0\.01 .*first block to depart is head "):
+    with pytest.raises(ParityError, match=r"is 0\.01 .*first block to diverge is head "):
         check_parity(subnet, path, images, preprocess)
     parity = check_parity(subnet, path, images, preprocess, tolerance=0.02)
     assert parity.max_abs_difference == pytest.approx(0.01, rel=0.1)
@@ -146,7 +146,7 @@ def test_a_runtime_whose_optimisations_change_logits_fails(subnet, exported, ima
         return onnx_logits(*args, optimised=optimised) + (0 if optimised else 0.002)
 
     monkeypatch.setattr(parity_module, "onnx_logits", drifting)
-    with pytest.raises(ParityError, match=r"optimisations change a logit by 0\.002 .*no single block departs"):
+    with pytest.raises(ParityError, match=r"optimisations change a logit by 0\.002 .*no single block diverges"):
         check_parity(subnet, exported, images, preprocess)
     assert check_parity(subnet, exported, images, preprocess, tolerance=0.01).max_abs_difference <= 1e-3
 
@@ -194,12 +194,12 @@ def test_an_operator_or_opset_that_the_runtime_lacks_is_named(subnet, exported, 
     model = onnx.load(exported)
     model.graph.node[1].op_type = "HarderSwish"
     onnx.save(model, tmp_path / "operator.onnx")
-    with pytest.raises(UserError, match=r"ONNX Runtime \d.* cannot run it \(it wants ai.onnx opset 18\).*HarderSwish"):
+    with pytest.raises(UserError, match=r"ONNX Runtime \d.* cannot run it \(it needs ai.onnx opset 18\).*HarderSwish"):
         check_parity(subnet, tmp_path / "operator.onnx", images, preprocess)
     model = onnx.load(exported)
     model.opset_import[0].version = 999
     onnx.save(model, tmp_path / "opset.onnx")
-    with pytest.raises(UserError, match=r"it wants ai.onnx opset 999\)"):
+    with pytest.raises(UserError, match=r"it needs ai.onnx opset 999\)"):
         onnx_top1(tmp_path / "opset.onnx", images, torch.zeros(100), preprocess)
 
 
@@ -220,7 +220,7 @@ def test_a_missing_file_is_a_user_error(subnet, images, preprocess, tmp_path):
 # ---------------------------------------------------------------- where it departs
 
 
-def test_the_block_whose_weight_was_tampered_with_departs_first(subnet, exported, images, preprocess, tmp_path):
+def test_the_block_whose_weight_was_tampered_with_diverges_first(subnet, exported, images, preprocess, tmp_path):
     inputs = preprocess(images[:4])
     assert first_diverging_block(subnet, exported, inputs) is None
     names = [spec.name for spec in subnet.specs]
@@ -231,7 +231,7 @@ def test_the_block_whose_weight_was_tampered_with_departs_first(subnet, exported
     assert found.block == block
     assert found.relative > 0.01
     assert found.max_abs_difference > 0
-    with pytest.raises(ParityError, match=f"first block to depart is {block} "):
+    with pytest.raises(ParityError, match=f"first block to diverge is {block} "):
         check_parity(subnet, path, images, preprocess)
 
 
@@ -282,12 +282,12 @@ def test_an_int8_file_passes_within_the_allowed_drop_and_states_its_differences(
 def test_an_int8_file_below_the_allowed_accuracy_fails(subnet, int8, images, preprocess, expected, tmp_path):
     labels = expected.argmax(1)
     top1 = onnx_top1(int8, images, labels, preprocess)
-    with pytest.raises(ParityError, match=r"points below fp32's .* \(allowed: 1.00\); most error comes in at"):
+    with pytest.raises(ParityError, match=r"points below fp32's .* \(allowed: 1.00\); most error is added at"):
         check_int8_parity(subnet, int8, images, labels, preprocess, fp32_top1=top1 + 0.02)
     names = [spec.name for spec in subnet.specs]
     block = names[len(names) // 2]
     path = altered(int8, tmp_path / "bent.onnx", lambda value: 3 * value, middle_weight_scale(int8, block))
-    with pytest.raises(ParityError, match=f"most error comes in at {block} "):
+    with pytest.raises(ParityError, match=f"most error is added at {block} "):
         check_int8_parity(subnet, path, images, labels, preprocess, fp32_top1=1.5)
 
 
