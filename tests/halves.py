@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from spaces import SMALL
 from torch import Tensor
@@ -25,6 +27,25 @@ CONFIG = TrainConfig(
 STEPS = 6
 """Steps of one epoch."""
 CLASSES = ("top", "bottom")
+
+
+class Killed(Exception):
+    """Raised by a test to end a training."""
+
+
+def kill_at(step: int) -> Progress:
+    """Return a progress callback that ends the training after a step."""
+
+    def progress(label: str, done: int, total: int) -> None:
+        if label.startswith("training") and done == step:
+            raise Killed
+
+    return progress
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the messages of all warnings."""
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def quiet(label: str, done: int, total: int) -> None:

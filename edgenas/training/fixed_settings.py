@@ -41,7 +41,7 @@ class FixedSettings(Record):
         path = folder / FILE_NAME
         if not path.exists():
             return None
-        return cls.read(path, "delete the checkpoint beside it to train from scratch")
+        return cls.read(path, "the checkpoint beside it, and train again")
 
     def save(self, folder: Path) -> None:
         """Write the settings into `folder`, atomically."""

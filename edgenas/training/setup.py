@@ -111,14 +111,16 @@ def _load_initial_weights(config: TrainConfig, net: SuperNet, dataset: Dataset, 
     return digest
 
 
-def steps_within(minutes: float, trainer: Trainer, dataset: Dataset, progress: Progress) -> int:
+def steps_within(
+    minutes: float, trainer: Trainer, dataset: Dataset, progress: Progress, timed_steps: int = TIMED_STEPS
+) -> int:
     """Return how many steps fit into `minutes`, validations included; at least one.
 
-    The first steps of the training are timed on a copy of its supernet. Several are timed, because architectures
-    differ much in cost.
+    The first `timed_steps` after a warm-up are timed on a copy of the supernet. Several are needed, because
+    architectures differ much in cost.
     """
     config, seed, began, seconds = trainer.config, trainer.seed, time.perf_counter(), []
-    twin = Trainer(copy.deepcopy(trainer.net), config, seed, WARM_UP_STEPS + TIMED_STEPS, pool=trainer.pool)
+    twin = Trainer(copy.deepcopy(trainer.net), config, seed, WARM_UP_STEPS + timed_steps, pool=trainer.pool)
     started = time.perf_counter()
     for step, batch in enumerate(batches(dataset, config, seed, range(twin.steps))):
         progress("timing steps", step, twin.steps)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from halves import CLASSES, CONFIG, STEPS, supernet, train
+from halves import CLASSES, CONFIG, STEPS, Killed, kill_at, supernet, train
 from spaces import SMALL
 
 from edgenas.errors import RunFolderError
@@ -233,15 +233,6 @@ def test_training_starts_from_the_init_and_records_its_digest(saved: Path, tmp_p
     assert read_json(tmp_path / "new" / "fixed_settings.json")["init_sha256"] == checkpoint.digest(saved)
 
 
-class Killed(Exception):
-    pass
-
-
-def killed(label: str, done: int, total: int) -> None:
-    if done == 2:
-        raise Killed
-
-
 @pytest.mark.parametrize("change", ["vanished", "changed"])
 def test_with_a_checkpoint_the_init_is_no_longer_needed(
     saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
@@ -250,7 +241,7 @@ def test_with_a_checkpoint_the_init_is_no_longer_needed(
     straight = train(tmp_path / "straight", config)
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
     with pytest.raises(Killed):
-        train(tmp_path / "cut", config, killed)
+        train(tmp_path / "cut", config, kill_at(2))
     if change == "vanished":
         shutil.rmtree(saved)
     else:
@@ -261,7 +252,7 @@ def test_with_a_checkpoint_the_init_is_no_longer_needed(
 def test_before_the_first_checkpoint_another_init_is_refused(saved: Path, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"init": saved.parent})
     with pytest.raises(Killed):
-        train(tmp_path / "cut", config, killed)
+        train(tmp_path / "cut", config, kill_at(2))
     optimizer = make_optimizer(net := supernet(), CONFIG)
     checkpoint.save(saved, net, optimizer, Header(1, 1.0, SMALL.structure_id, "halves", CLASSES))
     with pytest.raises(RunFolderError, match="changed since this training began"):

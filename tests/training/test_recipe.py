@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from halves import CONFIG, problem, quiet, supernet
+from halves import CONFIG, Killed, kill_at, problem, quiet, supernet
 from spaces import SMALL
 
 from edgenas.config.sections import WITH_BOTH_ENDS, TrainConfig
@@ -213,10 +213,6 @@ def test_gradients_of_a_plan_are_those_of_its_losses() -> None:
     assert_equal(distilled, reference(frozen))
 
 
-class Killed(Exception):
-    pass
-
-
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_killed_twice_resumes_bit_for_bit(
     recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -227,13 +223,10 @@ def test_every_recipe_killed_twice_resumes_bit_for_bit(
     weights = []
     for name, kills in (("straight", ()), ("cut", (4, 7))):
         for stop in kills:
-
-            def kill(label: str, done: int, total: int, stop: int = stop) -> None:
-                if label.startswith("training") and done == stop:
-                    raise Killed
-
             with pytest.raises(Killed):
-                loop.train(supernet(), problem(), settings, seed=5, folder=tmp_path / name, progress=kill, pool=pool)
+                loop.train(
+                    supernet(), problem(), settings, seed=5, folder=tmp_path / name, progress=kill_at(stop), pool=pool
+                )
         net = supernet()
         loop.train(net, problem(), settings, seed=5, folder=tmp_path / name, progress=quiet, pool=pool)
         weights.append(net.state_dict())

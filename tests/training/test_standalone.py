@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from halves import Killed
 from little_subnet import CALIBRATION_IMAGES, CONFIG, digits
 from spaces import SMALL
 
@@ -26,10 +27,6 @@ from edgenas.training.materialise import recalibrate, top1, uncalibrated_top1
 from edgenas.training.standalone import fresh_subnet, step_seconds, steps_of, train_network
 
 STEPS = 60
-
-
-class Killed(Exception):
-    """Raised by a test to end a training."""
 
 
 @pytest.fixture(scope="module")

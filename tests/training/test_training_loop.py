@@ -1,7 +1,6 @@
-"""The training loop: convergence, logs, bit-identical resuming, and its fixed settings."""
+"""The training loop: convergence, logs, and bit-identical resuming."""
 
 import csv
-import logging
 import os
 import random
 import re
@@ -13,37 +12,22 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from halves import CONFIG, STEPS, problem, quiet, supernet, train
+from halves import CONFIG, STEPS, Killed, kill_at, problem, quiet, supernet, train, warnings
 from spaces import SMALL, random_archs
 
-from edgenas.errors import DataError, EdgenasError, RunFolderError
+from edgenas.errors import EdgenasError
 from edgenas.files import read_json, read_jsonl, write_json
-from edgenas.training import checkpoint, setup
+from edgenas.training import checkpoint
 from edgenas.training import training_log as log
 from edgenas.training import training_loop as loop
 from edgenas.training.data.preprocess import Preprocess
-from edgenas.training.fixed_settings import FixedSettings, warn_if_minutes_differ
 from edgenas.training.losses import distillation_loss, hard_loss
 from edgenas.training.optimizer import make_optimizer
-from edgenas.training.progress import Progress
 from edgenas.training.recipe import StepPlan
-from edgenas.training.trainer import Trainer, validate
+from edgenas.training.trainer import validate
 from edgenas.training.training_step import accumulate_gradients
 
 TESTS = Path(__file__).parents[1]
-SETTINGS = FixedSettings(steps=9, minutes=2.0, init_sha256=None, circumstances={})
-
-
-class Killed(Exception):
-    pass
-
-
-def kill_at(step: int) -> Progress:
-    def progress(label: str, done: int, total: int) -> None:
-        if label.startswith("training") and done == step:
-            raise Killed
-
-    return progress
 
 
 def test_the_loss_falls_and_the_subnets_learn(tmp_path: Path) -> None:
@@ -159,10 +143,6 @@ def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         train(folder, progress=kill_at(3))
 
 
-def notes(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-
-
 def test_under_other_circumstances_a_resumed_training_warns_that_its_bits_may_differ(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -172,7 +152,7 @@ def test_under_other_circumstances_a_resumed_training_warns_that_its_bits_may_di
     settings["circumstances"] |= {"torch": "1.0", "threads": 99}
     write_json(tmp_path / "fixed_settings.json", settings)
     train(tmp_path)
-    (note,) = notes(caplog)
+    (note,) = warnings(caplog)
     assert "resumes at step 3, but not bit-identical" in note
     assert f"torch was 1.0, is {torch.__version__}, threads was 99" in note
     assert [row["bit_identical"] for row in read_jsonl(tmp_path / "training.jsonl") if row["kind"] == "resume"] == [
@@ -185,7 +165,7 @@ def test_under_equal_circumstances_there_is_no_warning(
 ) -> None:
     interrupted(tmp_path, monkeypatch)
     train(tmp_path)
-    assert notes(caplog) == []
+    assert warnings(caplog) == []
 
 
 def test_circumstances_before_the_first_checkpoint_do_not_matter(
@@ -197,83 +177,7 @@ def test_circumstances_before_the_first_checkpoint_do_not_matter(
     write_json(tmp_path / "fixed_settings.json", settings | {"circumstances": {"torch": "1.0"}})
     interrupted(tmp_path, monkeypatch)
     train(tmp_path)
-    assert notes(caplog) == []
-
-
-class Clock:
-    """A clock that advances by a tenth of a second at every reading."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def perf_counter(self) -> float:
-        self.now += 0.1
-        return self.now
-
-    monotonic = perf_counter
-
-
-def test_minutes_become_the_steps_that_fit_beside_timing_and_validations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(setup, "time", Clock())
-    monkeypatch.setattr(setup, "TIMED_STEPS", 4)
-    # Every step takes 0.1 s: seven of them are done to time them, five validations will follow, each of 0.1 s too.
-    trainer = Trainer(supernet(), CONFIG, 5, 0)
-    steps = [setup.steps_within(minutes, trainer, problem(), quiet) for minutes in (2.0, 3.0)]
-    assert steps == [pytest.approx(1200 - 7 - 5, abs=4), pytest.approx(1800 - 7 - 5, abs=4)]
-
-
-def test_timing_does_not_change_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    timed, measured = setup.steps_within, []
-
-    def five(*arguments: object) -> int:
-        measured.append(timed(*arguments))
-        return 5
-
-    monkeypatch.setattr(setup, "steps_within", five)
-    by_the_clock = train(tmp_path / "clock", minutes=1 / 60)
-    by_epochs = train(tmp_path / "epochs", CONFIG.model_copy(update={"epochs": 5 / STEPS}))
-    assert measured
-    torch.testing.assert_close(by_the_clock, by_epochs, rtol=0, atol=0)
-
-
-def test_too_few_minutes_give_one_step(tmp_path: Path) -> None:
-    train(tmp_path, minutes=1e-6)
-    assert read_json(tmp_path / "fixed_settings.json")["steps"] == 1
-
-
-@pytest.mark.parametrize("later", [None, 2.0, 5.0])
-def test_the_number_of_steps_is_fixed_by_the_first_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: float | None
-) -> None:
-    monkeypatch.setattr(setup, "steps_within", lambda *arguments: 9)
-    with pytest.raises(Killed):
-        train(tmp_path, progress=kill_at(2), minutes=2.0)
-    monkeypatch.setattr(setup, "steps_within", lambda *arguments: 4)
-    train(tmp_path, minutes=later)
-    settings = read_json(tmp_path / "fixed_settings.json")
-    assert (settings["steps"], settings["minutes"]) == (9, 2.0)
-    assert [row["step"] for row in read_jsonl(tmp_path / "training.jsonl") if row["kind"] == "step"][-1] == 8
-
-
-@pytest.mark.parametrize(("minutes", "warned"), [(None, False), (2.0, False), (5.0, True)])
-def test_minutes_without_effect_are_warned_of(
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    minutes: float | None,
-    warned: bool,
-) -> None:
-    SETTINGS.save(tmp_path)
-    warn_if_minutes_differ(tmp_path, minutes)
-    assert [("9 steps (--train-minutes 2)" in note and "--train-minutes 5" in note) for note in notes(caplog)] == [
-        True
-    ] * warned
-
-
-def test_broken_settings_are_named(tmp_path: Path) -> None:
-    SETTINGS.save(tmp_path)
-    write_json(tmp_path / "fixed_settings.json", read_json(tmp_path / "fixed_settings.json") | {"steps": -1})
-    with pytest.raises(RunFolderError, match=r"fixed_settings\.json: steps: wanted a number of at least 0, got -1"):
-        train(tmp_path)
+    assert warnings(caplog) == []
 
 
 def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
@@ -324,23 +228,3 @@ def test_weight_decay_acts_on_matrices_only() -> None:
     for name, parameter in net.named_parameters():
         vector = ".norm." in name or name.endswith("bias")
         assert decay[id(parameter)] == (0.0 if vector else CONFIG.weight_decay), name
-
-
-@pytest.mark.parametrize(("epochs", "images", "steps"), [(1, 48, 6), (2.5, 50, 15), (0.01, 48, 1)])
-def test_steps_are_whole_batches_of_so_many_epochs(epochs: float, images: int, steps: int) -> None:
-    assert setup.count_steps(CONFIG.model_copy(update={"epochs": epochs}), images) == steps
-
-
-def test_a_batch_larger_than_the_split_is_refused() -> None:
-    with pytest.raises(DataError, match="batch_size is 8, but there are only 7"):
-        setup.count_steps(CONFIG, 7)
-
-
-def test_the_compute_device_is_cuda_only_where_torch_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert setup.compute_device("auto") == setup.compute_device("cpu") == torch.device("cpu")
-    with pytest.raises(EdgenasError, match="no CUDA device"):
-        setup.compute_device("cuda")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert setup.compute_device("auto") == setup.compute_device("cuda") == torch.device("cuda")
-    assert setup.compute_device("cpu") == torch.device("cpu")

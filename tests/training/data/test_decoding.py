@@ -152,6 +152,12 @@ def test_the_used_share_of_the_range_is_reported(bits: int, colour: bool, tmp_pa
     assert decode(tmp_path / "eight.png").used is None
 
 
+def test_a_very_narrow_image_is_refused(opened: Open, refusals: tuple[type[Exception], ...], tmp_path: Path) -> None:
+    Image.new("RGB", (60_000, 1)).save(tmp_path / "narrow.png")
+    with pytest.raises(refusals, match="too narrow"):
+        opened(tmp_path / "narrow.png")
+
+
 def test_the_kit_warns_of_unused_range(kit: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kit.open_image(str(written(tmp_path, "full.png", png_16(GREY * 257))))
     assert not capsys.readouterr().err
