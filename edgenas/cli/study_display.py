@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from edgenas.display import print_line, print_table
+from edgenas.records.studies import BaselinesRecord, RankingRecord
 from edgenas.report import study_findings
-from edgenas.report.evidence_values import Trust, Worth
 from edgenas.report.search_findings import offspring
 
 
 def print_ranking(result: Mapping[str, Any], folder: Path) -> None:
     """Print taus and gaps, every subnet, and the verdict."""
-    values = Trust.model_validate(result)
+    values = RankingRecord.parse(result, "the ranking study", "run it again")
     print_table(study_findings.RANKING_COLUMNS, study_findings.ranking_rows(values))
     print()
     print_table(
@@ -27,7 +27,7 @@ def print_ranking(result: Mapping[str, Any], folder: Path) -> None:
 
 def print_baselines(result: Mapping[str, Any], folder: Path) -> None:
     """Print the chosen network and the baselines, total time by budgets, and the verdict."""
-    values = Worth.model_validate(result)
+    values = BaselinesRecord.parse(result, "the baselines study", "run it again")
     print_table(
         study_findings.BASELINE_COLUMNS,
         study_findings.baseline_rows(values),

@@ -13,10 +13,10 @@ from edgenas.quantities import milliseconds
 from edgenas.report import findings
 from edgenas.report.formats import MISSING, duration, ms, percent
 from edgenas.report.load import load_run
-from edgenas.report.values import Run
+from edgenas.report.values import FinishedRun
 from edgenas.statistics.significance import standard_error
 
-Fact = tuple[str, Callable[[Run], Any], Callable[[Any], str]]
+Fact = tuple[str, Callable[[FinishedRun], Any], Callable[[Any], str]]
 """Its name, its value of a run (None where unknown), and how a value is shown."""
 
 
@@ -76,9 +76,9 @@ def _facts() -> list[Fact]:
     return [
         ("data set", lambda run: run.dataset.name, str),
         ("space", lambda run: run.summary.space, str),
-        ("chosen", lambda run: run.summary.chosen and run.summary.chosen.arch, str),
-        ("validation top-1", lambda run: run.summary.chosen and run.summary.chosen.val_top1, lambda v: percent(v, 2)),
-        ("test top-1", lambda run: run.summary.chosen and run.summary.chosen.test_top1, lambda v: percent(v, 2)),
+        ("chosen", lambda run: run.summary.chosen.arch.id, str),
+        ("validation top-1", lambda run: run.summary.chosen.val_top1, lambda v: percent(v, 2)),
+        ("test top-1", lambda run: run.summary.chosen.test_top1, lambda v: percent(v, 2)),
         ("int8 test top-1", lambda run: run.summary.int8 and run.summary.int8.test_top1, lambda v: percent(v, 2)),
         ("front", lambda run: len(run.summary.front), str),
         ("evaluations", lambda run: run.search.evaluations, lambda v: f"{v:,}"),
@@ -91,18 +91,18 @@ def _facts() -> list[Fact]:
 def _on(device: str) -> list[Fact]:
     """Return the facts of one device."""
 
-    def predicted(run: Run) -> float | None:
+    def predicted(run: FinishedRun) -> float | None:
         chosen = run.summary.chosen
-        rows = [n for n in run.summary.front if chosen and n.arch == chosen.arch and device in n.latency]
+        rows = [n for n in run.summary.front if n.arch == chosen.arch and device in n.latency]
         return rows[0].latency[device].predicted_us if rows else None
 
-    def shipped(run: Run, key: str) -> Any:
+    def shipped(run: FinishedRun, key: str) -> Any:
         return getattr(findings.chosen_latency(run).get(device), key, None)
 
-    def budget(run: Run) -> float | None:
+    def budget(run: FinishedRun) -> float | None:
         return min((budget.limit for budget in findings.latency_budgets(run, device)), default=None)
 
-    def score(run: Run, key: str) -> Any:
+    def score(run: FinishedRun, key: str) -> Any:
         return getattr(run.scores[device], key) if device in run.scores else None
 
     return [
@@ -116,7 +116,7 @@ def _on(device: str) -> list[Fact]:
     ]
 
 
-def _warnings(runs: Sequence[Run], devices: Sequence[str]) -> list[str]:
+def _warnings(runs: Sequence[FinishedRun], devices: Sequence[str]) -> list[str]:
     warnings = []
     if len({(run.dataset.name, tuple(sorted(run.dataset.counts.items()))) for run in runs}) > 1:
         warnings.append("Warning: data sets or their splits differ, so accuracies cannot be compared")
@@ -134,7 +134,7 @@ def _warnings(runs: Sequence[Run], devices: Sequence[str]) -> list[str]:
                 f"Warning: {device} has a different processor in each run ({', '.join(sorted(processors))})"
             )
     n = min((run.dataset.counts.get("test", 0) for run in runs), default=0)
-    tops = [run.summary.chosen.test_top1 for run in runs if run.summary.chosen and run.summary.chosen.test_top1]
+    tops = [run.summary.chosen.test_top1 for run in runs if run.summary.chosen.test_top1]
     if len(tops) > 1 and n and max(tops) - min(tops) < 2 * 2**0.5 * standard_error(max(tops), n):
         warnings.append(
             "Warning: the difference of test accuracies is not significant: it is less than two standard errors"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from edgenas.records.folder import StageCostRow
 from edgenas.report.formats import MISSING, count, duration, energy
-from edgenas.report.values import Run, Spent
+from edgenas.report.values import FinishedRun
 
 STAGES = {
     "profile": "measuring the devices",
@@ -16,7 +17,7 @@ STAGES = {
 COLUMNS = ("stage", "time", "energy", "work")
 
 
-def total(run: Run) -> str:
+def total(run: FinishedRun) -> str:
     """State the time and the energy of the whole run, as far as they were recorded."""
     supernet, seconds = run.summary.supernet, run.search.seconds
     trained = "Nothing was trained"
@@ -28,7 +29,7 @@ def total(run: Run) -> str:
     return f"{trained}, the search took {duration(seconds)}: {scored}{whole}. {_energy(run)}"
 
 
-def _energy(run: Run) -> str:
+def _energy(run: FinishedRun) -> str:
     if not run.costs:
         return "Energy was not recorded"
     readings = [row.energy_joules for row in run.costs if row.energy_joules is not None]
@@ -39,7 +40,7 @@ def _energy(run: Run) -> str:
     return f"The whole processor, other programs included, used {energy(sum(readings))}"
 
 
-def rows(run: Run) -> list[list[str]]:
+def rows(run: FinishedRun) -> list[list[str]]:
     """Return each stage of the run under `COLUMNS`."""
     work = dict.fromkeys(STAGES, "") | {"search": f"{run.search.evaluations:,} networks scored"}
     work["profile"] = ", ".join(
@@ -52,13 +53,13 @@ def rows(run: Run) -> list[list[str]]:
     return [[name, *_spent(run, stage), work[stage]] for stage, name in STAGES.items() if _has_stage(run, stage)]
 
 
-def _has_stage(run: Run, stage: str) -> bool:
+def _has_stage(run: FinishedRun, stage: str) -> bool:
     if stage == "finetune":
         return run.summary.finetune is not None
     return run.summary.supernet is not None or stage not in ("train", "export")
 
 
-def _spent(run: Run, stage: str) -> list[str]:
+def _spent(run: FinishedRun, stage: str) -> list[str]:
     """Return time and energy, repetitions included; without recorded costs, the time of two stages alone."""
     recorded = [row for row in run.costs if row.stage == stage]
     if recorded:
@@ -69,6 +70,6 @@ def _spent(run: Run, stage: str) -> list[str]:
     return [duration(seconds[stage]) if stage in seconds else MISSING, MISSING]
 
 
-def _sum(recorded: list[Spent]) -> str:
+def _sum(recorded: list[StageCostRow]) -> str:
     joules = [row.energy_joules for row in recorded if row.energy_joules is not None]
     return energy(sum(joules)) if len(joules) == len(recorded) else "not readable"

@@ -9,9 +9,11 @@ from edgenas.budget import Budget
 from edgenas.deploy.bundle.shipped_wording import accuracy_sentence, latency_sentences
 from edgenas.markup import name_in_sentence
 from edgenas.quantities import MICROSECONDS
+from edgenas.records.export import ShippedLatency
+from edgenas.records.verify import MeasuredNetwork, NetworkLatency
 from edgenas.report.formats import count, duration, ms, number, percent, size
 from edgenas.report.network_blocks import NetworkBlock
-from edgenas.report.values import BundleFacts, Latency, Network, Run, ShippedLatency
+from edgenas.report.values import BundleFacts, FinishedRun
 from edgenas.statistics.significance import standard_error
 
 RISING = 0.01
@@ -19,24 +21,22 @@ RISING = 0.01
 CLASS_COLUMNS = ("class", "test images", "top-1")
 
 
-def latency_budgets(run: Run, device: str) -> tuple[Budget, ...]:
+def latency_budgets(run: FinishedRun, device: str) -> tuple[Budget, ...]:
     """Return the latency budgets on a device."""
     return tuple(b for b in run.summary.budgets if b.quantity.unit == MICROSECONDS and b.device == device)
 
 
-def meets(network: Network) -> bool | None:
+def meets(network: MeasuredNetwork) -> bool | None:
     """Return whether a network was measured within every latency budget; None where none was measured."""
     verdicts = {latency.verdict for latency in network.latency.values()} - {None}
     return verdicts == {"within"} if verdicts else None
 
 
-def front(run: Run) -> str:
+def front(run: FinishedRun) -> str:
     """State how many networks of the front are within the budgets, and what was chosen."""
     networks = run.summary.front
     within = sum(meets(network) is True for network in networks)
     chosen = run.summary.chosen
-    if chosen is None:
-        return f"None of {len(networks)} networks was measured within every budget"
     lead = f"{within} of {len(networks)} networks were measured within every budget"
     if not any(latency.p50_us for network in networks for latency in network.latency.values()):
         lead = f"{len(networks)} networks are predicted to be within every budget, and none was measured"
@@ -46,16 +46,16 @@ def front(run: Run) -> str:
     return f"{lead}; {name} reaches {percent(chosen.val_top1, 2)} validation top-1"
 
 
-def shipped(run: Run) -> list[str]:
+def shipped(run: FinishedRun) -> list[str]:
     """Return sentences on the shipped file's latency and accuracy, and the run's notes; none without a file."""
     chosen = run.summary.chosen
-    if chosen is None or chosen.test_top1 is None:
+    if chosen.test_top1 is None:
         return []
     latency = {device: measured.model_dump() for device, measured in chosen.latency.items()}
     return [*latency_sentences(latency), accuracy_sentence(chosen.test_top1, chosen.val_top1), *run.summary.notes]
 
 
-def accuracy_source(run: Run) -> str | None:
+def accuracy_source(run: FinishedRun) -> str | None:
     """State where accuracies come from and their error; None where the run's own supernet computed them."""
     source = run.summary.accuracy
     if source is None:
@@ -70,7 +70,7 @@ def accuracy_source(run: Run) -> str | None:
     )
 
 
-def front_warnings(run: Run, device: str) -> str | None:
+def front_warnings(run: FinishedRun, device: str) -> str | None:
     """State the timer's warnings about measurements of the front; None without any."""
     measurements = [n.latency[device].warnings for n in run.summary.front if device in n.latency]
     flagged = [warnings for warnings in measurements if warnings]
@@ -79,7 +79,7 @@ def front_warnings(run: Run, device: str) -> str | None:
     return f"{device}: {len(flagged)} of {len(measurements)} measurements have warnings: {flagged[0][0]}"
 
 
-def front_on(run: Run, device: str) -> str:
+def front_on(run: FinishedRun, device: str) -> str:
     """State how many intervals, each predicted before its network was measured, contain the measured latency."""
     if all(device not in one.latency or one.latency[device].p50_us is None for one in run.summary.front):
         return f"{device}: no network of the front was measured"
@@ -93,10 +93,10 @@ def front_on(run: Run, device: str) -> str:
     return f"{device}: {interval} held for {held} of {len(pairs)} networks, each predicted before it was measured"
 
 
-def optimism(run: Run) -> str:
+def optimism(run: FinishedRun) -> str:
     """Compare validation and test top-1 of the chosen network."""
     chosen = run.summary.chosen
-    if chosen is None or chosen.test_top1 is None:
+    if chosen.test_top1 is None:
         return "The chosen network was not scored on the test images"
     gap = 100 * (chosen.val_top1 - chosen.test_top1)
     # The counts are of the run's own images, not of those that a new classifier was trained on.
@@ -107,21 +107,20 @@ def optimism(run: Run) -> str:
     return f"Its test top-1{of} is {abs(gap):.1f} points {side} the validation top-1{noise}"
 
 
-def _trained_on_other_images(run: Run) -> bool:
+def _trained_on_other_images(run: FinishedRun) -> bool:
     return run.summary.finetune is not None and run.summary.finetune.val_top1_before is None
 
 
-def finetuned(run: Run) -> str:
+def finetuned(run: FinishedRun) -> str:
     """State what fine-tuning changed; empty where there was none."""
     tuning = run.summary.finetune
     if tuning is None:
         return ""
     fresh = tuning.start == "fresh"
-    images = f"{tuning.training_images:,} images of " if tuning.training_images else ""
-    epochs = f" ({round(tuning.epochs, 2):g} epochs)" if tuning.epochs else ""
-    lead = f"{'Trained from scratch' if fresh else 'Fine-tuned'} for {duration(tuning.seconds)}{epochs}"
+    epochs = f"{duration(tuning.seconds)} ({round(tuning.epochs, 2):g} epochs)"
+    images = f"{tuning.training_images:,} images of {name_in_sentence(tuning.dataset)}"
     weights = "from fresh weights" if fresh else "from the inherited weights"
-    lead = f"{lead} on {images}{name_in_sentence(tuning.dataset)}, {weights}"
+    lead = f"{'Trained from scratch' if fresh else 'Fine-tuned'} for {epochs} on {images}, {weights}"
     if tuning.val_top1_before is None:
         return f"{lead} and with a new classifier for its classes: validation top-1 {percent(tuning.val_top1_after)}"
     before = "with the inherited ones" if fresh else "before"
@@ -130,7 +129,7 @@ def finetuned(run: Run) -> str:
     return f"{lead}: {change}{unused}"
 
 
-def training(run: Run) -> str:
+def training(run: FinishedRun) -> str:
     """State how the loss developed, and what the smallest and the largest subnet reach."""
     if not run.steps:
         imported = run.config["train"].get("epochs") == 0
@@ -145,13 +144,13 @@ def training(run: Run) -> str:
     return f"{lead}; validation top-1 at the end: {ends}"
 
 
-def _last_loss(run: Run) -> float:
+def _last_loss(run: FinishedRun) -> float:
     """Return the mean loss of the last twentieth of the steps, since that of one step is noisy."""
     last = run.steps[-max(1, len(run.steps) // 20) :]
     return sum(step.loss for step in last) / len(last)
 
 
-def supernet(run: Run) -> str | None:
+def supernet(run: FinishedRun) -> str | None:
     """State the supernet's size, how it was trained, and its images; None where the run has no supernet."""
     facts = run.summary.supernet
     if facts is None or run.summary.accuracy is not None:
@@ -166,7 +165,7 @@ def supernet(run: Run) -> str | None:
     )
 
 
-def search(run: Run) -> str:
+def search(run: FinishedRun) -> str:
     """State whether the search had converged."""
     facts = run.search
     history, counts = facts.hypervolume_by_batch, facts.evaluations_by_batch
@@ -197,7 +196,7 @@ def blocks(device: str, network: Sequence[NetworkBlock], whole_us: float | None)
     return lead + (f"; {regressed} of {len(network)} blocks were not timed but regressed" if regressed else "")
 
 
-def device_blocks(run: Run, network: Sequence[NetworkBlock]) -> dict[str, str]:
+def device_blocks(run: FinishedRun, network: Sequence[NetworkBlock]) -> dict[str, str]:
     """Return `blocks` of the chosen network, by device."""
     measured = chosen_latency(run)
     return {
@@ -206,7 +205,7 @@ def device_blocks(run: Run, network: Sequence[NetworkBlock]) -> dict[str, str]:
     }
 
 
-def memory(run: Run) -> list[str]:
+def memory(run: FinishedRun) -> list[str]:
     """Return the memory that the chosen network was measured to take, a sentence for each device that reports it."""
     return [
         f"{device}: loading and running it made the timer's process grow by {size(latency.model_rss_bytes)}, to "
@@ -216,11 +215,11 @@ def memory(run: Run) -> list[str]:
     ]
 
 
-def chosen_latency(run: Run) -> Mapping[str, Latency | ShippedLatency]:
+def chosen_latency(run: FinishedRun) -> Mapping[str, NetworkLatency | ShippedLatency]:
     """Return the latency of the shipped file by device; without a file, that of the chosen network."""
     chosen = run.summary.chosen
-    if chosen is None or chosen.latency:
-        return {} if chosen is None else chosen.latency
+    if chosen.latency:
+        return chosen.latency
     return {network.arch: network.latency for network in run.summary.front}.get(chosen.arch, {})
 
 
@@ -233,19 +232,19 @@ class Star:
     val_top1: float
 
 
-def stars(run: Run, device: str) -> list[Star]:
+def stars(run: FinishedRun, device: str) -> list[Star]:
     """Return the point of the shipped file on a device, or without one that of the chosen network."""
     chosen = run.summary.chosen
-    if chosen is None:
-        return []
     if device in chosen.latency:
         return [Star("file that ships", chosen.latency[device].p50_us, chosen.val_top1)]
-    rows = [(n.val_top1, n.latency[device]) for n in run.networks if n.arch == chosen.arch and device in n.latency]
-    times = [(val_top1, latency.p50_us or latency.predicted_us) for val_top1, latency in rows]
-    return [Star("chosen", latency_us, val_top1) for val_top1, latency_us in times if latency_us is not None]
+    return [
+        Star("chosen", network.latency[device].p50_us or network.latency[device].predicted_us, network.deployed_top1)
+        for network in run.networks
+        if network.arch == chosen.arch and device in network.latency
+    ]
 
 
-def by_class(run: Run) -> str:
+def by_class(run: FinishedRun) -> str:
     """State which class is hardest, and its sampling error."""
     rows = [] if run.bundle is None else _class_rates(run.bundle)
     if not rows:
@@ -264,7 +263,7 @@ def _class_rates(bundle: BundleFacts) -> list[tuple[str, float, int]]:
     return sorted(((name, rate, images) for name, rate, images in rows if rate is not None), key=lambda row: row[1])
 
 
-def class_rows(run: Run) -> list[list[str]]:
+def class_rows(run: FinishedRun) -> list[list[str]]:
     """Return each class under `CLASS_COLUMNS`; none where accuracy by class is unknown."""
     if run.bundle is None:
         return []

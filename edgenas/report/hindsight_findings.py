@@ -7,16 +7,16 @@ from collections.abc import Sequence
 
 from edgenas.errors import shortened
 from edgenas.markup import name_in_sentence
-from edgenas.report.evidence_values import ClassChange, FrontScore, Hindsight
+from edgenas.records.export import ClassChange, HindsightRecord, TestedNetwork
 from edgenas.report.formats import percent
-from edgenas.report.values import Run
+from edgenas.report.values import FinishedRun
 from edgenas.statistics.significance import ERROR, holm_significant, mcnemar_p_value, standard_error
 
 NAMED_CLASSES = 4
 CHANGE_COLUMNS = ("class", "test images", "chosen network", "largest subnet", "difference (points)", "significant")
 
 
-def front_optimism(run: Run) -> str:
+def front_optimism(run: FinishedRun) -> str:
     """State how far validation is above test along the front, and for the chosen network."""
     hindsight = run.hindsight
     if hindsight is None:
@@ -43,7 +43,7 @@ def front_optimism(run: Run) -> str:
     )
 
 
-def _gap_error(run: Run, hindsight: Hindsight) -> float:
+def _gap_error(run: FinishedRun, hindsight: HindsightRecord) -> float:
     """Return two standard errors of the chosen network's validation minus test top-1, in points."""
     row = next(row for row in hindsight.front if row.arch == hindsight.chosen)
     rates = {"validation": row.val_top1, "test": row.test_top1}
@@ -55,7 +55,7 @@ def _side(points: float) -> str:
     return f"{abs(points):.1f} points {'above' if round(points, 1) >= 0 else 'below'}"
 
 
-def class_losses(run: Run) -> str:
+def class_losses(run: FinishedRun) -> str:
     """State which classes are less accurate than with the largest subnet of the same supernet."""
     hindsight = run.hindsight
     if hindsight is None or not hindsight.classes:
@@ -96,14 +96,14 @@ def points(row: ClassChange) -> str:
     return f"{-100 * _share(row):+.1f} points"
 
 
-def _losers(hindsight: Hindsight) -> list[ClassChange]:
+def _losers(hindsight: HindsightRecord) -> list[ClassChange]:
     """Return the classes that lost significantly, corrected for their number, the largest loss first."""
     classes = by_change(hindsight)
     significant = holm_significant([mcnemar_p_value(row.only_largest, row.only_chosen) for row in classes])
     return [row for row, lost in zip(classes, significant, strict=True) if lost]
 
 
-def change_rows(hindsight: Hindsight) -> list[list[str]]:
+def change_rows(hindsight: HindsightRecord) -> list[list[str]]:
     """Return each class under `CHANGE_COLUMNS`, the largest loss first."""
     losers = _losers(hindsight)
     return [
@@ -119,12 +119,12 @@ def change_rows(hindsight: Hindsight) -> list[list[str]]:
     ]
 
 
-def by_change(hindsight: Hindsight) -> Sequence[ClassChange]:
+def by_change(hindsight: HindsightRecord) -> Sequence[ClassChange]:
     """Return the classes that have images, the largest loss first."""
     return sorted((row for row in hindsight.classes if row.images), key=lambda row: -_share(row))
 
 
-def ordered(run: Run, hindsight: Hindsight) -> list[FrontScore]:
+def ordered(run: FinishedRun, hindsight: HindsightRecord) -> list[TestedNetwork]:
     """Return the front's scores, fastest network first, as the report numbers them."""
     order = {network.arch: number for number, network in enumerate(run.networks)}
     return sorted(hindsight.front, key=lambda row: order.get(row.arch, len(order)))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from edgenas.profiling.measurement import CI_COVERAGE
-from edgenas.report.formats import MISSING, ms, ms_range, percent, size
+from edgenas.records.export import ShippedInt8
+from edgenas.report.formats import ms, ms_range, percent, size
 from edgenas.report.predictor_findings import NOISY
-from edgenas.report.values import Chosen, Int8, Run
+from edgenas.report.values import FinishedRun
 
 FEW_IMAGES = 4
 """A difference in right answers to the same images of at most this many is not significant.
@@ -16,12 +17,10 @@ twice the root of their number, which up to 4 is no less than the difference (Mc
 COLUMNS = ("chosen network", "fp32", "int8", "difference")
 
 
-def comparison(chosen: Chosen, int8: Int8) -> str:
+def comparison(int8: ShippedInt8) -> str:
     """State the accuracy drop and the gain of int8 in one phrase."""
-    val_top1, test_top1 = fp32_top1(chosen, int8)
-    drops = f"int8 {_drop(val_top1 - int8.val_top1)} of validation top-1"
-    if test_top1 is not None:
-        drops += f" and {_drop(test_top1 - int8.test_top1)} of test top-1"
+    drops = f"int8 {_drop(int8.fp32_val_top1 - int8.val_top1)} of validation top-1"
+    drops += f" and {_drop(int8.fp32_test_top1 - int8.test_top1)} of test top-1"
     faster = [device for device, latency in int8.latency.items() if latency.worth_it]
     if not faster:
         return f"{drops}, and is not worth it: it is no faster on {', '.join(int8.latency)}"
@@ -35,26 +34,17 @@ def _drop(drop: float) -> str:
     return f"{'gains' if points < 0 else 'loses'} {abs(points):.1f} points"
 
 
-def fp32_top1(chosen: Chosen, int8: Int8) -> tuple[float, float | None]:
-    """Return validation and test top-1 of the fp32 file; on int8 devices those of the chosen network are int8's."""
-    if int8.fp32_val_top1 is None:
-        return chosen.val_top1, chosen.test_top1
-    return int8.fp32_val_top1, int8.fp32_test_top1
-
-
-def details(run: Run, chosen: Chosen, int8: Int8) -> list[str]:
+def details(run: FinishedRun, int8: ShippedInt8) -> list[str]:
     """Return the allowed drop, and whether differences and timings are significant, one sentence each."""
-    allowed = []
-    if int8.max_drop is not None:
-        allowed = [f"The allowed drop of validation top-1 is {100 * int8.max_drop:.1f} points"]
-    return [*allowed, *_test_difference(run, chosen, int8), *_recipe_difference(run, int8), *_timing(int8)]
+    allowed = f"The allowed drop of validation top-1 is {100 * int8.max_drop:.1f} points"
+    return [allowed, *_test_difference(run, int8), *_recipe_difference(run, int8), *_timing(int8)]
 
 
-def _test_difference(run: Run, chosen: Chosen, int8: Int8) -> list[str]:
-    n, test_top1 = run.dataset.counts.get("test"), fp32_top1(chosen, int8)[1]
-    if test_top1 is None or not n:
+def _test_difference(run: FinishedRun, int8: ShippedInt8) -> list[str]:
+    n = run.dataset.counts.get("test")
+    if not n:
         return []
-    images = round(n * abs(test_top1 - int8.test_top1))
+    images = round(n * abs(int8.fp32_test_top1 - int8.test_top1))
     if images > FEW_IMAGES:
         return []
     if images == 0:
@@ -62,7 +52,7 @@ def _test_difference(run: Run, chosen: Chosen, int8: Int8) -> list[str]:
     return [f"Warning: the difference is {images} of {n:,} test images, which is not significant"]
 
 
-def _recipe_difference(run: Run, int8: Int8) -> list[str]:
+def _recipe_difference(run: FinishedRun, int8: ShippedInt8) -> list[str]:
     n = run.scored_images("validation")
     if len(int8.recipes_tried) < 2 or not n:
         return []
@@ -73,44 +63,41 @@ def _recipe_difference(run: Run, int8: Int8) -> list[str]:
     return [f"Warning: the best two recipes differ in {images} of {n:,} validation images, which is not significant"]
 
 
-def _timing(int8: Int8) -> list[str]:
+def _timing(int8: ShippedInt8) -> list[str]:
     warnings = []
     for device, latency in int8.latency.items():
         if latency.warnings:
             warnings.append(f"Warning: {device}: the measurement has warnings: {latency.warnings[0]}")
-        noise = max(latency.repeat_noise, latency.fp32_repeat_noise or 0.0)
+        noise = max(latency.repeat_noise, latency.fp32_repeat_noise)
         if noise > NOISY:
             warnings.append(f"Warning: {device} is noisy: repeated measurements of a file differ by {percent(noise)}")
     return warnings
 
 
-def rows(chosen: Chosen, int8: Int8) -> list[list[str]]:
+def rows(int8: ShippedInt8) -> list[list[str]]:
     """Return accuracy, latency and size of both files under `COLUMNS`."""
-    val_top1, test_top1 = fp32_top1(chosen, int8)
     table = [
-        ["validation top-1", percent(val_top1), percent(int8.val_top1), _points(val_top1, int8.val_top1)],
-        ["test top-1", percent(test_top1), percent(int8.test_top1), _points(test_top1, int8.test_top1)],
+        _top1_row("validation top-1", int8.fp32_val_top1, int8.val_top1),
+        _top1_row("test top-1", int8.fp32_test_top1, int8.test_top1),
     ]
     for device, one in int8.latency.items():
-        fp32 = _timed(one.fp32_p50_us, one.fp32_ci_low_us, one.fp32_ci_high_us, one.fp32_repeat_noise)
-        timed = _timed(one.p50_us, one.ci_low_us, one.ci_high_us, one.repeat_noise)
+        fp32 = _timed(one.fp32_p50_us, (one.fp32_ci_low_us, one.fp32_ci_high_us), one.fp32_repeat_noise)
+        timed = _timed(one.p50_us, (one.ci_low_us, one.ci_high_us), one.repeat_noise)
         label = f"p50 on {device} ({percent(CI_COVERAGE, 0)} interval; repeat noise), ms"
         table.append([label, fp32, timed, f"{one.speedup:.2f} × as fast"])
-    bytes_ = int8.fp32_size_bytes
-    ratio = MISSING if not bytes_ else f"{int8.size_bytes / bytes_:.2f} ×"
-    return [*table, ["file", MISSING if bytes_ is None else size(bytes_), size(int8.size_bytes), ratio]]
+    ratio = f"{int8.size_bytes / int8.fp32_size_bytes:.2f} ×"
+    return [*table, ["file", size(int8.fp32_size_bytes), size(int8.size_bytes), ratio]]
 
 
-def _points(fp32: float | None, int8: float) -> str:
-    return MISSING if fp32 is None else f"{100 * (int8 - fp32):+.1f} points"
+def _top1_row(name: str, fp32: float, int8: float) -> list[str]:
+    return [name, percent(fp32), percent(int8), f"{100 * (int8 - fp32):+.1f} points"]
 
 
-def _timed(p50_us: float, low_us: float | None, high_us: float | None, noise: float | None) -> str:
-    interval = None if low_us is None or high_us is None else (low_us, high_us)
-    return f"{ms(p50_us)} ({ms_range(interval)}; {percent(noise)})"
+def _timed(p50_us: float, interval_us: tuple[float, float], noise: float) -> str:
+    return f"{ms(p50_us)} ({ms_range(interval_us)}; {percent(noise)})"
 
 
-def recipe_rows(int8: Int8) -> list[list[str]]:
+def recipe_rows(int8: ShippedInt8) -> list[list[str]]:
     """Return each quantiser recipe that was tried with its validation top-1."""
     return [
         [name + (", chosen" if name == int8.quantiser_recipe else ""), percent(top1)]

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from edgenas.quantities import milliseconds
+from edgenas.records.verify import MeasuredNetwork, NetworkLatency
 from edgenas.report import findings, predictor_findings
 from edgenas.report.figure import Axis, Figure, Interval, Look, ReferenceLine, Series
 from edgenas.report.formats import ms, percent
 from edgenas.report.network_blocks import NetworkBlock, stages_of
-from edgenas.report.values import Latency, Network, Run
+from edgenas.report.values import FinishedRun
 
 MOST_EVALUATIONS = 2000
 """Evaluations drawn behind the front; of more, every n-th one."""
-Numbered = tuple[int, Network, Latency]
+Numbered = tuple[int, MeasuredNetwork, NetworkLatency]
 """A network of the front with its number and its latency on the figure's device."""
 
 
-def front(run: Run, device: str) -> Figure:
+def front(run: FinishedRun, device: str) -> Figure:
     """Draw validation top-1 against latency: evaluated, predicted with intervals, and measured."""
     networks = [(i, n, n.latency[device]) for i, n in enumerate(run.networks, 1) if device in n.latency]
     stars = findings.stars(run, device)
@@ -33,7 +34,7 @@ def front(run: Run, device: str) -> Figure:
     )
 
 
-def _evaluated(run: Run, device: str) -> Series:
+def _evaluated(run: FinishedRun, device: str) -> Series:
     evaluations = [one for one in run.evaluations if device in one.latency_us]
     step = -(-len(evaluations) // MOST_EVALUATIONS) or 1
     shown = evaluations[::step]
@@ -42,27 +43,26 @@ def _evaluated(run: Run, device: str) -> Series:
         [one.latency_us[device] / 1e3 for one in shown],
         [100 - 100 * one.error for one in shown],
         Look("faint", "circle", size=5),
-        notes=[[one.arch] for one in shown],
+        notes=[[one.arch.id] for one in shown],
     )
 
 
 def _predicted(networks: Sequence[Numbered]) -> Series:
-    rows = [(i, n, latency) for i, n, latency in networks if latency.predicted_us is not None]
-    coverage = next((latency.coverage for _, _, latency in rows if latency.coverage), None)
+    coverage = next((latency.coverage for _, _, latency in networks if latency.coverage), None)
     name = f"predicted, {percent(coverage, 0)} interval" if coverage else "predicted"
-    times = [latency.interval_us or (latency.predicted_us or 0.0,) * 2 for _, _, latency in rows]
-    heights = [network.val_top1_interval or (network.val_top1,) * 2 for _, network, _ in rows]
+    times = [latency.interval_us or (latency.predicted_us, latency.predicted_us) for _, _, latency in networks]
+    heights = [n.val_top1_interval or (n.deployed_top1, n.deployed_top1) for _, n, _ in networks]
     uncertain = any(low < high for low, high in heights)
     # Measured points carry the number; a network without one is numbered at its prediction.
-    labels = [str(number) if latency.p50_us is None else "" for number, _, latency in rows]
+    labels = [str(number) if latency.p50_us is None else "" for number, _, latency in networks]
     return Series(
         name,
-        [(latency.predicted_us or 0.0) / 1e3 for _, _, latency in rows],
-        [100 * network.val_top1 for _, network, _ in rows],
+        [latency.predicted_us / 1e3 for _, _, latency in networks],
+        [100 * network.deployed_top1 for _, network, _ in networks],
         Look("blue", "ring", size=12),
         x_interval=[(low / 1e3, high / 1e3) for low, high in times],
         y_interval=[(100 * low, 100 * high) for low, high in heights] if uncertain else (),
-        notes=[_notes(*row) for row in rows],
+        notes=[_notes(*row) for row in networks],
         labels=labels if any(labels) else (),
     )
 
@@ -73,7 +73,7 @@ def _measured(networks: Sequence[Numbered]) -> list[Series]:
         return Series(
             name,
             [time_us / 1e3 for _, time_us in rows],
-            [100 * network.val_top1 for (_, network, _), _ in rows],
+            [100 * network.deployed_top1 for (_, network, _), _ in rows],
             look,
             notes=[_notes(*row) for row, _ in rows],
             labels=[str(number) for (number, _, _), _ in rows] if numbered else (),
@@ -91,8 +91,8 @@ def _measured(networks: Sequence[Numbered]) -> list[Series]:
     ]
 
 
-def _stars(run: Run, stars: Sequence[findings.Star]) -> list[Series]:
-    stages = stages_of(run.summary.chosen.arch) if run.summary.chosen else []
+def _stars(run: FinishedRun, stars: Sequence[findings.Star]) -> list[Series]:
+    stages = stages_of(run.summary.chosen.arch)
     return [
         Series(
             star.name,
@@ -107,10 +107,10 @@ def _stars(run: Run, stars: Sequence[findings.Star]) -> list[Series]:
     ]
 
 
-def _notes(number: int, network: Network, latency: Latency) -> list[str]:
+def _notes(number: int, network: MeasuredNetwork, latency: NetworkLatency) -> list[str]:
     interval = latency.interval_us
     return [
-        f"{number}: {percent(network.val_top1)} validation top-1",
+        f"{number}: {percent(network.deployed_top1)} validation top-1",
         f"predicted {ms(latency.predicted_us)} ms" + (f" ({ms(interval[0])} to {ms(interval[1])})" if interval else ""),
         f"measured p50 {ms(latency.p50_us)}, p95 {ms(latency.p95_us)} ms",
         *stages_of(network.arch),
@@ -128,13 +128,13 @@ def _extent(
     if not times:
         return None, None
     heights = [
-        100 * val_top1 for val_top1 in [*(n.val_top1 for _, n, _ in networks), *(star.val_top1 for star in stars)]
+        100 * val_top1 for val_top1 in [*(n.deployed_top1 for _, n, _ in networks), *(star.val_top1 for star in stars)]
     ]
     pad, rise = 0.08 * (max(times) - min(times)) or 0.1, 0.2 * (max(heights) - min(heights)) or 1.0
     return (max(0.0, min(times) - pad), max(times) + pad), (min(heights) - rise, max(heights) + rise)
 
 
-def predictor(run: Run, device: str) -> Figure:
+def predictor(run: FinishedRun, device: str) -> Figure:
     """Draw predicted against measured latency of unseen networks, with bands of ±5 and ±10 % and the repeat noise."""
     score = run.scores[device]
     finding = f"{device}: {predictor_findings.error(score)}"

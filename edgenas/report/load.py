@@ -1,4 +1,4 @@
-"""Reads a run folder's files, and says which stage to run where one is missing."""
+"""Read the records of a finished run."""
 
 from __future__ import annotations
 
@@ -6,148 +6,141 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-
-from edgenas.errors import RunFolderError, explained
-from edgenas.files import read_json, read_jsonl, read_yaml
-from edgenas.report.evidence_values import Hindsight, Trust, Worth
-from edgenas.report.search_values import Evaluation, Fit, SearchFacts, Understanding
-from edgenas.report.values import BundleFacts, Dataset, GraphVariants, Run, Score, Spent, Step, Summary, Validation
+from edgenas.errors import RunFolderError
+from edgenas.files import read_json, read_yaml
+from edgenas.records.export import HindsightRecord
+from edgenas.records.folder import DataRecord, StageCostRow, SummaryRecord
+from edgenas.records.ledger import Ledger
+from edgenas.records.profile import PredictorScore, VariantRecord
+from edgenas.records.record import Record
+from edgenas.records.search import EvaluationRow, RoundRow, SearchRecord
+from edgenas.records.studies import BaselinesRecord, RankingRecord
+from edgenas.records.train import StepRow, TrainRecord, ValidationRow
+from edgenas.records.verify import UnderstandingRecord
+from edgenas.report.values import BundleFacts, FinishedRun, ImageFacts
 
 UNDERSTANDING, HINDSIGHT, COSTS = "verify/understanding.json", "export/hindsight.json", "costs.jsonl"
-TRUST, WORTH, MODEL = "study/ranking/ranking.json", "study/baselines/baselines.json", "model.onnx"
-T = TypeVar("T")
-Told = TypeVar("Told", Step, Validation)
+RANKING, BASELINES, MODEL = "study/ranking/ranking.json", "study/baselines/baselines.json", "model.onnx"
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+LoggedRow = TypeVar("LoggedRow", StepRow, ValidationRow)
 
 
-def load_run(folder: Path) -> Run:
+def load_run(folder: Path) -> FinishedRun:
     """Read a run folder whose stages are done.
 
     Raises:
-        RunFolderError: a stage's file is missing or does not have the form it should; the command that makes it
-            is named.
+        RunFolderError: a stage's file is missing or damaged; the message names the command that writes it.
     """
     if not folder.is_dir():
         raise RunFolderError(f"run folder {folder} does not exist: `edgenas run CONFIG.yaml` makes one")
-    summary = _read(Summary, folder, "summary.json", "export")
+    summary = _read(SummaryRecord, folder, "summary.json", "export")
     devices = sorted(summary.predictors)
     if not devices:
         raise RunFolderError(f"{folder / 'summary.json'} names no device: `edgenas profile {folder}` measures one")
     bundle = _bundle(folder, summary)
-    return Run(
+    return FinishedRun(
         folder=folder,
         config=read_yaml(_need(folder, "config.yaml", "train")),
-        dataset=_dataset(summary, folder),
-        steps=_training(Step, summary, folder, "step"),
-        validations=_training(Validation, summary, folder, "validation"),
-        # A device that is known by a table of blocks has none.
+        dataset=_images(folder, summary),
+        steps=_training(StepRow, summary, folder),
+        validations=_training(ValidationRow, summary, folder),
+        # Predictors that were fitted on a table of blocks alone have no score.
         scores={
-            d: _read(Score, folder, f"latency/{d}/score.json", "profile") for d in devices if summary.predictors[d]
+            device: _read(PredictorScore, folder, f"latency/{device}/score.json", "profile")
+            for device in devices
+            if summary.predictors[device]
         },
-        circumstances={d: found for d in devices if (found := _said(folder, d, "circumstances"))},
-        evaluations=_rows(Evaluation, folder, "search/evaluations.jsonl", "search"),
-        search=_read(SearchFacts, folder, "search/result.json", "search"),
+        circumstances={device: part for device in devices if (part := _meta(folder, device, "circumstances"))},
+        evaluations=_rows(EvaluationRow, folder, "search/evaluations.jsonl", "search"),
+        search=_read(SearchRecord, folder, "search/result.json", "search"),
         summary=summary,
-        fits=_rows(Fit, folder, "search/rounds.jsonl", "search") if (folder / "search/rounds.jsonl").exists() else (),
-        understanding=_if_there(Understanding, folder, UNDERSTANDING, "verify"),
-        graph_variants=_if_there(GraphVariants, folder, "latency/graph_variant.json", "profile"),
+        fits=_rows(RoundRow, folder, "search/rounds.jsonl"),
+        understanding=_if_there(UnderstandingRecord, folder, UNDERSTANDING, "verify"),
+        graph_variants=_if_there(VariantRecord, folder, "latency/graph_variant.json", "profile"),
         bundle=bundle,
-        **_evidence(folder, summary, bundle),
-        identities={d: found for d in devices if (found := _said(folder, d, "identity"))},
-        costs=_rows(Spent, folder, COSTS, "report") if (folder / COSTS).exists() else (),
+        hindsight=_hindsight(folder, summary),
+        ranking=_ranking(folder),
+        baselines=_baselines(folder, summary, bundle),
+        identities={device: part for device in devices if (part := _meta(folder, device, "identity"))},
+        costs=_rows(StageCostRow, folder, COSTS),
     )
 
 
-def _dataset(summary: Summary, folder: Path) -> Dataset:
-    """The run's images; of a run without any, all that is known is what its accuracies are of."""
-    if summary.supernet is None:
-        return Dataset(name=summary.dataset, num_classes=summary.num_classes or 0, classes=(), counts={})
-    return _read(Dataset, folder, "data.json", "train")
+def _training(kind: type[LoggedRow], summary: SummaryRecord, folder: Path) -> tuple[LoggedRow, ...]:
+    """Return the last row of every step: after a kill, steps since the last checkpoint are logged twice.
 
-
-def _training(kind: type[Told], summary: Summary, folder: Path, named: str) -> tuple[Told, ...]:
-    """Rows of the training; none where the weights were made elsewhere."""
+    There are none where the weights were made elsewhere.
+    """
     if summary.accuracy is not None:
         return ()
-    return _last_of_each_step(_rows(kind, folder, "supernet/training.jsonl", "train", named))
+    path = _need(folder, "supernet/training.jsonl", "train")
+    last = Ledger(path, kind).last(lambda row: row.step)
+    return tuple(last[step] for step in sorted(last))
 
 
-def _bundle(folder: Path, summary: Summary) -> BundleFacts | None:
-    if summary.chosen is None or summary.chosen.bundle is None:
-        return None
+def _images(folder: Path, summary: SummaryRecord) -> ImageFacts:
+    if summary.supernet is None:
+        return ImageFacts(summary.dataset, summary.num_classes or 0)
+    data = _read(DataRecord, folder, "data.json", "train")
+    return ImageFacts(data.name, data.num_classes, data.classes, data.counts)
+
+
+def _bundle(folder: Path, summary: SummaryRecord) -> BundleFacts | None:
     name = f"{summary.chosen.bundle}/manifest.json"
-    return _read(BundleFacts, folder, name, "export") if (folder / name).exists() else None
+    return None if summary.chosen.bundle is None else _if_there(BundleFacts, folder, name, "export")
 
 
-def _evidence(folder: Path, summary: Summary, bundle: BundleFacts | None) -> dict[str, Any]:
-    """What looks back on a run, as far as it is of this choice and these weights: stages may be done anew."""
-    chosen = summary.chosen.arch if summary.chosen else None
-    hindsight, trust = (
-        _if_there(Hindsight, folder, HINDSIGHT, "export"),
-        _if_there(Trust, folder, TRUST, "study ranking"),
-    )
-    worth, trained = _if_there(Worth, folder, WORTH, "study baselines"), folder / "supernet/result.json"
-    weights = read_json(trained, _again("train", folder)).get("weights") if trained.exists() else None
-    return {
-        "hindsight": hindsight if hindsight and hindsight.chosen == chosen else None,
-        "trust": trust if trust and trust.weights == weights else None,
-        "worth": worth if worth and worth.edgenas.network == chosen and _judged(worth, bundle) else None,
-    }
+def _hindsight(folder: Path, summary: SummaryRecord) -> HindsightRecord | None:
+    """Return the record of this choice; None where a stage was repeated since."""
+    hindsight = _if_there(HindsightRecord, folder, HINDSIGHT, "export")
+    return hindsight if hindsight and hindsight.chosen == summary.chosen.arch else None
 
 
-def _judged(worth: Worth, bundle: BundleFacts | None) -> bool:
-    """Whether the bundled file is the one that was judged: fine-tuning anew makes it another one."""
+def _ranking(folder: Path) -> RankingRecord | None:
+    """Return the study of these weights; None where the supernet was trained again since."""
+    ranking, trained = _if_there(RankingRecord, folder, RANKING, "study ranking"), folder / "supernet" / "result.json"
+    weights = _read(TrainRecord, folder, "supernet/result.json", "train").weights if trained.exists() else None
+    return ranking if ranking and ranking.weights == weights else None
+
+
+def _baselines(folder: Path, summary: SummaryRecord, bundle: BundleFacts | None) -> BaselinesRecord | None:
+    """Return the study of this network and file; None where a stage was repeated since."""
+    baselines = _if_there(BaselinesRecord, folder, BASELINES, "study baselines")
+    if baselines is None or baselines.edgenas.network != summary.chosen.arch.id:
+        return None
     bundled = None if bundle is None else bundle.files.get(MODEL)
-    return None in (bundled, worth.model_sha256) or bundled == worth.model_sha256
+    return baselines if bundled in (None, baselines.model_sha256) else None
 
 
 def _need(folder: Path, name: str, stage: str) -> Path:
     path = folder / name
     if not path.is_file():
-        raise RunFolderError(f"{folder} holds no {name}: {_again(stage, folder)}")
+        raise RunFolderError(f"{folder} holds no {name}: {_remedy(stage, folder)}")
     return path
 
 
-def _again(stage: str, folder: Path) -> str:
-    """What makes a stage's files anew."""
+def _remedy(stage: str, folder: Path) -> str:
+    """Return how to make a stage's files again, as an imperative clause."""
     result = folder / {"profile": "latency", "train": "supernet"}.get(stage, stage) / "result.json"
-    # A stage with a result counts as finished, and is passed over.
+    # A stage with a result counts as finished and is skipped.
     return f"{f'delete {result} and ' if result.exists() else ''}run `edgenas {stage} {folder}`"
 
 
-def _read(kind: type[T], folder: Path, name: str, stage: str) -> T:
-    path = _need(folder, name, stage)
-    again = _again(stage, folder)
-    return _check(kind, read_json(path, again), str(path), f"delete it and {again}")
+def _read(kind: type[AnyRecord], folder: Path, name: str, stage: str) -> AnyRecord:
+    return kind.read(_need(folder, name, stage), _remedy(stage, folder))
 
 
-def _if_there(kind: type[T], folder: Path, name: str, stage: str) -> T | None:
+def _if_there(kind: type[AnyRecord], folder: Path, name: str, stage: str) -> AnyRecord | None:
     return _read(kind, folder, name, stage) if (folder / name).exists() else None
 
 
-def _rows(kind: type[T], folder: Path, name: str, stage: str, named: str | None = None) -> tuple[T, ...]:
-    """Rows of a file; those of one kind only, where they name theirs."""
-    path = _need(folder, name, stage)
-    rows = enumerate(read_jsonl(path), start=1)
-    wanted = [(number, row) for number, row in rows if named is None or row.get("kind") == named]
-    return tuple(_check(kind, row, f"{path}, row {number}", "delete that line") for number, row in wanted)
+def _rows(kind: type[AnyRecord], folder: Path, name: str, stage: str | None = None) -> tuple[AnyRecord, ...]:
+    """Return the rows of a ledger, which must exist where a stage is named."""
+    return Ledger(folder / name if stage is None else _need(folder, name, stage), kind).rows()
 
 
-def _last_of_each_step(told: tuple[Told, ...]) -> tuple[Told, ...]:
-    """A training that was killed tells its steps since the last checkpoint again; what counts was told last."""
-    by_step = {row.step: row for row in told}
-    return tuple(by_step[step] for step in sorted(by_step))
-
-
-def _check(kind: type[T], value: Any, place: str, advice: str) -> T:
-    try:
-        return TypeAdapter(kind).validate_python(value)
-    except ValidationError as error:
-        raise RunFolderError(f"{place}: {explained(error.errors())}: {advice}") from None
-
-
-def _said(folder: Path, device: str, part: str) -> Mapping[str, Any]:
-    """A part of what was written beside a device's table."""
+def _meta(folder: Path, device: str, part: str) -> Mapping[str, Any]:
+    """Return a part of a device's meta.json; empty where there is none."""
     path = folder / "latency" / device / "meta.json"
-    found = read_json(path, _again("profile", folder)).get(part) if path.is_file() else None
-    return found if isinstance(found, dict) else {}
+    value = read_json(path, _remedy("profile", folder)).get(part) if path.is_file() else None
+    return value if isinstance(value, dict) else {}

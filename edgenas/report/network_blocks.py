@@ -12,7 +12,8 @@ from edgenas.latency.block_cost import BlockCosts, PaperCosts
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import LatencyTable
 from edgenas.report.formats import ms
-from edgenas.report.values import Run
+from edgenas.report.values import FinishedRun
+from edgenas.space.arch import Arch
 from edgenas.space.cost import cost
 from edgenas.space.loading import load_space
 from edgenas.space.space import SearchSpace
@@ -39,7 +40,7 @@ class NetworkBlock:
     measured: frozenset[str]
 
 
-def read_blocks(folder: Path, arch: str, num_classes: int, devices: tuple[str, ...]) -> tuple[NetworkBlock, ...]:
+def read_blocks(folder: Path, arch: Arch, num_classes: int, devices: tuple[str, ...]) -> tuple[NetworkBlock, ...]:
     """Return the blocks of a network of a run; none where the run folder lacks its space or latencies.
 
     Args:
@@ -50,7 +51,7 @@ def read_blocks(folder: Path, arch: str, num_classes: int, devices: tuple[str, .
     """
     try:
         space = load_space(folder / "space.yaml")
-        specs = list(space.unroll(space.parse(arch), num_classes))
+        specs = list(space.unroll(space.parse(arch.id), num_classes))
         costs = {device: _block_costs(folder / "latency" / device, space) for device in devices}
     except UserError:
         return ()
@@ -69,12 +70,11 @@ def read_blocks(folder: Path, arch: str, num_classes: int, devices: tuple[str, .
     )
 
 
-def chosen_blocks(run: Run) -> tuple[NetworkBlock, ...]:
+def chosen_blocks(run: FinishedRun) -> tuple[NetworkBlock, ...]:
     """Return the blocks of a run's chosen network; none without such a network, or where they are unknown."""
-    chosen = run.summary.chosen
-    if chosen is None or not run.dataset.num_classes:
+    if not run.dataset.num_classes:
         return ()
-    return read_blocks(run.folder, chosen.arch, run.dataset.num_classes, run.devices)
+    return read_blocks(run.folder, run.summary.chosen.arch, run.dataset.num_classes, run.devices)
 
 
 def block_header(devices: Sequence[str]) -> list[str]:
@@ -100,9 +100,9 @@ def _block_costs(folder: Path, space: SearchSpace) -> BlockCosts | PaperCosts:
         return BlockCosts(measured, {})
 
 
-def stages_of(arch: str) -> list[str]:
+def stages_of(arch: Arch) -> list[str]:
     """Return the text of an architecture as readable lines: its resolution, then a line for each stage."""
-    resolution, *stages = arch.split("_")
+    resolution, *stages = arch.id.split("_")
     lines = [f"{resolution.removeprefix('r')} × {resolution.removeprefix('r')} pixels"]
     for number, stage in enumerate(stages):
         width, *blocks = stage.split("-")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from statistics import median
 
+from edgenas.records.profile import PredictorScore
 from edgenas.report.formats import number, percent
-from edgenas.report.values import Run, Score
+from edgenas.report.values import FinishedRun
 
 PLAIN_VARIANT = "direct"
 FEW_NETWORKS = 20
@@ -16,7 +17,7 @@ POOR_TAU = 0.8
 """Kendall's tau below which a ranking by prediction is called unreliable."""
 
 
-def graph_variant(run: Run, device: str) -> str | None:
+def graph_variant(run: FinishedRun, device: str) -> str | None:
     """State the gain of the graph variant on a device; None where variants were not compared."""
     ratios = {} if run.graph_variants is None else run.graph_variants.latency_ratio.get(device, {})
     chosen = sorted(ratios.get(run.graph_variants.graph_variant, ())) if run.graph_variants else []
@@ -32,7 +33,7 @@ def graph_variant(run: Run, device: str) -> str | None:
     return f"The exported graph variant is `{name}`, which takes {median(chosen):.2f} {unit} ({spread})"
 
 
-def error(score: Score) -> str:
+def error(score: PredictorScore) -> str:
     """State the predictor's error in one phrase."""
     return (
         f"Predictions are off by {percent(score.mape)} on average on {score.n_test} unseen networks; "
@@ -40,12 +41,12 @@ def error(score: Score) -> str:
     )
 
 
-def reliability(score: Score) -> list[str]:
+def reliability(score: PredictorScore) -> list[str]:
     """Return how far predictions can be trusted, warnings included, one sentence each."""
     return [text for check in (_noise, _baseline, _ranking, _intervals, _bias, _few) if (text := check(score))]
 
 
-def _noise(score: Score) -> str:
+def _noise(score: PredictorScore) -> str:
     noise = score.repeat_noise
     if noise is None:
         return "Warning: the device's repeat noise is unknown, so the lowest possible error is unknown, too"
@@ -62,7 +63,7 @@ def _noise(score: Score) -> str:
     )
 
 
-def _baseline(score: Score) -> str:
+def _baseline(score: PredictorScore) -> str:
     baselines = {"a line through MACs": score.mape_macs_linear, "a plain sum of blocks": score.mape_plain_sum}
     errors = {name: value for name, value in baselines.items() if value is not None}
     if not errors:
@@ -73,14 +74,14 @@ def _baseline(score: Score) -> str:
     return f"The best simple baseline, {name}, is off by {percent(errors[name])}"
 
 
-def _ranking(score: Score) -> str:
+def _ranking(score: PredictorScore) -> str:
     tau = score.kendall_tau
     if tau is None or tau >= POOR_TAU:
         return ""
     return f"Warning: with a Kendall's tau of {tau:.2f}, networks of similar latency are often ranked wrongly"
 
 
-def _intervals(score: Score) -> str:
+def _intervals(score: PredictorScore) -> str:
     coverage = score.coverage_90
     if coverage is None:
         return ""
@@ -91,7 +92,7 @@ def _intervals(score: Score) -> str:
     return f"The 90 % intervals held for {percent(coverage, 0)} of the networks"
 
 
-def _bias(score: Score) -> str:
+def _bias(score: PredictorScore) -> str:
     bias = score.bias
     if bias is None or abs(bias) < max(0.01, score.mape / 2):
         return ""
@@ -99,7 +100,7 @@ def _bias(score: Score) -> str:
     return f"Warning: predictions are biased: networks are predicted {percent(abs(bias))} {side} than measured"
 
 
-def _few(score: Score) -> str:
+def _few(score: PredictorScore) -> str:
     if score.n_test >= FEW_NETWORKS:
         return ""
     return f"Warning: {score.n_test} unseen networks are few, so shares of them are rough"
@@ -108,7 +109,7 @@ def _few(score: Score) -> str:
 SCORE_COLUMNS = ("on networks not used for fitting", "value")
 
 
-def score_rows(score: Score) -> list[list[str]]:
+def score_rows(score: PredictorScore) -> list[list[str]]:
     """Return a predictor's figures under `SCORE_COLUMNS`."""
     return [
         ["mean absolute error", percent(score.mape)],

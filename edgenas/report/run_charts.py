@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgenas.report import findings, hindsight_findings, int8_findings, search_findings
-from edgenas.report.evidence_values import Hindsight
+from edgenas.records.export import HindsightRecord
+from edgenas.report import findings, hindsight_findings, search_findings
 from edgenas.report.figure import LOOKS, Axis, Figure, Interval, Look, ReferenceLine, Series, categories_of
-from edgenas.report.values import Run
+from edgenas.report.values import FinishedRun
 from edgenas.statistics.significance import standard_error
 
 
-def training_loss(run: Run) -> Figure:
+def training_loss(run: FinishedRun) -> Figure:
     """Draw the loss of each recorded step and its running mean."""
     epochs, losses = [step.epoch for step in run.steps], [step.loss for step in run.steps]
     series = (
@@ -35,7 +35,7 @@ def smooth(
     return np.asarray((sums[high] - sums[low]) / (high - low))
 
 
-def training_top1(run: Run) -> Figure:
+def training_top1(run: FinishedRun) -> Figure:
     """Draw validation top-1 of named subnets during training."""
     series = []
     for number, name in enumerate(run.validations[-1].top1):
@@ -45,7 +45,7 @@ def training_top1(run: Run) -> Figure:
     return Figure(findings.training(run), Axis("epoch"), Axis("validation top-1 (%)"), tuple(series))
 
 
-def hypervolume(run: Run) -> Figure:
+def hypervolume(run: FinishedRun) -> Figure:
     """Draw the hypervolume against evaluations."""
     facts = run.search
     look = Look("blue", "circle", "solid", size=7)
@@ -53,7 +53,7 @@ def hypervolume(run: Run) -> Figure:
     return Figure(findings.search(run), Axis("evaluations", from_zero=True), Axis("hypervolume"), (series,))
 
 
-def genes(run: Run) -> list[Figure]:
+def genes(run: FinishedRun) -> list[Figure]:
     """Draw the change of top-1 and of each device's latency from a gene's smallest to its largest choice."""
     assert run.understanding is not None
     effects = sorted(run.understanding.genes, key=lambda effect: -effect.val_top1.change)
@@ -73,12 +73,12 @@ def genes(run: Run) -> list[Figure]:
     ]
 
 
-def validation_and_test(run: Run) -> Figure:
+def validation_and_test(run: FinishedRun) -> Figure:
     """Draw validation and test top-1 of the exported files, with two standard errors of sampling."""
     chosen, int8 = run.summary.chosen, run.summary.int8
-    assert chosen is not None
-    fp32 = (chosen.val_top1, chosen.test_top1) if int8 is None else int8_findings.fp32_top1(chosen, int8)
-    files = {"fp32": fp32} | ({"int8": (int8.val_top1, int8.test_top1)} if int8 else {})
+    files = {"fp32": (chosen.val_top1, chosen.test_top1)}
+    if int8 is not None:
+        files = {"fp32": (int8.fp32_val_top1, int8.fp32_test_top1), "int8": (int8.val_top1, int8.test_top1)}
     series = []
     for number, split in enumerate(("validation", "test")):
         rows = {f"{name}, {split}": rate for name, rates in files.items() if (rate := rates[number]) is not None}
@@ -97,7 +97,7 @@ def _sampling(rates: Iterable[float], images: int) -> list[Interval]:
     return [(100 * (rate - error), 100 * (rate + error)) for rate, error in errors]
 
 
-def front_on_test(run: Run, hindsight: Hindsight) -> Figure:
+def front_on_test(run: FinishedRun, hindsight: HindsightRecord) -> Figure:
     """Draw validation and test top-1 of each network of the front, fastest first."""
     rows = hindsight_findings.ordered(run, hindsight)
     names = [str(number) + (", chosen" if row.arch == hindsight.chosen else "") for number, row in enumerate(rows, 1)]
@@ -116,7 +116,7 @@ def front_on_test(run: Run, hindsight: Hindsight) -> Figure:
     return Figure(hindsight_findings.front_optimism(run), axis, Axis("top-1 (%)"), series)
 
 
-def by_class(run: Run) -> Figure:
+def by_class(run: FinishedRun) -> Figure:
     """Draw test top-1 of each class, the hardest at the top."""
     assert run.bundle is not None
     accuracy, int8 = run.bundle.accuracy, run.bundle.int8.accuracy
@@ -138,7 +138,7 @@ def by_class(run: Run) -> Figure:
     return Figure(findings.by_class(run), Axis("test top-1 (%)"), Axis("", categories=names), tuple(series))
 
 
-def class_changes(run: Run, hindsight: Hindsight) -> Figure:
+def class_changes(run: FinishedRun, hindsight: HindsightRecord) -> Figure:
     """Draw test top-1 of each class, of the largest subnet and of the chosen network, the largest loss at the top."""
     rows = hindsight_findings.by_change(hindsight)
     names = categories_of([row.name for row in rows])

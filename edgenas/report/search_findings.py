@@ -5,31 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgenas.quantities import QUANTITIES, Quantity, Unit
+from edgenas.records.search import BudgetRange, SurrogateQuality
+from edgenas.records.verify import GeneEffects, GeneMove, UnderstandingRecord
 from edgenas.report.formats import ms, percent
 from edgenas.report.predictor_findings import POOR_TAU
-from edgenas.report.search_values import Foreseen, GeneEffects, GeneMove, Reach, Understanding
-from edgenas.report.values import Run
+from edgenas.report.values import FinishedRun
 
 COMPUTED = [quantity for quantity in QUANTITIES.values() if quantity.source == "computed"]
 """The quantities besides accuracy and latency that moves change."""
 
 
-def details(run: Run) -> list[str]:
+def details(run: FinishedRun) -> list[str]:
     """Return the strategy, its hypervolume, its models and its failures, one sentence each."""
     facts = run.search
     point = ", ".join(f"{value:.4g}" for value in facts.reference_point)
-    names = ", ".join(f"{each.name} ({each.unit})" for each in facts.objectives) or "error, latency in µs"
+    names = ", ".join(f"{each.name} ({each.unit})" for each in facts.objectives)
     strategy = "nsga2 (NSGA-II with an archive)" if facts.strategy == "nsga2" else facts.strategy
     lead = f"Strategy {strategy}; final hypervolume {facts.hypervolume:.4g}, reference point ({point}) in ({names})"
     return [lead, *models(run), *filter(None, [unscored(run), offspring(facts.origins)])]
 
 
-def unscored(run: Run) -> str | None:
+def unscored(run: FinishedRun) -> str | None:
     """State which subnets could not be scored; None where all could."""
     failures = run.search.failures
     if not failures:
         return None
-    return f"Warning: {len(failures)} subnets could not be scored, the first `{failures[0].arch}`: {failures[0].cause}"
+    return (
+        f"Warning: {len(failures)} subnets could not be scored, the first `{failures[0].arch.id}`: {failures[0].cause}"
+    )
 
 
 def offspring(origins: Mapping[str, int]) -> str | None:
@@ -43,7 +46,7 @@ def offspring(origins: Mapping[str, int]) -> str | None:
     )
 
 
-def models(run: Run) -> list[str]:
+def models(run: FinishedRun) -> list[str]:
     """Return how accurate the search's models were, a sentence for each modelled objective."""
     if not run.fits:
         return []
@@ -51,7 +54,7 @@ def models(run: Run) -> list[str]:
     return [_model(run, name, model.left_out, last.evaluations) for name, model in last.models.items()]
 
 
-def _model(run: Run, name: str, left_out: Foreseen, evaluations: int) -> str:
+def _model(run: FinishedRun, name: str, left_out: SurrogateQuality, evaluations: int) -> str:
     lead = (
         f"The model of {name} was fitted {len(run.fits)} times: leaving out one of its last {evaluations} subnets, it "
         f"is off by {100 * left_out.rmse:.2f} points (root mean square), ranks them with a Kendall's tau of "
@@ -67,7 +70,7 @@ def _model(run: Run, name: str, left_out: Foreseen, evaluations: int) -> str:
     return f"{lead}; on the {rows} subnets that it selected {error}"
 
 
-def genes(run: Run, understanding: Understanding) -> list[str]:
+def genes(run: FinishedRun, understanding: UnderstandingRecord) -> list[str]:
     """Return which genes add most accuracy and most latency, and the model's accuracy; a sentence each."""
     device = run.devices[0]
     accurate, slow = _extremes(understanding, device)
@@ -81,7 +84,7 @@ def genes(run: Run, understanding: Understanding) -> list[str]:
     return [*sentences, f"Accuracies are from {model} (tau {tau:.2f} on unseen subnets)"]
 
 
-def genes_in_short(run: Run) -> str:
+def genes_in_short(run: FinishedRun) -> str:
     """State which genes add most accuracy and most latency, in one phrase."""
     assert run.understanding is not None
     accurate, slow = _extremes(run.understanding, run.devices[0])
@@ -90,7 +93,7 @@ def genes_in_short(run: Run) -> str:
     return f"{_gene(accurate)} adds most accuracy, {_gene(slow).lower()} adds most latency"
 
 
-def _extremes(understanding: Understanding, device: str) -> tuple[GeneEffects, GeneEffects]:
+def _extremes(understanding: UnderstandingRecord, device: str) -> tuple[GeneEffects, GeneEffects]:
     """Return the genes that add most accuracy and those that add most latency."""
     accurate = max(understanding.genes, key=lambda effects: effects.val_top1.change)
     return accurate, max(understanding.genes, key=lambda effects: effects.latency_us[device].change)
@@ -109,7 +112,7 @@ def _gain(effects: GeneEffects, device: str) -> str:
     )
 
 
-def moves(understanding: Understanding) -> str | None:
+def moves(understanding: UnderstandingRecord) -> str | None:
     """State what changing one gene of the chosen network by one step can gain; None where that is unknown."""
     steps = understanding.moves
     if not steps:
@@ -124,14 +127,14 @@ def moves(understanding: Understanding) -> str | None:
     return f"{lead}; {number}, most of all {_step(best)}: {_change(best)}"
 
 
-def move_header(run: Run) -> list[str]:
+def move_header(run: FinishedRun) -> list[str]:
     """Return the columns of `move_rows`."""
     latencies = [f"ms on {device}" for device in run.devices]
     costs = [quantity.label for quantity in _traded(run)]
     return ["gene of the chosen network", "validation top-1", *latencies, *costs, "within budgets"]
 
 
-def move_rows(run: Run) -> list[list[str]]:
+def move_rows(run: FinishedRun) -> list[list[str]]:
     """Return a row for each move: the changes of top-1, latency and traded costs, and whether it is within budgets."""
     steps = () if run.understanding is None else run.understanding.moves
     return [
@@ -146,7 +149,7 @@ def move_rows(run: Run) -> list[list[str]]:
     ]
 
 
-def _traded(run: Run) -> list[Quantity]:
+def _traded(run: FinishedRun) -> list[Quantity]:
     """Return the computed quantities that are objectives or have a budget, and that the moves state."""
     names = {objective.name for objective in run.search.objectives}
     names |= {budget.quantity.name for budget in run.summary.budgets}
@@ -171,16 +174,16 @@ def _ms(change_us: float) -> str:
     return f"{'+' if change_us >= 0 else '-'}{ms(abs(change_us))}"
 
 
-def feasible_shares(run: Run) -> list[str]:
-    """Return how much of the space is within each budget, to follow it; empty texts where that is unknown."""
-    feasibility = run.search.feasibility
-    if feasibility is None or len(feasibility.budgets) != len(run.summary.budgets):
-        return [""] * len(run.summary.budgets)
-    rows = zip(run.summary.budgets, feasibility.budgets, strict=True)
+def feasible_shares(run: FinishedRun) -> list[str]:
+    """Return how much of the space is within each budget, to follow it; empty texts where the search had others."""
+    budgets, ranges = run.summary.budgets, run.search.feasibility.budgets
+    if len(ranges) != len(budgets):
+        return [""] * len(budgets)
+    rows = zip(budgets, ranges, strict=True)
     return [_feasible_share(budget.quantity.unit, row) for budget, row in rows]
 
 
-def _feasible_share(unit: Unit, reach: Reach) -> str:
+def _feasible_share(unit: Unit, reach: BudgetRange) -> str:
     ends = f"{unit.format(reach.smallest)} to {unit.format(reach.largest)}"
     return f" ({_share(reach.share)} of the space; its networks range from {ends}, median {unit.format(reach.median)})"
 

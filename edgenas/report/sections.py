@@ -8,6 +8,8 @@ import yaml
 
 from edgenas.deploy.bundle.shipped_wording import VERDICT_WORDS
 from edgenas.quantities import milliseconds
+from edgenas.records.export import ShippedNetwork
+from edgenas.records.verify import MeasuredNetwork
 from edgenas.report import (
     cost_findings,
     findings,
@@ -23,7 +25,7 @@ from edgenas.report import (
 from edgenas.report.contents import FileLink, Heading, Lines, Listing, Part, Report, ReportSection, Table
 from edgenas.report.formats import MISSING, count, ms, ms_range, percent, size
 from edgenas.report.network_blocks import block_header, block_rows, chosen_blocks
-from edgenas.report.values import Chosen, Network, Run
+from edgenas.report.values import FinishedRun
 
 LATENCY_NOTE = "Latencies are of the network alone: decoding, resizing and normalising images are not included"
 CHOICE_NOTE = (
@@ -32,7 +34,7 @@ CHOICE_NOTE = (
 )
 
 
-def report_of(run: Run) -> Report:
+def report_of(run: FinishedRun) -> Report:
     """Return the report of a run: every finding, figure and table, computed once."""
     sections = (_front, _network, _predictor, _accuracy, _int8, _classes, _training, _ranking, _search, _genes)
     classes = [*run.dataset.classes, *(run.bundle.classes if run.bundle else ())]
@@ -46,10 +48,8 @@ def report_of(run: Run) -> Report:
     )
 
 
-def _facts(run: Run) -> list[tuple[str, str]]:
+def _facts(run: FinishedRun) -> list[tuple[str, str]]:
     chosen = run.summary.chosen
-    if chosen is None:
-        return []
     facts = _without_file(run, chosen) if chosen.test_top1 is None else _shipped(chosen, chosen.test_top1)
     if run.bundle and run.bundle.costs:
         facts.append((count(run.bundle.costs["macs"]), "multiply-accumulates"))
@@ -57,7 +57,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     return facts
 
 
-def _shipped(chosen: Chosen, test_top1: float) -> list[tuple[str, str]]:
+def _shipped(chosen: ShippedNetwork, test_top1: float) -> list[tuple[str, str]]:
     """Return figures of the file that ships."""
     facts = [(percent(test_top1, 2), "test top-1"), (percent(chosen.val_top1, 2), "validation top-1")]
     for device, latency in chosen.latency.items():
@@ -66,7 +66,7 @@ def _shipped(chosen: Chosen, test_top1: float) -> list[tuple[str, str]]:
     return facts
 
 
-def _without_file(run: Run, chosen: Chosen) -> list[tuple[str, str]]:
+def _without_file(run: FinishedRun, chosen: ShippedNetwork) -> list[tuple[str, str]]:
     """Return figures of a chosen network that was not exported."""
     facts = [(percent(chosen.val_top1, 2), "top-1 of the chosen network, reported elsewhere")]
     for device, latency in findings.chosen_latency(run).items():
@@ -77,18 +77,17 @@ def _without_file(run: Run, chosen: Chosen) -> list[tuple[str, str]]:
     return facts
 
 
-def _chosen(run: Run) -> tuple[Part, ...]:
+def _chosen(run: FinishedRun) -> tuple[Part, ...]:
     chosen, choice = run.summary.chosen, run.summary.choice
-    if chosen is None:
-        return (Lines(["No network was measured within every budget"]),)
-    chosen_as = f"Chosen as {choice.words}, as measured" if choice is not None and choice.words is not None else None
     notes = findings.shipped(run) or run.summary.notes
-    lines = Lines([f"Chosen network: `{chosen.arch}`", *notes, chosen_as, *findings.memory(run)])
+    lines = Lines(
+        [f"Chosen network: `{chosen.arch.id}`", *notes, f"Chosen as {choice.words}, as measured", *findings.memory(run)]
+    )
     links = (("model", chosen.onnx), ("bundle", chosen.bundle))
     return (lines, *(FileLink(name, path) for name, path in links if path is not None))
 
 
-def _front(run: Run) -> ReportSection:
+def _front(run: FinishedRun) -> ReportSection:
     header = [
         "",
         "device",
@@ -122,8 +121,8 @@ def _front(run: Run) -> ReportSection:
     )
 
 
-def _network_rows(run: Run, number: int, network: Network) -> Iterable[list[str]]:
-    chosen = run.summary.chosen is not None and network.arch == run.summary.chosen.arch
+def _network_rows(run: FinishedRun, number: int, network: MeasuredNetwork) -> Iterable[list[str]]:
+    chosen = network.arch == run.summary.chosen.arch
     for device, latency in ((d, network.latency[d]) for d in run.devices if d in network.latency):
         verdict = VERDICT_WORDS.get(latency.verdict, MISSING)
         yield [
@@ -133,20 +132,20 @@ def _network_rows(run: Run, number: int, network: Network) -> Iterable[list[str]
             f"{ms(latency.predicted_us)} ({ms_range(latency.interval_us)})",
             f"{ms(latency.p50_us)} / {ms(latency.p95_us)}",
             f"{verdict}, dropped" if network.dropped else verdict,
-            network.arch,
+            network.arch.id,
         ]
 
 
-def _top1(network: Network) -> str:
+def _top1(network: MeasuredNetwork) -> str:
     """Return top-1, with its interval where it was reported elsewhere."""
     interval = network.val_top1_interval
     if interval is None:
-        return percent(network.val_top1)
+        return percent(network.deployed_top1)
     low, high = (percent(end, 2) for end in interval)
-    return f"{percent(network.val_top1, 2)} ({'measured' if low == high else f'{low} to {high}'})"
+    return f"{percent(network.deployed_top1, 2)} ({'measured' if low == high else f'{low} to {high}'})"
 
 
-def _network(run: Run) -> ReportSection | None:
+def _network(run: FinishedRun) -> ReportSection | None:
     network = chosen_blocks(run)
     if not network:
         return None
@@ -158,7 +157,7 @@ def _network(run: Run) -> ReportSection | None:
     return ReportSection("network", "Blocks of the chosen network", "; ".join(sentences.values()), figures, (table,))
 
 
-def _predictor(run: Run) -> ReportSection | None:
+def _predictor(run: FinishedRun) -> ReportSection | None:
     """Return the section on predictors; a device with a table of blocks instead has none."""
     if not run.scores:
         return None
@@ -174,8 +173,8 @@ def _predictor(run: Run) -> ReportSection | None:
     )
 
 
-def _accuracy(run: Run) -> ReportSection | None:
-    if run.summary.chosen is None or run.summary.chosen.test_top1 is None:
+def _accuracy(run: FinishedRun) -> ReportSection | None:
+    if run.summary.chosen.test_top1 is None:
         return None
     figures = [run_charts.validation_and_test(run)]
     if run.hindsight is not None and run.hindsight.front:
@@ -185,24 +184,24 @@ def _accuracy(run: Run) -> ReportSection | None:
     return ReportSection("accuracy", title, findings.optimism(run), tuple(figures), (lines,))
 
 
-def _int8(run: Run) -> ReportSection | None:
-    chosen, int8 = run.summary.chosen, run.summary.int8
-    if chosen is None or int8 is None:
+def _int8(run: FinishedRun) -> ReportSection | None:
+    int8 = run.summary.int8
+    if int8 is None:
         return None
     recipes = int8_findings.recipe_rows(int8)
     made = f"The int8 file was quantised by `{int8.quantiser_recipe}`"
     parts: list[Part] = [
-        Lines([*int8_findings.details(run, chosen, int8), *int8.notes, made]),
-        Table(int8_findings.COLUMNS, int8_findings.rows(chosen, int8), numbers=(1, 2, 3)),
+        Lines([*int8_findings.details(run, int8), *int8.notes, made]),
+        Table(int8_findings.COLUMNS, int8_findings.rows(int8), numbers=(1, 2, 3)),
         FileLink("int8 model", int8.onnx),
         *([Table(("recipe tried", "validation top-1"), recipes, numbers=(1,))] if recipes else []),
     ]
-    finding = int8_findings.comparison(chosen, int8)
+    finding = int8_findings.comparison(int8)
     return ReportSection("int8", "int8 compared with fp32", finding, parts=tuple(parts))
 
 
-def _classes(run: Run) -> ReportSection | None:
-    if run.summary.chosen is None or run.summary.chosen.test_top1 is None:
+def _classes(run: FinishedRun) -> ReportSection | None:
+    if run.summary.chosen.test_top1 is None:
         return None
     figures, hindsight = [], run.hindsight
     parts: list[Part] = [Lines([hindsight_findings.class_losses(run)])]
@@ -217,7 +216,7 @@ def _classes(run: Run) -> ReportSection | None:
     return ReportSection("classes", "Accuracy by class", findings.by_class(run), tuple(figures), tuple(parts))
 
 
-def _training(run: Run) -> ReportSection | None:
+def _training(run: FinishedRun) -> ReportSection | None:
     supernet = findings.supernet(run)
     if supernet is None:
         return None
@@ -226,27 +225,27 @@ def _training(run: Run) -> ReportSection | None:
     return ReportSection("training", "Training", findings.training(run), tuple(figures), (Lines([supernet]),))
 
 
-def _ranking(run: Run) -> ReportSection | None:
-    trust = run.trust
-    if trust is None:
+def _ranking(run: FinishedRun) -> ReportSection | None:
+    study = run.ranking
+    if study is None:
         return None
-    subnets = study_findings.subnet_rows(trust)
+    subnets = study_findings.subnet_rows(study)
     parts = (
-        Lines(study_findings.ranking_details(trust)),
-        Table(study_findings.RANKING_COLUMNS, study_findings.ranking_rows(trust)),
+        Lines(study_findings.ranking_details(study)),
+        Table(study_findings.RANKING_COLUMNS, study_findings.ranking_rows(study)),
         Table(study_findings.SUBNET_COLUMNS, subnets, numbers=(1, 3, 4, 5, 6), code=0, fold="Every subnet"),
     )
-    title, finding = "Ranking by inherited accuracy", study_findings.ranking(trust)
-    return ReportSection("ranking", title, finding, tuple(study_charts.ranking(trust)), parts)
+    title, finding = "Ranking by inherited accuracy", study_findings.ranking(study)
+    return ReportSection("ranking", title, finding, tuple(study_charts.ranking(study)), parts)
 
 
-def _search(run: Run) -> ReportSection:
+def _search(run: FinishedRun) -> ReportSection:
     figures = (run_charts.hypervolume(run),) if run.search.hypervolume_by_batch else ()
     lines = Lines(search_findings.details(run))
     return ReportSection("search", "Search", findings.search(run), figures, (lines,))
 
 
-def _genes(run: Run) -> ReportSection | None:
+def _genes(run: FinishedRun) -> ReportSection | None:
     understanding = run.understanding
     if understanding is None or not understanding.genes:
         return None
@@ -259,26 +258,26 @@ def _genes(run: Run) -> ReportSection | None:
     return ReportSection("genes", title, finding, tuple(run_charts.genes(run)), tuple(parts))
 
 
-def _baselines(run: Run) -> ReportSection | None:
-    worth = run.worth
-    if worth is None:
+def _baselines(run: FinishedRun) -> ReportSection | None:
+    study = run.baselines
+    if study is None:
         return None
     parts: list[Part] = [
-        Lines(study_findings.baseline_details(worth)),
-        Table(study_findings.BASELINE_COLUMNS, study_findings.baseline_rows(worth)),
+        Lines(study_findings.baseline_details(study)),
+        Table(study_findings.BASELINE_COLUMNS, study_findings.baseline_rows(study)),
     ]
-    if times := study_findings.time_rows(worth):
+    if times := study_findings.time_rows(study):
         parts.append(Table(study_findings.TIME_COLUMNS, times, numbers=(0, 1, 2), fold="Total time by budgets"))
-    title, finding = "The search compared with baselines", study_findings.baselines(worth)
-    return ReportSection("baselines", title, finding, tuple(study_charts.baselines(worth)), tuple(parts))
+    title, finding = "The search compared with baselines", study_findings.baselines(study)
+    return ReportSection("baselines", title, finding, tuple(study_charts.baselines(study)), tuple(parts))
 
 
-def _cost(run: Run) -> ReportSection:
+def _cost(run: FinishedRun) -> ReportSection:
     table = Table(cost_findings.COLUMNS, cost_findings.rows(run), numbers=(1, 2))
     return ReportSection("cost", "Time and energy", cost_findings.total(run), parts=(table,))
 
 
-def _environment(run: Run) -> ReportSection:
+def _environment(run: FinishedRun) -> ReportSection:
     parts: list[Part] = []
     for device in run.devices:
         facts = {**run.identities.get(device, {}), **run.circumstances.get(device, {})}

@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from edgenas.records.studies import BaselinesRecord, ComparedSubnet, RankingRecord
 from edgenas.report import study_findings
-from edgenas.report.evidence_values import Compared, Trust, Worth
 from edgenas.report.figure import LOOKS, Axis, Figure, Look, ReferenceLine, Series, categories_of
 from edgenas.report.formats import count, ms
 from edgenas.report.image import Image, draw
 
 
-def ranking(trust: Trust) -> list[Figure]:
+def ranking(study: RankingRecord) -> list[Figure]:
     """Draw inherited against standalone top-1, and both by MACs."""
     groups = [
-        (name, look, [subnet for subnet in trust.subnets if subnet.grouped is grouped])
+        (name, look, [subnet for subnet in study.subnets if subnet.grouped is grouped])
         for name, grouped, look in (("of near-equal MACs", True, LOOKS[0]), ("others", False, LOOKS[2]))
     ]
-    ends = [100 * end(subnet.alone for subnet in trust.subnets) for end in (min, max)]
+    ends = [100 * end(subnet.alone for subnet in study.subnets) for end in (min, max)]
     equal = Series("equal", ends, ends, Look("faint", line="solid"), reference=True)
-    finding = study_findings.ranking(trust)
+    finding = study_findings.ranking(study)
     scratch, inherited = "validation top-1, trained from scratch (%)", "inherited (%)"
     against = tuple(
         Series(name, _scratch(rows), _inherited(rows), replace(look, line=None), notes=_notes(rows))
@@ -39,26 +39,26 @@ def ranking(trust: Trust) -> list[Figure]:
     ]
 
 
-def _scratch(rows: Sequence[Compared]) -> list[float]:
+def _scratch(rows: Sequence[ComparedSubnet]) -> list[float]:
     return [100 * row.alone for row in rows]
 
 
-def _inherited(rows: Sequence[Compared]) -> list[float]:
+def _inherited(rows: Sequence[ComparedSubnet]) -> list[float]:
     return [100 * row.inherited for row in rows]
 
 
-def _notes(rows: Sequence[Compared]) -> list[list[str]]:
-    return [[row.arch, f"{count(row.macs)} MACs"] for row in rows]
+def _notes(rows: Sequence[ComparedSubnet]) -> list[list[str]]:
+    return [[row.arch.id, f"{count(row.macs)} MACs"] for row in rows]
 
 
-def ranking_image(trust: Trust) -> Image:
+def ranking_image(study: RankingRecord) -> Image:
     """Draw the image that `edgenas study ranking` writes."""
-    return draw(ranking(trust), study_findings.ranking(trust), {})
+    return draw(ranking(study), study_findings.ranking(study), {})
 
 
-def baselines(worth: Worth) -> list[Figure]:
+def baselines(study: BaselinesRecord) -> list[Figure]:
     """Draw test top-1 of every seed against measured latency; and, where it is known, total time by budgets."""
-    contenders = {"edgenas": (worth.edgenas,), **{name: rival.seeds for name, rival in worth.rivals.items()}}
+    contenders = {"edgenas": (study.edgenas,), **{name: rival.seeds for name, rival in study.rivals.items()}}
     series = tuple(
         Series(
             f"{name}, {len(rows)} run{'s' if len(rows) > 1 else ''}",
@@ -69,9 +69,9 @@ def baselines(worth: Worth) -> list[Figure]:
         )
         for number, (name, rows) in enumerate(contenders.items())
     )
-    x = Axis(f"measured p50 on {worth.device} (ms)", from_zero=True)
-    accuracy = Figure(study_findings.baselines(worth), x, Axis("test top-1 (%)"), series)
-    table = worth.crossover.table
+    x = Axis(f"measured p50 on {study.device} (ms)", from_zero=True)
+    accuracy = Figure(study_findings.baselines(study), x, Axis("test top-1 (%)"), series)
+    table = study.crossover.table
     if not table:
         return [accuracy]
     numbers = [row.budgets for row in table]
@@ -79,14 +79,14 @@ def baselines(worth: Worth) -> list[Figure]:
         Series("one supernet", numbers, [row.shared_seconds / 60 for row in table], LOOKS[1]),
         Series("each from scratch", numbers, [row.alone_seconds / 60 for row in table], LOOKS[0]),
     ]
-    lines = tuple(ReferenceLine(number, colour="ink") for number in dict.fromkeys(worth.crossover.budgets or ()))
+    lines = tuple(ReferenceLine(number, colour="ink") for number in dict.fromkeys(study.crossover.budgets or ()))
     x, y = Axis("budgets", from_zero=True), Axis("total time (minutes)", from_zero=True)
-    return [accuracy, Figure(study_findings.crossing(worth), x, y, tuple(minutes), lines)]
+    return [accuracy, Figure(study_findings.crossing(study), x, y, tuple(minutes), lines)]
 
 
-def baselines_image(worth: Worth) -> Image:
+def baselines_image(study: BaselinesRecord) -> Image:
     """Draw the image that `edgenas study baselines` writes."""
-    return draw(baselines(worth), study_findings.baselines(worth), {"device": [worth.device]})
+    return draw(baselines(study), study_findings.baselines(study), {"device": [study.device]})
 
 
 def strategies_image(study: Mapping[str, Any]) -> Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgenas.report.evidence_values import Agreement, Estimate, Spread, Trust, Worth
+from edgenas.records.studies import Agreement, BaselinesRecord, Estimate, RankingRecord, Spread
 from edgenas.report.formats import MISSING, count, duration, ms, number, percent
 from edgenas.statistics.rank_agreement import ROUGH_BELOW
 
@@ -25,9 +25,9 @@ BASELINE_COLUMNS = ("", "network", "test top-1", "over seeds", "validation top-1
 TIME_COLUMNS = ("budgets", "with the supernet", "each from scratch")
 
 
-def ranking(trust: Trust) -> str:
+def ranking(study: RankingRecord) -> str:
     """State how well inherited accuracies rank subnets, compared with MACs."""
-    taus = trust.all.tau
+    taus = study.all.tau
     if taus is None or taus.inherited.value is None or taus.macs.value is None:
         return "Too few subnets, or too many ties, to judge how well inherited accuracies rank"
     # Two taus that are printed alike are no lead.
@@ -45,16 +45,16 @@ def _not_significant(lead: Estimate) -> bool:
     return lead.low is not None and (lead.low <= 0 or lead.count < ROUGH_BELOW)
 
 
-def ranking_details(trust: Trust) -> list[str]:
+def ranking_details(study: RankingRecord) -> list[str]:
     """Return the gap to training from scratch, the gain of recalibration, and subnets of near-equal MACs."""
-    agreement, group = trust.all, trust.group
+    agreement, group = study.all, study.group
     sentences = []
     if agreement.gap is not None and agreement.gap.value is not None:
         side = "above" if agreement.gap.value >= 0 else "below"
         sentences.append(
             f"On average, the inherited accuracy of {agreement.subnets} subnets is "
             f"{100 * abs(agreement.gap.value):.1f} points {side} what they reach when trained from scratch for "
-            f"{trust.epochs:g} epochs (95 % of samples of these subnets: {_points(agreement.gap)})"
+            f"{study.epochs:g} epochs (95 % of samples of these subnets: {_points(agreement.gap)})"
         )
     if agreement.gap_uncalibrated is not None and agreement.gap_uncalibrated.value is not None:
         bare = agreement.tau.uncalibrated if agreement.tau else None
@@ -62,15 +62,15 @@ def ranking_details(trust: Trust) -> list[str]:
             f"Without batch norm recalibrated it would be {100 * agreement.gap_uncalibrated.value:+.1f} points"
             + (f", and a tau of {number(bare.value)}" if bare and bare.value is not None else "")
         )
-    if trust.subnets:
-        ends = [percent(end(subnet.alone for subnet in trust.subnets)) for end in (min, max)]
-        mean = f", in the mean of {trust.repeats} trainings" if trust.repeats > 1 else ""
+    if study.subnets:
+        ends = [percent(end(subnet.alone for subnet in study.subnets)) for end in (min, max)]
+        mean = f", in the mean of {study.repeats} trainings" if study.repeats > 1 else ""
         sentences.append(f"Trained from scratch they reach {ends[0]} to {ends[1]}{mean}")
     if agreement.tau is not None and agreement.tau.repeated is not None:
         sentences.append(
             f"One such training ranks them like the mean of the others with a tau of {agreement.tau.repeated:.2f}"
         )
-    if trust.average is not None:
+    if study.average is not None:
         sentences.append(
             "The gain of recalibrating batch norm is left out: the statistics of training are not those of the "
             "averaged weights (train.average)"
@@ -80,7 +80,7 @@ def ranking_details(trust: Trust) -> list[str]:
             f"Among {group.subnets} subnets of near-equal MACs ({count(group.macs_least)} to "
             f"{count(group.macs_greatest)}) tau is {_tau(group.tau.inherited)}, of MACs alone {_tau(group.tau.macs)}"
         )
-    if trust.supernet_from is not None:
+    if study.supernet_from is not None:
         sentences.append("The supernet began from other weights, the subnets trained from scratch from none")
     return sentences
 
@@ -100,9 +100,9 @@ def _tau(estimate: Estimate | None) -> str:
     return f"{number(estimate.value)} ({number(estimate.low)} to {number(estimate.high)}{rough})"
 
 
-def ranking_rows(trust: Trust) -> list[list[str]]:
+def ranking_rows(study: RankingRecord) -> list[list[str]]:
     """Return all subnets, and those of near-equal MACs, under `RANKING_COLUMNS`."""
-    return [_ranking_row("all", trust.all), _ranking_row("of near-equal MACs", trust.group)]
+    return [_ranking_row("all", study.all), _ranking_row("of near-equal MACs", study.group)]
 
 
 def _ranking_row(name: str, agreement: Agreement) -> list[str]:
@@ -118,11 +118,11 @@ def _ranking_row(name: str, agreement: Agreement) -> list[str]:
     ]
 
 
-def subnet_rows(trust: Trust) -> list[list[str]]:
+def subnet_rows(study: RankingRecord) -> list[list[str]]:
     """Return each subnet under `SUBNET_COLUMNS`."""
     return [
         [
-            subnet.arch,
+            subnet.arch.id,
             count(subnet.macs),
             "yes" if subnet.grouped else "",
             percent(subnet.inherited),
@@ -130,46 +130,46 @@ def subnet_rows(trust: Trust) -> list[list[str]]:
             percent(subnet.alone),
             f"{100 * (subnet.inherited - subnet.alone):+.1f}",
         ]
-        for subnet in trust.subnets
+        for subnet in study.subnets
     ]
 
 
-def baselines(worth: Worth) -> str:
+def baselines(study: BaselinesRecord) -> str:
     """State whether the search's network is ahead of the best baseline, or behind it."""
-    best, side = worth.rivals[worth.best_rival], "ahead of" if worth.ahead else "behind"
-    error = "" if worth.lead_error is None else f" ± {200 * worth.lead_error:.1f}"
-    uncertain = worth.lead_error is not None and abs(worth.lead) <= 2 * worth.lead_error
+    best, side = study.rivals[study.best_rival], "ahead of" if study.ahead else "behind"
+    uncertain = abs(study.lead) <= 2 * study.lead_error
+    lead = f"{100 * abs(study.lead):.1f} ± {200 * study.lead_error:.1f} points {side} {study.best_rival}"
+    means = f"{percent(best.test_top1.mean)}, mean of {len(best.seeds)} seeds"
     return (
-        f"The search's network is {100 * abs(worth.lead):.1f}{error} points {side} {worth.best_rival} on test images"
-        f"{', which is not significant' if uncertain else ''} ({percent(worth.edgenas.test_top1)} of one "
-        f"run against {percent(best.test_top1.mean)}, mean of {len(best.seeds)} seeds)"
+        f"The search's network is {lead} on test images{', which is not significant' if uncertain else ''} "
+        f"({percent(study.edgenas.test_top1)} of one run against {means})"
     )
 
 
-def baseline_details(worth: Worth) -> list[str]:
+def baseline_details(study: BaselinesRecord) -> list[str]:
     """Return the time of each baseline, which ones are left out, and from how many budgets the supernet pays."""
-    best, share = worth.rivals[worth.best_rival], worth.seconds["each_rival"] / worth.seconds["total"]
+    best, share = study.rivals[study.best_rival], study.seconds["each_rival"] / study.seconds["total"]
     time = "as much time as" if abs(share - 1) < NEARLY else f"{share:.2f} of the time that"
-    latencies = (f"{r.p50_us.mean / worth.edgenas.p50_us:.2f} ({name})" for name, r in worth.rivals.items())
+    latencies = (f"{r.p50_us.mean / study.edgenas.p50_us:.2f} ({name})" for name, r in study.rivals.items())
     lead = (
-        f"Each baseline and seed had {time} supernet, search and fine-tuning took; {worth.best_rival} is behind "
+        f"Each baseline and seed had {time} supernet, search and fine-tuning took; {study.best_rival} is behind "
         f"with {best.seeds_behind} of {len(best.seeds)} seeds, which reach {_range(best.test_top1)}"
-        f"{'' if worth.lead_error is None else ' (the ± is that of the test images alone)'}; baselines have "
+        f" (the ± is that of the test images alone); baselines have "
         f"{', '.join(latencies)} of the network's measured latency"
     )
-    started = ["The supernet began from other weights, the baselines from none"] if worth.supernet_from else []
-    return [lead, *started, *_left_out(worth), crossing(worth)]
+    started = ["The supernet began from other weights, the baselines from none"] if study.supernet_from else []
+    return [lead, *started, *_left_out(study), crossing(study)]
 
 
 def _range(spread: Spread) -> str:
     return f"{percent(spread.least, 2)} to {percent(spread.greatest, 2)}"
 
 
-def _left_out(worth: Worth) -> list[str]:
+def _left_out(study: BaselinesRecord) -> list[str]:
     """Return the baselines that are left out, or left out for some seeds, with the reason."""
     sentences = []
-    for name, seeds in worth.left_out.items():
-        some = f" for seed {', '.join(map(str, seeds))}" if name in worth.rivals else ""
+    for name, seeds in study.left_out.items():
+        some = f" for seed {', '.join(map(str, seeds))}" if name in study.rivals else ""
         reason = "no width and resolution of it is of equal latency with the chosen network"
         if name == "random-search":
             reason = "no other network of the space is of equal latency with the chosen one"
@@ -177,9 +177,9 @@ def _left_out(worth: Worth) -> list[str]:
     return sentences
 
 
-def crossing(worth: Worth) -> str:
+def crossing(study: BaselinesRecord) -> str:
     """State from how many budgets the supernet takes less time than training from scratch, or why that is unknown."""
-    costs = worth.crossover
+    costs = study.crossover
     once, per_budget, alone = costs.once_seconds, costs.per_budget_seconds, costs.alone_seconds
     if costs.verdict == "unknown" or once is None or per_budget is None or alone is None:
         return f"The number of budgets from which the supernet pays is unknown: {costs.reason}"
@@ -199,9 +199,9 @@ def crossing(worth: Worth) -> str:
     )
 
 
-def baseline_rows(worth: Worth) -> list[list[str]]:
+def baseline_rows(study: BaselinesRecord) -> list[list[str]]:
     """Return the search's network and the baselines under `BASELINE_COLUMNS`."""
-    chosen = worth.edgenas
+    chosen = study.edgenas
     scores = [percent(chosen.test_top1, 2), MISSING, percent(chosen.val_top1, 2)]
     rows = [["edgenas", chosen.network, *scores, ms(chosen.p50_us), duration(chosen.seconds), f"{chosen.tried:,}"]]
     rows += [
@@ -215,15 +215,15 @@ def baseline_rows(worth: Worth) -> list[list[str]]:
             duration(rival.seconds.mean),
             ", ".join(str(seed.tried) for seed in rival.seeds),
         ]
-        for name, rival in worth.rivals.items()
+        for name, rival in study.rivals.items()
     ]
     return rows
 
 
-def time_rows(worth: Worth) -> list[list[str]]:
+def time_rows(study: BaselinesRecord) -> list[list[str]]:
     """Return the total time by number of budgets, under `TIME_COLUMNS`."""
     return [
-        [str(row.budgets), duration(row.shared_seconds), duration(row.alone_seconds)] for row in worth.crossover.table
+        [str(row.budgets), duration(row.shared_seconds), duration(row.alone_seconds)] for row in study.crossover.table
     ]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from edgenas.files import prove_writable, write_csv, write_json
-from edgenas.report.evidence_values import Worth as BaselineValues
+from edgenas.records.studies import BaselinesRecord
 from edgenas.report.study_charts import baselines_image
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.lock import locked
@@ -74,7 +74,7 @@ def run_baselines(
         write_json(study.folder / RESULT, result)
         rows = _table_rows(result)
         write_csv(study.folder / TABLE, list(rows[0]), rows)
-        baselines_image(BaselineValues.model_validate(result)).write(study.folder / FIGURE)
+        baselines_image(BaselinesRecord.parse(result, RESULT, "run the study again")).write(study.folder / FIGURE)
     return result
 
 

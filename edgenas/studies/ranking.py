@@ -12,7 +12,7 @@ from typing import Any
 
 from edgenas.errors import ConfigError
 from edgenas.files import append_jsonl, prove_writable, read_jsonl, write_csv, write_json
-from edgenas.report.evidence_values import Trust as RankingValues
+from edgenas.records.studies import RankingRecord
 from edgenas.report.study_charts import ranking_image
 from edgenas.runs.folder import Progress, Run, open_run
 from edgenas.runs.lock import locked
@@ -97,7 +97,7 @@ def run_ranking(run: Run, settings: RankingSettings, progress: Progress, jobs: i
         write_json(run.folder / FOLDER / RESULT, result)
         columns = [key for key in result["subnets"][0] if key != "alone_by_seed"]
         write_csv(run.folder / FOLDER / TABLE, columns, result["subnets"])
-        ranking_image(RankingValues.model_validate(result)).write(run.folder / FOLDER / FIGURE)
+        ranking_image(RankingRecord.parse(result, RESULT, "run the study again")).write(run.folder / FOLDER / FIGURE)
     return result
 
 

@@ -14,9 +14,31 @@ from edgenas.report.sections import report_of
 BUDGET_US = 400.0
 
 
+QUALITY = {
+    "mape": 0.027,
+    "within_5": 0.92,
+    "within_10": 1.0,
+    "kendall_tau": 0.97,
+    "rmspe": 0.031,
+    "bias": 0.008,
+    "n_fit": 96,
+    "n_test": 12,
+    "repeat_noise": 0.009,
+    "coverage_90": 0.92,
+    "median_half_width_90": 0.055,
+    "mape_macs_linear": 0.142,
+    "mape_plain_sum": 0.088,
+}
+FEASIBLE = {"smallest": 100.0, "median": 300.0, "largest": 900.0, "share": 0.25}
+
+
 def markdown_of(folder: Path) -> str:
     """Return report.md of a run without its images, which take long to draw."""
     return render_markdown(report_of(load_run(folder)))
+
+
+def budgets_of(devices: tuple[str, ...]) -> list[str]:
+    return [f"{device}={BUDGET_US * (1 + k)}us" for k, device in enumerate(devices)] + ["macs=12.5M"]
 
 
 def arch(i: int) -> str:
@@ -36,6 +58,13 @@ def write_run(folder: Path, devices: tuple[str, ...] = ("here",), seed: int = 0)
             "num_classes": 10,
             "classes": [str(i) for i in range(10)],
             "counts": {"train": 1149, "validation": 288, "test": 360},
+            "class_counts": {},
+            "presize": None,
+            "broken": [],
+            "equal_images": 0,
+            "copies": [],
+            "notes": [],
+            "digest": "d",
         },
     )
     _training(folder, rng)
@@ -75,22 +104,7 @@ def _latency(folder: Path, rng: np.random.Generator) -> None:
     ]
     write_json(
         folder / "score.json",
-        {
-            "mape": 0.027,
-            "within_5": 0.92,
-            "within_10": 1.0,
-            "kendall_tau": 0.97,
-            "rmspe": 0.031,
-            "bias": 0.008,
-            "n_fit": 96,
-            "n_test": 12,
-            "repeat_noise": 0.009,
-            "coverage_90": 0.92,
-            "median_half_width_90": 0.055,
-            "mape_macs_linear": 0.142,
-            "mape_plain_sum": 0.088,
-            "held_out": held_out,
-        },
+        QUALITY | {"held_out": held_out},
     )
     circumstances = {"cpu": "4-core example", "governor": None, "load_before": 0.12, "turbo": True}
     write_json(folder / "meta.json", {"device": folder.name, "circumstances": circumstances})
@@ -101,15 +115,25 @@ def _search(folder: Path, devices: tuple[str, ...], rng: np.random.Generator) ->
         latency = float(rng.uniform(120, 420))
         error = 0.02 + 0.09 * float(np.exp(-latency / 160)) + abs(float(rng.normal(0, 0.012)))
         times = {device: latency * (1 + k) for k, device in enumerate(devices)}
-        _append(folder / "search" / "evaluations.jsonl", {"arch": f"r{i}_w8-k3e1", "error": error, "latency_us": times})
+        row = {"arch": f"r{i + 1}_w8-k3e1", "error": error, "latency_us": times, "weights": "w", "seconds": 0.4}
+        _append(folder / "search" / "evaluations.jsonl", row)
     write_json(
         folder / "search" / "result.json",
         {
             "strategy": "nsga2",
+            "refits": 0,
+            "asked": 120,
             "evaluations": 120,
+            "origins": {},
+            "exhausted": False,
+            "failures": [],
             "seconds": 48.2,
+            "objectives": [{"name": "error", "unit": ""}, {"name": "latency@here", "unit": "us"}],
             "hypervolume": 31.4,
             "reference_point": [0.16, 452.0],
+            "budgets": budgets_of(devices),
+            "feasibility": {"share": 0.2, "budgets": [dict(FEASIBLE)] * (len(devices) + 1)},
+            "front": [{"arch": arch(5), "val_top1": 0.98, "objectives": {"error": 0.02}}],
             "hypervolume_by_batch": [22.0, 27.5, 29.9, 30.8, 31.3, 31.4],
             "evaluations_by_batch": [20, 40, 60, 80, 100, 120],
         },
@@ -132,15 +156,22 @@ def _summary(devices: tuple[str, ...], rng: np.random.Generator) -> dict[str, An
                 "verdict": "within" if p50 <= BUDGET_US * (1 + k) else "over",
             }
         val_top1 = 0.985 - 0.045 * float(np.exp(-i / 2.2))
-        front.append({"arch": arch(i), "val_top1": val_top1, "dropped": i == 6, "latency": latency})
-    budgets = [f"{device}={BUDGET_US * (1 + k)}us" for k, device in enumerate(devices)] + ["macs=12.5M"]
+        dropped = {"dropped": i == 6, "dropped_because": "over budget" if i == 6 else None, "eligible": i < 6}
+        front.append({"arch": arch(i), "val_top1": val_top1, "deployed_top1": val_top1, **dropped, "latency": latency})
+    search = {"strategy": "nsga2", "evaluations": 120, "seconds": 48.2, "hypervolume": 31.4, "exhausted": False}
     return {
+        "name": "digits-demo",
+        "seed": 0,
+        "space_id": "digits-24@1",
+        "space_size": 1000,
         "space": "digits-24",
         "dataset": "digits",
-        "budgets": budgets,
+        "budgets": budgets_of(devices),
         "supernet": {"params": 412_345, "train_seconds": 75.3, "images_per_second": 2104.0},
-        "predictors": {d: {"mape": 0.027, "n_fit": 96, "n_test": 12} for d in devices},
-        "search": {"strategy": "nsga2", "evaluations": 120, "seconds": 48.2, "hypervolume": 31.4},
+        "predictors": dict.fromkeys(devices, QUALITY),
+        "search": search | {"reference_point": [0.16, 452.0], "objectives": []},
+        "choice": {"by": "best", "words": "the most accurate within every budget"},
+        "notes": [],
         "front": front,
         "first_predictions": {d: [_first_prediction(one, d) for one in front] for d in devices},
         "chosen": {
@@ -177,6 +208,8 @@ def _shipped(measured: dict[str, Any], times: int) -> dict[str, Any]:
         "sessions": 4,
         "repeated": False,
         "warnings": [],
+        "model_rss_bytes": None,
+        "process_rss_bytes": None,
     }
 
 
@@ -204,6 +237,9 @@ def with_int8(folder: Path, devices: tuple[str, ...] = ("here",)) -> dict[str, A
         "onnx": "export/bundle/model_int8.onnx",
         "val_top1": summary["chosen"]["val_top1"] - 0.007,
         "test_top1": 0.9556,
+        "fp32_val_top1": summary["chosen"]["val_top1"],
+        "fp32_test_top1": summary["chosen"]["test_top1"],
+        "fine_tuning": None,
         "quantiser_recipe": "qdq-u8s8-pc-entropy-fp32ends-v1",
         "recipes_tried": {
             "qdq-u8s8-pc-minmax-fp32ends-v1": 0.941,
@@ -213,7 +249,7 @@ def with_int8(folder: Path, devices: tuple[str, ...] = ("here",)) -> dict[str, A
         "size_bytes": 130_000,
         "fp32_size_bytes": 410_000,
         "latency": latency,
-        "notes": [f"int8 is told on {device}" for device in devices],
+        "notes": [f"int8 is worth it on {device}" for device in devices],
     }
     write_json(folder / "summary.json", summary | {"int8": int8})
     return int8

@@ -25,7 +25,8 @@ def run_folder(tmp_path: Path) -> Path:
 
 def spend(run_folder: Path, *rows: tuple[str, float, float | None]) -> None:
     keys = ("stage", "seconds", "energy_joules")
-    append_rows(run_folder / "costs.jsonl", [dict(zip(keys, row, strict=True)) for row in rows])
+    costs = [{**dict(zip(keys, row, strict=True)), "finished": True} for row in rows]
+    append_rows(run_folder / "costs.jsonl", costs)
 
 
 def test_each_stage_has_its_time_and_energy_with_what_was_done_again(run_folder: Path) -> None:

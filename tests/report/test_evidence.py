@@ -13,12 +13,12 @@ from finished_run import arch, markdown_of, write_run
 from plotly import graph_objects
 
 from edgenas.files import write_json
+from edgenas.records.studies import BaselinesRecord, RankingRecord
 from edgenas.report import hindsight_findings, study_charts, study_findings
-from edgenas.report.evidence_values import Trust, Worth
 from edgenas.report.html import render_html
 from edgenas.report.load import load_run
 from edgenas.report.sections import report_of
-from edgenas.report.values import Run
+from edgenas.report.values import FinishedRun
 from edgenas.report.writing import write_report
 
 CHOSEN, LARGEST = arch(5), arch(7)
@@ -30,8 +30,10 @@ def estimate(value: float, half: float = 0.1, count: int = 12) -> dict[str, Any]
 
 
 def trust(tau: float = 0.8, macs: float = 0.6, half: float = 0.1) -> dict[str, Any]:
-    taus = {"inherited": estimate(tau), "uncalibrated": estimate(0.3), "macs": estimate(macs)}
+    taus: dict[str, Any] = {"inherited": estimate(tau), "uncalibrated": estimate(0.3), "macs": estimate(macs)}
+    taus["repeated"] = None
     taus["lead_over_macs"] = estimate(tau - macs, half)
+
     whole = {"subnets": 12, "gap": estimate(-0.007, 0.003), "gap_uncalibrated": estimate(-0.4), "tau": taus}
     subnets = [
         {
@@ -42,12 +44,14 @@ def trust(tau: float = 0.8, macs: float = 0.6, half: float = 0.1) -> dict[str, A
             "uncalibrated": 0.4,
             "alone": 0.81 + 0.01 * i,
             "alone_uncalibrated": 0.8,
+            "alone_by_seed": [0.81 + 0.01 * i],
             "seconds": 3.0,
         }
         for i in range(4)
     ]
     group = {**whole, "subnets": 7, "macs_least": 9_500_000, "macs_greatest": 10_500_000}
-    facts = {"dataset": "digits", "space": "digits-24", "weights": None, "epochs": 4.0, "seed": 0, "seconds": 40.0}
+    facts = {"dataset": "digits", "space": "digits-24", "weights": "w", "epochs": 4.0, "seed": 0, "seconds": 40.0}
+    facts |= {"recipe": "sandwich", "steps": 72, "repeats": 1, "average": None}
     return {
         **facts,
         "training_images": 1149,
@@ -78,6 +82,15 @@ def worth(lead: float = 0.012, verdict: str = "pays", **crossover: Any) -> dict[
     table = [{"budgets": n, "shared_seconds": 1200 + 60 * n, "alone_seconds": 500 * n} for n in (1, 2, 3)]
     return {
         "dataset": "digits",
+        "model_sha256": "ab",
+        "supernet_from": None,
+        "recipe": "sandwich",
+        "finetune": {"epochs": 0.0},
+        "threads": 1,
+        "space": "digits-24",
+        "training_images": 1149,
+        "steps": {},
+        "left_out": {},
         "device": "here",
         "test_images": 360,
         "seconds": {"total": 1260.0, "each_rival": 1260.0},
@@ -106,7 +119,15 @@ def looked_back(right: list[int], only_chosen: int = 1, **edit: Any) -> dict[str
         }
         for n, own in enumerate(right)
     ]
-    return {"front": front, "chosen": CHOSEN, "largest": LARGEST, "classes": classes, **edit}
+    return {"front": front, "chosen": CHOSEN, "largest": LARGEST, "within_budgets": False, "classes": classes, **edit}
+
+
+def ranking_of(value: dict[str, Any]) -> RankingRecord:
+    return RankingRecord.parse(value, "trust.json", "run it again")
+
+
+def baselines_of(value: dict[str, Any]) -> BaselinesRecord:
+    return BaselinesRecord.parse(value, "worth.json", "run it again")
 
 
 @pytest.fixture
@@ -115,7 +136,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def look_back(folder: Path, *arguments: Any, **edit: Any) -> Run:
+def look_back(folder: Path, *arguments: Any, **edit: Any) -> FinishedRun:
     write_json(folder / "export/hindsight.json", looked_back(*arguments, **edit))
     return load_run(folder)
 
@@ -160,7 +181,7 @@ def test_what_is_of_another_choice_or_other_weights_is_not_shown(folder: Path) -
     write_json(folder / "study/baselines/baselines.json", {**worth(), "edgenas": contender(arch(1), 0.9)})
     write_json(folder / "study/ranking/ranking.json", {**trust(), "weights": "others"})
     run = load_run(folder)
-    assert (run.worth, run.trust) == (None, None)
+    assert (run.baselines, run.ranking) == (None, None)
 
 
 def test_what_was_judged_before_the_network_was_fine_tuned_anew_is_not_shown(folder: Path) -> None:
@@ -168,14 +189,11 @@ def test_what_was_judged_before_the_network_was_fine_tuned_anew_is_not_shown(fol
     for bundled, shown in (("ab", True), ("cd", False)):
         write_json(folder / "export/bundle/manifest.json", {**facts, "files": {"model.onnx": bundled}})
         write_json(folder / "study/baselines/baselines.json", {**worth(), "model_sha256": "ab"})
-        assert (load_run(folder).worth is not None) is shown
-        # What older versions judged does not say which file that was.
-        write_json(folder / "study/baselines/baselines.json", worth())
-        assert load_run(folder).worth is not None
+        assert (load_run(folder).baselines is not None) is shown
 
 
 def test_the_verdict_on_trust_says_whether_macs_do_as_well() -> None:
-    said = study_findings.ranking(Trust.model_validate(trust()))
+    said = study_findings.ranking(ranking_of(trust()))
     assert said == "Inherited accuracies rank subnets with a Kendall's tau of 0.80, better than MACs alone (0.60)"
 
 
@@ -184,22 +202,22 @@ def test_intervals_of_taus_of_few_subnets_are_called_rough(count: int, interval:
     found = trust(half=0.01)
     for part in (found["all"], found["group"]):
         part["subnets"] = count
-        part["tau"] = {name: one | {"count": count} for name, one in part["tau"].items()}
-    values = Trust.model_validate(found)
+        part["tau"] = {name: one and one | {"count": count} for name, one in part["tau"].items()}
+    values = ranking_of(found)
     row = study_findings.ranking_rows(values)[0]
     assert row[3] == f"0.80 {interval}"
     assert any(f"tau is 0.80 {interval}" in sentence for sentence in study_findings.ranking_details(values))
     # A lead whose interval is rough is not called sure.
     assert study_findings.ranking(values).endswith("which is not significant") == (count < 7)
-    assert study_findings.ranking(Trust.model_validate(trust(half=0.3))).endswith("(0.60), which is not significant")
-    assert "no better than MACs alone (0.85)" in study_findings.ranking(Trust.model_validate(trust(macs=0.85)))
+    assert study_findings.ranking(ranking_of(trust(half=0.3))).endswith("(0.60), which is not significant")
+    assert "no better than MACs alone (0.85)" in study_findings.ranking(ranking_of(trust(macs=0.85)))
     # A lead that cannot be seen in what is printed is none.
-    said = study_findings.ranking(Trust.model_validate(trust(tau=0.804, macs=0.797)))
+    said = study_findings.ranking(ranking_of(trust(tau=0.804, macs=0.797)))
     assert said.endswith("a Kendall's tau of 0.80, no better than MACs alone (0.80)")
 
 
 def test_a_gap_below_zero_is_told_as_a_loss() -> None:
-    first, bare, alone, group = study_findings.ranking_details(Trust.model_validate(trust()))
+    first, bare, alone, group = study_findings.ranking_details(ranking_of(trust()))
     assert "is 0.7 points below what they reach when trained from scratch for 4 epochs" in first
     assert "(95 % of samples of these subnets: -1.0 to -0.4)" in first
     assert "-40.0 points, and a tau of 0.30" in bare
@@ -210,7 +228,7 @@ def test_a_gap_below_zero_is_told_as_a_loss() -> None:
 def test_what_trainings_agree_on_is_told_where_there_are_several() -> None:
     found = trust() | {"repeats": 3}
     found["all"]["tau"]["repeated"] = 0.62
-    said = ". ".join(study_findings.ranking_details(Trust.model_validate(found)))
+    said = ". ".join(study_findings.ranking_details(ranking_of(found)))
     assert (
         "in the mean of 3 trainings. One such training ranks them like the mean of the others with a tau of 0.62"
         in said
@@ -222,7 +240,7 @@ def test_what_recalibration_is_worth_is_left_out_where_weights_are_averaged() ->
     for part in (found["all"], found["group"]):
         part |= {"gap_uncalibrated": None, "tau": {**part["tau"], "uncalibrated": None}}
     found["subnets"] = [{**one, "uncalibrated": None, "alone_uncalibrated": None} for one in found["subnets"]]
-    values = Trust.model_validate(found)
+    values = ranking_of(found)
     _, _, said, group = study_findings.ranking_details(values)
     assert "is left out: the statistics of training are not those of the averaged weights (train.average)" in said
     assert group.startswith("Among 7")
@@ -231,8 +249,8 @@ def test_what_recalibration_is_worth_is_left_out_where_weights_are_averaged() ->
 
 
 def test_a_rival_that_no_network_is_fast_enough_for_is_said_to_be_left_out(folder: Path) -> None:
-    assert not any("left out" in said for said in study_findings.baseline_details(Worth.model_validate(worth())))
-    some = Worth.model_validate(worth() | {"left_out": {"random-search": [0, 2]}})
+    assert not any("left out" in said for said in study_findings.baseline_details(baselines_of(worth())))
+    some = baselines_of(worth() | {"left_out": {"random-search": [0, 2]}})
     assert (
         "random-search is left out for seed 0, 2: no other network of the space"
         in study_findings.baseline_details(some)[1]
@@ -248,21 +266,21 @@ def test_a_rival_that_no_network_is_fast_enough_for_is_said_to_be_left_out(folde
 def test_a_search_that_loses_is_said_to_lose() -> None:
     assert (
         "1.2 ± 0.4 points ahead of random-search on test images (97.2 % of one run against 96.0 %, mean of 3 seeds)"
-        in (study_findings.baselines(Worth.model_validate(worth())))
+        in (study_findings.baselines(baselines_of(worth())))
     )
-    assert "0.5 ± 0.4 points behind random-search" in study_findings.baselines(Worth.model_validate(worth(-0.005)))
+    assert "0.5 ± 0.4 points behind random-search" in study_findings.baselines(baselines_of(worth(-0.005)))
 
 
 def test_a_lead_within_its_error_is_called_chance() -> None:
     chance = "on test images, which is not significant ("
-    assert chance in study_findings.baselines(Worth.model_validate(worth(0.003)))
-    assert chance in study_findings.baselines(Worth.model_validate(worth(-0.003)))
-    assert chance not in study_findings.baselines(Worth.model_validate(worth(0.005)))
+    assert chance in study_findings.baselines(baselines_of(worth(0.003)))
+    assert chance in study_findings.baselines(baselines_of(worth(-0.003)))
+    assert chance not in study_findings.baselines(baselines_of(worth(0.005)))
 
 
 def test_what_rivals_were_given_is_told_as_it_was() -> None:
     found = worth()
-    (equal, *_) = study_findings.baseline_details(Worth.model_validate(found))
+    (equal, *_) = study_findings.baseline_details(baselines_of(found))
     assert equal == (
         "Each baseline and seed had as much time as supernet, search and fine-tuning took; random-search is behind "
         "with 3 of 3 seeds, which reach 95.60 % to 96.40 % (the ± is that of the test images alone); baselines have "
@@ -271,7 +289,7 @@ def test_what_rivals_were_given_is_told_as_it_was() -> None:
     found["seconds"]["each_rival"] = 126.0
     found["rivals"]["random-search"]["p50_us"]["mean"] *= 1.31
     found["rivals"]["random-search"]["seeds_behind"] = 1
-    (said, *others) = study_findings.baseline_details(Worth.model_validate(found | {"supernet_from": "other"}))
+    (said, *others) = study_findings.baseline_details(baselines_of(found | {"supernet_from": "other"}))
     assert "had 0.10 of the time that supernet" in said
     assert "random-search is behind with 1 of 3 seeds" in said
     assert said.endswith("1.31 (random-search) of the network's measured latency")
@@ -280,7 +298,7 @@ def test_what_rivals_were_given_is_told_as_it_was() -> None:
 
 def test_the_crossover_is_stated() -> None:
     def said(verdict: str = "pays", **crossover: Any) -> str:
-        return study_findings.crossing(Worth.model_validate(worth(verdict=verdict, **crossover)))
+        return study_findings.crossing(baselines_of(worth(verdict=verdict, **crossover)))
 
     assert "it pays from 3 to 4 budget(s) on" in said()
     assert "it pays from 3 budget(s) on" in said(budgets=[3, 3])
@@ -292,7 +310,7 @@ def test_nothing_is_claimed_where_the_crossover_is_unknown() -> None:
     one_budget = {"reason": "the supernet was trained for one budget only"}
     lost = {"once_seconds": None, "per_budget_seconds": None, "alone_seconds": None, "table": [], "reason": "no costs"}
     for crossover in (one_budget, lost):
-        found = Worth.model_validate(worth(verdict="unknown", **crossover))
+        found = baselines_of(worth(verdict="unknown", **crossover))
         expected = f"The number of budgets from which the supernet pays is unknown: {crossover['reason']}"
         assert study_findings.crossing(found) == expected
         assert "pays from" not in ". ".join(study_findings.baseline_details(found))
@@ -301,7 +319,7 @@ def test_nothing_is_claimed_where_the_crossover_is_unknown() -> None:
 
 
 def test_the_lines_of_total_time_cross_at_the_crossover() -> None:
-    _, figure = study_charts.baselines(Worth.model_validate(worth()))
+    _, figure = study_charts.baselines(baselines_of(worth()))
     shared, alone = figure.series
     ahead = [n for n, one, other in zip(shared.x, shared.y, alone.y, strict=True) if one <= other]
     assert min(ahead) == 3
@@ -312,13 +330,15 @@ def test_both_reports_show_all_of_it(folder: Path) -> None:
     look_back(folder, [88, 70, 80, 90])
     write_json(folder / "study/ranking/ranking.json", trust())
     write_json(folder / "study/baselines/baselines.json", worth())
+    trained = {"params": 1, "train_seconds": 1.0, "images_per_second": 1.0, "weights": "w"}
+    write_json(folder / "supernet/result.json", trained)
     run = load_run(folder)
     page, text = render_html(report_of(run)), write_report(folder).read_text()
     sentences = [hindsight_findings.front_optimism(run), hindsight_findings.class_losses(run)]
-    assert run.trust is not None
-    assert run.worth is not None
-    sentences += [study_findings.ranking(run.trust), study_findings.baselines(run.worth)]
-    sentences += [study_findings.crossing(run.worth)]
+    assert run.ranking is not None
+    assert run.baselines is not None
+    sentences += [study_findings.ranking(run.ranking), study_findings.baselines(run.baselines)]
+    sentences += [study_findings.crossing(run.baselines)]
     assert all(sentence in text for sentence in sentences)
     assert all(html.escape(sentence) in page for sentence in sentences)
     names = ("ranking", "baselines", "accuracy", "classes")

@@ -135,12 +135,11 @@ def test_without_circumstances_the_page_says_so(run_folder: Path) -> None:
 def test_a_run_in_which_nothing_met_the_budget_still_reports(run_folder: Path) -> None:
     summary = json.loads((run_folder / "summary.json").read_text())
     for network in summary["front"]:
-        network["dropped"] = "over budget: p50 on here"
+        network |= {"dropped": True, "dropped_because": "over budget: p50 on here"}
         network["latency"]["here"]["verdict"] = "over"
-    change(run_folder / "summary.json", {"front": summary["front"], "chosen": None})
+    change(run_folder / "summary.json", {"front": summary["front"]})
     text = markdown_of(run_folder)
-    assert "None of 7 networks was measured within every budget" in text
-    assert "No network was measured within every budget" in text
+    assert "0 of 7 networks were measured within every budget" in text
 
 
 def test_coverage_is_counted_over_predictions_made_before_measuring(run_folder: Path) -> None:
@@ -212,7 +211,7 @@ def test_search_is_judged_by_what_its_last_quarter_added(run_folder: Path, histo
 def test_front_order_is_fastest_first(run_folder: Path) -> None:
     times = [network.latency["here"].p50_us for network in load_run(run_folder).networks]
     assert times == sorted(times)
-    assert load_run(run_folder).summary.chosen.arch == arch(5)  # type: ignore[union-attr]
+    assert load_run(run_folder).summary.chosen.arch.id == arch(5)
 
 
 def test_a_report_needs_no_torch_and_no_pyplot(run_folder: Path, tmp_path: Path) -> None:

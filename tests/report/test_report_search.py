@@ -24,9 +24,8 @@ def add(run_folder: Path, **values: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def test_runs_of_earlier_versions_say_less(run_folder: Path) -> None:
+def test_without_surrogates_and_effects_of_genes_there_are_no_such_parts(run_folder: Path) -> None:
     text = markdown_of(run_folder)
-    assert "of the space" not in text
     assert "Effect of genes" not in text
     assert "The model of" not in text
 
@@ -104,14 +103,6 @@ def test_a_move_tells_the_costs_that_the_run_trades_or_has_a_budget_of(run_folde
         ["-200 k", "-8 kB"],
         ["+200 k", "+8 kB"],
     ]
-
-
-def test_moves_of_earlier_versions_tell_no_costs(run_folder: Path) -> None:
-    known = understanding()
-    for move in known["moves"]:
-        del move["costs"]
-    write_json(run_folder / "verify" / "understanding.json", known)
-    assert search_findings.move_header(load_run(run_folder))[4:] == ["within budgets"]
 
 
 def test_a_model_that_ranks_badly_is_flagged(run_folder: Path) -> None:
