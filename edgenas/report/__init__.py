@@ -1,1 +1,1 @@
-"""Showing: an HTML page, and Markdown with plots, from a run folder's saved files only."""
+"""The report of a finished run: findings and figures, rendered as HTML and as Markdown with images."""

@@ -1,4 +1,4 @@
-"""Numbers as people read them: milliseconds, percent, counts with a prefix."""
+"""Format numbers for people: milliseconds, percent, counts with a prefix."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ MISSING = "–"
 
 
 def ms(microseconds: float | None) -> str:
-    """Milliseconds with three or four figures and no unit: `0.412`, `12.35`, `123.4`."""
+    """Return microseconds as milliseconds without the unit, like `0.412`."""
     if microseconds is None:
         return MISSING
     return milliseconds(microseconds)
 
 
 def ms_range(interval_us: tuple[float, float] | None) -> str:
-    """An interval in milliseconds, `0.398 to 0.431`, without its unit."""
+    """Return an interval in milliseconds without the unit, like `0.398 to 0.431`."""
     return MISSING if interval_us is None else f"{ms(interval_us[0])} to {ms(interval_us[1])}"
 
 
 def percent(fraction: float | None, decimals: int = 1) -> str:
-    """A fraction in percent, `94.2 %`."""
+    """Return a fraction in percent, like `94.2 %`."""
     return MISSING if fraction is None else f"{100 * fraction:.{decimals}f} %"
 
 
 def number(value: float | None, decimals: int = 2) -> str:
-    """A plain number with fixed decimals."""
+    """Return a number with fixed decimals."""
     return MISSING if value is None else f"{value:.{decimals}f}"
 
 
 def count(value: float) -> str:
-    """A count with a decimal prefix: `812`, `12.3 k`, `4.56 M`."""
+    """Return a count with a decimal prefix, like `12.3 k`."""
     return format_count(value)
 
 
 def size(n_bytes: float) -> str:
-    """Bytes with a decimal prefix: `812 B`, `64.0 kB`."""
+    """Return bytes with a decimal prefix, like `64.0 kB`."""
     return format_bytes(n_bytes)
 
 
 def duration(seconds: float) -> str:
-    """`8.3 s`, `4 min 10 s`, `2 h 05 min`."""
+    """Return a duration, like `8.3 s`, `4 min 10 s` or `2 h 05 min`."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -50,5 +50,5 @@ def duration(seconds: float) -> str:
 
 
 def energy(joules: float) -> str:
-    """`512 J`, `3.42 Wh`."""
+    """Return energy, like `512 J` or `3.42 Wh`."""
     return f"{joules:.3g} J" if joules < 1000 else f"{joules / 3600:.3g} Wh"

@@ -1,4 +1,4 @@
-"""Letters in plots: fonts for names in any script, and numbers in place of names that no installed font can show."""
+"""Fonts for names in any script in images, and numbers for names that no installed font has the letters of."""
 
 from __future__ import annotations
 
@@ -24,20 +24,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BASE = "DejaVu Sans"
-"""The font that matplotlib brings along."""
+"""The font that matplotlib ships."""
 PLACEHOLDERS = ("Last Resort", "Adobe Blank")
-"""Fonts that have a box, or nothing, for every letter there is."""
+"""Fonts that draw a box, or nothing, for every letter."""
 MOST_FONTS = 8
 WEIGHTS = ("normal", "bold")
 SHAPED_SINCE = (3, 11)
-"""The version since which matplotlib sets letters from right to left and joins them."""
+"""The first version of matplotlib that sets letters from right to left and joins them."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-ADVICE = "No installed font has the letters of some names, so the plots number them. Fonts like Noto Sans have them"
+ADVICE = (
+    "No installed font has the letters of some names, so images show numbers instead. Install a font like Noto Sans"
+)
 
 
 @dataclass(frozen=True)
 class Lettering:
-    """How plots show names.
+    """How images show names.
 
     Attributes:
         fonts: families; the first one that has a letter shows it.
@@ -67,7 +69,7 @@ def lettering(style: Mapping[Any, Any], names: Mapping[str, Iterable[str]]) -> I
 
     Args:
         style: rcParams.
-        names: by kind (`class`, `device`), the names that the plots may show.
+        names: by kind (`class`, `device`), the names that images may show.
     """
     chosen = lettering_of(names)
     parameters: dict[Any, Any] = {**style, "font.family": list(chosen.fonts), "text.parse_math": False}
@@ -77,7 +79,7 @@ def lettering(style: Mapping[Any, Any], names: Mapping[str, Iterable[str]]) -> I
 
 @contextmanager
 def _without_warnings_of_weights() -> Iterator[None]:
-    """Log no line for each font that has no bold letters: its others are good enough."""
+    """Log no line for each font without bold letters, as its regular ones serve."""
     logger = logging.getLogger("matplotlib.font_manager")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -115,7 +117,7 @@ def png(figure: Figure, letters: Lettering) -> bytes:
 
 
 def _relabel(axis: Axis, letters: Lettering) -> None:
-    # Labels of ticks are written anew when they are drawn.
+    # matplotlib computes the labels of ticks again when it draws them.
     labels = [each.get_text() for each in axis.get_ticklabels()]
     shown = [letters.shown(each) for each in labels]
     if shown != labels:
@@ -132,7 +134,7 @@ def _can_draw(letter: str, fonts: Sequence[str]) -> bool:
 
 
 def _fonts_for(letters: Iterable[str]) -> tuple[str, ...]:
-    """The font of matplotlib and others that have the letters which it lacks, most of them first."""
+    """Return matplotlib's font, and then fonts with the letters that it lacks, those with most of them first."""
     fonts = [BASE]
     missing = {letter for letter in letters if not _can_draw(letter, fonts)} - set(JOINERS)
     while missing and len(fonts) < MOST_FONTS:
@@ -146,7 +148,7 @@ def _fonts_for(letters: Iterable[str]) -> tuple[str, ...]:
 
 @functools.cache
 def _installed() -> tuple[str, ...]:
-    """Families of the fonts of this machine, also of those that matplotlib's cache is older than."""
+    """Return the font families of this machine, those newer than matplotlib's cache included."""
     known = {entry.fname for entry in font_manager.fontManager.ttflist}
     for path in sorted(set(font_manager.findSystemFonts()) - known):
         try:
@@ -159,7 +161,7 @@ def _installed() -> tuple[str, ...]:
 
 @functools.cache
 def _letters(family: str) -> frozenset[str]:
-    """The letters that a family has in every weight which plots use."""
+    """Return the letters that a family has in every weight that images use."""
     with _without_warnings_of_weights():
         paths = {font_manager.findfont(FontProperties(family=[family], weight=weight)) for weight in WEIGHTS}
     return frozenset.intersection(*map(_letters_in, paths))

@@ -39,8 +39,9 @@ def report_of(run: FinishedRun) -> Report:
     sections = (_front, _network, _predictor, _accuracy, _int8, _classes, _training, _ranking, _search, _genes)
     classes = [*run.dataset.classes, *(run.bundle.classes if run.bundle else ())]
     classes += [row.name for row in run.hindsight.classes] if run.hindsight else []
+    labels = map(run.device_label, run.devices)
     return Report(
-        title=f"{run.config.get('name', run.folder.name)}: {run.dataset.name} on {', '.join(run.devices)}",
+        title=f"{run.config.get('name', run.folder.name)}: {run.dataset.name} on {', '.join(labels)}",
         facts=_facts(run),
         parts=_chosen(run),
         sections=tuple(part for make in (*sections, _baselines, _cost, _environment) if (part := make(run))),
@@ -166,7 +167,7 @@ def _predictor(run: FinishedRun) -> ReportSection | None:
         lines = [*predictor_findings.reliability(score), predictor_findings.graph_variant(run, device)]
         rows = predictor_findings.score_rows(score)
         table = Table(predictor_findings.SCORE_COLUMNS, rows, numbers=(1,), fold="All figures")
-        parts += [Heading(device), Lines(lines), table]
+        parts += [Heading(run.device_label(device)), Lines(lines), table]
     figures = tuple(latency_charts.predictor(run, device) for device in run.scores)
     return ReportSection(
         "predictor", "Latency predictor", "; ".join(one.finding for one in figures), figures, tuple(parts)
@@ -282,7 +283,7 @@ def _environment(run: FinishedRun) -> ReportSection:
     for device in run.devices:
         facts = {**run.identities.get(device, {}), **run.circumstances.get(device, {})}
         rows = [[key.replace("_", " "), _plain(value)] for key, value in facts.items()]
-        parts += [Heading(device), Table(("", ""), rows) if rows else Lines(["Not recorded"])]
+        parts += [Heading(run.device_label(device)), Table(("", ""), rows) if rows else Lines(["Not recorded"])]
     bundle = run.bundle
     if bundle:
         facts = {**bundle.versions, "seed": bundle.seed, "space": bundle.space, "exported on": bundle.created}

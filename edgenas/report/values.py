@@ -112,6 +112,11 @@ class FinishedRun:
         named = [name for name in self.config.get("devices", ()) if isinstance(name, str) and name in measured]
         return (*named, *sorted(set(measured) - set(named)))
 
+    def device_label(self, device: str) -> str:
+        """Return a device's name with its processor where that is known, like `here (Intel Xeon)`."""
+        cpu = self.circumstances.get(device, {}).get("cpu")
+        return f"{device} ({cpu})" if isinstance(cpu, str) else device
+
     def scored_images(self, split: str) -> int:
         """Return how many of the run's images accuracies of a split are of; 0 where that is unknown."""
         images = self.dataset.counts.get(split, 0)

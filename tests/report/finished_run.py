@@ -263,11 +263,11 @@ def understanding(tau: float = 0.9) -> dict[str, Any]:
         return {"name": name, "val_top1": {"change": points, "share": 0.4}, "latency_us": latency}
 
     def move(before: float, after: float, top1: float, deviation: float | None, *, within: bool) -> dict[str, Any]:
-        told = {"val_top1": top1, "deviation": deviation, "source": "scored" if deviation is None else "model"}
+        change = {"val_top1": top1, "deviation": deviation, "source": "scored" if deviation is None else "model"}
         latency = {"here": 10.0 * (after - before), "pi4": 20.0 * (after - before)}
         own = {"gene": "stage1.block0.kernel", "before": before, "after": after, "arch": "r8_w8-k3e1"}
         costs = {"macs": 1e5 * (after - before), "weight_bytes": 4e3 * (after - before), "peak_activation_bytes": 0.0}
-        return {**own, "latency_us": latency, "costs": costs, "within_budgets": within, **told}
+        return {**own, "latency_us": latency, "costs": costs, "within_budgets": within, **change}
 
     return {
         "evaluations": 80,

@@ -30,7 +30,7 @@ def test_runs_stand_side_by_side_with_their_numbers(runs: list[Path]) -> None:
     assert found.to_json()["runs"][1]["run"] == "two/run"
 
 
-def test_what_may_not_be_compared_is_told(runs: list[Path]) -> None:
+def test_what_may_not_be_compared_is_stated(runs: list[Path]) -> None:
     assert any("is less than two standard errors" in warning for warning in compare_runs(runs).warnings)
     path = runs[1] / "data.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"name": "letters"}))

@@ -36,22 +36,22 @@ def test_each_stage_has_its_time_and_energy_with_what_was_done_again(run_folder:
     rows = {row[0]: row[1:] for row in stage_rows(run)}
     assert rows["measuring the devices"][:2] == ["30.0 s", "600 J"]
     assert rows["training the supernet"][:2] == ["1 min 30 s", "1 Wh"]
-    said = total(run)
-    assert "all stages together took 3 min 00 s" in said
-    assert "The whole processor, other programs included, used 1.39 Wh" in said
+    sentence = total(run)
+    assert "all stages together took 3 min 00 s" in sentence
+    assert "The whole processor, other programs included, used 1.39 Wh" in sentence
     for page in (render_markdown(report_of(run)), render_html(report_of(run))):
-        assert said in page
+        assert sentence in page
         assert "1 min 30 s" in page
 
 
 @pytest.mark.parametrize(
-    ("second", "said"),
+    ("second", "sentence"),
     [(None, "Energy was not readable on this machine"), (5.0, "Energy was not readable throughout")],
 )
-def test_energy_that_is_not_readable_is_said_to_be_so(run_folder: Path, second: float | None, said: str) -> None:
+def test_energy_that_is_not_readable_is_stated_to_be_so(run_folder: Path, second: float | None, sentence: str) -> None:
     spend(run_folder, ("profile", 30.0, None), ("train", 60.0, second))
     run = load_run(run_folder)
-    assert total(run).endswith(said)
+    assert total(run).endswith(sentence)
     assert {row[0]: row[2] for row in stage_rows(run)}["measuring the devices"] == "not readable"
 
 

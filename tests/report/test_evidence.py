@@ -1,4 +1,4 @@
-"""What the report says of trust, worth and hindsight."""
+"""What the report states on inherited accuracy, baselines and hindsight."""
 
 from __future__ import annotations
 
@@ -143,32 +143,32 @@ def look_back(folder: Path, *arguments: Any, **edit: Any) -> FinishedRun:
 
 def test_optimism_is_that_of_the_chosen_one_beyond_the_fronts(folder: Path) -> None:
     run = look_back(folder, [90, 90])
-    said = hindsight_findings.front_optimism(run)
+    sentence = hindsight_findings.front_optimism(run)
     # Six gaps of one point and one of two.
-    assert "validation is 1.1 points above test on average (from 1.0 points above to 2.0 points above)" in said
-    assert "it is 2.0 points above, 0.9 points more optimistic than the front as a whole" in said
+    assert "validation is 1.1 points above test on average (from 1.0 points above to 2.0 points above)" in sentence
+    assert "it is 2.0 points above, 0.9 points more optimistic than the front as a whole" in sentence
 
 
 def test_classes_that_paid_beyond_chance_are_named_first_the_one_that_paid_most(folder: Path) -> None:
-    said = hindsight_findings.class_losses(look_back(folder, [88, 70, 80, 90]))
-    assert "2 of 4 classes lost accuracy significantly: class 1 (-20.0 points), class 2 (-10.0 points)" in said
-    assert "is 8.0 points below on all test images" in said
+    sentence = hindsight_findings.class_losses(look_back(folder, [88, 70, 80, 90]))
+    assert "2 of 4 classes lost accuracy significantly: class 1 (-20.0 points), class 2 (-10.0 points)" in sentence
+    assert "is 8.0 points below on all test images" in sentence
 
 
 def test_losses_within_chance_are_called_so(folder: Path) -> None:
     # 10 more images lost, but 60 in all answered otherwise: a fair coin does that in one of eight.
-    said = hindsight_findings.class_losses(look_back(folder, [80, 90], 25))
-    assert "no class lost accuracy significantly, most of all class 0 (-10.0 points on 100 images" in said
+    sentence = hindsight_findings.class_losses(look_back(folder, [80, 90], 25))
+    assert "no class lost accuracy significantly, most of all class 0 (-10.0 points on 100 images" in sentence
     assert "no class lost accuracy" in hindsight_findings.class_losses(look_back(folder, [92, 95], 10))
 
 
-def test_of_a_thousand_classes_none_is_said_to_have_paid_by_chance(folder: Path) -> None:
+def test_of_a_thousand_classes_none_is_significant_by_chance(folder: Path) -> None:
     # 9 of 10 images that are answered otherwise: one of a hundred for one class, and so ten of a thousand.
     alone = hindsight_findings.class_losses(look_back(folder, [82], 1))
     assert "1 of 1 classes lost accuracy significantly: class 0 (-8.0 points)" in alone
-    said = hindsight_findings.class_losses(look_back(folder, [82] * 3 + [90] * 997, 1))
-    assert "no class lost accuracy significantly" in said
-    assert "exact McNemar tests, 5% for all 1,000 classes together by Holm's correction" in said
+    sentence = hindsight_findings.class_losses(look_back(folder, [82] * 3 + [90] * 997, 1))
+    assert "no class lost accuracy significantly" in sentence
+    assert "exact McNemar tests, 5% for all 1,000 classes together by Holm's correction" in sentence
     assert "1 of 1,000 classes" in hindsight_findings.class_losses(look_back(folder, [60] + [90] * 999, 1))
 
 
@@ -184,7 +184,7 @@ def test_what_is_of_another_choice_or_other_weights_is_not_shown(folder: Path) -
     assert (run.baselines, run.ranking) == (None, None)
 
 
-def test_what_was_judged_before_the_network_was_fine_tuned_anew_is_not_shown(folder: Path) -> None:
+def test_what_was_judged_before_the_network_was_fine_tuned_again_is_not_shown(folder: Path) -> None:
     facts = {"classes": [], "accuracy": {"test_top1": 0.97, "test_images": 360}}
     for bundled, shown in (("ab", True), ("cd", False)):
         write_json(folder / "export/bundle/manifest.json", {**facts, "files": {"model.onnx": bundled}})
@@ -192,9 +192,9 @@ def test_what_was_judged_before_the_network_was_fine_tuned_anew_is_not_shown(fol
         assert (load_run(folder).baselines is not None) is shown
 
 
-def test_the_verdict_on_trust_says_whether_macs_do_as_well() -> None:
-    said = study_findings.ranking(ranking_of(trust()))
-    assert said == "Inherited accuracies rank subnets with a Kendall's tau of 0.80, better than MACs alone (0.60)"
+def test_the_verdict_on_ranking_states_whether_macs_do_as_well() -> None:
+    sentence = study_findings.ranking(ranking_of(trust()))
+    assert sentence == "Inherited accuracies rank subnets with a Kendall's tau of 0.80, better than MACs alone (0.60)"
 
 
 @pytest.mark.parametrize(("count", "interval"), [(6, "(0.70 to 0.90, rough)"), (7, "(0.70 to 0.90)")])
@@ -212,11 +212,11 @@ def test_intervals_of_taus_of_few_subnets_are_called_rough(count: int, interval:
     assert study_findings.ranking(ranking_of(trust(half=0.3))).endswith("(0.60), which is not significant")
     assert "no better than MACs alone (0.85)" in study_findings.ranking(ranking_of(trust(macs=0.85)))
     # A lead that cannot be seen in what is printed is none.
-    said = study_findings.ranking(ranking_of(trust(tau=0.804, macs=0.797)))
-    assert said.endswith("a Kendall's tau of 0.80, no better than MACs alone (0.80)")
+    sentence = study_findings.ranking(ranking_of(trust(tau=0.804, macs=0.797)))
+    assert sentence.endswith("a Kendall's tau of 0.80, no better than MACs alone (0.80)")
 
 
-def test_a_gap_below_zero_is_told_as_a_loss() -> None:
+def test_a_gap_below_zero_is_stated_as_a_loss() -> None:
     first, bare, alone, group = study_findings.ranking_details(ranking_of(trust()))
     assert "is 0.7 points below what they reach when trained from scratch for 4 epochs" in first
     assert "(95 % of samples of these subnets: -1.0 to -0.4)" in first
@@ -225,13 +225,13 @@ def test_a_gap_below_zero_is_told_as_a_loss() -> None:
     assert "Among 7 subnets of near-equal MACs (9.5 M to 10.5 M) tau is 0.80" in group
 
 
-def test_what_trainings_agree_on_is_told_where_there_are_several() -> None:
+def test_what_trainings_agree_on_is_stated_where_there_are_several() -> None:
     found = trust() | {"repeats": 3}
     found["all"]["tau"]["repeated"] = 0.62
-    said = ". ".join(study_findings.ranking_details(ranking_of(found)))
+    sentence = ". ".join(study_findings.ranking_details(ranking_of(found)))
     assert (
         "in the mean of 3 trainings. One such training ranks them like the mean of the others with a tau of 0.62"
-        in said
+        in sentence
     )
 
 
@@ -241,15 +241,15 @@ def test_what_recalibration_is_worth_is_left_out_where_weights_are_averaged() ->
         part |= {"gap_uncalibrated": None, "tau": {**part["tau"], "uncalibrated": None}}
     found["subnets"] = [{**one, "uncalibrated": None, "alone_uncalibrated": None} for one in found["subnets"]]
     values = ranking_of(found)
-    _, _, said, group = study_findings.ranking_details(values)
-    assert "is left out: the statistics of training are not those of the averaged weights (train.average)" in said
+    _, _, sentence, group = study_findings.ranking_details(values)
+    assert "is left out: the statistics of training are not those of the averaged weights (train.average)" in sentence
     assert group.startswith("Among 7")
     assert study_findings.ranking_rows(values)[0][4] == "–"
     assert {row[4] for row in study_findings.subnet_rows(values)} == {"–"}
 
 
-def test_a_rival_that_no_network_is_fast_enough_for_is_said_to_be_left_out(folder: Path) -> None:
-    assert not any("left out" in said for said in study_findings.baseline_details(baselines_of(worth())))
+def test_a_rival_that_no_network_is_fast_enough_for_is_stated_to_be_left_out(folder: Path) -> None:
+    assert not any("left out" in sentence for sentence in study_findings.baseline_details(baselines_of(worth())))
     some = baselines_of(worth() | {"left_out": {"random-search": [0, 2]}})
     assert (
         "random-search is left out for seed 0, 2: no other network of the space"
@@ -263,7 +263,7 @@ def test_a_rival_that_no_network_is_fast_enough_for_is_said_to_be_left_out(folde
     assert html.escape(sentence) in render_html(report_of(load_run(folder)))
 
 
-def test_a_search_that_loses_is_said_to_lose() -> None:
+def test_a_search_that_loses_is_stated_to_lose() -> None:
     assert (
         "1.2 ± 0.4 points ahead of random-search on test images (97.2 % of one run against 96.0 %, mean of 3 seeds)"
         in (study_findings.baselines(baselines_of(worth())))
@@ -278,7 +278,7 @@ def test_a_lead_within_its_error_is_called_chance() -> None:
     assert chance not in study_findings.baselines(baselines_of(worth(0.005)))
 
 
-def test_what_rivals_were_given_is_told_as_it_was() -> None:
+def test_what_rivals_were_given_is_stated_as_it_was() -> None:
     found = worth()
     (equal, *_) = study_findings.baseline_details(baselines_of(found))
     assert equal == (
@@ -289,21 +289,21 @@ def test_what_rivals_were_given_is_told_as_it_was() -> None:
     found["seconds"]["each_rival"] = 126.0
     found["rivals"]["random-search"]["p50_us"]["mean"] *= 1.31
     found["rivals"]["random-search"]["seeds_behind"] = 1
-    (said, *others) = study_findings.baseline_details(baselines_of(found | {"supernet_from": "other"}))
-    assert "had 0.10 of the time that supernet" in said
-    assert "random-search is behind with 1 of 3 seeds" in said
-    assert said.endswith("1.31 (random-search) of the network's measured latency")
+    (sentence, *others) = study_findings.baseline_details(baselines_of(found | {"supernet_from": "other"}))
+    assert "had 0.10 of the time that supernet" in sentence
+    assert "random-search is behind with 1 of 3 seeds" in sentence
+    assert sentence.endswith("1.31 (random-search) of the network's measured latency")
     assert others[0] == "The supernet began from other weights, the baselines from none"
 
 
 def test_the_crossover_is_stated() -> None:
-    def said(verdict: str = "pays", **crossover: Any) -> str:
+    def crossing(verdict: str = "pays", **crossover: Any) -> str:
         return study_findings.crossing(baselines_of(worth(verdict=verdict, **crossover)))
 
-    assert "it pays from 3 to 4 budget(s) on" in said()
-    assert "it pays from 3 budget(s) on" in said(budgets=[3, 3])
-    assert "(7 min 30 s to 8 min 40 s by the spread of step times)" in said()
-    assert "never pays by time alone" in said("never")
+    assert "it pays from 3 to 4 budget(s) on" in crossing()
+    assert "it pays from 3 budget(s) on" in crossing(budgets=[3, 3])
+    assert "(7 min 30 s to 8 min 40 s by the spread of step times)" in crossing()
+    assert "never pays by time alone" in crossing("never")
 
 
 def test_nothing_is_claimed_where_the_crossover_is_unknown() -> None:

@@ -116,11 +116,11 @@ def without_colour(trace: dict[str, Any]) -> list[Any]:
 
 def test_every_network_of_the_front_is_in_the_table_and_in_the_figure(run_folder: Path) -> None:
     run, html = load_run(run_folder), page_of(run_folder)
-    told = json.dumps(drawn(html))
+    figures = json.dumps(drawn(html))
     for network in run.summary.front:
         assert f"<td>{network.arch}</td>" in html
         for latency in network.latency.values():
-            assert f"measured p50 {latency.p50_us / 1e3:.3f}" in told
+            assert f"measured p50 {latency.p50_us / 1e3:.3f}" in figures
     assert html.count('<tr class="chosen">') == len(run.devices)
 
 
@@ -162,7 +162,7 @@ def test_it_is_drawn_without_errors_at_phone_and_desktop_width(
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True)
     opened = context.new_page()
     errors: list[str] = []
-    opened.on("console", lambda said: errors.append(said.text) if said.type in ("error", "warning") else None)
+    opened.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
     opened.on("pageerror", lambda error: errors.append(str(error)))
     start = time.monotonic()
     opened.goto(page.as_uri())
@@ -188,9 +188,9 @@ def test_the_keyboard_goes_from_point_to_point_and_hover_shows_the_blocks(browse
     opened.wait_for_selector("body[data-drawn]")
     opened.focus("#front-0")
     opened.keyboard.press("ArrowLeft")
-    said = opened.text_content("#front-0 + .spoken")
-    assert said.startswith("file that ships; ")
-    assert "stage 1: 24 channels, k5e4 k3e3" in said
+    sentence = opened.text_content("#front-0 + .spoken")
+    assert sentence.startswith("file that ships; ")
+    assert "stage 1: 24 channels, k5e4 k3e3" in sentence
     opened.wait_for_selector("#front-0 .hoverlayer .hovertext")
     assert "stage 1" in opened.text_content("#front-0 .hoverlayer")
     opened.keyboard.press("Escape")
@@ -239,7 +239,7 @@ def test_blocks_that_were_not_timed_are_seen(
     assert near.mean() > 0.03
 
 
-def test_archs_are_told_stage_by_stage() -> None:
+def test_archs_are_listed_stage_by_stage() -> None:
     assert stages_of(parse_arch(arch(0))) == [
         "20 × 20 pixels",
         "stage 0: 16 channels, k3e1",

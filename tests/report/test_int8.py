@@ -77,12 +77,12 @@ def test_the_int8_file_is_linked(run_folder: Path) -> None:
 def test_it_is_judged_device_by_device(tmp_path: Path) -> None:
     write_run(tmp_path, devices=("here", "pi4"))
     with_int8(tmp_path, devices=("here", "pi4"))
-    said = compared(tmp_path)
-    assert said.startswith("int8 loses 0.7 points of validation top-1 and loses 1.7 points of test top-1, and is ")
-    assert said.endswith("1.75 times as fast on here; it is not worth it on pi4")
+    sentence = compared(tmp_path)
+    assert sentence.startswith("int8 loses 0.7 points of validation top-1 and loses 1.7 points of test top-1, and is ")
+    assert sentence.endswith("1.75 times as fast on here; it is not worth it on pi4")
 
 
-def test_int8_that_is_no_faster_is_said_not_to_be_worth_it(run_folder: Path) -> None:
+def test_int8_that_is_no_faster_is_stated_not_to_be_worth_it(run_folder: Path) -> None:
     change_latency(run_folder, p50_us=352.0, speedup=350 / 352, worth_it=False)
     assert compared(run_folder).endswith("is not worth it: it is no faster on here")
 
@@ -121,7 +121,7 @@ def test_equal_scores_are_no_warning(run_folder: Path) -> None:
         ({"fp32_repeat_noise": 0.09}, "here is noisy: repeated measurements of a file differ by 9.0 %"),
     ],
 )
-def test_warnings_about_its_timing_are_told(run_folder: Path, edit: dict[str, Any], sentence: str) -> None:
+def test_warnings_about_its_timing_are_stated(run_folder: Path, edit: dict[str, Any], sentence: str) -> None:
     change_latency(run_folder, **edit)
     assert f"Warning: {sentence}" in section(run_folder)
 

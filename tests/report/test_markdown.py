@@ -90,7 +90,7 @@ def test_equal_files_give_an_equal_report(run_folder: Path) -> None:
     assert {path.name: path.read_bytes() for path in write_report(run_folder).parent.iterdir()} == before
 
 
-def test_plotting_leaves_the_settings_of_matplotlib_alone(run_folder: Path) -> None:
+def test_plotting_keeps_the_settings_of_matplotlib(run_folder: Path) -> None:
     before = dict(matplotlib.rcParams)
     write_report(run_folder)
     assert dict(matplotlib.rcParams) == before
@@ -115,7 +115,7 @@ def test_a_missing_file_names_its_stage_and_command(run_folder: Path, name: str,
     assert not (run_folder / "report").exists()
 
 
-def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_stated(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="does not exist"):
         write_report(tmp_path / "nowhere")
 
@@ -144,12 +144,12 @@ def test_a_run_in_which_nothing_met_the_budget_still_reports(run_folder: Path) -
 
 def test_coverage_is_counted_over_predictions_made_before_measuring(run_folder: Path) -> None:
     summary = json.loads((run_folder / "summary.json").read_text())
-    said = {"predicted_us": 100.0, "interval_us": [90.0, 110.0], "coverage": 0.9}
-    foreseen = [
-        {"arch": f"r{number}_w8-k3e1", "p50_us": p50_us, **said} for number, p50_us in enumerate((95, 111, 130))
+    prediction = {"predicted_us": 100.0, "interval_us": [90.0, 110.0], "coverage": 0.9}
+    predictions = [
+        {"arch": f"r{number}_w8-k3e1", "p50_us": p50_us, **prediction} for number, p50_us in enumerate((95, 111, 130))
     ]
     # What refitted predictors say of the front holds for all of it, and is not counted.
-    change(run_folder / "summary.json", {"first_predictions": {"here": foreseen}})
+    change(run_folder / "summary.json", {"first_predictions": {"here": predictions}})
     held = findings.front_on(load_run(run_folder), "here")
     assert held == "here: the 90 % interval held for 1 of 3 networks, each predicted before it was measured"
     assert f"{held}." in markdown_of(run_folder)
@@ -183,7 +183,7 @@ def test_a_front_that_was_not_measured_shows_gaps_not_numbers(run_folder: Path) 
         ({"n_test": 8}, "8 unseen networks are few"),
     ],
 )
-def test_warnings_about_the_predictor_are_told_only_where_they_apply(
+def test_warnings_about_the_predictor_are_stated_only_where_they_apply(
     run_folder: Path, edit: dict[str, Any], sentence: str
 ) -> None:
     path = run_folder / "latency" / "here" / "score.json"
@@ -203,9 +203,9 @@ def test_search_is_judged_by_what_its_last_quarter_added(run_folder: Path, histo
     counts = [30, 60, 90, 120]
     edit = {"hypervolume_by_batch": history, "evaluations_by_batch": counts}
     change(run_folder / "search" / "result.json", edit)
-    said = findings.search(load_run(run_folder))
-    assert verdict in said
-    assert "the last 30 added" in said
+    sentence = findings.search(load_run(run_folder))
+    assert verdict in sentence
+    assert "the last 30 added" in sentence
 
 
 def test_front_order_is_fastest_first(run_folder: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_report_needs_no_torch_and_no_pyplot(run_folder: Path, tmp_path: Path)
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "copy")], check=True)
 
 
-def test_warnings_about_the_fronts_measurements_are_told(run_folder: Path) -> None:
+def test_warnings_about_the_fronts_measurements_are_stated(run_folder: Path) -> None:
     assert "have warnings" not in markdown_of(run_folder)
     summary = json.loads((run_folder / "summary.json").read_text())
     summary["front"][0]["latency"]["here"]["warnings"] = ["3 of 8 processes: too noisy"]
@@ -233,13 +233,13 @@ def test_warnings_about_the_fronts_measurements_are_told(run_folder: Path) -> No
     assert warning in markdown_of(run_folder)
 
 
-def test_of_a_step_told_twice_after_a_kill_the_last_row_counts(run_folder: Path) -> None:
+def test_of_a_step_logged_twice_after_a_kill_the_last_row_counts(run_folder: Path) -> None:
     undisturbed = load_run(run_folder)
     path = run_folder / "supernet" / "training.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     first = [row | ({"loss": 99.0} if row["kind"] == "step" else {"top1": {"smallest": 0.0}}) for row in rows[200:250]]
     resumed = {"kind": "resume", "step": 380, "bit_identical": True}
-    told = [*rows[:200], *first, resumed, *rows[200:]]
-    path.write_text("".join(json.dumps(row) + "\n" for row in told))
+    logged = [*rows[:200], *first, resumed, *rows[200:]]
+    path.write_text("".join(json.dumps(row) + "\n" for row in logged))
     assert load_run(run_folder).steps == undisturbed.steps
     assert load_run(run_folder).validations == undisturbed.validations

@@ -47,7 +47,7 @@ def test_each_budget_has_the_share_of_the_space_within_it(run_folder: Path) -> N
     ]
 
 
-def test_an_exhausted_space_and_what_was_not_scored_are_told(run_folder: Path) -> None:
+def test_an_exhausted_space_and_what_was_not_scored_are_stated(run_folder: Path) -> None:
     add(run_folder, exhausted=True, failures=[{"arch": "r8_w8-k3e1", "cause": "RuntimeError: fell off"}])
     text = markdown_of(run_folder)
     assert "every network within the budgets was evaluated" in text
@@ -63,17 +63,17 @@ def fit(evaluations: int, left_out: float, batch: float | None) -> dict[str, Any
     return {"evaluations": evaluations, "hypervolume": 1.0, "models": {"error": model}}
 
 
-def test_what_the_models_foresaw_is_told_over_all_batches(run_folder: Path) -> None:
+def test_what_the_models_foresaw_is_stated_over_all_batches(run_folder: Path) -> None:
     for row in (fit(10, 0.05, 0.03), fit(15, 0.04, 0.04), fit(20, 0.02, None)):
         append_jsonl(run_folder / "search" / "rounds.jsonl", row)
-    (said,) = search_findings.models(load_run(run_folder))
-    assert "was fitted 3 times: leaving out one of its last 20 subnets, it is off by 2.00 points" in said
+    (sentence,) = search_findings.models(load_run(run_folder))
+    assert "was fitted 3 times: leaving out one of its last 20 subnets, it is off by 2.00 points" in sentence
     # The root of the mean of 0.03² and 0.04².
-    assert "on the 10 subnets that it selected it was off by 3.54 points" in said
-    assert said in markdown_of(run_folder)
+    assert "on the 10 subnets that it selected it was off by 3.54 points" in sentence
+    assert sentence in markdown_of(run_folder)
 
 
-def test_which_genes_buy_and_cost_most_is_told_and_drawn(run_folder: Path) -> None:
+def test_which_genes_buy_and_cost_most_is_stated_and_drawn(run_folder: Path) -> None:
     write_json(run_folder / "verify" / "understanding.json", understanding())
     page = write_report(run_folder)
     text = page.read_text()
@@ -92,7 +92,7 @@ def test_which_genes_buy_and_cost_most_is_told_and_drawn(run_folder: Path) -> No
     assert "| gene of the chosen network | validation top-1 | ms on here | ms on pi4 | MACs | within budgets |" in text
 
 
-def test_a_move_tells_the_costs_that_the_run_trades_or_has_a_budget_of(run_folder: Path) -> None:
+def test_a_move_states_the_costs_that_the_run_trades_or_has_a_budget_of(run_folder: Path) -> None:
     write_json(run_folder / "verify" / "understanding.json", understanding())
     objectives = [{"name": name, "unit": "bytes"} for name in ("error", "weight_bytes")]
     add(run_folder, objectives=objectives)
@@ -110,7 +110,7 @@ def test_a_model_that_ranks_badly_is_flagged(run_folder: Path) -> None:
     assert "Warning: accuracies are from a model" in markdown_of(run_folder)
 
 
-def test_how_the_network_was_chosen_is_told(run_folder: Path) -> None:
+def test_how_the_network_was_chosen_is_stated(run_folder: Path) -> None:
     path = run_folder / "summary.json"
     choice = {"by": "knee", "words": "the knee of the front in error, latency@here"}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"choice": choice}))
