@@ -31,7 +31,7 @@ class _Result(BaseModel):
 class Profiled(_Result):
     """latency/result.json."""
 
-    predictors: Annotated[dict[str, dict[str, float | None]], Field(min_length=1)]
+    predictors: Annotated[dict[str, dict[str, float | None] | None], Field(min_length=1)]
 
 
 class Trained(_Result):

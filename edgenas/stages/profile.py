@@ -52,7 +52,7 @@ def run_profile(run: Run, progress: Progress) -> None:
         else:
             scores[name] = _take_table(run, name)
     predictors = {
-        name: {key: value for key, value in score.to_json().items() if key != "held_out"} if score else {}
+        name: {key: value for key, value in score.to_json().items() if key != "held_out"} if score else None
         for name, score in scores.items()
     }
     notes = [_note(run, name, plans.get(name), score) for name, score in scores.items()]
