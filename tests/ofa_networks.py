@@ -23,7 +23,7 @@ with warnings.catch_warnings():
     from ofa.imagenet_classification.elastic_nn.utils import set_running_statistics
 
 DROPOUT = 0.0
-SETTLING = 20
+WARM_UP_STEPS = 20
 
 
 def ofa_network(width: float, classes: int, *, seed: int = 0) -> Any:
@@ -53,11 +53,11 @@ def _made(width: float, classes: int, seed: int) -> Any:
                 parameter += 0.05 * torch.randn_like(parameter)
             elif parameter.ndim == 1:
                 parameter += 0.2 * torch.randn_like(parameter)
-        # Settled first, as training would; then perturbed.
+        # Warmed up first, as by training; then perturbed.
         random.seed(seed)
         net.set_bn_param(momentum=0.3, eps=1e-5)
         net.train()
-        for _ in range(SETTLING):
+        for _ in range(WARM_UP_STEPS):
             net.sample_active_subnet()
             net(torch.randn(4, 3, 64, 64))
         net.set_bn_param(momentum=0.1, eps=1e-5)

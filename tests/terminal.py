@@ -29,7 +29,7 @@ def on_terminal(*arguments: str, cwd: Path, program: tuple[str, ...] = ("-m", "e
         command, cwd=cwd, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
     ) as process:
         os.close(theirs)
-        said = b""
+        stated = b""
         while True:
             try:
                 part = os.read(ours, 65536)
@@ -38,14 +38,14 @@ def on_terminal(*arguments: str, cwd: Path, program: tuple[str, ...] = ("-m", "e
                 break
             if not part:
                 break
-            said += part
+            stated += part
     os.close(ours)
-    return process.returncode, said.decode().replace("\r\n", "\n")
+    return process.returncode, stated.decode().replace("\r\n", "\n")
 
 
-def plain(said: str) -> list[str]:
+def plain(stated: str) -> list[str]:
     """Lines without escape sequences."""
-    return [line.rstrip() for line in ESCAPE.sub("", said).splitlines()]
+    return [line.rstrip() for line in ESCAPE.sub("", stated).splitlines()]
 
 
 needs_terminals = pytest.mark.skipif(not Path("/dev/ptmx").exists(), reason="needs pseudo-terminals")

@@ -184,7 +184,7 @@ def test_what_a_config_may_not_hold_is_named_with_its_place(change: dict[str, An
     assert str(raised.value).startswith("here.yaml: ")
 
 
-def test_several_mistakes_are_told_at_once() -> None:
+def test_several_mistakes_are_reported_at_once() -> None:
     with pytest.raises(ConfigError, match=r"train\.epochs is missing.*'sede'"):
         parse_config({**LEAST, "train": {}, "sede": 1}, "here.yaml")
 

@@ -28,9 +28,11 @@ NBSP, HYPHEN, ZERO_WIDTH, ACCENT = "\N{NO-BREAK SPACE}", "\N{NON-BREAKING HYPHEN
     ],
 )
 def test_a_name_that_only_looks_right_is_answered_with_its_cause(name: str, cause: str) -> None:
-    with pytest.raises(SpaceError, match=f"it holds {cause[:6].replace('+', '[+]')}.*did you mean 'mobile-96'") as told:
+    with pytest.raises(
+        SpaceError, match=f"it holds {cause[:6].replace('+', '[+]')}.*did you mean 'mobile-96'"
+    ) as reported:
         load_space(name)
-    assert cause in str(told.value)
+    assert cause in str(reported.value)
 
 
 def test_decomposed_names_are_refused_with_their_cause() -> None:

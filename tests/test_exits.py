@@ -129,7 +129,7 @@ def test_a_reader_that_left_is_no_error() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_output_into_a_full_disk_is_told() -> None:
+def test_output_into_a_full_disk_is_reported() -> None:
     with open("/dev/full", "wb") as full:
         command = [sys.executable, "-W", "error", "-m", "edgenas", "tables", "list"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300, check=False)
@@ -192,7 +192,7 @@ def test_a_working_folder_that_was_removed_is_named_as_the_reason(
     monkeypatch.setattr(sys, "argv", ["edgenas", "tables", "list"])
     with pytest.raises(SystemExit) as left:
         main()
-    said = capsys.readouterr()
-    assert (left.value.code, said.out) == (2, "")
-    assert said.err.startswith("error: the working folder has been removed")
-    assert said.err.count("\n") == 1
+    stated = capsys.readouterr()
+    assert (left.value.code, stated.out) == (2, "")
+    assert stated.err.startswith("error: the working folder has been removed")
+    assert stated.err.count("\n") == 1

@@ -68,6 +68,6 @@ def test_slips_are_found_whatever_their_case_and_beyond_what_is_listed() -> None
     assert one_of("epochs", ["seed"], config_keys()) == "did you mean 'train.epochs'? valid: seed"
 
 
-def test_many_problems_are_told_in_few_words() -> None:
+def test_many_problems_are_reported_in_few_words() -> None:
     problems = [{"type": "missing", "loc": (str(n),), "input": None, "msg": ""} for n in range(9)]
     assert explained(problems) == "0 is missing; 1 is missing; 2 is missing; 3 is missing; 4 is missing; and 4 more"

@@ -31,7 +31,7 @@ def page(browser: Any, site: tuple[Path, str]) -> Iterator[Any]:
     context = browser.new_context(viewport={"width": 375, "height": 700})
     opened = context.new_page()
     errors: list[str] = []
-    opened.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    opened.on("console", lambda stated: errors.append(stated.text) if stated.type == "error" else None)
     opened.on("pageerror", lambda error: errors.append(str(error)))
     opened.goto(site[1] + "/index.html")
     opened.wait_for_function("document.getElementById('message').textContent === 'Ready.'")

@@ -75,9 +75,9 @@ def test_training_sees_what_one_sees(tmp_path: Path) -> None:
 
 
 def test_the_labels_tell_images_apart(expected: dict[str, tuple[Path, Expected]]) -> None:
-    told = [one for _, one in expected.values() if one.margin >= TIE]
-    assert len(told) > 0.8 * len(expected)
-    assert len({one.label for one in told}) > 5
+    reported = [one for _, one in expected.values() if one.margin >= TIE]
+    assert len(reported) > 0.8 * len(expected)
+    assert len({one.label for one in reported}) > 5
 
 
 def test_run_py_labels_odd_images_as_training_would(

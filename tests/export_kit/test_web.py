@@ -165,7 +165,7 @@ def test_a_page_that_is_opened_as_a_file_says_what_it_takes(browser: Any, bundle
     opened.close()
 
 
-def test_a_server_that_lacks_the_model_is_told(browser: Any, bundle: Path, tmp_path: Path) -> None:
+def test_a_server_that_lacks_the_model_is_reported(browser: Any, bundle: Path, tmp_path: Path) -> None:
     folder = write_web(bundle, tmp_path / "page", web_runtime())
     (folder / "model.onnx").unlink()
     with served(folder) as address:

@@ -81,9 +81,9 @@ def test_quotas_of_containers_are_read(
     ("threads", "cores", "flagged"), [(1, 1.0, False), (2, 2.0, False), (2, 1.0, True), (2, 1.5, True)]
 )
 def test_threads_that_share_cores_are_flagged(threads: int, cores: float, flagged: bool, bench: ModuleType) -> None:
-    said = bench.thread_warnings(threads, cores)
-    assert bool(said) == flagged
-    assert all(f"{threads} threads share the {cores:g} core(s) that this process may use" in text for text in said)
+    stated = bench.thread_warnings(threads, cores)
+    assert bool(stated) == flagged
+    assert all(f"{threads} threads share the {cores:g} core(s) that this process may use" in text for text in stated)
 
 
 @pytest.mark.usefixtures("one_core")

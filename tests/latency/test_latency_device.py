@@ -44,7 +44,7 @@ def test_a_browser_need_not_say_what_leaves_no_choice() -> None:
     assert DeviceRun().runtime == "onnxruntime"
 
 
-def test_probe_tells_the_machine_but_not_its_host() -> None:
+def test_probe_reports_the_machine_but_not_its_host() -> None:
     device = probe()
     assert device.name == "here"
     assert device.run.threads == 1

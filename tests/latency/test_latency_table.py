@@ -120,7 +120,7 @@ def test_a_wrong_meta_is_refused(folder, change, message: str) -> None:
         LatencyTable.load(folder)
 
 
-def test_a_missing_table_is_said_so(tmp_path) -> None:
+def test_a_missing_table_is_reported(tmp_path) -> None:
     with pytest.raises(TableError, match="neither shipped nor a folder"):
         find_table("pi/nowhere")
     with pytest.raises(TableError, match=r"meta\.json does not exist"):

@@ -53,7 +53,7 @@ def test_the_worst_five_are_the_farthest_from_the_median_in_either_direction() -
     assert worst == pytest.approx([3, 0.5, 1.2, 0.9, 1.1])
 
 
-def test_blocks_and_networks_are_told_apart_and_identities_compared() -> None:
+def test_blocks_and_networks_are_reported_separately_and_identities_compared() -> None:
     a = table([row("k", 10), row("n", 100, kind="network"), row("a")])
     b = replace(table([row("k", 20), row("n", 300, kind="network"), row("b")]), identity=replace(IDENTITY, threads=2))
     found = diff_tables(a, b)

@@ -71,7 +71,7 @@ def test_a_kit_that_nothing_would_go_into_is_refused(kit: dict[str, Path]) -> No
 
 
 @pytest.mark.parametrize("transport", ["ssh", "offline"])
-def test_a_run_goes_on_only_when_it_is_said_again_where_its_device_is(transport: str) -> None:
+def test_a_run_resumes_only_when_it_is_stated_again_where_its_device_is(transport: str) -> None:
     # Even where this machine looks the same.
     device = reached(HERE.model_copy(update={"name": "twin"}), transport)
     with pytest.raises(

@@ -35,7 +35,7 @@ def held(folder: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_a_second_process_is_refused_and_told_which_one_holds_the_folder(tmp_path: Path) -> None:
+def test_a_second_process_is_refused_with_the_id_of_the_first(tmp_path: Path) -> None:
     with held(tmp_path / "run") as process:
         refused = pytest.raises(RunFolderError, match=rf"run is in use by process {process.pid}: wait .*stop it")
         with refused, locked(tmp_path / "run"):

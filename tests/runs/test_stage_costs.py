@@ -62,7 +62,7 @@ def test_a_counter_that_goes_round_twice_is_looked_at_often_enough(powercap: dic
     assert meter.stop() == pytest.approx(2.0)
 
 
-def test_what_is_not_readable_is_not_told(powercap: dict[str, Path], tmp_path: Path) -> None:
+def test_what_is_not_readable_is_not_reported(powercap: dict[str, Path], tmp_path: Path) -> None:
     meter = EnergyMeter(energy_counters(tmp_path))
     powercap["dram"].unlink()
     assert meter.stop() is None
@@ -98,7 +98,7 @@ def test_a_row_that_is_none_is_named(tmp_path: Path) -> None:
         spent(tmp_path)
 
 
-def test_a_run_keeps_what_its_stages_cost_and_its_bundle_tells(small_run: SmallRun) -> None:
+def test_a_run_keeps_the_costs_of_its_stages_and_its_bundle_reports_them(small_run: SmallRun) -> None:
     rows = read_jsonl(small_run.folder / metering.FILE)
     assert [row["stage"] for row in rows] == ["profile", "train", "search", "verify", "export"]
     assert all(row["seconds"] > 0 for row in rows)
@@ -111,7 +111,7 @@ def test_a_run_keeps_what_its_stages_cost_and_its_bundle_tells(small_run: SmallR
     assert ("Energy was not readable" in card) != readable
 
 
-def test_a_run_tells_the_memory_that_its_networks_were_measured_to_take(small_run: SmallRun) -> None:
+def test_a_run_reports_the_memory_that_its_networks_were_measured_to_take(small_run: SmallRun) -> None:
     for entry in small_run.summary["front"]:
         known = entry["latency"]["here"]
         assert 0 <= known["model_rss_bytes"] < known["process_rss_bytes"]

@@ -82,7 +82,7 @@ def test_a_fit_like_another_keeps_its_kind_and_sees_the_new_rows() -> None:
     np.testing.assert_allclose(second.expect(drawn(60)), -drawn(60).sum(axis=1), atol=1e-3)
 
 
-def test_an_inactive_gene_is_told_from_its_smallest_choice() -> None:
+def test_an_inactive_gene_is_reported_from_its_smallest_choice() -> None:
     genes = np.array([[0, 0, 3, 1, 0, 0], [2, 0, 0, 0, 0, 2]])
     ordinal = Encoding("ordinal", N_CHOICES, gated)(genes)
     np.testing.assert_allclose(ordinal, [[0, 1, 1, -1, -1], [1, 0, 0, 0, 1]])

@@ -58,7 +58,7 @@ def test_a_network_is_held_to_budgets_here_and_in_the_browser(work: Path, precis
 
 @needs_browser
 @pytest.mark.slow
-def test_the_only_device_may_be_said_to_be_the_browser_and_the_run_remembers_it(work: Path) -> None:
+def test_the_only_device_may_be_stated_to_be_the_browser_and_the_run_remembers_it(work: Path) -> None:
     succeed("profile", "small.yaml", *SETS, "--on", "browser", cwd=work)
     run = work / "runs" / "small"
     (device,) = (run / "devices").glob("*.yaml")

@@ -80,7 +80,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> OwnRun:
     return OwnRun(cwd, cwd / "runs" / "small", done.stderr)
 
 
-def test_the_set_is_described_and_its_faults_are_told(run: OwnRun) -> None:
+def test_the_set_is_described_and_its_faults_are_reported(run: OwnRun) -> None:
     data = json.loads((run.folder / "data.json").read_text())
     assert data["classes"] == sorted(CLASSES)
     assert data["counts"]["test"] == 90

@@ -83,11 +83,11 @@ def test_a_fast_machine_times_whole_batches(config: RunConfig, clock: Callable[[
     assert machine.calls == [2, 2, 4, 8, 16, 32, 32, 32, 2, 2, 4, 8, 16, 32, 64, 128, 256, 256, 256]
 
 
-def test_progress_is_told(config: RunConfig, clock: Callable[[float, float], Clock]) -> None:
+def test_progress_is_reported(config: RunConfig, clock: Callable[[float, float], Clock]) -> None:
     clock(1e-9, 0.0)
-    told: list[tuple[str, int, int]] = []
-    time_network(config, config.load_space(), 10, 40, lambda *what: told.append(what))
-    assert told == [("timing training steps", 0, 2), ("timing a scoring", 1, 2), ("timing a scoring", 2, 2)]
+    reported: list[tuple[str, int, int]] = []
+    time_network(config, config.load_space(), 10, 40, lambda *what: reported.append(what))
+    assert reported == [("timing training steps", 0, 2), ("timing a scoring", 1, 2), ("timing a scoring", 2, 2)]
 
 
 @pytest.mark.parametrize("fixed", [0.0, 0.5, 2.0])

@@ -18,8 +18,8 @@ def test_a_space_and_a_number_of_classes_are_enough(tmp_path: Path) -> None:
     (tmp_path / "tiny-16.yaml").write_text(SMALL_SPACE)
     done = edgenas("profile", "tiny-16.yaml", "--classes", "7", *SHORT, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    (told,) = [line for line in done.stderr.splitlines() if line.startswith("here: ")]
-    assert "10 networks, 8 visits to each, about" in told
+    (reported,) = [line for line in done.stderr.splitlines() if line.startswith("here: ")]
+    assert "10 networks, 8 visits to each, about" in reported
     assert "networks held out are predicted to" in done.stdout.splitlines()[-1]
     table = LatencyTable.load(tmp_path / "runs" / "tiny-16" / "latency" / "here")
     assert {row.num_classes for row in table.rows if row.kind == "network"} == {7}

@@ -30,7 +30,7 @@ def planned(*overrides: str) -> dict[str, StagePlan]:
     return {stage.stage: stage for stage in plan_run(config, Path("run"))}
 
 
-def test_int8_takes_its_time_in_the_export_alone_and_is_told() -> None:
+def test_int8_takes_its_time_in_the_export_alone_and_is_reported() -> None:
     fp32, int8 = planned(), planned(*INT8)
     assert {name for name in fp32 if fp32[name] != int8[name]} == {"export"}
     assert int8["export"].what == (

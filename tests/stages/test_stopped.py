@@ -59,7 +59,7 @@ def test_a_signal_stops_the_run_and_its_timer_with_one_line(cwd: Path, number: s
     assert not timers(cwd)
 
 
-def test_training_that_is_asked_to_end_goes_on_and_ends_like_an_undisturbed_one(cwd: Path) -> None:
+def test_training_that_is_asked_to_end_resumes_and_ends_like_an_undisturbed_one(cwd: Path) -> None:
     words = [sys.executable, "-W", "error", "-m", "edgenas", "train", "small.yaml", "--set", "train.epochs=8"]
     options = {"cwd": cwd, "env": {**os.environ, "PYTHONPATH": python_path()}, "stderr": subprocess.PIPE, "text": True}
     log, checkpoint = (cwd / "cut" / "supernet" / name for name in ("training.jsonl", FILE_NAME))
@@ -81,7 +81,7 @@ def test_training_that_is_asked_to_end_goes_on_and_ends_like_an_undisturbed_one(
     assert resumed["step"] >= 5
 
 
-def test_a_full_disk_is_one_message_and_the_same_command_goes_on(cwd: Path) -> None:
+def test_a_full_disk_is_one_message_and_the_same_command_resumes(cwd: Path) -> None:
     def full() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
 

@@ -87,10 +87,10 @@ for arguments in json.loads(sys.argv[1]):
 @pytest.mark.slow
 def test_what_commands_print_fits_80_columns(work: Path) -> None:
     commands = [words(command, work) for command in PRINTING]
-    code, said = on_terminal(json.dumps(commands), cwd=work, program=("-c", ONE_BY_ONE))
-    assert code == 0, said
-    shown = re.split(r"<(\d+)>\n", said)
-    assert shown[1::2] == ["0"] * len(PRINTING), said
+    code, stated = on_terminal(json.dumps(commands), cwd=work, program=("-c", ONE_BY_ONE))
+    assert code == 0, stated
+    shown = re.split(r"<(\d+)>\n", stated)
+    assert shown[1::2] == ["0"] * len(PRINTING), stated
     for command, part in zip(PRINTING, shown[:-1:2], strict=True):
         lines = plain(part)
         assert lines, command
@@ -104,9 +104,9 @@ def test_what_commands_print_fits_80_columns(work: Path) -> None:
 
 @pytest.mark.parametrize("command", PRINTING)
 def test_what_a_command_pipes_is_plain_and_json_is_one_object(command: str, work: Path) -> None:
-    told = call(*words(command, work), cwd=work)
-    assert told.code == 0, told.stderr
-    assert "\x1b" not in told.stdout + told.stderr
+    reported = call(*words(command, work), cwd=work)
+    assert reported.code == 0, reported.stderr
+    assert "\x1b" not in reported.stdout + reported.stderr
     as_json = call(*words(command, work), "--json", cwd=work)
     assert as_json.code == 0, as_json.stderr
     assert isinstance(json.loads(as_json.stdout), dict)
@@ -114,9 +114,9 @@ def test_what_a_command_pipes_is_plain_and_json_is_one_object(command: str, work
 
 @needs_terminals
 def test_there_is_colour_on_a_terminal_and_nowhere_else(work: Path) -> None:
-    code, said = on_terminal("status", "runs/small", cwd=work)
+    code, stated = on_terminal("status", "runs/small", cwd=work)
     assert code == 0
-    assert "\x1b[1m" in said
-    assert max(map(len, plain(said))) <= COLUMNS
-    told = edgenas("status", "runs/small", cwd=work, environment={"TERM": "xterm-256color"})
-    assert "\x1b" not in told.stdout
+    assert "\x1b[1m" in stated
+    assert max(map(len, plain(stated))) <= COLUMNS
+    reported = edgenas("status", "runs/small", cwd=work, environment={"TERM": "xterm-256color"})
+    assert "\x1b" not in reported.stdout

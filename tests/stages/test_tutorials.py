@@ -58,7 +58,7 @@ def test_every_command_of_a_tutorial_runs(tutorial: str, tmp_path: Path) -> None
 def test_the_readmes_deploy_section_ends_with_a_label_on_the_screen(small_run: SmallRun, tmp_path: Path) -> None:
     shutil.copytree(small_run.folder, tmp_path / "runs" / "demo")
     (section,) = re.findall(r"^## Deploy\n(.*?)^## ", (REPOSITORY / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    said = {}
+    stated = {}
     for command in commands(section):
         if command[:1] == ["."]:
             continue
@@ -72,9 +72,9 @@ def test_the_readmes_deploy_section_ends_with_a_label_on_the_screen(small_run: S
                 [sys.executable, *words[1:]], cwd=tmp_path, capture_output=True, text=True, check=False
             )
         assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}{done.stderr}"
-        said[words[1]] = done.stdout
-    assert re.match(r"image\.png: \d \(\d+\.\d%\), ", said["runs/demo/export/bundle/run.py"])
-    assert "the budget is" in said["runs/demo/export/bundle/verify.py"]
+        stated[words[1]] = done.stdout
+    assert re.match(r"image\.png: \d \(\d+\.\d%\), ", stated["runs/demo/export/bundle/run.py"])
+    assert "the budget is" in stated["runs/demo/export/bundle/verify.py"]
     assert (tmp_path / "page" / "index.html").exists()
 
 

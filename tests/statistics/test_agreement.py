@@ -73,6 +73,6 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_law() -> None:
 
 
 @pytest.mark.parametrize(("x", "y"), [([1, 2], [1, 2]), ([1, 1, 1], [1, 2, 3]), ([], [])])
-def test_of_too_few_networks_nothing_is_said(x: list[float], y: list[float]) -> None:
+def test_of_too_few_networks_nothing_is_stated(x: list[float], y: list[float]) -> None:
     found = kendall_tau(x, y)
     assert (found.value, found.low, found.high, found.count) == (None, None, None, len(x))

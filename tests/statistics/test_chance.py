@@ -29,12 +29,12 @@ def test_holms_worked_steps() -> None:
 
 def test_where_no_class_lost_hardly_ever_one_of_a_thousand_is_called_so() -> None:
     rng = np.random.default_rng(0)
-    told = 0
+    reported = 0
     for _ in range(100):
         answered_otherwise = rng.binomial(50, 0.4, 1000)
         more = rng.binomial(answered_otherwise, 0.5)
         chances = [mcnemar_p_value(int(one), int(n - one)) for one, n in zip(more, answered_otherwise, strict=True)]
         # Without a correction, dozens are.
         assert sum(chance <= ERROR for chance in chances) > 10
-        told += any(holm_significant(chances))
-    assert told <= 100 * ERROR + 3
+        reported += any(holm_significant(chances))
+    assert reported <= 100 * ERROR + 3

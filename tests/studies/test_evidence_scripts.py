@@ -48,10 +48,10 @@ ABLATIONS = ("--config", "small.yaml", "--images", "300", "--minutes", "0.02", "
 ABLATIONS += ("--recipes", "uniform", "sandwich-labels", "delayed-shrinking")
 
 
-def test_ablations_append_a_row_for_each_recipe_and_go_on_after_a_kill(cwd: Path) -> None:
-    told = call(cwd, "ablations.py", *ABLATIONS, "--estimate")
-    assert told.stderr.startswith("3 trainings left, about 0.00 hours")
-    assert told.stdout == ""
+def test_ablations_append_a_row_for_each_recipe_and_resume_after_a_kill(cwd: Path) -> None:
+    reported = call(cwd, "ablations.py", *ABLATIONS, "--estimate")
+    assert reported.stderr.startswith("3 trainings left, about 0.00 hours")
+    assert reported.stdout == ""
     process = subprocess.Popen(
         command("ablations.py", *ABLATIONS),
         cwd=cwd,
@@ -76,7 +76,7 @@ def test_ablations_append_a_row_for_each_recipe_and_go_on_after_a_kill(cwd: Path
     assert not list((cwd / "rows").iterdir())
 
 
-def test_the_trust_table_is_made_and_its_hours_are_told_first(cwd: Path) -> None:
+def test_the_trust_table_is_made_and_its_hours_are_reported_first(cwd: Path) -> None:
     script = (
         "trust.py",
         "--sets",
@@ -89,8 +89,8 @@ def test_the_trust_table_is_made_and_its_hours_are_told_first(cwd: Path) -> None
         "6",
         *TINY,
     )
-    told = call(cwd, *script, "--estimate")
-    assert re.search(r"fashion-mnist: about 0\.0\d hours left\nin all about 0\.0\d hours", told.stderr)
+    reported = call(cwd, *script, "--estimate")
+    assert re.search(r"fashion-mnist: about 0\.0\d hours left\nin all about 0\.0\d hours", reported.stderr)
     assert not (cwd / "results").exists()
     call(cwd, *script)
     found = json.loads((cwd / "results/trust.json").read_text())["results"]["fashion-mnist"]
@@ -128,7 +128,7 @@ def test_the_worth_table_is_made_with_real_measurements(cwd: Path) -> None:
     )
     assert "hours left" in call(cwd, *script, "--estimate").stderr
     done = subprocess.run(command(*script), cwd=cwd, env=environment(), capture_output=True, text=True, timeout=900)
-    # So short a training may choose the smallest network, as fast as which there is no other, nor a MobileNetV3-Small.
+    # So short a training may choose the smallest network, without another one or a MobileNetV3-Small of its latency.
     if done.returncode:
         assert "there is nothing to compare it with" in done.stderr
         return

@@ -84,9 +84,11 @@ def all_held(folder: Path) -> None:
 
 
 def test_all_are_trained_two_at_a_time_with_the_threads_of_the_caller(tmp_path: Path) -> None:
-    told = []
-    train_in_pool(partial(note, tmp_path), [3, 1, 2], 2, lambda label, done, total: told.append((label, done, total)))
-    assert sorted(told) == [("network 1", 1, 1), ("network 2", 1, 1), ("network 3", 1, 1)]
+    reported = []
+    train_in_pool(
+        partial(note, tmp_path), [3, 1, 2], 2, lambda label, done, total: reported.append((label, done, total))
+    )
+    assert sorted(reported) == [("network 1", 1, 1), ("network 2", 1, 1), ("network 3", 1, 1)]
     found = [(tmp_path / f"{item}").read_text().split() for item in (1, 2, 3)]
     assert len({process for process, _ in found} | {str(os.getpid())}) == 4
     assert {int(threads) for _, threads in found} == {torch.get_num_threads()}
@@ -96,9 +98,9 @@ def test_nothing_to_train_is_nothing_to_do() -> None:
     train_in_pool(killed, [], 2, lambda label, done, total: None)
 
 
-def test_where_one_fails_its_error_is_told_and_the_others_are_asked_to_end(tmp_path: Path) -> None:
+def test_where_one_fails_its_error_is_reported_and_the_others_are_asked_to_end(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the images are gone"):
-        train_in_pool(partial(spoiled, tmp_path), ["goes on", "fails"], 2, lambda label, done, total: None)
+        train_in_pool(partial(spoiled, tmp_path), ["continues", "fails"], 2, lambda label, done, total: None)
     assert (tmp_path / "ended").exists()
 
 
@@ -112,7 +114,7 @@ def test_a_process_that_was_interrupted_stops_all() -> None:
         train_in_pool(interrupted, [1, 2], 1, lambda label, done, total: None)
 
 
-def test_an_error_that_cannot_be_sent_is_told_in_words_with_its_way() -> None:
+def test_an_error_that_cannot_be_sent_is_reported_in_words_with_its_way() -> None:
     with pytest.raises(RuntimeError, match="Odd: the loss: is odd") as found:
         train_in_pool(odd, [1], 2, lambda label, done, total: None)
     assert any("in odd" in note for note in found.value.__notes__)
