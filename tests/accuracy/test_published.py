@@ -83,7 +83,7 @@ def test_once_for_alls_columns_give_the_same_archs(tmp_path: Path) -> None:
         ("arch,top1_percent\nx,nan\n", "line 2: top1_percent: expected a percentage"),
         ("arch,top1_percent\nx,101\n", "line 2: top1_percent: expected a percentage"),
         ("arch,top1_percent\nx\n", "line 2: wanted 2 values, got 1"),
-        ("arch,top1_percent\nnonsense,70\n", "line 2: arch 'nonsense': wanted a text like"),
+        ("arch,top1_percent\nnonsense,70\n", "line 2: arch 'nonsense': expected a text like"),
         ("ks,e,d,r,top1_percent\n3-x,3,2,224,70\n", "line 2: ks: expected whole numbers joined by -, got '3-x'"),
     ],
 )
