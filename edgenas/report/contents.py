@@ -47,7 +47,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Listing:
+class YamlListing:
     """Lines of YAML, shown on demand."""
 
     title: str
@@ -62,7 +62,7 @@ class FileLink:
     path: str
 
 
-Part = Heading | Lines | Table | Listing | FileLink
+Part = Heading | Lines | Table | YamlListing | FileLink
 
 
 @dataclass(frozen=True)

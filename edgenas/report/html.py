@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgenas.markup import html, html_block, html_sentence
-from edgenas.report.contents import FileLink, Heading, Lines, Listing, Part, Report, ReportSection, Table
+from edgenas.report.contents import FileLink, Heading, Lines, Part, Report, ReportSection, Table, YamlListing
 from edgenas.report.figure import DARK, LIGHT, Figure
 from edgenas.report.plotly_figure import plotly_figure
 
@@ -87,7 +87,7 @@ def _part(part: Part) -> str:
             return "<ul>" + "".join(f"<li>{html_sentence(line)}.</li>" for line in part.sentences if line) + "</ul>"
         case Table():
             return _folded(part.fold, _table(part)) if part.fold else _table(part)
-        case Listing():
+        case YamlListing():
             return _folded(part.title, f"<pre>{html_block(part.text)}</pre>")
         case FileLink():
             # A link would lead to nothing once the page is copied elsewhere.

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from urllib.parse import quote
 
 from edgenas.markup import markdown, markdown_fence, markdown_sentence
-from edgenas.report.contents import FileLink, Heading, Lines, Listing, Part, Report, ReportSection, Table
+from edgenas.report.contents import FileLink, Heading, Lines, Part, Report, ReportSection, Table, YamlListing
 from edgenas.report.lettering import ADVICE
 
 
@@ -46,7 +46,7 @@ def _part(part: Part) -> str:
             return "\n".join(f"- {markdown_sentence(line)}." for line in part.sentences if line)
         case Table():
             return _folded(part.fold, _table(part)) if part.fold else _table(part)
-        case Listing():
+        case YamlListing():
             return _folded(part.title, "\n".join(markdown_fence(part.text.rstrip(), "yaml")))
         case FileLink():
             return f"{markdown(part.name)}: [{markdown(part.path)}](../{quote(part.path)})"

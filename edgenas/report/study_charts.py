@@ -93,14 +93,14 @@ def strategies_image(study: Mapping[str, Any]) -> Image:
     """Draw medians over the seeds, in bands from the least to the greatest, by evaluations and by seconds.
 
     Args:
-        study: as `search.race.summarise` returns it.
+        study: the results by strategy, as `strategies.json` has them.
     """
     finding = study_findings.strategies(study)
-    figures = [_race(study["strategies"], axis, finding) for axis in ("evaluations", "seconds")]
+    figures = [_strategies_by(study["strategies"], axis, finding) for axis in ("evaluations", "seconds")]
     return draw(figures, finding, {"strategy": study["strategies"]})
 
 
-def _race(results: Mapping[str, Any], axis: str, finding: str) -> Figure:
+def _strategies_by(results: Mapping[str, Any], axis: str, finding: str) -> Figure:
     bands, medians, low = [], [], 1.0
     for number, (name, result) in enumerate(results.items()):
         # A look for each of twelve strategies: the second six have no markers.

@@ -9,7 +9,7 @@ from edgenas.report.html import render_html
 from edgenas.report.image import draw
 from edgenas.report.load import load_run
 from edgenas.report.markdown import render_markdown
-from edgenas.report.sections import report_of
+from edgenas.report.report_sections import report_of
 
 
 def write_report(run_folder: Path) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 from edgenas.files import write_json, write_yaml
 from edgenas.report.load import load_run
 from edgenas.report.markdown import render_markdown
-from edgenas.report.sections import report_of
+from edgenas.report.report_sections import report_of
 
 BUDGET_US = 400.0
 

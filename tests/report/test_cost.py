@@ -14,7 +14,7 @@ from edgenas.report.cost_findings import total
 from edgenas.report.html import render_html
 from edgenas.report.load import load_run
 from edgenas.report.markdown import render_markdown
-from edgenas.report.sections import report_of
+from edgenas.report.report_sections import report_of
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from edgenas.records.studies import BaselinesRecord, RankingRecord
 from edgenas.report import hindsight_findings, study_charts, study_findings
 from edgenas.report.html import render_html
 from edgenas.report.load import load_run
-from edgenas.report.sections import report_of
+from edgenas.report.report_sections import report_of
 from edgenas.report.values import FinishedRun
 from edgenas.report.writing import write_report
 

@@ -21,7 +21,7 @@ from edgenas.report import latency_charts
 from edgenas.report.html import render_html
 from edgenas.report.load import load_run
 from edgenas.report.network_blocks import NetworkBlock, stages_of
-from edgenas.report.sections import report_of
+from edgenas.report.report_sections import report_of
 from edgenas.space.arch import parse_arch
 
 LARGEST_BYTES = 8_000_000
@@ -229,7 +229,7 @@ def test_blocks_that_were_not_timed_are_seen(
         NetworkBlock(name="stem", measured=frozenset({"here", "pi4"}), **known),
         NetworkBlock(name="head", measured=frozenset(), **known),
     )
-    monkeypatch.setattr("edgenas.report.sections.chosen_blocks", lambda run: network)
+    monkeypatch.setattr("edgenas.report.report_sections.chosen_blocks", lambda run: network)
     opened = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
     opened.goto(written(run_folder).as_uri())
     opened.wait_for_selector("body[data-drawn]")

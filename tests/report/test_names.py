@@ -17,7 +17,7 @@ from edgenas.report import lettering as letters_module
 from edgenas.report.html import render_html
 from edgenas.report.lettering import Lettering, lettering, png
 from edgenas.report.load import load_run
-from edgenas.report.sections import report_of
+from edgenas.report.report_sections import report_of
 from edgenas.report.study_charts import draw_blocks
 from edgenas.report.writing import write_report
 

@@ -22,7 +22,7 @@ from edgenas.report import (
     study_charts,
     study_findings,
 )
-from edgenas.report.contents import FileLink, Heading, Lines, Listing, Part, Report, ReportSection, Table
+from edgenas.report.contents import FileLink, Heading, Lines, Part, Report, ReportSection, Table, YamlListing
 from edgenas.report.formats import MISSING, count, ms, ms_range, percent, size
 from edgenas.report.network_blocks import block_header, block_rows, chosen_blocks
 from edgenas.report.values import FinishedRun
@@ -289,7 +289,7 @@ def _environment(run: FinishedRun) -> ReportSection:
         facts = {**bundle.versions, "seed": bundle.seed, "space": bundle.space, "exported on": bundle.created}
         facts["digest of the bundle's manifest"] = bundle.digest or None
         parts += [Heading("Made with"), Table(("", ""), [[key, _plain(value)] for key, value in facts.items()])]
-    parts.append(Listing("Resolved config", yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True)))
+    parts.append(YamlListing("Resolved config", yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True)))
     recorded = sum(device in run.circumstances for device in run.devices)
     finding = f"The circumstances of {recorded} of {len(run.devices)} devices are recorded"
     return ReportSection("environment", "Environment and provenance", finding, parts=tuple(parts))
