@@ -20,7 +20,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Lines:
-    """A list of sentences; empty ones and None are left out."""
+    """A list of sentences, with or without their full stops; empty ones and None are left out."""
 
     sentences: Sequence[str | None]
 

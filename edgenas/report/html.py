@@ -84,7 +84,11 @@ def _part(part: Part) -> str:
         case Heading():
             return f"<h3>{html(part.text)}</h3>"
         case Lines():
-            return "<ul>" + "".join(f"<li>{html_sentence(line)}.</li>" for line in part.sentences if line) + "</ul>"
+            return (
+                "<ul>"
+                + "".join(f"<li>{html_sentence(line.rstrip('.'))}.</li>" for line in part.sentences if line)
+                + "</ul>"
+            )
         case Table():
             return _folded(part.fold, _table(part)) if part.fold else _table(part)
         case YamlListing():

@@ -43,7 +43,7 @@ def _part(part: Part) -> str:
         case Heading():
             return f"### {markdown(part.text)}"
         case Lines():
-            return "\n".join(f"- {markdown_sentence(line)}." for line in part.sentences if line)
+            return "\n".join(f"- {markdown_sentence(line.rstrip('.'))}." for line in part.sentences if line)
         case Table():
             return _folded(part.fold, _table(part)) if part.fold else _table(part)
         case YamlListing():
