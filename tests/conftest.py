@@ -81,6 +81,22 @@ def shared_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(shutil.copytree(made / "bundle", tmp_path_factory.mktemp("little bundle") / "bundle"))
 
 
+@pytest.fixture(scope="session")
+def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one run whose supernet is trained, which tests copy (see `trained_run.copied_to`)."""
+    from trained_run import make_trained_run
+
+    return made_once(tmp_path_factory, "trained run", make_trained_run) / "run"
+
+
+@pytest.fixture(scope="session")
+def finished_folder(tmp_path_factory: pytest.TempPathFactory, trained_folder: Path) -> Path:
+    """The folder of that run, finished with results that are written by hand; tests copy it likewise."""
+    from trained_run import make_finished_run
+
+    return made_once(tmp_path_factory, "finished run", lambda folder: make_finished_run(folder, trained_folder)) / "run"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _fake_device() -> Iterator[None]:
     """Let a synthetic device stand in for this machine; tests of real timing mount the shipped transports."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from small_run import SMALL_CONFIG, SMALL_SPACE
 
 from edgenas.config.reading import load_config
 from edgenas.deploy.onnx.exporter import export_onnx
-from edgenas.runs.folder import Run
+from edgenas.runs.folder import Run, open_run
 from edgenas.runs.run_data import calibration_split, run_dataset
 from edgenas.stages.start import start_run
 from edgenas.stages.train import run_train, trained_supernet
@@ -29,6 +30,21 @@ def trained_run(cwd: Path, *overrides: str) -> Run:
     run = start_run(config, cwd / "run")
     run_train(run, quiet)
     return run
+
+
+def make_trained_run(folder: Path) -> None:
+    """Write the run that `trained_run` returns to `folder`/run."""
+    trained_run(folder)
+
+
+def make_finished_run(folder: Path, trained: Path) -> None:
+    """Write a copy of a trained run to `folder`/run, finished by hand."""
+    finished_by_hand(copied_to(folder, trained))
+
+
+def copied_to(folder: Path, run: Path) -> Run:
+    """Return a copy of a run folder, in `folder`/run, which a test may change."""
+    return open_run(Path(shutil.copytree(run, folder / "run", ignore=shutil.ignore_patterns(".lock*"))))
 
 
 def finished_by_hand(run: Run) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from small_run import SmallRun
-from trained_run import finished_by_hand, quiet, trained_run
+from trained_run import copied_to, quiet
 
 from edgenas.deploy.onnx.exporter import export_onnx
 from edgenas.runs.folder import Run
@@ -19,10 +20,8 @@ from edgenas.training.materialise import materialise, predict, top1
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    run = trained_run(tmp_path_factory.mktemp("hindsight"))
-    finished_by_hand(run)
-    return run
+def run(finished_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return copied_to(tmp_path_factory.mktemp("hindsight"), finished_folder)
 
 
 def test_every_network_of_the_front_is_scored_as_torch_scores_it(run: Run) -> None:

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from trained_run import finished_by_hand, quiet, trained_run
+from trained_run import copied_to, quiet
 
 from edgenas.config.sections import FinetuneConfig
 from edgenas.runs.folder import Run, open_run
@@ -22,10 +22,9 @@ from edgenas.training.materialise import top1
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def finished(finished_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Its chosen network is fine-tuned; the other one of the front is not."""
-    run = trained_run(tmp_path_factory.mktemp("finished"))
-    finished_by_hand(run)
+    run = copied_to(tmp_path_factory.mktemp("finished"), finished_folder)
     tuning = FinetuneConfig(epochs=2, learning_rate_share=1.0)
     run = dataclasses.replace(run, config=run.config.model_copy(update={"finetune": tuning}))
     run_finetune(run, quiet)

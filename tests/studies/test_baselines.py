@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from trained_run import finished_by_hand, quiet, trained_run
+from trained_run import copied_to, quiet
 
 from edgenas.config.sections import FinetuneConfig
 from edgenas.deploy.onnx.exporter import EXPORTER_VERSION, model_metadata
@@ -75,10 +75,8 @@ def latency_shares(run: Run, chosen: Arch, networks: Mapping[str, Any], num_clas
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    run = trained_run(tmp_path_factory.mktemp("exported"))
-    finished_by_hand(run)
-    return run
+def exported(finished_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return copied_to(tmp_path_factory.mktemp("exported"), finished_folder)
 
 
 @pytest.fixture(scope="module", autouse=True)

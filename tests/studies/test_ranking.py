@@ -21,7 +21,7 @@ import torch
 from killing import kill_when, python_path
 from scipy import stats
 from small_run import edgenas
-from trained_run import quiet, trained_run
+from trained_run import copied_to, quiet, trained_run
 
 from edgenas.errors import ConfigError
 from edgenas.files import append_jsonl, read_json, read_jsonl
@@ -41,8 +41,8 @@ SETTINGS = RankingSettings(subnets=6, epochs=0.5)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return trained_run(tmp_path_factory.mktemp("trained"))
+def trained(trained_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return copied_to(tmp_path_factory.mktemp("trained"), trained_folder)
 
 
 @pytest.fixture(scope="module")
