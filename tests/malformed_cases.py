@@ -243,7 +243,7 @@ def spaces_and_devices() -> Iterator[Case]:
         "no threads": ("threads: 1", "threads: 0", "run.threads: wanted a number of at least 1"),
         "path for a name": ("name: mine", "name: ../mine", "name: wanted up to 100 letters"),
         "no cpu": ("cpu: Abacus, ", "", "cpu is missing"),
-        "unknown transport": ("threads: 1", "transport: pigeon", "'pigeon' is unknown; valid: "),
+        "unknown transport": ("threads: 1", "transport: pigeon", "'pigeon' is not supported; valid: "),
         "newer": ("schema_version: 1", "schema_version: 7", "upgrade edgenas"),
     }
     for name, (old, new, says) in device.items():

@@ -15,12 +15,16 @@ from edgenas.runs.folder import Run
 
 
 def resolve_device(name: str) -> Device:
-    """The device of a config: this machine, a shipped one, or a file.
+    """Return the device of a config: this machine, a shipped one, or a file.
 
     Raises:
         TableError: no such device; the valid names are listed.
+        ConfigError: its transport is not supported.
     """
-    return probe() if name == THIS_MACHINE else load_device(name)
+    device = probe() if name == THIS_MACHINE else load_device(name)
+    if device.is_measured:
+        mounted_transports().stated_kind(device)
+    return device
 
 
 def resolve_devices(wanted: Sequence[DeviceConfig], reach: TransportRegistry | None = None) -> list[Device]:

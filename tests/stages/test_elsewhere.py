@@ -49,7 +49,7 @@ def test_a_whole_run_over_ssh_and_no_file_names_the_place(server: LoopbackSsh, w
     config = ["small.yaml", *SHORT, "--set", "devices=[here, pi4.yaml]"]
     refused = edgenas("profile", *config, cwd=work)
     assert refused.returncode == 2
-    assert "say where it is with --on pi4=ssh://user@host" in refused.stderr
+    assert "give its place with --on pi4=ssh://[user@]host" in refused.stderr
     succeed("profile", *config, "--on", f"pi4={place}", cwd=work)
     # What needs no device needs no place.
     for stage in ("train", "search"):

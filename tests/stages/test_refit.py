@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from copied_run import LATER, make_steady
+from copied_run import LATER
 from small_run import SmallRun
 
 from edgenas.budget import Budget
@@ -66,11 +66,10 @@ def measurement(p50_us: float) -> Measurement:
 
 @pytest.fixture(scope="module")
 def searched(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small run's folder, as if its device had been steady: searched, not verified."""
+    """The small run's folder: searched, not verified."""
     folder = tmp_path_factory.mktemp("steady") / "run"
     shutil.copytree(small_run.folder, folder, ignore=shutil.ignore_patterns(*LATER))
     run = open_run(folder)
-    make_steady(run)
     run_search(run, silent)
     return folder
 
