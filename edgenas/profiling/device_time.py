@@ -1,4 +1,4 @@
-"""Device time: what a plan takes, and what of it fits into the minutes that a user allows."""
+"""Device time: the seconds that a plan takes, and the part of a plan that fits into given minutes."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from edgenas.profiling.timing_plan import Plan
 from edgenas.space.cost import cost
 from edgenas.space.space import SearchSpace
 
-VISIT_SECONDS = 0.006
-"""One visit of the timer to a model of up to a millisecond, bookkeeping included."""
-RUNS_PER_VISIT = 8
-"""Timed and untimed, of a model too slow for more."""
-WARM_UP_VISITS = 2 * PROCESSES
-"""Until times settle, anew in every process."""
+REPETITION_SECONDS = 0.006
+"""One repetition of a model of up to a millisecond, with the timer's overhead."""
+RUNS_PER_REPETITION = 8
+"""Timed and untimed runs in one repetition, for models of over a millisecond."""
+WARM_UP_REPETITIONS = 2 * PROCESSES
+"""Repetitions before latencies are stable, in all processes."""
 MACS_PER_US = 30_000
-"""Of a network, on one core."""
+"""Speed of networks on one core."""
 TIMER_SECONDS = 0.7
-"""To start one process of the timer."""
+"""Start of one process of the timer."""
 LEAST_NETWORKS = 10
 NETWORKS_SHARE = 0.5
-"""Of the time, where not everything fits: blocks that are not measured are regressed, networks are not replaced."""
+"""Least share of networks in the time, where not everything fits: unmeasured blocks are regressed, networks are not."""
 
 
 @dataclass(frozen=True)
 class Allowance:
-    """How many blocks and networks are timed, and the seconds that takes of the device."""
+    """Numbers of blocks and networks to time, and the seconds that the device is busy."""
 
     blocks: int
     networks: int
@@ -35,19 +35,19 @@ class Allowance:
 
 
 def device_seconds(models: int, rounds: int, latency_us: float = 0.0) -> float:
-    """Seconds to time models of a mean latency; what processes of the timer take to start is not counted.
+    """Return the seconds to time models of a mean latency, without the start of the timer's processes.
 
     Args:
-        models: how many.
-        rounds: visits to each.
-        latency_us: of one run; it matters where a visit is longer than usual by it.
+        models: number of models.
+        rounds: repetitions of each.
+        latency_us: latency of one run; it matters for models of over a millisecond.
     """
-    visit = max(VISIT_SECONDS, RUNS_PER_VISIT * latency_us / 1e6)
-    return models * (rounds + WARM_UP_VISITS) * visit
+    seconds = max(REPETITION_SECONDS, RUNS_PER_REPETITION * latency_us / 1e6)
+    return models * (rounds + WARM_UP_REPETITIONS) * seconds
 
 
 def guessed_seconds(space: SearchSpace, plan: Plan, num_classes: int, rounds: int) -> float:
-    """Seconds to time a plan on a device of which nothing is known yet: one about as fast as a core of a server."""
+    """Return the seconds to time a plan on a device that was never measured, assumed as fast as a core of a server."""
     ends = (space.smallest, space.largest)
     mean_us = sum(cost(space.unroll(arch, num_classes)).macs for arch in ends) / 2 / MACS_PER_US
     seconds = device_seconds(len(plan.blocks), rounds) + device_seconds(len(plan.networks), rounds, mean_us)
@@ -64,19 +64,19 @@ def allow(
     smallest_us: float,
     largest_us: float,
 ) -> Allowance:
-    """What fits into some minutes of a device's time.
+    """Return the part of a plan that fits into some minutes of a device's time.
 
     Args:
-        minutes: that the device may be busy.
-        blocks: as many as are wanted.
-        least_blocks: without which the others cannot be regressed.
-        networks: as many as are wanted.
-        rounds: visits to every model.
-        smallest_us: latency of the smallest network, which no block of most networks exceeds.
-        largest_us: of the largest.
+        minutes: minutes that the device may be busy.
+        blocks: number of blocks in the plan.
+        least_blocks: number of blocks without which the others cannot be regressed.
+        networks: number of networks in the plan.
+        rounds: repetitions of every model.
+        smallest_us: latency of the smallest network, an upper limit for most blocks.
+        largest_us: latency of the largest network.
 
     Raises:
-        ConfigError: not even the least plan fits; says how many minutes would do.
+        ConfigError: not even the smallest plan fits; the message states the minutes that it needs.
     """
     network = device_seconds(1, rounds, (smallest_us + largest_us) / 2)
     block = device_seconds(1, rounds, smallest_us)
@@ -85,14 +85,14 @@ def allow(
     least = LEAST_NETWORKS * network + least_blocks * block
     if left < least:
         raise ConfigError(
-            f"profile.minutes: wanted at least {(start + least) / 60:.1f} on this device, for {LEAST_NETWORKS} "
+            f"profile.minutes: expected at least {(start + least) / 60:.1f} on this device, for {LEAST_NETWORKS} "
             f"networks and the {least_blocks} blocks without which others cannot be regressed, got {minutes:g}"
         )
     spared = max(NETWORKS_SHARE * left, left - blocks * block)
-    some = _between(LEAST_NETWORKS, min(spared, left - least_blocks * block) / network, networks)
-    found = _between(least_blocks, (left - some * network) / block, blocks)
-    return Allowance(found, some, start + some * network + found * block)
+    fitting = _between(LEAST_NETWORKS, min(spared, left - least_blocks * block) / network, networks)
+    fitting_blocks = _between(least_blocks, (left - fitting * network) / block, blocks)
+    return Allowance(fitting_blocks, fitting, start + fitting * network + fitting_blocks * block)
 
 
-def _between(low: int, wanted: float, high: int) -> int:
-    return max(low, min(int(wanted), high))
+def _between(low: int, value: float, high: int) -> int:
+    return max(low, min(int(value), high))

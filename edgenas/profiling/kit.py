@@ -17,7 +17,7 @@ from edgenas.archives import zip_entry
 from edgenas.errors import MeasurementError, shown
 from edgenas.files import SCHEMA_VERSION, shipped
 from edgenas.latency.device import Device, DeviceRun
-from edgenas.profiling.device_time import VISIT_SECONDS
+from edgenas.profiling.device_time import REPETITION_SECONDS
 from edgenas.profiling.timer_rows import SETTING, trusted, validate_row
 from edgenas.profiling.transport import Job, Timed
 
@@ -123,7 +123,7 @@ def write_kit(stream: IO[bytes], expected: ExpectedRows, device: Device, *, read
 
 def minutes(jobs: Iterable[Job]) -> float:
     """Return the minutes that the timer takes, roughly."""
-    return sum(len(job.models) * (job.rounds + 5) for job in jobs) * VISIT_SECONDS / 60
+    return sum(len(job.models) * (job.rounds + 5) for job in jobs) * REPETITION_SECONDS / 60
 
 
 def share_weights(models: Mapping[str, Path], folder: Path) -> None:

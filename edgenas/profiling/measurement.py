@@ -1,4 +1,4 @@
-"""Records: validated rows of the timer become a measurement, a row of a table."""
+"""Measurements: validated rows of the timer become a measurement, and a row of a table."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DISTURBANCES = (
     "the processor throttled",
     "the clock fell",
 )
-"""How the timer's warnings of a passing disturbance begin. Others, of a governor say, hold for every session alike."""
+"""Beginnings of the timer's warnings of a passing disturbance. Others, such as of a governor, hold in every session."""
 SMALLEST_NET_SHARE = 0.01
 TOLERATED_SHARE = 0.25
 MOST_MEMORY = 2**50
@@ -38,14 +38,16 @@ Name = tuple[str, str, int, str]
 
 @dataclass(frozen=True)
 class Measurement:
-    """What the timer found for one network, in microseconds; see LatencyRow for the common fields.
+    """The measured latency of one network, in microseconds; see LatencyRow for the common fields.
 
-    `processes_p50_us` and `processes_p95_us` are those of the timer's processes, in the order in which they ran; one
-    of a single process. `sentinel_p50_us` is that of the sentinel beside it, `flagged_processes` how many processes
-    were disturbed, see `DISTURBANCES`.
-    `model_rss_bytes` is by how much loading and warming up the network made a process grow, `process_rss_bytes` the
-    most that a whole process took, the runtime and what was timed beside it included. None where the system does not
-    tell.
+    Attributes:
+        processes_p50_us: p50 of each process of the timer, in the order in which they ran.
+        processes_p95_us: likewise the p95.
+        sentinel_p50_us: p50 of the sentinel in the same processes.
+        flagged_processes: number of disturbed processes, see `DISTURBANCES`.
+        model_rss_bytes: growth of a process while the network was loaded and warmed up; None where the system does not
+            state it.
+        process_rss_bytes: largest size of a process, with the runtime and the other networks in it; None likewise.
     """
 
     p50_us: float
@@ -75,7 +77,7 @@ class Measurement:
 
 
 def to_measurement(row: Mapping[str, Any]) -> Measurement:
-    """A validated row of the timer (milliseconds) in microseconds."""
+    """Return a validated row of the timer (milliseconds) in microseconds."""
     latency = row["latency_ms"]
     rounds = tuple(1e3 * value for value in row["rounds_p50_ms"])
     p50_us = 1e3 * latency["p50"]
@@ -100,23 +102,23 @@ def to_measurement(row: Mapping[str, Any]) -> Measurement:
 
 
 def _bytes(row: Mapping[str, Any], key: str) -> int | None:
-    """What a row says of memory, which nothing is decided by: what is no number of bytes counts as not told."""
+    """Return a memory size of a row. No decision depends on it, so values that are no number of bytes are ignored."""
     memory = row.get("memory")
     value = memory.get(key) if isinstance(memory, Mapping) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_MEMORY else None
 
 
 def pool(measurements: Sequence[Measurement]) -> Measurement:
-    """One measurement of one network out of several processes': medians over them, rounds in their order.
+    """Return one measurement of a network from those of several processes: medians over them, and all their rounds.
 
     The interval of the p50 is that of order statistics of the processes' p50s, the 2nd and the 7th of eight, which
-    holds the true median with a probability of 93.0 % (see `median_interval`). What differs between processes, such
-    as where the model's memory lies, is most of what a p50 is uncertain by. Of fewer than five processes, it is the
-    range that their own intervals span.
+    holds the true median with a probability of 93.0 % (see `median_interval`). Most of the uncertainty of a p50 is
+    between processes, such as by the place of the model in memory. For fewer than five processes, the interval is the
+    range of the processes' own intervals.
     """
     p50_us = float(np.median([m.p50_us for m in measurements]))
     ci_low_us, ci_high_us = _interval(measurements)
-    grown = _told(m.model_rss_bytes for m in measurements)
+    growths = _stated(m.model_rss_bytes for m in measurements)
     rounds = tuple(value for m in measurements for value in m.rounds_p50_us)
     return Measurement(
         p50_us=p50_us,
@@ -133,9 +135,9 @@ def pool(measurements: Sequence[Measurement]) -> Measurement:
         processes_p95_us=tuple(m.p95_us for m in measurements),
         sentinel_p50_us=float(np.median([m.sentinel_p50_us for m in measurements])),
         flagged_processes=sum(m.flagged_processes for m in measurements),
-        # Memory that one model gave back, another takes without growth: the median is of most processes.
-        model_rss_bytes=int(np.median(grown)) if grown else None,
-        process_rss_bytes=max(_told(m.process_rss_bytes for m in measurements), default=None),
+        # A model may use memory that another one freed, without growth: the median holds for most processes.
+        model_rss_bytes=int(np.median(growths)) if growths else None,
+        process_rss_bytes=max(_stated(m.process_rss_bytes for m in measurements), default=None),
     )
 
 
@@ -145,20 +147,20 @@ def _interval(measurements: Sequence[Measurement]) -> tuple[float, float]:
     return median_interval([m.p50_us for m in measurements])
 
 
-def _told(values: Iterable[int | None]) -> list[int]:
+def _stated(values: Iterable[int | None]) -> list[int]:
     return [value for value in values if value is not None]
 
 
 def _pooled_warnings(warnings: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """Warnings that stand against a median over processes: none while no more than a quarter of them has any."""
-    flagged = [own for own in warnings if own]
+    """Return the warnings of a median over processes; none while at most a quarter of the processes has any."""
+    flagged = [messages for messages in warnings if messages]
     if len(flagged) <= TOLERATED_SHARE * len(warnings):
         return ()
     return tuple(f"{len(flagged)} of {len(warnings)} processes: {warning}" for warning in flagged[0])
 
 
 def repeat_noise(rounds_p50_us: Sequence[float], p50_us: float) -> float:
-    """|a - b| / p50 of the medians a and b of the first and the second half of the rounds' medians."""
+    """Return |a - b| / p50, with the medians a and b of the first and the second half of the rounds' medians."""
     half = len(rounds_p50_us) // 2
     if half == 0:
         return 0.0
@@ -168,36 +170,36 @@ def repeat_noise(rounds_p50_us: Sequence[float], p50_us: float) -> float:
 def to_record(
     name: Name, rows: Sequence[Mapping[str, Any]], identity: Mapping[str, Any], measured_at: str
 ) -> dict[str, Any]:
-    """What a table is made of, from the timer's rows of all processes: table row, identity, circumstances."""
+    """Return the record that a table is made of, from the rows of all processes: row, identity, circumstances."""
     overhead_us = 1e3 * float(np.median([row["call_overhead_ms"] for row in rows]))
-    found = pool([to_measurement(row) for row in rows])
+    measurement = pool([to_measurement(row) for row in rows])
     return {
         "identity": identity,
-        "row": asdict(_latency_row(name, found, overhead_us)),
+        "row": asdict(_latency_row(name, measurement, overhead_us)),
         "call_overhead_us": overhead_us,
         "sentinel_p50_us": 1e3 * float(np.median([row["sentinel_p50_ms"] for row in rows])),
-        # As warnings: medians over processes bear with some that were disturbed.
+        # As for warnings: medians over processes are robust to a few disturbed ones.
         "sentinel_drift": float(
             np.quantile([row["sentinel_drift"] for row in rows], 1 - TOLERATED_SHARE, method="lower")
         ),
         "measured_at": measured_at,
         "environment": rows[-1]["environment"],
-        "warnings": list(found.warnings),
+        "warnings": list(measurement.warnings),
     }
 
 
-def network_row(space_structure_id: str, num_classes: int, arch: str, found: Measurement) -> LatencyRow:
-    """A table's row of a whole network."""
-    return _latency_row((NETWORK, space_structure_id, num_classes, arch), found, overhead_us=0.0)
+def network_row(space_structure_id: str, num_classes: int, arch: str, measurement: Measurement) -> LatencyRow:
+    """Return the row of a whole network in a table."""
+    return _latency_row((NETWORK, space_structure_id, num_classes, arch), measurement, overhead_us=0.0)
 
 
-def _latency_row(name: Name, found: Measurement, overhead_us: float) -> LatencyRow:
+def _latency_row(name: Name, measurement: Measurement, overhead_us: float) -> LatencyRow:
     kind, space, num_classes, key = name
 
     def net(value_us: float) -> float:
         if kind == NETWORK:
             return value_us
-        # A block as quick as the empty model still costs something; zero would break logarithms and sums.
+        # A block as fast as the empty model still takes time; zero would break logarithms and sums.
         return max(value_us - overhead_us, SMALLEST_NET_SHARE * overhead_us)
 
     return LatencyRow(
@@ -205,15 +207,15 @@ def _latency_row(name: Name, found: Measurement, overhead_us: float) -> LatencyR
         space=space,
         num_classes=num_classes,
         key=key,
-        p50_us=net(found.p50_us),
-        p95_us=net(found.p95_us),
-        mean_us=net(found.mean_us),
-        std_us=found.std_us,
-        ci_low_us=net(found.ci_low_us),
-        ci_high_us=net(found.ci_high_us),
-        count=found.count,
-        rounds=len(found.rounds_p50_us),
-        repeat_noise=found.repeat_noise,
+        p50_us=net(measurement.p50_us),
+        p95_us=net(measurement.p95_us),
+        mean_us=net(measurement.mean_us),
+        std_us=measurement.std_us,
+        ci_low_us=net(measurement.ci_low_us),
+        ci_high_us=net(measurement.ci_high_us),
+        count=measurement.count,
+        rounds=len(measurement.rounds_p50_us),
+        repeat_noise=measurement.repeat_noise,
     )
 
 
@@ -224,7 +226,7 @@ def to_identity(
     variant: str = "direct",
     quantiser_recipe: str = "none",
 ) -> Identity:
-    """What rows of a device share."""
+    """Return the identity that rows of a device share."""
     run = device.run
     return Identity(
         device=device.name,
@@ -242,36 +244,36 @@ def to_identity(
 
 
 def to_table(records: Iterable[Mapping[str, Any]]) -> LatencyTable:
-    """The table of records of one identity; circumstances are those of all of them."""
-    kept = list(records)
-    environment = kept[-1]["environment"]
-    dates = sorted({record["measured_at"] for record in kept})
+    """Return the table of records of one identity, with the circumstances of all of them."""
+    records = list(records)
+    environment = records[-1]["environment"]
+    dates = sorted({record["measured_at"] for record in records})
     circumstances = {
         "measured_at": dates[-1],
         "first_measured_at": dates[0],
         **{key: environment.get(key) for key in DESCRIBED},
         **{key: environment[key] for key in IN_BROWSERS if key in environment},
-        "call_overhead_us": float(np.median([record["call_overhead_us"] for record in kept])),
+        "call_overhead_us": float(np.median([record["call_overhead_us"] for record in records])),
         "call_overhead_subtracted_from": "block rows",
         "ci_coverage": CI_COVERAGE,
-        "sentinel_p50_us": float(np.median([record["sentinel_p50_us"] for record in kept])),
-        "sentinel_drift": max(record["sentinel_drift"] for record in kept),
-        "warnings": _worst_of_each_kind([record["warnings"] for record in kept]),
+        "sentinel_p50_us": float(np.median([record["sentinel_p50_us"] for record in records])),
+        "sentinel_drift": max(record["sentinel_drift"] for record in records),
+        "warnings": _worst_of_each_kind([record["warnings"] for record in records]),
     }
-    rows = tuple(LatencyRow(**record["row"]) for record in kept)
-    return LatencyTable(Identity(**kept[-1]["identity"]), circumstances, rows)
+    rows = tuple(LatencyRow(**record["row"]) for record in records)
+    return LatencyTable(Identity(**records[-1]["identity"]), circumstances, rows)
 
 
 def _worst_of_each_kind(warnings: Sequence[Sequence[str]]) -> list[str]:
-    """Of every model's warnings those that differ in numbers alone as one, which tells how many models it is about."""
+    """Return one message for the warnings of all models that differ in numbers only, with the number of models."""
     kinds: dict[str, dict[int, str]] = {}
-    for model, own in enumerate(warnings):
-        for warning in own:
-            found = kinds.setdefault(NUMBER.sub("#", warning), {})
-            found[model] = max(found.get(model, warning), warning, key=_numbers)
+    for model, messages in enumerate(warnings):
+        for message in messages:
+            by_model = kinds.setdefault(NUMBER.sub("#", message), {})
+            by_model[model] = max(by_model.get(model, message), message, key=_numbers)
     return [
-        f"{len(found)} of {len(warnings)} models, at worst: {max(found.values(), key=_numbers)}"
-        for _, found in sorted(kinds.items())
+        f"{len(by_model)} of {len(warnings)} models, at worst: {max(by_model.values(), key=_numbers)}"
+        for _, by_model in sorted(kinds.items())
     ]
 
 

@@ -1,4 +1,4 @@
-"""Measuring sessions: models are exported, timed in rounds, and become table rows; what is there is not redone."""
+"""Measuring sessions: models are exported, timed in rounds, and become table rows; stored rows are used again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgenas.errors import MeasurementError
 from edgenas.latency.device import Device
 from edgenas.latency.table import BLOCK, NETWORK, LatencyTable
 from edgenas.profiling.measurement import PROCESSES, Measurement, Name, pool, to_measurement, to_table
-from edgenas.profiling.row_store import Kept, RowFile
+from edgenas.profiling.row_store import RowStore, StoredRows
 from edgenas.profiling.timing_plan import Plan
 from edgenas.profiling.transport import Job, Transport, part_progress
 from edgenas.space.blocks.spec import BlockSpec
@@ -53,29 +53,30 @@ def measure_networks(
 
     Args:
         networks: files by name.
-        device: where and how.
-        rounds: visits to every model, in all processes together.
-        seed: of inputs and order.
-        out: file that every process's rows are appended to. What it holds of these very files is not measured again.
+        device: the device, and how models are run there.
+        rounds: repetitions of every model, in all processes together.
+        seed: seed of inputs and order.
+        out: file that every process's rows are appended to. Rows that it holds of these files are not measured again.
         transport: the way to the device.
         quantiser_recipe: of int8 files, see `QuantiserRecipe.latency_id`.
-        processes: how many share the rounds, at most `PROCESSES`. Fewer start faster, and their interval is wider.
-        progress: called with `measuring`, visits done and in all.
+        processes: number of processes that share the rounds, at most `PROCESSES`. Fewer start faster and give a wider
+            interval.
+        progress: called with `measuring`, repetitions done and in all.
 
     Raises:
         MeasurementError: a model could not be timed, or a row is not credible.
-        TableError: a line of `out` is none of ours.
+        TableError: a line of `out` is not a measurement.
     """
-    # Another file under the same name is another network: its digest stands where a plan's networks have their space.
+    # Another file under the same name is another network, so its digest is part of the name.
     keys = {name: (NETWORK, _digest(path), 0, name) for name, path in networks.items()}
-    file = RowFile(out, device, quantiser_recipe=quantiser_recipe)
+    file = RowStore(out, device, quantiser_recipe=quantiser_recipe)
     version = transport.runtime_version(file.last_version())
-    while not (kept := file.read(version)).has(keys.values(), processes):
+    while not (stored := file.read(version)).has(keys.values(), processes):
         step = None if progress is None else functools.partial(progress, "measuring")
         models = {keys[name]: path for name, path in networks.items()}
-        version, failed = _in_processes(_jobs(models, kept, rounds, seed, processes), file, transport, step)
+        version, failed = _in_processes(_jobs(models, stored, rounds, seed, processes), file, transport, step)
         _refuse(failed, len(networks), device)
-    return {name: pool([to_measurement(row) for row in kept.rows(key).values()]) for name, key in keys.items()}
+    return {name: pool([to_measurement(row) for row in stored.rows(key).values()]) for name, key in keys.items()}
 
 
 def _digest(path: Path) -> str:
@@ -83,43 +84,43 @@ def _digest(path: Path) -> str:
 
 
 def discount(out: Path, device: Device) -> None:
-    """Let what `measure_networks` kept in `out` count no more: the next call measures anew."""
-    RowFile(out, device).discount()
+    """Let the rows that `measure_networks` stored in `out` no longer count: the next call measures again."""
+    RowStore(out, device).discount()
 
 
 def _jobs(
-    models: Mapping[Name, Path], kept: Kept, rounds: int, seed: int, processes: int = PROCESSES
+    models: Mapping[Name, Path], stored: StoredRows, rounds: int, seed: int, processes: int = PROCESSES
 ) -> Iterator[tuple[int, list[Name], Job]]:
-    """Several processes for the same models, without what is kept: the process's number, its models, and the job.
+    """Yield the number, the models and the job of each process, without models that it has timed already.
 
-    Where a process happens to put a model's memory moves its latency, by up to 13 % here, for as long as the
-    process lives. So no single one decides, and each loads the models in an order of its own.
+    The place of a model in a process's memory changes its latency, by up to 13 % on one machine, for as long as the
+    process lives. So several processes time it, and each loads the models in another order.
     """
     for number in range(processes):
-        names = [name for name in models if number not in kept.rows(name)]
+        names = [name for name in models if number not in stored.rows(name)]
         if names:
-            names = [names[place] for place in np.random.default_rng((seed, number)).permutation(len(names))]
+            names = [names[index] for index in np.random.default_rng((seed, number)).permutation(len(names))]
             yield number, names, Job(tuple(models[name] for name in names), -(-rounds // processes), seed + number)
 
 
 def _in_processes(
     planned: Iterable[tuple[int, list[Name], Job]],
-    file: RowFile,
+    file: RowStore,
     transport: Transport,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[str, dict[Name, str]]:
-    """Time models and keep rows as they come.
+    """Time models and store rows as they come.
 
     Returns:
-        The runtime's version, and by model why the device cannot run it.
+        The runtime's version, and the reasons why the device cannot run some models.
     """
     version = ""
     failed: dict[Name, str] = {}
-    asked = list(planned)
-    # Closed at once when keeping a row fails: what runs on a device then ends, too.
-    with contextlib.closing(transport.time([job for _, _, job in asked], file.device, progress)) as timed:
+    planned = list(planned)
+    # Closed when storing a row fails, so that the timer on the device ends, too.
+    with contextlib.closing(transport.time([job for _, _, job in planned], file.device, progress)) as timed:
         for job, model, row in timed:
-            number, names, _ = asked[job]
+            number, names, _ = planned[job]
             if "error" in row:
                 failed[names[model]] = row["error"]
             else:
@@ -135,8 +136,8 @@ def _refuse(failed: Mapping[Name, str], models: int, device: Device) -> None:
     more = [f"  … and {len(failed) - len(named)} more"] if len(failed) > len(named) else []
     raise MeasurementError(
         "\n".join([f"{device.name} cannot run {len(failed)} of {models} models:", *named, *more])
-        + "\nThe others are measured and kept; the same command measures only what is missing. "
-        "If the device cannot be helped, leave these blocks out of the space."
+        + "\nThe others are measured and stored; the same command measures only missing models. "
+        "If the device cannot be changed, leave these blocks out of the space."
     )
 
 
@@ -156,19 +157,19 @@ def profile(
     transport: Transport,
     progress: Progress | None = None,
 ) -> LatencyTable:
-    """Measure a plan on a device and save the table; what the folder already holds is not measured again.
+    """Measure a plan on a device and save the table; rows that the folder holds are not measured again.
 
     Args:
         space: the space of the plan's networks.
         plan: blocks and networks to time.
         num_classes: of the networks.
-        device: where and how.
+        device: the device, and how models are run there.
         export: writes the models, see `Export`.
         exporter_version: of the exporter behind `export`; part of the table's identity.
         variant: the graph variant that `export` writes; likewise.
         quantiser_recipe: that `export` quantises them by, see `QuantiserRecipe.latency_id`; likewise.
-        rounds: visits to every model.
-        seed: of inputs and order.
+        rounds: repetitions of every model.
+        seed: seed of inputs and order.
         folder: where table.csv, meta.json and the append-only rows.jsonl are.
         transport: the way to the device.
         progress: called with `exporting` or `measuring`, steps done and in all.
@@ -179,59 +180,59 @@ def profile(
     Raises:
         MeasurementError: a model could not be timed, or a row is not credible.
     """
-    file = RowFile(folder / ROWS_FILE, device, exporter_version, variant, quantiser_recipe)
-    wanted = _wanted(space, plan, num_classes)
+    file = RowStore(folder / ROWS_FILE, device, exporter_version, variant, quantiser_recipe)
+    models = _models_of(space, plan, num_classes)
     version = transport.runtime_version(file.last_version())
-    # Read again after measuring: under another runtime version than the one expected, older rows count no more.
-    while not (kept := file.read(version)).has(wanted):
-        version = _measure(wanted, kept, file, transport, export, rounds, seed, progress)
-    # In the plan's order: that of measuring depends on interruptions, and predictors must not.
-    table = to_table(kept.records([*wanted, *sorted(kept.names() - wanted.keys())]))
+    # Read again after measuring: if the runtime has another version than expected, older rows do not count.
+    while not (stored := file.read(version)).has(models):
+        version = _measure(models, stored, file, transport, export, rounds, seed, progress)
+    # In the plan's order: the order of measuring depends on interruptions, and predictors must not.
+    table = to_table(stored.records([*models, *sorted(stored.names() - models.keys())]))
     table.save(folder)
     return table
 
 
 def _measure(
-    wanted: Mapping[Name, Sequence[BlockSpec]],
-    kept: Kept,
-    file: RowFile,
+    models: Mapping[Name, Sequence[BlockSpec]],
+    stored: StoredRows,
+    file: RowStore,
     transport: Transport,
     export: Export,
     rounds: int,
     seed: int,
     progress: Progress | None,
 ) -> str:
-    """Export and time what is missing, part by part; returns the runtime's version.
+    """Export and time missing models part by part; return the runtime's version.
 
     Raises:
-        MeasurementError: at the end, if there are models that the device cannot run.
+        MeasurementError: at the end, if the device cannot run some models.
     """
     version = ""
     failed: dict[Name, str] = {}
     file.path.parent.mkdir(parents=True, exist_ok=True)
-    # Parts of the whole plan, not of what is missing: a process has the same models before and after a kill.
+    # Parts of the whole plan, not of missing models: a process has the same models before and after a kill.
     parts = [
-        (seed + number * PROCESSES, [name for name in part if not kept.has([name])])
-        for number, part in enumerate(_parts(list(wanted)))
+        (seed + number * PROCESSES, [name for name in part if not stored.has([name])])
+        for number, part in enumerate(_parts(list(models)))
     ]
     groups = [parts] if transport.carried else [[part] for part in parts]
     for number, group in enumerate(groups):
         names = [name for _, part in group for name in part]
         if not names:
             continue
-        # Beside the rows, where the next start clears away what a kill leaves.
+        # Beside the rows, where the next start removes what a kill leaves.
         with tempfile.TemporaryDirectory(dir=file.path.parent, prefix=".models.") as temporary:
-            paths = _export({name: wanted[name] for name in names}, export, Path(temporary), progress)
+            paths = _export({name: models[name] for name in names}, export, Path(temporary), progress)
             measuring = None if progress is None else functools.partial(progress, "measuring")
             step = part_progress(measuring, number, len(groups))
-            jobs = (job for own, part in group for job in _jobs({n: paths[n] for n in part}, kept, rounds, own))
+            jobs = (job for own, part in group for job in _jobs({n: paths[n] for n in part}, stored, rounds, own))
             version, unable = _in_processes(jobs, file, transport, step)
             failed |= unable
-    _refuse(failed, len(wanted), file.device)
+    _refuse(failed, len(models), file.device)
     return version
 
 
-def _wanted(space: SearchSpace, plan: Plan, num_classes: int) -> dict[Name, Sequence[BlockSpec]]:
+def _models_of(space: SearchSpace, plan: Plan, num_classes: int) -> dict[Name, Sequence[BlockSpec]]:
     blocks: dict[Name, Sequence[BlockSpec]] = {(BLOCK, "", 0, block.key): [block] for block in plan.blocks}
     networks: dict[Name, Sequence[BlockSpec]] = {
         (NETWORK, space.structure_id, num_classes, arch.id): space.unroll(arch, num_classes) for arch in plan.networks
@@ -240,10 +241,10 @@ def _wanted(space: SearchSpace, plan: Plan, num_classes: int) -> dict[Name, Sequ
 
 
 def _parts(names: list[Name]) -> Iterator[list[Name]]:
-    """Parts of nearly equal size, each timed in processes of its own."""
+    """Yield parts of nearly equal size, each timed in its own processes."""
     parts = -(-len(names) // MODELS_PER_PROCESS)
     for number in range(parts):
-        # Every part holds some of each kind and size, so that none is measured under other conditions only.
+        # Every part holds some models of each kind and size, so that no kind is measured under other conditions.
         yield names[number::parts]
 
 

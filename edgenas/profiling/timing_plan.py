@@ -1,4 +1,4 @@
-"""The plan: which blocks and which whole networks of a space to time."""
+"""The timing plan: the blocks and the whole networks of a space that are measured."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ from edgenas.space.space import SearchSpace
 
 @dataclass(frozen=True)
 class Plan:
-    """What to time: distinct blocks, and whole networks for calibration."""
+    """Distinct blocks to time, and whole networks for calibration."""
 
     blocks: tuple[BlockSpec, ...]
     networks: tuple[Arch, ...]
 
 
 def make_plan(space: SearchSpace, num_classes: int, *, blocks: int | None = None, networks: int, seed: int) -> Plan:
-    """Choose what to time.
+    """Choose the blocks and networks to time.
 
     Args:
         space: the space to cover.
-        num_classes: of the networks' heads.
-        blocks: how many distinct blocks to keep (None: all). The cheapest and dearest of every kind come
-            first, then those remotest from the ones kept; the others will be regressed.
-        networks: how many whole networks, see `covering`.
-        seed: of the networks' choice.
+        num_classes: number of classes of the networks.
+        blocks: number of distinct blocks (None: all). Those of smallest and largest features of every kind come first,
+            then those farthest from the chosen ones; the others are regressed.
+        networks: number of whole networks, see `space.covering_samples.covering`.
+        seed: seed of the choice of networks.
 
     Raises:
-        ConfigError: fewer blocks are asked for than the extremes of all kinds.
+        ConfigError: expected more blocks, so that the extremes of all kinds are among them.
     """
-    found = distinct_blocks(space, num_classes)
-    if blocks is not None and blocks < len(found):
-        found = _spread(found, blocks)
-    return Plan(found, tuple(covering(space, networks, seed)))
+    distinct = distinct_blocks(space, num_classes)
+    if blocks is not None and blocks < len(distinct):
+        distinct = _spread(distinct, blocks)
+    return Plan(distinct, tuple(covering(space, networks, seed)))
 
 
 def least_blocks(space: SearchSpace, num_classes: int) -> int:
-    """How many blocks the smallest plan has, see `make_plan`."""
+    """Return the number of blocks of the smallest plan, see `make_plan`."""
     return len(_extremes(distinct_blocks(space, num_classes)))
 
 
 def distinct_blocks(space: SearchSpace, num_classes: int) -> tuple[BlockSpec, ...]:
-    """Every BlockSpec that a network of the space can hold, in network order, exact.
+    """Return every BlockSpec that a network of the space can hold, in network order.
 
     A block is determined by its genes, its stage, the size it sees and the channels before it. So for every
     resolution and every pair of successive widths it is enough to unroll archs whose stages hold all blocks of
@@ -69,13 +69,13 @@ def distinct_blocks(space: SearchSpace, num_classes: int) -> tuple[BlockSpec, ..
 
 
 def _belongs(spec: BlockSpec, stage_index: int, n_stages: int) -> bool:
-    """Whether a spec is decided by a stage's genes; the stem goes with the first stage, the head with the last."""
+    """Return whether a stage's genes determine a spec; the stem belongs to the first stage, the head to the last."""
     ends = {"stem": 0, "head": n_stages - 1}
     return ends.get(spec.name) == stage_index or spec.name.startswith(f"stage{stage_index}.")
 
 
 def _witnesses(space: SearchSpace, resolution: int, stage_index: int) -> Iterator[Arch]:
-    """Archs that between them hold every block of one stage, all other stages at their smallest."""
+    """Yield architectures that together hold every block of one stage, with all other stages at their smallest."""
     stages = list(space.smallest.stages)
     before = max(stage_index - 1, 0)
     for width in space.stages[before].width:
@@ -91,20 +91,20 @@ def _uniform_stages(stage: Stage) -> Iterator[StageGenes]:
 
 
 def _spread(blocks: tuple[BlockSpec, ...], count: int) -> tuple[BlockSpec, ...]:
-    """Keep `count` blocks: extremes of every kind, then one by one the remotest (maximin), in network order."""
+    """Return `count` blocks in network order: extremes of every kind, then one by one the farthest (maximin)."""
     points = _coordinates(blocks)
     points = (points - points.min(axis=0)) / np.maximum(np.ptp(points, axis=0), 1e-12)
-    kept = _extremes(blocks)
-    if count < len(kept):
+    chosen = _extremes(blocks)
+    if count < len(chosen):
         raise ConfigError(
-            f"profile.blocks: wanted at least {len(kept)}, without which the others cannot be regressed, got {count}"
+            f"profile.blocks: expected at least {len(chosen)}, which the others are regressed from, got {count}"
         )
-    distance = np.min([np.linalg.norm(points - points[index], axis=1) for index in kept], axis=0)
-    while len(kept) < count:
-        distance[kept] = -1.0
-        kept.append(int(distance.argmax()))
-        distance = np.minimum(distance, np.linalg.norm(points - points[kept[-1]], axis=1))
-    return tuple(blocks[index] for index in sorted(kept))
+    distance = np.min([np.linalg.norm(points - points[index], axis=1) for index in chosen], axis=0)
+    while len(chosen) < count:
+        distance[chosen] = -1.0
+        chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, np.linalg.norm(points - points[chosen[-1]], axis=1))
+    return tuple(blocks[index] for index in sorted(chosen))
 
 
 def _coordinates(blocks: tuple[BlockSpec, ...]) -> npt.NDArray[np.float64]:
@@ -120,16 +120,16 @@ def _kinds(blocks: tuple[BlockSpec, ...]) -> list[str]:
 
 
 def _extremes(blocks: tuple[BlockSpec, ...]) -> list[int]:
-    """Places of the blocks without which others could not be regressed.
+    """Return the indices of the blocks without which others could not be regressed.
 
-    Those that hold the smallest and the largest value of each feature of each kind, and of a kind that needs
-    more, some in even steps.
+    They hold the smallest and the largest value of each feature of each kind; kinds that need more blocks add some in
+    even steps.
     """
-    kept: dict[int, None] = {}
+    chosen: dict[int, None] = {}
     for kind in _kinds(blocks):
-        places = np.array([place for place, block in enumerate(blocks) if block.kind == kind], dtype=np.int64)
-        values = np.array([list(block_features(blocks[place]).values()) for place in places])
-        steps = np.linspace(0, len(places) - 1, min(MIN_BLOCKS, len(places))).astype(np.int64)
+        indices = np.array([index for index, block in enumerate(blocks) if block.kind == kind], dtype=np.int64)
+        values = np.array([list(block_features(blocks[index]).values()) for index in indices])
+        steps = np.linspace(0, len(indices) - 1, min(MIN_BLOCKS, len(indices))).astype(np.int64)
         ends = (*values.argmin(axis=0), *values.argmax(axis=0))
-        kept.update(dict.fromkeys(places[[*ends, *steps]].tolist()))
-    return list(kept)
+        chosen.update(dict.fromkeys(indices[[*ends, *steps]].tolist()))
+    return list(chosen)

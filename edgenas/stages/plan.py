@@ -10,7 +10,7 @@ from edgenas.accuracy.source import open_source
 from edgenas.config.run_config import RunConfig
 from edgenas.deploy.int8.quantiser_recipe import Method
 from edgenas.latency.device import Device
-from edgenas.profiling.device_time import TIMER_SECONDS, VISIT_SECONDS, guessed_seconds
+from edgenas.profiling.device_time import REPETITION_SECONDS, TIMER_SECONDS, guessed_seconds
 from edgenas.profiling.measurement import PROCESSES
 from edgenas.profiling.timing_plan import Plan, make_plan
 from edgenas.profiling.transport_registry import TransportRegistry, mounted_transports
@@ -129,7 +129,7 @@ def plan_run(
         ),
         "verify": (
             f"measure up to {measured} subnets of the front on {_told(devices, in_int8)}",
-            measured * (network_seconds + devices * config.verify.rounds * VISIT_SECONDS) + start_seconds,
+            measured * (network_seconds + devices * config.verify.rounds * REPETITION_SECONDS) + start_seconds,
             # A byte a weight instead of four.
             measured * weights + measured * weights // 4 * (in_int8 > 0),
         ),
@@ -218,7 +218,7 @@ def _plan_told(config: RunConfig, described: list[Device], space: SearchSpace, b
         ),
         "verify": (
             f"measure up to {measured} subnets of the front on {_told(devices, 0)}",
-            measured * (EXPORT_SECONDS_PER_NETWORK + devices * config.verify.rounds * VISIT_SECONDS),
+            measured * (EXPORT_SECONDS_PER_NETWORK + devices * config.verify.rounds * REPETITION_SECONDS),
             measured * weights,
         ),
         "report": ("draw the report", 5.0, 10**6),
@@ -241,7 +241,9 @@ def _profile_stage(
     variants = "compare graph variants, " if comparing else ""
     # Three files a network; what a process of the timer costs before it times counts most.
     variant_models = len(GRAPH_VARIANTS) * VARIANT_NETWORKS * comparing
-    variant_seconds = variant_models * config.profile.rounds * VISIT_SECONDS + comparing * PROCESSES * TIMER_SECONDS
+    variant_seconds = (
+        variant_models * config.profile.rounds * REPETITION_SECONDS + comparing * PROCESSES * TIMER_SECONDS
+    )
     timing_seconds = guessed_seconds(space, plan, num_classes, config.profile.rounds)
     if config.profile.minutes is not None:
         timing_seconds = min(timing_seconds, 60 * config.profile.minutes)
@@ -287,7 +289,7 @@ def _export_stage(
     # Every recipe's file; fp32's; and for the gate the subnet and the chosen file.
     scoring = (recipes + 3) * validation_images * image_seconds + test_images * image_seconds
     # Both files, and the two that the timer always has among them.
-    timing = devices * (PROCESSES * TIMER_SECONDS + 4 * config.verify.rounds * VISIT_SECONDS)
+    timing = devices * (PROCESSES * TIMER_SECONDS + 4 * config.verify.rounds * REPETITION_SECONDS)
     what = (
         f"prove the chosen file equal, quantise it by {recipes} recipes on {images} images, score each on "
         f"{validation_images} validation images, time int8 beside fp32 on {devices} device(s), and bundle both"

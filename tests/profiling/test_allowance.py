@@ -47,5 +47,5 @@ def test_more_minutes_never_mean_less() -> None:
 
 
 def test_too_few_minutes_are_refused_with_those_that_would_do() -> None:
-    with pytest.raises(ConfigError, match=r"wanted at least 0\.\d on this device, for 10 networks and the 40 blocks"):
+    with pytest.raises(ConfigError, match=r"expected at least 0\.\d on this device, for 10 networks and the 40 blocks"):
         allowed(0.1)

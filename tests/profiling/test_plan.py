@@ -78,5 +78,5 @@ def test_fewer_blocks_keep_the_extremes() -> None:
 
 
 def test_too_few_blocks_to_regress_from_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"profile\.blocks: wanted at least \d+"):
+    with pytest.raises(ConfigError, match=r"profile\.blocks: expected at least \d+"):
         make_plan(SMALL, 10, blocks=3, networks=2, seed=0)

@@ -17,7 +17,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgenas.errors import MeasurementError, TableError
-from edgenas.files import append_jsonl, read_jsonl
+from edgenas.files import read_jsonl
 from edgenas.latency.device import Device, DeviceRun
 from edgenas.latency.table import NETWORK, LatencyTable
 from edgenas.profiling import session
@@ -163,23 +163,6 @@ def test_a_model_that_the_device_cannot_run_is_named_and_the_others_are_kept(tmp
     table = run_profile(tmp_path, mended)
     assert mended.counts == [1] * PROCESSES
     assert len(table.rows) == everything
-
-
-def test_rows_of_an_edgenas_that_kept_all_processes_together_still_count(tmp_path) -> None:
-    table = run_profile(tmp_path / "now", Bench())
-    record = {
-        "call_overhead_us": 2.0,
-        "sentinel_p50_us": 100.0,
-        "sentinel_drift": 0.01,
-        "environment": {},
-        "warnings": [],
-    }
-    shared = {"schema_version": 1, "identity": asdict(table.identity), "measured_at": "2025-01-01", **record}
-    for row in table.rows[:-1]:
-        append_jsonl(tmp_path / "rows.jsonl", shared | {"row": asdict(row)})
-    again = Bench()
-    assert set(run_profile(tmp_path, again).rows[:-1]) == set(table.rows[:-1])
-    assert again.counts == [1] * PROCESSES
 
 
 def test_rows_of_another_exporter_do_not_count(tmp_path) -> None:
