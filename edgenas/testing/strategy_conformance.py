@@ -22,7 +22,7 @@ from edgenas.search.result import SearchResult
 from edgenas.search.strategies.protocol import Floats, Genes, GenesFunction, Strategy
 
 N_CHOICES = np.array([3, 1, 5, 2, 4, 3])
-POPULATION = 8
+POPULATION, EVALUATIONS = 8, 29
 MOST_TOTAL = 9
 StrategyClass = type[Strategy]
 StrategyCheck = Callable[[StrategyClass], None]
@@ -102,8 +102,8 @@ def check_any_number_of_objectives(strategy: StrategyClass) -> None:
             both = _objectives(genes)
             return np.column_stack([both, both.sum(axis=1)])[:, :count]
 
-        result = optimise(N_CHOICES, objectives, strategy=strategy, evaluations=60, population=10, seed=0)
-        assert result.objectives.shape == (60, count)
+        result = optimise(N_CHOICES, objectives, strategy=strategy, evaluations=30, population=10, seed=0)
+        assert result.objectives.shape == (30, count)
         assert len(result.front) >= 1
 
 
@@ -111,7 +111,7 @@ def check_nothing_is_printed(strategy: StrategyClass) -> None:
     """Nothing is printed, to standard output or standard error."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        optimise(N_CHOICES, _objectives, strategy=strategy, evaluations=40, population=10, seed=0)
+        optimise(N_CHOICES, _objectives, strategy=strategy, evaluations=20, population=10, seed=0)
     assert not printed.getvalue()
 
 
@@ -126,7 +126,7 @@ def check_feasible_canonical_genes_are_evaluated_once(strategy: StrategyClass) -
     result = _searched(strategy, evaluate=counted)
     genes = np.vstack(calls)
     np.testing.assert_array_equal(genes, result.genes)
-    assert len(np.unique(genes, axis=0)) == len(genes) == 45
+    assert len(np.unique(genes, axis=0)) == len(genes) == EVALUATIONS
     np.testing.assert_array_equal(_canonical(genes), genes)
     assert (genes.sum(axis=1) <= MOST_TOTAL).all()
 
@@ -157,11 +157,11 @@ def check_a_stopped_search_resumes(strategy: StrategyClass) -> None:
     undisturbed = _searched(strategy)
     with _expected(KeyboardInterrupt):
         _searched(strategy, evaluate=stopping)
-    assert 20 < len(record) < 45
+    assert 20 < len(record) < EVALUATIONS
     resumed = _searched(strategy, evaluate=recorded)
     np.testing.assert_array_equal(resumed.genes, undisturbed.genes)
     np.testing.assert_array_equal(resumed.front, undisturbed.front)
-    assert len(record) == 45
+    assert len(record) == EVALUATIONS
 
 
 def check_a_longer_search_begins_like_a_shorter_one(strategy: StrategyClass) -> None:
@@ -289,7 +289,7 @@ def _above_total(genes: Genes) -> Floats:
 def _searched(
     strategy: StrategyClass,
     *,
-    evaluations: int = 45,
+    evaluations: int = EVALUATIONS,
     seed: int = 0,
     evaluate: GenesFunction = _objectives,
     constraints: GenesFunction | None = _above_total,
