@@ -382,7 +382,7 @@ def in_run_folder() -> Iterator[Case]:
     classes = replaced("run/latency/here/predictor.json", '"num_classes": 10', '"num_classes": 12')
     yield Case("predictor of other classes", classes, ("search", "run"), "expected 10 classes, got 12", stage="search")
     other = replaced("run/latency/here/predictor.json", '"space": "tiny-16@', '"space": "other@')
-    yield Case("predictor of another space", other, ("search", "run"), "learned on space 'other@", stage="search")
+    yield Case("predictor of another space", other, ("search", "run"), "fitted for space 'other@", stage="search")
     digits = replaced("run/data.json", '"digest": "', '"digest": "0')
     yield Case("other images", digits, ("search", "run"), "images of digits changed", stage="search")
     for stage in STAGES[:-1]:

@@ -203,22 +203,22 @@ class BlockCosts:
 
 @dataclass(frozen=True)
 class PaperCosts:
-    """Latency of blocks for tables that hold whole networks alone: a price for each quantity of `PAPER`.
+    """Latency of blocks for tables that hold whole networks alone: a coefficient for each quantity of `PAPER`.
 
     Attributes:
-        price_us: of one of each quantity; none below 0.
+        coefficients_us: microseconds per unit of each quantity; none below 0.
     """
 
-    price_us: tuple[float, ...]
+    coefficients_us: tuple[float, ...]
 
     @classmethod
     def fit(cls, paper: Floats, latency_us: Floats) -> PaperCosts:
         """Non-negative least squares of relative errors; paper (networks, `PAPER`), latency_us (networks,)."""
         from scipy.optimize import nnls
 
-        prices, _ = nnls(paper / latency_us[:, None], np.ones(len(latency_us)))
-        return cls(tuple(prices.tolist()))
+        coefficients, _ = nnls(paper / latency_us[:, None], np.ones(len(latency_us)))
+        return cls(tuple(coefficients.tolist()))
 
     def known(self, blocks: Sequence[BlockSpec]) -> Floats:
         """Microseconds of each block, shape (blocks,)."""
-        return np.asarray(paper_values(blocks) @ np.array(self.price_us))
+        return np.asarray(paper_values(blocks) @ np.array(self.coefficients_us))

@@ -2,12 +2,12 @@
 
 Summed isolated blocks are 10 % off or more, in either direction: each pays its own layout reorders, but none has to
 fetch its weights from beyond the cache. How much depends on which stages hold the time, on the number of blocks, their
-weights and activations, and the size of the whole. So the ratio of measured latency to the sum is regressed on these:
-linear, shrunk as far as the networks' own evidence says (Bayesian ridge regression: MacKay 1992; Tipping 2001), and
-with Huber's weights (1964), which bound what a network timed during a burst of foreign load can do.
+weights and activations, and the size of the whole. So the ratio of measured latency to the sum is regressed on these
+by Bayesian ridge regression, whose shrinkage follows from the data (MacKay 1992; Tipping 2001). Huber's weights (1964)
+bound the influence of a network timed during a burst of foreign load.
 
-Ten networks are too few for that. They leave each quantity a price, and the sum a factor, none below zero (Lawson &
-Hanson 1974), which most of the time sets most prices to zero.
+Ten networks are too few for that. Then the sum gets a factor and each quantity a coefficient, none below zero (Lawson &
+Hanson 1974), which usually sets most coefficients to zero.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from edgenas.latency.network_features import ADDITIVE
 
 Floats = npt.NDArray[np.float64]
 FoldFeatures = Floats | Iterable[Floats]
-"""Features of networks, shape (n, features); one such array for each fold where block costs are refitted, too."""
+"""Features of networks, shape (n, features); one such array per fold if block costs are refitted, too."""
 MIN_NETWORKS = 2
-PRICED_NETWORKS, SLOPED_NETWORKS = 8, 15
-"""Networks from which more than one factor is fitted: prices first, then slopes of any sign.
+NONNEGATIVE_NETWORKS, SIGNED_NETWORKS = 8, 15
+"""Numbers of networks from which non-negative coefficients are fitted, and from which coefficients of any sign.
 
-On int8, two threads and a browser, between 10 and 60 networks, prices were ahead below 15 and slopes from there on.
+On int8, two threads and a browser, with 10 to 60 networks, the former had smaller errors below 15, the latter above.
 """
 MAX_FOLDS = 40
 HUBER_SIGMAS = 2.5
@@ -44,14 +44,13 @@ EXACT = 1e-9
 class Calibration:
     """A linear model of the ratio of network latency to the sum of block costs, and its refits without each part.
 
-    Features are, per network: the sum of block costs in microseconds, then 1, then whatever the ratio may depend on.
+    Features per network: the sum of block costs in microseconds, 1, and the features that the ratio depends on.
 
     Attributes:
-        weights: of the features behind the sum, shape (features - 1,).
-        fold_weights: those fitted without fold k, shape (folds, features - 1).
+        weights: weights of the features after the sum, shape (features - 1,).
+        fold_weights: weights fitted without fold k, shape (folds, features - 1).
         folds: fold of every calibration network, shape (networks,).
-        residuals: (measured - predicted) / predicted of every network by the fit that did not see it,
-            shape (networks,).
+        residuals: (measured - predicted) / predicted of every network by the fit without it, shape (networks,).
     """
 
     weights: Floats
@@ -60,11 +59,11 @@ class Calibration:
     residuals: Floats
 
     def predict(self, features: Floats) -> Floats:
-        """Microseconds, (n, features) → (n,)."""
+        """Return predicted microseconds, (n, features) → (n,)."""
         return np.asarray(features[:, 0] * (features[:, 1:] @ self.weights))
 
     def interval(self, features: FoldFeatures, coverage: float) -> Floats:
-        """Two-sided prediction interval, (n, features) → (n, 2), by CV+ on relative residuals.
+        """Return the two-sided prediction interval, (n, features) → (n, 2), by CV+ on relative residuals.
 
         CV+ and, with a fold for each network, jackknife+ (Barber, Candès, Ramdas & Tibshirani 2021, arXiv
         1905.02928): about `coverage` in practice, 2 × coverage - 1 guaranteed.
@@ -79,7 +78,7 @@ class Calibration:
         return np.column_stack([lower, upper])
 
     def upper(self, features: FoldFeatures, risk: float) -> Floats:
-        """One-sided bound that a network exceeds with probability `risk`, (n, features) → (n,).
+        """Return the one-sided bound that a network exceeds with probability `risk`, (n, features) → (n,).
 
         Raises:
             TableError: less risk than the number of networks supports.
@@ -89,41 +88,41 @@ class Calibration:
         return np.asarray(np.partition(bounds, rank - 1, axis=1)[:, rank - 1])
 
     def _refits(self, features: FoldFeatures) -> Floats:
-        """What the fit that did not see each calibration network predicts, (n, features) → (n, networks)."""
+        """Return the predictions of the fit without each calibration network, (n, features) → (n, networks)."""
         return _by_fold(features, self.fold_weights)[:, self.folds]
 
     def _rank(self, coverage: float) -> int:
         count = len(self.residuals)
         if not 0 < coverage < 1:
-            raise TableError(f"coverage: wanted a number between 0 and 1, got {coverage}")
+            raise TableError(f"coverage: expected a number between 0 and 1, got {coverage}")
         # Rounded first: 0.9 * 10 is 9.000000000000002 in floating point, which would ask for rank 10.
         rank = math.ceil(round(coverage * (count + 1), 9))
         if rank > count:
             raise TableError(
                 f"a coverage of {coverage:g} needs more than {count} measured networks; the largest that they "
-                f"support is {largest_coverage(count):.3f}: measure more (profile.networks), or ask for less"
+                f"support is {largest_coverage(count):.3f}: measure more (profile.networks), or lower the coverage"
             )
         return rank
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists."""
+        """Return the arrays as lists."""
         return {name: value.tolist() for name, value in vars(self).items()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], n_features: int) -> Calibration:
-        """What `to_json` gave.
+        """Read the output of `to_json`.
 
         Raises:
-            ValueError: numbers of another shape, or none.
+            ValueError: an array has another shape, or values that are not finite.
         """
         arrays = {name: np.array(value[name], dtype=float) for name in ("weights", "fold_weights", "residuals")}
-        found = cls(folds=np.array(value["folds"], dtype=np.int64), **arrays)
-        refits, networks = len(found.fold_weights), len(found.residuals)
+        calibration = cls(folds=np.array(value["folds"], dtype=np.int64), **arrays)
+        refits, networks = len(calibration.fold_weights), len(calibration.residuals)
         shapes = {"weights": (n_features - 1,), "fold_weights": (refits, n_features - 1), "residuals": (networks,)}
-        check_arrays(vars(found), {**shapes, "folds": (networks,)})
-        if networks < MIN_NETWORKS or not ((found.folds >= 0) & (found.folds < refits)).all():
-            raise ValueError(f"wanted folds of 0 to {refits - 1} for at least {MIN_NETWORKS} networks")
-        return found
+        check_arrays(vars(calibration), {**shapes, "folds": (networks,)})
+        if networks < MIN_NETWORKS or not ((calibration.folds >= 0) & (calibration.folds < refits)).all():
+            raise ValueError(f"expected folds of 0 to {refits - 1} for at least {MIN_NETWORKS} networks")
+        return calibration
 
 
 def check_arrays(arrays: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -134,13 +133,13 @@ def check_arrays(arrays: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]
     """
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
-            raise ValueError(f"{name}: wanted shape {shape}, got {arrays[name].shape}")
+            raise ValueError(f"{name}: expected shape {shape}, got {arrays[name].shape}")
         if not np.isfinite(arrays[name]).all():
-            raise ValueError(f"{name}: wanted finite numbers")
+            raise ValueError(f"{name}: expected finite numbers")
 
 
 def largest_coverage(count: int) -> float:
-    """The largest coverage that `count` networks support, rounded down to three digits."""
+    """Return the largest coverage that `count` networks support, rounded down to three digits."""
     return math.floor(1000 * count / (count + 1)) / 1000
 
 
@@ -152,29 +151,35 @@ def calibration_folds(latency_us: Floats) -> npt.NDArray[np.int64]:
     """
     count = len(latency_us)
     if count < MIN_NETWORKS:
-        raise TableError(f"calibration: wanted at least {MIN_NETWORKS} measured networks, got {count}")
+        raise TableError(f"calibration: expected at least {MIN_NETWORKS} measured networks, got {count}")
     folds = np.empty(count, dtype=np.int64)
     folds[np.argsort(latency_us, kind="stable")] = np.arange(count) % min(count, MAX_FOLDS)
     return folds
 
 
 def fit_calibration(features: Floats, latency_us: Floats, fold_features: Sequence[Floats] | None = None) -> Calibration:
-    """Fit on whole networks.
+    """Fit a calibration to whole networks.
 
     Args:
         features: shape (n, features).
         latency_us: measured, shape (n,).
-        fold_features: the same networks' features with what was learned without each of `calibration_folds`, where
-            features depend on measured networks.
+        fold_features: the same networks' features fitted without each of `calibration_folds`, if features depend on
+            measured networks.
 
     Raises:
         TableError: there are fewer than two networks.
     """
     count, folds = len(latency_us), calibration_folds(latency_us)
     each = [features] * (folds.max() + 1) if fold_features is None else fold_features
-    # What is judged without a network is what is fitted with it.
-    fit = factor if count < PRICED_NETWORKS else prices if count < SLOPED_NETWORKS else slopes
-    fold_weights = np.array([fit(own[folds != fold], latency_us[folds != fold]) for fold, own in enumerate(each)])
+    # The same method is used with and without each fold.
+    fit = (
+        single_factor
+        if count < NONNEGATIVE_NETWORKS
+        else nonnegative_weights
+        if count < SIGNED_NETWORKS
+        else signed_weights
+    )
+    fold_weights = np.array([fit(part[folds != fold], latency_us[folds != fold]) for fold, part in enumerate(each)])
     unseen = _by_fold(each, fold_weights)[np.arange(count), folds]
     return Calibration(fit(features, latency_us), fold_weights, folds, latency_us / unseen - 1)
 
@@ -182,34 +187,34 @@ def fit_calibration(features: Floats, latency_us: Floats, fold_features: Sequenc
 def _by_fold(features: FoldFeatures, fold_weights: Floats) -> Floats:
     """Return what each fold's fit predicts, (n, features) and (folds, features - 1) → (n, folds)."""
     each = repeat(features, len(fold_weights)) if isinstance(features, np.ndarray) else features
-    predicted = [own[:, 0] * (own[:, 1:] @ weights) for own, weights in zip(each, fold_weights, strict=True)]
+    predicted = [part[:, 0] * (part[:, 1:] @ weights) for part, weights in zip(each, fold_weights, strict=True)]
     return np.column_stack(predicted)
 
 
-def factor(features: Floats, latency_us: Floats) -> Floats:
-    """One factor for the sum, as weights of the features behind it, (n, features) → (features - 1,)."""
+def single_factor(features: Floats, latency_us: Floats) -> Floats:
+    """Return one factor for the sum, as weights of the features after it, (n, features) → (features - 1,)."""
     weights = np.zeros(features.shape[1] - 1)
     weights[0] = np.median(latency_us / features[:, 0])
     return weights
 
 
-def prices(features: Floats, latency_us: Floats) -> Floats:
-    """A factor for the sum, and prices of the additive quantities, none below zero; as `factor` gives them.
+def nonnegative_weights(features: Floats, latency_us: Floats) -> Floats:
+    """Return a factor for the sum and coefficients of the additive quantities, none below zero; see `single_factor`.
 
     Least squares of relative errors, whatever a network's size.
     """
     from scipy.optimize import nnls
 
     relative = features[:, :1] * features[:, 1 : 1 + ADDITIVE] / latency_us[:, None]
-    # A quantity that no network has is given no price.
+    # A quantity that no network has gets the coefficient 0.
     scale = np.maximum(relative.mean(axis=0), EXACT)
     weights = np.zeros(features.shape[1] - 1)
     weights[:ADDITIVE] = nnls(relative / scale, np.ones(len(latency_us)))[0] / scale
     return weights
 
 
-def slopes(features: Floats, latency_us: Floats) -> Floats:
-    """Weights of any sign for all that the ratio to the sum may depend on; as `factor` gives them.
+def signed_weights(features: Floats, latency_us: Floats) -> Floats:
+    """Return weights of any sign for all features that the ratio to the sum depends on; see `single_factor`.
 
     Residuals of a ratio are relative errors, whatever a network's size.
     """
@@ -217,7 +222,7 @@ def slopes(features: Floats, latency_us: Floats) -> Floats:
     weights = np.zeros(features.shape[1] - 1)
     varied = features[:, 2:]
     mean, scale = varied.mean(axis=0), varied.std(axis=0)
-    # A feature that never varies has rounding errors for a spread.
+    # The spread of a constant feature is a rounding error.
     scale = np.where(scale > EXACT * np.maximum(np.abs(mean), 1), scale, np.inf)
     slopes, offset = _robust((varied - mean) / scale, ratio)
     weights[1:] = slopes / scale
@@ -226,24 +231,24 @@ def slopes(features: Floats, latency_us: Floats) -> Floats:
 
 
 def _robust(points: Floats, ratio: Floats) -> tuple[Floats, float]:
-    """Bayesian ridge regression, repeated with less weight for what departs far."""
+    """Fit Bayesian ridge regression with Huber weights, and return coefficients and intercept."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import BayesianRidge
 
-    trust = np.ones(len(ratio))
+    weights = np.ones(len(ratio))
     model = BayesianRidge(max_iter=1000, tol=1e-6)
     for _ in range(HUBER_STEPS):
         with warnings.catch_warnings():
-            # Shrinkage that still drifts in its last digits decides nothing.
+            # Shrinkage that is not fully converged has no effect on the result.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(points, ratio, sample_weight=trust)
-        departure = np.abs(ratio - model.predict(points))
-        sigma = 1.4826 * float(np.median(departure)) + EXACT
-        trust = np.minimum(1.0, HUBER_SIGMAS * sigma / np.maximum(departure, EXACT))
+            model.fit(points, ratio, sample_weight=weights)
+        deviation = np.abs(ratio - model.predict(points))
+        sigma = 1.4826 * float(np.median(deviation)) + EXACT
+        weights = np.minimum(1.0, HUBER_SIGMAS * sigma / np.maximum(deviation, EXACT))
     return np.asarray(model.coef_, dtype=np.float64), float(model.intercept_)
 
 
 def line_fit(features: Floats, latency_us: Floats) -> Floats:
-    """Least squares of relative errors, (n, features) → (features,): the baselines' fit."""
+    """Return the least-squares fit of relative errors for baselines, (n, features) → (features,)."""
     relative = features / latency_us[:, None]
     return np.asarray(np.linalg.lstsq(relative, np.ones(len(latency_us)), rcond=None)[0])

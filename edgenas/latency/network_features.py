@@ -51,8 +51,8 @@ def block_values(blocks: Sequence[BlockSpec], cost_us: Floats, n_stages: int) ->
     return np.column_stack([cost_us, paper, gated, cost_us[:, None] * _by_place(blocks, n_stages)])
 
 
-def unpriced_values(blocks: Sequence[BlockSpec], n_stages: int) -> Floats:
-    """Return what `priced_sums` turns into the sums of `block_values`, for blocks whose cost is linear in `PAPER`.
+def quantity_values(blocks: Sequence[BlockSpec], n_stages: int) -> Floats:
+    """Return what `weighted_sums` converts into the sums of `block_values`, for blocks whose cost is linear in `PAPER`.
 
     Shape (blocks, (1 + 1 + stages + 2) × 7): the paper values, those of gated blocks, and those by stage.
     """
@@ -62,15 +62,15 @@ def unpriced_values(blocks: Sequence[BlockSpec], n_stages: int) -> Floats:
     return (own[:, :, None] * paper[:, None, :]).reshape(len(paper), -1)
 
 
-def priced_sums(unpriced: Floats, price_us: Sequence[float]) -> Floats:
-    """Return the sums of `block_values` from sums of `unpriced_values`, (n, values) → (n, `SUMMED` + stages + 2).
+def weighted_sums(quantities: Floats, coefficients_us: Sequence[float]) -> Floats:
+    """Return the sums of `block_values` from sums of `quantity_values`, (n, values) → (n, `SUMMED` + stages + 2).
 
     Args:
-        unpriced: sums over the blocks of each network.
-        price_us: cost of one of each quantity of `PAPER`, microseconds.
+        quantities: sums over the blocks of each network.
+        coefficients_us: microseconds per unit of each quantity of `PAPER`.
     """
-    by_quantity = unpriced.reshape(len(unpriced), -1, len(PAPER))
-    cost_us = by_quantity @ np.asarray(price_us)
+    by_quantity = quantities.reshape(len(quantities), -1, len(PAPER))
+    cost_us = by_quantity @ np.asarray(coefficients_us)
     return np.column_stack([cost_us[:, 0], by_quantity[:, 0], cost_us[:, 1:]])
 
 

@@ -1,12 +1,12 @@
-"""LatencyPredictor: block costs summed, then calibrated on whole networks."""
+"""LatencyPredictor: sums of block costs, calibrated on whole networks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import compress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -15,19 +15,20 @@ from pydantic import Field, TypeAdapter, ValidationError
 from edgenas.blas import one_blas_thread
 from edgenas.errors import TableError, UserError, explained, shown
 from edgenas.files import read_json, write_json
-from edgenas.latency.block_cost import BlockCosts, KindRegression, PaperCosts
+from edgenas.latency.block_cost import BlockCosts, PaperCosts
+from edgenas.latency.block_cost_json import blocks_from_json, blocks_to_json
 from edgenas.latency.calibration import MIN_NETWORKS, Calibration, calibration_folds, fit_calibration
 from edgenas.latency.gene_table import GeneTable
 from edgenas.latency.network_features import (
-    PAPER,
     block_values,
     n_features,
     network_features,
     paper_values,
-    priced_sums,
-    unpriced_values,
+    quantity_values,
+    weighted_sums,
 )
-from edgenas.latency.table import NETWORK, Identity, LatencyTable
+from edgenas.latency.table import Identity, LatencyTable
+from edgenas.latency.table_classes import table_classes
 from edgenas.space.arch import Arch
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.space import Genes, SearchSpace
@@ -35,31 +36,27 @@ from edgenas.space.space import Genes, SearchSpace
 Floats = npt.NDArray[np.float64]
 Archs = Sequence[Arch] | Genes
 """Archs, or their canonical gene matrix, shape (n, genes)."""
-LAYOUT = 5
-"""Of a saved predictor; raised whenever what is learned changes."""
+LAYOUT = 6
+"""Version of a saved predictor; raised whenever the fitted values change."""
 AGAIN = (
     "delete the latency/result.json of its run, then run `edgenas profile` on that: it is fitted again from the "
-    "measurements, which are kept"
+    "stored measurements"
 )
 PositiveInt = Annotated[int, Field(gt=0, strict=True)]
-Prices = Annotated[
-    tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...], Field(min_length=len(PAPER), max_length=len(PAPER))
-]
-FinitePositive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 
 
 class LatencyPredictor:
     """Predicts the p50 latency of a space's networks on the device of a table.
 
     Attributes:
-        num_classes_: of the networks predicted.
-        identity_: of the table: the device, runtime, precision and graph variant that predictions hold for.
+        num_classes_: number of classes of the predicted networks.
+        identity_: identity of the table: the device, runtime, precision and graph variant that predictions hold for.
         blocks_: costs of single blocks.
-        fold_blocks_: those learned without each fold of the calibration, where networks alone give them; else empty.
-        base_: of a fit that began from another device's predictor: that one's calibration, which comes first.
-        calibration_: the model fitted on whole networks; None where the table has none of this space.
-        calibrated_: whether there is one. Without it a prediction is the plain sum of block costs, which is
-            known to be off, and there are no intervals.
+        fold_blocks_: costs fitted without each fold of the calibration, if they come from networks only; else empty.
+        base_: calibration of the base predictor of another device, which is applied first; None without a base.
+        calibration_: the model fitted to whole networks; None if the table has no networks of this space.
+        calibrated_: whether there is a calibration. Without it, a prediction is the plain sum of block costs, which has
+            a systematic error, and there are no intervals.
     """
 
     num_classes_: int
@@ -77,14 +74,14 @@ class LatencyPredictor:
 
     @one_blas_thread()
     def fit(self, table: LatencyTable, base: LatencyPredictor | None = None) -> LatencyPredictor:
-        """Fit on a table's blocks and on its networks of this space.
+        """Fit to a table's blocks and to its networks of this space.
 
-        A table without blocks will do: each network's latency is then put down to what its blocks are on paper.
+        Without blocks in the table, network latencies are regressed on the computed costs of their blocks.
 
         Args:
-            table: of the device.
-            base: a predictor of another device or setting, for a table of few networks (ten or so) and no blocks:
-                what it predicts is calibrated on them.
+            table: latency table of the device.
+            base: a predictor of another device or setting, for a table of few networks (about ten) and no blocks:
+                its predictions are calibrated on them.
 
         Raises:
             TableError: neither blocks nor networks of this space, no agreement on the number of classes, or a base
@@ -97,11 +94,11 @@ class LatencyPredictor:
         blocks = {key: row.p50_us for key, row in table.blocks().items()}
         if base is not None:
             self._check_base(base)
-            self._learn(base.blocks_, base=base.calibration_)
+            self._set(base.blocks_, base=base.calibration_)
         elif blocks:
-            self._learn(BlockCosts.fit(blocks))
+            self._set(BlockCosts.fit(blocks))
         elif len(archs) >= MIN_NETWORKS:
-            self._learn(self._paper_costs(archs, p50_us))
+            self._set(self._paper_costs(archs, p50_us))
         else:
             raise TableError(
                 f"the table of {table.identity.device} has no rows of blocks and {len(archs)} networks of "
@@ -110,9 +107,9 @@ class LatencyPredictor:
         return self._calibrate(archs, p50_us) if archs else self
 
     def refit(self, archs: Sequence[Arch], p50_us: Floats) -> LatencyPredictor:
-        """Return a predictor that learned from these networks what this one learned from those of its table.
+        """Return a predictor fitted to these networks instead of those of the table.
 
-        Costs that were measured as blocks, and a base, stay; costs that come from whole networks are fitted again.
+        Costs that were measured as blocks, and a base, stay; costs from whole networks are fitted again.
 
         Args:
             archs: networks of the space, at least two.
@@ -121,17 +118,17 @@ class LatencyPredictor:
         Raises:
             TableError: there are fewer than two networks.
         """
-        found = LatencyPredictor(self.space, self.num_classes_)
-        found.num_classes_, found.identity_ = self.num_classes_, self.identity_
+        refitted = LatencyPredictor(self.space, self.num_classes_)
+        refitted.num_classes_, refitted.identity_ = self.num_classes_, self.identity_
         from_networks = isinstance(self.blocks_, PaperCosts) and self.base_ is None
-        found._learn(self._paper_costs(archs, p50_us) if from_networks else self.blocks_, base=self.base_)
-        # Its values do not depend on what networks took.
-        found._table = self._table
-        return found._calibrate(archs, p50_us)
+        refitted._set(self._paper_costs(archs, p50_us) if from_networks else self.blocks_, base=self.base_)
+        # The values of blocks do not depend on measured networks.
+        refitted._table = self._table
+        return refitted._calibrate(archs, p50_us)
 
     def _calibrate(self, archs: Sequence[Arch], p50_us: Floats) -> LatencyPredictor:
         fold_features = None
-        # What networks are judged by must not have learned from them.
+        # A fold's networks must not influence the costs that they are predicted from.
         if isinstance(self.blocks_, PaperCosts) and self.base_ is None:
             folds = calibration_folds(p50_us)
             self.fold_blocks_ = tuple(
@@ -148,14 +145,14 @@ class LatencyPredictor:
         return PaperCosts.fit(np.array([paper_values(specs).sum(axis=0) for specs in networks]), p50_us)
 
     def _check_base(self, base: LatencyPredictor) -> None:
-        came, wanted = (base.space.structure_id, base.num_classes_), (self.space.structure_id, self.num_classes_)
-        if came != wanted:
+        actual, expected = (base.space.structure_id, base.num_classes_), (self.space.structure_id, self.num_classes_)
+        if actual != expected:
             raise TableError(
-                f"the predictor to begin from is of {came[0]} with {came[1]} classes, "
-                f"wanted {wanted[0]} with {wanted[1]}"
+                f"the predictor to begin from is of {actual[0]} with {actual[1]} classes, "
+                f"expected {expected[0]} with {expected[1]}"
             )
 
-    def _learn(
+    def _set(
         self,
         blocks: BlockCosts | PaperCosts,
         fold_blocks: tuple[PaperCosts, ...] = (),
@@ -168,7 +165,7 @@ class LatencyPredictor:
 
     @one_blas_thread()
     def predict(self, archs: Archs) -> Floats:
-        """Predicted p50 in microseconds, shape (n,).
+        """Return the predicted p50 in microseconds, shape (n,).
 
         Raises:
             TableError: a block is neither measured nor inside the measured range.
@@ -178,7 +175,7 @@ class LatencyPredictor:
 
     @one_blas_thread()
     def interval(self, archs: Archs, coverage: float) -> Floats:
-        """Prediction interval of the measured p50 in microseconds, shape (n, 2).
+        """Return the prediction interval of the measured p50 in microseconds, shape (n, 2).
 
         Raises:
             TableError: not calibrated, or more coverage than the calibration networks support.
@@ -187,7 +184,7 @@ class LatencyPredictor:
 
     @one_blas_thread()
     def upper(self, archs: Archs, risk: float) -> Floats:
-        """Bound that the measured p50 exceeds with probability `risk`, microseconds, shape (n,).
+        """Return the bound that the measured p50 exceeds with probability `risk`, microseconds, shape (n,).
 
         Raises:
             TableError: not calibrated, or less risk than the calibration networks support.
@@ -203,7 +200,7 @@ class LatencyPredictor:
         return self.calibration_
 
     def features(self, archs: Archs) -> Floats:
-        """What the calibration sees of networks, see `network_features`; shape (n, features).
+        """Return the calibration's features of networks, see `network_features`; shape (n, features).
 
         Raises:
             TableError: a block is neither measured nor inside the measured range.
@@ -211,7 +208,7 @@ class LatencyPredictor:
         genes = self._genes(archs)
         sums = self._sums(genes)
         if isinstance(self.blocks_, PaperCosts):
-            sums = priced_sums(sums, self.blocks_.price_us)
+            sums = weighted_sums(sums, self.blocks_.coefficients_us)
         elif len(unknown := np.flatnonzero(np.isnan(sums[:, 0]))):
             first = self.space.decode(genes[unknown[:1]])[0]
             self.blocks_.of(self.space.unroll(first, self.num_classes_))
@@ -226,8 +223,10 @@ class LatencyPredictor:
 
     def _fold_features(self, archs: Archs) -> Iterator[Floats]:
         genes = self._genes(archs)
-        unpriced, resolution = self._sums(genes), self._resolution(genes)
-        return (network_features(priced_sums(unpriced, fold.price_us), resolution) for fold in self.fold_blocks_)
+        quantities, resolution = self._sums(genes), self._resolution(genes)
+        return (
+            network_features(weighted_sums(quantities, fold.coefficients_us), resolution) for fold in self.fold_blocks_
+        )
 
     def _genes(self, archs: Archs) -> Genes:
         return archs if isinstance(archs, np.ndarray) else self.space.encode(archs)
@@ -236,32 +235,24 @@ class LatencyPredictor:
         return np.asarray(self.space.resolution)[genes[:, 0]]
 
     def _sums(self, genes: Genes) -> Floats:
-        """Return sums over networks' blocks: of `unpriced_values` where costs are prices, else of `block_values`."""
+        """Return sums over networks' blocks: of `quantity_values` for coefficients, else of `block_values`."""
         if self._table is None:
             self._table = GeneTable.of(self.space, self.num_classes_, self._block_values)
         return self._table.sums(genes)
 
     def _block_values(self, blocks: Sequence[BlockSpec]) -> Floats:
         if isinstance(self.blocks_, PaperCosts):
-            return unpriced_values(blocks, len(self.space.stages))
+            return quantity_values(blocks, len(self.space.stages))
         return block_values(blocks, self.blocks_.known(blocks), len(self.space.stages))
 
     def save(self, path: Path) -> None:
-        """Write what was learned as JSON."""
-        blocks: dict[str, Any] = (
-            {"price_us": self.blocks_.price_us, "fold_price_us": [fold.price_us for fold in self.fold_blocks_]}
-            if isinstance(self.blocks_, PaperCosts)
-            else {
-                "measured_us": dict(self.blocks_.measured_us),
-                "regressions": {kind: fit.to_json() for kind, fit in self.blocks_.regressions.items()},
-            }
-        )
+        """Write the fitted values as JSON."""
         value = {
             "layout": LAYOUT,
             "space": self.space.structure_id,
             "num_classes": self.num_classes_,
             "identity": asdict(self.identity_),
-            "blocks": blocks,
+            "blocks": blocks_to_json(self.blocks_, self.fold_blocks_),
             "base": self.base_.to_json() if self.base_ else None,
             "calibration": self.calibration_.to_json() if self.calibration_ else None,
         }
@@ -270,21 +261,21 @@ class LatencyPredictor:
     def _check_folds(self) -> None:
         refits = 0 if self.calibration_ is None else len(self.calibration_.fold_weights)
         if len(self.fold_blocks_) not in (0, refits):
-            raise ValueError(f"wanted prices of {refits} folds, got {len(self.fold_blocks_)}")
+            raise ValueError(f"expected coefficients of {refits} folds, got {len(self.fold_blocks_)}")
 
     @classmethod
     def load(cls, path: Path, space: SearchSpace) -> LatencyPredictor:
-        """Read what `save` wrote.
+        """Read the output of `save`.
 
         Raises:
-            TableError: the file is missing or broken, or was learned on another space.
+            TableError: the file is missing or broken, or was fitted for another space.
         """
         try:
             value = read_json(path, AGAIN)
             if value.get("layout") != LAYOUT:
-                raise ValueError(f"layout is {shown(value.get('layout'))}, wanted {LAYOUT}")
+                raise ValueError(f"layout is {shown(value.get('layout'))}, expected {LAYOUT}")
             if value["space"] != space.structure_id:
-                raise TableError(f"{path}: learned on space {shown(value['space'])}, wanted {space.structure_id}")
+                raise TableError(f"{path}: fitted for space {shown(value['space'])}, expected {space.structure_id}")
             predictor = cls(space, TypeAdapter(PositiveInt).validate_python(value["num_classes"]))
             predictor.num_classes_ = value["num_classes"]
             predictor.identity_ = TypeAdapter(Identity).validate_python(value["identity"])
@@ -292,42 +283,17 @@ class LatencyPredictor:
                 None if value[name] is None else Calibration.from_json(value[name], n_features(len(space.stages)))
                 for name in ("base", "calibration")
             ]
-            predictor._learn(*_read_blocks(value["blocks"]), *read)
+            predictor._set(*blocks_from_json(value["blocks"]), *read)
             predictor._check_folds()
         except UserError as error:
             raise TableError(str(error)) from None
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-            said = explained(error.errors()) if isinstance(error, ValidationError) else error
-            raise TableError(f"{path} is not a saved latency predictor ({said}): delete it and {AGAIN}") from None
+            cause = explained(error.errors()) if isinstance(error, ValidationError) else error
+            raise TableError(f"{path} is not a saved latency predictor ({cause}): delete it and {AGAIN}") from None
         return predictor
-
-
-def _read_blocks(value: Mapping[str, Any]) -> tuple[BlockCosts | PaperCosts, tuple[PaperCosts, ...]]:
-    if "price_us" in value:
-        whole, *folds = (
-            PaperCosts(TypeAdapter(Prices).validate_python(tuple(price_us)))
-            for price_us in (value["price_us"], *value["fold_price_us"])
-        )
-        return whole, tuple(folds)
-    regressions = {kind: KindRegression.from_json(kind, fit) for kind, fit in value["regressions"].items()}
-    return BlockCosts(TypeAdapter(dict[str, FinitePositive]).validate_python(value["measured_us"]), regressions), ()
 
 
 def _credible(latency_us: Floats) -> Floats:
     if not np.isfinite(latency_us).all():
         raise TableError(f"the latency predictor gives latencies that are no finite numbers: {AGAIN}")
     return latency_us
-
-
-def table_classes(space: SearchSpace, table: LatencyTable) -> int:
-    """The number of classes that all of a table's networks of `space` share.
-
-    Raises:
-        TableError: there are no such networks, or they differ.
-    """
-    rows = [row for row in table.rows if row.kind == NETWORK and row.space == space.structure_id]
-    found = sorted({row.num_classes for row in rows})
-    if len(found) != 1:
-        came = f"networks of {', '.join(map(str, found))} classes" if found else "no network of this space"
-        raise TableError(f"num_classes: the table has {came}; say LatencyPredictor(space, num_classes=…)")
-    return found[0]

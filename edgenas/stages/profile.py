@@ -9,9 +9,10 @@ from edgenas.deploy.onnx.exporter import EXPORTER_VERSION
 from edgenas.errors import TableError
 from edgenas.files import write_json
 from edgenas.latency.device import Device
-from edgenas.latency.predictor import LatencyPredictor, table_classes
+from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.predictor_score import PredictorScore, score_predictor
 from edgenas.latency.table import BLOCK, LatencyTable, find_table
+from edgenas.latency.table_classes import table_classes
 from edgenas.profiling.session import profile
 from edgenas.profiling.timing_plan import Plan, distinct_blocks
 from edgenas.runs.folder import Progress, Run

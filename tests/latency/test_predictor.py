@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from edgenas.errors import TableError
 from edgenas.latency.block_cost import BlockCosts
-from edgenas.latency.calibration import fit_calibration, largest_coverage, line_fit, prices, slopes
+from edgenas.latency.calibration import fit_calibration, largest_coverage, line_fit, nonnegative_weights, signed_weights
 from edgenas.latency.network_features import ADDITIVE
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.predictor_score import score_predictor
@@ -199,40 +199,40 @@ def test_with_many_networks_the_ratio_is_that_of_least_squares() -> None:
     features, _ = synthetic_networks(rng, 200)
     seen = law(features) * (1 + 0.01 * rng.uniform(-1, 1, 200))
     least = np.linalg.lstsq(features[:, 1:], seen / features[:, 0], rcond=None)[0]
-    assert features[:, 1:] @ slopes(features, seen) == pytest.approx(features[:, 1:] @ least, rel=3e-3)
+    assert features[:, 1:] @ signed_weights(features, seen) == pytest.approx(features[:, 1:] @ least, rel=3e-3)
 
 
-def priced(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Networks of the space, and what they take where the sum has a factor, and MACs and gates a price."""
+def charged_networks(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Networks of the space, and what they take where the sum has a factor, and MACs and gates a coefficient."""
     features = LatencyPredictor(SPACE).fit(SyntheticDevice(0.0).table(FITTED, BLOCKS)).features(UNSEEN[:count])
     true = np.zeros(features.shape[1] - 1)
     true[[0, 3, 6]] = 1.4, 30.0, 2.0
     return features, features[:, 0] * (features[:, 1:] @ true)
 
 
-def test_ten_networks_give_prices_and_none_below_zero() -> None:
-    features, seen = priced(40)
+def test_ten_networks_give_nonnegative_coefficients() -> None:
+    features, seen = charged_networks(40)
     rng = np.random.default_rng(0)
-    told = seen * (1 + 0.02 * rng.standard_normal(len(seen)))
-    errors: dict[str, list[float]] = {"prices": [], "slopes": []}
+    noisy = seen * (1 + 0.02 * rng.standard_normal(len(seen)))
+    errors: dict[str, list[float]] = {"nonnegative": [], "signed": []}
     for start in (0, 10, 20):
         own, other = slice(start, start + 10), slice(30, 40)
-        for name, fit in (("prices", prices), ("slopes", slopes)):
-            weights = fit(features[own], told[own])
+        for name, fit in (("nonnegative", nonnegative_weights), ("signed", signed_weights)):
+            weights = fit(features[own], noisy[own])
             missed = features[other, 0] * (features[other, 1:] @ weights) / seen[other] - 1
             errors[name].append(float(np.abs(missed).mean()))
-        assert (prices(features[own], told[own]) >= 0).all()
-    assert np.mean(errors["prices"]) < min(0.03, np.mean(errors["slopes"]))
+        assert (nonnegative_weights(features[own], noisy[own]) >= 0).all()
+    assert np.mean(errors["nonnegative"]) < min(0.03, np.mean(errors["signed"]))
 
 
-def test_prices_without_noise_are_those_that_were_charged() -> None:
-    features, seen = priced(40)
-    assert features[:, 0] * (features[:, 1:] @ prices(features, seen)) == pytest.approx(seen, rel=1e-6)
+def test_coefficients_without_noise_are_the_true_ones() -> None:
+    features, seen = charged_networks(40)
+    assert features[:, 0] * (features[:, 1:] @ nonnegative_weights(features, seen)) == pytest.approx(seen, rel=1e-6)
 
 
 @pytest.mark.parametrize(("count", "varied"), [(7, 1), (8, ADDITIVE), (14, ADDITIVE), (15, None)])
 def test_what_is_fitted_grows_with_the_number_of_networks(count: int, varied: int | None) -> None:
-    features, seen = priced(count)
+    features, seen = charged_networks(count)
     found = fit_calibration(features, seen * (1 + 0.01 * np.random.default_rng(0).standard_normal(count)))
     # The same for the whole and for every fold.
     for weights in (found.weights, *found.fold_weights):
@@ -244,7 +244,7 @@ def test_a_feature_that_never_varies_counts_for_nothing() -> None:
     features, _ = synthetic_networks(rng, 40)
     seen = law(features)
     constant = np.column_stack([features, np.full(40, 0.1 + 0.2)])
-    weights = slopes(constant, seen)
+    weights = signed_weights(constant, seen)
     assert weights[-1] == 0
     assert features[:, 0] * (features[:, 1:] @ weights[:-1]) == pytest.approx(seen, rel=1e-3)
 
@@ -367,13 +367,13 @@ def test_every_kind_of_predictor_survives_its_json(kind: str, tmp_path: Path) ->
         assert loaded.interval(UNSEEN, 0.8) == pytest.approx(predictor.interval(UNSEEN, 0.8), rel=1e-12)
 
 
-def test_prices_of_other_folds_than_the_calibration_has_are_refused(tmp_path: Path) -> None:
+def test_coefficients_of_other_folds_than_the_calibrations_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "predictor.json"
     LatencyPredictor(SPACE).fit(SyntheticDevice().table(FITTED, [])).save(path)
     saved = json.loads(path.read_text())
-    del saved["blocks"]["fold_price_us"][0]
+    del saved["blocks"]["fold_coefficients_us"][0]
     path.write_text(json.dumps(saved))
-    with pytest.raises(TableError, match="prices of 24 folds, got 23"):
+    with pytest.raises(TableError, match="coefficients of 24 folds, got 23"):
         LatencyPredictor.load(path, SPACE)
 
 
@@ -392,7 +392,7 @@ def test_a_predictor_survives_its_json(tmp_path) -> None:
 def test_a_wrong_json_is_refused(tmp_path) -> None:
     path = tmp_path / "predictor.json"
     LatencyPredictor(SPACE).fit(SyntheticDevice().table(FITTED, BLOCKS)).save(path)
-    with pytest.raises(TableError, match="learned on space 'small@"):
+    with pytest.raises(TableError, match="fitted for space 'small@"):
         LatencyPredictor.load(path, load_space("mobile-32"))
     broken = json.loads(path.read_text(encoding="utf-8"))
     del broken["calibration"]["weights"]
