@@ -346,7 +346,7 @@ def test_a_base_of_another_space_is_refused() -> None:
     device = SyntheticDevice()
     base = LatencyPredictor(SPACE).fit(device.table(FITTED, BLOCKS))
     base.num_classes_ = 7
-    with pytest.raises(TableError, match=r"with 7 classes, wanted small@\w+ with 10"):
+    with pytest.raises(TableError, match=r"with 7 classes, expected small@\w+ with 10"):
         LatencyPredictor(SPACE).fit(device.table(FITTED, []), base)
 
 
