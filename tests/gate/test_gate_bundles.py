@@ -200,10 +200,10 @@ def test_links_in_a_bundle_folder_are_read_and_pipes_are_not_waited_for(
     assert outcome(bundle)[0] is True
     model.unlink()
     model.symlink_to("/dev/zero")
-    assert "model.onnx is no plain file" in outcome(bundle)[1]
+    assert "model.onnx is not a plain file" in outcome(bundle)[1]
     model.unlink()
     os.mkfifo(model)
-    assert "model.onnx is no plain file" in outcome(bundle)[1]
+    assert "model.onnx is not a plain file" in outcome(bundle)[1]
     model.unlink()
     model.symlink_to(model)
     passes, said = outcome(bundle)
