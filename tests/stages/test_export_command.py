@@ -269,7 +269,7 @@ def test_the_stage_with_int8_keeps_both_files_and_the_summary_says_so(run: Run, 
     for value in (int8["val_top1"], int8["test_top1"], *int8["recipes_tried"].values()):
         assert f"{100 * value:.1f} %" in text
     assert f"- {int8['notes'][0]}." in text
-    assert "Up to 100.0 points of validation top-1 were allowed to be lost." in text
+    assert "The allowed drop of validation top-1 is 100.0 points" in text
 
 
 def test_the_first_best_is_the_chosen_and_the_others_follow_in_order(run: Run) -> None:
