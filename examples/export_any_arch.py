@@ -11,7 +11,7 @@ from pathlib import Path
 import edgenas
 from edgenas.runs.folder import open_run
 from edgenas.runs.run_data import run_dataset, scoring_split
-from edgenas.stages.profile import run_predictors, run_variant
+from edgenas.stages.predictors import run_predictors, run_variant
 from edgenas.stages.run_subnets import run_subnets
 from edgenas.training.materialise import top1
 

@@ -16,8 +16,9 @@ from edgenas.config.sections import SearchConfig, VerifyConfig
 from edgenas.errors import InfeasibleError
 from edgenas.objective import parse_objective, resolve_objectives
 from edgenas.profiling.measurement import PROCESSES, Measurement
-from edgenas.profiling.verdict import Verdict, judge_measured, slowdown
+from edgenas.profiling.verdict import judge_measured, slowdown
 from edgenas.quantities import LATENCY
+from edgenas.records.record import Verdict
 from edgenas.space.arch import parse_arch
 from edgenas.stages.candidate import Candidate, Files
 from edgenas.stages.shipping import first_to_ship

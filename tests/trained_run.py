@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from small_run import SMALL_CONFIG, SMALL_SPACE
 
+from edgenas.budget import Budget
 from edgenas.config.reading import load_config
 from edgenas.deploy.onnx.exporter import export_onnx
+from edgenas.quantities import LATENCY
+from edgenas.records.export import ExportRecord, ShippedNetwork
+from edgenas.records.profile import ProfileRecord
+from edgenas.records.search import FeasibleShares, FrontNetwork, SearchRecord
+from edgenas.records.verify import MeasuredNetwork, NetworkLatency, VerifyRecord
 from edgenas.runs.folder import Run, open_run
 from edgenas.runs.run_data import calibration_split, run_dataset
+from edgenas.space.arch import Arch
 from edgenas.stages.start import start_run
 from edgenas.stages.train import run_train, trained_supernet
 from edgenas.stages.verify import model_path
@@ -49,37 +56,78 @@ def copied_to(folder: Path, run: Path) -> Run:
 
 def finished_by_hand(run: Run) -> None:
     """Let a trained run have been searched, verified and exported: its chosen network is the largest subnet."""
-    front = (run.space.smallest, run.space.largest)
+    archs = (run.space.smallest, run.space.largest)
     dataset = run_dataset(run)
     net = trained_supernet(run, dataset)
-    run.finish("profile", {"predictors": {"here": {}}, "graph_variant": "direct"})
-    found: list[dict[str, Any]] = [{"arch": arch.id, "val_top1": 0.5 + 0.1 * n} for n, arch in enumerate(front)]
-    budget = "here=0.1ms"
-    curve = {"hypervolume_by_batch": [1.0], "evaluations_by_batch": [24], "hypervolume": 1.0, "reference_point": [1.0]}
-    run.finish(
-        "search",
-        {"strategy": "nsga2", "evaluations": 24, "seconds": 2.0, "budgets": [budget], "front": found, **curve},
+    profile = ProfileRecord(
+        planned={}, predictors={"here": None}, notes=(), graph_variant="direct", graph_variants=None
     )
-    for number, arch in enumerate(front):
+    run.finish(profile)
+    run.finish(searched(run, archs))
+    for number, arch in enumerate(archs):
         subnet = materialise(net, arch, calibration_split(run, dataset))
         export_onnx(subnet, run.folder / model_path(number))
-    measured = dict.fromkeys(("predicted_us", "p50_us", "p95_us"), 50.0)
-    latency = {"here": {**measured, "interval_us": None, "coverage": None, "verdict": "within"}}
-    kept = {"dropped": False, "dropped_because": None, "eligible": True, "latency": latency}
-    entries = [one | kept | {"deployed_top1": one["val_top1"]} for one in found]
-    chosen = found[1]
-    judged = {"candidates": [one["arch"] for one in reversed(found)], "chosen": chosen["arch"], "verdict": "within"}
-    run.finish(
-        "verify",
-        {"front": entries, **judged, "first_predictions": {}, "val_top1": chosen["val_top1"], "model": model_path(1)},
-    )
+    run.finish(verified(archs))
     export_onnx(subnet, run.folder / "export/bundle/model.onnx")
-    handed = {
-        **chosen,
-        "latency": {},
-        "verdict": None,
-        "test_top1": 0.5,
-        "onnx": "export/bundle/model.onnx",
-        "bundle": "export/bundle",
-    }
-    run.finish("export", {"chosen": handed, "notes": []})
+    chosen = ShippedNetwork(
+        arch=archs[1],
+        latency={},
+        verdict=None,
+        val_top1=0.6,
+        test_top1=0.5,
+        onnx="export/bundle/model.onnx",
+        bundle="export/bundle",
+    )
+    run.finish(ExportRecord(chosen=chosen, attempts=(), notes=(), costs={}, int8=None))
+
+
+def searched(run: Run, archs: Sequence[Arch]) -> SearchRecord:
+    """Return the result of a search whose front are these networks, each more accurate than the one before."""
+    return SearchRecord(
+        strategy="nsga2",
+        refits=0,
+        asked=run.config.search.evaluations,
+        evaluations=24,
+        origins={},
+        exhausted=False,
+        failures=(),
+        seconds=2.0,
+        objectives=(),
+        hypervolume=1.0,
+        reference_point=(1.0,),
+        hypervolume_by_batch=(1.0,),
+        evaluations_by_batch=(24,),
+        budgets=(Budget(LATENCY, 100.0, "here"),),
+        feasibility=FeasibleShares(share=1.0, budgets=()),
+        front=tuple(FrontNetwork(arch=arch, val_top1=0.5 + 0.1 * n, objectives={}) for n, arch in enumerate(archs)),
+    )
+
+
+def verified(archs: Sequence[Arch]) -> VerifyRecord:
+    """Return the result of measuring these networks, the last of which is chosen."""
+    latency = NetworkLatency(predicted_us=50.0, interval_us=None, coverage=None, p50_us=50.0, p95_us=50.0)
+    front = tuple(
+        MeasuredNetwork(
+            arch=arch,
+            val_top1=0.5 + 0.1 * number,
+            deployed_top1=0.5 + 0.1 * number,
+            dropped=False,
+            dropped_because=None,
+            eligible=True,
+            latency={"here": latency.model_copy(update={"verdict": "within"})},
+        )
+        for number, arch in enumerate(archs)
+    )
+    return VerifyRecord(
+        front=front,
+        candidates=tuple(reversed(archs)),
+        chosen=archs[-1],
+        verdict="within",
+        val_top1=front[-1].val_top1,
+        model=model_path(len(archs) - 1),
+        chosen_by="best",
+        chosen_as="the most accurate within every budget",
+        refits=0,
+        first_predictions={},
+        notes=(),
+    )

@@ -36,6 +36,7 @@ def import_ofa_command(
 ) -> None:
     """Make a run folder from a public once-for-all checkpoint; continue with profile, search, verify and export."""
     from edgenas.display import ProgressDisplay
+    from edgenas.records.train import TrainRecord
     from edgenas.stages.import_ofa import import_ofa, ofa_config
 
     overrides = [*(sets or []), *([f"budgets={json.dumps(budget)}"] if budget else [])]
@@ -43,7 +44,7 @@ def import_ofa_command(
     folder = run or RUNS / config.name
     with ProgressDisplay(quiet=quiet) as progress:
         imported = import_ofa(config, folder, progress)
-    params = imported.result("train")["params"]
+    params = imported.result(TrainRecord).params
     if as_json:
         print_json({"run": str(folder), "space": imported.space.structure_id, "params": params})
     elif not quiet:

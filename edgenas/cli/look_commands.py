@@ -19,11 +19,12 @@ def status(folder: RunArgument, as_json: AsJson = False, quiet: Quiet = False) -
     """List the stages of a run, which of them are done, and the exported network."""
     from edgenas.deploy.bundle.shipped_wording import accuracy_sentence, latency_sentences
     from edgenas.display import print_line, print_table
+    from edgenas.records.export import ExportRecord
     from edgenas.runs.folder import ORDER, STAGES, open_run
 
     run = open_run(folder)
     stages = {stage: run.done(stage) for stage in ORDER if run.lacks(stage) is None}
-    chosen = run.result("export")["chosen"] if run.done("export") else None
+    chosen = run.result(ExportRecord).chosen.to_json() if run.done("export") else None
     if as_json:
         print_json({"name": run.config.name, "space": run.space.name, "stages": stages, "chosen": chosen})
         return
@@ -66,16 +67,16 @@ def evaluate_command(
     with ProgressDisplay(quiet=quiet) as progress:
         scores = evaluate(open_run(folder), names, split, progress)
     if as_json:
-        print_json({"rows": scores})
+        print_json({"rows": [score.to_json() for score in scores]})
         return
     columns = ["arch", "weights", f"{split} top-1", "worst class", "its top-1"]
     rows = [
         [
-            score["arch"],
-            "fine-tuned" if score["fine_tuned"] else "inherited",
-            f"{score['top1']:.2%}",
-            score["worst_class"],
-            f"{score['worst_class_top1']:.2%}",
+            score.arch.id,
+            "fine-tuned" if score.fine_tuned else "inherited",
+            f"{score.top1:.2%}",
+            score.worst_class,
+            f"{score.worst_class_top1:.2%}",
         ]
         for score in scores
     ]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     # Importing them takes longer than `--help` should.
     from edgenas.config.run_config import RunConfig
     from edgenas.profiling.transport_registry import TransportRegistry
-    from edgenas.profiling.verdict import Verdict
+    from edgenas.records.record import Verdict
     from edgenas.runs.folder import Run
 
 RUNS = Path("runs")
@@ -160,6 +160,7 @@ def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: 
 def run_and_print(run: Run, stages: tuple[str, ...], minutes: float | None, output: Output) -> None:
     """Run stages and print their results."""
     from edgenas.display import ProgressDisplay
+    from edgenas.records.export import ExportRecord
     from edgenas.stages.whole_run import run_stages
 
     try:
@@ -170,7 +171,7 @@ def run_and_print(run: Run, stages: tuple[str, ...], minutes: float | None, outp
         return
     print_results(run, stages, output)
     if "export" in stages and run.done("export"):
-        exit_by_verdict(run, run.result("export")["chosen"]["verdict"])
+        exit_by_verdict(run, run.result(ExportRecord).chosen.verdict)
 
 
 def exit_by_verdict(run: Run, verdict: Verdict | None) -> None:
@@ -183,6 +184,7 @@ def print_results(run: Run, stages: tuple[str, ...], output: Output) -> None:
     """Print the results of stages."""
     from edgenas.cli.summary_display import print_summary
     from edgenas.deploy.bundle.shipped_wording import latency_sentences
+    from edgenas.runs.folder import RECORDS
 
     if "report" in stages:
         summary = read_json(run.folder / "summary.json")
@@ -190,7 +192,7 @@ def print_results(run: Run, stages: tuple[str, ...], output: Output) -> None:
             print_summary(summary, str(run.folder))
             return
     else:
-        summary = {stage: run.result(stage) for stage in stages}
+        summary = {stage: run.result(RECORDS[stage]).to_json() for stage in stages}
     if output.as_json:
         print_json(summary)
     else:
@@ -199,7 +201,7 @@ def print_results(run: Run, stages: tuple[str, ...], output: Output) -> None:
             *summary.get("profile", {}).get("notes", []),
             *summary.get("verify", {}).get("notes", []),
             *latency_sentences(summary.get("export", {}).get("chosen", {}).get("latency", {})),
-            *summary.get("export", {}).get("int8", {}).get("notes", []),
+            *(summary.get("export", {}).get("int8") or {}).get("notes", []),
         ]
         for note in notes:
             print(note)

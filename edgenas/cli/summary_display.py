@@ -50,7 +50,7 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
         print(
             f"warnings   the timer warns about {len(flagged)} of {len(summary['front'])} measurements; see the report"
         )
-    if "accuracy" in summary:
+    if summary.get("accuracy"):
         print(f"accuracy {accuracy_text(summary['accuracy'])}")
     print(f"chosen   {chosen['arch']}")
     if summary.get("choice", {}).get("by", "best") != "best":
@@ -67,7 +67,7 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
         print(f"model    {folder}/{chosen['onnx']}")
     for note in summary.get("notes", []):
         print(f"note     {note}")
-    if "int8" in summary:
+    if summary.get("int8"):
         print_int8(summary["int8"], folder, chosen["onnx"])
     print(f"report   {folder}/report/report.html, and report.md beside it")
 
@@ -91,7 +91,7 @@ def _predicted(latency: dict[str, Any]) -> str:
 
 def accuracy_text(source: dict[str, Any]) -> str:
     """Return a description of a run's accuracy source, if that is not its supernet, and of its error."""
-    if "predictor" in source:
+    if source.get("predictor"):
         return f"predicted by {source['predictor']}; its error is unknown"
     return (
         f"a model of {source['rows']} architectures measured by others ({source['file']}); leave-one-out RMSE "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import compress
 from typing import Any
 
@@ -15,52 +15,13 @@ from edgenas.errors import TableError
 from edgenas.latency.calibration import largest_coverage, line_fit
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import LatencyRow, LatencyTable
+from edgenas.records.profile import HeldOutNetwork, PredictorScore
 from edgenas.space.arch import Arch
 from edgenas.space.cost import cost
 from edgenas.space.space import SearchSpace
 
 Floats = npt.NDArray[np.float64]
 SCORED_COVERAGE = 0.9
-
-
-@dataclass(frozen=True)
-class PredictorScore:
-    """How well networks are predicted by fits that never saw them. Rates are fractions 0 to 1.
-
-    Attributes:
-        mape: mean absolute percentage error; `rmspe` its root mean square sister.
-        within_5: share of networks predicted within 5 %; `within_10` within 10 %.
-        kendall_tau: rank correlation of predicted and measured.
-        bias: mean of (predicted - measured) / measured.
-        n_fit: networks per fit (the smallest fold's complement); `n_test` networks predicted.
-        repeat_noise: mean of the networks' own repeat noise (see LatencyRow): what no predictor can beat; None where
-            the table does not state it.
-        coverage_90: share of networks inside their 90 % interval, and `median_half_width_90` that interval's
-            half width relative to the prediction; None where n_fit does not support it.
-        mape_macs_linear: baseline, a straight line through MACs, same folds.
-        mape_plain_sum: baseline, the sum of block costs, no calibration.
-        held_out: (arch id, predicted_us, measured_us) of every network.
-    """
-
-    mape: float
-    within_5: float
-    within_10: float
-    kendall_tau: float
-    rmspe: float
-    bias: float
-    n_fit: int
-    n_test: int
-    repeat_noise: float | None
-    coverage_90: float | None
-    median_half_width_90: float | None
-    mape_macs_linear: float
-    mape_plain_sum: float
-    held_out: tuple[tuple[str, float, float], ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain numbers; `held_out` as a list of objects."""
-        names = ("arch", "predicted_us", "measured_us")
-        return {**asdict(self), "held_out": [dict(zip(names, row, strict=True)) for row in self.held_out]}
 
 
 @one_blas_thread()
@@ -88,7 +49,7 @@ def score_predictor(
     measured = np.array([row.p50_us for row in rows])
     fold = np.random.default_rng(seed).permutation(len(rows)) % folds
     held_out = _held_out(predictor, archs, macs, measured, fold)
-    return _score(rows, held_out, len(rows) - int(np.bincount(fold).max()))
+    return _score(rows, archs, held_out, len(rows) - int(np.bincount(fold).max()))
 
 
 @dataclass(frozen=True)
@@ -122,7 +83,7 @@ def _held_out(
     return found
 
 
-def _score(rows: Sequence[LatencyRow], held_out: _HeldOut, n_fit: int) -> PredictorScore:
+def _score(rows: Sequence[LatencyRow], archs: Sequence[Arch], held_out: _HeldOut, n_fit: int) -> PredictorScore:
     from scipy.stats import kendalltau
 
     measured, predicted, bounds = np.array([row.p50_us for row in rows]), held_out.predicted, held_out.bounds
@@ -135,7 +96,7 @@ def _score(rows: Sequence[LatencyRow], held_out: _HeldOut, n_fit: int) -> Predic
         mape=float(np.abs(error).mean()),
         within_5=float(np.mean(np.abs(error) <= 0.05)),
         within_10=float(np.mean(np.abs(error) <= 0.10)),
-        kendall_tau=float(kendalltau(predicted, measured).statistic),
+        kendall_tau=_finite(kendalltau(predicted, measured).statistic),
         rmspe=float(np.sqrt(np.mean(error**2))),
         bias=float(error.mean()),
         n_fit=n_fit,
@@ -145,10 +106,16 @@ def _score(rows: Sequence[LatencyRow], held_out: _HeldOut, n_fit: int) -> Predic
         median_half_width_90=half_width,
         mape_macs_linear=float(np.abs(held_out.macs_linear / measured - 1).mean()),
         mape_plain_sum=float(np.abs(held_out.plain_sum / measured - 1).mean()),
-        held_out=tuple((r.key, float(p), r.p50_us) for r, p in zip(rows, predicted, strict=True)),
+        held_out=tuple(
+            HeldOutNetwork(arch=arch, predicted_us=float(expected), measured_us=row.p50_us)
+            for arch, row, expected in zip(archs, rows, predicted, strict=True)
+        ),
     )
 
 
 def _mean_stated(values: Sequence[float]) -> float | None:
-    mean = float(np.mean(values))
-    return None if np.isnan(mean) else mean
+    return _finite(np.mean(values))
+
+
+def _finite(value: float | np.floating[Any]) -> float | None:
+    return None if np.isnan(value) else float(value)

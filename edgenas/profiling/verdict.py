@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
 from edgenas.budget import Budget
 from edgenas.profiling.measurement import Measurement
 from edgenas.profiling.median_interval import FEWEST_PROCESSES, median_interval
+from edgenas.records.record import Verdict
 
-Verdict = Literal["within", "not significant", "over"]
-"""From best to worst."""
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+"""From best to worst."""
 LEAST_SESSIONS = 4
 """Sessions that the verdict on a shipped file compares at least: with three, the risk exceeds 5 %, see `slowdown`."""
 DISTURBED_SHARE = 0.5

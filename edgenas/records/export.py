@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from edgenas.records.record import ArchText, Count, Fraction, InsideRun, Microseconds, NotNegative, Record, Verdict
+from edgenas.quantities import Statistic
+from edgenas.records.record import (
+    ArchText,
+    Count,
+    Fraction,
+    InsideRun,
+    Microseconds,
+    NotNegative,
+    Record,
+    Verdict,
+)
 
 
 class JudgedLatency(Record):
@@ -23,7 +33,7 @@ class JudgedLatency(Record):
     """
 
     verdict: Verdict | None
-    limited: Literal["p50", "p95"] | None
+    limited: Statistic | None
     limit_us: Microseconds | None
     value_us: Microseconds | None
     upper_us: Microseconds | None

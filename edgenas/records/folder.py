@@ -105,6 +105,8 @@ class AccuracySummary(Record):
 
     file: str | None = None
     predictor: str | None = None
+    sha256: str
+    dataset: str
     rows: Count | None = None
     rmse_points: NotNegative | None = None
     kendall_tau: float | None = None

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from edgenas.records.record import ArchText, Count, Fraction, Microseconds, NotNegative, Record
 
+CrossoverVerdict = Literal["pays", "never", "unknown"]
+
 
 class Estimate(Record):
     """A figure and its 95 % interval; None where there are too few networks."""
@@ -171,7 +173,7 @@ class CrossoverRecord(Record):
     alone_seconds: float | None
     alone_range_seconds: tuple[float, float] | None
     charged_seconds: dict[str, NotNegative]
-    verdict: Literal["pays", "never", "unknown"]
+    verdict: CrossoverVerdict
     budgets: tuple[int, int] | None
     reason: str | None
     table: tuple[BudgetsCost, ...]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from edgenas.budget import BudgetText
 from edgenas.records.record import ArchText, Count, Fraction, NotNegative, Record
 
 
@@ -60,6 +63,7 @@ class InitialWeightsRow(Record):
 
 
 class PoolRecord(Record):
-    """supernet/pool.json: the subnets that are trained, where not the whole space is."""
+    """supernet/pool.json: the subnets that are trained, where not the whole space is; they are within the budgets."""
 
-    archs: tuple[ArchText, ...]
+    budgets: tuple[BudgetText, ...]
+    archs: Annotated[tuple[ArchText, ...], Field(min_length=1)]

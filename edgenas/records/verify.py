@@ -33,6 +33,11 @@ class PredictedLatency(Record):
     interval_us: Interval | None
     coverage: Fraction | None
 
+    @property
+    def prediction(self) -> PredictedLatency:
+        """Only what is predicted, without what subclasses add."""
+        return PredictedLatency(predicted_us=self.predicted_us, interval_us=self.interval_us, coverage=self.coverage)
+
 
 class FirstPrediction(PredictedLatency):
     """A prediction that was made before the network was measured, and its first measured median."""

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from edgenas.config.reading import dump_config, parse_config
 from edgenas.config.run_config import RunConfig
 from edgenas.errors import ConfigError, RunFolderError
-from edgenas.files import read_json, read_yaml, write_json
+from edgenas.files import read_yaml
 from edgenas.profiling.transport_registry import TransportRegistry, mounted_transports
-from edgenas.runs.results import check_result
+from edgenas.records.export import ExportRecord
+from edgenas.records.finetune import FinetuneRecord
+from edgenas.records.profile import ProfileRecord
+from edgenas.records.record import Record
+from edgenas.records.search import SearchRecord
+from edgenas.records.train import TrainRecord
+from edgenas.records.verify import VerifyRecord
 from edgenas.space.arch import Arch
 from edgenas.space.loading import load_space
 from edgenas.space.space import SearchSpace
@@ -33,6 +39,17 @@ RESULTS = {
     "export": "export/result.json",
     "report": "report/report.md",
 }
+RECORDS: dict[str, type[Record]] = {
+    "profile": ProfileRecord,
+    "train": TrainRecord,
+    "search": SearchRecord,
+    "verify": VerifyRecord,
+    "finetune": FinetuneRecord,
+    "export": ExportRecord,
+}
+"""The record that each stage leaves in its result file."""
+STAGE_OF = {kind: stage for stage, kind in RECORDS.items()}
+Result = TypeVar("Result", bound=Record)
 WEIGHTLESS = {
     "train": "nothing is trained: accuracies are told from elsewhere (accuracy in the config)",
     "finetune": "nothing is fine-tuned: the run knows accuracies but has no weights",
@@ -82,18 +99,17 @@ class Run:
         if (why := self.lacks(stage)) is not None:
             raise ConfigError(f"{self.folder}: {why}")
 
-    def result(self, stage: str) -> dict[str, Any]:
-        """What a finished stage found.
+    def result(self, kind: type[Result]) -> Result:
+        """Return the record of a finished stage.
 
         Raises:
-            RunFolderError: it is not finished (the command that does it is named), or its result is damaged.
+            RunFolderError: the stage is not finished (the command is named), or its result is damaged.
         """
-        path = self.result_path(stage)
+        stage = STAGE_OF[kind]
+        remedy = f"run `edgenas {stage} {self.folder}`"
         if not self.done(stage):
-            raise RunFolderError(f"{self.folder}: {stage} has not been done: run `edgenas {stage} {self.folder}`")
-        value = read_json(path, f"run `edgenas {stage} {self.folder}`")
-        check_result(stage, value, path, self.space)
-        return value
+            raise RunFolderError(f"{self.folder}: {stage} has not been done: {remedy}")
+        return kind.read(self.result_path(stage), remedy, self.space)
 
     @property
     def chosen(self) -> Arch:
@@ -102,16 +118,16 @@ class Run:
         Raises:
             RunFolderError: the run is not verified, or a result is damaged.
         """
-        done = self.done("export")
-        return self.space.parse(self.result("export")["chosen"]["arch"] if done else self.result("verify")["chosen"])
+        return self.result(ExportRecord).chosen.arch if self.done("export") else self.result(VerifyRecord).chosen
 
-    def finish(self, stage: str, result: dict[str, Any]) -> None:
-        """Write a stage's results, and with them that it is finished; later stages are to be done again."""
+    def finish(self, record: Record) -> None:
+        """Write the record of a stage, which marks it finished, and invalidate later stages."""
+        stage = STAGE_OF[type(record)]
         for later in ORDER[ORDER.index(stage) + 1 :]:
             # The supernet is kept: training reads the profile once, to check budgets and to sample within them.
             if (stage, later) != ("profile", "train"):
                 self.result_path(later).unlink(missing_ok=True)
-        write_json(self.result_path(stage), result)
+        record.write(self.result_path(stage))
 
 
 def open_run(folder: Path, reach: TransportRegistry | None = None) -> Run:

@@ -16,9 +16,9 @@ from edgenas.runs.folder import Progress
 from edgenas.runs.run_devices import measured_devices
 from edgenas.stages.bundle_network import Network, validation_top1
 from edgenas.stages.fastest_variant import PLAIN
-from edgenas.stages.front_int8 import Int8File
+from edgenas.stages.front_int8 import int8_choice
 from edgenas.stages.int8_export import int8_gate, needs_seven_bits, quantised
-from edgenas.stages.profile import run_variant
+from edgenas.stages.predictors import run_variant
 from edgenas.stages.qat_finetuning import FineTuning, fine_tuned, outcome, tuning_due
 
 LOGGER = logging.getLogger(__name__)
@@ -116,6 +116,6 @@ def _choose(
 
 def _measured_int8(network: Network) -> RecipeChoice | None:
     """The int8 file without preprocessing that `verify` measured, where the options ask for it."""
-    if network.verified is None or network.options.dynamic_batch or not network.verified[0].get("int8"):
+    if network.verified is None or network.options.dynamic_batch or network.verified[0].int8 is None:
         return None
-    return Int8File.from_json(network.verified[0]["int8"]).choice(network.run.folder)
+    return int8_choice(network.verified[0].int8, network.run.folder)

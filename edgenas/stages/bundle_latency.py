@@ -3,50 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgenas.budget import Budget, parse_budget
+from edgenas.budget import Budget
 from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
 from edgenas.profiling.measurement import Measurement
-from edgenas.profiling.verdict import LEAST_SESSIONS, VERDICTS, Judgement, Verdict, judge_measured, worst
+from edgenas.profiling.verdict import LEAST_SESSIONS, VERDICTS, Judgement, judge_measured, worst
+from edgenas.records.export import JudgedLatency
+from edgenas.records.record import Verdict
+from edgenas.records.search import SearchRecord
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.run_devices import measured_devices
 from edgenas.stages.bundle_network import Network
 from edgenas.stages.device_graphs import Graphs
 from edgenas.stages.fastest_variant import PLAIN
+from edgenas.stages.first_predictions import predicted_latency
 from edgenas.stages.measuring import Session, measure_session
-from edgenas.stages.profile import predicted_latency, run_predictors, run_table, run_variant
+from edgenas.stages.predictors import run_predictors, run_table, run_variant
 
 Timed = Mapping[str, Session]
 """By device, a session in which files of several precisions were timed side by side, by precision."""
 TIMES = ("p50_us", "p95_us", "ci_low_us", "ci_high_us", "count", "repeat_noise", "warnings")
 MEASURED = (*TIMES, "model_rss_bytes", "process_rss_bytes")
 """What a manifest states of a measurement."""
-
-
-@dataclass(frozen=True)
-class JudgedLatency:
-    """The verdict on the deployed file on one device: that of the budget with the worst one.
-
-    Attributes:
-        verdict: None where no budget limits latency on this device.
-        limited: p50 or p95.
-        limit_us: that budget's limit.
-        value_us: what was measured.
-        upper_us: the upper confidence limit that is compared with the limit.
-        sessions: how many measuring sessions that upper limit takes into account.
-        repeated: whether a first session was disturbed and discarded.
-    """
-
-    verdict: Verdict | None
-    limited: str | None
-    limit_us: float | None
-    value_us: float | None
-    upper_us: float | None
-    sessions: int
-    repeated: bool
 
 
 def time_files(network: Network, models: Mapping[str, Path], rows: Path, progress: Progress) -> Timed:
@@ -76,11 +57,16 @@ def judged_latency(network: Network, device: str, session: Session) -> JudgedLat
     measured = session.measured[deployed_precision(network, device)]
     budgets = [budget for budget in run_budgets(network.run) if budget.device == device]
     judged = [judge_measured(measured, budget, session.slowdown) for budget in budgets]
-    if not judged:
-        return JudgedLatency(None, None, None, None, None, session.sessions, session.repeated)
-    found = decisive(judged)
-    compared = (found.budget.quantity.statistic, found.budget.limit, found.value_us, found.upper_us)
-    return JudgedLatency(found.verdict, *compared, session.sessions, session.repeated)
+    found = decisive(judged) if judged else None
+    return JudgedLatency(
+        verdict=found.verdict if found else None,
+        limited=found.budget.quantity.statistic if found else None,
+        limit_us=found.budget.limit if found else None,
+        value_us=found.value_us if found else None,
+        upper_us=found.upper_us if found else None,
+        sessions=session.sessions,
+        repeated=session.repeated,
+    )
 
 
 def decisive(judged: Sequence[Judgement]) -> Judgement:
@@ -93,9 +79,9 @@ def verdict(network: Network, timed: Timed) -> Verdict | None:
     return worst(judged_latency(network, name, session).verdict for name, session in timed.items())
 
 
-def run_budgets(run: Run) -> list[Budget]:
-    """Return the budgets that the run's search kept to, the default one included."""
-    return [parse_budget(text) for text in run.result("search")["budgets"]]
+def run_budgets(run: Run) -> tuple[Budget, ...]:
+    """Return the budgets of the run's search, the default one included."""
+    return run.result(SearchRecord).budgets
 
 
 def fp32_latency(network: Network, timed: Timed) -> dict[str, dict[str, Any]]:
@@ -127,7 +113,7 @@ def latency(
     stated["measured_with"]["runtime_version"] = kind.current_version(stated["measured_with"]["runtime_version"])
     values = {key: value for key, value in asdict(session.measured[precision]).items() if key in MEASURED}
     deployed = precision == deployed_precision(network, device)
-    judged = asdict(judged_latency(network, device, session)) if deployed else {}
+    judged = judged_latency(network, device, session).to_json() if deployed else {}
     included = {"preprocessing_included": network.options.embed_preprocessing}
     return _predicted(network, device, precision) | values | judged | stated | included
 
@@ -139,9 +125,8 @@ def _predicted(network: Network, device: str, precision: str) -> dict[str, Any]:
         return {}
     if network.verified is not None:
         # Predicted before it was measured; a refitted predictor may have seen it.
-        measured = network.verified[0]["latency"][device]
-        return {key: measured[key] for key in ("predicted_us", "interval_us", "coverage")}
-    return predicted_latency(run_predictors(run)[device], network.arch, run.config.profile.coverage)
+        return network.verified[0].latency[device].prediction.to_json()
+    return predicted_latency(run_predictors(run)[device], network.arch, run.config.profile.coverage).to_json()
 
 
 def circumstances(run: Run, device: str) -> dict[str, Any]:

@@ -13,15 +13,18 @@ from edgenas.deploy.bundle.manifest import Manifest, library_versions
 from edgenas.deploy.onnx.parity import Parity
 from edgenas.files import shipped
 from edgenas.latency.device import Device
+from edgenas.records.search import SearchRecord
+from edgenas.records.train import TrainRecord
+from edgenas.records.verify import VerifyRecord
 from edgenas.runs.folder import Run
 from edgenas.runs.run_devices import measured_devices
 from edgenas.runs.stage_costs import spent
 from edgenas.space.cost import cost, int8_weight_bytes
 from edgenas.stages.bundle_files import Int8Export
-from edgenas.stages.bundle_latency import Timed, fp32_latency, fp32_spread, latency, run_budgets, verdict
+from edgenas.stages.bundle_latency import Timed, fp32_latency, fp32_spread, latency, verdict
 from edgenas.stages.bundle_network import Network, test_scores, validation_top1
 from edgenas.stages.int8_export import Comparison
-from edgenas.stages.profile import run_variant
+from edgenas.stages.predictors import run_variant
 from edgenas.training.data.dataset import Dataset
 
 
@@ -105,14 +108,14 @@ def _splits(dataset: Dataset) -> dict[str, dict[str, Any]]:
 
 
 def _found(run: Run) -> dict[str, Any]:
-    trained, searched, verified = (run.result(stage) for stage in ("train", "search", "verify"))
+    searched = run.result(SearchRecord)
     return {
-        "strategy": searched["strategy"],
-        "evaluations": searched["evaluations"],
-        "search_seconds": searched["seconds"],
-        "train_seconds": trained["train_seconds"],
-        "front_networks": len(verified["front"]),
-        "budgets": [str(budget) for budget in run_budgets(run)],
+        "strategy": searched.strategy,
+        "evaluations": searched.evaluations,
+        "search_seconds": searched.seconds,
+        "train_seconds": run.result(TrainRecord).train_seconds,
+        "front_networks": len(run.result(VerifyRecord).front),
+        "budgets": [str(budget) for budget in searched.budgets],
         "spent": {stage: asdict(cost) for stage, cost in spent(run.folder).items()},
     }
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from edgenas.deploy.onnx.scoring import onnx_classes
 from edgenas.errors import RunFolderError
+from edgenas.records.verify import MeasuredNetwork, VerifyRecord
 from edgenas.runs.folder import Run
 from edgenas.runs.run_data import scoring_split
 from edgenas.space.arch import Arch
@@ -58,7 +59,7 @@ class Network:
     preprocess: Preprocess
     options: BundleOptions
     folder: Path
-    verified: tuple[dict[str, Any], Path] | None
+    verified: tuple[MeasuredNetwork, Path] | None
     fine_tuning: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -68,20 +69,24 @@ class Network:
         return self.subnet.arch
 
 
-def verified_network(run: Run, arch: Arch) -> tuple[dict[str, Any], Path] | None:
-    """What `verify` found out about an arch, and the file that it measured; None where it did not."""
-    verified = run.result("verify")
-    for number, entry in enumerate(verified["front"]):
+def verified_network(run: Run, arch: Arch) -> tuple[MeasuredNetwork, Path] | None:
+    """Return what `verify` measured of an architecture, and the file; None where it measured nothing of it.
+
+    Raises:
+        RunFolderError: a file that was measured is missing.
+    """
+    verified = run.result(VerifyRecord)
+    for number, network in enumerate(verified.front):
         # Without a file nothing was measured.
-        if entry["arch"] == arch.id and verified["model"] is not None:
+        if network.arch == arch and verified.model is not None:
             model = model_path(number)
-            for path in (model, *([entry["int8"]["model"]] if entry.get("int8") else [])):
+            for path in (model, *([network.int8.model] if network.int8 else [])):
                 if not (run.folder / path).exists():
                     raise RunFolderError(
                         f"{run.folder / path} is missing: delete {run.result_path('verify')} and run "
                         f"`edgenas verify {run.folder}`"
                     )
-            return entry, run.folder / model
+            return network, run.folder / model
     return None
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 from edgenas.deploy.bundle.bundle import write_bundle
 from edgenas.deploy.bundle.manifest import Manifest
 from edgenas.deploy.onnx.parity import Parity
-from edgenas.profiling.verdict import Verdict
+from edgenas.records.record import Verdict
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.run_data import check_quantiser_images, deployed_preprocess, run_dataset
 from edgenas.space.arch import Arch
@@ -75,7 +75,8 @@ def prepare(run: Run, arch: Arch, options: BundleOptions, folder: Path, rows: Pa
         check_quantiser_images(run.config, len(dataset.train))
     subnet = tuned.subnet if tuned else run_subnets(run, own)(arch).cpu()
     preprocess, verified = deployed_preprocess(arch, dataset), None if tuned else verified_network(run, arch)
-    network = Network(run, dataset, subnet, preprocess, options, folder, verified, tuned.told if tuned else {})
+    fine_tuning = tuned.record.as_manifest() if tuned else {}
+    network = Network(run, dataset, subnet, preprocess, options, folder, verified, fine_tuning)
     say_parity_images(network)
     progress("proving the export", 0, 1)
     plain = plain_fp32(network)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from edgenas.budget import Budget
 from edgenas.objective import Objective
 from edgenas.profiling.measurement import Measurement
-from edgenas.profiling.verdict import Judgement, Verdict, judge_measured, worst
+from edgenas.profiling.verdict import Judgement, judge_measured, worst
 from edgenas.quantities import ERROR
+from edgenas.records.record import Verdict
+from edgenas.records.verify import Int8File
 from edgenas.space.arch import Arch
-from edgenas.stages.front_int8 import Int8File
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Files:
             assert self.model is not None
             return self.model
         assert self.int8 is not None
-        return self.int8.path
+        return self.int8.model
 
 
 @dataclass(frozen=True)

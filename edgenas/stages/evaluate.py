@@ -1,17 +1,21 @@
-"""Accuracies of subnets that the user names: one row each in an open file, with every class's own."""
+"""Accuracies of subnets that the user names: one row of evaluate/accuracy.jsonl each, with every class's own."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import safetensors.torch
 
 from edgenas.errors import ConfigError, RunFolderError
-from edgenas.files import SCHEMA_VERSION, append_jsonl, read_jsonl
+from edgenas.records.evaluate import AccuracyRow, SplitName
+from edgenas.records.ledger import Ledger
+from edgenas.records.search import SearchRecord
+from edgenas.records.train import TrainRecord
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.lock import locked
 from edgenas.runs.run_data import run_dataset, scoring_split
@@ -27,12 +31,9 @@ from edgenas.training.materialise import Accuracy, accuracy
 LOGGER = logging.getLogger(__name__)
 
 FILE = "evaluate/accuracy.jsonl"
-KEY = ("arch", "split", "images", "calibration_images", "weights")
-"""What a row is of: a second one of the same would say the same."""
-SplitName = Literal["val", "test"]
 
 
-def evaluate(run: Run, which: Sequence[str], split: SplitName, progress: Progress) -> list[dict[str, Any]]:
+def evaluate(run: Run, which: Sequence[str], split: SplitName, progress: Progress) -> list[AccuracyRow]:
     """Return rows of networks, in the order asked for; new ones are appended to `FILE`. The run folder is locked.
 
     A network that was fine-tuned has the weights that it ships with; a note names those with inherited weights, and
@@ -72,16 +73,16 @@ class _Asked(NamedTuple):
 
 def _named(run: Run, name: str) -> list[_Asked]:
     if name == "front":
-        return [_Asked(run.space.parse(entry["arch"]), ships=False) for entry in run.result("search")["front"]]
+        return [_Asked(network.arch, ships=False) for network in run.result(SearchRecord).front]
     # Archs are of the space whether or not anything was chosen from it.
     return [_Asked(run.space.parse(name) if "_" in name else which_arch(run, name), ships=True)]
 
 
-def _evaluate(run: Run, asked: Sequence[_Asked], split: SplitName, progress: Progress) -> list[dict[str, Any]]:
+def _evaluate(run: Run, asked: Sequence[_Asked], split: SplitName, progress: Progress) -> list[AccuracyRow]:
     own = run_dataset(run)
-    subnets = run_subnets(run, own)
-    path = run.folder / FILE
-    known = {tuple(row.get(key) for key in KEY): row for row in read_jsonl(path)}
+    subnets, supernet_weights = run_subnets(run, own), run.result(TrainRecord).weights
+    ledger = Ledger(run.folder / FILE, AccuracyRow, run.space)
+    scored = ledger.last(lambda row: row.key)
     rows = []
     for number, one in enumerate(asked):
         progress("evaluating", number, len(asked))
@@ -89,19 +90,31 @@ def _evaluate(run: Run, asked: Sequence[_Asked], split: SplitName, progress: Pro
         dataset = tuned.dataset if tuned else own
         images = scoring_split(run, dataset) if split == "val" else dataset.test
         calibration = tuned.subnet.calibration_images if tuned else subnets.images
-        weights = _digest(tuned.subnet) if tuned else run.result("train").get("weights")
-        key = (one.arch.id, split, len(images), calibration, weights)
-        row = known.get(key)
+        weights = _digest(tuned.subnet) if tuned else supernet_weights
+        row = scored.get((one.arch, split, len(images), calibration, weights))
         if row is None:
             started = time.monotonic()
             found = accuracy(tuned.subnet if tuned else subnets(one.arch), images, dataset.num_classes)
-            row = dict(zip(KEY, key, strict=True)) | {"fine_tuned": tuned is not None, "dataset": dataset.name}
-            row |= _told(found, dataset.classes)
-            row = {"schema_version": SCHEMA_VERSION, **row, "seconds": time.monotonic() - started}
-            append_jsonl(path, row)
+            classes = _by_class(found, dataset.classes)
+            worst = min(classes, key=classes.__getitem__)
+            row = AccuracyRow(
+                arch=one.arch,
+                split=split,
+                images=len(images),
+                calibration_images=calibration,
+                weights=weights,
+                fine_tuned=tuned is not None,
+                dataset=dataset.name,
+                top1=found.top1,
+                worst_class=worst,
+                worst_class_top1=classes[worst],
+                class_top1=classes,
+                seconds=time.monotonic() - started,
+            )
+            ledger.append(row)
         rows.append(row)
     progress("evaluating", len(asked), len(asked))
-    inherited = [one.arch for one, row in zip(asked, rows, strict=True) if one.ships and not row["fine_tuned"]]
+    inherited = [one.arch for one, row in zip(asked, rows, strict=True) if one.ships and not row.fine_tuned]
     if note := inherited_note(run, inherited):
         LOGGER.warning("note: %s", note)
     return rows
@@ -112,14 +125,7 @@ def _digest(subnet: Subnet) -> str:
     return hashlib.sha256(safetensors.torch.save(plain(subnet.state_dict()))).hexdigest()
 
 
-def _told(found: Accuracy, classes: Sequence[str]) -> dict[str, Any]:
-    by_class = dict(zip(classes, found.by_class.tolist(), strict=True))
-    # A class without images has no accuracy.
-    by_class = {name: value for name, value in by_class.items() if value == value}
-    worst = min(by_class, key=by_class.__getitem__)
-    return {
-        "top1": found.top1,
-        "worst_class": worst,
-        "worst_class_top1": by_class[worst],
-        "class_top1": by_class,
-    }
+def _by_class(found: Accuracy, classes: Sequence[str]) -> dict[str, float]:
+    """Return top-1 by class; a class without images has none."""
+    by_class = zip(classes, found.by_class.tolist(), strict=True)
+    return {name: value for name, value in by_class if not math.isnan(value)}

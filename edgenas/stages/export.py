@@ -6,11 +6,12 @@ import logging
 import re
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from edgenas.deploy.bundle.bundle import INT8_MODEL, MODEL, check_free
 from edgenas.deploy.bundle.manifest import Manifest, deployed_latency
 from edgenas.errors import ConfigError, RunFolderError
+from edgenas.records.export import ExportRecord, ShippedInt8, ShippedLatency, ShippedNetwork
+from edgenas.records.verify import MeasuredNetwork, VerifyRecord
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.lock import locked
 from edgenas.runs.run_data import run_dataset
@@ -25,7 +26,7 @@ from edgenas.stages.training_archs import tell_untrained
 
 LOGGER = logging.getLogger(__name__)
 BUNDLE = "export/bundle"
-INT8_KEYS = ("quantiser_recipe", "recipes_tried", "size_bytes", "latency", "fine_tuning", "notes")
+AGAIN = "run `edgenas export` again"
 SPLITS = ("validation", "test")
 CHOSEN, BEST = "chosen", re.compile(r"best:(\d{1,6})")
 
@@ -46,52 +47,56 @@ def run_export(run: Run, progress: Progress) -> None:
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".export.") as folder:
         shipped = ship(run, BundleOptions(run_precision(run)), Path(folder), progress)
         manifest = write(shipped.prepared, run.folder / BUNDLE, progress)
-    entry = verified_network(run, shipped.prepared.network.arch)
-    # The choice is written down: what test images say of the others changes nothing now.
-    write_hindsight(run, manifest.arch, entry[1] if entry else None, progress)
-    result = {
-        "chosen": _chosen(run, manifest, shipped),
-        "attempts": [attempt.to_json() for attempt in shipped.attempts],
-        "notes": shipped.notes,
-        "parity": manifest.parity,
-        "costs": manifest.costs,
-    }
-    run.finish("export", result | ({"int8": _int8_result(manifest)} if manifest.int8 else {}))
+    measured = verified_network(run, shipped.prepared.network.arch)
+    # The choice is made: test images of the other networks cannot change it any more.
+    write_hindsight(run, shipped.prepared.network.arch, measured[1] if measured else None, progress)
+    record = ExportRecord(
+        chosen=_chosen(run, manifest, shipped),
+        attempts=shipped.attempts,
+        notes=shipped.notes,
+        costs=dict(manifest.costs),
+        int8=_int8_record(manifest) if manifest.int8 else None,
+    )
+    run.finish(record)
 
 
-def _chosen(run: Run, manifest: Manifest, shipped: Shipped) -> dict[str, Any]:
+def _chosen(run: Run, manifest: Manifest, shipped: Shipped) -> ShippedNetwork:
     used = precisions(run)
-    tops = {
+    top1 = {
         split: deployed_top1(manifest.accuracy[f"{split}_top1"], _int8_top1(manifest, split), used) for split in SPLITS
     }
-    return {
-        "arch": manifest.arch,
-        "val_top1": tops["validation"],
-        "test_top1": tops["test"],
-        "latency": deployed_latency(manifest.to_json()),
-        "verdict": shipped.prepared.verdict,
-        "onnx": f"{BUNDLE}/{MODEL if 'fp32' in used else INT8_MODEL}",
-        "bundle": BUNDLE,
-    }
+    latency = deployed_latency(manifest.to_json())
+    return ShippedNetwork(
+        arch=shipped.prepared.network.arch,
+        val_top1=top1["validation"],
+        test_top1=top1["test"],
+        latency={
+            name: ShippedLatency.parse(stated, f"latency of the bundle on {name}", AGAIN)
+            for name, stated in latency.items()
+        },
+        verdict=shipped.prepared.verdict,
+        onnx=f"{BUNDLE}/{MODEL if 'fp32' in used else INT8_MODEL}",
+        bundle=BUNDLE,
+    )
 
 
 def _int8_top1(manifest: Manifest, split: str) -> float | None:
     return float(manifest.int8["accuracy"][f"{split}_top1"]) if manifest.int8 else None
 
 
-def _int8_result(manifest: Manifest) -> dict[str, Any]:
+def _int8_record(manifest: Manifest) -> ShippedInt8:
     int8 = manifest.int8
-    return {
+    stated = {
         "onnx": f"{BUNDLE}/{INT8_MODEL}",
         "val_top1": int8["accuracy"]["validation_top1"],
         "test_top1": int8["accuracy"]["test_top1"],
         "max_drop": int8["parity"]["max_drop"],
         "fp32_size_bytes": manifest.size_bytes,
-        # Beside which these stand: the chosen network's are those of what is deployed.
+        # The chosen network's own accuracies are those of the deployed file.
         "fp32_val_top1": manifest.accuracy["validation_top1"],
         "fp32_test_top1": manifest.accuracy["test_top1"],
-        **{key: int8[key] for key in INT8_KEYS},
     }
+    return ShippedInt8.parse({**int8, **stated}, "int8 of the bundle", AGAIN)
 
 
 def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None, progress: Progress) -> Path:
@@ -161,21 +166,23 @@ def which_arch(run: Run, which: str) -> Arch:
     match = BEST.fullmatch(which)
     if match is None:
         return run.space.parse(which)
-    ranked = _ranked(run.result("verify"))
+    ranked = _ranked(run.result(VerifyRecord))
     if not 1 <= int(match[1]) <= len(ranked):
         raise ConfigError(
             f"--arch {which}: {len(ranked)} networks of the front were measured within the budgets, "
             f"so wanted best:1 to best:{len(ranked)}"
         )
-    return run.space.parse(ranked[int(match[1]) - 1])
+    return ranked[int(match[1]) - 1]
 
 
-def _ranked(verified: dict[str, Any]) -> list[str]:
-    """Return the architectures of the candidates, most accurate first, among equals the fastest."""
+def _ranked(verified: VerifyRecord) -> list[Arch]:
+    """Return the architectures of the candidates, most accurate first, the fastest of equals."""
 
-    def rank(entry: dict[str, Any]) -> tuple[float, ...]:
-        return (-entry["deployed_top1"], *(measured["p50_us"] for measured in entry["latency"].values()))
+    def rank(network: MeasuredNetwork) -> tuple[float, ...]:
+        # A device that is known by a table alone is not measured.
+        times = (measured.p50_us or measured.predicted_us for measured in network.latency.values())
+        return (-network.deployed_top1, *times)
 
-    candidates = [entry for entry in verified["front"] if entry["arch"] in verified["candidates"]]
-    within = [entry for entry in candidates if entry["eligible"]]
-    return [entry["arch"] for entry in sorted(within or candidates, key=rank)]
+    candidates = [network for network in verified.front if network.arch in verified.candidates]
+    within = [network for network in candidates if network.eligible]
+    return [network.arch for network in sorted(within or candidates, key=rank)]

@@ -9,21 +9,20 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from edgenas.deploy.onnx.exporter import export_variants
-from edgenas.errors import ConfigError, RunFolderError
-from edgenas.files import read_json, write_json
+from edgenas.errors import ConfigError
 from edgenas.latency.device import Device
 from edgenas.profiling.measurement import Measurement
 from edgenas.profiling.session import measure_networks
+from edgenas.records.profile import VariantRecord
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.measuring_sessions import digest, keep_session, sessions
 from edgenas.runs.run_devices import measured_devices, run_devices, run_transport
 from edgenas.space.covering_samples import covering
-from edgenas.space.graph_variant import GRAPH_VARIANTS, VARIANT_OPERATORS, GraphVariant, supported_variants
+from edgenas.space.graph_variant import VARIANT_OPERATORS, GraphVariant, supported_variants
 
 FILE = "latency/graph_variant.json"
 PLAIN: GraphVariant = "direct"
@@ -58,9 +57,9 @@ def choose_variant(run: Run, num_classes: int, progress: Progress) -> GraphVaria
     path = run.folder / FILE
     if len(variants) > 1 and measured_devices(run) and not path.exists():
         ratios = _measure_all(run, variants, num_classes, progress)
-        write_json(path, {"graph_variant": fastest_variant(list(ratios.values())), "latency_ratio": ratios})
-    variant: GraphVariant = _read(path)["graph_variant"] if path.exists() else variants[0]
-    return variant
+        VariantRecord(graph_variant=fastest_variant(list(ratios.values())), latency_ratio=ratios).write(path)
+    chosen = variant_record(run)
+    return variants[0] if chosen is None else chosen.graph_variant
 
 
 def _variants(run: Run) -> tuple[GraphVariant, ...]:
@@ -68,21 +67,25 @@ def _variants(run: Run) -> tuple[GraphVariant, ...]:
     return supported_variants({entry for device in run_devices(run).values() for entry in device.unsupported})
 
 
-def variant_summary(run: Run) -> dict[str, Any] | None:
-    """What was measured of the forms; None where the config named one."""
+def variant_record(run: Run) -> VariantRecord | None:
+    """Return what was measured of the graph variants; None where the config names one, or there is no choice.
+
+    Raises:
+        RunFolderError: the file is damaged.
+    """
     path = run.folder / FILE
-    return _read(path) if path.exists() else None
+    return VariantRecord.read(path, f"run `edgenas profile {run.folder}`") if path.exists() else None
 
 
-def ratios_to_plain(measured: Measured) -> dict[GraphVariant, list[float]]:
+def ratios_to_plain(measured: Measured) -> dict[GraphVariant, tuple[float, ...]]:
     """Return, by variant, the latency of each network over that of its plainest variant, timed side by side."""
     variants = tuple(dict.fromkeys(variant for variant, _ in measured))
     return {
-        variant: [
+        variant: tuple(
             found.p50_us / measured[variants[0], arch].p50_us
             for (own, arch), found in measured.items()
             if own == variant
-        ]
+        )
         for variant in variants
     }
 
@@ -97,7 +100,7 @@ def fastest_variant(ratios: Sequence[Mapping[GraphVariant, Sequence[float]]]) ->
 
 def _measure_all(
     run: Run, variants: Sequence[GraphVariant], num_classes: int, progress: Progress
-) -> dict[str, dict[GraphVariant, list[float]]]:
+) -> dict[str, dict[GraphVariant, tuple[float, ...]]]:
     """Return latency ratios by device and variant."""
     archs = covering(run.space, NETWORKS, run.config.seed)
     networks = {arch.id: run.space.unroll(arch, num_classes) for arch in archs}
@@ -141,14 +144,3 @@ def _measure(run: Run, device: Device, files: Mapping[tuple[GraphVariant, str], 
 def _made(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content = read_json(path, "delete it, and the variants are timed again")
-    if content.get("graph_variant") not in GRAPH_VARIANTS:
-        expected = ", ".join(GRAPH_VARIANTS)
-        raise RunFolderError(
-            f"{path}: graph_variant: expected {expected}, got {content.get('graph_variant')!r}: "
-            f"delete it to time them again"
-        )
-    return content

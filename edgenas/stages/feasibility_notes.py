@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,15 +63,6 @@ def feasibility_lines(feasibility: Feasibility, budgets: Sequence[Budget]) -> li
     if len(lines) > 1:
         lines.append(f"all budgets: {share_text(feasibility.share)} of the space is within them")
     return lines
-
-
-def to_json(feasibility: Feasibility) -> dict[str, Any]:
-    """Return what the result of a search states of feasibility; values in the budgets' units, in their order."""
-    keys = ("smallest", "median", "largest", "share")
-    return {
-        "share": feasibility.share,
-        "budgets": [{key: getattr(reach, key) for key in keys} for reach in feasibility.reaches],
-    }
 
 
 def share_text(share: float) -> str:

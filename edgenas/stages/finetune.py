@@ -1,24 +1,22 @@
-"""Stage finetune: the chosen subnet is trained on its own before it is exported, or trained on other images."""
+"""Stage finetune: the chosen subnet is trained on its own before it is exported, perhaps on other images."""
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
 from edgenas.errors import RunFolderError
-from edgenas.files import read_json, write_bytes, write_json
+from edgenas.files import write_bytes
+from edgenas.records.finetune import FinetuneRecord, SupernetSource
 from edgenas.runs.folder import Progress, Run
-from edgenas.runs.results import check_finetuned
 from edgenas.runs.run_data import calibration_split, run_dataset, scoring_split
 from edgenas.space.arch import Arch
-from edgenas.stages.run_subnets import run_subnets
+from edgenas.stages.run_subnets import Subnets, run_subnets
 from edgenas.stages.standalone_networks import setting_id, supernet_epochs
 from edgenas.supernet.subnet import Subnet
 from edgenas.training import checkpoint
@@ -31,19 +29,6 @@ NETWORKS = "finetune/networks"
 WEIGHTS, RESULT, CHECKPOINTS = "subnet.safetensors", "result.json", "checkpoints"
 ANOTHER_SEED = 500
 """Beyond the run's: images come in another order, and are augmented otherwise, than the supernet saw them."""
-TOLD = (
-    "dataset",
-    "training_images",
-    "epochs",
-    "start",
-    "teacher",
-    "learning_rate_share",
-    "supernet",
-    "val_top1_before",
-    "val_top1_after",
-    "seconds",
-)
-"""Of the result, what a bundle and a report state; runs of older versions know but half of it."""
 
 
 def run_finetune(run: Run, progress: Progress) -> None:
@@ -55,11 +40,11 @@ def run_finetune(run: Run, progress: Progress) -> None:
     """
     run.needs("finetune")
     if not run.done("finetune"):
-        run.finish("finetune", finetuned(run, run.chosen, progress))
+        run.finish(finetuned(run, run.chosen, progress))
 
 
-def finetuned(run: Run, arch: Arch, progress: Progress) -> dict[str, Any]:
-    """Train one subnet on its own: on the run's images, or on those of `finetune.data`; return what came of it.
+def finetuned(run: Run, arch: Arch, progress: Progress) -> FinetuneRecord:
+    """Train one subnet on its own, on the run's images or on those of `finetune.data`, and return the result.
 
     On the run's images it ships if validation top-1 rises. On others it has a new classifier. A network that was
     fine-tuned before in the same way is not trained again; one that was stopped or killed resumes from its last
@@ -74,26 +59,28 @@ def finetuned(run: Run, arch: Arch, progress: Progress) -> dict[str, Any]:
     dataset = tuned_dataset(run, own)
     digest = dataset.digest()
     folder = _folder(run, arch, digest)
-    if (kept := _kept(folder)) is not None:
-        return kept
-    tuned, result = _train(run, arch, own, dataset, folder / CHECKPOINTS, progress)
+    if (earlier := _earlier(run, folder)) is not None:
+        return earlier
+    subnets = run_subnets(run, own)
+    before = top1(subnets(arch), scoring_split(run, own)) if dataset is own else None
+    tuned, seconds = _train(run, arch, own, dataset, subnets, folder / CHECKPOINTS, progress)
+    record = _record(run, own, dataset, digest, tuned, before, seconds)
     write_bytes(folder / WEIGHTS, safetensors.torch.save(checkpoint.plain(tuned.state_dict())))
-    write_json(folder / RESULT, result | {"data_digest": digest})
+    record.write(folder / RESULT)
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-    return read_json(folder / RESULT)
+    return record
 
 
 def _train(
-    run: Run, arch: Arch, own: Dataset, dataset: Dataset, checkpoints: Path, progress: Progress
-) -> tuple[Subnet, dict[str, Any]]:
-    settings, subnets = run.config.finetune, run_subnets(run, own)
-    epochs = supernet_epochs(run, own) if settings.epochs is None else settings.epochs
-    inherited = subnets(arch)
-    tuned, seconds = finetune(
+    run: Run, arch: Arch, own: Dataset, dataset: Dataset, subnets: Subnets, checkpoints: Path, progress: Progress
+) -> tuple[Subnet, float]:
+    """Return the fine-tuned subnet and the seconds that training took."""
+    settings, inherited = run.config.finetune, subnets(arch)
+    return finetune(
         inherited if dataset is own else with_classes(inherited, dataset.num_classes),
         dataset.train,
         run.config.training,
-        epochs=epochs,
+        epochs=_epochs(run, own),
         learning_rate_share=settings.learning_rate_share,
         calibration=calibration_split(run, dataset),
         seed=run.config.seed + ANOTHER_SEED,
@@ -102,22 +89,35 @@ def _train(
         fresh=settings.start == "fresh",
         folder=checkpoints,
     )
-    images = scoring_split(run, dataset)
-    return tuned, {
-        "arch": arch.id,
-        "dataset": dataset.name,
-        "training_images": len(dataset.train),
-        "epochs": epochs,
-        "teacher": settings.teacher,
-        "start": settings.start,
-        "learning_rate_share": settings.learning_rate_share,
-        "supernet": {"dataset": own.name, "weights": _weights(run)},
-        "val_top1_before": top1(inherited, images) if dataset is own else None,
-        "val_top1_after": top1(tuned, images),
-        "calibration_images": tuned.calibration_images,
-        "seconds": seconds,
-        "threads": torch.get_num_threads(),
-    }
+
+
+def _epochs(run: Run, own: Dataset) -> float:
+    epochs = run.config.finetune.epochs
+    return supernet_epochs(run, own) if epochs is None else epochs
+
+
+def _record(
+    run: Run, own: Dataset, dataset: Dataset, digest: str, tuned: Subnet, before: float | None, seconds: float
+) -> FinetuneRecord:
+    assert tuned.arch is not None
+    assert tuned.calibration_images is not None
+    settings = run.config.finetune
+    return FinetuneRecord(
+        arch=tuned.arch,
+        dataset=dataset.name,
+        data_digest=digest,
+        training_images=len(dataset.train),
+        epochs=_epochs(run, own),
+        start=settings.start,
+        teacher=settings.teacher,
+        learning_rate_share=settings.learning_rate_share,
+        supernet=SupernetSource(dataset=own.name, weights=_weights(run)),
+        val_top1_before=before,
+        val_top1_after=top1(tuned, scoring_split(run, dataset)),
+        calibration_images=tuned.calibration_images,
+        seconds=seconds,
+        threads=torch.get_num_threads(),
+    )
 
 
 def _folder(run: Run, arch: Arch, images: str) -> Path:
@@ -126,12 +126,11 @@ def _folder(run: Run, arch: Arch, images: str) -> Path:
     return run.folder / NETWORKS / setting_id({**key, "settings": run.config.finetune.model_dump(mode="json")})
 
 
-def _kept(folder: Path) -> dict[str, Any] | None:
-    """Return the result of a network that was fine-tuned before, None where there is none or its weights are gone."""
+def _earlier(run: Run, folder: Path) -> FinetuneRecord | None:
+    """Return the result of a network that was fine-tuned before; None where there is none or its weights are gone."""
     if not ((folder / RESULT).exists() and (folder / WEIGHTS).exists()):
         return None
-    result = read_json(folder / RESULT, f"delete {folder}")
-    return check_finetuned(result, folder / RESULT)
+    return FinetuneRecord.read(folder / RESULT, f"delete {folder}", run.space)
 
 
 def _weights(run: Run) -> str:
@@ -150,11 +149,11 @@ def tuned_dataset(run: Run, own: Dataset) -> Dataset:
 
 @dataclasses.dataclass(frozen=True)
 class Tuned:
-    """A fine-tuned subnet, calibrated, on the CPU; its images, and what a manifest says of its training."""
+    """A fine-tuned subnet, calibrated, on the CPU; its images, and the record of its training."""
 
     subnet: Subnet
     dataset: Dataset
-    told: Mapping[str, Any]
+    record: FinetuneRecord
 
 
 def tuned_subnet(run: Run, own: Dataset, arch: Arch) -> Tuned | None:
@@ -166,17 +165,17 @@ def tuned_subnet(run: Run, own: Dataset, arch: Arch) -> Tuned | None:
     """
     if run.lacks("finetune") is not None:
         return None
-    stage = run.result("finetune")
+    stage = run.result(FinetuneRecord)
     dataset = tuned_dataset(run, own)
     digest = dataset.digest()
-    if digest != stage["data_digest"]:
+    if digest != stage.data_digest:
         raise RunFolderError(
             f"{run.folder}: the images of {dataset.name} changed since the network was fine-tuned: delete "
             f"{run.result_path('finetune')} and run `edgenas finetune {run.folder}`"
         )
     folder = _folder(run, arch, digest)
-    result = stage if arch.id == stage["arch"] else _kept(folder)
-    if result is None or not is_better(result):
+    record = stage if arch == stage.arch else _earlier(run, folder)
+    if record is None or not record.improves:
         return None
     subnet = Subnet(run.space.unroll(arch, dataset.num_classes), arch, dataset.pixels)
     path = folder / WEIGHTS
@@ -187,11 +186,5 @@ def tuned_subnet(run: Run, own: Dataset, arch: Arch) -> Tuned | None:
             f"{path} is missing or broken ({error}): delete {run.folder / 'finetune'} and run `edgenas finetune "
             f"{run.folder}`"
         ) from None
-    subnet.calibration_images = result["calibration_images"]
-    return Tuned(subnet.eval(), dataset, {key: result.get(key) for key in TOLD})
-
-
-def is_better(result: dict[str, Any]) -> bool:
-    """Whether the fine-tuned subnet is to be exported: trained on other images, or better on the run's own."""
-    before = result["val_top1_before"]
-    return before is None or result["val_top1_after"] > before
+    subnet.calibration_images = record.calibration_images
+    return Tuned(subnet.eval(), dataset, record)

@@ -1,23 +1,19 @@
-"""The front in int8: every network quantised once, its file kept beside the fp32 one, and held against that."""
+"""The front in int8: every network is quantised once, and its int8 file is kept beside the fp32 file."""
 
 from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from pydantic import ValidationError
-
-from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe, parse_recipe
+from edgenas.deploy.int8.quantiser_recipe import parse_recipe
 from edgenas.deploy.int8.quantize import RecipeChoice
 from edgenas.deploy.onnx.scoring import onnx_top1
-from edgenas.errors import RunFolderError, explained
-from edgenas.files import SCHEMA_VERSION, append_jsonl, read_jsonl, write_bytes
+from edgenas.files import write_bytes
+from edgenas.records.ledger import Ledger
+from edgenas.records.verify import Int8File, Int8Row
 from edgenas.runs.folder import Run
-from edgenas.runs.results import QuantisedRow
 from edgenas.runs.run_data import deployed_preprocess, scoring_split
 from edgenas.runs.run_devices import measured_devices
 from edgenas.stages.int8_export import quantised, run_recipes
@@ -27,69 +23,13 @@ from edgenas.training.data.dataset import Dataset
 ROWS = "verify/int8.jsonl"
 
 
-@dataclass(frozen=True)
-class Int8File:
-    """The int8 form of a network of the front. Scores are top-1 on validation images, worked out by the runtime.
-
-    Attributes:
-        path: within the run folder.
-        recipe: the most accurate one.
-        top1: by recipe.
-        fp32_top1: of the fp32 file.
-    """
-
-    path: str
-    recipe: QuantiserRecipe
-    top1: Mapping[QuantiserRecipe, float]
-    fp32_top1: float
-
-    @property
-    def val_top1(self) -> float:
-        """Of the file."""
-        return self.top1[self.recipe]
-
-    def refusal(self, max_drop: float) -> str | None:
-        """Why it must not be deployed, in words; None where it may."""
-        drop = self.fp32_top1 - self.val_top1
-        # A drop of exactly the limit is allowed, and fractions of whole images are not exact.
-        if drop <= max_drop + 1e-9:
-            return None
-        return (
-            f"int8 loses {100 * drop:.2f} points of validation top-1 "
-            f"({self.fp32_top1:.2%} to {self.val_top1:.2%}, export.max_drop allows {100 * max_drop:.2f})"
-        )
-
-    def choice(self, folder: Path) -> RecipeChoice:
-        """As quantising gave it, in a run folder."""
-        return RecipeChoice(self.recipe, folder / self.path, self.top1)
-
-    def to_json(self) -> dict[str, Any]:
-        """As it stands beside the network in the result of `verify`."""
-        return {
-            "model": self.path,
-            "quantiser_recipe": self.recipe.id,
-            "recipes_tried": {recipe.id: top1 for recipe, top1 in self.top1.items()},
-            "fp32_top1": self.fp32_top1,
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Int8File:
-        """What `to_json` gave.
-
-        Raises:
-            UserError: another version's recipe.
-        """
-        tried = {parse_recipe(recipe): float(top1) for recipe, top1 in value["recipes_tried"].items()}
-        return cls(value["model"], parse_recipe(value["quantiser_recipe"]), tried, float(value["fp32_top1"]))
-
-
 def precisions(run: Run) -> set[str]:
-    """What the run's devices run in; fp32 where none of them is asked."""
+    """Return the precisions that the run's devices use; fp32 where no device is measured."""
     return {device.run.precision for device in measured_devices(run).values()} or {"fp32"}
 
 
 def deployed_top1(fp32: float, int8: float | None, used: Iterable[str]) -> float:
-    """A network's accuracy as it is deployed: of the precision that devices run it in, of both the lower.
+    """Return a network's accuracy as it is deployed: in the precision that devices use, the lower one of several.
 
     Args:
         fp32: top-1 in fp32.
@@ -101,7 +41,7 @@ def deployed_top1(fp32: float, int8: float | None, used: Iterable[str]) -> float
 
 
 def front_in_int8(run: Run, dataset: Dataset, subnet: Subnet, model: str) -> Int8File:
-    """Quantise one network of the front, and keep the file; what is kept of this very fp32 file is not done again.
+    """Return the int8 file of a network of the front. An fp32 file that was quantised before is not quantised again.
 
     Args:
         run: searched.
@@ -111,29 +51,38 @@ def front_in_int8(run: Run, dataset: Dataset, subnet: Subnet, model: str) -> Int
 
     Raises:
         DataError: fewer training images than `export.calibration_images`.
-        RunFolderError: a row of what was kept is none of ours.
+        RunFolderError: a row of verify/int8.jsonl is damaged.
     """
     out = model.removesuffix(".onnx") + "_int8.onnx"
-    kept = _kept(run, model, out)
-    if kept is not None:
-        return kept
-    found = _quantised(run, dataset, subnet, model, out)
-    row = {"schema_version": SCHEMA_VERSION, **_digests(run, model, out), **found.to_json()}
-    append_jsonl(run.folder / ROWS, row)
-    return found
+    ledger = Ledger(run.folder / ROWS, Int8Row, remedy="delete that line; the file is quantised again")
+    row = _row_of(run, ledger.rows(), model, out)
+    if row is None:
+        row = _quantised(run, dataset, subnet, model, out)
+        ledger.append(row)
+    return row
 
 
-def _kept(run: Run, model: str, out: str) -> Int8File | None:
-    """What was found out about these very files, by recipes that would be tried now."""
-    wanted = {"model": out, **_digests(run, model, out)}
+def int8_choice(file: Int8File, folder: Path) -> RecipeChoice:
+    """Return the choice of recipe that made a network's int8 file, in a run folder.
+
+    Raises:
+        UserError: a recipe is unknown.
+    """
+    tried = {parse_recipe(recipe): top1 for recipe, top1 in file.recipes_tried.items()}
+    return RecipeChoice(parse_recipe(file.quantiser_recipe), folder / file.model, tried)
+
+
+def _row_of(run: Run, rows: Sequence[Int8Row], model: str, out: str) -> Int8Row | None:
+    """Return the last row of these very files, made by the recipes that would be tried now."""
+    expected = (out, _digest(run.folder / model), _digest(run.folder / out))
     recipes = {recipe.id for recipe in run_recipes(measured_devices(run).values())}
-    for row in reversed(_rows(run)):
-        if wanted.items() <= row.items() and recipes == row["recipes_tried"].keys():
-            return Int8File.from_json(row)
+    for row in reversed(rows):
+        if (row.model, row.source_sha256, row.sha256) == expected and recipes == row.recipes_tried.keys():
+            return row
     return None
 
 
-def _quantised(run: Run, dataset: Dataset, subnet: Subnet, model: str, out: str) -> Int8File:
+def _quantised(run: Run, dataset: Dataset, subnet: Subnet, model: str, out: str) -> Int8Row:
     assert subnet.arch is not None
     preprocess, devices = deployed_preprocess(subnet.arch, dataset), measured_devices(run).values()
     # In the run folder, where the next start clears away what a kill leaves.
@@ -142,26 +91,16 @@ def _quantised(run: Run, dataset: Dataset, subnet: Subnet, model: str, out: str)
         write_bytes(run.folder / out, choice.path.read_bytes())
     split = scoring_split(run, dataset)
     fp32_top1 = onnx_top1(run.folder / model, split.tensor(), split.labels, preprocess)
-    return Int8File(out, choice.recipe, choice.top1, fp32_top1)
-
-
-def _rows(run: Run) -> list[dict[str, Any]]:
-    rows = read_jsonl(run.folder / ROWS)
-    for number, row in enumerate(rows, start=1):
-        try:
-            QuantisedRow.model_validate(row)
-        except ValidationError as error:
-            said = explained(error.errors())
-            raise RunFolderError(
-                f"{run.folder / ROWS}, row {number}: {said}: delete that line, it is worked out again"
-            ) from None
-    return rows
-
-
-def _digests(run: Run, model: str, out: str) -> dict[str, str]:
-    return {"source_sha256": _digest(run.folder / model), "sha256": _digest(run.folder / out)}
+    return Int8Row(
+        model=out,
+        quantiser_recipe=choice.recipe.id,
+        recipes_tried={recipe.id: top1 for recipe, top1 in choice.top1.items()},
+        fp32_top1=fp32_top1,
+        source_sha256=_digest(run.folder / model),
+        sha256=_digest(run.folder / out),
+    )
 
 
 def _digest(path: Path) -> str:
-    """Empty for a file that is not there."""
+    """Return the SHA-256 of a file; an empty text where there is none."""
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""

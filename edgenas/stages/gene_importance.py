@@ -1,26 +1,25 @@
-"""What the space's genes buy and cost, and what would change if one gene of the chosen network moved."""
+"""The effects of genes on accuracy and latency, and the changes if one gene of the chosen network moved."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgenas.accuracy.source import open_source
-from edgenas.files import write_json
+from edgenas.records.train import TrainRecord
+from edgenas.records.verify import AccuracyModel, Effect, GeneEffects, GeneMove, UnderstandingRecord
 from edgenas.runs.folder import Run
-from edgenas.runs.results import read_evaluations
 from edgenas.search.gaussian_process import Surrogate
-from edgenas.search.importance import Move, group_effects, single_moves
+from edgenas.search.importance import group_effects, single_moves
 from edgenas.space.arch import Arch
 from edgenas.space.space import Genes, SearchSpace
 from edgenas.stages.computed_costs import COMPUTED
 from edgenas.stages.limits import Limits
-from edgenas.stages.supernet_scores import evaluations_path
+from edgenas.stages.supernet_scores import evaluation_ledger
 
 Floats = npt.NDArray[np.float64]
 FILE = "verify/understanding.json"
@@ -29,38 +28,38 @@ LEAST_EVALUATIONS, MOST_EVALUATIONS = 20, 200
 
 
 def write_understanding(run: Run, chosen: Arch, limits: Limits) -> None:
-    """Write `verify/understanding.json` from what was scored and is predicted; none where too little was scored."""
-    accuracy = _learn(run)
+    """Write `verify/understanding.json` from evaluations and predictions; no file where there are too few."""
+    accuracy = _fit(run)
     if accuracy is None:
         (run.folder / FILE).unlink(missing_ok=True)
         return
-    quality = asdict(accuracy.model.quality_)
-    known = {"evaluations": len(accuracy.known), "model": {"kind": accuracy.model.kind_, **quality}}
-    genes = _genes(run, accuracy, limits)
-    write_json(run.folder / FILE, known | {"genes": genes, "moves": _moves(run, chosen, accuracy, limits)})
+    UnderstandingRecord(
+        evaluations=len(accuracy.scored),
+        model=AccuracyModel(kind=accuracy.model.kind_, **asdict(accuracy.model.quality_)),
+        genes=_genes(run, accuracy, limits),
+        moves=_moves(run.space, chosen, accuracy, limits),
+    ).write(run.folder / FILE)
 
 
 @dataclass(frozen=True)
 class _Accuracy:
-    """Top-1 on validation images: of archs that were scored, and a model of the rest."""
+    """Top-1 on validation images: of the architectures that were scored, and a model of all others."""
 
-    known: dict[str, float]
+    scored: dict[Arch, float]
     model: Surrogate
 
 
-def _learn(run: Run) -> _Accuracy | None:
-    told = run.config.accuracy
-    weights = open_source(told, run.space).digest if told else run.result("train").get("weights")
-    rows = [row for row in read_evaluations(evaluations_path(run), run.space) if row["weights"] == weights]
-    known = {row["arch"]: 1 - float(row["error"]) for row in rows}
-    if len(known) < LEAST_EVALUATIONS or len(set(known.values())) == 1:
+def _fit(run: Run) -> _Accuracy | None:
+    config, space = run.config.accuracy, run.space
+    weights = open_source(config, space).digest if config else run.result(TrainRecord).weights
+    scored = {row.arch: 1 - row.error for row in evaluation_ledger(run).rows() if row.weights == weights}
+    if len(scored) < LEAST_EVALUATIONS or len(set(scored.values())) == 1:
         return None
-    ranked = sorted(known, key=lambda arch: known[arch])
-    places = np.unique(np.linspace(0, len(ranked) - 1, MOST_EVALUATIONS).round().astype(int))
-    archs = [ranked[place] for place in places]
-    genes = run.space.encode([run.space.parse(arch) for arch in archs])
-    model = Surrogate(run.space.n_choices, run.space.canonical).fit(genes, np.array([known[arch] for arch in archs]))
-    return _Accuracy(known, model)
+    ranked = sorted(scored, key=scored.__getitem__)
+    indices = np.unique(np.linspace(0, len(ranked) - 1, MOST_EVALUATIONS).round().astype(int))
+    archs = [ranked[index] for index in indices]
+    top1 = np.array([scored[arch] for arch in archs])
+    return _Accuracy(scored, Surrogate(space.n_choices, space.canonical).fit(space.encode(archs), top1))
 
 
 def gene_groups(space: SearchSpace) -> dict[str, list[int]]:
@@ -75,58 +74,70 @@ def gene_groups(space: SearchSpace) -> dict[str, list[int]]:
     return groups
 
 
-def _genes(run: Run, accuracy: _Accuracy, limits: Limits) -> list[dict[str, Any]]:
+def _genes(run: Run, accuracy: _Accuracy, limits: Limits) -> tuple[GeneEffects, ...]:
     space = run.space
     groups = gene_groups(space)
 
-    def of(function: Callable[[Genes], Floats]) -> dict[str, dict[str, float]]:
+    def of(function: Callable[[Genes], Floats]) -> dict[str, Effect]:
         found = group_effects(function, space.n_choices, groups, repair=space.canonical, seed=run.config.seed)
-        return {name: asdict(effect) for name, effect in found.items()}
+        return {name: Effect(**asdict(effect)) for name, effect in found.items()}
 
     top1 = of(accuracy.model.expect)
     latency = {device: of(predictor.predict) for device, predictor in limits.predictors.items()}
-    return [
-        {"name": name, "val_top1": top1[name], "latency_us": {device: latency[device][name] for device in latency}}
+    return tuple(
+        GeneEffects(name=name, val_top1=top1[name], latency_us={device: latency[device][name] for device in latency})
         for name in groups
-    ]
+    )
 
 
-def _moves(run: Run, arch: Arch, accuracy: _Accuracy, limits: Limits) -> list[dict[str, Any]]:
-    """Of the chosen network; latencies are predicted, so that both ends are told by the same means."""
-    space = run.space
+def _moves(space: SearchSpace, arch: Arch, accuracy: _Accuracy, limits: Limits) -> tuple[GeneMove, ...]:
+    """Return the moves of the chosen network. Both ends' latencies are predicted, so that they compare."""
     chosen = space.encode([arch])
     moves = single_moves(space.n_choices, chosen[0], space.canonical)
     if not moves:
-        return []
+        return ()
     genes = np.stack([move.genes for move in moves])
     latency = {n: (p.predict(genes) - p.predict(chosen)[0]).tolist() for n, p in limits.predictors.items()}
     costs = {each.name: (limits.costs(each, genes) - limits.costs(each, chosen)[0]).tolist() for each in COMPUTED}
     over = limits.values(genes) - np.array([budget.limit for budget in limits.budgets])
-    top1 = _changes(accuracy, arch.id, [moved.id for moved in space.decode(genes)], chosen, genes)
-    return [
-        _named(space, move)
-        | {"latency_us": {name: change[number] for name, change in latency.items()}}
-        | {"costs": {name: change[number] for name, change in costs.items()}}
-        | {"within_budgets": bool((over[number] <= 0).all()), **top1[number]}
-        for number, move in enumerate(moves)
-    ]
+    top1 = _top1_changes(accuracy, arch, space.decode(genes), chosen, genes)
+    choices = list(space.choices.items())
+    return tuple(
+        GeneMove(
+            gene=choices[move.gene][0],
+            before=choices[move.gene][1][move.before],
+            after=choices[move.gene][1][move.after],
+            arch=change.arch,
+            latency_us={name: values[index] for name, values in latency.items()},
+            costs={name: values[index] for name, values in costs.items()},
+            within_budgets=bool((over[index] <= 0).all()),
+            val_top1=change.val_top1,
+            deviation=change.deviation,
+            source="model" if change.deviation is not None else "scored",
+        )
+        for index, (move, change) in enumerate(zip(moves, top1, strict=True))
+    )
 
 
-def _named(space: SearchSpace, move: Move) -> dict[str, Any]:
-    name, choices = list(space.choices.items())[move.gene]
-    return {"gene": name, "before": choices[move.before], "after": choices[move.after]}
+@dataclass(frozen=True)
+class _Top1Change:
+    """The change of top-1 to another network; without a deviation where both networks were scored."""
+
+    arch: Arch
+    val_top1: float
+    deviation: float | None
 
 
-def _changes(
-    accuracy: _Accuracy, chosen: str, moved: Sequence[str], chosen_genes: Genes, genes: Genes
-) -> list[dict[str, Any]]:
-    """Changes of top-1: as scored where both were, else as the model foresees them."""
+def _top1_changes(
+    accuracy: _Accuracy, chosen: Arch, moved: Sequence[Arch], chosen_genes: Genes, genes: Genes
+) -> list[_Top1Change]:
+    """Return changes of top-1: as scored where both networks were, else as the model estimates them."""
     mean, deviation = accuracy.model.predict(genes)
-    foreseen = mean - accuracy.model.expect(chosen_genes)[0]
-    known = accuracy.known
+    estimated = mean - accuracy.model.expect(chosen_genes)[0]
+    scored = accuracy.scored
     return [
-        {"arch": arch, "val_top1": known[arch] - known[chosen], "deviation": None, "source": "scored"}
-        if chosen in known and arch in known
-        else {"arch": arch, "val_top1": float(change), "deviation": float(spread), "source": "model"}
-        for arch, change, spread in zip(moved, foreseen, deviation, strict=True)
+        _Top1Change(arch, scored[arch] - scored[chosen], None)
+        if chosen in scored and arch in scored
+        else _Top1Change(arch, float(change), float(spread))
+        for arch, change, spread in zip(moved, estimated, deviation, strict=True)
     ]

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from edgenas.files import write_json
 from edgenas.quantities import MACS
+from edgenas.records.export import ClassChange, HindsightRecord, TestedNetwork
+from edgenas.records.verify import VerifyRecord
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.run_data import deployed_preprocess, run_dataset
 from edgenas.space.arch import Arch
@@ -30,7 +30,7 @@ from edgenas.training.materialise import predict
 FILE = "export/hindsight.json"
 
 
-def write_hindsight(run: Run, chosen: str, chosen_model: Path | None, progress: Progress) -> None:
+def write_hindsight(run: Run, chosen: Arch, chosen_model: Path | None, progress: Progress) -> None:
     """Write `export/hindsight.json`: the front's networks on test images, and classes beside the largest subnet's.
 
     Of a supernet that was trained only what is within budgets it is the largest of these: others were trained nothing.
@@ -43,30 +43,34 @@ def write_hindsight(run: Run, chosen: str, chosen_model: Path | None, progress: 
             measured: then the subnet itself is scored.
         progress: called with what is being done, steps done and in all.
     """
-    verified, dataset = run.result("verify"), run_dataset(run)
-    front, answers = [], dict[Path | None, Tensor]()
-    for number, entry in enumerate(verified["front"]):
-        progress("looking back", number, len(verified["front"]) + 1)
+    networks, dataset = run.result(VerifyRecord).front, run_dataset(run)
+    front, answers, steps = [], dict[Path | None, Tensor](), len(networks) + 1
+    for number, network in enumerate(networks):
+        progress("looking back", number, steps)
         path = run.folder / model_path(number)
-        # Where nothing is measured there is no file, and nothing is flattered by timing either.
+        # Where nothing is measured there is no file, and no choice by timing that could be flattered.
         if path.exists() and run.config.accuracy is None:
-            answers[path] = right = _of_file(run, dataset, path, entry["arch"])
+            answers[path] = right = _of_file(dataset, path, network.arch)
             test_top1 = int(right.sum()) / len(right)
-            front.append({"arch": entry["arch"], "val_top1": entry["val_top1"], "test_top1": test_top1})
-    progress("looking back", len(verified["front"]), len(verified["front"]) + 1)
+            front.append(TestedNetwork(arch=network.arch, val_top1=network.val_top1, test_top1=test_top1))
+    progress("looking back", len(networks), steps)
     subnets = run_subnets(run, dataset)
     if chosen_model in answers:
         right = answers[chosen_model]
     elif chosen_model is not None:
-        right = _of_file(run, dataset, chosen_model, chosen)
+        right = _of_file(dataset, chosen_model, chosen)
     else:
-        right = _of_subnet(subnets(run.space.parse(chosen)), dataset)
+        right = _of_subnet(subnets(chosen), dataset)
     pool = known_pool(run)
     largest = run.space.largest if pool is None else _largest_of(run, pool, dataset.num_classes)
-    compared = {"largest": largest.id, "within_budgets": pool is not None}
-    classes = {"classes": _by_class(dataset, right, _of_subnet(subnets(largest), dataset))}
-    write_json(run.folder / FILE, {"front": front, "chosen": chosen} | compared | classes)
-    progress("looking back", len(verified["front"]) + 1, len(verified["front"]) + 1)
+    HindsightRecord(
+        front=tuple(front),
+        chosen=chosen,
+        largest=largest,
+        within_budgets=pool is not None,
+        classes=_by_class(dataset, right, _of_subnet(subnets(largest), dataset)),
+    ).write(run.folder / FILE)
+    progress("looking back", steps, steps)
 
 
 def _largest_of(run: Run, pool: Sequence[Arch], num_classes: int) -> Arch:
@@ -75,9 +79,9 @@ def _largest_of(run: Run, pool: Sequence[Arch], num_classes: int) -> Arch:
     return pool[int(macs.argmax())]
 
 
-def _of_file(run: Run, dataset: Dataset, model: Path, arch: str) -> Tensor:
-    """Whether the file of an arch gives each test image its label, (n,)."""
-    return right_answers(model, dataset.test, deployed_preprocess(run.space.parse(arch), dataset))
+def _of_file(dataset: Dataset, model: Path, arch: Arch) -> Tensor:
+    """Return whether the file of an architecture gives each test image its label, (n,)."""
+    return right_answers(model, dataset.test, deployed_preprocess(arch, dataset))
 
 
 def _of_subnet(subnet: Subnet, dataset: Dataset) -> Tensor:
@@ -86,19 +90,23 @@ def _of_subnet(subnet: Subnet, dataset: Dataset) -> Tensor:
     return torch.cat([predict(subnet, part.tensor()).argmax(1) == part.labels for part in parts])
 
 
-def _by_class(dataset: Dataset, chosen: Tensor, largest: Tensor) -> list[dict[str, Any]]:
-    """Counts of right answers; images that one network alone gets right tell chance from loss."""
+def _by_class(dataset: Dataset, chosen: Tensor, largest: Tensor) -> tuple[ClassChange, ...]:
+    """Count right answers by class. Images that only one network gets right separate chance from loss."""
 
     def counts(right: Tensor) -> list[int]:
         found: list[int] = torch.bincount(dataset.test.labels[right], minlength=dataset.num_classes).tolist()
         return found
 
-    columns = (
-        dataset.test.counts(dataset.num_classes),
-        *map(counts, (chosen, largest, chosen & ~largest, largest & ~chosen)),
+    columns = map(counts, (chosen, largest, chosen & ~largest, largest & ~chosen))
+    rows = zip(dataset.classes, dataset.test.counts(dataset.num_classes), *columns, strict=True)
+    return tuple(
+        ClassChange(
+            name=name,
+            images=images,
+            chosen=right,
+            largest=right_of_largest,
+            only_chosen=only_chosen,
+            only_largest=only_largest,
+        )
+        for name, images, right, right_of_largest, only_chosen, only_largest in rows
     )
-    keys = ("images", "chosen", "largest", "only_chosen", "only_largest")
-    return [
-        {"name": name, **dict(zip(keys, own, strict=True))}
-        for name, own in zip(dataset.classes, zip(*columns, strict=True), strict=True)
-    ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgenas.records.finetune import FinetuneRecord
 from edgenas.runs.folder import Run
 from edgenas.space.arch import Arch
-from edgenas.stages.finetune import Tuned, is_better, tuned_subnet
+from edgenas.stages.finetune import Tuned, tuned_subnet
 from edgenas.training.data.dataset import Dataset
 
 
@@ -39,10 +40,10 @@ def inherited_note(run: Run, archs: Sequence[Arch]) -> str | None:
     lead = f"inherited weights, not fine-tuned: {', '.join(arch.id for arch in archs)}"
     if not run.done("finetune"):
         return f"{lead}; the run fine-tunes the network that ships, which `edgenas finetune {run.folder}` does"
-    tuned = run.result("finetune")
-    if not is_better(tuned):
+    tuned = run.result(FinetuneRecord)
+    if not tuned.improves:
         return None
-    if tuned["val_top1_before"] is None:
-        return f"{lead}; the chosen network was fine-tuned on {tuned['dataset']}, with a new classifier"
-    before, after = tuned["val_top1_before"], tuned["val_top1_after"]
+    before, after = tuned.val_top1_before, tuned.val_top1_after
+    if before is None:
+        return f"{lead}; the chosen network was fine-tuned on {tuned.dataset}, with a new classifier"
     return f"{lead}; fine-tuning raised the chosen network's validation top-1 from {before:.2%} to {after:.2%}"

@@ -24,7 +24,7 @@ from edgenas.stages.computed_budgets import used_precisions
 from edgenas.stages.computed_costs import CostTable
 from edgenas.stages.feasibility_notes import as_limits, require_feasible
 from edgenas.stages.matching_tables import require_classes, require_networks, require_setting
-from edgenas.stages.profile import profiled_predictor, run_predictors, run_table, run_variant
+from edgenas.stages.predictors import profiled_predictor, run_predictors, run_table, run_variant
 from edgenas.stages.refit import refitted
 
 Floats = npt.NDArray[np.float64]

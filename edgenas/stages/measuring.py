@@ -16,7 +16,7 @@ from edgenas.profiling.verdict import disturbed, slowdown
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.measuring_sessions import counted, digest, keep_session, sentinel_us, sessions
 from edgenas.runs.run_devices import measured_devices, run_transport
-from edgenas.stages.profile import run_table
+from edgenas.stages.predictors import run_table
 
 
 @dataclass(frozen=True)

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from edgenas.deploy.onnx.exporter import EXPORTER_VERSION
 from edgenas.errors import TableError
-from edgenas.files import write_json
 from edgenas.latency.device import Device
 from edgenas.latency.predictor import LatencyPredictor
-from edgenas.latency.predictor_score import PredictorScore, score_predictor
+from edgenas.latency.predictor_score import score_predictor
 from edgenas.latency.table import BLOCK, LatencyTable, find_table
-from edgenas.latency.table_classes import table_classes
 from edgenas.profiling.session import profile
 from edgenas.profiling.timing_plan import Plan, distinct_blocks
+from edgenas.records.profile import PlannedRows, PredictorScore, ProfileRecord
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.run_data import run_classes
 from edgenas.runs.run_devices import device_table, measured_devices, run_devices, run_transport
-from edgenas.space.arch import Arch
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import SearchSpace
 from edgenas.stages.device_graphs import device_graphs, timing_export
-from edgenas.stages.fastest_variant import choose_variant, variant_summary
+from edgenas.stages.fastest_variant import choose_variant, variant_record
+from edgenas.stages.predictors import base_predictor
 from edgenas.stages.profile_plan import device_plan
-from edgenas.stages.refit import refitted
 
 SCORED_NETWORKS = 10
 """Networks of a table from elsewhere from which its predictor can be scored."""
@@ -41,7 +38,7 @@ def run_profile(run: Run, progress: Progress) -> None:
     if run.done("profile"):
         return
     num_classes = run_classes(run)
-    base = _base(run, num_classes)
+    base = base_predictor(run, num_classes)
     variant = choose_variant(run, num_classes, progress)
     plans: dict[str, Plan] = {}
     scores: dict[str, PredictorScore | None] = {}
@@ -52,27 +49,16 @@ def run_profile(run: Run, progress: Progress) -> None:
             scores[name] = _profile_device(run, device, plans[name], variant, base, progress)
         else:
             scores[name] = _take_table(run, name)
-    predictors = {
-        name: {key: value for key, value in score.to_json().items() if key != "held_out"} if score else None
-        for name, score in scores.items()
-    }
-    notes = [_note(run, name, plans.get(name), score) for name, score in scores.items()]
-    planned = {name: {"blocks": len(plan.blocks), "networks": len(plan.networks)} for name, plan in plans.items()}
-    result = {"planned": planned, "predictors": predictors, "notes": notes}
-    run.finish("profile", result | {"graph_variant": variant, "graph_variants": variant_summary(run)})
-
-
-def _base(run: Run, num_classes: int) -> LatencyPredictor | None:
-    """The predictor that those of this run begin from, if any; it must know every network of the space."""
-    if run.config.profile.base is None:
-        return None
-    table = find_table(run.config.profile.base)
-    try:
-        predictor = LatencyPredictor(run.space, num_classes).fit(table)
-        predictor.predict([run.space.smallest, run.space.largest])
-    except TableError as error:
-        raise TableError(f"profile.base {run.config.profile.base}: {error}, or leave profile.base out") from None
-    return predictor
+    record = ProfileRecord(
+        planned={
+            name: PlannedRows(blocks=len(plan.blocks), networks=len(plan.networks)) for name, plan in plans.items()
+        },
+        predictors={name: score and score.quality for name, score in scores.items()},
+        notes=tuple(_note(run, name, plans.get(name), score) for name, score in scores.items()),
+        graph_variant=variant,
+        graph_variants=variant_record(run),
+    )
+    run.finish(record)
 
 
 def _profile_device(
@@ -98,7 +84,7 @@ def _profile_device(
     )
     LatencyPredictor(run.space, num_classes).fit(table, base).save(folder / "predictor.json")
     score = score_predictor(run.space, table, num_classes, seed=run.config.seed, base=base)
-    write_json(folder / "score.json", score.to_json())
+    score.write(folder / "score.json")
     return score
 
 
@@ -121,7 +107,7 @@ def _take_table(run: Run, device: str) -> PredictorScore | None:
     if len(table.networks(run.space.structure_id, num_classes)) < SCORED_NETWORKS:
         return None
     score = score_predictor(run.space, table, num_classes, seed=run.config.seed)
-    write_json(folder / "score.json", score.to_json())
+    score.write(folder / "score.json")
     return score
 
 
@@ -161,50 +147,3 @@ def _carried_over(device: str, score: PredictorScore, base: str | None) -> str:
     if score.mape <= ENOUGH_MAPE:
         return said
     return f"{said}, which is not enough: measure more (profile.networks), or the blocks, too (no profile.base)"
-
-
-def run_variant(run: Run) -> GraphVariant:
-    """Return the graph variant in which the run's networks are exported in fp32 and measured.
-
-    Raises:
-        RunFolderError: the run was not profiled yet.
-    """
-    variant: GraphVariant = run.result("profile")["graph_variant"]
-    return variant
-
-
-def run_predictors(run: Run) -> dict[str, LatencyPredictor]:
-    """The fitted predictors by device name.
-
-    Raises:
-        RunFolderError: the run was not profiled yet.
-    """
-    return {name: _predictor(run, name) for name in run.result("profile")["predictors"]}
-
-
-def _predictor(run: Run, device: str) -> LatencyPredictor:
-    table = run_table(run, device)
-    extended = refitted(run, table)
-    if extended is table:
-        return profiled_predictor(run, device)
-    return LatencyPredictor(run.space).fit(extended, _base(run, table_classes(run.space, table)))
-
-
-def profiled_predictor(run: Run, device: str) -> LatencyPredictor:
-    """Return the predictor that was fitted on a device's table alone, whatever was measured since."""
-    return LatencyPredictor.load(run.folder / "latency" / device / "predictor.json", run.space)
-
-
-def predicted_latency(predictor: LatencyPredictor, arch: Arch, coverage: float) -> dict[str, Any]:
-    """What is predicted of a network, as results and manifests state it; no interval where errors are unknown."""
-    interval = predictor.interval([arch], coverage)[0].tolist() if predictor.calibrated_ else None
-    return {
-        "predicted_us": float(predictor.predict([arch])[0]),
-        "interval_us": interval,
-        "coverage": coverage if interval else None,
-    }
-
-
-def run_table(run: Run, device: str) -> LatencyTable:
-    """The table measured on one device."""
-    return LatencyTable.load(run.folder / "latency" / device)

@@ -1,48 +1,68 @@
-"""What measuring a front trains: its rows join the latency tables that predictors are fitted on.
+"""Networks that `verify` measured, kept as further rows of the latency tables that predictors are fitted on.
 
-Where a network of the front misses a budget, `verify` keeps all it measured in `verify/refit.json`, and the front is
-searched again under predictors that know these networks, too.
+Where a network of the front misses a budget, `verify` writes its measurements to `verify/refit.json`, and the space is
+searched again with predictors that were fitted on these networks, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from edgenas.errors import RunFolderError, explained
-from edgenas.files import read_json, write_json
-from edgenas.latency.table import LatencyRow, LatencyTable
+from edgenas.latency.table import Identity, LatencyRow, LatencyTable
+from edgenas.records.record import Count, Record
+from edgenas.records.verify import FirstPrediction
 from edgenas.runs.folder import Run
-from edgenas.stages.first_predictions import FirstPrediction
 
 FILE = "verify/refit.json"
-AGAIN = "delete it, and the search goes on without it"
+REMEDY = "continue without the earlier measurements"
+
+
+class MeasuredRows(Record):
+    """Networks that were measured on one device, and what was predicted of them before."""
+
+    identity: Identity
+    rows: tuple[LatencyRow, ...]
+    predictions: tuple[FirstPrediction, ...]
+
+
+class RefitRecord(Record):
+    """verify/refit.json: how often predictors were refitted, and by device what they were refitted on."""
+
+    count: Count
+    devices: dict[str, MeasuredRows]
 
 
 def refits(run: Run) -> int:
-    """How often predictors were refitted on what `verify` measured."""
-    return int(_read(run).get("count", 0))
+    """Return how often predictors were refitted on what `verify` measured."""
+    return refit_record(run).count
+
+
+def refit_record(run: Run) -> RefitRecord:
+    """Return what predictors were refitted on; an empty record before the first refit.
+
+    Raises:
+        RunFolderError: the file is damaged.
+    """
+    path = run.folder / FILE
+    return RefitRecord.read(path, REMEDY, run.space) if path.exists() else RefitRecord(count=0, devices={})
 
 
 def refitted(run: Run, table: LatencyTable) -> LatencyTable:
-    """A device's table with the rows that `verify` measured in its setting; the table itself where there are none."""
-    kept = _kept(run, table)
-    return table if kept is None else table.extended(kept["rows"])
+    """Return a device's table with the rows that `verify` measured in its setting; the table itself without any."""
+    measured = _measured(run, table)
+    return table if measured is None else table.extended(measured.rows)
 
 
 def earlier_predictions(run: Run, table: LatencyTable) -> tuple[FirstPrediction, ...]:
     """Return what was predicted of the networks of earlier fronts before they were measured in the table's setting."""
-    kept = _kept(run, table)
-    return () if kept is None else kept["predictions"]
+    measured = _measured(run, table)
+    return () if measured is None else measured.predictions
 
 
-def _kept(run: Run, table: LatencyTable) -> dict[str, Any] | None:
-    kept: dict[str, Any] | None = _read(run).get("devices", {}).get(table.identity.device)
-    # Another runtime, graph variant or recipe since: what was measured then says nothing now.
-    return None if kept is None or kept["identity"] != asdict(table.identity) else kept
+def _measured(run: Run, table: LatencyTable) -> MeasuredRows | None:
+    measured = refit_record(run).devices.get(table.identity.device)
+    # With another runtime, graph variant or recipe since, earlier measurements do not compare.
+    return None if measured is None or measured.identity != table.identity else measured
 
 
 def keep_measured(
@@ -51,47 +71,24 @@ def keep_measured(
     rows: Mapping[str, Sequence[LatencyRow]],
     predictions: Mapping[str, Sequence[FirstPrediction]],
     *,
-    anew: bool = False,
+    discard_earlier: bool = False,
 ) -> None:
     """Add a front's rows to those of earlier ones.
 
     Args:
         run: being verified.
-        tables: of its devices.
+        tables: by device.
         rows: of the networks measured, by device.
         predictions: of these and of earlier fronts' networks, made before they were measured, by device.
-        anew: leave out those of earlier fronts: the machine is another one by now.
+        discard_earlier: leave out rows of earlier fronts, since the machine's speed has changed.
     """
     devices = {}
     for name, table in tables.items():
-        known = {row.name: row for row in table.rows}
-        before = [] if anew else [row for row in refitted(run, table).rows if known.get(row.name) != row]
-        merged = {row.name: row for row in (*before, *rows[name])}
-        devices[name] = {
-            "identity": asdict(table.identity),
-            "rows": [asdict(row) for row in merged.values()],
-            "predictions": [asdict(one) for one in predictions[name]],
-        }
-    write_json(run.folder / FILE, {"count": refits(run) + 1, "devices": devices})
-
-
-def _read(run: Run) -> dict[str, Any]:
-    path = run.folder / FILE
-    if not path.exists():
-        return {}
-    found = read_json(path, AGAIN)
-    try:
-        count = TypeAdapter(int).validate_python(found["count"], strict=True)
-        rows = TypeAdapter(dict[str, dict[str, Any]]).validate_python(found["devices"])
-        devices = {
-            name: {
-                "identity": kept["identity"],
-                "rows": tuple(TypeAdapter(list[LatencyRow]).validate_python(kept["rows"])),
-                "predictions": TypeAdapter(tuple[FirstPrediction, ...]).validate_python(kept["predictions"]),
-            }
-            for name, kept in rows.items()
-        }
-    except (KeyError, ValueError) as error:
-        said = explained(error.errors()) if isinstance(error, ValidationError) else f"missing or wrong: {error}"
-        raise RunFolderError(f"{path} is damaged ({said}): {AGAIN}") from None
-    return {"count": count, "devices": devices}
+        profiled = {row.name: row for row in table.rows}
+        extended = () if discard_earlier else refitted(run, table).rows
+        earlier = [row for row in extended if profiled.get(row.name) != row]
+        merged = {row.name: row for row in (*earlier, *rows[name])}
+        devices[name] = MeasuredRows(
+            identity=table.identity, rows=tuple(merged.values()), predictions=tuple(predictions[name])
+        )
+    RefitRecord(count=refits(run) + 1, devices=devices).write(run.folder / FILE)

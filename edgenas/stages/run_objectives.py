@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
 
 from edgenas.objective import Objective, resolve_objectives
 from edgenas.quantities import ERROR, WORST_CLASS_ERROR
@@ -37,8 +36,3 @@ def _function(objective: Objective, limits: Limits, scorer: Scorer) -> Objective
     if objective.quantity in scores:
         return ObjectiveFunction(objective.key, unit, scores[objective.quantity])
     return ObjectiveFunction(objective.key, unit, partial(limits.expected, objective), of_genes=True)
-
-
-def to_json(objectives: tuple[ObjectiveFunction, ...]) -> list[dict[str, Any]]:
-    """Return what the result of a search states of its objectives."""
-    return [{"name": each.name, "unit": each.unit} for each in objectives]

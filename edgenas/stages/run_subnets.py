@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from edgenas.files import SCHEMA_VERSION, write_bytes
+from edgenas.records.train import TrainRecord
 from edgenas.runs.folder import Run
 from edgenas.runs.run_data import calibration_split, data_record
 from edgenas.space.arch import Arch
@@ -84,8 +85,8 @@ def run_subnets(run: Run, dataset: Dataset) -> Subnets:
     Raises:
         RunFolderError: the run is not trained.
     """
-    net, weights = trained_supernet(run, dataset), run.result("train").get("weights", "")
-    of = {"weights": str(weights), "data": data_record(run.folder).digest}
+    net, weights = trained_supernet(run, dataset), run.result(TrainRecord).weights
+    of = {"weights": weights, "data": data_record(run.folder).digest}
     return Subnets(run.folder / FOLDER, net, calibration_split(run, dataset), of)
 
 

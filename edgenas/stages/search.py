@@ -1,30 +1,40 @@
-"""Stage search: archs that trade the objectives within every budget."""
+"""Stage search: architectures that trade off the objectives within every budget."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
 from edgenas.accuracy.source import open_source
-from edgenas.files import write_jsonl
+from edgenas.records.ledger import Ledger
+from edgenas.records.search import (
+    BudgetRange,
+    FailedNetwork,
+    FeasibleShares,
+    FrontNetwork,
+    ObjectiveRow,
+    RoundRow,
+    SearchRecord,
+    SurrogateFit,
+    SurrogateQuality,
+)
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.run_data import run_classes, run_dataset
 from edgenas.search import loop
-from edgenas.search.gaussian_process import Round
+from edgenas.search.gaussian_process import Quality, Round
 from edgenas.search.objective_functions import ObjectiveFunction, as_constraints, as_evaluate
 from edgenas.search.result import SearchResult
 from edgenas.search.strategies.by_name import default_population
-from edgenas.stages import feasibility_notes
+from edgenas.space.space import SearchSpace
 from edgenas.stages.limits import Limits, run_limits
 from edgenas.stages.refit import refits
-from edgenas.stages.run_objectives import objective_functions, run_objectives, to_json
+from edgenas.stages.run_objectives import objective_functions, run_objectives
 from edgenas.stages.run_subnets import run_subnets
 from edgenas.stages.source_scores import SourceScorer
-from edgenas.stages.supernet_scores import Scorer, SupernetScorer, evaluations_path
+from edgenas.stages.supernet_scores import Scorer, SupernetScorer, evaluation_ledger
 from edgenas.stages.warm_start import first_genes
 
 LOGGER = logging.getLogger(__name__)
@@ -32,22 +42,29 @@ ROUNDS = "search/rounds.jsonl"
 
 
 def run_scorer(run: Run, limits: Limits, progress: Progress, *, keep: bool = True) -> Scorer:
-    """What scores the run's archs: its supernet, or what the config names instead, which need not be kept."""
+    """Return what scores the run's architectures: its supernet, or the source of accuracies that the config names.
+
+    Args:
+        run: trained, where it has a supernet.
+        limits: of the run, whose predictors give latencies.
+        progress: called with the current step, steps done and in all.
+        keep: whether scores of a source are appended to search/evaluations.jsonl; those of a supernet always are.
+    """
     if run.config.accuracy is not None:
         source = open_source(run.config.accuracy, run.space)
-        return SourceScorer(run, source, limits.predictors, evaluations_path(run) if keep else None, progress)
+        return SourceScorer(run, source, limits.predictors, evaluation_ledger(run) if keep else None, progress)
     dataset = run_dataset(run)
     return SupernetScorer(run, run_subnets(run, dataset), dataset, limits, progress)
 
 
 def run_search(run: Run, progress: Progress) -> None:
-    """Search the run's space; again where predictors were refitted since, on where more evaluations are asked for.
+    """Search the run's space, again where predictors were refitted, further where more evaluations are asked for.
 
-    What was scored is not scored again: from the file of evaluations a search that was stopped takes the same way.
+    No subnet is scored twice: a search that was stopped repeats its steps with scores from search/evaluations.jsonl.
 
     Raises:
-        ConfigError: the budgets cannot be met; what can be, and which clash, is told.
-        EdgenasError: too many subnets could not be scored; the first one and why is named.
+        ConfigError: the budgets cannot be met; the message gives the nearest that can, and which contradict.
+        EdgenasError: too many subnets could not be scored; the message gives the first one and the cause.
     """
     if run.done("search") and _settled(run):
         return
@@ -57,14 +74,13 @@ def run_search(run: Run, progress: Progress) -> None:
     result = _searched(run, limits, objectives)
     for failure in result.failures:
         LOGGER.warning("note: not scored: %s", failure)
-    run.finish("search", _to_json(run, result, limits, objectives, scorer))
+    run.finish(_record(run, result, limits, objectives, scorer))
 
 
 def _settled(run: Run) -> bool:
-    """Whether the finished search is as long as the config asks for, and under the predictors there are now."""
-    done = run.result("search")
-    asked = done.get("asked", run.config.search.evaluations)
-    return bool(asked >= run.config.search.evaluations and done.get("refits", 0) == refits(run))
+    """Return whether the finished search is as long as the config asks for, and used the present predictors."""
+    record = run.result(SearchRecord)
+    return record.asked >= run.config.search.evaluations and record.refits == refits(run)
 
 
 def _searched(run: Run, limits: Limits, objectives: Sequence[ObjectiveFunction]) -> SearchResult:
@@ -90,62 +106,83 @@ def _searched(run: Run, limits: Limits, objectives: Sequence[ObjectiveFunction])
 
 
 class _Rounds:
-    """Keeps what models foresaw in a file, a row for each fit of them, as the search goes on."""
+    """Writes the quality of every fit of the strategy's surrogates, while the search goes on."""
 
     def __init__(self, run: Run, modelled: Sequence[str]) -> None:
-        self._path, self._modelled = run.folder / ROUNDS, modelled
+        self._ledger, self._modelled = Ledger(run.folder / ROUNDS, RoundRow), modelled
         self._hypervolumes: dict[int, float] = {}
 
     def __call__(self, progress: loop.Progress) -> None:
         self._hypervolumes[progress.done - len(progress.failures)] = progress.hypervolume
         if progress.rounds:
-            write_jsonl(self._path, [self._row(each) for each in progress.rounds])
+            self._ledger.write(self._row(fit) for fit in progress.rounds)
 
-    def _row(self, fit: Round) -> dict[str, Any]:
+    def _row(self, fit: Round) -> RoundRow:
         batches = fit.batch or (None,) * len(fit.quality)
         models = {
-            name: {"kind": kind, "left_out": asdict(left_out), "next_batch": batch and asdict(batch)}
+            name: SurrogateFit(kind=kind, left_out=_quality(left_out), next_batch=_quality(batch) if batch else None)
             for name, kind, left_out, batch in zip(self._modelled, fit.kinds, fit.quality, batches, strict=True)
         }
-        return {"evaluations": fit.evaluations, "hypervolume": self._hypervolumes[fit.evaluations], "models": models}
+        hypervolume = self._hypervolumes[fit.evaluations]
+        return RoundRow(evaluations=fit.evaluations, hypervolume=hypervolume, models=models)
 
 
-def _to_json(
-    run: Run, result: SearchResult, limits: Limits, objectives: tuple[ObjectiveFunction, ...], scorer: Scorer
-) -> dict[str, Any]:
-    config = run.config.search
-    return {
-        "strategy": config.strategy,
-        "refits": refits(run),
-        "asked": config.evaluations,
-        "evaluations": len(result.genes),
-        "origins": dict(result.origins),
-        "exhausted": result.exhausted,
-        "failures": [{"arch": failure.name, "cause": failure.cause} for failure in result.failures],
-        "seconds": scorer.seconds,
-        "objectives": to_json(objectives),
-        "hypervolume": float(result.hypervolume[-1]),
-        "reference_point": result.reference_point.tolist(),
-        "hypervolume_by_batch": result.hypervolume.tolist(),
-        "evaluations_by_batch": result.evaluations_by_batch.tolist(),
-        "budgets": [str(budget) for budget in limits.budgets],
-        "feasibility": feasibility_notes.to_json(limits.feasibility),
-        "front": _front(run, result, objectives, scorer),
-    }
+def _quality(quality: Quality) -> SurrogateQuality:
+    return SurrogateQuality(**asdict(quality))
+
+
+def _record(
+    run: Run, result: SearchResult, limits: Limits, objectives: Sequence[ObjectiveFunction], scorer: Scorer
+) -> SearchRecord:
+    return SearchRecord(
+        strategy=run.config.search.strategy,
+        refits=refits(run),
+        asked=run.config.search.evaluations,
+        evaluations=len(result.genes),
+        origins=dict(result.origins),
+        exhausted=result.exhausted,
+        failures=_failures(run.space, result),
+        seconds=scorer.seconds,
+        objectives=tuple(ObjectiveRow(name=each.name, unit=each.unit) for each in objectives),
+        hypervolume=float(result.hypervolume[-1]),
+        reference_point=tuple(result.reference_point.tolist()),
+        hypervolume_by_batch=tuple(result.hypervolume.tolist()),
+        evaluations_by_batch=tuple(result.evaluations_by_batch.tolist()),
+        budgets=limits.budgets,
+        feasibility=_feasibility(limits),
+        front=_front(run, result, objectives, scorer),
+    )
+
+
+def _failures(space: SearchSpace, result: SearchResult) -> tuple[FailedNetwork, ...]:
+    return tuple(
+        FailedNetwork(arch=space.decode(np.array([failure.genes]))[0], cause=failure.cause)
+        for failure in result.failures
+    )
+
+
+def _feasibility(limits: Limits) -> FeasibleShares:
+    found = limits.feasibility
+    ranges = tuple(
+        BudgetRange(smallest=reach.smallest, median=reach.median, largest=reach.largest, share=reach.share)
+        for reach in found.reaches
+    )
+    return FeasibleShares(share=found.share, budgets=ranges)
 
 
 def _front(
     run: Run, result: SearchResult, objectives: Sequence[ObjectiveFunction], scorer: Scorer
-) -> list[dict[str, Any]]:
-    """The front's networks, those first that need least of the first objective that is computed."""
+) -> tuple[FrontNetwork, ...]:
+    """Return the front's networks, sorted by the first objective that is computed."""
     scored = sum(name.scored for name in run_objectives(run))
-    by = min(scored, len(objectives) - 1)
-    order = result.front[np.argsort(result.objectives[result.front, by], kind="stable")]
-    return [
-        {
-            "arch": arch.id,
-            "val_top1": 1 - scorer.known[arch.id].error,
-            "objectives": dict(zip([each.name for each in objectives], values.tolist(), strict=True)),
-        }
+    column = min(scored, len(objectives) - 1)
+    order = result.front[np.argsort(result.objectives[result.front, column], kind="stable")]
+    names = [objective.name for objective in objectives]
+    return tuple(
+        FrontNetwork(
+            arch=arch,
+            val_top1=1 - scorer.known[arch.id].error,
+            objectives=dict(zip(names, values.tolist(), strict=True)),
+        )
         for arch, values in zip(run.space.decode(result.genes[order]), result.objectives[order], strict=True)
-    ]
+    )

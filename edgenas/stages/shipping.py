@@ -7,19 +7,20 @@ the candidates, at most `verify.attempts` are tried, in the order that `verify` 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edgenas.errors import InfeasibleError
-from edgenas.files import write_json
 from edgenas.profiling.session import discount
-from edgenas.profiling.verdict import Verdict
+from edgenas.records.export import Attempt
+from edgenas.records.finetune import FinetuneRecord
+from edgenas.records.record import Verdict
+from edgenas.records.verify import VerifyRecord
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.measuring_sessions import withdraw
 from edgenas.runs.run_devices import measured_devices
 from edgenas.space.arch import Arch
-from edgenas.stages.bundle_latency import JudgedLatency, judged_latency
+from edgenas.stages.bundle_latency import judged_latency
 from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.bundling import Prepared, prepare
 from edgenas.stages.finetune import finetuned
@@ -34,40 +35,20 @@ WORDS: Mapping[Verdict, str] = {
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """A candidate that was exported and timed.
-
-    Attributes:
-        arch: the network.
-        verdict: on its file, the worst over all devices; None where no latency is limited.
-        latency: the verdict on each device.
-    """
-
-    arch: Arch
-    verdict: Verdict | None
-    latency: Mapping[str, JudgedLatency]
-
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in the result of `export`."""
-        latency = {name: asdict(judged) for name, judged in self.latency.items()}
-        return {"arch": self.arch.id, "verdict": self.verdict, "latency": latency}
-
-
-@dataclass(frozen=True)
 class Shipped:
     """The files that ship, and all attempts, in their order."""
 
     prepared: Prepared
-    attempts: Sequence[Attempt]
+    attempts: tuple[Attempt, ...]
 
     @property
-    def notes(self) -> list[str]:
+    def notes(self) -> tuple[str, ...]:
         """What became of the candidates that were tried and did not ship."""
-        return [
+        return tuple(
             f"{attempt.arch.id} was tried as well: when its file was timed again, it was {WORDS[attempt.verdict]}"
             for attempt in self.attempts
             if attempt.arch != self.prepared.network.arch and attempt.verdict is not None
-        ]
+        )
 
 
 def ship(run: Run, options: BundleOptions, folder: Path, progress: Progress) -> Shipped:
@@ -83,7 +64,7 @@ def ship(run: Run, options: BundleOptions, folder: Path, progress: Progress) -> 
         InfeasibleError: every file that was tried is over a budget.
         ParityError, DataError, MeasurementError: see `prepare`.
     """
-    candidates = [run.space.parse(arch) for arch in run.result("verify")["candidates"][: run.config.verify.attempts]]
+    candidates = run.result(VerifyRecord).candidates[: run.config.verify.attempts]
     tried: list[Prepared] = []
 
     def verdict(number: int) -> Verdict | None:
@@ -93,7 +74,7 @@ def ship(run: Run, options: BundleOptions, folder: Path, progress: Progress) -> 
         return prepared.verdict
 
     index = first_to_ship(verdict, len(candidates))
-    attempts = [_attempt(prepared) for prepared in tried]
+    attempts = tuple(_attempt(prepared) for prepared in tried)
     if index is None:
         _discount(run, len(attempts))
         raise InfeasibleError(_all_over(attempts))
@@ -118,13 +99,13 @@ def _tune(run: Run, arch: Arch, progress: Progress) -> None:
     """Fine-tune a candidate where the run does, and let the stage's result be of it."""
     if run.lacks("finetune") is not None:
         return
-    if run.result("finetune")["arch"] != arch.id:
-        write_json(run.result_path("finetune"), finetuned(run, arch, progress))
+    if run.result(FinetuneRecord).arch != arch:
+        finetuned(run, arch, progress).write(run.result_path("finetune"))
 
 
 def _attempt(prepared: Prepared) -> Attempt:
     latency = {name: judged_latency(prepared.network, name, session) for name, session in prepared.timed.items()}
-    return Attempt(prepared.network.arch, prepared.verdict, latency)
+    return Attempt(arch=prepared.network.arch, verdict=prepared.verdict, latency=latency)
 
 
 def _discount(run: Run, attempts: int) -> None:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgenas.accuracy.source import AccuracySource
 from edgenas.errors import ConfigError
-from edgenas.files import append_rows
 from edgenas.latency.predictor import LatencyPredictor
+from edgenas.records.ledger import Ledger
+from edgenas.records.search import EvaluationRow
 from edgenas.runs.folder import Progress, Run
-from edgenas.runs.results import read_evaluations
 from edgenas.space.arch import Arch
 from edgenas.stages.supernet_scores import Score
 
@@ -35,16 +33,16 @@ class SourceScorer:
         run: Run,
         source: AccuracySource,
         predictors: Mapping[str, LatencyPredictor],
-        path: Path | None,
+        ledger: Ledger[EvaluationRow] | None,
         progress: Progress,
     ) -> None:
         self._run, self._source, self._predictors = run, source, predictors
-        self._path, self._progress = path, progress
+        self._ledger, self._progress = ledger, progress
         # Rows of another source say nothing of this one.
-        stored = read_evaluations(path, run.space) if path else []
-        rows = [row for row in stored if row["weights"] == source.digest]
-        self.known = {row["arch"]: Score(float(row["error"])) for row in rows}
-        self.seconds = sum((float(row["seconds"]) for row in rows), 0.0)
+        stored = ledger.rows() if ledger else ()
+        rows = [row for row in stored if row.weights == source.digest]
+        self.known = {row.arch.id: Score(row.error) for row in rows}
+        self.seconds = sum((row.seconds for row in rows), 0.0)
         self._asked = 0
 
     def error(self, archs: Sequence[Arch]) -> Floats:
@@ -69,21 +67,21 @@ class SourceScorer:
     def _score(self, archs: Sequence[Arch]) -> None:
         started = time.monotonic()
         errors = (1 - self._source.top1(archs)).tolist()
-        if self._path is not None:
-            append_rows(self._path, self._rows(archs, errors, started))
+        if self._ledger is not None:
+            self._ledger.append(*self._rows(archs, errors, started))
         self.known |= {arch.id: Score(error) for arch, error in zip(archs, errors, strict=True)}
         self.seconds += time.monotonic() - started
 
-    def _rows(self, archs: Sequence[Arch], errors: Sequence[float], started: float) -> list[dict[str, Any]]:
+    def _rows(self, archs: Sequence[Arch], errors: Sequence[float], started: float) -> list[EvaluationRow]:
         latency_us = {name: predictor.predict(archs).tolist() for name, predictor in self._predictors.items()}
         seconds = (time.monotonic() - started) / len(archs)
         return [
-            {
-                "arch": arch.id,
-                "error": errors[place],
-                "latency_us": {name: values[place] for name, values in latency_us.items()},
-                "weights": self._source.digest,
-                "seconds": seconds,
-            }
-            for place, arch in enumerate(archs)
+            EvaluationRow(
+                arch=arch,
+                error=errors[index],
+                latency_us={name: values[index] for name, values in latency_us.items()},
+                weights=self._source.digest,
+                seconds=seconds,
+            )
+            for index, arch in enumerate(archs)
         ]

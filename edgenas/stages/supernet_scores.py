@@ -6,18 +6,18 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from edgenas.files import append_jsonl
+from edgenas.records.ledger import Ledger
+from edgenas.records.search import EvaluationRow
 from edgenas.runs.folder import Progress, Run, open_run
-from edgenas.runs.results import read_evaluations
 from edgenas.runs.run_data import run_dataset, scoring_split
 from edgenas.space.arch import Arch
 from edgenas.stages.limits import Limits
@@ -87,15 +87,11 @@ class SupernetScorer:
         self._bench = _Bench(subnets, scoring_split(run, dataset))
         self._run, self._limits, self._progress = run, limits, progress
         self._asked: set[str] = set()
-        self._path = evaluations_path(run)
-        self._setting = {
-            "weights": checkpoint.digest(run.result_path("train").parent),
-            "calibration_images": self._bench.subnets.images,
-            "validation_images": len(self._bench.validation),
-        }
+        self._ledger = evaluation_ledger(run)
+        self._weights = checkpoint.digest(run.result_path("train").parent)
         rows = self._own_rows()
-        self.known = {row["arch"]: Score(float(row["error"]), float(row["worst_class_error"])) for row in rows}
-        self.seconds = sum((float(row["seconds"]) for row in rows), 0.0)
+        self.known = {row.arch.id: score_of(row) for row in rows}
+        self.seconds = sum((row.seconds for row in rows), 0.0)
 
     def error(self, archs: Sequence[Arch]) -> Floats:
         """1 - top-1, shape (n,)."""
@@ -105,14 +101,15 @@ class SupernetScorer:
         """1 - the share that is right of the class least often right, shape (n,)."""
         return np.array([score.worst_class_error for score in self._scores(archs)])
 
-    def _own_rows(self) -> list[dict[str, Any]]:
-        """Rows of these weights and images: those of a supernet trained anew since say nothing about this one."""
-        rows = read_evaluations(self._path, self._run.space)
-        own = [row for row in rows if "worst_class_error" in row and self._setting.items() <= row.items()]
+    def _own_rows(self) -> list[EvaluationRow]:
+        """Return the rows of these weights and images: scores of another supernet do not count."""
+        rows = self._ledger.rows()
+        setting = (self._weights, self._bench.subnets.images, len(self._bench.validation))
+        own = [row for row in rows if (row.weights, row.calibration_images, row.validation_images) == setting]
         if len(own) < len(rows):
             LOGGER.warning(
                 "note: %s: %d of %d evaluations are of other weights or images: they do not count",
-                self._path,
+                self._ledger.path,
                 len(rows) - len(own),
                 len(rows),
             )
@@ -134,16 +131,25 @@ class SupernetScorer:
         from joblib import Parallel, cpu_count, delayed
 
         threads = max(1, cpu_count() // workers)
-        weights = str(self._setting["weights"])
-        jobs = (delayed(_score_elsewhere)(self._run.folder.resolve(), weights, threads, arch.id) for arch in archs)
+        folder = self._run.folder.resolve()
+        jobs = (delayed(_score_elsewhere)(folder, self._weights, threads, arch.id) for arch in archs)
         return iter(Parallel(n_jobs=workers, return_as="generator", pre_dispatch="all")(jobs))
 
     def _keep(self, arch: Arch, score: Score, seconds: float) -> None:
         latency = {name: float(p.predict([arch])[0]) for name, p in self._limits.predictors.items()}
         # What several processes do at once takes the clock only once.
         seconds /= self._run.config.search.workers
-        row = {"arch": arch.id, **asdict(score), "latency_us": latency, **self._setting, "seconds": seconds}
-        append_jsonl(self._path, row)
+        row = EvaluationRow(
+            arch=arch,
+            error=score.error,
+            worst_class_error=score.worst_class_error,
+            latency_us=latency,
+            weights=self._weights,
+            calibration_images=self._bench.subnets.images,
+            validation_images=len(self._bench.validation),
+            seconds=seconds,
+        )
+        self._ledger.append(row)
         self.known[arch.id] = score
         self.seconds += seconds
 
@@ -152,9 +158,15 @@ class SupernetScorer:
         self._progress("searching", len(self._asked), self._run.config.search.evaluations)
 
 
-def evaluations_path(run: Run) -> Path:
-    """Every evaluation, one row each."""
-    return run.folder / "search" / "evaluations.jsonl"
+def evaluation_ledger(run: Run) -> Ledger[EvaluationRow]:
+    """Return the ledger of every evaluation of a run."""
+    path = run.folder / "search" / "evaluations.jsonl"
+    return Ledger(path, EvaluationRow, run.space, "delete that line; the subnet is scored again")
+
+
+def score_of(row: EvaluationRow) -> Score:
+    """Return the score that a row states."""
+    return Score(row.error, math.nan if row.worst_class_error is None else row.worst_class_error)
 
 
 def _score_elsewhere(folder: Path, weights: str, threads: int, arch: str) -> tuple[Score, float]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from edgenas.errors import RunFolderError
+from edgenas.records.train import TrainRecord
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.run_data import run_dataset
 from edgenas.stages.limits import run_limits
@@ -70,7 +72,7 @@ def run_train(
         pool=run_pool(run, dataset.num_classes, processes),
     )
     if processes.first:
-        run.finish("train", {**result.to_json(), "weights": checkpoint.digest(folder)})
+        run.finish(TrainRecord(**asdict(result), weights=checkpoint.digest(folder)))
 
 
 def untrained_supernet(run: Run, dataset: Dataset) -> SuperNet:
@@ -89,8 +91,8 @@ def _take_weights(run: Run, folder: Path, progress: Progress) -> None:
     header = load_whole(init, net, dataset.classes)
     checkpoint.save(folder, net, make_optimizer(net, run.config.training), header)
     weights = checkpoint.digest(folder)
-    taken = {"params": num_parameters(net), "train_seconds": 0.0, "images_per_second": 0.0, "weights": weights}
-    run.finish("train", taken)
+    params = num_parameters(net)
+    run.finish(TrainRecord(params=params, train_seconds=0.0, images_per_second=0.0, weights=weights))
     progress("taking weights", 1, 1)
 
 
@@ -101,11 +103,10 @@ def trained_supernet(run: Run, dataset: Dataset) -> SuperNet:
         RunFolderError: the run was not trained to the end yet, or its checkpoint is damaged.
     """
     folder = run.result_path("train").parent
-    # Absent where an earlier version trained it.
-    recorded = run.result("train").get("weights")
+    recorded = run.result(TrainRecord).weights
     net = untrained_supernet(run, dataset)
     checkpoint.load(folder, net)
-    if recorded not in (None, checkpoint.digest(folder)):
+    if recorded != checkpoint.digest(folder):
         raise RunFolderError(
             f"{folder / checkpoint.FILE_NAME} is not as training left it: put a copy back, or delete {folder} and run "
             f"`edgenas train {run.folder}`"

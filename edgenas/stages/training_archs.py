@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from edgenas.errors import ConfigError, RunFolderError, SpaceError
-from edgenas.files import read_json, write_json
+from edgenas.errors import ConfigError, RunFolderError
+from edgenas.records.train import PoolRecord
 from edgenas.runs.folder import Run
 from edgenas.runs.run_data import run_classes
 from edgenas.space.arch import Arch
@@ -58,20 +58,12 @@ def known_pool(run: Run) -> tuple[Arch, ...] | None:
         RunFolderError: the file is broken; or lost, of a supernet that had one.
     """
     path = run.folder / FILE
-    again = f"delete {path.parent} and run `edgenas train {run.folder}`"
+    remedy = f"delete {path.parent} and run `edgenas train {run.folder}`"
     if not path.exists():
         if takes_pool(run.config.training) and run.config.training.epochs:
-            raise RunFolderError(
-                f"{path} is missing, without which nobody knows what the supernet was trained: {again}"
-            )
+            raise RunFolderError(f"{path}, the list of subnets that the supernet was trained on, is missing: {remedy}")
         return None
-    archs = read_json(path, again).get("archs")
-    if not isinstance(archs, list) or not archs or not all(isinstance(text, str) for text in archs):
-        raise RunFolderError(f"{path}: wanted a list of archs: {again}")
-    try:
-        return tuple(map(run.space.parse, archs))
-    except SpaceError as error:
-        raise RunFolderError(f"{path}: {error}: {again}") from None
+    return PoolRecord.read(path, remedy, run.space).archs
 
 
 def take_pool(run: Run) -> None:
@@ -80,12 +72,12 @@ def take_pool(run: Run) -> None:
     assert init is not None
     theirs = init_file(init).parent / POOL
     if theirs.exists() and not (run.folder / FILE).exists():
-        kept = read_json(theirs, "delete it, if the supernet was trained the whole space")
-        write_json(run.folder / FILE, kept)
+        pool = PoolRecord.read(theirs, "name the supernet again, if it was trained on the whole space", run.space)
+        pool.write(run.folder / FILE)
         LOGGER.warning(
             "note: train.init: the supernet of %s was trained only archs within %s: others score lower than they could",
             theirs.parent,
-            ", ".join(map(str, kept.get("budgets", ["budgets of its own"]))),
+            ", ".join(map(str, pool.budgets)),
         )
 
 
@@ -107,7 +99,4 @@ def _draw(run: Run, limits: Limits) -> None:
     said = ", ".join(map(str, limits.budgets))
     if not len(genes):
         raise ConfigError(f"{run.folder}: nothing to train was found within {said}: choose another train.recipe")
-    write_json(
-        run.folder / FILE,
-        {"budgets": [str(budget) for budget in limits.budgets], "archs": [arch.id for arch in run.space.decode(genes)]},
-    )
+    PoolRecord(budgets=limits.budgets, archs=tuple(run.space.decode(genes))).write(run.folder / FILE)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from edgenas.accuracy.source import open_source
+from edgenas.accuracy.source import AccuracySource, open_source
 from edgenas.budget import Budget
 from edgenas.config.sections import SearchConfig
 from edgenas.deploy.onnx.exporter import export_onnx
@@ -25,6 +24,8 @@ from edgenas.profiling.measurement import network_row
 from edgenas.profiling.session import discount
 from edgenas.profiling.verdict import worst
 from edgenas.quantities import ERROR, LATENCY
+from edgenas.records.search import FrontNetwork, SearchRecord
+from edgenas.records.verify import FirstPrediction, MeasuredNetwork, NetworkLatency, VerifyRecord
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.measuring_sessions import withdraw
 from edgenas.runs.run_data import run_classes, run_dataset, scoring_split
@@ -35,18 +36,20 @@ from edgenas.space.arch import Arch
 from edgenas.stages.candidate import Candidate, Files
 from edgenas.stages.choice import choice_words, choose
 from edgenas.stages.device_graphs import device_graphs
-from edgenas.stages.first_predictions import FirstPrediction, first_predictions
+from edgenas.stages.first_predictions import first_predictions, predicted_latency
 from edgenas.stages.front_int8 import deployed_top1, front_in_int8, precisions
 from edgenas.stages.gene_importance import write_understanding
 from edgenas.stages.limits import Limits, run_limits, unchecked_limits
 from edgenas.stages.measuring import Session, measure_session
-from edgenas.stages.profile import predicted_latency, run_table, run_variant
+from edgenas.stages.predictors import run_table, run_variant
 from edgenas.stages.refit import earlier_predictions, keep_measured, refits
 from edgenas.stages.run_objectives import run_objectives
 from edgenas.stages.run_subnets import run_subnets
 from edgenas.stages.search import run_search
 from edgenas.stages.untrained_export import export_weightless
+from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.dataset import Dataset
+from edgenas.training.data.split import Split
 from edgenas.training.materialise import top1, top1_tolerance
 
 LOGGER = logging.getLogger(__name__)
@@ -83,22 +86,20 @@ def run_verify(run: Run, progress: Progress) -> None:
         raise
     write_understanding(run, ordered[0].arch, front.limits)
     predictions = _first_predictions(run, front)
-    entries = [_entry(one, dropped.get(one.arch.id), front.limits, run, predictions) for one in front.candidates]
-    first = ordered[0]
-    result = {
-        "front": entries,
-        "candidates": [one.arch.id for one in ordered],
-        "chosen": first.arch.id,
-        "verdict": first.verdict(budgets),
-        "val_top1": first.deployed_top1,
-        "model": first.files.model,
-        "chosen_by": run.config.search.choose,
-        "chosen_as": choice_words(run.config.search, front.names),
-        "refits": refits(run),
-        "first_predictions": {name: [asdict(one) for one in known] for name, known in predictions.items()},
-        "notes": _notes(run),
-    }
-    run.finish("verify", result)
+    record = VerifyRecord(
+        front=tuple(_network(one, dropped.get(one.arch), front.limits, run, predictions) for one in front.candidates),
+        candidates=tuple(one.arch for one in ordered),
+        chosen=ordered[0].arch,
+        verdict=ordered[0].verdict(budgets),
+        val_top1=ordered[0].deployed_top1,
+        model=ordered[0].files.model,
+        chosen_by=run.config.search.choose,
+        chosen_as=choice_words(run.config.search, front.names),
+        refits=refits(run),
+        first_predictions=predictions,
+        notes=_notes(run),
+    )
+    run.finish(record)
 
 
 def _discount(run: Run) -> None:
@@ -114,7 +115,7 @@ class _Front:
     candidates: list[Candidate]
     names: tuple[Objective, ...]
     limits: Limits
-    dropped: dict[str, str]
+    dropped: dict[Arch, str]
 
     @property
     def missed(self) -> bool:
@@ -129,7 +130,7 @@ class _Front:
 
 
 def _measured_front(run: Run, progress: Progress) -> _Front:
-    found = sorted(run.result("search")["front"], key=lambda row: float(row["val_top1"]))
+    found = sorted(run.result(SearchRecord).front, key=lambda network: network.val_top1)
     limits = run_limits(run, run_classes(run))
     picked = [found[i] for i in _spread(len(found), run.config.verify.networks)]
     front_files = _front_files(run, picked, progress)
@@ -139,13 +140,13 @@ def _measured_front(run: Run, progress: Progress) -> _Front:
     return _Front(candidates, names, limits, _dropped(candidates, names, limits.budgets, run.config.export.max_drop))
 
 
-def _measured_on(run: Run, name: str, front_files: Mapping[str, Files], progress: Progress) -> Session:
+def _measured_on(run: Run, name: str, front_files: Mapping[Arch, Files], progress: Progress) -> Session:
     devices = measured_devices(run)
     device = devices[name]
     return measure_session(
         run,
         name,
-        {arch: run.folder / files.path(device.run.precision) for arch, files in front_files.items()},
+        {arch.id: run.folder / files.path(device.run.precision) for arch, files in front_files.items()},
         out=rows_path(run, name),
         label="measuring the front",
         progress=progress,
@@ -167,7 +168,7 @@ def _refit_on(run: Run, front: _Front) -> bool:
     _discount(run)
     # Rows of earlier, faster sessions would keep the budget below what can be met now.
     tables = {name: run_table(run, name) for name in rows}
-    keep_measured(run, tables, rows, _first_predictions(run, front), anew=gives_way)
+    keep_measured(run, tables, rows, _first_predictions(run, front), discard_earlier=gives_way)
     now = unchecked_limits(run, classes).budgets
     if now != front.limits.budgets:
         LOGGER.warning(
@@ -182,7 +183,7 @@ def _first_predictions(run: Run, front: _Front) -> dict[str, tuple[FirstPredicti
     """Return what was predicted of every network that was measured, before it was, by device."""
     found = {}
     for name in measured_devices(run):
-        table, measured = run_table(run, name), {one.arch.id: one.measured[name].p50_us for one in front.candidates}
+        table, measured = run_table(run, name), {one.arch: one.measured[name].p50_us for one in front.candidates}
         before, coverage = earlier_predictions(run, table), run.config.profile.coverage
         found[name] = first_predictions(front.limits.predictors[name], table, before, measured, coverage)
     return found
@@ -203,73 +204,79 @@ def _spread(count: int, wanted: int) -> list[int]:
     return sorted(set(np.linspace(count - 1, 0, min(count, wanted)).round().astype(int).tolist()))
 
 
-def _front_files(run: Run, picked: list[dict[str, Any]], progress: Progress) -> dict[str, Files]:
-    """The front as ONNX files, by arch; without weights where the run has none, which latency does not depend on."""
+def _front_files(run: Run, front: Sequence[FrontNetwork], progress: Progress) -> dict[Arch, Files]:
+    """Return the front's ONNX files; with random weights where the run has none, since latency does not depend on them.
+
+    There are no files where no device is measured.
+    """
     if not measured_devices(run):
-        return {row["arch"]: Files(None, row["val_top1"], found=row.get("objectives", {})) for row in picked}
+        return {network.arch: Files(None, network.val_top1, found=network.objectives) for network in front}
     if run.config.has_weights:
-        return _export_front(run, run_dataset(run), picked, progress)
-    archs = [run.space.parse(row["arch"]) for row in picked]
-    paths = [model_path(number) for number in range(len(picked))]
-    files = [run.folder / path for path in paths]
+        return _export_front(run, run_dataset(run), front, progress)
+    paths = [model_path(number) for number in range(len(front))]
+    files, archs = [run.folder / path for path in paths], [network.arch for network in front]
     export_weightless(run.space, archs, run_classes(run), files, run_variant(run), progress)
     return {
-        row["arch"]: Files(path, row["val_top1"], found=row.get("objectives", {}))
-        for row, path in zip(picked, paths, strict=True)
+        network.arch: Files(path, network.val_top1, found=network.objectives)
+        for network, path in zip(front, paths, strict=True)
     }
 
 
-def _export_front(run: Run, dataset: Dataset, picked: list[dict[str, Any]], progress: Progress) -> dict[str, Files]:
-    """The very subnets that were scored, as ONNX files, by arch."""
+def _export_front(run: Run, dataset: Dataset, front: Sequence[FrontNetwork], progress: Progress) -> dict[Arch, Files]:
+    """Return the ONNX files of the subnets that were scored."""
     subnets = run_subnets(run, dataset)
-    validation = scoring_split(run, dataset)
     variant, in_int8 = run_variant(run), "int8" in precisions(run)
     files = {}
-    for number, row in enumerate(picked):
-        progress("exporting the front", number, len(picked))
-        subnet = subnets(run.space.parse(row["arch"]))
-        # What is told from elsewhere is of other images.
-        score = row["val_top1"] if run.config.accuracy else top1(subnet, validation)
-        if abs(score - row["val_top1"]) > top1_tolerance(len(validation)):
-            raise ParityError(
-                f"{row['arch']} scored {row['val_top1']:.4f} in the search and {score:.4f} now: "
-                "the weights or images changed; start a new run"
-            )
+    for number, network in enumerate(front):
+        progress("exporting the front", number, len(front))
+        subnet = subnets(network.arch)
+        # Accuracies from elsewhere are of other images.
+        if run.config.accuracy is None:
+            _check_score(network, subnet, scoring_split(run, dataset))
         path = model_path(number)
         export_onnx(subnet, run.folder / path, variant=variant)
         int8 = front_in_int8(run, dataset, subnet, path) if in_int8 else None
-        files[row["arch"]] = Files(path, row["val_top1"], int8, row.get("objectives", {}))
-    progress("exporting the front", len(picked), len(picked))
+        files[network.arch] = Files(path, network.val_top1, int8, network.objectives)
+    progress("exporting the front", len(front), len(front))
     return files
 
 
-def _candidate(run: Run, arch: str, files: Files, sessions: Mapping[str, Session]) -> Candidate:
+def _check_score(network: FrontNetwork, subnet: Subnet, validation: Split) -> None:
+    score = top1(subnet, validation)
+    if abs(score - network.val_top1) > top1_tolerance(len(validation)):
+        raise ParityError(
+            f"{network.arch} scored {network.val_top1:.4f} in the search and {score:.4f} now: "
+            "the weights or images changed; start a new run"
+        )
+
+
+def _candidate(run: Run, arch: Arch, files: Files, sessions: Mapping[str, Session]) -> Candidate:
     int8_top1 = files.int8.val_top1 if files.int8 else None
     return Candidate(
-        run.space.parse(arch),
+        arch,
         files,
         deployed_top1(files.val_top1, int8_top1, precisions(run)),
-        {name: session.measured[arch] for name, session in sessions.items()},
+        {name: session.measured[arch.id] for name, session in sessions.items()},
         {name: session.slowdown for name, session in sessions.items()},
     )
 
 
 def _dropped(
     candidates: list[Candidate], names: Sequence[Objective], budgets: tuple[Budget, ...], max_drop: float
-) -> dict[str, str]:
+) -> dict[Arch, str]:
     """Return why networks are dropped, by arch: over budget, worse in int8 than allowed, or dominated as measured.
 
     Only networks within the budgets dominate others: one that may not be chosen would leave nothing to choose.
     """
-    reasons = {c.arch.id: "over budget: " + "; ".join(missed) for c in candidates if (missed := c.missed(budgets))}
+    reasons = {c.arch: "over budget: " + "; ".join(missed) for c in candidates if (missed := c.missed(budgets))}
     # The accuracy drop is free of timing noise, so it is the reason given where both apply.
-    reasons |= {c.arch.id: said for c in candidates if c.files.int8 and (said := c.files.int8.refusal(max_drop))}
-    kept = [c for c in candidates if c.arch.id not in reasons]
+    reasons |= {c.arch: said for c in candidates if c.files.int8 and (said := c.files.int8.refusal(max_drop))}
+    kept = [c for c in candidates if c.arch not in reasons]
     rivals = [c for c in kept if c.verdict(budgets) in ("within", None)]
-    best = {one.arch.id for c in kept for one in _non_dominated([*rivals, c], names)}
+    best = {one.arch for c in kept for one in _non_dominated([*rivals, c], names)}
     usual = {name.quantity for name in names} == {ERROR, LATENCY}
     why = "another is as accurate and faster" if usual else "another is better in every objective that they differ in"
-    return reasons | {c.arch.id: why for c in kept if c.arch.id not in best}
+    return reasons | {c.arch: why for c in kept if c.arch not in best}
 
 
 def _non_dominated(candidates: Sequence[Candidate], names: Sequence[Objective]) -> list[Candidate]:
@@ -280,7 +287,7 @@ def _ordered(
     config: SearchConfig,
     names: Sequence[Objective],
     candidates: Sequence[Candidate],
-    dropped: Mapping[str, str],
+    dropped: Mapping[Arch, str],
     budgets: Sequence[Budget],
 ) -> list[Candidate]:
     """Return the candidates in the order in which they are tried: each is the best of those that are left.
@@ -290,11 +297,11 @@ def _ordered(
     Raises:
         InfeasibleError: every network is dropped.
     """
-    kept = {one.arch.id: one.verdict(budgets) for one in candidates if one.arch.id not in dropped}
+    kept = {one.arch: one.verdict(budgets) for one in candidates if one.arch not in dropped}
     points = [one.point(names) for one in candidates]
     ordered = []
     for group in (("within", None), ("not significant",)):
-        left = [one.arch.id in kept and kept[one.arch.id] in group for one in candidates]
+        left = [one.arch in kept and kept[one.arch] in group for one in candidates]
         while any(left):
             index = choose(config, names, points, left)
             ordered.append(candidates[index])
@@ -304,8 +311,8 @@ def _ordered(
     return ordered
 
 
-def _none_eligible(candidates: Sequence[Candidate], dropped: Mapping[str, str]) -> str:
-    reasons = "\n".join(f"  {one.arch.id}: {dropped[one.arch.id]}" for one in candidates)
+def _none_eligible(candidates: Sequence[Candidate], dropped: Mapping[Arch, str]) -> str:
+    reasons = "\n".join(f"  {one.arch}: {dropped[one.arch]}" for one in candidates)
     return (
         f"none of the {len(candidates)} measured networks is eligible:\n{reasons}\n"
         "Start a run with a looser budget (or, where int8 loses too much, a greater export.max_drop), or measure "
@@ -313,67 +320,71 @@ def _none_eligible(candidates: Sequence[Candidate], dropped: Mapping[str, str]) 
     )
 
 
-def _entry(
+def _network(
     candidate: Candidate,
     reason: str | None,
     limits: Limits,
     run: Run,
     predictions: Mapping[str, Sequence[FirstPrediction]],
-) -> dict[str, Any]:
+) -> MeasuredNetwork:
     files, coverage = candidate.files, run.config.profile.coverage
-    first = {name: one for name, known in predictions.items() for one in known if one.arch == candidate.arch.id}
-    return {
-        "arch": candidate.arch.id,
-        "val_top1": files.val_top1,
-        **_told(run, candidate.arch),
-        **({"val_top1_int8": files.int8.val_top1, "int8": files.int8.to_json()} if files.int8 else {}),
-        "deployed_top1": candidate.deployed_top1,
-        "dropped": reason is not None,
-        "dropped_because": reason,
-        "eligible": reason is None and candidate.verdict(limits.budgets) in ("within", None),
-        "latency": {name: _latency(candidate, name, limits, coverage, first.get(name)) for name in limits.predictors},
-    }
+    first = {name: one for name, made in predictions.items() for one in made if one.arch == candidate.arch}
+    source = None if run.config.accuracy is None else open_source(run.config.accuracy, run.space)
+    return MeasuredNetwork(
+        arch=candidate.arch,
+        val_top1=files.val_top1,
+        val_top1_interval=_interval(source, candidate.arch) if source else None,
+        val_top1_coverage=COVERAGE if source else None,
+        val_top1_int8=files.int8.val_top1 if files.int8 else None,
+        int8=files.int8,
+        deployed_top1=candidate.deployed_top1,
+        dropped=reason is not None,
+        dropped_because=reason,
+        eligible=reason is None and candidate.verdict(limits.budgets) in ("within", None),
+        latency={name: _latency(candidate, name, limits, coverage, first.get(name)) for name in limits.predictors},
+    )
+
+
+def _interval(source: AccuracySource, arch: Arch) -> tuple[float, float] | None:
+    intervals = source.interval([arch])
+    if intervals is None:
+        return None
+    low, high = intervals[0].tolist()
+    return low, high
 
 
 def _latency(
     candidate: Candidate, device: str, limits: Limits, coverage: float, first: FirstPrediction | None
-) -> dict[str, Any]:
+) -> NetworkLatency:
+    # A refitted predictor may have been fitted on the network; its output is no prediction then.
+    predicted = first or predicted_latency(limits.predictors[device], candidate.arch, coverage)
     found = candidate.measured.get(device)
-    # A refitted predictor may have seen the network; what it then says is no prediction.
-    predicted = (
-        {"predicted_us": first.predicted_us, "interval_us": first.interval_us, "coverage": first.coverage}
-        if first
-        else predicted_latency(limits.predictors[device], candidate.arch, coverage)
-    )
     if found is None:
-        return predicted | {"p50_us": None, "p95_us": None, "verdict": None}
+        return NetworkLatency(
+            predicted_us=predicted.predicted_us, interval_us=predicted.interval_us, coverage=predicted.coverage
+        )
     own = [budget for budget in limits.budgets if budget.device == device]
-    return predicted | {
-        "p50_us": found.p50_us,
-        "p95_us": found.p95_us,
-        "ci_low_us": found.ci_low_us,
-        "ci_high_us": found.ci_high_us,
-        "count": found.count,
-        "verdict": worst(one.verdict for one in candidate.judgements(own).values()),
-        "repeat_noise": found.repeat_noise,
-        "warnings": list(found.warnings),
-        "model_rss_bytes": found.model_rss_bytes,
-        "process_rss_bytes": found.process_rss_bytes,
-    }
+    return NetworkLatency(
+        predicted_us=predicted.predicted_us,
+        interval_us=predicted.interval_us,
+        coverage=predicted.coverage,
+        p50_us=found.p50_us,
+        p95_us=found.p95_us,
+        ci_low_us=found.ci_low_us,
+        ci_high_us=found.ci_high_us,
+        count=found.count,
+        verdict=worst(one.verdict for one in candidate.judgements(own).values()),
+        repeat_noise=found.repeat_noise,
+        warnings=found.warnings,
+        model_rss_bytes=found.model_rss_bytes,
+        process_rss_bytes=found.process_rss_bytes,
+    )
 
 
-def _told(run: Run, arch: Arch) -> dict[str, Any]:
-    """How sure the accuracy of an arch is, where it is told from elsewhere."""
-    if run.config.accuracy is None:
-        return {}
-    interval = open_source(run.config.accuracy, run.space).interval([arch])
-    return {"val_top1_interval": None if interval is None else interval[0].tolist(), "val_top1_coverage": COVERAGE}
-
-
-def _notes(run: Run) -> list[str]:
-    """What was not verified, in words."""
+def _notes(run: Run) -> tuple[str, ...]:
+    """Return which devices were not measured, in words."""
     tables = {name: table for name in run_devices(run) if (table := device_table(run, name))}
-    return [
-        f"{name}: not measured, for it is known by the table {table} alone: its latencies are predictions"
+    return tuple(
+        f"{name}: not measured, because only the table {table} is known: its latencies are predictions"
         for name, table in tables.items()
-    ]
+    )

@@ -9,7 +9,8 @@ import logging
 from pathlib import Path
 
 from edgenas.errors import RunFolderError, SpaceError
-from edgenas.files import read_json, user_path, write_json
+from edgenas.files import user_path
+from edgenas.records.search import InitialRecord, SearchRecord
 from edgenas.runs.folder import Run, open_run
 from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import covering
@@ -52,35 +53,33 @@ def _given(run: Run) -> list[Arch]:
     path = run.folder / FILE
     if not path.exists():
         archs = _front(run.config.search.initial, run.space)
-        write_json(path, {"run": str(run.config.search.initial), "archs": [arch.id for arch in archs]})
-    again = f"delete it, and the front of {run.config.search.initial} is read again"
-    try:
-        return [run.space.parse(str(arch)) for arch in read_json(path, again)["archs"]]
-    except (KeyError, TypeError, SpaceError) as error:
-        raise RunFolderError(f"{path} is damaged ({error}): {again}") from None
+        InitialRecord(run=str(run.config.search.initial), archs=tuple(archs)).write(path)
+    remedy = f"run the same command again, which reads the front of {run.config.search.initial}"
+    return list(InitialRecord.read(path, remedy, run.space).archs)
 
 
 def _front(folder: Path, space: SearchSpace) -> list[Arch]:
     other = open_run(user_path(folder))
-    found = [entry["arch"] for entry in other.result("search")["front"]]
-    inside = [arch for arch in (_parsed(text, space) for text in found) if arch is not None]
+    front = [network.arch for network in other.result(SearchRecord).front]
+    inside = [arch for arch in front if _holds(space, arch)]
     if not inside:
         raise RunFolderError(
-            f"search.initial {folder}: none of the {len(found)} networks of its front is in the space {space.name}: "
+            f"search.initial {folder}: none of the {len(front)} networks of its front is in the space {space.name}: "
             "name a run of this space, or leave search.initial out"
         )
-    if len(inside) < len(found):
+    if len(inside) < len(front):
         LOGGER.warning(
             "note: search.initial %s: %d of %d networks are not in this space",
             folder,
-            len(found) - len(inside),
-            len(found),
+            len(front) - len(inside),
+            len(front),
         )
     return inside
 
 
-def _parsed(text: str, space: SearchSpace) -> Arch | None:
+def _holds(space: SearchSpace, arch: Arch) -> bool:
     try:
-        return space.parse(text)
+        space.parse(arch.id)
     except SpaceError:
-        return None
+        return False
+    return True

@@ -21,7 +21,7 @@ from edgenas.space.arch import Arch
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.mobilenet_v3 import WHOLE_STRIDE, mobilenet_v3_small
 from edgenas.space.space import SearchSpace
-from edgenas.stages.profile import run_variant
+from edgenas.stages.predictors import run_variant
 from edgenas.stages.standalone_networks import setting_id
 from edgenas.training.checkpoint import file_digest
 

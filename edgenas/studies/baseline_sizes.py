@@ -18,7 +18,7 @@ from edgenas.space.arch import Arch
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.cost import cost
 from edgenas.space.space import SearchSpace
-from edgenas.stages.profile import run_predictors
+from edgenas.stages.predictors import run_predictors
 from edgenas.stages.standalone_networks import TIMED_TOGETHER, StandaloneTrainer, in_groups
 from edgenas.studies.baseline_networks import (
     CHOSEN,

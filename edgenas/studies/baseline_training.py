@@ -14,12 +14,16 @@ import torch
 from edgenas.deploy.onnx.exporter import export_onnx
 from edgenas.errors import ConfigError
 from edgenas.files import append_jsonl, read_jsonl
+from edgenas.records.export import ExportRecord
+from edgenas.records.finetune import FinetuneRecord
+from edgenas.records.search import SearchRecord
+from edgenas.records.studies import StandaloneTraining
+from edgenas.records.train import TrainRecord
 from edgenas.runs.folder import Progress, Run, open_run
 from edgenas.runs.run_data import run_classes, run_dataset, scoring_split
 from edgenas.runs.stage_costs import spent_on_results
 from edgenas.space.arch import Arch
-from edgenas.stages.finetune import is_better
-from edgenas.stages.profile import run_variant
+from edgenas.stages.predictors import run_variant
 from edgenas.stages.standalone_networks import StandaloneTrainer, setting_id, supernet_epochs
 from edgenas.studies.baseline_networks import Scale, Timer, at_scale
 from edgenas.studies.baseline_sizes import MOBILENET, RANDOM, BaselineNetwork, BaselineSizes, Sizer, SizingRequest
@@ -109,7 +113,7 @@ class BaselineStudy:
                 f"{run.folder}: its network was fine-tuned on other images (finetune.data), baselines are not"
             )
         run.needs("export")
-        arch, dataset = run.space.parse(run.result("export")["chosen"]["arch"]), run_dataset(run)
+        arch, dataset = run.result(ExportRecord).chosen.arch, run_dataset(run)
         trainer, times = StandaloneTrainer.of(run, dataset), _spent(run)
         seconds = sum(times.values()) if settings.minutes is None else 60 * settings.minutes
         threads = _threads(run, settings)
@@ -117,7 +121,7 @@ class BaselineStudy:
         epochs = supernet_epochs(run, dataset)
         if not epochs:
             raise ConfigError(f"{run.folder}: {NO_SUPERNET}; this one imported its weights")
-        epochs += tuned(run)["epochs"]
+        epochs += fine_tuning(run).epochs
         setting = {
             "version": VERSION,
             "standalone": trainer.setting,
@@ -165,10 +169,10 @@ class BaselineStudy:
         """
         if self.run.lacks("finetune") is not None or self.run.config.finetune.teacher != "none":
             return None
-        result = self.run.result("finetune")
-        if result.get("threads") not in (None, torch.get_num_threads()):
+        record = self.run.result(FinetuneRecord)
+        if record.threads != torch.get_num_threads():
             return None
-        return float(result["seconds"]) / self.trainer.steps(_tuned_epochs(self.run))
+        return record.seconds / self.trainer.steps(record.epochs)
 
     def saved_sizes(self) -> BaselineSizes | None:
         """Return the saved sizes, of these seeds and others."""
@@ -270,9 +274,9 @@ def _spent(run: Run) -> dict[str, float]:
     steps and scores if that is larger.
     """
     counted = {
-        "train": float(run.result("train")["train_seconds"]),
-        "search": float(run.result("search")["seconds"]),
-        "finetune": float(run.result("finetune")["seconds"]) if run.lacks("finetune") is None else 0.0,
+        "train": run.result(TrainRecord).train_seconds,
+        "search": run.result(SearchRecord).seconds,
+        "finetune": run.result(FinetuneRecord).seconds if run.lacks("finetune") is None else 0.0,
     }
     wall = spent_on_results(run.folder)
     # A killed stage has no wall time, and a rejected fine-tuning is not part of the network.
@@ -282,13 +286,9 @@ def _spent(run: Run) -> dict[str, float]:
     }
 
 
-def tuned(run: Run) -> dict[str, Any]:
+def fine_tuning(run: Run) -> StandaloneTraining:
     """Return how the chosen network was fine-tuned; zero epochs if it was not, or if that was rejected."""
-    if run.lacks("finetune") is not None or not is_better(run.result("finetune")):
-        return {"epochs": 0.0}
-    epochs, settings = _tuned_epochs(run), run.config.finetune
-    return {"epochs": epochs, "start": settings.start, "learning_rate_share": settings.learning_rate_share}
-
-
-def _tuned_epochs(run: Run) -> float:
-    return float(run.result("finetune")["epochs"])
+    record = run.result(FinetuneRecord) if run.lacks("finetune") is None else None
+    if record is None or not record.improves:
+        return StandaloneTraining(epochs=0.0)
+    return StandaloneTraining(epochs=record.epochs, start=record.start, learning_rate_share=record.learning_rate_share)

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from edgenas.files import prove_writable, write_csv, write_json
+from edgenas.records.export import ExportRecord
+from edgenas.records.search import SearchRecord
 from edgenas.records.studies import BaselinesRecord
 from edgenas.report.study_charts import baselines_image
 from edgenas.runs.folder import Progress, Run
@@ -22,7 +24,7 @@ from edgenas.statistics.baseline_comparison import Answers, ScoredNetwork, summa
 from edgenas.statistics.crossover import Costs
 from edgenas.studies.baseline_networks import Scale, Timer, baseline_device, session_timer
 from edgenas.studies.baseline_sizes import MOBILENET, RANDOM, BaselineNetwork, BaselineSizes
-from edgenas.studies.baseline_training import BaselineSettings, BaselineStudy, tuned
+from edgenas.studies.baseline_training import BaselineSettings, BaselineStudy, fine_tuning
 from edgenas.studies.worker_pool import check_jobs
 from edgenas.training.checkpoint import file_digest
 from edgenas.training.recipe import takes_pool
@@ -149,7 +151,7 @@ def _summary(study: BaselineStudy, sizes: BaselineSizes, tested: _TestResults) -
         "model_sha256": file_digest(_fp32_model(study.run)),
         "supernet_from": trainer.supernet_from,
         "recipe": trainer.config.recipe,
-        "finetune": tuned(study.run),
+        "finetune": fine_tuning(study.run).to_json(),
         "threads": torch.get_num_threads(),
         "space": study.run.space.name,
         "device": baseline_device(study.run).name,
@@ -211,8 +213,8 @@ def _unknown(study: BaselineStudy) -> str | None:
 
 def _own(study: BaselineStudy, p50_us: float) -> ScoredNetwork:
     run, seconds = study.run, sum(study.spent.values())
-    val_top1, test_top1 = _fp32_scores(run.result("export"))
-    tried = int(run.result("search")["evaluations"])
+    val_top1, test_top1 = _fp32_scores(run.result(ExportRecord))
+    tried = run.result(SearchRecord).evaluations
     return ScoredNetwork(study.arch.id, run.config.seed, val_top1, test_top1, p50_us, seconds, tried)
 
 
@@ -238,13 +240,15 @@ def _right(study: BaselineStudy, model: Path, resolution: int) -> Answers:
 
 def _fp32_model(run: Run) -> Path:
     """Return the fp32 file of a finished export."""
-    return run.folder / str(run.result("export")["chosen"]["bundle"]) / "model.onnx"
+    return run.folder / str(run.result(ExportRecord).chosen.bundle) / "model.onnx"
 
 
-def _fp32_scores(export: Mapping[str, Any]) -> tuple[float, float]:
+def _fp32_scores(export: ExportRecord) -> tuple[float, float]:
     """Return validation and test top-1 of the fp32 file; those of the chosen network may be of an int8 file."""
-    scores, prefix = (export["int8"], "fp32_") if export.get("int8") else (export["chosen"], "")
-    return float(scores[f"{prefix}val_top1"]), float(scores[f"{prefix}test_top1"])
+    if export.int8 is not None:
+        return export.int8.fp32_val_top1, export.int8.fp32_test_top1
+    assert export.chosen.test_top1 is not None
+    return export.chosen.val_top1, export.chosen.test_top1
 
 
 def _table_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -13,10 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgenas.errors import ConfigError
 from edgenas.files import append_jsonl, prove_writable, read_jsonl, write_json
+from edgenas.records.train import TrainRecord
 from edgenas.report.study_charts import strategies_image
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.lock import locked
-from edgenas.runs.results import read_evaluations
 from edgenas.runs.run_data import run_classes
 from edgenas.search.loop import optimise
 from edgenas.search.objective_functions import as_constraints, as_evaluate
@@ -29,7 +29,7 @@ from edgenas.stages.limits import Limits, run_limits
 from edgenas.stages.refit import refits
 from edgenas.stages.run_objectives import objective_functions, run_objectives
 from edgenas.stages.search import run_scorer
-from edgenas.stages.supernet_scores import evaluations_path
+from edgenas.stages.supernet_scores import evaluation_ledger
 
 FOLDER = Path("study/strategies")
 BATCHES, MAX_BATCH = 20, 100
@@ -148,15 +148,14 @@ def _trial(run: Run, limits: Limits, settings: StrategySettings, strategy: str, 
 
 def _first_seconds(run: Run, result: SearchResult) -> Floats:
     """Return cumulative seconds of the first evaluations by batch, since most scores are read from a file now."""
-    rows = read_evaluations(evaluations_path(run), run.space)
-    seconds = {row["arch"]: float(row["seconds"]) for row in rows}
-    scored = [seconds[arch.id] for arch in run.space.decode(result.genes)]
+    seconds = {row.arch: row.seconds for row in evaluation_ledger(run).rows()}
+    scored = [seconds[arch] for arch in run.space.decode(result.genes)]
     return np.cumsum(np.bincount(result.batches, scored, minlength=len(result.hypervolume)))
 
 
 def _problem_id(run: Run, limits: Limits) -> str:
     """Return a digest of the scorer, the predictors and the budgets, which compared trials must share."""
-    weights = run.result("train")["weights"] if run.config.accuracy is None else run.config.accuracy.model_dump_json()
+    weights = run.result(TrainRecord).weights if run.config.accuracy is None else run.config.accuracy.model_dump_json()
     parts = [weights, str(refits(run)), *map(str, limits.budgets), *map(str, run_objectives(run))]
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
 

@@ -19,6 +19,9 @@ from edgenas.config.reading import load_config
 from edgenas.config.sections import AccuracyConfig
 from edgenas.errors import ConfigError, DataError, RunFolderError, TableError
 from edgenas.files import read_json, read_jsonl, write_json
+from edgenas.records.export import ExportRecord
+from edgenas.records.search import SearchRecord
+from edgenas.records.verify import VerifyRecord
 from edgenas.runs.folder import Run, open_run
 from edgenas.space.cost import cost
 from edgenas.space.loading import load_space
@@ -98,14 +101,14 @@ def check_front(space: SearchSpace, summary: dict, folder: Path) -> None:
 
 def test_a_connected_device_is_measured_beside_one_with_a_table(folder: Path) -> None:
     run = published_run("devices=[{table: table}, here]", "profile.networks=12", "export.graph_variant=direct")
-    front = run.result("verify")["front"]
+    front = run.result(VerifyRecord).to_json()["front"]
     for entry in front:
         assert entry["latency"]["here"]["p50_us"] > 0
         assert entry["latency"]["here"]["interval_us"] is not None
         assert entry["latency"]["far-away"]["p50_us"] is None
-    chosen = next(entry for entry in front if entry["arch"] == run.result("verify")["chosen"])
+    chosen = next(entry for entry in front if entry["arch"] == run.result(VerifyRecord).to_json()["chosen"])
     assert not chosen["dropped"]
-    assert len(run.result("verify")["notes"]) == 1
+    assert len(run.result(VerifyRecord).notes) == 1
     assert {path.suffix for path in (run.folder / "verify" / "models").iterdir()} == {".onnx"}
 
 
@@ -113,10 +116,10 @@ def test_a_killed_search_resumes_from_its_evaluations(folder: Path) -> None:
     run = published_run(stages=("profile", "search"))
     rows = read_jsonl(run.folder / "search" / "evaluations.jsonl")
     assert len({row["arch"] for row in rows}) == len(rows) == 40
-    front = run.result("search")["front"]
+    front = run.result(SearchRecord).to_json()["front"]
     run.result_path("search").unlink()
     run_stages(run, silent, ("search",))
-    assert run.result("search")["front"] == front
+    assert run.result(SearchRecord).to_json()["front"] == front
     assert len(read_jsonl(run.folder / "search" / "evaluations.jsonl")) == len(rows)
 
 
@@ -126,7 +129,7 @@ def test_weights_of_a_supernet_that_was_not_scored_are_exported(small_run: Small
         "train={}", init, "data={}", data, "devices=[here]", "export.graph_variant=direct", stages=("profile",)
     )
     run_stages(run, silent, ("train", "search", "verify", "export", "report"))
-    exported, verified = run.result("export"), run.result("verify")
+    exported, verified = run.result(ExportRecord).to_json(), run.result(VerifyRecord).to_json()
     assert exported["chosen"]["arch"] == verified["chosen"]
     # The file has the weights of the supernet, whatever its published accuracy.
     assert 0 < exported["chosen"]["test_top1"] <= 1
@@ -256,7 +259,7 @@ def test_the_run_keeps_the_table_that_it_was_started_with(folder: Path) -> None:
     run = published_run(stages=("profile",))
     shutil.rmtree(folder / "table")
     run_stages(open_run(run.folder), silent, ("search",))
-    assert run.result("search")["evaluations"] == 40
+    assert run.result(SearchRecord).evaluations == 40
 
 
 @pytest.mark.parametrize("strategy", ["nsga2", "surrogate", "random"])
@@ -272,7 +275,7 @@ def test_a_search_finds_the_few_archs_within_a_budget(folder: Path, strategy: st
         f"search={{strategy: {strategy}, evaluations: 16, population: 8}}",
         stages=("profile", "search"),
     )
-    result = run.result("search")
+    result = run.result(SearchRecord).to_json()
     assert result["feasibility"]["share"] < 0.001
     assert result["evaluations"] >= 4
     assert all(cost(space.unroll(space.parse(entry["arch"]), CLASSES)).macs <= limit for entry in result["front"])

@@ -47,6 +47,7 @@ from edgenas.deploy.onnx.exporter import (
 from edgenas.latency.device import probe
 from edgenas.profiling.session import measure_networks
 from edgenas.profiling.timing_plan import distinct_blocks
+from edgenas.records.verify import VerifyRecord
 from edgenas.runs.folder import open_run
 from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import covering
@@ -219,7 +220,7 @@ def _familiar() -> torch.nn.Module:
 def bundle(run_folder: Path, folder: Path) -> dict[str, Any]:
     """Seconds of one bundle in both precisions."""
     run = open_run(run_folder)
-    arch = run.space.parse(run.result("verify")["chosen"])
+    arch = run.space.parse(run.result(VerifyRecord).to_json()["chosen"])
     started = time.perf_counter()
     manifest = make_bundle(run, arch, BundleOptions("int8"), folder / "bundle", lambda *_: None)
     seconds = time.perf_counter() - started

@@ -43,14 +43,14 @@ from PIL import Image
 from edgenas.deploy.bundle.web_page import write_web
 from edgenas.deploy.onnx.scoring import onnx_classes
 from edgenas.files import read_json
+from edgenas.records.verify import VerifyRecord
 from edgenas.runs.folder import Run, open_run
-from edgenas.runs.results import read_evaluations
 from edgenas.runs.run_data import run_dataset
 from edgenas.space.arch import Arch
 from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.export import BUNDLE, export_bundle
-from edgenas.stages.profile import run_predictors
-from edgenas.stages.supernet_scores import evaluations_path
+from edgenas.stages.predictors import run_predictors
+from edgenas.stages.supernet_scores import evaluation_ledger
 from edgenas.training.data.image_files import fit, open_image, to_tensor
 from edgenas.training.data.listing import SUFFIXES
 from edgenas.training.data.preprocess import Preprocess
@@ -224,8 +224,8 @@ def bundles(folder: Path, out: Path, count: int) -> None:
 
 def _spread(run: Run, count: int) -> list[Arch]:
     space = run.space
-    front = [space.parse(entry["arch"]) for entry in run.result("verify")["front"]]
-    scored = [space.parse(row["arch"]) for row in read_evaluations(evaluations_path(run), space)]
+    front = [space.parse(entry["arch"]) for entry in run.result(VerifyRecord).to_json()["front"]]
+    scored = [row.arch for row in evaluation_ledger(run).rows()]
     others = [arch for arch in dict.fromkeys(scored) if arch not in front]
     (predictor, *_) = run_predictors(run).values()
     times = predictor.predict(others)

@@ -52,7 +52,7 @@ from edgenas.space.covering_samples import covering
 from edgenas.space.space import Genes, SearchSpace
 from edgenas.stages.candidate import CHOOSING, JUDGING, half_p50_us
 from edgenas.stages.device_graphs import device_graphs, timing_export
-from edgenas.stages.profile import run_table, run_variant
+from edgenas.stages.predictors import run_table, run_variant
 
 Floats = npt.NDArray[np.float64]
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -23,6 +23,7 @@ from machine import machine, versions
 from edgenas.files import read_json, write_json
 from edgenas.latency.device import probe
 from edgenas.profiling.session import measure_networks
+from edgenas.records.verify import VerifyRecord
 from edgenas.runs.folder import open_run
 from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.export import export_bundle
@@ -38,7 +39,7 @@ def ship(folders: list[Path], best: int, out: Path) -> None:
     rows: list[dict[str, Any]] = []
     for folder in folders:
         run = open_run(folder)
-        for k in range(1, min(best, len(run.result("verify")["candidates"])) + 1):
+        for k in range(1, min(best, len(run.result(VerifyRecord).to_json()["candidates"])) + 1):
             bundle = export_bundle(run, f"best:{k}", BundleOptions(), out / f"{folder.name}-{k}", silent)
             manifest = read_json(bundle / "manifest.json")
             ((device, latency),) = manifest["latency"].items()

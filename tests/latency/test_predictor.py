@@ -422,7 +422,7 @@ def test_the_score_is_of_unseen_networks_and_beats_its_baselines() -> None:
     assert score.coverage_90 == pytest.approx(0.9, abs=0.12)
     assert score.repeat_noise == pytest.approx(0.01)
     measured = {row.key: row.p50_us for row in table.networks(SPACE.structure_id, CLASSES)}
-    assert {key: seen for key, _, seen in score.held_out} == measured
+    assert {network.arch.id: network.measured_us for network in score.held_out} == measured
     assert json.loads(json.dumps(score.to_json(), allow_nan=False))["mape"] == score.mape
 
 

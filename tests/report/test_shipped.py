@@ -13,8 +13,8 @@ from damaging import call
 from finished_run import write_run
 from small_run import SmallRun
 
+from edgenas.cli.summary_display import print_summary
 from edgenas.deploy.bundle.shipped_wording import latency_sentences
-from edgenas.display import print_summary
 from edgenas.report.compare import compare_runs
 from edgenas.report.load import load_run
 from edgenas.report.writing import write_report

@@ -16,20 +16,26 @@ from edgenas.errors import InfeasibleError
 from edgenas.objective import parse_objective, resolve_objectives
 from edgenas.profiling.measurement import Measurement
 from edgenas.quantities import LATENCY
+from edgenas.records.verify import Int8File
 from edgenas.space.arch import parse_arch
 from edgenas.stages.candidate import Candidate, Files
-from edgenas.stages.front_int8 import Int8File, deployed_top1
+from edgenas.stages.front_int8 import deployed_top1
 from edgenas.stages.verify import _dropped, _ordered
 
-RECIPE = QuantiserRecipe()
+RECIPE = QuantiserRecipe().id
 # Right answers to a hundred images, and whole microseconds: what is equal is exactly so.
 TOP1 = st.integers(0, 100).map(lambda right: right / 100)
 NETWORKS = st.lists(st.tuples(TOP1, TOP1, st.integers(1, 20)), min_size=1, max_size=8)
 
 
+def int8_file(int8: float, fp32: float) -> Int8File:
+    model = "verify/models/000_int8.onnx"
+    return Int8File(model=model, quantiser_recipe=RECIPE, recipes_tried={RECIPE: int8}, fp32_top1=fp32)
+
+
 def candidate(number: int, fp32: float, int8: float, latency_us: float, used: set[str]) -> Candidate:
     measured = Measurement(*6 * (latency_us,), 8, 8 * (latency_us,), 0.0, (), *2 * (8 * (latency_us,),), 10.0, 0)
-    files = Files(f"verify/models/{number}.onnx", fp32, Int8File("x.onnx", RECIPE, {RECIPE: int8}, fp32))
+    files = Files(f"verify/models/{number}.onnx", fp32, int8_file(int8, fp32))
     top1 = deployed_top1(fp32, int8, used)
     return Candidate(parse_arch(f"r{8 + number}_w8-k3e1"), files, top1, dict.fromkeys(sorted(used), measured))
 
@@ -57,7 +63,7 @@ def test_the_chosen_network_is_the_best_as_deployed_of_those_that_int8_leaves(
 
 
 def test_what_loses_just_as_much_as_allowed_stays() -> None:
-    file = Int8File("x.onnx", RECIPE, {RECIPE: 0.97}, 0.98)
+    file = int8_file(0.97, 0.98)
     assert file.refusal(0.01) is None
     assert file.refusal(0.0099) == (
         "int8 loses 1.00 points of validation top-1 (98.00% to 97.00%, export.max_drop allows 0.99)"
@@ -81,7 +87,7 @@ def test_a_network_that_is_not_significantly_within_the_budget_dominates_none() 
     slower = measured(2, 0.8, 8 * (9.5,))
     candidates = [steady, doubtful, slower]
     dropped = _dropped(candidates, NAMES, (BUDGET,), 1.0)
-    assert dropped == {slower.arch.id: "another is as accurate and faster"}
+    assert dropped == {slower.arch: "another is as accurate and faster"}
     # It is tried after those that are.
     assert _ordered(SearchConfig(), NAMES, candidates, dropped, (BUDGET,)) == [steady, doubtful]
 
@@ -89,7 +95,7 @@ def test_a_network_that_is_not_significantly_within_the_budget_dominates_none() 
 def test_where_none_is_significantly_within_the_budget_those_with_a_median_within_it_are_tried() -> None:
     doubtful, over = measured(1, 0.9, (*6 * (8.0,), *2 * (11.0,))), measured(2, 0.95, 8 * (10.5,))
     dropped = _dropped([doubtful, over], NAMES, (BUDGET,), 1.0)
-    assert dropped == {over.arch.id: "over budget: 0.011 ms measured, budget p50 on here ≤ 0.010 ms"}
+    assert dropped == {over.arch: "over budget: 0.011 ms measured, budget p50 on here ≤ 0.010 ms"}
     assert _ordered(SearchConfig(), NAMES, [doubtful, over], dropped, (BUDGET,)) == [doubtful]
     with pytest.raises(InfeasibleError, match=r"none of the 1 measured networks is eligible:\n.*over budget"):
         _ordered(SearchConfig(), NAMES, [over], dropped, (BUDGET,))
@@ -99,7 +105,7 @@ def test_candidates_are_tried_from_the_best_to_the_least() -> None:
     candidates = [measured(number, top1, 8 * (us,)) for number, (top1, us) in enumerate([(0.7, 5), (0.9, 9), (0.8, 7)])]
     best, middle, least = (candidates[number] for number in (1, 2, 0))
     assert _ordered(SearchConfig(), NAMES, candidates, {}, (BUDGET,)) == [best, middle, least]
-    assert _ordered(SearchConfig(), NAMES, candidates, {best.arch.id: "why"}, (BUDGET,)) == [middle, least]
+    assert _ordered(SearchConfig(), NAMES, candidates, {best.arch: "why"}, (BUDGET,)) == [middle, least]
 
 
 def test_a_session_slower_than_this_one_counts_against_the_budget() -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from small_run import SmallRun, edgenas
 
 from edgenas.errors import ConfigError, RunFolderError, SpaceError
 from edgenas.files import read_json, read_jsonl
+from edgenas.records.evaluate import AccuracyRow
+from edgenas.records.ledger import Ledger
+from edgenas.records.search import SearchRecord
 from edgenas.runs.folder import Run, open_run
 from edgenas.runs.run_data import calibration_split, run_dataset, scoring_split
 from edgenas.stages.evaluate import FILE, evaluate
@@ -30,9 +32,9 @@ def run(small_run: SmallRun, tmp_path: Path) -> Run:
 
 
 def test_rows_say_what_searching_found_and_every_class_on_its_own(run: Run) -> None:
-    front = run.result("search")["front"]
+    front = run.result(SearchRecord).to_json()["front"]
     rows = evaluate(run, ["front"], "val", silent)
-    assert [(row["arch"], row["top1"]) for row in rows] == [
+    assert [(row.arch.id, row.top1) for row in rows] == [
         (found["arch"], pytest.approx(found["val_top1"], abs=1e-9)) for found in front
     ]
     dataset = run_dataset(run)
@@ -43,10 +45,10 @@ def test_rows_say_what_searching_found_and_every_class_on_its_own(run: Run) -> N
     found = predict(subnet, images.tensor()).argmax(1)
     for label, name in enumerate(dataset.classes):
         own = images.labels == label
-        assert rows[0]["class_top1"][name] == pytest.approx(float((found[own] == label).float().mean()), abs=1e-6)
-    by_class: dict[str, Any] = rows[0]["class_top1"]
-    assert rows[0]["worst_class_top1"] == min(by_class.values()) == by_class[rows[0]["worst_class"]]
-    assert read_jsonl(run.folder / FILE) == rows
+        assert rows[0].class_top1[name] == pytest.approx(float((found[own] == label).float().mean()), abs=1e-6)
+    by_class = rows[0].class_top1
+    assert rows[0].worst_class_top1 == min(by_class.values()) == by_class[rows[0].worst_class]
+    assert Ledger(run.folder / FILE, AccuracyRow, run.space).rows() == tuple(rows)
 
 
 def test_what_was_evaluated_is_not_evaluated_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +67,7 @@ def test_the_test_split_waits_for_the_choice(run: Run) -> None:
     run.result_path("verify").unlink()
     with pytest.raises(RunFolderError, match=r"test images judge the network that was chosen.*--split val"):
         evaluate(run, [run.space.smallest.id], "test", silent)
-    assert evaluate(run, [run.space.smallest.id], "val", silent)[0]["arch"] == run.space.smallest.id
+    assert evaluate(run, [run.space.smallest.id], "val", silent)[0].arch == run.space.smallest
 
 
 def test_mistakes_are_named(run: Run) -> None:

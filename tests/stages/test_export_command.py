@@ -23,6 +23,10 @@ from edgenas.deploy.onnx.exporter import model_metadata
 from edgenas.errors import ConfigError, DataError, ParityError, RunFolderError, SpaceError, Stopped
 from edgenas.latency.device import Device, DeviceRun, probe
 from edgenas.profiling.measurement import Measurement
+from edgenas.records.export import ExportRecord
+from edgenas.records.search import SearchRecord
+from edgenas.records.train import TrainRecord
+from edgenas.records.verify import VerifyRecord
 from edgenas.report.writing import write_report
 from edgenas.runs.folder import Run, open_run
 from edgenas.runs.run_data import load_images
@@ -31,7 +35,7 @@ from edgenas.stages.device_graphs import device_graphs
 from edgenas.stages.export import BUNDLE, export_bundle, run_export, which_arch
 from edgenas.stages.fastest_variant import PLAIN
 from edgenas.stages.int8_export import Comparison, needs_seven_bits, run_recipes
-from edgenas.stages.profile import run_predictors
+from edgenas.stages.predictors import run_predictors
 from edgenas.stages.run_subnets import FOLDER as STATISTICS
 from edgenas.stages.summary import write_summary
 
@@ -66,7 +70,7 @@ def run(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def everything(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], dict[str, bytes]]:
     """A bundle with all options of an arch that was never measured, its manifest, and the run folder before."""
     before = files_below(run.folder)
-    measured = {entry["arch"] for entry in run.result("verify")["front"]}
+    measured = {entry["arch"] for entry in run.result(VerifyRecord).to_json()["front"]}
     rng = np.random.default_rng(0)
     arch = next(arch.id for arch in (run.space.sample(rng) for _ in range(50)) if arch.id not in measured)
     options = BundleOptions("int8", dynamic_batch=True, embed_preprocessing=True)
@@ -127,15 +131,15 @@ def test_a_manifest_says_how_the_network_was_found_and_on_which_images(
     counts = json.loads((run.folder / "data.json").read_text())["counts"]
     assert {name: split["images"] for name, split in manifest["splits"].items()} == counts
     assert len({split["sha256"] for split in manifest["splits"].values()}) == 3
-    searched = run.result("search")
+    searched = run.result(SearchRecord).to_json()
     assert manifest["found"]["evaluations"] == searched["evaluations"]
-    assert manifest["found"]["train_seconds"] == run.result("train")["train_seconds"]
+    assert manifest["found"]["train_seconds"] == run.result(TrainRecord).train_seconds
     assert len(manifest["found"]["budgets"]) == len(searched["budgets"])
 
 
 def test_any_network_as_it_was_profiled_states_what_is_predicted(run: Run, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    measured = {entry["arch"] for entry in run.result("verify")["front"]}
+    measured = {entry["arch"] for entry in run.result(VerifyRecord).to_json()["front"]}
     arch = next(arch for arch in (run.space.sample(rng) for _ in range(50)) if arch.id not in measured)
     (predictor,) = run_predictors(run).values()
     for options, stated in ((BundleOptions(), True), (BundleOptions(dynamic_batch=True), False)):
@@ -228,7 +232,7 @@ def test_a_bundle_labels_raw_images_as_it_says(
 
 def test_int8_that_costs_too_much_writes_no_bundle(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     strict = with_export(run, **INT8 | {"max_drop": 0.0})
-    size = run.space.parse(run.result("verify")["chosen"]).resolution
+    size = run.space.parse(run.result(VerifyRecord).to_json()["chosen"]).resolution
     # Ranges that no image has been through: everything saturates.
     black = np.zeros((32, 3, size, size), np.float32)
     monkeypatch.setattr("edgenas.stages.int8_export.device_inputs", lambda *_, **__: black)
@@ -254,8 +258,8 @@ def test_the_stage_with_int8_keeps_both_files_and_the_summary_says_so(run: Run, 
     again = with_export(open_run(folder), **INT8)
     (folder / "config.yaml").write_text(dump_config(again.config))
     run_export(again, quiet)
-    summary = write_summary(again)
-    before = run.result("export")["chosen"]
+    summary = write_summary(again).to_json()
+    before = run.result(ExportRecord).to_json()["chosen"]
     timed = {"latency", "verdict"}
     assert {k: v for k, v in summary["chosen"].items() if k not in timed} == {
         k: v for k, v in before.items() if k not in timed
@@ -273,10 +277,10 @@ def test_the_stage_with_int8_keeps_both_files_and_the_summary_says_so(run: Run, 
 
 
 def test_the_first_best_is_the_chosen_and_the_others_follow_in_order(run: Run) -> None:
-    verified = run.result("verify")
+    verified = run.result(VerifyRecord).to_json()
     candidates = [entry for entry in verified["front"] if entry["arch"] in verified["candidates"]]
     kept = [entry for entry in candidates if entry["eligible"]] or candidates
-    assert which_arch(run, "chosen").id == run.result("export")["chosen"]["arch"]
+    assert which_arch(run, "chosen").id == run.result(ExportRecord).to_json()["chosen"]["arch"]
     with pytest.raises(ConfigError, match="best:1 to best:") as raised:
         which_arch(run, "best:999")
     last = int(str(raised.value).rpartition(":")[2])
@@ -289,23 +293,23 @@ def test_the_first_best_is_the_chosen_and_the_others_follow_in_order(run: Run) -
 
 
 def test_a_network_that_is_no_candidate_is_not_among_the_best(run: Run) -> None:
-    verified = run.result("verify")
+    verified = run.result(VerifyRecord)
     best = {"val_top1": 1.0, "deployed_top1": 1.0, "dropped": False, "eligible": False}
-    better = {**verified["front"][0], "arch": run.space.largest.id, **best}
-    front = [entry for entry in verified["front"] if entry["arch"] != better["arch"]]
-    shown = SimulatedRun(run, {**verified, "front": [better, *front]})
+    better = verified.front[0].model_copy(update={"arch": run.space.largest, **best})
+    front = (better, *(network for network in verified.front if network.arch != better.arch))
+    shown = SimulatedRun(run, verified.model_copy(update={"front": front}))
     assert which_arch(shown, "best:1") == which_arch(run, "best:1")
 
 
 class SimulatedRun(Run):
     """A run whose verification found something else."""
 
-    def __init__(self, run: Run, verified: dict[str, Any]) -> None:
+    def __init__(self, run: Run, verified: VerifyRecord) -> None:
         super().__init__(run.folder, run.config, run.space)
         object.__setattr__(self, "verified", verified)
 
-    def result(self, stage: str) -> dict[str, Any]:
-        return self.verified  # type: ignore[attr-defined,no-any-return]
+    def result(self, kind: type[Any]) -> Any:
+        return self.verified  # type: ignore[attr-defined]
 
 
 def test_an_arch_outside_the_space_names_the_gene_and_its_values(run: Run) -> None:

@@ -17,9 +17,9 @@ from edgenas.latency.table import LatencyTable
 from edgenas.runs.folder import Run, open_run
 from edgenas.space.graph_variant import GRAPH_VARIANTS
 from edgenas.stages import fastest_variant as stage
-from edgenas.stages.fastest_variant import NETWORKS, choose_variant, fastest_variant, variant_summary
+from edgenas.stages.fastest_variant import NETWORKS, choose_variant, fastest_variant, variant_record
 from edgenas.stages.limits import run_limits
-from edgenas.stages.profile import run_variant
+from edgenas.stages.predictors import run_variant
 
 
 def ratios(pooled: list[float], blocked: list[float]) -> dict[str, list[float]]:
@@ -76,7 +76,7 @@ def test_a_variant_that_the_config_names_is_not_measured(copy: Run, monkeypatch:
     export = copy.config.export.model_copy(update={"graph_variant": "pooled"})
     run = dataclasses.replace(copy, config=copy.config.model_copy(update={"export": export}))
     assert choose_variant(run, 10, lambda *_: None) == "pooled"
-    assert variant_summary(run) is None
+    assert variant_record(run) is None
 
 
 def lacking(run: Run, *operators: str) -> Run:
@@ -89,9 +89,9 @@ def lacking(run: Run, *operators: str) -> Run:
 def test_variants_that_need_what_a_device_lacks_are_left_out(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
 
-    def measured(run: Run, variants: tuple[str, ...], *_: object) -> dict[str, dict[str, list[float]]]:
+    def measured(run: Run, variants: tuple[str, ...], *_: object) -> dict[str, dict[str, tuple[float, ...]]]:
         asked.append(variants)
-        return {"here": {variant: [1.0 - 0.1 * number] for number, variant in enumerate(variants)}}
+        return {"here": {variant: (1.0 - 0.1 * number,) for number, variant in enumerate(variants)}}
 
     monkeypatch.setattr(stage, "_measure_all", measured)
     for operator, variants in (("Resize", ("direct", "pooled")), ("ReduceMean", ("pooled", "blocked"))):
@@ -111,8 +111,9 @@ def test_a_named_variant_that_needs_what_a_device_lacks_is_refused(copy: Run) ->
 
 
 def test_an_unknown_variant_is_refused_with_the_valid_ones(copy: Run) -> None:
-    write_json(copy.folder / stage.FILE, {"graph_variant": "fancy"})
-    with pytest.raises(RunFolderError, match=r"expected direct, pooled, blocked, got 'fancy': delete it"):
+    write_json(copy.folder / stage.FILE, {"graph_variant": "fancy", "latency_ratio": {}})
+    expected = r"graph_variant: 'fancy' is unknown; valid: blocked, direct, pooled: delete it"
+    with pytest.raises(RunFolderError, match=expected):
         choose_variant(copy, 10, lambda *_: None)
 
 

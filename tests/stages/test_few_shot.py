@@ -13,8 +13,10 @@ from edgenas.errors import TableError
 from edgenas.files import read_json, write_json
 from edgenas.latency.predictor import LAYOUT
 from edgenas.latency.table import LatencyTable
+from edgenas.records.profile import ProfileRecord
 from edgenas.runs.folder import Run
-from edgenas.stages.profile import run_predictors, run_profile
+from edgenas.stages.predictors import run_predictors
+from edgenas.stages.profile import run_profile
 from edgenas.stages.profile_plan import profile_told
 from edgenas.stages.start import start_run
 
@@ -39,7 +41,7 @@ def test_ten_networks_and_no_block_are_measured_and_the_error_is_told(small_run:
     base = small_run.folder / "latency" / "here"
     run = begin(tmp_path, base)
     run_profile(run, silent)
-    result = run.result("profile")
+    result = run.result(ProfileRecord).to_json()
     assert result["planned"] == {"here": {"blocks": 0, "networks": 10}}
     table = LatencyTable.load(run.folder / "latency" / "here")
     assert not table.blocks()
@@ -91,7 +93,7 @@ def test_minutes_bound_what_is_timed(tmp_path: Path) -> None:
     run = start_run(load_config(tmp_path / "short.yaml", sets), tmp_path / "run", silent)
     (told,) = profile_told(run)
     run_profile(run, silent)
-    planned = run.result("profile")["planned"]["here"]
+    planned = run.result(ProfileRecord).to_json()["planned"]["here"]
     every = int(told.removeprefix("here: ").split()[0])
     table = LatencyTable.load(run.folder / "latency" / "here")
     assert len(table.blocks()) == planned["blocks"] < every

@@ -22,6 +22,10 @@ from edgenas.cli.commands import app
 from edgenas.config.sections import FinetuneConfig
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.files import read_json
+from edgenas.records.export import ExportRecord
+from edgenas.records.finetune import FinetuneRecord
+from edgenas.records.train import TrainRecord
+from edgenas.records.verify import VerifyRecord
 from edgenas.runs.folder import Run, open_run
 from edgenas.runs.run_data import deployed_preprocess, run_dataset
 from edgenas.stages import finetune
@@ -50,20 +54,20 @@ def test_the_fine_tuned_network_is_what_is_exported_and_scored(run: Run) -> None
     told: list[str] = []
     run_stages(run, lambda label, done, total: told.append(label), ("finetune", "export", "report"))
     assert "fine-tuning" in told
-    found = run.result("finetune")
-    verified = run.result("verify")
+    found = run.result(FinetuneRecord).to_json()
+    verified = run.result(VerifyRecord).to_json()
     (entry,) = [one for one in verified["front"] if one["arch"] == found["arch"]]
     assert found["val_top1_before"] == pytest.approx(entry["val_top1"])
     assert found["val_top1_after"] > found["val_top1_before"]
     manifest = read_json(run.folder / "export" / "bundle" / "manifest.json")
-    chosen = run.result("export")["chosen"]
+    chosen = run.result(ExportRecord).to_json()["chosen"]
     assert chosen["arch"] == manifest["arch"] == found["arch"]
     assert chosen["arch"] in verified["candidates"]
     assert chosen["val_top1"] == pytest.approx(found["val_top1_after"], abs=0.006)
     told = manifest["fine_tuning"]
     assert told == {key: found[key] for key in told}
     assert (told["epochs"], told["dataset"]) == (2, "digits")
-    assert told["supernet"] == {"dataset": "digits", "weights": run.result("train")["weights"]}
+    assert told["supernet"] == {"dataset": "digits", "weights": run.result(TrainRecord).weights}
     images = f"{len(run_dataset(run).train):,} images of digits"
     card = (run.folder / "export" / "bundle" / "MODEL_CARD.md").read_text()
     assert f"It was then fine-tuned on its own for 2 epochs of {images}, from the weights that it inherited: " in card
@@ -103,7 +107,7 @@ def test_the_largest_subnet_trains_where_it_is_asked_for(run: Run, monkeypatch: 
         asked = dataclasses.replace(run, config=run.config.model_copy(update={"finetune": settings}))
         asked.result_path("finetune").unlink(missing_ok=True)
         run_finetune(asked, silent)
-        assert asked.result("finetune")["teacher"] == teacher
+        assert asked.result(FinetuneRecord).teacher == teacher
     none, largest = teachers
     assert none is None
     assert largest is not None
@@ -116,10 +120,10 @@ def test_it_is_done_once_and_broken_weights_are_named(run: Run, monkeypatch: pyt
     with pytest.raises(RunFolderError, match="finetune has not been done: run `edgenas finetune"):
         run_export(run, silent)
     run_finetune(run, silent)
-    first = run.result("finetune")
+    first = run.result(FinetuneRecord).to_json()
     monkeypatch.setattr(finetune, "finetune", None)
     run_finetune(run, silent)
-    assert run.result("finetune") == first
+    assert run.result(FinetuneRecord).to_json() == first
     (weights,) = (run.folder / NETWORKS).glob(f"*/{WEIGHTS}")
     weights.write_bytes(b"no")
     with pytest.raises(RunFolderError, match=r"subnet\.safetensors is missing or broken"):
@@ -130,9 +134,9 @@ def test_what_fine_tuning_made_worse_is_not_exported(run: Run, monkeypatch: pyte
     scores = iter([0.9, 0.4])
     monkeypatch.setattr(finetune, "top1", lambda *_: next(scores))
     run_stages(run, silent, ("finetune", "export", "report"))
-    chosen = run.result("export")["chosen"]
+    chosen = run.result(ExportRecord).to_json()["chosen"]
     # An image or two may be on the edge between two classes.
-    assert chosen["val_top1"] == pytest.approx(run.result("verify")["val_top1"], abs=0.006)
+    assert chosen["val_top1"] == pytest.approx(run.result(VerifyRecord).val_top1, abs=0.006)
     assert tuned_subnet(run, run_dataset(run), run.space.parse(chosen["arch"])) is None
     bundle = run.folder / "export" / "bundle"
     assert read_json(bundle / "manifest.json")["fine_tuning"] == {}
@@ -163,7 +167,7 @@ def test_by_default_it_is_trained_for_as_many_epochs_as_the_supernet(run: Run) -
     assert by_default.lacks("finetune") is None
     run_finetune(by_default, silent)
     assert run.config.training.epochs == 3
-    assert by_default.result("finetune")["epochs"] == pytest.approx(3)
+    assert by_default.result(FinetuneRecord).epochs == pytest.approx(3)
     taken = run.config.training.model_copy(update={"init": Path("other"), "epochs": 0.0})
     config = run.config.model_copy(update={"finetune": FinetuneConfig(), "train": taken})
     assert "null, with no train.epochs" in str(dataclasses.replace(run, config=config).lacks("finetune"))
@@ -192,7 +196,7 @@ def test_a_finished_run_is_trained_other_images_with_a_new_classifier(small_run:
     assert "from the weights that it inherited from the supernet trained digits, and with a new classifier" in card
     assert "with a new classifier for its classes" in (folder / "report" / "report.md").read_text()
     # Another network is as it was: it tells digits.
-    chosen, space = open_run(folder).result("verify")["chosen"], open_run(folder).space
+    chosen, space = open_run(folder).result(VerifyRecord).to_json()["chosen"], open_run(folder).space
     another = next(arch.id for arch in (space.smallest, space.largest) if arch.id != chosen)
     other = export_bundle(open_run(folder), another, BundleOptions(), tmp_path / "other", silent)
     kept = read_json(other / "manifest.json")
@@ -208,7 +212,7 @@ def test_fresh_weights_are_told_as_such(run: Run) -> None:
     settings = FinetuneConfig(epochs=12, start="fresh")
     run = dataclasses.replace(run, config=run.config.model_copy(update={"finetune": settings}))
     run_stages(run, silent, ("finetune", "export", "report"))
-    found = run.result("finetune")
+    found = run.result(FinetuneRecord).to_json()
     assert (found["start"], found["learning_rate_share"]) == ("fresh", 1.0)
     assert found["val_top1_after"] > found["val_top1_before"]
     manifest = read_json(run.folder / "export" / "bundle" / "manifest.json")

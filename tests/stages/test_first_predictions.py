@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import NETWORK, Identity, LatencyRow, LatencyTable
+from edgenas.records.verify import FirstPrediction
 from edgenas.space.covering_samples import covering
 from edgenas.space.loading import load_space
-from edgenas.stages.first_predictions import FirstPrediction, first_predictions
+from edgenas.stages.first_predictions import first_prediction, first_predictions
 
 SPACE = load_space("digits-24")
 IDENTITY = Identity("pi", "onnxruntime", "1.31.1", "cpu", "fp32", 1, "all", False, 1)
@@ -40,18 +39,26 @@ def test_a_network_keeps_what_was_predicted_before_it_was_measured(latencies_us:
         table({name: latencies_us[name] for name in part}) for part in (names[:20], names[18:24], names[22:])
     )
     fitted = LatencyPredictor(SPACE).fit(profiled)
-    measured = {row.key: row.p50_us for row in first.rows}
+    measured = {SPACE.parse(row.key): row.p50_us for row in first.rows}
     before = first_predictions(fitted, profiled, (), measured, 0.8)
     # Those that the profile had are no test of its predictor.
-    assert [one.arch for one in before] == names[20:24]
+    assert [one.arch.id for one in before] == names[20:24]
     low, high = fitted.interval([SPACE.parse(names[20])], 0.8)[0]
     predicted_us = float(fitted.predict([SPACE.parse(names[20])])[0])
-    assert before[0] == FirstPrediction(names[20], predicted_us, (low, high), 0.8, latencies_us[names[20]])
+    assert before[0] == FirstPrediction(
+        arch=SPACE.parse(names[20]),
+        predicted_us=predicted_us,
+        interval_us=(float(low), float(high)),
+        coverage=0.8,
+        p50_us=latencies_us[names[20]],
+    )
 
     refitted = LatencyPredictor(SPACE).fit(profiled.extended(first.rows))
-    again = first_predictions(refitted, profiled, before, {row.key: row.p50_us for row in second.rows}, 0.8)
+    again = first_predictions(
+        refitted, profiled, before, {SPACE.parse(row.key): row.p50_us for row in second.rows}, 0.8
+    )
     assert again[: len(before)] == before
-    assert [one.arch for one in again[len(before) :]] == names[24:]
+    assert [one.arch.id for one in again[len(before) :]] == names[24:]
     assert again[-1].predicted_us == float(refitted.predict([ARCHS[-1]])[0])
 
 
@@ -59,11 +66,11 @@ def test_a_refitted_predictor_would_look_better_than_it_is(latencies_us: dict[st
     """What it says of networks that it was fitted on is nearer to what they took than what was predicted."""
     names = list(latencies_us)
     profiled, front = (table({name: latencies_us[name] for name in part}) for part in (names[:15], names[15:]))
-    measured = {row.key: row.p50_us for row in front.rows}
+    measured = {SPACE.parse(row.key): row.p50_us for row in front.rows}
     before = first_predictions(LatencyPredictor(SPACE).fit(profiled), profiled, (), measured, 0.8)
     after = LatencyPredictor(SPACE).fit(profiled.extended(front.rows)).predict(ARCHS[15:])
     took = np.array(list(measured.values()))
-    assert [one.arch for one in before] == names[15:]
+    assert [one.arch.id for one in before] == names[15:]
     errors = [np.abs(np.array(predicted) / took - 1).mean() for predicted in ([b.predicted_us for b in before], after)]
     assert errors[1] < errors[0]
 
@@ -71,6 +78,6 @@ def test_a_refitted_predictor_would_look_better_than_it_is(latencies_us: dict[st
 def test_without_a_calibration_there_is_no_interval(latencies_us: dict[str, float]) -> None:
     predictor = LatencyPredictor(SPACE).fit(table(latencies_us))
     predictor.calibrated_ = False
-    found = FirstPrediction.of(predictor, ARCHS[0].id, 0.8, 5.0)
+    found = first_prediction(predictor, ARCHS[0], 0.8, 5.0)
     assert (found.interval_us, found.coverage, found.p50_us) == (None, None, 5.0)
-    assert dataclasses.asdict(found)["predicted_us"] > 0
+    assert found.predicted_us > 0

@@ -14,12 +14,13 @@ from small_run import SmallRun
 from edgenas.files import read_json, read_jsonl
 from edgenas.latency.device import Device
 from edgenas.profiling.measurement import Measurement
+from edgenas.records.verify import VerifyRecord
 from edgenas.runs.folder import Run
 from edgenas.search.front import choose_knee
 from edgenas.space.cost import cost
 from edgenas.stages import measuring, verify
 from edgenas.stages.gene_importance import gene_groups
-from edgenas.stages.profile import run_predictors
+from edgenas.stages.predictors import run_predictors
 from edgenas.stages.search import run_search
 
 
@@ -41,7 +42,7 @@ def run(small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_front_is_kept_in_all_objectives_and_its_knee_chosen(run: Run) -> None:
-    result = run.result("verify")
+    result = run.result(VerifyRecord).to_json()
     archs = [run.space.parse(entry["arch"]) for entry in result["front"]]
     weights = [cost(run.space.unroll(arch, 10)).weight_bytes for arch in archs]
     points = [[1 - e["deployed_top1"], e["latency"]["here"]["p50_us"]] for e in result["front"]]
@@ -52,7 +53,7 @@ def test_the_front_is_kept_in_all_objectives_and_its_knee_chosen(run: Run) -> No
 
 
 def test_every_step_from_the_chosen_network_is_told_by_what_is_known_of_it(run: Run) -> None:
-    chosen, space = run.result("verify")["chosen"], run.space
+    chosen, space = run.result(VerifyRecord).to_json()["chosen"], run.space
     known = {row["arch"]: 1 - row["error"] for row in read_jsonl(run.folder / "search" / "evaluations.jsonl")}
     found = read_json(run.folder / "verify" / "understanding.json")
     predictor = run_predictors(run)["here"]

@@ -25,7 +25,7 @@ def run(finished_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_every_network_of_the_front_is_scored_as_torch_scores_it(run: Run) -> None:
-    write_hindsight(run, run.space.largest.id, run.folder / model_path(1), quiet)
+    write_hindsight(run, run.space.largest, run.folder / model_path(1), quiet)
     found, dataset = json.loads((run.folder / FILE).read_text()), run_dataset(run)
     net = trained_supernet(run, dataset)
     for entry in found["front"]:
@@ -43,7 +43,7 @@ def test_classes_are_counted_image_by_image(run: Run) -> None:
     genes = np.zeros((1, len(run.space.choices)), dtype=np.int64)
     genes[0, 0] = run.space.n_choices[0] - 1
     small = materialise(net, run.space.decode(genes)[0], calibration)
-    write_hindsight(run, small.arch.id, export_onnx(small, run.folder / "small.onnx"), quiet)
+    write_hindsight(run, small.arch, export_onnx(small, run.folder / "small.onnx"), quiet)
     right = {
         name: predict(subnet, dataset.test.tensor()).argmax(1) == dataset.test.labels
         for name, subnet in (("chosen", small), ("largest", materialise(net, run.space.largest, calibration)))
@@ -60,10 +60,10 @@ def test_classes_are_counted_image_by_image(run: Run) -> None:
 
 
 def test_where_nothing_was_measured_the_chosen_subnet_itself_is_scored(run: Run) -> None:
-    write_hindsight(run, run.space.largest.id, None, quiet)
+    write_hindsight(run, run.space.largest, None, quiet)
     by_subnet = json.loads((run.folder / FILE).read_text())
     # Chosen by hand is the largest subnet, whose file is the front's second.
-    write_hindsight(run, run.space.largest.id, run.folder / model_path(1), quiet)
+    write_hindsight(run, run.space.largest, run.folder / model_path(1), quiet)
     by_file = json.loads((run.folder / FILE).read_text())
     assert [one["chosen"] for one in by_subnet["classes"]] == [one["largest"] for one in by_file["classes"]]
     assert sum(one["images"] for one in by_subnet["classes"]) == len(run_dataset(run).test)

@@ -19,6 +19,7 @@ from small_run import edgenas
 
 from edgenas.errors import DataError, RunFolderError, UserError
 from edgenas.files import read_json, read_jsonl
+from edgenas.records.train import TrainRecord
 from edgenas.runs.folder import open_run
 from edgenas.runs.run_data import run_dataset
 from edgenas.space.loading import load_space
@@ -79,7 +80,7 @@ def test_a_run_folder_holds_the_checkpoints_weights(cwd: Path) -> None:
     with torch.no_grad():
         torch.testing.assert_close(net.extract(arch)(x), theirs(x), rtol=0, atol=1e-4)
     assert run.done("train")
-    assert run.result("train")["images_per_second"] == 0
+    assert run.result(TrainRecord).images_per_second == 0
     assert (net.pixels.mean, net.pixels.crop, dataset.presize) == ((0.485, 0.456, 0.406), 0.875, 256)
     # Weights that get lost are taken from the checkpoint again; nothing is trained.
     (run.folder / "supernet" / "checkpoint.safetensors").unlink()

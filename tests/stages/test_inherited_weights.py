@@ -10,6 +10,7 @@ import pytest
 from trained_run import copied_to, quiet
 
 from edgenas.config.sections import FinetuneConfig
+from edgenas.records.finetune import FinetuneRecord
 from edgenas.runs.folder import Run, open_run
 from edgenas.runs.run_data import run_dataset, scoring_split
 from edgenas.stages.bundle_network import BundleOptions
@@ -32,35 +33,35 @@ def finished(finished_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def test_the_chosen_network_is_evaluated_with_the_weights_that_ship(finished: Run) -> None:
-    dataset, found = run_dataset(finished), finished.result("finetune")
+    dataset, found = run_dataset(finished), finished.result(FinetuneRecord).to_json()
     tuned = tuned_subnet(finished, dataset, finished.chosen)
     assert tuned is not None
     (row,) = evaluate(finished, ["chosen"], "val", quiet)
-    assert row["fine_tuned"] is True
-    assert row["top1"] == pytest.approx(found["val_top1_after"], abs=1e-9)
-    assert row["top1"] == pytest.approx(top1(tuned.subnet, scoring_split(finished, dataset)), abs=1e-9)
-    assert row["top1"] > found["val_top1_before"]
+    assert row.fine_tuned is True
+    assert row.top1 == pytest.approx(found["val_top1_after"], abs=1e-9)
+    assert row.top1 == pytest.approx(top1(tuned.subnet, scoring_split(finished, dataset)), abs=1e-9)
+    assert row.top1 > found["val_top1_before"]
     # Its text and its place are other names of the same network.
     assert evaluate(finished, [finished.chosen.id, "best:1"], "val", quiet) == [row]
 
 
 def test_the_front_has_the_weights_that_it_was_searched_with(finished: Run) -> None:
     rows = evaluate(finished, ["front", "chosen"], "val", quiet)
-    assert [row["fine_tuned"] for row in rows] == [False, False, True]
+    assert [row.fine_tuned for row in rows] == [False, False, True]
     subnets, images = run_subnets(finished, run_dataset(finished)), scoring_split(finished, run_dataset(finished))
     for row in rows[:2]:
-        assert row["top1"] == pytest.approx(top1(subnets(finished.space.parse(row["arch"])), images), abs=1e-9)
+        assert row.top1 == pytest.approx(top1(subnets(row.arch), images), abs=1e-9)
     assert rows[1]["arch"] == rows[2]["arch"]
     assert rows[1]["weights"] != rows[2]["weights"]
 
 
 def test_inherited_weights_and_what_they_cost_are_said(finished: Run, caplog: pytest.LogCaptureFixture) -> None:
-    found = finished.result("finetune")
+    found = finished.result(FinetuneRecord).to_json()
     gain = f"from {found['val_top1_before']:.2%} to {found['val_top1_after']:.2%}"
     with caplog.at_level(logging.WARNING):
         (row,) = evaluate(finished, ["best:2"], "val", quiet)
-        assert row["fine_tuned"] is False
-        assert f"not fine-tuned: {row['arch']}; fine-tuning raised the chosen network's" in caplog.text
+        assert row.fine_tuned is False
+        assert f"not fine-tuned: {row.arch}; fine-tuning raised the chosen network's" in caplog.text
         assert gain in caplog.text
         caplog.clear()
         evaluate(finished, ["chosen", "front"], "val", quiet)
@@ -89,8 +90,8 @@ def test_nothing_is_said_where_fine_tuning_is_not_asked_for_or_did_not_help(fini
     archs = [finished.space.smallest]
     assert inherited_note(finished, []) is None
     assert inherited_note(open_run(finished.folder), archs) is None
-    result = finished.result("finetune")
-    finished.finish("finetune", result | {"val_top1_after": result["val_top1_before"]})
+    result = finished.result(FinetuneRecord)
+    finished.finish(result.model_copy(update={"val_top1_after": result.val_top1_before}))
     try:
         assert inherited_note(finished, archs) is None
         finished.result_path("finetune").unlink()
@@ -98,4 +99,4 @@ def test_nothing_is_said_where_fine_tuning_is_not_asked_for_or_did_not_help(fini
         assert note is not None
         assert "`edgenas finetune" in note
     finally:
-        finished.finish("finetune", result)
+        finished.finish(result)

@@ -29,6 +29,7 @@ from edgenas.latency.table import LatencyTable
 from edgenas.profiling.measurement import PROCESSES
 from edgenas.profiling.transport import Job
 from edgenas.profiling.transports.local import KIND as LOCAL
+from edgenas.records.verify import VerifyRecord
 from edgenas.report.writing import write_report
 from edgenas.runs.folder import Run, open_run
 from edgenas.runs.run_devices import resolve_devices, run_devices, write_devices
@@ -196,7 +197,7 @@ def test_the_front_is_measured_in_the_files_that_each_device_runs(both: Run) -> 
         rows = read_jsonl(both.folder / "verify" / f"{name}.jsonl")
         assert {row["name"][1] for row in rows} == wanted
         assert {row["identity"]["quantiser_recipe"] for row in rows} == {RECIPE if name == "here-int8" else "none"}
-    for entry in both.result("verify")["front"]:
+    for entry in both.result(VerifyRecord).to_json()["front"]:
         metadata = model_metadata(both.folder / entry["int8"]["model"])
         assert (metadata["arch"], metadata["precision"], metadata["graph_variant"]) == (entry["arch"], "int8", "direct")
         assert metadata["quantiser_recipe"] == entry["int8"]["quantiser_recipe"]
@@ -248,7 +249,7 @@ def test_a_networks_accuracy_is_that_of_what_is_deployed(fp32: float, int8: floa
 
 
 def test_networks_are_reported_and_ranked_by_what_is_deployed(both: Run) -> None:
-    verified, summary = both.result("verify"), read_json(both.folder / "summary.json")
+    verified, summary = both.result(VerifyRecord).to_json(), read_json(both.folder / "summary.json")
     for entry in verified["front"]:
         assert entry["deployed_top1"] == min(entry["val_top1"], entry["val_top1_int8"])
         assert entry["val_top1_int8"] == max(entry["int8"]["recipes_tried"].values())
@@ -267,7 +268,7 @@ def test_networks_are_reported_and_ranked_by_what_is_deployed(both: Run) -> None
 def reverified(run: Run) -> dict[str, Any]:
     run.result_path("verify").unlink()
     run_verify(run, quiet)
-    return run.result("verify")
+    return run.result(VerifyRecord).to_json()
 
 
 def rescored(run: Run, scores: Callable[[int], float]) -> None:
@@ -301,11 +302,15 @@ def test_what_loses_too_much_in_int8_is_dropped_with_that_reason(copy: Run) -> N
 
 
 def test_the_bundle_holds_the_measured_int8_file_with_its_judged_latency(both: Run) -> None:
-    (entry,) = [e for e in both.result("verify")["front"] if e["arch"] == both.result("verify")["chosen"]]
+    (entry,) = [
+        e
+        for e in both.result(VerifyRecord).to_json()["front"]
+        if e["arch"] == both.result(VerifyRecord).to_json()["chosen"]
+    ]
     bundle = both.folder / "export" / "bundle"
     manifest = read_json(bundle / "manifest.json")
     assert sha256(bundle / "model_int8.onnx") == sha256(both.folder / entry["int8"]["model"])
-    assert sha256(bundle / "model.onnx") == sha256(both.folder / both.result("verify")["model"])
+    assert sha256(bundle / "model.onnx") == sha256(both.folder / both.result(VerifyRecord).model)
     assert manifest["deployed"] == {"here": "model.onnx", "here-int8": "model_int8.onnx"}
     assert "the file for here-int8: `model_int8.onnx`" in (bundle / "README.md").read_text()
     assert list(manifest["latency"]) == list(manifest["int8"]["latency"]) == ["here", "here-int8"]
@@ -334,7 +339,7 @@ def test_an_int8_file_lost_since_it_was_measured_is_named(copy: Run) -> None:
 
 
 def test_what_was_quantised_before_a_kill_is_not_quantised_again(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = copy.result("verify")
+    before = copy.result(VerifyRecord).to_json()
     shutil.rmtree(copy.folder / "verify")
     done: list[Path] = []
     quantised = front_int8.quantised
@@ -357,7 +362,7 @@ def test_what_was_quantised_before_a_kill_is_not_quantised_again(copy: Run, monk
     monkeypatch.setattr(front_int8, "quantised", lambda *a, **n: (done.append(a[2]), quantised(*a, **n))[1])
     run_verify(copy, quiet)
     assert [path.name for path in done] == [f"{n:03d}.onnx" for n in range(1, len(before["front"]))]
-    assert copy.result("verify") == before
+    assert copy.result(VerifyRecord).to_json() == before
 
 
 def test_a_row_that_is_none_of_ours_is_named(copy: Run) -> None:

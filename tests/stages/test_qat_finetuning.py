@@ -16,6 +16,7 @@ from small_run import SmallRun
 
 from edgenas.deploy.onnx.embedded_preprocessing import device_inputs
 from edgenas.errors import ParityError
+from edgenas.records.verify import VerifyRecord
 from edgenas.runs.folder import Run, open_run
 from edgenas.stages import qat_finetuning as quantisation_aware
 from edgenas.stages.bundle_network import BundleOptions
@@ -93,7 +94,7 @@ def test_always_fine_tunes_and_manifest_and_readme_say_so(run: Run, tmp_path: Pa
     said, *_ = int8["notes"]
     assert f"{STEPS} steps" in said
     assert said in (bundle / "README.md").read_text()
-    plain = run.folder / run.result("verify")["model"]
+    plain = run.folder / run.result(VerifyRecord).model
     assert (bundle / "model.onnx").read_bytes() == plain.read_bytes()
 
 

@@ -21,12 +21,13 @@ from edgenas.latency.device import Device
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.profiling.measurement import Measurement, network_row
 from edgenas.quantities import LATENCY
+from edgenas.records.search import SearchRecord
+from edgenas.records.verify import FirstPrediction, VerifyRecord
 from edgenas.runs.folder import Run, open_run
 from edgenas.runs.run_data import run_classes
 from edgenas.stages import measuring, verify
-from edgenas.stages.first_predictions import FirstPrediction
 from edgenas.stages.limits import default_limit_us, run_limits
-from edgenas.stages.profile import run_predictors, run_table
+from edgenas.stages.predictors import run_predictors, run_table
 from edgenas.stages.refit import FILE, keep_measured, refits, refitted
 from edgenas.stages.search import run_search
 from edgenas.stages.verify import run_verify
@@ -79,7 +80,7 @@ def run(searched: Path, tmp_path: Path) -> Run:
     """Searched, not verified, under a budget that all of its front is predicted to meet."""
     shutil.copytree(searched, tmp_path / "run")
     run = open_run(tmp_path / "run")
-    front = [run.space.parse(entry["arch"]) for entry in run.result("search")["front"]]
+    front = [run.space.parse(entry["arch"]) for entry in run.result(SearchRecord).to_json()["front"]]
     slowest = float(run_predictors(run)["here"].predict(front).max())
     budget = Budget(LATENCY, limit=1.05 * slowest, device="here")
     often = run.config.verify.model_copy(update={"refits": 5})
@@ -104,7 +105,7 @@ def slower_than_predicted(run: Run, factor: Latency, monkeypatch: pytest.MonkeyP
 def test_a_front_within_its_budget_is_not_searched_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     slower_than_predicted(run, lambda us: 0.8, monkeypatch)
     run_verify(run, silent)
-    assert run.result("verify")["refits"] == refits(run) == 0
+    assert run.result(VerifyRecord).refits == refits(run) == 0
     assert not (run.folder / FILE).exists()
 
 
@@ -116,9 +117,9 @@ def test_after_a_miss_all_that_ships_is_measured_within_the_budget(run: Run, mon
     assert factor > 1.05
     asked = slower_than_predicted(run, lambda us: factor, monkeypatch)
     run_verify(run, silent)
-    result = run.result("verify")
+    result = run.result(VerifyRecord).to_json()
     assert result["refits"] == refits(run) >= 1
-    assert run.result("search")["refits"] == result["refits"]
+    assert run.result(SearchRecord).refits == result["refits"]
     kept = [entry for entry in result["front"] if not entry["dropped"]]
     assert kept
     assert all(entry["latency"]["here"]["p50_us"] <= limit for entry in kept)
@@ -142,9 +143,9 @@ def test_coverage_is_of_predictions_made_before_the_network_was_measured(
     profiled = {row.key for row in run_table(run, "here").networks(run.space.structure_id, 10)}
     factor = (1.05 * limit / float(first.upper([run.space.smallest], 0.1)[0])) ** 0.5
     asked = slower_than_predicted(run, lambda us: factor, monkeypatch)
-    front = [entry["arch"] for entry in run.result("search")["front"]]
+    front = [entry["arch"] for entry in run.result(SearchRecord).to_json()["front"]]
     run_verify(run, silent)
-    result = run.result("verify")
+    result = run.result(VerifyRecord).to_json()
     assert result["refits"] >= 1
     kept = {one["arch"]: one for one in result["first_predictions"]["here"]}
     assert set(kept) == set(asked) - profiled
@@ -173,7 +174,7 @@ def test_a_budget_that_nobody_asked_for_gives_way_where_the_machine_slowed_down(
     slower_than_predicted(run, lambda us: factor, monkeypatch)
     run_verify(run, silent)
     (budget,) = run_limits(run, run_classes(run)).budgets
-    result = run.result("verify")
+    result = run.result(VerifyRecord).to_json()
     chosen = next(entry for entry in result["front"] if entry["arch"] == result["chosen"])
     assert before < chosen["latency"]["here"]["p50_us"] <= budget.limit
 
@@ -193,7 +194,7 @@ def test_a_budget_that_nobody_asked_for_is_refitted_for_more_often(run: Run, mon
 
     monkeypatch.setattr(measuring, "measure_networks", measure)
     run_verify(run, silent)
-    result = run.result("verify")
+    result = run.result(VerifyRecord).to_json()
     assert VerifyConfig().refits < 3 <= result["refits"]
     chosen = next(entry for entry in result["front"] if entry["arch"] == result["chosen"])
     (budget,) = run_limits(run, run_classes(run)).budgets
@@ -219,7 +220,7 @@ def test_a_front_of_which_none_is_significantly_within_the_budget_is_searched_ag
     monkeypatch.setattr(measuring, "measure_networks", measure)
     run_verify(run, silent)
     assert len(fronts) == 2
-    assert run.result("verify")["refits"] == 1
+    assert run.result(VerifyRecord).refits == 1
 
 
 def test_it_is_tried_as_often_as_the_config_says_and_then_says_why_not(
@@ -236,7 +237,7 @@ def test_it_is_tried_as_often_as_the_config_says_and_then_says_why_not(
 
 
 def test_a_search_cut_off_after_a_refit_is_made_again(run: Run) -> None:
-    before = run.result("search")
+    before = run.result(SearchRecord).to_json()
     table = run_table(run, "here")
     predictor = run_predictors(run)["here"]
     archs = [run.space.parse(entry["arch"]) for entry in before["front"]]
@@ -247,8 +248,8 @@ def test_a_search_cut_off_after_a_refit_is_made_again(run: Run) -> None:
     keep_measured(run, {"here": table}, {"here": rows}, NONE)
     scored = (run.folder / "search" / "evaluations.jsonl").read_text().count("\n")
     run_search(run, silent)
-    after = run.result("search")
-    assert (before.get("refits", 0), after["refits"]) == (0, 1)
+    after = run.result(SearchRecord).to_json()
+    assert (before["refits"], after["refits"]) == (0, 1)
     # Archs that were scored are not scored again.
     lines = (run.folder / "search" / "evaluations.jsonl").read_text().splitlines()
     assert len(lines) - scored < run.config.search.evaluations
@@ -275,7 +276,9 @@ def test_rows_of_earlier_fronts_are_left_out_where_the_machine_is_another_one(ru
     small, large = run.space.smallest.id, run.space.largest.id
     before = {row.key: row.p50_us for row in table.networks(space, 10)}
     keep_measured(run, {"here": table}, {"here": [network_row(space, 10, small, measurement(1.0))]}, NONE)
-    keep_measured(run, {"here": table}, {"here": [network_row(space, 10, large, measurement(2.0))]}, NONE, anew=True)
+    keep_measured(
+        run, {"here": table}, {"here": [network_row(space, 10, large, measurement(2.0))]}, NONE, discard_earlier=True
+    )
     found = {row.key: row.p50_us for row in refitted(run, table).networks(space, 10)}
     assert found == before | {large: 2.0}
     assert refits(run) == 2
@@ -303,5 +306,5 @@ def test_a_damaged_file_is_named_with_what_to_do(run: Run, damage: dict[str, Any
     row = network_row(run.space.structure_id, 10, run.space.smallest.id, measurement(1.0))
     keep_measured(run, {"here": run_table(run, "here")}, {"here": [row]}, NONE)
     write_json(run.folder / FILE, read_json(run.folder / FILE) | damage)
-    with pytest.raises(RunFolderError, match=r"refit\.json is damaged .*delete it"):
+    with pytest.raises(RunFolderError, match=r"refit\.json: .*: delete it"):
         refits(run)

@@ -11,6 +11,7 @@ import torch
 from small_run import SmallRun
 
 from edgenas.config.reading import parse_config
+from edgenas.records.search import SearchRecord
 from edgenas.runs.folder import Run, open_run
 from edgenas.runs.run_data import calibration_split, run_dataset
 from edgenas.stages.run_subnets import FOLDER, run_subnets
@@ -33,7 +34,7 @@ def test_a_kept_subnet_is_bit_for_bit_a_fresh_one(run: Run, monkeypatch: pytest.
     images = calibration_split(run, dataset)
     # The search has met these.
     monkeypatch.setattr("edgenas.stages.run_subnets.materialise", None)
-    for row in run.result("search")["front"][:3]:
+    for row in run.result(SearchRecord).to_json()["front"][:3]:
         arch = run.space.parse(row["arch"])
         kept = run_subnets(run, dataset)(arch)
         fresh = materialise(trained_supernet(run, dataset), arch, images)

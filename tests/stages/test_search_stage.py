@@ -16,11 +16,12 @@ from small_run import SmallRun, edgenas
 from edgenas.budget import parse_budget
 from edgenas.errors import ConfigError, EdgenasError, RunFolderError
 from edgenas.files import read_json, read_jsonl
+from edgenas.records.search import SearchRecord
 from edgenas.runs.folder import open_run
 from edgenas.search.front import non_dominated
 from edgenas.search.strategies.by_name import STRATEGIES
 from edgenas.stages import supernet_scores as scoring
-from edgenas.stages.profile import run_table
+from edgenas.stages.predictors import run_table
 from edgenas.stages.search import run_search
 from edgenas.stages.start import check_folder, lengthen, start_run
 
@@ -37,7 +38,7 @@ def test_every_strategy_leaves_a_front_within_the_budgets(small_run: SmallRun, t
         pytest.importorskip("optuna")
     run = copied_run(small_run, tmp_path / "run", strategy=strategy, population=None, evaluations=20)
     run_search(run, silent)
-    result = run.result("search")
+    result = run.result(SearchRecord).to_json()
     assert (result["strategy"], result["evaluations"], result["asked"]) == (strategy, 20, 20)
     points = np.array([list(entry["objectives"].values()) for entry in result["front"]])
     assert len(non_dominated(points)) == len(points)
@@ -49,7 +50,7 @@ def test_every_strategy_leaves_a_front_within_the_budgets(small_run: SmallRun, t
 def test_a_surrogate_keeps_what_it_foresaw(small_run: SmallRun, tmp_path: Path) -> None:
     run = copied_run(small_run, tmp_path / "run", strategy="surrogate", population=5, evaluations=25)
     run_search(run, silent)
-    rows, result = read_jsonl(run.folder / "search" / "rounds.jsonl"), run.result("search")
+    rows, result = read_jsonl(run.folder / "search" / "rounds.jsonl"), run.result(SearchRecord).to_json()
     assert [row["evaluations"] for row in rows] == [10, 15, 20]
     by_batch = dict(zip(result["evaluations_by_batch"], result["hypervolume_by_batch"], strict=True))
     assert [row["hypervolume"] for row in rows] == [by_batch[row["evaluations"]] for row in rows]
@@ -169,7 +170,10 @@ def test_all_objectives_are_traded_and_told(small_run: SmallRun, tmp_path: Path)
     objectives = ["weight_bytes", "worst_class_error", "p95", "peak_activation_bytes", "macs"]
     run = copied_run(small_run, tmp_path / "run", objectives=objectives, strategy="surrogate", population=6)
     run_search(run, silent)
-    result, rows = run.result("search"), {row["arch"]: row for row in read_jsonl(run.folder / EVALUATIONS)}
+    result, rows = (
+        run.result(SearchRecord).to_json(),
+        {row["arch"]: row for row in read_jsonl(run.folder / EVALUATIONS)},
+    )
     names = ["worst_class_error", "weight_bytes", "p95_us@here", "peak_activation_bytes", "macs"]
     assert [each["name"] for each in result["objectives"]] == names
     assert [each["unit"] for each in result["objectives"]] == ["fraction", "bytes", "us", "bytes", "macs"]
@@ -241,7 +245,7 @@ def test_what_cannot_be_scored_is_named_and_the_rest_kept(
     failed = failing(monkeypatch, every=9)
     run = copied_run(small_run, tmp_path / "run", evaluations=16)
     run_search(run, silent)
-    result = run.result("search")
+    result = run.result(SearchRecord).to_json()
     assert {failure["arch"] for failure in result["failures"]} == set(failed) != set()
     assert result["evaluations"] + len(result["failures"]) == 16
     assert all(failure["cause"] == "RuntimeError: the accelerator fell off" for failure in result["failures"])
@@ -262,7 +266,7 @@ def test_where_nothing_can_be_scored_the_search_stops_with_the_first(
 def test_a_small_space_is_searched_to_its_end_and_says_so(small_run: SmallRun, tmp_path: Path) -> None:
     run = copied_run(small_run, tmp_path / "run", evaluations=10_000, validation_images=16, calibration_images=16)
     run_search(run, silent)
-    result = run.result("search")
+    result = run.result(SearchRecord).to_json()
     assert result["exhausted"]
     assert result["evaluations"] == run.space.size == len(read_jsonl(run.folder / EVALUATIONS))
 

@@ -14,7 +14,7 @@ import pytest
 from small_run import SmallRun
 from typer.testing import CliRunner
 
-from edgenas.budget import Budget, parse_budget
+from edgenas.budget import Budget
 from edgenas.cli.commands import app
 from edgenas.config.reading import dump_config
 from edgenas.config.sections import FinetuneConfig
@@ -22,8 +22,13 @@ from edgenas.errors import InfeasibleError
 from edgenas.files import read_json, write_json
 from edgenas.latency.device import Device
 from edgenas.profiling.measurement import Measurement
-from edgenas.profiling.verdict import LEAST_SESSIONS, Verdict, judge_measured
+from edgenas.profiling.verdict import LEAST_SESSIONS, judge_measured
 from edgenas.quantities import LATENCY, P95
+from edgenas.records.export import ExportRecord
+from edgenas.records.finetune import FinetuneRecord
+from edgenas.records.record import Verdict
+from edgenas.records.search import SearchRecord
+from edgenas.records.verify import VerifyRecord
 from edgenas.runs.folder import Run, open_run
 from edgenas.runs.measuring_sessions import counted, keep_session, sessions
 from edgenas.runs.run_data import run_dataset
@@ -75,8 +80,8 @@ def run(small_run: SmallRun, tmp_path: Path) -> Run:
 @pytest.fixture
 def timer(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[str]]]:
     """Stand in for the timer; returns the names of the files of each session."""
-    (text,) = run.result("search")["budgets"]
-    limit_us = parse_budget(text).limit
+    (budget,) = run.result(SearchRecord).budgets
+    limit_us = budget.limit
 
     def stand_in(processes: Processes, *, flagged: Callable[[int], int] = lambda _: 0) -> list[list[str]]:
         asked: list[list[str]] = []
@@ -109,10 +114,10 @@ def test_the_shipped_file_is_timed_in_a_session_of_its_own(run: Run, timer: Call
     asked = timer(within)
     run_export(run, silent)
     assert asked == [["fp32"]]
-    exported, manifest = run.result("export"), read_json(run.folder / BUNDLE / "manifest.json")
-    limit = parse_budget(run.result("search")["budgets"][0]).limit
+    exported, manifest = run.result(ExportRecord).to_json(), read_json(run.folder / BUNDLE / "manifest.json")
+    limit = run.result(SearchRecord).budgets[0].limit
     chosen = exported["chosen"]
-    assert chosen["arch"] == run.chosen.id == run.result("verify")["candidates"][0]
+    assert chosen["arch"] == run.chosen.id == run.result(VerifyRecord).to_json()["candidates"][0]
     latency = chosen["latency"]["here"]
     assert latency["p50_us"] == latency["upper_us"] == pytest.approx(0.9 * limit)
     assert (latency["verdict"], latency["limit_us"], latency["limited"]) == ("within", limit, "p50")
@@ -132,7 +137,7 @@ def test_fewer_than_four_sessions_are_completed_before_a_file_is_judged(
     run_export(run, silent)
     # The session that measured the table is the first.
     assert asked == [["session 1"], ["session 2"], ["fp32"]]
-    assert run.result("export")["chosen"]["latency"]["here"]["sessions"] == LEAST_SESSIONS
+    assert run.result(ExportRecord).to_json()["chosen"]["latency"]["here"]["sessions"] == LEAST_SESSIONS
     assert len(counted(sessions(run, "here"))) == LEAST_SESSIONS - 1
 
 
@@ -143,17 +148,17 @@ def test_where_the_first_file_is_over_its_budget_the_next_candidate_ships(
     settings = FinetuneConfig(epochs=1, learning_rate_share=1.0)
     run = dataclasses.replace(run, config=run.config.model_copy(update={"finetune": settings}))
     asked = timer(lambda session, limit: over(session, limit) if session == 0 else within(session, limit))
-    first, second = run.result("verify")["candidates"][:2]
+    first, second = run.result(VerifyRecord).to_json()["candidates"][:2]
     run_finetune(run, silent)
-    assert run.result("finetune")["arch"] == first
+    assert run.result(FinetuneRecord).to_json()["arch"] == first
     run_export(run, silent)
     assert len(asked) == 2
-    exported = run.result("export")
+    exported = run.result(ExportRecord).to_json()
     assert [(attempt["arch"], attempt["verdict"]) for attempt in exported["attempts"]] == [
         (first, "over"),
         (second, "within"),
     ]
-    assert exported["chosen"]["arch"] == run.result("finetune")["arch"] == run.chosen.id == second
+    assert exported["chosen"]["arch"] == run.result(FinetuneRecord).to_json()["arch"] == run.chosen.id == second
     assert exported["notes"] == [f"{first} was tried as well: when its file was timed again, it was over its budget"]
     assert read_json(run.folder / BUNDLE / "manifest.json")["arch"] == second
     assert tuned_subnet(run, run_dataset(run), run.chosen) is not None
@@ -186,7 +191,7 @@ def test_where_none_is_significantly_within_it_ships_under_that_name_and_exit_co
     assert len(asked) == 2
     summary = read_json(run.folder / "summary.json")
     assert summary["chosen"]["verdict"] == "not significant"
-    assert summary["chosen"]["arch"] == run.result("verify")["candidates"][1]
+    assert summary["chosen"]["arch"] == run.result(VerifyRecord).to_json()["candidates"][1]
     # Again, it says the same of the finished run.
     again = CliRunner().invoke(app, ["run", str(run.folder), "--json", "-q"])
     assert again.exit_code == 3
@@ -204,21 +209,21 @@ def test_a_disturbed_session_is_repeated_once_and_its_figures_are_discarded(
     )
     run_export(run, silent)
     assert len(asked) == 2
-    latency = run.result("export")["chosen"]["latency"]["here"]
+    latency = run.result(ExportRecord).to_json()["chosen"]["latency"]["here"]
     assert (latency["verdict"], latency["repeated"], latency["warnings"]) == ("within", True, [])
     assert [(row.state, row.repeated) for row in sessions(run, "here")][EARLIER:] == [
         ("disturbed", False),
         ("kept", True),
     ]
-    assert len(run.result("export")["attempts"]) == 1
-    assert run.result("export")["notes"] == []
+    assert len(run.result(ExportRecord).attempts) == 1
+    assert run.result(ExportRecord).notes == ()
 
 
 def test_warnings_that_remain_stand_beside_the_verdict(run: Run, timer: Callable[..., list[list[str]]]) -> None:
     asked = timer(within, flagged=lambda _: 8)
     run_export(run, silent)
     assert len(asked) == 2
-    latency = run.result("export")["chosen"]["latency"]["here"]
+    latency = run.result(ExportRecord).to_json()["chosen"]["latency"]["here"]
     assert latency["repeated"]
     assert latency["warnings"] == ["8 of 8 processes: it was noisy"]
 
@@ -254,8 +259,7 @@ def attempts(run: Run, count: int) -> Run:
 
 def write_config(run: Run) -> None:
     """Write down the config, with the default budget as one that was asked for."""
-    (text,) = run.result("search")["budgets"]
-    config = run.config.model_copy(update={"budgets": (parse_budget(text),)})
+    config = run.config.model_copy(update={"budgets": run.result(SearchRecord).budgets})
     (run.folder / "config.yaml").write_text(dump_config(config))
 
 

@@ -14,6 +14,7 @@ from trained_run import quiet, trained_run
 from edgenas.config.reading import load_config
 from edgenas.errors import ConfigError, UserError
 from edgenas.files import read_jsonl
+from edgenas.records.export import ExportRecord
 from edgenas.report.hindsight_findings import class_losses
 from edgenas.report.load import load_run
 from edgenas.runs.folder import Run, open_run
@@ -58,7 +59,7 @@ def test_all_that_is_trained_is_within_the_budgets(whole: Run) -> None:
     assert macs.max() <= 250_000 < macs_of(whole.space, [whole.space.largest], 10)[0]
     assert (np.diff(macs) >= 0).all()
     assert len(set(pool)) == len(pool) > 10
-    chosen = whole.space.parse(whole.result("export")["chosen"]["arch"])
+    chosen = whole.space.parse(whole.result(ExportRecord).to_json()["chosen"]["arch"])
     assert chosen in pool
     # The last validation is of subnets that were trained, not of the space's largest.
     rows = [row for row in read_jsonl(whole.folder / "supernet/training.jsonl") if row["kind"] == "validation"]

@@ -21,6 +21,8 @@ from edgenas.budget import parse_budget
 from edgenas.config.reading import load_config
 from edgenas.files import read_jsonl, write_json
 from edgenas.latency.predictor import Archs, Floats, LatencyPredictor
+from edgenas.records.search import SearchRecord
+from edgenas.records.verify import VerifyRecord
 from edgenas.runs.folder import STAGES, open_run
 from edgenas.stages.limits import default_limit_us
 from edgenas.stages.search import run_search
@@ -54,7 +56,7 @@ def test_the_chosen_network_was_measured_within_the_budget(small_run: SmallRun) 
     assert latency["p50_us"] <= latency["limit_us"]
     assert (latency["upper_us"] <= latency["limit_us"]) == (chosen["verdict"] == "within")
     # Candidates within the budget are tried first, and from the most accurate on.
-    verified = open_run(small_run.folder).result("verify")
+    verified = open_run(small_run.folder).result(VerifyRecord).to_json()
     entries = {entry["arch"]: entry for entry in summary["front"]}
     ranked = [(entries[arch]["eligible"], entries[arch]["val_top1"]) for arch in verified["candidates"]]
     assert ranked == sorted(ranked, reverse=True)
@@ -92,7 +94,7 @@ def test_no_arch_is_scored_twice_and_all_are_of_the_space(small_run: SmallRun) -
     assert len({space.parse(row["arch"]) for row in rows}) == len(rows)
     # Where the machine slowed down, it was searched more than once: told is the last search.
     more = len(rows) - small_run.summary["search"]["evaluations"]
-    assert more == 0 or (more > 0 and open_run(small_run.folder).result("verify")["refits"] > 0)
+    assert more == 0 or (more > 0 and open_run(small_run.folder).result(VerifyRecord).refits > 0)
 
 
 def test_same_seed_same_front(small_run: SmallRun, tmp_path: Path) -> None:
@@ -102,8 +104,8 @@ def test_same_seed_same_front(small_run: SmallRun, tmp_path: Path) -> None:
     run = open_run(again)
     run_search(run, lambda label, done, total: None)
     before = json.loads((small_run.folder / "search" / "result.json").read_text())
-    assert run.result("search")["front"] == before["front"]
-    assert run.result("search")["hypervolume_by_batch"] == before["hypervolume_by_batch"]
+    assert run.result(SearchRecord).to_json()["front"] == before["front"]
+    assert list(run.result(SearchRecord).hypervolume_by_batch) == before["hypervolume_by_batch"]
 
 
 def test_an_interrupted_search_ends_with_the_undisturbed_front(small_run: SmallRun, tmp_path: Path) -> None:
@@ -117,7 +119,7 @@ def test_an_interrupted_search_ends_with_the_undisturbed_front(small_run: SmallR
     run = open_run(again)
     run_search(run, lambda label, done, total: None)
     before = json.loads((small_run.folder / "search" / "result.json").read_text())
-    assert run.result("search")["front"] == before["front"]
+    assert run.result(SearchRecord).to_json()["front"] == before["front"]
 
 
 def test_the_bundle_labels_a_raw_image_as_the_exported_file_does(small_run: SmallRun, tmp_path: Path) -> None:

@@ -21,10 +21,13 @@ from edgenas.config.sections import FinetuneConfig
 from edgenas.deploy.onnx.exporter import EXPORTER_VERSION, model_metadata
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.files import append_jsonl, read_json, read_jsonl, write_json
+from edgenas.records.export import ExportRecord
+from edgenas.records.finetune import FinetuneRecord, SupernetSource
+from edgenas.records.train import TrainRecord
 from edgenas.runs.folder import Run, open_run
 from edgenas.runs.run_data import run_dataset
 from edgenas.runs.stage_costs import spent_on_results
-from edgenas.space.arch import Arch
+from edgenas.space.arch import Arch, parse_arch
 from edgenas.space.cost import cost
 from edgenas.space.covering_samples import covering
 from edgenas.space.loading import load_space
@@ -51,7 +54,22 @@ from edgenas.training import training_loop as loop
 from edgenas.training.checkpoint import file_digest
 
 SETTINGS = BaselineSettings(seeds=2, minutes=0.02)
-TUNED = {"dataset": "digits", "data_digest": "0", "val_top1_before": 0.5, "val_top1_after": 0.6, "epochs": 1.0}
+TUNED = FinetuneRecord(
+    arch=parse_arch("r8_w8-k3e1"),
+    dataset="digits",
+    data_digest="0",
+    training_images=1149,
+    epochs=1.0,
+    start="inherited",
+    teacher="none",
+    learning_rate_share=0.1,
+    supernet=SupernetSource(dataset="digits", weights="0"),
+    val_top1_before=0.5,
+    val_top1_after=0.6,
+    calibration_images=64,
+    seconds=1.0,
+    threads=torch.get_num_threads(),
+)
 STEP_SECONDS = 0.04
 """30 steps for each baseline and seed; an epoch has 19."""
 
@@ -203,9 +221,9 @@ def test_random_search_trains_as_many_networks_as_the_time_allows(
 def tuned_by_hand(run: Run, seconds: float) -> Run:
     """Return a finished run whose network was fine-tuned for an epoch of 19 steps in so many seconds."""
     tuned = replace(run, config=run.config.model_copy(update={"finetune": FinetuneConfig(epochs=1.0)}))
-    export = run.result("export")
-    tuned.finish("finetune", {**TUNED, "arch": run.space.largest.id, "calibration_images": 64, "seconds": seconds})
-    tuned.finish("export", export)
+    export = run.result(ExportRecord)
+    tuned.finish(TUNED.model_copy(update={"arch": run.space.largest, "seconds": seconds}))
+    tuned.finish(export)
     return tuned
 
 
@@ -226,7 +244,7 @@ def test_training_time_is_counted_at_the_clock_of_the_run(exported: Run, elsewhe
     tuned = tuned_by_hand(run, 3.0)
     charge(run)
     found = run_baselines(tuned, BaselineSettings(seeds=1), quiet, timer=by_size)
-    seconds = run.result("train")["train_seconds"] + 2.0 + 3.0
+    seconds = run.result(TrainRecord).train_seconds + 2.0 + 3.0
     assert found["seconds"]["each_rival"] == pytest.approx(seconds)
     assert found["steps"][MOBILENET]["0"] == pytest.approx(seconds * 19 / 3.0, abs=1)
     assert found["crossover"]["alone_seconds"] == pytest.approx(38 * 3.0 / 19 + 7.0)
@@ -433,7 +451,7 @@ def test_profiling_verification_and_export_are_counted(exported: Run, elsewhere:
     sizes = read_json(run.folder / "study/baselines/sizes.json")
     assert sizes["step_seconds"] == STEP_SECONDS
     assert found["charged_seconds"] == {"profile": 30.0, "verify": 11.0, "export": 7.0}
-    assert found["once_seconds"] == pytest.approx(run.result("train")["train_seconds"] + 30.0)
+    assert found["once_seconds"] == pytest.approx(run.result(TrainRecord).train_seconds + 30.0)
     assert found["per_budget_seconds"] == pytest.approx(2.0 + 11.0 + 7.0)
     # The standalone network is exported, too.
     assert found["alone_seconds"] == pytest.approx(sizes["epoch_steps"] * STEP_SECONDS + 7.0)
@@ -467,7 +485,7 @@ def test_the_plan_states_the_cost(exported: Run, elsewhere: Callable[[Run], Run]
     assert "2 seeds each, of the latency of " in lines[0]
     assert plan_baselines(run, SETTINGS, jobs=2)[1] == pytest.approx(seconds / 2)
     _, whole = plan_baselines(run, BaselineSettings(seeds=3))
-    assert whole == pytest.approx(2 * 3 * (run.result("train")["train_seconds"] + 2.0))
+    assert whole == pytest.approx(2 * 3 * (run.result(TrainRecord).train_seconds + 2.0))
 
 
 def test_scales_of_equal_latency_are_neither_slower_nor_much_faster() -> None:
