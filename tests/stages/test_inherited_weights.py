@@ -51,8 +51,8 @@ def test_the_front_has_the_weights_that_it_was_searched_with(finished: Run) -> N
     subnets, images = run_subnets(finished, run_dataset(finished)), scoring_split(finished, run_dataset(finished))
     for row in rows[:2]:
         assert row.top1 == pytest.approx(top1(subnets(row.arch), images), abs=1e-9)
-    assert rows[1]["arch"] == rows[2]["arch"]
-    assert rows[1]["weights"] != rows[2]["weights"]
+    assert rows[1].arch == rows[2].arch
+    assert rows[1].weights != rows[2].weights
 
 
 def test_inherited_weights_and_what_they_cost_are_said(finished: Run, caplog: pytest.LogCaptureFixture) -> None:
