@@ -20,6 +20,7 @@ from edgenas.profiling.transport import Access, Job, Timed, Transport, Transport
 
 MACS_PER_US, WEIGHT_BYTES_PER_US, START_US = 30e3, 20e3, 1.0
 SENTINEL_US, CALL_OVERHEAD_US = 100.0, 0.5
+MEMORY = {"model_rss_bytes": 2**20, "peak_rss_bytes": 2**26}
 SPREAD = dict(zip(QUANTILES, (0.97, 0.98, 1.0, 1.05, 1.1, 1.15, 1.2), strict=True))
 """Quantiles of the runs of one process, as multiples of its p50."""
 
@@ -141,6 +142,7 @@ class FakeTransport(TransportKind, Transport):
             "call_overhead_ms": CALL_OVERHEAD_US / 1e3,
             "sentinel_p50_ms": sentinel_us / 1e3,
             "sentinel_drift": 0.0,
+            "memory": MEMORY,
             "warnings": list(self.warnings(job)),
             "environment": {"runtime_version": self.version, "cpu": "synthetic", "os": "none"},
         }
