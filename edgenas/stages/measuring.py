@@ -84,7 +84,7 @@ def measure_session(
         )
 
     while not transport.carried and (count := len(_sentinels_us(run, device))) + 1 < least_sessions:
-        file = {f"session {count}": next(iter(files.values()))}
+        file = {f"session {count}": files[next(iter(deciding or files))]}
         keep_session(run, device, digest(file), measure(file, out.with_name(f"{device}-session-{count}.jsonl")))
     last = next((row for row in reversed(sessions(run, device)) if row.files == key), None)
     resumed, before = last is not None and last.state == "disturbed", _size(out)

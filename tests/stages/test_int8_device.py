@@ -166,7 +166,8 @@ def test_int8_devices_time_int8_files_of_one_recipe_and_fp32_devices_none(both: 
         assert asked["int8", kind, "none"] == asked["fp32", kind, RECIPE] == 0
     # In the bundle both files are timed side by side on every device, one visit a process.
     assert asked["fp32", "deployed", RECIPE] == asked["int8", "deployed", "none"] == PROCESSES
-    assert asked["int8", "deployed", RECIPE] == asked["fp32", "deployed", "none"] > PROCESSES
+    # No session compares graph variants of int8 files, so a session is added before the exported file is judged.
+    assert asked["int8", "deployed", RECIPE] == asked["fp32", "deployed", "none"] + PROCESSES > 2 * PROCESSES
 
 
 def test_tables_say_in_what_they_were_measured(both: Run) -> None:
