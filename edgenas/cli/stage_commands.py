@@ -209,9 +209,9 @@ def _search_command(
     if target.is_dir() and initial is None and evaluations is not None:
         refuse_config_options(target, budget, sets, run)
         from edgenas.runs.folder import open_run
-        from edgenas.stages.start import lengthen
+        from edgenas.stages.start import extend_search
 
-        run_and_print(lengthen(open_run(target, reach), evaluations), ("search",), None, output)
+        run_and_print(extend_search(open_run(target, reach), evaluations), ("search",), None, output)
         return
     given = {"evaluations": evaluations, "initial": initial and str(initial)}
     overrides = [f"search.{key}={json.dumps(value)}" for key, value in given.items() if value is not None]

@@ -51,10 +51,10 @@ RECORDS: dict[str, type[Record]] = {
 STAGE_OF = {kind: stage for stage, kind in RECORDS.items()}
 Result = TypeVar("Result", bound=Record)
 WEIGHTLESS = {
-    "train": "nothing is trained: accuracies are told from elsewhere (accuracy in the config)",
-    "finetune": "nothing is fine-tuned: the run knows accuracies but has no weights",
+    "train": "nothing is trained: accuracies come from a source (accuracy in the config)",
+    "finetune": "nothing is fine-tuned: the run has accuracies but no weights",
     "export": (
-        "no ONNX file was written, for the run knows accuracies but has no weights. A new run exports the chosen "
+        "no ONNX file was written, because the run has accuracies but no weights. A new run exports the chosen "
         "network where the config names both a supernet of this space (train: {init: …}) and images of its classes "
         "(data: …), which recalibrate batch norm and prove the file"
     ),
@@ -72,17 +72,17 @@ class Run:
     reach: TransportRegistry = field(default_factory=mounted_transports)
 
     def result_path(self, stage: str) -> Path:
-        """Where a stage writes that it is finished, and its results."""
+        """Return the path of a stage's result, which exists once the stage is finished."""
         return self.folder / RESULTS[stage]
 
     def done(self, stage: str) -> bool:
-        """Whether a stage is finished; training only as long as its weights are there."""
+        """Return whether a stage is finished; training is only as long as its weights exist."""
         return self.result_path(stage).exists() and (stage != "train" or (self.folder / WEIGHTS).exists())
 
     def lacks(self, stage: str) -> str | None:
-        """Why a stage cannot be done in a run of this config, and what that would take; None where it can."""
+        """Return why a stage cannot be run with this config, and what it needs; None where it can."""
         if self.config.num_classes is not None and stage != "profile":
-            return f"{stage} takes more than num_classes: data and train, or accuracy. This config profiles alone"
+            return f"{stage} needs more than num_classes: data and train, or accuracy. This config only profiles"
         if not self.config.has_weights and stage in WEIGHTLESS:
             return WEIGHTLESS[stage]
         if stage == "finetune" and not self.config.finetunes:
@@ -94,7 +94,7 @@ class Run:
         """Refuse a stage that the run lacks something for.
 
         Raises:
-            ConfigError: what is said in `lacks`.
+            ConfigError: with the text of `lacks`.
         """
         if (why := self.lacks(stage)) is not None:
             raise ConfigError(f"{self.folder}: {why}")
@@ -151,7 +151,7 @@ def open_run(folder: Path, reach: TransportRegistry | None = None) -> Run:
 
 
 def difference(old: RunConfig, new: RunConfig) -> str:
-    """Which keys differ between two configs, in words."""
+    """Describe the keys that differ between two configs."""
     before, after = (_flat(yaml.safe_load(dump_config(config))) for config in (old, new))
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     return "; ".join(f"{key} was {before.get(key)!r}, is {after.get(key)!r}" for key in keys)

@@ -20,10 +20,10 @@ TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold `folder`, made if it is missing, for this process; what killed writes left is cleared away.
+    """Hold `folder`, made if it is missing, for this process; temporary files of killed writes are removed.
 
-    It is the system that holds the lock, and lets go when the process ends, however it ends: a lock file that lies
-    there says nothing.
+    The operating system holds the lock, and releases it when the process ends in any way: a lock file that is left
+    behind locks nothing.
 
     Raises:
         RunFolderError: another process holds it; its id is named.
@@ -48,17 +48,17 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def is_lock(path: Path) -> bool:
-    """Whether a file is there for the lock's sake alone."""
+    """Return whether a file belongs to the lock."""
     return path.name in (LOCK, HOLDER)
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a path is what a killed write left."""
+    """Return whether a path is a temporary file of a killed write."""
     return TEMPORARY.fullmatch(path.name) is not None
 
 
 def _take(folder: Path) -> None:
-    # On a full disk the lock holds all the same; only who has it is not told.
+    # On a full disk the lock still holds; only its holder is not recorded.
     with suppress(OSError):
         (folder / HOLDER).write_text(f"{os.getpid()}\n", encoding="utf-8")
     for path in sorted(folder.rglob(".*")):

@@ -1,4 +1,4 @@
-"""The run's images, and what is written down about them."""
+"""The run's images, and their description in the run folder."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def data_record(folder: Path) -> DataRecord:
 
 
 def run_classes(run: Run) -> int:
-    """How many classes the run's networks tell apart: those of its images, or of what tells accuracies.
+    """Return the number of classes of the run's networks: that of its images, or of its source of accuracies.
 
     Raises:
         DataError: see `load_dataset` and `open_source`.
@@ -71,7 +71,7 @@ def run_classes(run: Run) -> int:
 
 
 def load_images(run: Run, progress: Progress | None = None) -> tuple[Dataset, str]:
-    """The run's set and its digest; nothing is written or compared.
+    """Return the run's images and their digest; nothing is written or compared.
 
     Raises:
         DataError: see `load_dataset`.
@@ -90,7 +90,7 @@ class _Wanted:
 
 @lru_cache(maxsize=1)
 def _loaded(wanted: _Wanted) -> tuple[Dataset, str]:
-    """Kept, since every stage of a run asks for the same images, and decoding them takes time."""
+    """Load images once: every stage of a run uses the same ones, and decoding them takes time."""
     known = data_record(wanted.folder) if (wanted.folder / DESCRIPTION).exists() else None
     dataset = load_dataset(
         wanted.config,
@@ -119,12 +119,12 @@ def _description(dataset: Dataset, digest: str) -> DataRecord:
 
 
 def deployed_preprocess(arch: Arch, dataset: Dataset) -> Preprocess:
-    """How the device turns an image into an arch's input: as training did, from the file on."""
+    """Return how the device turns an image file into an architecture's input: as training did."""
     return dataclasses.replace(preprocess_for(arch, dataset.pixels), presize=dataset.presize)
 
 
 def calibration_split(run: Run, dataset: Dataset) -> Tensor:
-    """Training images that recalibrate every subnet of the run: the same ones in every stage."""
+    """Return the training images that recalibrate every subnet of the run: the same ones in every stage."""
     return dataset.train.images[: run.config.search.calibration_images]
 
 
@@ -132,7 +132,7 @@ def check_quantiser_images(config: RunConfig, train_images: int) -> None:
     """Refuse to calibrate int8 on more training images than there are.
 
     Raises:
-        DataError: both numbers are told.
+        DataError: the message gives both numbers.
     """
     wanted = config.export.calibration_images
     if wanted > train_images:
@@ -143,5 +143,5 @@ def check_quantiser_images(config: RunConfig, train_images: int) -> None:
 
 
 def scoring_split(run: Run, dataset: Dataset) -> Split:
-    """Validation images that every subnet of the run is scored on."""
+    """Return the validation images that every subnet of the run is scored on."""
     return dataset.validation.head(run.config.search.validation_images)

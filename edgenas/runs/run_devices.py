@@ -28,7 +28,7 @@ def resolve_device(name: str) -> Device:
 
 
 def resolve_devices(wanted: Sequence[DeviceConfig], reach: TransportRegistry | None = None) -> list[Device]:
-    """The devices of a config, in its order, each as it is reached.
+    """Return the devices of a config in its order, each with its transport.
 
     Raises:
         TableError: no such device; the valid names are listed.
@@ -42,13 +42,13 @@ def resolve_devices(wanted: Sequence[DeviceConfig], reach: TransportRegistry | N
     devices = [reach.as_reached(device) if one.device else device for one, device in zip(wanted, devices, strict=True)]
     for name in called:
         if called.count(name) > 1:
-            said = ", ".join(one.source for one in wanted)
-            raise ConfigError(f"devices: two of {said} are called {name!r}: give one another name")
+            sources = ", ".join(one.source for one in wanted)
+            raise ConfigError(f"devices: two of {sources} are called {name!r}: give one another name")
     return devices
 
 
 def _as_run(wanted: DeviceConfig, device: Device) -> Device:
-    """The device as the config says that it is run; in another precision than its own it is called after that."""
+    """Return the device with the config's precision, which is added to its name if it is not the device's own."""
     precision = wanted.precision or device.run.precision
     own = precision == device.run.precision
     name = wanted.name or (device.name if own else f"{device.name}-{precision}")
@@ -57,15 +57,15 @@ def _as_run(wanted: DeviceConfig, device: Device) -> Device:
 
 
 def _of_table(wanted: DeviceConfig) -> Device:
-    """The device that a latency table was measured on, as far as it is known; it is never asked."""
+    """Return the device that a latency table was measured on, as far as it is known; it is never measured."""
     table = find_table(str(wanted.table))
     name = wanted.name or table.identity.device
     if table.identity.device in device_names():
         known = load_device(table.identity.device)
     else:
-        told = {key: str(table.circumstances.get(key) or "unknown") for key in ("cpu", "os")}
-        known = Device(name=name, **told)
-    description = f"known by the latency table {wanted.table} alone, which says how its models were run"
+        cpu, os = (str(table.circumstances.get(key) or "unknown") for key in ("cpu", "os"))
+        known = Device(name=name, cpu=cpu, os=os)
+    description = f"known by the latency table {wanted.table} alone, which states how its models were run"
     return known.model_copy(update={"name": name, "description": description, "run": DeviceRun(transport="table")})
 
 
@@ -76,7 +76,7 @@ def write_devices(run: Run, devices: Sequence[Device]) -> None:
 
 
 def run_devices(run: Run) -> dict[str, Device]:
-    """The run's devices by name, in the config's order.
+    """Return the run's devices by name, in the config's order.
 
     Raises:
         RunFolderError: some are missing.
@@ -87,25 +87,25 @@ def run_devices(run: Run) -> dict[str, Device]:
     devices = [load_device(path) for path in sorted(folder.glob("*.yaml"))]
     if len(devices) != len(run.config.devices):
         raise RunFolderError(
-            f"{folder} holds {len(devices)} devices, wanted the {len(run.config.devices)} of the config: "
+            f"{folder} holds {len(devices)} devices, expected the {len(run.config.devices)} of the config: "
             "put the missing ones back, or choose another --run folder"
         )
     return {device.name: device for device in devices}
 
 
 def measured_devices(run: Run) -> dict[str, Device]:
-    """Those of the run's devices that can be asked: not those known by a table alone."""
+    """Return the run's devices that can be measured: not those known by a table alone."""
     return {name: device for name, device in run_devices(run).items() if device.is_measured}
 
 
 def device_table(run: Run, name: str) -> str | None:
-    """The latency table that a device of the run is known by; None where it is measured."""
+    """Return the latency table that a device of the run is known by; None where it is measured."""
     by_name = dict(zip(run_devices(run), run.config.devices, strict=True))
     return by_name[name].table
 
 
 def run_transport(run: Run, device: Device) -> Transport:
-    """Return the way to a device of the run, as the running command states it.
+    """Return the transport of a device of the run, as the running command states it.
 
     Raises:
         ConfigError: no transport serves the device.

@@ -1,4 +1,4 @@
-"""What stages cost: seconds, and joules where the machine counts them. `costs.jsonl` has a row for each call.
+"""The cost of stages: seconds, and joules where the machine counts them. `costs.jsonl` has a row for each call.
 
 Energy is that of whole processors (and of memory, where it is counted apart), other programs included, as Linux shows
 the running average power limit counters of Intel's and AMD's (Documentation/power/powercap).
@@ -41,16 +41,16 @@ class Counter:
 
 
 def energy_counters(root: Path = POWERCAP) -> list[Counter]:
-    """The machine's counters; none where there are none, or where they are for root alone."""
-    found = []
+    """Return the machine's counters; none where there are none, or where only root can read them."""
+    counters = []
     try:
         for path in sorted(root.glob("intel-rapl*:*")):
             if (path / "name").read_text(encoding="ascii").startswith(COUNTED):
                 counter = path / "energy_uj"
-                found.append(Counter(counter, _number(path / "max_energy_range_uj"), _number(counter)))
+                counters.append(Counter(counter, _number(path / "max_energy_range_uj"), _number(counter)))
     except (OSError, ValueError):
         return []
-    return found
+    return counters
 
 
 def _number(path: Path) -> int:
@@ -58,7 +58,7 @@ def _number(path: Path) -> int:
 
 
 class EnergyMeter:
-    """Looks at counters until it is stopped."""
+    """Polls counters until it is stopped."""
 
     def __init__(self, counters: list[Counter], seconds: float = POLL_SECONDS) -> None:
         self.counters = counters
@@ -69,7 +69,7 @@ class EnergyMeter:
             self._thread.start()
 
     def stop(self) -> float | None:
-        """Joules that were used; None where that is not readable."""
+        """Return the joules that were used; None where they cannot be read."""
         self._stopped.set()
         if not self.counters:
             return None
@@ -86,13 +86,13 @@ class EnergyMeter:
             for counter in self.counters:
                 counter.poll()
         except (OSError, ValueError):
-            # What is lost now can no more be told.
+            # A gap cannot be filled later, so nothing is reported at all.
             self.counters = []
 
 
 @contextmanager
 def metered(folder: Path, stage: str) -> Iterator[None]:
-    """Keep what is spent on a stage, also where it is stopped; of one that fails nothing is kept."""
+    """Record the cost of a stage, also where it is interrupted; nothing is recorded for one that fails."""
     meter, began = EnergyMeter(energy_counters()), time.monotonic()
 
     def keep(*, finished: bool) -> None:
@@ -103,7 +103,7 @@ def metered(folder: Path, stage: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        # That it was stopped is what has to be told, also where the disk is full.
+        # The interrupt has to reach the caller, also where the disk is full.
         with suppress(OSError):
             keep(finished=False)
         raise
@@ -120,14 +120,14 @@ def cost_ledger(folder: Path) -> Ledger[StageCostRow]:
 
 @dataclass(frozen=True)
 class StageCost:
-    """What all calls of a stage took; `energy_joules` is None where a part of it is not known."""
+    """The cost of all calls of a stage; `energy_joules` is None where a part of it is not known."""
 
     seconds: float
     energy_joules: float | None
 
 
 def spent(folder: Path) -> dict[str, StageCost]:
-    """Return what each stage took, by its name.
+    """Return the cost of each stage, by its name.
 
     Raises:
         RunFolderError: a row is damaged.
@@ -146,7 +146,7 @@ def _sum_if_known(first: float | None, second: float | None) -> float | None:
 
 
 def spent_on_results(folder: Path) -> dict[str, float]:
-    """Return seconds by stage that its present result took, without those of earlier results that were replaced.
+    """Return the seconds that each stage's present result took, without earlier results that were replaced.
 
     Raises:
         RunFolderError: a row is damaged.

@@ -1,4 +1,4 @@
-"""What a run hands over beside its bundle folder: a zip of it, a page for browsers."""
+"""Outputs beside a run's bundle folder: a zip of the bundle and a page for browsers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgenas.stages.whole_run import run_stages
 
 @dataclass(frozen=True)
 class HandedOver:
-    """Where things are."""
+    """The folder of a bundle, its zip and its page; None for what was not asked for."""
 
     folder: Path
     zip: Path | None
@@ -34,7 +34,7 @@ def hand_over(
     web_runtime: Path | None = None,
     progress: Progress,
 ) -> HandedOver:
-    """Write a bundle, and what is made of it.
+    """Write a bundle, and the zip and the page that are asked for.
 
     Args:
         run: verified.
@@ -46,7 +46,7 @@ def hand_over(
 
     Raises:
         RunFolderError: a place is taken by something else; nothing is written then.
-        OSError: nothing can be written to a place, which is found out before anything else is done.
+        OSError: nothing can be written to a place; this is checked before anything else is done.
     """
     folder = run.folder / BUNDLE if options is None else bundle_folder(run, which, options, out)
     path = folder.parent / f"{folder.name}.zip" if as_zip else None

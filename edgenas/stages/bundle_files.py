@@ -35,7 +35,7 @@ class Int8Export:
 
 
 def plain_fp32(network: Network) -> Path:
-    """The fp32 file without preprocessing: the one that was measured, where the options ask for it."""
+    """Return the fp32 file without preprocessing: the measured one, unless the options ask for another."""
     if network.verified is not None and not network.options.dynamic_batch:
         return network.verified[1]
     path, variant = network.folder / "fp32.onnx", run_variant(network.run)
@@ -43,7 +43,7 @@ def plain_fp32(network: Network) -> Path:
 
 
 def proven_fp32(network: Network, plain: Path) -> tuple[Path, Parity]:
-    """The file to be delivered; without its preprocessing it is proven first, since then a failure names the block."""
+    """Return the file to deliver and its parity; it is proven without preprocessing first, so failures name a block."""
     parity = _parity(network, plain)
     if not network.options.embed_preprocessing:
         return plain, parity
@@ -51,8 +51,8 @@ def proven_fp32(network: Network, plain: Path) -> tuple[Path, Parity]:
     return embedded, _parity(network, embedded)
 
 
-def say_parity_images(network: Network) -> None:
-    """Say where fewer images are compared than the config asks for."""
+def warn_if_few_images(network: Network) -> None:
+    """Warn if fewer images are compared than the config asks for."""
     wanted, there = network.run.config.export.parity_images, len(network.dataset.validation)
     if wanted > there:
         LOGGER.warning(
@@ -71,7 +71,7 @@ def _parity(network: Network, model: Path) -> Parity:
 
 
 def proven_int8(network: Network, plain: Path, progress: Progress) -> Int8Export:
-    """The int8 file to be delivered, past its gate.
+    """Return the int8 file to deliver, after it passed its gate.
 
     Raises:
         ParityError: it costs more validation top-1 than is allowed.
@@ -96,7 +96,7 @@ def proven_int8(network: Network, plain: Path, progress: Progress) -> Int8Export
 def _choose(
     network: Network, plain: Path, fp32_top1: float, progress: Progress
 ) -> tuple[RecipeChoice, FineTuning | None]:
-    """The int8 file that `verify` measured; else the most accurate, of the network or, where due, fine-tuned."""
+    """Return the int8 file that `verify` measured, or else the most accurate one, fine-tuned where that is due."""
     run, dataset, devices = network.run, network.dataset, list(measured_devices(network.run).values())
     measured = _measured_int8(network)
     if measured is not None:
@@ -115,7 +115,7 @@ def _choose(
 
 
 def _measured_int8(network: Network) -> RecipeChoice | None:
-    """The int8 file without preprocessing that `verify` measured, where the options ask for it."""
+    """Return the int8 file without preprocessing that `verify` measured; None where the options ask for another."""
     if network.verified is None or network.options.dynamic_batch or network.verified[0].int8 is None:
         return None
     return int8_choice(network.verified[0].int8, network.run.folder)

@@ -85,12 +85,12 @@ def run_budgets(run: Run) -> tuple[Budget, ...]:
 
 
 def fp32_latency(network: Network, timed: Timed) -> dict[str, dict[str, Any]]:
-    """Latency of model.onnx by device, as a manifest states it."""
+    """Return the latency of model.onnx by device, as a manifest states it."""
     return {name: latency(network, name, session, "fp32") for name, session in timed.items()}
 
 
 def fp32_spread(found: Measurement) -> dict[str, Any]:
-    """How sure the fp32 latency is that int8 is held against."""
+    """Return the uncertainty of the fp32 latency that int8 is compared with."""
     return {
         "fp32_ci_low_us": found.ci_low_us,
         "fp32_ci_high_us": found.ci_high_us,
@@ -130,6 +130,6 @@ def _predicted(network: Network, device: str, precision: str) -> dict[str, Any]:
 
 
 def circumstances(run: Run, device: str) -> dict[str, Any]:
-    """What a bundle says of the machine that its latencies were measured on; `here` says nothing elsewhere."""
+    """Describe the machine that latencies were measured on; its name `here` means nothing on other machines."""
     table = run_table(run, device)
     return {"measured_with": asdict(table.identity), "cpu": table.circumstances["cpu"], "os": table.circumstances["os"]}

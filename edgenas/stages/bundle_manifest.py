@@ -1,4 +1,4 @@
-"""What a bundle's manifest says, gathered from the run and from what was proven and measured."""
+"""A bundle's manifest, gathered from the run, the parity checks and the measurements."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from edgenas.training.data.dataset import Dataset
 
 
 def make_manifest(network: Network, fp32: Path, parity: Parity, int8: Int8Export | None, timed: Timed) -> Manifest:
-    """The manifest of a network's files; test images are looked at here."""
+    """Return the manifest of a network's files; this scores the test images."""
     run, dataset, arch, options = network.run, network.dataset, network.arch, network.options
     costs = cost(run.space.unroll(arch, dataset.num_classes), run_variant(run))
     return Manifest(
@@ -121,7 +121,7 @@ def _found(run: Run) -> dict[str, Any]:
 
 
 def _licences(run: Run) -> tuple[str, ...]:
-    """Of the shipped table that predictors of the run were carried over from, where others measured it."""
+    """Return the licence of the shipped table that predictors were carried over from, where others measured it."""
     base = run.config.profile.base
     if base is None or not (shipped("latency_tables") / base / "table.csv").exists():
         return ()

@@ -1,4 +1,4 @@
-"""What a bundle is made of: a network of a run, with the options asked for, and what `verify` found out about it."""
+"""The network that a bundle is made of: a network of a run, the export options, and its results from `verify`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ IMAGES_AT_ONCE = 10_000
 
 @dataclass(frozen=True)
 class BundleOptions:
-    """How a bundle's files are asked for.
+    """Export options of a bundle's files.
 
     Attributes:
         precision: with int8, the bundle holds the fp32 file, too.
@@ -46,12 +46,12 @@ class BundleOptions:
 
     def __str__(self) -> str:
         words = {"dynamic": self.dynamic_batch, "embedded": self.embed_preprocessing}
-        return "-".join([self.precision, *(word for word, said in words.items() if said)])
+        return "-".join([self.precision, *(word for word, applies in words.items() if applies)])
 
 
 @dataclass(frozen=True)
 class Network:
-    """What is to be bundled, and what its files are proven and scored on; `fine_tuning` as in the manifest."""
+    """A network to bundle, and the images that prove and score its files; `fine_tuning` as in the manifest."""
 
     run: Run
     dataset: Dataset
@@ -64,7 +64,7 @@ class Network:
 
     @property
     def arch(self) -> Arch:
-        """The network."""
+        """The network's architecture."""
         assert self.subnet.arch is not None
         return self.subnet.arch
 
@@ -91,18 +91,18 @@ def verified_network(run: Run, arch: Arch) -> tuple[MeasuredNetwork, Path] | Non
 
 
 def validation_top1(network: Network, model: Path) -> float:
-    """Top-1 of a file on the validation images that every subnet of the run was scored on."""
+    """Return a file's top-1 on the validation images that every subnet of the run was scored on."""
     split = scoring_split(network.run, network.dataset)
     return int(right_answers(model, split, network.preprocess).sum()) / len(split)
 
 
 def test_scores(network: Network, model: Path) -> dict[str, Any]:
-    """Top-1 of a file on the test images, of all and by class."""
+    """Return a file's top-1 on the run's test images, of all and by class."""
     return scores_by_class(model, network.dataset.test, network.preprocess, network.dataset.num_classes)
 
 
 def scores_by_class(model: Path, split: Split, preprocess: Preprocess, classes: int) -> dict[str, Any]:
-    """Top-1 of a file on test images, of all and by class."""
+    """Return a file's top-1 on test images, of all and by class."""
     answers = right_answers(model, split, preprocess)
     right = torch.bincount(split.labels[answers], minlength=classes).tolist()
     counts = split.counts(classes)
@@ -115,6 +115,6 @@ def scores_by_class(model: Path, split: Split, preprocess: Preprocess, classes: 
 
 
 def right_answers(model: Path, split: Split, preprocess: Preprocess) -> Tensor:
-    """Whether a file gives each image its label, (n,); in parts, since images may be more than memory holds."""
+    """Return whether a file gives each image its label, (n,); in parts, since images may exceed the memory."""
     parts = split.batches(IMAGES_AT_ONCE)
     return torch.cat([onnx_classes(model, part.tensor(), preprocess) == part.labels for part in parts])

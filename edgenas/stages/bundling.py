@@ -1,4 +1,4 @@
-"""One network of a run becomes a bundle with the options asked for: exported, proven, quantised, timed, scored."""
+"""Make a bundle of one network of a run: export, prove, quantise, time and score its files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgenas.records.record import Verdict
 from edgenas.runs.folder import Progress, Run
 from edgenas.runs.run_data import check_quantiser_images, deployed_preprocess, run_dataset
 from edgenas.space.arch import Arch
-from edgenas.stages.bundle_files import Int8Export, plain_fp32, proven_fp32, proven_int8, say_parity_images
+from edgenas.stages.bundle_files import Int8Export, plain_fp32, proven_fp32, proven_int8, warn_if_few_images
 from edgenas.stages.bundle_latency import Timed, time_files, verdict
 from edgenas.stages.bundle_manifest import make_manifest
 from edgenas.stages.bundle_network import BundleOptions, Network, verified_network
@@ -24,7 +24,7 @@ from edgenas.stages.run_subnets import run_subnets
 
 
 def run_precision(run: Run) -> Literal["fp32", "int8"]:
-    """The precision of a run's own bundle: int8 where its config asks for it, or a device runs it."""
+    """Return the precision of a run's own bundle: int8 where its config asks for it, or a device runs it."""
     return "int8" if "int8" in {run.config.export.precision, *precisions(run)} else "fp32"
 
 
@@ -77,7 +77,7 @@ def prepare(run: Run, arch: Arch, options: BundleOptions, folder: Path, rows: Pa
     preprocess, verified = deployed_preprocess(arch, dataset), None if tuned else verified_network(run, arch)
     fine_tuning = tuned.record.as_manifest() if tuned else {}
     network = Network(run, dataset, subnet, preprocess, options, folder, verified, fine_tuning)
-    say_parity_images(network)
+    warn_if_few_images(network)
     progress("proving the export", 0, 1)
     plain = plain_fp32(network)
     fp32, parity = proven_fp32(network, plain)

@@ -1,4 +1,4 @@
-"""A network of the front with its files, and what was measured of it."""
+"""A network of the front with its files and measurements."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Files:
     found: Mapping[str, float] = field(default_factory=dict)
 
     def path(self, precision: str) -> str:
-        """The file of devices of a precision."""
+        """Return the file for devices of a precision."""
         if precision == "fp32":
             assert self.model is not None
             return self.model

@@ -1,4 +1,4 @@
-"""Which of the verified networks is chosen: the best, the knee, or that of the smallest weighted sum."""
+"""The choice among the verified networks: the best one, the knee, or the smallest weighted sum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How graphs are written for a device, by the precision it runs: part of its table's identity."""
+"""Graph settings of a device, by the precision it runs. They are part of its table's identity."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edgenas.stages.int8_export import run_recipes
 
 @dataclass(frozen=True)
 class Graphs:
-    """How files for a device are written.
+    """Graph settings of the files for a device.
 
     Attributes:
         variant: of fp32 graphs; those of int8 are made of the plain one.
@@ -32,12 +32,12 @@ class Graphs:
 
     @property
     def quantiser_recipe(self) -> str:
-        """As a table's identity has it."""
+        """The recipe as a table's identity states it."""
         return self.recipe.latency_id if self.recipe else "none"
 
 
 def device_graphs(device: Device, devices: Iterable[Device], variant: GraphVariant) -> Graphs:
-    """How files for one of a run's devices are written.
+    """Return the graph settings of the files for one of a run's devices.
 
     Args:
         device: the one.
@@ -48,7 +48,7 @@ def device_graphs(device: Device, devices: Iterable[Device], variant: GraphVaria
 
 
 def timing_export(graphs: Graphs, progress: Progress) -> Export:
-    """What writes models for timing as a device is to run them."""
+    """Return the function that writes models for timing, as a device is to run them."""
 
     def export(
         named: Mapping[str, Sequence[BlockSpec]], folder: Path, step: Callable[[int, int], None] | None

@@ -23,7 +23,7 @@ from edgenas.space.arch import Arch
 from edgenas.stages.export import which_arch
 from edgenas.stages.inherited_weights import inherited_note, shipping_subnet
 from edgenas.stages.run_subnets import run_subnets
-from edgenas.stages.training_archs import tell_untrained
+from edgenas.stages.training_archs import warn_if_untrained
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.checkpoint import plain
 from edgenas.training.materialise import Accuracy, accuracy
@@ -58,8 +58,8 @@ def evaluate(run: Run, which: Sequence[str], split: SplitName, progress: Progres
         )
     asked = list(dict.fromkeys(one for name in which for one in _named(run, name)))
     if not asked:
-        raise ConfigError("--archs: wanted at least one of chosen, best:K, front or an arch's text")
-    tell_untrained(run, [one.arch for one in asked])
+        raise ConfigError("--archs: expected at least one of chosen, best:K, front or an architecture's text")
+    warn_if_untrained(run, [one.arch for one in asked])
     with locked(run.folder):
         return _evaluate(run, asked, split, progress)
 

@@ -22,7 +22,7 @@ from edgenas.stages.front_int8 import deployed_top1, precisions
 from edgenas.stages.hindsight import write_hindsight
 from edgenas.stages.inherited_weights import inherited_note, shipping_subnet
 from edgenas.stages.shipping import Shipped, ship
-from edgenas.stages.training_archs import tell_untrained
+from edgenas.stages.training_archs import warn_if_untrained
 
 LOGGER = logging.getLogger(__name__)
 BUNDLE = "export/bundle"
@@ -121,8 +121,8 @@ def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None
     """
     run.needs("export")
     arch = which_arch(run, which)
-    tell_untrained(run, [arch])
-    _tell_inherited(run, arch)
+    warn_if_untrained(run, [arch])
+    _warn_if_inherited(run, arch)
     folder = bundle_folder(run, which, options, out)
     stage = (run.folder / BUNDLE).resolve()
     if stage in (folder.resolve(), *folder.resolve().parents):
@@ -132,13 +132,13 @@ def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None
         try:
             make_bundle(run, arch, options, folder, progress)
         except KeyboardInterrupt as stop:
-            stop.add_note("nothing was written; the same command starts this bundle anew")
+            stop.add_note("nothing was written; the same command starts this bundle from scratch")
             raise
     return folder
 
 
-def _tell_inherited(run: Run, arch: Arch) -> None:
-    """Say at once that a network is exported with inherited weights, and what that costs."""
+def _warn_if_inherited(run: Run, arch: Arch) -> None:
+    """Warn that a network is exported with inherited weights, and state the accuracy drop."""
     if not run.done("finetune") or shipping_subnet(run, run_dataset(run), arch) is not None:
         return
     if note := inherited_note(run, [arch]):
@@ -146,7 +146,7 @@ def _tell_inherited(run: Run, arch: Arch) -> None:
 
 
 def bundle_folder(run: Run, which: str, options: BundleOptions, out: Path | None) -> Path:
-    """Where `export_bundle` writes.
+    """Return the folder that `export_bundle` writes.
 
     Raises:
         ConfigError, SpaceError: see `which_arch`.
@@ -155,7 +155,7 @@ def bundle_folder(run: Run, which: str, options: BundleOptions, out: Path | None
 
 
 def which_arch(run: Run, which: str) -> Arch:
-    """The arch that `chosen`, `best:K` or an arch's text names.
+    """Return the architecture that `chosen`, `best:K` or an architecture's text names.
 
     Raises:
         ConfigError: there are not so many networks within the budgets.
@@ -170,7 +170,7 @@ def which_arch(run: Run, which: str) -> Arch:
     if not 1 <= int(match[1]) <= len(ranked):
         raise ConfigError(
             f"--arch {which}: {len(ranked)} networks of the front were measured within the budgets, "
-            f"so wanted best:1 to best:{len(ranked)}"
+            f"so expected best:1 to best:{len(ranked)}"
         )
     return ranked[int(match[1]) - 1]
 

@@ -112,7 +112,7 @@ def _measure_all(
 
 
 def _fp32_devices(run: Run) -> dict[str, Device]:
-    """The devices of fp32; where there are none, all of them run so."""
+    """Return the fp32 devices; where there are none, all devices, set to fp32."""
     devices = measured_devices(run)
     found = {name: device for name, device in devices.items() if device.run.precision == "fp32"}
     as_fp32 = {"precision": "fp32"}

@@ -1,4 +1,4 @@
-"""Whether the budgets of a run can be met, in words, as soon as latencies are known and before anything costly runs."""
+"""Notes and errors on whether a run's budgets can be met, given before anything costly runs."""
 
 from __future__ import annotations
 

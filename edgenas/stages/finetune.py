@@ -134,12 +134,12 @@ def _earlier(run: Run, folder: Path) -> FinetuneRecord | None:
 
 
 def _weights(run: Run) -> str:
-    """Digest of those that are inherited."""
+    """Return the digest of the supernet's weights, which the network inherits."""
     return checkpoint.digest(run.result_path("train").parent)
 
 
 def tuned_dataset(run: Run, own: Dataset) -> Dataset:
-    """What the chosen subnet is fine-tuned on; its inputs mean what they mean on the run's own images."""
+    """Return the images for fine-tuning; their pixels are scaled like those of the run's own images."""
     settings = run.config.finetune
     if settings.data is None:
         return own

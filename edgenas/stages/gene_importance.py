@@ -24,7 +24,7 @@ from edgenas.stages.supernet_scores import evaluation_ledger
 Floats = npt.NDArray[np.float64]
 FILE = "verify/understanding.json"
 LEAST_EVALUATIONS, MOST_EVALUATIONS = 20, 200
-"""Fewer train a model nothing; of more, so many are taken, evenly by accuracy: fitting takes their cube in time."""
+"""With fewer a model learns nothing; with more, so many are taken, evenly by accuracy: fitting time is cubic."""
 
 
 def write_understanding(run: Run, chosen: Arch, limits: Limits) -> None:
@@ -63,7 +63,7 @@ def _fit(run: Run) -> _Accuracy | None:
 
 
 def gene_groups(space: SearchSpace) -> dict[str, list[int]]:
-    """Columns of genes by what they are: resolution, and a stage's depth, width, kernels and expand ratios.
+    """Return the columns of genes by kind: resolution, and a stage's depth, width, kernels and expand ratios.
 
     What has a single choice is left out.
     """
@@ -121,7 +121,7 @@ def _moves(space: SearchSpace, arch: Arch, accuracy: _Accuracy, limits: Limits) 
 
 @dataclass(frozen=True)
 class _Top1Change:
-    """The change of top-1 to another network; without a deviation where both networks were scored."""
+    """Return the change of top-1 to another network; without a deviation where both networks were scored."""
 
     arch: Arch
     val_top1: float

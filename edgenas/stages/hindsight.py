@@ -1,7 +1,7 @@
-"""What test images say once the choice is written down: of the whole front, and of who paid for the speed.
+"""Test accuracies of the whole front and of single classes, computed after the choice is written down.
 
-Nothing is chosen by it. How much validation flatters a front is told by all of it, not by the one network that was
-chosen from it; and a mean hides that a fast network may be worse at some classes only.
+They do not affect the choice. The whole front shows how far validation accuracy is too high, which the chosen network
+alone does not; and a mean hides that a fast network may be worse at some classes only.
 """
 
 from __future__ import annotations
@@ -33,14 +33,15 @@ FILE = "export/hindsight.json"
 def write_hindsight(run: Run, chosen: Arch, chosen_model: Path | None, progress: Progress) -> None:
     """Write `export/hindsight.json`: the front's networks on test images, and classes beside the largest subnet's.
 
-    Of a supernet that was trained only what is within budgets it is the largest of these: others were trained nothing.
+    A supernet may have been trained on architectures within the budgets only. The largest subnet is then the largest of
+    these.
 
     Args:
         run: verified, so its choice is written down.
         chosen: the network that ships.
-        chosen_model: the chosen network's file with the weights that it inherits, as the largest subnet is scored
-            with: fine-tuning alone would make up for the speed. None where there is no such file, since nothing was
-            measured: then the subnet itself is scored.
+        chosen_model: the chosen network's file with inherited weights, which the largest subnet is scored with, too. A
+            fine-tuned file would compare fine-tuning instead of speed. None where nothing was measured, so that there
+            is no file: then the subnet itself is scored.
         progress: called with what is being done, steps done and in all.
     """
     networks, dataset = run.result(VerifyRecord).front, run_dataset(run)
@@ -74,7 +75,7 @@ def write_hindsight(run: Run, chosen: Arch, chosen_model: Path | None, progress:
 
 
 def _largest_of(run: Run, pool: Sequence[Arch], num_classes: int) -> Arch:
-    """The arch of most multiply-accumulates."""
+    """Return the architecture of most multiply-accumulates."""
     macs = CostTable(run.space, num_classes)(MACS, run.space.encode(pool))
     return pool[int(macs.argmax())]
 
@@ -85,7 +86,7 @@ def _of_file(dataset: Dataset, model: Path, arch: Arch) -> Tensor:
 
 
 def _of_subnet(subnet: Subnet, dataset: Dataset) -> Tensor:
-    """Whether a subnet, with the weights it inherits, gives each test image its label, (n,)."""
+    """Return whether a subnet, with inherited weights, gives each test image its label, (n,)."""
     parts = dataset.test.batches(IMAGES_AT_ONCE)
     return torch.cat([predict(subnet, part.tensor()).argmax(1) == part.labels for part in parts])
 

@@ -1,4 +1,4 @@
-"""A run whose supernet is somebody else's: nothing is trained, the search can begin."""
+"""A run on the weights of a public supernet. Nothing is trained; the search can begin."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from edgenas.supernet.pixels import IMAGENET
 from edgenas.training.data.dataset import set_size
 
 VALIDATION_IMAGES, CALIBRATION_IMAGES = 2000, 2048
-"""Of ImageNet's size scoring takes long: so many images tell top-1 to within a point or so."""
+"""Scoring on all of ImageNet takes long; so many images estimate top-1 to within a point or so."""
 TIMED_BLOCKS = 400
 PRESIZE = 256
 """Theirs: 224 / 0.875."""
 
 
 def ofa_config(checkpoint: Path, space: str, images: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """The config of a run on a public once-for-all checkpoint.
+    """Return the config of a run on a public once-for-all checkpoint.
 
     Args:
         checkpoint: the file.

@@ -1,4 +1,4 @@
-"""Networks that keep the supernet's weights in a run that fine-tunes, and what that costs them."""
+"""Networks that keep the supernet's weights in a run that fine-tunes, and their accuracy drop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def shipping_subnet(run: Run, own: Dataset, arch: Arch) -> Tuned | None:
 
 
 def inherited_note(run: Run, archs: Sequence[Arch]) -> str | None:
-    """Return what inherited weights cost networks, measured on the one that was fine-tuned.
+    """Return a note on the accuracy drop of inherited weights, measured on the network that was fine-tuned.
 
     Args:
         run: trained.

@@ -1,4 +1,4 @@
-"""int8 at the end of a run: quantised by the recipe that validation chooses, gated, and held against fp32 in time."""
+"""int8 at the end of a run: the most accurate recipe, the gate on accuracy, and the latency compared with fp32."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from edgenas.training.data.preprocess import Preprocess
 
 
 def needs_seven_bits(devices: Iterable[Device]) -> bool:
-    """Whether weights must be of 7 bits: kernels of some device saturate."""
+    """Return whether weights must have 7 bits, because kernels of some device saturate."""
     return any(device.int8_saturates for device in devices)
 
 
@@ -44,7 +44,7 @@ def quantised(
     devices: Iterable[Device],
     folder: Path,
 ) -> RecipeChoice:
-    """The most accurate int8 form of a proven fp32 file, on validation images.
+    """Return the most accurate int8 file made of a proven fp32 file, on validation images.
 
     Methods of calibration are compared, which latency does not depend on.
 
@@ -63,10 +63,10 @@ def quantised(
 def int8_gate(
     run: Run, dataset: Dataset, subnet: Subnet, int8: Path, preprocess: Preprocess, fp32_top1: float
 ) -> Int8Parity:
-    """The int8 file scored by the runtime on validation images, and held against the fp32 file's top-1 on them.
+    """Score the int8 file on validation images with the runtime, and compare it with the fp32 file's top-1.
 
-    Logits are compared with those of the network that was scored, a fine-tuned file's, too: a bundle says how far its
-    two files are apart.
+    Logits are compared with those of the network that was scored, also for a fine-tuned file: a bundle states how far
+    its two files differ.
 
     Raises:
         ParityError: int8 costs more validation top-1 than `export.max_drop`.
@@ -87,12 +87,12 @@ class Comparison:
 
     @property
     def noise(self) -> float:
-        """How far a measurement repeats itself: the worse of the two."""
+        """Repeat noise of the measurements: the larger of the two."""
         return max(self.fp32.repeat_noise, self.int8.repeat_noise)
 
     @property
     def speedup(self) -> float:
-        """How many times as fast int8 is."""
+        """Latency in fp32 divided by latency in int8."""
         return self.fp32.p50_us / self.int8.p50_us
 
     @property
@@ -101,7 +101,7 @@ class Comparison:
         return 1 - 1 / self.speedup > self.noise
 
     def to_json(self) -> dict[str, Any]:
-        """What stands beside the latency of int8 in a manifest."""
+        """Return the comparison as a manifest states it beside the latency of int8."""
         return {
             "fp32_p50_us": self.fp32.p50_us,
             "compared_p50_us": self.int8.p50_us,

@@ -1,4 +1,4 @@
-"""Whether latency tables and predictors of a run folder belong to the run: files get copied and mixed up."""
+"""Checks that latency tables and predictors of a run folder belong to the run: files get copied and mixed up."""
 
 from __future__ import annotations
 

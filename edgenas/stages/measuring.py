@@ -21,7 +21,7 @@ from edgenas.stages.predictors import run_table
 
 @dataclass(frozen=True)
 class Session:
-    """What one session measured.
+    """The measurements of one session.
 
     Attributes:
         measured: by the files' names.
@@ -56,7 +56,7 @@ def measure_session(
         files: ONNX files by name.
         out: file of rows; what it holds of these very files is not measured again.
         label: of the progress.
-        progress: called with the label, visits done and in all.
+        progress: called with the label, repetitions done and in all.
         quantiser_recipe: of int8 files, see `QuantiserRecipe.latency_id`.
         deciding: names of the files that a decision rests on; None for all. A session is repeated where most of these
             were disturbed.

@@ -1,4 +1,4 @@
-"""What a run will do, how long and how much disk it will take. Writes nothing."""
+"""The plan of a run: its stages, their time and their disk space. Nothing is written."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ QUANTISE_TIMES = 6
 """How many times as long a recipe takes to look at an image as scoring one does: it keeps all activations."""
 FINETUNE_TIMES = 5
 """How many times as long an image takes to be trained as to be scored: forward and backward; a teacher adds little."""
-SOURCE_SECONDS, TOLD_SECONDS = 8.0, 0.001
-"""To learn accuracies from a table, and to tell that of a subnet."""
+SOURCE_SECONDS, LOOKUP_SECONDS = 8.0, 0.001
+"""To fit a model of a table's accuracies, and to predict the accuracy of a subnet."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class StagePlan:
     warning: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As `--json` prints it."""
+        """Return the stage as `--json` prints it."""
         return asdict(self)
 
 
@@ -73,7 +73,7 @@ def plan_run(
     minutes: float | None = None,
     progress: Progress = lambda *_: None,
 ) -> list[StagePlan]:
-    """The stages of a run. A few training steps on noise are timed here, everything else is counted.
+    """Return the stages of a run. A few training steps on noise are timed here, everything else is counted.
 
     Args:
         config: of the run.
@@ -90,7 +90,7 @@ def plan_run(
     if config.num_classes is not None:
         return _plan_profile(config, described, space, begun)
     if config.accuracy is not None:
-        return _plan_told(config, described, space, begun)
+        return _plan_with_source(config, described, space, begun)
     sizes = set_size(config.images, config.seed)
     check_computed_budgets(config.budgets, space, sizes.num_classes, described)
     in_int8 = sum(device.run.precision == "int8" for device in described)
@@ -128,7 +128,7 @@ def plan_run(
             config.search.evaluations * (500 + _statistics_bytes(space, sizes.num_classes)),
         ),
         "verify": (
-            f"measure up to {measured} subnets of the front on {_told(devices, in_int8)}",
+            f"measure up to {measured} subnets of the front on {_device_count(devices, in_int8)}",
             measured * (network_seconds + devices * config.verify.rounds * REPETITION_SECONDS) + start_seconds,
             # A byte a weight instead of four.
             measured * weights + measured * weights // 4 * (in_int8 > 0),
@@ -140,7 +140,7 @@ def plan_run(
         asked = config.finetune.epochs
         epochs = epochs_of(training, sizes.train, steps) if asked is None else asked
         stages["finetune"] = _finetune_stage(epochs, sizes.train, image_seconds, weights)
-    # A search that is lengthened is to be done on, and all that follows it.
+    # An extended search is not finished yet, and neither are the stages after it.
     longer = begun is not None and config.search.evaluations > begun.config.search.evaluations
     redone = ORDER[ORDER.index("search") :] if longer else ()
     warnings = {"train": too_few_steps(training, space, steps)}
@@ -165,7 +165,8 @@ def plan_budgets(config: RunConfig, folder: Path, reach: TransportRegistry | Non
         reach: how devices are reached.
 
     Raises:
-        ConfigError: nothing of the space is within them; what can be met, and which clash, is told.
+        ConfigError: no network of the space is within them; the message gives the nearest that can be met, and which
+            contradict.
     """
     begun = check_folder(config, folder)
     if config.num_classes is not None:
@@ -189,7 +190,7 @@ def plan_budgets(config: RunConfig, folder: Path, reach: TransportRegistry | Non
 
 
 def _plan_profile(config: RunConfig, described: list[Device], space: SearchSpace, begun: Run | None) -> list[StagePlan]:
-    """The one stage of a run without images."""
+    """Return the only stage of a run without images."""
     classes = config.num_classes or 0
     check_computed_budgets(config.budgets, space, classes, described)
     plan = make_plan(space, classes, blocks=config.profile.blocks, networks=config.profile.networks, seed=0)
@@ -198,8 +199,10 @@ def _plan_profile(config: RunConfig, described: list[Device], space: SearchSpace
     return [StagePlan("profile", *stage, done=begun is not None and begun.done("profile"))]
 
 
-def _plan_told(config: RunConfig, described: list[Device], space: SearchSpace, begun: Run | None) -> list[StagePlan]:
-    """The stages of a run whose accuracies are told from elsewhere; none needs an image but the export."""
+def _plan_with_source(
+    config: RunConfig, described: list[Device], space: SearchSpace, begun: Run | None
+) -> list[StagePlan]:
+    """Return the stages of a run that takes accuracies from a source; only the export needs images."""
     assert config.accuracy is not None
     source = open_source(config.accuracy, space)
     check_computed_budgets(config.budgets, space, source.num_classes, described)
@@ -213,11 +216,11 @@ def _plan_told(config: RunConfig, described: list[Device], space: SearchSpace, b
         else ("read latency tables; no device is measured", 5.0, 10**6),
         "search": (
             f"look at up to {config.search.evaluations} of {space.size:.3g} subnets with {config.search.strategy}",
-            SOURCE_SECONDS + config.search.evaluations * TOLD_SECONDS,
+            SOURCE_SECONDS + config.search.evaluations * LOOKUP_SECONDS,
             config.search.evaluations * 500,
         ),
         "verify": (
-            f"measure up to {measured} subnets of the front on {_told(devices, 0)}",
+            f"measure up to {measured} subnets of the front on {_device_count(devices, 0)}",
             measured * (EXPORT_SECONDS_PER_NETWORK + devices * config.verify.rounds * REPETITION_SECONDS),
             measured * weights,
         ),
@@ -235,7 +238,7 @@ def _plan_told(config: RunConfig, described: list[Device], space: SearchSpace, b
 def _profile_stage(
     config: RunConfig, space: SearchSpace, plan: Plan, num_classes: int, devices: int, in_int8: int
 ) -> tuple[str, float, int]:
-    """What it does, seconds, bytes."""
+    """Return the stage's description, seconds and bytes."""
     models = len(plan.blocks) + len(plan.networks)
     comparing = config.export.graph_variant == "auto"
     variants = "compare graph variants, " if comparing else ""
@@ -251,21 +254,21 @@ def _profile_stage(
     weights = cost(space.unroll(space.largest, num_classes)).weight_bytes
     return (
         f"{variants}export and time {len(plan.blocks)} blocks and {len(plan.networks)} networks on "
-        f"{_told(devices, in_int8)}",
+        f"{_device_count(devices, in_int8)}",
         devices * each_seconds + in_int8 * models * QUANTISE_SECONDS_PER_MODEL,
         devices * len(plan.networks) * weights,
     )
 
 
 def _finetune_stage(epochs: float, train_images: int, image_seconds: float, weights: int) -> tuple[str, float, int]:
-    """What it does, seconds, bytes; of other images than the run's it is not known here how many there are."""
+    """Return the stage's description, seconds and bytes; other images are taken to be as many as the run's."""
     images = epochs * train_images
     what = f"{epochs:.3g} epochs of the chosen subnet on its own"
     return what, FINETUNE_TIMES * images * image_seconds, weights
 
 
 def _statistics_bytes(space: SearchSpace, num_classes: int) -> int:
-    """Of the batch-norm statistics that are kept for a subnet: a mean and a variance a channel, and their names."""
+    """Return the size of a subnet's batch-norm statistics: a mean and a variance a channel, and their names."""
     specs = space.unroll(space.largest, num_classes)
     widths = [conv.out_channels for spec in specs for conv in spec.convs() if conv.norm]
     return 8 * sum(widths) + 250 * len(widths)
@@ -279,7 +282,7 @@ def _export_stage(
     image_seconds: float,
     weights: int,
 ) -> tuple[str, float, int]:
-    """What it does, seconds, bytes; fine-tuning for int8, which is rarely due, is not counted."""
+    """Return the stage's description, seconds and bytes; fine-tuning for int8, which is rarely due, is not counted."""
     # The front, the chosen file twice, the largest subnet.
     seconds = 5 + (config.verify.networks + 3) * test_images * image_seconds
     if config.export.precision == "fp32" and not in_int8:
@@ -297,5 +300,5 @@ def _export_stage(
     return what, seconds + quantising + scoring + timing, 2 * weights
 
 
-def _told(devices: int, in_int8: int) -> str:
+def _device_count(devices: int, in_int8: int) -> str:
     return f"{devices} device(s)" + (f", {in_int8} in int8" if in_int8 else "")

@@ -1,4 +1,4 @@
-"""What a plan times, since it cannot be counted: a few training steps and one scoring, on noise, in a few seconds.
+"""Timings for a plan, which cannot be counted: a few training steps and one scoring, on noise, in a few seconds.
 
 Batches grow from two images until the allowance is spent, so that a plan of any space answers soon. What a whole batch
 takes follows from the last two sizes, and what other architectures take from their multiply-accumulates.
@@ -145,6 +145,6 @@ def _time_scoring(net: SuperNet, arch: Arch, images: Tensor) -> float:
 
 
 def _finished(tensor: Tensor) -> None:
-    """Wait until the device of a tensor has done what it was given: a CUDA device works on while Python goes on."""
+    """Wait until the device of a tensor is idle: a CUDA device works asynchronously."""
     if tensor.is_cuda:
         torch.cuda.synchronize(tensor.device)

@@ -100,7 +100,7 @@ def _take_table(run: Run, device: str) -> PredictorScore | None:
         predictor = LatencyPredictor(run.space, num_classes).fit(table)
         predictor.predict([run.space.smallest, run.space.largest])
     except TableError as error:
-        raise TableError(f"table {name}: {error}, or search a space of networks that it knows") from None
+        raise TableError(f"table {name}: {error}, or search a space whose networks it has") from None
     # As it was now: the one that the config names may change.
     table.save(folder)
     predictor.save(folder / "predictor.json")
@@ -112,7 +112,7 @@ def _take_table(run: Run, device: str) -> PredictorScore | None:
 
 
 def _of_space(table: LatencyTable, space: SearchSpace, num_classes: int) -> LatencyTable:
-    """The table without blocks that no network of the space has, where it lacks none: nothing is regressed then."""
+    """Return the table without blocks that the space lacks, if it has all others: no block is regressed then."""
     wanted = {block.key for block in distinct_blocks(space, num_classes)}
     if not wanted <= table.blocks().keys():
         return table
@@ -120,7 +120,7 @@ def _of_space(table: LatencyTable, space: SearchSpace, num_classes: int) -> Late
 
 
 def _note(run: Run, device: str, plan: Plan | None, score: PredictorScore | None) -> str:
-    """What is known of a device, in plain words."""
+    """Describe how a device's latencies are predicted."""
     if plan is None or score is None:
         return _not_measured(run, device, score)
     base = run.config.profile.base
@@ -133,7 +133,7 @@ def _not_measured(run: Run, device: str, score: PredictorScore | None) -> str:
 
 
 def _fitted(device: str, plan: Plan, score: PredictorScore) -> str:
-    """What was measured, and how well it predicts."""
+    """Describe the measurements, and the predictor's error on unseen networks."""
     own = "" if score.repeat_noise is None else f", where the device itself repeats to {score.repeat_noise:.1%}"
     return (
         f"{device}: {len(plan.blocks)} blocks and {len(plan.networks)} networks; networks held out are predicted to "
@@ -142,8 +142,8 @@ def _fitted(device: str, plan: Plan, score: PredictorScore) -> str:
 
 
 def _carried_over(device: str, score: PredictorScore, base: str | None) -> str:
-    """Whether the networks were enough, in plain words."""
-    said = f"{device}: carried over from {base} by {score.n_test} networks: {score.mape:.1%} off on unseen ones"
+    """Describe the error of a carried-over predictor, and whether more networks are needed."""
+    note = f"{device}: carried over from {base} by {score.n_test} networks: {score.mape:.1%} off on unseen ones"
     if score.mape <= ENOUGH_MAPE:
-        return said
-    return f"{said}, which is not enough: measure more (profile.networks), or the blocks, too (no profile.base)"
+        return note
+    return f"{note}, which is not enough: measure more (profile.networks), or the blocks, too (no profile.base)"

@@ -1,4 +1,4 @@
-"""What is timed on each device of a run: all that the config wants, or what of it fits into the minutes it allows."""
+"""The blocks and networks that are timed on each device: all of the config, or as many as its minutes allow."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from edgenas.space.graph_variant import GraphVariant
 from edgenas.stages.device_graphs import device_graphs, timing_export
 
 
-def profile_told(run: Run) -> list[str]:
-    """What profiling is going to time on each device, and how long that keeps it busy: a line each."""
+def profile_lines(run: Run) -> list[str]:
+    """Return what profiling will time on each device, and how long that will take, a line each."""
     config, num_classes = run.config.profile, run_classes(run)
     plan = _plan(run, num_classes, config.blocks, config.networks)
     seconds = guessed_seconds(run.space, plan, num_classes, config.rounds)
     blocks = f"{len(plan.blocks)} blocks and " if plan.blocks else ""
-    what = f"{blocks}{len(plan.networks)} networks, {config.rounds} visits to each"
+    what = f"{blocks}{len(plan.networks)} networks, {config.rounds} repetitions of each"
     took = f"about {seconds / 60:.1f} minutes of a server's core, several times that of a small board's"
     if config.minutes is not None:
         took = f"or as much of it as {config.minutes:g} minutes hold"
@@ -41,16 +41,16 @@ def device_plan(
     base: LatencyPredictor | None,
     progress: Progress,
 ) -> Plan:
-    """The plan for one device; from a base, of the networks that tell most of how the device differs.
+    """Return the plan for one device; with a base, its networks are the most informative on how the device differs.
 
     Raises:
-        ConfigError: the minutes do not hold the least that a predictor needs.
+        ConfigError: the minutes are too few for the least that a predictor needs.
         MeasurementError: the device could not run the smallest or the largest network.
     """
     config = run.config.profile
     whole = _plan(run, num_classes, config.blocks, config.networks)
     if config.minutes is None:
-        return _telling(whole, base, run.config.seed)
+        return _informative(whole, base, run.config.seed)
     smallest_us, largest_us = _ends_us(run, device, variant, num_classes, progress)
     allowed = allow(
         config.minutes,
@@ -61,10 +61,10 @@ def device_plan(
         smallest_us=smallest_us,
         largest_us=largest_us,
     )
-    return _telling(_plan(run, num_classes, allowed.blocks or None, allowed.networks), base, run.config.seed)
+    return _informative(_plan(run, num_classes, allowed.blocks or None, allowed.networks), base, run.config.seed)
 
 
-def _telling(plan: Plan, base: LatencyPredictor | None, seed: int) -> Plan:
+def _informative(plan: Plan, base: LatencyPredictor | None, seed: int) -> Plan:
     if base is None:
         return plan
     return replace(plan, networks=tuple(informative_networks(base, len(plan.networks), seed)))
@@ -72,14 +72,14 @@ def _telling(plan: Plan, base: LatencyPredictor | None, seed: int) -> Plan:
 
 def _plan(run: Run, num_classes: int, blocks: int | None, networks: int) -> Plan:
     plan = make_plan(run.space, num_classes, blocks=blocks, networks=networks, seed=run.config.seed)
-    # What another device's table says of blocks is not measured here.
+    # Blocks come from the other device's table, so they are not measured again.
     return plan if run.config.profile.base is None else replace(plan, blocks=())
 
 
 def _ends_us(
     run: Run, device: Device, variant: GraphVariant, num_classes: int, progress: Progress
 ) -> tuple[float, float]:
-    """Latencies of the smallest and the largest network, timed once and kept in the run folder."""
+    """Return latencies of the smallest and the largest network, timed once and kept in the run folder."""
     graphs = device_graphs(device, run_devices(run).values(), variant)
     ends = (run.space.smallest, run.space.largest)
     folder = run.folder / "latency" / device.name

@@ -1,4 +1,4 @@
-"""Quantisation-aware fine-tuning at the end of a run: when it is due, and what it took and brought."""
+"""Quantisation-aware fine-tuning at the end of a run: when it is due, its cost and its gain."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DUE_ABOVE = 0.01
 
 @dataclass(frozen=True)
 class FineTuning:
-    """What fine-tuning took and brought. Drops are of validation top-1, from the fp32 file's.
+    """The cost and the gain of fine-tuning. Drops are of validation top-1, from the fp32 file's.
 
     Attributes:
         steps: of the optimiser.
@@ -35,11 +35,11 @@ class FineTuning:
 
     @property
     def kept(self) -> bool:
-        """Whether the int8 file is of the fine-tuned network: where that is the more accurate one."""
+        """Whether the int8 file is that of the fine-tuned network, because it is more accurate."""
         return self.drop_after < self.drop_before
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in a manifest."""
+        """Return the fine-tuning as a manifest states it."""
         return asdict(self) | {"kept": self.kept}
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ class FineTuning:
 
 
 def tuning_due(run: Run, drop: float) -> bool:
-    """Whether to fine-tune, where int8 costs `drop` of validation top-1: see `export.quantisation_aware`."""
+    """Return whether to fine-tune, given the drop of validation top-1 in int8; see `export.quantisation_aware`."""
     when = run.config.export.quantisation_aware
     # Fractions of whole images are not exact.
     return when == "always" or (when == "auto" and drop > DUE_ABOVE + 1e-9)
@@ -58,7 +58,7 @@ def tuning_due(run: Run, drop: float) -> bool:
 def fine_tuned(
     run: Run, dataset: Dataset, subnet: Subnet, progress: Progress, *, seven_bit_weights: bool
 ) -> tuple[Subnet, float]:
-    """The fine-tuned subnet, and the seconds that it took. `subnet` is left as it was."""
+    """Return the fine-tuned subnet, and the seconds that it took. `subnet` is left as it was."""
     started = time.perf_counter()
     tuned = finetune_for_int8(
         subnet,
@@ -74,6 +74,6 @@ def fine_tuned(
 
 
 def outcome(run: Run, dataset: Dataset, seconds: float, drop_before: float, drop_after: float) -> FineTuning:
-    """What `fine_tuned` took and brought."""
+    """Return the cost and the gain of `fine_tuned`."""
     epochs = STEPS * run.config.training.batch_size / len(dataset.train)
     return FineTuning(STEPS, epochs, seconds, drop_before, drop_after)

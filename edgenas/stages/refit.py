@@ -18,7 +18,7 @@ REMEDY = "continue without the earlier measurements"
 
 
 class MeasuredRows(Record):
-    """Networks that were measured on one device, and what was predicted of them before."""
+    """Networks that were measured on one device, and their earlier predictions."""
 
     identity: Identity
     rows: tuple[LatencyRow, ...]
@@ -54,7 +54,7 @@ def refitted(run: Run, table: LatencyTable) -> LatencyTable:
 
 
 def earlier_predictions(run: Run, table: LatencyTable) -> tuple[FirstPrediction, ...]:
-    """Return what was predicted of the networks of earlier fronts before they were measured in the table's setting."""
+    """Return predictions of networks of earlier fronts, made before they were measured in the table's setting."""
     measured = _measured(run, table)
     return () if measured is None else measured.predictions
 

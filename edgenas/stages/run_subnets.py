@@ -42,12 +42,12 @@ class Subnets:
     """
 
     def __init__(self, folder: Path, net: SuperNet, images: Tensor, of: dict[str, str]):
-        """Args: where files are kept; whose subnets; training images; what weights and images are, by digests."""
+        """Args: the folder of files; the supernet; training images; the digests of weights and images."""
         self._folder, self._net, self._images, self._of = folder, net, images, of
         self.images = len(images)
 
     def __call__(self, arch: Arch) -> Subnet:
-        """The calibrated subnet of an arch, on the supernet's device.
+        """Return the calibrated subnet of an architecture, on the supernet's device.
 
         Raises:
             SpaceError: the arch is not in the space.
@@ -68,11 +68,11 @@ class Subnets:
         with suppress(OSError, SafetensorError, ValueError, KeyError, TypeError):
             with safe_open(path, framework="pt") as file:
                 statistics = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                told = json.loads(file.metadata()["edgenas"])[SUM]
+                stated_sum = json.loads(file.metadata()["edgenas"])[SUM]
             subnet = self._net.extract(arch).to(memory_format=torch.channels_last).eval()
-            wanted = {name: tensor.shape for name, tensor in _statistics(subnet).items()}
-            found = {name: tensor.shape for name, tensor in statistics.items()}
-            if (found, _sum(statistics)) == (wanted, told):
+            expected = {name: tensor.shape for name, tensor in _statistics(subnet).items()}
+            shapes = {name: tensor.shape for name, tensor in statistics.items()}
+            if (shapes, _sum(statistics)) == (expected, stated_sum):
                 subnet.load_state_dict(statistics, strict=False)
                 subnet.calibration_images = self.images
                 return subnet
@@ -80,7 +80,7 @@ class Subnets:
 
 
 def run_subnets(run: Run, dataset: Dataset) -> Subnets:
-    """Subnets of a run's trained supernet, recalibrated as its config says.
+    """Return subnets of a run's trained supernet, recalibrated as its config states.
 
     Raises:
         RunFolderError: the run is not trained.

@@ -42,7 +42,7 @@ ROUNDS = "search/rounds.jsonl"
 
 
 def run_scorer(run: Run, limits: Limits, progress: Progress, *, keep: bool = True) -> Scorer:
-    """Return what scores the run's architectures: its supernet, or the source of accuracies that the config names.
+    """Return the scorer of the run's architectures: its supernet, or the source of accuracies that the config names.
 
     Args:
         run: trained, where it has a supernet.
@@ -66,7 +66,7 @@ def run_search(run: Run, progress: Progress) -> None:
         ConfigError: the budgets cannot be met; the message gives the nearest that can, and which contradict.
         EdgenasError: too many subnets could not be scored; the message gives the first one and the cause.
     """
-    if run.done("search") and _settled(run):
+    if run.done("search") and _is_current(run):
         return
     limits = run_limits(run, run_classes(run))
     scorer = run_scorer(run, limits, progress)
@@ -77,7 +77,7 @@ def run_search(run: Run, progress: Progress) -> None:
     run.finish(_record(run, result, limits, objectives, scorer))
 
 
-def _settled(run: Run) -> bool:
+def _is_current(run: Run) -> bool:
     """Return whether the finished search is as long as the config asks for, and used the present predictors."""
     record = run.result(SearchRecord)
     return record.asked >= run.config.search.evaluations and record.refits == refits(run)
@@ -106,7 +106,7 @@ def _searched(run: Run, limits: Limits, objectives: Sequence[ObjectiveFunction])
 
 
 class _Rounds:
-    """Writes the quality of every fit of the strategy's surrogates, while the search goes on."""
+    """Writes the quality of every fit of the strategy's surrogates during the search."""
 
     def __init__(self, run: Run, modelled: Sequence[str]) -> None:
         self._ledger, self._modelled = Ledger(run.folder / ROUNDS, RoundRow), modelled

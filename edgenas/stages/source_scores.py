@@ -1,4 +1,4 @@
-"""Scores of archs where something else than a supernet tells accuracies: thousands a second."""
+"""Scores of architectures from a source of accuracies instead of a supernet: thousands a second."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Floats = npt.NDArray[np.float64]
 
 
 class SourceScorer:
-    """Errors as the source tells them; every one is appended to a file, if any, and read from it if it stands there.
+    """Errors from a source of accuracies. Each one is appended to the ledger, if there is one, and read from it later.
 
     Attributes:
-        known: by arch.
-        seconds: spent on all that stands there.
+        known: scores by architecture.
+        seconds: time spent on all of them.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class SourceScorer:
     ) -> None:
         self._run, self._source, self._predictors = run, source, predictors
         self._ledger, self._progress = ledger, progress
-        # Rows of another source say nothing of this one.
+        # Rows of another source do not count.
         stored = ledger.rows() if ledger else ()
         rows = [row for row in stored if row.weights == source.digest]
         self.known = {row.arch.id: Score(row.error) for row in rows}
@@ -46,7 +46,7 @@ class SourceScorer:
         self._asked = 0
 
     def error(self, archs: Sequence[Arch]) -> Floats:
-        """1 - top-1, shape (n,)."""
+        """Return 1 - top-1, shape (n,)."""
         fresh = list({arch.id: arch for arch in archs if arch.id not in self.known}.values())
         if fresh:
             self._score(fresh)
@@ -55,13 +55,14 @@ class SourceScorer:
         return np.array([self.known[arch.id].error for arch in archs])
 
     def worst_class_error(self, archs: Sequence[Arch]) -> Floats:
-        """Nothing that could be told.
+        """Refuse, because the source has no accuracies by class.
 
         Raises:
             ConfigError: always.
         """
         raise ConfigError(
-            f"search.objectives: worst_class_error cannot be told without images; {self._source.dataset} tells top-1"
+            f"search.objectives: worst_class_error needs images, and {self._source.dataset} has top-1 only: "
+            "leave that objective out"
         )
 
     def _score(self, archs: Sequence[Arch]) -> None:

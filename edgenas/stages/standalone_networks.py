@@ -118,7 +118,7 @@ class StandaloneTrainer:
         shutil.rmtree(folder, ignore_errors=True)
 
     def calibrated(self, subnet: Subnet) -> Subnet:
-        """Recalibrate batch norm in place; return the network."""
+        """Recalibrate batch norm in place and return the network."""
         return recalibrate(subnet, self.calibration)
 
 

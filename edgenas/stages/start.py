@@ -1,4 +1,4 @@
-"""Starting a run: all that can be wrong is found before anything is written or costs time."""
+"""Start a run; all errors in its config are found before anything is written or takes time."""
 
 from __future__ import annotations
 
@@ -41,20 +41,21 @@ WRITTEN_AT_START = (SPACE, DEVICES)
 def start_run(
     config: RunConfig, folder: Path, progress: Progress | None = None, reach: TransportRegistry | None = None
 ) -> Run:
-    """Open `folder` for `config`, new or begun before. What the devices lack is taken out of a new run's space.
+    """Open `folder` for `config`, new or begun before. A new run's space is narrowed to what all devices support.
 
-    A run that was begun with fewer `search.evaluations` is lengthened; with more, it keeps those, which is said.
+    The search of a run that was begun with fewer `search.evaluations` is extended. A run with more keeps them, and a
+    warning states that.
 
     Raises:
         RunFolderError: the folder holds another config's run (what differs is named), or something that is no
             run, or another process uses it.
-        ConfigError, SpaceError, DataError, TableError: what the config names is missing or does not fit.
+        ConfigError, SpaceError, DataError, TableError: a file or name in the config is missing or does not fit.
         OSError: nothing can be written there.
     """
     reach = reach or mounted_transports()
     begun = check_folder(config, folder, reach)
     if begun:
-        return lengthen(begun, config.search.evaluations)
+        return extend_search(begun, config.search.evaluations)
     # Before images are read, which may take minutes.
     prove_writable(folder / LOCK)
     devices, space = resolve(config, reach)
@@ -68,7 +69,7 @@ def start_run(
 
 
 def _checked_classes(run: Run, devices: Sequence[Device], progress: Progress | None) -> int:
-    """How many classes the run has, once its images and its source of accuracies are known to do."""
+    """Return the run's number of classes, after checking its images and its source of accuracies."""
     config = run.config
     source = None if config.accuracy is None else open_source(config.accuracy, run.space)
     if config.num_classes is not None:
@@ -82,7 +83,7 @@ def _checked_classes(run: Run, devices: Sequence[Device], progress: Progress | N
     elif source.num_classes != dataset.num_classes:
         raise DataError(
             f"accuracies are of {source.num_classes} classes ({source.dataset}), data has {dataset.num_classes}: "
-            "wanted images of the same classes, which the exported network tells apart"
+            "expected images of the same classes, which the exported network tells apart"
         )
     if "int8" in {config.export.precision, *(device.run.precision for device in devices)}:
         check_quantiser_images(config, len(dataset.train))
@@ -90,9 +91,9 @@ def _checked_classes(run: Run, devices: Sequence[Device], progress: Progress | N
 
 
 def check_folder(config: RunConfig, folder: Path, reach: TransportRegistry | None = None) -> Run | None:
-    """The run that was begun in `folder` with this very config; None where a new one may begin.
+    """Return the run that was begun in `folder` with this very config; None where a new one may begin.
 
-    `search.evaluations` alone may differ: how long a search goes on changes nothing of what it has done.
+    Only `search.evaluations` may differ: the length of a search does not change its earlier evaluations.
 
     Raises:
         RunFolderError: the folder holds another config's run (what differs is named), or something that is no run.
@@ -108,31 +109,29 @@ def check_folder(config: RunConfig, folder: Path, reach: TransportRegistry | Non
     return None
 
 
-def lengthen(run: Run, evaluations: int) -> Run:
-    """The run with as many `search.evaluations`, written down; its search is then to be done on.
+def extend_search(run: Run, evaluations: int) -> Run:
+    """Write and return the run with more `search.evaluations`; its search is no longer finished then.
 
-    Fewer than it has already change nothing, which is said.
+    Fewer than the run has already change nothing, and a warning states that.
 
     Raises:
         RunFolderError: another process uses the folder.
     """
     known = run.config.search.evaluations
     if evaluations < known:
-        LOGGER.warning(
-            "note: %s: search.evaluations is %d already, wanted %d: it stays", run.folder, known, evaluations
-        )
+        LOGGER.warning("note: %s: search.evaluations stays at %d, since %d are fewer", run.folder, known, evaluations)
     if evaluations <= known:
         return run
     longer = replace(run, config=_with_evaluations(run.config, evaluations))
     with locked(run.folder):
         write_text(run.folder / "config.yaml", dump_config(longer.config))
-        # Whether the result is of the shorter search can be told from it, too: a kill may come in between.
+        # A kill before this line does no harm: the result also states the length of its search.
         run.result_path("search").unlink(missing_ok=True)
     return longer
 
 
 def retuned(run: Run, finetune: FinetuneConfig) -> Run:
-    """The run with other settings of fine-tuning, written down; it is then to be done, and the export after it.
+    """Write and return the run with other settings of fine-tuning; fine-tuning and export are no longer finished then.
 
     Raises:
         ConfigError: the run has no weights.
@@ -154,7 +153,7 @@ def _with_evaluations(config: RunConfig, evaluations: int) -> RunConfig:
 
 
 def _may_begin(folder: Path) -> bool:
-    """Whether a folder holds nothing, or only what a start writes that was killed before its end."""
+    """Return whether a folder is empty, or has only the files of a start that was killed."""
     inside = list(folder.iterdir())
     # Without the lock, which a start makes first, files of these names are somebody else's.
     return not inside or (
@@ -164,13 +163,13 @@ def _may_begin(folder: Path) -> bool:
 
 
 def resolve(config: RunConfig, reach: TransportRegistry | None = None) -> tuple[list[Device], SearchSpace]:
-    """The devices of a config, and its space without what they lack, once all is known to fit what is there.
+    """Return the devices of a config, and its space without operators that they lack, after checking the config.
 
     Raises:
         ConfigError, TableError: a device, a budget's or an objective's device or a training device that is not there;
             objectives or weights that do not fit, or a strategy whose package is not installed.
         SpaceError: nothing would be left of a part of the space, which is named.
-        RunFolderError: what `train.init` or `search.initial` names cannot be started from.
+        RunFolderError: the run that `train.init` or `search.initial` names cannot be used.
     """
     devices = resolve_devices(config.devices, reach)
     space = _narrowed(devices, config.load_space())
@@ -179,10 +178,10 @@ def resolve(config: RunConfig, reach: TransportRegistry | None = None) -> tuple[
 
 
 def _narrowed(devices: Sequence[Device], space: SearchSpace) -> SearchSpace:
-    """The space without what any of the devices lacks; what was taken away is told."""
-    narrowed, said = narrow(space, [entry for device in devices for entry in device.unsupported])
-    for words in said:
-        LOGGER.warning("note: space %s: %s", space.name, words)
+    """Return the space without choices that some device does not support, and warn of each that is removed."""
+    narrowed, notes = narrow(space, [entry for device in devices for entry in device.unsupported])
+    for note in notes:
+        LOGGER.warning("note: space %s: %s", space.name, note)
     return narrowed
 
 

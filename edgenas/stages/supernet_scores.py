@@ -1,4 +1,4 @@
-"""Scores of archs, each kept in a file as soon as it is known: by the run's supernet, on validation images."""
+"""Scores of architectures by the run's supernet on validation images, each written to a file at once."""
 
 from __future__ import annotations
 
@@ -33,54 +33,54 @@ LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Score:
-    """What a subnet gets wrong on validation images, as fractions; of its worst class where that is known."""
+    """Error rate of a subnet on validation images, and that of its worst class, NaN where it was not counted."""
 
     error: float
     worst_class_error: float = math.nan
 
 
 class Scorer(Protocol):
-    """Tells validation errors of archs; which one a run has, `search.run_scorer` chooses.
+    """Gives validation errors of architectures; `search.run_scorer` chooses the one of a run.
 
     Attributes:
-        known: by arch.
-        seconds: that scoring all of them took, by the clock.
+        known: scores by architecture.
+        seconds: wall-clock time that scoring all of them took.
     """
 
     known: dict[str, Score]
     seconds: float
 
     def error(self, archs: Sequence[Arch]) -> Floats:
-        """1 - top-1, shape (n,)."""
+        """Return 1 - top-1, shape (n,)."""
         ...
 
     def worst_class_error(self, archs: Sequence[Arch]) -> Floats:
-        """1 - the share that is right of the class least often right, shape (n,)."""
+        """Return 1 - the lowest top-1 of any class, shape (n,)."""
         ...
 
 
 @dataclass(frozen=True)
 class _Bench:
-    """All that it takes to score an arch."""
+    """The subnets and images that score an architecture."""
 
     subnets: Subnets
     validation: Split
 
     def score(self, arch: Arch) -> tuple[Score, float]:
-        """The score, and the seconds that it took."""
+        """Return the score, and the seconds that it took."""
         started = time.monotonic()
         found = accuracy(self.subnets(arch), self.validation)
         return Score(1 - found.top1, 1 - found.worst_class), time.monotonic() - started
 
 
 class SupernetScorer:
-    """Validation errors of archs; every one is appended to a file, and read from it if it stands there.
+    """Validation errors of architectures; each one is appended to a ledger, and read from it later.
 
     With several `search.workers`, archs are scored in as many processes, which share the cores.
 
     Attributes:
-        known: by arch.
-        seconds: that scoring all of them took, by the clock.
+        known: scores by architecture.
+        seconds: wall-clock time that scoring all of them took.
     """
 
     def __init__(self, run: Run, subnets: Subnets, dataset: Dataset, limits: Limits, progress: Progress):
@@ -94,11 +94,11 @@ class SupernetScorer:
         self.seconds = sum((row.seconds for row in rows), 0.0)
 
     def error(self, archs: Sequence[Arch]) -> Floats:
-        """1 - top-1, shape (n,)."""
+        """Return 1 - top-1, shape (n,)."""
         return np.array([score.error for score in self._scores(archs)])
 
     def worst_class_error(self, archs: Sequence[Arch]) -> Floats:
-        """1 - the share that is right of the class least often right, shape (n,)."""
+        """Return 1 - the lowest top-1 of any class, shape (n,)."""
         return np.array([score.worst_class_error for score in self._scores(archs)])
 
     def _own_rows(self) -> list[EvaluationRow]:
@@ -117,14 +117,14 @@ class SupernetScorer:
 
     def _scores(self, archs: Sequence[Arch]) -> list[Score]:
         missing = list({arch.id: arch for arch in archs if arch.id not in self.known}.values())
-        self._told([arch for arch in archs if arch.id in self.known])
+        self._report([arch for arch in archs if arch.id in self.known])
         for arch, (score, seconds) in zip(missing, self._scored(missing), strict=True):
             self._keep(arch, score, seconds)
-            self._told([arch])
+            self._report([arch])
         return [self.known[arch.id] for arch in archs]
 
     def _scored(self, archs: Sequence[Arch]) -> Iterator[tuple[Score, float]]:
-        """In order, each as soon as it and those before it are known."""
+        """Yield scores and seconds in the order of the architectures."""
         workers = self._run.config.search.workers
         if workers == 1 or not archs:
             return map(self._bench.score, archs)
@@ -153,7 +153,7 @@ class SupernetScorer:
         self.known[arch.id] = score
         self.seconds += seconds
 
-    def _told(self, archs: Sequence[Arch]) -> None:
+    def _report(self, archs: Sequence[Arch]) -> None:
         self._asked.update(arch.id for arch in archs)
         self._progress("searching", len(self._asked), self._run.config.search.evaluations)
 
@@ -170,7 +170,7 @@ def score_of(row: EvaluationRow) -> Score:
 
 
 def _score_elsewhere(folder: Path, weights: str, threads: int, arch: str) -> tuple[Score, float]:
-    """What a worker process is asked for."""
+    """Score an architecture in a worker process."""
     torch.set_num_threads(threads)
     run, bench = _opened(folder, weights)
     return bench.score(run.space.parse(arch))
@@ -178,7 +178,7 @@ def _score_elsewhere(folder: Path, weights: str, threads: int, arch: str) -> tup
 
 @lru_cache(maxsize=1)
 def _opened(folder: Path, weights: str) -> tuple[Run, _Bench]:
-    """A worker keeps supernet and images, as long as the weights are these."""
+    """Open a run in a worker process, which keeps supernet and images as long as the weights are these."""
     run = open_run(folder)
     dataset = run_dataset(run)
     return run, _Bench(run_subnets(run, dataset), scoring_split(run, dataset))

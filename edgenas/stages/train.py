@@ -1,4 +1,4 @@
-"""Stage train: the supernet."""
+"""Stage train: train the supernet."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from edgenas.training.training_loop import train
 def run_train(
     run: Run, progress: Progress, *, minutes: float | None = None, processes: Processes = SINGLE_PROCESS
 ) -> None:
-    """Train the run's supernet, or go on with it; for `minutes` instead of the config's epochs, if that is said first.
+    """Train the run's supernet or resume its training, for the config's epochs or for `minutes`.
 
     Where accuracies come from elsewhere nothing is trained: the weights that the config names are taken as they are.
 
     Args:
-        run: what and how.
+        run: with the config of the training.
         progress: called with what is being done, steps done and in all.
-        minutes: see `edgenas.training.training_loop.train`.
-        processes: who trains along; the first one writes.
+        minutes: see `edgenas.training.training_loop.train`; fixed when training begins.
+        processes: that train together; the first one writes.
 
     Raises:
-        ConfigError: the run is profiled, and a budget cannot be met; its recipe wants that, and it is not; or it has no
-            supernet.
-        RunFolderError: weights that are to be taken do not fit the space or the classes.
+        ConfigError: a budget of the profiled run cannot be met; its recipe needs a profile and there is none; or the
+            run has no supernet.
+        RunFolderError: the weights that the config names do not fit the space or the classes.
     """
     run.needs("train")
     folder = run.result_path("train").parent
@@ -76,13 +76,13 @@ def run_train(
 
 
 def untrained_supernet(run: Run, dataset: Dataset) -> SuperNet:
-    """The run's supernet with fresh weights."""
+    """Return the run's supernet with fresh weights."""
     transforms = run.config.training.kernel_transforms
     return SuperNet(run.space, dataset.num_classes, kernel_transforms=transforms, pixels=dataset.pixels)
 
 
 def _take_weights(run: Run, folder: Path, progress: Progress) -> None:
-    """The supernet that `train.init` names becomes the run's, classifier and all."""
+    """Make the supernet that `train.init` names the run's, including its classifier."""
     progress("taking weights", 0, 1)
     init, dataset = run.config.training.init, run_dataset(run)
     assert init is not None
@@ -97,7 +97,7 @@ def _take_weights(run: Run, folder: Path, progress: Progress) -> None:
 
 
 def trained_supernet(run: Run, dataset: Dataset) -> SuperNet:
-    """The run's supernet with its trained weights, in eval mode.
+    """Return the run's supernet with its trained weights, in eval mode.
 
     Raises:
         RunFolderError: the run was not trained to the end yet, or its checkpoint is damaged.

@@ -1,4 +1,4 @@
-"""The archs that a supernet is trained where its recipe keeps to the budgets: drawn once, kept beside its weights."""
+"""The pool of architectures for recipes that train within the budgets: drawn once, kept beside the weights."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ LOGGER = logging.getLogger(__name__)
 
 
 def run_pool(run: Run, num_classes: int, processes: Processes = SINGLE_PROCESS) -> tuple[Arch, ...] | None:
-    """The run's pool, drawn if there is none yet; None where its recipe takes none.
+    """Return the run's pool, drawn if there is none yet; None where its recipe takes none.
 
     Args:
-        run: profiled, its budgets known to leave something.
+        run: profiled, with budgets that can be met.
         num_classes: of its images.
-        processes: who trains along; the first one draws.
+        processes: that train together; the first one draws.
 
     Raises:
         ConfigError: the run is not profiled yet, or nothing was found within its budgets.
@@ -42,7 +42,7 @@ def run_pool(run: Run, num_classes: int, processes: Processes = SINGLE_PROCESS) 
     processes.wait()
     if missing and not run.done("profile"):
         raise ConfigError(
-            f"{run.folder}: train.recipe {run.config.training.recipe} wants to know latencies first: run "
+            f"{run.folder}: train.recipe {run.config.training.recipe} needs latencies first: run "
             f"`edgenas profile {run.folder}`, or choose another recipe (train.recipe=all-sizes)"
         )
     if missing and processes.first:
@@ -52,10 +52,10 @@ def run_pool(run: Run, num_classes: int, processes: Processes = SINGLE_PROCESS) 
 
 
 def known_pool(run: Run) -> tuple[Arch, ...] | None:
-    """The pool that the run's supernet was trained, those first that need least; None where there is none.
+    """Return the pool that the run's supernet was trained on, cheapest first; None where there is none.
 
     Raises:
-        RunFolderError: the file is broken; or lost, of a supernet that had one.
+        RunFolderError: the file is broken, or missing for a supernet that was trained on a pool.
     """
     path = run.folder / FILE
     remedy = f"delete {path.parent} and run `edgenas train {run.folder}`"
@@ -67,7 +67,7 @@ def known_pool(run: Run) -> tuple[Arch, ...] | None:
 
 
 def take_pool(run: Run) -> None:
-    """Keep the pool of the supernet whose weights the run takes as they are, if it had one, and say so."""
+    """Keep the pool of the supernet whose weights the run takes, if it had one, and warn that it did."""
     init = run.config.training.init
     assert init is not None
     theirs = init_file(init).parent / POOL
@@ -75,28 +75,29 @@ def take_pool(run: Run) -> None:
         pool = PoolRecord.read(theirs, "name the supernet again, if it was trained on the whole space", run.space)
         pool.write(run.folder / FILE)
         LOGGER.warning(
-            "note: train.init: the supernet of %s was trained only archs within %s: others score lower than they could",
+            "note: train.init: the supernet of %s was trained on architectures within %s only: others score lower than "
+            "they could",
             theirs.parent,
             ", ".join(map(str, pool.budgets)),
         )
 
 
-def tell_untrained(run: Run, archs: Sequence[Arch]) -> None:
-    """Say so if archs that a user names are beyond the budgets that the run's supernet kept to."""
+def warn_if_untrained(run: Run, archs: Sequence[Arch]) -> None:
+    """Warn if architectures that a user names are over the budgets that the run's supernet was trained within."""
     if not takes_pool(run.config.training) or known_pool(run) is None:
         return
     shares = unchecked_limits(run, run_classes(run)).greatest_share(archs)
     beyond = [arch.id for arch, share in zip(archs, shares, strict=True) if share > 1]
     if beyond:
         LOGGER.warning(
-            "note: the supernet was trained only what is within the budgets, so these score lower than they could: %s",
+            "note: the supernet was trained within the budgets only, so these networks score lower than they could: %s",
             ", ".join(beyond),
         )
 
 
 def _draw(run: Run, limits: Limits) -> None:
     genes = allowed(run.space, limits.greatest_share, ARCHS, run.config.seed)
-    said = ", ".join(map(str, limits.budgets))
     if not len(genes):
-        raise ConfigError(f"{run.folder}: nothing to train was found within {said}: choose another train.recipe")
+        budgets = ", ".join(map(str, limits.budgets))
+        raise ConfigError(f"{run.folder}: no network to train was found within {budgets}: choose another train.recipe")
     PoolRecord(budgets=limits.budgets, archs=tuple(run.space.decode(genes))).write(run.folder / FILE)

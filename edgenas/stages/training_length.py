@@ -1,4 +1,4 @@
-"""Whether a training has too few optimiser steps for any subnet to be worth scoring."""
+"""Check that a training has enough optimiser steps for subnets to be worth scoring."""
 
 from __future__ import annotations
 

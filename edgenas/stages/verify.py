@@ -54,7 +54,7 @@ from edgenas.training.materialise import top1, top1_tolerance
 
 LOGGER = logging.getLogger(__name__)
 UNASKED_REFITS = 5
-"""Times `verify.refits`: how often at most where nothing meets a budget that nobody asked for, which gives way."""
+"""Factor on `verify.refits` where no network meets the default budget, which is raised then."""
 
 
 def run_verify(run: Run, progress: Progress) -> None:
@@ -64,7 +64,7 @@ def run_verify(run: Run, progress: Progress) -> None:
     to `verify.refits` times. The new front is measured together, in sessions of its own. The default budget is raised
     where nothing meets it, and ends a run only after `UNASKED_REFITS` times as many.
 
-    Devices of int8 measure int8 files. What int8 costs more accuracy than `export.max_drop` is dropped, too.
+    int8 devices measure int8 files. Networks that lose more accuracy in int8 than `export.max_drop` are dropped, too.
 
     Raises:
         InfeasibleError: every measured network is over a budget, or loses too much in int8.
@@ -110,7 +110,7 @@ def _discount(run: Run) -> None:
 
 @dataclass(frozen=True)
 class _Front:
-    """A front as measured, the budgets it is held against, and why networks of it are dropped, by arch."""
+    """A measured front, the limits it is compared with, and why networks of it are dropped, by architecture."""
 
     candidates: list[Candidate]
     names: tuple[Objective, ...]
@@ -156,8 +156,8 @@ def _measured_on(run: Run, name: str, front_files: Mapping[Arch, Files], progres
 
 def _refit_on(run: Run, front: _Front) -> bool:
     """Refit predictors where a budget was missed; return whether the space is to be searched again."""
-    gives_way = front.all_over and not run.config.budgets
-    if not front.missed or refits(run) >= run.config.verify.refits * (UNASKED_REFITS if gives_way else 1):
+    is_raised = front.all_over and not run.config.budgets
+    if not front.missed or refits(run) >= run.config.verify.refits * (UNASKED_REFITS if is_raised else 1):
         return False
     space, classes = run.space.structure_id, front.limits.num_classes
     rows = {
@@ -168,11 +168,11 @@ def _refit_on(run: Run, front: _Front) -> bool:
     _discount(run)
     # Rows of earlier, faster sessions would keep the budget below what can be met now.
     tables = {name: run_table(run, name) for name in rows}
-    keep_measured(run, tables, rows, _first_predictions(run, front), discard_earlier=gives_way)
+    keep_measured(run, tables, rows, _first_predictions(run, front), discard_earlier=is_raised)
     now = unchecked_limits(run, classes).budgets
     if now != front.limits.budgets:
         LOGGER.warning(
-            "note: no budget was asked for, and the front was measured slower than foreseen: it is %s now, and was %s",
+            "note: the front was measured slower than predicted, so the default budget is raised: it is %s now, was %s",
             ", ".join(map(str, now)),
             ", ".join(map(str, front.limits.budgets)),
         )
@@ -180,7 +180,7 @@ def _refit_on(run: Run, front: _Front) -> bool:
 
 
 def _first_predictions(run: Run, front: _Front) -> dict[str, tuple[FirstPrediction, ...]]:
-    """Return what was predicted of every network that was measured, before it was, by device."""
+    """Return the predictions of all measured networks, made before they were measured, by device."""
     found = {}
     for name in measured_devices(run):
         table, measured = run_table(run, name), {one.arch: one.measured[name].p50_us for one in front.candidates}
@@ -190,18 +190,18 @@ def _first_predictions(run: Run, front: _Front) -> dict[str, tuple[FirstPredicti
 
 
 def model_path(number: int) -> str:
-    """The file of a network of the front, by its place there, within the run folder."""
+    """Return the file of a network, by its position in the front, within the run folder."""
     return f"verify/models/{number:03d}.onnx"
 
 
 def rows_path(run: Run, device: str) -> Path:
-    """Where the rows of the front's measurements on one device are kept."""
+    """Return the file of the front's measurements on one device."""
     return run.folder / "verify" / f"{device}.jsonl"
 
 
-def _spread(count: int, wanted: int) -> list[int]:
-    """`wanted` of `count` positions, evenly, the last (the most accurate) always among them."""
-    return sorted(set(np.linspace(count - 1, 0, min(count, wanted)).round().astype(int).tolist()))
+def _spread(count: int, most: int) -> list[int]:
+    """Return at most `most` of `count` positions, evenly spread, always with the last one, the most accurate."""
+    return sorted(set(np.linspace(count - 1, 0, min(count, most)).round().astype(int).tolist()))
 
 
 def _front_files(run: Run, front: Sequence[FrontNetwork], progress: Progress) -> dict[Arch, Files]:
@@ -266,14 +266,14 @@ def _dropped(
 ) -> dict[Arch, str]:
     """Return why networks are dropped, by arch: over budget, worse in int8 than allowed, or dominated as measured.
 
-    Only networks within the budgets dominate others: one that may not be chosen would leave nothing to choose.
+    Only networks within the budgets dominate others: an infeasible one would leave nothing to choose.
     """
     reasons = {c.arch: "over budget: " + "; ".join(missed) for c in candidates if (missed := c.missed(budgets))}
     # The accuracy drop is free of timing noise, so it is the reason given where both apply.
-    reasons |= {c.arch: said for c in candidates if c.files.int8 and (said := c.files.int8.refusal(max_drop))}
+    reasons |= {c.arch: reason for c in candidates if c.files.int8 and (reason := c.files.int8.refusal(max_drop))}
     kept = [c for c in candidates if c.arch not in reasons]
-    rivals = [c for c in kept if c.verdict(budgets) in ("within", None)]
-    best = {one.arch for c in kept for one in _non_dominated([*rivals, c], names)}
+    within = [c for c in kept if c.verdict(budgets) in ("within", None)]
+    best = {network.arch for c in kept for network in _non_dominated([*within, c], names)}
     usual = {name.quantity for name in names} == {ERROR, LATENCY}
     why = "another is as accurate and faster" if usual else "another is better in every objective that they differ in"
     return reasons | {c.arch: why for c in kept if c.arch not in best}

@@ -1,4 +1,4 @@
-"""Where a search begins: archs that cover the space, after the front of another run where the config names one.
+"""Initial architectures of a search: they cover the space, after the front of another run if the config names one.
 
 Where budgets leave next to nothing of the space, archs that are within them come first: draws hardly hit any.
 """
@@ -25,7 +25,7 @@ SCARCE = 0.002
 
 
 def first_genes(run: Run, population: int, limits: Limits) -> Genes | None:
-    """Canonical genes that are evaluated first, shape (n, genes); None where the strategy begins by itself."""
+    """Return canonical genes that are evaluated first, shape (n, genes); None where the strategy begins by itself."""
     config, space = run.config.search, run.space
     given = _given(run)
     # It covers the space by itself, and evenly in what is computed.
@@ -47,7 +47,7 @@ def check_initial(initial: Path | None, space: SearchSpace) -> None:
 
 
 def _given(run: Run) -> list[Arch]:
-    """The other run's front, as it was when this search began: that run may go on since."""
+    """Return the other run's front as it was when this search began; that run may have changed since."""
     if run.config.search.initial is None:
         return []
     path = run.folder / FILE

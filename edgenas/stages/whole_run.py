@@ -1,4 +1,4 @@
-"""All stages in order, for whole runs and for single ones."""
+"""Run stages in order, for whole runs and for single stages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 def run_report(run: Run, progress: Progress) -> None:
-    """Write `summary.json` and the report, from saved files only; unlike other stages, anew each time."""
+    """Write `summary.json` and the report, from saved files only; unlike other stages, on every call."""
     progress("reporting", 0, 1)
     write_summary(run)
     write_report(run.folder)
@@ -36,15 +36,15 @@ def run_report(run: Run, progress: Progress) -> None:
 
 
 def run_stages(run: Run, progress: Progress, stages: Sequence[str] = ORDER, *, minutes: float | None = None) -> None:
-    """Do `stages` one after another; finished ones are passed over. The run folder is locked meanwhile.
+    """Run `stages` one after another and skip finished ones. The run folder is locked meanwhile.
 
-    Of several stages, those are passed over, too, that the run lacks something for; one alone then says so.
+    Among several stages, those are skipped that the run lacks something for; for a single stage that is an error.
 
     Args:
         run: the run.
         progress: called with what is being done, steps done and in all.
         stages: which, by name.
-        minutes: how long to train, instead of `train.epochs`; settled when training begins.
+        minutes: how long to train, instead of `train.epochs`; fixed when training begins.
 
     Raises:
         RunFolderError: another process holds the run folder.
@@ -71,11 +71,11 @@ def run_stages(run: Run, progress: Progress, stages: Sequence[str] = ORDER, *, m
             with metered(run.folder, stage):
                 functions[stage](run, progress)
             if stage == "profile":
-                _tell_feasibility(run)
+                _report_feasibility(run)
 
 
-def _tell_feasibility(run: Run) -> None:
-    """Say how much of the space is within the budgets, as soon as latencies are known."""
+def _report_feasibility(run: Run) -> None:
+    """Report how much of the space is within the budgets, as soon as latencies are known."""
     limits = unchecked_limits(run, run_classes(run))
     for line in feasibility_lines(limits.feasibility, limits.budgets):
         LOGGER.warning("note: %s", line)
@@ -109,4 +109,4 @@ def train_together(begin: Callable[[], Run], reopen: Callable[[], Run], device: 
 
 
 def _silent(label: str, done: int, total: int) -> None:
-    """The first process tells."""
+    """Report no progress: the first process does."""

@@ -48,7 +48,7 @@ def test_the_chosen_network_is_the_best_as_deployed_of_those_that_int8_leaves(
     allowed = [(fp32, int8, us) for fp32, int8, us in networks if round(100 * (fp32 - int8)) <= round(100 * max_drop)]
     names = resolve_objectives(map(parse_objective, ["error", "latency"]), sorted(used))
     dropped = _dropped(candidates, names, (), max_drop)
-    refused = [said for said in dropped.values() if said.startswith("int8 loses")]
+    refused = [reason for reason in dropped.values() if reason.startswith("int8 loses")]
     assert len(refused) == len(networks) - len(allowed)
     if not allowed:
         with pytest.raises(InfeasibleError, match="int8 loses"):

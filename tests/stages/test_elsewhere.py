@@ -76,8 +76,8 @@ def test_a_whole_run_by_kits_that_are_carried_to_the_device(work: Path) -> None:
     results: list[str] = []
     # The file that ships is measured in a session of its own, so it takes a third kit.
     for stage, folder in (("profile", "latency"), ("verify", "verify"), ("export", "export")):
-        said = succeed("run", *config, "--pack", "kit.zip", *results, cwd=work)
-        assert "packed kit.zip" in said.replace(str(work) + "/", "")
+        output = succeed("run", *config, "--pack", "kit.zip", *results, cwd=work)
+        assert "packed kit.zip" in output.replace(str(work) + "/", "")
         assert not (work / "runs" / "small" / folder / "result.json").exists()
         with zipfile.ZipFile(work / "kit.zip") as archive:
             archive.extractall(work / stage)
@@ -86,7 +86,6 @@ def test_a_whole_run_by_kits_that_are_carried_to_the_device(work: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         results = ["--unpack", str(work / stage / "results.zip")]
-    said = succeed("run", *config, *results, "--json", cwd=work)
-    summary = json.loads(said)
+    summary = json.loads(succeed("run", *config, *results, "--json", cwd=work))
     assert list(summary["predictors"]) == ["pi4"]
     assert summary["chosen"]["arch"]

@@ -49,7 +49,7 @@ def quiet(label: str, done: int, total: int) -> None:
 
 
 def with_export(run: Run, **changes: Any) -> Run:
-    """The run as if its config had said so."""
+    """Return the run with other export settings."""
     return replace(run, config=run.config.model_copy(update={"export": run.config.export.model_copy(update=changes)}))
 
 
@@ -177,19 +177,23 @@ def test_zip_and_page_are_made_of_the_runs_own_bundle(run: Run, tmp_path: Path) 
     assert files_below(run.folder) == before
 
 
-def test_what_stops_a_bundle_is_told_as_it_is(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_export_reports_that_nothing_was_written(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stopped(*_: Any) -> None:
         raise Stopped
 
     monkeypatch.setattr("edgenas.stages.bundling.run_subnets", stopped)
     shown = CliRunner().invoke(app, ["export", str(run.folder), "--out", str(tmp_path / "bundle")])
     assert shown.exit_code == 130
-    assert "stopped; nothing was written; the same command starts this bundle anew" in shown.stderr
+    assert "stopped; nothing was written; the same command starts this bundle from scratch" in shown.stderr
     assert "is kept" not in shown.stderr
     assert not list(tmp_path.iterdir())
 
 
-def test_fewer_images_than_parity_asks_for_are_told(run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_fewer_images_than_parity_asks_for_are_reported(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     there = json.loads((run.folder / "data.json").read_text())["counts"]["validation"]
     export_bundle(with_export(run, parity_images=10_000), "chosen", BundleOptions(), tmp_path / "bundle", quiet)
     assert f"export.parity_images is 10000, but there are only {there} validation images" in caplog.text
@@ -363,7 +367,7 @@ def measurement(p50_us: float, noise: float) -> Measurement:
 
 
 @pytest.mark.parametrize(
-    ("int8_us", "noise", "worth", "said"),
+    ("int8_us", "noise", "worth", "message"),
     [
         (50.0, 0.02, True, "int8 is 2.00 times as fast on pi4: 0.050 ms against 0.100 ms in fp32"),
         (99.0, 0.02, False, "not worth it on pi4: 0.099 ms against 0.100 ms in fp32, timed side by side, no faster by"),
@@ -372,11 +376,11 @@ def measurement(p50_us: float, noise: float) -> Measurement:
     ],
 )
 def test_int8_is_worth_it_where_it_is_faster_by_more_than_noise(
-    int8_us: float, noise: float, worth: bool, said: str
+    int8_us: float, noise: float, worth: bool, message: str
 ) -> None:
     one = Comparison("pi4", measurement(100.0, 0.0), measurement(int8_us, noise))
     assert one.worth_it is worth
-    assert said in str(one)
+    assert message in str(one)
 
 
 @pytest.mark.parametrize("isa", ISAS)

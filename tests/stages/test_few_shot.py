@@ -17,7 +17,7 @@ from edgenas.records.profile import ProfileRecord
 from edgenas.runs.folder import Run
 from edgenas.stages.predictors import run_predictors
 from edgenas.stages.profile import run_profile
-from edgenas.stages.profile_plan import profile_told
+from edgenas.stages.profile_plan import profile_lines
 from edgenas.stages.start import start_run
 
 
@@ -37,7 +37,7 @@ def begin(folder: Path, base: Path) -> Run:
     return start_run(load_config(folder / "few.yaml", sets), folder / "run", silent)
 
 
-def test_ten_networks_and_no_block_are_measured_and_the_error_is_told(small_run: SmallRun, tmp_path: Path) -> None:
+def test_ten_networks_and_no_block_are_measured_and_the_error_is_reported(small_run: SmallRun, tmp_path: Path) -> None:
     base = small_run.folder / "latency" / "here"
     run = begin(tmp_path, base)
     run_profile(run, silent)
@@ -91,10 +91,10 @@ def test_minutes_bound_what_is_timed(tmp_path: Path) -> None:
     (tmp_path / "short.yaml").write_text(SMALL_CONFIG)
     sets = ["profile.minutes=0.2", "export.graph_variant=direct", f"space={tmp_path / 'tiny-16.yaml'}"]
     run = start_run(load_config(tmp_path / "short.yaml", sets), tmp_path / "run", silent)
-    (told,) = profile_told(run)
+    (line,) = profile_lines(run)
     run_profile(run, silent)
     planned = run.result(ProfileRecord).to_json()["planned"]["here"]
-    every = int(told.removeprefix("here: ").split()[0])
+    every = int(line.removeprefix("here: ").split()[0])
     table = LatencyTable.load(run.folder / "latency" / "here")
     assert len(table.blocks()) == planned["blocks"] < every
     assert len(table.rows) - planned["blocks"] == planned["networks"] >= 10

@@ -51,9 +51,9 @@ def run(small_run: SmallRun, tmp_path: Path) -> Run:
 
 
 def test_the_fine_tuned_network_is_what_is_exported_and_scored(run: Run) -> None:
-    told: list[str] = []
-    run_stages(run, lambda label, done, total: told.append(label), ("finetune", "export", "report"))
-    assert "fine-tuning" in told
+    labels: list[str] = []
+    run_stages(run, lambda label, done, total: labels.append(label), ("finetune", "export", "report"))
+    assert "fine-tuning" in labels
     found = run.result(FinetuneRecord).to_json()
     verified = run.result(VerifyRecord).to_json()
     (entry,) = [one for one in verified["front"] if one["arch"] == found["arch"]]
@@ -64,14 +64,14 @@ def test_the_fine_tuned_network_is_what_is_exported_and_scored(run: Run) -> None
     assert chosen["arch"] == manifest["arch"] == found["arch"]
     assert chosen["arch"] in verified["candidates"]
     assert chosen["val_top1"] == pytest.approx(found["val_top1_after"], abs=0.006)
-    told = manifest["fine_tuning"]
-    assert told == {key: found[key] for key in told}
-    assert (told["epochs"], told["dataset"]) == (2, "digits")
-    assert told["supernet"] == {"dataset": "digits", "weights": run.result(TrainRecord).weights}
+    stated = manifest["fine_tuning"]
+    assert stated == {key: found[key] for key in stated}
+    assert (stated["epochs"], stated["dataset"]) == (2, "digits")
+    assert stated["supernet"] == {"dataset": "digits", "weights": run.result(TrainRecord).weights}
     images = f"{len(run_dataset(run).train):,} images of digits"
     card = (run.folder / "export" / "bundle" / "MODEL_CARD.md").read_text()
     assert f"It was then fine-tuned on its own for 2 epochs of {images}, from the weights that it inherited: " in card
-    # Measured anew, since it is another file.
+    # Measured again, since it is another file.
     assert manifest["latency"]["here"]["p50_us"] > 0
     dataset = run_dataset(run)
     tuned = tuned_subnet(run, dataset, run.space.parse(manifest["arch"]))
@@ -86,7 +86,7 @@ def test_the_fine_tuned_network_is_what_is_exported_and_scored(run: Run) -> None
     assert summary["finetune"]["val_top1_after"] == found["val_top1_after"]
     assert f"(2 epochs) on {images}, from the weights it inherited: validation" in page
     assert re.search(r"Fine-tuned for .*: validation top-1 [\d.]+ % before, [\d.]+ % after\.", page)
-    # Held against the largest subnet is what both inherit: fine-tuning would make up for the speed.
+    # Both networks are compared with inherited weights: fine-tuning would make up for the speed.
     looked_back = read_json(run.folder / "export" / "hindsight.json")
     inherited = next(one for one in looked_back["front"] if one["arch"] == chosen["arch"])
     right, images = (sum(one[key] for one in looked_back["classes"]) for key in ("chosen", "images"))
@@ -191,11 +191,15 @@ def test_a_finished_run_is_trained_other_images_with_a_new_classifier(small_run:
     command = [sys.executable, "run.py", "model.onnx", str(images / "light" / "3.png"), "--top", "1"]
     done = subprocess.run(command, cwd=bundle, capture_output=True, text=True, check=True)
     assert "light" in done.stdout
-    told, card = manifest["fine_tuning"], (bundle / "MODEL_CARD.md").read_text()
-    assert (told["dataset"], told["supernet"]["dataset"], told["val_top1_before"]) == ("imagefolder", "digits", None)
+    stated, card = manifest["fine_tuning"], (bundle / "MODEL_CARD.md").read_text()
+    assert (stated["dataset"], stated["supernet"]["dataset"], stated["val_top1_before"]) == (
+        "imagefolder",
+        "digits",
+        None,
+    )
     assert "from the weights that it inherited from the supernet trained digits, and with a new classifier" in card
     assert "with a new classifier for its classes" in (folder / "report" / "report.md").read_text()
-    # Another network is as it was: it tells digits.
+    # Another network is unchanged: it classifies digits.
     chosen, space = open_run(folder).result(VerifyRecord).to_json()["chosen"], open_run(folder).space
     another = next(arch.id for arch in (space.smallest, space.largest) if arch.id != chosen)
     other = export_bundle(open_run(folder), another, BundleOptions(), tmp_path / "other", silent)
@@ -208,7 +212,7 @@ def test_a_finished_run_is_trained_other_images_with_a_new_classifier(small_run:
         run_export(run, silent)
 
 
-def test_fresh_weights_are_told_as_such(run: Run) -> None:
+def test_fresh_weights_are_reported(run: Run) -> None:
     settings = FinetuneConfig(epochs=12, start="fresh")
     run = dataclasses.replace(run, config=run.config.model_copy(update={"finetune": settings}))
     run_stages(run, silent, ("finetune", "export", "report"))

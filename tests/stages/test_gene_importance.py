@@ -1,4 +1,4 @@
-"""A front verified in other objectives than the usual ones, and what is learnt of the chosen network's neighbours."""
+"""A front verified in unusual objectives, and the analysis of the chosen network's neighbours."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_front_is_kept_in_all_objectives_and_its_knee_chosen(run: Run) -> No
     assert (result["chosen_by"], result["chosen_as"].split(" in ")[0]) == ("knee", "the knee of the front")
 
 
-def test_every_step_from_the_chosen_network_is_told_by_what_is_known_of_it(run: Run) -> None:
+def test_every_gene_move_of_the_chosen_network_uses_its_score_or_the_model(run: Run) -> None:
     chosen, space = run.result(VerifyRecord).to_json()["chosen"], run.space
     known = {row["arch"]: 1 - row["error"] for row in read_jsonl(run.folder / "search" / "evaluations.jsonl")}
     found = read_json(run.folder / "verify" / "understanding.json")
@@ -77,7 +77,7 @@ def test_every_step_from_the_chosen_network_is_told_by_what_is_known_of_it(run: 
             assert move["deviation"] > 0
 
 
-def test_genes_are_told_by_stage_and_kind(run: Run) -> None:
+def test_genes_are_grouped_by_stage_and_kind(run: Run) -> None:
     names = ["resolution", "stage1.depth", "stage1.width", "stage1.kernel", "stage1.expand"]
     assert list(gene_groups(run.space)) == names
     genes = read_json(run.folder / "verify" / "understanding.json")["genes"]

@@ -20,7 +20,7 @@ from edgenas.runs.run_data import _loaded
 
 @dataclass(frozen=True)
 class OwnRun:
-    """Where the command was called, the run's folder, and what was said."""
+    """The working directory of the command, the run's folder, and the standard error output."""
 
     cwd: Path
     folder: Path

@@ -55,7 +55,9 @@ def test_the_front_has_the_weights_that_it_was_searched_with(finished: Run) -> N
     assert rows[1].weights != rows[2].weights
 
 
-def test_inherited_weights_and_what_they_cost_are_said(finished: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_inherited_weights_and_their_accuracy_drop_are_reported(
+    finished: Run, caplog: pytest.LogCaptureFixture
+) -> None:
     found = finished.result(FinetuneRecord).to_json()
     gain = f"from {found['val_top1_before']:.2%} to {found['val_top1_after']:.2%}"
     with caplog.at_level(logging.WARNING):
@@ -86,7 +88,7 @@ def test_an_export_says_so_before_it_begins(
     assert "inherited" not in chosen
 
 
-def test_nothing_is_said_where_fine_tuning_is_not_asked_for_or_did_not_help(finished: Run) -> None:
+def test_no_note_is_given_without_fine_tuning_or_where_it_did_not_help(finished: Run) -> None:
     archs = [finished.space.smallest]
     assert inherited_note(finished, []) is None
     assert inherited_note(open_run(finished.folder), archs) is None

@@ -164,7 +164,7 @@ def test_int8_devices_time_int8_files_of_one_recipe_and_fp32_devices_none(both: 
     for kind in ("block", "network"):
         assert asked["int8", kind, RECIPE] == asked["fp32", kind, "none"] > 0
         assert asked["int8", kind, "none"] == asked["fp32", kind, RECIPE] == 0
-    # In the bundle both files are timed side by side on every device, one visit a process.
+    # In the bundle both files are timed side by side on every device, one repetition a process.
     assert asked["fp32", "deployed", RECIPE] == asked["int8", "deployed", "none"] == PROCESSES
     # No session compares graph variants of int8 files, so a session is added before the exported file is judged.
     assert asked["int8", "deployed", RECIPE] == asked["fp32", "deployed", "none"] + PROCESSES > 2 * PROCESSES
@@ -337,7 +337,7 @@ def test_an_int8_file_lost_since_it_was_measured_is_named(copy: Run) -> None:
         run_export(copy, quiet)
 
 
-# ---------------------------------------------------------------- going on
+# ---------------------------------------------------------------- resuming
 
 
 def test_what_was_quantised_before_a_kill_is_not_quantised_again(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ PACE, CHECKPOINTS = 0.05, 0.2
 
 
 class Victim:
-    """A run that is begun, killed, and gone on with."""
+    """A run that is begun, killed and resumed."""
 
     def __init__(self, cwd: Path) -> None:
         (cwd / "tiny-16.yaml").write_text(SMALL_SPACE)
@@ -28,7 +28,7 @@ class Victim:
         self.cwd, self.folder = cwd, cwd / "runs" / "small"
 
     def killed(self, due: Callable[[], bool]) -> bool:
-        """Begin or go on, until it is due."""
+        """Begin or resume the run, and kill it when `due` is true."""
         return kill_when(self._start(), due)
 
     def finish(self) -> None:

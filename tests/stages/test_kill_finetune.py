@@ -1,4 +1,4 @@
-"""Fine-tuning that is stopped or killed: the same command goes on and ends with the bits of an undisturbed one."""
+"""Fine-tuning that is stopped or killed: the same command resumes and ends with the bits of an undisturbed one."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Victim:
         return checkpoint.read(paths[0], "", "none")[1].step if paths else 0
 
     @property
-    def said(self) -> str:
-        """By the last process."""
+    def log(self) -> str:
+        """Output of the last process."""
         return (self.cwd / "log").read_text() if (self.cwd / "log").exists() else ""
 
     def begin(self, checkpoints: float) -> subprocess.Popen[bytes]:
@@ -57,7 +57,7 @@ class Victim:
 
     def finish(self) -> tuple[dict[str, Any], bytes]:
         """What it found, but for the clock, and its weights."""
-        assert self.begin(SELDOM).wait(timeout=400) == 0, self.said
+        assert self.begin(SELDOM).wait(timeout=400) == 0, self.log
         found = read_json(self.folder / "finetune" / "result.json")
         (weights,) = (self.folder / NETWORKS).glob(f"*/{WEIGHTS}")
         return {key: found[key] for key in found if key != "seconds"}, weights.read_bytes()
@@ -67,11 +67,11 @@ def test_stopped_and_killed_it_ends_with_the_bits_of_an_undisturbed_one(small_ru
     undisturbed, victim = (Victim(small_run, tmp_path / name) for name in ("undisturbed", "victim"))
     wanted = undisturbed.finish()
     process = victim.begin(SELDOM)
-    while "fine-tuning: " not in victim.said and process.poll() is None:
+    while "fine-tuning: " not in victim.log and process.poll() is None:
         time.sleep(POLL_SECONDS)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 128 + signal.SIGTERM
-    assert "the same command resumes" in victim.said
+    assert "the same command resumes" in victim.log
     stopped = victim.steps
     assert stopped > 0
     assert kill_when(victim.begin(OFTEN), lambda: victim.steps > stopped)
@@ -79,13 +79,13 @@ def test_stopped_and_killed_it_ends_with_the_bits_of_an_undisturbed_one(small_ru
     assert killed > stopped
     assert not (victim.folder / "finetune" / "result.json").exists()
     assert victim.finish() == wanted
-    first = re.search(r"fine-tuning: (\d+)/\d+", victim.said)
+    first = re.search(r"fine-tuning: (\d+)/\d+", victim.log)
     assert first is not None
     assert int(first[1]) == killed + 1
     assert not list((victim.folder / NETWORKS).glob(f"*/{CHECKPOINTS}"))
 
 
-def test_what_another_setting_left_half_done_is_not_gone_on_with(
+def test_checkpoints_of_another_setting_are_not_resumed(
     small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = shutil.copytree(small_run.folder, tmp_path / "run")

@@ -19,14 +19,14 @@ def test_a_space_and_a_number_of_classes_are_enough(tmp_path: Path) -> None:
     done = edgenas("profile", "tiny-16.yaml", "--classes", "7", *SHORT, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (reported,) = [line for line in done.stderr.splitlines() if line.startswith("here: ")]
-    assert "10 networks, 8 visits to each, about" in reported
+    assert "10 networks, 8 repetitions of each, about" in reported
     assert "networks held out are predicted to" in done.stdout.splitlines()[-1]
     table = LatencyTable.load(tmp_path / "runs" / "tiny-16" / "latency" / "here")
     assert {row.num_classes for row in table.rows if row.kind == "network"} == {7}
     assert edgenas("tables", "show", "runs/tiny-16/latency/here", cwd=tmp_path).returncode == 0
     refused = edgenas("search", "runs/tiny-16", cwd=tmp_path)
     assert refused.returncode == 2
-    assert "search takes more than num_classes: data and train, or accuracy" in refused.stderr
+    assert "search needs more than num_classes: data and train, or accuracy" in refused.stderr
 
 
 def test_classes_and_images_contradict_each_other() -> None:

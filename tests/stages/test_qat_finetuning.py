@@ -1,4 +1,4 @@
-"""Quantisation-aware fine-tuning in `edgenas export`: when it is done, what is kept, and what is said of it."""
+"""Quantisation-aware fine-tuning in `edgenas export`: when it is due, which file is kept, and what is reported."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quantisation_aware, "STEPS", STEPS)
 
 
-def told(run: Run, when: str, max_drop: float = 1.0) -> Run:
-    """The run as if its config had said so."""
+def with_tuning(run: Run, when: str, max_drop: float = 1.0) -> Run:
+    """Return the run with other settings of quantisation-aware fine-tuning."""
     changes = {"calibration_images": 32, "max_drop": max_drop, "quantisation_aware": when}
     export = run.config.export.model_copy(update=changes)
     return replace(run, config=run.config.model_copy(update={"export": export}))
@@ -75,12 +75,12 @@ def int8_of(bundle: Path) -> dict[str, Any]:
     ],
 )
 def test_it_is_due_above_one_point_or_when_asked_for(run: Run, when: str, drop: float, due: bool) -> None:
-    assert tuning_due(told(run, when), drop) is due
+    assert tuning_due(with_tuning(run, when), drop) is due
 
 
 def test_always_fine_tunes_and_manifest_and_readme_say_so(run: Run, tmp_path: Path) -> None:
     seen = Seen()
-    bundle = export_bundle(told(run, "always"), "chosen", BundleOptions("int8"), tmp_path / "bundle", seen)
+    bundle = export_bundle(with_tuning(run, "always"), "chosen", BundleOptions("int8"), tmp_path / "bundle", seen)
     int8 = int8_of(bundle)
     found = int8["fine_tuning"]
     assert seen.tuned == list(range(1, STEPS + 1))
@@ -91,9 +91,9 @@ def test_always_fine_tunes_and_manifest_and_readme_say_so(run: Run, tmp_path: Pa
     assert found["kept"] == (found["drop_after"] < found["drop_before"])
     fp32 = int8["parity"]["fp32_val_top1"]
     assert int8["accuracy"]["validation_top1"] == fp32 - min(found["drop_after"], found["drop_before"])
-    said, *_ = int8["notes"]
-    assert f"{STEPS} steps" in said
-    assert said in (bundle / "README.md").read_text()
+    note, *_ = int8["notes"]
+    assert f"{STEPS} steps" in note
+    assert note in (bundle / "README.md").read_text()
     plain = run.folder / run.result(VerifyRecord).model
     assert (bundle / "model.onnx").read_bytes() == plain.read_bytes()
 
@@ -101,7 +101,7 @@ def test_always_fine_tunes_and_manifest_and_readme_say_so(run: Run, tmp_path: Pa
 def test_a_drop_of_nothing_is_left_alone(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quantisation_aware, "DUE_ABOVE", 1.0)
     seen = Seen()
-    int8 = int8_of(export_bundle(told(run, "auto"), "chosen", BundleOptions("int8"), tmp_path / "bundle", seen))
+    int8 = int8_of(export_bundle(with_tuning(run, "auto"), "chosen", BundleOptions("int8"), tmp_path / "bundle", seen))
     assert int8["fine_tuning"] is None
     assert not seen.tuned
     assert len(int8["notes"]) == 1
@@ -119,10 +119,12 @@ def test_auto_saves_what_would_be_refused(run: Run, tmp_path: Path, monkeypatch:
     # What the machine's clock has no say in, as it has in what is chosen.
     out, largest = tmp_path / "bundle", run.space.largest.id
     with pytest.raises(ParityError, match="points below fp32's"):
-        export_bundle(told(run, "never", max_drop=0.1), largest, BundleOptions("int8"), out, Seen())
+        export_bundle(with_tuning(run, "never", max_drop=0.1), largest, BundleOptions("int8"), out, Seen())
     assert not out.exists()
     calls = iter(range(9))
-    tuned = export_bundle(told(run, "auto", max_drop=0.1), largest, BundleOptions("int8", True, True), out, Seen())
+    tuned = export_bundle(
+        with_tuning(run, "auto", max_drop=0.1), largest, BundleOptions("int8", True, True), out, Seen()
+    )
     int8 = int8_of(tuned)
     assert int8["fine_tuning"]["kept"]
     assert int8["fine_tuning"]["drop_before"] > 0.1 >= int8["parity"]["val_top1_drop"]
@@ -135,9 +137,11 @@ def test_what_fine_tuning_made_worse_is_not_kept(run: Run, tmp_path: Path, monke
         torch.nn.init.zeros_(net.blocks["head"].classifier.weight)  # type: ignore[arg-type,union-attr]
         return net
 
-    without = int8_of(export_bundle(told(run, "never"), "chosen", BundleOptions("int8"), tmp_path / "without", Seen()))
+    without = int8_of(
+        export_bundle(with_tuning(run, "never"), "chosen", BundleOptions("int8"), tmp_path / "without", Seen())
+    )
     monkeypatch.setattr(quantisation_aware, "finetune_for_int8", worse)
-    bundle = export_bundle(told(run, "always"), "chosen", BundleOptions("int8"), tmp_path / "bundle", Seen())
+    bundle = export_bundle(with_tuning(run, "always"), "chosen", BundleOptions("int8"), tmp_path / "bundle", Seen())
     int8 = int8_of(bundle)
     assert not int8["fine_tuning"]["kept"]
     assert int8["fine_tuning"]["drop_after"] > int8["fine_tuning"]["drop_before"]

@@ -149,7 +149,7 @@ def test_coverage_is_of_predictions_made_before_the_network_was_measured(
     assert result["refits"] >= 1
     kept = {one["arch"]: one for one in result["first_predictions"]["here"]}
     assert set(kept) == set(asked) - profiled
-    # Networks of the first front: what the profile's predictor said, also where a later front has them, too.
+    # Networks of the first front keep the first predictor's predictions, also where a later front has them, too.
     for arch in set(front) & set(kept):
         archs = [run.space.parse(arch)]
         assert kept[arch]["predicted_us"] == pytest.approx(float(first.predict(archs)[0]))
@@ -230,7 +230,7 @@ def test_it_is_tried_as_often_as_the_config_says_and_then_says_why_not(
     run = dataclasses.replace(run, config=config)
     monkeypatch.setattr(verify, "discount", lambda *_: None)
     slower_than_predicted(run, lambda us: 50.0, monkeypatch)
-    # Refitted on networks that are all far over it, the budget is out of reach, and that is said before searching.
+    # Refitted on networks that are all far over it, the budget is out of reach; an error before the search states it.
     with pytest.raises((InfeasibleError, ValueError), match=r"over budget|cannot be met"):
         run_verify(run, silent)
     assert refits(run) == 1

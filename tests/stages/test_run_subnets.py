@@ -76,6 +76,6 @@ def test_other_images_and_weights_have_subnets_of_their_own(run: Run) -> None:
     assert len(set(files(run)) - before) == 1
 
 
-def test_where_nothing_is_said_2048_images_recalibrate() -> None:
+def test_by_default_2048_images_recalibrate() -> None:
     config = {"name": "x", "space": "digits-24", "data": {"name": "digits"}, "train": {"epochs": 1}}
     assert parse_config(config, "here").search.calibration_images == CALIBRATION_IMAGES == 2048

@@ -1,4 +1,4 @@
-"""The search stage: every strategy, stopped and gone on with, lengthened, begun from another run's front."""
+"""The search stage: every strategy, stopped and resumed, extended, begun from another run's front."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from edgenas.search.strategies.by_name import STRATEGIES
 from edgenas.stages import supernet_scores as scoring
 from edgenas.stages.predictors import run_table
 from edgenas.stages.search import run_search
-from edgenas.stages.start import check_folder, lengthen, start_run
+from edgenas.stages.start import check_folder, extend_search, start_run
 
 EVALUATIONS = "search/evaluations.jsonl"
 
@@ -73,12 +73,12 @@ def test_killed_while_it_scores_a_search_ends_as_undisturbed(
     victim = copied_run(small_run, tmp_path / "victim", **search)
     log, path = tmp_path / "log", victim.folder / EVALUATIONS
 
-    def go_on() -> subprocess.Popen[bytes]:
+    def resume() -> subprocess.Popen[bytes]:
         return start("search", str(victim.folder), cwd=tmp_path, pace=0.0, checkpoints=1.0, log=log)
 
     for rows in kills_at:
-        assert kill_when(go_on(), lambda rows=rows: rows_of(path) >= rows)
-    assert go_on().wait(timeout=400) == 0, log.read_text()
+        assert kill_when(resume(), lambda rows=rows: rows_of(path) >= rows)
+    assert resume().wait(timeout=400) == 0, log.read_text()
     run_search(undisturbed, silent)
     assert found(victim.folder) == found(undisturbed.folder)
     # Nothing is scored twice but what was being scored when the kill came.
@@ -88,7 +88,7 @@ def test_killed_while_it_scores_a_search_ends_as_undisturbed(
 
 
 @pytest.mark.parametrize("strategy", ["nsga2", "surrogate"])
-def test_a_lengthened_search_ends_as_one_that_was_as_long_from_the_start(
+def test_an_extended_search_ends_as_one_that_was_as_long_from_the_start(
     small_run: SmallRun, tmp_path: Path, strategy: str
 ) -> None:
     search = {"strategy": strategy, "population": 4}
@@ -96,7 +96,7 @@ def test_a_lengthened_search_ends_as_one_that_was_as_long_from_the_start(
     long = copied_run(small_run, tmp_path / "long", **search, evaluations=22)
     run_search(short, silent)
     before = (short.folder / EVALUATIONS).read_bytes()
-    longer = lengthen(short, 22)
+    longer = extend_search(short, 22)
     assert not longer.done("search")
     for run in (longer, long):
         run_search(run, silent)
@@ -112,14 +112,14 @@ def test_more_evaluations_are_asked_for_on_the_command_line(
     done = edgenas("search", str(run.folder), "--evaluations", "26", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["search"]["evaluations"] == 26
-    assert lengthen(open_run(run.folder), 24).done("search")
-    assert "search.evaluations is 26 already, wanted 24: it stays" in caplog.text
+    assert extend_search(open_run(run.folder), 24).done("search")
+    assert "search.evaluations stays at 26, since 24 are fewer" in caplog.text
     refused = edgenas("search", str(run.folder), "--initial", str(run.folder), cwd=tmp_path)
     assert refused.returncode == 2
     assert "with a fixed config" in refused.stderr
 
 
-def test_a_run_folder_goes_on_where_its_config_would(small_run: SmallRun, tmp_path: Path) -> None:
+def test_a_run_folder_resumes_like_its_config(small_run: SmallRun, tmp_path: Path) -> None:
     run = copied_run(small_run, tmp_path / "run")
     done = edgenas("run", str(run.folder), "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -150,7 +150,7 @@ def test_a_search_begins_with_the_front_of_another_run(small_run: SmallRun, tmp_
     run_search(run, silent)
     scored = [row["arch"] for row in read_jsonl(run.folder / EVALUATIONS)]
     assert scored[: len(other)] == other
-    # Begun once, it goes on with what it began with, whatever became of the other run.
+    # Once begun, it keeps its initial architectures, whatever became of the other run.
     kept = read_json(run.folder / "search" / "initial.json")
     assert kept["archs"] == other
     gone = copied_run(small_run, tmp_path / "gone", initial=str(tmp_path / "nowhere"))
@@ -166,7 +166,7 @@ def test_a_front_of_another_space_is_refused_at_the_start(small_run: SmallRun, t
         check_initial(small_run.folder, load_space("mobile-32"))
 
 
-def test_all_objectives_are_traded_and_told(small_run: SmallRun, tmp_path: Path) -> None:
+def test_all_objectives_are_traded_and_reported(small_run: SmallRun, tmp_path: Path) -> None:
     objectives = ["weight_bytes", "worst_class_error", "p95", "peak_activation_bytes", "macs"]
     run = copied_run(small_run, tmp_path / "run", objectives=objectives, strategy="surrogate", population=6)
     run_search(run, silent)
@@ -204,7 +204,7 @@ def test_several_processes_find_what_one_finds(small_run: SmallRun, tmp_path: Pa
     assert kept[0] == kept[1]
 
 
-def test_evaluations_of_other_weights_or_images_are_told_of(
+def test_evaluations_of_other_weights_or_images_are_reported(
     small_run: SmallRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = copied_run(small_run, tmp_path / "run", evaluations=10)
@@ -257,9 +257,9 @@ def test_where_nothing_can_be_scored_the_search_stops_with_the_first(
 ) -> None:
     failed = failing(monkeypatch, every=1)
     run = copied_run(small_run, tmp_path / "run")
-    with pytest.raises(EdgenasError, match=r"candidates failed .* the accelerator fell off") as said:
+    with pytest.raises(EdgenasError, match=r"candidates failed .* the accelerator fell off") as raised:
         run_search(run, silent)
-    assert failed[0] in str(said.value)
+    assert failed[0] in str(raised.value)
     assert not run.done("search")
 
 

@@ -1,4 +1,4 @@
-"""Runs that are stopped: by a signal, by a full disk. The same command goes on."""
+"""Runs that are stopped by a signal or a full disk. The same command resumes them."""
 
 from __future__ import annotations
 

@@ -74,8 +74,8 @@ def test_hindsight_compares_with_the_largest_subnet_that_was_trained(whole: Run)
     assert found["within_budgets"]
     assert sum(one["images"] for one in found["classes"]) > 0
     assert (
-        "largest one that was trained" in (said := class_losses(load_run(whole.folder)))
-        or "largest subnet that was" in said
+        "largest one that was trained" in (sentence := class_losses(load_run(whole.folder)))
+        or "largest subnet that was" in sentence
     )
 
 
@@ -88,20 +88,21 @@ def test_trust_compares_subnets_that_were_trained(whole: Run) -> None:
     assert found == run_design(whole, 8, 10, 0)
 
 
-def test_an_arch_that_was_not_trained_is_told_as_such(whole: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_arch_that_was_not_trained_is_reported(whole: Run, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         evaluate(whole, ["chosen"], "val", quiet)
-        assert "trained only" not in caplog.text
+        assert "trained within the budgets only" not in caplog.text
         evaluate(whole, ["chosen", whole.space.largest.id], "val", quiet)
-    assert f"these score lower than they could: {whole.space.largest.id}" in caplog.text
+    assert "trained within the budgets only" in caplog.text
+    assert f"networks score lower than they could: {whole.space.largest.id}" in caplog.text
 
 
-def test_weights_that_are_taken_tell_what_they_were_trained(
+def test_the_pool_of_weights_that_are_taken_is_reported(
     whole: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
         taken = trained_run(tmp_path, f"train.init={whole.folder}", "train.epochs=0")
-    assert "was trained only archs within macs=250000" in caplog.text
+    assert "was trained on architectures within macs=250000 only" in caplog.text
     assert known_pool(taken) == known_pool(whole)
 
 

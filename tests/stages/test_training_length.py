@@ -1,4 +1,4 @@
-"""When a training is said to be hopeless, against drawn subnets and against what AdamW can move."""
+"""The least number of training steps, compared with drawn subnets and with what AdamW can move."""
 
 from __future__ import annotations
 

@@ -84,16 +84,16 @@ def test_killed_while_it_quantises_a_run_for_both_precisions_ends_as_undisturbed
     assert read_json(undisturbed / "summary.json")["budgets"][1] == "here-int8=40ms"
     rows, log = victim / "verify" / "int8.jsonl", tmp_path / "log"
 
-    def go_on() -> subprocess.Popen[bytes]:
+    def resume() -> subprocess.Popen[bytes]:
         cwd = tmp_path / "victim"
         return start(*BOTH, "here-int8=40ms", cwd=cwd, pace=0.05, checkpoints=0.2, log=log)
 
-    assert kill_when(go_on(), lambda: rows.exists() and rows.read_bytes().count(b"\n") == 2)
+    assert kill_when(resume(), lambda: rows.exists() and rows.read_bytes().count(b"\n") == 2)
     kept = rows.read_bytes()
-    assert go_on().wait(timeout=400) == 0, log.read_text()
+    assert resume().wait(timeout=400) == 0, log.read_text()
     assert rows.read_bytes().startswith(kept)
     assert rows.read_bytes().count(b"\n") == (undisturbed / "verify" / "int8.jsonl").read_bytes().count(b"\n")
-    # The two files were timed side by side anew; all else is equal.
+    # The two files were timed side by side again; all else is equal.
     assert set(differences(victim, undisturbed)) <= {"export"}
     files = [read_json(run / "export" / "bundle" / "manifest.json")["files"] for run in (undisturbed, victim)]
     for name in ("model.onnx", "model_int8.onnx"):

@@ -32,7 +32,7 @@ def test_a_run_begins_in_the_narrowed_space_and_says_so(tmp_path: Path, caplog: 
         assert not any(stage.squeeze_excite for stage in space.stages)
         assert "hardswish" not in space.model_dump_json()
     assert "note: space tiny-16: kernel 5: taken out of" in caplog.text
-    # Begun before: the narrowed space stands in the folder, and nothing is told twice.
+    # Begun before: the folder has the narrowed space, and the note is not repeated.
     caplog.clear()
     assert start_run(config, tmp_path / "run").space == run.space
     assert not caplog.text

@@ -92,7 +92,7 @@ def test_no_arch_is_scored_twice_and_all_are_of_the_space(small_run: SmallRun) -
     rows = read_jsonl(small_run.folder / "search" / "evaluations.jsonl")
     space = load_space(small_run.folder / "space.yaml")
     assert len({space.parse(row["arch"]) for row in rows}) == len(rows)
-    # Where the machine slowed down, it was searched more than once: told is the last search.
+    # Where the machine slowed down, it was searched more than once; the summary has the last search.
     more = len(rows) - small_run.summary["search"]["evaluations"]
     assert more == 0 or (more > 0 and open_run(small_run.folder).result(VerifyRecord).refits > 0)
 
@@ -208,7 +208,7 @@ def test_an_impossible_budget_is_refused_before_training(small_run: SmallRun, tm
     assert not (again / "supernet").exists()
 
 
-def test_a_stage_done_anew_makes_later_ones_be_done_anew(small_run: SmallRun, tmp_path: Path) -> None:
+def test_repeating_a_stage_invalidates_later_ones(small_run: SmallRun, tmp_path: Path) -> None:
     again = tmp_path / "again"
     shutil.copytree(small_run.folder, again)
     (again / "search" / "result.json").unlink()
@@ -226,8 +226,8 @@ def test_scores_of_other_weights_do_not_count(small_run: SmallRun, tmp_path: Pat
     rows = read_jsonl(evaluations)
     evaluations.write_text("".join(json.dumps({**row, "weights": "others", "error": 0.5}) + "\n" for row in rows))
     run_search(open_run(again), lambda label, done, total: None)
-    anew = read_jsonl(evaluations)[len(rows) :]
-    before, after = ({row["arch"]: row["error"] for row in some} for some in (rows, anew))
+    new_rows = read_jsonl(evaluations)[len(rows) :]
+    before, after = ({row["arch"]: row["error"] for row in some} for some in (rows, new_rows))
     assert after
     assert after.keys() <= before.keys()
     assert after == {arch: before[arch] for arch in after}
