@@ -104,7 +104,7 @@ SENTINEL_MODEL = base64.b64decode(
 UNSUPPORTED = ("Fail", "InvalidGraph", "NotImplemented")
 """Errors of a runtime that does not support an operator or opset of a model."""
 UNTIMED_RUNS = 2
-SETTLE_NS, MAX_SETTLING_RUNS = 12_000_000, 10_000
+SETTLE_NS, MAX_SETTLE_RUNS = 12_000_000, 10_000
 MIN_RUNS, MAX_RUNS = 5, 200
 REPETITION_NS = 4_000_000
 MAX_REPETITION_NS = 500_000_000
@@ -142,7 +142,7 @@ def time_repetition(run: Run, runs: int, clock: Clock, settle_ns: int = 0) -> li
     begun = clock()
     for _ in range(UNTIMED_RUNS):
         run()
-    for _ in range(MAX_SETTLING_RUNS):
+    for _ in range(MAX_SETTLE_RUNS):
         if clock() - begun >= settle_ns:
             break
         run()

@@ -106,8 +106,8 @@ def write_images(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def said_by_run(bundle: Path, images: list[Path], model: str = "model.onnx") -> list[dict[str, Any]]:
-    """What the bundle's run.py says of images."""
+def run_rows(bundle: Path, images: list[Path], model: str = "model.onnx") -> list[dict[str, Any]]:
+    """Return the rows that the bundle's run.py prints for images."""
     command = [sys.executable, "run.py", model, "--json", *map(str, images)]
     done = subprocess.run(command, cwd=bundle, capture_output=True, text=True, encoding="utf-8", check=False)
     return list(json.loads(done.stdout)["images"])

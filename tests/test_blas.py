@@ -65,8 +65,8 @@ def rugged(genes: np.ndarray) -> np.ndarray:
     """Two objectives without BLAS: a smooth trade-off and a little of what no model gets right."""
     share = genes / 2
     jitter = ((genes * np.arange(1, 31)).sum(axis=1) % 17) / 400
-    gain, price = np.linspace(0.2, 1.0, 30), np.linspace(1.0, 0.3, 30)
-    return np.column_stack([np.exp(-(np.sqrt(share) * gain).sum(axis=1) / 8) + jitter, (share * price).sum(axis=1)])
+    gain, unit_cost = np.linspace(0.2, 1.0, 30), np.linspace(1.0, 0.3, 30)
+    return np.column_stack([np.exp(-(np.sqrt(share) * gain).sum(axis=1) / 8) + jitter, (share * unit_cost).sum(axis=1)])
 
 
 @pytest.mark.parametrize(("strategy", "evaluations"), [("surrogate", 80), ("nsga2", 1200)])

@@ -28,7 +28,7 @@ CHARACTERS = st.sampled_from("0123456789._-=@kMeErw nµ٣\0\ud800é") | st.chara
 
 
 def refusal(read: Callable[[str], object], text: str) -> str:
-    """What is said against a text; nothing where it is taken. Any other error than ours is a failure."""
+    """Return the error message for a text, empty where it is accepted. Any other error than ours is a failure."""
     try:
         read(text)
     except UserError as error:

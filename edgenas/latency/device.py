@@ -100,7 +100,7 @@ class DeviceRun(_Section):
 
     @model_serializer(mode="wrap")
     def _without_what_is_found(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without places that are not said: other machines' files need not know of them."""
+        """Leave out paths that are not set: files of other machines do not need them."""
         found = ("chromium", "onnxruntime_web")
         return {key: value for key, value in serialise(self).items() if key not in found or value is not None}
 
@@ -215,7 +215,7 @@ def dump_device(device: Device) -> str:
 
 
 def probe(name: str = THIS_MACHINE, threads: int = 1, precision: Precision = "fp32") -> Device:
-    """Describe this machine from what its system tells; host and user names are left out.
+    """Describe this machine from what its system reports; host and user names are left out.
 
     Raises:
         TableError: `name` cannot be a device's name, or there are fewer cores than threads.

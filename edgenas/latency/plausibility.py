@@ -1,4 +1,4 @@
-"""Which blocks' latencies cannot be believed beside the others': no device is asked again."""
+"""Find implausible block latencies by comparing them with the others; nothing is measured again."""
 
 from __future__ import annotations
 

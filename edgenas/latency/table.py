@@ -83,7 +83,7 @@ class LatencyRow:
             2nd of eight. The circumstances state its coverage as `ci_coverage`.
         ci_high_us: its upper end: the 7th of eight.
         count: timed runs.
-        rounds: visits these runs were spread over.
+        rounds: repetitions that these runs were spread over.
         repeat_noise: |a - b| / p50, where a and b are the medians of the medians of the first and of the
             second half of the rounds: how far two sessions of half the length, one after the other, differ.
     """
@@ -120,7 +120,7 @@ _MAY_BE_UNSTATED = COLUMNS[5:]
 CUT = "was the file cut short?"
 MOST_COUNT = 2**53
 """Largest whole number that a float holds exactly."""
-AGAIN = "make the table anew with `edgenas profile` (in a run folder, delete latency/result.json before)"
+AGAIN = "make a new table with `edgenas profile` (in a run folder, delete latency/result.json before)"
 
 
 def check_new(folder: Path) -> None:

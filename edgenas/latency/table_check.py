@@ -126,8 +126,8 @@ def _above(
     # Comparisons with what is not stated are false.
     beyond = sorted((row for row in rows if value(row) > limit), key=value, reverse=True)
     if beyond:
-        said = f"{len(beyond)} of {len(rows)} rows: {text.format(abs(limit))}"
-        yield Warning(about, len(beyond) > MANY * len(rows), said, tuple(row.key for row in beyond))
+        message = f"{len(beyond)} of {len(rows)} rows: {text.format(abs(limit))}"
+        yield Warning(about, len(beyond) > MANY * len(rows), message, tuple(row.key for row in beyond))
 
 
 def _of_keys(rows: Sequence[LatencyRow]) -> Iterator[Warning]:

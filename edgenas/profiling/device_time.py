@@ -47,7 +47,7 @@ def device_seconds(models: int, rounds: int, latency_us: float = 0.0) -> float:
 
 
 def guessed_seconds(space: SearchSpace, plan: Plan, num_classes: int, rounds: int) -> float:
-    """Return the seconds to time a plan on a device that was never measured, assumed as fast as a core of a server."""
+    """Return the seconds to time a plan on an unmeasured device, assumed to have the speed of a server's core."""
     ends = (space.smallest, space.largest)
     mean_us = sum(cost(space.unroll(arch, num_classes)).macs for arch in ends) / 2 / MACS_PER_US
     seconds = device_seconds(len(plan.blocks), rounds) + device_seconds(len(plan.networks), rounds, mean_us)

@@ -199,7 +199,7 @@ def _latency_row(name: Name, measurement: Measurement, overhead_us: float) -> La
     def net(value_us: float) -> float:
         if kind == NETWORK:
             return value_us
-        # A block as fast as the empty model still takes time; zero would break logarithms and sums.
+        # A block with the latency of the empty model still takes time; zero would break logarithms and sums.
         return max(value_us - overhead_us, SMALLEST_NET_SHARE * overhead_us)
 
     return LatencyRow(

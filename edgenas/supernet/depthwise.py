@@ -1,4 +1,4 @@
-"""Wide depthwise convolutions whose backward pass on x86 CPUs is about as fast as the forward pass.
+"""Wide depthwise convolutions whose backward pass on x86 CPUs takes about as long as the forward pass.
 
 oneDNN has a fast kernel for the gradient of depthwise weights of up to three columns only. For wider ones it takes its
 general kernel for grouped convolutions, which is 5 to 30 times slower and takes half of a supernet's training step. So

@@ -1,7 +1,7 @@
-"""Reads the public checkpoints of once-for-all (Cai et al., ICLR 2020, arXiv 1908.09791) into a SuperNet.
+"""Read the public checkpoints of once-for-all (Cai et al., ICLR 2020, arXiv 1908.09791) into a SuperNet.
 
 Their kernel transforms (section 3.2) are taken over, so every subnet computes what `OFAMobileNetV3` does once its
-batch-norm statistics are settled. Nothing in the file is executed (`torch.load(weights_only=True)`).
+batch-norm statistics are fixed. Nothing in the file is executed (`torch.load(weights_only=True)`).
 """
 
 from __future__ import annotations

@@ -171,16 +171,16 @@ export async function read(file) {
 
 // ---------------------------------------------------------------- the model
 
-/** The model with what lies beside it. */
+/** Load the model and its description. */
 export async function load(base = document.baseURI) {
-  const told = await (await fetched(new URL("model.json", base))).json();
-  const bytes = async () => new Uint8Array(await (await fetched(new URL(told.model, base))).arrayBuffer());
-  const [ort, data] = await Promise.all([import(new URL(told.runtime, base)), bytes()]);
+  const description = await (await fetched(new URL("model.json", base))).json();
+  const bytes = async () => new Uint8Array(await (await fetched(new URL(description.model, base))).arrayBuffer());
+  const [ort, data] = await Promise.all([import(new URL(description.runtime, base)), bytes()]);
   // Its threads want headers that plain static servers do not send.
   ort.env.wasm.numThreads = 1;
   ort.env.logLevel = "error";
   const session = await ort.InferenceSession.create(data, { executionProviders: ["wasm"] });
-  return { ...told, ort, session };
+  return { ...description, ort, session };
 }
 
 async function fetched(url) {
@@ -210,8 +210,8 @@ export async function classify(model, image, timed = true) {
   const sum = exponents.reduce((a, b) => a + b, 0);
   const ranked = exponents.map((value, place) => ({ label: model.classes[place], confidence: value / sum, place }));
   ranked.sort((a, b) => b.confidence - a.confidence || a.place - b.place);
-  const settled = times.slice(1).sort((a, b) => a - b);
-  return { ranked, milliseconds: settled[Math.floor(settled.length / 2)] };
+  const ascending = times.slice(1).sort((a, b) => a - b);
+  return { ranked, milliseconds: ascending[Math.floor(ascending.length / 2)] };
 }
 
 // ---------------------------------------------------------------- the page

@@ -3,12 +3,12 @@
     python tests/benchmarks/ablations.py --minutes 8 --out ablations.jsonl --figure ablations.png > ablations.json
 
 All sizes alike, uniform, sandwich with labels alone, sandwich with distillation, progressive shrinking,
-alpha-divergence and delayed shrinking, each for --minutes by the clock (steps are timed first, so what was really taken
-is told, too). Validation top-1 of the smallest, a middle and the largest subnet, batch norm recalibrated and not, and
-of twelve that cover the space, as a search begins with: by their mean recipes are ranked, and whether one is ahead its
-seeds tell. Says first how many hours are left. A row is appended for each training, a process of its own, and a stopped
-one goes on: the same command does what is missing. With --jobs they share the machine alike, but for the last where
-their number is odd.
+alpha-divergence and delayed shrinking, each for --minutes by the clock (steps are timed first, so the actual time is
+reported, too). Rows have the validation top-1 of the smallest, a middle and the largest subnet, with and without
+batch-norm recalibration, and that of twelve subnets that cover the space, like the first ones of a search. Recipes are
+ranked by the mean over these twelve, and compared by their seeds. Prints first how many hours are left. Each training
+is a process of its own and appends a row; the same command resumes it and does what is missing. With --jobs trainings
+share the machine equally, but for the last where their number is odd.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def images(config: RunConfig) -> Dataset:
 
 
 def run_trial(trial: Trial, config: RunConfig, dataset: Dataset, work: Path, progress: Progress) -> dict[str, Any]:
-    """Train, or go on; then score."""
+    """Train or resume training, then score."""
     space, folder = config.load_space(), work / f"{trial.recipe}-{trial.seed}-{trial.minutes:g}-{trial.setting}"
     trained = config.training.model_copy(update={"recipe": trial.recipe})
     torch.manual_seed(trial.seed)
@@ -164,7 +164,7 @@ def of_recipe(recipe: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def verdict(recipes: list[dict[str, Any]]) -> str:
-    """Which recipe is best; or which are not told apart, since their seeds overlap with those of the best."""
+    """Return the best recipe, or those that are not significantly different, since their seeds overlap."""
     least = min(recipes[0]["covering_top1_by_seed"])
     level = [one["recipe"] for one in recipes if max(one["covering_top1_by_seed"]) >= least]
     seeds = len(recipes[0]["seeds"])
@@ -216,9 +216,9 @@ def main() -> None:
     config = load_config(args.config, [f"data.limit={args.images}", *args.set])
     check_jobs(args.jobs)
     # What a row depends on; a recipe's training ends before anything else of a run begins.
-    said = config.model_dump(mode="json", include={"seed", "space", "data", "train"})
-    said |= {"calibration_images": config.search.calibration_images}
-    setting = setting_id(said | {"threads": torch.get_num_threads(), "jobs": args.jobs})
+    settings = config.model_dump(mode="json", include={"seed", "space", "data", "train"})
+    settings |= {"calibration_images": config.search.calibration_images}
+    setting = setting_id(settings | {"threads": torch.get_num_threads(), "jobs": args.jobs})
     wanted = [Trial(recipe, seed, args.minutes, setting) for seed in range(args.seeds) for recipe in args.recipes]
     left = [trial for trial in wanted if known(trial, args.out) is None]
     print(f"{len(left)} trainings left, about {len(left) * args.minutes / 60 / args.jobs:.2f} hours", file=sys.stderr)

@@ -51,7 +51,7 @@ def parser(doc: str) -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     command.add_argument("--sets", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     command.add_argument("--images", type=int, default=20_000, help="training images: a fixed, stratified subset")
-    command.add_argument("--work", type=Path, required=True, help="folder of runs; the same command goes on there")
+    command.add_argument("--work", type=Path, required=True, help="folder of runs; the same command resumes them")
     command.add_argument("--out", type=Path, required=True, help="JSON; figures are put beside it")
     command.add_argument("--jobs", type=int, default=1, help="networks trained from scratch at a time, a process each")
     command.add_argument("--estimate", action="store_true", help="only say how many hours are left")
@@ -121,7 +121,7 @@ def circumstances() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Rows:
-    """A run's rows, kept beside its results, too: what takes hours goes on elsewhere, in a run folder begun anew."""
+    """A run's rows, kept beside its results, too, so that hours of work can be resumed in a new run folder."""
 
     inside: Path
     beside: Path

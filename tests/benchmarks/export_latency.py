@@ -8,11 +8,11 @@
 `variants`: random subnets of two presets, as a run would export them, against plain `torch.onnx.export` of the same
 subnets. The variant is chosen as in a run, on other networks. `cold`: all distinct blocks of `ofa-mbv3-w1.0` exported,
 and whole networks stitched. `imagenet`: networks that once-for-all measured at 74.05 % ImageNet top-1 or more, against
-torchvision's MobileNetV3-Large (74.04 %), 224 px, 1 thread; which one is compared is decided in one sitting, and timed
-again in another. `bundle`: an fp32 and int8 bundle of a finished run's chosen network, proven and scored on all of its
+torchvision's MobileNetV3-Large (74.04 %), 224 px, 1 thread; the network is chosen in one session and timed again in
+another. `bundle`: an fp32 and int8 bundle of a finished run's chosen network, proven and scored on all of its
 test images.
 
-All models of a sitting are timed interleaved, in eight processes one after another, by the timer that runs use. Let
+All models of a session are timed interleaved, in eight processes one after another, by the timer that runs use. Let
 nothing else run beside it. `--folder` keeps the timer's rows: what it holds of the same files is not measured again.
 """
 
@@ -72,11 +72,11 @@ CANDIDATES = 24
 """Networks of the fewest MACs among those accurate enough."""
 
 
-def timed(files: Mapping[str, Path], folder: Path, sitting: str) -> dict[str, float]:
-    """p50 in microseconds by name, all interleaved."""
-    out = folder / f"{sitting}.jsonl"
-    found = measure_networks(files, probe(), rounds=ROUNDS, seed=SEED, out=out, progress=_say(sitting))
-    return {name: one.p50_us for name, one in found.items()}
+def timed(files: Mapping[str, Path], folder: Path, session: str) -> dict[str, float]:
+    """Return the p50 in microseconds by name, all timed interleaved."""
+    out = folder / f"{session}.jsonl"
+    measured = measure_networks(files, probe(), rounds=ROUNDS, seed=SEED, out=out, progress=_say(session))
+    return {name: measurement.p50_us for name, measurement in measured.items()}
 
 
 def _say(what: str) -> Any:

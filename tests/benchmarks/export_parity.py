@@ -103,7 +103,7 @@ def main() -> int:
     parser.add_argument("--subnets", type=int, default=100, help="of each preset")
     parser.add_argument("--images", type=int, default=256, help="noise images that each is compared on")
     parser.add_argument("--graph-variant", default="blocked", choices=GRAPH_VARIANTS, help="the others are in tests")
-    parser.add_argument("--out", type=Path, default=Path("export_parity.jsonl"), help="appended to, and gone on with")
+    parser.add_argument("--out", type=Path, default=Path("export_parity.jsonl"), help="appended to, and resumed")
     arguments = parser.parse_args()
     done = {_key(row) for row in read_jsonl(arguments.out)}
     # Preset by preset in turn, so that a run that is stopped has some of each.

@@ -25,15 +25,15 @@ def row_of(genes: Genes) -> Genes:
 def table(structure: str, number: int) -> Floats:
     """Error and cost of every arch, shape (3^8, 2), drawn by `number`.
 
-    width: each gene buys accuracy with falling returns, at a price of its own.
-    depth: the first gene of each four says how many of the other three count.
+    width: each gene raises accuracy with falling returns, at a unit cost of its own.
+    depth: the first gene of each four is the number of the other three that count.
     interactions: pairs of genes help or hinder each other, and the cost is a product of widths.
     nominal: choices without order, such as operators.
     noise: as width, with 3 % of the error's standard deviation as noise, as of training.
     """
     rng = np.random.default_rng([number, *structure.encode()])
     genes = every_arch()
-    price = rng.uniform(0.2, 1.0, GENES)
+    unit_cost = rng.uniform(0.2, 1.0, GENES)
     worth = rng.uniform(0.2, 1.0, GENES)
     bend = rng.uniform(0.3, 1.0, GENES)
     share = genes / (CHOICES - 1)
@@ -45,13 +45,13 @@ def table(structure: str, number: int) -> Floats:
         counts = np.column_stack([genes[:, [4 * (g // 4)]] >= g % 4 for g in range(GENES)])
         active = np.where(np.arange(GENES) % 4 == 0, True, counts[:, :GENES])
         gain = (worth * (0.5 + 0.5 * share**bend) * active).sum(axis=1)
-        cost = (price * (0.3 + 0.7 * share) * active).sum(axis=1)
+        cost = (unit_cost * (0.3 + 0.7 * share) * active).sum(axis=1)
     else:
         gain = (worth * share**bend).sum(axis=1)
-        cost = (price * share).sum(axis=1)
+        cost = (unit_cost * share).sum(axis=1)
         if structure == "interactions":
             gain += 0.3 * _pairs(rng, genes)
-            cost = ((1 + genes[:, :-1]) * (1 + genes[:, 1:]) * price[1:]).sum(axis=1)
+            cost = ((1 + genes[:, :-1]) * (1 + genes[:, 1:]) * unit_cost[1:]).sum(axis=1)
     error = 1 - np.tanh(gain / gain.std() / 3 - gain.mean() / gain.std() / 3)
     if structure == "noise":
         error += 0.03 * error.std() * rng.normal(size=len(error))

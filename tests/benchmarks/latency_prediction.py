@@ -10,7 +10,7 @@
     python tests/benchmarks/latency_prediction.py promise fp32-t1 --folder F     (half an hour later, or more)
 
 Space: `ofa-mbv3-w1.0` at 128, 160, 192 and 224 pixels. `profile` runs `edgenas profile` as a user would, from nothing,
-then times random networks and holds the predictor against them. `few-shot` fits the second setting's predictor on ten
+then times random networks and compares the predictor with them. `few-shot` fits the second setting's predictor on ten
 of its networks and the first one's table. `budgets` searches networks of the most MACs whose 90 % bound is within each
 of ten budgets, times them, and keeps three that half of the rounds choose and the other half confirm; `promise` times
 these again. Let nothing else run beside any of them. What a folder holds already is not measured again.

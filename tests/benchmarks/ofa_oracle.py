@@ -86,7 +86,7 @@ class Top1:
 def latency_ms(device: str) -> Callable[[Genes], Floats]:
     """Genes, shape (n, genes), to the sum of a device's blocks (`note10` or `i7`) in ms, shape (n,)."""
     blocks = {"note10": _note10_blocks, "i7": _i7_blocks}[device]
-    # The Note10's blocks were measured anew at every resolution, even where their shapes are equal.
+    # The Note10's blocks were measured separately at every resolution, even where their shapes are equal.
     parts = [_gene_table(resolution, blocks(resolution)) for resolution in RESOLUTIONS]
     whole = GeneTable(
         space(),

@@ -4,7 +4,7 @@
 
 Best predicted top-1 under each of six budgets, out of one run; the finder's come from six runs with 300,600
 evaluations and 197 s in all. Seconds of the wall and of the processor (one thread) count the oracle in. Rows are
-appended to --out as they come; the same command goes on with what is missing there. The summary is printed as JSON.
+appended to --out as they come; the same command adds what is missing there. The summary is printed as JSON.
 """
 
 from __future__ import annotations

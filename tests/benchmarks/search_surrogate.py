@@ -7,7 +7,7 @@
 `imagenet`: measured top-1 of 200 subnets of width 1.0 predicts that of the others; no search.
 
 Any of the three may be asked for alone; `tables` needs no data. A row for each trial is appended to --out as it
-comes; the same command goes on with what is missing there. The summary is printed as JSON. Equal seeds give equal
+comes; the same command adds what is missing there. The summary is printed as JSON. Equal seeds give equal
 rows, seconds aside.
 """
 
@@ -77,7 +77,7 @@ def main() -> None:
 
 def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    # Python 3.11 holds an empty list against `choices`, too.
+    # Python 3.11 checks an empty list against `choices`, too.
     arguments.add_argument("what", nargs="*", metavar="{tables,oracle,imagenet}")
     arguments.add_argument("--out", type=Path, required=True, help="JSONL file to append to")
     arguments.add_argument("--seeds", type=int, default=10)

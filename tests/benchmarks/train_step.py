@@ -282,8 +282,8 @@ def serve_steps(which: str) -> None:
         print(time.perf_counter() - started, flush=True)
 
 
-def told(seconds: dict[str, list[float]], base: str) -> dict[str, Any]:
-    """Medians, and how many times as long as each other work `base` took."""
+def summary(seconds: dict[str, list[float]], base: str) -> dict[str, Any]:
+    """Return medians, and the time of `base` divided by that of each other work."""
     medians = {name: round(1e3 * float(np.median(values)), 2) for name, values in seconds.items()}
     ratios = {
         name: [round(float(q), 3) for q in np.quantile(np.divide(seconds[base], values), [0.5, 0.1, 0.9])]
@@ -316,7 +316,7 @@ def measure_memory(which: str) -> None:
 
 def measured(part: str, rounds: int) -> dict[str, Any]:
     if part == "step":
-        return told(step_in_turn(rounds), "theirs")
+        return summary(step_in_turn(rounds), "theirs")
     if part == "memory":
         return {f"{which}_peak_bytes": peak_bytes(which) for which in STEPS}
     if part == "mobile":
@@ -328,7 +328,7 @@ def measured(part: str, rounds: int) -> dict[str, Any]:
         } | mobile_bound(rounds)
     with torch.inference_mode():
         works = evaluation() if part == "evaluation" else overhead()
-        return told(in_turn(works, rounds), "theirs" if part == "evaluation" else "supernet")
+        return summary(in_turn(works, rounds), "theirs" if part == "evaluation" else "supernet")
 
 
 PARTS = ("step", "memory", "evaluation", "overhead", "mobile")

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/trust.py --work work --out examples/results/trust.json
 
-Fashion-MNIST (12 subnets) and CIFAR-10 (10), 20,000 training images each. Says first how many hours are left. Every
-stage, and every subnet, is kept as it is done: the same command goes on, and one in another --work folder with what
-subnets reached alone, which is kept beside --out.
+Fashion-MNIST (12 subnets) and CIFAR-10 (10), 20,000 training images each. Prints first how many hours are left. Every
+finished stage and subnet is kept, and the same command resumes. Accuracies of subnets trained from scratch are kept
+beside --out, so that a command with another --work folder resumes with them.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Is the search worth it? Rivals of equal measured latency and equal time, as JSON, and a figure for each set.
+"""Is the search worth it? Baselines of equal measured latency and equal time, as JSON, and a figure for each set.
 
     python tests/benchmarks/worth.py --work work --out examples/results/worth.json
 
 Whole runs on Fashion-MNIST and CIFAR-10, 20,000 training images each (those of `trust.py`, if --work is the same),
-then MobileNetV3-Small and random search with the time that each run took, three seeds each. Says first how many hours
-are left. Everything is kept as it is done: the same command goes on. Latencies are measured: nothing else should run.
-With OMP_NUM_THREADS=1 everything is trained with one thread, and --jobs trains as many rivals at a time.
+then MobileNetV3-Small and random search with the time that each run took, three seeds each. Prints first how many hours
+are left. Finished work is kept, and the same command resumes. Latencies are measured: nothing else should run. With
+OMP_NUM_THREADS=1 everything is trained with one thread, and --jobs trains as many baselines at a time.
 """
 
 from __future__ import annotations

@@ -194,13 +194,18 @@ def test_the_card_is_read_by_hubs_and_shows_awkward_labels_as_they_are(exports, 
 def test_the_card_says_where_the_weights_come_from(exports):
     manifest = dataclasses.replace(exports[2], found=FOUND)
     assert "It was not fine-tuned: its weights are those that it inherited from the supernet." in model_card(manifest)
-    told = {"dataset": "a*b", "training_images": 1500, "epochs": 2.5, "supernet": {"dataset": "digits", "weights": "0"}}
-    told |= {"val_top1_before": 0.9, "val_top1_after": 0.925, "seconds": 90.0}
-    card = model_card(dataclasses.replace(manifest, fine_tuning=told))
+    tuning = {
+        "dataset": "a*b",
+        "training_images": 1500,
+        "epochs": 2.5,
+        "supernet": {"dataset": "digits", "weights": "0"},
+    }
+    tuning |= {"val_top1_before": 0.9, "val_top1_after": 0.925, "seconds": 90.0}
+    card = model_card(dataclasses.replace(manifest, fine_tuning=tuning))
     assert "for 2.5 epochs of 1,500 images of a\\*b, from the weights that it inherited: validation" in card
     assert "90.00 % before, 92.50 % after. Seed" in card
     # What runs of older versions recorded.
-    older = told | {"training_images": None, "epochs": None, "supernet": None, "val_top1_before": None}
+    older = tuning | {"training_images": None, "epochs": None, "supernet": None, "val_top1_before": None}
     card = model_card(dataclasses.replace(manifest, fine_tuning=older))
     assert "for 1.5 minutes of a\\*b, from the weights that it inherited from the supernet, and with a new" in card
     assert "classifier: validation top-1 92.50 %." in card

@@ -221,7 +221,7 @@ def test_the_timer_writes_the_batch_down_and_says_what_it_means(
     assert "2.onnx" not in errors
 
 
-def test_a_device_that_timed_a_batch_is_not_believed() -> None:
+def test_rows_of_a_timed_batch_are_refused() -> None:
     info = {key: SETTING[key] for key in ("threads", "provider", "optimisation_level", "spinning")}
     row: dict[str, Any] = {"schema_version": 1, "benchmark_info": {**info, "batch_size": 8}}
     with pytest.raises(MeasurementError, match="batch_size is 8, but latencies are of one input"):

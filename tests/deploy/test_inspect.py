@@ -1,4 +1,4 @@
-"""`edgenas inspect`: what the runtime executed, told by the blocks of the file."""
+"""`edgenas inspect`: the operators that the runtime executed, by the blocks of the file."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_operators_add_up_to_a_run_without_the_profiler(found: Inspection) -> No
     assert found.circumstances["runs"] == RUNS
 
 
-def test_every_executed_operator_is_told_once(found: Inspection, fp32: Path, tmp_path: Path) -> None:
+def test_every_executed_operator_is_counted_once(found: Inspection, fp32: Path, tmp_path: Path) -> None:
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 3
@@ -143,7 +143,7 @@ def test_a_convolution_moves_its_weights_input_and_output(found: Inspection) -> 
 
 
 @pytest.mark.usefixtures("quick")
-def test_quantised_operators_are_told_by_the_same_blocks(int8: Path) -> None:
+def test_quantised_operators_belong_to_the_same_blocks(int8: Path) -> None:
     quantised = inspect_model(int8, runs=RUNS)
     assert [block.name for block in quantised.blocks] == PLACES
     assert [block.macs for block in quantised.blocks] == [cost([spec]).macs for spec in SPECS]
@@ -171,7 +171,7 @@ def test_nodes_without_names_are_grouped_by_operator(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_bodies_of_branches_are_told_too(tmp_path: Path) -> None:
+def test_bodies_of_branches_are_counted_too(tmp_path: Path) -> None:
     end = onnx.helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, None)
     bodies = [onnx.helper.make_graph([node(op, ["x"], ["z"], name=op)], op, [], [end]) for op in ("Sqrt", "Exp")]
     nodes = [
@@ -184,7 +184,7 @@ def test_bodies_of_branches_are_told_too(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_behind(fp32: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The profiler writes into the working directory unless told otherwise."""
+    """By default the profiler writes into the working directory."""
     work, temporary = tmp_path / "work", tmp_path / "temporary"
     work.mkdir(), temporary.mkdir()
     monkeypatch.chdir(work)
@@ -247,12 +247,12 @@ TIMES = st.lists(st.floats(0.5, 1e4), min_size=1, max_size=50).map(np.array)
 
 @given(TIMES, st.floats(0, 5), st.floats(0.1, 1e5))
 def test_times_without_the_profiler_add_up_and_keep_their_order(
-    told: np.ndarray, profiler_us: float, total_us: float
+    measured_us: np.ndarray, profiler_us: float, total_us: float
 ) -> None:
-    times = without_profiler(told, profiler_us, total_us)
+    times = without_profiler(measured_us, profiler_us, total_us)
     assert math.isclose(times.sum(), total_us, rel_tol=1e-9)
     assert (times > 0).all()
-    assert (np.diff(times[np.argsort(told)]) >= -1e-9 * total_us).all()
+    assert (np.diff(times[np.argsort(measured_us)]) >= -1e-9 * total_us).all()
 
 
 def test_what_the_profiler_adds_is_taken_off_every_operator_alike() -> None:
@@ -335,10 +335,10 @@ def test_it_fits_into_a_terminal_of_80_columns(
 @pytest.mark.usefixtures("quick")
 def test_the_commands_json_is_all_of_it(fp32: Path) -> None:
     shown = CliRunner().invoke(app, ["inspect", str(fp32), "--runs", "10", "--json"])
-    told = json.loads(shown.output)
-    assert [block["name"] for block in told["blocks"]] == PLACES
-    assert math.isclose(sum(block["share"] for block in told["blocks"]), 1)
-    assert {one["bound"] for one in told["operators"]} <= {"memory", "arithmetic"}
+    printed = json.loads(shown.output)
+    assert [block["name"] for block in printed["blocks"]] == PLACES
+    assert math.isclose(sum(block["share"] for block in printed["blocks"]), 1)
+    assert {one["bound"] for one in printed["operators"]} <= {"memory", "arithmetic"}
 
 
 def test_a_plot_that_is_no_png_is_refused_before_anything_is_run(tmp_path: Path) -> None:

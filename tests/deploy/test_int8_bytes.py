@@ -76,7 +76,7 @@ def test_a_budget_is_of_the_file_that_devices_run() -> None:
             check_computed_budgets([budget], SMALL, 10, devices)
 
 
-def test_which_file_a_budget_is_of_is_said_where_devices_run_int8() -> None:
+def test_the_file_that_a_byte_budget_limits_is_named_where_devices_run_int8() -> None:
     budgets = [parse_budget(text) for text in ("weight_bytes=400kB", "macs=1G", "1ms")]
     table = Device(name="t", cpu="c", os="o", run=DeviceRun(transport="table", precision="int8"))
     assert used_precisions([table]) == ["fp32"]

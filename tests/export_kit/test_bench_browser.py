@@ -1,4 +1,4 @@
-"""The script that has a browser time models: what its server gives, what it believes, and pages that end."""
+"""The script that times models in a browser: the files it serves, the results it accepts, and pages that end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What export/README.md tells users to do."""
+"""The commands of export/README.md."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_what_is_typed_for_a_browser_ends_with_a_label(small_run: SmallRun, brow
     shutil.copytree(small_run.folder, tmp_path / "runs" / "demo")
     (tmp_path / "node_modules").mkdir()
     (tmp_path / "node_modules" / "onnxruntime-web").symlink_to(web_runtime().parent)
-    _, export, serve, visit = block("Browser")
+    _, export, serve, open_page = block("Browser")
     done = edgenas(*shlex.split(export)[1:], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     with socket.socket() as free:
@@ -87,7 +87,7 @@ def test_what_is_typed_for_a_browser_ends_with_a_label(small_run: SmallRun, brow
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as server:
         try:
             opened = browser.new_page()
-            address = shlex.split(visit)[1].replace("8000", port)
+            address = shlex.split(open_page)[1].replace("8000", port)
             wait_for(port)
             opened.goto(address)
             opened.wait_for_function("document.getElementById('message').textContent === 'Ready.'")

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 import torch
 from in_browser import NAME_ALL
-from little_bundle import said_by_run
+from little_bundle import run_rows
 from odd_images import broken, lossless, lossy
 from PIL import Image
 
@@ -83,7 +83,7 @@ def test_the_labels_tell_images_apart(expected: dict[str, tuple[Path, Expected]]
 def test_run_py_labels_odd_images_as_training_would(
     shared_bundle: Path, expected: dict[str, tuple[Path, Expected]]
 ) -> None:
-    rows = said_by_run(shared_bundle, [path for path, _ in expected.values()])
+    rows = run_rows(shared_bundle, [path for path, _ in expected.values()])
     for (name, (_, wanted)), row in zip(expected.items(), rows, strict=True):
         first = row["classes"][0]
         assert_labelled(name, first["class"], first["confidence"], wanted)
@@ -104,7 +104,7 @@ def test_the_page_labels_odd_images_as_training_would(
 
 def test_what_is_no_whole_image_is_refused_by_training_and_run_py(shared_bundle: Path, tmp_path: Path) -> None:
     images = broken(tmp_path / "broken")
-    rows = said_by_run(shared_bundle, list(images.values()))
+    rows = run_rows(shared_bundle, list(images.values()))
     for (name, path), row in zip(images.items(), rows, strict=True):
         assert row["error"].startswith(f"{path}: "), name
         assert "\n" not in row["error"]

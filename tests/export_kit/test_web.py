@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from in_browser import NAME_ALL, served, web_runtime
-from little_bundle import said_by_run, write_images
+from little_bundle import run_rows, write_images
 from PIL import Image
 
 from edgenas.deploy.bundle.web_page import write_web
@@ -30,7 +30,7 @@ def bundle(shared_bundle: Path) -> Path:
 
 def test_an_image_gets_its_label_and_a_latency(page: Any, bundle: Path, tmp_path: Path) -> None:
     (image,) = write_images(tmp_path / "images", 1)
-    best = said_by_run(bundle, [image])[0]["classes"][0]
+    best = run_rows(bundle, [image])[0]["classes"][0]
     page.set_input_files("#file", image)
     page.wait_for_selector("#labels:not([hidden])")
     message = page.text_content("#message")
@@ -42,7 +42,7 @@ def test_an_image_gets_its_label_and_a_latency(page: Any, bundle: Path, tmp_path
 
 def test_the_same_labels_as_run_py_over_raw_test_files(page: Any, site, bundle: Path) -> None:
     images = write_images(site[0] / "images", IMAGES)
-    expected = [row["classes"][0]["class"] for row in said_by_run(bundle, images)]
+    expected = [row["classes"][0]["class"] for row in run_rows(bundle, images)]
     got = page.evaluate(NAME_ALL, [f"images/{path.name}" for path in images])
     assert sum(a["label"] == b for a, b in zip(got, expected, strict=True)) >= 0.98 * IMAGES
     assert len(set(expected)) > 5

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import sealed
 from click.testing import Result
-from little_bundle import CLASSES, said_by_run
+from little_bundle import CLASSES, run_rows
 from little_subnet import digits
 from loopback_ssh import loopback_ssh, needs_sshd
 from PIL import Image
@@ -98,7 +98,7 @@ def test_the_timer_of_the_kit_is_what_measures(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("budgets", "min_top1", "said"),
+    ("budgets", "min_top1", "message"),
     [
         (["49us"], None, "p50 on here"),
         (["51us@p95"], None, "p95 on here"),
@@ -108,7 +108,7 @@ def test_the_timer_of_the_kit_is_what_measures(bundle: Path) -> None:
     ],
 )
 def test_what_is_missed_is_named_and_the_verdict_is_one_line(
-    bundle: Path, timer: FakeTransport, budgets: list[str], min_top1: float | None, said: str
+    bundle: Path, timer: FakeTransport, budgets: list[str], min_top1: float | None, message: str
 ) -> None:
     words = [word for text in budgets for word in ("--budget", text)]
     shown = called(bundle, *words, *(["--min-top1", min_top1] if min_top1 else []), "--rounds", 8, "-q")
@@ -116,7 +116,7 @@ def test_what_is_missed_is_named_and_the_verdict_is_one_line(
     assert shown.stderr == ""
     *checks, verdict = shown.stdout.splitlines()
     (failed,) = [line for line in checks if line.startswith("FAIL  ")]
-    assert said in failed
+    assert message in failed
     asked_for = str(parse_budget(budgets[0])) if budgets else "top-1"
     assert verdict == f"FAIL  {bundle}: 1 of {len(checks)} checks failed: {asked_for}"
 
@@ -275,10 +275,10 @@ def brought_back(kit: Path, path: Path, device: Device) -> Path:
         models = tuple(Path(name) for name in job["models"])
         timed = fake().time([Job(models, job["rounds"], job["seed"])], device)
         rows += [row for _, _, row in timed]
-    told = {"cpu": device.cpu, "cores": device.cores, "machine": "any", "system": "any", "cpu_flags": device.isa}
+    machine = {"cpu": device.cpu, "cores": device.cores, "machine": "any", "system": "any", "cpu_flags": device.isa}
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-        archive.writestr("probe.json", json.dumps({**told, "runtime_version": installed_runtime()}))
+        archive.writestr("probe.json", json.dumps({**machine, "runtime_version": installed_runtime()}))
     return path
 
 
@@ -299,7 +299,7 @@ def test_top1_is_measured_on_labelled_images_as_run_py_names_them(
     judged = sealed.copy_with(bundle, tmp_path / "bundle", deployed={"here": model})
     images = sorted(labelled.rglob("*.png"))
     expected = sum(
-        row["classes"][0]["class"] == Path(row["image"]).parent.name for row in said_by_run(bundle, images, model)
+        row["classes"][0]["class"] == Path(row["image"]).parent.name for row in run_rows(bundle, images, model)
     )
     found = gate(judged, Asked(images=labelled, min_top1=expected / 100))
     assert found["ok"] is True
@@ -352,7 +352,9 @@ def test_the_interval_covers_the_true_share_and_stays_within_0_and_1() -> None:
 
 
 @needs_sshd
-def test_a_bundle_is_measured_where_it_is_said(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bundle_is_measured_on_the_stated_machine(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "ssh").mkdir()
     with loopback_ssh(tmp_path / "ssh", monkeypatch) as running:
         shown = called(bundle, "--budget", "1s", "--rounds", "8", "--on", running.place(), "--json", "-q")

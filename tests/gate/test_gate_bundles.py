@@ -137,7 +137,7 @@ WRONG = (None, 7, "../../evil.onnx", [], {"here": None}, ["\x1b[2J"])
 
 
 def outcome(bundle: Path) -> tuple[bool, str]:
-    """Whether the gate lets a bundle pass, and all it says; anything but its own errors is a failure."""
+    """Return whether a bundle passes the gate, and all its messages; anything but its own errors is a failure."""
     question = asked("1s", "macs=1G", "weight_bytes=100MB", min_top1=0.9, rounds=8)
     try:
         found = gate(bundle, question)
@@ -157,10 +157,10 @@ def test_every_key_that_a_sealed_manifest_lacks_is_named_or_not_needed(
     needed = set()
     for path in sealed.paths_of(whole, depth=3):
         sealed.reseal(bundle, sealed.without(whole, path))
-        passes, said = outcome(bundle)
+        passes, messages = outcome(bundle)
         if not passes:
             needed.add(path)
-            assert path[-1] in said or path == ("deployed", "here"), (path, said)
+            assert path[-1] in messages or path == ("deployed", "here"), (path, messages)
     section = ("int8", "accuracy") if model == "model_int8.onnx" else ("accuracy",)
     assert {("deployed",), ("devices", "here"), ("costs", "macs"), (*section, "test_top1")} <= needed
 
@@ -173,9 +173,9 @@ def test_every_value_that_makes_no_sense_ends_in_a_sentence(
     for key in whole:
         for wrong in WRONG:
             sealed.reseal(bundle, whole | {key: wrong})
-            _, said = outcome(bundle)
-            assert "\x1b" not in said
-            assert "Traceback" not in said
+            _, messages = outcome(bundle)
+            assert "\x1b" not in messages
+            assert "Traceback" not in messages
     assert [path.name for path in (tmp_path / "outer").iterdir()] == ["bundle"]
 
 
@@ -184,9 +184,9 @@ def test_a_deployed_file_is_one_of_the_bundle(quick: FakeTransport, shared_bundl
     (tmp_path / "evil.onnx").write_bytes((shared_bundle / "model.onnx").read_bytes())
     for number, name in enumerate(("../evil.onnx", str(tmp_path / "evil.onnx"), "run.py", "missing.onnx")):
         bundle = sealed.copy_with(shared_bundle, tmp_path / f"bundle{number}", deployed={"here": name})
-        passes, said = outcome(bundle)
+        passes, messages = outcome(bundle)
         assert not passes
-        assert "is no file of the bundle" in said or "is no ONNX file" in said
+        assert "is no file of the bundle" in messages or "is no ONNX file" in messages
     assert quick.timed == []
 
 
@@ -206,9 +206,9 @@ def test_links_in_a_bundle_folder_are_read_and_pipes_are_not_waited_for(
     assert "model.onnx is not a plain file" in outcome(bundle)[1]
     model.unlink()
     model.symlink_to(model)
-    passes, said = outcome(bundle)
+    passes, messages = outcome(bundle)
     assert not passes
-    assert "model.onnx cannot be read" in said
+    assert "model.onnx cannot be read" in messages
 
 
 def test_the_command_ends_with_a_sentence_and_a_code(quick: FakeTransport, shared_bundle: Path, tmp_path: Path) -> None:

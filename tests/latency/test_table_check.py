@@ -101,7 +101,7 @@ def test_keys_that_no_edgenas_knows_are_serious() -> None:
     assert found.rows == ("uib_i3_r8", "resnet")
 
 
-def test_missing_blocks_are_told_apart_by_what_can_be_done_about_them() -> None:
+def test_missing_blocks_are_sorted_by_their_remedy() -> None:
     stems = [block.key for block in BLOCKS if block.kind == "stem"]
     inner = next(block.key for block in BLOCKS if block.kind == "ir" and "_k5_" in block.key and "_m96_" in block.key)
     rows = tuple(one for one in SOUND.rows if one.key not in [*stems, inner])

@@ -145,7 +145,7 @@ def test_what_is_missing_of_the_results_is_packed_again_and_nothing_else(tmp_pat
     assert packed["jobs"][0]["models"] == [f"models/{kit_name(more)}"]
 
 
-def test_with_neither_kit_nor_results_it_is_said_what_to_do(tmp_path) -> None:
+def test_with_neither_kit_nor_results_the_error_states_the_option(tmp_path) -> None:
     with pytest.raises(MeasurementError, match=r"has to time 6 rows: pack them with --pack kit\.zip"):
         list(OfflineTransport().time(jobs(tmp_path), HERE))
 

@@ -104,8 +104,8 @@ def test_a_profile_holds_every_block_and_network_once(tmp_path) -> None:
     assert set(table.blocks()) == {block.key for block in PLAN.blocks}
     assert {row.key for row in table.networks(SPACE.structure_id, 10)} == {arch.id for arch in PLAN.networks}
     assert LatencyTable.load(tmp_path).identity == table.identity
-    said = f"{len(table.rows)} of {len(table.rows)} models, at worst: {PROCESSES} of {PROCESSES} processes: loud"
-    assert table.circumstances["warnings"] == [said]
+    warning = f"{len(table.rows)} of {len(table.rows)} models, at worst: {PROCESSES} of {PROCESSES} processes: loud"
+    assert table.circumstances["warnings"] == [warning]
     assert {label for label, _, _ in seen} == {"exporting", "measuring"}
 
 
@@ -126,7 +126,7 @@ def test_what_is_measured_is_not_measured_again(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 5, PROCESSES, PROCESSES + 3])
-def test_a_session_goes_on_after_the_last_process_that_ended(monkeypatch, tmp_path, processes) -> None:
+def test_a_session_resumes_after_the_last_process_that_ended(monkeypatch, tmp_path, processes) -> None:
     monkeypatch.setattr(session, "MODELS_PER_PROCESS", 20)
     undisturbed, everything = Bench(), len(PLAN.blocks) + len(PLAN.networks)
     table = run_profile(tmp_path / "straight", undisturbed)
@@ -231,13 +231,13 @@ def test_a_warning_in_few_processes_does_not_stand_against_their_median() -> Non
 
 
 def test_a_table_names_each_kind_of_warning_once_with_the_worst_of_it() -> None:
-    told = [["rounds differ by 11%", "hot"], ["rounds differ by 9%"], [], ["rounds differ by 103.5%", "hot"]]
+    by_row = [["rounds differ by 11%", "hot"], ["rounds differ by 9%"], [], ["rounds differ by 103.5%", "hot"]]
     identity = asdict(to_identity(DEVICE, "1.31.1", 1))
     records = [
         to_record(
             (NETWORK, "s", 10, f"n{number}"), [bench_row(number) | {"warnings": warnings}], identity, "2026-01-01"
         )
-        for number, warnings in enumerate(told)
+        for number, warnings in enumerate(by_row)
     ]
     assert to_table(records).circumstances["warnings"] == [
         "2 of 4 models, at worst: 1 of 1 processes: hot",
@@ -410,10 +410,10 @@ def test_a_network_of_an_operator_that_the_device_lacks_is_named_and_the_others_
     out = tmp_path / "rows.jsonl"
     with pytest.raises(MeasurementError) as raised:
         measure_networks(networks, DEVICE, rounds=PROCESSES, seed=0, out=out, transport=LocalTransport())
-    said = str(raised.value).splitlines()
-    assert said[0] == f"{DEVICE.name} cannot run 1 of 2 models:"
-    assert said[1].startswith("  network r24_w8-k3e1: onnxruntime ")
-    assert "Levitate" in said[1]
+    lines = str(raised.value).splitlines()
+    assert lines[0] == f"{DEVICE.name} cannot run 1 of 2 models:"
+    assert lines[1].startswith("  network r24_w8-k3e1: onnxruntime ")
+    assert "Levitate" in lines[1]
     assert len(read_jsonl(out)) == PROCESSES
 
 
@@ -461,12 +461,12 @@ def test_the_timer_does_not_outlive_the_process_that_started_it(tmp_path, signal
 
 
 def test_of_memory_the_usual_growth_and_the_largest_process_are_kept() -> None:
-    told = [{"model_rss_bytes": grown, "peak_rss_bytes": peak} for grown, peak in ((7, 100), (9, 90), (0, 80))]
-    found = pool([to_measurement(bench_row(0) | {"memory": one}) for one in (*told, None)])
+    memory = [{"model_rss_bytes": grown, "peak_rss_bytes": peak} for grown, peak in ((7, 100), (9, 90), (0, 80))]
+    found = pool([to_measurement(bench_row(0) | {"memory": one}) for one in (*memory, None)])
     assert (found.model_rss_bytes, found.process_rss_bytes) == (7, 100)
 
 
 @pytest.mark.parametrize("memory", [None, "much", {}, {"model_rss_bytes": "7"}, {"model_rss_bytes": -1}, [7]])
-def test_memory_that_is_not_told_or_not_believable_is_unknown(memory: object) -> None:
+def test_memory_that_is_missing_or_implausible_is_unknown(memory: object) -> None:
     found = to_measurement(bench_row(0) | {"memory": memory})
     assert (found.model_rss_bytes, found.process_rss_bytes) == (None, None)

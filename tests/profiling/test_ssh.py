@@ -136,7 +136,7 @@ def test_what_is_missing_there_is_named_with_the_line_that_installs_it(server, t
 
 
 @needs_sshd
-def test_an_unknown_host_key_and_an_unknown_user_key_are_told(server) -> None:
+def test_an_unknown_host_key_and_an_unknown_user_key_are_reported(server) -> None:
     place = parse_place(server.place())
     (server.folder / "authorized").write_bytes((server.folder / "stranger.pub").read_bytes())
     with pytest.raises(MeasurementError, match=r"Permission denied(?s:.*)without asking"):
@@ -195,9 +195,9 @@ def liar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LyingSsh:
     return LyingSsh(tmp_path / "liar", monkeypatch)
 
 
-SAID = {"cpu": "c", "cores": 2, "machine": "m", "system": "s", "memory_bytes": 5, "runtime_version": "1.20.0"}
+PROBED = {"cpu": "c", "cores": 2, "machine": "m", "system": "s", "memory_bytes": 5, "runtime_version": "1.20.0"}
 DEVICE = Device(name="pi4", cpu="c", cores=2, os="s, m", memory_bytes=5)
-HONEST = f"Welcome!\nTOKEN here\nTOKEN probe {json.dumps(SAID)}\nTOKEN done"
+HONEST = f"Welcome!\nTOKEN here\nTOKEN probe {json.dumps(PROBED)}\nTOKEN done"
 
 
 def ask_liar(tmp_path: Path) -> list:
@@ -205,25 +205,25 @@ def ask_liar(tmp_path: Path) -> list:
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("answer", "message"),
     [
         ("TOKEN probe []\nTOKEN done", "gave no JSON object"),
         ("TOKEN probe {}\nTOKEN done", "cpu is missing"),
-        (f"TOKEN probe {json.dumps(SAID | {'cores': 10**9})}\nTOKEN done", "cores"),
-        (f"TOKEN probe {json.dumps(SAID | {'runtime_version': '../x'})}\nTOKEN done", "runtime_version"),
+        (f"TOKEN probe {json.dumps(PROBED | {'cores': 10**9})}\nTOKEN done", "cores"),
+        (f"TOKEN probe {json.dumps(PROBED | {'runtime_version': '../x'})}\nTOKEN done", "runtime_version"),
         ('TOKEN refused "line 1\\u001b[2J\\nline 2"', "line 1 .*\nline 2"),
         ("0123 probe {}\nno token", "the far end failed|cannot be reached|gave no JSON"),
     ],
 )
-def test_what_a_machine_says_of_itself_is_looked_at(liar, tmp_path, said, message) -> None:
-    liar.answer(open=said)
+def test_the_description_of_a_machine_is_checked(liar, tmp_path, answer, message) -> None:
+    liar.answer(open=answer)
     with pytest.raises(MeasurementError, match=message) as caught:
         ask_liar(tmp_path)
     assert "\x1b" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("answer", "message"),
     [
         ("TOKEN exit 0\nTOKEN done", "gave no row for"),
         ("TOKEN log no disk\x1b[2J\nTOKEN exit 7\nTOKEN done", r"(?s)exit code 7:\nno disk \[2J"),
@@ -235,8 +235,8 @@ def test_what_a_machine_says_of_itself_is_looked_at(liar, tmp_path, said, messag
         ("TOKEN row " + "x" * 2**23, "without an end"),
     ],
 )
-def test_rows_that_no_timer_gives_are_refused(liar, tmp_path, said, message) -> None:
-    liar.answer(open=HONEST, time=said)
+def test_rows_that_no_timer_gives_are_refused(liar, tmp_path, answer, message) -> None:
+    liar.answer(open=HONEST, time=answer)
     with pytest.raises(MeasurementError, match=message) as caught:
         ask_liar(tmp_path)
     assert "\x1b" not in str(caught.value)

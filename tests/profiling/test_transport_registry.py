@@ -1,4 +1,4 @@
-"""How devices are reached: what was said on the command line, and what is refused."""
+"""The transports of devices: those given on the command line, and those that are refused."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_the_browser_on_this_machine_is_a_place_that_a_file_may_keep(browser: Br
     assert registry.transport(HERE) == browser
     device = registry.as_reached(HERE)
     assert device.run == DeviceRun(transport="browser", provider="wasm")
-    # So the run goes on without being told again.
+    # So a resumed run needs no option.
     assert TransportRegistry().transport(device) == browser
     assert TransportRegistry().as_reached(device) == device
     assert registry_of(kit=Path("kit.zip")).transport(device) == browser

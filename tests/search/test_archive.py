@@ -8,7 +8,7 @@ from edgenas.search.strategies.archive import LANDMARKS, MEMBERS, NEAR, Archive
 
 
 def filled(objectives: np.ndarray, batches: int = 1) -> Archive:
-    """An archive told rows in batches; the genes of a row are its number."""
+    """Return an archive with rows added in batches; the genes of a row are its number."""
     archive = Archive(1)
     genes = np.arange(len(objectives))[:, None]
     for part in np.array_split(np.arange(len(objectives)), batches):

@@ -32,7 +32,7 @@ def differences(effects: EffectsModel, genes: np.ndarray) -> np.ndarray:
     return found - found[0]
 
 
-def test_it_is_ridge_regression_in_which_what_was_told_before_weighs_less_at_each_fit() -> None:
+def test_it_is_ridge_regression_in_which_earlier_rows_weigh_less_at_each_fit() -> None:
     rng, effects = np.random.default_rng(0), EffectsModel(N_CHOICES)
     sizes = [FIRST_ROWS, ROWS, ROWS]
     genes = drawn(rng, sum(sizes))
@@ -48,7 +48,7 @@ def test_it_is_ridge_regression_in_which_what_was_told_before_weighs_less_at_eac
     np.testing.assert_allclose(effects.predict(unseen), ridge.predict(hot.transform(unseen)), rtol=1e-9, atol=1e-9)
 
 
-def test_sums_are_learnt_but_for_a_constant() -> None:
+def test_sums_are_fitted_but_for_a_constant() -> None:
     rng, worth, effects = np.random.default_rng(0), worths(1), EffectsModel(N_CHOICES)
     for _ in range(20):
         rows = drawn(rng, 100)
@@ -58,7 +58,7 @@ def test_sums_are_learnt_but_for_a_constant() -> None:
     np.testing.assert_allclose(differences(effects, genes), true - true[0], atol=0.05)
 
 
-def test_it_knows_nothing_before_enough_was_told() -> None:
+def test_it_predicts_nothing_before_enough_rows_were_added() -> None:
     rng, effects = np.random.default_rng(0), EffectsModel(N_CHOICES)
     few, one = drawn(rng, FIRST_ROWS - 1), drawn(rng, 1)
     effects.add(few, total(worths(1), few))

@@ -26,7 +26,7 @@ def gated(genes: np.ndarray) -> np.ndarray:
     return genes
 
 
-def test_a_smooth_function_is_learnt_from_few_rows() -> None:
+def test_a_smooth_function_is_fitted_from_few_rows() -> None:
     def function(genes: np.ndarray) -> np.ndarray:
         return 70 + np.sqrt(genes[:, 2]) + 0.5 * genes[:, 0] * genes[:, 3] - 0.2 * genes[:, 4]
 
@@ -38,7 +38,7 @@ def test_a_smooth_function_is_learnt_from_few_rows() -> None:
     np.testing.assert_allclose(surrogate.expect(others), surrogate.predict(others)[0])
 
 
-def test_choices_without_order_are_learnt_too() -> None:
+def test_choices_without_order_are_fitted_too() -> None:
     worth = np.random.default_rng(3).normal(size=(len(N_CHOICES), 4))
 
     def function(genes: np.ndarray) -> np.ndarray:
@@ -112,7 +112,7 @@ def test_a_constant_is_a_constant(values: np.ndarray) -> None:
     assert surrogate.quality_.kendall_tau == 0
 
 
-def test_a_space_of_one_arch_can_be_learnt() -> None:
+def test_a_space_of_one_arch_can_be_fitted() -> None:
     surrogate = Surrogate([1, 1]).fit(np.zeros((3, 2), dtype=np.int64), np.array([1.0, 2.0, 3.0]))
     assert surrogate.expect(np.zeros((1, 2), dtype=np.int64))[0] == pytest.approx(2, abs=0.01)
 
@@ -120,7 +120,7 @@ def test_a_space_of_one_arch_can_be_learnt() -> None:
 @pytest.mark.parametrize(
     ("rows", "values"), [(2, [1.0, 2.0]), (4, [1.0, 2.0, 3.0]), (3, [1.0, np.nan, 2.0]), (3, [1.0, np.inf, 2.0])]
 )
-def test_what_cannot_be_learnt_is_refused(rows: int, values: list[float]) -> None:
+def test_rows_that_cannot_be_fitted_are_refused(rows: int, values: list[float]) -> None:
     with pytest.raises(UserError, match="finite value for each row"):
         Surrogate(N_CHOICES).fit(drawn(rows), np.array(values))
 

@@ -145,7 +145,7 @@ def test_nsga2_follows_violations_into_a_region_that_chance_misses() -> None:
     assert len(result.genes) >= 5
 
 
-def test_impossible_constraints_are_an_error_that_tells_the_smallest_violation() -> None:
+def test_impossible_constraints_are_an_error_with_the_smallest_violation() -> None:
     with pytest.raises(InfeasibleError, match=r"nearest has \[0\.25\]"):
         optimise([2, 2], known_front, constraints=lambda g: 0.25 + g[:, :1], evaluations=10, seed=0)
     with pytest.raises(InfeasibleError, match="nearest has"):

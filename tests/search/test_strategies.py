@@ -38,7 +38,7 @@ def test_what_learns_beats_random(name: str) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 7])
-def test_grid_visits_every_setting_once_before_any_again(seed: int) -> None:
+def test_grid_proposes_every_setting_once_before_any_again(seed: int) -> None:
     strategy = GridStrategy(np.array([3, 1, 5, 2]), seed=seed, population=4)
     walk = np.vstack([strategy.ask(7), strategy.ask(23)])
     assert sorted(map(tuple, walk.tolist())) == list(itertools.product(range(3), range(1), range(5), range(2)))

@@ -10,7 +10,7 @@ from edgenas.search.strategies.surrogate import DESIGN, SurrogateStrategy, _most
 
 N_CHOICES = np.array([3, 3, 3, 3, 3, 3])
 EVERY = np.indices((3,) * 6).reshape(6, -1).T
-PRICE, WORTH = np.array([1.0, 3, 2, 5, 1, 2]), np.array([2.0, 1, 3, 2, 1, 4])
+UNIT_COST, WORTH = np.array([1.0, 3, 2, 5, 1, 2]), np.array([2.0, 1, 3, 2, 1, 4])
 
 
 def evaluate(genes: np.ndarray) -> np.ndarray:
@@ -19,7 +19,7 @@ def evaluate(genes: np.ndarray) -> np.ndarray:
 
 
 def cost(genes: np.ndarray) -> np.ndarray:
-    return np.asarray((genes * PRICE).sum(axis=1, keepdims=True) + 1)
+    return np.asarray((genes * UNIT_COST).sum(axis=1, keepdims=True) + 1)
 
 
 def share(objectives: np.ndarray) -> float:
@@ -97,7 +97,7 @@ def test_rounds_tell_how_well_the_batch_was_foreseen() -> None:
         assert -1 <= r.quality[0].kendall_tau <= 1
 
 
-def test_constraints_are_learnt_so_that_few_proposals_are_in_vain() -> None:
+def test_constraints_are_modelled_so_that_few_proposals_are_rejected() -> None:
     rejected = []
 
     def broken(genes: np.ndarray) -> np.ndarray:

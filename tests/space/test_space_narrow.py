@@ -26,9 +26,9 @@ def test_nothing_unsupported_leaves_a_space_as_it_is() -> None:
     assert narrow(SMALL, ()) == (SMALL, [])
 
 
-def test_what_is_taken_away_is_said_with_the_place() -> None:
-    space, said = narrow(SMALL, LACKING)
-    assert said == [
+def test_removed_choices_are_noted_with_their_stages() -> None:
+    space, notes = narrow(SMALL, LACKING)
+    assert notes == [
         "HardSwish: hardswish replaced by relu in stem, stage2, stage3, head",
         "kernel 7: taken out of stage2",
         "squeeze-excite: squeeze-excite taken out of stage2, stage3",
@@ -64,9 +64,9 @@ def test_narrowing_again_takes_nothing_away(space: SearchSpace, unsupported: lis
         with pytest.raises(SpaceError, match="kernel 7: stage"):
             narrow(space, unsupported)
         return
-    narrowed, said = narrow(space, unsupported)
+    narrowed, notes = narrow(space, unsupported)
     assert narrow(narrowed, unsupported) == (narrowed, [])
-    assert bool(said) == (narrowed != space)
+    assert bool(notes) == (narrowed != space)
     assert narrowed.size <= space.size
 
 

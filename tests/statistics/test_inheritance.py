@@ -1,4 +1,4 @@
-"""What is said of subnets whose ranking is known."""
+"""The summary of subnets whose ranking is known."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def test_scores_that_rank_the_other_way_round_have_tau_minus_1() -> None:
     assert found["group"] == {"subnets": 0}
 
 
-def test_what_recalibration_is_worth_is_told_apart() -> None:
+def test_the_gain_of_recalibration_is_separated() -> None:
     alone = [0.5, 0.6, 0.7]
     found = summarise(pairs(alone, alone))["all"]
     assert found["gap"]["value"] == 0
     assert found["gap_uncalibrated"]["value"] == pytest.approx(-0.3)
 
 
-def test_what_was_not_scored_without_recalibration_is_not_told_of() -> None:
+def test_there_is_no_uncalibrated_summary_without_uncalibrated_scores() -> None:
     found = summarise([replace(pair, uncalibrated=None) for pair in pairs([0.5, 0.6, 0.7], [0.5, 0.6, 0.7])])["all"]
     assert (found["gap_uncalibrated"], found["tau"]["uncalibrated"]) == (None, None)
     assert found["tau"]["inherited"]["value"] == 1

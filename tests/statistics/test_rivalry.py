@@ -1,4 +1,4 @@
-"""A lead and what other images would change about it, against drawing images anew."""
+"""A lead and its interval over other images, compared with drawing new images."""
 
 from __future__ import annotations
 

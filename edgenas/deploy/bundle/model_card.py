@@ -48,7 +48,7 @@ FEW_IMAGES = 30
 
 
 def readme(manifest: Manifest) -> str:
-    """The bundle's README.md."""
+    """Return the text of the bundle's README.md."""
     parts = [README.format(name=markdown(manifest.name))]
     if manifest.int8:
         notes = [*manifest.int8["notes"], *_meant_for(manifest.deployed)]
@@ -65,7 +65,7 @@ def _meant_for(deployed: Mapping[str, str]) -> list[str]:
 
 
 def model_card(manifest: Manifest) -> str:
-    """The bundle's MODEL_CARD.md: what it is for, on which data, its limits, how good it is, how it was found."""
+    """Return the text of the bundle's MODEL_CARD.md: purpose, accuracy, latency, data, limits and search."""
     sections = [
         f"---\n{yaml.safe_dump(_metadata(manifest), sort_keys=False, allow_unicode=True)}---",
         f"# {markdown(manifest.name)}",
@@ -86,7 +86,7 @@ def model_card(manifest: Manifest) -> str:
 
 
 def _metadata(manifest: Manifest) -> dict[str, Any]:
-    """What hubs read. A licence is the owner's to choose, so none is stated."""
+    """Return the metadata for model hubs. No licence is stated, because that is the owner's choice."""
     metric = {"type": "accuracy", "name": "test top-1", "value": round(manifest.accuracy["test_top1"], 4)}
     data = {"name": manifest.dataset, "type": manifest.dataset, "split": "test"}
     result = {"task": {"type": "image-classification"}, "dataset": data, "metrics": [metric]}
@@ -112,32 +112,32 @@ def _purpose(manifest: Manifest) -> str:
 def _accuracy(manifest: Manifest) -> list[str]:
     columns = {"fp32": manifest.accuracy} | ({"int8": manifest.int8["accuracy"]} if manifest.int8 else {})
     rows = [
-        [name, *(_percent(known.get(key)) for known in columns.values())]
+        [name, *(_percent(scores.get(key)) for scores in columns.values())]
         for name, key in (("test top-1", "test_top1"), ("validation top-1", "validation_top1"))
     ]
-    said = (
-        f"{manifest.accuracy['test_images']:,} test images, looked at once, after the network was chosen by the "
-        "validation images; computed by ONNX Runtime on the files of this bundle."
+    method = (
+        f"{manifest.accuracy['test_images']:,} test images, scored once, after the network was chosen on validation "
+        "images; computed by ONNX Runtime on the files of this bundle."
     )
-    return [said, _table(["", *columns], rows), *_by_class(manifest, columns)]
+    return [method, _table(["", *columns], rows), *_by_class(manifest, columns)]
 
 
 def _by_class(manifest: Manifest, columns: Mapping[str, Mapping[str, Any]]) -> list[str]:
     counts = manifest.accuracy.get("test_images_by_class")
     if not counts:
         return []
-    known = [values.get("test_top1_by_class") or [None] * len(counts) for values in columns.values()]
+    scores = [values.get("test_top1_by_class") or [None] * len(counts) for values in columns.values()]
     rows = [
-        [name, f"{count:,}", *(_percent(values[place]) for values in known)]
-        for place, (name, count) in enumerate(zip(manifest.classes, counts, strict=True))
+        [name, f"{count:,}", *(_percent(values[index]) for values in scores)]
+        for index, (name, count) in enumerate(zip(manifest.classes, counts, strict=True))
     ]
     return ["By class:", _table(["class", "test images", *columns], rows)]
 
 
 def _latency(manifest: Manifest) -> list[str]:
     rows = []
-    for precision, known in (("fp32", manifest.latency), ("int8", manifest.int8.get("latency", {}))):
-        for device, one in known.items():
+    for precision, latency in (("fp32", manifest.latency), ("int8", manifest.int8.get("latency", {}))):
+        for device, one in latency.items():
             setting = one.get("measured_with", {})
             rows.append(
                 [
@@ -154,12 +154,12 @@ def _latency(manifest: Manifest) -> list[str]:
     if not rows:
         return ["Not measured."]
     inside = "with" if manifest.preprocessing_included else "without"
-    said = f"Milliseconds an image, {inside} normalisation; decoding and resizing are never included."
+    unit = f"Milliseconds an image, {inside} normalisation; decoding and resizing are never included."
     columns = ["device", "p50 [interval]", "p95", "predicted", "memory", "processor", "run by"]
     shipped = latency_sentences(deployed_latency(manifest.to_json()))
     lines = "\n".join(f"- {markdown_sentence(line)}." for line in shipped)
     judged = [f"The file for each device, timed in new processes after it was chosen:\n\n{lines}"] if shipped else []
-    return [*judged, f"{said} {MEMORY}", _table(columns, rows)]
+    return [*judged, f"{unit} {MEMORY}", _table(columns, rows)]
 
 
 def _memory(one: Mapping[str, Any]) -> str:
@@ -171,8 +171,8 @@ def _data(manifest: Manifest) -> str:
     sizes = ", ".join(f"{split['images']:,} {name}" for name, split in manifest.splits.items())
     preprocess = Preprocess(**manifest.preprocess)
     size = preprocess.size
-    said = f"{markdown(manifest.dataset)}: {sizes} images. " if sizes else f"{markdown(manifest.dataset)}. "
-    return said + (
+    source = f"{markdown(manifest.dataset)}: {sizes} images. " if sizes else f"{markdown(manifest.dataset)}. "
+    return source + (
         f"Images become {size} x {size} RGB: shorter side resized to {preprocess.shorter}, centre cropped, "
         "normalised. SHA-256 of each split are in `manifest.json`."
     )
@@ -180,8 +180,8 @@ def _data(manifest: Manifest) -> str:
 
 def _limits(manifest: Manifest) -> list[str]:
     limits = [
-        "It knows its labels alone, and gives one of them to any image; its confidence is no probability of being "
-        "right on images unlike those it was trained with.",
+        "It gives one of its labels to any image. On images unlike the training images, its confidence is not the "
+        "probability of being right.",
         "Accuracies hold for images like the test images, latencies for the machines and settings named.",
     ]
     counts = manifest.accuracy.get("test_images_by_class") or []
@@ -213,23 +213,24 @@ def _found(manifest: Manifest) -> str:
 
 
 def _tuning(manifest: Manifest) -> str:
-    """Whether the weights are the supernet's own."""
-    told = manifest.fine_tuning
-    if not told:
+    """Describe the fine-tuning, or state that the weights are the supernet's own."""
+    tuning = manifest.fine_tuning
+    if not tuning:
         return "It was not fine-tuned: its weights are those that it inherited from the supernet."
-    images, epochs, supernet = told["training_images"], told["epochs"], told["supernet"]
-    learned = markdown(told["dataset"]) if images is None else f"{images:,} images of {markdown(told['dataset'])}"
-    lasted = f"{told['seconds'] / 60:.1f} minutes" if epochs is None else f"{round(epochs, 2):g} epochs"
-    fresh = told.get("start") == "fresh"
-    lead = f"It was then fine-tuned on its own for {lasted} of {learned}, from the weights that it inherited"
+    images, epochs, supernet = tuning["training_images"], tuning["epochs"], tuning["supernet"]
+    dataset = markdown(tuning["dataset"])
+    data = dataset if images is None else f"{images:,} images of {dataset}"
+    length = f"{tuning['seconds'] / 60:.1f} minutes" if epochs is None else f"{round(epochs, 2):g} epochs"
+    fresh = tuning.get("start") == "fresh"
+    lead = f"It was then fine-tuned on its own for {length} of {data}, from the weights that it inherited"
     if fresh:
-        lead = f"It was then trained on its own for {lasted} of {learned}, from fresh weights"
-    after = _percent(told["val_top1_after"])
-    if told["val_top1_before"] is None:
-        others = f" trained {markdown(supernet['dataset'])}" if supernet else ""
+        lead = f"It was then trained on its own for {length} of {data}, from fresh weights"
+    after = _percent(tuning["val_top1_after"])
+    if tuning["val_top1_before"] is None:
+        others = f" trained on {markdown(supernet['dataset'])}" if supernet else ""
         return f"{lead} from the supernet{others}, and with a new classifier: validation top-1 {after}."
     before = "with those it inherited" if fresh else "before"
-    return f"{lead}: validation top-1 {_percent(told['val_top1_before'])} {before}, {after} after."
+    return f"{lead}: validation top-1 {_percent(tuning['val_top1_before'])} {before}, {after} after."
 
 
 def _energy(found: Mapping[str, Any]) -> str:

@@ -67,7 +67,7 @@ def to_integer_graph(model: onnx.ModelProto, in_float: Collection[str] = ()) -> 
 def narrow_ranges(ranges: Mapping[str, Range], form: onnx.ModelProto) -> dict[str, Range]:
     """Calibrated ranges of an integer form, its gates' as the form needs them.
 
-    What enters HardSwish need not be told apart below -3, where HardSwish is 0: its steps become finer.
+    Inputs of HardSwish are clipped at -3, below which HardSwish is 0, so that quantisation steps become finer.
 
     Args:
         ranges: lowest and highest value by tensor.

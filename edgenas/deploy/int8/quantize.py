@@ -175,7 +175,7 @@ def calibrate(form: onnx.ModelProto, inputs: Sequence[npt.NDArray[np.float32]], 
     """
     kind, options = METHODS[method]
     name = form.graph.input[0].name
-    # The runtime tells of its progress on the standard output, and divides by empty bins.
+    # The runtime prints its progress on the standard output, and divides by empty bins.
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
         path = Path(folder) / "form.onnx"
         onnx.save(form, path)
