@@ -11,7 +11,6 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from edgenas.blas import one_blas_thread
 from edgenas.search import optimise
-from edgenas.search import surrogate as surrogate_module
 from edgenas.search.gaussian_process import Surrogate
 
 N_CHOICES = np.full(30, 3)
@@ -43,13 +42,13 @@ def test_inside_there_is_one_thread_and_after_it_as_many_as_before(threads: int)
 def test_models_of_a_search_are_fitted_with_one_thread_and_candidates_evaluated_with_all(
     threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fitted, fit = set[int](), surrogate_module.Surrogate.fit
+    fitted, fit = set[int](), Surrogate.fit
 
     def watched(self: Surrogate, *args: object) -> Surrogate:
         fitted.update(blas_threads())
         return fit(self, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(surrogate_module.Surrogate, "fit", watched)
+    monkeypatch.setattr(Surrogate, "fit", watched)
     evaluated = set[int]()
 
     def evaluate(genes: np.ndarray) -> np.ndarray:

@@ -197,7 +197,7 @@ def test_a_finished_run_is_trained_other_images_with_a_new_classifier(small_run:
         "digits",
         None,
     )
-    assert "from the weights that it inherited from the supernet trained digits, and with a new classifier" in card
+    assert "from the weights that it inherited from the supernet trained on digits, and with a new classifier" in card
     assert "with a new classifier for its classes" in (folder / "report" / "report.md").read_text()
     # Another network is unchanged: it classifies digits.
     chosen, space = open_run(folder).result(VerifyRecord).to_json()["chosen"], open_run(folder).space
