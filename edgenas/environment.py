@@ -47,8 +47,10 @@ def ignore_working_folder() -> None:
 
     A user's random.py or types.py there would replace Python's own.
     """
-    # `python -m edgenas` puts the folder first; the console script puts its own folder there instead.
-    if not sys.flags.safe_path and sys.path and sys.path[0] in ("", working_folder()):
+    # `python -m edgenas` puts the folder first; the console script puts its own folder there instead. A second call
+    # would remove an entry of PYTHONPATH that is the working folder.
+    safe = sys.flags.safe_path or os.environ.get("PYTHONSAFEPATH")
+    if not safe and sys.path and sys.path[0] in ("", working_folder()):
         del sys.path[0]
     sys.path[:] = [folder for folder in sys.path if folder]
     if os.path.dirname(PACKAGE) not in sys.path:

@@ -18,7 +18,7 @@ from edgenas.archives import zip_entry
 from edgenas.files import shipped
 from edgenas.latency.device import probe
 from edgenas.profiling import kit
-from edgenas.profiling.kit import Wanted, write_kit
+from edgenas.profiling.kit import ExpectedRows, write_kit
 from edgenas.profiling.transport import Job
 from edgenas.profiling.transports.ssh import _tools
 
@@ -72,7 +72,7 @@ def test_kits_are_packed_before_1980(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(kit, "shipped", lambda _: folder)
     device = probe("mine")
     with open(tmp_path / "kit.zip", "w+b") as stream:
-        write_kit(stream, Wanted([Job((tmp_path / "m.onnx",), 2, 0)], device.run), device, readme=True)
+        write_kit(stream, ExpectedRows([Job((tmp_path / "m.onnx",), 2, 0)], device.run), device, readme=True)
     with zipfile.ZipFile(tmp_path / "kit.zip") as archive:
         assert {"jobs.json", "bench.py", "run.sh", "README.txt"} <= set(archive.namelist())
         assert archive.testzip() is None

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import onnx
 import pytest
-from edgenas.profiling.transports.ssh_connection import BOOT
 from onnx import TensorProto, helper
 
 import edgenas
@@ -26,6 +25,7 @@ from edgenas.environment import (
 )
 from edgenas.errors import DataError
 from edgenas.files import shipped
+from edgenas.profiling.ssh_connection import BOOT
 from edgenas.training.data import named_sets
 
 PACKAGE = Path(edgenas.__file__).parent
@@ -140,7 +140,7 @@ def test_inspect_imports_nothing_of_the_users_and_leaves_nothing_at_home(tmp_pat
     code += "from edgenas.cli import main; main()"
     done = started([sys.executable, "-c", code, "inspect", "m.onnx", "--runs", "10", "-q"], folder, tmp_path / "home")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "measured: a fresh process grew by" in done.stdout or not Path("/proc/self/status").exists()
+    assert "measured: a new process grew by" in done.stdout or not Path("/proc/self/status").exists()
     assert not (folder / MARKER).exists()
     assert list((tmp_path / "home").rglob("*")) == []
 
@@ -188,8 +188,8 @@ def test_the_path_loses_the_working_folder_and_keeps_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONSAFEPATH", "")
     for first in ("", str(tmp_path)):
+        monkeypatch.setenv("PYTHONSAFEPATH", "")
         monkeypatch.setattr(sys, "path", [first, "/lib", ""])
         ignore_working_folder()
         assert sys.path == ["/lib", str(PACKAGE.parent)]
@@ -198,6 +198,17 @@ def test_the_path_loses_the_working_folder_and_keeps_the_package(
     monkeypatch.setattr(sys, "path", ["/usr/bin", "/lib", str(PACKAGE.parent)])
     ignore_working_folder()
     assert sys.path == ["/usr/bin", "/lib", str(PACKAGE.parent)]
+
+
+def test_a_second_call_keeps_an_entry_of_pythonpath_that_is_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONSAFEPATH", "")
+    monkeypatch.setattr(sys, "path", ["", str(tmp_path), "/lib", str(PACKAGE.parent)])
+    for _ in range(2):
+        ignore_working_folder()
+        assert sys.path == [str(tmp_path), "/lib", str(PACKAGE.parent)]
 
 
 def test_commands_of_children_have_a_safe_path() -> None:

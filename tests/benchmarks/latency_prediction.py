@@ -35,6 +35,7 @@ import yaml
 from machine import machine, versions
 from scipy.stats import kendalltau
 
+from edgenas.budget import Budget
 from edgenas.deploy.onnx.exporter import EXPORTER_VERSION
 from edgenas.latency.device import dump_device, probe
 from edgenas.latency.few_shot import informative_networks
@@ -43,6 +44,8 @@ from edgenas.latency.table import LatencyTable
 from edgenas.profiling.measurement import Measurement, network_row
 from edgenas.profiling.session import measure_networks
 from edgenas.profiling.transports.browser import probe_browser
+from edgenas.profiling.verdict import judge_measured
+from edgenas.quantities import LATENCY
 from edgenas.runs.folder import Run, open_run
 from edgenas.runs.run_devices import run_devices, run_transport
 from edgenas.search.loop import optimise
@@ -50,7 +53,6 @@ from edgenas.space.arch import Arch
 from edgenas.space.cost import cost
 from edgenas.space.covering_samples import covering
 from edgenas.space.space import Genes, SearchSpace
-from edgenas.stages.candidate import CHOOSING, JUDGING, half_p50_us
 from edgenas.stages.device_graphs import device_graphs, timing_export
 from edgenas.stages.predictors import run_table, run_variant
 
@@ -295,8 +297,9 @@ def _most_macs(space: SearchSpace, predictor: LatencyPredictor, limit_us: float)
 def _promised(
     space: SearchSpace, archs: Sequence[Arch], measured: dict[str, Measurement], limit_us: float, num_classes: int
 ) -> list[str]:
-    """Of the networks searched for a budget those of the most MACs whose chosen and judging halves are both within."""
-    within = [a for a in archs if max(half_p50_us(measured[a.id], h) for h in (CHOOSING, JUDGING)) <= limit_us]
+    """Return the networks of the most MACs among those that one session judged to be within a budget."""
+    budget = Budget(LATENCY, limit_us, "here")
+    within = [arch for arch in archs if judge_measured(measured[arch.id], budget).verdict == "within"]
     within.sort(key=lambda arch: -cost(space.unroll(arch, num_classes)).macs)
     return [arch.id for arch in within[:KEPT]]
 

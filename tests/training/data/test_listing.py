@@ -12,7 +12,7 @@ from PIL import Image
 from user_images import draw_class, noise
 
 from edgenas.cli.commands import app
-from edgenas.display import print_folder_check
+from edgenas.cli.data_display import print_folder_check
 from edgenas.errors import DataError
 from edgenas.training.data import check
 from edgenas.training.data.check import FolderCheck, check_folder
