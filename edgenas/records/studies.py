@@ -66,9 +66,9 @@ class ComparedSubnet(Record):
         grouped: whether it is one of the group of near-equal MACs.
         inherited: with batch norm recalibrated.
         uncalibrated: with the supernet's own statistics; None where weights are averaged.
-        alone: trained from scratch, batch norm recalibrated; the mean of several trainings.
-        alone_uncalibrated: with the statistics of its own training; None likewise.
-        alone_by_seed: of each training.
+        standalone: trained from scratch, batch norm recalibrated; the mean of several trainings.
+        standalone_uncalibrated: with the statistics of its own training; None likewise.
+        standalone_by_seed: of each training.
         seconds: of all its trainings.
     """
 
@@ -77,9 +77,9 @@ class ComparedSubnet(Record):
     grouped: bool
     inherited: Fraction
     uncalibrated: Fraction | None
-    alone: Fraction
-    alone_uncalibrated: Fraction | None
-    alone_by_seed: tuple[Fraction, ...]
+    standalone: Fraction
+    standalone_uncalibrated: Fraction | None
+    standalone_by_seed: tuple[Fraction, ...]
     seconds: NotNegative
 
 
@@ -134,7 +134,7 @@ class Spread(Record):
     greatest: float
 
 
-class Rival(Record):
+class BaselineResult(Record):
     """A baseline over its seeds; of `seeds_behind` the test accuracy is lower than that of the run's network."""
 
     test_top1: Spread
@@ -150,7 +150,7 @@ class BudgetsCost(Record):
 
     budgets: Count
     shared_seconds: NotNegative
-    alone_seconds: NotNegative
+    standalone_seconds: NotNegative
 
 
 class CrossoverRecord(Record):
@@ -159,8 +159,8 @@ class CrossoverRecord(Record):
     Attributes:
         once_seconds: whatever the number of budgets; None where costs are not all known, as below.
         per_budget_seconds: with a supernet.
-        alone_seconds: of one network trained from scratch.
-        alone_range_seconds: the same by the fastest and slowest timing of a training step.
+        standalone_seconds: of one network trained from scratch.
+        standalone_range_seconds: the same by the fastest and slowest timing of a training step.
         charged_seconds: by stage.
         verdict: `pays`, `never`, or `unknown`.
         budgets: least and greatest number of budgets from which it pays; None where it does not.
@@ -170,8 +170,8 @@ class CrossoverRecord(Record):
 
     once_seconds: float | None
     per_budget_seconds: float | None
-    alone_seconds: float | None
-    alone_range_seconds: tuple[float, float] | None
+    standalone_seconds: float | None
+    standalone_range_seconds: tuple[float, float] | None
     charged_seconds: dict[str, NotNegative]
     verdict: CrossoverVerdict
     budgets: tuple[int, int] | None
@@ -192,12 +192,12 @@ class BaselinesRecord(Record):
 
     Attributes:
         model_sha256: digest of the file that was judged.
-        seconds: by stage, `total`, and `each_rival`.
+        seconds: by stage, `total`, and `each_baseline`.
         steps: training steps by baseline and seed.
         left_out: seeds of a baseline for which there was no network of equal latency.
         edgenas: the run's network.
-        rivals: by name.
-        best_rival: the name of the best.
+        baselines: by name.
+        best_baseline: the name of the best.
         lead: test accuracy over the mean of the best baseline.
         lead_error: standard error of the lead.
         ahead: whether the lead is above zero.
@@ -217,8 +217,8 @@ class BaselinesRecord(Record):
     steps: dict[str, dict[str, Count]]
     left_out: dict[str, tuple[int, ...]]
     edgenas: Contender
-    rivals: dict[str, Rival]
-    best_rival: str
+    baselines: dict[str, BaselineResult]
+    best_baseline: str
     lead: float
     lead_error: NotNegative
     ahead: bool

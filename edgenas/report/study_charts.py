@@ -19,7 +19,7 @@ def ranking(study: RankingRecord) -> list[Figure]:
         (name, look, [subnet for subnet in study.subnets if subnet.grouped is grouped])
         for name, grouped, look in (("of near-equal MACs", True, LOOKS[0]), ("others", False, LOOKS[2]))
     ]
-    ends = [100 * end(subnet.alone for subnet in study.subnets) for end in (min, max)]
+    ends = [100 * end(subnet.standalone for subnet in study.subnets) for end in (min, max)]
     equal = Series("equal", ends, ends, Look("faint", line="solid"), reference=True)
     finding = study_findings.ranking(study)
     scratch, inherited = "validation top-1, trained from scratch (%)", "inherited (%)"
@@ -40,7 +40,7 @@ def ranking(study: RankingRecord) -> list[Figure]:
 
 
 def _scratch(rows: Sequence[ComparedSubnet]) -> list[float]:
-    return [100 * row.alone for row in rows]
+    return [100 * row.standalone for row in rows]
 
 
 def _inherited(rows: Sequence[ComparedSubnet]) -> list[float]:
@@ -58,7 +58,7 @@ def ranking_image(study: RankingRecord) -> Image:
 
 def baselines(study: BaselinesRecord) -> list[Figure]:
     """Draw test top-1 of every seed against measured latency; and, where it is known, total time by budgets."""
-    contenders = {"edgenas": (study.edgenas,), **{name: rival.seeds for name, rival in study.rivals.items()}}
+    contenders = {"edgenas": (study.edgenas,), **{name: baseline.seeds for name, baseline in study.baselines.items()}}
     series = tuple(
         Series(
             f"{name}, {len(rows)} run{'s' if len(rows) > 1 else ''}",
@@ -77,7 +77,7 @@ def baselines(study: BaselinesRecord) -> list[Figure]:
     numbers = [row.budgets for row in table]
     minutes = [
         Series("one supernet", numbers, [row.shared_seconds / 60 for row in table], LOOKS[1]),
-        Series("each from scratch", numbers, [row.alone_seconds / 60 for row in table], LOOKS[0]),
+        Series("each from scratch", numbers, [row.standalone_seconds / 60 for row in table], LOOKS[0]),
     ]
     lines = tuple(ReferenceLine(number, colour="ink") for number in dict.fromkeys(study.crossover.budgets or ()))
     x, y = Axis("budgets", from_zero=True), Axis("total time (minutes)", from_zero=True)

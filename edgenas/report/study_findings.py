@@ -63,7 +63,7 @@ def ranking_details(study: RankingRecord) -> list[str]:
             + (f", and a tau of {number(bare.value)}" if bare and bare.value is not None else "")
         )
     if study.subnets:
-        ends = [percent(end(subnet.alone for subnet in study.subnets)) for end in (min, max)]
+        ends = [percent(end(subnet.standalone for subnet in study.subnets)) for end in (min, max)]
         mean = f", in the mean of {study.repeats} trainings" if study.repeats > 1 else ""
         sentences.append(f"Trained from scratch they reach {ends[0]} to {ends[1]}{mean}")
     if agreement.tau is not None and agreement.tau.repeated is not None:
@@ -127,8 +127,8 @@ def subnet_rows(study: RankingRecord) -> list[list[str]]:
             "yes" if subnet.grouped else "",
             percent(subnet.inherited),
             percent(subnet.uncalibrated),
-            percent(subnet.alone),
-            f"{100 * (subnet.inherited - subnet.alone):+.1f}",
+            percent(subnet.standalone),
+            f"{100 * (subnet.inherited - subnet.standalone):+.1f}",
         ]
         for subnet in study.subnets
     ]
@@ -136,9 +136,9 @@ def subnet_rows(study: RankingRecord) -> list[list[str]]:
 
 def baselines(study: BaselinesRecord) -> str:
     """State whether the search's network is ahead of the best baseline, or behind it."""
-    best, side = study.rivals[study.best_rival], "ahead of" if study.ahead else "behind"
+    best, side = study.baselines[study.best_baseline], "ahead of" if study.ahead else "behind"
     uncertain = abs(study.lead) <= 2 * study.lead_error
-    lead = f"{100 * abs(study.lead):.1f} ± {200 * study.lead_error:.1f} points {side} {study.best_rival}"
+    lead = f"{100 * abs(study.lead):.1f} ± {200 * study.lead_error:.1f} points {side} {study.best_baseline}"
     means = f"{percent(best.test_top1.mean)}, mean of {len(best.seeds)} seeds"
     return (
         f"The search's network is {lead} on test images{', which is not significant' if uncertain else ''} "
@@ -148,11 +148,11 @@ def baselines(study: BaselinesRecord) -> str:
 
 def baseline_details(study: BaselinesRecord) -> list[str]:
     """Return the time of each baseline, which ones are left out, and from how many budgets the supernet pays."""
-    best, share = study.rivals[study.best_rival], study.seconds["each_rival"] / study.seconds["total"]
+    best, share = study.baselines[study.best_baseline], study.seconds["each_baseline"] / study.seconds["total"]
     time = "as much time as" if abs(share - 1) < NEARLY else f"{share:.2f} of the time that"
-    latencies = (f"{r.p50_us.mean / study.edgenas.p50_us:.2f} ({name})" for name, r in study.rivals.items())
+    latencies = (f"{r.p50_us.mean / study.edgenas.p50_us:.2f} ({name})" for name, r in study.baselines.items())
     lead = (
-        f"Each baseline and seed had {time} supernet, search and fine-tuning took; {study.best_rival} is behind "
+        f"Each baseline and seed had {time} supernet, search and fine-tuning took; {study.best_baseline} is behind "
         f"with {best.seeds_behind} of {len(best.seeds)} seeds, which reach {_range(best.test_top1)}"
         f" (the ± is that of the test images alone); baselines have "
         f"{', '.join(latencies)} of the network's measured latency"
@@ -169,7 +169,7 @@ def _left_out(study: BaselinesRecord) -> list[str]:
     """Return the baselines that are left out, or left out for some seeds, with the reason."""
     sentences = []
     for name, seeds in study.left_out.items():
-        some = f" for seed {', '.join(map(str, seeds))}" if name in study.rivals else ""
+        some = f" for seed {', '.join(map(str, seeds))}" if name in study.baselines else ""
         reason = "no width and resolution of it is of equal latency with the chosen network"
         if name == "random-search":
             reason = "no other network of the space is of equal latency with the chosen one"
@@ -180,12 +180,12 @@ def _left_out(study: BaselinesRecord) -> list[str]:
 def crossing(study: BaselinesRecord) -> str:
     """State from how many budgets the supernet takes less time than training from scratch, or why that is unknown."""
     costs = study.crossover
-    once, per_budget, alone = costs.once_seconds, costs.per_budget_seconds, costs.alone_seconds
-    if costs.verdict == "unknown" or once is None or per_budget is None or alone is None:
+    once, per_budget, standalone = costs.once_seconds, costs.per_budget_seconds, costs.standalone_seconds
+    if costs.verdict == "unknown" or once is None or per_budget is None or standalone is None:
         return f"The number of budgets from which the supernet pays is unknown: {costs.reason}"
-    each = f"{duration(alone)} to train one network from scratch for as many epochs and export it"
-    if costs.alone_range_seconds is not None:
-        each += f" ({' to '.join(map(duration, costs.alone_range_seconds))} by the spread of step times)"
+    each = f"{duration(standalone)} to train one network from scratch for as many epochs and export it"
+    if costs.standalone_range_seconds is not None:
+        each += f" ({' to '.join(map(duration, costs.standalone_range_seconds))} by the spread of step times)"
     if costs.budgets is None:
         return (
             f"Each further budget takes {duration(per_budget)} of search, verification, fine-tuning and "
@@ -207,15 +207,15 @@ def baseline_rows(study: BaselinesRecord) -> list[list[str]]:
     rows += [
         [
             name,
-            ", ".join(dict.fromkeys(seed.network for seed in rival.seeds)),
-            percent(rival.test_top1.mean, 2),
-            f"{_range(rival.test_top1)}, {len(rival.seeds)}",
-            percent(rival.val_top1.mean, 2),
-            ms(rival.p50_us.mean),
-            duration(rival.seconds.mean),
-            ", ".join(str(seed.tried) for seed in rival.seeds),
+            ", ".join(dict.fromkeys(seed.network for seed in baseline.seeds)),
+            percent(baseline.test_top1.mean, 2),
+            f"{_range(baseline.test_top1)}, {len(baseline.seeds)}",
+            percent(baseline.val_top1.mean, 2),
+            ms(baseline.p50_us.mean),
+            duration(baseline.seconds.mean),
+            ", ".join(str(seed.tried) for seed in baseline.seeds),
         ]
-        for name, rival in study.rivals.items()
+        for name, baseline in study.baselines.items()
     ]
     return rows
 
@@ -223,7 +223,8 @@ def baseline_rows(study: BaselinesRecord) -> list[list[str]]:
 def time_rows(study: BaselinesRecord) -> list[list[str]]:
     """Return the total time by number of budgets, under `TIME_COLUMNS`."""
     return [
-        [str(row.budgets), duration(row.shared_seconds), duration(row.alone_seconds)] for row in study.crossover.table
+        [str(row.budgets), duration(row.shared_seconds), duration(row.standalone_seconds)]
+        for row in study.crossover.table
     ]
 
 

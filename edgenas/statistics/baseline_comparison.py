@@ -37,41 +37,41 @@ class ScoredNetwork:
 
 def summarise(
     own: ScoredNetwork,
-    rivals: Mapping[str, Sequence[ScoredNetwork]],
+    baselines: Mapping[str, Sequence[ScoredNetwork]],
     right: Answers,
-    rivals_right: Mapping[str, Answers],
+    baselines_right: Mapping[str, Answers],
 ) -> dict[str, Any]:
     """Return each baseline's mean over its seeds, and the lead of `own` over the best mean on test images.
 
     Args:
         own: the run's network.
-        rivals: baselines by name, a network for each seed.
+        baselines: networks of each baseline by its name, one for each seed.
         right: whether `own` classifies each test image correctly, (n,).
-        rivals_right: the same for each baseline's networks, (seeds, n).
+        baselines_right: the same for the networks of each baseline, (seeds, n).
     """
-    summaries = {name: _summary(own, networks) for name, networks in rivals.items()}
+    summaries = {name: _summary(own, networks) for name, networks in baselines.items()}
     best = max(summaries, key=lambda name: summaries[name]["test_top1"]["mean"])
     lead = own.test_top1 - summaries[best]["test_top1"]["mean"]
     return {
         "edgenas": asdict(own),
-        "rivals": summaries,
-        "best_rival": best,
+        "baselines": summaries,
+        "best_baseline": best,
         "lead": lead,
-        "lead_error": lead_error(right, rivals_right[best]),
+        "lead_error": lead_error(right, baselines_right[best]),
         "ahead": lead > 0,
     }
 
 
-def lead_error(right: Answers, rivals_right: Answers) -> float:
+def lead_error(right: Answers, baselines_right: Answers) -> float:
     """Return the standard error over test images of a lead over the mean of seeds, for fixed networks.
 
     It is paired: all networks classify the same images, and images that all classify correctly add no error.
 
     Args:
         right: see `summarise`.
-        rivals_right: of one baseline, (seeds, n).
+        baselines_right: of one baseline, (seeds, n).
     """
-    lead = right.astype(float) - rivals_right.mean(axis=0)
+    lead = right.astype(float) - baselines_right.mean(axis=0)
     return float(lead.std(ddof=1) / len(lead) ** 0.5)
 
 

@@ -85,13 +85,17 @@ class Costs:
         return {
             "once_seconds": self.once,
             "per_budget_seconds": self.per_budget,
-            "alone_seconds": self.standalone,
-            "alone_range_seconds": None if self.standalone_range is None else list(self.standalone_range),
+            "standalone_seconds": self.standalone,
+            "standalone_range_seconds": None if self.standalone_range is None else list(self.standalone_range),
             "verdict": crossover.verdict,
             "budgets": None if crossover.budgets is None else list(crossover.budgets),
             "reason": crossover.reason,
             "table": [
-                {"budgets": n, "shared_seconds": self.shared_seconds(n), "alone_seconds": self.standalone_seconds(n)}
+                {
+                    "budgets": n,
+                    "shared_seconds": self.shared_seconds(n),
+                    "standalone_seconds": self.standalone_seconds(n),
+                }
                 for n in sorted(numbers)
             ],
         }

@@ -22,9 +22,9 @@ class Pair:
         grouped: whether it is in the group of near-equal MACs.
         inherited: top-1 with inherited weights and recalibrated batch norm.
         uncalibrated: the same with the supernet's batch-norm statistics; None if the weights are averaged.
-        alone: top-1 trained from scratch with recalibrated batch norm; the mean if trained several times.
-        alone_uncalibrated: the same with training's batch-norm statistics; None if the weights are averaged.
-        alone_by_seed: top-1 of each training from scratch.
+        standalone: top-1 trained from scratch with recalibrated batch norm; the mean if trained several times.
+        standalone_uncalibrated: the same with training's batch-norm statistics; None if the weights are averaged.
+        standalone_by_seed: top-1 of each training from scratch.
     """
 
     arch: str
@@ -32,14 +32,14 @@ class Pair:
     grouped: bool
     inherited: float
     uncalibrated: float | None
-    alone: float
-    alone_uncalibrated: float | None
-    alone_by_seed: tuple[float, ...] = ()
+    standalone: float
+    standalone_uncalibrated: float | None
+    standalone_by_seed: tuple[float, ...] = ()
 
     @property
     def gap(self) -> float:
         """Return inherited minus standalone top-1; below zero, weight sharing costs accuracy."""
-        return self.inherited - self.alone
+        return self.inherited - self.standalone
 
 
 def summarise(pairs: Sequence[Pair]) -> dict[str, Any]:
@@ -70,12 +70,12 @@ def _repeated(by_seed: npt.NDArray[np.float64]) -> float | None:
 
 
 def _agreement(pairs: Sequence[Pair]) -> dict[str, Any]:
-    alone = [pair.alone for pair in pairs]
+    standalone = [pair.standalone for pair in pairs]
     inherited, macs = ([float(getattr(pair, name)) for pair in pairs] for name in ("inherited", "macs"))
     uncalibrated = [
-        (pair.uncalibrated, pair.alone_uncalibrated)
+        (pair.uncalibrated, pair.standalone_uncalibrated)
         for pair in pairs
-        if pair.uncalibrated is not None and pair.alone_uncalibrated is not None
+        if pair.uncalibrated is not None and pair.standalone_uncalibrated is not None
     ]
     if not pairs:
         return {"subnets": 0}
@@ -87,10 +87,12 @@ def _agreement(pairs: Sequence[Pair]) -> dict[str, Any]:
         "gap_uncalibrated": asdict(mean([shared - own for shared, own in uncalibrated])) if complete else None,
         "worst_gap": {"arch": worst.arch, "gap": worst.gap},
         "tau": {
-            "inherited": asdict(kendall_tau(inherited, alone)),
-            "uncalibrated": (asdict(kendall_tau([shared for shared, _ in uncalibrated], alone)) if complete else None),
-            "macs": asdict(kendall_tau(macs, alone)),
-            "lead_over_macs": asdict(tau_lead(inherited, macs, alone)),
-            "repeated": _repeated(np.array([pair.alone_by_seed for pair in pairs]).T),
+            "inherited": asdict(kendall_tau(inherited, standalone)),
+            "uncalibrated": (
+                asdict(kendall_tau([shared for shared, _ in uncalibrated], standalone)) if complete else None
+            ),
+            "macs": asdict(kendall_tau(macs, standalone)),
+            "lead_over_macs": asdict(tau_lead(inherited, macs, standalone)),
+            "repeated": _repeated(np.array([pair.standalone_by_seed for pair in pairs]).T),
         },
     }

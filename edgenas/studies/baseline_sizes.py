@@ -48,7 +48,7 @@ PROBES, PROBE_SEED = 8, 0
 class BaselineNetwork:
     """A network to train as a baseline; `arch` is None for MobileNetV3-Small."""
 
-    rival: str
+    baseline: str
     seed: int
     number: int
     network: str
@@ -58,7 +58,7 @@ class BaselineNetwork:
     @property
     def key(self) -> tuple[str, int, int]:
         """Return what identifies it in a comparison: baseline, seed and number."""
-        return self.rival, self.seed, self.number
+        return self.baseline, self.seed, self.number
 
 
 @dataclass(frozen=True)

@@ -189,8 +189,8 @@ class BaselineStudy:
         for seed in self.seeds:
             if sizes is None or seed in unsized:
                 continue
-            for rival in (MOBILENET, RANDOM):
-                networks = [network for network in sizes.networks(self.run.space, seed) if network.rival == rival]
+            for baseline in (MOBILENET, RANDOM):
+                networks = [network for network in sizes.networks(self.run.space, seed) if network.baseline == baseline]
                 left += sum(not self.trained(network, rows) for network in networks) / max(1, len(networks))
         return left
 
@@ -213,8 +213,8 @@ class BaselineStudy:
 
     def train_network(self, network: BaselineNetwork, progress: Progress) -> None:
         """Train a network, export it and append its validation top-1."""
-        label = f"{network.rival}, seed {network.seed}, {network.number + 1}"
-        key = {"setting": self.setting, "rival": network.rival, "seed": network.seed, "number": network.number}
+        label = f"{network.baseline}, seed {network.seed}, {network.number + 1}"
+        key = {"setting": self.setting, "baseline": network.baseline, "seed": network.seed, "number": network.number}
         key |= {"network": network.network, "steps": network.steps}
         specs = (
             self.run.space.unroll(network.arch, self.classes)
@@ -236,12 +236,12 @@ class BaselineStudy:
 
     def model(self, network: BaselineNetwork) -> Path:
         """Return the path of a network's file."""
-        return self.folder / "models" / f"{self.setting}-{network.rival}-{network.seed}-{network.number:02d}.onnx"
+        return self.folder / "models" / f"{self.setting}-{network.baseline}-{network.seed}-{network.number:02d}.onnx"
 
     def rows(self) -> dict[_Key, dict[str, Any]]:
         """Return the last row of each network of this comparison; an earlier one belongs to a lost file."""
         rows = [row for row in read_jsonl(self.folder / ROWS) if row.get("setting") == self.setting]
-        return {(row["rival"], row["seed"], row["number"]): row for row in rows}
+        return {(row["baseline"], row["seed"], row["number"]): row for row in rows}
 
 
 def _threads(run: Run, settings: BaselineSettings) -> int | None:

@@ -32,7 +32,7 @@ from edgenas.training.recipe import takes_pool
 RESULT, TABLE, FIGURE = "baselines.json", "baselines.csv", "baselines.png"
 CHARGED = ("profile", "verify", "export")
 """Stages whose seconds in `costs.jsonl` are counted beside training, search and fine-tuning."""
-FIGURES = ("once_seconds", "per_budget_seconds", "alone_seconds", "alone_range_seconds", "budgets")
+FIGURES = ("once_seconds", "per_budget_seconds", "standalone_seconds", "standalone_range_seconds", "budgets")
 NO_COSTS: dict[str, Any] = {**dict.fromkeys(FIGURES), "verdict": "unknown", "table": []}
 """Crossover of a run that lacks the seconds of a stage: a missing time is not zero."""
 
@@ -106,13 +106,13 @@ class _TestResults:
 
     Attributes:
         own: the run's network.
-        rivals: the best network of each seed by validation, by baseline.
+        baselines: the best network of each seed by validation, by baseline.
         own_right: whether the run's network classifies each test image correctly, (n,).
         right: likewise, (seeds, n), by baseline.
     """
 
     own: ScoredNetwork
-    rivals: dict[str, list[ScoredNetwork]]
+    baselines: dict[str, list[ScoredNetwork]]
     own_right: Answers
     right: dict[str, Answers]
 
@@ -121,26 +121,26 @@ def _test(study: BaselineStudy, sizes: BaselineSizes, timer: Timer) -> _TestResu
     rows, model = study.rows(), _fp32_model(study.run)
     trained: dict[tuple[str, int], list[BaselineNetwork]] = {}
     for network in study.networks(sizes):
-        trained.setdefault((network.rival, network.seed), []).append(network)
+        trained.setdefault((network.baseline, network.seed), []).append(network)
     best = {
         key: max(networks, key=lambda network: float(rows[network.key]["val_top1"]))
         for key, networks in trained.items()
     }
-    models = {f"{rival}-{seed}": study.model(network) for (rival, seed), network in best.items()}
+    models = {f"{baseline}-{seed}": study.model(network) for (baseline, seed), network in best.items()}
     # All in one session; the sizing measured networks with random weights.
     p50_us = timer({"edgenas": model, **models}, "judging")
-    rivals, right = dict[str, list[ScoredNetwork]](), dict[str, list[Answers]]()
-    for (rival, seed), network in best.items():
+    baselines, right = dict[str, list[ScoredNetwork]](), dict[str, list[Answers]]()
+    for (baseline, seed), network in best.items():
         answers = _right(study, study.model(network), _resolution(network))
-        right.setdefault(rival, []).append(answers)
-        candidates = [rows[candidate.key] for candidate in trained[rival, seed]]
-        scored = _scored(network, candidates, p50_us[f"{rival}-{seed}"], float(answers.mean()))
-        rivals.setdefault(rival, []).append(scored)
+        right.setdefault(baseline, []).append(answers)
+        candidates = [rows[candidate.key] for candidate in trained[baseline, seed]]
+        scored = _scored(network, candidates, p50_us[f"{baseline}-{seed}"], float(answers.mean()))
+        baselines.setdefault(baseline, []).append(scored)
     return _TestResults(
         _own(study, p50_us["edgenas"]),
-        rivals,
+        baselines,
         _right(study, model, study.arch.resolution),
-        {rival: np.array(answers) for rival, answers in right.items()},
+        {baseline: np.array(answers) for baseline, answers in right.items()},
     )
 
 
@@ -157,10 +157,10 @@ def _summary(study: BaselineStudy, sizes: BaselineSizes, tested: _TestResults) -
         "device": baseline_device(study.run).name,
         "training_images": len(trainer.train),
         "test_images": len(study.dataset.test),
-        "seconds": {**study.spent, "total": sum(study.spent.values()), "each_rival": study.seconds},
+        "seconds": {**study.spent, "total": sum(study.spent.values()), "each_baseline": study.seconds},
         "steps": _steps(study, sizes),
         "left_out": sizes.left_out,
-        **summarise(tested.own, tested.rivals, tested.own_right, tested.right),
+        **summarise(tested.own, tested.baselines, tested.own_right, tested.right),
         "crossover": _crossover(study, sizes),
     }
 
@@ -169,7 +169,7 @@ def _steps(study: BaselineStudy, sizes: BaselineSizes) -> dict[str, dict[str, in
     """Return the steps of a network, by baseline and seed."""
     steps: dict[str, dict[str, int]] = {}
     for network in study.networks(sizes):
-        steps.setdefault(network.rival, {})[str(network.seed)] = network.steps
+        steps.setdefault(network.baseline, {})[str(network.seed)] = network.steps
     return steps
 
 
@@ -253,4 +253,6 @@ def _fp32_scores(export: ExportRecord) -> tuple[float, float]:
 
 def _table_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = [{"who": "edgenas", **result["edgenas"]}]
-    return rows + [{"who": name, **seed} for name, rival in result["rivals"].items() for seed in rival["seeds"]]
+    return rows + [
+        {"who": name, **seed} for name, baseline in result["baselines"].items() for seed in baseline["seeds"]
+    ]

@@ -95,7 +95,7 @@ def run_ranking(run: Run, settings: RankingSettings, progress: Progress, jobs: i
         study.train_all(path, jobs, progress)
         result = study.summary(path)
         write_json(run.folder / FOLDER / RESULT, result)
-        columns = [key for key in result["subnets"][0] if key != "alone_by_seed"]
+        columns = [key for key in result["subnets"][0] if key != "standalone_by_seed"]
         write_csv(run.folder / FOLDER / TABLE, columns, result["subnets"])
         ranking_image(RankingRecord.parse(result, RESULT, "run the study again")).write(run.folder / FOLDER / FIGURE)
     return result
@@ -233,10 +233,10 @@ class RankingStudy:
         pairs, seconds = [], []
         for number, arch in enumerate(self.design.archs):
             inherited = self._row(rows, self._inherited_key(arch))
-            alone = [row for seed in self.seeds if (row := self.standalone_row(rows, number, seed))]
+            standalone = [row for seed in self.seeds if (row := self.standalone_row(rows, number, seed))]
             assert inherited is not None
-            assert len(alone) == len(self.seeds)
-            by_seed = tuple(row["top1"] for row in alone)
+            assert len(standalone) == len(self.seeds)
+            by_seed = tuple(row["top1"] for row in standalone)
             pairs.append(
                 Pair(
                     arch=arch.id,
@@ -244,14 +244,14 @@ class RankingStudy:
                     grouped=self.design.grouped(number),
                     inherited=inherited["top1"],
                     uncalibrated=inherited["top1_uncalibrated"],
-                    alone=statistics.mean(by_seed),
-                    alone_uncalibrated=(
-                        None if self.averaged else statistics.mean(row["top1_uncalibrated"] for row in alone)
+                    standalone=statistics.mean(by_seed),
+                    standalone_uncalibrated=(
+                        None if self.averaged else statistics.mean(row["top1_uncalibrated"] for row in standalone)
                     ),
-                    alone_by_seed=by_seed,
+                    standalone_by_seed=by_seed,
                 )
             )
-            seconds.append(sum(row["seconds"] for row in alone))
+            seconds.append(sum(row["seconds"] for row in standalone))
         return {
             "space": self.run.space.name,
             "dataset": self.trainer.dataset,
@@ -268,7 +268,7 @@ class RankingStudy:
             "seconds": sum(seconds),
             **summarise(pairs),
             "subnets": [
-                {**asdict(pair), "alone_by_seed": list(pair.alone_by_seed), "seconds": training_seconds}
+                {**asdict(pair), "standalone_by_seed": list(pair.standalone_by_seed), "seconds": training_seconds}
                 for pair, training_seconds in zip(pairs, seconds, strict=True)
             ],
         }
@@ -284,7 +284,7 @@ class RankingStudy:
 
     def _standalone_key(self, number: int, seed: int) -> dict[str, Any]:
         return {
-            "kind": "alone",
+            "kind": "standalone",
             "arch": self.design.archs[number].id,
             "steps": self.steps,
             "seed": seed,

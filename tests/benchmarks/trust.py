@@ -22,8 +22,8 @@ from edgenas.studies.ranking import RankingSettings, plan_ranking, run_ranking
 def main() -> None:
     command = parser(__doc__ or "")
     command.add_argument("--subnets", type=int, help="default: 12 of Fashion-MNIST, 10 of CIFAR-10")
-    command.add_argument("--epochs", type=float, help="of each subnet alone; default: as many as the supernet")
-    command.add_argument("--repeats", type=int, default=1, help="trainings of each subnet alone")
+    command.add_argument("--epochs", type=float, help="of each standalone training; default: as many as the supernet")
+    command.add_argument("--repeats", type=int, default=1, help="standalone trainings of each subnet")
     args = command.parse_args()
     runs = {name: begun(name, args) for name in args.sets}
     rows = {name: Rows.of(run, "study/ranking", args.out) for name, run in runs.items()}
@@ -33,8 +33,8 @@ def main() -> None:
         name: RankingSettings(args.subnets or SETTINGS[name].subnets, args.epochs, repeats=args.repeats)
         for name in args.sets
     }
-    alone = {name: plan_ranking(run, wanted[name], args.jobs)[1] for name, run in runs.items()}
-    tell_hours({name: seconds_left(run, ("train",)) + alone[name] for name, run in runs.items()})
+    standalone = {name: plan_ranking(run, wanted[name], args.jobs)[1] for name, run in runs.items()}
+    tell_hours({name: seconds_left(run, ("train",)) + standalone[name] for name, run in runs.items()})
     if args.estimate:
         return
     for name, run in runs.items():

@@ -23,7 +23,7 @@ from edgenas.studies.baseline_training import BaselineSettings
 from edgenas.studies.baselines import plan_baselines, run_baselines
 
 TOOK = {"train": "train_seconds", "search": "seconds", "finetune": "seconds"}
-"""By stage whose time rivals are given, too: where its result has its seconds."""
+"""By stage whose time baselines get, too: the key of its seconds in its result."""
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def all_seconds_left(run: Run, args: argparse.Namespace) -> float:
-    """Seconds of the run's own stages, and of the rivals: as long as training, searching and fine-tuning take."""
+    """Seconds of the run's own stages, and of the baselines: as long as training, searching and fine-tuning take."""
     if run.done("export"):
         return plan_baselines(run, BaselineSettings(args.seeds), args.jobs)[1]
     each = sum(float(run.result(one)[key]) if run.done(one) else seconds_left(run, (one,)) for one, key in TOOK.items())

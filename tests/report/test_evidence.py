@@ -42,9 +42,9 @@ def trust(tau: float = 0.8, macs: float = 0.6, half: float = 0.1) -> dict[str, A
             "grouped": i < 2,
             "inherited": 0.8 + 0.01 * i,
             "uncalibrated": 0.4,
-            "alone": 0.81 + 0.01 * i,
-            "alone_uncalibrated": 0.8,
-            "alone_by_seed": [0.81 + 0.01 * i],
+            "standalone": 0.81 + 0.01 * i,
+            "standalone_uncalibrated": 0.8,
+            "standalone_by_seed": [0.81 + 0.01 * i],
             "seconds": 3.0,
         }
         for i in range(4)
@@ -69,17 +69,20 @@ def contender(network: str, test_top1: float, seed: int = 0) -> dict[str, Any]:
 
 
 def worth(lead: float = 0.012, verdict: str = "pays", **crossover: Any) -> dict[str, Any]:
-    rivals = {}
+    baselines = {}
     for name, top1 in (("mobilenet-v3-small", 0.95), ("random-search", 0.96)):
         spread = {"mean": top1, "least": top1 - 0.004, "greatest": top1 + 0.004}
         seeds = [contender("width 0.35" if "3" in name else arch(seed), top1, seed) for seed in range(3)]
         same = {"mean": 350.0, "least": 340.0, "greatest": 360.0}
-        rivals[name] = {"test_top1": spread, "val_top1": spread, "p50_us": same, "seconds": same, "seeds": seeds}
-        rivals[name]["seeds_behind"] = 3
-    costs = {"once_seconds": 1200.0, "per_budget_seconds": 60.0, "alone_seconds": 500.0}
-    costs |= {"alone_range_seconds": [450.0, 520.0], "charged_seconds": {"profile": 20.0, "verify": 9.0, "export": 4.0}}
+        baselines[name] = {"test_top1": spread, "val_top1": spread, "p50_us": same, "seconds": same, "seeds": seeds}
+        baselines[name]["seeds_behind"] = 3
+    costs = {"once_seconds": 1200.0, "per_budget_seconds": 60.0, "standalone_seconds": 500.0}
+    costs |= {
+        "standalone_range_seconds": [450.0, 520.0],
+        "charged_seconds": {"profile": 20.0, "verify": 9.0, "export": 4.0},
+    }
     costs |= {"budgets": [3, 4] if verdict == "pays" else None, "reason": None}
-    table = [{"budgets": n, "shared_seconds": 1200 + 60 * n, "alone_seconds": 500 * n} for n in (1, 2, 3)]
+    table = [{"budgets": n, "shared_seconds": 1200 + 60 * n, "standalone_seconds": 500 * n} for n in (1, 2, 3)]
     return {
         "dataset": "digits",
         "model_sha256": "ab",
@@ -93,10 +96,10 @@ def worth(lead: float = 0.012, verdict: str = "pays", **crossover: Any) -> dict[
         "left_out": {},
         "device": "here",
         "test_images": 360,
-        "seconds": {"total": 1260.0, "each_rival": 1260.0},
+        "seconds": {"total": 1260.0, "each_baseline": 1260.0},
         "edgenas": contender(CHOSEN, 0.96 + lead),
-        "rivals": rivals,
-        "best_rival": "random-search",
+        "baselines": baselines,
+        "best_baseline": "random-search",
         "lead": lead,
         "lead_error": 0.002,
         "ahead": lead > 0,
@@ -239,7 +242,7 @@ def test_what_recalibration_is_worth_is_left_out_where_weights_are_averaged() ->
     found = trust() | {"average": 0.99}
     for part in (found["all"], found["group"]):
         part |= {"gap_uncalibrated": None, "tau": {**part["tau"], "uncalibrated": None}}
-    found["subnets"] = [{**one, "uncalibrated": None, "alone_uncalibrated": None} for one in found["subnets"]]
+    found["subnets"] = [{**one, "uncalibrated": None, "standalone_uncalibrated": None} for one in found["subnets"]]
     values = ranking_of(found)
     _, _, sentence, group = study_findings.ranking_details(values)
     assert "is left out: the statistics of training are not those of the averaged weights (train.average)" in sentence
@@ -248,15 +251,15 @@ def test_what_recalibration_is_worth_is_left_out_where_weights_are_averaged() ->
     assert {row[4] for row in study_findings.subnet_rows(values)} == {"–"}
 
 
-def test_a_rival_that_no_network_is_fast_enough_for_is_stated_to_be_left_out(folder: Path) -> None:
+def test_a_baseline_without_a_network_of_equal_latency_is_reported_as_left_out(folder: Path) -> None:
     assert not any("left out" in sentence for sentence in study_findings.baseline_details(baselines_of(worth())))
     some = baselines_of(worth() | {"left_out": {"random-search": [0, 2]}})
     assert (
         "random-search is left out for seed 0, 2: no other network of the space"
         in study_findings.baseline_details(some)[1]
     )
-    found = worth() | {"left_out": {"random-search": [0, 1, 2]}, "best_rival": "mobilenet-v3-small"}
-    found["rivals"] = {name: one for name, one in found["rivals"].items() if name != "random-search"}
+    found = worth() | {"left_out": {"random-search": [0, 1, 2]}, "best_baseline": "mobilenet-v3-small"}
+    found["baselines"] = {name: one for name, one in found["baselines"].items() if name != "random-search"}
     write_json(folder / "study/baselines/baselines.json", found)
     sentence = "random-search is left out: no other network of the space is of equal latency with the chosen one."
     assert sentence in markdown_of(folder)
@@ -278,7 +281,7 @@ def test_a_lead_within_its_error_is_called_chance() -> None:
     assert chance not in study_findings.baselines(baselines_of(worth(0.005)))
 
 
-def test_what_rivals_were_given_is_stated_as_it_was() -> None:
+def test_the_time_and_latency_of_baselines_are_reported() -> None:
     found = worth()
     (equal, *_) = study_findings.baseline_details(baselines_of(found))
     assert equal == (
@@ -286,9 +289,9 @@ def test_what_rivals_were_given_is_stated_as_it_was() -> None:
         "with 3 of 3 seeds, which reach 95.60 % to 96.40 % (the ± is that of the test images alone); baselines have "
         "1.00 (mobilenet-v3-small), 1.00 (random-search) of the network's measured latency"
     )
-    found["seconds"]["each_rival"] = 126.0
-    found["rivals"]["random-search"]["p50_us"]["mean"] *= 1.31
-    found["rivals"]["random-search"]["seeds_behind"] = 1
+    found["seconds"]["each_baseline"] = 126.0
+    found["baselines"]["random-search"]["p50_us"]["mean"] *= 1.31
+    found["baselines"]["random-search"]["seeds_behind"] = 1
     (sentence, *others) = study_findings.baseline_details(baselines_of(found | {"supernet_from": "other"}))
     assert "had 0.10 of the time that supernet" in sentence
     assert "random-search is behind with 1 of 3 seeds" in sentence
@@ -308,7 +311,13 @@ def test_the_crossover_is_stated() -> None:
 
 def test_nothing_is_claimed_where_the_crossover_is_unknown() -> None:
     one_budget = {"reason": "the supernet was trained for one budget only"}
-    lost = {"once_seconds": None, "per_budget_seconds": None, "alone_seconds": None, "table": [], "reason": "no costs"}
+    lost = {
+        "once_seconds": None,
+        "per_budget_seconds": None,
+        "standalone_seconds": None,
+        "table": [],
+        "reason": "no costs",
+    }
     for crossover in (one_budget, lost):
         found = baselines_of(worth(verdict="unknown", **crossover))
         expected = f"The number of budgets from which the supernet pays is unknown: {crossover['reason']}"

@@ -83,9 +83,9 @@ def test_the_undropped_front_is_non_dominated(small_run: SmallRun) -> None:
     kept = [e for e in small_run.summary["front"] if not e["dropped"]]
     points = {e["arch"]: (1 - e["val_top1"], e["latency"]["here"]["p50_us"]) for e in kept}
     # Networks that are not significantly within the budget dominate none.
-    rivals = [points[e["arch"]] for e in kept if e["eligible"]]
+    eligible = [points[e["arch"]] for e in kept if e["eligible"]]
     for a in points.values():
-        assert not any(b != a and b[0] <= a[0] and b[1] <= a[1] for b in rivals)
+        assert not any(b != a and b[0] <= a[0] and b[1] <= a[1] for b in eligible)
 
 
 def test_no_arch_is_scored_twice_and_all_are_of_the_space(small_run: SmallRun) -> None:

@@ -12,17 +12,17 @@ from edgenas.statistics.crossover import Costs, Crossover
 SECONDS = st.floats(1, 1e3)
 
 
-def counted(once: float, per_budget: float, alone: float) -> int:
-    return next(n for n in count(1) if once + n * per_budget <= n * alone)
+def counted(once: float, per_budget: float, standalone: float) -> int:
+    return next(n for n in count(1) if once + n * per_budget <= n * standalone)
 
 
 @given(SECONDS, SECONDS, st.floats(0.5, 1), st.floats(1, 2), st.floats(0.1, 4))
 def test_it_is_counted_at_both_ends_of_the_range(
     once: float, per_budget: float, least: float, most: float, times: float
 ) -> None:
-    alone = times * per_budget
-    low, high = least * alone, most * alone
-    found = Costs(once, per_budget, alone, (low, high)).crossover
+    standalone = times * per_budget
+    low, high = least * standalone, most * standalone
+    found = Costs(once, per_budget, standalone, (low, high)).crossover
     if high <= per_budget:
         assert found == Crossover("never")
     elif low <= per_budget:
@@ -37,8 +37,8 @@ def test_a_worked_example() -> None:
     assert costs.crossover == Crossover("pays", (6, 7))
     stated = costs.to_json()
     table = {row["budgets"]: row for row in stated["table"]}
-    assert table[6] == {"budgets": 6, "shared_seconds": 2520, "alone_seconds": 2520}
-    assert table[1] == {"budgets": 1, "shared_seconds": 1920, "alone_seconds": 420}
+    assert table[6] == {"budgets": 6, "shared_seconds": 2520, "standalone_seconds": 2520}
+    assert table[1] == {"budgets": 1, "shared_seconds": 1920, "standalone_seconds": 420}
     assert (stated["verdict"], stated["budgets"], stated["reason"]) == ("pays", [6, 7], None)
     assert set(table) == {1, 2, 3, 5, 6, 7, 10, 20}
 

@@ -9,16 +9,16 @@ import pytest
 from edgenas.statistics.inherited_accuracy import Pair, summarise
 
 
-def pairs(inherited: list[float], alone: list[float], grouped: int = 0) -> list[Pair]:
+def pairs(inherited: list[float], standalone: list[float], grouped: int = 0) -> list[Pair]:
     return [
         Pair(f"arch{n}", 100 + n, n < grouped, one, one / 2, other, other)
-        for n, (one, other) in enumerate(zip(inherited, alone, strict=True))
+        for n, (one, other) in enumerate(zip(inherited, standalone, strict=True))
     ]
 
 
 def test_scores_that_rank_alike_have_tau_1_and_their_gap() -> None:
-    alone = [0.7, 0.9, 0.8, 0.85, 0.75]
-    found = summarise(pairs([one - 0.02 for one in alone], alone, grouped=4))
+    standalone = [0.7, 0.9, 0.8, 0.85, 0.75]
+    found = summarise(pairs([one - 0.02 for one in standalone], standalone, grouped=4))
     assert found["all"]["subnets"] == 5
     assert found["all"]["tau"]["inherited"] == {"value": 1.0, "low": 1.0, "high": 1.0, "count": 5}
     assert found["all"]["gap"]["value"] == pytest.approx(-0.02)
@@ -37,8 +37,8 @@ def test_scores_that_rank_the_other_way_round_have_tau_minus_1() -> None:
 
 
 def test_the_gain_of_recalibration_is_separated() -> None:
-    alone = [0.5, 0.6, 0.7]
-    found = summarise(pairs(alone, alone))["all"]
+    standalone = [0.5, 0.6, 0.7]
+    found = summarise(pairs(standalone, standalone))["all"]
     assert found["gap"]["value"] == 0
     assert found["gap_uncalibrated"]["value"] == pytest.approx(-0.3)
 

@@ -21,15 +21,15 @@ def answers(rate: float, like: np.ndarray, agreement: float) -> np.ndarray:
 
 def test_the_error_is_what_drawing_images_again_shows() -> None:
     own = RNG.random(4000) < 0.9
-    rivals = np.array([answers(0.88, own, 0.8) for _ in range(3)])
+    baselines = np.array([answers(0.88, own, 0.8) for _ in range(3)])
     draws = RNG.integers(0, 4000, (2000, 4000))
-    drawn = [own[one].mean() - rivals[:, one].mean() for one in draws]
-    assert lead_error(own, rivals) == pytest.approx(np.std(drawn), rel=0.08)
+    drawn = [own[one].mean() - baselines[:, one].mean() for one in draws]
+    assert lead_error(own, baselines) == pytest.approx(np.std(drawn), rel=0.08)
     # All answer the same images, so it is less than that of two networks that know nothing of each other.
-    assert lead_error(own, rivals) < 0.8 * np.hypot(own.std(), rivals[0].std()) / 4000**0.5
+    assert lead_error(own, baselines) < 0.8 * np.hypot(own.std(), baselines[0].std()) / 4000**0.5
 
 
-def test_the_best_rival_in_the_mean_of_its_seeds_is_what_counts() -> None:
+def test_the_lead_is_over_the_best_baseline_in_the_mean_of_its_seeds() -> None:
     own, worse = np.repeat([True, False], [90, 10]), np.repeat([True, False], [80, 20])
     better = np.array([np.repeat([True, False], [n, 100 - n]) for n in (84, 94)])
     found = summarise(
@@ -38,9 +38,9 @@ def test_the_best_rival_in_the_mean_of_its_seeds_is_what_counts() -> None:
         own,
         {"worse": worse[None], "better": better},
     )
-    assert found["best_rival"] == "better"
+    assert found["best_baseline"] == "better"
     assert found["lead"] == pytest.approx(0.01)
     assert found["lead_error"] == lead_error(own, better)
     assert found["ahead"]
-    assert [found["rivals"][name]["seeds_behind"] for name in ("worse", "better")] == [1, 1]
-    assert found["rivals"]["better"]["test_top1"] == {"mean": pytest.approx(0.89), "least": 0.84, "greatest": 0.94}
+    assert [found["baselines"][name]["seeds_behind"] for name in ("worse", "better")] == [1, 1]
+    assert found["baselines"]["better"]["test_top1"] == {"mean": pytest.approx(0.89), "least": 0.84, "greatest": 0.94}

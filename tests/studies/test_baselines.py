@@ -145,7 +145,7 @@ def test_baselines_have_equal_latency_and_time(compared: tuple[Run, dict[str, An
     assert found["steps"] == {MOBILENET: {"0": 30, "1": 30}, RANDOM: {"0": 30, "1": 30}}
     assert found["left_out"] == {}
     assert sizes["epoch_steps"] == 19
-    assert [one["tried"] for one in found["rivals"][RANDOM]["seeds"]] == [1, 1]
+    assert [one["tried"] for one in found["baselines"][RANDOM]["seeds"]] == [1, 1]
     shares, scale = sizes["latency_shares"], Scale.parse(sizes["scale"])
     for archs in sizes["archs"].values():
         assert all(within_tolerance(shares[arch]) for arch in archs)
@@ -156,16 +156,16 @@ def test_baselines_have_equal_latency_and_time(compared: tuple[Run, dict[str, An
     assert all(0.95 <= measured[one] <= 1.02 for one in candidates)
     macs = {one: cost(at_scale(run.space, 10, one)).macs for one in candidates}
     assert macs[scale] == max(macs.values())
-    assert {one["network"] for one in found["rivals"][MOBILENET]["seeds"]} == {scale.name}
+    assert {one["network"] for one in found["baselines"][MOBILENET]["seeds"]} == {scale.name}
 
 
 def test_result_table_and_figure_are_written(compared: tuple[Run, dict[str, Any]]) -> None:
     run, found = compared
     assert json.loads((run.folder / "study/baselines/baselines.json").read_text()) == {"schema_version": 1, **found}
-    assert {row["rival"] for row in read_jsonl(run.folder / "study/baselines/rows.jsonl")} == {MOBILENET, RANDOM}
-    assert found["seconds"]["each_rival"] == pytest.approx(1.2)
+    assert {row["baseline"] for row in read_jsonl(run.folder / "study/baselines/rows.jsonl")} == {MOBILENET, RANDOM}
+    assert found["seconds"]["each_baseline"] == pytest.approx(1.2)
     assert found["edgenas"]["test_top1"] == 0.5
-    best = max(rival["test_top1"]["mean"] for rival in found["rivals"].values())
+    best = max(baseline["test_top1"]["mean"] for baseline in found["baselines"].values())
     assert found["lead"] == pytest.approx(0.5 - best)
     assert 0 < found["lead_error"] < 0.1
     assert found["model_sha256"] == file_digest(run.folder / "export/bundle/model.onnx")
@@ -208,11 +208,11 @@ def test_random_search_trains_as_many_networks_as_the_time_allows(
 ) -> None:
     run = elsewhere(exported)
     found = run_baselines(run, BaselineSettings(seeds=1, minutes=0.04), quiet, timer=by_size)
-    (seed,) = found["rivals"][RANDOM]["seeds"]
+    (seed,) = found["baselines"][RANDOM]["seeds"]
     assert seed["tried"] == 3
     # 60 steps allow three networks of 19; the rest is shared.
     assert found["steps"] == {MOBILENET: {"0": 60}, RANDOM: {"0": 20}}
-    rows = [row for row in read_jsonl(run.folder / "study/baselines/rows.jsonl") if row["rival"] == RANDOM]
+    rows = [row for row in read_jsonl(run.folder / "study/baselines/rows.jsonl") if row["baseline"] == RANDOM]
     assert len({row["network"] for row in rows}) == 3
     assert seed["val_top1"] == max(row["val_top1"] for row in rows)
     assert not any("test_top1" in row for row in rows)
@@ -245,12 +245,12 @@ def test_training_time_is_counted_at_the_clock_of_the_run(exported: Run, elsewhe
     charge(run)
     found = run_baselines(tuned, BaselineSettings(seeds=1), quiet, timer=by_size)
     seconds = run.result(TrainRecord).train_seconds + 2.0 + 3.0
-    assert found["seconds"]["each_rival"] == pytest.approx(seconds)
+    assert found["seconds"]["each_baseline"] == pytest.approx(seconds)
     assert found["steps"][MOBILENET]["0"] == pytest.approx(seconds * 19 / 3.0, abs=1)
-    assert found["crossover"]["alone_seconds"] == pytest.approx(38 * 3.0 / 19 + 7.0)
+    assert found["crossover"]["standalone_seconds"] == pytest.approx(38 * 3.0 / 19 + 7.0)
     # Timed again while baselines were sized, at another clock.
     assert read_json(run.folder / "study/baselines/sizes.json")["step_times"] == [STEP_SECONDS, 3.0 / 19, STEP_SECONDS]
-    low, high = found["crossover"]["alone_range_seconds"]
+    low, high = found["crossover"]["standalone_range_seconds"]
     assert (low, high) == (pytest.approx(38 * STEP_SECONDS + 7.0), pytest.approx(38 * 3.0 / 19 + 7.0))
 
 
@@ -342,7 +342,7 @@ def test_random_search_is_left_out_without_a_network_of_equal_latency(
     monkeypatch.setattr(sizing, "draw", lambda *args: [])
     run, settings = elsewhere(exported), BaselineSettings(seeds=1, minutes=0.01)
     found = run_baselines(run, settings, quiet, timer=by_size)
-    assert set(found["rivals"]) == set(found["steps"]) == {found["best_rival"]} == {MOBILENET}
+    assert set(found["baselines"]) == set(found["steps"]) == {found["best_baseline"]} == {MOBILENET}
     assert found["left_out"] == {RANDOM: [0]}
     lines, seconds = plan_baselines(run, settings)
     assert f"{RANDOM}, networks by seed: none for 1 seed(s)" in lines[2]
@@ -393,7 +393,7 @@ def test_rows_of_other_sizes_do_not_count(exported: Run, elsewhere: Callable[[Ru
     found = run_baselines(run, settings, quiet, timer=by_size)
     assert found["steps"][MOBILENET] == {"0": sizes["mobilenet_steps"] - 2}
     trained = [
-        row["steps"] for row in read_jsonl(run.folder / "study/baselines/rows.jsonl") if row["rival"] == MOBILENET
+        row["steps"] for row in read_jsonl(run.folder / "study/baselines/rows.jsonl") if row["baseline"] == MOBILENET
     ]
     assert trained == [sizes["mobilenet_steps"], sizes["mobilenet_steps"] - 2]
 
@@ -429,7 +429,7 @@ def test_baselines_trained_in_parallel_are_the_same(
     run, labels = elsewhere(exported), set()
     found = run_baselines(run, SETTINGS, lambda label, done, total: labels.add(label), timer=by_size, jobs=2)
     assert lasting(found) == lasting(compared[1])
-    assert {f"{rival}, seed {seed}, 1" for rival in (MOBILENET, RANDOM) for seed in (0, 1)} < labels
+    assert {f"{baseline}, seed {seed}, 1" for baseline in (MOBILENET, RANDOM) for seed in (0, 1)} < labels
     assert len(read_jsonl(run.folder / "study/baselines/rows.jsonl")) == 4
 
 
@@ -454,8 +454,8 @@ def test_profiling_verification_and_export_are_counted(exported: Run, elsewhere:
     assert found["once_seconds"] == pytest.approx(run.result(TrainRecord).train_seconds + 30.0)
     assert found["per_budget_seconds"] == pytest.approx(2.0 + 11.0 + 7.0)
     # The standalone network is exported, too.
-    assert found["alone_seconds"] == pytest.approx(sizes["epoch_steps"] * STEP_SECONDS + 7.0)
-    assert found["alone_range_seconds"] == [pytest.approx(found["alone_seconds"])] * 2
+    assert found["standalone_seconds"] == pytest.approx(sizes["epoch_steps"] * STEP_SECONDS + 7.0)
+    assert found["standalone_range_seconds"] == [pytest.approx(found["standalone_seconds"])] * 2
     assert found["verdict"] == "never"
 
 
@@ -533,7 +533,7 @@ def test_mobilenet_is_left_out_where_no_scale_has_the_latency(
     monkeypatch.setattr(sizing, "latency_shares", slow)
     run, settings = elsewhere(exported), BaselineSettings(seeds=1, minutes=0.01)
     found = run_baselines(run, settings, quiet, timer=by_size)
-    assert set(found["rivals"]) == {found["best_rival"]} == {RANDOM}
+    assert set(found["baselines"]) == {found["best_baseline"]} == {RANDOM}
     assert found["left_out"] == {MOBILENET: [0]}
     lines, _ = plan_baselines(run, settings)
     assert f"{MOBILENET} left out, since it has equal latency at no width and resolution" in lines[2]

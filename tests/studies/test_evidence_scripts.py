@@ -104,7 +104,7 @@ def test_the_trust_table_is_made_and_its_hours_are_reported_first(cwd: Path) -> 
     assert read_jsonl(cwd / "results/trust_fashion-mnist.jsonl")[: len(rows)] == rows
     again = json.loads((cwd / "results/trust.json").read_text())["results"]["fashion-mnist"]
     assert (found["recipe"], again["recipe"]) == ("all-sizes", "sandwich")
-    assert [one["alone"] for one in again["subnets"]] == [one["alone"] for one in found["subnets"]]
+    assert [one["standalone"] for one in again["subnets"]] == [one["standalone"] for one in found["subnets"]]
 
 
 def test_the_worth_table_is_made_with_real_measurements(cwd: Path) -> None:
@@ -133,6 +133,6 @@ def test_the_worth_table_is_made_with_real_measurements(cwd: Path) -> None:
         assert "there is nothing to compare it with" in done.stderr
         return
     found = json.loads((cwd / "worth.json").read_text())["results"]["fashion-mnist"]
-    assert {*found["rivals"], *found["left_out"]} == {"mobilenet-v3-small", "random-search"}
+    assert {*found["baselines"], *found["left_out"]} == {"mobilenet-v3-small", "random-search"}
     assert found["edgenas"]["p50_us"] > 0
     assert (cwd / "worth_fashion-mnist.png").stat().st_size > 1000

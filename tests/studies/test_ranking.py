@@ -85,7 +85,7 @@ def test_result_table_and_figure_are_written(compared: dict[str, Any], trained: 
     assert (folder / "ranking.png").read_bytes()[:4] == b"\x89PNG"
     assert not list((folder / "training").glob("*"))
     assert compared["steps"] == round(0.5 * (len(trained_images(trained)) // 64))
-    gaps = [one["inherited"] - one["alone"] for one in compared["subnets"]]
+    gaps = [one["inherited"] - one["standalone"] for one in compared["subnets"]]
     assert compared["all"]["gap"]["value"] == pytest.approx(sum(gaps) / len(gaps))
     assert compared["group"]["subnets"] == sum(one["grouped"] for one in compared["subnets"])
 
@@ -118,10 +118,10 @@ def test_several_trainings_are_averaged_and_their_agreement_is_reported(
     assert "6 are trained already" in lines[0]
     assert lines[1].endswith(", 3 times")
     found = run_ranking(run, settings, quiet)
-    by_seed = np.array([one["alone_by_seed"] for one in found["subnets"]])
+    by_seed = np.array([one["standalone_by_seed"] for one in found["subnets"]])
     # The first training of each was saved before.
-    assert [one[0] for one in by_seed] == [one["alone"] for one in compared["subnets"]]
-    assert [one["alone"] for one in found["subnets"]] == pytest.approx(by_seed.mean(axis=1).tolist())
+    assert [one[0] for one in by_seed] == [one["standalone"] for one in compared["subnets"]]
+    assert [one["standalone"] for one in found["subnets"]] == pytest.approx(by_seed.mean(axis=1).tolist())
     assert len({tuple(scores) for scores in by_seed.T}) == 3
     taus = [stats.kendalltau(by_seed[:, n], np.delete(by_seed, n, axis=1).mean(axis=1))[0] for n in range(3)]
     assert found["all"]["tau"]["repeated"] == pytest.approx(np.mean(taus))
@@ -227,7 +227,9 @@ def test_averaged_weights_are_not_scored_with_the_statistics_of_others(
     assert found["average"] == 0.9
     assert found["all"]["gap_uncalibrated"] is None
     assert found["all"]["gap"]["value"] is not None
-    assert {one["uncalibrated"] for one in found["subnets"]} == {one["alone_uncalibrated"] for one in found["subnets"]}
+    assert {one["uncalibrated"] for one in found["subnets"]} == {
+        one["standalone_uncalibrated"] for one in found["subnets"]
+    }
     assert {row["top1_uncalibrated"] for row in read_jsonl(run.folder / "study/ranking/rows.jsonl")} == {None}
 
 
