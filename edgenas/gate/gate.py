@@ -43,7 +43,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of a bundle.
+    """The requirements on a bundle.
 
     Attributes:
         budgets: on latency, or on costs that the manifest states. A device that a budget names must be `device`.
@@ -187,7 +187,7 @@ def _on_paper(manifest: Mapping[str, Any], model: str, budget: Budget) -> Check:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one session measured of the deployed file.
+    """The measurement of the deployed file in one session.
 
     Attributes:
         device: as it was reached.

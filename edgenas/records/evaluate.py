@@ -14,17 +14,17 @@ class AccuracyRow(Record):
 
     Attributes:
         arch: the network.
-        split: of the images.
-        images: how many.
+        split: split of the images.
+        images: number of images.
         calibration_images: training images that recalibrated batch norm.
         weights: digest of the supernet's weights; of the network's own, where it is fine-tuned.
-        fine_tuned: whether it is.
+        fine_tuned: whether the network is fine-tuned.
         dataset: name of the images.
-        top1: of all images.
+        top1: top-1 over all images.
         worst_class: the class with the lowest top-1.
         worst_class_top1: its top-1.
-        class_top1: by class; classes without images are absent.
-        seconds: that scoring took.
+        class_top1: top-1 by class; classes without images are absent.
+        seconds: time that scoring took.
     """
 
     arch: ArchText
@@ -42,5 +42,5 @@ class AccuracyRow(Record):
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What the accuracy depends on: a second row of the same key would state the same."""
+        """The values that the accuracy depends on: a second row of the same key would state the same."""
         return self.arch, self.split, self.images, self.calibration_images, self.weights

@@ -25,10 +25,10 @@ class JudgedLatency(Record):
     Attributes:
         verdict: None where no budget limits latency on this device.
         limited: p50 or p95.
-        limit_us: that budget's limit.
-        value_us: what was measured.
+        limit_us: limit of that budget.
+        value_us: measured latency.
         upper_us: the upper confidence limit that is compared with the limit; None where there are too few processes.
-        sessions: how many measuring sessions that upper limit takes into account.
+        sessions: number of measuring sessions that the upper limit takes into account.
         repeated: whether a first session was disturbed and discarded.
     """
 
@@ -73,7 +73,7 @@ class ShippedNetwork(Record):
 
     Attributes:
         arch: the network.
-        latency: by measured device.
+        latency: latency by measured device.
         verdict: the worst over all devices; None where no latency is limited.
         val_top1: on validation images.
         test_top1: on test images; None in a run without weights.
@@ -114,11 +114,11 @@ class QatRecord(Record):
     """Quantisation-aware fine-tuning. Drops are of validation top-1, from the fp32 file's.
 
     Attributes:
-        steps: of the optimiser.
+        steps: steps of the optimiser.
         epochs: passes over the training images.
-        seconds: that the steps took.
-        drop_before: of the best int8 file of the network as it was.
-        drop_after: of the best int8 file of the fine-tuned network.
+        seconds: time that the steps took.
+        drop_before: drop of the best int8 file before fine-tuning.
+        drop_after: drop of the best int8 file after fine-tuning.
         kept: whether the int8 file is of the fine-tuned network.
     """
 
@@ -137,14 +137,14 @@ class ShippedInt8(Record):
         onnx: within the run folder.
         val_top1: on validation images.
         test_top1: on test images.
-        fp32_val_top1: of the fp32 file.
-        fp32_test_top1: of the fp32 file.
+        fp32_val_top1: validation top-1 of the fp32 file.
+        fp32_test_top1: test top-1 of the fp32 file.
         max_drop: greatest drop of validation top-1 that is allowed.
         quantiser_recipe: the most accurate of those tried.
         recipes_tried: validation top-1 by recipe.
-        size_bytes: of the file.
-        fp32_size_bytes: of the fp32 file.
-        latency: by device.
+        size_bytes: size of the file.
+        fp32_size_bytes: size of the fp32 file.
+        latency: latency by device.
         fine_tuning: None where there was none.
         notes: whether int8 is worth it, a sentence for each device.
     """
@@ -170,7 +170,7 @@ class ExportRecord(Record):
     Attributes:
         chosen: the network that ships.
         attempts: candidates that were exported and timed, in order.
-        notes: what became of those that did not ship.
+        notes: the results of candidates that did not ship.
         costs: MACs, parameters and bytes of model.onnx, by name.
         int8: None where there is no int8 file.
     """
@@ -195,7 +195,7 @@ class ClassChange(Record):
 
     Attributes:
         name: the class.
-        images: how many there are.
+        images: number of its images.
         chosen: right answers of the chosen network.
         largest: right answers of the largest subnet.
         only_chosen: images that only the chosen network gets right.

@@ -25,18 +25,18 @@ class FinetuneRecord(Record):
     Attributes:
         arch: the network.
         dataset: name of the images.
-        data_digest: of the images.
-        training_images: how many.
+        data_digest: digest of the images.
+        training_images: number of training images.
         epochs: passes over them.
         start: `inherited` or `fresh` weights.
         teacher: `none`, or `largest` for distillation from the largest subnet.
-        learning_rate_share: of the supernet's learning rate.
-        supernet: where the inherited weights are from.
+        learning_rate_share: share of the supernet's learning rate.
+        supernet: source of the inherited weights.
         val_top1_before: None where the images are not those of the supernet.
-        val_top1_after: of the fine-tuned network.
+        val_top1_after: validation top-1 of the fine-tuned network.
         calibration_images: training images that recalibrated batch norm.
-        seconds: that training took.
-        threads: of the training.
+        seconds: time that training took.
+        threads: threads of the training.
     """
 
     arch: ArchText

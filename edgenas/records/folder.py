@@ -19,7 +19,7 @@ class DataRecord(Record):
     """data.json: the images of a run.
 
     Attributes:
-        name: of the data set.
+        name: name of the data set.
         num_classes: number of classes.
         classes: names in the order of the labels.
         counts: images by split.
@@ -29,7 +29,7 @@ class DataRecord(Record):
         equal_images: pairs of equal images in several splits.
         copies: files that are left out because they equal another.
         notes: for the user.
-        digest: of all images and labels.
+        digest: digest of all images and labels.
     """
 
     name: str
@@ -49,7 +49,7 @@ class SessionRow(Record):
     """A row of sessions.jsonl: one measuring session.
 
     Attributes:
-        device: which was measured.
+        device: the measured device.
         files: digest of the names and contents of the files that were timed.
         sentinel_p50_us: median of the sentinel over the session's processes.
         state: `kept`; `disturbed`, so that it is repeated and not counted; `withdrawn`: earlier sessions of these
@@ -65,7 +65,7 @@ class SessionRow(Record):
 
 
 class StageCostRow(Record):
-    """A row of costs.jsonl: what one call of a stage took; `energy_joules` is None where it cannot be read."""
+    """A row of costs.jsonl: the cost of one call of a stage; `energy_joules` is None where it cannot be read."""
 
     stage: str
     seconds: NotNegative
@@ -74,7 +74,7 @@ class StageCostRow(Record):
 
 
 class SupernetSummary(Record):
-    """The supernet, and what training it took."""
+    """The supernet, and the cost of its training."""
 
     params: Count
     train_seconds: NotNegative
@@ -94,7 +94,7 @@ class SearchSummary(Record):
 
 
 class Choice(Record):
-    """How the network was chosen: `by` is the option, `words` the same for people."""
+    """The choice of the network: `by` is the option, `words` the same for people."""
 
     by: str
     words: str
@@ -132,8 +132,8 @@ class SummaryRecord(Record):
     """summary.json: the results of a run in one file.
 
     Attributes:
-        name: of the run.
-        seed: of the run.
+        name: name of the run.
+        seed: seed of the run.
         space: name of the search space.
         space_id: its structure_id.
         space_size: number of architectures; rounded to a float beyond 63 bits.
@@ -142,11 +142,11 @@ class SummaryRecord(Record):
         budgets: as the search used them.
         supernet: None in a run without one.
         accuracy: None in a run that scores with its own supernet.
-        predictors: by device; None where there is no score.
+        predictors: predictor scores by device; None where there is no score.
         search: in figures.
-        choice: how the network was chosen.
+        choice: the choice of the network.
         front: the measured networks.
-        first_predictions: by device.
+        first_predictions: predictions made before measuring, by device.
         chosen: the network that ships, or in a run without weights the first candidate.
         int8: None where there is no int8 file.
         finetune: None where there was none.

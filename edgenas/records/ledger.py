@@ -23,7 +23,7 @@ class Ledger(Generic[Row]):
         path: the file; it need not exist.
         kind: type of the rows.
         space: the search space that every architecture of the file must belong to; None to accept any.
-        remedy: what to do where a row is damaged, as an imperative clause.
+        remedy: remedy for a damaged row, as an imperative clause.
     """
 
     path: Path
@@ -36,7 +36,7 @@ class Ledger(Generic[Row]):
         append_rows(self.path, [{"schema_version": SCHEMA_VERSION, **row.to_json()} for row in rows])
 
     def write(self, rows: Iterable[Row]) -> None:
-        """Replace the whole file, atomically."""
+        """Write all rows in place of the former ones, atomically."""
         write_jsonl(self.path, [{"schema_version": SCHEMA_VERSION, **row.to_json()} for row in rows])
 
     def rows(self) -> tuple[Row, ...]:

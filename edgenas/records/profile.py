@@ -11,7 +11,7 @@ from edgenas.space.graph_variant import GraphVariant
 
 
 class PredictorQuality(Record):
-    """How well a latency predictor does on networks that it was not fitted on. Rates are fractions.
+    """The accuracy of a latency predictor on networks that it was not fitted on. Rates are fractions.
 
     Attributes:
         mape: mean absolute error.
@@ -68,7 +68,7 @@ class VariantRecord(Record):
 
     Attributes:
         graph_variant: the variant that networks are exported in.
-        latency_ratio: by device and variant, one ratio for each network that was timed.
+        latency_ratio: latency ratios by device and variant, one for each timed network.
     """
 
     graph_variant: GraphVariant
@@ -76,7 +76,7 @@ class VariantRecord(Record):
 
 
 class PlannedRows(Record):
-    """How many blocks and networks of a device were to be measured."""
+    """The number of blocks and networks that are to be measured on a device."""
 
     blocks: Count
     networks: Count
@@ -86,11 +86,11 @@ class ProfileRecord(Record):
     """latency/result.json.
 
     Attributes:
-        planned: by measured device.
-        predictors: by device; None where a table has too few networks to score its predictor.
-        notes: what is known of each device, in plain words.
+        planned: planned rows by measured device.
+        predictors: predictor scores by device; None where a table has too few networks for a score.
+        notes: a description of each device's predictions.
         graph_variant: the graph variant that networks are exported in, for fp32.
-        graph_variants: how it was chosen; None where the config names it, or where there is no choice.
+        graph_variants: measurements that chose it; None where the config names it, or where there is no choice.
     """
 
     planned: dict[str, PlannedRows]

@@ -58,7 +58,7 @@ class Record(BaseModel):
         Args:
             value: parsed JSON.
             origin: the file, and the row where it has several, for messages.
-            remedy: what to do where a value is wrong, as an imperative clause.
+            remedy: remedy for a wrong value, as an imperative clause.
             space: the search space that every architecture must belong to; None to accept any.
 
         Raises:

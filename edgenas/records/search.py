@@ -35,7 +35,7 @@ class EvaluationRow(Record):
 
 
 class SurrogateQuality(Record):
-    """How well a surrogate predicts values that it was not fitted on; `rmse` in the objective's unit."""
+    """The accuracy of a surrogate on values that it was not fitted on; `rmse` is in the objective's unit."""
 
     rows: Count
     rmse: NotNegative
@@ -103,7 +103,7 @@ class SearchRecord(Record):
 
     Attributes:
         strategy: its name.
-        refits: how often predictors had been refitted on measured networks.
+        refits: number of times that predictors had been refitted on measured networks.
         asked: evaluations that the config asked for.
         evaluations: subnets that were evaluated, without failures.
         origins: evaluations by the way that the candidate was proposed, where the strategy has several.
@@ -111,12 +111,12 @@ class SearchRecord(Record):
         failures: subnets that could not be evaluated.
         seconds: spent on scoring, by the clock.
         objectives: in order; scored ones first.
-        hypervolume: of the final front.
-        reference_point: of the hypervolume, one value per objective.
-        hypervolume_by_batch: of the front after each batch.
+        hypervolume: hypervolume of the final front.
+        reference_point: reference point of the hypervolume, one value per objective.
+        hypervolume_by_batch: hypervolume of the front after each batch.
         evaluations_by_batch: evaluations after each batch.
         budgets: resolved to devices; the default budget where none was asked for.
-        feasibility: what the space has for them.
+        feasibility: shares of the space within the budgets.
         front: the least of the first computed objective first.
     """
 

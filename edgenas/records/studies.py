@@ -24,11 +24,11 @@ class Taus(Record):
     """Kendall's tau with the accuracy of networks trained from scratch.
 
     Attributes:
-        inherited: of the accuracy with inherited weights.
-        uncalibrated: of that with the supernet's own batch-norm statistics; None where weights are averaged.
-        macs: of MACs.
+        inherited: tau of the accuracy with inherited weights.
+        uncalibrated: tau of that with the supernet's own batch-norm statistics; None where weights are averaged.
+        macs: tau of MACs.
         lead_over_macs: `inherited` minus `macs`.
-        repeated: of one training with the mean of others that differ by their seed; None of a single training.
+        repeated: tau of one training with the mean of others with other seeds; None for a single training.
     """
 
     inherited: Estimate
@@ -68,8 +68,8 @@ class ComparedSubnet(Record):
         uncalibrated: with the supernet's own statistics; None where weights are averaged.
         standalone: trained from scratch, batch norm recalibrated; the mean of several trainings.
         standalone_uncalibrated: with the statistics of its own training; None likewise.
-        standalone_by_seed: of each training.
-        seconds: of all its trainings.
+        standalone_by_seed: top-1 of each training.
+        seconds: time of all its trainings.
     """
 
     arch: ArchText
@@ -109,11 +109,11 @@ class Contender(Record):
 
     Attributes:
         network: its architecture, or its width and resolution.
-        seed: of its weights and images.
-        val_top1: by which it was chosen, where there was a choice.
-        test_top1: by which it is judged.
+        seed: seed of its weights and images.
+        val_top1: validation top-1, which chooses the network where there is a choice.
+        test_top1: test top-1, which judges the network.
         p50_us: measured, in the same session as all others.
-        seconds: that finding and training it took.
+        seconds: time that finding and training it took.
         tried: networks that it was chosen from.
     """
 
@@ -159,9 +159,9 @@ class CrossoverRecord(Record):
     Attributes:
         once_seconds: whatever the number of budgets; None where costs are not all known, as below.
         per_budget_seconds: with a supernet.
-        standalone_seconds: of one network trained from scratch.
-        standalone_range_seconds: the same by the fastest and slowest timing of a training step.
-        charged_seconds: by stage.
+        standalone_seconds: seconds for one network trained from scratch.
+        standalone_range_seconds: range of these by the fastest and slowest timing of a training step.
+        charged_seconds: seconds of each stage that count for every budget, by stage.
         verdict: `pays`, `never`, or `unknown`.
         budgets: least and greatest number of budgets from which it pays; None where it does not.
         reason: why the verdict is unknown.
@@ -180,7 +180,7 @@ class CrossoverRecord(Record):
 
 
 class StandaloneTraining(Record):
-    """How the run's network was trained on its own; no settings where it ships with inherited weights."""
+    """The fine-tuning of the run's network; no settings where it ships with inherited weights."""
 
     epochs: NotNegative
     start: str | None = None
@@ -192,11 +192,11 @@ class BaselinesRecord(Record):
 
     Attributes:
         model_sha256: digest of the file that was judged.
-        seconds: by stage, `total`, and `each_baseline`.
+        seconds: seconds by stage, `total`, and `each_baseline`.
         steps: training steps by baseline and seed.
         left_out: seeds of a baseline for which there was no network of equal latency.
         edgenas: the run's network.
-        baselines: by name.
+        baselines: results by the baseline's name.
         best_baseline: the name of the best.
         lead: test accuracy over the mean of the best baseline.
         lead_error: standard error of the lead.

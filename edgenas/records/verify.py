@@ -124,16 +124,16 @@ class MeasuredNetwork(Record):
 
     Attributes:
         arch: the network.
-        val_top1: of the fp32 network.
+        val_top1: validation top-1 of the fp32 network.
         val_top1_interval: where accuracies come from elsewhere; None where their source gives none.
         val_top1_coverage: nominal coverage of that interval.
-        val_top1_int8: of the int8 file; None where no device runs int8.
+        val_top1_int8: validation top-1 of the int8 file; None where no device runs int8.
         deployed_top1: in the precision that devices run, of several the lowest.
         int8: the int8 file; None where no device runs int8.
         dropped: whether the network is over a budget, worse in int8 than allowed, or dominated as measured.
         dropped_because: the reason, in words.
         eligible: whether it is within every budget and not dropped.
-        latency: by device.
+        latency: latency by device.
     """
 
     arch: ArchText
@@ -157,13 +157,13 @@ class VerifyRecord(Record):
         candidates: networks that may ship, in the order in which they are tried.
         chosen: the first candidate.
         verdict: on the chosen network, the worst over all devices; None where no latency is limited.
-        val_top1: of the chosen network in the precision that is deployed.
+        val_top1: validation top-1 of the chosen network in the precision that is deployed.
         model: the chosen network's fp32 file; None where no device is measured.
-        chosen_by: how candidates are ordered.
-        chosen_as: the same in words.
-        refits: how often predictors were refitted on measured networks.
-        first_predictions: by device, of every network that was measured.
-        notes: what was not measured, in words.
+        chosen_by: option that orders the candidates.
+        chosen_as: description of that option.
+        refits: number of times that predictors were refitted on measured networks.
+        first_predictions: predictions of all measured networks, by device.
+        notes: descriptions of devices that were not measured.
     """
 
     front: Annotated[tuple[MeasuredNetwork, ...], Field(min_length=1)]
@@ -212,7 +212,7 @@ class GeneMove(Record):
         arch: the network that results.
         latency_us: change of predicted latency by device.
         costs: change of MACs and bytes, by name.
-        within_budgets: whether the resulting network is.
+        within_budgets: whether the resulting network is within every budget.
         val_top1: change of top-1.
         deviation: standard deviation of that change; None where both networks were scored.
         source: `scored` where both networks were, else `model`.

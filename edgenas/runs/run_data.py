@@ -134,10 +134,10 @@ def check_quantiser_images(config: RunConfig, train_images: int) -> None:
     Raises:
         DataError: the message gives both numbers.
     """
-    wanted = config.export.calibration_images
-    if wanted > train_images:
+    count = config.export.calibration_images
+    if count > train_images:
         raise DataError(
-            f"export.calibration_images is {wanted}, but there are only {train_images} training images to calibrate "
+            f"export.calibration_images is {count}, but there are only {train_images} training images to calibrate "
             f"int8 on: at most --set export.calibration_images={train_images}, or more images"
         )
 

@@ -27,45 +27,45 @@ def resolve_device(name: str) -> Device:
     return device
 
 
-def resolve_devices(wanted: Sequence[DeviceConfig], reach: TransportRegistry | None = None) -> list[Device]:
+def resolve_devices(configs: Sequence[DeviceConfig], reach: TransportRegistry | None = None) -> list[Device]:
     """Return the devices of a config in its order, each with its transport.
 
     Raises:
         TableError: no such device; the valid names are listed.
         ConfigError: two devices have one name, or no transport serves one.
     """
-    devices = [_as_run(one, resolve_device(one.device)) if one.device else _of_table(one) for one in wanted]
+    devices = [_as_run(one, resolve_device(one.device)) if one.device else _of_table(one) for one in configs]
     reach = reach or mounted_transports()
     called = [device.name for device in devices]
     reach.check(called)
     reach.check_kits(devices)
-    devices = [reach.as_reached(device) if one.device else device for one, device in zip(wanted, devices, strict=True)]
+    devices = [reach.as_reached(device) if one.device else device for one, device in zip(configs, devices, strict=True)]
     for name in called:
         if called.count(name) > 1:
-            sources = ", ".join(one.source for one in wanted)
+            sources = ", ".join(one.source for one in configs)
             raise ConfigError(f"devices: two of {sources} are called {name!r}: give one another name")
     return devices
 
 
-def _as_run(wanted: DeviceConfig, device: Device) -> Device:
+def _as_run(config: DeviceConfig, device: Device) -> Device:
     """Return the device with the config's precision, which is added to its name if it is not the device's own."""
-    precision = wanted.precision or device.run.precision
+    precision = config.precision or device.run.precision
     own = precision == device.run.precision
-    name = wanted.name or (device.name if own else f"{device.name}-{precision}")
+    name = config.name or (device.name if own else f"{device.name}-{precision}")
     run = device.run.model_copy(update={"precision": precision})
     return device.model_copy(update={"name": name, "run": run})
 
 
-def _of_table(wanted: DeviceConfig) -> Device:
+def _of_table(config: DeviceConfig) -> Device:
     """Return the device that a latency table was measured on, as far as it is known; it is never measured."""
-    table = find_table(str(wanted.table))
-    name = wanted.name or table.identity.device
+    table = find_table(str(config.table))
+    name = config.name or table.identity.device
     if table.identity.device in device_names():
         known = load_device(table.identity.device)
     else:
         cpu, os = (str(table.circumstances.get(key) or "unknown") for key in ("cpu", "os"))
         known = Device(name=name, cpu=cpu, os=os)
-    description = f"known by the latency table {wanted.table} alone, which states how its models were run"
+    description = f"known by the latency table {config.table} alone, which states how its models were run"
     return known.model_copy(update={"name": name, "description": description, "run": DeviceRun(transport="table")})
 
 

@@ -53,12 +53,12 @@ def proven_fp32(network: Network, plain: Path) -> tuple[Path, Parity]:
 
 def warn_if_few_images(network: Network) -> None:
     """Warn if fewer images are compared than the config asks for."""
-    wanted, there = network.run.config.export.parity_images, len(network.dataset.validation)
-    if wanted > there:
+    expected, available = network.run.config.export.parity_images, len(network.dataset.validation)
+    if expected > available:
         LOGGER.warning(
             "note: export.parity_images is %d, but there are only %d validation images: parity is proven on those",
-            wanted,
-            there,
+            expected,
+            available,
         )
 
 

@@ -35,7 +35,7 @@ class Prepared:
     Attributes:
         network: which.
         fp32: the file to be delivered.
-        parity: of that file.
+        parity: parity of that file.
         int8: the int8 file beside it, where one was asked for.
         timed: sessions on every measured device.
     """
@@ -57,8 +57,8 @@ def prepare(run: Run, arch: Arch, options: BundleOptions, folder: Path, rows: Pa
 
     Args:
         run: verified.
-        arch: of the run's space.
-        options: of the files.
+        arch: architecture of the run's space.
+        options: options of the files.
         folder: files are written there.
         rows: folder of the timer's rows; files that were timed before are not timed again.
         progress: called with the current step, steps done and in all.

@@ -21,7 +21,7 @@ class Files:
 
     Attributes:
         model: fp32; None where no device is measured.
-        val_top1: of the subnet it was exported from.
+        val_top1: validation top-1 of the subnet that it was exported from.
         int8: where some device runs that.
         found: values of the objectives as the search found them, by the objectives' names in files.
     """
@@ -48,8 +48,8 @@ class Candidate:
         arch: the network.
         files: what was measured.
         deployed_top1: on validation images, see `front_int8.deployed_top1`.
-        measured: by device; one that is known by a table alone is not among them.
-        slowdowns: by device, see `verdict.slowdown`.
+        measured: measurements by device, without devices that are known by a table alone.
+        slowdowns: slowdown by device, see `verdict.slowdown`.
     """
 
     arch: Arch

@@ -23,8 +23,8 @@ class Graphs:
     """Graph settings of the files for a device.
 
     Attributes:
-        variant: of fp32 graphs; those of int8 are made of the plain one.
-        recipe: of int8 ones, whose method does not matter here; None for fp32.
+        variant: variant of fp32 graphs; int8 graphs are made of the plain one.
+        recipe: recipe of int8 graphs, whose method does not matter here; None for fp32.
     """
 
     variant: GraphVariant
@@ -42,7 +42,7 @@ def device_graphs(device: Device, devices: Iterable[Device], variant: GraphVaria
     Args:
         device: the one.
         devices: all of the run, which share one int8 file.
-        variant: of the run's fp32 files.
+        variant: graph variant of the run's fp32 files.
     """
     return Graphs(PLAIN, run_recipes(devices)[0]) if device.run.precision == "int8" else Graphs(variant)
 

@@ -105,7 +105,7 @@ def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None
     Args:
         run: verified.
         which: `chosen`, `best:K` (the K-th best network within the budgets) or an arch of the run's space.
-        options: of the files.
+        options: options of the files.
         out: the bundle's folder; by default one in the run folder, named after architecture and options. A former
             bundle there is replaced.
         progress: called with what is being done, steps done and in all.

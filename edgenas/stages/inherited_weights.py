@@ -17,7 +17,7 @@ def shipping_subnet(run: Run, own: Dataset, arch: Arch) -> Tuned | None:
     Args:
         run: trained.
         own: its images.
-        arch: of its space.
+        arch: architecture of its space.
 
     Raises:
         RunFolderError: the images changed since fine-tuning, or its weights are missing or broken.

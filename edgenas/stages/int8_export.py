@@ -51,10 +51,10 @@ def quantised(
     Raises:
         DataError: fewer training images than `export.calibration_images`.
     """
-    wanted = run.config.export.calibration_images
+    count = run.config.export.calibration_images
     recipes = run_recipes(devices)
-    inputs = device_inputs(dataset.train.images[:wanted], preprocess, embedded=False)
-    files = quantise_each(model, {recipe: folder / f"{recipe}.onnx" for recipe in recipes}, inputs, images=wanted)
+    inputs = device_inputs(dataset.train.images[:count], preprocess, embedded=False)
+    files = quantise_each(model, {recipe: folder / f"{recipe}.onnx" for recipe in recipes}, inputs, images=count)
     split = scoring_split(run, dataset)
     images = split.tensor()
     return choose_recipe(files, lambda path: onnx_top1(path, images, split.labels, preprocess))

@@ -45,8 +45,8 @@ class Limits:
     Attributes:
         space: the run's space.
         budgets: resolved to devices; the default budget where none is given.
-        predictors: of latency, by device.
-        p95_ratios: by device, a high estimate of p95 / p50; NaN where that is unknown.
+        predictors: latency predictors by device.
+        p95_ratios: high estimates of p95 / p50 by device; NaN where that is unknown.
         num_classes: number of classes of the networks.
         costs: MACs and bytes of networks in the run's graph variant, weight bytes of the file that devices run.
         seed: seed of the samples that feasibility is estimated from.
@@ -88,7 +88,7 @@ class Limits:
 
     @cached_property
     def feasibility(self) -> Feasibility:
-        """What the space offers for the budgets."""
+        """The shares of the space within the budgets, and the range of each budget."""
         return find_feasibility(
             self.space.n_choices, self.as_search_limits(), repair=self.space.canonical, seed=self.seed
         )

@@ -24,9 +24,9 @@ class Session:
     """The measurements of one session.
 
     Attributes:
-        measured: by the files' names.
-        slowdown: how many times as slow as this one the slowest session of the run was, see `verdict.slowdown`.
-        sessions: how many sessions that compares, this one included.
+        measured: measurements by the files' names.
+        slowdown: latency in the slowest session of the run over that in this one, see `verdict.slowdown`.
+        sessions: number of sessions that this compares, including this one.
         repeated: whether this is the repetition of a disturbed session.
     """
 
@@ -55,9 +55,9 @@ def measure_session(
         device: its name.
         files: ONNX files by name.
         out: file of rows; what it holds of these very files is not measured again.
-        label: of the progress.
+        label: label of the progress.
         progress: called with the label, repetitions done and in all.
-        quantiser_recipe: of int8 files, see `QuantiserRecipe.latency_id`.
+        quantiser_recipe: recipe of int8 files, see `QuantiserRecipe.latency_id`.
         deciding: names of the files that a decision rests on; None for all. A session is repeated where most of these
             were disturbed.
         least_sessions: sessions that are compared at least, this one included. Where the run has fewer, one file is

@@ -76,10 +76,10 @@ def plan_run(
     """Return the stages of a run. A few training steps on noise are timed here, everything else is counted.
 
     Args:
-        config: of the run.
-        folder: of the run, where it has one.
-        reach: how devices are reached.
-        minutes: how long to train, instead of `train.epochs`; of no account once training has begun.
+        config: config of the run.
+        folder: folder of the run, which need not exist.
+        reach: transports of devices.
+        minutes: training time, instead of `train.epochs`; ignored once training has begun.
         progress: called with what is being timed, parts done and in all.
 
     Raises:
@@ -160,9 +160,9 @@ def plan_budgets(config: RunConfig, folder: Path, reach: TransportRegistry | Non
     """Return how much of the space is within the budgets, in lines; latencies are known once a run is profiled.
 
     Args:
-        config: of the run.
-        folder: of the run, where it has one.
-        reach: how devices are reached.
+        config: config of the run.
+        folder: folder of the run, which need not exist.
+        reach: transports of devices.
 
     Raises:
         ConfigError: no network of the space is within them; the message gives the nearest that can be met, and which
@@ -231,8 +231,8 @@ def _plan_with_source(
             stages["finetune"] = (f"{config.finetune.epochs:g} epochs of the chosen subnet on its own", 60.0, weights)
         stages["train"] = ("take the weights of train.init", 5.0, 3 * weights)
         stages["export"] = ("prove the chosen file equal and bundle it", 60.0, weights)
-    wanted = [stage for stage in ORDER if stage in stages]
-    return [StagePlan(stage, *stages[stage], done=begun is not None and begun.done(stage)) for stage in wanted]
+    planned = [stage for stage in ORDER if stage in stages]
+    return [StagePlan(stage, *stages[stage], done=begun is not None and begun.done(stage)) for stage in planned]
 
 
 def _profile_stage(

@@ -89,7 +89,7 @@ def _profile_device(
 
 
 def _take_table(run: Run, device: str) -> PredictorScore | None:
-    """Fit the predictor of a device that is never asked on its table; None where that has too few networks to score.
+    """Fit the predictor of an unmeasured device on its table; return its score, None with too few networks for one.
 
     Raises:
         TableError: the table lacks blocks that the space's networks have.
@@ -113,10 +113,10 @@ def _take_table(run: Run, device: str) -> PredictorScore | None:
 
 def _of_space(table: LatencyTable, space: SearchSpace, num_classes: int) -> LatencyTable:
     """Return the table without blocks that the space lacks, if it has all others: no block is regressed then."""
-    wanted = {block.key for block in distinct_blocks(space, num_classes)}
-    if not wanted <= table.blocks().keys():
+    needed = {block.key for block in distinct_blocks(space, num_classes)}
+    if not needed <= table.blocks().keys():
         return table
-    return replace(table, rows=tuple(row for row in table.rows if row.kind != BLOCK or row.key in wanted))
+    return replace(table, rows=tuple(row for row in table.rows if row.kind != BLOCK or row.key in needed))
 
 
 def _note(run: Run, device: str, plan: Plan | None, score: PredictorScore | None) -> str:

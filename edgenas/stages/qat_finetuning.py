@@ -20,11 +20,11 @@ class FineTuning:
     """The cost and the gain of fine-tuning. Drops are of validation top-1, from the fp32 file's.
 
     Attributes:
-        steps: of the optimiser.
+        steps: steps of the optimiser.
         epochs: passes over the training images.
-        seconds: that the steps took.
-        drop_before: of the best int8 file of the network as it was.
-        drop_after: of the best int8 file of the fine-tuned network.
+        seconds: time that the steps took.
+        drop_before: drop of the best int8 file before fine-tuning.
+        drop_after: drop of the best int8 file after fine-tuning.
     """
 
     steps: int

@@ -77,9 +77,9 @@ def keep_measured(
 
     Args:
         run: being verified.
-        tables: by device.
-        rows: of the networks measured, by device.
-        predictions: of these and of earlier fronts' networks, made before they were measured, by device.
+        tables: latency tables by device.
+        rows: rows of the measured networks, by device.
+        predictions: predictions of these and of earlier fronts' networks, made before measuring, by device.
         discard_earlier: leave out rows of earlier fronts, since the machine's speed has changed.
     """
     devices = {}

@@ -38,7 +38,7 @@ class Subnets:
     """Subnets of one supernet, recalibrated on the same images.
 
     Attributes:
-        images: how many images they are recalibrated on.
+        images: number of images that they are recalibrated on.
     """
 
     def __init__(self, folder: Path, net: SuperNet, images: Tensor, of: dict[str, str]):

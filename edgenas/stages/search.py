@@ -46,7 +46,7 @@ def run_scorer(run: Run, limits: Limits, progress: Progress, *, keep: bool = Tru
 
     Args:
         run: trained, where it has a supernet.
-        limits: of the run, whose predictors give latencies.
+        limits: limits of the run, whose predictors give latencies.
         progress: called with the current step, steps done and in all.
         keep: whether scores of a source are appended to search/evaluations.jsonl; those of a supernet always are.
     """

@@ -43,7 +43,7 @@ class Shipped:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What became of the candidates that were tried and did not ship."""
+        """The results of candidates that were tried and did not ship, a sentence each."""
         return tuple(
             f"{attempt.arch.id} was tried as well: when its file was timed again, it was {WORDS[attempt.verdict]}"
             for attempt in self.attempts
@@ -56,7 +56,7 @@ def ship(run: Run, options: BundleOptions, folder: Path, progress: Progress) -> 
 
     Args:
         run: verified, and the first candidate fine-tuned where the config asks for it.
-        options: of the files.
+        options: options of the files.
         folder: files are written there.
         progress: called with the current step, steps done and in all.
 
@@ -96,7 +96,7 @@ def first_to_ship(verdict: Callable[[int], Verdict | None], candidates: int) -> 
 
 
 def _tune(run: Run, arch: Arch, progress: Progress) -> None:
-    """Fine-tune a candidate where the run does, and let the stage's result be of it."""
+    """Fine-tune a candidate where the run does, and write its record as the stage's result."""
     if run.lacks("finetune") is not None:
         return
     if run.result(FinetuneRecord).arch != arch:

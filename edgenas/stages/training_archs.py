@@ -27,7 +27,7 @@ def run_pool(run: Run, num_classes: int, processes: Processes = SINGLE_PROCESS) 
 
     Args:
         run: profiled, with budgets that can be met.
-        num_classes: of its images.
+        num_classes: number of classes of its images.
         processes: that train together; the first one draws.
 
     Raises:

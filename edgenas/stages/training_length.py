@@ -24,8 +24,8 @@ def too_few_steps(config: TrainConfig, space: SearchSpace, steps: int) -> str | 
     that asks for, parts of the supernet stay random. It is a least number: enough steps for it may still be too few.
 
     Args:
-        config: of the training.
-        space: of the supernet.
+        config: config of the training.
+        space: space of the supernet.
         steps: optimiser steps in all.
     """
     # Weights that were trained before need not move.

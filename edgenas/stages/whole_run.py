@@ -44,7 +44,7 @@ def run_stages(run: Run, progress: Progress, stages: Sequence[str] = ORDER, *, m
         run: the run.
         progress: called with what is being done, steps done and in all.
         stages: which, by name.
-        minutes: how long to train, instead of `train.epochs`; fixed when training begins.
+        minutes: training time, instead of `train.epochs`; fixed when training begins.
 
     Raises:
         RunFolderError: another process holds the run folder.

@@ -101,7 +101,7 @@ def check_zip_free(path: Path) -> None:
         RunFolderError: it is something else than a bundle's zip, or is not called one.
     """
     if path.suffix != ".zip":
-        raise RunFolderError(f"{path}: wanted a file name that ends in .zip")
+        raise RunFolderError(f"{path}: expected a file name that ends in .zip")
     if path.exists() and not _is_bundle_zip(path):
         raise RunFolderError(f"{path} exists and is no bundle's zip: move it away or choose another name")
 
@@ -144,7 +144,7 @@ def check_free(folder: Path, replace: bool) -> None:
 
 
 def _foreign_files(folder: Path) -> list[str]:
-    """What in an existing folder no former export of ours wrote."""
+    """Return the names in an existing folder that no former export wrote."""
     try:
         ours = {*read_json(folder / MANIFEST)["files"], MANIFEST, "__pycache__"}
     except (UserError, KeyError, TypeError, NotADirectoryError):

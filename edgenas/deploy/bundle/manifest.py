@@ -98,16 +98,16 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in `manifest.json`."""
+        """Return the manifest as `manifest.json` has it."""
         return dataclasses.asdict(self)
 
     def sealed(self) -> Manifest:
-        """With its digest, by which an edited manifest is known (not one whose digest was edited with it)."""
+        """Return the manifest with its digest, which reveals edits, unless the digest was edited as well."""
         return dataclasses.replace(self, digest=digest_of(self.to_json()))
 
 
 def digest_of(manifest: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of all that a manifest says but its digest; the kit's verify.py computes the same."""
+    """Return the SHA-256 of a manifest without its digest; the kit's verify.py computes the same."""
     rest = {key: value for key, value in manifest.items() if key != "digest"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).hexdigest()
@@ -136,7 +136,7 @@ def deployed_latency(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of edgenas, torch, onnx and onnxruntime, for a manifest."""
+    """Return the versions of edgenas, torch, onnx and onnxruntime, for a manifest."""
     versions = {"edgenas": _edgenas_version()}
     return versions | {name: importlib.metadata.version(name) for name in ("torch", "onnx", "onnxruntime")}
 

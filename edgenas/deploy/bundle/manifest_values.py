@@ -16,11 +16,11 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class ManifestError(EdgenasError):
-    """A manifest lacks a value, or holds one that makes no sense."""
+    """A manifest lacks a value, or has an invalid one."""
 
 
 class StatedAccuracy(BaseModel):
-    """What a manifest states of a file's accuracy on test images."""
+    """A file's accuracy on test images, as a manifest states it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 

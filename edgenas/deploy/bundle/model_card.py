@@ -1,4 +1,4 @@
-"""What people read of a bundle: MODEL_CARD.md in the convention of model hubs (YAML on top), and README.md."""
+"""The texts of a bundle for people: MODEL_CARD.md in the convention of model hubs (YAML on top), and README.md."""
 
 from __future__ import annotations
 

@@ -30,21 +30,21 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def sample_pixels(size: int, seed: int = 0) -> Pixels:
-    """Smooth coloured noise, uint8 (8, size, size, 3): images of the user's would travel with every bundle."""
+    """Return smooth coloured noise, uint8 (8, size, size, 3); the user's own images must not be in every bundle."""
     noise = torch.from_numpy(np.random.default_rng(seed).random((IMAGES, 3, COARSE, COARSE), np.float32))
     smooth = F.interpolate(noise, (size, size), mode="bicubic", align_corners=False).clamp_(0, 1)
     return (smooth * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def make_samples(models: Mapping[str, Path], preprocess: Preprocess) -> tuple[bytes, dict[str, Any]]:
-    """The file of samples, and what the manifest says of it.
+    """Return the file of samples, and its entry in the manifest.
 
     The file holds `pixels`, uint8 (n, size, size, 3), as they are once resized and cropped, and for each model, under
     its file's name without `.onnx`, its logits float32 (n, classes).
 
     Args:
-        models: files by what they are called in the bundle.
-        preprocess: how images become their inputs.
+        models: files by their name in the bundle.
+        preprocess: preprocessing of images.
     """
     pixels = sample_pixels(preprocess.size)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()

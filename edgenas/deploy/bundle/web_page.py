@@ -59,7 +59,7 @@ def write_web(bundle: Path, out: Path, runtime: Path | None = None) -> Path:
 
 
 def _model(manifest: dict[str, Any]) -> str:
-    """The int8 file only where every device of the run runs that."""
+    """Return the model's file name: the int8 file only where every device of the run uses it."""
     return INT8_MODEL if set(manifest["deployed"].values()) == {INT8_MODEL} else MODEL
 
 
@@ -67,7 +67,7 @@ def _check_runtime(runtime: Path) -> None:
     missing = [name for name in RUNTIME_FILES if not (runtime / name).is_file()]
     if missing:
         raise UserError(
-            f"{runtime} lacks {', '.join(missing)}: wanted the folder node_modules/onnxruntime-web/dist that "
+            f"{runtime} lacks {', '.join(missing)}: expected the folder node_modules/onnxruntime-web/dist that "
             "`npm install onnxruntime-web` makes"
         )
 
