@@ -161,7 +161,7 @@ class CrossoverRecord(Record):
         per_budget_seconds: with a supernet.
         standalone_seconds: seconds for one network trained from scratch.
         standalone_range_seconds: range of these by the fastest and slowest timing of a training step.
-        charged_seconds: seconds of each stage that count for every budget, by stage.
+        charged_seconds: seconds of profiling, verification and export, by stage.
         verdict: `pays`, `never`, or `unknown`.
         budgets: least and greatest number of budgets from which it pays; None where it does not.
         reason: why the verdict is unknown.

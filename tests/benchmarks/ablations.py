@@ -80,7 +80,7 @@ def archs_of(space: SearchSpace) -> dict[str, Arch]:
 
 @dataclass(frozen=True)
 class Trials:
-    """What all have in common: where rows are appended, and checkpoints lie."""
+    """Settings of all trials: the file of rows and the folder of checkpoints."""
 
     config: RunConfig
     out: Path
@@ -145,7 +145,7 @@ def summary(rows: list[dict[str, Any]], dataset: Dataset, args: argparse.Namespa
 
 
 def of_recipe(recipe: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """What its trainings reached and took."""
+    """Return the accuracies and the time of a recipe's trainings."""
     scores = {
         kind: {name: float(np.mean([row[kind][name] for row in rows])) for name in SUBNETS}
         for kind in ("top1", "top1_uncalibrated")

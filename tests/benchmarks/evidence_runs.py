@@ -93,7 +93,7 @@ def begun(name: str, args: argparse.Namespace) -> Run:
 
 
 def seconds_left(run: Run, stages: tuple[str, ...]) -> float:
-    """Of stages that are not done, as `--plan` estimates them."""
+    """Return the seconds of unfinished stages, as `--plan` estimates them."""
     return sum(one.seconds for one in plan_run(run.config, run.folder) if one.stage in stages and not one.done)
 
 

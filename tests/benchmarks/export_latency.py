@@ -1,4 +1,4 @@
-"""What graph variants gain, what exporting costs, and a found network against a familiar one; JSON on the output.
+"""The gain of graph variants, the cost of exporting, and a found network compared with a familiar one, as JSON.
 
     python tests/benchmarks/export_latency.py variants
     python tests/benchmarks/export_latency.py cold
@@ -116,7 +116,7 @@ def _variants_of(space: SearchSpace, folder: Path) -> dict[str, Any]:
 
 
 def _chosen_variant(space: SearchSpace, folder: Path) -> tuple[GraphVariant, dict[GraphVariant, list[float]]]:
-    """As a run chooses it."""
+    """Return the variant that a run chooses."""
     networks = {arch.id: space.unroll(arch, CLASSES) for arch in covering(space, VARIANT_NETWORKS, SEED)}
     files = {f"{variant} {arch}": path for (variant, arch), path in export_variants(networks, folder).items()}
     outs = folder / "graph_variants.jsonl"
@@ -126,7 +126,7 @@ def _chosen_variant(space: SearchSpace, folder: Path) -> tuple[GraphVariant, dic
 
 
 def _random_subnet(space: SearchSpace, arch: Arch) -> Subnet:
-    """With the weights that networks for timing have."""
+    """Return the network with the weights that networks for timing have."""
     specs = space.unroll(arch, CLASSES)
     subnet = Subnet(specs, arch).eval()
     for name, spec in zip(subnet.blocks, specs, strict=True):
@@ -135,7 +135,7 @@ def _random_subnet(space: SearchSpace, arch: Arch) -> Subnet:
 
 
 def plain_export(network: torch.nn.Module, resolution: int, path: Path) -> Path:
-    """What a user gets who calls torch's exporter."""
+    """Export a network as a plain call of torch's exporter does."""
     pixels = torch.zeros(1, 3, resolution, resolution)
     torch.onnx.export(network, (pixels,), str(path), dynamo=True, external_data=False, verbose=False)
     return path

@@ -39,7 +39,7 @@ LOGIT_STD = 3.0
 
 
 def where() -> dict[str, Any]:
-    """What the figures were made on."""
+    """Return the machine and versions of the figures."""
     return {**machine(), **versions("torch", "onnxruntime"), "exporter_version": EXPORTER_VERSION}
 
 
@@ -79,7 +79,7 @@ def measure(preset: str, number: int, image_count: int, variant: GraphVariant) -
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """By preset: how many passed, and the worst figures among them."""
+    """Return, by preset, the number of passed networks and their worst figures."""
     found: dict[str, Any] = {}
     for preset in dict.fromkeys(row["preset"] for row in rows):
         own = [row for row in rows if row["preset"] == preset]

@@ -11,7 +11,7 @@ STRUCTURES = ("width", "depth", "interactions", "nominal", "noise")
 
 
 def every_arch() -> Genes:
-    """All genes in the order of a table's rows, shape (3^8, 8)."""
+    """Return all genes in the order of a table's rows, shape (3^8, 8)."""
     rows = np.indices((CHOICES,) * GENES).reshape(GENES, -1).T
     return np.ascontiguousarray(rows, dtype=np.int64)
 

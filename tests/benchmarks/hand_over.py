@@ -1,4 +1,4 @@
-"""What is handed over, held to its figures: report, page in the browser, labels, latency of shipped bundles.
+"""Figures of handed-over results: report, page in the browser, labels, latency of shipped bundles.
 
     python tests/benchmarks/hand_over.py report RUN [RUN …]
     python tests/benchmarks/hand_over.py page RUN
@@ -64,7 +64,7 @@ LOOSE = "1000s"
 
 
 def browser_facts(browser: Any) -> dict[str, Any]:
-    """Which browser and runtime."""
+    """Return the versions of browser and runtime."""
     package = RUNTIME / "package.json"
     runtime = json.loads(package.read_text(encoding="utf-8"))["version"] if package.exists() else None
     return {"chromium": browser.version, "onnxruntime_web": runtime}

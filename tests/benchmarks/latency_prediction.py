@@ -1,4 +1,4 @@
-"""How well latency is predicted on networks that no fit has seen, and whether budgets hold; JSON on the output.
+"""The error of predicted latency on unseen networks, and whether budgets hold, as JSON.
 
     python tests/benchmarks/latency_prediction.py profile fp32-t1 --folder F
     python tests/benchmarks/latency_prediction.py profile fp32-t2 --folder F
@@ -134,7 +134,7 @@ def _unseen(run: Run, folder: Path, count: int = UNSEEN) -> tuple[list[Arch], di
 
 
 def time_networks(run: Run, archs: Sequence[Arch], out: Path) -> dict[str, Measurement]:
-    """By arch, as the run's device runs them."""
+    """Return models by architecture, as the run's device runs them."""
     devices = run_devices(run)
     (device,) = devices.values()
     graphs = device_graphs(device, devices.values(), run_variant(run))

@@ -51,7 +51,7 @@ def write_images(root: Path, side: int, count: int) -> None:
 
 
 def batches(dataset: Dataset, batch: int, start: int) -> Iterator[Split]:
-    """As the training loop asks for them."""
+    """Load batches as the training loop does."""
     count = len(dataset.train)
     return dataset.train.stream(batch_indices(count, batch, 0, range(start, start + STEPS)))
 

@@ -24,5 +24,5 @@ def machine() -> dict[str, Any]:
 
 
 def versions(*libraries: str) -> dict[str, str]:
-    """Of the libraries that decide on figures and seconds."""
+    """Return the versions of the libraries that affect figures and seconds."""
     return {name: version(name) for name in libraries}

@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def rows(args: argparse.Namespace, evaluations: int) -> list[Row]:
-    """Those asked for that --out holds."""
+    """Return the requested rows that --out has."""
     wanted = {"strategy": args.strategy, "population": args.population, "evaluations": evaluations}
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     return [row for row in read_jsonl(args.out) if wanted.items() <= row.items() and row["seed"] in seeds]

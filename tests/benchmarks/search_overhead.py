@@ -1,4 +1,4 @@
-"""What a search costs beside `evaluate`: time beyond pymoo's own, and growth with the evaluations.
+"""The cost of a search beside `evaluate`: time beyond pymoo's own, and growth with the evaluations.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/search_overhead.py
 

@@ -1,4 +1,4 @@
-"""What every search benchmark says beside its figures: where they come from, and which goals they meet."""
+"""The output of every search benchmark beside its figures: their source, and the goals that they meet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VARIABLES = "EDGENAS_DATA=... OMP_NUM_THREADS=1"
 
 
 def print_report(goals: Sequence[dict[str, Any]], figures: dict[str, Any]) -> None:
-    """Everything as one JSON on standard output."""
+    """Print everything as one JSON object on standard output."""
     # Where files lay says nothing.
     arguments = shlex.join(Path(argument).name if "/" in argument else argument for argument in sys.argv[1:])
     report = {

@@ -99,7 +99,7 @@ def their_step(*, channels_last: bool) -> Work:
 
 
 def our_step(at_a_time: int | None = None) -> Work:
-    """What training does, by labels alone; images are bytes, normalised on the way, which theirs need not be."""
+    """Make a step of our training with labels alone; images are bytes that it normalises, which theirs need not."""
     space = ofa_space(STEP_SIDE)
     net = SuperNet(space, CLASSES, kernel_transforms=True).to(memory_format=torch.channels_last).train()
     optimizer = make_optimizer(net, SGD)

@@ -107,7 +107,7 @@ def test_the_timer_of_the_kit_is_what_measures(bundle: Path) -> None:
         ([], 0.98, "97.00% of 360 test images, as stated by the manifest; expected at least 98.00%"),
     ],
 )
-def test_what_is_missed_is_named_and_the_verdict_is_one_line(
+def test_missed_requirements_are_named_and_the_verdict_is_one_line(
     bundle: Path, timer: FakeTransport, budgets: list[str], min_top1: float | None, message: str
 ) -> None:
     words = [word for text in budgets for word in ("--budget", text)]
@@ -267,7 +267,7 @@ def test_a_device_out_of_reach_gets_a_kit_and_its_results_are_judged(
 
 
 def brought_back(kit: Path, path: Path, device: Device) -> Path:
-    """What a machine that takes 50 µs for everything makes of a kit."""
+    """Write the results of a kit on a machine that takes 50 µs for everything."""
     rows = []
     with zipfile.ZipFile(kit) as archive:
         jobs = json.loads(archive.read("jobs.json"))["jobs"]

@@ -123,7 +123,7 @@ def with_a_broken_package(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (with_a_broken_package, r"package\.json cannot be read"),
     ],
 )
-def test_what_is_missing_is_named_with_what_to_do(
+def test_missing_parts_are_named_with_the_remedy(
     there: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path, pytest.MonkeyPatch], None], message: str
 ) -> None:
     change(there, monkeypatch)

@@ -117,7 +117,7 @@ def run_kit(kit: Path) -> Path:
     return kit / "results.zip"
 
 
-def test_what_was_packed_and_run_elsewhere_comes_back(tmp_path) -> None:
+def test_results_of_a_packed_kit_are_unpacked(tmp_path) -> None:
     asked = jobs(tmp_path)
     kit = pack(tmp_path, asked)
     assert {path.name for path in kit.iterdir()} == {"README.txt", "run.sh", "bench.py", "jobs.json", "models"}
@@ -131,7 +131,7 @@ def test_what_was_packed_and_run_elsewhere_comes_back(tmp_path) -> None:
         list(transport.time(asked, HERE.model_copy(update={"name": "pi4", "cpu": "other"})))
 
 
-def test_what_is_missing_of_the_results_is_packed_again_and_nothing_else(tmp_path) -> None:
+def test_only_missing_results_are_packed_again(tmp_path) -> None:
     asked = jobs(tmp_path)
     results = run_kit(pack(tmp_path, asked[:1]))
     more = make_model(tmp_path / "4.onnx", 4)

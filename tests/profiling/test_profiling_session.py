@@ -116,7 +116,7 @@ def test_the_call_overhead_is_subtracted_from_blocks_alone(tmp_path) -> None:
     assert table.circumstances["call_overhead_us"] == pytest.approx(0.5)
 
 
-def test_what_is_measured_is_not_measured_again(tmp_path) -> None:
+def test_measured_rows_are_not_measured_again(tmp_path) -> None:
     first, second = Bench(), Bench()
     run_profile(tmp_path, first, Plan(PLAN.blocks[:10], PLAN.networks[:1]))
     table = run_profile(tmp_path, second)
@@ -361,7 +361,7 @@ def test_networks_of_equal_file_names_are_timed_on_this_machine(tmp_path) -> Non
     assert len(read_jsonl(tmp_path / "rows.jsonl")) == 2 * PROCESSES
 
 
-def test_what_is_measured_of_a_front_is_measured_again_only_for_other_files(tmp_path) -> None:
+def test_a_measured_front_is_measured_again_only_for_other_files(tmp_path) -> None:
     networks = {name: make_model(tmp_path / name / f"{name}.onnx") for name in ("one", "two")}
     options = {"rounds": PROCESSES, "seed": 0, "out": tmp_path / "rows.jsonl"}
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="the far end of SSH i
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the far end keeps a timer that does not end."""
+    """Return the far end's folder of a timer that does not end."""
     made = tmp_path / f"edgenas-{TOKEN}"
     made.mkdir()
     (made / "remote.py").write_bytes((shipped("export") / "remote.py").read_bytes())

@@ -123,7 +123,7 @@ def test_another_machine_than_the_device_is_refused(server, tmp_path) -> None:
 
 
 @needs_sshd
-def test_what_is_missing_there_is_named_with_the_line_that_installs_it(server, tmp_path) -> None:
+def test_packages_missing_on_the_host_are_named_with_the_install_command(server, tmp_path) -> None:
     (tmp_path / "onnxruntime.py").write_text("raise ImportError(\"No module named 'onnxruntime'\")")
     bare = tmp_path / "bare-python"
     bare.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {sys.executable} "$@"\n')
@@ -269,7 +269,7 @@ def test_places_are_read(text: str, place: SshPlace) -> None:
         *("ssh://pi4?what=1", "ssh://pi4\n", "ssh://pi4?python="),
     ],
 )
-def test_what_is_no_place_is_refused(text: str) -> None:
+def test_invalid_places_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"expected ssh://\[user@\]host"):
         parse_place(text)
 

@@ -116,7 +116,7 @@ def test_places_of_other_devices_are_refused(on: list[str], message: str) -> Non
         (["ssh://a", "ssh://b"], "the device has two places"),
     ],
 )
-def test_what_is_no_way_to_a_device_is_refused(on: list[str], message: str) -> None:
+def test_invalid_transports_are_refused(on: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         registry_of(*on)
 

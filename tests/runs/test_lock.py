@@ -64,7 +64,7 @@ def test_the_command_line_refuses_a_folder_in_use_but_looks_at_it(small_run: Sma
         assert edgenas("run", "small.yaml", "--plan", cwd=small_run.cwd).returncode == 0
 
 
-def test_what_killed_writes_left_is_cleared_away_and_nothing_else(tmp_path: Path) -> None:
+def test_only_temporary_files_of_killed_writes_are_removed(tmp_path: Path) -> None:
     left = [".config.yaml.k3x_9abz", "verify/.models.0a1b2c3d/0.onnx", "supernet/.checkpoint.safetensors.abcdefgh"]
     kept = [".lock", ".gitignore", "config.yaml", "notes.abcdefgh", "verify/.models/0.onnx", ".hidden.toolongname"]
     for name in left + kept:
@@ -167,7 +167,7 @@ def test_an_empty_folder_and_one_with_a_lock_alone_may_begin(configs: tuple[RunC
     assert contents(Path("empty")) == contents(Path("locked"))
 
 
-def test_what_is_wrong_is_found_before_anything_is_written(configs: tuple[RunConfig, RunConfig]) -> None:
+def test_errors_are_found_before_anything_is_written(configs: tuple[RunConfig, RunConfig]) -> None:
     wrong = load_config(Path("small.yaml"), ["train.init=nowhere"])
     with pytest.raises(RunFolderError, match=r"train\.init: nowhere does not exist"):
         start_run(wrong, Path("run"))

@@ -1,4 +1,4 @@
-"""What stages cost: seconds, and energy from counters that begin again at zero."""
+"""The cost of stages: seconds, and energy from counters that begin again at zero."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_counter_that_goes_round_twice_is_looked_at_often_enough(powercap: dic
     assert meter.stop() == pytest.approx(2.0)
 
 
-def test_what_is_not_readable_is_not_reported(powercap: dict[str, Path], tmp_path: Path) -> None:
+def test_unreadable_energy_is_not_reported(powercap: dict[str, Path], tmp_path: Path) -> None:
     meter = EnergyMeter(energy_counters(tmp_path))
     powercap["dram"].unlink()
     assert meter.stop() is None
@@ -71,7 +71,7 @@ def test_what_is_not_readable_is_not_reported(powercap: dict[str, Path], tmp_pat
     assert EnergyMeter([]).stop() is None
 
 
-def test_what_ends_well_or_is_stopped_is_kept_and_what_fails_is_not(
+def test_costs_of_finished_and_interrupted_stages_are_kept_and_of_failed_ones_not(
     powercap: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metering, "energy_counters", lambda: energy_counters(tmp_path))

@@ -1,4 +1,4 @@
-"""Which of the networks is chosen, and the words for it."""
+"""The choice among networks, and its description."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def config(**search: object) -> SearchConfig:
         ({"choose": "weighted", "weights": {"latency@pi4": 1, "error": 1}}, 2),
     ],
 )
-def test_what_may_not_be_chosen_is_not_and_the_rest_as_asked(search: dict[str, object], chosen: int) -> None:
+def test_infeasible_networks_are_never_chosen_and_others_as_asked(search: dict[str, object], chosen: int) -> None:
     assert choose(config(**search), NAMES, POINTS, ALLOWED) == chosen
 
 

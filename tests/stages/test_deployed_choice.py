@@ -1,4 +1,4 @@
-"""Which network is chosen where devices run int8: by the accuracy of what is deployed, whatever fp32 reaches."""
+"""The choice of a network for int8 devices: by the accuracy of the deployed file, not that of the fp32 file."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_chosen_network_is_the_best_as_deployed_of_those_that_int8_leaves(
     assert next(iter(chosen.measured.values())).p50_us == fastest
 
 
-def test_what_loses_just_as_much_as_allowed_stays() -> None:
+def test_a_network_with_exactly_the_allowed_drop_stays() -> None:
     file = int8_file(0.97, 0.98)
     assert file.refusal(0.01) is None
     assert file.refusal(0.0099) == (

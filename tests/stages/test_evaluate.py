@@ -51,7 +51,7 @@ def test_rows_say_what_searching_found_and_every_class_on_its_own(run: Run) -> N
     assert Ledger(run.folder / FILE, AccuracyRow, run.space).rows() == tuple(rows)
 
 
-def test_what_was_evaluated_is_not_evaluated_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluated_networks_are_not_evaluated_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     first = evaluate(run, ["chosen", "best:1"], "test", silent)
     monkeypatch.setattr("edgenas.stages.run_subnets.materialise", None)
     assert evaluate(run, ["chosen"], "test", silent) == first[:1]

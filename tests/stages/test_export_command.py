@@ -54,7 +54,7 @@ def with_export(run: Run, **changes: Any) -> Run:
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
-    """Everything but the lock."""
+    """Return all files but the lock."""
     paths = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".lock")]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 

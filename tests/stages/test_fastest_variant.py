@@ -62,7 +62,7 @@ def copy(small_run: SmallRun, tmp_path: Path) -> Run:
     return open_run(tmp_path / "copy")
 
 
-def test_what_was_measured_is_not_measured_again(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measured_variants_are_not_measured_again(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "_measure_all", None)
     path = copy.folder / stage.FILE
     for name in GRAPH_VARIANTS:

@@ -130,7 +130,7 @@ def test_it_is_done_once_and_broken_weights_are_named(run: Run, monkeypatch: pyt
         run_export(run, silent)
 
 
-def test_what_fine_tuning_made_worse_is_not_exported(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_fine_tuning_made_worse_is_not_exported(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.9, 0.4])
     monkeypatch.setattr(finetune, "top1", lambda *_: next(scores))
     run_stages(run, silent, ("finetune", "export", "report"))

@@ -63,7 +63,7 @@ def test_a_network_keeps_what_was_predicted_before_it_was_measured(latencies_us:
 
 
 def test_a_refitted_predictor_would_look_better_than_it_is(latencies_us: dict[str, float]) -> None:
-    """What it says of networks that it was fitted on is nearer to what they took than what was predicted."""
+    """A predictor's output for networks that it was fitted on is nearer to the measurement than its prediction."""
     names = list(latencies_us)
     profiled, front = (table({name: latencies_us[name] for name in part}) for part in (names[:15], names[15:]))
     measured = {SPACE.parse(row.key): row.p50_us for row in front.rows}

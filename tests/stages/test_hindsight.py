@@ -1,4 +1,4 @@
-"""What test images say of a whole front, against torch and counting."""
+"""Test accuracies of a whole front, compared with torch and counting."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ SIZES = ((40, 40), (52, 40), (30, 64), (80, 60))
 
 
 def image(label: int, number: int) -> Image.Image:
-    """Something with the class in it: red, stripes or dots, of several sizes and with noise."""
+    """Return an image of a class: red, stripes or dots, of several sizes and with noise."""
     rng = np.random.default_rng((label, number))
     height, width = SIZES[number % len(SIZES)]
     pixels = rng.integers(60, 200, (height, width, 3)).astype(float)

@@ -150,7 +150,7 @@ def test_a_device_in_another_precision_is_called_after_it_and_stays_the_machine(
         ({**INT8, "name": "../up"}, r"devices\.0\.name"),
     ],
 )
-def test_what_a_device_may_not_be_is_named_with_its_place(device: Any, message: str) -> None:
+def test_invalid_devices_are_named_with_their_position(device: Any, message: str) -> None:
     config = {"name": "x", "space": "mobile-32", "data": {"name": "digits"}, "train": {"epochs": 1}}
     with pytest.raises(ConfigError, match=message):
         parse_config({**config, "devices": [device]}, "x")
@@ -274,7 +274,7 @@ def reverified(run: Run) -> dict[str, Any]:
 
 
 def rescored(run: Run, scores: Callable[[int], float]) -> None:
-    """As if the n-th network of the front had reached other accuracies in int8."""
+    """Give networks of the front other accuracies in int8."""
     path = run.folder / front_int8.ROWS
     rows = read_jsonl(path)
     for number, row in enumerate(rows):
@@ -282,7 +282,7 @@ def rescored(run: Run, scores: Callable[[int], float]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def test_what_loses_too_much_in_int8_is_dropped_with_that_reason(copy: Run) -> None:
+def test_networks_that_lose_too_much_in_int8_are_dropped_with_that_reason(copy: Run) -> None:
     limit = {"export": copy.config.export.model_copy(update={"max_drop": 0.02})}
     run = Run(copy.folder, copy.config.model_copy(update=limit), copy.space)
     fp32 = [row["fp32_top1"] for row in read_jsonl(run.folder / front_int8.ROWS)]
@@ -340,7 +340,7 @@ def test_an_int8_file_lost_since_it_was_measured_is_named(copy: Run) -> None:
 # ---------------------------------------------------------------- resuming
 
 
-def test_what_was_quantised_before_a_kill_is_not_quantised_again(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_quantised_before_a_kill_are_not_quantised_again(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     before = copy.result(VerifyRecord).to_json()
     shutil.rmtree(copy.folder / "verify")
     done: list[Path] = []

@@ -28,7 +28,7 @@ SELDOM, OFTEN = 1000.0, 0.05
 
 
 class Killed(Exception):
-    """What a test ends a training with."""
+    """Raised by a test to end a training."""
 
 
 class Victim:
@@ -56,7 +56,7 @@ class Victim:
         return start(*words, cwd=self.cwd, pace=0.0, checkpoints=checkpoints, log=self.cwd / "log")
 
     def finish(self) -> tuple[dict[str, Any], bytes]:
-        """What it found, but for the clock, and its weights."""
+        """Return the result without its seconds, and the weights."""
         assert self.begin(SELDOM).wait(timeout=400) == 0, self.log
         found = read_json(self.folder / "finetune" / "result.json")
         (weights,) = (self.folder / NETWORKS).glob(f"*/{WEIGHTS}")

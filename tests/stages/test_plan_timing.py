@@ -1,4 +1,4 @@
-"""What a plan times: within its allowance on any space, and near the truth by a device whose times are known."""
+"""Timings of a plan: within their allowance on any space, and near the truth on a device of known times."""
 
 from __future__ import annotations
 

@@ -131,7 +131,9 @@ def test_auto_saves_what_would_be_refused(run: Run, tmp_path: Path, monkeypatch:
     assert int8["parity"]["val_top1_drop"] == pytest.approx(int8["fine_tuning"]["drop_after"])
 
 
-def test_what_fine_tuning_made_worse_is_not_kept(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_fine_tuning_made_worse_is_not_kept(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def worse(subnet: Subnet, *_: Any, **__: Any) -> Subnet:
         net = copy.deepcopy(subnet)
         torch.nn.init.zeros_(net.blocks["head"].classifier.weight)  # type: ignore[arg-type,union-attr]

@@ -1,4 +1,4 @@
-"""What `--plan` says of int8."""
+"""The entries of `--plan` on int8."""
 
 from __future__ import annotations
 

@@ -239,7 +239,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, every: int) -> list[str]:
     return failed
 
 
-def test_what_cannot_be_scored_is_named_and_the_rest_kept(
+def test_networks_that_cannot_be_scored_are_named_and_the_rest_kept(
     small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     failed = failing(monkeypatch, every=9)

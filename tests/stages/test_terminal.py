@@ -1,4 +1,4 @@
-"""What commands print on a terminal of 80 columns fits it; what they pipe has no colour; --json is one object."""
+"""Output of commands fits a terminal of 80 columns, has no colour when piped, and is one object with --json."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ for arguments in json.loads(sys.argv[1]):
 
 @needs_terminals
 @pytest.mark.slow
-def test_what_commands_print_fits_80_columns(work: Path) -> None:
+def test_output_of_commands_fits_80_columns(work: Path) -> None:
     commands = [words(command, work) for command in PRINTING]
     code, stated = on_terminal(json.dumps(commands), cwd=work, program=("-c", ONE_BY_ONE))
     assert code == 0, stated
@@ -103,7 +103,7 @@ def test_what_commands_print_fits_80_columns(work: Path) -> None:
 
 
 @pytest.mark.parametrize("command", PRINTING)
-def test_what_a_command_pipes_is_plain_and_json_is_one_object(command: str, work: Path) -> None:
+def test_piped_output_is_plain_and_json_is_one_object(command: str, work: Path) -> None:
     reported = call(*words(command, work), cwd=work)
     assert reported.code == 0, reported.stderr
     assert "\x1b" not in reported.stdout + reported.stderr

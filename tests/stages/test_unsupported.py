@@ -1,4 +1,4 @@
-"""What a device lacks is taken out of the space before anything is trained."""
+"""Choices that a device does not support are taken out of the space before anything is trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often files ship as `within` that are over their budget, on a synthetic device of known truth."""
+"""The rate at which files over their budget ship as `within`, on a synthetic device of known truth."""
 
 from __future__ import annotations
 
