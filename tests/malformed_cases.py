@@ -137,7 +137,7 @@ def configs() -> Iterator[Case]:
         "NUL": (CONFIG + "seed: 1\0\n", "special characters"),
         "NUL in quotes": (CONFIG.replace("tiny-16.yaml", '"tiny\\0"'), "characters that are not valid in a text"),
         "half a character": (CONFIG.replace("tiny-16.yaml", '"\\ud800"'), "characters that are not valid in a text"),
-        "Latin-1": (CONFIG.encode() + b"# \xe4\n", "no text in UTF-8"),
+        "Latin-1": (CONFIG.encode() + b"# \xe4\n", "it is not UTF-8 text"),
         "huge": (CONFIG + "#" * 300_000, "larger than"),
         "newer": (CONFIG + "schema_version: 9\n", "upgrade edgenas"),
         "version in words": (CONFIG + "schema_version: new\n", "schema_version"),
@@ -187,7 +187,7 @@ def settings() -> Iterator[Case]:
         "train.init=~no.one/run": "~no.one/run does not exist",
         "search.evaluations": "wanted key=value",
         "=3": "wanted key=value",
-        "name.x=3": "'name' holds no keys",
+        "name.x=3": "'name' has no keys",
         "seed=[1": "not valid YAML",
     }
     for mistake, says in mistakes.items():
@@ -308,7 +308,7 @@ def imports() -> Iterator[Case]:
         "two resolutions": ("ks,e,d,r,latency_ms\n3,3,1,16-20,1\n", "line 2, column r: wanted one resolution"),
         "few kernels": (
             "ks,e,d,r,latency_ms\n3,3,1,16,1\n",
-            "line 2, column ks e d r: once-for-all settings: ks wants",
+            "line 2, column ks e d r: once-for-all settings: expected 2 values for ks",
         ),
         "part of a run": ("arch,latency_ms,count\n" + f"{ARCH},1,2.5\n", "line 2, column count: wanted a whole number"),
         "negative spread": ("arch,latency_ms,std\n" + f"{ARCH},1,-2\n", "line 2, column std"),
@@ -317,8 +317,8 @@ def imports() -> Iterator[Case]:
         yield Case(f"import: {name}", text("networks.csv", content), command, says)
     fine = text("networks.csv", head + line)
     yield Case("import: missing file", nothing, command, "networks.csv does not exist")
-    yield Case("import: a folder", a_folder("networks.csv"), command, "networks.csv is no file")
-    yield Case("import: endless file", nothing, ("tables", "import", "/dev/zero", *options), "/dev/zero is no file")
+    yield Case("import: a folder", a_folder("networks.csv"), command, "networks.csv is not a file")
+    yield Case("import: endless file", nothing, ("tables", "import", "/dev/zero", *options), "/dev/zero is not a file")
     yield Case("import: over a folder", fine, (*command, "--out", "table"), "table exists")
     yield Case("import: path for a device", fine, (*command, "--device", "../mine"), "--device: wanted up to 100")
     yield Case("import: unknown column", fine, (*command, "--latency-column", "latency"), "did you mean 'latency_ms'")

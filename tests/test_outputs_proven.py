@@ -184,7 +184,7 @@ def test_the_timer_tries_its_file_first(taken: Path, capsys: pytest.CaptureFixtu
     bench.time_sessions = bench.benchmark = fail
     assert bench.main([str(taken / "m.onnx"), "--out", str(taken / "file" / "rows.jsonl")]) == 1
     assert "the rows cannot be written to" in capsys.readouterr().err
-    bench.prove_writable(str(taken / "new"))
-    bench.prove_writable(str(taken / "file"))
+    bench.check_writable(str(taken / "new"))
+    bench.check_writable(str(taken / "file"))
     assert not (taken / "new").exists()
     assert (taken / "file").read_text() == "kept"

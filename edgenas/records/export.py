@@ -89,6 +89,12 @@ class ShippedNetwork(Record):
     onnx: InsideRun | None
     bundle: InsideRun | None
 
+    @model_validator(mode="after")
+    def _files_come_with_their_accuracy(self) -> Self:
+        if len({value is None for value in (self.test_top1, self.onnx, self.bundle)}) > 1:
+            raise ValueError("expected test_top1, onnx and bundle together, or none of them")
+        return self
+
 
 class Int8Latency(Record):
     """Latency of the int8 file on one device, and of the fp32 file timed beside it. Intervals are of the median.

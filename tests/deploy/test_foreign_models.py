@@ -192,7 +192,7 @@ def test_a_batch_is_stated_and_counted_in_full(tmp_path: Path, capsys: pytest.Ca
     assert eight.peak_activation_bytes == 8 * one.peak_activation_bytes
     print_inspection(eight.to_json())
     shown = capsys.readouterr().out
-    assert "a batch of 8: all numbers are of 8 inputs at once" in shown
+    assert "a batch of 8: all numbers are for 8 inputs at once" in shown
     assert "8 inputs at once" in shown.partition("memory")[2]
     print_inspection(one.to_json())
     assert "batch" not in capsys.readouterr().out

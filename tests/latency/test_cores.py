@@ -87,8 +87,8 @@ def test_threads_that_share_cores_are_flagged(threads: int, cores: float, flagge
 
 
 @pytest.mark.usefixtures("one_core")
-def test_the_timer_warnings_what_it_measured_so(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "settle", lambda threads: {"affinity": [0], "nice": None})
+def test_the_timer_warns_that_threads_share_a_core(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "reserve_cores", lambda threads: {"affinity": [0], "nice": None})
     monkeypatch.setattr(bench, "load", lambda model, args: (lambda: None, 1))
     setting = {"provider": "cpu", "optimisation_level": "all", "spinning": False, "raw_samples": 0}
     for threads in (1, 2):
