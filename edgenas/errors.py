@@ -129,7 +129,7 @@ def refuse_grouped_digits(value: Any, annotation: Any) -> Any:
     """
     kinds = {annotation, *get_args(annotation)}
     if isinstance(value, str) and "_" in value and kinds & {int, float} and str not in kinds:
-        raise ValueError(f"wanted a number in digits, got {shown(value)}")
+        raise ValueError(f"expected a number in digits, got {shown(value)}")
     return value
 
 
@@ -231,7 +231,7 @@ def _problem(problem: Mapping[str, Any], valid_keys: Sequence[str]) -> str:
     if kind == "literal_error":
         valid = re.findall(r"'([^']*)'", context["expected"])
         return f"{lead}{given} is unknown; {one_of(str(problem['input']), valid)}"
-    return f"{lead}wanted {_expected(kind, context, problem['msg'])}, got {given}"
+    return f"{lead}expected {_expected(kind, context, problem['msg'])}, got {given}"
 
 
 def _expected(kind: str, context: Mapping[str, Any], message: str) -> str:

@@ -39,7 +39,7 @@ def file_name(name: str) -> str:
     if not re.fullmatch(FILE_NAME, name):
         cause = f": {problem}" if (problem := oddity(name)) else ""
         raise ValueError(
-            f"wanted up to 100 letters, digits, _ . and -, beginning with a letter, got {shown(name)}{cause}"
+            f"expected up to 100 letters, digits, _ . and -, beginning with a letter, got {shown(name)}{cause}"
         )
     return name
 
@@ -171,7 +171,7 @@ def read_json(path: Path, again: str = "run its stage again") -> dict[str, Any]:
         reason = NO_TEXT if isinstance(error, UnicodeError) else error
         raise UserError(f"{path} is not valid JSON ({reason}): delete it and {again}") from None
     if not isinstance(value, dict):
-        raise UserError(f"{path}: wanted a JSON object, got {type(value).__name__}: delete it and {again}")
+        raise UserError(f"{path}: expected a JSON object, got {type(value).__name__}: delete it and {again}")
     check_schema(value, path)
     return value
 
@@ -226,7 +226,7 @@ def check_schema(value: Mapping[str, Any], path: Path) -> None:
     """
     version = value.get("schema_version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise UserError(f"{path}: wanted a schema_version of 1 to {SCHEMA_VERSION}, got {shown(version)}")
+        raise UserError(f"{path}: expected a schema_version of 1 to {SCHEMA_VERSION}, got {shown(version)}")
     if version > SCHEMA_VERSION:
         raise UserError(
             f"{path} has schema_version {version}, this edgenas reads up to {SCHEMA_VERSION}: upgrade edgenas"
@@ -256,7 +256,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         given = "an empty file" if value is None else type(value).__name__
         if isinstance(value, str) and (cause := oddity(value)):
             given += f", in which {cause}"
-        raise UserError(f"{path}: wanted a YAML mapping (key: value lines), got {given}")
+        raise UserError(f"{path}: expected a YAML mapping (key: value lines), got {given}")
     return value
 
 

@@ -64,7 +64,7 @@ def read_sheet(path: Path, expected: Sequence[str] = ()) -> Sheet:
     """
     lines = _lines(path)
     if not lines:
-        raise UserError(f"{path}: wanted a line of column names, got an empty file")
+        raise UserError(f"{path}: expected a line of column names, got an empty file")
     header_line, names = lines[0]
     columns = [_expected_name(name, expected) for name in names]
     if twice := sorted({name for name in columns if columns.count(name) > 1}):
@@ -82,7 +82,7 @@ def _expected_name(name: str, expected: Sequence[str]) -> str:
 
 
 def _wrong_count(count: int, values: Sequence[str]) -> str:
-    lead = f"wanted {count} values, got {len(values)}"
+    lead = f"expected {count} values, got {len(values)}"
     if len(values) > count:
         return f"{lead}; are there decimal commas? Write 1.5, or separate columns by semicolons"
     return f"{lead}; was the file cut short?"
@@ -118,7 +118,7 @@ def _separator(text: str) -> str:
 
 def _text(path: Path) -> str:
     if path.exists() and not path.is_file():
-        raise UserError(f"{path} is not a file: wanted a CSV")
+        raise UserError(f"{path} is not a file: expected a CSV")
     try:
         data = path.read_bytes()
     except FileNotFoundError:

@@ -151,42 +151,42 @@ def settings() -> Iterator[Case]:
         "search.evaluation=3": "did you mean 'search.evaluations'",
         "sarch.evaluations=3": "did you mean 'search",
         "evaluations=3": "did you mean 'search.evaluations'",
-        "train.epochs=0": "train.epochs: wanted a number above",
-        "train.epochs=.inf": "train.epochs: wanted a finite number",
-        "train.epochs=true": "train.epochs: wanted no true or false",
-        "train.batch_size=64.5": "train.batch_size: wanted a whole number",
+        "train.epochs=0": "train.epochs: expected a number above",
+        "train.epochs=.inf": "train.epochs: expected a finite number",
+        "train.epochs=true": "train.epochs: expected no true or false",
+        "train.batch_size=64.5": "train.batch_size: expected a whole number",
         "train.batch_size=100000": "train.batch_size is 100000, but there are only",
-        "train.augment=yes": "train.augment: wanted keys and values",
-        "seed=-1": "seed: wanted a number of at least 0",
-        f"seed={10**17}": "seed: wanted a number below",
+        "train.augment=yes": "train.augment: expected keys and values",
+        "seed=-1": "seed: expected a number of at least 0",
+        f"seed={10**17}": "seed: expected a number below",
         f"seed={10**40}": "a whole number of 41 digits",
         "search.strategy=nsga3": "did you mean 'nsga2'",
         "data.name=mnist": "did you mean 'fashion-mnist'",
         "data={name: digits, path: /tmp}": "digits come with scikit-learn",
-        "name=a/b": "name: wanted up to 100 letters",
-        "name=2024 05 01": "name: wanted up to 100 letters",
+        "name=a/b": "name: expected up to 100 letters",
+        "name=2024 05 01": "name: expected up to 100 letters",
         "space=mobile-33": "did you mean 'mobile-32'",
-        "space=[a]": "space: wanted a preset",
+        "space=[a]": "space: expected a preset",
         "space={preset: mobile-32, kernels: [3]}": "did you mean 'kernel'",
         "space={preset: mobile-32, kernel: [4]}": "kernel: 4 is none of 3, 5, 7; the closest is 3",
         "space={preset: mobile-32, resolution: 28}": "resolution: expected a list of some of 28",
         "space={preset: mobile-32, stages: {7: {kernel: [3]}}}": "stages has no '7'",
         "space={path: config.yaml}": "schema_version",
-        "devices=here": "devices: wanted a list",
-        "devices=[]": "devices: wanted a list of at least 1",
-        "devices=[here, here]": "devices: wanted each device once",
+        "devices=here": "devices: expected a list",
+        "devices=[]": "devices: expected a list of at least 1",
+        "devices=[here, here]": "devices: expected each device once",
         "devices=[nowhere]": "device 'nowhere'",
         "devices=[~no.one/mine.yaml]": "device '~no.one/mine.yaml'",
         "space=~no.one/space.yaml": "space '~no.one/space.yaml'",
         "data={name: imagefolder, path: ~no.one/images}": "~no.one/images: no such folder",
         "devices=[device.yaml]": "device mine has cpu Abacus",
-        "budgets=8ms": "budgets: wanted a list",
+        "budgets=8ms": "budgets: expected a list",
         "budgets=[8]": "budgets.0: expected a text like 8ms",
-        "profile.networks=999999999": "profile.networks: wanted a number of at most",
+        "profile.networks=999999999": "profile.networks: expected a number of at most",
         "train.init=nowhere": "nowhere does not exist",
         "train.init=~no.one/run": "~no.one/run does not exist",
-        "search.evaluations": "wanted key=value",
-        "=3": "wanted key=value",
+        "search.evaluations": "expected key=value",
+        "=3": "expected key=value",
         "name.x=3": "'name' has no keys",
         "seed=[1": "not valid YAML",
     }
@@ -230,9 +230,9 @@ def spaces_and_devices() -> Iterator[Case]:
         "even kernel": ("[3, 5]", "[3, 4]", "stages.1.kernel: expected odd kernel sizes"),
         "falling": ("[16, 24]", "[24, 16]", "stages.1.width: expected distinct choices in ascending order"),
         "unknown activation": ("activation: relu", "activation: gelu", "valid: hardswish, relu"),
-        "infinite": ("expand: [2, 4]", "expand: [2, .inf]", "stages.1.expand.1: wanted a finite number"),
-        "endless depth": ("depth: [1, 2]", "depth: [1, 1000000]", "stages.1.depth.1: wanted a number of at most"),
-        "no choice": ("width: [8]", "width: []", "stages.0.width: wanted a list of at least 1"),
+        "infinite": ("expand: [2, 4]", "expand: [2, .inf]", "stages.1.expand.1: expected a finite number"),
+        "endless depth": ("depth: [1, 2]", "depth: [1, 1000000]", "stages.1.depth.1: expected a number of at most"),
+        "no choice": ("width: [8]", "width: []", "stages.0.width: expected a list of at least 1"),
         "too small": ("stride: 2", "stride: 64", "too small for a total stride"),
         "newer": ("schema_version: 1", "schema_version: 7", "upgrade edgenas"),
     }
@@ -240,8 +240,8 @@ def spaces_and_devices() -> Iterator[Case]:
         yield Case(f"space: {name}", replaced("tiny-16.yaml", old, new), RUN, says)
     device: dict[str, tuple[str, str, str]] = {
         "unknown key": ("threads: 1", "thread: 1", "did you mean 'run.threads'"),
-        "no threads": ("threads: 1", "threads: 0", "run.threads: wanted a number of at least 1"),
-        "path for a name": ("name: mine", "name: ../mine", "name: wanted up to 100 letters"),
+        "no threads": ("threads: 1", "threads: 0", "run.threads: expected a number of at least 1"),
+        "path for a name": ("name: mine", "name: ../mine", "name: expected up to 100 letters"),
         "no cpu": ("cpu: Abacus, ", "", "cpu is missing"),
         "unknown transport": ("threads: 1", "transport: pigeon", "'pigeon' is not supported; valid: "),
         "newer": ("schema_version: 1", "schema_version: 7", "upgrade edgenas"),
@@ -285,32 +285,35 @@ def imports() -> Iterator[Case]:
     command = ("tables", "import", "networks.csv", *options)
     head, line = "arch,latency_ms\n", f"{ARCH},1.5\n"
     contents: dict[str, tuple[str | bytes, str]] = {
-        "empty": ("", "networks.csv: wanted a line of column names"),
-        "no network": (head, "networks.csv: wanted a line of column names"),
+        "empty": ("", "networks.csv: expected a line of column names"),
+        "no network": (head, "networks.csv: expected a line of column names"),
         "image": (b"\x89PNG\r\n\x1a\n\0", "networks.csv cannot be read as CSV"),
-        "no arch": ("name,latency_ms\na,1\n", "line 1: wanted a column arch, or ks, e, d, r; missing ks"),
+        "no arch": ("name,latency_ms\na,1\n", "line 1: expected a column arch, or ks, e, d, r; missing ks"),
         "half of once-for-all": ("ks,e,latency_ms\n3,3,1\n", "missing d, r"),
         "no latency": ("arch,latency\n" + line, "line 1: has none of latency_us, latency_ms, latency_s"),
         "two latencies": (f"arch,latency_ms,latency_us\n{ARCH},1,2\n", "line 1: has latency_us, latency_ms"),
         "column twice": ("arch,latency_ms,latency_ms\n" + line, "line 1: the column 'latency_ms' occurs twice"),
-        "value missing": (head + line + f"{ARCH}\n", "line 3: wanted 2 values, got 1; was the file cut short?"),
-        "decimal comma": (head + f"{ARCH},1,5\n", "line 2: wanted 2 values, got 3; are there decimal commas?"),
+        "value missing": (head + line + f"{ARCH}\n", "line 3: expected 2 values, got 1; was the file cut short?"),
+        "decimal comma": (head + f"{ARCH},1,5\n", "line 2: expected 2 values, got 3; are there decimal commas?"),
         "underscores in a number": (head + f"{ARCH},1_500\n", "got '1_500': write it in digits"),
         "capitals in an arch": (head + f"{ARCH.upper()},1\n", f"did you mean '{ARCH}'?"),
         "slip in a column": (f"architecture,latency_ms\n{line}", "did you mean 'arch' by 'architecture'?"),
-        "latency in words": (head + line + f"{ARCH},fast\n", "line 3, column latency_ms: wanted a finite number"),
-        "no number": (head + f"{ARCH},nan\n", "line 2, column latency_ms: wanted a finite number above zero"),
-        "negative": (head + f"{ARCH},-1\n", "line 2, column latency_ms: wanted a finite number above zero"),
-        "endless": (head + f"{ARCH},1e999\n", "line 2, column latency_ms: wanted a finite number above zero"),
+        "latency in words": (head + line + f"{ARCH},fast\n", "line 3, column latency_ms: expected a finite number"),
+        "no number": (head + f"{ARCH},nan\n", "line 2, column latency_ms: expected a finite number above zero"),
+        "negative": (head + f"{ARCH},-1\n", "line 2, column latency_ms: expected a finite number above zero"),
+        "endless": (head + f"{ARCH},1e999\n", "line 2, column latency_ms: expected a finite number above zero"),
         "no text of an arch": (head + "resnet,1\n", "line 2, column arch: arch 'resnet'"),
         "arch of another space": (head + f"{ARCH.replace('r16', 'r99')},1\n", "column arch: arch r99_w8"),
-        "kernels in words": ("ks,e,d,r,latency_ms\nbig,3,1,16,1\n", "line 2, column ks: wanted numbers like 3-5-7"),
-        "two resolutions": ("ks,e,d,r,latency_ms\n3,3,1,16-20,1\n", "line 2, column r: wanted one resolution"),
+        "kernels in words": ("ks,e,d,r,latency_ms\nbig,3,1,16,1\n", "line 2, column ks: expected numbers like 3-5-7"),
+        "two resolutions": ("ks,e,d,r,latency_ms\n3,3,1,16-20,1\n", "line 2, column r: expected one resolution"),
         "few kernels": (
             "ks,e,d,r,latency_ms\n3,3,1,16,1\n",
             "line 2, column ks e d r: once-for-all settings: expected 2 values for ks",
         ),
-        "part of a run": ("arch,latency_ms,count\n" + f"{ARCH},1,2.5\n", "line 2, column count: wanted a whole number"),
+        "part of a run": (
+            "arch,latency_ms,count\n" + f"{ARCH},1,2.5\n",
+            "line 2, column count: expected a whole number",
+        ),
         "negative spread": ("arch,latency_ms,std\n" + f"{ARCH},1,-2\n", "line 2, column std"),
     }
     for name, (content, says) in contents.items():
@@ -320,7 +323,7 @@ def imports() -> Iterator[Case]:
     yield Case("import: a folder", a_folder("networks.csv"), command, "networks.csv is not a file")
     yield Case("import: endless file", nothing, ("tables", "import", "/dev/zero", *options), "/dev/zero is not a file")
     yield Case("import: over a folder", fine, (*command, "--out", "table"), "table exists")
-    yield Case("import: path for a device", fine, (*command, "--device", "../mine"), "--device: wanted up to 100")
+    yield Case("import: path for a device", fine, (*command, "--device", "../mine"), "--device: expected up to 100")
     yield Case("import: unknown column", fine, (*command, "--latency-column", "latency"), "did you mean 'latency_ms'")
     yield Case("import: unknown unit", fine, (*command, "--unit", "ns"), "--unit")
     named = text("networks.csv", "arch,time\n" + line)
@@ -340,8 +343,8 @@ def exports() -> Iterator[Case]:
     kernel = "--arch=r16_w8-k7e1_w16-k3e2"
     yield case("arch outside the space", kernel, says="stage0.block0.kernel is 7, the space has 3")
     yield case("arch that is none", "--arch=fastest", says="expected a text like")
-    yield case("best of none", "--arch=best:0", says="wanted best:1 to best:")
-    yield case("best of too many", "--arch=best:999", says="wanted best:1 to best:")
+    yield case("best of none", "--arch=best:0", says="expected best:1 to best:")
+    yield case("best of too many", "--arch=best:999", says="expected best:1 to best:")
     yield case("best of a word", "--arch=best:one", says="expected a text like")
     yield case("batch of two", "--batch=2", says="'2' is not one of '1', 'dynamic'")
     yield case("int4", "--precision=int4", says="'int4' is not one of 'fp32', 'int8'")

@@ -72,7 +72,7 @@ def test_a_thousand_valid_names_do_not_fill_the_terminal() -> None:
 def test_numbers_in_configs_are_digits(place: str) -> None:
     section, _, key = place.rpartition(".")
     value = {section: {key: "1_500"}} if section else {key: "1_500"}
-    with pytest.raises(ConfigError, match=f"{place}: wanted a number in digits, got '1_500'"):
+    with pytest.raises(ConfigError, match=f"{place}: expected a number in digits, got '1_500'"):
         build_config(value, "a.yaml")
 
 

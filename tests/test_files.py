@@ -81,11 +81,11 @@ def test_json_has_no_numbers_that_are_none(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ('{"schema_version": 2}', "schema_version 2, this edgenas reads up to 1: upgrade"),
-        ('{"schema_version": "1"}', "wanted a schema_version of 1 to 1, got '1'"),
+        ('{"schema_version": "1"}', "expected a schema_version of 1 to 1, got '1'"),
         ('{"schema_version": true}', "got True"),
         ('{"schema_version": 0}', "got 0"),
         ("{}", "got nothing"),
-        ("[1]", "wanted a JSON object, got list"),
+        ("[1]", "expected a JSON object, got list"),
         ("{", "not valid JSON"),
         ("", "not valid JSON"),
     ],

@@ -60,8 +60,8 @@ def test_expected_columns_are_found_whatever_their_case(path: Path) -> None:
         ("a,b\n".encode("utf-16-le"), "line 1: cannot be read as CSV: it contains a NUL"),
         (b'a,b\n"x"y,1\n', "line 2: cannot be read as CSV"),
         (b"a,A,b\n", "the column 'a' occurs twice"),
-        (b"a,b\n1,5,2\n", "line 2: wanted 2 values, got 3; are there decimal commas"),
-        (b"a,b\n1\n", "line 2: wanted 2 values, got 1; was the file cut short"),
+        (b"a,b\n1,5,2\n", "line 2: expected 2 values, got 3; are there decimal commas"),
+        (b"a,b\n1\n", "line 2: expected 2 values, got 1; was the file cut short"),
     ],
 )
 def test_what_is_no_sheet_is_refused_with_its_cause(path: Path, content: bytes, cause: str) -> None:

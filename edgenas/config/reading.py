@@ -85,7 +85,7 @@ def _sections() -> set[str]:
 def _override(value: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"--set {override!r}: wanted key=value, like search.evaluations=200")
+        raise ConfigError(f"--set {override!r}: expected key=value, like search.evaluations=200")
     *parents, last = key.strip().split(".")
     node: Any = value
     for parent in parents:

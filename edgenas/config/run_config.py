@@ -31,7 +31,7 @@ from edgenas.space.space import SearchSpace
 
 def _named_or_narrowed(value: Any) -> Any:
     if not isinstance(value, str | dict):
-        raise ValueError(f"wanted a preset, a file, or one narrowed like {{preset: mobile-32}}, got {shown(value)}")
+        raise ValueError(f"expected a preset, a file, or one narrowed like {{preset: mobile-32}}, got {shown(value)}")
     return value
 
 
@@ -71,7 +71,7 @@ class RunConfig(Section):
     @classmethod
     def _distinct(cls, devices: tuple[DeviceConfig, ...]) -> tuple[DeviceConfig, ...]:
         if len(set(devices)) != len(devices):
-            raise ValueError("wanted each device once")
+            raise ValueError("expected each device once")
         return devices
 
     @field_validator("data", "train")

@@ -32,7 +32,7 @@ class Section(BaseModel):
     def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         # Python would read true as 1.
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
-            raise ValueError(f"wanted no true or false, got {str(value).lower()}")
+            raise ValueError(f"expected no true or false, got {str(value).lower()}")
         return value
 
     @field_validator("*", mode="before")
@@ -79,7 +79,7 @@ class AccuracyConfig(Section):
     @model_validator(mode="after")
     def _one_of_two(self) -> AccuracyConfig:
         if (self.file is None) == (self.predictor is None):
-            raise ValueError("wanted either file (measured accuracies, CSV) or predictor (an imported one)")
+            raise ValueError("expected either file (measured accuracies, CSV) or predictor (an imported one)")
         return self
 
 
@@ -135,13 +135,15 @@ class TrainConfig(Section):
     @classmethod
     def _weights_from_somewhere(cls, epochs: float | None, info: ValidationInfo) -> float | None:
         if epochs == 0 and info.data.get("init") is None:
-            raise ValueError("wanted a number above 0 (0 goes with train.init, whose weights are then taken), got 0")
+            raise ValueError("expected a number above 0 (0 goes with train.init, whose weights are then taken), got 0")
         return epochs
 
     @model_validator(mode="after")
     def _both_ends(self) -> TrainConfig:
         if self.subnets_per_step < 2 and self.recipe in WITH_BOTH_ENDS:
-            raise ValueError(f"wanted subnets_per_step of at least 2 with {self.recipe}: the largest and the smallest")
+            raise ValueError(
+                f"expected subnets_per_step of at least 2 with {self.recipe}: the largest and the smallest"
+            )
         return self
 
 
@@ -243,13 +245,13 @@ class DeviceConfig(Section):
     @classmethod
     def _by_name(cls, value: Any) -> Any:
         if not isinstance(value, str | dict | cls):
-            raise ValueError(f"wanted a device, or one like {{device: here, precision: int8}}, got {shown(value)}")
+            raise ValueError(f"expected a device, or one like {{device: here, precision: int8}}, got {shown(value)}")
         return {"device": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _measured_or_known(self) -> DeviceConfig:
         if self.device is None and self.table is None:
-            raise ValueError("wanted a device, or a table")
+            raise ValueError("expected a device, or a table")
         if self.table is not None and (self.device, self.precision) != (None, None):
             raise ValueError("a table names its device and precision: leave both out")
         return self

@@ -39,7 +39,7 @@ def prove(bundle: Path, digest: str | None = None) -> dict[str, Any]:
         raise RunFolderError(f"{bundle} does not exist: `edgenas export RUN` writes a bundle")
     if digest is not None and not DIGEST.fullmatch(digest):
         raise ConfigError(
-            f"--digest: wanted 12 to 64 hexadecimal digits, as verify.py prints them, got {shown(digest)}"
+            f"--digest: expected 12 to 64 hexadecimal digits, as verify.py prints them, got {shown(digest)}"
         )
     pinned = ["--digest", digest] if digest else []
     words = script_command(shipped("export") / "verify.py", "--json", *pinned, "--", str(bundle))

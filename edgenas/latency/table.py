@@ -223,7 +223,7 @@ def _read_meta(path: Path) -> tuple[Identity, dict[str, Any], Any]:
         raise TableError(str(error)) from None
     circumstances = meta.get("circumstances", {})
     if not isinstance(circumstances, dict):
-        raise TableError(f"{path}: circumstances: wanted an object, got {shown(circumstances)}")
+        raise TableError(f"{path}: circumstances: expected an object, got {shown(circumstances)}")
     return _parse_identity(meta.get("identity"), path), circumstances, meta.get("rows")
 
 
@@ -231,7 +231,7 @@ def _parse_identity(value: Any, path: Path) -> Identity:
     wanted = {field.name for field in fields(Identity)}
     if not isinstance(value, dict) or set(value) != wanted:
         keys = ", ".join(sorted(value)) if isinstance(value, dict) else shown(value)
-        raise TableError(f"{path}: identity: wanted {', '.join(sorted(wanted))}, got {keys}")
+        raise TableError(f"{path}: identity: expected {', '.join(sorted(wanted))}, got {keys}")
     for name, came in value.items():
         legal: tuple[type, ...] = (str,)
         if name in ("threads", "exporter_version"):
@@ -240,7 +240,7 @@ def _parse_identity(value: Any, path: Path) -> Identity:
         if name == "spinning":
             legal = (str, bool)
         if not isinstance(came, legal) or (bool not in legal and isinstance(came, bool)):
-            raise TableError(f"{path}: identity.{name}: wanted {legal[-1].__name__}, got {shown(came)}")
+            raise TableError(f"{path}: identity.{name}: expected {legal[-1].__name__}, got {shown(came)}")
     return Identity(**value)
 
 
@@ -270,7 +270,7 @@ def _read_sheet(path: Path) -> Sheet:
 
 def _parse_row(texts: Mapping[str, str], place: str, sparse: bool) -> LatencyRow:
     if texts["kind"] not in (BLOCK, NETWORK):
-        raise TableError(f"{place}: kind: wanted {BLOCK} or {NETWORK}, got {shown(texts['kind'])}")
+        raise TableError(f"{place}: kind: expected {BLOCK} or {NETWORK}, got {shown(texts['kind'])}")
     read: dict[str, Any] = {c: texts[c] if c in _TEXT else _number(texts[c], c, place, sparse) for c in COLUMNS}
     return LatencyRow(**read)
 
@@ -284,9 +284,9 @@ def _number(text: str, column: str, place: str, sparse: bool = False) -> Any:
             value = _whole(value)
     except ValueError:
         kind = "a whole number" if column in _WHOLE else "a number"
-        raise TableError(f"{place}: {column}: wanted {kind}, got {shown(text)}") from None
+        raise TableError(f"{place}: {column}: expected {kind}, got {shown(text)}") from None
     if value < 0 or (value == 0 and column not in _MAY_BE_ZERO):
-        raise TableError(f"{place}: {column}: wanted a finite number above zero, got {shown(text)}")
+        raise TableError(f"{place}: {column}: expected a finite number above zero, got {shown(text)}")
     return value
 
 

@@ -92,7 +92,7 @@ def _sheet(path: Path, latency_column: str | None) -> Sheet:
     except UserError as error:
         raise TableError(str(error)) from None
     if not sheet.rows:
-        raise TableError(f"{path}: wanted a line of column names and a line for each network, got 1 line(s)")
+        raise TableError(f"{path}: expected a line of column names and a line for each network, got 1 line(s)")
     return sheet
 
 
@@ -109,7 +109,7 @@ def _spelling(header: Sequence[str], place: str) -> tuple[str, ...]:
         return ("arch",)
     if missing := [name for name in OFA_COLUMNS if name not in header]:
         raise TableError(
-            f"{place}: wanted a column arch, or {', '.join(OFA_COLUMNS)}; missing {', '.join(missing)}; got "
+            f"{place}: expected a column arch, or {', '.join(OFA_COLUMNS)}; missing {', '.join(missing)}; got "
             f"{shown(', '.join(header))}{slip('arch', header)}"
         )
     return OFA_COLUMNS
@@ -146,9 +146,9 @@ def _numbers(text: str, column: str, place: str) -> list[float]:
     """The values of `3-5-7`, `3,5,7` or `[3, 5, 7]`."""
     parts = re.split(r"[-,\s]+", text.strip(" []()"))
     if not all(re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", part) for part in parts):
-        raise TableError(f"{place}, column {column}: wanted numbers like 3-5-7 or 3,5,7, got {shown(text)}")
+        raise TableError(f"{place}, column {column}: expected numbers like 3-5-7 or 3,5,7, got {shown(text)}")
     if column == "r" and len(parts) != 1:
-        raise TableError(f"{place}, column r: wanted one resolution, got {shown(text)}")
+        raise TableError(f"{place}, column r: expected one resolution, got {shown(text)}")
     return [float(part) if "." in part else int(part) for part in parts]
 
 
@@ -184,7 +184,7 @@ def _row(
 
 
 def _positive(text: str, column: str, place: str, mark: str, *, zero: bool = False) -> float:
-    expected = f"{place}, column {column}: wanted a finite number above zero, got {shown(text)}"
+    expected = f"{place}, column {column}: expected a finite number above zero, got {shown(text)}"
     try:
         value = parse_number(text, mark)
     except ValueError as error:
@@ -196,5 +196,5 @@ def _positive(text: str, column: str, place: str, mark: str, *, zero: bool = Fal
 
 def _count(text: str, place: str) -> int:
     if not re.fullmatch(r"[0-9]{1,12}", text) or int(text) == 0:
-        raise TableError(f"{place}, column count: wanted a whole number above zero, got {shown(text)}")
+        raise TableError(f"{place}, column count: expected a whole number above zero, got {shown(text)}")
     return int(text)

@@ -26,7 +26,7 @@ def merge_tables(tables: Sequence[LatencyTable], names: Sequence[str]) -> Latenc
         TableError: fewer than two tables, or identities that differ in a field or do not know it.
     """
     if len(tables) < 2:
-        raise TableError(f"wanted two or more tables to merge, got {len(tables)}")
+        raise TableError(f"expected two or more tables to merge, got {len(tables)}")
     for table, name in zip(tables[1:], names[1:], strict=True):
         for field, (first, other) in tables[0].identity.differences(table.identity).items():
             why = f"; {UNKNOWN} equals nothing, not even {UNKNOWN}" if UNKNOWN in (first, other) else ""

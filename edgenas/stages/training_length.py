@@ -36,7 +36,7 @@ def too_few_steps(config: TrainConfig, space: SearchSpace, steps: int) -> str | 
         return None
     return (
         f"train: {steps:,} steps are hopeless for this space: its rarest weights are updated in one of "
-        f"{round(1 / rarest_share(space)):,} subnets and would stay near their random start, wanted at least "
+        f"{round(1 / rarest_share(space)):,} subnets and would stay near their random start, expected at least "
         f"{needed:,} steps: raise train.epochs (or --train-minutes), lower train.batch_size, or narrow the space"
     )
 

@@ -65,7 +65,7 @@ def import_ofa_checkpoint(path: Path | str, space: SearchSpace, *, num_classes: 
     classes = _count_classes(origin, found)
     if num_classes not in (None, classes):
         raise DataError(
-            f"{origin} is of {classes} classes, but there are {num_classes} here: wanted images of the classes that "
+            f"{origin} is of {classes} classes, but there are {num_classes} here: expected images of the classes that "
             "it was trained, one folder a class"
         )
     net = SuperNet(space, classes, kernel_transforms=True, pixels=IMAGENET)
@@ -93,7 +93,7 @@ def _check_space(space: SearchSpace) -> None:
         raise SpaceError(f"space {space.name} has no once-for-all checkpoints; {one_of(space.name, SPACES)}")
     if whole.stages != space.stages:
         raise SpaceError(
-            f"space {space.name} is narrowed in other genes than its resolution: wanted it as "
+            f"space {space.name} is narrowed in other genes than its resolution: expected it as "
             f'load_space("{whole.name}") has it, since a checkpoint fills all of it'
         )
 
@@ -103,7 +103,7 @@ def _load(path: Path) -> Mapping[str, Tensor]:
         state: Any = torch.load(path, weights_only=True, map_location="cpu")
     except FileNotFoundError:
         raise DataError(
-            f"{path} does not exist: wanted a once-for-all checkpoint, like ofa_mbv3_d234_e346_k357_w1.0"
+            f"{path} does not exist: expected a once-for-all checkpoint, like ofa_mbv3_d234_e346_k357_w1.0"
         ) from None
     # What a damaged pickle raises depends on where it is damaged: errors of struct, of indices, of assertions.
     except Exception as error:
@@ -113,7 +113,7 @@ def _load(path: Path) -> Mapping[str, Tensor]:
         state = state["state_dict"]
     named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
     if not named or not all(isinstance(value, Tensor) for value in state.values()):
-        raise DataError(f"{path}: wanted a dict of tensors by name, alone or as its 'state_dict'")
+        raise DataError(f"{path}: expected a dict of tensors by name, alone or as its 'state_dict'")
     tensors: Mapping[str, Tensor] = state
     return tensors
 
@@ -164,7 +164,7 @@ def _fitting(path: Path, name: str, tensor: Tensor, wanted: Tensor) -> Tensor:
     # Their feature layer is a convolution of 1×1, ours a linear layer.
     shaped = tensor.flatten(1) if tensor.ndim == 4 and wanted.ndim == 2 else tensor
     if shaped.shape != wanted.shape:
-        raise DataError(f"{path}: {name} has shape {tuple(tensor.shape)}, wanted {tuple(wanted.shape)}")
+        raise DataError(f"{path}: {name} has shape {tuple(tensor.shape)}, expected {tuple(wanted.shape)}")
     if not shaped.is_floating_point() or not shaped.isfinite().all():
         raise DataError(f"{path}: {name} holds something else than finite numbers")
     return shaped

@@ -168,7 +168,7 @@ def test_the_plan_of_a_published_run_trains_nothing(folder: Path) -> None:
         ("devices=[{device: here, precision: int8}]", "no device can run int8"),
         ("export.precision=int8", "needs weights"),
         ("devices=[{table: table, device: here}]", "leave both out"),
-        ("devices=[{}]", "wanted a device, or a table"),
+        ("devices=[{}]", "expected a device, or a table"),
         ("accuracy=null", "data is missing; train is missing"),
     ],
 )

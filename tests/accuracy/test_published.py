@@ -74,7 +74,7 @@ def test_once_for_alls_columns_give_the_same_archs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "wanted a line of column names"),
+        ("", "expected a line of column names"),
         ("arch,top1\nx,1\n", "expected columns top1_percent and arch"),
         ("arch,top1_percents\nx,1\n", "did you mean 'top1_percent' by 'top1_percents'"),
         ("arch,top1_percent\nx,7_0\n", "line 2: top1_percent: expected a percentage of 0 to 100, got '7_0'"),
@@ -82,7 +82,7 @@ def test_once_for_alls_columns_give_the_same_archs(tmp_path: Path) -> None:
         ("arch,top1_percent\nx,high\n", "line 2: top1_percent: expected a percentage"),
         ("arch,top1_percent\nx,nan\n", "line 2: top1_percent: expected a percentage"),
         ("arch,top1_percent\nx,101\n", "line 2: top1_percent: expected a percentage"),
-        ("arch,top1_percent\nx\n", "line 2: wanted 2 values, got 1"),
+        ("arch,top1_percent\nx\n", "line 2: expected 2 values, got 1"),
         ("arch,top1_percent\nnonsense,70\n", "line 2: arch 'nonsense': expected a text like"),
         ("ks,e,d,r,top1_percent\n3-x,3,2,224,70\n", "line 2: ks: expected whole numbers joined by -, got '3-x'"),
     ],

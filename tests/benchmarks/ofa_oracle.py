@@ -167,4 +167,4 @@ def check() -> None:
     genes = space().encode([arch_from_ofa(space(), TEST_VECTOR)])
     top1, ms = float(Top1()(genes)[0]), float(latency_ms("note10")(genes)[0])
     if abs(top1 - TEST_TOP1) > 1e-4 or abs(ms - TEST_MS) > 1e-4:
-        raise SystemExit(f"test vector: wanted {TEST_TOP1} % and {TEST_MS} ms, got {top1:.5f} % and {ms:.5f} ms")
+        raise SystemExit(f"test vector: expected {TEST_TOP1} % and {TEST_MS} ms, got {top1:.5f} % and {ms:.5f} ms")

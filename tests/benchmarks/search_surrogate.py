@@ -56,7 +56,7 @@ Goals = list[dict[str, Any]]
 def main() -> None:
     args = parser().parse_args()
     if unknown := set(args.what) - set(BENCHMARKS):
-        raise SystemExit(f"{', '.join(unknown)}: wanted any of {', '.join(BENCHMARKS)}")
+        raise SystemExit(f"{', '.join(unknown)}: expected any of {', '.join(BENCHMARKS)}")
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     goals: Goals = []
     figures: dict[str, Any] = {"seeds": list(seeds)}

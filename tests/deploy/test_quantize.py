@@ -275,12 +275,12 @@ def test_networks_of_every_preset_leave_no_operator_in_fp32(preset, tmp_path):
 
 def test_too_few_or_unfit_images_are_refused(model, inputs, tmp_path):
     out = tmp_path / "int8.onnx"
-    with pytest.raises(DataError, match="wanted 25 calibration images, got 24"):
+    with pytest.raises(DataError, match="expected 25 calibration images, got 24"):
         quantise(model, out, inputs, MINMAX, images=25)
     with pytest.raises(DataError, match="at least 1"):
         quantise(model, out, inputs, MINMAX, images=0)
     for unfit in (inputs[:, :1], inputs.astype(np.float64), np.full_like(inputs, np.nan)):
-        with pytest.raises(DataError, match="wanted finite float32 inputs"):
+        with pytest.raises(DataError, match="expected finite float32 inputs"):
             quantise(model, out, unfit, MINMAX, images=4)
     assert not out.exists()
 

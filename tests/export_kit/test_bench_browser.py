@@ -169,7 +169,8 @@ def test_the_cause_of_a_failed_model_is_one_line(script) -> None:
     )
     assert message.startswith("onnxruntime-web 1.30.0 cannot run it: Could not find Levitate(13): install a newer one")
     assert (
-        script.failure_message("input 'x' is int64;\nwanted float32", "1.30.0") == "input 'x' is int64; wanted float32"
+        script.failure_message("input 'x' is int64;\nexpected float32", "1.30.0")
+        == "input 'x' is int64; expected float32"
     )
 
 

@@ -77,14 +77,14 @@ def test_impossible_latencies_are_refused_with_line_and_column(folder, text: str
 
 def test_counts_are_whole_numbers(folder) -> None:
     edit(folder, 2, "count", "2.5")
-    with pytest.raises(TableError, match="line 2: count: wanted a whole number"):
+    with pytest.raises(TableError, match="line 2: count: expected a whole number"):
         LatencyTable.load(folder)
 
 
 def test_a_file_cut_short_is_refused(folder) -> None:
     path = folder / "table.csv"
     path.write_text(path.read_text(encoding="utf-8")[:-30], encoding="utf-8")
-    with pytest.raises(TableError, match=r"line 5: wanted 13 values, got \d+; was the file cut short"):
+    with pytest.raises(TableError, match=r"line 5: expected 13 values, got \d+; was the file cut short"):
         LatencyTable.load(folder)
 
 
@@ -108,9 +108,9 @@ def test_a_row_may_stand_once(folder) -> None:
     [
         (lambda meta: meta | {"schema_version": 2}, "upgrade edgenas"),
         (lambda meta: {k: v for k, v in meta.items() if k != "schema_version"}, "schema_version"),
-        (lambda meta: meta | {"identity": {"device": "pi"}}, "identity: wanted"),
-        (lambda meta: meta | {"identity": meta["identity"] | {"spinning": 1}}, r"identity\.spinning: wanted bool"),
-        (lambda meta: meta | {"identity": meta["identity"] | {"threads": True}}, r"identity\.threads: wanted int"),
+        (lambda meta: meta | {"identity": {"device": "pi"}}, "identity: expected"),
+        (lambda meta: meta | {"identity": meta["identity"] | {"spinning": 1}}, r"identity\.spinning: expected bool"),
+        (lambda meta: meta | {"identity": meta["identity"] | {"threads": True}}, r"identity\.threads: expected int"),
     ],
 )
 def test_a_wrong_meta_is_refused(folder, change, message: str) -> None:

@@ -108,7 +108,7 @@ def test_a_table_of_our_timer_has_no_empty_cells(path: Path, tmp_path: Path) -> 
     write(path, ["arch", "latency_ms"], [[SMALL.smallest, 1]])
     table = import_networks(path, SMALL, 10, IDENTITY)
     replace(table, circumstances={}).save(tmp_path)
-    with pytest.raises(TableError, match="line 2: p95_us: wanted a number, got ''"):
+    with pytest.raises(TableError, match="line 2: p95_us: expected a number, got ''"):
         LatencyTable.load(tmp_path)
 
 

@@ -320,7 +320,7 @@ def test_an_arch_outside_the_space_names_the_gene_and_its_values(run: Run) -> No
     text = run.space.smallest.id.replace("k3", "k7")
     with pytest.raises(SpaceError, match=r"stage0\.block0\.kernel is 7, the space has 3"):
         which_arch(run, text)
-    with pytest.raises(SpaceError, match="wanted a text like"):
+    with pytest.raises(SpaceError, match="expected a text like"):
         which_arch(run, "best")
 
 

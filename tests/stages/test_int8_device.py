@@ -145,8 +145,8 @@ def test_a_device_in_another_precision_is_called_after_it_and_stays_the_machine(
     [
         ({"device": "here", "precision": "int4"}, r"devices\.0\.precision: 'int4' is unknown; .*valid: fp32, int8"),
         ({"device": "here", "precison": "int8"}, r"unknown key 'devices\.0\.precison'"),
-        ({"precision": "int8"}, r"devices\.0: wanted a device, or a table$"),
-        (3, r"devices\.0: wanted a device, or one like \{device: here, precision: int8\}, got 3"),
+        ({"precision": "int8"}, r"devices\.0: expected a device, or a table$"),
+        (3, r"devices\.0: expected a device, or one like \{device: here, precision: int8\}, got 3"),
         ({**INT8, "name": "../up"}, r"devices\.0\.name"),
     ],
 )

@@ -135,7 +135,9 @@ def test_missing_and_extra_tensors_are_named(theirs: Any, tmp_path: Path) -> Non
 
 def test_a_tensor_of_another_shape_is_named(theirs: Any, tmp_path: Path) -> None:
     path = changed(theirs, tmp_path / "x.pth", first_conv__conv__weight=torch.zeros(16, 1, 3, 3))
-    with pytest.raises(DataError, match=r"first_conv\.conv\.weight has shape \(16, 1, 3, 3\), wanted \(16, 3, 3, 3\)"):
+    with pytest.raises(
+        DataError, match=r"first_conv\.conv\.weight has shape \(16, 1, 3, 3\), expected \(16, 3, 3, 3\)"
+    ):
         import_ofa_checkpoint(path, W10)
 
 
@@ -166,7 +168,7 @@ def test_a_truncated_file_of_the_older_format_is_refused(tmp_path: Path, kept: i
 @pytest.mark.parametrize("broken", [{0: torch.zeros(2)}, {"a": 1.0}, [torch.zeros(2)]])
 def test_what_is_no_dict_of_named_tensors_is_refused(tmp_path: Path, broken: Any) -> None:
     torch.save(broken, tmp_path / "ofa.pth")
-    with pytest.raises(DataError, match="wanted a dict of tensors by name"):
+    with pytest.raises(DataError, match="expected a dict of tensors by name"):
         import_ofa_checkpoint(tmp_path / "ofa.pth", W10)
 
 
@@ -184,7 +186,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [[1, 2], {"state_dict": {"epoch": 3}}, {"weights": torch.ones(2)}])
 def test_other_contents_are_refused(tmp_path: Path, value: Any) -> None:
     torch.save(value, tmp_path / "x.pth")
-    with pytest.raises(DataError, match=r"wanted a dict of tensors|is no once-for-all"):
+    with pytest.raises(DataError, match=r"expected a dict of tensors|is no once-for-all"):
         import_ofa_checkpoint(tmp_path / "x.pth", W10)
 
 

@@ -85,7 +85,7 @@ def test_minutes_without_effect_are_warned_of(
 def test_broken_settings_are_named(tmp_path: Path) -> None:
     SETTINGS.save(tmp_path)
     write_json(tmp_path / "fixed_settings.json", read_json(tmp_path / "fixed_settings.json") | {"steps": -1})
-    with pytest.raises(RunFolderError, match=r"fixed_settings\.json: steps: wanted a number of at least 0, got -1"):
+    with pytest.raises(RunFolderError, match=r"fixed_settings\.json: steps: expected a number of at least 0, got -1"):
         train(tmp_path)
 
 

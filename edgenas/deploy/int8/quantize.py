@@ -159,7 +159,7 @@ def choose_recipe(files: Mapping[QuantiserRecipe, Path], score: Callable[[Path],
         score: top-1 on validation images, computed by the runtime.
     """
     if not files:
-        raise ValueError("wanted at least one quantised file to choose from")
+        raise ValueError("expected at least one quantised file to choose from")
     top1 = {recipe: score(path) for recipe, path in files.items()}
     best = max(top1, key=lambda recipe: top1[recipe])
     return RecipeChoice(best, files[best], top1)
@@ -261,12 +261,14 @@ def _inputs(model: onnx.ModelProto, calibration: Inputs, images: int) -> list[np
     inputs = list(itertools.islice(calibration, images))
     if images < 1 or len(inputs) < images:
         raise DataError(
-            f"wanted {images} calibration images, got {len(inputs)}: ask for no more than there are, and at least 1"
+            f"expected {images} calibration images, got {len(inputs)}: ask for no more than there are, and at least 1"
         )
     wanted = _input_shape(model)[1:]
     for value in inputs:
         if value.shape != wanted or value.dtype != np.float32 or not np.isfinite(value).all():
-            raise DataError(f"wanted finite float32 inputs {wanted}, got {value.dtype} {value.shape}: preprocess them")
+            raise DataError(
+                f"expected finite float32 inputs {wanted}, got {value.dtype} {value.shape}: preprocess them"
+            )
     return inputs
 
 
