@@ -84,7 +84,7 @@ def test_the_fine_tuned_network_is_what_is_exported_and_scored(run: Run) -> None
     np.testing.assert_allclose(logits, subnet(inputs).detach().numpy(), atol=1e-3)
     summary, page = read_json(run.folder / "summary.json"), (run.folder / "report" / "report.md").read_text()
     assert summary["finetune"]["val_top1_after"] == found["val_top1_after"]
-    assert f"(2 epochs) on {images}, from the weights it inherited: validation" in page
+    assert f"(2 epochs) on {images}, from the inherited weights: validation" in page
     assert re.search(r"Fine-tuned for .*: validation top-1 [\d.]+ % before, [\d.]+ % after\.", page)
     # Both networks are compared with inherited weights: fine-tuning would make up for the speed.
     looked_back = read_json(run.folder / "export" / "hindsight.json")

@@ -116,5 +116,5 @@ def test_a_damaged_or_lost_pool_is_an_error_that_says_what_to_do(whole: Run, tmp
 
 
 def test_a_teacher_that_the_recipe_never_trains_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="teacher largest wants another"):
+    with pytest.raises(ConfigError, match="teacher largest needs another"):
         begun(tmp_path, "finetune.teacher=largest")
