@@ -11,7 +11,6 @@ from small_run import SMALL_CONFIG, SMALL_SPACE, SmallRun
 from edgenas.config.reading import load_config
 from edgenas.errors import TableError
 from edgenas.files import read_json, write_json
-from edgenas.latency.predictor import LAYOUT
 from edgenas.latency.table import LatencyTable
 from edgenas.records.profile import ProfileRecord
 from edgenas.runs.folder import Run
@@ -76,14 +75,15 @@ def test_a_base_that_is_no_table_is_refused(tmp_path: Path) -> None:
         run_profile(run, silent)
 
 
-def test_an_older_predictor_is_fitted_again_on_its_base(small_run: SmallRun, tmp_path: Path) -> None:
+def test_a_predictor_of_another_layout_is_refused_with_the_command_that_fits_it(
+    small_run: SmallRun, tmp_path: Path
+) -> None:
     run = begin(tmp_path, small_run.folder / "latency" / "here")
     run_profile(run, silent)
     path = run.folder / "latency" / "here" / "predictor.json"
-    before = run_predictors(run)["here"].predict([run.space.smallest])
     write_json(path, {key: value for key, value in read_json(path).items() if key != "layout"})
-    assert run_predictors(run)["here"].predict([run.space.smallest]) == pytest.approx(before, rel=1e-4)
-    assert read_json(path)["layout"] == LAYOUT
+    with pytest.raises(TableError, match=r"predictor\.json .*layout is nothing, expected \d+.*`edgenas profile`"):
+        run_predictors(run)
 
 
 def test_minutes_bound_what_is_timed(tmp_path: Path) -> None:
