@@ -120,9 +120,9 @@ def to_rows(
     """Rows of every block of the presets that the source has, at all their resolutions; the greatest one's stand."""
     rows: dict[str, LatencyRow] = {}
     for preset in presets:
-        space = load_space(preset)
+        space = load_space(preset).with_classes(IMAGENET_CLASSES)
         for resolution in space.resolution:
-            for block in distinct_blocks(space.model_copy(update={"resolution": (resolution,)}), IMAGENET_CLASSES):
+            for block in distinct_blocks(space.model_copy(update={"resolution": (resolution,)})):
                 wanted = keys(block, resolution)
                 if all(key in source for key in wanted):
                     rows[block.key] = _row(block.key, [source[key] for key in wanted])

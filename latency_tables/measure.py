@@ -46,8 +46,10 @@ class Part:
     def plan(self) -> Plan:
         """Blocks at some resolutions, networks at all."""
         narrowed = {"preset": self.space, **({"resolution": list(self.resolutions)} if self.resolutions else {})}
-        blocks = make_plan(load_space(narrowed), self.num_classes, blocks=BLOCKS, networks=2, seed=SEED).blocks
-        whole = make_plan(load_space(self.space), self.num_classes, networks=self.networks, seed=SEED)
+        blocks = make_plan(
+            load_space(narrowed).with_classes(self.num_classes), blocks=BLOCKS, networks=2, seed=SEED
+        ).blocks
+        whole = make_plan(load_space(self.space).with_classes(self.num_classes), networks=self.networks, seed=SEED)
         return replace(whole, blocks=blocks)
 
 
@@ -66,9 +68,8 @@ def measure(device: Device, setting: str, work: Path) -> LatencyTable:
     with ProgressDisplay() as progress:
         tables = [
             profile(
-                load_space(part.space),
+                load_space(part.space).with_classes(part.num_classes),
                 part.plan(),
-                part.num_classes,
                 own,
                 export=timing_export(graphs, progress),
                 exporter_version=EXPORTER_VERSION,

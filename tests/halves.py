@@ -67,7 +67,7 @@ def problem(train: int = 8 * STEPS) -> Dataset:
 
 def supernet(num_classes: int = 2) -> SuperNet:
     torch.manual_seed(1)
-    return SuperNet(SMALL, num_classes)
+    return SuperNet(SMALL.with_classes(num_classes))
 
 
 def train(

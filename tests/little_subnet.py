@@ -34,7 +34,7 @@ def digits() -> Dataset:
 def trained(dataset: Dataset, steps: int = 100) -> Subnet:
     """Return the smallest subnet, trained from scratch."""
     torch.manual_seed(0)
-    subnet = SuperNet(SMALL, dataset.num_classes).extract(ARCH).train()
+    subnet = SuperNet(SMALL.with_classes(dataset.num_classes)).extract(ARCH).train()
     optimizer = torch.optim.Adam(subnet.parameters(), lr=5e-3)
     for batch in dataset.train.stream(batch_indices(len(dataset.train), 64, 0, range(steps))):
         optimizer.zero_grad()

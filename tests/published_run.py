@@ -30,7 +30,7 @@ verify: {networks: 6, rounds: 8, refits: 6}
 
 def true_top1(space: SearchSpace, arch: Arch) -> float:
     """Return a top-1 in percent that grows with the MACs."""
-    return 35 + 8 * float(np.log10(cost(space.unroll(arch, CLASSES)).macs))
+    return 35 + 8 * float(np.log10(cost(space.with_classes(CLASSES).unroll(arch)).macs))
 
 
 def block_us(macs: int) -> float:
@@ -64,7 +64,7 @@ def block_table(space: SearchSpace, classes: int = CLASSES) -> LatencyTable:
     nan = float("nan")
     rows = tuple(
         LatencyRow("block", "", 0, block.key, block_us(cost((block,)).macs), *[nan] * 5, 0, 0, nan)
-        for block in distinct_blocks(space, classes)
+        for block in distinct_blocks(space.with_classes(classes))
     )
     identity = Identity("far-away", *[UNKNOWN] * 10)
     return LatencyTable(identity, {"latency_statistic": "mean"}, tuple({row.key: row for row in rows}.values()))

@@ -106,7 +106,7 @@ def tables_check(
         raise UserError("--classes is the number of classes of the networks of --space: add --space, or leave it out")
     table = find_table(name)
     checked = load_space(space) if space else None
-    blocks = distinct_blocks(checked, classes or _classes(name, table, checked)) if checked else ()
+    blocks = distinct_blocks(checked.with_classes(classes or _classes(name, table, checked))) if checked else ()
     warnings = check_table(table, checked, blocks)
     if as_json:
         print_json({"table": name, "rows": len(table.rows), "warnings": [warning.to_json() for warning in warnings]})
@@ -250,8 +250,7 @@ def tables_import(
     check_new(user_path(out))
     table = import_networks(
         user_path(file),
-        load_space(space),
-        classes,
+        load_space(space).with_classes(classes),
         identity,
         latency_column=latency_column,
         unit=unit,

@@ -13,7 +13,7 @@ from edgenas.space.arch import Arch, StageGenes
 from edgenas.space.blocks.genes import BlockGenes
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.blocks.stage import Stage
-from edgenas.space.space import Genes, SearchSpace
+from edgenas.space.space import ClassifierSpace, Genes
 
 Floats = npt.NDArray[np.float64]
 BlockValues = Callable[[Sequence[BlockSpec]], Floats]
@@ -36,22 +36,22 @@ class GeneTable:
         head: shape (resolutions, widths of the last stage, values).
     """
 
-    space: SearchSpace
+    space: ClassifierSpace
     stem: Floats
     first: tuple[Floats, ...]
     later: tuple[Floats | None, ...]
     head: Floats
 
     @classmethod
-    def of(cls, space: SearchSpace, num_classes: int, values: BlockValues) -> GeneTable:
+    def of(cls, space: ClassifierSpace, values: BlockValues) -> GeneTable:
         """Compute the values of every block of the space once."""
         stages = range(len(space.stages))
-        ends = [[_network(space, num_classes, r, width=w) for w in space.stages[-1].width] for r in space.resolution]
+        ends = [[_network(space, r, width=w) for w in space.stages[-1].width] for r in space.resolution]
         return cls(
             space,
             stem=_array([row[0][0] for row in ends], (len(ends),), values),
-            first=tuple(_first(space, num_classes, stage, values) for stage in stages),
-            later=tuple(_later(space, num_classes, stage, values) for stage in stages),
+            first=tuple(_first(space, stage, values) for stage in stages),
+            later=tuple(_later(space, stage, values) for stage in stages),
             head=_array([specs[-1] for row in ends for specs in row], (len(ends), len(ends[0])), values),
         )
 
@@ -96,21 +96,21 @@ def _where(held: npt.NDArray[np.bool_], values: Floats, *genes: npt.NDArray[np.i
     return np.vstack([rows, np.zeros_like(rows[:1])])[np.where(held, flat, len(rows))]
 
 
-def _first(space: SearchSpace, num_classes: int, stage: int, values: BlockValues) -> Floats:
+def _first(space: ClassifierSpace, stage: int, values: BlockValues) -> Floats:
     """Return the values of a stage's first blocks; before the first stage, the stem's width is the only one."""
     choices = space.stages[stage]
     before = space.stages[stage - 1].width if stage else (space.stem.width,)
     places = product(space.resolution, before, choices.width, _genes(choices))
-    specs = [_block(space, num_classes, stage, 0, *place) for place in places]
+    specs = [_block(space, stage, 0, *place) for place in places]
     return _array(specs, (len(space.resolution), len(before), *_shape(choices)), values)
 
 
-def _later(space: SearchSpace, num_classes: int, stage: int, values: BlockValues) -> Floats | None:
+def _later(space: ClassifierSpace, stage: int, values: BlockValues) -> Floats | None:
     choices = space.stages[stage]
     if choices.positions < 2:
         return None
     places = product(space.resolution, choices.width, _genes(choices))
-    specs = [_block(space, num_classes, stage, 1, r, None, width, genes) for r, width, genes in places]
+    specs = [_block(space, stage, 1, r, None, width, genes) for r, width, genes in places]
     return _array(specs, (len(space.resolution), *_shape(choices)), values)
 
 
@@ -123,8 +123,7 @@ def _shape(stage: Stage) -> list[int]:
 
 
 def _block(
-    space: SearchSpace,
-    num_classes: int,
+    space: ClassifierSpace,
     stage: int,
     position: int,
     resolution: int,
@@ -137,14 +136,14 @@ def _block(
     if stage and before is not None:
         stages[stage - 1] = StageGenes(before, stages[stage - 1].blocks)
     stages[stage] = StageGenes(width, (genes,) * (position + 1))
-    specs = space.unroll(Arch(resolution, tuple(stages)), num_classes)
+    specs = space.unroll(Arch(resolution, tuple(stages)))
     return next(spec for spec in specs if spec.name == f"stage{stage}.block{position}")
 
 
-def _network(space: SearchSpace, num_classes: int, resolution: int, width: int) -> tuple[BlockSpec, ...]:
+def _network(space: ClassifierSpace, resolution: int, width: int) -> tuple[BlockSpec, ...]:
     stages = [_smallest(stage) for stage in space.stages]
     stages[-1] = StageGenes(width, stages[-1].blocks)
-    return space.unroll(Arch(resolution, tuple(stages)), num_classes)
+    return space.unroll(Arch(resolution, tuple(stages)))
 
 
 def _smallest(stage: Stage) -> StageGenes:

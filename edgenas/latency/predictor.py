@@ -28,10 +28,10 @@ from edgenas.latency.network_features import (
     weighted_sums,
 )
 from edgenas.latency.table import Identity, LatencyTable
-from edgenas.latency.table_classes import table_classes
+from edgenas.latency.table_classes import table_space
 from edgenas.space.arch import Arch
 from edgenas.space.blocks.spec import BlockSpec
-from edgenas.space.space import Genes, SearchSpace
+from edgenas.space.space import ClassifierSpace, Genes, SearchSpace
 
 Floats = npt.NDArray[np.float64]
 Archs = Sequence[Arch] | Genes
@@ -49,7 +49,7 @@ class LatencyPredictor:
     """Predicts the p50 latency of a space's networks on the device of a table.
 
     Attributes:
-        num_classes_: number of classes of the predicted networks.
+        space_: space of the predicted networks, with their number of classes.
         identity_: identity of the table: the device, runtime, precision and graph variant that predictions hold for.
         blocks_: costs of single blocks.
         fold_blocks_: costs fitted without each fold of the calibration, if they come from networks only; else empty.
@@ -59,7 +59,7 @@ class LatencyPredictor:
             a systematic error, and there are no intervals.
     """
 
-    num_classes_: int
+    space_: ClassifierSpace
     identity_: Identity
     blocks_: BlockCosts | PaperCosts
     fold_blocks_: tuple[PaperCosts, ...]
@@ -67,10 +67,9 @@ class LatencyPredictor:
     calibration_: Calibration | None
     calibrated_: bool
 
-    def __init__(self, space: SearchSpace, num_classes: int | None = None) -> None:
-        """Store the space and the number of classes (None: the one that the table's networks share)."""
+    def __init__(self, space: SearchSpace) -> None:
+        """Store the space; without a number of classes, `fit` takes the one that the table's networks share."""
         self.space = space
-        self.num_classes = num_classes
 
     @one_blas_thread()
     def fit(self, table: LatencyTable, base: LatencyPredictor | None = None) -> LatencyPredictor:
@@ -87,9 +86,10 @@ class LatencyPredictor:
             TableError: neither blocks nor networks of this space, no agreement on the number of classes, or a base
                 of another space.
         """
-        self.num_classes_ = table_classes(self.space, table) if self.num_classes is None else self.num_classes
+        space = self.space
+        self.space_ = space if isinstance(space, ClassifierSpace) else table_space(space, table)
         self.identity_ = table.identity
-        rows = table.networks(self.space.structure_id, self.num_classes_)
+        rows = table.networks(self.space_.structure_id, self.space_.num_classes)
         archs, p50_us = [self.space.parse(row.key) for row in rows], np.array([row.p50_us for row in rows])
         blocks = {key: row.p50_us for key, row in table.blocks().items()}
         if base is not None:
@@ -102,7 +102,7 @@ class LatencyPredictor:
         else:
             raise TableError(
                 f"the table of {table.identity.device} has no rows of blocks and {len(archs)} networks of "
-                f"{self.space.structure_id} with {self.num_classes_} classes: run `edgenas profile RUN`"
+                f"{self.space.structure_id} with {self.space_.num_classes} classes: run `edgenas profile RUN`"
             )
         return self._calibrate(archs, p50_us) if archs else self
 
@@ -118,8 +118,8 @@ class LatencyPredictor:
         Raises:
             TableError: there are fewer than two networks.
         """
-        refitted = LatencyPredictor(self.space, self.num_classes_)
-        refitted.num_classes_, refitted.identity_ = self.num_classes_, self.identity_
+        refitted = LatencyPredictor(self.space_)
+        refitted.space_, refitted.identity_ = self.space_, self.identity_
         from_networks = isinstance(self.blocks_, PaperCosts) and self.base_ is None
         refitted._set(self._paper_costs(archs, p50_us) if from_networks else self.blocks_, base=self.base_)
         # The values of blocks do not depend on measured networks.
@@ -141,11 +141,11 @@ class LatencyPredictor:
         return self
 
     def _paper_costs(self, archs: Sequence[Arch], p50_us: Floats) -> PaperCosts:
-        networks = [self.space.unroll(arch, self.num_classes_) for arch in archs]
+        networks = [self.space_.unroll(arch) for arch in archs]
         return PaperCosts.fit(np.array([paper_values(specs).sum(axis=0) for specs in networks]), p50_us)
 
     def _check_base(self, base: LatencyPredictor) -> None:
-        actual, expected = (base.space.structure_id, base.num_classes_), (self.space.structure_id, self.num_classes_)
+        actual, expected = ((each.structure_id, each.num_classes) for each in (base.space_, self.space_))
         if actual != expected:
             raise TableError(
                 f"the predictor to begin from is of {actual[0]} with {actual[1]} classes, "
@@ -194,7 +194,7 @@ class LatencyPredictor:
     def _calibration(self) -> Calibration:
         if self.calibration_ is None:
             raise TableError(
-                f"no network of {self.space.structure_id} with {self.num_classes_} classes was measured, so the "
+                f"no network of {self.space.structure_id} with {self.space_.num_classes} classes was measured, so the "
                 "prediction is a plain sum without an interval: run `edgenas profile RUN`"
             )
         return self.calibration_
@@ -211,7 +211,7 @@ class LatencyPredictor:
             sums = weighted_sums(sums, self.blocks_.coefficients_us)
         elif len(unknown := np.flatnonzero(np.isnan(sums[:, 0]))):
             first = self.space.decode(genes[unknown[:1]])[0]
-            self.blocks_.of(self.space.unroll(first, self.num_classes_))
+            self.blocks_.of(self.space_.unroll(first))
         features = network_features(sums, self._resolution(genes))
         if self.base_ is not None:
             features[:, 0] = self.base_.predict(features)
@@ -237,7 +237,7 @@ class LatencyPredictor:
     def _sums(self, genes: Genes) -> Floats:
         """Return sums over networks' blocks: of `quantity_values` for coefficients, else of `block_values`."""
         if self._table is None:
-            self._table = GeneTable.of(self.space, self.num_classes_, self._block_values)
+            self._table = GeneTable.of(self.space_, self._block_values)
         return self._table.sums(genes)
 
     def _block_values(self, blocks: Sequence[BlockSpec]) -> Floats:
@@ -250,7 +250,7 @@ class LatencyPredictor:
         value = {
             "layout": LAYOUT,
             "space": self.space.structure_id,
-            "num_classes": self.num_classes_,
+            "num_classes": self.space_.num_classes,
             "identity": asdict(self.identity_),
             "blocks": blocks_to_json(self.blocks_, self.fold_blocks_),
             "base": self.base_.to_json() if self.base_ else None,
@@ -276,8 +276,8 @@ class LatencyPredictor:
                 raise ValueError(f"layout is {shown(value.get('layout'))}, expected {LAYOUT}")
             if value["space"] != space.structure_id:
                 raise TableError(f"{path}: fitted for space {shown(value['space'])}, expected {space.structure_id}")
-            predictor = cls(space, TypeAdapter(PositiveInt).validate_python(value["num_classes"]))
-            predictor.num_classes_ = value["num_classes"]
+            predictor = cls(space)
+            predictor.space_ = space.with_classes(TypeAdapter(PositiveInt).validate_python(value["num_classes"]))
             predictor.identity_ = TypeAdapter(Identity).validate_python(value["identity"])
             read = [
                 None if value[name] is None else Calibration.from_json(value[name], n_features(len(space.stages)))

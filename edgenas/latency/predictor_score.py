@@ -28,7 +28,6 @@ SCORED_COVERAGE = 0.9
 def score_predictor(
     space: SearchSpace,
     table: LatencyTable,
-    num_classes: int | None = None,
     seed: int = 0,
     folds: int = 5,
     base: LatencyPredictor | None = None,
@@ -40,12 +39,12 @@ def score_predictor(
     Raises:
         TableError: fewer than two networks a fold.
     """
-    predictor = LatencyPredictor(space, num_classes).fit(table, base)
-    rows = table.networks(space.structure_id, predictor.num_classes_)
+    predictor = LatencyPredictor(space).fit(table, base)
+    rows = table.networks(predictor.space_.structure_id, predictor.space_.num_classes)
     if len(rows) < 2 * folds:
         raise TableError(f"scoring in {folds} folds wants at least {2 * folds} measured networks, got {len(rows)}")
     archs = [space.parse(row.key) for row in rows]
-    macs = np.array([[cost(space.unroll(arch, predictor.num_classes_)).macs, 1.0] for arch in archs])
+    macs = np.array([[cost(predictor.space_.unroll(arch)).macs, 1.0] for arch in archs])
     measured = np.array([row.p50_us for row in rows])
     fold = np.random.default_rng(seed).permutation(len(rows)) % folds
     held_out = _held_out(predictor, archs, macs, measured, fold)

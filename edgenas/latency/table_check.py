@@ -163,7 +163,7 @@ def _of_networks(table: LatencyTable, space: SearchSpace) -> Iterator[Warning]:
 
 def _on_paper(space: SearchSpace, row: LatencyRow) -> list[float]:
     """Costs that a network's latency follows roughly."""
-    specs = space.unroll(parse_arch(row.key), row.num_classes)
+    specs = space.with_classes(row.num_classes).unroll(parse_arch(row.key))
     counted = cost(specs)
     return [counted.macs, counted.weight_bytes, counted.peak_activation_bytes, len(specs)]
 

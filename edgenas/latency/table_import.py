@@ -15,7 +15,7 @@ from edgenas.latency.table import NETWORK, NOT_STATED, STATISTIC, Identity, Late
 from edgenas.plain_csv import Sheet, decimal_mark, parse_number, read_sheet
 from edgenas.space.arch import Arch
 from edgenas.space.ofa_settings import arch_from_ofa
-from edgenas.space.space import SearchSpace
+from edgenas.space.space import ClassifierSpace, SearchSpace
 
 MICROSECONDS = {"us": 1.0, "ms": 1e3, "s": 1e6}
 OFA_COLUMNS = ("ks", "e", "d", "r")
@@ -25,8 +25,7 @@ _OPTIONAL = ("std", "count")
 
 def import_networks(
     path: Path,
-    space: SearchSpace,
-    num_classes: int,
+    space: ClassifierSpace,
     identity: Identity,
     *,
     latency_column: str | None = None,
@@ -42,8 +41,7 @@ def import_networks(
 
     Args:
         path: the CSV file.
-        space: that the networks are of.
-        num_classes: of the networks.
+        space: space of the networks, with their number of classes.
         identity: of the table, `unknown` where nobody knows.
         latency_column: by default the one of latency_us, latency_ms, latency_s that is there.
         unit: of the latency: us, ms or s; by default what the column's name ends with.
@@ -60,7 +58,7 @@ def import_networks(
     for number, texts in sheet.rows:
         at = f"{path}, line {number}"
         arch = _arch(texts, spelling, space, at).id
-        name = (NETWORK, space.structure_id, num_classes, arch)
+        name = (NETWORK, space.structure_id, space.num_classes, arch)
         read.setdefault(arch, []).append(_row(texts, name, (column, factor), marks, statistic, at))
     circumstances = {"source": path.name, STATISTIC: statistic, **_repeated(list(read.values()))}
     return LatencyTable(identity, circumstances, tuple(map(_median, read.values())))

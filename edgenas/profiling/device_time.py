@@ -8,7 +8,7 @@ from edgenas.errors import ConfigError
 from edgenas.profiling.measurement import PROCESSES
 from edgenas.profiling.timing_plan import Plan
 from edgenas.space.cost import cost
-from edgenas.space.space import SearchSpace
+from edgenas.space.space import ClassifierSpace
 
 REPETITION_SECONDS = 0.006
 """One repetition of a model of up to a millisecond, with the timer's overhead."""
@@ -46,10 +46,10 @@ def device_seconds(models: int, rounds: int, latency_us: float = 0.0) -> float:
     return models * (rounds + WARM_UP_REPETITIONS) * seconds
 
 
-def guessed_seconds(space: SearchSpace, plan: Plan, num_classes: int, rounds: int) -> float:
+def guessed_seconds(space: ClassifierSpace, plan: Plan, rounds: int) -> float:
     """Return the seconds to time a plan on an unmeasured device, assumed to have the speed of a server's core."""
     ends = (space.smallest, space.largest)
-    mean_us = sum(cost(space.unroll(arch, num_classes)).macs for arch in ends) / 2 / MACS_PER_US
+    mean_us = sum(cost(space.unroll(arch)).macs for arch in ends) / 2 / MACS_PER_US
     seconds = device_seconds(len(plan.blocks), rounds) + device_seconds(len(plan.networks), rounds, mean_us)
     return PROCESSES * TIMER_SECONDS + seconds
 

@@ -19,7 +19,7 @@ from edgenas.profiling.row_store import RowStore, StoredRows
 from edgenas.profiling.timing_plan import Plan
 from edgenas.profiling.transport import Job, Transport, part_progress
 from edgenas.space.blocks.spec import BlockSpec
-from edgenas.space.space import SearchSpace
+from edgenas.space.space import ClassifierSpace
 
 Export = Callable[
     [Mapping[str, Sequence[BlockSpec]], Path, Callable[[int, int], None] | None],
@@ -142,9 +142,8 @@ def _refuse(failed: Mapping[Name, str], models: int, device: Device) -> None:
 
 
 def profile(
-    space: SearchSpace,
+    space: ClassifierSpace,
     plan: Plan,
-    num_classes: int,
     device: Device,
     *,
     export: Export,
@@ -162,7 +161,6 @@ def profile(
     Args:
         space: the space of the plan's networks.
         plan: blocks and networks to time.
-        num_classes: of the networks.
         device: the device, and how models are run there.
         export: writes the models, see `Export`.
         exporter_version: of the exporter behind `export`; part of the table's identity.
@@ -181,7 +179,7 @@ def profile(
         MeasurementError: a model could not be timed, or a row is not credible.
     """
     file = RowStore(folder / ROWS_FILE, device, exporter_version, variant, quantiser_recipe)
-    models = _models_of(space, plan, num_classes)
+    models = _models_of(space, plan)
     version = transport.runtime_version(file.last_version())
     # Read again after measuring: if the runtime has another version than expected, older rows do not count.
     while not (stored := file.read(version)).has(models):
@@ -232,10 +230,10 @@ def _measure(
     return version
 
 
-def _models_of(space: SearchSpace, plan: Plan, num_classes: int) -> dict[Name, Sequence[BlockSpec]]:
+def _models_of(space: ClassifierSpace, plan: Plan) -> dict[Name, Sequence[BlockSpec]]:
     blocks: dict[Name, Sequence[BlockSpec]] = {(BLOCK, "", 0, block.key): [block] for block in plan.blocks}
     networks: dict[Name, Sequence[BlockSpec]] = {
-        (NETWORK, space.structure_id, num_classes, arch.id): space.unroll(arch, num_classes) for arch in plan.networks
+        (NETWORK, space.structure_id, space.num_classes, arch.id): space.unroll(arch) for arch in plan.networks
     }
     return blocks | networks
 

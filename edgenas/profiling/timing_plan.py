@@ -15,7 +15,7 @@ from edgenas.space.arch import Arch, StageGenes
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.blocks.stage import Stage
 from edgenas.space.covering_samples import covering
-from edgenas.space.space import SearchSpace
+from edgenas.space.space import ClassifierSpace, SearchSpace
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,11 @@ class Plan:
     networks: tuple[Arch, ...]
 
 
-def make_plan(space: SearchSpace, num_classes: int, *, blocks: int | None = None, networks: int, seed: int) -> Plan:
+def make_plan(space: ClassifierSpace, *, blocks: int | None = None, networks: int, seed: int) -> Plan:
     """Choose the blocks and networks to time.
 
     Args:
         space: the space to cover.
-        num_classes: number of classes of the networks.
         blocks: number of distinct blocks (None: all). Those of smallest and largest features of every kind come first,
             then those farthest from the chosen ones; the others are regressed.
         networks: number of whole networks, see `space.covering_samples.covering`.
@@ -40,18 +39,18 @@ def make_plan(space: SearchSpace, num_classes: int, *, blocks: int | None = None
     Raises:
         ConfigError: expected more blocks, so that the extremes of all kinds are among them.
     """
-    distinct = distinct_blocks(space, num_classes)
+    distinct = distinct_blocks(space)
     if blocks is not None and blocks < len(distinct):
         distinct = _spread(distinct, blocks)
     return Plan(distinct, tuple(covering(space, networks, seed)))
 
 
-def least_blocks(space: SearchSpace, num_classes: int) -> int:
+def least_blocks(space: ClassifierSpace) -> int:
     """Return the number of blocks of the smallest plan, see `make_plan`."""
-    return len(_extremes(distinct_blocks(space, num_classes)))
+    return len(_extremes(distinct_blocks(space)))
 
 
-def distinct_blocks(space: SearchSpace, num_classes: int) -> tuple[BlockSpec, ...]:
+def distinct_blocks(space: ClassifierSpace) -> tuple[BlockSpec, ...]:
     """Return every BlockSpec that a network of the space can hold, in network order.
 
     A block is determined by its genes, its stage, the size it sees and the channels before it. So for every
@@ -62,7 +61,7 @@ def distinct_blocks(space: SearchSpace, num_classes: int) -> tuple[BlockSpec, ..
     for index in range(len(space.stages)):
         for resolution in space.resolution:
             for arch in _witnesses(space, resolution, index):
-                own = (spec for spec in space.unroll(arch, num_classes) if _belongs(spec, index, len(space.stages)))
+                own = (spec for spec in space.unroll(arch) if _belongs(spec, index, len(space.stages)))
                 found.update(dict.fromkeys(own))
     ends = {"stem": -1, "head": 1}
     return tuple(sorted(found, key=lambda spec: ends.get(spec.name, 0)))

@@ -51,7 +51,7 @@ def read_blocks(folder: Path, arch: Arch, num_classes: int, devices: tuple[str, 
     """
     try:
         space = load_space(folder / "space.yaml")
-        specs = list(space.unroll(space.parse(arch.id), num_classes))
+        specs = list(space.with_classes(num_classes).unroll(space.parse(arch.id)))
         costs = {device: _block_costs(folder / "latency" / device, space) for device in devices}
     except UserError:
         return ()

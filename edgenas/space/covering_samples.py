@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from edgenas.space.arch import Arch
 from edgenas.space.cost import cost
-from edgenas.space.space import Genes, SearchSpace
+from edgenas.space.space import ClassifierSpace, Genes, SearchSpace
 
 CANDIDATES_PER_SAMPLE = 32
 LOOSENESS, STRENGTH = 0.3, 2.5
@@ -90,9 +90,10 @@ def beside(space: SearchSpace, centre: Arch, share: float, archs: Sequence[Arch]
     return [arch for arch, fits in zip(archs, near, strict=True) if fits]
 
 
-def macs_of(space: SearchSpace, archs: Sequence[Arch], num_classes: int = 1) -> npt.NDArray[np.float64]:
-    """Return the multiply-accumulates of archs, shape (n,)."""
-    return np.array([cost(space.unroll(arch, num_classes)).macs for arch in archs], dtype=np.float64)
+def macs_of(space: SearchSpace, archs: Sequence[Arch]) -> npt.NDArray[np.float64]:
+    """Return the multiply-accumulates of archs, shape (n,); of one class where the space has no number of classes."""
+    classifiers = space if isinstance(space, ClassifierSpace) else space.with_classes(1)
+    return np.array([cost(classifiers.unroll(arch)).macs for arch in archs], dtype=np.float64)
 
 
 def _farthest(distance: npt.NDArray[np.float64], inside: npt.NDArray[np.bool_]) -> int:
@@ -110,7 +111,8 @@ def _candidates(space: SearchSpace, count: int, rng: np.random.Generator) -> Gen
 
 def _steps(space: SearchSpace, genes: Genes, count: int) -> npt.NDArray[np.int64]:
     """Return which of the `count` - 2 steps between the ends each candidate's MACs lie in."""
-    logs = np.log(macs_of(space, space.decode(genes)))
+    # The same archs cover a space for every number of classes.
+    logs = np.log(macs_of(space.with_classes(1), space.decode(genes)))
     spread = max(float(np.ptp(logs)), 1e-12)
     steps = max(count - 2, 1)
     index: npt.NDArray[np.int64] = np.minimum((logs - logs.min()) / spread * steps, steps - 1).astype(np.int64)

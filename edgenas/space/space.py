@@ -198,7 +198,22 @@ class SearchSpace(SpacePart):
         """Draw a random arch; every gene is uniform, so all depths are equally likely."""
         return self.decode(rng.integers(0, self.n_choices)[None])[0]
 
-    def unroll(self, arch: Arch, num_classes: int) -> tuple[BlockSpec, ...]:
+    def with_classes(self, num_classes: int) -> ClassifierSpace:
+        """Return the space of classifiers of `num_classes` classes, in which an arch is a whole network."""
+        fields = {name: getattr(self, name) for name in SearchSpace.model_fields}
+        return ClassifierSpace.model_validate({**fields, "num_classes": num_classes})
+
+
+class ClassifierSpace(SearchSpace):
+    """A search space whose networks have a fixed number of classes; made by `SearchSpace.with_classes`."""
+
+    num_classes: Annotated[int, Field(gt=0, le=1_000_000, strict=True)]
+
+    def without_classes(self) -> SearchSpace:
+        """Return the space for any number of classes."""
+        return SearchSpace.model_validate({name: getattr(self, name) for name in SearchSpace.model_fields})
+
+    def unroll(self, arch: Arch) -> tuple[BlockSpec, ...]:
         """Return the network of an arch as BlockSpecs: stem, blocks, head."""
         stem = self.stem
         specs: list[BlockSpec] = [
@@ -223,7 +238,7 @@ class SearchSpace(SpacePart):
                 in_size=last.out_size,
                 width=self.head.width,
                 features=self.head.features,
-                out_channels=num_classes,
+                out_channels=self.num_classes,
                 activation=self.head.activation,
                 name="head",
             )

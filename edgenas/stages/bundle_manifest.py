@@ -31,7 +31,7 @@ from edgenas.training.data.dataset import Dataset
 def make_manifest(network: Network, fp32: Path, parity: Parity, int8: Int8Export | None, timed: Timed) -> Manifest:
     """Return the manifest of a network's files; this scores the test images."""
     run, dataset, arch, options = network.run, network.dataset, network.arch, network.options
-    costs = cost(run.space.unroll(arch, dataset.num_classes), run_variant(run))
+    costs = cost(run.space.with_classes(dataset.num_classes).unroll(arch), run_variant(run))
     return Manifest(
         name=run.config.name,
         created=datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -92,7 +92,9 @@ def _int8_section(network: Network, int8: Int8Export, timed: Timed) -> dict[str,
         },
         "parity": int8.parity.to_json(),
         "size_bytes": int8.path.stat().st_size,
-        "costs": {"weight_bytes": int8_weight_bytes(run.space.unroll(network.arch, network.dataset.num_classes))},
+        "costs": {
+            "weight_bytes": int8_weight_bytes(run.space.with_classes(network.dataset.num_classes).unroll(network.arch))
+        },
         "fine_tuning": int8.tuning.to_json() if int8.tuning else None,
         "notes": [*([str(int8.tuning)] if int8.tuning else []), *(str(one) for one in compared.values())],
     }

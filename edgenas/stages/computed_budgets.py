@@ -53,7 +53,7 @@ def check_computed_budgets(
     if not computed:
         return []
     precisions = used_precisions(devices)
-    costs = CostTable(space, num_classes, precisions=precisions)
+    costs = CostTable(space.with_classes(num_classes), precisions=precisions)
     limits = as_limits(computed, lambda budget, genes: costs(budget.quantity, genes))
     feasibility = find_feasibility(space.n_choices, limits, repair=space.canonical, seed=0)
     require_feasible(feasibility, computed)

@@ -15,7 +15,7 @@ from edgenas.quantities import MACS, PEAK_ACTIVATION_BYTES, WEIGHT_BYTES, Quanti
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.cost import cost, int8_weight_bytes
 from edgenas.space.graph_variant import GraphVariant
-from edgenas.space.space import Genes, SearchSpace
+from edgenas.space.space import ClassifierSpace, Genes
 
 Floats = npt.NDArray[np.float64]
 COMPUTED = (MACS, WEIGHT_BYTES, PEAK_ACTIVATION_BYTES)
@@ -29,21 +29,19 @@ class CostTable:
     The costs of every block of the space are computed once, when the first are asked for.
 
     Attributes:
-        space: the search space.
-        num_classes: number of classes of the networks.
+        space: the search space, with the number of classes of its networks.
         variant: graph variant, which peak activation bytes depend on.
         precisions: precisions of the files that are deployed. Weight bytes are those of the largest file. Peak
             activation bytes are always those of fp32, which int8 stays below.
     """
 
-    space: SearchSpace
-    num_classes: int
+    space: ClassifierSpace
     variant: GraphVariant = "direct"
     precisions: Sequence[Precision] = ("fp32",)
 
     @cached_property
     def _table(self) -> GeneTable:
-        return GeneTable.of(self.space, self.num_classes, self._block_costs)
+        return GeneTable.of(self.space, self._block_costs)
 
     def _block_costs(self, blocks: Sequence[BlockSpec]) -> Floats:
         """Return MACs, peak activation bytes, and weight bytes in each precision, a row for each block."""

@@ -103,7 +103,7 @@ def _measure_all(
 ) -> dict[str, dict[GraphVariant, tuple[float, ...]]]:
     """Return latency ratios by device and variant."""
     archs = covering(run.space, NETWORKS, run.config.seed)
-    networks = {arch.id: run.space.unroll(arch, num_classes) for arch in archs}
+    networks = {arch.id: run.space.with_classes(num_classes).unroll(arch) for arch in archs}
     with tempfile.TemporaryDirectory(dir=_made(run.folder / "latency"), prefix=".models.") as folder:
         step = partial(progress, "exporting")
         files = export_variants(networks, Path(folder), step, variants=variants)

@@ -177,7 +177,7 @@ def tuned_subnet(run: Run, own: Dataset, arch: Arch) -> Tuned | None:
     record = stage if arch == stage.arch else _earlier(run, folder)
     if record is None or not record.improves:
         return None
-    subnet = Subnet(run.space.unroll(arch, dataset.num_classes), arch, dataset.pixels)
+    subnet = Subnet(run.space.with_classes(dataset.num_classes).unroll(arch), arch, dataset.pixels)
     path = folder / WEIGHTS
     try:
         subnet.load_state_dict(safetensors.torch.load_file(path))

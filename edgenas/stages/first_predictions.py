@@ -29,7 +29,7 @@ def first_predictions(
         measured_us: median of the networks measured now, in microseconds.
         coverage: nominal coverage of intervals.
     """
-    rows = profiled.networks(predictor.space.structure_id, predictor.num_classes_)
+    rows = profiled.networks(predictor.space_.structure_id, predictor.space_.num_classes)
     seen = {row.key for row in rows} | {prediction.arch.id for prediction in before}
     new = (
         first_prediction(predictor, arch, coverage, p50_us)

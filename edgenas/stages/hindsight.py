@@ -76,7 +76,7 @@ def write_hindsight(run: Run, chosen: Arch, chosen_model: Path | None, progress:
 
 def _largest_of(run: Run, pool: Sequence[Arch], num_classes: int) -> Arch:
     """Return the architecture of most multiply-accumulates."""
-    macs = CostTable(run.space, num_classes)(MACS, run.space.encode(pool))
+    macs = CostTable(run.space.with_classes(num_classes))(MACS, run.space.encode(pool))
     return pool[int(macs.argmax())]
 
 

@@ -61,7 +61,7 @@ def import_ofa(config: RunConfig, folder: Path, progress: Progress) -> Run:
     # Before anything is written, and before the images are looked at.
     prove_writable(folder / LOCK)
     classes = set_size(config.images, config.seed).num_classes
-    import_ofa_checkpoint(init, config.load_space(), num_classes=classes)
+    import_ofa_checkpoint(init, config.load_space().with_classes(classes))
     run = start_run(config, folder, progress)
     run_stages(run, progress, ("train",))
     return run

@@ -19,7 +19,7 @@ from edgenas.runs.folder import Run
 from edgenas.runs.run_devices import measured_devices, run_devices
 from edgenas.search.feasibility import Feasibility, find_feasibility
 from edgenas.search.objective_functions import Limit
-from edgenas.space.space import Genes, SearchSpace
+from edgenas.space.space import ClassifierSpace, Genes, SearchSpace
 from edgenas.stages.computed_budgets import used_precisions
 from edgenas.stages.computed_costs import CostTable
 from edgenas.stages.feasibility_notes import as_limits, require_feasible
@@ -142,10 +142,10 @@ def unchecked_limits(run: Run, num_classes: int) -> Limits:
     if not budgets:
         device = next(iter(predictors))
         budgets = (_default_budget(run, tables[device], device, predictors[device]),)
-    ratios = {name: _p95_ratio(tables[name], run.space, num_classes) for name in predictors}
+    ratios = {name: _p95_ratio(tables[name], run.space.with_classes(num_classes)) for name in predictors}
     _require_ratios(budgets, ratios)
     precisions = used_precisions(measured_devices(run).values())
-    costs = CostTable(run.space, num_classes, run_variant(run), precisions)
+    costs = CostTable(run.space.with_classes(num_classes), run_variant(run), precisions)
     return Limits(run.space, budgets, predictors, ratios, num_classes, costs, run.config.seed)
 
 
@@ -153,7 +153,7 @@ def _require_tables(run: Run, tables: Mapping[str, LatencyTable], num_classes: i
     devices = measured_devices(run)
     for name, device in devices.items():
         require_setting(tables[name], device, run.reach.stated_kind(device), devices.values(), run_variant(run))
-        require_networks(tables[name], name, run.space, num_classes)
+        require_networks(tables[name], name, run.space.with_classes(num_classes))
 
 
 def bound_us(predictor: LatencyPredictor, archs: Archs) -> Floats:
@@ -191,12 +191,12 @@ def _default_budget(run: Run, table: LatencyTable, device: str, predictor: Laten
     return Budget(LATENCY, limit, device)
 
 
-def _p95_ratio(table: LatencyTable, space: SearchSpace, num_classes: int) -> float:
+def _p95_ratio(table: LatencyTable, space: ClassifierSpace) -> float:
     """Return a high estimate of p95 / p50 on a device: nine of ten measured networks stay below it.
 
     NaN where the table, one from elsewhere, does not state p95.
     """
-    rows = table.networks(space.structure_id, num_classes)
+    rows = table.networks(space.structure_id, space.num_classes)
     return float(np.quantile([row.p95_us / row.p50_us for row in rows], 1 - RISK)) if rows else np.nan
 
 

@@ -13,7 +13,7 @@ from edgenas.latency.table import LatencyTable
 from edgenas.profiling.measurement import to_identity
 from edgenas.profiling.transport import TransportKind
 from edgenas.space.graph_variant import GraphVariant
-from edgenas.space.space import SearchSpace
+from edgenas.space.space import ClassifierSpace
 from edgenas.stages.device_graphs import device_graphs
 
 
@@ -42,14 +42,14 @@ def require_setting(
         raise TableError(f"the latency table of {device.name} is of another setting ({listed})")
 
 
-def require_networks(table: LatencyTable, device: str, space: SearchSpace, num_classes: int) -> None:
+def require_networks(table: LatencyTable, device: str, space: ClassifierSpace) -> None:
     """Refuse a table without networks of the space and the number of classes.
 
     Raises:
         TableError: it has none.
     """
-    if not table.networks(space.structure_id, num_classes):
-        networks = f"networks of {space.structure_id} with {num_classes} classes"
+    if not table.networks(space.structure_id, space.num_classes):
+        networks = f"networks of {space.structure_id} with {space.num_classes} classes"
         raise TableError(f"the latency table of {device}: expected {networks}, got none")
 
 
@@ -59,9 +59,9 @@ def require_classes(predictor: LatencyPredictor, device: str, num_classes: int) 
     Raises:
         TableError: it is of another number.
     """
-    if predictor.num_classes_ != num_classes:
+    if predictor.space_.num_classes != num_classes:
         raise TableError(
-            f"the latency predictor of {device}: expected {num_classes} classes, got {predictor.num_classes_}"
+            f"the latency predictor of {device}: expected {num_classes} classes, got {predictor.space_.num_classes}"
         )
 
 

@@ -109,8 +109,10 @@ def plan_run(
         what, train_seconds = f"as many steps as {minutes:g} minutes hold", 60 * minutes
         steps = max(1, round(train_seconds / step_seconds))
     score_seconds = (min(config.search.calibration_images, sizes.train) + validation_images) * image_seconds
-    plan = make_plan(space, sizes.num_classes, blocks=config.profile.blocks, networks=config.profile.networks, seed=0)
-    weights = cost(space.unroll(space.largest, sizes.num_classes)).weight_bytes
+    plan = make_plan(
+        space.with_classes(sizes.num_classes), blocks=config.profile.blocks, networks=config.profile.networks, seed=0
+    )
+    weights = cost(space.with_classes(sizes.num_classes).unroll(space.largest)).weight_bytes
     measured, devices = config.verify.networks, len(described)
     # Every method's file and the fp32 one are scored.
     scored = (len(get_args(Method)) + 1) * validation_images * image_seconds
@@ -193,7 +195,9 @@ def _plan_profile(config: RunConfig, described: list[Device], space: SearchSpace
     """Return the only stage of a run without images."""
     classes = config.num_classes or 0
     check_computed_budgets(config.budgets, space, classes, described)
-    plan = make_plan(space, classes, blocks=config.profile.blocks, networks=config.profile.networks, seed=0)
+    plan = make_plan(
+        space.with_classes(classes), blocks=config.profile.blocks, networks=config.profile.networks, seed=0
+    )
     in_int8 = sum(device.run.precision == "int8" for device in described)
     stage = _profile_stage(config, space, plan, classes, len(described), in_int8)
     return [StagePlan("profile", *stage, done=begun is not None and begun.done("profile"))]
@@ -207,9 +211,11 @@ def _plan_with_source(
     source = open_source(config.accuracy, space)
     check_computed_budgets(config.budgets, space, source.num_classes, described)
     devices = sum(device.is_measured for device in described)
-    weights = cost(space.unroll(space.largest, source.num_classes)).weight_bytes
+    weights = cost(space.with_classes(source.num_classes).unroll(space.largest)).weight_bytes
     measured = config.verify.networks if devices else 0
-    plan = make_plan(space, source.num_classes, blocks=config.profile.blocks, networks=config.profile.networks, seed=0)
+    plan = make_plan(
+        space.with_classes(source.num_classes), blocks=config.profile.blocks, networks=config.profile.networks, seed=0
+    )
     stages = {
         "profile": _profile_stage(config, space, plan, source.num_classes, devices, 0)
         if devices
@@ -247,11 +253,11 @@ def _profile_stage(
     variant_seconds = (
         variant_models * config.profile.rounds * REPETITION_SECONDS + comparing * PROCESSES * TIMER_SECONDS
     )
-    timing_seconds = guessed_seconds(space, plan, num_classes, config.profile.rounds)
+    timing_seconds = guessed_seconds(space.with_classes(num_classes), plan, config.profile.rounds)
     if config.profile.minutes is not None:
         timing_seconds = min(timing_seconds, 60 * config.profile.minutes)
     each_seconds = models * EXPORT_SECONDS_PER_BLOCK + timing_seconds + variant_seconds
-    weights = cost(space.unroll(space.largest, num_classes)).weight_bytes
+    weights = cost(space.with_classes(num_classes).unroll(space.largest)).weight_bytes
     return (
         f"{variants}export and time {len(plan.blocks)} blocks and {len(plan.networks)} networks on "
         f"{_device_count(devices, in_int8)}",
@@ -269,7 +275,7 @@ def _finetune_stage(epochs: float, train_images: int, image_seconds: float, weig
 
 def _statistics_bytes(space: SearchSpace, num_classes: int) -> int:
     """Return the size of a subnet's batch-norm statistics: a mean and a variance a channel, and their names."""
-    specs = space.unroll(space.largest, num_classes)
+    specs = space.with_classes(num_classes).unroll(space.largest)
     widths = [conv.out_channels for spec in specs for conv in spec.convs() if conv.norm]
     return 8 * sum(widths) + 250 * len(widths)
 

@@ -53,7 +53,7 @@ def time_network(
     training = config.training
     device = compute_device(training.device)
     progress("timing training steps", 0, 2)
-    net = SuperNet(space, num_classes, kernel_transforms=training.kernel_transforms)
+    net = SuperNet(space.with_classes(num_classes), kernel_transforms=training.kernel_transforms)
     net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     side = space.resolution[-1]
     count = max(training.batch_size, SCORED_IMAGES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgenas.errors import TableError
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import LatencyTable, find_table
-from edgenas.latency.table_classes import table_classes
+from edgenas.latency.table_classes import table_space
 from edgenas.records.profile import ProfileRecord
 from edgenas.runs.folder import Run
 from edgenas.space.graph_variant import GraphVariant
@@ -22,7 +22,7 @@ def base_predictor(run: Run, num_classes: int) -> LatencyPredictor | None:
         return None
     table = find_table(run.config.profile.base)
     try:
-        predictor = LatencyPredictor(run.space, num_classes).fit(table)
+        predictor = LatencyPredictor(run.space.with_classes(num_classes)).fit(table)
         predictor.predict([run.space.smallest, run.space.largest])
     except TableError as error:
         raise TableError(f"profile.base {run.config.profile.base}: {error}, or leave profile.base out") from None
@@ -52,7 +52,7 @@ def _predictor(run: Run, device: str) -> LatencyPredictor:
     extended = refitted(run, table)
     if extended is table:
         return profiled_predictor(run, device)
-    return LatencyPredictor(run.space).fit(extended, base_predictor(run, table_classes(run.space, table)))
+    return LatencyPredictor(run.space).fit(extended, base_predictor(run, table_space(run.space, table).num_classes))
 
 
 def profiled_predictor(run: Run, device: str) -> LatencyPredictor:

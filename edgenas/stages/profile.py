@@ -17,7 +17,7 @@ from edgenas.runs.folder import Progress, Run
 from edgenas.runs.run_data import run_classes
 from edgenas.runs.run_devices import device_table, measured_devices, run_devices, run_transport
 from edgenas.space.graph_variant import GraphVariant
-from edgenas.space.space import SearchSpace
+from edgenas.space.space import ClassifierSpace
 from edgenas.stages.device_graphs import device_graphs, timing_export
 from edgenas.stages.fastest_variant import choose_variant, variant_record
 from edgenas.stages.predictors import base_predictor
@@ -65,12 +65,11 @@ def _profile_device(
     run: Run, device: Device, plan: Plan, variant: GraphVariant, base: LatencyPredictor | None, progress: Progress
 ) -> PredictorScore:
     folder = run.folder / "latency" / device.name
-    num_classes = run_classes(run)
+    space = run.space.with_classes(run_classes(run))
     graphs = device_graphs(device, measured_devices(run).values(), variant)
     table = profile(
-        run.space,
+        space,
         plan,
-        num_classes,
         device,
         export=timing_export(graphs, progress),
         exporter_version=EXPORTER_VERSION,
@@ -82,8 +81,8 @@ def _profile_device(
         transport=run_transport(run, device),
         progress=progress,
     )
-    LatencyPredictor(run.space, num_classes).fit(table, base).save(folder / "predictor.json")
-    score = score_predictor(run.space, table, num_classes, seed=run.config.seed, base=base)
+    LatencyPredictor(space).fit(table, base).save(folder / "predictor.json")
+    score = score_predictor(space, table, seed=run.config.seed, base=base)
     score.write(folder / "score.json")
     return score
 
@@ -94,26 +93,26 @@ def _take_table(run: Run, device: str) -> PredictorScore | None:
     Raises:
         TableError: the table lacks blocks that the space's networks have.
     """
-    name, num_classes = str(device_table(run, device)), run_classes(run)
-    table, folder = _of_space(find_table(name), run.space, num_classes), run.folder / "latency" / device
+    name, space = str(device_table(run, device)), run.space.with_classes(run_classes(run))
+    table, folder = _of_space(find_table(name), space), run.folder / "latency" / device
     try:
-        predictor = LatencyPredictor(run.space, num_classes).fit(table)
-        predictor.predict([run.space.smallest, run.space.largest])
+        predictor = LatencyPredictor(space).fit(table)
+        predictor.predict([space.smallest, space.largest])
     except TableError as error:
         raise TableError(f"table {name}: {error}, or search a space whose networks it has") from None
     # As it was now: the one that the config names may change.
     table.save(folder)
     predictor.save(folder / "predictor.json")
-    if len(table.networks(run.space.structure_id, num_classes)) < SCORED_NETWORKS:
+    if len(table.networks(space.structure_id, space.num_classes)) < SCORED_NETWORKS:
         return None
-    score = score_predictor(run.space, table, num_classes, seed=run.config.seed)
+    score = score_predictor(space, table, seed=run.config.seed)
     score.write(folder / "score.json")
     return score
 
 
-def _of_space(table: LatencyTable, space: SearchSpace, num_classes: int) -> LatencyTable:
+def _of_space(table: LatencyTable, space: ClassifierSpace) -> LatencyTable:
     """Return the table without blocks that the space lacks, if it has all others: no block is regressed then."""
-    needed = {block.key for block in distinct_blocks(space, num_classes)}
+    needed = {block.key for block in distinct_blocks(space)}
     if not needed <= table.blocks().keys():
         return table
     return replace(table, rows=tuple(row for row in table.rows if row.kind != BLOCK or row.key in needed))

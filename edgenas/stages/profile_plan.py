@@ -24,7 +24,7 @@ def profile_lines(run: Run) -> list[str]:
     """Return what profiling will time on each device, and how long that will take, a line each."""
     config, num_classes = run.config.profile, run_classes(run)
     plan = _plan(run, num_classes, config.blocks, config.networks)
-    seconds = guessed_seconds(run.space, plan, num_classes, config.rounds)
+    seconds = guessed_seconds(run.space.with_classes(num_classes), plan, config.rounds)
     blocks = f"{len(plan.blocks)} blocks and " if plan.blocks else ""
     what = f"{blocks}{len(plan.networks)} networks, {config.rounds} repetitions of each"
     took = f"about {seconds / 60:.1f} minutes of a server's core, several times that of a small board's"
@@ -55,7 +55,7 @@ def device_plan(
     allowed = allow(
         config.minutes,
         blocks=len(whole.blocks),
-        least_blocks=min(len(whole.blocks), least_blocks(run.space, num_classes)),
+        least_blocks=min(len(whole.blocks), least_blocks(run.space.with_classes(num_classes))),
         networks=config.networks,
         rounds=config.rounds,
         smallest_us=smallest_us,
@@ -71,7 +71,7 @@ def _informative(plan: Plan, base: LatencyPredictor | None, seed: int) -> Plan:
 
 
 def _plan(run: Run, num_classes: int, blocks: int | None, networks: int) -> Plan:
-    plan = make_plan(run.space, num_classes, blocks=blocks, networks=networks, seed=run.config.seed)
+    plan = make_plan(run.space.with_classes(num_classes), blocks=blocks, networks=networks, seed=run.config.seed)
     # Blocks come from the other device's table, so they are not measured again.
     return plan if run.config.profile.base is None else replace(plan, blocks=())
 
@@ -85,7 +85,7 @@ def _ends_us(
     folder = run.folder / "latency" / device.name
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".models.") as temporary:
-        named = {arch.id: run.space.unroll(arch, num_classes) for arch in ends}
+        named = {arch.id: run.space.with_classes(num_classes).unroll(arch) for arch in ends}
         measured = measure_networks(
             timing_export(graphs, progress)(named, Path(temporary), None),
             device,

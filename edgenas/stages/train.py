@@ -78,7 +78,7 @@ def run_train(
 def untrained_supernet(run: Run, dataset: Dataset) -> SuperNet:
     """Return the run's supernet with fresh weights."""
     transforms = run.config.training.kernel_transforms
-    return SuperNet(run.space, dataset.num_classes, kernel_transforms=transforms, pixels=dataset.pixels)
+    return SuperNet(run.space.with_classes(dataset.num_classes), kernel_transforms=transforms, pixels=dataset.pixels)
 
 
 def _take_weights(run: Run, folder: Path, progress: Progress) -> None:

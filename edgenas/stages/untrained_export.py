@@ -28,7 +28,7 @@ def export_weightless(
         return
     folder = paths[0].parent
     folder.mkdir(parents=True, exist_ok=True)
-    networks = {arch.id: space.unroll(arch, num_classes) for arch in archs}
+    networks = {arch.id: space.with_classes(num_classes).unroll(arch) for arch in archs}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".weightless.") as temporary:
         step = partial(progress, "exporting the front")
         files = export_for_timing(networks, Path(temporary), step, variant=variant)

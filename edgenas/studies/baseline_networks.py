@@ -162,7 +162,7 @@ def latency_shares(
     run: Run, chosen: Arch, networks: Mapping[str, Sequence[BlockSpec]], num_classes: int, timer: Timer
 ) -> dict[str, float]:
     """Return p50 of networks over that of the chosen one, measured in one session with random weights."""
-    names = {**networks, CHOSEN: run.space.unroll(chosen, num_classes)}
+    names = {**networks, CHOSEN: run.space.with_classes(num_classes).unroll(chosen)}
     with TemporaryDirectory(prefix=".baselines.") as folder:
         p50_us = timer(export_for_timing(names, Path(folder), variant=run_variant(run)), "sizing")
     return {name: p50_us[name] / p50_us[CHOSEN] for name in networks}

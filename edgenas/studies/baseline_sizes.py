@@ -241,7 +241,7 @@ class Sizer:
         underestimate, drafts = self._underestimate(predictor), SPARE * count + SPARE
         # The run's own seed draws the search's first architectures.
         drawn = {str(s): draw(space, predictor, request.chosen, drafts, s + 1, underestimate) for s in request.seeds}
-        networks = {arch.id: space.unroll(arch, request.classes) for arch in chain(*drawn.values())}
+        networks = {arch.id: space.with_classes(request.classes).unroll(arch) for arch in chain(*drawn.values())}
         shares = self._shares(networks) if networks else {}
         self.progress("sizing baselines", 2, 3)
         archs = {seed: _of_equal_latency(candidates, shares, count) for seed, candidates in drawn.items()}
@@ -269,7 +269,7 @@ class Sizer:
             networks: by name.
             clock: seconds of the chosen network's step that all times are scaled to; None: its first timing.
         """
-        chosen = {CHOSEN: self.run.space.unroll(self.request.chosen, self.request.classes)}
+        chosen = {CHOSEN: self.run.space.with_classes(self.request.classes).unroll(self.request.chosen)}
         scaled: dict[str, float] = {}
         times: list[float] = []
         for group in list(in_groups(networks, TIMED_TOGETHER - len(chosen))) or [{}]:
@@ -288,7 +288,7 @@ class Sizer:
         archs = draw(space, predictor, request.chosen, PROBES, PROBE_SEED)
         if not archs:
             return 1.0
-        measured = self._shares({arch.id: space.unroll(arch, request.classes) for arch in archs})
+        measured = self._shares({arch.id: space.with_classes(request.classes).unroll(arch) for arch in archs})
         predicted = predictor.predict(archs) / predictor.predict([request.chosen])
         return float(np.median(predicted / np.array([measured[arch.id] for arch in archs])))
 

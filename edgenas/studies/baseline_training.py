@@ -217,7 +217,7 @@ class BaselineStudy:
         key = {"setting": self.setting, "baseline": network.baseline, "seed": network.seed, "number": network.number}
         key |= {"network": network.network, "steps": network.steps}
         specs = (
-            self.run.space.unroll(network.arch, self.classes)
+            self.run.space.with_classes(self.classes).unroll(network.arch)
             if network.arch
             else at_scale(self.run.space, self.classes, Scale.parse(network.network))
         )

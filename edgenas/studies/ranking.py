@@ -176,7 +176,7 @@ class RankingStudy:
 
     def specs(self, number: int) -> Any:
         """Return the blocks of a subnet."""
-        return self.run.space.unroll(self.design.archs[number], self.classes)
+        return self.run.space.with_classes(self.classes).unroll(self.design.archs[number])
 
     def inherit(self, net: SuperNet, subnets: Subnets, arch: Arch, path: Path) -> None:
         """Append the inherited accuracy of a subnet, unless the file has it."""

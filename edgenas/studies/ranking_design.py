@@ -65,7 +65,7 @@ def pool_design(space: SearchSpace, pool: Sequence[Arch], count: int, num_classe
 
 def _centre(space: SearchSpace, ends: Sequence[Arch], num_classes: int) -> Arch:
     """Return the middle one of subnets that cover all sizes, with the smallest and the largest first."""
-    logs = np.log(macs_of(space, ends, num_classes))
+    logs = np.log(macs_of(space.with_classes(num_classes), ends))
     inner = np.abs(logs - (logs.min() + logs.max()) / 2)
     # The ends have neighbours on one side only.
     inner[:2] += np.ptp(logs) * (len(ends) > 2)
@@ -73,4 +73,4 @@ def _centre(space: SearchSpace, ends: Sequence[Arch], num_classes: int) -> Arch:
 
 
 def _design(space: SearchSpace, archs: Sequence[Arch], centre: Arch, num_classes: int) -> Design:
-    return Design(tuple(archs), tuple(macs_of(space, archs, num_classes).astype(int).tolist()), centre)
+    return Design(tuple(archs), tuple(macs_of(space.with_classes(num_classes), archs).astype(int).tolist()), centre)

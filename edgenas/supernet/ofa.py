@@ -16,7 +16,7 @@ from torch import Tensor
 from edgenas.errors import DataError, SpaceError, first_line, one_of, shortened
 from edgenas.first_bytes import stand_in_cause
 from edgenas.space.loading import load_space
-from edgenas.space.space import SearchSpace
+from edgenas.space.space import ClassifierSpace, SearchSpace
 from edgenas.supernet.pixels import IMAGENET
 from edgenas.supernet.supernet import SuperNet
 
@@ -46,13 +46,13 @@ ENDS = {
 }
 
 
-def import_ofa_checkpoint(path: Path | str, space: SearchSpace, *, num_classes: int | None = None) -> SuperNet:
-    """A supernet with the weights of a public once-for-all checkpoint, in eval mode.
+def import_ofa_checkpoint(path: Path | str, space: SearchSpace) -> SuperNet:
+    """Return a supernet with the weights of a public once-for-all checkpoint, in eval mode.
 
     Args:
-        path: a file of theirs: a state dict, or a dict that holds one as `state_dict`.
-        space: `load_space("ofa-mbv3-w1.0")` or `w1.2`, perhaps with fewer resolutions.
-        num_classes: how many there should be; None: as many as the checkpoint has.
+        path: a checkpoint: a state dict, or a dict that holds one as `state_dict`.
+        space: `load_space("ofa-mbv3-w1.0")` or `w1.2`, perhaps with fewer resolutions. With a number of classes
+            (`with_classes`), the checkpoint must have as many.
 
     Raises:
         SpaceError: the space is another, or narrowed in more than its resolutions.
@@ -63,12 +63,12 @@ def import_ofa_checkpoint(path: Path | str, space: SearchSpace, *, num_classes: 
     found = {_spelled(name): tensor for name, tensor in _load(origin).items()}
     found = {name: tensor for name, tensor in found.items() if not name.endswith("num_batches_tracked")}
     classes = _count_classes(origin, found)
-    if num_classes not in (None, classes):
+    if isinstance(space, ClassifierSpace) and space.num_classes != classes:
         raise DataError(
-            f"{origin} is of {classes} classes, but there are {num_classes} here: expected images of the classes that "
-            "it was trained, one folder a class"
+            f"{origin} is of {classes} classes, but the data has {space.num_classes}: expected images of the classes "
+            "that it was trained on, one folder a class"
         )
-    net = SuperNet(space, classes, kernel_transforms=True, pixels=IMAGENET)
+    net = SuperNet(space.with_classes(classes), kernel_transforms=True, pixels=IMAGENET)
     wanted = {name: _ofa_name(name, space) for name in net.state_dict()}
     _check_width(origin, found, space)
     _check_names(origin, wanted.values(), found)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from edgenas.errors import SpaceError
 from edgenas.space.arch import Arch
 from edgenas.space.blocks.spec import BlockSpec
-from edgenas.space.space import SearchSpace
+from edgenas.space.space import ClassifierSpace
 from edgenas.supernet.blocks import MODULES
 from edgenas.supernet.elastic_layers import Cut
 from edgenas.supernet.functional import run_block
@@ -25,26 +25,22 @@ from edgenas.supernet.subnet import Subnet, module_name
 
 
 class SuperNet(nn.Module):
-    """Shared weights of every arch of `space`, for `num_classes` classes.
+    """Shared weights of every arch of `space`.
 
     Args:
-        space: search space of the subnets.
-        num_classes: number of logits.
+        space: search space of the subnets, with their number of classes.
         kernel_transforms: whether a smaller kernel is a learned matrix times the centre of a larger one, as in
             once-for-all, or the centre itself.
         pixels: normalisation of the inputs.
     """
 
-    def __init__(
-        self, space: SearchSpace, num_classes: int, *, kernel_transforms: bool = False, pixels: Pixels | None = None
-    ):
+    def __init__(self, space: ClassifierSpace, *, kernel_transforms: bool = False, pixels: Pixels | None = None):
         super().__init__()
         self.space = space
-        self.num_classes = num_classes
         self.kernel_transforms = kernel_transforms
         self.pixels = pixels or Pixels()
         by_position: dict[str, list[BlockSpec]] = {}
-        for spec in _extreme_specs(space, num_classes):
+        for spec in _extreme_specs(space):
             by_position.setdefault(module_name(spec), []).append(spec)
         self.blocks = nn.ModuleDict(
             {name: MODULES[type(specs[0])].elastic(specs, kernel_transforms) for name, specs in by_position.items()}
@@ -56,7 +52,7 @@ class SuperNet(nn.Module):
         Raises:
             SpaceError: the arch is not in the space; the gene and its legal values are named.
         """
-        specs = _specs(self.space, arch, self.num_classes)
+        specs = _specs(self.space, arch)
         return {module_name(spec): self.blocks[module_name(spec)].cut(spec) for spec in specs}  # type: ignore[operator]
 
     def forward(self, x: Tensor, arch: Arch, weights: Cut | None = None) -> Tensor:
@@ -73,20 +69,20 @@ class SuperNet(nn.Module):
         if x.shape[-2:] != (arch.resolution, arch.resolution):
             raise SpaceError(f"expected images of {arch.resolution}×{arch.resolution} for {arch}, got {tuple(x.shape)}")
         weights = self.cut(arch) if weights is None else weights
-        for spec in _specs(self.space, arch, self.num_classes):
+        for spec in _specs(self.space, arch):
             x = run_block(spec, weights[module_name(spec)], x, training=self.training)
         return x
 
     def extract(self, arch: Arch) -> Subnet:
         """Return a standalone copy of one arch. It is not calibrated: its batch-norm statistics are the shared ones."""
         like = next(self.parameters())
-        subnet = Subnet(_specs(self.space, arch, self.num_classes), arch, self.pixels).to(like.device, like.dtype)
+        subnet = Subnet(_specs(self.space, arch), arch, self.pixels).to(like.device, like.dtype)
         for name, weights in self.cut(arch).items():
             subnet.blocks[name].load_state_dict({k: tensor.detach() for k, tensor in weights.items()}, strict=False)
         return subnet.train(self.training)
 
 
-def _extreme_specs(space: SearchSpace, num_classes: int) -> Iterable[BlockSpec]:
+def _extreme_specs(space: ClassifierSpace) -> Iterable[BlockSpec]:
     """Yield BlockSpecs that include the greatest sizes at each position: those of all widths and genes of blocks.
 
     The largest arch alone does not do: rounded to multiples of 8, a small ratio may expand a narrow input and leave a
@@ -99,10 +95,10 @@ def _extreme_specs(space: SearchSpace, num_classes: int) -> Iterable[BlockSpec]:
     for values in product(*map(range, counts)):
         index = dict(zip(varied, values, strict=True))
         row = [min(index.get(genes[name], count - 1), count - 1) for name, count in sizes.items()]
-        yield from space.unroll(space.decode(np.array([row]))[0], num_classes)
+        yield from space.unroll(space.decode(np.array([row]))[0])
 
 
 @lru_cache(maxsize=4096)
-def _specs(space: SearchSpace, arch: Arch, num_classes: int) -> tuple[BlockSpec, ...]:
+def _specs(space: ClassifierSpace, arch: Arch) -> tuple[BlockSpec, ...]:
     space.encode([arch])
-    return space.unroll(arch, num_classes)
+    return space.unroll(arch)

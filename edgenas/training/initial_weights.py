@@ -63,7 +63,7 @@ def check_init(source: Path, space: SearchSpace, *, kernel_transforms: bool = Fa
             f"set train.kernel_transforms to {str(not kernel_transforms).lower()}"
         )
     with torch.device("meta"):
-        expected = SuperNet(space, num_classes=2, kernel_transforms=kernel_transforms).state_dict()
+        expected = SuperNet(space.with_classes(2), kernel_transforms=kernel_transforms).state_dict()
     for name, tensor in expected.items():
         shape = shapes.get(f"net.{name}")
         if not name.startswith(CLASSIFIER) and shape != tuple(tensor.shape):
@@ -83,11 +83,12 @@ def load_init(source: Path, net: SuperNet, dataset: str, classes: tuple[str, ...
         RunFolderError: the file is no checkpoint of edgenas, or one of another space (the message names both).
         DataError: a once-for-all checkpoint is broken or does not fit the space.
     """
-    check_init(source, net.space, kernel_transforms=net.kernel_transforms)
+    space = net.space.without_classes()
+    check_init(source, space, kernel_transforms=net.kernel_transforms)
     path = init_file(source)
-    if _is_ofa(path, net.space):
-        source_net = import_ofa_checkpoint(path, net.space)
-        classifier = {} if source_net.num_classes == net.num_classes else _classifier(net)
+    if _is_ofa(path, space):
+        source_net = import_ofa_checkpoint(path, space)
+        classifier = {} if source_net.space.num_classes == net.space.num_classes else _classifier(net)
         net.load_state_dict(source_net.state_dict() | classifier)
         return
     tensors, header = _read_finite(path)
@@ -107,7 +108,7 @@ def load_whole(source: Path, net: SuperNet, classes: tuple[str, ...]) -> Header:
     check_init(source, net.space, kernel_transforms=net.kernel_transforms)
     path = init_file(source)
     if _is_ofa(path, net.space):
-        source_net = import_ofa_checkpoint(path, net.space, num_classes=net.num_classes)
+        source_net = import_ofa_checkpoint(path, net.space)
         _check_pixels(path, source_net.pixels, net.pixels)
         net.load_state_dict(source_net.state_dict())
         return Header(0, 0.0, net.space.structure_id, classes=classes, pixels=source_net.pixels)

@@ -107,7 +107,7 @@ def parallel_gradients(
 
 def _heaviest_first(net: SuperNet, archs: Sequence[Arch]) -> list[int]:
     """Return the indices in order of falling MACs, after the first architecture, which the others may wait for."""
-    macs = [cost(net.space.unroll(arch, net.num_classes)).macs for arch in archs]
+    macs = [cost(net.space.unroll(arch)).macs for arch in archs]
     return [0, *sorted(range(1, len(archs)), key=lambda index: -macs[index])]
 
 

@@ -87,7 +87,7 @@ def check_front(space: SearchSpace, summary: dict, folder: Path) -> None:
         arch = space.parse(entry["arch"])
         latency = entry["latency"]["far-away"]
         assert latency["p50_us"] is latency["verdict"] is latency["interval_us"] is None
-        expected = sum(block_us(cost((block,)).macs) for block in space.unroll(arch, CLASSES))
+        expected = sum(block_us(cost((block,)).macs) for block in space.with_classes(CLASSES).unroll(arch))
         assert latency["predicted_us"] == pytest.approx(expected, rel=1e-4)
         assert latency["predicted_us"] <= limit
         low, high = entry["val_top1_interval"]
@@ -269,7 +269,7 @@ def test_a_search_finds_the_few_archs_within_a_budget(folder: Path, strategy: st
     space = load_space("mobile-32")
     write_measured(folder / "measured.csv", space)
     block_table(space).save(folder / "table")
-    limit = 1.02 * cost(space.unroll(space.smallest, CLASSES)).macs
+    limit = 1.02 * cost(space.with_classes(CLASSES).unroll(space.smallest)).macs
     run = published_run(
         "space=mobile-32",
         f"budgets=[macs={limit:.0f}]",
@@ -279,4 +279,6 @@ def test_a_search_finds_the_few_archs_within_a_budget(folder: Path, strategy: st
     result = run.result(SearchRecord).to_json()
     assert result["feasibility"]["share"] < 0.001
     assert result["evaluations"] >= 4
-    assert all(cost(space.unroll(space.parse(entry["arch"]), CLASSES)).macs <= limit for entry in result["front"])
+    assert all(
+        cost(space.with_classes(CLASSES).unroll(space.parse(entry["arch"]))).macs <= limit for entry in result["front"]
+    )

@@ -101,7 +101,7 @@ def run_trial(trial: Trial, config: RunConfig, dataset: Dataset, work: Path, pro
     space, folder = config.load_space(), work / f"{trial.recipe}-{trial.seed}-{trial.minutes:g}-{trial.setting}"
     trained = config.training.model_copy(update={"recipe": trial.recipe})
     torch.manual_seed(trial.seed)
-    net = SuperNet(space, dataset.num_classes, pixels=dataset.pixels)
+    net = SuperNet(space.with_classes(dataset.num_classes), pixels=dataset.pixels)
     result = train(
         net,
         dataset,

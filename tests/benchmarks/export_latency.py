@@ -117,7 +117,7 @@ def _variants_of(space: SearchSpace, folder: Path) -> dict[str, Any]:
 
 def _chosen_variant(space: SearchSpace, folder: Path) -> tuple[GraphVariant, dict[GraphVariant, list[float]]]:
     """Return the variant that a run chooses."""
-    networks = {arch.id: space.unroll(arch, CLASSES) for arch in covering(space, VARIANT_NETWORKS, SEED)}
+    networks = {arch.id: space.with_classes(CLASSES).unroll(arch) for arch in covering(space, VARIANT_NETWORKS, SEED)}
     files = {f"{variant} {arch}": path for (variant, arch), path in export_variants(networks, folder).items()}
     outs = folder / "graph_variants.jsonl"
     found = measure_networks(files, probe(), rounds=ROUNDS, seed=SEED, out=outs, progress=_say("variants"))
@@ -127,7 +127,7 @@ def _chosen_variant(space: SearchSpace, folder: Path) -> tuple[GraphVariant, dic
 
 def _random_subnet(space: SearchSpace, arch: Arch) -> Subnet:
     """Return the network with the weights that networks for timing have."""
-    specs = space.unroll(arch, CLASSES)
+    specs = space.with_classes(CLASSES).unroll(arch)
     subnet = Subnet(specs, arch).eval()
     for name, spec in zip(subnet.blocks, specs, strict=True):
         subnet.blocks[name] = random_block(spec).eval()
@@ -145,7 +145,7 @@ def cold(folder: Path) -> dict[str, Any]:
     """Seconds for all distinct blocks of a space, regardless of image size, and for stitching a network of them."""
     space = load_space("ofa-mbv3-w1.0")
     started = time.perf_counter()
-    blocks = distinct_blocks(space, CLASSES)
+    blocks = distinct_blocks(space.with_classes(CLASSES))
     networks: dict[str, Any] = {block.key: [block] for block in blocks}
     listed = time.perf_counter()
     graphs = _timing_graphs(networks)
@@ -157,7 +157,7 @@ def cold(folder: Path) -> dict[str, Any]:
     for _ in range(STITCHED):
         arch = space.sample(rng)
         before = time.perf_counter()
-        _write_all({arch.id: space.unroll(arch, CLASSES)}, graphs, "blocked", folder)
+        _write_all({arch.id: space.with_classes(CLASSES).unroll(arch)}, graphs, "blocked", folder)
         seconds.append(time.perf_counter() - before)
     return {
         "distinct_blocks": len(blocks),
@@ -173,7 +173,7 @@ def imagenet(folder: Path) -> dict[str, Any]:
     """Networks of once-for-all at least as accurate as MobileNetV3-Large, against it."""
     space, rows = load_space("ofa-mbv3-w1.0"), _accurate_enough()
     archs = {_arch(space, row).id: float(row["top1_mean"]) for row in rows}
-    networks = {arch: space.unroll(space.parse(arch), CLASSES) for arch in archs}
+    networks = {arch: space.with_classes(CLASSES).unroll(space.parse(arch)) for arch in archs}
     variant, _ = _chosen_variant(space, folder)
     files = {arch: path for (_, arch), path in export_variants(networks, folder, variants=[variant]).items()}
     familiar = plain_export(_familiar(), 224, folder / "familiar.onnx")

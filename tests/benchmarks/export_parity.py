@@ -52,7 +52,7 @@ def measure(preset: str, number: int, image_count: int, variant: GraphVariant) -
     images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
     torch.manual_seed(number)
     preprocess = preprocess_for(arch)
-    subnet = materialise(SuperNet(space, CLASSES), arch, images[:CALIBRATION_IMAGES])
+    subnet = materialise(SuperNet(space.with_classes(CLASSES)), arch, images[:CALIBRATION_IMAGES])
     with torch.no_grad():
         logits = subnet(preprocess(images[:CALIBRATION_IMAGES]))
         classifier = subnet.blocks["head"].classifier

@@ -139,7 +139,7 @@ def time_networks(run: Run, archs: Sequence[Arch], out: Path) -> dict[str, Measu
     (device,) = devices.values()
     graphs = device_graphs(device, devices.values(), run_variant(run))
     classes = _classes(run)
-    named = {arch.id: run.space.unroll(arch, classes) for arch in archs}
+    named = {arch.id: run.space.with_classes(classes).unroll(arch) for arch in archs}
     paths = timing_export(graphs, _say)(named, out.parent / f"models-{out.stem}", None)
     return measure_networks(
         paths,
@@ -159,7 +159,7 @@ def _say(what: str, done: int, total: int) -> None:
 
 
 def _classes(run: Run) -> int:
-    return LatencyPredictor(run.space).fit(run_table(run, next(iter(run_devices(run))))).num_classes_
+    return LatencyPredictor(run.space).fit(run_table(run, next(iter(run_devices(run))))).space_.num_classes
 
 
 def _p50(measured: dict[str, Measurement]) -> Floats:
@@ -193,7 +193,7 @@ def _speed(predictor: LatencyPredictor, count: int = 100_000) -> float:
 
 def _coverage(predictor: LatencyPredictor, table: LatencyTable, archs: Sequence[Arch], seen: Floats) -> dict[str, Any]:
     """Intervals of fits on random shares of the calibration networks, pooled."""
-    rows = table.networks(predictor.space.structure_id, predictor.num_classes_)
+    rows = table.networks(predictor.space.structure_id, predictor.space_.num_classes)
     measured, p50 = [predictor.space.parse(row.key) for row in rows], np.array([row.p50_us for row in rows])
     inside, half = [], []
     for seed in range(FITS):
@@ -250,9 +250,9 @@ def budgets(setting: str, folder: Path) -> dict[str, Any]:
         tried.append({"budgets": len(lacking), "timed": len(fresh), "over_budget": float(np.mean(over))})
         for limit, archs in wanted.items():
             candidates[limit] = list(dict.fromkeys([*candidates[limit], *archs]))
-            kept[limit] = _promised(run.space, candidates[limit], measured, limit, predictor.num_classes_)
+            kept[limit] = _promised(run.space, candidates[limit], measured, limit, predictor.space_.num_classes)
         rows = tuple(
-            network_row(run.space.structure_id, predictor.num_classes_, arch, one) for arch, one in found.items()
+            network_row(run.space.structure_id, predictor.space_.num_classes, arch, one) for arch, one in found.items()
         )
         table = table.extended(rows)
     value = {
@@ -272,7 +272,9 @@ def _limits(predictor: LatencyPredictor) -> list[float]:
 
 def _most_macs(space: SearchSpace, predictor: LatencyPredictor, limit_us: float) -> list[Arch]:
     def evaluate(genes: Genes) -> Floats:
-        macs = [cost(space.unroll(arch, predictor.num_classes_)).macs for arch in space.decode(genes)]
+        macs = [
+            cost(space.with_classes(predictor.space_.num_classes).unroll(arch)).macs for arch in space.decode(genes)
+        ]
         return np.column_stack([-np.array(macs, dtype=float), predictor.predict(genes)])
 
     def over(genes: Genes) -> Floats:
@@ -300,7 +302,7 @@ def _promised(
     """Return the networks of the most MACs among those that one session judged to be within a budget."""
     budget = Budget(LATENCY, limit_us, "here")
     within = [arch for arch in archs if judge_measured(measured[arch.id], budget).verdict == "within"]
-    within.sort(key=lambda arch: -cost(space.unroll(arch, num_classes)).macs)
+    within.sort(key=lambda arch: -cost(space.with_classes(num_classes).unroll(arch)).macs)
     return [arch.id for arch in within[:KEPT]]
 
 

@@ -88,7 +88,7 @@ def measure(side: int, count: int, batch: int, rounds: int) -> dict[str, Any]:
         config = DataConfig(name="imagefolder", path=Path(folder))
         kept = load_dataset(config, 0, resolution=side)
         files = load_dataset(config.model_copy(update={"memory_mb": 0}), 0, resolution=side)
-        net = SuperNet(space, kept.num_classes).to(memory_format=torch.channels_last).train()
+        net = SuperNet(space.with_classes(kept.num_classes)).to(memory_format=torch.channels_last).train()
         found = rates(
             {
                 "loading_from_memory": lambda start: loading(kept, batch, start),

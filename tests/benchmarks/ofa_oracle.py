@@ -89,7 +89,7 @@ def latency_ms(device: str) -> Callable[[Genes], Floats]:
     # The Note10's blocks were measured separately at every resolution, even where their shapes are equal.
     parts = [_gene_table(resolution, blocks(resolution)) for resolution in RESOLUTIONS]
     whole = GeneTable(
-        space(),
+        space().with_classes(CLASSES),
         stem=np.concatenate([part.stem for part in parts]),
         first=tuple(map(np.concatenate, zip(*(part.first for part in parts), strict=True))),
         later=tuple(
@@ -103,7 +103,9 @@ def latency_ms(device: str) -> Callable[[Genes], Floats]:
 
 def _gene_table(resolution: int, blocks: Blocks) -> GeneTable:
     narrowed = load_space({"preset": "ofa-mbv3-w1.2", "resolution": [resolution]})
-    return GeneTable.of(narrowed, CLASSES, lambda specs: np.array([[_block_ms(spec, blocks)] for spec in specs]))
+    return GeneTable.of(
+        narrowed.with_classes(CLASSES), lambda specs: np.array([[_block_ms(spec, blocks)] for spec in specs])
+    )
 
 
 def _block_ms(spec: BlockSpec, blocks: Blocks) -> float:

@@ -101,7 +101,7 @@ def their_step(*, channels_last: bool) -> Work:
 def our_step(at_a_time: int | None = None) -> Work:
     """Make a step of our training with labels alone; images are bytes that it normalises, which theirs need not."""
     space = ofa_space(STEP_SIDE)
-    net = SuperNet(space, CLASSES, kernel_transforms=True).to(memory_format=torch.channels_last).train()
+    net = SuperNet(space.with_classes(CLASSES), kernel_transforms=True).to(memory_format=torch.channels_last).train()
     optimizer = make_optimizer(net, SGD)
     images = torch.randint(0, 256, (STEP_BATCH, 3, STEP_SIDE, STEP_SIDE), dtype=torch.uint8)
     labels = torch.arange(STEP_BATCH)
@@ -126,7 +126,7 @@ STEPS: dict[str, Callable[[], Work]] = {
 def evaluation() -> dict[str, Work]:
     space = ofa_space(EVALUATION_SIDE)
     theirs = ofa_network(1.0, CLASSES)
-    ours = SuperNet(space, CLASSES, kernel_transforms=True).to(memory_format=torch.channels_last).eval()
+    ours = SuperNet(space.with_classes(CLASSES), kernel_transforms=True).to(memory_format=torch.channels_last).eval()
     rows, columns = (inputs(EVALUATION_BATCH, EVALUATION_SIDE, channels_last=last) for last in (False, True))
     ready: dict[int, Any] = {}
 
@@ -150,7 +150,7 @@ def evaluation() -> dict[str, Work]:
 
 def overhead() -> dict[str, Work]:
     space = ofa_space(STEP_SIDE)
-    net = SuperNet(space, CLASSES, kernel_transforms=True).to(memory_format=torch.channels_last).eval()
+    net = SuperNet(space.with_classes(CLASSES), kernel_transforms=True).to(memory_format=torch.channels_last).eval()
     x = inputs(OVERHEAD_BATCH, STEP_SIDE, channels_last=True)
     ready: dict[int, Any] = {}
 
@@ -169,7 +169,7 @@ def overhead() -> dict[str, Work]:
 
 def mobile() -> Work:
     space = load_space({"preset": "mobile-32", "resolution": [MOBILE_SIDE]})
-    net = SuperNet(space, 10).to(memory_format=torch.channels_last).train()
+    net = SuperNet(space.with_classes(10)).to(memory_format=torch.channels_last).train()
     optimizer = make_optimizer(net, TrainConfig(epochs=1))
     images = torch.randint(0, 256, (MOBILE_BATCH, 1, MOBILE_SIDE, MOBILE_SIDE), dtype=torch.uint8)
     labels = torch.randint(0, 10, (MOBILE_BATCH,))
@@ -225,7 +225,7 @@ def mobile_bound(rounds: int) -> dict[str, Any]:
     """What convolutions alone allow: all that they take, over the subnets of as many steps as `mobile` does."""
     space = load_space({"preset": "mobile-32", "resolution": [MOBILE_SIDE]})
     steps = [sandwich(space, SUBNETS, 0, round_) for round_ in range(1, rounds + 1)]
-    specs = [space.unroll(arch, 10) for step in steps for arch in step]
+    specs = [space.with_classes(10).unroll(arch) for step in steps for arch in step]
     counts = Counter(shape for own in specs for shape in shapes(own))
     times = in_turn({str(shape): bare(shape) for shape in counts}, max(5, rounds // 2))
     seconds = {shape: float(np.median(times[str(shape)])) for shape in counts}
@@ -324,7 +324,7 @@ def measured(part: str, rounds: int) -> dict[str, Any]:
         space = load_space({"preset": "mobile-32", "resolution": [MOBILE_SIDE]})
         return {
             "subnet_images_per_second": round(SUBNETS * MOBILE_BATCH / float(np.median(seconds)), 1),
-            "largest_macs": cost(space.unroll(space.largest, 10)).macs,
+            "largest_macs": cost(space.with_classes(10).unroll(space.largest)).macs,
         } | mobile_bound(rounds)
     with torch.inference_mode():
         works = evaluation() if part == "evaluation" else overhead()

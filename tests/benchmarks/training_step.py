@@ -29,7 +29,7 @@ def step_seconds(net: SuperNet, batch: int, subnets: int, step: int, *, bf16: bo
     """Seconds of one step on random images."""
     side = net.space.resolution[-1]
     images = torch.randint(0, 256, (batch, 1, side, side), dtype=torch.uint8)
-    labels = torch.randint(0, net.num_classes, (batch,))
+    labels = torch.randint(0, net.space.num_classes, (batch,))
     optimizer = make_optimizer(net, TrainConfig(epochs=1))
     started = time.perf_counter()
     with torch.autocast("cpu", torch.bfloat16) if bf16 else contextlib.nullcontext():
@@ -49,7 +49,7 @@ def main() -> None:
     before = {**machine(), **versions("torch")}
     space = load_space({"preset": arguments.space, "resolution": [arguments.resolution]})
     formats = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
-    nets = {name: SuperNet(space, 10).to(memory_format=kind).train() for name, kind in formats.items()}
+    nets = {name: SuperNet(space.with_classes(10)).to(memory_format=kind).train() for name, kind in formats.items()}
     settings = {name: (net, False) for name, net in nets.items()} | {
         "channels_last_bf16": (nets["channels_last"], True)
     }

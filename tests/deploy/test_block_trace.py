@@ -28,7 +28,7 @@ def no_traces(monkeypatch):
 def digits_traces():
     """Traces of every block that the module's tests use, made once."""
     space = load_space("digits-24")
-    specs = space.unroll(space.largest, 10)
+    specs = space.with_classes(10).unroll(space.largest)
     block_graphs([folded_copy(random_block(spec)) for spec in specs], specs)
 
 
@@ -80,7 +80,7 @@ def kinds_of_blocks():
     for preset in preset_names():
         space = load_space(preset)
         for arch in (space.smallest, space.largest, space.sample(rng), space.sample(rng)):
-            for spec in space.unroll(arch, num_classes=7):
+            for spec in space.with_classes(7).unroll(arch):
                 found.setdefault(structure(spec), sizeless(spec))
     return list(found.values())
 
@@ -97,7 +97,7 @@ def test_filled_graphs_are_node_by_node_those_of_a_direct_export():
 @pytest.mark.usefixtures("digits_traces")
 def test_filled_graphs_compute_what_the_module_computes_at_other_sizes():
     space = load_space("digits-24")
-    for spec in dict.fromkeys(map(sizeless, space.unroll(space.largest, 10))):
+    for spec in dict.fromkeys(map(sizeless, space.with_classes(10).unroll(space.largest))):
         spec = dataclasses.replace(spec, in_size=5)
         block = other_weights(spec)
         pixels = torch.randn(1, spec.in_channels, 5, 5)
@@ -111,7 +111,7 @@ def test_filled_graphs_compute_what_the_module_computes_at_other_sizes():
 def test_weights_of_equal_values_change_no_graph(value):
     """torch leaves out biases of zeros and keeps one of several equal tensors: the graph timed would be another."""
     space = load_space("digits-24")
-    specs = list(dict.fromkeys(map(sizeless, space.unroll(space.largest, 10))))
+    specs = list(dict.fromkeys(map(sizeless, space.with_classes(10).unroll(space.largest))))
     for spec, usual in zip(specs, block_graphs([other_weights(spec) for spec in specs], specs), strict=True):
         block = other_weights(spec)
         for tensor in block.state_dict().values():
@@ -131,17 +131,17 @@ def test_a_structure_that_was_traced_needs_torchs_exporter_no_more(tmp_path, mon
     monkeypatch.setattr(torch.onnx, "export", refuse)
     space = load_space("digits-24")
     arch = space.largest
-    export_for_timing({arch.id: space.unroll(arch, 10)}, tmp_path)
-    export_onnx(Subnet(space.unroll(arch, 3), arch), tmp_path / "other.onnx", for_timing=True)
+    export_for_timing({arch.id: space.with_classes(10).unroll(arch)}, tmp_path)
+    export_onnx(Subnet(space.with_classes(3).unroll(arch), arch), tmp_path / "other.onnx", for_timing=True)
 
 
 @pytest.mark.usefixtures("no_traces")
 def test_a_file_does_not_depend_on_what_was_traced_before(tmp_path):
     space = load_space("digits-24")
-    smallest = {"same": space.unroll(space.smallest, 10)}
+    smallest = {"same": space.with_classes(10).unroll(space.smallest)}
     first = export_for_timing(smallest, tmp_path / "first")["same"].read_bytes()
     block_trace._TRACES.clear()
-    largest = {"other": space.unroll(space.largest, 10)}
+    largest = {"other": space.with_classes(10).unroll(space.largest)}
     paths = export_for_timing(largest | smallest, tmp_path / "second")
     assert paths["same"].read_bytes() == first
 
@@ -161,7 +161,7 @@ def test_a_torch_that_writes_weights_otherwise_is_refused(change, monkeypatch):
         return [dataclasses.replace(graph, constants=constants)]
 
     monkeypatch.setattr(block_trace, "trace_directly", changed)
-    spec = load_space("digits-24").unroll(load_space("digits-24").smallest, 10)[0]
+    spec = load_space("digits-24").with_classes(10).unroll(load_space("digits-24").smallest)[0]
     with pytest.raises(EdgenasError, match="another version of torch"):
         block_graphs([folded_copy(random_block(spec))], [spec])
     assert block_trace._TRACES == {}

@@ -52,7 +52,7 @@ def exports(tmp_path_factory):
     """A model fit to be deployed, the same for timing, and the manifest of both."""
     space = load_space("digits-24")
     arch = space.sample(np.random.default_rng(0))
-    subnet = Subnet(space.unroll(arch, 10), arch).eval()
+    subnet = Subnet(space.with_classes(10).unroll(arch), arch).eval()
     subnet.calibration_images = 64
     folder = tmp_path_factory.mktemp("exports")
     model = export_onnx(subnet, folder / "good.onnx")

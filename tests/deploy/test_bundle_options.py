@@ -35,7 +35,7 @@ def images():
 @pytest.fixture(scope="module")
 def subnet(images):
     torch.manual_seed(0)
-    made = materialise(SuperNet(SPACE, 10), ARCH, PREPROCESS(images))
+    made = materialise(SuperNet(SPACE.with_classes(10)), ARCH, PREPROCESS(images))
     torch.nn.init.normal_(made.blocks["head"].classifier.weight, std=0.2)
     return made
 

@@ -29,7 +29,7 @@ def networks(count: int) -> dict[str, Sequence[BlockSpec]]:
     for preset in preset_names():
         space = load_space(preset)
         for arch in random_archs(space, count):
-            found[f"{preset} {arch}"] = space.unroll(arch, num_classes=10)
+            found[f"{preset} {arch}"] = space.with_classes(10).unroll(arch)
     return found
 
 
@@ -50,7 +50,9 @@ def test_counts_over_exported_graphs_equal_the_costs_of_their_specs(tmp_path: Pa
 def test_counts_over_many_exported_graphs_equal_the_costs_of_their_specs(tmp_path: Path) -> None:
     spaces = [load_space(preset) for preset in preset_names()]
     ends = {
-        f"{space.name} {arch}": space.unroll(arch, 100) for space in spaces for arch in (space.smallest, space.largest)
+        f"{space.name} {arch}": space.with_classes(100).unroll(arch)
+        for space in spaces
+        for arch in (space.smallest, space.largest)
     }
     check_counts({**networks(8), **ends}, tmp_path)
 

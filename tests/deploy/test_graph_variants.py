@@ -41,7 +41,7 @@ def optimised_operators(path: Path, out: Path) -> list[str]:
 @pytest.mark.parametrize("preset", preset_names())
 def test_every_variant_of_random_networks_computes_the_same(preset: str, tmp_path: Path) -> None:
     space, rng = load_space(preset), np.random.default_rng(1)
-    networks = {arch.id: space.unroll(arch, 10) for arch in random_archs(space, 1)}
+    networks = {arch.id: space.with_classes(10).unroll(arch) for arch in random_archs(space, 1)}
     files = export_variants(networks, tmp_path)
     for name, specs in networks.items():
         pixels = rng.standard_normal((1, 3, specs[0].in_size, specs[0].in_size), dtype=np.float32)
@@ -56,7 +56,7 @@ def test_every_variant_of_random_networks_computes_the_same(preset: str, tmp_pat
 def test_every_variant_computes_the_same_in_the_reference_implementation(variant: str, tmp_path: Path) -> None:
     space = load_space("digits-24")
     images = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8)
-    subnet = materialise(SuperNet(space, 10), space.smallest, images)
+    subnet = materialise(SuperNet(space.with_classes(10)), space.smallest, images)
     path = export_onnx(subnet, tmp_path / "model.onnx", variant=variant)
     pixels = torch.randn(1, 3, subnet.resolution, subnet.resolution)
     with torch.no_grad():
@@ -95,7 +95,7 @@ def test_in_the_blocked_variant_squeeze_excite_stays_in_the_layout_of_its_convol
 def test_int8_is_the_same_from_every_variant(tmp_path: Path) -> None:
     space = load_space("digits-24")
     images = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8)
-    subnet = materialise(SuperNet(space, 10), space.largest, images)
+    subnet = materialise(SuperNet(space.with_classes(10)), space.largest, images)
     inputs = np.random.default_rng(0).standard_normal((4, 3, subnet.resolution, subnet.resolution)).astype(np.float32)
     graphs = []
     for variant in GRAPH_VARIANTS:

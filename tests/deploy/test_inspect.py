@@ -39,7 +39,7 @@ from edgenas.deploy.onnx.exporter import export_for_timing
 from edgenas.errors import UserError
 from edgenas.space.cost import cost
 
-SPECS = SMALL.unroll(SMALL.largest, num_classes=10)
+SPECS = SMALL.with_classes(10).unroll(SMALL.largest)
 PLACES = [spec.name for spec in SPECS]
 RUNS = 10
 node = onnx.helper.make_node

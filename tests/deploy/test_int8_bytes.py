@@ -38,7 +38,7 @@ def stored_bytes(path: Path) -> int:
 def test_int8_weight_bytes_are_those_of_the_quantised_file(preset: str, seven: bool, tmp_path: Path) -> None:
     """The second one's head has a feature layer, without biases."""
     space = load_space(preset)
-    specs = space.unroll(space.smallest, 10)
+    specs = space.with_classes(10).unroll(space.smallest)
     (path,) = export_for_timing({"n": specs}, tmp_path).values()
     quantise_for_timing(path, path, QuantiserRecipe("minmax", "ends", seven))
     graph, predicted = read_graph(path), int8_weight_bytes(specs)
@@ -56,18 +56,18 @@ def test_runs_quantise_in_the_form_that_is_counted() -> None:
 
 def test_costs_by_genes_are_those_of_the_networks() -> None:
     archs = [SMALL.smallest, SMALL.largest, *random_archs(SMALL, 10, 0)]
-    expected = [int8_weight_bytes(SMALL.unroll(arch, 10)) for arch in archs]
-    table = CostTable(SMALL, 10, precisions=["int8"])
+    expected = [int8_weight_bytes(SMALL.with_classes(10).unroll(arch)) for arch in archs]
+    table = CostTable(SMALL.with_classes(10), precisions=["int8"])
     np.testing.assert_array_equal(table(WEIGHT_BYTES, SMALL.encode(archs)), expected)
     for quantity in (MACS, PEAK_ACTIVATION_BYTES):
         np.testing.assert_array_equal(
-            table(quantity, SMALL.encode(archs)), CostTable(SMALL, 10)(quantity, SMALL.encode(archs))
+            table(quantity, SMALL.encode(archs)), CostTable(SMALL.with_classes(10))(quantity, SMALL.encode(archs))
         )
 
 
 def test_a_budget_is_of_the_file_that_devices_run() -> None:
     """Between the sizes of the smallest network's two files only int8 devices leave anything."""
-    smallest = SMALL.unroll(SMALL.smallest, 10)
+    smallest = SMALL.with_classes(10).unroll(SMALL.smallest)
     limit = (int8_weight_bytes(smallest) + cost(smallest).weight_bytes) / 2
     budget = Budget(WEIGHT_BYTES, limit=limit)
     assert check_computed_budgets([budget], SMALL, 10, [INT8])

@@ -70,7 +70,7 @@ def assert_stitched_equals_direct(networks, folder):
 @pytest.mark.parametrize("preset", preset_names())
 def test_a_stitched_network_optimises_to_the_graph_of_a_direct_export(preset, tmp_path):
     space = load_space(preset)
-    assert_stitched_equals_direct({preset: space.unroll(space.smallest, num_classes=10)}, tmp_path)
+    assert_stitched_equals_direct({preset: space.with_classes(10).unroll(space.smallest)}, tmp_path)
 
 
 @pytest.mark.slow
@@ -78,24 +78,24 @@ def test_a_stitched_network_optimises_to_the_graph_of_a_direct_export(preset, tm
 def test_stitched_random_networks_optimise_to_the_graphs_of_direct_exports(preset, tmp_path):
     space, rng = load_space(preset), np.random.default_rng(0)
     archs = [space.largest, *(space.sample(rng) for _ in range(4))]
-    assert_stitched_equals_direct({arch.id: space.unroll(arch, num_classes=100) for arch in archs}, tmp_path)
+    assert_stitched_equals_direct({arch.id: space.with_classes(100).unroll(arch) for arch in archs}, tmp_path)
 
 
 def test_a_subnet_of_a_trained_supernet_exports_to_the_graph_that_was_timed(tmp_path):
     """Latency tables are measured on `export_for_timing`: what is shipped must not be another graph."""
     space = load_space("digits-24")
-    net = SuperNet(space, 10).to(memory_format=torch.channels_last)
+    net = SuperNet(space.with_classes(10)).to(memory_format=torch.channels_last)
     for number, arch in enumerate([space.smallest, space.largest]):
         images = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8)
         shipped = export_onnx(materialise(net, arch, images), tmp_path / "shipped.onnx")
-        timed = export_for_timing({arch.id: space.unroll(arch, 10)}, tmp_path)[arch.id]
+        timed = export_for_timing({arch.id: space.with_classes(10).unroll(arch)}, tmp_path)[arch.id]
         graphs = [optimised(path, tmp_path / f"optimised{number}.onnx") for path in (shipped, timed)]
         assert [node[:3] for node in graphs[0]] == [node[:3] for node in graphs[1]]
 
 
 def test_single_blocks_optimise_to_the_graph_of_a_direct_export_at_any_image_size(tmp_path):
     space = load_space("digits-24")
-    stem, *middle, head = space.unroll(space.largest, num_classes=10)
+    stem, *middle, head = space.with_classes(10).unroll(space.largest)
     kinds = {spec.residual and spec.se_channels > 0: spec for spec in middle}
     chosen = zip([stem, *kinds.values(), head], [33, 1, 10, 2], strict=True)
     specs = [dataclasses.replace(spec, in_size=size) for spec, size in chosen]
@@ -108,7 +108,7 @@ def test_single_blocks_optimise_to_the_graph_of_a_direct_export_at_any_image_siz
 def test_a_calibrated_subnet_exports_with_its_own_logits_and_says_what_it_is(tmp_path):
     space = load_space("digits-24")
     arch = space.sample(np.random.default_rng(0))
-    subnet = random_subnet(space.unroll(arch, 10), arch).to(memory_format=torch.channels_last)
+    subnet = random_subnet(space.with_classes(10).unroll(arch), arch).to(memory_format=torch.channels_last)
     subnet.calibration_images = 64
     before = {name: tensor.clone() for name, tensor in subnet.state_dict().items()}
     path = export_onnx(subnet, tmp_path / "new" / "model.onnx")
@@ -131,7 +131,7 @@ def test_a_calibrated_subnet_exports_with_its_own_logits_and_says_what_it_is(tmp
 def test_the_file_is_static_self_contained_folded_and_named_by_stage_and_block(tmp_path):
     space = load_space("digits-24")
     arch = space.largest
-    subnet = random_subnet(space.unroll(arch, 10), arch).train()
+    subnet = random_subnet(space.with_classes(10).unroll(arch), arch).train()
     subnet.calibration_images = 1
     model = onnx.load(export_onnx(subnet, tmp_path / "model.onnx"), load_external_data=False)
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
@@ -150,7 +150,7 @@ def test_the_file_is_static_self_contained_folded_and_named_by_stage_and_block(t
 
 def test_uncalibrated_subnets_are_refused_unless_for_timing(tmp_path):
     space = load_space("digits-24")
-    subnet = random_subnet(space.unroll(space.smallest, 10), space.smallest)
+    subnet = random_subnet(space.with_classes(10).unroll(space.smallest), space.smallest)
     with pytest.raises(UncalibratedError, match="materialise"):
         export_onnx(subnet, tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
@@ -160,7 +160,7 @@ def test_uncalibrated_subnets_are_refused_unless_for_timing(tmp_path):
 
 def test_export_for_timing_reports_progress_and_replaces_files(tmp_path):
     space = load_space("digits-24")
-    specs = space.unroll(space.smallest, 10)
+    specs = space.with_classes(10).unroll(space.smallest)
     (tmp_path / "0000.onnx").write_text("old")
     calls = []
     networks = {space.smallest.id: specs, **{spec.key: [spec] for spec in specs}}
@@ -177,7 +177,7 @@ def test_export_for_timing_reports_progress_and_replaces_files(tmp_path):
 
 
 def test_timing_weights_do_not_depend_on_or_disturb_the_global_generator(tmp_path):
-    spec = load_space("digits-24").unroll(load_space("digits-24").smallest, 10)[0]
+    spec = load_space("digits-24").with_classes(10).unroll(load_space("digits-24").smallest)[0]
     torch.manual_seed(1)
     state = torch.get_rng_state()
     first = export_for_timing({"a": [spec]}, tmp_path / "a")["a"].read_bytes()

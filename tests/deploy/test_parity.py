@@ -33,7 +33,7 @@ def images():
 def subnet(images):
     torch.manual_seed(0)
     arch = SPACE.sample(np.random.default_rng(1))
-    net = SuperNet(SPACE, 10).extract(arch).train()
+    net = SuperNet(SPACE.with_classes(10)).extract(arch).train()
     torch.nn.init.normal_(net.blocks["head"].classifier.weight, std=0.2)
     torch.nn.init.normal_(net.blocks["head"].classifier.bias, std=0.1)
     for _ in range(4):
@@ -97,7 +97,7 @@ def test_the_exported_file_passes_and_states_its_differences(subnet, exported, i
 def test_random_subnets_of_every_preset_pass(preset, tmp_path):
     torch.manual_seed(0)
     space, rng = load_space(preset), np.random.default_rng(0)
-    net = SuperNet(space, 10)
+    net = SuperNet(space.with_classes(10))
     for arch in (space.sample(rng) for _ in range(3)):
         size = (8, 3, arch.resolution, arch.resolution)
         images = torch.from_numpy(rng.integers(0, 256, size, dtype=np.uint8))

@@ -24,7 +24,7 @@ from edgenas.training.materialise import materialise
 
 SPACE = load_space("digits-24")
 ARCH = SPACE.sample(np.random.default_rng(1))
-SPECS = SPACE.unroll(ARCH, 10)
+SPECS = SPACE.with_classes(10).unroll(ARCH)
 MINMAX = QuantiserRecipe()
 ENDS = QuantiserRecipe(float_layers="ends")
 
@@ -38,7 +38,7 @@ def inputs():
 @pytest.fixture(scope="module")
 def model(inputs, tmp_path_factory):
     torch.manual_seed(0)
-    subnet = materialise(SuperNet(SPACE, 10), ARCH, torch.from_numpy(inputs))
+    subnet = materialise(SuperNet(SPACE.with_classes(10)), ARCH, torch.from_numpy(inputs))
     torch.nn.init.normal_(subnet.blocks["head"].classifier.weight, std=0.2)
     return export_onnx(subnet, tmp_path_factory.mktemp("fp32") / "model.onnx")
 
@@ -267,7 +267,7 @@ def test_sessions_for_scoring_ask_for_exact_int8_and_timed_ones_do_not(files):
 def test_networks_of_every_preset_leave_no_operator_in_fp32(preset, tmp_path):
     space, rng = load_space(preset), np.random.default_rng(0)
     archs = [space.smallest, space.sample(rng)]
-    networks = {arch.id: space.unroll(arch, 100) for arch in archs}
+    networks = {arch.id: space.with_classes(100).unroll(arch) for arch in archs}
     for path in export_for_timing(networks, tmp_path).values():
         share = int8_share(quantise_for_timing(path, path, MINMAX))
         assert (share.macs, dict(share.float_operators)) == (1, {})

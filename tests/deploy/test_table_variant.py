@@ -27,13 +27,24 @@ IDENTITY = Identity("pi", "onnxruntime", "1.31.1", "cpu", "fp32", 1, "all", Fals
 
 @pytest.fixture(scope="module")
 def subnet() -> Subnet:
-    return materialise(SuperNet(SPACE, 10), SPACE.smallest, torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8))
+    return materialise(
+        SuperNet(SPACE.with_classes(10)), SPACE.smallest, torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8)
+    )
 
 
 def table(**identity: object) -> LatencyTable:
     """Networks alone, whose latency is the number of their blocks."""
     rows = [
-        LatencyRow(NETWORK, SPACE.structure_id, 10, arch.id, *6 * (float(len(SPACE.unroll(arch, 10))),), 80, 8, 0.0)
+        LatencyRow(
+            NETWORK,
+            SPACE.structure_id,
+            10,
+            arch.id,
+            *6 * (float(len(SPACE.with_classes(10).unroll(arch))),),
+            80,
+            8,
+            0.0,
+        )
         for arch in covering(SPACE, 4, 0)
     ]
     return LatencyTable(dataclasses.replace(IDENTITY, **identity), {}, tuple(rows))

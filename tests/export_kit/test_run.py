@@ -56,7 +56,7 @@ def bundle(tmp_path_factory):
     # Images of 8 pixels would be so few values that rounding one of them can turn a random network's answer.
     arch = dataclasses.replace(space.smallest, resolution=16)
     preprocess = Preprocess(arch.resolution, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
-    subnet = varied_subnet(space.unroll(arch, 10), arch, preprocess)
+    subnet = varied_subnet(space.with_classes(10).unroll(arch), arch, preprocess)
     export_onnx(subnet, folder / "model.onnx")
     export_onnx(subnet, folder / "open.onnx", dynamic_batch=True)
     embed_preprocessing(folder / "model.onnx", folder / "embedded.onnx", preprocess)

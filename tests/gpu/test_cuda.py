@@ -26,7 +26,7 @@ def digits() -> Dataset:
 
 def supernet() -> SuperNet:
     torch.manual_seed(0)
-    return SuperNet(SMALL, num_classes=10)
+    return SuperNet(SMALL.with_classes(10))
 
 
 def test_a_training_step_computes_in_bf16_and_keeps_float32_weights(digits: Dataset) -> None:

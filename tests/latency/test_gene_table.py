@@ -19,10 +19,10 @@ def paper(blocks):
 
 
 def check(space: SearchSpace, archs) -> None:
-    table = GeneTable.of(space, 7, paper)
-    expected = [paper(space.unroll(arch, 7)).sum(axis=0) for arch in archs]
+    table = GeneTable.of(space.with_classes(7), paper)
+    expected = [paper(space.with_classes(7).unroll(arch)).sum(axis=0) for arch in archs]
     np.testing.assert_array_equal(table.sums(space.encode(archs)), expected)
-    largest = [paper(space.unroll(arch, 7)).max(axis=0) for arch in archs]
+    largest = [paper(space.with_classes(7).unroll(arch)).max(axis=0) for arch in archs]
     np.testing.assert_array_equal(table.maxima(space.encode(archs)), largest)
 
 
@@ -46,11 +46,11 @@ def test_features_are_the_sum_then_one_then_shares_that_add_up() -> None:
     def values(blocks):
         return block_values(blocks, paper_values(blocks)[:, 1], len(space.stages))
 
-    sums = GeneTable.of(space, 10, values).sums(space.encode(archs))
+    sums = GeneTable.of(space.with_classes(10), values).sums(space.encode(archs))
     resolution = np.array([arch.resolution for arch in archs])
     features = network_features(sums, resolution)
     assert features.shape == (10, n_features(len(space.stages)))
-    macs = [cost(space.unroll(arch, 10)).macs / 1e6 for arch in archs]
+    macs = [cost(space.with_classes(10).unroll(arch)).macs / 1e6 for arch in archs]
     np.testing.assert_allclose(features[:, 0], macs)
     assert (features[:, 1] == 1).all()
     # With MACs for costs, the shares of the places are those of the MACs.

@@ -40,7 +40,7 @@ class SyntheticDevice:
         return 1.5 + paper.macs / 40e3 + block.peak_activation_elements() / 8e3 + 0.1 * getattr(block, "kernel", 1)
 
     def network_us(self, arch) -> float:
-        specs = SPACE.unroll(arch, CLASSES)
+        specs = SPACE.with_classes(CLASSES).unroll(arch)
         return 3 + self.share * sum(map(self.block_us, specs)) - self.saved_per_block_us * len(specs)
 
     def row(self, kind: str, key: str, us: float, rng: np.random.Generator) -> LatencyRow:
@@ -55,7 +55,7 @@ class SyntheticDevice:
         return LatencyTable(IDENTITY, {}, tuple(rows))
 
 
-BLOCKS = distinct_blocks(SPACE, CLASSES)
+BLOCKS = distinct_blocks(SPACE.with_classes(CLASSES))
 FITTED = covering(SPACE, 24, 0)
 _RNG = np.random.default_rng(7)
 UNSEEN = [arch for arch in dict.fromkeys(SPACE.sample(_RNG) for _ in range(200)) if arch not in FITTED]
@@ -91,8 +91,8 @@ def test_one_network_timed_in_a_burst_hardly_matters() -> None:
 
 def test_blocks_alone_give_the_plain_sum_without_intervals() -> None:
     device = SyntheticDevice()
-    predictor = LatencyPredictor(SPACE, CLASSES).fit(device.table([], BLOCKS))
-    sums = [sum(map(device.block_us, SPACE.unroll(arch, CLASSES))) for arch in UNSEEN[:20]]
+    predictor = LatencyPredictor(SPACE.with_classes(CLASSES)).fit(device.table([], BLOCKS))
+    sums = [sum(map(device.block_us, SPACE.with_classes(CLASSES).unroll(arch))) for arch in UNSEEN[:20]]
     assert predictor.predict(UNSEEN[:20]) == pytest.approx(sums)
     assert not predictor.calibrated_
     with pytest.raises(TableError, match="plain sum"):
@@ -109,7 +109,7 @@ def test_few_networks_calibrate_a_factor() -> None:
 
 def test_unmeasured_blocks_inside_the_range_are_regressed() -> None:
     device = SyntheticDevice(noise=0.01)
-    plan = make_plan(SPACE, CLASSES, blocks=36, networks=24, seed=0)
+    plan = make_plan(SPACE.with_classes(CLASSES), blocks=36, networks=24, seed=0)
     assert len(plan.blocks) == 36
     predicted = LatencyPredictor(SPACE).fit(device.table(plan.networks, plan.blocks)).predict(UNSEEN)
     assert np.abs(predicted / truth(device, UNSEEN) - 1).mean() < 0.04
@@ -120,9 +120,11 @@ def test_blocks_whose_channels_fill_no_whole_vector_are_regressed_apart() -> Non
         return SyntheticDevice().block_us(block) * (3 if block.mid_channels % 16 else 1)
 
     space = load_space({"preset": "ofa-mbv3-w1.0", "resolution": [128, 224]})
-    blocks = [block for block in distinct_blocks(space, CLASSES) if isinstance(block, InvertedResidualSpec)]
+    blocks = [
+        block for block in distinct_blocks(space.with_classes(CLASSES)) if isinstance(block, InvertedResidualSpec)
+    ]
     assert 0.1 < np.mean([block.mid_channels % 16 != 0 for block in blocks]) < 0.9
-    chosen = make_plan(space, CLASSES, blocks=120, networks=2, seed=0).blocks
+    chosen = make_plan(space.with_classes(CLASSES), blocks=120, networks=2, seed=0).blocks
     measured = {block.key: stumbling_us(block) for block in chosen if isinstance(block, InvertedResidualSpec)}
     unseen = [block for block in blocks if block.key not in measured]
     error = BlockCosts.fit(measured).known(unseen) / [stumbling_us(block) for block in unseen] - 1
@@ -132,10 +134,10 @@ def test_blocks_whose_channels_fill_no_whole_vector_are_regressed_apart() -> Non
 
 def test_blocks_outside_the_range_are_named_with_the_command() -> None:
     device = SyntheticDevice()
-    largest = SPACE.unroll(SPACE.largest, CLASSES)[-2]
+    largest = SPACE.with_classes(CLASSES).unroll(SPACE.largest)[-2]
     mid = max(block.mid_channels for block in BLOCKS if block.kind == "ir")
     smaller = [block for block in BLOCKS if getattr(block, "mid_channels", 0) < mid]
-    predictor = LatencyPredictor(SPACE, CLASSES).fit(device.table([], smaller))
+    predictor = LatencyPredictor(SPACE.with_classes(CLASSES)).fit(device.table([], smaller))
     with pytest.raises(TableError, match="edgenas profile") as caught:
         predictor.predict([SPACE.largest])
     assert largest.key in str(caught.value)
@@ -144,7 +146,9 @@ def test_blocks_outside_the_range_are_named_with_the_command() -> None:
 def test_a_kind_with_too_few_blocks_is_not_regressed() -> None:
     device = SyntheticDevice()
     stems = [block for block in BLOCKS if block.kind == "stem"]
-    predictor = LatencyPredictor(SPACE, CLASSES).fit(device.table([], [b for b in BLOCKS if b != stems[0]]))
+    predictor = LatencyPredictor(SPACE.with_classes(CLASSES)).fit(
+        device.table([], [b for b in BLOCKS if b != stems[0]])
+    )
     with pytest.raises(TableError, match=stems[0].key):
         predictor.predict([SPACE.smallest, SPACE.largest])
 
@@ -345,7 +349,7 @@ def test_a_refit_on_the_same_networks_is_the_fit() -> None:
 def test_a_base_of_another_space_is_refused() -> None:
     device = SyntheticDevice()
     base = LatencyPredictor(SPACE).fit(device.table(FITTED, BLOCKS))
-    base.num_classes_ = 7
+    base.space_ = SPACE.with_classes(7)
     with pytest.raises(TableError, match=r"with 7 classes, expected small@\w+ with 10"):
         LatencyPredictor(SPACE).fit(device.table(FITTED, []), base)
 
@@ -357,7 +361,7 @@ def test_every_kind_of_predictor_survives_its_json(kind: str, tmp_path: Path) ->
     predictor = {
         "carried": lambda: LatencyPredictor(SPACE).fit(device.table(FITTED[:10], []), base),
         "networks alone": lambda: LatencyPredictor(SPACE).fit(device.table(FITTED, [])),
-        "blocks alone": lambda: LatencyPredictor(SPACE, CLASSES).fit(device.table([], BLOCKS)),
+        "blocks alone": lambda: LatencyPredictor(SPACE.with_classes(CLASSES)).fit(device.table([], BLOCKS)),
     }[kind]()
     predictor.save(tmp_path / "predictor.json")
     loaded = LatencyPredictor.load(tmp_path / "predictor.json", SPACE)
@@ -379,7 +383,9 @@ def test_coefficients_of_other_folds_than_the_calibrations_are_refused(tmp_path:
 
 def test_a_predictor_survives_its_json(tmp_path) -> None:
     predictor = LatencyPredictor(SPACE).fit(
-        SyntheticDevice(0.01).table(FITTED, make_plan(SPACE, CLASSES, blocks=36, networks=1, seed=0).blocks)
+        SyntheticDevice(0.01).table(
+            FITTED, make_plan(SPACE.with_classes(CLASSES), blocks=36, networks=1, seed=0).blocks
+        )
     )
     path = tmp_path / "predictor.json"
     predictor.save(path)
@@ -445,7 +451,9 @@ def test_thousands_of_archs_take_no_time() -> None:
 
 
 def test_predictions_are_the_same_to_the_bit_with_any_number_of_blas_threads():
-    table = SyntheticDevice(noise=0.02).table(FITTED, make_plan(SPACE, CLASSES, blocks=36, networks=2, seed=0).blocks)
+    table = SyntheticDevice(noise=0.02).table(
+        FITTED, make_plan(SPACE.with_classes(CLASSES), blocks=36, networks=2, seed=0).blocks
+    )
     found = []
     for number in (1, 4):
         with threadpool_limits(number, user_api="blas"):

@@ -33,7 +33,9 @@ EXAMPLE: dict[str, Any] = {"ks": [3, 5, 7, 3] * 5, "e": [3, 4, 6, 6] * 5, "d": [
 
 def plain_sum_ms(table: LatencyTable, settings: dict[str, Any]) -> float:
     measured = table.blocks()
-    return sum(measured[block.key].p50_us for block in WIDE.unroll(arch_from_ofa(WIDE, settings), 1000)) / 1e3
+    return (
+        sum(measured[block.key].p50_us for block in WIDE.with_classes(1000).unroll(arch_from_ofa(WIDE, settings))) / 1e3
+    )
 
 
 def shapes(settings: dict[str, Any]) -> Iterator[tuple[int, int, int, int, float, int, int, int]]:
@@ -147,7 +149,7 @@ def test_the_script_makes_what_is_shipped(shared_data: Path, tmp_path: Path) -> 
 )
 def test_no_block_of_their_spaces_is_missing(name: str, preset: str, resolutions: tuple[int, ...]) -> None:
     space = load_space(preset).model_copy(update={"resolution": resolutions})
-    assert {block.key for block in distinct_blocks(space, 1000)} <= set(find_table(name).blocks())
+    assert {block.key for block in distinct_blocks(space.with_classes(1000))} <= set(find_table(name).blocks())
 
 
 @pytest.mark.parametrize("name", CONVERTED)
@@ -177,7 +179,9 @@ def test_measured_tables_hold_blocks_and_networks_of_every_space(name: str) -> N
     for preset, num_classes, networks in SPACES:
         space = load_space(preset)
         assert len(table.networks(space.structure_id, num_classes)) >= networks
-        assert len({block.key for block in distinct_blocks(space, num_classes)} & set(table.blocks())) >= 200
+        assert (
+            len({block.key for block in distinct_blocks(space.with_classes(num_classes))} & set(table.blocks())) >= 200
+        )
 
 
 @pytest.mark.parametrize(

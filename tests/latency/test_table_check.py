@@ -19,7 +19,7 @@ from edgenas.space.blocks import parse_block
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.cost import cost
 
-BLOCKS = distinct_blocks(SMALL, 10)
+BLOCKS = distinct_blocks(SMALL.with_classes(10))
 
 
 def device_us(block: BlockSpec) -> float:
@@ -145,7 +145,7 @@ def test_a_block_slower_than_a_larger_one_is_named_beside_it() -> None:
 
 def test_a_network_that_does_not_fit_the_others_is_found() -> None:
     archs = list(dict.fromkeys(random_archs(SMALL, 60)))
-    latency = [sum(map(device_us, SMALL.unroll(arch, 10))) for arch in archs]
+    latency = [sum(map(device_us, SMALL.with_classes(10).unroll(arch))) for arch in archs]
     latency[7] *= 4
     rows = [
         replace(row(a.id, us, kind="network"), space=SMALL.structure_id) for a, us in zip(archs, latency, strict=True)

@@ -49,7 +49,7 @@ def test_archs_survive_in_our_text_form(path: Path, drawn: tuple[SearchSpace, li
     space, archs = drawn
     distinct = list(dict.fromkeys(archs))
     write(path, ["latency_us", "arch"], [[latency + n, arch] for n, arch in enumerate(distinct)])
-    table = import_networks(path, space, 10, IDENTITY)
+    table = import_networks(path, space.with_classes(10), IDENTITY)
     rows = table.networks(space.structure_id, 10)
     assert [space.parse(row.key) for row in rows] == distinct
     assert [row.p50_us for row in rows] == pytest.approx([latency + n for n, _ in enumerate(distinct)])
@@ -65,10 +65,10 @@ def test_both_spellings_name_the_same_networks(path: Path, seed: int, between: s
         return f"[{text}]" if brackets else text
 
     write(path, ["arch", "latency_ms"], [[arch, n + 1] for n, arch in enumerate(archs)])
-    ours = import_networks(path, OFA, 1000, IDENTITY)
+    ours = import_networks(path, OFA.with_classes(1000), IDENTITY)
     spelt = [[*map(listed, ofa_settings(arch, rng).values()), n + 1] for n, arch in enumerate(archs)]
     write(path, ["ks", "e", "d", "r", "latency_ms"], spelt)
-    theirs = import_networks(path, OFA, 1000, IDENTITY)
+    theirs = import_networks(path, OFA.with_classes(1000), IDENTITY)
     assert [row.to_json() for row in theirs.rows] == [row.to_json() for row in ours.rows]
     assert [row.key for row in ours.rows] == [arch.id for arch in archs]
 
@@ -86,14 +86,14 @@ def test_both_spellings_name_the_same_networks(path: Path, seed: int, between: s
 )
 def test_units_become_microseconds(path: Path, column: str, options: dict[str, str], factor: float) -> None:
     write(path, ["arch", column, "std", "count", "remark"], [[SMALL.smallest, 2.5, 0.5, 40, "warm"]])
-    row = import_networks(path, SMALL, 10, IDENTITY, statistic="mean", **options).rows[0]
+    row = import_networks(path, SMALL.with_classes(10), IDENTITY, statistic="mean", **options).rows[0]
     assert (row.p50_us, row.mean_us, row.std_us, row.count) == (2.5 * factor, 2.5 * factor, 0.5 * factor, 40)
 
 
 def test_what_is_not_stated_stays_so_through_files(path: Path, tmp_path: Path) -> None:
     write(path, ["arch", "latency_ms"], [[SMALL.smallest, 1], [SMALL.largest, 2]])
     unknown = replace(IDENTITY, threads=UNKNOWN, spinning=UNKNOWN, runtime=UNKNOWN, runtime_version=UNKNOWN)
-    table = import_networks(path, SMALL, 10, unknown)
+    table = import_networks(path, SMALL.with_classes(10), unknown)
     table.create(tmp_path / "new")
     read = LatencyTable.load(tmp_path / "new")
     assert read.identity == unknown
@@ -106,7 +106,7 @@ def test_what_is_not_stated_stays_so_through_files(path: Path, tmp_path: Path) -
 
 def test_a_table_of_our_timer_has_no_empty_cells(path: Path, tmp_path: Path) -> None:
     write(path, ["arch", "latency_ms"], [[SMALL.smallest, 1]])
-    table = import_networks(path, SMALL, 10, IDENTITY)
+    table = import_networks(path, SMALL.with_classes(10), IDENTITY)
     replace(table, circumstances={}).save(tmp_path)
     with pytest.raises(TableError, match="line 2: p95_us: expected a number, got ''"):
         LatencyTable.load(tmp_path)
@@ -115,7 +115,7 @@ def test_a_table_of_our_timer_has_no_empty_cells(path: Path, tmp_path: Path) -> 
 def test_a_network_on_several_lines_gets_their_median(path: Path) -> None:
     lines = [[SMALL.smallest, 1.0, 10], [SMALL.largest, 5.0, 10], [SMALL.smallest, 1.1, 20], [SMALL.smallest, 9.0, 5]]
     write(path, ["arch", "latency_ms", "count"], lines)
-    table = import_networks(path, SMALL, 10, IDENTITY)
+    table = import_networks(path, SMALL.with_classes(10), IDENTITY)
     assert [(row.key, row.p50_us, row.count) for row in table.rows] == [
         (SMALL.smallest.id, pytest.approx(1100), 35),
         (SMALL.largest.id, 5000, 10),
@@ -129,7 +129,7 @@ def test_the_published_settings_are_read(path: Path, shared_data: Path) -> None:
     with source.open(encoding="utf-8") as stream:
         lines = list(csv.DictReader(stream))
     # Their accuracies stand for latencies here: what counts is which network each line names.
-    table = import_networks(source, OFA, 1000, IDENTITY, latency_column="top1_mean", unit="ms")
+    table = import_networks(source, OFA.with_classes(1000), IDENTITY, latency_column="top1_mean", unit="ms")
     found = {row.key: row.p50_us for row in table.rows}
     for line in lines[:50]:
         numbers = {key: list(map(int, line[key].split("-"))) for key in ("ks", "e", "d", "r")}

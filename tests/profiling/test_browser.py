@@ -271,7 +271,7 @@ def test_models_are_timed_and_what_was_kept_is_not_timed_again(tmp_path: Path, t
 @pytest.mark.slow
 def test_int8_networks_and_their_blocks_are_run_too(tmp_path: Path) -> None:
     space = load_space("digits-24")
-    specs = space.unroll(space.smallest, 10)
+    specs = space.with_classes(10).unroll(space.smallest)
     networks = {"network": specs, **{spec.name: [spec] for spec in specs}}
     files = [
         quantise_for_timing(path, tmp_path / f"int8-{name}.onnx", RECIPES[0])

@@ -45,7 +45,9 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     # Of the largest at both ends of the resolutions: equal weights, as networks of one space often have.
     low = dataclasses.replace(SPACE.largest, resolution=SPACE.resolution[0])
     archs = [SPACE.smallest, SPACE.largest, low]
-    specs = {arch.id: SPACE.unroll(arch, 10) for arch in archs} | {"block": SPACE.unroll(SPACE.largest, 10)[1:2]}
+    specs = {arch.id: SPACE.with_classes(10).unroll(arch) for arch in archs} | {
+        "block": SPACE.with_classes(10).unroll(SPACE.largest)[1:2]
+    }
     return {str(number): path for number, path in enumerate(export_for_timing(specs, folder).values())}
 
 

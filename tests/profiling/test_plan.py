@@ -35,39 +35,39 @@ TINY = [
 
 def every_block(space: SearchSpace) -> set:
     genes = list(product(*(range(count) for count in space.n_choices)))
-    return {spec for arch in set(space.decode(genes)) for spec in space.unroll(arch, 10)}
+    return {spec for arch in set(space.decode(genes)) for spec in space.with_classes(10).unroll(arch)}
 
 
 @pytest.mark.parametrize("space", TINY)
 def test_distinct_blocks_are_those_of_all_archs(space: SearchSpace) -> None:
-    found = distinct_blocks(space, 10)
+    found = distinct_blocks(space.with_classes(10))
     assert len(found) == len(set(found))
     assert set(found) == every_block(space)
 
 
 def test_their_order_is_stable_and_follows_the_network() -> None:
-    found = distinct_blocks(TINY[0], 10)
-    assert found == distinct_blocks(TINY[0], 10)
+    found = distinct_blocks(TINY[0].with_classes(10))
+    assert found == distinct_blocks(TINY[0].with_classes(10))
     assert found[0].kind == "stem"
     assert found[-1].kind == "head"
 
 
 def test_the_small_space_has_54_blocks() -> None:
-    assert len(distinct_blocks(SMALL, 10)) == 54
+    assert len(distinct_blocks(SMALL.with_classes(10))) == 54
 
 
 def test_a_plan_holds_all_blocks_and_distinct_networks_with_both_ends() -> None:
     space = SMALL
-    plan = make_plan(space, 10, networks=12, seed=3)
-    assert plan.blocks == distinct_blocks(space, 10)
+    plan = make_plan(space.with_classes(10), networks=12, seed=3)
+    assert plan.blocks == distinct_blocks(space.with_classes(10))
     assert len(set(plan.networks)) == 12
     assert {space.smallest, space.largest} <= set(plan.networks)
 
 
 def test_fewer_blocks_keep_the_extremes() -> None:
     space = SMALL
-    every = distinct_blocks(space, 10)
-    plan = make_plan(space, 10, blocks=36, networks=2, seed=0)
+    every = distinct_blocks(space.with_classes(10))
+    plan = make_plan(space.with_classes(10), blocks=36, networks=2, seed=0)
     assert len(plan.blocks) == 36
     assert [block for block in every if block in plan.blocks] == list(plan.blocks)
     macs = {block: cost([block]).macs for block in every}
@@ -79,4 +79,4 @@ def test_fewer_blocks_keep_the_extremes() -> None:
 
 def test_too_few_blocks_to_regress_from_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"profile\.blocks: expected at least \d+"):
-        make_plan(SMALL, 10, blocks=3, networks=2, seed=0)
+        make_plan(SMALL.with_classes(10), blocks=3, networks=2, seed=0)

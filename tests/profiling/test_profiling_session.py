@@ -40,7 +40,7 @@ from edgenas.testing import FakeTransport
 
 SPACE = load_space(Path(__file__).parents[1] / "latency" / "small_space.yaml")
 DEVICE = Device(name="bench", cpu="c", os="o")
-PLAN = make_plan(SPACE, 10, networks=3, seed=0)
+PLAN = make_plan(SPACE.with_classes(10), networks=3, seed=0)
 
 
 def bench_row(index: int, p50: float = 0.05, version: str | None = None) -> dict:
@@ -95,7 +95,7 @@ def fake_export(named, folder: Path, progress=None) -> dict[str, Path]:
 
 def run_profile(folder: Path, bench: Bench, plan: Plan = PLAN, **changes) -> LatencyTable:
     options = {"export": fake_export, "exporter_version": 1, "rounds": 4, "seed": 0, "folder": folder} | changes
-    return profile(SPACE, plan, 10, DEVICE, transport=bench, **options)
+    return profile(SPACE.with_classes(10), plan, DEVICE, transport=bench, **options)
 
 
 def test_a_profile_holds_every_block_and_network_once(tmp_path) -> None:

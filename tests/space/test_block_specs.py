@@ -19,7 +19,7 @@ from edgenas.space.loading import load_space, preset_names
 def test_keys_of_every_block_read_back(name: str) -> None:
     space = load_space(name)
     archs = [*random_archs(space, 20), space.smallest, space.largest]
-    blocks = {spec for arch in archs for spec in space.unroll(arch, num_classes=10)}
+    blocks = {spec for arch in archs for spec in space.with_classes(10).unroll(arch)}
     assert {type(spec) for spec in blocks} == {StemSpec, *(stage.spec for stage in space.stages), HeadSpec}
     for spec in blocks:
         assert parse_block(spec.key) == spec
@@ -130,7 +130,7 @@ def peak(spec: BlockSpec) -> int:
 def test_peak_activations_of_presets_equal_a_liveness_count(name: str) -> None:
     space = load_space(name)
     for arch in random_archs(space, 10):
-        for spec in space.unroll(arch, num_classes=10):
+        for spec in space.with_classes(10).unroll(arch):
             assert spec.peak_activation_elements() == peak(spec), spec.key
 
 

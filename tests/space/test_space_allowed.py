@@ -13,7 +13,7 @@ from edgenas.space.space import Genes
 from edgenas.stages.computed_costs import CostTable
 
 SPACE = load_space("mobile-32")
-COSTS = CostTable(SPACE, 1)
+COSTS = CostTable(SPACE.with_classes(1))
 SMALLEST, LARGEST = macs_of(SPACE, [SPACE.smallest, SPACE.largest])
 
 

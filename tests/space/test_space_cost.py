@@ -29,7 +29,7 @@ def folded_elements(subnet: nn.Module) -> int:
 
 
 def check_cost(space: SearchSpace, arch: Arch, num_classes: int) -> None:
-    specs = space.unroll(arch, num_classes)
+    specs = space.with_classes(num_classes).unroll(arch)
     with torch.device("meta"):
         subnet = Subnet(specs, arch).eval()
         pixels = torch.zeros(1, 3, arch.resolution, arch.resolution)
@@ -76,7 +76,7 @@ def test_costs_of_a_hand_worked_network() -> None:
             "head": {"width": 16, "features": 0, "activation": "relu"},
         }
     )
-    found = cost(space.unroll(space.smallest, num_classes=2))
+    found = cost(space.with_classes(2).unroll(space.smallest))
     # Stem 3·3·3·8 at 2×2; expand 8·16, depthwise 9·16, project 16·8 at 2×2; head 8·16 at 2×2, classifier 16·2.
     weights = {"stem": 216, "expand": 128, "depthwise": 144, "project": 128, "head": 128, "classifier": 32}
     assert found.macs == 4 * (sum(weights.values()) - 32) + 32
@@ -113,5 +113,5 @@ def check_costs(rows: list[dict[str, str]]) -> None:
     space = load_space("ofa-mbv3-w1.0")
     for row in rows:
         lists = {key: [int(value) for value in row[key].split("-")] for key in ("ks", "e", "d", "r")}
-        found = cost(space.unroll(arch_from_ofa(space, lists), num_classes=1000))
+        found = cost(space.with_classes(1000).unroll(arch_from_ofa(space, lists)))
         assert (found.macs, found.params) == (int(row["macs"]), int(row["params"])), row

@@ -12,7 +12,7 @@ from edgenas.space.space import SearchSpace
 
 
 def log_macs(space: SearchSpace, archs: list[Arch]) -> np.ndarray:
-    return np.log([cost(space.unroll(arch, 1)).macs for arch in archs])
+    return np.log([cost(space.with_classes(1).unroll(arch)).macs for arch in archs])
 
 
 @settings(max_examples=15)
@@ -28,6 +28,12 @@ def test_equal_seeds_give_equal_samples_and_others_do_not() -> None:
     space = SMALL
     assert covering(space, 12, seed=1) == covering(space, 12, seed=1)
     assert covering(space, 12, seed=1) != covering(space, 12, seed=2)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_samples_do_not_depend_on_the_number_of_classes(name: str) -> None:
+    space = load_space(name)
+    assert covering(space.with_classes(100_000), 60, seed=0) == covering(space, 60, seed=0)
 
 
 def test_a_small_space_is_covered_whole() -> None:

@@ -199,7 +199,7 @@ def test_unrolled_shapes_of_presets_chain(name: str) -> None:
 
 
 def check_chain(space: SearchSpace, arch: Arch) -> None:
-    specs = space.unroll(arch, num_classes=7)
+    specs = space.with_classes(7).unroll(arch)
     assert (specs[0].in_channels, specs[0].in_size, specs[-1].out_channels) == (3, arch.resolution, 7)
     for before, after in itertools.pairwise(specs):
         assert (after.in_channels, after.in_size) == (before.out_channels, before.out_size)

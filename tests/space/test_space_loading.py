@@ -102,7 +102,7 @@ def test_archs_of_a_narrowed_preset_are_the_same_networks_in_the_preset(name: st
     assert 0 < narrow.size < whole.size
     for arch in random_archs(narrow, 20):
         assert {block.kernel for stage in arch.stages for block in stage.blocks} == {3}
-        assert whole.unroll(whole.parse(arch.id), 10) == narrow.unroll(arch, 10)
+        assert whole.with_classes(10).unroll(whole.parse(arch.id)) == narrow.with_classes(10).unroll(arch)
 
 
 @pytest.mark.parametrize(

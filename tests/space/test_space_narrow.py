@@ -55,7 +55,7 @@ def test_archs_of_a_space_without_a_kernel_are_the_same_networks_as_before() -> 
     space, _ = narrow(SMALL, ["kernel 5", "kernel 7"])
     for arch in random_archs(space, 20):
         assert {block.kernel for stage in arch.stages for block in stage.blocks} == {3}
-        assert space.unroll(arch, 10) == SMALL.unroll(SMALL.parse(arch.id), 10)
+        assert space.with_classes(10).unroll(arch) == SMALL.with_classes(10).unroll(SMALL.parse(arch.id))
 
 
 @given(spaces(), st.lists(st.sampled_from([*LACKING, "HardSigmoid", "Mul", "kernel 9", "Sigmoid"])))
@@ -99,7 +99,7 @@ def test_exported_networks_hold_the_known_operators_and_none_of_what_a_device_la
     nets = {}
     for whole in (SMALL, load_space("mobile-96")):
         for space in (whole, narrow(whole, LACKING)[0]):
-            nets[space.structure_id] = space.unroll(space.smallest, 10)
+            nets[space.structure_id] = space.with_classes(10).unroll(space.smallest)
     operators = [{node.op_type for node in onnx.load(p).graph.node} for p in export_for_timing(nets, tmp_path).values()]
     removable = {"HardSwish", *SQUEEZE_EXCITE[1:]}
     pooling = set(VARIANT_OPERATORS["direct"])

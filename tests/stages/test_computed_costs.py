@@ -16,5 +16,5 @@ from edgenas.stages.computed_costs import COMPUTED, CostTable
 def test_costs_by_genes_are_those_of_the_networks(quantity: Quantity, variant: GraphVariant) -> None:
     space = load_space("mobile-32")
     archs = [space.smallest, space.largest, *random_archs(space, 10, 0)]
-    expected = [getattr(cost(space.unroll(arch, 10), variant), quantity.name) for arch in archs]
-    np.testing.assert_array_equal(CostTable(space, 10, variant)(quantity, space.encode(archs)), expected)
+    expected = [getattr(cost(space.with_classes(10).unroll(arch), variant), quantity.name) for arch in archs]
+    np.testing.assert_array_equal(CostTable(space.with_classes(10), variant)(quantity, space.encode(archs)), expected)

@@ -23,7 +23,7 @@ SPACE = load_space("digits-24")
 
 
 def macs_of(arch) -> int:
-    return cost(SPACE.unroll(arch, 10)).macs
+    return cost(SPACE.with_classes(10).unroll(arch)).macs
 
 
 def test_a_budget_on_paper_below_the_smallest_network_is_refused_with_the_range() -> None:

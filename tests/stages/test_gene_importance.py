@@ -44,7 +44,7 @@ def run(small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_front_is_kept_in_all_objectives_and_its_knee_chosen(run: Run) -> None:
     result = run.result(VerifyRecord).to_json()
     archs = [run.space.parse(entry["arch"]) for entry in result["front"]]
-    weights = [cost(run.space.unroll(arch, 10)).weight_bytes for arch in archs]
+    weights = [cost(run.space.with_classes(10).unroll(arch)).weight_bytes for arch in archs]
     points = [[1 - e["deployed_top1"], e["latency"]["here"]["p50_us"]] for e in result["front"]]
     points = np.column_stack([points, weights])
     assert not any(entry["dropped"] for entry in result["front"])

@@ -95,7 +95,7 @@ def test_a_run_folder_holds_the_checkpoints_weights(cwd: Path) -> None:
         ("mobile-32", "seed=1", "mobile-32 has no once-for-all checkpoints"),
         ("ofa", "seed=1", "space 'ofa' is neither a preset nor a file"),
         ("ofa-mbv3-w1.0", "train.epoch=1", "did you mean 'train.epochs'"),
-        ("ofa-mbv3-w1.0", "data.path=fewer", "is of 3 classes, but there are 2 here"),
+        ("ofa-mbv3-w1.0", "data.path=fewer", "is of 3 classes, but the data has 2"),
         ("ofa-mbv3-w1.0", "train.init=none.pth", r"none\.pth does not exist"),
     ],
 )
@@ -117,21 +117,21 @@ def test_mistakes_are_named_before_anything_is_written(
 
 def test_other_classes_get_a_new_classifier_only_where_there_is_training(cwd: Path) -> None:
     space, path = load_space("ofa-mbv3-w1.0"), cwd / "ofa_mbv3_d234_e346_k357_w1.0"
-    net = SuperNet(space, 5, kernel_transforms=True)
+    net = SuperNet(space.with_classes(5), kernel_transforms=True)
     own = net.blocks["head"].classifier.weight.detach().clone()
     load_init(path, net, "flowers", tuple("abcde"))
     assert torch.equal(net.blocks["head"].classifier.weight, own)
     stem = torch.load(path, weights_only=True)["state_dict"]["first_conv.conv.weight"]
     assert torch.equal(net.blocks["stem"].conv.conv.weight, stem)
-    with pytest.raises(DataError, match="is of 3 classes, but there are 5 here"):
+    with pytest.raises(DataError, match="is of 3 classes, but the data has 5"):
         load_whole(path, net, tuple("abcde"))
 
 
 def test_weights_that_are_not_trained_further_need_the_same_pixels(cwd: Path) -> None:
     space, path = load_space("ofa-mbv3-w1.0"), cwd / "ofa_mbv3_d234_e346_k357_w1.0"
     with pytest.raises(RunFolderError, match=r"trained with mean \(0\.485, .*data\.mean, data\.std and data\.crop"):
-        load_whole(path, SuperNet(space, 3, kernel_transforms=True), tuple("abc"))
-    header = load_whole(path, SuperNet(space, 3, kernel_transforms=True, pixels=IMAGENET), tuple("abc"))
+        load_whole(path, SuperNet(space.with_classes(3), kernel_transforms=True), tuple("abc"))
+    header = load_whole(path, SuperNet(space.with_classes(3), kernel_transforms=True, pixels=IMAGENET), tuple("abc"))
     assert (header.classes, header.pixels) == (tuple("abc"), IMAGENET)
 
 

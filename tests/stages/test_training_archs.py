@@ -55,8 +55,8 @@ def test_nothing_is_trained_before_latencies_are_known(tmp_path: Path) -> None:
 def test_all_that_is_trained_is_within_the_budgets(whole: Run) -> None:
     pool = known_pool(whole)
     assert pool is not None
-    macs = macs_of(whole.space, pool, 10)
-    assert macs.max() <= 250_000 < macs_of(whole.space, [whole.space.largest], 10)[0]
+    macs = macs_of(whole.space.with_classes(10), pool)
+    assert macs.max() <= 250_000 < macs_of(whole.space.with_classes(10), [whole.space.largest])[0]
     assert (np.diff(macs) >= 0).all()
     assert len(set(pool)) == len(pool) > 10
     chosen = whole.space.parse(whole.result(ExportRecord).to_json()["chosen"]["arch"])
@@ -69,7 +69,7 @@ def test_all_that_is_trained_is_within_the_budgets(whole: Run) -> None:
 def test_hindsight_compares_with_the_largest_subnet_that_was_trained(whole: Run) -> None:
     found, pool = json.loads((whole.folder / HINDSIGHT).read_text()), known_pool(whole)
     assert pool
-    macs = {arch.id: cost(whole.space.unroll(arch, 10)).macs for arch in pool}
+    macs = {arch.id: cost(whole.space.with_classes(10).unroll(arch)).macs for arch in pool}
     assert macs[found["largest"]] == max(macs.values()) <= 0.25e6
     assert found["within_budgets"]
     assert sum(one["images"] for one in found["classes"]) > 0

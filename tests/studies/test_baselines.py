@@ -85,7 +85,7 @@ def by_size(models: Mapping[str, Path], session: str) -> dict[str, float]:
 
 def latency_shares(run: Run, chosen: Arch, networks: Mapping[str, Any], num_classes: int, timer: Timer) -> Any:
     """Return latencies by MACs, those of scales by width and pixels, without the slow export."""
-    chosen_macs = cost(run.space.unroll(chosen, num_classes)).macs
+    chosen_macs = cost(run.space.with_classes(num_classes).unroll(chosen)).macs
     found = {name: cost(specs).macs / chosen_macs for name, specs in networks.items()}
     scaled = {name: Scale.parse(name) for name in found if name.startswith("width ")}
     largest = run.space.resolution[-1]
@@ -103,7 +103,10 @@ def clockwork(exported: Run) -> Iterator[None]:
 
     def predict(archs: Any) -> Any:
         genes = archs if isinstance(archs, np.ndarray) else exported.space.encode(archs)
-        return np.array([cost(exported.space.unroll(arch, 10)).macs for arch in exported.space.decode(genes)]) / 1e3
+        return (
+            np.array([cost(exported.space.with_classes(10).unroll(arch)).macs for arch in exported.space.decode(genes)])
+            / 1e3
+        )
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(baseline_networks, "DRAWS", 64)
@@ -195,7 +198,7 @@ def test_networks_are_sized_in_one_session_with_the_chosen_one(exported: Run) ->
 
     networks = {
         "narrow": mobilenet_v3_small(10, 16, width=0.1),
-        "small": exported.space.unroll(exported.space.smallest, 10),
+        "small": exported.space.with_classes(10).unroll(exported.space.smallest),
     }
     found = baseline_networks.latency_shares(exported, exported.space.largest, networks, 10, timer)
     assert seen == dict.fromkeys(("narrow", "small", "chosen"), "true")
@@ -268,7 +271,11 @@ def sized(exported: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
     def sized(*counts: int, seconds: float = 1000.0, slow: float = 1.0, drift: float = 1.0) -> BaselineSizes:
         rng = np.random.default_rng(1)
         archs = list(dict.fromkeys(exported.space.sample(rng) for _ in range(40)))
-        left, slow_specs, timed = iter(counts), {exported.space.unroll(arch, 10) for arch in archs[::2]}, count()
+        left, slow_specs, timed = (
+            iter(counts),
+            {exported.space.with_classes(10).unroll(arch) for arch in archs[::2]},
+            count(),
+        )
 
         def draw(*args: Any) -> list[Arch]:
             return [] if args[4] == sizing.PROBE_SEED else archs[: next(left)]
@@ -318,7 +325,9 @@ def test_networks_are_drawn_around_the_measured_latency_of_the_chosen_one(
     monkeypatch.setattr(
         sizing, "latency_shares", lambda *args: {name: share / 1.3 for name, share in by_macs(*args).items()}
     )
-    middle = sorted(covering(exported.space, 9, 0), key=lambda arch: cost(exported.space.unroll(arch, 10)).macs)[4]
+    middle = sorted(
+        covering(exported.space, 9, 0), key=lambda arch: cost(exported.space.with_classes(10).unroll(arch)).macs
+    )[4]
     request = SizingRequest(middle, 10, 20 * STEP_SECONDS, range(3), 1.0)
     trainer = StandaloneTrainer.of(exported, run_dataset(exported))
     found = Sizer(exported, trainer, request, by_size, quiet).choose(tmp_path / "s", "s")

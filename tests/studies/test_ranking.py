@@ -67,7 +67,7 @@ def test_half_of_the_subnets_cover_the_space_and_half_are_of_near_equal_macs(cou
     found = design(space, count, 10, 0)
     assert len(set(found.archs)) == len(found.archs) == count
     assert found.archs[:2] == (space.smallest, space.largest)
-    assert list(found.macs) == [cost(space.unroll(arch, 10)).macs for arch in found.archs]
+    assert list(found.macs) == [cost(space.with_classes(10).unroll(arch)).macs for arch in found.archs]
     middle = found.macs[found.archs.index(found.centre)]
     group = [macs for number, macs in enumerate(found.macs) if found.grouped(number)]
     assert len(group) > count // 2

@@ -96,7 +96,7 @@ def test_a_supernet_trains_through_them(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr("edgenas.supernet.depthwise.weight_gradient", counted)
     arch = SMALL.largest
-    net = SuperNet(SMALL, 4).train()
+    net = SuperNet(SMALL.with_classes(4)).train()
     net(torch.randn(2, 3, arch.resolution, arch.resolution), arch).sum().backward()
-    wide = [spec.kernel for spec in SMALL.unroll(arch, 4) if getattr(spec, "kernel", 0) > 3]
+    wide = [spec.kernel for spec in SMALL.with_classes(4).unroll(arch) if getattr(spec, "kernel", 0) > 3]
     assert sorted(called) == sorted(wide) != []

@@ -17,7 +17,7 @@ from edgenas.supernet.subnet import Subnet
 def test_outputs_and_gradients_equal_those_of_the_subnet_itself(training: bool) -> None:
     torch.manual_seed(0)
     for arch in (SMALL.largest, *random_archs(SMALL, 2)):
-        plain = Subnet(SMALL.unroll(arch, 4), arch).double().train(training)
+        plain = Subnet(SMALL.with_classes(4).unroll(arch), arch).double().train(training)
         quick = copy.deepcopy(plain)
         x = torch.randn(3, 3, arch.resolution, arch.resolution, dtype=torch.float64)
         outputs = plain(x), run_subnet(quick, x)
@@ -37,7 +37,7 @@ def test_frames_keep_no_weights_and_are_few(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(functional, "_spare", {})
     monkeypatch.setattr(functional, "MOST_FRAMES", 3)
     arch = SMALL.largest
-    subnet = Subnet(SMALL.unroll(arch, 4), arch)
+    subnet = Subnet(SMALL.with_classes(4).unroll(arch), arch)
     for _ in range(2):
         run_subnet(subnet, torch.randn(2, 3, arch.resolution, arch.resolution))
         assert len(functional._spare) <= 4

@@ -41,7 +41,7 @@ SPACE = SearchSpace.model_validate(
 def test_text_and_key_are_the_documented_ones() -> None:
     arch = SPACE.parse("r16_w8-fk3e4_w16-fk5e2-fk3e3")
     assert arch.id == "r16_w8-fk3e4_w16-fk5e2-fk3e3"
-    key = SPACE.unroll(arch, 10)[2].key
+    key = SPACE.with_classes(10).unroll(arch)[2].key
     assert key == "fused_i8_r16_o16_m16_k5_s2_hardswish"
     assert parse_block(key).key == key
 
@@ -59,7 +59,7 @@ def logits(net: SuperNet, arch: Arch) -> Tensor:
 
 def test_sorting_keeps_what_the_largest_and_the_trained_ratios_compute() -> None:
     torch.manual_seed(0)
-    net = SuperNet(SPACE, 4, kernel_transforms=True).double().eval()
+    net = SuperNet(SPACE.with_classes(4), kernel_transforms=True).double().eval()
     for tensor in net.state_dict().values():
         tensor += 0.3 * torch.rand_like(tensor)
     sorted_all, sorted_rest = copy.deepcopy(net), copy.deepcopy(net)
@@ -94,7 +94,7 @@ def test_simulated_int8_computes_what_the_int8_file_computes(tmp_path: Path) -> 
     torch.manual_seed(0)
     dataset = digits()
     calibration, images = dataset.train.tensor()[:128], dataset.validation.tensor()[:100]
-    net = SuperNet(SPACE, dataset.num_classes)
+    net = SuperNet(SPACE.with_classes(dataset.num_classes))
     for arch in [SPACE.largest, *random_archs(SPACE, 1)]:
         subnet = unevenly_scaled(materialise(net, arch, calibration), 12)
         runtime = onnx_logits(int8_file(subnet, calibration, tmp_path), images, PREPROCESS)

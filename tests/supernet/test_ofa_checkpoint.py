@@ -204,8 +204,8 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_another_class_count_is_refused(saved: Path) -> None:
-    with pytest.raises(DataError, match="is of 12 classes, but there are 10 here"):
-        import_ofa_checkpoint(saved, W10, num_classes=10)
+    with pytest.raises(DataError, match="is of 12 classes, but the data has 10"):
+        import_ofa_checkpoint(saved, W10.with_classes(10))
 
 
 def test_other_spaces_are_refused(saved: Path) -> None:

@@ -32,7 +32,7 @@ SPACE = SearchSpace.model_validate(
 def net() -> SuperNet:
     """In double precision, since sums are taken in another order; everything uneven."""
     torch.manual_seed(0)
-    net = SuperNet(SPACE, 4, kernel_transforms=True).double().eval()
+    net = SuperNet(SPACE.with_classes(4), kernel_transforms=True).double().eval()
     for tensor in net.state_dict().values():
         tensor += 0.3 * torch.rand_like(tensor)
     return net

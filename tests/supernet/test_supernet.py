@@ -18,7 +18,7 @@ from edgenas.supernet.supernet import SuperNet
 def supernet(space: SearchSpace, seed: int = 0) -> SuperNet:
     """A supernet in eval mode whose norms are as uneven as after training."""
     torch.manual_seed(seed)
-    net = SuperNet(space, num_classes=5).eval()
+    net = SuperNet(space.with_classes(5)).eval()
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in net.state_dict().items():
         if ".norm." in name or name.endswith("bias"):
@@ -78,7 +78,9 @@ def test_forward_works_where_only_some_widths_have_an_expand_convolution() -> No
 
 def test_the_largest_subnet_uses_every_weight_of_a_space_without_expand_1() -> None:
     space = load_space("ofa-mbv3-w1.0")
-    assert num_parameters(SuperNet(space, 10)) == num_parameters(SuperNet(space, 10).extract(space.largest))
+    assert num_parameters(SuperNet(space.with_classes(10))) == num_parameters(
+        SuperNet(space.with_classes(10)).extract(space.largest)
+    )
 
 
 def test_slices_are_the_leading_channels_and_the_centre_of_the_kernel() -> None:

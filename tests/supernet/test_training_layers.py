@@ -18,7 +18,7 @@ def networks(seed: int) -> tuple[Subnet, Subnet]:
     """A network of plain layers, and one of training layers with equal weights, in double precision."""
     torch.manual_seed(seed)
     arch = [SMALL.largest, SMALL.smallest, *random_archs(SMALL, 2)][seed]
-    plain = Subnet(SMALL.unroll(arch, CLASSES), arch).double().train()
+    plain = Subnet(SMALL.with_classes(CLASSES).unroll(arch), arch).double().train()
     for norm in plain.modules():
         if isinstance(norm, nn.BatchNorm2d):
             nn.init.uniform_(norm.weight, 0.5, 1.5)

@@ -99,7 +99,11 @@ def test_warnings_come_on_demand(files: dict[str, Path], tmp_path: Path) -> None
 
 def test_the_usual_latency_grows_with_macs_and_weight_bytes(tmp_path: Path) -> None:
     blocks = {
-        spec.key: [spec] for spec in (*SPACE.unroll(SPACE.smallest, 10)[1:3], SPACE.unroll(SPACE.largest, 10)[-1])
+        spec.key: [spec]
+        for spec in (
+            *SPACE.with_classes(10).unroll(SPACE.smallest)[1:3],
+            SPACE.with_classes(10).unroll(SPACE.largest)[-1],
+        )
     }
     paths = export_for_timing(blocks, tmp_path)
     for name, specs in blocks.items():

@@ -153,7 +153,7 @@ def test_another_optimisers_state_is_refused(saved: Path, name: str) -> None:
 def seeded_and_loaded(net: SuperNet, source: Path) -> tuple[set[str], set[str]]:
     """Return the names of the weights of `net` that come from its seed, and of those that come from a checkpoint."""
     stored = safetensors.torch.load_file(source / FILE_NAME)
-    fresh = supernet(net.num_classes).state_dict()
+    fresh = supernet(net.space.num_classes).state_dict()
     state = net.state_dict()
     loaded = {name for name in state if torch.equal(state[name], stored[f"net.{name}"])}
     return {name for name in state if torch.equal(state[name], fresh[name]) and name not in loaded}, loaded

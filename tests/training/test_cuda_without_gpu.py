@@ -36,7 +36,7 @@ def fake_cuda() -> Iterator[None]:
 def net_on_cuda() -> SuperNet:
     # `.to` cannot move fake parameters, so they are created on the device.
     with CUDA:
-        return SuperNet(FAKE, num_classes=4)
+        return SuperNet(FAKE.with_classes(4))
 
 
 @pytest.mark.usefixtures("fake_cuda")
@@ -68,7 +68,7 @@ def test_a_tensor_left_on_the_cpu_is_caught() -> None:
 @pytest.mark.parametrize("name", preset_names())
 def test_a_whole_training_step_runs_on_meta(name: str) -> None:
     space = load_space(name)
-    net = SuperNet(space, num_classes=4).to("meta").train()
+    net = SuperNet(space.with_classes(4)).to("meta").train()
     optimizer = make_optimizer(net, TrainConfig(epochs=1))
     images = torch.zeros(4, 3, 40, 32, dtype=torch.uint8, device="meta")
     labels = torch.zeros(4, dtype=torch.int64, device="meta")

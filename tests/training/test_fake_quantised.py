@@ -152,7 +152,7 @@ def test_gradients_reach_every_weight_and_bias_but_no_norm(dataset: Dataset, sub
 
 def test_networks_with_another_kind_of_head_have_an_int8_form(tmp_path: Path) -> None:
     space = load_space("ofa-mbv3-w1.0")
-    net = SuperNet(space, 4)
+    net = SuperNet(space.with_classes(4))
     arch = space.smallest
     images = torch.randint(0, 256, (2, 3, arch.resolution, arch.resolution), dtype=torch.uint8)
     subnet = materialise(net, arch, images)

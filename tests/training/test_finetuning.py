@@ -28,7 +28,7 @@ def dataset() -> Dataset:
 @pytest.fixture
 def subnet(dataset: Dataset) -> Subnet:
     torch.manual_seed(0)
-    return materialise(SuperNet(SMALL, 10), SMALL.smallest, dataset.train.images[:CALIBRATION_IMAGES])
+    return materialise(SuperNet(SMALL.with_classes(10)), SMALL.smallest, dataset.train.images[:CALIBRATION_IMAGES])
 
 
 def tuned(
@@ -108,7 +108,7 @@ def test_other_classes_get_a_new_head_and_keep_the_rest(subnet: Subnet, dataset:
 
 def test_an_uncalibrated_subnet_is_refused(dataset: Dataset) -> None:
     with pytest.raises(UncalibratedError, match="fine-tuning: expected a calibrated subnet"):
-        tuned(SuperNet(SMALL, 10).extract(SMALL.smallest), dataset)
+        tuned(SuperNet(SMALL.with_classes(10)).extract(SMALL.smallest), dataset)
 
 
 def test_a_loss_that_is_not_finite_is_reported(subnet: Subnet, dataset: Dataset) -> None:

@@ -19,7 +19,7 @@ from edgenas.training.materialise import accuracy, materialise, predict, preproc
 @pytest.fixture
 def net() -> SuperNet:
     torch.manual_seed(0)
-    return SuperNet(SMALL, num_classes=4)
+    return SuperNet(SMALL.with_classes(4))
 
 
 def grey(count: int, size: int = 12) -> Tensor:

@@ -29,7 +29,7 @@ def trained(folder: Path, **update: object) -> tuple[SuperNet, list[dict[str, ob
 
 
 def test_kernel_transforms_do_not_decay() -> None:
-    net = SuperNet(SMALL, 2, kernel_transforms=True)
+    net = SuperNet(SMALL.with_classes(2), kernel_transforms=True)
     decay = {
         id(p): group["weight_decay"] for group in make_optimizer(net, CONFIG).param_groups for p in group["params"]
     }

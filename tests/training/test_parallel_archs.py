@@ -31,7 +31,7 @@ PLANS = {
 
 def supernet() -> SuperNet:
     torch.manual_seed(0)
-    return SuperNet(SMALL, CLASSES, kernel_transforms=True).double().train()
+    return SuperNet(SMALL.with_classes(CLASSES), kernel_transforms=True).double().train()
 
 
 def trained(

@@ -83,7 +83,7 @@ def test_equal_seeds_give_equal_bits(dataset: Dataset, subnet: Subnet) -> None:
 
 def test_uncalibrated_subnets_are_refused(dataset: Dataset) -> None:
     with pytest.raises(UncalibratedError, match="fine-tuning: expected a calibrated subnet"):
-        tuned(SuperNet(SMALL, 10).extract(ARCH), dataset, 1)
+        tuned(SuperNet(SMALL.with_classes(10)).extract(ARCH), dataset, 1)
 
 
 def test_a_loss_that_is_not_finite_names_the_option_to_export_without(dataset: Dataset, subnet: Subnet) -> None:

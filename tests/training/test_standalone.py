@@ -35,7 +35,7 @@ def dataset() -> Dataset:
 
 
 def fresh(config: TrainConfig = CONFIG, seed: int = 1) -> Subnet:
-    return fresh_subnet(SMALL.unroll(SMALL.smallest, 10), config, seed, arch=SMALL.smallest)
+    return fresh_subnet(SMALL.with_classes(10).unroll(SMALL.smallest), config, seed, arch=SMALL.smallest)
 
 
 def quiet(done: int, total: int) -> None:
@@ -65,7 +65,7 @@ def test_equal_seeds_give_equal_weights_and_do_not_change_torchs_seed() -> None:
 
 def test_last_norms_begin_at_zero_if_the_config_asks_for_it() -> None:
     config = CONFIG.model_copy(update={"zero_last_norm": True})
-    net = fresh_subnet(SMALL.unroll(SMALL.largest, 10), config, 0)
+    net = fresh_subnet(SMALL.with_classes(10).unroll(SMALL.largest), config, 0)
     scales = {name: block.project.norm.weight for name, block in net.blocks.items() if hasattr(block, "project")}
     zeros = {name for name, scale in scales.items() if not scale.any()}
     residual = {name for name in scales if net.blocks[name].residual}
@@ -148,7 +148,7 @@ def test_networks_are_timed_in_turn(dataset: Dataset, monkeypatch: pytest.Monkey
         timed.append(name)
         clock[0] += costs[name][0] * (1.0 if len(timed) < 45 else 3.0)
 
-    nets = [fresh(), fresh_subnet(SMALL.unroll(SMALL.largest, 10), CONFIG, 1)]
+    nets = [fresh(), fresh_subnet(SMALL.with_classes(10).unroll(SMALL.largest), CONFIG, 1)]
     costs = {"small": (1.0, len(nets[0].specs)), "large": (2.0, len(nets[1].specs))}
     assert costs["small"][1] != costs["large"][1]
     monkeypatch.setattr(standalone, "_step", step)
