@@ -25,7 +25,10 @@ from pathlib import Path
 
 from edgenas.latency.table import BLOCK, NOT_STATED, STATISTIC, UNKNOWN, Identity, LatencyRow, LatencyTable
 from edgenas.profiling.timing_plan import distinct_blocks
-from edgenas.space.blocks import BlockSpec, HeadSpec, InvertedResidualSpec, StemSpec
+from edgenas.space.blocks.head import HeadSpec
+from edgenas.space.blocks.inverted_residual import InvertedResidualSpec
+from edgenas.space.blocks.spec import BlockSpec
+from edgenas.space.blocks.stem import StemSpec
 from edgenas.space.loading import load_space
 
 IMAGENET_CLASSES = 1000

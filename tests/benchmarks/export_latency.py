@@ -45,8 +45,10 @@ from edgenas.deploy.onnx.exporter import (
     export_variants,
 )
 from edgenas.latency.device import probe
+from edgenas.profiling.measurement import Measurement
 from edgenas.profiling.session import measure_networks
 from edgenas.profiling.timing_plan import distinct_blocks
+from edgenas.profiling.transport_registry import TransportRegistry
 from edgenas.records.verify import VerifyRecord
 from edgenas.runs.folder import open_run
 from edgenas.space.arch import Arch
@@ -75,8 +77,14 @@ CANDIDATES = 24
 def timed(files: Mapping[str, Path], folder: Path, session: str) -> dict[str, float]:
     """Return the p50 in microseconds by name, all timed interleaved."""
     out = folder / f"{session}.jsonl"
-    measured = measure_networks(files, probe(), rounds=ROUNDS, seed=SEED, out=out, progress=_say(session))
+    measured = _measure(files, out, session)
     return {name: measurement.p50_us for name, measurement in measured.items()}
+
+
+def _measure(files: Mapping[str, Path], out: Path, what: str) -> dict[str, Measurement]:
+    device = probe()
+    transport = TransportRegistry().transport(device)
+    return measure_networks(files, device, rounds=ROUNDS, seed=SEED, out=out, transport=transport, progress=_say(what))
 
 
 def _say(what: str) -> Any:
@@ -115,12 +123,12 @@ def _variants_of(space: SearchSpace, folder: Path) -> dict[str, Any]:
     }
 
 
-def _chosen_variant(space: SearchSpace, folder: Path) -> tuple[GraphVariant, dict[GraphVariant, list[float]]]:
+def _chosen_variant(space: SearchSpace, folder: Path) -> tuple[GraphVariant, dict[GraphVariant, tuple[float, ...]]]:
     """Return the variant that a run chooses."""
     networks = {arch.id: space.with_classes(CLASSES).unroll(arch) for arch in covering(space, VARIANT_NETWORKS, SEED)}
     files = {f"{variant} {arch}": path for (variant, arch), path in export_variants(networks, folder).items()}
     outs = folder / "graph_variants.jsonl"
-    found = measure_networks(files, probe(), rounds=ROUNDS, seed=SEED, out=outs, progress=_say("variants"))
+    found = _measure(files, outs, "variants")
     ratios = ratios_to_plain({(name.split()[0], name.split()[1]): one for name, one in found.items()})  # type: ignore[misc]
     return fastest_variant([ratios]), ratios
 

@@ -23,6 +23,7 @@ from machine import machine, versions
 from edgenas.files import read_json, write_json
 from edgenas.latency.device import probe
 from edgenas.profiling.session import measure_networks
+from edgenas.profiling.transport_registry import TransportRegistry
 from edgenas.records.verify import VerifyRecord
 from edgenas.runs.folder import open_run
 from edgenas.stages.bundle_network import BundleOptions
@@ -50,7 +51,10 @@ def ship(folders: list[Path], best: int, out: Path) -> None:
 def timed(out: Path, rows: list[dict[str, Any]], session: str) -> dict[str, float]:
     """Time all files in one session, interleaved; p50 in microseconds by name."""
     files = {row["name"]: out / row["name"] / "model.onnx" for row in rows}
-    measured = measure_networks(files, probe(), rounds=ROUNDS, seed=0, out=out / f"{session}.jsonl")
+    device = probe()
+    transport = TransportRegistry().transport(device)
+    rows_path = out / f"{session}.jsonl"
+    measured = measure_networks(files, device, rounds=ROUNDS, seed=0, out=rows_path, transport=transport)
     return {name: found.p50_us for name, found in measured.items()}
 
 

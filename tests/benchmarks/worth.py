@@ -18,12 +18,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from evidence_runs import begun, do, parser, seconds_left, tell_hours, write_results
 
 from edgenas.display import ProgressDisplay
+from edgenas.records.finetune import FinetuneRecord
+from edgenas.records.search import SearchRecord
+from edgenas.records.train import TrainRecord
 from edgenas.runs.folder import ORDER, Run
 from edgenas.studies.baseline_training import BaselineSettings
 from edgenas.studies.baselines import plan_baselines, run_baselines
-
-TOOK = {"train": "train_seconds", "search": "seconds", "finetune": "seconds"}
-"""By stage whose time baselines get, too: the key of its seconds in its result."""
 
 
 def main() -> None:
@@ -45,7 +45,10 @@ def all_seconds_left(run: Run, args: argparse.Namespace) -> float:
     """Seconds of the run's own stages, and of the baselines: as long as training, searching and fine-tuning take."""
     if run.done("export"):
         return plan_baselines(run, BaselineSettings(args.seeds), args.jobs)[1]
-    each = sum(float(run.result(one)[key]) if run.done(one) else seconds_left(run, (one,)) for one, key in TOOK.items())
+    train_seconds = run.result(TrainRecord).train_seconds if run.done("train") else seconds_left(run, ("train",))
+    search_seconds = run.result(SearchRecord).seconds if run.done("search") else seconds_left(run, ("search",))
+    finetune_seconds = run.result(FinetuneRecord).seconds if run.done("finetune") else seconds_left(run, ("finetune",))
+    each = train_seconds + search_seconds + finetune_seconds
     return seconds_left(run, ORDER) + 2 * args.seeds * each / args.jobs
 
 
