@@ -56,8 +56,9 @@ def _problem(feasibility: Feasibility, budgets: Sequence[Budget]) -> str:
 def feasibility_lines(feasibility: Feasibility, budgets: Sequence[Budget]) -> list[str]:
     """Return how much of the space is within each budget, a line each, and within all of several."""
     lines = [
-        f"budget {b}: {share_text(reach.share)} of the space is within it (smallest {_rounded(b, reach.smallest)}, "
-        f"median {_rounded(b, reach.median)}, largest {_rounded(b, reach.largest)})"
+        f"budget {_rounded(b, b.limit)}: {share_text(reach.share)} of the space is within it "
+        f"(smallest {_rounded(b, reach.smallest)}, median {_rounded(b, reach.median)}, "
+        f"largest {_rounded(b, reach.largest)})"
         for b, reach in zip(budgets, feasibility.reaches, strict=True)
     ]
     if len(lines) > 1:

@@ -173,8 +173,8 @@ def _refit_on(run: Run, front: _Front) -> bool:
     if now != front.limits.budgets:
         LOGGER.warning(
             "note: the front was measured slower than predicted, so the default budget is raised: it is %s now, was %s",
-            ", ".join(map(str, now)),
-            ", ".join(map(str, front.limits.budgets)),
+            ", ".join(budget.words for budget in now),
+            ", ".join(budget.words for budget in front.limits.budgets),
         )
     return True
 
