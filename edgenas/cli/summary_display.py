@@ -47,9 +47,7 @@ def print_summary(summary: dict[str, Any], folder: str) -> None:
         entry for entry in summary["front"] if any(latency.get("warnings") for latency in entry["latency"].values())
     ]
     if flagged:
-        print(
-            f"warnings   the timer warns about {len(flagged)} of {len(summary['front'])} measurements; see the report"
-        )
+        print(f"warnings the timer warns about {len(flagged)} of {len(summary['front'])} measurements; see the report")
     if summary.get("accuracy"):
         print(f"accuracy {accuracy_text(summary['accuracy'])}")
     print(f"chosen   {chosen['arch']}")
