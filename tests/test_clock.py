@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import time
 import zipfile
 from pathlib import Path
-from types import ModuleType
 
 import onnx
 import pytest
+from kit_scripts import load_script
 from onnx import TensorProto, helper
 
 from edgenas.archives import zip_entry
@@ -23,15 +22,6 @@ from edgenas.profiling.transport import Job
 from edgenas.profiling.transports.ssh import _tools
 
 TIME_OF_DAY = ("time.time(", "time_ns(", "getmtime(", "st_mtime", "getctime(", "st_ctime", ".utcnow(")
-
-
-def loaded(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, shipped("export") / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -48,7 +38,7 @@ def date(path: Path, seconds: float) -> Path:
 
 @pytest.mark.usefixtures("in_1970")
 def test_results_are_written_before_1980(tmp_path: Path) -> None:
-    bench = loaded("bench")
+    bench = load_script("bench")
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"a": 1}\n', encoding="utf-8")
     bench.write_results(date(rows, 600.0), tmp_path / "results.zip")
@@ -86,7 +76,7 @@ def test_archives_of_equal_content_are_equal() -> None:
 
 
 def test_a_lease_is_counted_by_a_clock_that_does_not_jump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    remote = loaded("remote")
+    remote = load_script("remote")
     now = [0.0]
     monkeypatch.setattr(remote.time, "monotonic", lambda: now[0])
     remote.touch(str(tmp_path))
@@ -106,7 +96,7 @@ def test_a_lease_is_counted_by_a_clock_that_does_not_jump(tmp_path: Path, monkey
 
 
 def test_sessions_belong_together_by_what_the_models_hold(tmp_path: Path) -> None:
-    bench = loaded("bench")
+    bench = load_script("bench")
     first, second = tmp_path / "a.onnx", tmp_path / "b.onnx"
     first.write_bytes(b"a model")
     second.write_bytes(b"another")

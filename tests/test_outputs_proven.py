@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +12,11 @@ from typing import Any
 import onnx
 import pytest
 from damaging import call
+from kit_scripts import load_script
 from onnx import TensorProto, helper
 from small_run import SMALL_CONFIG, SMALL_SPACE
 
-from edgenas.files import prove_file, prove_writable, shipped
+from edgenas.files import prove_file, prove_writable
 from edgenas.latency.table import check_new, table_names
 from edgenas.stages import bundle_extras as handing
 from edgenas.stages.bundle_extras import hand_over
@@ -172,11 +172,7 @@ def test_what_is_handed_over_has_its_place_first(
 
 
 def test_the_timer_tries_its_file_first(taken: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    spec = importlib.util.spec_from_file_location("bench", shipped("export") / "bench.py")
-    assert spec is not None
-    assert spec.loader is not None
-    bench = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bench)
+    bench = load_script("bench")
 
     def fail(*_: object) -> None:
         raise AssertionError("something costly was done first")

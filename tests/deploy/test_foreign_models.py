@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from damaging import call
+from kit_scripts import load_script
 from onnx import TensorProto, helper, numpy_helper
 
 from edgenas.cli.inspection_display import print_inspection
@@ -22,7 +22,6 @@ from edgenas.deploy.inspection.graph_cost import read_graph
 from edgenas.deploy.inspection.inspect import inspect_model
 from edgenas.deploy.inspection.memory_growth import MemoryGrowth, measure_memory_growth
 from edgenas.errors import MeasurementError, UserError
-from edgenas.files import shipped
 from edgenas.profiling.timer_rows import validate_row
 
 node, tensor = helper.make_node, helper.make_tensor_value_info
@@ -32,12 +31,7 @@ SETTING = {"threads": 1, "provider": "cpu", "optimisation_level": "all", "spinni
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench", shipped("export") / "bench.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("bench")
 
 
 @pytest.fixture

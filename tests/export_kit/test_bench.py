@@ -4,7 +4,6 @@ What bench.py does in a process, bench.mjs does in a page; both pass the tests t
 """
 
 import ast
-import importlib.util
 import json
 import os
 import platform
@@ -20,6 +19,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from kit_scripts import load_script
 from onnx import TensorProto, helper
 
 from edgenas.files import shipped
@@ -28,16 +28,7 @@ BENCH = shipped("export") / "bench.py"
 MACHINE = Path(__file__).with_name("synthetic_machine.mjs")
 
 
-def load_bench():
-    spec = importlib.util.spec_from_file_location("bench", BENCH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-bench = load_bench()
+bench = load_script("bench")
 
 
 class SyntheticMachine:

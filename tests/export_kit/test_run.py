@@ -1,6 +1,5 @@
 import ast
 import dataclasses
-import importlib.util
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from kit_scripts import load_script
 from PIL import Image
 
 from edgenas.deploy.onnx.embedded_preprocessing import embed_preprocessing
@@ -27,10 +27,7 @@ CLASSES = ["null", "eins", "zwei", "drei", "vier", "fünf", "sechs, halb", "七"
 @pytest.fixture(scope="module")
 def run():
     """The kit's run.py as a module."""
-    spec = importlib.util.spec_from_file_location("kit_run", shipped("export") / "run.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("run")
 
 
 def varied_subnet(specs, arch, preprocess):

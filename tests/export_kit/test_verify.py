@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.util
 import io
 import itertools
 import json
@@ -21,6 +20,7 @@ from types import ModuleType
 import numpy as np
 import onnx
 import pytest
+from kit_scripts import load_script
 
 from edgenas.deploy.bundle.bundle import zip_bundle
 from edgenas.files import shipped
@@ -44,12 +44,7 @@ def bundle(shared_bundle: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def kit() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("kit_verify", shipped("export") / "verify.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("verify")
 
 
 class VerifyResult:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 from collections.abc import Callable
@@ -14,13 +13,13 @@ from typing import Any
 import pytest
 import sealed
 from browsers import RUNTIME, needs_browser
+from kit_scripts import load_script
 from typer.testing import CliRunner
 
 from edgenas.budget import parse_budget
 from edgenas.cli.commands import app
 from edgenas.deploy.inspection.graph_cost import read_graph
 from edgenas.errors import ConfigError, EdgenasError
-from edgenas.files import shipped
 from edgenas.gate import gate as gating
 from edgenas.gate.gate import Asked, gate
 from edgenas.latency.device import Device, DeviceRun, probe
@@ -31,12 +30,7 @@ from edgenas.testing import FakeTransport
 
 @pytest.fixture(scope="module")
 def kit() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("kit_verify", shipped("export") / "verify.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("verify")
 
 
 @pytest.fixture

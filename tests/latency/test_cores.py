@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +10,10 @@ from types import ModuleType
 
 import pytest
 from damaging import call
+from kit_scripts import load_script
 
 from edgenas.deploy.inspection.inspect import inspect_model
 from edgenas.errors import TableError
-from edgenas.files import shipped
 from edgenas.latency import device
 from edgenas.latency.device import Device, DeviceRun, dump_device, load_device, probe, usable_cores
 from edgenas.profiling.probe import read_probe
@@ -23,12 +22,7 @@ from edgenas.profiling.transports.local import LocalTransport
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench", shipped("export") / "bench.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("bench")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +9,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from kit_scripts import load_script
 from PIL import Image
 from user_images import ODD_EXIF, exif_block, jpeg_with, noise, png_16, tiff
 
 from edgenas.errors import DataError
-from edgenas.files import shipped
 from edgenas.training.data.decoding import FORMATS, decode, open_image, quiet_pillow
 from edgenas.training.data.stored_range import DARK
 
@@ -24,12 +23,7 @@ GREY = np.arange(256, dtype=np.uint16).reshape(16, 16)
 
 @pytest.fixture(scope="module")
 def kit() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("kit_run", shipped("export") / "run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("run")
 
 
 @pytest.fixture(params=["training", "kit"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -10,22 +9,17 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from kit_scripts import load_script
 from PIL import Image
 
 from edgenas.errors import DataError
-from edgenas.files import shipped
 from edgenas.training.data.image_files import ImageFiles, fit, image_sizes, open_image, to_tensor
 from edgenas.training.data.preprocess import Preprocess
 
 
 @pytest.fixture(scope="module")
 def kit() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("kit_run", shipped("export") / "run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("run")
 
 
 def pixels(height: int = 20, width: int = 30, seed: int = 0) -> np.ndarray:
