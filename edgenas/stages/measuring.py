@@ -83,7 +83,12 @@ def measure_session(
             progress=lambda _, done, total: progress(label, done, total),
         )
 
-    while not transport.carried and (count := len(_sentinels_us(run, device))) + 1 < least_sessions:
+    profiled_us = _profiled_sentinel_us(run, device)
+
+    def compared_us() -> list[float]:
+        return [*profiled_us, *(row.sentinel_p50_us for row in counted(sessions(run, device)))]
+
+    while not transport.carried and (count := len(compared_us())) + 1 < least_sessions:
         file = {f"session {count}": files[next(iter(deciding or files))]}
         keep_session(run, device, digest(file), measure(file, out.with_name(f"{device}-session-{count}.jsonl")))
     last = next((row for row in reversed(sessions(run, device)) if row.files == key), None)
@@ -99,15 +104,14 @@ def measure_session(
         measured, repeated = measure(), True
     if new:
         keep_session(run, device, key, measured, repeated=repeated)
-    sentinels_us = _sentinels_us(run, device)
+    sentinels_us = compared_us()
     return Session(measured, slowdown(sentinel_us(measured), sentinels_us), len(sentinels_us), repeated)
 
 
-def _sentinels_us(run: Run, device: str) -> list[float]:
-    """Return the sentinel's p50 in every session of a device: its table's, and those that were kept beside it."""
+def _profiled_sentinel_us(run: Run, device: str) -> list[float]:
+    """Return the sentinel's p50 in the session of a device's table; nothing where the table does not state it."""
     profiled = run_table(run, device).circumstances.get("sentinel_p50_us")
-    kept = [row.sentinel_p50_us for row in counted(sessions(run, device))]
-    return [float(profiled), *kept] if isinstance(profiled, int | float) and profiled > 0 else kept
+    return [float(profiled)] if isinstance(profiled, int | float) and profiled > 0 else []
 
 
 def _size(path: Path) -> int:
