@@ -9,42 +9,26 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from edgenas.space.blocks.genes import BlockGenes, gene
-from edgenas.space.blocks.inverted_residual import expanded_channels
-from edgenas.space.blocks.spec import Activation, BlockSpec, Conv, conv_out_size, dimension
+from edgenas.space.blocks.expanding import ExpandingGenes, ExpandingSpec, expanded_channels
+from edgenas.space.blocks.spec import Activation, BlockSpec, Conv, dimension
 from edgenas.space.blocks.stage import Expands, Kernels, Stage
 from edgenas.space.graph_variant import GraphVariant
 
 
 @dataclass(frozen=True, order=True)
-class FusedGenes(BlockGenes):
+class FusedGenes(ExpandingGenes):
     """Kernel size and expand ratio, in text `fk3e4`."""
 
     prefix: ClassVar[str] = "f"
-    kernel: int = gene("k")
-    expand: float = gene("e", fraction=True)
 
 
 @dataclass(frozen=True)
-class FusedSpec(BlockSpec):
+class FusedSpec(ExpandingSpec):
     """Convolution k×k to the expanded channels, project 1×1; a shortcut where stride is 1 and channels stay."""
 
     kind: ClassVar[str] = "fused"
     switches: ClassVar[tuple[str, ...]] = ("residual",)
-    mid_channels: int = dimension("m")
-    kernel: int = dimension("k")
-    stride: int = dimension("s")
     activation: Activation = dimension("")
-
-    @property
-    def out_size(self) -> int:
-        """Output height and width in pixels."""
-        return conv_out_size(self.in_size, self.stride)
-
-    @property
-    def residual(self) -> bool:
-        """Whether the input is added to the output."""
-        return self.stride == 1 and self.in_channels == self.out_channels
 
     @property
     def description(self) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from edgenas.space.blocks.genes import BlockGenes, gene
-from edgenas.space.blocks.spec import LANES, Activation, BlockSpec, Conv, conv_out_size, dimension, make_divisible
+from edgenas.space.blocks.expanding import ExpandingGenes, ExpandingSpec, expanded_channels
+from edgenas.space.blocks.spec import LANES, Activation, BlockSpec, Conv, dimension, make_divisible
 from edgenas.space.blocks.stage import Expands, Kernels, Stage
 from edgenas.space.graph_variant import GraphVariant
 
@@ -16,16 +16,14 @@ SQUEEZED_CHANNELS = 8
 
 
 @dataclass(frozen=True, order=True)
-class InvertedResidualGenes(BlockGenes):
+class InvertedResidualGenes(ExpandingGenes):
     """Depthwise kernel size and expand ratio, in text `k3e4`."""
 
     prefix: ClassVar[str] = ""
-    kernel: int = gene("k")
-    expand: float = gene("e", fraction=True)
 
 
 @dataclass(frozen=True)
-class InvertedResidualSpec(BlockSpec):
+class InvertedResidualSpec(ExpandingSpec):
     """Expand 1×1, depthwise, squeeze-excite, project 1×1.
 
     There is no expand convolution where `mid_channels == in_channels`, no squeeze-excite where `se_channels == 0`, and
@@ -34,26 +32,13 @@ class InvertedResidualSpec(BlockSpec):
 
     kind: ClassVar[str] = "ir"
     switches: ClassVar[tuple[str, ...]] = ("expands", "residual", "unaligned")
-    mid_channels: int = dimension("m")
-    kernel: int = dimension("k")
-    stride: int = dimension("s")
     se_channels: int = dimension("se", optional=True)
     activation: Activation = dimension("")
-
-    @property
-    def out_size(self) -> int:
-        """Output height and width in pixels."""
-        return conv_out_size(self.in_size, self.stride)
 
     @property
     def expands(self) -> bool:
         """Whether there is an expand convolution."""
         return self.mid_channels != self.in_channels
-
-    @property
-    def residual(self) -> bool:
-        """Whether the input is added to the output."""
-        return self.stride == 1 and self.in_channels == self.out_channels
 
     @property
     def unaligned(self) -> bool:
@@ -159,8 +144,3 @@ class InvertedResidualStage(Stage):
     def without_squeeze_excite(self) -> InvertedResidualStage:
         """Return the stage without squeeze-excite."""
         return self.model_copy(update={"squeeze_excite": False})
-
-
-def expanded_channels(in_channels: int, ratio: float) -> int:
-    """Return the channels between expand and project, a multiple of 8."""
-    return make_divisible(round(in_channels * ratio))

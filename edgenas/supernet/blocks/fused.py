@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from edgenas.space.blocks.expanding import expanded_channels
 from edgenas.space.blocks.fused import FusedSpec
-from edgenas.space.blocks.inverted_residual import expanded_channels
 from edgenas.supernet.blocks.base import Block, ElasticBlock
 from edgenas.supernet.elastic_layers import ElasticConvNorm, ElasticNorm, Weights, order_by_importance, prefixed
 from edgenas.supernet.fake_quantisation import FoldedConv, Rounded, rounded_activation

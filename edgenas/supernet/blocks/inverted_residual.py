@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from edgenas.space.blocks.inverted_residual import SE_REDUCTION, InvertedResidualSpec, expanded_channels
+from edgenas.space.blocks.expanding import expanded_channels
+from edgenas.space.blocks.inverted_residual import SE_REDUCTION, InvertedResidualSpec
 from edgenas.space.blocks.spec import make_divisible
 from edgenas.supernet.blocks.base import Block, ElasticBlock
 from edgenas.supernet.elastic_layers import (
