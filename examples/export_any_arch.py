@@ -9,8 +9,7 @@ import argparse
 from pathlib import Path
 
 import edgenas
-from edgenas.runs.folder import open_run
-from edgenas.runs.run_data import run_dataset, scoring_split
+from edgenas.runs.run import open_run
 from edgenas.stages.predictors import run_predictors, run_variant
 from edgenas.stages.run_subnets import run_subnets
 from edgenas.training.materialise import top1
@@ -23,12 +22,11 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="the ONNX file to write")
     arguments = parser.parse_args()
     run = open_run(arguments.run)
-    dataset = run_dataset(run)
     arch = run.space.parse(arguments.arch)
-    subnet = run_subnets(run, dataset)(arch)
+    subnet = run_subnets(run)(arch)
     edgenas.export_onnx(subnet, arguments.output, variant=run_variant(run))
     costs = edgenas.cost(subnet.specs)
-    print(f"{arch}: {top1(subnet, scoring_split(run, dataset)):.2%} validation top-1, {costs.macs / 1e6:.2f} M MACs")
+    print(f"{arch}: {top1(subnet, run.images.scoring):.2%} validation top-1, {costs.macs / 1e6:.2f} M MACs")
     for device, predictor in run_predictors(run).items():
         low, high = predictor.interval([arch], 0.9)[0] / 1e3
         print(f"{device}: predicted {predictor.predict([arch])[0] / 1e3:.3f} ms, 90 % within [{low:.3f}, {high:.3f}]")

@@ -23,8 +23,7 @@ from PIL import Image
 
 from edgenas.deploy.bundle.web_page import write_web
 from edgenas.files import write_bytes
-from edgenas.runs.folder import open_run
-from edgenas.runs.run_data import run_dataset
+from edgenas.runs.run import open_run
 from edgenas.stages.export import BUNDLE
 
 DESKTOP, PHONE = {"width": 1280, "height": 1000}, {"width": 390, "height": 844}
@@ -63,7 +62,7 @@ def page_images(browser: Any, address: str, image: Path) -> dict[str, bytes]:
 
 def first_test_image(run: Path, path: Path) -> Path:
     """The run's first test image as a file, enlarged."""
-    pixels = run_dataset(open_run(run)).test.head(1).tensor()[0].permute(1, 2, 0).numpy()
+    pixels = open_run(run).images.dataset.test.head(1).tensor()[0].permute(1, 2, 0).numpy()
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     image.resize((LARGE, LARGE), Image.Resampling.BICUBIC).save(path)
     return path

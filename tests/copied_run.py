@@ -10,7 +10,7 @@ from small_run import SmallRun
 
 from edgenas.config.reading import dump_config, parse_config
 from edgenas.files import read_json, write_text
-from edgenas.runs.folder import Run, open_run
+from edgenas.runs.run import Run, open_run
 
 LATER = ("search", "verify", "export", "report", "sessions.jsonl")
 

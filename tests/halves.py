@@ -15,11 +15,11 @@ from spaces import SMALL
 from torch import Tensor
 
 from edgenas.config.sections import AugmentConfig, TrainConfig
+from edgenas.progress import Progress
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import training_loop as loop
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.data.split import Split
-from edgenas.training.progress import Progress
 
 CONFIG = TrainConfig(
     recipe="sandwich", epochs=1, batch_size=8, learning_rate=3e-3, augment=AugmentConfig(shift=0.1, flip=True)

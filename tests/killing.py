@@ -14,7 +14,7 @@ from typing import Any
 import safetensors.torch
 
 from edgenas.files import read_json
-from edgenas.runs.folder import ORDER, RESULTS, open_run
+from edgenas.runs.run import ORDER, RESULTS, open_run
 from edgenas.stages.finetune import NETWORKS, WEIGHTS
 from edgenas.training import checkpoint
 

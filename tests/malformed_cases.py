@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from small_run import SMALL_CONFIG
 
-from edgenas.runs.folder import RESULTS, STAGES
+from edgenas.runs.run import RESULTS, STAGES
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)

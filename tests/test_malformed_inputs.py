@@ -19,7 +19,7 @@ from fuzzed_cases import damaged
 from malformed_cases import CONFIG, DEVICE, RUN, Case, Edit, gone, text
 from small_run import SMALL_SPACE, SmallRun
 
-from edgenas.runs.folder import RESULTS, STAGES
+from edgenas.runs.run import RESULTS, STAGES
 from edgenas.stages.refit import FILE as REFIT
 
 CASES = [*malformed_cases.CASES, *fuzzed_cases.CASES]

@@ -16,8 +16,7 @@ from edgenas.records.export import ExportRecord, ShippedNetwork
 from edgenas.records.profile import ProfileRecord
 from edgenas.records.search import FeasibleShares, FrontNetwork, SearchRecord
 from edgenas.records.verify import MeasuredNetwork, NetworkLatency, VerifyRecord
-from edgenas.runs.folder import Run, open_run
-from edgenas.runs.run_data import calibration_split, run_dataset
+from edgenas.runs.run import Run, open_run
 from edgenas.space.arch import Arch
 from edgenas.stages.start import start_run
 from edgenas.stages.train import run_train, trained_supernet
@@ -57,15 +56,14 @@ def copied_to(folder: Path, run: Path) -> Run:
 def finished_by_hand(run: Run) -> None:
     """Let a trained run have been searched, verified and exported: its chosen network is the largest subnet."""
     archs = (run.space.smallest, run.space.largest)
-    dataset = run_dataset(run)
-    net = trained_supernet(run, dataset)
+    net = trained_supernet(run)
     profile = ProfileRecord(
         planned={}, predictors={"here": None}, notes=(), graph_variant="direct", graph_variants=None
     )
     run.finish(profile)
     run.finish(searched(run, archs))
     for number, arch in enumerate(archs):
-        subnet = materialise(net, arch, calibration_split(run, dataset))
+        subnet = materialise(net, arch, run.images.calibration)
         export_onnx(subnet, run.folder / model_path(number))
     run.finish(verified(archs))
     export_onnx(subnet, run.folder / "export/bundle/model.onnx")

@@ -35,7 +35,7 @@ def devices_show(
 ) -> None:
     """Show a device as YAML."""
     from edgenas.latency.device import dump_device
-    from edgenas.runs.run_devices import resolve_device
+    from edgenas.runs.devices import resolve_device
 
     device = resolve_device(name)
     if as_json:

@@ -73,7 +73,7 @@ def export(
         raise RunFolderError(
             f"{target}: --arch, --precision, --batch, --embed-preprocessing, --out, --zip and --web need a run folder"
         )
-    from edgenas.runs.folder import open_run
+    from edgenas.runs.run import open_run
     from edgenas.stages.bundle_network import BundleOptions
     from edgenas.stages.bundling import run_precision
 
@@ -96,7 +96,7 @@ def _hand_over(
 ) -> None:
     from edgenas.cli.summary_display import print_bundle
     from edgenas.display import ProgressDisplay
-    from edgenas.runs.folder import open_run
+    from edgenas.runs.run import open_run
     from edgenas.stages.bundle_extras import hand_over
 
     run = open_run(target, reach)

@@ -20,7 +20,7 @@ def status(folder: RunArgument, as_json: AsJson = False, quiet: Quiet = False) -
     from edgenas.deploy.bundle.shipped_wording import accuracy_sentence, latency_sentences
     from edgenas.display import print_line, print_table
     from edgenas.records.export import ExportRecord
-    from edgenas.runs.folder import ORDER, STAGES, open_run
+    from edgenas.runs.run import ORDER, STAGES, open_run
 
     run = open_run(folder)
     stages = {stage: run.done(stage) for stage in ORDER if run.lacks(stage) is None}
@@ -60,7 +60,7 @@ def evaluate_command(
     A fine-tuned network is evaluated with its fine-tuned weights, networks of `front` with those the search scored.
     """
     from edgenas.display import ProgressDisplay, print_table
-    from edgenas.runs.folder import open_run
+    from edgenas.runs.run import open_run
     from edgenas.stages.evaluate import FILE, evaluate
 
     names = [name.strip() for text in archs for name in text.split(",") if name.strip()]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from edgenas.config.run_config import RunConfig
     from edgenas.profiling.transport_registry import TransportRegistry
     from edgenas.records.record import Verdict
-    from edgenas.runs.folder import Run
+    from edgenas.runs.run import Run
 
 RUNS = Path("runs")
 DEMO = Path(__file__).parent.parent / "demo.yaml"
@@ -91,7 +91,7 @@ def _whole_run(
     if plan:
         _show_plan(config, folder, minutes, output.as_json, reach)
         return
-    from edgenas.runs.folder import ORDER
+    from edgenas.runs.run import ORDER
 
     run = opened or start(config, folder, reach, output)
     run.needs("search")
@@ -184,7 +184,7 @@ def print_results(run: Run, stages: tuple[str, ...], output: Output) -> None:
     """Print the results of stages."""
     from edgenas.cli.summary_display import print_summary
     from edgenas.deploy.bundle.shipped_wording import latency_sentences
-    from edgenas.runs.folder import RECORDS
+    from edgenas.runs.run import RECORDS
 
     if "report" in stages:
         summary = read_json(run.folder / "summary.json")
@@ -248,7 +248,7 @@ def opened_run(
     """
     if not target.is_dir():
         return None
-    from edgenas.runs.folder import open_run
+    from edgenas.runs.run import open_run
 
     refuse_config_options(target, budget, sets, folder)
     return open_run(target, reach)

@@ -134,7 +134,7 @@ def _train_together(
 ) -> None:
     """Train in one of the processes that `torchrun` started; the first one prints the results."""
     from edgenas.display import ProgressDisplay
-    from edgenas.runs.folder import open_run
+    from edgenas.runs.run import open_run
     from edgenas.stages.whole_run import train_together
 
     if minutes is not None:
@@ -154,7 +154,7 @@ def _train_together(
 
 
 def _report_command(folder: RunArgument, as_json: AsJson = False, quiet: Quiet = False) -> None:
-    from edgenas.runs.folder import open_run
+    from edgenas.runs.run import open_run
 
     run_and_print(open_run(folder), ("report",), None, Output(as_json, quiet))
 
@@ -181,7 +181,7 @@ def _finetune_command(
         refuse_config_options(target, budget, sets, run)
         from edgenas.config.reading import build_section
         from edgenas.config.sections import FinetuneConfig
-        from edgenas.runs.folder import open_run
+        from edgenas.runs.run import open_run
         from edgenas.stages.start import retuned
 
         opened = open_run(target)
@@ -208,7 +208,7 @@ def _search_command(
     reach, output = build_reach(on, None, None), Output(as_json, quiet)
     if target.is_dir() and initial is None and evaluations is not None:
         refuse_config_options(target, budget, sets, run)
-        from edgenas.runs.folder import open_run
+        from edgenas.runs.run import open_run
         from edgenas.stages.start import extend_search
 
         run_and_print(extend_search(open_run(target, reach), evaluations), ("search",), None, output)

@@ -27,7 +27,7 @@ from edgenas.errors import RunFolderError
 
 if TYPE_CHECKING:
     # Importing it loads torch, which `--help` can do without.
-    from edgenas.runs.folder import Progress
+    from edgenas.progress import Progress
 
 app = typer.Typer(help="Study a run: its supernet's ranking, baselines, search strategies.", no_args_is_help=True)
 
@@ -67,7 +67,7 @@ def ranking(
     Prints the time it needs first. Resumes where it stopped. Writes table, figure and JSON to RUN/study/ranking.
     """
     from edgenas.cli.study_display import print_ranking
-    from edgenas.runs.folder import open_run
+    from edgenas.runs.run import open_run
     from edgenas.studies.ranking import FOLDER, RankingSettings, plan_ranking, run_ranking
 
     run, settings = open_run(folder), RankingSettings(subnets, epochs, seed, repeats)
@@ -100,7 +100,7 @@ def baselines(
     Prints the time it needs first. Resumes where it stopped. Writes table, figure and JSON to RUN/study/baselines.
     """
     from edgenas.cli.study_display import print_baselines
-    from edgenas.runs.folder import open_run
+    from edgenas.runs.run import open_run
     from edgenas.studies.baseline_training import FOLDER, BaselineSettings
     from edgenas.studies.baselines import plan_baselines, run_baselines
 
@@ -137,7 +137,7 @@ def strategies(
     """
     from edgenas.cli.study_display import print_strategies
     from edgenas.display import ProgressDisplay
-    from edgenas.runs.folder import open_run
+    from edgenas.runs.run import open_run
     from edgenas.stages.whole_run import run_stages
     from edgenas.studies.strategies import FOLDER, StrategySettings, run_strategies
 

@@ -22,9 +22,9 @@ from edgenas.profiling.timer_rows import printable
 from edgenas.profiling.transport import Transport
 from edgenas.profiling.transport_registry import TransportRegistry, mounted_transports
 from edgenas.profiling.verdict import disturbed, judge_measured
+from edgenas.progress import Progress
 from edgenas.quantities import WEIGHT_BYTES
 from edgenas.records.record import Verdict
-from edgenas.runs.folder import Progress
 from edgenas.training.data.listing import causes_text
 
 ROUNDS = 40

@@ -16,7 +16,7 @@ from edgenas.deploy.bundle.manifest_values import ManifestError, stated
 from edgenas.deploy.onnx.scoring import onnx_classes
 from edgenas.errors import DataError, one_of
 from edgenas.profiling.timer_rows import printable
-from edgenas.runs.folder import Progress
+from edgenas.progress import Progress
 from edgenas.training.data.image_files import ImageFiles
 from edgenas.training.data.image_folder import ImageFolder, problem_with, scan
 from edgenas.training.data.preprocess import Preprocess

@@ -12,7 +12,7 @@ import numpy as np
 from edgenas.profiling.measurement import Measurement
 from edgenas.records.folder import SessionRow
 from edgenas.records.ledger import Ledger
-from edgenas.runs.folder import Run
+from edgenas.runs.run import Run
 
 FILE = "sessions.jsonl"
 State = Literal["kept", "disturbed", "withdrawn"]

@@ -8,7 +8,8 @@ from pathlib import Path
 from edgenas.deploy.bundle.bundle import check_zip_free, zip_bundle
 from edgenas.deploy.bundle.web_page import DESCRIPTION, check_web_free, write_web
 from edgenas.files import prove_writable
-from edgenas.runs.folder import Progress, Run
+from edgenas.progress import Progress
+from edgenas.runs.run import Run
 from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.export import BUNDLE, bundle_folder, export_bundle
 from edgenas.stages.whole_run import run_stages

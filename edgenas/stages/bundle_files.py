@@ -12,8 +12,7 @@ from edgenas.deploy.onnx.batch_invariance import check_batches
 from edgenas.deploy.onnx.embedded_preprocessing import embed_preprocessing
 from edgenas.deploy.onnx.exporter import export_onnx
 from edgenas.deploy.onnx.parity import Int8Parity, Parity, check_parity
-from edgenas.runs.folder import Progress
-from edgenas.runs.run_devices import measured_devices
+from edgenas.progress import Progress
 from edgenas.stages.bundle_network import Network, validation_top1
 from edgenas.stages.fastest_variant import PLAIN
 from edgenas.stages.front_int8 import int8_choice
@@ -53,7 +52,7 @@ def proven_fp32(network: Network, plain: Path) -> tuple[Path, Parity]:
 
 def warn_if_few_images(network: Network) -> None:
     """Warn if fewer images are compared than the config asks for."""
-    expected, available = network.run.config.export.parity_images, len(network.dataset.validation)
+    expected, available = network.run.config.export.parity_images, len(network.images.dataset.validation)
     if expected > available:
         LOGGER.warning(
             "note: export.parity_images is %d, but there are only %d validation images: parity is proven on those",
@@ -63,7 +62,7 @@ def warn_if_few_images(network: Network) -> None:
 
 
 def _parity(network: Network, model: Path) -> Parity:
-    images = network.dataset.validation.images[: network.run.config.export.parity_images]
+    images = network.images.dataset.validation.images[: network.run.config.export.parity_images]
     parity = check_parity(network.subnet, model, images, network.preprocess)
     if network.options.dynamic_batch:
         check_batches(model, images, network.preprocess)
@@ -76,19 +75,19 @@ def proven_int8(network: Network, plain: Path, progress: Progress) -> Int8Export
     Raises:
         ParityError: it costs more validation top-1 than is allowed.
     """
-    run, dataset, preprocess = network.run, network.dataset, network.preprocess
+    config, images, preprocess = network.run.config.export, network.images, network.preprocess
     fp32_top1 = validation_top1(network, plain)
     progress("choosing an int8 form", 0, 1)
     choice, tuning = _choose(network, plain, fp32_top1, progress)
     progress("choosing an int8 form", 1, 1)
     path = choice.path
     progress("proving int8", 0, 1)
-    parity = int8_gate(run, dataset, network.subnet, path, preprocess, fp32_top1)
+    parity = int8_gate(config, images.scoring, network.subnet, path, preprocess, fp32_top1)
     if network.options.embed_preprocessing:
         path = embed_preprocessing(path, network.folder / "int8-embedded.onnx", preprocess)
-        parity = int8_gate(run, dataset, network.subnet, path, preprocess, fp32_top1)
+        parity = int8_gate(config, images.scoring, network.subnet, path, preprocess, fp32_top1)
     if network.options.dynamic_batch:
-        check_batches(path, dataset.validation.images[: run.config.export.parity_images], preprocess)
+        check_batches(path, images.dataset.validation.images[: config.parity_images], preprocess)
     progress("proving int8", 1, 1)
     return Int8Export(path, choice, parity, tuning)
 
@@ -97,20 +96,22 @@ def _choose(
     network: Network, plain: Path, fp32_top1: float, progress: Progress
 ) -> tuple[RecipeChoice, FineTuning | None]:
     """Return the int8 file that `verify` measured, or else the most accurate one, fine-tuned where that is due."""
-    run, dataset, devices = network.run, network.dataset, list(measured_devices(network.run).values())
+    run, images, devices = network.run, network.images, list(network.run.devices.measured.values())
     measured = _measured_int8(network)
     if measured is not None:
         return measured, None
-    quantise = partial(quantised, run, dataset, preprocess=network.preprocess, devices=devices)
+    quantise = partial(quantised, run.config.export, images, preprocess=network.preprocess, devices=devices)
     choice = quantise(model=plain, folder=network.folder)
     drop = fp32_top1 - choice.best_top1
     if not tuning_due(run, drop):
         return choice, None
-    tuned, seconds = fine_tuned(run, dataset, network.subnet, progress, seven_bit_weights=needs_seven_bits(devices))
+    tuned, seconds = fine_tuned(
+        run, images.dataset, network.subnet, progress, seven_bit_weights=needs_seven_bits(devices)
+    )
     folder = network.folder / "fine-tuned"
     model = export_onnx(tuned, folder / "fp32.onnx", variant=PLAIN, dynamic_batch=network.options.dynamic_batch)
     other = quantise(model=model, folder=folder)
-    tuning = outcome(run, dataset, seconds, drop, fp32_top1 - other.best_top1)
+    tuning = outcome(run, images.dataset, seconds, drop, fp32_top1 - other.best_top1)
     return (other if tuning.kept else choice), tuning
 
 

@@ -11,11 +11,11 @@ from edgenas.budget import Budget
 from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
 from edgenas.profiling.measurement import Measurement
 from edgenas.profiling.verdict import LEAST_SESSIONS, VERDICTS, Judgement, judge_measured, worst
+from edgenas.progress import Progress
 from edgenas.records.export import JudgedLatency
 from edgenas.records.record import Verdict
 from edgenas.records.search import SearchRecord
-from edgenas.runs.folder import Progress, Run
-from edgenas.runs.run_devices import measured_devices
+from edgenas.runs.run import Run
 from edgenas.stages.bundle_network import Network
 from edgenas.stages.device_graphs import Graphs
 from edgenas.stages.fastest_variant import PLAIN
@@ -43,13 +43,13 @@ def time_files(network: Network, models: Mapping[str, Path], rows: Path, progres
             deciding=[deployed_precision(network, name)],
             least_sessions=LEAST_SESSIONS,
         )
-        for name in measured_devices(network.run)
+        for name in network.run.devices.measured
     }
 
 
 def deployed_precision(network: Network, device: str) -> str:
     """Return the precision of the file that is meant for a device."""
-    return measured_devices(network.run)[device].run.precision if network.options.precision == "int8" else "fp32"
+    return network.run.devices.measured[device].run.precision if network.options.precision == "int8" else "fp32"
 
 
 def judged_latency(network: Network, device: str, session: Session) -> JudgedLatency:
@@ -109,7 +109,7 @@ def latency(
         "quantiser_recipe": graphs.quantiser_recipe,
         "graph_variant": graphs.variant,
     }
-    kind = network.run.reach.stated_kind(measured_devices(network.run)[device])
+    kind = network.run.reach.stated_kind(network.run.devices.measured[device])
     stated["measured_with"]["runtime_version"] = kind.current_version(stated["measured_with"]["runtime_version"])
     values = {key: value for key, value in asdict(session.measured[precision]).items() if key in MEASURED}
     deployed = precision == deployed_precision(network, device)
@@ -120,7 +120,7 @@ def latency(
 
 def _predicted(network: Network, device: str, precision: str) -> dict[str, Any]:
     """Return the latency that the device's predictor gives; it holds for the precision and graph variant profiled."""
-    run, own = network.run, measured_devices(network.run)[device].run.precision
+    run, own = network.run, network.run.devices.measured[device].run.precision
     if not network.options.as_measured or own != precision:
         return {}
     if network.verified is not None:

@@ -16,8 +16,7 @@ from edgenas.latency.device import Device
 from edgenas.records.search import SearchRecord
 from edgenas.records.train import TrainRecord
 from edgenas.records.verify import VerifyRecord
-from edgenas.runs.folder import Run
-from edgenas.runs.run_devices import measured_devices
+from edgenas.runs.run import Run
 from edgenas.runs.stage_costs import spent
 from edgenas.space.cost import cost, int8_weight_bytes
 from edgenas.stages.bundle_files import Int8Export
@@ -30,8 +29,8 @@ from edgenas.training.data.dataset import Dataset
 
 def make_manifest(network: Network, fp32: Path, parity: Parity, int8: Int8Export | None, timed: Timed) -> Manifest:
     """Return the manifest of a network's files; this scores the test images."""
-    run, dataset, arch, options = network.run, network.dataset, network.arch, network.options
-    costs = cost(run.space.with_classes(dataset.num_classes).unroll(arch), run_variant(run))
+    run, dataset, arch, options = network.run, network.images.dataset, network.arch, network.options
+    costs = cost(network.space.unroll(arch), run_variant(run))
     return Manifest(
         name=run.config.name,
         created=datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -58,9 +57,9 @@ def make_manifest(network: Network, fp32: Path, parity: Parity, int8: Int8Export
         int8=_int8_section(network, int8, timed) if int8 else {},
         deployed={
             name: INT8_MODEL if int8 and device.run.precision == "int8" else MODEL
-            for name, device in measured_devices(run).items()
+            for name, device in run.devices.measured.items()
         },
-        devices={name: bundled_device(device) for name, device in measured_devices(run).items()},
+        devices={name: bundled_device(device) for name, device in run.devices.measured.items()},
         splits=_splits(dataset),
         found=_found(run),
         fine_tuning=network.fine_tuning,
@@ -76,7 +75,7 @@ def bundled_device(device: Device) -> dict[str, Any]:
 
 
 def _int8_section(network: Network, int8: Int8Export, timed: Timed) -> dict[str, Any]:
-    run, recipe = network.run, int8.choice.recipe
+    recipe = int8.choice.recipe
     compared = {name: Comparison(name, one.measured["fp32"], one.measured["int8"]) for name, one in timed.items()}
     return {
         "quantiser_recipe": recipe.id,
@@ -92,9 +91,7 @@ def _int8_section(network: Network, int8: Int8Export, timed: Timed) -> dict[str,
         },
         "parity": int8.parity.to_json(),
         "size_bytes": int8.path.stat().st_size,
-        "costs": {
-            "weight_bytes": int8_weight_bytes(run.space.with_classes(network.dataset.num_classes).unroll(network.arch))
-        },
+        "costs": {"weight_bytes": int8_weight_bytes(network.space.unroll(network.arch))},
         "fine_tuning": int8.tuning.to_json() if int8.tuning else None,
         "notes": [*([str(int8.tuning)] if int8.tuning else []), *(str(one) for one in compared.values())],
     }

@@ -13,12 +13,12 @@ from torch import Tensor
 from edgenas.deploy.onnx.scoring import onnx_classes
 from edgenas.errors import RunFolderError
 from edgenas.records.verify import MeasuredNetwork, VerifyRecord
-from edgenas.runs.folder import Run
-from edgenas.runs.run_data import scoring_split
+from edgenas.runs.images import RunImages
+from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
+from edgenas.space.space import ClassifierSpace
 from edgenas.stages.verify import model_path
 from edgenas.supernet.subnet import Subnet
-from edgenas.training.data.dataset import Dataset
 from edgenas.training.data.preprocess import Preprocess
 from edgenas.training.data.split import Split
 
@@ -54,13 +54,18 @@ class Network:
     """A network to bundle, and the images that prove and score its files; `fine_tuning` as in the manifest."""
 
     run: Run
-    dataset: Dataset
+    images: RunImages
     subnet: Subnet
     preprocess: Preprocess
     options: BundleOptions
     folder: Path
     verified: tuple[MeasuredNetwork, Path] | None
     fine_tuning: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def space(self) -> ClassifierSpace:
+        """The run's space, with the classes of these images."""
+        return self.run.space.with_classes(self.images.dataset.num_classes)
 
     @property
     def arch(self) -> Arch:
@@ -92,13 +97,14 @@ def verified_network(run: Run, arch: Arch) -> tuple[MeasuredNetwork, Path] | Non
 
 def validation_top1(network: Network, model: Path) -> float:
     """Return a file's top-1 on the validation images that every subnet of the run was scored on."""
-    split = scoring_split(network.run, network.dataset)
+    split = network.images.scoring
     return int(right_answers(model, split, network.preprocess).sum()) / len(split)
 
 
 def test_scores(network: Network, model: Path) -> dict[str, Any]:
     """Return a file's top-1 on the run's test images, of all and by class."""
-    return scores_by_class(model, network.dataset.test, network.preprocess, network.dataset.num_classes)
+    dataset = network.images.dataset
+    return scores_by_class(model, dataset.test, network.preprocess, dataset.num_classes)
 
 
 def scores_by_class(model: Path, split: Split, preprocess: Preprocess, classes: int) -> dict[str, Any]:

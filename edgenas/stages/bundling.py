@@ -10,22 +10,22 @@ from typing import Literal
 from edgenas.deploy.bundle.bundle import write_bundle
 from edgenas.deploy.bundle.manifest import Manifest
 from edgenas.deploy.onnx.parity import Parity
+from edgenas.progress import Progress
 from edgenas.records.record import Verdict
-from edgenas.runs.folder import Progress, Run
-from edgenas.runs.run_data import check_quantiser_images, deployed_preprocess, run_dataset
+from edgenas.runs.images import check_quantiser_images
+from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.stages.bundle_files import Int8Export, plain_fp32, proven_fp32, proven_int8, warn_if_few_images
 from edgenas.stages.bundle_latency import Timed, time_files, verdict
 from edgenas.stages.bundle_manifest import make_manifest
 from edgenas.stages.bundle_network import BundleOptions, Network, verified_network
 from edgenas.stages.finetune import tuned_subnet
-from edgenas.stages.front_int8 import precisions
 from edgenas.stages.run_subnets import run_subnets
 
 
 def run_precision(run: Run) -> Literal["fp32", "int8"]:
     """Return the precision of a run's own bundle: int8 where its config asks for it, or a device runs it."""
-    return "int8" if "int8" in {run.config.export.precision, *precisions(run)} else "fp32"
+    return "int8" if "int8" in {run.config.export.precision, *run.devices.precisions} else "fp32"
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,14 @@ def prepare(run: Run, arch: Arch, options: BundleOptions, folder: Path, rows: Pa
         DataError: fewer training images than `export.calibration_images`.
         MeasurementError: a file could not be timed.
     """
-    own = run_dataset(run)
-    tuned = tuned_subnet(run, own, arch)
-    dataset = tuned.dataset if tuned else own
+    tuned = tuned_subnet(run, arch)
+    images = tuned.images if tuned else run.images
     if options.precision == "int8":
-        check_quantiser_images(run.config, len(dataset.train))
-    subnet = tuned.subnet if tuned else run_subnets(run, own)(arch).cpu()
-    preprocess, verified = deployed_preprocess(arch, dataset), None if tuned else verified_network(run, arch)
+        check_quantiser_images(run.config, len(images.dataset.train))
+    subnet = tuned.subnet if tuned else run_subnets(run)(arch).cpu()
+    preprocess, verified = images.preprocess(arch), None if tuned else verified_network(run, arch)
     fine_tuning = tuned.record.as_manifest() if tuned else {}
-    network = Network(run, dataset, subnet, preprocess, options, folder, verified, fine_tuning)
+    network = Network(run, images, subnet, preprocess, options, folder, verified, fine_tuning)
     warn_if_few_images(network)
     progress("proving the export", 0, 1)
     plain = plain_fp32(network)

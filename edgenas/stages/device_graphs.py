@@ -11,7 +11,7 @@ from edgenas.deploy.int8.quantize import quantise_for_timing
 from edgenas.deploy.onnx.exporter import export_for_timing
 from edgenas.latency.device import Device
 from edgenas.profiling.session import Export
-from edgenas.runs.folder import Progress
+from edgenas.progress import Progress
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.stages.fastest_variant import PLAIN

@@ -12,13 +12,13 @@ from typing import NamedTuple
 import safetensors.torch
 
 from edgenas.errors import ConfigError, RunFolderError
+from edgenas.progress import Progress
 from edgenas.records.evaluate import AccuracyRow, SplitName
 from edgenas.records.ledger import Ledger
 from edgenas.records.search import SearchRecord
 from edgenas.records.train import TrainRecord
-from edgenas.runs.folder import Progress, Run
 from edgenas.runs.lock import locked
-from edgenas.runs.run_data import run_dataset, scoring_split
+from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.stages.export import which_arch
 from edgenas.stages.inherited_weights import inherited_note, shipping_subnet
@@ -79,16 +79,15 @@ def _named(run: Run, name: str) -> list[_Asked]:
 
 
 def _evaluate(run: Run, asked: Sequence[_Asked], split: SplitName, progress: Progress) -> list[AccuracyRow]:
-    own = run_dataset(run)
-    subnets, supernet_weights = run_subnets(run, own), run.result(TrainRecord).weights
+    subnets, supernet_weights = run_subnets(run), run.result(TrainRecord).weights
     ledger = Ledger(run.folder / FILE, AccuracyRow, run.space)
     scored = ledger.last(lambda row: row.key)
     rows = []
     for number, one in enumerate(asked):
         progress("evaluating", number, len(asked))
-        tuned = shipping_subnet(run, own, one.arch) if one.ships else None
-        dataset = tuned.dataset if tuned else own
-        images = scoring_split(run, dataset) if split == "val" else dataset.test
+        tuned = shipping_subnet(run, one.arch) if one.ships else None
+        of = tuned.images if tuned else run.images
+        images, dataset = of.split(split), of.dataset
         calibration = tuned.subnet.calibration_images if tuned else subnets.images
         weights = _digest(tuned.subnet) if tuned else supernet_weights
         row = scored.get((one.arch, split, len(images), calibration, weights))

@@ -10,15 +10,15 @@ from pathlib import Path
 from edgenas.deploy.bundle.bundle import INT8_MODEL, MODEL, check_free
 from edgenas.deploy.bundle.manifest import Manifest, deployed_latency
 from edgenas.errors import ConfigError, RunFolderError
+from edgenas.progress import Progress
 from edgenas.records.export import ExportRecord, ShippedInt8, ShippedLatency, ShippedNetwork
 from edgenas.records.verify import MeasuredNetwork, VerifyRecord
-from edgenas.runs.folder import Progress, Run
 from edgenas.runs.lock import locked
-from edgenas.runs.run_data import run_dataset
+from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.stages.bundle_network import BundleOptions, verified_network
 from edgenas.stages.bundling import make_bundle, run_precision, write
-from edgenas.stages.front_int8 import deployed_top1, precisions
+from edgenas.stages.front_int8 import deployed_top1
 from edgenas.stages.hindsight import write_hindsight
 from edgenas.stages.inherited_weights import inherited_note, shipping_subnet
 from edgenas.stages.shipping import Shipped, ship
@@ -61,7 +61,7 @@ def run_export(run: Run, progress: Progress) -> None:
 
 
 def _chosen(run: Run, manifest: Manifest, shipped: Shipped) -> ShippedNetwork:
-    used = precisions(run)
+    used = run.devices.precisions
     top1 = {
         split: deployed_top1(manifest.accuracy[f"{split}_top1"], _int8_top1(manifest, split), used) for split in SPLITS
     }
@@ -139,7 +139,7 @@ def export_bundle(run: Run, which: str, options: BundleOptions, out: Path | None
 
 def _warn_if_inherited(run: Run, arch: Arch) -> None:
     """Warn that a network is exported with inherited weights, and state the accuracy drop."""
-    if not run.done("finetune") or shipping_subnet(run, run_dataset(run), arch) is not None:
+    if not run.done("finetune") or shipping_subnet(run, arch) is not None:
         return
     if note := inherited_note(run, [arch]):
         LOGGER.warning("note: %s", note)

@@ -17,10 +17,10 @@ from edgenas.errors import ConfigError
 from edgenas.latency.device import Device
 from edgenas.profiling.measurement import Measurement
 from edgenas.profiling.session import measure_networks
+from edgenas.progress import Progress
 from edgenas.records.profile import VariantRecord
-from edgenas.runs.folder import Progress, Run
 from edgenas.runs.measuring_sessions import digest, keep_session, sessions
-from edgenas.runs.run_devices import measured_devices, run_devices, run_transport
+from edgenas.runs.run import Run
 from edgenas.space.covering_samples import covering
 from edgenas.space.graph_variant import VARIANT_OPERATORS, GraphVariant, supported_variants
 
@@ -55,7 +55,7 @@ def choose_variant(run: Run, num_classes: int, progress: Progress) -> GraphVaria
             )
         return named
     path = run.folder / FILE
-    if len(variants) > 1 and measured_devices(run) and not path.exists():
+    if len(variants) > 1 and run.devices.measured and not path.exists():
         ratios = _measure_all(run, variants, num_classes, progress)
         VariantRecord(graph_variant=fastest_variant(list(ratios.values())), latency_ratio=ratios).write(path)
     chosen = variant_record(run)
@@ -64,7 +64,7 @@ def choose_variant(run: Run, num_classes: int, progress: Progress) -> GraphVaria
 
 def _variants(run: Run) -> tuple[GraphVariant, ...]:
     """Return the variants that all devices can run, the plainest first."""
-    return supported_variants({entry for device in run_devices(run).values() for entry in device.unsupported})
+    return supported_variants({entry for device in run.devices.all.values() for entry in device.unsupported})
 
 
 def variant_record(run: Run) -> VariantRecord | None:
@@ -113,7 +113,7 @@ def _measure_all(
 
 def _fp32_devices(run: Run) -> dict[str, Device]:
     """Return the fp32 devices; where there are none, all devices, set to fp32."""
-    devices = measured_devices(run)
+    devices = run.devices.measured
     found = {name: device for name, device in devices.items() if device.run.precision == "fp32"}
     as_fp32 = {"precision": "fp32"}
     return found or {
@@ -131,7 +131,7 @@ def _measure(run: Run, device: Device, files: Mapping[tuple[GraphVariant, str], 
         rounds=run.config.profile.rounds,
         seed=run.config.seed,
         out=_made(run.folder / "latency" / device.name) / "graph_variants.jsonl",
-        transport=run_transport(run, device),
+        transport=run.devices.transport(device.name),
         processes=PROCESSES,
         progress=lambda _, done, total: progress("comparing graph variants", done, total),
     )

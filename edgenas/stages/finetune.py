@@ -12,15 +12,16 @@ from safetensors import SafetensorError
 
 from edgenas.errors import RunFolderError
 from edgenas.files import write_bytes
+from edgenas.progress import Progress
 from edgenas.records.finetune import FinetuneRecord, SupernetSource
-from edgenas.runs.folder import Progress, Run
-from edgenas.runs.run_data import calibration_split, run_dataset, scoring_split
+from edgenas.runs.images import RunImages
+from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.stages.run_subnets import Subnets, run_subnets
 from edgenas.stages.standalone_networks import setting_id, supernet_epochs
 from edgenas.supernet.subnet import Subnet
 from edgenas.training import checkpoint
-from edgenas.training.data.dataset import Dataset, load_dataset
+from edgenas.training.data.dataset import load_dataset
 from edgenas.training.finetuning import finetune, with_classes
 from edgenas.training.materialise import top1
 
@@ -55,16 +56,14 @@ def finetuned(run: Run, arch: Arch, progress: Progress) -> FinetuneRecord:
         DataError: see `load_dataset`.
         EdgenasError: the loss is not a finite number; the step is named.
     """
-    own = run_dataset(run)
-    dataset = tuned_dataset(run, own)
-    digest = dataset.digest()
-    folder = _folder(run, arch, digest)
+    images = tuned_images(run)
+    folder = _folder(run, arch, images.digest)
     if (earlier := _earlier(run, folder)) is not None:
         return earlier
-    subnets = run_subnets(run, own)
-    before = top1(subnets(arch), scoring_split(run, own)) if dataset is own else None
-    tuned, seconds = _train(run, arch, own, dataset, subnets, folder / CHECKPOINTS, progress)
-    record = _record(run, own, dataset, digest, tuned, before, seconds)
+    subnets = run_subnets(run)
+    before = top1(subnets(arch), images.scoring) if images is run.images else None
+    tuned, seconds = _train(run, arch, images, subnets, folder / CHECKPOINTS, progress)
+    record = _record(run, images, tuned, before, seconds)
     write_bytes(folder / WEIGHTS, safetensors.torch.save(checkpoint.plain(tuned.state_dict())))
     record.write(folder / RESULT)
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
@@ -72,17 +71,17 @@ def finetuned(run: Run, arch: Arch, progress: Progress) -> FinetuneRecord:
 
 
 def _train(
-    run: Run, arch: Arch, own: Dataset, dataset: Dataset, subnets: Subnets, checkpoints: Path, progress: Progress
+    run: Run, arch: Arch, images: RunImages, subnets: Subnets, checkpoints: Path, progress: Progress
 ) -> tuple[Subnet, float]:
     """Return the fine-tuned subnet and the seconds that training took."""
     settings, inherited = run.config.finetune, subnets(arch)
     return finetune(
-        inherited if dataset is own else with_classes(inherited, dataset.num_classes),
-        dataset.train,
+        inherited if images is run.images else with_classes(inherited, images.dataset.num_classes),
+        images.dataset.train,
         run.config.training,
-        epochs=_epochs(run, own),
+        epochs=_epochs(run),
         learning_rate_share=settings.learning_rate_share,
-        calibration=calibration_split(run, dataset),
+        calibration=images.calibration,
         seed=run.config.seed + ANOTHER_SEED,
         progress=lambda done, total: progress("fine-tuning", done, total),
         teacher=subnets(run.space.largest) if settings.teacher == "largest" else None,
@@ -91,29 +90,27 @@ def _train(
     )
 
 
-def _epochs(run: Run, own: Dataset) -> float:
+def _epochs(run: Run) -> float:
     epochs = run.config.finetune.epochs
-    return supernet_epochs(run, own) if epochs is None else epochs
+    return supernet_epochs(run) if epochs is None else epochs
 
 
-def _record(
-    run: Run, own: Dataset, dataset: Dataset, digest: str, tuned: Subnet, before: float | None, seconds: float
-) -> FinetuneRecord:
+def _record(run: Run, images: RunImages, tuned: Subnet, before: float | None, seconds: float) -> FinetuneRecord:
     assert tuned.arch is not None
     assert tuned.calibration_images is not None
     settings = run.config.finetune
     return FinetuneRecord(
         arch=tuned.arch,
-        dataset=dataset.name,
-        data_digest=digest,
-        training_images=len(dataset.train),
-        epochs=_epochs(run, own),
+        dataset=images.dataset.name,
+        data_digest=images.digest,
+        training_images=len(images.dataset.train),
+        epochs=_epochs(run),
         start=settings.start,
         teacher=settings.teacher,
         learning_rate_share=settings.learning_rate_share,
-        supernet=SupernetSource(dataset=own.name, weights=_weights(run)),
+        supernet=SupernetSource(dataset=run.images.dataset.name, weights=_weights(run)),
         val_top1_before=before,
-        val_top1_after=top1(tuned, scoring_split(run, dataset)),
+        val_top1_after=top1(tuned, images.scoring),
         calibration_images=tuned.calibration_images,
         seconds=seconds,
         threads=torch.get_num_threads(),
@@ -138,13 +135,14 @@ def _weights(run: Run) -> str:
     return checkpoint.digest(run.result_path("train").parent)
 
 
-def tuned_dataset(run: Run, own: Dataset) -> Dataset:
+def tuned_images(run: Run) -> RunImages:
     """Return the images for fine-tuning; their pixels are scaled like those of the run's own images."""
-    settings = run.config.finetune
-    if settings.data is None:
-        return own
-    other = load_dataset(settings.data, run.config.seed, resolution=run.space.resolution[-1])
-    return dataclasses.replace(other, pixels=own.pixels)
+    data = run.config.finetune.data
+    if data is None:
+        return run.images
+    other = load_dataset(data, run.config.seed, resolution=run.space.resolution[-1])
+    dataset = dataclasses.replace(other, pixels=run.images.dataset.pixels)
+    return RunImages(dataset, dataset.digest(), run.config.search)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,11 +150,11 @@ class Tuned:
     """A fine-tuned subnet, calibrated, on the CPU; its images, and the record of its training."""
 
     subnet: Subnet
-    dataset: Dataset
+    images: RunImages
     record: FinetuneRecord
 
 
-def tuned_subnet(run: Run, own: Dataset, arch: Arch) -> Tuned | None:
+def tuned_subnet(run: Run, arch: Arch) -> Tuned | None:
     """Return the fine-tuned form of an architecture; None where there is none that ships.
 
     Raises:
@@ -166,18 +164,18 @@ def tuned_subnet(run: Run, own: Dataset, arch: Arch) -> Tuned | None:
     if run.lacks("finetune") is not None:
         return None
     stage = run.result(FinetuneRecord)
-    dataset = tuned_dataset(run, own)
-    digest = dataset.digest()
-    if digest != stage.data_digest:
+    images = tuned_images(run)
+    dataset = images.dataset
+    if images.digest != stage.data_digest:
         raise RunFolderError(
             f"{run.folder}: the images of {dataset.name} changed since the network was fine-tuned: delete "
             f"{run.result_path('finetune')} and run `edgenas finetune {run.folder}`"
         )
-    folder = _folder(run, arch, digest)
+    folder = _folder(run, arch, images.digest)
     record = stage if arch == stage.arch else _earlier(run, folder)
     if record is None or not record.improves:
         return None
-    subnet = Subnet(run.space.with_classes(dataset.num_classes).unroll(arch), arch, dataset.pixels)
+    subnet = Subnet(run.space.with_classes(images.dataset.num_classes).unroll(arch), arch, dataset.pixels)
     path = folder / WEIGHTS
     try:
         subnet.load_state_dict(safetensors.torch.load_file(path))
@@ -187,4 +185,4 @@ def tuned_subnet(run: Run, own: Dataset, arch: Arch) -> Tuned | None:
             f"{run.folder}`"
         ) from None
     subnet.calibration_images = record.calibration_images
-    return Tuned(subnet.eval(), dataset, record)
+    return Tuned(subnet.eval(), images, record)

@@ -13,19 +13,11 @@ from edgenas.deploy.onnx.scoring import onnx_top1
 from edgenas.files import write_bytes
 from edgenas.records.ledger import Ledger
 from edgenas.records.verify import Int8File, Int8Row
-from edgenas.runs.folder import Run
-from edgenas.runs.run_data import deployed_preprocess, scoring_split
-from edgenas.runs.run_devices import measured_devices
+from edgenas.runs.run import Run
 from edgenas.stages.int8_export import quantised, run_recipes
 from edgenas.supernet.subnet import Subnet
-from edgenas.training.data.dataset import Dataset
 
 ROWS = "verify/int8.jsonl"
-
-
-def precisions(run: Run) -> set[str]:
-    """Return the precisions that the run's devices use; fp32 where no device is measured."""
-    return {device.run.precision for device in measured_devices(run).values()} or {"fp32"}
 
 
 def deployed_top1(fp32: float, int8: float | None, used: Iterable[str]) -> float:
@@ -40,12 +32,11 @@ def deployed_top1(fp32: float, int8: float | None, used: Iterable[str]) -> float
     return min(by_precision[precision] for precision in used)
 
 
-def front_in_int8(run: Run, dataset: Dataset, subnet: Subnet, model: str) -> Int8File:
+def front_in_int8(run: Run, subnet: Subnet, model: str) -> Int8File:
     """Return the int8 file of a network of the front. An fp32 file that was quantised before is not quantised again.
 
     Args:
-        run: searched.
-        dataset: whose training images calibrate, and whose validation images choose the method.
+        run: searched; its training images calibrate, its validation images choose the method.
         subnet: what `model` was exported from.
         model: its fp32 file, within the run folder.
 
@@ -57,7 +48,7 @@ def front_in_int8(run: Run, dataset: Dataset, subnet: Subnet, model: str) -> Int
     ledger = Ledger(run.folder / ROWS, Int8Row, remedy="delete that line; the file is quantised again")
     row = _row_of(run, ledger.rows(), model, out)
     if row is None:
-        row = _quantised(run, dataset, subnet, model, out)
+        row = _quantised(run, subnet, model, out)
         ledger.append(row)
     return row
 
@@ -75,21 +66,23 @@ def int8_choice(file: Int8File, folder: Path) -> RecipeChoice:
 def _row_of(run: Run, rows: Sequence[Int8Row], model: str, out: str) -> Int8Row | None:
     """Return the last row of these very files, made by the recipes that would be tried now."""
     expected = (out, _digest(run.folder / model), _digest(run.folder / out))
-    recipes = {recipe.id for recipe in run_recipes(measured_devices(run).values())}
+    recipes = {recipe.id for recipe in run_recipes(run.devices.measured.values())}
     for row in reversed(rows):
         if (row.model, row.source_sha256, row.sha256) == expected and recipes == row.recipes_tried.keys():
             return row
     return None
 
 
-def _quantised(run: Run, dataset: Dataset, subnet: Subnet, model: str, out: str) -> Int8Row:
+def _quantised(run: Run, subnet: Subnet, model: str, out: str) -> Int8Row:
     assert subnet.arch is not None
-    preprocess, devices = deployed_preprocess(subnet.arch, dataset), measured_devices(run).values()
+    preprocess, devices = run.images.preprocess(subnet.arch), run.devices.measured.values()
     # In the run folder, where the next start clears away what a kill leaves.
     with tempfile.TemporaryDirectory(dir=run.folder, prefix=".int8.") as folder:
-        choice = quantised(run, dataset, run.folder / model, preprocess, devices=devices, folder=Path(folder))
+        choice = quantised(
+            run.config.export, run.images, run.folder / model, preprocess, devices=devices, folder=Path(folder)
+        )
         write_bytes(run.folder / out, choice.path.read_bytes())
-    split = scoring_split(run, dataset)
+    split = run.images.scoring
     fp32_top1 = onnx_top1(run.folder / model, split.tensor(), split.labels, preprocess)
     return Int8Row(
         model=out,

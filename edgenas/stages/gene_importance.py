@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edgenas.accuracy.source import open_source
 from edgenas.records.train import TrainRecord
 from edgenas.records.verify import AccuracyModel, Effect, GeneEffects, GeneMove, UnderstandingRecord
-from edgenas.runs.folder import Run
+from edgenas.runs.run import Run
 from edgenas.search.gaussian_process import Surrogate
 from edgenas.search.importance import group_effects, single_moves
 from edgenas.space.arch import Arch

@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from edgenas.progress import Progress
 from edgenas.quantities import MACS
 from edgenas.records.export import ClassChange, HindsightRecord, TestedNetwork
 from edgenas.records.verify import VerifyRecord
-from edgenas.runs.folder import Progress, Run
-from edgenas.runs.run_data import deployed_preprocess, run_dataset
+from edgenas.runs.images import RunImages
+from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.stages.bundle_network import IMAGES_AT_ONCE, right_answers
 from edgenas.stages.computed_costs import CostTable
@@ -44,22 +45,23 @@ def write_hindsight(run: Run, chosen: Arch, chosen_model: Path | None, progress:
             is no file: then the subnet itself is scored.
         progress: called with what is being done, steps done and in all.
     """
-    networks, dataset = run.result(VerifyRecord).front, run_dataset(run)
+    networks, images = run.result(VerifyRecord).front, run.images
+    dataset = images.dataset
     front, answers, steps = [], dict[Path | None, Tensor](), len(networks) + 1
     for number, network in enumerate(networks):
         progress("looking back", number, steps)
         path = run.folder / model_path(number)
         # Where nothing is measured there is no file, and no choice by timing that could be flattered.
         if path.exists() and run.config.accuracy is None:
-            answers[path] = right = _of_file(dataset, path, network.arch)
+            answers[path] = right = _of_file(images, path, network.arch)
             test_top1 = int(right.sum()) / len(right)
             front.append(TestedNetwork(arch=network.arch, val_top1=network.val_top1, test_top1=test_top1))
     progress("looking back", len(networks), steps)
-    subnets = run_subnets(run, dataset)
+    subnets = run_subnets(run)
     if chosen_model in answers:
         right = answers[chosen_model]
     elif chosen_model is not None:
-        right = _of_file(dataset, chosen_model, chosen)
+        right = _of_file(images, chosen_model, chosen)
     else:
         right = _of_subnet(subnets(chosen), dataset)
     pool = known_pool(run)
@@ -80,9 +82,9 @@ def _largest_of(run: Run, pool: Sequence[Arch], num_classes: int) -> Arch:
     return pool[int(macs.argmax())]
 
 
-def _of_file(dataset: Dataset, model: Path, arch: Arch) -> Tensor:
+def _of_file(images: RunImages, model: Path, arch: Arch) -> Tensor:
     """Return whether the file of an architecture gives each test image its label, (n,)."""
-    return right_answers(model, dataset.test, deployed_preprocess(arch, dataset))
+    return right_answers(model, images.dataset.test, images.preprocess(arch))
 
 
 def _of_subnet(subnet: Subnet, dataset: Dataset) -> Tensor:

@@ -9,8 +9,9 @@ from pathlib import Path
 from edgenas.config.reading import build_config
 from edgenas.config.run_config import RunConfig
 from edgenas.files import prove_writable
-from edgenas.runs.folder import Progress, Run
+from edgenas.progress import Progress
 from edgenas.runs.lock import LOCK
+from edgenas.runs.run import Run
 from edgenas.stages.start import start_run
 from edgenas.stages.whole_run import run_stages
 from edgenas.supernet.ofa import import_ofa_checkpoint

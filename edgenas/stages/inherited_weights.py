@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgenas.records.finetune import FinetuneRecord
-from edgenas.runs.folder import Run
+from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.stages.finetune import Tuned, tuned_subnet
-from edgenas.training.data.dataset import Dataset
 
 
-def shipping_subnet(run: Run, own: Dataset, arch: Arch) -> Tuned | None:
+def shipping_subnet(run: Run, arch: Arch) -> Tuned | None:
     """Return the fine-tuned form of an architecture; None where it ships, as far as is done, with inherited weights.
 
     Args:
         run: trained.
-        own: its images.
         arch: architecture of its space.
 
     Raises:
         RunFolderError: the images changed since fine-tuning, or its weights are missing or broken.
     """
-    return tuned_subnet(run, own, arch) if run.done("finetune") else None
+    return tuned_subnet(run, arch) if run.done("finetune") else None
 
 
 def inherited_note(run: Run, archs: Sequence[Arch]) -> str | None:

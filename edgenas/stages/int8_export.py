@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from edgenas.config.sections import ExportConfig
 from edgenas.deploy.int8.quantiser_recipe import Method, QuantiserRecipe
 from edgenas.deploy.int8.quantize import RecipeChoice, choose_recipe, quantise_each
 from edgenas.deploy.onnx.embedded_preprocessing import device_inputs
@@ -14,11 +15,10 @@ from edgenas.deploy.onnx.parity import Int8Parity, check_int8_parity
 from edgenas.deploy.onnx.scoring import onnx_top1
 from edgenas.latency.device import Device
 from edgenas.profiling.measurement import Measurement
-from edgenas.runs.folder import Run
-from edgenas.runs.run_data import scoring_split
+from edgenas.runs.images import RunImages
 from edgenas.supernet.subnet import Subnet
-from edgenas.training.data.dataset import Dataset
 from edgenas.training.data.preprocess import Preprocess
+from edgenas.training.data.split import Split
 
 
 def needs_seven_bits(devices: Iterable[Device]) -> bool:
@@ -36,8 +36,8 @@ def run_recipes(devices: Iterable[Device]) -> list[QuantiserRecipe]:
 
 
 def quantised(
-    run: Run,
-    dataset: Dataset,
+    config: ExportConfig,
+    images: RunImages,
     model: Path,
     preprocess: Preprocess,
     *,
@@ -51,17 +51,17 @@ def quantised(
     Raises:
         DataError: fewer training images than `export.calibration_images`.
     """
-    count = run.config.export.calibration_images
+    count = config.calibration_images
     recipes = run_recipes(devices)
-    inputs = device_inputs(dataset.train.images[:count], preprocess, embedded=False)
-    files = quantise_each(model, {recipe: folder / f"{recipe}.onnx" for recipe in recipes}, inputs, images=count)
-    split = scoring_split(run, dataset)
-    images = split.tensor()
-    return choose_recipe(files, lambda path: onnx_top1(path, images, split.labels, preprocess))
+    calibration = device_inputs(images.dataset.train.images[:count], preprocess, embedded=False)
+    files = quantise_each(model, {recipe: folder / f"{recipe}.onnx" for recipe in recipes}, calibration, images=count)
+    split = images.scoring
+    inputs = split.tensor()
+    return choose_recipe(files, lambda path: onnx_top1(path, inputs, split.labels, preprocess))
 
 
 def int8_gate(
-    run: Run, dataset: Dataset, subnet: Subnet, int8: Path, preprocess: Preprocess, fp32_top1: float
+    config: ExportConfig, split: Split, subnet: Subnet, int8: Path, preprocess: Preprocess, fp32_top1: float
 ) -> Int8Parity:
     """Score the int8 file on validation images with the runtime, and compare it with the fp32 file's top-1.
 
@@ -71,8 +71,7 @@ def int8_gate(
     Raises:
         ParityError: int8 costs more validation top-1 than `export.max_drop`.
     """
-    split = scoring_split(run, dataset)
-    limit = run.config.export.max_drop
+    limit = config.max_drop
     images = split.tensor()
     return check_int8_parity(subnet, int8, images, split.labels, preprocess, fp32_top1=fp32_top1, max_drop=limit)
 

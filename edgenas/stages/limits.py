@@ -15,8 +15,7 @@ from edgenas.latency.predictor import Archs, LatencyPredictor
 from edgenas.latency.table import NETWORK, LatencyTable
 from edgenas.objective import Objective
 from edgenas.quantities import LATENCY, P95, Quantity
-from edgenas.runs.folder import Run
-from edgenas.runs.run_devices import measured_devices, run_devices
+from edgenas.runs.run import Run
 from edgenas.search.feasibility import Feasibility, find_feasibility
 from edgenas.search.objective_functions import Limit
 from edgenas.space.space import ClassifierSpace, Genes, SearchSpace
@@ -130,7 +129,7 @@ def unchecked_limits(run: Run, num_classes: int) -> Limits:
         TableError: a latency table or predictor is of another setting, space or number of classes.
     """
     predictors = run_predictors(run)
-    tables = {name: run_table(run, name) for name in run_devices(run)}
+    tables = {name: run_table(run, name) for name in run.devices.all}
     try:
         _require_tables(run, tables, num_classes)
         for name, predictor in predictors.items():
@@ -144,13 +143,13 @@ def unchecked_limits(run: Run, num_classes: int) -> Limits:
         budgets = (_default_budget(run, tables[device], device, predictors[device]),)
     ratios = {name: _p95_ratio(tables[name], run.space.with_classes(num_classes)) for name in predictors}
     _require_ratios(budgets, ratios)
-    precisions = used_precisions(measured_devices(run).values())
+    precisions = used_precisions(run.devices.measured.values())
     costs = CostTable(run.space.with_classes(num_classes), run_variant(run), precisions)
     return Limits(run.space, budgets, predictors, ratios, num_classes, costs, run.config.seed)
 
 
 def _require_tables(run: Run, tables: Mapping[str, LatencyTable], num_classes: int) -> None:
-    devices = measured_devices(run)
+    devices = run.devices.measured
     for name, device in devices.items():
         require_setting(tables[name], device, run.reach.stated_kind(device), devices.values(), run_variant(run))
         require_networks(tables[name], name, run.space.with_classes(num_classes))

@@ -13,9 +13,9 @@ from pathlib import Path
 from edgenas.profiling.measurement import PROCESSES, Measurement
 from edgenas.profiling.session import discount, measure_networks
 from edgenas.profiling.verdict import disturbed, slowdown
-from edgenas.runs.folder import Progress, Run
+from edgenas.progress import Progress
 from edgenas.runs.measuring_sessions import counted, digest, keep_session, sentinel_us, sessions
-from edgenas.runs.run_devices import measured_devices, run_transport
+from edgenas.runs.run import Run
 from edgenas.stages.predictors import run_table
 
 
@@ -67,8 +67,8 @@ def measure_session(
         MeasurementError: see `measure_networks`.
         RunFolderError: a row of sessions.jsonl is damaged.
     """
-    known, key = measured_devices(run)[device], digest(files)
-    transport = run_transport(run, known)
+    known, key = run.devices.measured[device], digest(files)
+    transport = run.devices.transport(device)
 
     def measure(files: Mapping[str, Path] = files, out: Path = out) -> dict[str, Measurement]:
         return measure_networks(

@@ -14,9 +14,10 @@ from edgenas.profiling.device_time import REPETITION_SECONDS, TIMER_SECONDS, gue
 from edgenas.profiling.measurement import PROCESSES
 from edgenas.profiling.timing_plan import Plan, make_plan
 from edgenas.profiling.transport_registry import TransportRegistry, mounted_transports
-from edgenas.runs.folder import ORDER, Progress, Run
-from edgenas.runs.run_data import check_quantiser_images
-from edgenas.runs.run_devices import resolve_devices, run_devices
+from edgenas.progress import Progress
+from edgenas.runs.devices import resolve_devices
+from edgenas.runs.images import check_quantiser_images
+from edgenas.runs.run import ORDER, Run
 from edgenas.space.cost import cost
 from edgenas.space.graph_variant import GRAPH_VARIANTS
 from edgenas.space.space import SearchSpace
@@ -86,7 +87,7 @@ def plan_run(
         UserError: the run could not be started (see `start_run`); only the images are not looked at.
     """
     begun = check_folder(config, folder)
-    described, space = (list(run_devices(begun).values()), begun.space) if begun else resolve(config, reach)
+    described, space = (list(begun.devices.all.values()), begun.space) if begun else resolve(config, reach)
     if config.num_classes is not None:
         return _plan_profile(config, described, space, begun)
     if config.accuracy is not None:
@@ -179,7 +180,7 @@ def plan_budgets(config: RunConfig, folder: Path, reach: TransportRegistry | Non
         classes = set_size(config.images, config.seed).num_classes
     if begun is not None and begun.done("profile"):
         limits = run_limits(begun, classes)
-        used = used_precisions(run_devices(begun).values())
+        used = used_precisions(begun.devices.all.values())
         return feasibility_lines(limits.feasibility, limits.budgets) + weight_bytes_notes(limits.budgets, used)
     space = begun.space if begun else config.load_space()
     timed = [
@@ -187,7 +188,7 @@ def plan_budgets(config: RunConfig, folder: Path, reach: TransportRegistry | Non
         for budget in config.budgets
         if budget.quantity.per_device
     ]
-    devices = list(run_devices(begun).values()) if begun else resolve_devices(config.devices, reach)
+    devices = list(begun.devices.all.values()) if begun else resolve_devices(config.devices, reach)
     return check_computed_budgets(config.budgets, space, classes, devices) + timed
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from edgenas.config.run_config import RunConfig
-from edgenas.runs.folder import Progress
+from edgenas.progress import Progress
 from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import macs_of
 from edgenas.space.space import SearchSpace

@@ -7,7 +7,7 @@ from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import LatencyTable, find_table
 from edgenas.latency.table_classes import table_space
 from edgenas.records.profile import ProfileRecord
-from edgenas.runs.folder import Run
+from edgenas.runs.run import Run
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.stages.refit import refitted
 

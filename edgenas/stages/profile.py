@@ -12,10 +12,9 @@ from edgenas.latency.predictor_score import score_predictor
 from edgenas.latency.table import BLOCK, LatencyTable, find_table
 from edgenas.profiling.session import profile
 from edgenas.profiling.timing_plan import Plan, distinct_blocks
+from edgenas.progress import Progress
 from edgenas.records.profile import PlannedRows, PredictorScore, ProfileRecord
-from edgenas.runs.folder import Progress, Run
-from edgenas.runs.run_data import run_classes
-from edgenas.runs.run_devices import device_table, measured_devices, run_devices, run_transport
+from edgenas.runs.run import Run
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import ClassifierSpace
 from edgenas.stages.device_graphs import device_graphs, timing_export
@@ -37,13 +36,13 @@ def run_profile(run: Run, progress: Progress) -> None:
     """
     if run.done("profile"):
         return
-    num_classes = run_classes(run)
+    num_classes = run.num_classes
     base = base_predictor(run, num_classes)
     variant = choose_variant(run, num_classes, progress)
     plans: dict[str, Plan] = {}
     scores: dict[str, PredictorScore | None] = {}
-    measured = measured_devices(run)
-    for name, device in run_devices(run).items():
+    measured = run.devices.measured
+    for name, device in run.devices.all.items():
         if name in measured:
             plans[name] = device_plan(run, device, variant, num_classes, base, progress)
             scores[name] = _profile_device(run, device, plans[name], variant, base, progress)
@@ -65,8 +64,8 @@ def _profile_device(
     run: Run, device: Device, plan: Plan, variant: GraphVariant, base: LatencyPredictor | None, progress: Progress
 ) -> PredictorScore:
     folder = run.folder / "latency" / device.name
-    space = run.space.with_classes(run_classes(run))
-    graphs = device_graphs(device, measured_devices(run).values(), variant)
+    space = run.networks
+    graphs = device_graphs(device, run.devices.measured.values(), variant)
     table = profile(
         space,
         plan,
@@ -78,7 +77,7 @@ def _profile_device(
         rounds=run.config.profile.rounds,
         seed=run.config.seed,
         folder=folder,
-        transport=run_transport(run, device),
+        transport=run.devices.transport(device.name),
         progress=progress,
     )
     LatencyPredictor(space).fit(table, base).save(folder / "predictor.json")
@@ -93,7 +92,7 @@ def _take_table(run: Run, device: str) -> PredictorScore | None:
     Raises:
         TableError: the table lacks blocks that the space's networks have.
     """
-    name, space = str(device_table(run, device)), run.space.with_classes(run_classes(run))
+    name, space = str(run.devices.tables[device]), run.networks
     table, folder = _of_space(find_table(name), space), run.folder / "latency" / device
     try:
         predictor = LatencyPredictor(space).fit(table)
@@ -128,7 +127,7 @@ def _note(run: Run, device: str, plan: Plan | None, score: PredictorScore | None
 
 def _not_measured(run: Run, device: str, score: PredictorScore | None) -> str:
     sure = f"{score.mape:.1%} off on its networks" if score else "sums of blocks, of unknown error"
-    return f"{device}: nothing is measured; its latencies are predicted from table {device_table(run, device)}: {sure}"
+    return f"{device}: nothing is measured; its latencies are predicted from table {run.devices.tables[device]}: {sure}"
 
 
 def _fitted(device: str, plan: Plan, score: PredictorScore) -> str:

@@ -13,16 +13,15 @@ from edgenas.profiling.device_time import allow, guessed_seconds
 from edgenas.profiling.measurement import PROCESSES
 from edgenas.profiling.session import measure_networks
 from edgenas.profiling.timing_plan import Plan, least_blocks, make_plan
-from edgenas.runs.folder import Progress, Run
-from edgenas.runs.run_data import run_classes
-from edgenas.runs.run_devices import measured_devices, run_devices, run_transport
+from edgenas.progress import Progress
+from edgenas.runs.run import Run
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.stages.device_graphs import device_graphs, timing_export
 
 
 def profile_lines(run: Run) -> list[str]:
     """Return what profiling will time on each device, and how long that will take, a line each."""
-    config, num_classes = run.config.profile, run_classes(run)
+    config, num_classes = run.config.profile, run.num_classes
     plan = _plan(run, num_classes, config.blocks, config.networks)
     seconds = guessed_seconds(run.space.with_classes(num_classes), plan, config.rounds)
     blocks = f"{len(plan.blocks)} blocks and " if plan.blocks else ""
@@ -30,7 +29,7 @@ def profile_lines(run: Run) -> list[str]:
     took = f"about {seconds / 60:.1f} minutes of a server's core, several times that of a small board's"
     if config.minutes is not None:
         took = f"or as much of it as {config.minutes:g} minutes hold"
-    return [f"{name}: {what}, {took}" for name in measured_devices(run)]
+    return [f"{name}: {what}, {took}" for name in run.devices.measured]
 
 
 def device_plan(
@@ -80,7 +79,7 @@ def _ends_us(
     run: Run, device: Device, variant: GraphVariant, num_classes: int, progress: Progress
 ) -> tuple[float, float]:
     """Return latencies of the smallest and the largest network, timed once and kept in the run folder."""
-    graphs = device_graphs(device, run_devices(run).values(), variant)
+    graphs = device_graphs(device, run.devices.all.values(), variant)
     ends = (run.space.smallest, run.space.largest)
     folder = run.folder / "latency" / device.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,7 +91,7 @@ def _ends_us(
             rounds=PROCESSES,
             seed=run.config.seed,
             out=folder / "ends.jsonl",
-            transport=run_transport(run, device),
+            transport=run.devices.transport(device.name),
             quantiser_recipe=graphs.quantiser_recipe,
             progress=lambda _, done, total: progress("timing the smallest and the largest", done, total),
         )

@@ -6,7 +6,8 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgenas.runs.folder import Progress, Run
+from edgenas.progress import Progress
+from edgenas.runs.run import Run
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.qat import STEPS, finetune_for_int8

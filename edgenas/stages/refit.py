@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from edgenas.latency.table import Identity, LatencyRow, LatencyTable
 from edgenas.records.record import Count, Record
 from edgenas.records.verify import FirstPrediction
-from edgenas.runs.folder import Run
+from edgenas.runs.run import Run
 
 FILE = "verify/refit.json"
 REMEDY = "continue without the earlier measurements"

@@ -7,8 +7,7 @@ from functools import partial
 
 from edgenas.objective import Objective, resolve_objectives
 from edgenas.quantities import ERROR, WORST_CLASS_ERROR
-from edgenas.runs.folder import Run
-from edgenas.runs.run_devices import run_devices
+from edgenas.runs.run import Run
 from edgenas.search.objective_functions import ObjectiveFunction
 from edgenas.stages.limits import Limits
 from edgenas.stages.supernet_scores import Scorer
@@ -20,7 +19,7 @@ def run_objectives(run: Run) -> tuple[Objective, ...]:
     Raises:
         ConfigError: see `resolve_objectives`.
     """
-    return resolve_objectives(run.config.search.objectives, list(run_devices(run)))
+    return resolve_objectives(run.config.search.objectives, run.devices.names)
 
 
 def objective_functions(

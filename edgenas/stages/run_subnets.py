@@ -18,14 +18,12 @@ from torch import Tensor
 
 from edgenas.files import SCHEMA_VERSION, write_bytes
 from edgenas.records.train import TrainRecord
-from edgenas.runs.folder import Run
-from edgenas.runs.run_data import calibration_split, data_record
+from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.stages.train import trained_supernet
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.checkpoint import plain
-from edgenas.training.data.dataset import Dataset
 from edgenas.training.materialise import materialise
 
 FOLDER = "supernet/statistics"
@@ -79,15 +77,15 @@ class Subnets:
         return None
 
 
-def run_subnets(run: Run, dataset: Dataset) -> Subnets:
+def run_subnets(run: Run) -> Subnets:
     """Return subnets of a run's trained supernet, recalibrated as its config states.
 
     Raises:
         RunFolderError: the run is not trained.
     """
-    net, weights = trained_supernet(run, dataset), run.result(TrainRecord).weights
-    of = {"weights": weights, "data": data_record(run.folder).digest}
-    return Subnets(run.folder / FOLDER, net, calibration_split(run, dataset), of)
+    net, weights = trained_supernet(run), run.result(TrainRecord).weights
+    of = {"weights": weights, "data": run.images.digest}
+    return Subnets(run.folder / FOLDER, net, run.images.calibration, of)
 
 
 def _statistics(subnet: Subnet) -> dict[str, Tensor]:

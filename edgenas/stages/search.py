@@ -9,6 +9,7 @@ from dataclasses import asdict
 import numpy as np
 
 from edgenas.accuracy.source import open_source
+from edgenas.progress import Progress
 from edgenas.records.ledger import Ledger
 from edgenas.records.search import (
     BudgetRange,
@@ -21,8 +22,7 @@ from edgenas.records.search import (
     SurrogateFit,
     SurrogateQuality,
 )
-from edgenas.runs.folder import Progress, Run
-from edgenas.runs.run_data import run_classes, run_dataset
+from edgenas.runs.run import Run
 from edgenas.search import loop
 from edgenas.search.gaussian_process import Quality, Round
 from edgenas.search.objective_functions import ObjectiveFunction, as_constraints, as_evaluate
@@ -53,8 +53,7 @@ def run_scorer(run: Run, limits: Limits, progress: Progress, *, keep: bool = Tru
     if run.config.accuracy is not None:
         source = open_source(run.config.accuracy, run.space)
         return SourceScorer(run, source, limits.predictors, evaluation_ledger(run) if keep else None, progress)
-    dataset = run_dataset(run)
-    return SupernetScorer(run, run_subnets(run, dataset), dataset, limits, progress)
+    return SupernetScorer(run, run_subnets(run), limits, progress)
 
 
 def run_search(run: Run, progress: Progress) -> None:
@@ -68,7 +67,7 @@ def run_search(run: Run, progress: Progress) -> None:
     """
     if run.done("search") and _is_current(run):
         return
-    limits = run_limits(run, run_classes(run))
+    limits = run_limits(run, run.num_classes)
     scorer = run_scorer(run, limits, progress)
     objectives = objective_functions(run_objectives(run), limits, scorer)
     result = _searched(run, limits, objectives)

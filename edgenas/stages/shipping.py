@@ -12,13 +12,13 @@ from pathlib import Path
 
 from edgenas.errors import InfeasibleError
 from edgenas.profiling.session import discount
+from edgenas.progress import Progress
 from edgenas.records.export import Attempt
 from edgenas.records.finetune import FinetuneRecord
 from edgenas.records.record import Verdict
 from edgenas.records.verify import VerifyRecord
-from edgenas.runs.folder import Progress, Run
 from edgenas.runs.measuring_sessions import withdraw
-from edgenas.runs.run_devices import measured_devices
+from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.stages.bundle_latency import judged_latency
 from edgenas.stages.bundle_network import BundleOptions
@@ -110,7 +110,7 @@ def _attempt(prepared: Prepared) -> Attempt:
 
 def _discount(run: Run, attempts: int) -> None:
     """Discard the measured rows and their sessions: the same command measures again, on a quieter machine perhaps."""
-    for name, device in measured_devices(run).items():
+    for name, device in run.devices.measured.items():
         withdraw(run, name, attempts)
         discount(run.folder / ROWS / f"{name}.jsonl", device)
 

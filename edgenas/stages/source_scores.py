@@ -11,9 +11,10 @@ import numpy.typing as npt
 from edgenas.accuracy.source import AccuracySource
 from edgenas.errors import ConfigError
 from edgenas.latency.predictor import LatencyPredictor
+from edgenas.progress import Progress
 from edgenas.records.ledger import Ledger
 from edgenas.records.search import EvaluationRow
-from edgenas.runs.folder import Progress, Run
+from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.stages.supernet_scores import Score
 

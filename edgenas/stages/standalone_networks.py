@@ -14,17 +14,15 @@ from typing import Any
 from torch import Tensor
 
 from edgenas.config.sections import TrainConfig
-from edgenas.runs.folder import Run
-from edgenas.runs.run_data import calibration_split, data_record
+from edgenas.progress import StepProgress
+from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.subnet import Subnet
-from edgenas.training.data.dataset import Dataset
 from edgenas.training.data.split import Split
 from edgenas.training.fixed_settings import FixedSettings
 from edgenas.training.materialise import recalibrate
-from edgenas.training.progress import StepProgress
 from edgenas.training.standalone import ROUNDS, epochs_of, fresh_subnet, step_seconds, steps_of, train_network
 from edgenas.training.training_log import steps_taken
 
@@ -66,12 +64,11 @@ class StandaloneTrainer:
     setting: str
 
     @classmethod
-    def of(cls, run: Run, dataset: Dataset) -> StandaloneTrainer:
+    def of(cls, run: Run) -> StandaloneTrainer:
         """Return the trainer of a run."""
-        config, calibration = run.config.training, calibration_split(run, dataset)
+        config, dataset, calibration = run.config.training, run.images.dataset, run.images.calibration
         training = config.model_dump(mode="json", exclude=SUPERNET_ONLY)
-        images = data_record(run.folder).digest
-        setting = setting_id({"train": training, "images": images, "calibration_images": len(calibration)})
+        setting = setting_id({"train": training, "images": run.images.digest, "calibration_images": len(calibration)})
         return cls(dataset.name, dataset.train, config, dataset.pixels, calibration, setting)
 
     @property
@@ -122,7 +119,7 @@ class StandaloneTrainer:
         return recalibrate(subnet, self.calibration)
 
 
-def supernet_epochs(run: Run, dataset: Dataset) -> float:
+def supernet_epochs(run: Run) -> float:
     """Return the epochs of the run's supernet training, done or planned; 0 if its weights were imported.
 
     A training that stopped early counts the epochs that it took.
@@ -133,7 +130,7 @@ def supernet_epochs(run: Run, dataset: Dataset) -> float:
         return config.epochs or 0.0
     taken = steps_taken(folder) if run.done("train") else None
     steps = schedule.steps if taken is None else min(schedule.steps, taken)
-    return epochs_of(config, len(dataset.train), steps)
+    return epochs_of(config, len(run.images.dataset.train), steps)
 
 
 def in_groups(

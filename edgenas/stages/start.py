@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgenas.accuracy.source import open_source
+from edgenas.accuracy.source import AccuracySource, open_source
 from edgenas.config.reading import dump_config
 from edgenas.config.run_config import RunConfig
 from edgenas.config.sections import FinetuneConfig
@@ -17,10 +17,11 @@ from edgenas.files import prove_writable, write_text, write_yaml
 from edgenas.latency.device import Device
 from edgenas.objective import resolve_objectives
 from edgenas.profiling.transport_registry import TransportRegistry, mounted_transports
-from edgenas.runs.folder import Progress, Run, difference, open_run
+from edgenas.progress import Progress
+from edgenas.runs.devices import resolve_devices, write_devices
+from edgenas.runs.images import RunImages, check_quantiser_images, check_unchanged, load_images
 from edgenas.runs.lock import LOCK, is_lock, is_temporary, locked
-from edgenas.runs.run_data import check_quantiser_images, load_images, run_dataset
-from edgenas.runs.run_devices import resolve_devices, write_devices
+from edgenas.runs.run import Run, difference, open_run
 from edgenas.search.strategies.by_name import check_strategy
 from edgenas.space.narrow import narrow
 from edgenas.space.space import SearchSpace
@@ -59,8 +60,10 @@ def start_run(
     # Before images are read, which may take minutes.
     prove_writable(folder / LOCK)
     devices, space = resolve(config, reach)
-    run = Run(folder, config, space, reach)
-    check_computed_budgets(config.budgets, run.space, _checked_classes(run, devices, progress), devices)
+    source = None if config.accuracy is None else open_source(config.accuracy, space)
+    images = None if config.data is None else load_images(folder, config, space, progress)
+    run = Run(folder, config, space, reach, images)
+    check_computed_budgets(config.budgets, space, _checked_classes(config, devices, images, source), devices)
     for note in weight_bytes_notes(config.budgets, used_precisions(devices)):
         LOGGER.warning("note: %s", note)
     with locked(folder):
@@ -68,16 +71,16 @@ def start_run(
         return check_folder(config, folder, reach) or _begin(run, devices)
 
 
-def _checked_classes(run: Run, devices: Sequence[Device], progress: Progress | None) -> int:
-    """Return the run's number of classes, after checking its images and its source of accuracies."""
-    config = run.config
-    source = None if config.accuracy is None else open_source(config.accuracy, run.space)
+def _checked_classes(
+    config: RunConfig, devices: Sequence[Device], images: RunImages | None, source: AccuracySource | None
+) -> int:
+    """Return the number of classes, after checking the images and the source of accuracies."""
     if config.num_classes is not None:
         return config.num_classes
-    if config.data is None:
+    if images is None:
         assert source is not None
         return source.num_classes
-    dataset, _ = load_images(run, progress)
+    dataset = images.dataset
     if source is None:
         count_steps(config.training, len(dataset.train))
     elif source.num_classes != dataset.num_classes:
@@ -206,9 +209,9 @@ def _begin(run: Run, devices: Sequence[Device]) -> Run:
     # Of a start that was killed, perhaps one with other devices.
     shutil.rmtree(run.folder / DEVICES, ignore_errors=True)
     write_yaml(run.folder / SPACE, run.space.model_dump(mode="json"))
-    write_devices(run, devices)
+    write_devices(run.folder, devices)
     # From here on the folder holds a run; whatever is still missing, a stage makes.
     write_text(run.folder / "config.yaml", dump_config(run.config))
-    if run.config.data is not None:
-        run_dataset(run)
+    if run.loaded is not None:
+        check_unchanged(run.folder, run.loaded)
     return run

@@ -17,8 +17,8 @@ from edgenas.records.profile import ProfileRecord
 from edgenas.records.search import SearchRecord
 from edgenas.records.train import TrainRecord
 from edgenas.records.verify import VerifyRecord
-from edgenas.runs.folder import Run
-from edgenas.runs.run_data import data_record
+from edgenas.runs.images import data_record
+from edgenas.runs.run import Run
 
 FILE = "summary.json"
 

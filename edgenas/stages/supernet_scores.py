@@ -15,15 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from edgenas.progress import Progress
 from edgenas.records.ledger import Ledger
 from edgenas.records.search import EvaluationRow
-from edgenas.runs.folder import Progress, Run, open_run
-from edgenas.runs.run_data import run_dataset, scoring_split
+from edgenas.runs.run import Run, open_run
 from edgenas.space.arch import Arch
 from edgenas.stages.limits import Limits
 from edgenas.stages.run_subnets import Subnets, run_subnets
 from edgenas.training import checkpoint
-from edgenas.training.data.dataset import Dataset
 from edgenas.training.data.split import Split
 from edgenas.training.materialise import accuracy
 
@@ -83,8 +82,8 @@ class SupernetScorer:
         seconds: wall-clock time that scoring all of them took.
     """
 
-    def __init__(self, run: Run, subnets: Subnets, dataset: Dataset, limits: Limits, progress: Progress):
-        self._bench = _Bench(subnets, scoring_split(run, dataset))
+    def __init__(self, run: Run, subnets: Subnets, limits: Limits, progress: Progress):
+        self._bench = _Bench(subnets, run.images.scoring)
         self._run, self._limits, self._progress = run, limits, progress
         self._asked: set[str] = set()
         self._ledger = evaluation_ledger(run)
@@ -180,5 +179,4 @@ def _score_elsewhere(folder: Path, weights: str, threads: int, arch: str) -> tup
 def _opened(folder: Path, weights: str) -> tuple[Run, _Bench]:
     """Open a run in a worker process, which keeps supernet and images as long as the weights are these."""
     run = open_run(folder)
-    dataset = run_dataset(run)
-    return run, _Bench(run_subnets(run, dataset), scoring_split(run, dataset))
+    return run, _Bench(run_subnets(run), run.images.scoring)

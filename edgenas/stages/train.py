@@ -8,15 +8,14 @@ from pathlib import Path
 import torch
 
 from edgenas.errors import RunFolderError
+from edgenas.progress import Progress
 from edgenas.records.train import TrainRecord
-from edgenas.runs.folder import Progress, Run
-from edgenas.runs.run_data import run_dataset
+from edgenas.runs.run import Run
 from edgenas.stages.limits import run_limits
 from edgenas.stages.training_archs import run_pool, take_pool
 from edgenas.supernet.layers import num_parameters
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
-from edgenas.training.data.dataset import Dataset
 from edgenas.training.distributed import SINGLE_PROCESS, Processes
 from edgenas.training.fixed_settings import warn_if_minutes_differ
 from edgenas.training.initial_weights import load_whole
@@ -52,14 +51,14 @@ def run_train(
     warn_if_minutes_differ(folder, minutes)
     if run.done("train"):
         return
-    dataset = run_dataset(run)
+    dataset = run.images.dataset
     if run.done("profile"):
         # A budget that no subnet can meet is known now, before the costly part.
         run_limits(run, dataset.num_classes)
     if run.config.training.epochs == 0 and processes.first:
         take_pool(run)
     torch.manual_seed(run.config.seed)
-    net = untrained_supernet(run, dataset)
+    net = untrained_supernet(run)
     result = train(
         net,
         dataset,
@@ -75,20 +74,20 @@ def run_train(
         run.finish(TrainRecord(**asdict(result), weights=checkpoint.digest(folder)))
 
 
-def untrained_supernet(run: Run, dataset: Dataset) -> SuperNet:
+def untrained_supernet(run: Run) -> SuperNet:
     """Return the run's supernet with fresh weights."""
     transforms = run.config.training.kernel_transforms
-    return SuperNet(run.space.with_classes(dataset.num_classes), kernel_transforms=transforms, pixels=dataset.pixels)
+    return SuperNet(run.networks, kernel_transforms=transforms, pixels=run.images.dataset.pixels)
 
 
 def _take_weights(run: Run, folder: Path, progress: Progress) -> None:
     """Make the supernet that `train.init` names the run's, including its classifier."""
     progress("taking weights", 0, 1)
-    init, dataset = run.config.training.init, run_dataset(run)
+    init = run.config.training.init
     assert init is not None
     take_pool(run)
-    net = untrained_supernet(run, dataset)
-    header = load_whole(init, net, dataset.classes)
+    net = untrained_supernet(run)
+    header = load_whole(init, net, run.images.dataset.classes)
     checkpoint.save(folder, net, make_optimizer(net, run.config.training), header)
     weights = checkpoint.digest(folder)
     params = num_parameters(net)
@@ -96,7 +95,7 @@ def _take_weights(run: Run, folder: Path, progress: Progress) -> None:
     progress("taking weights", 1, 1)
 
 
-def trained_supernet(run: Run, dataset: Dataset) -> SuperNet:
+def trained_supernet(run: Run) -> SuperNet:
     """Return the run's supernet with its trained weights, in eval mode.
 
     Raises:
@@ -104,7 +103,7 @@ def trained_supernet(run: Run, dataset: Dataset) -> SuperNet:
     """
     folder = run.result_path("train").parent
     recorded = run.result(TrainRecord).weights
-    net = untrained_supernet(run, dataset)
+    net = untrained_supernet(run)
     checkpoint.load(folder, net)
     if recorded != checkpoint.digest(folder):
         raise RunFolderError(

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.records.train import PoolRecord
-from edgenas.runs.folder import Run
-from edgenas.runs.run_data import run_classes
+from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.space.feasible_samples import allowed
 from edgenas.stages.limits import Limits, unchecked_limits
@@ -86,7 +85,7 @@ def warn_if_untrained(run: Run, archs: Sequence[Arch]) -> None:
     """Warn if architectures that a user names are over the budgets that the run's supernet was trained within."""
     if not takes_pool(run.config.training) or known_pool(run) is None:
         return
-    shares = unchecked_limits(run, run_classes(run)).greatest_share(archs)
+    shares = unchecked_limits(run, run.num_classes).greatest_share(archs)
     beyond = [arch.id for arch, share in zip(archs, shares, strict=True) if share > 1]
     if beyond:
         LOGGER.warning(

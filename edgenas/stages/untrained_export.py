@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from edgenas.deploy.onnx.exporter import export_for_timing
-from edgenas.runs.folder import Progress
+from edgenas.progress import Progress
 from edgenas.space.arch import Arch
 from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import SearchSpace

@@ -23,13 +23,12 @@ from edgenas.objective import Objective
 from edgenas.profiling.measurement import network_row
 from edgenas.profiling.session import discount
 from edgenas.profiling.verdict import worst
+from edgenas.progress import Progress
 from edgenas.quantities import ERROR, LATENCY
 from edgenas.records.search import FrontNetwork, SearchRecord
 from edgenas.records.verify import FirstPrediction, MeasuredNetwork, NetworkLatency, VerifyRecord
-from edgenas.runs.folder import Progress, Run
 from edgenas.runs.measuring_sessions import withdraw
-from edgenas.runs.run_data import run_classes, run_dataset, scoring_split
-from edgenas.runs.run_devices import device_table, measured_devices, run_devices
+from edgenas.runs.run import Run
 from edgenas.search.front import non_dominated
 from edgenas.search.gaussian_process import COVERAGE
 from edgenas.space.arch import Arch
@@ -37,7 +36,7 @@ from edgenas.stages.candidate import Candidate, Files
 from edgenas.stages.choice import choice_words, choose
 from edgenas.stages.device_graphs import device_graphs
 from edgenas.stages.first_predictions import first_predictions, predicted_latency
-from edgenas.stages.front_int8 import deployed_top1, front_in_int8, precisions
+from edgenas.stages.front_int8 import deployed_top1, front_in_int8
 from edgenas.stages.gene_importance import write_understanding
 from edgenas.stages.limits import Limits, run_limits, unchecked_limits
 from edgenas.stages.measuring import Session, measure_session
@@ -48,7 +47,6 @@ from edgenas.stages.run_subnets import run_subnets
 from edgenas.stages.search import run_search
 from edgenas.stages.untrained_export import export_weightless
 from edgenas.supernet.subnet import Subnet
-from edgenas.training.data.dataset import Dataset
 from edgenas.training.data.split import Split
 from edgenas.training.materialise import top1, top1_tolerance
 
@@ -81,7 +79,7 @@ def run_verify(run: Run, progress: Progress) -> None:
     except InfeasibleError:
         # The verdict is known: the same command shall measure again, not read the same rows.
         _discount(run)
-        for name in measured_devices(run):
+        for name in run.devices.measured:
             withdraw(run, name)
         raise
     write_understanding(run, ordered[0].arch, front.limits)
@@ -104,7 +102,7 @@ def run_verify(run: Run, progress: Progress) -> None:
 
 def _discount(run: Run) -> None:
     """Discard the measured rows of the front: they are measured again."""
-    for name, device in measured_devices(run).items():
+    for name, device in run.devices.measured.items():
         discount(rows_path(run, name), device)
 
 
@@ -131,17 +129,17 @@ class _Front:
 
 def _measured_front(run: Run, progress: Progress) -> _Front:
     found = sorted(run.result(SearchRecord).front, key=lambda network: network.val_top1)
-    limits = run_limits(run, run_classes(run))
+    limits = run_limits(run, run.num_classes)
     picked = [found[i] for i in _spread(len(found), run.config.verify.networks)]
     front_files = _front_files(run, picked, progress)
-    sessions = {name: _measured_on(run, name, front_files, progress) for name in measured_devices(run)}
+    sessions = {name: _measured_on(run, name, front_files, progress) for name in run.devices.measured}
     candidates = [_candidate(run, arch, files, sessions) for arch, files in front_files.items()]
     names = run_objectives(run)
     return _Front(candidates, names, limits, _dropped(candidates, names, limits.budgets, run.config.export.max_drop))
 
 
 def _measured_on(run: Run, name: str, front_files: Mapping[Arch, Files], progress: Progress) -> Session:
-    devices = measured_devices(run)
+    devices = run.devices.measured
     device = devices[name]
     return measure_session(
         run,
@@ -162,7 +160,7 @@ def _refit_on(run: Run, front: _Front) -> bool:
     space, classes = run.space.structure_id, front.limits.num_classes
     rows = {
         name: [network_row(space, classes, c.arch.id, c.measured[name]) for c in front.candidates]
-        for name in measured_devices(run)
+        for name in run.devices.measured
     }
     # Networks that are compared are timed in one session, also those that the next front has in common with this one.
     _discount(run)
@@ -182,7 +180,7 @@ def _refit_on(run: Run, front: _Front) -> bool:
 def _first_predictions(run: Run, front: _Front) -> dict[str, tuple[FirstPrediction, ...]]:
     """Return the predictions of all measured networks, made before they were measured, by device."""
     found = {}
-    for name in measured_devices(run):
+    for name in run.devices.measured:
         table, measured = run_table(run, name), {one.arch: one.measured[name].p50_us for one in front.candidates}
         before, coverage = earlier_predictions(run, table), run.config.profile.coverage
         found[name] = first_predictions(front.limits.predictors[name], table, before, measured, coverage)
@@ -209,33 +207,33 @@ def _front_files(run: Run, front: Sequence[FrontNetwork], progress: Progress) ->
 
     There are no files where no device is measured.
     """
-    if not measured_devices(run):
+    if not run.devices.measured:
         return {network.arch: Files(None, network.val_top1, found=network.objectives) for network in front}
     if run.config.has_weights:
-        return _export_front(run, run_dataset(run), front, progress)
+        return _export_front(run, front, progress)
     paths = [model_path(number) for number in range(len(front))]
     files, archs = [run.folder / path for path in paths], [network.arch for network in front]
-    export_weightless(run.space, archs, run_classes(run), files, run_variant(run), progress)
+    export_weightless(run.space, archs, run.num_classes, files, run_variant(run), progress)
     return {
         network.arch: Files(path, network.val_top1, found=network.objectives)
         for network, path in zip(front, paths, strict=True)
     }
 
 
-def _export_front(run: Run, dataset: Dataset, front: Sequence[FrontNetwork], progress: Progress) -> dict[Arch, Files]:
+def _export_front(run: Run, front: Sequence[FrontNetwork], progress: Progress) -> dict[Arch, Files]:
     """Return the ONNX files of the subnets that were scored."""
-    subnets = run_subnets(run, dataset)
-    variant, in_int8 = run_variant(run), "int8" in precisions(run)
+    subnets = run_subnets(run)
+    variant, in_int8 = run_variant(run), "int8" in run.devices.precisions
     files = {}
     for number, network in enumerate(front):
         progress("exporting the front", number, len(front))
         subnet = subnets(network.arch)
         # Accuracies from elsewhere are of other images.
         if run.config.accuracy is None:
-            _check_score(network, subnet, scoring_split(run, dataset))
+            _check_score(network, subnet, run.images.scoring)
         path = model_path(number)
         export_onnx(subnet, run.folder / path, variant=variant)
-        int8 = front_in_int8(run, dataset, subnet, path) if in_int8 else None
+        int8 = front_in_int8(run, subnet, path) if in_int8 else None
         files[network.arch] = Files(path, network.val_top1, int8, network.objectives)
     progress("exporting the front", len(front), len(front))
     return files
@@ -255,7 +253,7 @@ def _candidate(run: Run, arch: Arch, files: Files, sessions: Mapping[str, Sessio
     return Candidate(
         arch,
         files,
-        deployed_top1(files.val_top1, int8_top1, precisions(run)),
+        deployed_top1(files.val_top1, int8_top1, run.devices.precisions),
         {name: session.measured[arch.id] for name, session in sessions.items()},
         {name: session.slowdown for name, session in sessions.items()},
     )
@@ -383,8 +381,7 @@ def _latency(
 
 def _notes(run: Run) -> tuple[str, ...]:
     """Return which devices were not measured, in words."""
-    tables = {name: table for name in run_devices(run) if (table := device_table(run, name))}
     return tuple(
         f"{name}: not measured, because only the table {table} is known: its latencies are predictions"
-        for name, table in tables.items()
+        for name, table in run.devices.tables.items()
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from edgenas.errors import RunFolderError, SpaceError
 from edgenas.files import user_path
 from edgenas.records.search import InitialRecord, SearchRecord
-from edgenas.runs.folder import Run, open_run
+from edgenas.runs.run import Run, open_run
 from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import covering
 from edgenas.space.feasible_samples import allowed

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 
+from edgenas.progress import Progress
 from edgenas.report.writing import write_report
-from edgenas.runs.folder import ORDER, Progress, Run
 from edgenas.runs.lock import locked
-from edgenas.runs.run_data import run_classes
+from edgenas.runs.run import ORDER, Run
 from edgenas.runs.stage_costs import metered
 from edgenas.stages.export import run_export
 from edgenas.stages.feasibility_notes import feasibility_lines
@@ -76,7 +76,7 @@ def run_stages(run: Run, progress: Progress, stages: Sequence[str] = ORDER, *, m
 
 def _report_feasibility(run: Run) -> None:
     """Report how much of the space is within the budgets, as soon as latencies are known."""
-    limits = unchecked_limits(run, run_classes(run))
+    limits = unchecked_limits(run, run.num_classes)
     for line in feasibility_lines(limits.feasibility, limits.budgets):
         LOGGER.warning("note: %s", line)
 

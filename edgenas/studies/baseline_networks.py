@@ -15,8 +15,8 @@ from edgenas.errors import ConfigError
 from edgenas.latency.device import Device
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.profiling.session import measure_networks
-from edgenas.runs.folder import Progress, Run
-from edgenas.runs.run_devices import measured_devices, run_transport
+from edgenas.progress import Progress
+from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.mobilenet_v3 import WHOLE_STRIDE, mobilenet_v3_small
@@ -51,7 +51,7 @@ def baseline_device(run: Run) -> Device:
     Raises:
         ConfigError: the run has no such device.
     """
-    for device in measured_devices(run).values():
+    for device in run.devices.measured.values():
         if device.run.precision == "fp32":
             return device
     raise ConfigError(f"{run.folder}: baselines are measured in fp32, but no device of this run measures in fp32")
@@ -71,7 +71,7 @@ def session_timer(run: Run, device: Device, folder: Path, progress: Progress) ->
             rounds=run.config.verify.rounds,
             seed=run.config.seed,
             out=folder / f"{session}-{models_id}-{device.name}.jsonl",
-            transport=run_transport(run, device),
+            transport=run.devices.transport(device.name),
             progress=lambda _, done, total: progress(f"timing {session}", done, total),
         )
         return {name: timing.p50_us for name, timing in measured.items()}

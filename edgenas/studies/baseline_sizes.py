@@ -13,7 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from edgenas.errors import ConfigError, RunFolderError, explained
 from edgenas.files import read_json, write_json
 from edgenas.latency.predictor import LatencyPredictor
-from edgenas.runs.folder import Progress, Run
+from edgenas.progress import Progress
+from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.cost import cost

@@ -14,13 +14,13 @@ import torch
 from edgenas.deploy.onnx.exporter import export_onnx
 from edgenas.errors import ConfigError
 from edgenas.files import append_jsonl, read_jsonl
+from edgenas.progress import Progress
 from edgenas.records.export import ExportRecord
 from edgenas.records.finetune import FinetuneRecord
 from edgenas.records.search import SearchRecord
 from edgenas.records.studies import StandaloneTraining
 from edgenas.records.train import TrainRecord
-from edgenas.runs.folder import Progress, Run, open_run
-from edgenas.runs.run_data import run_classes, run_dataset, scoring_split
+from edgenas.runs.run import Run, open_run
 from edgenas.runs.stage_costs import spent_on_results
 from edgenas.space.arch import Arch
 from edgenas.stages.predictors import run_variant
@@ -113,12 +113,12 @@ class BaselineStudy:
                 f"{run.folder}: its network was fine-tuned on other images (finetune.data), baselines are not"
             )
         run.needs("export")
-        arch, dataset = run.result(ExportRecord).chosen.arch, run_dataset(run)
-        trainer, times = StandaloneTrainer.of(run, dataset), _spent(run)
+        arch, dataset = run.result(ExportRecord).chosen.arch, run.images.dataset
+        trainer, times = StandaloneTrainer.of(run), _spent(run)
         seconds = sum(times.values()) if settings.minutes is None else 60 * settings.minutes
         threads = _threads(run, settings)
         seeds = list(range(run.config.seed, run.config.seed + settings.seeds))
-        epochs = supernet_epochs(run, dataset)
+        epochs = supernet_epochs(run)
         if not epochs:
             raise ConfigError(f"{run.folder}: {NO_SUPERNET}; this one imported its weights")
         epochs += fine_tuning(run).epochs
@@ -136,7 +136,7 @@ class BaselineStudy:
             dataset,
             trainer,
             arch,
-            run_classes(run),
+            run.num_classes,
             times,
             seconds,
             seeds,
@@ -230,7 +230,7 @@ class BaselineStudy:
             network.arch,
         ) as (subnet, seconds):
             calibrated = self.trainer.calibrated(subnet)
-            score = top1(calibrated, scoring_split(self.run, self.dataset))
+            score = top1(calibrated, self.run.images.scoring)
             export_onnx(calibrated, self.model(network), variant=run_variant(self.run))
             append_jsonl(self.folder / ROWS, {**key, "val_top1": score, "seconds": seconds})
 

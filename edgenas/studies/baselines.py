@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from edgenas.files import prove_writable, write_csv, write_json
+from edgenas.progress import Progress
 from edgenas.records.export import ExportRecord
 from edgenas.records.search import SearchRecord
 from edgenas.records.studies import BaselinesRecord
 from edgenas.report.study_charts import baselines_image
-from edgenas.runs.folder import Progress, Run
 from edgenas.runs.lock import locked
-from edgenas.runs.run_data import deployed_preprocess
+from edgenas.runs.run import Run
 from edgenas.runs.stage_costs import spent_on_results
 from edgenas.stages.bundle_network import right_answers
 from edgenas.statistics.baseline_comparison import Answers, ScoredNetwork, summarise
@@ -233,7 +233,7 @@ def _resolution(network: BaselineNetwork) -> int:
 
 def _right(study: BaselineStudy, model: Path, resolution: int) -> Answers:
     """Return whether a file whose input has that resolution classifies each test image correctly, (n,)."""
-    preprocess = replace(deployed_preprocess(study.arch, study.dataset), size=resolution)
+    preprocess = replace(study.run.images.preprocess(study.arch), size=resolution)
     answers: Answers = right_answers(model, study.dataset.test, preprocess).numpy()
     return answers
 

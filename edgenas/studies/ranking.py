@@ -12,11 +12,11 @@ from typing import Any
 
 from edgenas.errors import ConfigError
 from edgenas.files import append_jsonl, prove_writable, read_jsonl, write_csv, write_json
+from edgenas.progress import Progress
 from edgenas.records.studies import RankingRecord
 from edgenas.report.study_charts import ranking_image
-from edgenas.runs.folder import Progress, Run, open_run
 from edgenas.runs.lock import locked
-from edgenas.runs.run_data import run_classes, run_dataset, scoring_split
+from edgenas.runs.run import Run, open_run
 from edgenas.space.arch import Arch
 from edgenas.stages.run_subnets import Subnets, run_subnets
 from edgenas.stages.standalone_networks import StandaloneTrainer, in_groups, setting_id, supernet_epochs
@@ -87,7 +87,7 @@ def run_ranking(run: Run, settings: RankingSettings, progress: Progress, jobs: i
     with locked(run.folder):
         study = RankingStudy.of(run, settings)
         path, count = run.folder / FOLDER / ROWS, len(study.design.archs)
-        net, subnets = trained_supernet(run, run_dataset(run)), run_subnets(run, run_dataset(run))
+        net, subnets = trained_supernet(run), run_subnets(run)
         for number, arch in enumerate(study.design.archs):
             progress("scoring inherited", number, count)
             study.inherit(net, subnets, arch, path)
@@ -149,16 +149,16 @@ class RankingStudy:
         Raises:
             ConfigError: the supernet was imported and no epochs are given.
         """
-        dataset, seed = run_dataset(run), run.config.seed if settings.seed is None else settings.seed
-        classes, epochs = run_classes(run), settings.epochs or supernet_epochs(run, dataset)
+        seed = run.config.seed if settings.seed is None else settings.seed
+        classes, epochs = run.num_classes, settings.epochs or supernet_epochs(run)
         if not epochs:
             raise ConfigError("this run imported its supernet: give the --epochs of training each subnet")
         return cls(
             run,
             settings,
             run_design(run, settings.subnets, classes, seed),
-            StandaloneTrainer.of(run, dataset),
-            scoring_split(run, dataset),
+            StandaloneTrainer.of(run),
+            run.images.scoring,
             tuple(range(seed, seed + settings.repeats)),
             epochs,
             classes,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgenas.runs.folder import Run
+from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import beside, covering, macs_of, near_in_macs
 from edgenas.space.space import SearchSpace

@@ -13,11 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgenas.errors import ConfigError
 from edgenas.files import append_jsonl, prove_writable, read_jsonl, write_json
+from edgenas.progress import Progress
 from edgenas.records.train import TrainRecord
 from edgenas.report.study_charts import strategies_image
-from edgenas.runs.folder import Progress, Run
 from edgenas.runs.lock import locked
-from edgenas.runs.run_data import run_classes
+from edgenas.runs.run import Run
 from edgenas.search.loop import optimise
 from edgenas.search.objective_functions import as_constraints, as_evaluate
 from edgenas.search.result import SearchResult
@@ -85,7 +85,7 @@ def run_strategies(run: Run, settings: StrategySettings, progress: Progress) -> 
     folder = run.folder / FOLDER
     prove_writable(folder / TRIALS)
     with locked(run.folder):
-        limits = run_limits(run, run_classes(run))
+        limits = run_limits(run, run.num_classes)
         problem = _problem_id(run, limits)
         trials_left = [(seed, name) for seed in range(settings.seeds) for name in settings.strategies]
         for number, (seed, name) in enumerate(trials_left):

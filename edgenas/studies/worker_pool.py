@@ -22,7 +22,7 @@ import joblib
 import torch
 
 from edgenas.errors import ConfigError, EdgenasError, Stopped
-from edgenas.runs.folder import Progress
+from edgenas.progress import Progress
 
 Item = TypeVar("Item")
 

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from edgenas.config.sections import TrainConfig
 from edgenas.errors import DataError
+from edgenas.progress import StepProgress
 from edgenas.space.blocks.head import HeadSpec
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.split import Split
 from edgenas.training.materialise import recalibrate
-from edgenas.training.progress import StepProgress
 from edgenas.training.setup import compute_device
 from edgenas.training.standalone import fresh_subnet, steps_of, train_network
 

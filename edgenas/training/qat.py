@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from edgenas.config.sections import TrainConfig
 from edgenas.errors import EdgenasError
+from edgenas.progress import StepProgress
 from edgenas.supernet.layers import module_device
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.augment import augment
@@ -23,7 +24,6 @@ from edgenas.training.data.split import Split
 from edgenas.training.fake_quantised import fake_quantised, fold_norms
 from edgenas.training.losses import distillation_loss, hard_loss
 from edgenas.training.materialise import preprocess_for
-from edgenas.training.progress import StepProgress
 from edgenas.training.schedule import batch_indices, learning_rate
 from edgenas.training.setup import compute_device
 

@@ -10,12 +10,12 @@ import torch
 
 from edgenas.config.sections import TrainConfig
 from edgenas.errors import ConfigError, DataError, RunFolderError
+from edgenas.progress import Progress
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.fixed_settings import FixedSettings, circumstances
 from edgenas.training.initial_weights import init_file, load_init, load_whole
-from edgenas.training.progress import Progress
 from edgenas.training.trainer import Trainer, batches, validate
 
 WARM_UP_STEPS, TIMED_STEPS = 3, 30

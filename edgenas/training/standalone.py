@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from edgenas.config.sections import TrainConfig
+from edgenas.progress import StepProgress
 from edgenas.space.arch import Arch
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.supernet.functional import run_subnet
@@ -28,7 +29,6 @@ from edgenas.training.interruption import DeferredSignals
 from edgenas.training.losses import distillation_loss, hard_loss
 from edgenas.training.materialise import preprocess_of
 from edgenas.training.optimizer import load_average, make_optimizer, new_average, update_average, zero_last_norms
-from edgenas.training.progress import StepProgress
 from edgenas.training.schedule import batch_indices, learning_rate
 from edgenas.training.setup import compute_device
 from edgenas.training.training_step import autocast, check_finite

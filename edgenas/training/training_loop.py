@@ -13,6 +13,7 @@ import torch
 
 from edgenas.config.sections import TrainConfig
 from edgenas.errors import ConfigError
+from edgenas.progress import Progress
 from edgenas.space.arch import Arch
 from edgenas.supernet.layers import num_parameters
 from edgenas.supernet.supernet import SuperNet
@@ -23,7 +24,6 @@ from edgenas.training.data.split import Split
 from edgenas.training.distributed import SINGLE_PROCESS, Processes
 from edgenas.training.interruption import DeferredSignals
 from edgenas.training.optimizer import averaged, load_average, new_average, zero_last_norms
-from edgenas.training.progress import Progress
 from edgenas.training.recipe import takes_pool
 from edgenas.training.setup import compute_device, fix_settings
 from edgenas.training.tensorboard import TensorBoardWriter

@@ -22,7 +22,7 @@ from edgenas.files import read_json, read_jsonl, write_json
 from edgenas.records.export import ExportRecord
 from edgenas.records.search import SearchRecord
 from edgenas.records.verify import VerifyRecord
-from edgenas.runs.folder import Run, open_run
+from edgenas.runs.run import Run, open_run
 from edgenas.space.cost import cost
 from edgenas.space.loading import load_space
 from edgenas.space.space import SearchSpace

@@ -31,9 +31,9 @@ from edgenas.config.reading import load_config
 from edgenas.config.run_config import RunConfig
 from edgenas.display import ProgressDisplay
 from edgenas.files import append_jsonl, read_json, read_jsonl
+from edgenas.progress import Progress
 from edgenas.report.figure import Axis, Figure, Look, Series
 from edgenas.report.image import Image, draw
-from edgenas.runs.folder import Progress
 from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import covering
 from edgenas.space.space import SearchSpace

@@ -17,7 +17,7 @@ from edgenas.config.reading import load_config
 from edgenas.config.run_config import RunConfig
 from edgenas.display import ProgressDisplay
 from edgenas.files import read_json, write_json
-from edgenas.runs.folder import Run
+from edgenas.runs.run import Run
 from edgenas.stages.plan import plan_run
 from edgenas.stages.start import start_run
 from edgenas.stages.whole_run import run_stages

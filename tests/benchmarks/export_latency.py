@@ -50,7 +50,7 @@ from edgenas.profiling.session import measure_networks
 from edgenas.profiling.timing_plan import distinct_blocks
 from edgenas.profiling.transport_registry import TransportRegistry
 from edgenas.records.verify import VerifyRecord
-from edgenas.runs.folder import open_run
+from edgenas.runs.run import open_run
 from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import covering
 from edgenas.space.graph_variant import GraphVariant

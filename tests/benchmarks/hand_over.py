@@ -44,8 +44,7 @@ from edgenas.deploy.bundle.web_page import write_web
 from edgenas.deploy.onnx.scoring import onnx_classes
 from edgenas.files import read_json
 from edgenas.records.verify import VerifyRecord
-from edgenas.runs.folder import Run, open_run
-from edgenas.runs.run_data import run_dataset
+from edgenas.runs.run import Run, open_run
 from edgenas.space.arch import Arch
 from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.export import BUNDLE, export_bundle
@@ -142,7 +141,7 @@ def test_images(run: Run, folder: Path, count: int) -> list[Path]:
     """The first of the run's test images as PNG files."""
     folder.mkdir(parents=True)
     paths = []
-    for number, image in enumerate(run_dataset(run).test.head(count).tensor()):
+    for number, image in enumerate(run.images.dataset.test.head(count).tensor()):
         pixels = image.permute(1, 2, 0).numpy()
         Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(folder / f"{number}.png")
         paths.append(folder / f"{number}.png")

@@ -26,7 +26,7 @@ from killing import differences, kill_when, stage_of, start
 from machine import machine, versions
 
 from edgenas.files import append_jsonl, read_jsonl
-from edgenas.runs.folder import ORDER, RESULTS, STAGES
+from edgenas.runs.run import ORDER, RESULTS, STAGES
 
 EARLIER = 0.8
 """Where a run ends before its moment comes, the next try is that much earlier."""

@@ -46,8 +46,7 @@ from edgenas.profiling.session import measure_networks
 from edgenas.profiling.transports.browser import probe_browser
 from edgenas.profiling.verdict import judge_measured
 from edgenas.quantities import LATENCY
-from edgenas.runs.folder import Run, open_run
-from edgenas.runs.run_devices import run_devices, run_transport
+from edgenas.runs.run import Run, open_run
 from edgenas.search.loop import optimise
 from edgenas.space.arch import Arch
 from edgenas.space.cost import cost
@@ -125,7 +124,7 @@ def _profile(setting: str, folder: Path) -> dict[str, Any]:
 
 def _unseen(run: Run, folder: Path, count: int = UNSEEN) -> tuple[list[Arch], dict[str, Measurement]]:
     """Random networks that are not in the table, timed."""
-    (device,) = run_devices(run).values()
+    (device,) = run.devices.all.values()
     known = {row.key for row in run_table(run, device.name).rows}
     rng = np.random.default_rng(UNSEEN_SEED)
     drawn = dict.fromkeys(run.space.sample(rng) for _ in range(2 * count))
@@ -135,7 +134,7 @@ def _unseen(run: Run, folder: Path, count: int = UNSEEN) -> tuple[list[Arch], di
 
 def time_networks(run: Run, archs: Sequence[Arch], out: Path) -> dict[str, Measurement]:
     """Return models by architecture, as the run's device runs them."""
-    devices = run_devices(run)
+    devices = run.devices.all
     (device,) = devices.values()
     graphs = device_graphs(device, devices.values(), run_variant(run))
     classes = _classes(run)
@@ -147,7 +146,7 @@ def time_networks(run: Run, archs: Sequence[Arch], out: Path) -> dict[str, Measu
         rounds=ROUNDS[device.run.provider],
         seed=1,
         out=out,
-        transport=run_transport(run, device),
+        transport=run.devices.transport(device.name),
         quantiser_recipe=graphs.quantiser_recipe,
         progress=_say,
     )
@@ -159,7 +158,7 @@ def _say(what: str, done: int, total: int) -> None:
 
 
 def _classes(run: Run) -> int:
-    return LatencyPredictor(run.space).fit(run_table(run, next(iter(run_devices(run))))).space_.num_classes
+    return LatencyPredictor(run.space).fit(run_table(run, next(iter(run.devices.all)))).space_.num_classes
 
 
 def _p50(measured: dict[str, Measurement]) -> Floats:

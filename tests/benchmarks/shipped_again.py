@@ -25,7 +25,7 @@ from edgenas.latency.device import probe
 from edgenas.profiling.session import measure_networks
 from edgenas.profiling.transport_registry import TransportRegistry
 from edgenas.records.verify import VerifyRecord
-from edgenas.runs.folder import open_run
+from edgenas.runs.run import open_run
 from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.export import export_bundle
 

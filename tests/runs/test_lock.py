@@ -16,8 +16,8 @@ from edgenas import files
 from edgenas.config.reading import load_config
 from edgenas.config.run_config import RunConfig
 from edgenas.errors import RunFolderError
-from edgenas.runs.folder import open_run
 from edgenas.runs.lock import HOLDER, LOCK, locked
+from edgenas.runs.run import open_run
 from edgenas.stages.start import start_run
 
 HOLD = "import sys; from pathlib import Path; from edgenas.runs.lock import locked\n"

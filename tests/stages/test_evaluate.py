@@ -14,8 +14,7 @@ from edgenas.files import read_json, read_jsonl
 from edgenas.records.evaluate import AccuracyRow
 from edgenas.records.ledger import Ledger
 from edgenas.records.search import SearchRecord
-from edgenas.runs.folder import Run, open_run
-from edgenas.runs.run_data import calibration_split, run_dataset, scoring_split
+from edgenas.runs.run import Run, open_run
 from edgenas.stages.evaluate import FILE, evaluate
 from edgenas.stages.train import trained_supernet
 from edgenas.training.materialise import materialise, predict
@@ -37,11 +36,9 @@ def test_rows_say_what_searching_found_and_every_class_on_its_own(run: Run) -> N
     assert [(row.arch.id, row.top1) for row in rows] == [
         (found["arch"], pytest.approx(found["val_top1"], abs=1e-9)) for found in front
     ]
-    dataset = run_dataset(run)
-    subnet = materialise(
-        trained_supernet(run, dataset), run.space.parse(front[0]["arch"]), calibration_split(run, dataset)
-    )
-    images = scoring_split(run, dataset)
+    dataset = run.images.dataset
+    subnet = materialise(trained_supernet(run), run.space.parse(front[0]["arch"]), run.images.calibration)
+    images = run.images.scoring
     found = predict(subnet, images.tensor()).argmax(1)
     for label, name in enumerate(dataset.classes):
         own = images.labels == label

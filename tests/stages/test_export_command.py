@@ -28,8 +28,7 @@ from edgenas.records.search import SearchRecord
 from edgenas.records.train import TrainRecord
 from edgenas.records.verify import VerifyRecord
 from edgenas.report.writing import write_report
-from edgenas.runs.folder import Run, open_run
-from edgenas.runs.run_data import load_images
+from edgenas.runs.run import Run, open_run
 from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.device_graphs import device_graphs
 from edgenas.stages.export import BUNDLE, export_bundle, run_export, which_arch
@@ -215,7 +214,7 @@ def test_a_bundle_labels_raw_images_as_it_says(
     """From image files on: preprocessing inside and outside, fp32 and int8."""
     folder, manifest, _ = everything
     plain = export_bundle(run, manifest["arch"], BundleOptions(), tmp_path / "plain", quiet)
-    test = load_images(run)[0].test
+    test = run.images.dataset.test
     images = [tmp_path / f"{number}.png" for number in range(len(test))]
     for image, path in zip(test.tensor(), images, strict=True):
         Image.fromarray(image[0].numpy(), "L").save(path)

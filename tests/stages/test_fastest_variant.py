@@ -14,7 +14,7 @@ from edgenas.errors import ConfigError, RunFolderError, TableError
 from edgenas.files import read_json, write_json
 from edgenas.latency.device import dump_device, load_device
 from edgenas.latency.table import LatencyTable
-from edgenas.runs.folder import Run, open_run
+from edgenas.runs.run import Run, open_run
 from edgenas.space.graph_variant import GRAPH_VARIANTS
 from edgenas.stages import fastest_variant as stage
 from edgenas.stages.fastest_variant import NETWORKS, choose_variant, fastest_variant, variant_record

@@ -13,7 +13,7 @@ from edgenas.errors import TableError
 from edgenas.files import read_json, write_json
 from edgenas.latency.table import LatencyTable
 from edgenas.records.profile import ProfileRecord
-from edgenas.runs.folder import Run
+from edgenas.runs.run import Run
 from edgenas.stages.predictors import run_predictors
 from edgenas.stages.profile import run_profile
 from edgenas.stages.profile_plan import profile_lines

@@ -26,8 +26,7 @@ from edgenas.records.export import ExportRecord
 from edgenas.records.finetune import FinetuneRecord
 from edgenas.records.train import TrainRecord
 from edgenas.records.verify import VerifyRecord
-from edgenas.runs.folder import Run, open_run
-from edgenas.runs.run_data import deployed_preprocess, run_dataset
+from edgenas.runs.run import Run, open_run
 from edgenas.stages import finetune
 from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.export import export_bundle, run_export
@@ -68,17 +67,17 @@ def test_the_fine_tuned_network_is_what_is_exported_and_scored(run: Run) -> None
     assert stated == {key: found[key] for key in stated}
     assert (stated["epochs"], stated["dataset"]) == (2, "digits")
     assert stated["supernet"] == {"dataset": "digits", "weights": run.result(TrainRecord).weights}
-    images = f"{len(run_dataset(run).train):,} images of digits"
+    images = f"{len(run.images.dataset.train):,} images of digits"
     card = (run.folder / "export" / "bundle" / "MODEL_CARD.md").read_text()
     assert f"It was then fine-tuned on its own for 2 epochs of {images}, from the weights that it inherited: " in card
     # Measured again, since it is another file.
     assert manifest["latency"]["here"]["p50_us"] > 0
-    dataset = run_dataset(run)
-    tuned = tuned_subnet(run, dataset, run.space.parse(manifest["arch"]))
+    dataset = run.images.dataset
+    tuned = tuned_subnet(run, run.space.parse(manifest["arch"]))
     assert tuned is not None
     subnet = tuned.subnet
     assert subnet.calibrated
-    inputs = deployed_preprocess(subnet.arch, dataset)(dataset.test.images[:1])
+    inputs = tuned.images.preprocess(subnet.arch)(dataset.test.images[:1])
     session = onnxruntime.InferenceSession(run.folder / "export" / "bundle" / "model.onnx")
     (logits,) = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})
     np.testing.assert_allclose(logits, subnet(inputs).detach().numpy(), atol=1e-3)
@@ -137,7 +136,7 @@ def test_a_network_that_fine_tuning_made_worse_is_not_exported(run: Run, monkeyp
     chosen = run.result(ExportRecord).to_json()["chosen"]
     # An image or two may be on the edge between two classes.
     assert chosen["val_top1"] == pytest.approx(run.result(VerifyRecord).val_top1, abs=0.006)
-    assert tuned_subnet(run, run_dataset(run), run.space.parse(chosen["arch"])) is None
+    assert tuned_subnet(run, run.space.parse(chosen["arch"])) is None
     bundle = run.folder / "export" / "bundle"
     assert read_json(bundle / "manifest.json")["fine_tuning"] == {}
     assert "It was not fine-tuned: its weights are those that it inherited" in (bundle / "MODEL_CARD.md").read_text()

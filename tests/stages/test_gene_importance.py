@@ -15,7 +15,7 @@ from edgenas.files import read_json, read_jsonl
 from edgenas.latency.device import Device
 from edgenas.profiling.measurement import Measurement
 from edgenas.records.verify import VerifyRecord
-from edgenas.runs.folder import Run
+from edgenas.runs.run import Run
 from edgenas.search.front import choose_knee
 from edgenas.space.cost import cost
 from edgenas.stages import measuring, verify

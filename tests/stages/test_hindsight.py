@@ -11,8 +11,7 @@ from small_run import SmallRun
 from trained_run import copied_to, quiet
 
 from edgenas.deploy.onnx.exporter import export_onnx
-from edgenas.runs.folder import Run
-from edgenas.runs.run_data import calibration_split, run_dataset
+from edgenas.runs.run import Run
 from edgenas.stages.hindsight import FILE, write_hindsight
 from edgenas.stages.train import trained_supernet
 from edgenas.stages.verify import model_path
@@ -26,10 +25,10 @@ def run(finished_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_every_network_of_the_front_is_scored_as_torch_scores_it(run: Run) -> None:
     write_hindsight(run, run.space.largest, run.folder / model_path(1), quiet)
-    found, dataset = json.loads((run.folder / FILE).read_text()), run_dataset(run)
-    net = trained_supernet(run, dataset)
+    found, dataset = json.loads((run.folder / FILE).read_text()), run.images.dataset
+    net = trained_supernet(run)
     for entry in found["front"]:
-        subnet = materialise(net, run.space.parse(entry["arch"]), calibration_split(run, dataset))
+        subnet = materialise(net, run.space.parse(entry["arch"]), run.images.calibration)
         # An image or two may be on the edge between two classes.
         assert entry["test_top1"] == pytest.approx(top1(subnet, dataset.test), abs=2.1 / len(dataset.test))
     assert [entry["val_top1"] for entry in found["front"]] == [0.5, 0.6]
@@ -37,8 +36,8 @@ def test_every_network_of_the_front_is_scored_as_torch_scores_it(run: Run) -> No
 
 
 def test_classes_are_counted_image_by_image(run: Run) -> None:
-    dataset = run_dataset(run)
-    net, calibration = trained_supernet(run, dataset), calibration_split(run, dataset)
+    dataset = run.images.dataset
+    net, calibration = trained_supernet(run), run.images.calibration
     # A small network stands for the chosen one, of the same images' size, so that there is something to lose.
     genes = np.zeros((1, len(run.space.choices)), dtype=np.int64)
     genes[0, 0] = run.space.n_choices[0] - 1
@@ -66,7 +65,7 @@ def test_where_nothing_was_measured_the_chosen_subnet_itself_is_scored(run: Run)
     write_hindsight(run, run.space.largest, run.folder / model_path(1), quiet)
     by_file = json.loads((run.folder / FILE).read_text())
     assert [one["chosen"] for one in by_subnet["classes"]] == [one["largest"] for one in by_file["classes"]]
-    assert sum(one["images"] for one in by_subnet["classes"]) == len(run_dataset(run).test)
+    assert sum(one["images"] for one in by_subnet["classes"]) == len(run.images.dataset.test)
 
 
 def test_a_whole_run_looks_back_after_its_choice(small_run: SmallRun) -> None:

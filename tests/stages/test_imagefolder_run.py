@@ -15,8 +15,6 @@ import pytest
 from PIL import Image
 from small_run import SHORT, SMALL_CONFIG, SMALL_SPACE, edgenas
 
-from edgenas.runs.run_data import _loaded
-
 
 @dataclass(frozen=True)
 class OwnRun:
@@ -113,6 +111,4 @@ def test_changed_images_are_not_mixed_into_a_run(run: OwnRun) -> None:
     extra.unlink()
     assert changed.returncode == 2
     assert "the images of imagefolder changed since this run began" in changed.stderr
-    # A process reads the images of a run once, and this one stands for several.
-    _loaded.cache_clear()
     assert edgenas("export", str(again), cwd=run.cwd).returncode == 0

@@ -20,8 +20,7 @@ from small_run import edgenas
 from edgenas.errors import DataError, RunFolderError, UserError
 from edgenas.files import read_json, read_jsonl
 from edgenas.records.train import TrainRecord
-from edgenas.runs.folder import open_run
-from edgenas.runs.run_data import run_dataset
+from edgenas.runs.run import open_run
 from edgenas.space.loading import load_space
 from edgenas.stages.import_ofa import import_ofa, ofa_config
 from edgenas.stages.train import trained_supernet
@@ -71,8 +70,8 @@ def test_a_run_folder_holds_the_checkpoints_weights(cwd: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["run"] == "run"
     run = open_run(cwd / "run")
-    dataset = run_dataset(run)
-    net = trained_supernet(run, dataset)
+    dataset = run.images.dataset
+    net = trained_supernet(run)
     theirs = ofa_network(1.0, len(CLASSES))
     x = torch.randn(2, 3, 128, 128)
     arch = run.space.parse("r128" + run.space.smallest.id[4:])
@@ -85,7 +84,7 @@ def test_a_run_folder_holds_the_checkpoints_weights(cwd: Path) -> None:
     # Weights that get lost are taken from the checkpoint again; nothing is trained.
     (run.folder / "supernet" / "checkpoint.safetensors").unlink()
     assert edgenas("train", "run", cwd=cwd).returncode == 0
-    torch.testing.assert_close(trained_supernet(run, dataset).state_dict(), net.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(trained_supernet(run).state_dict(), net.state_dict(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

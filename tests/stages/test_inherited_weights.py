@@ -11,8 +11,7 @@ from trained_run import copied_to, quiet
 
 from edgenas.config.sections import FinetuneConfig
 from edgenas.records.finetune import FinetuneRecord
-from edgenas.runs.folder import Run, open_run
-from edgenas.runs.run_data import run_dataset, scoring_split
+from edgenas.runs.run import Run, open_run
 from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.evaluate import evaluate
 from edgenas.stages.export import export_bundle
@@ -33,13 +32,13 @@ def finished(finished_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def test_the_chosen_network_is_evaluated_with_the_weights_that_ship(finished: Run) -> None:
-    dataset, found = run_dataset(finished), finished.result(FinetuneRecord).to_json()
-    tuned = tuned_subnet(finished, dataset, finished.chosen)
+    found = finished.result(FinetuneRecord).to_json()
+    tuned = tuned_subnet(finished, finished.chosen)
     assert tuned is not None
     (row,) = evaluate(finished, ["chosen"], "val", quiet)
     assert row.fine_tuned is True
     assert row.top1 == pytest.approx(found["val_top1_after"], abs=1e-9)
-    assert row.top1 == pytest.approx(top1(tuned.subnet, scoring_split(finished, dataset)), abs=1e-9)
+    assert row.top1 == pytest.approx(top1(tuned.subnet, finished.images.scoring), abs=1e-9)
     assert row.top1 > found["val_top1_before"]
     # Its text and its place are other names of the same network.
     assert evaluate(finished, [finished.chosen.id, "best:1"], "val", quiet) == [row]
@@ -48,7 +47,7 @@ def test_the_chosen_network_is_evaluated_with_the_weights_that_ship(finished: Ru
 def test_the_front_has_the_weights_that_it_was_searched_with(finished: Run) -> None:
     rows = evaluate(finished, ["front", "chosen"], "val", quiet)
     assert [row.fine_tuned for row in rows] == [False, False, True]
-    subnets, images = run_subnets(finished, run_dataset(finished)), scoring_split(finished, run_dataset(finished))
+    subnets, images = run_subnets(finished), finished.images.scoring
     for row in rows[:2]:
         assert row.top1 == pytest.approx(top1(subnets(row.arch), images), abs=1e-9)
     assert rows[1].arch == rows[2].arch

@@ -31,8 +31,8 @@ from edgenas.profiling.transport import Job
 from edgenas.profiling.transports.local import KIND as LOCAL
 from edgenas.records.verify import VerifyRecord
 from edgenas.report.writing import write_report
-from edgenas.runs.folder import Run, open_run
-from edgenas.runs.run_devices import resolve_devices, run_devices, write_devices
+from edgenas.runs.devices import resolve_devices, write_devices
+from edgenas.runs.run import Run, open_run
 from edgenas.stages import front_int8
 from edgenas.stages.export import run_export, which_arch
 from edgenas.stages.fastest_variant import FILE, choose_variant
@@ -60,7 +60,7 @@ def run_on(small_run: SmallRun, folder: Path, *devices: Any, **export: Any) -> R
     value["export"] |= {"max_drop": 1.0, "calibration_images": 16, **export}
     (folder / "config.yaml").write_text(dump_config(parse_config(value, "config")))
     run = open_run(folder)
-    write_devices(run, resolve_devices(run.config.devices))
+    write_devices(run.folder, resolve_devices(run.config.devices))
     return run
 
 
@@ -375,7 +375,7 @@ def test_a_row_that_is_none_of_ours_is_named(copy: Run) -> None:
 
 
 def test_devices_are_kept_as_they_are_run(both: Run) -> None:
-    assert {name: device.run.precision for name, device in run_devices(both).items()} == {
+    assert {name: device.run.precision for name, device in both.devices.all.items()} == {
         "here": "fp32",
         "here-int8": "int8",
     }

@@ -17,7 +17,7 @@ from small_run import SmallRun
 
 from edgenas.config.sections import FinetuneConfig
 from edgenas.files import read_json
-from edgenas.runs.folder import open_run
+from edgenas.runs.run import open_run
 from edgenas.stages.finetune import CHECKPOINTS, NETWORKS, WEIGHTS, run_finetune
 from edgenas.training import checkpoint
 from edgenas.training import training_loop as loop

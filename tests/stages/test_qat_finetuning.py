@@ -17,7 +17,7 @@ from small_run import SmallRun
 from edgenas.deploy.onnx.embedded_preprocessing import device_inputs
 from edgenas.errors import ParityError
 from edgenas.records.verify import VerifyRecord
-from edgenas.runs.folder import Run, open_run
+from edgenas.runs.run import Run, open_run
 from edgenas.stages import qat_finetuning as quantisation_aware
 from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.export import export_bundle

@@ -12,8 +12,7 @@ from small_run import SmallRun
 
 from edgenas.config.reading import parse_config
 from edgenas.records.search import SearchRecord
-from edgenas.runs.folder import Run, open_run
-from edgenas.runs.run_data import calibration_split, run_dataset
+from edgenas.runs.run import Run, open_run
 from edgenas.stages.run_subnets import FOLDER, run_subnets
 from edgenas.stages.train import trained_supernet
 from edgenas.training.materialise import CALIBRATION_IMAGES, materialise, predict
@@ -30,14 +29,14 @@ def files(run: Run) -> dict[str, bytes]:
 
 
 def test_a_kept_subnet_is_bit_for_bit_a_fresh_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = run_dataset(run)
-    images = calibration_split(run, dataset)
+    dataset = run.images.dataset
+    images = run.images.calibration
     # The search has met these.
     monkeypatch.setattr("edgenas.stages.run_subnets.materialise", None)
     for row in run.result(SearchRecord).to_json()["front"][:3]:
         arch = run.space.parse(row["arch"])
-        kept = run_subnets(run, dataset)(arch)
-        fresh = materialise(trained_supernet(run, dataset), arch, images)
+        kept = run_subnets(run)(arch)
+        fresh = materialise(trained_supernet(run), arch, images)
         assert kept.calibration_images == fresh.calibration_images == 128
         assert not kept.training
         scored = dataset.validation.images[:40]
@@ -55,24 +54,24 @@ SPOILED: list[Callable[[bytes], bytes]] = [
 
 @pytest.mark.parametrize("spoil", SPOILED)
 def test_a_file_that_is_broken_is_made_again(run: Run, spoil: Callable[[bytes], bytes]) -> None:
-    dataset, arch = run_dataset(run), run.space.smallest
-    run_subnets(run, dataset)(arch)
+    arch = run.space.smallest
+    run_subnets(run)(arch)
     before = files(run)
     for path in (run.folder / FOLDER).iterdir():
         path.write_bytes(spoil(path.read_bytes()))
-    again = run_subnets(run, dataset)(arch)
+    again = run_subnets(run)(arch)
     assert again.calibrated
     (made,) = (name for name, data in files(run).items() if data == before[name])
     assert made
 
 
 def test_other_images_and_weights_have_subnets_of_their_own(run: Run) -> None:
-    dataset, arch = run_dataset(run), run.space.largest
-    run_subnets(run, dataset)(arch)
+    arch = run.space.largest
+    run_subnets(run)(arch)
     before = set(files(run))
     fewer = run.config.search.model_copy(update={"calibration_images": 64})
     other = Run(run.folder, run.config.model_copy(update={"search": fewer}), run.space)
-    assert run_subnets(other, dataset)(arch).calibration_images == 64
+    assert run_subnets(other)(arch).calibration_images == 64
     assert len(set(files(run)) - before) == 1
 
 

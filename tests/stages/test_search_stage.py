@@ -17,7 +17,7 @@ from edgenas.budget import parse_budget
 from edgenas.errors import ConfigError, EdgenasError, RunFolderError
 from edgenas.files import read_json, read_jsonl
 from edgenas.records.search import SearchRecord
-from edgenas.runs.folder import open_run
+from edgenas.runs.run import open_run
 from edgenas.search.front import non_dominated
 from edgenas.search.strategies.by_name import STRATEGIES
 from edgenas.stages import supernet_scores as scoring

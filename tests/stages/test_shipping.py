@@ -29,9 +29,8 @@ from edgenas.records.finetune import FinetuneRecord
 from edgenas.records.record import Verdict
 from edgenas.records.search import SearchRecord
 from edgenas.records.verify import VerifyRecord
-from edgenas.runs.folder import Run, open_run
 from edgenas.runs.measuring_sessions import counted, keep_session, sessions
-from edgenas.runs.run_data import run_dataset
+from edgenas.runs.run import Run, open_run
 from edgenas.stages import measuring
 from edgenas.stages.bundle_latency import decisive
 from edgenas.stages.export import BUNDLE, run_export
@@ -161,7 +160,7 @@ def test_where_the_first_file_is_over_its_budget_the_next_candidate_ships(
     assert exported["chosen"]["arch"] == run.result(FinetuneRecord).to_json()["arch"] == run.chosen.id == second
     assert exported["notes"] == [f"{first} was tried as well: when its file was timed again, it was over its budget"]
     assert read_json(run.folder / BUNDLE / "manifest.json")["arch"] == second
-    assert tuned_subnet(run, run_dataset(run), run.chosen) is not None
+    assert tuned_subnet(run, run.chosen) is not None
 
 
 def test_where_all_are_over_nothing_ships(run: Run, timer: Callable[..., list[list[str]]]) -> None:

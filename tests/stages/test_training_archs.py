@@ -17,7 +17,7 @@ from edgenas.files import read_jsonl
 from edgenas.records.export import ExportRecord
 from edgenas.report.hindsight_findings import class_losses
 from edgenas.report.load import load_run
-from edgenas.runs.folder import Run, open_run
+from edgenas.runs.run import Run, open_run
 from edgenas.space.cost import cost
 from edgenas.space.covering_samples import macs_of
 from edgenas.stages.evaluate import evaluate

@@ -12,7 +12,7 @@ from edgenas.config.run_config import RunConfig
 from edgenas.errors import SpaceError
 from edgenas.files import write_text
 from edgenas.latency.device import dump_device, probe
-from edgenas.runs.folder import open_run
+from edgenas.runs.run import open_run
 from edgenas.stages.plan import plan_run
 from edgenas.stages.start import start_run
 

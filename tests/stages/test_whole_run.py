@@ -23,7 +23,7 @@ from edgenas.files import read_jsonl, write_json
 from edgenas.latency.predictor import Archs, Floats, LatencyPredictor
 from edgenas.records.search import SearchRecord
 from edgenas.records.verify import VerifyRecord
-from edgenas.runs.folder import STAGES, open_run
+from edgenas.runs.run import STAGES, open_run
 from edgenas.stages.limits import default_limit_us
 from edgenas.stages.search import run_search
 from edgenas.training.data.dataset import load_dataset

@@ -24,8 +24,7 @@ from edgenas.files import append_jsonl, read_json, read_jsonl, write_json
 from edgenas.records.export import ExportRecord
 from edgenas.records.finetune import FinetuneRecord, SupernetSource
 from edgenas.records.train import TrainRecord
-from edgenas.runs.folder import Run, open_run
-from edgenas.runs.run_data import run_dataset
+from edgenas.runs.run import Run, open_run
 from edgenas.runs.stage_costs import spent_on_results
 from edgenas.space.arch import Arch, parse_arch
 from edgenas.space.cost import cost
@@ -289,7 +288,7 @@ def sized(exported: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
 
         monkeypatch.setattr(StandaloneTrainer, "step_seconds", step_seconds)
         request = SizingRequest(exported.space.largest, 10, seconds, range(len(counts)), 1.0)
-        trainer = StandaloneTrainer.of(exported, run_dataset(exported))
+        trainer = StandaloneTrainer.of(exported)
         return Sizer(exported, trainer, request, by_size, quiet).choose(tmp_path / "s", "s")
 
     return sized
@@ -329,7 +328,7 @@ def test_networks_are_drawn_around_the_measured_latency_of_the_chosen_one(
         covering(exported.space, 9, 0), key=lambda arch: cost(exported.space.with_classes(10).unroll(arch)).macs
     )[4]
     request = SizingRequest(middle, 10, 20 * STEP_SECONDS, range(3), 1.0)
-    trainer = StandaloneTrainer.of(exported, run_dataset(exported))
+    trainer = StandaloneTrainer.of(exported)
     found = Sizer(exported, trainer, request, by_size, quiet).choose(tmp_path / "s", "s")
     shares = [found.latency_shares[arch] for archs in found.archs.values() for arch in archs]
     assert len(shares) == 3

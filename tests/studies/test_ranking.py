@@ -25,8 +25,7 @@ from trained_run import copied_to, quiet, trained_run
 
 from edgenas.errors import ConfigError
 from edgenas.files import append_jsonl, read_json, read_jsonl
-from edgenas.runs.folder import Run, open_run
-from edgenas.runs.run_data import run_dataset
+from edgenas.runs.run import Run, open_run
 from edgenas.space.cost import cost
 from edgenas.space.loading import load_space
 from edgenas.stages import standalone_networks
@@ -91,7 +90,7 @@ def test_result_table_and_figure_are_written(compared: dict[str, Any], trained: 
 
 
 def trained_images(run: Run) -> torch.Tensor:
-    return run_dataset(run).train.labels
+    return run.images.dataset.train.labels
 
 
 def test_recalibration_of_batch_norm_changes_scores(compared: dict[str, Any]) -> None:
@@ -204,18 +203,18 @@ def test_a_supernet_that_stopped_early_is_compared_with_subnets_of_as_many_steps
 ) -> None:
     monkeypatch.setattr(loop, "validate", lambda net, dataset, pool: {"largest": 0.5})
     run = trained_run(tmp_path, "train.validations=8", "train.patience=2")
-    dataset, planned = run_dataset(run), read_json(run.folder / "supernet/fixed_settings.json")["steps"]
+    dataset, planned = run.images.dataset, read_json(run.folder / "supernet/fixed_settings.json")["steps"]
     a_validation = planned // 8
     assert a_validation >= 2
     per_epoch = len(dataset.train) // run.config.training.batch_size
     # The first is the best; two more, and training ends.
-    assert supernet_epochs(run, dataset) * per_epoch == pytest.approx(3 * a_validation)
+    assert supernet_epochs(run) * per_epoch == pytest.approx(3 * a_validation)
     lines, _ = plan_ranking(run, RankingSettings(subnets=6))
     assert f"{3 * a_validation} steps of " in lines[1]
 
 
 def test_a_supernet_that_ended_as_planned_had_its_epochs(trained: Run) -> None:
-    assert supernet_epochs(trained, run_dataset(trained)) == 1
+    assert supernet_epochs(trained) == 1
 
 
 def test_averaged_weights_are_not_scored_with_the_statistics_of_others(

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from edgenas.errors import ConfigError, EdgenasError
-from edgenas.runs.folder import Progress
+from edgenas.progress import Progress
 from edgenas.studies import worker_pool as apart
 from edgenas.studies.worker_pool import check_jobs, train_in_pool
 from edgenas.training.interruption import DeferredSignals

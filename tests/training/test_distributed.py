@@ -20,7 +20,7 @@ from small_run import SMALL_CONFIG, SMALL_SPACE, edgenas
 from edgenas.config.sections import AugmentConfig
 from edgenas.errors import ConfigError
 from edgenas.files import read_json, read_jsonl
-from edgenas.runs.folder import open_run
+from edgenas.runs.run import open_run
 from edgenas.stages.training_archs import known_pool
 from edgenas.training.checkpoint import FILE_NAME
 from edgenas.training.data.augment import augment

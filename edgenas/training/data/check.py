@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from joblib import cpu_count
 
+from edgenas.progress import Progress
 from edgenas.training.data.decoding import UnreadableImage, decode, quiet_pillow
 from edgenas.training.data.image_folder import ImageFolder, min_images, missing_splits, problem_with, scan
 from edgenas.training.data.notes import imbalance_notes
 from edgenas.training.data.splitting import distinct_images, equal_groups
 from edgenas.training.data.stored_range import range_problem
-from edgenas.training.progress import Progress
 
 DARK_LEVEL = 31
 """Largest level of 255 up to which images are nearly black: 5 bits of 8."""

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from edgenas.config.sections import DataConfig
+from edgenas.progress import Progress
 from edgenas.supernet.pixels import Pixels
 from edgenas.training.data.image_files import digest
 from edgenas.training.data.image_folder import scan
@@ -18,7 +19,6 @@ from edgenas.training.data.named_sets import cifar10, cifar100, digits, fashion_
 from edgenas.training.data.notes import equality_notes, imbalance_notes
 from edgenas.training.data.split import Split
 from edgenas.training.data.splitting import count_equal, divide, equal_groups, exchange_copies, limited
-from edgenas.training.progress import Progress
 
 NAMED_SETS = {"digits": digits, "fashion-mnist": fashion_mnist, "cifar10": cifar10, "cifar100": cifar100}
 NAMED_SIZES = {

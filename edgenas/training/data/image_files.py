@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from edgenas.progress import StepProgress
 from edgenas.training.data.decoding import UnreadableImage, decode, image_size, open_image, quiet_pillow
 from edgenas.training.data.splitting import Indices
-from edgenas.training.progress import StepProgress
 
 BATCHES_AHEAD = 4
 

@@ -14,6 +14,7 @@ from joblib import cpu_count
 from edgenas.config.sections import DataConfig
 from edgenas.errors import DataError
 from edgenas.files import user_path
+from edgenas.progress import Progress, StepProgress
 from edgenas.training.data.image_files import ImageFiles, Reading, image_sizes
 from edgenas.training.data.image_folder import ImageFolder, SplitFiles, missing_splits, problem_with, scan, three_parts
 from edgenas.training.data.named_sets import TEST_SPLIT_SEED
@@ -21,7 +22,6 @@ from edgenas.training.data.notes import equality_notes, file_notes, imbalance_no
 from edgenas.training.data.split import Split
 from edgenas.training.data.splitting import Indices, count_equal, hold_out
 from edgenas.training.data.stored_range import range_problem
-from edgenas.training.progress import Progress, StepProgress
 
 SIZED_IMAGES = 2000
 """Images whose headers are read to choose the common size."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
@@ -21,11 +21,14 @@ from edgenas.records.record import Record
 from edgenas.records.search import SearchRecord
 from edgenas.records.train import TrainRecord
 from edgenas.records.verify import VerifyRecord
+from edgenas.runs.devices import RunDevices, load_devices
 from edgenas.space.arch import Arch
 from edgenas.space.loading import load_space
-from edgenas.space.space import SearchSpace
+from edgenas.space.space import ClassifierSpace, SearchSpace
 
-Progress = Callable[[str, int, int], None]
+if TYPE_CHECKING:
+    from edgenas.runs.images import RunImages
+
 ORDER = ("profile", "train", "search", "verify", "finetune", "export", "report")
 STAGES = tuple(stage for stage in ORDER if stage != "finetune")
 """All but what a config may leave out; that finds its place by `ORDER`."""
@@ -64,12 +67,70 @@ WEIGHTLESS = {
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder with its config and space, both resolved; and how its devices are reached now."""
+    """A run folder, opened once: its config and space as resolved, and what is read from it once.
+
+    Attributes:
+        folder: the run folder.
+        config: its config.
+        space: its space.
+        reach: transports, as the running command states them.
+        loaded: images that were read before the run began; None where they are read when first needed.
+    """
 
     folder: Path
     config: RunConfig
     space: SearchSpace
     reach: TransportRegistry = field(default_factory=mounted_transports)
+    loaded: RunImages | None = field(default=None, compare=False, repr=False)
+
+    @cached_property
+    def devices(self) -> RunDevices:
+        """The run's devices, as they were when it began.
+
+        Raises:
+            RunFolderError: some are missing.
+            TableError: a file is broken.
+        """
+        return load_devices(self.folder, self.config.devices, self.reach)
+
+    @cached_property
+    def images(self) -> RunImages:
+        """The run's images. The first time they are described in the run folder; later they must be the same.
+
+        Raises:
+            RunFolderError: the images changed since the run began.
+            DataError: see `load_images`.
+        """
+        # Images take torch, which commands that only look at a run do without.
+        from edgenas.runs.images import check_unchanged, load_images
+
+        images = self.loaded or load_images(self.folder, self.config, self.space)
+        check_unchanged(self.folder, images)
+        return images
+
+    @cached_property
+    def num_classes(self) -> int:
+        """The number of classes of the run's networks: that of its images, or of its source of accuracies.
+
+        Raises:
+            DataError: see `load_images` and `open_source`.
+        """
+        if self.config.num_classes is not None:
+            return self.config.num_classes
+        if self.config.accuracy is None:
+            return self.images.dataset.num_classes
+        from edgenas.accuracy.source import open_source
+
+        return open_source(self.config.accuracy, self.space).num_classes
+
+    @cached_property
+    def networks(self) -> ClassifierSpace:
+        """The run's space with its number of classes.
+
+        Raises:
+            DataError: see `num_classes`.
+        """
+        return self.space.with_classes(self.num_classes)
 
     def result_path(self, stage: str) -> Path:
         """Return the path of a stage's result, which exists once the stage is finished."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 from edgenas.config.sections import DeviceConfig
 from edgenas.errors import ConfigError, RunFolderError
@@ -11,7 +14,72 @@ from edgenas.latency.device import THIS_MACHINE, Device, DeviceRun, device_names
 from edgenas.latency.table import find_table
 from edgenas.profiling.transport import Transport
 from edgenas.profiling.transport_registry import TransportRegistry, mounted_transports
-from edgenas.runs.folder import Run
+
+FOLDER = "devices"
+
+
+@dataclass(frozen=True)
+class RunDevices:
+    """The devices of a run, by name in the config's order: the first is the one that budgets mean by default.
+
+    Attributes:
+        all: every device.
+        tables: latency tables of the devices that are not measured, by device.
+        reach: transports, as the running command states them.
+    """
+
+    all: Mapping[str, Device]
+    tables: Mapping[str, str]
+    reach: TransportRegistry
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all devices."""
+        return list(self.all)
+
+    @cached_property
+    def measured(self) -> dict[str, Device]:
+        """The devices that are measured: not those known by a table alone."""
+        return {name: device for name, device in self.all.items() if device.is_measured}
+
+    @cached_property
+    def precisions(self) -> set[str]:
+        """The precisions that measured devices run; fp32 where none is measured."""
+        return {device.run.precision for device in self.measured.values()} or {"fp32"}
+
+    def transport(self, name: str) -> Transport:
+        """Return the transport of a device.
+
+        Raises:
+            ConfigError: no transport serves the device.
+        """
+        self.reach.check(self.names)
+        self.reach.check_kits(self.all.values())
+        return self.reach.transport(self.all[name])
+
+
+def load_devices(folder: Path, configs: Sequence[DeviceConfig], reach: TransportRegistry) -> RunDevices:
+    """Return the devices that a run folder holds.
+
+    Raises:
+        RunFolderError: some are missing.
+        TableError: a file is broken.
+    """
+    # Numbered file names keep the order.
+    devices = [load_device(path) for path in sorted((folder / FOLDER).glob("*.yaml"))]
+    if len(devices) != len(configs):
+        raise RunFolderError(
+            f"{folder / FOLDER} holds {len(devices)} devices, expected the {len(configs)} of the config: "
+            "put the missing ones back, or choose another --run folder"
+        )
+    tables = {device.name: one.table for device, one in zip(devices, configs, strict=True) if one.table is not None}
+    return RunDevices({device.name: device for device in devices}, tables, reach)
+
+
+def write_devices(folder: Path, devices: Sequence[Device]) -> None:
+    """Keep the devices in a run folder."""
+    for number, device in enumerate(devices):
+        write_text(folder / FOLDER / f"{number:02d}-{device.name}.yaml", dump_device(device))
 
 
 def resolve_device(name: str) -> Device:
@@ -67,50 +135,3 @@ def _of_table(config: DeviceConfig) -> Device:
         known = Device(name=name, cpu=cpu, os=os)
     description = f"known by the latency table {config.table} alone, which states how its models were run"
     return known.model_copy(update={"name": name, "description": description, "run": DeviceRun(transport="table")})
-
-
-def write_devices(run: Run, devices: Sequence[Device]) -> None:
-    """Keep the devices in the run folder."""
-    for number, device in enumerate(devices):
-        write_text(run.folder / "devices" / f"{number:02d}-{device.name}.yaml", dump_device(device))
-
-
-def run_devices(run: Run) -> dict[str, Device]:
-    """Return the run's devices by name, in the config's order.
-
-    Raises:
-        RunFolderError: some are missing.
-        TableError: a file is broken.
-    """
-    folder = run.folder / "devices"
-    # Numbered file names keep the order: the first device is the one that budgets mean by default.
-    devices = [load_device(path) for path in sorted(folder.glob("*.yaml"))]
-    if len(devices) != len(run.config.devices):
-        raise RunFolderError(
-            f"{folder} holds {len(devices)} devices, expected the {len(run.config.devices)} of the config: "
-            "put the missing ones back, or choose another --run folder"
-        )
-    return {device.name: device for device in devices}
-
-
-def measured_devices(run: Run) -> dict[str, Device]:
-    """Return the run's devices that can be measured: not those known by a table alone."""
-    return {name: device for name, device in run_devices(run).items() if device.is_measured}
-
-
-def device_table(run: Run, name: str) -> str | None:
-    """Return the latency table that a device of the run is known by; None where it is measured."""
-    by_name = dict(zip(run_devices(run), run.config.devices, strict=True))
-    return by_name[name].table
-
-
-def run_transport(run: Run, device: Device) -> Transport:
-    """Return the transport of a device of the run, as the running command states it.
-
-    Raises:
-        ConfigError: no transport serves the device.
-    """
-    devices = run_devices(run)
-    run.reach.check(list(devices))
-    run.reach.check_kits(devices.values())
-    return run.reach.transport(device)
