@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,60 +13,70 @@ import numpy as np
 from edgenas.profiling.measurement import Measurement
 from edgenas.records.folder import SessionRow
 from edgenas.records.ledger import Ledger
-from edgenas.runs.run import Run
 
 FILE = "sessions.jsonl"
 State = Literal["kept", "disturbed", "withdrawn"]
 
 
-def keep_session(
-    run: Run,
-    device: str,
-    files: str,
-    measured: Mapping[str, Measurement],
-    *,
-    state: State = "kept",
-    repeated: bool = False,
-) -> None:
-    """Append the row of a session; `files` is their digest."""
-    sentinel = sentinel_us(measured)
-    row = SessionRow(device=device, files=files, sentinel_p50_us=sentinel, state=state, repeated=repeated)
-    _ledger(run).append(row)
+@dataclass(frozen=True)
+class MeasuringSessions:
+    """The measuring sessions of a run.
 
-
-def sessions(run: Run, device: str) -> list[SessionRow]:
-    """Return the sessions of a device, the oldest first.
-
-    Raises:
-        RunFolderError: a row is damaged.
+    Attributes:
+        folder: the run folder.
     """
-    return [row for row in _ledger(run).rows() if row.device == device]
 
+    folder: Path
 
-def counted(rows: Sequence[SessionRow]) -> list[SessionRow]:
-    """Return the sessions that count: those that were kept and not withdrawn since."""
-    kept: list[SessionRow] = []
-    for row in rows:
-        if row.state == "kept":
-            kept.append(row)
-        elif row.state == "withdrawn":
-            kept = [one for one in kept if one.files != row.files]
-    return kept
+    def of(self, device: str) -> list[SessionRow]:
+        """Return the rows of a device, the oldest first.
 
+        Raises:
+            RunFolderError: a row is damaged.
+        """
+        return [row for row in self._ledger.rows() if row.device == device]
 
-def withdraw(run: Run, device: str, count: int = 1) -> None:
-    """Withdraw the last sessions of a device that count: their files are measured again."""
-    for row in counted(sessions(run, device))[-count:]:
-        _ledger(run).append(row.model_copy(update={"state": "withdrawn"}))
+    def last(self, device: str, files: str) -> SessionRow | None:
+        """Return the last row of a device that is about the files of a digest; None where there is none."""
+        return next((row for row in reversed(self.of(device)) if row.files == files), None)
 
+    def counted(self, device: str) -> list[SessionRow]:
+        """Return the sessions of a device that count: those that were kept and not withdrawn since."""
+        counted: list[SessionRow] = []
+        for row in self.of(device):
+            if row.state == "kept":
+                counted.append(row)
+            elif row.state == "withdrawn":
+                counted = [session for session in counted if session.files != row.files]
+        return counted
 
-def _ledger(run: Run) -> Ledger[SessionRow]:
-    return Ledger(run.folder / FILE, SessionRow)
+    def keep(
+        self,
+        device: str,
+        files: str,
+        measured: Mapping[str, Measurement],
+        *,
+        state: State = "kept",
+        repeated: bool = False,
+    ) -> None:
+        """Append the row of a session; `files` is their digest."""
+        sentinel = sentinel_us(measured)
+        row = SessionRow(device=device, files=files, sentinel_p50_us=sentinel, state=state, repeated=repeated)
+        self._ledger.append(row)
+
+    def withdraw(self, device: str, count: int = 1) -> None:
+        """Withdraw the last sessions of a device that count: their files are measured again."""
+        for row in self.counted(device)[-count:]:
+            self._ledger.append(row.model_copy(update={"state": "withdrawn"}))
+
+    @property
+    def _ledger(self) -> Ledger[SessionRow]:
+        return Ledger(self.folder / FILE, SessionRow)
 
 
 def sentinel_us(measured: Mapping[str, Measurement]) -> float:
     """Return the p50 of the sentinel in a session, in microseconds."""
-    return float(np.median([one.sentinel_p50_us for one in measured.values()]))
+    return float(np.median([measurement.sentinel_p50_us for measurement in measured.values()]))
 
 
 def digest(files: Mapping[str, Path]) -> str:

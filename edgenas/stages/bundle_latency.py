@@ -20,7 +20,7 @@ from edgenas.stages.bundle_network import Network
 from edgenas.stages.device_graphs import Graphs
 from edgenas.stages.fastest_variant import PLAIN
 from edgenas.stages.first_predictions import predicted_latency
-from edgenas.stages.measuring import Session, measure_session
+from edgenas.stages.measuring import Session, session_timer
 from edgenas.stages.predictors import run_predictors, run_table, run_variant
 
 Timed = Mapping[str, Session]
@@ -32,19 +32,14 @@ MEASURED = (*TIMES, "model_rss_bytes", "process_rss_bytes")
 
 def time_files(network: Network, models: Mapping[str, Path], rows: Path, progress: Progress) -> Timed:
     """Time files side by side on every measured device of the run, in processes that chose nothing."""
-    return {
-        name: measure_session(
-            network.run,
-            name,
-            models,
-            out=rows / f"{name}.jsonl",
-            label="timing the export",
-            progress=progress,
-            deciding=[deployed_precision(network, name)],
-            least_sessions=LEAST_SESSIONS,
-        )
-        for name in network.run.devices.measured
-    }
+    return {name: _time_on(network, name, models, rows, progress) for name in network.run.devices.measured}
+
+
+def _time_on(network: Network, device: str, models: Mapping[str, Path], rows: Path, progress: Progress) -> Session:
+    deployed = deployed_precision(network, device)
+    timer = session_timer(network.run, device, "timing the export", progress)
+    timer.add_sessions(models[deployed], rows, LEAST_SESSIONS)
+    return timer.time(models, rows / f"{device}.jsonl", [deployed])
 
 
 def deployed_precision(network: Network, device: str) -> str:

@@ -19,7 +19,7 @@ from edgenas.profiling.measurement import Measurement
 from edgenas.profiling.session import measure_networks
 from edgenas.progress import Progress
 from edgenas.records.profile import VariantRecord
-from edgenas.runs.measuring_sessions import digest, keep_session, sessions
+from edgenas.runs.measuring_sessions import MeasuringSessions, digest
 from edgenas.runs.run import Run
 from edgenas.space.covering_samples import covering
 from edgenas.space.graph_variant import VARIANT_OPERATORS, GraphVariant, supported_variants
@@ -136,8 +136,9 @@ def _measure(run: Run, device: Device, files: Mapping[tuple[GraphVariant, str], 
         progress=lambda _, done, total: progress("comparing graph variants", done, total),
     )
     # A start that was killed before the variant was written down reads the same rows again.
-    if not any(row.files == digest(models) for row in sessions(run, device.name)):
-        keep_session(run, device.name, digest(models), found)
+    sessions, session = MeasuringSessions(run.folder), digest(models)
+    if sessions.last(device.name, session) is None:
+        sessions.keep(device.name, session, found)
     return {texts[text]: measurement for text, measurement in found.items()}
 
 

@@ -17,7 +17,7 @@ from edgenas.records.export import Attempt
 from edgenas.records.finetune import FinetuneRecord
 from edgenas.records.record import Verdict
 from edgenas.records.verify import VerifyRecord
-from edgenas.runs.measuring_sessions import withdraw
+from edgenas.runs.measuring_sessions import MeasuringSessions
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.stages.bundle_latency import judged_latency
@@ -111,7 +111,7 @@ def _attempt(prepared: Prepared) -> Attempt:
 def _discount(run: Run, attempts: int) -> None:
     """Discard the measured rows and their sessions: the same command measures again, on a quieter machine perhaps."""
     for name, device in run.devices.measured.items():
-        withdraw(run, name, attempts)
+        MeasuringSessions(run.folder).withdraw(name, attempts)
         discount(run.folder / ROWS / f"{name}.jsonl", device)
 
 

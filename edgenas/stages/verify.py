@@ -27,7 +27,7 @@ from edgenas.progress import Progress
 from edgenas.quantities import ERROR, LATENCY
 from edgenas.records.search import FrontNetwork, SearchRecord
 from edgenas.records.verify import FirstPrediction, MeasuredNetwork, NetworkLatency, VerifyRecord
-from edgenas.runs.measuring_sessions import withdraw
+from edgenas.runs.measuring_sessions import MeasuringSessions
 from edgenas.runs.run import Run
 from edgenas.search.front import non_dominated
 from edgenas.search.gaussian_process import COVERAGE
@@ -39,7 +39,7 @@ from edgenas.stages.first_predictions import first_predictions, predicted_latenc
 from edgenas.stages.front_int8 import deployed_top1, front_in_int8
 from edgenas.stages.gene_importance import write_understanding
 from edgenas.stages.limits import Limits, run_limits, unchecked_limits
-from edgenas.stages.measuring import Session, measure_session
+from edgenas.stages.measuring import Session, session_timer
 from edgenas.stages.predictors import run_table, run_variant
 from edgenas.stages.refit import earlier_predictions, keep_measured, refits
 from edgenas.stages.run_objectives import run_objectives
@@ -80,7 +80,7 @@ def run_verify(run: Run, progress: Progress) -> None:
         # The verdict is known: the same command shall measure again, not read the same rows.
         _discount(run)
         for name in run.devices.measured:
-            withdraw(run, name)
+            MeasuringSessions(run.folder).withdraw(name)
         raise
     write_understanding(run, ordered[0].arch, front.limits)
     predictions = _first_predictions(run, front)
@@ -141,15 +141,9 @@ def _measured_front(run: Run, progress: Progress) -> _Front:
 def _measured_on(run: Run, name: str, front_files: Mapping[Arch, Files], progress: Progress) -> Session:
     devices = run.devices.measured
     device = devices[name]
-    return measure_session(
-        run,
-        name,
-        {arch.id: run.folder / files.path(device.run.precision) for arch, files in front_files.items()},
-        out=rows_path(run, name),
-        label="measuring the front",
-        progress=progress,
-        quantiser_recipe=device_graphs(device, devices.values(), run_variant(run)).quantiser_recipe,
-    )
+    recipe = device_graphs(device, devices.values(), run_variant(run)).quantiser_recipe
+    paths = {arch.id: run.folder / files.path(device.run.precision) for arch, files in front_files.items()}
+    return session_timer(run, name, "measuring the front", progress, recipe).time(paths, rows_path(run, name))
 
 
 def _refit_on(run: Run, front: _Front) -> bool:

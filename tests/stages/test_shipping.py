@@ -29,7 +29,7 @@ from edgenas.records.finetune import FinetuneRecord
 from edgenas.records.record import Verdict
 from edgenas.records.search import SearchRecord
 from edgenas.records.verify import VerifyRecord
-from edgenas.runs.measuring_sessions import counted, keep_session, sessions
+from edgenas.runs.measuring_sessions import MeasuringSessions
 from edgenas.runs.run import Run, open_run
 from edgenas.stages import measuring
 from edgenas.stages.bundle_latency import decisive
@@ -72,7 +72,7 @@ def run(small_run: SmallRun, tmp_path: Path) -> Run:
     write_json(folder / "verify" / "result.json", result | {"candidates": candidates, "chosen": candidates[0]})
     run = open_run(folder)
     for number in range(EARLIER):
-        keep_session(run, "here", f"earlier {number}", {"": measurement((1.0,) * 8, 0)})
+        MeasuringSessions(run.folder).keep("here", f"earlier {number}", {"": measurement((1.0,) * 8, 0)})
     return run
 
 
@@ -123,7 +123,7 @@ def test_the_shipped_file_is_timed_in_a_session_of_its_own(run: Run, timer: Call
     assert chosen["verdict"] == manifest["verdict"] == "within"
     assert {key: manifest["latency"]["here"][key] for key in latency} == latency
     assert [attempt["arch"] for attempt in exported["attempts"]] == [chosen["arch"]]
-    assert len(sessions(run, "here")) == EARLIER + 1
+    assert len(MeasuringSessions(run.folder).of("here")) == EARLIER + 1
     assert latency["sessions"] == LEAST_SESSIONS
 
 
@@ -137,7 +137,7 @@ def test_fewer_than_four_sessions_are_completed_before_a_file_is_judged(
     # The session that measured the table is the first.
     assert asked == [["session 1"], ["session 2"], ["fp32"]]
     assert run.result(ExportRecord).to_json()["chosen"]["latency"]["here"]["sessions"] == LEAST_SESSIONS
-    assert len(counted(sessions(run, "here"))) == LEAST_SESSIONS - 1
+    assert len(MeasuringSessions(run.folder).counted("here")) == LEAST_SESSIONS - 1
 
 
 def test_where_the_first_file_is_over_its_budget_the_next_candidate_ships(
@@ -172,7 +172,7 @@ def test_where_all_are_over_nothing_ships(run: Run, timer: Callable[..., list[li
     assert not run.done("export")
     assert not (run.folder / BUNDLE).exists()
     # The files are measured again by the same command: these sessions count against none of them.
-    assert len(counted(sessions(run, "here"))) == EARLIER
+    assert len(MeasuringSessions(run.folder).counted("here")) == EARLIER
     write_config(attempts(run, 2))
     shown = CliRunner().invoke(app, ["run", str(run.folder), "-q"])
     assert isinstance(shown.exception, InfeasibleError)
@@ -210,7 +210,7 @@ def test_a_disturbed_session_is_repeated_once_and_its_figures_are_discarded(
     assert len(asked) == 2
     latency = run.result(ExportRecord).to_json()["chosen"]["latency"]["here"]
     assert (latency["verdict"], latency["repeated"], latency["warnings"]) == ("within", True, [])
-    assert [(row.state, row.repeated) for row in sessions(run, "here")][EARLIER:] == [
+    assert [(row.state, row.repeated) for row in MeasuringSessions(run.folder).of("here")][EARLIER:] == [
         ("disturbed", False),
         ("kept", True),
     ]
