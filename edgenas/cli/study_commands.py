@@ -159,7 +159,7 @@ def strategies(
         run_stages(opened, progress, [stage for stage in ("profile", "train") if opened.lacks(stage) is None])
         result = run_strategies(opened, settings, progress)
     if as_json:
-        print_json({"run": str(opened.folder), **result})
+        print_json({"run": str(opened.folder), **result.to_json()})
     else:
         print_strategies(result, opened.folder / FOLDER)
 

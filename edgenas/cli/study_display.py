@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgenas.display import print_line, print_table
-from edgenas.records.studies import BaselinesRecord, RankingRecord
+from edgenas.records.studies import BaselinesRecord, MedianSpread, RankingRecord, StrategiesRecord
 from edgenas.report import study_findings
 from edgenas.report.search_findings import offspring
 
@@ -43,32 +43,31 @@ def print_baselines(result: Mapping[str, Any], folder: Path) -> None:
     _print_files(folder, "json", "csv")
 
 
-def print_strategies(result: Mapping[str, Any], folder: Path) -> None:
+def print_strategies(result: StrategiesRecord, folder: Path) -> None:
     """Print a line for each strategy: its share of the hypervolume by number of evaluations, and its seconds."""
-    strategies = result["strategies"]
-    marks = list(next(iter(strategies.values()))["at"])
+    strategies = result.strategies
+    marks = list(next(iter(strategies.values())).at)
     columns = ["strategy", "seeds", *(f"at {mark}" for mark in marks), "seconds"]
     rows = [
         [
             name,
-            str(len(strategy["seeds"])),
-            *(_spread(strategy["at"][mark], 3) for mark in marks),
-            _spread(strategy["seconds"], 1),
+            str(len(strategy.seeds)),
+            *(_spread(strategy.at[mark], 3) for mark in marks),
+            _spread(strategy.seconds, 1),
         ]
         for name, strategy in strategies.items()
     ]
     print("share of the hypervolume of all trials together: median (least to greatest)\n")
     print_table(columns, rows, right=columns[1:])
     for strategy in strategies.values():
-        if origins := offspring(strategy["origins"]):
+        if origins := offspring(strategy.origins):
             print()
             print_line(f"{origins}.")
     _print_files(folder, "json")
 
 
-def _spread(spread: Mapping[str, float], digits: int) -> str:
-    median, least, greatest = (f"{spread[name]:.{digits}f}" for name in ("median", "least", "greatest"))
-    return f"{median} ({least} to {greatest})"
+def _spread(spread: MedianSpread, digits: int) -> str:
+    return f"{spread.median:.{digits}f} ({spread.least:.{digits}f} to {spread.greatest:.{digits}f})"
 
 
 def _print_files(folder: Path, *endings: str) -> None:

@@ -1,4 +1,4 @@
-"""Records of the studies of a run: ranking.json and baselines.json in study/, and their parts."""
+"""Records of the studies of a run: ranking.json, baselines.json and strategies.json in study/, and their parts."""
 
 from __future__ import annotations
 
@@ -223,3 +223,60 @@ class BaselinesRecord(Record):
     lead_error: NotNegative
     ahead: bool
     crossover: CrossoverRecord
+
+
+class MedianSpread(Record):
+    """Median, least and greatest value over seeds."""
+
+    median: float
+    least: float
+    greatest: float
+
+
+class HypervolumeCurve(Record):
+    """Shares of the hypervolume over seeds, at `positions` of an axis: numbers of evaluations, or seconds."""
+
+    positions: tuple[NotNegative, ...]
+    median: tuple[float, ...]
+    least: tuple[float, ...]
+    greatest: tuple[float, ...]
+
+
+class StrategyResult(Record):
+    """A search strategy over its seeds.
+
+    Attributes:
+        seeds: seeds of its searches.
+        at: share of the hypervolume by number of evaluations.
+        origins: evaluations by the way that the candidate was proposed, where the strategy has several.
+        seconds: time of a search, its evaluations included.
+        by_evaluations: share of the hypervolume over evaluations.
+        by_seconds: share of the hypervolume over time.
+    """
+
+    seeds: tuple[int, ...]
+    at: dict[int, MedianSpread]
+    origins: dict[str, Count]
+    seconds: MedianSpread
+    by_evaluations: HypervolumeCurve
+    by_seconds: HypervolumeCurve
+
+
+class StrategiesRecord(Record):
+    """study/strategies/strategies.json: search strategies on the objectives of a run.
+
+    Attributes:
+        objectives: keys of the objectives, in order.
+        asked: evaluations that each search was asked for.
+        evaluations: most evaluations of a search.
+        reference_point: reference point of the hypervolume, one value per objective.
+        hypervolume: hypervolume of the merged fronts of all searches.
+        strategies: results by the strategy's name.
+    """
+
+    objectives: tuple[str, ...]
+    asked: Count
+    evaluations: Count
+    reference_point: tuple[float, ...]
+    hypervolume: NotNegative
+    strategies: Annotated[dict[str, StrategyResult], Field(min_length=1)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from edgenas.records.studies import BaselinesRecord, ComparedSubnet, RankingRecord
+from edgenas.records.studies import BaselinesRecord, ComparedSubnet, HypervolumeCurve, RankingRecord, StrategiesRecord
 from edgenas.report import study_findings
 from edgenas.report.figure import LOOKS, Axis, Figure, Look, ReferenceLine, Series, categories_of
 from edgenas.report.formats import count, ms
@@ -89,34 +89,35 @@ def baselines_image(study: BaselinesRecord) -> Image:
     return draw(baselines(study), study_findings.baselines(study), {"device": [study.device]})
 
 
-def strategies_image(study: Mapping[str, Any]) -> Image:
-    """Draw medians over the seeds, in bands from the least to the greatest, by evaluations and by seconds.
+def strategies_image(study: StrategiesRecord) -> Image:
+    """Draw medians over the seeds, in bands from the least to the greatest, by evaluations and by seconds."""
+    finding, results = study_findings.strategies(study), study.strategies
+    by_evaluations = {name: result.by_evaluations for name, result in results.items()}
+    by_seconds = {name: result.by_seconds for name, result in results.items()}
+    figures = [
+        _strategies_by(study, by_evaluations, "evaluations"),
+        _strategies_by(study, by_seconds, "seconds"),
+    ]
+    return draw(figures, finding, {"strategy": results})
 
-    Args:
-        study: the results by strategy, as `strategies.json` has them.
-    """
-    finding = study_findings.strategies(study)
-    figures = [_strategies_by(study["strategies"], axis, finding) for axis in ("evaluations", "seconds")]
-    return draw(figures, finding, {"strategy": study["strategies"]})
 
-
-def _strategies_by(results: Mapping[str, Any], axis: str, finding: str) -> Figure:
+def _strategies_by(study: StrategiesRecord, curves: Mapping[str, HypervolumeCurve], axis: str) -> Figure:
     bands, medians, low = [], [], 1.0
-    for number, (name, result) in enumerate(results.items()):
+    for number, (name, curve) in enumerate(curves.items()):
         # A look for each of twelve strategies: the second six have no markers.
         look = LOOKS[number % len(LOOKS)]
         look = replace(look, size=5, marker=look.marker if number < len(LOOKS) else None)
-        curve = result[f"by_{axis}"]
-        x, median = curve[axis], curve["median"]
+        band = Look(look.colour)
         bands.append(
-            Series("", x, curve["least"], Look(look.colour), "band", curve["greatest"], stepped=True, reference=True)
+            Series("", curve.positions, curve.least, band, "band", curve.greatest, stepped=True, reference=True)
         )
-        medians.append(Series(f"{name}, {len(result['seeds'])} seeds", x, median, look, stepped=True))
+        seeds = len(study.strategies[name].seeds)
+        medians.append(Series(f"{name}, {seeds} seeds", curve.positions, curve.median, look, stepped=True))
         # The steep start, which all strategies share, would hide how they differ.
-        reached = [share for share in median if share > 0]
+        reached = [share for share in curve.median if share > 0]
         low = min([low, *reached[len(reached) // 10 :][:1]])
     y = Axis("share of the hypervolume reached", (max(0.0, low - 0.05), 1.01))
-    return Figure(finding, Axis(axis, from_zero=True), y, (*bands, *medians))
+    return Figure(study_findings.strategies(study), Axis(axis, from_zero=True), y, (*bands, *medians))
 
 
 def draw_blocks(model: str, p50_us: float, blocks: Sequence[Mapping[str, Any]]) -> Image:

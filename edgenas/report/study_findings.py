@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from edgenas.records.studies import Agreement, BaselinesRecord, Estimate, RankingRecord, Spread
+from edgenas.records.studies import Agreement, BaselinesRecord, Estimate, RankingRecord, Spread, StrategiesRecord
 from edgenas.report.formats import MISSING, count, duration, ms, number, percent
 from edgenas.statistics.rank_agreement import ROUGH_BELOW
 
@@ -228,9 +225,9 @@ def time_rows(study: BaselinesRecord) -> list[list[str]]:
     ]
 
 
-def strategies(study: Mapping[str, Any]) -> str:
+def strategies(study: StrategiesRecord) -> str:
     """State which strategy reached most of the hypervolume, and which came next."""
-    last = {name: result["by_evaluations"]["median"][-1] for name, result in study["strategies"].items()}
+    last = {name: result.by_evaluations.median[-1] for name, result in study.strategies.items()}
     first, *others = sorted(last, key=lambda name: -last[name])
-    lead = f"{first} reached {last[first]:.1%} of the hypervolume in {study['evaluations']} evaluations"
+    lead = f"{first} reached {last[first]:.1%} of the hypervolume in {study.evaluations} evaluations"
     return f"{lead}; next came {others[0]} with {last[others[0]]:.1%}" if others else lead

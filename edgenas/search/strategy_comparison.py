@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgenas.records.studies import HypervolumeCurve, MedianSpread, StrategiesRecord, StrategyResult
 from edgenas.search.front import hypervolume, non_dominated, reference_of
 from edgenas.search.result import SearchResult
 
@@ -63,11 +63,13 @@ class Trial:
         return np.array(volumes)
 
 
-def summarise(trials: Sequence[Trial]) -> dict[str, Any]:
+def summarise(trials: Sequence[Trial], objectives: Sequence[str], asked: int) -> StrategiesRecord:
     """Return curves and figures of every strategy: median, least and greatest over the seeds.
 
     Args:
-        trials: at least one, all with the same objectives.
+        trials: at least one.
+        objectives: keys of their objectives.
+        asked: evaluations that each was asked for.
     """
     points = np.array([point for trial in trials for batch in trial.points for point in batch])
     reference = reference_of(points)
@@ -79,20 +81,22 @@ def summarise(trials: Sequence[Trial]) -> dict[str, Any]:
     summary = {}
     for name in names:
         scored = [(trial, share) for trial, share in zip(trials, shares, strict=True) if trial.strategy == name]
-        summary[name] = {
-            "seeds": [trial.seed for trial, _ in scored],
-            "at": {str(mark): _spread(_at(scored, "evaluations", mark)) for mark in _marks(evaluations)},
-            "origins": _summed([trial.origins for trial, _ in scored]),
-            "seconds": _spread(np.array([trial.seconds[-1] for trial, _ in scored])),
-            "by_evaluations": _curve(scored, "evaluations", np.linspace(0, evaluations, CURVE_POINTS + 1)[1:]),
-            "by_seconds": _curve(scored, "seconds", np.linspace(0, seconds, CURVE_POINTS + 1)[1:]),
-        }
-    return {
-        "evaluations": evaluations,
-        "reference_point": reference.tolist(),
-        "hypervolume": best,
-        "strategies": summary,
-    }
+        summary[name] = StrategyResult(
+            seeds=tuple(trial.seed for trial, _ in scored),
+            at={mark: _spread(_at(scored, "evaluations", mark)) for mark in _marks(evaluations)},
+            origins=_summed([trial.origins for trial, _ in scored]),
+            seconds=_spread(np.array([trial.seconds[-1] for trial, _ in scored])),
+            by_evaluations=_curve(scored, "evaluations", evaluations),
+            by_seconds=_curve(scored, "seconds", seconds),
+        )
+    return StrategiesRecord(
+        objectives=tuple(objectives),
+        asked=asked,
+        evaluations=evaluations,
+        reference_point=tuple(reference.tolist()),
+        hypervolume=best,
+        strategies=summary,
+    )
 
 
 def _marks(evaluations: int) -> list[int]:
@@ -116,10 +120,16 @@ def _at(scored: ScoredTrials, axis: str, position: float) -> Floats:
     return np.array(reached)
 
 
-def _curve(scored: ScoredTrials, axis: str, positions: Floats) -> dict[str, list[float]]:
-    spreads: list[Mapping[str, float]] = [_spread(_at(scored, axis, position)) for position in positions]
-    return {axis: positions.tolist(), **{key: [spread[key] for spread in spreads] for key in spreads[0]}}
+def _curve(scored: ScoredTrials, axis: str, end: float) -> HypervolumeCurve:
+    positions = np.linspace(0, end, CURVE_POINTS + 1)[1:].tolist()
+    spreads = [_spread(_at(scored, axis, position)) for position in positions]
+    return HypervolumeCurve(
+        positions=tuple(positions),
+        median=tuple(spread.median for spread in spreads),
+        least=tuple(spread.least for spread in spreads),
+        greatest=tuple(spread.greatest for spread in spreads),
+    )
 
 
-def _spread(values: Floats) -> dict[str, float]:
-    return {"median": float(np.median(values)), "least": float(values.min()), "greatest": float(values.max())}
+def _spread(values: Floats) -> MedianSpread:
+    return MedianSpread(median=float(np.median(values)), least=float(values.min()), greatest=float(values.max()))

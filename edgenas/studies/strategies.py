@@ -6,14 +6,14 @@ import hashlib
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from edgenas.errors import ConfigError
-from edgenas.files import append_jsonl, prove_writable, read_jsonl, write_json
+from edgenas.files import append_jsonl, prove_writable, read_jsonl
 from edgenas.progress import Progress
+from edgenas.records.studies import StrategiesRecord
 from edgenas.records.train import TrainRecord
 from edgenas.report.study_charts import strategies_image
 from edgenas.runs.lock import locked
@@ -71,7 +71,7 @@ class StrategySettings:
                 raise ConfigError(f"{name}: expected at least {minimum}, got {value}")
 
 
-def run_strategies(run: Run, settings: StrategySettings, progress: Progress) -> dict[str, Any]:
+def run_strategies(run: Run, settings: StrategySettings, progress: Progress) -> StrategiesRecord:
     """Compare strategies on a run that is profiled and, if it has a supernet, trained; reuse the folder's trials.
 
     Scores that the run has are reused; the seconds of a trial count the time of their first evaluation. The summary and
@@ -102,12 +102,8 @@ def run_strategies(run: Run, settings: StrategySettings, progress: Progress) -> 
             for s in seeds
             for t in _saved_trial(folder / TRIALS, problem, settings, name, s)
         ]
-        result = {
-            "objectives": [name.key for name in run_objectives(run)],
-            "wanted": settings.evaluations,
-            **summarise(trials),
-        }
-        write_json(folder / RESULT, result)
+        result = summarise(trials, [name.key for name in run_objectives(run)], settings.evaluations)
+        result.write(folder / RESULT)
         strategies_image(result).write(folder / FIGURE)
     return result
 

@@ -8,6 +8,7 @@ from edgenas.search.front import hypervolume, non_dominated, reference_of
 from edgenas.search.strategy_comparison import Trial, summarise
 
 N_CHOICES = np.full(6, 4)
+OBJECTIVES = ("error", "size")
 
 
 def evaluate(genes: np.ndarray) -> np.ndarray:
@@ -31,38 +32,37 @@ def test_a_trial_keeps_enough_to_tell_every_hypervolume_from() -> None:
 
 def test_shares_are_of_all_trials_together() -> None:
     drawn = [trial(strategy, seed) for strategy in ("nsga2", "random") for seed in range(3)]
-    found = summarise([kept for kept, _ in drawn])
+    found = summarise([kept for kept, _ in drawn], OBJECTIVES, 60)
     objectives = np.vstack([values for _, values in drawn])
     best = objectives[non_dominated(objectives)]
-    reference = np.array(found["reference_point"])
-    assert found["hypervolume"] == pytest.approx(hypervolume(best, reference))
+    reference = np.array(found.reference_point)
+    assert found.hypervolume == pytest.approx(hypervolume(best, reference))
     for strategy, first in (("nsga2", 0), ("random", 3)):
-        own = found["strategies"][strategy]
-        shares = [hypervolume(values, reference) / found["hypervolume"] for _, values in drawn[first : first + 3]]
-        assert own["at"]["60"]["median"] == pytest.approx(np.median(shares))
-        assert own["at"]["60"]["least"] == pytest.approx(min(shares))
-        assert own["seeds"] == [0, 1, 2]
-        assert own["seconds"]["median"] == pytest.approx(3.0)
-        for axis in ("evaluations", "seconds"):
-            curve = own[f"by_{axis}"]
-            assert curve["median"] == sorted(curve["median"])
-            assert curve["median"][-1] == pytest.approx(np.median(shares))
-            bands = zip(curve["least"], curve["median"], curve["greatest"], strict=True)
+        own = found.strategies[strategy]
+        shares = [hypervolume(values, reference) / found.hypervolume for _, values in drawn[first : first + 3]]
+        assert own.at[60].median == pytest.approx(np.median(shares))
+        assert own.at[60].least == pytest.approx(min(shares))
+        assert own.seeds == (0, 1, 2)
+        assert own.seconds.median == pytest.approx(3.0)
+        for curve in (own.by_evaluations, own.by_seconds):
+            assert list(curve.median) == sorted(curve.median)
+            assert curve.median[-1] == pytest.approx(np.median(shares))
+            bands = zip(curve.least, curve.median, curve.greatest, strict=True)
             assert all(low <= middle <= high for low, middle, high in bands)
-    assert found["strategies"]["nsga2"]["at"]["15"]["median"] <= found["strategies"]["nsga2"]["at"]["30"]["median"]
+    assert found.strategies["nsga2"].at[15].median <= found.strategies["nsga2"].at[30].median
 
 
 def test_offspring_of_all_seeds_is_counted_by_what_made_it() -> None:
     trials = [trial(strategy, seed)[0] for strategy in ("nsga2", "random") for seed in range(2)]
-    found = summarise(trials)["strategies"]
-    assert found["random"]["origins"] == {}
+    found = summarise(trials, OBJECTIVES, 60).strategies
+    assert found["random"].origins == {}
     expected = {name: sum(one.origins[name] for one in trials[:2]) for name in ("archive", "population", "first")}
-    assert found["nsga2"]["origins"] == expected
+    assert found["nsga2"].origins == expected
     assert sum(expected.values()) == 120
 
 
 def test_before_its_first_batch_a_trial_has_found_nothing() -> None:
     kept = Trial("random", 0, (10, 20), (5.0, 9.0), (((1.0, 2.0),), ((0.5, 1.0),)))
-    curve = summarise([kept])["strategies"]["random"]["by_seconds"]
-    assert [share for share, second in zip(curve["median"], curve["seconds"], strict=True) if second < 5] == [0] * 33
-    assert curve["median"][-1] == pytest.approx(1)
+    curve = summarise([kept], OBJECTIVES, 20).strategies["random"].by_seconds
+    assert [share for share, second in zip(curve.median, curve.positions, strict=True) if second < 5] == [0] * 33
+    assert curve.median[-1] == pytest.approx(1)

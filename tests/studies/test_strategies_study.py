@@ -14,6 +14,7 @@ from small_run import SmallRun
 from edgenas.config.reading import load_config
 from edgenas.errors import ConfigError
 from edgenas.files import read_jsonl
+from edgenas.records.studies import StrategiesRecord
 from edgenas.runs.run import open_run
 from edgenas.stages.start import start_run
 from edgenas.stages.whole_run import run_stages
@@ -71,12 +72,12 @@ def test_strategies_on_a_supernet_score_no_network_twice(small_run: SmallRun, tm
     assert len({row["arch"] for row in after}) == len(after)
     seconds = {row["arch"]: row["seconds"] for row in after}
     # A trial's seconds cover all its evaluations, though some scores were saved before.
-    assert found["strategies"]["nsga2"]["seconds"]["median"] > found["evaluations"] * min(seconds.values())
+    assert found.strategies["nsga2"].seconds.median > found.evaluations * min(seconds.values())
     shutil.rmtree(run.folder / "study/strategies")
     again = run_strategies(run, StrategySettings(("random", "nsga2"), 1, 12), silent)
     assert read_jsonl(run.folder / "search" / "evaluations.jsonl") == after
-    for name, strategy in found["strategies"].items():
-        assert again["strategies"][name]["at"] == strategy["at"]
+    for name, strategy in found.strategies.items():
+        assert again.strategies[name].at == strategy.at
 
 
 def test_a_stopped_comparison_resumes_with_the_next_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +101,8 @@ def test_a_stopped_comparison_resumes_with_the_next_trial(tmp_path: Path, monkey
     found = run_strategies(run, StrategySettings(("random",), 4, 20), silent)
     # One trial's row is torn and one is missing: these and the last are run.
     assert len(calls) == 3 + 3
-    assert found["strategies"]["random"]["seeds"] == [0, 1, 2, 3]
+    assert found.strategies["random"].seeds == (0, 1, 2, 3)
+    assert StrategiesRecord.read(path.with_name("strategies.json"), "run it again") == found
 
 
 @pytest.mark.parametrize(
