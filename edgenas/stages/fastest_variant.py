@@ -6,7 +6,8 @@ int8 has no variants: quantised, all three become the same graph.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,12 +18,15 @@ from edgenas.errors import ConfigError
 from edgenas.latency.device import Device
 from edgenas.profiling.measurement import Measurement
 from edgenas.profiling.session import measure_networks
+from edgenas.profiling.transport import Transport
 from edgenas.progress import Progress
 from edgenas.records.profile import VariantRecord
+from edgenas.runs.devices import RunDevices
 from edgenas.runs.measuring_sessions import MeasuringSessions, digest
 from edgenas.runs.run import Run
 from edgenas.space.covering_samples import covering
 from edgenas.space.graph_variant import VARIANT_OPERATORS, GraphVariant, supported_variants
+from edgenas.space.space import ClassifierSpace
 
 FILE = "latency/graph_variant.json"
 PLAIN: GraphVariant = "direct"
@@ -35,7 +39,7 @@ Measured = Mapping[tuple[GraphVariant, str], Measurement]
 """By variant and arch."""
 
 
-def choose_variant(run: Run, num_classes: int, progress: Progress) -> GraphVariant:
+def choose_variant(run: Run, progress: Progress) -> GraphVariant:
     """Return the variant that the config names, or the fastest for `auto`, measured once and kept in the run folder.
 
     Variants that need an operator that a device lacks are left out. Where no device runs fp32, they are timed in fp32
@@ -46,46 +50,45 @@ def choose_variant(run: Run, num_classes: int, progress: Progress) -> GraphVaria
         MeasurementError: a device could not run one of the networks.
         RunFolderError: the folder names no valid variant.
     """
-    named, variants = run.config.export.graph_variant, _variants(run)
-    if named != "auto":
-        if named not in variants:
-            needed = ", ".join(VARIANT_OPERATORS[named])
-            raise ConfigError(
-                f"export.graph_variant: {named} needs {needed}, which a device lacks; expected {', '.join(variants)}"
-            )
-        return named
-    path = run.folder / FILE
-    if len(variants) > 1 and run.devices.measured and not path.exists():
-        ratios = _measure_all(run, variants, num_classes, progress)
-        VariantRecord(graph_variant=fastest_variant(list(ratios.values())), latency_ratio=ratios).write(path)
-    chosen = variant_record(run)
-    return variants[0] if chosen is None else chosen.graph_variant
+    devices, configured = run.devices, run.config.export.graph_variant
+    variants = supported_variants({operator for device in devices.all.values() for operator in device.unsupported})
+    if configured != "auto":
+        _require_supported(configured, variants)
+        return configured
+    if len(variants) > 1 and devices.measured and variant_record(run.folder) is None:
+        comparison = VariantComparison(run.networks, variants, run.config.profile.rounds, run.config.seed, run.folder)
+        ratios = comparison.ratios(devices, progress)
+        VariantRecord(graph_variant=fastest_variant(list(ratios.values())), latency_ratio=ratios).write(
+            run.folder / FILE
+        )
+    record = variant_record(run.folder)
+    return variants[0] if record is None else record.graph_variant
 
 
-def _variants(run: Run) -> tuple[GraphVariant, ...]:
-    """Return the variants that all devices can run, the plainest first."""
-    return supported_variants({entry for device in run.devices.all.values() for entry in device.unsupported})
+def _require_supported(variant: GraphVariant, variants: Sequence[GraphVariant]) -> None:
+    if variant not in variants:
+        needed = ", ".join(VARIANT_OPERATORS[variant])
+        raise ConfigError(
+            f"export.graph_variant: {variant} needs {needed}, which a device lacks; expected {', '.join(variants)}"
+        )
 
 
-def variant_record(run: Run) -> VariantRecord | None:
-    """Return what was measured of the graph variants; None where the config names one, or there is no choice.
+def variant_record(folder: Path) -> VariantRecord | None:
+    """Return the comparison of graph variants in a run folder; None where the config names one, or has no choice.
 
     Raises:
         RunFolderError: the file is damaged.
     """
-    path = run.folder / FILE
-    return VariantRecord.read(path, f"run `edgenas profile {run.folder}`") if path.exists() else None
+    path = folder / FILE
+    return VariantRecord.read(path, f"run `edgenas profile {folder}`") if path.exists() else None
 
 
 def ratios_to_plain(measured: Measured) -> dict[GraphVariant, tuple[float, ...]]:
     """Return, by variant, the latency of each network over that of its plainest variant, timed side by side."""
     variants = tuple(dict.fromkeys(variant for variant, _ in measured))
+    archs = tuple(dict.fromkeys(arch for _, arch in measured))
     return {
-        variant: tuple(
-            found.p50_us / measured[variants[0], arch].p50_us
-            for (own, arch), found in measured.items()
-            if own == variant
-        )
+        variant: tuple(measured[variant, arch].p50_us / measured[variants[0], arch].p50_us for arch in archs)
         for variant in variants
     }
 
@@ -98,48 +101,62 @@ def fastest_variant(ratios: Sequence[Mapping[GraphVariant, Sequence[float]]]) ->
     return best if logs[best] < np.log(WORTH) else variants[0]
 
 
-def _measure_all(
-    run: Run, variants: Sequence[GraphVariant], num_classes: int, progress: Progress
-) -> dict[str, dict[GraphVariant, tuple[float, ...]]]:
-    """Return latency ratios by device and variant."""
-    archs = covering(run.space, NETWORKS, run.config.seed)
-    networks = {arch.id: run.space.with_classes(num_classes).unroll(arch) for arch in archs}
-    with tempfile.TemporaryDirectory(dir=_made(run.folder / "latency"), prefix=".models.") as folder:
-        step = partial(progress, "exporting")
-        files = export_variants(networks, Path(folder), step, variants=variants)
-        devices = _fp32_devices(run).items()
-        return {name: ratios_to_plain(_measure(run, device, files, progress)) for name, device in devices}
+@dataclass(frozen=True)
+class VariantComparison:
+    """Times a few networks of a space in several graph variants, side by side.
+
+    Attributes:
+        space: the space.
+        variants: the variants, the plainest first.
+        rounds: repetitions of every file.
+        seed: seed of the run.
+        folder: the run folder.
+    """
+
+    space: ClassifierSpace
+    variants: Sequence[GraphVariant]
+    rounds: int
+    seed: int
+    folder: Path
+
+    def ratios(self, devices: RunDevices, progress: Progress) -> dict[str, dict[GraphVariant, tuple[float, ...]]]:
+        """Return latency ratios by device and variant."""
+        networks = {arch.id: self.space.unroll(arch) for arch in covering(self.space, NETWORKS, self.seed)}
+        with tempfile.TemporaryDirectory(dir=_made(self.folder / "latency"), prefix=".models.") as folder:
+            step = partial(progress, "exporting")
+            files = export_variants(networks, Path(folder), step, variants=self.variants)
+            return {
+                device.name: ratios_to_plain(self._measure(files, device, devices.transport(device.name), progress))
+                for device in _fp32_devices(devices.measured.values())
+            }
+
+    def _measure(
+        self, files: Mapping[tuple[GraphVariant, str], Path], device: Device, transport: Transport, progress: Progress
+    ) -> Measured:
+        models = {f"{variant} {arch}": path for (variant, arch), path in files.items()}
+        measured = measure_networks(
+            models,
+            device,
+            rounds=self.rounds,
+            seed=self.seed,
+            out=_made(self.folder / "latency" / device.name) / "graph_variants.jsonl",
+            transport=transport,
+            processes=PROCESSES,
+            progress=lambda _, done, total: progress("comparing graph variants", done, total),
+        )
+        # A start that was killed before the variant was written down reads the same rows again.
+        sessions, session = MeasuringSessions(self.folder), digest(models)
+        if sessions.last(device.name, session) is None:
+            sessions.keep(device.name, session, measured)
+        return {(variant, arch): measured[f"{variant} {arch}"] for variant, arch in files}
 
 
-def _fp32_devices(run: Run) -> dict[str, Device]:
+def _fp32_devices(devices: Collection[Device]) -> list[Device]:
     """Return the fp32 devices; where there are none, all devices, set to fp32."""
-    devices = run.devices.measured
-    found = {name: device for name, device in devices.items() if device.run.precision == "fp32"}
-    as_fp32 = {"precision": "fp32"}
-    return found or {
-        name: device.model_copy(update={"run": device.run.model_copy(update=as_fp32)})
-        for name, device in devices.items()
-    }
-
-
-def _measure(run: Run, device: Device, files: Mapping[tuple[GraphVariant, str], Path], progress: Progress) -> Measured:
-    texts = {f"{variant} {arch}": (variant, arch) for variant, arch in files}
-    models = {text: files[name] for text, name in texts.items()}
-    found = measure_networks(
-        models,
-        device,
-        rounds=run.config.profile.rounds,
-        seed=run.config.seed,
-        out=_made(run.folder / "latency" / device.name) / "graph_variants.jsonl",
-        transport=run.devices.transport(device.name),
-        processes=PROCESSES,
-        progress=lambda _, done, total: progress("comparing graph variants", done, total),
-    )
-    # A start that was killed before the variant was written down reads the same rows again.
-    sessions, session = MeasuringSessions(run.folder), digest(models)
-    if sessions.last(device.name, session) is None:
-        sessions.keep(device.name, session, found)
-    return {texts[text]: measurement for text, measurement in found.items()}
+    in_fp32 = {"precision": "fp32"}
+    return [device for device in devices if device.run.precision == "fp32"] or [
+        device.model_copy(update={"run": device.run.model_copy(update=in_fp32)}) for device in devices
+    ]
 
 
 def _made(folder: Path) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from edgenas.deploy.onnx.exporter import EXPORTER_VERSION
 from edgenas.errors import TableError
@@ -10,17 +12,18 @@ from edgenas.latency.device import Device
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.predictor_score import score_predictor
 from edgenas.latency.table import BLOCK, LatencyTable, find_table
-from edgenas.profiling.session import profile
+from edgenas.profiling.measurement import PROCESSES
+from edgenas.profiling.session import measure_networks, profile
 from edgenas.profiling.timing_plan import Plan, distinct_blocks
+from edgenas.profiling.transport import Transport
 from edgenas.progress import Progress
 from edgenas.records.profile import PlannedRows, PredictorScore, ProfileRecord
 from edgenas.runs.run import Run
-from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import ClassifierSpace
-from edgenas.stages.device_graphs import device_graphs, timing_export
+from edgenas.stages.device_graphs import Graphs, device_graphs, timing_export
 from edgenas.stages.fastest_variant import choose_variant, variant_record
 from edgenas.stages.predictors import base_predictor
-from edgenas.stages.profile_plan import device_plan
+from edgenas.stages.profile_plan import ProfilePlans
 
 SCORED_NETWORKS = 10
 """Networks of a table from elsewhere from which its predictor can be scored."""
@@ -28,85 +31,159 @@ ENOUGH_MAPE = 0.05
 """Error on unseen networks above which a carried-over predictor is called wanting."""
 
 
+@dataclass(frozen=True)
+class DeviceProfile:
+    """The result of the stage for one device.
+
+    Attributes:
+        score: score of its predictor; None where too few networks are measured for one.
+        note: how its latencies are predicted, and how well.
+        plan: what was timed; None for a device that is represented by a table.
+    """
+
+    score: PredictorScore | None
+    note: str
+    plan: Plan | None = None
+
+
 def run_profile(run: Run, progress: Progress) -> None:
     """Measure every device of the run and fit its predictor; of devices known by a table, fit it on that.
 
     Raises:
         TableError: `profile.base` or a device's table is no table, or lacks blocks that the space's networks have.
+        ConfigError: the minutes are too few for the least that a predictor needs.
+        MeasurementError: a device could not run a block or network.
     """
     if run.done("profile"):
         return
-    num_classes = run.num_classes
-    base = base_predictor(run, num_classes)
-    variant = choose_variant(run, num_classes, progress)
-    plans: dict[str, Plan] = {}
-    scores: dict[str, PredictorScore | None] = {}
-    measured = run.devices.measured
-    for name, device in run.devices.all.items():
-        if name in measured:
-            plans[name] = device_plan(run, device, variant, num_classes, base, progress)
-            scores[name] = _profile_device(run, device, plans[name], variant, base, progress)
+    devices, seed = run.devices, run.config.seed
+    base = base_predictor(run, run.num_classes)
+    variant = choose_variant(run, progress)
+    plans = ProfilePlans(run.networks, run.config.profile, seed)
+    profiles: dict[str, DeviceProfile] = {}
+    for name, device in devices.all.items():
+        folder = run.folder / "latency" / name
+        if device.is_measured:
+            graphs = device_graphs(device, devices.measured.values(), variant)
+            profiler = DeviceProfiler(plans, device, devices.transport(name), graphs, base, folder, progress)
+            profiles[name] = profiler.profile()
         else:
-            scores[name] = _take_table(run, name)
+            profiles[name] = _profile_by_table(run.networks, name, devices.tables[name], folder, seed)
     record = ProfileRecord(
         planned={
-            name: PlannedRows(blocks=len(plan.blocks), networks=len(plan.networks)) for name, plan in plans.items()
+            name: PlannedRows(blocks=len(profile.plan.blocks), networks=len(profile.plan.networks))
+            for name, profile in profiles.items()
+            if profile.plan
         },
-        predictors={name: score and score.quality for name, score in scores.items()},
-        notes=tuple(_note(run, name, plans.get(name), score) for name, score in scores.items()),
+        predictors={name: profile.score and profile.score.quality for name, profile in profiles.items()},
+        notes=tuple(profile.note for profile in profiles.values()),
         graph_variant=variant,
-        graph_variants=variant_record(run),
+        graph_variants=variant_record(run.folder),
     )
     run.finish(record)
 
 
-def _profile_device(
-    run: Run, device: Device, plan: Plan, variant: GraphVariant, base: LatencyPredictor | None, progress: Progress
-) -> PredictorScore:
-    folder = run.folder / "latency" / device.name
-    space = run.networks
-    graphs = device_graphs(device, run.devices.measured.values(), variant)
-    table = profile(
-        space,
-        plan,
-        device,
-        export=timing_export(graphs, progress),
-        exporter_version=EXPORTER_VERSION,
-        variant=graphs.variant,
-        quantiser_recipe=graphs.quantiser_recipe,
-        rounds=run.config.profile.rounds,
-        seed=run.config.seed,
-        folder=folder,
-        transport=run.devices.transport(device.name),
-        progress=progress,
-    )
-    LatencyPredictor(space).fit(table, base).save(folder / "predictor.json")
-    score = score_predictor(space, table, seed=run.config.seed, base=base)
-    score.write(folder / "score.json")
-    return score
+@dataclass(frozen=True)
+class DeviceProfiler:
+    """Measures one device and fits its latency predictor.
+
+    Attributes:
+        plans: what can be timed.
+        device: the device.
+        transport: the way to it.
+        graphs: graph settings of its files.
+        base: predictor of another device, which its own starts from; None where the config names none.
+        folder: folder for rows, table and predictor.
+        progress: called with the current step, steps done and in all.
+    """
+
+    plans: ProfilePlans
+    device: Device
+    transport: Transport
+    graphs: Graphs
+    base: LatencyPredictor | None
+    folder: Path
+    progress: Progress
+
+    def profile(self) -> DeviceProfile:
+        """Time blocks and networks, then fit and score the predictor.
+
+        Raises:
+            ConfigError, MeasurementError: see `run_profile`.
+        """
+        space, plan = self.plans.space, self._plan()
+        table = self._table(plan)
+        LatencyPredictor(space).fit(table, self.base).save(self.folder / "predictor.json")
+        score = score_predictor(space, table, seed=self.plans.seed, base=self.base)
+        score.write(self.folder / "score.json")
+        source = self.plans.config.base
+        name = self.device.name
+        note = _fitted(name, plan, score) if source is None else _carried_over(name, score, source)
+        return DeviceProfile(score, note, plan)
+
+    def _plan(self) -> Plan:
+        """Return what is timed; with a base, its networks show best how the device differs."""
+        minutes, plan = self.plans.config.minutes, self.plans.whole
+        if minutes is not None:
+            plan = self.plans.within(minutes, *self._ends_us())
+        return plan if self.base is None else self.plans.informative(plan, self.base)
+
+    def _ends_us(self) -> tuple[float, float]:
+        """Return latencies of the smallest and the largest network, timed once and kept in the folder."""
+        space = self.plans.space
+        self.folder.mkdir(parents=True, exist_ok=True)
+        networks = {arch.id: space.unroll(arch) for arch in (space.smallest, space.largest)}
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".models.") as temporary:
+            measured = measure_networks(
+                timing_export(self.graphs, self.progress)(networks, Path(temporary), None),
+                self.device,
+                rounds=PROCESSES,
+                seed=self.plans.seed,
+                out=self.folder / "ends.jsonl",
+                transport=self.transport,
+                quantiser_recipe=self.graphs.quantiser_recipe,
+                progress=lambda _, done, total: self.progress("timing the smallest and the largest", done, total),
+            )
+        return measured[space.smallest.id].p50_us, measured[space.largest.id].p50_us
+
+    def _table(self, plan: Plan) -> LatencyTable:
+        return profile(
+            self.plans.space,
+            plan,
+            self.device,
+            export=timing_export(self.graphs, self.progress),
+            exporter_version=EXPORTER_VERSION,
+            variant=self.graphs.variant,
+            quantiser_recipe=self.graphs.quantiser_recipe,
+            rounds=self.plans.config.rounds,
+            seed=self.plans.seed,
+            folder=self.folder,
+            transport=self.transport,
+            progress=self.progress,
+        )
 
 
-def _take_table(run: Run, device: str) -> PredictorScore | None:
-    """Fit the predictor of an unmeasured device on its table; return its score, None with too few networks for one.
+def _profile_by_table(space: ClassifierSpace, device: str, source: str, folder: Path, seed: int) -> DeviceProfile:
+    """Fit the predictor of a device that is not measured on its table; it is scored if the table has enough networks.
 
     Raises:
         TableError: the table lacks blocks that the space's networks have.
     """
-    name, space = str(run.devices.tables[device]), run.networks
-    table, folder = _of_space(find_table(name), space), run.folder / "latency" / device
+    table = _of_space(find_table(source), space)
     try:
         predictor = LatencyPredictor(space).fit(table)
         predictor.predict([space.smallest, space.largest])
     except TableError as error:
-        raise TableError(f"table {name}: {error}, or search a space whose networks it has") from None
+        raise TableError(f"table {source}: {error}, or search a space whose networks it has") from None
     # As it was now: the one that the config names may change.
     table.save(folder)
     predictor.save(folder / "predictor.json")
+    note = f"{device}: nothing is measured; its latencies are predicted from table {source}"
     if len(table.networks(space.structure_id, space.num_classes)) < SCORED_NETWORKS:
-        return None
-    score = score_predictor(space, table, seed=run.config.seed)
+        return DeviceProfile(None, f"{note}: sums of blocks, of unknown error")
+    score = score_predictor(space, table, seed=seed)
     score.write(folder / "score.json")
-    return score
+    return DeviceProfile(score, f"{note}: {score.mape:.1%} off on its networks")
 
 
 def _of_space(table: LatencyTable, space: ClassifierSpace) -> LatencyTable:
@@ -117,29 +194,16 @@ def _of_space(table: LatencyTable, space: ClassifierSpace) -> LatencyTable:
     return replace(table, rows=tuple(row for row in table.rows if row.kind != BLOCK or row.key in needed))
 
 
-def _note(run: Run, device: str, plan: Plan | None, score: PredictorScore | None) -> str:
-    """Describe how a device's latencies are predicted."""
-    if plan is None or score is None:
-        return _not_measured(run, device, score)
-    base = run.config.profile.base
-    return _fitted(device, plan, score) if base is None else _carried_over(device, score, base)
-
-
-def _not_measured(run: Run, device: str, score: PredictorScore | None) -> str:
-    sure = f"{score.mape:.1%} off on its networks" if score else "sums of blocks, of unknown error"
-    return f"{device}: nothing is measured; its latencies are predicted from table {run.devices.tables[device]}: {sure}"
-
-
 def _fitted(device: str, plan: Plan, score: PredictorScore) -> str:
     """Describe the measurements, and the predictor's error on unseen networks."""
-    own = "" if score.repeat_noise is None else f", where the device itself repeats to {score.repeat_noise:.1%}"
+    repeats = "" if score.repeat_noise is None else f", where the device itself repeats to {score.repeat_noise:.1%}"
     return (
         f"{device}: {len(plan.blocks)} blocks and {len(plan.networks)} networks; networks held out are predicted to "
-        f"{score.mape:.1%} in the mean, {score.within_5:.0%} of them within 5%{own}"
+        f"{score.mape:.1%} in the mean, {score.within_5:.0%} of them within 5%{repeats}"
     )
 
 
-def _carried_over(device: str, score: PredictorScore, base: str | None) -> str:
+def _carried_over(device: str, score: PredictorScore, base: str) -> str:
     """Describe the error of a carried-over predictor, and whether more networks are needed."""
     note = f"{device}: carried over from {base} by {score.n_test} networks: {score.mape:.1%} off on unseen ones"
     if score.mape <= ENOUGH_MAPE:

@@ -17,7 +17,13 @@ from edgenas.latency.table import LatencyTable
 from edgenas.runs.run import Run, open_run
 from edgenas.space.graph_variant import GRAPH_VARIANTS
 from edgenas.stages import fastest_variant as stage
-from edgenas.stages.fastest_variant import NETWORKS, choose_variant, fastest_variant, variant_record
+from edgenas.stages.fastest_variant import (
+    NETWORKS,
+    VariantComparison,
+    choose_variant,
+    fastest_variant,
+    variant_record,
+)
 from edgenas.stages.limits import run_limits
 from edgenas.stages.predictors import run_variant
 
@@ -63,43 +69,43 @@ def copy(small_run: SmallRun, tmp_path: Path) -> Run:
 
 
 def test_measured_variants_are_not_measured_again(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "_measure_all", None)
+    monkeypatch.setattr(VariantComparison, "ratios", None)
     path = copy.folder / stage.FILE
     for name in GRAPH_VARIANTS:
         write_json(path, read_json(path) | {"graph_variant": name})
-        assert choose_variant(copy, 10, lambda *_: None) == name
+        assert choose_variant(copy, lambda *_: None) == name
 
 
 def test_a_variant_that_the_config_names_is_not_measured(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "_measure_all", None)
+    monkeypatch.setattr(VariantComparison, "ratios", None)
     (copy.folder / stage.FILE).unlink()
     export = copy.config.export.model_copy(update={"graph_variant": "pooled"})
     run = dataclasses.replace(copy, config=copy.config.model_copy(update={"export": export}))
-    assert choose_variant(run, 10, lambda *_: None) == "pooled"
-    assert variant_record(run) is None
+    assert choose_variant(run, lambda *_: None) == "pooled"
+    assert variant_record(run.folder) is None
 
 
 def lacking(run: Run, *operators: str) -> Run:
-    """The run on a device that lacks these."""
+    """Return the run, opened again on a device that lacks these operators."""
     (path,) = (run.folder / "devices").glob("*.yaml")
     path.write_text(dump_device(load_device(path).model_copy(update={"unsupported": operators})))
-    return run
+    return dataclasses.replace(run)
 
 
 def test_variants_that_need_what_a_device_lacks_are_left_out(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
 
-    def measured(run: Run, variants: tuple[str, ...], *_: object) -> dict[str, dict[str, tuple[float, ...]]]:
-        asked.append(variants)
-        return {"here": {variant: (1.0 - 0.1 * number,) for number, variant in enumerate(variants)}}
+    def ratios(comparison: VariantComparison, *_: object) -> dict[str, dict[str, tuple[float, ...]]]:
+        asked.append(tuple(comparison.variants))
+        return {"here": {variant: (1.0 - 0.1 * number,) for number, variant in enumerate(comparison.variants)}}
 
-    monkeypatch.setattr(stage, "_measure_all", measured)
+    monkeypatch.setattr(VariantComparison, "ratios", ratios)
     for operator, variants in (("Resize", ("direct", "pooled")), ("ReduceMean", ("pooled", "blocked"))):
         (copy.folder / stage.FILE).unlink()
-        assert choose_variant(lacking(copy, operator), 10, lambda *_: None) == variants[-1]
+        assert choose_variant(lacking(copy, operator), lambda *_: None) == variants[-1]
         assert asked[-1] == variants
     (copy.folder / stage.FILE).unlink()
-    assert choose_variant(lacking(copy, "GlobalAveragePool"), 10, lambda *_: None) == "direct"
+    assert choose_variant(lacking(copy, "GlobalAveragePool"), lambda *_: None) == "direct"
     assert len(asked) == 2
 
 
@@ -107,14 +113,14 @@ def test_a_named_variant_that_needs_what_a_device_lacks_is_refused(copy: Run) ->
     export = copy.config.export.model_copy(update={"graph_variant": "blocked"})
     run = dataclasses.replace(copy, config=copy.config.model_copy(update={"export": export}))
     with pytest.raises(ConfigError, match="blocked needs GlobalAveragePool, Resize, which a device lacks"):
-        choose_variant(lacking(run, "Resize"), 10, lambda *_: None)
+        choose_variant(lacking(run, "Resize"), lambda *_: None)
 
 
 def test_an_unknown_variant_is_refused_with_the_valid_ones(copy: Run) -> None:
     write_json(copy.folder / stage.FILE, {"graph_variant": "fancy", "latency_ratio": {}})
     expected = r"graph_variant: 'fancy' is unknown; valid: blocked, direct, pooled: delete it"
     with pytest.raises(RunFolderError, match=expected):
-        choose_variant(copy, 10, lambda *_: None)
+        choose_variant(copy, lambda *_: None)
 
 
 @pytest.mark.parametrize(("key", "other"), [("graph_variant", "direct|pooled"), ("exporter_version", "999")])

@@ -211,7 +211,7 @@ def test_a_run_of_int8_devices_only_compares_graph_variants_in_fp32(small_run: S
     recorder = Recorder()
     with fake_local(recorder.device):
         run = run_on(small_run, tmp_path / "run", INT8)
-        variant = choose_variant(run, 10, quiet)
+        variant = choose_variant(run, quiet)
     assert variant == read_json(run.folder / FILE)["graph_variant"]
     assert {(precision, recipe) for precision, _, recipe in recorder.count()} == {("fp32", "none")}
 
