@@ -7,6 +7,7 @@ and shipped by `first_to_ship`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -71,12 +72,13 @@ def shipped_verdict(machine: Machine, latency_us: float) -> Verdict | None:
         return None
     verdicts: list[Verdict] = []
 
-    def verdict(_: int) -> Verdict:
-        (one,), slower = machine.session([latency_us])
-        verdicts.append(judge_measured(one, BUDGET, slower).verdict)
-        return verdicts[-1]
+    def judged() -> Iterator[Verdict]:
+        for _ in ordered[: VerifyConfig().attempts]:
+            (one,), slower = machine.session([latency_us])
+            verdicts.append(judge_measured(one, BUDGET, slower).verdict)
+            yield verdicts[-1]
 
-    index = first_to_ship(verdict, min(len(ordered), VerifyConfig().attempts))
+    index = first_to_ship(judged())
     return None if index is None else verdicts[index]
 
 

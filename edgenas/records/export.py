@@ -48,11 +48,19 @@ class JudgedLatency(Record):
 
 
 class Attempt(Record):
-    """A candidate that was exported and timed; `verdict` is the worst over its devices."""
+    """A candidate that was exported and timed.
+
+    Attributes:
+        arch: the network.
+        verdict: the worst over its devices; None where no latency is limited, or the file was refused.
+        latency: judged latency by device.
+        refused: why its file must not ship, so that it was not timed; None where it was proven.
+    """
 
     arch: ArchText
     verdict: Verdict | None
     latency: dict[str, JudgedLatency]
+    refused: str | None = None
 
 
 class ShippedLatency(JudgedLatency):
@@ -175,7 +183,7 @@ class ExportRecord(Record):
 
     Attributes:
         chosen: the network that ships.
-        attempts: candidates that were exported and timed, in order.
+        attempts: candidates that were exported, in order; those whose file was proven were timed.
         notes: the results of candidates that did not ship.
         costs: MACs, parameters and bytes of model.onnx, by name.
         int8: None where there is no int8 file.

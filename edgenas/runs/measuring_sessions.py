@@ -10,7 +10,9 @@ from typing import Literal
 
 import numpy as np
 
+from edgenas.latency.device import Device
 from edgenas.profiling.measurement import Measurement
+from edgenas.profiling.session import discount
 from edgenas.records.folder import SessionRow
 from edgenas.records.ledger import Ledger
 
@@ -64,10 +66,18 @@ class MeasuringSessions:
         row = SessionRow(device=device, files=files, sentinel_p50_us=sentinel, state=state, repeated=repeated)
         self._ledger.append(row)
 
-    def withdraw(self, device: str, count: int = 1) -> None:
-        """Withdraw the last sessions of a device that count: their files are measured again."""
-        for row in self.counted(device)[-count:]:
-            self._ledger.append(row.model_copy(update={"state": "withdrawn"}))
+    def measure_again(self, devices: Mapping[str, Device], rows: Path, *, withdrawn: int) -> None:
+        """Discard a folder's measured rows on every device: the next session measures its files again.
+
+        Args:
+            devices: the devices by name.
+            rows: folder of the rows, a file for each device.
+            withdrawn: number of sessions of each device, the last ones, that no longer count either.
+        """
+        for name, device in devices.items():
+            for row in self.counted(name)[::-1][:withdrawn]:
+                self._ledger.append(row.model_copy(update={"state": "withdrawn"}))
+            discount(rows / f"{name}.jsonl", device)
 
     @property
     def _ledger(self) -> Ledger[SessionRow]:

@@ -1,17 +1,19 @@
 """Shipping: candidates are fine-tuned, exported and timed one after another, until a file is within every budget.
 
 The network was chosen on other measurements. Each file is timed in new processes, and only `within` counts as met: of
-the candidates, at most `verify.attempts` are tried, in the order that `verify` fixed.
+the candidates, at most `verify.attempts` are timed, in the order that `verify` fixed. A candidate whose file computes
+something else than its network, or loses too much accuracy in int8, is refused, and the next one is tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from edgenas.errors import InfeasibleError
-from edgenas.profiling.session import discount
+from edgenas.errors import InfeasibleError, ParityError
 from edgenas.progress import Progress
 from edgenas.records.export import Attempt
 from edgenas.records.finetune import FinetuneRecord
@@ -25,6 +27,7 @@ from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.bundling import Prepared, prepare
 from edgenas.stages.finetune import finetuned
 
+LOGGER = logging.getLogger(__name__)
 ROWS = "export/measured"
 """Folder of the timer's rows of the files that were tried."""
 WORDS: Mapping[Verdict, str] = {
@@ -44,11 +47,8 @@ class Shipped:
     @property
     def notes(self) -> tuple[str, ...]:
         """The results of candidates that were tried and did not ship, a sentence each."""
-        return tuple(
-            f"{attempt.arch.id} was tried as well: when its file was timed again, it was {WORDS[attempt.verdict]}"
-            for attempt in self.attempts
-            if attempt.arch != self.prepared.network.arch and attempt.verdict is not None
-        )
+        others = [attempt for attempt in self.attempts if attempt.arch != self.prepared.network.arch]
+        return tuple(filter(None, map(_note, others)))
 
 
 def ship(run: Run, options: BundleOptions, folder: Path, progress: Progress) -> Shipped:
@@ -61,38 +61,55 @@ def ship(run: Run, options: BundleOptions, folder: Path, progress: Progress) -> 
         progress: called with the current step, steps done and in all.
 
     Raises:
-        InfeasibleError: every file that was tried is over a budget.
-        ParityError, DataError, MeasurementError: see `prepare`.
+        InfeasibleError: every file that was timed is over a budget.
+        ParityError: the files of all candidates are refused.
+        DataError, MeasurementError: see `prepare`.
     """
-    candidates = run.result(VerifyRecord).candidates[: run.config.verify.attempts]
-    tried: list[Prepared] = []
-
-    def verdict(number: int) -> Verdict | None:
-        _tune(run, candidates[number], progress)
-        prepared = prepare(run, candidates[number], options, folder / str(number), run.folder / ROWS, progress)
-        tried.append(prepared)
-        return prepared.verdict
-
-    index = first_to_ship(verdict, len(candidates))
-    attempts = tuple(_attempt(prepared) for prepared in tried)
+    attempts: list[Attempt] = []
+    timed: list[Prepared] = []
+    proven = _proven(run, options, folder, attempts, progress)
+    index = first_to_ship(_verdicts(islice(proven, run.config.verify.attempts), attempts, timed))
     if index is None:
-        _discount(run, len(attempts))
-        raise InfeasibleError(_all_over(attempts))
-    _tune(run, candidates[index], progress)
-    return Shipped(tried[index], attempts)
+        MeasuringSessions(run.folder).measure_again(run.devices.measured, run.folder / ROWS, withdrawn=len(timed))
+        raise _nothing_to_ship(attempts)
+    _tune(run, timed[index].network.arch, progress)
+    return Shipped(timed[index], tuple(attempts))
 
 
-def first_to_ship(verdict: Callable[[int], Verdict | None], candidates: int) -> int | None:
-    """Judge candidates in their order, none after one that is within; return the number of the one that ships.
+def _proven(
+    run: Run, options: BundleOptions, folder: Path, attempts: list[Attempt], progress: Progress
+) -> Iterator[Prepared]:
+    """Yield the proven and timed files of candidates in their order; refused ones are added to the attempts."""
+    for number, arch in enumerate(run.result(VerifyRecord).candidates):
+        _tune(run, arch, progress)
+        try:
+            prepared = prepare(run, arch, options, folder / str(number), run.folder / ROWS, progress)
+        except ParityError as error:
+            LOGGER.warning("note: %s is not shipped: %s", arch, error)
+            attempts.append(Attempt(arch=arch, verdict=None, latency={}, refused=str(error)))
+        else:
+            yield prepared
+
+
+def _verdicts(proven: Iterable[Prepared], attempts: list[Attempt], timed: list[Prepared]) -> Iterator[Verdict | None]:
+    """Yield the verdicts on files, and add the files and their attempts to the lists."""
+    for prepared in proven:
+        timed.append(prepared)
+        attempts.append(_attempt(prepared))
+        yield prepared.verdict
+
+
+def first_to_ship(verdicts: Iterable[Verdict | None]) -> int | None:
+    """Take verdicts on candidates in their order, none after one that is within; return the place of the one to ship.
 
     That is the one that is within, else the first that is not significant; None where all are over.
     """
-    verdicts: list[Verdict | None] = []
-    for number in range(candidates):
-        verdicts.append(verdict(number))
-        if verdicts[-1] in ("within", None):
-            return number
-    return verdicts.index("not significant") if "not significant" in verdicts else None
+    judged: list[Verdict | None] = []
+    for verdict in verdicts:
+        judged.append(verdict)
+        if verdict in ("within", None):
+            return len(judged) - 1
+    return judged.index("not significant") if "not significant" in judged else None
 
 
 def _tune(run: Run, arch: Arch, progress: Progress) -> None:
@@ -108,19 +125,29 @@ def _attempt(prepared: Prepared) -> Attempt:
     return Attempt(arch=prepared.network.arch, verdict=prepared.verdict, latency=latency)
 
 
-def _discount(run: Run, attempts: int) -> None:
-    """Discard the measured rows and their sessions: the same command measures again, on a quieter machine perhaps."""
-    for name, device in run.devices.measured.items():
-        MeasuringSessions(run.folder).withdraw(name, attempts)
-        discount(run.folder / ROWS / f"{name}.jsonl", device)
+def _note(attempt: Attempt) -> str | None:
+    if attempt.refused is not None:
+        return f"{attempt.arch.id} was tried as well: its file was refused: {attempt.refused}"
+    if attempt.verdict is None:
+        return None
+    return f"{attempt.arch.id} was tried as well: when its file was timed again, it was {WORDS[attempt.verdict]}"
 
 
-def _all_over(attempts: Sequence[Attempt]) -> str:
-    lines = [f"  {attempt.arch.id}: {_over(attempt)}" for attempt in attempts]
-    return (
-        f"the files of all {len(attempts)} networks that were tried are over a budget, measured in new processes:\n"
-        + "\n".join(lines)
-        + "\nNo bundle was written. Start a run with a looser budget, raise verify.attempts, or measure again on a "
+def _nothing_to_ship(attempts: Sequence[Attempt]) -> InfeasibleError | ParityError:
+    """Return the error that names every attempt, with the reason why its file does not ship."""
+    lines = "\n".join(f"  {attempt.arch.id}: {attempt.refused or _over(attempt)}" for attempt in attempts)
+    if all(attempt.refused is not None for attempt in attempts):
+        if len(attempts) == 1:
+            return ParityError(str(attempts[0].refused))
+        return ParityError(
+            f"the files of all {len(attempts)} candidates were refused:\n{lines}\nNo bundle was written."
+        )
+    over = "are over a budget, measured in new processes"
+    if any(attempt.refused is not None for attempt in attempts):
+        over += ", or were refused"
+    return InfeasibleError(
+        f"the files of all {len(attempts)} networks that were tried {over}:\n{lines}\n"
+        "No bundle was written. Start a run with a looser budget, raise verify.attempts, or measure again on a "
         "quieter machine: `edgenas export` does."
     )
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -21,7 +20,6 @@ from edgenas.deploy.onnx.exporter import export_onnx
 from edgenas.errors import InfeasibleError, ParityError
 from edgenas.objective import Objective
 from edgenas.profiling.measurement import network_row
-from edgenas.profiling.session import discount
 from edgenas.profiling.verdict import worst
 from edgenas.progress import Progress
 from edgenas.quantities import ERROR, LATENCY
@@ -51,6 +49,8 @@ from edgenas.training.data.split import Split
 from edgenas.training.materialise import top1, top1_tolerance
 
 LOGGER = logging.getLogger(__name__)
+ROWS = "verify"
+"""Folder of the timer's rows of the front."""
 UNASKED_REFITS = 5
 """Factor on `verify.refits` where no network meets the default budget, which is raised then."""
 
@@ -78,9 +78,7 @@ def run_verify(run: Run, progress: Progress) -> None:
         ordered = _ordered(run.config.search, front.names, front.candidates, dropped, budgets)
     except InfeasibleError:
         # The verdict is known: the same command shall measure again, not read the same rows.
-        _discount(run)
-        for name in run.devices.measured:
-            MeasuringSessions(run.folder).withdraw(name)
+        MeasuringSessions(run.folder).measure_again(run.devices.measured, run.folder / ROWS, withdrawn=1)
         raise
     write_understanding(run, ordered[0].arch, front.limits)
     predictions = _first_predictions(run, front)
@@ -98,12 +96,6 @@ def run_verify(run: Run, progress: Progress) -> None:
         notes=_notes(run),
     )
     run.finish(record)
-
-
-def _discount(run: Run) -> None:
-    """Discard the measured rows of the front: they are measured again."""
-    for name, device in run.devices.measured.items():
-        discount(rows_path(run, name), device)
 
 
 @dataclass(frozen=True)
@@ -143,7 +135,8 @@ def _measured_on(run: Run, name: str, front_files: Mapping[Arch, Files], progres
     device = devices[name]
     recipe = device_graphs(device, devices.values(), run_variant(run)).quantiser_recipe
     paths = {arch.id: run.folder / files.path(device.run.precision) for arch, files in front_files.items()}
-    return session_timer(run, name, "measuring the front", progress, recipe).time(paths, rows_path(run, name))
+    timer = session_timer(run, name, "measuring the front", progress, recipe)
+    return timer.time(paths, run.folder / ROWS / f"{name}.jsonl")
 
 
 def _refit_on(run: Run, front: _Front) -> bool:
@@ -157,7 +150,7 @@ def _refit_on(run: Run, front: _Front) -> bool:
         for name in run.devices.measured
     }
     # Networks that are compared are timed in one session, also those that the next front has in common with this one.
-    _discount(run)
+    MeasuringSessions(run.folder).measure_again(run.devices.measured, run.folder / ROWS, withdrawn=0)
     # Rows of earlier, faster sessions would keep the budget below what can be met now.
     tables = {name: run_table(run, name) for name in rows}
     keep_measured(run, tables, rows, _first_predictions(run, front), discard_earlier=is_raised)
@@ -184,11 +177,6 @@ def _first_predictions(run: Run, front: _Front) -> dict[str, tuple[FirstPredicti
 def model_path(number: int) -> str:
     """Return the file of a network, by its position in the front, within the run folder."""
     return f"verify/models/{number:03d}.onnx"
-
-
-def rows_path(run: Run, device: str) -> Path:
-    """Return the file of the front's measurements on one device."""
-    return run.folder / "verify" / f"{device}.jsonl"
 
 
 def _spread(count: int, most: int) -> list[int]:

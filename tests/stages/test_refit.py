@@ -23,8 +23,9 @@ from edgenas.profiling.measurement import Measurement, network_row
 from edgenas.quantities import LATENCY
 from edgenas.records.search import SearchRecord
 from edgenas.records.verify import FirstPrediction, VerifyRecord
+from edgenas.runs import measuring_sessions
 from edgenas.runs.run import Run, open_run
-from edgenas.stages import measuring, verify
+from edgenas.stages import measuring
 from edgenas.stages.limits import default_limit_us, run_limits
 from edgenas.stages.predictors import run_predictors, run_table
 from edgenas.stages.refit import FILE, keep_measured, refits, refitted
@@ -227,7 +228,7 @@ def test_it_is_tried_as_often_as_the_config_says_and_then_says_why_not(
 ) -> None:
     config = run.config.model_copy(update={"verify": run.config.verify.model_copy(update={"refits": 1})})
     run = dataclasses.replace(run, config=config)
-    monkeypatch.setattr(verify, "discount", lambda *_: None)
+    monkeypatch.setattr(measuring_sessions, "discount", lambda *_: None)
     slower_than_predicted(run, lambda us: 50.0, monkeypatch)
     # Refitted on networks that are all far over it, the budget is out of reach; an error before the search states it.
     with pytest.raises((InfeasibleError, ValueError), match=r"over budget|cannot be met"):

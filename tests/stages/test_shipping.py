@@ -18,7 +18,8 @@ from edgenas.budget import Budget
 from edgenas.cli.commands import app
 from edgenas.config.reading import dump_config
 from edgenas.config.sections import FinetuneConfig
-from edgenas.errors import InfeasibleError
+from edgenas.deploy.onnx.parity import Parity
+from edgenas.errors import InfeasibleError, ParityError
 from edgenas.files import read_json, write_json
 from edgenas.latency.device import Device
 from edgenas.profiling.measurement import Measurement
@@ -31,8 +32,9 @@ from edgenas.records.search import SearchRecord
 from edgenas.records.verify import VerifyRecord
 from edgenas.runs.measuring_sessions import MeasuringSessions
 from edgenas.runs.run import Run, open_run
-from edgenas.stages import measuring
+from edgenas.stages import bundling, measuring
 from edgenas.stages.bundle_latency import decisive
+from edgenas.stages.bundle_network import Network
 from edgenas.stages.export import BUNDLE, run_export
 from edgenas.stages.finetune import run_finetune, tuned_subnet
 from edgenas.stages.shipping import first_to_ship
@@ -95,7 +97,7 @@ def timer(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[
 
         monkeypatch.setattr(measuring, "measure_networks", measure)
         monkeypatch.setattr(measuring, "discount", silent)
-        monkeypatch.setattr("edgenas.stages.shipping.discount", silent)
+        monkeypatch.setattr("edgenas.runs.measuring_sessions.discount", silent)
         return asked
 
     return stand_in
@@ -179,6 +181,48 @@ def test_where_all_are_over_nothing_ships(run: Run, timer: Callable[..., list[li
     assert not (run.folder / BUNDLE).exists()
 
 
+def refuse(archs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the files of architectures fail their proof."""
+    proven = bundling.proven_fp32
+
+    def refusing(network: Network, plain: Path) -> tuple[Path, Parity]:
+        if network.arch.id in archs:
+            raise ParityError(f"the file of {network.arch} computes something else")
+        return proven(network, plain)
+
+    monkeypatch.setattr(bundling, "proven_fp32", refusing)
+
+
+def test_a_candidate_whose_file_is_refused_does_not_end_the_run(
+    run: Run, timer: Callable[..., list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes none of the attempts: only files that were timed do."""
+    asked = timer(within)
+    first, second = run.result(VerifyRecord).to_json()["candidates"][:2]
+    refuse([first], monkeypatch)
+    run_export(attempts(run, 1), silent)
+    assert len(asked) == 1
+    exported = run.result(ExportRecord)
+    assert exported.chosen.arch.id == second
+    assert [attempt.refused is None for attempt in exported.attempts] == [False, True]
+    assert exported.notes == (
+        f"{first} was tried as well: its file was refused: the file of {first} computes something else",
+    )
+
+
+def test_the_run_ends_where_the_files_of_all_candidates_are_refused(
+    run: Run, timer: Callable[..., list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, archs = timer(within), run.result(VerifyRecord).to_json()["candidates"]
+    refuse(archs, monkeypatch)
+    with pytest.raises(ParityError, match="computes something else") as raised:
+        run_export(run, silent)
+    assert all(arch in str(raised.value) for arch in archs)
+    assert not asked
+    assert len(MeasuringSessions(run.folder).counted("here")) == EARLIER
+    assert not run.done("export")
+
+
 def test_where_none_is_significantly_within_it_ships_under_that_name_and_exit_code(
     run: Run, timer: Callable[..., list[list[str]]]
 ) -> None:
@@ -241,14 +285,9 @@ def test_warnings_that_remain_stand_beside_the_verdict(run: Run, timer: Callable
 def test_candidates_are_judged_in_order_until_one_is_within(
     verdicts: list[Verdict | None], ships: int | None, judged: int
 ) -> None:
-    asked: list[int] = []
-
-    def verdict(number: int) -> Verdict | None:
-        asked.append(number)
-        return verdicts[number]
-
-    assert first_to_ship(verdict, len(verdicts)) == ships
-    assert asked == list(range(judged))
+    left = iter(verdicts)
+    assert first_to_ship(left) == ships
+    assert len(list(left)) == len(verdicts) - judged
 
 
 def attempts(run: Run, count: int) -> Run:
