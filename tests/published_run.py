@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from small_run import SMALL_SPACE
 
-from edgenas.latency.table import UNKNOWN, Identity, LatencyRow, LatencyTable
+from edgenas.latency.table import LatencyTable
 from edgenas.profiling.timing_plan import distinct_blocks
+from edgenas.records.latency import UNKNOWN, Identity, LatencyRow
 from edgenas.space.arch import Arch
 from edgenas.space.cost import cost
 from edgenas.space.loading import load_space

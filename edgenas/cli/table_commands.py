@@ -226,8 +226,9 @@ def tables_import(
     from edgenas.cli.table_display import print_written
     from edgenas.errors import TableError
     from edgenas.files import file_name, user_path
-    from edgenas.latency.table import UNKNOWN, Identity, check_new
+    from edgenas.latency.table import check_new
     from edgenas.latency.table_import import import_networks
+    from edgenas.records.latency import UNKNOWN, Identity
     from edgenas.space.loading import load_space
 
     try:

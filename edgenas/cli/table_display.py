@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from edgenas.display import print_folded
-from edgenas.latency.table import UNKNOWN, LatencyTable
+from edgenas.latency.table import LatencyTable
 from edgenas.latency.table_check import Warning
 from edgenas.latency.table_diff import TableDiff
 from edgenas.quantities import milliseconds
+from edgenas.records.latency import UNKNOWN
 
 LISTED = 3
 """Rows listed for each warning."""

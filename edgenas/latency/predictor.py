@@ -27,8 +27,9 @@ from edgenas.latency.network_features import (
     quantity_values,
     weighted_sums,
 )
-from edgenas.latency.table import Identity, LatencyTable
+from edgenas.latency.table import LatencyTable
 from edgenas.latency.table_classes import table_space
+from edgenas.records.latency import Identity
 from edgenas.space.arch import Arch
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.space import ClassifierSpace, Genes, SearchSpace

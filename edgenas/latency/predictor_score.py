@@ -14,7 +14,8 @@ from edgenas.blas import one_blas_thread
 from edgenas.errors import TableError
 from edgenas.latency.calibration import largest_coverage, line_fit
 from edgenas.latency.predictor import LatencyPredictor
-from edgenas.latency.table import LatencyRow, LatencyTable
+from edgenas.latency.table import LatencyTable
+from edgenas.records.latency import LatencyRow
 from edgenas.records.profile import HeldOutNetwork, PredictorScore
 from edgenas.space.arch import Arch
 from edgenas.space.cost import cost

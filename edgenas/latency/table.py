@@ -9,9 +9,7 @@ nothing, not even itself, and an empty cell in a row.
 
 from __future__ import annotations
 
-import math
 import os
-import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -21,102 +19,23 @@ from typing import Any
 from edgenas.errors import TableError, UserError, one_of, shown
 from edgenas.files import prove_writable, read_json, shipped, user_path, write_csv, write_json
 from edgenas.plain_csv import Sheet, parse_number, read_sheet
+from edgenas.records.latency import (
+    BLOCK,
+    COLUMNS,
+    MAY_BE_UNSTATED,
+    NETWORK,
+    NOT_STATED,
+    TEXT,
+    WHOLE,
+    Identity,
+    LatencyRow,
+)
 
-BLOCK, NETWORK = "block", "network"
-UNKNOWN = "unknown"
-NOT_STATED = math.nan
-"""A row's number that its source does not state; a count is 0 then."""
 STATISTIC = "latency_statistic"
 """The circumstance of tables from elsewhere: what p50_us holds. Only with it may cells be empty."""
 
 
-@dataclass(frozen=True)
-class Identity:
-    """What two numbers must share to be comparable."""
-
-    device: str
-    runtime: str
-    runtime_version: str
-    provider: str
-    precision: str
-    threads: int | str
-    optimisation_level: str
-    spinning: bool | str
-    exporter_version: int | str
-    quantiser_recipe: str = "none"
-    graph_variant: str = "direct"
-
-    @property
-    def setting(self) -> str:
-        """Folder name under the device's: what differs between its tables, e.g. `ort1.31-cpu-fp32-t1`.
-
-        What is unknown is left out, but for the runtime.
-        """
-        runtime = re.sub("^onnxruntime(?=$|-)", "ort", self.runtime)
-        version = "" if self.runtime_version == UNKNOWN else ".".join(self.runtime_version.split(".")[:2])
-        threads = UNKNOWN if self.threads == UNKNOWN else f"t{self.threads}"
-        parts = [part for part in (self.provider, self.precision, threads) if part != UNKNOWN]
-        if self.optimisation_level not in ("all", UNKNOWN):
-            parts.append(self.optimisation_level)
-        if self.graph_variant not in ("direct", UNKNOWN):
-            parts.append(self.graph_variant)
-        return "-".join([f"{runtime}{version}", *parts, *["spin"] * (self.spinning is True)])
-
-    def differences(self, other: Identity) -> dict[str, tuple[Any, Any]]:
-        """Fields in which two identities differ, with both values. `unknown` differs from everything."""
-        pairs = {name: (value, getattr(other, name)) for name, value in asdict(self).items()}
-        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1] or UNKNOWN in pair}
-
-
-@dataclass(frozen=True)
-class LatencyRow:
-    """Measured latency of one block or network. All but the first five may be unstated in tables from elsewhere.
-
-    Attributes:
-        kind: `block` or `network`.
-        space: structure_id of the network's space; empty for blocks.
-        num_classes: of the network; 0 for blocks.
-        key: `BlockSpec.key`, or `Arch.id`.
-        p50_us: median of all timed runs; in tables from elsewhere what their source gives (`latency_statistic` in
-            the circumstances says what that is).
-        ci_low_us: lower end of the confidence interval of the p50, from order statistics of the processes' p50s: the
-            2nd of eight. The circumstances state its coverage as `ci_coverage`.
-        ci_high_us: its upper end: the 7th of eight.
-        count: timed runs.
-        rounds: repetitions that these runs were spread over.
-        repeat_noise: |a - b| / p50, where a and b are the medians of the medians of the first and of the
-            second half of the rounds: how far two sessions of half the length, one after the other, differ.
-    """
-
-    kind: str
-    space: str
-    num_classes: int
-    key: str
-    p50_us: float
-    p95_us: float
-    mean_us: float
-    std_us: float
-    ci_low_us: float
-    ci_high_us: float
-    count: int
-    rounds: int
-    repeat_noise: float
-
-    @property
-    def name(self) -> tuple[str, str, int, str]:
-        """What a table holds once: kind, space, classes, key."""
-        return (self.kind, self.space, self.num_classes, self.key)
-
-    def to_json(self) -> dict[str, Any]:
-        """By column; null where it is not stated."""
-        return {name: None if _unstated(name, value) else value for name, value in asdict(self).items()}
-
-
-COLUMNS = tuple(field.name for field in fields(LatencyRow))
 _MAY_BE_ZERO = ("num_classes", "std_us", "repeat_noise")
-_WHOLE = ("num_classes", "count", "rounds")
-_TEXT = ("kind", "space", "key")
-_MAY_BE_UNSTATED = COLUMNS[5:]
 CUT = "was the file cut short?"
 MOST_COUNT = 2**53
 """Largest whole number that a float holds exactly."""
@@ -189,10 +108,6 @@ class LatencyTable:
         """A table with `rows` added; a row that is already there is replaced by its newer one."""
         merged = {row.name: row for row in (*self.rows, *rows)}
         return LatencyTable(self.identity, self.circumstances, tuple(merged.values()))
-
-
-def _unstated(column: str, value: Any) -> bool:
-    return column in _MAY_BE_UNSTATED and (value == 0 if column in _WHOLE else math.isnan(value))
 
 
 def table_names() -> list[str]:
@@ -271,19 +186,19 @@ def _read_sheet(path: Path) -> Sheet:
 def _parse_row(texts: Mapping[str, str], place: str, sparse: bool) -> LatencyRow:
     if texts["kind"] not in (BLOCK, NETWORK):
         raise TableError(f"{place}: kind: expected {BLOCK} or {NETWORK}, got {shown(texts['kind'])}")
-    read: dict[str, Any] = {c: texts[c] if c in _TEXT else _number(texts[c], c, place, sparse) for c in COLUMNS}
+    read: dict[str, Any] = {c: texts[c] if c in TEXT else _number(texts[c], c, place, sparse) for c in COLUMNS}
     return LatencyRow(**read)
 
 
 def _number(text: str, column: str, place: str, sparse: bool = False) -> Any:
-    if sparse and not text and column in _MAY_BE_UNSTATED:
-        return 0 if column in _WHOLE else NOT_STATED
+    if sparse and not text and column in MAY_BE_UNSTATED:
+        return 0 if column in WHOLE else NOT_STATED
     try:
         value = parse_number(text)
-        if column in _WHOLE:
+        if column in WHOLE:
             value = _whole(value)
     except ValueError:
-        kind = "a whole number" if column in _WHOLE else "a number"
+        kind = "a whole number" if column in WHOLE else "a number"
         raise TableError(f"{place}: {column}: expected {kind}, got {shown(text)}") from None
     if value < 0 or (value == 0 and column not in _MAY_BE_ZERO):
         raise TableError(f"{place}: {column}: expected a finite number above zero, got {shown(text)}")

@@ -11,8 +11,9 @@ import numpy as np
 from edgenas.errors import SpaceError
 from edgenas.latency.block_cost import block_features
 from edgenas.latency.plausibility import blocks_unlike_the_rest, slower_than_larger, unlike_the_rest
-from edgenas.latency.table import NETWORK, STATISTIC, UNKNOWN, LatencyRow, LatencyTable
+from edgenas.latency.table import STATISTIC, LatencyTable
 from edgenas.latency.table_merge import sessions
+from edgenas.records.latency import NETWORK, UNKNOWN, LatencyRow
 from edgenas.space.arch import Arch, parse_arch
 from edgenas.space.blocks import parse_block
 from edgenas.space.blocks.spec import BlockSpec

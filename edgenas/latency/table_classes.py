@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from edgenas.errors import TableError
-from edgenas.latency.table import NETWORK, LatencyTable
+from edgenas.latency.table import LatencyTable
+from edgenas.records.latency import NETWORK
 from edgenas.space.space import ClassifierSpace, SearchSpace
 
 

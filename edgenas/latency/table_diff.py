@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from edgenas.latency.table import BLOCK, NETWORK, LatencyRow, LatencyTable
+from edgenas.latency.table import LatencyTable
+from edgenas.records.latency import BLOCK, NETWORK, LatencyRow
 
 WORST = 5
 

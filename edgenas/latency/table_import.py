@@ -11,8 +11,9 @@ from statistics import median
 from typing import Any
 
 from edgenas.errors import SpaceError, TableError, UserError, one_of, shown, slip
-from edgenas.latency.table import NETWORK, NOT_STATED, STATISTIC, Identity, LatencyRow, LatencyTable
+from edgenas.latency.table import STATISTIC, LatencyTable
 from edgenas.plain_csv import Sheet, decimal_mark, parse_number, read_sheet
+from edgenas.records.latency import NETWORK, NOT_STATED, Identity, LatencyRow
 from edgenas.space.arch import Arch
 from edgenas.space.ofa_settings import arch_from_ofa
 from edgenas.space.space import ClassifierSpace, SearchSpace

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from edgenas.errors import TableError
-from edgenas.latency.table import STATISTIC, UNKNOWN, LatencyTable
+from edgenas.latency.table import STATISTIC, LatencyTable
+from edgenas.records.latency import UNKNOWN
 
 SESSIONS = "sessions"
 """Circumstances of the tables that a merged one was made of."""

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from edgenas.latency.device import Device
-from edgenas.latency.table import NETWORK, Identity, LatencyRow, LatencyTable
+from edgenas.latency.table import LatencyTable
 from edgenas.profiling.median_interval import FEWEST_PROCESSES, coverage, median_interval
 from edgenas.quantities import LATENCY, P95, Quantity
+from edgenas.records.latency import NETWORK, Identity, LatencyRow
 
 PROCESSES = 8
 """In which models are timed, one after another; rounds are shared among them."""

@@ -13,11 +13,12 @@ import numpy as np
 
 from edgenas.errors import MeasurementError
 from edgenas.latency.device import Device
-from edgenas.latency.table import BLOCK, NETWORK, LatencyTable
+from edgenas.latency.table import LatencyTable
 from edgenas.profiling.measurement import PROCESSES, Measurement, Name, pool, to_measurement, to_table
 from edgenas.profiling.row_store import RowStore, StoredRows
 from edgenas.profiling.timing_plan import Plan
 from edgenas.profiling.transport import Job, Transport, part_progress
+from edgenas.records.latency import BLOCK, NETWORK
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.space import ClassifierSpace
 

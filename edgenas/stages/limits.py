@@ -12,9 +12,10 @@ import numpy.typing as npt
 from edgenas.budget import Budget
 from edgenas.errors import ConfigError, TableError
 from edgenas.latency.predictor import Archs, LatencyPredictor
-from edgenas.latency.table import NETWORK, LatencyTable
+from edgenas.latency.table import LatencyTable
 from edgenas.objective import Objective
 from edgenas.quantities import LATENCY, P95, Quantity
+from edgenas.records.latency import NETWORK
 from edgenas.runs.run import Run
 from edgenas.search.feasibility import Feasibility, find_feasibility
 from edgenas.search.objective_functions import Limit

@@ -11,12 +11,13 @@ from edgenas.errors import TableError
 from edgenas.latency.device import Device
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.predictor_score import score_predictor
-from edgenas.latency.table import BLOCK, LatencyTable, find_table
+from edgenas.latency.table import LatencyTable, find_table
 from edgenas.profiling.measurement import PROCESSES
 from edgenas.profiling.session import measure_networks, profile
 from edgenas.profiling.timing_plan import Plan, distinct_blocks
 from edgenas.profiling.transport import Transport
 from edgenas.progress import Progress
+from edgenas.records.latency import BLOCK
 from edgenas.records.profile import PlannedRows, PredictorScore, ProfileRecord
 from edgenas.runs.run import Run
 from edgenas.space.space import ClassifierSpace

@@ -8,28 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from edgenas.latency.table import Identity, LatencyRow, LatencyTable
-from edgenas.records.record import Count, Record
-from edgenas.records.verify import FirstPrediction
+from edgenas.latency.table import LatencyTable
+from edgenas.records.latency import LatencyRow
+from edgenas.records.verify import FirstPrediction, MeasuredRows, RefitRecord
 from edgenas.runs.run import Run
 
 FILE = "verify/refit.json"
 REMEDY = "continue without the earlier measurements"
-
-
-class MeasuredRows(Record):
-    """Networks that were measured on one device, and their earlier predictions."""
-
-    identity: Identity
-    rows: tuple[LatencyRow, ...]
-    predictions: tuple[FirstPrediction, ...]
-
-
-class RefitRecord(Record):
-    """verify/refit.json: how often predictors were refitted, and by device what they were refitted on."""
-
-    count: Count
-    devices: dict[str, MeasuredRows]
 
 
 def refits(run: Run) -> int:

@@ -13,7 +13,8 @@ import torch
 from edgenas.deploy.onnx.exporter import EXPORTER_VERSION, export_for_timing, export_onnx, model_metadata
 from edgenas.errors import UserError
 from edgenas.latency.predictor import LatencyPredictor
-from edgenas.latency.table import NETWORK, Identity, LatencyRow, LatencyTable
+from edgenas.latency.table import LatencyTable
+from edgenas.records.latency import NETWORK, Identity, LatencyRow
 from edgenas.space.covering_samples import covering
 from edgenas.space.graph_variant import GRAPH_VARIANTS, GraphVariant
 from edgenas.space.loading import load_space

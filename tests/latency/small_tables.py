@@ -7,7 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from edgenas.latency.table import Identity, LatencyRow, LatencyTable
+from edgenas.latency.table import LatencyTable
+from edgenas.records.latency import Identity, LatencyRow
 
 IDENTITY = Identity("pi", "onnxruntime", "1.31.1", "cpu", "fp32", 1, "all", False, 1)
 

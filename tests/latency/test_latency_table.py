@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 
 from edgenas.errors import TableError
-from edgenas.latency.table import COLUMNS, Identity, LatencyRow, LatencyTable, find_table, table_names
+from edgenas.latency.table import LatencyTable, find_table, table_names
+from edgenas.records.latency import COLUMNS, Identity, LatencyRow
 
 IDENTITY = Identity("pi", "onnxruntime", "1.31.1", "cpu", "fp32", 1, "all", False, 1)
 

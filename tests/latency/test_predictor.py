@@ -15,8 +15,9 @@ from edgenas.latency.calibration import fit_calibration, largest_coverage, line_
 from edgenas.latency.network_features import ADDITIVE
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.predictor_score import score_predictor
-from edgenas.latency.table import Identity, LatencyRow, LatencyTable
+from edgenas.latency.table import LatencyTable
 from edgenas.profiling.timing_plan import distinct_blocks, make_plan
+from edgenas.records.latency import Identity, LatencyRow
 from edgenas.space.blocks.inverted_residual import InvertedResidualSpec
 from edgenas.space.cost import cost
 from edgenas.space.covering_samples import covering

@@ -17,9 +17,10 @@ from edgenas.errors import TableError
 from edgenas.latency.device import load_device
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.predictor_score import score_predictor
-from edgenas.latency.table import UNKNOWN, LatencyTable, find_table, table_names
+from edgenas.latency.table import LatencyTable, find_table, table_names
 from edgenas.latency.table_merge import merge_tables
 from edgenas.profiling.timing_plan import distinct_blocks
+from edgenas.records.latency import UNKNOWN
 from edgenas.space.loading import load_space
 from edgenas.space.ofa_settings import arch_from_ofa
 

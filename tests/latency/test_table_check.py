@@ -11,10 +11,11 @@ from small_tables import row, table
 from spaces import SMALL, random_archs
 
 from edgenas.latency.plausibility import blocks_unlike_the_rest, slower_than_larger, unlike_the_rest
-from edgenas.latency.table import STATISTIC, UNKNOWN, LatencyTable
+from edgenas.latency.table import STATISTIC, LatencyTable
 from edgenas.latency.table_check import Warning, check_table
 from edgenas.latency.table_merge import merge_tables
 from edgenas.profiling.timing_plan import distinct_blocks
+from edgenas.records.latency import UNKNOWN
 from edgenas.space.blocks import parse_block
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.cost import cost

@@ -13,8 +13,9 @@ from small_tables import IDENTITY
 from spaces import SMALL, random_archs, spaces_and_archs
 
 from edgenas.errors import TableError
-from edgenas.latency.table import UNKNOWN, LatencyTable
+from edgenas.latency.table import LatencyTable
 from edgenas.latency.table_import import import_networks
+from edgenas.records.latency import UNKNOWN
 from edgenas.space.arch import Arch
 from edgenas.space.loading import load_space
 from edgenas.space.ofa_settings import arch_from_ofa

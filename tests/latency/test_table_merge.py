@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from small_tables import CIRCUMSTANCES, IDENTITY, TABLES, row, table
 
 from edgenas.errors import TableError
-from edgenas.latency.table import UNKNOWN, Identity, LatencyTable
+from edgenas.latency.table import LatencyTable
 from edgenas.latency.table_merge import merge_tables, out_of_order, sessions
+from edgenas.records.latency import UNKNOWN, Identity
 
 OTHER = {"threads": 2, "spinning": True, "exporter_version": 2}
 

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 from edgenas.errors import MeasurementError, TableError
 from edgenas.files import read_jsonl
 from edgenas.latency.device import Device, DeviceRun
-from edgenas.latency.table import NETWORK, LatencyTable
+from edgenas.latency.table import LatencyTable
 from edgenas.profiling import session
 from edgenas.profiling.measurement import (
     Measurement,
@@ -35,6 +35,7 @@ from edgenas.profiling.timer_rows import validate_rows
 from edgenas.profiling.timing_plan import Plan, make_plan
 from edgenas.profiling.transport import Job, installed_runtime
 from edgenas.profiling.transports.local import LocalTransport, run_bench
+from edgenas.records.latency import NETWORK
 from edgenas.space.loading import load_space
 from edgenas.testing import FakeTransport
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edgenas.latency.predictor import LatencyPredictor
-from edgenas.latency.table import NETWORK, Identity, LatencyRow, LatencyTable
+from edgenas.latency.table import LatencyTable
+from edgenas.records.latency import NETWORK, Identity, LatencyRow
 from edgenas.records.verify import FirstPrediction
 from edgenas.space.covering_samples import covering
 from edgenas.space.loading import load_space

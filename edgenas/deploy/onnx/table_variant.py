@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from edgenas.errors import UserError, one_of, shown
 from edgenas.latency.predictor import LatencyPredictor
-from edgenas.latency.table import UNKNOWN, LatencyTable
+from edgenas.latency.table import LatencyTable
+from edgenas.records.latency import UNKNOWN
 from edgenas.space.graph_variant import GRAPH_VARIANTS, GraphVariant
 
 Measured = LatencyTable | LatencyPredictor
