@@ -1,10 +1,10 @@
-"""Latency tables: measured numbers with their circumstances, as a folder of table.csv and meta.json.
+"""Latency tables: measured latencies and their circumstances, in a folder with table.csv and meta.json.
 
-All times are microseconds. Rows of blocks have the cost of calling an empty model (`call_overhead_us` in
-meta.json) subtracted, since a network pays it once and not once a block; rows of networks are whole calls.
+All times are microseconds. The latency of an empty model (`call_overhead_us` in meta.json) is subtracted from the rows
+of blocks, since a network is called once and not once per block. Rows of networks are whole calls.
 
-Tables from elsewhere lack some of this. What their source does not state is `unknown` in the identity, which equals
-nothing, not even itself, and an empty cell in a row.
+Imported tables lack some values. Fields of the identity that the source does not give are `unknown`, which never
+compares equal, like NaN. Missing values of a row are empty cells.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from edgenas.records.latency import (
 )
 
 STATISTIC = "latency_statistic"
-"""The circumstance of tables from elsewhere: what p50_us holds. Only with it may cells be empty."""
+"""Circumstance of imported tables: the statistic in the column p50_us. Only these tables may have empty cells."""
 
 
 _MAY_BE_ZERO = ("num_classes", "std_us", "repeat_noise")
@@ -43,11 +43,11 @@ AGAIN = "make a new table with `edgenas profile` (in a run folder, delete latenc
 
 
 def check_new(folder: Path) -> None:
-    """Refuse a folder that no new table can be written to.
+    """Raise an error unless a new table can be written to `folder`.
 
     Raises:
-        TableError: there is such a folder already.
-        OSError: nothing can be written there.
+        TableError: the folder exists.
+        OSError: the folder cannot be written to.
     """
     if os.path.lexists(folder):
         raise TableError(f"{folder} exists: choose another --out, or remove it")
@@ -56,7 +56,7 @@ def check_new(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """Rows of one identity, and the circumstances they were measured in."""
+    """Rows of one identity, and the circumstances of their measurement."""
 
     identity: Identity
     circumstances: Mapping[str, Any]
@@ -64,16 +64,16 @@ class LatencyTable:
 
     @classmethod
     def load(cls, path: str | Path) -> LatencyTable:
-        """Read a table by its folder or its table.csv.
+        """Read a table, given the path of its folder or of its table.csv.
 
         Raises:
-            TableError: a file is missing, of a newer schema or broken; file, line and column are named.
+            TableError: a file is missing, malformed or of a newer schema; file, line and column are named.
         """
         folder = Path(path).parent if Path(path).name == "table.csv" else Path(path)
-        identity, circumstances, announced = _read_meta(folder / "meta.json")
+        identity, circumstances, expected = _read_meta(folder / "meta.json")
         rows = _read_rows(folder / "table.csv", sparse=STATISTIC in circumstances)
-        if announced not in (None, len(rows)):
-            raise TableError(f"{folder}: meta.json announces {shown(announced)} rows, table.csv has {len(rows)}: {CUT}")
+        if expected not in (None, len(rows)):
+            raise TableError(f"{folder}: meta.json states {shown(expected)} rows, table.csv has {len(rows)}: {CUT}")
         return cls(identity, circumstances, rows)
 
     def save(self, folder: Path) -> None:
@@ -84,46 +84,46 @@ class LatencyTable:
         write_json(folder / "meta.json", meta)
 
     def create(self, folder: Path) -> None:
-        """Write the table as a new folder, whole or not at all.
+        """Write the table atomically as a new folder.
 
         Raises:
-            TableError: there is such a folder already.
+            TableError: the folder exists.
         """
         check_new(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name[:100]}.") as temporary:
-            whole = Path(temporary) / "table"
-            self.save(whole)
-            os.rename(whole, folder)
+            complete = Path(temporary) / "table"
+            self.save(complete)
+            os.rename(complete, folder)
 
     def blocks(self) -> dict[str, LatencyRow]:
-        """Rows of blocks by key."""
+        """Return the rows of blocks by key."""
         return {row.key: row for row in self.rows if row.kind == BLOCK}
 
     def networks(self, space_structure_id: str, num_classes: int) -> tuple[LatencyRow, ...]:
-        """Rows of whole networks of one space and number of classes."""
+        """Return the rows of networks of one space and number of classes."""
         return tuple(row for row in self.rows if row.name[:3] == (NETWORK, space_structure_id, num_classes))
 
     def extended(self, rows: Iterable[LatencyRow]) -> LatencyTable:
-        """A table with `rows` added; a row that is already there is replaced by its newer one."""
+        """Return a table with `rows` added; rows of the same name are replaced."""
         merged = {row.name: row for row in (*self.rows, *rows)}
         return LatencyTable(self.identity, self.circumstances, tuple(merged.values()))
 
 
 def table_names() -> list[str]:
-    """Names of the shipped tables, `device/setting`."""
+    """Return the names of the shipped tables, `device/setting`."""
     root = shipped("latency_tables")
     return sorted(str(path.parent.relative_to(root).as_posix()) for path in root.glob("*/*/table.csv"))
 
 
 def find_table(name_or_path: str | Path) -> LatencyTable:
-    """A shipped table by name, or any by path.
+    """Load a shipped table by name, or any table by path.
 
     Raises:
-        TableError: there is no such table, or it is broken.
+        TableError: there is no such table, or it is malformed.
     """
-    known = str(name_or_path) in table_names()
-    folder = shipped("latency_tables") / name_or_path if known else user_path(name_or_path)
+    is_shipped = str(name_or_path) in table_names()
+    folder = shipped("latency_tables") / name_or_path if is_shipped else user_path(name_or_path)
     if not os.path.exists(folder):
         hint = one_of(str(name_or_path), table_names() or ["(none shipped)"])
         raise TableError(f"table {shown(str(name_or_path))} is neither shipped nor a folder; {hint}")
@@ -131,7 +131,7 @@ def find_table(name_or_path: str | Path) -> LatencyTable:
 
 
 def _read_meta(path: Path) -> tuple[Identity, dict[str, Any], Any]:
-    """Identity, circumstances, and how many rows the table has (None in tables that do not say)."""
+    """Return identity, circumstances and the stated number of rows, None where it is not stated."""
     try:
         meta = read_json(path, AGAIN)
     except UserError as error:
@@ -143,19 +143,19 @@ def _read_meta(path: Path) -> tuple[Identity, dict[str, Any], Any]:
 
 
 def _parse_identity(value: Any, path: Path) -> Identity:
-    wanted = {field.name for field in fields(Identity)}
-    if not isinstance(value, dict) or set(value) != wanted:
+    expected = {field.name for field in fields(Identity)}
+    if not isinstance(value, dict) or set(value) != expected:
         keys = ", ".join(sorted(value)) if isinstance(value, dict) else shown(value)
-        raise TableError(f"{path}: identity: expected {', '.join(sorted(wanted))}, got {keys}")
-    for name, came in value.items():
-        legal: tuple[type, ...] = (str,)
+        raise TableError(f"{path}: identity: expected {', '.join(sorted(expected))}, got {keys}")
+    for name, entry in value.items():
+        types: tuple[type, ...] = (str,)
         if name in ("threads", "exporter_version"):
-            # Tables from elsewhere write `unknown` for what their source does not state.
-            legal = (str, int)
+            # Imported tables have `unknown` in fields that their source does not state.
+            types = (str, int)
         if name == "spinning":
-            legal = (str, bool)
-        if not isinstance(came, legal) or (bool not in legal and isinstance(came, bool)):
-            raise TableError(f"{path}: identity.{name}: expected {legal[-1].__name__}, got {shown(came)}")
+            types = (str, bool)
+        if not isinstance(entry, types) or (bool not in types and isinstance(entry, bool)):
+            raise TableError(f"{path}: identity.{name}: expected {types[-1].__name__}, got {shown(entry)}")
     return Identity(**value)
 
 
@@ -163,13 +163,14 @@ def _read_rows(path: Path, *, sparse: bool) -> tuple[LatencyRow, ...]:
     sheet = _read_sheet(path)
     if missing := [column for column in COLUMNS if column not in sheet.columns]:
         raise TableError(f"{sheet.header}: missing columns {', '.join(missing)}")
-    seen: dict[tuple[str, str, int, str], int] = {}
+    line_of: dict[tuple[str, str, int, str], int] = {}
     rows = []
     for number, texts in sheet.rows:
         row = _parse_row(texts, f"{path}, line {number}", sparse)
-        if row.name in seen:
-            raise TableError(f"{path}, line {number}: {row.key} stands already in line {seen[row.name]}: delete one")
-        seen[row.name] = number
+        if row.name in line_of:
+            earlier = line_of[row.name]
+            raise TableError(f"{path}, line {number}: {row.key} is also in line {earlier}: delete one of the two")
+        line_of[row.name] = number
         rows.append(row)
     return tuple(rows)
 
@@ -183,14 +184,14 @@ def _read_sheet(path: Path) -> Sheet:
         raise TableError(str(error)) from None
 
 
-def _parse_row(texts: Mapping[str, str], place: str, sparse: bool) -> LatencyRow:
+def _parse_row(texts: Mapping[str, str], location: str, sparse: bool) -> LatencyRow:
     if texts["kind"] not in (BLOCK, NETWORK):
-        raise TableError(f"{place}: kind: expected {BLOCK} or {NETWORK}, got {shown(texts['kind'])}")
-    read: dict[str, Any] = {c: texts[c] if c in TEXT else _number(texts[c], c, place, sparse) for c in COLUMNS}
-    return LatencyRow(**read)
+        raise TableError(f"{location}: kind: expected {BLOCK} or {NETWORK}, got {shown(texts['kind'])}")
+    values: dict[str, Any] = {c: texts[c] if c in TEXT else _number(texts[c], c, location, sparse) for c in COLUMNS}
+    return LatencyRow(**values)
 
 
-def _number(text: str, column: str, place: str, sparse: bool = False) -> Any:
+def _number(text: str, column: str, location: str, sparse: bool = False) -> Any:
     if sparse and not text and column in MAY_BE_UNSTATED:
         return 0 if column in WHOLE else NOT_STATED
     try:
@@ -199,13 +200,13 @@ def _number(text: str, column: str, place: str, sparse: bool = False) -> Any:
             value = _whole(value)
     except ValueError:
         kind = "a whole number" if column in WHOLE else "a number"
-        raise TableError(f"{place}: {column}: expected {kind}, got {shown(text)}") from None
+        raise TableError(f"{location}: {column}: expected {kind}, got {shown(text)}") from None
     if value < 0 or (value == 0 and column not in _MAY_BE_ZERO):
-        raise TableError(f"{place}: {column}: expected a finite number above zero, got {shown(text)}")
+        raise TableError(f"{location}: {column}: expected a finite number above zero, got {shown(text)}")
     return value
 
 
 def _whole(value: float) -> int:
     if value != int(value) or value > MOST_COUNT:
-        raise ValueError("no whole number")
+        raise ValueError("not a whole number")
     return int(value)

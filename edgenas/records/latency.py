@@ -1,4 +1,4 @@
-"""Rows of latency tables, and the setting that they were measured in. All times are microseconds."""
+"""Rows of latency tables, and the settings that they were measured with. All times are microseconds."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 BLOCK, NETWORK = "block", "network"
 UNKNOWN = "unknown"
 NOT_STATED = math.nan
-"""A number of a row that its source does not give; a count is 0 then."""
+"""Value of a number that the source of a table does not state. An unstated count is 0."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """The setting of a measurement: two latencies are comparable where it is equal."""
+    """Device, runtime and settings of a measurement. Latencies of different identities are not comparable."""
 
     device: str
     runtime: str
@@ -31,9 +31,9 @@ class Identity:
 
     @property
     def setting(self) -> str:
-        """The name of a table's folder, e.g. `ort1.31-cpu-fp32-t1`: the fields in which tables of a device differ.
+        """Return the folder name of a table within its device's folder, e.g. `ort1.31-cpu-fp32-t1`.
 
-        Unknown fields are left out, but for the runtime.
+        Unknown fields other than the runtime are left out.
         """
         runtime = re.sub("^onnxruntime(?=$|-)", "ort", self.runtime)
         version = "" if self.runtime_version == UNKNOWN else ".".join(self.runtime_version.split(".")[:2])
@@ -48,29 +48,32 @@ class Identity:
         return "-".join([f"{runtime}{version}", *parts])
 
     def differences(self, other: Identity) -> dict[str, tuple[Any, Any]]:
-        """Return the fields in which two identities differ, with both values. `unknown` differs from everything."""
+        """Return the fields in which two identities differ, with both values; `unknown` always differs."""
         pairs = {name: (value, getattr(other, name)) for name, value in asdict(self).items()}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1] or UNKNOWN in pair}
 
 
 @dataclass(frozen=True)
 class LatencyRow:
-    """The measured latency of one block or network. Tables from elsewhere may lack all but the first five fields.
+    """Measured latency of one block or network. Imported tables may lack all values behind `p50_us`.
 
     Attributes:
         kind: `block` or `network`.
         space: structure_id of the network's space; empty for blocks.
         num_classes: number of classes of the network; 0 for blocks.
         key: `BlockSpec.key`, or `Arch.id`.
-        p50_us: median of all timed runs; in tables from elsewhere the statistic that the circumstances name
-            as `latency_statistic`.
-        ci_low_us: lower end of the confidence interval of the p50, from order statistics of the processes' p50s: the
-            2nd of eight. The circumstances state its coverage as `ci_coverage`.
-        ci_high_us: its upper end: the 7th of eight.
-        count: timed runs.
-        rounds: repetitions that these runs were spread over.
-        repeat_noise: |a - b| / p50, where a and b are the medians of the medians of the first and of the
-            second half of the rounds: how far two sessions of half the length, one after the other, differ.
+        p50_us: median of all timed runs; in imported tables the statistic that the circumstances name as
+            `latency_statistic`.
+        p95_us: 95 % quantile of all timed runs.
+        mean_us: mean of all timed runs.
+        std_us: standard deviation of all timed runs.
+        ci_low_us: lower end of the confidence interval of the p50. It is an order statistic of the processes' p50s,
+            the 2nd of eight. The circumstances state the coverage as `ci_coverage`.
+        ci_high_us: upper end of the interval, the 7th of eight.
+        count: number of timed runs.
+        rounds: number of repetitions that the runs were spread over.
+        repeat_noise: |a - b| / p50, where a and b are the medians of the rounds' medians in the first and in the
+            second half of the rounds. It estimates how far two consecutive sessions of half the length differ.
     """
 
     kind: str
@@ -89,11 +92,11 @@ class LatencyRow:
 
     @property
     def name(self) -> tuple[str, str, int, str]:
-        """The key of the row, which a table holds once: kind, space, classes, key."""
+        """Return kind, space, number of classes and key, which are unique within a table."""
         return (self.kind, self.space, self.num_classes, self.key)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the values by column; null where one is not stated."""
+        """Return the values by column, None where a value is not stated."""
         return {name: None if _is_unstated(name, value) else value for name, value in asdict(self).items()}
 
 
@@ -102,7 +105,7 @@ WHOLE = ("num_classes", "count", "rounds")
 """Columns of whole numbers."""
 TEXT = ("kind", "space", "key")
 MAY_BE_UNSTATED = COLUMNS[5:]
-"""Columns that tables from elsewhere may lack."""
+"""Columns that imported tables may lack."""
 
 
 def _is_unstated(column: str, value: Any) -> bool:

@@ -100,7 +100,7 @@ def test_a_row_may_stand_once(folder) -> None:
     path = folder / "table.csv"
     lines = path.read_text(encoding="utf-8").splitlines()
     path.write_text("\n".join([*lines, lines[1]]) + "\n", encoding="utf-8")
-    with pytest.raises(TableError, match="line 6: stem_a stands already in line 2"):
+    with pytest.raises(TableError, match="line 6: stem_a is also in line 2"):
         LatencyTable.load(folder)
 
 
