@@ -1,18 +1,21 @@
 """Small search spaces, their archs and gene matrices, for hypothesis."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from hypothesis import strategies as st
 
 from edgenas.space.arch import Arch
 from edgenas.space.blocks import STAGES, parse_stage
+from edgenas.space.blocks.spec import Activation, Padding
 from edgenas.space.blocks.stage import Stage
+from edgenas.space.loading import load_space, preset_names
 from edgenas.space.space import Genes, Head, SearchSpace, Stem
 
 _RELU = {"stride": 2, "activation": "relu", "squeeze_excite": False}
 _SQUEEZED = {"stride": 2, "activation": "hardswish", "squeeze_excite": True}
+_SILU = {"activation": "silu"}
 SMALL = SearchSpace.model_validate(
     {
         "name": "small",
@@ -29,7 +32,26 @@ SMALL = SearchSpace.model_validate(
 )
 """Presets get tuned; what a test says in numbers, it says of this space."""
 
-ACTIVATIONS = st.sampled_from(["relu", "hardswish"])
+TENSORFLOW = SearchSpace.model_validate(
+    {
+        "name": "tensorflow",
+        "resolution": [15, 24],
+        "stem": {"width": 8, "kernel": 3, "stride": 2, "activation": "relu6"},
+        "stages": [
+            {"width": [16], "depth": [1, 2], "kernel": [3, 5], "expand": [1, 3], **_RELU, "activation": "relu6"},
+            {"block": "fused", "width": [16], "depth": [2], "kernel": [3], "expand": [2], "stride": 2, **_SILU},
+            {"width": [24, 32], "depth": [2], "kernel": [5, 7], "expand": [2, 4], **_SQUEEZED, **_SILU},
+        ],
+        "head": {"width": 32, "features": 24, **_SILU},
+        "padding": "same",
+        "norm_epsilon": 0.001,
+    }
+)
+"""Properties that presets don't have."""
+EVERY_SPACE = {**{name: load_space(name) for name in preset_names()}, TENSORFLOW.name: TENSORFLOW}
+"""The presets, and spaces of the properties that these don't have, by name."""
+
+ACTIVATIONS = st.sampled_from(get_args(Activation))
 
 
 def some_of(values: Sequence[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
@@ -67,6 +89,8 @@ def spaces(
         stem=Stem(width=8, kernel=3, stride=draw(st.sampled_from([1, 2])), activation=draw(ACTIVATIONS)),
         stages=tuple(draw(st.lists(stages(depths, expands), min_size=1, max_size=max_stages))),
         head=Head(width=16, features=draw(st.sampled_from([0, 8])), activation=draw(ACTIVATIONS)),
+        padding=draw(st.sampled_from(get_args(Padding))),
+        norm_epsilon=draw(st.sampled_from([1e-5, 1e-3])),
     )
 
 

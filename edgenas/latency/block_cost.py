@@ -19,7 +19,7 @@ from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.cost import cost
 
 Floats = npt.NDArray[np.float64]
-ACTIVATION_COST = {"relu": 1, "hardswish": 2}
+ACTIVATION_COST = {"relu": 1, "relu6": 1.2, "hardswish": 2, "silu": 3}
 MIN_BLOCKS = 6
 """Measured blocks of a kind below which nothing is regressed for it."""
 
@@ -41,11 +41,12 @@ def block_features(block: BlockSpec) -> dict[str, float]:
 
 
 def n_block_features(kind: str) -> int:
-    """Return the number of `block_features` of a kind of block.
+    """Return the number of `block_features` of a kind of block, or of a `BlockSpec.family`.
 
     Raises:
         ValueError: no such kind.
     """
+    kind = kind.split("_")[0]
     if kind not in SPECS:
         raise ValueError(f"block kind {kind!r} is unknown; {one_of(kind, SPECS)}")
     return 2 + len(SPECS[kind].dimensions()) + len(SPECS[kind].switches)
@@ -159,7 +160,7 @@ class BlockCosts:
         by_kind: dict[str, list[tuple[list[float], float]]] = {}
         for key, latency_us in measured_us.items():
             block = parse_block(key)
-            by_kind.setdefault(block.kind, []).append((list(block_features(block).values()), latency_us))
+            by_kind.setdefault(block.family, []).append((list(block_features(block).values()), latency_us))
         regressions = {
             kind: fit_kind(np.array([f for f, _ in rows]), np.array([t for _, t in rows]))
             for kind, rows in by_kind.items()
@@ -188,8 +189,8 @@ class BlockCosts:
         """Microseconds of each block, NaN where it is neither measured nor inside the fitted range; shape (blocks,)."""
         found = {block: self.measured_us[block.key] for block in blocks if block.key in self.measured_us}
         missing = list(dict.fromkeys(block for block in blocks if block not in found))
-        for kind in dict.fromkeys(block.kind for block in missing):
-            found |= self._regressed(kind, [block for block in missing if block.kind == kind])
+        for kind in dict.fromkeys(block.family for block in missing):
+            found |= self._regressed(kind, [block for block in missing if block.family == kind])
         return np.array([found.get(block, math.nan) for block in blocks])
 
     def _regressed(self, kind: str, blocks: list[BlockSpec]) -> dict[BlockSpec, float]:

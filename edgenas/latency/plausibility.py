@@ -34,7 +34,7 @@ def slower_than_larger(latency_us: Mapping[BlockSpec, float]) -> list[tuple[Bloc
         # Blocks that differ in more than size are other programs, and may well be slower.
         program = (getattr(spec, name, None) for name in _PROGRAM)
         present = (getattr(spec, each.name) > 0 for each in spec.dimensions() if each.metadata["optional"])
-        groups.setdefault((spec.kind, *program, *present), []).append(spec)
+        groups.setdefault((spec.family, *program, *present), []).append(spec)
     found = [pair for specs in groups.values() for pair in _slower_in(specs, latency_us)]
     return sorted(found, key=lambda pair: latency_us[pair[1]] / latency_us[pair[0]])
 
@@ -60,8 +60,8 @@ def blocks_unlike_the_rest(latency_us: Mapping[BlockSpec, float]) -> list[tuple[
         (block, measured over fitted), the farthest first.
     """
     found = []
-    for kind in dict.fromkeys(spec.kind for spec in latency_us):
-        specs = [spec for spec in latency_us if spec.kind == kind]
+    for kind in dict.fromkeys(spec.family for spec in latency_us):
+        specs = [spec for spec in latency_us if spec.family == kind]
         features = np.array([list(block_features(spec).values()) for spec in specs])
         ratios = unlike_the_rest(features, np.array([latency_us[spec] for spec in specs]))
         found += [(specs[row], ratio) for row, ratio in ratios.items()]

@@ -199,7 +199,7 @@ def _ranges(keys: Sequence[str]) -> dict[str, tuple[dict[str, float], dict[str, 
             spec = parse_block(key)
         except SpaceError:
             continue
-        found.setdefault(spec.kind, []).append(block_features(spec))
+        found.setdefault(spec.family, []).append(block_features(spec))
     return {
         kind: tuple({name: end(row[name] for row in rows) for name in rows[0]} for end in (min, max))  # type: ignore[misc]
         for kind, rows in found.items()
@@ -207,7 +207,7 @@ def _ranges(keys: Sequence[str]) -> dict[str, tuple[dict[str, float], dict[str, 
 
 
 def _inside(spec: BlockSpec, ranges: Mapping[str, tuple[dict[str, float], dict[str, float]]]) -> bool:
-    if spec.kind not in ranges:
+    if spec.family not in ranges:
         return False
-    low, high = ranges[spec.kind]
+    low, high = ranges[spec.family]
     return all(low[name] <= value <= high[name] for name, value in block_features(spec).items())

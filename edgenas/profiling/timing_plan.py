@@ -110,12 +110,12 @@ def _coordinates(blocks: tuple[BlockSpec, ...]) -> npt.NDArray[np.float64]:
     """Return a point for each block: its kind, and its features, 0 where the kind lacks one; shape (blocks, axes)."""
     features = [block_features(block) for block in blocks]
     names = dict.fromkeys(name for values in features for name in values)
-    kinds = [[float(block.kind == kind) for kind in _kinds(blocks)] for block in blocks]
+    kinds = [[float(block.family == kind) for kind in _kinds(blocks)] for block in blocks]
     return np.column_stack([kinds, [[values.get(name, 0.0) for name in names] for values in features]])
 
 
 def _kinds(blocks: tuple[BlockSpec, ...]) -> list[str]:
-    return list(dict.fromkeys(block.kind for block in blocks))
+    return list(dict.fromkeys(block.family for block in blocks))
 
 
 def _extremes(blocks: tuple[BlockSpec, ...]) -> list[int]:
@@ -126,7 +126,7 @@ def _extremes(blocks: tuple[BlockSpec, ...]) -> list[int]:
     """
     chosen: dict[int, None] = {}
     for kind in _kinds(blocks):
-        indices = np.array([index for index, block in enumerate(blocks) if block.kind == kind], dtype=np.int64)
+        indices = np.array([index for index, block in enumerate(blocks) if block.family == kind], dtype=np.int64)
         values = np.array([list(block_features(blocks[index]).values()) for index in indices])
         steps = np.linspace(0, len(indices) - 1, min(MIN_BLOCKS, len(indices))).astype(np.int64)
         ends = (*values.argmin(axis=0), *values.argmax(axis=0))

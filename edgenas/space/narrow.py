@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from edgenas.errors import SpaceError, one_of, shown
+from edgenas.space.blocks.spec import Activation
 from edgenas.space.blocks.stage import Stage
 from edgenas.space.graph_variant import VARIANT_OPERATORS, supported_variants
 from edgenas.space.space import SearchSpace
 
 SQUEEZE_EXCITE = ("squeeze-excite", "HardSigmoid", "Mul")
 """Its name, and the operators that only squeeze-excite uses."""
+ACTIVATIONS: dict[str, tuple[Activation, ...]] = {
+    "HardSwish": ("hardswish",),
+    "Clip": ("relu6",),
+    "Sigmoid": ("silu",),
+    "Mul": ("silu",),
+}
+"""Activations by the operators that they consist of; ReLU, which every device has, replaces them."""
 NEEDED = ("Add", "Conv", "Gemm", "Relu", "Reshape")
 """Operators that every exported network has: shortcuts, convolutions, the classifier, activation."""
 VARIANT_SPECIFIC = tuple(dict.fromkeys(operator for operators in VARIANT_OPERATORS.values() for operator in operators))
 """Operators that some graph variant does without, see `space.graph_variant`."""
 ABSENT = (
     "BatchNormalization",
-    "Clip",
     "Elu",
     "Gelu",
     "LeakyRelu",
     "Mish",
     "PRelu",
-    "Sigmoid",
     "Softmax",
     "Swish",
     "Tanh",
@@ -39,7 +46,7 @@ def check_unsupported(entries: Iterable[str]) -> None:
     Raises:
         SpaceError: an entry is neither one of the operators above, nor `squeeze-excite`, nor like `kernel 7`.
     """
-    names = ("HardSwish", *SQUEEZE_EXCITE, *NEEDED, *VARIANT_SPECIFIC, *ABSENT, "kernel 7")
+    names = (*ACTIVATIONS, *SQUEEZE_EXCITE, *NEEDED, *VARIANT_SPECIFIC, *ABSENT, "kernel 7")
     for entry in entries:
         if entry not in names and not _KERNEL.fullmatch(entry):
             # The reader of device files puts the field's name before this message.
@@ -51,8 +58,8 @@ def narrow(space: SearchSpace, unsupported: Iterable[str]) -> tuple[SearchSpace,
 
     Args:
         space: the space to narrow.
-        unsupported: operators by their ONNX name, `kernel 7` (any size), `squeeze-excite`. HardSwish becomes
-            ReLU, which every device has; only squeeze-excite uses HardSigmoid and Mul.
+        unsupported: operators by their ONNX name, `kernel 7` (any size), `squeeze-excite`. Activations of an operator
+            become ReLU, which every device has; squeeze-excite uses HardSigmoid and Mul.
 
     Returns:
         The narrowed space, which has another structure_id if activations or squeeze-excite changed; and a sentence for
@@ -69,22 +76,21 @@ def narrow(space: SearchSpace, unsupported: Iterable[str]) -> tuple[SearchSpace,
         check_unsupported([entry])
         if entry in NEEDED or entry == "kernel 1":
             raise SpaceError(f"unsupported: no network of space {space.name} does without {entry}")
-        before = space
-        if match := _KERNEL.fullmatch(entry):
-            space = _without_kernel(space, int(match[1]))
-        elif entry == "HardSwish":
-            space = _without_hardswish(space)
-        elif entry in SQUEEZE_EXCITE:
-            space = _with_stages(space, [stage.without_squeeze_excite() for stage in space.stages])
-        if changed := _changed(before, space):
-            changes.append(f"{entry}: {_done(entry)} {', '.join(changed)}")
+        for done, narrowed in _narrowings(entry):
+            if changed := _changed(space, narrowed(space)):
+                changes.append(f"{entry}: {done} {', '.join(changed)}")
+            space = narrowed(space)
     return space, changes
 
 
-def _done(entry: str) -> str:
-    if entry == "HardSwish":
-        return "hardswish replaced by relu in"
-    return "squeeze-excite taken out of" if entry in SQUEEZE_EXCITE else "taken out of"
+def _narrowings(entry: str) -> Iterable[tuple[str, Callable[[SearchSpace], SearchSpace]]]:
+    """Yield what an entry removes, each as words and as a function."""
+    if match := _KERNEL.fullmatch(entry):
+        yield "taken out of", partial(_without_kernel, size=int(match[1]))
+    for activation in ACTIVATIONS.get(entry, ()):
+        yield f"{activation} replaced by relu in", partial(_without_activation, activation=activation)
+    if entry in SQUEEZE_EXCITE:
+        yield "squeeze-excite taken out of", _without_squeeze_excite
 
 
 def _changed(before: SearchSpace, after: SearchSpace) -> list[str]:
@@ -109,9 +115,13 @@ def _without_kernel(space: SearchSpace, size: int) -> SearchSpace:
     return _with_stages(space, stages)
 
 
-def _without_hardswish(space: SearchSpace) -> SearchSpace:
+def _without_squeeze_excite(space: SearchSpace) -> SearchSpace:
+    return _with_stages(space, [stage.without_squeeze_excite() for stage in space.stages])
+
+
+def _without_activation(space: SearchSpace, activation: Activation) -> SearchSpace:
     value = space.model_dump()
     for part in (value["stem"], value["head"], *value["stages"]):
-        if part["activation"] == "hardswish":
+        if part["activation"] == activation:
             part["activation"] = "relu"
     return SearchSpace.model_validate(value)

@@ -11,8 +11,9 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +24,13 @@ from edgenas.space.arch import Arch, StageGenes, parse_arch
 from edgenas.space.blocks import parse_stage
 from edgenas.space.blocks.genes import BlockGenes
 from edgenas.space.blocks.head import HeadSpec
-from edgenas.space.blocks.spec import Activation, BlockSpec
+from edgenas.space.blocks.spec import NORM_EPSILON, Activation, BlockSpec, Padding
 from edgenas.space.blocks.stage import Choices, PositiveInt, SpacePart, Stage
 from edgenas.space.blocks.stem import StemSpec
 
 Genes = npt.NDArray[np.int64]
 IMAGE_CHANNELS = 3
+DEFAULT_FORM = {"padding": "symmetric", "norm_epsilon": NORM_EPSILON}
 
 
 def _single_line(name: str) -> str:
@@ -59,7 +61,12 @@ StageOfKind = SerializeAsAny[Annotated[Stage, BeforeValidator(parse_stage)]]
 
 
 class SearchSpace(SpacePart):
-    """A MobileNet-style macro space. Frozen; equal values are equal spaces."""
+    """A MobileNet-style macro space. Frozen; equal values are equal spaces.
+
+    Attributes:
+        padding: of strided convolutions, see `BlockSpec.padding`.
+        norm_epsilon: what every batch norm adds to the variance.
+    """
 
     schema_version: PositiveInt = 1
     name: Annotated[str, AfterValidator(_single_line)]
@@ -68,6 +75,8 @@ class SearchSpace(SpacePart):
     stem: Stem
     stages: Annotated[tuple[StageOfKind, ...], Field(min_length=1, max_length=50)]
     head: Head
+    padding: Padding = "symmetric"
+    norm_epsilon: Annotated[float, Field(gt=0, le=0.1)] = NORM_EPSILON
 
     @model_validator(mode="after")
     def _big_enough(self) -> SearchSpace:
@@ -78,11 +87,17 @@ class SearchSpace(SpacePart):
 
     @property
     def structure_id(self) -> str:
-        """Name and digest of all that an arch's text does not state (strides, activations, stem, head).
+        """Name and digest of all that an arch's text does not state (strides, activations, stem, head, padding).
 
         Two spaces of equal structure_id give an arch the same network, whatever choices they narrow.
         """
-        unwritten = [self.stem.model_dump(), self.head.model_dump(), [stage.unwritten for stage in self.stages]]
+        form = {"padding": self.padding, "norm_epsilon": self.norm_epsilon}
+        unwritten: list[Any] = [
+            self.stem.model_dump(exclude_defaults=True),
+            self.head.model_dump(exclude_defaults=True),
+            [stage.unwritten for stage in self.stages],
+            *([form] if form != DEFAULT_FORM else []),
+        ]
         digest = hashlib.sha256(json.dumps(unwritten, sort_keys=True).encode()).hexdigest()
         return f"{self.name}@{digest[:8]}"
 
@@ -243,7 +258,7 @@ class ClassifierSpace(SearchSpace):
                 name="head",
             )
         )
-        return tuple(specs)
+        return tuple(replace(spec, padding=self.padding, norm_epsilon=self.norm_epsilon) for spec in specs)
 
 
 def _block_indices(stage: Stage, block: BlockGenes, position: str, arch: Arch) -> list[int]:

@@ -76,6 +76,19 @@ class RoundedHardswish(nn.Module):
         return self.output(x * self.gate(x))  # type: ignore[no-any-return]
 
 
+class RoundedSilu(nn.Module):
+    """SiLU with its input, its sigmoid, and the product rounded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.input, self.gate, self.output = Rounded(), Rounded(), Rounded()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape to the same."""
+        x = self.input(x)
+        return self.output(x * self.gate(torch.sigmoid(x)))  # type: ignore[no-any-return]
+
+
 class FoldedConv(nn.Module):
     """A convolution or linear layer whose batch norm is folded, its weights rounded; then the module `following`."""
 
@@ -92,13 +105,14 @@ class FoldedConv(nn.Module):
         weight = layer.weight if self.greatest is None else rounded_weight(layer.weight, self.greatest)
         if isinstance(layer, nn.Linear):
             return self.following(F.linear(x, weight, bias))  # type: ignore[no-any-return]
-        y = F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
-        return self.following(y)  # type: ignore[no-any-return]
+        return self.following(layer._conv_forward(x, weight, bias))  # type: ignore[no-any-return]
 
 
 def rounded_activation(activation: nn.Module) -> nn.Module:
     """Return an activation whose output is rounded."""
-    return RoundedHardswish() if isinstance(activation, nn.Hardswish) else nn.Sequential(activation, Rounded())
+    if isinstance(activation, nn.Hardswish):
+        return RoundedHardswish()
+    return RoundedSilu() if isinstance(activation, nn.SiLU) else nn.Sequential(activation, Rounded())
 
 
 def rounded_squeeze_excite(block: SqueezeExcite, greatest: int) -> nn.Module:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from edgenas.supernet.layers import ConvNorm
+from edgenas.supernet.layers import ACTIVATIONS, ConvNorm
 from edgenas.supernet.subnet import Subnet
 
 
@@ -31,7 +31,7 @@ def folded(subnet: Subnet) -> nn.Sequential:
     blocks = copy.deepcopy(subnet.blocks)
     fold_batch_norms(blocks)
     for module in blocks.modules():
-        if isinstance(module, nn.ReLU | nn.Hardswish):
+        if isinstance(module, tuple(ACTIVATIONS.values())):
             # Only the activation reads a convolution's output.
-            module.inplace = True
+            module.inplace = True  # type: ignore[assignment]
     return nn.Sequential(*blocks.values()).requires_grad_(False)

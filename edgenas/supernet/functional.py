@@ -51,7 +51,8 @@ class Frame:
                 store[key] = self._empty[name]
 
 
-_spare: dict[BlockSpec, list[Frame]] = {}
+_spare: dict[tuple[BlockSpec, float], list[Frame]] = {}
+"""Frames by block and `norm_epsilon`, in which equal blocks may differ."""
 
 
 def run_block(spec: BlockSpec, weights: Weights, x: Tensor, *, training: bool) -> Tensor:
@@ -60,7 +61,7 @@ def run_block(spec: BlockSpec, weights: Weights, x: Tensor, *, training: bool) -
     One thread uses a frame at a time; a second thread at the same block gets another.
     """
     # Modules are the same at every resolution.
-    shape = dataclasses.replace(spec, in_size=0)
+    shape = dataclasses.replace(spec, in_size=0), spec.norm_epsilon
     try:
         frame = _spare[shape].pop()
     except (KeyError, IndexError):

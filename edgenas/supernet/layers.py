@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgenas.space.blocks.spec import Activation
+from edgenas.space.blocks.spec import NORM_EPSILON, Activation, Padding, same_pads
 
-ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "hardswish": nn.Hardswish}
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "hardswish": nn.Hardswish,
+    "silu": nn.SiLU,
+}
+
+
+class SameConv(nn.Conv2d):
+    """A strided convolution that is padded as TensorFlow's `same`, see `BlockSpec.padding`."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        (top, bottom), (left, right) = (
+            same_pads(size, self.kernel_size[0], self.stride[0]) for size in input.shape[-2:]
+        )
+        return super()._conv_forward(F.pad(input, (left, right, top, bottom)), weight, bias)  # type: ignore[no-any-return]
 
 
 class ConvNorm(nn.Module):
@@ -21,15 +39,26 @@ class ConvNorm(nn.Module):
         stride: int = 1,
         groups: int = 1,
         activation: Activation | None = None,
+        *,
+        padding: Padding = "symmetric",
+        norm_epsilon: float = NORM_EPSILON,
     ):
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
-        self.norm = nn.BatchNorm2d(out_channels)
+        shape = (in_channels, out_channels, kernel, stride)
+        if padding == "same" and stride > 1:
+            self.conv: nn.Conv2d = SameConv(*shape, groups=groups, bias=False)
+        else:
+            self.conv = nn.Conv2d(*shape, kernel // 2, groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(out_channels, norm_epsilon)
         self.activation = ACTIVATIONS[activation]() if activation else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, in, h, w) to (n, out, ceil(h / stride), ceil(w / stride))."""
         return self.activation(self.norm(self.conv(x)))  # type: ignore[no-any-return]
+
+
+MakeConvNorm = Callable[..., ConvNorm]
+"""A class of ConvNorm, perhaps with its padding and epsilon bound."""
 
 
 class SqueezeExcite(nn.Module):

@@ -42,7 +42,7 @@ def synchronise_norms(module: nn.Module) -> None:
     for parent in list(module.modules()):
         for name, norm in parent.named_children():
             if isinstance(norm, nn.BatchNorm2d):
-                synchronised = SyncNorm(norm.num_features).to(norm.weight.device, norm.weight.dtype)
+                synchronised = SyncNorm(norm.num_features, norm.eps).to(norm.weight.device, norm.weight.dtype)
                 synchronised.load_state_dict(norm.state_dict())
                 synchronised.requires_grad_(norm.weight.requires_grad)
                 setattr(parent, name, synchronised.train(norm.training))

@@ -14,9 +14,9 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgenas.space.blocks.spec import Activation
+from edgenas.space.blocks.spec import NORM_EPSILON, Activation, Padding
 from edgenas.supernet.depthwise import WideDepthwise, is_wide_depthwise
-from edgenas.supernet.layers import ConvNorm
+from edgenas.supernet.layers import ConvNorm, SameConv
 from edgenas.supernet.sync_norm import SyncNorm
 
 
@@ -31,15 +31,20 @@ class TrainingConvNorm(ConvNorm):
         stride: int = 1,
         groups: int = 1,
         activation: Activation | None = None,
+        *,
+        padding: Padding = "symmetric",
+        norm_epsilon: float = NORM_EPSILON,
     ):
-        super().__init__(in_channels, out_channels, kernel, stride, groups, activation)
-        if is_wide_depthwise(self.conv):
+        shape = (in_channels, out_channels, kernel, stride, groups, activation)
+        super().__init__(*shape, padding=padding, norm_epsilon=norm_epsilon)
+        if is_wide_depthwise(self.conv) and not isinstance(self.conv, SameConv):
             self.conv = WideDepthwise(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
-        self.norm = SyncNorm(out_channels)
+        self.norm = SyncNorm(out_channels, norm_epsilon)
         # The running averages use a fixed momentum, so no batches need be counted.
         self.norm.num_batches_tracked = None
-        if isinstance(self.activation, nn.ReLU):
-            self.activation = nn.ReLU(inplace=True)
+        if isinstance(self.activation, nn.ReLU | nn.ReLU6):
+            # Their backward pass needs only the activated tensor.
+            self.activation.inplace = True
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, in, h, w) to (n, out, ceil(h / stride), ceil(w / stride))."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from spaces import random_archs
+from spaces import EVERY_SPACE, random_archs
 
 from edgenas.deploy.inspection.graph_cost import node_macs, peak_activation_bytes, read_graph
 from edgenas.deploy.onnx.exporter import export_variants
@@ -17,7 +17,6 @@ from edgenas.errors import UserError
 from edgenas.space.blocks import parse_block
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.cost import cost
-from edgenas.space.loading import load_space, preset_names
 
 THIN = parse_block("ir_i5_r1_o5_m5_k3_s1_se8_relu")
 """So thin that squeeze-excite's squeezed vector outdoes its tensor."""
@@ -26,8 +25,7 @@ THIN = parse_block("ir_i5_r1_o5_m5_k3_s1_se8_relu")
 def networks(count: int) -> dict[str, Sequence[BlockSpec]]:
     """Networks of every preset by preset and arch."""
     found = {}
-    for preset in preset_names():
-        space = load_space(preset)
+    for preset, space in EVERY_SPACE.items():
         for arch in random_archs(space, count):
             found[f"{preset} {arch}"] = space.with_classes(10).unroll(arch)
     return found
@@ -48,10 +46,9 @@ def test_counts_over_exported_graphs_equal_the_costs_of_their_specs(tmp_path: Pa
 
 @pytest.mark.slow
 def test_counts_over_many_exported_graphs_equal_the_costs_of_their_specs(tmp_path: Path) -> None:
-    spaces = [load_space(preset) for preset in preset_names()]
     ends = {
         f"{space.name} {arch}": space.with_classes(100).unroll(arch)
-        for space in spaces
+        for space in EVERY_SPACE.values()
         for arch in (space.smallest, space.largest)
     }
     check_counts({**networks(8), **ends}, tmp_path)

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
-from spaces import random_archs
+from spaces import EVERY_SPACE, random_archs
 
 from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
 from edgenas.deploy.int8.quantize import quantise
@@ -18,7 +18,7 @@ from edgenas.deploy.onnx.exporter import export_for_timing, export_onnx, export_
 from edgenas.errors import UserError
 from edgenas.space.blocks import parse_block
 from edgenas.space.graph_variant import GRAPH_VARIANTS, VARIANT_OPERATORS
-from edgenas.space.loading import load_space, preset_names
+from edgenas.space.loading import load_space
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.materialise import materialise
 
@@ -38,9 +38,9 @@ def optimised_operators(path: Path, out: Path) -> list[str]:
     return [f"{node.domain}:{node.op_type}" for node in onnx.load(out).graph.node]
 
 
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", EVERY_SPACE)
 def test_every_variant_of_random_networks_computes_the_same(preset: str, tmp_path: Path) -> None:
-    space, rng = load_space(preset), np.random.default_rng(1)
+    space, rng = EVERY_SPACE[preset], np.random.default_rng(1)
     networks = {arch.id: space.with_classes(10).unroll(arch) for arch in random_archs(space, 1)}
     files = export_variants(networks, tmp_path)
     for name, specs in networks.items():

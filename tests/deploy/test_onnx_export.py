@@ -6,11 +6,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from spaces import EVERY_SPACE
 
 from edgenas.deploy.onnx.block_trace import folded_copy, random_block
 from edgenas.deploy.onnx.exporter import EXPORTER_VERSION, export_for_timing, export_onnx, model_metadata
 from edgenas.errors import UncalibratedError, UserError
-from edgenas.space.loading import load_space, preset_names
+from edgenas.space.loading import load_space
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.materialise import materialise
@@ -67,16 +68,16 @@ def assert_stitched_equals_direct(networks, folder):
         assert len(direct) > len(specs)
 
 
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", EVERY_SPACE)
 def test_a_stitched_network_optimises_to_the_graph_of_a_direct_export(preset, tmp_path):
-    space = load_space(preset)
+    space = EVERY_SPACE[preset]
     assert_stitched_equals_direct({preset: space.with_classes(10).unroll(space.smallest)}, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", EVERY_SPACE)
 def test_stitched_random_networks_optimise_to_the_graphs_of_direct_exports(preset, tmp_path):
-    space, rng = load_space(preset), np.random.default_rng(0)
+    space, rng = EVERY_SPACE[preset], np.random.default_rng(0)
     archs = [space.largest, *(space.sample(rng) for _ in range(4))]
     assert_stitched_equals_direct({arch.id: space.with_classes(100).unroll(arch) for arch in archs}, tmp_path)
 

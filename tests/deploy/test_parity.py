@@ -6,6 +6,7 @@ import onnx
 import onnx.reference
 import pytest
 import torch
+from spaces import EVERY_SPACE
 
 from edgenas.deploy.int8.quantiser_recipe import QuantiserRecipe
 from edgenas.deploy.int8.quantize import quantise
@@ -15,7 +16,7 @@ from edgenas.deploy.onnx.exporter import export_onnx
 from edgenas.deploy.onnx.parity import check_int8_parity, check_parity, least_agreement
 from edgenas.deploy.onnx.scoring import onnx_logits, onnx_top1
 from edgenas.errors import DataError, ParityError, UncalibratedError, UserError
-from edgenas.space.loading import load_space, preset_names
+from edgenas.space.loading import load_space
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.data.preprocess import Preprocess
 from edgenas.training.materialise import materialise
@@ -93,10 +94,10 @@ def test_the_exported_file_passes_and_states_its_differences(subnet, exported, i
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", EVERY_SPACE)
 def test_random_subnets_of_every_preset_pass(preset, tmp_path):
     torch.manual_seed(0)
-    space, rng = load_space(preset), np.random.default_rng(0)
+    space, rng = EVERY_SPACE[preset], np.random.default_rng(0)
     net = SuperNet(space.with_classes(10))
     for arch in (space.sample(rng) for _ in range(3)):
         size = (8, 3, arch.resolution, arch.resolution)

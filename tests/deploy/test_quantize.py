@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from spaces import EVERY_SPACE
 
 from edgenas.deploy.int8.int8_share import int8_share
 from edgenas.deploy.int8.integer_graph import drop_gates, narrow_ranges, to_integer_graph
@@ -18,7 +19,7 @@ from edgenas.deploy.onnx.runtime import EXACT_INT8, create_session
 from edgenas.errors import DataError, UncalibratedError, UserError
 from edgenas.latency.device import probe
 from edgenas.space.cost import cost
-from edgenas.space.loading import load_space, preset_names
+from edgenas.space.loading import load_space
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.materialise import materialise
 
@@ -263,9 +264,9 @@ def test_sessions_for_scoring_ask_for_exact_int8_and_timed_ones_do_not(files):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", EVERY_SPACE)
 def test_networks_of_every_preset_leave_no_operator_in_fp32(preset, tmp_path):
-    space, rng = load_space(preset), np.random.default_rng(0)
+    space, rng = EVERY_SPACE[preset], np.random.default_rng(0)
     archs = [space.smallest, space.sample(rng)]
     networks = {arch.id: space.with_classes(100).unroll(arch) for arch in archs}
     for path in export_for_timing(networks, tmp_path).values():

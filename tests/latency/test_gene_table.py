@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spaces import random_archs, spaces
+from spaces import EVERY_SPACE, random_archs, spaces
 
 from edgenas.latency.gene_table import GeneTable
 from edgenas.latency.network_features import block_values, n_features, network_features, paper_values
 from edgenas.space.cost import cost
-from edgenas.space.loading import load_space, preset_names
+from edgenas.space.loading import load_space
 from edgenas.space.space import SearchSpace
 
 
@@ -32,9 +32,9 @@ def test_sums_over_any_space_are_those_of_its_networks(space: SearchSpace, seed:
     check(space, [space.smallest, space.largest, *random_archs(space, 20, seed)])
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", EVERY_SPACE)
 def test_sums_over_presets_are_those_of_their_networks(name: str) -> None:
-    space = load_space(name)
+    space = EVERY_SPACE[name]
     check(space, [space.smallest, space.largest, *random_archs(space, 20, 0)])
 
 

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spaces import random_archs
+from spaces import EVERY_SPACE, random_archs
 
 from edgenas.errors import SpaceError
 from edgenas.space.blocks import parse_block
@@ -12,12 +12,11 @@ from edgenas.space.blocks.head import HeadSpec
 from edgenas.space.blocks.inverted_residual import InvertedResidualSpec
 from edgenas.space.blocks.spec import BlockSpec, make_divisible
 from edgenas.space.blocks.stem import StemSpec
-from edgenas.space.loading import load_space, preset_names
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", EVERY_SPACE)
 def test_keys_of_every_block_read_back(name: str) -> None:
-    space = load_space(name)
+    space = EVERY_SPACE[name]
     archs = [*random_archs(space, 20), space.smallest, space.largest]
     blocks = {spec for arch in archs for spec in space.with_classes(10).unroll(arch)}
     assert {type(spec) for spec in blocks} == {StemSpec, *(stage.spec for stage in space.stages), HeadSpec}
@@ -44,9 +43,10 @@ def test_names_are_no_part_of_identity() -> None:
 def test_every_dimension_is_part_of_identity() -> None:
     spec = ir()
     for field in dataclasses.fields(spec):
-        if field.name == "name":
+        if not field.compare:
             continue
-        value = "relu" if field.name == "activation" else getattr(spec, field.name) + 1
+        others = {"activation": "relu", "padding": "same"}
+        value = others[field.name] if field.name in others else getattr(spec, field.name) + 1
         other = dataclasses.replace(spec, **{field.name: value})
         assert other != spec
         assert other.key != spec.key
@@ -57,7 +57,9 @@ def test_every_dimension_is_part_of_identity() -> None:
     [
         ("mbconv_i24", "unknown kind 'mbconv'; valid: "),
         ("ir_i24_r56", "expected 8 dimensions after 'ir', got 2"),
-        ("ir_i24_r56_o40_m96_k5_s2_se24_gelu", "expected one of relu, hardswish, got 'gelu'"),
+        ("ir_i24_r56_o40_m96_k5_s2_se24_gelu", "expected one of relu, relu6, hardswish, silu, got 'gelu'"),
+        ("ir_i24_r56_o40_m96_k5_s2_se24_relu_valid", "after its dimensions, expected same, got 'valid'"),
+        ("ir_i24_r56_o40_m96_k5_s2_se24_relu_same_same", "after its dimensions, expected same, got 'same_same'"),
         ("ir_i24_x56_o40_m96_k5_s2_se24_relu", "expected r and a number, got 'x56'"),
         ("ir_i24_r_o40_m96_k5_s2_se24_relu", "expected r and a number, got 'r'"),
     ],
@@ -126,9 +128,9 @@ def peak(spec: BlockSpec) -> int:
     return spec.in_channels * spec.in_size**2 + spec.out_channels * spec.out_size**2
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", EVERY_SPACE)
 def test_peak_activations_of_presets_equal_a_liveness_count(name: str) -> None:
-    space = load_space(name)
+    space = EVERY_SPACE[name]
     for arch in random_archs(space, 10):
         for spec in space.with_classes(10).unroll(arch):
             assert spec.peak_activation_elements() == peak(spec), spec.key

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import given, settings
-from spaces import random_archs, spaces_and_archs
+from spaces import EVERY_SPACE, random_archs, spaces_and_archs
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.flop_counter import FlopCounterMode
@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from edgenas.space.arch import Arch
 from edgenas.space.blocks import parse_block
 from edgenas.space.cost import cost
-from edgenas.space.loading import load_space, preset_names
+from edgenas.space.loading import load_space
 from edgenas.space.ofa_settings import arch_from_ofa
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.layers import ConvNorm
@@ -42,9 +42,9 @@ def check_cost(space: SearchSpace, arch: Arch, num_classes: int) -> None:
     assert found.peak_activation_bytes == 4 * max(spec.peak_activation_elements() for spec in specs)
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", EVERY_SPACE)
 def test_costs_of_presets_equal_torchs_own_counts(name: str) -> None:
-    space = load_space(name)
+    space = EVERY_SPACE[name]
     for arch in [*random_archs(space, 4), space.smallest, space.largest]:
         check_cost(space, arch, num_classes=10)
 

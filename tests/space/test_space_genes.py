@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spaces import SMALL, genes_of, random_archs, spaces, spaces_and_archs, spaces_and_genes
+from spaces import EVERY_SPACE, SMALL, genes_of, random_archs, spaces, spaces_and_archs, spaces_and_genes
 
 from edgenas.errors import SpaceError
 from edgenas.space.arch import Arch, StageGenes
-from edgenas.space.loading import load_space, preset_names
+from edgenas.space.loading import load_space
 from edgenas.space.ofa_settings import arch_from_ofa
 from edgenas.space.space import SearchSpace
 
@@ -33,9 +33,9 @@ def test_encoding_and_decoding_round_trip(drawn: tuple[SearchSpace, np.ndarray])
     assert space.decode(space.encode(archs)) == archs
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", EVERY_SPACE)
 def test_presets_round_trip(name: str) -> None:
-    space = load_space(name)
+    space = EVERY_SPACE[name]
     archs = [*random_archs(space, 50), space.smallest, space.largest]
     assert space.decode(space.encode(archs)) == archs
     assert [space.parse(arch.id) for arch in archs] == archs
@@ -191,9 +191,9 @@ def test_unrolled_shapes_chain(drawn: tuple[SearchSpace, list[Arch]]) -> None:
         check_chain(space, arch)
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", EVERY_SPACE)
 def test_unrolled_shapes_of_presets_chain(name: str) -> None:
-    space = load_space(name)
+    space = EVERY_SPACE[name]
     for arch in random_archs(space, 20):
         check_chain(space, arch)
 
@@ -225,12 +225,14 @@ def test_structure_id_stays_when_genes_narrow_and_changes_with_what_archs_leave_
         changed_stage(space, depth=first.depth[:1], width=first.width[-1:]),
     ]
     assert {other.structure_id for other in narrowed} == {space.structure_id}
-    flipped = {"relu": "hardswish", "hardswish": "relu"}[first.activation]
+    flipped = "hardswish" if first.activation == "relu" else "relu"
     different = [
         changed_stage(space, stride=3 - first.stride),
         changed_stage(space, activation=flipped),
         space.model_copy(update={"stem": space.stem.model_copy(update={"width": 24})}),
         space.model_copy(update={"head": space.head.model_copy(update={"width": 24})}),
+        space.model_copy(update={"padding": "symmetric" if space.padding == "same" else "same"}),
+        space.model_copy(update={"norm_epsilon": 0.002}),
     ]
     if "squeeze_excite" in type(first).model_fields:
         different.append(changed_stage(space, squeeze_excite=not first.squeeze_excite))

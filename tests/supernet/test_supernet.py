@@ -3,12 +3,12 @@ import copy
 import pytest
 import torch
 from hypothesis import given, settings
-from spaces import SMALL, random_archs, spaces_and_archs
+from spaces import EVERY_SPACE, SMALL, random_archs, spaces_and_archs
 from torch import Tensor, nn
 
 from edgenas.errors import SpaceError
 from edgenas.space.arch import Arch
-from edgenas.space.loading import load_space, preset_names
+from edgenas.space.loading import load_space
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.blocks.inverted_residual import InvertedResidual
 from edgenas.supernet.layers import num_parameters
@@ -46,11 +46,11 @@ def check_extract_equals_forward(space: SearchSpace, archs: list[Arch]) -> None:
                         torch.testing.assert_close(tensor, after[name])
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", EVERY_SPACE)
 def test_forward_equals_the_extracted_subnet_in_presets(name: str) -> None:
     # Weights do not depend on resolution, so the smallest images do.
-    space = load_space(name)
-    space = load_space({"preset": name, "resolution": [space.resolution[0]]})
+    space = EVERY_SPACE[name]
+    space = SearchSpace.model_validate({**space.model_dump(), "resolution": space.resolution[:1]})
     check_extract_equals_forward(space, [*random_archs(space, 2), space.smallest])
 
 

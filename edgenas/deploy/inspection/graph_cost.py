@@ -214,7 +214,8 @@ def peak_activation_bytes(graph: Graph) -> int | None:
     """Return the peak bytes of live activations when nodes are executed in the order of the file.
 
     The rules are those of `space.cost`. An operator writes new memory while all its inputs are alive, even if a runtime
-    might add in place. An activation function works in place if nothing else reads its input. A view needs no memory.
+    might add in place. An activation function works in place if nothing else reads its input; Sigmoid and the product
+    of its input and output are one, SiLU. A view needs no memory.
     The input is alive until its last use, the output to the end. Weights are not counted. If a value is quantised
     right after its operator, only the quantised value is counted.
 
@@ -252,15 +253,28 @@ def _homes(graph: Graph) -> dict[str, str]:
     readers = Counter(outputs)
     readers.update(name for node in proto.node for name in set(node.input))
     home = {name: name for name in inputs}
+    of_silu = _silu_outputs(proto, readers)
     for node in proto.node:
         if all(name in constant for name in node.input):
             constant |= set(node.output)
             continue
         home |= {name: name for name in node.output if name}
         source = node.input[0]
-        read_once = readers[source] == 1 and home.get(source) not in inputs
-        folded = read_once and node.op_type in (*FOLDED, "QuantizeLinear")
+        made = home.get(source) not in inputs
+        folded = made and readers[source] == 1 and node.op_type in (*FOLDED, "QuantizeLinear")
+        folded |= made and node.output[0] in of_silu
         read_as_floats = node.op_type == "DequantizeLinear" and node.output[0] not in outputs
         if source in home and (folded or read_as_floats or node.op_type in VIEWS):
             home[node.output[0]] = home[source]
     return home
+
+
+def _silu_outputs(graph: onnx.GraphProto, readers: Counter[str]) -> set[str]:
+    """Return the outputs of each Sigmoid and Mul that together are SiLU, if nothing else reads their common input."""
+    gates = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Sigmoid"}
+    outputs: set[str] = set()
+    for node in graph.node:
+        gate = next((name for name in node.input if node.op_type == "Mul" and name in gates), None)
+        if gate is not None and gates[gate] in node.input and (readers[gate], readers[gates[gate]]) == (1, 2):
+            outputs |= {gate, node.output[0]}
+    return outputs

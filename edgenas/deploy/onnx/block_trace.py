@@ -78,8 +78,9 @@ def block_graphs(blocks: Sequence[nn.Module], specs: Sequence[BlockSpec]) -> lis
 
 
 def structure(spec: BlockSpec) -> BlockSpec:
-    """Return the representative of all blocks of equal structure, whose graphs differ in weights and groups only."""
-    return sizeless(spec).with_channels(IN_CHANNELS, OUT_CHANNELS, MID_CHANNELS)
+    """Return the representative of all blocks of equal structure, whose graphs differ in weights, groups, padding."""
+    plain = dataclasses.replace(sizeless(spec), padding="symmetric")
+    return plain.with_channels(IN_CHANNELS, OUT_CHANNELS, MID_CHANNELS)
 
 
 def sizeless(spec: BlockSpec) -> BlockSpec:
@@ -152,7 +153,8 @@ def _without_weights(graph: BlockGraph, prefix: str, block: nn.Module) -> BlockT
     """Return a block's graph without its weights.
 
     Raises:
-        EdgenasError: a floating-point constant is not a tensor of the module, or a tensor of the module is missing.
+        EdgenasError: a floating-point constant is neither a tensor of the module nor a scalar (a bound of Clip), or a
+            tensor of the module is missing.
     """
     # torch numbers other constants over the whole export. A file must not depend on the other blocks of an export.
     names = {
@@ -163,7 +165,7 @@ def _without_weights(graph: BlockGraph, prefix: str, block: nn.Module) -> BlockT
     tensors = block.state_dict()
     others = {name: tensor for name, tensor in constants.items() if name not in tensors}
     unchanged = all(name in constants and _equal(constants[name], tensor) for name, tensor in tensors.items())
-    if not unchanged or any(_is_float(tensor) for tensor in others.values()):
+    if not unchanged or any(_holds_floats(tensor) for tensor in others.values()):
         raise EdgenasError(
             f"torch {torch.__version__} exports changed weights of a {type(block).__name__} "
             "(transposed, merged or folded), which edgenas does not support: install another version of torch"
@@ -177,8 +179,8 @@ def _equal(constant: onnx.TensorProto, tensor: Tensor) -> bool:
     return values.shape == tuple(tensor.shape) and bool((values == tensor.numpy()).all())
 
 
-def _is_float(constant: onnx.TensorProto) -> bool:
-    return constant.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
+def _holds_floats(constant: onnx.TensorProto) -> bool:
+    return bool(constant.dims) and constant.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
 
 
 def _renamed_constant(constant: onnx.TensorProto, name: str) -> onnx.TensorProto:

@@ -14,7 +14,7 @@ import onnx
 
 from edgenas.deploy.onnx.block_graphs import BlockGraph, Port, open_batch, stitch
 from edgenas.deploy.onnx.block_trace import block_graphs, folded_copy, random_block, sizeless
-from edgenas.deploy.onnx.graph_variants import as_variant
+from edgenas.deploy.onnx.graph_variants import as_variant, with_padding
 from edgenas.deploy.onnx.table_variant import Measured, variant_like
 from edgenas.errors import UserError
 from edgenas.files import write_bytes
@@ -176,7 +176,8 @@ def _network(specs: Sequence[BlockSpec], graphs: Sequence[BlockGraph], variant: 
     else:
         target = Port("output", _square(last.out_channels, last.out_size))
     places = [spec.name or f"block{number}" for number, spec in enumerate(specs)]
-    rewritten = [as_variant(graph, spec, variant) for graph, spec in zip(graphs, specs, strict=True)]
+    padded = map(with_padding, graphs, specs)
+    rewritten = [as_variant(graph, spec, variant) for graph, spec in zip(padded, specs, strict=True)]
     return stitch(list(zip(places, rewritten, strict=True)), source, target)
 
 

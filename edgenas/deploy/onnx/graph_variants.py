@@ -11,7 +11,7 @@ import onnx
 
 from edgenas.deploy.onnx.block_graphs import BlockGraph
 from edgenas.errors import UserError, one_of, shown
-from edgenas.space.blocks.spec import BlockSpec
+from edgenas.space.blocks.spec import BlockSpec, same_pads
 from edgenas.space.graph_variant import GRAPH_VARIANTS, GraphVariant
 
 GATE_SCALES = "gate_scales"
@@ -34,6 +34,26 @@ def as_variant(graph: BlockGraph, spec: BlockSpec, variant: GraphVariant) -> Blo
         return graph
     pooled = _pooled(graph)
     return _blocked(pooled, spec.out_size) if variant == "blocked" else pooled
+
+
+def with_padding(graph: BlockGraph, spec: BlockSpec) -> BlockGraph:
+    """Return one block's graph with the padding of its BlockSpec, which depends on the image size if it is `same`."""
+    if spec.padding == "symmetric":
+        return graph
+    return dataclasses.replace(graph, nodes=tuple(_same_padded(node, spec.in_size) for node in graph.nodes))
+
+
+def _same_padded(node: onnx.NodeProto, in_size: int) -> onnx.NodeProto:
+    """Return the node; a strided convolution, of which a block has one, reads the block's whole image size."""
+    attributes = {attribute.name: attribute for attribute in node.attribute}
+    if node.op_type != "Conv" or attributes["strides"].ints[0] == 1:
+        return node
+    kernel, stride = attributes["kernel_shape"].ints[0], attributes["strides"].ints[0]
+    before, after = same_pads(in_size, kernel, stride)
+    padded = onnx.NodeProto()
+    padded.CopyFrom(node)
+    next(each for each in padded.attribute if each.name == "pads").ints[:] = [before, before, after, after]
+    return padded
 
 
 def averages_images(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:

@@ -6,6 +6,7 @@ costs are in the file of the same name in `edgenas.space.blocks`.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 from edgenas.space.blocks.fused import FusedSpec
@@ -43,5 +44,6 @@ def build_block(spec: BlockSpec, conv_norm: type[ConvNorm] = ConvNorm) -> Block:
         spec: its shapes.
         conv_norm: class of its convolutions with batch norm.
     """
-    block: Block = MODULES[type(spec)].standalone(spec, conv_norm)
+    make = partial(conv_norm, padding=spec.padding, norm_epsilon=spec.norm_epsilon)
+    block: Block = MODULES[type(spec)].standalone(spec, make)
     return block

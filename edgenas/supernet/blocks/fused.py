@@ -11,13 +11,13 @@ from edgenas.space.blocks.fused import FusedSpec
 from edgenas.supernet.blocks.base import Block, ElasticBlock
 from edgenas.supernet.elastic_layers import ElasticConvNorm, ElasticNorm, Weights, order_by_importance, prefixed
 from edgenas.supernet.fake_quantisation import FoldedConv, Rounded, rounded_activation
-from edgenas.supernet.layers import ConvNorm
+from edgenas.supernet.layers import ConvNorm, MakeConvNorm
 
 
 class Fused(Block):
     """Module of a FusedSpec."""
 
-    def __init__(self, spec: FusedSpec, conv_norm: type[ConvNorm] = ConvNorm):
+    def __init__(self, spec: FusedSpec, conv_norm: MakeConvNorm = ConvNorm):
         super().__init__()
         channels = (spec.in_channels, spec.mid_channels)
         self.expand = conv_norm(*channels, spec.kernel, spec.stride, activation=spec.activation)

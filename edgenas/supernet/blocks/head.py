@@ -11,13 +11,13 @@ from edgenas.space.blocks.head import HeadSpec
 from edgenas.supernet.blocks.base import Block, ElasticBlock
 from edgenas.supernet.elastic_layers import ElasticConvNorm, ElasticLinear, Weights, prefixed
 from edgenas.supernet.fake_quantisation import FoldedConv, Rounded, rounded_activation
-from edgenas.supernet.layers import ACTIVATIONS, ConvNorm
+from edgenas.supernet.layers import ACTIVATIONS, ConvNorm, MakeConvNorm
 
 
 class Head(Block):
     """Module of a HeadSpec."""
 
-    def __init__(self, spec: HeadSpec, conv_norm: type[ConvNorm] = ConvNorm):
+    def __init__(self, spec: HeadSpec, conv_norm: MakeConvNorm = ConvNorm):
         super().__init__()
         self.conv = conv_norm(spec.in_channels, spec.width, activation=spec.activation)
         self.pool = nn.AdaptiveAvgPool2d(1)

@@ -19,13 +19,13 @@ from edgenas.supernet.elastic_layers import (
     prefixed,
 )
 from edgenas.supernet.fake_quantisation import FoldedConv, Rounded, rounded_activation, rounded_squeeze_excite
-from edgenas.supernet.layers import ConvNorm, SqueezeExcite
+from edgenas.supernet.layers import ConvNorm, MakeConvNorm, SqueezeExcite
 
 
 class InvertedResidual(Block):
     """Module of an InvertedResidualSpec."""
 
-    def __init__(self, spec: InvertedResidualSpec, conv_norm: type[ConvNorm] = ConvNorm):
+    def __init__(self, spec: InvertedResidualSpec, conv_norm: MakeConvNorm = ConvNorm):
         super().__init__()
         mid, activation = spec.mid_channels, spec.activation
         self.expand = conv_norm(spec.in_channels, mid, activation=activation) if spec.expands else None

@@ -10,13 +10,13 @@ from edgenas.space.blocks.stem import StemSpec
 from edgenas.supernet.blocks.base import Block, ElasticBlock
 from edgenas.supernet.elastic_layers import ElasticConvNorm, Weights, prefixed
 from edgenas.supernet.fake_quantisation import FoldedConv, Rounded
-from edgenas.supernet.layers import ConvNorm
+from edgenas.supernet.layers import ConvNorm, MakeConvNorm
 
 
 class Stem(Block):
     """Module of a StemSpec."""
 
-    def __init__(self, spec: StemSpec, conv_norm: type[ConvNorm] = ConvNorm):
+    def __init__(self, spec: StemSpec, conv_norm: MakeConvNorm = ConvNorm):
         super().__init__()
         self.conv = conv_norm(spec.in_channels, spec.out_channels, spec.kernel, spec.stride, activation=spec.activation)
 
