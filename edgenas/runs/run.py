@@ -142,14 +142,7 @@ class Run:
 
     def lacks(self, stage: str) -> str | None:
         """Return why a stage cannot be run with this config, and what it needs; None where it can."""
-        if self.config.num_classes is not None and stage != "profile":
-            return f"{stage} needs more than num_classes: data and train, or accuracy. This config only profiles"
-        if not self.config.has_weights and stage in WEIGHTLESS:
-            return WEIGHTLESS[stage]
-        if stage == "finetune" and not self.config.finetunes:
-            why = "null, with no train.epochs" if self.config.finetune.epochs is None else "0"
-            return f"nothing is fine-tuned (finetune.epochs is {why}): `edgenas finetune RUN --epochs 5` asks for it"
-        return None
+        return reason_to_skip(self.config, stage)
 
     def needs(self, stage: str) -> None:
         """Refuse a stage that the run lacks something for.
@@ -209,6 +202,18 @@ def open_run(folder: Path, reach: TransportRegistry | None = None) -> Run:
         raise RunFolderError(f"{error}: was the file edited, or written by another version?") from None
     # The space as it was at the start: its preset may have changed, or its file gone, since.
     return Run(folder, config, load_space(folder / "space.yaml"), reach or mounted_transports())
+
+
+def reason_to_skip(config: RunConfig, stage: str) -> str | None:
+    """Return why a stage cannot be run with a config, and what it needs; None where it can."""
+    if config.num_classes is not None and stage != "profile":
+        return f"{stage} needs more than num_classes: data and train, or accuracy. This config only profiles"
+    if not config.has_weights and stage in WEIGHTLESS:
+        return WEIGHTLESS[stage]
+    if stage == "finetune" and not config.finetunes:
+        why = "null, with no train.epochs" if config.finetune.epochs is None else "0"
+        return f"nothing is fine-tuned (finetune.epochs is {why}): `edgenas finetune RUN --epochs 5` asks for it"
+    return None
 
 
 def difference(old: RunConfig, new: RunConfig) -> str:

@@ -9,7 +9,7 @@ from edgenas.budget import Budget
 from edgenas.latency.device import Device, Precision
 from edgenas.quantities import WEIGHT_BYTES
 from edgenas.search.feasibility import find_feasibility
-from edgenas.space.space import SearchSpace
+from edgenas.space.space import ClassifierSpace
 from edgenas.stages.computed_costs import CostTable
 from edgenas.stages.feasibility_notes import as_limits, feasibility_lines, require_feasible
 
@@ -33,14 +33,13 @@ def weight_bytes_notes(budgets: Sequence[Budget], precisions: Sequence[Precision
 
 
 def check_computed_budgets(
-    budgets: Sequence[Budget], space: SearchSpace, num_classes: int, devices: Iterable[Device] = ()
+    budgets: Sequence[Budget], networks: ClassifierSpace, devices: Iterable[Device] = ()
 ) -> list[str]:
     """Refuse budgets of MACs and bytes that no network of the space is within.
 
     Args:
         budgets: the budgets of a run; those of measured quantities are ignored.
-        space: the search space.
-        num_classes: number of classes of its networks.
+        networks: the search space.
         devices: the devices of the run, whose precisions decide which file weight bytes are of.
 
     Returns:
@@ -53,8 +52,8 @@ def check_computed_budgets(
     if not computed:
         return []
     precisions = used_precisions(devices)
-    costs = CostTable(space.with_classes(num_classes), precisions=precisions)
+    costs = CostTable(networks, precisions=precisions)
     limits = as_limits(computed, lambda budget, genes: costs(budget.quantity, genes))
-    feasibility = find_feasibility(space.n_choices, limits, repair=space.canonical, seed=0)
+    feasibility = find_feasibility(networks.n_choices, limits, repair=networks.canonical, seed=0)
     require_feasible(feasibility, computed)
     return feasibility_lines(feasibility, computed) + weight_bytes_notes(computed, precisions)

@@ -39,8 +39,9 @@ class ProfilePlans:
 
     @property
     def seconds(self) -> float:
-        """Estimated seconds of a server's core for the whole plan, whatever minutes the config allows."""
-        return guessed_seconds(self.space, self.whole, self.config.rounds)
+        """Estimated seconds of a server's core for the whole plan, at most the minutes of the config."""
+        seconds = guessed_seconds(self.space, self.whole, self.config.rounds)
+        return seconds if self.config.minutes is None else min(seconds, 60 * self.config.minutes)
 
     def within(self, minutes: float, smallest_us: float, largest_us: float) -> Plan:
         """Return as much of the whole plan as minutes allow on a device.

@@ -63,7 +63,9 @@ def start_run(
     source = None if config.accuracy is None else open_source(config.accuracy, space)
     images = None if config.data is None else load_images(folder, config, space, progress)
     run = Run(folder, config, space, reach, images)
-    check_computed_budgets(config.budgets, space, _checked_classes(config, devices, images, source), devices)
+    check_computed_budgets(
+        config.budgets, space.with_classes(_checked_classes(config, devices, images, source)), devices
+    )
     for note in weight_bytes_notes(config.budgets, used_precisions(devices)):
         LOGGER.warning("note: %s", note)
     with locked(folder):

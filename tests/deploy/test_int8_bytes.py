@@ -70,10 +70,10 @@ def test_a_budget_is_of_the_file_that_devices_run() -> None:
     smallest = SMALL.with_classes(10).unroll(SMALL.smallest)
     limit = (int8_weight_bytes(smallest) + cost(smallest).weight_bytes) / 2
     budget = Budget(WEIGHT_BYTES, limit=limit)
-    assert check_computed_budgets([budget], SMALL, 10, [INT8])
+    assert check_computed_budgets([budget], SMALL.with_classes(10), [INT8])
     for devices in ([], [FP32], [FP32, INT8]):
         with pytest.raises(ConfigError, match="weight_bytes"):
-            check_computed_budgets([budget], SMALL, 10, devices)
+            check_computed_budgets([budget], SMALL.with_classes(10), devices)
 
 
 def test_the_file_that_a_byte_budget_limits_is_named_where_devices_run_int8() -> None:

@@ -31,20 +31,20 @@ def test_a_budget_on_paper_below_the_smallest_network_is_refused_with_the_range(
     with pytest.raises(
         ConfigError, match=r"budget macs=\d+ cannot be met: the space reaches from macs=.* to macs="
     ) as refusal:
-        check_computed_budgets([budget], SPACE, 10)
+        check_computed_budgets([budget], SPACE.with_classes(10))
     nearest = parse_budget(str(refusal.value).rpartition("can be met: ")[2])
     assert macs_of(SPACE.smallest) <= nearest.limit <= 1.01 * macs_of(SPACE.smallest)
-    assert check_computed_budgets([nearest], SPACE, 10)
+    assert check_computed_budgets([nearest], SPACE.with_classes(10))
 
 
 def test_the_share_within_a_budget_is_that_of_the_space() -> None:
     rng = np.random.default_rng(5)
     macs = [macs_of(SPACE.sample(rng)) for _ in range(600)]
-    (line,) = check_computed_budgets([Budget(MACS, limit=float(np.median(macs)))], SPACE, 10)
+    (line,) = check_computed_budgets([Budget(MACS, limit=float(np.median(macs)))], SPACE.with_classes(10))
     share = float(line.partition(": ")[2].partition("%")[0])
     assert share == pytest.approx(50, abs=7)
     # Latency is no matter of paper.
-    assert check_computed_budgets([parse_budget("0.001us")], SPACE, 10) == []
+    assert check_computed_budgets([parse_budget("0.001us")], SPACE.with_classes(10)) == []
 
 
 def test_budgets_that_clash_are_named_with_limits_that_do_not() -> None:

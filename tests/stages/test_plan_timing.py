@@ -46,8 +46,8 @@ class Clock:
         return seconds
 
     def step(self, net, batch, labels, config, step, steps) -> float:  # type: ignore[no-untyped-def]
-        lesson = plan_timing.plan_step(net.space, config.training, config.seed, step, steps)
-        return 3 * self.took(float(macs_of(net.space, lesson.archs).sum()), len(batch))
+        plan = plan_timing.plan_step(net.space, config.training, config.seed, step, steps)
+        return 3 * self.took(float(macs_of(net.space, plan.archs).sum()), len(batch))
 
     def scoring(self, net, arch, images) -> float:  # type: ignore[no-untyped-def]
         return 2 * self.took(float(macs_of(net.space, [arch])[0]), len(images))
@@ -63,10 +63,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], Clock]:
 def test_steps_and_scores_are_near_the_truth_within_the_allowance(
     config: RunConfig, clock: Callable[[float, float], Clock], seconds_per_mac: float, fixed: float
 ) -> None:
-    machine, space, steps = clock(seconds_per_mac, fixed), config.load_space(), 40
-    step_seconds, image_seconds = time_network(config, space, 10, steps)
-    lessons = [plan_timing.plan_step(space, config.training, config.seed, step, steps) for step in range(steps)]
-    macs = sum(macs_of(space, lesson.archs).sum() for lesson in lessons) / steps
+    machine, space, steps = clock(seconds_per_mac, fixed), config.load_space().with_classes(10), 40
+    step_seconds, image_seconds = time_network(config, space, steps)
+    plans = [plan_timing.plan_step(space, config.training, config.seed, step, steps) for step in range(steps)]
+    macs = sum(macs_of(space, plan.archs).sum() for plan in plans) / steps
     assert within_half(step_seconds, 3 * seconds_per_mac * macs * (fixed + 32))
     middle, share = plan_timing._middle(space)
     mean_macs = macs_of(space, [middle])[0] / share
@@ -79,14 +79,14 @@ def test_steps_and_scores_are_near_the_truth_within_the_allowance(
 
 def test_a_fast_machine_times_whole_batches(config: RunConfig, clock: Callable[[float, float], Clock]) -> None:
     machine = clock(1e-9, 0.0)
-    time_network(config, config.load_space(), 10, 40)
+    time_network(config, config.load_space().with_classes(10), 40)
     assert machine.calls == [2, 2, 4, 8, 16, 32, 32, 32, 2, 2, 4, 8, 16, 32, 64, 128, 256, 256, 256]
 
 
 def test_progress_is_reported(config: RunConfig, clock: Callable[[float, float], Clock]) -> None:
     clock(1e-9, 0.0)
     reported: list[tuple[str, int, int]] = []
-    time_network(config, config.load_space(), 10, 40, lambda *what: reported.append(what))
+    time_network(config, config.load_space().with_classes(10), 40, lambda *what: reported.append(what))
     assert reported == [("timing training steps", 0, 2), ("timing a scoring", 1, 2), ("timing a scoring", 2, 2)]
 
 
