@@ -14,6 +14,8 @@ from edgenas.quantities import (
     QUANTITIES,
     Quantity,
     Unit,
+    format_bytes,
+    format_count,
 )
 from edgenas.space.cost import Cost
 
@@ -50,6 +52,17 @@ def test_the_canonical_text_of_a_value_is_exact(unit: Unit, value: float) -> Non
     text = unit.text(value)
     assert unit.value(text.removesuffix(unit.suffix), unit.suffix) == value
     assert "e" not in text.lower()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0"), (812, "812"), (999, "999"), (999.7, "1 k"), (12_345, "12.3 k"), (4.56e6, "4.56 M")]
+)
+def test_counts_have_three_figures_and_a_prefix(value: float, text: str) -> None:
+    assert format_count(value) == text
+
+
+def test_bytes_have_decimal_prefixes() -> None:
+    assert [format_bytes(n) for n in (812, 64_000, 4_100_000)] == ["812 B", "64 kB", "4.1 MB"]
 
 
 @pytest.mark.parametrize(

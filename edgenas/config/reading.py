@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from edgenas.config.run_config import RunConfig
 from edgenas.config.sections import Section
-from edgenas.errors import ConfigError, UserError, explained, shown
+from edgenas.errors import ConfigError, RunFolderError, UserError, explained, shown
 from edgenas.files import check_schema, read_yaml
 from edgenas.plain_yaml import dump_yaml, parse_yaml
 
@@ -26,6 +26,18 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         SpaceError: the space does not load.
     """
     return build_config(read_yaml(path), str(path), overrides)
+
+
+def stored_config(path: Path) -> RunConfig:
+    """Read the resolved config of a run folder.
+
+    Raises:
+        RunFolderError: the file was edited, or is of another version.
+    """
+    try:
+        return parse_config(read_yaml(path), str(path))
+    except ConfigError as error:
+        raise RunFolderError(f"{error}: was the file edited, or written by another version?") from None
 
 
 def build_config(value: dict[str, Any], origin: str, overrides: Sequence[str] = ()) -> RunConfig:

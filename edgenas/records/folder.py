@@ -172,3 +172,8 @@ class SummaryRecord(Record):
     int8: ShippedInt8 | None = None
     finetune: FinetuneSummary | None = None
     notes: tuple[str, ...]
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices of the run, in the config's order."""
+        return tuple(self.predictors)

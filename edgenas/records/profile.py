@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from edgenas.records.record import ArchText, Count, Fraction, Microseconds, NotNegative, Record
 from edgenas.space.graph_variant import GraphVariant
@@ -61,6 +61,19 @@ class PredictorScore(PredictorQuality):
     def quality(self) -> PredictorQuality:
         """The figures without the networks that they were computed from."""
         return PredictorQuality.model_validate(self.model_dump(exclude={"held_out"}))
+
+
+class TableMeta(Record):
+    """latency/<device>/meta.json, as reports show it: what numbers must share to be comparable, and circumstances."""
+
+    identity: dict[str, str | bool | int] = Field(default_factory=dict)
+    circumstances: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @property
+    def cpu(self) -> str | None:
+        """The device's processor; None where it is unknown."""
+        cpu = self.circumstances.get("cpu")
+        return cpu if isinstance(cpu, str) else None
 
 
 class VariantRecord(Record):

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from edgenas.deploy.bundle.shipped_wording import VERDICT_WORDS
 from edgenas.errors import UserError
 from edgenas.quantities import milliseconds
+from edgenas.records.folder import SummaryRecord
 from edgenas.report import findings
-from edgenas.report.formats import MISSING, duration, ms, percent
+from edgenas.report.formats import MISSING, duration, percent
 from edgenas.report.load import load_run
 from edgenas.report.values import FinishedRun
 from edgenas.statistics.significance import standard_error
 
-Fact = tuple[str, Callable[[FinishedRun], Any], Callable[[Any], str]]
-"""Its name, its value of a run (None where unknown), and how a value is shown."""
+Value = TypeVar("Value", bound=str | float)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A fact of a run, as a value and as text; the value is None where it is unknown."""
+
+    value: str | float | None
+    text: str
 
 
 @dataclass(frozen=True)
@@ -25,22 +34,25 @@ class RunComparison:
     """Several finished runs.
 
     Attributes:
-        names: of the runs, all different.
-        values: by fact, a value for each run.
-        rows: by fact, those values as text.
+        names: names of the runs, all different.
+        facts: by name, a fact of each run.
         warnings: why some facts cannot be compared, in sentences.
     """
 
     names: tuple[str, ...]
-    values: dict[str, tuple[Any, ...]]
-    rows: dict[str, tuple[str, ...]]
+    facts: dict[str, tuple[Fact, ...]]
     warnings: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    @property
+    def rows(self) -> dict[str, tuple[str, ...]]:
+        """The facts as text."""
+        return {name: tuple(fact.text for fact in facts) for name, facts in self.facts.items()}
+
+    def to_json(self) -> dict[str, object]:
         """Return the values of each run and the warnings, as the command prints them."""
         runs = [
-            {"run": name, **{fact: values[place] for fact, values in self.values.items()}}
-            for place, name in enumerate(self.names)
+            {"run": run, **{name: facts[index].value for name, facts in self.facts.items()}}
+            for index, run in enumerate(self.names)
         ]
         return {"runs": runs, "warnings": list(self.warnings)}
 
@@ -56,11 +68,9 @@ def compare_runs(folders: Sequence[Path]) -> RunComparison:
         raise UserError(f"compare: expected at least two run folders, got {len(folders)}")
     runs = [load_run(folder) for folder in folders]
     devices = list(dict.fromkeys(device for run in runs for device in run.devices))
-    values, rows = {}, {}
-    for name, value, shown in [*_facts(), *(fact for device in devices for fact in _on(device))]:
-        values[name] = tuple(value(run) for run in runs)
-        rows[name] = tuple(MISSING if each is None else shown(each) for each in values[name])
-    return RunComparison(_names(folders), values, rows, tuple(_warnings(runs, devices)))
+    columns = [_facts(run.summary, devices) for run in runs]
+    facts = {name: tuple(column[name] for column in columns) for name in columns[0]}
+    return RunComparison(_names(folders), facts, tuple(_warnings(runs, devices)))
 
 
 def _names(folders: Sequence[Path]) -> tuple[str, ...]:
@@ -72,71 +82,66 @@ def _names(folders: Sequence[Path]) -> tuple[str, ...]:
     return tuple("/".join(each[-depth:]) for each in parts)
 
 
-def _facts() -> list[Fact]:
-    return [
-        ("data set", lambda run: run.dataset.name, str),
-        ("space", lambda run: run.summary.space, str),
-        ("chosen", lambda run: run.summary.chosen.arch.id, str),
-        ("validation top-1", lambda run: run.summary.chosen.val_top1, lambda v: percent(v, 2)),
-        ("test top-1", lambda run: run.summary.chosen.test_top1, lambda v: percent(v, 2)),
-        ("int8 test top-1", lambda run: run.summary.int8 and run.summary.int8.test_top1, lambda v: percent(v, 2)),
-        ("front", lambda run: len(run.summary.front), str),
-        ("evaluations", lambda run: run.search.evaluations, lambda v: f"{v:,}"),
-        ("search time", lambda run: run.search.seconds, duration),
-        ("training time", lambda run: run.summary.supernet and run.summary.supernet.train_seconds, duration),
-        ("strategy", lambda run: run.search.strategy, str),
-    ]
+def _fact(value: Value | None, shown: Callable[[Value], str] = str) -> Fact:
+    return Fact(value, MISSING if value is None else shown(value))
 
 
-def _on(device: str) -> list[Fact]:
-    """Return the facts of one device."""
-
-    def predicted(run: FinishedRun) -> float | None:
-        chosen = run.summary.chosen
-        rows = [n for n in run.summary.front if n.arch == chosen.arch and device in n.latency]
-        return rows[0].latency[device].predicted_us if rows else None
-
-    def shipped(run: FinishedRun, key: str) -> Any:
-        return getattr(findings.chosen_latency(run).get(device), key, None)
-
-    def budget(run: FinishedRun) -> float | None:
-        return min((budget.limit for budget in findings.latency_budgets(run, device)), default=None)
-
-    def score(run: FinishedRun, key: str) -> Any:
-        return getattr(run.scores[device], key) if device in run.scores else None
-
-    return [
-        (f"{device}: budget ms", budget, ms),
-        (f"{device}: predicted ms", predicted, ms),
-        (f"{device}: p50 ms", lambda run: shipped(run, "p50_us"), milliseconds),
-        (f"{device}: p95 ms", lambda run: shipped(run, "p95_us"), milliseconds),
-        (f"{device}: within budget", lambda run: shipped(run, "verdict"), VERDICT_WORDS.__getitem__),
-        (f"{device}: predictor error", lambda run: score(run, "mape"), percent),
-        (f"{device}: repeat noise", lambda run: score(run, "repeat_noise"), percent),
-    ]
-
-
-def _warnings(runs: Sequence[FinishedRun], devices: Sequence[str]) -> list[str]:
-    warnings = []
-    if len({(run.dataset.name, tuple(sorted(run.dataset.counts.items()))) for run in runs}) > 1:
-        warnings.append("Warning: data sets or their splits differ, so accuracies cannot be compared")
+def _facts(summary: SummaryRecord, devices: Sequence[str]) -> dict[str, Fact]:
+    """Return the facts of a run by name, those of each device last."""
+    chosen, search, precise = summary.chosen, summary.search, partial(percent, decimals=2)
+    facts = {
+        "data set": _fact(summary.dataset),
+        "space": _fact(summary.space),
+        "chosen": _fact(chosen.arch.id),
+        "validation top-1": _fact(chosen.val_top1, precise),
+        "test top-1": _fact(chosen.test_top1, precise),
+        "int8 test top-1": _fact(summary.int8.test_top1 if summary.int8 else None, precise),
+        "front": _fact(len(summary.front)),
+        "evaluations": _fact(search.evaluations, "{:,}".format),
+        "search time": _fact(search.seconds, duration),
+        "training time": _fact(summary.supernet.train_seconds if summary.supernet else None, duration),
+        "strategy": _fact(search.strategy),
+    }
     for device in devices:
-        identities = [run.identities[device] for run in runs if device in run.identities]
-        keys = sorted({key for identity in identities for key in identity})
-        fields = [key for key in keys if len({str(identity.get(key)) for identity in identities}) > 1]
-        if fields:
-            warnings.append(
-                f"Warning: {device} was measured with different {', '.join(fields)}, so latencies may differ by that"
-            )
-        processors = {str(run.circumstances.get(device, {}).get("cpu")) for run in runs if device in run.scores}
-        if len(processors) > 1:
-            warnings.append(
-                f"Warning: {device} has a different processor in each run ({', '.join(sorted(processors))})"
-            )
-    n = min((run.dataset.counts.get("test", 0) for run in runs), default=0)
+        facts |= {f"{device}: {name}": fact for name, fact in _facts_on(summary, device).items()}
+    return facts
+
+
+def _facts_on(summary: SummaryRecord, device: str) -> dict[str, Fact]:
+    """Return the facts of a run on one device."""
+    chosen, score = summary.chosen.arch, summary.predictors.get(device)
+    latency = findings.chosen_latency(summary).get(device)
+    predictions = [network.latency.get(device) for network in summary.front if network.arch == chosen]
+    predicted = predictions[0] if predictions else None
+    limits = [budget.limit for budget in findings.latency_budgets(summary, device)]
+    return {
+        "budget ms": _fact(min(limits, default=None), milliseconds),
+        "predicted ms": _fact(predicted.predicted_us if predicted else None, milliseconds),
+        "p50 ms": _fact(latency.p50_us if latency else None, milliseconds),
+        "p95 ms": _fact(latency.p95_us if latency else None, milliseconds),
+        "within budget": _fact(latency.verdict if latency else None, VERDICT_WORDS.__getitem__),
+        "predictor error": _fact(score.mape if score else None, percent),
+        "repeat noise": _fact(score.repeat_noise if score else None, percent),
+    }
+
+
+def _warnings(runs: Sequence[FinishedRun], devices: Sequence[str]) -> Iterator[str]:
+    if len({(run.images.name, tuple(sorted(run.images.counts.items()))) for run in runs}) > 1:
+        yield "Warning: data sets or their splits differ, so accuracies cannot be compared"
+    for device in devices:
+        yield from _device_warnings([run for run in runs if device in run.devices], device)
+    n = min(run.images.counts.get("test", 0) for run in runs)
     tops = [run.summary.chosen.test_top1 for run in runs if run.summary.chosen.test_top1]
     if len(tops) > 1 and n and max(tops) - min(tops) < 2 * 2**0.5 * standard_error(max(tops), n):
-        warnings.append(
-            "Warning: the difference of test accuracies is not significant: it is less than two standard errors"
-        )
-    return warnings
+        yield "Warning: the difference of test accuracies is not significant: it is less than two standard errors"
+
+
+def _device_warnings(runs: Sequence[FinishedRun], device: str) -> Iterator[str]:
+    identities = [identity for run in runs if (identity := run.tables[device].identity)]
+    keys = sorted({key for identity in identities for key in identity})
+    fields = [key for key in keys if len({str(identity.get(key)) for identity in identities}) > 1]
+    if fields:
+        yield f"Warning: {device} was measured with different {', '.join(fields)}, so latencies may differ by that"
+    processors = {run.tables[device].cpu or "unknown" for run in runs if device in run.scores}
+    if len(processors) > 1:
+        yield f"Warning: {device} has a different processor in each run ({', '.join(sorted(processors))})"

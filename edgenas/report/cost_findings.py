@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from edgenas.records.folder import StageCostRow
-from edgenas.report.formats import MISSING, count, duration, energy
-from edgenas.report.values import FinishedRun
+from collections.abc import Sequence
+
+from edgenas.quantities import format_count
+from edgenas.records.folder import StageCostRow, SummaryRecord
+from edgenas.report.formats import MISSING, duration, energy
 
 STAGES = {
     "profile": "measuring the devices",
@@ -17,59 +19,59 @@ STAGES = {
 COLUMNS = ("stage", "time", "energy", "work")
 
 
-def total(run: FinishedRun) -> str:
+def total(summary: SummaryRecord, costs: Sequence[StageCostRow]) -> str:
     """State the time and the energy of the whole run, as far as they were recorded."""
-    supernet, seconds = run.summary.supernet, run.search.seconds
+    supernet, search = summary.supernet, summary.search
     trained = "Nothing was trained"
     if supernet is not None and supernet.images_per_second:
         trained = f"Training took {duration(supernet.train_seconds)}"
-    each = duration(seconds / max(run.search.evaluations, 1))
-    scored = f"{run.search.evaluations:,} networks scored in {each} each, none of them trained separately"
-    whole = f"; all stages together took {duration(sum(row.seconds for row in run.costs))}" if run.costs else ""
-    return f"{trained}, the search took {duration(seconds)}: {scored}{whole}. {_energy(run)}"
+    each = duration(search.seconds / max(search.evaluations, 1))
+    scored = f"{search.evaluations:,} networks scored in {each} each, none of them trained separately"
+    whole = f"; all stages together took {duration(sum(row.seconds for row in costs))}" if costs else ""
+    return f"{trained}, the search took {duration(search.seconds)}: {scored}{whole}. {_energy(costs)}"
 
 
-def _energy(run: FinishedRun) -> str:
-    if not run.costs:
+def _energy(costs: Sequence[StageCostRow]) -> str:
+    if not costs:
         return "Energy was not recorded"
-    readings = [row.energy_joules for row in run.costs if row.energy_joules is not None]
+    readings = [row.energy_joules for row in costs if row.energy_joules is not None]
     if not readings:
         return "Energy was not readable on this machine"
-    if len(readings) < len(run.costs):
+    if len(readings) < len(costs):
         return "Energy was not readable throughout"
     return f"The whole processor, other programs included, used {energy(sum(readings))}"
 
 
-def rows(run: FinishedRun) -> list[list[str]]:
+def rows(summary: SummaryRecord, costs: Sequence[StageCostRow]) -> list[list[str]]:
     """Return each stage of the run under `COLUMNS`."""
-    work = dict.fromkeys(STAGES, "") | {"search": f"{run.search.evaluations:,} networks scored"}
-    work["profile"] = ", ".join(
+    supernet, search = summary.supernet, summary.search
+    seconds = {"search": search.seconds}
+    scores = {device: score for device, score in summary.predictors.items() if score}
+    tested = [
         f"{score.n_fit + score.n_test:,} rows fitted and networks tested on {device}"
-        for device, score in run.scores.items()
-    )
-    work["verify"] = f"{len(run.summary.front):,} networks"
-    if run.summary.supernet is not None:
-        work["train"] = f"{count(run.summary.supernet.params)} parameters"
-    return [[name, *_spent(run, stage), work[stage]] for stage, name in STAGES.items() if _has_stage(run, stage)]
+        for device, score in scores.items()
+    ]
+    work = {"profile": ", ".join(tested)}
+    if supernet is not None:
+        work["train"], seconds["train"] = f"{format_count(supernet.params)} parameters", supernet.train_seconds
+    work |= {"search": f"{search.evaluations:,} networks scored", "verify": f"{len(summary.front):,} networks"}
+    if summary.finetune is not None:
+        work["finetune"] = ""
+    if supernet is not None:
+        work["export"] = ""
+    return [
+        [STAGES[stage], *_spent([row for row in costs if row.stage == stage], seconds.get(stage)), text]
+        for stage, text in work.items()
+    ]
 
 
-def _has_stage(run: FinishedRun, stage: str) -> bool:
-    if stage == "finetune":
-        return run.summary.finetune is not None
-    return run.summary.supernet is not None or stage not in ("train", "export")
-
-
-def _spent(run: FinishedRun, stage: str) -> list[str]:
-    """Return time and energy, repetitions included; without recorded costs, the time of two stages alone."""
-    recorded = [row for row in run.costs if row.stage == stage]
+def _spent(recorded: Sequence[StageCostRow], otherwise: float | None) -> list[str]:
+    """Return time and energy, repetitions included; without recorded costs, the seconds that a summary states."""
     if recorded:
         return [duration(sum(row.seconds for row in recorded)), _sum(recorded)]
-    seconds = {"search": run.search.seconds}
-    if run.summary.supernet is not None:
-        seconds["train"] = run.summary.supernet.train_seconds
-    return [duration(seconds[stage]) if stage in seconds else MISSING, MISSING]
+    return [MISSING if otherwise is None else duration(otherwise), MISSING]
 
 
-def _sum(recorded: list[StageCostRow]) -> str:
+def _sum(recorded: Sequence[StageCostRow]) -> str:
     joules = [row.energy_joules for row in recorded if row.energy_joules is not None]
     return energy(sum(joules)) if len(joules) == len(recorded) else "not readable"

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgenas.budget import Budget
+from edgenas.config.sections import TrainConfig
 from edgenas.deploy.bundle.shipped_wording import accuracy_sentence, latency_sentences
 from edgenas.markup import name_in_sentence
-from edgenas.quantities import MICROSECONDS
+from edgenas.quantities import MICROSECONDS, format_bytes, format_count
 from edgenas.records.export import ShippedLatency
+from edgenas.records.folder import AccuracySummary, FinetuneSummary, SummaryRecord, SupernetSummary
+from edgenas.records.search import SearchRecord
+from edgenas.records.train import StepRow, ValidationRow
 from edgenas.records.verify import MeasuredNetwork, NetworkLatency
-from edgenas.report.formats import count, duration, ms, number, percent, size
+from edgenas.report.formats import duration, ms, number, percent
 from edgenas.report.network_blocks import NetworkBlock
-from edgenas.report.values import BundleFacts, FinishedRun
+from edgenas.report.values import BundleFacts, ImageFacts
 from edgenas.statistics.significance import standard_error
 
 RISING = 0.01
@@ -21,9 +26,9 @@ RISING = 0.01
 CLASS_COLUMNS = ("class", "test images", "top-1")
 
 
-def latency_budgets(run: FinishedRun, device: str) -> tuple[Budget, ...]:
+def latency_budgets(summary: SummaryRecord, device: str) -> tuple[Budget, ...]:
     """Return the latency budgets on a device."""
-    return tuple(b for b in run.summary.budgets if b.quantity.unit == MICROSECONDS and b.device == device)
+    return tuple(b for b in summary.budgets if b.quantity.unit == MICROSECONDS and b.device == device)
 
 
 def meets(network: MeasuredNetwork) -> bool | None:
@@ -32,11 +37,22 @@ def meets(network: MeasuredNetwork) -> bool | None:
     return verdicts == {"within"} if verdicts else None
 
 
-def front(run: FinishedRun) -> str:
+def ordered_front(summary: SummaryRecord) -> tuple[MeasuredNetwork, ...]:
+    """Return the front, fastest first on the first device (as measured, else as predicted)."""
+    device = summary.devices[0]
+
+    def key(network: MeasuredNetwork) -> tuple[float, str]:
+        latency = network.latency.get(device)
+        latency_us = math.inf if latency is None else latency.p50_us or latency.predicted_us
+        return latency_us, network.arch.id
+
+    return tuple(sorted(summary.front, key=key))
+
+
+def front(summary: SummaryRecord) -> str:
     """State how many networks of the front are within the budgets, and what was chosen."""
-    networks = run.summary.front
+    networks, chosen = summary.front, summary.chosen
     within = sum(meets(network) is True for network in networks)
-    chosen = run.summary.chosen
     lead = f"{within} of {len(networks)} networks were measured within every budget"
     if not any(latency.p50_us for network in networks for latency in network.latency.values()):
         lead = f"{len(networks)} networks are predicted to be within every budget, and none was measured"
@@ -46,20 +62,17 @@ def front(run: FinishedRun) -> str:
     return f"{lead}; {name} reaches {percent(chosen.val_top1, 2)} validation top-1"
 
 
-def shipped(run: FinishedRun) -> list[str]:
+def shipped(summary: SummaryRecord) -> list[str]:
     """Return sentences on the shipped file's latency and accuracy, and the run's notes; none without a file."""
-    chosen = run.summary.chosen
+    chosen = summary.chosen
     if chosen.test_top1 is None:
         return []
     latency = {device: measured.model_dump() for device, measured in chosen.latency.items()}
-    return [*latency_sentences(latency), accuracy_sentence(chosen.test_top1, chosen.val_top1), *run.summary.notes]
+    return [*latency_sentences(latency), accuracy_sentence(chosen.test_top1, chosen.val_top1), *summary.notes]
 
 
-def accuracy_source(run: FinishedRun) -> str | None:
-    """State where accuracies come from and their error; None where the run's own supernet computed them."""
-    source = run.summary.accuracy
-    if source is None:
-        return None
+def accuracy_source(source: AccuracySummary) -> str:
+    """State where accuracies come from that the run's own supernet did not compute, and their error."""
     if source.rows is None:
         return f"Accuracies are predictions of `{source.predictor}`; their error is unknown"
     return (
@@ -70,20 +83,20 @@ def accuracy_source(run: FinishedRun) -> str | None:
     )
 
 
-def front_warnings(run: FinishedRun, device: str) -> str | None:
+def front_warnings(summary: SummaryRecord, device: str) -> str | None:
     """State the timer's warnings about measurements of the front; None without any."""
-    measurements = [n.latency[device].warnings for n in run.summary.front if device in n.latency]
+    measurements = [n.latency[device].warnings for n in summary.front if device in n.latency]
     flagged = [warnings for warnings in measurements if warnings]
     if not flagged:
         return None
     return f"{device}: {len(flagged)} of {len(measurements)} measurements have warnings: {flagged[0][0]}"
 
 
-def front_on(run: FinishedRun, device: str) -> str:
+def front_on(summary: SummaryRecord, device: str) -> str:
     """State how many intervals, each predicted before its network was measured, contain the measured latency."""
-    if all(device not in one.latency or one.latency[device].p50_us is None for one in run.summary.front):
+    if all(device not in one.latency or one.latency[device].p50_us is None for one in summary.front):
         return f"{device}: no network of the front was measured"
-    predictions = run.summary.first_predictions.get(device, ())
+    predictions = summary.first_predictions.get(device, ())
     pairs = [(one.interval_us, one.p50_us) for one in predictions if one.interval_us is not None]
     if not pairs:
         return f"{device}: no network was predicted with an interval before it was measured"
@@ -93,29 +106,22 @@ def front_on(run: FinishedRun, device: str) -> str:
     return f"{device}: {interval} held for {held} of {len(pairs)} networks, each predicted before it was measured"
 
 
-def optimism(run: FinishedRun) -> str:
+def optimism(summary: SummaryRecord, images: ImageFacts) -> str:
     """Compare validation and test top-1 of the chosen network."""
-    chosen = run.summary.chosen
+    chosen, tuning = summary.chosen, summary.finetune
     if chosen.test_top1 is None:
         return "The chosen network was not scored on the test images"
     gap = 100 * (chosen.val_top1 - chosen.test_top1)
     # The counts are of the run's own images, not of those that a new classifier was trained on.
-    n = None if _trained_on_other_images(run) else run.dataset.counts.get("test")
+    n = None if tuning is not None and tuning.val_top1_before is None else images.counts.get("test")
     of = f" of {n:,} images" if n else ""
     noise = f" (its own sampling error is about ±{100 * standard_error(chosen.test_top1, n):.1f} points)" if n else ""
     side = "below" if gap > 0 else "above"
     return f"Its test top-1{of} is {abs(gap):.1f} points {side} the validation top-1{noise}"
 
 
-def _trained_on_other_images(run: FinishedRun) -> bool:
-    return run.summary.finetune is not None and run.summary.finetune.val_top1_before is None
-
-
-def finetuned(run: FinishedRun) -> str:
-    """State what fine-tuning changed; empty where there was none."""
-    tuning = run.summary.finetune
-    if tuning is None:
-        return ""
+def finetuned(tuning: FinetuneSummary) -> str:
+    """State what fine-tuning changed."""
     fresh = tuning.start == "fresh"
     epochs = f"{duration(tuning.seconds)} ({round(tuning.epochs, 2):g} epochs)"
     images = f"{tuning.training_images:,} images of {name_in_sentence(tuning.dataset)}"
@@ -129,45 +135,40 @@ def finetuned(run: FinishedRun) -> str:
     return f"{lead}: {change}{unused}"
 
 
-def training(run: FinishedRun) -> str:
+def training(steps: Sequence[StepRow], validations: Sequence[ValidationRow], config: TrainConfig) -> str:
     """State how the loss developed, and what the smallest and the largest subnet reach."""
-    if not run.steps:
-        imported = run.config["train"].get("epochs") == 0
-        return f"Weights are those of `{run.config['train']['init']}`" if imported else "No training step was recorded"
-    first, last = run.steps[0].loss, _last_loss(run)
-    lead = f"Loss fell from {first:.2f} to {last:.2f} in {run.steps[-1].epoch:.3g} epochs"
+    if not steps:
+        return f"Weights are those of `{config.init}`" if config.epochs == 0 else "No training step was recorded"
+    first, last = steps[0].loss, _last_loss(steps)
+    lead = f"Loss fell from {first:.2f} to {last:.2f} in {steps[-1].epoch:.3g} epochs"
     if first <= last:
         lead = f"Warning: the loss did not fall ({first:.2f} to {last:.2f})"
-    if not run.validations:
+    if not validations:
         return lead
-    ends = ", ".join(f"{name} {percent(value)}" for name, value in run.validations[-1].top1.items())
+    ends = ", ".join(f"{name} {percent(value)}" for name, value in validations[-1].top1.items())
     return f"{lead}; validation top-1 at the end: {ends}"
 
 
-def _last_loss(run: FinishedRun) -> float:
+def _last_loss(steps: Sequence[StepRow]) -> float:
     """Return the mean loss of the last twentieth of the steps, since that of one step is noisy."""
-    last = run.steps[-max(1, len(run.steps) // 20) :]
+    last = steps[-max(1, len(steps) // 20) :]
     return sum(step.loss for step in last) / len(last)
 
 
-def supernet(run: FinishedRun) -> str | None:
-    """State the supernet's size, how it was trained, and its images; None where the run has no supernet."""
-    facts = run.summary.supernet
-    if facts is None or run.summary.accuracy is not None:
-        return None
+def supernet(facts: SupernetSummary, space: str, images: ImageFacts) -> str:
+    """State the supernet's size, how it was trained, and its images."""
     trained = "weights used without training"
     if facts.images_per_second:
         trained = f"trained for {duration(facts.train_seconds)} at {facts.images_per_second:,.0f} images/s"
-    splits = ", ".join(f"{n:,} {split}" for split, n in run.dataset.counts.items())
+    splits = ", ".join(f"{n:,} {split}" for split, n in images.counts.items())
     return (
-        f"Supernet of space `{run.summary.space}`: {count(facts.params)} parameters, {trained}. "
-        f"Images of {name_in_sentence(run.dataset.name)}, {run.dataset.num_classes} classes: {splits}"
+        f"Supernet of space `{space}`: {format_count(facts.params)} parameters, {trained}. "
+        f"Images of {name_in_sentence(images.name)}, {images.num_classes} classes: {splits}"
     )
 
 
-def search(run: FinishedRun) -> str:
+def search(facts: SearchRecord) -> str:
     """State whether the search had converged."""
-    facts = run.search
     history, counts = facts.hypervolume_by_batch, facts.evaluations_by_batch
     lead = f"{facts.evaluations} evaluations in {duration(facts.seconds)}"
     if facts.exhausted:
@@ -196,31 +197,31 @@ def blocks(device: str, network: Sequence[NetworkBlock], whole_us: float | None)
     return lead + (f"; {regressed} of {len(network)} blocks were not timed but regressed" if regressed else "")
 
 
-def device_blocks(run: FinishedRun, network: Sequence[NetworkBlock]) -> dict[str, str]:
+def device_blocks(summary: SummaryRecord, network: Sequence[NetworkBlock]) -> dict[str, str]:
     """Return `blocks` of the chosen network, by device."""
-    measured = chosen_latency(run)
+    measured = chosen_latency(summary)
     return {
         device: blocks(device, network, measured[device].p50_us if device in measured else None)
-        for device in run.devices
+        for device in summary.devices
     }
 
 
-def memory(run: FinishedRun) -> list[str]:
+def memory(summary: SummaryRecord) -> list[str]:
     """Return the memory that the chosen network was measured to take, a sentence for each device that reports it."""
     return [
-        f"{device}: loading and running it made the timer's process grow by {size(latency.model_rss_bytes)}, to "
-        f"{size(latency.process_rss_bytes)} at most with the runtime and what was timed beside it"
-        for device, latency in chosen_latency(run).items()
+        f"{device}: loading and running it made the timer's process grow by {format_bytes(latency.model_rss_bytes)}, "
+        f"to {format_bytes(latency.process_rss_bytes)} at most with the runtime and what was timed beside it"
+        for device, latency in chosen_latency(summary).items()
         if latency.model_rss_bytes is not None and latency.process_rss_bytes is not None
     ]
 
 
-def chosen_latency(run: FinishedRun) -> Mapping[str, NetworkLatency | ShippedLatency]:
+def chosen_latency(summary: SummaryRecord) -> Mapping[str, NetworkLatency | ShippedLatency]:
     """Return the latency of the shipped file by device; without a file, that of the chosen network."""
-    chosen = run.summary.chosen
+    chosen = summary.chosen
     if chosen.latency:
         return chosen.latency
-    return {network.arch: network.latency for network in run.summary.front}.get(chosen.arch, {})
+    return {network.arch: network.latency for network in summary.front}.get(chosen.arch, {})
 
 
 @dataclass(frozen=True)
@@ -232,21 +233,21 @@ class Star:
     val_top1: float
 
 
-def stars(run: FinishedRun, device: str) -> list[Star]:
+def stars(summary: SummaryRecord, device: str) -> list[Star]:
     """Return the point of the shipped file on a device, or without one that of the chosen network."""
-    chosen = run.summary.chosen
+    chosen = summary.chosen
     if device in chosen.latency:
         return [Star("file that ships", chosen.latency[device].p50_us, chosen.val_top1)]
     return [
         Star("chosen", network.latency[device].p50_us or network.latency[device].predicted_us, network.deployed_top1)
-        for network in run.networks
+        for network in summary.front
         if network.arch == chosen.arch and device in network.latency
     ]
 
 
-def by_class(run: FinishedRun) -> str:
+def by_class(bundle: BundleFacts | None) -> str:
     """State which class is hardest, and its sampling error."""
-    rows = [] if run.bundle is None else _class_rates(run.bundle)
+    rows = [] if bundle is None else _class_rates(bundle)
     if not rows:
         return "Accuracy by class was not recorded"
     (hardest, low, images), (_, high, _) = rows[0], rows[-1]
@@ -263,10 +264,8 @@ def _class_rates(bundle: BundleFacts) -> list[tuple[str, float, int]]:
     return sorted(((name, rate, images) for name, rate, images in rows if rate is not None), key=lambda row: row[1])
 
 
-def class_rows(run: FinishedRun) -> list[list[str]]:
+def class_rows(bundle: BundleFacts) -> list[list[str]]:
     """Return each class under `CLASS_COLUMNS`; none where accuracy by class is unknown."""
-    if run.bundle is None:
-        return []
-    scores = run.bundle.accuracy
-    rows = zip(run.bundle.classes, scores.test_images_by_class, scores.test_top1_by_class, strict=False)
+    scores = bundle.accuracy
+    rows = zip(bundle.classes, scores.test_images_by_class, scores.test_top1_by_class, strict=False)
     return [[name, f"{images:,}", percent(rate)] for name, images, rate in rows]

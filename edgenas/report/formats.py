@@ -1,8 +1,8 @@
-"""Format numbers for people: milliseconds, percent, counts with a prefix."""
+"""Format numbers for people: milliseconds, percent, durations."""
 
 from __future__ import annotations
 
-from edgenas.quantities import format_bytes, format_count, milliseconds
+from edgenas.quantities import milliseconds
 
 MISSING = "–"
 
@@ -27,16 +27,6 @@ def percent(fraction: float | None, decimals: int = 1) -> str:
 def number(value: float | None, decimals: int = 2) -> str:
     """Return a number with fixed decimals."""
     return MISSING if value is None else f"{value:.{decimals}f}"
-
-
-def count(value: float) -> str:
-    """Return a count with a decimal prefix, like `12.3 k`."""
-    return format_count(value)
-
-
-def size(n_bytes: float) -> str:
-    """Return bytes with a decimal prefix, like `64.0 kB`."""
-    return format_bytes(n_bytes)
 
 
 def duration(seconds: float) -> str:

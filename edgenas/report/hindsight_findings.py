@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from edgenas.errors import shortened
 from edgenas.markup import name_in_sentence
 from edgenas.records.export import ClassChange, HindsightRecord, TestedNetwork
+from edgenas.records.verify import MeasuredNetwork
 from edgenas.report.formats import percent
-from edgenas.report.values import FinishedRun
+from edgenas.report.values import ImageFacts
 from edgenas.statistics.significance import ERROR, holm_significant, mcnemar_p_value, standard_error
 
 NAMED_CLASSES = 4
 CHANGE_COLUMNS = ("class", "test images", "chosen network", "largest subnet", "difference (points)", "significant")
 
 
-def front_optimism(run: FinishedRun) -> str:
+def front_optimism(hindsight: HindsightRecord | None, images: ImageFacts) -> str:
     """State how far validation is above test along the front, and for the chosen network."""
-    hindsight = run.hindsight
     if hindsight is None:
         return "Test top-1 of the front was not recorded"
     if not hindsight.front:
@@ -39,15 +39,15 @@ def front_optimism(run: FinishedRun) -> str:
     more = "less" if gap < average else "more"
     return (
         f"{lead}, {abs(gap - average):.1f} points {more} optimistic than the front as a whole (two standard errors of "
-        f"sampling, for one network: {_gap_error(run, hindsight):.1f} points)"
+        f"sampling, for one network: {_gap_error(hindsight, images):.1f} points)"
     )
 
 
-def _gap_error(run: FinishedRun, hindsight: HindsightRecord) -> float:
+def _gap_error(hindsight: HindsightRecord, images: ImageFacts) -> float:
     """Return two standard errors of the chosen network's validation minus test top-1, in points."""
     row = next(row for row in hindsight.front if row.arch == hindsight.chosen)
     rates = {"validation": row.val_top1, "test": row.test_top1}
-    errors = [standard_error(rate, run.scored_images(split)) for split, rate in rates.items()]
+    errors = [standard_error(rate, images.scored.get(split, 0)) for split, rate in rates.items()]
     return 200 * math.hypot(*errors)
 
 
@@ -55,9 +55,8 @@ def _side(points: float) -> str:
     return f"{abs(points):.1f} points {'above' if round(points, 1) >= 0 else 'below'}"
 
 
-def class_losses(run: FinishedRun) -> str:
+def class_losses(hindsight: HindsightRecord | None) -> str:
     """State which classes are less accurate than with the largest subnet of the same supernet."""
-    hindsight = run.hindsight
     if hindsight is None or not hindsight.classes:
         return "Accuracy by class was not compared with the largest subnet"
     trained = " that was trained (none over the budgets was)" if hindsight.within_budgets else ""
@@ -124,7 +123,7 @@ def by_change(hindsight: HindsightRecord) -> Sequence[ClassChange]:
     return sorted((row for row in hindsight.classes if row.images), key=lambda row: -_share(row))
 
 
-def ordered(run: FinishedRun, hindsight: HindsightRecord) -> list[TestedNetwork]:
-    """Return the front's scores, fastest network first, as the report numbers them."""
-    order = {network.arch: number for number, network in enumerate(run.networks)}
+def ordered(hindsight: HindsightRecord, front: Sequence[MeasuredNetwork]) -> list[TestedNetwork]:
+    """Return the front's scores in the order of its networks, as the report numbers them."""
+    order = {network.arch: number for number, network in enumerate(front)}
     return sorted(hindsight.front, key=lambda row: order.get(row.arch, len(order)))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from edgenas.profiling.measurement import CI_COVERAGE
+from edgenas.quantities import format_bytes
 from edgenas.records.export import ShippedInt8
-from edgenas.report.formats import ms, ms_range, percent, size
+from edgenas.report.formats import ms, ms_range, percent
 from edgenas.report.predictor_findings import NOISY
-from edgenas.report.values import FinishedRun
+from edgenas.report.values import ImageFacts
 
 FEW_IMAGES = 4
 """A difference in right answers to the same images of at most this many is not significant.
@@ -34,14 +35,18 @@ def _drop(drop: float) -> str:
     return f"{'gains' if points < 0 else 'loses'} {abs(points):.1f} points"
 
 
-def details(run: FinishedRun, int8: ShippedInt8) -> list[str]:
+def details(int8: ShippedInt8, images: ImageFacts) -> list[str]:
     """Return the allowed drop, and whether differences and timings are significant, one sentence each."""
     allowed = f"The allowed drop of validation top-1 is {100 * int8.max_drop:.1f} points"
-    return [allowed, *_test_difference(run, int8), *_recipe_difference(run, int8), *_timing(int8)]
+    return [
+        allowed,
+        *_test_difference(int8, images.counts.get("test", 0)),
+        *_recipe_difference(int8, images.scored.get("validation", 0)),
+        *_timing(int8),
+    ]
 
 
-def _test_difference(run: FinishedRun, int8: ShippedInt8) -> list[str]:
-    n = run.dataset.counts.get("test")
+def _test_difference(int8: ShippedInt8, n: int) -> list[str]:
     if not n:
         return []
     images = round(n * abs(int8.fp32_test_top1 - int8.test_top1))
@@ -52,8 +57,7 @@ def _test_difference(run: FinishedRun, int8: ShippedInt8) -> list[str]:
     return [f"Warning: the difference is {images} of {n:,} test images, which is not significant"]
 
 
-def _recipe_difference(run: FinishedRun, int8: ShippedInt8) -> list[str]:
-    n = run.scored_images("validation")
+def _recipe_difference(int8: ShippedInt8, n: int) -> list[str]:
     if len(int8.recipes_tried) < 2 or not n:
         return []
     first, second, *_ = sorted(int8.recipes_tried.values(), reverse=True)
@@ -86,7 +90,7 @@ def rows(int8: ShippedInt8) -> list[list[str]]:
         label = f"p50 on {device} ({percent(CI_COVERAGE, 0)} interval; repeat noise), ms"
         table.append([label, fp32, timed, f"{one.speedup:.2f} × as fast"])
     ratio = f"{int8.size_bytes / int8.fp32_size_bytes:.2f} ×"
-    return [*table, ["file", size(int8.fp32_size_bytes), size(int8.size_bytes), ratio]]
+    return [*table, ["file", format_bytes(int8.fp32_size_bytes), format_bytes(int8.size_bytes), ratio]]
 
 
 def _top1_row(name: str, fp32: float, int8: float) -> list[str]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 
 from edgenas.quantities import milliseconds
+from edgenas.records.folder import SummaryRecord
+from edgenas.records.profile import PredictorScore
+from edgenas.records.search import EvaluationRow
 from edgenas.records.verify import MeasuredNetwork, NetworkLatency
 from edgenas.report import findings, predictor_findings
 from edgenas.report.figure import Axis, Figure, Interval, Look, ReferenceLine, Series
 from edgenas.report.formats import ms, percent
 from edgenas.report.network_blocks import NetworkBlock, stages_of
-from edgenas.report.values import FinishedRun
+from edgenas.space.arch import Arch
 
 MOST_EVALUATIONS = 2000
 """Evaluations drawn behind the front; of more, every n-th one."""
@@ -18,15 +22,21 @@ Numbered = tuple[int, MeasuredNetwork, NetworkLatency]
 """A network of the front with its number and its latency on the figure's device."""
 
 
-def front(run: FinishedRun, device: str) -> Figure:
+def front(summary: SummaryRecord, evaluations: Sequence[EvaluationRow], device: str) -> Figure:
     """Draw validation top-1 against latency: evaluated, predicted with intervals, and measured."""
-    networks = [(i, n, n.latency[device]) for i, n in enumerate(run.networks, 1) if device in n.latency]
-    stars = findings.stars(run, device)
-    lines = tuple(ReferenceLine(budget.limit / 1e3, budget.name) for budget in findings.latency_budgets(run, device))
-    series = (_evaluated(run, device), _predicted(networks), *_measured(networks), *_stars(run, stars))
+    front = findings.ordered_front(summary)
+    networks = [(number, n, n.latency[device]) for number, n in enumerate(front, 1) if device in n.latency]
+    stars, budgets = findings.stars(summary, device), findings.latency_budgets(summary, device)
+    lines = tuple(ReferenceLine(budget.limit / 1e3, budget.name) for budget in budgets)
+    series = (
+        _evaluated(evaluations, device),
+        _predicted(networks),
+        *_measured(networks),
+        *(_star(star, summary.chosen.arch) for star in stars),
+    )
     times, heights = _extent(networks, [line.x for line in lines], stars)
     return Figure(
-        findings.front_on(run, device),
+        findings.front_on(summary, device),
         Axis(f"latency on {device} (ms)", times),
         Axis("validation top-1 (%)", heights),
         tuple(one for one in series if one.x),
@@ -34,16 +44,16 @@ def front(run: FinishedRun, device: str) -> Figure:
     )
 
 
-def _evaluated(run: FinishedRun, device: str) -> Series:
-    evaluations = [one for one in run.evaluations if device in one.latency_us]
-    step = -(-len(evaluations) // MOST_EVALUATIONS) or 1
-    shown = evaluations[::step]
+def _evaluated(evaluations: Sequence[EvaluationRow], device: str) -> Series:
+    rows = [row for row in evaluations if device in row.latency_us]
+    step = math.ceil(len(rows) / MOST_EVALUATIONS) or 1
+    shown = rows[::step]
     return Series(
         "evaluated, predicted latency" + (f" (every {step}th)" if step > 1 else ""),
-        [one.latency_us[device] / 1e3 for one in shown],
-        [100 - 100 * one.error for one in shown],
+        [row.latency_us[device] / 1e3 for row in shown],
+        [100 - 100 * row.error for row in shown],
         Look("faint", "circle", size=5),
-        notes=[[one.arch.id] for one in shown],
+        notes=[[row.arch.id] for row in shown],
     )
 
 
@@ -68,43 +78,39 @@ def _predicted(networks: Sequence[Numbered]) -> Series:
 
 
 def _measured(networks: Sequence[Numbered]) -> list[Series]:
-    def series(name: str, look: Look, value: Callable[[Numbered], float | None], *, numbered: bool) -> Series:
-        rows = [(row, time_us) for row in networks if (time_us := value(row)) is not None]
-        return Series(
-            name,
-            [time_us / 1e3 for _, time_us in rows],
-            [100 * network.deployed_top1 for (_, network, _), _ in rows],
-            look,
-            notes=[_notes(*row) for row, _ in rows],
-            labels=[str(number) for (number, _, _), _ in rows] if numbered else (),
-        )
-
-    def p50(row: Numbered, *, dropped: bool) -> float | None:
-        return row[2].p50_us if row[1].dropped is dropped else None
-
+    shipping = [row for row in networks if not row[1].dropped]
+    dropped = [row for row in networks if row[1].dropped]
     return [
-        series("measured p95", Look("ink", "tick", size=10), lambda row: row[2].p95_us, numbered=False),
-        series("measured p50", Look("ink", "square", size=8), lambda row: p50(row, dropped=False), numbered=True),
-        series(
-            "measured p50, dropped", Look("red", "cross", size=10), lambda row: p50(row, dropped=True), numbered=True
+        _timed("measured p95", [(row, row[2].p95_us) for row in networks], Look("ink", "tick", size=10)),
+        _timed(
+            "measured p50", [(row, row[2].p50_us) for row in shipping], Look("ink", "square", size=8), numbered=True
+        ),
+        _timed(
+            "measured p50, dropped",
+            [(row, row[2].p50_us) for row in dropped],
+            Look("red", "cross", size=10),
+            numbered=True,
         ),
     ]
 
 
-def _stars(run: FinishedRun, stars: Sequence[findings.Star]) -> list[Series]:
-    stages = stages_of(run.summary.chosen.arch)
-    return [
-        Series(
-            star.name,
-            [star.latency_us / 1e3],
-            [100 * star.val_top1],
-            Look("orange", "star", size=18),
-            notes=[
-                [f"{percent(star.val_top1, 2)} validation top-1, {milliseconds(star.latency_us)} ms", *stages],
-            ],
-        )
-        for star in stars
-    ]
+def _timed(name: str, values: Sequence[tuple[Numbered, float | None]], look: Look, *, numbered: bool = False) -> Series:
+    rows = [(row, time_us) for row, time_us in values if time_us is not None]
+    return Series(
+        name,
+        [time_us / 1e3 for _, time_us in rows],
+        [100 * network.deployed_top1 for (_, network, _), _ in rows],
+        look,
+        notes=[_notes(*row) for row, _ in rows],
+        labels=[str(number) for (number, _, _), _ in rows] if numbered else (),
+    )
+
+
+def _star(star: findings.Star, arch: Arch) -> Series:
+    figures = f"{percent(star.val_top1, 2)} validation top-1, {milliseconds(star.latency_us)} ms"
+    look = Look("orange", "star", size=18)
+    notes = [[figures, *stages_of(arch)]]
+    return Series(star.name, [star.latency_us / 1e3], [100 * star.val_top1], look, notes=notes)
 
 
 def _notes(number: int, network: MeasuredNetwork, latency: NetworkLatency) -> list[str]:
@@ -127,16 +133,14 @@ def _extent(
         times += [value / 1e3 for value in values if value is not None]
     if not times:
         return None, None
-    heights = [
-        100 * val_top1 for val_top1 in [*(n.deployed_top1 for _, n, _ in networks), *(star.val_top1 for star in stars)]
-    ]
+    rates = [*(network.deployed_top1 for _, network, _ in networks), *(star.val_top1 for star in stars)]
+    heights = [100 * rate for rate in rates]
     pad, rise = 0.08 * (max(times) - min(times)) or 0.1, 0.2 * (max(heights) - min(heights)) or 1.0
     return (max(0.0, min(times) - pad), max(times) + pad), (min(heights) - rise, max(heights) + rise)
 
 
-def predictor(run: FinishedRun, device: str) -> Figure:
+def predictor(score: PredictorScore, device: str) -> Figure:
     """Draw predicted against measured latency of unseen networks, with bands of ±5 and ±10 % and the repeat noise."""
-    score = run.scores[device]
     finding = f"{device}: {predictor_findings.error(score)}"
     measured = [network.measured_us / 1e3 for network in score.held_out]
     predicted = [network.predicted_us / 1e3 for network in score.held_out]

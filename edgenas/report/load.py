@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from edgenas.config.reading import stored_config
+from edgenas.config.run_config import RunConfig
 from edgenas.errors import RunFolderError
-from edgenas.files import read_json, read_yaml
 from edgenas.records.export import HindsightRecord
 from edgenas.records.folder import DataRecord, StageCostRow, SummaryRecord
 from edgenas.records.ledger import Ledger
-from edgenas.records.profile import PredictorScore, VariantRecord
+from edgenas.records.profile import PredictorScore, TableMeta, VariantRecord
 from edgenas.records.record import Record
 from edgenas.records.search import EvaluationRow, RoundRow, SearchRecord
 from edgenas.records.studies import BaselinesRecord, RankingRecord
@@ -34,23 +34,23 @@ def load_run(folder: Path) -> FinishedRun:
     if not folder.is_dir():
         raise RunFolderError(f"run folder {folder} does not exist: `edgenas run CONFIG.yaml` makes one")
     summary = _read(SummaryRecord, folder, "summary.json", "export")
-    devices = sorted(summary.predictors)
-    if not devices:
+    if not summary.devices:
         raise RunFolderError(f"{folder / 'summary.json'} names no device: `edgenas profile {folder}` measures one")
+    config = stored_config(_need(folder, "config.yaml", "train"))
     bundle = _bundle(folder, summary)
     return FinishedRun(
         folder=folder,
-        config=read_yaml(_need(folder, "config.yaml", "train")),
-        dataset=_images(folder, summary),
+        config=config,
+        images=_images(folder, summary, config),
         steps=_training(StepRow, summary, folder),
         validations=_training(ValidationRow, summary, folder),
         # Predictors that were fitted on a table of blocks alone have no score.
         scores={
             device: _read(PredictorScore, folder, f"latency/{device}/score.json", "profile")
-            for device in devices
-            if summary.predictors[device]
+            for device, score in summary.predictors.items()
+            if score
         },
-        circumstances={device: part for device in devices if (part := _meta(folder, device, "circumstances"))},
+        tables={device: _meta(folder, device) for device in summary.devices},
         evaluations=_rows(EvaluationRow, folder, "search/evaluations.jsonl", "search"),
         search=_read(SearchRecord, folder, "search/result.json", "search"),
         summary=summary,
@@ -61,7 +61,6 @@ def load_run(folder: Path) -> FinishedRun:
         hindsight=_hindsight(folder, summary),
         ranking=_ranking(folder),
         baselines=_baselines(folder, summary, bundle),
-        identities={device: part for device in devices if (part := _meta(folder, device, "identity"))},
         costs=_rows(StageCostRow, folder, COSTS),
     )
 
@@ -78,11 +77,13 @@ def _training(kind: type[LoggedRow], summary: SummaryRecord, folder: Path) -> tu
     return tuple(last[step] for step in sorted(last))
 
 
-def _images(folder: Path, summary: SummaryRecord) -> ImageFacts:
+def _images(folder: Path, summary: SummaryRecord, config: RunConfig) -> ImageFacts:
     if summary.supernet is None:
         return ImageFacts(summary.dataset, summary.num_classes or 0)
     data = _read(DataRecord, folder, "data.json", "train")
-    return ImageFacts(data.name, data.num_classes, data.classes, data.counts)
+    limits = {"validation": config.search.validation_images}
+    scored = {split: min(count, limits.get(split) or count) for split, count in data.counts.items()}
+    return ImageFacts(data.name, data.num_classes, data.classes, data.counts, scored)
 
 
 def _bundle(folder: Path, summary: SummaryRecord) -> BundleFacts | None:
@@ -139,8 +140,5 @@ def _rows(kind: type[AnyRecord], folder: Path, name: str, stage: str | None = No
     return Ledger(folder / name if stage is None else _need(folder, name, stage), kind).rows()
 
 
-def _meta(folder: Path, device: str, part: str) -> Mapping[str, Any]:
-    """Return a part of a device's meta.json; empty where there is none."""
-    path = folder / "latency" / device / "meta.json"
-    value = read_json(path, _remedy("profile", folder)).get(part) if path.is_file() else None
-    return value if isinstance(value, dict) else {}
+def _meta(folder: Path, device: str) -> TableMeta:
+    return _if_there(TableMeta, folder, f"latency/{device}/meta.json", "profile") or TableMeta()

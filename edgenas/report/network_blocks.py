@@ -12,7 +12,6 @@ from edgenas.latency.block_cost import BlockCosts, PaperCosts
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.latency.table import LatencyTable
 from edgenas.report.formats import ms
-from edgenas.report.values import FinishedRun
 from edgenas.space.arch import Arch
 from edgenas.space.cost import cost
 from edgenas.space.loading import load_space
@@ -68,13 +67,6 @@ def read_blocks(folder: Path, arch: Arch, num_classes: int, devices: tuple[str, 
         )
         for index, spec in enumerate(specs)
     )
-
-
-def chosen_blocks(run: FinishedRun) -> tuple[NetworkBlock, ...]:
-    """Return the blocks of a run's chosen network; none without such a network, or where they are unknown."""
-    if not run.dataset.num_classes:
-        return ()
-    return read_blocks(run.folder, run.summary.chosen.arch, run.dataset.num_classes, run.devices)
 
 
 def block_header(devices: Sequence[str]) -> list[str]:

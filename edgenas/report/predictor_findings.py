@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from statistics import median
 
-from edgenas.records.profile import PredictorScore
+from edgenas.records.profile import PredictorScore, VariantRecord
 from edgenas.report.formats import number, percent
-from edgenas.report.values import FinishedRun
 
 PLAIN_VARIANT = "direct"
 FEW_NETWORKS = 20
@@ -17,19 +16,20 @@ POOR_TAU = 0.8
 """Kendall's tau below which a ranking by prediction is called unreliable."""
 
 
-def graph_variant(run: FinishedRun, device: str) -> str | None:
-    """State the gain of the graph variant on a device; None where variants were not compared."""
-    ratios = {} if run.graph_variants is None else run.graph_variants.latency_ratio.get(device, {})
-    chosen = sorted(ratios.get(run.graph_variants.graph_variant, ())) if run.graph_variants else []
-    if not chosen or run.graph_variants is None:
+def graph_variant(variants: VariantRecord, device: str) -> str | None:
+    """State the gain of the graph variant on a device; None where variants were not compared on it."""
+    name, ratios = variants.graph_variant, variants.latency_ratio.get(device, {})
+    chosen = sorted(ratios.get(name, ()))
+    if not chosen:
         return None
     unit = f"of the plain variant's latency on {device}"
-    if run.graph_variants.graph_variant == PLAIN_VARIANT:
-        others = ", ".join(f"`{name}` {median(values):.2f}" for name, values in ratios.items() if name != PLAIN_VARIANT)
+    if name == PLAIN_VARIANT:
+        others = ", ".join(
+            f"`{other}` {median(values):.2f}" for other, values in ratios.items() if other != PLAIN_VARIANT
+        )
         medians = f"{others} {unit}, medians of {len(chosen)} networks"
         return f"Graphs are exported as torch writes them: no other graph variant gained a percent ({medians})"
     spread = f"median of {len(chosen)} networks; {chosen[0]:.2f} to {chosen[-1]:.2f}"
-    name = run.graph_variants.graph_variant
     return f"The exported graph variant is `{name}`, which takes {median(chosen):.2f} {unit} ({spread})"
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-import yaml
+from pydantic import JsonValue
 
+from edgenas.config.reading import dump_config
 from edgenas.deploy.bundle.shipped_wording import VERDICT_WORDS
-from edgenas.quantities import milliseconds
-from edgenas.records.export import ShippedNetwork
+from edgenas.quantities import format_bytes, format_count, milliseconds
+from edgenas.records.export import ShippedInt8, ShippedNetwork
+from edgenas.records.folder import StageCostRow, SummaryRecord
+from edgenas.records.search import RoundRow, SearchRecord
+from edgenas.records.studies import BaselinesRecord, RankingRecord
 from edgenas.records.verify import MeasuredNetwork
 from edgenas.report import (
     cost_findings,
@@ -23,10 +27,19 @@ from edgenas.report import (
     study_findings,
 )
 from edgenas.report.contents import FileLink, Heading, Lines, Part, Report, ReportSection, Table, YamlListing
-from edgenas.report.formats import MISSING, count, ms, ms_range, percent, size
-from edgenas.report.network_blocks import block_header, block_rows, chosen_blocks
-from edgenas.report.values import FinishedRun
+from edgenas.report.formats import MISSING, ms, ms_range, percent
+from edgenas.report.network_blocks import block_header, block_rows, read_blocks
+from edgenas.report.values import BundleFacts, FinishedRun, ImageFacts
 
+FRONT_COLUMNS = (
+    "",
+    "device",
+    "validation top-1",
+    "predicted, interval (ms)",
+    "p50 / p95 (ms)",
+    "within budget",
+    "network",
+)
 LATENCY_NOTE = "Latencies are of the network alone: decoding, resizing and normalising images are not included"
 CHOICE_NOTE = (
     "These accuracies and latencies made the choice. Those of the file that ships are stated above; it was timed again "
@@ -36,41 +49,54 @@ CHOICE_NOTE = (
 
 def report_of(run: FinishedRun) -> Report:
     """Return the report of a run: every finding, figure and table, computed once."""
-    sections = (_front, _network, _predictor, _accuracy, _int8, _classes, _training, _ranking, _search, _genes)
-    classes = [*run.dataset.classes, *(run.bundle.classes if run.bundle else ())]
+    sections = (
+        _front(run),
+        _network(run),
+        _predictor(run),
+        _accuracy(run),
+        _int8(run.summary.int8, run.images),
+        _classes(run),
+        _training(run),
+        _ranking(run.ranking),
+        _search(run.search, run.fits),
+        _genes(run),
+        _baselines(run.baselines),
+        _cost(run.summary, run.costs),
+        _environment(run),
+    )
+    classes = [*run.images.classes, *(run.bundle.classes if run.bundle else ())]
     classes += [row.name for row in run.hindsight.classes] if run.hindsight else []
     labels = map(run.device_label, run.devices)
     return Report(
-        title=f"{run.config.get('name', run.folder.name)}: {run.dataset.name} on {', '.join(labels)}",
-        facts=_facts(run),
-        parts=_chosen(run),
-        sections=tuple(part for make in (*sections, _baselines, _cost, _environment) if (part := make(run))),
-        names={"class": list(dict.fromkeys(classes)), "device": run.devices, "data set": [run.dataset.name]},
+        title=f"{run.config.name}: {run.images.name} on {', '.join(labels)}",
+        facts=_facts(run.summary, run.bundle),
+        parts=_chosen(run.summary),
+        sections=tuple(section for section in sections if section),
+        names={"class": list(dict.fromkeys(classes)), "device": run.devices, "data set": [run.images.name]},
     )
 
 
-def _facts(run: FinishedRun) -> list[tuple[str, str]]:
-    chosen = run.summary.chosen
-    facts = _without_file(run, chosen) if chosen.test_top1 is None else _shipped(chosen, chosen.test_top1)
-    if run.bundle and run.bundle.costs:
-        facts.append((count(run.bundle.costs["macs"]), "multiply-accumulates"))
-        facts.append((size(run.bundle.costs["weight_bytes"]), "of weights"))
+def _facts(summary: SummaryRecord, bundle: BundleFacts | None) -> list[tuple[str, str]]:
+    facts = _shipped(summary.chosen) if summary.chosen.test_top1 is not None else _without_file(summary)
+    if bundle and bundle.costs:
+        facts.append((format_count(bundle.costs["macs"]), "multiply-accumulates"))
+        facts.append((format_bytes(bundle.costs["weight_bytes"]), "of weights"))
     return facts
 
 
-def _shipped(chosen: ShippedNetwork, test_top1: float) -> list[tuple[str, str]]:
+def _shipped(chosen: ShippedNetwork) -> list[tuple[str, str]]:
     """Return figures of the file that ships."""
-    facts = [(percent(test_top1, 2), "test top-1"), (percent(chosen.val_top1, 2), "validation top-1")]
+    facts = [(percent(chosen.test_top1, 2), "test top-1"), (percent(chosen.val_top1, 2), "validation top-1")]
     for device, latency in chosen.latency.items():
         words = "" if latency.verdict is None else f", within budget: {VERDICT_WORDS[latency.verdict]}"
         facts.append((f"{milliseconds(latency.p50_us)} ms", f"p50 on {device}{words}"))
     return facts
 
 
-def _without_file(run: FinishedRun, chosen: ShippedNetwork) -> list[tuple[str, str]]:
+def _without_file(summary: SummaryRecord) -> list[tuple[str, str]]:
     """Return figures of a chosen network that was not exported."""
-    facts = [(percent(chosen.val_top1, 2), "top-1 of the chosen network, reported elsewhere")]
-    for device, latency in findings.chosen_latency(run).items():
+    facts = [(percent(summary.chosen.val_top1, 2), "top-1 of the chosen network, reported elsewhere")]
+    for device, latency in findings.chosen_latency(summary).items():
         if latency.p50_us is not None:
             facts.append((f"{ms(latency.p50_us)} ms", f"measured p50 on {device}"))
         else:
@@ -78,53 +104,47 @@ def _without_file(run: FinishedRun, chosen: ShippedNetwork) -> list[tuple[str, s
     return facts
 
 
-def _chosen(run: FinishedRun) -> tuple[Part, ...]:
-    chosen, choice = run.summary.chosen, run.summary.choice
-    notes = findings.shipped(run) or run.summary.notes
-    lines = Lines(
-        [f"Chosen network: `{chosen.arch.id}`", *notes, f"Chosen as {choice.words}, as measured", *findings.memory(run)]
-    )
+def _chosen(summary: SummaryRecord) -> tuple[Part, ...]:
+    chosen, notes = summary.chosen, findings.shipped(summary) or summary.notes
+    choice, memory = f"Chosen as {summary.choice.words}, as measured", findings.memory(summary)
+    lines = Lines([f"Chosen network: `{chosen.arch.id}`", *notes, choice, *memory])
     links = (("model", chosen.onnx), ("bundle", chosen.bundle))
     return (lines, *(FileLink(name, path) for name, path in links if path is not None))
 
 
 def _front(run: FinishedRun) -> ReportSection:
-    header = [
-        "",
-        "device",
-        "validation top-1",
-        "predicted, interval (ms)",
-        "p50 / p95 (ms)",
-        "within budget",
-        "network",
+    summary = run.summary
+    rows = [
+        row
+        for number, network in enumerate(findings.ordered_front(summary), 1)
+        for row in _network_rows(summary, number, network)
     ]
-    rows = [row for number, network in enumerate(run.networks, 1) for row in _network_rows(run, number, network)]
     marked = frozenset(index for index, row in enumerate(rows) if row[0].endswith("chosen"))
-    budgets = zip(run.summary.budgets, search_findings.feasible_shares(run), strict=True)
-    limits = [f"Budget: {budget.words}{share}" for budget, share in budgets]
+    shares = search_findings.feasible_shares(summary.budgets, run.search.feasibility.budgets)
+    limits = [f"Budget: {budget.words}{share}" for budget, share in zip(summary.budgets, shares, strict=True)]
     notes = [
-        findings.accuracy_source(run),
-        CHOICE_NOTE if findings.shipped(run) else None,
-        *(findings.front_on(run, device) for device in run.devices),
-        *(findings.front_warnings(run, device) for device in run.devices),
+        findings.accuracy_source(summary.accuracy) if summary.accuracy else None,
+        CHOICE_NOTE if findings.shipped(summary) else None,
+        *(findings.front_on(summary, device) for device in run.devices),
+        *(findings.front_warnings(summary, device) for device in run.devices),
         LATENCY_NOTE,
     ]
     return ReportSection(
         "front",
         "Pareto front",
-        findings.front(run),
-        tuple(latency_charts.front(run, device) for device in run.devices),
+        findings.front(summary),
+        tuple(latency_charts.front(summary, run.evaluations, device) for device in run.devices),
         (
             Lines(limits or ["There is no budget"]),
-            Table(header, rows, numbers=(2, 3, 4), marked=marked, code=6),
+            Table(FRONT_COLUMNS, rows, numbers=(2, 3, 4), marked=marked, code=6),
             Lines(notes),
         ),
     )
 
 
-def _network_rows(run: FinishedRun, number: int, network: MeasuredNetwork) -> Iterable[list[str]]:
-    chosen = network.arch == run.summary.chosen.arch
-    for device, latency in ((d, network.latency[d]) for d in run.devices if d in network.latency):
+def _network_rows(summary: SummaryRecord, number: int, network: MeasuredNetwork) -> Iterable[list[str]]:
+    chosen = network.arch == summary.chosen.arch
+    for device, latency in ((d, network.latency[d]) for d in summary.devices if d in network.latency):
         verdict = VERDICT_WORDS.get(latency.verdict, MISSING)
         yield [
             f"{number}, chosen" if chosen else str(number),
@@ -147,10 +167,12 @@ def _top1(network: MeasuredNetwork) -> str:
 
 
 def _network(run: FinishedRun) -> ReportSection | None:
-    network = chosen_blocks(run)
+    """Return the section on the blocks of the chosen network; None where its classes or blocks are unknown."""
+    classes = run.images.num_classes
+    network = read_blocks(run.folder, run.summary.chosen.arch, classes, run.devices) if classes else ()
     if not network:
         return None
-    sentences = findings.device_blocks(run, network)
+    sentences = findings.device_blocks(run.summary, network)
     figures = tuple(latency_charts.blocks(network, device, sentences[device]) for device in run.devices)
     rows = block_rows(network, run.devices)
     numbers = range(3, 4 + len(run.devices))
@@ -164,35 +186,35 @@ def _predictor(run: FinishedRun) -> ReportSection | None:
         return None
     parts: list[Part] = []
     for device, score in run.scores.items():
-        lines = [*predictor_findings.reliability(score), predictor_findings.graph_variant(run, device)]
+        variant = predictor_findings.graph_variant(run.graph_variants, device) if run.graph_variants else None
         rows = predictor_findings.score_rows(score)
         table = Table(predictor_findings.SCORE_COLUMNS, rows, numbers=(1,), fold="All figures")
-        parts += [Heading(run.device_label(device)), Lines(lines), table]
-    figures = tuple(latency_charts.predictor(run, device) for device in run.scores)
-    return ReportSection(
-        "predictor", "Latency predictor", "; ".join(one.finding for one in figures), figures, tuple(parts)
-    )
+        parts += [Heading(run.device_label(device)), Lines([*predictor_findings.reliability(score), variant]), table]
+    figures = tuple(latency_charts.predictor(score, device) for device, score in run.scores.items())
+    finding = "; ".join(figure.finding for figure in figures)
+    return ReportSection("predictor", "Latency predictor", finding, figures, tuple(parts))
 
 
 def _accuracy(run: FinishedRun) -> ReportSection | None:
-    if run.summary.chosen.test_top1 is None:
+    summary, hindsight, images = run.summary, run.hindsight, run.images
+    if summary.chosen.test_top1 is None:
         return None
-    figures = [run_charts.validation_and_test(run)]
-    if run.hindsight is not None and run.hindsight.front:
-        figures.append(run_charts.front_on_test(run, run.hindsight))
-    lines = Lines([findings.finetuned(run), hindsight_findings.front_optimism(run)])
+    figures = [run_charts.validation_and_test(summary, images)]
+    if hindsight is not None and hindsight.front:
+        figures.append(run_charts.front_on_test(hindsight, summary, images))
+    tuning = findings.finetuned(summary.finetune) if summary.finetune else None
+    lines = Lines([tuning, hindsight_findings.front_optimism(hindsight, images)])
     title = "Validation compared with test accuracy"
-    return ReportSection("accuracy", title, findings.optimism(run), tuple(figures), (lines,))
+    return ReportSection("accuracy", title, findings.optimism(summary, images), tuple(figures), (lines,))
 
 
-def _int8(run: FinishedRun) -> ReportSection | None:
-    int8 = run.summary.int8
+def _int8(int8: ShippedInt8 | None, images: ImageFacts) -> ReportSection | None:
     if int8 is None:
         return None
     recipes = int8_findings.recipe_rows(int8)
     made = f"The int8 file was quantised by `{int8.quantiser_recipe}`"
     parts: list[Part] = [
-        Lines([*int8_findings.details(run, int8), *int8.notes, made]),
+        Lines([*int8_findings.details(int8, images), *int8.notes, made]),
         Table(int8_findings.COLUMNS, int8_findings.rows(int8), numbers=(1, 2, 3)),
         FileLink("int8 model", int8.onnx),
         *([Table(("recipe tried", "validation top-1"), recipes, numbers=(1,))] if recipes else []),
@@ -204,30 +226,31 @@ def _int8(run: FinishedRun) -> ReportSection | None:
 def _classes(run: FinishedRun) -> ReportSection | None:
     if run.summary.chosen.test_top1 is None:
         return None
-    figures, hindsight = [], run.hindsight
-    parts: list[Part] = [Lines([hindsight_findings.class_losses(run)])]
-    if rows := findings.class_rows(run):
-        figures.append(run_charts.by_class(run))
+    figures, bundle, hindsight = [], run.bundle, run.hindsight
+    parts: list[Part] = [Lines([hindsight_findings.class_losses(hindsight)])]
+    if bundle is not None and (rows := findings.class_rows(bundle)):
+        figures.append(run_charts.by_class(bundle))
         parts.append(Table(findings.CLASS_COLUMNS, rows, numbers=(1, 2), fold="By class"))
     if hindsight is not None and hindsight.classes:
-        figures.append(run_charts.class_changes(run, hindsight))
+        figures.append(run_charts.class_changes(hindsight))
         changes = hindsight_findings.change_rows(hindsight)
         columns = hindsight_findings.CHANGE_COLUMNS
         parts.append(Table(columns, changes, numbers=(1, 2, 3, 4), fold="By class, compared with the largest subnet"))
-    return ReportSection("classes", "Accuracy by class", findings.by_class(run), tuple(figures), tuple(parts))
+    return ReportSection("classes", "Accuracy by class", findings.by_class(bundle), tuple(figures), tuple(parts))
 
 
 def _training(run: FinishedRun) -> ReportSection | None:
-    supernet = findings.supernet(run)
-    if supernet is None:
+    facts, steps, validations = run.summary.supernet, run.steps, run.validations
+    if facts is None or run.summary.accuracy is not None:
         return None
-    figures = [run_charts.training_loss(run)] if run.steps else []
-    figures += [run_charts.training_top1(run)] if run.validations else []
-    return ReportSection("training", "Training", findings.training(run), tuple(figures), (Lines([supernet]),))
+    finding = findings.training(steps, validations, run.config.training)
+    figures = [run_charts.training_loss(steps, finding)] if steps else []
+    figures += [run_charts.training_top1(validations, finding)] if validations else []
+    lines = Lines([findings.supernet(facts, run.summary.space, run.images)])
+    return ReportSection("training", "Training", finding, tuple(figures), (lines,))
 
 
-def _ranking(run: FinishedRun) -> ReportSection | None:
-    study = run.ranking
+def _ranking(study: RankingRecord | None) -> ReportSection | None:
     if study is None:
         return None
     subnets = study_findings.subnet_rows(study)
@@ -240,27 +263,31 @@ def _ranking(run: FinishedRun) -> ReportSection | None:
     return ReportSection("ranking", title, finding, tuple(study_charts.ranking(study)), parts)
 
 
-def _search(run: FinishedRun) -> ReportSection:
-    figures = (run_charts.hypervolume(run),) if run.search.hypervolume_by_batch else ()
-    lines = Lines(search_findings.details(run))
-    return ReportSection("search", "Search", findings.search(run), figures, (lines,))
+def _search(facts: SearchRecord, fits: Sequence[RoundRow]) -> ReportSection:
+    figures = (run_charts.hypervolume(facts),) if facts.hypervolume_by_batch else ()
+    lines = Lines(search_findings.details(facts, fits))
+    return ReportSection("search", "Search", findings.search(facts), figures, (lines,))
 
 
 def _genes(run: FinishedRun) -> ReportSection | None:
-    understanding = run.understanding
+    understanding, devices = run.understanding, run.devices
     if understanding is None or not understanding.genes:
         return None
     steps = search_findings.moves(understanding)
-    parts: list[Part] = [Lines([*search_findings.genes(run, understanding), steps])]
+    parts: list[Part] = [Lines([*search_findings.genes(understanding, devices[0]), steps])]
     if steps:
-        rows, header = search_findings.move_rows(run), search_findings.move_header(run)
+        traded = search_findings.traded_quantities(understanding.moves, run.search.objectives, run.summary.budgets)
+        header = search_findings.move_header(devices, traded)
+        rows = search_findings.move_rows(understanding.moves, devices, traded)
         parts.append(Table(header, rows, numbers=range(2, len(header) - 1), fold="Every step of one gene"))
-    title, finding = "Effect of genes on accuracy and latency", search_findings.genes_in_short(run)
-    return ReportSection("genes", title, finding, tuple(run_charts.genes(run)), tuple(parts))
+    title, finding = (
+        "Effect of genes on accuracy and latency",
+        search_findings.genes_in_short(understanding, devices[0]),
+    )
+    return ReportSection("genes", title, finding, tuple(run_charts.genes(understanding, devices)), tuple(parts))
 
 
-def _baselines(run: FinishedRun) -> ReportSection | None:
-    study = run.baselines
+def _baselines(study: BaselinesRecord | None) -> ReportSection | None:
     if study is None:
         return None
     parts: list[Part] = [
@@ -273,29 +300,33 @@ def _baselines(run: FinishedRun) -> ReportSection | None:
     return ReportSection("baselines", title, finding, tuple(study_charts.baselines(study)), tuple(parts))
 
 
-def _cost(run: FinishedRun) -> ReportSection:
-    table = Table(cost_findings.COLUMNS, cost_findings.rows(run), numbers=(1, 2))
-    return ReportSection("cost", "Time and energy", cost_findings.total(run), parts=(table,))
+def _cost(summary: SummaryRecord, costs: Sequence[StageCostRow]) -> ReportSection:
+    table = Table(cost_findings.COLUMNS, cost_findings.rows(summary, costs), numbers=(1, 2))
+    return ReportSection("cost", "Time and energy", cost_findings.total(summary, costs), parts=(table,))
 
 
 def _environment(run: FinishedRun) -> ReportSection:
     parts: list[Part] = []
     for device in run.devices:
-        facts = {**run.identities.get(device, {}), **run.circumstances.get(device, {})}
+        table = run.tables[device]
+        facts = {**table.identity, **table.circumstances}
         rows = [[key.replace("_", " "), _plain(value)] for key, value in facts.items()]
         parts += [Heading(run.device_label(device)), Table(("", ""), rows) if rows else Lines(["Not recorded"])]
-    bundle = run.bundle
-    if bundle:
-        facts = {**bundle.versions, "seed": bundle.seed, "space": bundle.space, "exported on": bundle.created}
-        facts["digest of the bundle's manifest"] = bundle.digest or None
-        parts += [Heading("Made with"), Table(("", ""), [[key, _plain(value)] for key, value in facts.items()])]
-    parts.append(YamlListing("Resolved config", yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True)))
-    recorded = sum(device in run.circumstances for device in run.devices)
+    if run.bundle:
+        parts += [Heading("Made with"), Table(("", ""), _made_with(run.bundle))]
+    parts.append(YamlListing("Resolved config", dump_config(run.config)))
+    recorded = sum(bool(table.circumstances) for table in run.tables.values())
     finding = f"The circumstances of {recorded} of {len(run.devices)} devices are recorded"
     return ReportSection("environment", "Environment and provenance", finding, parts=tuple(parts))
 
 
-def _plain(value: object) -> str:
+def _made_with(bundle: BundleFacts) -> list[list[str]]:
+    facts = {**bundle.versions, "seed": bundle.seed, "space": bundle.space, "exported on": bundle.created}
+    facts["digest of the bundle's manifest"] = bundle.digest or None
+    return [[key, _plain(value)] for key, value in facts.items()]
+
+
+def _plain(value: JsonValue) -> str:
     if isinstance(value, dict):
         return "; ".join(f"{key} {_plain(each)}" for key, each in value.items())
     if isinstance(value, list):

@@ -8,20 +8,24 @@ from dataclasses import replace
 import numpy as np
 
 from edgenas.records.export import HindsightRecord
+from edgenas.records.folder import SummaryRecord
+from edgenas.records.search import SearchRecord
+from edgenas.records.train import StepRow, ValidationRow
+from edgenas.records.verify import UnderstandingRecord
 from edgenas.report import findings, hindsight_findings, search_findings
 from edgenas.report.figure import LOOKS, Axis, Figure, Interval, Look, ReferenceLine, Series, categories_of
-from edgenas.report.values import FinishedRun
+from edgenas.report.values import BundleFacts, ImageFacts
 from edgenas.statistics.significance import standard_error
 
 
-def training_loss(run: FinishedRun) -> Figure:
+def training_loss(steps: Sequence[StepRow], finding: str) -> Figure:
     """Draw the loss of each recorded step and its running mean."""
-    epochs, losses = [step.epoch for step in run.steps], [step.loss for step in run.steps]
+    epochs, losses = [step.epoch for step in steps], [step.loss for step in steps]
     series = (
         Series("each recorded step", epochs, losses, Look("faint", line="solid", width=1)),
         Series("running mean", epochs, smooth(np.array(losses)).tolist(), Look("blue", line="solid", width=2.5)),
     )
-    return Figure(findings.training(run), Axis("epoch"), Axis("training loss", from_zero=True), series)
+    return Figure(finding, Axis("epoch"), Axis("training loss", from_zero=True), series)
 
 
 def smooth(
@@ -35,35 +39,33 @@ def smooth(
     return np.asarray((sums[high] - sums[low]) / (high - low))
 
 
-def training_top1(run: FinishedRun) -> Figure:
+def training_top1(validations: Sequence[ValidationRow], finding: str) -> Figure:
     """Draw validation top-1 of named subnets during training."""
     series = []
-    for number, name in enumerate(run.validations[-1].top1):
-        rows = [(v.epoch, 100 * v.top1[name]) for v in run.validations if name in v.top1]
+    for number, name in enumerate(validations[-1].top1):
+        rows = [(v.epoch, 100 * v.top1[name]) for v in validations if name in v.top1]
         look = LOOKS[number % len(LOOKS)]
         series.append(Series(f"{name} subnet", [x for x, _ in rows], [y for _, y in rows], look))
-    return Figure(findings.training(run), Axis("epoch"), Axis("validation top-1 (%)"), tuple(series))
+    return Figure(finding, Axis("epoch"), Axis("validation top-1 (%)"), tuple(series))
 
 
-def hypervolume(run: FinishedRun) -> Figure:
+def hypervolume(facts: SearchRecord) -> Figure:
     """Draw the hypervolume against evaluations."""
-    facts = run.search
     look = Look("blue", "circle", "solid", size=7)
     series = Series("hypervolume", facts.evaluations_by_batch, facts.hypervolume_by_batch, look, stepped=True)
-    return Figure(findings.search(run), Axis("evaluations", from_zero=True), Axis("hypervolume"), (series,))
+    return Figure(findings.search(facts), Axis("evaluations", from_zero=True), Axis("hypervolume"), (series,))
 
 
-def genes(run: FinishedRun) -> list[Figure]:
+def genes(understanding: UnderstandingRecord, devices: Sequence[str]) -> list[Figure]:
     """Draw the change of top-1 and of each device's latency from a gene's smallest to its largest choice."""
-    assert run.understanding is not None
-    effects = sorted(run.understanding.genes, key=lambda effect: -effect.val_top1.change)
+    effects = sorted(understanding.genes, key=lambda effect: -effect.val_top1.change)
     changes = {"validation top-1 (points)": [100 * effect.val_top1.change for effect in effects]}
-    for device in run.devices:
+    for device in devices:
         changes[f"latency on {device} (ms)"] = [effect.latency_us[device].change / 1e3 for effect in effects]
     names = [effect.name for effect in effects]
     return [
         Figure(
-            search_findings.genes_in_short(run),
+            search_findings.genes_in_short(understanding, devices[0]),
             Axis(f"change of {title}"),
             Axis("", categories=names),
             (Series("", values, names, Look("orange" if number else "blue"), "bars"),),
@@ -73,22 +75,21 @@ def genes(run: FinishedRun) -> list[Figure]:
     ]
 
 
-def validation_and_test(run: FinishedRun) -> Figure:
+def validation_and_test(summary: SummaryRecord, images: ImageFacts) -> Figure:
     """Draw validation and test top-1 of the exported files, with two standard errors of sampling."""
-    chosen, int8 = run.summary.chosen, run.summary.int8
+    chosen, int8 = summary.chosen, summary.int8
     files = {"fp32": (chosen.val_top1, chosen.test_top1)}
     if int8 is not None:
         files = {"fp32": (int8.fp32_val_top1, int8.fp32_test_top1), "int8": (int8.val_top1, int8.test_top1)}
     series = []
     for number, split in enumerate(("validation", "test")):
         rows = {f"{name}, {split}": rate for name, rates in files.items() if (rate := rates[number]) is not None}
-        images = run.scored_images(split)
         look = replace(LOOKS[number], line=None, size=12)
-        errors = _sampling(rows.values(), images)
+        errors = _sampling(rows.values(), images.scored.get(split, 0))
         rates = [100 * rate for rate in rows.values()]
         series.append(Series(f"{split} top-1, ± two standard errors", rates, list(rows), look, x_interval=errors))
     order = [f"{name}, {split}" for name in files for split in ("validation", "test")]
-    return Figure(findings.optimism(run).rstrip("."), Axis("top-1 (%)"), Axis("", categories=order), tuple(series))
+    return Figure(findings.optimism(summary, images), Axis("top-1 (%)"), Axis("", categories=order), tuple(series))
 
 
 def _sampling(rates: Iterable[float], images: int) -> list[Interval]:
@@ -97,9 +98,9 @@ def _sampling(rates: Iterable[float], images: int) -> list[Interval]:
     return [(100 * (rate - error), 100 * (rate + error)) for rate, error in errors]
 
 
-def front_on_test(run: FinishedRun, hindsight: HindsightRecord) -> Figure:
+def front_on_test(hindsight: HindsightRecord, summary: SummaryRecord, images: ImageFacts) -> Figure:
     """Draw validation and test top-1 of each network of the front, fastest first."""
-    rows = hindsight_findings.ordered(run, hindsight)
+    rows = hindsight_findings.ordered(hindsight, findings.ordered_front(summary))
     names = [str(number) + (", chosen" if row.arch == hindsight.chosen else "") for number, row in enumerate(rows, 1)]
     rates = {"validation": [row.val_top1 for row in rows], "test": [row.test_top1 for row in rows]}
     series = tuple(
@@ -108,20 +109,19 @@ def front_on_test(run: FinishedRun, hindsight: HindsightRecord) -> Figure:
             names,
             [100 * rate for rate in values],
             look,
-            y_interval=_sampling(values, run.scored_images(split)),
+            y_interval=_sampling(values, images.scored.get(split, 0)),
         )
         for (split, values), look in zip(rates.items(), LOOKS, strict=False)
     )
     axis = Axis("network of the front, fastest first", categories=names)
-    return Figure(hindsight_findings.front_optimism(run), axis, Axis("top-1 (%)"), series)
+    return Figure(hindsight_findings.front_optimism(hindsight, images), axis, Axis("top-1 (%)"), series)
 
 
-def by_class(run: FinishedRun) -> Figure:
+def by_class(bundle: BundleFacts) -> Figure:
     """Draw test top-1 of each class, the hardest at the top."""
-    assert run.bundle is not None
-    accuracy, int8 = run.bundle.accuracy, run.bundle.int8.accuracy
+    accuracy, int8 = bundle.accuracy, bundle.int8.accuracy
     order = sorted((rate, index) for index, rate in enumerate(accuracy.test_top1_by_class) if rate is not None)
-    names = categories_of([run.bundle.classes[index] for _, index in order])
+    names = categories_of([bundle.classes[index] for _, index in order])
     files = {"fp32": accuracy} | ({"int8": int8} if int8 and int8.test_top1_by_class else {})
     series = []
     for (name, scores), look in zip(files.items(), LOOKS[1::-1], strict=False):
@@ -135,10 +135,10 @@ def by_class(run: FinishedRun) -> Figure:
                 notes=[[f"{scores.test_images_by_class[index]:,} test images"] for _, index in order],
             )
         )
-    return Figure(findings.by_class(run), Axis("test top-1 (%)"), Axis("", categories=names), tuple(series))
+    return Figure(findings.by_class(bundle), Axis("test top-1 (%)"), Axis("", categories=names), tuple(series))
 
 
-def class_changes(run: FinishedRun, hindsight: HindsightRecord) -> Figure:
+def class_changes(hindsight: HindsightRecord) -> Figure:
     """Draw test top-1 of each class, of the largest subnet and of the chosen network, the largest loss at the top."""
     rows = hindsight_findings.by_change(hindsight)
     names = categories_of([row.name for row in rows])
@@ -154,4 +154,6 @@ def class_changes(run: FinishedRun, hindsight: HindsightRecord) -> Figure:
         )
         for (name, counts), look in zip(correct.items(), LOOKS, strict=False)
     )
-    return Figure(hindsight_findings.class_losses(run), Axis("test top-1 (%)"), Axis("", categories=names), series)
+    return Figure(
+        hindsight_findings.class_losses(hindsight), Axis("test top-1 (%)"), Axis("", categories=names), series
+    )

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from edgenas.budget import Budget
 from edgenas.quantities import QUANTITIES, Quantity, Unit
-from edgenas.records.search import BudgetRange, SurrogateQuality
+from edgenas.records.search import BudgetRange, FailedNetwork, ObjectiveRow, RoundRow, SearchRecord
 from edgenas.records.verify import GeneEffects, GeneMove, UnderstandingRecord
 from edgenas.report.formats import ms, percent
 from edgenas.report.predictor_findings import POOR_TAU
-from edgenas.report.values import FinishedRun
 
 COMPUTED = [quantity for quantity in QUANTITIES.values() if quantity.source == "computed"]
 """The quantities besides accuracy and latency that moves change."""
 
 
-def details(run: FinishedRun) -> list[str]:
+def details(facts: SearchRecord, fits: Sequence[RoundRow]) -> list[str]:
     """Return the strategy, its hypervolume, its models and its failures, one sentence each."""
-    facts = run.search
     point = ", ".join(f"{value:.4g}" for value in facts.reference_point)
     names = ", ".join(f"{each.name} ({each.unit})" for each in facts.objectives)
     strategy = "nsga2 (NSGA-II with an archive)" if facts.strategy == "nsga2" else facts.strategy
     lead = f"Strategy {strategy}; final hypervolume {facts.hypervolume:.4g}, reference point ({point}) in ({names})"
-    return [lead, *models(run), *filter(None, [unscored(run), offspring(facts.origins)])]
+    return [lead, *models(fits), *filter(None, [unscored(facts.failures), offspring(facts.origins)])]
 
 
-def unscored(run: FinishedRun) -> str | None:
+def unscored(failures: Sequence[FailedNetwork]) -> str | None:
     """State which subnets could not be scored; None where all could."""
-    failures = run.search.failures
     if not failures:
         return None
     return (
@@ -46,21 +44,19 @@ def offspring(origins: Mapping[str, int]) -> str | None:
     )
 
 
-def models(run: FinishedRun) -> list[str]:
+def models(fits: Sequence[RoundRow]) -> list[str]:
     """Return how accurate the search's models were, a sentence for each modelled objective."""
-    if not run.fits:
-        return []
-    last = run.fits[-1]
-    return [_model(run, name, model.left_out, last.evaluations) for name, model in last.models.items()]
+    return [_model(name, fits) for name in fits[-1].models] if fits else []
 
 
-def _model(run: FinishedRun, name: str, left_out: SurrogateQuality, evaluations: int) -> str:
+def _model(name: str, fits: Sequence[RoundRow]) -> str:
+    left_out, evaluations = fits[-1].models[name].left_out, fits[-1].evaluations
     lead = (
-        f"The model of {name} was fitted {len(run.fits)} times: leaving out one of its last {evaluations} subnets, it "
+        f"The model of {name} was fitted {len(fits)} times: leaving out one of its last {evaluations} subnets, it "
         f"is off by {100 * left_out.rmse:.2f} points (root mean square), ranks them with a Kendall's tau of "
         f"{left_out.kendall_tau:.2f}, and its 90 % intervals hold for {percent(left_out.coverage_90, 0)}"
     )
-    batches = [batch for fit in run.fits if (batch := fit.models[name].next_batch) is not None]
+    batches = [batch for fit in fits if (batch := fit.models[name].next_batch) is not None]
     rows = sum(batch.rows for batch in batches)
     if not rows:
         return lead
@@ -70,9 +66,8 @@ def _model(run: FinishedRun, name: str, left_out: SurrogateQuality, evaluations:
     return f"{lead}; on the {rows} subnets that it selected {error}"
 
 
-def genes(run: FinishedRun, understanding: UnderstandingRecord) -> list[str]:
+def genes(understanding: UnderstandingRecord, device: str) -> list[str]:
     """Return which genes add most accuracy and most latency, and the model's accuracy; a sentence each."""
-    device = run.devices[0]
     accurate, slow = _extremes(understanding, device)
     sentences = [f"{_gene(accurate)} adds most accuracy: {_gain(accurate, device)}"]
     if slow is not accurate:
@@ -84,10 +79,9 @@ def genes(run: FinishedRun, understanding: UnderstandingRecord) -> list[str]:
     return [*sentences, f"Accuracies are from {model} (tau {tau:.2f} on unseen subnets)"]
 
 
-def genes_in_short(run: FinishedRun) -> str:
+def genes_in_short(understanding: UnderstandingRecord, device: str) -> str:
     """State which genes add most accuracy and most latency, in one phrase."""
-    assert run.understanding is not None
-    accurate, slow = _extremes(run.understanding, run.devices[0])
+    accurate, slow = _extremes(understanding, device)
     if slow is accurate:
         return f"{_gene(accurate)} adds most accuracy and most latency"
     return f"{_gene(accurate)} adds most accuracy, {_gene(slow).lower()} adds most latency"
@@ -127,33 +121,31 @@ def moves(understanding: UnderstandingRecord) -> str | None:
     return f"{lead}; {number}, most of all {_step(best)}: {_change(best)}"
 
 
-def move_header(run: FinishedRun) -> list[str]:
+def move_header(devices: Sequence[str], traded: Sequence[Quantity]) -> list[str]:
     """Return the columns of `move_rows`."""
-    latencies = [f"ms on {device}" for device in run.devices]
-    costs = [quantity.label for quantity in _traded(run)]
+    latencies, costs = [f"ms on {device}" for device in devices], [quantity.label for quantity in traded]
     return ["gene of the chosen network", "validation top-1", *latencies, *costs, "within budgets"]
 
 
-def move_rows(run: FinishedRun) -> list[list[str]]:
+def move_rows(steps: Sequence[GeneMove], devices: Sequence[str], traded: Sequence[Quantity]) -> list[list[str]]:
     """Return a row for each move: the changes of top-1, latency and traded costs, and whether it is within budgets."""
-    steps = () if run.understanding is None else run.understanding.moves
     return [
         [
             _step(move),
             _change(move),
-            *(_ms(move.latency_us[device]) for device in run.devices),
-            *(_cost(quantity, move.costs[quantity.name]) for quantity in _traded(run)),
+            *(_ms(move.latency_us[device]) for device in devices),
+            *(_cost(quantity, move.costs[quantity.name]) for quantity in traded),
             "yes" if move.within_budgets else "no",
         ]
         for move in steps
     ]
 
 
-def _traded(run: FinishedRun) -> list[Quantity]:
+def traded_quantities(
+    steps: Sequence[GeneMove], objectives: Sequence[ObjectiveRow], budgets: Sequence[Budget]
+) -> list[Quantity]:
     """Return the computed quantities that are objectives or have a budget, and that the moves state."""
-    names = {objective.name for objective in run.search.objectives}
-    names |= {budget.quantity.name for budget in run.summary.budgets}
-    steps = () if run.understanding is None else run.understanding.moves
+    names = {objective.name for objective in objectives} | {budget.quantity.name for budget in budgets}
     return [each for each in COMPUTED if each.name in names and all(each.name in move.costs for move in steps)]
 
 
@@ -174,9 +166,8 @@ def _ms(change_us: float) -> str:
     return f"{'+' if change_us >= 0 else '-'}{ms(abs(change_us))}"
 
 
-def feasible_shares(run: FinishedRun) -> list[str]:
+def feasible_shares(budgets: Sequence[Budget], ranges: Sequence[BudgetRange]) -> list[str]:
     """Return how much of the space is within each budget, to follow it; empty texts where the search had others."""
-    budgets, ranges = run.summary.budgets, run.search.feasibility.budgets
     if len(ranges) != len(budgets):
         return [""] * len(budgets)
     rows = zip(budgets, ranges, strict=True)

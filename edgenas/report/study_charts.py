@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from edgenas.quantities import format_count
 from edgenas.records.studies import BaselinesRecord, ComparedSubnet, HypervolumeCurve, RankingRecord, StrategiesRecord
 from edgenas.report import study_findings
 from edgenas.report.figure import LOOKS, Axis, Figure, Look, ReferenceLine, Series, categories_of
-from edgenas.report.formats import count, ms
+from edgenas.report.formats import ms
 from edgenas.report.image import Image, draw
 
 
@@ -48,7 +49,7 @@ def _inherited(rows: Sequence[ComparedSubnet]) -> list[float]:
 
 
 def _notes(rows: Sequence[ComparedSubnet]) -> list[list[str]]:
-    return [[row.arch.id, f"{count(row.macs)} MACs"] for row in rows]
+    return [[row.arch.id, f"{format_count(row.macs)} MACs"] for row in rows]
 
 
 def ranking_image(study: RankingRecord) -> Image:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from edgenas.quantities import format_count
 from edgenas.records.studies import Agreement, BaselinesRecord, Estimate, RankingRecord, Spread, StrategiesRecord
-from edgenas.report.formats import MISSING, count, duration, ms, number, percent
+from edgenas.report.formats import MISSING, duration, ms, number, percent
 from edgenas.statistics.rank_agreement import ROUGH_BELOW
 
 NEARLY = 0.01
@@ -73,9 +74,10 @@ def ranking_details(study: RankingRecord) -> list[str]:
             "averaged weights (train.average)"
         )
     if group.tau is not None and group.macs_least and group.macs_greatest:
+        macs = f"{format_count(group.macs_least)} to {format_count(group.macs_greatest)}"
         sentences.append(
-            f"Among {group.subnets} subnets of near-equal MACs ({count(group.macs_least)} to "
-            f"{count(group.macs_greatest)}) tau is {_tau(group.tau.inherited)}, of MACs alone {_tau(group.tau.macs)}"
+            f"Among {group.subnets} subnets of near-equal MACs ({macs}) tau is {_tau(group.tau.inherited)}, "
+            f"of MACs alone {_tau(group.tau.macs)}"
         )
     if study.supernet_from is not None:
         sentences.append("The supernet began from other weights, the subnets trained from scratch from none")
@@ -120,7 +122,7 @@ def subnet_rows(study: RankingRecord) -> list[list[str]]:
     return [
         [
             subnet.arch.id,
-            count(subnet.macs),
+            format_count(subnet.macs),
             "yes" if subnet.grouped else "",
             percent(subnet.inherited),
             percent(subnet.uncalibrated),

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
-from edgenas.config.reading import dump_config, parse_config
+from edgenas.config.reading import dump_config, stored_config
 from edgenas.config.run_config import RunConfig
 from edgenas.errors import ConfigError, RunFolderError
-from edgenas.files import read_yaml
 from edgenas.profiling.transport_registry import TransportRegistry, mounted_transports
 from edgenas.records.export import ExportRecord
 from edgenas.records.finetune import FinetuneRecord
@@ -195,11 +194,7 @@ def open_run(folder: Path, reach: TransportRegistry | None = None) -> Run:
         raise RunFolderError(
             f"{folder} is no run folder (it holds no {missing[0]}): start one with `edgenas run CONFIG.yaml`"
         )
-    stored = folder / "config.yaml"
-    try:
-        config = parse_config(read_yaml(stored), str(stored))
-    except ConfigError as error:
-        raise RunFolderError(f"{error}: was the file edited, or written by another version?") from None
+    config = stored_config(folder / "config.yaml")
     # The space as it was at the start: its preset may have changed, or its file gone, since.
     return Run(folder, config, load_space(folder / "space.yaml"), reach or mounted_transports())
 

@@ -48,9 +48,8 @@ def arch(i: int) -> str:
 def write_run(folder: Path, devices: tuple[str, ...] = ("here",), seed: int = 0) -> dict[str, Any]:
     """Write a whole run; returns its summary."""
     rng = np.random.default_rng(seed)
-    write_yaml(
-        folder / "config.yaml", {"schema_version": 1, "name": "digits-demo", "seed": 0, "devices": list(devices)}
-    )
+    config = {"name": "digits-demo", "space": "digits-24", "data": {"name": "digits"}, "train": {"epochs": 30}}
+    write_yaml(folder / "config.yaml", {"schema_version": 1, **config, "devices": list(devices)})
     write_json(
         folder / "data.json",
         {

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from edgenas.cli.commands import app
 from edgenas.errors import RunFolderError, UserError
-from edgenas.report.compare import compare_runs
+from edgenas.report.compare import Fact, compare_runs
 
 
 @pytest.fixture
@@ -24,8 +24,9 @@ def test_runs_stand_side_by_side_with_their_numbers(runs: list[Path]) -> None:
     found = compare_runs(runs)
     assert found.names == ("one/run", "two/run")
     summaries = [json.loads((run / "summary.json").read_text()) for run in runs]
-    assert found.values["test top-1"] == tuple(one["chosen"]["test_top1"] for one in summaries)
-    assert found.values["pi4: p50 ms"][0] is None
+    tops = [fact.value for fact in found.facts["test top-1"]]
+    assert tops == [summary["chosen"]["test_top1"] for summary in summaries]
+    assert found.facts["pi4: p50 ms"][0] == Fact(None, "–")
     assert found.rows["pi4: p50 ms"][0] == "–"
     assert found.to_json()["runs"][1]["run"] == "two/run"
 

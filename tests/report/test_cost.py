@@ -33,10 +33,10 @@ def test_each_stage_has_its_time_and_energy_with_what_was_done_again(run_folder:
     spend(run_folder, ("profile", 30.0, 600.0), ("train", 60.0, 3000.0), ("train", 30.0, 600.0))
     spend(run_folder, ("search", 48.0, 500.0), ("verify", 5.0, 100.0), ("export", 7.0, 200.0))
     run = load_run(run_folder)
-    rows = {row[0]: row[1:] for row in stage_rows(run)}
+    rows = {row[0]: row[1:] for row in stage_rows(run.summary, run.costs)}
     assert rows["measuring the devices"][:2] == ["30.0 s", "600 J"]
     assert rows["training the supernet"][:2] == ["1 min 30 s", "1 Wh"]
-    sentence = total(run)
+    sentence = total(run.summary, run.costs)
     assert "all stages together took 3 min 00 s" in sentence
     assert "The whole processor, other programs included, used 1.39 Wh" in sentence
     for page in (render_markdown(report_of(run)), render_html(report_of(run))):
@@ -51,14 +51,14 @@ def test_each_stage_has_its_time_and_energy_with_what_was_done_again(run_folder:
 def test_energy_that_is_not_readable_is_stated_to_be_so(run_folder: Path, second: float | None, sentence: str) -> None:
     spend(run_folder, ("profile", 30.0, None), ("train", 60.0, second))
     run = load_run(run_folder)
-    assert total(run).endswith(sentence)
-    assert {row[0]: row[2] for row in stage_rows(run)}["measuring the devices"] == "not readable"
+    assert total(run.summary, run.costs).endswith(sentence)
+    assert {row[0]: row[2] for row in stage_rows(run.summary, run.costs)}["measuring the devices"] == "not readable"
 
 
 def test_without_recorded_costs_two_stages_have_their_time(run_folder: Path) -> None:
     run = load_run(run_folder)
-    assert total(run).endswith("Energy was not recorded")
-    assert [row[1] for row in stage_rows(run)] == ["–", "1 min 15 s", "48.2 s", "–", "–"]
+    assert total(run.summary, run.costs).endswith("Energy was not recorded")
+    assert [row[1] for row in stage_rows(run.summary, run.costs)] == ["–", "1 min 15 s", "48.2 s", "–", "–"]
 
 
 def test_a_broken_row_is_named(run_folder: Path) -> None:

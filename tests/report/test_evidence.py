@@ -146,37 +146,37 @@ def look_back(folder: Path, *arguments: Any, **edit: Any) -> FinishedRun:
 
 def test_optimism_is_that_of_the_chosen_one_beyond_the_fronts(folder: Path) -> None:
     run = look_back(folder, [90, 90])
-    sentence = hindsight_findings.front_optimism(run)
+    sentence = hindsight_findings.front_optimism(run.hindsight, run.images)
     # Six gaps of one point and one of two.
     assert "validation is 1.1 points above test on average (from 1.0 points above to 2.0 points above)" in sentence
     assert "it is 2.0 points above, 0.9 points more optimistic than the front as a whole" in sentence
 
 
 def test_classes_that_paid_beyond_chance_are_named_first_the_one_that_paid_most(folder: Path) -> None:
-    sentence = hindsight_findings.class_losses(look_back(folder, [88, 70, 80, 90]))
+    sentence = hindsight_findings.class_losses(look_back(folder, [88, 70, 80, 90]).hindsight)
     assert "2 of 4 classes lost accuracy significantly: class 1 (-20.0 points), class 2 (-10.0 points)" in sentence
     assert "is 8.0 points below on all test images" in sentence
 
 
 def test_losses_within_chance_are_called_so(folder: Path) -> None:
     # 10 more images lost, but 60 in all answered otherwise: a fair coin does that in one of eight.
-    sentence = hindsight_findings.class_losses(look_back(folder, [80, 90], 25))
+    sentence = hindsight_findings.class_losses(look_back(folder, [80, 90], 25).hindsight)
     assert "no class lost accuracy significantly, most of all class 0 (-10.0 points on 100 images" in sentence
-    assert "no class lost accuracy" in hindsight_findings.class_losses(look_back(folder, [92, 95], 10))
+    assert "no class lost accuracy" in hindsight_findings.class_losses(look_back(folder, [92, 95], 10).hindsight)
 
 
 def test_of_a_thousand_classes_none_is_significant_by_chance(folder: Path) -> None:
     # 9 of 10 images that are answered otherwise: one of a hundred for one class, and so ten of a thousand.
-    alone = hindsight_findings.class_losses(look_back(folder, [82], 1))
+    alone = hindsight_findings.class_losses(look_back(folder, [82], 1).hindsight)
     assert "1 of 1 classes lost accuracy significantly: class 0 (-8.0 points)" in alone
-    sentence = hindsight_findings.class_losses(look_back(folder, [82] * 3 + [90] * 997, 1))
+    sentence = hindsight_findings.class_losses(look_back(folder, [82] * 3 + [90] * 997, 1).hindsight)
     assert "no class lost accuracy significantly" in sentence
     assert "exact McNemar tests, 5% for all 1,000 classes together by Holm's correction" in sentence
-    assert "1 of 1,000 classes" in hindsight_findings.class_losses(look_back(folder, [60] + [90] * 999, 1))
+    assert "1 of 1,000 classes" in hindsight_findings.class_losses(look_back(folder, [60] + [90] * 999, 1).hindsight)
 
 
 def test_the_largest_network_pays_nothing(folder: Path) -> None:
-    assert "is the largest one" in hindsight_findings.class_losses(look_back(folder, [90], largest=CHOSEN))
+    assert "is the largest one" in hindsight_findings.class_losses(look_back(folder, [90], largest=CHOSEN).hindsight)
 
 
 def test_what_is_of_another_choice_or_other_weights_is_not_shown(folder: Path) -> None:
@@ -343,7 +343,10 @@ def test_both_reports_show_all_of_it(folder: Path) -> None:
     write_json(folder / "supernet/result.json", trained)
     run = load_run(folder)
     page, text = render_html(report_of(run)), write_report(folder).read_text()
-    sentences = [hindsight_findings.front_optimism(run), hindsight_findings.class_losses(run)]
+    sentences = [
+        hindsight_findings.front_optimism(run.hindsight, run.images),
+        hindsight_findings.class_losses(run.hindsight),
+    ]
     assert run.ranking is not None
     assert run.baselines is not None
     sentences += [study_findings.ranking(run.ranking), study_findings.baselines(run.baselines)]

@@ -1,6 +1,6 @@
 import pytest
 
-from edgenas.report.formats import count, duration, ms, ms_range, percent, size
+from edgenas.report.formats import duration, ms, ms_range, percent
 
 
 @pytest.mark.parametrize(
@@ -15,17 +15,6 @@ def test_intervals_and_rates() -> None:
     assert ms_range(None) == "–"
     assert percent(0.9721) == "97.2 %"
     assert percent(None) == "–"
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0, "0"), (812, "812"), (999, "999"), (999.7, "1 k"), (12_345, "12.3 k"), (4.56e6, "4.56 M")]
-)
-def test_counts_have_three_figures_and_a_prefix(value: float, text: str) -> None:
-    assert count(value) == text
-
-
-def test_bytes_have_decimal_prefixes() -> None:
-    assert [size(n) for n in (812, 64_000, 4_100_000)] == ["812 B", "64 kB", "4.1 MB"]
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,8 @@ def test_labels_and_names_are_text_wherever_they_come(run_folder: Path) -> None:
 def test_a_crowd_of_evaluations_is_thinned(run_folder: Path) -> None:
     rows = (run_folder / "search" / "evaluations.jsonl").read_text().splitlines()
     (run_folder / "search" / "evaluations.jsonl").write_text("\n".join(rows * 100) + "\n")
-    cloud = latency_charts.front(load_run(run_folder), "here").series[0]
+    run = load_run(run_folder)
+    cloud = latency_charts.front(run.summary, run.evaluations, "here").series[0]
     assert 1000 < len(cloud.x) <= latency_charts.MOST_EVALUATIONS
     assert "every 6th" in cloud.name
 
@@ -229,7 +230,7 @@ def test_blocks_that_were_not_timed_are_seen(
         NetworkBlock(name="stem", measured=frozenset({"here", "pi4"}), **known),
         NetworkBlock(name="head", measured=frozenset(), **known),
     )
-    monkeypatch.setattr("edgenas.report.report_sections.chosen_blocks", lambda run: network)
+    monkeypatch.setattr("edgenas.report.report_sections.read_blocks", lambda *arguments: network)
     opened = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
     opened.goto(written(run_folder).as_uri())
     opened.wait_for_selector("body[data-drawn]")

@@ -150,11 +150,11 @@ def test_coverage_is_counted_over_predictions_made_before_measuring(run_folder: 
     ]
     # What refitted predictors say of the front holds for all of it, and is not counted.
     change(run_folder / "summary.json", {"first_predictions": {"here": predictions}})
-    held = findings.front_on(load_run(run_folder), "here")
+    held = findings.front_on(load_run(run_folder).summary, "here")
     assert held == "here: the 90 % interval held for 1 of 3 networks, each predicted before it was measured"
     assert f"{held}." in markdown_of(run_folder)
     change(run_folder / "summary.json", {"first_predictions": {"here": []}})
-    held = findings.front_on(load_run(run_folder), "here")
+    held = findings.front_on(load_run(run_folder).summary, "here")
     assert held == "here: no network was predicted with an interval before it was measured"
     assert summary["first_predictions"].keys() == {"here"}
 
@@ -203,13 +203,13 @@ def test_search_is_judged_by_what_its_last_quarter_added(run_folder: Path, histo
     counts = [30, 60, 90, 120]
     edit = {"hypervolume_by_batch": history, "evaluations_by_batch": counts}
     change(run_folder / "search" / "result.json", edit)
-    sentence = findings.search(load_run(run_folder))
+    sentence = findings.search(load_run(run_folder).search)
     assert verdict in sentence
     assert "the last 30 added" in sentence
 
 
 def test_front_order_is_fastest_first(run_folder: Path) -> None:
-    times = [network.latency["here"].p50_us for network in load_run(run_folder).networks]
+    times = [network.latency["here"].p50_us for network in findings.ordered_front(load_run(run_folder).summary)]
     assert times == sorted(times)
     assert load_run(run_folder).summary.chosen.arch.id == arch(5)
 

@@ -66,7 +66,7 @@ def fit(evaluations: int, left_out: float, batch: float | None) -> dict[str, Any
 def test_what_the_models_foresaw_is_stated_over_all_batches(run_folder: Path) -> None:
     for row in (fit(10, 0.05, 0.03), fit(15, 0.04, 0.04), fit(20, 0.02, None)):
         append_jsonl(run_folder / "search" / "rounds.jsonl", row)
-    (sentence,) = search_findings.models(load_run(run_folder))
+    (sentence,) = search_findings.models(load_run(run_folder).fits)
     assert "was fitted 3 times: leaving out one of its last 20 subnets, it is off by 2.00 points" in sentence
     # The root of the mean of 0.03² and 0.04².
     assert "on the 10 subnets that it selected it was off by 3.54 points" in sentence
@@ -97,8 +97,11 @@ def test_a_move_states_the_costs_that_the_run_trades_or_has_a_budget_of(run_fold
     objectives = [{"name": name, "unit": "bytes"} for name in ("error", "weight_bytes")]
     add(run_folder, objectives=objectives)
     run = load_run(run_folder)
-    assert search_findings.move_header(run)[4:] == ["MACs", "weights", "within budgets"]
-    assert [row[4:6] for row in search_findings.move_rows(run)] == [
+    assert run.understanding is not None
+    moves = run.understanding.moves
+    traded = search_findings.traded_quantities(moves, run.search.objectives, run.summary.budgets)
+    assert search_findings.move_header(run.devices, traded)[4:] == ["MACs", "weights", "within budgets"]
+    assert [row[4:6] for row in search_findings.move_rows(moves, run.devices, traded)] == [
         ["+200 k", "+8 kB"],
         ["-200 k", "-8 kB"],
         ["+200 k", "+8 kB"],
@@ -115,7 +118,7 @@ def test_how_the_network_was_chosen_is_stated(run_folder: Path) -> None:
     choice = {"by": "knee", "words": "the knee of the front in error, latency@here"}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"choice": choice}))
     assert "- Chosen as the knee of the front in error, latency@here, as measured." in markdown_of(run_folder)
-    assert findings.front(load_run(run_folder))
+    assert findings.front(load_run(run_folder).summary)
 
 
 def test_the_share_of_offspring_that_the_archive_made_is_stated(run_folder: Path) -> None:

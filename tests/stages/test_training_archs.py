@@ -74,7 +74,7 @@ def test_hindsight_compares_with_the_largest_subnet_that_was_trained(whole: Run)
     assert found["within_budgets"]
     assert sum(one["images"] for one in found["classes"]) > 0
     assert (
-        "largest one that was trained" in (sentence := class_losses(load_run(whole.folder)))
+        "largest one that was trained" in (sentence := class_losses(load_run(whole.folder).hindsight))
         or "largest subnet that was" in sentence
     )
 
