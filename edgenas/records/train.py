@@ -26,6 +26,22 @@ class TrainRecord(Record):
     weights: str
 
 
+class FixedSettings(Record):
+    """supernet/fixed_settings.json: settings that are fixed when training begins and hold to its end.
+
+    Attributes:
+        steps: optimiser steps in all.
+        minutes: value of `--train-minutes`; None where the epochs of the config set the length.
+        init_sha256: digest of the file of initial weights; None where they were random.
+        circumstances: versions, threads and device. On a CPU, equal ones give equal bits.
+    """
+
+    steps: Count
+    minutes: Annotated[float, Field(gt=0)] | None
+    init_sha256: str | None
+    circumstances: dict[str, str | int]
+
+
 class StepRow(Record):
     """A row of supernet/training.jsonl: one training step; `seconds` are those of all steps so far."""
 

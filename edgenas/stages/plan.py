@@ -9,6 +9,7 @@ from edgenas.accuracy.source import open_source
 from edgenas.config.run_config import RunConfig
 from edgenas.profiling.transport_registry import TransportRegistry, mounted_transports
 from edgenas.progress import Progress
+from edgenas.records.train import FixedSettings
 from edgenas.runs.devices import resolve_devices
 from edgenas.runs.images import check_quantiser_images
 from edgenas.runs.run import ORDER, Run
@@ -20,7 +21,7 @@ from edgenas.stages.plan_timing import time_network
 from edgenas.stages.stage_plans import RunPlan, StagePlan, SupernetPlan
 from edgenas.stages.start import check_folder, resolve
 from edgenas.training.data.dataset import SetSize, set_size
-from edgenas.training.fixed_settings import FixedSettings
+from edgenas.training.fixed_settings import load_fixed_settings
 from edgenas.training.setup import count_steps
 
 
@@ -51,7 +52,7 @@ def plan_run(
     check_computed_budgets(config.budgets, networks, devices)
     plan = RunPlan(config, networks, [device for device in devices if device.is_measured], reach)
     if sizes is not None:
-        plan = _supernet_plan(plan, sizes, FixedSettings.load(folder / "supernet"), minutes, progress)
+        plan = _supernet_plan(plan, sizes, load_fixed_settings(folder / "supernet"), minutes, progress)
     finished = _finished(config, begun)
     return [replace(stage, done=stage.stage in finished) for stage in plan.stages()]
 

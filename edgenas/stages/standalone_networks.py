@@ -21,7 +21,7 @@ from edgenas.space.blocks.spec import BlockSpec
 from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.split import Split
-from edgenas.training.fixed_settings import FixedSettings
+from edgenas.training.fixed_settings import load_fixed_settings
 from edgenas.training.materialise import recalibrate
 from edgenas.training.standalone import ROUNDS, epochs_of, fresh_subnet, step_seconds, steps_of, train_network
 from edgenas.training.training_log import steps_taken
@@ -125,7 +125,7 @@ def supernet_epochs(run: Run) -> float:
     A training that stopped early counts the epochs that it took.
     """
     folder, config = run.result_path("train").parent, run.config.training
-    schedule = FixedSettings.load(folder)
+    schedule = load_fixed_settings(folder)
     if schedule is None:
         return config.epochs or 0.0
     taken = steps_taken(folder) if run.done("train") else None

@@ -29,7 +29,7 @@ from edgenas.studies.baseline_networks import Scale, Timer, at_scale
 from edgenas.studies.baseline_sizes import MOBILENET, RANDOM, BaselineNetwork, BaselineSizes, Sizer, SizingRequest
 from edgenas.studies.worker_pool import train_each
 from edgenas.training.data.dataset import Dataset
-from edgenas.training.fixed_settings import FixedSettings
+from edgenas.training.fixed_settings import load_fixed_settings
 from edgenas.training.materialise import top1
 
 FOLDER = Path("study/baselines")
@@ -250,7 +250,7 @@ def _threads(run: Run, settings: BaselineSettings) -> int | None:
     Raises:
         ConfigError: the number of threads differs from the run's.
     """
-    schedule, now = FixedSettings.load(run.result_path("train").parent), torch.get_num_threads()
+    schedule, now = load_fixed_settings(run.result_path("train").parent), torch.get_num_threads()
     before = None if schedule is None else schedule.circumstances.get("threads")
     if schedule is None or schedule.circumstances.get("device") != "cpu":
         return None

@@ -11,10 +11,11 @@ import torch
 from edgenas.config.sections import TrainConfig
 from edgenas.errors import ConfigError, DataError, RunFolderError
 from edgenas.progress import Progress
+from edgenas.records.train import FixedSettings
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
 from edgenas.training.data.dataset import Dataset
-from edgenas.training.fixed_settings import FixedSettings, circumstances
+from edgenas.training.fixed_settings import FILE_NAME, circumstances, load_fixed_settings
 from edgenas.training.initial_weights import init_file, load_init, load_whole
 from edgenas.training.trainer import Trainer, batches, validate
 
@@ -71,7 +72,7 @@ def fix_settings(
         resumed: whether there is a checkpoint.
     """
     config, processes = trainer.config, trainer.processes
-    settings = FixedSettings.load(folder)
+    settings = load_fixed_settings(folder)
     digest = None if resumed or config.init is None else _load_initial_weights(config, trainer.net, dataset, settings)
     if settings is not None and resumed:
         return settings
@@ -91,7 +92,7 @@ def fix_settings(
     # Every process has read the file before the first one writes it.
     processes.wait()
     if processes.first:
-        settings.save(folder)
+        settings.write(folder / FILE_NAME)
     return settings
 
 

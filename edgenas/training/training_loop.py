@@ -22,6 +22,7 @@ from edgenas.training.checkpoint import Header
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.data.split import Split
 from edgenas.training.distributed import SINGLE_PROCESS, Processes
+from edgenas.training.fixed_settings import differences
 from edgenas.training.interruption import DeferredSignals
 from edgenas.training.optimizer import averaged, load_average, new_average, zero_last_norms
 from edgenas.training.recipe import takes_pool
@@ -121,7 +122,7 @@ def train(
     begun = header or Header(0, 0.0, net.space.structure_id, dataset.name, dataset.classes, net.pixels)
     loop = _Loop(trainer, dataset, folder, log, begun)
     if 0 < begun.step < settings.steps:
-        log.add_resume(begun.step, settings.differences(device), device)
+        log.add_resume(begun.step, differences(settings, device), device)
     # Every process has read the log before the first one writes.
     processes.wait()
     if settings.steps:

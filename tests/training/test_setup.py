@@ -8,8 +8,9 @@ from halves import CONFIG, STEPS, Killed, kill_at, problem, quiet, supernet, tra
 
 from edgenas.errors import DataError, EdgenasError, RunFolderError
 from edgenas.files import read_json, read_jsonl, write_json
+from edgenas.records.train import FixedSettings
 from edgenas.training import setup
-from edgenas.training.fixed_settings import FixedSettings, warn_if_minutes_differ
+from edgenas.training.fixed_settings import FILE_NAME, warn_if_minutes_differ
 from edgenas.training.trainer import Trainer
 
 SETTINGS = FixedSettings(steps=9, minutes=2.0, init_sha256=None, circumstances={})
@@ -76,14 +77,14 @@ def test_minutes_without_effect_are_warned_of(
     minutes: float | None,
     warned: bool,
 ) -> None:
-    SETTINGS.save(tmp_path)
+    SETTINGS.write(tmp_path / FILE_NAME)
     warn_if_minutes_differ(tmp_path, minutes)
     expected = "9 steps (--train-minutes 2) and keeps them: for --train-minutes 5"
     assert [expected in note for note in warnings(caplog)] == [True] * warned
 
 
 def test_broken_settings_are_named(tmp_path: Path) -> None:
-    SETTINGS.save(tmp_path)
+    SETTINGS.write(tmp_path / FILE_NAME)
     write_json(tmp_path / "fixed_settings.json", read_json(tmp_path / "fixed_settings.json") | {"steps": -1})
     with pytest.raises(RunFolderError, match=r"fixed_settings\.json: steps: expected a number of at least 0, got -1"):
         train(tmp_path)
