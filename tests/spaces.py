@@ -48,7 +48,20 @@ TENSORFLOW = SearchSpace.model_validate(
     }
 )
 """Properties that presets don't have."""
-EVERY_SPACE = {**{name: load_space(name) for name in preset_names()}, TENSORFLOW.name: TENSORFLOW}
+BY_POSITION = SearchSpace.model_validate(
+    {
+        **SMALL.model_dump(),
+        "name": "by-position",
+        "stages": [
+            *SMALL.model_dump()["stages"][:3],
+            {**SMALL.model_dump()["stages"][3], "depth": [1, 3], "kernel": [[3, 5, 7], [5], [3]]},
+            {"block": "fused", "width": [64], "depth": [2], "kernel": [3], "expand": [[1, 2.5], [2, 3]], **_SILU}
+            | {"stride": 1},
+        ],
+    }
+)
+"""A space whose blocks have choices by position."""
+EVERY_SPACE = {space.name: space for space in (*map(load_space, preset_names()), TENSORFLOW, BY_POSITION)}
 """The presets, and spaces of the properties that these don't have, by name."""
 
 ACTIVATIONS = st.sampled_from(get_args(Activation))
@@ -59,16 +72,22 @@ def some_of(values: Sequence[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
     return st.lists(st.sampled_from(values), min_size=1, max_size=2, unique=True).map(lambda v: tuple(sorted(v)))
 
 
+def at_positions(choices: st.SearchStrategy[tuple[Any, ...]], positions: int) -> st.SearchStrategy[Any]:
+    """Choices for all positions, or for each."""
+    return st.one_of(choices, st.lists(choices, min_size=positions, max_size=positions))
+
+
 @st.composite
 def stages(draw: st.DrawFn, depths: Sequence[int], expands: Sequence[float]) -> Stage:
     """A stage of any block kind; kinds take the fields that they have."""
     kind = draw(st.sampled_from(sorted(STAGES)))
+    depth = draw(some_of(depths))
     values = {
         "block": kind,
         "width": draw(some_of([8, 12, 16, 24])),
-        "depth": draw(some_of(depths)),
-        "kernel": draw(some_of([1, 3, 5, 7])),
-        "expand": draw(some_of(expands)),
+        "depth": depth,
+        "kernel": draw(at_positions(some_of([1, 3, 5, 7]), depth[-1])),
+        "expand": draw(at_positions(some_of(expands), depth[-1])),
         "stride": draw(st.sampled_from([1, 2])),
         "activation": draw(ACTIVATIONS),
         "squeeze_excite": draw(st.booleans()),

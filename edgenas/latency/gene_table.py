@@ -32,14 +32,14 @@ class GeneTable:
         space: space of the genes.
         stem: shape (resolutions, values).
         first: by stage, its first block: (resolutions, widths before, widths, *genes, values).
-        later: by stage, the other blocks: (resolutions, widths, *genes, values); None where there are none.
+        later: by stage and position, the other blocks: (resolutions, widths, *genes, values).
         head: shape (resolutions, widths of the last stage, values).
     """
 
     space: ClassifierSpace
     stem: Floats
     first: tuple[Floats, ...]
-    later: tuple[Floats | None, ...]
+    later: tuple[tuple[Floats, ...], ...]
     head: Floats
 
     @classmethod
@@ -79,13 +79,14 @@ class GeneTable:
             depth = np.asarray(stage.depth)[genes[:, column]]
             before, width = width, genes[:, column + 1]
             column += 2
+            n_genes = len(stage.genes.names())
             for position in range(stage.positions):
-                block = genes[:, column : column + len(stage.gene_choices)].T
-                column += len(block)
+                block = genes[:, column : column + n_genes].T
+                column += n_genes
                 if position == 0:
                     yield _where(depth > 0, first, resolution, before, width, *block)
-                elif later is not None:
-                    yield _where(depth > position, later, resolution, width, *block)
+                else:
+                    yield _where(depth > position, later[position - 1], resolution, width, *block)
         yield self.head[resolution, width]
 
 
@@ -100,26 +101,31 @@ def _first(space: ClassifierSpace, stage: int, values: BlockValues) -> Floats:
     """Return the values of a stage's first blocks; before the first stage, the stem's width is the only one."""
     choices = space.stages[stage]
     before = space.stages[stage - 1].width if stage else (space.stem.width,)
-    places = product(space.resolution, before, choices.width, _genes(choices))
+    places = product(space.resolution, before, choices.width, _genes(choices, 0))
     specs = [_block(space, stage, 0, *place) for place in places]
-    return _array(specs, (len(space.resolution), len(before), *_shape(choices)), values)
+    return _array(specs, (len(space.resolution), len(before), *_shape(choices, 0)), values)
 
 
-def _later(space: ClassifierSpace, stage: int, values: BlockValues) -> Floats | None:
+def _later(space: ClassifierSpace, stage: int, values: BlockValues) -> tuple[Floats, ...]:
+    """Return the values of a stage's other blocks by position; those of equal choices are one array."""
     choices = space.stages[stage]
-    if choices.positions < 2:
-        return None
-    places = product(space.resolution, choices.width, _genes(choices))
-    specs = [_block(space, stage, 1, r, None, width, genes) for r, width, genes in places]
-    return _array(specs, (len(space.resolution), *_shape(choices)), values)
+    arrays: list[Floats] = []
+    for position in range(1, choices.positions):
+        if position > 1 and choices.gene_choices[position] == choices.gene_choices[position - 1]:
+            arrays.append(arrays[-1])
+            continue
+        places = product(space.resolution, choices.width, _genes(choices, position))
+        specs = [_block(space, stage, position, r, None, width, genes) for r, width, genes in places]
+        arrays.append(_array(specs, (len(space.resolution), *_shape(choices, position)), values))
+    return tuple(arrays)
 
 
-def _genes(stage: Stage) -> list[BlockGenes]:
-    return [stage.genes(*values) for values in product(*stage.gene_choices.values())]
+def _genes(stage: Stage, position: int) -> list[BlockGenes]:
+    return [stage.genes(*values) for values in product(*stage.gene_choices[position].values())]
 
 
-def _shape(stage: Stage) -> list[int]:
-    return [len(stage.width), *map(len, stage.gene_choices.values())]
+def _shape(stage: Stage, position: int) -> list[int]:
+    return [len(stage.width), *map(len, stage.gene_choices[position].values())]
 
 
 def _block(
@@ -147,8 +153,7 @@ def _network(space: ClassifierSpace, resolution: int, width: int) -> tuple[Block
 
 
 def _smallest(stage: Stage) -> StageGenes:
-    genes = stage.genes(*(choices[0] for choices in stage.gene_choices.values()))
-    return StageGenes(stage.width[0], (genes,) * stage.depth[0])
+    return StageGenes(stage.width[0], tuple(_genes(stage, position)[0] for position in range(stage.depth[0])))
 
 
 def _array(specs: Sequence[BlockSpec], shape: tuple[int, ...], values: BlockValues) -> Floats:

@@ -54,8 +54,8 @@ def distinct_blocks(space: ClassifierSpace) -> tuple[BlockSpec, ...]:
     """Return every BlockSpec that a network of the space can hold, in network order.
 
     A block is determined by its genes, its stage, the size it sees and the channels before it. So for every
-    resolution and every pair of successive widths it is enough to unroll archs whose stages hold all blocks of
-    one gene pair: each position's specs then appear as they would in any arch.
+    resolution and every pair of successive widths it is enough to unroll archs whose stages hold all genes of
+    every position: each position's specs then appear as they would in any arch.
     """
     found: dict[BlockSpec, None] = {}
     for index in range(len(space.stages)):
@@ -79,14 +79,16 @@ def _witnesses(space: SearchSpace, resolution: int, stage_index: int) -> Iterato
     before = max(stage_index - 1, 0)
     for width in space.stages[before].width:
         stages[before] = StageGenes(width, stages[before].blocks)
-        for genes in _uniform_stages(space.stages[stage_index]):
+        for genes in _covering_stages(space.stages[stage_index]):
             stages[stage_index] = genes
             yield Arch(resolution, tuple(stages))
 
 
-def _uniform_stages(stage: Stage) -> Iterator[StageGenes]:
-    for width, *genes in product(stage.width, *stage.gene_choices.values()):
-        yield StageGenes(int(width), (stage.genes(*genes),) * stage.positions)
+def _covering_stages(stage: Stage) -> Iterator[StageGenes]:
+    """Yield stages of the greatest depth that together hold every block at every position, at every width."""
+    blocks = [[stage.genes(*genes) for genes in product(*choices.values())] for choices in stage.gene_choices]
+    for width, number in product(stage.width, range(max(stage.n_blocks))):
+        yield StageGenes(width, tuple(genes[min(number, len(genes) - 1)] for genes in blocks))
 
 
 def _spread(blocks: tuple[BlockSpec, ...], count: int) -> tuple[BlockSpec, ...]:

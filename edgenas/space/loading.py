@@ -95,16 +95,22 @@ def _narrow(source: Mapping[str, Any]) -> SearchSpace:
 
 
 def _narrow_everywhere(stages: list[Stage], gene: str, values: Any) -> list[Stage]:
-    present = sorted({value for stage in stages for value in getattr(stage, gene, ())})
+    present = sorted({value for stage in stages for choices in stage.choice_lists(gene) for value in choices})
     _chosen(present, values, gene)
     narrowed = []
     for number, stage in enumerate(stages):
-        choices = getattr(stage, gene, ())
-        left = [value for value in choices if value in values] if len(choices) > 1 else choices
-        if choices and not left:
-            raise SpaceError(f"space: {gene} {values} leaves stage{number} none of its choices {list(choices)}")
-        narrowed.append(stage.model_copy(update={gene: tuple(left)}) if choices else stage)
+        lists = stage.choice_lists(gene)
+        left = [[value for value in choices if value in values] if len(choices) > 1 else choices for choices in lists]
+        _check_left(lists, left, f"space: {gene} {values} leaves stage{number}")
+        narrowed.append(stage.with_choices(gene, left) if all(lists) else stage)
     return narrowed
+
+
+def _check_left(lists: Sequence[Sequence[float]], left: Sequence[Sequence[float]], leaves: str) -> None:
+    for position, (choices, rest) in enumerate(zip(lists, left, strict=True)):
+        if choices and not rest:
+            place = f".block{position}" if len(lists) > 1 else ""
+            raise SpaceError(f"{leaves}{place} none of its choices {list(choices)}")
 
 
 def _narrow_one(stages: list[Stage], number: str, genes: Any) -> list[Stage]:
@@ -114,13 +120,26 @@ def _narrow_one(stages: list[Stage], number: str, genes: Any) -> list[Stage]:
     if not isinstance(genes, Mapping):
         raise SpaceError(f"space: stages.{number}: expected a mapping like {{kernel: [3]}}, got {shown(genes)}")
     stage = stages[int(number)]
-    valid = ("width", "depth", *stage.gene_choices)
+    valid = ("width", "depth", *stage.genes.names())
     for gene, values in genes.items():
         if gene not in valid:
             raise SpaceError(f"space: stages.{number}.{gene}: {one_of(str(gene), valid)}")
-        choices = tuple(_chosen(getattr(stage, gene), values, f"stages.{number}.{gene}"))
-        stage = stage.model_copy(update={gene: choices})
+        stage = stage.with_choices(gene, _chosen_lists(stage.choice_lists(gene), values, f"stages.{number}.{gene}"))
     return [*stages[: int(number)], stage, *stages[int(number) + 1 :]]
+
+
+def _chosen_lists(lists: Sequence[Sequence[float]], values: Any, key: str) -> list[list[float]]:
+    """Return the choices that `values` lists, for all positions or for each, of a stage's choices."""
+    by_position = isinstance(values, Sequence) and len(lists) > 1 and all(isinstance(v, list | tuple) for v in values)
+    if by_position and len(values) != len(lists):
+        raise SpaceError(f"space: {key}: expected one list, or {len(lists)}, one for each block, got {len(values)}")
+    if by_position:
+        each = enumerate(zip(lists, values, strict=True))
+        return [_chosen(choices, value, f"{key}.{position}") for position, (choices, value) in each]
+    _chosen(sorted({value for choices in lists for value in choices}), values, key)
+    left = [[value for value in choices if value in values] for choices in lists]
+    _check_left(lists, left, f"space: {key}: {values} leaves it")
+    return left
 
 
 def _chosen(choices: Sequence[float], values: Any, key: str) -> list[float]:

@@ -107,11 +107,11 @@ def _without_kernel(space: SearchSpace, size: int) -> SearchSpace:
         raise SpaceError(f"unsupported: kernel {size}: the stem of space {space.name} has no other size")
     stages = []
     for number, stage in enumerate(space.stages):
-        kernels = stage.gene_choices.get("kernel", ())
-        left = tuple(kernel for kernel in kernels if kernel != size)
-        if kernels and not left:
+        kernels = stage.choice_lists("kernel")
+        left = [[kernel for kernel in choices if kernel != size] for choices in kernels]
+        if all(kernels) and not all(left):
             raise SpaceError(f"unsupported: kernel {size}: stage{number} of space {space.name} has no other size")
-        stages.append(stage.model_copy(update={"kernel": left}) if kernels else stage)
+        stages.append(stage.with_choices("kernel", left) if all(kernels) else stage)
     return _with_stages(space, stages)
 
 

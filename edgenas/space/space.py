@@ -105,11 +105,16 @@ class SearchSpace(SpacePart):
     def choices(self) -> dict[str, tuple[float, ...]]:
         """Every gene's choices by its name, e.g. `stage1.block0.kernel`, in gene order."""
         genes: dict[str, tuple[float, ...]] = {"resolution": self.resolution}
-        for s, stage in enumerate(self.stages):
+        for s, (stage, positions) in enumerate(zip(self.stages, self._block_choices, strict=True)):
             genes |= {f"stage{s}.depth": stage.depth, f"stage{s}.width": stage.width}
-            for b in range(stage.positions):
-                genes |= {f"stage{s}.block{b}.{gene}": choices for gene, choices in stage.gene_choices.items()}
+            for b, block in enumerate(positions):
+                genes |= {f"stage{s}.block{b}.{gene}": choices for gene, choices in block.items()}
         return genes
+
+    @cached_property
+    def _block_choices(self) -> tuple[tuple[dict[str, tuple[float, ...]], ...], ...]:
+        """Choices of each gene of a block, by stage and position."""
+        return tuple(stage.gene_choices for stage in self.stages)
 
     @property
     def n_choices(self) -> npt.NDArray[np.int64]:
@@ -119,10 +124,7 @@ class SearchSpace(SpacePart):
     @property
     def size(self) -> int:
         """Exact number of distinct archs."""
-        by_stage: list[int] = [
-            len(stage.width) * sum(stage.n_blocks**depth for depth in stage.depth) for stage in self.stages
-        ]
-        return len(self.resolution) * math.prod(by_stage)
+        return len(self.resolution) * math.prod(stage.size for stage in self.stages)
 
     @cached_property
     def smallest(self) -> Arch:
@@ -154,11 +156,11 @@ class SearchSpace(SpacePart):
                 f"genes: row {row} has {matrix[row, column]} for {name}, expected 0 to {self.n_choices[column] - 1}"
             )
         column = 1
-        for stage in self.stages:
+        for stage, positions in zip(self.stages, self._block_choices, strict=True):
             depth = np.asarray(stage.depth)[matrix[:, column]]
             column += 2
-            for position in range(stage.positions):
-                end = column + len(stage.gene_choices)
+            for position, block in enumerate(positions):
+                end = column + len(block)
                 matrix[depth <= position, column:end] = 0
                 column = end
         return matrix.astype(np.int64)
@@ -171,10 +173,9 @@ class SearchSpace(SpacePart):
         values = iter(row)
         resolution = self.resolution[next(values)]
         stages = []
-        for stage in self.stages:
+        for stage, positions in zip(self.stages, self._block_choices, strict=True):
             depth, width = stage.depth[next(values)], stage.width[next(values)]
-            choices = tuple(stage.gene_choices.values())
-            blocks = [[gene[next(values)] for gene in choices] for _ in range(stage.positions)]
+            blocks = [[choices[next(values)] for choices in block.values()] for block in positions]
             stages.append(StageGenes(width, tuple(stage.genes(*block) for block in blocks[:depth])))
         return Arch(resolution, tuple(stages))
 
@@ -194,9 +195,10 @@ class SearchSpace(SpacePart):
         for s, (stage, genes) in enumerate(zip(self.stages, arch.stages, strict=True)):
             row.append(_index(stage.depth, len(genes.blocks), f"stage{s}.depth", arch))
             row.append(_index(stage.width, genes.width, f"stage{s}.width", arch))
+            choices = self._block_choices[s]
             for b, block in enumerate(genes.blocks):
-                row.extend(_block_indices(stage, block, f"stage{s}.block{b}", arch))
-            row.extend([0] * len(stage.gene_choices) * (stage.positions - len(genes.blocks)))
+                row.extend(_block_indices(stage, choices[b], block, f"stage{s}.block{b}", arch))
+            row.extend([0] * len(choices[0]) * (stage.positions - len(genes.blocks)))
         return row
 
     def parse(self, text: str) -> Arch:
@@ -261,14 +263,13 @@ class ClassifierSpace(SearchSpace):
         return tuple(replace(spec, padding=self.padding, norm_epsilon=self.norm_epsilon) for spec in specs)
 
 
-def _block_indices(stage: Stage, block: BlockGenes, position: str, arch: Arch) -> list[int]:
+def _block_indices(
+    stage: Stage, genes: dict[str, tuple[float, ...]], block: BlockGenes, position: str, arch: Arch
+) -> list[int]:
     if type(block) is not stage.genes:
-        example = stage.genes(*(choices[0] for choices in stage.gene_choices.values()))
+        example = stage.genes(*(choices[0] for choices in genes.values()))
         raise SpaceError(f"arch {arch}: {position} is {block}, the space has another block kind there, like {example}")
-    return [
-        _index(choices, getattr(block, gene), f"{position}.{gene}", arch)
-        for gene, choices in stage.gene_choices.items()
-    ]
+    return [_index(choices, getattr(block, gene), f"{position}.{gene}", arch) for gene, choices in genes.items()]
 
 
 def _index(choices: tuple[float, ...], value: float, gene: str, arch: Arch) -> int:

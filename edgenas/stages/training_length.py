@@ -51,6 +51,11 @@ def least_steps(config: TrainConfig, space: SearchSpace) -> int:
 def rarest_share(space: SearchSpace) -> float:
     """Return the share of uniformly drawn subnets that hold a stage's rarest weights.
 
-    Those are the outermost of its largest kernel, expansion ratio and width, in its last block.
+    Those are the outermost of its largest kernel, expansion ratio and width, in its last block or in an earlier one
+    that has more choices.
     """
-    return min(1 / (len(stage.depth) * stage.n_blocks * len(stage.width)) for stage in space.stages)
+    return min(
+        sum(depth > position for depth in stage.depth) / (len(stage.depth) * n_blocks * len(stage.width))
+        for stage in space.stages
+        for position, n_blocks in enumerate(stage.n_blocks)
+    )

@@ -6,6 +6,8 @@ permutation changes no subnet that uses all channels it moves.
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 from edgenas.space.space import SearchSpace
@@ -28,9 +30,9 @@ def sort_middle_channels(net: SuperNet, trained: int = 1) -> None:
 
 
 def _trained_ratios(space: SearchSpace, position: str, trained: int) -> list[float]:
-    """Return the ratios of a block's stage that are trained already, without the largest."""
-    if trained == 1 or not position.startswith("stage"):
+    """Return the ratios of a block that are trained already, without the largest."""
+    match = re.fullmatch(r"stage(\d+)_block(\d+)", position)
+    if trained == 1 or not match:
         return []
-    stage = space.stages[int(position.partition("_")[0].removeprefix("stage"))]
-    ratios = sorted(stage.gene_choices.get("expand", ()))
-    return ratios[len(ratios) - trained : -1]
+    ratios = space.stages[int(match[1])].gene_choices[int(match[2])].get("expand", ())
+    return list(ratios[max(len(ratios) - trained, 0) : -1])

@@ -149,7 +149,8 @@ class Trainer:
     def _trained_ratios(self, number: int) -> int:
         """Return how many of the largest expand ratios were trained before a phase."""
         before = RECIPES[self.config.recipe].phases[number - 1]
-        largest = max(len(stage.gene_choices.get("expand", ())) for stage in self.net.space.stages)
+        blocks = (block for stage in self.net.space.stages for block in stage.gene_choices)
+        largest = max(len(block.get("expand", ())) for block in blocks)
         return min((before.choices or {}).get("expand", largest), largest)
 
     def _frozen_since(self) -> int:

@@ -29,6 +29,7 @@ TINY = [
     tiny([8, 12], stage(width=[8, 16], depth=[1, 2], kernel=[3, 5]), stage(width=[16, 24], expand=[1, 3])),
     tiny([8], stage(depth=[2], expand=[1, 2]), stage(width=[8, 16], stride=1, squeeze_excite=True)),
     tiny([7, 8, 9], stage(width=[8, 16, 24], depth=[1, 3])),
+    tiny([8], stage(width=[8, 16], depth=[1, 3], kernel=[[3], [3, 5], [5]], expand=[[1], [2, 3], [2]]), stage()),
     load_space({"path": str(SMALL_FILE), "kernel": [3], "resolution": [16]}),
 ]
 

@@ -8,6 +8,7 @@ from spaces import EVERY_SPACE, SMALL, genes_of, random_archs, spaces, spaces_an
 
 from edgenas.errors import SpaceError
 from edgenas.space.arch import Arch, StageGenes
+from edgenas.space.blocks.stage import Stage
 from edgenas.space.loading import load_space
 from edgenas.space.ofa_settings import arch_from_ofa
 from edgenas.space.space import SearchSpace
@@ -125,7 +126,8 @@ def test_smallest_and_largest_hold_the_extremes_of_every_gene(space: SearchSpace
         assert arch.resolution == space.resolution[end]
         for stage, genes in zip(space.stages, arch.stages, strict=True):
             assert (genes.width, len(genes.blocks)) == (stage.width[end], stage.depth[end])
-            assert set(genes.blocks) == {stage.genes(*(choices[end] for choices in stage.gene_choices.values()))}
+            ends = [stage.genes(*(choices[end] for choices in block.values())) for block in stage.gene_choices]
+            assert list(genes.blocks) == ends[: len(genes.blocks)]
 
 
 def test_samples_are_uniform_over_depths_and_repeat_by_seed() -> None:
@@ -219,12 +221,13 @@ def check_chain(space: SearchSpace, arch: Arch) -> None:
 @given(spaces())
 def test_structure_id_stays_when_genes_narrow_and_changes_with_what_archs_leave_unsaid(space: SearchSpace) -> None:
     first = space.stages[0]
-    narrowed = [
+    others = [
         space.model_copy(update={"resolution": space.resolution[:1]}),
-        changed_stage(space, kernel=first.kernel[-1:], expand=first.expand[:1]),
-        changed_stage(space, depth=first.depth[:1], width=first.width[-1:]),
+        with_stage(space, narrowed(first, "kernel", slice(-1, None))),
+        with_stage(space, narrowed(first, "expand", slice(1))),
+        with_stage(space, narrowed(narrowed(first, "depth", slice(1)), "width", slice(-1, None))),
     ]
-    assert {other.structure_id for other in narrowed} == {space.structure_id}
+    assert {other.structure_id for other in others} == {space.structure_id}
     flipped = "hardswish" if first.activation == "relu" else "relu"
     different = [
         changed_stage(space, stride=3 - first.stride),
@@ -240,8 +243,15 @@ def test_structure_id_stays_when_genes_narrow_and_changes_with_what_archs_leave_
 
 
 def changed_stage(space: SearchSpace, **changes: object) -> SearchSpace:
-    stages = (space.stages[0].model_copy(update=changes), *space.stages[1:])
-    return SearchSpace.model_validate({**space.model_dump(), "stages": stages})
+    return with_stage(space, space.stages[0].model_copy(update=changes))
+
+
+def narrowed(stage: Stage, name: str, part: slice) -> Stage:
+    return stage.with_choices(name, [choices[part] for choices in stage.choice_lists(name)])
+
+
+def with_stage(space: SearchSpace, first: Stage) -> SearchSpace:
+    return SearchSpace.model_validate({**space.model_dump(), "stages": (first, *space.stages[1:])})
 
 
 def test_encode_names_the_stage_count() -> None:

@@ -6,7 +6,9 @@ import yaml
 from spaces import SMALL, random_archs
 
 from edgenas.errors import SpaceError, UserError
+from edgenas.space.arch import parse_arch
 from edgenas.space.loading import load_space, parse_space, preset_names
+from edgenas.space.space import SearchSpace
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -141,3 +143,78 @@ def test_a_mapping_names_one_space_to_narrow(mapping: dict[str, Any], message: s
 def test_what_cannot_be_narrowed_is_refused_with_what_can(small: Path, genes: dict[str, Any], message: str) -> None:
     with pytest.raises(SpaceError, match=message):
         load_space({"path": str(small), **genes})
+
+
+def by_position(**changes: Any) -> SearchSpace:
+    """SMALL, of whose stage1 each block has choices of its own."""
+    value = SMALL.model_dump(mode="json")
+    value["stages"][1] |= {"depth": [2, 3], "expand": [[2, 6], [2, 2.5], [2.3]], **changes}
+    return parse_space(value, "here")
+
+
+def test_choices_of_each_position_read_back(tmp_path: Path) -> None:
+    space = by_position(kernel=[[3, 5], [5], [3]])
+    path = tmp_path / "space.yaml"
+    path.write_text(yaml.safe_dump(space.model_dump(mode="json")))
+    assert load_space(path) == space
+    assert space.size == 2 * (2 * (4 * 2 + 4 * 2 * 1)) * (9 + 81) * (4 + 16)
+    assert space.largest.stages[1].blocks == parse_arch("r24_w24-k5e6-k5e2.5-k3e2.3").stages[0].blocks
+    with pytest.raises(SpaceError, match=r"stage1\.block1\.expand is 6, the space has 2, 2\.5"):
+        space.parse(space.largest.id.replace("e2.5", "e6"))
+
+
+def test_equal_choices_of_each_position_are_those_of_all() -> None:
+    assert by_position(expand=[[2, 4]] * 3) == by_position(expand=[2, 4])
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ([[3], [5]], r"stages\.1: .*kernel: expected one list for all blocks, or 3 lists, .* got 2 lists"),
+        ([[3], [5, 3], [3]], r"stages\.1\.kernel: expected distinct choices in ascending order, got \[5, 3\]"),
+        ([[3], [4], [3]], r"stages\.1\.kernel: expected odd kernel sizes, got \[4\]"),
+        ([[3], [], [3]], r"stages\.1\.kernel"),
+        ([[3], 5, [3]], r"stages\.1\.kernel"),
+        ([[3], ["5"], [3]], r"stages\.1\.kernel"),
+    ],
+)
+def test_choices_of_each_position_that_make_no_sense_are_refused(choices: Any, message: str) -> None:
+    with pytest.raises(SpaceError, match=message):
+        by_position(kernel=choices)
+
+
+@pytest.mark.parametrize(
+    ("genes", "kernel", "expand"),
+    [
+        ({"expand": [2, 3, 2.5]}, (3, 5), ((2,), (2, 2.5), (2.3,))),
+        ({"depth": [2, 1]}, (3, 5), ((2, 6), (2, 2.5))),
+        ({"stages": {"1": {"depth": [2], "expand": [[6], [2.5]]}}}, (3, 5), ((6,), (2.5,))),
+        ({"stages": {"1": {"expand": [2, 2.3]}}}, (3, 5), ((2,), (2,), (2.3,))),
+        ({"stages": {"1": {"kernel": [3]}}}, (3,), ((2, 6), (2, 2.5), (2.3,))),
+    ],
+)
+def test_narrowing_reaches_the_choices_of_each_position(
+    tmp_path: Path, genes: dict[str, Any], kernel: Any, expand: Any
+) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(yaml.safe_dump(by_position().model_dump(mode="json")))
+    space = load_space({"path": str(path), **genes})
+    assert (space.stages[1].kernel, space.stages[1].expand) == (kernel, expand)
+    assert by_position().parse(space.largest.id) == space.largest
+
+
+@pytest.mark.parametrize(
+    ("genes", "message"),
+    [
+        ({"expand": [3, 6]}, r"expand \[3, 6\] leaves stage1\.block1 none of its choices \[2, 2\.5\]"),
+        ({"stages": {"1": {"expand": [6]}}}, r"stages\.1\.expand: \[6\] leaves it\.block1 none of its choices"),
+        ({"stages": {"1": {"expand": [[6], [2]]}}}, r"stages\.1\.expand: expected one list, or 3, .* got 2"),
+        ({"stages": {"1": {"expand": [[6], [3], [2.3]]}}}, r"stages\.1\.expand\.1: 3 is none of 2, 2\.5"),
+        ({"stages": {"1": {"expand": [7]}}}, r"stages\.1\.expand: 7 is none of 2, 2\.3, 2\.5, 6; the closest is 6"),
+    ],
+)
+def test_what_no_position_has_is_refused(tmp_path: Path, genes: dict[str, Any], message: str) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(yaml.safe_dump(by_position().model_dump(mode="json")))
+    with pytest.raises(SpaceError, match=message):
+        load_space({"path": str(path), **genes})

@@ -10,9 +10,25 @@ import torch
 
 from edgenas.config.sections import TrainConfig
 from edgenas.space.loading import load_space
+from edgenas.space.space import SearchSpace
 from edgenas.stages.training_length import INITIAL_SCALE, least_steps, rarest_share, too_few_steps
 
 SPACE = load_space("digits-24")
+STAGE = {"width": [8, 16], "stride": 2, "activation": "relu", "squeeze_excite": False}
+BY_POSITION = SearchSpace.model_validate(
+    {
+        "name": "by-position",
+        "resolution": [8],
+        "stem": {"width": 8, "kernel": 3, "stride": 1, "activation": "relu"},
+        "stages": [{**STAGE, "depth": [1, 2], "kernel": [[3, 5, 7], [3]], "expand": [[2, 3, 4], [2, 3]]}],
+        "head": {"width": 16, "features": 0, "activation": "relu"},
+    }
+)
+
+
+def test_the_first_of_blocks_with_fewer_and_fewer_choices_may_be_the_rarest() -> None:
+    """It has nine kinds of blocks; the second has two, but is in every other network only."""
+    assert rarest_share(BY_POSITION) == pytest.approx(1 / (2 * 9))
 
 
 def test_the_rarest_weights_are_in_the_share_of_subnets_that_is_stated() -> None:

@@ -91,3 +91,20 @@ def test_ratios_that_are_trained_already_compute_what_they_did(net: SuperNet) ->
     sort_middle_channels(before_all := copy.deepcopy(before), trained=3)
     arch = with_ratios({2})[0]
     torch.testing.assert_close(logits(before_all, arch), logits(before, arch), rtol=1e-10, atol=1e-10)
+
+
+def test_all_ratios_of_a_block_with_fewer_of_them_are_trained(net: SuperNet) -> None:
+    """Where two ratios are trained, these are all of a block that has but two: networks of either stay the same."""
+    value = SPACE.model_dump()
+    value["stages"][1]["expand"] = [[2, 4, 6], [2, 6]]
+    space = SearchSpace.model_validate(value).with_classes(4)
+    narrower = SuperNet(space, kernel_transforms=True).double().eval()
+    narrower.load_state_dict(net.state_dict())
+    before = copy.deepcopy(narrower)
+    sort_middle_channels(narrower, trained=2)
+    stages = space.largest.id.split("_")
+    for first, second in [("k5e4", "k5e2"), ("k5e6", "k3e2"), ("k3e6", "k5e6")]:
+        arch = space.parse("_".join([*stages[:2], f"w16-{first}-{second}", *stages[3:]]))
+        torch.testing.assert_close(logits(narrower, arch), logits(before, arch), rtol=1e-10, atol=1e-10)
+    arch = space.parse("_".join([*stages[:2], "w16-k5e2-k5e6", *stages[3:]]))
+    assert not torch.allclose(logits(narrower, arch), logits(before, arch))

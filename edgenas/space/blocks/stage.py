@@ -1,12 +1,26 @@
-"""Stage: the choices for one stage of a space. Each block kind defines its own stage, with the choices of its genes."""
+"""Stage: the choices for one stage of a space. Each block kind defines its own stage, with the choices of its genes.
+
+A gene's choices are one list for all blocks of a stage, `kernel: [3, 5]`, or a list for each position up to the
+greatest depth, `kernel: [[5, 7], [3, 5], [3]]`.
+"""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
+    model_validator,
+)
 
 from edgenas.errors import shown
 from edgenas.space.blocks.genes import BlockGenes, plain_number
@@ -31,8 +45,32 @@ Depth = Annotated[int, Field(gt=0, le=50, strict=True)]
 Expand = Annotated[float, Field(ge=1, le=100), AfterValidator(plain_number)]
 Choices = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=50), AfterValidator(_ascending)]
 Depths = Annotated[tuple[Depth, ...], Field(min_length=1, max_length=50), AfterValidator(_ascending)]
-Kernels = Annotated[Choices, AfterValidator(_odd)]
-Expands = Annotated[tuple[Expand, ...], Field(min_length=1, max_length=50), AfterValidator(_ascending)]
+
+
+def _for_each_position(one: Any) -> Callable[[Any], Any]:
+    """Return the validator of choices for all positions or for each; `one` is the type of the choices of a position."""
+    validate = TypeAdapter(one).validate_python
+
+    def choices(value: Any) -> Any:
+        if not isinstance(value, list | tuple) or not value or not all(isinstance(v, list | tuple) for v in value):
+            return validate(value)
+        # Of equal choices there is one form, so that equal spaces are equal values.
+        by_position = tuple(map(validate, value))
+        return by_position if len(set(by_position)) > 1 else by_position[0]
+
+    return choices
+
+
+_AS_IS = PlainSerializer(lambda choices: choices)
+Kernels = Annotated[
+    tuple[int, ...] | tuple[tuple[int, ...], ...],
+    PlainValidator(_for_each_position(Annotated[Choices, AfterValidator(_odd)])),
+    _AS_IS,
+]
+_Ratios = Annotated[tuple[Expand, ...], Field(min_length=1, max_length=50), AfterValidator(_ascending)]
+Expands = Annotated[
+    tuple[float, ...] | tuple[tuple[float, ...], ...], PlainValidator(_for_each_position(_Ratios)), _AS_IS
+]
 
 
 class SpacePart(BaseModel):
@@ -44,7 +82,8 @@ class SpacePart(BaseModel):
 class Stage(SpacePart, ABC):
     """A stage: its choices, and what is fixed (stride of its first block, activation, options of its block kind).
 
-    A block kind adds a `block` field with its name, and for each of its genes a field of that name with the choices.
+    A block kind adds a `block` field with its name, and for each of its genes a field of that name with the choices,
+    for all positions or for each.
 
     Attributes:
         spec: BlockSpec of the kind.
@@ -63,15 +102,51 @@ class Stage(SpacePart, ABC):
         """Greatest number of blocks of the stage."""
         return self.depth[-1]
 
-    @property
-    def gene_choices(self) -> dict[str, tuple[float, ...]]:
-        """Choices of each gene of a block, by its name."""
-        return {name: getattr(self, name) for name in self.genes.names()}
+    @model_validator(mode="after")
+    def _one_list_for_each_position(self) -> Self:
+        for name in self.genes.names():
+            choices = getattr(self, name)
+            if _by_position(choices) and len(choices) != self.positions:
+                raise ValueError(
+                    f"{name}: expected one list for all blocks, or {self.positions} lists, one for each block up to "
+                    f"the greatest depth, got {len(choices)} lists"
+                )
+        return self
 
     @property
-    def n_blocks(self) -> int:
-        """Number of distinct gene values of one block."""
-        return math.prod(map(len, self.gene_choices.values()))
+    def gene_choices(self) -> tuple[dict[str, tuple[float, ...]], ...]:
+        """Choices of each gene of a block, by its name; for each position."""
+        genes = {name: getattr(self, name) for name in self.genes.names()}
+        return tuple(
+            {name: values[position] if _by_position(values) else values for name, values in genes.items()}
+            for position in range(self.positions)
+        )
+
+    def choice_lists(self, name: str) -> tuple[tuple[float, ...], ...]:
+        """Return the choices of a gene, of the depth or of the width: one list, or one for each position.
+
+        Where the kind lacks the gene, the list is empty.
+        """
+        choices = getattr(self, name, ())
+        return choices if _by_position(choices) else (tuple(choices),)
+
+    def with_choices(self, name: str, lists: Sequence[Sequence[float]]) -> Self:
+        """Return the stage with other choices, see `choice_lists`; those of positions past the depth are dropped."""
+        value = self.model_dump() | {name: lists if len(lists) > 1 else lists[0]}
+        for gene in self.genes.names():
+            if _by_position(value[gene]):
+                value[gene] = value[gene][: max(value["depth"])]
+        return type(self).model_validate(value)
+
+    @property
+    def n_blocks(self) -> tuple[int, ...]:
+        """Number of distinct gene values of the block at each position."""
+        return tuple(math.prod(map(len, choices.values())) for choices in self.gene_choices)
+
+    @property
+    def size(self) -> int:
+        """Number of distinct widths, depths and blocks."""
+        return len(self.width) * sum(math.prod(self.n_blocks[:depth]) for depth in self.depth)
 
     @property
     @abstractmethod
@@ -93,3 +168,7 @@ class Stage(SpacePart, ABC):
     def without_squeeze_excite(self) -> Self:
         """Return the stage without squeeze-excite; unchanged where the kind has none."""
         return self
+
+
+def _by_position(choices: Any) -> bool:
+    return bool(choices) and isinstance(choices[0], list | tuple)
