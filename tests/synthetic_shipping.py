@@ -1,8 +1,8 @@
 """Runs on a synthetic device of known truth: which verdict does a file ship with that is over, or under, its budget?
 
 The device has noise of its own in every process and noise that a whole measuring session shares. The rules are those
-of a run: candidates are ordered by `_ordered`, files judged by `judge_measured` with the `slowdown` of their session,
-and shipped by `first_to_ship`.
+of a run: candidates are ordered by `MeasuredFront.ordered`, files judged by `judge_measured` with the `slowdown` of
+their session, and shipped by `first_to_ship`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from edgenas.quantities import LATENCY
 from edgenas.records.record import Verdict
 from edgenas.space.arch import parse_arch
 from edgenas.stages.candidate import Candidate, Files
+from edgenas.stages.measured_front import MeasuredFront
 from edgenas.stages.shipping import first_to_ship
-from edgenas.stages.verify import _dropped, _ordered
 
 LIMIT_US, SENTINEL_US, NETWORKS = 100.0, 10.0, 8
 BUDGET = Budget(LATENCY, limit=LIMIT_US, device="here")
@@ -61,13 +61,12 @@ def shipped_verdict(machine: Machine, latency_us: float) -> Verdict | None:
     for _ in range(PROFILED):
         machine.session([])
     measured, slower = machine.session([latency_us] * NETWORKS)
-    candidates = [
+    candidates = tuple(
         Candidate(parse_arch(f"r{8 + number}_w8-k3e1"), Files("x.onnx", 0.9), 0.9, {"here": one}, {"here": slower})
         for number, one in enumerate(measured)
-    ]
-    dropped = _dropped(candidates, NAMES, (BUDGET,), 1.0)
+    )
     try:
-        ordered = _ordered(SearchConfig(), NAMES, candidates, dropped, (BUDGET,))
+        ordered = MeasuredFront(candidates, NAMES, (BUDGET,), 1.0).ordered(SearchConfig())
     except InfeasibleError:
         return None
     verdicts: list[Verdict] = []

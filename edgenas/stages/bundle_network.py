@@ -17,7 +17,7 @@ from edgenas.runs.images import RunImages
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.space.space import ClassifierSpace
-from edgenas.stages.verify import model_path
+from edgenas.stages.front_files import model_path
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.preprocess import Preprocess
 from edgenas.training.data.split import Split

@@ -24,12 +24,14 @@ class Files:
         val_top1: validation top-1 of the subnet that it was exported from.
         int8: where some device runs that.
         found: values of the objectives as the search found them, by the objectives' names in files.
+        refused: why the files must not ship; None where they may.
     """
 
     model: str | None
     val_top1: float
     int8: Int8File | None = None
     found: Mapping[str, float] = field(default_factory=dict)
+    refused: str | None = None
 
     def path(self, precision: str) -> str:
         """Return the file for devices of a precision."""

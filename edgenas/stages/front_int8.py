@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from edgenas.config.sections import ExportConfig
 from edgenas.deploy.int8.quantiser_recipe import parse_recipe
 from edgenas.deploy.int8.quantize import RecipeChoice
 from edgenas.deploy.onnx.scoring import onnx_top1
 from edgenas.files import write_bytes
+from edgenas.latency.device import Device
 from edgenas.records.ledger import Ledger
 from edgenas.records.verify import Int8File, Int8Row
-from edgenas.runs.run import Run
+from edgenas.runs.images import RunImages
 from edgenas.stages.int8_export import quantised, run_recipes
 from edgenas.supernet.subnet import Subnet
 
@@ -32,25 +35,66 @@ def deployed_top1(fp32: float, int8: float | None, used: Iterable[str]) -> float
     return min(by_precision[precision] for precision in used)
 
 
-def front_in_int8(run: Run, subnet: Subnet, model: str) -> Int8File:
-    """Return the int8 file of a network of the front. An fp32 file that was quantised before is not quantised again.
+@dataclass(frozen=True)
+class FrontQuantiser:
+    """Quantises the networks of a front.
 
-    Args:
-        run: searched; its training images calibrate, its validation images choose the method.
-        subnet: what `model` was exported from.
-        model: its fp32 file, within the run folder.
-
-    Raises:
-        DataError: fewer training images than `export.calibration_images`.
-        RunFolderError: a row of verify/int8.jsonl is damaged.
+    Attributes:
+        config: section `export` of the config.
+        images: the run's images: training images calibrate, validation images choose the method.
+        devices: measured devices of the run.
+        folder: the run folder.
     """
-    out = model.removesuffix(".onnx") + "_int8.onnx"
-    ledger = Ledger(run.folder / ROWS, Int8Row, remedy="delete that line; the file is quantised again")
-    row = _row_of(run, ledger.rows(), model, out)
-    if row is None:
-        row = _quantised(run, subnet, model, out)
-        ledger.append(row)
-    return row
+
+    config: ExportConfig
+    images: RunImages
+    devices: Collection[Device]
+    folder: Path
+
+    def int8_file(self, subnet: Subnet, model: str) -> Int8File:
+        """Return the int8 file of a network. An fp32 file that was quantised before is not quantised again.
+
+        Args:
+            subnet: the network.
+            model: its fp32 file, within the run folder.
+
+        Raises:
+            DataError: fewer training images than `export.calibration_images`.
+            RunFolderError: a row of verify/int8.jsonl is damaged.
+        """
+        out = model.removesuffix(".onnx") + "_int8.onnx"
+        ledger = Ledger(self.folder / ROWS, Int8Row, remedy="delete that line; the file is quantised again")
+        row = self._stored(ledger.rows(), model, out)
+        if row is None:
+            row = self._quantised(subnet, model, out)
+            ledger.append(row)
+        return row
+
+    def _stored(self, rows: Sequence[Int8Row], model: str, out: str) -> Int8Row | None:
+        """Return the last row of these very files, made by the recipes that would be tried now."""
+        expected = (out, _digest(self.folder / model), _digest(self.folder / out))
+        recipes = {recipe.id for recipe in run_recipes(self.devices)}
+        for row in reversed(rows):
+            if (row.model, row.source_sha256, row.sha256) == expected and recipes == row.recipes_tried.keys():
+                return row
+        return None
+
+    def _quantised(self, subnet: Subnet, model: str, out: str) -> Int8Row:
+        assert subnet.arch is not None
+        source, preprocess = self.folder / model, self.images.preprocess(subnet.arch)
+        # In the run folder, where the next start clears away what a kill leaves.
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".int8.") as folder:
+            choice = quantised(self.config, self.images, source, preprocess, devices=self.devices, folder=Path(folder))
+            write_bytes(self.folder / out, choice.path.read_bytes())
+        split = self.images.scoring
+        return Int8Row(
+            model=out,
+            quantiser_recipe=choice.recipe.id,
+            recipes_tried={recipe.id: top1 for recipe, top1 in choice.top1.items()},
+            fp32_top1=onnx_top1(source, split.tensor(), split.labels, preprocess),
+            source_sha256=_digest(source),
+            sha256=_digest(self.folder / out),
+        )
 
 
 def int8_choice(file: Int8File, folder: Path) -> RecipeChoice:
@@ -61,37 +105,6 @@ def int8_choice(file: Int8File, folder: Path) -> RecipeChoice:
     """
     tried = {parse_recipe(recipe): top1 for recipe, top1 in file.recipes_tried.items()}
     return RecipeChoice(parse_recipe(file.quantiser_recipe), folder / file.model, tried)
-
-
-def _row_of(run: Run, rows: Sequence[Int8Row], model: str, out: str) -> Int8Row | None:
-    """Return the last row of these very files, made by the recipes that would be tried now."""
-    expected = (out, _digest(run.folder / model), _digest(run.folder / out))
-    recipes = {recipe.id for recipe in run_recipes(run.devices.measured.values())}
-    for row in reversed(rows):
-        if (row.model, row.source_sha256, row.sha256) == expected and recipes == row.recipes_tried.keys():
-            return row
-    return None
-
-
-def _quantised(run: Run, subnet: Subnet, model: str, out: str) -> Int8Row:
-    assert subnet.arch is not None
-    preprocess, devices = run.images.preprocess(subnet.arch), run.devices.measured.values()
-    # In the run folder, where the next start clears away what a kill leaves.
-    with tempfile.TemporaryDirectory(dir=run.folder, prefix=".int8.") as folder:
-        choice = quantised(
-            run.config.export, run.images, run.folder / model, preprocess, devices=devices, folder=Path(folder)
-        )
-        write_bytes(run.folder / out, choice.path.read_bytes())
-    split = run.images.scoring
-    fp32_top1 = onnx_top1(run.folder / model, split.tensor(), split.labels, preprocess)
-    return Int8Row(
-        model=out,
-        quantiser_recipe=choice.recipe.id,
-        recipes_tried={recipe.id: top1 for recipe, top1 in choice.top1.items()},
-        fp32_top1=fp32_top1,
-        source_sha256=_digest(run.folder / model),
-        sha256=_digest(run.folder / out),
-    )
 
 
 def _digest(path: Path) -> str:

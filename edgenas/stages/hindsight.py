@@ -21,9 +21,9 @@ from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.stages.bundle_network import IMAGES_AT_ONCE, right_answers
 from edgenas.stages.computed_costs import CostTable
+from edgenas.stages.front_files import model_path
 from edgenas.stages.run_subnets import run_subnets
 from edgenas.stages.training_archs import known_pool
-from edgenas.stages.verify import model_path
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.materialise import predict

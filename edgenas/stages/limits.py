@@ -10,22 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenas.budget import Budget
-from edgenas.errors import ConfigError, TableError
+from edgenas.config.run_config import RunConfig
+from edgenas.errors import ConfigError
 from edgenas.latency.predictor import Archs, LatencyPredictor
 from edgenas.latency.table import LatencyTable
 from edgenas.objective import Objective
 from edgenas.quantities import LATENCY, P95, Quantity
-from edgenas.records.latency import NETWORK
+from edgenas.runs.devices import RunDevices
 from edgenas.runs.run import Run
 from edgenas.search.feasibility import Feasibility, find_feasibility
 from edgenas.search.objective_functions import Limit
 from edgenas.space.space import ClassifierSpace, Genes, SearchSpace
 from edgenas.stages.computed_budgets import used_precisions
 from edgenas.stages.computed_costs import CostTable
+from edgenas.stages.device_latencies import DeviceLatencies, read_latencies
 from edgenas.stages.feasibility_notes import as_limits, require_feasible
-from edgenas.stages.matching_tables import require_classes, require_networks, require_setting
-from edgenas.stages.predictors import profiled_predictor, run_predictors, run_table, run_variant
-from edgenas.stages.refit import refitted
 
 Floats = npt.NDArray[np.float64]
 RISK = 0.1
@@ -43,20 +42,18 @@ class Limits:
     """The budgets of a run, and the predictors and costs that architectures are compared with them by.
 
     Attributes:
-        space: the run's space.
+        space: the run's space, with its number of classes.
         budgets: resolved to devices; the default budget where none is given.
         predictors: latency predictors by device.
         p95_ratios: high estimates of p95 / p50 by device; NaN where that is unknown.
-        num_classes: number of classes of the networks.
         costs: MACs and bytes of networks in the run's graph variant, weight bytes of the file that devices run.
         seed: seed of the samples that feasibility is estimated from.
     """
 
-    space: SearchSpace
+    space: ClassifierSpace
     budgets: tuple[Budget, ...]
     predictors: Mapping[str, LatencyPredictor]
     p95_ratios: Mapping[str, float]
-    num_classes: int
     costs: CostTable
     seed: int
 
@@ -116,7 +113,7 @@ def run_limits(run: Run, num_classes: int) -> Limits:
 
     Raises:
         ConfigError: the budgets cannot be met; states what can be, and which clash.
-        TableError: see `unchecked_limits`.
+        RunFolderError, TableError: see `unchecked_limits`.
     """
     limits = unchecked_limits(run, num_classes)
     limits.require_feasible()
@@ -127,33 +124,34 @@ def unchecked_limits(run: Run, num_classes: int) -> Limits:
     """Return the budgets of a run, without a check that any network of the space is within them.
 
     Raises:
+        RunFolderError: the run was not profiled yet.
+        ConfigError, TableError: see `find_limits`.
+    """
+    return find_limits(run.config, run.space.with_classes(num_classes), run.devices, read_latencies(run))
+
+
+def find_limits(config: RunConfig, space: ClassifierSpace, devices: RunDevices, latencies: DeviceLatencies) -> Limits:
+    """Return the budgets of a config as limits on architectures, or the default budget where it names none.
+
+    Args:
+        config: config of the run.
+        space: its space, with its number of classes.
+        devices: its devices.
+        latencies: their tables and predictors.
+
+    Raises:
+        ConfigError: a p95 budget is of a device whose table states no p95.
         TableError: a latency table or predictor is of another setting, space or number of classes.
     """
-    predictors = run_predictors(run)
-    tables = {name: run_table(run, name) for name in run.devices.all}
-    try:
-        _require_tables(run, tables, num_classes)
-        for name, predictor in predictors.items():
-            require_classes(predictor, name, num_classes)
-    except TableError as error:
-        remedy = f"delete {run.result_path('profile')} and run `edgenas profile {run.folder}`"
-        raise TableError(f"{run.folder}: {error}: {remedy}") from None
-    budgets = tuple(budget.on(list(predictors)) for budget in run.config.budgets)
+    latencies.check(devices, space)
+    predictors = latencies.predictors
+    budgets = tuple(budget.on(list(predictors)) for budget in config.budgets)
     if not budgets:
-        device = next(iter(predictors))
-        budgets = (_default_budget(run, tables[device], device, predictors[device]),)
-    ratios = {name: _p95_ratio(tables[name], run.space.with_classes(num_classes)) for name in predictors}
+        budgets = (_default_budget(latencies, next(iter(predictors)), config.seed),)
+    ratios = {name: _p95_ratio(latencies.tables[name], space) for name in predictors}
     _require_ratios(budgets, ratios)
-    precisions = used_precisions(run.devices.measured.values())
-    costs = CostTable(run.space.with_classes(num_classes), run_variant(run), precisions)
-    return Limits(run.space, budgets, predictors, ratios, num_classes, costs, run.config.seed)
-
-
-def _require_tables(run: Run, tables: Mapping[str, LatencyTable], num_classes: int) -> None:
-    devices = run.devices.measured
-    for name, device in devices.items():
-        require_setting(tables[name], device, run.reach.stated_kind(device), devices.values(), run_variant(run))
-        require_networks(tables[name], name, run.space.with_classes(num_classes))
+    costs = CostTable(space, latencies.variant, used_precisions(devices.measured.values()))
+    return Limits(space, budgets, predictors, ratios, costs, config.seed)
 
 
 def bound_us(predictor: LatencyPredictor, archs: Archs) -> Floats:
@@ -176,15 +174,17 @@ def default_limit_us(space: SearchSpace, predictor: LatencyPredictor, seed: int)
     return float(np.quantile(bound_us(predictor, space.canonical(genes)), DEFAULT_SHARE))
 
 
-def _default_budget(run: Run, table: LatencyTable, device: str, predictor: LatencyPredictor) -> Budget:
+def _default_budget(latencies: DeviceLatencies, device: str, seed: int) -> Budget:
     """Return the default budget, which follows from the profile alone, so that no later measurement moves it.
 
     If almost no network is within it by all that was measured since (on a device that slowed down, say), the limit is
     midway between the fastest network and the largest: a default shall not stop the run.
     """
-    limit = default_limit_us(run.space, profiled_predictor(run, device), run.config.seed)
-    smallest, largest = bound_us(predictor, [run.space.smallest, run.space.largest]).tolist()
-    measured = (row.p50_us for row in refitted(run, table).rows if row.kind == NETWORK and row not in table.rows)
+    predictor, profiled = latencies.predictors[device], latencies.tables[device].rows
+    space = predictor.space_
+    limit = default_limit_us(space, latencies.profiled[device], seed)
+    smallest, largest = bound_us(predictor, [space.smallest, space.largest]).tolist()
+    measured = (row.p50_us for row in latencies.rows(device) if row not in profiled)
     fastest = max(smallest, min(measured, default=0.0))
     if limit <= REPEATS * fastest:
         limit = max(REPEATS * fastest, (fastest + largest) / 2)

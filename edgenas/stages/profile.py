@@ -22,8 +22,8 @@ from edgenas.records.profile import PlannedRows, PredictorScore, ProfileRecord
 from edgenas.runs.run import Run
 from edgenas.space.space import ClassifierSpace
 from edgenas.stages.device_graphs import Graphs, device_graphs, timing_export
+from edgenas.stages.device_latencies import base_predictor
 from edgenas.stages.fastest_variant import choose_variant, variant_record
-from edgenas.stages.predictors import base_predictor
 from edgenas.stages.profile_plan import ProfilePlans
 
 SCORED_NETWORKS = 10
@@ -58,7 +58,7 @@ def run_profile(run: Run, progress: Progress) -> None:
     if run.done("profile"):
         return
     devices, seed = run.devices, run.config.seed
-    base = base_predictor(run, run.num_classes)
+    base = base_predictor(run.networks, run.config.profile.base)
     variant = choose_variant(run, progress)
     plans = ProfilePlans(run.networks, run.config.profile, seed)
     profiles: dict[str, DeviceProfile] = {}

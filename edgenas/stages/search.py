@@ -1,15 +1,16 @@
-"""Stage search: architectures that trade off the objectives within every budget."""
+"""The search of a space for architectures that trade off the objectives within every budget."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
-from edgenas.accuracy.source import open_source
-from edgenas.progress import Progress
+from edgenas.config.sections import SearchConfig
+from edgenas.objective import Objective
 from edgenas.records.ledger import Ledger
 from edgenas.records.search import (
     BudgetRange,
@@ -22,93 +23,119 @@ from edgenas.records.search import (
     SurrogateFit,
     SurrogateQuality,
 )
-from edgenas.runs.run import Run
 from edgenas.search import loop
 from edgenas.search.gaussian_process import Quality, Round
 from edgenas.search.objective_functions import ObjectiveFunction, as_constraints, as_evaluate
 from edgenas.search.result import SearchResult
 from edgenas.search.strategies.by_name import default_population
 from edgenas.space.space import SearchSpace
-from edgenas.stages.limits import Limits, run_limits
-from edgenas.stages.refit import refits
-from edgenas.stages.run_objectives import objective_functions, run_objectives
-from edgenas.stages.run_subnets import run_subnets
-from edgenas.stages.source_scores import SourceScorer
-from edgenas.stages.supernet_scores import Scorer, SupernetScorer, evaluation_ledger
+from edgenas.stages.limits import Limits
+from edgenas.stages.run_objectives import objective_functions
+from edgenas.stages.supernet_scores import Scorer
 from edgenas.stages.warm_start import first_genes
 
 LOGGER = logging.getLogger(__name__)
 ROUNDS = "search/rounds.jsonl"
 
 
-def run_scorer(run: Run, limits: Limits, progress: Progress, *, keep: bool = True) -> Scorer:
-    """Return the scorer of the run's architectures: its supernet, or the source of accuracies that the config names.
+@dataclass(frozen=True)
+class FrontSearch:
+    """A search for the front of a run.
 
-    Args:
-        run: trained, where it has a supernet.
-        limits: limits of the run, whose predictors give latencies.
-        progress: called with the current step, steps done and in all.
-        keep: whether scores of a source are appended to search/evaluations.jsonl; those of a supernet always are.
+    Attributes:
+        config: section `search` of the config.
+        objectives: objectives that are minimised: those that are scored first.
+        limits: the budgets; its space is searched, its seed is that of the search.
+        scorer: gives validation errors.
+        folder: the run folder, for the rounds of surrogates and the initial architectures.
     """
-    if run.config.accuracy is not None:
-        source = open_source(run.config.accuracy, run.space)
-        return SourceScorer(run, source, limits.predictors, evaluation_ledger(run) if keep else None, progress)
-    return SupernetScorer(run, run_subnets(run), limits, progress)
 
+    config: SearchConfig
+    objectives: tuple[Objective, ...]
+    limits: Limits
+    scorer: Scorer
+    folder: Path
 
-def run_search(run: Run, progress: Progress) -> None:
-    """Search the run's space, again where predictors were refitted, further where more evaluations are asked for.
+    def search(self, refits: int) -> SearchRecord:
+        """Search the space; return the front and how it was found.
 
-    No subnet is scored twice: a search that was stopped repeats its steps with scores from search/evaluations.jsonl.
+        Args:
+            refits: number of times that the latency predictors were refitted on measured networks.
 
-    Raises:
-        ConfigError: the budgets cannot be met; the message gives the nearest that can, and which contradict.
-        EdgenasError: too many subnets could not be scored; the message gives the first one and the cause.
-    """
-    if run.done("search") and _is_current(run):
-        return
-    limits = run_limits(run, run.num_classes)
-    scorer = run_scorer(run, limits, progress)
-    objectives = objective_functions(run_objectives(run), limits, scorer)
-    result = _searched(run, limits, objectives)
-    for failure in result.failures:
-        LOGGER.warning("note: not scored: %s", failure)
-    run.finish(_record(run, result, limits, objectives, scorer))
+        Raises:
+            EdgenasError: too many subnets could not be scored; the message gives the first one and the cause.
+        """
+        functions = objective_functions(self.objectives, self.limits, self.scorer)
+        result = self._optimise(functions)
+        for failure in result.failures:
+            LOGGER.warning("note: not scored: %s", failure)
+        return self._record(result, functions, refits)
 
+    @property
+    def _scored(self) -> int:
+        """The number of objectives that are scored; those after them are computed."""
+        return sum(objective.scored for objective in self.objectives)
 
-def _is_current(run: Run) -> bool:
-    """Return whether the finished search is as long as the config asks for, and used the present predictors."""
-    record = run.result(SearchRecord)
-    return record.asked >= run.config.search.evaluations and record.refits == refits(run)
+    def _optimise(self, functions: Sequence[ObjectiveFunction]) -> SearchResult:
+        config, limits, space = self.config, self.limits, self.limits.space
+        population = config.population or default_population(config.strategy)
+        computed = functions[self._scored :]
+        return loop.optimise(
+            space.n_choices,
+            as_evaluate(space, functions),
+            constraints=as_constraints(space, limits.as_search_limits()),
+            strategy=config.strategy,
+            evaluations=config.evaluations,
+            population=population,
+            seed=limits.seed,
+            initial=first_genes(config, limits, population, self.folder),
+            repair=space.canonical,
+            exact=as_evaluate(space, computed) if computed else None,
+            callback=_Rounds(self.folder, [function.name for function in functions[: self._scored]]),
+            named=lambda genes: space.decode(genes[None])[0].id,
+        )
 
+    def _record(self, result: SearchResult, functions: Sequence[ObjectiveFunction], refits: int) -> SearchRecord:
+        return SearchRecord(
+            strategy=self.config.strategy,
+            refits=refits,
+            asked=self.config.evaluations,
+            evaluations=len(result.genes),
+            origins=dict(result.origins),
+            exhausted=result.exhausted,
+            failures=_failures(self.limits.space, result),
+            seconds=self.scorer.seconds,
+            objectives=tuple(ObjectiveRow(name=function.name, unit=function.unit) for function in functions),
+            hypervolume=float(result.hypervolume[-1]),
+            reference_point=tuple(result.reference_point.tolist()),
+            hypervolume_by_batch=tuple(result.hypervolume.tolist()),
+            evaluations_by_batch=tuple(result.evaluations_by_batch.tolist()),
+            budgets=self.limits.budgets,
+            feasibility=_feasibility(self.limits),
+            front=self._front(result, functions),
+        )
 
-def _searched(run: Run, limits: Limits, objectives: Sequence[ObjectiveFunction]) -> SearchResult:
-    config, space = run.config.search, run.space
-    population = config.population or default_population(config.strategy)
-    scored = sum(name.scored for name in run_objectives(run))
-    computed = objectives[scored:]
-    log = _Rounds(run, [objective.name for objective in objectives[:scored]])
-    return loop.optimise(
-        space.n_choices,
-        as_evaluate(space, objectives),
-        constraints=as_constraints(space, limits.as_search_limits()),
-        strategy=config.strategy,
-        evaluations=config.evaluations,
-        population=population,
-        seed=run.config.seed,
-        initial=first_genes(run, population, limits),
-        repair=space.canonical,
-        exact=as_evaluate(space, computed) if computed else None,
-        callback=log,
-        named=lambda genes: space.decode(genes[None])[0].id,
-    )
+    def _front(self, result: SearchResult, functions: Sequence[ObjectiveFunction]) -> tuple[FrontNetwork, ...]:
+        """Return the front's networks, sorted by the first objective that is computed."""
+        column = min(self._scored, len(functions) - 1)
+        order = result.front[np.argsort(result.objectives[result.front, column], kind="stable")]
+        archs = self.limits.space.decode(result.genes[order])
+        names = [function.name for function in functions]
+        return tuple(
+            FrontNetwork(
+                arch=arch,
+                val_top1=1 - self.scorer.known[arch.id].error,
+                objectives=dict(zip(names, values.tolist(), strict=True)),
+            )
+            for arch, values in zip(archs, result.objectives[order], strict=True)
+        )
 
 
 class _Rounds:
     """Writes the quality of every fit of the strategy's surrogates during the search."""
 
-    def __init__(self, run: Run, modelled: Sequence[str]) -> None:
-        self._ledger, self._modelled = Ledger(run.folder / ROUNDS, RoundRow), modelled
+    def __init__(self, folder: Path, modelled: Sequence[str]) -> None:
+        self._ledger, self._modelled = Ledger(folder / ROUNDS, RoundRow), modelled
         self._hypervolumes: dict[int, float] = {}
 
     def __call__(self, progress: loop.Progress) -> None:
@@ -130,29 +157,6 @@ def _quality(quality: Quality) -> SurrogateQuality:
     return SurrogateQuality(**asdict(quality))
 
 
-def _record(
-    run: Run, result: SearchResult, limits: Limits, objectives: Sequence[ObjectiveFunction], scorer: Scorer
-) -> SearchRecord:
-    return SearchRecord(
-        strategy=run.config.search.strategy,
-        refits=refits(run),
-        asked=run.config.search.evaluations,
-        evaluations=len(result.genes),
-        origins=dict(result.origins),
-        exhausted=result.exhausted,
-        failures=_failures(run.space, result),
-        seconds=scorer.seconds,
-        objectives=tuple(ObjectiveRow(name=each.name, unit=each.unit) for each in objectives),
-        hypervolume=float(result.hypervolume[-1]),
-        reference_point=tuple(result.reference_point.tolist()),
-        hypervolume_by_batch=tuple(result.hypervolume.tolist()),
-        evaluations_by_batch=tuple(result.evaluations_by_batch.tolist()),
-        budgets=limits.budgets,
-        feasibility=_feasibility(limits),
-        front=_front(run, result, objectives, scorer),
-    )
-
-
 def _failures(space: SearchSpace, result: SearchResult) -> tuple[FailedNetwork, ...]:
     return tuple(
         FailedNetwork(arch=space.decode(np.array([failure.genes]))[0], cause=failure.cause)
@@ -161,27 +165,9 @@ def _failures(space: SearchSpace, result: SearchResult) -> tuple[FailedNetwork, 
 
 
 def _feasibility(limits: Limits) -> FeasibleShares:
-    found = limits.feasibility
+    feasibility = limits.feasibility
     ranges = tuple(
         BudgetRange(smallest=reach.smallest, median=reach.median, largest=reach.largest, share=reach.share)
-        for reach in found.reaches
+        for reach in feasibility.reaches
     )
-    return FeasibleShares(share=found.share, budgets=ranges)
-
-
-def _front(
-    run: Run, result: SearchResult, objectives: Sequence[ObjectiveFunction], scorer: Scorer
-) -> tuple[FrontNetwork, ...]:
-    """Return the front's networks, sorted by the first objective that is computed."""
-    scored = sum(name.scored for name in run_objectives(run))
-    column = min(scored, len(objectives) - 1)
-    order = result.front[np.argsort(result.objectives[result.front, column], kind="stable")]
-    names = [objective.name for objective in objectives]
-    return tuple(
-        FrontNetwork(
-            arch=arch,
-            val_top1=1 - scorer.known[arch.id].error,
-            objectives=dict(zip(names, values.tolist(), strict=True)),
-        )
-        for arch, values in zip(run.space.decode(result.genes[order]), result.objectives[order], strict=True)
-    )
+    return FeasibleShares(share=feasibility.share, budgets=ranges)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from edgenas.config.sections import SearchConfig
 from edgenas.errors import RunFolderError, SpaceError
 from edgenas.files import user_path
 from edgenas.records.search import InitialRecord, SearchRecord
-from edgenas.runs.run import Run, open_run
+from edgenas.runs.run import open_run
 from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import covering
 from edgenas.space.feasible_samples import allowed
@@ -24,15 +25,22 @@ SCARCE = 0.002
 """Of random archs within the budgets: with fewer, a first population may be without any."""
 
 
-def first_genes(run: Run, population: int, limits: Limits) -> Genes | None:
-    """Return canonical genes that are evaluated first, shape (n, genes); None where the strategy begins by itself."""
-    config, space = run.config.search, run.space
-    given = _given(run)
-    # It covers the space by itself, and evenly in what is computed.
-    own = [] if config.strategy == "surrogate" else covering(space, population, run.config.seed)
+def first_genes(config: SearchConfig, limits: Limits, population: int, folder: Path) -> Genes | None:
+    """Return canonical genes that are evaluated first, shape (n, genes); None where the strategy begins by itself.
+
+    Args:
+        config: section `search` of the config.
+        limits: the budgets; its space is searched.
+        population: number of networks that cover the space.
+        folder: the run folder, which keeps the front that the search begins with.
+    """
+    space, seed = limits.space, limits.seed
+    # Surrogate search covers the space by itself, and evenly in what is computed.
+    archs = [] if config.strategy == "surrogate" else covering(space, population, seed)
     if limits.feasibility.share < SCARCE:
-        own = space.decode(allowed(space, limits.greatest_share, population, run.config.seed))
-    archs = [*given, *own]
+        archs = space.decode(allowed(space, limits.greatest_share, population, seed))
+    if config.initial is not None:
+        archs = [*_given(config.initial, space, folder), *archs]
     return space.encode(archs) if archs else None
 
 
@@ -46,16 +54,13 @@ def check_initial(initial: Path | None, space: SearchSpace) -> None:
         _front(initial, space)
 
 
-def _given(run: Run) -> list[Arch]:
+def _given(initial: Path, space: SearchSpace, folder: Path) -> tuple[Arch, ...]:
     """Return the other run's front as it was when this search began; that run may have changed since."""
-    if run.config.search.initial is None:
-        return []
-    path = run.folder / FILE
+    path = folder / FILE
     if not path.exists():
-        archs = _front(run.config.search.initial, run.space)
-        InitialRecord(run=str(run.config.search.initial), archs=tuple(archs)).write(path)
-    remedy = f"run the same command again, which reads the front of {run.config.search.initial}"
-    return list(InitialRecord.read(path, remedy, run.space).archs)
+        InitialRecord(run=str(initial), archs=tuple(_front(initial, space))).write(path)
+    remedy = f"run the same command again, which reads the front of {initial}"
+    return InitialRecord.read(path, remedy, space).archs
 
 
 def _front(folder: Path, space: SearchSpace) -> list[Arch]:

@@ -17,10 +17,9 @@ from edgenas.stages.feasibility_notes import feasibility_lines
 from edgenas.stages.finetune import run_finetune
 from edgenas.stages.limits import unchecked_limits
 from edgenas.stages.profile import run_profile
-from edgenas.stages.search import run_search
+from edgenas.stages.select import run_search, run_verify
 from edgenas.stages.summary import write_summary
 from edgenas.stages.train import run_train
-from edgenas.stages.verify import run_verify
 from edgenas.training.distributed import join_process_group
 from edgenas.training.setup import compute_device
 

@@ -25,10 +25,10 @@ from edgenas.search.strategies.by_name import strategy_class
 from edgenas.search.strategies.protocol import Floats, Genes
 from edgenas.search.strategy_comparison import Trial, summarise
 from edgenas.space.covering_samples import covering
+from edgenas.stages.device_latencies import read_latencies
 from edgenas.stages.limits import Limits, run_limits
-from edgenas.stages.refit import refits
 from edgenas.stages.run_objectives import objective_functions, run_objectives
-from edgenas.stages.search import run_scorer
+from edgenas.stages.scoring import run_scorer
 from edgenas.stages.supernet_scores import evaluation_ledger
 
 FOLDER = Path("study/strategies")
@@ -152,7 +152,7 @@ def _first_seconds(run: Run, result: SearchResult) -> Floats:
 def _problem_id(run: Run, limits: Limits) -> str:
     """Return a digest of the scorer, the predictors and the budgets, which compared trials must share."""
     weights = run.result(TrainRecord).weights if run.config.accuracy is None else run.config.accuracy.model_dump_json()
-    parts = [weights, str(refits(run)), *map(str, limits.budgets), *map(str, run_objectives(run))]
+    parts = [weights, str(read_latencies(run).refits), *map(str, limits.budgets), *map(str, run_objectives(run))]
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
 
 

@@ -20,7 +20,7 @@ from edgenas.records.verify import Int8File
 from edgenas.space.arch import parse_arch
 from edgenas.stages.candidate import Candidate, Files
 from edgenas.stages.front_int8 import deployed_top1
-from edgenas.stages.verify import _dropped, _ordered
+from edgenas.stages.measured_front import MeasuredFront
 
 RECIPE = QuantiserRecipe().id
 # Right answers to a hundred images, and whole microseconds: what is equal is exactly so.
@@ -44,17 +44,17 @@ def candidate(number: int, fp32: float, int8: float, latency_us: float, used: se
 def test_the_chosen_network_is_the_best_as_deployed_of_those_that_int8_leaves(
     networks: list[tuple[float, float, int]], max_drop: float, used: set[str]
 ) -> None:
-    candidates = [candidate(number, *one, used) for number, one in enumerate(networks)]
+    candidates = tuple(candidate(number, *one, used) for number, one in enumerate(networks))
     allowed = [(fp32, int8, us) for fp32, int8, us in networks if round(100 * (fp32 - int8)) <= round(100 * max_drop)]
     names = resolve_objectives(map(parse_objective, ["error", "latency"]), sorted(used))
-    dropped = _dropped(candidates, names, (), max_drop)
-    refused = [reason for reason in dropped.values() if reason.startswith("int8 loses")]
+    front = MeasuredFront(candidates, names, (), max_drop)
+    refused = [reason for reason in front.dropped.values() if reason.startswith("int8 loses")]
     assert len(refused) == len(networks) - len(allowed)
     if not allowed:
         with pytest.raises(InfeasibleError, match="int8 loses"):
-            _ordered(SearchConfig(), names, candidates, dropped, ())
+            front.ordered(SearchConfig())
         return
-    chosen = _ordered(SearchConfig(), names, candidates, dropped, ())[0]
+    chosen = front.ordered(SearchConfig())[0]
     scores = {"int8": [int8 for _, int8, _ in allowed], "both": [min(fp32, int8) for fp32, int8, _ in allowed]}
     best = scores["int8" if used == {"int8"} else "both"]
     assert chosen.deployed_top1 == max(best)
@@ -81,31 +81,50 @@ BUDGET = Budget(LATENCY, limit=10.0, device="here")
 NAMES = resolve_objectives(map(parse_objective, ["error", "latency"]), ["here"])
 
 
+def front(*candidates: Candidate) -> MeasuredFront:
+    return MeasuredFront(candidates, NAMES, (BUDGET,), 1.0)
+
+
 def test_a_network_that_is_not_significantly_within_the_budget_dominates_none() -> None:
     """A faster and more accurate network that two of eight processes found over the budget leaves the other one."""
     steady, doubtful = measured(0, 0.8, 8 * (9.0,)), measured(1, 0.9, (*6 * (8.0,), *2 * (11.0,)))
     slower = measured(2, 0.8, 8 * (9.5,))
-    candidates = [steady, doubtful, slower]
-    dropped = _dropped(candidates, NAMES, (BUDGET,), 1.0)
-    assert dropped == {slower.arch: "another is as accurate and faster"}
+    found = front(steady, doubtful, slower)
+    assert found.dropped == {slower.arch: "another is as accurate and faster"}
     # It is tried after those that are.
-    assert _ordered(SearchConfig(), NAMES, candidates, dropped, (BUDGET,)) == [steady, doubtful]
+    assert found.ordered(SearchConfig()) == [steady, doubtful]
 
 
 def test_where_none_is_significantly_within_the_budget_those_with_a_median_within_it_are_tried() -> None:
     doubtful, over = measured(1, 0.9, (*6 * (8.0,), *2 * (11.0,))), measured(2, 0.95, 8 * (10.5,))
-    dropped = _dropped([doubtful, over], NAMES, (BUDGET,), 1.0)
-    assert dropped == {over.arch: "over budget: 0.011 ms measured, budget p50 on here ≤ 0.010 ms"}
-    assert _ordered(SearchConfig(), NAMES, [doubtful, over], dropped, (BUDGET,)) == [doubtful]
+    found = front(doubtful, over)
+    assert found.dropped == {over.arch: "over budget: 0.011 ms measured, budget p50 on here ≤ 0.010 ms"}
+    assert found.ordered(SearchConfig()) == [doubtful]
     with pytest.raises(InfeasibleError, match=r"none of the 1 measured networks is eligible:\n.*over budget"):
-        _ordered(SearchConfig(), NAMES, [over], dropped, (BUDGET,))
+        front(over).ordered(SearchConfig())
 
 
 def test_candidates_are_tried_from_the_best_to_the_least() -> None:
     candidates = [measured(number, top1, 8 * (us,)) for number, (top1, us) in enumerate([(0.7, 5), (0.9, 9), (0.8, 7)])]
     best, middle, least = (candidates[number] for number in (1, 2, 0))
-    assert _ordered(SearchConfig(), NAMES, candidates, {}, (BUDGET,)) == [best, middle, least]
-    assert _ordered(SearchConfig(), NAMES, candidates, {best.arch: "why"}, (BUDGET,)) == [middle, least]
+    assert front(*candidates).ordered(SearchConfig()) == [best, middle, least]
+
+
+def test_a_refused_network_is_dropped_for_the_reason_of_its_refusal() -> None:
+    other, refused = measured(0, 0.7, 8 * (5.0,)), measured(1, 0.9, 8 * (9.0,))
+    refused = dataclasses.replace(refused, files=dataclasses.replace(refused.files, refused="it scored 0.1 now"))
+    assert front(other, refused).dropped == {refused.arch: "it scored 0.1 now"}
+    assert front(other, refused).ordered(SearchConfig()) == [other]
+    with pytest.raises(InfeasibleError, match=r"it scored 0\.1 now"):
+        front(refused).ordered(SearchConfig())
+
+
+def test_a_front_is_missed_where_one_is_over_the_budget_or_none_within_it() -> None:
+    within, doubtful = measured(0, 0.7, 8 * (5.0,)), measured(1, 0.9, (*6 * (8.0,), *2 * (11.0,)))
+    over = measured(2, 0.95, 8 * (10.5,))
+    fronts = [front(within), front(within, doubtful), front(doubtful), front(within, over), front(over)]
+    assert [found.missed for found in fronts] == [False, False, True, True, True]
+    assert [found.all_over for found in fronts] == [False, False, False, False, True]
 
 
 def test_a_session_slower_than_this_one_counts_against_the_budget() -> None:

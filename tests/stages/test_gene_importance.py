@@ -21,7 +21,7 @@ from edgenas.space.cost import cost
 from edgenas.stages import measuring, verify
 from edgenas.stages.gene_importance import gene_groups
 from edgenas.stages.predictors import run_predictors
-from edgenas.stages.search import run_search
+from edgenas.stages.select import run_search
 
 
 @pytest.fixture

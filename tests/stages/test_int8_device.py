@@ -39,9 +39,8 @@ from edgenas.stages.fastest_variant import FILE, choose_variant
 from edgenas.stages.front_int8 import deployed_top1
 from edgenas.stages.limits import run_limits
 from edgenas.stages.profile import run_profile
-from edgenas.stages.search import run_search
+from edgenas.stages.select import run_search, run_verify
 from edgenas.stages.summary import write_summary
-from edgenas.stages.verify import run_verify
 from edgenas.testing import FakeTransport, graph_latency_us
 
 INT8 = {"device": "here", "precision": "int8"}

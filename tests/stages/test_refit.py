@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,19 @@ from edgenas.errors import InfeasibleError, RunFolderError
 from edgenas.files import read_json, write_json
 from edgenas.latency.device import Device
 from edgenas.latency.predictor import LatencyPredictor
+from edgenas.latency.table import LatencyTable
 from edgenas.profiling.measurement import Measurement, network_row
 from edgenas.quantities import LATENCY
+from edgenas.records.latency import LatencyRow
 from edgenas.records.search import SearchRecord
 from edgenas.records.verify import FirstPrediction, VerifyRecord
 from edgenas.runs import measuring_sessions
 from edgenas.runs.run import Run, open_run
 from edgenas.stages import measuring
+from edgenas.stages.device_latencies import FILE, read_latencies
 from edgenas.stages.limits import default_limit_us, run_limits
 from edgenas.stages.predictors import run_predictors, run_table
-from edgenas.stages.refit import FILE, keep_measured, refits, refitted
-from edgenas.stages.search import run_search
-from edgenas.stages.verify import run_verify
+from edgenas.stages.select import run_search, run_verify
 
 Latency = Callable[[float], float]
 NONE: dict[str, tuple[FirstPrediction, ...]] = {"here": ()}
@@ -88,6 +89,18 @@ def run(searched: Path, tmp_path: Path) -> Run:
     return dataclasses.replace(run, config=config)
 
 
+def keep(run: Run, rows: Sequence[LatencyRow], *, discard_earlier: bool = False) -> None:
+    """Keep measured rows as a refit does."""
+    latencies = read_latencies(run).refitted({"here": rows}, NONE, discard_earlier=discard_earlier)
+    latencies.refit.write(run.folder / FILE)
+
+
+def extended(run: Run) -> LatencyTable:
+    """The table that predictors are fitted on."""
+    latencies = read_latencies(run)
+    return latencies.tables["here"].extended(latencies.rows("here"))
+
+
 def slower_than_predicted(run: Run, factor: Latency, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Stands in for the timer: networks take `factor` of their prediction times the first fit's prediction."""
     first = LatencyPredictor(run.space).fit(run_table(run, "here"))
@@ -105,7 +118,7 @@ def slower_than_predicted(run: Run, factor: Latency, monkeypatch: pytest.MonkeyP
 def test_a_front_within_its_budget_is_not_searched_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     slower_than_predicted(run, lambda us: 0.8, monkeypatch)
     run_verify(run, silent)
-    assert run.result(VerifyRecord).refits == refits(run) == 0
+    assert run.result(VerifyRecord).refits == read_latencies(run).refits == 0
     assert not (run.folder / FILE).exists()
 
 
@@ -118,7 +131,7 @@ def test_after_a_miss_all_that_ships_is_measured_within_the_budget(run: Run, mon
     asked = slower_than_predicted(run, lambda us: factor, monkeypatch)
     run_verify(run, silent)
     result = run.result(VerifyRecord).to_json()
-    assert result["refits"] == refits(run) >= 1
+    assert result["refits"] == read_latencies(run).refits >= 1
     assert run.result(SearchRecord).refits == result["refits"]
     kept = [entry for entry in result["front"] if not entry["dropped"]]
     assert kept
@@ -233,19 +246,18 @@ def test_it_is_tried_as_often_as_the_config_says_and_then_says_why_not(
     # Refitted on networks that are all far over it, the budget is out of reach; an error before the search states it.
     with pytest.raises((InfeasibleError, ValueError), match=r"over budget|cannot be met"):
         run_verify(run, silent)
-    assert refits(run) == 1
+    assert read_latencies(run).refits == 1
 
 
 def test_a_search_cut_off_after_a_refit_is_made_again(run: Run) -> None:
     before = run.result(SearchRecord).to_json()
-    table = run_table(run, "here")
     predictor = run_predictors(run)["here"]
     archs = [run.space.parse(entry["arch"]) for entry in before["front"]]
     rows = [
         network_row(run.space.structure_id, 10, arch.id, measurement(1.02 * float(us)))
         for arch, us in zip(archs, predictor.predict(archs), strict=True)
     ]
-    keep_measured(run, {"here": table}, {"here": rows}, NONE)
+    keep(run, rows)
     scored = (run.folder / "search" / "evaluations.jsonl").read_text().count("\n")
     run_search(run, silent)
     after = run.result(SearchRecord).to_json()
@@ -264,33 +276,33 @@ def test_rows_of_every_refit_are_kept_the_newest_of_each_network(run: Run) -> No
     small, large = run.space.smallest.id, run.space.largest.id
     space = run.space.structure_id
     for us, arch in ((1.0, small), (2.0, large), (3.0, small)):
-        keep_measured(run, {"here": table}, {"here": [network_row(space, 10, arch, measurement(us))]}, NONE)
-    found = {row.key: row.p50_us for row in refitted(run, table).networks(space, 10)}
-    assert (found[small], found[large]) == (3.0, 2.0)
-    assert refits(run) == 3
-    assert len(found) == len({row.key for row in table.networks(space, 10)} | {small, large})
+        keep(run, [network_row(space, 10, arch, measurement(us))])
+    measured = {row.key: row.p50_us for row in extended(run).networks(space, 10)}
+    assert (measured[small], measured[large]) == (3.0, 2.0)
+    assert read_latencies(run).refits == 3
+    assert len(measured) == len({row.key for row in table.networks(space, 10)} | {small, large})
 
 
 def test_rows_of_earlier_fronts_are_left_out_where_the_machine_is_another_one(run: Run) -> None:
     table, space = run_table(run, "here"), run.space.structure_id
     small, large = run.space.smallest.id, run.space.largest.id
     before = {row.key: row.p50_us for row in table.networks(space, 10)}
-    keep_measured(run, {"here": table}, {"here": [network_row(space, 10, small, measurement(1.0))]}, NONE)
-    keep_measured(
-        run, {"here": table}, {"here": [network_row(space, 10, large, measurement(2.0))]}, NONE, discard_earlier=True
-    )
-    found = {row.key: row.p50_us for row in refitted(run, table).networks(space, 10)}
-    assert found == before | {large: 2.0}
-    assert refits(run) == 2
+    keep(run, [network_row(space, 10, small, measurement(1.0))])
+    keep(run, [network_row(space, 10, large, measurement(2.0))], discard_earlier=True)
+    measured = {row.key: row.p50_us for row in extended(run).networks(space, 10)}
+    assert measured == before | {large: 2.0}
+    assert read_latencies(run).refits == 2
 
 
 def test_rows_of_another_setting_count_for_nothing(run: Run) -> None:
-    table = run_table(run, "here")
-    row = network_row(run.space.structure_id, 10, run.space.smallest.id, measurement(1.0))
-    keep_measured(run, {"here": table}, {"here": [row]}, NONE)
+    keep(run, [network_row(run.space.structure_id, 10, run.space.smallest.id, measurement(1.0))])
+    latencies = read_latencies(run)
+    table = latencies.tables["here"]
     other = dataclasses.replace(table, identity=dataclasses.replace(table.identity, runtime_version="9.9"))
-    assert refitted(run, table) != table
-    assert refitted(run, other) is other
+    assert len(latencies.rows("here")) == 1
+    elsewhere = dataclasses.replace(latencies, tables={"here": other})
+    assert elsewhere.rows("here") == elsewhere.first_predictions("here") == ()
+    assert elsewhere.predictors == elsewhere.profiled
 
 
 @pytest.mark.parametrize(
@@ -303,8 +315,7 @@ def test_rows_of_another_setting_count_for_nothing(run: Run) -> None:
     ],
 )
 def test_a_damaged_file_is_named_with_what_to_do(run: Run, damage: dict[str, Any]) -> None:
-    row = network_row(run.space.structure_id, 10, run.space.smallest.id, measurement(1.0))
-    keep_measured(run, {"here": run_table(run, "here")}, {"here": [row]}, NONE)
+    keep(run, [network_row(run.space.structure_id, 10, run.space.smallest.id, measurement(1.0))])
     write_json(run.folder / FILE, read_json(run.folder / FILE) | damage)
     with pytest.raises(RunFolderError, match=r"refit\.json: .*: delete it"):
-        refits(run)
+        read_latencies(run)

@@ -22,7 +22,7 @@ from edgenas.search.front import non_dominated
 from edgenas.search.strategies.by_name import STRATEGIES
 from edgenas.stages import supernet_scores as scoring
 from edgenas.stages.predictors import run_table
-from edgenas.stages.search import run_search
+from edgenas.stages.select import run_search
 from edgenas.stages.start import check_folder, extend_search, start_run
 
 EVALUATIONS = "search/evaluations.jsonl"

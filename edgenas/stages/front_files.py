@@ -1,0 +1,109 @@
+"""The files of a front: every network exported once, in the precisions that devices run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgenas.deploy.onnx.exporter import export_onnx
+from edgenas.errors import ParityError
+from edgenas.progress import Progress
+from edgenas.records.search import FrontNetwork
+from edgenas.space.arch import Arch
+from edgenas.space.graph_variant import GraphVariant
+from edgenas.space.space import ClassifierSpace
+from edgenas.stages.candidate import Files
+from edgenas.stages.front_int8 import FrontQuantiser
+from edgenas.stages.run_subnets import Subnets
+from edgenas.stages.untrained_export import export_weightless
+from edgenas.supernet.subnet import Subnet
+from edgenas.training.data.split import Split
+from edgenas.training.materialise import top1, top1_tolerance
+
+
+def model_path(number: int) -> str:
+    """Return the file of a network, by its position in the front, within the run folder."""
+    return f"verify/models/{number:03d}.onnx"
+
+
+def no_files(front: Sequence[FrontNetwork]) -> dict[Arch, Files]:
+    """Return the networks of a front that is not measured."""
+    return {network.arch: Files(None, network.val_top1, found=network.objectives) for network in front}
+
+
+def untrained_files(
+    front: Sequence[FrontNetwork], space: ClassifierSpace, folder: Path, variant: GraphVariant, progress: Progress
+) -> dict[Arch, Files]:
+    """Write the front's ONNX files with random weights, since latency does not depend on them.
+
+    Args:
+        front: the networks.
+        space: their space, with the number of classes.
+        folder: the run folder.
+        variant: graph variant of the files.
+        progress: called with the current step, steps done and in all.
+    """
+    paths = [model_path(number) for number in range(len(front))]
+    archs = [network.arch for network in front]
+    export_weightless(space, archs, space.num_classes, [folder / path for path in paths], variant, progress)
+    return {
+        network.arch: Files(path, network.val_top1, found=network.objectives)
+        for network, path in zip(front, paths, strict=True)
+    }
+
+
+@dataclass(frozen=True)
+class FrontExporter:
+    """Writes the ONNX files of the subnets that were scored.
+
+    Attributes:
+        subnets: the calibrated subnets.
+        scored_on: images that the search scored them on; None where accuracies come from elsewhere.
+        folder: the run folder.
+        variant: graph variant of fp32 files.
+        quantiser: makes int8 files; None where no device runs int8.
+        progress: called with the current step, steps done and in all.
+    """
+
+    subnets: Subnets
+    scored_on: Split | None
+    folder: Path
+    variant: GraphVariant
+    quantiser: FrontQuantiser | None
+    progress: Progress
+
+    def files(self, front: Sequence[FrontNetwork]) -> dict[Arch, Files]:
+        """Return the files of a front's networks.
+
+        Raises:
+            ParityError: no network is scored as in the search.
+            DataError: fewer training images than int8 is to be calibrated on.
+        """
+        files = {}
+        for number, network in enumerate(front):
+            self.progress("exporting the front", number, len(front))
+            files[network.arch] = self._files(network, model_path(number))
+        self.progress("exporting the front", len(front), len(front))
+        refused = [one.refused for one in files.values() if one.refused is not None]
+        if len(refused) == len(files):
+            raise ParityError(refused[0])
+        return files
+
+    def _files(self, network: FrontNetwork, path: str) -> Files:
+        subnet = self.subnets(network.arch)
+        export_onnx(subnet, self.folder / path, variant=self.variant)
+        int8 = self.quantiser.int8_file(subnet, path) if self.quantiser else None
+        return Files(path, network.val_top1, int8, network.objectives, self._refusal(network, subnet))
+
+    def _refusal(self, network: FrontNetwork, subnet: Subnet) -> str | None:
+        """Return why a subnet must not ship: its score is not that of the search; None where it is."""
+        if self.scored_on is None:
+            return None
+        score = top1(subnet, self.scored_on)
+        if abs(score - network.val_top1) <= top1_tolerance(len(self.scored_on)):
+            return None
+        return (
+            f"{network.arch} scored {network.val_top1:.4f} in the search and {score:.4f} now: "
+            "the weights or images changed; start a new run"
+        )

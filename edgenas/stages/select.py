@@ -1,0 +1,199 @@
+"""Stages search and verify: search the space, measure the front, judge it, refit the predictors, and search again.
+
+Predicted latency steers the search, and only measurements decide. Where a network of the front is over a budget, the
+latency predictors are refitted on the measurements and the space is searched again, up to `verify.refits` times.
+Devices known by a table alone are not measured: their latencies stay predictions.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgenas.accuracy.source import open_source
+from edgenas.config.run_config import RunConfig
+from edgenas.errors import InfeasibleError
+from edgenas.profiling.measurement import network_row
+from edgenas.progress import Progress
+from edgenas.records.search import SearchRecord
+from edgenas.records.verify import FirstPrediction
+from edgenas.runs.measuring_sessions import MeasuringSessions
+from edgenas.runs.run import Run
+from edgenas.stages.device_latencies import FILE, DeviceLatencies, read_latencies
+from edgenas.stages.first_predictions import first_predictions
+from edgenas.stages.front_measuring import ROWS, measure_front
+from edgenas.stages.gene_importance import write_understanding
+from edgenas.stages.limits import Limits, find_limits
+from edgenas.stages.measured_front import MeasuredFront
+from edgenas.stages.run_objectives import run_objectives
+from edgenas.stages.scoring import run_scorer
+from edgenas.stages.search import FrontSearch
+from edgenas.stages.verified import FrontRecorder
+
+LOGGER = logging.getLogger(__name__)
+UNASKED_REFITS = 5
+"""Factor on `verify.refits` where no network meets the default budget, which is raised then."""
+
+
+def run_search(run: Run, progress: Progress) -> None:
+    """Search the run's space, again where predictors were refitted, further where more evaluations are asked for.
+
+    No subnet is scored twice: a search that was stopped repeats its steps with scores from search/evaluations.jsonl.
+
+    Raises:
+        ConfigError: the budgets cannot be met; the message gives the nearest that can, and which contradict.
+        EdgenasError: too many subnets could not be scored; the message gives the first one and the cause.
+    """
+    latencies = read_latencies(run)
+    if _finished(run, latencies) is None:
+        _search(run, latencies, _feasible_limits(run, latencies), progress)
+
+
+def run_verify(run: Run, progress: Progress) -> None:
+    """Measure the search's front and order the networks within every budget: the most accurate first, or as asked.
+
+    int8 devices measure int8 files. Networks that lose more accuracy in int8 than `export.max_drop` are dropped, too.
+
+    Raises:
+        InfeasibleError: every measured network is over a budget, or loses too much in int8.
+        DataError: fewer training images than int8 is to be calibrated on.
+        ParityError: no network is scored as in the search.
+    """
+    if run.done("verify"):
+        return
+    # Refuses a run that was not searched.
+    run.result(SearchRecord)
+    selection = select(run, progress)
+    try:
+        ordered = selection.front.ordered(run.config.search)
+    except InfeasibleError:
+        # The verdict is known: the same command shall measure again, not read the same rows.
+        _measure_again(run, withdrawn=1)
+        raise
+    write_understanding(run, ordered[0].arch, selection.limits)
+    source = None if run.config.accuracy is None else open_source(run.config.accuracy, run.space)
+    predictions = selection.first_predictions(run.config.profile.coverage)
+    recorder = FrontRecorder(run.config, selection.front, selection.limits, predictions, source)
+    run.finish(recorder.record(ordered, selection.latencies.refits, _notes(run.devices.tables)))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A measured front, and what it was selected by.
+
+    Attributes:
+        latencies: latencies that the search predicted with.
+        limits: budgets that it kept to.
+        front: the front, as measured on every device.
+    """
+
+    latencies: DeviceLatencies
+    limits: Limits
+    front: MeasuredFront
+
+    def first_predictions(self, coverage: float) -> dict[str, tuple[FirstPrediction, ...]]:
+        """Return the predictions of all measured networks, made before they were measured, by measured device.
+
+        Args:
+            coverage: nominal coverage of intervals.
+        """
+        return {
+            device: first_predictions(
+                self.limits.predictors[device],
+                self.latencies.tables[device],
+                self.latencies.first_predictions(device),
+                {candidate.arch: candidate.measured[device].p50_us for candidate in self.front.candidates},
+                coverage,
+            )
+            for device in self.front.devices
+        }
+
+    def refitted(self, config: RunConfig) -> DeviceLatencies:
+        """Return the latencies, refitted on the front's measurements."""
+        space = self.limits.space
+        rows = {
+            device: [
+                network_row(space.structure_id, space.num_classes, candidate.arch.id, candidate.measured[device])
+                for candidate in self.front.candidates
+            ]
+            for device in self.front.devices
+        }
+        predictions = self.first_predictions(config.profile.coverage)
+        # Rows of earlier, faster sessions would keep the default budget below what can be met now.
+        discard = self.front.all_over and not config.budgets
+        return self.latencies.refitted(rows, predictions, discard_earlier=discard)
+
+
+def select(run: Run, progress: Progress) -> Selection:
+    """Search, measure, judge and refit until the front is within every budget, or the refits are spent.
+
+    The front, and the default budget that it is compared with, change with every refit. Each new front is measured
+    together, in sessions of its own.
+    """
+    latencies = read_latencies(run)
+    while True:
+        limits = _feasible_limits(run, latencies)
+        searched = _finished(run, latencies) or _search(run, latencies, limits, progress)
+        candidates = measure_front(run, searched.front, latencies.variant, progress)
+        front = MeasuredFront(candidates, run_objectives(run), limits.budgets, run.config.export.max_drop)
+        selection = Selection(latencies, limits, front)
+        if not front.missed or latencies.refits >= _most_refits(run.config, front):
+            return selection
+        latencies = _refit(run, selection)
+
+
+def _most_refits(config: RunConfig, front: MeasuredFront) -> int:
+    """Return how often predictors may be refitted; more often for a default budget that no network meets."""
+    is_raised = front.all_over and not config.budgets
+    return config.verify.refits * (UNASKED_REFITS if is_raised else 1)
+
+
+def _feasible_limits(run: Run, latencies: DeviceLatencies) -> Limits:
+    limits = find_limits(run.config, run.networks, run.devices, latencies)
+    limits.require_feasible()
+    return limits
+
+
+def _finished(run: Run, latencies: DeviceLatencies) -> SearchRecord | None:
+    """Return the finished search if it is as long as the config asks for and used these predictors; else None."""
+    if not run.done("search"):
+        return None
+    record = run.result(SearchRecord)
+    is_current = record.asked >= run.config.search.evaluations and record.refits == latencies.refits
+    return record if is_current else None
+
+
+def _search(run: Run, latencies: DeviceLatencies, limits: Limits, progress: Progress) -> SearchRecord:
+    scorer = run_scorer(run, limits, progress)
+    record = FrontSearch(run.config.search, run_objectives(run), limits, scorer, run.folder).search(latencies.refits)
+    run.finish(record)
+    return record
+
+
+def _refit(run: Run, selection: Selection) -> DeviceLatencies:
+    """Keep the front's measurements and return the latencies that were refitted on them."""
+    # Networks that are compared are timed in one session, also those that the next front has in common with this one.
+    _measure_again(run, withdrawn=0)
+    latencies = selection.refitted(run.config)
+    latencies.refit.write(run.folder / FILE)
+    now, before = find_limits(run.config, run.networks, run.devices, latencies).budgets, selection.limits.budgets
+    if now != before:
+        LOGGER.warning(
+            "note: the front was measured slower than predicted, so the default budget is raised: it is %s now, was %s",
+            ", ".join(budget.words for budget in now),
+            ", ".join(budget.words for budget in before),
+        )
+    return latencies
+
+
+def _measure_again(run: Run, *, withdrawn: int) -> None:
+    MeasuringSessions(run.folder).measure_again(run.devices.measured, run.folder / ROWS, withdrawn=withdrawn)
+
+
+def _notes(tables: Mapping[str, str]) -> tuple[str, ...]:
+    """Return which devices were not measured, in words."""
+    return tuple(
+        f"{name}: not measured, because only the table {table} is known: its latencies are predictions"
+        for name, table in tables.items()
+    )
