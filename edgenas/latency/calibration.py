@@ -1,13 +1,13 @@
 """Calibration of summed block costs on whole networks, with conformal intervals.
 
-Summed isolated blocks are 10 % off or more, in either direction: each pays its own layout reorders, but none has to
-fetch its weights from beyond the cache. How much depends on which stages hold the time, on the number of blocks, their
-weights and activations, and the size of the whole. So the ratio of measured latency to the sum is regressed on these
-by Bayesian ridge regression, whose shrinkage follows from the data (MacKay 1992; Tipping 2001). Huber's weights (1964)
-bound the influence of a network timed during a burst of foreign load.
+Sums of blocks timed in isolation are off by 10 % or more, in either direction. Each block adds its own layout reorders,
+but its weights are already in the cache. The error depends on the stages that most time is spent in, the number of
+blocks, their weights and activations, and the size of the network. So the ratio of measured latency to the sum is
+regressed on these by Bayesian ridge regression, whose shrinkage follows from the data (MacKay 1992; Tipping 2001).
+Huber's weights (1964) bound the influence of a network timed during a burst of foreign load.
 
-Ten networks are too few for that. Then the sum gets a factor and each quantity a coefficient, none below zero (Lawson &
-Hanson 1974), which usually sets most coefficients to zero.
+Ten networks are too few for that. In this case the sum gets a factor and each quantity a non-negative coefficient
+(Lawson & Hanson 1974). Most coefficients are usually zero.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from edgenas.latency.network_features import ADDITIVE
 
 Floats = npt.NDArray[np.float64]
 FoldFeatures = Floats | Iterable[Floats]
-"""Features of networks, shape (n, features); one such array per fold if block costs are refitted, too."""
+"""Features of networks, shape (n, features), or one such array per fold if block costs are refitted too."""
 MIN_NETWORKS = 2
 NONNEGATIVE_NETWORKS, SIGNED_NETWORKS = 8, 15
-"""Numbers of networks from which non-negative coefficients are fitted, and from which coefficients of any sign.
+"""Smallest numbers of networks for non-negative coefficients, and for coefficients of any sign.
 
-On int8, two threads and a browser, with 10 to 60 networks, the former had smaller errors below 15, the latter above.
+On int8, two threads and a browser, non-negative coefficients had smaller errors below 15 networks, and coefficients of
+any sign from 15 to 60 networks.
 """
 MAX_FOLDS = 40
 HUBER_SIGMAS = 2.5
@@ -42,13 +43,13 @@ EXACT = 1e-9
 
 @dataclass(frozen=True)
 class Calibration:
-    """A linear model of the ratio of network latency to the sum of block costs, and its refits without each part.
+    """Linear model of the ratio of network latency to the sum of block costs, with a refit without each fold.
 
-    Features per network: the sum of block costs in microseconds, 1, and the features that the ratio depends on.
+    The features of a network are the sum of block costs in microseconds, 1, and the features that the ratio depends on.
 
     Attributes:
         weights: weights of the features after the sum, shape (features - 1,).
-        fold_weights: weights fitted without fold k, shape (folds, features - 1).
+        fold_weights: weights fitted without each fold, shape (folds, features - 1).
         folds: fold of every calibration network, shape (networks,).
         residuals: (measured - predicted) / predicted of every network by the fit without it, shape (networks,).
     """
@@ -65,11 +66,11 @@ class Calibration:
     def interval(self, features: FoldFeatures, coverage: float) -> Floats:
         """Return the two-sided prediction interval, (n, features) → (n, 2), by CV+ on relative residuals.
 
-        CV+ and, with a fold for each network, jackknife+ (Barber, Candès, Ramdas & Tibshirani 2021, arXiv
-        1905.02928): about `coverage` in practice, 2 × coverage - 1 guaranteed.
+        The method is CV+, or jackknife+ with a fold for each network (Barber, Candès, Ramdas & Tibshirani 2021, arXiv
+        1905.02928). Its actual coverage is about `coverage`, and guaranteed to be at least 2 × coverage - 1.
 
         Raises:
-            TableError: more coverage than the number of networks supports.
+            TableError: the networks are too few for this coverage.
         """
         rank = self._rank(coverage)
         refits, width = self._refits(features), np.abs(self.residuals)
@@ -81,7 +82,7 @@ class Calibration:
         """Return the one-sided bound that a network exceeds with probability `risk`, (n, features) → (n,).
 
         Raises:
-            TableError: less risk than the number of networks supports.
+            TableError: the networks are too few for this risk.
         """
         rank = self._rank(1 - risk)
         bounds = self._refits(features) * (1 + self.residuals)
@@ -95,7 +96,7 @@ class Calibration:
         count = len(self.residuals)
         if not 0 < coverage < 1:
             raise TableError(f"coverage: expected a number between 0 and 1, got {coverage}")
-        # Rounded first: 0.9 * 10 is 9.000000000000002 in floating point, which would ask for rank 10.
+        # Rounded first, because 0.9 * 10 is 9.000000000000002 in floating point, which would give rank 10.
         rank = math.ceil(round(coverage * (count + 1), 9))
         if rank > count:
             raise TableError(
@@ -126,10 +127,10 @@ class Calibration:
 
 
 def check_arrays(arrays: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse arrays of other shapes than `shapes`, and those that hold NaN or infinity.
+    """Raise an error unless all arrays have the expected shapes and finite values.
 
     Raises:
-        ValueError: the array is named.
+        ValueError: an array has another shape, or values that are not finite.
     """
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
@@ -144,7 +145,7 @@ def largest_coverage(count: int) -> float:
 
 
 def calibration_folds(latency_us: Floats) -> npt.NDArray[np.int64]:
-    """Return the fold of each network, shape (n,); they follow the order of latency, so each has fast and slow ones.
+    """Return the fold of each network, shape (n,), stratified by latency.
 
     Raises:
         TableError: there are fewer than two networks.
@@ -161,16 +162,16 @@ def fit_calibration(features: Floats, latency_us: Floats, fold_features: Sequenc
     """Fit a calibration to whole networks.
 
     Args:
-        features: shape (n, features).
-        latency_us: measured, shape (n,).
-        fold_features: the same networks' features fitted without each of `calibration_folds`, if features depend on
+        features: features of the networks, shape (n, features).
+        latency_us: measured microseconds, shape (n,).
+        fold_features: features of the same networks without each of `calibration_folds`, for features that depend on
             measured networks.
 
     Raises:
         TableError: there are fewer than two networks.
     """
     count, folds = len(latency_us), calibration_folds(latency_us)
-    each = [features] * (folds.max() + 1) if fold_features is None else fold_features
+    by_fold = [features] * (folds.max() + 1) if fold_features is None else fold_features
     # The same method is used with and without each fold.
     fit = (
         single_factor
@@ -179,15 +180,15 @@ def fit_calibration(features: Floats, latency_us: Floats, fold_features: Sequenc
         if count < SIGNED_NETWORKS
         else signed_weights
     )
-    fold_weights = np.array([fit(part[folds != fold], latency_us[folds != fold]) for fold, part in enumerate(each)])
-    unseen = _by_fold(each, fold_weights)[np.arange(count), folds]
-    return Calibration(fit(features, latency_us), fold_weights, folds, latency_us / unseen - 1)
+    fold_weights = np.array([fit(part[folds != fold], latency_us[folds != fold]) for fold, part in enumerate(by_fold)])
+    predicted_us = _by_fold(by_fold, fold_weights)[np.arange(count), folds]
+    return Calibration(fit(features, latency_us), fold_weights, folds, latency_us / predicted_us - 1)
 
 
 def _by_fold(features: FoldFeatures, fold_weights: Floats) -> Floats:
-    """Return what each fold's fit predicts, (n, features) and (folds, features - 1) → (n, folds)."""
-    each = repeat(features, len(fold_weights)) if isinstance(features, np.ndarray) else features
-    predicted = [part[:, 0] * (part[:, 1:] @ weights) for part, weights in zip(each, fold_weights, strict=True)]
+    """Return the predictions of each fold's fit, (n, features) and (folds, features - 1) → (n, folds)."""
+    parts = repeat(features, len(fold_weights)) if isinstance(features, np.ndarray) else features
+    predicted = [part[:, 0] * (part[:, 1:] @ weights) for part, weights in zip(parts, fold_weights, strict=True)]
     return np.column_stack(predicted)
 
 
@@ -199,9 +200,9 @@ def single_factor(features: Floats, latency_us: Floats) -> Floats:
 
 
 def nonnegative_weights(features: Floats, latency_us: Floats) -> Floats:
-    """Return a factor for the sum and coefficients of the additive quantities, none below zero; see `single_factor`.
+    """Return non-negative weights of the sum and the additive quantities, (n, features) → (features - 1,).
 
-    Least squares of relative errors, whatever a network's size.
+    They minimise the squares of relative errors. The weights of other features are 0.
     """
     from scipy.optimize import nnls
 
@@ -214,9 +215,9 @@ def nonnegative_weights(features: Floats, latency_us: Floats) -> Floats:
 
 
 def signed_weights(features: Floats, latency_us: Floats) -> Floats:
-    """Return weights of any sign for all features that the ratio to the sum depends on; see `single_factor`.
+    """Return weights of any sign of all features after the sum, (n, features) → (features - 1,).
 
-    Residuals of a ratio are relative errors, whatever a network's size.
+    The ratio is fitted because its residuals are relative errors.
     """
     ratio = latency_us / features[:, 0]
     weights = np.zeros(features.shape[1] - 1)

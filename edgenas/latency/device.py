@@ -1,4 +1,7 @@
-"""Devices: what a machine is, and how models are run on it. One YAML file each, without host or user names."""
+"""Devices: descriptions of a machine and of how models are run on it, one YAML file each.
+
+They have no host or user names.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ from edgenas.files import SCHEMA_VERSION, check_schema, file_name, read_yaml, sh
 from edgenas.plain_yaml import dump_yaml
 from edgenas.space.narrow import check_unsupported
 
-# Flags that a runtime's kernels are chosen by; the hundred others say nothing about inference.
+# CPU flags that runtimes choose kernels by. Other flags do not affect inference.
 INFERENCE_FLAGS = (
     *("sse4_1", "sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni"),
     *("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
@@ -35,7 +38,7 @@ INFERENCE_FLAGS = (
 )
 X86_FLAGS = frozenset({"sse4_1", "sse4_2", "avx", "avx2", "avx512f"})
 X86_MACHINES = frozenset({"x86_64", "amd64", "x86", "i386", "i486", "i586", "i686"})
-"""What systems call x86, in lower case; the last word of `Device.os`."""
+"""Names of x86 in lower case, as in the last word of `Device.os`."""
 EXACT_INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 """x86 instructions that add products of uint8 and int8 in 32 bits."""
 Precision = Literal["fp32", "int8"]
@@ -53,11 +56,14 @@ class _Section(BaseModel):
 
 
 class DeviceRun(_Section):
-    """How models are run on a device.
+    """Settings that models are run with on a device.
 
-    All but the transport is part of every number's identity. `transport` is a kind of `profiling.transports`, or
-    `table` for devices that are never measured. `chromium` and `onnxruntime_web` are paths of a browser and its
-    runtime, for those that are not on the PATH or in `node_modules`.
+    All settings but the transport and the paths are part of the identity of latencies.
+
+    Attributes:
+        transport: name of a transport of `profiling.transports`, or `table` for devices that are never measured.
+        chromium: path of the browser, if it is not on the PATH.
+        onnxruntime_web: path of the browser's runtime, if it is not in `node_modules`.
     """
 
     transport: str = Field("local", pattern=r"^[a-z][a-z0-9-]{0,30}$")
@@ -71,38 +77,38 @@ class DeviceRun(_Section):
 
     @property
     def runtime(self) -> str:
-        """What runs the models."""
+        """Return the name of the runtime."""
         return "onnxruntime-web" if self.provider == "wasm" else "onnxruntime"
 
     def in_browser(self) -> DeviceRun:
-        """The same in a browser of that machine, whose threads, where there are several, always spin."""
+        """Return the same settings in a browser of that machine, in which several threads always spin."""
         forced = {"transport": "browser", "provider": "wasm", "spinning": self.threads > 1}
         return self.model_copy(update=forced)
 
     @model_validator(mode="before")
     @classmethod
-    def _as_in_browsers(cls, value: Any) -> Any:
-        """What a browser leaves no choice in need not be written."""
+    def _fill_browser_settings(cls, value: Any) -> Any:
+        """Fill in the settings that have a single valid value in browsers."""
         if not isinstance(value, dict) or value.get("transport") != "browser":
             return value
         return {"provider": "wasm", "spinning": value.get("threads") not in (None, 1), **value}
 
     @model_validator(mode="after")
-    def _browsers_are_different(self) -> DeviceRun:
+    def _check_browser_settings(self) -> DeviceRun:
         browser = self.transport == "browser"
         if browser != (self.provider == "wasm"):
-            raise ValueError("provider wasm goes with transport browser, and no other does")
+            raise ValueError("provider wasm requires transport browser, and transport browser requires provider wasm")
         if browser and self.spinning != (self.threads > 1):
-            raise ValueError("spinning: several threads always spin in a browser, and one has nothing to wait for")
+            raise ValueError("spinning: in a browser, expected true for several threads and false for one")
         if not browser and (self.chromium or self.onnxruntime_web):
-            raise ValueError("chromium and onnxruntime_web go with transport browser")
+            raise ValueError("chromium and onnxruntime_web require transport browser")
         return self
 
     @model_serializer(mode="wrap")
-    def _without_what_is_found(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out paths that are not set: files of other machines do not need them."""
-        found = ("chromium", "onnxruntime_web")
-        return {key: value for key, value in serialise(self).items() if key not in found or value is not None}
+    def _without_unset_paths(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Serialise the settings without paths that are not set."""
+        paths = ("chromium", "onnxruntime_web")
+        return {key: value for key, value in serialise(self).items() if key not in paths or value is not None}
 
 
 def _unsupported(entries: tuple[str, ...]) -> tuple[str, ...]:
@@ -111,10 +117,11 @@ def _unsupported(entries: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class Device(_Section):
-    """A machine and how it is used.
+    """A machine, and the settings that models are run with on it.
 
-    `unsupported` names what networks must do without there, `[HardSwish, kernel 7, squeeze-excite]`: spaces are
-    narrowed by it before training (`space.narrow`).
+    Attributes:
+        unsupported: parts of networks that the machine does not support, for example
+            `[HardSwish, kernel 7, squeeze-excite]`. Spaces are narrowed by them before training (`space.narrow`).
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -129,65 +136,72 @@ class Device(_Section):
     run: DeviceRun = DeviceRun()
 
     @model_validator(mode="after")
-    def _has_a_core_for_each_thread(self) -> Device:
+    def _check_cores(self) -> Device:
         check_threads(self.run.threads, self.cores, f"device {self.name}")
         return self
 
     @property
     def is_measured(self) -> bool:
-        """Whether it can be asked; else it is known by a latency table alone, which says how models were run."""
+        """Return whether latencies are measured; otherwise they are only read from a latency table."""
         return self.run.transport != "table"
 
     @property
     def int8_saturates(self) -> bool:
-        """Whether int8 kernels add two products in 16 bits, where 8-bit weights overflow.
+        """Return whether int8 kernels add two products in 16 bits, which overflows with 8-bit weights.
 
-        ONNX Runtime's do on x86 without VNNI and AMX (`vpmaddubsw`). An x86 CPU whose flags are unknown counts as one
-        without: 7-bit weights are right on every CPU.
+        ONNX Runtime's kernels do so on x86 without VNNI and AMX (`vpmaddubsw`). An x86 CPU with unknown flags is
+        assumed to lack them, because 7-bit weights are exact on every CPU.
         """
         flags, machine = set(self.isa), self.os.rpartition(" ")[2].lower()
         return bool(X86_FLAGS & flags or machine in X86_MACHINES) and not EXACT_INT8_FLAGS & flags
 
 
 def check_threads(threads: int, cores: int | None, where: str) -> None:
-    """Refuse more threads than cores: threads that wait for each other are slower than one.
+    """Raise an error if there are more threads than cores.
+
+    Threads that wait for each other are slower than a single one.
+
+    Args:
+        threads: number of threads.
+        cores: number of cores; None if unknown.
+        where: device or process that has the cores, for the message.
 
     Raises:
-        TableError: there are fewer cores; `where` names what has them.
+        TableError: there are more threads than cores.
     """
     if cores is not None and threads > cores:
         raise TableError(f"{where} has {cores} core(s) for {threads} threads: choose at most {cores} thread(s)")
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use: by its affinity (taskset, a container's set) and CPU quota."""
+    """Return the number of cores that this process may use by its affinity (taskset, containers) and CPU quota."""
     import joblib
 
     return int(joblib.cpu_count())
 
 
 def check_threads_here(threads: int) -> None:
-    """Refuse more threads than this process has cores, which may be fewer than the machine has.
+    """Raise an error if there are more threads than cores that this process may use.
 
     Raises:
-        TableError: there are fewer.
+        TableError: there are more threads than cores.
     """
     check_threads(threads, usable_cores(), "this process (limited by taskset, a container, or the machine itself)")
 
 
 def device_names() -> list[str]:
-    """Names of the shipped devices."""
+    """Return the names of the shipped devices."""
     return sorted(path.stem for path in shipped("devices").glob("*.yaml"))
 
 
 def load_device(name_or_path: str | Path) -> Device:
-    """A shipped device by name, or any by the path of its file.
+    """Load a shipped device by name, or any device by the path of its file.
 
     Raises:
-        TableError: there is no such device, or its file is broken or of a newer schema.
+        TableError: there is no such device, or its file is malformed or of a newer schema.
     """
-    known = str(name_or_path) in device_names()
-    path = shipped("devices") / f"{name_or_path}.yaml" if known else user_path(name_or_path)
+    is_shipped = str(name_or_path) in device_names()
+    path = shipped("devices") / f"{name_or_path}.yaml" if is_shipped else user_path(name_or_path)
     if not os.path.isfile(path):
         hint = one_of(str(name_or_path), [THIS_MACHINE, *device_names()])
         raise TableError(
@@ -210,7 +224,7 @@ def _read(path: Path) -> Device:
 
 
 def dump_device(device: Device) -> str:
-    """The device as YAML, every field written out."""
+    """Return the device as YAML with every field."""
     return dump_yaml(device.model_dump(mode="json"))
 
 
@@ -218,7 +232,7 @@ def probe(name: str = THIS_MACHINE, threads: int = 1, precision: Precision = "fp
     """Describe this machine from what its system reports; host and user names are left out.
 
     Raises:
-        TableError: `name` cannot be a device's name, or there are fewer cores than threads.
+        TableError: `name` is not a valid device name, or there are more threads than cores.
     """
     try:
         file_name(name)
@@ -240,7 +254,7 @@ def probe(name: str = THIS_MACHINE, threads: int = 1, precision: Precision = "fp
 
 
 def _cpuinfo() -> dict[str, str]:
-    """The first processor's lines of /proc/cpuinfo; empty where there is no such file."""
+    """Return the fields of the first processor in /proc/cpuinfo; empty if there is no such file."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

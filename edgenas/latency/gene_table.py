@@ -1,4 +1,4 @@
-"""Sums and maxima over the blocks of networks, for a whole gene matrix at once."""
+"""Sums and maxima over the blocks of networks, vectorised over a gene matrix."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from edgenas.space.space import ClassifierSpace, Genes
 
 Floats = npt.NDArray[np.float64]
 BlockValues = Callable[[Sequence[BlockSpec]], Floats]
-"""Blocks to the values that are summed or compared, shape (blocks, values)."""
+"""Function from blocks to the values that are summed or compared, shape (blocks, values)."""
 
 
 @dataclass(frozen=True)
 class GeneTable:
     """Values of every block of a space, looked up by genes instead of by block.
 
-    A block is determined by the resolution, its stage's width, its genes, and, at the start of a stage, the width
-    before it. So a few arrays hold all values, and a network's sum is one look-up for each of its positions. Each array
-    has an axis for every gene of the stage's block kind, here written `*genes`.
+    A block is determined by the resolution, the width of its stage and its genes. The first block of a stage also
+    depends on the width of the stage before. So a few arrays hold all values, and a network's sum takes one look-up for
+    each position. Each array has an axis for every gene of the stage's block kind, written `*genes` below.
 
     Attributes:
         space: space of the genes.
-        stem: shape (resolutions, values).
-        first: by stage, its first block: (resolutions, widths before, widths, *genes, values).
-        later: by stage and position, the other blocks: (resolutions, widths, *genes, values).
-        head: shape (resolutions, widths of the last stage, values).
+        stem: values of the stem, shape (resolutions, values).
+        first: values of each stage's first block, shape (resolutions, widths before, widths, *genes, values).
+        later: values of each stage's other blocks by position, shape (resolutions, widths, *genes, values).
+        head: values of the head, shape (resolutions, widths of the last stage, values).
     """
 
     space: ClassifierSpace
@@ -70,7 +70,7 @@ class GeneTable:
         return largest
 
     def _blocks(self, genes: Genes) -> Iterator[Floats]:
-        """Yield the values (n, values) of one position after another; 0 where a network has no block there."""
+        """Yield the values (n, values) of each position in turn, 0 for networks without a block at the position."""
         resolution = genes[:, 0]
         yield self.stem[resolution]
         width = np.zeros(len(genes), dtype=np.int64)
@@ -90,32 +90,33 @@ class GeneTable:
         yield self.head[resolution, width]
 
 
-def _where(held: npt.NDArray[np.bool_], values: Floats, *genes: npt.NDArray[np.int64]) -> Floats:
-    """Return values by genes where a position has a block, else 0; one flat index is twice as fast as several."""
+def _where(is_block: npt.NDArray[np.bool_], values: Floats, *genes: npt.NDArray[np.int64]) -> Floats:
+    """Return values by genes where a position has a block, else 0."""
+    # One flat index is twice as fast as several.
     flat = np.ravel_multi_index(genes, values.shape[:-1])
     rows = values.reshape(-1, values.shape[-1])
-    return np.vstack([rows, np.zeros_like(rows[:1])])[np.where(held, flat, len(rows))]
+    return np.vstack([rows, np.zeros_like(rows[:1])])[np.where(is_block, flat, len(rows))]
 
 
 def _first(space: ClassifierSpace, stage: int, values: BlockValues) -> Floats:
-    """Return the values of a stage's first blocks; before the first stage, the stem's width is the only one."""
+    """Return the values of a stage's first blocks."""
     choices = space.stages[stage]
     before = space.stages[stage - 1].width if stage else (space.stem.width,)
-    places = product(space.resolution, before, choices.width, _genes(choices, 0))
-    specs = [_block(space, stage, 0, *place) for place in places]
+    combinations = product(space.resolution, before, choices.width, _genes(choices, 0))
+    specs = [_block(space, stage, 0, *combination) for combination in combinations]
     return _array(specs, (len(space.resolution), len(before), *_shape(choices, 0)), values)
 
 
 def _later(space: ClassifierSpace, stage: int, values: BlockValues) -> tuple[Floats, ...]:
-    """Return the values of a stage's other blocks by position; those of equal choices are one array."""
+    """Return the values of a stage's other blocks by position; positions with equal choices share an array."""
     choices = space.stages[stage]
     arrays: list[Floats] = []
     for position in range(1, choices.positions):
         if position > 1 and choices.gene_choices[position] == choices.gene_choices[position - 1]:
             arrays.append(arrays[-1])
             continue
-        places = product(space.resolution, choices.width, _genes(choices, position))
-        specs = [_block(space, stage, position, r, None, width, genes) for r, width, genes in places]
+        combinations = product(space.resolution, choices.width, _genes(choices, position))
+        specs = [_block(space, stage, position, r, None, width, genes) for r, width, genes in combinations]
         arrays.append(_array(specs, (len(space.resolution), *_shape(choices, position)), values))
     return tuple(arrays)
 
@@ -137,8 +138,8 @@ def _block(
     width: int,
     genes: BlockGenes,
 ) -> BlockSpec:
-    """Return the block of these genes: all stages at their smallest but this one and the width of the one before it."""
-    stages = [_smallest(each) for each in space.stages]
+    """Return the block of these genes in a network whose other stages are the smallest."""
+    stages = [_smallest(choices) for choices in space.stages]
     if stage and before is not None:
         stages[stage - 1] = StageGenes(before, stages[stage - 1].blocks)
     stages[stage] = StageGenes(width, (genes,) * (position + 1))

@@ -1,4 +1,4 @@
-"""Find implausible block latencies by comparing them with the others; nothing is measured again."""
+"""Detection of implausible latencies by comparison with the other rows, without measuring again."""
 
 from __future__ import annotations
 
@@ -18,70 +18,72 @@ FEWER_MACS = 0.9
 OFF = 1.5
 DEVIATIONS = 6.0
 ROWS_PER_TERM = 3
-_PROGRAM = ("stride", "activation", "expands", "residual")
-"""Dimensions and switches that choose between programs, which need not be ordered by size."""
+_KERNEL = ("stride", "activation", "expands", "residual")
+"""Dimensions and switches that select another kernel, for which a larger block may be faster."""
 Floats = npt.NDArray[np.float64]
 
 
 def slower_than_larger(latency_us: Mapping[BlockSpec, float]) -> list[tuple[BlockSpec, BlockSpec]]:
-    """Blocks that take 1.3 times as long as one that is as large in every dimension and has 1/0.9 times the MACs.
+    """Return blocks that take 1.3 times as long as a block at least as large in every dimension.
+
+    The larger block has at least 1/0.9 times the MACs.
 
     Returns:
-        (slower, larger) for each such block, beside the fastest larger one, the worst first.
+        Pairs (slower, larger) of each such block and the fastest of the larger ones, the worst first.
     """
     groups: dict[tuple[Any, ...], list[BlockSpec]] = {}
     for spec in latency_us:
-        # Blocks that differ in more than size are other programs, and may well be slower.
-        program = (getattr(spec, name, None) for name in _PROGRAM)
-        present = (getattr(spec, each.name) > 0 for each in spec.dimensions() if each.metadata["optional"])
-        groups.setdefault((spec.family, *program, *present), []).append(spec)
-    found = [pair for specs in groups.values() for pair in _slower_in(specs, latency_us)]
-    return sorted(found, key=lambda pair: latency_us[pair[1]] / latency_us[pair[0]])
+        # Blocks that differ in more than size run other kernels, which may be slower.
+        kernel = (getattr(spec, name, None) for name in _KERNEL)
+        present = (getattr(spec, field.name) > 0 for field in spec.dimensions() if field.metadata["optional"])
+        groups.setdefault((spec.family, *kernel, *present), []).append(spec)
+    pairs = [pair for specs in groups.values() for pair in _slower_in(specs, latency_us)]
+    return sorted(pairs, key=lambda pair: latency_us[pair[1]] / latency_us[pair[0]])
 
 
 def _slower_in(specs: Sequence[BlockSpec], latency_us: Mapping[BlockSpec, float]) -> list[tuple[BlockSpec, BlockSpec]]:
-    names = [each.name for each in specs[0].dimensions() if each.name not in _PROGRAM]
+    names = [field.name for field in specs[0].dimensions() if field.name not in _KERNEL]
     sizes = np.array([[getattr(spec, name) for name in names] for spec in specs])
     macs = np.array([cost([spec]).macs for spec in specs])
     latency = np.array([latency_us[spec] for spec in specs])
-    found = []
-    for number, spec in enumerate(specs):
-        larger = (sizes >= sizes[number]).all(axis=1) & (FEWER_MACS * macs >= macs[number])
-        contradicting = np.flatnonzero(larger & (latency[number] > SLOWER * latency))
+    pairs = []
+    for index, spec in enumerate(specs):
+        larger = (sizes >= sizes[index]).all(axis=1) & (FEWER_MACS * macs >= macs[index])
+        contradicting = np.flatnonzero(larger & (latency[index] > SLOWER * latency))
         if len(contradicting):
-            found.append((spec, specs[contradicting[latency[contradicting].argmin()]]))
-    return found
+            pairs.append((spec, specs[contradicting[latency[contradicting].argmin()]]))
+    return pairs
 
 
-def blocks_unlike_the_rest(latency_us: Mapping[BlockSpec, float]) -> list[tuple[BlockSpec, float]]:
-    """Blocks that a smooth fit through all others of their kind misses, see `unlike_the_rest`.
+def block_outliers(latency_us: Mapping[BlockSpec, float]) -> list[tuple[BlockSpec, float]]:
+    """Return the `outliers` among the blocks of each family.
 
     Returns:
-        (block, measured over fitted), the farthest first.
+        Pairs (block, measured / fitted latency), the largest deviation first.
     """
-    found = []
+    block_ratios = []
     for kind in dict.fromkeys(spec.family for spec in latency_us):
         specs = [spec for spec in latency_us if spec.family == kind]
         features = np.array([list(block_features(spec).values()) for spec in specs])
-        ratios = unlike_the_rest(features, np.array([latency_us[spec] for spec in specs]))
-        found += [(specs[row], ratio) for row, ratio in ratios.items()]
-    return sorted(found, key=lambda entry: -abs(np.log(entry[1])))
+        ratios = outliers(features, np.array([latency_us[spec] for spec in specs]))
+        block_ratios += [(specs[row], ratio) for row, ratio in ratios.items()]
+    return sorted(block_ratios, key=lambda entry: -abs(np.log(entry[1])))
 
 
 @one_blas_thread()
-def unlike_the_rest(features: Floats, latency_us: Floats) -> dict[int, float]:
-    """Rows that a smooth fit through all others misses by more than half, and by six deviations.
+def outliers(features: Floats, latency_us: Floats) -> dict[int, float]:
+    """Return rows that differ from a smooth fit to the other rows by a factor of 1.5 and by six deviations.
 
-    The fit is least squares of the log latency on the features and, as far as the rows carry these (three a term),
-    their squares and products; each row is compared with what the fit without it says. The deviation is 1.48 times
-    the median absolute error, which outliers do not move.
+    Log latency is fitted by least squares on the features. Their squares and products are included if there are at
+    least three rows for each term. Each row is compared with the prediction of the fit without it. The deviation is
+    1.48 times the median absolute error, which is robust against outliers.
 
     Args:
-        features: shape (rows, features), best logarithms.
-        latency_us: shape (rows,).
+        features: features of the rows, preferably logarithms, shape (rows, features).
+        latency_us: measured microseconds, shape (rows,).
 
     Returns:
-        Measured over fitted, by row, the farthest first.
+        Measured / fitted latency by row, the largest deviation first.
     """
     error = _left_out_errors(features, np.log(latency_us))
     limit = max(np.log(OFF), DEVIATIONS * 1.4826 * float(np.median(np.abs(error))))
@@ -90,7 +92,7 @@ def unlike_the_rest(features: Floats, latency_us: Floats) -> dict[int, float]:
 
 
 def _left_out_errors(features: Floats, log_latency: Floats) -> Floats:
-    """Error of each row against the fit on the others, shape (rows,); zeros where there are too few rows to fit."""
+    """Return each row's error of the fit to the other rows, shape (rows,), or zeros if the rows are too few."""
     spread = features.std(axis=0)
     features = (features - features.mean(axis=0))[:, spread > 1e-9] / spread[spread > 1e-9]
     first, second = np.triu_indices(features.shape[1])

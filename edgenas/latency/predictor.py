@@ -1,4 +1,4 @@
-"""LatencyPredictor: sums of block costs, calibrated on whole networks."""
+"""Latency predictor that sums block latencies and is calibrated on whole networks."""
 
 from __future__ import annotations
 
@@ -36,28 +36,29 @@ from edgenas.space.space import ClassifierSpace, Genes, SearchSpace
 
 Floats = npt.NDArray[np.float64]
 Archs = Sequence[Arch] | Genes
-"""Archs, or their canonical gene matrix, shape (n, genes)."""
+"""Architectures, or their canonical gene matrix, shape (n, genes)."""
 LAYOUT = 6
 """Version of a saved predictor; raised whenever the fitted values change."""
-AGAIN = (
-    "delete the latency/result.json of its run, then run `edgenas profile` on that: it is fitted again from the "
-    "stored measurements"
+REFIT_ADVICE = (
+    "delete latency/result.json in the run folder, then run `edgenas profile` to fit it again from the stored "
+    "measurements"
 )
 PositiveInt = Annotated[int, Field(gt=0, strict=True)]
 
 
 class LatencyPredictor:
-    """Predicts the p50 latency of a space's networks on the device of a table.
+    """Predictor of the p50 latency of a space's networks on the device of a table.
 
     Attributes:
         space_: space of the predicted networks, with their number of classes.
-        identity_: identity of the table: the device, runtime, precision and graph variant that predictions hold for.
-        blocks_: costs of single blocks.
-        fold_blocks_: costs fitted without each fold of the calibration, if they come from networks only; else empty.
+        identity_: identity of the table. Predictions hold for its device, runtime, precision and graph variant.
+        blocks_: latencies of single blocks.
+        fold_blocks_: latencies of blocks fitted without each fold of the calibration; empty if they do not depend on
+            measured networks.
         base_: calibration of the base predictor of another device, which is applied first; None without a base.
-        calibration_: the model fitted to whole networks; None if the table has no networks of this space.
-        calibrated_: whether there is a calibration. Without it, a prediction is the plain sum of block costs, which has
-            a systematic error, and there are no intervals.
+        calibration_: calibration on whole networks; None if the table has no networks of this space.
+        calibrated_: whether there is a calibration. Without it, a prediction is the plain sum of block latencies, which
+            has a systematic error, and there are no intervals.
     """
 
     space_: ClassifierSpace
@@ -69,7 +70,11 @@ class LatencyPredictor:
     calibrated_: bool
 
     def __init__(self, space: SearchSpace) -> None:
-        """Store the space; without a number of classes, `fit` takes the one that the table's networks share."""
+        """Store the space.
+
+        Args:
+            space: space of the networks. Without a number of classes, `fit` takes that of the table's networks.
+        """
         self.space = space
 
     @one_blas_thread()
@@ -80,8 +85,8 @@ class LatencyPredictor:
 
         Args:
             table: latency table of the device.
-            base: a predictor of another device or setting, for a table of few networks (about ten) and no blocks:
-                its predictions are calibrated on them.
+            base: predictor of another device or setting. Its predictions are calibrated on the table's networks, which
+                may be few (about ten). The table needs no blocks then.
 
         Raises:
             TableError: neither blocks nor networks of this space, no agreement on the number of classes, or a base
@@ -110,11 +115,11 @@ class LatencyPredictor:
     def refit(self, archs: Sequence[Arch], p50_us: Floats) -> LatencyPredictor:
         """Return a predictor fitted to these networks instead of those of the table.
 
-        Costs that were measured as blocks, and a base, stay; costs from whole networks are fitted again.
+        Measured blocks and a base are kept. Latencies of blocks that come from whole networks are fitted again.
 
         Args:
             archs: networks of the space, at least two.
-            p50_us: measured, shape (n,).
+            p50_us: measured microseconds, shape (n,).
 
         Raises:
             TableError: there are fewer than two networks.
@@ -146,11 +151,11 @@ class LatencyPredictor:
         return PaperCosts.fit(np.array([paper_values(specs).sum(axis=0) for specs in networks]), p50_us)
 
     def _check_base(self, base: LatencyPredictor) -> None:
-        actual, expected = ((each.structure_id, each.num_classes) for each in (base.space_, self.space_))
+        actual, expected = ((space.structure_id, space.num_classes) for space in (base.space_, self.space_))
         if actual != expected:
             raise TableError(
-                f"the predictor to begin from is of {actual[0]} with {actual[1]} classes, "
-                f"expected {expected[0]} with {expected[1]}"
+                f"the base predictor is for space {actual[0]} with {actual[1]} classes, "
+                f"expected {expected[0]} with {expected[1]} classes"
             )
 
     def _set(
@@ -172,25 +177,25 @@ class LatencyPredictor:
             TableError: a block is neither measured nor inside the measured range.
         """
         features = self.features(archs)
-        return _credible(features[:, 0] if self.calibration_ is None else self.calibration_.predict(features))
+        return _require_finite(features[:, 0] if self.calibration_ is None else self.calibration_.predict(features))
 
     @one_blas_thread()
     def interval(self, archs: Archs, coverage: float) -> Floats:
         """Return the prediction interval of the measured p50 in microseconds, shape (n, 2).
 
         Raises:
-            TableError: not calibrated, or more coverage than the calibration networks support.
+            TableError: there is no calibration, or its networks are too few for this coverage.
         """
-        return _credible(self._calibration().interval(self._each_features(archs), coverage))
+        return _require_finite(self._calibration().interval(self._each_features(archs), coverage))
 
     @one_blas_thread()
     def upper(self, archs: Archs, risk: float) -> Floats:
         """Return the bound that the measured p50 exceeds with probability `risk`, microseconds, shape (n,).
 
         Raises:
-            TableError: not calibrated, or less risk than the calibration networks support.
+            TableError: there is no calibration, or its networks are too few for this risk.
         """
-        return _credible(self._calibration().upper(self._each_features(archs), risk))
+        return _require_finite(self._calibration().upper(self._each_features(archs), risk))
 
     def _calibration(self) -> Calibration:
         if self.calibration_ is None:
@@ -210,16 +215,16 @@ class LatencyPredictor:
         sums = self._sums(genes)
         if isinstance(self.blocks_, PaperCosts):
             sums = weighted_sums(sums, self.blocks_.coefficients_us)
-        elif len(unknown := np.flatnonzero(np.isnan(sums[:, 0]))):
-            first = self.space.decode(genes[unknown[:1]])[0]
-            self.blocks_.of(self.space_.unroll(first))
+        elif len(missing := np.flatnonzero(np.isnan(sums[:, 0]))):
+            first = self.space.decode(genes[missing[:1]])[0]
+            self.blocks_.require(self.space_.unroll(first))
         features = network_features(sums, self._resolution(genes))
         if self.base_ is not None:
             features[:, 0] = self.base_.predict(features)
         return features
 
     def _each_features(self, archs: Archs) -> Floats | Iterator[Floats]:
-        """Return the features that each fold's fit sees: the same, unless its block costs are its own."""
+        """Return features for each fold's fit if block latencies depend on the fold, else one array for all folds."""
         return self._fold_features(archs) if self.fold_blocks_ else self.features(archs)
 
     def _fold_features(self, archs: Archs) -> Iterator[Floats]:
@@ -236,7 +241,7 @@ class LatencyPredictor:
         return np.asarray(self.space.resolution)[genes[:, 0]]
 
     def _sums(self, genes: Genes) -> Floats:
-        """Return sums over networks' blocks: of `quantity_values` for coefficients, else of `block_values`."""
+        """Return sums of `quantity_values` over networks' blocks for `PaperCosts`, else sums of `block_values`."""
         if self._table is None:
             self._table = GeneTable.of(self.space_, self._block_values)
         return self._table.sums(genes)
@@ -244,7 +249,7 @@ class LatencyPredictor:
     def _block_values(self, blocks: Sequence[BlockSpec]) -> Floats:
         if isinstance(self.blocks_, PaperCosts):
             return quantity_values(blocks, len(self.space.stages))
-        return block_values(blocks, self.blocks_.known(blocks), len(self.space.stages))
+        return block_values(blocks, self.blocks_.estimate_us(blocks), len(self.space.stages))
 
     def save(self, path: Path) -> None:
         """Write the fitted values as JSON."""
@@ -269,10 +274,10 @@ class LatencyPredictor:
         """Read the output of `save`.
 
         Raises:
-            TableError: the file is missing or broken, or was fitted for another space.
+            TableError: the file is missing or malformed, or was fitted for another space.
         """
         try:
-            value = read_json(path, AGAIN)
+            value = read_json(path, REFIT_ADVICE)
             if value.get("layout") != LAYOUT:
                 raise ValueError(f"layout is {shown(value.get('layout'))}, expected {LAYOUT}")
             if value["space"] != space.structure_id:
@@ -280,21 +285,23 @@ class LatencyPredictor:
             predictor = cls(space)
             predictor.space_ = space.with_classes(TypeAdapter(PositiveInt).validate_python(value["num_classes"]))
             predictor.identity_ = TypeAdapter(Identity).validate_python(value["identity"])
-            read = [
+            calibrations = [
                 None if value[name] is None else Calibration.from_json(value[name], n_features(len(space.stages)))
                 for name in ("base", "calibration")
             ]
-            predictor._set(*blocks_from_json(value["blocks"]), *read)
+            predictor._set(*blocks_from_json(value["blocks"]), *calibrations)
             predictor._check_folds()
         except UserError as error:
             raise TableError(str(error)) from None
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             cause = explained(error.errors()) if isinstance(error, ValidationError) else error
-            raise TableError(f"{path} is not a saved latency predictor ({cause}): delete it and {AGAIN}") from None
+            raise TableError(
+                f"{path} is not a saved latency predictor ({cause}): delete it and {REFIT_ADVICE}"
+            ) from None
         return predictor
 
 
-def _credible(latency_us: Floats) -> Floats:
+def _require_finite(latency_us: Floats) -> Floats:
     if not np.isfinite(latency_us).all():
-        raise TableError(f"the latency predictor gives latencies that are no finite numbers: {AGAIN}")
+        raise TableError(f"the latency predictor gave latencies that are not finite numbers: {REFIT_ADVICE}")
     return latency_us

@@ -1,4 +1,4 @@
-"""How well a predictor does on networks it has not seen."""
+"""Cross-validated accuracy of latency predictors."""
 
 from __future__ import annotations
 
@@ -33,17 +33,22 @@ def score_predictor(
     folds: int = 5,
     base: LatencyPredictor | None = None,
 ) -> PredictorScore:
-    """Cross-validate: every network of `space` in the table is predicted by a fit on the other folds' ones.
+    """Score a predictor by cross-validation on the networks of `space` in a table.
 
-    With `base`, the fits begin from another device's predictor, as in `LatencyPredictor.fit`.
+    Args:
+        space: space of the networks.
+        table: latency table with at least two networks per fold.
+        seed: seed of the assignment of networks to folds.
+        folds: number of folds.
+        base: predictor of another device that the fits start from, as in `LatencyPredictor.fit`.
 
     Raises:
-        TableError: fewer than two networks a fold.
+        TableError: there are fewer than two networks per fold.
     """
     predictor = LatencyPredictor(space).fit(table, base)
     rows = table.networks(predictor.space_.structure_id, predictor.space_.num_classes)
     if len(rows) < 2 * folds:
-        raise TableError(f"scoring in {folds} folds wants at least {2 * folds} measured networks, got {len(rows)}")
+        raise TableError(f"cross-validation in {folds} folds needs {2 * folds} measured networks, got {len(rows)}")
     archs = [space.parse(row.key) for row in rows]
     macs = np.array([[cost(predictor.space_.unroll(arch)).macs, 1.0] for arch in archs])
     measured = np.array([row.p50_us for row in rows])
@@ -54,7 +59,14 @@ def score_predictor(
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """What fits on the other folds say of each network, microseconds; `bounds` (n, 2) are NaN where unsupported."""
+    """Predictions of each network by the fit on the other folds, microseconds.
+
+    Attributes:
+        predicted: calibrated predictions, shape (n,).
+        plain_sum: sums of block latencies, shape (n,).
+        macs_linear: predictions of a linear model of MACs, shape (n,).
+        bounds: prediction intervals, shape (n, 2); NaN if the networks are too few for the coverage.
+    """
 
     predicted: Floats
     plain_sum: Floats
@@ -70,17 +82,17 @@ def _held_out(
     fold: npt.NDArray[np.int64],
 ) -> _HeldOut:
     count = len(fold)
-    found = _HeldOut(np.empty(count), np.empty(count), np.empty(count), np.full((count, 2), np.nan))
+    held_out = _HeldOut(np.empty(count), np.empty(count), np.empty(count), np.full((count, 2), np.nan))
     for number in range(int(fold.max()) + 1):
         out = fold == number
-        own, unseen = list(compress(archs, ~out)), list(compress(archs, out))
-        refit = predictor.refit(own, measured[~out])
-        found.predicted[out] = refit.predict(unseen)
-        found.plain_sum[out] = refit.features(unseen)[:, 0]
-        found.macs_linear[out] = macs[out] @ line_fit(macs[~out], measured[~out])
-        if largest_coverage(len(own)) >= SCORED_COVERAGE:
-            found.bounds[out] = refit.interval(unseen, SCORED_COVERAGE)
-    return found
+        fitted, unseen = list(compress(archs, ~out)), list(compress(archs, out))
+        refit = predictor.refit(fitted, measured[~out])
+        held_out.predicted[out] = refit.predict(unseen)
+        held_out.plain_sum[out] = refit.features(unseen)[:, 0]
+        held_out.macs_linear[out] = macs[out] @ line_fit(macs[~out], measured[~out])
+        if largest_coverage(len(fitted)) >= SCORED_COVERAGE:
+            held_out.bounds[out] = refit.interval(unseen, SCORED_COVERAGE)
+    return held_out
 
 
 def _score(rows: Sequence[LatencyRow], archs: Sequence[Arch], held_out: _HeldOut, n_fit: int) -> PredictorScore:
@@ -101,21 +113,18 @@ def _score(rows: Sequence[LatencyRow], archs: Sequence[Arch], held_out: _HeldOut
         bias=float(error.mean()),
         n_fit=n_fit,
         n_test=len(rows),
-        repeat_noise=_mean_stated([row.repeat_noise for row in rows]),
+        repeat_noise=_finite(np.mean([row.repeat_noise for row in rows])),
         coverage_90=coverage,
         median_half_width_90=half_width,
         mape_macs_linear=float(np.abs(held_out.macs_linear / measured - 1).mean()),
         mape_plain_sum=float(np.abs(held_out.plain_sum / measured - 1).mean()),
         held_out=tuple(
-            HeldOutNetwork(arch=arch, predicted_us=float(expected), measured_us=row.p50_us)
-            for arch, row, expected in zip(archs, rows, predicted, strict=True)
+            HeldOutNetwork(arch=arch, predicted_us=float(predicted_us), measured_us=row.p50_us)
+            for arch, row, predicted_us in zip(archs, rows, predicted, strict=True)
         ),
     )
 
 
-def _mean_stated(values: Sequence[float]) -> float | None:
-    return _finite(np.mean(values))
-
-
 def _finite(value: float | np.floating[Any]) -> float | None:
+    """Return the value, or None instead of NaN."""
     return None if np.isnan(value) else float(value)

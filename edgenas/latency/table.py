@@ -33,8 +33,6 @@ from edgenas.records.latency import (
 
 STATISTIC = "latency_statistic"
 """Circumstance of imported tables: the statistic in the column p50_us. Only these tables may have empty cells."""
-
-
 _MAY_BE_ZERO = ("num_classes", "std_us", "repeat_noise")
 CUT = "was the file cut short?"
 MOST_COUNT = 2**53

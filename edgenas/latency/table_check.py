@@ -10,7 +10,7 @@ import numpy as np
 
 from edgenas.errors import SpaceError
 from edgenas.latency.block_cost import block_features
-from edgenas.latency.plausibility import blocks_unlike_the_rest, slower_than_larger, unlike_the_rest
+from edgenas.latency.plausibility import block_outliers, outliers, slower_than_larger
 from edgenas.latency.table import STATISTIC, LatencyTable
 from edgenas.latency.table_merge import sessions
 from edgenas.records.latency import NETWORK, UNKNOWN, LatencyRow
@@ -151,14 +151,14 @@ def _of_blocks(rows: Sequence[LatencyRow]) -> Iterator[Warning]:
         by_much = any(latency_us[a] > TWICE * latency_us[b] for a, b in slower)
         pairs = tuple(f"{a.key} ({latency_us[a]:.5g} µs) over {b.key} ({latency_us[b]:.5g} µs)" for a, b in slower)
         yield Warning("slower", by_much, f"{len(slower)} blocks are slower than a block larger in every way", pairs)
-    yield from _outliers([(spec.key, ratio) for spec, ratio in blocks_unlike_the_rest(latency_us)], "blocks")
+    yield from _outliers([(spec.key, ratio) for spec, ratio in block_outliers(latency_us)], "blocks")
 
 
 def _of_networks(table: LatencyTable, space: SearchSpace) -> Iterator[Warning]:
     rows = [row for row in table.rows if row.kind == NETWORK and row.space == space.structure_id and _read(row)]
     if rows:
         features = np.log([_on_paper(space, row) for row in rows])
-        ratios = unlike_the_rest(features, np.array([row.p50_us for row in rows]))
+        ratios = outliers(features, np.array([row.p50_us for row in rows]))
         yield from _outliers([(rows[index].key, ratio) for index, ratio in ratios.items()], "networks")
 
 

@@ -54,7 +54,7 @@ def read_blocks(folder: Path, arch: Arch, num_classes: int, devices: tuple[str, 
         costs = {device: _block_costs(folder / "latency" / device, space) for device in devices}
     except UserError:
         return ()
-    latencies = {device: own.known(specs).tolist() for device, own in costs.items()}
+    latencies = {device: own.estimate_us(specs).tolist() for device, own in costs.items()}
     timed = {device: getattr(own, "measured_us", {}) for device, own in costs.items()}
     return tuple(
         NetworkBlock(

@@ -128,7 +128,7 @@ def test_blocks_whose_channels_fill_no_whole_vector_are_regressed_apart() -> Non
     chosen = make_plan(space.with_classes(CLASSES), blocks=120, networks=2, seed=0).blocks
     measured = {block.key: stumbling_us(block) for block in chosen if isinstance(block, InvertedResidualSpec)}
     unseen = [block for block in blocks if block.key not in measured]
-    error = BlockCosts.fit(measured).known(unseen) / [stumbling_us(block) for block in unseen] - 1
+    error = BlockCosts.fit(measured).estimate_us(unseen) / [stumbling_us(block) for block in unseen] - 1
     assert len(unseen) > 50
     assert np.abs(error).mean() < 0.03
 

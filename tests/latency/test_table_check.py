@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small_tables import row, table
 from spaces import SMALL, random_archs
 
-from edgenas.latency.plausibility import blocks_unlike_the_rest, slower_than_larger, unlike_the_rest
+from edgenas.latency.plausibility import block_outliers, outliers, slower_than_larger
 from edgenas.latency.table import STATISTIC, LatencyTable
 from edgenas.latency.table_check import Warning, check_table
 from edgenas.latency.table_merge import merge_tables
@@ -115,7 +115,7 @@ def test_missing_blocks_are_sorted_by_their_remedy() -> None:
 def test_one_block_far_off_is_found(odd: BlockSpec, factor: float, slow: bool) -> None:
     latency_us = {block: device_us(block) for block in BLOCKS}
     latency_us[odd] *= factor if slow else 1 / factor
-    found = blocks_unlike_the_rest(latency_us)
+    found = block_outliers(latency_us)
     assert found[0][0] == odd
     assert found[0][1] == pytest.approx(factor if slow else 1 / factor, rel=0.5)
 
@@ -124,12 +124,12 @@ def test_one_block_far_off_is_found(odd: BlockSpec, factor: float, slow: bool) -
 def test_ordinary_noise_makes_no_outliers(seed: int) -> None:
     noise = np.random.default_rng(seed).lognormal(0, 0.03, len(BLOCKS))
     latency_us = {block: device_us(block) * factor for block, factor in zip(BLOCKS, noise.tolist(), strict=True)}
-    assert blocks_unlike_the_rest(latency_us) == []
+    assert block_outliers(latency_us) == []
     assert slower_than_larger(latency_us) == []
 
 
 def test_too_few_rows_say_nothing() -> None:
-    assert unlike_the_rest(np.arange(4.0)[:, None], np.array([1.0, 1.0, 50.0, 1.0])) == {}
+    assert outliers(np.arange(4.0)[:, None], np.array([1.0, 1.0, 50.0, 1.0])) == {}
 
 
 def test_a_block_slower_than_a_larger_one_is_named_beside_it() -> None:
