@@ -53,8 +53,7 @@ class LatencyPredictor:
         space_: space of the predicted networks, with their number of classes.
         identity_: identity of the table. Predictions hold for its device, runtime, precision and graph variant.
         blocks_: latencies of single blocks.
-        fold_blocks_: latencies of blocks fitted without each fold of the calibration; empty if they do not depend on
-            measured networks.
+        fold_blocks_: latencies of blocks fitted without each fold; empty if they do not depend on measured networks.
         base_: calibration of the base predictor of another device, which is applied first; None without a base.
         calibration_: calibration on whole networks; None if the table has no networks of this space.
         calibrated_: whether there is a calibration. Without it, a prediction is the plain sum of block latencies, which
@@ -70,11 +69,7 @@ class LatencyPredictor:
     calibrated_: bool
 
     def __init__(self, space: SearchSpace) -> None:
-        """Store the space.
-
-        Args:
-            space: space of the networks. Without a number of classes, `fit` takes that of the table's networks.
-        """
+        """Store the space. If it has no number of classes, `fit` takes that of the table's networks."""
         self.space = space
 
     @one_blas_thread()
@@ -85,12 +80,11 @@ class LatencyPredictor:
 
         Args:
             table: latency table of the device.
-            base: predictor of another device or setting. Its predictions are calibrated on the table's networks, which
-                may be few (about ten). The table needs no blocks then.
+            base: predictor of another device or setting, to calibrate on a table of few networks (about ten).
 
         Raises:
-            TableError: neither blocks nor networks of this space, no agreement on the number of classes, or a base
-                of another space.
+            TableError: the table has neither blocks nor networks of this space, the numbers of classes differ, or the
+                base is for another space.
         """
         space = self.space
         self.space_ = space if isinstance(space, ClassifierSpace) else table_space(space, table)
@@ -107,7 +101,7 @@ class LatencyPredictor:
             self._set(self._paper_costs(archs, p50_us))
         else:
             raise TableError(
-                f"the table of {table.identity.device} has no rows of blocks and {len(archs)} networks of "
+                f"the table of {table.identity.device} has no blocks and only {len(archs)} networks of "
                 f"{self.space.structure_id} with {self.space_.num_classes} classes: run `edgenas profile RUN`"
             )
         return self._calibrate(archs, p50_us) if archs else self
