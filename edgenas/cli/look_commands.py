@@ -124,12 +124,13 @@ def inspect_command(
         raise UserError(f"--plot {plot}: expected a file name that ends in .png")
     if plot:
         prove_file(user_path(plot))
-    inspection = inspect_model(user_path(model), runs=runs, threads=threads, provider=provider).to_json()
+    inspection = inspect_model(user_path(model), runs=runs, threads=threads, provider=provider)
     if plot:
         from edgenas.report.study_charts import draw_blocks
 
-        draw_blocks(inspection["model"], inspection["p50_us"], inspection["blocks"]).write(user_path(plot))
+        bounds = [inspection.bound(block) for block in inspection.blocks]
+        draw_blocks(inspection.model, inspection.p50_us, inspection.blocks, bounds).write(user_path(plot))
     if as_json:
-        print_json(inspection)
+        print_json(inspection.to_json())
     else:
         print_inspection(inspection)

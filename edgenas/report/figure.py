@@ -145,6 +145,12 @@ class Figure:
         return 140 + 26 * len(self.y.categories) if self.y.categories else 440
 
 
+def margins(values: Sequence[Coordinate], intervals: Sequence[Interval]) -> tuple[list[float], list[float]]:
+    """Return how far each interval reaches below and above its value, 0 where the value lies outside."""
+    pairs = [(float(value or 0), low, high) for value, (low, high) in zip(values, intervals, strict=True)]
+    return [max(value - low, 0) for value, low, _ in pairs], [max(high - value, 0) for value, _, high in pairs]
+
+
 def categories_of(names: Sequence[str]) -> list[str]:
     """Return names as categories of an axis: on one line, shortened, and numbered where that makes them equal."""
     return distinct_names(names, LONGEST_LABEL)

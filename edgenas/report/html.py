@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from edgenas.markup import html, html_block, html_sentence
 from edgenas.report.contents import FileLink, Heading, Lines, Part, Report, ReportSection, Table, YamlListing
@@ -39,7 +38,7 @@ def render_html(report: Report) -> str:
     )
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     # The name of a class or a path may contain the end of a script.
     return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
 
@@ -105,7 +104,7 @@ def _folded(title: str, body: str) -> str:
 def _table(table: Table) -> str:
     """Return a table that scrolls by itself on narrow screens."""
 
-    def cells(row: Any, tag: str) -> str:
+    def cells(row: Sequence[str], tag: str) -> str:
         kinds = (' class="number"' if column in table.numbers else "" for column in range(len(row)))
         return "".join(f"<{tag}{kind}>{html(cell)}</{tag}>" for kind, cell in zip(kinds, row, strict=True))
 

@@ -7,14 +7,14 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
 from edgenas.files import write_bytes
 from edgenas.markup import name_in_sentence
-from edgenas.report.figure import LIGHT, Axis, Coordinate, Figure, Interval, ReferenceLine, Series
+from edgenas.report.figure import LIGHT, Axis, Coordinate, Figure, ReferenceLine, Series, margins
 from edgenas.report.lettering import ADVICE, lettering, png
 
 if TYPE_CHECKING:
@@ -127,32 +127,61 @@ def _set_axis(axes: Axes, name: str, axis: Axis) -> None:
 
 
 def _draw_series(axes: Axes, series: Series, figure: Figure, order: int) -> None:
-    look = series.look
     x, y = _positions(series.x, figure.x), _positions(series.y, figure.y)
-    style: dict[str, Any] = {"color": LIGHT[look.colour], "zorder": order, "label": series.name or None}
-    if series.kind == "bars":
-        axes.barh(y, x, hatch="//" if look.hatched else None, edgecolor="white", **style)
-    elif series.kind == "band":
-        step: Any = "post" if series.stepped else None
-        shade = axes.fill_between(x, y, series.upper, alpha=BAND_OPACITY, lw=0, step=step, color=style["color"])
-        shade.set_zorder(order)
-        if look.line:
-            axes.plot(x, y, ls=LINES[look.line], lw=0.9, **style)
-            axes.plot(x, series.upper, ls=LINES[look.line], lw=0.9, **style | {"label": None})
-    else:
-        hollow = {"mfc": "white"} if look.marker == "ring" else {"mec": LIGHT["ink"]} if look.marker == "star" else {}
-        style |= {"ls": LINES[look.line] if look.line else "", "lw": 0.8 * look.width, "ms": 0.8 * look.size}
-        style |= {"drawstyle": "steps-post"} if series.stepped else {}
-        marker = MARKERS[look.marker] if look.marker else ""
-        style |= hollow | {"marker": marker, "capsize": 4, "elinewidth": 1.3}
-        axes.errorbar(x, y, _error_bars(y, series.y_interval), _error_bars(x, series.x_interval), **style)
-    for label, at_x, at_y in zip(series.labels, x, y, strict=False):
-        offset: dict[str, Any] = {"xytext": (0, 8), "ha": "center"}
-        if series.kind == "bars":
-            offset = {"xytext": (4, 0), "va": "center"}
-        axes.annotate(label, (at_x, at_y), textcoords="offset points", fontsize=8.5, zorder=order, **offset)
-    if series.kind == "bars" and series.labels:
+    {"bars": _draw_bars, "band": _draw_band, "curve": _draw_curve}[series.kind](axes, series, x, y, order)
+    bars = series.kind == "bars"
+    offset, across, down = ((4, 0), "left", "center") if bars else ((0, 8), "center", "baseline")
+    for label, *point in zip(series.labels, x, y, strict=False):
+        axes.annotate(
+            label,
+            (point[0], point[1]),
+            offset,
+            textcoords="offset points",
+            ha=across,
+            va=down,
+            fontsize=8.5,
+            zorder=order,
+        )
+    if bars and series.labels:
         axes.margins(x=0.2)
+
+
+def _draw_bars(axes: Axes, series: Series, x: Sequence[float], y: Sequence[float], order: int) -> None:
+    hatch, colour = "//" if series.look.hatched else None, LIGHT[series.look.colour]
+    axes.barh(y, x, hatch=hatch, edgecolor="white", color=colour, zorder=order, label=series.name or None)
+
+
+def _draw_band(axes: Axes, series: Series, x: Sequence[float], y: Sequence[float], order: int) -> None:
+    look, colour = series.look, LIGHT[series.look.colour]
+    step: Literal["post"] | None = "post" if series.stepped else None
+    shade = axes.fill_between(x, y, series.upper, alpha=BAND_OPACITY, lw=0, step=step, color=colour)
+    shade.set_zorder(order)
+    if look.line:
+        ends = ((y, series.name or None), (series.upper, None))
+        for end, name in ends:
+            axes.plot(x, end, ls=LINES[look.line], lw=0.9, color=colour, zorder=order, label=name)
+
+
+def _draw_curve(axes: Axes, series: Series, x: Sequence[float], y: Sequence[float], order: int) -> None:
+    look = series.look
+    axes.errorbar(
+        x,
+        y,
+        margins(y, series.y_interval) if series.y_interval else None,
+        margins(x, series.x_interval) if series.x_interval else None,
+        color=LIGHT[look.colour],
+        zorder=order,
+        label=series.name or None,
+        ls=LINES[look.line] if look.line else "",
+        lw=0.8 * look.width,
+        drawstyle="steps-post" if series.stepped else "default",
+        marker=MARKERS[look.marker] if look.marker else "",
+        ms=0.8 * look.size,
+        mfc="white" if look.marker == "ring" else None,
+        mec=LIGHT["ink"] if look.marker == "star" else None,
+        capsize=4,
+        elinewidth=1.3,
+    )
 
 
 def _positions(values: Sequence[Coordinate], axis: Axis) -> list[float]:
@@ -161,17 +190,18 @@ def _positions(values: Sequence[Coordinate], axis: Axis) -> list[float]:
     return [position[value] if isinstance(value, str) else float("nan") if value is None else value for value in values]
 
 
-def _error_bars(values: Sequence[float], intervals: Sequence[Interval]) -> list[list[float]] | None:
-    if not intervals:
-        return None
-    pairs = list(zip(values, intervals, strict=True))
-    return [[max(value - low, 0) for value, (low, _) in pairs], [max(high - value, 0) for value, (_, high) in pairs]]
-
-
 def _draw_line(axes: Axes, line: ReferenceLine) -> None:
     colour = LIGHT[line.colour]
     axes.axvline(line.x, color=colour, ls="--" if line.label else "-", lw=1.4 if line.label else 0.8, zorder=2)
     if line.label:
-        look: dict[str, Any] = {"color": colour, "fontsize": 9, "rotation": 90, "ha": "right"}
-        where: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-        axes.annotate(line.label, (line.x, 0.03), (-3, 0), **where, **look)
+        axes.annotate(
+            line.label,
+            (line.x, 0.03),
+            (-3, 0),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            color=colour,
+            fontsize=9,
+            rotation=90,
+            ha="right",
+        )

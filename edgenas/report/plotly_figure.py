@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgenas.markup import plotly
-from edgenas.report.figure import Axis, Coordinate, Figure, Interval, ReferenceLine, Series
+from edgenas.report.figure import Axis, Coordinate, Figure, Interval, ReferenceLine, Series, margins
 
 MARKERS = {
     "circle": "circle",
@@ -23,9 +23,11 @@ MARKERS = {
     "down": "triangle-down",
 }
 BAND_OPACITY = "26"
+Specification = dict[str, Any]
+"""JSON values, as plotly's schema has them."""
 
 
-def plotly_figure(figure: Figure) -> dict[str, Any]:
+def plotly_figure(figure: Figure) -> Specification:
     """Return `data` and `layout` of a figure as plotly takes them."""
     traces = [trace for series in figure.series for trace in _traces(series, figure)]
     layout = {
@@ -40,8 +42,8 @@ def plotly_figure(figure: Figure) -> dict[str, Any]:
     return {"data": traces, "layout": layout}
 
 
-def _axis(axis: Axis) -> dict[str, Any]:
-    spec: dict[str, Any] = {"title": {"text": plotly(axis.title)}, "automargin": True}
+def _axis(axis: Axis) -> Specification:
+    spec: Specification = {"title": {"text": plotly(axis.title)}, "automargin": True}
     if axis.categories:
         spec |= {"type": "category", "categoryorder": "array", "categoryarray": _values(axis.categories)}
     if axis.ends:
@@ -51,9 +53,9 @@ def _axis(axis: Axis) -> dict[str, Any]:
     return spec
 
 
-def _traces(series: Series, figure: Figure) -> list[dict[str, Any]]:
+def _traces(series: Series, figure: Figure) -> list[Specification]:
     colour = f"@{series.look.colour}"
-    trace: dict[str, Any] = {
+    trace: Specification = {
         "type": "bar" if series.kind == "bars" else "scatter",
         "name": plotly(series.name),
         "x": _values(series.x),
@@ -104,19 +106,17 @@ def _hover(series: Series, figure: Figure) -> str:
     return "<br>".join(lines) + f"<extra>{plotly(series.name).replace('%{', '% {')}</extra>"
 
 
-def _error_bars(values: Sequence[Coordinate], intervals: Sequence[Interval], colour: str) -> dict[str, Any]:
-    pairs = [(float(value or 0), low, high) for value, (low, high) in zip(values, intervals, strict=True)]
-    above = [_short(max(high - value, 0)) for value, _, high in pairs]
-    below = [_short(max(value - low, 0)) for value, low, _ in pairs]
+def _error_bars(values: Sequence[Coordinate], intervals: Sequence[Interval], colour: str) -> Specification:
+    below, above = (list(map(_short, lengths)) for lengths in margins(values, intervals))
     return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "color": colour}
 
 
-def _shape(line: ReferenceLine) -> dict[str, Any]:
+def _shape(line: ReferenceLine) -> Specification:
     look = {"color": f"@{line.colour}", "dash": "dash" if line.label else "solid", "width": 2 if line.label else 1}
     return {"type": "line", "x0": _short(line.x), "x1": _short(line.x), "yref": "paper", "y0": 0, "y1": 1, "line": look}
 
 
-def _annotation(line: ReferenceLine, row: int, axis: Axis) -> dict[str, Any]:
+def _annotation(line: ReferenceLine, row: int, axis: Axis) -> Specification:
     """Return a line's label on the side of it that has room; of several lines, one label below the other."""
     low, high = axis.ends or (0.0, 2 * line.x)
     side = "right" if line.x > (low + high) / 2 else "left"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
+from edgenas.deploy.inspection.block_totals import BlockTotals, Bound
 from edgenas.quantities import format_count
 from edgenas.records.studies import BaselinesRecord, ComparedSubnet, HypervolumeCurve, RankingRecord, StrategiesRecord
 from edgenas.report import study_findings
@@ -121,31 +121,33 @@ def _strategies_by(study: StrategiesRecord, curves: Mapping[str, HypervolumeCurv
     return Figure(study_findings.strategies(study), Axis(axis, from_zero=True), y, (*bands, *medians))
 
 
-def draw_blocks(model: str, p50_us: float, blocks: Sequence[Mapping[str, Any]]) -> Image:
+def draw_blocks(model: str, p50_us: float, blocks: Sequence[BlockTotals], bounds: Sequence[Bound]) -> Image:
     """Draw the latency of a model's blocks as bars.
 
     Args:
         model: its name.
-        p50_us: of the whole model, in microseconds.
-        blocks: name, time_us, share and bound (`memory` or `arithmetic`) of each, in the order of execution.
+        p50_us: p50 of the whole model, in microseconds.
+        blocks: in the order of execution.
+        bounds: what binds each of them.
     """
-    names = [block["name"] for block in blocks]
-    labels = dict(zip(range(len(blocks)), categories_of(names), strict=True))
+    names = [block.name for block in blocks]
+    labels = categories_of(names)
     series = []
     for bound, look in (("memory", Look("blue", hatched=True)), ("arithmetic", Look("orange"))):
-        rows = [(labels[row], block) for row, block in enumerate(blocks) if block["bound"] == bound]
+        rows = [(label, block) for label, block, own in zip(labels, blocks, bounds, strict=True) if own == bound]
         series.append(
             Series(
                 f"bound by {bound}",
-                [block["time_us"] / 1e3 for _, block in rows],
+                [block.time_us / 1e3 for _, block in rows],
                 [label for label, _ in rows],
                 look,
                 "bars",
-                labels=[f"{100 * block['share']:.1f} %" for _, block in rows],
+                labels=[f"{100 * block.time_us / p50_us:.1f} %" for _, block in rows],
             )
         )
-    longest = max(blocks, key=lambda block: block["time_us"])
-    finding = f"{model}: {ms(p50_us)} ms an image; {longest['name']} takes most, {100 * longest['share']:.0f} %"
-    x, y = Axis("latency (ms)", from_zero=True), Axis("", categories=list(labels.values()))
+    longest = max(blocks, key=lambda block: block.time_us)
+    share = f"{100 * longest.time_us / p50_us:.0f} %"
+    finding = f"{model}: {ms(p50_us)} ms an image; {longest.name} takes most, {share}"
+    x, y = Axis("latency (ms)", from_zero=True), Axis("", categories=labels)
     figure = Figure(finding, x, y, tuple(one for one in series if one.x))
     return draw([figure], finding, {"block": names, "model": [model]})

@@ -322,7 +322,7 @@ def test_it_fits_into_a_terminal_of_80_columns(
     big = tuple(replace(one, macs=10**9, bytes_moved=10**9) for one in idle)
     steady = replace(found, p50_us=sum(one.time_us for one in idle), macs_per_us=1e9, bytes_per_us=1e9)
     for shown in (replace(steady, operators=idle), replace(steady, operators=big)):
-        print_inspection(shown.to_json())
+        print_inspection(shown)
         lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
         assert max(map(len, lines)) <= 80
         bars = [line for line in lines if "█" in line]

@@ -11,6 +11,7 @@ import pytest
 from finished_run import write_run
 from matplotlib.figure import Figure
 
+from edgenas.deploy.inspection.block_totals import BlockTotals
 from edgenas.files import write_json
 from edgenas.markup import markdown, visible
 from edgenas.report import lettering as letters_module
@@ -132,8 +133,8 @@ def test_an_image_written_by_itself_logs_the_legend_of_its_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(letters_module, "_installed", tuple)
-    block = {"time_us": 5.0, "share": 0.5, "bound": "memory"}
-    image = draw_blocks("m", 10.0, [{"name": "stem", **block}, {"name": NO_FONT_HAS, **block}])
+    blocks = [BlockTotals(name, operators=1, time_us=5.0, macs=0, bytes_moved=8) for name in ("stem", NO_FONT_HAS)]
+    image = draw_blocks("m", 10.0, blocks, ["memory", "memory"])
     image.write(tmp_path / "blocks.png")
     assert (tmp_path / "blocks.png").read_bytes().startswith(b"\x89PNG")
     (record,) = caplog.records

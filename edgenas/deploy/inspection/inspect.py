@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import onnxruntime
 
+from edgenas.deploy.inspection.block_totals import BlockTotals, Bound
 from edgenas.deploy.inspection.graph_cost import Graph, peak_activation_bytes, read_graph
 from edgenas.deploy.inspection.memory_growth import MemoryGrowth, measure_memory_growth
 from edgenas.deploy.inspection.node_times import Profile, measure_ceilings, profile_nodes, without_profiler
@@ -20,18 +21,6 @@ SHORTEST_US = 5.0
 """Shorter operators do not set a ceiling: the profiler counts whole microseconds."""
 LOW_ATTAINED = 0.25
 """Share of its bound below which an operator is bound by something else."""
-Bound = Literal["memory", "arithmetic"]
-
-
-@dataclass(frozen=True)
-class BlockTotals:
-    """Sums over the operators of one block; see `Operator`."""
-
-    name: str
-    operators: int
-    time_us: float
-    macs: int
-    bytes_moved: int
 
 
 @dataclass(frozen=True)
