@@ -46,7 +46,7 @@ def untrained_files(
     """
     paths = [model_path(number) for number in range(len(front))]
     archs = [network.arch for network in front]
-    export_weightless(space, archs, space.num_classes, [folder / path for path in paths], variant, progress)
+    export_weightless(space, archs, [folder / path for path in paths], variant, progress)
     return {
         network.arch: Files(path, network.val_top1, found=network.objectives)
         for network, path in zip(front, paths, strict=True)

@@ -23,7 +23,7 @@ from edgenas.stages.bundle_network import IMAGES_AT_ONCE, right_answers
 from edgenas.stages.computed_costs import CostTable
 from edgenas.stages.front_files import model_path
 from edgenas.stages.run_subnets import run_subnets
-from edgenas.stages.training_archs import known_pool
+from edgenas.stages.training_archs import training_pool
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.dataset import Dataset
 from edgenas.training.materialise import predict
@@ -64,7 +64,7 @@ def write_hindsight(run: Run, chosen: Arch, chosen_model: Path | None, progress:
         right = _of_file(images, chosen_model, chosen)
     else:
         right = _of_subnet(subnets(chosen), dataset)
-    pool = known_pool(run)
+    pool = training_pool(run).archs()
     largest = run.space.largest if pool is None else _largest_of(run, pool, dataset.num_classes)
     HindsightRecord(
         front=tuple(front),

@@ -122,10 +122,10 @@ def extend_search(run: Run, evaluations: int) -> Run:
     Raises:
         RunFolderError: another process uses the folder.
     """
-    known = run.config.search.evaluations
-    if evaluations < known:
-        LOGGER.warning("note: %s: search.evaluations stays at %d, since %d are fewer", run.folder, known, evaluations)
-    if evaluations <= known:
+    current = run.config.search.evaluations
+    if evaluations < current:
+        LOGGER.warning("note: %s: search.evaluations stays at %d, since %d are fewer", run.folder, current, evaluations)
+    if evaluations <= current:
         return run
     longer = replace(run, config=_with_evaluations(run.config, evaluations))
     with locked(run.folder):

@@ -7,15 +7,19 @@ from pathlib import Path
 
 import torch
 
+from edgenas.config.sections import TrainConfig
 from edgenas.errors import RunFolderError
 from edgenas.progress import Progress
 from edgenas.records.train import TrainRecord
 from edgenas.runs.run import Run
+from edgenas.space.space import ClassifierSpace
 from edgenas.stages.limits import run_limits
-from edgenas.stages.training_archs import run_pool, take_pool
+from edgenas.stages.training_archs import TrainingPool, drawn_pool, training_pool
 from edgenas.supernet.layers import num_parameters
+from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training import checkpoint
+from edgenas.training.data.dataset import Dataset
 from edgenas.training.distributed import SINGLE_PROCESS, Processes
 from edgenas.training.fixed_settings import warn_if_minutes_differ
 from edgenas.training.initial_weights import load_whole
@@ -43,10 +47,10 @@ def run_train(
         RunFolderError: the weights that the config names do not fit the space or the classes.
     """
     run.needs("train")
-    folder = run.result_path("train").parent
+    config, folder = run.config.training, run.result_path("train").parent
     if run.config.accuracy is not None:
         if processes.first and not run.done("train"):
-            _take_weights(run, folder, progress)
+            run.finish(_take_weights(training_pool(run), run.networks, run.images.dataset, folder, progress))
         return
     warn_if_minutes_differ(folder, minutes)
     if run.done("train"):
@@ -54,45 +58,44 @@ def run_train(
     dataset = run.images.dataset
     if run.done("profile"):
         # A budget that no subnet can meet is known now, before the costly part.
-        run_limits(run, dataset.num_classes)
-    if run.config.training.epochs == 0 and processes.first:
-        take_pool(run)
+        run_limits(run, run.num_classes)
+    if config.epochs == 0 and processes.first:
+        training_pool(run).take()
     torch.manual_seed(run.config.seed)
-    net = untrained_supernet(run)
     result = train(
-        net,
+        _new_supernet(run.networks, config, dataset.pixels),
         dataset,
-        run.config.training,
+        config,
         seed=run.config.seed,
         folder=folder,
         progress=progress,
         minutes=minutes,
         processes=processes,
-        pool=run_pool(run, dataset.num_classes, processes),
+        pool=drawn_pool(run, processes),
     )
     if processes.first:
         run.finish(TrainRecord(**asdict(result), weights=checkpoint.digest(folder)))
 
 
-def untrained_supernet(run: Run) -> SuperNet:
-    """Return the run's supernet with fresh weights."""
-    transforms = run.config.training.kernel_transforms
-    return SuperNet(run.networks, kernel_transforms=transforms, pixels=run.images.dataset.pixels)
-
-
-def _take_weights(run: Run, folder: Path, progress: Progress) -> None:
-    """Make the supernet that `train.init` names the run's, including its classifier."""
+def _take_weights(
+    pool: TrainingPool, networks: ClassifierSpace, dataset: Dataset, folder: Path, progress: Progress
+) -> TrainRecord:
+    """Write the supernet that `train.init` names, including its classifier, as the run's checkpoint."""
     progress("taking weights", 0, 1)
-    init = run.config.training.init
+    init = pool.config.init
     assert init is not None
-    take_pool(run)
-    net = untrained_supernet(run)
-    header = load_whole(init, net, run.images.dataset.classes)
-    checkpoint.save(folder, net, make_optimizer(net, run.config.training), header)
-    weights = checkpoint.digest(folder)
-    params = num_parameters(net)
-    run.finish(TrainRecord(params=params, train_seconds=0.0, images_per_second=0.0, weights=weights))
+    pool.take()
+    net = _new_supernet(networks, pool.config, dataset.pixels)
+    header = load_whole(init, net, dataset.classes)
+    checkpoint.save(folder, net, make_optimizer(net, pool.config), header)
     progress("taking weights", 1, 1)
+    weights = checkpoint.digest(folder)
+    return TrainRecord(params=num_parameters(net), train_seconds=0.0, images_per_second=0.0, weights=weights)
+
+
+def _new_supernet(networks: ClassifierSpace, config: TrainConfig, pixels: Pixels) -> SuperNet:
+    """Return a supernet with fresh weights."""
+    return SuperNet(networks, kernel_transforms=config.kernel_transforms, pixels=pixels)
 
 
 def trained_supernet(run: Run) -> SuperNet:
@@ -103,7 +106,7 @@ def trained_supernet(run: Run) -> SuperNet:
     """
     folder = run.result_path("train").parent
     recorded = run.result(TrainRecord).weights
-    net = untrained_supernet(run)
+    net = _new_supernet(run.networks, run.config.training, run.images.dataset.pixels)
     checkpoint.load(folder, net)
     if recorded != checkpoint.digest(folder):
         raise RunFolderError(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+from edgenas.config.sections import TrainConfig
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.records.train import PoolRecord
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.space.feasible_samples import allowed
+from edgenas.space.space import SearchSpace
 from edgenas.stages.limits import Limits, unchecked_limits
 from edgenas.training.distributed import SINGLE_PROCESS, Processes
 from edgenas.training.initial_weights import init_file
@@ -21,12 +25,80 @@ ARCHS = 4096
 LOGGER = logging.getLogger(__name__)
 
 
-def run_pool(run: Run, num_classes: int, processes: Processes = SINGLE_PROCESS) -> tuple[Arch, ...] | None:
+@dataclass(frozen=True)
+class TrainingPool:
+    """The pool of architectures that the supernet of a run is trained on.
+
+    Attributes:
+        folder: the run folder.
+        config: section `train` of the config.
+        space: the run's space.
+    """
+
+    folder: Path
+    config: TrainConfig
+    space: SearchSpace
+
+    @property
+    def path(self) -> Path:
+        """The file of the pool."""
+        return self.folder / FILE
+
+    def archs(self) -> tuple[Arch, ...] | None:
+        """Return the architectures, cheapest first; None where there is no pool.
+
+        Raises:
+            RunFolderError: the file is broken, or missing for a supernet that was trained on a pool.
+        """
+        remedy = f"delete {self.path.parent} and run `edgenas train {self.folder}`"
+        if self.path.exists():
+            return PoolRecord.read(self.path, remedy, self.space).archs
+        if takes_pool(self.config) and self.config.epochs:
+            raise RunFolderError(
+                f"{self.path}, the list of subnets that the supernet was trained on, is missing: {remedy}"
+            )
+        return None
+
+    def take(self) -> None:
+        """Keep the pool of the supernet whose weights the run takes, if it had one, and warn that it did."""
+        assert self.config.init is not None
+        source = init_file(self.config.init).parent / POOL
+        if not source.exists() or self.path.exists():
+            return
+        pool = PoolRecord.read(source, "name the supernet again, if it was trained on the whole space", self.space)
+        pool.write(self.path)
+        LOGGER.warning(
+            "note: train.init: the supernet of %s was trained on architectures within %s only: others score lower than "
+            "they could",
+            source.parent,
+            ", ".join(map(str, pool.budgets)),
+        )
+
+    def draw(self, limits: Limits, seed: int) -> None:
+        """Draw architectures within the budgets.
+
+        Raises:
+            ConfigError: nothing was found within the budgets.
+        """
+        genes = allowed(self.space, limits.greatest_share, ARCHS, seed)
+        if not len(genes):
+            budgets = ", ".join(map(str, limits.budgets))
+            raise ConfigError(
+                f"{self.folder}: no network to train was found within {budgets}: choose another train.recipe"
+            )
+        PoolRecord(budgets=limits.budgets, archs=tuple(self.space.decode(genes))).write(self.path)
+
+
+def training_pool(run: Run) -> TrainingPool:
+    """Return the pool of a run with a supernet."""
+    return TrainingPool(run.folder, run.config.training, run.space)
+
+
+def drawn_pool(run: Run, processes: Processes = SINGLE_PROCESS) -> tuple[Arch, ...] | None:
     """Return the run's pool, drawn if there is none yet; None where its recipe takes none.
 
     Args:
         run: profiled, with budgets that can be met.
-        num_classes: number of classes of its images.
         processes: that train together; the first one draws.
 
     Raises:
@@ -35,9 +107,9 @@ def run_pool(run: Run, num_classes: int, processes: Processes = SINGLE_PROCESS) 
     """
     if not takes_pool(run.config.training):
         return None
-    path = run.folder / FILE
+    pool = training_pool(run)
     # All have looked whether there is one, before the first writes it.
-    missing = not path.exists()
+    missing = not pool.path.exists()
     processes.wait()
     if missing and not run.done("profile"):
         raise ConfigError(
@@ -45,45 +117,14 @@ def run_pool(run: Run, num_classes: int, processes: Processes = SINGLE_PROCESS) 
             f"`edgenas profile {run.folder}`, or choose another recipe (train.recipe=all-sizes)"
         )
     if missing and processes.first:
-        _draw(run, unchecked_limits(run, num_classes))
+        pool.draw(unchecked_limits(run, run.num_classes), run.config.seed)
     processes.wait()
-    return known_pool(run)
-
-
-def known_pool(run: Run) -> tuple[Arch, ...] | None:
-    """Return the pool that the run's supernet was trained on, cheapest first; None where there is none.
-
-    Raises:
-        RunFolderError: the file is broken, or missing for a supernet that was trained on a pool.
-    """
-    path = run.folder / FILE
-    remedy = f"delete {path.parent} and run `edgenas train {run.folder}`"
-    if not path.exists():
-        if takes_pool(run.config.training) and run.config.training.epochs:
-            raise RunFolderError(f"{path}, the list of subnets that the supernet was trained on, is missing: {remedy}")
-        return None
-    return PoolRecord.read(path, remedy, run.space).archs
-
-
-def take_pool(run: Run) -> None:
-    """Keep the pool of the supernet whose weights the run takes, if it had one, and warn that it did."""
-    init = run.config.training.init
-    assert init is not None
-    theirs = init_file(init).parent / POOL
-    if theirs.exists() and not (run.folder / FILE).exists():
-        pool = PoolRecord.read(theirs, "name the supernet again, if it was trained on the whole space", run.space)
-        pool.write(run.folder / FILE)
-        LOGGER.warning(
-            "note: train.init: the supernet of %s was trained on architectures within %s only: others score lower than "
-            "they could",
-            theirs.parent,
-            ", ".join(map(str, pool.budgets)),
-        )
+    return pool.archs()
 
 
 def warn_if_untrained(run: Run, archs: Sequence[Arch]) -> None:
     """Warn if architectures that a user names are over the budgets that the run's supernet was trained within."""
-    if not takes_pool(run.config.training) or known_pool(run) is None:
+    if not takes_pool(run.config.training) or training_pool(run).archs() is None:
         return
     shares = unchecked_limits(run, run.num_classes).greatest_share(archs)
     beyond = [arch.id for arch, share in zip(archs, shares, strict=True) if share > 1]
@@ -92,11 +133,3 @@ def warn_if_untrained(run: Run, archs: Sequence[Arch]) -> None:
             "note: the supernet was trained within the budgets only, so these networks score lower than they could: %s",
             ", ".join(beyond),
         )
-
-
-def _draw(run: Run, limits: Limits) -> None:
-    genes = allowed(run.space, limits.greatest_share, ARCHS, run.config.seed)
-    if not len(genes):
-        budgets = ", ".join(map(str, limits.budgets))
-        raise ConfigError(f"{run.folder}: no network to train was found within {budgets}: choose another train.recipe")
-    PoolRecord(budgets=limits.budgets, archs=tuple(run.space.decode(genes))).write(run.folder / FILE)

@@ -12,23 +12,22 @@ from edgenas.deploy.onnx.exporter import export_for_timing
 from edgenas.progress import Progress
 from edgenas.space.arch import Arch
 from edgenas.space.graph_variant import GraphVariant
-from edgenas.space.space import SearchSpace
+from edgenas.space.space import ClassifierSpace
 
 
 def export_weightless(
-    space: SearchSpace,
+    space: ClassifierSpace,
     archs: Sequence[Arch],
-    num_classes: int,
     paths: Sequence[Path],
     variant: GraphVariant,
     progress: Progress,
 ) -> None:
-    """Write each arch with random weights to its path, all of which lie in one folder."""
+    """Write each architecture with random weights to its path, all of which lie in one folder."""
     if not paths:
         return
     folder = paths[0].parent
     folder.mkdir(parents=True, exist_ok=True)
-    networks = {arch.id: space.with_classes(num_classes).unroll(arch) for arch in archs}
+    networks = {arch.id: space.unroll(arch) for arch in archs}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".weightless.") as temporary:
         step = partial(progress, "exporting the front")
         files = export_for_timing(networks, Path(temporary), step, variant=variant)

@@ -40,7 +40,7 @@ def first_genes(config: SearchConfig, limits: Limits, population: int, folder: P
     if limits.feasibility.share < SCARCE:
         archs = space.decode(allowed(space, limits.greatest_share, population, seed))
     if config.initial is not None:
-        archs = [*_given(config.initial, space, folder), *archs]
+        archs = [*_initial_front(config.initial, space, folder), *archs]
     return space.encode(archs) if archs else None
 
 
@@ -54,7 +54,7 @@ def check_initial(initial: Path | None, space: SearchSpace) -> None:
         _front(initial, space)
 
 
-def _given(initial: Path, space: SearchSpace, folder: Path) -> tuple[Arch, ...]:
+def _initial_front(initial: Path, space: SearchSpace, folder: Path) -> tuple[Arch, ...]:
     """Return the other run's front as it was when this search began; that run may have changed since."""
     path = folder / FILE
     if not path.exists():

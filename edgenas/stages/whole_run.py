@@ -15,7 +15,7 @@ from edgenas.runs.stage_costs import metered
 from edgenas.stages.export import run_export
 from edgenas.stages.feasibility_notes import feasibility_lines
 from edgenas.stages.finetune import run_finetune
-from edgenas.stages.limits import unchecked_limits
+from edgenas.stages.limits import Limits, unchecked_limits
 from edgenas.stages.profile import run_profile
 from edgenas.stages.select import run_search, run_verify
 from edgenas.stages.summary import write_summary
@@ -42,7 +42,7 @@ def run_stages(run: Run, progress: Progress, stages: Sequence[str] = ORDER, *, m
     Args:
         run: the run.
         progress: called with what is being done, steps done and in all.
-        stages: which, by name.
+        stages: names of the stages, in order.
         minutes: training time, instead of `train.epochs`; fixed when training begins.
 
     Raises:
@@ -70,12 +70,11 @@ def run_stages(run: Run, progress: Progress, stages: Sequence[str] = ORDER, *, m
             with metered(run.folder, stage):
                 functions[stage](run, progress)
             if stage == "profile":
-                _report_feasibility(run)
+                _report_feasibility(unchecked_limits(run, run.num_classes))
 
 
-def _report_feasibility(run: Run) -> None:
+def _report_feasibility(limits: Limits) -> None:
     """Report how much of the space is within the budgets, as soon as latencies are known."""
-    limits = unchecked_limits(run, run.num_classes)
     for line in feasibility_lines(limits.feasibility, limits.budgets):
         LOGGER.warning("note: %s", line)
 

@@ -11,7 +11,7 @@ from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import beside, covering, macs_of, near_in_macs
 from edgenas.space.space import SearchSpace
-from edgenas.stages.training_archs import known_pool
+from edgenas.stages.training_archs import training_pool
 
 NEAR = 0.1
 """Largest distance of the group's MACs from those of its centre, as a fraction."""
@@ -36,7 +36,7 @@ def run_design(run: Run, count: int, num_classes: int, seed: int) -> Design:
     Raises:
         RunFolderError: the pool's file is broken.
     """
-    pool = known_pool(run)
+    pool = training_pool(run).archs()
     if pool is None:
         return design(run.space, count, num_classes, seed)
     return pool_design(run.space, pool, count, num_classes, seed)

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -50,10 +50,6 @@ class TrainResult:
     params: int
     train_seconds: float
     images_per_second: float
-
-    def to_json(self) -> dict[str, float]:
-        """Return the values of `summary.json`."""
-        return asdict(self)
 
 
 def train(

@@ -24,7 +24,7 @@ from edgenas.stages.evaluate import evaluate
 from edgenas.stages.hindsight import FILE as HINDSIGHT
 from edgenas.stages.start import start_run
 from edgenas.stages.train import run_train
-from edgenas.stages.training_archs import FILE, known_pool
+from edgenas.stages.training_archs import FILE, training_pool
 from edgenas.stages.whole_run import run_stages
 from edgenas.studies.ranking_design import run_design
 
@@ -53,7 +53,7 @@ def test_nothing_is_trained_before_latencies_are_known(tmp_path: Path) -> None:
 
 
 def test_all_that_is_trained_is_within_the_budgets(whole: Run) -> None:
-    pool = known_pool(whole)
+    pool = training_pool(whole).archs()
     assert pool is not None
     macs = macs_of(whole.space.with_classes(10), pool)
     assert macs.max() <= 250_000 < macs_of(whole.space.with_classes(10), [whole.space.largest])[0]
@@ -67,7 +67,7 @@ def test_all_that_is_trained_is_within_the_budgets(whole: Run) -> None:
 
 
 def test_hindsight_compares_with_the_largest_subnet_that_was_trained(whole: Run) -> None:
-    found, pool = json.loads((whole.folder / HINDSIGHT).read_text()), known_pool(whole)
+    found, pool = json.loads((whole.folder / HINDSIGHT).read_text()), training_pool(whole).archs()
     assert pool
     macs = {arch.id: cost(whole.space.with_classes(10).unroll(arch)).macs for arch in pool}
     assert macs[found["largest"]] == max(macs.values()) <= 0.25e6
@@ -80,7 +80,7 @@ def test_hindsight_compares_with_the_largest_subnet_that_was_trained(whole: Run)
 
 
 def test_trust_compares_subnets_that_were_trained(whole: Run) -> None:
-    pool, found = known_pool(whole), run_design(whole, 8, 10, 0)
+    pool, found = training_pool(whole).archs(), run_design(whole, 8, 10, 0)
     assert pool is not None
     assert set(found.archs) <= set(pool)
     assert len(set(found.archs)) == len(found.archs) == 8
@@ -103,7 +103,7 @@ def test_the_pool_of_weights_that_are_taken_is_reported(
     with caplog.at_level(logging.WARNING):
         taken = trained_run(tmp_path, f"train.init={whole.folder}", "train.epochs=0")
     assert "was trained on architectures within macs=250000 only" in caplog.text
-    assert known_pool(taken) == known_pool(whole)
+    assert training_pool(taken).archs() == training_pool(whole).archs()
 
 
 @pytest.mark.parametrize("archs", [None, "", "[]", "[7]", '["r9_w8"]', '"r9_w8"', "[", "{}"])
@@ -112,7 +112,7 @@ def test_a_damaged_or_lost_pool_is_an_error_that_says_what_to_do(whole: Run, tmp
     if archs is not None:
         (tmp_path / FILE).write_text('{"schema_version": 1, "archs": ' + archs + "}")
     with pytest.raises(UserError, match=rf"pool\.json.*delete {tmp_path}/supernet and run `edgenas train"):
-        known_pool(Run(tmp_path, whole.config, whole.space))
+        training_pool(Run(tmp_path, whole.config, whole.space)).archs()
 
 
 def test_a_teacher_that_the_recipe_never_trains_is_refused(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from edgenas.config.sections import AugmentConfig
 from edgenas.errors import ConfigError
 from edgenas.files import read_json, read_jsonl
 from edgenas.runs.run import open_run
-from edgenas.stages.training_archs import known_pool
+from edgenas.stages.training_archs import training_pool
 from edgenas.training.checkpoint import FILE_NAME
 from edgenas.training.data.augment import augment
 from edgenas.training.distributed import Processes
@@ -155,7 +155,7 @@ def test_a_group_trains_one_pool_once_latencies_are_known(tmp_path: Path) -> Non
     assert [process.returncode for process in done] == [0, 0], done[0].stderr
     run = open_run(tmp_path / "runs/small")
     assert run.done("train")
-    pool = known_pool(run)
+    pool = training_pool(run).archs()
     assert pool is not None
     assert run.space.largest not in pool
 
