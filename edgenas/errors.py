@@ -111,6 +111,9 @@ _PLAIN_WORDS = {
     "greater_than_equal": "a number of at least {ge}",
     "less_than": "a number below {lt}",
     "less_than_equal": "a number of at most {le}",
+    "string_pattern_mismatch": "a text that matches {pattern}",
+    "string_too_short": "a text of at least {min_length} characters",
+    "string_too_long": "a text of at most {max_length} characters",
     "too_short": "a list of at least {min_length}",
     "too_long": "a list of at most {max_length}",
 }
@@ -237,8 +240,8 @@ def _problem(problem: Mapping[str, Any], valid_keys: Sequence[str]) -> str:
 def _expected(kind: str, context: Mapping[str, Any], message: str) -> str:
     if kind in _PLAIN_WORDS:
         return _PLAIN_WORDS[kind].format(**context)
+    # int_type, int_parsing, int_parsing_size and int_from_float all expect a whole number.
     family, _, rest = kind.partition("_")
-    # int_type, int_parsing and int_from_float all expect a whole number; string_too_long does not.
-    if rest in ("type", "parsing", "from_float"):
-        return _PLAIN_WORDS.get(family, message)
-    return message
+    if family in _PLAIN_WORDS and rest in ("type", "parsing", "parsing_size", "from_float"):
+        return _PLAIN_WORDS[family]
+    return message.removeprefix("Input should be ")

@@ -153,7 +153,7 @@ def settings() -> Iterator[Case]:
         "evaluations=3": "did you mean 'search.evaluations'",
         "train.epochs=0": "train.epochs: expected a number above",
         "train.epochs=.inf": "train.epochs: expected a finite number",
-        "train.epochs=true": "train.epochs: expected no true or false",
+        "train.epochs=true": "train.epochs: expected a value other than true or false",
         "train.batch_size=64.5": "train.batch_size: expected a whole number",
         "train.batch_size=100000": "train.batch_size is 100000, but there are only",
         "train.augment=yes": "train.augment: expected keys and values",

@@ -169,7 +169,10 @@ def test_a_narrowed_space_survives_the_dump() -> None:
             {"export": {"quantisation_aware": "often"}},
             "quantisation_aware: .*'often' .*valid: always, auto, never",
         ),
-        ({"export": {"quantisation_aware": True}}, "export.quantisation_aware: expected no true or false"),
+        (
+            {"export": {"quantisation_aware": True}},
+            "export.quantisation_aware: expected a value other than true or false",
+        ),
         ({"data": {"name": "digits", "validation": 1}}, "data.validation: .*below 1"),
         ({"train": 3}, "train: .*got 3"),
         ({"name": "a/b"}, "name: .*got 'a/b'"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import edgenas
 from edgenas.budget import parse_budget
@@ -71,3 +72,31 @@ def test_slips_are_found_whatever_their_case_and_beyond_what_is_listed() -> None
 def test_many_problems_are_reported_in_few_words() -> None:
     problems = [{"type": "missing", "loc": (str(n),), "input": None, "msg": ""} for n in range(9)]
     assert explained(problems) == "0 is missing; 1 is missing; 2 is missing; 3 is missing; 4 is missing; and 4 more"
+
+
+class Example(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    path: str = Field("a", pattern="^[a-z]+$", min_length=1, max_length=9)
+    count: int = Field(0, ge=0)
+    pair: tuple[int, int] = (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"path": "../a"}, "path: expected a text that matches ^[a-z]+$, got '../a'"),
+        ({"path": ""}, "path: expected a text of at least 1 characters, got ''"),
+        ({"path": "a" * 10}, "path: expected a text of at most 9 characters, got 'aaaaaaaaaa'"),
+        ({"path": 3}, "path: expected a text, got 3"),
+        ({"count": -1}, "count: expected a number of at least 0, got -1"),
+        ({"count": "1"}, "count: expected a whole number, got '1'"),
+        ({"count": None}, "count: expected a whole number, got nothing"),
+        ({"pair": "ab"}, "pair: expected a list, like [a, b], got 'ab'"),
+        ("a", "expected keys and values (key: value), got 'a'"),
+    ],
+)
+def test_errors_of_values_state_what_was_expected_and_what_was_given(value: object, message: str) -> None:
+    with pytest.raises(ValidationError) as reported:
+        Example.model_validate(value)
+    assert explained(reported.value.errors()) == message

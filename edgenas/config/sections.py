@@ -32,7 +32,7 @@ class Section(BaseModel):
     def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         # Python would read true as 1.
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
-            raise ValueError(f"expected no true or false, got {str(value).lower()}")
+            raise ValueError(f"expected a value other than true or false, got {str(value).lower()}")
         return value
 
     @field_validator("*", mode="before")
