@@ -8,6 +8,7 @@ from edgenas.cli.summary_display import print_int8
 from edgenas.display import ProgressDisplay, fold, print_folded, print_table
 from edgenas.markup import visible
 from edgenas.quantities import milliseconds
+from edgenas.records.export import ShippedInt8
 
 
 def test_progress_without_a_terminal_is_plain_lines_on_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
@@ -139,8 +140,21 @@ def test_folded_lines_fit_and_lose_nothing(text: str) -> None:
 
 
 def test_the_path_of_a_printed_file_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
-    int8 = {"onnx": "export/bundle/model_int8.onnx", "test_top1": 0.9, "notes": ["slower"]}
-    print_int8(int8, "run", int8["onnx"])
+    file, scores = "export/bundle/model_int8.onnx", {"val_top1": 0.9, "test_top1": 0.9}
+    int8 = ShippedInt8(
+        onnx=file,
+        **scores,
+        **{f"fp32_{name}": top1 for name, top1 in scores.items()},
+        max_drop=0.01,
+        quantiser_recipe="minmax",
+        recipes_tried={},
+        size_bytes=1,
+        fp32_size_bytes=4,
+        latency={},
+        fine_tuning=None,
+        notes=("slower",),
+    )
+    print_int8(int8, "run", file)
     assert "model_int8" not in capsys.readouterr().out
     print_int8(int8, "run", "export/bundle/model.onnx")
     assert "run/export/bundle/model_int8.onnx, 90.00%" in capsys.readouterr().out

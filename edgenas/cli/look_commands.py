@@ -17,25 +17,22 @@ app = typer.Typer()
 @app.command(rich_help_panel=Panel.LOOK)
 def status(folder: RunArgument, as_json: AsJson = False, quiet: Quiet = False) -> None:
     """List the stages of a run, which of them are done, and the exported network."""
-    from edgenas.deploy.bundle.shipped_wording import accuracy_sentence, latency_sentences
+    from edgenas.deploy.bundle.shipped_wording import shipped_sentences
     from edgenas.display import print_line, print_table
     from edgenas.records.export import ExportRecord
     from edgenas.runs.run import ORDER, STAGES, open_run
 
     run = open_run(folder)
     stages = {stage: run.done(stage) for stage in ORDER if run.lacks(stage) is None}
-    chosen = run.result(ExportRecord).chosen.to_json() if run.done("export") else None
+    chosen = run.result(ExportRecord).chosen if run.done("export") else None
     if as_json:
-        print_json({"name": run.config.name, "space": run.space.name, "stages": stages, "chosen": chosen})
+        exported = None if chosen is None else chosen.to_json()
+        print_json({"name": run.config.name, "space": run.space.name, "stages": stages, "chosen": exported})
         return
     print_table(["stage", "state"], [[stage, "done" if done else "to do"] for stage, done in stages.items()])
     if chosen is not None:
         print()
-        for line in (
-            f"exported {chosen['arch']}",
-            *latency_sentences(chosen["latency"]),
-            accuracy_sentence(chosen["test_top1"], chosen["val_top1"]),
-        ):
+        for line in (f"exported {chosen.arch.id}", *shipped_sentences(chosen)):
             print_line(line)
     for reason in filter(None, map(run.lacks, STAGES)):
         print(f"\n{reason}")

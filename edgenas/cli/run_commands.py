@@ -182,29 +182,24 @@ def exit_by_verdict(run: Run, verdict: Verdict | None) -> None:
 
 def print_results(run: Run, stages: tuple[str, ...], output: Output) -> None:
     """Print the results of stages."""
-    from edgenas.cli.summary_display import print_summary
-    from edgenas.deploy.bundle.shipped_wording import latency_sentences
+    from edgenas.cli.summary_display import print_stage_notes, print_summary
+    from edgenas.records.folder import SummaryRecord
     from edgenas.runs.run import RECORDS
 
     if "report" in stages:
-        summary = read_json(run.folder / "summary.json")
-        if not output.as_json:
-            print_summary(summary, str(run.folder))
-            return
-    else:
-        summary = {stage: run.result(RECORDS[stage]).to_json() for stage in stages}
+        path = run.folder / "summary.json"
+        if output.as_json:
+            print_json(read_json(path))
+        else:
+            print_summary(SummaryRecord.read(path, f"run `edgenas report {run.folder}`"), str(run.folder))
+        return
+    results = {stage: run.result(RECORDS[stage]) for stage in stages}
     if output.as_json:
-        print_json(summary)
-    else:
-        print(f"done: {', '.join(stages)} in {run.folder}")
-        notes = [
-            *summary.get("profile", {}).get("notes", []),
-            *summary.get("verify", {}).get("notes", []),
-            *latency_sentences(summary.get("export", {}).get("chosen", {}).get("latency", {})),
-            *(summary.get("export", {}).get("int8") or {}).get("notes", []),
-        ]
-        for note in notes:
-            print(note)
+        print_json({stage: result.to_json() for stage, result in results.items()})
+        return
+    print(f"done: {', '.join(stages)} in {run.folder}")
+    for result in results.values():
+        print_stage_notes(result)
 
 
 def print_packed(packed: Packed, as_json: bool) -> None:

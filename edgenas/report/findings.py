@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from edgenas.budget import Budget
 from edgenas.config.sections import TrainConfig
-from edgenas.deploy.bundle.shipped_wording import accuracy_sentence, latency_sentences
 from edgenas.markup import name_in_sentence
 from edgenas.quantities import MICROSECONDS, format_bytes, format_count
 from edgenas.records.export import ShippedLatency
@@ -60,15 +59,6 @@ def front(summary: SummaryRecord) -> str:
         lead = f"{len(networks)} networks form the front"
     name = "the chosen one" if chosen.onnx is None else "the file that ships"
     return f"{lead}; {name} reaches {percent(chosen.val_top1, 2)} validation top-1"
-
-
-def shipped(summary: SummaryRecord) -> list[str]:
-    """Return sentences on the shipped file's latency and accuracy, and the run's notes; none without a file."""
-    chosen = summary.chosen
-    if chosen.test_top1 is None:
-        return []
-    latency = {device: measured.model_dump() for device, measured in chosen.latency.items()}
-    return [*latency_sentences(latency), accuracy_sentence(chosen.test_top1, chosen.val_top1), *summary.notes]
 
 
 def accuracy_source(source: AccuracySummary) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pydantic import JsonValue
 
 from edgenas.config.reading import dump_config
-from edgenas.deploy.bundle.shipped_wording import VERDICT_WORDS
+from edgenas.deploy.bundle.shipped_wording import VERDICT_WORDS, shipped_sentences
 from edgenas.quantities import format_bytes, format_count, milliseconds
 from edgenas.records.export import ShippedInt8, ShippedNetwork
 from edgenas.records.folder import StageCostRow, SummaryRecord
@@ -105,9 +105,9 @@ def _without_file(summary: SummaryRecord) -> list[tuple[str, str]]:
 
 
 def _chosen(summary: SummaryRecord) -> tuple[Part, ...]:
-    chosen, notes = summary.chosen, findings.shipped(summary) or summary.notes
-    choice, memory = f"Chosen as {summary.choice.words}, as measured", findings.memory(summary)
-    lines = Lines([f"Chosen network: `{chosen.arch.id}`", *notes, choice, *memory])
+    chosen, choice = summary.chosen, f"Chosen as {summary.choice.words}, as measured"
+    notes = [*shipped_sentences(chosen), *summary.notes, choice, *findings.memory(summary)]
+    lines = Lines([f"Chosen network: `{chosen.arch.id}`", *notes])
     links = (("model", chosen.onnx), ("bundle", chosen.bundle))
     return (lines, *(FileLink(name, path) for name, path in links if path is not None))
 
@@ -124,7 +124,7 @@ def _front(run: FinishedRun) -> ReportSection:
     limits = [f"Budget: {budget.words}{share}" for budget, share in zip(summary.budgets, shares, strict=True)]
     notes = [
         findings.accuracy_source(summary.accuracy) if summary.accuracy else None,
-        CHOICE_NOTE if findings.shipped(summary) else None,
+        CHOICE_NOTE if summary.chosen.test_top1 is not None else None,
         *(findings.front_on(summary, device) for device in run.devices),
         *(findings.front_warnings(summary, device) for device in run.devices),
         LATENCY_NOTE,

@@ -15,6 +15,7 @@ from small_run import SmallRun
 
 from edgenas.cli.summary_display import print_summary
 from edgenas.deploy.bundle.shipped_wording import latency_sentences
+from edgenas.records.folder import SummaryRecord
 from edgenas.report.compare import compare_runs
 from edgenas.report.load import load_run
 from edgenas.report.writing import write_report
@@ -90,7 +91,8 @@ def test_every_verdict_is_in_words_wherever_the_file_is_shown(
     folder = tmp_path / "run"
     summary = judged_run(folder, verdict)
     kept = [entry for entry in summary["front"] if not entry["dropped"]]
-    print_summary(summary | {"front": kept}, str(folder))
+    record = SummaryRecord.parse(summary | {"front": kept}, "summary.json", "run it again")
+    print_summary(record, str(folder))
     outputs = [capsys.readouterr().out]
     outputs += [path.read_text(encoding="utf-8") for path in (write_report(folder), folder / "report" / "report.html")]
     for output in outputs:

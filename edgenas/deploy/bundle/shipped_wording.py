@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgenas.quantities import milliseconds
+from edgenas.records.export import ShippedNetwork
 
 VERDICT_WORDS: Mapping[str | None, str] = {"within": "yes", "not significant": "not significant", "over": "no"}
 """Whether a file is within its budget, for a table's cell."""
@@ -41,3 +42,11 @@ def latency_sentences(latency: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def accuracy_sentence(test_top1: float, val_top1: float) -> str:
     """Return the shipped file's accuracies, fractions, in percent."""
     return f"{test_top1:.2%} test top-1, {val_top1:.2%} validation top-1, computed by ONNX Runtime on the exported file"
+
+
+def shipped_sentences(chosen: ShippedNetwork) -> list[str]:
+    """Return sentences on the shipped file's latency by device and then its accuracy; none without a file."""
+    if chosen.test_top1 is None:
+        return []
+    latency = {device: measured.model_dump() for device, measured in chosen.latency.items()}
+    return [*latency_sentences(latency), accuracy_sentence(chosen.test_top1, chosen.val_top1)]
