@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Optional, TypeVar
 
 import typer
 
@@ -24,11 +24,13 @@ from edgenas.cli.options import (
 )
 from edgenas.cli.run_commands import RUNS, build_reach, read_config, start
 from edgenas.errors import RunFolderError
+from edgenas.records.record import Record
 
 if TYPE_CHECKING:
     # Importing it loads torch, which `--help` can do without.
     from edgenas.progress import Progress
 
+Result = TypeVar("Result", bound=Record)
 app = typer.Typer(help="Study a run: its supernet's ranking, baselines, search strategies.", no_args_is_help=True)
 
 Jobs = Annotated[
@@ -165,8 +167,8 @@ def strategies(
 
 
 def _run_study(
-    study: Callable[[Progress], dict[str, Any]],
-    show: Callable[[dict[str, Any], Path], None],
+    study: Callable[[Progress], Result],
+    show: Callable[[Result, Path], None],
     run: Path,
     folder: Path,
     as_json: bool,
@@ -178,7 +180,7 @@ def _run_study(
     with ProgressDisplay(quiet=quiet) as progress:
         result = study(progress)
     if as_json:
-        print_json({"run": str(run), **result})
+        print_json({"run": str(run), **result.to_json()})
     else:
         show(result, run / folder)
 

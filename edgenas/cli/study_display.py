@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from edgenas.display import print_line, print_table
-from edgenas.records.studies import BaselinesRecord, MedianSpread, RankingRecord, StrategiesRecord
+from edgenas.records.baselines import BaselinesRecord
+from edgenas.records.ranking import RankingRecord
+from edgenas.records.strategies import MedianSpread, StrategiesRecord
 from edgenas.report import study_findings
 from edgenas.report.search_findings import offspring
 
 
-def print_ranking(result: Mapping[str, Any], folder: Path) -> None:
+def print_ranking(study: RankingRecord, folder: Path) -> None:
     """Print taus and gaps, every subnet, and the verdict."""
-    values = RankingRecord.parse(result, "the ranking study", "run it again")
-    print_table(study_findings.RANKING_COLUMNS, study_findings.ranking_rows(values))
+    print_table(study_findings.RANKING_COLUMNS, study_findings.ranking_rows(study))
     print()
     print_table(
-        study_findings.SUBNET_COLUMNS, study_findings.subnet_rows(values), right=study_findings.SUBNET_COLUMNS[3:]
+        study_findings.SUBNET_COLUMNS, study_findings.subnet_rows(study), right=study_findings.SUBNET_COLUMNS[3:]
     )
     print()
-    print(*(f"{line}." for line in (study_findings.ranking(values), *study_findings.ranking_details(values))), sep="\n")
+    print(*(f"{line}." for line in (study_findings.ranking(study), *study_findings.ranking_details(study))), sep="\n")
     _print_files(folder, "json", "csv")
 
 
-def print_baselines(result: Mapping[str, Any], folder: Path) -> None:
+def print_baselines(study: BaselinesRecord, folder: Path) -> None:
     """Print the chosen network and the baselines, total time by budgets, and the verdict."""
-    values = BaselinesRecord.parse(result, "the baselines study", "run it again")
     print_table(
         study_findings.BASELINE_COLUMNS,
-        study_findings.baseline_rows(values),
+        study_findings.baseline_rows(study),
         right=study_findings.BASELINE_COLUMNS[2:3],
     )
-    if by_budgets := study_findings.time_rows(values):
+    if by_budgets := study_findings.time_rows(study):
         print()
         print_table(study_findings.TIME_COLUMNS, by_budgets, right=study_findings.TIME_COLUMNS)
     print()
     print(
-        *(f"{line}." for line in (study_findings.baselines(values), *study_findings.baseline_details(values))), sep="\n"
+        *(f"{line}." for line in (study_findings.baselines(study), *study_findings.baseline_details(study))), sep="\n"
     )
     _print_files(folder, "json", "csv")
 

@@ -8,13 +8,14 @@ from typing import TypeVar
 from edgenas.config.reading import stored_config
 from edgenas.config.run_config import RunConfig
 from edgenas.errors import RunFolderError
+from edgenas.records.baselines import BaselinesRecord
 from edgenas.records.export import HindsightRecord
 from edgenas.records.folder import DataRecord, StageCostRow, SummaryRecord
 from edgenas.records.ledger import Ledger
 from edgenas.records.profile import PredictorScore, TableMeta, VariantRecord
+from edgenas.records.ranking import RankingRecord
 from edgenas.records.record import Record
 from edgenas.records.search import EvaluationRow, RoundRow, SearchRecord
-from edgenas.records.studies import BaselinesRecord, RankingRecord
 from edgenas.records.train import StepRow, TrainRecord, ValidationRow
 from edgenas.records.verify import UnderstandingRecord
 from edgenas.report.values import BundleFacts, FinishedRun, ImageFacts

@@ -9,10 +9,11 @@ from pydantic import JsonValue
 from edgenas.config.reading import dump_config
 from edgenas.deploy.bundle.shipped_wording import VERDICT_WORDS, shipped_sentences
 from edgenas.quantities import format_bytes, format_count, milliseconds
+from edgenas.records.baselines import BaselinesRecord
 from edgenas.records.export import ShippedInt8, ShippedNetwork
 from edgenas.records.folder import StageCostRow, SummaryRecord
+from edgenas.records.ranking import RankingRecord
 from edgenas.records.search import RoundRow, SearchRecord
-from edgenas.records.studies import BaselinesRecord, RankingRecord
 from edgenas.records.verify import MeasuredNetwork
 from edgenas.report import (
     cost_findings,

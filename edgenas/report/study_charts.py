@@ -7,7 +7,9 @@ from dataclasses import replace
 
 from edgenas.deploy.inspection.block_totals import BlockTotals, Bound
 from edgenas.quantities import format_count
-from edgenas.records.studies import BaselinesRecord, ComparedSubnet, HypervolumeCurve, RankingRecord, StrategiesRecord
+from edgenas.records.baselines import BaselinesRecord
+from edgenas.records.ranking import ComparedSubnet, RankingRecord
+from edgenas.records.strategies import HypervolumeCurve, StrategiesRecord
 from edgenas.report import study_findings
 from edgenas.report.figure import LOOKS, Axis, Figure, Look, ReferenceLine, Series, categories_of
 from edgenas.report.formats import ms

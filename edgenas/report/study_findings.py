@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from edgenas.quantities import format_count
-from edgenas.records.studies import Agreement, BaselinesRecord, Estimate, RankingRecord, Spread, StrategiesRecord
+from edgenas.records.baselines import BaselinesRecord, Spread
+from edgenas.records.ranking import Agreement, Estimate, RankingRecord
+from edgenas.records.strategies import StrategiesRecord
 from edgenas.report.formats import MISSING, duration, ms, number, percent
 from edgenas.statistics.rank_agreement import ROUGH_BELOW
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from pydantic import Field
 
 from edgenas.config.run_config import RunConfig
+from edgenas.records.baselines import BaselinesRecord
 from edgenas.records.export import HindsightRecord
 from edgenas.records.folder import StageCostRow, SummaryRecord
 from edgenas.records.profile import PredictorScore, TableMeta, VariantRecord
+from edgenas.records.ranking import RankingRecord
 from edgenas.records.record import Record
 from edgenas.records.search import EvaluationRow, RoundRow, SearchRecord
-from edgenas.records.studies import BaselinesRecord, RankingRecord
 from edgenas.records.train import StepRow, ValidationRow
 from edgenas.records.verify import UnderstandingRecord
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from edgenas.config.sections import TrainConfig
 from edgenas.progress import StepProgress
+from edgenas.runs.images import RunImages
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.space.blocks.spec import BlockSpec
@@ -64,11 +64,11 @@ class StandaloneTrainer:
     setting: str
 
     @classmethod
-    def of(cls, run: Run) -> StandaloneTrainer:
-        """Return the trainer of a run."""
-        config, dataset, calibration = run.config.training, run.images.dataset, run.images.calibration
+    def of(cls, config: TrainConfig, images: RunImages) -> StandaloneTrainer:
+        """Return the trainer of a run's training config and images."""
+        dataset, calibration = images.dataset, images.calibration
         training = config.model_dump(mode="json", exclude=SUPERNET_ONLY)
-        setting = setting_id({"train": training, "images": run.images.digest, "calibration_images": len(calibration)})
+        setting = setting_id({"train": training, "images": images.digest, "calibration_images": len(calibration)})
         return cls(dataset.name, dataset.train, config, dataset.pixels, calibration, setting)
 
     @property
@@ -142,6 +142,6 @@ def in_groups(
         yield {name: networks[name] for name in names[start : start + most]}
 
 
-def setting_id(setting: Mapping[str, Any]) -> str:
-    """Return a digest of plain values."""
-    return hashlib.sha256(json.dumps(setting, sort_keys=True).encode()).hexdigest()[:16]
+def setting_id(setting: object) -> str:
+    """Return a digest of JSON values; other values count as their text."""
+    return hashlib.sha256(json.dumps(setting, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -3,63 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgenas.records.baselines import BaselineResult, Contender, Spread
+
 Answers = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class ScoredNetwork:
-    """A trained network and its scores; accuracies are fractions, of the deployed file.
-
-    Attributes:
-        network: its architecture, or its width and resolution.
-        seed: seed of its weights and images.
-        val_top1: validation accuracy, by which it was chosen.
-        test_top1: test accuracy, by which it is compared.
-        p50_us: latency, measured in the same session as all others.
-        seconds: time of finding and training it.
-        tried: number of networks that it was chosen from.
-    """
-
-    network: str
-    seed: int
-    val_top1: float
-    test_top1: float
-    p50_us: float
-    seconds: float
-    tried: int
-
-
-def summarise(
-    own: ScoredNetwork,
-    baselines: Mapping[str, Sequence[ScoredNetwork]],
-    right: Answers,
-    baselines_right: Mapping[str, Answers],
-) -> dict[str, Any]:
-    """Return each baseline's mean over its seeds, and the lead of `own` over the best mean on test images.
+def baseline_result(chosen: Contender, networks: Sequence[Contender]) -> BaselineResult:
+    """Return a baseline's results over its seeds.
 
     Args:
-        own: the run's network.
-        baselines: networks of each baseline by its name, one for each seed.
-        right: whether `own` classifies each test image correctly, (n,).
-        baselines_right: the same for the networks of each baseline, (seeds, n).
+        chosen: the run's network.
+        networks: networks of the baseline, one for each seed.
     """
-    summaries = {name: _summary(own, networks) for name, networks in baselines.items()}
-    best = max(summaries, key=lambda name: summaries[name]["test_top1"]["mean"])
-    lead = own.test_top1 - summaries[best]["test_top1"]["mean"]
-    return {
-        "edgenas": asdict(own),
-        "baselines": summaries,
-        "best_baseline": best,
-        "lead": lead,
-        "lead_error": lead_error(right, baselines_right[best]),
-        "ahead": lead > 0,
-    }
+    return BaselineResult(
+        test_top1=_spread([network.test_top1 for network in networks]),
+        val_top1=_spread([network.val_top1 for network in networks]),
+        p50_us=_spread([network.p50_us for network in networks]),
+        seconds=_spread([network.seconds for network in networks]),
+        seeds_behind=sum(chosen.test_top1 > network.test_top1 for network in networks),
+        seeds=tuple(networks),
+    )
+
+
+def best_baseline(results: Mapping[str, BaselineResult]) -> str:
+    """Return the baseline of the highest mean test accuracy."""
+    return max(results, key=lambda name: results[name].test_top1.mean)
 
 
 def lead_error(right: Answers, baselines_right: Answers) -> float:
@@ -68,21 +40,12 @@ def lead_error(right: Answers, baselines_right: Answers) -> float:
     It is paired: all networks classify the same images, and images that all classify correctly add no error.
 
     Args:
-        right: see `summarise`.
-        baselines_right: of one baseline, (seeds, n).
+        right: whether the run's network classifies each test image correctly, (n,).
+        baselines_right: the same for the networks of one baseline, (seeds, n).
     """
     lead = right.astype(float) - baselines_right.mean(axis=0)
     return float(lead.std(ddof=1) / len(lead) ** 0.5)
 
 
-def _summary(own: ScoredNetwork, networks: Sequence[ScoredNetwork]) -> dict[str, Any]:
-    spreads = {
-        name: _spread([float(getattr(network, name)) for network in networks])
-        for name in ("val_top1", "test_top1", "p50_us", "seconds")
-    }
-    ahead = sum(own.test_top1 > network.test_top1 for network in networks)
-    return {**spreads, "seeds_behind": ahead, "seeds": [asdict(network) for network in networks]}
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {"mean": float(np.mean(values)), "least": min(values), "greatest": max(values)}
+def _spread(values: Sequence[float]) -> Spread:
+    return Spread(mean=float(np.mean(values)), least=min(values), greatest=max(values))

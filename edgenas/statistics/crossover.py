@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from edgenas.records.baselines import BudgetsCost, CrossoverRecord, CrossoverVerdict
 
 SHOWN = (1, 2, 3, 5, 10, 20)
 """Numbers of budgets in the table."""
@@ -21,7 +22,7 @@ class Crossover:
         reason: why it is unknown.
     """
 
-    verdict: str
+    verdict: CrossoverVerdict
     budgets: tuple[int, int] | None = None
     reason: str | None = None
 
@@ -78,24 +79,30 @@ class Costs:
             budgets += 1
         return budgets
 
-    def to_json(self, shown: Sequence[int] = SHOWN) -> dict[str, Any]:
-        """Return the figures, a table of some numbers of budgets (one, if it serves one), and the crossover."""
+    def record(self, charged_seconds: Mapping[str, float], shown: Sequence[int] = SHOWN) -> CrossoverRecord:
+        """Return the figures, a table of some numbers of budgets (one, if it serves one), and the crossover.
+
+        Args:
+            charged_seconds: seconds of stages that the figures include.
+            shown: numbers of budgets in the table.
+        """
         crossover = self.crossover
         numbers = {1} if self.one_budget else {*shown, *(crossover.budgets or ())}
-        return {
-            "once_seconds": self.once,
-            "per_budget_seconds": self.per_budget,
-            "standalone_seconds": self.standalone,
-            "standalone_range_seconds": None if self.standalone_range is None else list(self.standalone_range),
-            "verdict": crossover.verdict,
-            "budgets": None if crossover.budgets is None else list(crossover.budgets),
-            "reason": crossover.reason,
-            "table": [
-                {
-                    "budgets": n,
-                    "shared_seconds": self.shared_seconds(n),
-                    "standalone_seconds": self.standalone_seconds(n),
-                }
-                for n in sorted(numbers)
-            ],
-        }
+        return CrossoverRecord(
+            once_seconds=self.once,
+            per_budget_seconds=self.per_budget,
+            standalone_seconds=self.standalone,
+            standalone_range_seconds=self.standalone_range,
+            charged_seconds=dict(charged_seconds),
+            verdict=crossover.verdict,
+            budgets=crossover.budgets,
+            reason=crossover.reason,
+            table=tuple(
+                BudgetsCost(
+                    budgets=number,
+                    shared_seconds=self.shared_seconds(number),
+                    standalone_seconds=self.standalone_seconds(number),
+                )
+                for number in sorted(numbers)
+            ),
+        )

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenas.blas import one_blas_thread
+from edgenas.records.ranking import Estimate
 
 Floats = npt.NDArray[np.float64]
 RESAMPLES = 4000
@@ -21,25 +22,6 @@ ROUGH_BELOW = 7
 For scores with correlations 0, 0.7 and 0.9, it covered the true tau in 93 to 95 % of 150 draws of seven networks, in 83
 to 98 % of five, and in 41 to 71 % of three.
 """
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure and its 95 % percentile bootstrap interval over networks; None if there are too few.
-
-    For 25 networks with normal scores, such intervals covered the true tau in 95 % of 400 draws.
-
-    Attributes:
-        value: the figure over all networks.
-        low: lower end of the interval.
-        high: upper end of the interval.
-        count: number of networks.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    count: int
 
 
 @one_blas_thread()
@@ -110,6 +92,6 @@ def _weights(count: int) -> Floats:
 def _estimate(whole: Floats, drawn: Floats, count: int) -> Estimate:
     drawn = drawn[np.isfinite(drawn)]
     if count < LEAST or not np.isfinite(whole[0]) or not len(drawn):
-        return Estimate(None, None, None, count)
+        return Estimate(value=None, low=None, high=None, count=count)
     low, high = np.quantile(drawn, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
-    return Estimate(float(whole[0]), float(low), float(high), count)
+    return Estimate(value=float(whole[0]), low=float(low), high=float(high), count=count)

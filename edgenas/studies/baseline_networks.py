@@ -11,17 +11,16 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from edgenas.deploy.onnx.exporter import export_for_timing
-from edgenas.errors import ConfigError
 from edgenas.latency.device import Device
 from edgenas.latency.predictor import LatencyPredictor
 from edgenas.profiling.session import measure_networks
+from edgenas.profiling.transport import Transport
 from edgenas.progress import Progress
-from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.space.blocks.spec import BlockSpec
+from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.mobilenet_v3 import WHOLE_STRIDE, mobilenet_v3_small
-from edgenas.space.space import SearchSpace
-from edgenas.stages.predictors import run_variant
+from edgenas.space.space import ClassifierSpace, SearchSpace
 from edgenas.stages.standalone_networks import setting_id
 from edgenas.training.checkpoint import file_digest
 
@@ -45,19 +44,9 @@ The measured latency of a scaled MobileNetV3-Small must be at least the lower bo
 """
 
 
-def baseline_device(run: Run) -> Device:
-    """Return the first device of a run that measures in fp32.
-
-    Raises:
-        ConfigError: the run has no such device.
-    """
-    for device in run.devices.measured.values():
-        if device.run.precision == "fp32":
-            return device
-    raise ConfigError(f"{run.folder}: baselines are measured in fp32, but no device of this run measures in fp32")
-
-
-def session_timer(run: Run, device: Device, folder: Path, progress: Progress) -> Timer:
+def baseline_timer(
+    device: Device, transport: Transport, folder: Path, progress: Progress, *, rounds: int, seed: int
+) -> Timer:
     """Return a timer with the protocol of every stage; its rows are in `folder`, where a stopped session resumes.
 
     A session is keyed by its models: networks that are compared are timed in the same session.
@@ -68,10 +57,10 @@ def session_timer(run: Run, device: Device, folder: Path, progress: Progress) ->
         measured = measure_networks(
             models,
             device,
-            rounds=run.config.verify.rounds,
-            seed=run.config.seed,
+            rounds=rounds,
+            seed=seed,
             out=folder / f"{session}-{models_id}-{device.name}.jsonl",
-            transport=run.devices.transport(device.name),
+            transport=transport,
             progress=lambda _, done, total: progress(f"timing {session}", done, total),
         )
         return {name: timing.p50_us for name, timing in measured.items()}
@@ -98,31 +87,31 @@ class Scale:
         return cls(float(width), int(resolution))
 
 
-def at_scale(space: SearchSpace, num_classes: int, scale: Scale) -> tuple[BlockSpec, ...]:
+def at_scale(space: ClassifierSpace, scale: Scale) -> tuple[BlockSpec, ...]:
     """Return a MobileNetV3-Small of a space's total stride."""
     stride = space.stem.stride * math.prod(stage.stride for stage in space.stages)
     stride = min(WHOLE_STRIDE, 2 ** int(math.log2(stride)))
-    return mobilenet_v3_small(num_classes, scale.resolution, width=scale.width, stride=stride)
+    return mobilenet_v3_small(space.num_classes, scale.resolution, width=scale.width, stride=stride)
 
 
-def scales(space: SearchSpace, num_classes: int) -> dict[Scale, tuple[BlockSpec, ...]]:
+def scales(space: ClassifierSpace) -> dict[Scale, tuple[BlockSpec, ...]]:
     """Return networks of several widths at several resolutions, equal networks once."""
     sizes = {max(4, 4 * round(share * space.resolution[-1] / 4)) for share in RESOLUTION_SHARES}
     ladder = [Scale(width, size) for size in sorted(sizes, reverse=True) for width in WIDTHS]
-    return _distinct(space, num_classes, ladder)
+    return _distinct(space, ladder)
 
 
-def finer_scales(space: SearchSpace, num_classes: int, scale: Scale, end: float) -> dict[Scale, tuple[BlockSpec, ...]]:
+def finer_scales(space: ClassifierSpace, scale: Scale, end: float) -> dict[Scale, tuple[BlockSpec, ...]]:
     """Return networks of one resolution from a width on up to another one, which is left out; equal networks once."""
     steps = range(max(1, round((end - scale.width) / FINER)))
     scales = [Scale(round(scale.width + FINER * step, 2), scale.resolution) for step in steps]
-    return _distinct(space, num_classes, scales)
+    return _distinct(space, scales)
 
 
-def _distinct(space: SearchSpace, num_classes: int, scales: Sequence[Scale]) -> dict[Scale, tuple[BlockSpec, ...]]:
+def _distinct(space: ClassifierSpace, scales: Sequence[Scale]) -> dict[Scale, tuple[BlockSpec, ...]]:
     by_specs: dict[tuple[BlockSpec, ...], Scale] = {}
     for scale in scales:
-        by_specs.setdefault(at_scale(space, num_classes, scale), scale)
+        by_specs.setdefault(at_scale(space, scale), scale)
     return {scale: specs for specs, scale in by_specs.items()}
 
 
@@ -159,12 +148,16 @@ def draw(
 
 
 def latency_shares(
-    run: Run, chosen: Arch, networks: Mapping[str, Sequence[BlockSpec]], num_classes: int, timer: Timer
+    space: ClassifierSpace,
+    chosen: Arch,
+    networks: Mapping[str, Sequence[BlockSpec]],
+    variant: GraphVariant,
+    timer: Timer,
 ) -> dict[str, float]:
     """Return p50 of networks over that of the chosen one, measured in one session with random weights."""
-    names = {**networks, CHOSEN: run.space.with_classes(num_classes).unroll(chosen)}
+    names = {**networks, CHOSEN: space.unroll(chosen)}
     with TemporaryDirectory(prefix=".baselines.") as folder:
-        p50_us = timer(export_for_timing(names, Path(folder), variant=run_variant(run)), "sizing")
+        p50_us = timer(export_for_timing(names, Path(folder), variant=variant), "sizing")
     return {name: p50_us[name] / p50_us[CHOSEN] for name in networks}
 
 

@@ -4,42 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from edgenas.files import prove_writable, write_csv, write_json
+from edgenas.files import prove_writable, write_csv
 from edgenas.progress import Progress
+from edgenas.records.baselines import BaselineRow, BaselinesRecord, Contender, CrossoverRecord, SizesRecord
 from edgenas.records.export import ExportRecord
 from edgenas.records.search import SearchRecord
-from edgenas.records.studies import BaselinesRecord
 from edgenas.report.study_charts import baselines_image
 from edgenas.runs.lock import locked
-from edgenas.runs.run import Run
+from edgenas.runs.run import Run, open_run
 from edgenas.runs.stage_costs import spent_on_results
 from edgenas.stages.bundle_network import right_answers
-from edgenas.statistics.baseline_comparison import Answers, ScoredNetwork, summarise
+from edgenas.stages.predictors import run_predictors
+from edgenas.stages.standalone_networks import StandaloneTrainer
+from edgenas.statistics.baseline_comparison import Answers, baseline_result, best_baseline, lead_error
 from edgenas.statistics.crossover import Costs
-from edgenas.studies.baseline_networks import Scale, Timer, baseline_device, session_timer
-from edgenas.studies.baseline_sizes import MOBILENET, RANDOM, BaselineNetwork, BaselineSizes
-from edgenas.studies.baseline_training import BaselineSettings, BaselineStudy, fine_tuning
-from edgenas.studies.worker_pool import check_jobs
+from edgenas.studies.baseline_networks import Scale, Timer, baseline_timer
+from edgenas.studies.baseline_sizes import MOBILENET, RANDOM, BaselineNetwork, describe, left_out
+from edgenas.studies.baseline_training import BaselineSettings, BaselineStudy
+from edgenas.studies.worker_pool import check_jobs, train_each
 from edgenas.training.checkpoint import file_digest
 from edgenas.training.recipe import takes_pool
 
 RESULT, TABLE, FIGURE = "baselines.json", "baselines.csv", "baselines.png"
 CHARGED = ("profile", "verify", "export")
 """Stages whose seconds in `costs.jsonl` are counted beside training, search and fine-tuning."""
-FIGURES = ("once_seconds", "per_budget_seconds", "standalone_seconds", "standalone_range_seconds", "budgets")
-NO_COSTS: dict[str, Any] = {**dict.fromkeys(FIGURES), "verdict": "unknown", "table": []}
-"""Crossover of a run that lacks the seconds of a stage: a missing time is not zero."""
 
 
 def run_baselines(
     run: Run, settings: BaselineSettings, progress: Progress, *, timer: Timer | None = None, jobs: int = 1
-) -> dict[str, Any]:
+) -> BaselinesRecord:
     """Compare a finished run's network with baselines. Rows in the folder with the same settings are reused.
 
     MobileNetV3-Small is scaled in width and resolution to the chosen network's measured latency and trained for the
@@ -69,15 +68,27 @@ def run_baselines(
     study = BaselineStudy.of(run, settings)
     prove_writable(study.folder / RESULT)
     with locked(run.folder):
-        timer = timer or session_timer(run, baseline_device(run), study.folder, progress)
-        sizes = study.choose_sizes(timer, progress)
-        study.train_all(study.networks(sizes), jobs, progress)
-        result = _summary(study, sizes, _test(study, sizes, timer))
-        write_json(study.folder / RESULT, result)
-        rows = _table_rows(result)
-        write_csv(study.folder / TABLE, list(rows[0]), rows)
-        baselines_image(BaselinesRecord.parse(result, RESULT, "run the study again")).write(study.folder / FIGURE)
-    return result
+        timer = timer or _timer(run, study, progress)
+        sizes = study.choose_sizes(run_predictors(run)[study.device.name], timer, progress)
+        in_worker = partial(_train_in_worker, run.folder.resolve(), settings)
+        train_each(study.train_network, in_worker, study.untrained(sizes), jobs, progress)
+        model = run.folder / str(study.export.chosen.bundle) / "model.onnx"
+        tested = _test(study, sizes, model, run.result(SearchRecord).evaluations, timer)
+        record = _record(study, sizes, tested, file_digest(model), spent_on_results(run.folder))
+        record.write(study.folder / RESULT)
+        write_csv(study.folder / TABLE, ["who", *Contender.model_fields], _table_rows(record))
+        baselines_image(record).write(study.folder / FIGURE)
+    return record
+
+
+def _timer(run: Run, study: BaselineStudy, progress: Progress) -> Timer:
+    rounds, transport = run.config.verify.rounds, run.devices.transport(study.device.name)
+    return baseline_timer(study.device, transport, study.folder, progress, rounds=rounds, seed=run.config.seed)
+
+
+def _train_in_worker(folder: Path, settings: BaselineSettings, network: BaselineNetwork, progress: Progress) -> None:
+    """Train a network in a worker process."""
+    BaselineStudy.of(open_run(folder), settings).train_network(network, progress)
 
 
 def plan_baselines(run: Run, settings: BaselineSettings, jobs: int = 1) -> tuple[list[str], float]:
@@ -92,10 +103,10 @@ def plan_baselines(run: Run, settings: BaselineSettings, jobs: int = 1) -> tuple
     seconds = study.seconds * study.share_left(sizes) / jobs
     spent = ", ".join(f"{name.replace('_', '-')} {took / 60:.1f}" for name, took in study.spent.items())
     return [
-        f"{MOBILENET} and {RANDOM}, {settings.seeds} seeds each, of the latency of {study.arch.id} on "
-        f"{baseline_device(run).name}",
+        f"{MOBILENET} and {RANDOM}, {settings.seeds} seeds each, of the latency of {study.chosen.id} on "
+        f"{study.device.name}",
         f"each has {study.seconds / 60:.1f} minutes a seed; edgenas took (minutes): {spent}",
-        *([sizes.describe()] if sizes else []),
+        *([describe(sizes)] if sizes else []),
         f"about {seconds / 60:.1f} minutes in all, without timing and scoring; if stopped, the same command resumes",
     ], seconds
 
@@ -105,67 +116,83 @@ class _TestResults:
     """Latency in one session, and accuracy on test images, of the run's network and the baselines.
 
     Attributes:
-        own: the run's network.
+        chosen: the run's network.
         baselines: the best network of each seed by validation, by baseline.
-        own_right: whether the run's network classifies each test image correctly, (n,).
+        chosen_right: whether the run's network classifies each test image correctly, (n,).
         right: likewise, (seeds, n), by baseline.
     """
 
-    own: ScoredNetwork
-    baselines: dict[str, list[ScoredNetwork]]
-    own_right: Answers
+    chosen: Contender
+    baselines: dict[str, list[Contender]]
+    chosen_right: Answers
     right: dict[str, Answers]
 
 
-def _test(study: BaselineStudy, sizes: BaselineSizes, timer: Timer) -> _TestResults:
-    rows, model = study.rows(), _fp32_model(study.run)
-    trained: dict[tuple[str, int], list[BaselineNetwork]] = {}
+def _test(study: BaselineStudy, sizes: SizesRecord, model: Path, tried: int, timer: Timer) -> _TestResults:
+    """Time and test the run's network, and of each baseline and seed the network that validation chooses.
+
+    Args:
+        study: all of whose networks are trained.
+        sizes: the baselines.
+        model: fp32 file of the run's network.
+        tried: networks that the run's network was chosen from.
+        timer: measures latencies.
+    """
+    rows = study.rows()
+    candidates: dict[tuple[str, int], list[BaselineNetwork]] = {}
     for network in study.networks(sizes):
-        trained.setdefault((network.baseline, network.seed), []).append(network)
-    best = {
-        key: max(networks, key=lambda network: float(rows[network.key]["val_top1"]))
-        for key, networks in trained.items()
-    }
+        candidates.setdefault((network.baseline, network.seed), []).append(network)
+    best = {key: max(networks, key=lambda network: rows[network.key].val_top1) for key, networks in candidates.items()}
     models = {f"{baseline}-{seed}": study.model(network) for (baseline, seed), network in best.items()}
     # All in one session; the sizing measured networks with random weights.
     p50_us = timer({"edgenas": model, **models}, "judging")
-    baselines, right = dict[str, list[ScoredNetwork]](), dict[str, list[Answers]]()
+    baselines, right = dict[str, list[Contender]](), dict[str, list[Answers]]()
     for (baseline, seed), network in best.items():
         answers = _right(study, study.model(network), _resolution(network))
         right.setdefault(baseline, []).append(answers)
-        candidates = [rows[candidate.key] for candidate in trained[baseline, seed]]
-        scored = _scored(network, candidates, p50_us[f"{baseline}-{seed}"], float(answers.mean()))
-        baselines.setdefault(baseline, []).append(scored)
+        seed_rows = [rows[candidate.key] for candidate in candidates[baseline, seed]]
+        contender = _contender(network, seed_rows, p50_us[f"{baseline}-{seed}"], float(answers.mean()))
+        baselines.setdefault(baseline, []).append(contender)
     return _TestResults(
-        _own(study, p50_us["edgenas"]),
+        _chosen(study, p50_us["edgenas"], tried),
         baselines,
-        _right(study, model, study.arch.resolution),
+        _right(study, model, study.chosen.resolution),
         {baseline: np.array(answers) for baseline, answers in right.items()},
     )
 
 
-def _summary(study: BaselineStudy, sizes: BaselineSizes, tested: _TestResults) -> dict[str, Any]:
-    trainer = study.trainer
-    return {
-        "dataset": trainer.dataset,
-        "model_sha256": file_digest(_fp32_model(study.run)),
-        "supernet_from": trainer.supernet_from,
-        "recipe": trainer.config.recipe,
-        "finetune": fine_tuning(study.run).to_json(),
-        "threads": torch.get_num_threads(),
-        "space": study.run.space.name,
-        "device": baseline_device(study.run).name,
-        "training_images": len(trainer.train),
-        "test_images": len(study.dataset.test),
-        "seconds": {**study.spent, "total": sum(study.spent.values()), "each_baseline": study.seconds},
-        "steps": _steps(study, sizes),
-        "left_out": sizes.left_out,
-        **summarise(tested.own, tested.baselines, tested.own_right, tested.right),
-        "crossover": _crossover(study, sizes),
-    }
+def _record(
+    study: BaselineStudy, sizes: SizesRecord, tested: _TestResults, model_sha256: str, wall_seconds: Mapping[str, float]
+) -> BaselinesRecord:
+    trainer, chosen = study.trainer, tested.chosen
+    results = {name: baseline_result(chosen, networks) for name, networks in tested.baselines.items()}
+    best = best_baseline(results)
+    lead = chosen.test_top1 - results[best].test_top1.mean
+    return BaselinesRecord(
+        dataset=trainer.dataset,
+        model_sha256=model_sha256,
+        supernet_from=trainer.supernet_from,
+        recipe=trainer.config.recipe,
+        finetune=study.fine_tuning,
+        threads=torch.get_num_threads(),
+        space=study.space.name,
+        device=study.device.name,
+        training_images=len(trainer.train),
+        test_images=len(study.images.dataset.test),
+        seconds={**study.spent, "total": sum(study.spent.values()), "each_baseline": study.seconds},
+        steps=_steps(study, sizes),
+        left_out=left_out(sizes),
+        edgenas=chosen,
+        baselines=results,
+        best_baseline=best,
+        lead=lead,
+        lead_error=lead_error(tested.chosen_right, tested.right[best]),
+        ahead=lead > 0,
+        crossover=_crossover(study, sizes, wall_seconds),
+    )
 
 
-def _steps(study: BaselineStudy, sizes: BaselineSizes) -> dict[str, dict[str, int]]:
+def _steps(study: BaselineStudy, sizes: SizesRecord) -> dict[str, dict[str, int]]:
     """Return the steps of a network, by baseline and seed."""
     steps: dict[str, dict[str, int]] = {}
     for network in study.networks(sizes):
@@ -173,18 +200,18 @@ def _steps(study: BaselineStudy, sizes: BaselineSizes) -> dict[str, dict[str, in
     return steps
 
 
-def _crossover(study: BaselineStudy, sizes: BaselineSizes) -> dict[str, Any]:
+def _crossover(study: BaselineStudy, sizes: SizesRecord, wall_seconds: Mapping[str, float]) -> CrossoverRecord:
     """Return from how many budgets on the supernet pays, with the seconds that this is computed from."""
-    seconds = spent_on_results(study.run.folder)
-    charged = {stage: seconds[stage] for stage in CHARGED if stage in seconds}
+    charged = {stage: wall_seconds[stage] for stage in CHARGED if stage in wall_seconds}
     missing = [stage for stage in CHARGED if stage not in charged]
     if missing:
+        # A missing time is not zero.
         reason = f"costs.jsonl lacks the seconds of {', '.join(missing)}"
-        return {**NO_COSTS, "reason": reason, "charged_seconds": charged}
-    return {**_costs(study, sizes, charged).to_json(), "charged_seconds": charged}
+        return CrossoverRecord(verdict="unknown", reason=reason, charged_seconds=charged)
+    return _costs(study, sizes, charged).record(charged)
 
 
-def _costs(study: BaselineStudy, sizes: BaselineSizes, charged: Mapping[str, float]) -> Costs:
+def _costs(study: BaselineStudy, sizes: SizesRecord, charged: Mapping[str, float]) -> Costs:
     """Return the costs of one supernet for all budgets, and of a standalone network for each.
 
     The standalone network is the chosen one, trained for as many epochs as that had in all. It needs no profiling and
@@ -197,33 +224,45 @@ def _costs(study: BaselineStudy, sizes: BaselineSizes, charged: Mapping[str, flo
         per_budget=spent["search"] + spent["fine_tuning"] + charged["verify"] + export,
         standalone=steps * sizes.step_seconds + export,
         standalone_range=(steps * min(times) + export, steps * max(times) + export) if len(times) > 1 else None,
-        unknown=_unknown(study),
-        one_budget=takes_pool(study.run.config.training),
+        unknown=_unknown(study.trainer),
+        one_budget=takes_pool(study.trainer.config),
     )
 
 
-def _unknown(study: BaselineStudy) -> str | None:
+def _unknown(trainer: StandaloneTrainer) -> str | None:
     """Return why the costs of several budgets are unknown; None if they are known."""
-    if takes_pool(study.run.config.training):
+    if takes_pool(trainer.config):
         return "the supernet was trained for one budget only (train.recipe within-budgets)"
-    if study.trainer.supernet_from is not None:
+    if trainer.supernet_from is not None:
         return "the supernet started from other weights, whose training time is unknown"
     return None
 
 
-def _own(study: BaselineStudy, p50_us: float) -> ScoredNetwork:
-    run, seconds = study.run, sum(study.spent.values())
-    val_top1, test_top1 = _fp32_scores(run.result(ExportRecord))
-    tried = run.result(SearchRecord).evaluations
-    return ScoredNetwork(study.arch.id, run.config.seed, val_top1, test_top1, p50_us, seconds, tried)
+def _chosen(study: BaselineStudy, p50_us: float, tried: int) -> Contender:
+    val_top1, test_top1 = _fp32_scores(study.export)
+    return Contender(
+        network=study.chosen.id,
+        # The first seed is the run's own.
+        seed=study.seeds[0],
+        val_top1=val_top1,
+        test_top1=test_top1,
+        p50_us=p50_us,
+        seconds=sum(study.spent.values()),
+        tried=tried,
+    )
 
 
-def _scored(
-    network: BaselineNetwork, candidates: Sequence[Mapping[str, Any]], p50_us: float, test_top1: float
-) -> ScoredNetwork:
-    val_top1 = max(float(row["val_top1"]) for row in candidates)
-    seconds = sum(float(row["seconds"]) for row in candidates)
-    return ScoredNetwork(network.network, network.seed, val_top1, test_top1, p50_us, seconds, len(candidates))
+def _contender(network: BaselineNetwork, rows: Sequence[BaselineRow], p50_us: float, test_top1: float) -> Contender:
+    """Return the network that validation chose; `rows` are those of all networks of its baseline and seed."""
+    return Contender(
+        network=network.network,
+        seed=network.seed,
+        val_top1=max(row.val_top1 for row in rows),
+        test_top1=test_top1,
+        p50_us=p50_us,
+        seconds=sum(row.seconds for row in rows),
+        tried=len(rows),
+    )
 
 
 def _resolution(network: BaselineNetwork) -> int:
@@ -233,14 +272,9 @@ def _resolution(network: BaselineNetwork) -> int:
 
 def _right(study: BaselineStudy, model: Path, resolution: int) -> Answers:
     """Return whether a file whose input has that resolution classifies each test image correctly, (n,)."""
-    preprocess = replace(study.run.images.preprocess(study.arch), size=resolution)
-    answers: Answers = right_answers(model, study.dataset.test, preprocess).numpy()
+    preprocess = replace(study.images.preprocess(study.chosen), size=resolution)
+    answers: Answers = right_answers(model, study.images.dataset.test, preprocess).numpy()
     return answers
-
-
-def _fp32_model(run: Run) -> Path:
-    """Return the fp32 file of a finished export."""
-    return run.folder / str(run.result(ExportRecord).chosen.bundle) / "model.onnx"
 
 
 def _fp32_scores(export: ExportRecord) -> tuple[float, float]:
@@ -251,8 +285,7 @@ def _fp32_scores(export: ExportRecord) -> tuple[float, float]:
     return export.chosen.val_top1, export.chosen.test_top1
 
 
-def _table_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    rows = [{"who": "edgenas", **result["edgenas"]}]
-    return rows + [
-        {"who": name, **seed} for name, baseline in result["baselines"].items() for seed in baseline["seeds"]
-    ]
+def _table_rows(record: BaselinesRecord) -> list[dict[str, object]]:
+    rows = [("edgenas", record.edgenas)]
+    rows += [(name, seed) for name, baseline in record.baselines.items() for seed in baseline.seeds]
+    return [{"who": name, **contender.to_json()} for name, contender in rows]

@@ -5,24 +5,26 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from edgenas.errors import ConfigError
-from edgenas.files import append_jsonl, prove_writable, read_jsonl, write_csv, write_json
+from edgenas.files import prove_writable, write_csv
 from edgenas.progress import Progress
-from edgenas.records.studies import RankingRecord
+from edgenas.records.ledger import Ledger
+from edgenas.records.ranking import ComparedSubnet, InheritedRow, RankingRecord, StandaloneRow
 from edgenas.report.study_charts import ranking_image
 from edgenas.runs.lock import locked
 from edgenas.runs.run import Run, open_run
-from edgenas.space.arch import Arch
+from edgenas.space.blocks.spec import BlockSpec
+from edgenas.space.space import ClassifierSpace
 from edgenas.stages.run_subnets import Subnets, run_subnets
 from edgenas.stages.standalone_networks import StandaloneTrainer, in_groups, setting_id, supernet_epochs
 from edgenas.stages.train import trained_supernet
-from edgenas.statistics.inherited_accuracy import Pair, summarise
-from edgenas.studies.ranking_design import NEAR, Design, run_design
+from edgenas.stages.training_archs import training_pool
+from edgenas.statistics.inherited_accuracy import agreement
+from edgenas.studies.ranking_design import NEAR, Design, design, pool_design
 from edgenas.studies.worker_pool import check_jobs, train_each
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
@@ -66,7 +68,7 @@ class RankingSettings:
             raise ConfigError(f"--repeats: expected 1 to {MAX_REPEATS}, got {self.repeats}")
 
 
-def run_ranking(run: Run, settings: RankingSettings, progress: Progress, jobs: int = 1) -> dict[str, Any]:
+def run_ranking(run: Run, settings: RankingSettings, progress: Progress, jobs: int = 1) -> RankingRecord:
     """Compare subnets of a trained run. Rows in the folder with the same settings are reused.
 
     Every subnet is trained from random weights by the run's recipe, without the supernet's sampling and teacher, on the
@@ -78,27 +80,24 @@ def run_ranking(run: Run, settings: RankingSettings, progress: Progress, jobs: i
 
     Raises:
         ConfigError: see `RankingSettings.check` and `check_jobs`; or the run has no supernet.
-        RunFolderError: the run is not trained yet, or another process holds the folder.
+        RunFolderError: the run is not trained yet, a row is damaged, or another process holds the folder.
     """
     settings.check()
     check_jobs(jobs)
     run.needs("train")
-    prove_writable(run.folder / FOLDER / ROWS)
+    folder = run.folder / FOLDER
+    prove_writable(folder / ROWS)
     with locked(run.folder):
         study = RankingStudy.of(run, settings)
-        path, count = run.folder / FOLDER / ROWS, len(study.design.archs)
-        net, subnets = trained_supernet(run), run_subnets(run)
-        for number, arch in enumerate(study.design.archs):
-            progress("scoring inherited", number, count)
-            study.inherit(net, subnets, arch, path)
-        progress("scoring inherited", count, count)
-        study.train_all(path, jobs, progress)
-        result = study.summary(path)
-        write_json(run.folder / FOLDER / RESULT, result)
-        columns = [key for key in result["subnets"][0] if key != "standalone_by_seed"]
-        write_csv(run.folder / FOLDER / TABLE, columns, result["subnets"])
-        ranking_image(RankingRecord.parse(result, RESULT, "run the study again")).write(run.folder / FOLDER / FIGURE)
-    return result
+        study.score_inherited(trained_supernet(run), run_subnets(run), progress)
+        in_worker = partial(_train_in_worker, run.folder.resolve(), settings)
+        train_each(study.train_network, in_worker, study.left(), jobs, progress)
+        record = study.record()
+        record.write(folder / RESULT)
+        columns = [name for name in ComparedSubnet.model_fields if name != "standalone_by_seed"]
+        write_csv(folder / TABLE, columns, [subnet.to_json() for subnet in record.subnets])
+        ranking_image(record).write(folder / FIGURE)
+    return record
 
 
 def plan_ranking(run: Run, settings: RankingSettings, jobs: int = 1) -> tuple[list[str], float]:
@@ -107,13 +106,13 @@ def plan_ranking(run: Run, settings: RankingSettings, jobs: int = 1) -> tuple[li
     It times a few training steps.
 
     Raises:
-        ConfigError: see `run_ranking`.
+        ConfigError, RunFolderError: see `run_ranking`.
     """
     settings.check()
     check_jobs(jobs)
     run.needs("train")
-    study, rows = RankingStudy.of(run, settings), read_jsonl(run.folder / FOLDER / ROWS)
-    left = [number for number, _ in study.left(rows)]
+    study = RankingStudy.of(run, settings)
+    left = [number for number, _ in study.left()]
     step_seconds: dict[str, float] = {}
     for group in in_groups({str(number): study.specs(number) for number in left}):
         step_seconds |= study.trainer.step_seconds(group, rounds=1)
@@ -131,16 +130,27 @@ def plan_ranking(run: Run, settings: RankingSettings, jobs: int = 1) -> tuple[li
 
 @dataclass(frozen=True)
 class RankingStudy:
-    """Scores and trains the subnets of a run."""
+    """Scores and trains the subnets of a run.
 
-    run: Run
-    settings: RankingSettings
+    Attributes:
+        folder: folder of all files of the study.
+        space: the run's space, with its classes.
+        design: the subnets.
+        trainer: trains them from scratch.
+        weights: digest of the supernet's weights.
+        validation: images that they are scored on.
+        seeds: seeds of the trainings.
+        epochs: epochs of a training.
+    """
+
+    folder: Path
+    space: ClassifierSpace
     design: Design
     trainer: StandaloneTrainer
+    weights: str
     validation: Split
     seeds: tuple[int, ...]
     epochs: float
-    classes: int
 
     @classmethod
     def of(cls, run: Run, settings: RankingSettings) -> RankingStudy:
@@ -148,20 +158,21 @@ class RankingStudy:
 
         Raises:
             ConfigError: the supernet was imported and no epochs are given.
+            RunFolderError: the file of the pool that the supernet was trained on is broken.
         """
         seed = run.config.seed if settings.seed is None else settings.seed
-        classes, epochs = run.num_classes, settings.epochs or supernet_epochs(run)
+        epochs, space, pool = settings.epochs or supernet_epochs(run), run.networks, training_pool(run).archs()
         if not epochs:
             raise ConfigError("this run imported its supernet: give the --epochs of training each subnet")
         return cls(
-            run,
-            settings,
-            run_design(run, settings.subnets, classes, seed),
-            StandaloneTrainer.of(run),
+            run.folder / FOLDER,
+            space,
+            design(space, settings.subnets, seed) if pool is None else pool_design(space, pool, settings.subnets, seed),
+            StandaloneTrainer.of(run.config.training, run.images),
+            checkpoint.digest(run.result_path("train").parent),
             run.images.scoring,
             tuple(range(seed, seed + settings.repeats)),
             epochs,
-            classes,
         )
 
     @property
@@ -174,130 +185,118 @@ class RankingStudy:
         """Return the training steps of each subnet."""
         return self.trainer.steps(self.epochs)
 
-    def specs(self, number: int) -> Any:
+    def specs(self, number: int) -> Sequence[BlockSpec]:
         """Return the blocks of a subnet."""
-        return self.run.space.with_classes(self.classes).unroll(self.design.archs[number])
+        return self.space.unroll(self.design.archs[number])
 
-    def inherit(self, net: SuperNet, subnets: Subnets, arch: Arch, path: Path) -> None:
-        """Append the inherited accuracy of a subnet, unless the file has it."""
-        if self._row(read_jsonl(path), self._inherited_key(arch)) is None:
-            scores = {
-                "top1": top1(subnets(arch), self.validation),
-                "top1_uncalibrated": self.uncalibrated(net.extract(arch)),
-            }
-            append_jsonl(path, {**self._inherited_key(arch), **scores})
+    def score_inherited(self, net: SuperNet, subnets: Subnets, progress: Progress) -> None:
+        """Append the inherited accuracies of the subnets that have none."""
+        ledger, count = self._inherited(), len(self.design.archs)
+        scored = ledger.last(lambda row: row.key)
+        for number, arch in enumerate(self.design.archs):
+            progress("scoring inherited", number, count)
+            if self._inherited_key(number) not in scored:
+                row = InheritedRow(
+                    arch=arch,
+                    weights=self.weights,
+                    calibration_images=len(self.trainer.calibration),
+                    validation_images=len(self.validation),
+                    top1=top1(subnets(arch), self.validation),
+                    top1_uncalibrated=self._uncalibrated(net.extract(arch)),
+                )
+                ledger.append(row)
+        progress("scoring inherited", count, count)
 
-    def left(self, rows: Sequence[dict[str, Any]]) -> list[tuple[int, int]]:
+    def left(self) -> list[tuple[int, int]]:
         """Return the trainings without a row."""
-        return [(number, seed) for number, seed in self.trainings if self.standalone_row(rows, number, seed) is None]
+        trained = self._standalone().last(lambda row: row.key)
+        return [training for training in self.trainings if self._standalone_key(*training) not in trained]
 
-    def train_all(self, path: Path, jobs: int, progress: Progress) -> None:
-        """Train each subnet that is left, `jobs` at a time."""
-        left = self.left(read_jsonl(path))
-        in_worker = partial(_train_in_worker, self.run.folder.resolve(), self.settings)
-        train_each(partial(self.train_network, path), in_worker, left, jobs, progress)
-
-    def train_network(self, path: Path, training: tuple[int, int], progress: Progress) -> None:
+    def train_network(self, training: tuple[int, int], progress: Progress) -> None:
         """Train a subnet from scratch and append its accuracy."""
         number, seed = training
-        arch, key, started = self.design.archs[number], self._standalone_key(number, seed), time.perf_counter()
+        arch, started = self.design.archs[number], time.perf_counter()
         label = f"subnet {number + 1} of {len(self.design.archs)}"
         label += f", seed {seed}" if len(self.seeds) > 1 else ""
-        work = self.run.folder / FOLDER / "training" / setting_id(key)
+        work = self.folder / "training" / setting_id(self._standalone_key(number, seed))
         with self.trainer.trained(
             self.specs(number), self.steps, seed, work, lambda done, total: progress(label, done, total), arch
         ) as (subnet, seconds):
-            scores = {
-                "top1_uncalibrated": self.uncalibrated(subnet),
-                "top1": top1(self.trainer.calibrated(subnet), self.validation),
-            }
-            timed = {"seconds": seconds, "seconds_since_start": time.perf_counter() - started}
-            append_jsonl(path, {**key, **scores, **timed})
-
-    def uncalibrated(self, subnet: Subnet) -> float | None:
-        """Return top-1 with training's batch-norm statistics; None if the weights are averaged."""
-        return None if self.averaged else uncalibrated_top1(subnet, self.validation)
-
-    @property
-    def averaged(self) -> bool:
-        """Return whether training ends with an average of its weights."""
-        return self.trainer.config.average is not None
-
-    def standalone_row(self, rows: Sequence[dict[str, Any]], number: int, seed: int) -> dict[str, Any] | None:
-        """Return the row of a subnet that was trained from scratch."""
-        return self._row(rows, self._standalone_key(number, seed))
-
-    def summary(self, path: Path) -> dict[str, Any]:
-        """Return the result from the rows of all trainings."""
-        rows = read_jsonl(path)
-        pairs, seconds = [], []
-        for number, arch in enumerate(self.design.archs):
-            inherited = self._row(rows, self._inherited_key(arch))
-            standalone = [row for seed in self.seeds if (row := self.standalone_row(rows, number, seed))]
-            assert inherited is not None
-            assert len(standalone) == len(self.seeds)
-            by_seed = tuple(row["top1"] for row in standalone)
-            pairs.append(
-                Pair(
-                    arch=arch.id,
-                    macs=self.design.macs[number],
-                    grouped=self.design.grouped(number),
-                    inherited=inherited["top1"],
-                    uncalibrated=inherited["top1_uncalibrated"],
-                    standalone=statistics.mean(by_seed),
-                    standalone_uncalibrated=(
-                        None if self.averaged else statistics.mean(row["top1_uncalibrated"] for row in standalone)
-                    ),
-                    standalone_by_seed=by_seed,
-                )
+            row = StandaloneRow(
+                arch=arch,
+                steps=self.steps,
+                seed=seed,
+                validation_images=len(self.validation),
+                setting=self.trainer.setting,
+                # Before batch norm is recalibrated in place.
+                top1_uncalibrated=self._uncalibrated(subnet),
+                top1=top1(self.trainer.calibrated(subnet), self.validation),
+                seconds=seconds,
+                seconds_since_start=time.perf_counter() - started,
             )
-            seconds.append(sum(row["seconds"] for row in standalone))
-        return {
-            "space": self.run.space.name,
-            "dataset": self.trainer.dataset,
-            "weights": checkpoint.digest(self.run.result_path("train").parent),
-            "recipe": self.trainer.config.recipe,
-            "epochs": self.epochs,
-            "steps": self.steps,
-            "training_images": len(self.trainer.train),
-            "validation_images": len(self.validation),
-            "seed": self.seeds[0],
-            "repeats": len(self.seeds),
-            "supernet_from": self.trainer.supernet_from,
-            "average": self.trainer.config.average,
-            "seconds": sum(seconds),
-            **summarise(pairs),
-            "subnets": [
-                {**asdict(pair), "standalone_by_seed": list(pair.standalone_by_seed), "seconds": training_seconds}
-                for pair, training_seconds in zip(pairs, seconds, strict=True)
-            ],
-        }
+            self._standalone().append(row)
 
-    def _inherited_key(self, arch: Arch) -> dict[str, Any]:
-        return {
-            "kind": "inherited",
-            "arch": arch.id,
-            "weights": checkpoint.digest(self.run.result_path("train").parent),
-            "calibration_images": len(self.trainer.calibration),
-            "validation_images": len(self.validation),
-        }
+    def record(self) -> RankingRecord:
+        """Return the result from the rows of all trainings."""
+        subnets = self._compared()
+        return RankingRecord(
+            space=self.space.name,
+            dataset=self.trainer.dataset,
+            weights=self.weights,
+            recipe=self.trainer.config.recipe,
+            epochs=self.epochs,
+            steps=self.steps,
+            training_images=len(self.trainer.train),
+            validation_images=len(self.validation),
+            seed=self.seeds[0],
+            repeats=len(self.seeds),
+            supernet_from=self.trainer.supernet_from,
+            average=self.trainer.config.average,
+            seconds=sum(subnet.seconds for subnet in subnets),
+            all=agreement(subnets),
+            group=agreement([subnet for subnet in subnets if subnet.grouped]),
+            subnets=tuple(subnets),
+        )
 
-    def _standalone_key(self, number: int, seed: int) -> dict[str, Any]:
-        return {
-            "kind": "standalone",
-            "arch": self.design.archs[number].id,
-            "steps": self.steps,
-            "seed": seed,
-            "validation_images": len(self.validation),
-            "setting": self.trainer.setting,
-        }
+    def _compared(self) -> list[ComparedSubnet]:
+        inherited = self._inherited().last(lambda row: row.key)
+        standalone = self._standalone().last(lambda row: row.key)
+        subnets = []
+        for number, arch in enumerate(self.design.archs):
+            shared = inherited[self._inherited_key(number)]
+            rows = [standalone[self._standalone_key(number, seed)] for seed in self.seeds]
+            uncalibrated = [row.top1_uncalibrated for row in rows if row.top1_uncalibrated is not None]
+            subnet = ComparedSubnet(
+                arch=arch,
+                macs=self.design.macs[number],
+                grouped=self.design.grouped(number),
+                inherited=shared.top1,
+                uncalibrated=shared.top1_uncalibrated,
+                standalone=statistics.mean(row.top1 for row in rows),
+                standalone_uncalibrated=statistics.mean(uncalibrated) if uncalibrated else None,
+                standalone_by_seed=tuple(row.top1 for row in rows),
+                seconds=sum(row.seconds for row in rows),
+            )
+            subnets.append(subnet)
+        return subnets
 
-    @staticmethod
-    def _row(rows: Sequence[dict[str, Any]], key: dict[str, Any]) -> dict[str, Any] | None:
-        return next((row for row in rows if key.items() <= row.items() and "top1" in row), None)
+    def _uncalibrated(self, subnet: Subnet) -> float | None:
+        """Return top-1 with training's batch-norm statistics; None if training ends with averaged weights."""
+        return uncalibrated_top1(subnet, self.validation) if self.trainer.config.average is None else None
+
+    def _inherited(self) -> Ledger[InheritedRow]:
+        return Ledger(self.folder / ROWS, InheritedRow, self.space, "delete that line; the subnet is scored again")
+
+    def _standalone(self) -> Ledger[StandaloneRow]:
+        return Ledger(self.folder / ROWS, StandaloneRow, self.space, "delete that line; the subnet is trained again")
+
+    def _inherited_key(self, number: int) -> tuple[object, ...]:
+        return self.design.archs[number], self.weights, len(self.trainer.calibration), len(self.validation)
+
+    def _standalone_key(self, number: int, seed: int) -> tuple[object, ...]:
+        return self.design.archs[number], self.steps, seed, len(self.validation), self.trainer.setting
 
 
 def _train_in_worker(folder: Path, settings: RankingSettings, training: tuple[int, int], progress: Progress) -> None:
     """Train a subnet in a worker process."""
-    run = open_run(folder)
-    RankingStudy.of(run, settings).train_network(run.folder / FOLDER / ROWS, training, progress)
+    RankingStudy.of(open_run(folder), settings).train_network(training, progress)

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import beside, covering, macs_of, near_in_macs
-from edgenas.space.space import SearchSpace
-from edgenas.stages.training_archs import training_pool
+from edgenas.space.space import ClassifierSpace
 
 NEAR = 0.1
 """Largest distance of the group's MACs from those of its centre, as a fraction."""
@@ -30,47 +28,35 @@ class Design:
         return abs(self.macs[number] / self.macs[self.archs.index(self.centre)] - 1) <= NEAR
 
 
-def run_design(run: Run, count: int, num_classes: int, seed: int) -> Design:
-    """Return the subnets of a run: from its space, or from the pool that its supernet was trained on.
-
-    Raises:
-        RunFolderError: the pool's file is broken.
-    """
-    pool = training_pool(run).archs()
-    if pool is None:
-        return design(run.space, count, num_classes, seed)
-    return pool_design(run.space, pool, count, num_classes, seed)
-
-
-def design(space: SearchSpace, count: int, num_classes: int, seed: int) -> Design:
+def design(space: ClassifierSpace, count: int, seed: int) -> Design:
     """Return subnets of which half cover the space, smallest and largest included, and half have near-equal MACs.
 
     Over a whole space, MACs already rank well. Subnets of near-equal MACs show whether a supernet ranks better.
     """
     ends = covering(space, count - count // 2, seed)
-    centre = _centre(space, ends, num_classes)
+    centre = _centre(space, ends)
     near = near_in_macs(space, centre, NEAR, count - len(ends), seed, but=ends)
-    return _design(space, [*ends, *near], centre, num_classes)
+    return _design(space, [*ends, *near], centre)
 
 
-def pool_design(space: SearchSpace, pool: Sequence[Arch], count: int, num_classes: int, seed: int) -> Design:
+def pool_design(space: ClassifierSpace, pool: Sequence[Arch], count: int, seed: int) -> Design:
     """Return the same for a pool: half of the subnets are spread over its sizes, half are near the middle one."""
     spread = np.linspace(0, len(pool) - 1, count - count // 2).round().astype(int).tolist()
-    ends = [pool[place] for place in dict.fromkeys([spread[0], spread[-1], *spread])]
-    centre = _centre(space, ends, num_classes)
+    ends = [pool[index] for index in dict.fromkeys([spread[0], spread[-1], *spread])]
+    centre = _centre(space, ends)
     near = beside(space, centre, NEAR, [arch for arch in pool if arch not in ends])
     drawn = np.random.default_rng(seed).permutation(len(near))[: count - len(ends)]
-    return _design(space, [*ends, *(near[place] for place in drawn)], centre, num_classes)
+    return _design(space, [*ends, *(near[index] for index in drawn)], centre)
 
 
-def _centre(space: SearchSpace, ends: Sequence[Arch], num_classes: int) -> Arch:
+def _centre(space: ClassifierSpace, ends: Sequence[Arch]) -> Arch:
     """Return the middle one of subnets that cover all sizes, with the smallest and the largest first."""
-    logs = np.log(macs_of(space.with_classes(num_classes), ends))
+    logs = np.log(macs_of(space, ends))
     inner = np.abs(logs - (logs.min() + logs.max()) / 2)
     # The ends have neighbours on one side only.
     inner[:2] += np.ptp(logs) * (len(ends) > 2)
     return ends[int(inner.argmin())]
 
 
-def _design(space: SearchSpace, archs: Sequence[Arch], centre: Arch, num_classes: int) -> Design:
-    return Design(tuple(archs), tuple(macs_of(space.with_classes(num_classes), archs).astype(int).tolist()), centre)
+def _design(space: ClassifierSpace, archs: Sequence[Arch], centre: Arch) -> Design:
+    return Design(tuple(archs), tuple(macs_of(space, archs).astype(int).tolist()), centre)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
 
+from edgenas.budget import Budget
 from edgenas.errors import ConfigError
-from edgenas.files import append_jsonl, prove_writable, read_jsonl
+from edgenas.files import prove_writable
+from edgenas.objective import Objective
 from edgenas.progress import Progress
-from edgenas.records.studies import StrategiesRecord
+from edgenas.records.ledger import Ledger
+from edgenas.records.search import EvaluationRow
+from edgenas.records.strategies import StrategiesRecord, TrialRow
 from edgenas.records.train import TrainRecord
 from edgenas.report.study_charts import strategies_image
 from edgenas.runs.lock import locked
@@ -23,7 +27,8 @@ from edgenas.search.objective_functions import as_constraints, as_evaluate
 from edgenas.search.result import SearchResult
 from edgenas.search.strategies.by_name import strategy_class
 from edgenas.search.strategies.protocol import Floats, Genes
-from edgenas.search.strategy_comparison import Trial, summarise
+from edgenas.search.strategy_comparison import new_points, summarise
+from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import covering
 from edgenas.stages.device_latencies import read_latencies
 from edgenas.stages.limits import Limits, run_limits
@@ -79,91 +84,92 @@ def run_strategies(run: Run, settings: StrategySettings, progress: Progress) -> 
 
     Raises:
         ConfigError: see `StrategySettings.check`.
-        RunFolderError: a stage is missing (its command is named), or another process holds the folder.
+        RunFolderError: a stage is missing (its command is named), the row of a trial is damaged, or another process
+            holds the folder.
     """
     settings.check()
     folder = run.folder / FOLDER
-    prove_writable(folder / TRIALS)
+    ledger = Ledger(folder / TRIALS, TrialRow, remedy="delete that line; the trial is run again")
+    prove_writable(ledger.path)
     with locked(run.folder):
-        limits = run_limits(run, run.num_classes)
-        problem = _problem_id(run, limits)
-        trials_left = [(seed, name) for seed in range(settings.seeds) for name in settings.strategies]
-        for number, (seed, name) in enumerate(trials_left):
-            progress("comparing strategies", number, len(trials_left))
-            if not _saved_trial(folder / TRIALS, problem, settings, name, run.config.seed + seed):
-                row = {"problem": problem, "wanted": settings.evaluations}
-                trial = _trial(run, limits, settings, name, run.config.seed + seed)
-                append_jsonl(folder / TRIALS, {**row, **asdict(trial)})
-        progress("comparing strategies", len(trials_left), len(trials_left))
-        seeds = [run.config.seed + seed for seed in range(settings.seeds)]
-        trials = [
-            t
-            for name in settings.strategies
-            for s in seeds
-            for t in _saved_trial(folder / TRIALS, problem, settings, name, s)
-        ]
-        result = summarise(trials, [name.key for name in run_objectives(run)], settings.evaluations)
-        result.write(folder / RESULT)
-        strategies_image(result).write(folder / FIGURE)
-    return result
+        limits, objectives = run_limits(run, run.num_classes), run_objectives(run)
+        problem = _problem_id(run, limits.budgets, objectives)
+        saved = ledger.last(lambda row: row.key)
+        seeds = range(run.config.seed, run.config.seed + settings.seeds)
+        keys = [(problem, settings.evaluations, name, seed) for seed in seeds for name in settings.strategies]
+        for number, key in enumerate(keys):
+            progress("comparing strategies", number, len(keys))
+            if key not in saved:
+                saved[key] = _trial(run, limits, objectives, settings.population, *key)
+                ledger.append(saved[key])
+        progress("comparing strategies", len(keys), len(keys))
+        trials = [saved[key] for key in sorted(keys, key=lambda key: settings.strategies.index(key[2]))]
+        record = summarise(trials, [objective.key for objective in objectives])
+        record.write(folder / RESULT)
+        strategies_image(record).write(folder / FIGURE)
+    return record
 
 
-def _trial(run: Run, limits: Limits, settings: StrategySettings, strategy: str, seed: int) -> Trial:
-    space, spent = run.space, 0.0
+def _trial(
+    run: Run,
+    limits: Limits,
+    objectives: Sequence[Objective],
+    population: int,
+    problem: str,
+    evaluations: int,
+    strategy: str,
+    seed: int,
+) -> TrialRow:
     scorer = run_scorer(run, limits, lambda label, done, total: None, keep=run.config.accuracy is None)
-    objectives = objective_functions(run_objectives(run), limits, scorer)
-    costly = as_evaluate(space, objectives)
-    computed = objectives[sum(name.scored for name in run_objectives(run)) :]
+    functions, spent = objective_functions(objectives, limits, scorer), 0.0
+    computed = functions[sum(objective.scored for objective in objectives) :]
+    evaluate_all = as_evaluate(run.space, functions)
 
     def evaluate(genes: Genes) -> Floats:
         nonlocal spent
         began = time.perf_counter()
-        values = costly(genes)
+        values = evaluate_all(genes)
         spent += time.perf_counter() - began
         return values
 
     began, clock = time.perf_counter(), []
     result = optimise(
-        space.n_choices,
+        run.space.n_choices,
         evaluate,
-        constraints=as_constraints(space, limits.as_search_limits()),
+        constraints=as_constraints(run.space, limits.as_search_limits()),
         strategy=strategy,
-        evaluations=settings.evaluations,
-        population=settings.population,
+        evaluations=evaluations,
+        population=population,
         seed=seed,
-        initial=space.encode(covering(space, settings.population, seed)),
-        repair=space.canonical,
-        exact=as_evaluate(space, computed) if computed else None,
+        initial=run.space.encode(covering(run.space, population, seed)),
+        repair=run.space.canonical,
+        exact=as_evaluate(run.space, computed) if computed else None,
         callback=lambda _: clock.append((time.perf_counter() - began - spent, spent)),
     )
     searching, evaluating = np.array(clock).T
     if run.config.accuracy is None:
-        evaluating = _first_seconds(run, result)
-    return Trial.of(strategy, seed, result, searching + evaluating)
+        evaluating = _first_seconds(evaluation_ledger(run).rows(), run.space.decode(result.genes), result)
+    return TrialRow(
+        problem=problem,
+        asked=evaluations,
+        strategy=strategy,
+        seed=seed,
+        evaluations=tuple(result.evaluations_by_batch.tolist()),
+        seconds=tuple((searching + evaluating).tolist()),
+        points=new_points(result),
+        origins=dict(result.origins),
+    )
 
 
-def _first_seconds(run: Run, result: SearchResult) -> Floats:
+def _first_seconds(rows: Sequence[EvaluationRow], archs: Sequence[Arch], result: SearchResult) -> Floats:
     """Return cumulative seconds of the first evaluations by batch, since most scores are read from a file now."""
-    seconds = {row.arch: row.seconds for row in evaluation_ledger(run).rows()}
-    scored = [seconds[arch] for arch in run.space.decode(result.genes)]
-    return np.cumsum(np.bincount(result.batches, scored, minlength=len(result.hypervolume)))
+    seconds = {row.arch: row.seconds for row in rows}
+    weights = [seconds[arch] for arch in archs]
+    return np.cumsum(np.bincount(result.batches, weights, minlength=len(result.hypervolume)))
 
 
-def _problem_id(run: Run, limits: Limits) -> str:
+def _problem_id(run: Run, budgets: Sequence[Budget], objectives: Sequence[Objective]) -> str:
     """Return a digest of the scorer, the predictors and the budgets, which compared trials must share."""
     weights = run.result(TrainRecord).weights if run.config.accuracy is None else run.config.accuracy.model_dump_json()
-    parts = [weights, str(read_latencies(run).refits), *map(str, limits.budgets), *map(str, run_objectives(run))]
+    parts = [weights, read_latencies(run).refits, *budgets, *objectives]
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
-
-
-def _saved_trial(path: Path, problem: str, settings: StrategySettings, strategy: str, seed: int) -> list[Trial]:
-    """Return the saved trial, if any."""
-    key = {"problem": problem, "wanted": settings.evaluations, "strategy": strategy, "seed": seed}
-    for row in read_jsonl(path):
-        if key.items() <= row.items():
-            try:
-                return [TypeAdapter(Trial).validate_python(row)]
-            except ValidationError:
-                # A damaged row: the trial is run again.
-                continue
-    return []

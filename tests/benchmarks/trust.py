@@ -44,7 +44,7 @@ def main() -> None:
                 found = run_ranking(run, wanted[name], progress, args.jobs)
         finally:
             rows[name].keep()
-        write_results(args.out, name, found, run.folder / "study/ranking/ranking.png")
+        write_results(args.out, name, found.to_json(), run.folder / "study/ranking/ranking.png")
 
 
 if __name__ == "__main__":

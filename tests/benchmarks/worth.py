@@ -38,7 +38,7 @@ def main() -> None:
         do(run, ORDER)
         with ProgressDisplay() as progress:
             found = run_baselines(run, BaselineSettings(args.seeds), progress, jobs=args.jobs)
-        write_results(args.out, name, found, run.folder / "study/baselines/baselines.png")
+        write_results(args.out, name, found.to_json(), run.folder / "study/baselines/baselines.png")
 
 
 def all_seconds_left(run: Run, args: argparse.Namespace) -> float:

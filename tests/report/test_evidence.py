@@ -13,7 +13,8 @@ from finished_run import arch, markdown_of, write_run
 from plotly import graph_objects
 
 from edgenas.files import write_json
-from edgenas.records.studies import BaselinesRecord, RankingRecord
+from edgenas.records.baselines import BaselinesRecord
+from edgenas.records.ranking import RankingRecord
 from edgenas.report import hindsight_findings, study_charts, study_findings
 from edgenas.report.html import render_html
 from edgenas.report.load import load_run

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from edgenas.records.strategies import TrialRow
 from edgenas.search import optimise
 from edgenas.search.front import hypervolume, non_dominated, reference_of
-from edgenas.search.strategy_comparison import Trial, summarise
+from edgenas.search.strategy_comparison import hypervolumes, new_points, summarise
 
 N_CHOICES = np.full(6, 4)
 OBJECTIVES = ("error", "size")
@@ -16,23 +17,33 @@ def evaluate(genes: np.ndarray) -> np.ndarray:
     return np.column_stack([np.exp(-share @ np.linspace(0.2, 1, 6)), share.sum(axis=1)])
 
 
-def trial(strategy: str, seed: int, evaluations: int = 60) -> tuple[Trial, np.ndarray]:
+def trial(strategy: str, seed: int, evaluations: int = 60) -> tuple[TrialRow, np.ndarray]:
     result = optimise(N_CHOICES, evaluate, strategy=strategy, evaluations=evaluations, population=10, seed=seed)
     seconds = np.arange(1, len(result.hypervolume) + 1) * 0.5
-    return Trial.of(strategy, seed, result, seconds.tolist()), result.objectives
+    row = TrialRow(
+        problem="",
+        asked=evaluations,
+        strategy=strategy,
+        seed=seed,
+        evaluations=tuple(result.evaluations_by_batch.tolist()),
+        seconds=tuple(seconds.tolist()),
+        points=new_points(result),
+        origins=dict(result.origins),
+    )
+    return row, result.objectives
 
 
 def test_a_trial_keeps_enough_to_tell_every_hypervolume_from() -> None:
     kept, objectives = trial("nsga2", 0)
     reference = reference_of(objectives)
     expected = [hypervolume(objectives[:n], reference) for n in kept.evaluations]
-    np.testing.assert_allclose(kept.hypervolumes(reference), expected)
+    np.testing.assert_allclose(hypervolumes(kept, reference), expected)
     assert sum(map(len, kept.points)) < len(objectives)
 
 
 def test_shares_are_of_all_trials_together() -> None:
     drawn = [trial(strategy, seed) for strategy in ("nsga2", "random") for seed in range(3)]
-    found = summarise([kept for kept, _ in drawn], OBJECTIVES, 60)
+    found = summarise([kept for kept, _ in drawn], OBJECTIVES)
     objectives = np.vstack([values for _, values in drawn])
     best = objectives[non_dominated(objectives)]
     reference = np.array(found.reference_point)
@@ -54,7 +65,7 @@ def test_shares_are_of_all_trials_together() -> None:
 
 def test_offspring_of_all_seeds_is_counted_by_what_made_it() -> None:
     trials = [trial(strategy, seed)[0] for strategy in ("nsga2", "random") for seed in range(2)]
-    found = summarise(trials, OBJECTIVES, 60).strategies
+    found = summarise(trials, OBJECTIVES).strategies
     assert found["random"].origins == {}
     expected = {name: sum(one.origins[name] for one in trials[:2]) for name in ("archive", "population", "first")}
     assert found["nsga2"].origins == expected
@@ -62,7 +73,16 @@ def test_offspring_of_all_seeds_is_counted_by_what_made_it() -> None:
 
 
 def test_before_its_first_batch_a_trial_has_found_nothing() -> None:
-    kept = Trial("random", 0, (10, 20), (5.0, 9.0), (((1.0, 2.0),), ((0.5, 1.0),)))
-    curve = summarise([kept], OBJECTIVES, 20).strategies["random"].by_seconds
+    kept = TrialRow(
+        problem="",
+        asked=20,
+        strategy="random",
+        seed=0,
+        evaluations=(10, 20),
+        seconds=(5.0, 9.0),
+        points=(((1.0, 2.0),), ((0.5, 1.0),)),
+        origins={},
+    )
+    curve = summarise([kept], OBJECTIVES).strategies["random"].by_seconds
     assert [share for share, second in zip(curve.median, curve.positions, strict=True) if second < 5] == [0] * 33
     assert curve.median[-1] == pytest.approx(1)

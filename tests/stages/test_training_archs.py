@@ -26,7 +26,7 @@ from edgenas.stages.start import start_run
 from edgenas.stages.train import run_train
 from edgenas.stages.training_archs import FILE, training_pool
 from edgenas.stages.whole_run import run_stages
-from edgenas.studies.ranking_design import run_design
+from edgenas.studies.ranking_design import pool_design
 
 WITHIN = ("train.recipe=within-budgets", "train.subnets_per_step=2", "budgets=[macs=0.25M]", *SHORT[1::2])
 
@@ -80,12 +80,13 @@ def test_hindsight_compares_with_the_largest_subnet_that_was_trained(whole: Run)
 
 
 def test_trust_compares_subnets_that_were_trained(whole: Run) -> None:
-    pool, found = training_pool(whole).archs(), run_design(whole, 8, 10, 0)
+    pool = training_pool(whole).archs()
     assert pool is not None
+    found = pool_design(whole.networks, pool, 8, 0)
     assert set(found.archs) <= set(pool)
     assert len(set(found.archs)) == len(found.archs) == 8
     assert {pool[0], pool[-1]} <= set(found.archs)
-    assert found == run_design(whole, 8, 10, 0)
+    assert found == pool_design(whole.networks, pool, 8, 0)
 
 
 def test_an_arch_that_was_not_trained_is_reported(whole: Run, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,6 +7,7 @@ from itertools import count
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgenas.records.baselines import BudgetsCost
 from edgenas.statistics.crossover import Costs, Crossover
 
 SECONDS = st.floats(1, 1e3)
@@ -35,11 +36,11 @@ def test_it_is_counted_at_both_ends_of_the_range(
 def test_a_worked_example() -> None:
     costs = Costs(once=1800, per_budget=120, standalone=420, standalone_range=(380, 470))
     assert costs.crossover == Crossover("pays", (6, 7))
-    stated = costs.to_json()
-    table = {row["budgets"]: row for row in stated["table"]}
-    assert table[6] == {"budgets": 6, "shared_seconds": 2520, "standalone_seconds": 2520}
-    assert table[1] == {"budgets": 1, "shared_seconds": 1920, "standalone_seconds": 420}
-    assert (stated["verdict"], stated["budgets"], stated["reason"]) == ("pays", [6, 7], None)
+    record = costs.record({})
+    table = {row.budgets: row for row in record.table}
+    assert table[6] == BudgetsCost(budgets=6, shared_seconds=2520, standalone_seconds=2520)
+    assert table[1] == BudgetsCost(budgets=1, shared_seconds=1920, standalone_seconds=420)
+    assert (record.verdict, record.budgets, record.reason) == ("pays", (6, 7), None)
     assert set(table) == {1, 2, 3, 5, 6, 7, 10, 20}
 
 
@@ -51,10 +52,10 @@ def test_a_step_that_was_timed_once_has_no_range() -> None:
 
 def test_nothing_is_claimed_of_a_supernet_for_one_budget() -> None:
     costs = Costs(10, 1, 100, (90, 110), unknown="the supernet was trained for one budget only", one_budget=True)
-    stated = costs.to_json()
-    assert (stated["verdict"], stated["budgets"]) == ("unknown", None)
-    assert stated["reason"] == "the supernet was trained for one budget only"
-    assert [row["budgets"] for row in stated["table"]] == [1]
+    record = costs.record({})
+    assert (record.verdict, record.budgets) == ("unknown", None)
+    assert record.reason == "the supernet was trained for one budget only"
+    assert [row.budgets for row in record.table] == [1]
 
 
 def test_free_searches_pay_at_once_if_one_network_costs_as_much_as_the_supernet() -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgenas.statistics.baseline_comparison import ScoredNetwork, lead_error, summarise
+from edgenas.records.baselines import Contender, Spread
+from edgenas.statistics.baseline_comparison import baseline_result, best_baseline, lead_error
 
 RNG = np.random.default_rng(0)
 
 
-def contender(name: str, right: np.ndarray, seed: int = 0) -> ScoredNetwork:
-    return ScoredNetwork(name, seed, 0.9, float(right.mean()), 50.0, 60.0, 1)
+def contender(name: str, right: np.ndarray, seed: int = 0) -> Contender:
+    top1 = float(right.mean())
+    return Contender(network=name, seed=seed, val_top1=0.9, test_top1=top1, p50_us=50.0, seconds=60.0, tried=1)
 
 
 def answers(rate: float, like: np.ndarray, agreement: float) -> np.ndarray:
@@ -29,18 +31,14 @@ def test_the_error_is_what_drawing_images_again_shows() -> None:
     assert lead_error(own, baselines) < 0.8 * np.hypot(own.std(), baselines[0].std()) / 4000**0.5
 
 
-def test_the_lead_is_over_the_best_baseline_in_the_mean_of_its_seeds() -> None:
+def test_the_best_baseline_is_that_of_the_best_mean_over_its_seeds() -> None:
     own, worse = np.repeat([True, False], [90, 10]), np.repeat([True, False], [80, 20])
     better = np.array([np.repeat([True, False], [n, 100 - n]) for n in (84, 94)])
-    found = summarise(
-        contender("own", own),
-        {"worse": [contender("a", worse)], "better": [contender("b", one, seed) for seed, one in enumerate(better)]},
-        own,
-        {"worse": worse[None], "better": better},
-    )
-    assert found["best_baseline"] == "better"
-    assert found["lead"] == pytest.approx(0.01)
-    assert found["lead_error"] == lead_error(own, better)
-    assert found["ahead"]
-    assert [found["baselines"][name]["seeds_behind"] for name in ("worse", "better")] == [1, 1]
-    assert found["baselines"]["better"]["test_top1"] == {"mean": pytest.approx(0.89), "least": 0.84, "greatest": 0.94}
+    chosen = contender("chosen", own)
+    results = {
+        "worse": baseline_result(chosen, [contender("a", worse)]),
+        "better": baseline_result(chosen, [contender("b", one, seed) for seed, one in enumerate(better)]),
+    }
+    assert best_baseline(results) == "better"
+    assert [results[name].seeds_behind for name in ("worse", "better")] == [1, 1]
+    assert results["better"].test_top1 == Spread(mean=float(np.mean([0.84, 0.94])), least=0.84, greatest=0.94)

@@ -21,6 +21,7 @@ from edgenas.config.sections import FinetuneConfig
 from edgenas.deploy.onnx.exporter import EXPORTER_VERSION, model_metadata
 from edgenas.errors import ConfigError, RunFolderError
 from edgenas.files import append_jsonl, read_json, read_jsonl, write_json
+from edgenas.records.baselines import SizesRecord
 from edgenas.records.export import ExportRecord
 from edgenas.records.finetune import FinetuneRecord, SupernetSource
 from edgenas.records.train import TrainRecord
@@ -29,25 +30,26 @@ from edgenas.runs.stage_costs import spent_on_results
 from edgenas.space.arch import Arch, parse_arch
 from edgenas.space.cost import cost
 from edgenas.space.covering_samples import covering
+from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.loading import load_space
 from edgenas.space.mobilenet_v3 import mobilenet_v3_small
+from edgenas.space.space import ClassifierSpace
 from edgenas.stages.standalone_networks import StandaloneTrainer
-from edgenas.studies import baseline_networks
+from edgenas.studies import baseline_networks, baselines
 from edgenas.studies import baseline_sizes as sizing
 from edgenas.studies.baseline_networks import (
     Scale,
     Timer,
     at_scale,
-    baseline_device,
+    baseline_timer,
     equal,
     finer_scales,
     scales,
-    session_timer,
     widest,
     within_tolerance,
 )
-from edgenas.studies.baseline_sizes import MOBILENET, RANDOM, BaselineSizes, Sizer, SizingRequest
-from edgenas.studies.baseline_training import BaselineSettings, BaselineStudy
+from edgenas.studies.baseline_sizes import MOBILENET, RANDOM, Sizer, SizingRequest, describe, left_out
+from edgenas.studies.baseline_training import BaselineSettings, BaselineStudy, baseline_device
 from edgenas.studies.baselines import _crossover, plan_baselines, run_baselines
 from edgenas.training import training_loop as loop
 from edgenas.training.checkpoint import file_digest
@@ -82,12 +84,14 @@ def by_size(models: Mapping[str, Path], session: str) -> dict[str, float]:
     return {name: path.stat().st_size / 1e3 for name, path in models.items()}
 
 
-def latency_shares(run: Run, chosen: Arch, networks: Mapping[str, Any], num_classes: int, timer: Timer) -> Any:
+def latency_shares(
+    space: ClassifierSpace, chosen: Arch, networks: Mapping[str, Any], variant: GraphVariant, timer: Timer
+) -> Any:
     """Return latencies by MACs, those of scales by width and pixels, without the slow export."""
-    chosen_macs = cost(run.space.with_classes(num_classes).unroll(chosen)).macs
+    chosen_macs = cost(space.unroll(chosen)).macs
     found = {name: cost(specs).macs / chosen_macs for name, specs in networks.items()}
     scaled = {name: Scale.parse(name) for name in found if name.startswith("width ")}
-    largest = run.space.resolution[-1]
+    largest = space.resolution[-1]
     return found | {name: 0.5 + scale.width * (scale.resolution / largest) ** 2 for name, scale in scaled.items()}
 
 
@@ -102,16 +106,14 @@ def clockwork(exported: Run) -> Iterator[None]:
 
     def predict(archs: Any) -> Any:
         genes = archs if isinstance(archs, np.ndarray) else exported.space.encode(archs)
-        return (
-            np.array([cost(exported.space.with_classes(10).unroll(arch)).macs for arch in exported.space.decode(genes)])
-            / 1e3
-        )
+        macs = [cost(exported.networks.unroll(arch)).macs for arch in exported.space.decode(genes)]
+        return np.array(macs) / 1e3
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(baseline_networks, "DRAWS", 64)
         monkeypatch.setattr(baseline_networks, "WIDTHS", (0.1, 0.3, 0.5, 1.0))
         monkeypatch.setattr(sizing, "latency_shares", latency_shares)
-        monkeypatch.setattr(sizing, "run_predictors", lambda run: {"here": SimpleNamespace(predict=predict)})
+        monkeypatch.setattr(baselines, "run_predictors", lambda run: {"here": SimpleNamespace(predict=predict)})
         monkeypatch.setattr(
             StandaloneTrainer, "step_seconds", lambda self, networks: dict.fromkeys(networks, STEP_SECONDS)
         )
@@ -121,7 +123,7 @@ def clockwork(exported: Run) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def compared(exported: Run, elsewhere: Callable[[Run], Run]) -> tuple[Run, dict[str, Any]]:
     run = elsewhere(exported)
-    return run, run_baselines(run, SETTINGS, quiet, timer=by_size)
+    return run, run_baselines(run, SETTINGS, quiet, timer=by_size).to_json()
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +158,7 @@ def test_baselines_have_equal_latency_and_time(compared: tuple[Run, dict[str, An
     # The one with most MACs of those of equal latency, which lie between the first pass's widths.
     candidates = equal(measured)
     assert all(0.95 <= measured[one] <= 1.02 for one in candidates)
-    macs = {one: cost(at_scale(run.space, 10, one)).macs for one in candidates}
+    macs = {one: cost(at_scale(run.networks, one)).macs for one in candidates}
     assert macs[scale] == max(macs.values())
     assert {one["network"] for one in found["baselines"][MOBILENET]["seeds"]} == {scale.name}
 
@@ -199,7 +201,7 @@ def test_networks_are_sized_in_one_session_with_the_chosen_one(exported: Run) ->
         "narrow": mobilenet_v3_small(10, 16, width=0.1),
         "small": exported.space.with_classes(10).unroll(exported.space.smallest),
     }
-    found = baseline_networks.latency_shares(exported, exported.space.largest, networks, 10, timer)
+    found = baseline_networks.latency_shares(exported.networks, exported.space.largest, networks, "direct", timer)
     assert seen == dict.fromkeys(("narrow", "small", "chosen"), "true")
     assert set(found) == set(networks)
     assert found["small"] < 1
@@ -209,7 +211,7 @@ def test_random_search_trains_as_many_networks_as_the_time_allows(
     exported: Run, elsewhere: Callable[[Run], Run]
 ) -> None:
     run = elsewhere(exported)
-    found = run_baselines(run, BaselineSettings(seeds=1, minutes=0.04), quiet, timer=by_size)
+    found = run_baselines(run, BaselineSettings(seeds=1, minutes=0.04), quiet, timer=by_size).to_json()
     (seed,) = found["baselines"][RANDOM]["seeds"]
     assert seed["tried"] == 3
     # 60 steps allow three networks of 19; the rest is shared.
@@ -234,7 +236,7 @@ def test_random_networks_are_trained_as_long_as_the_chosen_one_fine_tuning_inclu
 ) -> None:
     run = elsewhere(exported)
     tuned = tuned_by_hand(run, 19 * STEP_SECONDS)
-    found = run_baselines(tuned, BaselineSettings(seeds=1, minutes=0.04), quiet, timer=by_size)
+    found = run_baselines(tuned, BaselineSettings(seeds=1, minutes=0.04), quiet, timer=by_size).to_json()
     assert read_json(run.folder / "study/baselines/sizes.json")["epoch_steps"] == 38
     assert found["steps"][RANDOM] == {"0": 60}
     assert found["seconds"]["fine_tuning"] == pytest.approx(19 * STEP_SECONDS)
@@ -245,7 +247,7 @@ def test_training_time_is_counted_at_the_clock_of_the_run(exported: Run, elsewhe
     run = elsewhere(exported)
     tuned = tuned_by_hand(run, 3.0)
     charge(run)
-    found = run_baselines(tuned, BaselineSettings(seeds=1), quiet, timer=by_size)
+    found = run_baselines(tuned, BaselineSettings(seeds=1), quiet, timer=by_size).to_json()
     seconds = run.result(TrainRecord).train_seconds + 2.0 + 3.0
     assert found["seconds"]["each_baseline"] == pytest.approx(seconds)
     assert found["steps"][MOBILENET]["0"] == pytest.approx(seconds * 19 / 3.0, abs=1)
@@ -264,10 +266,10 @@ def charge(run: Run) -> None:
 
 
 @pytest.fixture
-def sized(exported: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., BaselineSizes]:
+def sized(exported: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., SizesRecord]:
     """Return a function that sizes baselines with so many networks a seed, some slower to train than others."""
 
-    def sized(*counts: int, seconds: float = 1000.0, slow: float = 1.0, drift: float = 1.0) -> BaselineSizes:
+    def sized(*counts: int, seconds: float = 1000.0, slow: float = 1.0, drift: float = 1.0) -> SizesRecord:
         rng = np.random.default_rng(1)
         archs = list(dict.fromkeys(exported.space.sample(rng) for _ in range(40)))
         left, slow_specs, timed = (
@@ -287,30 +289,35 @@ def sized(exported: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
             return {name: now * (slow if specs in slow_specs else 1.0) for name, specs in networks.items()}
 
         monkeypatch.setattr(StandaloneTrainer, "step_seconds", step_seconds)
-        request = SizingRequest(exported.space.largest, 10, seconds, range(len(counts)), 1.0)
-        trainer = StandaloneTrainer.of(exported)
-        return Sizer(exported, trainer, request, by_size, quiet).choose(tmp_path / "s", "s")
+        request = SizingRequest(exported.space.largest, seconds, range(len(counts)), 1.0)
+        trainer = StandaloneTrainer.of(exported.config.training, exported.images)
+        return sizer(exported, trainer, request).choose(tmp_path / "s", "s")
 
     return sized
 
 
-def test_every_seed_uses_the_whole_time_for_any_number_of_networks(sized: Callable[..., BaselineSizes]) -> None:
+def sizer(run: Run, trainer: StandaloneTrainer, request: SizingRequest) -> Sizer:
+    predictor = baselines.run_predictors(run)["here"]
+    return Sizer(run.networks, predictor, "direct", trainer, request, by_size, quiet)
+
+
+def test_every_seed_uses_the_whole_time_for_any_number_of_networks(sized: Callable[..., SizesRecord]) -> None:
     found = sized(3, 7, 1)
-    assert {seed: len(archs) for seed, archs in found.archs.items()} == {"0": 3, "1": 7, "2": 1}
-    assert found.random_steps == {"0": 333, "1": 142, "2": 1000}
+    assert {seed: len(archs) for seed, archs in found.archs.items()} == {0: 3, 1: 7, 2: 1}
+    assert found.random_steps == {0: 333, 1: 142, 2: 1000}
     assert found.mobilenet_steps == 1000
 
 
-def test_networks_that_are_trained_more_slowly_take_no_more_time(sized: Callable[..., BaselineSizes]) -> None:
+def test_networks_that_are_trained_more_slowly_take_no_more_time(sized: Callable[..., SizesRecord]) -> None:
     found = sized(4, 5, seconds=100.0, slow=2.0)
     # 19 steps of networks that take 2 + 1 + 2 seconds a step; another one would leave fewer to each.
-    assert {seed: len(archs) for seed, archs in found.archs.items()} == {"0": 3, "1": 3}
-    assert found.random_steps == {"0": 20, "1": 20}
+    assert {seed: len(archs) for seed, archs in found.archs.items()} == {0: 3, 1: 3}
+    assert found.random_steps == {0: 20, 1: 20}
 
 
-def test_a_clock_that_changes_while_networks_are_timed_changes_no_steps(sized: Callable[..., BaselineSizes]) -> None:
+def test_a_clock_that_changes_while_networks_are_timed_changes_no_steps(sized: Callable[..., SizesRecord]) -> None:
     steady = sized(10, 10, slow=2.0)
-    assert len(steady.archs["0"]) == 10
+    assert len(steady.archs[0]) == 10
     drifting = sized(10, 10, slow=2.0, drift=1.3)
     assert drifting.random_steps == steady.random_steps
     assert drifting.mobilenet_steps == steady.mobilenet_steps
@@ -327,20 +334,20 @@ def test_networks_are_drawn_around_the_measured_latency_of_the_chosen_one(
     middle = sorted(
         covering(exported.space, 9, 0), key=lambda arch: cost(exported.space.with_classes(10).unroll(arch)).macs
     )[4]
-    request = SizingRequest(middle, 10, 20 * STEP_SECONDS, range(3), 1.0)
-    trainer = StandaloneTrainer.of(exported)
-    found = Sizer(exported, trainer, request, by_size, quiet).choose(tmp_path / "s", "s")
-    shares = [found.latency_shares[arch] for archs in found.archs.values() for arch in archs]
+    request = SizingRequest(middle, 20 * STEP_SECONDS, range(3), 1.0)
+    trainer = StandaloneTrainer.of(exported.config.training, exported.images)
+    found = sizer(exported, trainer, request).choose(tmp_path / "s", "s")
+    shares = [found.latency_shares[arch.id] for archs in found.archs.values() for arch in archs]
     assert len(shares) == 3
     assert all(0.94 < share <= 1.02 for share in shares)
 
 
-def test_a_seed_without_a_network_of_equal_latency_has_none(sized: Callable[..., BaselineSizes]) -> None:
+def test_a_seed_without_a_network_of_equal_latency_has_none(sized: Callable[..., SizesRecord]) -> None:
     found = sized(0, 2)
-    assert (found.archs["0"], found.random_steps["0"], found.left_out) == ([], 0, {RANDOM: [0]})
-    assert found.random_steps["1"] == 500
+    assert (found.archs[0], found.random_steps[0], left_out(found)) == ((), 0, {RANDOM: (0,)})
+    assert found.random_steps[1] == 500
     assert "networks by seed: 2 of 500 steps, none for 1 seed(s), since no other network has equal latency" in (
-        found.describe()
+        describe(found)
     )
 
 
@@ -349,7 +356,7 @@ def test_random_search_is_left_out_without_a_network_of_equal_latency(
 ) -> None:
     monkeypatch.setattr(sizing, "draw", lambda *args: [])
     run, settings = elsewhere(exported), BaselineSettings(seeds=1, minutes=0.01)
-    found = run_baselines(run, settings, quiet, timer=by_size)
+    found = run_baselines(run, settings, quiet, timer=by_size).to_json()
     assert set(found["baselines"]) == set(found["steps"]) == {found["best_baseline"]} == {MOBILENET}
     assert found["left_out"] == {RANDOM: [0]}
     lines, seconds = plan_baselines(run, settings)
@@ -398,7 +405,7 @@ def test_rows_of_other_sizes_do_not_count(exported: Run, elsewhere: Callable[[Ru
     write_json(path, sizes | {"mobilenet_steps": sizes["mobilenet_steps"] - 2})
     _, seconds = plan_baselines(run, settings)
     assert seconds == pytest.approx(0.6)
-    found = run_baselines(run, settings, quiet, timer=by_size)
+    found = run_baselines(run, settings, quiet, timer=by_size).to_json()
     assert found["steps"][MOBILENET] == {"0": sizes["mobilenet_steps"] - 2}
     trained = [
         row["steps"] for row in read_jsonl(run.folder / "study/baselines/rows.jsonl") if row["baseline"] == MOBILENET
@@ -425,7 +432,7 @@ def test_stopped_it_ends_as_an_undisturbed_one(
         with pytest.raises(Killed):
             run_baselines(run, SETTINGS, killing, timer=by_size)
     assert len(set(stopped)) == 4
-    assert lasting(run_baselines(run, SETTINGS, killing, timer=by_size)) == lasting(compared[1])
+    assert lasting(run_baselines(run, SETTINGS, killing, timer=by_size).to_json()) == lasting(compared[1])
     assert not list((run.folder / "study/baselines/training").iterdir())
     assert len(read_jsonl(run.folder / "study/baselines/rows.jsonl")) == 4
 
@@ -435,7 +442,7 @@ def test_baselines_trained_in_parallel_are_the_same(
     exported: Run, elsewhere: Callable[[Run], Run], compared: tuple[Run, dict[str, Any]]
 ) -> None:
     run, labels = elsewhere(exported), set()
-    found = run_baselines(run, SETTINGS, lambda label, done, total: labels.add(label), timer=by_size, jobs=2)
+    found = run_baselines(run, SETTINGS, lambda label, done, total: labels.add(label), timer=by_size, jobs=2).to_json()
     assert lasting(found) == lasting(compared[1])
     assert {f"{baseline}, seed {seed}, 1" for baseline in (MOBILENET, RANDOM) for seed in (0, 1)} < labels
     assert len(read_jsonl(run.folder / "study/baselines/rows.jsonl")) == 4
@@ -455,16 +462,16 @@ def test_another_number_of_threads_is_refused(
 def test_profiling_verification_and_export_are_counted(exported: Run, elsewhere: Callable[[Run], Run]) -> None:
     run = elsewhere(exported)
     charge(run)
-    found = run_baselines(run, BaselineSettings(seeds=1, minutes=0.01), quiet, timer=by_size)["crossover"]
+    found = run_baselines(run, BaselineSettings(seeds=1, minutes=0.01), quiet, timer=by_size).crossover
     sizes = read_json(run.folder / "study/baselines/sizes.json")
     assert sizes["step_seconds"] == STEP_SECONDS
-    assert found["charged_seconds"] == {"profile": 30.0, "verify": 11.0, "export": 7.0}
-    assert found["once_seconds"] == pytest.approx(run.result(TrainRecord).train_seconds + 30.0)
-    assert found["per_budget_seconds"] == pytest.approx(2.0 + 11.0 + 7.0)
+    assert found.charged_seconds == {"profile": 30.0, "verify": 11.0, "export": 7.0}
+    assert found.once_seconds == pytest.approx(run.result(TrainRecord).train_seconds + 30.0)
+    assert found.per_budget_seconds == pytest.approx(2.0 + 11.0 + 7.0)
     # The standalone network is exported, too.
-    assert found["standalone_seconds"] == pytest.approx(sizes["epoch_steps"] * STEP_SECONDS + 7.0)
-    assert found["standalone_range_seconds"] == [pytest.approx(found["standalone_seconds"])] * 2
-    assert found["verdict"] == "never"
+    assert found.standalone_seconds == pytest.approx(sizes["epoch_steps"] * STEP_SECONDS + 7.0)
+    assert found.standalone_range_seconds == pytest.approx((found.standalone_seconds, found.standalone_seconds))
+    assert found.verdict == "never"
 
 
 def test_a_supernet_for_one_budget_has_no_crossover(exported: Run, elsewhere: Callable[[Run], Run]) -> None:
@@ -473,17 +480,13 @@ def test_a_supernet_for_one_budget_has_no_crossover(exported: Run, elsewhere: Ca
     run_baselines(run, BaselineSettings(seeds=1, minutes=0.01), quiet, timer=by_size)
     training = run.config.training.model_copy(update={"recipe": "within-budgets"})
     narrowed = replace(run, config=run.config.model_copy(update={"train": training}))
-    study, sizes = (
-        BaselineStudy.of(narrowed, BaselineSettings(seeds=1, minutes=0.01)),
-        BaselineSizes.read(
-            run.folder / "study/baselines/sizes.json", read_json(run.folder / "study/baselines/sizes.json")["setting"]
-        ),
-    )
-    assert sizes is not None
-    found = _crossover(study, sizes)
-    assert (found["verdict"], found["budgets"]) == ("unknown", None)
-    assert "trained for one budget only" in found["reason"]
-    assert [row["budgets"] for row in found["table"]] == [1]
+    study = BaselineStudy.of(narrowed, BaselineSettings(seeds=1, minutes=0.01))
+    sizes = SizesRecord.read(run.folder / "study/baselines/sizes.json", "", run.space)
+    found = _crossover(study, sizes, spent_on_results(run.folder))
+    assert (found.verdict, found.budgets) == ("unknown", None)
+    assert found.reason is not None
+    assert "trained for one budget only" in found.reason
+    assert [row.budgets for row in found.table] == [1]
 
 
 def test_the_plan_states_the_cost(exported: Run, elsewhere: Callable[[Run], Run]) -> None:
@@ -515,19 +518,19 @@ def test_a_scale_is_parsed_from_its_name() -> None:
 
 
 def test_scales_are_distinct_networks_of_the_spaces_stride() -> None:
-    space = load_space("mobile-32")
-    found = scales(space, 10)
+    space = load_space("mobile-32").with_classes(10)
+    found = scales(space)
     assert len(set(found.values())) == len(found) == 12
     assert {specs[0].in_size for specs in found.values()} == {64, 48, 32}
     assert {specs[0].in_size // specs[-1].in_size for specs in found.values()} == {8}
     for size in (64, 48, 32):
         macs = [cost(specs).macs for scale, specs in found.items() if scale.resolution == size]
         assert macs == sorted(macs)
-    finer = finer_scales(space, 10, Scale(0.3, 48), 0.5)
+    finer = finer_scales(space, Scale(0.3, 48), 0.5)
     assert finer[Scale(0.3, 48)] == found[Scale(0.3, 48)]
     assert len(set(finer.values())) == len(finer) > 2
     assert all(0.3 <= scale.width < 0.5 and scale.resolution == 48 for scale in finer)
-    assert finer_scales(space, 10, Scale(1.0, 64), 1.0) == {Scale(1.0, 64): found[Scale(1.0, 64)]}
+    assert finer_scales(space, Scale(1.0, 64), 1.0) == {Scale(1.0, 64): found[Scale(1.0, 64)]}
 
 
 def test_mobilenet_is_left_out_where_no_scale_has_the_latency(
@@ -540,7 +543,7 @@ def test_mobilenet_is_left_out_where_no_scale_has_the_latency(
 
     monkeypatch.setattr(sizing, "latency_shares", slow)
     run, settings = elsewhere(exported), BaselineSettings(seeds=1, minutes=0.01)
-    found = run_baselines(run, settings, quiet, timer=by_size)
+    found = run_baselines(run, settings, quiet, timer=by_size).to_json()
     assert set(found["baselines"]) == {found["best_baseline"]} == {RANDOM}
     assert found["left_out"] == {MOBILENET: [0]}
     lines, _ = plan_baselines(run, settings)
@@ -555,13 +558,13 @@ def test_more_seeds_later_change_no_finished_training(
     exported: Run, elsewhere: Callable[[Run], Run], compared: tuple[Run, dict[str, Any]]
 ) -> None:
     run, one = elsewhere(exported), replace(SETTINGS, seeds=1)
-    first = run_baselines(run, one, quiet, timer=by_size)
+    first = run_baselines(run, one, quiet, timer=by_size).to_json()
     rows = read_jsonl(run.folder / "study/baselines/rows.jsonl")
     assert plan_baselines(run, SETTINGS)[1] == pytest.approx(2 * 1.2)
-    assert lasting(run_baselines(run, SETTINGS, quiet, timer=by_size)) == lasting(compared[1])
+    assert lasting(run_baselines(run, SETTINGS, quiet, timer=by_size).to_json()) == lasting(compared[1])
     assert read_jsonl(run.folder / "study/baselines/rows.jsonl")[: len(rows)] == rows
     # Fewer seeds change nothing, either.
-    assert lasting(run_baselines(run, one, quiet, timer=by_size)) == lasting(first)
+    assert lasting(run_baselines(run, one, quiet, timer=by_size).to_json()) == lasting(first)
     assert plan_baselines(run, SETTINGS)[1] == 0
 
 
@@ -575,7 +578,8 @@ def test_other_files_are_timed_in_another_session(
         return {name: SimpleNamespace(p50_us=1.0) for name in models}
 
     monkeypatch.setattr(baseline_networks, "measure_networks", measured)
-    timer = session_timer(exported, baseline_device(exported), tmp_path, quiet)
+    device = baseline_device(exported.devices)
+    timer = baseline_timer(device, exported.devices.transport(device.name), tmp_path, quiet, rounds=40, seed=0)
     one, other = tmp_path / "one.onnx", tmp_path / "other.onnx"
     for path in (one, other):
         path.write_bytes(path.name.encode())

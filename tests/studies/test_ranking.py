@@ -46,7 +46,7 @@ def trained(trained_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> R
 
 @pytest.fixture(scope="module")
 def compared(trained: Run) -> dict[str, Any]:
-    return run_ranking(trained, SETTINGS, quiet)
+    return run_ranking(trained, SETTINGS, quiet).to_json()
 
 
 def copied(run: Run, folder: Path, *without: str) -> Run:
@@ -62,18 +62,18 @@ def lasting(found: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("count", [6, 12, 13])
 def test_half_of_the_subnets_cover_the_space_and_half_are_of_near_equal_macs(count: int) -> None:
-    space = load_space("mobile-32")
-    found = design(space, count, 10, 0)
+    space = load_space("mobile-32").with_classes(10)
+    found = design(space, count, 0)
     assert len(set(found.archs)) == len(found.archs) == count
     assert found.archs[:2] == (space.smallest, space.largest)
-    assert list(found.macs) == [cost(space.with_classes(10).unroll(arch)).macs for arch in found.archs]
+    assert list(found.macs) == [cost(space.unroll(arch)).macs for arch in found.archs]
     middle = found.macs[found.archs.index(found.centre)]
     group = [macs for number, macs in enumerate(found.macs) if found.grouped(number)]
     assert len(group) > count // 2
     assert all(abs(macs / middle - 1) <= NEAR for macs in group)
     assert min(found.macs) < middle < max(found.macs)
-    assert found == design(space, count, 10, 0)
-    assert found.archs != design(space, count, 10, 1).archs
+    assert found == design(space, count, 0)
+    assert found.archs != design(space, count, 1).archs
 
 
 def test_result_table_and_figure_are_written(compared: dict[str, Any], trained: Run) -> None:
@@ -105,7 +105,7 @@ def test_finished_trainings_are_reused(
     assert "6 are trained already" in lines[0]
     assert seconds == 0
     monkeypatch.setattr(standalone_networks, "train_network", None)
-    assert lasting(run_ranking(run, SETTINGS, quiet)) == lasting(compared)
+    assert lasting(run_ranking(run, SETTINGS, quiet).to_json()) == lasting(compared)
 
 
 def test_several_trainings_are_averaged_and_their_agreement_is_reported(
@@ -116,7 +116,7 @@ def test_several_trainings_are_averaged_and_their_agreement_is_reported(
     lines, _ = plan_ranking(run, settings)
     assert "6 are trained already" in lines[0]
     assert lines[1].endswith(", 3 times")
-    found = run_ranking(run, settings, quiet)
+    found = run_ranking(run, settings, quiet).to_json()
     by_seed = np.array([one["standalone_by_seed"] for one in found["subnets"]])
     # The first training of each was saved before.
     assert [one[0] for one in by_seed] == [one["standalone"] for one in compared["subnets"]]
@@ -145,7 +145,7 @@ def test_rows_of_other_weights_images_or_steps_do_not_count(
     for row in read_jsonl(trained.folder / "study/ranking" / "rows.jsonl"):
         strange = {"weights": "other"} if row["kind"] == "inherited" else {"setting": "other"}
         append_jsonl(run.folder / "study/ranking" / "rows.jsonl", {**row, **strange, "top1": 0.123})
-    assert lasting(run_ranking(run, SETTINGS, quiet)) == lasting(compared)
+    assert lasting(run_ranking(run, SETTINGS, quiet).to_json()) == lasting(compared)
 
 
 def test_killed_it_ends_as_an_undisturbed_one_and_prints_the_verdict(
@@ -192,7 +192,7 @@ def test_a_trainer_that_ranks_as_the_supernet_does_has_tau_1(
         monkeypatch.setattr(StandaloneTrainer, name, stand_in)
     for name in ("top1", "uncalibrated_top1"):
         monkeypatch.setattr(ranking, name, score)
-    found = run_ranking(copied(trained, tmp_path / "run", "study"), SETTINGS, quiet)
+    found = run_ranking(copied(trained, tmp_path / "run", "study"), SETTINGS, quiet).to_json()
     assert found["all"]["tau"]["inherited"]["value"] == 1.0
     assert found["all"]["gap"]["value"] == pytest.approx(-0.03)
     assert found["all"]["gap_uncalibrated"]["value"] == pytest.approx(0)
@@ -222,7 +222,7 @@ def test_averaged_weights_are_not_scored_with_the_statistics_of_others(
 ) -> None:
     monkeypatch.setattr(ranking, "uncalibrated_top1", None)
     run = trained_run(tmp_path, "train.average=0.9")
-    found = run_ranking(run, RankingSettings(subnets=6, epochs=0.1), quiet)
+    found = run_ranking(run, RankingSettings(subnets=6, epochs=0.1), quiet).to_json()
     assert found["average"] == 0.9
     assert found["all"]["gap_uncalibrated"] is None
     assert found["all"]["gap"]["value"] is not None

@@ -14,7 +14,7 @@ from small_run import SmallRun
 from edgenas.config.reading import load_config
 from edgenas.errors import ConfigError
 from edgenas.files import read_jsonl
-from edgenas.records.studies import StrategiesRecord
+from edgenas.records.strategies import StrategiesRecord
 from edgenas.runs.run import open_run
 from edgenas.stages.start import start_run
 from edgenas.stages.whole_run import run_stages
