@@ -11,7 +11,7 @@ from pathlib import Path
 import edgenas
 from edgenas.runs.run import open_run
 from edgenas.stages.predictors import run_predictors, run_variant
-from edgenas.stages.run_subnets import run_subnets
+from edgenas.stages.scoring import run_subnets
 from edgenas.training.materialise import top1
 
 

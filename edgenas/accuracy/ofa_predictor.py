@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edgenas.accuracy.scores import StatedAccuracy
 from edgenas.blas import one_blas_thread
 from edgenas.errors import DataError, SpaceError, UserError, explained, first_line
 from edgenas.files import SCHEMA_VERSION, check_schema, write_bytes
@@ -156,7 +157,7 @@ class OFAAccuracy:
 
 
 @dataclass(frozen=True, eq=False)
-class PredictedAccuracy:
+class PredictedAccuracy(StatedAccuracy):
     """Accuracy source: an imported predictor of once-for-all."""
 
     predictor: OFAAccuracy

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenas.accuracy.accuracy_table import AccuracyTable
+from edgenas.accuracy.scores import StatedAccuracy
 from edgenas.blas import one_blas_thread
 from edgenas.errors import DataError, shortened
 from edgenas.search.gaussian_process import HALF_WIDTH, Quality, Surrogate
@@ -98,7 +99,7 @@ def check_choices(space: SearchSpace, table: AccuracyTable) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class PublishedAccuracy:
+class PublishedAccuracy(StatedAccuracy):
     """Accuracy source: a table of measured architectures, and a surrogate for all others."""
 
     space: SearchSpace

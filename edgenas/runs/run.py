@@ -26,6 +26,7 @@ from edgenas.space.loading import load_space
 from edgenas.space.space import ClassifierSpace, SearchSpace
 
 if TYPE_CHECKING:
+    from edgenas.accuracy.scores import StatedAccuracy
     from edgenas.runs.images import RunImages
 
 ORDER = ("profile", "train", "search", "verify", "finetune", "export", "report")
@@ -112,15 +113,24 @@ class Run:
         """The number of classes of the run's networks: that of its images, or of its source of accuracies.
 
         Raises:
-            DataError: see `load_images` and `open_source`.
+            DataError: see `load_images` and `accuracy`.
         """
         if self.config.num_classes is not None:
             return self.config.num_classes
+        return self.images.dataset.num_classes if self.accuracy is None else self.accuracy.num_classes
+
+    @cached_property
+    def accuracy(self) -> StatedAccuracy | None:
+        """The source of accuracies that the config names; None where the run's own supernet gives them.
+
+        Raises:
+            DataError, ConfigError: see `open_source`.
+        """
         if self.config.accuracy is None:
-            return self.images.dataset.num_classes
+            return None
         from edgenas.accuracy.source import open_source
 
-        return open_source(self.config.accuracy, self.space).num_classes
+        return open_source(self.config.accuracy, self.space)
 
     @cached_property
     def networks(self) -> ClassifierSpace:

@@ -20,7 +20,7 @@ from edgenas.stages.bundle_latency import Timed, time_files, verdict
 from edgenas.stages.bundle_manifest import make_manifest
 from edgenas.stages.bundle_network import BundleOptions, Network, verified_network
 from edgenas.stages.finetune import tuned_subnet
-from edgenas.stages.run_subnets import run_subnets
+from edgenas.stages.scoring import run_subnets
 
 
 def run_precision(run: Run) -> Literal["fp32", "int8"]:

@@ -22,7 +22,7 @@ from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.stages.export import which_arch
 from edgenas.stages.inherited_weights import inherited_note, shipping_subnet
-from edgenas.stages.run_subnets import run_subnets
+from edgenas.stages.scoring import run_subnets
 from edgenas.stages.training_archs import warn_if_untrained
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.checkpoint import plain

@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
+from edgenas.accuracy.subnets import Subnets
 from edgenas.errors import RunFolderError
 from edgenas.files import write_bytes
 from edgenas.progress import Progress
@@ -17,7 +18,7 @@ from edgenas.records.finetune import FinetuneRecord, SupernetSource
 from edgenas.runs.images import RunImages
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
-from edgenas.stages.run_subnets import Subnets, run_subnets
+from edgenas.stages.scoring import run_subnets
 from edgenas.stages.standalone_networks import setting_id, supernet_epochs
 from edgenas.supernet.subnet import Subnet
 from edgenas.training import checkpoint

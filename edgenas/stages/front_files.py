@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgenas.accuracy.scores import AccuracySource
+from edgenas.accuracy.subnets import Subnets
 from edgenas.deploy.onnx.exporter import export_onnx
 from edgenas.errors import ParityError
 from edgenas.progress import Progress
@@ -15,11 +17,7 @@ from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import ClassifierSpace
 from edgenas.stages.candidate import Files
 from edgenas.stages.front_int8 import FrontQuantiser
-from edgenas.stages.run_subnets import Subnets
 from edgenas.stages.untrained_export import export_weightless
-from edgenas.supernet.subnet import Subnet
-from edgenas.training.data.split import Split
-from edgenas.training.materialise import top1, top1_tolerance
 
 
 def model_path(number: int) -> str:
@@ -59,7 +57,7 @@ class FrontExporter:
 
     Attributes:
         subnets: the calibrated subnets.
-        scored_on: images that the search scored them on; None where accuracies come from elsewhere.
+        source: the source of their scores.
         folder: the run folder.
         variant: graph variant of fp32 files.
         quantiser: makes int8 files; None where no device runs int8.
@@ -67,7 +65,7 @@ class FrontExporter:
     """
 
     subnets: Subnets
-    scored_on: Split | None
+    source: AccuracySource
     folder: Path
     variant: GraphVariant
     quantiser: FrontQuantiser | None
@@ -94,16 +92,4 @@ class FrontExporter:
         subnet = self.subnets(network.arch)
         export_onnx(subnet, self.folder / path, variant=self.variant)
         int8 = self.quantiser.int8_file(subnet, path) if self.quantiser else None
-        return Files(path, network.val_top1, int8, network.objectives, self._refusal(network, subnet))
-
-    def _refusal(self, network: FrontNetwork, subnet: Subnet) -> str | None:
-        """Return why a subnet must not ship: its score is not that of the search; None where it is."""
-        if self.scored_on is None:
-            return None
-        score = top1(subnet, self.scored_on)
-        if abs(score - network.val_top1) <= top1_tolerance(len(self.scored_on)):
-            return None
-        return (
-            f"{network.arch} scored {network.val_top1:.4f} in the search and {score:.4f} now: "
-            "the weights or images changed; start a new run"
-        )
+        return Files(path, network.val_top1, int8, network.objectives, self.source.refusal(subnet, network.val_top1))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from edgenas.accuracy.scores import AccuracySource
 from edgenas.progress import Progress
 from edgenas.records.search import FrontNetwork
 from edgenas.runs.run import Run
@@ -16,20 +17,21 @@ from edgenas.stages.device_graphs import device_graphs
 from edgenas.stages.front_files import FrontExporter, no_files, untrained_files
 from edgenas.stages.front_int8 import FrontQuantiser, deployed_top1
 from edgenas.stages.measuring import Session, session_timer
-from edgenas.stages.run_subnets import run_subnets
+from edgenas.stages.scoring import run_subnets
 
 ROWS = "verify"
 """Folder of the timer's rows, within the run folder."""
 
 
 def measure_front(
-    run: Run, front: Sequence[FrontNetwork], variant: GraphVariant, progress: Progress
+    run: Run, front: Sequence[FrontNetwork], source: AccuracySource, variant: GraphVariant, progress: Progress
 ) -> tuple[Candidate, ...]:
     """Export and time networks of a front.
 
     Args:
         run: searched.
         front: networks of the search's front, of which at most `verify.networks` are measured.
+        source: the source of their scores.
         variant: graph variant of fp32 files.
         progress: called with the current step, steps done and in all.
 
@@ -39,7 +41,7 @@ def measure_front(
     """
     ranked = sorted(front, key=lambda network: network.val_top1)
     networks = [ranked[index] for index in _spread(len(ranked), run.config.verify.networks)]
-    files = _files(run, networks, variant, progress)
+    files = _files(run, networks, source, variant, progress)
     sessions = {device: _session(run, device, files, variant, progress) for device in run.devices.measured}
     return tuple(_candidate(arch, files[arch], sessions, run.devices.precisions) for arch in files)
 
@@ -49,7 +51,9 @@ def _spread(count: int, most: int) -> list[int]:
     return sorted(set(np.linspace(count - 1, 0, min(count, most)).round().astype(int).tolist()))
 
 
-def _files(run: Run, front: Sequence[FrontNetwork], variant: GraphVariant, progress: Progress) -> dict[Arch, Files]:
+def _files(
+    run: Run, front: Sequence[FrontNetwork], source: AccuracySource, variant: GraphVariant, progress: Progress
+) -> dict[Arch, Files]:
     """Return the front's ONNX files; none where no device is measured."""
     devices, config = run.devices, run.config
     if not devices.measured:
@@ -59,9 +63,7 @@ def _files(run: Run, front: Sequence[FrontNetwork], variant: GraphVariant, progr
     quantiser = None
     if "int8" in devices.precisions:
         quantiser = FrontQuantiser(config.export, run.images, devices.measured.values(), run.folder)
-    # Accuracies from elsewhere are of other images.
-    scored_on = run.images.scoring if config.accuracy is None else None
-    return FrontExporter(run_subnets(run), scored_on, run.folder, variant, quantiser, progress).files(front)
+    return FrontExporter(run_subnets(run), source, run.folder, variant, quantiser, progress).files(front)
 
 
 def _session(run: Run, name: str, files: Mapping[Arch, Files], variant: GraphVariant, progress: Progress) -> Session:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.accuracy.source import open_source
-from edgenas.records.train import TrainRecord
 from edgenas.records.verify import AccuracyModel, Effect, GeneEffects, GeneMove, UnderstandingRecord
-from edgenas.runs.run import Run
 from edgenas.search.gaussian_process import Surrogate
 from edgenas.search.importance import group_effects, single_moves
 from edgenas.space.arch import Arch
 from edgenas.space.space import Genes, SearchSpace
 from edgenas.stages.computed_costs import COMPUTED
 from edgenas.stages.limits import Limits
-from edgenas.stages.supernet_scores import evaluation_ledger
 
 Floats = npt.NDArray[np.float64]
 FILE = "verify/understanding.json"
@@ -27,32 +24,36 @@ LEAST_EVALUATIONS, MOST_EVALUATIONS = 20, 200
 """With fewer a model learns nothing; with more, so many are taken, evenly by accuracy: fitting time is cubic."""
 
 
-def write_understanding(run: Run, chosen: Arch, limits: Limits) -> None:
-    """Write `verify/understanding.json` from evaluations and predictions; no file where there are too few."""
-    accuracy = _fit(run)
+def write_understanding(folder: Path, scored: Mapping[Arch, float], chosen: Arch, limits: Limits) -> None:
+    """Write `verify/understanding.json` from scores and predictions; no file where there are too few scores.
+
+    Args:
+        folder: the run folder.
+        scored: top-1 of all architectures that were scored.
+        chosen: the chosen network.
+        limits: budgets, costs and predictors of the run's space.
+    """
+    accuracy = _fit(limits.space, scored)
     if accuracy is None:
-        (run.folder / FILE).unlink(missing_ok=True)
+        (folder / FILE).unlink(missing_ok=True)
         return
     UnderstandingRecord(
         evaluations=len(accuracy.scored),
         model=AccuracyModel(kind=accuracy.model.kind_, **asdict(accuracy.model.quality_)),
-        genes=_genes(run, accuracy, limits),
-        moves=_moves(run.space, chosen, accuracy, limits),
-    ).write(run.folder / FILE)
+        genes=_genes(accuracy, limits),
+        moves=_moves(chosen, accuracy, limits),
+    ).write(folder / FILE)
 
 
 @dataclass(frozen=True)
 class _Accuracy:
     """Top-1 on validation images: of the architectures that were scored, and a model of all others."""
 
-    scored: dict[Arch, float]
+    scored: Mapping[Arch, float]
     model: Surrogate
 
 
-def _fit(run: Run) -> _Accuracy | None:
-    config, space = run.config.accuracy, run.space
-    weights = open_source(config, space).digest if config else run.result(TrainRecord).weights
-    scored = {row.arch: 1 - row.error for row in evaluation_ledger(run).rows() if row.weights == weights}
+def _fit(space: SearchSpace, scored: Mapping[Arch, float]) -> _Accuracy | None:
     if len(scored) < LEAST_EVALUATIONS or len(set(scored.values())) == 1:
         return None
     ranked = sorted(scored, key=scored.__getitem__)
@@ -74,12 +75,12 @@ def gene_groups(space: SearchSpace) -> dict[str, list[int]]:
     return groups
 
 
-def _genes(run: Run, accuracy: _Accuracy, limits: Limits) -> tuple[GeneEffects, ...]:
-    space = run.space
+def _genes(accuracy: _Accuracy, limits: Limits) -> tuple[GeneEffects, ...]:
+    space = limits.space
     groups = gene_groups(space)
 
     def of(function: Callable[[Genes], Floats]) -> dict[str, Effect]:
-        found = group_effects(function, space.n_choices, groups, repair=space.canonical, seed=run.config.seed)
+        found = group_effects(function, space.n_choices, groups, repair=space.canonical, seed=limits.seed)
         return {name: Effect(**asdict(effect)) for name, effect in found.items()}
 
     top1 = of(accuracy.model.expect)
@@ -90,8 +91,9 @@ def _genes(run: Run, accuracy: _Accuracy, limits: Limits) -> tuple[GeneEffects, 
     )
 
 
-def _moves(space: SearchSpace, arch: Arch, accuracy: _Accuracy, limits: Limits) -> tuple[GeneMove, ...]:
+def _moves(arch: Arch, accuracy: _Accuracy, limits: Limits) -> tuple[GeneMove, ...]:
     """Return the moves of the chosen network. Both ends' latencies are predicted, so that they compare."""
+    space = limits.space
     chosen = space.encode([arch])
     moves = single_moves(space.n_choices, chosen[0], space.canonical)
     if not moves:

@@ -22,7 +22,7 @@ from edgenas.space.arch import Arch
 from edgenas.stages.bundle_network import IMAGES_AT_ONCE, right_answers
 from edgenas.stages.computed_costs import CostTable
 from edgenas.stages.front_files import model_path
-from edgenas.stages.run_subnets import run_subnets
+from edgenas.stages.scoring import run_subnets
 from edgenas.stages.training_archs import training_pool
 from edgenas.supernet.subnet import Subnet
 from edgenas.training.data.dataset import Dataset

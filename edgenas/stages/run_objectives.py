@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
+from edgenas.accuracy.scorer import Scorer
 from edgenas.objective import Objective, resolve_objectives
 from edgenas.quantities import ERROR, WORST_CLASS_ERROR
 from edgenas.runs.run import Run
 from edgenas.search.objective_functions import ObjectiveFunction
 from edgenas.stages.limits import Limits
-from edgenas.stages.supernet_scores import Scorer
 
 
 def run_objectives(run: Run) -> tuple[Objective, ...]:

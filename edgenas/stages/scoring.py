@@ -1,26 +1,64 @@
-"""The scorer of a run's architectures."""
+"""The source of a run's accuracies, the subnets of its supernet, and the ledger of scores."""
 
 from __future__ import annotations
 
-from edgenas.accuracy.source import open_source
-from edgenas.progress import Progress
-from edgenas.runs.run import Run
-from edgenas.stages.limits import Limits
-from edgenas.stages.run_subnets import run_subnets
-from edgenas.stages.source_scores import SourceScorer
-from edgenas.stages.supernet_scores import Scorer, SupernetScorer, evaluation_ledger
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgenas.accuracy.scores import AccuracySource
+from edgenas.accuracy.subnets import Subnets
+from edgenas.accuracy.supernet import SupernetAccuracy
+from edgenas.records.ledger import Ledger
+from edgenas.records.search import EvaluationRow
+from edgenas.records.train import TrainRecord
+from edgenas.runs.run import Run, open_run
+from edgenas.stages.train import trained_supernet
+
+SUBNETS = "supernet/statistics"
 
 
-def run_scorer(run: Run, limits: Limits, progress: Progress, *, keep: bool = True) -> Scorer:
-    """Return the scorer of the run's architectures: its supernet, or the source of accuracies that the config names.
+def run_subnets(run: Run) -> Subnets:
+    """Return subnets of a run's trained supernet, recalibrated as its config states.
 
-    Args:
-        run: trained, where it has a supernet.
-        limits: limits of the run, whose predictors give latencies.
-        progress: called with the current step, steps done and in all.
-        keep: whether scores of a source are appended to search/evaluations.jsonl; those of a supernet always are.
+    Raises:
+        RunFolderError: the run is not trained.
     """
-    if run.config.accuracy is not None:
-        source = open_source(run.config.accuracy, run.space)
-        return SourceScorer(run, source, limits.predictors, evaluation_ledger(run) if keep else None, progress)
-    return SupernetScorer(run, run_subnets(run), limits, progress)
+    net, weights = trained_supernet(run), run.result(TrainRecord).weights
+    return Subnets(run.folder / SUBNETS, net, run.images.calibration, weights=weights, data=run.images.digest)
+
+
+def run_source(run: Run) -> AccuracySource:
+    """Return the source of a run's accuracies: the one that its config names, or its trained supernet.
+
+    Raises:
+        RunFolderError: the run has a supernet, and is not trained.
+    """
+    if run.accuracy is not None:
+        return run.accuracy
+    subnets, images = run_subnets(run), run.images
+    reopen = _Reopened(run.folder.resolve(), subnets.weights)
+    return SupernetAccuracy(images.dataset.name, subnets, images.scoring, run.config.search.workers, reopen)
+
+
+def evaluation_ledger(run: Run) -> Ledger[EvaluationRow]:
+    """Return the ledger of every evaluation of a run."""
+    path = run.folder / "search" / "evaluations.jsonl"
+    return Ledger(path, EvaluationRow, run.space, "delete that line; the subnet is scored again")
+
+
+@dataclass(frozen=True)
+class _Reopened:
+    """Opens a run's supernet in another process.
+
+    Attributes:
+        folder: the run folder.
+        weights: digest of the weights; other weights are opened again.
+    """
+
+    folder: Path
+    weights: str
+
+    def __call__(self) -> SupernetAccuracy:
+        source = run_source(open_run(self.folder))
+        assert isinstance(source, SupernetAccuracy)
+        return source

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgenas.accuracy.scorer import Scorer
 from edgenas.config.sections import SearchConfig
 from edgenas.objective import Objective
 from edgenas.records.ledger import Ledger
@@ -31,7 +32,6 @@ from edgenas.search.strategies.by_name import default_population
 from edgenas.space.space import SearchSpace
 from edgenas.stages.limits import Limits
 from edgenas.stages.run_objectives import objective_functions
-from edgenas.stages.supernet_scores import Scorer
 from edgenas.stages.warm_start import first_genes
 
 LOGGER = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ class FrontSearch:
         return tuple(
             FrontNetwork(
                 arch=arch,
-                val_top1=1 - self.scorer.known[arch.id].error,
+                val_top1=1 - self.scorer.known[arch].error,
                 objectives=dict(zip(names, values.tolist(), strict=True)),
             )
             for arch, values in zip(archs, result.objectives[order], strict=True)

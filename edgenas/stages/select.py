@@ -11,7 +11,8 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgenas.accuracy.source import open_source
+from edgenas.accuracy.scorer import Scorer
+from edgenas.accuracy.scores import AccuracySource
 from edgenas.config.run_config import RunConfig
 from edgenas.errors import InfeasibleError
 from edgenas.profiling.measurement import network_row
@@ -20,6 +21,7 @@ from edgenas.records.search import SearchRecord
 from edgenas.records.verify import FirstPrediction
 from edgenas.runs.measuring_sessions import MeasuringSessions
 from edgenas.runs.run import Run
+from edgenas.space.arch import Arch
 from edgenas.stages.device_latencies import FILE, DeviceLatencies, read_latencies
 from edgenas.stages.first_predictions import first_predictions
 from edgenas.stages.front_measuring import ROWS, measure_front
@@ -27,7 +29,7 @@ from edgenas.stages.gene_importance import write_understanding
 from edgenas.stages.limits import Limits, find_limits
 from edgenas.stages.measured_front import MeasuredFront
 from edgenas.stages.run_objectives import run_objectives
-from edgenas.stages.scoring import run_scorer
+from edgenas.stages.scoring import evaluation_ledger, run_source
 from edgenas.stages.search import FrontSearch
 from edgenas.stages.verified import FrontRecorder
 
@@ -47,7 +49,7 @@ def run_search(run: Run, progress: Progress) -> None:
     """
     latencies = read_latencies(run)
     if _finished(run, latencies) is None:
-        _search(run, latencies, _feasible_limits(run, latencies), progress)
+        _search(run, run_source(run), latencies, _feasible_limits(run, latencies), progress)
 
 
 def run_verify(run: Run, progress: Progress) -> None:
@@ -64,15 +66,15 @@ def run_verify(run: Run, progress: Progress) -> None:
         return
     # Refuses a run that was not searched.
     run.result(SearchRecord)
-    selection = select(run, progress)
+    source = run_source(run)
+    selection = select(run, source, progress)
     try:
         ordered = selection.front.ordered(run.config.search)
     except InfeasibleError:
         # The verdict is known: the same command shall measure again, not read the same rows.
         _measure_again(run, withdrawn=1)
         raise
-    write_understanding(run, ordered[0].arch, selection.limits)
-    source = None if run.config.accuracy is None else open_source(run.config.accuracy, run.space)
+    write_understanding(run.folder, _scored_top1(run, source), ordered[0].arch, selection.limits)
     predictions = selection.first_predictions(run.config.profile.coverage)
     recorder = FrontRecorder(run.config, selection.front, selection.limits, predictions, source)
     run.finish(recorder.record(ordered, selection.latencies.refits, _notes(run.devices.tables)))
@@ -125,7 +127,7 @@ class Selection:
         return self.latencies.refitted(rows, predictions, discard_earlier=discard)
 
 
-def select(run: Run, progress: Progress) -> Selection:
+def select(run: Run, source: AccuracySource, progress: Progress) -> Selection:
     """Search, measure, judge and refit until the front is within every budget, or the refits are spent.
 
     The front, and the default budget that it is compared with, change with every refit. Each new front is measured
@@ -134,8 +136,8 @@ def select(run: Run, progress: Progress) -> Selection:
     latencies = read_latencies(run)
     while True:
         limits = _feasible_limits(run, latencies)
-        searched = _finished(run, latencies) or _search(run, latencies, limits, progress)
-        candidates = measure_front(run, searched.front, latencies.variant, progress)
+        searched = _finished(run, latencies) or _search(run, source, latencies, limits, progress)
+        candidates = measure_front(run, searched.front, source, latencies.variant, progress)
         front = MeasuredFront(candidates, run_objectives(run), limits.budgets, run.config.export.max_drop)
         selection = Selection(latencies, limits, front)
         if not front.missed or latencies.refits >= _most_refits(run.config, front):
@@ -164,9 +166,16 @@ def _finished(run: Run, latencies: DeviceLatencies) -> SearchRecord | None:
     return record if is_current else None
 
 
-def _search(run: Run, latencies: DeviceLatencies, limits: Limits, progress: Progress) -> SearchRecord:
-    scorer = run_scorer(run, limits, progress)
-    record = FrontSearch(run.config.search, run_objectives(run), limits, scorer, run.folder).search(latencies.refits)
+def _search(
+    run: Run, source: AccuracySource, latencies: DeviceLatencies, limits: Limits, progress: Progress
+) -> SearchRecord:
+    config = run.config.search
+
+    def searching(done: int) -> None:
+        progress("searching", done, config.evaluations)
+
+    scorer = Scorer(source, evaluation_ledger(run), limits.predictors, searching)
+    record = FrontSearch(config, run_objectives(run), limits, scorer, run.folder).search(latencies.refits)
     run.finish(record)
     return record
 
@@ -185,6 +194,12 @@ def _refit(run: Run, selection: Selection) -> DeviceLatencies:
             ", ".join(budget.words for budget in before),
         )
     return latencies
+
+
+def _scored_top1(run: Run, source: AccuracySource) -> dict[Arch, float]:
+    """Return top-1 of all architectures that were scored with these weights, or by this source."""
+    rows = evaluation_ledger(run).rows()
+    return {row.arch: 1 - row.error for row in rows if row.weights == source.setting.weights}
 
 
 def _measure_again(run: Run, *, withdrawn: int) -> None:

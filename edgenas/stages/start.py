@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgenas.accuracy.source import AccuracySource, open_source
+from edgenas.accuracy.scores import StatedAccuracy
+from edgenas.accuracy.source import open_source
 from edgenas.config.reading import dump_config
 from edgenas.config.run_config import RunConfig
 from edgenas.config.sections import FinetuneConfig
@@ -74,7 +75,7 @@ def start_run(
 
 
 def _checked_classes(
-    config: RunConfig, devices: Sequence[Device], images: RunImages | None, source: AccuracySource | None
+    config: RunConfig, devices: Sequence[Device], images: RunImages | None, source: StatedAccuracy | None
 ) -> int:
     """Return the number of classes, after checking the images and the source of accuracies."""
     if config.num_classes is not None:

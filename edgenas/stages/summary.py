@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgenas.accuracy.source import AccuracySource, open_source
+from edgenas.accuracy.scores import StatedAccuracy
 from edgenas.records.export import ExportRecord, ShippedNetwork
 from edgenas.records.finetune import FinetuneRecord
 from edgenas.records.folder import (
@@ -30,7 +30,7 @@ def write_summary(run: Run) -> SummaryRecord:
         RunFolderError: a stage is not finished (its command is named), or its result is damaged.
     """
     config = run.config
-    source = None if config.accuracy is None else open_source(config.accuracy, run.space)
+    source = run.accuracy
     search, verified = run.result(SearchRecord), run.result(VerifyRecord)
     exported = run.result(ExportRecord) if config.has_weights else None
     summary = SummaryRecord(
@@ -59,7 +59,7 @@ def write_summary(run: Run) -> SummaryRecord:
     return summary
 
 
-def _dataset(run: Run, source: AccuracySource | None) -> str:
+def _dataset(run: Run, source: StatedAccuracy | None) -> str:
     if run.config.has_weights:
         return data_record(run.folder).name
     assert source is not None

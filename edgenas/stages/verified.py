@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edgenas.accuracy.source import AccuracySource
+from edgenas.accuracy.scores import AccuracySource
 from edgenas.config.run_config import RunConfig
 from edgenas.profiling.verdict import worst
 from edgenas.records.verify import FirstPrediction, MeasuredNetwork, NetworkLatency, PredictedLatency, VerifyRecord
@@ -27,14 +27,14 @@ class FrontRecorder:
         front: the measured front.
         limits: the budgets, and the predictors of every device.
         predictions: predictions of all measured networks, made before they were measured, by device.
-        source: source of accuracies from elsewhere; None where the run's supernet gives them.
+        source: source of the accuracies.
     """
 
     config: RunConfig
     front: MeasuredFront
     limits: Limits
     predictions: Mapping[str, Sequence[FirstPrediction]]
-    source: AccuracySource | None
+    source: AccuracySource
 
     def record(self, ordered: Sequence[Candidate], refits: int, notes: tuple[str, ...]) -> VerifyRecord:
         """Return the record of the stage.
@@ -61,11 +61,12 @@ class FrontRecorder:
 
     def _network(self, candidate: Candidate) -> MeasuredNetwork:
         files, reason = candidate.files, self.front.dropped.get(candidate.arch)
+        interval = self._interval(candidate.arch)
         return MeasuredNetwork(
             arch=candidate.arch,
             val_top1=files.val_top1,
-            val_top1_interval=self._interval(candidate.arch),
-            val_top1_coverage=COVERAGE if self.source else None,
+            val_top1_interval=interval,
+            val_top1_coverage=COVERAGE if interval else None,
             val_top1_int8=files.int8.val_top1 if files.int8 else None,
             int8=files.int8,
             deployed_top1=candidate.deployed_top1,
@@ -76,7 +77,7 @@ class FrontRecorder:
         )
 
     def _interval(self, arch: Arch) -> tuple[float, float] | None:
-        intervals = self.source.interval([arch]) if self.source else None
+        intervals = self.source.interval([arch])
         if intervals is None:
             return None
         low, high = intervals[0].tolist()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from edgenas.accuracy.subnets import Subnets
 from edgenas.errors import ConfigError
 from edgenas.files import prove_writable, write_csv
 from edgenas.progress import Progress
@@ -19,7 +20,7 @@ from edgenas.runs.lock import locked
 from edgenas.runs.run import Run, open_run
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.space import ClassifierSpace
-from edgenas.stages.run_subnets import Subnets, run_subnets
+from edgenas.stages.scoring import run_subnets
 from edgenas.stages.standalone_networks import StandaloneTrainer, in_groups, setting_id, supernet_epochs
 from edgenas.stages.train import trained_supernet
 from edgenas.stages.training_archs import training_pool

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
+from edgenas.accuracy.scorer import Scorer
+from edgenas.accuracy.scores import AccuracySource
 from edgenas.budget import Budget
 from edgenas.errors import ConfigError
 from edgenas.files import prove_writable
 from edgenas.objective import Objective
 from edgenas.progress import Progress
 from edgenas.records.ledger import Ledger
-from edgenas.records.search import EvaluationRow
 from edgenas.records.strategies import StrategiesRecord, TrialRow
-from edgenas.records.train import TrainRecord
 from edgenas.report.study_charts import strategies_image
 from edgenas.runs.lock import locked
 from edgenas.runs.run import Run
@@ -33,8 +33,7 @@ from edgenas.space.covering_samples import covering
 from edgenas.stages.device_latencies import read_latencies
 from edgenas.stages.limits import Limits, run_limits
 from edgenas.stages.run_objectives import objective_functions, run_objectives
-from edgenas.stages.scoring import run_scorer
-from edgenas.stages.supernet_scores import evaluation_ledger
+from edgenas.stages.scoring import evaluation_ledger, run_source
 
 FOLDER = Path("study/strategies")
 BATCHES, MAX_BATCH = 20, 100
@@ -92,15 +91,18 @@ def run_strategies(run: Run, settings: StrategySettings, progress: Progress) -> 
     ledger = Ledger(folder / TRIALS, TrialRow, remedy="delete that line; the trial is run again")
     prove_writable(ledger.path)
     with locked(run.folder):
-        limits, objectives = run_limits(run, run.num_classes), run_objectives(run)
-        problem = _problem_id(run, limits.budgets, objectives)
+        limits, objectives, source = run_limits(run, run.num_classes), run_objectives(run), run_source(run)
+        problem = _problem_id(source, read_latencies(run).refits, limits.budgets, objectives)
+        # Scores that cost next to nothing would only fill the file.
+        scores = evaluation_ledger(run) if source.costly else None
         saved = ledger.last(lambda row: row.key)
         seeds = range(run.config.seed, run.config.seed + settings.seeds)
         keys = [(problem, settings.evaluations, name, seed) for seed in seeds for name in settings.strategies]
         for number, key in enumerate(keys):
             progress("comparing strategies", number, len(keys))
             if key not in saved:
-                saved[key] = _trial(run, limits, objectives, settings.population, *key)
+                scorer = Scorer(source, scores, limits.predictors, lambda done: None)
+                saved[key] = _trial(scorer, limits, objectives, settings.population, *key)
                 ledger.append(saved[key])
         progress("comparing strategies", len(keys), len(keys))
         trials = [saved[key] for key in sorted(keys, key=lambda key: settings.strategies.index(key[2]))]
@@ -111,7 +113,7 @@ def run_strategies(run: Run, settings: StrategySettings, progress: Progress) -> 
 
 
 def _trial(
-    run: Run,
+    scorer: Scorer,
     limits: Limits,
     objectives: Sequence[Objective],
     population: int,
@@ -120,10 +122,10 @@ def _trial(
     strategy: str,
     seed: int,
 ) -> TrialRow:
-    scorer = run_scorer(run, limits, lambda label, done, total: None, keep=run.config.accuracy is None)
-    functions, spent = objective_functions(objectives, limits, scorer), 0.0
+    space, spent = limits.space, 0.0
+    functions = objective_functions(objectives, limits, scorer)
     computed = functions[sum(objective.scored for objective in objectives) :]
-    evaluate_all = as_evaluate(run.space, functions)
+    evaluate_all = as_evaluate(space, functions)
 
     def evaluate(genes: Genes) -> Floats:
         nonlocal spent
@@ -134,21 +136,21 @@ def _trial(
 
     began, clock = time.perf_counter(), []
     result = optimise(
-        run.space.n_choices,
+        space.n_choices,
         evaluate,
-        constraints=as_constraints(run.space, limits.as_search_limits()),
+        constraints=as_constraints(space, limits.as_search_limits()),
         strategy=strategy,
         evaluations=evaluations,
         population=population,
         seed=seed,
-        initial=run.space.encode(covering(run.space, population, seed)),
-        repair=run.space.canonical,
-        exact=as_evaluate(run.space, computed) if computed else None,
+        initial=space.encode(covering(space, population, seed)),
+        repair=space.canonical,
+        exact=as_evaluate(space, computed) if computed else None,
         callback=lambda _: clock.append((time.perf_counter() - began - spent, spent)),
     )
     searching, evaluating = np.array(clock).T
-    if run.config.accuracy is None:
-        evaluating = _first_seconds(evaluation_ledger(run).rows(), run.space.decode(result.genes), result)
+    if scorer.source.costly:
+        evaluating = _first_seconds(scorer, space.decode(result.genes), result)
     return TrialRow(
         problem=problem,
         asked=evaluations,
@@ -161,15 +163,13 @@ def _trial(
     )
 
 
-def _first_seconds(rows: Sequence[EvaluationRow], archs: Sequence[Arch], result: SearchResult) -> Floats:
+def _first_seconds(scorer: Scorer, archs: Sequence[Arch], result: SearchResult) -> Floats:
     """Return cumulative seconds of the first evaluations by batch, since most scores are read from a file now."""
-    seconds = {row.arch: row.seconds for row in rows}
-    weights = [seconds[arch] for arch in archs]
-    return np.cumsum(np.bincount(result.batches, weights, minlength=len(result.hypervolume)))
+    seconds = [scorer.known[arch].seconds for arch in archs]
+    return np.cumsum(np.bincount(result.batches, seconds, minlength=len(result.hypervolume)))
 
 
-def _problem_id(run: Run, budgets: Sequence[Budget], objectives: Sequence[Objective]) -> str:
-    """Return a digest of the scorer, the predictors and the budgets, which compared trials must share."""
-    weights = run.result(TrainRecord).weights if run.config.accuracy is None else run.config.accuracy.model_dump_json()
-    parts = [weights, read_latencies(run).refits, *budgets, *objectives]
+def _problem_id(source: AccuracySource, refits: int, budgets: Sequence[Budget], objectives: Sequence[Objective]) -> str:
+    """Return a digest of the source, the predictors and the budgets, which compared trials must share."""
+    parts = [source.setting.weights, refits, *budgets, *objectives]
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]

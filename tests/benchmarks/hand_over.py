@@ -49,7 +49,7 @@ from edgenas.space.arch import Arch
 from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.export import BUNDLE, export_bundle
 from edgenas.stages.predictors import run_predictors
-from edgenas.stages.supernet_scores import evaluation_ledger
+from edgenas.stages.scoring import evaluation_ledger
 from edgenas.training.data.image_files import fit, open_image, to_tensor
 from edgenas.training.data.listing import SUFFIXES
 from edgenas.training.data.preprocess import Preprocess

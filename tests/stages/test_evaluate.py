@@ -50,7 +50,7 @@ def test_rows_say_what_searching_found_and_every_class_on_its_own(run: Run) -> N
 
 def test_evaluated_networks_are_not_evaluated_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     first = evaluate(run, ["chosen", "best:1"], "test", silent)
-    monkeypatch.setattr("edgenas.stages.run_subnets.materialise", None)
+    monkeypatch.setattr("edgenas.accuracy.subnets.materialise", None)
     assert evaluate(run, ["chosen"], "test", silent) == first[:1]
     assert len(read_jsonl(run.folder / FILE)) == len(first)
     # A file of other weights says nothing about these.

@@ -35,7 +35,7 @@ from edgenas.stages.export import BUNDLE, export_bundle, run_export, which_arch
 from edgenas.stages.fastest_variant import PLAIN
 from edgenas.stages.int8_export import Comparison, needs_seven_bits, run_recipes
 from edgenas.stages.predictors import run_predictors
-from edgenas.stages.run_subnets import FOLDER as STATISTICS
+from edgenas.stages.scoring import SUBNETS as STATISTICS
 from edgenas.stages.summary import write_summary
 
 INT8 = {"precision": "int8", "max_drop": 1.0, "calibration_images": 32, "quantisation_aware": "never"}

@@ -17,7 +17,7 @@ from edgenas.stages.evaluate import evaluate
 from edgenas.stages.export import export_bundle
 from edgenas.stages.finetune import run_finetune, tuned_subnet
 from edgenas.stages.inherited_weights import inherited_note
-from edgenas.stages.run_subnets import run_subnets
+from edgenas.stages.scoring import run_subnets
 from edgenas.training.materialise import top1
 
 

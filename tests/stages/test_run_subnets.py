@@ -13,7 +13,7 @@ from small_run import SmallRun
 from edgenas.config.reading import parse_config
 from edgenas.records.search import SearchRecord
 from edgenas.runs.run import Run, open_run
-from edgenas.stages.run_subnets import FOLDER, run_subnets
+from edgenas.stages.scoring import SUBNETS, run_subnets
 from edgenas.stages.train import trained_supernet
 from edgenas.training.materialise import CALIBRATION_IMAGES, materialise, predict
 
@@ -25,14 +25,14 @@ def run(small_run: SmallRun, tmp_path: Path) -> Run:
 
 
 def files(run: Run) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (run.folder / FOLDER).iterdir()}
+    return {path.name: path.read_bytes() for path in (run.folder / SUBNETS).iterdir()}
 
 
 def test_a_kept_subnet_is_bit_for_bit_a_fresh_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = run.images.dataset
     images = run.images.calibration
     # The search has met these.
-    monkeypatch.setattr("edgenas.stages.run_subnets.materialise", None)
+    monkeypatch.setattr("edgenas.accuracy.subnets.materialise", None)
     for row in run.result(SearchRecord).to_json()["front"][:3]:
         arch = run.space.parse(row["arch"])
         kept = run_subnets(run)(arch)
@@ -57,7 +57,7 @@ def test_a_file_that_is_broken_is_made_again(run: Run, spoil: Callable[[bytes], 
     arch = run.space.smallest
     run_subnets(run)(arch)
     before = files(run)
-    for path in (run.folder / FOLDER).iterdir():
+    for path in (run.folder / SUBNETS).iterdir():
         path.write_bytes(spoil(path.read_bytes()))
     again = run_subnets(run)(arch)
     assert again.calibrated

@@ -13,6 +13,7 @@ from copied_run import copied_run, found, silent
 from killing import kill_when, start
 from small_run import SmallRun, edgenas
 
+from edgenas.accuracy.supernet import SupernetAccuracy
 from edgenas.budget import parse_budget
 from edgenas.errors import ConfigError, EdgenasError, RunFolderError
 from edgenas.files import read_json, read_jsonl
@@ -20,7 +21,6 @@ from edgenas.records.search import SearchRecord
 from edgenas.runs.run import open_run
 from edgenas.search.front import non_dominated
 from edgenas.search.strategies.by_name import STRATEGIES
-from edgenas.stages import supernet_scores as scoring
 from edgenas.stages.predictors import run_table
 from edgenas.stages.select import run_search
 from edgenas.stages.start import check_folder, extend_search, start_run
@@ -225,7 +225,7 @@ def test_evaluations_of_other_weights_or_images_are_reported(
 
 def failing(monkeypatch: pytest.MonkeyPatch, every: int) -> list[str]:
     """Scoring raises on every so manyth arch; their names."""
-    score, failed, asked = scoring._Bench.score, [], []
+    score, failed, asked = SupernetAccuracy.score, [], []
 
     def raising(self: Any, arch: Any) -> Any:
         if arch.id in failed or len(asked) % every == every - 1:
@@ -235,7 +235,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, every: int) -> list[str]:
         asked.append(arch.id)
         return score(self, arch)
 
-    monkeypatch.setattr(scoring._Bench, "score", raising)
+    monkeypatch.setattr(SupernetAccuracy, "score", raising)
     return failed
 
 

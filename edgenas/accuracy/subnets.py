@@ -1,4 +1,4 @@
-"""Calibrated subnets of a run's supernet: each is recalibrated once, and its batch-norm statistics are kept.
+"""Calibrated subnets of a supernet: each is recalibrated once, and its batch-norm statistics are kept.
 
 Weights are the supernet's, so a kept subnet takes kilobytes. A file is named by what its statistics depend on: arch,
 weights, images. One that is missing or broken is made again.
@@ -17,16 +17,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from edgenas.files import SCHEMA_VERSION, write_bytes
-from edgenas.records.train import TrainRecord
-from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
-from edgenas.stages.train import trained_supernet
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
 from edgenas.training.checkpoint import plain
 from edgenas.training.materialise import materialise
 
-FOLDER = "supernet/statistics"
 STATISTICS = (".running_mean", ".running_var")
 SUM = "statistics_sha256"
 """Of the numbers, since a file of which a bit has turned reads like any other."""
@@ -36,13 +32,22 @@ class Subnets:
     """Subnets of one supernet, recalibrated on the same images.
 
     Attributes:
+        weights: digest of the supernet's weights.
         images: number of images that they are recalibrated on.
     """
 
-    def __init__(self, folder: Path, net: SuperNet, images: Tensor, of: dict[str, str]):
-        """Args: the folder of files; the supernet; training images; the digests of weights and images."""
-        self._folder, self._net, self._images, self._of = folder, net, images, of
-        self.images = len(images)
+    def __init__(self, folder: Path, net: SuperNet, images: Tensor, *, weights: str, data: str):
+        """Store what subnets are made of.
+
+        Args:
+            folder: folder of the files of statistics.
+            net: the supernet.
+            images: training images.
+            weights: digest of the supernet's weights.
+            data: digest of all images.
+        """
+        self._folder, self._net, self._images, self._data = folder, net, images, data
+        self.weights, self.images = weights, len(images)
 
     def __call__(self, arch: Arch) -> Subnet:
         """Return the calibrated subnet of an architecture, on the supernet's device.
@@ -51,7 +56,8 @@ class Subnets:
             SpaceError: the arch is not in the space.
             DataError: there are fewer than two images.
         """
-        described: dict[str, str | int] = {"arch": arch.id, "calibration_images": self.images, **self._of}
+        described: dict[str, str | int] = {"arch": arch.id, "calibration_images": self.images}
+        described |= {"weights": self.weights, "data": self._data}
         path = self._folder / f"{_digest(described)}.safetensors"
         kept = self._kept(arch, path)
         if kept is not None:
@@ -75,17 +81,6 @@ class Subnets:
                 subnet.calibration_images = self.images
                 return subnet
         return None
-
-
-def run_subnets(run: Run) -> Subnets:
-    """Return subnets of a run's trained supernet, recalibrated as its config states.
-
-    Raises:
-        RunFolderError: the run is not trained.
-    """
-    net, weights = trained_supernet(run), run.result(TrainRecord).weights
-    of = {"weights": weights, "data": run.images.digest}
-    return Subnets(run.folder / FOLDER, net, run.images.calibration, of)
 
 
 def _statistics(subnet: Subnet) -> dict[str, Tensor]:
