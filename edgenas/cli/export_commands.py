@@ -35,7 +35,7 @@ from edgenas.files import read_json, user_path
 
 if TYPE_CHECKING:
     # Importing them loads torch, which `--help` can do without.
-    from edgenas.profiling.transport_registry import TransportRegistry
+    from edgenas.runs.run import Run
     from edgenas.stages.bundle_network import BundleOptions
 
 app = typer.Typer()
@@ -77,41 +77,31 @@ def export(
     from edgenas.stages.bundle_network import BundleOptions
     from edgenas.stages.bundling import run_precision
 
-    options = None
+    opened, options = open_run(target, reach), None
     if other_options:
-        used = precision or run_precision(open_run(target, reach))
+        used = precision or run_precision(opened)
         options = BundleOptions(used, dynamic_batch=batch == "dynamic", embed_preprocessing=embed_preprocessing)
-    _hand_over(target, arch, options, out, as_zip, (web, web_runtime), output, reach)
+    _hand_over(opened, arch, options, out, as_zip, (web, web_runtime), output)
 
 
 def _hand_over(
-    target: Path,
+    run: Run,
     arch: str | None,
     options: BundleOptions | None,
     out: Path | None,
     as_zip: bool,
     page: tuple[Path | None, Path | None],
     output: Output,
-    reach: TransportRegistry,
 ) -> None:
     from edgenas.cli.summary_display import print_bundle
     from edgenas.display import ProgressDisplay
-    from edgenas.runs.run import open_run
     from edgenas.stages.bundle_extras import hand_over
 
-    run = open_run(target, reach)
     out, web, runtime = (path and user_path(path) for path in (out, *page))
     try:
         with ProgressDisplay(quiet=output.quiet) as progress:
             made = hand_over(
-                run,
-                arch or "chosen",
-                options,
-                out,
-                as_zip=as_zip,
-                web=web,
-                web_runtime=runtime,
-                progress=progress,
+                run, arch or "chosen", options, out, as_zip=as_zip, web=web, web_runtime=runtime, progress=progress
             )
     except Packed as packed:
         print_packed(packed, output.as_json)

@@ -141,8 +141,8 @@ def _train_together(
         raise ConfigError("--train-minutes works with one process only: set train.epochs instead")
     if target.is_dir():
         refuse_config_options(target, budget, sets, folder)
-        run = open_run(target, reach)
-        config, begin, reopen = run.config, lambda: run, lambda: run
+        opened = open_run(target, reach)
+        config, begin, reopen = opened.config, lambda: opened, lambda: opened
     else:
         config = read_config(target, budget, sets)
         folder = folder or RUNS / config.name

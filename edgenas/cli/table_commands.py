@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Optional
@@ -13,8 +12,7 @@ from edgenas.cli.options import AsJson, Quiet, print_json
 from edgenas.errors import UserError
 
 if TYPE_CHECKING:
-    from edgenas.latency.table import LatencyTable
-    from edgenas.space.space import SearchSpace
+    pass
 
 TABLE = "A shipped table (DEVICE/SETTING), or the path of a table's folder."
 Name = Annotated[str, typer.Argument(help=TABLE)]
@@ -98,7 +96,7 @@ def tables_check(
     """Warn about wide intervals, drift, load, and rows that do not fit the others. The exit code is always 0."""
     from edgenas.cli.table_display import print_check
     from edgenas.latency.table import find_table
-    from edgenas.latency.table_check import check_table
+    from edgenas.latency.table_check import check_table, table_classes
     from edgenas.profiling.timing_plan import distinct_blocks
     from edgenas.space.loading import load_space
 
@@ -106,30 +104,12 @@ def tables_check(
         raise UserError("--classes is the number of classes of the networks of --space: add --space, or leave it out")
     table = find_table(name)
     checked = load_space(space) if space else None
-    blocks = distinct_blocks(checked.with_classes(classes or _classes(name, table, checked))) if checked else ()
+    blocks = distinct_blocks(checked.with_classes(classes or table_classes(name, table, checked))) if checked else ()
     warnings = check_table(table, checked, blocks)
     if as_json:
         print_json({"table": name, "rows": len(table.rows), "warnings": [warning.to_json() for warning in warnings]})
     else:
         print_check(name, table, warnings)
-
-
-def _classes(name: str, table: LatencyTable, space: SearchSpace) -> int:
-    """Return the number of classes of a space's networks in a table, or else of all its heads."""
-    from edgenas.errors import SpaceError, TableError
-    from edgenas.space.blocks import parse_block
-    from edgenas.space.blocks.head import HeadSpec
-
-    numbers = {row.num_classes for row in table.rows if row.space == space.structure_id}
-    for key in () if numbers else table.blocks():
-        with contextlib.suppress(SpaceError):
-            block = parse_block(key)
-            if isinstance(block, HeadSpec):
-                numbers.add(block.out_channels)
-    if len(numbers) != 1:
-        heads = f"heads of {', '.join(map(str, sorted(numbers)))} classes" if numbers else "no heads"
-        raise TableError(f"{name} has {heads}: give the number of --classes of the networks of --space")
-    return numbers.pop()
 
 
 @app.command("diff")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from edgenas.errors import SpaceError
+from edgenas.errors import SpaceError, TableError
 from edgenas.latency.block_cost import block_features
 from edgenas.latency.plausibility import block_outliers, outliers, slower_than_larger
 from edgenas.latency.table import STATISTIC, LatencyTable
@@ -16,6 +17,7 @@ from edgenas.latency.table_merge import sessions
 from edgenas.records.latency import NETWORK, UNKNOWN, LatencyRow
 from edgenas.space.arch import Arch, parse_arch
 from edgenas.space.blocks import parse_block
+from edgenas.space.blocks.head import HeadSpec
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.cost import cost
 from edgenas.space.space import SearchSpace
@@ -211,3 +213,21 @@ def _inside(spec: BlockSpec, ranges: Mapping[str, tuple[dict[str, float], dict[s
         return False
     low, high = ranges[spec.family]
     return all(low[name] <= value <= high[name] for name, value in block_features(spec).items())
+
+
+def table_classes(name: str, table: LatencyTable, space: SearchSpace) -> int:
+    """Return the number of classes of a space's networks in a table, or else of all its heads.
+
+    Raises:
+        TableError: the table has none, or several; the message calls it `name`.
+    """
+    numbers = {row.num_classes for row in table.rows if row.space == space.structure_id}
+    for key in () if numbers else table.blocks():
+        with contextlib.suppress(SpaceError):
+            block = parse_block(key)
+            if isinstance(block, HeadSpec):
+                numbers.add(block.out_channels)
+    if len(numbers) != 1:
+        heads = f"heads of {', '.join(map(str, sorted(numbers)))} classes" if numbers else "no heads"
+        raise TableError(f"{name} has {heads}: give the number of --classes of the networks of --space")
+    return numbers.pop()
