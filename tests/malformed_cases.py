@@ -327,7 +327,7 @@ def imports() -> Iterator[Case]:
     yield Case("import: unknown column", fine, (*command, "--latency-column", "latency"), "did you mean 'latency_ms'")
     yield Case("import: unknown unit", fine, (*command, "--unit", "ns"), "--unit")
     named = text("networks.csv", "arch,time\n" + line)
-    yield Case("import: no unit", named, (*command, "--latency-column", "time"), "Say --unit us, ms, s")
+    yield Case("import: no unit", named, (*command, "--latency-column", "time"), "set --unit to one of us, ms, s")
 
 
 def exports() -> Iterator[Case]:

@@ -1,4 +1,4 @@
-"""Warnings about a table: what its timer noted, what its circumstances and rows say, what does not fit the rest."""
+"""Warnings about a table, from the timer, the circumstances, single rows, and comparisons between rows."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from edgenas.space.cost import cost
 from edgenas.space.space import SearchSpace
 
 MANY = 0.1
-"""The share of rows above which a warning about rows is serious."""
+"""Share of rows above which a warning about rows is serious."""
 WIDE, NOISY = 0.1, 0.05
 FEW_ROUNDS, FEW_RUNS = 8, 50
 DRIFT, LOAD = (0.05, 0.15), (0.1, 0.5)
-"""Each: where warning begins, and where it is serious."""
+"""Limits above which there is a warning, and above which it is serious."""
 TWICE = 2.0
 
 
@@ -36,10 +36,10 @@ class Warning:
     """A reason not to rely on a table.
 
     Attributes:
-        about: one word for machines, like `interval`.
-        serious: whether predictions made from the table are likely to be wrong.
-        text: for people.
-        rows: keys of the rows it is about, or blocks that are missing, the worst first.
+        about: machine-readable name of the warning, for example `interval`.
+        serious: whether predictions from the table are likely to be wrong.
+        text: message for the user.
+        rows: keys of the affected rows or of missing blocks, the worst first.
     """
 
     about: str
@@ -48,49 +48,49 @@ class Warning:
     rows: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the fields as JSON values."""
         return {**asdict(self), "rows": list(self.rows)}
 
 
 def check_table(
-    table: LatencyTable, space: SearchSpace | None = None, wanted: Sequence[BlockSpec] = ()
+    table: LatencyTable, space: SearchSpace | None = None, blocks: Sequence[BlockSpec] = ()
 ) -> tuple[Warning, ...]:
-    """Warnings about a table, serious ones first.
+    """Return the warnings about a table, serious ones first.
 
     Args:
-        table: one that could be read, so its form is right.
-        space: whose networks in the table are compared with each other.
-        wanted: blocks that the table should have, those of the space.
+        table: latency table.
+        space: space whose networks in the table are compared with each other.
+        blocks: blocks of the space, which the table should have.
     """
-    found = [
+    warnings = [
         *_of_source(table),
         *_of_circumstances(table.circumstances),
         *_of_rows(table.rows),
         *_of_keys(table.rows),
         *_of_blocks(table.rows),
         *(_of_networks(table, space) if space else ()),
-        *(_missing(table, wanted) if wanted else ()),
+        *(_missing(table, blocks) if blocks else ()),
     ]
-    return tuple(sorted(found, key=lambda warning: not warning.serious))
+    return tuple(sorted(warnings, key=lambda warning: not warning.serious))
 
 
 def _of_source(table: LatencyTable) -> Iterator[Warning]:
     unknown = [name for name, value in asdict(table.identity).items() if value == UNKNOWN]
     if unknown:
-        yield Warning("identity", False, f"{UNKNOWN}: {', '.join(unknown)}: no merge takes it")
+        yield Warning("identity", False, f"unknown: {', '.join(unknown)}; such tables cannot be merged")
     unstated = sorted({name for row in table.rows for name, value in row.to_json().items() if value is None})
     if unstated:
-        holds = table.circumstances.get(STATISTIC, UNKNOWN)
-        yield Warning("unstated", False, f"p50_us holds: {holds}; the source does not state {', '.join(unstated)}")
+        statistic = table.circumstances.get(STATISTIC, UNKNOWN)
+        yield Warning("unstated", False, f"p50_us is: {statistic}; not in the source: {', '.join(unstated)}")
 
 
 def _of_circumstances(circumstances: Mapping[str, Any]) -> Iterator[Warning]:
     recorded = circumstances.get("warnings")
     for text in recorded if isinstance(recorded, list) else ():
-        yield Warning("recorded", False, f"the timer noted: {text}")
+        yield Warning("recorded", False, f"from the timer: {text}")
     yield from _beyond(circumstances, "sentinel_drift", DRIFT, "the sentinel drifted by {:.1%} while timing")
     yield from _beyond(circumstances, "foreign_load", LOAD, "other programs kept {:.2f} cores busy")
-    sentinels = [value for one in sessions(circumstances) if (value := _number(one, "sentinel_p50_us"))]
+    sentinels = [value for session in sessions(circumstances) if (value := _number(session, "sentinel_p50_us"))]
     if len(sentinels) > 1:
         drift = {"between_sessions": max(sentinels) / min(sentinels) - 1}
         yield from _beyond(drift, "between_sessions", DRIFT, "the sentinel differs by {:.1%} between merged sessions")
@@ -118,15 +118,13 @@ def _of_rows(rows: Sequence[LatencyRow]) -> Iterator[Warning]:
         row.key for row in rows if row.p50_us > row.p95_us or row.p50_us < row.ci_low_us or row.p50_us > row.ci_high_us
     ]
     if odd:
-        yield Warning(
-            "order", True, f"{len(odd)} rows: the p50 lies outside its own interval, or above the p95", tuple(odd)
-        )
+        yield Warning("order", True, f"{len(odd)} rows: the p50 is outside its interval or above the p95", tuple(odd))
 
 
 def _above(
     rows: Sequence[LatencyRow], about: str, value: Callable[[LatencyRow], float], limit: float, text: str
 ) -> Iterator[Warning]:
-    # Comparisons with what is not stated are false.
+    # Unstated values are NaN, for which comparisons are false.
     beyond = sorted((row for row in rows if value(row) > limit), key=value, reverse=True)
     if beyond:
         message = f"{len(beyond)} of {len(rows)} rows: {text.format(abs(limit))}"
@@ -134,12 +132,13 @@ def _above(
 
 
 def _of_keys(rows: Sequence[LatencyRow]) -> Iterator[Warning]:
-    unread = [row.key for row in rows if not _read(row)]
+    unread = [row.key for row in rows if not _parse_key(row)]
     if unread:
-        yield Warning("key", True, f"{len(unread)} rows: this edgenas knows no such block or arch", tuple(unread))
+        text = f"{len(unread)} rows: the key is not a block or architecture of this version of edgenas"
+        yield Warning("key", True, text, tuple(unread))
 
 
-def _read(row: LatencyRow) -> BlockSpec | Arch | None:
+def _parse_key(row: LatencyRow) -> BlockSpec | Arch | None:
     try:
         return parse_arch(row.key) if row.kind == NETWORK else parse_block(row.key)
     except SpaceError:
@@ -147,64 +146,64 @@ def _read(row: LatencyRow) -> BlockSpec | Arch | None:
 
 
 def _of_blocks(rows: Sequence[LatencyRow]) -> Iterator[Warning]:
-    latency_us = {spec: row.p50_us for row in rows if isinstance(spec := _read(row), BlockSpec)}
+    latency_us = {spec: row.p50_us for row in rows if isinstance(spec := _parse_key(row), BlockSpec)}
     slower = slower_than_larger(latency_us)
     if slower:
-        by_much = any(latency_us[a] > TWICE * latency_us[b] for a, b in slower)
+        serious = any(latency_us[a] > TWICE * latency_us[b] for a, b in slower)
         pairs = tuple(f"{a.key} ({latency_us[a]:.5g} µs) over {b.key} ({latency_us[b]:.5g} µs)" for a, b in slower)
-        yield Warning("slower", by_much, f"{len(slower)} blocks are slower than a block larger in every way", pairs)
+        yield Warning("slower", serious, f"{len(slower)} blocks are slower than a block larger in all sizes", pairs)
     yield from _outliers([(spec.key, ratio) for spec, ratio in block_outliers(latency_us)], "blocks")
 
 
 def _of_networks(table: LatencyTable, space: SearchSpace) -> Iterator[Warning]:
-    rows = [row for row in table.rows if row.kind == NETWORK and row.space == space.structure_id and _read(row)]
+    rows = [row for row in table.rows if row.kind == NETWORK and row.space == space.structure_id and _parse_key(row)]
     if rows:
-        features = np.log([_on_paper(space, row) for row in rows])
+        features = np.log([_costs(space, row) for row in rows])
         ratios = outliers(features, np.array([row.p50_us for row in rows]))
         yield from _outliers([(rows[index].key, ratio) for index, ratio in ratios.items()], "networks")
 
 
-def _on_paper(space: SearchSpace, row: LatencyRow) -> list[float]:
-    """Costs that a network's latency follows roughly."""
+def _costs(space: SearchSpace, row: LatencyRow) -> list[float]:
+    """Return costs of a network that its latency roughly depends on."""
     specs = space.with_classes(row.num_classes).unroll(parse_arch(row.key))
-    counted = cost(specs)
-    return [counted.macs, counted.weight_bytes, counted.peak_activation_bytes, len(specs)]
+    costs = cost(specs)
+    return [costs.macs, costs.weight_bytes, costs.peak_activation_bytes, len(specs)]
 
 
-def _outliers(ratios: Sequence[tuple[str, float]], what: str) -> Iterator[Warning]:
+def _outliers(ratios: Sequence[tuple[str, float]], kind: str) -> Iterator[Warning]:
     if ratios:
-        far = any(max(ratio, 1 / ratio) > TWICE for _, ratio in ratios)
-        listed = tuple(f"{key} ({ratio:.2f} times a smooth fit)" for key, ratio in ratios)
-        yield Warning("outlier", far, f"{len(ratios)} {what} do not fit the others", listed)
+        serious = any(max(ratio, 1 / ratio) > TWICE for _, ratio in ratios)
+        keys = tuple(f"{key} ({ratio:.2f} times a smooth fit)" for key, ratio in ratios)
+        yield Warning("outlier", serious, f"{len(ratios)} {kind} do not fit the others", keys)
 
 
-def _missing(table: LatencyTable, wanted: Sequence[BlockSpec]) -> Iterator[Warning]:
-    """Blocks without a row: inside the measured range of their kind they can be regressed, outside not."""
+def _missing(table: LatencyTable, blocks: Sequence[BlockSpec]) -> Iterator[Warning]:
+    """Yield warnings about blocks without a row, which can only be regressed in the measured range of their kind."""
     measured = table.blocks()
-    lacking = [spec for spec in wanted if spec.key not in measured]
+    missing = [spec for spec in blocks if spec.key not in measured]
     ranges = _ranges(list(measured))
-    outside = [spec.key for spec in lacking if not _inside(spec, ranges)]
-    inside = [spec.key for spec in lacking if _inside(spec, ranges)]
+    outside = [spec.key for spec in missing if not _inside(spec, ranges)]
+    inside = [spec.key for spec in missing if _inside(spec, ranges)]
     if outside:
-        text = f"{len(outside)} of the space's {len(wanted)} blocks are missing and outside the measured range"
+        text = f"{len(outside)} of the space's {len(blocks)} blocks are missing and outside the measured range"
         yield Warning("outside", True, text, tuple(outside))
     if inside:
-        text = f"{len(inside)} of the space's {len(wanted)} blocks are missing; a predictor regresses them"
+        text = f"{len(inside)} of the space's {len(blocks)} blocks are missing; a predictor regresses them"
         yield Warning("missing", False, text, tuple(inside))
 
 
 def _ranges(keys: Sequence[str]) -> dict[str, tuple[dict[str, float], dict[str, float]]]:
-    """Smallest and largest feature values of every kind."""
-    found: dict[str, list[dict[str, float]]] = {}
+    """Return the smallest and largest feature values of every kind of block."""
+    features: dict[str, list[dict[str, float]]] = {}
     for key in keys:
         try:
             spec = parse_block(key)
         except SpaceError:
             continue
-        found.setdefault(spec.family, []).append(block_features(spec))
+        features.setdefault(spec.family, []).append(block_features(spec))
     return {
         kind: tuple({name: end(row[name] for row in rows) for name in rows[0]} for end in (min, max))  # type: ignore[misc]
-        for kind, rows in found.items()
+        for kind, rows in features.items()
     }
 
 

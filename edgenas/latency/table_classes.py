@@ -1,4 +1,4 @@
-"""The space of the networks of a latency table, with the number of classes that they share."""
+"""Space of a latency table's networks, with their number of classes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from edgenas.space.space import ClassifierSpace, SearchSpace
 
 
 def table_space(space: SearchSpace, table: LatencyTable) -> ClassifierSpace:
-    """Return the space with the number of classes that all of a table's networks of it share.
+    """Return the space with the number of classes of the table's networks of this space.
 
     Raises:
-        TableError: there are no such networks, or they differ.
+        TableError: the table has no networks of this space, or their numbers of classes differ.
     """
     rows = [row for row in table.rows if row.kind == NETWORK and row.space == space.structure_id]
     counts = sorted({row.num_classes for row in rows})

@@ -1,4 +1,4 @@
-"""Two tables beside each other: identities, rows only one has, ratios and ranks of those both have."""
+"""Differences between two tables: identities, rows in one table only, and ratios and ranks of common rows."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ WORST = 5
 
 @dataclass(frozen=True)
 class CommonRows:
-    """Rows of one kind that both tables have. Ratios are p50 of the second over p50 of the first.
+    """Statistics of the rows of one kind in both tables. Ratios are p50 of the second table / p50 of the first.
 
     Attributes:
-        count: how many there are.
-        median: of the ratios.
-        low: their 5 % quantile.
-        high: their 95 % quantile.
-        kendall_tau: rank correlation of the latencies; None of fewer than two, or where one side is all ties.
+        count: number of rows.
+        median: median ratio.
+        low: 5 % quantile of the ratios.
+        high: 95 % quantile of the ratios.
+        kendall_tau: rank correlation of the latencies; None if there are fewer than two rows, or all latencies of a
+            table are equal.
     """
 
     count: int
@@ -35,14 +36,15 @@ class CommonRows:
 
 @dataclass(frozen=True)
 class TableDiff:
-    """How two tables differ.
+    """Differences between two tables.
 
     Attributes:
-        identity: fields that differ, with both values; `unknown` differs from everything.
-        only_first: rows that the second table lacks.
-        only_second: rows that the first table lacks.
-        common: what both have, by kind.
-        worst: up to five rows, (first, second), whose ratios are farthest from their kind's median, farthest first.
+        identity: fields that differ, with both values; `unknown` always differs.
+        only_first: rows that only the first table has.
+        only_second: rows that only the second table has.
+        common: statistics of the rows that both tables have, by kind.
+        worst: up to five pairs of rows (first, second) with the ratios farthest from their kind's median, farthest
+            first.
     """
 
     identity: dict[str, tuple[Any, Any]]
@@ -52,7 +54,7 @@ class TableDiff:
     worst: tuple[tuple[LatencyRow, LatencyRow], ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; rows by what names them."""
+        """Return JSON values, with rows as their kind, space, number of classes and key."""
         return {
             "identity": {name: list(pair) for name, pair in self.identity.items()},
             "only_first": [_named(row) for row in self.only_first],
@@ -66,25 +68,25 @@ class TableDiff:
 
 
 def diff_tables(first: LatencyTable, second: LatencyTable) -> TableDiff:
-    """Compare two tables row by row, whatever their identities: another device, or another session of one."""
-    mine, other = ({row.name: row for row in table.rows} for table in (first, second))
-    pairs = {
-        kind: [(row, other[name]) for name, row in mine.items() if name in other and row.kind == kind]
+    """Compare two tables row by row. Their identities may differ."""
+    first_rows, second_rows = ({row.name: row for row in table.rows} for table in (first, second))
+    pairs_by_kind = {
+        kind: [(row, second_rows[name]) for name, row in first_rows.items() if name in second_rows and row.kind == kind]
         for kind in (BLOCK, NETWORK)
     }
-    common = {kind: _common(found) for kind, found in pairs.items() if found}
-    far = [
+    common = {kind: _common(pairs) for kind, pairs in pairs_by_kind.items() if pairs}
+    distances = [
         (abs(np.log(b.p50_us / a.p50_us / common[kind].median)), (a, b))
-        for kind, found in pairs.items()
-        for a, b in found
+        for kind, pairs in pairs_by_kind.items()
+        for a, b in pairs
     ]
-    far.sort(key=lambda entry: -entry[0])
+    distances.sort(key=lambda entry: -entry[0])
     return TableDiff(
         identity=first.identity.differences(second.identity),
-        only_first=tuple(row for name, row in mine.items() if name not in other),
-        only_second=tuple(row for name, row in other.items() if name not in mine),
+        only_first=tuple(row for name, row in first_rows.items() if name not in second_rows),
+        only_second=tuple(row for name, row in second_rows.items() if name not in first_rows),
         common=common,
-        worst=tuple(pair for _, pair in far[:WORST]),
+        worst=tuple(pair for _, pair in distances[:WORST]),
     )
 
 
@@ -93,8 +95,8 @@ def _common(pairs: Sequence[tuple[LatencyRow, LatencyRow]]) -> CommonRows:
 
     first, second = (np.array([pair[side].p50_us for pair in pairs]) for side in (0, 1))
     low, median, high = np.quantile(second / first, [0.05, 0.5, 0.95]).tolist()
-    ranked = len(set(first.tolist())) > 1 and len(set(second.tolist())) > 1
-    tau = float(kendalltau(first, second).statistic) if ranked else None
+    is_ranked = len(set(first.tolist())) > 1 and len(set(second.tolist())) > 1
+    tau = float(kendalltau(first, second).statistic) if is_ranked else None
     return CommonRows(len(pairs), median, low, high, tau)
 
 

@@ -42,7 +42,7 @@ def changed(first: int, **changes: Any) -> LatencyTable:
     return replace(SOUND, rows=tuple(rows))
 
 
-def test_nothing_speaks_against_a_sound_table() -> None:
+def test_a_sound_table_has_no_warnings() -> None:
     assert check_table(SOUND, SMALL, BLOCKS) == ()
 
 
@@ -55,7 +55,7 @@ def test_nothing_speaks_against_a_sound_table() -> None:
         ("count", {"count": 10}),
     ],
 )
-def test_warnings_about_rows_name_them_and_are_serious_where_they_are_many(word: str, changes: dict[str, Any]) -> None:
+def test_warnings_about_rows_name_them_and_are_serious_for_many_rows(word: str, changes: dict[str, Any]) -> None:
     few, many = (about(check_table(changed(n, **changes)))[word] for n in (2, len(BLOCKS) // 2))
     assert (few.serious, many.serious) == (False, True)
     assert set(few.rows) == {block.key for block in BLOCKS[:2]}
@@ -74,18 +74,18 @@ def test_drift_and_load_are_flagged_by_degrees(key: str, values: tuple[float, fl
     assert [one[key].serious if key in one else None for one in found] == [None, False, True]
 
 
-def test_what_the_timer_noted_and_what_is_unknown_is_passed_on() -> None:
+def test_warnings_of_the_timer_and_unknown_fields_are_reported() -> None:
     identity = replace(SOUND.identity, threads=UNKNOWN)
     circumstances = {"warnings": ["it was hot"], STATISTIC: "mean"}
     flagged = replace(changed(1, p95_us=float("nan")), identity=identity, circumstances=circumstances)
     found = about(check_table(flagged))
     assert "it was hot" in found["recorded"].text
     assert "threads" in found["identity"].text
-    assert found["unstated"].text == "p50_us holds: mean; the source does not state p95_us"
+    assert found["unstated"].text == "p50_us is: mean; not in the source: p95_us"
 
 
 @pytest.mark.parametrize("circumstances", [{"warnings": "x"}, {"sentinel_drift": "much"}, {"sessions": [1]}])
-def test_circumstances_of_any_kind_break_nothing(circumstances: dict[str, Any]) -> None:
+def test_circumstances_of_other_types_are_accepted(circumstances: dict[str, Any]) -> None:
     assert check_table(replace(SOUND, circumstances=circumstances)) == ()
 
 
@@ -95,7 +95,7 @@ def test_sessions_whose_sentinels_differ_are_flagged() -> None:
     assert "10.0%" in found.text
 
 
-def test_keys_that_no_edgenas_knows_are_serious() -> None:
+def test_unknown_keys_are_serious() -> None:
     rows = (*SOUND.rows, row("uib_i3_r8"), row("resnet", kind="network"))
     found = about(check_table(replace(SOUND, rows=rows)))["key"]
     assert found.serious
@@ -128,7 +128,7 @@ def test_ordinary_noise_makes_no_outliers(seed: int) -> None:
     assert slower_than_larger(latency_us) == []
 
 
-def test_too_few_rows_say_nothing() -> None:
+def test_too_few_rows_have_no_outliers() -> None:
     assert outliers(np.arange(4.0)[:, None], np.array([1.0, 1.0, 50.0, 1.0])) == {}
 
 

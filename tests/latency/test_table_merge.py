@@ -61,7 +61,9 @@ def test_identities_that_differ_in_any_field_are_refused(field: str, unknown: bo
 @pytest.mark.parametrize("field", [field.name for field in fields(Identity)])
 def test_unknown_does_not_even_equal_itself(field: str) -> None:
     a = replace(table([row("a")]), identity=replace(IDENTITY, **{field: UNKNOWN}))
-    with pytest.raises(TableError, match=f"{field} is unknown in the first, unknown in the other; unknown equals"):
+    with pytest.raises(
+        TableError, match=f"{field} is unknown in the first and unknown in the other; unknown never equals"
+    ):
         merged(a, a)
 
 
