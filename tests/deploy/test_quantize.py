@@ -145,18 +145,18 @@ def test_a_dropped_gate_gives_every_quantised_value_what_the_gate_gave():
 
 
 def test_ranges_before_hard_swish_end_where_it_is_zero(model, inputs):
-    form = to_integer_graph(onnx.load(model))
-    found = calibrate(form, 10 * inputs, "minmax")
-    kept = narrow_ranges(found, form)
-    assert kept.keys() == found.keys()
-    cut = {name for name in found if kept[name] != found[name]}
-    shifted = {node.output[0] for node in form.graph.node if node.op_type == "Add" and "/shifted" in node.output[0]}
-    entering = {node.input[0] for node in form.graph.node if node.output[0] in shifted}
-    assert any(found[name][0] < -3 for name in entering)
-    assert all(kept[name] == (max(found[name][0], -3), found[name][1]) for name in entering)
-    gates = [node for node in form.graph.node if node.op_type == "HardSigmoid"]
-    assert cut <= entering | {node.input[0] for node in gates} | {node.output[0] for node in gates}
-    assert {(kept[node.input[0]], kept[node.output[0]]) for node in gates} == {((0.0, 6.0), (0.0, 1.0))}
+    graph = to_integer_graph(onnx.load(model))
+    ranges = calibrate(graph, 10 * inputs, "minmax")
+    narrowed = narrow_ranges(ranges, graph)
+    assert narrowed.keys() == ranges.keys()
+    changed = {name for name in ranges if narrowed[name] != ranges[name]}
+    shifted = {node.output[0] for node in graph.graph.node if node.op_type == "Add" and "/shifted" in node.output[0]}
+    entering = {node.input[0] for node in graph.graph.node if node.output[0] in shifted}
+    assert any(ranges[name][0] < -3 for name in entering)
+    assert all(narrowed[name] == (max(ranges[name][0], -3), ranges[name][1]) for name in entering)
+    gates = [node for node in graph.graph.node if node.op_type == "HardSigmoid"]
+    assert changed <= entering | {node.input[0] for node in gates} | {node.output[0] for node in gates}
+    assert {(narrowed[node.input[0]], narrowed[node.output[0]]) for node in gates} == {((0.0, 6.0), (0.0, 1.0))}
 
 
 def test_percentile_ranges_leave_outliers_out_and_min_max_ranges_hold_every_value(timed):
@@ -289,12 +289,12 @@ def test_too_few_or_unfit_images_are_refused(model, inputs, tmp_path):
 def test_only_deployable_fp32_files_of_ours_are_quantised(files, timed, inputs, tmp_path):
     with pytest.raises(UncalibratedError, match="for timing"):
         quantise(timed["network"], tmp_path / "int8.onnx", inputs, MINMAX, images=4)
-    with pytest.raises(UserError, match=f"int8 already, by {MINMAX}"):
+    with pytest.raises(UserError, match=f"is already int8, of recipe {MINMAX}"):
         quantise(files[MINMAX], tmp_path / "int8.onnx", inputs, ENDS, images=4)
     foreign = onnx.load(timed["network"])
     del foreign.metadata_props[:]
     onnx.save(foreign, tmp_path / "foreign.onnx")
-    with pytest.raises(UserError, match="not written by edgenas"):
+    with pytest.raises(UserError, match="not written by edgenas.s exporter"):
         quantise_for_timing(tmp_path / "foreign.onnx", tmp_path / "int8.onnx", MINMAX)
 
 

@@ -1,1 +1,1 @@
-"""int8 files, quantised by ONNX Runtime so that its CPU kernels run fastest."""
+"""Quantisation of exported files to int8 with ONNX Runtime's quantiser."""

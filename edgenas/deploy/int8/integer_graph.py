@@ -1,16 +1,19 @@
-"""Graphs rewritten so that ONNX Runtime's int8 kernels cover them. Onnx alone, no torch, no runtime.
+"""Rewriting of ONNX graphs to operators that ONNX Runtime has int8 kernels for.
 
-The runtime has int8 kernels for Conv, Gemm, Add, Mul, GlobalAveragePool and Sigmoid, none for HardSwish, HardSigmoid
-and ReduceMean: these would run in fp32 between a DequantizeLinear and a QuantizeLinear each, which made whole int8
-networks slower than fp32 ones. Before quantising, `to_integer_graph` therefore writes (all equal in exact arithmetic)
+The runtime has int8 kernels for Conv, Gemm, Add, Mul, GlobalAveragePool and Sigmoid, but not for HardSwish, HardSigmoid
+and ReduceMean. Those would run in fp32, each between a DequantizeLinear and a QuantizeLinear, which makes int8 networks
+slower than fp32 networks. `to_integer_graph` therefore replaces operators before quantisation. The results are equal in
+exact arithmetic:
 
-    HardSwish(x)                    Mul(x, g(Add(x, 3)))    g(y) = HardSigmoid(y / 6) without shift: clip(y / 6, 0, 1)
-    HardSigmoid(x), shift 0.5       g(Add(x, 3))            the 3 joins the bias of a convolution right before it
+    HardSwish(x)                    Mul(x, g(Add(x, 3)))    g(y) = clip(y / 6, 0, 1), a HardSigmoid without shift
+    HardSigmoid(x), shift 0.5       g(Add(x, 3))            the 3 is added to the bias of a convolution before it
     ReduceMean over height, width   GlobalAveragePool
-    Resize of a gate, its product   the product alone: int8 kernels multiply by a vector
+    Resize of a gate and Mul        Mul                     int8 kernels multiply by a vector
 
-and after quantising `drop_gates` takes g away: a value of 0 to 6 quantised to 0..255 saturates like g does, and
-the same 0..255 read at a sixth of the scale is g's result.
+After quantisation, `drop_gates` removes g. Values of 0 to 6 that are quantised to 0..255 saturate like g, and the same
+0..255 at a sixth of the scale is the result of g.
+
+This module needs neither torch nor a runtime.
 """
 
 from __future__ import annotations
@@ -33,11 +36,11 @@ GATE, GATE_INPUT = (0.0, 1.0), (0.0, SPAN)
 
 
 def to_integer_graph(model: onnx.ModelProto, in_float: Collection[str] = ()) -> onnx.ModelProto:
-    """The same network of operators that have int8 kernels, as far as there are any.
+    """Return the same network with operators that have int8 kernels, as far as possible.
 
     Args:
-        model: fp32; left as it was.
-        in_float: names of nodes that are to stay as they are.
+        model: fp32 model, which is not changed.
+        in_float: names of nodes that are not changed.
     """
     rewritten = copy.deepcopy(model)
     graph = rewritten.graph
@@ -64,56 +67,57 @@ def to_integer_graph(model: onnx.ModelProto, in_float: Collection[str] = ()) -> 
     return rewritten
 
 
-def narrow_ranges(ranges: Mapping[str, Range], form: onnx.ModelProto) -> dict[str, Range]:
-    """Calibrated ranges of an integer form, its gates' as the form needs them.
+def narrow_ranges(ranges: Mapping[str, Range], integer_graph: onnx.ModelProto) -> dict[str, Range]:
+    """Return the calibrated ranges with those that the gates of an integer graph need.
 
-    Inputs of HardSwish are clipped at -3, below which HardSwish is 0, so that quantisation steps become finer.
+    Inputs of HardSwish are clipped at -3, below which HardSwish is 0. This makes the quantisation steps finer.
 
     Args:
         ranges: lowest and highest value by tensor.
-        form: from `to_integer_graph`.
+        integer_graph: output of `to_integer_graph`.
     """
-    found = dict(ranges)
-    readers = _readers(form.graph)
-    made_by = {node.output[0]: node for node in form.graph.node}
-    for gate in filter(_is_gate, form.graph.node):
-        found[gate.input[0]], found[gate.output[0]] = GATE_INPUT, GATE
-        shifted = made_by[gate.input[0]]
-        scaled = next((node for node in form.graph.node if gate.output[0] in node.input), None)
+    narrowed = dict(ranges)
+    nodes = integer_graph.graph.node
+    readers = _readers(integer_graph.graph)
+    producers = {node.output[0]: node for node in nodes}
+    for gate in filter(_is_gate, nodes):
+        narrowed[gate.input[0]], narrowed[gate.output[0]] = GATE_INPUT, GATE
+        shifted = producers[gate.input[0]]
+        scaled = next((node for node in nodes if gate.output[0] in node.input), None)
         source = shifted.input[0]
         if shifted.op_type == "Add" and scaled is not None and source in scaled.input and readers[source] == 2:
-            low, high = found[source]
-            found[source] = (max(low, -SHIFT), max(high, 0.0))
-    return found
+            low, high = narrowed[source]
+            narrowed[source] = (max(low, -SHIFT), max(high, 0.0))
+    return narrowed
 
 
 def drop_gates(model: onnx.ModelProto) -> None:
-    """Take the gates out of a quantised integer form, in place."""
+    """Remove the gates of a quantised integer graph, in place."""
     graph = model.graph
-    made_by = {node.output[0]: node for node in graph.node}
+    producers = {node.output[0]: node for node in graph.node}
     dropped: set[str] = set()
     for gate in filter(_is_gate, graph.node):
-        before = made_by[gate.input[0]]
-        behind = [node for node in graph.node if gate.output[0] in node.input]
-        # A gate between fp32 operators stays.
-        if before.op_type != "DequantizeLinear" or [node.op_type for node in behind] != ["QuantizeLinear"]:
+        before = producers[gate.input[0]]
+        after = [node for node in graph.node if gate.output[0] in node.input]
+        # Gates between fp32 operators are kept.
+        if before.op_type != "DequantizeLinear" or [node.op_type for node in after] != ["QuantizeLinear"]:
             continue
-        quantised = behind[0].output[0]
+        quantised = after[0].output[0]
         for node in graph.node:
             node.input[:] = [before.input[0] if name == quantised else name for name in node.input]
-        dropped |= {gate.name, behind[0].name}
+        dropped |= {gate.name, after[0].name}
     _replace(graph, copy.deepcopy([node for node in graph.node if node.name not in dropped]))
     prune(graph)
 
 
-def open_borders(model: onnx.ModelProto) -> None:
-    """Make inputs and outputs uint8, channels last, in place."""
+def make_ports_uint8(model: onnx.ModelProto) -> None:
+    """Make the input and the output uint8 with channels last, in place. `pixels` and `logits` are not changed."""
     graph = model.graph
     source, target = graph.input[0], graph.output[0]
     if source.name != "pixels":
         (entry,) = [node for node in graph.node if source.name in node.input]
-        turned = onnx.helper.make_node("Transpose", [source.name], entry.output, entry.name, perm=(0, 3, 1, 2))
-        entry.CopyFrom(turned)
+        transpose = onnx.helper.make_node("Transpose", [source.name], entry.output, entry.name, perm=(0, 3, 1, 2))
+        entry.CopyFrom(transpose)
         source.CopyFrom(_channels_last(source))
     if target.name != "logits":
         quantised = _quantised_target(graph)
@@ -127,18 +131,18 @@ def open_borders(model: onnx.ModelProto) -> None:
 
 
 def _quantised_target(graph: onnx.GraphProto) -> str:
-    """The uint8 tensor that the graph's output is made of; nothing makes that output any more."""
+    """Return the uint8 tensor behind the graph's output, and remove the node that writes the output."""
     target = graph.output[0].name
-    (leaving,) = [node for node in graph.node if target in node.output]
-    if leaving.op_type == "DequantizeLinear":
-        graph.node.remove(leaving)
-        return str(leaving.input[0])
-    # A stem that stays fp32 is quantised by who reads it; by which scale, no latency depends on.
-    leaving.output[0] = f"{target}/float"
+    (last,) = [node for node in graph.node if target in node.output]
+    if last.op_type == "DequantizeLinear":
+        graph.node.remove(last)
+        return str(last.input[0])
+    # The output of a stem that stays fp32 is quantised by the next block. The latency does not depend on the scale.
+    last.output[0] = f"{target}/float"
     scale, zero, quantised = (f"{target}/{part}" for part in ("scale", "zero_point", "quantised"))
     graph.initializer.append(onnx.numpy_helper.from_array(np.array(SPAN / 255, np.float32), scale))
     graph.initializer.append(onnx.numpy_helper.from_array(np.array(0, np.uint8), zero))
-    names = [leaving.output[0], scale, zero]
+    names = [last.output[0], scale, zero]
     graph.node.append(onnx.helper.make_node("QuantizeLinear", names, [quantised], f"{target}_QuantizeLinear"))
     return quantised
 
@@ -149,51 +153,51 @@ def _channels_last(port: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
 
 
 def prune(graph: onnx.GraphProto) -> None:
-    """Remove what nothing reads, in place: nodes, then constants. Runtimes warn of unused constants."""
-    kept: list[onnx.NodeProto] = []
-    wanted = {port.name for port in graph.output}
+    """Remove unused nodes and constants in place. Runtimes warn about unused constants."""
+    used_nodes: list[onnx.NodeProto] = []
+    used = {port.name for port in graph.output}
     for node in reversed(copy.deepcopy(list(graph.node))):
-        if wanted & set(node.output):
-            wanted |= set(node.input)
-            kept.append(node)
-    _replace(graph, kept[::-1])
-    constants = copy.deepcopy([tensor for tensor in graph.initializer if tensor.name in wanted])
+        if used & set(node.output):
+            used |= set(node.input)
+            used_nodes.append(node)
+    _replace(graph, used_nodes[::-1])
+    constants = copy.deepcopy([tensor for tensor in graph.initializer if tensor.name in used])
     del graph.initializer[:]
     graph.initializer.extend(constants)
 
 
 def sort_by_execution(graph: onnx.GraphProto) -> None:
-    """Bring the nodes in an order of execution, in place: each right before the first that reads it."""
+    """Sort the nodes in place so that each is right before the first node that reads it."""
     nodes = copy.deepcopy(list(graph.node))
-    made_by = {name: node for node in nodes for name in node.output}
+    producers = {name: node for node in nodes for name in node.output}
     ordered: dict[str, onnx.NodeProto] = {}
 
-    def place(node: onnx.NodeProto) -> None:
+    def append(node: onnx.NodeProto) -> None:
         for name in node.input:
-            if name in made_by and made_by[name].output[0] not in ordered:
-                place(made_by[name])
+            if name in producers and producers[name].output[0] not in ordered:
+                append(producers[name])
         ordered.setdefault(node.output[0], node)
 
     # In the order of the fp32 file, whose nodes come first.
     for node in nodes:
         if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
-            place(node)
+            append(node)
     for node in nodes:
-        place(node)
+        append(node)
     _replace(graph, list(ordered.values()))
 
 
 def name_by_block(graph: onnx.GraphProto) -> None:
-    """Give nodes at the input and output, which a quantiser calls after these, their block's name, in place."""
-    places = [block_of(node) for node in graph.node if "/" in node.name]
+    """Prefix the quantiser's nodes at the input and output with the name of their block, in place."""
+    blocks = [block_of(node) for node in graph.node if "/" in node.name]
     first = graph.input[0].name
     for node in graph.node:
         if "/" not in node.name:
-            node.name = f"{places[0 if node.name.startswith(first) else -1]}/{node.name}"
+            node.name = f"{blocks[0 if node.name.startswith(first) else -1]}/{node.name}"
 
 
 def block_of(node: onnx.NodeProto) -> str:
-    """The stage and block that a node's name begins with, such as `stage2.block0`."""
+    """Return the stage and block that a node's name begins with, such as `stage2.block0`."""
     return str(node.name.split("/")[0])
 
 
@@ -209,10 +213,10 @@ def _hard_sigmoid(
     if conv is None:
         return [_shift(node, weights), _gate(node, f"{node.name}/shifted", node.output[0])]
     weight, *bias = conv.input[1:]
-    # torch leaves out biases that are all 0.
-    old = weights[bias[0]] if bias else np.zeros(len(weights[weight]), np.float32)
+    # torch does not export biases that are all 0.
+    values = weights[bias[0]] if bias else np.zeros(len(weights[weight]), np.float32)
     shifted = f"{node.name}/bias"
-    weights[shifted] = old + np.float32(SHIFT)
+    weights[shifted] = values + np.float32(SHIFT)
     conv.input[:] = [*conv.input[:2], shifted]
     return [_gate(node, node.input[0], node.output[0])]
 
@@ -235,24 +239,25 @@ def _is_gate(node: onnx.NodeProto) -> bool:
 def _before(
     node: onnx.NodeProto, nodes: list[onnx.NodeProto], readers: Counter[str], in_float: Collection[str]
 ) -> onnx.NodeProto | None:
-    """The convolution that `node` alone reads, if that is what comes before it."""
-    maker = next((other for other in nodes if node.input[0] in other.output), None)
-    if maker is None or maker.op_type != "Conv" or maker.name in in_float:
+    """Return the convolution before `node` if only `node` reads it, else None."""
+    producer = next((other for other in nodes if node.input[0] in other.output), None)
+    if producer is None or producer.op_type != "Conv" or producer.name in in_float:
         return None
-    return maker if readers[node.input[0]] == 1 else None
+    return producer if readers[node.input[0]] == 1 else None
 
 
 def _readers(graph: onnx.GraphProto) -> Counter[str]:
-    counted = Counter(name for node in graph.node for name in node.input)
-    counted.update(port.name for port in graph.output)
-    return counted
+    """Return the number of readers of each tensor."""
+    counts = Counter(name for node in graph.node for name in node.input)
+    counts.update(port.name for port in graph.output)
+    return counts
 
 
 def _scales(node: onnx.NodeProto, alpha: float, beta: float) -> bool:
-    """Whether a HardSigmoid is clip(alpha · x + beta, 0, 1)."""
-    # Where a file leaves them out, ONNX has these defaults.
-    found = {"alpha": 0.2, "beta": 0.5} | {attribute.name: attribute.f for attribute in node.attribute}
-    return math.isclose(found["alpha"], alpha, abs_tol=1e-6) and math.isclose(found["beta"], beta, abs_tol=1e-6)
+    """Return whether a HardSigmoid is clip(alpha · x + beta, 0, 1)."""
+    # The defaults of ONNX.
+    values = {"alpha": 0.2, "beta": 0.5} | {attribute.name: attribute.f for attribute in node.attribute}
+    return math.isclose(values["alpha"], alpha, abs_tol=1e-6) and math.isclose(values["beta"], beta, abs_tol=1e-6)
 
 
 def _replace(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:

@@ -1,4 +1,4 @@
-"""Quantiser recipes: named ways to make an int8 file, comparable across runs and part of a latency table's identity."""
+"""Quantiser recipes: named settings of quantisation, which are part of a latency table's identity."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ Method = Literal["minmax", "entropy", "percentile"]
 FloatLayers = Literal["none", "first", "ends"]
 
 QUANTISER_VERSION = 1
-"""Part of every recipe: raised whenever quantised files change."""
+"""Version in every recipe; raised whenever quantised files change."""
 _FLOAT_WORDS = {"none": (), "first": ("fp32first",), "ends": ("fp32ends",)}
 
 
 @dataclass(frozen=True)
 class QuantiserRecipe:
-    """How a file is quantised.
+    """Settings that a file is quantised with.
 
     Attributes:
-        method: how ranges of activations are found: `minmax`; `entropy`, the range that loses least information;
-            `percentile`, the range of 99.99 % of all values.
-        float_layers: what stays fp32: `none`, the `first` layer (the stem: its three input channels fill no int8
-            kernel), or both `ends` (the classifier, too).
-        seven_bit_weights: weights of 7 bits, for x86 CPUs without VNNI, whose 16-bit sums overflow with 8.
+        method: method that determines the ranges of activations. `minmax` takes the smallest and the largest value,
+            `entropy` the range that loses least information, and `percentile` the range of 99.99 % of all values.
+        float_layers: layers that stay fp32: `none`, the `first` layer (the stem, whose three input channels do not fill
+            an int8 kernel), or both `ends` (the stem and the classifier).
+        seven_bit_weights: whether weights have 7 bits, for x86 CPUs without VNNI, whose 16-bit sums overflow with 8.
     """
 
     method: Method = "minmax"
@@ -33,20 +33,20 @@ class QuantiserRecipe:
 
     @property
     def latency_id(self) -> str:
-        """All that latency depends on, e.g. `qdq-u8s8-pc-fp32first-v1`: a latency table's `quantiser_recipe`."""
+        """Return the settings that latency depends on, as in latency tables, e.g. `qdq-u8s8-pc-fp32first-v1`."""
         return "-".join(self._words())
 
     @property
     def id(self) -> str:
-        """The text form, e.g. `qdq-u8s8-pc-minmax-fp32first-v1`."""
+        """Return the text form, e.g. `qdq-u8s8-pc-minmax-fp32first-v1`."""
         return "-".join(self._words(self.method))
 
     def __str__(self) -> str:
         return self.id
 
     def _words(self, *method: str) -> list[str]:
-        seven = ["w7"] * self.seven_bit_weights
-        return ["qdq", "u8s8", "pc", *method, *_FLOAT_WORDS[self.float_layers], *seven, f"v{QUANTISER_VERSION}"]
+        bits = ["w7"] if self.seven_bit_weights else []
+        return ["qdq", "u8s8", "pc", *method, *_FLOAT_WORDS[self.float_layers], *bits, f"v{QUANTISER_VERSION}"]
 
 
 _EVERY_RECIPE = tuple(
@@ -56,16 +56,16 @@ _EVERY_RECIPE = tuple(
     for layers in get_args(FloatLayers)
 )
 RECIPES = tuple(QuantiserRecipe(method, layers) for layers in ("ends", "first", "none") for method in get_args(Method))
-"""What can be compared, the fastest first. A run compares the methods alone, with both ends in fp32."""
+"""Recipes for comparison, the fastest first. A run compares only the methods, with both ends in fp32."""
 
 
 def parse_recipe(text: str) -> QuantiserRecipe:
-    """The recipe of a text form.
+    """Return the recipe with a text form.
 
     Raises:
-        UserError: there is none; perhaps another version wrote it.
+        UserError: this version of edgenas has no such recipe.
     """
-    known = {recipe.id: recipe for recipe in _EVERY_RECIPE}
-    if text not in known:
-        raise UserError(f"{text!r} is no quantiser recipe of this edgenas; {one_of(text, known)}")
-    return known[text]
+    recipes = {recipe.id: recipe for recipe in _EVERY_RECIPE}
+    if text not in recipes:
+        raise UserError(f"{text!r} is not a quantiser recipe of this version of edgenas; {one_of(text, recipes)}")
+    return recipes[text]

@@ -1,9 +1,9 @@
-"""int8: exported files quantised by ONNX Runtime's quantiser, in one form that its CPU kernels run fastest.
+"""Quantisation of exported files to int8 with ONNX Runtime's quantiser.
 
-Static, as pairs of QuantizeLinear and DequantizeLinear (QDQ, the form that the runtime's CPU kernels are fused from);
-weights int8 by output channel, activations uint8. The runtime's documentation names that pair of types for x86,
-where only uint8 activations have fused kernels. Before quantising, operators that have no int8 kernel are written as
-others that do (see `to_integer_graph`).
+Quantisation is static, with pairs of QuantizeLinear and DequantizeLinear (QDQ) that the runtime fuses into int8
+kernels. Weights are int8 by output channel and activations are uint8, as the runtime's documentation recommends for
+x86, where only uint8 activations have fused kernels. Before quantisation, operators without int8 kernels are replaced
+by operators that have them (see `to_integer_graph`).
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from edgenas.deploy.int8.integer_graph import (
     Range,
     block_of,
     drop_gates,
+    make_ports_uint8,
     name_by_block,
     narrow_ranges,
-    open_borders,
     sort_by_execution,
     to_integer_graph,
 )
@@ -47,19 +47,19 @@ from edgenas.errors import DataError, UncalibratedError, UserError
 from edgenas.files import write_bytes
 
 Inputs = Iterable[npt.NDArray[np.float32]]
-"""A network's preprocessed inputs, one (3, r, r) after the other; an array (n, 3, r, r) is one, too."""
+"""Preprocessed inputs of a network, each of shape (3, r, r); an array (n, 3, r, r) is one as well."""
 
 CALIBRATION_IMAGES = 256
 OPERATORS = (
     *("Conv", "Gemm", "MatMul", "Add", "Mul", "HardSigmoid", "Sigmoid", "Relu", "Clip"),
     *("GlobalAveragePool", "AveragePool", "MaxPool", "Concat", "Reshape", "Flatten", "Squeeze", "Unsqueeze"),
 )
-"""What is quantised; the runtime's own list differs between its versions."""
+"""Operators that are quantised. The runtime's own list differs between its versions."""
 IMAGES_AT_ONCE = 16
-"""Whose activations, of every layer, are in memory together while histograms are made."""
+"""Number of images whose activations are in memory together while histograms are computed."""
 METHODS: dict[str, tuple[CalibrationMethod, dict[str, Any]]] = {
     "minmax": (CalibrationMethod.MinMax, {}),
-    # With its default of 128 bins, as many as it merges them to, the runtime has a single threshold to choose from.
+    # By default the runtime merges 128 bins to 128 bins, which leaves a single threshold.
     "entropy": (CalibrationMethod.Entropy, {"num_bins": 256, "num_quantized_bins": 128}),
     "percentile": (CalibrationMethod.Percentile, {"percentile": 99.99, "symmetric": False, "num_bins": 2048}),
 }
@@ -68,7 +68,7 @@ METHODS: dict[str, tuple[CalibrationMethod, dict[str, Any]]] = {
 def quantise(
     model: Path, out: Path, calibration: Inputs, recipe: QuantiserRecipe, *, images: int = CALIBRATION_IMAGES
 ) -> Path:
-    """Write the int8 form of an exported file; see `quantise_each`."""
+    """Write the int8 file of an exported file; see `quantise_each`."""
     return quantise_each(model, {recipe: out}, calibration, images=images)[recipe]
 
 
@@ -79,22 +79,22 @@ def quantise_each(
     *,
     images: int = CALIBRATION_IMAGES,
 ) -> dict[QuantiserRecipe, Path]:
-    """Write the int8 form of an exported file by each of several recipes.
+    """Write an int8 file of an exported file for each of several recipes.
 
-    Input and output keep name, shape and type (float32). Metadata is kept, and says besides: precision,
-    quantiser_recipe, quantiser_images (how many images calibrated it), quantiser_images_sha256 (of the inputs made
-    of them), source_sha256 (of `model`).
+    Input and output keep their name, shape and type (float32). Metadata is kept. The added entries are precision,
+    quantiser_recipe, quantiser_images (number of calibration images), quantiser_images_sha256 (digest of the inputs)
+    and source_sha256 (digest of `model`).
 
     Args:
-        model: from `export_onnx`, of a calibrated subnet.
-        outs: where each form goes; old files are replaced.
-        calibration: of training images.
-        images: how many of them to use, the first ones.
+        model: path of a file that `export_onnx` wrote for a calibrated subnet.
+        outs: path of each recipe's int8 file; existing files are replaced.
+        calibration: preprocessed training images.
+        images: number of images to use, from the first.
 
     Raises:
         UncalibratedError: `model` was exported for timing or from an uncalibrated subnet.
-        UserError: `model` is no fp32 file of our exporter.
-        DataError: fewer images than `images`, or inputs that do not fit the model.
+        UserError: `model` is not an fp32 file of edgenas's exporter.
+        DataError: there are fewer images than `images`, or inputs do not fit the model.
     """
     proto, metadata = _source(model)
     _refuse_undeployable(model, metadata)
@@ -103,42 +103,43 @@ def quantise_each(
         "quantiser_images": str(len(inputs)),
         "quantiser_images_sha256": hashlib.sha256(np.stack(inputs).tobytes()).hexdigest(),
     }
-    form = to_integer_graph(proto)
-    ranges = {method: calibrate(form, inputs, method) for method in dict.fromkeys(recipe.method for recipe in outs)}
+    integer_graph = to_integer_graph(proto)
+    methods = dict.fromkeys(recipe.method for recipe in outs)
+    ranges = {method: calibrate(integer_graph, inputs, method) for method in methods}
     for recipe, out in outs.items():
         _save(_quantised(proto, ranges[recipe.method], recipe), out, metadata, recipe)
     return dict(outs)
 
 
 def quantise_for_timing(model: Path, out: Path, recipe: QuantiserRecipe) -> Path:
-    """Write the int8 form of a network or a block, calibrated on noise, to be timed.
+    """Write an int8 file of a network or a block for timing, calibrated on noise.
 
-    A block stands in a network between others of uint8 in channels-last memory, which the runtime's int8 kernels
-    work in. So, but for `pixels` and `logits`, inputs and outputs become uint8 of shape (1, height, width, channels):
-    no quantising and no reordering is timed that the network does not do.
+    In a network, blocks pass uint8 values in channels-last memory. So inputs and outputs other than `pixels` and
+    `logits` become uint8 of shape (1, height, width, channels). This avoids quantisation and reordering that the
+    network does not have.
 
     Args:
-        model: from `export_for_timing`, or any exported file.
-        out: where it goes; may be `model`.
-        recipe: its method does not matter.
+        model: path of a file of `export_for_timing`, or of any exported file.
+        out: path of the int8 file, which may be `model`.
+        recipe: quantiser recipe, whose method has no effect.
     """
     proto, metadata = _source(model)
     shape = _input_shape(proto)
     noise = np.random.default_rng(0).standard_normal((2, *shape[1:])).astype(np.float32)
     ranges = calibrate(to_integer_graph(proto), list(noise), "minmax")
     quantised = _quantised(proto, ranges, recipe)
-    open_borders(quantised)
+    make_ports_uint8(quantised)
     return _save(quantised, out, {**metadata, "for_timing": "true"}, recipe)
 
 
 @dataclass(frozen=True)
 class RecipeChoice:
-    """The recipe that was chosen among several.
+    """Recipe that was chosen among several.
 
     Attributes:
-        recipe: the chosen one.
-        path: its file.
-        top1: share of validation images classified right, by recipe.
+        recipe: the chosen recipe.
+        path: int8 file of the chosen recipe.
+        top1: share of validation images that are classified correctly, by recipe.
     """
 
     recipe: QuantiserRecipe
@@ -147,16 +148,16 @@ class RecipeChoice:
 
     @property
     def best_top1(self) -> float:
-        """The chosen one's."""
+        """Return the top-1 accuracy of the chosen recipe."""
         return self.top1[self.recipe]
 
 
 def choose_recipe(files: Mapping[QuantiserRecipe, Path], score: Callable[[Path], float]) -> RecipeChoice:
-    """The most accurate of several quantised files.
+    """Return the recipe with the most accurate of several quantised files.
 
     Args:
-        files: from `quantise_each`, in order of latency: among equally accurate ones the first is chosen.
-        score: top-1 on validation images, computed by the runtime.
+        files: output of `quantise_each`, in order of latency. The first of equally accurate files is chosen.
+        score: function from a file to its top-1 accuracy on validation images, computed by the runtime.
     """
     if not files:
         raise ValueError("expected at least one quantised file to choose from")
@@ -165,30 +166,32 @@ def choose_recipe(files: Mapping[QuantiserRecipe, Path], score: Callable[[Path],
     return RecipeChoice(best, files[best], top1)
 
 
-def calibrate(form: onnx.ModelProto, inputs: Sequence[npt.NDArray[np.float32]], method: Method) -> dict[str, Range]:
-    """Ranges of all activations that may be quantised, by tensor.
+def calibrate(
+    integer_graph: onnx.ModelProto, inputs: Sequence[npt.NDArray[np.float32]], method: Method
+) -> dict[str, Range]:
+    """Return the ranges of all activations that may be quantised, by tensor.
 
     Args:
-        form: from `to_integer_graph`.
-        inputs: each (3, r, r).
-        method: see `QuantiserRecipe`.
+        integer_graph: output of `to_integer_graph`.
+        inputs: preprocessed images, each of shape (3, r, r).
+        method: method that determines the ranges, see `QuantiserRecipe`.
     """
     kind, options = METHODS[method]
-    name = form.graph.input[0].name
-    # The runtime prints its progress on the standard output, and divides by empty bins.
+    name = integer_graph.graph.input[0].name
+    # The runtime prints its progress to standard output, and divides by empty bins.
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
-        path = Path(folder) / "form.onnx"
-        onnx.save(form, path)
+        path = Path(folder) / "integer.onnx"
+        onnx.save(integer_graph, path)
         augmented = str(Path(folder) / "augmented.onnx")
         calibrator = create_calibrator(path, OPERATORS, augmented, kind, extra_options=options)
         for start in range(0, len(inputs), IMAGES_AT_ONCE):
             calibrator.collect_data(_Reader(name, inputs[start : start + IMAGES_AT_ONCE]))
-        found = calibrator.compute_data()
-    return {tensor: (float(np.squeeze(data.lowest)), float(np.squeeze(data.highest))) for tensor, data in found.items()}
+        ranges = calibrator.compute_data()
+    return {name: (float(np.squeeze(data.lowest)), float(np.squeeze(data.highest))) for name, data in ranges.items()}
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    """Inputs, one at a time, as the runtime asks for them."""
+    """Reader that gives the runtime one input at a time."""
 
     def __init__(self, name: str, inputs: Sequence[npt.NDArray[np.float32]]):
         self._feeds: Iterator[dict[str, npt.NDArray[np.float32]]] = iter([{name: value[None]} for value in inputs])
@@ -199,13 +202,13 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
 
 def _quantised(proto: onnx.ModelProto, ranges: Mapping[str, Range], recipe: QuantiserRecipe) -> onnx.ModelProto:
     in_float = _in_float(proto, recipe.float_layers)
-    form = to_integer_graph(proto, in_float)
+    integer_graph = to_integer_graph(proto, in_float)
     tensors = {
         tensor: TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
-        for tensor, (low, high) in narrow_ranges(ranges, form).items()
+        for tensor, (low, high) in narrow_ranges(ranges, integer_graph).items()
     }
     quantizer = QDQQuantizer(
-        form,
+        integer_graph,
         per_channel=True,
         reduce_range=recipe.seven_bit_weights,
         weight_qType=QuantType.QInt8,
@@ -218,7 +221,7 @@ def _quantised(proto: onnx.ModelProto, ranges: Mapping[str, Range], recipe: Quan
     )
     quantizer.quantize_model()
     quantised: onnx.ModelProto = quantizer.model.model
-    # The quantiser appends its nodes at the end, and where it sorts them, it does so breadth first.
+    # The quantiser appends its nodes at the end or sorts them breadth first.
     sort_by_execution(quantised.graph)
     drop_gates(quantised)
     del quantised.graph.value_info[:]
@@ -227,7 +230,7 @@ def _quantised(proto: onnx.ModelProto, ranges: Mapping[str, Range], recipe: Quan
 
 
 def _in_float(proto: onnx.ModelProto, layers: FloatLayers) -> frozenset[str]:
-    """Names of the nodes that stay fp32; a block that is neither stem nor head has none."""
+    """Return the names of the nodes that stay fp32, which are in the stem and the head only."""
     first, last = proto.graph.input[0].name, proto.graph.output[0].name
     names: set[str] = set()
     if layers != "none" and first == "pixels":
@@ -239,12 +242,12 @@ def _in_float(proto: onnx.ModelProto, layers: FloatLayers) -> frozenset[str]:
 
 
 def _source(path: Path) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """The fp32 model and what is known about it."""
+    """Return an fp32 model and its metadata."""
     metadata = model_metadata(path)
     if "exporter_version" not in metadata:
-        raise UserError(f"{path} was not written by edgenas' exporter: export a subnet, and quantise that file")
+        raise UserError(f"{path} was not written by edgenas's exporter: export a subnet, and quantise that file")
     if "quantiser_recipe" in metadata:
-        raise UserError(f"{path} is int8 already, by {metadata['quantiser_recipe']}: quantise the fp32 file")
+        raise UserError(f"{path} is already int8, of recipe {metadata['quantiser_recipe']}: quantise the fp32 file")
     source = path.read_bytes()
     return onnx.load_from_string(source), {**metadata, "source_sha256": hashlib.sha256(source).hexdigest()}
 
@@ -261,13 +264,13 @@ def _inputs(model: onnx.ModelProto, calibration: Inputs, images: int) -> list[np
     inputs = list(itertools.islice(calibration, images))
     if images < 1 or len(inputs) < images:
         raise DataError(
-            f"expected {images} calibration images, got {len(inputs)}: ask for no more than there are, and at least 1"
+            f"expected {images} calibration images, got {len(inputs)}: set images to at least 1, or give more images"
         )
-    wanted = _input_shape(model)[1:]
+    expected = _input_shape(model)[1:]
     for value in inputs:
-        if value.shape != wanted or value.dtype != np.float32 or not np.isfinite(value).all():
+        if value.shape != expected or value.dtype != np.float32 or not np.isfinite(value).all():
             raise DataError(
-                f"expected finite float32 inputs {wanted}, got {value.dtype} {value.shape}: preprocess them"
+                f"expected finite float32 inputs of shape {expected}, got {value.dtype} {value.shape}: preprocess them"
             )
     return inputs
 
@@ -277,9 +280,9 @@ def _input_shape(model: onnx.ModelProto) -> tuple[int, ...]:
 
 
 def _save(model: onnx.ModelProto, out: Path, metadata: Mapping[str, str], recipe: QuantiserRecipe) -> Path:
-    # Quantised, every graph variant becomes the plain one.
-    named = {**metadata, "graph_variant": "direct", "precision": "int8", "quantiser_recipe": recipe.id}
-    onnx.helper.set_model_props(model, {f"edgenas.{key}": value for key, value in named.items()})
+    # Quantisation turns every graph variant into the direct one.
+    properties = {**metadata, "graph_variant": "direct", "precision": "int8", "quantiser_recipe": recipe.id}
+    onnx.helper.set_model_props(model, {f"edgenas.{key}": value for key, value in properties.items()})
     name_by_block(model.graph)
     onnx.checker.check_model(model, full_check=True)
     write_bytes(out, model.SerializeToString(deterministic=True))
