@@ -1,4 +1,4 @@
-"""Measuring sessions: models are exported, timed in rounds, and become table rows; stored rows are used again."""
+"""Measuring sessions, which export models, time them in rounds, and store table rows. Stored rows are reused."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Export = Callable[
     [Mapping[str, Sequence[BlockSpec]], Path, Callable[[int, int], None] | None],
     dict[str, Path],
 ]
-"""Writes one ONNX file for each named list of specs into a folder; returns their paths by name.
+"""Function that writes one ONNX file for each named list of specs into a folder, and returns their paths by name.
 
-Its third argument, where not None, is called with steps done and steps in all.
+The third argument, if not None, is called with the number of finished steps and the number of all steps.
 """
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, steps done, and steps in all."""
+"""Callback with the name of the activity, the number of finished steps and the number of all steps."""
 
 MODELS_PER_PROCESS = 400
 ROWS_FILE = "rows.jsonl"
@@ -50,25 +50,25 @@ def measure_networks(
     processes: int = PROCESSES,
     progress: Progress | None = None,
 ) -> dict[str, Measurement]:
-    """Time ONNX files on a device, all of them interleaved, in several processes one after another.
+    """Time ONNX files on a device, interleaved, in several consecutive processes.
 
     Args:
-        networks: files by name.
-        device: the device, and how models are run there.
-        rounds: repetitions of every model, in all processes together.
-        seed: seed of inputs and order.
-        out: file that every process's rows are appended to. Rows that it holds of these files are not measured again.
-        transport: the way to the device.
-        quantiser_recipe: of int8 files, see `QuantiserRecipe.latency_id`.
-        processes: number of processes that share the rounds, at most `PROCESSES`. Fewer start faster and give a wider
-            interval.
-        progress: called with `measuring`, repetitions done and in all.
+        networks: ONNX files by name.
+        device: device, with the settings that models are run with.
+        rounds: repetitions of every model in all processes together.
+        seed: seed of the inputs and of the order.
+        out: file that the rows of every process are appended to. Rows of these files in it are not measured again.
+        transport: connection to the device.
+        quantiser_recipe: recipe of int8 files, see `QuantiserRecipe.latency_id`.
+        processes: number of processes that share the rounds, at most `PROCESSES`. Fewer processes take less time to
+            start and give a wider interval.
+        progress: callback with `measuring`, the number of finished repetitions and the number of all repetitions.
 
     Raises:
-        MeasurementError: a model could not be timed, or a row is not credible.
+        MeasurementError: a model could not be timed, or a row is implausible.
         TableError: a line of `out` is not a measurement.
     """
-    # Another file under the same name is another network, so its digest is part of the name.
+    # The digest is part of the name, because another file of the same name is another network.
     keys = {name: (NETWORK, _digest(path), 0, name) for name, path in networks.items()}
     file = RowStore(out, device, quantiser_recipe=quantiser_recipe)
     version = transport.runtime_version(file.last_version())
@@ -85,7 +85,7 @@ def _digest(path: Path) -> str:
 
 
 def discount(out: Path, device: Device) -> None:
-    """Let the rows that `measure_networks` stored in `out` no longer count: the next call measures again."""
+    """Mark the rows that `measure_networks` stored in `out` as invalid, so that the next call measures again."""
     RowStore(out, device).discount()
 
 
@@ -94,8 +94,8 @@ def _jobs(
 ) -> Iterator[tuple[int, list[Name], Job]]:
     """Yield the number, the models and the job of each process, without models that it has timed already.
 
-    The place of a model in a process's memory changes its latency, by up to 13 % on one machine, for as long as the
-    process lives. So several processes time it, and each loads the models in another order.
+    The position of a model in a process's memory changes its latency, by up to 13 % on one machine, until the process
+    ends. So several processes time each model, and each process loads the models in another order.
     """
     for number in range(processes):
         names = [name for name in models if number not in stored.rows(name)]
@@ -110,15 +110,15 @@ def _in_processes(
     transport: Transport,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[str, dict[Name, str]]:
-    """Time models and store rows as they come.
+    """Time models, and store each row when it is measured.
 
     Returns:
-        The runtime's version, and the reasons why the device cannot run some models.
+        Version of the runtime, and error messages of models that the device cannot run.
     """
     version = ""
     failed: dict[Name, str] = {}
     planned = list(planned)
-    # Closed when storing a row fails, so that the timer on the device ends, too.
+    # Closed if storing a row fails, so that the timer on the device ends too.
     with contextlib.closing(transport.time([job for _, _, job in planned], file.device, progress)) as timed:
         for job, model, row in timed:
             number, names, _ = planned[job]
@@ -133,10 +133,11 @@ def _in_processes(
 def _refuse(failed: Mapping[Name, str], models: int, device: Device) -> None:
     if not failed:
         return
-    named = [f"  {name[0]} {name[3]}: {error}" for name, error in list(failed.items())[:NAMED_FAILURES]]
-    more = [f"  … and {len(failed) - len(named)} more"] if len(failed) > len(named) else []
+    lines = [f"  {name[0]} {name[3]}: {error}" for name, error in list(failed.items())[:NAMED_FAILURES]]
+    if len(failed) > len(lines):
+        lines.append(f"  … and {len(failed) - len(lines)} more")
     raise MeasurementError(
-        "\n".join([f"{device.name} cannot run {len(failed)} of {models} models:", *named, *more])
+        "\n".join([f"{device.name} cannot run {len(failed)} of {models} models:", *lines])
         + "\nThe others are measured and stored; the same command measures only missing models. "
         "If the device cannot be changed, leave these blocks out of the space."
     )
@@ -157,35 +158,37 @@ def profile(
     transport: Transport,
     progress: Progress | None = None,
 ) -> LatencyTable:
-    """Measure a plan on a device and save the table; rows that the folder holds are not measured again.
+    """Measure a plan on a device and save the table. Rows in the folder are not measured again.
+
+    The exporter version, the graph variant and the quantiser recipe are part of the table's identity.
 
     Args:
-        space: the space of the plan's networks.
+        space: space of the plan's networks.
         plan: blocks and networks to time.
-        device: the device, and how models are run there.
-        export: writes the models, see `Export`.
-        exporter_version: of the exporter behind `export`; part of the table's identity.
-        variant: the graph variant that `export` writes; likewise.
-        quantiser_recipe: that `export` quantises them by, see `QuantiserRecipe.latency_id`; likewise.
+        device: device, with the settings that models are run with.
+        export: function that writes the models, see `Export`.
+        exporter_version: version of the exporter behind `export`.
+        variant: graph variant that `export` writes.
+        quantiser_recipe: recipe that `export` quantises with, see `QuantiserRecipe.latency_id`.
         rounds: repetitions of every model.
-        seed: seed of inputs and order.
-        folder: where table.csv, meta.json and the append-only rows.jsonl are.
-        transport: the way to the device.
-        progress: called with `exporting` or `measuring`, steps done and in all.
+        seed: seed of the inputs and of the order.
+        folder: folder of table.csv, meta.json and the append-only rows.jsonl.
+        transport: connection to the device.
+        progress: callback with `exporting` or `measuring`, the number of finished steps and the number of all steps.
 
     Returns:
-        The table of everything in the folder that has this identity, the plan first.
+        Table of all rows in the folder that have this identity, those of the plan first.
 
     Raises:
-        MeasurementError: a model could not be timed, or a row is not credible.
+        MeasurementError: a model could not be timed, or a row is implausible.
     """
     file = RowStore(folder / ROWS_FILE, device, exporter_version, variant, quantiser_recipe)
     models = _models_of(space, plan)
     version = transport.runtime_version(file.last_version())
-    # Read again after measuring: if the runtime has another version than expected, older rows do not count.
+    # Read again after measuring, because older rows are invalid if the runtime's version has changed.
     while not (stored := file.read(version)).has(models):
         version = _measure(models, stored, file, transport, export, rounds, seed, progress)
-    # In the plan's order: the order of measuring depends on interruptions, and predictors must not.
+    # In the plan's order, since the order of measurement depends on interruptions and predictors must not.
     table = to_table(stored.records([*models, *sorted(stored.names() - models.keys())]))
     table.save(folder)
     return table
@@ -201,15 +204,15 @@ def _measure(
     seed: int,
     progress: Progress | None,
 ) -> str:
-    """Export and time missing models part by part; return the runtime's version.
+    """Export and time missing models in parts, and return the runtime's version.
 
     Raises:
-        MeasurementError: at the end, if the device cannot run some models.
+        MeasurementError: the device cannot run some models. The others are measured first.
     """
     version = ""
     failed: dict[Name, str] = {}
     file.path.parent.mkdir(parents=True, exist_ok=True)
-    # Parts of the whole plan, not of missing models: a process has the same models before and after a kill.
+    # Parts of the whole plan instead of missing models, so that a process has the same models after a kill.
     parts = [
         (seed + number * PROCESSES, [name for name in part if not stored.has([name])])
         for number, part in enumerate(_parts(list(models)))
@@ -219,12 +222,16 @@ def _measure(
         names = [name for _, part in group for name in part]
         if not names:
             continue
-        # Beside the rows, where the next start removes what a kill leaves.
+        # Beside the rows, where the next start removes the files that a kill leaves.
         with tempfile.TemporaryDirectory(dir=file.path.parent, prefix=".models.") as temporary:
             paths = _export({name: models[name] for name in names}, export, Path(temporary), progress)
             measuring = None if progress is None else functools.partial(progress, "measuring")
             step = part_progress(measuring, number, len(groups))
-            jobs = (job for own, part in group for job in _jobs({n: paths[n] for n in part}, stored, rounds, own))
+            jobs = (
+                job
+                for part_seed, part in group
+                for job in _jobs({n: paths[n] for n in part}, stored, rounds, part_seed)
+            )
             version, unable = _in_processes(jobs, file, transport, step)
             failed |= unable
     _refuse(failed, len(models), file.device)
@@ -243,15 +250,15 @@ def _parts(names: list[Name]) -> Iterator[list[Name]]:
     """Yield parts of nearly equal size, each timed in its own processes."""
     parts = -(-len(names) // MODELS_PER_PROCESS)
     for number in range(parts):
-        # Every part holds some models of each kind and size, so that no kind is measured under other conditions.
+        # Every part has models of each kind and size, so that all kinds are measured under the same conditions.
         yield names[number::parts]
 
 
 def _export(
-    todo: Mapping[Name, Sequence[BlockSpec]], export: Export, folder: Path, progress: Progress | None
+    models: Mapping[Name, Sequence[BlockSpec]], export: Export, folder: Path, progress: Progress | None
 ) -> dict[Name, Path]:
-    texts = {" ".join(map(str, name)): name for name in todo}
+    texts = {" ".join(map(str, name)): name for name in models}
     step = None if progress is None else functools.partial(progress, "exporting")
-    # All in one call: an exporter can share its fixed cost and equal blocks among them.
-    paths = export({text: todo[name] for text, name in texts.items()}, folder, step)
+    # All in one call, so that an exporter can share its fixed cost and equal blocks.
+    paths = export({text: models[name] for text, name in texts.items()}, folder, step)
     return {name: paths[text] for text, name in texts.items()}

@@ -1,4 +1,4 @@
-"""The timing plan: the blocks and the whole networks of a space that are measured."""
+"""Timing plans: the blocks and the networks of a space that are measured."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edgenas.space.space import ClassifierSpace, SearchSpace
 
 @dataclass(frozen=True)
 class Plan:
-    """Distinct blocks to time, and whole networks for calibration."""
+    """Distinct blocks to time, and networks for calibration."""
 
     blocks: tuple[BlockSpec, ...]
     networks: tuple[Arch, ...]
@@ -30,14 +30,14 @@ def make_plan(space: ClassifierSpace, *, blocks: int | None = None, networks: in
     """Choose the blocks and networks to time.
 
     Args:
-        space: the space to cover.
-        blocks: number of distinct blocks (None: all). Those of smallest and largest features of every kind come first,
-            then those farthest from the chosen ones; the others are regressed.
-        networks: number of whole networks, see `space.covering_samples.covering`.
+        space: space of the blocks and networks.
+        blocks: number of distinct blocks; None for all. Blocks with the smallest and largest features of every kind are
+            chosen first, then those farthest from the chosen blocks. The other blocks are regressed.
+        networks: number of networks, see `space.covering_samples.covering`.
         seed: seed of the choice of networks.
 
     Raises:
-        ConfigError: expected more blocks, so that the extremes of all kinds are among them.
+        ConfigError: there are fewer blocks than the extremes of all kinds.
     """
     distinct = distinct_blocks(space)
     if blocks is not None and blocks < len(distinct):
@@ -51,30 +51,30 @@ def least_blocks(space: ClassifierSpace) -> int:
 
 
 def distinct_blocks(space: ClassifierSpace) -> tuple[BlockSpec, ...]:
-    """Return every BlockSpec that a network of the space can hold, in network order.
+    """Return every BlockSpec of the space's networks, in network order.
 
-    A block is determined by its genes, its stage, the size it sees and the channels before it. So for every
-    resolution and every pair of successive widths it is enough to unroll archs whose stages hold all genes of
-    every position: each position's specs then appear as they would in any arch.
+    A block is determined by its genes, its stage, its input size and its input channels. So for every resolution and
+    every pair of successive widths it is enough to unroll architectures whose stages together have all genes of every
+    position.
     """
-    found: dict[BlockSpec, None] = {}
+    distinct: dict[BlockSpec, None] = {}
     for index in range(len(space.stages)):
         for resolution in space.resolution:
-            for arch in _witnesses(space, resolution, index):
-                own = (spec for spec in space.unroll(arch) if _belongs(spec, index, len(space.stages)))
-                found.update(dict.fromkeys(own))
+            for arch in _covering_archs(space, resolution, index):
+                specs = (spec for spec in space.unroll(arch) if _belongs(spec, index, len(space.stages)))
+                distinct.update(dict.fromkeys(specs))
     ends = {"stem": -1, "head": 1}
-    return tuple(sorted(found, key=lambda spec: ends.get(spec.name, 0)))
+    return tuple(sorted(distinct, key=lambda spec: ends.get(spec.name, 0)))
 
 
 def _belongs(spec: BlockSpec, stage_index: int, n_stages: int) -> bool:
-    """Return whether a stage's genes determine a spec; the stem belongs to the first stage, the head to the last."""
+    """Return whether a spec belongs to a stage. The stem belongs to the first stage, and the head to the last."""
     ends = {"stem": 0, "head": n_stages - 1}
     return ends.get(spec.name) == stage_index or spec.name.startswith(f"stage{stage_index}.")
 
 
-def _witnesses(space: SearchSpace, resolution: int, stage_index: int) -> Iterator[Arch]:
-    """Yield architectures that together hold every block of one stage, with all other stages at their smallest."""
+def _covering_archs(space: SearchSpace, resolution: int, stage_index: int) -> Iterator[Arch]:
+    """Yield architectures that together have every block of one stage. Their other stages are the smallest."""
     stages = list(space.smallest.stages)
     before = max(stage_index - 1, 0)
     for width in space.stages[before].width:
@@ -85,20 +85,20 @@ def _witnesses(space: SearchSpace, resolution: int, stage_index: int) -> Iterato
 
 
 def _covering_stages(stage: Stage) -> Iterator[StageGenes]:
-    """Yield stages of the greatest depth that together hold every block at every position, at every width."""
+    """Yield stages of the greatest depth that together have every block at every position, for every width."""
     blocks = [[stage.genes(*genes) for genes in product(*choices.values())] for choices in stage.gene_choices]
     for width, number in product(stage.width, range(max(stage.n_blocks))):
         yield StageGenes(width, tuple(genes[min(number, len(genes) - 1)] for genes in blocks))
 
 
 def _spread(blocks: tuple[BlockSpec, ...], count: int) -> tuple[BlockSpec, ...]:
-    """Return `count` blocks in network order: extremes of every kind, then one by one the farthest (maximin)."""
+    """Return `count` blocks in network order, chosen as the extremes of every kind and by greedy maximin distance."""
     points = _coordinates(blocks)
     points = (points - points.min(axis=0)) / np.maximum(np.ptp(points, axis=0), 1e-12)
     chosen = _extremes(blocks)
     if count < len(chosen):
         raise ConfigError(
-            f"profile.blocks: expected at least {len(chosen)}, which the others are regressed from, got {count}"
+            f"profile.blocks: expected at least {len(chosen)} blocks, to regress the others from, got {count}"
         )
     distance = np.min([np.linalg.norm(points - points[index], axis=1) for index in chosen], axis=0)
     while len(chosen) < count:
@@ -109,7 +109,10 @@ def _spread(blocks: tuple[BlockSpec, ...], count: int) -> tuple[BlockSpec, ...]:
 
 
 def _coordinates(blocks: tuple[BlockSpec, ...]) -> npt.NDArray[np.float64]:
-    """Return a point for each block: its kind, and its features, 0 where the kind lacks one; shape (blocks, axes)."""
+    """Return the coordinates of each block, its kind and features, shape (blocks, axes).
+
+    Features that a kind lacks are 0.
+    """
     features = [block_features(block) for block in blocks]
     names = dict.fromkeys(name for values in features for name in values)
     kinds = [[float(block.family == kind) for kind in _kinds(blocks)] for block in blocks]
@@ -121,9 +124,9 @@ def _kinds(blocks: tuple[BlockSpec, ...]) -> list[str]:
 
 
 def _extremes(blocks: tuple[BlockSpec, ...]) -> list[int]:
-    """Return the indices of the blocks without which others could not be regressed.
+    """Return the indices of the blocks that the regression of the others needs.
 
-    They hold the smallest and the largest value of each feature of each kind; kinds that need more blocks add some in
+    They have the smallest and the largest value of each feature of each kind. Kinds that need more blocks add some in
     even steps.
     """
     chosen: dict[int, None] = {}

@@ -1,1 +1,1 @@
-"""Rank correlations, significance, and comparisons of networks. Numbers only, no torch."""
+"""Rank correlations, significance tests and comparisons of networks, without torch."""

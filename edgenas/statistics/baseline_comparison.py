@@ -13,10 +13,10 @@ Answers = npt.NDArray[np.bool_]
 
 
 def baseline_result(chosen: Contender, networks: Sequence[Contender]) -> BaselineResult:
-    """Return a baseline's results over its seeds.
+    """Return the results of a baseline over its seeds.
 
     Args:
-        chosen: the run's network.
+        chosen: network of the run.
         networks: networks of the baseline, one for each seed.
     """
     return BaselineResult(
@@ -30,18 +30,19 @@ def baseline_result(chosen: Contender, networks: Sequence[Contender]) -> Baselin
 
 
 def best_baseline(results: Mapping[str, BaselineResult]) -> str:
-    """Return the baseline of the highest mean test accuracy."""
+    """Return the name of the baseline with the highest mean test accuracy."""
     return max(results, key=lambda name: results[name].test_top1.mean)
 
 
 def lead_error(right: Answers, baselines_right: Answers) -> float:
     """Return the standard error over test images of a lead over the mean of seeds, for fixed networks.
 
-    It is paired: all networks classify the same images, and images that all classify correctly add no error.
+    The error is paired, since all networks classify the same images. Images that all networks classify correctly add no
+    error.
 
     Args:
-        right: whether the run's network classifies each test image correctly, (n,).
-        baselines_right: the same for the networks of one baseline, (seeds, n).
+        right: whether the run's network classifies each test image correctly, shape (n,).
+        baselines_right: whether the networks of a baseline classify each test image correctly, shape (seeds, n).
     """
     lead = right.astype(float) - baselines_right.mean(axis=0)
     return float(lead.std(ddof=1) / len(lead) ** 0.5)

@@ -1,4 +1,4 @@
-"""From how many budgets on one supernet costs less than a standalone training for each of them."""
+"""Number of budgets from which one supernet takes less time than a standalone training for each budget."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ SHOWN = (1, 2, 3, 5, 10, 20)
 
 @dataclass(frozen=True)
 class Crossover:
-    """The number of budgets from which a supernet pays.
+    """Number of budgets from which a supernet takes less time than standalone trainings.
 
     Attributes:
         verdict: `pays`, `never`, or `unknown`.
-        budgets: bounds of that number, if it pays.
-        reason: why it is unknown.
+        budgets: bounds of the number of budgets if the verdict is `pays`, else None.
+        reason: reason of the verdict `unknown`, else None.
     """
 
     verdict: CrossoverVerdict
@@ -29,14 +29,15 @@ class Crossover:
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of one supernet for all budgets, and of a standalone training for each.
+    """Seconds for several budgets with one supernet, and with a standalone training for each budget.
 
     Attributes:
-        once: profiling and training of the supernet, for any number of budgets.
-        per_budget: search, verification, fine-tuning and export for each budget.
-        standalone: training and export of one network for a budget, without a supernet.
-        standalone_range: the same by the fastest and the slowest timing of a training step; None if there is only one.
-        unknown: why the costs of several budgets are unknown; None if they are known.
+        once: seconds of profiling and of training the supernet, for any number of budgets.
+        per_budget: seconds of search, verification, fine-tuning and export for each budget.
+        standalone: seconds of training and exporting one network for a budget, without a supernet.
+        standalone_range: `standalone` for the fastest and for the slowest timing of a training step; None if there is
+            only one timing.
+        unknown: reason why the costs of several budgets are unknown; None if they are known.
         one_budget: whether the supernet serves a single budget.
     """
 
@@ -48,16 +49,16 @@ class Costs:
     one_budget: bool = False
 
     def shared_seconds(self, budgets: int) -> float:
-        """Return the cost of so many budgets with a supernet."""
+        """Return the seconds for a number of budgets with a supernet."""
         return self.once + budgets * self.per_budget
 
     def standalone_seconds(self, budgets: int) -> float:
-        """Return the cost of so many budgets without one."""
+        """Return the seconds for a number of budgets without a supernet."""
         return budgets * self.standalone
 
     @property
     def crossover(self) -> Crossover:
-        """Return from how many budgets on the supernet costs no more: a range, as step times have one."""
+        """Return the range of the number of budgets from which the supernet takes no more time."""
         if self.unknown is not None:
             return Crossover("unknown", reason=self.unknown)
         if self.standalone_range is None:
@@ -67,12 +68,12 @@ class Costs:
             return Crossover("never")
         if low <= self.per_budget:
             return Crossover("unknown", reason="the saving of a budget is less than the spread of step times")
-        return Crossover("pays", (self._paid_from(high), self._paid_from(low)))
+        return Crossover("pays", (self._min_budgets(high), self._min_budgets(low)))
 
-    def _paid_from(self, standalone: float) -> int:
-        """Return the least n with once + n * per_budget <= n * standalone, which is above per_budget."""
+    def _min_budgets(self, standalone: float) -> int:
+        """Return the smallest n with once + n * per_budget <= n * standalone, where standalone > per_budget."""
         budgets = max(1, math.ceil(self.once / (standalone - self.per_budget)))
-        # A quotient that is a whole number may have been rounded up or down.
+        # The quotient is subject to rounding errors, so its neighbours are checked.
         while budgets > 1 and self.shared_seconds(budgets - 1) <= (budgets - 1) * standalone:
             budgets -= 1
         while self.shared_seconds(budgets) > budgets * standalone:
@@ -80,11 +81,11 @@ class Costs:
         return budgets
 
     def record(self, charged_seconds: Mapping[str, float], shown: Sequence[int] = SHOWN) -> CrossoverRecord:
-        """Return the figures, a table of some numbers of budgets (one, if it serves one), and the crossover.
+        """Return the figures, the crossover, and a table for several numbers of budgets.
 
         Args:
-            charged_seconds: seconds of stages that the figures include.
-            shown: numbers of budgets in the table.
+            charged_seconds: seconds of the stages that the figures include.
+            shown: numbers of budgets in the table, which has only 1 if the supernet serves a single budget.
         """
         crossover = self.crossover
         numbers = {1} if self.one_budget else {*shown, *(crossover.budgets or ())}

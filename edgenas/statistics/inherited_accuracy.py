@@ -1,4 +1,4 @@
-"""How well accuracies that subnets inherit from a supernet predict those of standalone training."""
+"""Agreement of accuracies that subnets inherit from a supernet with those of standalone training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgenas.statistics.rank_agreement import kendall_tau, mean, tau_lead
 
 
 def agreement(subnets: Sequence[ComparedSubnet]) -> Agreement:
-    """Return gaps and taus over subnets. Gaps are fractions."""
+    """Return the gaps (fractions) and taus over subnets."""
     if not subnets:
         return Agreement(subnets=0)
     worst, macs = min(subnets, key=lambda subnet: subnet.gap), [subnet.macs for subnet in subnets]
@@ -46,13 +46,12 @@ def _taus(subnets: Sequence[ComparedSubnet]) -> Taus:
 
 
 def _repeated(by_seed: npt.NDArray[np.float64]) -> float | None:
-    """Return the mean tau of one training of all subnets with the mean of the others; None for a single training.
+    """Return the mean tau of each training with the mean of the others; None for a single training.
 
-    It measures the effect of seeds: if trainings disagree, a single one ranks by its seed. The tau of a supernet with
-    the mean of all may well be higher.
+    It measures the effect of seeds on rankings. The tau of a supernet with the mean of all trainings can be higher.
 
     Args:
-        by_seed: top-1, (seeds, subnets).
+        by_seed: top-1 of each training, shape (seeds, subnets).
     """
     taus = [
         kendall_tau(scores, np.delete(by_seed, index, axis=0).mean(axis=0)).value

@@ -294,7 +294,7 @@ def test_only_deployable_fp32_files_of_ours_are_quantised(files, timed, inputs, 
     foreign = onnx.load(timed["network"])
     del foreign.metadata_props[:]
     onnx.save(foreign, tmp_path / "foreign.onnx")
-    with pytest.raises(UserError, match="not written by edgenas.s exporter"):
+    with pytest.raises(UserError, match="not written by edgenas's exporter"):
         quantise_for_timing(tmp_path / "foreign.onnx", tmp_path / "int8.onnx", MINMAX)
 
 
