@@ -1,9 +1,9 @@
-"""Elastic layers: weights of the greatest size, cut to the sizes that a caller asks for.
+"""Elastic layers, whose weights of the largest size are cut to smaller sizes.
 
-Their only state is weights. Sizes are call arguments, and `cut` returns tensors under the names that the plain modules
-of `layers` give them. Slices are views, so gradients and running statistics reach the shared weights. `cut` takes the
-leading channels (Slimmable networks, arXiv 1812.08928) and the centre of a kernel, which once-for-all (arXiv
-1908.09791, section 3.2) also multiplies with a learned matrix.
+Their only state is weights. Sizes are arguments of `cut`, which returns tensors with the names of the plain modules in
+`layers`. Slices are views, so gradients and running statistics are shared between subnets. `cut` takes the leading
+channels (Slimmable networks, arXiv 1812.08928) and the centre of a kernel, which once-for-all (arXiv 1908.09791,
+section 3.2) also multiplies by a trained matrix.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Weights = dict[str, Tensor]
-"""Tensors of a module, by their names in it."""
+"""Tensors of a module by their names."""
 Cut = dict[str, Weights]
 """Weights of each block of a network, by the block's name."""
 
 
 def prefixed(name: str, weights: Weights) -> Weights:
-    """Return the same tensors, `name.` put before each name."""
+    """Return the same tensors with `name.` before each name."""
     return {f"{name}.{key}": tensor for key, tensor in weights.items()}
 
 
 class ElasticConv(nn.Module):
-    """A convolution's (or 1×1: a linear layer's) weight of shape (max_out, max_in, max_kernel, max_kernel).
+    """Weight of a convolution, or of a linear layer if it is 1×1, of shape (max_out, max_in, max_kernel, max_kernel).
 
-    With `transformed`, the kernel sizes that it is cut to, a smaller kernel is a matrix times the flattened centre of
-    the next larger one (once-for-all, section 3.2). The matrices start as identities.
+    If `transformed` lists the kernel sizes, a smaller kernel is a matrix times the flattened centre of the next larger
+    kernel (once-for-all, section 3.2). The matrices are initialised as identities.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class ElasticConv(nn.Module):
         nn.init.kaiming_normal_(self.weight, mode="fan_out")
 
     def cut(self, in_channels: int, out_channels: int, kernel: int = 1) -> Weights:
-        """Return the weight (out, in, kernel, kernel), and the bias (out,) if there is one."""
+        """Return the weight of shape (out, in, kernel, kernel), and the bias of shape (out,) if there is one."""
         weight = self.weight[:out_channels, :in_channels]
         for larger, smaller in self.steps:
             if larger > kernel:
                 matrix = self.transforms[_transform(larger, smaller)]
                 weight = F.linear(_centre(weight, smaller).flatten(2), matrix).view(*weight.shape[:2], smaller, smaller)
         weight = _centre(weight, kernel)
-        # CPU libraries' depthwise convolutions are many times slower on strided views.
+        # Depthwise convolutions of CPU libraries are many times slower on strided views.
         weights = {"weight": weight.contiguous()}
         return weights if self.bias is None else {**weights, "bias": self.bias[:out_channels]}
 
@@ -77,7 +77,7 @@ def _permute(tensor: Tensor, order: Tensor, dim: int) -> None:
 
 
 def order_by_importance(importance: Tensor, edges: Sequence[int]) -> Tensor:
-    """Return the indices that sort the channels between each two edges, most important first."""
+    """Return indices that sort the channels between consecutive edges, the most important first."""
     ends = [0, *edges, len(importance)]
     parts = [start + importance[start:stop].argsort(descending=True, stable=True) for start, stop in pairwise(ends)]
     return torch.cat(parts)
@@ -93,7 +93,7 @@ def _transform(larger: int, smaller: int) -> str:
 
 
 class ElasticLinear(nn.Module):
-    """A linear layer's weight of shape (out, max_in): only its input is elastic."""
+    """Weight of a linear layer with elastic input, of shape (out, max_in)."""
 
     def __init__(self, max_in: int, out_features: int, bias: bool = True):
         super().__init__()
@@ -102,13 +102,13 @@ class ElasticLinear(nn.Module):
         nn.init.normal_(self.weight, std=max_in**-0.5)
 
     def cut(self, in_features: int) -> Weights:
-        """Return the weight (out, in), and the bias (out,) if there is one."""
+        """Return the weight of shape (out, in), and the bias of shape (out,) if there is one."""
         weights = {"weight": self.weight[:, :in_features]}
         return weights if self.bias is None else {**weights, "bias": self.bias}
 
 
 class ElasticNorm(nn.Module):
-    """Batch norm's scale, shift and running statistics, each of shape (max_channels,)."""
+    """Scale, shift and running statistics of a batch norm, each of shape (max_channels,)."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -121,7 +121,7 @@ class ElasticNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(max_channels))
 
     def cut(self, channels: int) -> Weights:
-        """Return the leading channels of all four."""
+        """Return the leading channels of scale, shift and running statistics."""
         return {
             "weight": self.weight[:channels],
             "bias": self.bias[:channels],
@@ -146,7 +146,7 @@ class ElasticConvNorm(nn.Module):
         }
 
     def reorder_outputs(self, order: Tensor) -> None:
-        """Permute the output channels in place, batch norm's included."""
+        """Permute the output channels in place, including those of the batch norm."""
         self.conv.reorder_outputs(order)
         for tensor in (*self.norm.parameters(), *self.norm.buffers()):
             _permute(tensor, order, dim=0)
@@ -168,11 +168,11 @@ class ElasticSqueezeExcite(nn.Module):
         }
 
     def reorder_channels(self, order: Tensor) -> None:
-        """Permute the channels that are scaled, in place."""
+        """Permute the scaled channels in place."""
         self.squeeze.reorder_inputs(order)
         self.excite.reorder_outputs(order)
 
     def reorder_squeezed(self, order: Tensor) -> None:
-        """Permute the channels between the two convolutions, in place."""
+        """Permute the channels between the two convolutions in place."""
         self.squeeze.reorder_outputs(order)
         self.excite.reorder_inputs(order)

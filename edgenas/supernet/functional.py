@@ -1,4 +1,4 @@
-"""Run blocks with weights that are passed in, through modules that are built once and hold no weights."""
+"""Functional execution of blocks, through modules that are built once and have no weights of their own."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from edgenas.supernet.training_layers import TrainingConvNorm
 
 Store = dict[str, Tensor | None]
 MOST_FRAMES = 4096
-"""Number of blocks of distinct shapes whose frames are kept; with more, all are dropped."""
+"""Largest number of distinct blocks whose frames are cached. If there are more, all frames are dropped."""
 
 
 class Frame:
-    """The module of a block without memory for weights.
+    """Module of a block without memory for weights.
 
-    It does what torch's `functional_call` does, for a module whose tensors are known beforehand: where each tensor
-    belongs is looked up once, not at every pass. For small networks the look-up takes longer than the computation.
+    It does the same as torch's `functional_call`, but looks up the place of each tensor once instead of at every call.
+    In small networks the look-up takes longer than the computation.
     """
 
     def __init__(self, block: Block):
-        """Wrap a block on the meta device, which is not to be used otherwise."""
+        """Wrap a block on the meta device, which must not be used elsewhere."""
         self._block = block
         self._stores: dict[str, tuple[Store, str]] = {
             f"{path}.{key}": (store, key)
@@ -39,7 +39,7 @@ class Frame:
         self._empty = {name: store[key] for name, (store, key) in self._stores.items()}
 
     def __call__(self, weights: Weights, x: Tensor, *, training: bool) -> Tensor:
-        """Run `x` through the module with all of its weights given by name; no reference to them stays."""
+        """Return the module's output for `x` and weights by name. References to the weights are not kept."""
         if self._block.training != training:
             self._block.train(training)
         try:
@@ -52,13 +52,13 @@ class Frame:
 
 
 _spare: dict[tuple[BlockSpec, float], list[Frame]] = {}
-"""Frames by block and `norm_epsilon`, in which equal blocks may differ."""
+"""Frames by block and `norm_epsilon`, which may differ between equal blocks."""
 
 
 def run_block(spec: BlockSpec, weights: Weights, x: Tensor, *, training: bool) -> Tensor:
-    """Return the output of a block for `x` with these weights, by their names in its module.
+    """Return the output of a block for `x` and weights by their names in the block's module.
 
-    One thread uses a frame at a time; a second thread at the same block gets another.
+    A frame is used by one thread at a time. A second thread gets another frame of the same block.
     """
     # Modules are the same at every resolution.
     shape = dataclasses.replace(spec, in_size=0), spec.norm_epsilon
@@ -76,9 +76,9 @@ def run_block(spec: BlockSpec, weights: Weights, x: Tensor, *, training: bool) -
 
 
 def run_subnet(subnet: Subnet, x: Tensor) -> Tensor:
-    """Run a Subnet with its weights through the modules that supernets are trained through.
+    """Return the output of a Subnet, computed by the modules that supernets are trained with.
 
-    They compute the same, and their backward pass needs less time and memory.
+    They compute the same, and their backward pass takes less time and memory.
     """
     for spec, block in zip(subnet.specs, subnet.blocks.values(), strict=True):
         weights = {**dict(block.named_parameters()), **dict(block.named_buffers())}

@@ -19,7 +19,7 @@ ACTIVATIONS: dict[Activation, type[nn.Module]] = {
 
 
 class SameConv(nn.Conv2d):
-    """A strided convolution that is padded as TensorFlow's `same`, see `BlockSpec.padding`."""
+    """Strided convolution with TensorFlow's `same` padding, see `BlockSpec.padding`."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         (top, bottom), (left, right) = (
@@ -29,7 +29,7 @@ class SameConv(nn.Conv2d):
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch norm, and an activation if one is named. Input (n, in, h, w)."""
+    """Convolution without bias, batch norm, and an optional activation."""
 
     def __init__(
         self,
@@ -53,12 +53,12 @@ class ConvNorm(nn.Module):
         self.activation = ACTIVATIONS[activation]() if activation else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, in, h, w) to (n, out, ceil(h / stride), ceil(w / stride))."""
+        """Map shape (n, in, h, w) to (n, out, ceil(h / stride), ceil(w / stride))."""
         return self.activation(self.norm(self.conv(x)))  # type: ignore[no-any-return]
 
 
 MakeConvNorm = Callable[..., ConvNorm]
-"""A class of ConvNorm, perhaps with its padding and epsilon bound."""
+"""ConvNorm or a subclass, possibly with bound arguments for padding and epsilon."""
 
 
 class SqueezeExcite(nn.Module):
@@ -73,7 +73,7 @@ class SqueezeExcite(nn.Module):
         self.gate = nn.Hardsigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, c, h, w) scaled by a gate of shape (n, c, 1, 1)."""
+        """Scale an input of shape (n, c, h, w) by a gate of shape (n, c, 1, 1)."""
         gate: Tensor = self.gate(self.excite(self.relu(self.squeeze(self.pool(x)))))
         return x * gate
 

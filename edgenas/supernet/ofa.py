@@ -1,7 +1,7 @@
-"""Read the public checkpoints of once-for-all (Cai et al., ICLR 2020, arXiv 1908.09791) into a SuperNet.
+"""Import of the public checkpoints of once-for-all (Cai et al., ICLR 2020, arXiv 1908.09791) into a SuperNet.
 
-Their kernel transforms (section 3.2) are taken over, so every subnet computes what `OFAMobileNetV3` does once its
-batch-norm statistics are fixed. Nothing in the file is executed (`torch.load(weights_only=True)`).
+Kernel transforms (section 3.2) are imported too, so every subnet computes the same as `OFAMobileNetV3` with fixed
+batch-norm statistics. Code in the file is never executed (`torch.load(weights_only=True)`).
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ SPELLINGS = {
     ".conv.conv.weight": ".conv.weight",
     ".linear.linear.": ".linear.",
 }
-"""Of tensors' names, over the years; the shortest is kept."""
+"""Replacements that shorten the different names that tensors have had over the years."""
 PARTS = {
     "expand": "inverted_bottleneck",
     "depthwise": "depth_conv",
     "project": "point_linear",
     "se": "depth_conv.se.fc",
 }
-"""Of a block, and what they call them."""
+"""Parts of a block, and their names in checkpoints."""
 WORDS = ("stage", "block")
 ENDS = {
     "blocks.stem.conv.": "first_conv.",
@@ -50,51 +50,55 @@ def import_ofa_checkpoint(path: Path | str, space: SearchSpace) -> SuperNet:
     """Return a supernet with the weights of a public once-for-all checkpoint, in eval mode.
 
     Args:
-        path: a checkpoint: a state dict, or a dict that holds one as `state_dict`.
-        space: `load_space("ofa-mbv3-w1.0")` or `w1.2`, perhaps with fewer resolutions. With a number of classes
-            (`with_classes`), the checkpoint must have as many.
+        path: path of the checkpoint, which is a state dict or a dict with the key `state_dict`.
+        space: `load_space("ofa-mbv3-w1.0")` or `w1.2`, optionally with fewer resolutions. If it has a number of classes
+            (`with_classes`), the checkpoint must have the same number.
 
     Raises:
-        SpaceError: the space is another, or narrowed in more than its resolutions.
-        DataError: the file is broken, of another width or class count, lacks a tensor or has one too many.
+        SpaceError: it is another space, or it is narrowed in other genes than its resolutions.
+        DataError: the file is malformed, is for another width or number of classes, or has missing or additional
+            tensors.
     """
     origin = Path(path)
     _check_space(space)
-    found = {_spelled(name): tensor for name, tensor in _load(origin).items()}
-    found = {name: tensor for name, tensor in found.items() if not name.endswith("num_batches_tracked")}
-    classes = _count_classes(origin, found)
+    tensors = {_short_name(name): tensor for name, tensor in _load(origin).items()}
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
+    classes = _count_classes(origin, tensors)
     if isinstance(space, ClassifierSpace) and space.num_classes != classes:
         raise DataError(
-            f"{origin} is of {classes} classes, but the data has {space.num_classes}: expected images of the classes "
-            "that it was trained on, one folder a class"
+            f"{origin} has {classes} classes, but the data has {space.num_classes}: expected images of the classes "
+            "that it was trained on, with one folder per class"
         )
     net = SuperNet(space.with_classes(classes), kernel_transforms=True, pixels=IMAGENET)
-    wanted = {name: _ofa_name(name, space) for name in net.state_dict()}
-    _check_width(origin, found, space)
-    _check_names(origin, wanted.values(), found)
+    ofa_names = {name: _ofa_name(name, space) for name in net.state_dict()}
+    _check_width(origin, tensors, space)
+    _check_names(origin, ofa_names.values(), tensors)
     net.load_state_dict(
-        {name: _fitting(origin, theirs, found[theirs], net.state_dict()[name]) for name, theirs in wanted.items()}
+        {
+            name: _reshape(origin, ofa_name, tensors[ofa_name], net.state_dict()[name])
+            for name, ofa_name in ofa_names.items()
+        }
     )
     return net.eval()
 
 
 def has_ofa_checkpoints(space: SearchSpace) -> bool:
-    """Whether there are public checkpoints of a space."""
-    return space.structure_id in _whole()
+    """Return whether a space has public checkpoints."""
+    return space.structure_id in _full_spaces()
 
 
-def _whole() -> dict[str, SearchSpace]:
+def _full_spaces() -> dict[str, SearchSpace]:
     return {space.structure_id: space for space in map(load_space, SPACES)}
 
 
 def _check_space(space: SearchSpace) -> None:
-    whole = _whole().get(space.structure_id)
-    if whole is None:
+    full = _full_spaces().get(space.structure_id)
+    if full is None:
         raise SpaceError(f"space {space.name} has no once-for-all checkpoints; {one_of(space.name, SPACES)}")
-    if whole.stages != space.stages:
+    if full.stages != space.stages:
         raise SpaceError(
-            f"space {space.name} is narrowed in other genes than its resolution: expected it as "
-            f'load_space("{whole.name}") has it, since a checkpoint fills all of it'
+            f"space {space.name} is narrowed in other genes than its resolution: expected the stages of "
+            f'load_space("{full.name}"), since a checkpoint has the weights of all of them'
         )
 
 
@@ -105,66 +109,69 @@ def _load(path: Path) -> Mapping[str, Tensor]:
         raise DataError(
             f"{path} does not exist: expected a once-for-all checkpoint, like ofa_mbv3_d234_e346_k357_w1.0"
         ) from None
-    # What a damaged pickle raises depends on where it is damaged: errors of struct, of indices, of assertions.
+    # A damaged pickle may raise any exception: struct.error, IndexError, AssertionError and others.
     except Exception as error:
         cause = stand_in_cause(path) or f"{first_line(error)}; is it truncated? get it again"
         raise DataError(f"{path} cannot be read as a PyTorch checkpoint ({cause})") from None
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
-    named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
-    if not named or not all(isinstance(value, Tensor) for value in state.values()):
-        raise DataError(f"{path}: expected a dict of tensors by name, alone or as its 'state_dict'")
+    has_names = isinstance(state, dict) and all(isinstance(name, str) for name in state)
+    if not has_names or not all(isinstance(value, Tensor) for value in state.values()):
+        raise DataError(f"{path}: expected a dict of tensors by name, or a dict with such a dict as 'state_dict'")
     tensors: Mapping[str, Tensor] = state
     return tensors
 
 
-def _spelled(name: str) -> str:
+def _short_name(name: str) -> str:
     for old, new in SPELLINGS.items():
         name = name.replace(old, new)
     return name
 
 
 def _ofa_name(name: str, space: SearchSpace) -> str:
-    """What they call a tensor of our supernet: `blocks.stage1_block2.depthwise.conv.weight` is in `blocks.3`."""
-    for ours, theirs in ENDS.items():
-        if name.startswith(ours):
-            return theirs + name.removeprefix(ours).replace("norm.", "bn.")
-    _, place, part, rest = name.split(".", 3)
-    stage, block = (int(token.removeprefix(word)) for token, word in zip(place.split("_"), WORDS, strict=True))
-    number = sum(one.positions for one in space.stages[:stage]) + block
+    """Return the name that a tensor of a supernet has in checkpoints.
+
+    For example, `blocks.stage1_block2.depthwise.conv.weight` is in `blocks.3`.
+    """
+    for prefix, ofa_prefix in ENDS.items():
+        if name.startswith(prefix):
+            return ofa_prefix + name.removeprefix(prefix).replace("norm.", "bn.")
+    _, position, part, rest = name.split(".", 3)
+    stage, block = (int(token.removeprefix(word)) for token, word in zip(position.split("_"), WORDS, strict=True))
+    number = sum(previous.positions for previous in space.stages[:stage]) + block
     rest = rest.replace("norm.", "bn.").replace("squeeze.", "reduce.").replace("excite.", "expand.")
     if "transforms." in rest:
         rest = f"conv.{rest.rpartition('.')[2]}_matrix"
     return f"blocks.{number}.conv.{PARTS[part]}.{rest}"
 
 
-def _count_classes(path: Path, found: Mapping[str, Tensor]) -> int:
-    if CLASSIFIER not in found:
-        raise DataError(f"{path} is no once-for-all MobileNetV3 checkpoint: it lacks {CLASSIFIER}")
-    return found[CLASSIFIER].numel()
+def _count_classes(path: Path, tensors: Mapping[str, Tensor]) -> int:
+    if CLASSIFIER not in tensors:
+        raise DataError(f"{path} is not a once-for-all MobileNetV3 checkpoint: it lacks {CLASSIFIER}")
+    return tensors[CLASSIFIER].numel()
 
 
-def _check_width(path: Path, found: Mapping[str, Tensor], space: SearchSpace) -> None:
-    width = next(iter(found[LAST_WIDTH].shape), 0) if LAST_WIDTH in found else space.head.width
+def _check_width(path: Path, tensors: Mapping[str, Tensor], space: SearchSpace) -> None:
+    width = next(iter(tensors[LAST_WIDTH].shape), 0) if LAST_WIDTH in tensors else space.head.width
     others = [name for name in SPACES if load_space(name).head.width == width]
     if others and space.head.width != width:
         raise DataError(f"{path} is of another width than {space.name}: its space is {others[0]}")
 
 
-def _check_names(path: Path, wanted: Iterable[str], found: Mapping[str, Tensor]) -> None:
-    missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
-    problems = [f"{what} {shortened(names)}" for what, names in (("lacks", missing), ("has also", extra)) if names]
+def _check_names(path: Path, expected: Iterable[str], tensors: Mapping[str, Tensor]) -> None:
+    missing, extra = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
+    problems = [f"{verb} {shortened(names)}" for verb, names in (("lacks", missing), ("has also", extra)) if names]
     if problems:
-        kernels = any("_matrix" in name for name in missing)
-        hint = "; without kernel transforms it is of a single network" if kernels else ""
-        raise DataError(f"{path} does not fit: it {' and '.join(problems)}{hint}")
+        without_kernels = any("_matrix" in name for name in missing)
+        hint = "; a checkpoint without kernel transforms is of a single network" if without_kernels else ""
+        raise DataError(f"{path} does not have the expected tensors: it {' and '.join(problems)}{hint}")
 
 
-def _fitting(path: Path, name: str, tensor: Tensor, wanted: Tensor) -> Tensor:
-    # Their feature layer is a convolution of 1×1, ours a linear layer.
-    shaped = tensor.flatten(1) if tensor.ndim == 4 and wanted.ndim == 2 else tensor
-    if shaped.shape != wanted.shape:
-        raise DataError(f"{path}: {name} has shape {tuple(tensor.shape)}, expected {tuple(wanted.shape)}")
-    if not shaped.is_floating_point() or not shaped.isfinite().all():
-        raise DataError(f"{path}: {name} holds something else than finite numbers")
-    return shaped
+def _reshape(path: Path, name: str, tensor: Tensor, expected: Tensor) -> Tensor:
+    # The feature layer is a 1×1 convolution in checkpoints and a linear layer in supernets.
+    reshaped = tensor.flatten(1) if tensor.ndim == 4 and expected.ndim == 2 else tensor
+    if reshaped.shape != expected.shape:
+        raise DataError(f"{path}: {name} has shape {tuple(tensor.shape)}, expected {tuple(expected.shape)}")
+    if not reshaped.is_floating_point() or not reshaped.isfinite().all():
+        raise DataError(f"{path}: {name} has values that are not finite numbers")
+    return reshaped

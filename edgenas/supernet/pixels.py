@@ -1,4 +1,4 @@
-"""What a network's weights take its input values to mean: a supernet and its subnets carry it."""
+"""Normalisation of the inputs that the weights of a supernet and its subnets were trained with."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ Channels = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Pixels:
-    """How bytes became inputs where the weights were trained: `(pixel / 255 - mean) / std`, by channel.
+    """Conversion of bytes to inputs, `(pixel / 255 - mean) / std` by channel.
 
     Attributes:
-        mean: of red, green and blue.
-        std: likewise.
-        crop: share of the shorter side that the network sees, from the centre.
+        mean: means of red, green and blue.
+        std: standard deviations of red, green and blue.
+        crop: share of the image's shorter side in the centre crop that is the input.
     """
 
     mean: Channels = (0.5, 0.5, 0.5)
@@ -23,4 +23,4 @@ class Pixels:
 
 
 IMAGENET = Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 0.875)
-"""Of once-for-all's checkpoints, and of most others that were trained ImageNet."""
+"""Normalisation of once-for-all's checkpoints, and of most other weights trained on ImageNet."""
