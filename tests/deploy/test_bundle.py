@@ -88,7 +88,10 @@ def test_a_network_that_sees_the_middle_of_images_is_verified_and_described(expo
     # Samples are of the network's own size, and verify.py crops nothing.
     done = subprocess.run([sys.executable, "verify.py"], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
-    assert f"shorter side resized to {preprocess.shorter}, centre cropped" in (folder / "MODEL_CARD.md").read_text()
+    assert (
+        f"resized to a shorter side of {preprocess.shorter}, cropped at the centre"
+        in (folder / "MODEL_CARD.md").read_text()
+    )
     assert preprocess.shorter > preprocess.size
 
 
@@ -163,7 +166,7 @@ def test_a_bundle_may_hold_the_int8_form_and_says_what_is_inside(exports, tmp_pa
     assert set(read_json(folder / "manifest.json")["files"]) == NAMES - {"manifest.json"} | {"model_int8.onnx"}
     text = (folder / "README.md").read_text()
     assert "- slower here" in text
-    assert f"uint8 (1, {fuller.preprocess['size']}, " in text
+    assert f"uint8 of shape (1, {fuller.preprocess['size']}, " in text
     assert "any number of images" in text
     write_bundle(folder, model=model, manifest=manifest, replace=True)
     assert {path.name for path in folder.iterdir()} == NAMES
@@ -171,7 +174,7 @@ def test_a_bundle_may_hold_the_int8_form_and_says_what_is_inside(exports, tmp_pa
         write_bundle(tmp_path / "other", model=model, int8_model=timing, manifest=fuller)
 
 
-def test_the_card_is_read_by_hubs_and_shows_awkward_labels_as_they_are(exports, tmp_path):
+def test_the_card_has_metadata_for_hubs_and_escapes_labels(exports, tmp_path):
     model, _, manifest = exports
     names = ("a, b", "c | d", "*e*", "七", "<f>", "g`", "new\nline", "[8]", "9", "“ten”")
     by_class = {"test_images_by_class": [36] * 9 + [5], "test_top1_by_class": [0.5] + [0.9] * 8 + [None]}
@@ -186,14 +189,14 @@ def test_the_card_is_read_by_hubs_and_shows_awkward_labels_as_they_are(exports, 
     assert "| a, b | 36 | 50.00 % |" in rows
     assert "| c \\| d | 36 | 90.00 % |" in rows
     assert "| new\\\\nline | 36 | 90.00 % |" in rows
-    assert "Worst of all classes: a, b, 50.00 %" in text
-    assert "accuracy is rough: “ten”" in text
+    assert "Class with the lowest accuracy: a, b, 50.00 %" in text
+    assert "fewer than 30 test images: “ten”" in text
     assert read_json(folder / "manifest.json")["classes"] == list(names)
 
 
-def test_the_card_says_where_the_weights_come_from(exports):
+def test_the_card_states_the_origin_of_the_weights(exports):
     manifest = dataclasses.replace(exports[2], found=FOUND)
-    assert "It was not fine-tuned: its weights are those that it inherited from the supernet." in model_card(manifest)
+    assert "The network was not fine-tuned. Its weights are inherited from the supernet." in model_card(manifest)
     tuning = {
         "dataset": "a*b",
         "training_images": 1500,
@@ -202,16 +205,16 @@ def test_the_card_says_where_the_weights_come_from(exports):
     }
     tuning |= {"val_top1_before": 0.9, "val_top1_after": 0.925, "seconds": 90.0}
     card = model_card(dataclasses.replace(manifest, fine_tuning=tuning))
-    assert "for 2.5 epochs of 1,500 images of a\\*b, from the weights that it inherited: validation" in card
-    assert "90.00 % before, 92.50 % after. Seed" in card
+    assert "for 2.5 epochs on 1,500 images of a\\*b, starting from its inherited weights. The validation" in card
+    assert "was 90.00 % before and is 92.50 % after. Seed" in card
     # What runs of older versions recorded.
     older = tuning | {"training_images": None, "epochs": None, "supernet": None, "val_top1_before": None}
     card = model_card(dataclasses.replace(manifest, fine_tuning=older))
-    assert "for 1.5 minutes of a\\*b, from the weights that it inherited from the supernet, and with a new" in card
-    assert "classifier: validation top-1 92.50 %." in card
+    assert "for 1.5 minutes on a\\*b, starting from its inherited weights and a new classifier." in card
+    assert "The validation top-1 is 92.50 %." in card
 
 
-def test_zips_replace_bundles_zips_alone(exports, tmp_path):
+def test_zips_replace_only_zips_of_bundles(exports, tmp_path):
     model, _, manifest = exports
     folder = write_bundle(tmp_path / "bundle", model=model, manifest=manifest)
     (folder / "image.png").write_bytes(b"mine")

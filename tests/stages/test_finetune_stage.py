@@ -69,7 +69,7 @@ def test_the_fine_tuned_network_is_what_is_exported_and_scored(run: Run) -> None
     assert stated["supernet"] == {"dataset": "digits", "weights": run.result(TrainRecord).weights}
     images = f"{len(run.images.dataset.train):,} images of digits"
     card = (run.folder / "export" / "bundle" / "MODEL_CARD.md").read_text()
-    assert f"It was then fine-tuned on its own for 2 epochs of {images}, from the weights that it inherited: " in card
+    assert f"It was then fine-tuned for 2 epochs on {images}, starting from its inherited weights. " in card
     # Measured again, since it is another file.
     assert manifest["latency"]["here"]["p50_us"] > 0
     dataset = run.images.dataset
@@ -139,7 +139,7 @@ def test_a_network_that_fine_tuning_made_worse_is_not_exported(run: Run, monkeyp
     assert tuned_subnet(run, run.space.parse(chosen["arch"])) is None
     bundle = run.folder / "export" / "bundle"
     assert read_json(bundle / "manifest.json")["fine_tuning"] == {}
-    assert "It was not fine-tuned: its weights are those that it inherited" in (bundle / "MODEL_CARD.md").read_text()
+    assert "The network was not fine-tuned. Its weights are inherited" in (bundle / "MODEL_CARD.md").read_text()
     assert "the network is exported as it was before" in (run.folder / "report" / "report.md").read_text()
 
 
@@ -196,7 +196,7 @@ def test_a_finished_run_is_trained_other_images_with_a_new_classifier(small_run:
         "digits",
         None,
     )
-    assert "from the weights that it inherited from the supernet trained on digits, and with a new classifier" in card
+    assert "its inherited weights and a new classifier, because the supernet was trained on digits" in card
     assert "with a new classifier for its classes" in (folder / "report" / "report.md").read_text()
     # Another network is unchanged: it classifies digits.
     chosen, space = open_run(folder).result(VerifyRecord).to_json()["chosen"], open_run(folder).space
@@ -221,7 +221,7 @@ def test_fresh_weights_are_reported(run: Run) -> None:
     manifest = read_json(run.folder / "export" / "bundle" / "manifest.json")
     assert manifest["fine_tuning"]["start"] == "fresh"
     card = (run.folder / "export" / "bundle" / "MODEL_CARD.md").read_text()
-    assert re.search(r"trained on its own for 12 epochs of .*, from fresh weights: validation top-1 .* inherited", card)
+    assert re.search(r"trained from scratch for 12 epochs on .*\. The validation top-1 was .* with inherited", card)
     page = (run.folder / "report" / "report.md").read_text()
     assert re.search(
         r"Trained from scratch for .*, from fresh weights: validation top-1 [\d.]+ % with the inherited ones", page

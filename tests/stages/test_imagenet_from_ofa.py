@@ -94,7 +94,7 @@ def test_a_run_folder_holds_the_checkpoints_weights(cwd: Path) -> None:
         ("mobile-32", "seed=1", "mobile-32 has no once-for-all checkpoints"),
         ("ofa", "seed=1", "space 'ofa' is neither a preset nor a file"),
         ("ofa-mbv3-w1.0", "train.epoch=1", "did you mean 'train.epochs'"),
-        ("ofa-mbv3-w1.0", "data.path=fewer", "is of 3 classes, but the data has 2"),
+        ("ofa-mbv3-w1.0", "data.path=fewer", "has 3 classes, but the data has 2"),
         ("ofa-mbv3-w1.0", "train.init=none.pth", r"none\.pth does not exist"),
     ],
 )
@@ -122,7 +122,7 @@ def test_other_classes_get_a_new_classifier_only_where_there_is_training(cwd: Pa
     assert torch.equal(net.blocks["head"].classifier.weight, own)
     stem = torch.load(path, weights_only=True)["state_dict"]["first_conv.conv.weight"]
     assert torch.equal(net.blocks["stem"].conv.conv.weight, stem)
-    with pytest.raises(DataError, match="is of 3 classes, but the data has 5"):
+    with pytest.raises(DataError, match="has 3 classes, but the data has 5"):
         load_whole(path, net, tuple("abcde"))
 
 
