@@ -108,8 +108,8 @@ def _purpose(manifest: Manifest) -> str:
     devices = ", ".join(map(markdown, manifest.latency)) or "any device"
     return (
         f"This model classifies images into {len(manifest.classes)} classes on {devices}. It is a convolutional "
-        f"network in ONNX, `{manifest.arch}`, with {manifest.costs['params']:,} parameters and {manifest.costs['macs']:,} "
-        f"multiply-accumulates per image. `run.py` preprocesses images and runs the model."
+        f"network in ONNX, `{manifest.arch}`, with {manifest.costs['params']:,} parameters and "
+        f"{manifest.costs['macs']:,} multiply-accumulates per image. `run.py` preprocesses images and runs the model."
     )
 
 
