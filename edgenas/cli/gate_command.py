@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -12,6 +12,9 @@ from edgenas.cli.run_commands import build_reach, print_packed
 from edgenas.errors import ConfigError, Packed
 from edgenas.exits import NOT_WITHIN
 from edgenas.files import prove_file, user_path, write_json
+
+if TYPE_CHECKING:
+    from edgenas.gate.evidence import Evidence
 
 app = typer.Typer()
 EXIT_CODES = {"pass": 0, "fail": 1, "not significant": NOT_WITHIN}
@@ -63,9 +66,9 @@ def gate_command(
     """
     from edgenas.budget import parse_budget
     from edgenas.display import ProgressDisplay
-    from edgenas.gate.gate import Asked, gate, outcome
+    from edgenas.gate.gate import Requirements, gate
 
-    asked = Asked(
+    requirements = Requirements(
         budgets=[parse_budget(text) for text in budget or []],
         min_top1=min_top1,
         images=images and user_path(images),
@@ -73,7 +76,7 @@ def gate_command(
         reach=build_reach(on, pack, unpack),
         rounds=rounds,
     )
-    if (on or pack or unpack) and not asked.timed:
+    if (on or pack or unpack) and not requirements.measured:
         raise ConfigError(
             "--on, --pack and --unpack measure, but no budget is of time: add one (--budget 8ms), or leave them out"
         )
@@ -81,26 +84,25 @@ def gate_command(
         prove_file(user_path(evidence))
     try:
         with ProgressDisplay(quiet=quiet) as progress:
-            evidence_record = gate(user_path(bundle), asked, digest=digest, progress=progress)
+            result = gate(user_path(bundle), requirements, digest=digest, progress=progress)
     except Packed as packed:
         print_packed(packed, as_json)
         # Nothing is decided yet, and exit code 0 would let the bundle pass.
         raise typer.Exit(1) from None
     if evidence:
-        write_json(user_path(evidence), evidence_record)
-    _print_gate(evidence_record, as_json)
-    if code := EXIT_CODES[outcome(evidence_record)]:
+        write_json(user_path(evidence), result.to_json())
+    _print_gate(result, as_json)
+    if code := EXIT_CODES[result.outcome]:
         raise typer.Exit(code)
 
 
-def _print_gate(evidence: dict[str, Any], as_json: bool) -> None:
+def _print_gate(evidence: Evidence, as_json: bool) -> None:
     """Print a line for each check of a gate, and the verdict last."""
     from edgenas.display import print_line
-    from edgenas.gate.gate import verdict_line
 
     if as_json:
-        print_json(evidence)
+        print_json(evidence.to_json())
         return
-    for check in evidence["checks"]:
-        print_line(f"{'ok  ' if check['ok'] else 'FAIL'}  {check['message']}")
-    print_line(verdict_line(evidence))
+    for check in evidence.checks:
+        print_line(f"{'ok  ' if check.ok else 'FAIL'}  {check.message}")
+    print_line(evidence.verdict_line)

@@ -29,7 +29,7 @@ def prove(bundle: Path, digest: str | None = None) -> dict[str, Any]:
 
     Args:
         bundle: a folder or a zip.
-        digest: of the manifest, all 64 hexadecimal digits or the first 12 or more.
+        digest: expected digest of the manifest, all 64 hexadecimal digits or the first 12 or more.
 
     Raises:
         RunFolderError: there is no bundle.
@@ -61,7 +61,7 @@ def read_manifest(bundle: Path, digest: str) -> dict[str, Any]:
 
     Args:
         bundle: a folder or a zip.
-        digest: as `prove` found it.
+        digest: the digest that `prove` returned.
 
     Raises:
         RunFolderError: the bundle was changed since.
@@ -100,7 +100,7 @@ def _changed(bundle: Path) -> RunFolderError:
     return RunFolderError(f"{bundle} was changed while it was checked: run the same command again")
 
 
-def chosen_device(manifest: Mapping[str, Any], wanted: str | None, budgets: Sequence[Budget]) -> str | None:
+def chosen_device(manifest: Mapping[str, Any], requested: str | None, budgets: Sequence[Budget]) -> str | None:
     """Return which of the bundle's devices is asked about; None where the answer is the same for all, or there is none.
 
     Raises:
@@ -108,24 +108,24 @@ def chosen_device(manifest: Mapping[str, Any], wanted: str | None, budgets: Sequ
         ManifestError: the manifest does not say which files are deployed.
     """
     deployed = stated(manifest, dict[str, str], "deployed")
-    known = [printable(name, 100) for name in deployed]
-    named = {name for name in (wanted, *(budget.device for budget in budgets)) if name}
+    names = [printable(name, 100) for name in deployed]
+    requests = {name for name in (requested, *(budget.device for budget in budgets)) if name}
     timed = any(budget.quantity.per_device for budget in budgets)
-    if len(named) > 1:
-        raise ConfigError(f"a gate measures one device, got {', '.join(sorted(named))}: run it once for each")
-    if (timed or named) and not known:
+    if len(requests) > 1:
+        raise ConfigError(f"a gate measures one device, got {', '.join(sorted(requests))}: run it once for each")
+    if (timed or requests) and not names:
         raise ConfigError(
             "the bundle was measured on no device, so nothing states how its latency is measured: leave latency "
             "budgets and --device out, or export from a run whose device is measured"
         )
-    if named:
-        name = next(iter(named))
+    if requests:
+        name = next(iter(requests))
         if name not in deployed:
-            raise ConfigError(f"the bundle is for no device {name!r}; {one_of(name, known)}")
+            raise ConfigError(f"the bundle is for no device {name!r}; {one_of(name, names)}")
         return name
-    if len(known) > 1 and (timed or len(set(deployed.values())) > 1):
-        raise ConfigError(f"the bundle is for several devices: name one with --device; {one_of('', known)}")
-    return next(iter(deployed)) if len(known) == 1 else None
+    if len(names) > 1 and (timed or len(set(deployed.values())) > 1):
+        raise ConfigError(f"the bundle is for several devices: name one with --device; {one_of('', names)}")
+    return next(iter(deployed)) if len(names) == 1 else None
 
 
 def deployed_model(manifest: Mapping[str, Any], device: str | None) -> str:

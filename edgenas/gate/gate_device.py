@@ -1,17 +1,67 @@
-"""The device that a gate measures on: the bundle's own, reached in the same ways as the devices of a run."""
+"""The device that a gate measures on, reached in the same ways as the devices of a run, and the timing there."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edgenas.deploy.bundle.manifest_values import stated
 from edgenas.errors import ConfigError
 from edgenas.latency.device import Device
+from edgenas.profiling.measurement import Measurement
+from edgenas.profiling.session import discount, measure_networks
+from edgenas.profiling.timer_rows import printable
 from edgenas.profiling.transport import Transport
 from edgenas.profiling.transport_registry import TransportRegistry
+from edgenas.profiling.verdict import disturbed
+from edgenas.progress import Progress
 
 LOCAL = "local"
+
+
+@dataclass(frozen=True)
+class TimedFile:
+    """The latency of the deployed file in one session.
+
+    Attributes:
+        device: the device, as it was reached.
+        measurement: latency over all processes of the session.
+        repeated: whether an earlier session was disturbed, and discarded.
+    """
+
+    device: Device
+    measurement: Measurement
+    repeated: bool
+
+    @property
+    def remarks(self) -> list[str]:
+        """Warnings, as sentences."""
+        again = ["the first session was disturbed in most processes, and was repeated"] if self.repeated else []
+        return [*again, *(f"warning: {printable(warning)}" for warning in self.measurement.warnings)]
+
+
+def time_file(model: Path, device: Device, transport: Transport, rounds: int, progress: Progress | None) -> TimedFile:
+    """Time a file in one session, and once more where most of its processes were disturbed.
+
+    Raises:
+        MeasurementError: the timer failed, or the device cannot be reached.
+    """
+    out = model.parent / "rows.jsonl"
+
+    def measure() -> Measurement:
+        files = {model.name: model}
+        return measure_networks(files, device, rounds=rounds, seed=0, out=out, progress=progress, transport=transport)[
+            model.name
+        ]
+
+    first = measure()
+    # What was brought back from a device would be read again as it is.
+    if transport.carried or not disturbed({model.name: first}):
+        return TimedFile(device, first, repeated=False)
+    discount(out, device)
+    return TimedFile(device, measure(), repeated=True)
 
 
 def reached_device(manifest: Mapping[str, Any], name: str, transports: TransportRegistry) -> tuple[Device, Transport]:
@@ -21,8 +71,8 @@ def reached_device(manifest: Mapping[str, Any], name: str, transports: Transport
     way is stated. Transports to other machines check the machine when they connect.
 
     Args:
-        manifest: of the bundle.
-        name: of the device.
+        manifest: manifest of the bundle.
+        name: name of the device.
         transports: registry, with what the command line states.
 
     Raises:

@@ -59,7 +59,7 @@ def measured_top1(root: Path, manifest: Mapping[str, Any], model: Path, progress
 
     Args:
         root: has a folder of images for each class, called as the manifest calls the class.
-        manifest: of the bundle, which states classes and preprocessing.
+        manifest: manifest of the bundle, which states classes and preprocessing.
         model: the file.
         progress: called with what is being done, images done and in all.
 
@@ -80,8 +80,8 @@ def measured_top1(root: Path, manifest: Mapping[str, Any], model: Path, progress
         images, reading = files.subset(part).load()
         good = np.setdiff1d(np.arange(len(part)), list(reading.unread))
         if len(good):
-            answers = onnx_classes(model, images[torch.from_numpy(good)], preprocess).numpy()
-            right += int((answers == labels[part[good]]).sum())
+            predicted = onnx_classes(model, images[torch.from_numpy(good)], preprocess).numpy()
+            right += int((predicted == labels[part[good]]).sum())
         unread |= {files.names[part[index]]: cause for index, cause in reading.unread.items()}
         used += reading.used.values()
         if progress:
@@ -128,13 +128,13 @@ def _labels(folder: ImageFolder, classes: Sequence[str]) -> np.ndarray[Any, np.d
 
     File systems write accented letters in two ways; names are compared in one.
     """
-    places = {unicodedata.normalize("NFC", name): label for label, name in enumerate(classes)}
-    own = [places.get(unicodedata.normalize("NFC", name), -1) for name in folder.classes]
-    extra = [name for name, label in zip(folder.classes, own, strict=True) if label < 0]
+    by_name = {unicodedata.normalize("NFC", name): label for label, name in enumerate(classes)}
+    labels = [by_name.get(unicodedata.normalize("NFC", name), -1) for name in folder.classes]
+    extra = [name for name, label in zip(folder.classes, labels, strict=True) if label < 0]
     if extra:
         more = f" and {len(extra) - NAMED} more" if len(extra) > NAMED else ""
         raise DataError(
             f"{folder.root}: {', '.join(map(repr, extra[:NAMED]))}{more} is no class of the bundle; "
             f"{one_of(extra[0], [printable(name) for name in classes])}: rename the folder, or move it away"
         )
-    return np.array(own, dtype=np.int64)[folder.splits["train"].labels]
+    return np.array(labels, dtype=np.int64)[folder.splits["train"].labels]

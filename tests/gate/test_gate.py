@@ -23,7 +23,7 @@ from edgenas.budget import parse_budget
 from edgenas.cli.commands import app
 from edgenas.deploy.bundle.bundle import zip_bundle
 from edgenas.errors import ConfigError, DataError, Packed, RunFolderError
-from edgenas.gate.gate import Asked, gate
+from edgenas.gate.gate import Requirements, gate
 from edgenas.gate.gate_images import wilson_interval
 from edgenas.latency.device import Device, DeviceRun, probe
 from edgenas.profiling.measurement import PROCESSES
@@ -51,8 +51,8 @@ def timer(mount: Mount) -> FakeTransport:
     return mount(fake())
 
 
-def asked(*budgets: str, **more: Any) -> Asked:
-    return Asked(budgets=[parse_budget(text) for text in budgets], **more)
+def requirements(*budgets: str, **more: Any) -> Requirements:
+    return Requirements(budgets=[parse_budget(text) for text in budgets], **more)
 
 
 def called(*words: object) -> Result:
@@ -82,19 +82,19 @@ def test_a_bundle_passes_with_evidence_as_folder_and_zip(bundle: Path, tmp_path:
         words = [place, "--budget", "1s", "--budget", "macs=1G", "--min-top1", "0.9", "--rounds", "8"]
         shown = called(*words, "--json", "--quiet", "--evidence", out)
         assert shown.exit_code == 0, shown.output
-        found = json.loads(shown.stdout)
-        assert found["ok"] is True
-        assert found["measured"]["p50_us"] == pytest.approx(50.0)
-        assert found["machine"]["run"]["threads"] == 1
-        assert json.loads(out.read_text()) == {"schema_version": 1, **found}
+        evidence = json.loads(shown.stdout)
+        assert evidence["ok"] is True
+        assert evidence["measured"]["p50_us"] == pytest.approx(50.0)
+        assert evidence["machine"]["run"]["threads"] == 1
+        assert json.loads(out.read_text()) == {"schema_version": 1, **evidence}
     assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
 
 
 @pytest.mark.usefixtures("real_timer")
 def test_the_timer_of_the_kit_is_what_measures(bundle: Path) -> None:
-    found = gate(bundle, asked("5s", rounds=8))
-    assert found["ok"] is True
-    assert found["measured"]["p50_us"] > 0
+    evidence = gate(bundle, requirements("5s", rounds=8))
+    assert evidence.ok is True
+    assert evidence.timed.measurement.p50_us > 0
 
 
 @pytest.mark.parametrize(
@@ -138,10 +138,10 @@ def test_only_what_is_significantly_within_a_budget_passes(
     mount(fake(lambda model, job: 60.0 if job.seed < slow else 50.0))
     shown = called(bundle, "--budget", budget, "--rounds", 8, "--json", "-q")
     assert shown.exit_code == code, shown.output
-    found = json.loads(shown.stdout)
-    assert found["checks"][-1]["verdict"] == verdict
-    assert found["checks"][-1]["message"].endswith(f": {verdict}")
-    assert found["ok"] is (code == 0)
+    evidence = json.loads(shown.stdout)
+    assert evidence["checks"][-1]["verdict"] == verdict
+    assert evidence["checks"][-1]["message"].endswith(f": {verdict}")
+    assert evidence["ok"] is (code == 0)
     # What else is missed is no question of noise.
     also = called(bundle, "--budget", budget, "--budget", "macs=1", "--rounds", 8, "-q")
     assert also.exit_code == 1
@@ -152,12 +152,12 @@ def test_a_disturbed_session_is_repeated_once_and_the_verdict_says_so(bundle: Pa
         return 20.0 if len(disturbed.timed) <= PROCESSES else 50.0
 
     disturbed = mount(fake(latency_us, warnings=lambda job: ["the processor throttled its clock: cool it"]))
-    found = gate(bundle, asked("40us", rounds=8))
+    evidence = gate(bundle, requirements("40us", rounds=8))
     assert len(disturbed.timed) == 2 * PROCESSES
     # The first session is discarded, though it was faster.
-    assert (found["ok"], found["repeated"]) == (False, True)
-    assert "50 ms" in found["checks"][-1]["message"]
-    assert "disturbed in most processes, and was repeated; warning: 8 of 8 processes" in found["checks"][-1]["message"]
+    assert (evidence.ok, evidence.timed.repeated) == (False, True)
+    assert "50 ms" in evidence.checks[-1].message
+    assert "disturbed in most processes, and was repeated; warning: 8 of 8 processes" in evidence.checks[-1].message
 
 
 def test_a_tampered_bundle_is_not_measured(bundle: Path, tmp_path: Path, timer: FakeTransport) -> None:
@@ -168,18 +168,18 @@ def test_a_tampered_bundle_is_not_measured(bundle: Path, tmp_path: Path, timer: 
     assert "model.onnx is not the file that was bundled" in shown.stdout
     assert timer.timed == []
     (tmp_path / "text.zip").write_text("no zip")
-    assert gate(tmp_path / "text.zip")["ok"] is False
+    assert gate(tmp_path / "text.zip").ok is False
 
 
 def test_a_digest_pins_the_bundle(bundle: Path, tmp_path: Path) -> None:
     digest = sealed.read(bundle)["digest"]
     for pinned in (digest, digest[:12].upper()):
-        assert gate(bundle, digest=pinned)["ok"] is True
+        assert gate(bundle, digest=pinned).ok is True
     resealed = sealed.copy_with(bundle, tmp_path / "bundle", seed=7)
-    assert gate(resealed)["ok"] is True
-    found = gate(resealed, digest=digest[:12])
-    assert found["ok"] is False
-    assert found["checks"][0]["message"].endswith(f"expected {digest[:12]}")
+    assert gate(resealed).ok is True
+    evidence = gate(resealed, digest=digest[:12])
+    assert evidence.ok is False
+    assert evidence.checks[0].message.endswith(f"expected {digest[:12]}")
     for none in (digest[:11], digest + "0", "--budget", "é" * 12):
         with pytest.raises(ConfigError, match="12 to 64 hexadecimal digits"):
             gate(bundle, digest=none)
@@ -187,13 +187,13 @@ def test_a_digest_pins_the_bundle(bundle: Path, tmp_path: Path) -> None:
 
 def test_devices_that_the_bundle_is_not_for_are_refused(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'pi4'; valid: here"):
-        gate(bundle, asked("pi4=8ms"))
+        gate(bundle, requirements("pi4=8ms"))
     with pytest.raises(ConfigError, match="once for each"):
-        gate(bundle, asked("pi4=8ms", device="here"))
+        gate(bundle, requirements("pi4=8ms", device="here"))
     with pytest.raises(ConfigError, match="'pi4' is not a device"):
-        gate(bundle, asked("8ms", reach=TransportRegistry().with_options(["pi4=ssh://pi4"])))
+        gate(bundle, requirements("8ms", reach=TransportRegistry().with_options(["pi4=ssh://pi4"])))
     with pytest.raises(ConfigError, match="that here measures, but no device measures energy yet"):
-        gate(bundle, asked("energy_uj=1J"))
+        gate(bundle, requirements("energy_uj=1J"))
     with pytest.raises(RunFolderError, match="does not exist"):
         gate(tmp_path / "nowhere")
 
@@ -204,14 +204,14 @@ def test_another_machine_is_refused_without_a_place_and_what_differs_is_named(
     other = described(bundle, tmp_path / "bundle", OTHER)
     here = probe()
     with pytest.raises(ConfigError) as error:
-        gate(other, asked("1s"))
+        gate(other, requirements("1s"))
     message = str(error.value)
     assert f"has cpu Cortex-A72, cores 4096, isa with neon, but this machine has cpu {here.cpu}" in message
     assert "--on here=ssh://" in message
     assert "--pack kit.zip" in message
     assert timer.timed == []
     # What no device is asked for is judged anywhere.
-    assert gate(other, asked("macs=1G", min_top1=0.9))["ok"] is True
+    assert gate(other, requirements("macs=1G", min_top1=0.9)).ok is True
     shown = called(other, "--budget", "1s")
     assert isinstance(shown.exception, ConfigError)
 
@@ -220,24 +220,24 @@ def test_another_machine_is_refused_without_a_place_and_what_differs_is_named(
 def test_a_gate_on_the_device_itself_needs_no_place(
     bundle: Path, tmp_path: Path, timer: FakeTransport, transport: str
 ) -> None:
-    found = gate(described(bundle, tmp_path / "bundle", of(transport)), asked("1s", rounds=8))
-    assert found["ok"] is True
-    assert found["machine"]["run"]["transport"] == "local"
+    evidence = gate(described(bundle, tmp_path / "bundle", of(transport)), requirements("1s", rounds=8))
+    assert evidence.ok is True
+    assert evidence.timed.device.run.transport == "local"
     assert {run.provider for run, _ in timer.timed} == {"cpu"}
 
 
 def test_a_bundle_is_timed_as_its_device_runs_it(bundle: Path, tmp_path: Path, timer: FakeTransport) -> None:
     run = DeviceRun(threads=2, optimisation_level="basic", spinning=True)
-    gate(described(bundle, tmp_path / "bundle", probe().model_copy(update={"run": run})), asked("1s", rounds=8))
+    gate(described(bundle, tmp_path / "bundle", probe().model_copy(update={"run": run})), requirements("1s", rounds=8))
     assert {run for run, _ in timer.timed} == {run}
 
 
 def test_a_browser_is_no_way_to_a_device_that_is_none(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="of onnxruntime on here, not of onnxruntime-web"):
-        gate(bundle, asked("1s", reach=TransportRegistry().with_options(["browser"])))
+        gate(bundle, requirements("1s", reach=TransportRegistry().with_options(["browser"])))
     web = OTHER.model_copy(update={"run": OTHER.run.in_browser()})
     with pytest.raises(ConfigError, match=r"has cpu Cortex-A72.*run this command on that machine"):
-        gate(described(bundle, tmp_path / "bundle", web), asked("1s"))
+        gate(described(bundle, tmp_path / "bundle", web), requirements("1s"))
 
 
 def test_a_device_out_of_reach_gets_a_kit_and_its_results_are_judged(
@@ -252,17 +252,19 @@ def test_a_device_out_of_reach_gets_a_kit_and_its_results_are_judged(
     assert "packed" in shown.stdout
     assert kit.exists()
     with pytest.raises(Packed):
-        gate(other, asked("1s", rounds=8, reach=TransportRegistry().with_options(kit=kit)))
+        gate(other, requirements("1s", rounds=8, reach=TransportRegistry().with_options(kit=kit)))
     with pytest.raises(ConfigError, match="leave it out"):
-        gate(bundle, asked("1s", reach=TransportRegistry().with_options(kit=kit)))
+        gate(bundle, requirements("1s", reach=TransportRegistry().with_options(kit=kit)))
     results = brought_back(kit, tmp_path / "results.zip", OTHER)
     for budget, ok in (("51us", True), ("49us", False)):
-        found = gate(other, asked(budget, rounds=8, reach=TransportRegistry().with_options(results=results)))
-        assert (found["ok"], found["machine"]["run"]["transport"]) == (ok, "offline")
+        evidence = gate(other, requirements(budget, rounds=8, reach=TransportRegistry().with_options(results=results)))
+        assert (evidence.ok, evidence.timed.device.run.transport) == (ok, "offline")
     with pytest.raises(ConfigError, match="the machine that answered has"):
         gate(
             other,
-            asked("1s", rounds=8, reach=TransportRegistry().with_options(results=brought_back(kit, results, probe()))),
+            requirements(
+                "1s", rounds=8, reach=TransportRegistry().with_options(results=brought_back(kit, results, probe()))
+            ),
         )
 
 
@@ -301,14 +303,12 @@ def test_top1_is_measured_on_labelled_images_as_run_py_names_them(
     expected = sum(
         row["classes"][0]["class"] == Path(row["image"]).parent.name for row in run_rows(bundle, images, model)
     )
-    found = gate(judged, Asked(images=labelled, min_top1=expected / 100))
-    assert found["ok"] is True
-    assert (found["top1"]["right"], found["top1"]["images"]) == (expected, 100)
-    assert (
-        f"{expected / 100:.2%} of 100 images, measured on this machine (95 % interval" in found["checks"][-1]["message"]
-    )
-    assert "as stated" not in found["checks"][-1]["message"]
-    assert gate(judged, Asked(images=labelled, min_top1=(expected + 0.5) / 100))["ok"] is False
+    evidence = gate(judged, Requirements(images=labelled, min_top1=expected / 100))
+    assert evidence.ok is True
+    assert (evidence.top1.right, evidence.top1.images) == (expected, 100)
+    assert f"{expected / 100:.2%} of 100 images, measured on this machine (95 % interval" in evidence.checks[-1].message
+    assert "as stated" not in evidence.checks[-1].message
+    assert gate(judged, Requirements(images=labelled, min_top1=(expected + 0.5) / 100)).ok is False
 
 
 def test_folders_that_are_no_classes_are_refused_and_missing_ones_named(
@@ -316,29 +316,29 @@ def test_folders_that_are_no_classes_are_refused_and_missing_ones_named(
 ) -> None:
     fewer = shutil.copytree(labelled, tmp_path / "fewer")
     shutil.rmtree(fewer / CLASSES[3])
-    found = gate(bundle, Asked(images=fewer))
-    assert f"without images: {CLASSES[3]}" in found["checks"][-1]["message"]
+    evidence = gate(bundle, Requirements(images=fewer))
+    assert f"without images: {CLASSES[3]}" in evidence.checks[-1].message
     (fewer / CLASSES[4]).rename(fewer / "vier?")
     with pytest.raises(DataError, match=r"'vier\?' is no class of the bundle; did you mean 'vier'"):
-        gate(bundle, Asked(images=fewer))
+        gate(bundle, Requirements(images=fewer))
     (tmp_path / "set").mkdir()
     shutil.copytree(labelled, tmp_path / "set" / "train")
     with pytest.raises(DataError, match="holds splits, not classes"):
-        gate(bundle, Asked(images=tmp_path / "set"))
+        gate(bundle, Requirements(images=tmp_path / "set"))
     with pytest.raises(DataError, match="no such folder"):
-        gate(bundle, Asked(images=tmp_path / "nowhere"))
+        gate(bundle, Requirements(images=tmp_path / "nowhere"))
 
 
 def test_images_that_cannot_be_read_are_named_and_few(bundle: Path, tmp_path: Path, labelled: Path) -> None:
     broken = shutil.copytree(labelled, tmp_path / "broken")
     first, second = sorted((broken / CLASSES[0]).iterdir())[:2]
     first.write_bytes(first.read_bytes()[:40])
-    found = gate(bundle, Asked(images=broken))
-    assert found["top1"]["images"] == 99
-    assert f"left out: {CLASSES[0]}/{first.name}: " in found["checks"][-1]["message"]
+    evidence = gate(bundle, Requirements(images=broken))
+    assert evidence.top1.images == 99
+    assert f"left out: {CLASSES[0]}/{first.name}: " in evidence.checks[-1].message
     second.write_bytes(b"no image")
     with pytest.raises(DataError, match="2 of 100 images cannot be read or used"):
-        gate(bundle, Asked(images=broken))
+        gate(bundle, Requirements(images=broken))
 
 
 def test_the_interval_covers_the_true_share_and_stays_within_0_and_1() -> None:
@@ -363,8 +363,8 @@ def test_a_bundle_is_measured_on_the_stated_machine(
         other = described(bundle, tmp_path / "bundle", OTHER)
         refused = called(other, "--budget", "1s", "--rounds", "8", "--on", running.place(), "-q")
         assert running.left_behind() == []
-    found = json.loads(shown.stdout)
-    assert found["machine"]["run"]["transport"] == "ssh"
+    evidence = json.loads(shown.stdout)
+    assert evidence["machine"]["run"]["transport"] == "ssh"
     # Evidence is kept and shown around: no host and no user stands in it.
     assert "127.0.0.1" not in shown.stdout
     assert isinstance(refused.exception, ConfigError)

@@ -21,7 +21,7 @@ from edgenas.cli.commands import app
 from edgenas.deploy.inspection.graph_cost import read_graph
 from edgenas.errors import ConfigError, EdgenasError
 from edgenas.gate import gate as gating
-from edgenas.gate.gate import Asked, gate
+from edgenas.gate.gate import Requirements, gate
 from edgenas.latency.device import Device, DeviceRun, probe
 from edgenas.profiling.transports.local import KIND as LOCAL
 from edgenas.stages.bundle_manifest import bundled_device
@@ -40,28 +40,28 @@ def quick(
     """The kit's verify.py in this process, and a machine that takes 50 µs for everything."""
 
     def proven(bundle: Path, digest: str | None = None) -> dict[str, Any]:
-        found = kit.verify(bundle, argparse.Namespace(budget=None, digest=digest, device=None, rounds=1))
-        return dict(json.loads(json.dumps(found)))
+        evidence = kit.verify(bundle, argparse.Namespace(budget=None, digest=digest, device=None, rounds=1))
+        return dict(json.loads(json.dumps(evidence)))
 
     monkeypatch.setattr(gating, "prove", proven)
     return mount(FakeTransport(lambda model, job: 50.0, instead_of=LOCAL))
 
 
-def asked(*budgets: str, **more: Any) -> Asked:
-    return Asked(budgets=[parse_budget(text) for text in budgets], **more)
+def requirements(*budgets: str, **more: Any) -> Requirements:
+    return Requirements(budgets=[parse_budget(text) for text in budgets], **more)
 
 
 def test_a_bundle_without_a_measured_device_is_judged_on_all_else(
     quick: FakeTransport, shared_bundle: Path, tmp_path: Path
 ) -> None:
     bundle = sealed.copy_with(shared_bundle, tmp_path / "bundle", deployed={}, devices={}, latency={})
-    found = gate(bundle, asked("macs=1G", min_top1=0.9))
-    assert found["ok"] is True
-    assert (found["device"], found["model"]) == (None, "model.onnx")
+    evidence = gate(bundle, requirements("macs=1G", min_top1=0.9))
+    assert evidence.ok is True
+    assert (evidence.device, evidence.model) == (None, "model.onnx")
     with pytest.raises(ConfigError, match="measured on no device"):
-        gate(bundle, asked("1s"))
+        gate(bundle, requirements("1s"))
     with pytest.raises(ConfigError, match="measured on no device"):
-        gate(bundle, asked(device="here"))
+        gate(bundle, requirements(device="here"))
 
 
 def test_of_several_devices_one_is_named_where_it_matters(
@@ -71,27 +71,27 @@ def test_of_several_devices_one_is_named_where_it_matters(
     devices = {"here": here, "there": here | {"name": "there"}}
     models = {"here": "model.onnx", "there": "model_int8.onnx"}
     two = sealed.copy_with(shared_bundle, tmp_path / "two", devices=devices, deployed=models)
-    for question in (asked("1s"), asked(min_top1=0.9)):
+    for question in (requirements("1s"), requirements(min_top1=0.9)):
         with pytest.raises(ConfigError, match="several devices: name one with --device; valid: here, there"):
             gate(two, question)
-    assert gate(two, asked("there=1s", rounds=8))["model"] == "model_int8.onnx"
-    assert gate(two, asked("1s", device="here", rounds=8))["model"] == "model.onnx"
+    assert gate(two, requirements("there=1s", rounds=8)).model == "model_int8.onnx"
+    assert gate(two, requirements("1s", device="here", rounds=8)).model == "model.onnx"
     same = sealed.copy_with(
         shared_bundle, tmp_path / "same", devices=devices, deployed=dict.fromkeys(models, "model.onnx")
     )
-    assert gate(same, asked("macs=1G", min_top1=0.9))["device"] is None
+    assert gate(same, requirements("macs=1G", min_top1=0.9)).device is None
 
 
 def test_weight_bytes_are_those_of_the_deployed_file(quick: FakeTransport, shared_bundle: Path, tmp_path: Path) -> None:
     manifest = sealed.read(shared_bundle)
     fp32, int8 = manifest["costs"]["weight_bytes"], manifest["int8"]["costs"]["weight_bytes"]
     assert int8 == read_graph(shared_bundle / "model_int8.onnx").weight_bytes
-    between = asked(f"weight_bytes={(fp32 + int8) // 2}B")
+    between = requirements(f"weight_bytes={(fp32 + int8) // 2}B")
     in_int8 = sealed.copy_with(shared_bundle, tmp_path / "int8", deployed={"here": "model_int8.onnx"})
-    found = gate(in_int8, between)
-    assert found["ok"] is True
-    assert f"weights of model_int8.onnx: {int8}B" in found["checks"][-1]["message"]
-    assert gate(shared_bundle, between)["ok"] is False
+    evidence = gate(in_int8, between)
+    assert evidence.ok is True
+    assert f"weights of model_int8.onnx: {int8}B" in evidence.checks[-1].message
+    assert gate(shared_bundle, between).ok is False
 
 
 def test_a_manifest_describes_devices_without_places_of_the_machine_that_measured() -> None:
@@ -111,9 +111,9 @@ def test_a_bundle_for_a_browser_is_timed_in_one(
     (tmp_path / "node_modules").mkdir()
     (tmp_path / "node_modules" / "onnxruntime-web").symlink_to(RUNTIME)
     monkeypatch.chdir(tmp_path)
-    found = gate(bundle, asked("5s", rounds=8))
-    assert found["ok"] is True
-    assert found["machine"]["run"]["transport"] == "browser"
+    evidence = gate(bundle, requirements("5s", rounds=8))
+    assert evidence.ok is True
+    assert evidence.timed.device.run.transport == "browser"
 
 
 def test_a_browser_that_is_not_there_is_named(
@@ -124,7 +124,7 @@ def test_a_browser_that_is_not_there_is_named(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"Chromium|onnxruntime-web|playwright"):
-        gate(bundle, asked("1s"))
+        gate(bundle, requirements("1s"))
 
 
 WRONG = (None, 7, "../../evil.onnx", [], {"here": None}, ["\x1b[2J"])
@@ -132,13 +132,13 @@ WRONG = (None, 7, "../../evil.onnx", [], {"here": None}, ["\x1b[2J"])
 
 def outcome(bundle: Path) -> tuple[bool, str]:
     """Return whether a bundle passes the gate, and all its messages; anything but its own errors is a failure."""
-    question = asked("1s", "macs=1G", "weight_bytes=100MB", min_top1=0.9, rounds=8)
+    question = requirements("1s", "macs=1G", "weight_bytes=100MB", min_top1=0.9, rounds=8)
     try:
-        found = gate(bundle, question)
+        evidence = gate(bundle, question)
     except EdgenasError as error:
         return False, str(error)
-    assert json.dumps(found, allow_nan=False)
-    return bool(found["ok"]), "\n".join(check["message"] for check in found["checks"])
+    assert json.dumps(evidence.to_json(), allow_nan=False)
+    return evidence.ok, "\n".join(check.message for check in evidence.checks)
 
 
 @pytest.mark.parametrize("model", ["model.onnx", "model_int8.onnx"])
