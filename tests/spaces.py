@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from edgenas.space.arch import Arch
 from edgenas.space.blocks import STAGES, parse_stage
+from edgenas.space.blocks.head import FeatureLayer
 from edgenas.space.blocks.spec import Activation, Padding
 from edgenas.space.blocks.stage import Stage
 from edgenas.space.loading import load_space, preset_names
@@ -16,6 +17,7 @@ from edgenas.space.space import Genes, Head, SearchSpace, Stem
 _RELU = {"stride": 2, "activation": "relu", "squeeze_excite": False}
 _SQUEEZED = {"stride": 2, "activation": "hardswish", "squeeze_excite": True}
 _SILU = {"activation": "silu"}
+_LITE = {"base": "input", "divisor": 1, "activation": "silu", "gate": "sigmoid"}
 SMALL = SearchSpace.model_validate(
     {
         "name": "small",
@@ -40,9 +42,17 @@ TENSORFLOW = SearchSpace.model_validate(
         "stages": [
             {"width": [16], "depth": [1, 2], "kernel": [3, 5], "expand": [1, 3], **_RELU, "activation": "relu6"},
             {"block": "fused", "width": [16], "depth": [2], "kernel": [3], "expand": [2], "stride": 2, **_SILU},
-            {"width": [24, 32], "depth": [2], "kernel": [5, 7], "expand": [2, 4], **_SQUEEZED, **_SILU},
+            {
+                "width": [24, 32],
+                "depth": [2],
+                "kernel": [5, 7],
+                "expand": [2, 4],
+                **_SQUEEZED,
+                **_SILU,
+                "squeeze": _LITE,
+            },
         ],
-        "head": {"width": 32, "features": 24, **_SILU},
+        "head": {"width": 32, "features": 24, "feature_layer": "norm", **_SILU},
         "padding": "same",
         "norm_epsilon": 0.001,
     }
@@ -91,6 +101,7 @@ def stages(draw: st.DrawFn, depths: Sequence[int], expands: Sequence[float]) -> 
         "stride": draw(st.sampled_from([1, 2])),
         "activation": draw(ACTIVATIONS),
         "squeeze_excite": draw(st.booleans()),
+        "squeeze": draw(st.sampled_from([{}, _LITE])),
     }
     return parse_stage({name: value for name, value in values.items() if name in STAGES[kind].model_fields})
 
@@ -107,7 +118,12 @@ def spaces(
         resolution=draw(some_of([8, 9, 12, 16])),
         stem=Stem(width=8, kernel=3, stride=draw(st.sampled_from([1, 2])), activation=draw(ACTIVATIONS)),
         stages=tuple(draw(st.lists(stages(depths, expands), min_size=1, max_size=max_stages))),
-        head=Head(width=16, features=draw(st.sampled_from([0, 8])), activation=draw(ACTIVATIONS)),
+        head=Head(
+            width=draw(st.sampled_from([0, 16])),
+            features=draw(st.sampled_from([0, 8])),
+            activation=draw(ACTIVATIONS),
+            feature_layer=draw(st.sampled_from(get_args(FeatureLayer))),
+        ),
         padding=draw(st.sampled_from(get_args(Padding))),
         norm_epsilon=draw(st.sampled_from([1e-5, 1e-3])),
     )

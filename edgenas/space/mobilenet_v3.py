@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from edgenas.space.blocks.head import HeadSpec
-from edgenas.space.blocks.inverted_residual import SE_REDUCTION, InvertedResidualSpec
+from edgenas.space.blocks.inverted_residual import InvertedResidualSpec, SqueezeForm
 from edgenas.space.blocks.spec import Activation, BlockSpec, make_divisible
 from edgenas.space.blocks.stem import StemSpec
 
@@ -69,7 +69,7 @@ def mobilenet_v3_small(
                 out_channels=_scaled(out, width),
                 kernel=kernel,
                 stride=block_stride,
-                se_channels=make_divisible(mid // SE_REDUCTION) if squeezes else 0,
+                se_channels=SqueezeForm().channels(0, mid) if squeezes else 0,
                 activation=activation,
                 name=f"block{number}",
             )

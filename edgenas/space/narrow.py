@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from edgenas.errors import SpaceError, one_of, shown
+from edgenas.space.blocks.inverted_residual import GATE_OPERATORS
 from edgenas.space.blocks.spec import Activation
 from edgenas.space.blocks.stage import Stage
 from edgenas.space.graph_variant import VARIANT_OPERATORS, supported_variants
 from edgenas.space.space import SearchSpace
 
 SQUEEZE_EXCITE = ("squeeze-excite", "HardSigmoid", "Mul")
-"""Its name, and the operators that only squeeze-excite uses."""
+"""Its name, and operators of it."""
 ACTIVATIONS: dict[str, tuple[Activation, ...]] = {
     "HardSwish": ("hardswish",),
     "Clip": ("relu6",),
@@ -59,7 +60,7 @@ def narrow(space: SearchSpace, unsupported: Iterable[str]) -> tuple[SearchSpace,
     Args:
         space: the space to narrow.
         unsupported: operators by their ONNX name, `kernel 7` (any size), `squeeze-excite`. Activations of an operator
-            become ReLU, which every device has; squeeze-excite uses HardSigmoid and Mul.
+            become ReLU, which every device has; squeeze-excite uses HardSigmoid (or Sigmoid) and Mul.
 
     Returns:
         The narrowed space, which has another structure_id if activations or squeeze-excite changed; and a sentence for
@@ -89,8 +90,8 @@ def _narrowings(entry: str) -> Iterable[tuple[str, Callable[[SearchSpace], Searc
         yield "taken out of", partial(_without_kernel, size=int(match[1]))
     for activation in ACTIVATIONS.get(entry, ()):
         yield f"{activation} replaced by relu in", partial(_without_activation, activation=activation)
-    if entry in SQUEEZE_EXCITE:
-        yield "squeeze-excite taken out of", _without_squeeze_excite
+    if entry in (*SQUEEZE_EXCITE, *GATE_OPERATORS.values()):
+        yield "squeeze-excite taken out of", partial(_without_squeeze_excite, operator=entry)
 
 
 def _changed(before: SearchSpace, after: SearchSpace) -> list[str]:
@@ -115,13 +116,13 @@ def _without_kernel(space: SearchSpace, size: int) -> SearchSpace:
     return _with_stages(space, stages)
 
 
-def _without_squeeze_excite(space: SearchSpace) -> SearchSpace:
-    return _with_stages(space, [stage.without_squeeze_excite() for stage in space.stages])
+def _without_squeeze_excite(space: SearchSpace, operator: str) -> SearchSpace:
+    return _with_stages(space, [stage.without_squeeze_excite(operator) for stage in space.stages])
 
 
 def _without_activation(space: SearchSpace, activation: Activation) -> SearchSpace:
-    value = space.model_dump()
-    for part in (value["stem"], value["head"], *value["stages"]):
+    value = _with_stages(space, [stage.without_activation(activation) for stage in space.stages]).model_dump()
+    for part in (value["stem"], value["head"]):
         if part["activation"] == activation:
             part["activation"] = "relu"
     return SearchSpace.model_validate(value)

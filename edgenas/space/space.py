@@ -23,7 +23,7 @@ from edgenas.errors import SpaceError, shown
 from edgenas.space.arch import Arch, StageGenes, parse_arch
 from edgenas.space.blocks import parse_stage
 from edgenas.space.blocks.genes import BlockGenes
-from edgenas.space.blocks.head import HeadSpec
+from edgenas.space.blocks.head import FeatureLayer, HeadSpec
 from edgenas.space.blocks.spec import NORM_EPSILON, Activation, BlockSpec, Padding
 from edgenas.space.blocks.stage import Choices, PositiveInt, SpacePart, Stage
 from edgenas.space.blocks.stem import StemSpec
@@ -39,6 +39,9 @@ def _single_line(name: str) -> str:
     return name
 
 
+OptionalInt = Annotated[int, Field(ge=0, le=10_000, strict=True)]
+
+
 class Stem(SpacePart):
     """The first convolution."""
 
@@ -49,11 +52,12 @@ class Stem(SpacePart):
 
 
 class Head(SpacePart):
-    """Conv 1×1 of `width`, pool, a linear layer of `features` (0: none), classifier."""
+    """Conv 1×1 of `width` (0: none), pool, a linear layer of `features` (0: none), classifier; see `HeadSpec`."""
 
-    width: PositiveInt
-    features: Annotated[int, Field(ge=0, strict=True)]
+    width: OptionalInt
+    features: OptionalInt
     activation: Activation
+    feature_layer: FeatureLayer = "plain"
 
 
 StageOfKind = SerializeAsAny[Annotated[Stage, BeforeValidator(parse_stage)]]
@@ -253,10 +257,12 @@ class ClassifierSpace(SearchSpace):
             HeadSpec(
                 in_channels=last.out_channels,
                 in_size=last.out_size,
-                width=self.head.width,
+                width=self.head.width or last.out_channels,
                 features=self.head.features,
                 out_channels=self.num_classes,
                 activation=self.head.activation,
+                feature_layer=self.head.feature_layer if self.head.features else "plain",
+                first="conv" if self.head.width else "pool",
                 name="head",
             )
         )

@@ -122,8 +122,10 @@ def rounded_activation(activation: nn.Module) -> nn.Module:
 def rounded_squeeze_excite(block: SqueezeExcite, greatest: int) -> nn.Module:
     """Return a squeeze-excite with rounded weights and activations. `block` is changed in place."""
     block.set_submodule("pool", nn.Sequential(block.pool, Rounded()))
-    block.set_submodule("squeeze", FoldedConv(block.squeeze, rounded_activation(block.relu), greatest))
-    block.set_submodule("relu", nn.Identity())
-    block.set_submodule("excite", FoldedConv(block.excite, Gate(), greatest))
+    block.set_submodule("squeeze", FoldedConv(block.squeeze, rounded_activation(block.activation), greatest))
+    block.set_submodule("activation", nn.Identity())
+    is_hard = isinstance(block.gate, nn.Hardsigmoid)
+    gate = Gate() if is_hard else nn.Sequential(Rounded(), block.gate, Rounded())
+    block.set_submodule("excite", FoldedConv(block.excite, gate, greatest))
     block.set_submodule("gate", nn.Identity())
     return nn.Sequential(block, Rounded())

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgenas.space.blocks.inverted_residual import Gate
 from edgenas.space.blocks.spec import NORM_EPSILON, Activation, Padding, same_pads
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
@@ -16,6 +17,7 @@ ACTIVATIONS: dict[Activation, type[nn.Module]] = {
     "hardswish": nn.Hardswish,
     "silu": nn.SiLU,
 }
+GATES: dict[Gate, type[nn.Module]] = {"hardsigmoid": nn.Hardsigmoid, "sigmoid": nn.Sigmoid}
 
 
 class SameConv(nn.Conv2d):
@@ -62,19 +64,19 @@ MakeConvNorm = Callable[..., ConvNorm]
 
 
 class SqueezeExcite(nn.Module):
-    """Channel attention with a hard sigmoid (MobileNetV3, arXiv 1905.02244, section 5.3)."""
+    """Channel attention (arXiv 1709.01507); by default with a hard sigmoid (MobileNetV3, arXiv 1905.02244, 5.3)."""
 
-    def __init__(self, channels: int, squeezed: int):
+    def __init__(self, channels: int, squeezed: int, activation: Activation = "relu", gate: Gate = "hardsigmoid"):
         super().__init__()
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.squeeze = nn.Conv2d(channels, squeezed, 1)
-        self.relu = nn.ReLU()
+        self.activation = ACTIVATIONS[activation]()
         self.excite = nn.Conv2d(squeezed, channels, 1)
-        self.gate = nn.Hardsigmoid()
+        self.gate = GATES[gate]()
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale an input of shape (n, c, h, w) by a gate of shape (n, c, 1, 1)."""
-        gate: Tensor = self.gate(self.excite(self.relu(self.squeeze(self.pool(x)))))
+        gate: Tensor = self.gate(self.excite(self.activation(self.squeeze(self.pool(x)))))
         return x * gate
 
 

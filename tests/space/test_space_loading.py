@@ -49,7 +49,7 @@ def test_unknown_presets_are_answered_with_the_closest_and_all_valid_names() -> 
         ({"resolution": [1]}, "too small for a total stride"),
         ({"stages": []}, "stages"),
         ({"colour": "red"}, "colour"),
-        ({"head": {"width": 0, "features": 0, "activation": "relu"}}, "head.width"),
+        ({"head": {"width": -1, "features": 0, "activation": "relu"}}, "head.width"),
         ({"stem": {"width": 16, "kernel": 3, "stride": 1, "activation": "gelu"}}, "stem.activation"),
     ],
 )

@@ -11,6 +11,7 @@ import onnx
 
 from edgenas.deploy.onnx.block_graphs import BlockGraph
 from edgenas.errors import UserError, one_of, shown
+from edgenas.space.blocks.inverted_residual import GATE_OPERATORS
 from edgenas.space.blocks.spec import BlockSpec, same_pads
 from edgenas.space.graph_variant import GRAPH_VARIANTS, GraphVariant
 
@@ -95,7 +96,7 @@ def _global_average(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorPro
 
 
 def _blocked(graph: BlockGraph, size: int) -> BlockGraph:
-    gates = {node.output[0] for node in graph.nodes if node.op_type == "HardSigmoid"}
+    gates = _gates(graph)
     nodes: list[onnx.NodeProto] = []
     for node in graph.nodes:
         gate = next((name for name in node.input if node.op_type == "Mul" and name in gates), None)
@@ -110,6 +111,13 @@ def _blocked(graph: BlockGraph, size: int) -> BlockGraph:
     scales = onnx.numpy_helper.from_array(np.array([1, 1, size, size], np.float32), GATE_SCALES)
     added = {GATE_SCALES: scales} if len(nodes) > len(graph.nodes) else {}
     return dataclasses.replace(graph, nodes=tuple(nodes), constants={**graph.constants, **added})
+
+
+def _gates(graph: BlockGraph) -> set[str]:
+    """Return the gates of squeeze-excite: outputs of sigmoids, without those of SiLU, which multiply their input."""
+    sigmoids = {n.output[0]: n.input[0] for n in graph.nodes if n.op_type in GATE_OPERATORS.values()}
+    products = [node.input for node in graph.nodes if node.op_type == "Mul"]
+    return {gate for gate, source in sigmoids.items() if not any({gate, source} == set(names) for names in products)}
 
 
 def _spread(gate: str) -> onnx.NodeProto:

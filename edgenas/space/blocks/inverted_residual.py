@@ -6,13 +6,39 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from edgenas.space.blocks.expanding import ExpandingGenes, ExpandingSpec, expanded_channels
-from edgenas.space.blocks.spec import LANES, Activation, BlockSpec, Conv, dimension, make_divisible
-from edgenas.space.blocks.stage import Expands, Kernels, Stage
+from edgenas.space.blocks.spec import LANES, Activation, BlockSpec, Conv, dimension, make_divisible, option
+from edgenas.space.blocks.stage import Expands, Kernels, PositiveInt, SpacePart, Stage
 from edgenas.space.graph_variant import GraphVariant
 
-SE_REDUCTION = 4
+SE_RATIO = 0.25
 SQUEEZED_CHANNELS = 8
 """Channels of squeeze-excite in graphs that stand for others."""
+
+
+Gate = Literal["hardsigmoid", "sigmoid"]
+GATE_OPERATORS: dict[Gate, str] = {"hardsigmoid": "HardSigmoid", "sigmoid": "Sigmoid"}
+"""ONNX operators of the gates."""
+
+
+class SqueezeForm(SpacePart):
+    """How squeeze-excite is built; the defaults are MobileNetV3's.
+
+    Attributes:
+        base: channels that the squeezed ones are a share of: the expanded channels, or the block's input.
+        divisor: squeezed channels are a multiple of it.
+        activation: activation of the squeezed channels.
+        gate: function that makes a factor of each channel.
+    """
+
+    base: Literal["expanded", "input"] = "expanded"
+    divisor: PositiveInt = 8
+    activation: Activation = "relu"
+    gate: Gate = "hardsigmoid"
+
+    def channels(self, in_channels: int, mid_channels: int, ratio: float = SE_RATIO) -> int:
+        """Return the squeezed channels of a block; 0 where the ratio is 0."""
+        base = mid_channels if self.base == "expanded" else in_channels
+        return make_divisible(int(base * ratio), self.divisor) if ratio else 0
 
 
 @dataclass(frozen=True, order=True)
@@ -34,6 +60,8 @@ class InvertedResidualSpec(ExpandingSpec):
     switches: ClassVar[tuple[str, ...]] = ("expands", "residual", "unaligned")
     se_channels: int = dimension("se", optional=True)
     activation: Activation = dimension("")
+    squeeze_activation: Activation = option("relu", "relu6", "hardswish", "silu", prefix="squeeze")
+    gate: Gate = option("hardsigmoid", "sigmoid", prefix="gate")
 
     @property
     def expands(self) -> bool:
@@ -117,11 +145,13 @@ class InvertedResidualStage(Stage):
     kernel: Kernels
     expand: Expands
     squeeze_excite: bool
+    squeeze: SqueezeForm = SqueezeForm()
 
     @property
     def unwritten(self) -> list[Any]:
-        """Stride, activation, squeeze-excite."""
-        return [self.stride, self.activation, self.squeeze_excite]
+        """Stride, activation, squeeze-excite and its form."""
+        form = self.squeeze.model_dump(exclude_defaults=True)
+        return [self.stride, self.activation, self.squeeze_excite, *([form] if form else [])]
 
     def make_spec(
         self, before: BlockSpec, width: int, genes: InvertedResidualGenes, stride: int, name: str
@@ -129,6 +159,8 @@ class InvertedResidualStage(Stage):
         """Return the BlockSpec of one block; a ratio of 1 leaves out the expand convolution."""
         in_channels = before.out_channels
         mid = expanded_channels(in_channels, genes.expand) if genes.expand != 1 else in_channels
+        squeezed = self.squeeze.channels(in_channels, mid) if self.squeeze_excite else 0
+        form = self.squeeze if squeezed else SqueezeForm()
         return InvertedResidualSpec(
             in_channels=in_channels,
             in_size=before.out_size,
@@ -136,11 +168,22 @@ class InvertedResidualStage(Stage):
             out_channels=width,
             kernel=genes.kernel,
             stride=stride,
-            se_channels=make_divisible(mid // SE_REDUCTION) if self.squeeze_excite else 0,
+            se_channels=squeezed,
             activation=self.activation,
             name=name,
+            squeeze_activation=form.activation,
+            gate=form.gate,
         )
 
-    def without_squeeze_excite(self) -> InvertedResidualStage:
-        """Return the stage without squeeze-excite."""
+    def without_squeeze_excite(self, operator: str) -> InvertedResidualStage:
+        """Return the stage without squeeze-excite, unless its gate is of another function than `operator`."""
+        if operator in GATE_OPERATORS.values() and operator != GATE_OPERATORS[self.squeeze.gate]:
+            return self
         return self.model_copy(update={"squeeze_excite": False})
+
+    def without_activation(self, activation: Activation) -> InvertedResidualStage:
+        """Return the stage with relu instead of an activation, in squeeze-excite, too."""
+        stage = super().without_activation(activation)
+        if not self.squeeze_excite or self.squeeze.activation != activation:
+            return stage
+        return stage.model_copy(update={"squeeze": self.squeeze.model_copy(update={"activation": "relu"})})

@@ -165,9 +165,13 @@ class Stage(SpacePart, ABC):
             name: its position, like `stage2.block1`.
         """
 
-    def without_squeeze_excite(self) -> Self:
-        """Return the stage without squeeze-excite; unchanged where the kind has none."""
+    def without_squeeze_excite(self, operator: str) -> Self:
+        """Return the stage without squeeze-excite that needs an operator; unchanged where the kind has none."""
         return self
+
+    def without_activation(self, activation: Activation) -> Self:
+        """Return the stage with relu instead of an activation."""
+        return self.model_copy(update={"activation": "relu"}) if self.activation == activation else self
 
 
 def _by_position(choices: Any) -> bool:

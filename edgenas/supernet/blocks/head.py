@@ -19,22 +19,31 @@ class Head(Block):
 
     def __init__(self, spec: HeadSpec, conv_norm: MakeConvNorm = ConvNorm):
         super().__init__()
-        self.conv = conv_norm(spec.in_channels, spec.width, activation=spec.activation)
+        self.conv = (
+            conv_norm(spec.in_channels, spec.width, activation=spec.activation) if spec.first == "conv" else None
+        )
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.mix = nn.Linear(spec.width, spec.features, bias=False) if spec.features else None
+        has_norm = spec.features > 0 and spec.feature_layer == "norm"
+        self.features = conv_norm(spec.width, spec.features, activation=spec.activation) if has_norm else None
+        is_linear = spec.features > 0 and spec.feature_layer != "norm"
+        self.mix = nn.Linear(spec.width, spec.features, bias=spec.feature_layer == "bias") if is_linear else None
         self.activation = ACTIVATIONS[spec.activation]()
         self.classifier = nn.Linear(spec.features or spec.width, spec.out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, in, h, w) to logits (n, classes)."""
-        x = torch.flatten(self.pool(self.conv(x)), 1)
+        x = self.pool(x if self.conv is None else self.conv(x))
+        x = torch.flatten(x if self.features is None else self.features(x), 1)
         if self.mix is not None:
             x = self.activation(self.mix(x))
         return self.classifier(x)  # type: ignore[no-any-return]
 
     def fake_quantise(self, greatest: int) -> nn.Module:
         """Return the block with all but its classifier rounded."""
-        self.set_submodule("conv", FoldedConv(self.conv, rounded_activation(self.conv.activation), greatest))
+        for name in ("conv", "features"):
+            layer = getattr(self, name)
+            if layer is not None:
+                self.set_submodule(name, FoldedConv(layer, rounded_activation(layer.activation), greatest))
         self.set_submodule("pool", nn.Sequential(self.pool, Rounded()))
         if self.mix is not None:
             self.set_submodule("mix", FoldedConv(self.mix, rounded_activation(self.activation), greatest))
@@ -47,14 +56,21 @@ class ElasticHead(ElasticBlock):
 
     def __init__(self, specs: Sequence[HeadSpec], kernel_transforms: bool):
         super().__init__()
-        spec = specs[0]
-        self.conv = ElasticConvNorm(max(spec.in_channels for spec in specs), spec.width)
-        self.mix = ElasticLinear(spec.width, spec.features, bias=False) if spec.features else None
+        spec = max(specs, key=lambda spec: spec.in_channels)
+        self.conv = ElasticConvNorm(spec.in_channels, spec.width) if spec.first == "conv" else None
+        has_norm = spec.features > 0 and spec.feature_layer == "norm"
+        self.features = ElasticConvNorm(spec.width, spec.features) if has_norm else None
+        is_linear = spec.features > 0 and spec.feature_layer != "norm"
+        self.mix = ElasticLinear(spec.width, spec.features, spec.feature_layer == "bias") if is_linear else None
         self.classifier = ElasticLinear(spec.features or spec.width, spec.out_channels)
 
     def cut(self, spec: HeadSpec) -> Weights:
         """Return the weights of a Head."""
-        weights = prefixed("conv", self.conv.cut(spec.in_channels, spec.width))
+        weights: Weights = {}
+        if self.conv is not None:
+            weights |= prefixed("conv", self.conv.cut(spec.in_channels, spec.width))
+        if self.features is not None:
+            weights |= prefixed("features", self.features.cut(spec.width, spec.features))
         if self.mix is not None:
             weights |= prefixed("mix", self.mix.cut(spec.width))
         return weights | prefixed("classifier", self.classifier.cut(spec.features or spec.width))

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from edgenas.space.blocks.expanding import expanded_channels
-from edgenas.space.blocks.inverted_residual import SE_REDUCTION, InvertedResidualSpec
-from edgenas.space.blocks.spec import make_divisible
+from edgenas.space.blocks.inverted_residual import InvertedResidualSpec
 from edgenas.supernet.blocks.base import Block, ElasticBlock
 from edgenas.supernet.elastic_layers import (
     ElasticConvNorm,
@@ -30,7 +29,9 @@ class InvertedResidual(Block):
         mid, activation = spec.mid_channels, spec.activation
         self.expand = conv_norm(spec.in_channels, mid, activation=activation) if spec.expands else None
         self.depthwise = conv_norm(mid, mid, spec.kernel, spec.stride, groups=mid, activation=activation)
-        self.se = SqueezeExcite(mid, spec.se_channels) if spec.se_channels else None
+        self.se = None
+        if spec.se_channels:
+            self.se = SqueezeExcite(mid, spec.se_channels, spec.squeeze_activation, spec.gate)
         self.project = conv_norm(mid, spec.out_channels)
         self.residual = spec.residual
 
@@ -68,7 +69,8 @@ class ElasticInvertedResidual(ElasticBlock):
         kernels = sorted({spec.kernel for spec in specs})
         mid = max(spec.mid_channels for spec in specs)
         max_in, out = max(spec.in_channels for spec in specs), max(spec.out_channels for spec in specs)
-        squeezed = max(spec.se_channels for spec in specs)
+        self.squeezed = {(spec.mid_channels, spec.se_channels) for spec in specs if spec.se_channels}
+        squeezed = max((se_channels for _, se_channels in self.squeezed), default=0)
         self.expand = ElasticConvNorm(max_in, mid) if any(spec.expands for spec in specs) else None
         self.depthwise = ElasticConvNorm(1, mid, kernels[-1], kernels if kernel_transforms else ())
         self.se = ElasticSqueezeExcite(mid, squeezed) if squeezed else None
@@ -95,8 +97,8 @@ class ElasticInvertedResidual(ElasticBlock):
         self.project.conv.reorder_inputs(order)
         if self.se is not None:
             self.se.reorder_channels(order)
-            squeezed = [make_divisible(width // SE_REDUCTION) for width in widths]
-            self.se.reorder_squeezed(order_by_importance(self.se.excite.input_importance(), squeezed))
+            squeezed = {se_channels for mid, se_channels in self.squeezed if mid in widths}
+            self.se.reorder_squeezed(order_by_importance(self.se.excite.input_importance(), sorted(squeezed)))
 
     @property
     def last_norm(self) -> ElasticNorm:
