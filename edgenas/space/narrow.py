@@ -108,11 +108,12 @@ def _without_kernel(space: SearchSpace, size: int) -> SearchSpace:
         raise SpaceError(f"unsupported: kernel {size}: the stem of space {space.name} has no other size")
     stages = []
     for number, stage in enumerate(space.stages):
-        kernels = stage.choice_lists("kernel")
-        left = [[kernel for kernel in choices if kernel != size] for choices in kernels]
-        if all(kernels) and not all(left):
-            raise SpaceError(f"unsupported: kernel {size}: stage{number} of space {space.name} has no other size")
-        stages.append(stage.with_choices("kernel", left) if all(kernels) else stage)
+        for gene in stage.kernels:
+            left = [tuple(kernel for kernel in kernels if kernel != size) for kernels in stage.choice_lists(gene)]
+            if not all(left):
+                raise SpaceError(f"unsupported: kernel {size}: stage{number} of space {space.name} has no other size")
+            stage = stage.with_choices(gene, left)
+        stages.append(stage)
     return _with_stages(space, stages)
 
 

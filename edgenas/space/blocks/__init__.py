@@ -2,29 +2,35 @@
 
 A network is a tuple of BlockSpecs: stem, blocks, head. Supernet, cost, table keys and export read them, so shapes are
 computed in one place. The text form of a BlockSpec is the key of latency tables, e.g.
-`ir_i24_r56_o40_m96_k5_s2_se24_hardswish`. A new kind is a file in this package and a line in `STAGES`, a file in
-`supernet.blocks` and a line there.
+`ir_i24_r56_o40_m96_k5_s2_se24_hardswish`. A new kind is a file in this package that assigns its stage to `STAGE`, and
+a file in `supernet.blocks`.
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
 from edgenas.errors import SpaceError, one_of, shown
-from edgenas.space.blocks.fused import FusedStage
 from edgenas.space.blocks.genes import BlockGenes
 from edgenas.space.blocks.head import HeadSpec
-from edgenas.space.blocks.inverted_residual import InvertedResidualStage
 from edgenas.space.blocks.spec import BlockSpec
 from edgenas.space.blocks.stage import Stage
 from edgenas.space.blocks.stem import StemSpec
 
 DEFAULT_KIND = "ir"
-STAGES: dict[str, type[Stage]] = {
-    "ir": InvertedResidualStage,
-    "fused": FusedStage,
-}
+
+
+def _shipped_stages() -> dict[str, type[Stage]]:
+    """Return `STAGE` of every module of this package that has one, by its block kind."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
+    return {module.STAGE.spec.kind: module.STAGE for module in modules if hasattr(module, "STAGE")}
+
+
+STAGES = _shipped_stages()
 """Block kinds of stages, by the value of `block` in a space's YAML file."""
 _SPECS: tuple[type[BlockSpec], ...] = (StemSpec, *(stage.spec for stage in STAGES.values()), HeadSpec)
 SPECS = {spec.kind: spec for spec in _SPECS}

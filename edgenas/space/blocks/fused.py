@@ -91,3 +91,6 @@ class FusedStage(Stage):
             activation=self.activation,
             name=name,
         )
+
+
+STAGE = FusedStage

@@ -187,3 +187,6 @@ class InvertedResidualStage(Stage):
         if not self.squeeze_excite or self.squeeze.activation != activation:
             return stage
         return stage.model_copy(update={"squeeze": self.squeeze.model_copy(update={"activation": "relu"})})
+
+
+STAGE = InvertedResidualStage

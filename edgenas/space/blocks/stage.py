@@ -88,10 +88,12 @@ class Stage(SpacePart, ABC):
     Attributes:
         spec: BlockSpec of the kind.
         genes: genes of the kind.
+        kernels: names of the genes that are kernel sizes.
     """
 
     spec: ClassVar[type[BlockSpec]]
     genes: ClassVar[type[BlockGenes]]
+    kernels: ClassVar[tuple[str, ...]] = ("kernel",)
     width: Choices
     depth: Depths
     stride: PositiveInt

@@ -1,4 +1,4 @@
-"""Modules of block kinds: each file holds one kind's standalone and elastic module.
+"""Modules of block kinds: each file holds one kind's standalone and elastic module, and assigns them to `MODULES`.
 
 They define how a kind computes, is cut out of shared weights, is sorted, and is quantised. The kind's genes, shapes and
 costs are in the file of the same name in `edgenas.space.blocks`.
@@ -6,35 +6,22 @@ costs are in the file of the same name in `edgenas.space.blocks`.
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from functools import partial
-from typing import Any, NamedTuple
 
-from edgenas.space.blocks.fused import FusedSpec
-from edgenas.space.blocks.head import HeadSpec
-from edgenas.space.blocks.inverted_residual import InvertedResidualSpec
 from edgenas.space.blocks.spec import BlockSpec
-from edgenas.space.blocks.stem import StemSpec
-from edgenas.supernet.blocks.base import Block
-from edgenas.supernet.blocks.fused import ElasticFused, Fused
-from edgenas.supernet.blocks.head import ElasticHead, Head
-from edgenas.supernet.blocks.inverted_residual import ElasticInvertedResidual, InvertedResidual
-from edgenas.supernet.blocks.stem import ElasticStem, Stem
+from edgenas.supernet.blocks.base import Block, BlockModules
 from edgenas.supernet.layers import ConvNorm
 
 
-class BlockModules(NamedTuple):
-    """A kind's module in a subnet, built from a BlockSpec; and in a supernet, built from all BlockSpecs it serves."""
+def _shipped_modules() -> dict[type[BlockSpec], BlockModules]:
+    """Return `MODULES` of every module of this package that has them, by the BlockSpec of its kind."""
+    modules = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
+    return {module.MODULES.spec: module.MODULES for module in modules if hasattr(module, "MODULES")}
 
-    standalone: Any
-    elastic: Any
 
-
-MODULES: dict[type[BlockSpec], BlockModules] = {
-    StemSpec: BlockModules(Stem, ElasticStem),
-    InvertedResidualSpec: BlockModules(InvertedResidual, ElasticInvertedResidual),
-    FusedSpec: BlockModules(Fused, ElasticFused),
-    HeadSpec: BlockModules(Head, ElasticHead),
-}
+MODULES = _shipped_modules()
 
 
 def build_block(spec: BlockSpec, conv_norm: type[ConvNorm] = ConvNorm) -> Block:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from edgenas.space.blocks.spec import BlockSpec
 from edgenas.supernet.elastic_layers import ElasticNorm, Weights
 
 
@@ -50,3 +51,11 @@ class ElasticBlock(nn.Module, ABC):
     def last_norm(self) -> ElasticNorm | None:
         """The norm whose output may be added to a shortcut; None for kinds without one."""
         return None
+
+
+class BlockModules(NamedTuple):
+    """A kind's module in a subnet, built from a BlockSpec; and in a supernet, built from all BlockSpecs it serves."""
+
+    spec: type[BlockSpec]
+    standalone: Any
+    elastic: Any

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from edgenas.space.blocks.expanding import expanded_channels
 from edgenas.space.blocks.fused import FusedSpec
-from edgenas.supernet.blocks.base import Block, ElasticBlock
+from edgenas.supernet.blocks.base import Block, BlockModules, ElasticBlock
 from edgenas.supernet.elastic_layers import ElasticConvNorm, ElasticNorm, Weights, order_by_importance, prefixed
 from edgenas.supernet.fake_quantisation import FoldedConv, Rounded, rounded_activation
 from edgenas.supernet.layers import ConvNorm, MakeConvNorm
@@ -69,3 +69,6 @@ class ElasticFused(ElasticBlock):
     def last_norm(self) -> ElasticNorm:
         """The norm of the projection."""
         return self.project.norm
+
+
+MODULES = BlockModules(FusedSpec, Fused, ElasticFused)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from edgenas.space.blocks.head import HeadSpec
-from edgenas.supernet.blocks.base import Block, ElasticBlock
+from edgenas.supernet.blocks.base import Block, BlockModules, ElasticBlock
 from edgenas.supernet.elastic_layers import ElasticConvNorm, ElasticLinear, Weights, prefixed
 from edgenas.supernet.fake_quantisation import FoldedConv, Rounded, rounded_activation
 from edgenas.supernet.layers import ACTIVATIONS, ConvNorm, MakeConvNorm
@@ -74,3 +74,6 @@ class ElasticHead(ElasticBlock):
         if self.mix is not None:
             weights |= prefixed("mix", self.mix.cut(spec.width))
         return weights | prefixed("classifier", self.classifier.cut(spec.features or spec.width))
+
+
+MODULES = BlockModules(HeadSpec, Head, ElasticHead)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from edgenas.space.blocks.expanding import expanded_channels
 from edgenas.space.blocks.inverted_residual import InvertedResidualSpec
-from edgenas.supernet.blocks.base import Block, ElasticBlock
+from edgenas.supernet.blocks.base import Block, BlockModules, ElasticBlock
 from edgenas.supernet.elastic_layers import (
     ElasticConvNorm,
     ElasticNorm,
@@ -104,3 +104,6 @@ class ElasticInvertedResidual(ElasticBlock):
     def last_norm(self) -> ElasticNorm:
         """The norm of the projection."""
         return self.project.norm
+
+
+MODULES = BlockModules(InvertedResidualSpec, InvertedResidual, ElasticInvertedResidual)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from edgenas.space.blocks.stem import StemSpec
-from edgenas.supernet.blocks.base import Block, ElasticBlock
+from edgenas.supernet.blocks.base import Block, BlockModules, ElasticBlock
 from edgenas.supernet.elastic_layers import ElasticConvNorm, Weights, prefixed
 from edgenas.supernet.fake_quantisation import FoldedConv, Rounded
 from edgenas.supernet.layers import ConvNorm, MakeConvNorm
@@ -40,3 +40,6 @@ class ElasticStem(ElasticBlock):
     def cut(self, spec: StemSpec) -> Weights:
         """Return the weights of a Stem."""
         return prefixed("conv", self.conv.cut(spec.in_channels, spec.out_channels, spec.kernel))
+
+
+MODULES = BlockModules(StemSpec, Stem, ElasticStem)
