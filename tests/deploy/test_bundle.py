@@ -117,7 +117,7 @@ def test_a_former_bundle_is_replaced_only_when_asked(exports, tmp_path):
     model, _, manifest = exports
     folder = write_bundle(tmp_path / "bundle", model=model, manifest=manifest)
     again = dataclasses.replace(manifest, name="again")
-    with pytest.raises(RunFolderError, match="already holds a bundle"):
+    with pytest.raises(RunFolderError, match="already has a bundle"):
         write_bundle(folder, model=model, manifest=again)
     assert read_json(folder / "manifest.json")["name"] == manifest.name
     write_bundle(folder, model=model, manifest=again, replace=True)

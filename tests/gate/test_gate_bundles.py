@@ -178,7 +178,7 @@ def test_a_deployed_file_is_one_of_the_bundle(quick: FakeTransport, shared_bundl
         bundle = sealed.copy_with(shared_bundle, tmp_path / f"bundle{number}", deployed={"here": name})
         passes, messages = outcome(bundle)
         assert not passes
-        assert "is no file of the bundle" in messages or "is no ONNX file" in messages
+        assert "is not a file of the bundle" in messages or "is not an ONNX file" in messages
     assert quick.timed == []
 
 

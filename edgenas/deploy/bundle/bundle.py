@@ -1,4 +1,4 @@
-"""The bundle: a folder with the model, what runs, times and proves it on the device, and what is known about it."""
+"""Bundles: folders with the models, the scripts that run, time and verify them on a device, and a manifest."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ MANIFEST = "manifest.json"
 def write_bundle(
     folder: Path, *, model: Path, manifest: Manifest, int8_model: Path | None = None, replace: bool = False
 ) -> Path:
-    """Write a bundle: models, samples, the kit, manifest.json, README.md and MODEL_CARD.md. All of it or nothing.
+    """Write a bundle atomically, with models, samples, the kit, manifest.json, README.md and MODEL_CARD.md.
 
     Args:
-        folder: the bundle, whose parent may be missing.
-        model: the exported file, from `export_onnx`.
-        manifest: what is known about it; `samples`, `files` and `digest` are filled in here.
-        int8_model: its int8 form, from `quantise`; it becomes model_int8.onnx.
-        replace: whether a former bundle in `folder` may be replaced. Any other folder is never touched.
+        folder: folder of the bundle. Its parent is created if it is missing.
+        model: file that `export_onnx` wrote.
+        manifest: manifest of the model, without `samples`, `files` and `digest`, which are filled in.
+        int8_model: int8 file that `quantise` wrote, which becomes model_int8.onnx; None for none.
+        replace: whether an existing bundle in `folder` may be replaced. Any other folder is never changed.
 
     Raises:
-        UncalibratedError: the model was exported for timing, or was never calibrated.
-        ParityError: the model is of another arch than the manifest's.
-        RunFolderError: `folder` exists and may not be replaced.
+        UncalibratedError: the model was exported for timing, or was not calibrated.
+        ParityError: the architectures of the model and of the manifest differ.
+        RunFolderError: `folder` exists and must not be replaced.
     """
     models = {MODEL: model} | ({INT8_MODEL: int8_model} if int8_model else {})
     for path in models.values():
@@ -47,12 +47,12 @@ def write_bundle(
     check_free(folder, replace)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        fresh, old = Path(temporary) / "new", Path(temporary) / "old"
-        _fill(fresh, models, manifest)
+        new, old = Path(temporary) / "new", Path(temporary) / "old"
+        _fill(new, models, manifest)
         if folder.exists():
             folder.rename(old)
         try:
-            fresh.rename(folder)
+            new.rename(folder)
         except OSError:
             if old.exists():
                 old.rename(folder)
@@ -74,15 +74,16 @@ def _fill(folder: Path, models: Mapping[str, Path], manifest: Manifest) -> None:
 
 
 def zip_bundle(folder: Path, path: Path) -> Path:
-    """Write a bundle as one zip, atomically; a former zip there is replaced. Equal bundles give equal bytes.
+    """Write a bundle as a zip, atomically. Equal bundles give equal bytes.
 
     Args:
-        folder: from `write_bundle`. What else lies in it stays out.
-        path: of the zip; its name without `.zip` becomes the folder inside.
+        folder: folder of the bundle. Other files in it are not included.
+        path: path of the zip. Its name without `.zip` is the name of the folder inside. An existing zip of a bundle is
+            replaced.
 
     Raises:
-        RunFolderError: see `check_zip_free`.
-        UserError: the folder is no bundle.
+        RunFolderError: the path is not valid, see `check_zip_free`.
+        UserError: the folder is not a bundle.
     """
     check_zip_free(path)
     names = [MANIFEST, *read_json(folder / MANIFEST, "export again")["files"]]
@@ -95,15 +96,15 @@ def zip_bundle(folder: Path, path: Path) -> Path:
 
 
 def check_zip_free(path: Path) -> None:
-    """Refuse a path that no zip may be written to.
+    """Raise an error unless a bundle's zip may be written to `path`.
 
     Raises:
-        RunFolderError: it is something else than a bundle's zip, or is not called one.
+        RunFolderError: the name does not end in .zip, or another file exists at the path.
     """
     if path.suffix != ".zip":
         raise RunFolderError(f"{path}: expected a file name that ends in .zip")
     if path.exists() and not _is_bundle_zip(path):
-        raise RunFolderError(f"{path} exists and is no bundle's zip: move it away or choose another name")
+        raise RunFolderError(f"{path} exists and is not the zip of a bundle: move it or choose another name")
 
 
 def _is_bundle_zip(path: Path) -> bool:
@@ -122,32 +123,32 @@ def _check_model(model: Path, manifest: Manifest) -> None:
             "export the subnet that edgenas.materialise(net, arch, images) returns"
         )
     if metadata["arch"] != manifest.arch:
-        raise ParityError(f"{model} is arch {metadata['arch']}, the manifest is about {manifest.arch}")
+        raise ParityError(f"{model}: expected the manifest's architecture {manifest.arch}, got {metadata['arch']}")
 
 
 def check_free(folder: Path, replace: bool) -> None:
-    """Refuse a folder that no bundle may be written to.
+    """Raise an error unless a bundle may be written to `folder`.
 
     Raises:
-        RunFolderError: it holds what is no part of a bundle, or a bundle that may not be replaced.
+        RunFolderError: the folder has files that do not belong to a bundle, or a bundle that must not be replaced.
     """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     foreign = _foreign_files(folder)
     if foreign:
         raise RunFolderError(
-            f"{folder} exists and holds what is no part of a bundle ({shortened(foreign)}): "
-            "move that away or choose another folder"
+            f"{folder} exists and has files that do not belong to a bundle ({shortened(foreign)}): "
+            "move them or choose another folder"
         )
     if not replace:
-        raise RunFolderError(f"{folder} already holds a bundle: ask to replace it, or choose another folder")
+        raise RunFolderError(f"{folder} already has a bundle: ask to replace it, or choose another folder")
 
 
 def _foreign_files(folder: Path) -> list[str]:
-    """Return the names in an existing folder that no former export wrote."""
+    """Return the names in an existing folder that do not belong to a bundle."""
     try:
-        ours = {*read_json(folder / MANIFEST)["files"], MANIFEST, "__pycache__"}
+        exported = {*read_json(folder / MANIFEST)["files"], MANIFEST, "__pycache__"}
     except (UserError, KeyError, TypeError, NotADirectoryError):
-        ours = set()
+        exported = set()
     names = [folder.name] if folder.is_file() else [path.name for path in folder.iterdir()]
-    return sorted(set(names) - ours)
+    return sorted(set(names) - exported)

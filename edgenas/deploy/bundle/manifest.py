@@ -1,4 +1,4 @@
-"""The manifest: all that is known about a bundle's model."""
+"""Manifest of a bundle, with all facts about its models."""
 
 from __future__ import annotations
 
@@ -15,54 +15,52 @@ from edgenas.files import SCHEMA_VERSION
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that is known about a bundle's model. Rates are fractions, times microseconds.
+    """Facts about a bundle's models. Rates are fractions, and times are microseconds unless stated otherwise.
 
     Attributes:
-        name: of the bundle.
-        created: date, ISO 8601.
-        arch: the network's text form.
-        space: the search space's structure_id.
-        dataset: the images' name.
+        name: name of the bundle.
+        created: date in ISO 8601.
+        arch: text form of the architecture.
+        space: structure_id of the search space.
+        dataset: name of the data set.
         classes: labels in the order of the logits.
         preprocess: `Preprocess.to_json()`.
-        accuracy: validation_top1, test_top1 and test_images (how many); by class, in the order of `classes`,
-            test_images_by_class and test_top1_by_class (null where the test set has none).
-        latency: for each device predicted_us and interval_us (of files as they were profiled), p50_us, p95_us, of the
-            deployed file verdict, limited (p50 or p95), limit_us, value_us and upper_us (see `JudgedLatency`),
-            model_rss_bytes by which the model made the timer's process grow and process_rss_bytes that all of that
-            process took (null where the system does not tell), and the circumstances.
-        costs: macs, params, weight_bytes, peak_activation_bytes of model.onnx.
-        calibration_images: on how many training images batch norm was recalibrated.
+        accuracy: validation_top1, test_top1 and test_images (their number), and in the order of `classes`
+            test_images_by_class and test_top1_by_class (null for classes without test images).
+        latency: values by device. predicted_us and interval_us are for the profiled files, p50_us and p95_us are
+            measured. verdict, limited (p50 or p95), limit_us, value_us and upper_us are those of the deployed file, see
+            `JudgedLatency`. model_rss_bytes is the growth of the timer's process by the model, and process_rss_bytes
+            the memory of that process (null if the system does not report it). The circumstances are included.
+        costs: macs, params, weight_bytes and peak_activation_bytes of model.onnx.
+        calibration_images: number of training images that batch norm was recalibrated on.
         parity: `Parity.to_json()`.
-        versions: of what it was made with (see `library_versions`).
-        seed: of the run.
-        precision: of model.onnx.
-        graph_variant: operators it is written in, see `space.graph_variant`.
-        batch: how many images model.onnx takes at once, or `dynamic`; all is stated for one at a time.
-        preprocessing_included: whether models normalise pixels themselves, and latencies include that. Resizing and
-            cropping are never inside.
-        size_bytes: of model.onnx.
-        int8: of model_int8.onnx: its quantiser_recipe, the recipes_tried, accuracy, latency (and fp32's, timed beside
-            it), parity (with the network of model.onnx), size_bytes, costs (its weight_bytes), fine_tuning (null, or
-            what quantisation-aware fine-tuning took and brought), and notes for people; empty where there is none.
-        deployed: which file is meant for which device, by its name.
-        devices: those of `deployed` by name, as device files describe them (`Device`): what the machine is, and how
-            models are run on it.
-        splits: by name how many images a split of the data set has, and its sha256.
-        found: how the network was found, and what that cost: strategy, evaluations, search_seconds, train_seconds,
-            front_networks, the budgets, and `spent`: seconds and energy_joules by stage (null where not readable).
-        fine_tuning: how the network was trained on its own after the search: `dataset`, `training_images`, `epochs`,
-            `start` (inherited weights, or fresh ones), `teacher` (none, or the largest), `learning_rate_share`,
-            `supernet` (the dataset it was trained on and the sha256 of its weights), `val_top1_before` (null where the
-            supernet was trained on other images, whose classifier was replaced), `val_top1_after` and `seconds`. Empty
-            where the network keeps the weights that it inherited.
-        licences: notes on latency tables of others that the predictions rest on.
-        samples: the file of sample inputs, how many there are, and for each model the tolerance of its outputs.
-        files: SHA-256 of every other file of the bundle, by name; `write_bundle` fills it in.
+        versions: versions of the libraries, see `library_versions`.
+        seed: seed of the run.
+        precision: precision of model.onnx.
+        graph_variant: graph variant of model.onnx, see `space.graph_variant`.
+        batch: number of images that model.onnx takes at once, or `dynamic`. Accuracies and latencies are for one.
+        preprocessing_included: whether models normalise pixels, which latencies then include. Resizing and cropping are
+            never included.
+        size_bytes: size of model.onnx.
+        int8: values of model_int8.onnx, empty if there is none: quantiser_recipe, recipes_tried, accuracy, latency
+            (also of the fp32 file, timed in the same session), parity (with the network of model.onnx), size_bytes,
+            costs (weight_bytes), fine_tuning (duration and gain of quantisation-aware fine-tuning, or null), and notes.
+        deployed: name of the file for each device.
+        devices: devices of `deployed` by name, as in device files (`Device`).
+        splits: number of images and sha256 of each split of the data set, by name.
+        found: facts of the search: strategy, evaluations, search_seconds, train_seconds, front_networks, budgets, and
+            `spent`, the seconds and energy_joules by stage (null if not readable).
+        fine_tuning: facts of the training after the search, empty if the network has its inherited weights. `dataset`,
+            `training_images`, `epochs`, `start` (inherited or fresh weights), `teacher` (none, or the largest),
+            `learning_rate_share`, `supernet` (its data set and the sha256 of its weights), `val_top1_before` (null if
+            the supernet was trained on other images and the classifier was replaced), `val_top1_after` and `seconds`.
+        licences: notes on licences of the latency tables that the predictions are based on.
+        samples: file of the sample inputs, their number, and the tolerance of each model's outputs.
+        files: SHA-256 of every other file of the bundle by name, which `write_bundle` fills in.
         digest: SHA-256 of the rest of the manifest, see `sealed`.
-        verdict: on the deployed files, the worst over all devices: `within` the latency budgets, `not significant` or
-            `over`, see `profiling.verdict`; None where no measured latency is limited.
-        schema_version: of the manifest.
+        verdict: worst verdict on the deployed files over all devices: `within` the latency budgets, `not significant`
+            or `over`, see `profiling.verdict`; None if no measured latency is limited.
+        schema_version: version of the manifest's format.
     """
 
     name: str
@@ -98,7 +96,7 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> dict[str, Any]:
-        """Return the manifest as `manifest.json` has it."""
+        """Return the values of `manifest.json`."""
         return dataclasses.asdict(self)
 
     def sealed(self) -> Manifest:
@@ -129,10 +127,10 @@ EVIDENCE_KEYS = ("sessions", "repeated", "warnings", "model_rss_bytes", "process
 
 
 def deployed_latency(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the latency and verdict of the file that is meant for each device, from a manifest's JSON."""
+    """Return the latency and verdict of each device's file, from the JSON of a manifest."""
     files = {"model.onnx": manifest} | ({"model_int8.onnx": manifest["int8"]} if manifest["int8"] else {})
     latency = {name: files[file]["latency"][name] for name, file in manifest["deployed"].items()}
-    return {name: {key: one[key] for key in (*SHIPPED_KEYS, *EVIDENCE_KEYS)} for name, one in latency.items()}
+    return {name: {key: values[key] for key in (*SHIPPED_KEYS, *EVIDENCE_KEYS)} for name, values in latency.items()}
 
 
 def library_versions() -> dict[str, str]:

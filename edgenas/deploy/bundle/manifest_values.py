@@ -1,4 +1,4 @@
-"""Values of a manifest that anyone may have written: looked up and checked one by one."""
+"""Validated access to the values of a manifest from an untrusted source."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ManifestError(EdgenasError):
 
 
 class StatedAccuracy(BaseModel):
-    """A file's accuracy on test images, as a manifest states it."""
+    """Accuracy of a file on test images, as stated in a manifest."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -30,7 +30,7 @@ class StatedAccuracy(BaseModel):
 
 def _model_name(name: str) -> str:
     if not name.endswith(".onnx"):
-        raise ValueError(f"{name[:100]!r} is no ONNX file")
+        raise ValueError(f"{name[:100]!r} is not an ONNX file")
     return name
 
 
@@ -38,15 +38,15 @@ ModelName = Annotated[str, AfterValidator(_model_name)]
 
 
 def stated(manifest: Mapping[str, Any], kind: type[Value], *path: str) -> Value:
-    """Return the value at a path of keys, checked.
+    """Return the validated value at a path of keys.
 
     Args:
-        manifest: as read from JSON.
-        kind: what pydantic is to make of the value.
-        path: keys, from the outermost on.
+        manifest: values of manifest.json.
+        kind: type that pydantic validates the value as.
+        path: keys, the outermost first.
 
     Raises:
-        ManifestError: a key is missing, or the value is of another kind.
+        ManifestError: a key is missing, or the value has another type.
     """
     value: Any = manifest
     for depth, key in enumerate(path, start=1):
@@ -60,12 +60,12 @@ def stated(manifest: Mapping[str, Any], kind: type[Value], *path: str) -> Value:
 
 
 def stated_model(manifest: Mapping[str, Any], *path: str) -> str:
-    """Return the name of a model at a path of keys, which is one of the bundle's own files.
+    """Return the name of a model at a path of keys, which must be a file of the bundle.
 
     Raises:
-        ManifestError: it is missing, or names something else.
+        ManifestError: a key is missing, or the value is not the name of a model in the bundle.
     """
     name = stated(manifest, ModelName, *path)
     if name not in stated(manifest, dict[str, str], "files"):
-        raise ManifestError(f"{MANIFEST}: {'.'.join(path)}: {name[:100]!r} is no file of the bundle")
+        raise ManifestError(f"{MANIFEST}: {'.'.join(path)}: {name[:100]!r} is not a file of the bundle")
     return name

@@ -1,4 +1,4 @@
-"""Sample inputs of a bundle with the outputs its models gave where they were made: what `verify.py` holds them to."""
+"""Sample inputs and expected outputs of a bundle's models, for `verify.py`."""
 
 from __future__ import annotations
 
@@ -21,34 +21,39 @@ from edgenas.training.data.preprocess import Preprocess
 SAMPLES = "samples.npz"
 IMAGES = 8
 COARSE = 6
-"""Values along a side of the noise that samples are drawn from: images have larger shapes, too."""
+"""Number of noise values along a side of a sample. The noise is coarse, because images have larger shapes as well."""
 INT8_TOLERANCE = 0.1
-"""Of the spread of a file's outputs. Integer kernels round differently from machine to machine; saturation, which is
-what goes wrong with them, is many times as much."""
+"""Tolerance of an int8 file as a share of the range of its outputs.
+
+Integer kernels round differently on different machines. The error of saturation is many times larger.
+"""
 
 Pixels = npt.NDArray[np.uint8]
 
 
 def sample_pixels(size: int, seed: int = 0) -> Pixels:
-    """Return smooth coloured noise, uint8 (8, size, size, 3); the user's own images must not be in every bundle."""
+    """Return smooth coloured noise, uint8 of shape (8, size, size, 3).
+
+    Images of the user are not used, because they must not be in every bundle.
+    """
     noise = torch.from_numpy(np.random.default_rng(seed).random((IMAGES, 3, COARSE, COARSE), np.float32))
     smooth = F.interpolate(noise, (size, size), mode="bicubic", align_corners=False).clamp_(0, 1)
     return (smooth * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def make_samples(models: Mapping[str, Path], preprocess: Preprocess) -> tuple[bytes, dict[str, Any]]:
-    """Return the file of samples, and its entry in the manifest.
+    """Return the contents of the samples' file, and its entry in the manifest.
 
-    The file holds `pixels`, uint8 (n, size, size, 3), as they are once resized and cropped, and for each model, under
-    its file's name without `.onnx`, its logits float32 (n, classes).
+    The file has the resized and cropped `pixels`, uint8 of shape (n, size, size, 3), and the logits of each model,
+    float32 of shape (n, classes), under the name of its file without `.onnx`.
 
     Args:
-        models: files by their name in the bundle.
+        models: model files by their names in the bundle.
         preprocess: preprocessing of images.
     """
     pixels = sample_pixels(preprocess.size)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
-    # They are of the network's own size: what comes after resizing and cropping.
+    # The samples have the size of the network's inputs, so they are not cropped again.
     cropped = dataclasses.replace(preprocess, crop=1.0)
     logits = {name: onnx_logits(path, images, cropped).numpy() for name, path in models.items()}
     stream = io.BytesIO()
@@ -61,5 +66,5 @@ def make_samples(models: Mapping[str, Path], preprocess: Preprocess) -> tuple[by
 def _tolerance(model: Path, logits: npt.NDArray[np.float32]) -> float:
     if "quantiser_recipe" in model_metadata(model):
         return max(TOLERANCE, INT8_TOLERANCE * float(np.ptp(logits)))
-    # Noise may be answered more strongly than images are.
+    # Outputs for noise may be larger than outputs for images.
     return TOLERANCE * max(1.0, float(np.abs(logits).max()) / 10)

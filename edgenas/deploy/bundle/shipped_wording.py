@@ -1,4 +1,4 @@
-"""The file that ships, in words: one wording and one precision of its figures for every output."""
+"""Sentences on the deployed file, with the same wording and precision of figures in every output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edgenas.quantities import milliseconds
 from edgenas.records.export import ShippedNetwork
 
 VERDICT_WORDS: Mapping[str | None, str] = {"within": "yes", "not significant": "not significant", "over": "no"}
-"""Whether a file is within its budget, for a table's cell."""
+"""Texts of a table's cell for whether a file is within its budget."""
 
 
 def p50_text(latency: Mapping[str, Any]) -> str:
@@ -31,21 +31,21 @@ def verdict_text(latency: Mapping[str, Any]) -> str:
 
 
 def latency_sentences(latency: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return a sentence for each device: the shipped file's p50, its interval, and whether it is within its budget.
+    """Return a sentence for each device on the p50 of its file, the interval, and whether it is within the budget.
 
     Args:
-        latency: by device, as `deployed_latency` returns it.
+        latency: output of `deployed_latency`.
     """
-    return [f"p50 {p50_text(one)} on {device}: {verdict_text(one)}" for device, one in latency.items()]
+    return [f"p50 {p50_text(values)} on {device}: {verdict_text(values)}" for device, values in latency.items()]
 
 
 def accuracy_sentence(test_top1: float, val_top1: float) -> str:
-    """Return the shipped file's accuracies, fractions, in percent."""
+    """Return a sentence on the accuracies of the deployed file, given as fractions and stated in percent."""
     return f"{test_top1:.2%} test top-1, {val_top1:.2%} validation top-1, computed by ONNX Runtime on the exported file"
 
 
 def shipped_sentences(chosen: ShippedNetwork) -> list[str]:
-    """Return sentences on the shipped file's latency by device and then its accuracy; none without a file."""
+    """Return sentences on the deployed file's latency by device and on its accuracy; empty without a file."""
     if chosen.test_top1 is None:
         return []
     latency = {device: measured.model_dump() for device, measured in chosen.latency.items()}

@@ -1,4 +1,4 @@
-"""A bundle's model as a page for browsers: a folder that any static server serves."""
+"""Web page that runs a bundle's model in browsers, as a folder for any static server."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ DESCRIPTION = "model.json"
 RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 RUNTIME_FOLDER = "runtime"
 RUNTIME_URL = "https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/"
-"""Where the page fetches the runtime from if the folder holds none."""
+"""URL that the page loads the runtime from if the folder has none."""
 
 
 def write_web(bundle: Path, out: Path, runtime: Path | None = None) -> Path:
-    """Write the page of a bundle: index.html, page.js, model.json, the model, and the runtime where it is given.
+    """Write the web page of a bundle: index.html, page.js, model.json, the model, and the runtime if it is given.
 
     Args:
-        bundle: a bundle's folder.
-        out: the page's folder; a former page there is replaced.
-        runtime: onnxruntime-web's `dist` folder; without it the page fetches the runtime from a public server.
+        bundle: folder of the bundle.
+        out: folder of the page. An existing page is replaced.
+        runtime: `dist` folder of onnxruntime-web; without it the page loads the runtime from a public server.
 
     Returns:
-        The page's folder.
+        Folder of the page.
 
     Raises:
-        RunFolderError: `out` holds something else than a page.
+        RunFolderError: `out` has files that do not belong to a page.
         UserError: the bundle or the runtime lacks a file.
     """
     check_web_free(out)
@@ -38,7 +38,7 @@ def write_web(bundle: Path, out: Path, runtime: Path | None = None) -> Path:
     model = _model(manifest)
     if runtime:
         _check_runtime(runtime)
-    described = {
+    description = {
         "name": manifest["name"],
         "arch": manifest["arch"],
         "classes": manifest["classes"],
@@ -54,12 +54,12 @@ def write_web(bundle: Path, out: Path, runtime: Path | None = None) -> Path:
         (out / RUNTIME_FOLDER).mkdir(exist_ok=True)
         for name in RUNTIME_FILES:
             shutil.copyfile(runtime / name, out / RUNTIME_FOLDER / name)
-    write_json(out / DESCRIPTION, described)
+    write_json(out / DESCRIPTION, description)
     return out
 
 
 def _model(manifest: dict[str, Any]) -> str:
-    """Return the model's file name: the int8 file only where every device of the run uses it."""
+    """Return the file name of the model, which is the int8 file if all devices of the run use it."""
     return INT8_MODEL if set(manifest["deployed"].values()) == {INT8_MODEL} else MODEL
 
 
@@ -73,16 +73,16 @@ def _check_runtime(runtime: Path) -> None:
 
 
 def check_web_free(out: Path) -> None:
-    """Refuse a folder that no page may be written to.
+    """Raise an error unless a page may be written to `out`.
 
     Raises:
-        RunFolderError: it holds what is no part of a page.
+        RunFolderError: the folder has files that do not belong to a page.
     """
     if not out.exists():
         return
-    known = {*PAGE, DESCRIPTION, MODEL, INT8_MODEL, RUNTIME_FOLDER}
-    foreign = [out.name] if out.is_file() else sorted({path.name for path in out.iterdir()} - known)
+    names = {*PAGE, DESCRIPTION, MODEL, INT8_MODEL, RUNTIME_FOLDER}
+    foreign = [out.name] if out.is_file() else sorted({path.name for path in out.iterdir()} - names)
     if foreign:
         raise RunFolderError(
-            f"{out} exists and holds what is no part of a page ({shortened(foreign)}): choose another folder"
+            f"{out} exists and has files that do not belong to a page ({shortened(foreign)}): choose another folder"
         )
