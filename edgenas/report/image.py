@@ -129,20 +129,11 @@ def _set_axis(axes: Axes, name: str, axis: Axis) -> None:
 def _draw_series(axes: Axes, series: Series, figure: Figure, order: int) -> None:
     x, y = _positions(series.x, figure.x), _positions(series.y, figure.y)
     {"bars": _draw_bars, "band": _draw_band, "curve": _draw_curve}[series.kind](axes, series, x, y, order)
-    bars = series.kind == "bars"
-    offset, across, down = ((4, 0), "left", "center") if bars else ((0, 8), "center", "baseline")
-    for label, *point in zip(series.labels, x, y, strict=False):
-        axes.annotate(
-            label,
-            (point[0], point[1]),
-            offset,
-            textcoords="offset points",
-            ha=across,
-            va=down,
-            fontsize=8.5,
-            zorder=order,
-        )
-    if bars and series.labels:
+    offset, ha, va = ((4, 0), "left", "center") if series.kind == "bars" else ((0, 8), "center", "baseline")
+    points = zip(x, y, strict=True)
+    for label, at in zip(series.labels, points, strict=False):
+        axes.annotate(label, at, offset, textcoords="offset points", ha=ha, va=va, fontsize=8.5, zorder=order)
+    if series.kind == "bars" and series.labels:
         axes.margins(x=0.2)
 
 
@@ -157,8 +148,7 @@ def _draw_band(axes: Axes, series: Series, x: Sequence[float], y: Sequence[float
     shade = axes.fill_between(x, y, series.upper, alpha=BAND_OPACITY, lw=0, step=step, color=colour)
     shade.set_zorder(order)
     if look.line:
-        ends = ((y, series.name or None), (series.upper, None))
-        for end, name in ends:
+        for end, name in ((y, series.name or None), (series.upper, None)):
             axes.plot(x, end, ls=LINES[look.line], lw=0.9, color=colour, zorder=order, label=name)
 
 
@@ -194,14 +184,6 @@ def _draw_line(axes: Axes, line: ReferenceLine) -> None:
     colour = LIGHT[line.colour]
     axes.axvline(line.x, color=colour, ls="--" if line.label else "-", lw=1.4 if line.label else 0.8, zorder=2)
     if line.label:
-        axes.annotate(
-            line.label,
-            (line.x, 0.03),
-            (-3, 0),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            color=colour,
-            fontsize=9,
-            rotation=90,
-            ha="right",
-        )
+        at, offset = (line.x, 0.03), (-3, 0)
+        label = axes.annotate(line.label, at, offset, xycoords=("data", "axes fraction"), textcoords="offset points")
+        label.set(color=colour, fontsize=9, rotation=90, ha="right")

@@ -97,10 +97,7 @@ def strategies_image(study: StrategiesRecord) -> Image:
     finding, results = study_findings.strategies(study), study.strategies
     by_evaluations = {name: result.by_evaluations for name, result in results.items()}
     by_seconds = {name: result.by_seconds for name, result in results.items()}
-    figures = [
-        _strategies_by(study, by_evaluations, "evaluations"),
-        _strategies_by(study, by_seconds, "seconds"),
-    ]
+    figures = [_strategies_by(study, by_evaluations, "evaluations"), _strategies_by(study, by_seconds, "seconds")]
     return draw(figures, finding, {"strategy": results})
 
 
