@@ -77,9 +77,9 @@ def _names(folders: Sequence[Path]) -> tuple[str, ...]:
     """Return the folders' names, with as many parent folders as make them different."""
     parts = [folder.resolve().parts for folder in folders]
     depth = 1
-    while len({each[-depth:] for each in parts}) < len(set(parts)):
+    while len({path[-depth:] for path in parts}) < len(set(parts)):
         depth += 1
-    return tuple("/".join(each[-depth:]) for each in parts)
+    return tuple("/".join(path[-depth:]) for path in parts)
 
 
 def _fact(value: Value | None, shown: Callable[[Value], str] = str) -> Fact:

@@ -84,16 +84,15 @@ def front_warnings(summary: SummaryRecord, device: str) -> str | None:
 
 def front_on(summary: SummaryRecord, device: str) -> str:
     """State how many intervals, each predicted before its network was measured, contain the measured latency."""
-    if all(device not in one.latency or one.latency[device].p50_us is None for one in summary.front):
+    if not any(device in network.latency and network.latency[device].p50_us for network in summary.front):
         return f"{device}: no network of the front was measured"
-    predictions = summary.first_predictions.get(device, ())
-    pairs = [(one.interval_us, one.p50_us) for one in predictions if one.interval_us is not None]
-    if not pairs:
+    predictions = [row for row in summary.first_predictions.get(device, ()) if row.interval_us is not None]
+    if not predictions:
         return f"{device}: no network was predicted with an interval before it was measured"
-    held = sum(low <= p50_us <= high for (low, high), p50_us in pairs)
-    coverage = next(one.coverage for one in predictions if one.interval_us is not None)
+    held = sum(row.interval_us[0] <= row.p50_us <= row.interval_us[1] for row in predictions if row.interval_us)
+    coverage = predictions[0].coverage
     interval = f"the {percent(coverage, 0)} interval" if coverage else "the interval"
-    return f"{device}: {interval} held for {held} of {len(pairs)} networks, each predicted before it was measured"
+    return f"{device}: {interval} held for {held} of {len(predictions)} networks, each predicted before it was measured"
 
 
 def optimism(summary: SummaryRecord, images: ImageFacts) -> str:

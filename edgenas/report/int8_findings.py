@@ -84,11 +84,11 @@ def rows(int8: ShippedInt8) -> list[list[str]]:
         _top1_row("validation top-1", int8.fp32_val_top1, int8.val_top1),
         _top1_row("test top-1", int8.fp32_test_top1, int8.test_top1),
     ]
-    for device, one in int8.latency.items():
-        fp32 = _timed(one.fp32_p50_us, (one.fp32_ci_low_us, one.fp32_ci_high_us), one.fp32_repeat_noise)
-        timed = _timed(one.p50_us, (one.ci_low_us, one.ci_high_us), one.repeat_noise)
+    for device, row in int8.latency.items():
+        fp32 = _timed(row.fp32_p50_us, (row.fp32_ci_low_us, row.fp32_ci_high_us), row.fp32_repeat_noise)
+        timed = _timed(row.p50_us, (row.ci_low_us, row.ci_high_us), row.repeat_noise)
         label = f"p50 on {device} ({percent(CI_COVERAGE, 0)} interval; repeat noise), ms"
-        table.append([label, fp32, timed, f"{one.speedup:.2f} × as fast"])
+        table.append([label, fp32, timed, f"{row.speedup:.2f} × as fast"])
     ratio = f"{int8.size_bytes / int8.fp32_size_bytes:.2f} ×"
     return [*table, ["file", format_bytes(int8.fp32_size_bytes), format_bytes(int8.size_bytes), ratio]]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 from edgenas.quantities import milliseconds
 from edgenas.records.folder import SummaryRecord
@@ -18,14 +20,20 @@ from edgenas.space.arch import Arch
 
 MOST_EVALUATIONS = 2000
 """Evaluations drawn behind the front; of more, every n-th one."""
-Numbered = tuple[int, MeasuredNetwork, NetworkLatency]
-"""A network of the front with its number and its latency on the figure's device."""
+
+
+class FrontPoint(NamedTuple):
+    """A network of the front with its number and its latency on the figure's device."""
+
+    number: int
+    network: MeasuredNetwork
+    latency: NetworkLatency
 
 
 def front(summary: SummaryRecord, evaluations: Sequence[EvaluationRow], device: str) -> Figure:
     """Draw validation top-1 against latency: evaluated, predicted with intervals, and measured."""
     front = findings.ordered_front(summary)
-    networks = [(number, n, n.latency[device]) for number, n in enumerate(front, 1) if device in n.latency]
+    networks = [FrontPoint(i, n, n.latency[device]) for i, n in enumerate(front, 1) if device in n.latency]
     stars, budgets = findings.stars(summary, device), findings.latency_budgets(summary, device)
     lines = tuple(ReferenceLine(budget.limit / 1e3, budget.name) for budget in budgets)
     series = (
@@ -39,7 +47,7 @@ def front(summary: SummaryRecord, evaluations: Sequence[EvaluationRow], device: 
         findings.front_on(summary, device),
         Axis(f"latency on {device} (ms)", times),
         Axis("validation top-1 (%)", heights),
-        tuple(one for one in series if one.x),
+        tuple(points for points in series if points.x),
         lines,
     )
 
@@ -57,7 +65,7 @@ def _evaluated(evaluations: Sequence[EvaluationRow], device: str) -> Series:
     )
 
 
-def _predicted(networks: Sequence[Numbered]) -> Series:
+def _predicted(networks: Sequence[FrontPoint]) -> Series:
     coverage = next((latency.coverage for _, _, latency in networks if latency.coverage), None)
     name = f"predicted, {percent(coverage, 0)} interval" if coverage else "predicted"
     times = [latency.interval_us or (latency.predicted_us, latency.predicted_us) for _, _, latency in networks]
@@ -77,33 +85,25 @@ def _predicted(networks: Sequence[Numbered]) -> Series:
     )
 
 
-def _measured(networks: Sequence[Numbered]) -> list[Series]:
-    shipping = [row for row in networks if not row[1].dropped]
-    dropped = [row for row in networks if row[1].dropped]
+def _measured(points: Sequence[FrontPoint]) -> list[Series]:
+    shipping = [point for point in points if not point.network.dropped]
+    dropped = [point for point in points if point.network.dropped]
     return [
-        _timed("measured p95", [(row, row[2].p95_us) for row in networks], Look("ink", "tick", size=10)),
-        _timed(
-            "measured p50", [(row, row[2].p50_us) for row in shipping], Look("ink", "square", size=8), numbered=True
-        ),
-        _timed(
-            "measured p50, dropped",
-            [(row, row[2].p50_us) for row in dropped],
-            Look("red", "cross", size=10),
-            numbered=True,
-        ),
+        _timed("measured p95", [(point, point.latency.p95_us) for point in points], Look("ink", "tick", size=10)),
+        _p50s("measured p50", shipping, Look("ink", "square", size=8)),
+        _p50s("measured p50, dropped", dropped, Look("red", "cross", size=10)),
     ]
 
 
-def _timed(name: str, values: Sequence[tuple[Numbered, float | None]], look: Look, *, numbered: bool = False) -> Series:
-    rows = [(row, time_us) for row, time_us in values if time_us is not None]
-    return Series(
-        name,
-        [time_us / 1e3 for _, time_us in rows],
-        [100 * network.deployed_top1 for (_, network, _), _ in rows],
-        look,
-        notes=[_notes(*row) for row, _ in rows],
-        labels=[str(number) for (number, _, _), _ in rows] if numbered else (),
-    )
+def _p50s(name: str, points: Sequence[FrontPoint], look: Look) -> Series:
+    times = [(point, point.latency.p50_us) for point in points]
+    return replace(_timed(name, times, look), labels=[str(point.number) for point, p50_us in times if p50_us])
+
+
+def _timed(name: str, values: Sequence[tuple[FrontPoint, float | None]], look: Look) -> Series:
+    rows = [(point, time_us / 1e3) for point, time_us in values if time_us is not None]
+    heights = [100 * point.network.deployed_top1 for point, _ in rows]
+    return Series(name, [time for _, time in rows], heights, look, notes=[_notes(*point) for point, _ in rows])
 
 
 def _star(star: findings.Star, arch: Arch) -> Series:
@@ -124,7 +124,7 @@ def _notes(number: int, network: MeasuredNetwork, latency: NetworkLatency) -> li
 
 
 def _extent(
-    networks: Sequence[Numbered], limits: Sequence[float], stars: Sequence[findings.Star]
+    networks: Sequence[FrontPoint], limits: Sequence[float], stars: Sequence[findings.Star]
 ) -> tuple[Interval | None, Interval | None]:
     """Return ranges that show the front, its budgets and the shipped file; other evaluations may lie outside."""
     times = [*limits, *(star.latency_us / 1e3 for star in stars)]
@@ -195,5 +195,5 @@ def blocks(network: Sequence[NetworkBlock], device: str, finding: str) -> Figure
         finding,
         Axis(f"latency on {device} (ms)", from_zero=True),
         Axis("", categories=[b.name for b in network]),
-        tuple(one for one in series if one.x),
+        tuple(points for points in series if points.x),
     )

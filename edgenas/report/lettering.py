@@ -54,8 +54,8 @@ class Lettering:
         for name in sorted(self.numbers, key=len, reverse=True):
             for spelling in (name_in_sentence(name), visible(name), label(name)):
                 text = text.replace(spelling, self.numbers[name])
-        bare = (each for each in text if each not in ISOLATE + END_ISOLATE)
-        return "".join(each if _can_draw(each, self.fonts) else REPLACEMENT for each in bare)
+        bare = (letter for letter in text if letter not in ISOLATE + END_ISOLATE)
+        return "".join(letter if _can_draw(letter, self.fonts) else REPLACEMENT for letter in bare)
 
 
 def label(name: str) -> str:
@@ -91,12 +91,12 @@ def _without_warnings_of_weights() -> Iterator[None]:
 
 def lettering_of(names: Mapping[str, Iterable[str]]) -> Lettering:
     """Choose fonts for names, by kind, and number the names that none of them shows."""
-    by_kind = {kind: tuple(each) for kind, each in names.items()}
-    fonts = _fonts_for({letter for each in by_kind.values() for name in each for letter in visible(name)})
+    by_kind = {kind: tuple(group) for kind, group in names.items()}
+    fonts = _fonts_for({letter for group in by_kind.values() for name in group for letter in visible(name)})
     numbers = {
         name: f"{kind} {number}"
-        for kind, each in by_kind.items()
-        for number, name in enumerate(each, start=1)
+        for kind, group in by_kind.items()
+        for number, name in enumerate(group, start=1)
         if not _can_show(name, fonts)
     }
     return Lettering(fonts, numbers)
@@ -118,8 +118,8 @@ def png(figure: Figure, letters: Lettering) -> bytes:
 
 def _relabel(axis: Axis, letters: Lettering) -> None:
     # matplotlib computes the labels of ticks again when it draws them.
-    labels = [each.get_text() for each in axis.get_ticklabels()]
-    shown = [letters.shown(each) for each in labels]
+    labels = [text.get_text() for text in axis.get_ticklabels()]
+    shown = [letters.shown(text) for text in labels]
     if shown != labels:
         axis.set_ticks(axis.get_ticklocs(), labels=shown)
 
@@ -149,8 +149,8 @@ def _fonts_for(letters: Iterable[str]) -> tuple[str, ...]:
 @functools.cache
 def _installed() -> tuple[str, ...]:
     """Return the font families of this machine, those newer than matplotlib's cache included."""
-    known = {entry.fname for entry in font_manager.fontManager.ttflist}
-    for path in sorted(set(font_manager.findSystemFonts()) - known):
+    cached = {entry.fname for entry in font_manager.fontManager.ttflist}
+    for path in sorted(set(font_manager.findSystemFonts()) - cached):
         try:
             font_manager.fontManager.addfont(path)
         except (OSError, RuntimeError, ValueError):

@@ -54,29 +54,26 @@ def read_blocks(folder: Path, arch: Arch, num_classes: int, devices: tuple[str, 
         costs = {device: _block_costs(folder / "latency" / device, space) for device in devices}
     except UserError:
         return ()
-    latencies = {device: own.estimate_us(specs).tolist() for device, own in costs.items()}
-    timed = {device: getattr(own, "measured_us", {}) for device, own in costs.items()}
+    latencies = {device: estimate.estimate_us(specs).tolist() for device, estimate in costs.items()}
+    timed = {device: getattr(estimate, "measured_us", {}) for device, estimate in costs.items()}
     return tuple(
         NetworkBlock(
             name=spec.name,
             what=spec.description,
             shape=f"{spec.out_size} × {spec.out_size} × {spec.out_channels}",
             macs=cost([spec]).macs,
-            latency_us={d: None if math.isnan(own[index]) else own[index] for d, own in latencies.items()},
-            measured=frozenset(device for device, own in timed.items() if spec.key in own),
+            latency_us={d: None if math.isnan(us[index]) else us[index] for d, us in latencies.items()},
+            measured=frozenset(device for device, blocks in timed.items() if spec.key in blocks),
         )
         for index, spec in enumerate(specs)
     )
 
 
-def block_header(devices: Sequence[str]) -> list[str]:
-    """Return the columns of `block_rows`."""
-    return ["block", "operators", "output", "MACs", *[f"ms on {device}" for device in devices]]
-
-
 def block_rows(network: Sequence[NetworkBlock], devices: Sequence[str]) -> list[list[str]]:
-    """Return a row for each block: its operators, MACs, and its latency on each device."""
-    return [[b.name, b.what, b.shape, f"{b.macs:,}", *(_time(b, device) for device in devices)] for b in network]
+    """Return a header, and a row for each block: its operators, MACs, and its latency on each device."""
+    header = ["block", "operators", "output", "MACs", *(f"ms on {device}" for device in devices)]
+    rows = [[b.name, b.what, b.shape, f"{b.macs:,}", *(_time(b, device) for device in devices)] for b in network]
+    return [header, *rows]
 
 
 def _time(block: NetworkBlock, device: str) -> str:

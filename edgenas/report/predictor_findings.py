@@ -68,7 +68,7 @@ def _baseline(score: PredictorScore) -> str:
     errors = {name: value for name, value in baselines.items() if value is not None}
     if not errors:
         return ""
-    name = min(errors, key=lambda each: errors[each])
+    name = min(errors, key=errors.__getitem__)
     if errors[name] <= score.mape:
         return f"Warning: {name} is as accurate ({percent(errors[name])}); the predictor adds nothing"
     return f"The best simple baseline, {name}, is off by {percent(errors[name])}"

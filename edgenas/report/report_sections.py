@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from pydantic import JsonValue
 
 from edgenas.config.reading import dump_config
-from edgenas.deploy.bundle.shipped_wording import VERDICT_WORDS, shipped_sentences
-from edgenas.quantities import format_bytes, format_count, milliseconds
+from edgenas.deploy.bundle.shipped_wording import VERDICT_WORDS
 from edgenas.records.baselines import BaselinesRecord
-from edgenas.records.export import ShippedInt8, ShippedNetwork
+from edgenas.records.export import ShippedInt8
 from edgenas.records.folder import StageCostRow, SummaryRecord
 from edgenas.records.ranking import RankingRecord
 from edgenas.records.search import RoundRow, SearchRecord
@@ -29,18 +28,12 @@ from edgenas.report import (
 )
 from edgenas.report.contents import FileLink, Heading, Lines, Part, Report, ReportSection, Table, YamlListing
 from edgenas.report.formats import MISSING, ms, ms_range, percent
-from edgenas.report.network_blocks import block_header, block_rows, read_blocks
+from edgenas.report.key_facts import chosen_network, key_facts
+from edgenas.report.network_blocks import block_rows, read_blocks
 from edgenas.report.values import BundleFacts, FinishedRun, ImageFacts
 
-FRONT_COLUMNS = (
-    "",
-    "device",
-    "validation top-1",
-    "predicted, interval (ms)",
-    "p50 / p95 (ms)",
-    "within budget",
-    "network",
-)
+PREDICTED, MEASURED = "predicted, interval (ms)", "p50 / p95 (ms)"
+FRONT_COLUMNS = ("", "device", "validation top-1", PREDICTED, MEASURED, "within budget", "network")
 LATENCY_NOTE = "Latencies are of the network alone: decoding, resizing and normalising images are not included"
 CHOICE_NOTE = (
     "These accuracies and latencies made the choice. Those of the file that ships are stated above; it was timed again "
@@ -70,47 +63,11 @@ def report_of(run: FinishedRun) -> Report:
     labels = map(run.device_label, run.devices)
     return Report(
         title=f"{run.config.name}: {run.images.name} on {', '.join(labels)}",
-        facts=_facts(run.summary, run.bundle),
-        parts=_chosen(run.summary),
+        facts=key_facts(run.summary, run.bundle),
+        parts=chosen_network(run.summary),
         sections=tuple(section for section in sections if section),
         names={"class": list(dict.fromkeys(classes)), "device": run.devices, "data set": [run.images.name]},
     )
-
-
-def _facts(summary: SummaryRecord, bundle: BundleFacts | None) -> list[tuple[str, str]]:
-    facts = _shipped(summary.chosen) if summary.chosen.test_top1 is not None else _without_file(summary)
-    if bundle and bundle.costs:
-        facts.append((format_count(bundle.costs["macs"]), "multiply-accumulates"))
-        facts.append((format_bytes(bundle.costs["weight_bytes"]), "of weights"))
-    return facts
-
-
-def _shipped(chosen: ShippedNetwork) -> list[tuple[str, str]]:
-    """Return figures of the file that ships."""
-    facts = [(percent(chosen.test_top1, 2), "test top-1"), (percent(chosen.val_top1, 2), "validation top-1")]
-    for device, latency in chosen.latency.items():
-        words = "" if latency.verdict is None else f", within budget: {VERDICT_WORDS[latency.verdict]}"
-        facts.append((f"{milliseconds(latency.p50_us)} ms", f"p50 on {device}{words}"))
-    return facts
-
-
-def _without_file(summary: SummaryRecord) -> list[tuple[str, str]]:
-    """Return figures of a chosen network that was not exported."""
-    facts = [(percent(summary.chosen.val_top1, 2), "top-1 of the chosen network, reported elsewhere")]
-    for device, latency in findings.chosen_latency(summary).items():
-        if latency.p50_us is not None:
-            facts.append((f"{ms(latency.p50_us)} ms", f"measured p50 on {device}"))
-        else:
-            facts.append((f"{ms(latency.predicted_us)} ms", f"predicted latency on {device}"))
-    return facts
-
-
-def _chosen(summary: SummaryRecord) -> tuple[Part, ...]:
-    chosen, choice = summary.chosen, f"Chosen as {summary.choice.words}, as measured"
-    notes = [*shipped_sentences(chosen), *summary.notes, choice, *findings.memory(summary)]
-    lines = Lines([f"Chosen network: `{chosen.arch.id}`", *notes])
-    links = (("model", chosen.onnx), ("bundle", chosen.bundle))
-    return (lines, *(FileLink(name, path) for name, path in links if path is not None))
 
 
 def _front(run: FinishedRun) -> ReportSection:
@@ -175,9 +132,8 @@ def _network(run: FinishedRun) -> ReportSection | None:
         return None
     sentences = findings.device_blocks(run.summary, network)
     figures = tuple(latency_charts.blocks(network, device, sentences[device]) for device in run.devices)
-    rows = block_rows(network, run.devices)
-    numbers = range(3, 4 + len(run.devices))
-    table = Table(block_header(run.devices), rows, numbers=numbers, fold="Every block")
+    header, *rows = block_rows(network, run.devices)
+    table = Table(header, rows, numbers=range(3, len(header)), fold="Every block")
     return ReportSection("network", "Blocks of the chosen network", "; ".join(sentences.values()), figures, (table,))
 
 
@@ -278,8 +234,7 @@ def _genes(run: FinishedRun) -> ReportSection | None:
     parts: list[Part] = [Lines([*search_findings.genes(understanding, devices[0]), steps])]
     if steps:
         traded = search_findings.traded_quantities(understanding.moves, run.search.objectives, run.summary.budgets)
-        header = search_findings.move_header(devices, traded)
-        rows = search_findings.move_rows(understanding.moves, devices, traded)
+        header, *rows = search_findings.move_rows(understanding.moves, devices, traded)
         parts.append(Table(header, rows, numbers=range(2, len(header) - 1), fold="Every step of one gene"))
     title, finding = (
         "Effect of genes on accuracy and latency",

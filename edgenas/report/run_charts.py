@@ -63,16 +63,12 @@ def genes(understanding: UnderstandingRecord, devices: Sequence[str]) -> list[Fi
     for device in devices:
         changes[f"latency on {device} (ms)"] = [effect.latency_us[device].change / 1e3 for effect in effects]
     names = [effect.name for effect in effects]
-    return [
-        Figure(
-            search_findings.genes_in_short(understanding, devices[0]),
-            Axis(f"change of {title}"),
-            Axis("", categories=names),
-            (Series("", values, names, Look("orange" if number else "blue"), "bars"),),
-            (ReferenceLine(0, colour="ink"),),
-        )
-        for number, (title, values) in enumerate(changes.items())
-    ]
+    finding, zero = search_findings.genes_in_short(understanding, devices[0]), ReferenceLine(0, colour="ink")
+    figures = []
+    for number, (title, values) in enumerate(changes.items()):
+        bars = Series("", values, names, Look("orange" if number else "blue"), "bars")
+        figures.append(Figure(finding, Axis(f"change of {title}"), Axis("", categories=names), (bars,), (zero,)))
+    return figures
 
 
 def validation_and_test(summary: SummaryRecord, images: ImageFacts) -> Figure:
@@ -103,18 +99,13 @@ def front_on_test(hindsight: HindsightRecord, summary: SummaryRecord, images: Im
     rows = hindsight_findings.ordered(hindsight, findings.ordered_front(summary))
     names = [str(number) + (", chosen" if row.arch == hindsight.chosen else "") for number, row in enumerate(rows, 1)]
     rates = {"validation": [row.val_top1 for row in rows], "test": [row.test_top1 for row in rows]}
-    series = tuple(
-        Series(
-            f"{split} top-1, ± two standard errors",
-            names,
-            [100 * rate for rate in values],
-            look,
-            y_interval=_sampling(values, images.scored.get(split, 0)),
-        )
-        for (split, values), look in zip(rates.items(), LOOKS, strict=False)
-    )
+    series = []
+    for (split, values), look in zip(rates.items(), LOOKS, strict=False):
+        errors = _sampling(values, images.scored.get(split, 0))
+        name, heights = f"{split} top-1, ± two standard errors", [100 * rate for rate in values]
+        series.append(Series(name, names, heights, look, y_interval=errors))
     axis = Axis("network of the front, fastest first", categories=names)
-    return Figure(hindsight_findings.front_optimism(hindsight, images), axis, Axis("top-1 (%)"), series)
+    return Figure(hindsight_findings.front_optimism(hindsight, images), axis, Axis("top-1 (%)"), tuple(series))
 
 
 def by_class(bundle: BundleFacts) -> Figure:
@@ -126,15 +117,9 @@ def by_class(bundle: BundleFacts) -> Figure:
     series = []
     for (name, scores), look in zip(files.items(), LOOKS[1::-1], strict=False):
         rates = [scores.test_top1_by_class[index] for _, index in order]
-        series.append(
-            Series(
-                name,
-                [None if rate is None else 100 * rate for rate in rates],
-                names,
-                replace(look, line=None),
-                notes=[[f"{scores.test_images_by_class[index]:,} test images"] for _, index in order],
-            )
-        )
+        shares = [None if rate is None else 100 * rate for rate in rates]
+        notes = [[f"{scores.test_images_by_class[index]:,} test images"] for _, index in order]
+        series.append(Series(name, shares, names, replace(look, line=None), notes=notes))
     return Figure(findings.by_class(bundle), Axis("test top-1 (%)"), Axis("", categories=names), tuple(series))
 
 
@@ -142,18 +127,12 @@ def class_changes(hindsight: HindsightRecord) -> Figure:
     """Draw test top-1 of each class, of the largest subnet and of the chosen network, the largest loss at the top."""
     rows = hindsight_findings.by_change(hindsight)
     names = categories_of([row.name for row in rows])
-    correct = {"chosen network": [row.chosen for row in rows], "largest subnet": [row.largest for row in rows]}
-    notes: list[Sequence[str]] = [[f"chosen − largest: {hindsight_findings.points(row)}"] for row in rows]
-    series = tuple(
-        Series(
-            name,
-            [100 * images / row.images for images, row in zip(counts, rows, strict=True)],
-            names,
-            replace(look, line=None),
-            notes=notes,
-        )
-        for (name, counts), look in zip(correct.items(), LOOKS, strict=False)
+    notes = [[f"chosen − largest: {hindsight_findings.points(row)}"] for row in rows]
+    chosen = [100 * row.chosen / row.images for row in rows]
+    largest = [100 * row.largest / row.images for row in rows]
+    series = (
+        Series("chosen network", chosen, names, replace(LOOKS[0], line=None), notes=notes),
+        Series("largest subnet", largest, names, replace(LOOKS[1], line=None), notes=notes),
     )
-    return Figure(
-        hindsight_findings.class_losses(hindsight), Axis("test top-1 (%)"), Axis("", categories=names), series
-    )
+    finding = hindsight_findings.class_losses(hindsight)
+    return Figure(finding, Axis("test top-1 (%)"), Axis("", categories=names), series)

@@ -18,7 +18,7 @@ COMPUTED = [quantity for quantity in QUANTITIES.values() if quantity.source == "
 def details(facts: SearchRecord, fits: Sequence[RoundRow]) -> list[str]:
     """Return the strategy, its hypervolume, its models and its failures, one sentence each."""
     point = ", ".join(f"{value:.4g}" for value in facts.reference_point)
-    names = ", ".join(f"{each.name} ({each.unit})" for each in facts.objectives)
+    names = ", ".join(f"{objective.name} ({objective.unit})" for objective in facts.objectives)
     strategy = "nsga2 (NSGA-II with an archive)" if facts.strategy == "nsga2" else facts.strategy
     lead = f"Strategy {strategy}; final hypervolume {facts.hypervolume:.4g}, reference point ({point}) in ({names})"
     return [lead, *models(fits), *filter(None, [unscored(facts.failures), offspring(facts.origins)])]
@@ -121,24 +121,19 @@ def moves(understanding: UnderstandingRecord) -> str | None:
     return f"{lead}; {number}, most of all {_step(best)}: {_change(best)}"
 
 
-def move_header(devices: Sequence[str], traded: Sequence[Quantity]) -> list[str]:
-    """Return the columns of `move_rows`."""
-    latencies, costs = [f"ms on {device}" for device in devices], [quantity.label for quantity in traded]
-    return ["gene of the chosen network", "validation top-1", *latencies, *costs, "within budgets"]
-
-
 def move_rows(steps: Sequence[GeneMove], devices: Sequence[str], traded: Sequence[Quantity]) -> list[list[str]]:
-    """Return a row for each move: the changes of top-1, latency and traded costs, and whether it is within budgets."""
+    """Return a header, and for each move its changes of top-1, latency and traded costs, and whether it is feasible."""
+    latencies, costs = [f"ms on {device}" for device in devices], [quantity.label for quantity in traded]
     return [
-        [
-            _step(move),
-            _change(move),
-            *(_ms(move.latency_us[device]) for device in devices),
-            *(_cost(quantity, move.costs[quantity.name]) for quantity in traded),
-            "yes" if move.within_budgets else "no",
-        ]
-        for move in steps
+        ["gene of the chosen network", "validation top-1", *latencies, *costs, "within budgets"],
+        *(_move_row(move, devices, traded) for move in steps),
     ]
+
+
+def _move_row(move: GeneMove, devices: Sequence[str], traded: Sequence[Quantity]) -> list[str]:
+    latencies = [_ms(move.latency_us[device]) for device in devices]
+    costs = [_cost(quantity, move.costs[quantity.name]) for quantity in traded]
+    return [_step(move), _change(move), *latencies, *costs, "yes" if move.within_budgets else "no"]
 
 
 def traded_quantities(
@@ -146,7 +141,7 @@ def traded_quantities(
 ) -> list[Quantity]:
     """Return the computed quantities that are objectives or have a budget, and that the moves state."""
     names = {objective.name for objective in objectives} | {budget.quantity.name for budget in budgets}
-    return [each for each in COMPUTED if each.name in names and all(each.name in move.costs for move in steps)]
+    return [cost for cost in COMPUTED if cost.name in names and all(cost.name in move.costs for move in steps)]
 
 
 def _cost(quantity: Quantity, change: float) -> str:

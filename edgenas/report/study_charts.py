@@ -133,20 +133,14 @@ def draw_blocks(model: str, p50_us: float, blocks: Sequence[BlockTotals], bounds
     labels = categories_of(names)
     series = []
     for bound, look in (("memory", Look("blue", hatched=True)), ("arithmetic", Look("orange"))):
-        rows = [(label, block) for label, block, own in zip(labels, blocks, bounds, strict=True) if own == bound]
-        series.append(
-            Series(
-                f"bound by {bound}",
-                [block.time_us / 1e3 for _, block in rows],
-                [label for label, _ in rows],
-                look,
-                "bars",
-                labels=[f"{100 * block.time_us / p50_us:.1f} %" for _, block in rows],
-            )
-        )
+        drawn = zip(labels, blocks, bounds, strict=True)
+        rows = [(label, block.time_us) for label, block, bound_by in drawn if bound_by == bound]
+        shares = [f"{100 * time_us / p50_us:.1f} %" for _, time_us in rows]
+        times, places = [time_us / 1e3 for _, time_us in rows], [label for label, _ in rows]
+        series.append(Series(f"bound by {bound}", times, places, look, "bars", labels=shares))
     longest = max(blocks, key=lambda block: block.time_us)
     share = f"{100 * longest.time_us / p50_us:.0f} %"
     finding = f"{model}: {ms(p50_us)} ms an image; {longest.name} takes most, {share}"
     x, y = Axis("latency (ms)", from_zero=True), Axis("", categories=labels)
-    figure = Figure(finding, x, y, tuple(one for one in series if one.x))
+    figure = Figure(finding, x, y, tuple(points for points in series if points.x))
     return draw([figure], finding, {"block": names, "model": [model]})

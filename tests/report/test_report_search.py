@@ -100,8 +100,9 @@ def test_a_move_states_the_costs_that_the_run_trades_or_has_a_budget_of(run_fold
     assert run.understanding is not None
     moves = run.understanding.moves
     traded = search_findings.traded_quantities(moves, run.search.objectives, run.summary.budgets)
-    assert search_findings.move_header(run.devices, traded)[4:] == ["MACs", "weights", "within budgets"]
-    assert [row[4:6] for row in search_findings.move_rows(moves, run.devices, traded)] == [
+    header, *rows = search_findings.move_rows(moves, run.devices, traded)
+    assert header[4:] == ["MACs", "weights", "within budgets"]
+    assert [row[4:6] for row in rows] == [
         ["+200 k", "+8 kB"],
         ["-200 k", "-8 kB"],
         ["+200 k", "+8 kB"],
