@@ -1,4 +1,4 @@
-"""The run's devices: resolved when it starts, and kept as they were then."""
+"""The devices of a run: resolved when it starts, and stored in the run folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FOLDER = "devices"
 
 @dataclass(frozen=True)
 class RunDevices:
-    """The devices of a run, by name in the config's order: the first is the one that budgets mean by default.
+    """The devices of a run, by name in the config's order: budgets refer to the first by default.
 
     Attributes:
         all: every device.
@@ -39,7 +39,7 @@ class RunDevices:
 
     @cached_property
     def measured(self) -> dict[str, Device]:
-        """The devices that are measured: not those known by a table alone."""
+        """The devices that are measured, without those that are represented by a table."""
         return {name: device for name, device in self.all.items() if device.is_measured}
 
     @cached_property
@@ -72,7 +72,9 @@ def load_devices(folder: Path, configs: Sequence[DeviceConfig], reach: Transport
             f"{folder / FOLDER} holds {len(devices)} devices, expected the {len(configs)} of the config: "
             "put the missing ones back, or choose another --run folder"
         )
-    tables = {device.name: one.table for device, one in zip(devices, configs, strict=True) if one.table is not None}
+    tables = {
+        device.name: config.table for device, config in zip(devices, configs, strict=True) if config.table is not None
+    }
     return RunDevices({device.name: device for device in devices}, tables, reach)
 
 
@@ -102,36 +104,43 @@ def resolve_devices(configs: Sequence[DeviceConfig], reach: TransportRegistry | 
         TableError: no such device; the valid names are listed.
         ConfigError: two devices have one name, or no transport serves one.
     """
-    devices = [_as_run(one, resolve_device(one.device)) if one.device else _of_table(one) for one in configs]
+    devices = [_resolved(config) for config in configs]
+    names = [device.name for device in devices]
     reach = reach or mounted_transports()
-    called = [device.name for device in devices]
-    reach.check(called)
+    reach.check(names)
     reach.check_kits(devices)
-    devices = [reach.as_reached(device) if one.device else device for one, device in zip(configs, devices, strict=True)]
-    for name in called:
-        if called.count(name) > 1:
-            sources = ", ".join(one.source for one in configs)
+    devices = [
+        reach.as_reached(device) if config.device else device for config, device in zip(configs, devices, strict=True)
+    ]
+    for name in names:
+        if names.count(name) > 1:
+            sources = ", ".join(config.source for config in configs)
             raise ConfigError(f"devices: two of {sources} are called {name!r}: give one another name")
     return devices
 
 
-def _as_run(config: DeviceConfig, device: Device) -> Device:
-    """Return the device with the config's precision, which is added to its name if it is not the device's own."""
+def _resolved(config: DeviceConfig) -> Device:
+    if config.table is not None:
+        return _of_table(config.table, config.name)
+    return _with_precision(resolve_device(str(config.device)), config)
+
+
+def _with_precision(device: Device, config: DeviceConfig) -> Device:
+    """Return a device with the config's precision, which is added to its name if the device's file has another."""
     precision = config.precision or device.run.precision
-    own = precision == device.run.precision
-    name = config.name or (device.name if own else f"{device.name}-{precision}")
+    default = device.name if precision == device.run.precision else f"{device.name}-{precision}"
     run = device.run.model_copy(update={"precision": precision})
-    return device.model_copy(update={"name": name, "run": run})
+    return device.model_copy(update={"name": config.name or default, "run": run})
 
 
-def _of_table(config: DeviceConfig) -> Device:
-    """Return the device that a latency table was measured on, as far as it is known; it is never measured."""
-    table = find_table(str(config.table))
-    name = config.name or table.identity.device
+def _of_table(source: str, name: str | None) -> Device:
+    """Return the device that a latency table was measured on, as far as the table describes it; it is not measured."""
+    table = find_table(source)
+    name = name or table.identity.device
     if table.identity.device in device_names():
-        known = load_device(table.identity.device)
+        device = load_device(table.identity.device)
     else:
         cpu, os = (str(table.circumstances.get(key) or "unknown") for key in ("cpu", "os"))
-        known = Device(name=name, cpu=cpu, os=os)
-    description = f"known by the latency table {config.table} alone, which states how its models were run"
-    return known.model_copy(update={"name": name, "description": description, "run": DeviceRun(transport="table")})
+        device = Device(name=name, cpu=cpu, os=os)
+    description = f"known by the latency table {source} alone, which states how its models were run"
+    return device.model_copy(update={"name": name, "description": description, "run": DeviceRun(transport="table")})

@@ -70,12 +70,12 @@ def load_images(folder: Path, config: RunConfig, space: SearchSpace, progress: P
     Raises:
         DataError: see `load_dataset`.
     """
-    known = data_record(folder) if (folder / FILE).exists() else None
+    record = data_record(folder) if (folder / FILE).exists() else None
     dataset = load_dataset(
         config.images,
         config.seed,
         resolution=space.resolution[-1],
-        known_unused=None if known is None else [*known.broken, *known.copies],
+        known_unused=None if record is None else [*record.broken, *record.copies],
         progress=progress,
     )
     return RunImages(dataset, dataset.digest(), config.search)

@@ -23,7 +23,7 @@ class Graphs:
     """Graph settings of the files for a device.
 
     Attributes:
-        variant: variant of fp32 graphs; int8 graphs are made of the plain one.
+        variant: variant of fp32 graphs; int8 graphs are made of the plain variant.
         recipe: recipe of int8 graphs, whose method does not matter here; None for fp32.
     """
 
@@ -40,8 +40,8 @@ def device_graphs(device: Device, devices: Iterable[Device], variant: GraphVaria
     """Return the graph settings of the files for one of a run's devices.
 
     Args:
-        device: the one.
-        devices: all of the run, which share one int8 file.
+        device: the device.
+        devices: the measured devices of the run, which share one int8 file.
         variant: graph variant of the run's fp32 files.
     """
     return Graphs(PLAIN, run_recipes(devices)[0]) if device.run.precision == "int8" else Graphs(variant)

@@ -29,7 +29,7 @@ from edgenas.stages.profile_plan import ProfilePlans
 SCORED_NETWORKS = 10
 """Networks of a table from elsewhere from which its predictor can be scored."""
 ENOUGH_MAPE = 0.05
-"""Error on unseen networks above which a carried-over predictor is called wanting."""
+"""Error on unseen networks above which a carried-over predictor is not accurate enough."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class DeviceProfile:
 
 
 def run_profile(run: Run, progress: Progress) -> None:
-    """Measure every device of the run and fit its predictor; of devices known by a table, fit it on that.
+    """Measure every device of the run and fit its predictor; predictors of other devices are fitted on their tables.
 
     Raises:
         TableError: `profile.base` or a device's table is no table, or lacks blocks that the space's networks have.
@@ -93,7 +93,7 @@ class DeviceProfiler:
         device: the device.
         transport: the way to it.
         graphs: graph settings of its files.
-        base: predictor of another device, which its own starts from; None where the config names none.
+        base: predictor of another device that this device's predictor starts from; None where the config names none.
         folder: folder for rows, table and predictor.
         progress: called with the current step, steps done and in all.
     """
@@ -176,7 +176,7 @@ def _profile_by_table(space: ClassifierSpace, device: str, source: str, folder: 
         predictor.predict([space.smallest, space.largest])
     except TableError as error:
         raise TableError(f"table {source}: {error}, or search a space whose networks it has") from None
-    # As it was now: the one that the config names may change.
+    # A copy, since the table that the config names may change.
     table.save(folder)
     predictor.save(folder / "predictor.json")
     note = f"{device}: nothing is measured; its latencies are predicted from table {source}"

@@ -63,15 +63,19 @@ def start_run(
     devices, space = resolve(config, reach)
     source = None if config.accuracy is None else open_source(config.accuracy, space)
     images = None if config.data is None else load_images(folder, config, space, progress)
-    run = Run(folder, config, space, reach, images)
-    check_computed_budgets(
-        config.budgets, space.with_classes(_checked_classes(config, devices, images, source)), devices
-    )
+    networks = space.with_classes(_checked_classes(config, devices, images, source))
+    check_computed_budgets(config.budgets, networks, devices)
     for note in weight_bytes_notes(config.budgets, used_precisions(devices)):
         LOGGER.warning("note: %s", note)
     with locked(folder):
         # Again, since another process may have been quicker.
-        return check_folder(config, folder, reach) or _begin(run, devices)
+        begun = check_folder(config, folder, reach)
+        if begun:
+            return begun
+        _write(folder, config, space, devices)
+        if images is not None:
+            check_unchanged(folder, images)
+    return Run(folder, config, space, reach, images)
 
 
 def _checked_classes(
@@ -97,7 +101,7 @@ def _checked_classes(
 
 
 def check_folder(config: RunConfig, folder: Path, reach: TransportRegistry | None = None) -> Run | None:
-    """Return the run that was begun in `folder` with this very config; None where a new one may begin.
+    """Return the run that was begun in `folder` with this config; None where a new one may begin.
 
     Only `search.evaluations` may differ: the length of a search does not change its earlier evaluations.
 
@@ -172,8 +176,8 @@ def resolve(config: RunConfig, reach: TransportRegistry | None = None) -> tuple[
     """Return the devices of a config, and its space without operators that they lack, after checking the config.
 
     Raises:
-        ConfigError, TableError: a device, a budget's or an objective's device or a training device that is not there;
-            objectives or weights that do not fit, or a strategy whose package is not installed.
+        ConfigError, TableError: a device is missing (of the run, of a budget or an objective, or to train on),
+            objectives or weights do not fit, or the package of the strategy is not installed.
         SpaceError: nothing would be left of a part of the space, which is named.
         RunFolderError: the run that `train.init` or `search.initial` names cannot be used.
     """
@@ -208,13 +212,10 @@ def _check_fits(config: RunConfig, devices: Sequence[Device], space: SearchSpace
             check_init(config.train.init, space, kernel_transforms=config.train.kernel_transforms)
 
 
-def _begin(run: Run, devices: Sequence[Device]) -> Run:
+def _write(folder: Path, config: RunConfig, space: SearchSpace, devices: Sequence[Device]) -> None:
     # Of a start that was killed, perhaps one with other devices.
-    shutil.rmtree(run.folder / DEVICES, ignore_errors=True)
-    write_yaml(run.folder / SPACE, run.space.model_dump(mode="json"))
-    write_devices(run.folder, devices)
+    shutil.rmtree(folder / DEVICES, ignore_errors=True)
+    write_yaml(folder / SPACE, space.model_dump(mode="json"))
+    write_devices(folder, devices)
     # From here on the folder holds a run; whatever is still missing, a stage makes.
-    write_text(run.folder / "config.yaml", dump_config(run.config))
-    if run.loaded is not None:
-        check_unchanged(run.folder, run.loaded)
-    return run
+    write_text(folder / "config.yaml", dump_config(config))

@@ -14,7 +14,7 @@ from edgenas.records.train import TrainRecord
 from edgenas.runs.run import Run
 from edgenas.space.space import ClassifierSpace
 from edgenas.stages.limits import run_limits
-from edgenas.stages.training_archs import TrainingPool, drawn_pool, training_pool
+from edgenas.stages.training_archs import TrainingPool, training_pool
 from edgenas.supernet.layers import num_parameters
 from edgenas.supernet.pixels import Pixels
 from edgenas.supernet.supernet import SuperNet
@@ -55,12 +55,11 @@ def run_train(
     warn_if_minutes_differ(folder, minutes)
     if run.done("train"):
         return
-    dataset = run.images.dataset
-    if run.done("profile"):
-        # A budget that no subnet can meet is known now, before the costly part.
-        run_limits(run, run.num_classes)
+    # A budget that no subnet can meet is refused now, before the costly part.
+    limits = run_limits(run, run.num_classes) if run.done("profile") else None
+    pool, dataset = training_pool(run), run.images.dataset
     if config.epochs == 0 and processes.first:
-        training_pool(run).take()
+        pool.take()
     torch.manual_seed(run.config.seed)
     result = train(
         _new_supernet(run.networks, config, dataset.pixels),
@@ -71,7 +70,7 @@ def run_train(
         progress=progress,
         minutes=minutes,
         processes=processes,
-        pool=drawn_pool(run, processes),
+        pool=pool.drawn(limits, run.config.seed, processes),
     )
     if processes.first:
         run.finish(TrainRecord(**asdict(result), weights=checkpoint.digest(folder)))

@@ -74,12 +74,34 @@ class TrainingPool:
             ", ".join(map(str, pool.budgets)),
         )
 
-    def draw(self, limits: Limits, seed: int) -> None:
-        """Draw architectures within the budgets.
+    def drawn(self, limits: Limits | None, seed: int, processes: Processes = SINGLE_PROCESS) -> tuple[Arch, ...] | None:
+        """Return the architectures, drawn if there is no pool yet; None where the recipe takes no pool.
+
+        Args:
+            limits: budgets that can be met; None where the run is not profiled yet.
+            seed: seed of the run.
+            processes: processes that train together; the first one draws.
 
         Raises:
-            ConfigError: nothing was found within the budgets.
+            ConfigError: the run is not profiled yet, or nothing was found within its budgets.
+            RunFolderError: the file is broken.
         """
+        if not takes_pool(self.config):
+            return None
+        # All have looked whether there is one, before the first writes it.
+        missing = not self.path.exists()
+        processes.wait()
+        if missing and limits is None:
+            raise ConfigError(
+                f"{self.folder}: train.recipe {self.config.recipe} needs latencies first: run "
+                f"`edgenas profile {self.folder}`, or choose another recipe (train.recipe=all-sizes)"
+            )
+        if missing and limits is not None and processes.first:
+            self._draw(limits, seed)
+        processes.wait()
+        return self.archs()
+
+    def _draw(self, limits: Limits, seed: int) -> None:
         genes = allowed(self.space, limits.greatest_share, ARCHS, seed)
         if not len(genes):
             budgets = ", ".join(map(str, limits.budgets))
@@ -92,34 +114,6 @@ class TrainingPool:
 def training_pool(run: Run) -> TrainingPool:
     """Return the pool of a run with a supernet."""
     return TrainingPool(run.folder, run.config.training, run.space)
-
-
-def drawn_pool(run: Run, processes: Processes = SINGLE_PROCESS) -> tuple[Arch, ...] | None:
-    """Return the run's pool, drawn if there is none yet; None where its recipe takes none.
-
-    Args:
-        run: profiled, with budgets that can be met.
-        processes: that train together; the first one draws.
-
-    Raises:
-        ConfigError: the run is not profiled yet, or nothing was found within its budgets.
-        RunFolderError: the file is broken.
-    """
-    if not takes_pool(run.config.training):
-        return None
-    pool = training_pool(run)
-    # All have looked whether there is one, before the first writes it.
-    missing = not pool.path.exists()
-    processes.wait()
-    if missing and not run.done("profile"):
-        raise ConfigError(
-            f"{run.folder}: train.recipe {run.config.training.recipe} needs latencies first: run "
-            f"`edgenas profile {run.folder}`, or choose another recipe (train.recipe=all-sizes)"
-        )
-    if missing and processes.first:
-        pool.draw(unchecked_limits(run, run.num_classes), run.config.seed)
-    processes.wait()
-    return pool.archs()
 
 
 def warn_if_untrained(run: Run, archs: Sequence[Arch]) -> None:
