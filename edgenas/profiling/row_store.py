@@ -80,11 +80,11 @@ class RowStore:
         append_jsonl(self.path, line)
 
     def discount(self) -> None:
-        """Let no row that the file holds so far count any more."""
+        """Mark all rows in the file as invalid."""
         append_jsonl(self.path, {"schema_version": SCHEMA_VERSION, "discounted": True})
 
     def last_version(self) -> str:
-        """Return the runtime version of the newest row; empty where there is none."""
+        """Return the runtime version of the newest row, or an empty text if there is none."""
         for line in reversed(read_jsonl(self.path)):
             if isinstance(identity := line.get("identity"), dict):
                 return str(identity.get("runtime_version", ""))

@@ -55,7 +55,7 @@ class Transport(Protocol):
 
     @property
     def carried(self) -> bool:
-        """See above."""
+        """Return whether a person carries jobs to the device."""
         ...
 
     def runtime_version(self, measured: str) -> str:

@@ -269,14 +269,14 @@ def _environment(run: FinishedRun) -> ReportSection:
         rows = [[key.replace("_", " "), _plain(value)] for key, value in facts.items()]
         parts += [Heading(run.device_label(device)), Table(("", ""), rows) if rows else Lines(["Not recorded"])]
     if run.bundle:
-        parts += [Heading("Made with"), Table(("", ""), _made_with(run.bundle))]
+        parts += [Heading("Versions and origin"), Table(("", ""), _origin(run.bundle))]
     parts.append(YamlListing("Resolved config", dump_config(run.config)))
     recorded = sum(bool(table.circumstances) for table in run.tables.values())
     finding = f"The circumstances of {recorded} of {len(run.devices)} devices are recorded"
     return ReportSection("environment", "Environment and provenance", finding, parts=tuple(parts))
 
 
-def _made_with(bundle: BundleFacts) -> list[list[str]]:
+def _origin(bundle: BundleFacts) -> list[list[str]]:
     facts = {**bundle.versions, "seed": bundle.seed, "space": bundle.space, "exported on": bundle.created}
     facts["digest of the bundle's manifest"] = bundle.digest or None
     return [[key, _plain(value)] for key, value in facts.items()]

@@ -1,6 +1,6 @@
 """Wide depthwise convolutions whose backward pass on x86 CPUs takes about as long as the forward pass.
 
-oneDNN has a fast kernel for the gradient of depthwise weights of up to three columns only. For wider ones it takes its
+oneDNN has a fast kernel for the gradient of depthwise weights of up to three columns. For wider weights it uses its
 general kernel for grouped convolutions, which is 5 to 30 times slower and takes half of a supernet's training step. So
 the gradient is assembled from strips of three columns, each of which is the gradient of a narrower convolution.
 """
@@ -15,14 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 STRIP = 3
-"""Greatest width of the fast kernel."""
+"""Largest number of columns of the fast kernel."""
 
 
 class WideDepthwise(nn.Conv2d):
-    """A depthwise convolution of more than three columns, padded to keep its size, without bias."""
+    """Depthwise convolution with more than three columns, with padding that keeps the size, and without bias."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, c, h, w) to (n, c, ceil(h / stride), ceil(w / stride))."""
+        """Map shape (n, c, h, w) to (n, c, ceil(h / stride), ceil(w / stride))."""
         plain = x.device.type != "cpu" or not x.dtype == self.weight.dtype == torch.float32
         if plain or torch.is_autocast_enabled("cpu") or not torch.is_grad_enabled():
             return super().forward(x)
@@ -50,9 +50,9 @@ def weight_gradient(gradient: Tensor, x: Tensor, kernel: int, stride: int) -> Te
     """Return the weight gradient of a depthwise convolution padded by half its kernel, (c, 1, kernel, kernel).
 
     Args:
-        gradient: gradient of the output, (n, c, h', w').
-        x: input, (n, c, h, w).
-        kernel: kernel size, odd, above 3.
+        gradient: gradient of the output, shape (n, c, h', w').
+        x: input, shape (n, c, h, w).
+        kernel: kernel size, odd and above 3.
         stride: stride of the convolution.
     """
     w_gradient = x.new_empty((x.shape[1], 1, kernel, kernel))
@@ -92,8 +92,8 @@ def _strips(x: Tensor, starts: list[int], kernel: int, stride: int, out_height: 
 def _backward(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, of: str) -> Tensor:
     sizes = ([stride] * 2, [padding] * 2, [1, 1], False, [0, 0], len(weight))
     mask = [of == "x", of == "weight", False]
-    both = torch.ops.aten.convolution_backward(gradient, x, weight, None, *sizes, mask)
-    return cast("Tensor", both[mask.index(True)])
+    gradients = torch.ops.aten.convolution_backward(gradient, x, weight, None, *sizes, mask)
+    return cast("Tensor", gradients[mask.index(True)])
 
 
 def is_wide_depthwise(conv: nn.Conv2d) -> bool:

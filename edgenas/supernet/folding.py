@@ -1,4 +1,4 @@
-"""Fold batch norms into the convolutions before them."""
+"""Folding of batch norms into the convolutions before them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgenas.supernet.subnet import Subnet
 
 @torch.no_grad()
 def fold_batch_norms(module: nn.Module) -> None:
-    """Fold the batch norms of a module in eval mode, in place; it computes the same, but for rounding."""
+    """Fold the batch norms of a module in eval mode, in place. Outputs are the same up to rounding."""
     for layer in list(module.modules()):
         if isinstance(layer, ConvNorm):
             layer.conv = fuse_conv_bn_eval(layer.conv, layer.norm)
@@ -25,7 +25,7 @@ def folded(subnet: Subnet) -> nn.Sequential:
     """Return a frozen copy for scoring, which makes fewer passes over activations.
 
     Args:
-        subnet: in eval mode; unchanged.
+        subnet: subnet in eval mode, which is not changed.
     """
     assert not subnet.training
     blocks = copy.deepcopy(subnet.blocks)

@@ -26,13 +26,13 @@ def module_name(spec: BlockSpec) -> str:
 
 
 class Subnet(nn.Module):
-    """The network of one arch.
+    """Network of one architecture.
 
     Attributes:
-        arch: the arch, or None for networks made of bare BlockSpecs for timing.
-        specs: its BlockSpecs.
-        pixels: normalisation of its inputs.
-        calibration_images: number of training images that its batch-norm statistics were recalibrated on. Scoring and
+        arch: architecture, or None for networks of BlockSpecs for timing.
+        specs: BlockSpecs of the network.
+        pixels: normalisation of the inputs.
+        calibration_images: number of training images that the batch-norm statistics were recalibrated on. Scoring and
             export refuse a subnet with 0.
     """
 
@@ -46,16 +46,16 @@ class Subnet(nn.Module):
 
     @property
     def resolution(self) -> int:
-        """Input height and width in pixels."""
+        """Return the height and width of inputs in pixels."""
         return self.specs[0].in_size
 
     @property
     def calibrated(self) -> bool:
-        """Whether batch-norm statistics were recalibrated for this subnet."""
+        """Return whether batch-norm statistics were recalibrated for this subnet."""
         return self.calibration_images > 0
 
     def require_calibrated(self, purpose: str) -> None:
-        """Refuse batch-norm statistics that were not recalibrated for this subnet.
+        """Raise an error unless batch-norm statistics were recalibrated for this subnet.
 
         Raises:
             UncalibratedError: `calibrated` is false.
@@ -67,7 +67,7 @@ class Subnet(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (n, 3, resolution, resolution), preprocessed, to logits (n, classes)."""
+        """Map preprocessed images (n, 3, resolution, resolution) to logits (n, classes)."""
         for block in self.blocks.values():
             x = block(x)
         return x

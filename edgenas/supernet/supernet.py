@@ -1,7 +1,7 @@
-"""SuperNet: the shared weights of every arch of a space.
+"""Supernets: shared weights of all architectures of a space.
 
-`forward(x, arch)` cuts the arch's weights out and runs them through modules of the classes that `extract` returns.
-There is no active subnet, so no state can be left over from an earlier call.
+`forward(x, arch)` slices the weights of an architecture and runs them through modules of the same classes as those of
+`extract`. There is no active subnet, so a call does not depend on earlier calls.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from edgenas.supernet.subnet import Subnet, module_name
 
 
 class SuperNet(nn.Module):
-    """Shared weights of every arch of `space`.
+    """Shared weights of all architectures of `space`.
 
     Args:
         space: search space of the subnets, with their number of classes.
-        kernel_transforms: whether a smaller kernel is a learned matrix times the centre of a larger one, as in
-            once-for-all, or the centre itself.
+        kernel_transforms: whether a smaller kernel is a trained matrix times the centre of a larger kernel, as in
+            once-for-all, instead of the centre itself.
         pixels: normalisation of the inputs.
     """
 
@@ -47,24 +47,24 @@ class SuperNet(nn.Module):
         )
 
     def cut(self, arch: Arch) -> Cut:
-        """Return views of the weights of one arch, by the name of the Subnet's block, then by the name in the block.
+        """Return views of the weights of one architecture, by block and by name in the block of a Subnet.
 
         Raises:
-            SpaceError: the arch is not in the space; the gene and its legal values are named.
+            SpaceError: the architecture is not in the space; the gene and its legal values are named.
         """
         specs = _specs(self.space, arch)
         return {module_name(spec): self.blocks[module_name(spec)].cut(spec) for spec in specs}  # type: ignore[operator]
 
     def forward(self, x: Tensor, arch: Arch, weights: Cut | None = None) -> Tensor:
-        """Images (n, 3, r, r), preprocessed, r the arch's resolution, to logits (n, classes).
+        """Map preprocessed images (n, 3, r, r) of the architecture's resolution r to logits (n, classes).
 
         Args:
-            x: the images.
-            arch: arch of the space.
-            weights: result of `cut` for it, perhaps with other running statistics; None: cut now.
+            x: preprocessed images.
+            arch: architecture in the space.
+            weights: output of `cut` for the architecture, possibly with other running statistics; None to cut now.
 
         Raises:
-            SpaceError: the arch is not in the space, or the images are of another size.
+            SpaceError: the architecture is not in the space, or the images have another size.
         """
         if x.shape[-2:] != (arch.resolution, arch.resolution):
             raise SpaceError(f"expected images of {arch.resolution}×{arch.resolution} for {arch}, got {tuple(x.shape)}")
@@ -74,19 +74,19 @@ class SuperNet(nn.Module):
         return x
 
     def extract(self, arch: Arch) -> Subnet:
-        """Return a standalone copy of one arch. It is not calibrated: its batch-norm statistics are the shared ones."""
-        like = next(self.parameters())
-        subnet = Subnet(_specs(self.space, arch), arch, self.pixels).to(like.device, like.dtype)
+        """Return a standalone copy of one architecture, with the shared batch-norm statistics, not recalibrated."""
+        parameter = next(self.parameters())
+        subnet = Subnet(_specs(self.space, arch), arch, self.pixels).to(parameter.device, parameter.dtype)
         for name, weights in self.cut(arch).items():
             subnet.blocks[name].load_state_dict({k: tensor.detach() for k, tensor in weights.items()}, strict=False)
         return subnet.train(self.training)
 
 
 def _extreme_specs(space: ClassifierSpace) -> Iterable[BlockSpec]:
-    """Yield BlockSpecs that include the greatest sizes at each position: those of all widths and genes of blocks.
+    """Yield BlockSpecs of all widths and genes of blocks, which include the largest sizes at each position.
 
-    The largest arch alone does not do: rounded to multiples of 8, a small ratio may expand a narrow input and leave a
-    wide one as it is.
+    The largest architecture is not enough. Channels are rounded to multiples of 8, so a small ratio may expand a narrow
+    input but not a wide input.
     """
     sizes = dict(zip(space.choices, space.n_choices.tolist(), strict=True))
     genes = {name: name.rpartition(".")[2] for name in sizes}

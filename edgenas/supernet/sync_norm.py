@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 
 class SyncNorm(nn.BatchNorm2d):
-    """Batch norm; where several processes train together, over the images of all of them.
+    """Batch norm over the images of all processes that train together.
 
-    Torch's own SyncBatchNorm refuses CPUs. Every process must have equally many images.
+    Torch's SyncBatchNorm does not support CPUs. All processes must have the same number of images.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, c, h, w) to the same."""
+        """Normalise an input of shape (n, c, h, w)."""
         if not self.training or not dist.is_initialized() or dist.get_world_size() == 1:
             return super().forward(x)
         wide = x if x.dtype == torch.float64 else x.float()
@@ -49,7 +49,7 @@ def synchronise_norms(module: nn.Module) -> None:
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """A sum over processes; its gradient is the sum over processes, too, since one value enters all losses."""
+    """Sum over processes, whose gradient is also the sum over processes, since the value enters all losses."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:

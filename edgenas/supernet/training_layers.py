@@ -1,8 +1,8 @@
-"""Layers that need less time and memory for the backward pass than torch's.
+"""Layers whose backward pass takes less time and memory than that of torch's layers.
 
-Between a convolution and the next there are three tensors: its output, normalised, activated. Torch keeps all three for
-the backward pass. Here the middle one is computed again, which costs one pass over it (in-place activated batch norm,
-arXiv 1712.02616), or overwritten where the backward pass needs only the activated one.
+Between two convolutions there are three tensors: the output, the normalised and the activated tensor. Torch keeps all
+three for the backward pass. These layers recompute the normalised tensor, which takes one pass over it (in-place
+activated batch norm, arXiv 1712.02616), or overwrite it if the backward pass needs only the activated tensor.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgenas.supernet.sync_norm import SyncNorm
 
 
 class TrainingConvNorm(ConvNorm):
-    """A ConvNorm with the same tensors, whose statistics in training are those of all processes' images."""
+    """ConvNorm with the same tensors, whose statistics in training are computed over the images of all processes."""
 
     def __init__(
         self,
@@ -40,17 +40,17 @@ class TrainingConvNorm(ConvNorm):
         if is_wide_depthwise(self.conv) and not isinstance(self.conv, SameConv):
             self.conv = WideDepthwise(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
         self.norm = SyncNorm(out_channels, norm_epsilon)
-        # The running averages use a fixed momentum, so no batches need be counted.
+        # The running averages have a fixed momentum, so batches are not counted.
         self.norm.num_batches_tracked = None
         if isinstance(self.activation, nn.ReLU | nn.ReLU6):
-            # Their backward pass needs only the activated tensor.
+            # The backward pass of these activations needs only the activated tensor.
             self.activation.inplace = True
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, in, h, w) to (n, out, ceil(h / stride), ceil(w / stride))."""
+        """Map shape (n, in, h, w) to (n, out, ceil(h / stride), ceil(w / stride))."""
         y, norm = self.conv(x), self.norm
         single_process = not dist.is_initialized() or dist.get_world_size() == 1
-        # On GPUs torch's own batch norm is another one, and autocast mixes types.
+        # Torch has another batch norm on GPUs, and autocast mixes types.
         plain = y.device.type == "cpu" and y.dtype == norm.weight.dtype and single_process
         if not (plain and self.training and torch.is_grad_enabled() and isinstance(self.activation, nn.Hardswish)):
             return self.activation(norm(y))  # type: ignore[no-any-return]
@@ -59,7 +59,7 @@ class TrainingConvNorm(ConvNorm):
 
 
 class NormHardswish(torch.autograd.Function):
-    """Batch norm by the batch's statistics, then hard swish; running statistics follow."""
+    """Batch norm with the batch's statistics and hard swish. Running statistics are updated."""
 
     @staticmethod
     def forward(
@@ -85,7 +85,7 @@ class NormHardswish(torch.autograd.Function):
         scale = weight * inverse
         normed = torch.addcmul((bias - mean * scale)[:, None, None], y, scale[:, None, None])
         gradient = torch.ops.aten.hardswish_backward(gradients[0], normed)
-        of_inputs = torch.ops.aten.native_batch_norm_backward(
+        input_gradients = torch.ops.aten.native_batch_norm_backward(
             gradient, y, weight, None, None, mean, inverse, True, ctx.eps, list(ctx.needs_input_grad[:3])
         )
-        return (*of_inputs, None, None, None, None)
+        return (*input_gradients, None, None, None, None)

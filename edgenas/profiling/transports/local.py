@@ -76,7 +76,7 @@ KIND = LocalKind()
 
 
 class Bench(Protocol):
-    """Something like `run_bench`."""
+    """Protocol of `run_bench` and its replacements."""
 
     def __call__(
         self,
@@ -169,7 +169,7 @@ def _options(models: Sequence[Path], run: DeviceRun, rounds: int, seed: int, out
 
 
 def _run(command: list[str], progress: Callable[[int, int], None] | None) -> tuple[int, str]:
-    """Exit code and the end of standard error."""
+    """Run a command, and return its exit code and the end of its standard error."""
     # Variables that set the threads of other libraries would leak this process's choices into the timer.
     environment = {k: v for k, v in os.environ.items() if k in OPT_OUT or not k.startswith(THREAD_VARIABLES)}
     tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -193,7 +193,7 @@ def _run(command: list[str], progress: Callable[[int, int], None] | None) -> tup
 
 
 def _outlive(stream: IO[str]) -> None:
-    """Wait until nobody is left who could write there: a browser ends a moment after the timer that began it."""
+    """Wait until all processes have closed a stream, since a browser ends shortly after the timer that started it."""
     end = time.monotonic() + ENDING_SECONDS
     while (left := end - time.monotonic()) > 0 and select.select([stream], [], [], left)[0]:
         if not os.read(stream.fileno(), 2**16):
