@@ -35,7 +35,7 @@ def data_check(
     if as_json:
         print_json(check.to_json())
     else:
-        print_folder_check(check.to_json())
+        print_folder_check(check)
     if check.problems:
         more = len(check.problems) - LISTED
         rest = f"; and {more:,} more: --json lists all" if more > 0 else ""

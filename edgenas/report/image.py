@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from edgenas.files import write_bytes
 from edgenas.markup import name_in_sentence
 from edgenas.report.figure import LIGHT, Axis, Coordinate, Figure, ReferenceLine, Series, margins
-from edgenas.report.lettering import ADVICE, lettering, png
+from edgenas.report.lettering import ADVICE, Lettering, lettered, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,16 +74,16 @@ class Image:
             LOGGER.warning("note: %s: %s", ADVICE, legend)
 
 
-def draw(figures: Sequence[Figure], headline: str, names: Mapping[str, Iterable[str]]) -> Image:
+def draw(figures: Sequence[Figure], headline: str, letters: Lettering) -> Image:
     """Draw figures one below the other.
 
     Args:
         figures: at least one.
         headline: what the image shows, written above it.
-        names: by kind (`class`, `device`), the names that may occur in it.
+        letters: fonts for the names that may occur in it.
     """
     heights = [figure.height / PIXELS_PER_INCH for figure in figures]
-    with lettering(STYLE, names) as letters:
+    with lettered(letters, STYLE):
         canvas = Canvas(figsize=(WIDTH_INCHES, 0.5 + sum(heights)), layout="constrained")
         panels = canvas.subplots(len(figures), 1, squeeze=False, height_ratios=heights)[:, 0]
         for axes, figure in zip(panels, figures, strict=True):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -42,11 +41,11 @@ class Lettering:
     """How images show names.
 
     Attributes:
-        fonts: families; the first one that has a letter shows it.
+        fonts: letters by font family; the first one that has a letter shows it.
         numbers: by name, the label that stands for it where no font has its letters, like `class 3`.
     """
 
-    fonts: tuple[str, ...]
+    fonts: Mapping[str, frozenset[str]]
     numbers: Mapping[str, str]
 
     def shown(self, text: str) -> str:
@@ -64,17 +63,11 @@ def label(name: str) -> str:
 
 
 @contextmanager
-def lettering(style: Mapping[Any, Any], names: Mapping[str, Iterable[str]]) -> Iterator[Lettering]:
-    """Set matplotlib's parameters, among them fonts that have the letters of names.
-
-    Args:
-        style: rcParams.
-        names: by kind (`class`, `device`), the names that images may show.
-    """
-    chosen = lettering_of(names)
-    parameters: dict[Any, Any] = {**style, "font.family": list(chosen.fonts), "text.parse_math": False}
+def lettered(letters: Lettering, style: Mapping[Any, Any]) -> Iterator[None]:
+    """Set matplotlib's parameters (rcParams), among them the fonts of images."""
+    parameters: dict[Any, Any] = {**style, "font.family": list(letters.fonts), "text.parse_math": False}
     with matplotlib.rc_context(parameters), _without_warnings_of_weights():
-        yield chosen
+        yield
 
 
 @contextmanager
@@ -90,7 +83,7 @@ def _without_warnings_of_weights() -> Iterator[None]:
 
 
 def lettering_of(names: Mapping[str, Iterable[str]]) -> Lettering:
-    """Choose fonts for names, by kind, and number the names that none of them shows."""
+    """Choose fonts for the names that images may show, by kind, and number those that no font shows."""
     by_kind = {kind: tuple(group) for kind, group in names.items()}
     fonts = _fonts_for({letter for group in by_kind.values() for name in group for letter in visible(name)})
     numbers = {
@@ -103,7 +96,7 @@ def lettering_of(names: Mapping[str, Iterable[str]]) -> Lettering:
 
 
 def png(figure: Figure, letters: Lettering) -> bytes:
-    """Return a figure, drawn within `lettering`, as PNG bytes."""
+    """Return a figure, drawn within `lettered`, as PNG bytes."""
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             _relabel(axis, letters)
@@ -124,29 +117,29 @@ def _relabel(axis: Axis, letters: Lettering) -> None:
         axis.set_ticks(axis.get_ticklocs(), labels=shown)
 
 
-def _can_show(name: str, fonts: Sequence[str]) -> bool:
+def _can_show(name: str, fonts: Mapping[str, frozenset[str]]) -> bool:
     shaped = matplotlib.__version_info__[:2] >= SHAPED_SINCE or not right_to_left(name)
     return shaped and all(_can_draw(letter, fonts) for letter in visible(name))
 
 
-def _can_draw(letter: str, fonts: Sequence[str]) -> bool:
-    return letter.isascii() or any(letter in _letters(family) for family in fonts)
+def _can_draw(letter: str, fonts: Mapping[str, frozenset[str]]) -> bool:
+    return letter.isascii() or any(letter in letters for letters in fonts.values())
 
 
-def _fonts_for(letters: Iterable[str]) -> tuple[str, ...]:
+def _fonts_for(letters: Iterable[str]) -> dict[str, frozenset[str]]:
     """Return matplotlib's font, and then fonts with the letters that it lacks, those with most of them first."""
-    fonts = [BASE]
+    fonts = {BASE: _letters(BASE)}
     missing = {letter for letter in letters if not _can_draw(letter, fonts)} - set(JOINERS)
+    installed = {family: _letters(family) for family in _installed()} if missing else {}
     while missing and len(fonts) < MOST_FONTS:
-        best = max(_installed(), key=lambda family: (len(missing & _letters(family)), family), default=BASE)
-        if not missing & _letters(best):
+        best = max(installed, key=lambda family: (len(missing & installed[family]), family), default=BASE)
+        if best in fonts or not missing & installed[best]:
             break
-        fonts.append(best)
-        missing -= _letters(best)
-    return tuple(fonts)
+        fonts[best] = installed[best]
+        missing -= installed[best]
+    return fonts
 
 
-@functools.cache
 def _installed() -> tuple[str, ...]:
     """Return the font families of this machine, those newer than matplotlib's cache included."""
     cached = {entry.fname for entry in font_manager.fontManager.ttflist}
@@ -159,7 +152,6 @@ def _installed() -> tuple[str, ...]:
     return tuple(sorted(name for name in upright if not name.startswith(PLACEHOLDERS)))
 
 
-@functools.cache
 def _letters(family: str) -> frozenset[str]:
     """Return the letters that a family has in every weight that images use."""
     with _without_warnings_of_weights():
@@ -167,7 +159,6 @@ def _letters(family: str) -> frozenset[str]:
     return frozenset.intersection(*map(_letters_in, paths))
 
 
-@functools.cache
 def _letters_in(path: str) -> frozenset[str]:
     try:
         font = FT2Font(path)

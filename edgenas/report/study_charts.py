@@ -14,6 +14,7 @@ from edgenas.report import study_findings
 from edgenas.report.figure import LOOKS, Axis, Figure, Look, ReferenceLine, Series, categories_of
 from edgenas.report.formats import ms
 from edgenas.report.image import Image, draw
+from edgenas.report.lettering import lettering_of
 
 
 def ranking(study: RankingRecord) -> list[Figure]:
@@ -56,7 +57,7 @@ def _notes(rows: Sequence[ComparedSubnet]) -> list[list[str]]:
 
 def ranking_image(study: RankingRecord) -> Image:
     """Draw the image that `edgenas study ranking` writes."""
-    return draw(ranking(study), study_findings.ranking(study), {})
+    return draw(ranking(study), study_findings.ranking(study), lettering_of({}))
 
 
 def baselines(study: BaselinesRecord) -> list[Figure]:
@@ -89,7 +90,7 @@ def baselines(study: BaselinesRecord) -> list[Figure]:
 
 def baselines_image(study: BaselinesRecord) -> Image:
     """Draw the image that `edgenas study baselines` writes."""
-    return draw(baselines(study), study_findings.baselines(study), {"device": [study.device]})
+    return draw(baselines(study), study_findings.baselines(study), lettering_of({"device": [study.device]}))
 
 
 def strategies_image(study: StrategiesRecord) -> Image:
@@ -98,7 +99,7 @@ def strategies_image(study: StrategiesRecord) -> Image:
     by_evaluations = {name: result.by_evaluations for name, result in results.items()}
     by_seconds = {name: result.by_seconds for name, result in results.items()}
     figures = [_strategies_by(study, by_evaluations, "evaluations"), _strategies_by(study, by_seconds, "seconds")]
-    return draw(figures, finding, {"strategy": results})
+    return draw(figures, finding, lettering_of({"strategy": results}))
 
 
 def _strategies_by(study: StrategiesRecord, curves: Mapping[str, HypervolumeCurve], axis: str) -> Figure:
@@ -143,4 +144,4 @@ def draw_blocks(model: str, p50_us: float, blocks: Sequence[BlockTotals], bounds
     finding = f"{model}: {ms(p50_us)} ms an image; {longest.name} takes most, {share}"
     x, y = Axis("latency (ms)", from_zero=True), Axis("", categories=labels)
     figure = Figure(finding, x, y, tuple(points for points in series if points.x))
-    return draw([figure], finding, {"block": names, "model": [model]})
+    return draw([figure], finding, lettering_of({"block": names, "model": [model]}))

@@ -7,6 +7,7 @@ from pathlib import Path
 from edgenas.files import write_bytes, write_text
 from edgenas.report.html import render_html
 from edgenas.report.image import draw
+from edgenas.report.lettering import lettering_of
 from edgenas.report.load import load_run
 from edgenas.report.markdown import render_markdown
 from edgenas.report.report_sections import report_of
@@ -22,13 +23,10 @@ def write_report(run_folder: Path) -> Path:
         RunFolderError: a stage's file is missing or broken; the command that makes it is named.
     """
     report = report_of(load_run(run_folder))
-    target = run_folder / "report"
-    numbers: dict[str, str] = {}
+    target, letters = run_folder / "report", lettering_of(report.names)
     for section in report.sections:
         if section.figures:
-            image = draw(section.figures, section.finding, report.names)
-            numbers |= image.numbers
-            write_bytes(target / f"{section.name}.png", image.png)
+            write_bytes(target / f"{section.name}.png", draw(section.figures, section.finding, letters).png)
     write_text(target / "report.html", render_html(report))
-    write_text(target / "report.md", render_markdown(report, numbers))
+    write_text(target / "report.md", render_markdown(report, letters.numbers))
     return target / "report.md"

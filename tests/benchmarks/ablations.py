@@ -34,6 +34,7 @@ from edgenas.files import append_jsonl, read_json, read_jsonl
 from edgenas.progress import Progress
 from edgenas.report.figure import Axis, Figure, Look, Series
 from edgenas.report.image import Image, draw
+from edgenas.report.lettering import lettering_of
 from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import covering
 from edgenas.space.space import SearchSpace
@@ -189,7 +190,7 @@ def figure(found: dict[str, Any]) -> Image:
     for kind, (title, others) in panels.items():
         series = [Series(name, [100 * one[kind][name] for one in recipes], names, look) for name, look in looks.items()]
         figures.append(Figure(finding, Axis(title), Axis("", categories=names), (*series, *others)))
-    return draw(figures, finding, {})
+    return draw(figures, finding, lettering_of({}))
 
 
 def _covering_mean(recipes: list[dict[str, Any]]) -> Series:

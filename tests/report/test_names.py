@@ -16,7 +16,7 @@ from edgenas.files import write_json
 from edgenas.markup import markdown, visible
 from edgenas.report import lettering as letters_module
 from edgenas.report.html import render_html
-from edgenas.report.lettering import Lettering, lettering, png
+from edgenas.report.lettering import Lettering, lettered, lettering_of, png
 from edgenas.report.load import load_run
 from edgenas.report.report_sections import report_of
 from edgenas.report.study_charts import draw_blocks
@@ -78,7 +78,8 @@ def test_plots_have_a_row_for_each_class(tmp_path: Path) -> None:
 
 
 def drawn(names: list[str]) -> tuple[bytes, Lettering]:
-    with lettering({}, {"class": names}) as letters:
+    letters = lettering_of({"class": names})
+    with lettered(letters, {}):
         figure = Figure()
         axes = figure.subplots()
         axes.set_yticks(range(len(names)), [letters_module.label(name) for name in names])
@@ -108,7 +109,7 @@ def test_a_font_that_has_the_letters_is_used(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(letters_module, "_letters", lambda family: has[family])
     monkeypatch.setattr(letters_module, "_installed", lambda: tuple(has))
     letters = letters_module.lettering_of({"class": ["猫", "狗", "é", "鳥"]})
-    assert letters.fonts == ("DejaVu Sans", "Many")
+    assert list(letters.fonts) == ["DejaVu Sans", "Many"]
     assert letters.numbers == {"鳥": "class 4"}
 
 

@@ -205,7 +205,7 @@ def _placeholder() -> bytes:
 def _printed(result: FolderCheck) -> list[str]:
     stream = io.StringIO()
     with contextlib.redirect_stdout(stream):
-        print_folder_check(result.to_json())
+        print_folder_check(result)
     return stream.getvalue().splitlines()
 
 
