@@ -12,6 +12,7 @@ import yaml
 from edgenas.config.reading import dump_config, stored_config
 from edgenas.config.run_config import RunConfig
 from edgenas.errors import ConfigError, RunFolderError
+from edgenas.objective import Objective, resolve_objectives
 from edgenas.profiling.transport_registry import TransportRegistry, mounted_transports
 from edgenas.records.export import ExportRecord
 from edgenas.records.finetune import FinetuneRecord
@@ -92,6 +93,15 @@ class Run:
             TableError: a file is broken.
         """
         return load_devices(self.folder, self.config.devices, self.reach)
+
+    @cached_property
+    def objectives(self) -> tuple[Objective, ...]:
+        """The objectives that the run's search minimises: those that are scored first.
+
+        Raises:
+            ConfigError: see `resolve_objectives`.
+        """
+        return resolve_objectives(self.config.search.objectives, self.devices.names)
 
     @cached_property
     def images(self) -> RunImages:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from edgenas.accuracy.scorer import Scorer
+from edgenas.accuracy.scores import AccuracySource
 from edgenas.config.sections import SearchConfig
 from edgenas.objective import Objective
+from edgenas.progress import Progress
+from edgenas.quantities import ERROR, WORST_CLASS_ERROR
 from edgenas.records.ledger import Ledger
 from edgenas.records.search import (
     BudgetRange,
+    EvaluationRow,
     FailedNetwork,
     FeasibleShares,
     FrontNetwork,
@@ -31,7 +36,6 @@ from edgenas.search.result import SearchResult
 from edgenas.search.strategies.by_name import default_population
 from edgenas.space.space import SearchSpace
 from edgenas.stages.limits import Limits
-from edgenas.stages.run_objectives import objective_functions
 from edgenas.stages.warm_start import first_genes
 
 LOGGER = logging.getLogger(__name__)
@@ -40,44 +44,51 @@ ROUNDS = "search/rounds.jsonl"
 
 @dataclass(frozen=True)
 class FrontSearch:
-    """A search for the front of a run.
+    """Searches the space of a run for its front.
 
     Attributes:
         config: section `search` of the config.
         objectives: objectives that are minimised: those that are scored first.
-        limits: the budgets; its space is searched, its seed is that of the search.
-        scorer: gives validation errors.
+        source: gives validation errors.
+        ledger: every score is appended to it.
         folder: the run folder, for the rounds of surrogates and the initial architectures.
+        progress: called with the current step, steps done and in all.
     """
 
     config: SearchConfig
     objectives: tuple[Objective, ...]
-    limits: Limits
-    scorer: Scorer
+    source: AccuracySource
+    ledger: Ledger[EvaluationRow]
     folder: Path
+    progress: Progress
 
-    def search(self, refits: int) -> SearchRecord:
+    def search(self, limits: Limits, refits: int) -> SearchRecord:
         """Search the space; return the front and how it was found.
 
         Args:
+            limits: the budgets; its space is searched, its seed is that of the search.
             refits: number of times that the latency predictors were refitted on measured networks.
 
         Raises:
             EdgenasError: too many subnets could not be scored; the message gives the first one and the cause.
         """
-        functions = objective_functions(self.objectives, self.limits, self.scorer)
-        result = self._optimise(functions)
+        scorer = Scorer(self.source, self.ledger, limits.predictors, self._searching)
+        functions = objective_functions(self.objectives, limits, scorer)
+        result = self._optimise(functions, limits)
         for failure in result.failures:
             LOGGER.warning("note: not scored: %s", failure)
-        return self._record(result, functions, refits)
+        return self._record(result, functions, limits, scorer, refits)
+
+    def _searching(self, scored: int) -> None:
+        self.progress("searching", scored, self.config.evaluations)
 
     @property
     def _scored(self) -> int:
         """The number of objectives that are scored; those after them are computed."""
         return sum(objective.scored for objective in self.objectives)
 
-    def _optimise(self, functions: Sequence[ObjectiveFunction]) -> SearchResult:
-        config, limits, space = self.config, self.limits, self.limits.space
+    def _optimise(self, functions: Sequence[ObjectiveFunction], limits: Limits) -> SearchResult:
+        config, space = self.config, limits.space
         population = config.population or default_population(config.strategy)
         computed = functions[self._scored :]
         return loop.optimise(
@@ -95,7 +106,14 @@ class FrontSearch:
             named=lambda genes: space.decode(genes[None])[0].id,
         )
 
-    def _record(self, result: SearchResult, functions: Sequence[ObjectiveFunction], refits: int) -> SearchRecord:
+    def _record(
+        self,
+        result: SearchResult,
+        functions: Sequence[ObjectiveFunction],
+        limits: Limits,
+        scorer: Scorer,
+        refits: int,
+    ) -> SearchRecord:
         return SearchRecord(
             strategy=self.config.strategy,
             refits=refits,
@@ -103,32 +121,49 @@ class FrontSearch:
             evaluations=len(result.genes),
             origins=dict(result.origins),
             exhausted=result.exhausted,
-            failures=_failures(self.limits.space, result),
-            seconds=self.scorer.seconds,
+            failures=_failures(limits.space, result),
+            seconds=scorer.seconds,
             objectives=tuple(ObjectiveRow(name=function.name, unit=function.unit) for function in functions),
             hypervolume=float(result.hypervolume[-1]),
             reference_point=tuple(result.reference_point.tolist()),
             hypervolume_by_batch=tuple(result.hypervolume.tolist()),
             evaluations_by_batch=tuple(result.evaluations_by_batch.tolist()),
-            budgets=self.limits.budgets,
-            feasibility=_feasibility(self.limits),
-            front=self._front(result, functions),
+            budgets=limits.budgets,
+            feasibility=_feasibility(limits),
+            front=self._front(result, functions, limits.space, scorer),
         )
 
-    def _front(self, result: SearchResult, functions: Sequence[ObjectiveFunction]) -> tuple[FrontNetwork, ...]:
+    def _front(
+        self, result: SearchResult, functions: Sequence[ObjectiveFunction], space: SearchSpace, scorer: Scorer
+    ) -> tuple[FrontNetwork, ...]:
         """Return the front's networks, sorted by the first objective that is computed."""
         column = min(self._scored, len(functions) - 1)
         order = result.front[np.argsort(result.objectives[result.front, column], kind="stable")]
-        archs = self.limits.space.decode(result.genes[order])
+        archs = space.decode(result.genes[order])
         names = [function.name for function in functions]
         return tuple(
             FrontNetwork(
                 arch=arch,
-                val_top1=1 - self.scorer.known[arch].error,
+                val_top1=1 - scorer.known[arch].error,
                 objectives=dict(zip(names, values.tolist(), strict=True)),
             )
             for arch, values in zip(archs, result.objectives[order], strict=True)
         )
+
+
+def objective_functions(
+    objectives: Iterable[Objective], limits: Limits, scorer: Scorer
+) -> tuple[ObjectiveFunction, ...]:
+    """Return the functions that a search minimises for objectives, in their order."""
+    return tuple(_function(objective, limits, scorer) for objective in objectives)
+
+
+def _function(objective: Objective, limits: Limits, scorer: Scorer) -> ObjectiveFunction:
+    unit = objective.quantity.unit.name
+    scores = {ERROR: scorer.error, WORST_CLASS_ERROR: scorer.worst_class_error}
+    if objective.quantity in scores:
+        return ObjectiveFunction(objective.key, unit, scores[objective.quantity])
+    return ObjectiveFunction(objective.key, unit, partial(limits.expected, objective), of_genes=True)
 
 
 class _Rounds:

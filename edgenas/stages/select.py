@@ -11,24 +11,23 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgenas.accuracy.scorer import Scorer
 from edgenas.accuracy.scores import AccuracySource
+from edgenas.budget import Budget
 from edgenas.config.run_config import RunConfig
 from edgenas.errors import InfeasibleError
 from edgenas.profiling.measurement import network_row
 from edgenas.progress import Progress
-from edgenas.records.search import SearchRecord
+from edgenas.records.ledger import Ledger
+from edgenas.records.search import EvaluationRow, SearchRecord
 from edgenas.records.verify import FirstPrediction
-from edgenas.runs.measuring_sessions import MeasuringSessions
 from edgenas.runs.run import Run
 from edgenas.space.arch import Arch
 from edgenas.stages.device_latencies import FILE, DeviceLatencies, read_latencies
 from edgenas.stages.first_predictions import first_predictions
-from edgenas.stages.front_measuring import ROWS, measure_front
+from edgenas.stages.front_measuring import FrontMeasurer, front_measurer
 from edgenas.stages.gene_importance import write_understanding
 from edgenas.stages.limits import Limits, find_limits
 from edgenas.stages.measured_front import MeasuredFront
-from edgenas.stages.run_objectives import run_objectives
 from edgenas.stages.scoring import evaluation_ledger, run_source
 from edgenas.stages.search import FrontSearch
 from edgenas.stages.verified import FrontRecorder
@@ -48,8 +47,9 @@ def run_search(run: Run, progress: Progress) -> None:
         EdgenasError: too many subnets could not be scored; the message gives the first one and the cause.
     """
     latencies = read_latencies(run)
-    if _finished(run, latencies) is None:
-        _search(run, run_source(run), latencies, _feasible_limits(run, latencies), progress)
+    if _finished_search(run, latencies.refits) is None:
+        limits = feasible_limits(run, latencies)
+        run.finish(_front_search(run, run_source(run), progress).search(limits, latencies.refits))
 
 
 def run_verify(run: Run, progress: Progress) -> None:
@@ -66,15 +66,16 @@ def run_verify(run: Run, progress: Progress) -> None:
         return
     # Refuses a run that was not searched.
     run.result(SearchRecord)
-    source = run_source(run)
-    selection = select(run, source, progress)
+    source, latencies = run_source(run), read_latencies(run)
+    measurer = front_measurer(run, source, latencies.variant, progress)
+    selection = select(run, latencies, _front_search(run, source, progress), measurer)
     try:
         ordered = selection.front.ordered(run.config.search)
     except InfeasibleError:
         # The verdict is known: the same command shall measure again, not read the same rows.
-        _measure_again(run, withdrawn=1)
+        measurer.measure_again(withdrawn=1)
         raise
-    write_understanding(run.folder, _scored_top1(run, source), ordered[0].arch, selection.limits)
+    write_understanding(run.folder, _scored_top1(evaluation_ledger(run), source), ordered[0].arch, selection.limits)
     predictions = selection.first_predictions(run.config.profile.coverage)
     recorder = FrontRecorder(run.config, selection.front, selection.limits, predictions, source)
     run.finish(recorder.record(ordered, selection.latencies.refits, _notes(run.devices.tables)))
@@ -127,22 +128,34 @@ class Selection:
         return self.latencies.refitted(rows, predictions, discard_earlier=discard)
 
 
-def select(run: Run, source: AccuracySource, progress: Progress) -> Selection:
+def select(run: Run, latencies: DeviceLatencies, search: FrontSearch, measurer: FrontMeasurer) -> Selection:
     """Search, measure, judge and refit until the front is within every budget, or the refits are spent.
 
     The front, and the default budget that it is compared with, change with every refit. Each new front is measured
     together, in sessions of its own.
+
+    Args:
+        run: searched; its finished search is the first one here, if it used these latencies.
+        latencies: latencies of its devices.
+        search: searches its space.
+        measurer: measures fronts.
     """
-    latencies = read_latencies(run)
+    limits = feasible_limits(run, latencies)
     while True:
-        limits = _feasible_limits(run, latencies)
-        searched = _finished(run, latencies) or _search(run, source, latencies, limits, progress)
-        candidates = measure_front(run, searched.front, source, latencies.variant, progress)
-        front = MeasuredFront(candidates, run_objectives(run), limits.budgets, run.config.export.max_drop)
+        searched = _finished_search(run, latencies.refits)
+        if searched is None:
+            searched = search.search(limits, latencies.refits)
+            run.finish(searched)
+        candidates = measurer.measure(searched.front)
+        front = MeasuredFront(candidates, run.objectives, limits.budgets, run.config.export.max_drop)
         selection = Selection(latencies, limits, front)
         if not front.missed or latencies.refits >= _most_refits(run.config, front):
             return selection
-        latencies = _refit(run, selection)
+        latencies = selection.refitted(run.config)
+        # Networks that are compared are timed in one session, also those that two fronts have in common.
+        measurer.measure_again(withdrawn=0)
+        latencies.refit.write(run.folder / FILE)
+        limits = feasible_limits(run, latencies, before=limits.budgets)
 
 
 def _most_refits(config: RunConfig, front: MeasuredFront) -> int:
@@ -151,59 +164,39 @@ def _most_refits(config: RunConfig, front: MeasuredFront) -> int:
     return config.verify.refits * (UNASKED_REFITS if is_raised else 1)
 
 
-def _feasible_limits(run: Run, latencies: DeviceLatencies) -> Limits:
+def feasible_limits(run: Run, latencies: DeviceLatencies, before: tuple[Budget, ...] = ()) -> Limits:
+    """Return the run's budgets as limits, and warn where they are others than before.
+
+    Raises:
+        ConfigError: the budgets cannot be met; the message gives the nearest that can, and which contradict.
+        TableError: see `find_limits`.
+    """
     limits = find_limits(run.config, run.networks, run.devices, latencies)
+    if before and limits.budgets != before:
+        LOGGER.warning(
+            "note: the front was measured slower than predicted, so the default budget is raised: it is %s now, was %s",
+            ", ".join(budget.words for budget in limits.budgets),
+            ", ".join(budget.words for budget in before),
+        )
     limits.require_feasible()
     return limits
 
 
-def _finished(run: Run, latencies: DeviceLatencies) -> SearchRecord | None:
-    """Return the finished search if it is as long as the config asks for and used these predictors; else None."""
+def _finished_search(run: Run, refits: int) -> SearchRecord | None:
+    """Return the finished search if it is as long as the config asks for and as often refitted; else None."""
     if not run.done("search"):
         return None
     record = run.result(SearchRecord)
-    is_current = record.asked >= run.config.search.evaluations and record.refits == latencies.refits
-    return record if is_current else None
+    return record if record.asked >= run.config.search.evaluations and record.refits == refits else None
 
 
-def _search(
-    run: Run, source: AccuracySource, latencies: DeviceLatencies, limits: Limits, progress: Progress
-) -> SearchRecord:
-    config = run.config.search
-
-    def searching(done: int) -> None:
-        progress("searching", done, config.evaluations)
-
-    scorer = Scorer(source, evaluation_ledger(run), limits.predictors, searching)
-    record = FrontSearch(config, run_objectives(run), limits, scorer, run.folder).search(latencies.refits)
-    run.finish(record)
-    return record
+def _front_search(run: Run, source: AccuracySource, progress: Progress) -> FrontSearch:
+    return FrontSearch(run.config.search, run.objectives, source, evaluation_ledger(run), run.folder, progress)
 
 
-def _refit(run: Run, selection: Selection) -> DeviceLatencies:
-    """Keep the front's measurements and return the latencies that were refitted on them."""
-    # Networks that are compared are timed in one session, also those that the next front has in common with this one.
-    _measure_again(run, withdrawn=0)
-    latencies = selection.refitted(run.config)
-    latencies.refit.write(run.folder / FILE)
-    now, before = find_limits(run.config, run.networks, run.devices, latencies).budgets, selection.limits.budgets
-    if now != before:
-        LOGGER.warning(
-            "note: the front was measured slower than predicted, so the default budget is raised: it is %s now, was %s",
-            ", ".join(budget.words for budget in now),
-            ", ".join(budget.words for budget in before),
-        )
-    return latencies
-
-
-def _scored_top1(run: Run, source: AccuracySource) -> dict[Arch, float]:
+def _scored_top1(ledger: Ledger[EvaluationRow], source: AccuracySource) -> dict[Arch, float]:
     """Return top-1 of all architectures that were scored with these weights, or by this source."""
-    rows = evaluation_ledger(run).rows()
-    return {row.arch: 1 - row.error for row in rows if row.weights == source.setting.weights}
-
-
-def _measure_again(run: Run, *, withdrawn: int) -> None:
-    MeasuringSessions(run.folder).measure_again(run.devices.measured, run.folder / ROWS, withdrawn=withdrawn)
+    return {row.arch: 1 - row.error for row in ledger.rows() if row.weights == source.setting.weights}
 
 
 def _notes(tables: Mapping[str, str]) -> tuple[str, ...]:

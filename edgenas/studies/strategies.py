@@ -32,8 +32,8 @@ from edgenas.space.arch import Arch
 from edgenas.space.covering_samples import covering
 from edgenas.stages.device_latencies import read_latencies
 from edgenas.stages.limits import Limits, run_limits
-from edgenas.stages.run_objectives import objective_functions, run_objectives
 from edgenas.stages.scoring import evaluation_ledger, run_source
+from edgenas.stages.search import objective_functions
 
 FOLDER = Path("study/strategies")
 BATCHES, MAX_BATCH = 20, 100
@@ -91,7 +91,7 @@ def run_strategies(run: Run, settings: StrategySettings, progress: Progress) -> 
     ledger = Ledger(folder / TRIALS, TrialRow, remedy="delete that line; the trial is run again")
     prove_writable(ledger.path)
     with locked(run.folder):
-        limits, objectives, source = run_limits(run, run.num_classes), run_objectives(run), run_source(run)
+        limits, objectives, source = run_limits(run, run.num_classes), run.objectives, run_source(run)
         problem = _problem_id(source, read_latencies(run).refits, limits.budgets, objectives)
         # Scores that cost next to nothing would only fill the file.
         scores = evaluation_ledger(run) if source.costly else None

@@ -13,9 +13,10 @@ import pytest
 from copied_run import LATER
 from small_run import SmallRun
 
+from edgenas.accuracy.supernet import SupernetAccuracy
 from edgenas.budget import Budget
 from edgenas.config.sections import VerifyConfig
-from edgenas.errors import InfeasibleError, RunFolderError
+from edgenas.errors import InfeasibleError, ParityError, RunFolderError
 from edgenas.files import read_json, write_json
 from edgenas.latency.device import Device
 from edgenas.latency.predictor import LatencyPredictor
@@ -32,6 +33,7 @@ from edgenas.stages.device_latencies import FILE, read_latencies
 from edgenas.stages.limits import default_limit_us, run_limits
 from edgenas.stages.predictors import run_predictors, run_table
 from edgenas.stages.select import run_search, run_verify
+from edgenas.supernet.subnet import Subnet
 
 Latency = Callable[[float], float]
 NONE: dict[str, tuple[FirstPrediction, ...]] = {"here": ()}
@@ -120,6 +122,27 @@ def test_a_front_within_its_budget_is_not_searched_again(run: Run, monkeypatch: 
     run_verify(run, silent)
     assert run.result(VerifyRecord).refits == read_latencies(run).refits == 0
     assert not (run.folder / FILE).exists()
+
+
+def test_a_network_that_no_longer_scores_as_in_the_search_is_dropped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run ends only where that holds for the whole front."""
+    slower_than_predicted(run, lambda us: 0.8, monkeypatch)
+    refused = max(run.result(SearchRecord).front, key=lambda network: network.val_top1).arch
+
+    def refusal(self: SupernetAccuracy, subnet: Subnet, top1: float) -> str | None:
+        return "it scored otherwise" if subnet.arch == refused else None
+
+    monkeypatch.setattr(SupernetAccuracy, "refusal", refusal)
+    run_verify(run, silent)
+    result = run.result(VerifyRecord)
+    reasons = {network.arch: network.dropped_because for network in result.front}
+    assert reasons[refused] == "it scored otherwise"
+    assert refused not in result.candidates
+    assert result.candidates
+    monkeypatch.setattr(SupernetAccuracy, "refusal", lambda *_: "it scored otherwise")
+    run.result_path("verify").unlink()
+    with pytest.raises(ParityError, match="it scored otherwise"):
+        run_verify(run, silent)
 
 
 def test_after_a_miss_all_that_ships_is_measured_within_the_budget(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
