@@ -29,7 +29,8 @@ from edgenas.cli.options import (
     WebRuntime,
     print_json,
 )
-from edgenas.cli.run_commands import build_reach, exit_by_verdict, print_packed, run_stage
+from edgenas.cli.run_commands import exit_by_verdict, print_packed, run_stage
+from edgenas.cli.run_source import RunSource, build_reach
 from edgenas.errors import ConfigError, Packed, RunFolderError
 from edgenas.files import read_json, user_path
 
@@ -67,7 +68,7 @@ def export(
     output, reach = Output(as_json, quiet), build_reach(on, pack, unpack)
     other_options = embed_preprocessing or not all(option is None for option in (arch, precision, batch, out))
     if not (other_options or as_zip or web):
-        run_stage("export", target, budget, sets, run, None, output, reach)
+        run_stage("export", RunSource(target, budget, sets, run, output, reach))
         return
     if budget or sets or run or not target.is_dir():
         raise RunFolderError(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from edgenas.cli.options import AsJson, On, Pack, Panel, Quiet, Unpack, print_json
-from edgenas.cli.run_commands import build_reach, print_packed
+from edgenas.cli.run_commands import print_packed
+from edgenas.cli.run_source import build_reach
 from edgenas.errors import ConfigError, Packed
 from edgenas.exits import NOT_WITHIN
 from edgenas.files import prove_file, user_path, write_json

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from edgenas.cli.options import AsJson, Budgets, Quiet, RunFolder, Sets, print_json
-from edgenas.cli.run_commands import RUNS
+from edgenas.cli.run_source import RUNS
 from edgenas.errors import UserError
 from edgenas.files import prove_writable, user_path
 

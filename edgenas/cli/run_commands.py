@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,9 +24,10 @@ from edgenas.cli.options import (
     Unpack,
     print_json,
 )
-from edgenas.errors import ConfigError, Packed, RunFolderError
+from edgenas.cli.run_source import RunSource, build_reach, check_train_minutes
+from edgenas.errors import Packed
 from edgenas.exits import NOT_WITHIN
-from edgenas.files import prove_file, read_json, user_path
+from edgenas.files import read_json
 
 if TYPE_CHECKING:
     # Importing them takes longer than `--help` should.
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from edgenas.records.record import Verdict
     from edgenas.runs.run import Run
 
-RUNS = Path("runs")
 DEMO = Path(__file__).parent.parent / "demo.yaml"
 
 app = typer.Typer()
@@ -53,7 +52,8 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Do a whole run on handwritten digits, with this machine as the device: a few minutes on two cores."""
-    _whole_run(DEMO, budget, sets, run, minutes, plan, Output(as_json, quiet), build_reach(None, None, None))
+    source = RunSource(DEMO, budget, sets, run, Output(as_json, quiet), build_reach(None, None, None))
+    _whole_run(source, minutes, plan)
 
 
 @app.command("run", rich_help_panel=Panel.RUN)
@@ -71,69 +71,23 @@ def run_command(
     quiet: Quiet = False,
 ) -> None:
     """Do a whole run: profile, train, search, verify, finetune, export, report. Resumes where it stopped."""
-    _whole_run(target, budget, sets, run, minutes, plan, Output(as_json, quiet), build_reach(on, pack, unpack))
+    source = RunSource(target, budget, sets, run, Output(as_json, quiet), build_reach(on, pack, unpack))
+    _whole_run(source, minutes, plan)
 
 
-def _whole_run(
-    path: Path,
-    budget: list[str] | None,
-    sets: list[str] | None,
-    folder: Path | None,
-    minutes: float | None,
-    plan: bool,
-    output: Output,
-    reach: TransportRegistry,
-) -> None:
-    opened = opened_run(path, budget, sets, folder, reach)
-    config = opened.config if opened else read_config(path, budget, sets)
+def _whole_run(source: RunSource, minutes: float | None, plan: bool) -> None:
+    opened = source.resumed()
+    config = opened.config if opened else source.config()
     check_train_minutes(config, minutes)
-    folder = opened.folder if opened else folder or RUNS / config.name
     if plan:
-        _show_plan(config, folder, minutes, output.as_json, reach)
+        folder = opened.folder if opened else source.run_folder(config)
+        _show_plan(config, folder, minutes, source.output.as_json, source.reach)
         return
     from edgenas.runs.run import ORDER
 
-    run = opened or start(config, folder, reach, output)
+    run = opened or source.start(config)
     run.needs("search")
-    run_and_print(run, ORDER, minutes, output)
-
-
-def start(config: RunConfig, folder: Path, reach: TransportRegistry, output: Output) -> Run:
-    """Open a run folder for a config."""
-    from edgenas.display import ProgressDisplay
-    from edgenas.stages.start import start_run
-
-    with ProgressDisplay(quiet=output.quiet) as progress:
-        return start_run(config, folder, progress, reach)
-
-
-def build_reach(on: list[str] | None, pack: Path | None, unpack: Path | None) -> TransportRegistry:
-    """Return the transports with the options --on, --pack and --unpack."""
-    from edgenas.profiling.transport_registry import mounted_transports
-
-    if pack:
-        prove_file(user_path(pack))
-    return mounted_transports().with_options(on or [], pack and user_path(pack), unpack and user_path(unpack))
-
-
-def read_config(path: Path, budget: list[str] | None, sets: list[str] | None) -> RunConfig:
-    """Read a config file, overridden by options."""
-    from edgenas.config.reading import load_config
-
-    overrides = list(sets or [])
-    if budget:
-        overrides.append(f"budgets={json.dumps(budget)}")
-    return load_config(path, overrides)
-
-
-def check_train_minutes(config: RunConfig, minutes: float | None) -> None:
-    """Refuse `--train-minutes` in a run that trains no supernet.
-
-    Raises:
-        ConfigError: the run reads accuracies from a file.
-    """
-    if minutes is not None and config.accuracy is not None:
-        raise ConfigError("--train-minutes: a run with `accuracy` trains no supernet: leave it out")
+    run_and_print(run, ORDER, minutes, source.output)
 
 
 def _show_plan(config: RunConfig, folder: Path, minutes: float | None, as_json: bool, reach: TransportRegistry) -> None:
@@ -210,43 +164,9 @@ def print_packed(packed: Packed, as_json: bool) -> None:
         print(packed)
 
 
-def run_stage(
-    stage: str,
-    target: Path,
-    budget: list[str] | None,
-    sets: list[str] | None,
-    folder: Path | None,
-    minutes: float | None,
-    output: Output,
-    reach: TransportRegistry,
-) -> None:
-    """Run one stage of an existing run, or of a new one from a config.
-
-    Raises:
-        RunFolderError: a run folder was given with options that need a config.
-    """
-    run = opened_run(target, budget, sets, folder, reach)
-    config = run.config if run else read_config(target, budget, sets)
-    check_train_minutes(config, minutes)
-    if run is None:
-        run = start(config, folder or RUNS / config.name, reach, output)
-    run_one_stage(stage, run, minutes, output)
-
-
-def opened_run(
-    target: Path, budget: list[str] | None, sets: list[str] | None, folder: Path | None, reach: TransportRegistry
-) -> Run | None:
-    """Return the run of a run folder; None if the target is a config.
-
-    Raises:
-        RunFolderError: a run folder was given with options that need a config.
-    """
-    if not target.is_dir():
-        return None
-    from edgenas.runs.run import open_run
-
-    refuse_config_options(target, budget, sets, folder)
-    return open_run(target, reach)
+def run_stage(stage: str, source: RunSource, minutes: float | None = None) -> None:
+    """Run one stage of an existing run, or of a new one from a config; see `RunSource.open`."""
+    run_one_stage(stage, source.open(minutes), minutes, source.output)
 
 
 def run_one_stage(stage: str, run: Run, minutes: float | None, output: Output) -> None:
@@ -256,14 +176,3 @@ def run_one_stage(stage: str, run: Run, minutes: float | None, output: Output) -
 
         print(*profile_lines(run), sep="\n", file=sys.stderr)
     run_and_print(run, (stage,), minutes, output)
-
-
-def refuse_config_options(target: Path, budget: list[str] | None, sets: list[str] | None, folder: Path | None) -> None:
-    """Refuse options that change a config if the target is a run folder.
-
-    Raises:
-        RunFolderError: such an option was given.
-    """
-    if budget or sets or folder:
-        options = "--set, --budget, --initial, --device-minutes and --run"
-        raise RunFolderError(f"{target} is a run folder with a fixed config: {options} need a config file")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -32,50 +30,19 @@ from edgenas.cli.options import (
     TrainMinutes,
     Unpack,
 )
-from edgenas.cli.run_commands import (
-    RUNS,
-    build_reach,
-    print_results,
-    read_config,
-    refuse_config_options,
-    run_and_print,
-    run_one_stage,
-    run_stage,
-    start,
-)
+from edgenas.cli.run_commands import print_results, run_and_print, run_one_stage, run_stage
+from edgenas.cli.run_source import RunSource, build_reach
 from edgenas.errors import ConfigError
 from edgenas.files import user_path
 
 if TYPE_CHECKING:
     # Importing it loads torch, which `--help` can do without.
-    from edgenas.profiling.transport_registry import TransportRegistry
+    from edgenas.runs.run import Run
 
 app = typer.Typer()
 
-STAGE_HELP = {
-    "profile": "Measure the devices and fit their latency predictors.",
-    "train": "Train the supernet.",
-    "search": "Search the space within the budgets.",
-    "verify": "Measure the front on the devices, drop networks over budget, and choose one.",
-    "finetune": "Fine-tune the chosen network, on the run's images or on others, before it is exported.",
-    "report": "Write summary.json and the report from the files of a finished run.",
-}
 
-
-def _verify_command(
-    target: Target,
-    budget: Budgets = None,
-    sets: Sets = None,
-    run: RunFolder = None,
-    on: On = None,
-    pack: Pack = None,
-    unpack: Unpack = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    run_stage("verify", target, budget, sets, run, None, Output(as_json, quiet), build_reach(on, pack, unpack))
-
-
+@app.command("profile", rich_help_panel=Panel.RUN)
 def _profile_command(
     target: Target,
     budget: Budgets = None,
@@ -89,11 +56,12 @@ def _profile_command(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
+    """Measure the devices and fit their latency predictors."""
     if minutes is not None:
         sets = [*(sets or []), f"profile.minutes={minutes!r}"]
-    reach, output = build_reach(on, pack, unpack), Output(as_json, quiet)
+    source = RunSource(target, budget, sets, run, Output(as_json, quiet), build_reach(on, pack, unpack))
     if classes is None:
-        run_stage("profile", target, budget, sets, run, None, output, reach)
+        run_stage("profile", source)
         return
     if budget:
         raise ConfigError(
@@ -103,9 +71,10 @@ def _profile_command(
 
     value = {"name": target.stem, "space": str(target), "num_classes": classes}
     config = build_config(value, f"edgenas profile {target}", sets or [])
-    run_one_stage("profile", start(config, run or RUNS / config.name, reach, output), None, output)
+    run_one_stage("profile", source.start(config), None, source.output)
 
 
+@app.command("train", rich_help_panel=Panel.RUN)
 def _train_command(
     target: Target,
     budget: Budgets = None,
@@ -116,22 +85,15 @@ def _train_command(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    reach, output = build_reach(on, None, None), Output(as_json, quiet)
+    """Train the supernet."""
+    source = RunSource(target, budget, sets, run, Output(as_json, quiet), build_reach(on, None, None))
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        _train_together(target, budget, sets, run, minutes, output, reach)
+        _train_together(source, minutes)
     else:
-        run_stage("train", target, budget, sets, run, minutes, output, reach)
+        run_stage("train", source, minutes)
 
 
-def _train_together(
-    target: Path,
-    budget: list[str] | None,
-    sets: list[str] | None,
-    folder: Path | None,
-    minutes: float | None,
-    output: Output,
-    reach: TransportRegistry,
-) -> None:
+def _train_together(source: RunSource, minutes: float | None) -> None:
     """Train in one of the processes that `torchrun` started; the first one prints the results."""
     from edgenas.display import ProgressDisplay
     from edgenas.runs.run import open_run
@@ -139,61 +101,22 @@ def _train_together(
 
     if minutes is not None:
         raise ConfigError("--train-minutes works with one process only: set train.epochs instead")
-    if target.is_dir():
-        refuse_config_options(target, budget, sets, folder)
-        opened = open_run(target, reach)
-        config, begin, reopen = opened.config, lambda: opened, lambda: opened
-    else:
-        config = read_config(target, budget, sets)
-        folder = folder or RUNS / config.name
-        begin, reopen = partial(start, config, folder, reach, output), partial(open_run, folder, reach)
-    with ProgressDisplay(quiet=output.quiet) as progress:
+    opened = source.resumed()
+    config = opened.config if opened else source.config()
+
+    def begin() -> Run:
+        return opened or source.start(config)
+
+    def reopen() -> Run:
+        return opened or open_run(source.run_folder(config), source.reach)
+
+    with ProgressDisplay(quiet=source.output.quiet) as progress:
         run = train_together(begin, reopen, config.train.device if config.train else "auto", progress)
     if int(os.environ.get("RANK", "0")) == 0:
-        print_results(run, ("train",), output)
+        print_results(run, ("train",), source.output)
 
 
-def _report_command(folder: RunArgument, as_json: AsJson = False, quiet: Quiet = False) -> None:
-    from edgenas.runs.run import open_run
-
-    run_and_print(open_run(folder), ("report",), None, Output(as_json, quiet))
-
-
-def _finetune_command(
-    target: Target,
-    budget: Budgets = None,
-    sets: Sets = None,
-    run: RunFolder = None,
-    epochs: FinetuneEpochs = None,
-    onto: Onto = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    reach, output = build_reach(None, None, None), Output(as_json, quiet)
-    settings: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
-    if onto is not None:
-        settings |= {
-            "data": {"name": "imagefolder", "path": str(user_path(onto).absolute())},
-            "start": "inherited",
-            "teacher": "none",
-        }
-    if target.is_dir() and settings:
-        refuse_config_options(target, budget, sets, run)
-        from edgenas.config.reading import build_section
-        from edgenas.config.sections import FinetuneConfig
-        from edgenas.runs.run import open_run
-        from edgenas.stages.start import retuned
-
-        opened = open_run(target)
-        finetune = build_section(
-            FinetuneConfig, opened.config.finetune.model_dump(mode="json") | settings, "edgenas finetune"
-        )
-        run_and_print(retuned(opened, finetune), ("finetune",), None, output)
-        return
-    overrides = [f"finetune.{key}={json.dumps(value)}" for key, value in settings.items()]
-    run_stage("finetune", target, budget, [*(sets or []), *overrides], run, None, output, reach)
-
-
+@app.command("search", rich_help_panel=Panel.RUN)
 def _search_command(
     target: Target,
     budget: Budgets = None,
@@ -205,26 +128,72 @@ def _search_command(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    reach, output = build_reach(on, None, None), Output(as_json, quiet)
-    if target.is_dir() and initial is None and evaluations is not None:
-        refuse_config_options(target, budget, sets, run)
-        from edgenas.runs.run import open_run
+    """Search the space within the budgets."""
+    source = RunSource(target, budget, sets, run, Output(as_json, quiet), build_reach(on, None, None))
+    if initial is None and evaluations is not None and (opened := source.resumed()):
         from edgenas.stages.start import extend_search
 
-        run_and_print(extend_search(open_run(target, reach), evaluations), ("search",), None, output)
+        run_and_print(extend_search(opened, evaluations), ("search",), None, source.output)
         return
     given = {"evaluations": evaluations, "initial": initial and str(initial)}
     overrides = [f"search.{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-    run_stage("search", target, budget, [*(sets or []), *overrides], run, None, output, reach)
+    run_stage("search", replace(source, sets=[*(sets or []), *overrides]))
 
 
-COMMANDS: dict[str, Callable[..., None]] = {
-    "profile": _profile_command,
-    "train": _train_command,
-    "search": _search_command,
-    "verify": _verify_command,
-    "finetune": _finetune_command,
-    "report": _report_command,
-}
-for _name, _help in STAGE_HELP.items():
-    app.command(_name, help=_help, rich_help_panel=Panel.RUN)(COMMANDS[_name])
+@app.command("verify", rich_help_panel=Panel.RUN)
+def _verify_command(
+    target: Target,
+    budget: Budgets = None,
+    sets: Sets = None,
+    run: RunFolder = None,
+    on: On = None,
+    pack: Pack = None,
+    unpack: Unpack = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure the front on the devices, drop networks over budget, and choose one."""
+    source = RunSource(target, budget, sets, run, Output(as_json, quiet), build_reach(on, pack, unpack))
+    run_stage("verify", source)
+
+
+@app.command("finetune", rich_help_panel=Panel.RUN)
+def _finetune_command(
+    target: Target,
+    budget: Budgets = None,
+    sets: Sets = None,
+    run: RunFolder = None,
+    epochs: FinetuneEpochs = None,
+    onto: Onto = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fine-tune the chosen network, on the run's images or on others, before it is exported."""
+    settings: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
+    if onto is not None:
+        settings |= {
+            "data": {"name": "imagefolder", "path": str(user_path(onto).absolute())},
+            "start": "inherited",
+            "teacher": "none",
+        }
+    source = RunSource(target, budget, sets, run, Output(as_json, quiet), build_reach(None, None, None))
+    if settings and (opened := source.resumed()):
+        from edgenas.config.reading import build_section
+        from edgenas.config.sections import FinetuneConfig
+        from edgenas.stages.start import retuned
+
+        finetune = build_section(
+            FinetuneConfig, opened.config.finetune.model_dump(mode="json") | settings, "edgenas finetune"
+        )
+        run_and_print(retuned(opened, finetune), ("finetune",), None, source.output)
+        return
+    overrides = [f"finetune.{key}={json.dumps(value)}" for key, value in settings.items()]
+    run_stage("finetune", replace(source, sets=[*(sets or []), *overrides]))
+
+
+@app.command("report", rich_help_panel=Panel.RUN)
+def _report_command(folder: RunArgument, as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """Write summary.json and the report from the files of a finished run."""
+    from edgenas.runs.run import open_run
+
+    run_and_print(open_run(folder), ("report",), None, Output(as_json, quiet))

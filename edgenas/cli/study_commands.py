@@ -22,7 +22,7 @@ from edgenas.cli.options import (
     check_positive,
     print_json,
 )
-from edgenas.cli.run_commands import RUNS, build_reach, read_config, start
+from edgenas.cli.run_source import RunSource, build_reach
 from edgenas.errors import RunFolderError
 from edgenas.records.record import Record
 
@@ -139,17 +139,12 @@ def strategies(
     """
     from edgenas.cli.study_display import print_strategies
     from edgenas.display import ProgressDisplay
-    from edgenas.runs.run import open_run
     from edgenas.stages.whole_run import run_stages
     from edgenas.studies.strategies import FOLDER, StrategySettings, run_strategies
 
-    if target.is_dir():
-        if sets or run:
-            raise RunFolderError(f"{target} is a run folder with a fixed config: --set and --run need a config file")
-        opened = open_run(target)
-    else:
-        config = read_config(target, None, sets)
-        opened = start(config, run or RUNS / config.name, build_reach(None, None, None), Output(as_json, quiet))
+    if target.is_dir() and (sets or run):
+        raise RunFolderError(f"{target} is a run folder with a fixed config: --set and --run need a config file")
+    opened = RunSource(target, None, sets, run, Output(as_json, quiet), build_reach(None, None, None)).open()
     default = opened.config.search.evaluations
     settings = StrategySettings(
         tuple(name.strip() for name in names.split(",") if name.strip()),
