@@ -108,26 +108,26 @@ class Limits:
         return self.p95_ratios[device] if quantity == P95 else 1.0
 
 
-def run_limits(run: Run, num_classes: int) -> Limits:
+def run_limits(run: Run) -> Limits:
     """Return the budgets of a run, or its default budget, which leaves a choice: see `default_limit_us`.
 
     Raises:
         ConfigError: the budgets cannot be met; states what can be, and which clash.
         RunFolderError, TableError: see `unchecked_limits`.
     """
-    limits = unchecked_limits(run, num_classes)
+    limits = unchecked_limits(run)
     limits.require_feasible()
     return limits
 
 
-def unchecked_limits(run: Run, num_classes: int) -> Limits:
+def unchecked_limits(run: Run) -> Limits:
     """Return the budgets of a run, without a check that any network of the space is within them.
 
     Raises:
         RunFolderError: the run was not profiled yet.
         ConfigError, TableError: see `find_limits`.
     """
-    return find_limits(run.config, run.space.with_classes(num_classes), run.devices, read_latencies(run))
+    return find_limits(run.config, run.networks, run.devices, read_latencies(run))
 
 
 def find_limits(config: RunConfig, space: ClassifierSpace, devices: RunDevices, latencies: DeviceLatencies) -> Limits:

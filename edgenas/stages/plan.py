@@ -15,8 +15,9 @@ from edgenas.runs.images import check_quantiser_images
 from edgenas.runs.run import ORDER, Run
 from edgenas.space.space import ClassifierSpace, SearchSpace
 from edgenas.stages.computed_budgets import check_computed_budgets, used_precisions, weight_bytes_notes
+from edgenas.stages.device_latencies import read_latencies
 from edgenas.stages.feasibility_notes import feasibility_lines
-from edgenas.stages.limits import run_limits
+from edgenas.stages.limits import find_limits
 from edgenas.stages.plan_timing import time_network
 from edgenas.stages.stage_plans import RunPlan, StagePlan, SupernetPlan
 from edgenas.stages.start import check_folder, resolve
@@ -72,7 +73,8 @@ def plan_budgets(config: RunConfig, folder: Path, reach: TransportRegistry | Non
     begun = check_folder(config, folder)
     networks = _networks(config, begun.space if begun else config.load_space(), _sizes(config))
     if begun is not None and begun.done("profile"):
-        limits = run_limits(begun, networks.num_classes)
+        limits = find_limits(begun.config, networks, begun.devices, read_latencies(begun))
+        limits.require_feasible()
         used = used_precisions(begun.devices.all.values())
         return feasibility_lines(limits.feasibility, limits.budgets) + weight_bytes_notes(limits.budgets, used)
     devices = list(begun.devices.all.values()) if begun else resolve_devices(config.devices, reach)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from edgenas.accuracy.scores import StatedAccuracy
 from edgenas.records.export import ExportRecord, ShippedNetwork
 from edgenas.records.finetune import FinetuneRecord
 from edgenas.records.folder import (
@@ -29,8 +28,7 @@ def write_summary(run: Run) -> SummaryRecord:
     Raises:
         RunFolderError: a stage is not finished (its command is named), or its result is damaged.
     """
-    config = run.config
-    source = run.accuracy
+    config, source = run.config, run.accuracy
     search, verified = run.result(SearchRecord), run.result(VerifyRecord)
     exported = run.result(ExportRecord) if config.has_weights else None
     summary = SummaryRecord(
@@ -40,10 +38,10 @@ def write_summary(run: Run) -> SummaryRecord:
         space_id=run.space.structure_id,
         # Whole numbers of our files have 64 bits; spaces may be larger.
         space_size=run.space.size if run.space.size < 2**63 else float(run.space.size),
-        dataset=_dataset(run, source),
-        num_classes=source.num_classes if source and not config.has_weights else None,
+        dataset=source.dataset if source and not exported else data_record(run.folder).name,
+        num_classes=source.num_classes if source and not exported else None,
         budgets=search.budgets,
-        supernet=_supernet(run.result(TrainRecord)) if config.has_weights else None,
+        supernet=_supernet(run.result(TrainRecord)) if exported else None,
         accuracy=AccuracySummary(**source.describe()) if source else None,
         predictors=run.result(ProfileRecord).predictors,
         search=_searched(search),
@@ -57,13 +55,6 @@ def write_summary(run: Run) -> SummaryRecord:
     )
     summary.write(run.folder / FILE)
     return summary
-
-
-def _dataset(run: Run, source: StatedAccuracy | None) -> str:
-    if run.config.has_weights:
-        return data_record(run.folder).name
-    assert source is not None
-    return source.dataset
 
 
 def _supernet(trained: TrainRecord) -> SupernetSummary:

@@ -56,7 +56,7 @@ def run_train(
     if run.done("train"):
         return
     # A budget that no subnet can meet is refused now, before the costly part.
-    limits = run_limits(run, run.num_classes) if run.done("profile") else None
+    limits = run_limits(run) if run.done("profile") else None
     pool, dataset = training_pool(run), run.images.dataset
     if config.epochs == 0 and processes.first:
         pool.take()

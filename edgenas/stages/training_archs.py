@@ -120,7 +120,7 @@ def warn_if_untrained(run: Run, archs: Sequence[Arch]) -> None:
     """Warn if architectures that a user names are over the budgets that the run's supernet was trained within."""
     if not takes_pool(run.config.training) or training_pool(run).archs() is None:
         return
-    shares = unchecked_limits(run, run.num_classes).greatest_share(archs)
+    shares = unchecked_limits(run).greatest_share(archs)
     beyond = [arch.id for arch, share in zip(archs, shares, strict=True) if share > 1]
     if beyond:
         LOGGER.warning(

@@ -70,7 +70,7 @@ def run_stages(run: Run, progress: Progress, stages: Sequence[str] = ORDER, *, m
             with metered(run.folder, stage):
                 functions[stage](run, progress)
             if stage == "profile":
-                _report_feasibility(unchecked_limits(run, run.num_classes))
+                _report_feasibility(unchecked_limits(run))
 
 
 def _report_feasibility(limits: Limits) -> None:

@@ -91,7 +91,7 @@ def run_strategies(run: Run, settings: StrategySettings, progress: Progress) -> 
     ledger = Ledger(folder / TRIALS, TrialRow, remedy="delete that line; the trial is run again")
     prove_writable(ledger.path)
     with locked(run.folder):
-        limits, objectives, source = run_limits(run, run.num_classes), run.objectives, run_source(run)
+        limits, objectives, source = run_limits(run), run.objectives, run_source(run)
         problem = _problem_id(source, read_latencies(run).refits, limits.budgets, objectives)
         # Scores that cost next to nothing would only fill the file.
         scores = evaluation_ledger(run) if source.costly else None

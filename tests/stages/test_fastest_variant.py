@@ -130,4 +130,4 @@ def test_a_table_of_another_variant_or_exporter_is_refused(copy: Run, key: str, 
     meta["identity"][key] = next(value for value in other.split("|") if value != meta["identity"][key])
     write_json(path, meta)
     with pytest.raises(TableError, match=f"of another setting .*{key}: expected"):
-        run_limits(copy, 10)
+        run_limits(copy)

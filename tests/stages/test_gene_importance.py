@@ -18,10 +18,10 @@ from edgenas.records.verify import VerifyRecord
 from edgenas.runs.run import Run
 from edgenas.search.front import choose_knee
 from edgenas.space.cost import cost
-from edgenas.stages import measuring, verify
+from edgenas.stages import measuring
 from edgenas.stages.gene_importance import gene_groups
 from edgenas.stages.predictors import run_predictors
-from edgenas.stages.select import run_search
+from edgenas.stages.select import run_search, run_verify
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def run(small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(measuring, "measure_networks", measure)
     run_search(run, silent)
-    verify.run_verify(run, silent)
+    run_verify(run, silent)
     return run
 
 

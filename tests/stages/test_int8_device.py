@@ -233,7 +233,7 @@ def test_tables_of_another_precision_or_recipe_are_refused(copy: Run, device: st
     write_json(path, meta)
     message = f"latency table of {device} is of another setting .*{field}: expected .*, got {value}"
     with pytest.raises(TableError, match=message):
-        run_limits(copy, 10)
+        run_limits(copy)
 
 
 # ---------------------------------------------------------------- what is chosen

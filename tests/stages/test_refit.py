@@ -203,13 +203,13 @@ def test_a_budget_that_nobody_asked_for_gives_way_where_the_machine_slowed_down(
     run = dataclasses.replace(run, config=run.config.model_copy(update={"budgets": (), "verify": default}))
     table = {row.key: row.p50_us for row in run_table(run, "here").rows}
     before = default_limit_us(run.space, run_predictors(run)["here"], run.config.seed)
-    (profiled,) = run_limits(run, run.num_classes).budgets
+    (profiled,) = run_limits(run).budgets
     assert (profiled.quantity, profiled.limit) == (LATENCY, before)
     # Nothing of the space is within it any more.
     factor = 1.2 * before / table[run.space.smallest.id]
     slower_than_predicted(run, lambda us: factor, monkeypatch)
     run_verify(run, silent)
-    (budget,) = run_limits(run, run.num_classes).budgets
+    (budget,) = run_limits(run).budgets
     result = run.result(VerifyRecord).to_json()
     chosen = next(entry for entry in result["front"] if entry["arch"] == result["chosen"])
     assert before < chosen["latency"]["here"]["p50_us"] <= budget.limit
@@ -224,7 +224,7 @@ def test_a_budget_that_nobody_asked_for_is_refitted_for_more_often(run: Run, mon
     def measure(networks: Mapping[str, Path], device: Device, **_: Any) -> dict[str, Measurement]:
         fronts.append(len(networks))
         predicted = {arch: float(first.predict([run.space.parse(arch)])[0]) for arch in networks}
-        (budget,) = run_limits(run, run.num_classes).budgets
+        (budget,) = run_limits(run).budgets
         factor = 1.1 * budget.limit / min(predicted.values()) if len(fronts) <= 3 else 0.9
         return {arch: measurement(factor * us) for arch, us in predicted.items()}
 
@@ -233,7 +233,7 @@ def test_a_budget_that_nobody_asked_for_is_refitted_for_more_often(run: Run, mon
     result = run.result(VerifyRecord).to_json()
     assert VerifyConfig().refits < 3 <= result["refits"]
     chosen = next(entry for entry in result["front"] if entry["arch"] == result["chosen"])
-    (budget,) = run_limits(run, run.num_classes).budgets
+    (budget,) = run_limits(run).budgets
     assert chosen["latency"]["here"]["p50_us"] <= budget.limit
 
 
