@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from edgenas.space.loading import load_space
     from edgenas.space.space import SearchSpace
     from edgenas.supernet.ofa import import_ofa_checkpoint
+    from edgenas.supernet.pretrained.networks import space_from
     from edgenas.supernet.subnet import Subnet
     from edgenas.supernet.supernet import SuperNet
     from edgenas.training.data.preprocess import Preprocess
@@ -77,6 +78,7 @@ _HOMES = {
     "load_space": "edgenas.space.loading",
     "materialise": "edgenas.training.materialise",
     "parse_budget": "edgenas.budget",
+    "space_from": "edgenas.supernet.pretrained.networks",
 }
 
 # Before any import of ONNX Runtime, which reads its variable at import.
@@ -103,6 +105,7 @@ __all__ = [
     "materialise",
     "parse_budget",
     "search",
+    "space_from",
 ]
 
 

