@@ -180,12 +180,12 @@ def _finetune_command(
     if settings and (opened := source.resumed()):
         from edgenas.config.reading import build_section
         from edgenas.config.sections import FinetuneConfig
-        from edgenas.stages.start import retuned
+        from edgenas.stages.start import change_finetuning
 
         finetune = build_section(
             FinetuneConfig, opened.config.finetune.model_dump(mode="json") | settings, "edgenas finetune"
         )
-        run_and_print(retuned(opened, finetune), ("finetune",), None, source.output)
+        run_and_print(change_finetuning(opened, finetune), ("finetune",), None, source.output)
         return
     overrides = [f"finetune.{key}={json.dumps(value)}" for key, value in settings.items()]
     run_stage("finetune", replace(source, sets=[*(sets or []), *overrides]))

@@ -6,8 +6,8 @@ from statistics import median
 
 from edgenas.records.profile import PredictorScore, VariantRecord
 from edgenas.report.formats import number, percent
+from edgenas.space.graph_variant import PLAIN_VARIANT
 
-PLAIN_VARIANT = "direct"
 FEW_NETWORKS = 20
 """Held-out networks below which shares such as coverage are rough."""
 NOISY = 0.05

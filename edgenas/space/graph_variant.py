@@ -16,6 +16,7 @@ from collections.abc import Collection
 from typing import Literal
 
 GraphVariant = Literal["direct", "pooled", "blocked"]
+PLAIN_VARIANT: GraphVariant = "direct"
 GRAPH_VARIANTS: tuple[GraphVariant, ...] = ("direct", "pooled", "blocked")
 VARIANT_OPERATORS: dict[GraphVariant, tuple[str, ...]] = {
     "direct": ("ReduceMean",),

@@ -13,8 +13,8 @@ from edgenas.deploy.onnx.embedded_preprocessing import embed_preprocessing
 from edgenas.deploy.onnx.exporter import export_onnx
 from edgenas.deploy.onnx.parity import Int8Parity, Parity, check_parity
 from edgenas.progress import Progress
+from edgenas.space.graph_variant import PLAIN_VARIANT
 from edgenas.stages.bundle_network import Network, validation_top1
-from edgenas.stages.fastest_variant import PLAIN
 from edgenas.stages.front_int8 import int8_choice
 from edgenas.stages.int8_export import int8_gate, needs_seven_bits, quantised
 from edgenas.stages.predictors import run_variant
@@ -109,7 +109,7 @@ def _choose(
         run, images.dataset, network.subnet, progress, seven_bit_weights=needs_seven_bits(devices)
     )
     folder = network.folder / "fine-tuned"
-    model = export_onnx(tuned, folder / "fp32.onnx", variant=PLAIN, dynamic_batch=network.options.dynamic_batch)
+    model = export_onnx(tuned, folder / "fp32.onnx", variant=PLAIN_VARIANT, dynamic_batch=network.options.dynamic_batch)
     other = quantise(model=model, folder=folder)
     tuning = outcome(run, images.dataset, seconds, drop, fp32_top1 - other.best_top1)
     return (other if tuning.kept else choice), tuning

@@ -16,9 +16,9 @@ from edgenas.records.export import JudgedLatency
 from edgenas.records.record import Verdict
 from edgenas.records.search import SearchRecord
 from edgenas.runs.run import Run
+from edgenas.space.graph_variant import PLAIN_VARIANT
 from edgenas.stages.bundle_network import Network
 from edgenas.stages.device_graphs import Graphs
-from edgenas.stages.fastest_variant import PLAIN
 from edgenas.stages.first_predictions import predicted_latency
 from edgenas.stages.measuring import Session, session_timer
 from edgenas.stages.predictors import run_predictors, run_table, run_variant
@@ -98,7 +98,7 @@ def latency(
 ) -> dict[str, Any]:
     """Return what a manifest states of one file on one device; of the deployed one with its verdict."""
     stated = circumstances(network.run, device)
-    graphs = Graphs(PLAIN, recipe) if recipe else Graphs(run_variant(network.run))
+    graphs = Graphs(PLAIN_VARIANT, recipe) if recipe else Graphs(run_variant(network.run))
     stated["measured_with"] |= {
         "precision": precision,
         "quantiser_recipe": graphs.quantiser_recipe,

@@ -13,8 +13,7 @@ from edgenas.latency.device import Device
 from edgenas.profiling.session import Export
 from edgenas.progress import Progress
 from edgenas.space.blocks.spec import BlockSpec
-from edgenas.space.graph_variant import GraphVariant
-from edgenas.stages.fastest_variant import PLAIN
+from edgenas.space.graph_variant import PLAIN_VARIANT, GraphVariant
 from edgenas.stages.int8_export import run_recipes
 
 
@@ -44,7 +43,7 @@ def device_graphs(device: Device, devices: Iterable[Device], variant: GraphVaria
         devices: the measured devices of the run, which share one int8 file.
         variant: graph variant of the run's fp32 files.
     """
-    return Graphs(PLAIN, run_recipes(devices)[0]) if device.run.precision == "int8" else Graphs(variant)
+    return Graphs(PLAIN_VARIANT, run_recipes(devices)[0]) if device.run.precision == "int8" else Graphs(variant)
 
 
 def timing_export(graphs: Graphs, progress: Progress) -> Export:

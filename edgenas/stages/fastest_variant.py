@@ -29,14 +29,13 @@ from edgenas.space.graph_variant import VARIANT_OPERATORS, GraphVariant, support
 from edgenas.space.space import ClassifierSpace
 
 FILE = "latency/graph_variant.json"
-PLAIN: GraphVariant = "direct"
-NETWORKS = 6
-PROCESSES = 4
-"""In which variants are compared, side by side in each: half as many as state the latency of one network."""
+VARIANT_NETWORKS = 6
+VARIANT_PROCESSES = 4
+"""Processes that time all variants side by side: half as many as time one network."""
 WORTH = 0.99
-"""Share of the plain variant's latency that another must stay below to be taken."""
-Measured = Mapping[tuple[GraphVariant, str], Measurement]
-"""By variant and arch."""
+"""Share of the plain variant's latency that another variant must stay below to be chosen."""
+VariantMeasurements = Mapping[tuple[GraphVariant, str], Measurement]
+"""Measurements by variant and architecture."""
 
 
 def choose_variant(run: Run, progress: Progress) -> GraphVariant:
@@ -83,7 +82,7 @@ def variant_record(folder: Path) -> VariantRecord | None:
     return VariantRecord.read(path, f"run `edgenas profile {folder}`") if path.exists() else None
 
 
-def ratios_to_plain(measured: Measured) -> dict[GraphVariant, tuple[float, ...]]:
+def ratios_to_plain(measured: VariantMeasurements) -> dict[GraphVariant, tuple[float, ...]]:
     """Return, by variant, the latency of each network over that of its plainest variant, timed side by side."""
     variants = tuple(dict.fromkeys(variant for variant, _ in measured))
     archs = tuple(dict.fromkeys(arch for _, arch in measured))
@@ -121,8 +120,8 @@ class VariantComparison:
 
     def ratios(self, devices: RunDevices, progress: Progress) -> dict[str, dict[GraphVariant, tuple[float, ...]]]:
         """Return latency ratios by device and variant."""
-        networks = {arch.id: self.space.unroll(arch) for arch in covering(self.space, NETWORKS, self.seed)}
-        with tempfile.TemporaryDirectory(dir=_made(self.folder / "latency"), prefix=".models.") as folder:
+        networks = {arch.id: self.space.unroll(arch) for arch in covering(self.space, VARIANT_NETWORKS, self.seed)}
+        with tempfile.TemporaryDirectory(dir=_make_folder(self.folder / "latency"), prefix=".models.") as folder:
             step = partial(progress, "exporting")
             files = export_variants(networks, Path(folder), step, variants=self.variants)
             return {
@@ -132,16 +131,16 @@ class VariantComparison:
 
     def _measure(
         self, files: Mapping[tuple[GraphVariant, str], Path], device: Device, transport: Transport, progress: Progress
-    ) -> Measured:
+    ) -> VariantMeasurements:
         models = {f"{variant} {arch}": path for (variant, arch), path in files.items()}
         measured = measure_networks(
             models,
             device,
             rounds=self.rounds,
             seed=self.seed,
-            out=_made(self.folder / "latency" / device.name) / "graph_variants.jsonl",
+            out=_make_folder(self.folder / "latency" / device.name) / "graph_variants.jsonl",
             transport=transport,
-            processes=PROCESSES,
+            processes=VARIANT_PROCESSES,
             progress=lambda _, done, total: progress("comparing graph variants", done, total),
         )
         # A start that was killed before the variant was written down reads the same rows again.
@@ -159,6 +158,6 @@ def _fp32_devices(devices: Collection[Device]) -> list[Device]:
     ]
 
 
-def _made(folder: Path) -> Path:
+def _make_folder(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder

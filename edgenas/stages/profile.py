@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from edgenas.profiling.timing_plan import Plan, distinct_blocks
 from edgenas.profiling.transport import Transport
 from edgenas.progress import Progress
 from edgenas.records.latency import BLOCK
-from edgenas.records.profile import PlannedRows, PredictorScore, ProfileRecord
+from edgenas.records.profile import PlannedRows, PredictorScore, ProfileRecord, VariantRecord
 from edgenas.runs.run import Run
+from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import ClassifierSpace
 from edgenas.stages.device_graphs import Graphs, device_graphs, timing_export
 from edgenas.stages.device_latencies import base_predictor
@@ -70,7 +72,13 @@ def run_profile(run: Run, progress: Progress) -> None:
             profiles[name] = profiler.profile()
         else:
             profiles[name] = _profile_by_table(run.networks, name, devices.tables[name], folder, seed)
-    record = ProfileRecord(
+    run.finish(_record(profiles, variant, variant_record(run.folder)))
+
+
+def _record(
+    profiles: Mapping[str, DeviceProfile], variant: GraphVariant, comparison: VariantRecord | None
+) -> ProfileRecord:
+    return ProfileRecord(
         planned={
             name: PlannedRows(blocks=len(profile.plan.blocks), networks=len(profile.plan.networks))
             for name, profile in profiles.items()
@@ -79,9 +87,8 @@ def run_profile(run: Run, progress: Progress) -> None:
         predictors={name: profile.score and profile.score.quality for name, profile in profiles.items()},
         notes=tuple(profile.note for profile in profiles.values()),
         graph_variant=variant,
-        graph_variants=variant_record(run.folder),
+        graph_variants=comparison,
     )
-    run.finish(record)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from edgenas.runs.run import ORDER, reason_to_skip
 from edgenas.space.cost import cost
 from edgenas.space.graph_variant import GRAPH_VARIANTS
 from edgenas.space.space import ClassifierSpace
-from edgenas.stages.fastest_variant import NETWORKS as VARIANT_NETWORKS
+from edgenas.stages.fastest_variant import VARIANT_NETWORKS
 from edgenas.stages.profile_plan import ProfilePlans
 from edgenas.stages.training_length import too_few_steps
 from edgenas.training.data.dataset import SetSize

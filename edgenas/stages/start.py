@@ -140,7 +140,7 @@ def extend_search(run: Run, evaluations: int) -> Run:
     return longer
 
 
-def retuned(run: Run, finetune: FinetuneConfig) -> Run:
+def change_finetuning(run: Run, finetune: FinetuneConfig) -> Run:
     """Write and return the run with other settings of fine-tuning; fine-tuning and export are no longer finished then.
 
     Raises:

@@ -29,10 +29,10 @@ from edgenas.records.train import TrainRecord
 from edgenas.records.verify import VerifyRecord
 from edgenas.report.writing import write_report
 from edgenas.runs.run import Run, open_run
+from edgenas.space.graph_variant import PLAIN_VARIANT
 from edgenas.stages.bundle_network import BundleOptions
 from edgenas.stages.device_graphs import device_graphs
 from edgenas.stages.export import BUNDLE, export_bundle, run_export, which_arch
-from edgenas.stages.fastest_variant import PLAIN
 from edgenas.stages.int8_export import Comparison, needs_seven_bits, run_recipes
 from edgenas.stages.predictors import run_predictors
 from edgenas.stages.scoring import SUBNETS as STATISTICS
@@ -390,7 +390,9 @@ def test_weights_have_seven_bits_where_one_of_the_devices_saturates(isa: str, mo
         assert needs_seven_bits(devices) is (isa in SATURATES)
         recipes = run_recipes(devices)
         assert {recipe.seven_bit_weights for recipe in recipes} == {isa in SATURATES}
-        assert {recipe.latency_id for recipe in recipes} == {device_graphs(INT8_HERE, devices, PLAIN).quantiser_recipe}
+        assert {recipe.latency_id for recipe in recipes} == {
+            device_graphs(INT8_HERE, devices, PLAIN_VARIANT).quantiser_recipe
+        }
     assert not needs_seven_bits([arm])
 
 

@@ -18,7 +18,7 @@ from edgenas.runs.run import Run, open_run
 from edgenas.space.graph_variant import GRAPH_VARIANTS
 from edgenas.stages import fastest_variant as stage
 from edgenas.stages.fastest_variant import (
-    NETWORKS,
+    VARIANT_NETWORKS,
     VariantComparison,
     choose_variant,
     fastest_variant,
@@ -47,7 +47,7 @@ def test_devices_weigh_alike() -> None:
 def test_a_run_measures_all_variants_on_its_networks_and_exports_in_the_fastest(small_run: SmallRun) -> None:
     found = read_json(small_run.folder / "latency" / "graph_variant.json")
     (by_variant,) = found["latency_ratio"].values()
-    assert {name: len(values) for name, values in by_variant.items()} == dict.fromkeys(GRAPH_VARIANTS, NETWORKS)
+    assert {name: len(values) for name, values in by_variant.items()} == dict.fromkeys(GRAPH_VARIANTS, VARIANT_NETWORKS)
     assert found["graph_variant"] == fastest_variant([by_variant])
     table = LatencyTable.load(small_run.folder / "latency" / "here")
     manifest = read_json(small_run.folder / "export" / "bundle" / "manifest.json")
