@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,46 +76,31 @@ def measured_top1(root: Path, manifest: Mapping[str, Any], model: Path, progress
         raise DataError(f"{root} holds splits, not classes: name the folder of one of them, {root / 'test'}, say")
     labels = _labels(folder, classes)
     files = ImageFiles(root, folder.splits["train"].names, preprocess.presize or preprocess.shorter, cpu_count())
-    scores = _score(files, labels, model, preprocess, progress)
-    if problem := problem_with(folder, scores.unread, len(files)) or range_problem(scores.used, len(files)):
+    right, unread, used = _score(files, labels, model, preprocess, progress)
+    if problem := problem_with(folder, unread, len(files)) or range_problem(used, len(files)):
         raise DataError(f"{root}: {problem}; `edgenas data check {root}` lists all")
-    count = len(files) - len(scores.unread)
+    count = len(files) - len(unread)
     missing = tuple(name for label, name in enumerate(classes) if label not in labels)
-    left_out = {**folder.left_out, **scores.unread}
-    return MeasuredTop1(scores.right, count, *wilson_interval(scores.right, count), missing, left_out)
-
-
-@dataclass
-class _Scores:
-    """Scores of images so far.
-
-    Attributes:
-        right: number of images that the file gives their label.
-        unread: files that cannot be read, with the cause.
-        used: for each image of more than 8 bits a channel, its largest level as a fraction of the range.
-    """
-
-    right: int = 0
-    unread: dict[str, str] = field(default_factory=dict)
-    used: list[float] = field(default_factory=list)
+    return MeasuredTop1(right, count, *wilson_interval(right, count), missing, {**folder.left_out, **unread})
 
 
 def _score(
     files: ImageFiles, labels: Labels, model: Path, preprocess: Preprocess, progress: Progress | None
-) -> _Scores:
-    scores = _Scores()
+) -> tuple[int, dict[str, str], list[float]]:
+    """Return how many labels the file predicts, unreadable images with the cause, and `range_problem`'s levels."""
+    right, unread, used = 0, dict[str, str](), list[float]()
     for start in range(0, len(files), AT_ONCE):
         part = np.arange(start, min(start + AT_ONCE, len(files)))
         images, reading = files.subset(part).load()
         good = np.setdiff1d(np.arange(len(part)), list(reading.unread))
         if len(good):
             predicted = onnx_classes(model, images[torch.from_numpy(good)], preprocess).numpy()
-            scores.right += int((predicted == labels[part[good]]).sum())
-        scores.unread |= {files.names[part[index]]: cause for index, cause in reading.unread.items()}
-        scores.used += reading.used.values()
+            right += int((predicted == labels[part[good]]).sum())
+        unread |= {files.names[part[index]]: cause for index, cause in reading.unread.items()}
+        used += reading.used.values()
         if progress:
             progress("scoring images", start + len(part), len(files))
-    return scores
+    return right, unread, used
 
 
 def stated_preprocess(manifest: Mapping[str, Any]) -> Preprocess:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,9 +18,8 @@ from edgenas.profiling.timing_plan import Plan, distinct_blocks
 from edgenas.profiling.transport import Transport
 from edgenas.progress import Progress
 from edgenas.records.latency import BLOCK
-from edgenas.records.profile import PlannedRows, PredictorScore, ProfileRecord, VariantRecord
+from edgenas.records.profile import PlannedRows, PredictorScore, ProfileRecord
 from edgenas.runs.run import Run
-from edgenas.space.graph_variant import GraphVariant
 from edgenas.space.space import ClassifierSpace
 from edgenas.stages.device_graphs import Graphs, device_graphs, timing_export
 from edgenas.stages.device_latencies import base_predictor
@@ -41,12 +39,12 @@ class DeviceProfile:
     Attributes:
         score: score of its predictor; None where too few networks are measured for one.
         note: how its latencies are predicted, and how well.
-        plan: what was timed; None for a device that is represented by a table.
+        planned: numbers of timed blocks and networks; None for a device that is represented by a table.
     """
 
     score: PredictorScore | None
     note: str
-    plan: Plan | None = None
+    planned: PlannedRows | None = None
 
 
 def run_profile(run: Run, progress: Progress) -> None:
@@ -72,23 +70,14 @@ def run_profile(run: Run, progress: Progress) -> None:
             profiles[name] = profiler.profile()
         else:
             profiles[name] = _profile_by_table(run.networks, name, devices.tables[name], folder, seed)
-    run.finish(_record(profiles, variant, variant_record(run.folder)))
-
-
-def _record(
-    profiles: Mapping[str, DeviceProfile], variant: GraphVariant, comparison: VariantRecord | None
-) -> ProfileRecord:
-    return ProfileRecord(
-        planned={
-            name: PlannedRows(blocks=len(profile.plan.blocks), networks=len(profile.plan.networks))
-            for name, profile in profiles.items()
-            if profile.plan
-        },
+    record = ProfileRecord(
+        planned={name: profile.planned for name, profile in profiles.items() if profile.planned},
         predictors={name: profile.score and profile.score.quality for name, profile in profiles.items()},
         notes=tuple(profile.note for profile in profiles.values()),
         graph_variant=variant,
-        graph_variants=comparison,
+        graph_variants=variant_record(run.folder),
     )
+    run.finish(record)
 
 
 @dataclass(frozen=True)
@@ -127,7 +116,7 @@ class DeviceProfiler:
         source = self.plans.config.base
         name = self.device.name
         note = _fitted(name, plan, score) if source is None else _carried_over(name, score, source)
-        return DeviceProfile(score, note, plan)
+        return DeviceProfile(score, note, PlannedRows(blocks=len(plan.blocks), networks=len(plan.networks)))
 
     def _plan(self) -> Plan:
         """Return what is timed; with a base, its networks show best how the device differs."""

@@ -66,13 +66,13 @@ def test_the_command_line_refuses_a_folder_in_use_but_looks_at_it(small_run: Sma
 
 def test_only_temporary_files_of_killed_writes_are_removed(tmp_path: Path) -> None:
     left = [".config.yaml.k3x_9abz", "verify/.models.0a1b2c3d/0.onnx", "supernet/.checkpoint.safetensors.abcdefgh"]
-    kept = [".lock", ".gitignore", "config.yaml", "notes.abcdefgh", "verify/.models/0.onnx", ".hidden.toolongname"]
-    for name in left + kept:
+    remaining = [".lock", ".gitignore", "config.yaml", "notes.abcdefgh", "verify/.models/0.onnx", ".hidden.toolongname"]
+    for name in left + remaining:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
     with locked(tmp_path):
         pass
-    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == sorted(kept)
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == sorted(remaining)
     assert not (tmp_path / "verify" / ".models.0a1b2c3d").exists()
 
 
@@ -138,10 +138,10 @@ def test_a_start_that_was_killed_between_any_two_writes_begins_again(
     run = start_run(config, Path("cut"))
     with locked(run.folder):
         pass
-    wanted = contents(Path("straight"))
-    assert len(wanted) == WRITES
+    expected = contents(Path("straight"))
+    assert len(expected) == WRITES
     # With config.yaml there, the folder is a run's: the first stage writes what the images are.
-    assert contents(Path("cut")) == {k: v for k, v in wanted.items() if k != "data.json" or number < WRITES - 1}
+    assert contents(Path("cut")) == {k: v for k, v in expected.items() if k != "data.json" or number < WRITES - 1}
     assert open_run(run.folder).config == config
 
 

@@ -86,9 +86,9 @@ def test_costs_of_finished_and_interrupted_stages_are_kept_and_of_failed_ones_no
     with metered(run, "search"):
         pass
     assert [row["stage"] for row in read_jsonl(run / metering.FILE)] == ["train", "train", "search"]
-    found = spent(run)
-    assert found["train"].energy_joules == pytest.approx(0.05)
-    assert found["search"].energy_joules is None
+    costs = spent(run)
+    assert costs["train"].energy_joules == pytest.approx(0.05)
+    assert costs["search"].energy_joules is None
     assert spent(tmp_path) == {}
 
 
@@ -113,8 +113,8 @@ def test_a_run_keeps_the_costs_of_its_stages_and_its_bundle_reports_them(small_r
 
 def test_a_run_reports_the_memory_that_its_networks_were_measured_to_take(small_run: SmallRun) -> None:
     for entry in small_run.summary["front"]:
-        known = entry["latency"]["here"]
-        assert 0 <= known["model_rss_bytes"] < known["process_rss_bytes"]
+        latency = entry["latency"]["here"]
+        assert 0 <= latency["model_rss_bytes"] < latency["process_rss_bytes"]
     manifest = json.loads((small_run.folder / "export" / "bundle" / "manifest.json").read_text())
     assert manifest["latency"]["here"]["process_rss_bytes"] > manifest["size_bytes"]
     card = (small_run.folder / "export" / "bundle" / "MODEL_CARD.md").read_text()

@@ -45,21 +45,21 @@ def test_devices_weigh_alike() -> None:
 
 
 def test_a_run_measures_all_variants_on_its_networks_and_exports_in_the_fastest(small_run: SmallRun) -> None:
-    found = read_json(small_run.folder / "latency" / "graph_variant.json")
-    (by_variant,) = found["latency_ratio"].values()
+    record = read_json(small_run.folder / "latency" / "graph_variant.json")
+    (by_variant,) = record["latency_ratio"].values()
     assert {name: len(values) for name, values in by_variant.items()} == dict.fromkeys(GRAPH_VARIANTS, VARIANT_NETWORKS)
-    assert found["graph_variant"] == fastest_variant([by_variant])
+    assert record["graph_variant"] == fastest_variant([by_variant])
     table = LatencyTable.load(small_run.folder / "latency" / "here")
     manifest = read_json(small_run.folder / "export" / "bundle" / "manifest.json")
     assert (
         table.identity.graph_variant
-        == found["graph_variant"]
+        == record["graph_variant"]
         == manifest["graph_variant"]
         == run_variant(open_run(small_run.folder))
     )
     files = [*(small_run.folder / "verify" / "models").glob("*.onnx"), small_run.folder / "export/bundle/model.onnx"]
     assert len(files) >= 2
-    assert {model_metadata(path)["graph_variant"] for path in files} == {found["graph_variant"]}
+    assert {model_metadata(path)["graph_variant"] for path in files} == {record["graph_variant"]}
 
 
 @pytest.fixture
@@ -93,20 +93,20 @@ def lacking(run: Run, *operators: str) -> Run:
 
 
 def test_variants_that_need_what_a_device_lacks_are_left_out(copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, ...]] = []
+    compared: list[tuple[str, ...]] = []
 
     def ratios(comparison: VariantComparison, *_: object) -> dict[str, dict[str, tuple[float, ...]]]:
-        asked.append(tuple(comparison.variants))
+        compared.append(tuple(comparison.variants))
         return {"here": {variant: (1.0 - 0.1 * number,) for number, variant in enumerate(comparison.variants)}}
 
     monkeypatch.setattr(VariantComparison, "ratios", ratios)
     for operator, variants in (("Resize", ("direct", "pooled")), ("ReduceMean", ("pooled", "blocked"))):
         (copy.folder / stage.FILE).unlink()
         assert choose_variant(lacking(copy, operator), lambda *_: None) == variants[-1]
-        assert asked[-1] == variants
+        assert compared[-1] == variants
     (copy.folder / stage.FILE).unlink()
     assert choose_variant(lacking(copy, "GlobalAveragePool"), lambda *_: None) == "direct"
-    assert len(asked) == 2
+    assert len(compared) == 2
 
 
 def test_a_named_variant_that_needs_what_a_device_lacks_is_refused(copy: Run) -> None:

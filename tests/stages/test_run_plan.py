@@ -18,7 +18,7 @@ INT8 = ["export.precision=int8", "export.calibration_images=64", "search.validat
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tiny-16.yaml").write_text(SMALL_SPACE)
     (tmp_path / "small.yaml").write_text(SMALL_CONFIG)
     monkeypatch.chdir(tmp_path)
@@ -61,9 +61,9 @@ def test_more_of_anything_takes_longer() -> None:
 
 def test_more_quantiser_images_than_there_are_stop_the_plan_and_the_start() -> None:
     config = load_config(Path("small.yaml"), [*INT8, "export.calibration_images=5000"])
-    wanted = r"calibration_images is 5000, but there are only \d{4} training images"
+    message = r"calibration_images is 5000, but there are only \d{4} training images"
     for begin in (plan_run, start_run):
-        with pytest.raises(DataError, match=wanted):
+        with pytest.raises(DataError, match=message):
             begin(config, Path("run"))
     assert not Path("run").exists()
     # Without int8 nothing is calibrated on them.

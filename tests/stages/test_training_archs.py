@@ -1,4 +1,4 @@
-"""A supernet that is trained only what the budgets allow: what it learns from, and what it is not asked for."""
+"""A supernet that is trained within the budgets only: which subnets it trains, and which are reported as untrained."""
 
 from __future__ import annotations
 
@@ -67,26 +67,26 @@ def test_all_that_is_trained_is_within_the_budgets(whole: Run) -> None:
 
 
 def test_hindsight_compares_with_the_largest_subnet_that_was_trained(whole: Run) -> None:
-    found, pool = json.loads((whole.folder / HINDSIGHT).read_text()), training_pool(whole).archs()
+    hindsight, pool = json.loads((whole.folder / HINDSIGHT).read_text()), training_pool(whole).archs()
     assert pool
     macs = {arch.id: cost(whole.space.with_classes(10).unroll(arch)).macs for arch in pool}
-    assert macs[found["largest"]] == max(macs.values()) <= 0.25e6
-    assert found["within_budgets"]
-    assert sum(one["images"] for one in found["classes"]) > 0
+    assert macs[hindsight["largest"]] == max(macs.values()) <= 0.25e6
+    assert hindsight["within_budgets"]
+    assert sum(row["images"] for row in hindsight["classes"]) > 0
     assert (
         "largest one that was trained" in (sentence := class_losses(load_run(whole.folder).hindsight))
         or "largest subnet that was" in sentence
     )
 
 
-def test_trust_compares_subnets_that_were_trained(whole: Run) -> None:
+def test_the_ranking_study_compares_subnets_that_were_trained(whole: Run) -> None:
     pool = training_pool(whole).archs()
     assert pool is not None
-    found = pool_design(whole.networks, pool, 8, 0)
-    assert set(found.archs) <= set(pool)
-    assert len(set(found.archs)) == len(found.archs) == 8
-    assert {pool[0], pool[-1]} <= set(found.archs)
-    assert found == pool_design(whole.networks, pool, 8, 0)
+    design = pool_design(whole.networks, pool, 8, 0)
+    assert set(design.archs) <= set(pool)
+    assert len(set(design.archs)) == len(design.archs) == 8
+    assert {pool[0], pool[-1]} <= set(design.archs)
+    assert design == pool_design(whole.networks, pool, 8, 0)
 
 
 def test_an_arch_that_was_not_trained_is_reported(whole: Run, caplog: pytest.LogCaptureFixture) -> None:
