@@ -25,7 +25,7 @@ SETTING = ("threads", "provider", "optimisation_level", "spinning")
 
 
 def printable(text: Any, longest: int = LONGEST_TEXT) -> str:
-    """Return foreign text so that it may be shown and stored: bounded, and without control characters."""
+    """Return untrusted text in a form to show and store, of bounded length and without control characters."""
     return "".join(letter if letter.isprintable() else " " for letter in str(text)[:longest])
 
 
@@ -34,8 +34,8 @@ def trusted(row: dict[str, Any]) -> dict[str, Any]:
     if "error" in row:
         return {key: row[key] for key in ("schema_version", "benchmark_info", "error") if key in row}
     used = ("latency_ms", "ci_p50_ms", "rounds_p50_ms", "count", "call_overhead_ms", "sentinel_p50_ms")
-    kept = {key: row[key] for key in ("schema_version", *used, "sentinel_drift")}
-    return kept | {
+    fields = {key: row[key] for key in ("schema_version", *used, "sentinel_drift")}
+    return fields | {
         "latency_ms": {key: row["latency_ms"][key] for key in ("mean", "std", *QUANTILES)},
         "benchmark_info": _plain(row["benchmark_info"]),
         "memory": _plain(row.get("memory")),

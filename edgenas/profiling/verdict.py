@@ -93,15 +93,17 @@ def judge_measured(measured: Measurement, budget: Budget, slowdown: float = 1.0)
 
 
 def worst(verdicts: Iterable[Verdict | None]) -> Verdict | None:
-    """Return the worst of several verdicts; None where nothing was judged."""
+    """Return the worst of several verdicts, None if there are none."""
     return max(filter(None, verdicts), key=VERDICTS.index, default=None)
 
 
 def disturbed(measured: Mapping[str, Measurement]) -> bool:
     """Return whether most networks of a session have warnings from most of their processes.
 
-    Such a session is discarded and repeated once before anything is decided, whatever it found: picking the better of
-    two would bias the verdict.
+    Such a session is discarded and repeated once before any decision, whatever its results, since the choice of the
+    better of two sessions would bias the verdict.
     """
-    flagged = [one.flagged_processes > DISTURBED_SHARE * len(one.processes_p50_us) for one in measured.values()]
+    flagged = [
+        network.flagged_processes > DISTURBED_SHARE * len(network.processes_p50_us) for network in measured.values()
+    ]
     return sum(flagged) > DISTURBED_SHARE * len(flagged)

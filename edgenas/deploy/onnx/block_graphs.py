@@ -77,11 +77,11 @@ def stitch(parts: Sequence[tuple[str, BlockGraph]], source: Port, target: Port) 
     nodes: list[onnx.NodeProto] = []
     constants: list[onnx.TensorProto] = []
     current = source.name
-    for number, (place, graph) in enumerate(parts):
-        output = target.name if number == len(parts) - 1 else f"{place}/output"
+    for number, (block, graph) in enumerate(parts):
+        output = target.name if number == len(parts) - 1 else f"{block}/output"
         names = {"": "", graph.source: current, graph.target: output}
-        constants += [_renamed_tensor(tensor, place, names) for tensor in graph.constants.values()]
-        nodes += [_renamed_node(node, place, index, names) for index, node in enumerate(graph.nodes)]
+        constants += [_renamed_tensor(tensor, block, names) for tensor in graph.constants.values()]
+        nodes += [_renamed_node(node, block, index, names) for index, node in enumerate(graph.nodes)]
         current = output
     graph_proto = onnx.helper.make_graph(nodes, "edgenas", [source.proto()], [target.proto()], constants)
     return onnx.helper.make_model(
@@ -105,8 +105,8 @@ def open_batch(model: onnx.ModelProto) -> None:
             tensor.CopyFrom(onnx.numpy_helper.from_array(shape, tensor.name))
 
 
-def _renamed_tensor(tensor: onnx.TensorProto, place: str, names: dict[str, str]) -> onnx.TensorProto:
-    names[tensor.name] = f"{place}/{tensor.name}"
+def _renamed_tensor(tensor: onnx.TensorProto, block: str, names: dict[str, str]) -> onnx.TensorProto:
+    names[tensor.name] = f"{block}/{tensor.name}"
     renamed = onnx.TensorProto()
     renamed.CopyFrom(tensor)
     renamed.ClearField("metadata_props")
@@ -114,8 +114,8 @@ def _renamed_tensor(tensor: onnx.TensorProto, place: str, names: dict[str, str])
     return renamed
 
 
-def _renamed_node(node: onnx.NodeProto, place: str, index: int, names: dict[str, str]) -> onnx.NodeProto:
-    label = f"{place}/{node.op_type}_{index}"
+def _renamed_node(node: onnx.NodeProto, block: str, index: int, names: dict[str, str]) -> onnx.NodeProto:
+    label = f"{block}/{node.op_type}_{index}"
     for number, output in enumerate(node.output):
         names.setdefault(output, f"{label}/output_{number}")
     renamed = onnx.NodeProto()

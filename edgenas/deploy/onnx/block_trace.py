@@ -198,8 +198,8 @@ def _renamed_node(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodePr
 
 
 def _with_groups(node: onnx.NodeProto, tensors: Mapping[str, Tensor]) -> onnx.NodeProto:
-    """Return the node; a depthwise convolution gets as many groups as its weight has channels."""
-    index = next((number for number, each in enumerate(node.attribute) if each.name == "group"), None)
+    """Return the node. A depthwise convolution gets as many groups as its weight has channels."""
+    index = next((number for number, attribute in enumerate(node.attribute) if attribute.name == "group"), None)
     if index is None or node.attribute[index].i == 1:
         return node
     grouped = onnx.NodeProto()

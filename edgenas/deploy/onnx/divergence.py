@@ -104,13 +104,13 @@ def _onnx_outputs(path: Path, blocks: Sequence[str], inputs: Tensor) -> dict[str
 
 
 def _borders(graph: onnx.GraphProto, blocks: Sequence[str]) -> Mapping[str, str]:
-    """Return the output tensor of each block: what another block reads, or the network's output."""
+    """Return the output tensor of each block, which another block reads or which is the network's output."""
     read_by = {(name, block_of(node)) for node in graph.node for name in node.input}
     read_by |= {(port.name, "") for port in graph.output}
     leaving = {
         block_of(node): name
         for node in graph.node
         for name in node.output
-        if any(tensor == name and place != block_of(node) for tensor, place in read_by)
+        if any(tensor == name and reader != block_of(node) for tensor, reader in read_by)
     }
     return {block: leaving[block] for block in blocks if block in leaving}

@@ -45,7 +45,7 @@ def with_padding(graph: BlockGraph, spec: BlockSpec) -> BlockGraph:
 
 
 def _same_padded(node: onnx.NodeProto, in_size: int) -> onnx.NodeProto:
-    """Return the node; a strided convolution, of which a block has one, reads the block's whole image size."""
+    """Return the node with `same` padding if it is the strided convolution, whose input has the block's image size."""
     attributes = {attribute.name: attribute for attribute in node.attribute}
     if node.op_type != "Conv" or attributes["strides"].ints[0] == 1:
         return node
@@ -53,7 +53,8 @@ def _same_padded(node: onnx.NodeProto, in_size: int) -> onnx.NodeProto:
     before, after = same_pads(in_size, kernel, stride)
     padded = onnx.NodeProto()
     padded.CopyFrom(node)
-    next(each for each in padded.attribute if each.name == "pads").ints[:] = [before, before, after, after]
+    pads = next(attribute for attribute in padded.attribute if attribute.name == "pads")
+    pads.ints[:] = [before, before, after, after]
     return padded
 
 

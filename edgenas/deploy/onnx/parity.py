@@ -78,21 +78,21 @@ class Int8Parity(Parity):
 def check_parity(
     subnet: Subnet, onnx_path: Path, images: Tensor, preprocess: Preprocess, *, tolerance: float = TOLERANCE
 ) -> Parity:
-    """Compare the exported fp32 file with the subnet it was made of.
+    """Compare an exported fp32 file with its subnet.
 
     Args:
-        subnet: calibrated; left as it was. It is run in fp32 on the CPU, whatever it was trained on.
-        onnx_path: its exported file.
-        images: uint8 (n, 1 or 3, h, w), n at least 1; real images, not noise.
-        preprocess: how images become inputs.
-        tolerance: greatest |Δlogit| allowed between torch and the runtime, and with and without graph optimisations.
+        subnet: calibrated subnet, which is not changed. It is run in fp32 on the CPU.
+        onnx_path: exported file of the subnet.
+        images: real images, uint8 of shape (n, 1 or 3, h, w), n at least 1.
+        preprocess: preprocessing of the images.
+        tolerance: largest |Δlogit| between torch and the runtime, and with and without graph optimisations.
 
     Raises:
-        ParityError: the file is of another arch, breaks ONNX's rules, or a logit differs by more than `tolerance` (or
-            is not a number), or fewer images get the same class than `least_agreement` asks for.
+        ParityError: the file has another architecture or is not valid ONNX, a logit differs by more than `tolerance` or
+            is not a number, or fewer images than `least_agreement` are classified equally.
         UncalibratedError: the subnet was not calibrated.
-        UserError: no file, or the runtime lacks an operator or opset of it.
-        DataError: no images, or of another type or shape.
+        UserError: the file is missing, or the runtime lacks one of its operators or its opset.
+        DataError: there are no images, or they have another type or shape.
     """
     metadata = _check_file(subnet, onnx_path)
     parity, worst = _compared(subnet, onnx_path, images, preprocess)
@@ -100,10 +100,10 @@ def check_parity(
     if problems:
         # A file with preprocessing inside has no input for torch's inputs; it was checked without preprocessing before.
         block = None if INCLUDED in metadata else first_diverging_block(subnet, onnx_path, preprocess(worst))
-        place = f"the first block to diverge is {block}" if block else "no single block diverges"
+        divergence = f"the first block to diverge is {block}" if block else "no single block diverges"
         raise ParityError(
             f"{onnx_path} is not the network that was scored: over {parity.images} images {'; '.join(problems)}; "
-            f"{place}: export again"
+            f"{divergence}: export again"
         )
     return parity
 
