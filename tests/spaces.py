@@ -41,6 +41,7 @@ TENSORFLOW = SearchSpace.model_validate(
         "stem": {"width": 8, "kernel": 3, "stride": 2, "activation": "relu6"},
         "stages": [
             {"width": [16], "depth": [1, 2], "kernel": [3, 5], "expand": [1, 3], **_RELU, "activation": "relu6"},
+            {"block": "conv", "width": [24], "depth": [2], "kernel": [[3], [1, 3]], "stride": 1, "activation": "relu6"},
             {"block": "fused", "width": [16], "depth": [2], "kernel": [3], "expand": [2], "stride": 2, **_SILU},
             {
                 "width": [24, 32],

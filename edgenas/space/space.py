@@ -25,7 +25,7 @@ from edgenas.space.blocks import parse_stage
 from edgenas.space.blocks.genes import BlockGenes
 from edgenas.space.blocks.head import FeatureLayer, HeadSpec
 from edgenas.space.blocks.spec import NORM_EPSILON, Activation, BlockSpec, Padding
-from edgenas.space.blocks.stage import Choices, PositiveInt, SpacePart, Stage
+from edgenas.space.blocks.stage import Choices, OptionalInt, PositiveInt, SpacePart, Stage
 from edgenas.space.blocks.stem import StemSpec
 
 Genes = npt.NDArray[np.int64]
@@ -37,9 +37,6 @@ def _single_line(name: str) -> str:
     if not name.strip() or not name.isprintable() or len(name) > 100:
         raise ValueError(f"expected a name of up to 100 characters in one line, got {shown(name)}")
     return name
-
-
-OptionalInt = Annotated[int, Field(ge=0, le=10_000, strict=True)]
 
 
 class Stem(SpacePart):

@@ -56,7 +56,7 @@ def test_every_dimension_is_part_of_identity() -> None:
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        ("mbconv_i24", "unknown kind 'mbconv'; valid: "),
+        ("mbconv_i24", "unknown kind 'mbconv'; did you mean 'conv'"),
         ("ir_i24_r56", "expected 8 dimensions after 'ir', got 2"),
         ("ir_i24_r56_o40_m96_k5_s2_se24_gelu", "expected one of relu, relu6, hardswish, silu, got 'gelu'"),
         (

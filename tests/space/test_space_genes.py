@@ -223,8 +223,7 @@ def test_structure_id_stays_when_genes_narrow_and_changes_with_what_archs_leave_
     first = space.stages[0]
     others = [
         space.model_copy(update={"resolution": space.resolution[:1]}),
-        with_stage(space, narrowed(first, "kernel", slice(-1, None))),
-        with_stage(space, narrowed(first, "expand", slice(1))),
+        *(with_stage(space, narrowed(first, gene, slice(-1, None))) for gene in first.genes.names()),
         with_stage(space, narrowed(narrowed(first, "depth", slice(1)), "width", slice(-1, None))),
     ]
     assert {other.structure_id for other in others} == {space.structure_id}

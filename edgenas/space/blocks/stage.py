@@ -34,13 +34,14 @@ def _ascending(values: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def _odd(values: tuple[int, ...]) -> tuple[int, ...]:
-    if any(value % 2 == 0 for value in values):
+    if any(value % 2 == 0 and value > 0 for value in values):
         raise ValueError(f"expected odd kernel sizes, got {shown(list(values))}")
     return values
 
 
 # The bounds are far beyond any use: a value past them is a slip, and would make a space too large to list.
 PositiveInt = Annotated[int, Field(gt=0, le=10_000, strict=True)]
+OptionalInt = Annotated[int, Field(ge=0, le=10_000, strict=True)]
 Depth = Annotated[int, Field(gt=0, le=50, strict=True)]
 Expand = Annotated[float, Field(ge=1, le=100), AfterValidator(plain_number)]
 Choices = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=50), AfterValidator(_ascending)]
@@ -67,6 +68,13 @@ Kernels = Annotated[
     PlainValidator(_for_each_position(Annotated[Choices, AfterValidator(_odd)])),
     _AS_IS,
 ]
+_Sizes = Annotated[tuple[OptionalInt, ...], Field(min_length=1, max_length=50), AfterValidator(_ascending)]
+OptionalKernels = Annotated[
+    tuple[int, ...] | tuple[tuple[int, ...], ...],
+    PlainValidator(_for_each_position(Annotated[_Sizes, AfterValidator(_odd)])),
+    _AS_IS,
+]
+"""Kernel sizes of a convolution that 0 leaves out."""
 _Ratios = Annotated[tuple[Expand, ...], Field(min_length=1, max_length=50), AfterValidator(_ascending)]
 Expands = Annotated[
     tuple[float, ...] | tuple[tuple[float, ...], ...], PlainValidator(_for_each_position(_Ratios)), _AS_IS
