@@ -72,7 +72,22 @@ BY_POSITION = SearchSpace.model_validate(
     }
 )
 """A space whose blocks have choices by position."""
-EVERY_SPACE = {space.name: space for space in (*map(load_space, preset_names()), TENSORFLOW, BY_POSITION)}
+_UIB = {"block": "uib", "expand": [2, 3], "activation": "relu"}
+MOBILENET_V4 = SearchSpace.model_validate(
+    {
+        "name": "mobilenet-v4",
+        "resolution": [24, 32],
+        "stem": {"width": 16, "kernel": 3, "stride": 2, "activation": "relu"},
+        "stages": [
+            {"block": "conv", "width": [16, 24], "depth": [1], "kernel": [1, 3], "stride": 1, "activation": "relu"},
+            {**_UIB, "width": [24], "depth": [1, 2], "start": [3, 5], "middle": [0], "stride": 2},
+            {**_UIB, "width": [32, 40], "depth": [1, 3], "start": [0, 3], "middle": [[3, 5], [0], [0, 3]], "stride": 2},
+        ],
+        "head": {"width": 0, "features": 32, "feature_layer": "norm", "activation": "relu"},
+    }
+)
+"""A space of the blocks and the head of MobileNetV4."""
+EVERY_SPACE = {space.name: space for space in (*map(load_space, preset_names()), TENSORFLOW, BY_POSITION, MOBILENET_V4)}
 """The presets, and spaces of the properties that these don't have, by name."""
 
 ACTIVATIONS = st.sampled_from(get_args(Activation))
@@ -98,6 +113,9 @@ def stages(draw: st.DrawFn, depths: Sequence[int], expands: Sequence[float]) -> 
         "width": draw(some_of([8, 12, 16, 24])),
         "depth": depth,
         "kernel": draw(at_positions(some_of([1, 3, 5, 7]), depth[-1])),
+        "start": draw(at_positions(some_of([0, 3, 5]), depth[-1])),
+        # The first block needs a convolution for its stride.
+        "middle": [draw(some_of([3, 5])), *(draw(some_of([0, 3, 5])) for _ in range(depth[-1] - 1))],
         "expand": draw(at_positions(some_of(expands), depth[-1])),
         "stride": draw(st.sampled_from([1, 2])),
         "activation": draw(ACTIVATIONS),

@@ -12,6 +12,7 @@ from edgenas.space.blocks.head import HeadSpec
 from edgenas.space.blocks.inverted_residual import InvertedResidualSpec
 from edgenas.space.blocks.spec import BlockSpec, make_divisible
 from edgenas.space.blocks.stem import StemSpec
+from edgenas.space.blocks.uib import UibSpec
 
 
 @pytest.mark.parametrize("name", EVERY_SPACE)
@@ -113,6 +114,17 @@ def peak_of_fused(spec: FusedSpec) -> int:
     return elements_alive(steps, sizes)
 
 
+def peak_of_uib(spec: UibSpec) -> int:
+    sizes, steps, last = {"x": spec.in_channels * spec.in_size**2}, [], "x"
+    for number, conv in enumerate(spec.convs()):
+        name = f"output{number}"
+        sizes[name] = conv.out_channels * conv.out_size**2
+        steps.append(([last], name))
+        last = name
+    sizes["sum"] = sizes[last]
+    return elements_alive([*steps, *([(["x", last], "sum")] if spec.residual else [])], sizes)
+
+
 def peak_of_head(spec: HeadSpec) -> int:
     sizes = {"x": spec.in_channels * spec.in_size**2, "wide": spec.width * spec.in_size**2, "pooled": spec.width}
     sizes |= {"features": spec.features, "logits": spec.out_channels}
@@ -129,6 +141,8 @@ def peak(spec: BlockSpec) -> int:
             return peak_of_inverted_residual(spec)
         case FusedSpec():
             return peak_of_fused(spec)
+        case UibSpec():
+            return peak_of_uib(spec)
         case HeadSpec():
             return peak_of_head(spec)
     return spec.in_channels * spec.in_size**2 + spec.out_channels * spec.out_size**2
@@ -164,6 +178,17 @@ FUSED = st.builds(
     stride=st.sampled_from([1, 2]),
     activation=st.just("relu"),
 )
+UIBS = st.builds(
+    UibSpec,
+    in_channels=CHANNELS,
+    in_size=st.integers(1, 9),
+    out_channels=CHANNELS,
+    mid_channels=CHANNELS,
+    start=st.sampled_from([0, 3, 5]),
+    middle=st.sampled_from([0, 3, 5]),
+    stride=st.just(1),
+    activation=st.just("relu"),
+)
 HEADS = st.builds(
     HeadSpec,
     in_channels=CHANNELS,
@@ -182,6 +207,11 @@ def test_peak_activation_of_an_inverted_residual_equals_a_liveness_count(spec: I
 
 @given(FUSED)
 def test_peak_activation_of_a_fused_inverted_residual_equals_a_liveness_count(spec: FusedSpec) -> None:
+    assert spec.peak_activation_elements() == peak(spec)
+
+
+@given(UIBS)
+def test_peak_activation_of_a_universal_inverted_bottleneck_equals_a_liveness_count(spec: UibSpec) -> None:
     assert spec.peak_activation_elements() == peak(spec)
 
 

@@ -1,4 +1,4 @@
-"""Fused inverted residuals: text, sorting and int8; the other properties are tested on all kinds and presets."""
+"""Fused inverted residuals and UIBs: text, sorting and int8; the other properties are tested on all kinds."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from edgenas.deploy.onnx.parity import onnx_logits
 from edgenas.errors import SpaceError
 from edgenas.space.arch import Arch
 from edgenas.space.blocks import parse_block
+from edgenas.space.loading import parse_space
 from edgenas.space.space import SearchSpace
 from edgenas.supernet.blocks.fused import Fused
+from edgenas.supernet.blocks.uib import Uib
 from edgenas.supernet.sorting import sort_middle_channels
 from edgenas.supernet.subnet import Subnet
 from edgenas.supernet.supernet import SuperNet
@@ -36,6 +38,38 @@ SPACE = SearchSpace.model_validate(
         "head": {"width": 32, "features": 0, "activation": "relu"},
     }
 )
+UIB = SearchSpace.model_validate(
+    {
+        **SPACE.model_dump(),
+        "name": "uib",
+        "stages": [
+            {"block": "uib", "start": [0, 3], "middle": [3, 5], "expand": [2, 3, 4], **stage}
+            for stage in (
+                {"width": [8], "depth": [1, 2], "stride": 1, "activation": "relu"},
+                {"width": [16, 24], "depth": [1, 2], "stride": 2, "activation": "hardswish"},
+            )
+        ],
+    }
+)
+BLOCKS = {"fused": (SPACE, "fk5"), "uib": (UIB, "ua3k5")}
+"""A space of each kind, and the start of a block's text."""
+
+
+def test_text_and_key_of_a_uib_are_the_documented_ones() -> None:
+    arch = UIB.parse("r16_w8-ua0k3e4_w16-ua3k5e2-ua3k3e3")
+    assert arch.id == "r16_w8-ua0k3e4_w16-ua3k5e2-ua3k3e3"
+    key = UIB.with_classes(10).unroll(arch)[2].key
+    assert key == "uib_i8_r16_o16_m16_a3_k5_s2_hardswish"
+    assert parse_block(key).key == key
+
+
+def test_a_stride_of_a_uib_without_a_depthwise_convolution_is_refused() -> None:
+    value = UIB.model_dump()
+    value["stages"][1]["middle"] = [0, 3]
+    with pytest.raises(SpaceError, match=r"stages\.1: .*stride 2 needs a depthwise convolution in the first block"):
+        parse_space(value, "here")
+    value["stages"][1]["middle"] = [[3], [0, 3]]
+    assert parse_space(value, "here").largest.stages[1].blocks[1].middle == 3
 
 
 def test_text_and_key_are_the_documented_ones() -> None:
@@ -57,15 +91,18 @@ def logits(net: SuperNet, arch: Arch) -> Tensor:
         return net(x, arch)
 
 
-def test_sorting_keeps_what_the_largest_and_the_trained_ratios_compute() -> None:
+@pytest.mark.parametrize(("space", "block"), BLOCKS.values(), ids=BLOCKS)
+def test_sorting_keeps_what_the_largest_and_the_trained_ratios_compute(space: SearchSpace, block: str) -> None:
     torch.manual_seed(0)
-    net = SuperNet(SPACE.with_classes(4), kernel_transforms=True).double().eval()
+    net = SuperNet(space.with_classes(4), kernel_transforms=True).double().eval()
     for tensor in net.state_dict().values():
         tensor += 0.3 * torch.rand_like(tensor)
     sorted_all, sorted_rest = copy.deepcopy(net), copy.deepcopy(net)
     sort_middle_channels(sorted_all)
     sort_middle_channels(sorted_rest, trained=2)
-    largest, middle, smallest = (SPACE.parse(f"r16_w8-fk3e{e}-fk5e{e}_w24-fk5e{e}-fk5e{e}") for e in (4, 3, 2))
+    largest, middle, smallest = (
+        space.parse(f"r16_w8-{block}e{e}-{block}e{e}_w24-{block}e{e}-{block}e{e}") for e in (4, 3, 2)
+    )
     torch.testing.assert_close(logits(sorted_all, largest), logits(net, largest), rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(logits(sorted_rest, middle), logits(net, middle), rtol=1e-10, atol=1e-10)
     assert not torch.allclose(logits(sorted_all, middle), logits(net, middle))
@@ -82,20 +119,29 @@ def unevenly_scaled(subnet: Subnet, octaves: float) -> Subnet:
     """
     twin, generator = fold_norms(subnet), torch.Generator().manual_seed(0)
     for block in twin.blocks.values():
-        if isinstance(block, Fused) and isinstance(block.expand.activation, nn.ReLU):
+        if isinstance(block, Fused | Uib) and isinstance(block.expand.activation, nn.ReLU):
             scale = 2 ** (octaves * (torch.rand(len(block.expand.norm.bias), generator=generator) - 0.5))
             block.expand.conv.weight *= scale.view(-1, 1, 1, 1)
             block.expand.norm.bias *= scale
-            block.project.conv.weight /= scale.view(1, -1, 1, 1)
+            middle = block.middle if isinstance(block, Uib) else None
+            if middle is None:
+                block.project.conv.weight /= scale.view(1, -1, 1, 1)
+            else:
+                middle.conv.weight /= scale.view(-1, 1, 1, 1)
     return twin
 
 
-def test_simulated_int8_computes_what_the_int8_file_computes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("space", "archs"), [(SPACE, [SPACE.largest, *random_archs(SPACE, 1)]), (UIB, [UIB.largest])], ids=["fused", "uib"]
+)
+def test_simulated_int8_computes_what_the_int8_file_computes(
+    space: SearchSpace, archs: list[Arch], tmp_path: Path
+) -> None:
     torch.manual_seed(0)
     dataset = digits()
     calibration, images = dataset.train.tensor()[:128], dataset.validation.tensor()[:100]
-    net = SuperNet(SPACE.with_classes(dataset.num_classes))
-    for arch in [SPACE.largest, *random_archs(SPACE, 1)]:
+    net = SuperNet(space.with_classes(dataset.num_classes))
+    for arch in archs:
         subnet = unevenly_scaled(materialise(net, arch, calibration), 12)
         runtime = onnx_logits(int8_file(subnet, calibration, tmp_path), images, PREPROCESS)
         simulated = fake_quantised(fold_norms(subnet)).train()
